@@ -1,0 +1,59 @@
+"""Every error that mien raises on purpose.
+
+    MienError                 exit code 2 unless said otherwise
+    ├── DataError             a data set that cannot be read, joined or split
+    ├── MediaError            a picture or a video that cannot be read
+    ├── ModelError            a model name or a model file that cannot be used
+    ├── RecipeError           a training recipe with an unknown or impossible setting
+    ├── OutputError           a file or folder that cannot be written
+    ├── UsageError            options that contradict each other
+    ├── MissingExtra          an optional dependency that is not installed
+    └── TrainingDiverged      a loss that became NaN or infinite
+
+Each carries three parts, because a person needs all of them: the NAME of the thing, what was FOUND, and the CURE.
+"""
+
+from __future__ import annotations
+
+
+class MienError(Exception):
+    """An error that a person can act on; printed as ``mien: NAME: FOUND; CURE`` on one line, without a traceback."""
+
+    def __init__(self, name: object, found: str, cure: str) -> None:
+        self.name, self.found, self.cure = str(name), found, cure
+        super().__init__(f"{self.name}: {found}; {cure}")
+
+
+class DataError(MienError):
+    """A data set cannot be read, joined or split."""
+
+
+class MediaError(MienError):
+    """A picture or a video cannot be read."""
+
+
+class ModelError(MienError):
+    """A model name is unknown, or a model file cannot be used."""
+
+
+class RecipeError(MienError):
+    """A training recipe has an unknown or impossible setting."""
+
+
+class OutputError(MienError):
+    """A file or a folder cannot be written."""
+
+
+class UsageError(MienError):
+    """Options contradict each other, or one that is needed is absent."""
+
+
+class TrainingDiverged(MienError):
+    """The training loss became NaN or infinite."""
+
+
+class MissingExtra(MienError):
+    """An optional dependency is not installed; the cure is the line that installs it."""
+
+    def __init__(self, package: str, extra: str, purpose: str) -> None:
+        super().__init__(package, f"is not installed and is needed {purpose}", f"pip install 'mien[{extra}]'")

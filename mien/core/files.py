@@ -1,0 +1,56 @@
+"""Writing files so that nothing is ever left half written under its final name."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mien.core.errors import OutputError
+
+
+@contextmanager
+def replacing(path: str | Path) -> Iterator[Path]:
+    """Give a temporary path beside ``path``; on success it takes the place of ``path``, on any error it is removed.
+
+    The temporary name keeps the suffix, since many writers choose the format by it.
+    """
+    path = Path(path)
+    make_folder(path.parent)
+    # One writer a file and process: the process id is enough to keep two of them apart.
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except PermissionError as error:
+        raise OutputError(path, "cannot be written (permission denied)", "choose another place with --out") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def make_folder(path: str | Path) -> Path:
+    """Create a folder with its parents; an OutputError says why where that is not possible."""
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise OutputError(path, "is a file, not a folder", "choose another folder with --out") from error
+    except OSError as error:
+        raise OutputError(path, f"cannot be created ({error.strerror})", "choose another folder with --out") from error
+    if not os.access(path, os.W_OK):
+        raise OutputError(path, "is not writable", "choose another folder with --out or change its permissions")
+    return path
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write UTF-8 text with ``\\n`` line ends, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write indented JSON, whole or not at all."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")

@@ -1,0 +1,71 @@
+"""How a face crop becomes the tensor that a network is given: one spec for training, export and runtime."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+#: ITU-R BT.601 luma, the weights with which grey pictures are made everywhere in mien (and in Pillow and OpenCV).
+LUMA = (0.299, 0.587, 0.114)
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """Size, channels, mean and standard deviation of a network's input; stored in every model file.
+
+    ``mean`` and ``std`` hold one value a channel, in units of 0..1 pixels. ``framing`` names the convention by which
+    the training faces were cropped; each detector knows how to cut such a crop from its own box.
+    """
+
+    size: int = 48
+    channels: int = 1
+    mean: tuple[float, ...] = (0.5,)
+    std: tuple[float, ...] = (0.5,)
+    framing: str = "fer2013"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mean", tuple(float(value) for value in self.mean))
+        object.__setattr__(self, "std", tuple(float(value) for value in self.std))
+        if self.size < 8 or self.channels not in (1, 3):
+            raise ValueError(f"preprocessing needs size >= 8 and 1 or 3 channels, not {self.size} and {self.channels}")
+        if len(self.mean) != self.channels or len(self.std) != self.channels:
+            raise ValueError(f"mean {self.mean} and std {self.std} need one value for each of {self.channels} channels")
+        if min(self.std) <= 0:
+            raise ValueError(f"std must be positive, not {self.std}")
+
+    def to_tensor(self, images: np.ndarray) -> np.ndarray:
+        """Crops of one size, uint8 (N, H, W) grey or (N, H, W, 3) RGB → float32 (N, channels, size, size)."""
+        images = images if self.channels == 3 else to_grey(images)
+        if images.ndim == 3:  # (N, H, W) -> (N, H, W, channels)
+            images = np.repeat(images[..., None], self.channels, axis=3)
+        if images.shape[1:3] != (self.size, self.size):
+            images = np.stack([resize(image, self.size) for image in images]) if len(images) else np.empty(
+                (0, self.size, self.size, self.channels), np.uint8)
+            images = images.reshape(-1, self.size, self.size, self.channels)
+        scale = np.float32(1 / 255) / np.asarray(self.std, np.float32)
+        shift = np.asarray(self.mean, np.float32) / np.asarray(self.std, np.float32)
+        return np.ascontiguousarray((images * scale - shift).transpose(0, 3, 1, 2), dtype=np.float32)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self) | {"mean": list(self.mean), "std": list(self.std)}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> Preprocessing:
+        return cls(**values)
+
+
+def to_grey(images: np.ndarray) -> np.ndarray:
+    """RGB uint8 (..., H, W, 3) → grey uint8 (..., H, W); grey (..., H, W) stays as it is."""
+    if images.ndim < 3 or images.shape[-1] != 3:
+        return images
+    return np.round(images @ np.asarray(LUMA, np.float32)).astype(np.uint8)
+
+
+def resize(image: np.ndarray, size: int) -> np.ndarray:
+    """Picture uint8 (H, W) or (H, W, 3) → (size, size[, 3]): area averages when it shrinks, bilinear when it grows."""
+    import cv2
+
+    shrinks = image.shape[0] >= size and image.shape[1] >= size
+    return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)

@@ -1,0 +1,141 @@
+"""The types that travel between rooms. All are frozen and check themselves when they are made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from mien.core.errors import DataError
+
+#: Splits that play the same part under different names; a name found here matches every other name of its part.
+SPLIT_ROLES = {
+    "train": ("train", "training"),
+    "validation": ("validation", "valid", "val", "dev", "publictest"),
+    "test": ("test", "testing", "privatetest"),
+}
+_ROLE_OF = {name: role for role, names in SPLIT_ROLES.items() for name in names}
+
+UNLABELLED = -1
+
+
+def split_role(name: str) -> str:
+    """``"Training"`` → ``"train"``, ``"PublicTest"`` → ``"validation"``; any other name is its own role, lower case."""
+    word = name.strip().lower()
+    return _ROLE_OF.get(word, word)
+
+
+@dataclass(frozen=True)
+class FaceSet:
+    """Face crops of one size with what is known of them.
+
+    images   uint8 (N, H, W), grey
+    labels   int64 (N,), index into classes, or -1 where the label is unknown
+    classes  class names; the order that labels count in
+    names    str (N,), unique: a picture's own path, or ``file#row``
+    split    str (N,), the split's name as the file gives it, "" if it gives none
+    votes    uint8 (N, 10) in the order of labels.FERPLUS_VOTES, or None
+    skipped  why each broken row was left out (readers with skip_bad)
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    classes: tuple[str, ...]
+    names: np.ndarray
+    split: np.ndarray
+    votes: np.ndarray | None = None
+    skipped: tuple[str, ...] = field(default=(), repr=False)
+
+    def __post_init__(self) -> None:
+        count = len(self.images)
+        if self.images.dtype != np.uint8 or self.images.ndim != 3:
+            raise ValueError(f"images must be uint8 (N, H, W), not {self.images.dtype} {self.images.shape}")
+        for what, array in (("labels", self.labels), ("names", self.names), ("split", self.split)):
+            if array.shape != (count,):
+                raise ValueError(f"{what} must have shape ({count},), not {array.shape}")
+        if count and not (UNLABELLED <= self.labels.min() and self.labels.max() < len(self.classes)):
+            raise ValueError(f"labels reach {self.labels.min()}..{self.labels.max()} with {len(self.classes)} classes")
+        if self.votes is not None and self.votes.shape != (count, 10):
+            raise ValueError(f"votes must have shape ({count}, 10), not {self.votes.shape}")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def labelled(self) -> np.ndarray:
+        """bool (N,): where the label is known."""
+        return self.labels != UNLABELLED
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The split names that occur, in the order in which they first appear."""
+        return tuple(dict.fromkeys(self.split.tolist()))
+
+    def counts(self) -> np.ndarray:
+        """int64 (K,): labelled faces of each class."""
+        return np.bincount(self.labels[self.labelled], minlength=len(self.classes))
+
+    def take(self, which: np.ndarray | Sequence[int]) -> FaceSet:
+        """The rows that an index array or a boolean mask selects."""
+        votes = None if self.votes is None else self.votes[which]
+        return replace(self, images=self.images[which], labels=self.labels[which], names=self.names[which],
+                       split=self.split[which], votes=votes, skipped=())
+
+    def has_split(self, name: str) -> bool:
+        return split_role(name) in {split_role(found) for found in self.splits}
+
+    def in_split(self, name: str) -> FaceSet:
+        """The rows of a split, by its own name or by the name of its role (``train`` finds ``Training``)."""
+        exact = self.split == name
+        if not exact.any():
+            matching = [found for found in self.splits if split_role(found) == split_role(name)]
+            exact = np.isin(self.split, matching)
+        if not exact.any():
+            found = ", ".join(f"{split or '(none)'}" for split in self.splits)
+            raise DataError(f"split '{name}'", f"does not occur; the data has: {found}", "name one of these")
+        return self.take(exact)
+
+    def as_classes(self, classes: Sequence[str]) -> FaceSet:
+        """The same faces with labels counted in another order, as a model with these classes knows them.
+
+        Raises DataError where a labelled face has a class that is not among ``classes``.
+        """
+        if tuple(classes) == self.classes:
+            return self
+        position = {name: index for index, name in enumerate(classes)}
+        used = [self.classes[label] for label in np.unique(self.labels[self.labelled])]
+        unknown = [name for name in used if name not in position]
+        if unknown:
+            raise DataError("classes", f"the data has {', '.join(unknown)}, the model knows {', '.join(classes)}",
+                            f"leave them out with --classes {','.join(n for n in used if n in position)}")
+        table = np.array([position.get(name, UNLABELLED) for name in self.classes] + [UNLABELLED])
+        return replace(self, labels=table[self.labels], classes=tuple(classes))
+
+
+def concatenate(sets: Iterable[FaceSet]) -> FaceSet:
+    """Several sets as one; classes are merged by name, pictures must have one size, names must not repeat."""
+    from mien.core.labels import ordered
+
+    sets = list(sets)
+    if len(sets) == 1:
+        return sets[0]
+    same_order = len({faces.classes for faces in sets if faces.classes}) == 1
+    classes = next(f.classes for f in sets if f.classes) if same_order else ordered(n for f in sets for n in f.classes)
+    sizes = {faces.images.shape[1:] for faces in sets}
+    if len(sizes) > 1:
+        raise DataError("data", f"pictures of different sizes {sorted(sizes)}", "read them with one --size")
+    sets = [faces.as_classes(classes) for faces in sets]
+    names = np.concatenate([faces.names for faces in sets])
+    if len(np.unique(names)) != len(names):
+        raise DataError("data", "the same picture occurs in two of the files", "name each file once")
+    with_votes = all(faces.votes is not None for faces in sets)
+    return FaceSet(
+        images=np.concatenate([faces.images for faces in sets]),
+        labels=np.concatenate([faces.labels for faces in sets]),
+        classes=classes,
+        names=names,
+        split=np.concatenate([faces.split for faces in sets]),
+        votes=np.concatenate([faces.votes for faces in sets]) if with_votes else None,
+        skipped=tuple(why for faces in sets for why in faces.skipped),
+    )

@@ -1,0 +1,6 @@
+"""Files of faces → FaceSet: readers, splits, augmentation."""
+
+from mien.core.types import FaceSet
+from mien.data.readers import load_faces
+
+__all__ = ["FaceSet", "load_faces"]

@@ -1,0 +1,73 @@
+"""Dividing a FaceSet: stratified fractions, exact sizes, class subsets. All take a seed and give the same rows again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from mien.core.errors import DataError
+from mien.core.labels import canonical
+from mien.core.types import FaceSet
+
+
+def stratified(labels: np.ndarray, sizes: Sequence[int], seed: int) -> list[np.ndarray]:
+    """Disjoint index arrays of exactly ``sizes``, each with the class shares of the whole as nearly as integers allow.
+
+    labels (N,) int; -1 is a class of its own. Each part's places are given to classes by largest remainder of what is
+    left. Indices within a part ascend. Raises DataError if the sizes are more than there are rows.
+    """
+    if sum(sizes) > len(labels) or min(sizes, default=0) < 0:
+        raise DataError("split", f"sizes {', '.join(map(str, sizes))} add up to {sum(sizes):,} of {len(labels):,} faces",
+                        "ask for fewer")
+    rng = np.random.default_rng(seed)
+    pools = [rng.permutation(np.flatnonzero(labels == value)) for value in np.unique(labels)]
+    parts = []
+    for size in sizes:
+        left = np.array([len(pool) for pool in pools])
+        share = size * left / max(left.sum(), 1)
+        take = np.floor(share).astype(int)
+        remainder_first = np.argsort(-(share - take), kind="stable")
+        take[remainder_first[: size - take.sum()]] += 1
+        parts.append(np.sort(np.concatenate([pool[:n] for pool, n in zip(pools, take, strict=True)])))
+        pools = [pool[n:] for pool, n in zip(pools, take, strict=True)]
+    return parts
+
+
+def fraction_sizes(count: int, fractions: Sequence[float]) -> list[int]:
+    """Whole sizes for fractions of ``count``; fractions that add up to 1 use every row."""
+    if min(fractions) <= 0 or sum(fractions) > 1 + 1e-9:
+        raise DataError("split", f"fractions {', '.join(map(str, fractions))}", "give positive numbers that add up to at most 1")
+    ends = np.round(np.cumsum(fractions) * count).astype(int)
+    return np.diff(ends, prepend=0).tolist()
+
+
+def hold_out(faces: FaceSet, fraction: float, seed: int) -> tuple[FaceSet, FaceSet]:
+    """(rest, held out): a stratified fraction of the rows set aside for validation."""
+    size = max(1, round(len(faces) * fraction))
+    (held,) = stratified(faces.labels, [size], seed)
+    mask = np.zeros(len(faces), bool)
+    mask[held] = True
+    return faces.take(~mask), faces.take(mask)
+
+
+def resplit(faces: FaceSet, names: Sequence[str], sizes: Sequence[int], seed: int) -> FaceSet:
+    """The same faces under new split names, stratified to exact sizes; rows beyond the sizes are left out."""
+    parts = stratified(faces.labels, sizes, seed)
+    order = np.concatenate(parts)
+    split = np.repeat(np.asarray(names, dtype=str), sizes)
+    return replace(faces.take(order), split=split)
+
+
+def only_classes(faces: FaceSet, names: Sequence[str]) -> FaceSet:
+    """The faces of these classes, labels counted in this order."""
+    names = tuple(canonical(name) for name in names)
+    unknown = [name for name in names if name not in faces.classes]
+    if unknown:
+        raise DataError("classes", f"{', '.join(unknown)} does not occur; the data has {', '.join(faces.classes)}",
+                        "name some of these")
+    if len(set(names)) != len(names):
+        raise DataError("classes", "a class is named twice", "name each once")
+    keep = np.isin(faces.labels, [faces.classes.index(name) for name in names])
+    return faces.take(keep).as_classes(names)

@@ -1,0 +1,68 @@
+"""Pictures of scores: training curves and confusion matrices as PNG."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mien.core.files import replacing
+from mien.evaluate.metrics import Scores
+
+
+def _pyplot():
+    """matplotlib without a screen, imported only when something is drawn."""
+    import matplotlib
+
+    matplotlib.use("Agg", force=False)
+    import matplotlib.pyplot as pyplot
+
+    return pyplot
+
+
+def draw_curves(history: list[dict[str, Any]], path: Path, title: str) -> None:
+    """Loss and accuracy of training and validation, and the learning rate, over the epochs of a run's log."""
+    pyplot = _pyplot()
+    epochs = [row["epoch"] for row in history]
+    figure, (left, right, rate) = pyplot.subplots(1, 3, figsize=(13, 4), layout="constrained")
+    marker = "o" if len(epochs) == 1 else None
+    left.plot(epochs, [row["loss"] for row in history], label="training (augmented)", marker=marker)
+    left.plot(epochs, [row["validation_loss"] for row in history], label="validation", marker=marker)
+    left.set(title="loss", xlabel="epoch")
+    left.legend()
+    right.plot(epochs, [100 * row["accuracy"] for row in history], label="training (augmented)", marker=marker)
+    right.plot(epochs, [100 * row["validation_accuracy"] for row in history], label="validation", marker=marker)
+    right.plot(epochs, [100 * row["validation_macro_f1"] for row in history], label="validation macro-F1", marker=marker)
+    right.set(title="accuracy (%)", xlabel="epoch")
+    right.legend()
+    rate.plot(epochs, [row["lr"] for row in history], marker=marker)
+    rate.set(title="learning rate at the epoch's end", xlabel="epoch")
+    for axes in (left, right, rate):
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(title)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=110)
+    pyplot.close(figure)
+
+
+def draw_confusion(scores: Scores, path: Path, title: str) -> None:
+    """The confusion matrix twice, in counts and in rates of the true class."""
+    pyplot = _pyplot()
+    names = list(scores.classes)
+    figure, panels = pyplot.subplots(1, 2, figsize=(14, 6.2), layout="constrained")
+    drawn = ((panels[0], scores.confusion, "faces", "{:,.0f}"), (panels[1], scores.rates, "share of the true class", "{:.2f}"))
+    for axes, values, what, form in drawn:
+        image = axes.imshow(scores.rates, cmap="Blues", vmin=0, vmax=1)  # both coloured by rate, so rare classes are seen
+        axes.set_xticks(range(len(names)), names, rotation=35, ha="right")
+        axes.set_yticks(range(len(names)), names)
+        axes.set(xlabel="predicted", ylabel="true", title=what)
+        for (row, column), value in np.ndenumerate(values):
+            axes.text(column, row, form.format(value), ha="center", va="center", fontsize=9,
+                      color="white" if scores.rates[row, column] > 0.55 else "black")
+    figure.colorbar(image, ax=panels, shrink=0.8, label="share of the true class")
+    figure.suptitle(f"{title}: accuracy {scores.accuracy:.2%}, macro-F1 {scores.macro_f1:.3f}, {scores.count:,} faces")
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=110)
+    pyplot.close(figure)

@@ -1,0 +1,139 @@
+"""Classification scores as pure functions of counts: rows are the truth, columns the prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mien.core.labels import FER2013
+
+
+def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, num_classes: int) -> np.ndarray:
+    """int64 (K, K): how often a face of class [row] was taken for class [column]. Both inputs int (N,) in 0..K-1."""
+    return np.bincount(labels * num_classes + predicted, minlength=num_classes**2).reshape(num_classes, num_classes)
+
+
+def _divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """a / b, and 0 where b is 0: a class that was never predicted has precision 0, as in scikit-learn."""
+    return np.divide(a, b, out=np.zeros(np.broadcast_shapes(a.shape, b.shape)), where=b != 0)
+
+
+def accuracy(matrix: np.ndarray) -> np.ndarray:
+    """Share of right predictions; matrix (..., K, K) → (...)."""
+    return _divide(np.trace(matrix, axis1=-2, axis2=-1).astype(float), matrix.sum(axis=(-2, -1)))
+
+
+def precision(matrix: np.ndarray) -> np.ndarray:
+    """Right predictions of a class over all predictions of it; matrix (..., K, K) → (..., K)."""
+    return _divide(np.diagonal(matrix, axis1=-2, axis2=-1).astype(float), matrix.sum(axis=-2))
+
+
+def recall(matrix: np.ndarray) -> np.ndarray:
+    """Right predictions of a class over all faces of it; matrix (..., K, K) → (..., K)."""
+    return _divide(np.diagonal(matrix, axis1=-2, axis2=-1).astype(float), matrix.sum(axis=-1))
+
+
+def f1(matrix: np.ndarray) -> np.ndarray:
+    """2 TP / (2 TP + FP + FN) of each class; matrix (..., K, K) → (..., K)."""
+    right = np.diagonal(matrix, axis1=-2, axis2=-1).astype(float)
+    return _divide(2 * right, matrix.sum(axis=-2) + matrix.sum(axis=-1))
+
+
+def macro_f1(matrix: np.ndarray) -> np.ndarray:
+    """Mean F1 over the classes that occur as truth or as prediction (scikit-learn's rule); (..., K, K) → (...)."""
+    occurs = (matrix.sum(axis=-2) + matrix.sum(axis=-1)) > 0
+    return _divide((f1(matrix) * occurs).sum(axis=-1), occurs.sum(axis=-1))
+
+
+def bootstrap_intervals(matrix: np.ndarray, samples: int = 2000, seed: int = 0) -> dict[str, tuple[float, float]]:
+    """95 % percentile intervals of accuracy and macro-F1 (Efron, 1979).
+
+    Drawing N faces with replacement and counting them is one multinomial draw over the K² cells of the matrix.
+    """
+    count = int(matrix.sum())
+    rng = np.random.default_rng(seed)
+    draws = rng.multinomial(count, matrix.ravel() / count, size=samples).reshape(samples, *matrix.shape)
+    return {
+        "accuracy": _interval(accuracy(draws)),
+        "macro_f1": _interval(macro_f1(draws)),
+    }
+
+
+def _interval(values: np.ndarray) -> tuple[float, float]:
+    low, high = np.percentile(values, [2.5, 97.5])
+    return float(low), float(high)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a model scores on labelled faces. ``confusion[i, j]``: faces of class i taken for class j."""
+
+    classes: tuple[str, ...]
+    confusion: np.ndarray
+    accuracy: float
+    accuracy_interval: tuple[float, float]
+    macro_f1: float
+    macro_f1_interval: tuple[float, float]
+    log_loss: float
+
+    @property
+    def count(self) -> int:
+        return int(self.confusion.sum())
+
+    @property
+    def rates(self) -> np.ndarray:
+        """float (K, K): the confusion matrix with every row divided by its sum."""
+        return _divide(self.confusion.astype(float), self.confusion.sum(axis=1, keepdims=True))
+
+    def per_class(self) -> list[dict[str, Any]]:
+        """One dict a class: class, precision, recall, f1, support."""
+        columns = zip(self.classes, precision(self.confusion), recall(self.confusion), f1(self.confusion),
+                      self.confusion.sum(axis=1), strict=True)
+        return [{"class": name, "precision": float(p), "recall": float(r), "f1": float(f), "support": int(n)}
+                for name, p, r, f, n in columns]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "count": self.count,
+            "accuracy": self.accuracy,
+            "accuracy_interval": list(self.accuracy_interval),
+            "macro_f1": self.macro_f1,
+            "macro_f1_interval": list(self.macro_f1_interval),
+            "log_loss": self.log_loss,
+            "classes": list(self.classes),
+            "per_class": self.per_class(),
+            "confusion": self.confusion.tolist(),
+            "confusion_rates": np.round(self.rates, 6).tolist(),
+        }
+
+
+def score(probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[str] = FER2013) -> Scores:
+    """Probabilities (N, K) and labels int (N,) in 0..K-1 → Scores.
+
+    Raises ValueError where shapes, labels or probabilities do not fit; unlabelled rows (-1) are not accepted.
+    """
+    probabilities, labels = np.asarray(probabilities), np.asarray(labels)
+    if probabilities.ndim != 2 or len(probabilities) == 0 or labels.shape != (len(probabilities),):
+        raise ValueError(f"probabilities (N, K) and labels (N,) are needed, not {probabilities.shape} and {labels.shape}")
+    num_classes = probabilities.shape[1]
+    if len(classes) != num_classes:
+        raise ValueError(f"{len(classes)} class names for {num_classes} probabilities")
+    if labels.min() < 0 or labels.max() >= num_classes:
+        raise ValueError(f"labels must lie in 0..{num_classes - 1}, not {labels.min()}..{labels.max()}")
+    if not np.isfinite(probabilities).all() or np.abs(probabilities.sum(axis=1) - 1).max() > 1e-3:
+        raise ValueError("every row of probabilities must be finite and sum to 1")
+    matrix = confusion_matrix(labels, probabilities.argmax(axis=1), num_classes)
+    intervals = bootstrap_intervals(matrix)
+    of_truth = probabilities[np.arange(len(labels)), labels]
+    return Scores(
+        classes=tuple(classes),
+        confusion=matrix,
+        accuracy=float(accuracy(matrix)),
+        accuracy_interval=intervals["accuracy"],
+        macro_f1=float(macro_f1(matrix)),
+        macro_f1_interval=intervals["macro_f1"],
+        log_loss=float(-np.log(np.clip(of_truth, 1e-12, 1)).mean()),
+    )

@@ -1,0 +1,65 @@
+"""The hardware and software a result was made with, so that every number can name them."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import mien
+
+PACKAGES = ("torch", "numpy", "onnx", "onnxruntime", "opencv-python-headless", "pillow")
+
+
+def environment(device: torch.device, precision: str, seed: int) -> dict[str, Any]:
+    """Plain values for environment.json."""
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "mien": mien.__version__,
+        "commit": _commit(),
+        "python": platform.python_version(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": processor(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "precision": precision,
+        "seed": seed,
+        "versions": {name: _version(name) for name in PACKAGES},
+    }
+
+
+def processor() -> str:
+    """The processor's name with the instruction sets that decide its speed here."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or "unknown"
+    facts = dict(line.split(":", 1) for line in lines if ":" in line)
+    facts = {key.strip(): value.strip() for key, value in facts.items()}
+    flags = facts.get("flags", "").split()
+    notable = [name for name in ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "amx_int8") if name in flags]
+    return f"{facts.get('model name', 'unknown')} ({', '.join(notable) or 'no vector extensions listed'})"
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _commit() -> str | None:
+    """The commit of the checkout that runs, with "+" if it was changed; None outside one."""
+    git, folder = shutil.which("git"), Path(mien.__file__).parent.parent
+    if git is None or not (folder / ".git").exists():
+        return None
+    answer = subprocess.run([git, "describe", "--always", "--dirty=+", "--exclude=*"], cwd=folder, capture_output=True, text=True)
+    return answer.stdout.strip() or None

@@ -1,0 +1,184 @@
+"""Recipe: everything that decides how a network is trained, read from TOML and checked before the first step."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from mien.core.errors import RecipeError
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataSettings(Section):
+    """Which rows train, and which are watched while training."""
+
+    train: str = Field("Training", description="split to train on, by name or role")
+    validation: str = Field("PublicTest", description="split to watch; where the data lacks it, holdout is used")
+    holdout: Annotated[float, Field(gt=0, lt=1)] = Field(0.1, description="stratified share of train set aside")
+    classes: list[str] = Field([], description="train on these classes only, in this order; empty: all")
+
+
+class InputSettings(Section):
+    """How a crop becomes a tensor."""
+
+    size: Annotated[int, Field(ge=8, le=512)] = 48
+    normalise: Literal["training", "half", "unit"] = Field(
+        "training", description="mean/std of the training pictures, of .5 and .5, or 0..1 as they are")
+
+
+class NetworkSettings(Section):
+    name: str = Field("residual", description="a name in mien.models.MODELS")
+    arguments: dict[str, Any] = Field({}, description="the network's own arguments")
+
+
+class AugmentSettings(Section):
+    """Random changes while training; 0 leaves one out."""
+
+    flip: Share = Field(0.0, description="probability of a mirror image")
+    degrees: Annotated[float, Field(ge=0, le=180)] = Field(0.0, description="rotation up to this, either way")
+    scale: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="size by 1 ± this")
+    shift: Share = Field(0.0, description="shift by ± this share of the side")
+    brightness: Share = Field(0.0, description="brightness by 1 ± this")
+    contrast: Share = Field(0.0, description="contrast by 1 ± this")
+    erasing: Share = Field(0.0, description="probability of an erased rectangle")
+    mixup: Annotated[float, Field(ge=0)] = Field(0.0, description="alpha of mixup's Beta distribution")
+
+
+class LossSettings(Section):
+    name: Literal["cross-entropy"] = "cross-entropy"
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+class OptimizerSettings(Section):
+    name: Literal["sgd"] = "sgd"
+    lr: Annotated[float, Field(gt=0)] = Field(0.1, description="the highest learning rate of the schedule")
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    nesterov: bool = True
+    weight_decay: Annotated[float, Field(ge=0)] = Field(5e-4, description="on weight matrices only")
+
+
+class ScheduleSettings(Section):
+    name: Literal["cosine"] = "cosine"
+    epochs: Annotated[int, Field(ge=1)] = 75
+    batch_size: Annotated[int, Field(ge=2)] = 128
+    warmup_epochs: Annotated[float, Field(ge=0)] = Field(2.0, description="linear rise of the learning rate")
+    min_lr: Annotated[float, Field(ge=0)] = Field(0.0, description="where the cosine ends")
+
+
+class RunSettings(Section):
+    seed: int = 0
+    ema: Annotated[float, Field(ge=0, lt=1)] = Field(0.999, description="decay of the averaged weights; 0: off")
+    precision: Literal["auto", "bf16", "fp32"] = Field("auto", description="auto: bf16 where the processor has it")
+    device: str = Field("auto", description="auto: the GPU if there is one; else cpu, cuda, cuda:1, ...")
+    keep: Literal["best", "last"] = Field("best", description="which epoch's weights the run stands for")
+
+
+class Recipe(Section):
+    """A training recipe; the defaults are those of `base`."""
+
+    name: str = "unnamed"
+    description: str = ""
+    data: DataSettings = DataSettings()
+    input: InputSettings = InputSettings()
+    network: NetworkSettings = NetworkSettings()
+    augment: AugmentSettings = AugmentSettings()
+    loss: LossSettings = LossSettings()
+    optimizer: OptimizerSettings = OptimizerSettings()
+    schedule: ScheduleSettings = ScheduleSettings()
+    run: RunSettings = RunSettings()
+
+    def to_toml(self) -> str:
+        """The whole recipe with every default written out; `load_recipe` reads it back equal."""
+        lines = [f"{key} = {_toml_value(getattr(self, key))}" for key in ("name", "description")]
+        for key, section in self:
+            if isinstance(section, Section):
+                lines += ["", f"[{key}]"] + [f"{name} = {_toml_value(value)}" for name, value in section]
+        return "\n".join(lines) + "\n"
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """Name → file of the recipes inside the package."""
+    folder = Path(str(resources.files("mien") / "recipes"))
+    return {path.stem: path for path in sorted(folder.glob("*.toml"))}
+
+
+def load_recipe(name_or_path: str | Path, overrides: list[str] | None = None) -> Recipe:
+    """A shipped recipe by name, or a TOML file, with ``section.key=value`` overrides laid over it.
+
+    Raises RecipeError for an unknown name, an unknown key (naming its neighbours) or a value out of range.
+    """
+    path, shipped = Path(name_or_path), shipped_recipes()
+    if str(name_or_path) in shipped:
+        path = shipped[str(name_or_path)]
+    elif not path.is_file():
+        raise RecipeError(f"recipe '{name_or_path}'", "is unknown", f"choose one of {', '.join(shipped)} or a .toml file")
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RecipeError(path, f"is not TOML ({error})", "mend it") from error
+    values.setdefault("name", path.stem)
+    for override in overrides or []:
+        _apply(values, override)
+    return recipe_from(values, str(name_or_path))
+
+
+def recipe_from(values: dict[str, Any], source: str) -> Recipe:
+    """Validated settings, or a RecipeError that names the setting, what was found and what is allowed."""
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        problem = error.errors()[0]
+        place = ".".join(str(part) for part in problem["loc"])
+        if problem["type"] == "extra_forbidden":
+            raise RecipeError(f"recipe '{source}'", f"has the unknown key '{place}'", _neighbours(problem["loc"])) from error
+        raise RecipeError(f"recipe '{source}'", f"{place} = {problem['input']!r}: {problem['msg'].lower()}", "change it") from error
+
+
+def _neighbours(location: tuple[int | str, ...]) -> str:
+    fields = Recipe.model_fields
+    if len(location) > 1:
+        section = fields[str(location[0])].annotation
+        fields = section.model_fields if isinstance(section, type) and issubclass(section, Section) else {}
+    close = difflib.get_close_matches(str(location[-1]), list(fields), n=1)
+    guess = f"did you mean '{close[0]}'? " if close else ""
+    return f"{guess}known here: {', '.join(fields)}"
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    """Lay one ``section.key=value`` over nested values; the value is read as TOML, and as text where it is none."""
+    place, equals, text = override.partition("=")
+    keys = place.strip().split(".")
+    if not equals or not all(keys):
+        raise RecipeError(f"--set {override}", "is not of the form section.key=value", "as in --set schedule.epochs=10")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    for key in keys[:-1]:
+        values = values.setdefault(key, {})
+        if not isinstance(values, dict):
+            raise RecipeError(f"--set {override}", f"'{key}' is a value, not a section", "as in --set schedule.epochs=10")
+    values[keys[-1]] = value
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+        return f'"{escaped}"'
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(_toml_value(item) for item in value) + "]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {_toml_value(item)}" for key, item in value.items()) + "}"
+    return repr(value)

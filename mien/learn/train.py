@@ -1,0 +1,270 @@
+"""The training loop, top to bottom."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mien.core.errors import DataError, OutputError, RecipeError, TrainingDiverged
+from mien.core.files import make_folder, write_json, write_text
+from mien.core.preprocess import Preprocessing
+from mien.core.progress import progress_bar
+from mien.core.types import FaceSet
+from mien.data.augment import Augmentation, mixup
+from mien.data.splits import hold_out, only_classes
+from mien.evaluate.metrics import accuracy, confusion_matrix, macro_f1
+from mien.learn.checkpoint import Trained, read_checkpoint, save_trained
+from mien.learn.environment import environment
+from mien.learn.losses import cross_entropy, soft_targets
+from mien.learn.optim import AveragedNetwork, learning_rate, make_optimizer
+from mien.learn.recipe import Recipe
+from mien.models import build
+
+Say = Callable[[str], None]
+#: How often the loss is looked at: on a GPU every look waits for it.
+LOOK_EVERY = 10
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """Where and in which precision the network runs."""
+
+    device: torch.device
+    dtype: torch.dtype
+
+    @classmethod
+    def choose(cls, device: str = "auto", precision: str = "auto") -> Hardware:
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        try:
+            chosen = torch.device(device)
+            torch.empty(0, device=chosen)
+        except (RuntimeError, AssertionError) as error:
+            raise RecipeError(f"run.device '{device}'", "is not to be had here", "use cpu or auto") from error
+        if precision == "auto":
+            fast = torch.cuda.is_bf16_supported() if chosen.type == "cuda" else torch.ops.mkldnn._is_mkldnn_bf16_supported()
+            precision = "bf16" if fast else "fp32"
+        return cls(chosen, torch.bfloat16 if precision == "bf16" else torch.float32)
+
+    @property
+    def precision(self) -> str:
+        return "bf16" if self.dtype == torch.bfloat16 else "fp32"
+
+    def autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype == torch.bfloat16)
+
+
+def train(recipe: Recipe, faces: FaceSet, folder: Path, *, resume: bool = False, quiet: bool = False,
+          say: Say = print) -> dict[str, Any]:
+    """Train a network as the recipe says; returns the last epoch's row of the log.
+
+    The run folder gets recipe.toml, environment.json, log.jsonl, curves.png, best.pt and last.pt, all brought up to
+    date after every epoch. With ``resume`` a run that was interrupted goes on after its last whole epoch and ends with
+    the same weights, bit for bit on the CPU, as if it had not been.
+
+    Raises TrainingDiverged when the loss is no longer a number, OutputError when the folder holds another run.
+    """
+    state = _state_to_resume(folder, recipe, resume)
+    training, validation = choose_rows(recipe, faces, say)
+    hardware = Hardware.choose(recipe.run.device, recipe.run.precision)
+    preprocessing = input_of(recipe, training)
+    generator = torch.Generator().manual_seed(recipe.run.seed)
+    torch.manual_seed(recipe.run.seed)  # initial weights and dropout draw from the global generator
+
+    arguments = {"num_classes": len(training.classes), "channels": preprocessing.channels, **recipe.network.arguments}
+    network = build(recipe.network.name, **arguments).to(hardware.device, memory_format=torch.channels_last)
+    optimizer = make_optimizer(network, recipe.optimizer)
+    averaged = AveragedNetwork(network, recipe.run.ema)
+    history: list[dict[str, Any]] = []
+    best = -1.0
+    if state is not None:
+        network.load_state_dict(state["raw_weights"])
+        optimizer.load_state_dict(state["optimizer"])
+        averaged.network.load_state_dict(state["weights"])
+        averaged.steps = state["averaged_steps"]
+        generator.set_state(state["generator"])
+        torch.set_rng_state(state["torch_rng"])
+        history, best = json.loads(state["history"]), state["best"]
+
+    images, labels = to_device(training, hardware)  # uint8 (N, 1, H, W), int64 (N,)
+    batch_size = min(recipe.schedule.batch_size, len(images))
+    steps = len(images) // batch_size  # the shuffled rest of an epoch, less than a batch, waits for the next
+    augment = Augmentation(**recipe.augment.model_dump(exclude={"mixup"}))
+    header = {"recipe": recipe.model_dump(), "environment": environment(hardware.device, hardware.precision, recipe.run.seed),
+              "training": len(training), "validation": len(validation), "classes": list(training.classes)}
+    if state is None:
+        write_text(folder / "recipe.toml", recipe.to_toml())
+        write_json(folder / "environment.json", header["environment"])
+
+    total = recipe.schedule.epochs * steps
+    with progress_bar(recipe.name, total, done=len(history) * steps, quiet=quiet) as bar:
+        for epoch in range(len(history), recipe.schedule.epochs):
+            started, seen = time.perf_counter(), 0
+            network.train()
+            loss_sum = right = torch.zeros((), device=hardware.device)
+            order = torch.randperm(len(images), generator=generator).to(hardware.device)
+            for step in range(steps):
+                rate = learning_rate(epoch * steps + step, steps, recipe.optimizer.lr, recipe.schedule)
+                for group in optimizer.param_groups:
+                    group["lr"] = rate
+                rows = order[step * batch_size : (step + 1) * batch_size]
+                inputs = augment(images[rows].float() / 255, generator)
+                inputs = normalise(inputs, preprocessing)
+                targets = soft_targets(labels[rows], len(training.classes), recipe.loss.label_smoothing)
+                if recipe.augment.mixup:
+                    inputs, targets = mixup(inputs, targets, recipe.augment.mixup, generator)
+
+                with hardware.autocast():
+                    logits = network(inputs.contiguous(memory_format=torch.channels_last))
+                loss = cross_entropy(logits, targets)
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                optimizer.step()
+                averaged.update()
+
+                seen += len(rows)
+                loss_sum = loss_sum + loss.detach()
+                right = right + (logits.detach().argmax(1) == targets.argmax(1)).sum()
+                if step % LOOK_EVERY == LOOK_EVERY - 1 or step == steps - 1:
+                    mean_loss = float(loss_sum) / (step + 1)
+                    if not np.isfinite(mean_loss):
+                        raise _diverged(recipe, folder, epoch, rate)
+                    speed = seen / (time.perf_counter() - started)
+                    bar.advance(step % LOOK_EVERY + 1, f"epoch {epoch + 1}/{recipe.schedule.epochs} loss {mean_loss:.3f} "
+                                f"accuracy {float(right) / seen:.1%} {speed:,.0f} images/s")
+
+            row = {"epoch": epoch + 1, "lr": rate, "loss": mean_loss, "accuracy": float(right) / seen,
+                   "images_per_s": round(seen / (time.perf_counter() - started), 1)}
+            row |= watch(averaged.network, validation, preprocessing, hardware)
+            row["seconds"] = round(time.perf_counter() - started, 2)
+            history.append(row)
+            say(epoch_line(row, recipe.schedule.epochs))
+
+            trained = Trained(averaged.network, recipe.name, recipe.network.name, arguments, training.classes,
+                              preprocessing, epoch + 1)
+            if row["validation_accuracy"] > best:
+                best = row["validation_accuracy"]
+                save_trained(folder / "best.pt", trained)
+            write_text(folder / "log.jsonl", "".join(json.dumps(line) + "\n" for line in (header, *history)))
+            save_trained(folder / "last.pt", trained, raw_weights=network.state_dict(), optimizer=optimizer.state_dict(),
+                         averaged_steps=averaged.steps, generator=generator.get_state(), torch_rng=torch.get_rng_state(),
+                         history=json.dumps(history), best=best, recipe=recipe.model_dump_json())
+    from mien.evaluate.figures import draw_curves
+
+    draw_curves(history, folder / "curves.png", recipe.name)
+    return history[-1]
+
+
+def choose_rows(recipe: Recipe, faces: FaceSet, say: Say) -> tuple[FaceSet, FaceSet]:
+    """(training, validation) rows: the recipe's splits; where the data has no validation split, a part held out."""
+    settings = recipe.data
+    if not faces.labelled.any():
+        raise DataError("data", "holds no labels", "training needs a column 'emotion' or 'label', or a folder for each class")
+    if settings.classes:
+        faces = only_classes(faces, settings.classes)
+    faces = faces.take(faces.labelled)
+    training = faces if faces.splits == ("",) else faces.in_split(settings.train)
+    if settings.validation and faces.has_split(settings.validation):
+        validation = faces.in_split(settings.validation)
+    else:
+        training, validation = hold_out(training, settings.holdout, recipe.run.seed)
+        say(f"no split '{settings.validation}' in the data: {len(validation):,} of the training faces are held out to watch")
+    absent = [name for name, count in zip(training.classes, training.counts(), strict=True) if count == 0]
+    if absent:
+        raise DataError("data", f"has no training face of {', '.join(absent)}",
+                        f"add some, or name the classes to train with --set 'data.classes={json.dumps(list(training.classes))}'")
+    return training, validation
+
+
+def input_of(recipe: Recipe, training: FaceSet) -> Preprocessing:
+    """The network's input: normalised by the training pictures' mean and deviation, by .5/.5, or not at all."""
+    if training.images.shape[1:] != (recipe.input.size, recipe.input.size):
+        raise RecipeError("input.size", f"is {recipe.input.size}, the pictures are {training.images.shape[1:]}",
+                          "read the data with the same --size")
+    if recipe.input.normalise == "training":
+        counts = np.bincount(training.images.ravel(), minlength=256)
+        levels = np.arange(256) / 255
+        mean = float((counts * levels).sum() / counts.sum())
+        std = float(np.sqrt((counts * (levels - mean) ** 2).sum() / counts.sum()))
+        return Preprocessing(recipe.input.size, 1, (mean,), (max(std, 1e-3),))
+    mean, std = (0.5, 0.5) if recipe.input.normalise == "half" else (0.0, 1.0)
+    return Preprocessing(recipe.input.size, 1, (mean,), (std,))
+
+
+def to_device(faces: FaceSet, hardware: Hardware) -> tuple[Tensor, Tensor]:
+    """All pictures as one uint8 tensor (N, 1, H, W) and the labels int64 (N,), moved once."""
+    images = torch.from_numpy(np.array(faces.images))[:, None]
+    return images.to(hardware.device), torch.from_numpy(faces.labels).to(hardware.device)
+
+
+def normalise(images: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """float (B, C, H, W) in 0..1 → what the network is given."""
+    mean = torch.tensor(preprocessing.mean, device=images.device).view(1, -1, 1, 1)
+    std = torch.tensor(preprocessing.std, device=images.device).view(1, -1, 1, 1)
+    return (images - mean) / std
+
+
+@torch.no_grad()
+def probabilities_of(network: nn.Module, images: Tensor, preprocessing: Preprocessing, hardware: Hardware,
+                     batch_size: int = 256) -> np.ndarray:
+    """uint8 (N, 1, H, W) → float32 (N, K), in evaluation mode; the network's mode is put back."""
+    was_training = network.training
+    network.eval()
+    try:
+        parts = []
+        for batch in images.split(batch_size):
+            inputs = normalise(batch.float() / 255, preprocessing).contiguous(memory_format=torch.channels_last)
+            with hardware.autocast():
+                logits = network(inputs)
+            parts.append(logits.float().softmax(dim=1).cpu())
+    finally:
+        network.train(was_training)
+    return torch.cat(parts).numpy()
+
+
+def watch(network: nn.Module, validation: FaceSet, preprocessing: Preprocessing, hardware: Hardware) -> dict[str, float]:
+    """Loss, accuracy and macro-F1 on the validation faces."""
+    images, _ = to_device(validation, hardware)
+    probabilities = probabilities_of(network, images, preprocessing, hardware)
+    matrix = confusion_matrix(validation.labels, probabilities.argmax(axis=1), probabilities.shape[1])
+    of_truth = probabilities[np.arange(len(validation)), validation.labels]
+    return {
+        "validation_loss": float(-np.log(np.maximum(of_truth, 1e-12)).mean()),
+        "validation_accuracy": float(accuracy(matrix)),
+        "validation_macro_f1": float(macro_f1(matrix)),
+    }
+
+
+def epoch_line(row: dict[str, Any], epochs: int) -> str:
+    return (f"epoch {row['epoch']:>3}/{epochs}  lr {row['lr']:.4f}  loss {row['loss']:.3f}  accuracy {row['accuracy']:.1%}  "
+            f"validation loss {row['validation_loss']:.3f}  accuracy {row['validation_accuracy']:.2%}  "
+            f"macro-F1 {row['validation_macro_f1']:.3f}  {row['images_per_s']:,.0f} images/s")
+
+
+def _state_to_resume(folder: Path, recipe: Recipe, resume: bool) -> dict[str, Any] | None:
+    """The last checkpoint of an interrupted run, None for a new one. A run is never overwritten by accident."""
+    make_folder(folder)
+    last = folder / "last.pt"
+    if not last.exists():
+        return None
+    if not resume:
+        raise OutputError(folder, "holds a run already", "go on with it by --resume, or choose another folder with --out")
+    state = read_checkpoint(last)
+    if state["recipe"] != recipe.model_dump_json():
+        raise RecipeError(folder, "was trained with other settings", "resume with the settings of its recipe.toml")
+    return state
+
+
+def _diverged(recipe: Recipe, folder: Path, epoch: int, rate: float) -> TrainingDiverged:
+    saved = f"the last whole epoch is kept in {folder / 'last.pt'}; " if (folder / "last.pt").exists() else ""
+    return TrainingDiverged(recipe.name, f"the loss became NaN or infinite in epoch {epoch + 1} at a learning rate of {rate:g}",
+                            f"{saved}try --set optimizer.lr={recipe.optimizer.lr / 10:g}, a longer "
+                            f"--set schedule.warmup_epochs={recipe.schedule.warmup_epochs + 3:g}, or --set run.precision=fp32")

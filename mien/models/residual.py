@@ -1,0 +1,65 @@
+"""A residual network for 48×48 faces that starts at half resolution."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def conv3x3(inputs: int, outputs: int, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
+
+
+class BasicBlock(nn.Module):
+    """Two 3×3 convolutions around a shortcut (He et al., "Deep Residual Learning for Image Recognition", 2016)."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv1, self.norm1 = conv3x3(inputs, outputs, stride), nn.BatchNorm2d(outputs)
+        self.conv2, self.norm2 = conv3x3(outputs, outputs), nn.BatchNorm2d(outputs)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or inputs != outputs:
+            self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+
+    def forward(self, images: Tensor) -> Tensor:
+        change = F.relu(self.norm1(self.conv1(images)))
+        change = self.norm2(self.conv2(change))
+        return F.relu(self.shortcut(images) + change)
+
+
+class ResidualNet(nn.Module):
+    """Space-to-depth stem, stages of basic blocks that halve the resolution, mean over positions, one linear layer.
+
+    The stem folds 2×2 pixels into channels, so that no pixel is lost and every later layer costs a quarter of what it
+    would at full resolution. Input (N, channels, S, S) with even S of any size; output logits (N, num_classes).
+
+    Args:
+        num_classes: how many expressions.
+        channels: 1 for grey, 3 for RGB.
+        widths: channels of each stage; every stage after the first halves the resolution.
+        blocks: basic blocks in each stage.
+        dropout: share of features dropped before the linear layer.
+    """
+
+    def __init__(self, num_classes: int, channels: int = 1, widths: Sequence[int] = (64, 128, 256), blocks: int = 2,
+                 dropout: float = 0.0) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.PixelUnshuffle(2), conv3x3(4 * channels, widths[0]), nn.BatchNorm2d(widths[0]), nn.ReLU())
+        stages, inputs = [], widths[0]
+        for index, width in enumerate(widths):
+            strides = [1 if index == 0 else 2] + [1] * (blocks - 1)
+            stage = [BasicBlock(inputs if n == 0 else width, width, stride) for n, stride in enumerate(strides)]
+            stages.append(nn.Sequential(*stage))
+            inputs = width
+        self.stages = nn.Sequential(*stages)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(inputs, num_classes)
+
+    def features(self, images: Tensor) -> Tensor:
+        """(N, C, S, S) → (N, D): what the last layer decides on."""
+        return self.stages(self.stem(images)).mean(dim=(2, 3))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.dropout(self.features(images)))
