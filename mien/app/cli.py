@@ -1,31 +1,91 @@
-"""The `mien` program: one thin verb a command."""
+"""The `mien` program: its verbs, and the one place where errors become messages and exit codes.
+
+0 all done · 1 some of several inputs failed · 2 nothing was done · 130 interrupted
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Optional
+import os
+import sys
+from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 
-app = typer.Typer(no_args_is_help=True, add_completion=False)
+from mien import __version__
+from mien.app import analyze, datasets, learning, models
+from mien.core.errors import MienError
+
+HELP = """Read facial expressions: train the networks, measure them, run them on pictures and videos.
+
+An expression is not an inner state: mien says what a face shows, not what a person feels."""
+
+app = typer.Typer(name="mien", help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+                  rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]})
+app.command("analyze")(analyze.analyze)
+app.command("train")(learning.train)
+app.command("evaluate")(learning.evaluate)
+app.command("predict")(learning.predict)
+app.command("export")(learning.export)
+app.add_typer(datasets.app, name="data")
+app.add_typer(models.app, name="models")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"mien {__version__}")
+        raise typer.Exit
 
 
 @app.callback()
-def main() -> None:
-    """mien reads facial expressions."""
+def _options(version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True,
+                                                   help="Print the version and stop.")] = False) -> None:
+    """Options of the program itself; the help text is the app's."""
 
 
-@app.command()
-def train(recipe: str, data: Annotated[list[Path], typer.Option()], out: Optional[Path] = None,
-          set: Annotated[list[str], typer.Option("--set")] = [], resume: bool = False) -> None:
-    """Train a network."""
-    from mien.data import load_faces
-    from mien.learn.recipe import load_recipe
-    from mien.learn.train import train as run
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the program; returns the exit code. With MIEN_DEBUG=1 errors show their traceback."""
+    try:
+        result = app(list(arguments) if arguments is not None else None, standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except (KeyboardInterrupt, typer.Abort):
+        _complain("interrupted: what was finished is kept; the same command begins again, 'mien train --resume' goes on")
+        return 130
+    except BrokenPipeError:  # the reader of a pipe, `head` say, has had enough
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - stays open until the interpreter ends
+        return 0
+    except typer.TyperException as error:
+        _reraise_for_debugging()
+        place = getattr(getattr(error, "ctx", None), "command_path", "mien")
+        _complain(f"{_without_period(error.format_message())}; see '{place} --help'")
+        return 2
+    except MienError as error:
+        _reraise_for_debugging()
+        _complain(str(error))
+        return 2
+    except Exception as error:
+        _reraise_for_debugging()
+        _complain(f"unexpected {type(error).__name__}: {error}; set MIEN_DEBUG=1 to see where, and please report it")
+        return 2
 
-    settings = load_recipe(recipe, set)
-    run(settings, load_faces(data), out or Path("runs") / settings.name, resume=resume)
+
+def _complain(message: str) -> None:
+    print("mien: " + " ".join(message.split()), file=sys.stderr)
+
+
+def _without_period(text: str) -> str:
+    return text[:1].lower() + text[1:].rstrip(".")
+
+
+def _reraise_for_debugging() -> None:
+    if os.environ.get("MIEN_DEBUG"):
+        raise
+
+
+def run() -> None:
+    """The console script."""
+    sys.exit(main())
 
 
 if __name__ == "__main__":
-    app()
+    run()

@@ -32,14 +32,17 @@ def read_picture(source: str | Path | bytes, *, name: str | None = None, max_pix
     """
     name = name or (str(source) if not isinstance(source, bytes) else "picture")
     with _opened(source, name, max_pixels, allow_truncated) as picture:
-        upright = ImageOps.exif_transpose(picture)
-        if upright.mode in ("RGB", "L"):
-            return np.array(upright.convert("RGB"))
-        if upright.mode.startswith(("I", "F")):
-            return as_rgb(np.array(upright))
-        if upright.has_transparency_data:
-            return as_rgb(np.array(upright.convert("RGBA")))
-        return np.array(upright.convert("RGB"))
+        return from_pillow(picture)
+
+
+def from_pillow(picture: Image.Image) -> np.ndarray:
+    """A Pillow image of any mode → RGB uint8 (H, W, 3), upright as its EXIF orientation says."""
+    picture = ImageOps.exif_transpose(picture)
+    if picture.mode.startswith(("I", "F")):  # 16- and 32-bit: Pillow would clip them to 255 instead of scaling
+        return as_rgb(np.array(picture))
+    if picture.has_transparency_data:
+        return as_rgb(np.array(picture.convert("RGBA")))
+    return np.array(picture.convert("RGB"))
 
 
 def read_grey(source: str | Path | bytes, *, name: str | None = None) -> np.ndarray:

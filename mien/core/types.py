@@ -139,3 +139,57 @@ def concatenate(sets: Iterable[FaceSet]) -> FaceSet:
         votes=np.concatenate([faces.votes for faces in sets]) if with_votes else None,
         skipped=tuple(why for faces in sets for why in faces.skipped),
     )
+
+
+@dataclass(frozen=True)
+class Face:
+    """One face in one picture, with what its expression reads as.
+
+    box_xyxy        where the detector saw it, floats in pixels of the upright picture
+    score           the detector's confidence in 0..1, None where no detector ran
+    probabilities   float32 (K,), summing to one over labels
+    labels          the model's class names
+    """
+
+    box_xyxy: tuple[float, float, float, float]
+    score: float | None
+    probabilities: np.ndarray
+    labels: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        x1, y1, x2, y2 = self.box_xyxy
+        if not (x1 < x2 and y1 < y2):
+            raise ValueError(f"box {self.box_xyxy} must satisfy x1 < x2 and y1 < y2")
+        if self.probabilities.shape != (len(self.labels),):
+            raise ValueError(f"{self.probabilities.shape} probabilities for {len(self.labels)} labels")
+
+    @property
+    def label(self) -> str:
+        """The most probable expression."""
+        return self.labels[int(self.probabilities.argmax())]
+
+    @property
+    def confidence(self) -> float:
+        """The probability of ``label``."""
+        return float(self.probabilities.max())
+
+    def __str__(self) -> str:
+        x1, y1, x2, y2 = self.box_xyxy
+        return f"{self.label} {self.confidence:.2f} at ({x1:.0f}, {y1:.0f})-({x2:.0f}, {y2:.0f})"
+
+
+@dataclass(frozen=True)
+class FrameResult:
+    """The faces of one picture, or of one frame of a video.
+
+    source    the path or address it came from
+    frame     number of the frame, from 0; 0 for a picture
+    time_s    seconds from the stream's own timestamps; 0.0 for a picture
+    size_wh   width and height in pixels, upright
+    """
+
+    source: str
+    frame: int
+    time_s: float
+    size_wh: tuple[int, int]
+    faces: tuple[Face, ...]

@@ -1,23 +1,94 @@
-"""Any layout of a facial-expression data set → FaceSet."""
+"""Any layout of a facial-expression data set → FaceSet, and back."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from mien.core.errors import DataError
-from mien.core.types import FaceSet, concatenate
-from mien.data.parquet_layout import read_parquet
+from mien.core.types import FaceSet, concatenate, split_role
+from mien.data.csv_layout import read_csv, read_votes, write_kaggle_csv
+from mien.data.folder_layout import read_folder, write_folder
+from mien.data.parquet_layout import read_parquet, write_parquet
 
 
-def load_faces(paths: str | Path | Sequence[str | Path], *, size: int = 48, skip_bad: bool = False) -> FaceSet:
-    """Read one data set, or several as one."""
+def load_faces(paths: str | Path | Sequence[str | Path], *, ferplus: str | Path | None = None, size: int = 48,
+               skip_bad: bool = False) -> FaceSet:
+    """Read one data set, or several as one.
+
+    Args:
+        paths: Kaggle's or the ICML CSV, a Parquet file in the Hugging Face layout, a folder of such files, or a folder
+            of pictures (``train/angry/*.png``). Several are joined; classes are matched by name.
+        ferplus: FER+'s CSV of votes, joined row by row.
+        size: side in pixels that pictures of files and folders are scaled to; rows of a CSV must have it.
+        skip_bad: leave broken rows out and count them in ``skipped``, instead of raising.
+
+    Raises:
+        DataError: naming the file, the row and the cure.
+    """
     if isinstance(paths, (str, Path)):
         paths = [paths]
-    return concatenate(_load_one(Path(path), size, skip_bad) for path in paths)
+    faces = _load_several([Path(path) for path in paths], size, skip_bad)
+    return faces if ferplus is None else with_votes(faces, Path(ferplus))
+
+
+def _load_several(paths: Sequence[Path], size: int, skip_bad: bool) -> FaceSet:
+    """Several sets as one; where two of them name a picture alike, all names begin with their file's."""
+    if len({path.resolve() for path in paths}) < len(paths):
+        raise DataError("data", "the same file is named twice", "name each file once")
+    sets = [_load_one(path, size, skip_bad) for path in paths]
+    names = np.concatenate([faces.names for faces in sets])
+    if len(np.unique(names)) < len(names):
+        sets = [replace(faces, names=np.char.add(f"{path.name}/", faces.names)) for path, faces in zip(paths, sets, strict=True)]
+    return concatenate(sets)
 
 
 def _load_one(path: Path, size: int, skip_bad: bool) -> FaceSet:
     if not path.exists():
         raise DataError(path, "does not exist", "check the path")
-    return read_parquet(path, size=size, skip_bad=skip_bad)
+    if path.is_dir():
+        tables = sorted(file for file in path.iterdir() if file.suffix.lower() in (".csv", ".parquet"))
+        if not tables:
+            return read_folder(path, size=size, skip_bad=skip_bad)
+        if len({file.suffix.lower() for file in tables}) > 1 or len(tables) > 1 and tables[0].suffix.lower() == ".csv":
+            raise DataError(path, f"holds several tables ({', '.join(file.name for file in tables)})", "name one of them")
+        return _load_several(tables, size, skip_bad)
+    if path.suffix.lower() == ".csv":
+        return read_csv(path, size=size, skip_bad=skip_bad)
+    if path.suffix.lower() in (".parquet", ".pq"):
+        return read_parquet(path, size=size, skip_bad=skip_bad)
+    raise DataError(path, f"is neither a CSV, a Parquet file nor a folder (its ending is '{path.suffix}')",
+                    "give one of these; see 'mien data --help'")
+
+
+def with_votes(faces: FaceSet, path: Path) -> FaceSet:
+    """Join FER+'s votes row by row: as many rows, and in every row the same Usage, or DataError says where not."""
+    if faces.skipped:
+        raise DataError(path, f"cannot be joined: {len(faces.skipped)} broken rows were left out of the pictures",
+                        "join it with the whole file")
+    if not path.is_file():
+        raise DataError(path, "does not exist", "check the path given with --ferplus")
+    votes, splits = read_votes(path)
+    if len(votes) != len(faces):
+        raise DataError(path, f"has {len(votes):,} rows of votes for {len(faces):,} pictures", "give the two files of one release")
+    for row, (theirs, ours) in enumerate(zip(splits, faces.split.tolist(), strict=True)):
+        if theirs and ours and split_role(theirs) != split_role(ours):
+            raise DataError(f"{path} row {row}", f"belongs to {theirs}, the picture of that row to {ours}",
+                            "give the two files of one release, in their own order")
+    return replace(faces, votes=votes)
+
+
+def save_faces(faces: FaceSet, path: str | Path) -> None:
+    """Write a FaceSet: ``.csv`` as Kaggle's file, ``.parquet`` in the Hugging Face layout, anything else as a folder tree."""
+    path = Path(path)
+    if path.suffix.lower() == ".csv":
+        write_kaggle_csv(faces, path)
+    elif path.suffix.lower() in (".parquet", ".pq"):
+        write_parquet(faces, path)
+    elif path.suffix:
+        raise DataError(path, f"has the ending '{path.suffix}'", "write .csv, .parquet or a folder (no ending)")
+    else:
+        write_folder(faces, path)

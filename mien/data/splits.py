@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -71,3 +73,43 @@ def only_classes(faces: FaceSet, names: Sequence[str]) -> FaceSet:
         raise DataError("classes", "a class is named twice", "name each once")
     keep = np.isin(faces.labels, [faces.classes.index(name) for name in names])
     return faces.take(keep).as_classes(names)
+
+
+#: Faces of FER2013's official splits, in the order of its file.
+OFFICIAL = {"Training": 28_709, "PublicTest": 3_589, "PrivateTest": 3_589}
+
+
+def official_splits(faces: FaceSet) -> FaceSet:
+    """FER2013's own splits: kept where the file names them, else told from the order of its rows."""
+    if faces.splits != ("",):
+        return faces
+    sizes = list(OFFICIAL.values())
+    for parts in (3, 2):
+        if len(faces) == sum(sizes[:parts]):
+            return replace(faces, split=np.repeat(np.array(list(OFFICIAL)[:parts]), sizes[:parts]))
+    raise DataError("--official", f"needs all of FER2013 (35,887 rows, or 32,298 without PrivateTest), not {len(faces):,}",
+                    "divide with --fractions or --sizes")
+
+
+def read_names(path: Path) -> set[str]:
+    """The column ``path`` of a CSV: names of rows, as the predictions CSV has them."""
+    if not path.is_file():
+        raise DataError(path, "does not exist", "check the path given with --exclude")
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.DictReader(file)
+            if "path" not in (reader.fieldnames or ()):
+                raise DataError(path, f"has no column 'path' (found: {', '.join(reader.fieldnames or ()) or 'nothing'})",
+                                "write one row for each picture to leave out")
+            return {row["path"] for row in reader}
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(path, f"is not a CSV of text ({error})", "write one row for each picture to leave out") from error
+
+
+def without(faces: FaceSet, names: set[str]) -> FaceSet:
+    """The faces that are not named. Raises DataError where a name does not occur: it would be left in unnoticed."""
+    absent = names - set(faces.names.tolist())
+    if absent:
+        raise DataError("--exclude", f"names {len(absent):,} rows that the data does not have, '{sorted(absent)[0]}' first",
+                        "use the names of 'mien predict' on the same data")
+    return faces.take(~np.isin(faces.names, sorted(names)))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import time
+import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,16 @@ from torch import Tensor, nn
 from mien.core.errors import DataError, OutputError, RecipeError, TrainingDiverged
 from mien.core.files import make_folder, write_json, write_text
 from mien.core.preprocess import Preprocessing
-from mien.core.progress import progress_bar
+from mien.core.progress import Bar, progress_bar
 from mien.core.types import FaceSet
 from mien.data.augment import Augmentation, mixup
 from mien.data.splits import hold_out, only_classes
-from mien.evaluate.metrics import accuracy, confusion_matrix, macro_f1
+from mien.evaluate.figures import draw_curves
+from mien.evaluate.metrics import accuracy, confusion_matrix, macro_f1, score
+from mien.evaluate.tables import write_scores
 from mien.learn.checkpoint import Trained, read_checkpoint, save_trained
 from mien.learn.environment import environment
+from mien.learn.inference import TorchClassifier, load_run
 from mien.learn.losses import cross_entropy, soft_targets
 from mien.learn.optim import AveragedNetwork, learning_rate, make_optimizer
 from mien.learn.recipe import Recipe
@@ -62,105 +66,126 @@ class Hardware:
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype == torch.bfloat16)
 
 
+@dataclass
+class State:
+    """All that changes while a network is trained; what a checkpoint must hold for a run to go on exactly."""
+
+    network: nn.Module
+    optimizer: torch.optim.Optimizer
+    averaged: AveragedNetwork
+    generator: torch.Generator
+    history: list[dict[str, Any]] = field(default_factory=list)
+    best: float = -1.0
+
+    def to_checkpoint(self) -> dict[str, Any]:
+        """Everything but the averaged weights, which save_trained writes for use."""
+        return {"raw_weights": self.network.state_dict(), "optimizer": self.optimizer.state_dict(),
+                "averaged_steps": self.averaged.steps, "generator": self.generator.get_state(),
+                "torch_rng": torch.get_rng_state(), "history": json.dumps(self.history), "best": self.best}
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        self.network.load_state_dict(saved["raw_weights"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.averaged.network.load_state_dict(saved["weights"])
+        self.averaged.steps = saved["averaged_steps"]
+        self.generator.set_state(saved["generator"])
+        torch.set_rng_state(saved["torch_rng"])
+        self.history, self.best = json.loads(saved["history"]), saved["best"]
+
+
 def train(recipe: Recipe, faces: FaceSet, folder: Path, *, resume: bool = False, quiet: bool = False,
-          say: Say = print) -> dict[str, Any]:
-    """Train a network as the recipe says; returns the last epoch's row of the log.
+          say: Say = print) -> list[dict[str, Any]]:
+    """Train a network as the recipe says; returns the log, a row an epoch.
 
     The run folder gets recipe.toml, environment.json, log.jsonl, curves.png, best.pt and last.pt, all brought up to
-    date after every epoch. With ``resume`` a run that was interrupted goes on after its last whole epoch and ends with
-    the same weights, bit for bit on the CPU, as if it had not been.
+    date after every epoch, and at the end the scores on the validation faces. With ``resume`` a run that was
+    interrupted goes on after its last whole epoch and ends with the same weights, bit for bit on the CPU, as if it had
+    not been.
 
-    Raises TrainingDiverged when the loss is no longer a number, OutputError when the folder holds another run.
+    Raises TrainingDiverged when the loss is no longer a number, OutputError when the folder holds another run, and
+    RecipeError or DataError when a run is resumed with other settings or other faces.
     """
-    state = _state_to_resume(folder, recipe, resume)
     training, validation = choose_rows(recipe, faces, say)
+    saved = _saved_state(folder, recipe, fingerprint(training), resume)
     hardware = Hardware.choose(recipe.run.device, recipe.run.precision)
     preprocessing = input_of(recipe, training)
-    generator = torch.Generator().manual_seed(recipe.run.seed)
     torch.manual_seed(recipe.run.seed)  # initial weights and dropout draw from the global generator
-
     arguments = {"num_classes": len(training.classes), "channels": preprocessing.channels, **recipe.network.arguments}
     network = build(recipe.network.name, **arguments).to(hardware.device, memory_format=torch.channels_last)
-    optimizer = make_optimizer(network, recipe.optimizer)
-    averaged = AveragedNetwork(network, recipe.run.ema)
-    history: list[dict[str, Any]] = []
-    best = -1.0
-    if state is not None:
-        network.load_state_dict(state["raw_weights"])
-        optimizer.load_state_dict(state["optimizer"])
-        averaged.network.load_state_dict(state["weights"])
-        averaged.steps = state["averaged_steps"]
-        generator.set_state(state["generator"])
-        torch.set_rng_state(state["torch_rng"])
-        history, best = json.loads(state["history"]), state["best"]
+    state = State(network, make_optimizer(network, recipe.optimizer), AveragedNetwork(network, recipe.run.ema),
+                  torch.Generator().manual_seed(recipe.run.seed))
+    if saved is not None:
+        state.restore(saved)
+    header = _header(recipe, hardware, training, validation)
+    write_text(folder / "recipe.toml", recipe.to_toml())
+    write_json(folder / "environment.json", header["environment"])
 
     images, labels = to_device(training, hardware)  # uint8 (N, 1, H, W), int64 (N,)
-    batch_size = min(recipe.schedule.batch_size, len(images))
-    steps = len(images) // batch_size  # the shuffled rest of an epoch, less than a batch, waits for the next
-    augment = Augmentation(**recipe.augment.model_dump(exclude={"mixup"}))
-    header = {"recipe": recipe.model_dump(), "environment": environment(hardware.device, hardware.precision, recipe.run.seed),
-              "training": len(training), "validation": len(validation), "classes": list(training.classes)}
-    if state is None:
-        write_text(folder / "recipe.toml", recipe.to_toml())
-        write_json(folder / "environment.json", header["environment"])
-
-    total = recipe.schedule.epochs * steps
-    with progress_bar(recipe.name, total, done=len(history) * steps, quiet=quiet) as bar:
-        for epoch in range(len(history), recipe.schedule.epochs):
-            started, seen = time.perf_counter(), 0
-            network.train()
-            loss_sum = right = torch.zeros((), device=hardware.device)
-            order = torch.randperm(len(images), generator=generator).to(hardware.device)
-            for step in range(steps):
-                rate = learning_rate(epoch * steps + step, steps, recipe.optimizer.lr, recipe.schedule)
-                for group in optimizer.param_groups:
-                    group["lr"] = rate
-                rows = order[step * batch_size : (step + 1) * batch_size]
-                inputs = augment(images[rows].float() / 255, generator)
-                inputs = normalise(inputs, preprocessing)
-                targets = soft_targets(labels[rows], len(training.classes), recipe.loss.label_smoothing)
-                if recipe.augment.mixup:
-                    inputs, targets = mixup(inputs, targets, recipe.augment.mixup, generator)
-
-                with hardware.autocast():
-                    logits = network(inputs.contiguous(memory_format=torch.channels_last))
-                loss = cross_entropy(logits, targets)
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()
-                optimizer.step()
-                averaged.update()
-
-                seen += len(rows)
-                loss_sum = loss_sum + loss.detach()
-                right = right + (logits.detach().argmax(1) == targets.argmax(1)).sum()
-                if step % LOOK_EVERY == LOOK_EVERY - 1 or step == steps - 1:
-                    mean_loss = float(loss_sum) / (step + 1)
-                    if not np.isfinite(mean_loss):
-                        raise _diverged(recipe, folder, epoch, rate)
-                    speed = seen / (time.perf_counter() - started)
-                    bar.advance(step % LOOK_EVERY + 1, f"epoch {epoch + 1}/{recipe.schedule.epochs} loss {mean_loss:.3f} "
-                                f"accuracy {float(right) / seen:.1%} {speed:,.0f} images/s")
-
-            row = {"epoch": epoch + 1, "lr": rate, "loss": mean_loss, "accuracy": float(right) / seen,
-                   "images_per_s": round(seen / (time.perf_counter() - started), 1)}
-            row |= watch(averaged.network, validation, preprocessing, hardware)
+    epochs = recipe.schedule.epochs
+    with progress_bar(recipe.name, epochs * len(images), done=len(state.history) * len(images), quiet=quiet) as bar:
+        for epoch in range(len(state.history), epochs):
+            started = time.perf_counter()
+            row = {"epoch": epoch + 1, **train_epoch(recipe, state, images, labels, preprocessing, hardware, bar, folder)}
+            row |= watch(state.averaged.network, validation, preprocessing, hardware)
             row["seconds"] = round(time.perf_counter() - started, 2)
-            history.append(row)
-            say(epoch_line(row, recipe.schedule.epochs))
+            state.history.append(row)
+            say(epoch_line(row, epochs))
 
-            trained = Trained(averaged.network, recipe.name, recipe.network.name, arguments, training.classes,
+            trained = Trained(state.averaged.network, recipe.name, recipe.network.name, arguments, training.classes,
                               preprocessing, epoch + 1)
-            if row["validation_accuracy"] > best:
-                best = row["validation_accuracy"]
+            if row["validation_accuracy"] > state.best:
+                state.best = row["validation_accuracy"]
                 save_trained(folder / "best.pt", trained)
-            write_text(folder / "log.jsonl", "".join(json.dumps(line) + "\n" for line in (header, *history)))
-            save_trained(folder / "last.pt", trained, raw_weights=network.state_dict(), optimizer=optimizer.state_dict(),
-                         averaged_steps=averaged.steps, generator=generator.get_state(), torch_rng=torch.get_rng_state(),
-                         history=json.dumps(history), best=best, recipe=recipe.model_dump_json())
-    from mien.evaluate.figures import draw_curves
+            write_text(folder / "log.jsonl", "".join(json.dumps(line) + "\n" for line in (header, *state.history)))
+            draw_curves(state.history, folder / "curves.png", recipe.name)
+            save_trained(folder / "last.pt", trained, **state.to_checkpoint(), recipe=recipe.model_dump_json(),
+                         fingerprint=fingerprint(training))
+    _score_kept(folder, recipe, validation)
+    return state.history
 
-    draw_curves(history, folder / "curves.png", recipe.name)
-    return history[-1]
+
+def train_epoch(recipe: Recipe, state: State, images: Tensor, labels: Tensor, preprocessing: Preprocessing,
+                hardware: Hardware, bar: Bar, folder: Path) -> dict[str, float]:
+    """One pass over uint8 images (N, 1, H, W) and labels (N,); returns learning rate, loss, accuracy and speed.
+
+    Batches are whole: what is left of a shuffled epoch, less than a batch, is not seen in it.
+    """
+    epoch, num_classes = len(state.history), state.network.head.out_features
+    batch_size = min(recipe.schedule.batch_size, len(images))
+    steps = len(images) // batch_size
+    augment = Augmentation(**recipe.augment.model_dump(exclude={"mixup"}))
+    loss_sum = right = torch.zeros((), device=hardware.device)
+    started = time.perf_counter()
+    state.network.train()
+    order = torch.randperm(len(images), generator=state.generator).to(hardware.device)
+    for step in range(steps):
+        rate = learning_rate(epoch * steps + step, steps, recipe.optimizer.lr, recipe.schedule)
+        for group in state.optimizer.param_groups:
+            group["lr"] = rate
+        rows = order[step * batch_size : (step + 1) * batch_size]
+        inputs = normalise(augment(images[rows].float() / 255, state.generator), preprocessing)
+        targets = soft_targets(labels[rows], num_classes, recipe.loss.label_smoothing)
+        if recipe.augment.mixup:
+            inputs, targets = mixup(inputs, targets, recipe.augment.mixup, state.generator)
+
+        with hardware.autocast():
+            logits = state.network(inputs.contiguous(memory_format=torch.channels_last))
+        loss = cross_entropy(logits, targets)
+        state.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        state.optimizer.step()
+        state.averaged.update()
+
+        loss_sum = loss_sum + loss.detach()
+        right = right + (logits.detach().argmax(1) == targets.argmax(1)).sum()
+        if (step + 1) % LOOK_EVERY == 0 or step == steps - 1:
+            seen, mean_loss = (step + 1) * batch_size, float(loss_sum) / (step + 1)
+            if not np.isfinite(mean_loss):
+                raise _diverged(recipe, folder, epoch, rate)
+            speed, share_right = seen / (time.perf_counter() - started), float(right) / seen
+            bar.advance((step % LOOK_EVERY + 1) * batch_size, f"epoch {epoch + 1}/{recipe.schedule.epochs} "
+                        f"loss {mean_loss:.3f} accuracy {share_right:.1%} {speed:,.0f} images/s")
+    return {"lr": rate, "loss": mean_loss, "accuracy": share_right, "images_per_s": round(speed, 1)}
 
 
 def choose_rows(recipe: Recipe, faces: FaceSet, say: Say) -> tuple[FaceSet, FaceSet]:
@@ -249,7 +274,12 @@ def epoch_line(row: dict[str, Any], epochs: int) -> str:
             f"macro-F1 {row['validation_macro_f1']:.3f}  {row['images_per_s']:,.0f} images/s")
 
 
-def _state_to_resume(folder: Path, recipe: Recipe, resume: bool) -> dict[str, Any] | None:
+def fingerprint(faces: FaceSet) -> str:
+    """Tells one training set from another, so that a run is not resumed with other faces."""
+    return f"{len(faces)} faces, {zlib.crc32(faces.labels.tobytes(), zlib.crc32(faces.images.tobytes())):08x}"
+
+
+def _saved_state(folder: Path, recipe: Recipe, faces: str, resume: bool) -> dict[str, Any] | None:
     """The last checkpoint of an interrupted run, None for a new one. A run is never overwritten by accident."""
     make_folder(folder)
     last = folder / "last.pt"
@@ -257,10 +287,26 @@ def _state_to_resume(folder: Path, recipe: Recipe, resume: bool) -> dict[str, An
         return None
     if not resume:
         raise OutputError(folder, "holds a run already", "go on with it by --resume, or choose another folder with --out")
-    state = read_checkpoint(last)
-    if state["recipe"] != recipe.model_dump_json():
+    saved = read_checkpoint(last)
+    if saved["recipe"] != recipe.model_dump_json():
         raise RecipeError(folder, "was trained with other settings", "resume with the settings of its recipe.toml")
-    return state
+    if saved["fingerprint"] != faces:
+        raise DataError(folder, f"was trained on other faces ({saved['fingerprint']}; now {faces})", "resume with the same --data")
+    return saved
+
+
+def _header(recipe: Recipe, hardware: Hardware, training: FaceSet, validation: FaceSet) -> dict[str, Any]:
+    """The first line of the log."""
+    return {"recipe": recipe.model_dump(), "environment": environment(hardware.device, hardware.precision, recipe.run.seed),
+            "training": len(training), "validation": len(validation), "classes": list(training.classes)}
+
+
+def _score_kept(folder: Path, recipe: Recipe, validation: FaceSet) -> None:
+    """Scores of the weights that the run stands for, in float32, as `mien evaluate` gives them."""
+    classifier = TorchClassifier(load_run(folder))
+    scores = score(classifier.probabilities(validation.images), validation.labels, classifier.labels)
+    which = ", ".join(name for name in validation.splits if name) or "held out"
+    write_scores(folder, scores, f"{recipe.name} on {which}", {"model": recipe.name, "split": which, "tta": "none"})
 
 
 def _diverged(recipe: Recipe, folder: Path, epoch: int, rate: float) -> TrainingDiverged:

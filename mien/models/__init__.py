@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
-from mien.core.errors import ModelError
+from mien.core.errors import MissingExtra, ModelError
 from mien.models.residual import ResidualNet
+from mien.run.weights import ModelInfo, find_model
 
 #: Name → class. Call with ``num_classes`` and the network's own arguments: ``MODELS["residual"](num_classes=7)``.
 MODELS: dict[str, type[nn.Module]] = {
@@ -23,3 +26,33 @@ def build(name: str, **arguments: Any) -> nn.Module:
         return MODELS[name](**arguments)
     except TypeError as error:
         raise ModelError(f"network '{name}'", f"does not take these arguments ({error})", "see its docstring") from error
+
+
+def load(model: str | Path) -> nn.Module:
+    """The torch network of a model file (or of a shipped model's name), in evaluation mode.
+
+    Needs the ``train`` extra. Raises ModelError for a file that is not ours, is quantised, or does not hold every
+    parameter of the network that it names.
+    """
+    try:
+        import onnx
+        from onnx import numpy_helper
+    except ImportError as error:
+        raise MissingExtra("onnx", "train", "to rebuild a network from a model file") from error
+    path = find_model(model)
+    try:
+        proto = onnx.load(str(path), load_external_data=False)
+    except Exception as error:  # protobuf raises its own kinds for damaged files
+        raise ModelError(path, "is not an ONNX file that can be read; it may be damaged", "export or download it again") from error
+    info = ModelInfo.from_metadata({entry.key: entry.value for entry in proto.metadata_props}, path)
+    if info.quantised:
+        raise ModelError(path, "is quantised, so its network cannot be rebuilt", "name the float file of the same model")
+    network = build(info.network["name"], **info.network["arguments"])
+    stored = {tensor.name: torch.from_numpy(numpy_helper.to_array(tensor).copy()) for tensor in proto.graph.initializer}
+    wanted = network.state_dict()
+    # What export leaves out because inference does not need it: batch norm's count of the batches it has seen.
+    missing = [name for name in wanted if name not in stored and not name.endswith("num_batches_tracked")]
+    if missing:
+        raise ModelError(path, f"lacks the weights {', '.join(missing[:3])}", "export it again")
+    network.load_state_dict({name: stored[name] for name in wanted if name in stored}, strict=False)
+    return network.eval()

@@ -1,0 +1,158 @@
+"""`mien analyze`: files and folders → records and annotated media."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mien.app.options import Json, Quiet, Tta, check_tta
+
+if TYPE_CHECKING:
+    from mien.run.pipeline import Done
+    from mien.run.recognizer import Recognizer
+
+#: Pictures whose faces are printed one by one; of more, only a line each.
+TABLES_SHOWN = 10
+
+
+def analyze(
+    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="Pictures, videos, or folders of them.")],
+    out: Annotated[Path, typer.Option(help="Folder for what is written.")] = Path("mien-out"),
+    model: Annotated[str, typer.Option(help="A model's name (see 'mien models') or an .onnx file.")] = "base",
+    detector: Annotated[str, typer.Option(help="auto (yunet if it was pulled, else haar), haar, yunet, or none: the whole picture is a face.")] = "auto",
+    detector_model: Annotated[Path | None, typer.Option(help="A YuNet file of your own.")] = None,
+    format: Annotated[str, typer.Option(help="Formats of the records: a list of jsonl, csv, parquet.")] = "jsonl,csv",
+    no_media: Annotated[bool, typer.Option("--no-media", help="Write records only, no annotated pictures or videos.")] = False,
+    tta: Tta = "none",
+    colour: Annotated[str, typer.Option(help="Colour of boxes and labels: red,green,blue, each 0 to 255.")] = "0,255,0",
+    line_width: Annotated[int, typer.Option(min=0, max=100, help="Width of the boxes' lines in pixels; 0 chooses.")] = 0,
+    text_size: Annotated[int, typer.Option(min=0, max=400, help="Height of the labels' text in pixels; 0 chooses.")] = 0,
+    max_pixels: Annotated[int, typer.Option(min=1, help="Refuse pictures with more pixels than this.")] = 400_000_000,
+    allow_truncated: Annotated[bool, typer.Option("--allow-truncated", help="Analyse what decodes of a picture file that is cut off.")] = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> int:
+    """Find faces in pictures and videos and read their expressions.
+
+    For photo.jpg it writes photo.annotated.jpg and photo.records.jsonl (and .csv); for clip.mp4 clip.annotated.mp4 with
+    the original sound, its records and clip.summary.json. With several inputs all records also go into one table.
+
+    Reads JPEG, PNG, WebP, BMP, GIF (first frame), TIFF, and the video formats of FFmpeg; folders with all below them.
+    """
+    from mien.core.files import make_folder
+    from mien.run.draw import Style
+    from mien.run.pipeline import Settings
+    from mien.run.recognizer import Recognizer
+    from mien.run.sinks import check_formats
+
+    check_tta(tta)
+    settings = Settings(out, check_formats(format), not no_media, Style(_colour(colour), line_width, text_size), quiet or as_json)
+    recognizer = Recognizer(model, detector=detector, detector_model=detector_model, tta=tta, max_pixels=max_pixels,
+                            allow_truncated=allow_truncated)
+    make_folder(out)
+    finished, failures, total = _analyze_all(inputs, recognizer, settings, show=not (quiet or as_json))
+    if as_json:
+        typer.echo(json.dumps({"model": recognizer.model_name, "detector": recognizer.detector_name,
+                               "inputs": [_as_json(done, recognizer) for done in finished], "failures": failures}, indent=2))
+    broken_off = [f"{done.source}: {done.warning}; what was read is kept" for done in finished if done.warning]
+    for message in broken_off:
+        typer.echo(f"mien: {message}", err=True)
+    if total > 1 and failures:
+        typer.echo(f"mien: {len(failures)} of {total} inputs failed; the rest is done", err=True)
+    if not finished:
+        return 2
+    return 1 if failures or broken_off else 0
+
+
+def _analyze_all(inputs: list[str], recognizer: Recognizer, settings: Any, show: bool) -> tuple[list[Done], list[str], int]:
+    """(what was done, what failed and why, number of inputs); failures are reported as they happen."""
+    from contextlib import ExitStack
+
+    from mien.core.errors import MediaError, MienError
+    from mien.core.progress import progress_bar
+    from mien.run.pipeline import analyze_input
+    from mien.run.sinks import record_path, record_writer
+    from mien.run.sources import list_inputs
+
+    items = list_inputs(inputs, settings.out)
+    finished: list[Done] = []
+    failures: list[str] = []
+    with ExitStack() as stack:
+        table = None
+        if len(items) > 1:
+            table = stack.enter_context(record_writer(settings.out / "all", settings.formats, recognizer.labels))
+        bar = stack.enter_context(progress_bar("files", len(items), quiet=settings.quiet or len(items) == 1))
+        for item in items:
+            try:
+                if isinstance(item, MediaError):
+                    raise item
+                done = analyze_input(item, recognizer, settings, table)
+            except MienError as error:
+                failures.append(str(error))
+                typer.echo(f"mien: {error}", err=True)
+            else:
+                finished.append(done)
+                if show:
+                    _print(done, recognizer, in_full=len(finished) <= TABLES_SHOWN)
+            bar.advance(1, f"{len(finished):,} done, {len(failures):,} failed")
+    if table is not None and show:
+        paths = ", ".join(str(record_path(settings.out / "all", name)) for name in settings.formats)
+        typer.echo(f"all records in one table: {paths}")
+    return finished, failures, len(items)
+
+
+def _colour(text: str) -> tuple[int, int, int]:
+    from mien.core.errors import UsageError
+
+    parts = text.split(",")
+    if len(parts) != 3 or not all(part.strip().isdigit() and int(part) <= 255 for part in parts):
+        raise UsageError(f"--colour {text}", "is not red,green,blue with values in 0..255", "as in --colour 0,255,0")
+    red, green, blue = (int(part) for part in parts)
+    return red, green, blue
+
+
+def _print(done: Done, recognizer: Recognizer, in_full: bool) -> None:
+    """A table of a picture's faces with every probability, or a line for a video; then what was written."""
+    if done.faces and in_full:
+        typer.echo(f"{done.source}: {_plural(len(done.faces), 'face')}")
+        _print_table(done, recognizer)
+    elif done.frames > 1:
+        shares = ", ".join(f"{name} {count / done.faces_seen:.0%}" for name, count in done.labels.most_common())
+        typer.echo(f"{done.source}: {done.frames:,} frames, {done.faces_seen:,} faces{': ' + shares if shares else ''}")
+    elif done.faces:
+        typer.echo(f"{done.source}: " + ", ".join(f"{face.label} {face.confidence:.0%}" for face in done.faces))
+    else:
+        hint = "" if recognizer.detector is None else " (if the picture is itself a face: --detector none)"
+        typer.echo(f"{done.source}: no face found{hint}")
+    if in_full:
+        typer.echo("  wrote " + ", ".join(map(str, done.outputs)))
+
+
+def _print_table(done: Done, recognizer: Recognizer) -> None:
+    """Plain columns: they fit any terminal, and can be cut and sorted by other programs."""
+    head = ["face", "expression", *recognizer.labels, "x1", "y1", "x2", "y2"]
+    rows = [[str(number), face.label, *(f"{p:.3f}" for p in face.probabilities), *(f"{v:.0f}" for v in face.box_xyxy)]
+            for number, face in enumerate(done.faces)]
+    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
+    for row in [head, *rows]:
+        typer.echo("  " + "  ".join(cell.ljust(width) if column == 1 else cell.rjust(width)
+                                    for column, (cell, width) in enumerate(zip(row, widths, strict=True))))
+
+
+def _plural(count: int, word: str) -> str:
+    return f"{count:,} {word}{'' if count == 1 else 's'}"
+
+
+def _as_json(done: Done, recognizer: Recognizer) -> dict[str, Any]:
+    from mien.core.types import FrameResult
+    from mien.run.sinks import records_of
+
+    values: dict[str, Any] = {"source": done.source, "frames": done.frames, "faces": done.faces_seen,
+                              "outputs": [str(path) for path in done.outputs], "warning": done.warning or None}
+    if done.frames == 1:
+        result = FrameResult(done.source, 0, 0.0, (0, 0), done.faces)
+        values["records"] = records_of(result, recognizer.model_name, recognizer.detector_name)
+    return values

@@ -1,0 +1,176 @@
+"""`mien train`, `evaluate`, `predict` and `export`: from a data set to a model file and its scores."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mien.app.options import (
+    Data,
+    Exclude,
+    Json,
+    Quiet,
+    SkipBad,
+    Tta,
+    check_tta,
+    classify_all,
+    need_torch,
+    open_classifier,
+    read_data,
+)
+
+if TYPE_CHECKING:
+    from mien.core.types import FaceSet
+    from mien.evaluate.metrics import Scores
+
+Model = Annotated[str, typer.Argument(metavar="MODEL", help="A model's name, an .onnx file, a run folder or a .pt file.")]
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's name or a .toml file.")],
+    data: Data,
+    out: Annotated[Path | None, typer.Option(help="The run folder; default: runs/RECIPE.")] = None,
+    set: Annotated[list[str], typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change a setting of the recipe; may be given several times.")] = [],  # noqa: B006
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
+    exclude: Exclude = None,
+    skip_bad: SkipBad = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train a network as a recipe says.
+
+    The run folder gets the resolved recipe, the hardware and versions, a log, curves, the best and the last checkpoint
+    after every epoch, and the scores at the end. Ctrl-C or a crash loses at most one epoch: --resume goes on exactly.
+    """
+    need_torch()
+    from mien.learn.recipe import load_recipe
+    from mien.learn.train import train as run
+
+    settings = load_recipe(recipe, set)
+    folder = out or Path("runs") / settings.name
+    if resume and not set and (folder / "recipe.toml").is_file():
+        settings = load_recipe(folder / "recipe.toml")  # a resumed run keeps its settings; given ones must be the same
+    faces = read_data(data, skip_bad=skip_bad, quiet=quiet, exclude=exclude)
+    run(settings, faces, folder, resume=resume, quiet=quiet, say=(lambda text: None) if quiet else typer.echo)
+    if not quiet:
+        typer.echo(f"the run is in {folder}; next: mien evaluate {folder} --data ..., mien export {folder} --out model.onnx")
+
+
+def evaluate(
+    model: Model,
+    data: Data,
+    split: Annotated[str, typer.Option(help="Score this split; default: test, else validation, else all.")] = "",
+    tta: Tta = "none",
+    out: Annotated[Path | None, typer.Option(help="Folder for scores.json, scores.txt and confusion.png; default: the run, or mien-out.")] = None,
+    exclude: Exclude = None,
+    skip_bad: SkipBad = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Score a model on labelled faces: accuracy and macro-F1 with 95 % intervals, every class, the confusion matrix."""
+    from mien.core.files import make_folder
+    from mien.evaluate.tables import scores_text, write_scores
+
+    check_tta(tta)
+    folder = make_folder(out or (Path(model) if Path(model).is_dir() else Path("mien-out")))
+    classifier = open_classifier(model)
+    faces, which = _labelled(read_data(data, skip_bad=skip_bad, quiet=quiet or as_json, exclude=exclude), split)
+    scores = _score(classifier, faces, tta, quiet or as_json)
+    title = f"{model} on {which or ', '.join(path.name for path in data)}" + (f", {tta}" if tta != "none" else "")
+    facts = {"model": model, "data": [str(path) for path in data], "split": which, "tta": tta}
+    values = write_scores(folder, scores, title, facts)
+    if as_json:
+        typer.echo(json.dumps(values, indent=2))
+    elif not quiet:
+        typer.echo(f"{title}\n\n{scores_text(scores)}\nwrote {folder / 'scores.json'}, scores.txt and confusion.png")
+
+
+def predict(
+    model: Model,
+    data: Data,
+    out: Annotated[Path, typer.Option(help="The CSV to write.")],
+    split: Annotated[str, typer.Option(help="Predict this split only; default: every row.")] = "",
+    tta: Tta = "none",
+    skip_bad: SkipBad = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write a model's probabilities for every face of a data set, labelled or not, as a CSV."""
+    from mien.evaluate.tables import write_predictions
+
+    check_tta(tta)
+    classifier = open_classifier(model)
+    faces = read_data(data, skip_bad=skip_bad, quiet=quiet)
+    faces = faces.in_split(split) if split else faces
+    probabilities = classify_all(classifier, faces.images, tta, quiet=quiet, title="predict")
+    write_predictions(faces, probabilities, classifier.labels, out)
+    if not quiet:
+        typer.echo(f"wrote {len(faces):,} rows to {out}")
+
+
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder or a .pt file.")],
+    out: Annotated[Path, typer.Option(help="The .onnx file to write; its model card is written beside it as .md.")],
+    data: Annotated[list[Path], typer.Option("--data", help="Faces on which torch and ONNX must agree; if labelled, the scores go into file and card.")] = [],  # noqa: B006
+    split: Annotated[str, typer.Option(help="Use this split of the data.")] = "",
+    name: Annotated[str, typer.Option(help="The model's name; default: the recipe's.")] = "",
+    licence: Annotated[str, typer.Option(help="The licence of the weights, written into the file.")] = "MIT",
+    quiet: Quiet = False,
+) -> None:
+    """Write a trained network as one ONNX file with its labels and preprocessing inside, and its model card.
+
+    The file is kept only if torch and ONNX Runtime agree to 0.001 in every probability.
+    """
+    need_torch()
+    from dataclasses import replace
+
+    from mien.core.errors import UsageError
+    from mien.core.files import write_text
+    from mien.learn.card import model_card
+    from mien.learn.export import export as write
+    from mien.learn.inference import TorchClassifier, load_run
+
+    if out.suffix.lower() != ".onnx":
+        raise UsageError(f"--out {out}", "does not end in .onnx", f"as in --out {out.with_suffix('.onnx')}")
+    trained = load_run(run)
+    if name:
+        trained = replace(trained, name=name)
+    faces, which, scores = None, "", None
+    if data:
+        faces = read_data(data, skip_bad=False, quiet=quiet)
+        faces = faces.in_split(split) if split else faces
+        which = split or ", ".join(name for name in faces.splits if name) or ", ".join(path.name for path in data)
+        if faces.labelled.all():
+            scores = _score(TorchClassifier(trained), faces, "none", quiet)
+    values = {"data": which, **scores.to_json()} if scores else {}
+    difference = write(trained, out, faces, scores=values, licence=licence)
+    write_text(out.with_suffix(".md"), model_card(run, trained, out, scores, which, difference, licence))
+    if not quiet:
+        checked = f"{len(faces):,} faces" if faces is not None else "noise; give --data for a check on faces"
+        typer.echo(f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB) and {out.with_suffix('.md').name}\n"
+                   f"torch and ONNX differ by at most {difference:.1e} in probability, on {checked}")
+
+
+def _labelled(faces: FaceSet, split: str) -> tuple[FaceSet, str]:
+    """The faces to score and the name of their split: the one asked for, else test, else validation, else all."""
+    from mien.core.errors import DataError
+
+    if not split and len(faces.splits) > 1:
+        labelled = faces.take(faces.labelled)
+        split = next((role for role in ("test", "validation") if labelled.has_split(role)), "")
+    if split:
+        faces = faces.in_split(split)
+    which = ", ".join(name for name in faces.splits if name)
+    if not faces.labelled.any():
+        raise DataError(f"split '{which}'" if which else "data", "has no labels to score against",
+                        "use 'mien predict', or give the file with its labels")
+    return faces.take(faces.labelled), which
+
+
+def _score(classifier, faces: FaceSet, tta: str, quiet: bool) -> Scores:
+    from mien.evaluate.metrics import score
+
+    faces = faces.as_classes(classifier.labels)
+    probabilities = classify_all(classifier, faces.images, tta, quiet=quiet, title="evaluate")
+    return score(probabilities, faces.labels, classifier.labels)

@@ -1,0 +1,82 @@
+"""`mien models`: the files that can be run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mien.app.options import Json, Quiet
+
+app = typer.Typer(invoke_without_command=True, rich_markup_mode=None, help="Model files: shipped, pulled or your own.")
+
+
+@app.callback()
+def _default(context: typer.Context) -> None:
+    """`mien models` alone lists."""
+    if context.invoked_subcommand is None:
+        list_models()
+
+
+@app.command("list")
+def list_models(as_json: Json = False) -> None:
+    """List the models that ship with mien and the files that can be pulled."""
+    from mien.run.weights import PULLABLE, local_model, model_info, shipped_models
+
+    rows = []
+    for name, path in shipped_models().items():
+        info = model_info(path)
+        accuracy = info.scores.get("accuracy")
+        about = f"{len(info.labels)} expressions" + (f", accuracy {accuracy:.1%} on {info.scores.get('data')}" if accuracy else "")
+        rows.append({"name": name, "kind": "shipped", "about": about, "path": str(path)})
+    for name, known in PULLABLE.items():
+        here = local_model(name)
+        rows.append({"name": name, "kind": "pulled" if here else "to pull", "about": known.about,
+                     "path": str(here) if here else f"mien models pull {name}"})
+    if as_json:
+        typer.echo(json.dumps(rows, indent=2))
+        return
+    for row in rows:
+        typer.echo(f"{row['name']:<8} {row['kind']:<8} {row['about']}\n{'':<18}{row['path']}")
+
+
+@app.command()
+def show(model: Annotated[str, typer.Argument(metavar="NAME", help="A model's name or an .onnx file.")], as_json: Json = False) -> None:
+    """Show what a model file says of itself, and its model card."""
+    from dataclasses import asdict
+
+    from mien.run.weights import PULLABLE, find_model, local_model, model_info
+
+    if model in PULLABLE:
+        known = PULLABLE[model]
+        facts = asdict(known) | {"local": str(local_model(model) or "")}
+        typer.echo(json.dumps(facts, indent=2) if as_json else "\n".join(f"{key}: {value}" for key, value in facts.items()))
+        return
+    path = find_model(model)
+    info = model_info(path)
+    if as_json:
+        typer.echo(json.dumps(asdict(info) | {"path": str(path)}, indent=2))
+        return
+    card = path.with_suffix(".md")
+    if card.is_file():
+        typer.echo(card.read_text(encoding="utf-8"))
+    pre = info.preprocessing
+    typer.echo(f"file: {path}, {path.stat().st_size / 1e6:.1f} MB\nlabels: {', '.join(info.labels)}\n"
+               f"input: {pre.channels} x {pre.size} x {pre.size}, mean {pre.mean}, std {pre.std}, framing {pre.framing}\n"
+               f"network: {info.network['name']} {info.network['arguments']}\nlicence: {info.licence}")
+
+
+@app.command()
+def pull(
+    name: Annotated[str, typer.Argument(help="A name from 'mien models'.")],
+    url: Annotated[str | None, typer.Option(help="Fetch it from here instead; its SHA-256 must be the same.")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Fetch a file that others publish, check its SHA-256, and keep it in the cache folder."""
+    from mien.run.weights import pull as fetch
+
+    path: Path = fetch(name, url)
+    if not quiet:
+        typer.echo(f"{name} is at {path}")

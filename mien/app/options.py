@@ -1,0 +1,92 @@
+"""Options that several verbs share, and small helpers for what they print."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
+
+import typer
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from mien.core.types import FaceSet
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave broken rows and pictures out, and count them.")]
+Data = Annotated[list[Path], typer.Option("--data", help="A CSV or Parquet file, or a folder of pictures; may be given several times.")]
+Tta = Annotated[str, typer.Option("--tta", help="Average over changed copies of each face: none, flip or ten-crop.")]
+Exclude = Annotated[Path | None, typer.Option(help="A CSV with a column 'path': rows to leave out.")]
+
+
+class AnyClassifier(Protocol):
+    """A model file or a run: both know their labels and classify crops."""
+
+    @property
+    def labels(self) -> tuple[str, ...]: ...
+
+    def probabilities(self, images: np.ndarray, tta: Any = "none") -> np.ndarray: ...
+
+
+def need_torch() -> None:
+    """MissingExtra with the install line, where torch is not there."""
+    from importlib.util import find_spec
+
+    from mien.core.errors import MissingExtra
+
+    if find_spec("torch") is None:
+        raise MissingExtra("torch", "train", "for training, runs and checkpoints")
+
+
+def open_classifier(model: str) -> AnyClassifier:
+    """A shipped model by name, an .onnx file, a run folder or a .pt file."""
+    from mien.run.classify import Classifier
+    from mien.run.weights import shipped_models
+
+    path = Path(model)
+    if model not in shipped_models() and (path.is_dir() or path.suffix == ".pt"):
+        need_torch()
+        from mien.learn.inference import TorchClassifier, load_run
+
+        return TorchClassifier(load_run(path))
+    return Classifier(model)
+
+
+def check_tta(tta: str) -> None:
+    from mien.core.errors import UsageError
+    from mien.run.classify import TTA_CHOICES
+
+    if tta not in TTA_CHOICES:
+        raise UsageError(f"--tta {tta}", "is unknown", f"choose one of {', '.join(TTA_CHOICES)}")
+
+
+def read_data(paths: list[Path], *, skip_bad: bool, quiet: bool, exclude: Path | None = None) -> FaceSet:
+    """The data set, with a word on stderr about rows that were skipped or excluded."""
+    from mien.data import load_faces
+    from mien.data.splits import read_names, without
+
+    faces = load_faces(paths, skip_bad=skip_bad)
+    if faces.skipped and not quiet:
+        typer.echo(f"skipped {len(faces.skipped):,} broken rows; the first: {faces.skipped[0]}", err=True)
+    if exclude is not None:
+        before = len(faces)
+        faces = without(faces, read_names(exclude))
+        if not quiet:
+            typer.echo(f"excluded {before - len(faces):,} of {before:,} rows named in {exclude}", err=True)
+    return faces
+
+
+def classify_all(classifier: AnyClassifier, images: np.ndarray, tta: str, *, quiet: bool, title: str) -> np.ndarray:
+    """Probabilities float32 (N, K) with a progress bar."""
+    import numpy as np
+
+    from mien.core.progress import progress_bar
+
+    parts = []
+    with progress_bar(title, len(images), quiet=quiet) as bar:
+        for start in range(0, len(images), 256):
+            batch = images[start : start + 256]
+            parts.append(classifier.probabilities(batch, tta))
+            bar.advance(len(batch), f"{start + len(batch):,} of {len(images):,} faces")
+    return np.concatenate(parts)

@@ -1,0 +1,100 @@
+"""The model card: what a model was made of, what it scores, and what it is not for. Every number comes from the run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from mien.evaluate.metrics import Scores
+from mien.evaluate.tables import scores_text
+from mien.learn.checkpoint import Trained
+
+USES = """\
+## Meant for
+
+Research, teaching, film and footage work, and prototypes, on people who know of it and agree: what expression a face
+shows in a picture, with a probability for each.
+
+## Not meant for
+
+- Telling what a person feels, thinks, intends or is. An expression is not an inner state: people smile without joy and
+  feel without showing it, and these labels are what raters saw in a picture.
+- Decisions about people: hiring, work, schooling, credit, policing, migration, insurance, diagnosis.
+- Inferring emotions at work or in education, which Article 5(1)(f) of the EU AI Act forbids (medical and safety uses
+  excepted). Other law may limit other uses.
+
+## Limits
+
+- Seven labels for everything a face can do; the label is one rater's word, and raters of this data agree on about two
+  thirds of the pictures.
+- Faces from web searches of 2013, posed and acted ones among them. Ages, skin tones and cultures are not balanced and
+  not recorded, so nothing is known of how the error differs between groups: measure it on your own people before use.
+- Upright faces seen from the front, about 48 pixels. Turned, covered, dim and very small faces read worse. What a
+  detector takes for a face by mistake gets an expression too.
+- Some classes have few examples: see their support and recall above before relying on them."""
+
+
+def model_card(run: Path, trained: Trained, file: Path, scores: Scores | None, data: str, parity: float, licence: str) -> str:
+    """Markdown for the model exported from a run folder (or a .pt file in one)."""
+    folder = run if run.is_dir() else run.parent
+    header, history = _read_log(folder / "log.jsonl")
+    pre = trained.preprocessing
+    parts = [
+        f"# {trained.name}",
+        header.get("recipe", {}).get("description", ""),
+        f"""\
+| | |
+|---|---|
+| reads | {", ".join(trained.classes)} |
+| input | {pre.channels} × {pre.size} × {pre.size}, mean {_list(pre.mean)}, std {_list(pre.std)} of 0..1 pixels; crops framed as in {pre.framing} |
+| output | logits and features; a softmax over the logits gives the probabilities |
+| network | `{trained.network_name}`, {sum(p.numel() for p in trained.network.parameters()):,} parameters, {json.dumps(trained.network_arguments)} |
+| file | {file.stat().st_size / 1e6:.1f} MB ONNX, float32; differs from torch by at most {parity:.1e} in probability |
+| licence | code and weights {licence} |""",
+        _training(header, history, trained),
+    ]
+    if scores is not None:
+        parts.append(f"""\
+## Scores on {data}
+
+Without test-time augmentation, with 95 % bootstrap intervals.
+
+```
+{scores_text(scores)}```""")
+    parts.append(USES)
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _training(header: dict[str, Any], history: list[dict[str, Any]], trained: Trained) -> str:
+    if not history:
+        return ""
+    recipe, machine = header["recipe"], header["environment"]
+    augment = ", ".join(f"{key} {value:g}" for key, value in recipe["augment"].items() if value)
+    optimizer, schedule, loss = recipe["optimizer"], recipe["schedule"], recipe["loss"]
+    keep = recipe["run"]["keep"]
+    chosen = ("the last epoch was kept, so the validation faces chose nothing" if keep == "last"
+              else "the epoch with the best validation accuracy was kept")
+    hours = sum(row["seconds"] for row in history) / 3600
+    speed = sum(row["images_per_s"] for row in history) / len(history)
+    versions = ", ".join(f"{name} {machine['versions'][name]}" for name in ("torch", "onnx", "numpy") if machine["versions"].get(name))
+    return f"""\
+## Training
+
+- Data: FER2013 or what the run was given as such: {header["training"]:,} faces of split `{recipe["data"]["train"]}`; {header["validation"]:,} faces watched, {chosen}.
+- Recipe: {trained.epoch} epochs of batches of {schedule["batch_size"]}; {optimizer["name"]} with peak learning rate {optimizer["lr"]:g}, momentum {optimizer["momentum"]:g}{", Nesterov" if optimizer["nesterov"] else ""}, weight decay {optimizer["weight_decay"]:g} on matrices; {schedule["warmup_epochs"]:g} epochs of warm-up, then {schedule["name"]}; {loss["name"]}, label smoothing {loss["label_smoothing"]:g}; averaged weights (decay {recipe["run"]["ema"]:g}).
+- Augmentation: {augment or "none"}.
+- Hardware: {machine["device"]}, {machine["processor"]}, {machine["threads"]} threads, {machine["precision"]}; {speed:,.0f} images/s on average, {hours:.1f} hours, one run with seed {machine["seed"]}.
+- Software: mien {machine["mien"]} ({machine["commit"]}), Python {machine["python"]}, {versions}."""
+
+
+def _read_log(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """(header, a row an epoch) of a run's log; empty where there is none."""
+    if not path.is_file():
+        return {}, []
+    header, *history = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return header, history
+
+
+def _list(values: tuple[float, ...]) -> str:
+    return ", ".join(f"{value:.4f}" for value in values)

@@ -1,0 +1,110 @@
+"""A trained network → one ONNX file with its labels and preprocessing inside, checked against torch before it is kept."""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mien.core.errors import MissingExtra, ModelError
+from mien.core.files import replacing
+from mien.core.types import FaceSet
+from mien.learn.checkpoint import Trained
+from mien.learn.inference import TorchClassifier
+from mien.run.classify import Classifier
+from mien.run.weights import METADATA_KEY, METADATA_VERSION
+
+#: The largest difference in any probability between torch (fp32) and ONNX Runtime that is accepted.
+PARITY = 1e-3
+
+
+class _WithFeatures(nn.Module):
+    """The network with its two outputs. Its parameters' names begin with "network.", which export takes off again."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.network.features(images)
+        return self.network.head(self.network.dropout(features)), features
+
+
+def export(trained: Trained, path: Path, faces: FaceSet | None = None, *, scores: dict[str, Any] | None = None,
+           licence: str = "MIT") -> float:
+    """Write the model file; returns the largest difference in probability between torch and ONNX.
+
+    Parity is measured on ``faces`` where given, else on noise, and asserted before the file takes its
+    name: on ModelError nothing is written. Initialisers keep the parameters' names and nothing is folded, so that
+    mien.models.load rebuilds the network.
+    """
+    model = _to_onnx(trained)
+    values = {
+        "version": METADATA_VERSION,
+        "name": trained.name,
+        "labels": list(trained.classes),
+        "preprocessing": trained.preprocessing.to_json(),
+        "network": {"name": trained.network_name, "arguments": trained.network_arguments},
+        "temperature": 1.0,
+        "thresholds": {},
+        "scores": scores or {},
+        "licence": licence,
+        "quantised": False,
+    }
+    entry = model.metadata_props.add()
+    entry.key, entry.value = METADATA_KEY, json.dumps(values)
+    with replacing(path) as temporary:
+        temporary.write_bytes(model.SerializeToString())
+        difference = parity(trained, temporary, faces)
+        if difference > PARITY:
+            raise ModelError(path, f"differs from the torch network by {difference:.2g} in probability (limit {PARITY:g})",
+                             "nothing was written; report this with the recipe")
+    return difference
+
+
+def parity(trained: Trained, path: Path, faces: FaceSet | None) -> float:
+    """The largest difference in any probability between the torch network in fp32 and the ONNX file."""
+    size = trained.preprocessing.size
+    images = np.random.default_rng(0).integers(0, 256, (64, size, size), dtype=np.uint8) if faces is None else faces.images
+    of_torch = TorchClassifier(trained).probabilities(images)
+    of_onnx = Classifier(path).probabilities(images)
+    return float(np.abs(of_torch - of_onnx).max())
+
+
+def _to_onnx(trained: Trained):
+    """The ONNX graph: constants of shapes are folded, weights are not, and traces of the exporting machine are removed."""
+    try:
+        import onnx_ir
+        import onnxscript.optimizer
+        from onnx_ir.passes.common import ClearMetadataAndDocStringPass
+    except ImportError as error:
+        raise MissingExtra("onnx and onnxscript", "train", "to export a model") from error
+
+    network = _WithFeatures(trained.network).eval()
+    size, channels = trained.preprocessing.size, trained.preprocessing.channels
+    example = torch.zeros(2, channels, size, size)
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # it warns of torchvision's absence
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(network, (example,), input_names=["images"], output_names=["logits", "features"],
+                                        dynamic_shapes={"images": {0: torch.export.Dim("N")}}, dynamo=True, optimize=False,
+                                        verbose=False)
+    finally:
+        logger.setLevel(level)
+    model = program.model
+    onnxscript.optimizer.fold_constants(model)
+    onnxscript.optimizer.remove_unused_nodes(model)
+    ClearMetadataAndDocStringPass()(model)
+    for name in list(model.graph.initializers):
+        if name.startswith("network."):
+            model.graph.initializers[name].name = name.removeprefix("network.")
+    return onnx_ir.to_proto(model)

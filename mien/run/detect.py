@@ -1,0 +1,236 @@
+"""Pictures → face boxes, and face boxes → crops framed as the training faces were."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import cv2
+import numpy as np
+
+from mien.core.errors import ModelError, UsageError
+from mien.run.weights import local_model
+
+DETECTORS = ("auto", "haar", "yunet", "none")
+
+#: Longest side in pixels at which a video frame, and a picture's large faces, are searched.
+BASE_SIDE = 640
+#: Pictures are searched for small faces at up to this longest side.
+FINEST_SIDE = 2560
+#: Pictures smaller than this are enlarged to it: the detectors need about 20 pixels of face, better 60.
+SMALLEST_SIDE = 240
+
+
+@dataclass(frozen=True)
+class Framing:
+    """How a detector's box becomes the square that a training face filled.
+
+    side    the square's side over the box's sqrt(width * height)
+    right   how far its centre lies to the right of the box's, in box widths
+    down    how far its centre lies below the box's, in box heights
+
+    A square that reaches over the picture's border is filled with the border's pixels.
+    """
+
+    side: float
+    right: float
+    down: float
+
+    def square(self, box_xyxy: np.ndarray) -> tuple[float, float, float]:
+        """(centre x, centre y, side) in pixels for one box (4,)."""
+        x1, y1, x2, y2 = (float(value) for value in box_xyxy)
+        width, height = x2 - x1, y2 - y1
+        return (x1 + x2) / 2 + self.right * width, (y1 + y2) / 2 + self.down * height, self.side * math.sqrt(width * height)
+
+
+@dataclass(frozen=True)
+class Detections:
+    """boxes_xyxy float32 (N, 4) in pixels, scores float32 (N,) in 0..1; best first."""
+
+    boxes_xyxy: np.ndarray
+    scores: np.ndarray
+
+    def __post_init__(self) -> None:
+        if self.boxes_xyxy.shape != (len(self.scores), 4):
+            raise ValueError(f"boxes {self.boxes_xyxy.shape} and scores {self.scores.shape} do not fit")
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+
+NOTHING = Detections(np.empty((0, 4), np.float32), np.empty(0, np.float32))
+
+
+class Detector(Protocol):
+    """Finds faces in RGB uint8 (H, W, 3). ``name`` goes into the records, ``framing`` cuts its boxes to crops."""
+
+    name: str
+    framing: Framing
+
+    def detect(self, picture: np.ndarray) -> Detections:
+        """Faces at one scale, as the picture is."""
+
+
+class HaarDetector:
+    """Viola & Jones' cascade (2001), from OpenCV's own wheel: works offline, frontal faces only."""
+
+    name = "haar"
+    framing = Framing(side=1.0, right=0.0, down=0.0)
+
+    def __init__(self, min_neighbours: int = 5) -> None:
+        file = Path(cv2.data.haarcascades) / "haarcascade_frontalface_default.xml"
+        self._cascade = cv2.CascadeClassifier(str(file))
+        self._min_neighbours = min_neighbours
+
+    def detect(self, picture: np.ndarray) -> Detections:
+        grey = cv2.equalizeHist(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY))
+        boxes, _, weights = self._cascade.detectMultiScale3(
+            grey, scaleFactor=1.1, minNeighbors=self._min_neighbours, minSize=(24, 24), outputRejectLevels=True)
+        if len(boxes) == 0:
+            return NOTHING
+        boxes, weights = np.asarray(boxes, np.float32), np.asarray(weights, np.float32).ravel()
+        boxes[:, 2:] += boxes[:, :2]  # x, y, w, h -> x1, y1, x2, y2
+        # The weight is the last stage's margin, about 0..10: squeezed into 0..1 so that detectors' scores compare.
+        return _best_first(boxes, 1 - np.exp(-np.maximum(weights, 0) / 3))
+
+
+class YuNetDetector:
+    """YuNet (Wu, Peng & Yu, "YuNet: A Tiny Millisecond-level Face Detector", 2023), a file from OpenCV Zoo."""
+
+    name = "yunet"
+    framing = Framing(side=1.0, right=0.0, down=0.0)
+
+    def __init__(self, file: Path, threshold: float = 0.7) -> None:
+        try:
+            self._network = cv2.FaceDetectorYN.create(str(file), "", (320, 320), score_threshold=threshold, nms_threshold=0.3)
+        except cv2.error as error:
+            raise ModelError(file, "is not a YuNet file that OpenCV can run", "pull it with 'mien models pull yunet'") from error
+
+    def detect(self, picture: np.ndarray) -> Detections:
+        height, width = picture.shape[:2]
+        self._network.setInputSize((width, height))
+        _, rows = self._network.detect(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
+        if rows is None:
+            return NOTHING
+        boxes = rows[:, :4].astype(np.float32)
+        boxes[:, 2:] += boxes[:, :2]
+        keep = (boxes[:, 2:] - boxes[:, :2]).min(axis=1) > 1
+        return _best_first(boxes[keep], np.clip(rows[keep, 14], 0, 1).astype(np.float32))
+
+
+def make_detector(name: str = "auto", file: str | Path | None = None) -> Detector | None:
+    """A detector by name; None for "none", where the whole picture is taken for a face.
+
+    ``auto`` is YuNet where its file is given or was pulled, else Haar. Raises ModelError where YuNet is asked for and
+    its file is not there.
+    """
+    if name not in DETECTORS:
+        raise UsageError(f"detector '{name}'", "is unknown", f"choose one of {', '.join(DETECTORS)}")
+    if file is not None and name in ("haar", "none"):
+        raise UsageError("--detector-model", f"does not go with --detector {name}", "use --detector yunet")
+    if name == "none":
+        return None
+    if file is not None:
+        if not Path(file).is_file():
+            raise ModelError(file, "does not exist", "check the path, or pull it with 'mien models pull yunet'")
+        return YuNetDetector(Path(file))
+    pulled = local_model("yunet")
+    if name == "haar" or (name == "auto" and pulled is None):
+        return HaarDetector()
+    if pulled is None:
+        raise ModelError("detector 'yunet'", "is not on this machine",
+                         "pull it with 'mien models pull yunet', or give its file with --detector-model")
+    return YuNetDetector(pulled)
+
+
+def find_faces(detector: Detector, picture: np.ndarray, *, thorough: bool = True) -> Detections:
+    """Faces in RGB uint8 (H, W, 3), boxes in its pixels.
+
+    ``thorough`` (pictures): large ones are searched at several scales, from a shrunk copy in which large faces have the
+    size the detectors know up to a fine one for small faces. Otherwise (video frames) at one scale alone.
+    """
+    found = [_at_scale(detector, picture, scale) for scale in _scales(picture, thorough)]
+    boxes = np.concatenate([detections.boxes_xyxy for detections in found])
+    scores = np.concatenate([detections.scores for detections in found])
+    return _suppressed(_clipped(Detections(boxes, scores), picture))
+
+
+def _scales(picture: np.ndarray, thorough: bool) -> Iterator[float]:
+    longest = max(picture.shape[:2])
+    if longest < SMALLEST_SIDE:
+        yield SMALLEST_SIDE / longest
+        return
+    yield min(1.0, BASE_SIDE / longest)
+    side = 2 * BASE_SIDE
+    while thorough and side <= FINEST_SIDE and longest > side / 2:
+        yield min(1.0, side / longest)
+        side *= 2
+
+
+def _at_scale(detector: Detector, picture: np.ndarray, scale: float) -> Detections:
+    if scale == 1:
+        return detector.detect(picture)
+    height, width = picture.shape[:2]
+    size_wh = max(1, round(width * scale)), max(1, round(height * scale))
+    resized = cv2.resize(picture, size_wh, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+    found = detector.detect(resized)
+    factors = np.array([width / size_wh[0], height / size_wh[1]] * 2, np.float32)
+    return Detections(found.boxes_xyxy * factors, found.scores)
+
+
+def _best_first(boxes: np.ndarray, scores: np.ndarray) -> Detections:
+    order = np.argsort(-scores, kind="stable")
+    return Detections(boxes[order], scores[order].astype(np.float32))
+
+
+def _clipped(found: Detections, picture: np.ndarray) -> Detections:
+    """Boxes cut at the picture's border; what is left of less than a pixel is dropped."""
+    height, width = picture.shape[:2]
+    boxes = np.clip(found.boxes_xyxy, 0, np.array([width, height, width, height], np.float32))
+    keep = (boxes[:, 2:] - boxes[:, :2]).min(axis=1, initial=np.inf) >= 1 if len(boxes) else np.zeros(0, bool)
+    return Detections(boxes[keep], found.scores[keep])
+
+
+def _suppressed(found: Detections, overlap: float = 0.4) -> Detections:
+    """One box a face: of boxes that share more than ``overlap`` (union), or lie mostly in each other, the surest stays."""
+    found = _best_first(found.boxes_xyxy, found.scores)
+    boxes, areas = found.boxes_xyxy, np.prod(found.boxes_xyxy[:, 2:] - found.boxes_xyxy[:, :2], axis=1)
+    kept: list[int] = []
+    for index in range(len(found)):
+        top_left = np.maximum(boxes[index, :2], boxes[kept, :2])
+        bottom_right = np.minimum(boxes[index, 2:], boxes[kept, 2:])
+        shared = np.prod(np.clip(bottom_right - top_left, 0, None), axis=1)
+        union = areas[index] + areas[kept] - shared
+        inside = shared / np.minimum(areas[index], areas[kept])
+        if not ((shared / union > overlap) | (inside > 0.7)).any():
+            kept.append(index)
+    return Detections(boxes[kept], found.scores[kept])
+
+
+def crop_faces(picture: np.ndarray, boxes_xyxy: np.ndarray, framing: Framing | None, size: int) -> np.ndarray:
+    """Cut boxes (N, 4) out of RGB uint8 (H, W, 3) or grey (H, W) → uint8 (N, size, size[, 3]).
+
+    With a framing, each box becomes the square that a training face would have filled; without, the box itself is
+    scaled to the square.
+    """
+    crops = [_crop(picture, box, framing, size) for box in boxes_xyxy]
+    return np.stack(crops) if crops else np.empty((0, size, size, *picture.shape[2:]), np.uint8)
+
+
+def _crop(picture: np.ndarray, box: np.ndarray, framing: Framing | None, size: int) -> np.ndarray:
+    if framing is None:
+        left, top, right, bottom = (round(float(value)) for value in box)
+    else:
+        x, y, side = framing.square(box)
+        left, top, right, bottom = round(x - side / 2), round(y - side / 2), round(x + side / 2), round(y + side / 2)
+    right, bottom = max(right, left + 1), max(bottom, top + 1)
+    height, width = picture.shape[:2]
+    inside = picture[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
+    over = max(-top, 0), max(bottom - height, 0), max(-left, 0), max(right - width, 0)
+    if any(over):
+        inside = cv2.copyMakeBorder(inside, *over, borderType=cv2.BORDER_REPLICATE)
+    shrinks = min(inside.shape[:2]) >= size
+    return cv2.resize(inside, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)

@@ -1,0 +1,98 @@
+"""Recognizer: faces found in pictures and read, in one object."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from mien.core.pictures import MAX_PIXELS, as_rgb, from_pillow, read_picture
+from mien.core.types import Face
+from mien.run.classify import TTA, Classifier
+from mien.run.detect import Detections, crop_faces, find_faces, make_detector
+
+#: A path, a Pillow image, or an array that holds a picture.
+Picture = str | Path | Image.Image | np.ndarray
+
+
+class Recognizer:
+    """A model and a face detector.
+
+    >>> from mien import Recognizer
+    >>> for face in Recognizer("base").analyze("photo.jpg"):
+    ...     print(face.label, face.confidence, face.box_xyxy)
+
+    Args:
+        model: a shipped model's name, or the path of an .onnx file.
+        detector: "auto" (YuNet if it was pulled, else Haar), "haar", "yunet", or "none": the whole picture is a face.
+        detector_model: a YuNet file of your own.
+        tta: "none", "flip" or "ten-crop": average the probabilities over changed copies of each face.
+        threads: processor threads for the network; 0 takes all cores.
+        max_pixels: pictures with more are refused.
+        allow_truncated: analyse what decodes of a picture file that is cut off, instead of refusing it.
+
+    Raises ModelError or UsageError for a model or detector that cannot be used.
+    """
+
+    def __init__(self, model: str | Path = "base", *, detector: str = "auto", detector_model: str | Path | None = None,
+                 tta: TTA = "none", threads: int = 0, max_pixels: int = MAX_PIXELS, allow_truncated: bool = False) -> None:
+        self.classifier = Classifier(model, threads=threads)
+        self.detector = make_detector(detector, detector_model)
+        self.tta, self.max_pixels, self.allow_truncated = tta, max_pixels, allow_truncated
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The expressions, in the order of the probabilities."""
+        return self.classifier.labels
+
+    @property
+    def model_name(self) -> str:
+        return self.classifier.info.name
+
+    @property
+    def detector_name(self) -> str:
+        return self.detector.name if self.detector else "none"
+
+    def analyze(self, picture: Picture) -> list[Face]:
+        """The faces of one picture, largest detection score first.
+
+        ``picture`` is a path, a PIL image, or an array: RGB (H, W, 3), RGBA (H, W, 4) or grey (H, W), as uint8, uint16 or
+        float. Raises MediaError for a file that cannot be read, ValueError for an array that is no picture.
+        """
+        return self.analyze_frames([self.read(picture)], thorough=True)[0]
+
+    def read(self, picture: Picture) -> np.ndarray:
+        """Whatever ``analyze`` takes → RGB uint8 (H, W, 3), upright."""
+        if isinstance(picture, (str, Path)):
+            return read_picture(picture, max_pixels=self.max_pixels, allow_truncated=self.allow_truncated)
+        if isinstance(picture, Image.Image):
+            return from_pillow(picture)
+        return as_rgb(np.asarray(picture))
+
+    def analyze_frames(self, pictures: Sequence[np.ndarray], *, thorough: bool = False) -> list[list[Face]]:
+        """The faces of several RGB uint8 pictures; their crops go through the network together."""
+        size = self.classifier.info.preprocessing.size
+        found = [self._find(picture, thorough) for picture in pictures]
+        framing = self.detector.framing if self.detector else None
+        crops = [crop_faces(picture, one.boxes_xyxy, framing, size) for picture, one in zip(pictures, found, strict=True)]
+        probabilities = self.classify(np.concatenate(crops)) if crops else np.empty((0, len(self.labels)))
+        faces, start = [], 0
+        for one in found:
+            rows = probabilities[start : start + len(one)]
+            scores = [float(score) if self.detector else None for score in one.scores]
+            boxes = [tuple(float(value) for value in box) for box in one.boxes_xyxy]
+            faces.append([Face(*values, self.labels) for values in zip(boxes, scores, rows, strict=True)])
+            start += len(one)
+        return faces
+
+    def classify(self, crops: np.ndarray) -> np.ndarray:
+        """Face crops uint8 (N, H, W) grey or (N, H, W, 3) RGB → probabilities float32 (N, K) over ``labels``."""
+        return self.classifier.probabilities(crops, self.tta)
+
+    def _find(self, picture: np.ndarray, thorough: bool) -> Detections:
+        if self.detector is not None:
+            return find_faces(self.detector, picture, thorough=thorough)
+        height, width = picture.shape[:2]
+        return Detections(np.array([[0, 0, width, height]], np.float32), np.ones(1, np.float32))

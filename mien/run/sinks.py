@@ -1,0 +1,162 @@
+"""Outputs: records as JSONL, CSV and Parquet, annotated pictures and videos. Each appears under its name when it is whole."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+import numpy as np
+from PIL import Image
+
+from mien.core.errors import MissingExtra, UsageError
+from mien.core.files import replacing
+from mien.core.types import FrameResult
+
+#: Rises when a column is renamed, removed or changes its meaning. Parquet files and summaries carry it.
+RECORD_SCHEMA = 1
+RECORD_FORMATS = ("jsonl", "csv", "parquet")
+
+#: Parquet rows that are gathered before they are written.
+ROW_GROUP = 4096
+
+
+def record_columns(labels: Sequence[str]) -> dict[str, type]:
+    """Name → type of the columns of a record, in order, for a model with these labels."""
+    return {
+        "source": str, "frame": int, "time_s": float, "face": int, "track": int,
+        "x1": float, "y1": float, "x2": float, "y2": float, "score": float, "label": str, "confidence": float,
+        **{f"p_{label}": float for label in labels},
+        "unsure": bool, "not_a_face": float, "model": str, "detector": str,
+    }  # fmt: skip
+
+
+def records_of(result: FrameResult, model: str, detector: str) -> list[dict[str, Any]]:
+    """One record a face; ``track``, ``unsure`` and ``not_a_face`` are empty until something fills them."""
+    rows = []
+    for number, face in enumerate(result.faces):
+        x1, y1, x2, y2 = (round(float(value), 2) for value in face.box_xyxy)
+        rows.append({
+            "source": result.source, "frame": result.frame, "time_s": round(result.time_s, 6), "face": number, "track": None,
+            "x1": x1, "y1": y1, "x2": x2, "y2": y2, "score": None if face.score is None else round(float(face.score), 4),
+            "label": face.label, "confidence": round(face.confidence, 6),
+            **{f"p_{name}": round(float(p), 6) for name, p in zip(face.labels, face.probabilities, strict=True)},
+            "unsure": None, "not_a_face": None, "model": model, "detector": detector,
+        })  # fmt: skip
+    return rows
+
+
+def record_path(stem: Path, name: str) -> Path:
+    """``out/photo`` and ``csv`` → ``out/photo.records.csv``."""
+    return stem.with_name(f"{stem.name}.records.{name}")
+
+
+@contextmanager
+def record_writer(stem: Path, formats: Iterable[str], labels: Sequence[str]) -> Iterator[RecordWriter]:
+    """The same records in several formats at once; the files take their names when the block ends without an error."""
+    kinds = {"jsonl": _JsonLines, "csv": _Csv, "parquet": _Parquet}
+    with ExitStack() as stack:
+        writers = []
+        for name in formats:
+            part = stack.enter_context(replacing(record_path(stem, name)))
+            writers.append(kinds[name](part, record_columns(labels)))
+            stack.callback(writers[-1].close)
+        yield RecordWriter(writers)
+
+
+class RecordWriter:
+    """Passes records on to every format."""
+
+    def __init__(self, writers: Sequence[_Format]) -> None:
+        self._writers = writers
+
+    def write(self, rows: list[dict[str, Any]]) -> None:
+        for writer in self._writers:
+            writer.write(rows)
+
+
+class _Format(Protocol):
+    def write(self, rows: list[dict[str, Any]]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class _JsonLines:
+    def __init__(self, path: Path, columns: dict[str, type]) -> None:
+        self._file: IO[str] = path.open("w", encoding="utf-8", newline="\n")
+
+    def write(self, rows: list[dict[str, Any]]) -> None:
+        self._file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class _Csv:
+    def __init__(self, path: Path, columns: dict[str, type]) -> None:
+        self._file: IO[str] = path.open("w", encoding="utf-8", newline="")
+        self._writer = csv.DictWriter(self._file, list(columns), lineterminator="\n")
+        self._writer.writeheader()
+
+    def write(self, rows: list[dict[str, Any]]) -> None:
+        self._writer.writerows(rows)
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class _Parquet:
+    def __init__(self, path: Path, columns: dict[str, type]) -> None:
+        import pyarrow
+        import pyarrow.parquet
+
+        kinds = {str: pyarrow.string(), int: pyarrow.int64(), float: pyarrow.float64(), bool: pyarrow.bool_()}
+        self._arrow, self._rows = pyarrow, []
+        self._schema = pyarrow.schema([(name, kinds[kind]) for name, kind in columns.items()],
+                                      metadata={"mien.records": str(RECORD_SCHEMA)})
+        self._writer = pyarrow.parquet.ParquetWriter(path, self._schema)
+
+    def write(self, rows: list[dict[str, Any]]) -> None:
+        self._rows += rows
+        if len(self._rows) >= ROW_GROUP:
+            self._flush()
+
+    def _flush(self) -> None:
+        if self._rows:
+            self._writer.write_table(self._arrow.Table.from_pylist(self._rows, schema=self._schema))
+            self._rows = []
+
+    def close(self) -> None:
+        self._flush()
+        self._writer.close()
+
+
+def check_formats(formats: str | Iterable[str]) -> tuple[str, ...]:
+    """``"jsonl,csv"`` → ("jsonl", "csv"); UsageError lists the choices, MissingExtra what Parquet needs."""
+    names = formats.split(",") if isinstance(formats, str) else formats
+    chosen = tuple(dict.fromkeys(name.strip().lower() for name in names if name.strip()))
+    unknown = [name for name in chosen if name not in RECORD_FORMATS]
+    if unknown or not chosen:
+        raise UsageError(f"--format {','.join(unknown)}", "is unknown", f"choose from {', '.join(RECORD_FORMATS)}")
+    if "parquet" in chosen:
+        try:
+            import pyarrow  # noqa: F401
+        except ImportError as error:
+            raise MissingExtra("pyarrow", "parquet", "for Parquet records") from error
+    return chosen
+
+
+def picture_ending(path: Path) -> str:
+    """The ending of an annotated picture: the input's own where it can be written without loss of sense, else .png."""
+    ending = path.suffix.lower()
+    return ending if ending in (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff") else ".png"
+
+
+def write_picture(picture: np.ndarray, path: Path) -> None:
+    """RGB uint8 (H, W, 3) → a picture file, its format chosen by the ending."""
+    options = {".jpg": {"quality": 92}, ".jpeg": {"quality": 92}, ".webp": {"quality": 90}}.get(path.suffix.lower(), {})
+    with replacing(path) as temporary:
+        Image.fromarray(picture).save(temporary, **options)

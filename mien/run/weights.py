@@ -1,0 +1,166 @@
+"""Model files: finding them by name, and reading what they say of themselves."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import platformdirs
+
+from mien.core.errors import ModelError
+from mien.core.preprocess import Preprocessing
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+#: The ONNX metadata entry that makes a file one of ours.
+METADATA_KEY = "mien"
+METADATA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a model file says of itself."""
+
+    name: str
+    labels: tuple[str, ...]
+    preprocessing: Preprocessing
+    network: dict[str, Any]
+    temperature: float
+    thresholds: dict[str, float]
+    scores: dict[str, Any]
+    licence: str
+    quantised: bool
+
+    @classmethod
+    def from_metadata(cls, metadata: dict[str, str], path: Path) -> ModelInfo:
+        """From an ONNX file's metadata entries; ModelError if they are not ours or of a newer version."""
+        if METADATA_KEY not in metadata:
+            raise ModelError(path, "is an ONNX file without mien's metadata (labels, preprocessing)",
+                             "export it with 'mien export', or name a model from 'mien models'")
+        try:
+            values = json.loads(metadata[METADATA_KEY])
+            if values["version"] > METADATA_VERSION:
+                raise ModelError(path, f"has metadata of version {values['version']}, this mien reads {METADATA_VERSION}",
+                                 "upgrade mien")
+            return cls(
+                name=str(values["name"]),
+                labels=tuple(values["labels"]),
+                preprocessing=Preprocessing.from_json(values["preprocessing"]),
+                network=dict(values["network"]),
+                temperature=float(values["temperature"]),
+                thresholds=dict(values["thresholds"]),
+                scores=dict(values["scores"]),
+                licence=str(values["licence"]),
+                quantised=bool(values["quantised"]),
+            )
+        except (ValueError, KeyError, TypeError) as error:
+            raise ModelError(path, f"has damaged metadata ({error!r})", "export it again") from error
+
+
+def shipped_models() -> dict[str, Path]:
+    """Name → file of the models inside the package."""
+    folder = Path(str(resources.files("mien") / "assets"))
+    return {path.stem: path for path in sorted(folder.glob("*.onnx"))}
+
+
+def find_model(name_or_path: str | Path) -> Path:
+    """A shipped model by name, or an .onnx file by path. ModelError lists the choices."""
+    shipped = shipped_models()
+    if str(name_or_path) in shipped:
+        return shipped[str(name_or_path)]
+    path = Path(name_or_path)
+    if path.suffix.lower() == ".onnx" or path.exists():
+        if not path.exists():
+            raise ModelError(path, "does not exist", f"check the path, or choose one of {', '.join(shipped)}")
+        if path.is_dir():
+            raise ModelError(path, "is a folder", "name an .onnx file in it, or export the run with 'mien export'")
+        if path.stat().st_size == 0:
+            raise ModelError(path, "is empty (0 bytes)", "export or download it again")
+        return path
+    raise ModelError(f"model '{name_or_path}'", "is unknown", f"choose one of {', '.join(shipped)}, or name an .onnx file")
+
+
+def open_session(path: Path, threads: int = 0) -> InferenceSession:
+    """An ONNX Runtime session, on an accelerator if the user's build has one; ModelError for a file that is damaged."""
+    import onnxruntime
+
+    wanted = ("CUDAExecutionProvider", "OpenVINOExecutionProvider", "CPUExecutionProvider")
+    providers = [name for name in wanted if name in onnxruntime.get_available_providers()]
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=providers)
+    except Exception as error:  # ONNX Runtime raises a dozen kinds, whose messages hold paths of its own source
+        raise ModelError(path, "is not an ONNX file that can be run; it may be damaged", "export or download it again") from error
+
+
+def model_info(path: Path) -> ModelInfo:
+    """What a model file says of itself."""
+    return ModelInfo.from_metadata(open_session(path).get_modelmeta().custom_metadata_map, path)
+
+
+@dataclass(frozen=True)
+class Pullable:
+    """A file that others publish and that is fetched on demand."""
+
+    name: str
+    file: str
+    url: str
+    sha256: str
+    licence: str
+    about: str
+
+
+PULLABLE = {
+    "yunet": Pullable(
+        name="yunet",
+        file="face_detection_yunet_2023mar.onnx",
+        url="https://media.githubusercontent.com/media/opencv/opencv_zoo/main/models/face_detection_yunet/"
+            "face_detection_yunet_2023mar.onnx",
+        sha256="8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
+        licence="MIT",
+        about="YuNet face detector (Wu, Peng & Yu, 2023), from OpenCV Zoo",
+    ),
+}
+
+
+def cache_folder() -> Path:
+    """Where pulled files lie: the folder named by MIEN_CACHE, or the system's own cache."""
+    return Path(os.environ.get("MIEN_CACHE") or platformdirs.user_cache_dir("mien", appauthor=False))
+
+
+def local_model(name: str) -> Path | None:
+    """The file of a pullable model, if it was pulled; else None."""
+    path = cache_folder() / PULLABLE[name].file
+    return path if path.is_file() else None
+
+
+def pull(name: str, url: str | None = None) -> Path:
+    """Fetch a pullable file into the cache folder and return its path; a good file that is there is not fetched again.
+
+    Raises ModelError for an unknown name, an address that does not answer, and a file with another SHA-256.
+    """
+    if name not in PULLABLE:
+        raise ModelError(f"model '{name}'", "cannot be pulled", f"choose one of {', '.join(PULLABLE)}")
+    import logging
+
+    import pooch
+    import requests
+
+    known, address = PULLABLE[name], url or PULLABLE[name].url
+    pooch.get_logger().setLevel(logging.ERROR)
+    try:
+        return Path(pooch.retrieve(address, known_hash=f"sha256:{known.sha256}", fname=known.file, path=cache_folder(),
+                                   downloader=pooch.HTTPDownloader(timeout=30)))
+    except ValueError as error:
+        raise ModelError(address, "is another file than the one that is known (its SHA-256 differs)",
+                         "try again later, or give a file of your own with --detector-model") from error
+    except (requests.RequestException, OSError) as error:
+        raise ModelError(address, f"could not be fetched ({type(error).__name__})",
+                         "check the network, or give a file of your own with --detector-model") from error
