@@ -1,6 +1,6 @@
 """Videos made from photographs, with pan, zoom, cut and sound: for benchmarks, tests and examples.
 
-    python benchmarks/clips.py OUT.mp4 --seconds 60 --size 640x480 [--photos FOLDER] [--variable] [--no-sound]
+python benchmarks/clips.py OUT.mp4 --seconds 60 --size 640x480 [--photos FOLDER] [--variable] [--no-sound]
 """
 
 from __future__ import annotations
@@ -45,16 +45,27 @@ def times(frames: int, fps: Fraction, variable: bool) -> list[int]:
     return [round(int(position) * step) for position in np.cumsum(steps) - steps[0]]
 
 
-def make_clip(path: Path, *, seconds: float = 2.0, size_wh: tuple[int, int] = (320, 240), fps: Fraction = Fraction(25),
-              photos: Sequence[np.ndarray] | None = None, sound: str | None = "aac", variable: bool = False,
-              codec: str = "libx264", pixels: str = "yuv420p") -> list[float]:
+def make_clip(
+    path: Path,
+    *,
+    seconds: float = 2.0,
+    size_wh: tuple[int, int] = (320, 240),
+    fps: Fraction = Fraction(25),
+    photos: Sequence[np.ndarray] | None = None,
+    sound: str | None = "aac",
+    variable: bool = False,
+    codec: str = "libx264",
+    pixels: str = "yuv420p",
+) -> list[float]:
     """Write a video and return its frames' times in seconds. ``sound`` is an audio codec's name, or None."""
     photos = photos or [read_picture(ASTRONAUT)]
     count = round(seconds * fps)
     stamps = times(count, fps, variable)
     rate = 48_000
     with av.open(str(path), "w") as container:
-        video = container.add_stream(codec, rate=fps, options={"crf": "20", "preset": "veryfast"} if codec == "libx264" else {})
+        video = container.add_stream(
+            codec, rate=fps, options={"crf": "20", "preset": "veryfast"} if codec == "libx264" else {}
+        )
         video.width, video.height, video.pix_fmt = *size_wh, pixels
         if variable:
             video.codec_context.time_base = video.time_base = Fraction(1, TICKS)
@@ -62,7 +73,9 @@ def make_clip(path: Path, *, seconds: float = 2.0, size_wh: tuple[int, int] = (3
         sounded = 0
         for stamp, picture in zip(stamps, views(photos, count, size_wh, shot=max(1, round(3 * fps))), strict=True):
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
-            frame.pts, frame.time_base = (stamp, Fraction(1, TICKS)) if variable else (round(stamp * fps / TICKS), 1 / fps)
+            frame.pts, frame.time_base = (
+                (stamp, Fraction(1, TICKS)) if variable else (round(stamp * fps / TICKS), 1 / fps)
+            )
             container.mux(video.encode(frame))
             while audio is not None and sounded / rate <= stamp / TICKS:
                 container.mux(audio.encode(tone(sounded, 1024, rate)))
@@ -93,8 +106,15 @@ def main() -> None:
     options = parser.parse_args()
     photos = [read_picture(path) for path in sorted(options.photos.glob("*.jpg"))] if options.photos else None
     width, height = (int(side) for side in options.size.split("x"))
-    make_clip(options.out, seconds=options.seconds, size_wh=(width, height), fps=options.fps, photos=photos,
-              variable=options.variable, sound=None if options.no_sound else "aac")
+    make_clip(
+        options.out,
+        seconds=options.seconds,
+        size_wh=(width, height),
+        fps=options.fps,
+        photos=photos,
+        variable=options.variable,
+        sound=None if options.no_sound else "aac",
+    )
 
 
 if __name__ == "__main__":

@@ -91,15 +91,19 @@ def main() -> None:
         if options.fit:
             both = [np.concatenate([results[fill][part] for fill in FILLS]) for part in (1, 2)]
             side, right, down = fit(*both)
-            print(f"{name}: Framing(side={side:.3f}, right={right:.3f}, down={down:.3f})  from {len(both[0]):,} boxes of {len(faces):,} faces")
+            print(
+                f"{name}: Framing(side={side:.3f}, right={right:.3f}, down={down:.3f})  from {len(both[0]):,} boxes of {len(faces):,} faces"
+            )
             continue
         faces = faces.as_classes(classifier.labels)
         for fill, (indices, _, _, crops) in results.items():
             truth = faces.labels[indices]
             detected = (classifier.probabilities(crops).argmax(axis=1) == truth).mean()
             given = (classifier.probabilities(faces.images[indices]).argmax(axis=1) == truth).mean()
-            print(f"{name} {fill}: found {len(indices) / len(faces):.1%} of {len(faces):,} faces; accuracy on these: given crop "
-                  f"{given:.2%}, detected crop {detected:.2%}, loss {100 * (given - detected):+.2f} points")
+            print(
+                f"{name} {fill}: found {len(indices) / len(faces):.1%} of {len(faces):,} faces; accuracy on these: given crop "
+                f"{given:.2%}, detected crop {detected:.2%}, loss {100 * (given - detected):+.2f} points"
+            )
 
 
 if __name__ == "__main__":

@@ -8,7 +8,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 #: Folders that are searched: one you name, the checkout's own data/, and a folder shared/ beside the checkout.
-FOLDERS = [Path(os.environ.get("MIEN_DATA", ROOT / "data")), ROOT.parent / "shared" / "data", ROOT.parent / "shared" / "models"]
+FOLDERS = [
+    Path(os.environ.get("MIEN_DATA", ROOT / "data")),
+    ROOT.parent / "shared" / "data",
+    ROOT.parent / "shared" / "models",
+]
 
 
 def find(name: str) -> Path:

@@ -19,19 +19,32 @@ TABLES_SHOWN = 10
 
 
 def analyze(
-    inputs: Annotated[list[str], typer.Argument(metavar="INPUT...", help="Pictures, videos, or folders of them.")],
+    inputs: Annotated[list[str], typer.Argument(metavar="INPUT", help="Pictures, videos, or folders of them.")],
     out: Annotated[Path, typer.Option(help="Folder for what is written.")] = Path("mien-out"),
     model: Annotated[str, typer.Option(help="A model's name (see 'mien models') or an .onnx file.")] = "base",
-    detector: Annotated[str, typer.Option(help="auto (yunet if it was pulled, else haar), haar, yunet, or none: the whole picture is a face.")] = "auto",
+    detector: Annotated[
+        str,
+        typer.Option(
+            help="auto (yunet if it was pulled, else haar), haar, yunet, or none: the whole picture is a face."
+        ),
+    ] = "auto",
     detector_model: Annotated[Path | None, typer.Option(help="A YuNet file of your own.")] = None,
     format: Annotated[str, typer.Option(help="Formats of the records: a list of jsonl, csv, parquet.")] = "jsonl,csv",
-    no_media: Annotated[bool, typer.Option("--no-media", help="Write records only, no annotated pictures or videos.")] = False,
+    no_media: Annotated[
+        bool, typer.Option("--no-media", help="Write records only, no annotated pictures or videos.")
+    ] = False,
     tta: Tta = "none",
     colour: Annotated[str, typer.Option(help="Colour of boxes and labels: red,green,blue, each 0 to 255.")] = "0,255,0",
-    line_width: Annotated[int, typer.Option(min=0, max=100, help="Width of the boxes' lines in pixels; 0 chooses.")] = 0,
-    text_size: Annotated[int, typer.Option(min=0, max=400, help="Height of the labels' text in pixels; 0 chooses.")] = 0,
+    line_width: Annotated[
+        int, typer.Option(min=0, max=100, help="Width of the boxes' lines in pixels; 0 chooses.")
+    ] = 0,
+    text_size: Annotated[
+        int, typer.Option(min=0, max=400, help="Height of the labels' text in pixels; 0 chooses.")
+    ] = 0,
     max_pixels: Annotated[int, typer.Option(min=1, help="Refuse pictures with more pixels than this.")] = 400_000_000,
-    allow_truncated: Annotated[bool, typer.Option("--allow-truncated", help="Analyse what decodes of a picture file that is cut off.")] = False,
+    allow_truncated: Annotated[
+        bool, typer.Option("--allow-truncated", help="Analyse what decodes of a picture file that is cut off.")
+    ] = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> int:
@@ -49,14 +62,31 @@ def analyze(
     from mien.run.sinks import check_formats
 
     check_tta(tta)
-    settings = Settings(out, check_formats(format), not no_media, Style(_colour(colour), line_width, text_size), quiet or as_json)
-    recognizer = Recognizer(model, detector=detector, detector_model=detector_model, tta=tta, max_pixels=max_pixels,
-                            allow_truncated=allow_truncated)
+    settings = Settings(
+        out, check_formats(format), not no_media, Style(_colour(colour), line_width, text_size), quiet or as_json
+    )
+    recognizer = Recognizer(
+        model,
+        detector=detector,
+        detector_model=detector_model,
+        tta=tta,
+        max_pixels=max_pixels,
+        allow_truncated=allow_truncated,
+    )
     make_folder(out)
     finished, failures, total = _analyze_all(inputs, recognizer, settings, show=not (quiet or as_json))
     if as_json:
-        typer.echo(json.dumps({"model": recognizer.model_name, "detector": recognizer.detector_name,
-                               "inputs": [_as_json(done, recognizer) for done in finished], "failures": failures}, indent=2))
+        typer.echo(
+            json.dumps(
+                {
+                    "model": recognizer.model_name,
+                    "detector": recognizer.detector_name,
+                    "inputs": [_as_json(done, recognizer) for done in finished],
+                    "failures": failures,
+                },
+                indent=2,
+            )
+        )
     broken_off = [f"{done.source}: {done.warning}; what was read is kept" for done in finished if done.warning]
     for message in broken_off:
         typer.echo(f"mien: {message}", err=True)
@@ -67,7 +97,9 @@ def analyze(
     return 1 if failures or broken_off else 0
 
 
-def _analyze_all(inputs: list[str], recognizer: Recognizer, settings: Any, show: bool) -> tuple[list[Done], list[str], int]:
+def _analyze_all(
+    inputs: list[str], recognizer: Recognizer, settings: Any, show: bool
+) -> tuple[list[Done], list[str], int]:
     """(what was done, what failed and why, number of inputs); failures are reported as they happen."""
     from contextlib import ExitStack
 
@@ -134,12 +166,19 @@ def _print(done: Done, recognizer: Recognizer, in_full: bool) -> None:
 def _print_table(done: Done, recognizer: Recognizer) -> None:
     """Plain columns: they fit any terminal, and can be cut and sorted by other programs."""
     head = ["face", "expression", *recognizer.labels, "x1", "y1", "x2", "y2"]
-    rows = [[str(number), face.label, *(f"{p:.3f}" for p in face.probabilities), *(f"{v:.0f}" for v in face.box_xyxy)]
-            for number, face in enumerate(done.faces)]
+    rows = [
+        [str(number), face.label, *(f"{p:.3f}" for p in face.probabilities), *(f"{v:.0f}" for v in face.box_xyxy)]
+        for number, face in enumerate(done.faces)
+    ]
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
     for row in [head, *rows]:
-        typer.echo("  " + "  ".join(cell.ljust(width) if column == 1 else cell.rjust(width)
-                                    for column, (cell, width) in enumerate(zip(row, widths, strict=True))))
+        typer.echo(
+            "  "
+            + "  ".join(
+                cell.ljust(width) if column == 1 else cell.rjust(width)
+                for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+            )
+        )
 
 
 def _plural(count: int, word: str) -> str:
@@ -150,8 +189,13 @@ def _as_json(done: Done, recognizer: Recognizer) -> dict[str, Any]:
     from mien.core.types import FrameResult
     from mien.run.sinks import records_of
 
-    values: dict[str, Any] = {"source": done.source, "frames": done.frames, "faces": done.faces_seen,
-                              "outputs": [str(path) for path in done.outputs], "warning": done.warning or None}
+    values: dict[str, Any] = {
+        "source": done.source,
+        "frames": done.frames,
+        "faces": done.faces_seen,
+        "outputs": [str(path) for path in done.outputs],
+        "warning": done.warning or None,
+    }
     if done.frames == 1:
         result = FrameResult(done.source, 0, 0.0, (0, 0), done.faces)
         values["records"] = records_of(result, recognizer.model_name, recognizer.detector_name)

@@ -20,8 +20,18 @@ HELP = """Read facial expressions: train the networks, measure them, run them on
 
 An expression is not an inner state: mien says what a face shows, not what a person feels."""
 
-app = typer.Typer(name="mien", help=HELP, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
-                  rich_markup_mode=None, context_settings={"help_option_names": ["-h", "--help"]})
+#: What typer returns for Ctrl-C.
+INTERRUPTED = 130
+
+app = typer.Typer(
+    name="mien",
+    help=HELP,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 app.command("analyze")(analyze.analyze)
 app.command("train")(learning.train)
 app.command("evaluate")(learning.evaluate)
@@ -38,22 +48,21 @@ def _print_version(wanted: bool) -> None:
 
 
 @app.callback()
-def _options(version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True,
-                                                   help="Print the version and stop.")] = False) -> None:
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
     """Options of the program itself; the help text is the app's."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; returns the exit code. With MIEN_DEBUG=1 errors show their traceback."""
     try:
-        result = app(list(arguments) if arguments is not None else None, standalone_mode=False)
+        result = app(list(arguments) if arguments is not None else None, prog_name="mien", standalone_mode=False)
+        if result == INTERRUPTED:
+            _complain("interrupted: files that were finished are kept, and 'mien train --resume' goes on where it was")
         return result if isinstance(result, int) else 0
-    except (KeyboardInterrupt, typer.Abort):
-        _complain("interrupted: what was finished is kept; the same command begins again, 'mien train --resume' goes on")
-        return 130
-    except BrokenPipeError:  # the reader of a pipe, `head` say, has had enough
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - stays open until the interpreter ends
-        return 0
     except typer.TyperException as error:
         _reraise_for_debugging()
         place = getattr(getattr(error, "ctx", None), "command_path", "mien")
@@ -63,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _reraise_for_debugging()
         _complain(str(error))
         return 2
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - the last place: no traceback reaches a person
         _reraise_for_debugging()
         _complain(f"unexpected {type(error).__name__}: {error}; set MIEN_DEBUG=1 to see where, and please report it")
         return 2

@@ -13,8 +13,12 @@ from mien.app.options import Json, Quiet, SkipBad
 if TYPE_CHECKING:
     from mien.core.types import FaceSet
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None,
-                  help="Look at a data set, convert it, divide it: Kaggle's and the ICML CSV, Parquet, folders of pictures.")
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Look at a data set, convert it, divide it.\n\nReads FER2013 as Kaggle's and the ICML CSV, Parquet in the "
+    "Hugging Face layout, and folders of pictures (train/angry/*.png).",
+)
 
 Source = Annotated[Path, typer.Argument(metavar="PATH", help="A CSV or Parquet file, or a folder of pictures.")]
 Ferplus = Annotated[Path | None, typer.Option(help="FER+'s CSV of votes, joined row by row.")]
@@ -23,7 +27,9 @@ Size = Annotated[int, typer.Option(min=8, max=512, help="Side in pixels that pic
 
 
 @app.command()
-def describe(path: Source, ferplus: Ferplus = None, size: Size = 48, skip_bad: SkipBad = False, as_json: Json = False) -> None:
+def describe(
+    path: Source, ferplus: Ferplus = None, size: Size = 48, skip_bad: SkipBad = False, as_json: Json = False
+) -> None:
     """Say what a data set holds: faces, splits, classes, votes, and what is broken."""
     faces = _read(path, ferplus, size, skip_bad)
     facts = _facts(faces, path)
@@ -31,11 +37,15 @@ def describe(path: Source, ferplus: Ferplus = None, size: Size = 48, skip_bad: S
         typer.echo(json.dumps(facts, indent=2))
         return
     typer.echo(f"{path}: {len(faces):,} faces of {faces.images.shape[2]} x {faces.images.shape[1]} pixels, grey")
-    typer.echo(f"  FER+ votes: {'yes' if facts['votes'] else 'no'}; unlabelled: {facts['unlabelled']:,}; broken rows skipped: {facts['skipped']:,}")
+    typer.echo(
+        f"  FER+ votes: {'yes' if facts['votes'] else 'no'}; unlabelled: {facts['unlabelled']:,}; broken rows skipped: {facts['skipped']:,}"
+    )
     columns = [*faces.classes, "unlabelled", "all"]
     splits = facts["splits"]
     rows = [["split", *columns]]
-    rows += [[name or "(none)", *(f"{counts.get(column, 0):,}" for column in columns)] for name, counts in splits.items()]
+    rows += [
+        [name or "(none)", *(f"{counts.get(column, 0):,}" for column in columns)] for name, counts in splits.items()
+    ]
     if not facts["unlabelled"]:
         rows = [row[:-2] + row[-1:] for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
@@ -47,14 +57,22 @@ def describe(path: Source, ferplus: Ferplus = None, size: Size = 48, skip_bad: S
 
 
 @app.command()
-def convert(path: Source, out: Out, ferplus: Ferplus = None, size: Size = 48, skip_bad: SkipBad = False, quiet: Quiet = False) -> None:
-    """Write a data set in another layout; pixels, labels, splits and votes are kept as far as the layout holds them."""
+def convert(
+    path: Source, out: Out, ferplus: Ferplus = None, size: Size = 48, skip_bad: SkipBad = False, quiet: Quiet = False
+) -> None:
+    """Write a data set in another layout.
+
+    Pixels, labels, splits and votes are kept as far as the layout holds them.
+    """
     from mien.data.readers import save_faces
 
     faces = _read(path, ferplus, size, skip_bad)
     save_faces(faces, out)
     if not quiet:
-        typer.echo(f"wrote {len(faces):,} faces to {out}" + (f"; {len(faces.skipped):,} broken rows skipped" if faces.skipped else ""))
+        typer.echo(
+            f"wrote {len(faces):,} faces to {out}"
+            + (f"; {len(faces.skipped):,} broken rows skipped" if faces.skipped else "")
+        )
         if faces.votes is not None and out.suffix.lower() != ".parquet":
             typer.echo("the FER+ votes are not kept in this layout: write .parquet for that", err=True)
 
@@ -64,8 +82,12 @@ def split(
     path: Source,
     out: Out,
     fractions: Annotated[str, typer.Option(help="Shares of all faces, stratified by class, as in 0.8,0.1,0.1.")] = "",
-    sizes: Annotated[str, typer.Option(help="Exact numbers of faces, stratified by class, as in 11880,7350,7170.")] = "",
-    official: Annotated[bool, typer.Option("--official", help="FER2013's own: 28,709 / 3,589 / 3,589 in the file's order.")] = False,
+    sizes: Annotated[
+        str, typer.Option(help="Exact numbers of faces, stratified by class, as in 11880,7350,7170.")
+    ] = "",
+    official: Annotated[
+        bool, typer.Option("--official", help="FER2013's own: 28,709 / 3,589 / 3,589 in the file's order.")
+    ] = False,
     names: Annotated[str, typer.Option(help="Names of the parts.")] = "train,validation,test",
     classes: Annotated[str, typer.Option(help="Keep only these classes, in this order, as in happy,sad,neutral.")] = "",
     of: Annotated[str, typer.Option(help="Divide only this split of the data.")] = "",
@@ -81,7 +103,11 @@ def split(
     from mien.data.splits import fraction_sizes, official_splits, only_classes, resplit
 
     if sum(map(bool, (fractions, sizes, official))) > 1 or not (fractions or sizes or official or classes or of):
-        raise UsageError("mien data split", "needs one way to divide", "give --fractions, --sizes or --official, and --classes if wanted")
+        raise UsageError(
+            "mien data split",
+            "needs one way to divide",
+            "give --fractions, --sizes or --official, and --classes if wanted",
+        )
     faces = _read(path, ferplus, size, skip_bad)
     if of:
         faces = faces.in_split(of)
@@ -107,7 +133,9 @@ def _numbers(text: str, kind: type) -> list:
     try:
         return [kind(part) for part in text.split(",")]
     except ValueError as error:
-        raise UsageError(f"'{text}'", "is not a list of numbers", "as in --sizes 800,100,100 or --fractions 0.8,0.1,0.1") from error
+        raise UsageError(
+            f"'{text}'", "is not a list of numbers", "as in --sizes 800,100,100 or --fractions 0.8,0.1,0.1"
+        ) from error
 
 
 def _read(path: Path, ferplus: Path | None, size: int, skip_bad: bool) -> FaceSet:
@@ -122,6 +150,13 @@ def _facts(faces: FaceSet, path: Path) -> dict:
         part = faces.take(faces.split == name)
         counts = dict(zip(faces.classes, part.counts().tolist(), strict=True))
         splits[name] = {**counts, "unlabelled": int((~part.labelled).sum()), "all": len(part)}
-    return {"path": str(path), "faces": len(faces), "size": list(faces.images.shape[1:]), "classes": list(faces.classes),
-            "splits": splits, "unlabelled": int((~faces.labelled).sum()), "votes": faces.votes is not None,
-            "skipped": len(faces.skipped)}
+    return {
+        "path": str(path),
+        "faces": len(faces),
+        "size": list(faces.images.shape[1:]),
+        "classes": list(faces.classes),
+        "splits": splits,
+        "unlabelled": int((~faces.labelled).sum()),
+        "votes": faces.votes is not None,
+        "skipped": len(faces.skipped),
+    }

@@ -26,14 +26,21 @@ if TYPE_CHECKING:
     from mien.core.types import FaceSet
     from mien.evaluate.metrics import Scores
 
-Model = Annotated[str, typer.Argument(metavar="MODEL", help="A model's name, an .onnx file, a run folder or a .pt file.")]
+Model = Annotated[
+    str, typer.Argument(metavar="MODEL", help="A model's name, an .onnx file, a run folder or a .pt file.")
+]
 
 
 def train(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's name or a .toml file.")],
     data: Data,
     out: Annotated[Path | None, typer.Option(help="The run folder; default: runs/RECIPE.")] = None,
-    set: Annotated[list[str], typer.Option("--set", metavar="SECTION.KEY=VALUE", help="Change a setting of the recipe; may be given several times.")] = [],  # noqa: B006
+    set: Annotated[
+        list[str],
+        typer.Option(
+            "--set", metavar="SECTION.KEY=VALUE", help="Change a setting of the recipe; may be given several times."
+        ),
+    ] = [],  # noqa: B006
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
     exclude: Exclude = None,
     skip_bad: SkipBad = False,
@@ -55,7 +62,9 @@ def train(
     faces = read_data(data, skip_bad=skip_bad, quiet=quiet, exclude=exclude)
     run(settings, faces, folder, resume=resume, quiet=quiet, say=(lambda text: None) if quiet else typer.echo)
     if not quiet:
-        typer.echo(f"the run is in {folder}; next: mien evaluate {folder} --data ..., mien export {folder} --out model.onnx")
+        typer.echo(
+            f"the run is in {folder}; next: mien evaluate {folder} --data ..., mien export {folder} --out model.onnx"
+        )
 
 
 def evaluate(
@@ -63,20 +72,27 @@ def evaluate(
     data: Data,
     split: Annotated[str, typer.Option(help="Score this split; default: test, else validation, else all.")] = "",
     tta: Tta = "none",
-    out: Annotated[Path | None, typer.Option(help="Folder for scores.json, scores.txt and confusion.png; default: the run, or mien-out.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for scores.json, scores.txt and confusion.png; default: the run, or mien-out."),
+    ] = None,
     exclude: Exclude = None,
     skip_bad: SkipBad = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Score a model on labelled faces: accuracy and macro-F1 with 95 % intervals, every class, the confusion matrix."""
+    """Score a model on labelled faces.
+
+    Accuracy and macro-F1 with 95 % bootstrap intervals; precision, recall, F1 and support of every class; the confusion
+    matrix in counts and rates.
+    """
     from mien.core.files import make_folder
     from mien.evaluate.tables import scores_text, write_scores
 
     check_tta(tta)
     folder = make_folder(out or (Path(model) if Path(model).is_dir() else Path("mien-out")))
     classifier = open_classifier(model)
-    faces, which = _labelled(read_data(data, skip_bad=skip_bad, quiet=quiet or as_json, exclude=exclude), split)
+    faces, which = _labelled(read_data(data, skip_bad=skip_bad, quiet=quiet or as_json, exclude=exclude), split, data)
     scores = _score(classifier, faces, tta, quiet or as_json)
     title = f"{model} on {which or ', '.join(path.name for path in data)}" + (f", {tta}" if tta != "none" else "")
     facts = {"model": model, "data": [str(path) for path in data], "split": which, "tta": tta}
@@ -96,7 +112,10 @@ def predict(
     skip_bad: SkipBad = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write a model's probabilities for every face of a data set, labelled or not, as a CSV."""
+    """Write a model's probabilities for every face.
+
+    One CSV row a face, labelled or not, in the order of the data: path, label, truth where it is known, probabilities.
+    """
     from mien.evaluate.tables import write_predictions
 
     check_tta(tta)
@@ -112,15 +131,20 @@ def predict(
 def export(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder or a .pt file.")],
     out: Annotated[Path, typer.Option(help="The .onnx file to write; its model card is written beside it as .md.")],
-    data: Annotated[list[Path], typer.Option("--data", help="Faces on which torch and ONNX must agree; if labelled, the scores go into file and card.")] = [],  # noqa: B006
+    data: Annotated[
+        list[Path],
+        typer.Option(
+            "--data", help="Faces on which torch and ONNX must agree; if labelled, the scores go into file and card."
+        ),
+    ] = [],  # noqa: B006
     split: Annotated[str, typer.Option(help="Use this split of the data.")] = "",
     name: Annotated[str, typer.Option(help="The model's name; default: the recipe's.")] = "",
     licence: Annotated[str, typer.Option(help="The licence of the weights, written into the file.")] = "MIT",
     quiet: Quiet = False,
 ) -> None:
-    """Write a trained network as one ONNX file with its labels and preprocessing inside, and its model card.
+    """Write a trained network as one ONNX file.
 
-    The file is kept only if torch and ONNX Runtime agree to 0.001 in every probability.
+    Its labels and preprocessing are inside, its model card beside it. The file is kept only if torch and ONNX Runtime agree to 0.001 in every probability.
     """
     need_torch()
     from dataclasses import replace
@@ -148,11 +172,13 @@ def export(
     write_text(out.with_suffix(".md"), model_card(run, trained, out, scores, which, difference, licence))
     if not quiet:
         checked = f"{len(faces):,} faces" if faces is not None else "noise; give --data for a check on faces"
-        typer.echo(f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB) and {out.with_suffix('.md').name}\n"
-                   f"torch and ONNX differ by at most {difference:.1e} in probability, on {checked}")
+        typer.echo(
+            f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB) and {out.with_suffix('.md').name}\n"
+            f"torch and ONNX differ by at most {difference:.1e} in probability, on {checked}"
+        )
 
 
-def _labelled(faces: FaceSet, split: str) -> tuple[FaceSet, str]:
+def _labelled(faces: FaceSet, split: str, data: list[Path]) -> tuple[FaceSet, str]:
     """The faces to score and the name of their split: the one asked for, else test, else validation, else all."""
     from mien.core.errors import DataError
 
@@ -163,8 +189,11 @@ def _labelled(faces: FaceSet, split: str) -> tuple[FaceSet, str]:
         faces = faces.in_split(split)
     which = ", ".join(name for name in faces.splits if name)
     if not faces.labelled.any():
-        raise DataError(f"split '{which}'" if which else "data", "has no labels to score against",
-                        "use 'mien predict', or give the file with its labels")
+        raise DataError(
+            ", ".join(map(str, data)),
+            "has no labels to score against (no column 'emotion' or 'label')",
+            "use 'mien predict', or give the file with its labels",
+        )
     return faces.take(faces.labelled), which
 
 

@@ -29,12 +29,20 @@ def list_models(as_json: Json = False) -> None:
     for name, path in shipped_models().items():
         info = model_info(path)
         accuracy = info.scores.get("accuracy")
-        about = f"{len(info.labels)} expressions" + (f", accuracy {accuracy:.1%} on {info.scores.get('data')}" if accuracy else "")
+        about = f"{len(info.labels)} expressions" + (
+            f", accuracy {accuracy:.1%} on {info.scores.get('data')}" if accuracy else ""
+        )
         rows.append({"name": name, "kind": "shipped", "about": about, "path": str(path)})
     for name, known in PULLABLE.items():
         here = local_model(name)
-        rows.append({"name": name, "kind": "pulled" if here else "to pull", "about": known.about,
-                     "path": str(here) if here else f"mien models pull {name}"})
+        rows.append(
+            {
+                "name": name,
+                "kind": "pulled" if here else "to pull",
+                "about": known.about,
+                "path": str(here) if here else f"mien models pull {name}",
+            }
+        )
     if as_json:
         typer.echo(json.dumps(rows, indent=2))
         return
@@ -43,7 +51,10 @@ def list_models(as_json: Json = False) -> None:
 
 
 @app.command()
-def show(model: Annotated[str, typer.Argument(metavar="NAME", help="A model's name or an .onnx file.")], as_json: Json = False) -> None:
+def show(
+    model: Annotated[str, typer.Argument(metavar="NAME", help="A model's name or an .onnx file.")],
+    as_json: Json = False,
+) -> None:
     """Show what a model file says of itself, and its model card."""
     from dataclasses import asdict
 
@@ -52,7 +63,9 @@ def show(model: Annotated[str, typer.Argument(metavar="NAME", help="A model's na
     if model in PULLABLE:
         known = PULLABLE[model]
         facts = asdict(known) | {"local": str(local_model(model) or "")}
-        typer.echo(json.dumps(facts, indent=2) if as_json else "\n".join(f"{key}: {value}" for key, value in facts.items()))
+        typer.echo(
+            json.dumps(facts, indent=2) if as_json else "\n".join(f"{key}: {value}" for key, value in facts.items())
+        )
         return
     path = find_model(model)
     info = model_info(path)
@@ -63,9 +76,11 @@ def show(model: Annotated[str, typer.Argument(metavar="NAME", help="A model's na
     if card.is_file():
         typer.echo(card.read_text(encoding="utf-8"))
     pre = info.preprocessing
-    typer.echo(f"file: {path}, {path.stat().st_size / 1e6:.1f} MB\nlabels: {', '.join(info.labels)}\n"
-               f"input: {pre.channels} x {pre.size} x {pre.size}, mean {pre.mean}, std {pre.std}, framing {pre.framing}\n"
-               f"network: {info.network['name']} {info.network['arguments']}\nlicence: {info.licence}")
+    typer.echo(
+        f"file: {path}, {path.stat().st_size / 1e6:.1f} MB\nlabels: {', '.join(info.labels)}\n"
+        f"input: {pre.channels} x {pre.size} x {pre.size}, mean {pre.mean}, std {pre.std}, framing {pre.framing}\n"
+        f"network: {info.network['name']} {info.network['arguments']}\nlicence: {info.licence}"
+    )
 
 
 @app.command()
@@ -74,7 +89,10 @@ def pull(
     url: Annotated[str | None, typer.Option(help="Fetch it from here instead; its SHA-256 must be the same.")] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Fetch a file that others publish, check its SHA-256, and keep it in the cache folder."""
+    """Fetch a file that others publish.
+
+    Its SHA-256 is checked, and it is kept in the cache folder (or the folder that MIEN_CACHE names).
+    """
     from mien.run.weights import pull as fetch
 
     path: Path = fetch(name, url)

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave broken rows and pictures out, and count them.")]
-Data = Annotated[list[Path], typer.Option("--data", help="A CSV or Parquet file, or a folder of pictures; may be given several times.")]
+Data = Annotated[
+    list[Path],
+    typer.Option("--data", help="A CSV or Parquet file, or a folder of pictures; may be given several times."),
+]
 Tta = Annotated[str, typer.Option("--tta", help="Average over changed copies of each face: none, flip or ten-crop.")]
 Exclude = Annotated[Path | None, typer.Option(help="A CSV with a column 'path': rows to leave out.")]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Iterator
@@ -11,6 +12,9 @@ from typing import Any
 
 from mien.core.errors import OutputError
 
+#: What an operating system answers when the place, not the program, is at fault.
+_CANNOT_WRITE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EISDIR, errno.EDQUOT)
+
 
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
@@ -19,14 +23,18 @@ def replacing(path: str | Path) -> Iterator[Path]:
     The temporary name keeps the suffix, since many writers choose the format by it.
     """
     path = Path(path)
+    if path.is_dir():
+        raise OutputError(path, "is a folder, not a file", "name a file in it with --out")
     make_folder(path.parent)
     # One writer a file and process: the process id is enough to keep two of them apart.
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
     try:
         yield temporary
-        os.replace(temporary, path)
-    except PermissionError as error:
-        raise OutputError(path, "cannot be written (permission denied)", "choose another place with --out") from error
+        temporary.replace(path)
+    except OSError as error:
+        if error.errno not in _CANNOT_WRITE:
+            raise
+        raise OutputError(path, f"cannot be written ({error.strerror})", "choose another place with --out") from error
     finally:
         temporary.unlink(missing_ok=True)
 

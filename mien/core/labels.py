@@ -14,7 +14,18 @@ FERPLUS = ("neutral", "happy", "surprise", "sad", "angry", "disgust", "fear", "c
 FERPLUS_VOTES = (*FERPLUS, "unknown", "not_a_face")
 
 #: Column heads of the FER+ file, in the order of FERPLUS_VOTES.
-FERPLUS_COLUMNS = ("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt", "unknown", "NF")
+FERPLUS_COLUMNS = (
+    "neutral",
+    "happiness",
+    "surprise",
+    "sadness",
+    "anger",
+    "disgust",
+    "fear",
+    "contempt",
+    "unknown",
+    "NF",
+)
 
 #: The order in which the classes of a data set without an order of its own are listed.
 CANONICAL = (*FER2013, "contempt")

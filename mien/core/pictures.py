@@ -23,8 +23,9 @@ MAX_PIXELS = 400_000_000
 _PILLOW_SETTINGS = threading.Lock()
 
 
-def read_picture(source: str | Path | bytes, *, name: str | None = None, max_pixels: int = MAX_PIXELS,
-                 allow_truncated: bool = False) -> np.ndarray:
+def read_picture(
+    source: str | Path | bytes, *, name: str | None = None, max_pixels: int = MAX_PIXELS, allow_truncated: bool = False
+) -> np.ndarray:
     """A picture file, or the bytes of one → RGB uint8 (H, W, 3), upright as its EXIF orientation says.
 
     Of an animation the first frame is read; transparency is laid over white; 16-bit and float pictures are scaled
@@ -61,17 +62,24 @@ def _opened(source: str | Path | bytes, name: str, max_pixels: int, allow_trunca
     try:
         with _pillow_set_to(max_pixels, allow_truncated), Image.open(file) as picture:
             if picture.width * picture.height > max_pixels:
-                raise MediaError(name, f"has {picture.width} x {picture.height} pixels, more than the limit of "
-                                 f"{max_pixels:,}", f"raise it with --max-pixels {picture.width * picture.height}")
+                raise MediaError(
+                    name,
+                    f"has {picture.width} x {picture.height} pixels, more than the limit of {max_pixels:,}",
+                    f"raise it with --max-pixels {picture.width * picture.height}",
+                )
             picture.load()
             yield picture
     except UnidentifiedImageError as error:
-        raise MediaError(name, "is not a picture in a format that is read here",
-                         "give a JPEG, PNG, WebP, BMP, GIF or TIFF file") from error
+        raise MediaError(
+            name, "is not a picture in a format that is read here", "give a JPEG, PNG, WebP, BMP, GIF or TIFF file"
+        ) from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:
         if "truncated" in str(error).lower() or isinstance(error, EOFError):
-            raise MediaError(name, "is cut off: the file ends before the picture does",
-                             "copy it again, or use --allow-truncated to analyse what there is") from error
+            raise MediaError(
+                name,
+                "is cut off: the file ends before the picture does",
+                "copy it again, or use --allow-truncated to analyse what there is",
+            ) from error
         raise MediaError(name, f"is broken ({error})", "copy or export it again") from error
 
 

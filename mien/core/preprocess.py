@@ -41,8 +41,11 @@ class Preprocessing:
         if images.ndim == 3:  # (N, H, W) -> (N, H, W, channels)
             images = np.repeat(images[..., None], self.channels, axis=3)
         if images.shape[1:3] != (self.size, self.size):
-            images = np.stack([resize(image, self.size) for image in images]) if len(images) else np.empty(
-                (0, self.size, self.size, self.channels), np.uint8)
+            images = (
+                np.stack([resize(image, self.size) for image in images])
+                if len(images)
+                else np.empty((0, self.size, self.size, self.channels), np.uint8)
+            )
             images = images.reshape(-1, self.size, self.size, self.channels)
         scale = np.float32(1 / 255) / np.asarray(self.std, np.float32)
         shift = np.asarray(self.mean, np.float32) / np.asarray(self.std, np.float32)

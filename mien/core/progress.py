@@ -36,7 +36,12 @@ def progress_bar(title: str, total: float | None, done: float = 0, quiet: bool =
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TextColumn("{task.fields[text]}"),
-               TimeRemainingColumn(compact=True, elapsed_when_finished=True))
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[text]}"),
+        TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+    )
     with Progress(*columns, console=Console(stderr=True), transient=True, speed_estimate_period=60) as progress:
         yield _Shown(progress, progress.add_task(title, total=total, completed=done, text=""))

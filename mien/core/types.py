@@ -54,7 +54,7 @@ class FaceSet:
         for what, array in (("labels", self.labels), ("names", self.names), ("split", self.split)):
             if array.shape != (count,):
                 raise ValueError(f"{what} must have shape ({count},), not {array.shape}")
-        if count and not (UNLABELLED <= self.labels.min() and self.labels.max() < len(self.classes)):
+        if count and not (self.labels.min() >= UNLABELLED and self.labels.max() < len(self.classes)):
             raise ValueError(f"labels reach {self.labels.min()}..{self.labels.max()} with {len(self.classes)} classes")
         if self.votes is not None and self.votes.shape != (count, 10):
             raise ValueError(f"votes must have shape ({count}, 10), not {self.votes.shape}")
@@ -79,8 +79,15 @@ class FaceSet:
     def take(self, which: np.ndarray | Sequence[int]) -> FaceSet:
         """The rows that an index array or a boolean mask selects."""
         votes = None if self.votes is None else self.votes[which]
-        return replace(self, images=self.images[which], labels=self.labels[which], names=self.names[which],
-                       split=self.split[which], votes=votes, skipped=())
+        return replace(
+            self,
+            images=self.images[which],
+            labels=self.labels[which],
+            names=self.names[which],
+            split=self.split[which],
+            votes=votes,
+            skipped=(),
+        )
 
     def has_split(self, name: str) -> bool:
         return split_role(name) in {split_role(found) for found in self.splits}
@@ -93,7 +100,11 @@ class FaceSet:
             exact = np.isin(self.split, matching)
         if not exact.any():
             found = ", ".join(f"{split or '(none)'}" for split in self.splits)
-            raise DataError(f"split '{name}'", f"does not occur; the data has: {found}", "name one of these")
+            raise DataError(
+                f"split '{name}'",
+                f"does not occur; the data has: {found}",
+                "name one of these (--split, or --set data.train=... when training)",
+            )
         return self.take(exact)
 
     def as_classes(self, classes: Sequence[str]) -> FaceSet:
@@ -107,8 +118,12 @@ class FaceSet:
         used = [self.classes[label] for label in np.unique(self.labels[self.labelled])]
         unknown = [name for name in used if name not in position]
         if unknown:
-            raise DataError("classes", f"the data has {', '.join(unknown)}, the model knows {', '.join(classes)}",
-                            f"leave them out with --classes {','.join(n for n in used if n in position)}")
+            raise DataError(
+                "classes",
+                f"the data has {', '.join(unknown)}, the model knows {', '.join(classes)}",
+                "write the data without them: mien data split PATH --out FILE --classes "
+                + ",".join(name for name in used if name in position),
+            )
         table = np.array([position.get(name, UNLABELLED) for name in self.classes] + [UNLABELLED])
         return replace(self, labels=table[self.labels], classes=tuple(classes))
 
@@ -124,7 +139,7 @@ def concatenate(sets: Iterable[FaceSet]) -> FaceSet:
     classes = next(f.classes for f in sets if f.classes) if same_order else ordered(n for f in sets for n in f.classes)
     sizes = {faces.images.shape[1:] for faces in sets}
     if len(sizes) > 1:
-        raise DataError("data", f"pictures of different sizes {sorted(sizes)}", "read them with one --size")
+        raise DataError("data", f"pictures of different sizes {sorted(sizes)}", "scale them to one size first")
     sets = [faces.as_classes(classes) for faces in sets]
     names = np.concatenate([faces.names for faces in sets])
     if len(np.unique(names)) != len(names):

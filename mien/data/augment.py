@@ -20,8 +20,15 @@ def uniform(count: int, low: float, high: float, generator: torch.Generator, lik
     return (torch.rand(count, generator=generator) * (high - low) + low).to(like.device)
 
 
-def random_affine(images: Tensor, generator: torch.Generator, *, flip: float = 0.0, degrees: float = 0.0,
-                  scale: float = 0.0, shift: float = 0.0) -> Tensor:
+def random_affine(
+    images: Tensor,
+    generator: torch.Generator,
+    *,
+    flip: float = 0.0,
+    degrees: float = 0.0,
+    scale: float = 0.0,
+    shift: float = 0.0,
+) -> Tensor:
     """Mirror (with probability ``flip``), rotate by ±degrees, scale by 1 ± scale, shift by ±shift of the side.
 
     One bilinear resampling does all four. Beyond the edge the edge pixel is repeated, as the runtime does for a crop
@@ -38,7 +45,9 @@ def random_affine(images: Tensor, generator: torch.Generator, *, flip: float = 0
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
-def random_light(images: Tensor, generator: torch.Generator, *, brightness: float = 0.0, contrast: float = 0.0) -> Tensor:
+def random_light(
+    images: Tensor, generator: torch.Generator, *, brightness: float = 0.0, contrast: float = 0.0
+) -> Tensor:
     """Multiply pixels by 1 ± brightness, then their distance from the picture's mean by 1 ± contrast; stay in 0..1."""
     count = len(images)
     gain = (1 + uniform(count, -brightness, brightness, generator, images)).view(-1, 1, 1, 1)
@@ -48,9 +57,15 @@ def random_light(images: Tensor, generator: torch.Generator, *, brightness: floa
     return ((images - mean) * stretch + mean).clamp(0, 1)
 
 
-def random_erasing(images: Tensor, generator: torch.Generator, *, probability: float,
-                   area: tuple[float, float] = (0.02, 0.2), aspect: tuple[float, float] = (0.3, 3.3),
-                   value: float = 0.5) -> Tensor:
+def random_erasing(
+    images: Tensor,
+    generator: torch.Generator,
+    *,
+    probability: float,
+    area: tuple[float, float] = (0.02, 0.2),
+    aspect: tuple[float, float] = (0.3, 3.3),
+    value: float = 0.5,
+) -> Tensor:
     """Overwrite one rectangle of a picture with ``value`` (Zhong et al., "Random Erasing Data Augmentation", 2017).
 
     ``area`` is the rectangle's share of the picture, ``aspect`` its height over its width, drawn on a log scale.
@@ -85,7 +100,9 @@ class Augmentation:
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """float32 (B, C, H, W) in 0..1 → the same, changed."""
         if self.flip or self.degrees or self.scale or self.shift:
-            images = random_affine(images, generator, flip=self.flip, degrees=self.degrees, scale=self.scale, shift=self.shift)
+            images = random_affine(
+                images, generator, flip=self.flip, degrees=self.degrees, scale=self.scale, shift=self.shift
+            )
         if self.brightness or self.contrast:
             images = random_light(images, generator, brightness=self.brightness, contrast=self.contrast)
         if self.erasing:

@@ -31,21 +31,29 @@ def read_csv(path: Path, *, size: int = 48, skip_bad: bool = False) -> FaceSet:
     with _table(path) as (columns, table):
         pixel_column = _find(columns, PIXEL_COLUMNS)
         if pixel_column is None:
-            raise DataError(path, f"has no column 'pixels' (found: {', '.join(columns) or 'nothing'})",
-                            "give the CSV with one row of pixels a face")
+            raise DataError(
+                path,
+                f"has no column 'pixels' (found: {', '.join(columns) or 'nothing'})",
+                "give the CSV with one row of pixels a face",
+            )
         label_column, split_column = _find(columns, LABEL_COLUMNS), _find(columns, SPLIT_COLUMNS)
         rows = RowCollector(path, size, skip_bad)
         for number, row in enumerate(table):
             where = f"{path} row {number} (line {number + 2})"
             if len(row) != len(columns):
-                rows.bad(where, f"has {len(row)} of {len(columns)} fields; the file may have been cut off here",
-                         "get the whole file again, or leave broken rows out with --skip-bad")
+                rows.bad(
+                    where,
+                    f"has {len(row)} of {len(columns)} fields; the file may have been cut off here",
+                    "get the whole file again, or leave broken rows out with --skip-bad",
+                )
                 continue
             label = None
             if label_column is not None:
                 label = class_name(row[label_column], FER2013)
                 if label is None:
-                    rows.bad(where, f"has the unknown label {row[label_column]!r} (known: 0..6 or {', '.join(FER2013)})")
+                    rows.bad(
+                        where, f"has the unknown label {row[label_column]!r} (known: 0..6 or {', '.join(FER2013)})"
+                    )
                     continue
             pixels = _pixels(row[pixel_column], rows, where)
             if pixels is not None:
@@ -58,8 +66,11 @@ def _pixels(text: str, rows: RowCollector, where: str) -> bytes | None:
     """``"70 80 82 ..."`` → bytes, or None after a complaint."""
     words = text.split()
     if len(words) != rows.size**2:
-        rows.bad(where, f"has {len(words):,} pixels, not {rows.size} x {rows.size} = {rows.size**2:,}; it may be cut off",
-                 "get the whole file again, or leave broken rows out with --skip-bad")
+        rows.bad(
+            where,
+            f"has {len(words):,} pixels, not {rows.size} x {rows.size} = {rows.size**2:,}; it may be cut off",
+            "get the whole file again, or leave broken rows out with --skip-bad",
+        )
         return None
     try:
         return bytes(map(_BYTE_OF.__getitem__, words))
@@ -82,8 +93,11 @@ def read_votes(path: Path) -> tuple[np.ndarray, list[str]]:
                 votes.append([int(row[place]) for place in places])
                 splits.append(row[usage].strip() if usage is not None else "")
             except (ValueError, IndexError) as error:
-                raise DataError(f"{path} row {number} (line {number + 2})", "does not hold ten vote counts",
-                                "get the whole file again") from error
+                raise DataError(
+                    f"{path} row {number} (line {number + 2})",
+                    "does not hold ten vote counts",
+                    "get the whole file again",
+                ) from error
     if not votes:
         raise DataError(path, "holds no votes", "get the whole file again")
     return np.array(votes, np.uint8), splits
@@ -93,8 +107,11 @@ def write_kaggle_csv(faces: FaceSet, path: Path) -> None:
     """``emotion,pixels,Usage`` as the 2013 competition wrote it; unlabelled faces leave the column out."""
     foreign = [name for name in faces.classes if not is_expression(name) or canonical(name) not in FER2013]
     if foreign:
-        raise DataError(path, f"cannot hold the classes {', '.join(foreign)}: its labels are FER2013's numbers",
-                        "write a .parquet file or a folder")
+        raise DataError(
+            path,
+            f"cannot hold the classes {', '.join(foreign)}: its labels are FER2013's numbers",
+            "write a .parquet file or a folder",
+        )
     if faces.images.shape[1:] != (48, 48):
         raise DataError(path, f"cannot hold pictures of {faces.images.shape[1:]}", "write a .parquet file or a folder")
     labelled = bool(faces.labelled.all())
@@ -116,8 +133,6 @@ def _find(columns: list[str], names: tuple[str, ...]) -> int | None:
 @contextmanager
 def _table(path: Path) -> Iterator[tuple[list[str], Iterator[list[str]]]]:
     """(column names in lower case, rows) of a CSV; what is not text or not a table becomes a DataError."""
-    if path.stat().st_size == 0:
-        raise DataError(path, "is empty (0 bytes)", "get the whole file again")
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             table = (row for row in csv.reader(file) if row)

@@ -69,5 +69,7 @@ def write_folder(faces: FaceSet, path: Path) -> None:
     for image, label, name, split in zip(faces.images, faces.labels, faces.names, faces.split, strict=True):
         folder = path / str(split) / (faces.classes[label] if label >= 0 else "")
         stem = str(name).replace("/", "_").replace("\\", "_").replace("#", "-")
-        with replacing(folder / f"{Path(stem).stem if Path(stem).suffix.lower() in PICTURE_SUFFIXES else stem}.png") as part:
+        with replacing(
+            folder / f"{Path(stem).stem if Path(stem).suffix.lower() in PICTURE_SUFFIXES else stem}.png"
+        ) as part:
             Image.fromarray(image).save(part)

@@ -62,8 +62,18 @@ def read_parquet(path: Path, *, size: int = 48, skip_bad: bool = False) -> FaceS
     return _with_unique_names(rows.face_set(classes if label else FER2013), path)
 
 
-def _add_row(rows: RowCollector, where: str, fallback: str, row: dict[str, Any], image: str, label: str | None,
-             split_column: str | None, split: str, votes: list[str], classes: tuple[str, ...]) -> None:
+def _add_row(
+    rows: RowCollector,
+    where: str,
+    fallback: str,
+    row: dict[str, Any],
+    image: str,
+    label: str | None,
+    split_column: str | None,
+    split: str,
+    votes: list[str],
+    classes: tuple[str, ...],
+) -> None:
     cell = row[image]
     data = cell.get("bytes") if isinstance(cell, dict) else cell
     if not isinstance(data, bytes) or not data:
@@ -127,7 +137,9 @@ def write_parquet(faces: FaceSet, path: Path) -> None:
     """One Parquet file in the Hugging Face layout: lossless PNG bytes, label, split, votes; reads back unchanged."""
     pyarrow = arrow()
     columns: dict[str, Any] = {
-        "image": [{"bytes": _png(image), "path": str(name)} for image, name in zip(faces.images, faces.names, strict=True)],
+        "image": [
+            {"bytes": _png(image), "path": str(name)} for image, name in zip(faces.images, faces.names, strict=True)
+        ],
         "label": pyarrow.array(faces.labels, mask=~faces.labelled),
         "split": faces.split.tolist(),
     }

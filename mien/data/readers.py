@@ -15,8 +15,13 @@ from mien.data.folder_layout import read_folder, write_folder
 from mien.data.parquet_layout import read_parquet, write_parquet
 
 
-def load_faces(paths: str | Path | Sequence[str | Path], *, ferplus: str | Path | None = None, size: int = 48,
-               skip_bad: bool = False) -> FaceSet:
+def load_faces(
+    paths: str | Path | Sequence[str | Path],
+    *,
+    ferplus: str | Path | None = None,
+    size: int = 48,
+    skip_bad: bool = False,
+) -> FaceSet:
     """Read one data set, or several as one.
 
     Args:
@@ -42,7 +47,10 @@ def _load_several(paths: Sequence[Path], size: int, skip_bad: bool) -> FaceSet:
     sets = [_load_one(path, size, skip_bad) for path in paths]
     names = np.concatenate([faces.names for faces in sets])
     if len(np.unique(names)) < len(names):
-        sets = [replace(faces, names=np.char.add(f"{path.name}/", faces.names)) for path, faces in zip(paths, sets, strict=True)]
+        sets = [
+            replace(faces, names=np.char.add(f"{path.name}/", faces.names))
+            for path, faces in zip(paths, sets, strict=True)
+        ]
     return concatenate(sets)
 
 
@@ -51,33 +59,57 @@ def _load_one(path: Path, size: int, skip_bad: bool) -> FaceSet:
         raise DataError(path, "does not exist", "check the path")
     if path.is_dir():
         tables = sorted(file for file in path.iterdir() if file.suffix.lower() in (".csv", ".parquet"))
+        tables = tables or sorted(path.rglob("*.parquet"))  # data/train-00000-of-00001.parquet
         if not tables:
             return read_folder(path, size=size, skip_bad=skip_bad)
-        if len({file.suffix.lower() for file in tables}) > 1 or len(tables) > 1 and tables[0].suffix.lower() == ".csv":
-            raise DataError(path, f"holds several tables ({', '.join(file.name for file in tables)})", "name one of them")
+        if len({file.suffix.lower() for file in tables}) > 1 or (
+            len(tables) > 1 and tables[0].suffix.lower() == ".csv"
+        ):
+            raise DataError(
+                path, f"holds several tables ({', '.join(file.name for file in tables)})", "name one of them"
+            )
         return _load_several(tables, size, skip_bad)
+    if path.stat().st_size == 0:
+        raise DataError(path, "is empty (0 bytes)", "get the whole file again")
     if path.suffix.lower() == ".csv":
         return read_csv(path, size=size, skip_bad=skip_bad)
     if path.suffix.lower() in (".parquet", ".pq"):
         return read_parquet(path, size=size, skip_bad=skip_bad)
-    raise DataError(path, f"is neither a CSV, a Parquet file nor a folder (its ending is '{path.suffix}')",
-                    "give one of these; see 'mien data --help'")
+    raise DataError(
+        path,
+        f"is neither a CSV, a Parquet file nor a folder (its ending is '{path.suffix}')",
+        "give one of these; see 'mien data --help'",
+    )
 
 
 def with_votes(faces: FaceSet, path: Path) -> FaceSet:
-    """Join FER+'s votes row by row: as many rows, and in every row the same Usage, or DataError says where not."""
+    """Join FER+'s votes row by row, split by split; DataError where a split has more or fewer rows of one than the other.
+
+    Splits of FER+ that the pictures do not have are left out.
+    """
     if faces.skipped:
-        raise DataError(path, f"cannot be joined: {len(faces.skipped)} broken rows were left out of the pictures",
-                        "join it with the whole file")
+        raise DataError(
+            path,
+            f"cannot be joined: {len(faces.skipped)} broken rows were left out of the pictures",
+            "join it with the whole file",
+        )
     if not path.is_file():
         raise DataError(path, "does not exist", "check the path given with --ferplus")
-    votes, splits = read_votes(path)
-    if len(votes) != len(faces):
-        raise DataError(path, f"has {len(votes):,} rows of votes for {len(faces):,} pictures", "give the two files of one release")
-    for row, (theirs, ours) in enumerate(zip(splits, faces.split.tolist(), strict=True)):
-        if theirs and ours and split_role(theirs) != split_role(ours):
-            raise DataError(f"{path} row {row}", f"belongs to {theirs}, the picture of that row to {ours}",
-                            "give the two files of one release, in their own order")
+    table, usages = read_votes(path)
+    theirs = np.array([split_role(usage) for usage in usages])
+    ours = np.array([split_role(split) for split in faces.split.tolist()])
+    if not set(ours) <= set(theirs):  # one of the two does not name splits: row by row over the whole
+        theirs, ours = np.full(len(theirs), "all"), np.full(len(ours), "all")
+    votes = np.zeros((len(faces), table.shape[1]), np.uint8)
+    for split in np.unique(ours):
+        rows, places = np.flatnonzero(theirs == split), np.flatnonzero(ours == split)
+        if len(rows) != len(places):
+            raise DataError(
+                path,
+                f"has {len(rows):,} rows of votes for {len(places):,} pictures of split '{split}'",
+                "give the two files of one release",
+            )
+        votes[places] = table[rows]
     return replace(faces, votes=votes)
 
 

@@ -25,7 +25,9 @@ class RowCollector:
         self.votes: list[tuple[int, ...]] = []
         self.skipped: list[str] = []
 
-    def add(self, pixels: bytes, label: str | None, name: str, split: str, votes: tuple[int, ...] | None = None) -> None:
+    def add(
+        self, pixels: bytes, label: str | None, name: str, split: str, votes: tuple[int, ...] | None = None
+    ) -> None:
         self.pixels += pixels
         self.labels.append(label)
         self.names.append(name)

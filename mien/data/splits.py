@@ -21,8 +21,11 @@ def stratified(labels: np.ndarray, sizes: Sequence[int], seed: int) -> list[np.n
     left. Indices within a part ascend. Raises DataError if the sizes are more than there are rows.
     """
     if sum(sizes) > len(labels) or min(sizes, default=0) < 0:
-        raise DataError("split", f"sizes {', '.join(map(str, sizes))} add up to {sum(sizes):,} of {len(labels):,} faces",
-                        "ask for fewer")
+        raise DataError(
+            "split",
+            f"sizes {', '.join(map(str, sizes))} add up to {sum(sizes):,} of {len(labels):,} faces",
+            "ask for fewer",
+        )
     rng = np.random.default_rng(seed)
     pools = [rng.permutation(np.flatnonzero(labels == value)) for value in np.unique(labels)]
     parts = []
@@ -40,7 +43,9 @@ def stratified(labels: np.ndarray, sizes: Sequence[int], seed: int) -> list[np.n
 def fraction_sizes(count: int, fractions: Sequence[float]) -> list[int]:
     """Whole sizes for fractions of ``count``; fractions that add up to 1 use every row."""
     if min(fractions) <= 0 or sum(fractions) > 1 + 1e-9:
-        raise DataError("split", f"fractions {', '.join(map(str, fractions))}", "give positive numbers that add up to at most 1")
+        raise DataError(
+            "split", f"fractions {', '.join(map(str, fractions))}", "give positive numbers that add up to at most 1"
+        )
     ends = np.round(np.cumsum(fractions) * count).astype(int)
     return np.diff(ends, prepend=0).tolist()
 
@@ -67,8 +72,11 @@ def only_classes(faces: FaceSet, names: Sequence[str]) -> FaceSet:
     names = tuple(canonical(name) for name in names)
     unknown = [name for name in names if name not in faces.classes]
     if unknown:
-        raise DataError("classes", f"{', '.join(unknown)} does not occur; the data has {', '.join(faces.classes)}",
-                        "name some of these")
+        raise DataError(
+            "classes",
+            f"{', '.join(unknown)} does not occur; the data has {', '.join(faces.classes)}",
+            "name some of these",
+        )
     if len(set(names)) != len(names):
         raise DataError("classes", "a class is named twice", "name each once")
     keep = np.isin(faces.labels, [faces.classes.index(name) for name in names])
@@ -87,8 +95,11 @@ def official_splits(faces: FaceSet) -> FaceSet:
     for parts in (3, 2):
         if len(faces) == sum(sizes[:parts]):
             return replace(faces, split=np.repeat(np.array(list(OFFICIAL)[:parts]), sizes[:parts]))
-    raise DataError("--official", f"needs all of FER2013 (35,887 rows, or 32,298 without PrivateTest), not {len(faces):,}",
-                    "divide with --fractions or --sizes")
+    raise DataError(
+        "--official",
+        f"needs all of FER2013 (35,887 rows, or 32,298 without PrivateTest), not {len(faces):,}",
+        "divide with --fractions or --sizes",
+    )
 
 
 def read_names(path: Path) -> set[str]:
@@ -99,17 +110,25 @@ def read_names(path: Path) -> set[str]:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             if "path" not in (reader.fieldnames or ()):
-                raise DataError(path, f"has no column 'path' (found: {', '.join(reader.fieldnames or ()) or 'nothing'})",
-                                "write one row for each picture to leave out")
+                raise DataError(
+                    path,
+                    f"has no column 'path' (found: {', '.join(reader.fieldnames or ()) or 'nothing'})",
+                    "write one row for each picture to leave out",
+                )
             return {row["path"] for row in reader}
     except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(path, f"is not a CSV of text ({error})", "write one row for each picture to leave out") from error
+        raise DataError(
+            path, f"is not a CSV of text ({error})", "write one row for each picture to leave out"
+        ) from error
 
 
 def without(faces: FaceSet, names: set[str]) -> FaceSet:
     """The faces that are not named. Raises DataError where a name does not occur: it would be left in unnoticed."""
     absent = names - set(faces.names.tolist())
     if absent:
-        raise DataError("--exclude", f"names {len(absent):,} rows that the data does not have, '{sorted(absent)[0]}' first",
-                        "use the names of 'mien predict' on the same data")
+        raise DataError(
+            "--exclude",
+            f"names {len(absent):,} rows that the data does not have, '{sorted(absent)[0]}' first",
+            "use the names of 'mien predict' on the same data",
+        )
     return faces.take(~np.isin(faces.names, sorted(names)))

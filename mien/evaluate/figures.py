@@ -33,7 +33,9 @@ def draw_curves(history: list[dict[str, Any]], path: Path, title: str) -> None:
     left.legend()
     right.plot(epochs, [100 * row["accuracy"] for row in history], label="training (augmented)", marker=marker)
     right.plot(epochs, [100 * row["validation_accuracy"] for row in history], label="validation", marker=marker)
-    right.plot(epochs, [100 * row["validation_macro_f1"] for row in history], label="validation macro-F1", marker=marker)
+    right.plot(
+        epochs, [100 * row["validation_macro_f1"] for row in history], label="validation macro-F1", marker=marker
+    )
     right.set(title="accuracy (%)", xlabel="epoch")
     right.legend()
     rate.plot(epochs, [row["lr"] for row in history], marker=marker)
@@ -52,15 +54,27 @@ def draw_confusion(scores: Scores, path: Path, title: str) -> None:
     pyplot = _pyplot()
     names = list(scores.classes)
     figure, panels = pyplot.subplots(1, 2, figsize=(14, 6.2), layout="constrained")
-    drawn = ((panels[0], scores.confusion, "faces", "{:,.0f}"), (panels[1], scores.rates, "share of the true class", "{:.2f}"))
+    drawn = (
+        (panels[0], scores.confusion, "faces", "{:,.0f}"),
+        (panels[1], scores.rates, "share of the true class", "{:.2f}"),
+    )
     for axes, values, what, form in drawn:
-        image = axes.imshow(scores.rates, cmap="Blues", vmin=0, vmax=1)  # both coloured by rate, so rare classes are seen
+        image = axes.imshow(
+            scores.rates, cmap="Blues", vmin=0, vmax=1
+        )  # both coloured by rate, so rare classes are seen
         axes.set_xticks(range(len(names)), names, rotation=35, ha="right")
         axes.set_yticks(range(len(names)), names)
         axes.set(xlabel="predicted", ylabel="true", title=what)
         for (row, column), value in np.ndenumerate(values):
-            axes.text(column, row, form.format(value), ha="center", va="center", fontsize=9,
-                      color="white" if scores.rates[row, column] > 0.55 else "black")
+            axes.text(
+                column,
+                row,
+                form.format(value),
+                ha="center",
+                va="center",
+                fontsize=9,
+                color="white" if scores.rates[row, column] > 0.55 else "black",
+            )
     figure.colorbar(image, ax=panels, shrink=0.8, label="share of the true class")
     figure.suptitle(f"{title}: accuracy {scores.accuracy:.2%}, macro-F1 {scores.macro_f1:.3f}, {scores.count:,} faces")
     with replacing(path) as temporary:

@@ -90,10 +90,18 @@ class Scores:
 
     def per_class(self) -> list[dict[str, Any]]:
         """One dict a class: class, precision, recall, f1, support."""
-        columns = zip(self.classes, precision(self.confusion), recall(self.confusion), f1(self.confusion),
-                      self.confusion.sum(axis=1), strict=True)
-        return [{"class": name, "precision": float(p), "recall": float(r), "f1": float(f), "support": int(n)}
-                for name, p, r, f, n in columns]
+        columns = zip(
+            self.classes,
+            precision(self.confusion),
+            recall(self.confusion),
+            f1(self.confusion),
+            self.confusion.sum(axis=1),
+            strict=True,
+        )
+        return [
+            {"class": name, "precision": float(p), "recall": float(r), "f1": float(f), "support": int(n)}
+            for name, p, r, f, n in columns
+        ]
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -117,7 +125,9 @@ def score(probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[str] 
     """
     probabilities, labels = np.asarray(probabilities), np.asarray(labels)
     if probabilities.ndim != 2 or len(probabilities) == 0 or labels.shape != (len(probabilities),):
-        raise ValueError(f"probabilities (N, K) and labels (N,) are needed, not {probabilities.shape} and {labels.shape}")
+        raise ValueError(
+            f"probabilities (N, K) and labels (N,) are needed, not {probabilities.shape} and {labels.shape}"
+        )
     num_classes = probabilities.shape[1]
     if len(classes) != num_classes:
         raise ValueError(f"{len(classes)} class names for {num_classes} probabilities")

@@ -27,15 +27,24 @@ def scores_text(scores: Scores) -> str:
         "",
         f"{'class':<{width}}  precision  recall      f1  support",
     ]
-    lines += [f"{row['class']:<{width}}  {row['precision']:>9.3f}  {row['recall']:>6.3f}  {row['f1']:>6.3f}  {row['support']:>7,}"
-              for row in scores.per_class()]
-    for title, matrix, form in (("faces", scores.confusion, "{:,}"), ("share of the true class", scores.rates, "{:.2f}")):
+    lines += [
+        f"{row['class']:<{width}}  {row['precision']:>9.3f}  {row['recall']:>6.3f}  {row['f1']:>6.3f}  {row['support']:>7,}"
+        for row in scores.per_class()
+    ]
+    for title, matrix, form in (
+        ("faces", scores.confusion, "{:,}"),
+        ("share of the true class", scores.rates, "{:.2f}"),
+    ):
         cells = [[form.format(value) for value in row] for row in matrix.tolist()]
         columns = [max(len(name), *(len(row[index]) for row in cells)) for index, name in enumerate(scores.classes)]
         lines += ["", f"true \\ predicted, {title}"]
-        lines += [" " * width + "  " + "  ".join(name.rjust(size) for name, size in zip(scores.classes, columns, strict=True))]
-        lines += [f"{name:<{width}}  " + "  ".join(cell.rjust(size) for cell, size in zip(row, columns, strict=True))
-                  for name, row in zip(scores.classes, cells, strict=True)]
+        lines += [
+            " " * width + "  " + "  ".join(name.rjust(size) for name, size in zip(scores.classes, columns, strict=True))
+        ]
+        lines += [
+            f"{name:<{width}}  " + "  ".join(cell.rjust(size) for cell, size in zip(row, columns, strict=True))
+            for name, row in zip(scores.classes, cells, strict=True)
+        ]
     return "\n".join(lines) + "\n"
 
 

@@ -35,7 +35,9 @@ shows in a picture, with a probability for each.
 - Some classes have few examples: see their support and recall above before relying on them."""
 
 
-def model_card(run: Path, trained: Trained, file: Path, scores: Scores | None, data: str, parity: float, licence: str) -> str:
+def model_card(
+    run: Path, trained: Trained, file: Path, scores: Scores | None, data: str, parity: float, licence: str
+) -> str:
     """Markdown for the model exported from a run folder (or a .pt file in one)."""
     folder = run if run.is_dir() else run.parent
     header, history = _read_log(folder / "log.jsonl")
@@ -73,11 +75,16 @@ def _training(header: dict[str, Any], history: list[dict[str, Any]], trained: Tr
     augment = ", ".join(f"{key} {value:g}" for key, value in recipe["augment"].items() if value)
     optimizer, schedule, loss = recipe["optimizer"], recipe["schedule"], recipe["loss"]
     keep = recipe["run"]["keep"]
-    chosen = ("the last epoch was kept, so the validation faces chose nothing" if keep == "last"
-              else "the epoch with the best validation accuracy was kept")
+    chosen = (
+        "the last epoch was kept, so the validation faces chose nothing"
+        if keep == "last"
+        else "the epoch with the best validation accuracy was kept"
+    )
     hours = sum(row["seconds"] for row in history) / 3600
     speed = sum(row["images_per_s"] for row in history) / len(history)
-    versions = ", ".join(f"{name} {machine['versions'][name]}" for name in ("torch", "onnx", "numpy") if machine["versions"].get(name))
+    versions = ", ".join(
+        f"{name} {machine['versions'][name]}" for name in ("torch", "onnx", "numpy") if machine["versions"].get(name)
+    )
     return f"""\
 ## Training
 

@@ -31,8 +31,15 @@ class Trained:
 
     def describe(self) -> dict[str, Any]:
         """Everything but the weights, as plain values."""
-        return {"format": FORMAT, "name": self.name, "network": self.network_name, "arguments": self.network_arguments,
-                "classes": list(self.classes), "preprocessing": self.preprocessing.to_json(), "epoch": self.epoch}
+        return {
+            "format": FORMAT,
+            "name": self.name,
+            "network": self.network_name,
+            "arguments": self.network_arguments,
+            "classes": list(self.classes),
+            "preprocessing": self.preprocessing.to_json(),
+            "epoch": self.epoch,
+        }
 
 
 def save_trained(path: Path, trained: Trained, **more: Any) -> None:
@@ -59,5 +66,12 @@ def load_trained(path: Path) -> Trained:
     contents = read_checkpoint(path)
     network = build(contents["network"], **contents["arguments"])
     network.load_state_dict(contents["weights"])
-    return Trained(network.eval(), contents["name"], contents["network"], contents["arguments"],
-                   tuple(contents["classes"]), Preprocessing.from_json(contents["preprocessing"]), contents["epoch"])
+    return Trained(
+        network.eval(),
+        contents["name"],
+        contents["network"],
+        contents["arguments"],
+        tuple(contents["classes"]),
+        Preprocessing.from_json(contents["preprocessing"]),
+        contents["epoch"],
+    )

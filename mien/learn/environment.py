@@ -61,5 +61,7 @@ def _commit() -> str | None:
     git, folder = shutil.which("git"), Path(mien.__file__).parent.parent
     if git is None or not (folder / ".git").exists():
         return None
-    answer = subprocess.run([git, "describe", "--always", "--dirty=+", "--exclude=*"], cwd=folder, capture_output=True, text=True)
+    answer = subprocess.run(
+        [git, "describe", "--always", "--dirty=+", "--exclude=*"], cwd=folder, capture_output=True, text=True
+    )
     return answer.stdout.strip() or None

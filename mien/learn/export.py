@@ -36,8 +36,14 @@ class _WithFeatures(nn.Module):
         return self.network.head(self.network.dropout(features)), features
 
 
-def export(trained: Trained, path: Path, faces: FaceSet | None = None, *, scores: dict[str, Any] | None = None,
-           licence: str = "MIT") -> float:
+def export(
+    trained: Trained,
+    path: Path,
+    faces: FaceSet | None = None,
+    *,
+    scores: dict[str, Any] | None = None,
+    licence: str = "MIT",
+) -> float:
     """Write the model file; returns the largest difference in probability between torch and ONNX.
 
     Parity is measured on ``faces`` where given, else on noise, and asserted before the file takes its
@@ -63,15 +69,20 @@ def export(trained: Trained, path: Path, faces: FaceSet | None = None, *, scores
         temporary.write_bytes(model.SerializeToString())
         difference = parity(trained, temporary, faces)
         if difference > PARITY:
-            raise ModelError(path, f"differs from the torch network by {difference:.2g} in probability (limit {PARITY:g})",
-                             "nothing was written; report this with the recipe")
+            raise ModelError(
+                path,
+                f"differs from the torch network by {difference:.2g} in probability (limit {PARITY:g})",
+                "nothing was written; report this with the recipe",
+            )
     return difference
 
 
 def parity(trained: Trained, path: Path, faces: FaceSet | None) -> float:
     """The largest difference in any probability between the torch network in fp32 and the ONNX file."""
     size = trained.preprocessing.size
-    images = np.random.default_rng(0).integers(0, 256, (64, size, size), dtype=np.uint8) if faces is None else faces.images
+    images = (
+        np.random.default_rng(0).integers(0, 256, (64, size, size), dtype=np.uint8) if faces is None else faces.images
+    )
     of_torch = TorchClassifier(trained).probabilities(images)
     of_onnx = Classifier(path).probabilities(images)
     return float(np.abs(of_torch - of_onnx).max())
@@ -95,9 +106,16 @@ def _to_onnx(trained: Trained):
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            program = torch.onnx.export(network, (example,), input_names=["images"], output_names=["logits", "features"],
-                                        dynamic_shapes={"images": {0: torch.export.Dim("N")}}, dynamo=True, optimize=False,
-                                        verbose=False)
+            program = torch.onnx.export(
+                network,
+                (example,),
+                input_names=["images"],
+                output_names=["logits", "features"],
+                dynamic_shapes={"images": {0: torch.export.Dim("N")}},
+                dynamo=True,
+                optimize=False,
+                verbose=False,
+            )
     finally:
         logger.setLevel(level)
     model = program.model

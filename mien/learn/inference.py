@@ -28,7 +28,9 @@ class TorchClassifier:
 
     @torch.no_grad()
     def _once(self, images: np.ndarray) -> np.ndarray:
-        tensor = torch.from_numpy(self.trained.preprocessing.to_tensor(images)).contiguous(memory_format=torch.channels_last)
+        tensor = torch.from_numpy(self.trained.preprocessing.to_tensor(images)).contiguous(
+            memory_format=torch.channels_last
+        )
         return softmax(self.trained.network.eval()(tensor).numpy())
 
 
@@ -37,7 +39,9 @@ def load_run(path: Path) -> Trained:
     if path.is_file():
         return load_trained(path)
     if not (path / "last.pt").is_file():
-        raise ModelError(path, "holds no trained network", "name a run folder with last.pt in it, a .pt or an .onnx file")
+        raise ModelError(
+            path, "holds no trained network", "name a run folder with last.pt in it, a .pt or an .onnx file"
+        )
     return load_trained(path / f"{_kept(path)}.pt")
 
 

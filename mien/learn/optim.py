@@ -16,8 +16,9 @@ def make_optimizer(network: nn.Module, settings: OptimizerSettings) -> torch.opt
     decayed = [p for p in network.parameters() if p.ndim > 1]
     free = [p for p in network.parameters() if p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": free, "weight_decay": 0.0}]
-    return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum,
-                           nesterov=settings.nesterov and settings.momentum > 0)
+    return torch.optim.SGD(
+        groups, lr=settings.lr, momentum=settings.momentum, nesterov=settings.nesterov and settings.momentum > 0
+    )
 
 
 def learning_rate(step: int, steps_per_epoch: int, peak: float, settings: ScheduleSettings) -> float:

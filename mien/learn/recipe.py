@@ -33,7 +33,8 @@ class InputSettings(Section):
 
     size: Annotated[int, Field(ge=8, le=512)] = 48
     normalise: Literal["training", "half", "unit"] = Field(
-        "training", description="mean/std of the training pictures, of .5 and .5, or 0..1 as they are")
+        "training", description="mean/std of the training pictures, of .5 and .5, or 0..1 as they are"
+    )
 
 
 class NetworkSettings(Section):
@@ -121,7 +122,9 @@ def load_recipe(name_or_path: str | Path, overrides: list[str] | None = None) ->
     if str(name_or_path) in shipped:
         path = shipped[str(name_or_path)]
     elif not path.is_file():
-        raise RecipeError(f"recipe '{name_or_path}'", "is unknown", f"choose one of {', '.join(shipped)} or a .toml file")
+        raise RecipeError(
+            f"recipe '{name_or_path}'", "is unknown", f"choose one of {', '.join(shipped)} or a .toml file"
+        )
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
@@ -140,8 +143,12 @@ def recipe_from(values: dict[str, Any], source: str) -> Recipe:
         problem = error.errors()[0]
         place = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
-            raise RecipeError(f"recipe '{source}'", f"has the unknown key '{place}'", _neighbours(problem["loc"])) from error
-        raise RecipeError(f"recipe '{source}'", f"{place} = {problem['input']!r}: {problem['msg'].lower()}", "change it") from error
+            raise RecipeError(
+                f"recipe '{source}'", f"has the unknown key '{place}'", _neighbours(problem["loc"])
+            ) from error
+        raise RecipeError(
+            f"recipe '{source}'", f"{place} = {problem['input']!r}: {problem['msg'].lower()}", "change it"
+        ) from error
 
 
 def _neighbours(location: tuple[int | str, ...]) -> str:
@@ -167,7 +174,9 @@ def _apply(values: dict[str, Any], override: str) -> None:
     for key in keys[:-1]:
         values = values.setdefault(key, {})
         if not isinstance(values, dict):
-            raise RecipeError(f"--set {override}", f"'{key}' is a value, not a section", "as in --set schedule.epochs=10")
+            raise RecipeError(
+                f"--set {override}", f"'{key}' is a value, not a section", "as in --set schedule.epochs=10"
+            )
     values[keys[-1]] = value
 
 

@@ -54,7 +54,11 @@ class Hardware:
         except (RuntimeError, AssertionError) as error:
             raise RecipeError(f"run.device '{device}'", "is not to be had here", "use cpu or auto") from error
         if precision == "auto":
-            fast = torch.cuda.is_bf16_supported() if chosen.type == "cuda" else torch.ops.mkldnn._is_mkldnn_bf16_supported()
+            fast = (
+                torch.cuda.is_bf16_supported()
+                if chosen.type == "cuda"
+                else torch.ops.mkldnn._is_mkldnn_bf16_supported()
+            )
             precision = "bf16" if fast else "fp32"
         return cls(chosen, torch.bfloat16 if precision == "bf16" else torch.float32)
 
@@ -79,9 +83,15 @@ class State:
 
     def to_checkpoint(self) -> dict[str, Any]:
         """Everything but the averaged weights, which save_trained writes for use."""
-        return {"raw_weights": self.network.state_dict(), "optimizer": self.optimizer.state_dict(),
-                "averaged_steps": self.averaged.steps, "generator": self.generator.get_state(),
-                "torch_rng": torch.get_rng_state(), "history": json.dumps(self.history), "best": self.best}
+        return {
+            "raw_weights": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "averaged_steps": self.averaged.steps,
+            "generator": self.generator.get_state(),
+            "torch_rng": torch.get_rng_state(),
+            "history": json.dumps(self.history),
+            "best": self.best,
+        }
 
     def restore(self, saved: dict[str, Any]) -> None:
         self.network.load_state_dict(saved["raw_weights"])
@@ -93,8 +103,9 @@ class State:
         self.history, self.best = json.loads(saved["history"]), saved["best"]
 
 
-def train(recipe: Recipe, faces: FaceSet, folder: Path, *, resume: bool = False, quiet: bool = False,
-          say: Say = print) -> list[dict[str, Any]]:
+def train(
+    recipe: Recipe, faces: FaceSet, folder: Path, *, resume: bool = False, quiet: bool = False, say: Say = print
+) -> list[dict[str, Any]]:
     """Train a network as the recipe says; returns the log, a row an epoch.
 
     The run folder gets recipe.toml, environment.json, log.jsonl, curves.png, best.pt and last.pt, all brought up to
@@ -112,8 +123,12 @@ def train(recipe: Recipe, faces: FaceSet, folder: Path, *, resume: bool = False,
     torch.manual_seed(recipe.run.seed)  # initial weights and dropout draw from the global generator
     arguments = {"num_classes": len(training.classes), "channels": preprocessing.channels, **recipe.network.arguments}
     network = build(recipe.network.name, **arguments).to(hardware.device, memory_format=torch.channels_last)
-    state = State(network, make_optimizer(network, recipe.optimizer), AveragedNetwork(network, recipe.run.ema),
-                  torch.Generator().manual_seed(recipe.run.seed))
+    state = State(
+        network,
+        make_optimizer(network, recipe.optimizer),
+        AveragedNetwork(network, recipe.run.ema),
+        torch.Generator().manual_seed(recipe.run.seed),
+    )
     if saved is not None:
         state.restore(saved)
     header = _header(recipe, hardware, training, validation)
@@ -125,27 +140,50 @@ def train(recipe: Recipe, faces: FaceSet, folder: Path, *, resume: bool = False,
     with progress_bar(recipe.name, epochs * len(images), done=len(state.history) * len(images), quiet=quiet) as bar:
         for epoch in range(len(state.history), epochs):
             started = time.perf_counter()
-            row = {"epoch": epoch + 1, **train_epoch(recipe, state, images, labels, preprocessing, hardware, bar, folder)}
+            row = {
+                "epoch": epoch + 1,
+                **train_epoch(recipe, state, images, labels, preprocessing, hardware, bar, folder),
+            }
             row |= watch(state.averaged.network, validation, preprocessing, hardware)
             row["seconds"] = round(time.perf_counter() - started, 2)
             state.history.append(row)
             say(epoch_line(row, epochs))
 
-            trained = Trained(state.averaged.network, recipe.name, recipe.network.name, arguments, training.classes,
-                              preprocessing, epoch + 1)
+            trained = Trained(
+                state.averaged.network,
+                recipe.name,
+                recipe.network.name,
+                arguments,
+                training.classes,
+                preprocessing,
+                epoch + 1,
+            )
             if row["validation_accuracy"] > state.best:
                 state.best = row["validation_accuracy"]
                 save_trained(folder / "best.pt", trained)
             write_text(folder / "log.jsonl", "".join(json.dumps(line) + "\n" for line in (header, *state.history)))
             draw_curves(state.history, folder / "curves.png", recipe.name)
-            save_trained(folder / "last.pt", trained, **state.to_checkpoint(), recipe=recipe.model_dump_json(),
-                         fingerprint=fingerprint(training))
+            save_trained(
+                folder / "last.pt",
+                trained,
+                **state.to_checkpoint(),
+                recipe=recipe.model_dump_json(),
+                fingerprint=fingerprint(training),
+            )
     _score_kept(folder, recipe, validation)
     return state.history
 
 
-def train_epoch(recipe: Recipe, state: State, images: Tensor, labels: Tensor, preprocessing: Preprocessing,
-                hardware: Hardware, bar: Bar, folder: Path) -> dict[str, float]:
+def train_epoch(
+    recipe: Recipe,
+    state: State,
+    images: Tensor,
+    labels: Tensor,
+    preprocessing: Preprocessing,
+    hardware: Hardware,
+    bar: Bar,
+    folder: Path,
+) -> dict[str, float]:
     """One pass over uint8 images (N, 1, H, W) and labels (N,); returns learning rate, loss, accuracy and speed.
 
     Batches are whole: what is left of a shuffled epoch, less than a batch, is not seen in it.
@@ -183,8 +221,11 @@ def train_epoch(recipe: Recipe, state: State, images: Tensor, labels: Tensor, pr
             if not np.isfinite(mean_loss):
                 raise _diverged(recipe, folder, epoch, rate)
             speed, share_right = seen / (time.perf_counter() - started), float(right) / seen
-            bar.advance((step % LOOK_EVERY + 1) * batch_size, f"epoch {epoch + 1}/{recipe.schedule.epochs} "
-                        f"loss {mean_loss:.3f} accuracy {share_right:.1%} {speed:,.0f} images/s")
+            bar.advance(
+                (step % LOOK_EVERY + 1) * batch_size,
+                f"epoch {epoch + 1}/{recipe.schedule.epochs} "
+                f"loss {mean_loss:.3f} accuracy {share_right:.1%} {speed:,.0f} images/s",
+            )
     return {"lr": rate, "loss": mean_loss, "accuracy": share_right, "images_per_s": round(speed, 1)}
 
 
@@ -192,7 +233,9 @@ def choose_rows(recipe: Recipe, faces: FaceSet, say: Say) -> tuple[FaceSet, Face
     """(training, validation) rows: the recipe's splits; where the data has no validation split, a part held out."""
     settings = recipe.data
     if not faces.labelled.any():
-        raise DataError("data", "holds no labels", "training needs a column 'emotion' or 'label', or a folder for each class")
+        raise DataError(
+            "data", "holds no labels", "training needs a column 'emotion' or 'label', or a folder for each class"
+        )
     if settings.classes:
         faces = only_classes(faces, settings.classes)
     faces = faces.take(faces.labelled)
@@ -201,19 +244,27 @@ def choose_rows(recipe: Recipe, faces: FaceSet, say: Say) -> tuple[FaceSet, Face
         validation = faces.in_split(settings.validation)
     else:
         training, validation = hold_out(training, settings.holdout, recipe.run.seed)
-        say(f"no split '{settings.validation}' in the data: {len(validation):,} of the training faces are held out to watch")
+        say(
+            f"no split '{settings.validation}' in the data: {len(validation):,} of the training faces are held out to watch"
+        )
     absent = [name for name, count in zip(training.classes, training.counts(), strict=True) if count == 0]
     if absent:
-        raise DataError("data", f"has no training face of {', '.join(absent)}",
-                        f"add some, or name the classes to train with --set 'data.classes={json.dumps(list(training.classes))}'")
+        raise DataError(
+            "data",
+            f"has no training face of {', '.join(absent)}",
+            f"add some, or name the classes to train with --set 'data.classes={json.dumps(list(training.classes))}'",
+        )
     return training, validation
 
 
 def input_of(recipe: Recipe, training: FaceSet) -> Preprocessing:
     """The network's input: normalised by the training pictures' mean and deviation, by .5/.5, or not at all."""
     if training.images.shape[1:] != (recipe.input.size, recipe.input.size):
-        raise RecipeError("input.size", f"is {recipe.input.size}, the pictures are {training.images.shape[1:]}",
-                          "read the data with the same --size")
+        raise RecipeError(
+            "input.size",
+            f"is {recipe.input.size}, the pictures are {training.images.shape[1:]}",
+            "read the data with the same --size",
+        )
     if recipe.input.normalise == "training":
         counts = np.bincount(training.images.ravel(), minlength=256)
         levels = np.arange(256) / 255
@@ -238,8 +289,9 @@ def normalise(images: Tensor, preprocessing: Preprocessing) -> Tensor:
 
 
 @torch.no_grad()
-def probabilities_of(network: nn.Module, images: Tensor, preprocessing: Preprocessing, hardware: Hardware,
-                     batch_size: int = 256) -> np.ndarray:
+def probabilities_of(
+    network: nn.Module, images: Tensor, preprocessing: Preprocessing, hardware: Hardware, batch_size: int = 256
+) -> np.ndarray:
     """uint8 (N, 1, H, W) → float32 (N, K), in evaluation mode; the network's mode is put back."""
     was_training = network.training
     network.eval()
@@ -255,7 +307,9 @@ def probabilities_of(network: nn.Module, images: Tensor, preprocessing: Preproce
     return torch.cat(parts).numpy()
 
 
-def watch(network: nn.Module, validation: FaceSet, preprocessing: Preprocessing, hardware: Hardware) -> dict[str, float]:
+def watch(
+    network: nn.Module, validation: FaceSet, preprocessing: Preprocessing, hardware: Hardware
+) -> dict[str, float]:
     """Loss, accuracy and macro-F1 on the validation faces."""
     images, _ = to_device(validation, hardware)
     probabilities = probabilities_of(network, images, preprocessing, hardware)
@@ -269,9 +323,11 @@ def watch(network: nn.Module, validation: FaceSet, preprocessing: Preprocessing,
 
 
 def epoch_line(row: dict[str, Any], epochs: int) -> str:
-    return (f"epoch {row['epoch']:>3}/{epochs}  lr {row['lr']:.4f}  loss {row['loss']:.3f}  accuracy {row['accuracy']:.1%}  "
-            f"validation loss {row['validation_loss']:.3f}  accuracy {row['validation_accuracy']:.2%}  "
-            f"macro-F1 {row['validation_macro_f1']:.3f}  {row['images_per_s']:,.0f} images/s")
+    return (
+        f"epoch {row['epoch']:>3}/{epochs}  lr {row['lr']:.4f}  loss {row['loss']:.3f}  accuracy {row['accuracy']:.1%}  "
+        f"validation loss {row['validation_loss']:.3f}  accuracy {row['validation_accuracy']:.2%}  "
+        f"macro-F1 {row['validation_macro_f1']:.3f}  {row['images_per_s']:,.0f} images/s"
+    )
 
 
 def fingerprint(faces: FaceSet) -> str:
@@ -286,19 +342,28 @@ def _saved_state(folder: Path, recipe: Recipe, faces: str, resume: bool) -> dict
     if not last.exists():
         return None
     if not resume:
-        raise OutputError(folder, "holds a run already", "go on with it by --resume, or choose another folder with --out")
+        raise OutputError(
+            folder, "holds a run already", "go on with it by --resume, or choose another folder with --out"
+        )
     saved = read_checkpoint(last)
     if saved["recipe"] != recipe.model_dump_json():
         raise RecipeError(folder, "was trained with other settings", "resume with the settings of its recipe.toml")
     if saved["fingerprint"] != faces:
-        raise DataError(folder, f"was trained on other faces ({saved['fingerprint']}; now {faces})", "resume with the same --data")
+        raise DataError(
+            folder, f"was trained on other faces ({saved['fingerprint']}; now {faces})", "resume with the same --data"
+        )
     return saved
 
 
 def _header(recipe: Recipe, hardware: Hardware, training: FaceSet, validation: FaceSet) -> dict[str, Any]:
     """The first line of the log."""
-    return {"recipe": recipe.model_dump(), "environment": environment(hardware.device, hardware.precision, recipe.run.seed),
-            "training": len(training), "validation": len(validation), "classes": list(training.classes)}
+    return {
+        "recipe": recipe.model_dump(),
+        "environment": environment(hardware.device, hardware.precision, recipe.run.seed),
+        "training": len(training),
+        "validation": len(validation),
+        "classes": list(training.classes),
+    }
 
 
 def _score_kept(folder: Path, recipe: Recipe, validation: FaceSet) -> None:
@@ -311,6 +376,9 @@ def _score_kept(folder: Path, recipe: Recipe, validation: FaceSet) -> None:
 
 def _diverged(recipe: Recipe, folder: Path, epoch: int, rate: float) -> TrainingDiverged:
     saved = f"the last whole epoch is kept in {folder / 'last.pt'}; " if (folder / "last.pt").exists() else ""
-    return TrainingDiverged(recipe.name, f"the loss became NaN or infinite in epoch {epoch + 1} at a learning rate of {rate:g}",
-                            f"{saved}try --set optimizer.lr={recipe.optimizer.lr / 10:g}, a longer "
-                            f"--set schedule.warmup_epochs={recipe.schedule.warmup_epochs + 3:g}, or --set run.precision=fp32")
+    return TrainingDiverged(
+        recipe.name,
+        f"the loss became NaN or infinite in epoch {epoch + 1} at a learning rate of {rate:g}",
+        f"{saved}try --set optimizer.lr={recipe.optimizer.lr / 10:g}, a longer "
+        f"--set schedule.warmup_epochs={recipe.schedule.warmup_epochs + 3:g}, or --set run.precision=fp32",
+    )

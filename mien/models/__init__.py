@@ -25,7 +25,9 @@ def build(name: str, **arguments: Any) -> nn.Module:
     try:
         return MODELS[name](**arguments)
     except TypeError as error:
-        raise ModelError(f"network '{name}'", f"does not take these arguments ({error})", "see its docstring") from error
+        raise ModelError(
+            f"network '{name}'", f"does not take these arguments ({error})", "see its docstring"
+        ) from error
 
 
 def load(model: str | Path) -> nn.Module:
@@ -43,10 +45,14 @@ def load(model: str | Path) -> nn.Module:
     try:
         proto = onnx.load(str(path), load_external_data=False)
     except Exception as error:  # protobuf raises its own kinds for damaged files
-        raise ModelError(path, "is not an ONNX file that can be read; it may be damaged", "export or download it again") from error
+        raise ModelError(
+            path, "is not an ONNX file that can be read; it may be damaged", "export or download it again"
+        ) from error
     info = ModelInfo.from_metadata({entry.key: entry.value for entry in proto.metadata_props}, path)
     if info.quantised:
-        raise ModelError(path, "is quantised, so its network cannot be rebuilt", "name the float file of the same model")
+        raise ModelError(
+            path, "is quantised, so its network cannot be rebuilt", "name the float file of the same model"
+        )
     network = build(info.network["name"], **info.network["arguments"])
     stored = {tensor.name: torch.from_numpy(numpy_helper.to_array(tensor).copy()) for tensor in proto.graph.initializer}
     wanted = network.state_dict()

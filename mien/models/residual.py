@@ -43,10 +43,18 @@ class ResidualNet(nn.Module):
         dropout: share of features dropped before the linear layer.
     """
 
-    def __init__(self, num_classes: int, channels: int = 1, widths: Sequence[int] = (64, 128, 256), blocks: int = 2,
-                 dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        num_classes: int,
+        channels: int = 1,
+        widths: Sequence[int] = (64, 128, 256),
+        blocks: int = 2,
+        dropout: float = 0.0,
+    ) -> None:
         super().__init__()
-        self.stem = nn.Sequential(nn.PixelUnshuffle(2), conv3x3(4 * channels, widths[0]), nn.BatchNorm2d(widths[0]), nn.ReLU())
+        self.stem = nn.Sequential(
+            nn.PixelUnshuffle(2), conv3x3(4 * channels, widths[0]), nn.BatchNorm2d(widths[0]), nn.ReLU()
+        )
         stages, inputs = [], widths[0]
         for index, width in enumerate(widths):
             strides = [1 if index == 0 else 2] + [1] * (blocks - 1)

@@ -32,8 +32,13 @@ def views(images: np.ndarray, tta: TTA) -> list[np.ndarray]:
         raise ValueError(f"tta must be one of {', '.join(TTA_CHOICES)}, not {tta!r}")
     height, width = images.shape[1:3]
     tall, wide = round(height * TEN_CROP), round(width * TEN_CROP)
-    corners = [(0, 0), (0, width - wide), (height - tall, 0), (height - tall, width - wide),
-               ((height - tall) // 2, (width - wide) // 2)]
+    corners = [
+        (0, 0),
+        (0, width - wide),
+        (height - tall, 0),
+        (height - tall, width - wide),
+        ((height - tall) // 2, (width - wide) // 2),
+    ]
     crops = [images[:, top : top + tall, left : left + wide] for top, left in corners]
     return crops + [crop[:, :, ::-1] for crop in crops]
 
@@ -45,8 +50,9 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return (exponentials / exponentials.sum(axis=-1, keepdims=True)).astype(np.float32)
 
 
-def averaged(classify: Callable[[np.ndarray], np.ndarray], images: np.ndarray, tta: TTA, batch_size: int,
-             num_classes: int) -> np.ndarray:
+def averaged(
+    classify: Callable[[np.ndarray], np.ndarray], images: np.ndarray, tta: TTA, batch_size: int, num_classes: int
+) -> np.ndarray:
     """Probabilities float32 (N, K) of ``classify``, batch by batch, averaged over the views of ``tta``.
 
     Raises ValueError unless images are uint8 (N, H, W) or (N, H, W, 3).
@@ -94,4 +100,3 @@ class Classifier:
         """What the network is given for a crop, as a picture: uint8 (S, S) or (S, S, 3)."""
         crop = crop if self.info.preprocessing.channels == 3 else to_grey(crop)
         return resize(crop, self.info.preprocessing.size)
-

@@ -18,8 +18,6 @@ DETECTORS = ("auto", "haar", "yunet", "none")
 
 #: Longest side in pixels at which a video frame, and a picture's large faces, are searched.
 BASE_SIDE = 640
-#: Pictures are searched for small faces at up to this longest side.
-FINEST_SIDE = 2560
 #: Pictures smaller than this are enlarged to it: the detectors need about 20 pixels of face, better 60.
 SMALLEST_SIDE = 240
 
@@ -43,7 +41,11 @@ class Framing:
         """(centre x, centre y, side) in pixels for one box (4,)."""
         x1, y1, x2, y2 = (float(value) for value in box_xyxy)
         width, height = x2 - x1, y2 - y1
-        return (x1 + x2) / 2 + self.right * width, (y1 + y2) / 2 + self.down * height, self.side * math.sqrt(width * height)
+        return (
+            (x1 + x2) / 2 + self.right * width,
+            (y1 + y2) / 2 + self.down * height,
+            self.side * math.sqrt(width * height),
+        )
 
 
 @dataclass(frozen=True)
@@ -65,10 +67,15 @@ NOTHING = Detections(np.empty((0, 4), np.float32), np.empty(0, np.float32))
 
 
 class Detector(Protocol):
-    """Finds faces in RGB uint8 (H, W, 3). ``name`` goes into the records, ``framing`` cuts its boxes to crops."""
+    """Finds faces in RGB uint8 (H, W, 3).
+
+    ``name`` goes into the records, ``framing`` cuts its boxes to crops, and ``finest_side`` is the longest side at which
+    a large picture is still searched for small faces.
+    """
 
     name: str
     framing: Framing
+    finest_side: int
 
     def detect(self, picture: np.ndarray) -> Detections:
         """Faces at one scale, as the picture is."""
@@ -79,6 +86,7 @@ class HaarDetector:
 
     name = "haar"
     framing = Framing(side=1.0, right=0.0, down=0.0)
+    finest_side = 640  # finer, it takes more things for faces than it finds
 
     def __init__(self, min_neighbours: int = 5) -> None:
         file = Path(cv2.data.haarcascades) / "haarcascade_frontalface_default.xml"
@@ -88,7 +96,8 @@ class HaarDetector:
     def detect(self, picture: np.ndarray) -> Detections:
         grey = cv2.equalizeHist(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY))
         boxes, _, weights = self._cascade.detectMultiScale3(
-            grey, scaleFactor=1.1, minNeighbors=self._min_neighbours, minSize=(24, 24), outputRejectLevels=True)
+            grey, scaleFactor=1.1, minNeighbors=self._min_neighbours, minSize=(24, 24), outputRejectLevels=True
+        )
         if len(boxes) == 0:
             return NOTHING
         boxes, weights = np.asarray(boxes, np.float32), np.asarray(weights, np.float32).ravel()
@@ -102,12 +111,17 @@ class YuNetDetector:
 
     name = "yunet"
     framing = Framing(side=1.0, right=0.0, down=0.0)
+    finest_side = 2560
 
     def __init__(self, file: Path, threshold: float = 0.7) -> None:
         try:
-            self._network = cv2.FaceDetectorYN.create(str(file), "", (320, 320), score_threshold=threshold, nms_threshold=0.3)
+            self._network = cv2.FaceDetectorYN.create(
+                str(file), "", (320, 320), score_threshold=threshold, nms_threshold=0.3
+            )
         except cv2.error as error:
-            raise ModelError(file, "is not a YuNet file that OpenCV can run", "pull it with 'mien models pull yunet'") from error
+            raise ModelError(
+                file, "is not a YuNet file that OpenCV can run", "pull it with 'mien models pull yunet'"
+            ) from error
 
     def detect(self, picture: np.ndarray) -> Detections:
         height, width = picture.shape[:2]
@@ -141,8 +155,11 @@ def make_detector(name: str = "auto", file: str | Path | None = None) -> Detecto
     if name == "haar" or (name == "auto" and pulled is None):
         return HaarDetector()
     if pulled is None:
-        raise ModelError("detector 'yunet'", "is not on this machine",
-                         "pull it with 'mien models pull yunet', or give its file with --detector-model")
+        raise ModelError(
+            "detector 'yunet'",
+            "is not on this machine",
+            "pull it with 'mien models pull yunet', or give its file with --detector-model",
+        )
     return YuNetDetector(pulled)
 
 
@@ -152,22 +169,26 @@ def find_faces(detector: Detector, picture: np.ndarray, *, thorough: bool = True
     ``thorough`` (pictures): large ones are searched at several scales, from a shrunk copy in which large faces have the
     size the detectors know up to a fine one for small faces. Otherwise (video frames) at one scale alone.
     """
-    found = [_at_scale(detector, picture, scale) for scale in _scales(picture, thorough)]
+    found = [
+        _at_scale(detector, picture, scale)
+        for scale in _scales(picture, detector.finest_side if thorough else BASE_SIDE)
+    ]
     boxes = np.concatenate([detections.boxes_xyxy for detections in found])
     scores = np.concatenate([detections.scores for detections in found])
     return _suppressed(_clipped(Detections(boxes, scores), picture))
 
 
-def _scales(picture: np.ndarray, thorough: bool) -> Iterator[float]:
+def _scales(picture: np.ndarray, finest_side: int) -> Iterator[float]:
+    """Factors by which a picture is searched: so that its longest side is 640, then twice that, up to the finest."""
     longest = max(picture.shape[:2])
     if longest < SMALLEST_SIDE:
         yield SMALLEST_SIDE / longest
         return
-    yield min(1.0, BASE_SIDE / longest)
-    side = 2 * BASE_SIDE
-    while thorough and side <= FINEST_SIDE and longest > side / 2:
-        yield min(1.0, side / longest)
+    side = BASE_SIDE
+    yield min(1.0, side / longest)
+    while longest > side and side < finest_side:
         side *= 2
+        yield min(1.0, side / longest)
 
 
 def _at_scale(detector: Detector, picture: np.ndarray, scale: float) -> Detections:

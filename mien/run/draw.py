@@ -22,7 +22,10 @@ class Style:
     text_size: int = 0
 
 
-def draw_faces(picture: np.ndarray, faces: Iterable[Face], style: Style = Style()) -> None:
+DEFAULT_STYLE = Style()
+
+
+def draw_faces(picture: np.ndarray, faces: Iterable[Face], style: Style = DEFAULT_STYLE) -> None:
     """Draw onto RGB uint8 (H, W, 3), in place."""
     height, width = picture.shape[:2]
     line = style.line_width or max(1, round(min(height, width) / 300))
@@ -39,7 +42,7 @@ def draw_faces(picture: np.ndarray, faces: Iterable[Face], style: Style = Style(
 def _chip(text: str, size: int, colour: tuple[int, int, int]) -> np.ndarray:
     """A filled label uint8 (h, w, 3), its text black or white, whichever stands out. Kept: few texts return often."""
     font = ImageFont.load_default(size)
-    left, top, right, bottom = font.getbbox(text)
+    left, _, right, _ = font.getbbox(text)
     pad = max(2, size // 4)
     luminance = 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
     _, ascent_top, _, descent_bottom = font.getbbox("Ag")  # one height for all words

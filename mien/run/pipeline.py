@@ -14,9 +14,17 @@ import numpy as np
 from mien.core.files import write_json
 from mien.core.progress import progress_bar
 from mien.core.types import Face, FrameResult
-from mien.run.draw import Style, draw_faces
+from mien.run.draw import DEFAULT_STYLE, Style, draw_faces
 from mien.run.recognizer import Recognizer
-from mien.run.sinks import RECORD_SCHEMA, RecordWriter, picture_ending, record_path, record_writer, records_of, write_picture
+from mien.run.sinks import (
+    RECORD_SCHEMA,
+    RecordWriter,
+    picture_ending,
+    record_path,
+    record_writer,
+    records_of,
+    write_picture,
+)
 from mien.run.sources import Input, VideoFrame, VideoSource
 
 #: Frames of a video that are analysed together; 8 frames of 1920 x 1080 take 50 MB.
@@ -30,7 +38,7 @@ class Settings:
     out: Path
     formats: tuple[str, ...] = ("jsonl", "csv")
     media: bool = True
-    style: Style = Style()
+    style: Style = DEFAULT_STYLE
     quiet: bool = False
 
 
@@ -68,7 +76,9 @@ def analyze_input(item: Input, recognizer: Recognizer, settings: Settings, table
     return done
 
 
-def _analyze_picture(item: Input, recognizer: Recognizer, settings: Settings, stem: Path, tables: list[RecordWriter]) -> Done:
+def _analyze_picture(
+    item: Input, recognizer: Recognizer, settings: Settings, stem: Path, tables: list[RecordWriter]
+) -> Done:
     picture = recognizer.read(item.path)
     faces = recognizer.analyze_frames([picture], thorough=True)[0]
     done = Done(str(item.path), faces=tuple(faces))
@@ -82,7 +92,9 @@ def _analyze_picture(item: Input, recognizer: Recognizer, settings: Settings, st
     return done
 
 
-def _analyze_video(item: Input, recognizer: Recognizer, settings: Settings, stem: Path, tables: list[RecordWriter]) -> Done:
+def _analyze_video(
+    item: Input, recognizer: Recognizer, settings: Settings, stem: Path, tables: list[RecordWriter]
+) -> Done:
     from mien.run.video_out import video_writer
 
     done = Done(str(item.path))

@@ -36,8 +36,17 @@ class Recognizer:
     Raises ModelError or UsageError for a model or detector that cannot be used.
     """
 
-    def __init__(self, model: str | Path = "base", *, detector: str = "auto", detector_model: str | Path | None = None,
-                 tta: TTA = "none", threads: int = 0, max_pixels: int = MAX_PIXELS, allow_truncated: bool = False) -> None:
+    def __init__(
+        self,
+        model: str | Path = "base",
+        *,
+        detector: str = "auto",
+        detector_model: str | Path | None = None,
+        tta: TTA = "none",
+        threads: int = 0,
+        max_pixels: int = MAX_PIXELS,
+        allow_truncated: bool = False,
+    ) -> None:
         self.classifier = Classifier(model, threads=threads)
         self.detector = make_detector(detector, detector_model)
         self.tta, self.max_pixels, self.allow_truncated = tta, max_pixels, allow_truncated
@@ -76,7 +85,9 @@ class Recognizer:
         size = self.classifier.info.preprocessing.size
         found = [self._find(picture, thorough) for picture in pictures]
         framing = self.detector.framing if self.detector else None
-        crops = [crop_faces(picture, one.boxes_xyxy, framing, size) for picture, one in zip(pictures, found, strict=True)]
+        crops = [
+            crop_faces(picture, one.boxes_xyxy, framing, size) for picture, one in zip(pictures, found, strict=True)
+        ]
         probabilities = self.classify(np.concatenate(crops)) if crops else np.empty((0, len(self.labels)))
         faces, start = [], 0
         for one in found:

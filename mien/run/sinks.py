@@ -115,8 +115,9 @@ class _Parquet:
 
         kinds = {str: pyarrow.string(), int: pyarrow.int64(), float: pyarrow.float64(), bool: pyarrow.bool_()}
         self._arrow, self._rows = pyarrow, []
-        self._schema = pyarrow.schema([(name, kinds[kind]) for name, kind in columns.items()],
-                                      metadata={"mien.records": str(RECORD_SCHEMA)})
+        self._schema = pyarrow.schema(
+            [(name, kinds[kind]) for name, kind in columns.items()], metadata={"mien.records": str(RECORD_SCHEMA)}
+        )
         self._writer = pyarrow.parquet.ParquetWriter(path, self._schema)
 
     def write(self, rows: list[dict[str, Any]]) -> None:

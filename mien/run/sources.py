@@ -16,8 +16,25 @@ from mien.core.pictures import PICTURE_SUFFIXES
 if TYPE_CHECKING:
     import av
 
-VIDEO_SUFFIXES = frozenset({".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts",
-                            ".wmv", ".flv", ".3gp", ".ogv"})
+VIDEO_SUFFIXES = frozenset(
+    {
+        ".mp4",
+        ".m4v",
+        ".mov",
+        ".avi",
+        ".mkv",
+        ".webm",
+        ".mpg",
+        ".mpeg",
+        ".ts",
+        ".mts",
+        ".m2ts",
+        ".wmv",
+        ".flv",
+        ".3gp",
+        ".ogv",
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -56,8 +73,9 @@ def _files_below(folder: Path, out: Path | None) -> Iterator[Path]:
     skip = out.resolve() if out is not None else None
     for path in sorted(folder.rglob("*")):
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        ours = path.stem.endswith(".annotated") or (skip is not None and skip != folder.resolve()
-                                                    and path.resolve().is_relative_to(skip))
+        ours = path.stem.endswith(".annotated") or (
+            skip is not None and skip != folder.resolve() and path.resolve().is_relative_to(skip)
+        )
         if path.suffix.lower() in PICTURE_SUFFIXES | VIDEO_SUFFIXES and path.is_file() and not hidden and not ours:
             yield path
 
@@ -67,7 +85,7 @@ def _with_distinct_stems(found: list[Input | MediaError]) -> list[Input | MediaE
 
     Names are compared without case, as the file systems of Windows and macOS do.
     """
-    taken: set[str] = set()
+    taken = {"all"} if len(found) > 1 else set()  # the name of the table over several inputs
     distinct: list[Input | MediaError] = []
     for item in found:
         if isinstance(item, Input):
@@ -147,7 +165,9 @@ class VideoSource:
             yield VideoFrame(self.frames_read, pts, self.last_time_s, duration, np.ascontiguousarray(picture))
             self.frames_read += 1
         if end_pts is None:
-            raise MediaError(self.path, "holds no frame that can be decoded", self.ended_early or "copy or export it again")
+            raise MediaError(
+                self.path, "holds no frame that can be decoded", self.ended_early or "copy or export it again"
+            )
         seen_s = float((end_pts - start_pts) * self.time_base)
         if not self.ended_early and self.duration_s and self.duration_s - seen_s > max(0.5, 3 / float(self.rate)):
             self.ended_early = f"the file ends after {seen_s:.2f} s of the {self.duration_s:.2f} s it states"
@@ -174,4 +194,6 @@ def open_container(path: Path) -> av.container.InputContainer:
     try:
         return av.open(str(path))
     except (av.error.FFmpegError, OSError) as error:
-        raise MediaError(path, f"is not a video that can be read ({error.strerror})", "copy or export it again") from error
+        raise MediaError(
+            path, f"is not a video that can be read ({error.strerror})", "copy or export it again"
+        ) from error

@@ -27,7 +27,11 @@ FAST_START = {"movflags": "+faststart"}
 @contextmanager
 def video_writer(path: Path, source: VideoSource) -> Iterator[VideoWriter]:
     """Write an .mp4 frame by frame; it appears under its name when the block ends without an error."""
-    with replacing(path) as part, open_container(source.path) as sound, av.open(str(part), "w", options=FAST_START) as out:
+    with (
+        replacing(path) as part,
+        open_container(source.path) as sound,
+        av.open(str(part), "w", options=FAST_START) as out,
+    ):
         writer = VideoWriter(out, source, sound)
         yield writer
         writer.finish()
@@ -104,7 +108,9 @@ class _Sound:
             self._next = None
 
     def copy_until(self, time_s: float) -> None:
-        while self._next is not None and (self._next.pts is None or float(self._next.pts * self._next.time_base) <= time_s):
+        while self._next is not None and (
+            self._next.pts is None or float(self._next.pts * self._next.time_base) <= time_s
+        ):
             if self._encoder is None:
                 self._next.stream = self._output
                 self._container.mux(self._next)

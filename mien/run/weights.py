@@ -40,13 +40,19 @@ class ModelInfo:
     def from_metadata(cls, metadata: dict[str, str], path: Path) -> ModelInfo:
         """From an ONNX file's metadata entries; ModelError if they are not ours or of a newer version."""
         if METADATA_KEY not in metadata:
-            raise ModelError(path, "is an ONNX file without mien's metadata (labels, preprocessing)",
-                             "export it with 'mien export', or name a model from 'mien models'")
+            raise ModelError(
+                path,
+                "is an ONNX file without mien's metadata (labels, preprocessing)",
+                "export it with 'mien export', or name a model from 'mien models'",
+            )
         try:
             values = json.loads(metadata[METADATA_KEY])
             if values["version"] > METADATA_VERSION:
-                raise ModelError(path, f"has metadata of version {values['version']}, this mien reads {METADATA_VERSION}",
-                                 "upgrade mien")
+                raise ModelError(
+                    path,
+                    f"has metadata of version {values['version']}, this mien reads {METADATA_VERSION}",
+                    "upgrade mien",
+                )
             return cls(
                 name=str(values["name"]),
                 labels=tuple(values["labels"]),
@@ -82,7 +88,9 @@ def find_model(name_or_path: str | Path) -> Path:
         if path.stat().st_size == 0:
             raise ModelError(path, "is empty (0 bytes)", "export or download it again")
         return path
-    raise ModelError(f"model '{name_or_path}'", "is unknown", f"choose one of {', '.join(shipped)}, or name an .onnx file")
+    raise ModelError(
+        f"model '{name_or_path}'", "is unknown", f"choose one of {', '.join(shipped)}, or name an .onnx file"
+    )
 
 
 def open_session(path: Path, threads: int = 0) -> InferenceSession:
@@ -97,7 +105,9 @@ def open_session(path: Path, threads: int = 0) -> InferenceSession:
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # ONNX Runtime raises a dozen kinds, whose messages hold paths of its own source
-        raise ModelError(path, "is not an ONNX file that can be run; it may be damaged", "export or download it again") from error
+        raise ModelError(
+            path, "is not an ONNX file that can be run; it may be damaged", "export or download it again"
+        ) from error
 
 
 def model_info(path: Path) -> ModelInfo:
@@ -122,7 +132,7 @@ PULLABLE = {
         name="yunet",
         file="face_detection_yunet_2023mar.onnx",
         url="https://media.githubusercontent.com/media/opencv/opencv_zoo/main/models/face_detection_yunet/"
-            "face_detection_yunet_2023mar.onnx",
+        "face_detection_yunet_2023mar.onnx",
         sha256="8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
         licence="MIT",
         about="YuNet face detector (Wu, Peng & Yu, 2023), from OpenCV Zoo",
@@ -156,11 +166,24 @@ def pull(name: str, url: str | None = None) -> Path:
     known, address = PULLABLE[name], url or PULLABLE[name].url
     pooch.get_logger().setLevel(logging.ERROR)
     try:
-        return Path(pooch.retrieve(address, known_hash=f"sha256:{known.sha256}", fname=known.file, path=cache_folder(),
-                                   downloader=pooch.HTTPDownloader(timeout=30)))
+        return Path(
+            pooch.retrieve(
+                address,
+                known_hash=f"sha256:{known.sha256}",
+                fname=known.file,
+                path=cache_folder(),
+                downloader=pooch.HTTPDownloader(timeout=30),
+            )
+        )
     except ValueError as error:
-        raise ModelError(address, "is another file than the one that is known (its SHA-256 differs)",
-                         "try again later, or give a file of your own with --detector-model") from error
+        raise ModelError(
+            address,
+            "is another file than the one that is known (its SHA-256 differs)",
+            "try again later, or give a file of your own with --detector-model",
+        ) from error
     except (requests.RequestException, OSError) as error:
-        raise ModelError(address, f"could not be fetched ({type(error).__name__})",
-                         "check the network, or give a file of your own with --detector-model") from error
+        raise ModelError(
+            address,
+            f"could not be fetched ({type(error).__name__})",
+            "check the network, or give a file of your own with --detector-model",
+        ) from error

@@ -1,0 +1,49 @@
+# What one does with this checkout. `make help` lists it.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/pip --disable-pip-version-check -q
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-all check fix docs bench clean
+
+help:  ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: .venv/.core  ## install the light core and read the face in examples/astronaut.jpg
+	$(BIN)/mien analyze examples/astronaut.jpg
+
+test: .venv/.test  ## install what the tests need and run them, but for the slow ones
+	$(BIN)/python -m pytest -m "not slow"
+
+test-all: .venv/.test  ## run every test
+	$(BIN)/python -m pytest
+
+check: .venv/.test  ## lint, formatting, generated documents
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python docs/generate.py --check
+
+fix: .venv/.test  ## mend what the linter and the formatter can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+docs: .venv/.test  ## write docs/commands.md from the program's own help
+	$(BIN)/python docs/generate.py
+
+bench: .venv/.test  ## measure speed and memory on this machine
+	$(BIN)/python benchmarks/speed.py
+
+clean:  ## remove the environment and what tests and demos wrote
+	rm -rf .venv mien-out build *.egg-info .pytest_cache .ruff_cache
+
+.venv/.made:
+	$(PYTHON) -m venv .venv
+	touch $@
+
+.venv/.core: .venv/.made pyproject.toml constraints.txt
+	$(PIP) install -c constraints.txt -e .
+	touch $@
+
+.venv/.test: .venv/.made pyproject.toml constraints.txt
+	$(PIP) install -c constraints.txt -e '.[train,parquet,test]'
+	touch $@ .venv/.core

@@ -1,0 +1,189 @@
+"""Speed and memory on this machine: several runs, medians and ranges, with hardware and versions.
+
+python benchmarks/speed.py                 all but memory
+python benchmarks/speed.py training csv    some of: training classify start csv video memory
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from clips import ASTRONAUT, make_clip
+
+from mien.core.types import FaceSet
+from mien.data.readers import load_faces, save_faces
+from mien.learn.environment import PACKAGES, processor
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def spread(values: list[float], form: str = "{:,.2f}") -> str:
+    """``median (lowest to highest of n)``."""
+    low, middle, high = (form.format(value) for value in (min(values), statistics.median(values), max(values)))
+    return f"{middle} ({low} to {high}, {len(values)} runs)"
+
+
+def timed(action: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    action()
+    return time.perf_counter() - started
+
+
+def process(command: list[str]) -> tuple[float, float]:
+    """(seconds, peak MB) of a process, as the operating system counts them."""
+    started = time.perf_counter()
+    child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    errors = child.stderr.read()
+    _, status, usage = os.wait4(child.pid, 0)
+    if status:
+        sys.exit(f"{' '.join(command)} failed: {errors.decode()[-500:]}")
+    return time.perf_counter() - started, usage.ru_maxrss / 1024
+
+
+def noise(count: int) -> FaceSet:
+    """Faces of noise: speed does not depend on what they show."""
+    rng = np.random.default_rng(0)
+    from mien.core.labels import FER2013
+
+    return FaceSet(rng.integers(0, 256, (count, 48, 48), dtype=np.uint8), rng.integers(0, 7, count), FER2013,
+                   np.array([f"{row}" for row in range(count)]), np.full(count, "Training"))  # fmt: skip
+
+
+def training() -> None:
+    """The rate of train_epoch against the bare forward-backward-step of the same network on one ready batch."""
+    import torch
+
+    from mien.core.progress import progress_bar
+    from mien.learn.losses import cross_entropy, soft_targets
+    from mien.learn.optim import AveragedNetwork, make_optimizer
+    from mien.learn.recipe import load_recipe
+    from mien.learn.train import Hardware, State, input_of, to_device, train_epoch
+    from mien.models import build
+
+    recipe, faces, hardware = load_recipe("base"), noise(128 * 20), Hardware.choose()
+    network = build(recipe.network.name, num_classes=7, **recipe.network.arguments)
+    network = network.to(hardware.device, memory_format=torch.channels_last)
+    state = State(
+        network, make_optimizer(network, recipe.optimizer), AveragedNetwork(network, 0.999), torch.Generator()
+    )
+    preprocessing, (images, labels) = input_of(recipe, faces), to_device(faces, hardware)
+    batch = torch.randn(128, 1, 48, 48, device=hardware.device).contiguous(memory_format=torch.channels_last)
+    targets = soft_targets(labels[:128], 7)
+
+    def bare() -> float:
+        network.train()
+        started = time.perf_counter()
+        for _ in range(20):
+            with hardware.autocast():
+                logits = network(batch)
+            state.optimizer.zero_grad(set_to_none=True)
+            cross_entropy(logits, targets).backward()
+            state.optimizer.step()
+        if hardware.device.type == "cuda":
+            torch.cuda.synchronize()
+        return 128 * 20 / (time.perf_counter() - started)
+
+    def whole() -> float:
+        with progress_bar("", None, quiet=True) as bar:
+            return train_epoch(recipe, state, images, labels, preprocessing, hardware, bar, Path())["images_per_s"]
+
+    bare(), whole()  # the first round chooses kernels
+    pairs = [(bare(), whole()) for _ in range(5)]
+    print(f"training, base, batch 128, {hardware.precision} on {hardware.device.type}:")
+    print(f"  bare forward-backward-step  {spread([a for a, _ in pairs], '{:,.0f}')} images/s")
+    print(f"  the training loop, all in   {spread([b for _, b in pairs], '{:,.0f}')} images/s")
+    print(f"  ratio                       {spread([b / a for a, b in pairs])}")
+
+
+def classify() -> None:
+    from mien import Recognizer
+
+    recognizer, crops = Recognizer("base", detector="none"), noise(1024).images
+    alone = [1 / timed(lambda: recognizer.classify(crops[:1])) for _ in range(200)]
+    batches = [1024 / timed(lambda: recognizer.classify(crops)) for _ in range(7)]
+    print("classification, base, through Recognizer:")
+    print(f"  batch 1    {spread(alone[20:], '{:,.0f}')} crops/s")
+    print(f"  batch 64   {spread(batches[2:], '{:,.0f}')} crops/s")
+
+
+def start() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        analyze = [sys.executable, "-m", "mien.app.cli", "analyze", str(ASTRONAUT), "--out", folder]
+        process(analyze)
+        runs = [process(analyze) for _ in range(7)]
+    empty = [process([sys.executable, "-c", "pass"])[0] for _ in range(7)]
+    light = [process([sys.executable, "-c", "import mien"])[0] for _ in range(7)]
+    print("start:")
+    print(f"  python -c pass                      {spread(empty)} s")
+    print(f"  python -c 'import mien'             {spread(light)} s")
+    print(
+        f"  mien analyze examples/astronaut.jpg {spread([s for s, _ in runs])} s, {spread([m for _, m in runs], '{:,.0f}')} MB"
+    )
+
+
+def csv() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "fer2013.csv"
+        save_faces(noise(32_298), path)
+        code = f"from mien.data import load_faces; assert len(load_faces({str(path)!r})) == 32298"
+        process([sys.executable, "-c", code])
+        runs = [process([sys.executable, "-c", code]) for _ in range(5)]
+        inside = [timed(lambda: load_faces(path)) for _ in range(3)]
+        print(f"Kaggle CSV of 32,298 rows, {path.stat().st_size / 1e6:,.0f} MB:")
+    print(f"  load_faces       {spread(inside)} s")
+    print(
+        f"  whole process    {spread([s for s, _ in runs])} s, {spread([m for _, m in runs], '{:,.0f}')} MB at its peak"
+    )
+
+
+def video() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        clip = Path(folder) / "clip.mp4"
+        make_clip(clip, seconds=10, size_wh=(640, 480), fps=Fraction(30))
+        print("video, 10 s of 640 x 480 at 30 frames/s, one face, haar unless yunet was pulled:")
+        for name, more in (("with annotated video", []), ("records only", ["--no-media"])):
+            command = [sys.executable, "-m", "mien.app.cli", "analyze", str(clip), "--out", folder, *more]
+            print(
+                f"  {name:<21} {spread([300 / process(command)[0] for _ in range(3)], '{:,.1f}')} frames/s, start included"
+            )
+
+
+def memory() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        peaks = {}
+        for minutes in (1, 5):
+            clip = Path(folder) / f"clip{minutes}.mp4"
+            make_clip(clip, seconds=60 * minutes, size_wh=(640, 480), fps=Fraction(30))
+            command = [sys.executable, "-m", "mien.app.cli", "analyze", str(clip), "--out", folder]
+            seconds, peaks[minutes] = process(command)
+            print(f"  {minutes} min of 640 x 480: {seconds:,.0f} s, {peaks[minutes]:,.0f} MB at its peak", flush=True)
+        print(f"  ratio {peaks[5] / peaks[1]:.3f}")
+
+
+PARTS = {"training": training, "classify": classify, "start": start, "csv": csv, "video": video, "memory": memory}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="what to measure")
+    parts = parser.parse_args().parts or [name for name in PARTS if name != "memory"]
+    from importlib.metadata import version
+
+    print(f"{processor()}, {os.cpu_count()} cores; Python {sys.version.split()[0]}, "
+          + ", ".join(f"{name} {version(name)}" for name in PACKAGES))  # fmt: skip
+    for name in parts:
+        PARTS[name]()
+
+
+if __name__ == "__main__":
+    main()

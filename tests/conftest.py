@@ -1,0 +1,91 @@
+"""What tests share: small made-up faces, a small trained network, the example photograph, and data beside the checkout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mien.core.labels import FER2013
+from mien.core.types import FaceSet
+
+ROOT = Path(__file__).resolve().parent.parent
+ASTRONAUT = ROOT / "examples" / "astronaut.jpg"
+SHARED = ROOT.parent / "shared"
+
+
+def patterns(count: int, seed: int = 0, classes: tuple[str, ...] = FER2013, split: str = "Training") -> FaceSet:
+    """Pictures that a network can learn at once: each class has stripes of its own direction, under noise."""
+    rng = np.random.default_rng(seed)
+    labels = np.arange(count) % len(classes)
+    y, x = np.mgrid[:48, :48]
+    images = np.empty((count, 48, 48), np.uint8)
+    for index, label in enumerate(labels):
+        angle = np.pi * label / len(classes)
+        stripes = np.sin((x * np.cos(angle) + y * np.sin(angle)) / 2 + rng.uniform(0, 2 * np.pi))
+        images[index] = np.clip(128 + 60 * stripes + rng.normal(0, 15, (48, 48)), 0, 255)
+    return FaceSet(
+        images=images,
+        labels=labels.astype(np.int64),
+        classes=classes,
+        names=np.array([f"{split}/{index:05d}.png" for index in range(count)]),
+        split=np.full(count, split),
+    )
+
+
+@pytest.fixture
+def faces() -> FaceSet:
+    """70 made-up faces, ten of each class."""
+    return patterns(70)
+
+
+@pytest.fixture(scope="session")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small network trained for three epochs on patterns."""
+    from mien.learn.train import train
+
+    folder = tmp_path_factory.mktemp("runs") / "small"
+    train(small_recipe(), patterns(560), folder, quiet=True, say=lambda text: None)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def model_file(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same network as an ONNX file."""
+    from mien.learn.export import export
+    from mien.learn.inference import load_run
+
+    path = tmp_path_factory.mktemp("models") / "small.onnx"
+    export(load_run(run_folder), path, patterns(70, seed=3))
+    return path
+
+
+def small_recipe(**sections):
+    """A recipe that trains in seconds; keyword arguments lay settings over its sections."""
+    from mien.learn.recipe import recipe_from
+
+    values = {
+        "name": "small",
+        "network": {"name": "residual", "arguments": {"widths": [8, 16], "blocks": 1}},
+        "augment": {"degrees": 5, "shift": 0.05, "brightness": 0.2, "contrast": 0.2, "erasing": 0.2, "mixup": 0.2},
+        "loss": {"label_smoothing": 0.1},
+        "optimizer": {"lr": 0.1},
+        "schedule": {"epochs": 3, "batch_size": 28, "warmup_epochs": 1},
+        "run": {"device": "cpu", "precision": "fp32", "ema": 0.9, "keep": "last"},
+    }
+    for section, settings in sections.items():
+        values[section] = values.get(section, {}) | settings
+    return recipe_from(values, "test")
+
+
+def shared(name: str) -> Path:
+    """A file of the folder beside the checkout that holds data; the test is skipped where there is none."""
+    path = SHARED / name
+    if not path.exists():
+        pytest.skip(f"{name} is not beside this checkout (see docs/data.md for where to get the data)")
+    return path
+
+
+def yunet() -> Path:
+    return shared("models/face_detection_yunet_2023mar.onnx")

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mien.core.errors import MediaError
+from mien.core.pictures import as_rgb, read_grey, read_picture
+
+
+@pytest.fixture
+def picture() -> np.ndarray:
+    """RGB (40, 60): a smooth ramp, so that lossy formats keep it nearly."""
+    y, x = np.mgrid[:40, :60]
+    return np.stack([x * 4, y * 6, 255 - x * 4], axis=2).astype(np.uint8)
+
+
+@pytest.mark.parametrize("ending", ["png", "bmp", "tiff", "webp", "jpg", "gif"])
+def test_every_format_is_read(ending: str, picture: np.ndarray, tmp_path: Path) -> None:
+    file = tmp_path / f"p.{ending}"
+    Image.fromarray(picture).save(file, **({"quality": 95} if ending in ("jpg", "webp") else {}))
+    read = read_picture(file)
+    assert read.shape == picture.shape
+    assert np.abs(read.astype(int) - picture).mean() < 4
+
+
+def test_exif_orientation_is_applied(picture: np.ndarray, tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was turned: the picture must be rotated clockwise to stand upright
+    Image.fromarray(picture).save(tmp_path / "p.png", exif=exif)
+    np.testing.assert_array_equal(read_picture(tmp_path / "p.png"), np.rot90(picture, k=-1))
+    assert read_grey(tmp_path / "p.png").shape == (60, 40)
+
+
+def test_the_first_frame_of_an_animation_is_read(picture: np.ndarray, tmp_path: Path) -> None:
+    frames = [Image.fromarray(np.full((8, 8), value, np.uint8)) for value in (10, 200)]
+    frames[0].save(tmp_path / "p.gif", save_all=True, append_images=frames[1:])
+    assert read_picture(tmp_path / "p.gif")[0, 0].tolist() == [10, 10, 10]
+
+
+def test_transparency_lies_over_white(tmp_path: Path) -> None:
+    rgba = np.zeros((4, 4, 4), np.uint8)
+    rgba[:2] = (200, 0, 0, 255)
+    Image.fromarray(rgba).save(tmp_path / "p.png")
+    assert read_picture(tmp_path / "p.png")[[0, 3], 0].tolist() == [[200, 0, 0], [255, 255, 255]]
+
+
+def test_sixteen_bits_are_scaled_not_clipped(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[0, 257 * 100, 65535]], np.uint16)).save(tmp_path / "p.png")
+    assert read_picture(tmp_path / "p.png")[0, :, 0].tolist() == [0, 100, 255]
+
+
+def test_float_tiff_is_scaled(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[0.0, 0.4, 1.0]], np.float32)).save(tmp_path / "p.tiff")
+    assert read_picture(tmp_path / "p.tiff")[0, :, 0].tolist() == [0, 102, 255]
+
+
+def test_arrays_of_every_kind_become_rgb() -> None:
+    grey = np.array([[0, 51], [102, 255]], np.uint8)
+    expected = np.repeat(grey[..., None], 3, axis=2)
+    for array in (grey, grey[..., None], expected, grey / 255, grey.astype(np.uint16) * 257, grey.astype(np.int64),
+                  grey.astype(np.float32), np.dstack([expected, np.full((2, 2), 255, np.uint8)])):  # fmt: skip
+        np.testing.assert_array_equal(as_rgb(array), expected)
+    assert as_rgb(np.array([[True, False]]))[0, :, 0].tolist() == [255, 0]
+
+
+@pytest.mark.parametrize(
+    "array",
+    [np.zeros((0, 5)), np.zeros(5), np.zeros((4, 4, 2)), np.array([[np.nan]]), np.array([["a"]]), np.array([[-1]])],
+)
+def test_what_is_no_picture_is_refused(array: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="a picture"):
+        as_rgb(array)
+
+
+def test_a_limit_on_pixels_names_the_option(picture: np.ndarray, tmp_path: Path) -> None:
+    Image.fromarray(picture).save(tmp_path / "p.png")
+    with pytest.raises(
+        MediaError, match=r"60 x 40 pixels, more than the limit of 2,399; raise it with --max-pixels 2400"
+    ):
+        read_picture(tmp_path / "p.png", max_pixels=2399)
+    assert read_picture(tmp_path / "p.png", max_pixels=2400).shape == (40, 60, 3)
+
+
+def test_broken_files_are_named(picture: np.ndarray, tmp_path: Path) -> None:
+    whole = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8)).save(whole, format="JPEG")
+    cases = {"empty.jpg": (b"", "is empty"), "text.jpg": (b"not a picture", "is not a picture"),
+             "cut.jpg": (whole.getvalue()[:5000], "is cut off")}  # fmt: skip
+    for name, (content, message) in cases.items():
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(MediaError, match=f"{name}: {message}"):
+            read_picture(tmp_path / name)
+    with pytest.raises(MediaError, match="does not exist"):
+        read_picture(tmp_path / "absent.jpg")
+    with pytest.raises(MediaError, match="is a folder"):
+        read_picture(tmp_path)
+    assert read_picture(tmp_path / "cut.jpg", allow_truncated=True).shape == (200, 200, 3)
+
+
+def test_pillow_is_left_as_it_was(picture: np.ndarray, tmp_path: Path) -> None:
+    from PIL import ImageFile
+
+    Image.fromarray(picture).save(tmp_path / "p.png")
+    before = Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES
+    read_picture(tmp_path / "p.png", allow_truncated=True)
+    assert (Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES) == before

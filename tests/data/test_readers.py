@@ -1,0 +1,259 @@
+from __future__ import annotations
+
+import csv
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mien.core.errors import DataError
+from mien.core.labels import FER2013, FERPLUS_COLUMNS
+from mien.core.types import FaceSet, concatenate
+from mien.data import load_faces
+from mien.data.readers import save_faces
+from tests.conftest import patterns, shared
+
+
+def write_csv(path: Path, header: list[str], rows: list[list[object]]) -> Path:
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([header, *rows])
+    return path
+
+
+def text_of(image: np.ndarray) -> str:
+    return " ".join(map(str, image.ravel()))
+
+
+def both_splits() -> FaceSet:
+    return concatenate([patterns(21), patterns(14, seed=1, split="PublicTest")])
+
+
+def assert_same(a: FaceSet, b: FaceSet) -> None:
+    np.testing.assert_array_equal(a.images, b.images)
+    assert [a.classes[label] for label in a.labels] == [b.classes[label] for label in b.labels]
+    assert a.split.tolist() == b.split.tolist()
+
+
+def test_kaggle_csv_round_trip(tmp_path: Path) -> None:
+    save_faces(both_splits(), tmp_path / "fer.csv")
+    read = load_faces(tmp_path / "fer.csv")
+    assert_same(read, both_splits())
+    assert read.names[:2].tolist() == ["fer.csv#0", "fer.csv#1"]
+    assert (tmp_path / "fer.csv").read_text().startswith("emotion,pixels,Usage\n0,")
+
+
+def test_icml_csv_with_blanks_in_its_header(tmp_path: Path) -> None:
+    faces = both_splits()
+    rows = [
+        [label, split, text_of(image)]
+        for label, split, image in zip(faces.labels, faces.split, faces.images, strict=True)
+    ]
+    write_csv(tmp_path / "icml.csv", ["emotion", " Usage", " pixels"], rows)
+    assert_same(load_faces(tmp_path / "icml.csv"), faces)
+
+
+def test_a_csv_of_label_and_pixels_with_names_for_numbers(tmp_path: Path) -> None:
+    image = text_of(patterns(1).images[0])
+    read = load_faces(write_csv(tmp_path / "r1.csv", ["label", "pixels"], [["Happiness", image], ["6", image]]))
+    assert [FER2013[label] for label in read.labels] == ["happy", "neutral"]
+    assert read.splits == ("",)
+
+
+def test_a_csv_without_labels_is_unlabelled(tmp_path: Path) -> None:
+    read = load_faces(write_csv(tmp_path / "test.csv", ["pixels"], [[text_of(patterns(1).images[0])]]))
+    assert read.labels.tolist() == [-1]
+
+
+def test_parquet_round_trip_keeps_everything(tmp_path: Path) -> None:
+    votes = np.random.default_rng(0).integers(0, 11, (35, 10), dtype=np.uint8)
+    faces = replace(both_splits(), votes=votes)
+    labels = faces.labels.copy()
+    labels[3] = -1
+    faces = replace(faces, labels=labels)
+    save_faces(faces, tmp_path / "fer.parquet")
+    read = load_faces(tmp_path / "fer.parquet")
+    np.testing.assert_array_equal(read.images, faces.images)
+    np.testing.assert_array_equal(read.labels, faces.labels)
+    np.testing.assert_array_equal(read.votes, votes)
+    assert (read.names.tolist(), read.split.tolist(), read.classes) == (
+        faces.names.tolist(),
+        faces.split.tolist(),
+        faces.classes,
+    )
+
+
+def test_folder_round_trip_and_foreign_class_names(tmp_path: Path) -> None:
+    save_faces(both_splits(), tmp_path / "tree")
+    read = load_faces(tmp_path / "tree")
+    assert read.counts().tolist() == both_splits().counts().tolist()
+    assert sorted(read.splits) == ["PublicTest", "Training"]
+    (tmp_path / "tree" / "Training" / "angry").rename(tmp_path / "tree" / "Training" / "1_Anger")
+    (tmp_path / "tree" / "Training" / "happy").rename(tmp_path / "tree" / "Training" / "Bored stiff")
+    renamed = load_faces(tmp_path / "tree")
+    assert renamed.classes == (*FER2013, "bored_stiff")
+    assert renamed.counts().tolist() == [5, 5, 5, 2, 5, 5, 5, 3]
+
+
+def test_a_folder_without_splits_and_one_wrapped_in_another(tmp_path: Path) -> None:
+    faces = replace(patterns(14), split=np.full(14, ""))
+    save_faces(faces, tmp_path / "outer" / "inner")
+    read = load_faces(tmp_path / "outer")
+    assert (len(read), read.splits, read.classes) == (14, ("",), FER2013)
+
+
+def test_pictures_of_any_size_and_colour_become_grey_crops(tmp_path: Path) -> None:
+    (tmp_path / "sad").mkdir()
+    Image.fromarray(np.full((100, 80, 3), (10, 200, 30), np.uint8)).save(tmp_path / "sad" / "a.jpg", quality=100)
+    Image.fromarray(np.full((30, 30, 4), (9, 9, 9, 255), np.uint8)).save(tmp_path / "sad" / "b.png")
+    read = load_faces(tmp_path)
+    assert read.images.shape == (2, 48, 48)
+    assert abs(int(read.images[0].mean()) - 124) <= 1  # .299 * 10 + .587 * 200 + .114 * 30
+    assert load_faces(tmp_path, size=64).images.shape == (2, 64, 64)
+
+
+def test_a_folder_of_pictures_alone_is_unlabelled(tmp_path: Path) -> None:
+    Image.fromarray(patterns(1).images[0]).save(tmp_path / "x.png")
+    assert load_faces(tmp_path).labels.tolist() == [-1]
+
+
+def test_huggingface_shards_in_a_folder_use_class_names_of_their_own(tmp_path: Path) -> None:
+    faces = patterns(6, classes=("sad", "happy"))
+    for split, rows in (("train", [0, 1, 2, 3]), ("test", [4, 5])):
+        part = faces.take(rows)
+        save_faces(
+            replace(part, split=np.full(len(part), split)), tmp_path / "data" / f"{split}-00000-of-00001.parquet"
+        )
+    read = load_faces(tmp_path)
+    assert read.classes == ("sad", "happy")
+    assert sorted(read.splits) == ["test", "train"]
+
+
+def test_votes_are_joined_split_by_split(tmp_path: Path) -> None:
+    faces = both_splits()
+    save_faces(faces, tmp_path / "fer.csv")
+    votes = np.random.default_rng(0).integers(0, 11, (40, 10))
+    usage = [*faces.split.tolist(), *["PrivateTest"] * 5]
+    rows = [[split, "fer.png", *row] for split, row in zip(usage, votes.tolist(), strict=True)]
+    ferplus = write_csv(tmp_path / "plus.csv", ["Usage", "Image name", *FERPLUS_COLUMNS], rows)
+    np.testing.assert_array_equal(load_faces(tmp_path / "fer.csv", ferplus=ferplus).votes, votes[:35])
+    write_csv(tmp_path / "plus.csv", ["Usage", "Image name", *FERPLUS_COLUMNS], rows[1:])
+    with pytest.raises(DataError, match="20 rows of votes for 21 pictures of split 'train'"):
+        load_faces(tmp_path / "fer.csv", ferplus=ferplus)
+
+
+GOOD = text_of(np.arange(48 * 48).reshape(48, 48) % 256)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        (["3", GOOD.rsplit(" ", 1)[0], "Training"], r"row 1 \(line 3\): has 2,303 pixels, not 48 x 48 = 2,304"),
+        (["3", GOOD.replace("17 ", "256 ", 1), "Training"], r"row 1 \(line 3\): has the pixel '256'"),
+        (["3", GOOD.replace("17 ", "-1 ", 1), "Training"], r"has the pixel '-1'"),
+        (["3", GOOD.replace("17 ", "x ", 1), "Training"], r"has the pixel 'x'"),
+        (["7", GOOD, "Training"], r"row 1 \(line 3\): has the unknown label '7' \(known: 0..6 or angry"),
+        (["", GOOD, "Training"], r"has the unknown label ''"),
+        (["bored", GOOD, "Training"], r"has the unknown label 'bored'"),
+        (["3", GOOD[:4000]], r"row 1 \(line 3\): has 2 of 3 fields; the file may have been cut off"),
+    ],
+)
+def test_broken_rows_name_the_row_and_can_be_skipped(tmp_path: Path, row: list[str], message: str) -> None:
+    good = ["3", GOOD, "Training"]
+    path = write_csv(tmp_path / "fer.csv", ["emotion", "pixels", "Usage"], [good, row, good])
+    with pytest.raises(DataError, match=r"fer.csv row 1 .*" + message.split(": ")[-1] + ".*--skip-bad"):
+        load_faces(path)
+    read = load_faces(path, skip_bad=True)
+    assert (len(read), len(read.skipped), read.names.tolist()) == (2, 1, ["fer.csv#0", "fer.csv#2"])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("fer.csv", b"", "is empty"),
+        ("fer.csv", b"\n\n", "has no column 'pixels'"),
+        ("fer.csv", b"emotion,pixles,Usage\n", r"has no column 'pixels' \(found: emotion, pixles, usage\)"),
+        ("fer.csv", b"emotion,pixels,Usage\n", "holds no faces"),
+        ("fer.csv", b"\x00\xff\xfe\x89PNG", "is not a CSV of text"),
+        ("fer.parquet", b"", "is empty"),
+        ("fer.parquet", b"PAR1 and then nothing", "is not a whole Parquet file"),
+        ("fer.zip", b"PK", "is neither a CSV, a Parquet file nor a folder"),
+    ],
+)
+def test_broken_files_are_named(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=f"{name}: {message}"):
+        load_faces(tmp_path / name)
+
+
+def test_a_csv_cut_in_the_middle(tmp_path: Path) -> None:
+    save_faces(patterns(10), tmp_path / "fer.csv")
+    whole = (tmp_path / "fer.csv").read_bytes()
+    (tmp_path / "fer.csv").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(DataError, match=r"fer.csv row \d .*get the whole file again"):
+        load_faces(tmp_path / "fer.csv")
+    read = load_faces(tmp_path / "fer.csv", skip_bad=True)
+    assert len(read) in (4, 5)
+    assert len(read.skipped) == 1
+
+
+def test_only_broken_rows_are_an_error_even_when_skipped(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "fer.csv", ["emotion", "pixels"], [["3", "1 2 3"]])
+    with pytest.raises(DataError, match="1 broken rows and no good one"):
+        load_faces(path, skip_bad=True)
+
+
+def test_broken_pictures_in_folders_and_parquet_cells(tmp_path: Path) -> None:
+    import pyarrow
+    import pyarrow.parquet
+
+    save_faces(patterns(7), tmp_path / "tree")
+    (tmp_path / "tree" / "Training" / "sad" / "bad.png").write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"bad.png: is not a picture"):
+        load_faces(tmp_path / "tree")
+    assert len(load_faces(tmp_path / "tree", skip_bad=True).skipped) == 1
+    pyarrow.parquet.write_table(
+        pyarrow.table({"image": [{"bytes": b"x", "path": "a"}], "label": [1]}), tmp_path / "a.parquet"
+    )
+    with pytest.raises(DataError, match=r"a.parquet row 0: is not a picture"):
+        load_faces(tmp_path / "a.parquet")
+    pyarrow.parquet.write_table(pyarrow.table({"face": [1], "label": [1]}), tmp_path / "b.parquet")
+    with pytest.raises(DataError, match=r"has no column of pictures \(found: face, label\)"):
+        load_faces(tmp_path / "b.parquet")
+
+
+def test_several_files_are_one_set_and_names_stay_unique(tmp_path: Path) -> None:
+    save_faces(patterns(7), tmp_path / "a.csv")
+    (tmp_path / "b").mkdir()
+    save_faces(patterns(7, seed=5), tmp_path / "b" / "a.csv")
+    with pytest.raises(DataError, match="named twice"):
+        load_faces([tmp_path / "a.csv", tmp_path / "a.csv"])
+    save_faces(patterns(7, seed=5), tmp_path / "c.parquet")
+    save_faces(patterns(7, seed=6), tmp_path / "d.parquet")
+    joined = load_faces([tmp_path / "c.parquet", tmp_path / "d.parquet"])
+    assert (len(joined), joined.names[7]) == (14, "d.parquet/Training/00000.png")
+
+
+def test_layouts_that_cannot_hold_the_data_say_so(tmp_path: Path) -> None:
+    foreign = patterns(4, classes=("sad", "awe"))
+    with pytest.raises(DataError, match="cannot hold the classes awe"):
+        save_faces(foreign, tmp_path / "x.csv")
+    with pytest.raises(DataError, match=r"ending '\.zip'"):
+        save_faces(foreign, tmp_path / "x.zip")
+    save_faces(foreign, tmp_path / "tree")
+    with pytest.raises(DataError, match="is not empty"):
+        save_faces(foreign, tmp_path / "tree")
+
+
+def test_the_published_counts_of_fer2013() -> None:
+    read = load_faces(shared("data/fer2013-publictest.parquet"))
+    assert read.counts().tolist() == [467, 56, 496, 895, 653, 415, 607]
+    assert read.splits == ("PublicTest",)
+    assert read.votes is not None
+    assert len(np.unique(read.names)) == 3589
+
+
+def test_unlabelled_pictures_of_fer2013() -> None:
+    read = load_faces(shared("data/fer2013-privatetest-unlabelled.parquet"))
+    assert (len(read), read.splits, bool(read.labelled.any())) == (3589, ("PrivateTest",), False)

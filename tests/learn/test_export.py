@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from mien.core.errors import ModelError
+from mien.core.types import FaceSet
+from mien.learn import export as exporting
+from mien.learn.card import model_card
+from mien.learn.inference import TorchClassifier, load_run
+from mien.run.classify import Classifier
+from tests.conftest import patterns
+
+
+def test_the_file_says_what_it_is(model_file: Path, run_folder: Path) -> None:
+    info, trained = Classifier(model_file).info, load_run(run_folder)
+    assert (info.name, info.labels, info.licence, info.quantised) == ("small", trained.classes, "MIT", False)
+    assert info.preprocessing == trained.preprocessing
+    assert info.network == {
+        "name": "residual",
+        "arguments": {"num_classes": 7, "channels": 1, "widths": [8, 16], "blocks": 1},
+    }
+
+
+def test_inputs_and_outputs_are_those_of_the_contract(model_file: Path) -> None:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(model_file))
+    (images,), (logits, features) = session.get_inputs(), session.get_outputs()
+    assert (images.name, images.type, images.shape[1:]) == ("images", "tensor(float)", [1, 48, 48])
+    assert (logits.name, logits.shape[1:], features.name, features.shape[1:]) == ("logits", [7], "features", [16])
+    for count in (1, 5):
+        found = session.run(None, {"images": np.zeros((count, 1, 48, 48), np.float32)})
+        assert [array.shape for array in found] == [(count, 7), (count, 16)]
+
+
+def test_torch_and_onnx_agree(model_file: Path, run_folder: Path, faces: FaceSet) -> None:
+    of_torch = TorchClassifier(load_run(run_folder)).probabilities(faces.images)
+    np.testing.assert_allclose(Classifier(model_file).probabilities(faces.images), of_torch, atol=1e-5)
+
+
+def test_nothing_of_the_exporting_machine_is_inside(model_file: Path) -> None:
+    proto = onnx.load(str(model_file))
+    assert [entry.key for entry in proto.metadata_props] == ["mien"]
+    assert not any(node.doc_string or node.metadata_props for node in proto.graph.node)
+    assert str(Path(torch.__file__).parent).encode() not in model_file.read_bytes()
+
+
+def test_a_file_that_disagrees_is_never_kept(run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exporting, "parity", lambda *_: 0.02)
+    with pytest.raises(ModelError, match=r"differs from the torch network by 0.02"):
+        exporting.export(load_run(run_folder), tmp_path / "x.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_parity_sees_a_difference(model_file: Path, run_folder: Path, faces: FaceSet) -> None:
+    trained = load_run(run_folder)
+    assert exporting.parity(trained, model_file, faces) < 1e-5
+    with torch.no_grad():
+        trained.network.head.bias[3] += 1
+    assert exporting.parity(trained, model_file, faces) > 0.01
+
+
+def test_the_card_states_the_run(model_file: Path, run_folder: Path) -> None:
+    from mien.evaluate import score
+
+    trained, faces = load_run(run_folder), patterns(140, seed=4)
+    scores = score(TorchClassifier(trained).probabilities(faces.images), faces.labels)
+    card = model_card(run_folder, trained, model_file, scores, "patterns", 1e-7, "MIT")
+    for text in ("# small", "3 epochs of batches of 28", "## Scores on patterns", f"{scores.accuracy:.2%}", "surprise",
+                 "An expression is not an inner state", "Article 5(1)(f)", "the last epoch was kept"):  # fmt: skip
+        assert text in card

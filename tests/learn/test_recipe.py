@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mien.core.errors import RecipeError
+from mien.learn.recipe import Recipe, load_recipe, shipped_recipes
+
+
+@pytest.mark.parametrize("name", list(shipped_recipes()))
+def test_shipped_recipes_are_valid_and_survive_toml(name: str, tmp_path: Path) -> None:
+    recipe = load_recipe(name)
+    (tmp_path / "again.toml").write_text(recipe.to_toml())
+    assert recipe.name == name
+    assert load_recipe(tmp_path / "again.toml") == recipe
+
+
+def test_settings_given_on_the_command_line() -> None:
+    recipe = load_recipe("base", ["schedule.epochs=3", "run.device=cpu", 'data.classes=["happy", "sad"]',
+                                  "network.arguments.blocks=1"])  # fmt: skip
+    assert (recipe.schedule.epochs, recipe.run.device, recipe.data.classes) == (3, "cpu", ["happy", "sad"])
+    assert recipe.network.arguments == {"widths": [64, 128, 256], "blocks": 1}
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("optimizer.learning_rate=1", r"unknown key 'optimizer.learning_rate'; known here: name, lr"),
+        ("optimizer.momntum=1", "did you mean 'momentum'"),
+        ("shedule.epochs=1", "did you mean 'schedule'"),
+        ("schedule.epochs=0", "schedule.epochs = 0: input should be greater than or equal to 1"),
+        ("schedule.epochs=many", "schedule.epochs = 'many'"),
+        ("augment.flip=1.5", "augment.flip = 1.5"),
+        ("loss.name=hinge", "loss.name = 'hinge'"),
+        ("schedule.epochs", "is not of the form section.key=value"),
+        ("name.first=x", "'name' is a value, not a section"),
+    ],
+)
+def test_wrong_settings_name_themselves_and_their_neighbours(override: str, message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        load_recipe("base", [override])
+
+
+def test_unknown_and_broken_recipes(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"choose one of base or a \.toml file"):
+        load_recipe("bass")
+    (tmp_path / "x.toml").write_text("epochs = = 3")
+    with pytest.raises(RecipeError, match=r"x.toml: is not TOML"):
+        load_recipe(tmp_path / "x.toml")
+
+
+def test_every_setting_survives_toml_with_awkward_text(tmp_path: Path) -> None:
+    recipe = Recipe(
+        name='a "quoted"\\ name', description="two\nlines", network={"arguments": {"widths": [1], "on": True}}
+    )
+    (tmp_path / "x.toml").write_text(recipe.to_toml())
+    assert load_recipe(tmp_path / "x.toml") == recipe

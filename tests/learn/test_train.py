@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mien.core.errors import DataError, ModelError, OutputError, RecipeError, TrainingDiverged
+from mien.core.types import concatenate
+from mien.learn.checkpoint import load_trained, read_checkpoint
+from mien.learn.inference import TorchClassifier, load_run
+from mien.learn.recipe import load_recipe
+from mien.learn.train import Hardware, choose_rows, input_of, train
+from tests.conftest import ROOT, patterns, small_recipe
+
+
+def silent(text: str) -> None:
+    """Says nothing."""
+
+
+def weights_of(folder: Path) -> dict[str, torch.Tensor]:
+    saved = read_checkpoint(folder / "last.pt")
+    return {f"{part}.{name}": tensor for part in ("weights", "raw_weights") for name, tensor in saved[part].items()}
+
+
+def assert_equal_weights(a: Path, b: Path) -> None:
+    ours, theirs = weights_of(a), weights_of(b)
+    assert ours.keys() == theirs.keys()
+    for name in ours:
+        assert torch.equal(ours[name], theirs[name]), name
+
+
+def test_a_run_leaves_what_the_contract_names(run_folder: Path) -> None:
+    names = {path.name for path in run_folder.iterdir()}
+    assert {"recipe.toml", "log.jsonl", "curves.png", "best.pt", "last.pt", "scores.json", "environment.json"} <= names
+    assert load_recipe(run_folder / "recipe.toml") == small_recipe()
+    header, *rows = [json.loads(line) for line in (run_folder / "log.jsonl").read_text().splitlines()]
+    assert header["training"] + header["validation"] == 560
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    facts = json.loads((run_folder / "environment.json").read_text())
+    assert facts["versions"]["torch"] == torch.__version__
+    assert (facts["seed"], facts["device"], facts["precision"]) == (0, "cpu", "fp32")
+
+
+def test_a_run_learns_and_its_scores_are_those_of_its_weights(run_folder: Path) -> None:
+    scores = json.loads((run_folder / "scores.json").read_text())
+    assert scores["accuracy"] > 0.9
+    fresh = patterns(140, seed=9)
+    probabilities = TorchClassifier(load_run(run_folder)).probabilities(fresh.images)
+    assert (probabilities.argmax(axis=1) == fresh.labels).mean() > 0.9
+
+
+def test_the_kept_epoch_is_the_one_the_recipe_names(run_folder: Path, tmp_path: Path) -> None:
+    assert load_run(run_folder).epoch == 3
+    train(small_recipe(run={"keep": "best"}, optimizer={"lr": 1e-9}), patterns(70), tmp_path, quiet=True, say=silent)
+    saved = read_checkpoint(tmp_path / "last.pt")
+    best = max(json.loads(saved["history"]), key=lambda row: row["validation_accuracy"])
+    assert load_run(tmp_path).epoch == best["epoch"]
+
+
+def test_two_runs_of_one_seed_are_equal_and_of_another_are_not(tmp_path: Path) -> None:
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        recipe = small_recipe(schedule={"epochs": 1}, run={"seed": seed})
+        train(recipe, patterns(140), tmp_path / name, quiet=True, say=silent)
+    assert_equal_weights(tmp_path / "a", tmp_path / "b")
+    assert not torch.equal(*(weights_of(tmp_path / name)["weights.head.weight"] for name in "ac"))
+
+
+def test_interrupted_between_epochs_it_resumes_exactly(tmp_path: Path) -> None:
+    recipe, faces = small_recipe(network={"arguments": {"widths": [8], "blocks": 1, "dropout": 0.3}}), patterns(140)
+    train(recipe, faces, tmp_path / "whole", quiet=True, say=silent)
+
+    def stop_after_two(text: str) -> None:
+        if text.startswith("epoch   3"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, faces, tmp_path / "cut", quiet=True, say=stop_after_two)
+    assert len(json.loads(read_checkpoint(tmp_path / "cut" / "last.pt")["history"])) == 2
+    train(recipe, faces, tmp_path / "cut", resume=True, quiet=True, say=silent)
+    assert_equal_weights(tmp_path / "whole", tmp_path / "cut")
+    assert (tmp_path / "whole" / "scores.json").read_text() == (tmp_path / "cut" / "scores.json").read_text()
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_it_resumes_bit_for_bit(tmp_path: Path) -> None:
+    from mien.data.readers import save_faces
+
+    save_faces(patterns(280), tmp_path / "faces.parquet")
+    (tmp_path / "small.toml").write_text(small_recipe(schedule={"epochs": 12}).to_toml())
+    command = [sys.executable, "-m", "mien.app.cli", "train", str(tmp_path / "small.toml"), "--data",
+               str(tmp_path / "faces.parquet"), "--quiet", "--out"]  # fmt: skip
+    environment = {**os.environ, "OMP_NUM_THREADS": "2"}
+    started = time.monotonic()
+    subprocess.run([*command, str(tmp_path / "whole")], check=True, cwd=ROOT, env=environment)
+    length, rng, kills = time.monotonic() - started, np.random.default_rng(), 0
+    while kills < 5:
+        process = subprocess.Popen([*command, str(tmp_path / "cut"), "--resume"], cwd=ROOT, env=environment)
+        try:
+            process.wait(timeout=rng.uniform(0.4, 0.95) * length)
+            break
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            kills += 1
+    subprocess.run([*command, str(tmp_path / "cut"), "--resume"], check=True, cwd=ROOT, env=environment)
+    assert kills > 0
+    assert_equal_weights(tmp_path / "whole", tmp_path / "cut")
+
+
+def test_a_run_is_not_overwritten_nor_resumed_as_another(run_folder: Path) -> None:
+    with pytest.raises(OutputError, match=r"holds a run already; go on with it by --resume"):
+        train(small_recipe(), patterns(560), run_folder, quiet=True, say=silent)
+    with pytest.raises(RecipeError, match="was trained with other settings"):
+        train(small_recipe(optimizer={"lr": 0.2}), patterns(560), run_folder, resume=True, quiet=True, say=silent)
+    with pytest.raises(DataError, match="was trained on other faces"):
+        train(small_recipe(), patterns(560, seed=1), run_folder, resume=True, quiet=True, say=silent)
+
+
+def test_a_loss_that_is_no_number_stops_with_what_to_try(tmp_path: Path) -> None:
+    recipe = small_recipe(optimizer={"lr": 1e30}, schedule={"warmup_epochs": 0})
+    with pytest.raises(TrainingDiverged, match=r"became NaN or infinite in epoch 1 .*try --set optimizer.lr=1e\+29"):
+        train(recipe, patterns(140), tmp_path, quiet=True, say=silent)
+
+
+def test_validation_faces_are_the_split_or_a_stratified_part() -> None:
+    said: list[str] = []
+    both = concatenate([patterns(70), patterns(21, split="PublicTest", seed=1)])
+    training, validation = choose_rows(small_recipe(), both, said.append)
+    assert (len(training), len(validation), said) == (70, 21, [])
+    training, validation = choose_rows(small_recipe(), patterns(70), said.append)
+    assert (len(training), validation.counts().tolist()) == (63, [1] * 7)
+    assert "7 of the training faces are held out" in said[0]
+
+
+def test_faces_of_the_test_split_neither_train_nor_validate() -> None:
+    both = concatenate([patterns(70), patterns(21, split="PrivateTest", seed=1)])
+    training, validation = choose_rows(small_recipe(), both, silent)
+    assert set(training.split) | set(validation.split) == {"Training"}
+
+
+def test_data_that_cannot_train_says_why() -> None:
+    unlabelled = replace(patterns(14), labels=np.full(14, -1))
+    with pytest.raises(DataError, match="holds no labels"):
+        choose_rows(small_recipe(), unlabelled, silent)
+    lacking = patterns(70).take(np.flatnonzero(patterns(70).labels != 1))
+    with pytest.raises(DataError, match="has no training face of disgust"):
+        choose_rows(small_recipe(), lacking, silent)
+    five = small_recipe(data={"classes": ["angry", "happy", "neutral", "sad", "surprise"]})
+    assert choose_rows(five, lacking, silent)[0].classes == ("angry", "happy", "neutral", "sad", "surprise")
+
+
+def test_the_input_is_normalised_as_the_recipe_says() -> None:
+    faces = patterns(14)
+    pixels = faces.images / 255
+    ours = input_of(small_recipe(), faces)
+    assert (ours.mean[0], ours.std[0]) == pytest.approx((pixels.mean(), pixels.std()), rel=1e-9)
+    assert input_of(small_recipe(input={"normalise": "half"}), faces).mean == (0.5,)
+    assert input_of(small_recipe(input={"normalise": "unit"}), faces).std == (1.0,)
+    with pytest.raises(RecipeError, match="the pictures are"):
+        input_of(small_recipe(input={"size": 64}), faces)
+
+
+def test_absent_devices_are_named() -> None:
+    with pytest.raises(RecipeError, match=r"run.device 'cuda:77': is not to be had here"):
+        Hardware.choose("cuda:77")
+    assert Hardware.choose("cpu", "bf16").precision == "bf16"
+
+
+def test_bf16_trains_too(tmp_path: Path) -> None:
+    log = train(small_recipe(run={"precision": "bf16"}), patterns(280), tmp_path, quiet=True, say=silent)
+    assert log[-1]["loss"] < log[0]["loss"]
+
+
+def test_checkpoints_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    (tmp_path / "last.pt").write_bytes(b"no checkpoint")
+    with pytest.raises(ModelError, match="is not a checkpoint that can be read"):
+        load_trained(tmp_path / "last.pt")
+    torch.save({"format": 99}, tmp_path / "last.pt")
+    with pytest.raises(ModelError, match="is not a checkpoint of mien"):
+        load_trained(tmp_path / "last.pt")
+    with pytest.raises(ModelError, match="holds no trained network"):
+        load_run(tmp_path.parent)

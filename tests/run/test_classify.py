@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from mien.core.errors import ModelError
+from mien.run.classify import Classifier, softmax, views
+from tests.conftest import patterns
+
+
+def test_softmax_by_hand_and_for_large_logits() -> None:
+    np.testing.assert_allclose(softmax(np.log([[1.0, 2.0, 5.0]])), [[0.125, 0.25, 0.625]], atol=1e-7)
+    np.testing.assert_allclose(softmax(np.array([[1e4, 0.0]])), [[1.0, 0.0]])
+
+
+def test_one_crop_reads_as_it_does_in_a_batch() -> None:
+    classifier, images = Classifier("base", batch_size=16), patterns(40).images
+    together = classifier.probabilities(images)
+    alone = np.concatenate([classifier.probabilities(image[None]) for image in images])
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+    np.testing.assert_allclose(together.sum(axis=1), 1, atol=1e-5)
+    assert together.dtype == np.float32
+
+
+def test_no_crops_give_no_rows() -> None:
+    assert Classifier("base").probabilities(np.empty((0, 48, 48), np.uint8)).shape == (0, 7)
+
+
+def test_grey_and_colour_crops_of_the_same_face_agree() -> None:
+    classifier, images = Classifier("base"), patterns(8).images
+    colour = np.repeat(images[..., None], 3, axis=3)
+    np.testing.assert_allclose(classifier.probabilities(colour), classifier.probabilities(images), atol=1e-6)
+
+
+def test_crops_of_another_shape_are_refused() -> None:
+    for wrong in (np.zeros((48, 48), np.uint8), np.zeros((2, 48, 48), np.float32), np.zeros((2, 48, 48, 4), np.uint8)):
+        with pytest.raises(ValueError, match="crops must be uint8"):
+            Classifier("base").probabilities(wrong)
+
+
+def test_flip_and_ten_crop_are_the_mean_over_their_views() -> None:
+    classifier, images = Classifier("base"), patterns(5).images
+    for tta, count in (("flip", 2), ("ten-crop", 10)):
+        seen = views(images, tta)
+        assert len(seen) == count
+        by_hand = np.mean([classifier.probabilities(np.ascontiguousarray(view)) for view in seen], axis=0)
+        np.testing.assert_allclose(classifier.probabilities(images, tta), by_hand, atol=1e-6)
+
+
+def test_ten_crop_takes_44_of_48_at_corners_and_centre() -> None:
+    image = np.arange(48 * 48, dtype=np.uint16).reshape(1, 48, 48)
+    crops = views(image, "ten-crop")
+    assert {crop.shape for crop in crops} == {(1, 44, 44)}
+    assert [int(crop[0, 0, 0]) for crop in crops[:5]] == [0, 4, 4 * 48, 4 * 48 + 4, 2 * 48 + 2]
+    np.testing.assert_array_equal(crops[5], crops[0][:, :, ::-1])
+
+
+def test_names_and_files_that_are_no_models(tmp_path: Path, model_file: Path) -> None:
+    with pytest.raises(ModelError, match="model 'bse': is unknown; choose one of base"):
+        Classifier("bse")
+    (tmp_path / "empty.onnx").write_bytes(b"")
+    (tmp_path / "text.onnx").write_text("not a model")
+    (tmp_path / "cut.onnx").write_bytes(model_file.read_bytes()[:3000])
+    for name, message in (("absent.onnx", "does not exist"), ("empty.onnx", "is empty"), ("text.onnx", "may be damaged"),
+                          ("cut.onnx", "may be damaged"), (".", "is a folder")):  # fmt: skip
+        with pytest.raises(ModelError, match=message):
+            Classifier(tmp_path / name)
+
+
+def test_foreign_and_newer_onnx_files_are_told_apart(tmp_path: Path, model_file: Path) -> None:
+    proto = onnx.load(str(model_file))
+    (entry,) = proto.metadata_props
+    values = json.loads(entry.value)
+    for change, message in ((lambda v: v | {"version": 2}, "has metadata of version 2"),
+                            (lambda v: {k: v[k] for k in v if k != "labels"}, "has damaged metadata")):  # fmt: skip
+        entry.value = json.dumps(change(values))
+        onnx.save(proto, str(tmp_path / "x.onnx"))
+        with pytest.raises(ModelError, match=message):
+            Classifier(tmp_path / "x.onnx")
+    del proto.metadata_props[:]
+    onnx.save(proto, str(tmp_path / "x.onnx"))
+    with pytest.raises(ModelError, match="without mien's metadata"):
+        Classifier(tmp_path / "x.onnx")

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mien import Face, MienError, Recognizer
+from mien.core.pictures import read_picture
+from tests.conftest import ASTRONAUT, patterns, shared, yunet
+
+
+@pytest.fixture(scope="module")
+def recognizer() -> Recognizer:
+    return Recognizer("base", detector="haar")
+
+
+def assert_same(ours: list[Face], theirs: list[Face]) -> None:
+    assert len(ours) == len(theirs) == 1
+    assert ours[0].box_xyxy == pytest.approx(theirs[0].box_xyxy, abs=1)
+    np.testing.assert_allclose(ours[0].probabilities, theirs[0].probabilities, atol=0.02)
+
+
+def test_paths_arrays_and_pillow_pictures_read_alike(recognizer: Recognizer) -> None:
+    expected = recognizer.analyze(ASTRONAUT)
+    picture = read_picture(ASTRONAUT)
+    for given in (str(ASTRONAUT), picture, picture / 255, picture.astype(np.uint16) * 257, Image.open(ASTRONAUT),
+                  np.dstack([picture, np.full(picture.shape[:2], 255, np.uint8)]),
+                  Image.fromarray(picture).convert("RGBA")):  # fmt: skip
+        assert_same(recognizer.analyze(given), expected)
+
+
+def test_a_grey_array_reads_like_the_colour_it_was(recognizer: Recognizer) -> None:
+    grey = np.array(Image.open(ASTRONAUT).convert("L"))
+    assert_same(recognizer.analyze(grey), recognizer.analyze(ASTRONAUT))
+
+
+def test_a_face_says_everything(recognizer: Recognizer) -> None:
+    (face,) = recognizer.analyze(ASTRONAUT)
+    assert face.labels == recognizer.labels
+    assert face.label == "happy"
+    assert face.confidence == face.probabilities.max()
+    assert face.probabilities.sum() == pytest.approx(1, abs=1e-5)
+    x1, y1, x2, y2 = face.box_xyxy
+    assert 120 < x1 < 200 < 250 < x2 < 330
+    assert 20 < y1 < 90 < 160 < y2 < 240
+
+
+def test_pictures_without_a_face_give_an_empty_list(recognizer: Recognizer) -> None:
+    for shape in ((300, 300, 3), (1, 1, 3), (1, 500), (37, 2)):
+        assert recognizer.analyze(np.full(shape, 77, np.uint8)) == []
+
+
+def test_without_a_detector_the_whole_picture_is_the_face() -> None:
+    recognizer, images = Recognizer("base", detector="none"), patterns(3).images
+    faces = [recognizer.analyze(image)[0] for image in images]
+    assert [face.box_xyxy for face in faces] == [(0, 0, 48, 48)] * 3
+    assert faces[0].score is None
+    np.testing.assert_allclose([face.probabilities for face in faces], recognizer.classify(images), atol=1e-5)
+    assert recognizer.analyze(np.zeros((1, 1), np.uint8))[0].box_xyxy == (0, 0, 1, 1)
+
+
+def test_several_pictures_at_once_read_as_one_by_one(recognizer: Recognizer) -> None:
+    picture, blank = read_picture(ASTRONAUT), np.zeros((100, 100, 3), np.uint8)
+    together = recognizer.analyze_frames([blank, picture, blank, picture[:, ::-1]])
+    assert [len(faces) for faces in together] == [0, 1, 0, 1]
+    assert_same(together[1], recognizer.analyze(picture))
+    assert recognizer.analyze_frames([]) == []
+
+
+def test_the_smile_reads_happy() -> None:
+    recognizer = Recognizer("base", detector="yunet", detector_model=yunet())
+    (face,) = recognizer.analyze(shared("photos/portrait-smile.jpg"))
+    assert face.label == "happy"
+    assert face.confidence > 0.5
+
+
+def test_what_is_no_picture_is_refused(recognizer: Recognizer, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="a picture has shape"):
+        recognizer.analyze(np.zeros((4, 4, 7)))
+    with pytest.raises(MienError, match="does not exist"):
+        recognizer.analyze(tmp_path / "absent.jpg")

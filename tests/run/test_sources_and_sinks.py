@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mien.core.errors import MediaError, UsageError
+from mien.core.types import Face, FrameResult
+from mien.run.draw import Style, draw_faces
+from mien.run.sinks import check_formats, picture_ending, record_columns, record_writer, records_of
+from mien.run.sources import Input, list_inputs
+
+LABELS = ("sad", "happy")
+
+
+def face(label: str = "happy", box: tuple = (10.0, 20.0, 50.0, 60.0)) -> Face:
+    probabilities = np.array([0.25, 0.75] if label == "happy" else [0.75, 0.25], np.float32)
+    return Face(box, 0.9, probabilities, LABELS)
+
+
+def touch(*paths: Path) -> None:
+    for path in paths:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+
+
+def test_folders_are_searched_recursively_in_order(tmp_path: Path) -> None:
+    inside = [tmp_path / name for name in ("b.mp4", "a/c.JPG", "a/d.webp")]
+    touch(*inside, tmp_path / "notes.txt", tmp_path / ".hidden" / "x.jpg", tmp_path / ".y.png",
+          tmp_path / "b.annotated.mp4", tmp_path / "out" / "old.jpg")  # fmt: skip
+    found = list_inputs([tmp_path], tmp_path / "out")
+    assert [(item.path.name, item.stem.as_posix(), item.is_video) for item in found] == [
+        ("c.JPG", "a/c", False), ("d.webp", "a/d", False), ("b.mp4", "b", True)]  # fmt: skip
+
+
+def test_the_same_name_twice_gets_two_outputs(tmp_path: Path) -> None:
+    touch(
+        tmp_path / "x.jpg", tmp_path / "x.png", tmp_path / "y" / "x.jpg", tmp_path / "z" / "X.jpg", tmp_path / "all.jpg"
+    )
+    arguments = [tmp_path / name for name in ("x.jpg", "x.png", "y/x.jpg", "z/X.jpg", "all.jpg")]
+    stems = [item.stem.as_posix() for item in list_inputs(arguments)]
+    assert stems == ["x", "x.png", "x.jpg", "X.jpg-2", "all.jpg"]  # "all" is the table over several inputs
+    assert list_inputs([tmp_path / "all.jpg"])[0].stem == Path("all")
+
+
+def test_arguments_that_mean_nothing_are_errors_in_their_place(tmp_path: Path) -> None:
+    touch(tmp_path / "x.jpg")
+    (tmp_path / "empty").mkdir()
+    absent, good, empty = list_inputs([tmp_path / "absent.jpg", tmp_path / "x.jpg", tmp_path / "empty"])
+    assert isinstance(absent, MediaError)
+    assert isinstance(good, Input)
+    assert "is a folder without pictures or videos" in str(empty)
+
+
+def test_records_have_the_columns_of_the_contract() -> None:
+    expected = ["source", "frame", "time_s", "face", "track", "x1", "y1", "x2", "y2", "score", "label", "confidence",
+                "p_sad", "p_happy", "unsure", "not_a_face", "model", "detector"]  # fmt: skip
+    assert list(record_columns(LABELS)) == expected
+    (row,) = records_of(FrameResult("a.mp4", 7, 0.28, (100, 80), (face(),)), "base", "haar")
+    assert list(row) == expected
+    assert row["p_happy"] == row["confidence"] == 0.75
+    assert [row[name] for name in ("track", "unsure", "not_a_face")] == [None] * 3
+
+
+def test_every_format_holds_the_same_rows(tmp_path: Path) -> None:
+    import pyarrow.parquet
+
+    rows = records_of(FrameResult('ä, "b".mp4', 7, 0.28, (100, 80), (face(), face("sad"))), "base", "haar")
+    with record_writer(tmp_path / "clip", ("jsonl", "csv", "parquet"), LABELS) as records:
+        records.write(rows)
+        records.write([])
+    assert [json.loads(line) for line in (tmp_path / "clip.records.jsonl").read_text().splitlines()] == rows
+    table = pyarrow.parquet.read_table(tmp_path / "clip.records.parquet")
+    assert table.to_pylist() == rows
+    assert table.schema.metadata[b"mien.records"] == b"1"
+    with (tmp_path / "clip.records.csv").open(newline="") as file:
+        read = list(csv.DictReader(file))
+    assert read == [{name: "" if value is None else str(value) for name, value in row.items()} for row in rows]
+
+
+def test_no_rows_still_give_whole_files(tmp_path: Path) -> None:
+    import pyarrow.parquet
+
+    with record_writer(tmp_path / "clip", ("jsonl", "csv", "parquet"), LABELS):
+        pass
+    assert (tmp_path / "clip.records.jsonl").read_text() == ""
+    assert (tmp_path / "clip.records.csv").read_text().startswith("source,frame,")
+    assert pyarrow.parquet.read_table(tmp_path / "clip.records.parquet").column_names == list(record_columns(LABELS))
+
+
+def test_an_error_leaves_no_file(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), record_writer(tmp_path / "clip", ("jsonl", "csv", "parquet"), LABELS) as records:
+        records.write(records_of(FrameResult("a", 0, 0.0, (1, 1), (face(),)), "base", "haar"))
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_formats_are_checked() -> None:
+    assert check_formats(" CSV,jsonl,csv") == ("csv", "jsonl")
+    for wrong in ("xlsx", "", "csv,tsv"):
+        with pytest.raises(UsageError, match="choose from jsonl, csv, parquet"):
+            check_formats(wrong)
+
+
+@pytest.mark.parametrize(
+    ("name", "ending"), [("a.JPG", ".jpg"), ("a.gif", ".png"), ("a.tiff", ".tiff"), ("a.jfif", ".png")]
+)
+def test_annotated_pictures_keep_their_kind_where_it_can_be_written(name: str, ending: str) -> None:
+    assert picture_ending(Path(name)) == ending
+
+
+@pytest.mark.parametrize(
+    "box", [(0, 0, 30, 30), (-20, -20, 500, 500), (280, 170, 300, 200), (100, 60, 200, 150), (150, 190, 151, 191)]
+)
+@pytest.mark.parametrize("shape", [(200, 300), (20, 24), (1, 1)])
+def test_drawing_stays_inside_and_touches_only_box_and_label(box: tuple, shape: tuple) -> None:
+    picture = np.full((*shape, 3), 90, np.uint8)
+    draw_faces(picture, [face(box=box)], Style(colour=(255, 0, 0), line_width=2))
+    assert (picture != 90).any()
+    colours = {tuple(colour) for colour in picture.reshape(-1, 3).tolist()}
+    assert (255, 0, 0) in colours
+
+
+def test_a_label_stands_whole_above_its_box_or_inside(tmp_path: Path) -> None:
+    style = Style(colour=(0, 0, 255), text_size=12, line_width=1)
+    above, inside = (np.zeros((200, 300, 3), np.uint8) for _ in range(2))
+    draw_faces(above, [face(box=(100, 60, 200, 150))], style)
+    draw_faces(inside, [face(box=(250, 5, 299, 150))], style)
+    blue_rows = (above[:, :, 2] == 255).sum(axis=1)
+    assert blue_rows[:59].max() > 60  # the chip, above the box
+    assert (inside[:, :, 2] == 255).sum(axis=1)[6:25].max() > 60  # moved left and below the box's upper edge
+    assert (inside[:, 299, 2] == 255).any()
+    Image.fromarray(above).save(tmp_path / "looked-at.png")
+
+
+def test_text_is_dark_on_light_colours_and_light_on_dark() -> None:
+    for colour, ink in (((255, 255, 0), (0, 0, 0)), ((0, 0, 120), (255, 255, 255))):
+        picture = np.full((200, 300, 3), 90, np.uint8)
+        draw_faces(picture, [face(box=(100, 60, 200, 150))], Style(colour=colour, text_size=24))
+        assert ink in {tuple(value) for value in picture.reshape(-1, 3).tolist()}
