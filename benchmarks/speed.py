@@ -64,10 +64,12 @@ def training() -> None:
     import torch
 
     from mien.core.progress import progress_bar
+    from mien.learn.hardware import Hardware
     from mien.learn.losses import cross_entropy, soft_targets
     from mien.learn.optim import AveragedNetwork, make_optimizer
+    from mien.learn.prepare import input_of, to_device
     from mien.learn.recipe import load_recipe
-    from mien.learn.train import Hardware, State, input_of, to_device, train_epoch
+    from mien.learn.train import State, train_epoch
     from mien.models import build
 
     recipe, faces, hardware = load_recipe("base"), noise(128 * 20), Hardware.choose()
@@ -95,7 +97,7 @@ def training() -> None:
 
     def whole() -> float:
         with progress_bar("", None, quiet=True) as bar:
-            return train_epoch(recipe, state, images, labels, preprocessing, hardware, bar, Path())["images_per_s"]
+            return train_epoch(recipe, state, images, labels, preprocessing, hardware, bar)["images_per_s"]
 
     bare(), whole()  # the first round chooses kernels
     pairs = [(bare(), whole()) for _ in range(5)]

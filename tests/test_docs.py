@@ -50,6 +50,10 @@ def test_the_python_of_the_readme_runs(tmp_path: Path) -> None:
 
 def test_nothing_points_at_a_machine() -> None:
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
-    texts = {name: (ROOT / name).read_text(encoding="utf-8") for name in tracked if name.endswith((".py", ".md", ".toml", ".txt"))}
+    texts = {
+        name: (ROOT / name).read_text(encoding="utf-8")
+        for name in tracked
+        if name.endswith((".py", ".md", ".toml", ".txt"))
+    }
     pattern = re.compile(r"(?<![\w.])/(home|root|Users)/\w|extra-index" + "-url")
     assert [name for name, text in texts.items() if pattern.search(text)] == []

@@ -17,6 +17,7 @@ from mien.app.options import (
     Tta,
     check_tta,
     classify_all,
+    is_run,
     need_torch,
     open_classifier,
     read_data,
@@ -90,9 +91,9 @@ def evaluate(
     from mien.evaluate.tables import scores_text, write_scores
 
     check_tta(tta)
-    folder = make_folder(out or (Path(model) if Path(model).is_dir() else Path("mien-out")))
     classifier = open_classifier(model)
     faces, which = _labelled(read_data(data, skip_bad=skip_bad, quiet=quiet or as_json, exclude=exclude), split, data)
+    folder = make_folder(out or (Path(model) if is_run(model) and Path(model).is_dir() else Path("mien-out")))
     scores = _score(classifier, faces, tta, quiet or as_json)
     title = f"{model} on {which or ', '.join(path.name for path in data)}" + (f", {tta}" if tta != "none" else "")
     facts = {"model": model, "data": [str(path) for path in data], "split": which, "tta": tta}

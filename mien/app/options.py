@@ -42,17 +42,22 @@ def need_torch() -> None:
         raise MissingExtra("torch", "train", "for training, runs and checkpoints")
 
 
+def is_run(model: str) -> bool:
+    """Whether MODEL means a run folder or a .pt file, not a model file; a shipped model's name comes first."""
+    from mien.run.weights import shipped_models
+
+    return model not in shipped_models() and (Path(model).is_dir() or Path(model).suffix == ".pt")
+
+
 def open_classifier(model: str) -> AnyClassifier:
     """A shipped model by name, an .onnx file, a run folder or a .pt file."""
     from mien.run.classify import Classifier
-    from mien.run.weights import shipped_models
 
-    path = Path(model)
-    if model not in shipped_models() and (path.is_dir() or path.suffix == ".pt"):
+    if is_run(model):
         need_torch()
         from mien.learn.inference import TorchClassifier, load_run
 
-        return TorchClassifier(load_run(path))
+        return TorchClassifier(load_run(Path(model)))
     return Classifier(model)
 
 

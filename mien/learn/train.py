@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,54 +19,22 @@ from mien.core.preprocess import Preprocessing
 from mien.core.progress import Bar, progress_bar
 from mien.core.types import FaceSet
 from mien.data.augment import Augmentation, mixup
-from mien.data.splits import hold_out, only_classes
 from mien.evaluate.figures import draw_curves
 from mien.evaluate.metrics import accuracy, confusion_matrix, macro_f1, score
 from mien.evaluate.tables import write_scores
 from mien.learn.checkpoint import Trained, read_checkpoint, save_trained
 from mien.learn.environment import environment
+from mien.learn.hardware import Hardware
 from mien.learn.inference import TorchClassifier, load_run
 from mien.learn.losses import cross_entropy, soft_targets
 from mien.learn.optim import AveragedNetwork, learning_rate, make_optimizer
+from mien.learn.prepare import choose_rows, fingerprint, input_of, normalise, to_device
 from mien.learn.recipe import Recipe
 from mien.models import build
 
 Say = Callable[[str], None]
 #: How often the loss is looked at: on a GPU every look waits for it.
 LOOK_EVERY = 10
-
-
-@dataclass(frozen=True)
-class Hardware:
-    """Where and in which precision the network runs."""
-
-    device: torch.device
-    dtype: torch.dtype
-
-    @classmethod
-    def choose(cls, device: str = "auto", precision: str = "auto") -> Hardware:
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        try:
-            chosen = torch.device(device)
-            torch.empty(0, device=chosen)
-        except (RuntimeError, AssertionError) as error:
-            raise RecipeError(f"run.device '{device}'", "is not to be had here", "use cpu or auto") from error
-        if precision == "auto":
-            fast = (
-                torch.cuda.is_bf16_supported()
-                if chosen.type == "cuda"
-                else torch.ops.mkldnn._is_mkldnn_bf16_supported()
-            )
-            precision = "bf16" if fast else "fp32"
-        return cls(chosen, torch.bfloat16 if precision == "bf16" else torch.float32)
-
-    @property
-    def precision(self) -> str:
-        return "bf16" if self.dtype == torch.bfloat16 else "fp32"
-
-    def autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype == torch.bfloat16)
 
 
 @dataclass
@@ -117,7 +84,8 @@ def train(
     RecipeError or DataError when a run is resumed with other settings or other faces.
     """
     training, validation = choose_rows(recipe, faces, say)
-    saved = _saved_state(folder, recipe, fingerprint(training), resume)
+    identity = fingerprint(training)
+    saved = _saved_state(folder, recipe, identity, resume)
     hardware = Hardware.choose(recipe.run.device, recipe.run.precision)
     preprocessing = input_of(recipe, training)
     torch.manual_seed(recipe.run.seed)  # initial weights and dropout draw from the global generator
@@ -142,7 +110,7 @@ def train(
             started = time.perf_counter()
             row = {
                 "epoch": epoch + 1,
-                **train_epoch(recipe, state, images, labels, preprocessing, hardware, bar, folder),
+                **train_epoch(recipe, state, images, labels, preprocessing, hardware, bar),
             }
             row |= watch(state.averaged.network, validation, preprocessing, hardware)
             row["seconds"] = round(time.perf_counter() - started, 2)
@@ -168,7 +136,7 @@ def train(
                 trained,
                 **state.to_checkpoint(),
                 recipe=recipe.model_dump_json(),
-                fingerprint=fingerprint(training),
+                fingerprint=identity,
             )
     _score_kept(folder, recipe, validation)
     return state.history
@@ -182,7 +150,6 @@ def train_epoch(
     preprocessing: Preprocessing,
     hardware: Hardware,
     bar: Bar,
-    folder: Path,
 ) -> dict[str, float]:
     """One pass over uint8 images (N, 1, H, W) and labels (N,); returns learning rate, loss, accuracy and speed.
 
@@ -219,7 +186,7 @@ def train_epoch(
         if (step + 1) % LOOK_EVERY == 0 or step == steps - 1:
             seen, mean_loss = (step + 1) * batch_size, float(loss_sum) / (step + 1)
             if not np.isfinite(mean_loss):
-                raise _diverged(recipe, folder, epoch, rate)
+                raise _diverged(recipe, epoch, rate)
             speed, share_right = seen / (time.perf_counter() - started), float(right) / seen
             bar.advance(
                 (step % LOOK_EVERY + 1) * batch_size,
@@ -227,65 +194,6 @@ def train_epoch(
                 f"loss {mean_loss:.3f} accuracy {share_right:.1%} {speed:,.0f} images/s",
             )
     return {"lr": rate, "loss": mean_loss, "accuracy": share_right, "images_per_s": round(speed, 1)}
-
-
-def choose_rows(recipe: Recipe, faces: FaceSet, say: Say) -> tuple[FaceSet, FaceSet]:
-    """(training, validation) rows: the recipe's splits; where the data has no validation split, a part held out."""
-    settings = recipe.data
-    if not faces.labelled.any():
-        raise DataError(
-            "data", "holds no labels", "training needs a column 'emotion' or 'label', or a folder for each class"
-        )
-    if settings.classes:
-        faces = only_classes(faces, settings.classes)
-    faces = faces.take(faces.labelled)
-    training = faces if faces.splits == ("",) else faces.in_split(settings.train)
-    if settings.validation and faces.has_split(settings.validation):
-        validation = faces.in_split(settings.validation)
-    else:
-        training, validation = hold_out(training, settings.holdout, recipe.run.seed)
-        say(
-            f"no split '{settings.validation}' in the data: {len(validation):,} of the training faces are held out to watch"
-        )
-    absent = [name for name, count in zip(training.classes, training.counts(), strict=True) if count == 0]
-    if absent:
-        raise DataError(
-            "data",
-            f"has no training face of {', '.join(absent)}",
-            f"add some, or name the classes to train with --set 'data.classes={json.dumps(list(training.classes))}'",
-        )
-    return training, validation
-
-
-def input_of(recipe: Recipe, training: FaceSet) -> Preprocessing:
-    """The network's input: normalised by the training pictures' mean and deviation, by .5/.5, or not at all."""
-    if training.images.shape[1:] != (recipe.input.size, recipe.input.size):
-        raise RecipeError(
-            "input.size",
-            f"is {recipe.input.size}, the pictures are {training.images.shape[1:]}",
-            "read the data with the same --size",
-        )
-    if recipe.input.normalise == "training":
-        counts = np.bincount(training.images.ravel(), minlength=256)
-        levels = np.arange(256) / 255
-        mean = float((counts * levels).sum() / counts.sum())
-        std = float(np.sqrt((counts * (levels - mean) ** 2).sum() / counts.sum()))
-        return Preprocessing(recipe.input.size, 1, (mean,), (max(std, 1e-3),))
-    mean, std = (0.5, 0.5) if recipe.input.normalise == "half" else (0.0, 1.0)
-    return Preprocessing(recipe.input.size, 1, (mean,), (std,))
-
-
-def to_device(faces: FaceSet, hardware: Hardware) -> tuple[Tensor, Tensor]:
-    """All pictures as one uint8 tensor (N, 1, H, W) and the labels int64 (N,), moved once."""
-    images = torch.from_numpy(np.array(faces.images))[:, None]
-    return images.to(hardware.device), torch.from_numpy(faces.labels).to(hardware.device)
-
-
-def normalise(images: Tensor, preprocessing: Preprocessing) -> Tensor:
-    """float (B, C, H, W) in 0..1 → what the network is given."""
-    mean = torch.tensor(preprocessing.mean, device=images.device).view(1, -1, 1, 1)
-    std = torch.tensor(preprocessing.std, device=images.device).view(1, -1, 1, 1)
-    return (images - mean) / std
 
 
 @torch.no_grad()
@@ -330,11 +238,6 @@ def epoch_line(row: dict[str, Any], epochs: int) -> str:
     )
 
 
-def fingerprint(faces: FaceSet) -> str:
-    """Tells one training set from another, so that a run is not resumed with other faces."""
-    return f"{len(faces)} faces, {zlib.crc32(faces.labels.tobytes(), zlib.crc32(faces.images.tobytes())):08x}"
-
-
 def _saved_state(folder: Path, recipe: Recipe, faces: str, resume: bool) -> dict[str, Any] | None:
     """The last checkpoint of an interrupted run, None for a new one. A run is never overwritten by accident."""
     make_folder(folder)
@@ -374,8 +277,8 @@ def _score_kept(folder: Path, recipe: Recipe, validation: FaceSet) -> None:
     write_scores(folder, scores, f"{recipe.name} on {which}", {"model": recipe.name, "split": which, "tta": "none"})
 
 
-def _diverged(recipe: Recipe, folder: Path, epoch: int, rate: float) -> TrainingDiverged:
-    saved = f"the last whole epoch is kept in {folder / 'last.pt'}; " if (folder / "last.pt").exists() else ""
+def _diverged(recipe: Recipe, epoch: int, rate: float) -> TrainingDiverged:
+    saved = "the epochs before are kept in last.pt; " if epoch else ""
     return TrainingDiverged(
         recipe.name,
         f"the loss became NaN or infinite in epoch {epoch + 1} at a learning rate of {rate:g}",

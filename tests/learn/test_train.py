@@ -16,9 +16,11 @@ import torch
 from mien.core.errors import DataError, ModelError, OutputError, RecipeError, TrainingDiverged
 from mien.core.types import concatenate
 from mien.learn.checkpoint import load_trained, read_checkpoint
+from mien.learn.hardware import Hardware
 from mien.learn.inference import TorchClassifier, load_run
+from mien.learn.prepare import choose_rows, input_of
 from mien.learn.recipe import load_recipe
-from mien.learn.train import Hardware, choose_rows, input_of, train
+from mien.learn.train import train
 from tests.conftest import ROOT, patterns, small_recipe
 
 

@@ -1,0 +1,42 @@
+"""Where and in which precision a network is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from mien.core.errors import RecipeError
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """Where and in which precision the network runs."""
+
+    device: torch.device
+    dtype: torch.dtype
+
+    @classmethod
+    def choose(cls, device: str = "auto", precision: str = "auto") -> Hardware:
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        try:
+            chosen = torch.device(device)
+            torch.empty(0, device=chosen)
+        except (RuntimeError, AssertionError) as error:
+            raise RecipeError(f"run.device '{device}'", "is not to be had here", "use cpu or auto") from error
+        if precision == "auto":
+            fast = (
+                torch.cuda.is_bf16_supported()
+                if chosen.type == "cuda"
+                else torch.ops.mkldnn._is_mkldnn_bf16_supported()
+            )
+            precision = "bf16" if fast else "fp32"
+        return cls(chosen, torch.bfloat16 if precision == "bf16" else torch.float32)
+
+    @property
+    def precision(self) -> str:
+        return "bf16" if self.dtype == torch.bfloat16 else "fp32"
+
+    def autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype == torch.bfloat16)
