@@ -31,6 +31,8 @@ def describe(
     path: Source, ferplus: Ferplus = None, size: Size = 48, skip_bad: SkipBad = False, as_json: Json = False
 ) -> None:
     """Say what a data set holds: faces, splits, classes, votes, and what is broken."""
+    from mien.core.labels import is_expression
+
     faces = _read(path, ferplus, size, skip_bad)
     facts = _facts(faces, path)
     if as_json:
@@ -52,6 +54,8 @@ def describe(
     for row in rows:
         first, *rest = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))
         typer.echo(f"  {first.strip().ljust(widths[0])}  " + "  ".join(rest))
+    if faces.classes and not any(is_expression(name) for name in faces.classes):
+        typer.echo("  note: none of the class names is an expression that mien knows (see docs/data.md)")
     for why in faces.skipped[:20]:
         typer.echo(f"  skipped: {why}")
 
@@ -109,6 +113,8 @@ def split(
             "give --fractions, --sizes or --official, and --classes if wanted",
         )
     faces = _read(path, ferplus, size, skip_bad)
+    if faces.skipped and not quiet:
+        typer.echo(f"skipped {len(faces.skipped):,} broken rows; the first: {faces.skipped[0]}", err=True)
     if of:
         faces = faces.in_split(of)
     if classes:

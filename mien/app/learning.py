@@ -24,6 +24,7 @@ from mien.app.options import (
 )
 
 if TYPE_CHECKING:
+    from mien.app.options import AnyClassifier
     from mien.core.types import FaceSet
     from mien.evaluate.metrics import Scores
 
@@ -53,14 +54,20 @@ def train(
     after every epoch, and the scores at the end. Ctrl-C or a crash loses at most one epoch: --resume goes on exactly.
     """
     need_torch()
+    from mien.core.errors import RecipeError
     from mien.learn.recipe import load_recipe
     from mien.learn.train import train as run
 
     settings = load_recipe(recipe, set)
     folder = out or Path("runs") / settings.name
     if resume and not set and (folder / "recipe.toml").is_file():
-        settings = load_recipe(folder / "recipe.toml")  # a resumed run keeps its settings; given ones must be the same
-    faces = read_data(data, skip_bad=skip_bad, quiet=quiet, exclude=exclude)
+        begun = load_recipe(folder / "recipe.toml")  # with its own --set, which need not be said again
+        if begun.name != settings.name:
+            raise RecipeError(
+                folder, f"is a run of '{begun.name}', not of '{settings.name}'", "name its recipe or another --out"
+            )
+        settings = begun
+    faces = read_data(data, size=settings.input.size, skip_bad=skip_bad, quiet=quiet, exclude=exclude)
     run(settings, faces, folder, resume=resume, quiet=quiet, say=(lambda text: None) if quiet else typer.echo)
     if not quiet:
         typer.echo(
@@ -71,12 +78,15 @@ def train(
 def evaluate(
     model: Model,
     data: Data,
-    split: Annotated[str, typer.Option(help="Score this split; default: test, else validation, else all.")] = "",
+    split: Annotated[
+        str,
+        typer.Option(help="Score this split; default: test, else validation, else what a run held out, else all."),
+    ] = "",
     tta: Tta = "none",
     out: Annotated[
-        Path | None,
-        typer.Option(help="Folder for scores.json, scores.txt and confusion.png; default: the run, or mien-out."),
-    ] = None,
+        Path,
+        typer.Option(help="Folder for scores.json, scores.txt and confusion.png."),
+    ] = Path("mien-out"),
     exclude: Exclude = None,
     skip_bad: SkipBad = False,
     quiet: Quiet = False,
@@ -92,16 +102,19 @@ def evaluate(
 
     check_tta(tta)
     classifier = open_classifier(model)
-    faces, which = _labelled(read_data(data, skip_bad=skip_bad, quiet=quiet or as_json, exclude=exclude), split, data)
-    folder = make_folder(out or (Path(model) if is_run(model) and Path(model).is_dir() else Path("mien-out")))
+    faces = read_data(data, size=_size(classifier), skip_bad=skip_bad, quiet=quiet or as_json, exclude=exclude)
+    faces, which, trained_on = _to_score(faces, split, data, Path(model) if is_run(model) else None)
+    if trained_on and not quiet:
+        typer.echo(f"note: {which} is what models are trained on; a score on it says little of other faces", err=True)
+    make_folder(out)
     scores = _score(classifier, faces, tta, quiet or as_json)
     title = f"{model} on {which or ', '.join(path.name for path in data)}" + (f", {tta}" if tta != "none" else "")
     facts = {"model": model, "data": [str(path) for path in data], "split": which, "tta": tta}
-    values = write_scores(folder, scores, title, facts)
+    values = write_scores(out, scores, title, facts)
     if as_json:
         typer.echo(json.dumps(values, indent=2))
     elif not quiet:
-        typer.echo(f"{title}\n\n{scores_text(scores)}\nwrote {folder / 'scores.json'}, scores.txt and confusion.png")
+        typer.echo(f"{title}\n\n{scores_text(scores)}\nwrote {out / 'scores.json'}, scores.txt and confusion.png")
 
 
 def predict(
@@ -121,7 +134,7 @@ def predict(
 
     check_tta(tta)
     classifier = open_classifier(model)
-    faces = read_data(data, skip_bad=skip_bad, quiet=quiet)
+    faces = read_data(data, size=_size(classifier), skip_bad=skip_bad, quiet=quiet)
     faces = faces.in_split(split) if split else faces
     probabilities = classify_all(classifier, faces.images, tta, quiet=quiet, title="predict")
     write_predictions(faces, probabilities, classifier.labels, out)
@@ -140,12 +153,15 @@ def export(
     ] = [],  # noqa: B006
     split: Annotated[str, typer.Option(help="Use this split of the data.")] = "",
     name: Annotated[str, typer.Option(help="The model's name; default: the recipe's.")] = "",
-    licence: Annotated[str, typer.Option(help="The licence of the weights, written into the file.")] = "MIT",
+    licence: Annotated[
+        str, typer.Option(help="The licence of the weights, written into file and card.")
+    ] = "not stated",
     quiet: Quiet = False,
 ) -> None:
     """Write a trained network as one ONNX file.
 
-    Its labels and preprocessing are inside, its model card beside it. The file is kept only if torch and ONNX Runtime agree to 0.001 in every probability.
+    Its labels and preprocessing are inside, its model card beside it. The file is kept only if torch and ONNX Runtime
+    agree to 0.001 in every probability.
     """
     need_torch()
     from dataclasses import replace
@@ -163,11 +179,14 @@ def export(
         trained = replace(trained, name=name)
     faces, which, scores = None, "", None
     if data:
-        faces = read_data(data, skip_bad=False, quiet=quiet)
+        faces = read_data(data, size=trained.preprocessing.size, quiet=quiet)
         faces = faces.in_split(split) if split else faces
-        which = split or ", ".join(name for name in faces.splits if name) or ", ".join(path.name for path in data)
-        if faces.labelled.all():
-            scores = _score(TorchClassifier(trained), faces, "none", quiet)
+        if faces.labelled.any():
+            measured, which, trained_on = _to_score(faces, split, data, run)
+            if trained_on:
+                typer.echo(f"note: {which} is what the run was trained on: no scores are written", err=True)
+            else:
+                scores = _score(TorchClassifier(trained), measured, "none", quiet)
     values = {"data": which, **scores.to_json()} if scores else {}
     difference = write(trained, out, faces, scores=values, licence=licence)
     write_text(out.with_suffix(".md"), model_card(run, trained, out, scores, which, difference, licence))
@@ -179,26 +198,42 @@ def export(
         )
 
 
-def _labelled(faces: FaceSet, split: str, data: list[Path]) -> tuple[FaceSet, str]:
-    """The faces to score and the name of their split: the one asked for, else test, else validation, else all."""
-    from mien.core.errors import DataError
+def _to_score(faces: FaceSet, split: str, data: list[Path], run: Path | None) -> tuple[FaceSet, str, bool]:
+    """(labelled faces to score, what they are, whether they play the part of training faces).
 
+    They are those of the split asked for; else of the test split, else of the validation split; else what the run held
+    out of its training faces; else all.
+    """
+    from mien.core.errors import DataError
+    from mien.core.types import split_role
+    from mien.data.splits import read_names
+
+    faces = faces.take(faces.labelled) if faces.labelled.any() else faces
     if not split and len(faces.splits) > 1:
-        labelled = faces.take(faces.labelled)
-        split = next((role for role in ("test", "validation") if labelled.has_split(role)), "")
-    if split:
-        faces = faces.in_split(split)
-    which = ", ".join(name for name in faces.splits if name)
+        split = next((role for role in ("test", "validation") if faces.has_split(role)), "")
+    faces = faces.in_split(split) if split else faces
     if not faces.labelled.any():
         raise DataError(
             ", ".join(map(str, data)),
             "has no labels to score against (no column 'emotion' or 'label')",
             "use 'mien predict', or give the file with its labels",
         )
-    return faces.take(faces.labelled), which
+    which = ", ".join(name for name in faces.splits if name) or ", ".join(path.name for path in data)
+    trained_on = any(split_role(name) == "train" for name in faces.splits)
+    held_out = run / "validation.csv" if run is not None else None
+    if held_out is not None and held_out.is_file() and (trained_on or "" in faces.splits):
+        ours = faces.only(read_names(held_out))
+        if len(ours):
+            return ours, f"held out of {which}", False
+    return faces, which, trained_on
 
 
-def _score(classifier, faces: FaceSet, tta: str, quiet: bool) -> Scores:
+def _size(classifier: AnyClassifier) -> int:
+    """The side in pixels to which pictures of a data set are scaled for this model."""
+    return classifier.preprocessing.size
+
+
+def _score(classifier: AnyClassifier, faces: FaceSet, tta: str, quiet: bool) -> Scores:
     from mien.evaluate.metrics import score
 
     faces = faces.as_classes(classifier.labels)

@@ -10,6 +10,7 @@ import typer
 if TYPE_CHECKING:
     import numpy as np
 
+    from mien.core.preprocess import Preprocessing
     from mien.core.types import FaceSet
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
@@ -28,6 +29,9 @@ class AnyClassifier(Protocol):
 
     @property
     def labels(self) -> tuple[str, ...]: ...
+
+    @property
+    def preprocessing(self) -> Preprocessing: ...
 
     def probabilities(self, images: np.ndarray, tta: Any = "none") -> np.ndarray: ...
 
@@ -69,12 +73,14 @@ def check_tta(tta: str) -> None:
         raise UsageError(f"--tta {tta}", "is unknown", f"choose one of {', '.join(TTA_CHOICES)}")
 
 
-def read_data(paths: list[Path], *, skip_bad: bool, quiet: bool, exclude: Path | None = None) -> FaceSet:
+def read_data(
+    paths: list[Path], *, size: int = 48, skip_bad: bool = False, quiet: bool = False, exclude: Path | None = None
+) -> FaceSet:
     """The data set, with a word on stderr about rows that were skipped or excluded."""
     from mien.data import load_faces
     from mien.data.splits import read_names, without
 
-    faces = load_faces(paths, skip_bad=skip_bad)
+    faces = load_faces(paths, size=size, skip_bad=skip_bad)
     if faces.skipped and not quiet:
         typer.echo(f"skipped {len(faces.skipped):,} broken rows; the first: {faces.skipped[0]}", err=True)
     if exclude is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 from mien.core.errors import OutputError
 
 #: What an operating system answers when the place, not the program, is at fault.
-_CANNOT_WRITE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EISDIR, errno.EDQUOT)
+_CANNOT_WRITE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EISDIR, errno.EDQUOT, errno.ENAMETOOLONG)
 
 
 @contextmanager
@@ -26,8 +27,9 @@ def replacing(path: str | Path) -> Iterator[Path]:
     if path.is_dir():
         raise OutputError(path, "is a folder, not a file", "name a file in it with --out")
     make_folder(path.parent)
-    # One writer a file and process: the process id is enough to keep two of them apart.
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    # Always the same name for one file, so that what a killed process left is overwritten and not gathered; and a short
+    # one, since a file system that takes the file's own name may not take it with something added.
+    temporary = path.with_name(f".{zlib.crc32(path.name.encode('utf-8', 'surrogateescape')):08x}.part{path.suffix}")
     try:
         yield temporary
         temporary.replace(path)

@@ -17,8 +17,11 @@ from mien.core.errors import MediaError
 #: File endings that folders are searched for.
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
 
-#: Pictures with more pixels are refused unless the limit is raised: 20,000 x 20,000, about 3 GB at its peak.
+#: Pictures with more pixels are refused unless the limit is raised: 20,000 x 20,000.
 MAX_PIXELS = 400_000_000
+
+#: The EXIF entry that says how a picture is turned; 1 is upright.
+_ORIENTATION = 0x0112
 
 _PILLOW_SETTINGS = threading.Lock()
 
@@ -38,21 +41,33 @@ def read_picture(
 
 def from_pillow(picture: Image.Image) -> np.ndarray:
     """A Pillow image of any mode → RGB uint8 (H, W, 3), upright as its EXIF orientation says."""
-    picture = ImageOps.exif_transpose(picture)
+    if picture.getexif().get(_ORIENTATION, 1) != 1:
+        picture = ImageOps.exif_transpose(picture)
     if picture.mode.startswith(("I", "F")):  # 16- and 32-bit: Pillow would clip them to 255 instead of scaling
         return as_rgb(np.array(picture))
     if picture.has_transparency_data:
-        return as_rgb(np.array(picture.convert("RGBA")))
-    return np.array(picture.convert("RGB"))
+        white = Image.new("RGBA", picture.size, "white")
+        white.alpha_composite(picture.convert("RGBA"))
+        picture = white
+    return np.array(picture if picture.mode == "RGB" else picture.convert("RGB"))
+
+
+def is_picture(path: Path) -> bool:
+    """Whether a file begins as a picture does, whatever it is called."""
+    try:
+        with warnings.catch_warnings(), Image.open(path):
+            return True
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        return isinstance(error, Image.DecompressionBombError)
 
 
 def read_grey(source: str | Path | bytes, *, name: str | None = None) -> np.ndarray:
     """As read_picture, but grey uint8 (H, W)."""
     name = name or (str(source) if not isinstance(source, bytes) else "picture")
     with _opened(source, name, MAX_PIXELS, False) as picture:
-        if picture.mode in ("RGB", "L") and not picture.getexif():
+        if picture.mode in ("RGB", "L") and picture.getexif().get(_ORIENTATION, 1) == 1:
             return np.array(picture.convert("L"))
-    return np.array(Image.fromarray(read_picture(source, name=name)).convert("L"))
+        return np.array(Image.fromarray(from_pillow(picture)).convert("L"))
 
 
 @contextmanager
@@ -73,14 +88,20 @@ def _opened(source: str | Path | bytes, name: str, max_pixels: int, allow_trunca
         raise MediaError(
             name, "is not a picture in a format that is read here", "give a JPEG, PNG, WebP, BMP, GIF or TIFF file"
         ) from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        if "truncated" in str(error).lower() or isinstance(error, EOFError):
-            raise MediaError(
-                name,
-                "is cut off: the file ends before the picture does",
-                "copy it again, or use --allow-truncated to analyse what there is",
-            ) from error
-        raise MediaError(name, f"is broken ({error})", "copy or export it again") from error
+    except OSError as error:
+        if error.errno is not None and not isinstance(source, bytes):
+            raise MediaError(name, f"cannot be read ({error.strerror})", "check its permissions") from error
+        raise _broken(name, error) from error
+    except (SyntaxError, ValueError, EOFError) as error:
+        raise _broken(name, error) from error
+
+
+def _broken(name: str, error: Exception) -> MediaError:
+    """What Pillow says of a damaged file, in our words."""
+    if "truncated" in str(error).lower() or isinstance(error, EOFError):
+        found = "is cut off: the file ends before the picture does"
+        return MediaError(name, found, "copy it again, or use --allow-truncated to analyse what there is")
+    return MediaError(name, f"is broken ({error})", "copy or export it again")
 
 
 def _existing(path: Path) -> Path:
@@ -109,8 +130,8 @@ def _pillow_set_to(max_pixels: int, allow_truncated: bool) -> Iterator[None]:
 def as_rgb(array: np.ndarray) -> np.ndarray:
     """A picture array → RGB uint8 (H, W, 3), contiguous.
 
-    Takes grey (H, W) or (H, W, 1), RGB (H, W, 3) and RGBA (H, W, 4), as uint8, uint16 (0..65535), bool, or float in
-    0..1 (or 0..255 where a value above 1 occurs). Raises ValueError for any other shape or type, and for NaN.
+    Takes grey (H, W) or (H, W, 1), RGB (H, W, 3) and RGBA (H, W, 4), as uint8, uint16 (0..65535), other integers (0..255,
+    or 0..65535 where a value above 255 occurs), bool, or float in 0..1 (or 0..255 where a value above 1 occurs). Raises ValueError for any other shape or type, and for NaN.
     """
     array = np.asarray(array)
     if array.ndim == 3 and array.shape[2] == 1:
@@ -139,7 +160,7 @@ def _to_uint8(array: np.ndarray) -> np.ndarray:
     if np.issubdtype(array.dtype, np.integer):
         if array.min() < 0 or array.max() > 65535:
             raise ValueError(f"a picture of integers must lie in 0..65535, not {array.min()}..{array.max()}")
-        if array.dtype.itemsize > 2 and array.max() <= 255:  # int64 arrays usually hold 8-bit values
+        if array.dtype != np.uint16 and array.max() <= 255:  # other integers usually hold 8-bit values
             return array.astype(np.uint8)
         return (np.asarray(array, np.uint32) // 257).astype(np.uint8)
     raise ValueError(f"a picture holds numbers, not {array.dtype}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
@@ -21,9 +22,13 @@ UNLABELLED = -1
 
 
 def split_role(name: str) -> str:
-    """``"Training"`` → ``"train"``, ``"PublicTest"`` → ``"validation"``; any other name is its own role, lower case."""
+    """``"Training"`` → ``"train"``, ``"PublicTest"`` → ``"validation"``; any other name is its own role, lower case.
+
+    ``FER2013Train``, ``train_set`` and ``val-images`` have roles too.
+    """
     word = name.strip().lower()
-    return _ROLE_OF.get(word, word)
+    bare = re.sub(r"^fer2013[_-]?|[_-]?(set|split|images|data)$", "", word)
+    return _ROLE_OF.get(word) or _ROLE_OF.get(bare) or word
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,10 @@ class FaceSet:
             skipped=(),
         )
 
+    def only(self, names: set[str]) -> FaceSet:
+        """The rows with these names."""
+        return self.take(np.isin(self.names, sorted(names)))
+
     def has_split(self, name: str) -> bool:
         return split_role(name) in {split_role(found) for found in self.splits}
 
@@ -118,11 +127,12 @@ class FaceSet:
         used = [self.classes[label] for label in np.unique(self.labels[self.labelled])]
         unknown = [name for name in used if name not in position]
         if unknown:
+            common = ",".join(name for name in used if name in position)
+            without = f"write the data without them: mien data split PATH --out FILE --classes {common}"
             raise DataError(
                 "classes",
                 f"the data has {', '.join(unknown)}, the model knows {', '.join(classes)}",
-                "write the data without them: mien data split PATH --out FILE --classes "
-                + ",".join(name for name in used if name in position),
+                without if common else "choose another model, or rename the data's classes",
             )
         table = np.array([position.get(name, UNLABELLED) for name in self.classes] + [UNLABELLED])
         return replace(self, labels=table[self.labels], classes=tuple(classes))

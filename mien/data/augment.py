@@ -1,7 +1,7 @@
 """Random changes to a batch of faces, made for the whole batch at once on the device where it lies.
 
 Every function takes float32 images (B, C, H, W) in 0..1 and a CPU torch.Generator, so that one seed gives one result
-on every device. Only the random numbers, a few for each picture, travel.
+on every device. Only the random numbers, a few for each picture, travel, and a GPU does not wait for them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 
 def uniform(count: int, low: float, high: float, generator: torch.Generator, like: Tensor) -> Tensor:
     """float32 (count,) drawn evenly from low..high, on the device of ``like``."""
-    return (torch.rand(count, generator=generator) * (high - low) + low).to(like.device)
+    return (torch.rand(count, generator=generator) * (high - low) + low).to(like.device, non_blocking=True)
 
 
 def random_affine(
@@ -117,5 +117,5 @@ def mixup(images: Tensor, targets: Tensor, alpha: float, generator: torch.Genera
     """
     seed = int(torch.randint(2**62, (), generator=generator))  # torch's own Beta takes no generator
     weight = float(np.random.default_rng(seed).beta(alpha, alpha))
-    other = torch.randperm(len(images), generator=generator).to(images.device)
+    other = torch.randperm(len(images), generator=generator).to(images.device, non_blocking=True)
     return torch.lerp(images[other], images, weight), torch.lerp(targets[other], targets, weight)

@@ -5,60 +5,68 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from mien.core.errors import DataError
 from mien.core.files import replacing
-from mien.core.labels import FER2013, FERPLUS_COLUMNS, canonical, is_expression
+from mien.core.labels import FER2013, FERPLUS_COLUMNS
 from mien.core.types import FaceSet
-from mien.data.rows import RowCollector, class_name
-
-PIXEL_COLUMNS = ("pixels", "pixel", "image")
-LABEL_COLUMNS = ("emotion", "label", "labels", "class", "expression")
-SPLIT_COLUMNS = ("usage", "split")
+from mien.data.rows import (
+    CUT_HINT,
+    LABEL_COLUMNS,
+    PIXEL_COLUMNS,
+    SPLIT_COLUMNS,
+    RowCollector,
+    class_name,
+    find_column,
+    split_of_path,
+)
 
 #: "0".."255" → the byte, so that a row is parsed and checked in one pass at about 10 million pixels a second.
 _BYTE_OF = {str(value): value for value in range(256)}
+
+#: Characters that one field may have: enough for the pixels of a 1,000 x 1,000 picture.
+_FIELD_LIMIT = 4_000_000
 
 
 def read_csv(path: Path, *, size: int = 48, skip_bad: bool = False) -> FaceSet:
     """A CSV of pixels → FaceSet; rows are named ``file#row``, counted from 0 as pandas does.
 
-    Labels are FER2013's numbers or class names; a file without a label column is unlabelled.
+    Labels are FER2013's numbers or class names; a file without a label column is unlabelled. Without a column of splits
+    the file's name may tell one (``train.csv``).
     """
-    with _table(path) as (columns, table):
-        pixel_column = _find(columns, PIXEL_COLUMNS)
-        if pixel_column is None:
-            raise DataError(
-                path,
-                f"has no column 'pixels' (found: {', '.join(columns) or 'nothing'})",
-                "give the CSV with one row of pixels a face",
-            )
-        label_column, split_column = _find(columns, LABEL_COLUMNS), _find(columns, SPLIT_COLUMNS)
-        rows = RowCollector(path, size, skip_bad)
-        for number, row in enumerate(table):
-            where = f"{path} row {number} (line {number + 2})"
-            if len(row) != len(columns):
+    with _table(path) as table:
+        pixels, label, split = (table.place(names) for names in (PIXEL_COLUMNS, LABEL_COLUMNS, SPLIT_COLUMNS))
+        if pixels is None:
+            raise DataError(path, f"has no column 'pixels' (found: {', '.join(table.columns) or 'nothing'})",
+                            "give the CSV with one row of pixels a face")  # fmt: skip
+        rows, split_of_file = RowCollector(path, size, skip_bad), split_of_path(path)
+        seen: set[str] = set()
+        for number, (line, row) in enumerate(table.rows):
+            where = f"{path} row {number} (line {line})"
+            if len(row) != len(table.columns):
                 rows.bad(
-                    where,
-                    f"has {len(row)} of {len(columns)} fields; the file may have been cut off here",
-                    "get the whole file again, or leave broken rows out with --skip-bad",
+                    where, f"has {len(row)} of {len(table.columns)} fields; the file may be cut off here", CUT_HINT
                 )
                 continue
-            label = None
-            if label_column is not None:
-                label = class_name(row[label_column], FER2013)
-                if label is None:
-                    rows.bad(
-                        where, f"has the unknown label {row[label_column]!r} (known: 0..6 or {', '.join(FER2013)})"
-                    )
-                    continue
-            pixels = _pixels(row[pixel_column], rows, where)
-            if pixels is not None:
-                split = row[split_column].strip() if split_column is not None else ""
-                rows.add(pixels, label, f"{path.name}#{number}", split)
+            name = None if label is None else class_name(row[label], FER2013)
+            if label is not None and name is None:
+                known = f"known: 0..6 or {', '.join(FER2013)}"
+                rows.bad(where, f"has the unknown label {row[label]!r} ({known})")
+                continue
+            usage = split_of_file if split is None else row[split].strip()
+            if any(known != usage and known.startswith(usage) for known in seen):
+                rows.bad(
+                    where, f"ends in {usage!r}, the beginning of a split's name; the file may be cut off here", CUT_HINT
+                )
+                continue
+            values = _pixels(row[pixels], rows, where)
+            if values is not None:
+                seen.add(usage)
+                rows.add(values, name, usage, f"{path.name}#{number}")
     return rows.face_set(FER2013)
 
 
@@ -66,11 +74,8 @@ def _pixels(text: str, rows: RowCollector, where: str) -> bytes | None:
     """``"70 80 82 ..."`` → bytes, or None after a complaint."""
     words = text.split()
     if len(words) != rows.size**2:
-        rows.bad(
-            where,
-            f"has {len(words):,} pixels, not {rows.size} x {rows.size} = {rows.size**2:,}; it may be cut off",
-            "get the whole file again, or leave broken rows out with --skip-bad",
-        )
+        expected = f"{rows.size} x {rows.size} = {rows.size**2:,}"
+        rows.bad(where, f"has {len(words):,} pixels, not {expected}; it may be cut off", CUT_HINT)
         return None
     try:
         return bytes(map(_BYTE_OF.__getitem__, words))
@@ -81,39 +86,35 @@ def _pixels(text: str, rows: RowCollector, where: str) -> bytes | None:
 
 def read_votes(path: Path) -> tuple[np.ndarray, list[str]]:
     """FER+'s file (``Usage,Image name`` and ten vote columns) → votes uint8 (N, 10) and each row's Usage."""
-    with _table(path) as (columns, table):
-        places = [_find(columns, (name.lower(),)) for name in FERPLUS_COLUMNS]
+    with _table(path) as table:
+        places = [table.place((name.lower(),)) for name in FERPLUS_COLUMNS]
         if None in places:
             absent = [name for name, place in zip(FERPLUS_COLUMNS, places, strict=True) if place is None]
             raise DataError(path, f"has no column {', '.join(absent)}", "give FER+'s fer2013new.csv")
-        usage = _find(columns, SPLIT_COLUMNS)
+        usage = table.place(SPLIT_COLUMNS)
         votes, splits = [], []
-        for number, row in enumerate(table):
+        for number, (line, row) in enumerate(table.rows):
             try:
-                votes.append([int(row[place]) for place in places])
+                votes.append(bytes(int(row[place]) for place in places))
                 splits.append(row[usage].strip() if usage is not None else "")
             except (ValueError, IndexError) as error:
-                raise DataError(
-                    f"{path} row {number} (line {number + 2})",
-                    "does not hold ten vote counts",
-                    "get the whole file again",
-                ) from error
+                where = f"{path} row {number} (line {line})"
+                raise DataError(where, "does not hold ten vote counts", "get the whole file again") from error
     if not votes:
         raise DataError(path, "holds no votes", "get the whole file again")
-    return np.array(votes, np.uint8), splits
+    return np.frombuffer(b"".join(votes), np.uint8).reshape(-1, len(FERPLUS_COLUMNS)), splits
 
 
 def write_kaggle_csv(faces: FaceSet, path: Path) -> None:
     """``emotion,pixels,Usage`` as the 2013 competition wrote it; unlabelled faces leave the column out."""
-    foreign = [name for name in faces.classes if not is_expression(name) or canonical(name) not in FER2013]
+    foreign = [name for name in faces.classes if name not in FER2013]
+    elsewhere = "write a .parquet file or a folder"
     if foreign:
         raise DataError(
-            path,
-            f"cannot hold the classes {', '.join(foreign)}: its labels are FER2013's numbers",
-            "write a .parquet file or a folder",
+            path, f"cannot hold the classes {', '.join(foreign)}: its labels are FER2013's numbers", elsewhere
         )
-    if faces.images.shape[1:] != (48, 48):
-        raise DataError(path, f"cannot hold pictures of {faces.images.shape[1:]}", "write a .parquet file or a folder")
+    if faces.images.shape[1] != faces.images.shape[2]:
+        raise DataError(path, f"cannot hold pictures of {faces.images.shape[1:]} pixels", elsewhere)
     labelled = bool(faces.labelled.all())
     if not labelled and faces.labelled.any():
         raise DataError(path, "cannot hold labelled and unlabelled faces together", "write a .parquet file")
@@ -126,16 +127,36 @@ def write_kaggle_csv(faces: FaceSet, path: Path) -> None:
             writer.writerow([label, text, split] if labelled else [text, split])
 
 
-def _find(columns: list[str], names: tuple[str, ...]) -> int | None:
-    return next((index for index, column in enumerate(columns) if column in names), None)
+def has_pixels(path: Path) -> bool:
+    """Whether a CSV holds pictures, and not, as those beside folders of pictures do, a list of them."""
+    try:
+        with _table(path) as table:
+            return table.place(PIXEL_COLUMNS[:2]) is not None
+    except DataError:
+        return False
+
+
+@dataclass(frozen=True)
+class _Table:
+    """A CSV being read: its column names, and its rows with the number of the line on which each ends."""
+
+    columns: list[str]
+    rows: Iterator[tuple[int, list[str]]]
+
+    def place(self, names: tuple[str, ...]) -> int | None:
+        column = find_column(self.columns, names)
+        return None if column is None else self.columns.index(column)
 
 
 @contextmanager
-def _table(path: Path) -> Iterator[tuple[list[str], Iterator[list[str]]]]:
-    """(column names in lower case, rows) of a CSV; what is not text or not a table becomes a DataError."""
+def _table(path: Path) -> Iterator[_Table]:
+    """A CSV; what is not text or not a table becomes a DataError."""
+    csv.field_size_limit(max(csv.field_size_limit(), _FIELD_LIMIT))
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            table = (row for row in csv.reader(file) if row)
-            yield [column.strip().lower() for column in next(table, [])], table
+            reader = csv.reader(file)
+            rows = ((reader.line_num, row) for row in reader if row)
+            _, columns = next(rows, (0, []))
+            yield _Table([column.strip() for column in columns], rows)
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(path, f"is not a CSV of text ({error})", "get the whole file again") from error

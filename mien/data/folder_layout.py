@@ -12,25 +12,30 @@ from mien.core.files import make_folder, replacing
 from mien.core.labels import canonical
 from mien.core.pictures import PICTURE_SUFFIXES, read_grey
 from mien.core.preprocess import resize
-from mien.core.types import FaceSet, split_role
-from mien.data.rows import RowCollector
-
-#: A folder with one of these names is a split, not a class.
-_SPLIT_FOLDERS = ("train", "validation", "test")
+from mien.core.types import SPLIT_ROLES, FaceSet, split_role
+from mien.data.rows import RowCollector, split_of_path
 
 
 def read_folder(path: Path, *, size: int = 48, skip_bad: bool = False) -> FaceSet:
     """A tree of pictures → FaceSet. Class names are mapped by labels.canonical, so ``Happiness`` and ``happy`` are one.
 
-    The folder a picture lies in is its class, a folder above it named train, val, test (or a synonym) its split.
-    Pictures that lie in no class folder are unlabelled.
+    The folder a picture lies in is its class; its split is a folder above it named train, val, test (or a synonym), or
+    else the one that PATH's own name tells. Pictures that lie in no class folder are unlabelled.
     """
+    split_of_tree = split_of_path(path)
     path = _unwrapped(path)
     rows = RowCollector(path, size, skip_bad)
     for file in _pictures(path):
         above = file.relative_to(path).parts[:-1]
-        split = next((part for part in above if split_role(part) in _SPLIT_FOLDERS), "")
-        names = [part for part in above if split_role(part) not in _SPLIT_FOLDERS]
+        split = next((part for part in above if _is_split(part)), split_of_tree)
+        folders = [part for part in above if not _is_split(part)]
+        if folders and folders[-1].isdigit():
+            raise DataError(
+                path,
+                f"has a class folder named '{folders[-1]}', and numbers mean other expressions in every data set",
+                "name it by its expression (angry, disgust, fear, happy, sad, surprise, neutral)",
+            )
+        name = file.relative_to(path).as_posix()
         try:
             grey = read_grey(file)
         except MediaError as error:
@@ -38,16 +43,21 @@ def read_folder(path: Path, *, size: int = 48, skip_bad: bool = False) -> FaceSe
             continue
         if grey.shape != (size, size):
             grey = resize(grey, size)
-        rows.add(grey.tobytes(), canonical(names[-1]) if names else None, file.relative_to(path).as_posix(), split)
+        rows.add(grey.tobytes(), canonical(folders[-1]) if folders else None, split, name)
     if not rows.names and not rows.skipped:
-        raise DataError(path, "holds no pictures", f"expected {path.name}/train/angry/*.png or {path.name}/angry/*.png")
+        expected = f"expected {path.name}/train/angry/*.png or {path.name}/angry/*.png"
+        raise DataError(path, "holds no pictures", expected)
     return rows.face_set()
+
+
+def _is_split(folder: str) -> bool:
+    return split_role(folder) in SPLIT_ROLES
 
 
 def _unwrapped(path: Path) -> Path:
     """Below a folder that holds one other folder and nothing else, as unpacked archives often do."""
     inside = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
-    is_wrapper = len(inside) == 1 and inside[0].is_dir() and split_role(inside[0].name) not in _SPLIT_FOLDERS
+    is_wrapper = len(inside) == 1 and inside[0].is_dir() and not _is_split(inside[0].name)
     if is_wrapper and any(entry.is_dir() for entry in inside[0].iterdir()):
         return _unwrapped(inside[0])
     return path
@@ -66,10 +76,19 @@ def write_folder(faces: FaceSet, path: Path) -> None:
     make_folder(path)
     if any(path.iterdir()):
         raise DataError(path, "is not empty", "choose another folder with --out")
+    taken: set[Path] = set()
     for image, label, name, split in zip(faces.images, faces.labels, faces.names, faces.split, strict=True):
-        folder = path / str(split) / (faces.classes[label] if label >= 0 else "")
-        stem = str(name).replace("/", "_").replace("\\", "_").replace("#", "-")
-        with replacing(
-            folder / f"{Path(stem).stem if Path(stem).suffix.lower() in PICTURE_SUFFIXES else stem}.png"
-        ) as part:
+        folder = path / _file_name(str(split)) / _file_name(faces.classes[label] if label >= 0 else "")
+        stem = _file_name(str(name))
+        stem = Path(stem).stem if Path(stem).suffix.lower() in PICTURE_SUFFIXES else stem
+        target, number = folder / f"{stem}.png", 2
+        while target in taken:  # x.jpg and x.bmp would both become x.png
+            target, number = folder / f"{stem}-{number}.png", number + 1
+        taken.add(target)
+        with replacing(target) as part:
             Image.fromarray(image).save(part)
+
+
+def _file_name(text: str) -> str:
+    """Text from a data set as one name in a folder: it must not lead anywhere else."""
+    return "".join(c if c.isalnum() or c in "-_. " else "_" for c in text).strip(". ")

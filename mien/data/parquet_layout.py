@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +17,16 @@ from mien.core.labels import FER2013, FERPLUS_COLUMNS, canonical, ordered
 from mien.core.pictures import read_grey
 from mien.core.preprocess import resize
 from mien.core.types import UNLABELLED, FaceSet
-from mien.data.rows import RowCollector, class_name
+from mien.data.rows import (
+    LABEL_COLUMNS,
+    PICTURE_COLUMNS,
+    SPLIT_COLUMNS,
+    RowCollector,
+    class_name,
+    find_column,
+    split_of_path,
+)
 
-IMAGE_COLUMNS = ("image", "img", "images", "pixel_values")
-LABEL_COLUMNS = ("label", "labels", "emotion", "expression")
-SPLIT_COLUMNS = ("split", "usage", "Usage")
 VOTE_COLUMNS = tuple(f"ferplus_{name}" for name in FERPLUS_COLUMNS)
 
 
@@ -41,66 +47,59 @@ def read_parquet(path: Path, *, size: int = 48, skip_bad: bool = False) -> FaceS
         file = pyarrow.parquet.ParquetFile(path)
     except (pyarrow.ArrowInvalid, OSError) as error:
         raise DataError(path, "is not a whole Parquet file", "download it again") from error
-    columns = file.schema_arrow.names
-    image = next((name for name in IMAGE_COLUMNS if name in columns), None)
-    if image is None:
-        raise DataError(path, f"has no column of pictures (found: {', '.join(columns)})", "name it 'image'")
-    label = next((name for name in LABEL_COLUMNS if name in columns), None)
-    split_column = next((name for name in SPLIT_COLUMNS if name in columns), None)
-    votes = list(VOTE_COLUMNS) if set(VOTE_COLUMNS) <= set(columns) else []
-    classes = _class_names(file, label)
-
-    rows = RowCollector(path, size, skip_bad)
-    wanted = [image, *filter(None, (label, split_column)), *votes]
-    split = split_of_file(path)
+    reader = _RowReader.of(file, path, RowCollector(path, size, skip_bad))
     number = 0
-    for batch in file.iter_batches(batch_size=1024, columns=wanted):
+    for batch in file.iter_batches(batch_size=1024, columns=reader.columns):
         for row in batch.to_pylist():
-            where = f"{path} row {number}"
-            _add_row(rows, where, f"{path.name}#{number}", row, image, label, split_column, split, votes, classes)
+            reader.add(number, row)
             number += 1
-    return _with_unique_names(rows.face_set(classes if label else FER2013), path)
+    return reader.rows.face_set(reader.classes)
 
 
-def _add_row(
-    rows: RowCollector,
-    where: str,
-    fallback: str,
-    row: dict[str, Any],
-    image: str,
-    label: str | None,
-    split_column: str | None,
-    split: str,
-    votes: list[str],
-    classes: tuple[str, ...],
-) -> None:
-    cell = row[image]
-    data = cell.get("bytes") if isinstance(cell, dict) else cell
-    if not isinstance(data, bytes) or not data:
-        return rows.bad(where, "holds no picture")
-    name = None
-    if label is not None and row[label] is not None and row[label] != UNLABELLED:
-        name = class_name(row[label], classes)
-        if name is None:
-            return rows.bad(where, f"has the unknown label {row[label]!r} (known: {', '.join(classes)})")
-    try:
-        grey = read_grey(data, name=where)
-    except MediaError as error:
-        return rows.bad(where, error.found)
-    if grey.shape != (rows.size, rows.size):
-        grey = resize(grey, rows.size)
-    path = (cell.get("path") if isinstance(cell, dict) else None) or fallback
-    row_split = str(row[split_column] or "") if split_column else split
-    rows.add(grey.tobytes(), name, path, row_split, tuple(int(row[column] or 0) for column in votes) if votes else None)
+@dataclass(frozen=True)
+class _RowReader:
+    """Which columns of a file hold what, and how a row of them becomes a face."""
 
+    path: Path
+    rows: RowCollector
+    image: str
+    label: str | None
+    split: str | None
+    votes: tuple[str, ...]
+    classes: tuple[str, ...]
+    split_of_file: str
 
-def _with_unique_names(faces: FaceSet, path: Path) -> FaceSet:
-    """Paths inside the pictures' cells name the rows, unless two are the same: then every row is ``file#row``."""
-    from dataclasses import replace
+    @classmethod
+    def of(cls, file: Any, path: Path, rows: RowCollector) -> _RowReader:
+        columns = file.schema_arrow.names
+        image, label, split = (find_column(columns, names) for names in (PICTURE_COLUMNS, LABEL_COLUMNS, SPLIT_COLUMNS))
+        if image is None:
+            raise DataError(path, f"has no column of pictures (found: {', '.join(columns)})", "name it 'image'")
+        votes = VOTE_COLUMNS if set(VOTE_COLUMNS) <= set(columns) else ()
+        return cls(path, rows, image, label, split, votes, _class_names(file, label), split_of_path(path))
 
-    if len(np.unique(faces.names)) == len(faces):
-        return faces
-    return replace(faces, names=np.array([f"{path.name}#{row}" for row in range(len(faces))]))
+    @property
+    def columns(self) -> list[str]:
+        return [column for column in (self.image, self.label, self.split) if column is not None] + list(self.votes)
+
+    def add(self, number: int, row: dict[str, Any]) -> None:
+        where, cell = f"{self.path} row {number}", row[self.image]
+        data, name = (cell.get("bytes"), cell.get("path")) if isinstance(cell, dict) else (cell, None)
+        if not isinstance(data, bytes) or not data:
+            return self.rows.bad(where, "holds no picture")
+        value = None if self.label is None else row[self.label]
+        label = None if value is None or value == UNLABELLED else class_name(value, self.classes)
+        if label is None and value is not None and value != UNLABELLED:
+            return self.rows.bad(where, f"has the unknown label {value!r} (known: {', '.join(self.classes)})")
+        try:
+            grey = read_grey(data, name=where)
+        except MediaError as error:
+            return self.rows.bad(where, error.found)
+        if grey.shape != (self.rows.size, self.rows.size):
+            grey = resize(grey, self.rows.size)
+        split = str(row[self.split] or "") if self.split else self.split_of_file
+        votes = tuple(int(row[column] or 0) for column in self.votes) or None
+        self.rows.add(grey.tobytes(), label, split, f"{self.path.name}#{number}", name, votes)
 
 
 def _class_names(file: Any, label: str | None) -> tuple[str, ...]:
@@ -117,20 +116,10 @@ def _class_names(file: Any, label: str | None) -> tuple[str, ...]:
     pyarrow = arrow()
     kind = file.schema_arrow.field(label).type
     if pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind):
-        texts = file.read(columns=[label])[label].unique().to_pylist()
-        return ordered(canonical(text) for text in texts if text)
+        texts = [text for text in file.read(columns=[label])[label].unique().to_pylist() if text]
+        if not all(text.strip().isdigit() for text in texts):
+            return ordered(canonical(text) for text in texts)
     return FER2013
-
-
-def split_of_file(path: Path) -> str:
-    """The split that a file name tells, as in ``train-00000-of-00001.parquet`` or ``fer2013-publictest.parquet``."""
-    from mien.core.types import SPLIT_ROLES
-
-    official = {"training": "Training", "publictest": "PublicTest", "privatetest": "PrivateTest"}
-    known = {name for names in SPLIT_ROLES.values() for name in names}
-    words = path.stem.lower().replace("_", "-").replace(".", "-").split("-")
-    found = next((word for word in words if word in known), "")
-    return official.get(found, found)
 
 
 def write_parquet(faces: FaceSet, path: Path) -> None:

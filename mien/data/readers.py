@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,10 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from mien.core.errors import DataError
+from mien.core.labels import FERPLUS_VOTES
 from mien.core.types import FaceSet, concatenate, split_role
-from mien.data.csv_layout import read_csv, read_votes, write_kaggle_csv
+from mien.data.csv_layout import has_pixels, read_csv, read_votes, write_kaggle_csv
 from mien.data.folder_layout import read_folder, write_folder
 from mien.data.parquet_layout import read_parquet, write_parquet
+from mien.data.rows import split_of_path
 
 
 def load_faces(
@@ -34,22 +37,29 @@ def load_faces(
     Raises:
         DataError: naming the file, the row and the cure.
     """
-    if isinstance(paths, (str, Path)):
-        paths = [paths]
-    faces = _load_several([Path(path) for path in paths], size, skip_bad)
-    return faces if ferplus is None else with_votes(faces, Path(ferplus))
+    several = [Path(path) for path in ([paths] if isinstance(paths, (str, Path)) else paths)]
+    faces = _load_several(several, size, skip_bad)
+    if ferplus is None:
+        return faces
+    if any(path.is_dir() for path in several):
+        raise DataError(ferplus, "cannot be joined with folders: their pictures are not in the order of its rows",
+                        "join it with the CSV or Parquet file")  # fmt: skip
+    return with_votes(faces, Path(ferplus))
 
 
 def _load_several(paths: Sequence[Path], size: int, skip_bad: bool) -> FaceSet:
-    """Several sets as one; where two of them name a picture alike, all names begin with their file's."""
-    if len({path.resolve() for path in paths}) < len(paths):
+    """Several sets as one; where two of them name a picture alike, names begin with what tells their files apart."""
+    resolved = [path.resolve() for path in paths]
+    if len(set(resolved)) < len(paths):
         raise DataError("data", "the same file is named twice", "name each file once")
     sets = [_load_one(path, size, skip_bad) for path in paths]
     names = np.concatenate([faces.names for faces in sets])
     if len(np.unique(names)) < len(names):
+        common = Path(os.path.commonpath(resolved))
+        prefixes = [path.relative_to(common).as_posix() for path in resolved]
         sets = [
-            replace(faces, names=np.char.add(f"{path.name}/", faces.names))
-            for path, faces in zip(paths, sets, strict=True)
+            replace(faces, names=np.char.add(f"{prefix}/", faces.names))
+            for prefix, faces in zip(prefixes, sets, strict=True)
         ]
     return concatenate(sets)
 
@@ -58,28 +68,28 @@ def _load_one(path: Path, size: int, skip_bad: bool) -> FaceSet:
     if not path.exists():
         raise DataError(path, "does not exist", "check the path")
     if path.is_dir():
-        tables = sorted(file for file in path.iterdir() if file.suffix.lower() in (".csv", ".parquet"))
-        tables = tables or sorted(path.rglob("*.parquet"))  # data/train-00000-of-00001.parquet
-        if not tables:
-            return read_folder(path, size=size, skip_bad=skip_bad)
-        if len({file.suffix.lower() for file in tables}) > 1 or (
-            len(tables) > 1 and tables[0].suffix.lower() == ".csv"
-        ):
-            raise DataError(
-                path, f"holds several tables ({', '.join(file.name for file in tables)})", "name one of them"
-            )
-        return _load_several(tables, size, skip_bad)
+        return _load_folder(path, size, skip_bad)
     if path.stat().st_size == 0:
         raise DataError(path, "is empty (0 bytes)", "get the whole file again")
     if path.suffix.lower() == ".csv":
         return read_csv(path, size=size, skip_bad=skip_bad)
     if path.suffix.lower() in (".parquet", ".pq"):
         return read_parquet(path, size=size, skip_bad=skip_bad)
-    raise DataError(
-        path,
-        f"is neither a CSV, a Parquet file nor a folder (its ending is '{path.suffix}')",
-        "give one of these; see 'mien data --help'",
-    )
+    raise DataError(path, f"is neither a CSV, a Parquet file nor a folder (its ending is '{path.suffix}')",
+                    "give one of these; see 'mien data --help'")  # fmt: skip
+
+
+def _load_folder(path: Path, size: int, skip_bad: bool) -> FaceSet:
+    """A folder of Parquet files (also below it), of CSVs of pixels, or of pictures; lists beside pictures do not count."""
+    shards = sorted(path.rglob("*.parquet"))
+    tables = sorted(file for file in path.glob("*.csv") if has_pixels(file))
+    if not shards and not tables:
+        return read_folder(path, size=size, skip_bad=skip_bad)
+    parts_of_one = not (shards and tables) and (len(tables) < 2 or all(map(split_of_path, tables)))
+    if not parts_of_one:
+        names = ", ".join(file.relative_to(path).as_posix() for file in [*shards, *tables])
+        raise DataError(path, f"holds several tables ({names})", "name those that belong together")
+    return _load_several(shards or tables, size, skip_bad)
 
 
 def with_votes(faces: FaceSet, path: Path) -> FaceSet:
@@ -110,7 +120,20 @@ def with_votes(faces: FaceSet, path: Path) -> FaceSet:
                 "give the two files of one release",
             )
         votes[places] = table[rows]
+    _check_agreement(faces, votes, path)
     return replace(faces, votes=votes)
+
+
+def _check_agreement(faces: FaceSet, votes: np.ndarray, path: Path) -> None:
+    """Raters and labels agree on two thirds of FER2013's pictures; rows in another order agree on about a fifth."""
+    order = [FERPLUS_VOTES.index(name) if name in FERPLUS_VOTES else -1 for name in faces.classes]
+    known = faces.labelled & (votes.sum(axis=1) > 0)
+    agreement = (
+        (votes[known].argmax(axis=1) == np.array([*order, -1])[faces.labels[known]]).mean() if known.any() else 1
+    )
+    if known.sum() >= 50 and agreement < 0.4:
+        raise DataError(path, f"has votes that agree with the labels of only {agreement:.0%} of the pictures",
+                        "give the pictures in the order of the votes: the two files of one release")  # fmt: skip
 
 
 def save_faces(faces: FaceSet, path: str | Path) -> None:

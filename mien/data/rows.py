@@ -1,16 +1,58 @@
-"""What all layouts share: building a FaceSet row by row, with one policy for broken rows."""
+"""What all layouts share: names of columns and splits, and building a FaceSet row by row with one policy for broken rows."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
 from mien.core.errors import DataError
 from mien.core.labels import canonical, ordered
-from mien.core.types import UNLABELLED, FaceSet
+from mien.core.types import SPLIT_ROLES, UNLABELLED, FaceSet, split_role
+
+#: Column names, without case, that say what a column holds.
+PIXEL_COLUMNS = ("pixels", "pixel", "image")
+PICTURE_COLUMNS = ("image", "img", "images", "picture")
+LABEL_COLUMNS = ("emotion", "label", "labels", "class", "expression")
+SPLIT_COLUMNS = ("usage", "split")
 
 SKIP_HINT = "mend the row, or leave broken rows out with --skip-bad"
+CUT_HINT = "get the whole file again, or leave broken rows out with --skip-bad"
+
+#: How FER2013 itself writes the roles of its splits.
+_OFFICIAL = {"training": "Training", "publictest": "PublicTest", "privatetest": "PrivateTest"}
+
+
+def find_column(columns: Iterable[str], names: tuple[str, ...]) -> str | None:
+    """The first of ``columns`` that has one of ``names``, without regard to case and blanks around it."""
+    by_name = {column.strip().lower(): column for column in columns}
+    return next((by_name[name] for name in names if name in by_name), None)
+
+
+def split_of_path(path: Path) -> str:
+    """The split that a word of a file's name tells, or a folder's whole name, or else its parent's; "" if none does.
+
+    ``train.csv``, ``fer2013-publictest.parquet``, ``test-00000-of-00001.parquet`` and ``train/0000.parquet`` tell one.
+    """
+    words = [path.name.lower()]
+    if path.suffix:
+        words = path.stem.lower().replace("_", "-").replace(".", "-").split("-")
+    named = [word for word in words if split_role(word) in SPLIT_ROLES]
+    if len({split_role(word) for word in named}) == 1:
+        return _OFFICIAL.get(named[0], named[0])
+    parent = path.resolve().parent.name
+    return parent if not named and split_role(parent) in SPLIT_ROLES else ""
+
+
+def class_name(value: object, classes: tuple[str, ...]) -> str | None:
+    """A label as files write it: a name, or a whole number into ``classes``. None if it is neither."""
+    text = str(value).strip()
+    name = canonical(text)
+    if name in classes:
+        return name
+    number = text.removesuffix(".0")  # tables with gaps hold whole numbers as floats
+    return classes[int(number)] if number.isdigit() and int(number) < len(classes) else None
 
 
 class RowCollector:
@@ -21,17 +63,18 @@ class RowCollector:
         self.pixels = bytearray()  # rows of size * size bytes, one after the other: no list of small arrays
         self.labels: list[str | None] = []  # class names; None where unknown
         self.names: list[str] = []
+        self.numbers: list[str] = []  # file#row: what a row is called if the names repeat
         self.split: list[str] = []
         self.votes: list[tuple[int, ...]] = []
         self.skipped: list[str] = []
 
-    def add(
-        self, pixels: bytes, label: str | None, name: str, split: str, votes: tuple[int, ...] | None = None
-    ) -> None:
+    def add(self, pixels: bytes, label: str | None, split: str, number: str, name: str | None = None,
+            votes: tuple[int, ...] | None = None) -> None:  # fmt: skip
         self.pixels += pixels
         self.labels.append(label)
-        self.names.append(name)
         self.split.append(split)
+        self.numbers.append(number)
+        self.names.append(name or number)
         if votes is not None:
             self.votes.append(votes)
 
@@ -50,22 +93,13 @@ class RowCollector:
         if classes is None:
             classes = ordered(name for name in self.labels if name is not None)
         position = {name: index for index, name in enumerate(classes)}
-        images = np.frombuffer(self.pixels, np.uint8).reshape(-1, self.size, self.size)
+        names = self.names if len(set(self.names)) == len(self.names) else self.numbers
         return FaceSet(
-            images=images,
+            images=np.frombuffer(self.pixels, np.uint8).reshape(-1, self.size, self.size),
             labels=np.array([UNLABELLED if name is None else position[name] for name in self.labels], np.int64),
             classes=classes,
-            names=np.array(self.names, dtype=str),
+            names=np.array(names, dtype=str),
             split=np.array(self.split, dtype=str),
             votes=np.array(self.votes, np.uint8) if self.votes else None,
             skipped=tuple(self.skipped),
         )
-
-
-def class_name(value: object, classes: tuple[str, ...]) -> str | None:
-    """A label as files write it: a number into ``classes``, or a name. None if it is neither."""
-    text = str(value).strip()
-    if text.isdigit():
-        return classes[int(text)] if int(text) < len(classes) else None
-    name = canonical(text)
-    return name if name in classes else None

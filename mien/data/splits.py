@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from mien.core.errors import DataError
+from mien.core.files import replacing
 from mien.core.labels import canonical
 from mien.core.types import FaceSet
 
@@ -120,6 +121,12 @@ def read_names(path: Path) -> set[str]:
         raise DataError(
             path, f"is not a CSV of text ({error})", "write one row for each picture to leave out"
         ) from error
+
+
+def write_names(faces: FaceSet, path: Path) -> None:
+    """The names of the faces as a CSV with the column ``path``, which read_names reads."""
+    with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows([["path"], *([name] for name in faces.names)])
 
 
 def without(faces: FaceSet, names: set[str]) -> FaceSet:

@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from mien.data.splits import OFFICIAL
 from mien.evaluate.metrics import Scores
 from mien.evaluate.tables import scores_text
 from mien.learn.checkpoint import Trained
+from mien.learn.recipe import shipped_recipes
 
 USES = """\
 ## Meant for
@@ -22,17 +24,22 @@ shows in a picture, with a probability for each.
   feel without showing it, and these labels are what raters saw in a picture.
 - Decisions about people: hiring, work, schooling, credit, policing, migration, insurance, diagnosis.
 - Inferring emotions at work or in education, which Article 5(1)(f) of the EU AI Act forbids (medical and safety uses
-  excepted). Other law may limit other uses.
+  excepted). Other law may limit other uses."""
 
+LIMITS = """\
 ## Limits
 
-- Seven labels for everything a face can do; the label is one rater's word, and raters of this data agree on about two
-  thirds of the pictures.
-- Faces from web searches of 2013, posed and acted ones among them. Ages, skin tones and cultures are not balanced and
-  not recorded, so nothing is known of how the error differs between groups: measure it on your own people before use.
-- Upright faces seen from the front, about 48 pixels. Turned, covered, dim and very small faces read worse. What a
+- {count} labels for everything a face can do, and one label a picture where raters often disagree.
+{data}- Upright faces seen from the front, about {size} pixels. Turned, covered, dim and very small faces read worse. What a
   detector takes for a face by mistake gets an expression too.
-- Some classes have few examples: see their support and recall above before relying on them."""
+- How the error differs between ages, skin tones and cultures is not known: measure it on your own people before use.
+- Classes with few examples are read less surely: see their support and recall before relying on them."""
+
+#: Said of models trained on the data that the shipped recipes name.
+FER2013_LIMITS = """\
+- Faces from web searches of 2013, posed and acted ones among them; ages, skin tones and cultures are not balanced and
+  not recorded.
+"""
 
 
 def model_card(
@@ -53,7 +60,7 @@ def model_card(
 | output | logits and features; a softmax over the logits gives the probabilities |
 | network | `{trained.network_name}`, {sum(p.numel() for p in trained.network.parameters()):,} parameters, {json.dumps(trained.network_arguments)} |
 | file | {file.stat().st_size / 1e6:.1f} MB ONNX, float32; differs from torch by at most {parity:.1e} in probability |
-| licence | code and weights {licence} |""",
+| licence of the weights | {licence} |""",
         _training(header, history, trained),
     ]
     if scores is not None:
@@ -64,7 +71,11 @@ Without test-time augmentation, with 95 % bootstrap intervals.
 
 ```
 {scores_text(scores)}```""")
-    parts.append(USES)
+    from_fer2013 = (
+        header.get("recipe", {}).get("name") in shipped_recipes() and header["training"] == OFFICIAL["Training"]
+    )
+    limits = LIMITS.format(count=len(trained.classes), size=pre.size, data=FER2013_LIMITS if from_fer2013 else "")
+    parts += [USES, limits]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -88,7 +99,7 @@ def _training(header: dict[str, Any], history: list[dict[str, Any]], trained: Tr
     return f"""\
 ## Training
 
-- Data: FER2013 or what the run was given as such: {header["training"]:,} faces of split `{recipe["data"]["train"]}`; {header["validation"]:,} faces watched, {chosen}.
+- Data: {header["training"]:,} faces of split `{recipe["data"]["train"]}`; {header["validation"]:,} faces watched, {chosen}.
 - Recipe: {trained.epoch} epochs of batches of {schedule["batch_size"]}; {optimizer["name"]} with peak learning rate {optimizer["lr"]:g}, momentum {optimizer["momentum"]:g}{", Nesterov" if optimizer["nesterov"] else ""}, weight decay {optimizer["weight_decay"]:g} on matrices; {schedule["warmup_epochs"]:g} epochs of warm-up, then {schedule["name"]}; {loss["name"]}, label smoothing {loss["label_smoothing"]:g}; averaged weights (decay {recipe["run"]["ema"]:g}).
 - Augmentation: {augment or "none"}.
 - Hardware: {machine["device"]}, {machine["processor"]}, {machine["threads"]} threads, {machine["precision"]}; {speed:,.0f} images/s on average, {hours:.1f} hours, one run with seed {machine["seed"]}.

@@ -25,7 +25,7 @@ PARITY = 1e-3
 
 
 class _WithFeatures(nn.Module):
-    """The network with its two outputs. Its parameters' names begin with "network.", which export takes off again."""
+    """The network with both outputs; a network is `head(features(images))`. Its parameters' names begin with "network.", which export takes off again."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class _WithFeatures(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         features = self.network.features(images)
-        return self.network.head(self.network.dropout(features)), features
+        return self.network.head(features), features
 
 
 def export(
@@ -42,7 +42,7 @@ def export(
     faces: FaceSet | None = None,
     *,
     scores: dict[str, Any] | None = None,
-    licence: str = "MIT",
+    licence: str = "not stated",
 ) -> float:
     """Write the model file; returns the largest difference in probability between torch and ONNX.
 

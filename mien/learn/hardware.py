@@ -26,12 +26,7 @@ class Hardware:
         except (RuntimeError, AssertionError) as error:
             raise RecipeError(f"run.device '{device}'", "is not to be had here", "use cpu or auto") from error
         if precision == "auto":
-            fast = (
-                torch.cuda.is_bf16_supported()
-                if chosen.type == "cuda"
-                else torch.ops.mkldnn._is_mkldnn_bf16_supported()
-            )
-            precision = "bf16" if fast else "fp32"
+            precision = "bf16" if _has_fast_bf16(chosen) else "fp32"
         return cls(chosen, torch.bfloat16 if precision == "bf16" else torch.float32)
 
     @property
@@ -40,3 +35,10 @@ class Hardware:
 
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype == torch.bfloat16)
+
+
+def _has_fast_bf16(device: torch.device) -> bool:
+    """Whether the hardware multiplies bf16 itself; emulated, it is slower than float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()

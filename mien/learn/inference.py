@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from mien.core.errors import ModelError
+from mien.core.preprocess import Preprocessing
 from mien.learn.checkpoint import Trained, load_trained
 from mien.run.classify import TTA, averaged, softmax
 
@@ -22,15 +23,17 @@ class TorchClassifier:
     def labels(self) -> tuple[str, ...]:
         return self.trained.classes
 
+    @property
+    def preprocessing(self) -> Preprocessing:
+        return self.trained.preprocessing
+
     def probabilities(self, images: np.ndarray, tta: TTA = "none") -> np.ndarray:
         """Crops uint8 (N, H, W) or (N, H, W, 3) of one size → float32 (N, K), each row summing to 1."""
         return averaged(self._once, images, tta, self.batch_size, len(self.labels))
 
     @torch.no_grad()
     def _once(self, images: np.ndarray) -> np.ndarray:
-        tensor = torch.from_numpy(self.trained.preprocessing.to_tensor(images)).contiguous(
-            memory_format=torch.channels_last
-        )
+        tensor = torch.from_numpy(self.preprocessing.to_tensor(images)).contiguous(memory_format=torch.channels_last)
         return softmax(self.trained.network.eval()(tensor).numpy())
 
 

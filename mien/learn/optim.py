@@ -45,11 +45,8 @@ class AveragedNetwork:
         self.network = copy.deepcopy(network).eval().requires_grad_(False)
         self.decay = decay
         self.steps = 0
-        self._refresh(network)
-
-    def _refresh(self, source: nn.Module) -> None:
-        """Pair up the tensors once: collecting them at every step would cost more than the averaging."""
-        pairs = list(zip(self.network.state_dict().values(), source.state_dict().values(), strict=True))
+        # Paired up once: collecting the tensors at every step would cost more than averaging them.
+        pairs = list(zip(self.network.state_dict().values(), network.state_dict().values(), strict=True))
         self._averaged = [mine for mine, _ in pairs if mine.is_floating_point()]
         self._current = [theirs for mine, theirs in pairs if mine.is_floating_point()]
         self._counters = [(mine, theirs) for mine, theirs in pairs if not mine.is_floating_point()]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from mien.core.errors import DataError, RecipeError
 from mien.core.preprocess import Preprocessing
-from mien.core.types import FaceSet
+from mien.core.types import FaceSet, split_role
 from mien.data.splits import hold_out, only_classes
 from mien.learn.hardware import Hardware
 from mien.learn.recipe import Recipe
@@ -28,14 +28,19 @@ def choose_rows(recipe: Recipe, faces: FaceSet, say: Callable[[str], None]) -> t
     if settings.classes:
         faces = only_classes(faces, settings.classes)
     faces = faces.take(faces.labelled)
-    training = faces if faces.splits == ("",) else faces.in_split(settings.train)
+    training = faces if faces.splits == ("",) else _in_role(faces, settings.train)
     if settings.validation and faces.has_split(settings.validation):
-        validation = faces.in_split(settings.validation)
+        validation = _in_role(faces, settings.validation)
+        aside = len(faces) - len(training) - len(validation)
     else:
+        aside = len(faces) - len(training)
         training, validation = hold_out(training, settings.holdout, recipe.run.seed)
-        say(
-            f"no split '{settings.validation}' in the data: {len(validation):,} of the training faces are held out to watch"
-        )
+        say(f"the data has no validation split: {len(validation):,} of the training faces are held out to watch")
+    if aside:
+        say(f"{aside:,} faces of other splits than {settings.train} and {settings.validation} are left aside")
+    if len(training.classes) < 2:
+        found = ", ".join(training.classes)
+        raise DataError("data", f"has one class alone ({found})", "lay the pictures in one folder for each expression")
     counts = dict(zip(training.classes, training.counts(), strict=True))
     present, absent = [name for name in counts if counts[name]], [name for name in counts if not counts[name]]
     if absent:
@@ -47,13 +52,19 @@ def choose_rows(recipe: Recipe, faces: FaceSet, say: Callable[[str], None]) -> t
     return training, validation
 
 
+def _in_role(faces: FaceSet, split: str) -> FaceSet:
+    """The faces of every split that plays the part of this one: Training and train are trained on together."""
+    alike = [name for name in faces.splits if split_role(name) == split_role(split)]
+    return faces.take(np.isin(faces.split, alike)) if alike else faces.in_split(split)
+
+
 def input_of(recipe: Recipe, training: FaceSet) -> Preprocessing:
     """The network's input: normalised by the training pictures' mean and deviation, by .5/.5, or not at all."""
     if training.images.shape[1:] != (recipe.input.size, recipe.input.size):
         raise RecipeError(
             "input.size",
             f"is {recipe.input.size}, the pictures are {training.images.shape[1:]}",
-            "read the data with the same --size",
+            "load the pictures with that size",
         )
     if recipe.input.normalise == "training":
         counts = np.bincount(training.images.ravel(), minlength=256)
@@ -73,11 +84,13 @@ def to_device(faces: FaceSet, hardware: Hardware) -> tuple[Tensor, Tensor]:
 
 def normalise(images: Tensor, preprocessing: Preprocessing) -> Tensor:
     """float (B, C, H, W) in 0..1 → what the network is given."""
-    mean = torch.tensor(preprocessing.mean, device=images.device).view(1, -1, 1, 1)
-    std = torch.tensor(preprocessing.std, device=images.device).view(1, -1, 1, 1)
-    return (images - mean) / std
+    mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (preprocessing.mean, preprocessing.std))
+    return (images - mean.to(images.device, non_blocking=True)) / std.to(images.device, non_blocking=True)
 
 
-def fingerprint(faces: FaceSet) -> str:
-    """Tells one training set from another, so that a run is not resumed with other faces."""
-    return f"{len(faces)} faces, {zlib.crc32(faces.labels.tobytes(), zlib.crc32(faces.images.tobytes())):08x}"
+def fingerprint(training: FaceSet, validation: FaceSet) -> str:
+    """Tells one pair of sets from another, so that a run is not resumed with other faces."""
+    check = zlib.crc32(",".join(training.classes).encode())
+    for faces in (training, validation):
+        check = zlib.crc32(faces.labels.tobytes(), zlib.crc32(faces.images.tobytes(), check))
+    return f"{len(training)} + {len(validation)} faces, {check:08x}"

@@ -85,7 +85,7 @@ class RunSettings(Section):
 
 
 class Recipe(Section):
-    """A training recipe; the defaults are those of `base`."""
+    """A training recipe. Defaults change nothing that a recipe does not ask for: no augmentation, no smoothing."""
 
     name: str = "unnamed"
     description: str = ""

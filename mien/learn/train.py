@@ -19,6 +19,7 @@ from mien.core.preprocess import Preprocessing
 from mien.core.progress import Bar, progress_bar
 from mien.core.types import FaceSet
 from mien.data.augment import Augmentation, mixup
+from mien.data.splits import write_names
 from mien.evaluate.figures import draw_curves
 from mien.evaluate.metrics import accuracy, confusion_matrix, macro_f1, score
 from mien.evaluate.tables import write_scores
@@ -29,7 +30,7 @@ from mien.learn.inference import TorchClassifier, load_run
 from mien.learn.losses import cross_entropy, soft_targets
 from mien.learn.optim import AveragedNetwork, learning_rate, make_optimizer
 from mien.learn.prepare import choose_rows, fingerprint, input_of, normalise, to_device
-from mien.learn.recipe import Recipe
+from mien.learn.recipe import Recipe, recipe_from
 from mien.models import build
 
 Say = Callable[[str], None]
@@ -56,6 +57,7 @@ class State:
             "averaged_steps": self.averaged.steps,
             "generator": self.generator.get_state(),
             "torch_rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
             "history": json.dumps(self.history),
             "best": self.best,
         }
@@ -67,6 +69,8 @@ class State:
         self.averaged.steps = saved["averaged_steps"]
         self.generator.set_state(saved["generator"])
         torch.set_rng_state(saved["torch_rng"])
+        if saved["cuda_rng"] and torch.cuda.is_available():
+            torch.cuda.set_rng_state_all(saved["cuda_rng"])
         self.history, self.best = json.loads(saved["history"]), saved["best"]
 
 
@@ -84,9 +88,9 @@ def train(
     RecipeError or DataError when a run is resumed with other settings or other faces.
     """
     training, validation = choose_rows(recipe, faces, say)
-    identity = fingerprint(training)
-    saved = _saved_state(folder, recipe, identity, resume)
     hardware = Hardware.choose(recipe.run.device, recipe.run.precision)
+    identity = {"faces": fingerprint(training, validation), "hardware": f"{hardware.device.type}, {hardware.precision}"}
+    saved = _saved_state(folder, recipe, identity, resume)
     preprocessing = input_of(recipe, training)
     torch.manual_seed(recipe.run.seed)  # initial weights and dropout draw from the global generator
     arguments = {"num_classes": len(training.classes), "channels": preprocessing.channels, **recipe.network.arguments}
@@ -99,9 +103,10 @@ def train(
     )
     if saved is not None:
         state.restore(saved)
-    header = _header(recipe, hardware, training, validation)
+    header = _header(recipe, hardware, training, validation, saved)
     write_text(folder / "recipe.toml", recipe.to_toml())
     write_json(folder / "environment.json", header["environment"])
+    write_names(validation, folder / "validation.csv")
 
     images, labels = to_device(training, hardware)  # uint8 (N, 1, H, W), int64 (N,)
     epochs = recipe.schedule.epochs
@@ -113,6 +118,8 @@ def train(
                 **train_epoch(recipe, state, images, labels, preprocessing, hardware, bar),
             }
             row |= watch(state.averaged.network, validation, preprocessing, hardware)
+            if not np.isfinite(row["validation_loss"]):  # before anything is saved: such weights cannot go on
+                raise _diverged(recipe, epoch, row["lr"])
             row["seconds"] = round(time.perf_counter() - started, 2)
             state.history.append(row)
             say(epoch_line(row, epochs))
@@ -136,7 +143,8 @@ def train(
                 trained,
                 **state.to_checkpoint(),
                 recipe=recipe.model_dump_json(),
-                fingerprint=identity,
+                identity=identity,
+                header=json.dumps(header),
             )
     _score_kept(folder, recipe, validation)
     return state.history
@@ -155,7 +163,7 @@ def train_epoch(
 
     Batches are whole: what is left of a shuffled epoch, less than a batch, is not seen in it.
     """
-    epoch, num_classes = len(state.history), state.network.head.out_features
+    epoch, num_classes = len(state.history), int(labels.max()) + 1  # every class has training faces
     batch_size = min(recipe.schedule.batch_size, len(images))
     steps = len(images) // batch_size
     augment = Augmentation(**recipe.augment.model_dump(exclude={"mixup"}))
@@ -238,7 +246,7 @@ def epoch_line(row: dict[str, Any], epochs: int) -> str:
     )
 
 
-def _saved_state(folder: Path, recipe: Recipe, faces: str, resume: bool) -> dict[str, Any] | None:
+def _saved_state(folder: Path, recipe: Recipe, identity: dict[str, str], resume: bool) -> dict[str, Any] | None:
     """The last checkpoint of an interrupted run, None for a new one. A run is never overwritten by accident."""
     make_folder(folder)
     last = folder / "last.pt"
@@ -249,23 +257,35 @@ def _saved_state(folder: Path, recipe: Recipe, faces: str, resume: bool) -> dict
             folder, "holds a run already", "go on with it by --resume, or choose another folder with --out"
         )
     saved = read_checkpoint(last)
-    if saved["recipe"] != recipe.model_dump_json():
-        raise RecipeError(folder, "was trained with other settings", "resume with the settings of its recipe.toml")
-    if saved["fingerprint"] != faces:
-        raise DataError(
-            folder, f"was trained on other faces ({saved['fingerprint']}; now {faces})", "resume with the same --data"
-        )
+    if recipe_from(json.loads(saved["recipe"]), str(folder)) != recipe:
+        raise RecipeError(folder, "was trained with other settings", "resume without --set, or with its recipe.toml")
+    for what, cure in (
+        ("faces", "give the same --data, --exclude and --skip-bad"),
+        ("hardware", "go on where it began, or set run.device and run.precision to what it had"),
+    ):
+        if saved["identity"][what] != identity[what]:
+            found = f"was trained with other {what} ({saved['identity'][what]}; now {identity[what]})"
+            raise DataError(folder, found, cure)
     return saved
 
 
-def _header(recipe: Recipe, hardware: Hardware, training: FaceSet, validation: FaceSet) -> dict[str, Any]:
-    """The first line of the log."""
+def _header(
+    recipe: Recipe, hardware: Hardware, training: FaceSet, validation: FaceSet, saved: dict[str, Any] | None
+) -> dict[str, Any]:
+    """The first line of the log: what the run began with, and where it was resumed."""
+    here = environment(hardware.device, hardware.precision, recipe.run.seed)
+    if saved is not None:
+        header = json.loads(saved["header"])
+        if len(json.loads(saved["history"])) < recipe.schedule.epochs:
+            header["resumed"].append(here)
+        return header
     return {
         "recipe": recipe.model_dump(),
-        "environment": environment(hardware.device, hardware.precision, recipe.run.seed),
+        "environment": here,
         "training": len(training),
         "validation": len(validation),
         "classes": list(training.classes),
+        "resumed": [],
     }
 
 
@@ -278,10 +298,10 @@ def _score_kept(folder: Path, recipe: Recipe, validation: FaceSet) -> None:
 
 
 def _diverged(recipe: Recipe, epoch: int, rate: float) -> TrainingDiverged:
-    saved = "the epochs before are kept in last.pt; " if epoch else ""
+    kept = "the epochs before are kept; " if epoch else ""
     return TrainingDiverged(
         recipe.name,
         f"the loss became NaN or infinite in epoch {epoch + 1} at a learning rate of {rate:g}",
-        f"{saved}try --set optimizer.lr={recipe.optimizer.lr / 10:g}, a longer "
+        f"{kept}in another --out try --set optimizer.lr={recipe.optimizer.lr / 10:g}, a longer "
         f"--set schedule.warmup_epochs={recipe.schedule.warmup_epochs + 3:g}, or --set run.precision=fp32",
     )

@@ -13,6 +13,7 @@ from mien.models.residual import ResidualNet
 from mien.run.weights import ModelInfo, find_model
 
 #: Name → class. Call with ``num_classes`` and the network's own arguments: ``MODELS["residual"](num_classes=7)``.
+#: Every network is ``head(features(images))``: logits (N, K) from features (N, D), for images (N, channels, S, S).
 MODELS: dict[str, type[nn.Module]] = {
     "residual": ResidualNet,
 }

@@ -67,7 +67,7 @@ class ResidualNet(nn.Module):
 
     def features(self, images: Tensor) -> Tensor:
         """(N, C, S, S) → (N, D): what the last layer decides on."""
-        return self.stages(self.stem(images)).mean(dim=(2, 3))
+        return self.dropout(self.stages(self.stem(images)).mean(dim=(2, 3)))
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.head(self.dropout(self.features(images)))
+        return self.head(self.features(images))

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from mien.core.preprocess import resize, to_grey
+from mien.core.preprocess import Preprocessing, resize, to_grey
 from mien.run.weights import ModelInfo, find_model, open_session
 
 TTA = Literal["none", "flip", "ten-crop"]
@@ -87,16 +87,20 @@ class Classifier:
     def labels(self) -> tuple[str, ...]:
         return self.info.labels
 
+    @property
+    def preprocessing(self) -> Preprocessing:
+        return self.info.preprocessing
+
     def probabilities(self, images: np.ndarray, tta: TTA = "none") -> np.ndarray:
         """Crops uint8 (N, H, W) grey or (N, H, W, 3) RGB of one size → float32 (N, K), each row summing to 1."""
         return averaged(self._once, images, tta, self.batch_size, len(self.labels))
 
     def _once(self, images: np.ndarray) -> np.ndarray:
-        tensor = self.info.preprocessing.to_tensor(images)
+        tensor = self.preprocessing.to_tensor(images)
         (logits,) = self._session.run(["logits"], {"images": tensor})
         return softmax(logits / self.info.temperature)
 
     def as_input(self, crop: np.ndarray) -> np.ndarray:
         """What the network is given for a crop, as a picture: uint8 (S, S) or (S, S, 3)."""
-        crop = crop if self.info.preprocessing.channels == 3 else to_grey(crop)
-        return resize(crop, self.info.preprocessing.size)
+        crop = crop if self.preprocessing.channels == 3 else to_grey(crop)
+        return resize(crop, self.preprocessing.size)

@@ -21,6 +21,8 @@ BASE_SIDE = 640
 #: Pictures smaller than this are enlarged to it: the detectors need about 20 pixels of face, better 60.
 SMALLEST_SIDE = 240
 
+YUNET_SMALLEST_SIDE = 64
+
 
 @dataclass(frozen=True)
 class Framing:
@@ -89,8 +91,11 @@ class HaarDetector:
     finest_side = 640  # finer, it takes more things for faces than it finds
 
     def __init__(self, min_neighbours: int = 5) -> None:
-        file = Path(cv2.data.haarcascades) / "haarcascade_frontalface_default.xml"
-        self._cascade = cv2.CascadeClassifier(str(file))
+        # Read by Python and handed over as text: OpenCV cannot open every path that Windows has.
+        text = (Path(cv2.data.haarcascades) / "haarcascade_frontalface_default.xml").read_text(encoding="utf-8")
+        storage = cv2.FileStorage(text, cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY)
+        self._cascade = cv2.CascadeClassifier()
+        self._cascade.read(storage.getFirstTopLevelNode())
         self._min_neighbours = min_neighbours
 
     def detect(self, picture: np.ndarray) -> Detections:
@@ -114,21 +119,26 @@ class YuNetDetector:
     finest_side = 2560
 
     def __init__(self, file: Path, threshold: float = 0.7) -> None:
+        content = np.frombuffer(file.read_bytes(), np.uint8)
+        nothing = np.empty(0, np.uint8)
         try:
             self._network = cv2.FaceDetectorYN.create(
-                str(file), "", (320, 320), score_threshold=threshold, nms_threshold=0.3
+                "onnx", content, nothing, (320, 320), score_threshold=threshold, nms_threshold=0.3
             )
         except cv2.error as error:
-            raise ModelError(
-                file, "is not a YuNet file that OpenCV can run", "pull it with 'mien models pull yunet'"
-            ) from error
+            cure = "pull it with 'mien models pull yunet'"
+            raise ModelError(file, "is not a YuNet file that OpenCV can run", cure) from error
 
     def detect(self, picture: np.ndarray) -> Detections:
         height, width = picture.shape[:2]
-        self._network.setInputSize((width, height))
+        if min(height, width) < YUNET_SMALLEST_SIDE:  # its layers need a few pixels of both sides
+            down, right = max(0, YUNET_SMALLEST_SIDE - height), max(0, YUNET_SMALLEST_SIDE - width)
+            picture = cv2.copyMakeBorder(picture, 0, down, 0, right, cv2.BORDER_REPLICATE)
+        self._network.setInputSize((picture.shape[1], picture.shape[0]))
         _, rows = self._network.detect(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
         if rows is None:
             return NOTHING
+        rows = rows[np.isfinite(rows).all(axis=1)]
         boxes = rows[:, :4].astype(np.float32)
         boxes[:, 2:] += boxes[:, :2]
         keep = (boxes[:, 2:] - boxes[:, :2]).min(axis=1) > 1

@@ -44,15 +44,19 @@ class Settings:
 
 @dataclass
 class Done:
-    """What came of one input. ``faces`` holds a picture's faces; of a video only the counts are kept."""
+    """What came of one input. ``faces`` holds a picture's faces; of a video only the counts are kept.
+
+    ``warnings`` say what of the input could not be read or written, and what became of it.
+    """
 
     source: str
+    is_video: bool = False
     outputs: list[Path] = field(default_factory=list)
     faces: tuple[Face, ...] = ()
     frames: int = 0
     faces_seen: int = 0
     labels: Counter[str] = field(default_factory=Counter)
-    warning: str = ""
+    warnings: list[str] = field(default_factory=list)
 
     def count(self, faces: Iterable[Face]) -> None:
         names = [face.label for face in faces]
@@ -64,7 +68,7 @@ class Done:
 def analyze_input(item: Input, recognizer: Recognizer, settings: Settings, table: RecordWriter | None = None) -> Done:
     """Analyse one file and write its outputs; ``table`` gets the same records, for one table over many inputs.
 
-    Raises MediaError where nothing could be read; a video that breaks off keeps what was read, and ``warning`` says so.
+    Raises MediaError where nothing could be read; a damaged video keeps what was read, with a warning.
     """
     stem = settings.out / item.stem
     with ExitStack() as stack:
@@ -81,7 +85,7 @@ def _analyze_picture(
 ) -> Done:
     picture = recognizer.read(item.path)
     faces = recognizer.analyze_frames([picture], thorough=True)[0]
-    done = Done(str(item.path), faces=tuple(faces))
+    done = Done(item.name, faces=tuple(faces))
     done.count(faces)
     _record(FrameResult(done.source, 0, 0.0, _size_wh(picture), done.faces), recognizer, tables)
     if settings.media:
@@ -97,7 +101,7 @@ def _analyze_video(
 ) -> Done:
     from mien.run.video_out import video_writer
 
-    done = Done(str(item.path))
+    done = Done(item.name, is_video=True)
     annotated, summary = (stem.with_name(f"{stem.name}.{what}") for what in ("annotated.mp4", "summary.json"))
     with VideoSource(item.path) as source, ExitStack() as stack:
         video = stack.enter_context(video_writer(annotated, source)) if settings.media else None
@@ -111,7 +115,10 @@ def _analyze_video(
                     draw_faces(frame.picture, faces, settings.style)
                     video.write(frame, frame.picture)
             bar.advance(float(sum(frame.duration for frame in batch) * source.time_base), f"{done.frames:,} frames")
-        done.warning = source.ended_early
+        if source.damage:
+            done.warnings.append(f"{source.damage}; what was read is kept")
+    if video is not None and video.sound_lost:
+        done.warnings.append(f"{video.sound_lost}; the annotated video has none or only a part of it")
     write_json(summary, _summary(done, result, recognizer))
     done.outputs += [annotated, summary] if settings.media else [summary]
     return done
@@ -129,7 +136,7 @@ def _summary(done: Done, last: FrameResult, recognizer: Recognizer) -> dict[str,
         "schema": RECORD_SCHEMA, "source": done.source, "model": recognizer.model_name, "detector": recognizer.detector_name,
         "width": last.size_wh[0], "height": last.size_wh[1], "frames": done.frames, "seconds": last.time_s,
         "faces": done.faces_seen, "labels": {name: done.labels[name] for name in recognizer.labels},
-        "complete": not done.warning, "warning": done.warning or None,
+        "complete": not done.warnings, "warnings": done.warnings,
     }  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -11,13 +12,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mien.core.errors import MediaError
-from mien.core.pictures import PICTURE_SUFFIXES
+from mien.core.pictures import PICTURE_SUFFIXES, is_picture
 
 if TYPE_CHECKING:
     import av
 
+#: File endings that folders are searched for; a file named outright is tried whatever it is called.
 VIDEO_SUFFIXES = frozenset(
-    {
+    [
         ".mp4",
         ".m4v",
         ".mov",
@@ -29,11 +31,14 @@ VIDEO_SUFFIXES = frozenset(
         ".ts",
         ".mts",
         ".m2ts",
+        ".vob",
         ".wmv",
+        ".asf",
         ".flv",
         ".3gp",
         ".ogv",
-    }
+        ".mxf",
+    ]
 )
 
 
@@ -46,7 +51,14 @@ class Input:
 
     @property
     def is_video(self) -> bool:
-        return self.path.suffix.lower() in VIDEO_SUFFIXES
+        """By its ending, or, where that says nothing, by whether it opens as a picture."""
+        suffix = self.path.suffix.lower()
+        return suffix in VIDEO_SUFFIXES or (suffix not in PICTURE_SUFFIXES and not is_picture(self.path))
+
+    @property
+    def name(self) -> str:
+        """The path as text that can be printed and written, whatever bytes the file system holds."""
+        return os.fsencode(self.path).decode("utf-8", "backslashreplace")
 
 
 def list_inputs(arguments: Sequence[str | Path], out: Path | None = None) -> list[Input | MediaError]:
@@ -62,7 +74,7 @@ def list_inputs(arguments: Sequence[str | Path], out: Path | None = None) -> lis
             found += [Input(file, file.relative_to(argument).with_suffix("")) for file in files]
             if not files:
                 found.append(MediaError(argument, "is a folder without pictures or videos", "name another one"))
-        elif argument.exists():
+        elif os.path.exists(argument):  # noqa: PTH110 - unlike pathlib's, it says no to a name that is too long
             found.append(Input(argument, Path(argument.stem)))
         else:
             found.append(MediaError(argument, "does not exist", "check the path"))
@@ -70,13 +82,13 @@ def list_inputs(arguments: Sequence[str | Path], out: Path | None = None) -> lis
 
 
 def _files_below(folder: Path, out: Path | None) -> Iterator[Path]:
-    skip = out.resolve() if out is not None else None
+    inside = folder.resolve() in out.resolve().parents if out is not None else False
     for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() not in PICTURE_SUFFIXES | VIDEO_SUFFIXES or path.stem.endswith(".annotated"):
+            continue
         hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        ours = path.stem.endswith(".annotated") or (
-            skip is not None and skip != folder.resolve() and path.resolve().is_relative_to(skip)
-        )
-        if path.suffix.lower() in PICTURE_SUFFIXES | VIDEO_SUFFIXES and path.is_file() and not hidden and not ours:
+        ours = inside and path.resolve().is_relative_to(out.resolve())
+        if not hidden and not ours and path.is_file():
             yield path
 
 
@@ -115,13 +127,11 @@ class VideoFrame:
 class VideoSource:
     """A video file, read frame by frame; memory does not grow with its length.
 
-    After the frames are exhausted ``ended_early`` holds a sentence if the file broke off before its stated end.
-    Use as a context manager. Raises MediaError for what is no video.
+    After the frames are exhausted, ``damage`` says what was wrong with the file: that it broke off before its stated end,
+    or that packets could not be decoded. Use as a context manager. Raises MediaError for what is no video.
     """
 
     def __init__(self, path: Path) -> None:
-        import av
-
         self.path = path
         self._container = open_container(path)
         try:
@@ -130,13 +140,15 @@ class VideoSource:
             self._container.close()
             raise MediaError(path, "holds no pictures (no video stream)", "give a video file") from error
         self._stream.thread_type = "AUTO"
-        self._errors = av.error
         self.time_base: Fraction = self._stream.time_base or Fraction(1, 90000)
         self.rate: Fraction = self._stream.average_rate or self._stream.guessed_rate or Fraction(25)
+        self.sample_aspect_ratio = self._stream.sample_aspect_ratio  # width over height of a pixel, as stored; or None
+        self.start_s = max(0.0, (self._container.start_time or 0) / 1_000_000)
         self.duration_s = self._stated_duration()
-        self.frames_read = 0
-        self.last_time_s = 0.0
-        self.ended_early = ""
+        self.turned = False  # by a quarter, as the rotation of its first frame says
+        self.end_s = 0.0
+        self.cut_off = False
+        self.damage = ""
 
     def __enter__(self) -> VideoSource:
         return self
@@ -145,46 +157,78 @@ class VideoSource:
         self._container.close()
 
     def _stated_duration(self) -> float | None:
-        """Seconds from the stream's own start to its stated end; None where neither file nor stream says."""
+        """Seconds from the stream's own start to its stated end, where the file says; else None.
+
+        Matroska says it in a tag of the stream; its container's duration may be that of a longer sound.
+        """
         if self._stream.duration is not None:
             return float(self._stream.duration * self.time_base)
-        return self._container.duration / 1_000_000 if self._container.duration else None
+        tag = self._stream.metadata.get("DURATION", "")
+        if tag.count(":") == 2:
+            hours, minutes, seconds = tag.split(":")
+            return max(0.0, 3600 * int(hours) + 60 * int(minutes) + float(seconds) - self.start_s)
+        if self._container.duration and len(self._container.streams) == 1:
+            return self._container.duration / 1_000_000 - self.start_s
+        return None
 
     def frames(self) -> Iterator[VideoFrame]:
-        """Upright RGB frames in order, with strictly rising times; frames without a time get the next one due."""
+        """Upright RGB frames in order, with strictly rising times.
+
+        A frame without a time gets the next one due. Where the times jump back by more than a second, as in recordings
+        that were joined end to end, they go on from where they were; a frame just before its predecessor is dropped.
+        """
         step = max(1, round(1 / (self.rate * self.time_base)))
-        start_pts = last_pts = end_pts = None
+        second = round(1 / self.time_base)
+        index, shift, first, last, end = 0, 0, None, None, None
         for frame in self._decoded():
-            pts = frame.pts if frame.pts is not None else (0 if last_pts is None else last_pts + step)
-            if last_pts is not None and pts <= last_pts:
-                continue  # a frame shown at the time of the one before it was never seen
-            picture = np.rot90(frame.to_ndarray(format="rgb24"), k=frame.rotation // 90)
+            pts = frame.pts + shift if frame.pts is not None else (0 if end is None else end)
+            if last is not None and pts < last - second:
+                shift += end - pts
+                pts = end
+            if last is not None and pts <= last:
+                continue
             duration = frame.duration or step
-            start_pts, last_pts, end_pts = pts if start_pts is None else start_pts, pts, pts + duration
-            self.last_time_s = float(pts * self.time_base)
-            yield VideoFrame(self.frames_read, pts, self.last_time_s, duration, np.ascontiguousarray(picture))
-            self.frames_read += 1
-        if end_pts is None:
-            raise MediaError(
-                self.path, "holds no frame that can be decoded", self.ended_early or "copy or export it again"
-            )
-        seen_s = float((end_pts - start_pts) * self.time_base)
-        if not self.ended_early and self.duration_s and self.duration_s - seen_s > max(0.5, 3 / float(self.rate)):
-            self.ended_early = f"the file ends after {seen_s:.2f} s of the {self.duration_s:.2f} s it states"
+            first, last, end = (pts if first is None else first), pts, pts + duration
+            self.turned, self.end_s = frame.rotation % 180 != 0, float(end * self.time_base)
+            picture = np.rot90(frame.to_ndarray(format="rgb24"), k=frame.rotation // 90)
+            yield VideoFrame(index, pts, float(pts * self.time_base), duration, np.ascontiguousarray(picture))
+            index += 1
+        if end is None:
+            raise MediaError(self.path, "holds no frame that can be decoded", "copy or export it again")
+        self._compare_length(float((end - first) * self.time_base))
+
+    def _compare_length(self, seconds: float) -> None:
+        if self.duration_s and self.duration_s - seconds > max(0.5, 3 / float(self.rate)):
+            self.cut_off = True
+            self.damage = f"the file ends after {seconds:.2f} s of the {self.duration_s:.2f} s it states"
 
     def _decoded(self) -> Iterator[av.VideoFrame]:
-        """Frames as they are decoded; damage ends them, and is noted, since nothing after it can be trusted."""
-        try:
-            yield from self._container.decode(self._stream)
-        except self._errors.FFmpegError as error:
-            self.ended_early = f"the file is damaged after {self.last_time_s:.2f} s ({error.strerror})"
+        """Frames as they are decoded. Packets that do not decode are passed over and counted; so is what follows a
+        point where the file itself cannot be read."""
+        import av
+
+        broken = 0
+        packets = self._container.demux(self._stream)
+        while True:
+            try:
+                packet = next(packets, None)
+            except av.error.FFmpegError as error:
+                self.damage, self.cut_off = f"the file cannot be read after {self.end_s:.2f} s ({error.strerror})", True
+                return
+            if packet is None:
+                break
+            try:
+                yield from packet.decode()
+            except av.error.FFmpegError:
+                broken += 1
+        if broken:
+            self.damage = f"{broken:,} damaged packets were passed over"
 
 
 def open_container(path: Path) -> av.container.InputContainer:
     """A video file opened by PyAV, or a MediaError that names it."""
     import av
 
-    av.logging.set_level(av.logging.FATAL)
     if path.is_dir():
         raise MediaError(path, "is a folder, not a video", "name a file in it")
     if not path.exists():
@@ -192,8 +236,13 @@ def open_container(path: Path) -> av.container.InputContainer:
     if path.stat().st_size == 0:
         raise MediaError(path, "is empty (0 bytes)", "copy or export it again")
     try:
-        return av.open(str(path))
+        return av.open(local_url(path))
     except (av.error.FFmpegError, OSError) as error:
         raise MediaError(
             path, f"is not a video that can be read ({error.strerror})", "copy or export it again"
         ) from error
+
+
+def local_url(path: Path) -> str:
+    """The path as FFmpeg takes it: a name such as ``10:20.mkv`` would else be read as a protocol."""
+    return f"file:{path}"

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import platformdirs
 
-from mien.core.errors import ModelError
+from mien.core.errors import ModelError, OutputError
 from mien.core.preprocess import Preprocessing
 
 if TYPE_CHECKING:
@@ -164,26 +164,20 @@ def pull(name: str, url: str | None = None) -> Path:
     import requests
 
     known, address = PULLABLE[name], url or PULLABLE[name].url
-    pooch.get_logger().setLevel(logging.ERROR)
+    folder = cache_folder()
     try:
-        return Path(
-            pooch.retrieve(
-                address,
-                known_hash=f"sha256:{known.sha256}",
-                fname=known.file,
-                path=cache_folder(),
-                downloader=pooch.HTTPDownloader(timeout=30),
-            )
-        )
-    except ValueError as error:
-        raise ModelError(
-            address,
-            "is another file than the one that is known (its SHA-256 differs)",
-            "try again later, or give a file of your own with --detector-model",
-        ) from error
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        cure = "name a folder that can be written in the environment variable MIEN_CACHE"
+        raise OutputError(folder, f"cannot be created ({error.strerror})", cure) from error
+    pooch.get_logger().setLevel(logging.ERROR)
+    own_file = "give a file of your own with --detector-model"
+    try:
+        fetch = pooch.HTTPDownloader(timeout=30)
+        return Path(pooch.retrieve(address, f"sha256:{known.sha256}", known.file, folder, downloader=fetch))
     except (requests.RequestException, OSError) as error:
-        raise ModelError(
-            address,
-            f"could not be fetched ({type(error).__name__})",
-            "check the network, or give a file of your own with --detector-model",
-        ) from error
+        found = f"could not be fetched ({type(error).__name__})"
+        raise ModelError(address, found, f"check address and network, or {own_file}") from error
+    except ValueError as error:
+        found = "is another file than the one that is known (its SHA-256 differs)"
+        raise ModelError(address, found, f"try again later, or {own_file}") from error

@@ -12,7 +12,7 @@ from clips import make_clip
 from PIL import Image
 
 from mien.app.cli import main
-from tests.conftest import ASTRONAUT, ROOT, SHARED, patterns
+from tests.conftest import ASTRONAUT, ROOT, SHARED, patterns, small_recipe
 
 VERBS = ["analyze", "train", "evaluate", "predict", "export", "data", "models"]
 
@@ -276,7 +276,6 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_the_way_from_data_to_a_model_file_and_its_use(capsys: pytest.CaptureFixture[str]) -> None:
     from mien.data.readers import save_faces
-    from tests.conftest import small_recipe
 
     save_faces(patterns(210), "all.csv")
     Path("small.toml").write_text(small_recipe().to_toml())
@@ -290,6 +289,8 @@ def test_the_way_from_data_to_a_model_file_and_its_use(capsys: pytest.CaptureFix
     assert main(["train", "small.toml", "--data", "faces.parquet", "--quiet"]) == 0
     assert main(["evaluate", "runs/small", "--data", "faces.parquet", "--tta", "flip"]) == 0
     assert "runs/small on val, flip" in capsys.readouterr().out
+    assert main(["train", "base", "--data", "faces.parquet", "--out", "runs/small", "--resume"]) == 2
+    assert "runs/small: is a run of 'small', not of 'base'" in complaint(capsys)
     assert main(["export", "runs/small", "--out", "small.onnx", "--data", "faces.parquet", "--split", "val"]) == 0
     assert "torch and ONNX differ by at most" in capsys.readouterr().out
     assert "## Scores on val" in Path("small.md").read_text()
@@ -310,7 +311,30 @@ def test_exclude_leaves_rows_out_of_training_and_scoring(capsys: pytest.CaptureF
     save_faces(patterns(70), "faces.csv")
     Path("out.csv").write_text("path\nfaces.csv#0\nfaces.csv#5\n")
     assert main(["evaluate", "base", "--data", "faces.csv", "--exclude", "out.csv", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["count"] == 68
+    out, err = capsys.readouterr()
+    assert json.loads(out)["count"] == 68
+    assert err == "note: Training is what models are trained on; a score on it says little of other faces\n"
+    Path("small.toml").write_text(small_recipe(schedule={"epochs": 1}).to_toml())
+    assert main(["train", "small.toml", "--data", "faces.csv", "--exclude", "out.csv", "-q"]) == 0
+    header = json.loads(Path("runs/small/log.jsonl").read_text().splitlines()[0])
+    assert header["training"] + header["validation"] == 68
+
+
+def test_a_run_is_scored_on_what_it_held_out(capsys: pytest.CaptureFixture[str]) -> None:
+    from mien.data.readers import save_faces
+
+    save_faces(patterns(70), "faces.csv")
+    Path("small.toml").write_text(small_recipe(schedule={"epochs": 1}).to_toml())
+    assert main(["train", "small.toml", "--data", "faces.csv", "-q"]) == 0
+    kept = json.loads(Path("runs/small/scores.json").read_text())
+    assert main(["evaluate", "runs/small", "--data", "faces.csv", "--json"]) == 0
+    scores = json.loads(capsys.readouterr().out)
+    assert (scores["split"], scores["confusion"]) == ("held out of Training", kept["confusion"])
+    assert json.loads(Path("runs/small/scores.json").read_text()) == kept
+    assert main(["export", "runs/small", "--out", "x.onnx", "--data", "faces.csv", "--split", "Training"]) == 0
+    capsys.readouterr()
+    assert main(["models", "show", "x.onnx", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["scores"]["count"] == 7
 
 
 def test_skipped_rows_are_counted(capsys: pytest.CaptureFixture[str]) -> None:

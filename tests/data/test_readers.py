@@ -1,18 +1,22 @@
 from __future__ import annotations
 
 import csv
+import io
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow
+import pyarrow.parquet
 import pytest
 from PIL import Image
 
 from mien.core.errors import DataError
-from mien.core.labels import FER2013, FERPLUS_COLUMNS
+from mien.core.labels import FER2013, FERPLUS_COLUMNS, FERPLUS_VOTES
 from mien.core.types import FaceSet, concatenate
 from mien.data import load_faces
 from mien.data.readers import save_faces
+from mien.data.rows import split_of_path
 from tests.conftest import patterns, shared
 
 
@@ -24,6 +28,12 @@ def write_csv(path: Path, header: list[str], rows: list[list[object]]) -> Path:
 
 def text_of(image: np.ndarray) -> str:
     return " ".join(map(str, image.ravel()))
+
+
+def png(image: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, format="PNG")
+    return buffer.getvalue()
 
 
 def both_splits() -> FaceSet:
@@ -133,7 +143,8 @@ def test_huggingface_shards_in_a_folder_use_class_names_of_their_own(tmp_path: P
 def test_votes_are_joined_split_by_split(tmp_path: Path) -> None:
     faces = both_splits()
     save_faces(faces, tmp_path / "fer.csv")
-    votes = np.random.default_rng(0).integers(0, 11, (40, 10))
+    votes = np.random.default_rng(0).integers(0, 5, (40, 10))
+    votes[np.arange(35), [FERPLUS_VOTES.index(FER2013[label]) for label in faces.labels]] = 9  # the raters mostly agree
     usage = [*faces.split.tolist(), *["PrivateTest"] * 5]
     rows = [[split, "fer.png", *row] for split, row in zip(usage, votes.tolist(), strict=True)]
     ferplus = write_csv(tmp_path / "plus.csv", ["Usage", "Image name", *FERPLUS_COLUMNS], rows)
@@ -141,6 +152,86 @@ def test_votes_are_joined_split_by_split(tmp_path: Path) -> None:
     write_csv(tmp_path / "plus.csv", ["Usage", "Image name", *FERPLUS_COLUMNS], rows[1:])
     with pytest.raises(DataError, match="20 rows of votes for 21 pictures of split 'train'"):
         load_faces(tmp_path / "fer.csv", ferplus=ferplus)
+
+
+def test_votes_of_another_order_are_refused(tmp_path: Path) -> None:
+    faces = patterns(70)
+    save_faces(faces, tmp_path / "fer.csv")
+    votes = np.zeros((70, 10), int)
+    votes[np.arange(70), [FERPLUS_VOTES.index(FER2013[label]) for label in np.roll(faces.labels, 1)]] = 10
+    rows = [["Training", "", *row] for row in votes.tolist()]
+    ferplus = write_csv(tmp_path / "plus.csv", ["Usage", "Image name", *FERPLUS_COLUMNS], rows)
+    with pytest.raises(DataError, match="agree with the labels of only 0% of the pictures"):
+        load_faces(tmp_path / "fer.csv", ferplus=ferplus)
+    save_faces(faces, tmp_path / "tree")
+    with pytest.raises(DataError, match="cannot be joined with folders"):
+        load_faces(tmp_path / "tree", ferplus=ferplus)
+    write_csv(tmp_path / "plus.csv", ["Usage", "Image name", *FERPLUS_COLUMNS], [["Training", "", *[999] * 10]])
+    with pytest.raises(DataError, match=r"row 0 \(line 2\): does not hold ten vote counts"):
+        load_faces(tmp_path / "fer.csv", ferplus=ferplus)
+
+
+def test_splits_are_told_by_files_and_folders_where_rows_do_not(tmp_path: Path) -> None:
+    bare = [replace(patterns(7, seed=seed), split=np.full(7, "")) for seed in (1, 2)]
+    for faces, name in zip(bare, ("train", "test"), strict=True):
+        rows = [[label, text_of(image)] for label, image in zip(faces.labels, faces.images, strict=True)]
+        write_csv(tmp_path / f"{name}.csv", ["emotion", "pixels"], rows)
+        save_faces(faces, tmp_path / "FER" / name)
+        (tmp_path / "hub" / "default" / name).mkdir(parents=True)
+        table = pyarrow.table(
+            {"image": [{"bytes": png(image), "path": None} for image in faces.images], "label": faces.labels}
+        )
+        pyarrow.parquet.write_table(table, tmp_path / "hub" / "default" / name / "0000.parquet")
+    for paths in (["train.csv", "test.csv"], ["FER/train", "FER/test"], ["FER"], ["hub"]):
+        read = load_faces([tmp_path / path for path in paths])
+        assert sorted(read.splits) == ["test", "train"], paths
+        assert (len(read), len(read.in_split("train"))) == (14, 7)
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [("train.csv", "train"), ("fer2013-publictest.parquet", "PublicTest"), ("val-00000-of-00001.parquet", "val"),
+     ("fer2013.csv", ""), ("train_test.csv", ""), ("FER2013Test", "FER2013Test".lower()), ("contest.csv", "")],
+)  # fmt: skip
+def test_what_a_name_says_of_a_split(name: str, split: str) -> None:
+    assert split_of_path(Path("somewhere") / name) == split
+
+
+def test_lists_beside_folders_of_pictures_do_not_count(tmp_path: Path) -> None:
+    save_faces(patterns(7), tmp_path / "tree")
+    (tmp_path / "tree" / "labels.csv").write_text("image,label\nTraining/angry/a.png,angry\n")
+    assert len(load_faces(tmp_path / "tree")) == 7
+
+
+def test_folders_of_numbers_are_refused(tmp_path: Path) -> None:
+    save_faces(patterns(7, classes=("1", "2")), tmp_path / "tree")
+    with pytest.raises(DataError, match="has a class folder named '1', and numbers mean other expressions"):
+        load_faces(tmp_path / "tree")
+
+
+def test_labels_as_texts_and_as_floats(tmp_path: Path) -> None:
+    images = [{"bytes": png(image), "path": None} for image in patterns(3).images]
+    for labels, expected in ((["6", "3", "0"], ["neutral", "happy", "angry"]), ([3.0, None, 4.0], ["happy", None, "sad"]),
+                             (["Fear", "joy", "awe"], ["fear", "happy", "awe"])):  # fmt: skip
+        pyarrow.parquet.write_table(pyarrow.table({"Image": images, "Emotion": labels}), tmp_path / "x.parquet")
+        read = load_faces(tmp_path / "x.parquet")
+        assert [read.classes[label] if label >= 0 else None for label in read.labels] == expected
+
+
+def test_names_keep_their_row_when_rows_are_skipped(tmp_path: Path) -> None:
+    cells = [{"bytes": data, "path": "same"} for data in (b"bad", *map(png, patterns(2).images))]
+    pyarrow.parquet.write_table(pyarrow.table({"image": cells, "label": [0, 1, 2]}), tmp_path / "x.parquet")
+    assert load_faces(tmp_path / "x.parquet", skip_bad=True).names.tolist() == ["x.parquet#1", "x.parquet#2"]
+
+
+def test_written_folders_lose_no_face_and_stay_where_they_are(tmp_path: Path) -> None:
+    faces = replace(
+        patterns(4, classes=("sad", "../../evil")), names=np.array(["a/x.png", "a/y.png", "a/x.jpg", "../y.png"])
+    )
+    save_faces(faces, tmp_path / "deep" / "tree")
+    written = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.png"))
+    assert len(written) == 4
+    assert all(path.startswith("deep/tree/Training/") for path in written)
 
 
 GOOD = text_of(np.arange(48 * 48).reshape(48, 48) % 256)
@@ -156,7 +247,8 @@ GOOD = text_of(np.arange(48 * 48).reshape(48, 48) % 256)
         (["7", GOOD, "Training"], r"row 1 \(line 3\): has the unknown label '7' \(known: 0..6 or angry"),
         (["", GOOD, "Training"], r"has the unknown label ''"),
         (["bored", GOOD, "Training"], r"has the unknown label 'bored'"),
-        (["3", GOOD[:4000]], r"row 1 \(line 3\): has 2 of 3 fields; the file may have been cut off"),
+        (["3", GOOD, "Train"], r"ends in 'Train', the beginning of a split's name"),
+        (["3", GOOD[:4000]], r"row 1 \(line 3\): has 2 of 3 fields; the file may be cut off here"),
     ],
 )
 def test_broken_rows_name_the_row_and_can_be_skipped(tmp_path: Path, row: list[str], message: str) -> None:
@@ -173,7 +265,7 @@ def test_broken_rows_name_the_row_and_can_be_skipped(tmp_path: Path, row: list[s
     [
         ("fer.csv", b"", "is empty"),
         ("fer.csv", b"\n\n", "has no column 'pixels'"),
-        ("fer.csv", b"emotion,pixles,Usage\n", r"has no column 'pixels' \(found: emotion, pixles, usage\)"),
+        ("fer.csv", b"emotion,pixles,Usage\n", r"has no column 'pixels' \(found: emotion, pixles, Usage\)"),
         ("fer.csv", b"emotion,pixels,Usage\n", "holds no faces"),
         ("fer.csv", b"\x00\xff\xfe\x89PNG", "is not a CSV of text"),
         ("fer.parquet", b"", "is empty"),
@@ -205,9 +297,6 @@ def test_only_broken_rows_are_an_error_even_when_skipped(tmp_path: Path) -> None
 
 
 def test_broken_pictures_in_folders_and_parquet_cells(tmp_path: Path) -> None:
-    import pyarrow
-    import pyarrow.parquet
-
     save_faces(patterns(7), tmp_path / "tree")
     (tmp_path / "tree" / "Training" / "sad" / "bad.png").write_bytes(b"no picture")
     with pytest.raises(DataError, match=r"bad.png: is not a picture"):
@@ -229,6 +318,10 @@ def test_several_files_are_one_set_and_names_stay_unique(tmp_path: Path) -> None
     save_faces(patterns(7, seed=5), tmp_path / "b" / "a.csv")
     with pytest.raises(DataError, match="named twice"):
         load_faces([tmp_path / "a.csv", tmp_path / "a.csv"])
+    assert load_faces([tmp_path / "a.csv", tmp_path / "b" / "a.csv"]).names[[0, 7]].tolist() == [
+        "a.csv/a.csv#0",
+        "b/a.csv/a.csv#0",
+    ]
     save_faces(patterns(7, seed=5), tmp_path / "c.parquet")
     save_faces(patterns(7, seed=6), tmp_path / "d.parquet")
     joined = load_faces([tmp_path / "c.parquet", tmp_path / "d.parquet"])

@@ -18,7 +18,7 @@ from tests.conftest import patterns
 
 def test_the_file_says_what_it_is(model_file: Path, run_folder: Path) -> None:
     info, trained = Classifier(model_file).info, load_run(run_folder)
-    assert (info.name, info.labels, info.licence, info.quantised) == ("small", trained.classes, "MIT", False)
+    assert (info.name, info.labels, info.licence, info.quantised) == ("small", trained.classes, "not stated", False)
     assert info.preprocessing == trained.preprocessing
     assert info.network == {
         "name": "residual",
@@ -71,6 +71,7 @@ def test_the_card_states_the_run(model_file: Path, run_folder: Path) -> None:
     trained, faces = load_run(run_folder), patterns(140, seed=4)
     scores = score(TorchClassifier(trained).probabilities(faces.images), faces.labels)
     card = model_card(run_folder, trained, model_file, scores, "patterns", 1e-7, "MIT")
-    for text in ("# small", "3 epochs of batches of 28", "## Scores on patterns", f"{scores.accuracy:.2%}", "surprise",
+    assert "web searches of 2013" not in card  # it was not trained on FER2013
+    for text in ("# small", "7 labels for everything", "3 epochs of batches of 28", "## Scores on patterns", f"{scores.accuracy:.2%}", "surprise",
                  "An expression is not an inner state", "Article 5(1)(f)", "the last epoch was kept"):  # fmt: skip
         assert text in card
