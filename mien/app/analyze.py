@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mien.app.messages import complain, explain
 from mien.app.options import Json, Quiet, Tta, check_tta
+from mien.core.progress import say
 
 if TYPE_CHECKING:
-    from mien.run.pipeline import Done
+    from mien.run.pipeline import Done, Settings
     from mien.run.recognizer import Recognizer
 
 #: Pictures whose faces are printed one by one; of more, only a line each.
@@ -41,7 +43,9 @@ def analyze(
     text_size: Annotated[
         int, typer.Option(min=0, max=400, help="Height of the labels' text in pixels; 0 chooses.")
     ] = 0,
-    max_pixels: Annotated[int, typer.Option(min=1, help="Refuse pictures with more pixels than this.")] = 400_000_000,
+    max_pixels: Annotated[
+        int | None, typer.Option(min=1, help="Refuse pictures with more pixels than this. [default: 400,000,000]")
+    ] = None,
     allow_truncated: Annotated[
         bool, typer.Option("--allow-truncated", help="Analyse what decodes of a picture file that is cut off.")
     ] = False,
@@ -56,6 +60,7 @@ def analyze(
     Reads JPEG, PNG, WebP, BMP, GIF (first frame), TIFF, and the video formats of FFmpeg; folders with all below them.
     """
     from mien.core.files import make_folder
+    from mien.core.pictures import MAX_PIXELS
     from mien.run.draw import Style
     from mien.run.pipeline import Settings
     from mien.run.recognizer import Recognizer
@@ -70,40 +75,37 @@ def analyze(
         detector=detector,
         detector_model=detector_model,
         tta=tta,
-        max_pixels=max_pixels,
+        max_pixels=max_pixels or MAX_PIXELS,
         allow_truncated=allow_truncated,
     )
     make_folder(out)
-    finished, failures, total = _analyze_all(inputs, recognizer, settings, show=not (quiet or as_json))
+    finished, failures = _analyze_all(inputs, recognizer, settings, show=not (quiet or as_json))
     if as_json:
-        typer.echo(
-            json.dumps(
-                {
-                    "model": recognizer.model_name,
-                    "detector": recognizer.detector_name,
-                    "inputs": [_as_json(done, recognizer) for done in finished],
-                    "failures": failures,
-                },
-                indent=2,
-            )
-        )
-    broken_off = [f"{done.source}: {done.warning}; what was read is kept" for done in finished if done.warning]
-    for message in broken_off:
-        typer.echo(f"mien: {message}", err=True)
-    if total > 1 and failures:
-        typer.echo(f"mien: {len(failures)} of {total} inputs failed; the rest is done", err=True)
+        document = {
+            "model": recognizer.model_name,
+            "detector": recognizer.detector_name,
+            "inputs": [_as_json(done, recognizer) for done in finished],
+            "failures": failures,
+        }
+        say(json.dumps(document, indent=2))
+    if failures and finished:
+        complain(f"{len(failures)} of {len(failures) + len(finished)} inputs failed; the rest is done")
     if not finished:
         return 2
-    return 1 if failures or broken_off else 0
+    return 1 if failures or any(done.warnings for done in finished) else 0
+
+
+class _NothingDone(Exception):
+    """No input could be analysed: the table over all of them is not kept."""
 
 
 def _analyze_all(
-    inputs: list[str], recognizer: Recognizer, settings: Any, show: bool
-) -> tuple[list[Done], list[str], int]:
-    """(what was done, what failed and why, number of inputs); failures are reported as they happen."""
-    from contextlib import ExitStack
+    inputs: list[str], recognizer: Recognizer, settings: Settings, show: bool
+) -> tuple[list[Done], list[str]]:
+    """(what was done, what failed and why); both are told as they happen."""
+    from contextlib import ExitStack, suppress
 
-    from mien.core.errors import MediaError, MienError
+    from mien.core.errors import MediaError
     from mien.core.progress import progress_bar
     from mien.run.pipeline import analyze_input
     from mien.run.sinks import record_path, record_writer
@@ -112,7 +114,7 @@ def _analyze_all(
     items = list_inputs(inputs, settings.out)
     finished: list[Done] = []
     failures: list[str] = []
-    with ExitStack() as stack:
+    with suppress(_NothingDone), ExitStack() as stack:
         table = None
         if len(items) > 1:
             table = stack.enter_context(record_writer(settings.out / "all", settings.formats, recognizer.labels))
@@ -122,18 +124,22 @@ def _analyze_all(
                 if isinstance(item, MediaError):
                     raise item
                 done = analyze_input(item, recognizer, settings, table)
-            except MienError as error:
-                failures.append(str(error))
-                typer.echo(f"mien: {error}", err=True)
+            except Exception as error:  # noqa: BLE001 - one bad file must not cost the others their results
+                failures.append(explain(error, "" if isinstance(item, MediaError) else f"{item.name}: "))
+                complain(failures[-1])
             else:
                 finished.append(done)
+                for warning in done.warnings:
+                    complain(f"{done.source}: {warning}")
                 if show:
                     _print(done, recognizer, in_full=len(finished) <= TABLES_SHOWN)
             bar.advance(1, f"{len(finished):,} done, {len(failures):,} failed")
-    if table is not None and show:
+        if not finished:
+            raise _NothingDone
+    if table is not None and finished and show:
         paths = ", ".join(str(record_path(settings.out / "all", name)) for name in settings.formats)
-        typer.echo(f"all records in one table: {paths}")
-    return finished, failures, len(items)
+        say(f"all records in one table: {paths}")
+    return finished, failures
 
 
 def _colour(text: str) -> tuple[int, int, int]:
@@ -149,18 +155,20 @@ def _colour(text: str) -> tuple[int, int, int]:
 def _print(done: Done, recognizer: Recognizer, in_full: bool) -> None:
     """A table of a picture's faces with every probability, or a line for a video; then what was written."""
     if done.faces and in_full:
-        typer.echo(f"{done.source}: {_plural(len(done.faces), 'face')}")
+        say(f"{done.source}: {_plural(len(done.faces), 'face')}")
         _print_table(done, recognizer)
-    elif done.frames > 1:
+    elif done.is_video:
         shares = ", ".join(f"{name} {count / done.faces_seen:.0%}" for name, count in done.labels.most_common())
-        typer.echo(f"{done.source}: {done.frames:,} frames, {done.faces_seen:,} faces{': ' + shares if shares else ''}")
+        say(
+            f"{done.source}: {_plural(done.frames, 'frame')}, {_plural(done.faces_seen, 'face')}{': ' + shares if shares else ''}"
+        )
     elif done.faces:
-        typer.echo(f"{done.source}: " + ", ".join(f"{face.label} {face.confidence:.0%}" for face in done.faces))
+        say(f"{done.source}: " + ", ".join(f"{face.label} {face.confidence:.0%}" for face in done.faces))
     else:
         hint = "" if recognizer.detector is None else " (if the picture is itself a face: --detector none)"
-        typer.echo(f"{done.source}: no face found{hint}")
+        say(f"{done.source}: no face found{hint}")
     if in_full:
-        typer.echo("  wrote " + ", ".join(map(str, done.outputs)))
+        say("  wrote " + ", ".join(map(str, done.outputs)))
 
 
 def _print_table(done: Done, recognizer: Recognizer) -> None:
@@ -172,7 +180,7 @@ def _print_table(done: Done, recognizer: Recognizer) -> None:
     ]
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
     for row in [head, *rows]:
-        typer.echo(
+        say(
             "  "
             + "  ".join(
                 cell.ljust(width) if column == 1 else cell.rjust(width)
@@ -194,9 +202,9 @@ def _as_json(done: Done, recognizer: Recognizer) -> dict[str, Any]:
         "frames": done.frames,
         "faces": done.faces_seen,
         "outputs": [str(path) for path in done.outputs],
-        "warning": done.warning or None,
+        "warnings": done.warnings,
     }
-    if done.frames == 1:
+    if not done.is_video:
         result = FrameResult(done.source, 0, 0.0, (0, 0), done.faces)
         values["records"] = records_of(result, recognizer.model_name, recognizer.detector_name)
     return values

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-import os
+import io
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -14,7 +14,8 @@ import typer
 
 from mien import __version__
 from mien.app import analyze, datasets, learning, models
-from mien.core.errors import MienError
+from mien.app.messages import complain, explain, print_help
+from mien.core.progress import say
 
 HELP = """Read facial expressions: train the networks, measure them, run them on pictures and videos.
 
@@ -26,7 +27,7 @@ INTERRUPTED = 130
 app = typer.Typer(
     name="mien",
     help=HELP,
-    no_args_is_help=True,
+    invoke_without_command=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -43,56 +44,43 @@ app.add_typer(models.app, name="models")
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"mien {__version__}")
+        say(f"mien {__version__}")
         raise typer.Exit
 
 
 @app.callback()
 def _options(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
     ] = False,
 ) -> None:
-    """Options of the program itself; the help text is the app's."""
+    """Options of the program itself; alone it says what it can do."""
+    print_help(context)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; returns the exit code. With MIEN_DEBUG=1 errors show their traceback."""
     try:
         result = app(list(arguments) if arguments is not None else None, prog_name="mien", standalone_mode=False)
-        if result == INTERRUPTED:
-            _complain("interrupted: files that were finished are kept, and 'mien train --resume' goes on where it was")
-        return result if isinstance(result, int) else 0
     except typer.TyperException as error:
-        _reraise_for_debugging()
         place = getattr(getattr(error, "ctx", None), "command_path", "mien")
-        _complain(f"{_without_period(error.format_message())}; see '{place} --help'")
-        return 2
-    except MienError as error:
-        _reraise_for_debugging()
-        _complain(str(error))
+        message = error.format_message()
+        complain(f"{message[:1].lower()}{message[1:].rstrip('.')}; see '{place} --help'")
         return 2
     except Exception as error:  # noqa: BLE001 - the last place: no traceback reaches a person
-        _reraise_for_debugging()
-        _complain(f"unexpected {type(error).__name__}: {error}; set MIEN_DEBUG=1 to see where, and please report it")
+        complain(explain(error))
         return 2
-
-
-def _complain(message: str) -> None:
-    print("mien: " + " ".join(message.split()), file=sys.stderr)
-
-
-def _without_period(text: str) -> str:
-    return text[:1].lower() + text[1:].rstrip(".")
-
-
-def _reraise_for_debugging() -> None:
-    if os.environ.get("MIEN_DEBUG"):
-        raise
+    if result == INTERRUPTED:
+        complain("interrupted: files that were finished are kept, and 'mien train --resume' goes on where it was")
+    return result if isinstance(result, int) else 0
 
 
 def run() -> None:
     """The console script."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a file name may hold what the terminal cannot show
     sys.exit(main())
 
 

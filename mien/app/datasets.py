@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mien.app.messages import print_help
 from mien.app.options import Json, Quiet, SkipBad
+from mien.core.progress import say
 
 if TYPE_CHECKING:
     from mien.core.types import FaceSet
 
 app = typer.Typer(
-    no_args_is_help=True,
+    invoke_without_command=True,
     rich_markup_mode=None,
     help="Look at a data set, convert it, divide it.\n\nReads FER2013 as Kaggle's and the ICML CSV, Parquet in the "
     "Hugging Face layout, and folders of pictures (train/angry/*.png).",
@@ -24,6 +26,12 @@ Source = Annotated[Path, typer.Argument(metavar="PATH", help="A CSV or Parquet f
 Ferplus = Annotated[Path | None, typer.Option(help="FER+'s CSV of votes, joined row by row.")]
 Out = Annotated[Path, typer.Option(help="What to write: .csv as Kaggle's file, .parquet, or a folder (no ending).")]
 Size = Annotated[int, typer.Option(min=8, max=512, help="Side in pixels that pictures are scaled to.")]
+
+
+@app.callback()
+def _alone(context: typer.Context) -> None:
+    """`mien data` alone says what it can do; the help text is the app's."""
+    print_help(context)
 
 
 @app.command()
@@ -36,10 +44,10 @@ def describe(
     faces = _read(path, ferplus, size, skip_bad)
     facts = _facts(faces, path)
     if as_json:
-        typer.echo(json.dumps(facts, indent=2))
+        say(json.dumps(facts, indent=2))
         return
-    typer.echo(f"{path}: {len(faces):,} faces of {faces.images.shape[2]} x {faces.images.shape[1]} pixels, grey")
-    typer.echo(
+    say(f"{path}: {len(faces):,} faces of {faces.images.shape[2]} x {faces.images.shape[1]} pixels, grey")
+    say(
         f"  FER+ votes: {'yes' if facts['votes'] else 'no'}; unlabelled: {facts['unlabelled']:,}; broken rows skipped: {facts['skipped']:,}"
     )
     columns = [*faces.classes, "unlabelled", "all"]
@@ -53,11 +61,11 @@ def describe(
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         first, *rest = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))
-        typer.echo(f"  {first.strip().ljust(widths[0])}  " + "  ".join(rest))
+        say(f"  {first.strip().ljust(widths[0])}  " + "  ".join(rest))
     if faces.classes and not any(is_expression(name) for name in faces.classes):
-        typer.echo("  note: none of the class names is an expression that mien knows (see docs/data.md)")
+        say("  note: none of the class names is an expression that mien knows (see docs/data.md)")
     for why in faces.skipped[:20]:
-        typer.echo(f"  skipped: {why}")
+        say(f"  skipped: {why}")
 
 
 @app.command()
@@ -73,12 +81,12 @@ def convert(
     faces = _read(path, ferplus, size, skip_bad)
     save_faces(faces, out)
     if not quiet:
-        typer.echo(
+        say(
             f"wrote {len(faces):,} faces to {out}"
             + (f"; {len(faces.skipped):,} broken rows skipped" if faces.skipped else "")
         )
         if faces.votes is not None and out.suffix.lower() != ".parquet":
-            typer.echo("the FER+ votes are not kept in this layout: write .parquet for that", err=True)
+            say("the FER+ votes are not kept in this layout: write .parquet for that", error=True)
 
 
 @app.command()
@@ -114,7 +122,7 @@ def split(
         )
     faces = _read(path, ferplus, size, skip_bad)
     if faces.skipped and not quiet:
-        typer.echo(f"skipped {len(faces.skipped):,} broken rows; the first: {faces.skipped[0]}", err=True)
+        say(f"skipped {len(faces.skipped):,} broken rows; the first: {faces.skipped[0]}", error=True)
     if of:
         faces = faces.in_split(of)
     if classes:
@@ -130,7 +138,7 @@ def split(
     save_faces(faces, out)
     if not quiet:
         counts = ", ".join(f"{name or '(none)'} {(faces.split == name).sum():,}" for name in faces.splits)
-        typer.echo(f"wrote {len(faces):,} faces to {out}: {counts}")
+        say(f"wrote {len(faces):,} faces to {out}: {counts}")
 
 
 def _numbers(text: str, kind: type) -> list:

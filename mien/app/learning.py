@@ -22,6 +22,7 @@ from mien.app.options import (
     open_classifier,
     read_data,
 )
+from mien.core.progress import say
 
 if TYPE_CHECKING:
     from mien.app.options import AnyClassifier
@@ -68,11 +69,9 @@ def train(
             )
         settings = begun
     faces = read_data(data, size=settings.input.size, skip_bad=skip_bad, quiet=quiet, exclude=exclude)
-    run(settings, faces, folder, resume=resume, quiet=quiet, say=(lambda text: None) if quiet else typer.echo)
+    run(settings, faces, folder, resume=resume, quiet=quiet, say=(lambda text: None) if quiet else say)
     if not quiet:
-        typer.echo(
-            f"the run is in {folder}; next: mien evaluate {folder} --data ..., mien export {folder} --out model.onnx"
-        )
+        say(f"the run is in {folder}; next: mien evaluate {folder} --data ..., mien export {folder} --out model.onnx")
 
 
 def evaluate(
@@ -105,16 +104,16 @@ def evaluate(
     faces = read_data(data, size=_size(classifier), skip_bad=skip_bad, quiet=quiet or as_json, exclude=exclude)
     faces, which, trained_on = _to_score(faces, split, data, Path(model) if is_run(model) else None)
     if trained_on and not quiet:
-        typer.echo(f"note: {which} is what models are trained on; a score on it says little of other faces", err=True)
+        say(f"note: {which} is what models are trained on; a score on it says little of other faces", error=True)
     make_folder(out)
     scores = _score(classifier, faces, tta, quiet or as_json)
     title = f"{model} on {which or ', '.join(path.name for path in data)}" + (f", {tta}" if tta != "none" else "")
     facts = {"model": model, "data": [str(path) for path in data], "split": which, "tta": tta}
     values = write_scores(out, scores, title, facts)
     if as_json:
-        typer.echo(json.dumps(values, indent=2))
+        say(json.dumps(values, indent=2))
     elif not quiet:
-        typer.echo(f"{title}\n\n{scores_text(scores)}\nwrote {out / 'scores.json'}, scores.txt and confusion.png")
+        say(f"{title}\n\n{scores_text(scores)}\nwrote {out / 'scores.json'}, scores.txt and confusion.png")
 
 
 def predict(
@@ -139,7 +138,7 @@ def predict(
     probabilities = classify_all(classifier, faces.images, tta, quiet=quiet, title="predict")
     write_predictions(faces, probabilities, classifier.labels, out)
     if not quiet:
-        typer.echo(f"wrote {len(faces):,} rows to {out}")
+        say(f"wrote {len(faces):,} rows to {out}")
 
 
 def export(
@@ -184,7 +183,7 @@ def export(
         if faces.labelled.any():
             measured, which, trained_on = _to_score(faces, split, data, run)
             if trained_on:
-                typer.echo(f"note: {which} is what the run was trained on: no scores are written", err=True)
+                say(f"note: {which} is what the run was trained on: no scores are written", error=True)
             else:
                 scores = _score(TorchClassifier(trained), measured, "none", quiet)
     values = {"data": which, **scores.to_json()} if scores else {}
@@ -192,7 +191,7 @@ def export(
     write_text(out.with_suffix(".md"), model_card(run, trained, out, scores, which, difference, licence))
     if not quiet:
         checked = f"{len(faces):,} faces" if faces is not None else "noise; give --data for a check on faces"
-        typer.echo(
+        say(
             f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB) and {out.with_suffix('.md').name}\n"
             f"torch and ONNX differ by at most {difference:.1e} in probability, on {checked}"
         )

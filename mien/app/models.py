@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from mien.app.options import Json, Quiet
+from mien.core.progress import say
 
 app = typer.Typer(invoke_without_command=True, rich_markup_mode=None, help="Model files: shipped, pulled or your own.")
 
@@ -44,10 +45,10 @@ def list_models(as_json: Json = False) -> None:
             }
         )
     if as_json:
-        typer.echo(json.dumps(rows, indent=2))
+        say(json.dumps(rows, indent=2))
         return
     for row in rows:
-        typer.echo(f"{row['name']:<8} {row['kind']:<8} {row['about']}\n{'':<18}{row['path']}")
+        say(f"{row['name']:<8} {row['kind']:<8} {row['about']}\n{'':<18}{row['path']}")
 
 
 @app.command()
@@ -63,20 +64,18 @@ def show(
     if model in PULLABLE:
         known = PULLABLE[model]
         facts = asdict(known) | {"local": str(local_model(model) or "")}
-        typer.echo(
-            json.dumps(facts, indent=2) if as_json else "\n".join(f"{key}: {value}" for key, value in facts.items())
-        )
+        say(json.dumps(facts, indent=2) if as_json else "\n".join(f"{key}: {value}" for key, value in facts.items()))
         return
     path = find_model(model)
     info = model_info(path)
     if as_json:
-        typer.echo(json.dumps(asdict(info) | {"path": str(path)}, indent=2))
+        say(json.dumps(asdict(info) | {"path": str(path)}, indent=2))
         return
     card = path.with_suffix(".md")
     if card.is_file():
-        typer.echo(card.read_text(encoding="utf-8"))
+        say(card.read_text(encoding="utf-8"))
     pre = info.preprocessing
-    typer.echo(
+    say(
         f"file: {path}, {path.stat().st_size / 1e6:.1f} MB\nlabels: {', '.join(info.labels)}\n"
         f"input: {pre.channels} x {pre.size} x {pre.size}, mean {pre.mean}, std {pre.std}, framing {pre.framing}\n"
         f"network: {info.network['name']} {info.network['arguments']}\nlicence: {info.licence}"
@@ -97,4 +96,4 @@ def pull(
 
     path: Path = fetch(name, url)
     if not quiet:
-        typer.echo(f"{name} is at {path}")
+        say(f"{name} is at {path}")

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
+from mien.core.progress import say
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -82,12 +84,12 @@ def read_data(
 
     faces = load_faces(paths, size=size, skip_bad=skip_bad)
     if faces.skipped and not quiet:
-        typer.echo(f"skipped {len(faces.skipped):,} broken rows; the first: {faces.skipped[0]}", err=True)
+        say(f"skipped {len(faces.skipped):,} broken rows; the first: {faces.skipped[0]}", error=True)
     if exclude is not None:
         before = len(faces)
         faces = without(faces, read_names(exclude))
         if not quiet:
-            typer.echo(f"excluded {before - len(faces):,} of {before:,} rows named in {exclude}", err=True)
+            say(f"excluded {before - len(faces):,} of {before:,} rows named in {exclude}", error=True)
     return faces
 
 

@@ -1,4 +1,4 @@
-"""A progress bar on a terminal, silence elsewhere."""
+"""What a person sees while work goes on: bars on a terminal, and lines that do not tear them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
+
+#: The display on the terminal; a bar within a bar becomes its next line.
+_display: Any = None
 
 
 class Bar(Protocol):
@@ -30,18 +33,50 @@ class _Shown:
 @contextmanager
 def progress_bar(title: str, total: float | None, done: float = 0, quiet: bool = False) -> Iterator[Bar]:
     """A bar with share, words and time left on stderr, if that is a terminal and ``quiet`` is not set."""
+    global _display
     if quiet or not sys.stderr.isatty():
         yield _Silent()
         return
+    outermost = _display is None
+    if outermost:
+        _display = _new_display()
+        _display.start()
+    task = _display.add_task(title, total=total, completed=done, text="")
+    try:
+        yield _Shown(_display, task)
+    finally:
+        _display.remove_task(task)
+        if outermost:
+            _display.stop()
+            _display = None
+
+
+def say(text: str, *, error: bool = False) -> None:
+    """Print a line on stdout or stderr; above the bars, where they share a terminal with it."""
+    stream = sys.stderr if error else sys.stdout
+    if _display is not None and stream.isatty():
+        _display.console.out(text, highlight=False)
+    else:
+        print(text, file=stream)
+
+
+def _new_display() -> Any:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TaskProgressColumn(),
-        TextColumn("{task.fields[text]}"),
+        TextColumn("{task.fields[text]}", markup=False),
         TimeRemainingColumn(compact=True, elapsed_when_finished=True),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True, speed_estimate_period=60) as progress:
-        yield _Shown(progress, progress.add_task(title, total=total, completed=done, text=""))
+    # Not redirected: a list of results that is piped into a file must arrive there.
+    return Progress(
+        *columns,
+        console=Console(stderr=True),
+        transient=True,
+        speed_estimate_period=60,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )

@@ -1,0 +1,35 @@
+"""Words to the person: help, and errors as one line on stderr (`mien: NAME: FOUND; CURE`)."""
+
+from __future__ import annotations
+
+import os
+
+import typer
+
+from mien.core.errors import MienError
+from mien.core.progress import say
+
+
+def complain(message: str) -> None:
+    """One line, whatever the message holds."""
+    say("mien: " + " ".join(message.split()), error=True)
+
+
+def explain(error: Exception, place: str = "") -> str:
+    """The message of an error; ``place`` says where one happened that nobody foresaw.
+
+    With MIEN_DEBUG set it raises the error instead, for its traceback.
+    """
+    if os.environ.get("MIEN_DEBUG"):
+        raise error
+    if isinstance(error, MienError):
+        return str(error)
+    if isinstance(error, MemoryError):
+        return f"{place}there is not enough memory; try smaller or fewer inputs"
+    return f"{place}unexpected {type(error).__name__}: {error}; set MIEN_DEBUG=1 to see where, and please report it"
+
+
+def print_help(context: typer.Context) -> None:
+    """The help of a group of verbs that was named without a verb."""
+    if context.invoked_subcommand is None:
+        say(context.get_help())
