@@ -36,13 +36,11 @@ def views(photos: Sequence[np.ndarray], frames: int, size_wh: tuple[int, int], s
         yield cv2.warpAffine(photo, matrix, size_wh, flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE)
 
 
-def times(frames: int, fps: Fraction, variable: bool) -> list[int]:
-    """Presentation times in ticks; ``variable``: steps of one, two and three frame lengths in turn."""
-    step = TICKS / fps
-    if not variable:
-        return [round(number * step) for number in range(frames)]
-    steps = np.resize([1, 2, 3, 1], frames)
-    return [round(int(position) * step) for position in np.cumsum(steps) - steps[0]]
+def times(seconds: float, fps: Fraction, variable: bool) -> list[int]:
+    """Presentation times in ticks; ``variable``: the steps are two, three, one and one frame lengths in turn."""
+    count = round(seconds * fps)
+    positions = np.cumsum(np.resize([1, 2, 3, 1] if variable else [1], count)) - 1
+    return [round(int(position) * TICKS / fps) for position in positions if position < count]
 
 
 def make_clip(
@@ -53,15 +51,19 @@ def make_clip(
     fps: Fraction = Fraction(25),
     photos: Sequence[np.ndarray] | None = None,
     sound: str | None = "aac",
+    rate: int = 48_000,
+    sound_seconds: float | None = None,
     variable: bool = False,
     codec: str = "libx264",
     pixels: str = "yuv420p",
 ) -> list[float]:
-    """Write a video and return its frames' times in seconds. ``sound`` is an audio codec's name, or None."""
+    """Write a video and return its frames' times in seconds.
+
+    ``sound`` is an audio codec's name, or None; it lasts as long as the pictures unless ``sound_seconds`` says else.
+    """
     photos = photos or [read_picture(ASTRONAUT)]
-    count = round(seconds * fps)
-    stamps = times(count, fps, variable)
-    rate = 48_000
+    stamps = times(seconds, fps, variable)
+    sound_seconds = seconds if sound_seconds is None else sound_seconds
     with av.open(str(path), "w") as container:
         video = container.add_stream(
             codec, rate=fps, options={"crf": "20", "preset": "veryfast"} if codec == "libx264" else {}
@@ -71,17 +73,21 @@ def make_clip(
             video.codec_context.time_base = video.time_base = Fraction(1, TICKS)
         audio = container.add_stream(sound, rate=rate) if sound else None
         sounded = 0
-        for stamp, picture in zip(stamps, views(photos, count, size_wh, shot=max(1, round(3 * fps))), strict=True):
+        shot = max(1, round(3 * fps))
+        for stamp, picture in zip(stamps, views(photos, len(stamps), size_wh, shot), strict=True):
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             frame.pts, frame.time_base = (
                 (stamp, Fraction(1, TICKS)) if variable else (round(stamp * fps / TICKS), 1 / fps)
             )
             container.mux(video.encode(frame))
-            while audio is not None and sounded / rate <= stamp / TICKS:
+            while audio is not None and sounded / rate <= min(stamp / TICKS, sound_seconds):
                 container.mux(audio.encode(tone(sounded, 1024, rate)))
                 sounded += 1024
         container.mux(video.encode(None))
         if audio is not None:
+            while sounded / rate < sound_seconds:
+                container.mux(audio.encode(tone(sounded, 1024, rate)))
+                sounded += 1024
             container.mux(audio.encode(None))
     return [stamp / TICKS for stamp in stamps]
 

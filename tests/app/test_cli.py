@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -114,10 +115,62 @@ def test_one_bad_input_of_several(capsys: pytest.CaptureFixture[str]) -> None:
     assert {"deep/a.annotated.jpg", "clip.annotated.mp4", "clip.summary.json", "all.records.csv"} <= set(outputs())
 
 
+def test_if_all_of_several_inputs_fail_nothing_is_written(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("bad.jpg").write_text("no picture")
+    assert main(["analyze", "bad.jpg", "absent.png"]) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 2
+    assert outputs() == []
+
+
+def test_an_unforeseen_error_costs_one_input(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mien.run.recognizer import Recognizer
+
+    real = Recognizer.read
+
+    def breaks(self: Recognizer, picture: Path) -> np.ndarray:
+        if "a.jpg" in str(picture):
+            raise RuntimeError("two\nlines")
+        return real(self, picture)
+
+    monkeypatch.setattr(Recognizer, "read", breaks)
+    for name in ("a.jpg", "b.jpg"):
+        Path(name).write_bytes(ASTRONAUT.read_bytes())
+    assert main(["analyze", "a.jpg", "b.jpg", "-q"]) == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("mien: a.jpg: unexpected RuntimeError: two lines; set MIEN_DEBUG=1")
+    assert lines[1] == "mien: 1 of 2 inputs failed; the rest is done"
+    assert "b.annotated.jpg" in outputs()
+
+
+def test_outputs_beside_the_inputs_are_not_analysed_again() -> None:
+    Path("a.jpg").write_bytes(ASTRONAUT.read_bytes())
+    for _ in range(2):
+        assert main(["analyze", ".", "--out", ".", "-q"]) == 0
+        assert outputs(".") == ["a.annotated.jpg", "a.jpg", "a.records.csv", "a.records.jsonl"]
+
+
+def test_a_full_or_protected_disk_is_one_line(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Image.Image, "save", full)
+        assert main(["analyze", str(ASTRONAUT)]) == 2
+    assert "cannot be written (No space left on device); choose another place with --out" in complaint(capsys)
+    assert outputs() == []
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    assert main(["analyze", str(ASTRONAUT)]) == 2
+    assert "mien-out: is not writable; choose another folder with --out" in complaint(capsys)
+
+
 def test_a_video_cut_off_is_partly_done(capsys: pytest.CaptureFixture[str]) -> None:
     make_clip(Path("clip.mkv"), seconds=4, size_wh=(160, 120))
     Path("cut.mkv").write_bytes(Path("clip.mkv").read_bytes()[:20_000])
-    assert main(["analyze", "cut.mkv", "-q"]) == 1
+    assert main(["analyze", "cut.mkv", "-q"]) == 1  # said though quiet: it is an error
     assert "s of the 4.00 s it states; what was read is kept" in complaint(capsys)
     assert "cut.annotated.mp4" in outputs()
 
@@ -267,6 +320,21 @@ def test_every_verb_has_help(verb: list[str], capsys: pytest.CaptureFixture[str]
     assert err == ""
 
 
+@pytest.mark.parametrize("group", [[], ["data"]])
+def test_a_group_alone_says_what_it_can_do(group: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(group) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith(f"Usage: {' '.join(['mien', *group])} [OPTIONS] COMMAND")
+    assert err == ""
+
+
+def test_the_limit_on_pixels_in_the_help_is_the_one_in_the_code(capsys: pytest.CaptureFixture[str]) -> None:
+    from mien.core.pictures import MAX_PIXELS
+
+    assert main(["analyze", "--help"]) == 0
+    assert f"{MAX_PIXELS:,}" in capsys.readouterr().out
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     import mien
 
@@ -365,6 +433,33 @@ def test_predictions_for_unlabelled_faces() -> None:
     lines = Path("p.csv").read_text().splitlines()
     assert len(lines) == 3590
     assert lines[0] == "path,label,p_angry,p_disgust,p_fear,p_happy,p_sad,p_surprise,p_neutral"
+
+
+def test_names_that_no_terminal_can_show(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9 \xf0\x9f\x99\x82.jpg")
+    Path(name).write_bytes(ASTRONAUT.read_bytes())
+    environment = os.environ | {"PYTHONIOENCODING": "ascii", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "mien.app.cli", "analyze", name, "absent\udce9.jpg"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 2)
+    assert "1 face" in done.stdout
+
+
+def test_results_piped_away_while_bars_are_shown_arrive_in_the_pipe(tmp_path: Path) -> None:
+    """stdout is a pipe and stderr a terminal, as in `mien analyze a b > list.txt`."""
+    import pty
+
+    leader, follower = pty.openpty()
+    command = [sys.executable, "-m", "mien.app.cli", "analyze", str(ASTRONAUT), str(ASTRONAUT), "absent.jpg"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "TERM": "xterm"}
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=follower, text=True, env=environment)
+    os.close(follower)
+    shown = os.read(leader, 100_000).decode()
+    os.close(leader)
+    assert done.stdout.count("1 face") == 2
+    assert "absent.jpg: does not exist" in shown
+    assert "files" in shown
+    assert "1 face" not in shown
 
 
 def test_a_fresh_process_prints_no_traceback() -> None:

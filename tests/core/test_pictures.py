@@ -101,6 +101,23 @@ def test_broken_files_are_named(picture: np.ndarray, tmp_path: Path) -> None:
     assert read_picture(tmp_path / "cut.jpg", allow_truncated=True).shape == (200, 200, 3)
 
 
+@pytest.mark.parametrize("ending", ["png", "webp", "tiff", "bmp", "gif"])
+def test_every_format_cut_short_is_refused_or_read_in_part(ending: str, tmp_path: Path) -> None:
+    whole = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 256, (200, 200, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(whole, format=ending.upper())
+    for share in (0.02, 0.3, 0.9):
+        (tmp_path / f"cut.{ending}").write_bytes(whole.getvalue()[: int(len(whole.getvalue()) * share)])
+        with pytest.raises(MediaError, match=f"cut.{ending}: "):
+            read_picture(tmp_path / f"cut.{ending}")
+        try:
+            part = read_picture(tmp_path / f"cut.{ending}", allow_truncated=True)
+        except MediaError as error:
+            assert ending in ("webp", "tiff") or share < 0.1, error
+        else:
+            assert part.shape == (200, 200, 3)
+
+
 def test_pillow_is_left_as_it_was(picture: np.ndarray, tmp_path: Path) -> None:
     from PIL import ImageFile
 

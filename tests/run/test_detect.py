@@ -95,6 +95,13 @@ def test_noise_and_flat_pictures_hold_no_face() -> None:
         assert len(find_faces(make_detector("yunet", yunet()), picture)) == 0
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (1, 3000), (3000, 1), (7, 5), (20, 2000), (48, 48)])
+def test_tiny_and_thin_pictures_are_searched_without_harm(shape: tuple[int, int]) -> None:
+    picture = np.full((*shape, 3), 90, np.uint8)
+    for detector in (HaarDetector(), make_detector("yunet", yunet())):
+        assert len(find_faces(detector, picture)) == 0
+
+
 def test_a_framing_moves_and_scales_the_square() -> None:
     x, y, side = Framing(side=1.5, right=0.1, down=-0.2).square(np.array([10, 20, 50, 120]))
     assert (x, y, side) == pytest.approx((30 + 4, 70 - 20, 1.5 * np.sqrt(40 * 100)))

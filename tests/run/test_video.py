@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import json
+import os
 import struct
+import subprocess
+import sys
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,7 +18,7 @@ from mien.core.errors import MediaError
 from mien.core.pictures import read_picture
 from mien.run.pipeline import Done, Settings, analyze_input
 from mien.run.sources import Input, VideoSource
-from tests.conftest import ASTRONAUT
+from tests.conftest import ASTRONAUT, ROOT
 
 
 @pytest.fixture(scope="module")
@@ -86,28 +89,150 @@ def test_odd_sizes_without_sound(recognizer: Recognizer, tmp_path: Path) -> None
     assert len(frame_times(tmp_path / "odd.annotated.mp4")) == 10
 
 
-def test_sound_that_mp4_cannot_hold_is_encoded_again(recognizer: Recognizer, tmp_path: Path) -> None:
-    make_clip(tmp_path / "clip.mkv", seconds=1, sound="pcm_f32le")
-    analyse(tmp_path / "clip.mkv", recognizer, tmp_path)
-    codec, seconds, _ = sound_of(tmp_path / "clip.annotated.mp4")
-    assert codec == "aac"
-    assert seconds == pytest.approx(sound_of(tmp_path / "clip.mkv")[1], abs=0.05)
+@pytest.mark.parametrize(
+    ("codec", "ending"), [("libmp3lame", "mp4"), ("libopus", "mkv"), ("flac", "mkv"), ("ac3", "ts")]
+)
+def test_sound_that_mp4_can_hold_is_copied(recognizer: Recognizer, tmp_path: Path, codec: str, ending: str) -> None:
+    make_clip(tmp_path / f"clip.{ending}", seconds=1, sound=codec, size_wh=(160, 120))
+    done = analyse(tmp_path / f"clip.{ending}", recognizer, tmp_path)
+    assert done.warnings == []
+    assert sound_of(tmp_path / "clip.annotated.mp4") == sound_of(tmp_path / f"clip.{ending}")
 
 
-def test_a_rotated_video_is_seen_and_written_upright(recognizer: Recognizer, tmp_path: Path) -> None:
-    sideways = np.rot90(read_picture(ASTRONAUT), k=1)
-    make_clip(
-        tmp_path / "clip.mp4", seconds=0.4, size_wh=(240, 320), photos=[np.ascontiguousarray(sideways)], sound=None
+@pytest.mark.parametrize(("codec", "rate"), [("pcm_f32le", 48_000), ("pcm_s16le", 192_000), ("libvorbis", 44_100)])
+def test_other_sound_is_encoded_again(recognizer: Recognizer, tmp_path: Path, codec: str, rate: int) -> None:
+    make_clip(tmp_path / "clip.mkv", seconds=1, sound=codec, rate=rate, size_wh=(160, 120))
+    done = analyse(tmp_path / "clip.mkv", recognizer, tmp_path)
+    assert done.warnings == []
+    name, seconds, _ = sound_of(tmp_path / "clip.annotated.mp4")
+    assert name == "aac"
+    assert seconds == pytest.approx(sound_of(tmp_path / "clip.mkv")[1], abs=0.06)
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mkv"])
+def test_sound_that_lasts_longer_is_no_damage(recognizer: Recognizer, tmp_path: Path, ending: str) -> None:
+    make_clip(tmp_path / f"clip.{ending}", seconds=1, sound_seconds=3, size_wh=(160, 120))
+    done = analyse(tmp_path / f"clip.{ending}", recognizer, tmp_path)
+    assert done.warnings == []
+    assert sound_of(tmp_path / "clip.annotated.mp4")[1] == pytest.approx(3, abs=0.05)
+
+
+def test_sound_that_cannot_be_kept_costs_only_itself(
+    recognizer: Recognizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mien.run.video_out.COPIED_SOUND", frozenset({"pcm_f32le", "vorbis", "wmav2"}))
+    make_clip(tmp_path / "clip.mkv", seconds=1, sound="wmav2", size_wh=(160, 120))
+    done = analyse(tmp_path / "clip.mkv", recognizer, tmp_path)
+    (warning,) = done.warnings
+    assert warning.startswith("the sound could not be kept")
+    assert len(frame_times(tmp_path / "clip.annotated.mp4")) == done.frames == 25
+
+
+def turn(path: Path, a: int, b: int, c: int, d: int, x: int = 0, y: int = 0) -> None:
+    """Write a matrix that turns the picture into the track header of an .mp4."""
+    content = bytearray(path.read_bytes())
+    matrix = content.index(b"tkhd") + 4 + 40
+    one = 1 << 16
+    content[matrix : matrix + 36] = struct.pack(
+        ">9i", a * one, b * one, 0, c * one, d * one, 0, x * one, y * one, 1 << 30
     )
-    content = bytearray((tmp_path / "clip.mp4").read_bytes())
-    matrix = content.index(b"tkhd") + 4 + 40  # the track header's display matrix: turn clockwise by a quarter
-    content[matrix : matrix + 36] = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 240 << 16, 0, 1 << 30)
-    (tmp_path / "clip.mp4").write_bytes(content)
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("quarters", "matrix"),
+    [(1, (0, 1, -1, 0, 240, 0)), (2, (-1, 0, 0, -1, 320, 240)), (3, (0, -1, 1, 0, 0, 320))],
+    ids=["clockwise", "upside down", "anticlockwise"],
+)
+def test_a_turned_video_is_seen_and_written_upright(
+    recognizer: Recognizer, tmp_path: Path, quarters: int, matrix: tuple[int, ...]
+) -> None:
+    stored = np.ascontiguousarray(np.rot90(read_picture(ASTRONAUT), k=quarters))
+    size_wh = (320, 240) if quarters == 2 else (240, 320)
+    make_clip(tmp_path / "clip.mp4", seconds=0.4, size_wh=size_wh, photos=[stored], sound=None)
+    turn(tmp_path / "clip.mp4", *matrix)
     done = analyse(tmp_path / "clip.mp4", recognizer, tmp_path)
     assert done.faces_seen > 5
     with av.open(str(tmp_path / "clip.annotated.mp4")) as container:
         frame = next(container.decode(video=0))
         assert (frame.width, frame.height, frame.rotation) == (320, 240, 0)
+
+
+def remuxed(path: Path, target: Path, *, shift_s: float = 0.0, ratio: Fraction | None = None) -> None:
+    """The same packets, ``shift_s`` later, with another shape of pixels."""
+    with av.open(str(path)) as source, av.open(str(target), "w") as out:
+        outputs = {stream.index: out.add_stream_from_template(stream) for stream in source.streams}
+        if ratio:
+            outputs[source.streams.video[0].index].codec_context.sample_aspect_ratio = ratio
+            outputs[source.streams.video[0].index].sample_aspect_ratio = ratio
+        for packet in source.demux():
+            if packet.dts is None:
+                continue
+            packet.pts += round(shift_s / packet.time_base)
+            packet.dts += round(shift_s / packet.time_base)
+            packet.stream = outputs[packet.stream.index]
+            out.mux(packet)
+
+
+def test_a_video_that_begins_late_keeps_its_times_in_the_records(recognizer: Recognizer, tmp_path: Path) -> None:
+    times = make_clip(tmp_path / "clip.mp4", seconds=1, size_wh=(320, 240))
+    remuxed(tmp_path / "clip.mp4", tmp_path / "late.mkv", shift_s=7)
+    done = analyse(tmp_path / "late.mkv", recognizer, tmp_path)
+    assert done.warnings == []
+    rows = records(tmp_path, "late")
+    assert all(row["time_s"] == pytest.approx(times[row["frame"]] + 7, abs=2e-3) for row in rows)
+    assert frame_times(tmp_path / "late.annotated.mp4") == pytest.approx(times, abs=2e-3)
+    assert sound_of(tmp_path / "late.annotated.mp4")[1] == pytest.approx(1, abs=0.06)
+
+
+def test_recordings_joined_end_to_end_go_on(recognizer: Recognizer, tmp_path: Path) -> None:
+    make_clip(tmp_path / "clip.ts", seconds=2, fps=Fraction(10), size_wh=(160, 120))
+    (tmp_path / "joined.ts").write_bytes((tmp_path / "clip.ts").read_bytes() * 2)
+    done = analyse(tmp_path / "joined.ts", recognizer, tmp_path)
+    times = frame_times(tmp_path / "joined.annotated.mp4")
+    assert done.frames == len(times) == 40
+    assert np.diff(times) == pytest.approx(np.full(39, 0.1), abs=0.02)
+    assert sound_of(tmp_path / "joined.annotated.mp4")[1] == pytest.approx(4, abs=0.3)
+
+
+def test_the_shape_of_pixels_is_kept(recognizer: Recognizer, tmp_path: Path) -> None:
+    make_clip(tmp_path / "clip.mp4", seconds=0.4, size_wh=(180, 144), sound=None)
+    remuxed(tmp_path / "clip.mp4", tmp_path / "wide.mkv", ratio=Fraction(16, 11))
+    analyse(tmp_path / "wide.mkv", recognizer, tmp_path)
+    with av.open(str(tmp_path / "wide.annotated.mp4")) as container:
+        assert container.streams.video[0].sample_aspect_ratio == Fraction(16, 11)
+
+
+def test_colours_come_through(recognizer: Recognizer, tmp_path: Path) -> None:
+    bands = np.repeat(np.uint8([[[200, 30, 30], [30, 160, 40], [40, 60, 190], [128, 128, 128]]]), 64, axis=1)
+    make_clip(
+        tmp_path / "clip.mkv", seconds=0.4, size_wh=(256, 64), photos=[np.repeat(bands, 64, axis=0)], sound=None,
+        codec="ffv1", pixels="bgr0",
+    )  # fmt: skip
+    analyse(tmp_path / "clip.mkv", recognizer, tmp_path)
+    with av.open(str(tmp_path / "clip.annotated.mp4")) as container:
+        frame = next(container.decode(video=0))
+        seen = frame.to_ndarray(format="rgb24", src_colorspace="ITU709", dst_colorspace="ITU709")
+    before = next(iter(VideoSource(tmp_path / "clip.mkv").frames())).picture
+    for x in (32, 96, 160, 224):
+        np.testing.assert_allclose(seen[32, x].astype(int), before[32, x].astype(int), atol=6)
+
+
+def test_a_video_of_one_frame(recognizer: Recognizer, tmp_path: Path) -> None:
+    make_clip(tmp_path / "clip.mp4", seconds=0.04, sound=None)
+    done = analyse(tmp_path / "clip.mp4", recognizer, tmp_path)
+    assert (done.is_video, done.frames, done.faces_seen, done.warnings) == (True, 1, 1, [])
+    assert (tmp_path / "clip.summary.json").is_file()
+
+
+def test_names_that_look_like_protocols_or_are_not_utf8(recognizer: Recognizer, tmp_path: Path) -> None:
+    make_clip(tmp_path / "clip.mkv", seconds=0.2, sound=None, size_wh=(160, 120))
+    for name in (b"10:20.mkv", b"caf\xe9 50%.mkv", b"-q.mkv"):
+        path = tmp_path / os.fsdecode(name)
+        path.write_bytes((tmp_path / "clip.mkv").read_bytes())
+        done = analyse(path, recognizer, tmp_path / "out")
+        assert done.frames == 5
+        done.source.encode()  # can be printed and written
 
 
 @pytest.mark.parametrize("ending", ["mkv", "ts"])
@@ -119,19 +244,27 @@ def test_a_video_that_breaks_off_keeps_what_was_read(recognizer: Recognizer, tmp
     assert 5 < done.frames < 35
     assert len(frame_times(tmp_path / "cut.annotated.mp4")) == done.frames
     if ending == "mkv":  # a transport stream does not say how long it should be
-        assert "of the 4.00 s it states" in done.warning
+        (warning,) = done.warnings
+        assert "of the 4.00 s it states; what was read is kept" in warning
         assert json.loads((tmp_path / "cut.summary.json").read_text())["complete"] is False
 
 
-def test_a_damaged_stretch_does_not_stop_the_program(recognizer: Recognizer, tmp_path: Path) -> None:
-    make_clip(tmp_path / "clip.mp4", seconds=2, size_wh=(160, 120))
+def test_a_damaged_stretch_is_passed_over_and_said(tmp_path: Path) -> None:
+    """In a process of its own: FFmpeg's messages about damage, from several threads, must not block Python."""
+    make_clip(tmp_path / "clip.mp4", seconds=6, size_wh=(320, 240))
     content = bytearray((tmp_path / "clip.mp4").read_bytes())
     start = content.index(b"mdat") + len(content) // 3
-    content[start : start + 3000] = bytes(3000)
+    content[start : start + len(content) // 5] = bytes(len(content) // 5)
     (tmp_path / "clip.mp4").write_bytes(content)
-    done = analyse(tmp_path / "clip.mp4", recognizer, tmp_path)
-    assert done.frames > 5
-    assert len(frame_times(tmp_path / "clip.annotated.mp4")) == done.frames
+    command = [sys.executable, "-m", "mien.app.cli", "analyze", "clip.mp4", "--detector", "haar"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert "clip.mp4: " in done.stderr
+    assert "what was read is kept" in done.stderr
+    summary = json.loads((tmp_path / "mien-out" / "clip.summary.json").read_text())
+    assert 30 < summary["frames"] <= 150
+    assert len(frame_times(tmp_path / "mien-out" / "clip.annotated.mp4")) == summary["frames"]
 
 
 def test_files_that_are_no_videos_leave_nothing_behind(recognizer: Recognizer, tmp_path: Path) -> None:
