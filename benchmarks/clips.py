@@ -56,10 +56,12 @@ def make_clip(
     variable: bool = False,
     codec: str = "libx264",
     pixels: str = "yuv420p",
+    ratio: Fraction | None = None,
 ) -> list[float]:
     """Write a video and return its frames' times in seconds.
 
     ``sound`` is an audio codec's name, or None; it lasts as long as the pictures unless ``sound_seconds`` says else.
+    ``ratio`` is the width of a pixel over its height, if they are not square.
     """
     photos = photos or [read_picture(ASTRONAUT)]
     stamps = times(seconds, fps, variable)
@@ -69,6 +71,8 @@ def make_clip(
             codec, rate=fps, options={"crf": "20", "preset": "veryfast"} if codec == "libx264" else {}
         )
         video.width, video.height, video.pix_fmt = *size_wh, pixels
+        if ratio:
+            video.codec_context.sample_aspect_ratio = ratio
         if variable:
             video.codec_context.time_base = video.time_base = Fraction(1, TICKS)
         audio = container.add_stream(sound, rate=rate) if sound else None

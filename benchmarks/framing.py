@@ -21,7 +21,7 @@ from mien.core.progress import progress_bar
 from mien.core.types import FaceSet
 from mien.data import load_faces
 from mien.run.classify import Classifier
-from mien.run.detect import Detector, crop_faces, find_faces, make_detector
+from mien.run.detect import Detector, HaarDetector, crop_faces, find_faces, make_detector
 
 FILLS = ("edge", "grey")
 YUNET = "face_detection_yunet_2023mar.onnx"
@@ -78,6 +78,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="default: fer2013-publictest.parquet, or -training with --fit")
     parser.add_argument("--detector-model", type=Path, help=f"default: {YUNET}")
     parser.add_argument("--detectors", default="haar,yunet")
+    parser.add_argument("--cascade", default="alt", help="Haar's cascade: alt, alt2 or default")
     parser.add_argument("--model", default="base")
     parser.add_argument("--limit", type=int, default=0, help="use this many faces, drawn with seed 0")
     options = parser.parse_args()
@@ -86,7 +87,10 @@ def main() -> None:
         faces = faces.take(np.sort(np.random.default_rng(0).permutation(len(faces))[: options.limit]))
     classifier = None if options.fit else Classifier(options.model)
     for name in options.detectors.split(","):
-        detector = make_detector(name, (options.detector_model or find(YUNET)) if name == "yunet" else None)
+        if name == "haar":
+            detector = HaarDetector(options.cascade)
+        else:
+            detector = make_detector(name, options.detector_model or find(YUNET))
         results = {fill: detect_all(faces, detector, fill, seed=1, size=48) for fill in FILLS}
         if options.fit:
             both = [np.concatenate([results[fill][part] for fill in FILLS]) for part in (1, 2)]

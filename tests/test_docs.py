@@ -33,7 +33,8 @@ def test_commands_in_documents_exist(page: Path) -> None:
     from mien.app.cli import app
 
     groups = typer.main.get_command(app).commands
-    for verb, below in re.findall(r"^mien (\w+)(?: (\w+))?", page.read_text(encoding="utf-8"), flags=re.MULTILINE):
+    shown = "\n".join(re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL))
+    for verb, below in re.findall(r"^mien (\w+)(?: (\w+))?", shown, flags=re.MULTILINE):
         assert verb in groups
         if getattr(groups[verb], "commands", None) and below:
             assert below in groups[verb].commands

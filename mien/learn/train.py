@@ -36,6 +36,8 @@ from mien.models import build
 Say = Callable[[str], None]
 #: How often the loss is looked at: on a GPU every look waits for it.
 LOOK_EVERY = 10
+#: Drawing takes half a second: epochs that are shorter do not draw each time.
+CURVES_EVERY_S = 10.0
 
 
 @dataclass
@@ -109,7 +111,7 @@ def train(
     write_names(validation, folder / "validation.csv")
 
     images, labels = to_device(training, hardware)  # uint8 (N, 1, H, W), int64 (N,)
-    epochs = recipe.schedule.epochs
+    epochs, drawn = recipe.schedule.epochs, float("-inf")
     with progress_bar(recipe.name, epochs * len(images), done=len(state.history) * len(images), quiet=quiet) as bar:
         for epoch in range(len(state.history), epochs):
             started = time.perf_counter()
@@ -137,7 +139,9 @@ def train(
                 state.best = row["validation_accuracy"]
                 save_trained(folder / "best.pt", trained)
             write_text(folder / "log.jsonl", "".join(json.dumps(line) + "\n" for line in (header, *state.history)))
-            draw_curves(state.history, folder / "curves.png", recipe.name)
+            if epoch + 1 == epochs or time.perf_counter() - drawn > CURVES_EVERY_S:
+                draw_curves(state.history, folder / "curves.png", recipe.name)
+                drawn = time.perf_counter()
             save_trained(
                 folder / "last.pt",
                 trained,

@@ -19,6 +19,9 @@ from mien.run.sources import VideoFrame, VideoSource, local_url, open_container
 #: Sound that an .mp4 can hold as it is; anything else is encoded again, as AAC.
 COPIED_SOUND = frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"})
 
+#: Arrangements of channels that the AAC encoder takes; others are mixed to one of the first two.
+AAC_LAYOUTS = frozenset({"mono", "stereo", "3.0", "4.0", "5.0", "5.1", "7.1"})
+
 #: x264's quality: 18 is hardly told from the original, 23 is its default.
 QUALITY = {"crf": "20", "preset": "veryfast"}
 #: The index goes to the front, so that a browser plays the file while it loads.
@@ -124,7 +127,10 @@ class _Sound:
             return
         wanted = stream.rate or 48_000
         rate = min(av.codec.Codec("aac", "w").audio_rates, key=lambda known: abs(known - wanted))
-        self._output = self._container.add_stream("aac", rate=rate, layout=stream.layout.name)
+        layout = (
+            stream.layout.name if stream.layout.name in AAC_LAYOUTS else "mono" if stream.channels == 1 else "stereo"
+        )
+        self._output = self._container.add_stream("aac", rate=rate, layout=layout)
         self._parts = source.decode(stream)
         self._encodes = True
 

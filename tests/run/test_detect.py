@@ -35,7 +35,7 @@ def contains(outer: np.ndarray, inner: np.ndarray) -> bool:
 
 
 @pytest.mark.parametrize("name", ["haar", "yunet"])
-@pytest.mark.parametrize("factor", [0.5, 1.0, 4.0])
+@pytest.mark.parametrize("factor", [0.25, 0.5, 1.0, 1.5, 4.0])
 def test_the_astronaut_is_found_alone_at_every_size(name: str, factor: float) -> None:
     detector = make_detector(name, yunet() if name == "yunet" else None)
     picture = cv2.resize(read_picture(ASTRONAUT), None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)

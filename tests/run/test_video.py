@@ -96,10 +96,14 @@ def test_sound_that_mp4_can_hold_is_copied(recognizer: Recognizer, tmp_path: Pat
     make_clip(tmp_path / f"clip.{ending}", seconds=1, sound=codec, size_wh=(160, 120))
     done = analyse(tmp_path / f"clip.{ending}", recognizer, tmp_path)
     assert done.warnings == []
-    assert sound_of(tmp_path / "clip.annotated.mp4") == sound_of(tmp_path / f"clip.{ending}")
+    (name, seconds, packets), original = (
+        sound_of(tmp_path / file) for file in ("clip.annotated.mp4", f"clip.{ending}")
+    )
+    assert (name, packets) == (original[0], original[2])
+    assert seconds == pytest.approx(original[1], abs=0.02)  # containers differ in what they say of the padding
 
 
-@pytest.mark.parametrize(("codec", "rate"), [("pcm_f32le", 48_000), ("pcm_s16le", 192_000), ("libvorbis", 44_100)])
+@pytest.mark.parametrize(("codec", "rate"), [("pcm_f32le", 48_000), ("pcm_s16le", 192_000), ("mp2", 44_100)])
 def test_other_sound_is_encoded_again(recognizer: Recognizer, tmp_path: Path, codec: str, rate: int) -> None:
     make_clip(tmp_path / "clip.mkv", seconds=1, sound=codec, rate=rate, size_wh=(160, 120))
     done = analyse(tmp_path / "clip.mkv", recognizer, tmp_path)
@@ -120,8 +124,8 @@ def test_sound_that_lasts_longer_is_no_damage(recognizer: Recognizer, tmp_path: 
 def test_sound_that_cannot_be_kept_costs_only_itself(
     recognizer: Recognizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("mien.run.video_out.COPIED_SOUND", frozenset({"pcm_f32le", "vorbis", "wmav2"}))
-    make_clip(tmp_path / "clip.mkv", seconds=1, sound="wmav2", size_wh=(160, 120))
+    monkeypatch.setattr("mien.run.video_out.COPIED_SOUND", frozenset({"tta"}))  # which an .mp4 does not take
+    make_clip(tmp_path / "clip.mkv", seconds=1, sound="tta", size_wh=(160, 120))
     done = analyse(tmp_path / "clip.mkv", recognizer, tmp_path)
     (warning,) = done.warnings
     assert warning.startswith("the sound could not be kept")
@@ -147,7 +151,7 @@ def turn(path: Path, a: int, b: int, c: int, d: int, x: int = 0, y: int = 0) -> 
 def test_a_turned_video_is_seen_and_written_upright(
     recognizer: Recognizer, tmp_path: Path, quarters: int, matrix: tuple[int, ...]
 ) -> None:
-    stored = np.ascontiguousarray(np.rot90(read_picture(ASTRONAUT), k=quarters))
+    stored = np.ascontiguousarray(np.rot90(read_picture(ASTRONAUT)[:384], k=quarters))
     size_wh = (320, 240) if quarters == 2 else (240, 320)
     make_clip(tmp_path / "clip.mp4", seconds=0.4, size_wh=size_wh, photos=[stored], sound=None)
     turn(tmp_path / "clip.mp4", *matrix)
@@ -158,13 +162,10 @@ def test_a_turned_video_is_seen_and_written_upright(
         assert (frame.width, frame.height, frame.rotation) == (320, 240, 0)
 
 
-def remuxed(path: Path, target: Path, *, shift_s: float = 0.0, ratio: Fraction | None = None) -> None:
-    """The same packets, ``shift_s`` later, with another shape of pixels."""
+def remuxed(path: Path, target: Path, *, shift_s: float) -> None:
+    """The same packets, ``shift_s`` later."""
     with av.open(str(path)) as source, av.open(str(target), "w") as out:
         outputs = {stream.index: out.add_stream_from_template(stream) for stream in source.streams}
-        if ratio:
-            outputs[source.streams.video[0].index].codec_context.sample_aspect_ratio = ratio
-            outputs[source.streams.video[0].index].sample_aspect_ratio = ratio
         for packet in source.demux():
             if packet.dts is None:
                 continue
@@ -181,7 +182,10 @@ def test_a_video_that_begins_late_keeps_its_times_in_the_records(recognizer: Rec
     assert done.warnings == []
     rows = records(tmp_path, "late")
     assert all(row["time_s"] == pytest.approx(times[row["frame"]] + 7, abs=2e-3) for row in rows)
-    assert frame_times(tmp_path / "late.annotated.mp4") == pytest.approx(times, abs=2e-3)
+    with av.open(str(tmp_path / "late.mkv")) as container:
+        start_s = container.start_time / 1e6  # of the sound, which AAC begins a moment before the pictures
+    expected = [time + 7 - start_s for time in times]
+    assert frame_times(tmp_path / "late.annotated.mp4") == pytest.approx(expected, abs=2e-3)
     assert sound_of(tmp_path / "late.annotated.mp4")[1] == pytest.approx(1, abs=0.06)
 
 
@@ -196,8 +200,7 @@ def test_recordings_joined_end_to_end_go_on(recognizer: Recognizer, tmp_path: Pa
 
 
 def test_the_shape_of_pixels_is_kept(recognizer: Recognizer, tmp_path: Path) -> None:
-    make_clip(tmp_path / "clip.mp4", seconds=0.4, size_wh=(180, 144), sound=None)
-    remuxed(tmp_path / "clip.mp4", tmp_path / "wide.mkv", ratio=Fraction(16, 11))
+    make_clip(tmp_path / "wide.mkv", seconds=0.4, size_wh=(180, 144), sound=None, ratio=Fraction(16, 11))
     analyse(tmp_path / "wide.mkv", recognizer, tmp_path)
     with av.open(str(tmp_path / "wide.annotated.mp4")) as container:
         assert container.streams.video[0].sample_aspect_ratio == Fraction(16, 11)
