@@ -15,6 +15,7 @@ from mien.core.errors import DataError
 from mien.core.labels import FER2013, FERPLUS_COLUMNS, FERPLUS_VOTES
 from mien.core.types import FaceSet, concatenate
 from mien.data import load_faces
+from mien.data.csv_layout import _well_formed
 from mien.data.readers import save_faces
 from mien.data.rows import split_of_path
 from tests.conftest import patterns, shared
@@ -258,6 +259,42 @@ def test_broken_rows_name_the_row_and_can_be_skipped(tmp_path: Path, row: list[s
         load_faces(path)
     read = load_faces(path, skip_bad=True)
     assert (len(read), len(read.skipped), read.names.tolist()) == (2, 1, ["fer.csv#0", "fer.csv#2"])
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("0 7 42 255", [0, 7, 42, 255]),
+        ("100 99 10 9", [100, 99, 10, 9]),
+        ("256 0 0 0", None),
+        ("1000 0 0 0", None),
+        ("1234 0 0 0", None),
+        ("-1 0 0 0", None),
+        ("1.5 0 0 0", None),
+        ("1 2 3", None),
+        ("1 2 3 4 5", None),
+        ("1  2 3", None),
+        (" 1 2 3", None),
+        ("1 2 3 ", None),
+        ("1\t2 3 4 5", None),
+        ("1 2 3 \u0664", None),
+        ("", None),
+    ],
+)
+def test_pixels_read_all_at_once_are_those_read_word_by_word(text: str, values: list[int] | None) -> None:
+    assert _well_formed(text, 4) == (None if values is None else bytes(values))
+
+
+def test_all_numbers_of_a_byte_are_read_wherever_they_stand() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        values = rng.permutation(256)
+        assert _well_formed(" ".join(map(str, values)), 256) == bytes(values.tolist())
+
+
+def test_unusual_blanks_between_pixels_are_read_too(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "fer.csv", ["emotion", "pixels"], [["3", "  " + GOOD.replace(" ", "\t ", 9) + " "]])
+    assert load_faces(path).images.reshape(-1).tolist() == [int(word) for word in GOOD.split()]
 
 
 @pytest.mark.parametrize(
