@@ -15,7 +15,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from places import find
+from places import YUNET, find
 
 from mien.core.progress import progress_bar
 from mien.core.types import FaceSet
@@ -24,7 +24,6 @@ from mien.run.classify import Classifier
 from mien.run.detect import Detector, HaarDetector, crop_faces, find_faces, make_detector
 
 FILLS = ("edge", "grey")
-YUNET = "face_detection_yunet_2023mar.onnx"
 
 
 def laid_out(face: np.ndarray, fill: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -6,6 +6,7 @@ import os
 import sys
 from pathlib import Path
 
+YUNET = "face_detection_yunet_2023mar.onnx"
 ROOT = Path(__file__).resolve().parent.parent
 #: Folders that are searched: one you name, the checkout's own data/, and a folder shared/ beside the checkout.
 FOLDERS = [

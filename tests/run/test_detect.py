@@ -18,7 +18,7 @@ FACE = np.array([175, 65, 275, 185])
 class Spy:
     """A detector that finds one box, and remembers the sizes it was shown."""
 
-    name, framing, finest_side = "spy", Framing(1.0, 0.0, 0.0), 2560
+    name, framing, picture_sides, frame_side = "spy", Framing(1.0, 0.0, 0.0), (640, 1280, 2560), 400
 
     def __init__(self) -> None:
         self.sizes: list[tuple[int, int]] = []
@@ -66,7 +66,8 @@ def test_small_faces_of_a_large_picture_are_found() -> None:
         ((640, 480), True, [(640, 480)]),
         ((1000, 500), True, [(640, 320), (1000, 500)]),
         ((4000, 2000), True, [(640, 320), (1280, 640), (2560, 1280)]),
-        ((4000, 2000), False, [(640, 320)]),
+        ((4000, 2000), False, [(400, 200)]),
+        ((320, 240), False, [(320, 240)]),
         ((20000, 100), True, [(640, 3), (1280, 6), (2560, 13)]),
         ((48, 48), True, [(240, 240)]),
         ((1, 1), True, [(240, 240)]),
