@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from mien.app.cli import main
+from tests.app.conftest import complaint
+from tests.conftest import ASTRONAUT, SHARED, patterns, small_recipe
+
+
+def test_the_way_from_data_to_a_model_file_and_its_use(capsys: pytest.CaptureFixture[str]) -> None:
+    from mien.data.readers import save_faces
+
+    save_faces(patterns(210), "all.csv")
+    Path("small.toml").write_text(small_recipe().to_toml())
+    assert (
+        main(["data", "split", "all.csv", "--out", "faces.parquet", "--fractions", ".8,.2", "--names", "train,val"])
+        == 0
+    )
+    assert "wrote 210 faces to faces.parquet: train 168, val 42" in capsys.readouterr().out
+    assert main(["data", "describe", "faces.parquet"]) == 0
+    assert "210 faces of 48 x 48 pixels" in capsys.readouterr().out
+    assert main(["train", "small.toml", "--data", "faces.parquet", "--quiet"]) == 0
+    assert main(["evaluate", "runs/small", "--data", "faces.parquet", "--tta", "flip"]) == 0
+    assert "runs/small on val, flip" in capsys.readouterr().out
+    assert main(["train", "base", "--data", "faces.parquet", "--out", "runs/small", "--resume"]) == 2
+    assert "runs/small: is a run of 'small', not of 'base'" in complaint(capsys)
+    assert main(["export", "runs/small", "--out", "small.onnx", "--data", "faces.parquet", "--split", "val"]) == 0
+    assert "torch and ONNX differ by at most" in capsys.readouterr().out
+    assert "## Scores on val" in Path("small.md").read_text()
+    assert main(["evaluate", "small.onnx", "--data", "faces.parquet", "--json"]) == 0
+    scores = json.loads(capsys.readouterr().out)
+    assert (scores["split"], scores["count"]) == ("val", 42)
+    assert scores == json.loads(Path("mien-out/scores.json").read_text())
+    assert main(["predict", "small.onnx", "--data", "faces.parquet", "--out", "p.csv", "-q"]) == 0
+    assert len(Path("p.csv").read_text().splitlines()) == 211
+    assert main(["analyze", str(ASTRONAUT), "--model", "small.onnx", "-q"]) == 0
+    assert main(["models", "show", "small.onnx"]) == 0
+    assert "# small" in capsys.readouterr().out
+
+
+def test_exclude_leaves_rows_out_of_training_and_scoring(capsys: pytest.CaptureFixture[str]) -> None:
+    from mien.data.readers import save_faces
+
+    save_faces(patterns(70), "faces.csv")
+    Path("out.csv").write_text("path\nfaces.csv#0\nfaces.csv#5\n")
+    assert main(["evaluate", "base", "--data", "faces.csv", "--exclude", "out.csv", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["count"] == 68
+    assert err == "note: Training is what models are trained on; a score on it says little of other faces\n"
+    Path("small.toml").write_text(small_recipe(schedule={"epochs": 1}).to_toml())
+    assert main(["train", "small.toml", "--data", "faces.csv", "--exclude", "out.csv", "-q"]) == 0
+    header = json.loads(Path("runs/small/log.jsonl").read_text().splitlines()[0])
+    assert header["training"] + header["validation"] == 68
+
+
+def test_a_run_is_scored_on_what_it_held_out(capsys: pytest.CaptureFixture[str]) -> None:
+    from mien.data.readers import save_faces
+
+    save_faces(patterns(70), "faces.csv")
+    Path("small.toml").write_text(small_recipe(schedule={"epochs": 1}).to_toml())
+    assert main(["train", "small.toml", "--data", "faces.csv", "-q"]) == 0
+    kept = json.loads(Path("runs/small/scores.json").read_text())
+    assert main(["evaluate", "runs/small", "--data", "faces.csv", "--json"]) == 0
+    scores = json.loads(capsys.readouterr().out)
+    assert (scores["split"], scores["confusion"]) == ("held out of Training", kept["confusion"])
+    assert json.loads(Path("runs/small/scores.json").read_text()) == kept
+    assert main(["export", "runs/small", "--out", "x.onnx", "--data", "faces.csv", "--split", "Training"]) == 0
+    capsys.readouterr()
+    assert main(["models", "show", "x.onnx", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["scores"]["count"] == 7
+
+
+def test_skipped_rows_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    from mien.data.readers import save_faces
+
+    save_faces(patterns(7), "faces.csv")
+    with Path("faces.csv").open("a") as file:
+        file.write("9,1 2 3,Training\n")
+    assert main(["data", "describe", "faces.csv"]) == 2
+    capsys.readouterr()
+    assert main(["data", "describe", "faces.csv", "--skip-bad", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["skipped"] == 1
+    assert main(["predict", "base", "--data", "faces.csv", "--out", "p.csv", "--skip-bad"]) == 0
+    assert "skipped 1 broken rows; the first: faces.csv row 7 (line 9)" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not (SHARED / "data").exists(), reason="the data is not beside this checkout")
+def test_predictions_for_unlabelled_faces() -> None:
+    data = SHARED / "data" / "fer2013-privatetest-unlabelled.parquet"
+    assert main(["predict", "base", "--data", str(data), "--out", "p.csv", "--quiet"]) == 0
+    lines = Path("p.csv").read_text().splitlines()
+    assert len(lines) == 3590
+    assert lines[0] == "path,label,p_angry,p_disgust,p_fear,p_happy,p_sad,p_surprise,p_neutral"
