@@ -40,8 +40,9 @@ clean:  ## remove the environment and what tests and demos wrote
 	$(PYTHON) -m venv .venv
 	touch $@
 
+# --no-compile: Python compiles a module when it is first used, and never the many that are not: 60 MB less.
 .venv/.core: .venv/.made pyproject.toml constraints.txt
-	$(PIP) install -c constraints.txt -e .
+	$(PIP) install --no-compile -c constraints.txt -e .
 	touch $@
 
 .venv/.test: .venv/.made pyproject.toml constraints.txt
