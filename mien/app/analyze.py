@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mien.app.messages import complain, explain
-from mien.app.options import Json, Quiet, Tta, check_tta
+from mien.app.options import Json, Quiet, Tta
 from mien.core.progress import say
 
 if TYPE_CHECKING:
@@ -66,7 +66,6 @@ def analyze(
     from mien.run.recognizer import Recognizer
     from mien.run.sinks import check_formats
 
-    check_tta(tta)
     settings = Settings(
         out, check_formats(format), not no_media, Style(_colour(colour), line_width, text_size), quiet or as_json
     )

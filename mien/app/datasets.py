@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mien.app.messages import print_help
-from mien.app.options import Json, Quiet, SkipBad
+from mien.app.options import Json, Quiet, SkipBad, keep_inputs
 from mien.core.progress import say
 
 if TYPE_CHECKING:
@@ -78,6 +78,7 @@ def convert(
     """
     from mien.data.readers import save_faces
 
+    keep_inputs(out, [path])
     faces = _read(path, ferplus, size, skip_bad)
     save_faces(faces, out)
     if not quiet:
@@ -114,10 +115,12 @@ def split(
     from mien.data.readers import save_faces
     from mien.data.splits import fraction_sizes, official_splits, only_classes, resplit
 
-    if sum(map(bool, (fractions, sizes, official))) > 1 or not (fractions or sizes or official or classes or of):
+    keep_inputs(out, [path])
+    ways = sum(map(bool, (fractions, sizes, official)))
+    if ways > 1 or not (ways or classes or of):
         raise UsageError(
             "mien data split",
-            "needs one way to divide",
+            f"needs one way to divide, and was given {ways}",
             "give --fractions, --sizes or --official, and --classes if wanted",
         )
     faces = _read(path, ferplus, size, skip_bad)
@@ -134,6 +137,8 @@ def split(
         parts = names.split(",")
         if len(wanted) > len(parts):
             raise UsageError("--names", f"has {len(parts)} names for {len(wanted)} parts", "name every part")
+        if len(set(parts)) < len(parts):
+            raise UsageError("--names", f"{names} names a part twice", "give each its own name")
         faces = resplit(faces, parts[: len(wanted)], wanted, seed)
     save_faces(faces, out)
     if not quiet:

@@ -15,9 +15,9 @@ from mien.app.options import (
     Quiet,
     SkipBad,
     Tta,
-    check_tta,
     classify_all,
     is_run,
+    keep_inputs,
     need_torch,
     open_classifier,
     read_data,
@@ -98,11 +98,15 @@ def evaluate(
     """
     from mien.core.files import make_folder
     from mien.evaluate.tables import scores_text, write_scores
+    from mien.run.classify import check_tta
 
     check_tta(tta)
     classifier = open_classifier(model)
     faces = read_data(data, size=_size(classifier), skip_bad=skip_bad, quiet=quiet or as_json, exclude=exclude)
+    everything = len(faces)
     faces, which, trained_on = _to_score(faces, split, data, Path(model) if is_run(model) else None)
+    if not (split or quiet or as_json) and len(faces) < everything:
+        say(f"{everything - len(faces):,} faces that are not {which} are left aside; --split names others", error=True)
     if trained_on and not quiet:
         say(f"note: {which} is what models are trained on; a score on it says little of other faces", error=True)
     make_folder(out)
@@ -129,9 +133,14 @@ def predict(
 
     One CSV row a face, labelled or not, in the order of the data: path, label, truth where it is known, probabilities.
     """
+    from mien.core.errors import UsageError
     from mien.evaluate.tables import write_predictions
+    from mien.run.classify import check_tta
 
     check_tta(tta)
+    keep_inputs(out, data)
+    if out.suffix.lower() not in ("", ".csv", ".txt"):
+        raise UsageError(f"--out {out}", "is to hold CSV", f"as in --out {out.with_suffix('.csv')}")
     classifier = open_classifier(model)
     faces = read_data(data, size=_size(classifier), skip_bad=skip_bad, quiet=quiet)
     faces = faces.in_split(split) if split else faces

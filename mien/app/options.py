@@ -67,12 +67,14 @@ def open_classifier(model: str) -> AnyClassifier:
     return Classifier(model)
 
 
-def check_tta(tta: str) -> None:
+def keep_inputs(out: Path, inputs: list[Path]) -> None:
+    """UsageError where an output would take the place of what it is made from, or lie inside it."""
     from mien.core.errors import UsageError
-    from mien.run.classify import TTA_CHOICES
 
-    if tta not in TTA_CHOICES:
-        raise UsageError(f"--tta {tta}", "is unknown", f"choose one of {', '.join(TTA_CHOICES)}")
+    target = out.resolve()
+    for path in (path.resolve() for path in inputs):
+        if target == path or (path.is_dir() and path in target.parents):
+            raise UsageError(f"--out {out}", f"is, or lies inside, the input {path.name}", "choose another place")
 
 
 def read_data(

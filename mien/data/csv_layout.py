@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -78,7 +79,12 @@ def _pixels(text: str, rows: RowCollector, where: str) -> bytes | None:
     words = text.split()
     if len(words) != rows.size**2:
         expected = f"{rows.size} x {rows.size} = {rows.size**2:,}"
-        rows.bad(where, f"has {len(words):,} pixels, not {expected}; it may be cut off", CUT_HINT)
+        side = math.isqrt(len(words))
+        if side**2 == len(words):
+            cure = f"read it with --size {side} if its faces have {side} x {side}: rows of a CSV are not scaled"
+            rows.bad(where, f"has {len(words):,} pixels, not {expected}", cure)
+        else:
+            rows.bad(where, f"has {len(words):,} pixels, not {expected}; it may be cut off", CUT_HINT)
         return None
     try:
         return bytes(map(_BYTE_OF.__getitem__, words))

@@ -64,10 +64,11 @@ def _unwrapped(path: Path) -> Path:
 
 
 def _pictures(path: Path) -> Iterator[Path]:
-    """Picture files below a folder, sorted, so that the order is the same on every system."""
+    """Picture files below a folder, sorted, so that the order is the same on every system; not what mien drew on."""
     for file in sorted(path.rglob("*")):
         hidden = any(part.startswith(".") for part in file.relative_to(path).parts)
-        if file.suffix.lower() in PICTURE_SUFFIXES and not hidden and file.is_file():
+        ours = file.stem.endswith(".annotated")
+        if file.suffix.lower() in PICTURE_SUFFIXES and not hidden and not ours and file.is_file():
             yield file
 
 

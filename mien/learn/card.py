@@ -89,7 +89,7 @@ def _training(header: dict[str, Any], history: list[dict[str, Any]], trained: Tr
     chosen = (
         "the last epoch was kept, so the validation faces chose nothing"
         if keep == "last"
-        else "the epoch with the best validation accuracy was kept"
+        else f"epoch {trained.epoch} was kept, the one with the best validation accuracy"
     )
     hours = sum(row["seconds"] for row in history) / 3600
     speed = sum(row["images_per_s"] for row in history) / len(history)
@@ -100,7 +100,7 @@ def _training(header: dict[str, Any], history: list[dict[str, Any]], trained: Tr
 ## Training
 
 - Data: {header["training"]:,} faces of split `{recipe["data"]["train"]}`; {header["validation"]:,} faces watched, {chosen}.
-- Recipe: {trained.epoch} epochs of batches of {schedule["batch_size"]}; {optimizer["name"]} with peak learning rate {optimizer["lr"]:g}, momentum {optimizer["momentum"]:g}{", Nesterov" if optimizer["nesterov"] else ""}, weight decay {optimizer["weight_decay"]:g} on matrices; {schedule["warmup_epochs"]:g} epochs of warm-up, then {schedule["name"]}; {loss["name"]}, label smoothing {loss["label_smoothing"]:g}; averaged weights (decay {recipe["run"]["ema"]:g}).
+- Recipe: {schedule["epochs"]} epochs of batches of {schedule["batch_size"]}; {optimizer["name"]} with peak learning rate {optimizer["lr"]:g}, momentum {optimizer["momentum"]:g}{", Nesterov" if optimizer["nesterov"] else ""}, weight decay {optimizer["weight_decay"]:g} on matrices; {schedule["warmup_epochs"]:g} epochs of warm-up, then {schedule["name"]}; {loss["name"]}, label smoothing {loss["label_smoothing"]:g}; averaged weights (decay {recipe["run"]["ema"]:g}).
 - Augmentation: {augment or "none"}.
 - Hardware: {machine["device"]}, {machine["processor"]}, {machine["threads"]} threads, {machine["precision"]}; {speed:,.0f} images/s on average, {hours:.1f} hours, one run with seed {machine["seed"]}.
 - Software: mien {machine["mien"]} ({machine["commit"]}), Python {machine["python"]}, {versions}."""

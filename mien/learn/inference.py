@@ -39,6 +39,10 @@ class TorchClassifier:
 
 def load_run(path: Path) -> Trained:
     """The network of a run folder (the epoch that its recipe keeps) or of one .pt file."""
+    if not path.exists():
+        raise ModelError(path, "does not exist", "check the path of the run folder or .pt file")
+    if path.suffix.lower() == ".onnx":
+        raise ModelError(path, "is a model file already", "name the run folder or the .pt file that it came from")
     if path.is_file():
         return load_trained(path)
     if not (path / "last.pt").is_file():

@@ -93,6 +93,8 @@ def train(
     hardware = Hardware.choose(recipe.run.device, recipe.run.precision)
     identity = {"faces": fingerprint(training, validation), "hardware": f"{hardware.device.type}, {hardware.precision}"}
     saved = _saved_state(folder, recipe, identity, resume)
+    if resume and saved is None:
+        say(f"{folder} holds no whole epoch to go on from: beginning with the first")
     preprocessing = input_of(recipe, training)
     torch.manual_seed(recipe.run.seed)  # initial weights and dropout draw from the global generator
     arguments = {"num_classes": len(training.classes), "channels": preprocessing.channels, **recipe.network.arguments}

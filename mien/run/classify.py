@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from mien.core.errors import UsageError
 from mien.core.preprocess import Preprocessing, resize, to_grey
 from mien.run.weights import ModelInfo, find_model, open_session
 
@@ -16,6 +17,12 @@ TTA_CHOICES: tuple[TTA, ...] = ("none", "flip", "ten-crop")
 
 #: Ten-crop's crops are this share of the side: 44 of 48 pixels.
 TEN_CROP = 44 / 48
+
+
+def check_tta(tta: str) -> None:
+    """UsageError, with the choices, for a way of averaging that is unknown."""
+    if tta not in TTA_CHOICES:
+        raise UsageError(f"--tta {tta}", "is unknown", f"choose one of {', '.join(TTA_CHOICES)}")
 
 
 def views(images: np.ndarray, tta: TTA) -> list[np.ndarray]:
@@ -28,8 +35,7 @@ def views(images: np.ndarray, tta: TTA) -> list[np.ndarray]:
         return [images]
     if tta == "flip":
         return [images, images[:, :, ::-1]]
-    if tta != "ten-crop":
-        raise ValueError(f"tta must be one of {', '.join(TTA_CHOICES)}, not {tta!r}")
+    check_tta(tta)
     height, width = images.shape[1:3]
     tall, wide = round(height * TEN_CROP), round(width * TEN_CROP)
     corners = [
@@ -58,7 +64,9 @@ def averaged(
     Raises ValueError unless images are uint8 (N, H, W) or (N, H, W, 3).
     """
     images = np.asarray(images)
-    if images.dtype != np.uint8 or not (images.ndim == 3 or (images.ndim == 4 and images.shape[3] == 3)):
+    one_rgb_crop = images.ndim == 3 and images.shape[2] == 3  # not N grey crops of three columns
+    several = images.ndim == 3 or (images.ndim == 4 and images.shape[3] == 3)
+    if images.dtype != np.uint8 or one_rgb_crop or not several:
         raise ValueError(f"crops must be uint8 (N, H, W) or (N, H, W, 3), not {images.dtype} {images.shape}")
     parts = [np.empty((0, num_classes), np.float32)]
     for start in range(0, len(images), batch_size):

@@ -10,7 +10,7 @@ from PIL import Image
 
 from mien.core.pictures import MAX_PIXELS, as_rgb, from_pillow, read_picture
 from mien.core.types import Face
-from mien.run.classify import TTA, Classifier
+from mien.run.classify import TTA, Classifier, check_tta
 from mien.run.detect import Detections, crop_faces, find_faces, make_detector
 
 #: A path, a Pillow image, or an array that holds a picture.
@@ -47,6 +47,7 @@ class Recognizer:
         max_pixels: int = MAX_PIXELS,
         allow_truncated: bool = False,
     ) -> None:
+        check_tta(tta)
         self.classifier = Classifier(model, threads=threads)
         self.detector = make_detector(detector, detector_model)
         self.tta, self.max_pixels, self.allow_truncated = tta, max_pixels, allow_truncated

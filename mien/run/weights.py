@@ -83,6 +83,8 @@ def find_model(name_or_path: str | Path) -> Path:
     if path.suffix.lower() == ".onnx" or path.exists():
         if not path.exists():
             raise ModelError(path, "does not exist", f"check the path, or choose one of {', '.join(shipped)}")
+        if path.suffix.lower() == ".pt":
+            raise ModelError(path, "is a checkpoint of training", "write an .onnx file from it with 'mien export'")
         if path.is_dir():
             raise ModelError(path, "is a folder", "name an .onnx file in it, or export the run with 'mien export'")
         if path.stat().st_size == 0:

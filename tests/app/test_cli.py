@@ -61,7 +61,19 @@ VERBS = ["analyze", "train", "evaluate", "predict", "export", "data", "models"]
         (["train", "bass", "--data", "faces.csv"], "recipe 'bass': is unknown; choose one of base"),
         (["train", "base", "--data", "unlabelled.csv"], "holds no labels"),
         (["train", "base", "--data", "faces.csv", "--set", "epochs=3"], "has the unknown key 'epochs'"),
-        (["export", "absent", "--out", "x.onnx"], "absent: holds no trained network"),
+        (["export", "absent", "--out", "x.onnx"], "absent: does not exist"),
+        (["export", ".", "--out", "x.onnx"], ".: holds no trained network"),
+        (["export", "text.onnx", "--out", "x.onnx"], "text.onnx: is a model file already"),
+        (["analyze", "ok.png", "--model", "text.pt"], "text.pt: is a checkpoint of training; write an .onnx file"),
+        (["predict", "base", "--data", "faces.csv", "--out", "faces.csv"], "is, or lies inside, the input faces.csv"),
+        (["predict", "base", "--data", "faces.csv", "--out", "p.parquet"], "--out p.parquet: is to hold CSV"),
+        (["data", "convert", "faces.csv", "--out", "faces.csv"], "is, or lies inside, the input faces.csv"),
+        (["data", "convert", "folder", "--out", "folder/x"], "is, or lies inside, the input folder"),
+        (["data", "convert", "faces.csv", "--out", "x.csv", "--size", "40"], "read it with --size 48"),
+        (
+            ["data", "split", "faces.csv", "--out", "x.csv", "--fractions", ".5,.5", "--names", "a,a"],
+            "--names: a,a names a part twice",
+        ),
         (["export", "absent", "--out", "x.bin"], "does not end in .onnx; as in --out x.onnx"),
         (["data", "describe", "text.jpg"], "is neither a CSV, a Parquet file nor a folder"),
         (["data", "split", "faces.csv", "--out", "x.csv"], "needs one way to divide"),
@@ -81,7 +93,7 @@ def test_wrong_input_gives_one_line_and_exit_code_2(
 
     for name in ("empty.jpg", "empty.mp4", "empty.onnx"):
         Path(name).write_bytes(b"")
-    for name in ("text.jpg", "text.mp4", "text.onnx"):
+    for name in ("text.jpg", "text.mp4", "text.onnx", "text.pt"):
         Path(name).write_text("text")
     if arguments != ["analyze", "."]:
         Image.fromarray(np.zeros((10, 10, 3), np.uint8)).save("ok.png")
@@ -89,10 +101,12 @@ def test_wrong_input_gives_one_line_and_exit_code_2(
         for name in ("empty.jpg", "empty.mp4", "text.jpg", "text.mp4"):
             Path(name).unlink()
     save_faces(patterns(70), "faces.csv")
+    Path("folder").mkdir()
     Path("unlabelled.csv").write_text("pixels\n" + " ".join(["7"] * 2304) + "\n")
     assert main(arguments) == 2
     assert message in complaint(capsys)
     assert not Path("x.csv").exists()
+    assert Path("faces.csv").read_text().count("\n") == 71  # the input is as it was
 
 
 def test_debugging_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -94,3 +94,23 @@ def test_predictions_for_unlabelled_faces() -> None:
     lines = Path("p.csv").read_text().splitlines()
     assert len(lines) == 3590
     assert lines[0] == "path,label,p_angry,p_disgust,p_fear,p_happy,p_sad,p_surprise,p_neutral"
+
+
+def test_faces_that_are_not_scored_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    from mien.data.readers import save_faces
+
+    save_faces(patterns(14), "a.csv")
+    save_faces(patterns(7, split="PublicTest"), "b.csv")
+    assert main(["evaluate", "base", "--data", "a.csv", "--data", "b.csv"]) == 0
+    assert capsys.readouterr().err == "14 faces that are not PublicTest are left aside; --split names others\n"
+    assert main(["evaluate", "base", "--data", "a.csv", "--data", "b.csv", "--split", "PublicTest"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_resuming_where_nothing_was_begun_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    from mien.data.readers import save_faces
+
+    save_faces(patterns(70), "faces.csv")
+    Path("small.toml").write_text(small_recipe(schedule={"epochs": 1}).to_toml())
+    assert main(["train", "small.toml", "--data", "faces.csv", "--resume"]) == 0
+    assert "runs/small holds no whole epoch to go on from: beginning with the first" in capsys.readouterr().out

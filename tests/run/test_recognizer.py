@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from mien import Face, MienError, Recognizer
+from mien.core.errors import UsageError
 from mien.core.pictures import read_picture
 from tests.conftest import ASTRONAUT, patterns, shared, yunet
 
@@ -63,7 +64,7 @@ def test_without_a_detector_the_whole_picture_is_the_face() -> None:
 
 def test_several_pictures_at_once_read_as_one_by_one(recognizer: Recognizer) -> None:
     picture, blank = read_picture(ASTRONAUT), np.zeros((100, 100, 3), np.uint8)
-    together = recognizer.analyze_frames([blank, picture, blank, picture[:, ::-1]])
+    together = recognizer.analyze_frames([blank, picture, blank, picture[:, ::-1]], thorough=True)
     assert [len(faces) for faces in together] == [0, 1, 0, 1]
     assert_same(together[1], recognizer.analyze(picture))
     assert recognizer.analyze_frames([]) == []
@@ -81,3 +82,11 @@ def test_what_is_no_picture_is_refused(recognizer: Recognizer, tmp_path: Path) -
         recognizer.analyze(np.zeros((4, 4, 7)))
     with pytest.raises(MienError, match="does not exist"):
         recognizer.analyze(tmp_path / "absent.jpg")
+
+
+def test_what_cannot_be_meant_is_refused_at_once(recognizer: Recognizer) -> None:
+    with pytest.raises(UsageError, match="choose one of none, flip, ten-crop"):
+        Recognizer("base", tta="zz")
+    for crops in (np.zeros((48, 48, 3), np.uint8), np.zeros((2, 48, 48)), np.zeros(48, np.uint8)):
+        with pytest.raises(ValueError, match=r"crops must be uint8 \(N, H, W\) or \(N, H, W, 3\)"):
+            recognizer.classify(crops)
