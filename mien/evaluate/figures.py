@@ -34,9 +34,9 @@ def draw_curves(history: list[dict[str, Any]], path: Path, title: str) -> None:
     right.plot(epochs, [100 * row["accuracy"] for row in history], label="training (augmented)", marker=marker)
     right.plot(epochs, [100 * row["validation_accuracy"] for row in history], label="validation", marker=marker)
     right.plot(
-        epochs, [100 * row["validation_macro_f1"] for row in history], label="validation macro-F1", marker=marker
+        epochs, [100 * row["validation_macro_f1"] for row in history], label="validation macro-F1 × 100", marker=marker
     )
-    right.set(title="accuracy (%)", xlabel="epoch")
+    right.set(title="accuracy (%) and macro-F1", xlabel="epoch")
     right.legend()
     rate.plot(epochs, [row["lr"] for row in history], marker=marker)
     rate.set(title="learning rate at the epoch's end", xlabel="epoch")
