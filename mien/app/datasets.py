@@ -78,7 +78,7 @@ def convert(
     """
     from mien.data.readers import save_faces
 
-    keep_inputs(out, [path])
+    keep_inputs(out, [path, *([ferplus] if ferplus else [])])
     faces = _read(path, ferplus, size, skip_bad)
     save_faces(faces, out)
     if not quiet:
@@ -115,7 +115,7 @@ def split(
     from mien.data.readers import save_faces
     from mien.data.splits import fraction_sizes, official_splits, only_classes, resplit
 
-    keep_inputs(out, [path])
+    keep_inputs(out, [path, *([ferplus] if ferplus else [])])
     ways = sum(map(bool, (fractions, sizes, official)))
     if ways > 1 or not (ways or classes or of):
         raise UsageError(

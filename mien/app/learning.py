@@ -228,11 +228,13 @@ def _to_score(faces: FaceSet, split: str, data: list[Path], run: Path | None) ->
         )
     which = ", ".join(name for name in faces.splits if name) or ", ".join(path.name for path in data)
     trained_on = any(split_role(name) == "train" for name in faces.splits)
-    held_out = run / "validation.csv" if run is not None else None
-    if held_out is not None and held_out.is_file() and (trained_on or "" in faces.splits):
-        ours = faces.only(read_names(held_out))
-        if len(ours):
-            return ours, f"held out of {which}", False
+    if run is None or not (trained_on or "" in faces.splits):
+        return faces, which, trained_on
+    held_out = (run if run.is_dir() else run.parent) / "validation.csv"
+    names = read_names(held_out) if held_out.is_file() else set()
+    ours = faces.only(names)
+    if names and len(ours) == len(names):  # all of them: a few alike may come from any file of the same name
+        return ours, f"held out of {which}", False
     return faces, which, trained_on
 
 

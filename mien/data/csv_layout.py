@@ -29,6 +29,9 @@ from mien.data.rows import (
 #: "0".."255" → the byte.
 _BYTE_OF = {str(value): value for value in range(256)}
 
+#: The number of a line and the fields of the row that ends on it.
+_Row = tuple[int, list[str]]
+
 #: Characters that one field may have: enough for the pixels of a 1,000 x 1,000 picture.
 _FIELD_LIMIT = 4_000_000
 
@@ -46,7 +49,7 @@ def read_csv(path: Path, *, size: int = 48, skip_bad: bool = False) -> FaceSet:
                             "give the CSV with one row of pixels a face")  # fmt: skip
         rows, split_of_file = RowCollector(path, size, skip_bad), split_of_path(path)
         seen: set[str] = set()
-        for number, (line, row) in enumerate(table.rows):
+        for number, ((line, row), is_last) in enumerate(_marking_the_last(table.rows)):
             where = f"{path} row {number} (line {line})"
             if len(row) != len(table.columns):
                 rows.bad(
@@ -59,7 +62,7 @@ def read_csv(path: Path, *, size: int = 48, skip_bad: bool = False) -> FaceSet:
                 rows.bad(where, f"has the unknown label {row[label]!r} ({known})")
                 continue
             usage = split_of_file if split is None else row[split].strip()
-            if any(known != usage and known.startswith(usage) for known in seen):
+            if is_last and usage not in seen and any(known.startswith(usage) for known in seen):
                 rows.bad(
                     where, f"ends in {usage!r}, the beginning of a split's name; the file may be cut off here", CUT_HINT
                 )
@@ -69,6 +72,15 @@ def read_csv(path: Path, *, size: int = 48, skip_bad: bool = False) -> FaceSet:
                 seen.add(usage)
                 rows.add(values, name, usage, f"{path.name}#{number}")
     return rows.face_set(FER2013)
+
+
+def _marking_the_last(rows: Iterator[_Row]) -> Iterator[tuple[_Row, bool]]:
+    """(row, whether it is the last): where a file is cut off, only the last row can show it."""
+    row = next(rows, None)
+    while row is not None:
+        following = next(rows, None)
+        yield row, following is None
+        row = following
 
 
 def _pixels(text: str, rows: RowCollector, where: str) -> bytes | None:
@@ -167,7 +179,7 @@ class _Table:
     """A CSV being read: its column names, and its rows with the number of the line on which each ends."""
 
     columns: list[str]
-    rows: Iterator[tuple[int, list[str]]]
+    rows: Iterator[_Row]
 
     def place(self, names: tuple[str, ...]) -> int | None:
         column = find_column(self.columns, names)

@@ -69,12 +69,12 @@ def list_inputs(arguments: Sequence[str | Path], out: Path | None = None) -> lis
     """
     found: list[Input | MediaError] = []
     for argument in map(Path, arguments):
-        if argument.is_dir():
+        if os.path.isdir(argument):  # noqa: PTH112 - unlike pathlib's, it says no to a name that is too long
             files = list(_files_below(argument, out))
             found += [Input(file, file.relative_to(argument).with_suffix("")) for file in files]
             if not files:
                 found.append(MediaError(argument, "is a folder without pictures or videos", "name another one"))
-        elif os.path.exists(argument):  # noqa: PTH110 - unlike pathlib's, it says no to a name that is too long
+        elif os.path.exists(argument):  # noqa: PTH110 - as above
             found.append(Input(argument, Path(argument.stem)))
         else:
             found.append(MediaError(argument, "does not exist", "check the path"))

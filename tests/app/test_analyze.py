@@ -100,6 +100,12 @@ def test_if_all_of_several_inputs_fail_nothing_is_written(capsys: pytest.Capture
     assert outputs() == []
 
 
+def test_a_name_that_no_file_system_takes_costs_one_input(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["analyze", "x" * 300, str(ASTRONAUT), "-q"]) == 1
+    assert "xxx: does not exist; check the path" in capsys.readouterr().err
+    assert "astronaut.annotated.jpg" in outputs()
+
+
 def test_an_unforeseen_error_costs_one_input(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -68,6 +68,7 @@ VERBS = ["analyze", "train", "evaluate", "predict", "export", "data", "models"]
         (["predict", "base", "--data", "faces.csv", "--out", "faces.csv"], "is, or lies inside, the input faces.csv"),
         (["predict", "base", "--data", "faces.csv", "--out", "p.parquet"], "--out p.parquet: is to hold CSV"),
         (["data", "convert", "faces.csv", "--out", "faces.csv"], "is, or lies inside, the input faces.csv"),
+        (["data", "convert", "ok.csv", "--ferplus", "faces.csv", "--out", "faces.csv"], "the input faces.csv"),
         (["data", "convert", "folder", "--out", "folder/x"], "is, or lies inside, the input folder"),
         (["data", "convert", "faces.csv", "--out", "x.csv", "--size", "40"], "read it with --size 48"),
         (

@@ -73,6 +73,23 @@ def test_a_run_is_scored_on_what_it_held_out(capsys: pytest.CaptureFixture[str])
     assert json.loads(capsys.readouterr().out)["scores"]["count"] == 7
 
 
+def test_a_checkpoint_is_scored_on_what_its_run_held_out_and_on_all_of_other_files(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    from mien.data.readers import save_faces
+
+    save_faces(patterns(70, split=""), "faces.csv")
+    Path("small.toml").write_text(small_recipe(schedule={"epochs": 1}).to_toml())
+    assert main(["train", "small.toml", "--data", "faces.csv", "-q"]) == 0
+    assert main(["evaluate", "runs/small/last.pt", "--data", "faces.csv", "--json", "-q"]) == 0
+    scores = json.loads(capsys.readouterr().out)
+    assert (scores["split"], scores["count"]) == ("held out of faces.csv", 7)
+    Path("other").mkdir()
+    save_faces(patterns(20, split=""), "other/faces.csv")
+    assert main(["evaluate", "runs/small", "--data", "other/faces.csv", "--json", "-q"]) == 0
+    assert json.loads(capsys.readouterr().out)["count"] == 20
+
+
 def test_skipped_rows_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
     from mien.data.readers import save_faces
 
