@@ -40,7 +40,7 @@ clean:  ## remove the environment and what tests and demos wrote
 	$(PYTHON) -m venv .venv
 	touch $@
 
-# --no-compile: Python compiles a module when it is first used, and never the many that are not: 60 MB less.
+# --no-compile: Python compiles a module when it is first used, and never the many that are not: 50 MB less.
 .venv/.core: .venv/.made pyproject.toml constraints.txt
 	$(PIP) install --no-compile -c constraints.txt -e .
 	touch $@

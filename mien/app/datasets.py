@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mien.app.messages import print_help
-from mien.app.options import Json, Quiet, SkipBad, keep_inputs
+from mien.app.options import Json, Quiet, SkipBad, keep_inputs, tell_skipped
 from mien.core.progress import say
 
 if TYPE_CHECKING:
@@ -124,8 +124,7 @@ def split(
             "give --fractions, --sizes or --official, and --classes if wanted",
         )
     faces = _read(path, ferplus, size, skip_bad)
-    if faces.skipped and not quiet:
-        say(f"skipped {len(faces.skipped):,} broken rows; the first: {faces.skipped[0]}", error=True)
+    tell_skipped(faces, quiet)
     if of:
         faces = faces.in_split(of)
     if classes:

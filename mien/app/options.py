@@ -77,6 +77,12 @@ def keep_inputs(out: Path, inputs: list[Path]) -> None:
             raise UsageError(f"--out {out}", f"is, or lies inside, the input {path.name}", "choose another place")
 
 
+def tell_skipped(faces: FaceSet, quiet: bool) -> None:
+    """A word on stderr about rows that ``--skip-bad`` left out."""
+    if faces.skipped and not quiet:
+        say(f"skipped {len(faces.skipped):,} broken rows; the first: {faces.skipped[0]}", error=True)
+
+
 def read_data(
     paths: list[Path], *, size: int = 48, skip_bad: bool = False, quiet: bool = False, exclude: Path | None = None
 ) -> FaceSet:
@@ -85,8 +91,7 @@ def read_data(
     from mien.data.splits import read_names, without
 
     faces = load_faces(paths, size=size, skip_bad=skip_bad)
-    if faces.skipped and not quiet:
-        say(f"skipped {len(faces.skipped):,} broken rows; the first: {faces.skipped[0]}", error=True)
+    tell_skipped(faces, quiet)
     if exclude is not None:
         before = len(faces)
         faces = without(faces, read_names(exclude))
