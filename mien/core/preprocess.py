@@ -10,6 +10,9 @@ import numpy as np
 #: ITU-R BT.601 luma, the weights with which grey pictures are made everywhere in mien (and in Pillow and OpenCV).
 LUMA = (0.299, 0.587, 0.114)
 
+#: The crops of ten-crop, in training and in testing, are this share of the side: 44 of 48 pixels.
+TEN_CROP = 44 / 48
+
 
 @dataclass(frozen=True)
 class Preprocessing:

@@ -12,7 +12,7 @@ import numpy as np
 from mien.core.errors import DataError
 from mien.core.files import replacing
 from mien.core.labels import canonical
-from mien.core.types import FaceSet
+from mien.core.types import UNLABELLED, FaceSet
 
 
 def stratified(labels: np.ndarray, sizes: Sequence[int], seed: int) -> list[np.ndarray]:
@@ -68,6 +68,50 @@ def resplit(faces: FaceSet, names: Sequence[str], sizes: Sequence[int], seed: in
     return replace(faces.take(order), split=split)
 
 
+def in_order(faces: FaceSet, names: Sequence[str], sizes: Sequence[int]) -> FaceSet:
+    """The first rows under the first name, the next under the next; rows beyond the sizes are left out."""
+    if sum(sizes) > len(faces):
+        raise DataError(
+            "split",
+            f"sizes {', '.join(map(str, sizes))} add up to {sum(sizes):,} of {len(faces):,} faces",
+            "ask for fewer",
+        )
+    return replace(faces.take(np.arange(sum(sizes))), split=np.repeat(np.asarray(names, dtype=str), sizes))
+
+
+def with_counts(faces: FaceSet, parts: dict[str, dict[str, int]], seed: int) -> FaceSet:
+    """Disjoint splits of given counts of each class: ``{"train": {"angry": 500, ...}, "test": {...}}``; the rest is left out.
+
+    The classes are those that are named, in the order of ``faces.classes``. Raises DataError where there are too few.
+    """
+    wanted = {canonical(name) for counts in parts.values() for name in counts}
+    faces = only_classes(
+        faces, [name for name in faces.classes if name in wanted] + sorted(wanted - set(faces.classes))
+    )
+    rng = np.random.default_rng(seed)
+    pools = {name: rng.permutation(np.flatnonzero(faces.labels == k)) for k, name in enumerate(faces.classes)}
+    chosen, split = [], []
+    for part, counts in parts.items():
+        for name, count in counts.items():
+            name = canonical(name)
+            if count > len(pools[name]):
+                raise DataError("split", f"'{part}' asks for {count:,} faces of {name}, {len(pools[name]):,} are left",
+                                "ask for fewer")  # fmt: skip
+            chosen.append(pools[name][:count])
+            split += [part] * count
+            pools[name] = pools[name][count:]
+    return replace(faces.take(np.concatenate(chosen)), split=np.array(split))
+
+
+def without_labels(faces: FaceSet, keep: float, seed: int) -> FaceSet:
+    """The same faces, of which a stratified share ``keep`` keeps its label."""
+    known = np.flatnonzero(faces.labelled)
+    (kept,) = stratified(faces.labels[known], [round(keep * len(known))], seed)
+    labels = np.full(len(faces), UNLABELLED, np.int64)
+    labels[known[kept]] = faces.labels[known[kept]]
+    return replace(faces, labels=labels)
+
+
 def only_classes(faces: FaceSet, names: Sequence[str]) -> FaceSet:
     """The faces of these classes, labels counted in this order."""
     names = tuple(canonical(name) for name in names)
@@ -82,6 +126,13 @@ def only_classes(faces: FaceSet, names: Sequence[str]) -> FaceSet:
         raise DataError("classes", "a class is named twice", "name each once")
     keep = np.isin(faces.labels, [faces.classes.index(name) for name in names])
     return faces.take(keep).as_classes(names)
+
+
+def one_against_all(faces: FaceSet, name: str) -> FaceSet:
+    """Two classes: ``other``, and the one named."""
+    (name,) = only_classes(faces, [name]).classes
+    labels = np.where(faces.labelled, faces.labels == faces.classes.index(name), UNLABELLED).astype(np.int64)
+    return replace(faces, labels=labels, classes=("other", name))
 
 
 #: Faces of FER2013's official splits, in the order of its file.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -12,26 +14,85 @@ from mien.learn.recipe import OptimizerSettings, ScheduleSettings
 
 
 def make_optimizer(network: nn.Module, settings: OptimizerSettings) -> torch.optim.Optimizer:
-    """SGD with weight decay on matrices and kernels only: biases and batch norm's scale and shift are left free."""
-    decayed = [p for p in network.parameters() if p.ndim > 1]
-    free = [p for p in network.parameters() if p.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": free, "weight_decay": 0.0}]
-    return torch.optim.SGD(
-        groups, lr=settings.lr, momentum=settings.momentum, nesterov=settings.nesterov and settings.momentum > 0
-    )
+    """SGD, Adam, AdamW or NAdam on the weights that are not frozen.
+
+    Weight decay falls on matrices and kernels only: biases, slopes and batch norm's scale and shift are left free. For
+    Adam and NAdam it is L2, part of the gradient; for AdamW it is decoupled (Loshchilov & Hutter, 2019).
+    """
+    trained = [p for p in network.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": settings.weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    if settings.name == "sgd":
+        nesterov = settings.nesterov and settings.momentum > 0
+        return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum, nesterov=nesterov)
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "nadam": torch.optim.NAdam}[settings.name]
+    return kind(groups, lr=settings.lr, betas=(settings.momentum, 0.999))
 
 
-def learning_rate(step: int, steps_per_epoch: int, peak: float, settings: ScheduleSettings) -> float:
-    """The rate at a step counted from 0: a linear rise, then half a cosine down to ``min_lr``.
+def learning_rate(
+    step: int,
+    steps_per_epoch: int,
+    peak: float,
+    settings: ScheduleSettings,
+    validation_losses: Sequence[float] = (),
+) -> float:
+    """The rate at a step counted from 0.
 
-    A function of the step alone, so a resumed run needs no scheduler state.
+    A linear rise over the warm-up, then as ``settings.name`` says. A function of the step (and, on a plateau, of the
+    epochs before), so that a resumed run needs no scheduler state.
     """
     total = settings.epochs * steps_per_epoch
     warmup = min(round(settings.warmup_epochs * steps_per_epoch), total - 1)
-    if step < warmup:
+    low = settings.min_lr
+    if settings.name == "one-cycle":
+        # Smith & Topin, "Super-Convergence", 2018: up from a 25th by half a cosine, then down to the floor.
+        warmup = max(warmup, round(0.3 * total))
+        if step < warmup:
+            return peak / 25 + (peak - peak / 25) * _half_cosine(step / warmup)
+    elif step < warmup:
         return peak * (step + 1) / warmup
-    progress = (step - warmup) / max(total - warmup, 1)
-    return settings.min_lr + (peak - settings.min_lr) * (1 + math.cos(math.pi * progress)) / 2
+    if settings.name in ("cosine", "one-cycle"):
+        return peak + (low - peak) * _half_cosine((step - warmup) / max(total - warmup, 1))
+    if settings.name == "step":
+        drops = sum(step >= epoch * steps_per_epoch for epoch in settings.milestones)
+    elif settings.name == "plateau":
+        drops = plateaus(validation_losses, settings.patience)
+    else:
+        drops = 0
+    return max(peak * settings.factor**drops, low)
+
+
+def _half_cosine(progress: float) -> float:
+    """0 at 0, 1 at 1."""
+    return (1 - math.cos(math.pi * progress)) / 2
+
+
+def plateaus(losses: Sequence[float], patience: int) -> int:
+    """How often ``patience`` epochs in a row brought no new lowest validation loss; the count starts anew each time."""
+    count, waited, lowest = 0, 0, math.inf
+    for loss in losses:
+        waited = 0 if loss < lowest else waited + 1
+        lowest = min(lowest, loss)
+        if waited == patience:
+            count, waited = count + 1, 0
+    return count
+
+
+def should_stop(history: Sequence[dict[str, Any]], bad_epochs: int) -> bool:
+    """R3's early stopping: whether the last ``bad_epochs`` epochs in a row were bad; 0 never stops.
+
+    An epoch is bad if its validation loss is above the last good epoch's or its accuracy below it; a good one sets the
+    marks anew.
+    """
+    loss, accuracy, bad = math.inf, -math.inf, 0
+    for row in history:
+        if row["validation_loss"] > loss or row["validation_accuracy"] < accuracy:
+            bad += 1
+        else:
+            loss, accuracy, bad = row["validation_loss"], row["validation_accuracy"], 0
+    return 0 < bad_epochs <= bad
 
 
 class AveragedNetwork:

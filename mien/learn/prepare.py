@@ -5,29 +5,45 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from mien.core.errors import DataError, RecipeError
+from mien.core.errors import DataError, ModelError, RecipeError
 from mien.core.preprocess import Preprocessing
-from mien.core.types import FaceSet, split_role
-from mien.data.splits import hold_out, only_classes
+from mien.core.types import FaceSet, concatenate, split_role
+from mien.data.augment import Augmentation
+from mien.data.splits import hold_out, one_against_all, only_classes
 from mien.learn.hardware import Hardware
-from mien.learn.recipe import Recipe
+from mien.learn.inference import load_run
+from mien.learn.recipe import Recipe, StartSettings
 
 
-def choose_rows(recipe: Recipe, faces: FaceSet, say: Callable[[str], None]) -> tuple[FaceSet, FaceSet]:
-    """(training, validation) rows: the recipe's splits; where the data has no validation split, a part held out."""
+@dataclass(frozen=True)
+class Rows:
+    """The faces of a run: those that train, those that are watched, and those whose label is unknown or set aside."""
+
+    training: FaceSet
+    validation: FaceSet
+    unlabelled: FaceSet
+
+
+def choose_rows(recipe: Recipe, faces: FaceSet, say: Callable[[str], None]) -> Rows:
+    """The recipe's splits; where the data has no validation split, a part of the training faces is held out."""
     settings = recipe.data
     if not faces.labelled.any():
         raise DataError(
             "data", "holds no labels", "training needs a column 'emotion' or 'label', or a folder for each class"
         )
+    without_label = faces.take(~faces.labelled)
+    faces = faces.take(faces.labelled)
     if settings.classes:
         faces = only_classes(faces, settings.classes)
-    faces = faces.take(faces.labelled)
+    if settings.against:
+        faces = one_against_all(faces, settings.against)
     training = faces if faces.splits == ("",) else _in_role(faces, settings.train)
     if settings.validation and faces.has_split(settings.validation):
         validation = _in_role(faces, settings.validation)
@@ -38,6 +54,27 @@ def choose_rows(recipe: Recipe, faces: FaceSet, say: Callable[[str], None]) -> t
         say(f"the data has no validation split: {len(validation):,} of the training faces are held out to watch")
     if aside:
         say(f"{aside:,} faces of other splits than {settings.train} and {settings.validation} are left aside")
+    unlabelled = _to_learn_from(without_label, settings.train).as_classes(training.classes)
+    if settings.keep_labels < 1:
+        dropped, training = hold_out(training, settings.keep_labels, recipe.run.seed)
+        unlabelled = concatenate([unlabelled, dropped]) if len(unlabelled) else dropped
+        say(f"{len(training):,} faces keep their label, {len(dropped):,} lose it")
+    _check_classes(training)
+    if recipe.semi.method != "none" and not len(unlabelled):
+        raise DataError(
+            "data", f"has no unlabelled training face for {recipe.semi.method}", "add some, or set data.keep_labels"
+        )
+    return Rows(training, validation, unlabelled)
+
+
+def _to_learn_from(without_label: FaceSet, train: str) -> FaceSet:
+    """Of faces without a label those of the training split, or of no split at all."""
+    alike = [name for name in without_label.splits if not name or split_role(name) == split_role(train)]
+    return without_label.take(np.isin(without_label.split, alike))
+
+
+def _check_classes(training: FaceSet) -> None:
+    """DataError unless there are two classes at least and every class has a training face."""
     if len(training.classes) < 2:
         found = ", ".join(training.classes)
         raise DataError("data", f"has one class alone ({found})", "lay the pictures in one folder for each expression")
@@ -49,7 +86,6 @@ def choose_rows(recipe: Recipe, faces: FaceSet, say: Callable[[str], None]) -> t
             f"has no training face of {', '.join(absent)}",
             f"add some, or train the others alone with --set 'data.classes={json.dumps(present)}'",
         )
-    return training, validation
 
 
 def _in_role(faces: FaceSet, split: str) -> FaceSet:
@@ -66,14 +102,15 @@ def input_of(recipe: Recipe, training: FaceSet) -> Preprocessing:
             f"is {recipe.input.size}, the pictures are {training.images.shape[1:]}",
             "load the pictures with that size",
         )
+    channels = recipe.input.channels
     if recipe.input.normalise == "training":
         counts = np.bincount(training.images.ravel(), minlength=256)
         levels = np.arange(256) / 255
         mean = float((counts * levels).sum() / counts.sum())
-        std = float(np.sqrt((counts * (levels - mean) ** 2).sum() / counts.sum()))
-        return Preprocessing(recipe.input.size, 1, (mean,), (max(std, 1e-3),))
-    mean, std = (0.5, 0.5) if recipe.input.normalise == "half" else (0.0, 1.0)
-    return Preprocessing(recipe.input.size, 1, (mean,), (std,))
+        std = max(float(np.sqrt((counts * (levels - mean) ** 2).sum() / counts.sum())), 1e-3)
+    else:
+        mean, std = (0.5, 0.5) if recipe.input.normalise == "half" else (0.0, 1.0)
+    return Preprocessing(recipe.input.size, channels, (mean,) * channels, (std,) * channels)
 
 
 def to_device(faces: FaceSet, hardware: Hardware) -> tuple[Tensor, Tensor]:
@@ -82,15 +119,75 @@ def to_device(faces: FaceSet, hardware: Hardware) -> tuple[Tensor, Tensor]:
     return images.to(hardware.device), torch.from_numpy(faces.labels).to(hardware.device)
 
 
+def augmentation_of(recipe: Recipe) -> Augmentation:
+    """The recipe's changes to single faces; mixup and cutmix blend faces of a batch and are made after them."""
+    return Augmentation(**recipe.augment.model_dump(exclude={"mixup", "cutmix"}))
+
+
 def normalise(images: Tensor, preprocessing: Preprocessing) -> Tensor:
-    """float (B, C, H, W) in 0..1 → what the network is given."""
+    """float (B, 1, H, W) in 0..1 → (B, channels, H, W), what the network is given, channels last in memory."""
     mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (preprocessing.mean, preprocessing.std))
-    return (images - mean.to(images.device, non_blocking=True)) / std.to(images.device, non_blocking=True)
+    images = (images - mean.to(images.device, non_blocking=True)) / std.to(images.device, non_blocking=True)
+    return images.contiguous(memory_format=torch.channels_last)
 
 
-def fingerprint(training: FaceSet, validation: FaceSet) -> str:
-    """Tells one pair of sets from another, so that a run is not resumed with other faces."""
-    check = zlib.crc32(",".join(training.classes).encode())
-    for faces in (training, validation):
+def epoch_order(labels: Tensor, oversample: float, generator: torch.Generator) -> Tensor:
+    """The rows of one epoch, int64 (N,), shuffled.
+
+    labels (N,) on the CPU. With ``oversample`` s rows are drawn with replacement and each class's share of the draws
+    is its share of the faces to the power 1 − s: as it is at 0, equal at 1.
+    """
+    if not oversample:
+        return torch.randperm(len(labels), generator=generator)
+    counts = torch.bincount(labels)
+    return torch.multinomial(counts.double()[labels] ** -oversample, len(labels), True, generator=generator)
+
+
+def fingerprint(rows: Rows) -> str:
+    """Tells one choice of faces from another, so that a run is not resumed with other faces."""
+    check = zlib.crc32(",".join(rows.training.classes).encode())
+    for faces in (rows.training, rows.validation, rows.unlabelled):
         check = zlib.crc32(faces.labels.tobytes(), zlib.crc32(faces.images.tobytes(), check))
-    return f"{len(training)} + {len(validation)} faces, {check:08x}"
+    return f"{len(rows.training)} + {len(rows.validation)} faces, {check:08x}"
+
+
+def start_from(network: nn.Module, settings: StartSettings, classes: tuple[str, ...]) -> str:
+    """Lay the weights of ``start.model`` over a fresh network and freeze what ``start.freeze`` names; says what was done.
+
+    Tensors of the same name and shape are taken; a last layer for other classes stays fresh. Raises ModelError where
+    nothing fits, RecipeError where a name to freeze does not occur.
+    """
+    theirs, their_classes = _weights_of(settings.model)
+    ours = network.state_dict()
+    head = {name for name in ours if name.startswith("head.")} if their_classes != classes else set()
+    fitting = {name: value for name, value in theirs.items() if name in ours and ours[name].shape == value.shape}
+    fitting = {name: value for name, value in fitting.items() if name not in head}
+    trained = [name for name, _ in network.named_parameters()]
+    if not any(name in fitting for name in trained):
+        raise ModelError(settings.model, "shares no weights with this network", "start from the same kind of network")
+    network.load_state_dict(fitting, strict=False)
+    for prefix in settings.freeze:
+        named = [p for name, p in network.named_parameters() if name.startswith(prefix)]
+        if not named:
+            tops = ", ".join(dict.fromkeys(name.split(".")[0] for name in trained))
+            raise RecipeError("start.freeze", f"'{prefix}' begins no parameter's name", f"they begin with {tops}")
+        for parameter in named:
+            parameter.requires_grad_(False)
+    fresh = [name for name in trained if name not in fitting]
+    frozen = sum(not p.requires_grad for p in network.parameters())
+    return (
+        f"begins with {len(trained) - len(fresh)} of {len(trained)} weights of {settings.model}"
+        + (f" (fresh: {', '.join(fresh[:4])})" if fresh else "")
+        + (f"; {frozen} are frozen" if frozen else "")
+    )
+
+
+def _weights_of(model: str) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """The state of a run's or a model file's network, and its classes."""
+    from mien.models import load
+    from mien.run.weights import find_model, model_info, shipped_models
+
+    if model in shipped_models() or Path(model).suffix == ".onnx":
+        return load(model).state_dict(), model_info(find_model(model)).labels
+    trained = load_run(Path(model))
+    return trained.network.state_dict(), trained.classes

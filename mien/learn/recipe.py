@@ -8,7 +8,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mien.core.errors import RecipeError
 
@@ -26,54 +26,94 @@ class DataSettings(Section):
     validation: str = Field("PublicTest", description="split to watch; where the data lacks it, holdout is used")
     holdout: Annotated[float, Field(gt=0, lt=1)] = Field(0.1, description="stratified share of train set aside")
     classes: list[str] = Field([], description="train on these classes only, in this order; empty: all")
+    against: str = Field("", description="train a network of two classes: this one, and 'other' for all the rest")
+    oversample: Share = Field(0.0, description="0: faces as often as they are; 1: every class equally often")
+    keep_labels: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0, description="stratified share of training labels that is kept; the rest is treated as unlabelled"
+    )
 
 
 class InputSettings(Section):
     """How a crop becomes a tensor."""
 
     size: Annotated[int, Field(ge=8, le=512)] = 48
+    channels: Literal[1, 3] = Field(1, description="3 gives the grey picture three times")
     normalise: Literal["training", "half", "unit"] = Field(
         "training", description="mean/std of the training pictures, of .5 and .5, or 0..1 as they are"
     )
 
 
 class NetworkSettings(Section):
-    name: str = Field("residual", description="a name in mien.models.MODELS")
+    name: str = Field("residual", description="a name of 'mien networks'")
     arguments: dict[str, Any] = Field({}, description="the network's own arguments")
+
+
+class StartSettings(Section):
+    """Fine-tuning: weights to begin with, and layers to leave as they are."""
+
+    model: str = Field("", description="a run folder, a .pt or a float .onnx file; empty: random weights")
+    freeze: list[str] = Field([], description="parameters whose names begin like this are not trained")
 
 
 class AugmentSettings(Section):
     """Random changes while training; 0 leaves one out."""
 
     flip: Share = Field(0.0, description="probability of a mirror image")
+    vertical_flip: Share = Field(0.0, description="probability of a face upside down; advised against")
     degrees: Annotated[float, Field(ge=0, le=180)] = Field(0.0, description="rotation up to this, either way")
     scale: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="size by 1 ± this")
     shift: Share = Field(0.0, description="shift by ± this share of the side")
+    shear: Annotated[float, Field(ge=0, lt=90)] = Field(0.0, description="shear up to this many degrees, either way")
+    crop: Share = Field(0.0, description="random resized crop of at least this share of the area; 0: off")
+    ten_crop: bool = Field(False, description="one of the ten crops of 44/48 of the side, drawn anew each time")
     brightness: Share = Field(0.0, description="brightness by 1 ± this")
     contrast: Share = Field(0.0, description="contrast by 1 ± this")
     erasing: Share = Field(0.0, description="probability of an erased rectangle")
     mixup: Annotated[float, Field(ge=0)] = Field(0.0, description="alpha of mixup's Beta distribution")
+    cutmix: Annotated[float, Field(ge=0)] = Field(0.0, description="alpha of cutmix's; with mixup, a coin decides")
 
 
 class LossSettings(Section):
-    name: Literal["cross-entropy"] = "cross-entropy"
+    name: Literal["cross-entropy", "focal", "adaptive"] = "cross-entropy"
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    gamma: Annotated[float, Field(ge=0)] = Field(2.0, description="how much focal and adaptive favour hard faces")
+    class_weights: Literal["none", "inverse", "effective", "validation"] | list[float] = Field(
+        "none",
+        description="from the training counts, from the confusions of start.model on the validation faces, or given",
+    )
 
 
 class OptimizerSettings(Section):
-    name: Literal["sgd"] = "sgd"
+    name: Literal["sgd", "adam", "adamw", "nadam"] = "sgd"
     lr: Annotated[float, Field(gt=0)] = Field(0.1, description="the highest learning rate of the schedule")
-    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    momentum: Annotated[float, Field(ge=0, lt=1)] = Field(0.9, description="also the first beta of the Adams")
     nesterov: bool = True
     weight_decay: Annotated[float, Field(ge=0)] = Field(5e-4, description="on weight matrices only")
+    clip_norm: Annotated[float, Field(ge=0)] = Field(0.0, description="largest norm of the gradient; 0: any")
 
 
 class ScheduleSettings(Section):
-    name: Literal["cosine"] = "cosine"
+    name: Literal["constant", "step", "cosine", "plateau", "one-cycle"] = "cosine"
     epochs: Annotated[int, Field(ge=1)] = 75
     batch_size: Annotated[int, Field(ge=2)] = 128
     warmup_epochs: Annotated[float, Field(ge=0)] = Field(2.0, description="linear rise of the learning rate")
-    min_lr: Annotated[float, Field(ge=0)] = Field(0.0, description="where the cosine ends")
+    min_lr: Annotated[float, Field(ge=0)] = Field(0.0, description="the lowest rate after the warm-up")
+    milestones: list[int] = Field([], description="step: epochs after which the rate is multiplied by factor")
+    factor: Annotated[float, Field(gt=0, lt=1)] = Field(0.1, description="of step and plateau")
+    patience: Annotated[int, Field(ge=1)] = Field(5, description="plateau: epochs without a lower validation loss")
+    early_stop: Annotated[int, Field(ge=0)] = Field(0, description="stop after so many bad epochs in a row; 0: never")
+
+
+class SemiSettings(Section):
+    """Learning from faces whose label is unknown, beside those whose label is known."""
+
+    method: Literal["none", "pseudo-label", "fixmatch"] = "none"
+    ratio: Annotated[int, Field(ge=1)] = Field(3, description="unlabelled faces for each labelled one in a batch")
+    threshold: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.8, description="confidence from which a prediction is taken as label"
+    )
+    weight: Annotated[float, Field(ge=0)] = Field(1.0, description="of the unlabelled faces' loss")
+    rampup_epochs: Annotated[float, Field(ge=0)] = Field(0.0, description="linear rise of that weight")
 
 
 class RunSettings(Section):
@@ -82,6 +122,7 @@ class RunSettings(Section):
     precision: Literal["auto", "bf16", "fp32"] = Field("auto", description="auto: bf16 where the processor has it")
     device: str = Field("auto", description="auto: the GPU if there is one; else cpu, cuda, cuda:1, ...")
     keep: Literal["best", "last"] = Field("best", description="which epoch's weights the run stands for")
+    tensorboard: bool = Field(False, description="write the log for TensorBoard too")
 
 
 class Recipe(Section):
@@ -92,11 +133,24 @@ class Recipe(Section):
     data: DataSettings = DataSettings()
     input: InputSettings = InputSettings()
     network: NetworkSettings = NetworkSettings()
+    start: StartSettings = StartSettings()
     augment: AugmentSettings = AugmentSettings()
     loss: LossSettings = LossSettings()
     optimizer: OptimizerSettings = OptimizerSettings()
     schedule: ScheduleSettings = ScheduleSettings()
+    semi: SemiSettings = SemiSettings()
     run: RunSettings = RunSettings()
+
+    @model_validator(mode="after")
+    def _fits(self) -> Recipe:
+        """What no field can see alone; a ValueError becomes a RecipeError."""
+        if self.loss.class_weights == "validation" and not self.start.model:
+            raise ValueError("loss.class_weights = 'validation' needs start.model, whose confusions it weighs")
+        if self.start.freeze and not self.start.model:
+            raise ValueError("start.freeze without start.model would freeze random weights")
+        if self.data.classes and self.data.against:
+            raise ValueError("data.classes and data.against exclude each other")
+        return self
 
     def to_toml(self) -> str:
         """The whole recipe with every default written out; `load_recipe` reads it back equal."""

@@ -18,19 +18,31 @@ from mien.core.files import make_folder, write_json, write_text
 from mien.core.preprocess import Preprocessing
 from mien.core.progress import Bar, progress_bar
 from mien.core.types import FaceSet
-from mien.data.augment import Augmentation, mixup
+from mien.data.augment import cutmix, mixup
 from mien.data.splits import write_names
 from mien.evaluate.figures import draw_curves
 from mien.evaluate.metrics import accuracy, confusion_matrix, macro_f1, score
 from mien.evaluate.tables import write_scores
 from mien.learn.checkpoint import Trained, read_checkpoint, save_trained
 from mien.learn.environment import environment
-from mien.learn.hardware import Hardware
+from mien.learn.events import event_log
+from mien.learn.hardware import Hardware, keep_memory
 from mien.learn.inference import TorchClassifier, load_run
-from mien.learn.losses import cross_entropy, soft_targets
-from mien.learn.optim import AveragedNetwork, learning_rate, make_optimizer
-from mien.learn.prepare import choose_rows, fingerprint, input_of, normalise, to_device
+from mien.learn.losses import Loss, check_alpha, class_weights, gives_logits, make_loss, one_hot, retuned_alpha
+from mien.learn.optim import AveragedNetwork, learning_rate, make_optimizer, should_stop
+from mien.learn.prepare import (
+    Rows,
+    augmentation_of,
+    choose_rows,
+    epoch_order,
+    fingerprint,
+    input_of,
+    normalise,
+    start_from,
+    to_device,
+)
 from mien.learn.recipe import Recipe, recipe_from
+from mien.learn.semi import Unlabelled
 from mien.models import build
 
 Say = Callable[[str], None]
@@ -48,6 +60,7 @@ class State:
     optimizer: torch.optim.Optimizer
     averaged: AveragedNetwork
     generator: torch.Generator
+    alpha: list[float] | None  # weights of the classes in the loss
     history: list[dict[str, Any]] = field(default_factory=list)
     best: float = -1.0
 
@@ -60,6 +73,7 @@ class State:
             "generator": self.generator.get_state(),
             "torch_rng": torch.get_rng_state(),
             "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            "alpha": self.alpha,
             "history": json.dumps(self.history),
             "best": self.best,
         }
@@ -89,51 +103,71 @@ def train(
     Raises TrainingDiverged when the loss is no longer a number, OutputError when the folder holds another run, and
     RecipeError or DataError when a run is resumed with other settings or other faces.
     """
-    training, validation = choose_rows(recipe, faces, say)
+    rows = choose_rows(recipe, faces, say)
     hardware = Hardware.choose(recipe.run.device, recipe.run.precision)
-    identity = {"faces": fingerprint(training, validation), "hardware": f"{hardware.device.type}, {hardware.precision}"}
+    keep_memory()
+    identity = {"faces": fingerprint(rows), "hardware": f"{hardware.device.type}, {hardware.precision}"}
     saved = _saved_state(folder, recipe, identity, resume)
     if resume and saved is None:
         say(f"{folder} holds no whole epoch to go on from: beginning with the first")
-    preprocessing = input_of(recipe, training)
+    preprocessing, classes = input_of(recipe, rows.training), rows.training.classes
     torch.manual_seed(recipe.run.seed)  # initial weights and dropout draw from the global generator
-    arguments = {"num_classes": len(training.classes), "channels": preprocessing.channels, **recipe.network.arguments}
+    arguments = {"num_classes": len(classes), "channels": preprocessing.channels, **recipe.network.arguments}
     network = build(recipe.network.name, **arguments).to(hardware.device, memory_format=torch.channels_last)
+    gives_logits(network, preprocessing.channels, preprocessing.size)
+    if recipe.start.model:
+        say(start_from(network, recipe.start, classes))
+    if recipe.augment.vertical_flip:
+        say("note: augment.vertical_flip shows faces upside down, as none is met in use; it usually costs accuracy")
+    alpha = _alpha(recipe, rows, network, preprocessing, hardware) if saved is None else saved["alpha"]
     state = State(
         network,
         make_optimizer(network, recipe.optimizer),
         AveragedNetwork(network, recipe.run.ema),
         torch.Generator().manual_seed(recipe.run.seed),
+        alpha,
     )
     if saved is not None:
         state.restore(saved)
-    header = _header(recipe, hardware, training, validation, saved)
+    header = _header(recipe, hardware, rows, state, saved)
     write_text(folder / "recipe.toml", recipe.to_toml())
     write_json(folder / "environment.json", header["environment"])
-    write_names(validation, folder / "validation.csv")
+    write_names(rows.validation, folder / "validation.csv")
+    say(opening_line(header))
 
-    images, labels = to_device(training, hardware)  # uint8 (N, 1, H, W), int64 (N,)
+    images, labels = to_device(rows.training, hardware)  # uint8 (N, 1, H, W), int64 (N,)
+    unlabelled = None
+    if recipe.semi.method != "none":
+        unlabelled = Unlabelled(to_device(rows.unlabelled, hardware)[0], recipe, preprocessing, hardware)
+    loss = make_loss(recipe.loss, alpha)
     epochs, drawn = recipe.schedule.epochs, float("-inf")
-    with progress_bar(recipe.name, epochs * len(images), done=len(state.history) * len(images), quiet=quiet) as bar:
+    with (
+        progress_bar(recipe.name, epochs * len(images), done=len(state.history) * len(images), quiet=quiet) as bar,
+        event_log(folder, recipe.run.tensorboard, len(state.history)) as log_events,
+    ):
         for epoch in range(len(state.history), epochs):
+            if should_stop(state.history, recipe.schedule.early_stop):
+                say(f"stopped early: {recipe.schedule.early_stop} bad epochs in a row")
+                break
             started = time.perf_counter()
             row = {
                 "epoch": epoch + 1,
-                **train_epoch(recipe, state, images, labels, preprocessing, hardware, bar),
+                **train_epoch(recipe, state, images, labels, preprocessing, hardware, loss, bar, unlabelled),
             }
-            row |= watch(state.averaged.network, validation, preprocessing, hardware)
+            row |= watch(state.averaged.network, rows.validation, preprocessing, hardware)
             if not np.isfinite(row["validation_loss"]):  # before anything is saved: such weights cannot go on
                 raise _diverged(recipe, epoch, row["lr"])
             row["seconds"] = round(time.perf_counter() - started, 2)
             state.history.append(row)
             say(epoch_line(row, epochs))
+            log_events(row)
 
             trained = Trained(
                 state.averaged.network,
                 recipe.name,
                 recipe.network.name,
                 arguments,
-                training.classes,
+                classes,
                 preprocessing,
                 epoch + 1,
             )
@@ -152,7 +186,7 @@ def train(
                 identity=identity,
                 header=json.dumps(header),
             )
-    _score_kept(folder, recipe, validation)
+    _score_kept(folder, recipe, rows.validation)
     return state.history
 
 
@@ -163,7 +197,9 @@ def train_epoch(
     labels: Tensor,
     preprocessing: Preprocessing,
     hardware: Hardware,
+    loss_of: Loss,
     bar: Bar,
+    unlabelled: Unlabelled | None = None,
 ) -> dict[str, float]:
     """One pass over uint8 images (N, 1, H, W) and labels (N,); returns learning rate, loss, accuracy and speed.
 
@@ -172,26 +208,30 @@ def train_epoch(
     epoch, num_classes = len(state.history), int(labels.max()) + 1  # every class has training faces
     batch_size = min(recipe.schedule.batch_size, len(images))
     steps = len(images) // batch_size
-    augment = Augmentation(**recipe.augment.model_dump(exclude={"mixup"}))
+    augment = augmentation_of(recipe)
+    watched = [row["validation_loss"] for row in state.history]
+    trained = [p for p in state.network.parameters() if p.requires_grad]
     loss_sum = right = torch.zeros((), device=hardware.device)
     started = time.perf_counter()
-    state.network.train()
-    order = torch.randperm(len(images), generator=state.generator).to(hardware.device)
+    training_mode(state.network)
+    order = epoch_order(labels.cpu(), recipe.data.oversample, state.generator).to(hardware.device)
     for step in range(steps):
-        rate = learning_rate(epoch * steps + step, steps, recipe.optimizer.lr, recipe.schedule)
+        rate = learning_rate(epoch * steps + step, steps, recipe.optimizer.lr, recipe.schedule, watched)
         for group in state.optimizer.param_groups:
             group["lr"] = rate
         rows = order[step * batch_size : (step + 1) * batch_size]
         inputs = normalise(augment(images[rows].float() / 255, state.generator), preprocessing)
-        targets = soft_targets(labels[rows], num_classes, recipe.loss.label_smoothing)
-        if recipe.augment.mixup:
-            inputs, targets = mixup(inputs, targets, recipe.augment.mixup, state.generator)
+        inputs, targets = blend(recipe, inputs, one_hot(labels[rows], num_classes), state.generator)
 
         with hardware.autocast():
-            logits = state.network(inputs.contiguous(memory_format=torch.channels_last))
-        loss = cross_entropy(logits, targets)
+            logits = state.network(inputs)
+        loss = loss_of(logits, targets)
+        if unlabelled is not None:
+            loss = loss + unlabelled.loss(state.network, batch_size, epoch + step / steps, state.generator)
         state.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        if recipe.optimizer.clip_norm:
+            nn.utils.clip_grad_norm_(trained, recipe.optimizer.clip_norm)
         state.optimizer.step()
         state.averaged.update()
 
@@ -210,6 +250,25 @@ def train_epoch(
     return {"lr": rate, "loss": mean_loss, "accuracy": share_right, "images_per_s": round(speed, 1)}
 
 
+def blend(recipe: Recipe, inputs: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Mixup, cutmix, or one of the two by the toss of a coin, as the recipe says."""
+    settings = recipe.augment
+    cut = bool(settings.cutmix) and (not settings.mixup or bool(torch.rand((), generator=generator) < 0.5))
+    if cut:
+        return cutmix(inputs, targets, settings.cutmix, generator)
+    if settings.mixup:
+        return mixup(inputs, targets, settings.mixup, generator)
+    return inputs, targets
+
+
+def training_mode(network: nn.Module) -> None:
+    """Training mode, but for batch norms whose weights are frozen: their running statistics stay as they are too."""
+    network.train()
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and not module.weight.requires_grad:
+            module.eval()
+
+
 @torch.no_grad()
 def probabilities_of(
     network: nn.Module, images: Tensor, preprocessing: Preprocessing, hardware: Hardware, batch_size: int = 256
@@ -220,9 +279,8 @@ def probabilities_of(
     try:
         parts = []
         for batch in images.split(batch_size):
-            inputs = normalise(batch.float() / 255, preprocessing).contiguous(memory_format=torch.channels_last)
             with hardware.autocast():
-                logits = network(inputs)
+                logits = network(normalise(batch.float() / 255, preprocessing))
             parts.append(logits.float().softmax(dim=1).cpu())
     finally:
         network.train(was_training)
@@ -242,6 +300,16 @@ def watch(
         "validation_accuracy": float(accuracy(matrix)),
         "validation_macro_f1": float(macro_f1(matrix)),
     }
+
+
+def opening_line(header: dict[str, Any]) -> str:
+    """What is trained on what and where: the console's form of the log's first line."""
+    here = (header["resumed"] or [header["environment"]])[-1]
+    device = here["processor"] if here["device"] == "cpu" else here["device"]
+    return (
+        f"{header['recipe']['network']['name']}, {header['parameters']:,} parameters, {header['training']:,} faces train, "
+        f"{header['validation']:,} are watched; {device}, {here['threads']} threads, {here['precision']}, {here['started']}"
+    )
 
 
 def epoch_line(row: dict[str, Any], epochs: int) -> str:
@@ -275,8 +343,25 @@ def _saved_state(folder: Path, recipe: Recipe, identity: dict[str, str], resume:
     return saved
 
 
+def _alpha(
+    recipe: Recipe, rows: Rows, network: nn.Module, preprocessing: Preprocessing, hardware: Hardware
+) -> list[float] | None:
+    """The weights of the classes in the loss, as loss.class_weights says; None: all alike."""
+    how, counts = recipe.loss.class_weights, rows.training.counts()
+    if how == "none":
+        return None
+    if how == "validation":  # the confusions of the network as it is before the first step
+        images, _ = to_device(rows.validation, hardware)
+        predicted = probabilities_of(network, images, preprocessing, hardware).argmax(axis=1)
+        return retuned_alpha(confusion_matrix(rows.validation.labels, predicted, len(counts)))
+    if isinstance(how, str):
+        return class_weights(counts, how)
+    check_alpha(how, rows.training.classes)
+    return list(how)
+
+
 def _header(
-    recipe: Recipe, hardware: Hardware, training: FaceSet, validation: FaceSet, saved: dict[str, Any] | None
+    recipe: Recipe, hardware: Hardware, rows: Rows, state: State, saved: dict[str, Any] | None
 ) -> dict[str, Any]:
     """The first line of the log: what the run began with, and where it was resumed."""
     here = environment(hardware.device, hardware.precision, recipe.run.seed)
@@ -288,9 +373,12 @@ def _header(
     return {
         "recipe": recipe.model_dump(),
         "environment": here,
-        "training": len(training),
-        "validation": len(validation),
-        "classes": list(training.classes),
+        "training": len(rows.training),
+        "validation": len(rows.validation),
+        "unlabelled": len(rows.unlabelled),
+        "classes": list(rows.training.classes),
+        "parameters": sum(p.numel() for p in state.network.parameters()),
+        "alpha": state.alpha,
         "resumed": [],
     }
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +11,29 @@ import torch
 from torch import nn
 
 from mien.core.errors import MissingExtra, ModelError
+from mien.models.alexnet import AlexNet
+from mien.models.lenet import LeNet
+from mien.models.prelu import R4CNN, R4DNN
 from mien.models.residual import ResidualNet
+from mien.models.resnet import LeakyResNet, ResNet18
+from mien.models.vgg import R3VGG, VGG10, R1Final
 from mien.run.weights import ModelInfo, find_model
 
-#: Name → class. Call with ``num_classes`` and the network's own arguments: ``MODELS["residual"](num_classes=7)``.
+#: Name → what builds it. Call with ``num_classes`` and the network's own arguments: ``MODELS["r4-cnn"](num_classes=7)``.
 #: Every network is ``head(features(images))``: logits (N, K) from features (N, D), for images (N, channels, S, S).
-MODELS: dict[str, type[nn.Module]] = {
+MODELS: dict[str, Callable[..., nn.Module]] = {
     "residual": ResidualNet,
+    "r1-lenet": LeNet,
+    "r1-alexnet": AlexNet,
+    "r1-resnet18": partial(ResNet18, stem="7x7"),
+    "r1-final": R1Final,
+    "r2-resnet18": partial(ResNet18, stem="3x3"),
+    "r3-vgg": R3VGG,
+    "r4-cnn": R4CNN,
+    "r4-dnn": R4DNN,
+    "r5-vgg10": VGG10,
+    "r5-resnet17": partial(LeakyResNet, blocks=1),
+    "r5-resnet25": partial(LeakyResNet, blocks=2),
 }
 
 

@@ -9,14 +9,11 @@ from typing import Literal
 import numpy as np
 
 from mien.core.errors import UsageError
-from mien.core.preprocess import Preprocessing, resize, to_grey
+from mien.core.preprocess import TEN_CROP, Preprocessing, resize, to_grey
 from mien.run.weights import ModelInfo, find_model, open_session
 
 TTA = Literal["none", "flip", "ten-crop"]
 TTA_CHOICES: tuple[TTA, ...] = ("none", "flip", "ten-crop")
-
-#: Ten-crop's crops are this share of the side: 44 of 48 pixels.
-TEN_CROP = 44 / 48
 
 
 def check_tta(tta: str) -> None:

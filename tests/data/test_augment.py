@@ -29,20 +29,20 @@ def spot(images: Tensor) -> Tensor:
 
 def test_no_strength_changes_nothing(images: Tensor) -> None:
     assert torch.equal(augment.Augmentation()(images, generator()), images)
-    torch.testing.assert_close(augment.random_affine(images, generator()), images, atol=1e-5, rtol=0)
+    torch.testing.assert_close(augment.Augmentation()(images, generator()), images, atol=1e-5, rtol=0)
 
 
 def test_a_sure_flip_is_the_mirror_image(images: Tensor) -> None:
-    torch.testing.assert_close(augment.random_affine(images, generator(), flip=1.0), images.flip(3), atol=1e-5, rtol=0)
+    torch.testing.assert_close(augment.Augmentation(flip=1.0)(images, generator()), images.flip(3), atol=1e-5, rtol=0)
 
 
 def test_flips_come_as_often_as_asked(images: Tensor) -> None:
-    flipped = augment.random_affine(images.repeat(32, 1, 1, 1), generator(), flip=0.25)
+    flipped = augment.Augmentation(flip=0.25)(images.repeat(32, 1, 1, 1), generator())
     assert (spot(flipped)[:, 1] < 24).float().mean().item() == pytest.approx(0.25, abs=0.03)
 
 
 def test_rotation_keeps_the_distance_from_the_centre_and_stays_in_range(images: Tensor) -> None:
-    offset = spot(augment.random_affine(images.repeat(8, 1, 1, 1), generator(), degrees=30)) - 23.5
+    offset = spot(augment.Augmentation(degrees=30)(images.repeat(8, 1, 1, 1), generator())) - 23.5
     torch.testing.assert_close(offset.norm(dim=1), torch.full((512,), float(np.hypot(7.5, 10.5))), atol=0.6, rtol=0)
     angles = torch.rad2deg(torch.atan2(offset[:, 0], offset[:, 1])) - np.degrees(np.arctan2(-7.5, 10.5))
     assert angles.abs().max() < 33
@@ -51,10 +51,10 @@ def test_rotation_keeps_the_distance_from_the_centre_and_stays_in_range(images: 
 
 
 def test_scale_and_shift_stay_in_range(images: Tensor) -> None:
-    scaled = (spot(augment.random_affine(images, generator(), scale=0.2)) - 23.5)[:, 1] / 10.5
+    scaled = (spot(augment.Augmentation(scale=0.2)(images, generator())) - 23.5)[:, 1] / 10.5
     assert 0.75 < scaled.min() < 0.9  # half a pixel of 10.5 is 5 %
     assert 1.1 < scaled.max() < 1.25
-    shifted = spot(augment.random_affine(images, generator(), shift=0.1)) - torch.tensor([16.0, 34.0])
+    shifted = spot(augment.Augmentation(shift=0.1)(images, generator())) - torch.tensor([16.0, 34.0])
     assert shifted.abs().max() < 4.8 + 0.5
     assert shifted.abs().max() > 4
 

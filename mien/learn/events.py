@@ -1,0 +1,34 @@
+"""The training log for TensorBoard, for those who want it beside log.jsonl."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mien.core.errors import MissingExtra
+
+
+@contextmanager
+def event_log(folder: Path, wanted: bool, done: int) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """What takes the rows of the log; with ``wanted`` it writes them to ``folder/tensorboard``, else it does nothing.
+
+    Epochs after the first ``done``, written by a run that was interrupted, are taken as not written.
+    """
+    if not wanted:
+        yield lambda row: None
+        return
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise MissingExtra("tensorboard", "tensorboard", "for run.tensorboard = true") from error
+    with SummaryWriter(str(folder / "tensorboard"), purge_step=done + 1) as writer:
+
+        def add(row: dict[str, Any]) -> None:
+            for name, value in row.items():
+                if name != "epoch":
+                    group = "validation" if name.startswith("validation_") else "training"
+                    writer.add_scalar(f"{group}/{name.removeprefix('validation_')}", value, row["epoch"])
+
+        yield add

@@ -1,0 +1,206 @@
+"""What `mien reproduce` runs: the five reference systems on their own splits, and the questions they left open.
+
+A study is a list of runs; a run is a recipe, what is laid over it, and the split it is made on. Every run has its full
+length and a shortened one for machines without a GPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from mien.core.errors import DataError
+from mien.core.types import FaceSet, concatenate
+from mien.data.splits import hold_out, resplit, with_counts
+
+#: One seed draws every split, so that runs of other seeds are made on the same faces.
+SPLIT_SEED = 0
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training.
+
+    name: unique within its study.
+    recipe: a shipped recipe; ``settings`` are laid over it, as with --set.
+    split: a key of SPLITS.
+    epochs, short: the full schedule, and the shortened one.
+    tta: what it is scored with beside "none".
+    """
+
+    name: str
+    recipe: str
+    split: str
+    epochs: int
+    short: int
+    settings: tuple[str, ...] = ()
+    tta: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Study:
+    """One row of the table, or one question.
+
+    reference: the number to beat in percent, as its author gave it; None where a question has none.
+    what: what the reference's number is of.
+    """
+
+    name: str
+    title: str
+    runs: tuple[Run, ...]
+    reference: float | None = None
+    what: str = ""
+
+
+def official(faces: FaceSet) -> tuple[FaceSet, FaceSet]:
+    """(Training, PublicTest), labelled; DataError where the data has not both. PrivateTest is not touched."""
+    for name in ("Training", "PublicTest"):
+        if not faces.has_split(name):
+            raise DataError("data", f"has no split {name}", "give FER2013's file, or its Training and PublicTest files")
+    training, public = (faces.in_split(name) for name in ("Training", "PublicTest"))
+    return training.take(training.labelled), public.take(public.labelled)
+
+
+def _named(faces: FaceSet, name: str) -> FaceSet:
+    return replace(faces, split=np.full(len(faces), name))
+
+
+def _training_divided(faces: FaceSet, validation: int) -> FaceSet:
+    training, public = official(faces)
+    parts = resplit(training, ["train", "validation"], [len(training) - validation, validation], SPLIT_SEED)
+    return concatenate([parts, _named(public, "test")])
+
+
+def _r2(faces: FaceSet) -> FaceSet:
+    return resplit(concatenate(official(faces)), ["train", "validation", "test"], [11_880, 7_350, 7_170], SPLIT_SEED)
+
+
+def _r2_joined(faces: FaceSet) -> FaceSet:
+    """R2's last rung: validation faces train too. The test faces are watched, and choose nothing: the last epoch is kept."""
+    faces = _r2(faces)
+    return replace(faces, split=np.where(faces.split == "test", "test", "train"))
+
+
+def _r3(faces: FaceSet) -> FaceSet:
+    counts = {"angry": 500, "happy": 1500, "neutral": 1000, "sad": 1500, "surprise": 500}
+    drawn = with_counts(concatenate(official(faces)), {"train": counts, "test": dict.fromkeys(counts, 100)}, SPLIT_SEED)
+    training, validation = hold_out(drawn.in_split("train"), 0.2, SPLIT_SEED)
+    return concatenate([training, _named(validation, "validation"), drawn.in_split("test")])
+
+
+#: Name → what draws it from FER2013's Training and PublicTest: splits train, validation (but for R2's last rung) and test.
+SPLITS: dict[str, Callable[[FaceSet], FaceSet]] = {
+    "r1": lambda faces: _training_divided(faces, 2_800),
+    "r2": _r2,
+    "r2-joined": _r2_joined,
+    "r3": _r3,
+    "r4": lambda faces: _training_divided(faces, 2_909),
+    "r5": lambda faces: _training_divided(faces, 2_871),
+}
+
+
+def _ours(network: str, split: str, epochs: int, short: int, *settings: str, tta: tuple[str, ...] = ()) -> Run:
+    return Run("ours", "strong", split, epochs, short, (f"network.name={network}", *settings), tta)
+
+
+def _author(name: str, split: str, epochs: int, short: int, *settings: str, tta: tuple[str, ...] = ()) -> Run:
+    return Run("author", name, split, epochs, short, settings, tta)
+
+
+FIVE = 'data.classes=["angry", "happy", "neutral", "sad", "surprise"]'
+TEN = ("ten-crop",)
+
+REFERENCES: tuple[Study, ...] = (
+    Study("r1-lenet", "LeNet with batch norm", (
+        _author("r1-lenet", "r1", 10, 10), _ours("r1-lenet", "r1", 60, 30, "augment.mixup=0"),
+    ), 50.0, "validation, the upper end of 40 to 50 %"),
+    Study("r1-alexnet", "AlexNet-like", (
+        _author("r1-alexnet", "r1", 30, 12), _ours("r1-alexnet", "r1", 200, 25, "optimizer.lr=0.03", "augment.mixup=0"),
+    ), 56.0, "validation"),
+    Study("r1-resnet18", "ResNet-18, stem with stride 4", (
+        _author("r1-resnet18", "r1", 30, 4), _ours("r1-resnet18", "r1", 200, 14),
+    ), 54.3, "validation"),
+    Study("r1-final", "R1's final network", (
+        _author("r1-final", "r1", 70, 6), _ours("r1-final", "r1", 200, 18),
+    ), 61.77, "test"),
+    Study("r2-resnet18", "ResNet-18, stem with stride 2", (
+        _author("r2-resnet18", "r2-joined", 1000, 3, 'data.validation="test"'),
+        _ours("r2-resnet18", "r2-joined", 300, 12, 'data.validation="test"'),
+    ), 66.42, "test"),
+    Study("r3-vgg", "five classes, little data", (
+        _author("r3-vgg", "r3", 50, 50), _ours("r3-vgg", "r3", 300, 60, FIVE, "input.channels=3", "optimizer.lr=0.03"),
+    ), 60.0, "test, the upper end of 57.6 to 60.0 %"),
+    Study("r4-cnn", "deep VGG with PReLU", (
+        _author("r4-cnn", "r4", 80, 3), _ours("r4-cnn", "r4", 200, 12),
+    ), 67.7, "test"),
+    Study("r4-dnn", "dense network of the same size", (
+        _author("r4-dnn", "r4", 80, 3),
+        _ours("r4-dnn", "r4", 80, 4, "optimizer.name=adamw", "optimizer.lr=0.001", "optimizer.weight_decay=0.05",
+              "augment.mixup=0", "augment.erasing=0"),
+    ), 43.1, "test"),
+    Study("r5-vgg10", "VGG of 10 layers", (
+        _author("r5-vgg10", "r5", 300, 3, tta=TEN), _ours("r5-vgg10", "r5", 300, 10, tta=TEN),
+    ), 73.34, "test, ten-crop; chosen on that test"),
+    Study("r5-resnet17", "residual network of 17 layers", (
+        _author("r5-resnet17", "r5", 300, 3, tta=TEN), _ours("r5-resnet17", "r5", 300, 15, tta=TEN),
+    ), 53.51, "test, first round, without augmentation"),
+    Study("r5-resnet25", "residual network of 25 layers", (
+        _author("r5-resnet25", "r5", 300, 3, tta=TEN), _ours("r5-resnet25", "r5", 300, 12, tta=TEN),
+    ), 70.45, "test, ten-crop; chosen on that test"),
+)  # fmt: skip
+
+_HALF = ("network.name=r5-vgg10", "network.arguments={widths = [32, 64, 128, 256], hidden = 512}", "augment.mixup=0",
+         "loss.label_smoothing=0.05")  # fmt: skip
+_ADAPTIVE = ("loss.name=adaptive", "loss.gamma=2", "loss.class_weights=[0.6, 1.0, 0.8, 0.4, 0.8, 0.4, 0.6]")
+_SMALL = ("network.name=residual", "network.arguments={widths = [32, 64, 128], blocks = 1}", "augment.mixup=0")
+_LENET = ("network.name=r1-lenet",)
+#: A tenth of the labels, so that an epoch is short: steps are what is equal between shares of labels, and here they are.
+_SHARES = {10: 30, 25: 12, 50: 6}
+_METHODS = {
+    "supervised": (),
+    "pseudo-label": ("semi.method=pseudo-label", "semi.ratio=2", "semi.rampup_epochs=5"),
+    "fixmatch": ("semi.method=fixmatch", "semi.ratio=2"),
+}
+
+STUDIES: tuple[Study, ...] = (
+    Study("adaptive-loss", "R5's adaptive loss against cross-entropy: VGG10 at half width, 15 epochs, three seeds", tuple(
+        Run(f"{loss}-{seed}", "strong", "r5", 15, 15, (*_HALF, *settings, f"run.seed={seed}"), TEN)
+        for seed in range(3)
+        for loss, settings in (("cross-entropy", ()), ("adaptive", _ADAPTIVE))
+    )),
+    Study("semi-supervised", "Faces whose labels were removed: a small residual net, the same steps for all", tuple(
+        Run(f"{method}-{share}-{seed}", "strong", "r5", epochs, epochs,
+            (*_SMALL, *settings, f"data.keep_labels={share / 100}", "schedule.batch_size=64", "optimizer.lr=0.05",
+             f"run.seed={seed}"))
+        for share, epochs in _SHARES.items()
+        for seed in (range(3) if share == 10 else range(1))
+        for method, settings in _METHODS.items()
+    )),
+    Study("rare-class", "Ways to a better recall of disgust: a small residual net", tuple(
+        Run(name, "strong", "r5", 20, 20, (*_SMALL, *settings))
+        for name, settings in (
+            ("plain", ()),
+            ("inverse", ("loss.class_weights=inverse",)),
+            ("effective", ("loss.class_weights=effective",)),
+            ("oversampled", ("data.oversample=0.5",)),
+            ("expert", ("data.against=disgust", "data.oversample=0.75")),
+        )
+    )),
+    Study("batch-norm", "R1's first network with and without batch norm", (
+        Run("with", "r1-lenet", "r1", 10, 10),
+        Run("without", "r1-lenet", "r1", 10, 10, ("network.arguments={norm = false}",)),
+    )),
+    Study("augmentation", "R4's network with and without augmentation", (
+        Run("without", "r4-cnn", "r4", 80, 3,
+            ("augment.flip=0", "augment.vertical_flip=0", "augment.shift=0")),
+    )),
+    Study("learning-rate", "R2's sweep on a baseline: LeNet without batch norm", tuple(
+        Run(f"lr-{rate:g}", "r1-lenet", "r2", 15, 15,
+            ("network.arguments={norm = false}", f"optimizer.lr={rate}", "optimizer.momentum=0"))
+        for rate in (0.001, 0.01, 0.03, 0.1, 0.3)
+    )),
+)  # fmt: skip
+
+ALL: dict[str, Study] = {study.name: study for study in (*REFERENCES, *STUDIES)}
