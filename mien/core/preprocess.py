@@ -19,7 +19,8 @@ class Preprocessing:
     """Size, channels, mean and standard deviation of a network's input; stored in every model file.
 
     ``mean`` and ``std`` hold one value a channel, in units of 0..1 pixels. ``framing`` names the convention by which
-    the training faces were cropped; each detector knows how to cut such a crop from its own box.
+    the training faces were cropped; each detector knows how to cut such a crop from its own box. Without ``colour`` a
+    picture is made grey first, and a network of 3 channels is given the grey picture three times, as it was trained.
     """
 
     size: int = 48
@@ -27,12 +28,15 @@ class Preprocessing:
     mean: tuple[float, ...] = (0.5,)
     std: tuple[float, ...] = (0.5,)
     framing: str = "fer2013"
+    colour: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "mean", tuple(float(value) for value in self.mean))
         object.__setattr__(self, "std", tuple(float(value) for value in self.std))
         if self.size < 8 or self.channels not in (1, 3):
             raise ValueError(f"preprocessing needs size >= 8 and 1 or 3 channels, not {self.size} and {self.channels}")
+        if self.colour and self.channels != 3:
+            raise ValueError("colour needs 3 channels")
         if len(self.mean) != self.channels or len(self.std) != self.channels:
             raise ValueError(f"mean {self.mean} and std {self.std} need one value for each of {self.channels} channels")
         if min(self.std) <= 0:
@@ -40,7 +44,7 @@ class Preprocessing:
 
     def to_tensor(self, images: np.ndarray) -> np.ndarray:
         """Crops of one size, uint8 (N, H, W) grey or (N, H, W, 3) RGB → float32 (N, channels, size, size)."""
-        images = images if self.channels == 3 else to_grey(images)
+        images = self.as_read(images)
         if images.ndim == 3:  # (N, H, W) -> (N, H, W, channels)
             images = np.repeat(images[..., None], self.channels, axis=3)
         if images.shape[1:3] != (self.size, self.size):
@@ -53,6 +57,10 @@ class Preprocessing:
         scale = np.float32(1 / 255) / np.asarray(self.std, np.float32)
         shift = np.asarray(self.mean, np.float32) / np.asarray(self.std, np.float32)
         return np.ascontiguousarray((images * scale - shift).transpose(0, 3, 1, 2), dtype=np.float32)
+
+    def as_read(self, images: np.ndarray) -> np.ndarray:
+        """Pictures (..., H, W[, 3]) with their colours where the network was trained on colours, else grey."""
+        return images if self.colour else to_grey(images)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self) | {"mean": list(self.mean), "std": list(self.std)}

@@ -80,3 +80,56 @@ def draw_confusion(scores: Scores, path: Path, title: str) -> None:
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=110)
     pyplot.close(figure)
+
+
+def draw_side_by_side(histories: dict[str, list[dict[str, Any]]], path: Path, title: str) -> None:
+    """Training loss, validation loss and both accuracies of several runs over their epochs, a colour a run.
+
+    histories: name → the rows of a run's log. Training is dashed, validation solid.
+    """
+    pyplot = _pyplot()
+    figure, (loss, accuracy) = pyplot.subplots(1, 2, figsize=(12, 4.2), layout="constrained")
+    for index, (name, history) in enumerate(histories.items()):
+        epochs = [row["epoch"] for row in history]
+        for axes, what, factor in ((loss, "loss", 1), (accuracy, "accuracy", 100)):
+            look = {"color": f"C{index}", "marker": "o" if len(epochs) < 6 else None, "markersize": 4}
+            axes.plot(epochs, [factor * row[what] for row in history], linestyle="--", alpha=0.6, **look)
+            axes.plot(epochs, [factor * row[f"validation_{what}"] for row in history], label=name, **look)
+    for axes, what in ((loss, "loss"), (accuracy, "accuracy (%)")):
+        axes.set(title=f"{what}: validation solid, training dashed", xlabel="epoch")
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    accuracy.legend()
+    figure.suptitle(title)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=90)
+    pyplot.close(figure)
+
+
+def draw_points(
+    series: dict[str, list[tuple[float, list[float]]]], path: Path, title: str, xlabel: str, ylabel: str
+) -> None:
+    """Lines through the means of repeated measurements, with every measurement as a point.
+
+    series: name → (x, measurements at x), x ascending.
+    """
+    pyplot = _pyplot()
+    figure, axes = pyplot.subplots(figsize=(7, 4.2), layout="constrained")
+    for index, (name, points) in enumerate(series.items()):
+        color = f"C{index}"
+        axes.plot([x for x, _ in points], [np.mean(values) for _, values in points], color=color, label=name)
+        axes.scatter(
+            [x for x, values in points for _ in values],
+            [value for _, values in points for value in values],
+            color=color,
+            s=18,
+        )
+    axes.set(
+        title=title, xlabel=xlabel, ylabel=ylabel, xticks=sorted({x for points in series.values() for x, _ in points})
+    )
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend()
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=90)
+    pyplot.close(figure)

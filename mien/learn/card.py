@@ -10,6 +10,7 @@ from mien.data.splits import OFFICIAL
 from mien.evaluate.metrics import Scores
 from mien.evaluate.tables import scores_text
 from mien.learn.checkpoint import Trained
+from mien.learn.inference import read_log
 from mien.learn.recipe import shipped_recipes
 
 USES = """\
@@ -47,7 +48,7 @@ def model_card(
 ) -> str:
     """Markdown for the model exported from a run folder (or a .pt file in one)."""
     folder = run if run.is_dir() else run.parent
-    header, history = _read_log(folder / "log.jsonl")
+    header, history = read_log(folder)
     pre = trained.preprocessing
     parts = [
         f"# {trained.name}",
@@ -104,14 +105,6 @@ def _training(header: dict[str, Any], history: list[dict[str, Any]], trained: Tr
 - Augmentation: {augment or "none"}.
 - Hardware: {machine["device"]}, {machine["processor"]}, {machine["threads"]} threads, {machine["precision"]}; {speed:,.0f} images/s on average, {hours:.1f} hours, one run with seed {machine["seed"]}.
 - Software: mien {machine["mien"]} ({machine["commit"]}), Python {machine["python"]}, {versions}."""
-
-
-def _read_log(path: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """(header, a row an epoch) of a run's log; empty where there is none."""
-    if not path.is_file():
-        return {}, []
-    header, *history = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return header, history
 
 
 def _list(values: tuple[float, ...]) -> str:

@@ -19,7 +19,10 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained network with what it takes to use it."""
+    """A trained network with what it takes to use it.
+
+    temperature: divides the logits before the softmax; epoch: how many were trained, 0 where it is not known.
+    """
 
     network: nn.Module
     name: str
@@ -28,6 +31,7 @@ class Trained:
     classes: tuple[str, ...]
     preprocessing: Preprocessing
     epoch: int
+    temperature: float = 1.0
 
     def describe(self) -> dict[str, Any]:
         """Everything but the weights, as plain values."""

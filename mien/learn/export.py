@@ -57,7 +57,7 @@ def export(
         "labels": list(trained.classes),
         "preprocessing": trained.preprocessing.to_json(),
         "network": {"name": trained.network_name, "arguments": trained.network_arguments},
-        "temperature": 1.0,
+        "temperature": trained.temperature,
         "thresholds": {},
         "scores": scores or {},
         "licence": licence,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,7 +12,9 @@ import torch
 from mien.core.errors import ModelError
 from mien.core.preprocess import Preprocessing
 from mien.learn.checkpoint import Trained, load_trained
+from mien.models import load
 from mien.run.classify import TTA, averaged, softmax
+from mien.run.weights import find_model, model_info, shipped_models
 
 
 class TorchClassifier:
@@ -34,7 +38,24 @@ class TorchClassifier:
     @torch.no_grad()
     def _once(self, images: np.ndarray) -> np.ndarray:
         tensor = torch.from_numpy(self.preprocessing.to_tensor(images)).contiguous(memory_format=torch.channels_last)
-        return softmax(self.trained.network.eval()(tensor).numpy())
+        return softmax(self.trained.network.eval()(tensor).numpy() / self.trained.temperature)
+
+
+def open_trained(model: str | Path) -> Trained:
+    """The network of a shipped model, a float model file, a run folder or a .pt file, in evaluation mode on the CPU."""
+    if str(model) not in shipped_models() and Path(model).suffix.lower() != ".onnx":
+        return load_run(Path(model))
+    info, network = model_info(find_model(model)), load(model)
+    return Trained(
+        network,
+        info.name,
+        info.network["name"],
+        info.network["arguments"],
+        info.labels,
+        info.preprocessing,
+        epoch=0,
+        temperature=info.temperature,
+    )
 
 
 def load_run(path: Path) -> Trained:
@@ -57,3 +78,12 @@ def _kept(folder: Path) -> str:
     from mien.learn.recipe import load_recipe
 
     return load_recipe(folder / "recipe.toml").run.keep
+
+
+def read_log(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """(header, a row an epoch) of a run's log; empty where not one epoch was finished."""
+    path = folder / "log.jsonl"
+    if not path.is_file():
+        return {}, []
+    header, *history = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    return header, history

@@ -43,7 +43,7 @@ def cross_entropy_each(logits: Tensor, targets: Tensor) -> Tensor:
 def focal_each(logits: Tensor, targets: Tensor, gamma: float) -> Tensor:
     """−Σₖ yₖ (1 − pₖ)^γ log pₖ for each face, (N,) (Lin et al., "Focal Loss for Dense Object Detection", 2017)."""
     log_p = F.log_softmax(logits.float(), dim=1)
-    return -(targets * (1 - log_p.exp()).clamp(min=0) ** gamma * log_p).sum(dim=1)
+    return -(targets * (-torch.expm1(log_p)).clamp(min=1e-12) ** gamma * log_p).sum(dim=1)
 
 
 def adaptive_each(logits: Tensor, targets: Tensor, gamma: float) -> Tensor:
@@ -52,7 +52,8 @@ def adaptive_each(logits: Tensor, targets: Tensor, gamma: float) -> Tensor:
     With γ = 0 it is cross-entropy; with hard targets e^(−ce) is p_t and it is the focal loss.
     """
     ce = cross_entropy_each(logits, targets)
-    return -(torch.expm1(-ce) ** gamma) * ce if gamma else ce
+    hard = (-torch.expm1(-ce)).clamp(min=1e-12)  # clamped for the sake of the gradient at γ < 1
+    return hard**gamma * ce if gamma else ce
 
 
 def make_loss(settings: LossSettings, alpha: Sequence[float] | None = None) -> Loss:

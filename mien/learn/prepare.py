@@ -6,7 +6,6 @@ import json
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,7 +17,7 @@ from mien.core.types import FaceSet, concatenate, split_role
 from mien.data.augment import Augmentation
 from mien.data.splits import hold_out, one_against_all, only_classes
 from mien.learn.hardware import Hardware
-from mien.learn.inference import load_run
+from mien.learn.inference import open_trained
 from mien.learn.recipe import Recipe, StartSettings
 
 
@@ -157,9 +156,9 @@ def start_from(network: nn.Module, settings: StartSettings, classes: tuple[str, 
     Tensors of the same name and shape are taken; a last layer for other classes stays fresh. Raises ModelError where
     nothing fits, RecipeError where a name to freeze does not occur.
     """
-    theirs, their_classes = _weights_of(settings.model)
-    ours = network.state_dict()
-    head = {name for name in ours if name.startswith("head.")} if their_classes != classes else set()
+    given = open_trained(settings.model)
+    theirs, ours = given.network.state_dict(), network.state_dict()
+    head = {name for name in ours if name.startswith("head.")} if given.classes != classes else set()
     fitting = {name: value for name, value in theirs.items() if name in ours and ours[name].shape == value.shape}
     fitting = {name: value for name, value in fitting.items() if name not in head}
     trained = [name for name, _ in network.named_parameters()]
@@ -180,14 +179,3 @@ def start_from(network: nn.Module, settings: StartSettings, classes: tuple[str, 
         + (f" (fresh: {', '.join(fresh[:4])})" if fresh else "")
         + (f"; {frozen} are frozen" if frozen else "")
     )
-
-
-def _weights_of(model: str) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """The state of a run's or a model file's network, and its classes."""
-    from mien.models import load
-    from mien.run.weights import find_model, model_info, shipped_models
-
-    if model in shipped_models() or Path(model).suffix == ".onnx":
-        return load(model).state_dict(), model_info(find_model(model)).labels
-    trained = load_run(Path(model))
-    return trained.network.state_dict(), trained.classes

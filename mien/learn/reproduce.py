@@ -7,67 +7,66 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from mien.core.errors import TrainingDiverged
 from mien.core.files import write_json
-from mien.core.progress import progress_bar
 from mien.core.types import FaceSet
+from mien.data.splits import one_against_all
 from mien.evaluate.metrics import score
-from mien.learn.inference import TorchClassifier, load_run
-from mien.learn.recipe import load_recipe
-from mien.learn.studies import SPLITS, Run, Study
+from mien.learn.checkpoint import read_checkpoint
+from mien.learn.derived import ensemble_of_three, rare_class
+from mien.learn.inference import TorchClassifier, load_run, read_log
+from mien.learn.recipe import Recipe, load_recipe
+from mien.learn.studies import ALL, SPLITS, Run, Study
 from mien.learn.train import train
+
+Say = Callable[[str], None]
+
+#: What a study makes of its runs, and of other studies' runs, once they are trained.
+DERIVED: dict[str, Callable[[Path, FaceSet], dict[str, Any]]] = {
+    "rare-class": rare_class,
+    "ensemble": ensemble_of_three,
+}
 
 
 def reproduce(
-    study: Study,
-    faces: FaceSet,
-    folder: Path,
-    *,
-    short: bool = False,
-    quiet: bool = False,
-    say: Callable[[str], None] = print,
-) -> list[dict[str, Any]]:
-    """Train and score what is not yet there; returns the result of every run, and writes each as result.json.
+    study: Study, faces: FaceSet, folder: Path, *, short: bool = False, quiet: bool = False, say: Say = print
+) -> dict[str, Any]:
+    """Train and score what is not yet there; returns the study's result and writes it as ``folder/STUDY.json``.
 
-    Run folders are ``folder/STUDY/RUN``. A run that was interrupted goes on; one that is done is left as it is.
+    Run folders are ``folder/STUDY/RUN``. A run that was interrupted goes on, one that is done is left as it is. With
+    ``short`` runs have their shortened schedule.
     """
-    results = []
+    for name in study.needs:
+        reproduce(ALL[name], faces, folder, short=short, quiet=quiet, say=say)
+    result: dict[str, Any] = {"study": study.name, "runs": {}}
     for run in study.runs:
         place = folder / study.name / run.name
         if (place / "result.json").is_file():
-            results.append(json.loads((place / "result.json").read_text(encoding="utf-8")))
+            result["runs"][run.name] = json.loads((place / "result.json").read_text(encoding="utf-8"))
             continue
         say(f"{study.name}, {run.name}: {study.title}")
-        results.append(result_of(study, run, faces, place, short=short, quiet=quiet, say=say))
-        write_json(place / "result.json", results[-1])
-    return results
+        result["runs"][run.name] = result_of(run, faces, place, short=short, quiet=quiet, say=say)
+        write_json(place / "result.json", result["runs"][run.name])
+    if study.name in DERIVED:
+        result["derived"] = DERIVED[study.name](folder, faces)
+    write_json(folder / f"{study.name}.json", slim(result))
+    return result
 
 
-def result_of(
-    study: Study, run: Run, faces: FaceSet, place: Path, *, short: bool, quiet: bool, say: Callable[[str], None]
-) -> dict[str, Any]:
+def result_of(run: Run, faces: FaceSet, place: Path, *, short: bool, quiet: bool, say: Say) -> dict[str, Any]:
     """Train one run and score it on its test faces; a loss that becomes NaN is a result too."""
-    epochs = run.short if short else run.epochs
-    recipe = load_recipe(run.recipe, [*run.settings, f"schedule.epochs={epochs}"])
-    if epochs < run.epochs and recipe.schedule.milestones:
-        scaled = [round(epoch * epochs / run.epochs) for epoch in recipe.schedule.milestones]
-        recipe = load_recipe(run.recipe, [*run.settings, f"schedule.epochs={epochs}", f"schedule.milestones={scaled}"])
+    recipe = recipe_of(run, short, place.parent.parent)
     divided = SPLITS[run.split](faces)
     diverged = ""
     try:
-        train(recipe, divided, place, resume=(place / "last.pt").is_file(), quiet=quiet, say=say)
+        train(recipe, divided, place, resume=_begun_so(place, recipe), quiet=quiet, say=say)
     except TrainingDiverged as error:
         diverged = error.found
-        say(f"{study.name}, {run.name}: {diverged}")
-    header, history = _log(place)
+        say(f"{place.parent.name}, {run.name}: {diverged}")
+    header, history = read_log(place)
     result = {
-        "study": study.name,
-        "run": run.name,
         "recipe": recipe.model_dump(),
         "split": {name: int((divided.split == name).sum()) for name in divided.splits},
-        "epochs": len(history),
         "full_epochs": run.epochs,
         "diverged": diverged,
         "header": {key: value for key, value in header.items() if key != "recipe"},
@@ -76,35 +75,33 @@ def result_of(
     }
     if history:
         classifier = TorchClassifier(load_run(place))
-        test = _tested(divided, classifier.labels)
+        test = divided.in_split("test")
+        test = one_against_all(test, run_class) if (run_class := recipe.data.against) else test
+        test = test.as_classes(classifier.labels)
         for tta in ("none", *run.tta):
-            probabilities = _probabilities(classifier, test.images, tta, f"{study.name}, {run.name}: {tta}", quiet)
-            np.savez_compressed(place / f"test-{tta}.npz", probabilities=probabilities, labels=test.labels)
-            result["scores"][tta] = score(probabilities, test.labels, classifier.labels).to_json()
+            scores = score(classifier.probabilities(test.images, tta), test.labels, classifier.labels)
+            result["scores"][tta] = scores.to_json()
+            say(f"{place.parent.name}, {run.name}, {tta}: {scores.accuracy:.2%} of {scores.count:,} test faces")
     return result
 
 
-def _tested(divided: FaceSet, labels: tuple[str, ...]) -> FaceSet:
-    """The test faces, in the classes that the network knows."""
-    from mien.data.splits import one_against_all
-
-    test = divided.in_split("test")
-    return one_against_all(test, labels[1]) if labels[0] == "other" else test.as_classes(labels)
-
-
-def _probabilities(classifier: TorchClassifier, images: np.ndarray, tta: str, title: str, quiet: bool) -> np.ndarray:
-    parts = []
-    with progress_bar(title, len(images), quiet=quiet) as bar:
-        for start in range(0, len(images), 256):
-            parts.append(classifier.probabilities(images[start : start + 256], tta))
-            bar.advance(len(parts[-1]), "")
-    return np.concatenate(parts)
+def recipe_of(run: Run, short: bool, runs: Path = Path("runs")) -> Recipe:
+    """The run's recipe at its full or its shortened length; milestones shrink with it. ``runs`` holds all studies."""
+    epochs = run.short if short else run.epochs
+    settings = [setting.replace("RUNS", runs.as_posix()) for setting in run.settings]
+    recipe = load_recipe(run.recipe, [*settings, f"schedule.epochs={epochs}"])
+    if epochs == run.epochs or not recipe.schedule.milestones:
+        return recipe
+    milestones = [round(epoch * epochs / run.epochs) for epoch in recipe.schedule.milestones]
+    return load_recipe(run.recipe, [*settings, f"schedule.epochs={epochs}", f"schedule.milestones={milestones}"])
 
 
-def _log(place: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """(header, a row an epoch) of a run's log; empty where not one epoch was finished."""
-    path = place / "log.jsonl"
-    if not path.is_file():
-        return {}, []
-    header, *history = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return header, history
+def _begun_so(place: Path, recipe: Recipe) -> bool:
+    """Whether the folder holds a run of this very recipe, to go on with; one of another length is refused by train."""
+    last = place / "last.pt"
+    return last.is_file() and json.loads(read_checkpoint(last)["recipe"]) == json.loads(recipe.model_dump_json())
+
+
+def slim(result: dict[str, Any]) -> dict[str, Any]:
+    """The same with six significant digits, small enough for a repository."""
+    return json.loads(json.dumps(result), parse_float=lambda text: float(f"{float(text):.6g}"))

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mien.core.errors import DataError
+from mien.core.errors import DataError, UsageError
 from mien.core.types import FaceSet, concatenate
 from mien.data.splits import hold_out, resplit, with_counts
 
@@ -24,7 +24,7 @@ class Run:
     """One training.
 
     name: unique within its study.
-    recipe: a shipped recipe; ``settings`` are laid over it, as with --set.
+    recipe: a shipped recipe; ``settings`` are laid over it, as with --set. RUNS in them is the folder of all runs.
     split: a key of SPLITS.
     epochs, short: the full schedule, and the shortened one.
     tta: what it is scored with beside "none".
@@ -45,6 +45,7 @@ class Study:
 
     reference: the number to beat in percent, as its author gave it; None where a question has none.
     what: what the reference's number is of.
+    needs: other studies whose runs it is made of.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Study:
     runs: tuple[Run, ...]
     reference: float | None = None
     what: str = ""
+    needs: tuple[str, ...] = ()
 
 
 def official(faces: FaceSet) -> tuple[FaceSet, FaceSet]:
@@ -156,7 +158,7 @@ _HALF = ("network.name=r5-vgg10", "network.arguments={widths = [32, 64, 128, 256
 _ADAPTIVE = ("loss.name=adaptive", "loss.gamma=2", "loss.class_weights=[0.6, 1.0, 0.8, 0.4, 0.8, 0.4, 0.6]")
 _SMALL = ("network.name=residual", "network.arguments={widths = [32, 64, 128], blocks = 1}", "augment.mixup=0")
 _LENET = ("network.name=r1-lenet",)
-#: A tenth of the labels, so that an epoch is short: steps are what is equal between shares of labels, and here they are.
+#: Share of labels in percent → epochs: fewer for more labels, so that all make about as many steps.
 _SHARES = {10: 30, 25: 12, 50: 6}
 _METHODS = {
     "supervised": (),
@@ -188,14 +190,28 @@ STUDIES: tuple[Study, ...] = (
             ("expert", ("data.against=disgust", "data.oversample=0.75")),
         )
     )),
-    Study("batch-norm", "R1's first network with and without batch norm", (
-        Run("with", "r1-lenet", "r1", 10, 10),
-        Run("without", "r1-lenet", "r1", 10, 10, ("network.arguments={norm = false}",)),
+    Study("batch-norm", "R1's first network with and without batch norm", tuple(
+        Run(name if rate == 0.01 else f"{name}-rate-{rate}", "r1-lenet", "r1", 10, 10,
+            (f"network.arguments={{norm = {norm}}}", f"optimizer.lr={rate}"))
+        for rate in (0.01, 0.1)
+        for name, norm in (("with", "true"), ("without", "false"))
     )),
     Study("augmentation", "R4's network with and without augmentation", (
         Run("without", "r4-cnn", "r4", 80, 3,
             ("augment.flip=0", "augment.vertical_flip=0", "augment.shift=0")),
     )),
+    Study("fine-tuning", "R5's last phase and its wish: five more epochs of adaptive-loss/adaptive-0", tuple(
+        Run(name, "strong", "r5", 5, 5,
+            (*_HALF, *_ADAPTIVE, "start.model=RUNS/adaptive-loss/adaptive-0", "optimizer.lr=0.01",
+             "schedule.warmup_epochs=0", *settings), TEN)
+        for name, settings in (
+            ("same-weights", ()),
+            ("retuned", ("loss.class_weights=validation",)),
+            ("retuned-frozen", ("loss.class_weights=validation", 'start.freeze=["stages.0", "stages.1"]')),
+        )
+    ), needs=("adaptive-loss",)),
+    Study("ensemble", "R5's three networks, trained by our recipe, as one", (),
+          needs=("r5-vgg10", "r5-resnet17", "r5-resnet25")),
     Study("learning-rate", "R2's sweep on a baseline: LeNet without batch norm", tuple(
         Run(f"lr-{rate:g}", "r1-lenet", "r2", 15, 15,
             ("network.arguments={norm = false}", f"optimizer.lr={rate}", "optimizer.momentum=0"))
@@ -204,3 +220,19 @@ STUDIES: tuple[Study, ...] = (
 )  # fmt: skip
 
 ALL: dict[str, Study] = {study.name: study for study in (*REFERENCES, *STUDIES)}
+
+#: The order of `mien reproduce all`, so that most of the table is there early.
+CHEAPEST_FIRST = (
+    "batch-norm", "learning-rate", "r1-lenet", "r3-vgg", "r1-alexnet", "r1-final", "rare-class", "r1-resnet18",
+    "semi-supervised", "r5-resnet17", "adaptive-loss", "r4-dnn", "r5-resnet25", "r5-vgg10", "r2-resnet18", "r4-cnn",
+    "augmentation", "fine-tuning", "ensemble",
+)  # fmt: skip
+
+
+def studies_named(wanted: str) -> list[Study]:
+    """One study by its name, or all, cheapest first; UsageError lists the choices."""
+    if wanted == "all":
+        return [ALL[name] for name in CHEAPEST_FIRST]
+    if wanted not in ALL:
+        raise UsageError(f"study '{wanted}'", "is unknown", f"choose one of all, {', '.join(ALL)}")
+    return [ALL[wanted]]

@@ -12,6 +12,7 @@ from torch import nn
 
 from mien.core.errors import MissingExtra, ModelError
 from mien.models.alexnet import AlexNet
+from mien.models.ensemble import Ensemble
 from mien.models.lenet import LeNet
 from mien.models.prelu import R4CNN, R4DNN
 from mien.models.residual import ResidualNet
@@ -38,7 +39,14 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
 
 
 def build(name: str, **arguments: Any) -> nn.Module:
-    """A fresh network by name; an unknown name lists the choices, an unknown argument is named."""
+    """A fresh network by name; an unknown name lists the choices, an unknown argument is named.
+
+    "ensemble" builds its members too: ``members`` holds each one's name, arguments, mean, std and temperature.
+    """
+    if name == "ensemble":
+        members = arguments["members"]
+        networks = [build(member["name"], **member["arguments"]) for member in members]
+        return Ensemble(networks, members, arguments["weights"])
     if name not in MODELS:
         raise ModelError(f"network '{name}'", "is unknown", f"choose one of {', '.join(sorted(MODELS))}")
     try:

@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from mien.core.errors import UsageError
-from mien.core.preprocess import TEN_CROP, Preprocessing, resize, to_grey
+from mien.core.preprocess import TEN_CROP, Preprocessing, resize
 from mien.run.weights import ModelInfo, find_model, open_session
 
 TTA = Literal["none", "flip", "ten-crop"]
@@ -107,5 +107,4 @@ class Classifier:
 
     def as_input(self, crop: np.ndarray) -> np.ndarray:
         """What the network is given for a crop, as a picture: uint8 (S, S) or (S, S, 3)."""
-        crop = crop if self.preprocessing.channels == 3 else to_grey(crop)
-        return resize(crop, self.preprocessing.size)
+        return resize(self.preprocessing.as_read(crop), self.preprocessing.size)

@@ -61,7 +61,7 @@ def test_scale_and_shift_stay_in_range(images: Tensor) -> None:
 
 def test_beyond_the_edge_the_edge_goes_on() -> None:
     flat = torch.full((8, 1, 48, 48), 0.7)
-    torch.testing.assert_close(augment.random_affine(flat, generator(), degrees=45, scale=0.3, shift=0.3), flat)
+    torch.testing.assert_close(augment.Augmentation(degrees=45, scale=0.3, shift=0.3)(flat, generator()), flat)
 
 
 def test_light_multiplies_brightness_and_stretches_contrast() -> None:
@@ -115,3 +115,59 @@ def test_mixup_weights_follow_their_beta_distribution() -> None:
     folded = np.maximum(expected, 1 - expected)
     # with two pictures, half of the draws pair each with itself: the weight is then 1
     assert np.mean([weight for weight in weights if weight < 1 - 1e-6]) == pytest.approx(folded.mean(), abs=0.03)
+
+
+def test_a_vertical_flip_is_the_picture_upside_down(images: Tensor) -> None:
+    turned = augment.Augmentation(vertical_flip=1.0)(images, generator())
+    torch.testing.assert_close(turned, images.flip(2), atol=1e-5, rtol=0)
+
+
+def test_shear_moves_the_top_against_the_bottom(images: Tensor) -> None:
+    ramp = torch.linspace(0, 1, 48).repeat(48, 1).expand(64, 1, 48, 48)
+    sheared = augment.Augmentation(shear=20)(ramp, generator())[:, 0, :, 24]  # middle column: its value tells the shift
+    slope = (sheared[:, 40] - sheared[:, 8]) / 32 * 47  # columns moved for each row
+    assert slope.abs().max() <= np.tan(np.radians(20)) + 0.01
+    assert slope.abs().max() > np.tan(np.radians(15))
+    assert slope.min() < 0 < slope.max()
+
+
+def test_resized_crops_have_the_asked_area_and_stay_inside() -> None:
+    y, x = torch.meshgrid(torch.linspace(-1, 1, 48), torch.linspace(-1, 1, 48), indexing="ij")
+    places = torch.stack([x, y]).expand(400, 2, 48, 48)
+    cropped = augment.Augmentation(crop=0.5)(places, generator())
+    left, right = cropped[:, 0, 24, 0], cropped[:, 0, 24, -1]
+    top, bottom = cropped[:, 1, 0, 24], cropped[:, 1, -1, 24]
+    area = (right - left) * (bottom - top) / 4
+    assert 0.45 < area.min() < 0.6
+    assert area.max() > 0.9
+    assert min(left.min(), top.min()) >= -1.001
+    assert max(right.max(), bottom.max()) <= 1.001
+
+
+def test_ten_crop_in_training_draws_the_crops_of_testing() -> None:
+    from mien.core.preprocess import resize
+    from mien.run.classify import views
+
+    rng = np.random.default_rng(0)
+    smooth = resize(rng.integers(0, 256, (6, 6), dtype=np.uint8), 48)
+    ten = np.stack([resize(view[0], 48) for view in views(smooth[None], "ten-crop")]) / 255
+    drawn = augment.Augmentation(ten_crop=True)(
+        torch.from_numpy(smooth / 255).float().expand(200, 1, 48, 48), generator()
+    )
+    difference = np.abs(drawn[:, 0].numpy()[:, None] - ten[None]).mean(axis=(2, 3))  # (200, 10)
+    assert difference.min(axis=1).max() < 0.01
+    assert np.bincount(difference.argmin(axis=1), minlength=10).min() > 8
+
+
+def test_cutmix_takes_a_rectangle_and_its_share_of_the_target() -> None:
+    images = torch.arange(8.0).view(8, 1, 1, 1).expand(8, 1, 48, 48)
+    shares = []
+    for seed in range(40):
+        mixed, blended = augment.cutmix(images, torch.eye(8), 1.0, generator(seed))
+        torch.testing.assert_close(blended.sum(dim=1), torch.ones(8))
+        torch.testing.assert_close(blended @ torch.arange(8.0), mixed.mean(dim=(1, 2, 3)))
+        moved = (mixed != images)[:, 0].any(dim=0)
+        assert torch.equal(moved, moved.any(dim=1)[:, None] & moved.any(dim=0)[None, :])
+        shares.append(moved.float().mean().item())
+    assert min(shares) < 0.2
+    assert max(shares) > 0.5

@@ -54,6 +54,26 @@ def test_precision_by_hand_divides_by_the_predictions_of_the_class() -> None:
     assert metrics.f1(matrix) == pytest.approx([0.8, 2 / 3])
 
 
+def test_precision_is_not_that_of_r3() -> None:
+    """R3 divided the right answers of a class by the size of the whole test set: counts of its five classes, 100 each."""
+    matrix = np.array([
+        [50, 10, 20, 15, 5],
+        [5, 80, 10, 3, 2],
+        [10, 10, 60, 18, 2],
+        [20, 5, 25, 45, 5],
+        [5, 10, 10, 5, 70],
+    ])  # fmt: skip
+    assert matrix.sum(axis=0).tolist() == [90, 115, 125, 86, 84]  # predictions of each class
+    assert metrics.precision(matrix) == pytest.approx([50 / 90, 80 / 115, 60 / 125, 45 / 86, 70 / 84], abs=1e-12)
+    assert metrics.recall(matrix) == pytest.approx([0.5, 0.8, 0.6, 0.45, 0.7], abs=1e-12)
+    assert metrics.f1(matrix) == pytest.approx(
+        [100 / 190, 160 / 215, 120 / 225, 90 / 186, 140 / 184], abs=1e-12
+    )  # 2 right / (truths + predictions)
+    of_r3 = np.diag(matrix) / matrix.sum()
+    assert of_r3 == pytest.approx([0.1, 0.16, 0.12, 0.09, 0.14])
+    assert (metrics.precision(matrix) > 4 * of_r3 - 0.02).all()  # five classes: it is about five times too small
+
+
 def test_bootstrap_agrees_with_resampling_faces_one_by_one(answers: tuple[np.ndarray, np.ndarray]) -> None:
     probabilities, labels = answers
     predicted, rng = probabilities.argmax(axis=1), np.random.default_rng(1)

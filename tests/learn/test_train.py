@@ -173,24 +173,25 @@ def test_a_loss_that_is_no_number_stops_with_what_to_try(tmp_path: Path) -> None
 def test_validation_faces_are_the_split_or_a_stratified_part() -> None:
     said: list[str] = []
     both = concatenate([patterns(70), patterns(21, split="PublicTest", seed=1)])
-    training, validation = choose_rows(small_recipe(), both, said.append)
-    assert (len(training), len(validation), said) == (70, 21, [])
-    training, validation = choose_rows(small_recipe(), patterns(70), said.append)
-    assert (len(training), validation.counts().tolist()) == (63, [1] * 7)
+    rows = choose_rows(small_recipe(), both, said.append)
+    assert (len(rows.training), len(rows.validation), said) == (70, 21, [])
+    rows = choose_rows(small_recipe(), patterns(70), said.append)
+    assert (len(rows.training), rows.validation.counts().tolist()) == (63, [1] * 7)
     assert "7 of the training faces are held out" in said[0]
 
 
 def test_faces_of_the_test_split_neither_train_nor_validate() -> None:
     said: list[str] = []
     both = concatenate([patterns(70), patterns(21, split="PrivateTest", seed=1)])
-    training, validation = choose_rows(small_recipe(), both, said.append)
-    assert set(training.split) | set(validation.split) == {"Training"}
+    rows = choose_rows(small_recipe(), both, said.append)
+    assert set(rows.training.split) | set(rows.validation.split) == {"Training"}
     assert "21 faces of other splits than Training and PublicTest are left aside" in said
 
 
 def test_splits_that_play_one_part_are_trained_on_together() -> None:
     both = concatenate([patterns(70), patterns(35, split="train", seed=1), patterns(7, split="val", seed=2)])
-    assert [len(part) for part in choose_rows(small_recipe(), both, silent)] == [105, 7]
+    rows = choose_rows(small_recipe(), both, silent)
+    assert (len(rows.training), len(rows.validation)) == (105, 7)
 
 
 def test_data_that_cannot_train_says_why() -> None:
@@ -203,7 +204,7 @@ def test_data_that_cannot_train_says_why() -> None:
     with pytest.raises(DataError, match=r"has one class alone \(angry\)"):
         choose_rows(small_recipe(), patterns(20, classes=("angry",)), silent)
     five = small_recipe(data={"classes": ["angry", "happy", "neutral", "sad", "surprise"]})
-    assert choose_rows(five, lacking, silent)[0].classes == ("angry", "happy", "neutral", "sad", "surprise")
+    assert choose_rows(five, lacking, silent).training.classes == ("angry", "happy", "neutral", "sad", "surprise")
 
 
 def test_the_input_is_normalised_as_the_recipe_says() -> None:

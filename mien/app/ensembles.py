@@ -1,0 +1,113 @@
+"""`mien ensemble`: several models as one file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mien.app.options import Data, Exclude, Json, Quiet, SkipBad, Tta, classify_all, keep_inputs, need_torch, read_data
+from mien.core.progress import say
+
+
+def ensemble(
+    models: Annotated[
+        list[str],
+        typer.Argument(metavar="MODEL...", help="Two or more models: names, .onnx files, run folders or .pt files."),
+    ],
+    data: Data,
+    out: Annotated[Path, typer.Option(help="The .onnx file to write; its card is written beside it as .md.")],
+    split: Annotated[str, typer.Option(help="The faces that choose the weights.")] = "validation",
+    weights: Annotated[
+        str,
+        typer.Option(
+            help="How the weights that are written are chosen: likelihood (directly), grid (in tenths, by accuracy), "
+            "equal, or given, as in 0.1,0.3,0.6."
+        ),
+    ] = "likelihood",
+    tta: Tta = "none",
+    name: Annotated[str, typer.Option(help="The ensemble's name; default: that of the file.")] = "",
+    licence: Annotated[str, typer.Option(help="The licence of the weights, written into the file.")] = "not stated",
+    exclude: Exclude = None,
+    skip_bad: SkipBad = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Join models into one file that gives the weighted mean of their probabilities.
+
+    Weights that sum to one are chosen on validation faces, by each of three ways; the table also says what each way scores
+    on faces that did not choose (each half of them with the weights of the other half). Score the file on other
+    faces with 'mien evaluate'.
+    """
+    need_torch()
+    import json
+
+    import numpy as np
+
+    from mien.core.errors import UsageError
+    from mien.core.files import write_text
+    from mien.learn.ensemble import CHOOSERS, join, table_of, weights_text
+    from mien.learn.export import export
+    from mien.learn.inference import TorchClassifier, open_trained
+    from mien.run.classify import check_tta
+
+    check_tta(tta)
+    if len(models) < 2:
+        raise UsageError("mien ensemble", "needs two models at least", "name several")
+    if out.suffix.lower() != ".onnx":
+        raise UsageError(f"--out {out}", "does not end in .onnx", f"as in --out {out.with_suffix('.onnx')}")
+    keep_inputs(out, [*data, *(Path(model) for model in models if Path(model).exists())])
+    given = None if weights in CHOOSERS else _given(weights, len(models))
+    members = [open_trained(model) for model in models]
+    faces = read_data(
+        data, size=members[0].preprocessing.size, skip_bad=skip_bad, quiet=quiet or as_json, exclude=exclude
+    )
+    if len(faces.splits) > 1 or faces.has_split(split):
+        faces = faces.in_split(split)
+    faces = faces.take(faces.labelled).as_classes(members[0].classes)
+    joined = join(members, np.full(len(members), 1 / len(members)), name or out.stem)  # refuses what does not fit
+    if not len(faces):
+        raise UsageError(", ".join(map(str, data)), "has no labels to choose weights by", "give labelled faces")
+    probabilities = np.stack(
+        [
+            classify_all(TorchClassifier(member), faces.images, tta, quiet=quiet or as_json, title=model)
+            for member, model in zip(members, models, strict=True)
+        ]
+    )  # (M, N, K)
+    table = table_of(models, probabilities, faces.labels)
+    chosen = given if given is not None else np.array(table["ensembles"][weights]["weights"])
+    joined = join(members, chosen, name or out.stem)
+    difference = export(joined, out, faces.take(np.arange(min(len(faces), 512))), licence=licence)
+    table |= {"written": chosen.tolist(), "split": split, "tta": tta, "faces": len(faces), "file": str(out)}
+    text = weights_text(table)
+    write_text(
+        out.with_suffix(".md"), f"# {joined.name}\n\nA weighted mean of {len(models)} models.\n\n```\n{text}```\n"
+    )
+    if as_json:
+        say(json.dumps(table, indent=2))
+    elif not quiet:
+        say(text)
+        say(
+            f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB) and {out.with_suffix('.md').name}; torch and ONNX differ by "
+            f"at most {difference:.1e} in probability"
+        )
+
+
+def _given(text: str, count: int):
+    """Weights from the command line, or UsageError."""
+    import numpy as np
+
+    from mien.core.errors import UsageError
+
+    try:
+        values = np.array([float(part) for part in text.split(",")])
+    except ValueError:
+        values = np.empty(0)
+    if len(values) != count or not np.isfinite(values).all() or values.min() < 0 or values.sum() <= 0:
+        raise UsageError(
+            f"--weights {text}",
+            f"is neither likelihood, grid nor equal, nor {count} numbers that are not negative",
+            f"as in --weights {','.join(['1'] * count)}",
+        )
+    return values / values.sum()

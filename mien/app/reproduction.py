@@ -1,0 +1,42 @@
+"""`mien reproduce`: the reference systems and the questions they left open, on their own splits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mien.app.options import Data, Quiet, need_torch, read_data
+from mien.core.progress import say
+
+
+def reproduce(
+    name: Annotated[str, typer.Argument(metavar="NAME|all", help="A system or question; a wrong name lists them.")],
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Folder for the runs, their results and the page.")] = Path(
+        "runs/reproduce"
+    ),
+    short: Annotated[
+        bool, typer.Option("--short", help="Run the shortened schedules, made for two cores without a GPU.")
+    ] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run a reference system as its author did, and by our own recipe.
+
+    The data is FER2013's Training and PublicTest; every system's split is drawn from them with a fixed seed, and scored
+    on faces that neither trained nor chose anything. What is done is skipped, what was interrupted goes on. The folder gets
+    the runs, a NAME.json with their logs and scores, and reproduction.md with all tables and curves.
+    """
+    need_torch()
+    from mien.learn.reproduce import reproduce as run
+    from mien.learn.reproduction import read_results, write_page
+    from mien.learn.studies import studies_named
+
+    studies = studies_named(name)
+    faces = read_data(data, quiet=quiet)
+    for study in studies:
+        run(study, faces, out, short=short, quiet=quiet, say=(lambda text: None) if quiet else say)
+        write_page(read_results(out), out / "reproduction.md", out / "pictures")
+    if not quiet:
+        say(f"wrote {out / 'reproduction.md'}")
