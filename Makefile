@@ -46,5 +46,5 @@ clean:  ## remove the environment and what tests and demos wrote
 	touch $@
 
 .venv/.test: .venv/.made pyproject.toml constraints.txt
-	$(PIP) install -c constraints.txt -e '.[train,parquet,test]'
+	$(PIP) install -c constraints.txt -e '.[train,parquet,tensorboard,test]'
 	touch $@ .venv/.core

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from mien import __version__
-from mien.app import analyze, datasets, learning, models
+from mien.app import analyze, datasets, ensembles, learning, models, networks, reproduction
 from mien.app.messages import complain, explain, print_help
 from mien.core.progress import say
 
@@ -38,8 +38,11 @@ app.command("train")(learning.train)
 app.command("evaluate")(learning.evaluate)
 app.command("predict")(learning.predict)
 app.command("export")(learning.export)
+app.command("ensemble")(ensembles.ensemble)
+app.command("reproduce")(reproduction.reproduce)
 app.add_typer(datasets.app, name="data")
 app.add_typer(models.app, name="models")
+app.add_typer(networks.app, name="networks")
 
 
 def _print_version(wanted: bool) -> None:

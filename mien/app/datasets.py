@@ -1,4 +1,4 @@
-"""`mien data`: look at a data set, convert it, divide it."""
+"""`mien data`: look at a data set, convert it, divide it, see what a network is given of it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mien.app.messages import print_help
-from mien.app.options import Json, Quiet, SkipBad, keep_inputs, tell_skipped
+from mien.app.options import Json, Quiet, Set, SkipBad, keep_inputs, need_torch, read_data, tell_skipped
 from mien.core.progress import say
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     invoke_without_command=True,
     rich_markup_mode=None,
-    help="Look at a data set, convert it, divide it.\n\nReads FER2013 as Kaggle's and the ICML CSV, Parquet in the "
+    help="Look at a data set, convert it, divide it, see what a network is given of it.\n\nReads FER2013 as Kaggle's and the ICML CSV, Parquet in the "
     "Hugging Face layout, and folders of pictures (train/angry/*.png).",
 )
 
@@ -98,62 +98,191 @@ def split(
     sizes: Annotated[
         str, typer.Option(help="Exact numbers of faces, stratified by class, as in 11880,7350,7170.")
     ] = "",
+    counts: Annotated[
+        str,
+        typer.Option(
+            metavar="CLASS=N,...",
+            help="Exact numbers of faces of some classes, as in angry=500,happy=1500; a ';' begins the next part.",
+        ),
+    ] = "",
     official: Annotated[
         bool, typer.Option("--official", help="FER2013's own: 28,709 / 3,589 / 3,589 in the file's order.")
     ] = False,
+    in_order: Annotated[
+        bool,
+        typer.Option("--in-order", help="With --sizes or --fractions: the first rows, then the next; not stratified."),
+    ] = False,
+    keep_labels: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Keep the labels of this stratified share of the training split, of all faces where there are no "
+            "splits, and remove the others.",
+        ),
+    ] = None,
     names: Annotated[str, typer.Option(help="Names of the parts.")] = "train,validation,test",
     classes: Annotated[str, typer.Option(help="Keep only these classes, in this order, as in happy,sad,neutral.")] = "",
     of: Annotated[str, typer.Option(help="Divide only this split of the data.")] = "",
-    seed: Annotated[int, typer.Option(help="The same seed gives the same rows.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same rows.")] = 0,
     ferplus: Ferplus = None,
     size: Size = 48,
     skip_bad: SkipBad = False,
     quiet: Quiet = False,
 ) -> None:
-    """Divide a data set anew and write it with its new split names."""
+    """Divide a data set anew and write it with its new split names.
+
+    For semi-supervised training --keep-labels removes labels, after the division or alone. Parquet files and folders
+    hold labelled and unlabelled faces together, a CSV does not.
+    """
     from mien.core.errors import UsageError
+    from mien.data import splits
     from mien.data.readers import save_faces
-    from mien.data.splits import fraction_sizes, official_splits, only_classes, resplit
 
     keep_inputs(out, [path, *([ferplus] if ferplus else [])])
-    ways = sum(map(bool, (fractions, sizes, official)))
-    if ways > 1 or not (ways or classes or of):
-        raise UsageError(
-            "mien data split",
-            f"needs one way to divide, and was given {ways}",
-            "give --fractions, --sizes or --official, and --classes if wanted",
-        )
+    ways = {"--fractions": fractions, "--sizes": sizes, "--counts": counts, "--official": official}
+    _check_ways([name for name, given in ways.items() if given], bool(classes or of or keep_labels is not None))
+    if counts and classes:
+        raise UsageError("--counts and --classes", "both name classes", "leave --classes out")
+    if in_order and not (fractions or sizes):
+        raise UsageError("--in-order", "needs to know how large the parts are", "give --sizes or --fractions with it")
+    if keep_labels is not None and not 0 < keep_labels < 1:
+        raise UsageError(f"--keep-labels {keep_labels:g}", "is no share", "give a number above 0 and below 1")
+    shares, numbers, of_classes = _numbers(fractions, float), _sizes(sizes), _counts(counts)
+    parts = _part_names(names, len(shares or numbers or of_classes))
+
     faces = _read(path, ferplus, size, skip_bad)
     tell_skipped(faces, quiet)
     if of:
         faces = faces.in_split(of)
     if classes:
-        faces = only_classes(faces, classes.split(","))
+        faces = splits.only_classes(faces, classes.split(","))
     if official:
-        faces = official_splits(faces)
-    elif fractions or sizes:
-        wanted = fraction_sizes(len(faces), _numbers(fractions, float)) if fractions else _numbers(sizes, int)
-        parts = names.split(",")
-        if len(wanted) > len(parts):
-            raise UsageError("--names", f"has {len(parts)} names for {len(wanted)} parts", "name every part")
-        if len(set(parts)) < len(parts):
-            raise UsageError("--names", f"{names} names a part twice", "give each its own name")
-        faces = resplit(faces, parts[: len(wanted)], wanted, seed)
+        faces = splits.official_splits(faces)
+    elif counts:
+        faces = splits.with_counts(faces, dict(zip(parts, of_classes, strict=True)), seed)
+    elif parts:
+        numbers = numbers or splits.fraction_sizes(len(faces), shares)
+        faces = splits.in_order(faces, parts, numbers) if in_order else splits.resplit(faces, parts, numbers, seed)
+    if keep_labels is not None:
+        faces = splits.without_training_labels(faces, keep_labels, seed)
     save_faces(faces, out)
     if not quiet:
-        counts = ", ".join(f"{name or '(none)'} {(faces.split == name).sum():,}" for name in faces.splits)
-        say(f"wrote {len(faces):,} faces to {out}: {counts}")
+        say(f"wrote {len(faces):,} faces to {out}: {', '.join(_described(faces, name) for name in faces.splits)}")
+
+
+@app.command()
+def preview(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="CSV or Parquet files, or folders of pictures.")],
+    recipe: Annotated[str, typer.Option(metavar="RECIPE", help="A recipe's name or a .toml file.")] = "base",
+    out: Annotated[Path, typer.Option(help="The .png file to write.")] = Path("mien-out/preview.png"),
+    set: Set = [],  # noqa: B006
+    split: Annotated[
+        str, typer.Option(help="Show faces of this split; default: those that the recipe trains on.")
+    ] = "",
+    rows: Annotated[
+        int | None, typer.Option(min=1, max=100, help="How many faces; default: one of every class.")
+    ] = None,
+    copies: Annotated[int, typer.Option(min=1, max=50, help="How many changed copies of each face.")] = 8,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="The same seed gives the same drawing.")] = 0,
+    skip_bad: SkipBad = False,
+    quiet: Quiet = False,
+) -> None:
+    """Draw what a recipe makes of the faces: what a network is really given while it is trained.
+
+    A row a face: the picture as it is, then changed copies as the training loop makes them, with mixup and cutmix,
+    normalised. Where faces are blended, the shares of the classes in the target stand below.
+    """
+    need_torch()
+    from mien.core.errors import UsageError
+    from mien.learn.preview import draw_preview
+    from mien.learn.preview import preview as make
+    from mien.learn.recipe import load_recipe
+
+    keep_inputs(out, paths)
+    if out.suffix.lower() != ".png":
+        raise UsageError(f"--out {out}", "does not end in .png", f"as in --out {out.with_suffix('.png')}")
+    settings = load_recipe(recipe, set)
+    faces = read_data(paths, size=settings.input.size, skip_bad=skip_bad, quiet=quiet)
+    made = make(settings, faces, split=split, rows=rows, copies=copies, seed=seed)
+    draw_preview(made, settings, out)
+    if not quiet:
+        of = ", ".join(name for name in made.faces.splits if name)
+        say(f"wrote {len(made.faces):,} faces{f' of {of}' if of else ''} and {copies} copies of each to {out}")
+
+
+def _check_ways(given: list[str], something_else: bool) -> None:
+    """UsageError unless one way to divide is given, or none where there is something else to do."""
+    from mien.core.errors import UsageError
+
+    if len(given) > 1 or not (given or something_else):
+        raise UsageError(
+            "mien data split",
+            f"needs one way to divide, and was given {' and '.join(given) or 'none'}",
+            "give --fractions, --sizes, --counts or --official, and --classes or --keep-labels if wanted",
+        )
 
 
 def _numbers(text: str, kind: type) -> list:
     from mien.core.errors import UsageError
 
     try:
-        return [kind(part) for part in text.split(",")]
+        return [kind(part) for part in text.split(",")] if text else []
     except ValueError as error:
         raise UsageError(
             f"'{text}'", "is not a list of numbers", "as in --sizes 800,100,100 or --fractions 0.8,0.1,0.1"
         ) from error
+
+
+def _sizes(text: str) -> list[int]:
+    from mien.core.errors import UsageError
+
+    sizes = _numbers(text, int)
+    if min(sizes, default=1) < 1:
+        raise UsageError(f"--sizes {text}", "has a part without faces", "give whole numbers above 0")
+    return sizes
+
+
+def _counts(text: str) -> list[dict[str, int]]:
+    """``"angry=500,sad=500;angry=100,sad=100"`` → the classes and their numbers in each part."""
+    from mien.core.errors import UsageError
+    from mien.core.labels import canonical
+
+    parts: list[dict[str, int]] = []
+    for part in text.split(";") if text else []:
+        parts.append({})
+        for item in part.split(","):
+            name, _, number = item.rpartition("=")
+            name = canonical(name)
+            if not (name and number.strip().isdecimal() and int(number)):
+                example = "as in --counts 'angry=500,happy=1500;angry=100,happy=100'"
+                raise UsageError(
+                    f"--counts '{item.strip()}'", "is not of the form class=number, the number above 0", example
+                )
+            if name in parts[-1]:
+                raise UsageError(f"--counts {text}", f"names {name} twice in one part", "name each class once")
+            parts[-1][name] = int(number)
+    return parts
+
+
+def _part_names(text: str, count: int) -> list[str]:
+    """The first ``count`` of the names, each of its own."""
+    from mien.core.errors import UsageError
+
+    parts = [name.strip() for name in text.split(",")]
+    if count > len(parts):
+        raise UsageError("--names", f"has {len(parts)} names for {count} parts", "name every part")
+    if len(set(parts)) < len(parts):
+        raise UsageError("--names", f"{text} names a part twice", "give each its own name")
+    if not all(parts):
+        raise UsageError("--names", f"'{text}' leaves a part without a name", "name every part")
+    return parts[:count]
+
+
+def _described(faces: FaceSet, split: str) -> str:
+    """``"train 28,709 (2,871 labelled)"``."""
+    part = faces.take(faces.split == split)
+    labelled = int(part.labelled.sum())
+    return f"{split or '(none)'} {len(part):,}" + (f" ({labelled:,} labelled)" if labelled < len(part) else "")
 
 
 def _read(path: Path, ferplus: Path | None, size: int, skip_bad: bool) -> FaceSet:

@@ -13,6 +13,7 @@ from mien.app.options import (
     Exclude,
     Json,
     Quiet,
+    Set,
     SkipBad,
     Tta,
     classify_all,
@@ -38,12 +39,7 @@ def train(
     recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe's name or a .toml file.")],
     data: Data,
     out: Annotated[Path | None, typer.Option(help="The run folder; default: runs/RECIPE.")] = None,
-    set: Annotated[
-        list[str],
-        typer.Option(
-            "--set", metavar="SECTION.KEY=VALUE", help="Change a setting of the recipe; may be given several times."
-        ),
-    ] = [],  # noqa: B006
+    set: Set = [],  # noqa: B006
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
     exclude: Exclude = None,
     skip_bad: SkipBad = False,

@@ -23,6 +23,12 @@ Data = Annotated[
     typer.Option("--data", help="A CSV or Parquet file, or a folder of pictures; may be given several times."),
 ]
 Tta = Annotated[str, typer.Option("--tta", help="Average over changed copies of each face: none, flip or ten-crop.")]
+Set = Annotated[
+    list[str],
+    typer.Option(
+        "--set", metavar="SECTION.KEY=VALUE", help="Change a setting of the recipe; may be given several times."
+    ),
+]
 Exclude = Annotated[Path | None, typer.Option(help="A CSV with a column 'path': rows to leave out.")]
 
 

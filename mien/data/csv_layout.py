@@ -155,7 +155,7 @@ def write_kaggle_csv(faces: FaceSet, path: Path) -> None:
         raise DataError(path, f"cannot hold pictures of {faces.images.shape[1:]} pixels", elsewhere)
     labelled = bool(faces.labelled.all())
     if not labelled and faces.labelled.any():
-        raise DataError(path, "cannot hold labelled and unlabelled faces together", "write a .parquet file")
+        raise DataError(path, "cannot hold labelled and unlabelled faces together", elsewhere)
     labels = faces.as_classes(FER2013).labels if labelled else faces.labels
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")

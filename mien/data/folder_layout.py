@@ -74,6 +74,13 @@ def _pictures(path: Path) -> Iterator[Path]:
 
 def write_folder(faces: FaceSet, path: Path) -> None:
     """``split/class/name.png``; unlabelled faces lie directly in their split's folder."""
+    for split in faces.take(~faces.labelled).splits:
+        if split and not _is_split(_file_name(split)):
+            raise DataError(
+                path,
+                f"cannot hold unlabelled faces of the split '{split}': its folder would be read as their class",
+                "write a .parquet file, or name the split train, validation or test",
+            )
     make_folder(path)
     if any(path.iterdir()):
         raise DataError(path, "is not empty", "choose another folder with --out")

@@ -12,7 +12,7 @@ import numpy as np
 from mien.core.errors import DataError
 from mien.core.files import replacing
 from mien.core.labels import canonical
-from mien.core.types import UNLABELLED, FaceSet
+from mien.core.types import UNLABELLED, FaceSet, split_role
 
 
 def stratified(labels: np.ndarray, sizes: Sequence[int], seed: int) -> list[np.ndarray]:
@@ -21,12 +21,7 @@ def stratified(labels: np.ndarray, sizes: Sequence[int], seed: int) -> list[np.n
     labels (N,) int; -1 is a class of its own. Each part's places are given to classes by largest remainder of what is
     left. Indices within a part ascend. Raises DataError if the sizes are more than there are rows.
     """
-    if sum(sizes) > len(labels) or min(sizes, default=0) < 0:
-        raise DataError(
-            "split",
-            f"sizes {', '.join(map(str, sizes))} add up to {sum(sizes):,} of {len(labels):,} faces",
-            "ask for fewer",
-        )
+    _check_sizes(sizes, len(labels))
     rng = np.random.default_rng(seed)
     pools = [rng.permutation(np.flatnonzero(labels == value)) for value in np.unique(labels)]
     parts = []
@@ -41,9 +36,17 @@ def stratified(labels: np.ndarray, sizes: Sequence[int], seed: int) -> list[np.n
     return parts
 
 
+def _check_sizes(sizes: Sequence[int], count: int) -> None:
+    listed = ", ".join(map(str, sizes))
+    if min(sizes, default=0) < 0:
+        raise DataError("split", f"sizes {listed}: a part cannot have fewer than 0 faces", "give positive numbers")
+    if sum(sizes) > count:
+        raise DataError("split", f"sizes {listed} add up to {sum(sizes):,} of {count:,} faces", "ask for fewer")
+
+
 def fraction_sizes(count: int, fractions: Sequence[float]) -> list[int]:
     """Whole sizes for fractions of ``count``; fractions that add up to 1 use every row."""
-    if min(fractions) <= 0 or sum(fractions) > 1 + 1e-9:
+    if not (min(fractions) > 0 and sum(fractions) <= 1 + 1e-9):  # so that NaN fails too
         raise DataError(
             "split", f"fractions {', '.join(map(str, fractions))}", "give positive numbers that add up to at most 1"
         )
@@ -70,19 +73,14 @@ def resplit(faces: FaceSet, names: Sequence[str], sizes: Sequence[int], seed: in
 
 def in_order(faces: FaceSet, names: Sequence[str], sizes: Sequence[int]) -> FaceSet:
     """The first rows under the first name, the next under the next; rows beyond the sizes are left out."""
-    if sum(sizes) > len(faces):
-        raise DataError(
-            "split",
-            f"sizes {', '.join(map(str, sizes))} add up to {sum(sizes):,} of {len(faces):,} faces",
-            "ask for fewer",
-        )
+    _check_sizes(sizes, len(faces))
     return replace(faces.take(np.arange(sum(sizes))), split=np.repeat(np.asarray(names, dtype=str), sizes))
 
 
 def with_counts(faces: FaceSet, parts: dict[str, dict[str, int]], seed: int) -> FaceSet:
     """Disjoint splits of given counts of each class: ``{"train": {"angry": 500, ...}, "test": {...}}``; the rest is left out.
 
-    The classes are those that are named, in the order of ``faces.classes``. Raises DataError where there are too few.
+    The classes are those that are named, in the order of ``faces.classes``; rows of a part ascend. Raises DataError where there are too few.
     """
     wanted = {canonical(name) for counts in parts.values() for name in counts}
     faces = only_classes(
@@ -92,24 +90,56 @@ def with_counts(faces: FaceSet, parts: dict[str, dict[str, int]], seed: int) -> 
     pools = {name: rng.permutation(np.flatnonzero(faces.labels == k)) for k, name in enumerate(faces.classes)}
     chosen, split = [], []
     for part, counts in parts.items():
+        rows = []
         for name, count in counts.items():
             name = canonical(name)
             if count > len(pools[name]):
                 raise DataError("split", f"'{part}' asks for {count:,} faces of {name}, {len(pools[name]):,} are left",
                                 "ask for fewer")  # fmt: skip
-            chosen.append(pools[name][:count])
-            split += [part] * count
+            rows.append(pools[name][:count])
             pools[name] = pools[name][count:]
+        chosen.append(np.sort(np.concatenate(rows)))
+        split += [part] * len(chosen[-1])
     return replace(faces.take(np.concatenate(chosen)), split=np.array(split))
 
 
 def without_labels(faces: FaceSet, keep: float, seed: int) -> FaceSet:
-    """The same faces, of which a stratified share ``keep`` keeps its label."""
+    """The same faces, of which a stratified share ``keep`` keeps its label; FER+ votes, which tell it, go with it."""
     known = np.flatnonzero(faces.labelled)
     (kept,) = stratified(faces.labels[known], [round(keep * len(known))], seed)
     labels = np.full(len(faces), UNLABELLED, np.int64)
     labels[known[kept]] = faces.labels[known[kept]]
-    return replace(faces, labels=labels)
+    votes = None if faces.votes is None else np.where((labels == faces.labels)[:, None], faces.votes, np.uint8(0))
+    return replace(faces, labels=labels, votes=votes)
+
+
+def without_training_labels(faces: FaceSet, keep: float, seed: int) -> FaceSet:
+    """The same faces; of those that train (all where the data has no splits) a stratified share ``keep`` keeps its label.
+
+    Raises DataError where no split trains, where no label is known, or where a class would keep none.
+    """
+    training = np.array([split_role(name) == "train" for name in faces.split.tolist()], bool)
+    if faces.splits == ("",):
+        training[:] = True
+    if not training.any():
+        found = ", ".join(name or "(none)" for name in faces.splits)
+        raise DataError(
+            "--keep-labels",
+            f"finds no training split; the data has: {found}",
+            "divide it anew, one part named 'train' by --names, or give the training faces",
+        )
+    part = faces.take(training)
+    if not part.labelled.any():
+        raise DataError("--keep-labels", "finds no label among the training faces", "give labelled faces")
+    bare = without_labels(part, keep, seed)
+    lost = [name for name, had, has in zip(faces.classes, part.counts(), bare.counts(), strict=True) if had and not has]
+    if lost:
+        raise DataError("--keep-labels", f"{keep:g} leaves no label of {', '.join(lost)}", "keep a larger share")
+    labels, votes = faces.labels.copy(), None if faces.votes is None else faces.votes.copy()
+    labels[training] = bare.labels
+    if votes is not None:
+        votes[training] = bare.votes
+    return replace(faces, labels=labels, votes=votes)
 
 
 def only_classes(faces: FaceSet, names: Sequence[str]) -> FaceSet:
@@ -131,6 +161,8 @@ def only_classes(faces: FaceSet, names: Sequence[str]) -> FaceSet:
 def one_against_all(faces: FaceSet, name: str) -> FaceSet:
     """Two classes: ``other``, and the one named."""
     (name,) = only_classes(faces, [name]).classes
+    if name == "other":
+        raise DataError("data.against", "'other' is the name of all the rest", "rename the class")
     labels = np.where(faces.labelled, faces.labels == faces.classes.index(name), UNLABELLED).astype(np.int64)
     return replace(faces, labels=labels, classes=("other", name))
 

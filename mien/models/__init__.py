@@ -44,6 +44,8 @@ def build(name: str, **arguments: Any) -> nn.Module:
     "ensemble" builds its members too: ``members`` holds each one's name, arguments, mean, std and temperature.
     """
     if name == "ensemble":
+        if not arguments.get("members"):
+            raise ModelError("network 'ensemble'", "has no members", "make one of trained models with 'mien ensemble'")
         members = arguments["members"]
         networks = [build(member["name"], **member["arguments"]) for member in members]
         return Ensemble(networks, members, arguments["weights"])

@@ -33,7 +33,9 @@ class Ensemble(nn.Module):
             for what in ("mean", "std"):
                 values = torch.tensor(member[what], dtype=torch.float32).view(1, -1, 1, 1)
                 self.register_buffer(f"{what}{index}", values, persistent=False)
-        self.widths = [network.head.in_features for network in networks]
+        # A member may be an ensemble itself.
+        self.widths = [n.width if isinstance(n, Ensemble) else n.head.in_features for n in networks]
+        self.width = sum(self.widths)
 
     def features(self, images: Tensor) -> Tensor:
         """(N, 1, S, S) → (N, ΣD)."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -84,3 +85,112 @@ def test_excluded_rows_are_left_out_and_unknown_ones_are_named(faces: FaceSet, t
     (tmp_path / "y.csv").write_text("name\na\n")
     with pytest.raises(DataError, match="has no column 'path'"):
         splits.read_names(tmp_path / "y.csv")
+
+
+def test_in_order_takes_the_first_rows_and_then_the_next(faces: FaceSet) -> None:
+    divided = splits.in_order(faces, ["train", "test"], [50, 15])
+    assert divided.names.tolist() == faces.names[:65].tolist()
+    assert divided.split.tolist() == ["train"] * 50 + ["test"] * 15
+    np.testing.assert_array_equal(divided.images, faces.images[:65])
+    assert len(splits.in_order(faces, ["all"], [70])) == 70
+    with pytest.raises(DataError, match="sizes 60, 11 add up to 71 of 70 faces; ask for fewer"):
+        splits.in_order(faces, ["train", "test"], [60, 11])
+    with pytest.raises(DataError, match="sizes 60, -1: a part cannot have fewer than 0 faces"):
+        splits.in_order(faces, ["train", "test"], [60, -1])
+
+
+def test_counts_of_each_class_are_exact_and_parts_disjoint(faces: FaceSet) -> None:
+    parts = {"train": {"happy": 6, "angry": 3}, "test": {"Anger": 2, "happy": 4}}
+    drawn = splits.with_counts(faces, parts, seed=1)
+    assert drawn.classes == ("angry", "happy")  # in the order of the data
+    assert drawn.in_split("train").counts().tolist() == [3, 6]
+    assert drawn.in_split("test").counts().tolist() == [2, 4]
+    assert len(set(drawn.names)) == 15
+    labels = {name: faces.classes[label] for name, label in zip(faces.names, faces.labels, strict=True)}
+    assert [labels[name] for name in drawn.names] == [drawn.classes[label] for label in drawn.labels]
+
+
+def test_counts_are_drawn_by_the_seed(faces: FaceSet) -> None:
+    first, again, other = (splits.with_counts(faces, {"train": {"sad": 5, "fear": 5}}, seed) for seed in (1, 1, 2))
+    assert first.names.tolist() == again.names.tolist()
+    assert set(first.names) != set(other.names)
+
+
+def test_counts_that_the_data_does_not_have_are_refused(faces: FaceSet) -> None:
+    with pytest.raises(DataError, match="'test' asks for 5 faces of sad, 4 are left; ask for fewer"):
+        splits.with_counts(faces, {"train": {"sad": 6}, "test": {"sad": 5}}, seed=0)
+    with pytest.raises(DataError, match="contempt does not occur; the data has angry, disgust"):
+        splits.with_counts(faces, {"train": {"sad": 6, "contempt": 5}}, seed=0)
+
+
+def unlike(count: int = 200) -> FaceSet:
+    """Faces of classes that occur 100 : 60 : 40 times, with votes, of which every tenth is unlabelled."""
+    labels = np.repeat([0, 1, 2], [count // 2, count * 3 // 10, count // 5])
+    labels[::10] = -1
+    votes = np.full((count, 10), 7, np.uint8)
+    return replace(patterns(count, classes=("happy", "sad", "fear"), split="Training"), labels=labels, votes=votes)
+
+
+def test_labels_are_kept_by_a_stratified_share() -> None:
+    faces = unlike()
+    bare = splits.without_labels(faces, 0.25, seed=0)
+    assert faces.counts().tolist() == [90, 54, 36]
+    assert bare.counts().sum() == 45  # a quarter of the 180 that were known
+    np.testing.assert_allclose(bare.counts(), [22.5, 13.5, 9], atol=1)
+    assert bare.names.tolist() == faces.names.tolist()
+    np.testing.assert_array_equal(bare.labels[bare.labelled], faces.labels[bare.labelled])
+    assert not bare.labelled[::10].any()
+
+
+def test_votes_go_with_the_label_that_they_would_tell() -> None:
+    faces = unlike()
+    bare = splits.without_labels(faces, 0.25, seed=0)
+    lost = faces.labelled & ~bare.labelled
+    assert not bare.votes[lost].any()
+    assert (bare.votes[~lost] == 7).all()
+    assert (faces.votes == 7).all()  # what was given is as it was
+
+
+def test_labels_are_kept_by_the_seed() -> None:
+    first, again, other = (splits.without_labels(unlike(), 0.5, seed).labels.tolist() for seed in (1, 1, 2))
+    assert first == again != other
+
+
+def test_only_training_faces_lose_their_labels() -> None:
+    faces = replace(unlike(), split=np.array(["Training", "val"] * 100))
+    bare = splits.without_training_labels(faces, 0.2, seed=0)
+    was, now = faces.in_split("val"), bare.in_split("validation")
+    np.testing.assert_array_equal(now.labels, was.labels)
+    np.testing.assert_array_equal(now.votes, was.votes)
+    assert bare.in_split("train").labelled.sum() == round(0.2 * faces.in_split("train").labelled.sum())
+    nowhere = replace(unlike(), split=np.full(200, ""))
+    assert splits.without_training_labels(nowhere, 0.5, seed=0).labelled.sum() == 90
+
+
+def test_labels_cannot_be_removed_from_nothing_nor_from_a_whole_class() -> None:
+    with pytest.raises(DataError, match="finds no training split; the data has: PublicTest"):
+        splits.without_training_labels(patterns(70, split="PublicTest"), 0.5, seed=0)
+    with pytest.raises(DataError, match=r"0.006 leaves no label of sad, fear; keep a larger share"):
+        splits.without_training_labels(unlike(), 0.006, seed=0)
+    bare = replace(unlike(), labels=np.full(200, -1))
+    with pytest.raises(DataError, match="finds no label among the training faces"):
+        splits.without_training_labels(bare, 0.5, seed=0)
+
+
+def test_one_class_against_all_others(faces: FaceSet) -> None:
+    labels = faces.labels.copy()
+    labels[0] = -1
+    two = splits.one_against_all(replace(faces, labels=labels), "Happiness")
+    assert two.classes == ("other", "happy")
+    expected = [-1, *(int(name == "happy") for name in np.array(faces.classes)[faces.labels[1:]])]
+    assert two.labels.tolist() == expected
+    assert two.counts().tolist() == [59, 10]
+    np.testing.assert_array_equal(two.images, faces.images)
+    with pytest.raises(DataError, match="contempt does not occur"):
+        splits.one_against_all(faces, "contempt")
+
+
+def test_shares_that_are_no_numbers_are_refused() -> None:
+    for wrong in ([float("nan"), 0.5], [0.5, float("nan")], [float("inf")]):
+        with pytest.raises(DataError, match="positive numbers that add up to at most 1"):
+            splits.fraction_sizes(100, wrong)

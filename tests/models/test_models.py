@@ -23,6 +23,74 @@ def test_the_base_network_has_the_parameters_its_layers_say() -> None:
     assert network.features(torch.zeros(2, 1, 48, 48)).shape == (2, 256)
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments", "trainable", "running"),
+    [
+        ("r4-cnn", {"num_classes": 7}, 9_970_887, 5_888),
+        ("r4-dnn", {"num_classes": 7}, 9_893_255, 512),
+        ("r3-vgg", {"num_classes": 5, "channels": 3}, 24_890_373, 2 * (64 + 128 + 256 + 512)),
+        ("r1-final", {"num_classes": 7}, 39_636_295, 10_432),
+    ],
+)
+def test_reference_networks_have_the_parameters_that_their_reports_count(
+    name: str, arguments: dict, trainable: int, running: int
+) -> None:
+    network = MODELS[name](**arguments)
+    assert sum(p.numel() for p in network.parameters()) == trainable
+    assert sum(b.numel() for key, b in network.named_buffers() if "num_batches" not in key) == running
+
+
+def test_r1s_final_network_by_hand() -> None:
+    convolutions = (9 * 32 + 32) + (9 * 32 * 64 + 64) + (9 * 64 * 256 + 256) + (9 * 256 * 256 + 256)
+    linear = (9216 * 4096 + 4096) + (4096 * 256 + 256) + (256 * 256 + 256) + (256 * 7 + 7)
+    normed = 32 + 64 + 256 + 256 + 4096 + 256 + 256
+    assert convolutions + linear + 2 * normed == 39_636_295  # a scale and a shift each
+    assert 2 * normed == 10_432  # a mean and a variance each
+
+
+@pytest.mark.parametrize(
+    ("name", "layers", "features"),
+    [
+        ("r1-lenet", 4, 128),
+        ("r1-alexnet", 8, 1024),
+        ("r1-resnet18", 18, 512),
+        ("r1-final", 8, 256),
+        ("r2-resnet18", 18, 512),
+        ("r3-vgg", 8, 256),
+        ("r4-cnn", 10, 1024),
+        ("r4-dnn", 6, 64),
+        ("r5-vgg10", 10, 1024),
+        ("r5-resnet17", 17, 256),
+        ("r5-resnet25", 25, 256),
+    ],
+)
+def test_reference_networks_have_their_layers_and_shapes(name: str, layers: int, features: int) -> None:
+    network = MODELS[name](num_classes=7, channels=1).eval()
+    with_weights = [
+        part
+        for key, part in network.named_modules()
+        if isinstance(part, torch.nn.Conv2d | torch.nn.Linear) and "shortcut" not in key  # 1×1 shortcuts are not counted
+    ]
+    assert len(with_weights) == layers
+    images = torch.rand(2, 1, 48, 48)
+    with torch.no_grad():
+        assert network(images).shape == (2, 7)
+        assert network.features(images).shape == (2, features)
+
+
+def test_every_activation_has_a_slope_of_its_own() -> None:
+    from mien.models.prelu import ActivationPReLU
+
+    prelu = ActivationPReLU(2, 3)
+    slopes = torch.arange(18.0).view(3, 3, 2) / 10  # (H, W, C)
+    prelu.slope.data = slopes
+    values = torch.randn(4, 2, 3, 3, generator=torch.Generator().manual_seed(0))
+    expected = torch.where(values > 0, values, values * slopes.permute(2, 0, 1))
+    torch.testing.assert_close(prelu(values), expected)
+    torch.testing.assert_close(prelu(values.contiguous(memory_format=torch.channels_last)), expected)
+    assert prelu(values.bfloat16()).dtype == torch.bfloat16
+
+
 def test_every_network_gives_logits_from_its_features() -> None:
     for name in MODELS:
         network = build(name, num_classes=5, channels=3).eval()
@@ -33,10 +101,12 @@ def test_every_network_gives_logits_from_its_features() -> None:
 
 
 def test_unknown_names_and_arguments_list_what_is_known() -> None:
-    with pytest.raises(ModelError, match="network 'resnet': is unknown; choose one of residual"):
+    with pytest.raises(ModelError, match="network 'resnet': is unknown; choose one of r1-alexnet, .*residual"):
         build("resnet", num_classes=7)
     with pytest.raises(ModelError, match="unexpected keyword argument 'depth'"):
         build("residual", num_classes=7, depth=3)
+    with pytest.raises(ModelError, match="network 'ensemble': has no members"):
+        build("ensemble")
 
 
 def test_a_model_file_rebuilds_its_network(run_folder: Path, model_file: Path) -> None:

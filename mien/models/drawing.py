@@ -1,0 +1,260 @@
+"""The drawing of an architecture: its layers as boxes in the order in which they run, as PNG, SVG or PDF."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mien.core.files import replacing
+from mien.models.layout import (
+    GAP,
+    JOINS,
+    NARROWEST_ROW,
+    RADIUS,
+    STRIP,
+    STRIPS,
+    Box,
+    Shortcut,
+    Shown,
+    family_of,
+    find_shortcuts,
+    in_rows,
+    place,
+    shown_steps,
+)
+from mien.models.summary import Layer, Summary
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+#: From the edge of the drawing to what is drawn, and from one level of shortcuts to the next, in inches.
+MARGIN, LEVEL = 0.35, 0.42
+#: Letters of a title that find room; of a longer one, such as a path, the end is kept.
+LONGEST_TITLE = 56
+
+#: What a step is → colour; Okabe and Ito's, which people with any colour vision tell apart. In the legend's order.
+COLOURS = {
+    "picture": "#dddddd",
+    "fold": "#999999",
+    "convolution": "#56b4e9",
+    "linear": "#e69f00",
+    "pool": "#009e73",
+    "norm": "#f0e442",
+    "activation": "#d55e00",
+    "dropout": "#cc79a7",
+    "other": "#ffffff",
+}
+EDGE, LINE, PALE = "#222222", "#555555", "#777777"
+ARROW = {"arrowstyle": "-|>", "color": LINE, "lw": 1.2, "shrinkA": 0, "shrinkB": 0, "mutation_scale": 9}
+#: Kinds by the words that people know them by.
+NAMES = {
+    "relu": "ReLU",
+    "leaky_relu": "LeakyReLU",
+    "ActivationPReLU": "PReLU",
+    "MaxPool2d": "max",
+    "AvgPool2d": "mean",
+    "mean": "mean of all",
+    "BatchNorm1d": "batch",
+    "BatchNorm2d": "batch",
+    "PixelUnshuffle": "pixels into channels",
+}
+NOTE = "Height of a box: square root of its maps' side (of a vector: logarithm of its length). Width: square root of the channels."
+
+
+def draw_networks(panels: Sequence[tuple[str, Summary]], path: Path) -> None:
+    """Draw networks one below the other, each with its title: boxes from left to right, in as many rows as it takes.
+
+    A box is as high as its maps have positions (square root) and as wide as they have channels (square root); a vector
+    is as high as the logarithm of its length. Norms, activations and dropout are strips behind their layer; a shortcut
+    is a line above what it goes around. Identities, reshaping and dropout of nothing are left out. The suffix of
+    ``path`` chooses PNG, SVG or PDF.
+    """
+    from matplotlib.figure import Figure
+
+    drawn = [_Panel(title, summary) for title, summary in panels]
+    width = max(panel.width for panel in drawn) + 2 * MARGIN
+    height = sum(panel.height for panel in drawn) + 0.4
+    figure = Figure(figsize=(width, height))
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(0, height))
+    axes.axis("off")
+    top = height
+    for panel in drawn:
+        panel.draw(axes, top)
+        top -= panel.height
+    axes.text(MARGIN, 0.22, NOTE, fontsize=7, color=PALE, va="center")
+    with replacing(path) as temporary, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of letters in a title that the font lacks
+        figure.savefig(temporary, dpi=150, facecolor="white")
+
+
+class _Panel:
+    """One network: its head and its rows, and the room that they need."""
+
+    def __init__(self, title: str, summary: Summary) -> None:
+        self.title, self.summary = title, summary
+        shown = shown_steps(summary.steps)
+        shortcuts = find_shortcuts(shown)
+        rows = in_rows(place(summary, shown, shortcuts), shortcuts)
+        self.rows = [_Row(boxes, shortcuts, shown) for boxes in rows]
+        self.width = max(NARROWEST_ROW, *(row.length for row in self.rows))
+        self.legend = _legend(shown, self.width)
+        self.head = 0.95 + 0.24 * (1 + max((line for _, line, _, _ in self.legend), default=0))
+        self.height = self.head + sum(row.above + row.below for row in self.rows)
+
+    def draw(self, axes: Axes, top: float) -> None:
+        """Draw everything below y = ``top``."""
+        from matplotlib.patches import Rectangle
+
+        summary = self.summary
+        shape = " × ".join(str(length) for length in summary.picture)
+        totals = (
+            f"{summary.parameters:,} parameters and {summary.statistics:,} running statistics; "
+            f"{summary.multiply_adds / 1e6:,.1f} million multiply-adds for a picture of {shape}"
+        )
+        title = self.title if len(self.title) <= LONGEST_TITLE else f"…{self.title[-LONGEST_TITLE:]}"
+        # A dollar sign would begin a formula.
+        axes.text(MARGIN, top - 0.3, title.replace("$", r"\$"), fontsize=13, fontweight="bold", va="center")
+        axes.text(MARGIN, top - 0.58, totals, fontsize=8.5, va="center", color="#333333")
+        for x, line, colour, words in self.legend:
+            y = top - 0.88 - 0.24 * line
+            axes.add_patch(Rectangle((MARGIN + x, y - 0.06), 0.16, 0.12, facecolor=colour, edgecolor=EDGE, lw=0.6))
+            axes.text(MARGIN + x + 0.22, y, words, fontsize=8, va="center")
+        y = top - self.head
+        for row in self.rows:
+            row.draw(axes, MARGIN, y - row.above)
+            y -= row.above + row.below
+
+
+class _Row:
+    """Some boxes beside each other, and the room that they, their shortcuts and their words need."""
+
+    def __init__(self, boxes: list[Box], shortcuts: Sequence[Shortcut], shown: Shown) -> None:
+        self.boxes, self.shown = boxes, shown
+        self.begin = boxes[0].x - (0.0 if boxes[0].family == "picture" else 2 * GAP)
+        self.length = boxes[-1].right - self.begin + 2 * GAP
+        self.arcs: list[tuple[float, float, float, Shortcut]] = []  # from x, to x, at height, what
+        for shortcut in sorted(shortcuts, key=lambda shortcut: shortcut.end - shortcut.start):
+            self._add_arc(shortcut)
+        tops = [box.height / 2 for box in boxes] + [y + (0.32 if way.steps else 0.1) for _, _, y, way in self.arcs]
+        self.above = max(tops) + 0.1
+        self.words = max(box.height / 2 + _words_length(box) for box in boxes) + 0.12
+        self.below = self.words + 0.4
+
+    def _add_arc(self, shortcut: Shortcut) -> None:
+        """A line above the boxes that it goes around, and above the shorter ones among the shortcuts."""
+        around = [box for box in self.boxes if shortcut.start < box.index <= shortcut.end]
+        if not around or around[-1].index != shortcut.end:
+            return  # it stands in another row
+        left, right = around[0].x - GAP / 2, around[-1].middle
+        below = [high + LEVEL for a, b, high, _ in self.arcs if a < right and left < b]
+        self.arcs.append((left, right, max([max(box.height for box in around) / 2 + 0.2, *below]), shortcut))
+
+    def draw(self, axes: Axes, x: float, y: float) -> None:
+        """Draw everything with the row's begin at x and its middle at y."""
+        x -= self.begin
+        line = {"color": LINE, "lw": 1.2, "zorder": 1, "solid_capstyle": "butt"}
+        end = x + self.boxes[-1].right
+        axes.plot((x + self.begin, end), (y, y), **line)
+        axes.annotate("", (end + 2 * GAP, y), (end, y), arrowprops=ARROW)
+        for box in self.boxes:
+            _draw_box(axes, box, x, y)
+        for left, right, high, shortcut in self.arcs:
+            axes.plot((x + left, x + left, x + right), (y, y + high, y + high), **line)
+            axes.annotate("", (x + right, y + RADIUS), (x + right, y + high), arrowprops=ARROW)
+            self._draw_way(axes, shortcut, x + (left + right) / 2, y + high)
+        low = y - self.words
+        for side, left, right in self._runs():
+            ends = (x + left, x + left, x + right, x + right)
+            axes.plot(ends, (low + 0.06, low, low, low + 0.06), color="#999999", lw=0.8)
+            words = f"{side} × {side}" if side else "vectors"
+            axes.text(x + (left + right) / 2, low - 0.06, words, fontsize=8, ha="center", va="top", color="#333333")
+
+    def _draw_way(self, axes: Axes, shortcut: Shortcut, middle: float, y: float) -> None:
+        """The layers that lie on a shortcut."""
+        steps = [self.shown[index][0] for index in shortcut.steps]
+        widths = [STRIP if family_of(step) in STRIPS else 0.28 for step in steps]
+        x = middle - sum(widths) / 2
+        for step, width in zip(steps, widths, strict=True):
+            _draw_rectangle(axes, Box(0, step, family_of(step), x, width, 0.2), 0.0, y)
+            x += width
+        words = [_label(step) for step in steps if family_of(step) not in STRIPS]
+        if len(words) == 1:  # more than one find no room above their boxes
+            axes.text(middle, y + 0.14, words[0], fontsize=6.5, ha="center", va="bottom")
+
+    def _runs(self) -> list[tuple[int, float, float]]:
+        """(side, from x, to x) of boxes beside each other whose maps have one size."""
+        runs: list[tuple[int, float, float]] = []
+        for box in self.boxes:
+            if runs and runs[-1][0] == box.side:
+                runs[-1] = (box.side, runs[-1][1], box.right)
+            else:
+                runs.append((box.side, box.x, box.right))
+        return runs
+
+
+def _label(step: Layer) -> str:
+    """3×3 conv, 64, /2: kernel, channels and stride as He et al. (2016) write them."""
+    if step.kind == "picture":
+        return {1: "picture, grey", 3: "picture, RGB"}.get(step.shape[0], "picture")
+    size, *rest = step.detail.replace("x", "×").replace("stride ", "/").split(", ")
+    family = family_of(step)
+    if family == "convolution":
+        return ", ".join([f"{size} conv", str(step.shape[0]), *rest])
+    if family == "linear":
+        return f"linear, {step.shape[-1]}"
+    if family == "fold":
+        return f"fold {size}, {step.shape[0]}"
+    return ", ".join([f"{NAMES.get(step.kind, step.kind)} {size}".strip(), *rest])
+
+
+def _words_length(box: Box) -> float:
+    """About how long the words below a box are, in inches: their type is 8 and 6.5 points high."""
+    if box.family in (*STRIPS, "join"):
+        return 0.0
+    return 0.07 + max(0.067 * len(_label(box.step)), 0.053 * len(box.step.name))
+
+
+def _draw_rectangle(axes: Axes, box: Box, x: float, y: float) -> None:
+    from matplotlib.patches import Rectangle
+
+    corner, colour = (x + box.x, y - box.height / 2), COLOURS.get(box.family, COLOURS["other"])
+    axes.add_patch(Rectangle(corner, box.width, box.height, facecolor=colour, edgecolor=EDGE, lw=0.6, zorder=2))
+
+
+def _draw_box(axes: Axes, box: Box, x: float, y: float) -> None:
+    """A box with its words below: what it does, and in grey its name in the layer table."""
+    from matplotlib.patches import Circle
+
+    if box.family == "join":
+        axes.add_patch(Circle((x + box.middle, y), RADIUS, facecolor="white", edgecolor=EDGE, lw=0.9, zorder=2))
+        axes.text(x + box.middle, y, JOINS[box.step.kind], fontsize=10, ha="center", va="center_baseline", zorder=3)
+        return
+    _draw_rectangle(axes, box, x, y)
+    if box.family in STRIPS:
+        return
+    below, side = y - box.height / 2 - 0.07, "right" if box.step.name else "center"
+    axes.text(x + box.middle, below, _label(box.step), fontsize=8, rotation=90, ha=side, va="top")
+    axes.text(x + box.middle + 0.01, below, box.step.name, fontsize=6.5, rotation=90, ha="left", va="top", color=PALE)
+
+
+def _legend(shown: Shown, width: float) -> list[tuple[float, int, str, str]]:
+    """(x, line, colour, words) for every family that is drawn, in lines that are not longer than ``width``."""
+    kinds: dict[str, list[str]] = {}
+    for step, _ in shown.values():
+        word = step.detail if family_of(step) == "dropout" else NAMES.get(step.kind, step.kind)
+        words = kinds.setdefault(family_of(step), [])
+        if word not in words:
+            words.append(word)
+    entries, x, line = [], 0.0, 0
+    for family, colour in COLOURS.items():
+        if family not in kinds:
+            continue
+        words = family if family in ("convolution", "linear") else f"{family} ({', '.join(kinds[family])})"
+        length = 0.4 + 0.06 * len(words)
+        if x > 0 and x + length > width:
+            x, line = 0.0, line + 1
+        entries.append((x, line, colour, words))
+        x += length
+    return entries

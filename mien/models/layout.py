@@ -1,0 +1,183 @@
+"""Where the layers of a network stand in its drawing: boxes from left to right in rows, and shortcuts above them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import TypeAlias
+
+from mien.models.summary import PICTURE, Layer, Summary
+
+# All lengths are inches, so that text has the room that it needs whatever the network.
+TALLEST, NARROWEST, WIDEST, STRIP, RADIUS = 2.0, 0.12, 0.8, 0.085, 0.1
+GAP, WIDEST_GAP = 0.17, 0.6
+#: From the middle of one labelled box to that of the next, at least.
+PITCH = 0.36
+#: A run of one resolution is at least so long, for the words below it.
+NARROWEST_GROUP = 0.6
+#: Rows are about so long at most; a network that is shorter than the second is stretched.
+WIDEST_ROW, NARROWEST_ROW = 11.5, 7.2
+
+FAMILIES = {
+    "convolution": ("Conv1d", "Conv2d", "ConvTranspose2d"),
+    "linear": ("Linear",),
+    "pool": ("MaxPool2d", "AvgPool2d", "AdaptiveAvgPool2d", "mean", "max_pool2d", "avg_pool2d", "adaptive_avg_pool2d"),
+    "fold": ("PixelUnshuffle", "PixelShuffle"),
+    "norm": ("BatchNorm1d", "BatchNorm2d", "LayerNorm", "GroupNorm"),
+    "activation": ("ReLU", "LeakyReLU", "PReLU", "ActivationPReLU", "ELU", "GELU", "SiLU", "Sigmoid", "Tanh", "Hardswish",
+                   "relu", "leaky_relu", "prelu", "elu", "gelu", "silu", "sigmoid", "tanh", "hardswish"),
+    "dropout": ("Dropout", "Dropout1d", "Dropout2d"),
+    "": ("Identity", "Flatten", "Unflatten"),
+}  # fmt: skip
+_FAMILY = {kind: family for family, kinds in FAMILIES.items() for kind in kinds}
+#: Narrow strips right behind the layer that they follow.
+STRIPS = ("norm", "activation", "dropout")
+#: Where two ways meet → the sign in the circle.
+JOINS = {"add": "+", "iadd": "+", "mul": "×", "imul": "×", "cat": "‖", "concat": "‖"}
+
+#: By the step's place in Summary.steps: a step that is drawn, and the drawn steps that it reads.
+Shown: TypeAlias = dict[int, tuple[Layer, tuple[int, ...]]]
+
+
+@dataclass
+class Box:
+    """A step with its place: x is its left side, counted from the begin of the first row; its middle is at y = 0.
+
+    ``side`` is the height of its maps in positions; 0 for vectors.
+    """
+
+    index: int
+    step: Layer
+    family: str
+    x: float
+    width: float
+    height: float
+    side: int = 0
+
+    @property
+    def right(self) -> float:
+        return self.x + self.width
+
+    @property
+    def middle(self) -> float:
+        return self.x + self.width / 2
+
+
+@dataclass(frozen=True)
+class Shortcut:
+    """A way above the boxes, from behind step ``start`` to the join ``end``; ``steps`` are the layers on it."""
+
+    start: int
+    end: int
+    steps: tuple[int, ...]
+
+
+def family_of(step: Layer) -> str:
+    """What the step is drawn as: a name of FAMILIES, "join" or "other"; "" for what is left out."""
+    if step.kind in JOINS and len(step.inputs) > 1:
+        return "join"
+    if step.kind.startswith("Dropout") and step.detail == "0":
+        return ""
+    return _FAMILY.get(step.kind, "other" if step.name else "")
+
+
+def shown_steps(steps: Sequence[Layer]) -> Shown:
+    """The steps that are drawn; one that is left out hands on what it reads."""
+    stands_for, shown = {PICTURE: PICTURE}, {}
+    for index, step in enumerate(steps):
+        sources = tuple(dict.fromkeys(stands_for[source] for source in step.inputs)) or (PICTURE,)
+        family = family_of(step)
+        stands_for[index] = sources[0]
+        if family and not (family == "join" and len(sources) == 1):
+            shown[index] = (step, sources)
+            stands_for[index] = index
+    return shown
+
+
+def find_shortcuts(shown: Shown) -> list[Shortcut]:
+    """For each join: the longest way into it stays in the row, and every other one is a shortcut around it."""
+    behind: dict[int, set[int]] = {PICTURE: {PICTURE}}  # step → itself and all before it
+    found = []
+    for index, (_, sources) in shown.items():
+        behind[index] = {index}.union(*(behind[source] for source in sources))
+        if len(sources) < 2:
+            continue
+        alone = {s: behind[s].difference(*(behind[other] for other in sources if other != s)) for s in sources}
+        main = max(sources, key=lambda source: (len(alone[source]), source))
+        for source in sources:
+            if source != main:
+                start = max(behind[source] & behind[main])
+                found.append(Shortcut(start, index, tuple(sorted(alone[source]))))
+    return found
+
+
+def place(summary: Summary, shown: Shown, shortcuts: Sequence[Shortcut]) -> list[Box]:
+    """The picture and all steps that lie on no shortcut, in one endless row."""
+    aside = {index for shortcut in shortcuts for index in shortcut.steps}
+    boxes = _in_a_row(summary, shown, aside, GAP)
+    missing = NARROWEST_ROW - 2 * GAP - boxes[-1].right
+    if missing > 0:
+        gaps = sum(box.family not in STRIPS for box in boxes)
+        boxes = _in_a_row(summary, shown, aside, min(WIDEST_GAP, GAP + missing / gaps))
+    return boxes
+
+
+def _in_a_row(summary: Summary, shown: Shown, aside: set[int], gap: float) -> list[Box]:
+    size = summary.picture[-1]
+    picture = Layer("", "picture", "", summary.picture, 0, 0, 0, ())
+    boxes = [Box(PICTURE, picture, "picture", 0.0, _width("picture", picture), TALLEST, size)]
+    labelled = group = boxes[0]
+    for index, (step, _) in shown.items():
+        if index in aside:
+            continue
+        before, family = boxes[-1], family_of(step)
+        side = step.shape[-1] if len(step.shape) == 3 else 0
+        box = Box(index, step, family, before.right, _width(family, step), _height(step, size), side)
+        if family == "join" or (family in STRIPS and before.family == "join"):
+            box.x += GAP / 2
+        elif family in STRIPS:
+            box.height, box.side = before.height, before.side  # also where it reads what a Flatten left of the maps
+        else:
+            box.x += gap
+            box.x += max(0.0, labelled.middle + PITCH - box.middle)
+            if box.side != group.side:
+                box.x = max(box.x, group.x + NARROWEST_GROUP)
+                group = box
+            labelled = box
+        boxes.append(box)
+    return boxes
+
+
+def _height(step: Layer, size: int) -> float:
+    if len(step.shape) == 3:
+        return TALLEST * math.sqrt(min(1.0, step.shape[-1] / size))
+    return TALLEST * min(1.0, math.log2(1 + math.prod(step.shape)) / 13)
+
+
+def _width(family: str, step: Layer) -> float:
+    if family in STRIPS:
+        return STRIP
+    if family == "join":
+        return 2 * RADIUS
+    if family in ("convolution", "other", "picture") and len(step.shape) == 3:
+        return min(WIDEST, max(NARROWEST, 0.025 * math.sqrt(step.shape[0])))
+    return 0.16 if family == "linear" else NARROWEST
+
+
+def in_rows(boxes: list[Box], shortcuts: Sequence[Shortcut]) -> list[list[Box]]:
+    """The boxes in rows of about one length, broken beside no shortcut and rather where the resolution changes."""
+    length = boxes[-1].right
+    count = math.ceil(length / WIDEST_ROW)
+    places = []  # (box that could begin a row, what speaks against it)
+    for number, (before, box) in enumerate(pairwise(boxes), start=1):
+        inside = any(shortcut.start < before.index and box.index <= shortcut.end for shortcut in shortcuts)
+        if not inside and box.family not in STRIPS:
+            places.append((number, 0.0 if before.side != box.side else 2.0))
+    begins = [0]
+    for row in range(1, count):
+        wanted = length * row / count
+        later = [(abs(boxes[number].x - wanted) + cost, number) for number, cost in places if number > begins[-1]]
+        begins += [min(later)[1]] if later else []
+    return [boxes[start:end] for start, end in pairwise([*begins, len(boxes)])]
