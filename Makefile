@@ -1,10 +1,13 @@
 # What one does with this checkout. `make help` lists it.
 PYTHON ?= python3
 BIN := .venv/bin
+DATA ?= fer2013.csv
+LENGTH ?=
+space := $(subst ,, )
 PIP := $(BIN)/pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check fix docs bench clean
+.PHONY: help demo test test-all check fix docs queue bench clean
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,8 +30,11 @@ fix: .venv/.test  ## mend what the linter and the formatter can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: .venv/.test  ## write docs/commands.md from the program's own help
+docs: .venv/.test  ## write docs/commands.md from the program's help, docs/reproduction.md from its logs
 	$(BIN)/python docs/generate.py
+
+queue: .venv/.test  ## train the reference systems one by one (DATA=files, LENGTH=--short); skips what is done
+	$(BIN)/mien reproduce all --data $(subst $(space),$(space)--data ,$(DATA)) $(LENGTH)
 
 bench: .venv/.test  ## measure speed and memory on this machine
 	$(BIN)/python benchmarks/speed.py

@@ -1,7 +1,7 @@
 """Speed and memory on this machine: several runs, medians and ranges, with hardware and versions.
 
-python benchmarks/speed.py                 all but memory
-python benchmarks/speed.py training csv    some of: training classify start csv video memory
+python benchmarks/speed.py                 all but memory and networks
+python benchmarks/speed.py training csv    some of: training networks classify start csv video memory
 """
 
 from __future__ import annotations
@@ -75,8 +75,8 @@ def training() -> None:
     import torch
 
     from mien.core.progress import progress_bar
-    from mien.learn.hardware import Hardware
-    from mien.learn.losses import cross_entropy, soft_targets
+    from mien.learn.hardware import Hardware, keep_memory
+    from mien.learn.losses import make_loss, one_hot
     from mien.learn.optim import AveragedNetwork, make_optimizer
     from mien.learn.prepare import input_of, to_device
     from mien.learn.recipe import load_recipe
@@ -84,14 +84,16 @@ def training() -> None:
     from mien.models import build
 
     recipe, faces, hardware = load_recipe("base"), noise(128 * 20), Hardware.choose()
+    keep_memory()
+    loss = make_loss(recipe.loss)
     network = build(recipe.network.name, num_classes=7, **recipe.network.arguments)
     network = network.to(hardware.device, memory_format=torch.channels_last)
     state = State(
-        network, make_optimizer(network, recipe.optimizer), AveragedNetwork(network, 0.999), torch.Generator()
+        network, make_optimizer(network, recipe.optimizer), AveragedNetwork(network, 0.999), torch.Generator(), None
     )
     preprocessing, (images, labels) = input_of(recipe, faces), to_device(faces, hardware)
     batch = torch.randn(128, 1, 48, 48, device=hardware.device).contiguous(memory_format=torch.channels_last)
-    targets = soft_targets(labels[:128], 7)
+    targets = one_hot(labels[:128], 7)
 
     def bare() -> float:
         network.train()
@@ -100,7 +102,7 @@ def training() -> None:
             with hardware.autocast():
                 logits = network(batch)
             state.optimizer.zero_grad(set_to_none=True)
-            cross_entropy(logits, targets).backward()
+            loss(logits, targets).backward()
             state.optimizer.step()
         if hardware.device.type == "cuda":
             torch.cuda.synchronize()
@@ -108,7 +110,7 @@ def training() -> None:
 
     def whole() -> float:
         with progress_bar("", None, quiet=True) as bar:
-            return train_epoch(recipe, state, images, labels, preprocessing, hardware, bar)["images_per_s"]
+            return train_epoch(recipe, state, images, labels, preprocessing, hardware, loss, bar)["images_per_s"]
 
     bare(), whole()  # the first round chooses kernels
     pairs = [(bare(), whole()) for _ in range(5)]
@@ -116,6 +118,48 @@ def training() -> None:
     print(f"  bare forward-backward-step  {spread([a for a, _ in pairs], '{:,.0f}')} images/s")
     print(f"  the training loop, all in   {spread([b for _, b in pairs], '{:,.0f}')} images/s")
     print(f"  ratio                       {spread([b / a for a, b in pairs])}")
+
+
+def step_rate(name: str, keep: bool) -> float:
+    """images/s of forward, backward and step of one network, batch 128, in this process."""
+    import torch
+
+    from mien.learn.hardware import Hardware, keep_memory
+    from mien.models import build
+
+    if keep:
+        keep_memory()
+    hardware = Hardware.choose()
+    network = build(name, num_classes=7, channels=1).to(hardware.device, memory_format=torch.channels_last).train()
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
+    batch = torch.randn(128, 1, 48, 48, device=hardware.device).contiguous(memory_format=torch.channels_last)
+    labels, steps = torch.randint(0, 7, (128,), device=hardware.device), 8
+    for step in range(steps + 2):
+        if step == 2:  # the first two choose kernels
+            started = time.perf_counter()
+        with hardware.autocast():
+            logits = network(batch)
+        optimizer.zero_grad(set_to_none=True)
+        torch.nn.functional.cross_entropy(logits.float(), labels).backward()
+        optimizer.step()
+    if hardware.device.type == "cuda":
+        torch.cuda.synchronize()
+    return 128 * steps / (time.perf_counter() - started)
+
+
+def networks() -> None:
+    """Every network's rate, each in fresh processes, as glibc is and told to keep freed memory."""
+    from mien.models import MODELS
+
+    print("forward, backward and step, batch 128, images/s: as it is, and with mien.learn.hardware.keep_memory")
+    for name in MODELS:
+        rates = {False: [], True: []}
+        for keep in (False, True) * 3:
+            code = f"import speed; print(speed.step_rate({name!r}, {keep}))"
+            done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent, capture_output=True, text=True,
+                                  check=True)  # fmt: skip
+            rates[keep].append(float(done.stdout))
+        print(f"  {name:<12} {spread(rates[False], '{:,.0f}')}  {spread(rates[True], '{:,.0f}')}", flush=True)
 
 
 def classify() -> None:
@@ -189,13 +233,21 @@ def memory() -> None:
         print(f"  ratio {peaks[5] / peaks[1]:.3f}")
 
 
-PARTS = {"training": training, "classify": classify, "start": start, "csv": csv, "video": video, "memory": memory}
+PARTS = {
+    "training": training,
+    "networks": networks,
+    "classify": classify,
+    "start": start,
+    "csv": csv,
+    "video": video,
+    "memory": memory,
+}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="what to measure")
-    parts = parser.parse_args().parts or [name for name in PARTS if name != "memory"]
+    parts = parser.parse_args().parts or [name for name in PARTS if name not in ("memory", "networks")]
     from importlib.metadata import version
 
     print(f"{processor()}, {os.cpu_count()} cores; Python {sys.version.split()[0]}, "

@@ -1,7 +1,7 @@
-"""Write docs/commands.md from the program's own help, so that the two cannot differ.
+"""Write docs/commands.md from the program's own help, and docs/reproduction.md from the logs of `mien reproduce`.
 
-python docs/generate.py            write it
-python docs/generate.py --check    exit 1 if it is not up to date
+python docs/generate.py            write them
+python docs/generate.py --check    exit 1 if one is not up to date
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import contextlib
 import io
 import os
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import typer
 
 from mien.app.cli import app, main
 
-PAGE = Path(__file__).resolve().parent / "commands.md"
+DOCS = Path(__file__).resolve().parent
 
 
 def verbs() -> Iterator[list[str]]:
@@ -36,7 +37,8 @@ def help_of(verb: list[str]) -> str:
     return "\n".join(line.rstrip() for line in text.getvalue().strip().splitlines())
 
 
-def page() -> str:
+def commands() -> str:
+    """docs/commands.md."""
     parts = ["# Commands", "Written by `make docs` from the program's own help.",
              "Exit codes: 0 all done · 1 some of several inputs failed · 2 nothing was done · 130 interrupted. Errors go to stderr as\n"
              "one line, `mien: NAME: what was found; what to do`; `MIEN_DEBUG=1` shows the traceback."]  # fmt: skip
@@ -45,11 +47,29 @@ def page() -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def write_reproduction(page: Path) -> None:
+    """docs/reproduction.md and its curves, from the logs in docs/reproduction/."""
+    from mien.learn.reproduction import read_results, write_page
+
+    write_page(read_results(DOCS / "reproduction"), page, page.parent / "reproduction")
+
+
+def outdated() -> list[str]:
+    """The generated pages that are not what their sources say."""
+    with tempfile.TemporaryDirectory() as folder:
+        fresh = Path(folder) / "reproduction.md"
+        write_reproduction(fresh)
+        same = {
+            "commands.md": commands() == (DOCS / "commands.md").read_text(encoding="utf-8"),
+            "reproduction.md": fresh.read_text(encoding="utf-8")
+            == (DOCS / "reproduction.md").read_text(encoding="utf-8"),
+        }
+    return [name for name, is_same in same.items() if not is_same]
+
+
 if __name__ == "__main__":
     if "--check" in sys.argv:
-        sys.exit(
-            0
-            if PAGE.is_file() and PAGE.read_text(encoding="utf-8") == page()
-            else "docs/commands.md is out of date: run make docs"
-        )
-    PAGE.write_text(page(), encoding="utf-8", newline="\n")
+        late = outdated()
+        sys.exit(f"docs: {', '.join(late)} out of date: run make docs" if late else 0)
+    (DOCS / "commands.md").write_text(commands(), encoding="utf-8", newline="\n")
+    write_reproduction(DOCS / "reproduction.md")

@@ -15,13 +15,16 @@ from mien.learn.studies import ALL, REFERENCES, STUDIES
 
 Result = dict[str, Any]
 
+#: What benchmarks add to the page: name → title.
+MORE = {"before-the-loss": "A softmax or a ReLU before cross-entropy, on R1's first network"}
+
 #: Student's t at 95 %, two-sided, for one and two degrees of freedom: two and three paired runs.
 T_95 = {2: 12.706, 3: 4.303}
 
 INTRO = """\
 # Reproduction
 
-Written from the logs of `mien reproduce` ([docs/reproduction/](reproduction/) holds them). Every run is one row, one seed unless
+Written from the logs of `mien reproduce`, which lie beside it. Every run is one row, one seed unless
 said otherwise; nothing in it was chosen on the faces that are scored. The splits are drawn from FER2013's Training and
 PublicTest; the references' numbers are their authors', on their own splits, where some chose weights and epochs on the test
 set. "Epochs" says how many were run of how many the full recipe has."""
@@ -32,18 +35,17 @@ def read_results(folder: Path) -> dict[str, Result]:
     return {
         path.stem: json.loads(path.read_text(encoding="utf-8"))
         for path in sorted(folder.glob("*.json"))
-        if path.stem in ALL
+        if path.stem in ALL or path.stem in MORE
     }
 
 
 def write_page(results: dict[str, Result], page: Path, pictures: Path) -> None:
     """``page`` in Markdown, and its pictures in the folder ``pictures``, which lies beside or below it."""
     pictures.mkdir(parents=True, exist_ok=True)
-    for study in STUDIES:
-        if study.name in results and study.name in CURVES:
-            histories = {name: run["history"] for name, run in results[study.name]["runs"].items() if run["history"]}
-            histories |= _borrowed(study.name, results)
-            draw_side_by_side(histories, pictures / f"{study.name}.png", study.title)
+    for name in CURVES:
+        if name in results:
+            histories = {run: found["history"] for run, found in results[name]["runs"].items() if found["history"]}
+            draw_side_by_side(histories | _borrowed(name, results), pictures / f"{name}.png", _titles()[name])
     if "semi-supervised" in results:
         _draw_shares(results["semi-supervised"], pictures / "semi-supervised.png")
     write_text(page, page_text(results, pictures.relative_to(page.parent).as_posix()))
@@ -52,15 +54,17 @@ def write_page(results: dict[str, Result], page: Path, pictures: Path) -> None:
 def page_text(results: dict[str, Result], pictures: str) -> str:
     """The page; ``pictures`` is where it finds them."""
     parts = [INTRO, _reference_table(results), _costs(results)]
-    for study in STUDIES:
-        if study.name in results:
-            picture = study.name in CURVES or study.name == "semi-supervised"
-            parts += [
-                f"## {study.title}",
-                TABLES.get(study.name, _plain_table)(results[study.name]),
-                *([f"![{study.title}]({pictures}/{study.name}.png)"] if picture else []),
-            ]
+    for name, title in _titles().items():
+        if name in results:
+            parts += [f"## {title}", TABLES.get(name, _plain_table)(results[name])]
+            if name in CURVES or name == "semi-supervised":
+                parts.append(f"![{title}]({pictures}/{name}.png)")
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _titles() -> dict[str, str]:
+    """What follows the table of references, in this order."""
+    return {study.name: study.title for study in STUDIES} | MORE
 
 
 def _reference_table(results: dict[str, Result]) -> str:
@@ -237,7 +241,7 @@ def _ensemble_table(result: Result) -> str:
 
 
 #: Studies that are shown as curves side by side.
-CURVES = ("batch-norm", "augmentation", "learning-rate")
+CURVES = ("batch-norm", "augmentation", "learning-rate", *MORE)
 TABLES = {
     "adaptive-loss": _adaptive_table,
     "semi-supervised": _semi_table,

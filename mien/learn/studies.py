@@ -122,34 +122,34 @@ REFERENCES: tuple[Study, ...] = (
         _author("r1-alexnet", "r1", 30, 12), _ours("r1-alexnet", "r1", 200, 25, "optimizer.lr=0.03", "augment.mixup=0"),
     ), 56.0, "validation"),
     Study("r1-resnet18", "ResNet-18, stem with stride 4", (
-        _author("r1-resnet18", "r1", 30, 4), _ours("r1-resnet18", "r1", 200, 14),
+        _author("r1-resnet18", "r1", 30, 2), _ours("r1-resnet18", "r1", 200, 8),
     ), 54.3, "validation"),
     Study("r1-final", "R1's final network", (
-        _author("r1-final", "r1", 70, 6), _ours("r1-final", "r1", 200, 18),
+        _author("r1-final", "r1", 70, 3), _ours("r1-final", "r1", 200, 16),
     ), 61.77, "test"),
     Study("r2-resnet18", "ResNet-18, stem with stride 2", (
-        _author("r2-resnet18", "r2-joined", 1000, 3, 'data.validation="test"'),
-        _ours("r2-resnet18", "r2-joined", 300, 12, 'data.validation="test"'),
+        _author("r2-resnet18", "r2-joined", 1000, 2, 'data.validation="test"'),
+        _ours("r2-resnet18", "r2-joined", 300, 4, 'data.validation="test"'),
     ), 66.42, "test"),
     Study("r3-vgg", "five classes, little data", (
         _author("r3-vgg", "r3", 50, 50), _ours("r3-vgg", "r3", 300, 60, FIVE, "input.channels=3", "optimizer.lr=0.03"),
     ), 60.0, "test, the upper end of 57.6 to 60.0 %"),
     Study("r4-cnn", "deep VGG with PReLU", (
-        _author("r4-cnn", "r4", 80, 3), _ours("r4-cnn", "r4", 200, 12),
+        _author("r4-cnn", "r4", 80, 3), _ours("r4-cnn", "r4", 200, 4),
     ), 67.7, "test"),
     Study("r4-dnn", "dense network of the same size", (
-        _author("r4-dnn", "r4", 80, 3),
-        _ours("r4-dnn", "r4", 80, 4, "optimizer.name=adamw", "optimizer.lr=0.001", "optimizer.weight_decay=0.05",
+        _author("r4-dnn", "r4", 80, 1),
+        _ours("r4-dnn", "r4", 80, 2, "optimizer.name=adamw", "optimizer.lr=0.001", "optimizer.weight_decay=0.05",
               "augment.mixup=0", "augment.erasing=0"),
     ), 43.1, "test"),
     Study("r5-vgg10", "VGG of 10 layers", (
-        _author("r5-vgg10", "r5", 300, 3, tta=TEN), _ours("r5-vgg10", "r5", 300, 10, tta=TEN),
+        _author("r5-vgg10", "r5", 300, 1, tta=TEN), _ours("r5-vgg10", "r5", 300, 4, tta=TEN),
     ), 73.34, "test, ten-crop; chosen on that test"),
     Study("r5-resnet17", "residual network of 17 layers", (
-        _author("r5-resnet17", "r5", 300, 3, tta=TEN), _ours("r5-resnet17", "r5", 300, 15, tta=TEN),
+        _author("r5-resnet17", "r5", 300, 2, tta=TEN), _ours("r5-resnet17", "r5", 300, 8, tta=TEN),
     ), 53.51, "test, first round, without augmentation"),
     Study("r5-resnet25", "residual network of 25 layers", (
-        _author("r5-resnet25", "r5", 300, 3, tta=TEN), _ours("r5-resnet25", "r5", 300, 12, tta=TEN),
+        _author("r5-resnet25", "r5", 300, 1, tta=TEN), _ours("r5-resnet25", "r5", 300, 4, tta=TEN),
     ), 70.45, "test, ten-crop; chosen on that test"),
 )  # fmt: skip
 
@@ -157,7 +157,8 @@ _HALF = ("network.name=r5-vgg10", "network.arguments={widths = [32, 64, 128, 256
          "loss.label_smoothing=0.05")  # fmt: skip
 _ADAPTIVE = ("loss.name=adaptive", "loss.gamma=2", "loss.class_weights=[0.6, 1.0, 0.8, 0.4, 0.8, 0.4, 0.6]")
 _SMALL = ("network.name=residual", "network.arguments={widths = [32, 64, 128], blocks = 1}", "augment.mixup=0")
-_LENET = ("network.name=r1-lenet",)
+_MOMENTUM = ("optimizer.momentum=0.9", "optimizer.weight_decay=1e-4")
+_COSINE = ("schedule.name=cosine", "schedule.min_lr=1e-5", "schedule.batch_size=128")
 #: Share of labels in percent → epochs: fewer for more labels, so that all make about as many steps.
 _SHARES = {10: 30, 25: 12, 50: 6}
 _METHODS = {
@@ -210,10 +211,23 @@ STUDIES: tuple[Study, ...] = (
             ("retuned-frozen", ("loss.class_weights=validation", 'start.freeze=["stages.0", "stages.1"]')),
         )
     ), needs=("adaptive-loss",)),
-    Study("ensemble", "R5's three networks, trained by our recipe, as one", (),
-          needs=("r5-vgg10", "r5-resnet17", "r5-resnet25")),
+    Study("r2-ladder", "The rungs of R2's ladder before its last", tuple(
+        Run(name, "r2-resnet18", "r2", epochs, max(2, epochs // 50), ("augment.flip=0", "augment.degrees=0", "augment.crop=0",
+            "schedule.name=constant", "optimizer.momentum=0", "optimizer.weight_decay=0", "schedule.batch_size=64", *settings))
+        for name, epochs, settings in (
+            ("plain", 30, ()),
+            ("momentum", 30, _MOMENTUM),
+            ("cosine", 50, (*_MOMENTUM, *_COSINE)),
+            ("flip", 40, (*_MOMENTUM, *_COSINE, "augment.flip=0.5")),
+            ("rotation", 100, (*_MOMENTUM, *_COSINE, "augment.flip=0.5", "augment.degrees=30")),
+            ("crop", 100, (*_MOMENTUM, *_COSINE, "augment.flip=0.5", "augment.degrees=30", "augment.crop=0.5")),
+            ("crop-300", 300, (*_MOMENTUM, *_COSINE, "augment.flip=0.5", "augment.degrees=30", "augment.crop=0.5")),
+        )
+    )),
+    Study("ensemble", "Three networks on R5's split as one: VGG10 at half width with either loss, ResNet17", (),
+          needs=("adaptive-loss", "r5-resnet17")),
     Study("learning-rate", "R2's sweep on a baseline: LeNet without batch norm", tuple(
-        Run(f"lr-{rate:g}", "r1-lenet", "r2", 15, 15,
+        Run(f"lr-{rate:g}", "r1-lenet", "r2", 10, 10,
             ("network.arguments={norm = false}", f"optimizer.lr={rate}", "optimizer.momentum=0"))
         for rate in (0.001, 0.01, 0.03, 0.1, 0.3)
     )),
@@ -225,7 +239,7 @@ ALL: dict[str, Study] = {study.name: study for study in (*REFERENCES, *STUDIES)}
 CHEAPEST_FIRST = (
     "batch-norm", "learning-rate", "r1-lenet", "r3-vgg", "r1-alexnet", "r1-final", "rare-class", "r1-resnet18",
     "semi-supervised", "r5-resnet17", "adaptive-loss", "r4-dnn", "r5-resnet25", "r5-vgg10", "r2-resnet18", "r4-cnn",
-    "augmentation", "fine-tuning", "ensemble",
+    "augmentation", "fine-tuning", "ensemble", "r2-ladder",
 )  # fmt: skip
 
 

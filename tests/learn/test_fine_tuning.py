@@ -46,9 +46,7 @@ def test_a_run_begins_where_the_other_ended(run_folder: Path, model_file: Path, 
         recipe = continued(model, optimizer={"lr": 1e-9}, schedule={"epochs": 1}, run={"ema": 0.0})
         train(recipe, patterns(140), folder, quiet=True, say=silent)
         fresh = patterns(70, seed=8).images
-        before, after = (
-            TorchClassifier(load_run(path)).probabilities(fresh) for path in (run_folder, folder)
-        )
+        before, after = (TorchClassifier(load_run(path)).probabilities(fresh) for path in (run_folder, folder))
         assert (before.argmax(axis=1) == after.argmax(axis=1)).mean() > 0.95
 
 

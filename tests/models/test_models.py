@@ -69,7 +69,8 @@ def test_reference_networks_have_their_layers_and_shapes(name: str, layers: int,
     with_weights = [
         part
         for key, part in network.named_modules()
-        if isinstance(part, torch.nn.Conv2d | torch.nn.Linear) and "shortcut" not in key  # 1×1 shortcuts are not counted
+        if isinstance(part, torch.nn.Conv2d | torch.nn.Linear)
+        and "shortcut" not in key  # 1×1 shortcuts are not counted
     ]
     assert len(with_weights) == layers
     images = torch.rand(2, 1, 48, 48)
@@ -101,7 +102,7 @@ def test_every_network_gives_logits_from_its_features() -> None:
 
 
 def test_unknown_names_and_arguments_list_what_is_known() -> None:
-    with pytest.raises(ModelError, match="network 'resnet': is unknown; choose one of r1-alexnet, .*residual"):
+    with pytest.raises(ModelError, match=r"network 'resnet': is unknown; choose one of r1-alexnet, .*residual"):
         build("resnet", num_classes=7)
     with pytest.raises(ModelError, match="unexpected keyword argument 'depth'"):
         build("residual", num_classes=7, depth=3)

@@ -1,0 +1,53 @@
+"""What a softmax or a ReLU before cross-entropy costs: R1's first network with its logits left alone, and with each.
+
+    python benchmarks/before_the_loss.py --data fer2013.csv
+
+R3 and R5 found that either hurts. `mien train` refuses networks that end in one, so the mistake is made here, in the loss.
+Writes runs/reproduce/before-the-loss.json, which `mien reproduce` puts on its page.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from unittest.mock import patch
+
+from torch import Tensor
+
+from mien.core.files import write_json
+from mien.data import load_faces
+from mien.learn import train as training
+from mien.learn.losses import make_loss
+from mien.learn.reproduce import result_of, slim
+from mien.learn.studies import Run
+
+MISTAKES: dict[str, Callable[[Tensor], Tensor]] = {
+    "logits": lambda logits: logits,
+    "softmax": lambda logits: logits.float().softmax(dim=1),
+    "relu": lambda logits: logits.relu(),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, nargs="+", required=True, help="FER2013's Training and PublicTest")
+    parser.add_argument("--out", type=Path, default=Path("runs/reproduce"))
+    arguments = parser.parse_args()
+    faces, runs = load_faces(arguments.data), {}
+    for name, change in MISTAKES.items():
+
+        def mistaken(settings, alpha, change=change):
+            loss = make_loss(settings, alpha)
+            return lambda logits, targets: loss(change(logits), targets)
+
+        with patch.object(training, "make_loss", mistaken):
+            place = arguments.out / "before-the-loss" / name
+            runs[name] = result_of(
+                Run(name, "r1-lenet", "r1", 10, 10), faces, place, short=False, quiet=False, say=print
+            )
+    write_json(arguments.out / "before-the-loss.json", slim({"study": "before-the-loss", "runs": runs}))
+
+
+if __name__ == "__main__":
+    main()
