@@ -44,7 +44,9 @@ def choose_rows(recipe: Recipe, faces: FaceSet, say: Callable[[str], None]) -> R
     if settings.against:
         faces = one_against_all(faces, settings.against)
     training = faces if faces.splits == ("",) else _in_role(faces, settings.train)
-    if settings.validation and faces.has_split(settings.validation):
+    trained_on = {split_role(name) for name in settings.train.split("+")}
+    watched = settings.validation if split_role(settings.validation) not in trained_on else ""
+    if watched and faces.has_split(watched):
         validation = _in_role(faces, settings.validation)
         aside = len(faces) - len(training) - len(validation)
     else:
@@ -68,7 +70,8 @@ def choose_rows(recipe: Recipe, faces: FaceSet, say: Callable[[str], None]) -> R
 
 def _to_learn_from(without_label: FaceSet, train: str) -> FaceSet:
     """Of faces without a label those of the training split, or of no split at all."""
-    alike = [name for name in without_label.splits if not name or split_role(name) == split_role(train)]
+    roles = {split_role(part) for part in train.split("+")}
+    alike = [name for name in without_label.splits if not name or split_role(name) in roles]
     return without_label.take(np.isin(without_label.split, alike))
 
 
@@ -88,9 +91,12 @@ def _check_classes(training: FaceSet) -> None:
 
 
 def _in_role(faces: FaceSet, split: str) -> FaceSet:
-    """The faces of every split that plays the part of this one: Training and train are trained on together."""
-    alike = [name for name in faces.splits if split_role(name) == split_role(split)]
-    return faces.take(np.isin(faces.split, alike)) if alike else faces.in_split(split)
+    """The faces of every split that plays the part of this one (Training and train), or of several, ``train+validation``."""
+    parts = split.split("+")
+    for part in parts:
+        faces.in_split(part)  # raises where there is none
+    roles = {split_role(part) for part in parts}
+    return faces.take(np.isin(faces.split, [name for name in faces.splits if split_role(name) in roles]))
 
 
 def input_of(recipe: Recipe, training: FaceSet) -> Preprocessing:

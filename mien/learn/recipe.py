@@ -22,7 +22,7 @@ class Section(BaseModel):
 class DataSettings(Section):
     """Which rows train, and which are watched while training."""
 
-    train: str = Field("Training", description="split to train on, by name or role")
+    train: str = Field("Training", description="split to train on, by name or role; several as in train+validation")
     validation: str = Field("PublicTest", description="split to watch; where the data lacks it, holdout is used")
     holdout: Annotated[float, Field(gt=0, lt=1)] = Field(0.1, description="stratified share of train set aside")
     classes: list[str] = Field([], description="train on these classes only, in this order; empty: all")

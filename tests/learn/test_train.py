@@ -194,6 +194,17 @@ def test_splits_that_play_one_part_are_trained_on_together() -> None:
     assert (len(rows.training), len(rows.validation)) == (105, 7)
 
 
+def test_validation_faces_may_train_too_and_others_are_then_held_out() -> None:
+    said: list[str] = []
+    both = concatenate([patterns(70), patterns(70, split="PublicTest", seed=1)])
+    rows = choose_rows(small_recipe(data={"train": "train+validation"}), both, said.append)
+    assert (len(rows.training), len(rows.validation)) == (126, 14)
+    assert set(rows.validation.split) == {"Training", "PublicTest"}
+    assert "14 of the training faces are held out" in said[0]
+    with pytest.raises(DataError, match="split 'extra': does not occur"):
+        choose_rows(small_recipe(data={"train": "train+extra"}), both, silent)
+
+
 def test_data_that_cannot_train_says_why() -> None:
     unlabelled = replace(patterns(14), labels=np.full(14, -1))
     with pytest.raises(DataError, match="holds no labels"):
