@@ -99,13 +99,16 @@ class AveragedNetwork:
     """An exponential moving average of a network's weights and running statistics (Polyak & Juditsky, 1992).
 
     The average starts short and lengthens, decay_t = min(decay, (1 + t) / (10 + t)), so that the first epochs are
-    not dominated by the random start.
+    not dominated by the random start. With a decay of 0 there is nothing to average: it is the network itself.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
-        self.network = copy.deepcopy(network).eval().requires_grad_(False)
         self.decay = decay
         self.steps = 0
+        if not decay:
+            self.network = network
+            return
+        self.network = copy.deepcopy(network).eval().requires_grad_(False)
         # Paired up once: collecting the tensors at every step would cost more than averaging them.
         pairs = list(zip(self.network.state_dict().values(), network.state_dict().values(), strict=True))
         self._averaged = [mine for mine, _ in pairs if mine.is_floating_point()]
@@ -114,6 +117,8 @@ class AveragedNetwork:
 
     @torch.no_grad()
     def update(self) -> None:
+        if not self.decay:
+            return
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
         torch._foreach_lerp_(self._averaged, self._current, 1 - decay)
         for mine, theirs in self._counters:

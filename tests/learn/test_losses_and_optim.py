@@ -226,3 +226,11 @@ def test_the_average_follows_its_formula() -> None:
         assert averaged.network.weight.item() == pytest.approx(expected, rel=1e-6)
     assert averaged.network.num_batches_tracked == 4
     assert not averaged.network.weight.requires_grad
+
+
+def test_without_decay_the_average_is_the_network_itself() -> None:
+    network = nn.Linear(2, 2)
+    averaged = AveragedNetwork(network, decay=0.0)
+    averaged.update()
+    assert averaged.network is network
+    assert network.weight.requires_grad
