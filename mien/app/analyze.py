@@ -35,6 +35,13 @@ def analyze(
     no_media: Annotated[
         bool, typer.Option("--no-media", help="Write records only, no annotated pictures or videos.")
     ] = False,
+    people: Annotated[
+        str, typer.Option(help="Which faces of a picture or frame: all, largest, or so many of the largest.")
+    ] = "all",
+    smoothing: Annotated[
+        float,
+        typer.Option(min=0, help="Video: time constant of smoothing along a person's track, in seconds; 0: off."),
+    ] = 0.25,
     tta: Tta = "none",
     colour: Annotated[str, typer.Option(help="Colour of boxes and labels: red,green,blue, each 0 to 255.")] = "0,255,0",
     line_width: Annotated[
@@ -55,7 +62,8 @@ def analyze(
     """Find faces in pictures and videos and read their expressions.
 
     For photo.jpg it writes photo.annotated.jpg and photo.records.jsonl (and .csv); for clip.mp4 clip.annotated.mp4 with
-    the original sound, its records and clip.summary.json. With several inputs all records also go into one table.
+    the original sound, its records, clip.summary.json with a table of the people in it, clip.timeline.png and captions in
+    clip.vtt. With several inputs all records also go into one table.
 
     Reads JPEG, PNG, WebP, BMP, GIF (first frame), TIFF, and the video formats of FFmpeg; folders with all below them.
     """
@@ -67,13 +75,19 @@ def analyze(
     from mien.run.sinks import check_formats
 
     settings = Settings(
-        out, check_formats(format), not no_media, Style(_colour(colour), line_width, text_size), quiet or as_json
+        out,
+        check_formats(format),
+        not no_media,
+        Style(_colour(colour), line_width, text_size),
+        quiet or as_json,
+        smoothing,
     )
     recognizer = Recognizer(
         model,
         detector=detector,
         detector_model=detector_model,
         tta=tta,
+        people=_people(people),
         max_pixels=max_pixels or MAX_PIXELS,
         allow_truncated=allow_truncated,
     )
@@ -151,6 +165,18 @@ def _colour(text: str) -> tuple[int, int, int]:
     return red, green, blue
 
 
+def _people(text: str) -> int:
+    """``--people`` → how many faces are kept; 0: all."""
+    from mien.core.errors import UsageError
+
+    named = {"all": 0, "largest": 1}
+    if text in named:
+        return named[text]
+    if not text.isdecimal() or int(text) < 1:
+        raise UsageError(f"--people {text}", "is neither all, largest nor a number from 1", "as in --people 2")
+    return int(text)
+
+
 def _print(done: Done, recognizer: Recognizer, in_full: bool) -> None:
     """A table of a picture's faces with every probability, or a line for a video; then what was written."""
     if done.faces and in_full:
@@ -161,6 +187,7 @@ def _print(done: Done, recognizer: Recognizer, in_full: bool) -> None:
         say(
             f"{done.source}: {_plural(done.frames, 'frame')}, {_plural(done.faces_seen, 'face')}{': ' + shares if shares else ''}"
         )
+        _print_people(done)
     elif done.faces:
         say(f"{done.source}: " + ", ".join(f"{face.label} {face.confidence:.0%}" for face in done.faces))
     else:
@@ -188,6 +215,23 @@ def _print_table(done: Done, recognizer: Recognizer) -> None:
         )
 
 
+#: People of a video that are listed on the console; the summary has all.
+MOST_LISTED = 8
+
+
+def _print_people(done: Done) -> None:
+    """A line for each person, who was seen longest first."""
+    for person in done.people[:MOST_LISTED]:
+        share = {name: value for name, value in person["share"].items() if value >= 0.005}
+        shares = ", ".join(f"{name} {value:.0%}" for name, value in sorted(share.items(), key=lambda item: -item[1]))
+        say(
+            f"  person {person['person']}: {person['on_screen_s']:.1f} s on screen from {person['first_s']:.1f} s, "
+            f"{_plural(person['changes'], 'change')}: {shares}"
+        )
+    if len(done.people) > MOST_LISTED:
+        say(f"  and {len(done.people) - MOST_LISTED:,} more")
+
+
 def _plural(count: int, word: str) -> str:
     return f"{count:,} {word}{'' if count == 1 else 's'}"
 
@@ -202,6 +246,7 @@ def _as_json(done: Done, recognizer: Recognizer) -> dict[str, Any]:
         "faces": done.faces_seen,
         "outputs": [str(path) for path in done.outputs],
         "warnings": done.warnings,
+        **({"people": done.people} if done.is_video else {}),
     }
     if not done.is_video:
         result = FrameResult(done.source, 0, 0.0, (0, 0), done.faces)

@@ -174,12 +174,18 @@ class Face:
     score           the detector's confidence in 0..1, None where no detector ran
     probabilities   float32 (K,), summing to one over labels
     labels          the model's class names
+    track           in a video, the number of the person, else None
+    smoothed        float32 (K,), the probabilities smoothed along the track, else None
+    steady          the label that is shown along the track and does not flicker; "" without a track
     """
 
     box_xyxy: tuple[float, float, float, float]
     score: float | None
     probabilities: np.ndarray
     labels: tuple[str, ...]
+    track: int | None = None
+    smoothed: np.ndarray | None = None
+    steady: str = ""
 
     def __post_init__(self) -> None:
         x1, y1, x2, y2 = self.box_xyxy
@@ -197,6 +203,13 @@ class Face:
     def confidence(self) -> float:
         """The probability of ``label``."""
         return float(self.probabilities.max())
+
+    @property
+    def shown(self) -> tuple[str, float]:
+        """(label, probability) for people to read: the steady ones along a track, else the face's own."""
+        if self.smoothed is None:
+            return self.label, self.confidence
+        return self.steady, float(self.smoothed[self.labels.index(self.steady)])
 
     def __str__(self) -> str:
         x1, y1, x2, y2 = self.box_xyxy

@@ -244,6 +244,15 @@ def _suppressed(found: Detections, overlap: float = 0.4) -> Detections:
     return Detections(boxes[kept], found.scores[kept])
 
 
+def largest(found: Detections, most: int) -> Detections:
+    """The ``most`` largest faces, in the order in which they were; all of them for 0."""
+    if not most or len(found) <= most:
+        return found
+    areas = (found.boxes_xyxy[:, 2:] - found.boxes_xyxy[:, :2]).prod(axis=1)
+    kept = np.sort(np.argsort(-areas, kind="stable")[:most])
+    return Detections(found.boxes_xyxy[kept], found.scores[kept])
+
+
 def crop_faces(picture: np.ndarray, boxes_xyxy: np.ndarray, framing: Framing | None, size: int) -> np.ndarray:
     """Cut boxes (N, 4) out of RGB uint8 (H, W, 3) or grey (H, W) → uint8 (N, size, size[, 3]).
 

@@ -33,7 +33,9 @@ def draw_faces(picture: np.ndarray, faces: Iterable[Face], style: Style = DEFAUL
     for face in faces:
         x1, y1, x2, y2 = (round(value) for value in face.box_xyxy)
         cv2.rectangle(picture, (x1, y1), (x2 - 1, y2 - 1), style.colour, line)
-        chip = _chip(f"{face.label} {face.confidence:.0%}", size, style.colour)
+        label, probability = face.shown
+        person = "" if face.track is None else f"{face.track + 1}: "
+        chip = _chip(f"{person}{label} {probability:.0%}", size, style.colour)
         above = y1 - line // 2 - chip.shape[0]
         _paste(picture, chip, x1 - line // 2, above if above >= 0 else y1 + line)
 

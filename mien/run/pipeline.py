@@ -8,13 +8,15 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from mien.core.files import write_json
+from mien.core.files import replacing, write_json
 from mien.core.progress import progress_bar
 from mien.core.types import Face, FrameResult
 from mien.run.draw import DEFAULT_STYLE, Style, draw_faces
+from mien.run.people import Captions, Follower, People
 from mien.run.recognizer import Recognizer
 from mien.run.sinks import (
     RECORD_SCHEMA,
@@ -25,7 +27,9 @@ from mien.run.sinks import (
     records_of,
     write_picture,
 )
+from mien.run.smooth import TIME_CONSTANT_S
 from mien.run.sources import Input, VideoFrame, VideoSource
+from mien.run.timeline import Timeline, draw_timeline
 
 #: Frames of a video that are analysed together; 8 frames of 1920 x 1080 take 50 MB.
 FRAMES_AT_ONCE = 8
@@ -33,18 +37,19 @@ FRAMES_AT_ONCE = 8
 
 @dataclass(frozen=True)
 class Settings:
-    """What ``analyze`` writes, and where."""
+    """What ``analyze`` writes, and where; ``smoothing_s`` is the time constant along tracks, 0 smooths nothing."""
 
     out: Path
     formats: tuple[str, ...] = ("jsonl", "csv")
     media: bool = True
     style: Style = DEFAULT_STYLE
     quiet: bool = False
+    smoothing_s: float = TIME_CONSTANT_S
 
 
 @dataclass
 class Done:
-    """What came of one input. ``faces`` holds a picture's faces; of a video only the counts are kept.
+    """What came of one input. ``faces`` holds a picture's faces; of a video the counts are kept, and its people.
 
     ``warnings`` say what of the input could not be read or written, and what became of it.
     """
@@ -56,6 +61,7 @@ class Done:
     frames: int = 0
     faces_seen: int = 0
     labels: Counter[str] = field(default_factory=Counter)
+    people: list[dict[str, Any]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
     def count(self, faces: Iterable[Face]) -> None:
@@ -102,25 +108,40 @@ def _analyze_video(
     from mien.run.video_out import video_writer
 
     done = Done(item.name, is_video=True)
-    annotated, summary = (stem.with_name(f"{stem.name}.{what}") for what in ("annotated.mp4", "summary.json"))
+    annotated, summary, captions, drawing = (
+        stem.with_name(f"{stem.name}.{what}") for what in ("annotated.mp4", "summary.json", "vtt", "timeline.png")
+    )
+    follower, people, timeline = Follower(settings.smoothing_s), People(recognizer.labels), Timeline(recognizer.labels)
     with VideoSource(item.path) as source, ExitStack() as stack:
         video = stack.enter_context(video_writer(annotated, source)) if settings.media else None
+        spoken = Captions(stack.enter_context(replacing(captions)).open("w", encoding="utf-8", newline="\n"))
+        stack.callback(spoken.close)
         bar = stack.enter_context(progress_bar(item.path.name, source.duration_s, quiet=settings.quiet))
         for batch in _batches(source.frames(), FRAMES_AT_ONCE):
-            for frame, faces in zip(batch, recognizer.analyze_frames([frame.picture for frame in batch]), strict=True):
+            for frame, found in zip(batch, recognizer.analyze_frames([frame.picture for frame in batch]), strict=True):
+                faces = follower.follow(frame, found)
                 result = FrameResult(done.source, frame.index, frame.time_s, _size_wh(frame.picture), tuple(faces))
                 _record(result, recognizer, tables)
                 done.count(faces)
+                duration_s = float(frame.duration * source.time_base)
+                people.see(faces, frame.time_s, duration_s)
+                for view in (spoken, timeline):  # their time is the annotated video's, which begins at 0
+                    view.see(faces, frame.time_s - source.start_s, duration_s)
                 if video is not None:
                     draw_faces(frame.picture, faces, settings.style)
                     video.write(frame, frame.picture)
             bar.advance(float(sum(frame.duration for frame in batch) * source.time_base), f"{done.frames:,} frames")
+        spoken.finish()
         if source.damage:
             done.warnings.append(f"{source.damage}; what was read is kept")
     if video is not None and video.sound_lost:
         done.warnings.append(f"{video.sound_lost}; the annotated video has none or only a part of it")
+    done.people = [person.to_json() for person in people.by_time()]
     write_json(summary, _summary(done, result, recognizer))
-    done.outputs += [annotated, summary] if settings.media else [summary]
+    done.outputs += [annotated, summary, captions] if settings.media else [summary, captions]
+    if settings.media:
+        draw_timeline(timeline, [person.track for person in people.by_time()], drawing, item.path.name)
+        done.outputs.append(drawing)
     return done
 
 
@@ -135,7 +156,7 @@ def _summary(done: Done, last: FrameResult, recognizer: Recognizer) -> dict[str,
     return {
         "schema": RECORD_SCHEMA, "source": done.source, "model": recognizer.model_name, "detector": recognizer.detector_name,
         "width": last.size_wh[0], "height": last.size_wh[1], "frames": done.frames, "seconds": last.time_s,
-        "faces": done.faces_seen, "labels": {name: done.labels[name] for name in recognizer.labels},
+        "faces": done.faces_seen, "labels": {name: done.labels[name] for name in recognizer.labels}, "people": done.people,
         "complete": not done.warnings, "warnings": done.warnings,
     }  # fmt: skip
 

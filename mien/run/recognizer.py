@@ -11,7 +11,7 @@ from PIL import Image
 from mien.core.pictures import MAX_PIXELS, as_rgb, from_pillow, read_picture
 from mien.core.types import Face
 from mien.run.classify import TTA, Classifier, check_tta
-from mien.run.detect import Detections, crop_faces, find_faces, make_detector
+from mien.run.detect import Detections, crop_faces, find_faces, largest, make_detector
 
 #: A path, a Pillow image, or an array that holds a picture.
 Picture = str | Path | Image.Image | np.ndarray
@@ -30,6 +30,7 @@ class Recognizer:
         detector_model: a YuNet file of your own.
         tta: "none", "flip" or "ten-crop": average the probabilities over changed copies of each face.
         threads: processor threads for the network; 0 takes all cores.
+        people: keep only so many faces of each picture or frame, the largest ones; 0 keeps all.
         max_pixels: pictures with more are refused.
         allow_truncated: analyse what decodes of a picture file that is cut off, instead of refusing it.
 
@@ -44,12 +45,14 @@ class Recognizer:
         detector_model: str | Path | None = None,
         tta: TTA = "none",
         threads: int = 0,
+        people: int = 0,
         max_pixels: int = MAX_PIXELS,
         allow_truncated: bool = False,
     ) -> None:
         check_tta(tta)
         self.classifier = Classifier(model, threads=threads)
         self.detector = make_detector(detector, detector_model)
+        self.people = people
         self.tta, self.max_pixels, self.allow_truncated = tta, max_pixels, allow_truncated
 
     @property
@@ -105,6 +108,6 @@ class Recognizer:
 
     def _find(self, picture: np.ndarray, thorough: bool) -> Detections:
         if self.detector is not None:
-            return find_faces(self.detector, picture, thorough=thorough)
+            return largest(find_faces(self.detector, picture, thorough=thorough), self.people)
         height, width = picture.shape[:2]
         return Detections(np.array([[0, 0, width, height]], np.float32), np.ones(1, np.float32))

@@ -14,10 +14,10 @@ from PIL import Image
 
 from mien.core.errors import MissingExtra, UsageError
 from mien.core.files import replacing
-from mien.core.types import FrameResult
+from mien.core.types import Face, FrameResult
 
 #: Rises when a column is renamed, removed or changes its meaning. Parquet files and summaries carry it.
-RECORD_SCHEMA = 1
+RECORD_SCHEMA = 2
 RECORD_FORMATS = ("jsonl", "csv", "parquet")
 
 #: Parquet rows that are gathered before they are written.
@@ -31,22 +31,30 @@ def record_columns(labels: Sequence[str]) -> dict[str, type]:
         "x1": float, "y1": float, "x2": float, "y2": float, "score": float, "label": str, "confidence": float,
         **{f"p_{label}": float for label in labels},
         "unsure": bool, "not_a_face": float, "model": str, "detector": str,
+        "s_label": str, **{f"s_{label}": float for label in labels},
     }  # fmt: skip
 
 
 def records_of(result: FrameResult, model: str, detector: str) -> list[dict[str, Any]]:
-    """One record a face; ``track``, ``unsure`` and ``not_a_face`` are empty until something fills them."""
+    """One record a face. ``track`` and what begins with ``s_``, smoothed along it, are empty for pictures; ``unsure``
+    and ``not_a_face`` are empty until something fills them."""
     rows = []
     for number, face in enumerate(result.faces):
         x1, y1, x2, y2 = (round(float(value), 2) for value in face.box_xyxy)
         rows.append({
-            "source": result.source, "frame": result.frame, "time_s": round(result.time_s, 6), "face": number, "track": None,
+            "source": result.source, "frame": result.frame, "time_s": round(result.time_s, 6), "face": number, "track": face.track,
             "x1": x1, "y1": y1, "x2": x2, "y2": y2, "score": None if face.score is None else round(float(face.score), 4),
             "label": face.label, "confidence": round(face.confidence, 6),
             **{f"p_{name}": round(float(p), 6) for name, p in zip(face.labels, face.probabilities, strict=True)},
             "unsure": None, "not_a_face": None, "model": model, "detector": detector,
+            "s_label": face.steady or None, **_smoothed(face),
         })  # fmt: skip
     return rows
+
+
+def _smoothed(face: Face) -> dict[str, float | None]:
+    values = [None] * len(face.labels) if face.smoothed is None else [round(float(p), 6) for p in face.smoothed]
+    return {f"s_{name}": value for name, value in zip(face.labels, values, strict=True)}
 
 
 def record_path(stem: Path, name: str) -> Path:

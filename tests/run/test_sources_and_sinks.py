@@ -58,12 +58,13 @@ def test_arguments_that_mean_nothing_are_errors_in_their_place(tmp_path: Path) -
 
 def test_records_have_the_columns_of_the_contract() -> None:
     expected = ["source", "frame", "time_s", "face", "track", "x1", "y1", "x2", "y2", "score", "label", "confidence",
-                "p_sad", "p_happy", "unsure", "not_a_face", "model", "detector"]  # fmt: skip
+                "p_sad", "p_happy", "unsure", "not_a_face", "model", "detector",
+                "s_label", "s_sad", "s_happy"]  # fmt: skip
     assert list(record_columns(LABELS)) == expected
     (row,) = records_of(FrameResult("a.mp4", 7, 0.28, (100, 80), (face(),)), "base", "haar")
     assert list(row) == expected
     assert row["p_happy"] == row["confidence"] == 0.75
-    assert [row[name] for name in ("track", "unsure", "not_a_face")] == [None] * 3
+    assert [row[name] for name in ("track", "unsure", "not_a_face", "s_label", "s_happy")] == [None] * 5
 
 
 def test_every_format_holds_the_same_rows(tmp_path: Path) -> None:
@@ -76,7 +77,7 @@ def test_every_format_holds_the_same_rows(tmp_path: Path) -> None:
     assert [json.loads(line) for line in (tmp_path / "clip.records.jsonl").read_text().splitlines()] == rows
     table = pyarrow.parquet.read_table(tmp_path / "clip.records.parquet")
     assert table.to_pylist() == rows
-    assert table.schema.metadata[b"mien.records"] == b"1"
+    assert table.schema.metadata[b"mien.records"] == b"2"
     with (tmp_path / "clip.records.csv").open(newline="") as file:
         read = list(csv.DictReader(file))
     assert read == [{name: "" if value is None else str(value) for name, value in row.items()} for row in rows]

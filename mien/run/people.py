@@ -1,0 +1,153 @@
+"""Who was seen in a video, for how long, and with which expressions; captions that say so while it plays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import IO, Any
+
+import numpy as np
+
+from mien.core.types import Face
+from mien.run.smooth import TIME_CONSTANT_S, Smoother
+from mien.run.sources import VideoFrame
+from mien.run.track import CutFinder, Tracker
+
+
+@dataclass
+class Follower:
+    """Gives the faces of a video, frame by frame, their track and what is smoothed along it."""
+
+    smoothing_s: float = TIME_CONSTANT_S
+    tracker: Tracker = field(default_factory=Tracker)
+    cuts: CutFinder = field(default_factory=CutFinder)
+
+    def __post_init__(self) -> None:
+        self._smoother = Smoother(self.smoothing_s)
+
+    def follow(self, frame: VideoFrame, faces: Sequence[Face]) -> list[Face]:
+        """The same faces with ``track``, ``smoothed`` and ``steady``; frames are given in order."""
+        if self.cuts.is_cut(frame.picture):
+            self.tracker.cut()
+        boxes = np.array([face.box_xyxy for face in faces], np.float64).reshape(-1, 4)
+        numbers = self.tracker.update(boxes, frame.time_s)
+        followed = []
+        for face, number in zip(faces, numbers, strict=True):
+            state = self._smoother.update(number, face.probabilities, frame.time_s)
+            steady = face.labels[state.label]
+            followed.append(replace(face, track=number, smoothed=state.probabilities, steady=steady))
+        self._smoother.forget(frame.time_s - self.tracker.memory_s)
+        return followed
+
+
+@dataclass
+class Person:
+    """One track in figures; times and durations in seconds."""
+
+    track: int
+    labels: tuple[str, ...]
+    first_s: float
+    last_s: float = 0.0
+    seen_s: float = 0.0
+    frames: int = 0
+    changes: int = 0
+    weighted: np.ndarray = field(default_factory=lambda: np.zeros(0))  # sum of smoothed probabilities × duration, (K,)
+    label_s: dict[str, float] = field(default_factory=dict)
+    longest: dict[str, tuple[float, float]] = field(default_factory=dict)  # label → (start, duration) of its spell
+    _spell: tuple[str, float] = ("", 0.0)
+
+    def see(self, face: Face, time_s: float, duration_s: float) -> None:
+        if not self.frames:
+            self.weighted = np.zeros(len(self.labels))
+        label, _ = face.shown
+        self.frames += 1
+        self.seen_s += duration_s
+        self.last_s = time_s + duration_s
+        self.weighted += duration_s * (face.probabilities if face.smoothed is None else face.smoothed)
+        self.label_s[label] = self.label_s.get(label, 0.0) + duration_s
+        if label != self._spell[0]:
+            self.changes += bool(self._spell[0])
+            self._spell = (label, time_s)
+        length = self.last_s - self._spell[1]
+        if length > self.longest.get(label, (0.0, 0.0))[1]:
+            self.longest[label] = (self._spell[1], length)
+
+    def to_json(self) -> dict[str, Any]:
+        """``share``: of the time on screen, by the label shown; ``mean``: of the smoothed probabilities."""
+        total = max(self.seen_s, 1e-9)
+        return {
+            "person": self.track + 1,
+            "track": self.track,
+            "first_s": round(self.first_s, 3),
+            "last_s": round(self.last_s, 3),
+            "on_screen_s": round(self.seen_s, 3),
+            "frames": self.frames,
+            "changes": self.changes,
+            "share": {name: round(self.label_s.get(name, 0.0) / total, 4) for name in self.labels},
+            "mean": {name: round(float(v) / total, 4) for name, v in zip(self.labels, self.weighted, strict=True)},
+            "longest": {
+                name: {"start_s": round(start, 3), "seconds": round(length, 3)}
+                for name, (start, length) in self.longest.items()
+            },
+        }
+
+
+@dataclass
+class People:
+    """Everyone in a video; what is kept of each does not grow with time."""
+
+    labels: tuple[str, ...]
+    persons: dict[int, Person] = field(default_factory=dict)
+
+    def see(self, faces: Sequence[Face], time_s: float, duration_s: float) -> None:
+        """Add one frame."""
+        for face in faces:
+            if face.track not in self.persons:
+                self.persons[face.track] = Person(face.track, self.labels, time_s)
+            self.persons[face.track].see(face, time_s, duration_s)
+
+    def by_time(self) -> list[Person]:
+        """Who was seen longest first."""
+        return sorted(self.persons.values(), key=lambda person: (-person.seen_s, person.track))
+
+
+class Captions:
+    """A WebVTT track that players show beside the video: who shows what, a new cue whenever that changes."""
+
+    def __init__(self, file: IO[str]) -> None:
+        self._file = file
+        self._shown: tuple[str, ...] = ()
+        self._since_s = 0.0
+        self._end_s = 0.0
+        file.write("WEBVTT\n")
+
+    def see(self, faces: Sequence[Face], time_s: float, duration_s: float) -> None:
+        """Add one frame; times as the annotated video has them, from 0."""
+        shown = tuple(
+            f"{face.track + 1}: {face.shown[0]}"
+            for face in sorted(faces, key=lambda face: face.track)
+            if face.track is not None
+        )
+        if shown != self._shown:
+            self._cue(time_s)
+            self._shown, self._since_s = shown, time_s
+        self._end_s = time_s + duration_s
+
+    def finish(self) -> None:
+        self._cue(self._end_s)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _cue(self, end_s: float) -> None:
+        if self._shown and end_s > self._since_s:
+            self._file.write(f"\n{clock(self._since_s)} --> {clock(end_s)}\n" + "\n".join(self._shown) + "\n")
+
+
+def clock(seconds: float) -> str:
+    """3723.5 → ``01:02:03.500``."""
+    milliseconds = round(seconds * 1000)
+    return (
+        f"{milliseconds // 3_600_000:02d}:{milliseconds // 60_000 % 60:02d}:"
+        f"{milliseconds // 1000 % 60:02d}.{milliseconds % 1000:03d}"
+    )

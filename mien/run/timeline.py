@@ -1,0 +1,109 @@
+"""The expressions of each person over time, as a picture; what is gathered for it does not grow with the video."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from mien.core.files import replacing
+from mien.core.types import Face
+
+#: Bins over the whole video; when they are full, two become one.
+MOST_BINS = 1_200
+
+#: Persons that are drawn: those seen longest.
+MOST_PERSONS = 6
+
+#: A colour for each expression, told apart by most people with a colour-vision deficiency (after Okabe & Ito, 2008).
+COLOURS = {
+    "angry": "#d55e00", "disgust": "#009e73", "fear": "#cc79a7", "happy": "#e6b800", "sad": "#0072b2",
+    "surprise": "#56b4e9", "neutral": "#b0b0b0", "contempt": "#7b4173",
+}  # fmt: skip
+
+
+@dataclass
+class Timeline:
+    """Smoothed probabilities of every person, averaged in bins of time whose width doubles as the video goes on.
+
+    width_s   seconds of a bin
+    bins      track → bin → (K + 1,): the sum of probabilities × seconds, and the seconds
+    """
+
+    labels: tuple[str, ...]
+    width_s: float = 0.1
+    bins: dict[int, dict[int, np.ndarray]] = field(default_factory=dict)
+    end_s: float = 0.0
+
+    def see(self, faces: Sequence[Face], time_s: float, duration_s: float) -> None:
+        """Add one frame; a frame belongs to the bin in which it begins."""
+        while time_s >= self.width_s * MOST_BINS:
+            self._halve()
+        for face in faces:
+            values = face.probabilities if face.smoothed is None else face.smoothed
+            row = np.append(values * duration_s, duration_s)
+            track = self.bins.setdefault(face.track, {})
+            where = int(time_s / self.width_s)
+            track[where] = track[where] + row if where in track else row
+        self.end_s = max(self.end_s, time_s + duration_s)
+
+    def _halve(self) -> None:
+        self.width_s *= 2
+        for number, old in self.bins.items():
+            new: dict[int, np.ndarray] = {}
+            for where, row in old.items():
+                new[where // 2] = new[where // 2] + row if where // 2 in new else row
+            self.bins[number] = new
+
+    def of(self, track: int) -> tuple[np.ndarray, np.ndarray]:
+        """(seconds at which bins begin (B,), mean probabilities (B, K)); NaN where the person is not seen."""
+        count = int(self.end_s / self.width_s) + 1
+        means = np.full((count, len(self.labels)), np.nan)
+        for where, row in self.bins.get(track, {}).items():
+            means[where] = row[:-1] / max(row[-1], 1e-9)
+        return np.arange(count) * self.width_s, means
+
+
+def draw_timeline(timeline: Timeline, tracks: Sequence[int], path: Path, title: str) -> None:
+    """Stacked probabilities of persons, one below the other, as PNG; a gap is where one is not seen.
+
+    tracks: who was seen longest first; of many the first few are drawn.
+    """
+    from matplotlib.ticker import FuncFormatter
+
+    from mien.evaluate.figures import _pyplot as pyplot
+
+    plot = pyplot()
+    rows = sorted(tracks[:MOST_PERSONS], key=lambda track: min(timeline.bins[track]))  # who came first stands first
+    figure, panels = plot.subplots(
+        max(len(rows), 1),
+        1,
+        figsize=(12, 1.2 + 1.5 * max(len(rows), 1)),
+        sharex=True,
+        squeeze=False,
+        layout="constrained",
+    )
+    colours = [COLOURS.get(name, f"C{index}") for index, name in enumerate(timeline.labels)]
+    for axes, track in zip(panels[:, 0], rows, strict=False):
+        starts, means = timeline.of(track)
+        edges = np.append(starts, starts[-1] + timeline.width_s)
+        low = np.zeros(len(starts))
+        for index, name in enumerate(timeline.labels):
+            high = low + np.nan_to_num(means[:, index])
+            axes.stairs(high, edges, baseline=low, fill=True, color=colours[index], label=name, linewidth=0)
+            low = high
+        axes.set(ylim=(0, 1), yticks=(0, 0.5, 1), ylabel=f"person {track + 1}")
+        axes.spines[["top", "right"]].set_visible(False)
+    last = panels[-1, 0]
+    last.set(xlim=(0, max(timeline.end_s, timeline.width_s)), xlabel="time (min:s)")
+    last.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{int(value) // 60}:{int(value) % 60:02d}"))
+    more = f"; {len(tracks) - len(rows)} more persons are not drawn" if len(tracks) > len(rows) else ""
+    figure.suptitle(f"{title}: smoothed probabilities{more}" if rows else f"{title}: no face was seen")
+    if rows:
+        handles, names = panels[0, 0].get_legend_handles_labels()
+        figure.legend(handles, names, loc="outside right upper", frameon=False)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=110)
+    plot.close(figure)

@@ -1,0 +1,167 @@
+"""Faces linked over time, so that one person keeps one number."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+#: Boxes further apart than this (in sides of a face) and without overlap are never the same face a moment later.
+REACH = 0.8
+
+#: A face that is not seen keeps its place, moving on as it moved, for so long; then its number is given up.
+MEMORY_S = 1.0
+
+#: Share of a new position that is believed; the rest is what the motion so far foretold. Of the speed, less.
+TRUST, TRUST_SPEED = 0.7, 0.4
+
+
+@dataclass
+class Track:
+    """One face over time.
+
+    number    unique within a video, from 0
+    place     (4,) float64: centre x, centre y in pixels, logarithm of width and of height
+    speed     (4,) float64: the same for each second
+    time_s    when it was last seen
+    seen      how often it was seen
+    """
+
+    number: int
+    place: np.ndarray
+    speed: np.ndarray
+    time_s: float
+    seen: int = 1
+
+    def at(self, time_s: float) -> np.ndarray:
+        """Where it should be, (4,); the size does not go on growing while it is out of sight."""
+        elapsed = time_s - self.time_s
+        return self.place + self.speed * elapsed * np.array([1, 1, 0, 0])
+
+    def see(self, place: np.ndarray, time_s: float) -> None:
+        elapsed = max(time_s - self.time_s, 1e-6)
+        foretold = self.at(time_s)
+        now = foretold + TRUST * (place - foretold)
+        # A single step tells nothing of the speed that came before it: the first one is believed in full.
+        share = 1.0 if self.seen == 1 else TRUST_SPEED
+        self.speed += share * ((place - self.place) / elapsed - self.speed)
+        self.place, self.time_s, self.seen = now, time_s, self.seen + 1
+
+
+@dataclass
+class Tracker:
+    """Gives each detected face the number of its track; new faces get new numbers.
+
+    Boxes are matched to where the tracks should be by now, all at once, at the least total cost (the Hungarian
+    assignment of SORT: Bewley et al., "Simple Online and Realtime Tracking", 2016). The cost of a pair is 1 − their
+    overlap plus their distance in sides of a face plus the difference of the logarithms of their sizes.
+    """
+
+    memory_s: float = MEMORY_S
+    tracks: list[Track] = field(default_factory=list)
+    numbers: int = 0
+
+    def update(self, boxes_xyxy: np.ndarray, time_s: float) -> list[int]:
+        """Boxes (N, 4) of one frame, times rising from call to call → a number for each box."""
+        self.tracks = [track for track in self.tracks if time_s - track.time_s <= self.memory_s]
+        places = places_of(boxes_xyxy)
+        matched = self._match(places, time_s)
+        numbers = []
+        for index, place in enumerate(places):
+            if index in matched:
+                matched[index].see(place, time_s)
+                numbers.append(matched[index].number)
+            else:
+                self.tracks.append(Track(self.numbers, place, np.zeros(4), time_s))
+                numbers.append(self.numbers)
+                self.numbers += 1
+        return numbers
+
+    def cut(self) -> None:
+        """The picture changed altogether: whoever is seen from here on gets a new number."""
+        self.tracks = []
+
+    def _match(self, places: np.ndarray, time_s: float) -> dict[int, Track]:
+        """Index of a place → the track that it continues."""
+        if not len(places) or not self.tracks:
+            return {}
+        import lap
+
+        expected = np.stack([track.at(time_s) for track in self.tracks])  # (T, 4)
+        costs, allowed = pair_costs(expected, places)
+        most = 1e6
+        _, column_of, _ = lap.lapjv(np.where(allowed, costs, most), extend_cost=True)
+        return {
+            int(column): self.tracks[row]
+            for row, column in enumerate(column_of)
+            if column >= 0 and allowed[row, column]
+        }
+
+
+def places_of(boxes_xyxy: np.ndarray) -> np.ndarray:
+    """(N, 4) corners → (N, 4) centres and logarithms of the sides."""
+    boxes = np.asarray(boxes_xyxy, np.float64).reshape(-1, 4)
+    sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 1e-3)
+    return np.concatenate([(boxes[:, :2] + boxes[:, 2:]) / 2, np.log(sides)], axis=1)
+
+
+def pair_costs(expected: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(T, 4) and (N, 4) places → costs (T, N), and bool (T, N): which pairs can be one face at all."""
+    a, b = expected[:, None], places[None]
+    sides = np.exp((a[..., 2:].mean(axis=-1) + b[..., 2:].mean(axis=-1)) / 2)  # geometric mean of all four sides
+    distance = np.hypot(*np.moveaxis(a[..., :2] - b[..., :2], -1, 0)) / sides
+    growth = np.abs(a[..., 2:] - b[..., 2:]).max(axis=-1)
+    overlap = overlaps(corners_of(expected), corners_of(places))
+    allowed = ((overlap > 0) | (distance < REACH)) & (growth < math.log(2))
+    return 1 - overlap + distance + growth, allowed
+
+
+def corners_of(places: np.ndarray) -> np.ndarray:
+    """(N, 4) centres and logarithms of the sides → (N, 4) corners."""
+    half = np.exp(places[:, 2:]) / 2
+    return np.concatenate([places[:, :2] - half, places[:, :2] + half], axis=1)
+
+
+def overlaps(a_xyxy: np.ndarray, b_xyxy: np.ndarray) -> np.ndarray:
+    """Intersection over union of boxes (T, 4) and (N, 4) → (T, N)."""
+    a, b = np.asarray(a_xyxy, np.float64)[:, None], np.asarray(b_xyxy, np.float64)[None]
+    shared = np.clip(np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]), 0, None).prod(axis=-1)
+    areas = (a[..., 2:] - a[..., :2]).prod(axis=-1) + (b[..., 2:] - b[..., :2]).prod(axis=-1)
+    return shared / np.maximum(areas - shared, 1e-12)
+
+
+#: Frames are compared at this size, (width, height).
+CUT_SIZE_WH = (32, 18)
+
+#: Mean difference of the small pictures' brightness, of 255, that only a cut brings about from one frame to the next.
+CUT_DIFFERENCE = 30.0
+
+
+@dataclass
+class CutFinder:
+    """Tells where a video cuts to another shot.
+
+    A cut changes most of the picture at once: the brightness of small copies of two frames in a row differs by more than
+    ``difference`` on average, and by more than twice what it differed by lately, so that a shaking camera or
+    a flickering light is not one cut after the other.
+    """
+
+    difference: float = CUT_DIFFERENCE
+    _before: np.ndarray | None = None
+    _usual: float = 0.0
+
+    def is_cut(self, picture: np.ndarray) -> bool:
+        """RGB uint8 (H, W, 3) → whether a new shot begins with it; of a video's first frame no."""
+        import cv2
+
+        small = cv2.cvtColor(cv2.resize(picture, CUT_SIZE_WH, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
+        small = small.astype(np.float32)
+        before, self._before = self._before, small
+        if before is None:
+            return False
+        change = float(np.abs(small - before).mean())
+        found = change > max(self.difference, 2 * self._usual)
+        if not found:
+            self._usual += 0.1 * (change - self._usual)
+        return found
