@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import ROOT
 
 #: A room may import itself and the rooms before it.
-ORDER = ("core", "data", "evaluate", "run", "models", "learn", "app")
+ORDER = ("core", "data", "evaluate", "run", "models", "learn", "explain", "app")
 FILES = sorted((ROOT / "mien").rglob("*.py"))
 
 

@@ -13,7 +13,19 @@ from typing import Annotated
 import typer
 
 from mien import __version__
-from mien.app import analyze, datasets, ensembles, learning, models, networks, reproduction
+from mien.app import (
+    analyze,
+    audits,
+    datasets,
+    embeddings,
+    ensembles,
+    explaining,
+    learning,
+    models,
+    networks,
+    reports,
+    reproduction,
+)
 from mien.app.messages import complain, explain, print_help
 from mien.core.progress import say
 
@@ -40,6 +52,12 @@ app.command("predict")(learning.predict)
 app.command("export")(learning.export)
 app.command("ensemble")(ensembles.ensemble)
 app.command("reproduce")(reproduction.reproduce)
+app.command("report")(reports.report)
+app.command("compare")(reports.compare)
+app.command("explain")(explaining.explain)
+app.command("filters")(explaining.filters)
+app.command("embed")(embeddings.embed)
+app.command("audit")(audits.audit)
 app.add_typer(datasets.app, name="data")
 app.add_typer(models.app, name="models")
 app.add_typer(networks.app, name="networks")

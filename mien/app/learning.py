@@ -100,7 +100,7 @@ def evaluate(
     classifier = open_classifier(model)
     faces = read_data(data, size=_size(classifier), skip_bad=skip_bad, quiet=quiet or as_json, exclude=exclude)
     everything = len(faces)
-    faces, which, trained_on = _to_score(faces, split, data, Path(model) if is_run(model) else None)
+    faces, which, trained_on = to_score(faces, split, data, Path(model) if is_run(model) else None)
     if not (split or quiet or as_json) and len(faces) < everything:
         say(f"{everything - len(faces):,} faces that are not {which} are left aside; --split names others", error=True)
     if trained_on and not quiet:
@@ -186,7 +186,7 @@ def export(
         faces = read_data(data, size=trained.preprocessing.size, quiet=quiet)
         faces = faces.in_split(split) if split else faces
         if faces.labelled.any():
-            measured, which, trained_on = _to_score(faces, split, data, run)
+            measured, which, trained_on = to_score(faces, split, data, run)
             if trained_on:
                 say(f"note: {which} is what the run was trained on: no scores are written", error=True)
             else:
@@ -202,7 +202,7 @@ def export(
         )
 
 
-def _to_score(faces: FaceSet, split: str, data: list[Path], run: Path | None) -> tuple[FaceSet, str, bool]:
+def to_score(faces: FaceSet, split: str, data: list[Path], run: Path | None) -> tuple[FaceSet, str, bool]:
     """(labelled faces to score, what they are, whether they play the part of training faces).
 
     They are those of the split asked for; else of the test split, else of the validation split; else what the run held

@@ -16,36 +16,42 @@ def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, num_classes: int
     return np.bincount(labels * num_classes + predicted, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
-def _divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """a / b, and 0 where b is 0: a class that was never predicted has precision 0, as in scikit-learn."""
     return np.divide(a, b, out=np.zeros(np.broadcast_shapes(a.shape, b.shape)), where=b != 0)
 
 
 def accuracy(matrix: np.ndarray) -> np.ndarray:
     """Share of right predictions; matrix (..., K, K) → (...)."""
-    return _divide(np.trace(matrix, axis1=-2, axis2=-1).astype(float), matrix.sum(axis=(-2, -1)))
+    return divide(np.trace(matrix, axis1=-2, axis2=-1).astype(float), matrix.sum(axis=(-2, -1)))
 
 
 def precision(matrix: np.ndarray) -> np.ndarray:
     """Right predictions of a class over all predictions of it; matrix (..., K, K) → (..., K)."""
-    return _divide(np.diagonal(matrix, axis1=-2, axis2=-1).astype(float), matrix.sum(axis=-2))
+    return divide(np.diagonal(matrix, axis1=-2, axis2=-1).astype(float), matrix.sum(axis=-2))
 
 
 def recall(matrix: np.ndarray) -> np.ndarray:
     """Right predictions of a class over all faces of it; matrix (..., K, K) → (..., K)."""
-    return _divide(np.diagonal(matrix, axis1=-2, axis2=-1).astype(float), matrix.sum(axis=-1))
+    return divide(np.diagonal(matrix, axis1=-2, axis2=-1).astype(float), matrix.sum(axis=-1))
 
 
 def f1(matrix: np.ndarray) -> np.ndarray:
     """2 TP / (2 TP + FP + FN) of each class; matrix (..., K, K) → (..., K)."""
     right = np.diagonal(matrix, axis1=-2, axis2=-1).astype(float)
-    return _divide(2 * right, matrix.sum(axis=-2) + matrix.sum(axis=-1))
+    return divide(2 * right, matrix.sum(axis=-2) + matrix.sum(axis=-1))
 
 
 def macro_f1(matrix: np.ndarray) -> np.ndarray:
     """Mean F1 over the classes that occur as truth or as prediction (scikit-learn's rule); (..., K, K) → (...)."""
     occurs = (matrix.sum(axis=-2) + matrix.sum(axis=-1)) > 0
-    return _divide((f1(matrix) * occurs).sum(axis=-1), occurs.sum(axis=-1))
+    return divide((f1(matrix) * occurs).sum(axis=-1), occurs.sum(axis=-1))
+
+
+def log_losses(of_truth: np.ndarray) -> np.ndarray:
+    """−ln of the probabilities of the true class, in nats, kept finite as in scikit-learn: none counts as less than 2e-16."""
+    tiny = np.finfo(np.float64).eps
+    return -np.log(np.clip(of_truth.astype(np.float64), tiny, 1 - tiny))
 
 
 def bootstrap_intervals(matrix: np.ndarray, samples: int = 2000, seed: int = 0) -> dict[str, tuple[float, float]]:
@@ -57,12 +63,13 @@ def bootstrap_intervals(matrix: np.ndarray, samples: int = 2000, seed: int = 0) 
     rng = np.random.default_rng(seed)
     draws = rng.multinomial(count, matrix.ravel() / count, size=samples).reshape(samples, *matrix.shape)
     return {
-        "accuracy": _interval(accuracy(draws)),
-        "macro_f1": _interval(macro_f1(draws)),
+        "accuracy": interval(accuracy(draws)),
+        "macro_f1": interval(macro_f1(draws)),
     }
 
 
-def _interval(values: np.ndarray) -> tuple[float, float]:
+def interval(values: np.ndarray) -> tuple[float, float]:
+    """The 95 % percentile interval of bootstrap draws."""
     low, high = np.percentile(values, [2.5, 97.5])
     return float(low), float(high)
 
@@ -86,7 +93,7 @@ class Scores:
     @property
     def rates(self) -> np.ndarray:
         """float (K, K): the confusion matrix with every row divided by its sum."""
-        return _divide(self.confusion.astype(float), self.confusion.sum(axis=1, keepdims=True))
+        return divide(self.confusion.astype(float), self.confusion.sum(axis=1, keepdims=True))
 
     def per_class(self) -> list[dict[str, Any]]:
         """One dict a class: class, precision, recall, f1, support."""
@@ -145,5 +152,5 @@ def score(probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[str] 
         accuracy_interval=intervals["accuracy"],
         macro_f1=float(macro_f1(matrix)),
         macro_f1_interval=intervals["macro_f1"],
-        log_loss=float(-np.log(np.clip(of_truth, 1e-12, 1)).mean()),
+        log_loss=float(log_losses(of_truth).mean()),
     )

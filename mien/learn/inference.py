@@ -36,6 +36,17 @@ class TorchClassifier:
         return averaged(self._once, images, tta, self.batch_size, len(self.labels))
 
     @torch.no_grad()
+    def features(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What the last layer decides on: uint8 crops → (features float32 (N, D), probabilities float32 (N, K))."""
+        network, found = self.trained.network.eval(), []
+        for start in range(0, len(images), self.batch_size):
+            tensor = torch.from_numpy(self.preprocessing.to_tensor(images[start : start + self.batch_size]))
+            features = network.features(tensor.contiguous(memory_format=torch.channels_last))
+            found.append((features.numpy(), network.head(features).numpy()))
+        features, logits = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
+        return features, softmax(logits / self.trained.temperature)
+
+    @torch.no_grad()
     def _once(self, images: np.ndarray) -> np.ndarray:
         tensor = torch.from_numpy(self.preprocessing.to_tensor(images)).contiguous(memory_format=torch.channels_last)
         return softmax(self.trained.network.eval()(tensor).numpy() / self.trained.temperature)

@@ -100,6 +100,15 @@ class Classifier:
         """Crops uint8 (N, H, W) grey or (N, H, W, 3) RGB of one size → float32 (N, K), each row summing to 1."""
         return averaged(self._once, images, tta, self.batch_size, len(self.labels))
 
+    def features(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What the last layer decides on: uint8 crops → (features float32 (N, D), probabilities float32 (N, K))."""
+        parts = [images[start : start + self.batch_size] for start in range(0, len(images), self.batch_size)]
+        found = [
+            self._session.run(["features", "logits"], {"images": self.preprocessing.to_tensor(part)}) for part in parts
+        ]
+        features, logits = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
+        return features, softmax(logits / self.info.temperature)
+
     def _once(self, images: np.ndarray) -> np.ndarray:
         tensor = self.preprocessing.to_tensor(images)
         (logits,) = self._session.run(["logits"], {"images": tensor})

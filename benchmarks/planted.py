@@ -1,0 +1,198 @@
+"""How many planted defects `mien audit` finds, and how much that is none it takes for one.
+
+    python benchmarks/planted.py                      FER2013's Training and PublicTest, every face
+    python benchmarks/planted.py --faces 6000         a stratified sample, in minutes
+    python benchmarks/planted.py --out DIR            keep the folds' networks there, to go on after an interruption
+
+A copy of the data gets 200 flipped labels, 200 duplicates (half of them exact; the others scaled down and up again, lit
+otherwise or mirrored) and 100 pictures without a face: crops of the photographs that scikit-learn and, where it is
+installed, scikit-image bring along, people left out, and patterns where neither is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import time
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+
+import cv2
+import numpy as np
+from places import find
+
+from mien.core.types import FaceSet
+from mien.data import load_faces
+from mien.data.splits import stratified
+from mien.data.twins import Twins, connected, find_twins
+from mien.evaluate.nonfaces import nonface_score
+
+FILES = ("fer2013-training.parquet", "fer2013-publictest.parquet")
+#: Photographs of scikit-image's wheel that show no human face.
+PICTURES = (
+    "brick cell chelsea coffee coins grass gravel hubble_deep_field ihc moon motorcycle_left page retina rocket text"
+)
+
+
+@dataclass(frozen=True)
+class Planted:
+    """The copy, and what was done to it: all int64 arrays of rows of ``faces``."""
+
+    faces: FaceSet
+    flipped: np.ndarray
+    copies: np.ndarray
+    sources: np.ndarray  # what each copy is a copy of
+    kinds: np.ndarray  # str: exact, scaled, lit, mirrored
+    nonfaces: np.ndarray
+
+
+def plant(faces: FaceSet, nonfaces: np.ndarray, flips: int, duplicates: int, seed: int = 0) -> Planted:
+    """A copy of labelled faces with flipped labels, and with duplicates and pictures without a face at its end."""
+    rng = np.random.default_rng(seed)
+    lively = np.flatnonzero(faces.images.std(axis=(1, 2)) > 10)
+    chosen = rng.permutation(lively)[: flips + duplicates]
+    flipped, sources = chosen[:flips], chosen[flips:]
+    labels = faces.labels.copy()
+    labels[flipped] = (labels[flipped] + rng.integers(1, len(faces.classes), flips)) % len(faces.classes)
+    changed = np.array(["scaled", "lit", "mirrored"])[np.arange(duplicates) % 3]
+    kinds = np.where(np.arange(duplicates) < duplicates // 2, "exact", changed)
+    copies = [_changed(faces.images[row], kind, rng) for row, kind in zip(sources, kinds, strict=True)]
+    count, extra = len(faces), duplicates + len(nonfaces)
+    names = [f"planted{index:04d}.png" for index in range(extra)]
+    strangers = rng.integers(0, len(faces.classes), len(nonfaces))
+    planted = replace(
+        faces,
+        images=np.concatenate([faces.images, np.stack(copies), nonfaces]),
+        labels=np.concatenate([labels, labels[sources], strangers]),
+        names=np.concatenate([faces.names, names]),
+        split=np.concatenate([faces.split, rng.choice(faces.split, extra)]),
+        votes=None,  # raters would give the flips away
+    )
+    rows = count + np.arange(extra)
+    return Planted(planted, flipped, rows[:duplicates], sources, kinds, rows[duplicates:])
+
+
+def _changed(image: np.ndarray, kind: str, rng: np.random.Generator) -> np.ndarray:
+    """A copy of uint8 (H, W), changed as ``kind`` says."""
+    if kind == "scaled":
+        side = int(rng.integers(len(image) // 2, len(image) - 5))
+        down = cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA)
+        return cv2.resize(down, image.shape[::-1], interpolation=cv2.INTER_LINEAR)
+    if kind == "lit":
+        gain, offset = rng.uniform(0.7, 1.3), rng.uniform(-30, 30)
+        return np.clip(image * gain + offset, 0, 255).astype(np.uint8)
+    return image[:, ::-1] if kind == "mirrored" else image
+
+
+def photographs() -> list[np.ndarray]:
+    """Grey photographs without people, uint8 (H, W) of any size, of the packages that bring some along."""
+    files = []
+    for package, folder, names in (("skimage", "data", PICTURES.split()), ("sklearn", "datasets/images", None)):
+        spec = find_spec(package)
+        if spec is not None and spec.origin:
+            found = sorted((Path(spec.origin).parent / folder).glob("*.[jp][pn]g"))
+            files += [path for path in found if names is None or path.stem in names]
+    return [cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) for path in files]
+
+
+def crops(count: int, side: int, seed: int = 0) -> np.ndarray:
+    """uint8 (count, side, side) without faces, of photographs, or patterns where there are none."""
+    rng, pictures, made = np.random.default_rng(seed), photographs(), []
+    while len(made) < count:
+        if pictures:
+            picture = pictures[len(made) % len(pictures)]
+            wide = int(rng.integers(side, max(side, min(picture.shape) // 2) + 1))
+            top, left = (int(rng.integers(0, length - wide + 1)) for length in picture.shape)
+            crop = cv2.resize(picture[top : top + wide, left : left + wide], (side, side), interpolation=cv2.INTER_AREA)
+        else:
+            crop = cv2.resize(rng.integers(0, 256, [int(rng.integers(2, side))] * 2, np.uint8), (side, side))
+        if crop.std() > 5:  # what is blank is found without skill
+            made.append(crop)
+    return np.stack(made)
+
+
+def score_twins(planted: Planted, twins: Twins, real: Twins) -> dict[str, float]:
+    """Recall over planted copies, precision over the pairs that they are in.
+
+    A pair is right if both pictures go back to one source, or to sources that were twins before anything was planted.
+    """
+    links = np.stack([planted.sources, planted.copies], axis=1)
+    family = np.arange(len(planted.faces))
+    for group in connected(len(family), np.concatenate([links, real.pairs])):
+        family[group] = group[0]
+    about = np.isin(twins.pairs, planted.copies).any(axis=1)
+    right = family[twins.pairs[:, 0]] == family[twins.pairs[:, 1]]
+    together = np.arange(len(family))
+    for group in twins.groups:
+        together[group] = group[0]
+    found = together[planted.copies] == together[planted.sources]
+    return {
+        "pairs": int(about.sum()),
+        "precision": float(right[about].mean()),
+        "recall": float(found.mean()),
+        **{f"recall_{kind}": float(found[planted.kinds == kind].mean()) for kind in np.unique(planted.kinds).tolist()},
+    }
+
+
+def score_labels(planted: Planted, suspicion: np.ndarray, share: float = 0.05) -> float:
+    """Share of the flipped labels among the most suspicious ``share`` of all."""
+    top = np.argsort(-suspicion, kind="stable")[: round(share * len(suspicion))]
+    return float(np.isin(planted.flipped, top).mean())
+
+
+def main() -> None:
+    arguments = _arguments()
+    faces = load_faces([find(name) for name in FILES])
+    if arguments.faces:
+        faces = faces.take(stratified(faces.labels, [arguments.faces], 0)[0])
+    started = time.perf_counter()
+    real = find_twins(faces.images)
+    planted = plant(faces, crops(100, 48), 200, 200)
+    twins = find_twins(planted.faces.images)
+    figures = {
+        "faces": len(planted.faces),
+        "photographs": len(photographs()),
+        "twins": score_twins(planted, twins, real),
+    }
+    score = nonface_score(planted.faces.images)
+    figures["nonfaces"] = {
+        "recall": float((score[planted.nonfaces] > 0).mean()),
+        "share_of_others": float((np.delete(score, planted.nonfaces) > 0).mean()),
+    }
+    print(json.dumps(figures, indent=2))
+    if arguments.labels:
+        figures["labels"] = _labels(planted, twins, Path(arguments.out or tempfile.mkdtemp()), arguments.epochs)
+    print(json.dumps(figures | {"seconds": round(time.perf_counter() - started)}, indent=2))
+
+
+def _labels(planted: Planted, twins: Twins, folder: Path, epochs: int) -> dict[str, float]:
+    from mien.evaluate.suspicion import confident_learning
+    from mien.learn.folds import assign_folds, out_of_fold
+
+    faces = planted.faces
+    probabilities = out_of_fold(faces, assign_folds(faces.labels, twins.groups, 3), folder, epochs=epochs)
+    found = confident_learning(probabilities, faces.labels)
+    np.savez(folder / "probabilities.npz", probabilities=probabilities, labels=faces.labels, flipped=planted.flipped)
+    return {
+        "out_of_fold_accuracy": float((probabilities.argmax(axis=1) == faces.labels).mean()),
+        "recall_in_top_5_percent": score_labels(planted, found.suspicion),
+        "flagged": float(found.flagged.mean()),
+        "recall_of_flags": float(found.flagged[planted.flipped].mean()),
+    }
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--faces", type=int, default=0, help="size of a stratified sample; 0: all")
+    parser.add_argument("--epochs", type=int, default=8, help="of each fold's network")
+    parser.add_argument("--out", help="folder of the folds' networks")
+    parser.add_argument(
+        "--no-labels", dest="labels", action="store_false", help="leave flipped labels out: no training"
+    )
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

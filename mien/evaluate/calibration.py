@@ -1,0 +1,96 @@
+"""Whether a model is as right as it is sure: reliability, calibration error, accuracy by confidence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+#: Bins of equal width in which confidence and accuracy are compared.
+BINS = 15
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Faces gathered by confidence, the probability of the predicted class: bin b holds edges[b] < confidence <= edges[b + 1].
+
+    edges       float (B + 1,), 0 to 1
+    count       int64 (B,), faces
+    confidence  float (B,), their mean confidence; NaN where there are none
+    accuracy    float (B,), the share that is right; NaN where there are none
+    """
+
+    edges: np.ndarray
+    count: np.ndarray
+    confidence: np.ndarray
+    accuracy: np.ndarray
+
+    @property
+    def error(self) -> float:
+        """Expected calibration error (Naeini et al., 2015; Guo et al., 2017): Σ count / N · |accuracy − confidence|."""
+        gaps = np.nan_to_num(np.abs(self.accuracy - self.confidence))
+        return float((self.count * gaps).sum() / self.count.sum())
+
+    @property
+    def overconfidence(self) -> float:
+        """Mean confidence less accuracy, over all faces: above 0 the model is surer than it is right."""
+        return float((self.count * np.nan_to_num(self.confidence - self.accuracy)).sum() / self.count.sum())
+
+    def to_json(self) -> list[dict[str, Any]]:
+        return [
+            {"from": float(low), "to": float(high), "count": int(n), "confidence": float(c), "accuracy": float(a)}
+            for low, high, n, c, a in zip(
+                self.edges[:-1], self.edges[1:], self.count, self.confidence, self.accuracy, strict=True
+            )
+        ]
+
+
+def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS) -> Reliability:
+    """Probabilities (N, K) and labels (N,) → confidence against accuracy in bins of equal width."""
+    confidence, right = confidences(probabilities, labels)
+    edges = np.linspace(0, 1, bins + 1)
+    place = bins_of(confidence, bins)
+    count = np.bincount(place, minlength=bins)
+    sums = (np.bincount(place, values, minlength=bins) for values in (confidence, right.astype(float)))
+    means = [np.divide(total, count, out=np.full(bins, np.nan), where=count > 0) for total in sums]
+    return Reliability(edges, count, *means)
+
+
+def calibration_errors(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The expected calibration error of weighted faces; weights (..., N) → (...)."""
+    confidence, right = confidences(probabilities, labels)
+    member = bins_of(confidence, BINS)[:, None] == np.arange(BINS)  # (N, B)
+    gaps = weights @ (member * (right - confidence)[:, None])  # (..., B): weight × (accuracy − confidence)
+    return np.abs(gaps).sum(axis=-1) / weights.sum(axis=-1)
+
+
+def confidences(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(probability of the predicted class, float64 (N,); whether that class is the truth, bool (N,))."""
+    probabilities = np.asarray(probabilities, np.float64)
+    return probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
+
+
+def bins_of(confidence: np.ndarray, bins: int) -> np.ndarray:
+    """int (N,): the bin of each confidence; a bin has its upper edge and not its lower."""
+    return np.digitize(confidence, np.linspace(0, 1, bins + 1)[1:-1], right=True)
+
+
+def by_confidence(probabilities: np.ndarray, labels: np.ndarray, steps: int = 20) -> list[dict[str, float]]:
+    """What is left, and how right it is, where answers below a confidence are not given: one dict a threshold.
+
+    ``threshold`` 0, 1 / steps, ...; ``coverage`` is the share of faces with at least that confidence, ``accuracy`` the
+    share of these that is right, NaN where there are none (the risk-coverage curve of El-Yaniv & Wiener, 2010).
+    """
+    confidence, right = confidences(probabilities, labels)
+    rows = []
+    for threshold in np.arange(steps + 1) / steps:
+        kept = confidence >= threshold
+        rows.append(
+            {
+                "threshold": float(threshold),
+                "coverage": float(kept.mean()),
+                "accuracy": float(right[kept].mean()) if kept.any() else float("nan"),
+            }
+        )
+    return rows

@@ -1,0 +1,1 @@
+"""Looking into networks: what in a face decides, and what filters answer to. Needs torch."""

@@ -1,0 +1,160 @@
+"""High-dimensional points in two dimensions, and how well classes are apart before they are flattened. Needs scikit-learn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mien.core.errors import DataError, MienError, MissingExtra, UsageError
+
+#: t-SNE's and UMAP's cost, and that of all distances, is bearable up to so many points of a split for the silhouette.
+SILHOUETTE_POINTS = 2000
+NEIGHBOURS = 5
+
+
+@dataclass(frozen=True)
+class Flattened:
+    """Points in two dimensions.
+
+    points   float32 (N, 2)
+    axes     what the two axes are called
+    facts    how they were made: explained variance and the like
+    """
+
+    points: np.ndarray
+    axes: tuple[str, str]
+    facts: dict[str, Any]
+
+
+def flatten(values: np.ndarray, method: str, fit_on: np.ndarray, seed: int = 0) -> Flattened:
+    """float (N, D) → two dimensions by a method of METHODS.
+
+    fit_on bool (N,): the rows whose principal axes are taken for ``pca``; the others are projected onto them. t-SNE and
+    UMAP place all rows together, since t-SNE has no map for new ones.
+
+    Raises UsageError for an unknown method, DataError for fewer than three rows, MissingExtra without scikit-learn or umap-learn.
+    """
+    if method not in METHODS:
+        raise UsageError(f"--method {method}", "is unknown", f"choose one of {', '.join(METHODS)}")
+    if len(values) < 3:
+        raise DataError("data", f"has {len(values)} faces, too few to be laid out", "give more")
+    return METHODS[method](np.asarray(values, np.float32), fit_on, seed)
+
+
+def _pca(values: np.ndarray, fit_on: np.ndarray, seed: int) -> Flattened:
+    """Principal components: eigenvectors of the covariance of the rows fitted on (Pearson, 1901)."""
+    some = values[fit_on] if fit_on.sum() > 2 else values
+    mean = some.mean(axis=0)
+    centred = (some - mean).astype(np.float64)
+    spectrum, directions = np.linalg.eigh(centred.T @ centred / (len(some) - 1))
+    shares = spectrum[::-1][:2] / max(spectrum.sum(), 1e-12)
+    axes = directions[:, ::-1][:, :2]
+    axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), [0, 1]])  # so that one data set gives one picture
+    points = ((values - mean) @ axes).astype(np.float32)
+    names = tuple(f"component {index + 1} ({share:.1%} of the variance)" for index, share in enumerate(shares))
+    return Flattened(points, (names[0], names[1]), {"explained_variance": shares.tolist()})
+
+
+def _tsne(values: np.ndarray, fit_on: np.ndarray, seed: int) -> Flattened:
+    """t-SNE (van der Maaten & Hinton, 2008) of the first 50 principal components, as its authors advise."""
+    manifold = _sklearn("sklearn.manifold")
+    perplexity = min(30.0, (len(values) - 1) / 3)
+    reduced = _reduced(values, 50)
+    model = manifold.TSNE(2, perplexity=perplexity, init="pca", random_state=seed)
+    points = model.fit_transform(reduced).astype(np.float32)
+    facts = {"perplexity": perplexity, "kl_divergence": float(model.kl_divergence_), "seed": seed}
+    return Flattened(points, ("t-SNE 1", "t-SNE 2"), facts)
+
+
+def _umap(values: np.ndarray, fit_on: np.ndarray, seed: int) -> Flattened:
+    """UMAP (McInnes, Healy & Melville, 2018) of the first 50 principal components."""
+    try:
+        import umap
+    except ImportError as error:
+        raise MissingUmap from error
+    neighbours = min(15, len(values) - 1)
+    model = umap.UMAP(n_neighbors=neighbours, random_state=seed)
+    points = model.fit_transform(_reduced(values, 50)).astype(np.float32)
+    return Flattened(points, ("UMAP 1", "UMAP 2"), {"n_neighbors": neighbours, "seed": seed})
+
+
+class MissingUmap(MissingExtra):
+    """umap-learn belongs to no extra of ours: it brings a compiler of 150 MB along."""
+
+    def __init__(self) -> None:
+        MienError.__init__(
+            self, "umap-learn", "is not installed and is needed for --method umap", "pip install umap-learn"
+        )
+
+
+METHODS: dict[str, Callable[[np.ndarray, np.ndarray, int], Flattened]] = {"pca": _pca, "tsne": _tsne, "umap": _umap}
+
+
+def separability(
+    values: np.ndarray, labels: np.ndarray, split: np.ndarray, train: str, seed: int = 0
+) -> dict[str, Any]:
+    """For each split, how well the classes are apart among ``values`` (N, D), all dimensions counted.
+
+    silhouette    mean over faces of (b − a) / max(a, b), a being the mean distance to faces of the same class and b that
+                  to the nearest other class (Rousseeuw, 1987); −1..1, on SILHOUETTE_POINTS faces at most
+    knn_accuracy  share of faces whose five nearest neighbours have their class in the majority; neighbours are training
+                  faces (for the training split: all others of it), or the split's own where there is no training split
+    chance        accuracy of always answering with the split's most frequent class
+
+    None where a split is too small to tell.
+    """
+    results = {}
+    for name in dict.fromkeys(split.tolist()):
+        rows = np.flatnonzero((split == name) & (labels >= 0))
+        base = np.flatnonzero((split == train) & (labels >= 0)) if (split == train).any() else rows
+        counts = np.bincount(labels[rows]) if len(rows) else np.zeros(1, int)
+        results[name] = {
+            "faces": len(rows),
+            "silhouette": _silhouette(values[rows], labels[rows], seed),
+            "knn_accuracy": _knn(values, labels, base, rows),
+            "chance": float(counts.max() / len(rows)) if len(rows) else None,
+        }
+    return results
+
+
+def _silhouette(values: np.ndarray, labels: np.ndarray, seed: int) -> float | None:
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(labels))[:SILHOUETTE_POINTS])
+    if not 2 <= len(np.unique(labels[chosen])) < len(chosen):
+        return None
+    return float(_sklearn("sklearn.metrics").silhouette_score(values[chosen], labels[chosen]))
+
+
+def _knn(values: np.ndarray, labels: np.ndarray, base: np.ndarray, rows: np.ndarray) -> float | None:
+    """Among ``base`` rows the nearest of each of ``rows``, never a row itself; ties go to the class of the nearer."""
+    if len(base) <= NEIGHBOURS or not len(rows):
+        return None
+    search = _sklearn("sklearn.neighbors").NearestNeighbors(n_neighbors=NEIGHBOURS + 1).fit(values[base])
+    found = base[search.kneighbors(values[rows], return_distance=False)]  # (R, 6)
+    own = found == rows[:, None]
+    own[~own.any(axis=1), -1] = True  # where a row is not among them the farthest goes
+    near = labels[found[~own].reshape(len(rows), NEIGHBOURS)]
+    votes = (near[:, :, None] == near[:, None, :]).sum(axis=2)  # (R, 5): how many vote as each
+    answers = near[np.arange(len(near)), votes.argmax(axis=1)]  # the first of equals is the nearest
+    return float((answers == labels[rows]).mean())
+
+
+def _reduced(values: np.ndarray, dimensions: int) -> np.ndarray:
+    if values.shape[1] <= dimensions:
+        return values
+    centred = (values - values.mean(axis=0)).astype(np.float64)
+    directions = np.linalg.eigh(centred.T @ centred)[1][:, ::-1][:, :dimensions]
+    return (centred @ directions).astype(np.float32)
+
+
+def _sklearn(module: str) -> Any:
+    from importlib import import_module
+
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise MissingExtra(
+            "scikit-learn", "report", "to lay out faces and measure how far classes are apart"
+        ) from error

@@ -1,0 +1,103 @@
+"""Looking into a network without changing it: mode, gradients and hooks are as before afterwards, whatever happens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+
+import torch
+from torch import Tensor, nn
+
+from mien.core.errors import UsageError
+
+
+@contextmanager
+def frozen(network: nn.Module) -> Iterator[nn.Module]:
+    """The network in evaluation mode, with weights that no backward pass writes gradients to.
+
+    Gradients with respect to inputs can be taken inside, also where the caller has switched gradients off. Each
+    module's own mode and each parameter's ``requires_grad`` come back in the end; ``grad`` is never touched.
+    """
+    modes = {module: module.training for module in network.modules()}
+    wanted = {parameter: parameter.requires_grad for parameter in network.parameters()}
+    try:
+        network.eval()
+        for parameter in wanted:
+            parameter.requires_grad_(False)
+        with torch.enable_grad():
+            yield network
+    finally:
+        for module, training in modes.items():
+            module.training = training
+        for parameter, requires_grad in wanted.items():
+            parameter.requires_grad_(requires_grad)
+
+
+class _Enough(Exception):
+    """Raised inside a forward pass when the last layer that is asked for has run."""
+
+
+@contextmanager
+def outputs_of(network: nn.Module, names: Sequence[str], *, stop: bool = False) -> Iterator[dict[str, Tensor]]:
+    """Collect the outputs of modules, by their dotted names, during the forward passes inside.
+
+    With ``stop`` the forward pass ends (quietly, by ``run_until``) as soon as all of them have run.
+    """
+    found: dict[str, Tensor] = {}
+    handles = []
+
+    def keep(name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, inputs: object, output: Tensor) -> None:
+            found[name] = output
+            if stop and len(found) == len(names):
+                raise _Enough
+
+        return hook
+
+    try:
+        for name in names:
+            handles.append(module_of(network, name).register_forward_hook(keep(name)))
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def run_until(network: nn.Module, images: Tensor, name: str) -> Tensor:
+    """The output of one module for ``images`` (N, C, H, W); nothing behind it is computed."""
+    with outputs_of(network, [name], stop=True) as found, suppress(_Enough):
+        network(images)
+    return found[name]
+
+
+def module_of(network: nn.Module, name: str) -> nn.Module:
+    """A module by its dotted name; an unknown one lists the network's convolutions and linear layers."""
+    modules = dict(network.named_modules())
+    if name not in modules or not name:
+        layers = [each for each, module in modules.items() if isinstance(module, nn.Conv2d | nn.Linear)]
+        raise UsageError(f"layer '{name}'", "is not in this network", f"choose one of {', '.join(layers)}")
+    return modules[name]
+
+
+def feature_maps(network: nn.Module, images: Tensor) -> dict[str, tuple[int, ...]]:
+    """Modules that give feature maps (N, C, H, W), in the order in which they finish: name → (C, H, W)."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    handles = []
+
+    def keep(name: str) -> Callable[..., None]:
+        def hook(module: nn.Module, inputs: object, output: object) -> None:
+            if isinstance(output, Tensor) and output.ndim == 4:
+                shapes[name] = tuple(output.shape[1:])
+
+        return hook
+
+    try:
+        for name, module in network.named_modules():
+            if name:
+                handles.append(module.register_forward_hook(keep(name)))
+        with torch.no_grad():
+            network(images[:1])
+    finally:
+        for handle in handles:
+            handle.remove()
+    return shapes
