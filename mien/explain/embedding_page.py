@@ -73,7 +73,8 @@ def embedding_page(
     predicted: the model's class of each face. separate: space → split → figures of `separability`.
     """
     lead = (
-        f"{title}: faces in two dimensions by {method}. Point at one to see it; click a class to hide it, turn the wheel to look closer, drag to move. "
+        f"{title}: faces in two dimensions by {method}. Point at one to see it; click a class to "
+        "hide it, turn the wheel to look closer, drag to move. "
         "Near points are alike to the eye (raw pixels) or to the network (features)."
     )
     body = _BODY.replace("SIDE", str(3 * faces.images.shape[1]))
@@ -206,7 +207,8 @@ _SCRIPT = """
   function draw() {
     DATA.spaces.forEach((space, index) => {
       const axis = title => ({ title: { text: title }, zeroline: false, showticklabels: false, gridcolor: style("--line") });
-      const layout = { title: { text: space.name, x: 0.02, xanchor: "left" }, modebar: { bgcolor: "rgba(0,0,0,0)" }, hovermode: "closest", hoverdistance: 12, dragmode: "pan",
+      const layout = { title: { text: space.name, x: 0.02, xanchor: "left" },
+        modebar: { bgcolor: "rgba(0,0,0,0)" }, hovermode: "closest", hoverdistance: 12, dragmode: "pan",
         margin: { l: 40, r: 10, t: 50, b: 50 }, legend: { orientation: "h", y: -0.12 }, xaxis: axis(space.axes[0]),
         yaxis: axis(space.axes[1]), paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
         font: { color: style("--text") } };

@@ -140,7 +140,7 @@ def _analyze_video(
     write_json(summary, _summary(done, result, recognizer))
     done.outputs += [annotated, summary, captions] if settings.media else [summary, captions]
     if settings.media:
-        draw_timeline(timeline, [person.track for person in people.by_time()], drawing, item.path.name)
+        draw_timeline(timeline, [person.track for person in people.by_time()], drawing, Path(item.name).name)
         done.outputs.append(drawing)
     return done
 

@@ -76,6 +76,7 @@ def draw_timeline(timeline: Timeline, tracks: Sequence[int], path: Path, title: 
     from mien.evaluate.figures import _pyplot as pyplot
 
     plot = pyplot()
+    title = title.replace("$", r"\$")  # else matplotlib reads what stands between two of them as mathematics
     rows = sorted(tracks[:MOST_PERSONS], key=lambda track: min(timeline.bins[track]))  # who came first stands first
     figure, panels = plot.subplots(
         max(len(rows), 1),

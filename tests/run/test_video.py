@@ -230,7 +230,7 @@ def test_a_video_of_one_frame(recognizer: Recognizer, tmp_path: Path) -> None:
 
 def test_names_that_look_like_protocols_or_are_not_utf8(recognizer: Recognizer, tmp_path: Path) -> None:
     make_clip(tmp_path / "clip.mkv", seconds=0.2, sound=None, size_wh=(160, 120))
-    for name in (b"10:20.mkv", b"caf\xe9 50%.mkv", b"-q.mkv"):
+    for name in (b"10:20.mkv", b"caf\xe9 50%.mkv", b"-q.mkv", b"$a{$b.mkv"):
         path = tmp_path / os.fsdecode(name)
         path.write_bytes((tmp_path / "clip.mkv").read_bytes())
         done = analyse(path, recognizer, tmp_path / "out")
@@ -291,7 +291,8 @@ def test_files_that_are_no_videos_leave_nothing_behind(recognizer: Recognizer, t
 def test_without_media_only_tables_are_written(recognizer: Recognizer, tmp_path: Path) -> None:
     make_clip(tmp_path / "clip.mp4", seconds=0.4)
     analyse(tmp_path / "clip.mp4", recognizer, tmp_path / "out", media=False, formats=("csv",))
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["clip.records.csv", "clip.summary.json"]
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["clip.records.csv", "clip.summary.json", "clip.vtt"]
 
 
 def test_an_interruption_leaves_no_half_file(
