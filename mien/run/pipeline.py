@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import islice
@@ -37,7 +37,12 @@ FRAMES_AT_ONCE = 8
 
 @dataclass(frozen=True)
 class Settings:
-    """What ``analyze`` writes, and where; ``smoothing_s`` is the time constant along tracks, 0 smooths nothing."""
+    """What ``analyze`` writes, and where.
+
+    smoothing_s   the time constant along tracks; 0 smooths nothing
+    watch         called with (seconds done, seconds in all or None, frames done) as a video goes on; what it raises ends
+                  the analysis, and nothing is left of it
+    """
 
     out: Path
     formats: tuple[str, ...] = ("jsonl", "csv")
@@ -45,6 +50,7 @@ class Settings:
     style: Style = DEFAULT_STYLE
     quiet: bool = False
     smoothing_s: float = TIME_CONSTANT_S
+    watch: Callable[[float, float | None, int], None] | None = None
 
 
 @dataclass
@@ -131,6 +137,8 @@ def _analyze_video(
                     draw_faces(frame.picture, faces, settings.style)
                     video.write(frame, frame.picture)
             bar.advance(float(sum(frame.duration for frame in batch) * source.time_base), f"{done.frames:,} frames")
+            if settings.watch is not None:
+                settings.watch(batch[-1].time_s - source.start_s, source.duration_s, done.frames)
         spoken.finish()
         if source.damage:
             done.warnings.append(f"{source.damage}; what was read is kept")
