@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from mien.core.types import Face
 from mien.run.smooth import TIME_CONSTANT_S, Smoother
-from mien.run.sources import VideoFrame
-from mien.run.track import CutFinder, Tracker
+from mien.run.track import Tracker
 
 
 @dataclass
@@ -20,23 +19,25 @@ class Follower:
 
     smoothing_s: float = TIME_CONSTANT_S
     tracker: Tracker = field(default_factory=Tracker)
-    cuts: CutFinder = field(default_factory=CutFinder)
 
     def __post_init__(self) -> None:
         self._smoother = Smoother(self.smoothing_s)
 
-    def follow(self, frame: VideoFrame, faces: Sequence[Face]) -> list[Face]:
-        """The same faces with ``track``, ``smoothed`` and ``steady``; frames are given in order."""
-        if self.cuts.is_cut(frame.picture):
+    def follow(self, faces: Sequence[Face], time_s: float, was_cut: bool = False) -> list[Face]:
+        """The same faces with ``track``, ``smoothed`` and ``steady``; frames are given in order.
+
+        was_cut: a new shot begins with this frame, and with it everybody's track.
+        """
+        if was_cut:
             self.tracker.cut()
         boxes = np.array([face.box_xyxy for face in faces], np.float64).reshape(-1, 4)
-        numbers = self.tracker.update(boxes, frame.time_s)
+        numbers = self.tracker.update(boxes, time_s)
         followed = []
         for face, number in zip(faces, numbers, strict=True):
-            state = self._smoother.update(number, face.probabilities, frame.time_s)
+            state = self._smoother.update(number, face.probabilities, time_s)
             steady = face.labels[state.label]
             followed.append(replace(face, track=number, smoothed=state.probabilities, steady=steady))
-        self._smoother.forget(frame.time_s - self.tracker.memory_s)
+        self._smoother.forget(time_s - self.tracker.memory_s)
         return followed
 
 
@@ -111,37 +112,36 @@ class People:
         return sorted(self.persons.values(), key=lambda person: (-person.seen_s, person.track))
 
 
+@dataclass
 class Captions:
     """A WebVTT track that players show beside the video: who shows what, a new cue whenever that changes."""
 
-    def __init__(self, file: IO[str]) -> None:
-        self._file = file
-        self._shown: tuple[str, ...] = ()
-        self._since_s = 0.0
-        self._end_s = 0.0
-        file.write("WEBVTT\n")
+    _shown: tuple[str, ...] = ()
+    _since_s: float = 0.0
+    _end_s: float = 0.0
 
-    def see(self, faces: Sequence[Face], time_s: float, duration_s: float) -> None:
-        """Add one frame; times as the annotated video has them, from 0."""
+    def see(self, faces: Sequence[Face], time_s: float, duration_s: float) -> str:
+        """Add one frame, times as the annotated video has them, from 0; returns the text of a cue that ends with it."""
         shown = tuple(
             f"{face.track + 1}: {face.shown[0]}"
             for face in sorted(faces, key=lambda face: face.track)
             if face.track is not None
         )
+        cue = ""
         if shown != self._shown:
-            self._cue(time_s)
+            cue = self._cue(time_s)
             self._shown, self._since_s = shown, time_s
         self._end_s = time_s + duration_s
+        return cue
 
-    def finish(self) -> None:
-        self._cue(self._end_s)
+    def finish(self) -> str:
+        """The cue that the video's end ends."""
+        return self._cue(self._end_s)
 
-    def close(self) -> None:
-        self._file.close()
-
-    def _cue(self, end_s: float) -> None:
-        if self._shown and end_s > self._since_s:
-            self._file.write(f"\n{clock(self._since_s)} --> {clock(end_s)}\n" + "\n".join(self._shown) + "\n")
+    def _cue(self, end_s: float) -> str:
+        if not self._shown or end_s <= self._since_s:
+            return ""
+        return f"\n{clock(self._since_s)} --> {clock(end_s)}\n" + "\n".join(self._shown) + "\n"
 
 
 def clock(seconds: float) -> str:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from mien import __version__
 from mien.core.pictures import MAX_PIXELS, as_rgb, from_pillow, read_picture
 from mien.core.types import Face
 from mien.run.classify import TTA, Classifier, check_tta
 from mien.run.detect import Detections, crop_faces, find_faces, largest, make_detector
+from mien.run.moving import FaceFinder
 
 #: A path, a Pillow image, or an array that holds a picture.
 Picture = str | Path | Image.Image | np.ndarray
@@ -85,9 +88,16 @@ class Recognizer:
         return as_rgb(np.asarray(picture))
 
     def analyze_frames(self, pictures: Sequence[np.ndarray], *, thorough: bool = False) -> list[list[Face]]:
-        """The faces of several RGB uint8 pictures; their crops go through the network together."""
+        """The faces of several RGB uint8 pictures, each searched; their crops go through the network together."""
+        return self.read_faces(pictures, [self._find(picture, thorough) for picture in pictures])
+
+    def finder(self) -> FaceFinder:
+        """Finds the faces of a video's frames, given in order, without searching every one of them."""
+        return FaceFinder(self.detector, self.people)
+
+    def read_faces(self, pictures: Sequence[np.ndarray], found: Sequence[Detections]) -> list[list[Face]]:
+        """What was found in each of several RGB uint8 pictures → its faces; all crops go through the network together."""
         size = self.classifier.info.preprocessing.size
-        found = [self._find(picture, thorough) for picture in pictures]
         framing = self.detector.framing if self.detector else None
         crops = [
             crop_faces(picture, one.boxes_xyxy, framing, size) for picture, one in zip(pictures, found, strict=True)
@@ -101,6 +111,16 @@ class Recognizer:
             faces.append([Face(*values, self.labels) for values in zip(boxes, scores, rows, strict=True)])
             start += len(one)
         return faces
+
+    def describe(self) -> dict[str, object]:
+        """All that its answers depend on, as JSON holds it."""
+        return {
+            "mien": __version__,
+            "model": hashlib.sha256(self.classifier.path.read_bytes()).hexdigest(),
+            "detector": self.detector_name,
+            "people": self.people,
+            "tta": self.tta,
+        }
 
     def classify(self, crops: np.ndarray) -> np.ndarray:
         """Face crops uint8 (N, H, W) grey or (N, H, W, 3) RGB → probabilities float32 (N, K) over ``labels``."""

@@ -151,12 +151,11 @@ class CutFinder:
     _before: np.ndarray | None = None
     _usual: float = 0.0
 
-    def is_cut(self, picture: np.ndarray) -> bool:
-        """RGB uint8 (H, W, 3) → whether a new shot begins with it; of a video's first frame no."""
+    def is_cut(self, grey: np.ndarray) -> bool:
+        """Grey uint8 (H, W) of any size → whether a new shot begins with it; of a video's first frame no."""
         import cv2
 
-        small = cv2.cvtColor(cv2.resize(picture, CUT_SIZE_WH, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY)
-        small = small.astype(np.float32)
+        small = cv2.resize(grey, CUT_SIZE_WH, interpolation=cv2.INTER_AREA).astype(np.float32)
         before, self._before = self._before, small
         if before is None:
             return False

@@ -1,9 +1,12 @@
-"""Annotated video: H.264 with the times of the frames it is made from, and the sound of the original."""
+"""Annotated video: H.264 with the times of the frames it is made from, and the sound of the original.
+
+It is encoded part by part; the parts are joined, and the sound added, when all are there.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -14,7 +17,7 @@ from av.container import InputContainer, OutputContainer
 from av.video.reformatter import ColorRange, Colorspace
 
 from mien.core.files import replacing
-from mien.run.sources import VideoFrame, VideoSource, local_url, open_container
+from mien.run.video_in import CameraSource, VideoSource, local_url, open_container
 
 #: Sound that an .mp4 can hold as it is; anything else is encoded again, as AAC.
 COPIED_SOUND = frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"})
@@ -22,44 +25,28 @@ COPIED_SOUND = frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"})
 #: Arrangements of channels that the AAC encoder takes; others are mixed to one of the first two.
 AAC_LAYOUTS = frozenset({"mono", "stereo", "3.0", "4.0", "5.0", "5.1", "7.1"})
 
-#: x264's quality: 18 is hardly told from the original, 23 is its default.
-QUALITY = {"crf": "20", "preset": "veryfast"}
+#: x264: without B-frames a frame is shown when it is decoded, so that parts join without a seam; without looking ahead
+#: its output depends on the pictures alone, so that what was resumed equals what was not. Its default quality is 23.
+ENCODER = {"crf": "22", "preset": "veryfast", "bf": "0", "rc-lookahead": "0"}
 #: The index goes to the front, so that a browser plays the file while it loads.
 FAST_START = {"movflags": "+faststart"}
 #: ITU-R BT.709 for matrix, primaries and transfer, in FFmpeg's numbers: what players assume of H.264.
 BT709 = 1
 
 
-@contextmanager
-def video_writer(path: Path, source: VideoSource) -> Iterator[VideoWriter]:
-    """Write an .mp4 frame by frame; it appears under its name when the block ends without an error."""
-    with replacing(path) as part, open_container(source.path) as sound:  # noqa: SIM117 - the container closes first
-        with av.open(local_url(part), "w", format="mp4", options=FAST_START) as out:
-            writer = VideoWriter(out, source, sound)
-            yield writer
-            writer.finish()
+class PartWriter:
+    """Encodes frames into one part of a video: pictures alone, at the presentation times of the source.
 
-
-class VideoWriter:
-    """Encodes frames at the presentation times of the source, whatever its frame rate does.
-
-    A source that does not begin at 0 is moved there. The sound is read from the source a second time, alongside, so that
-    nothing is gathered in memory; ``sound_lost`` says why, if it could not be kept.
+    Parts are joined by ``join_parts``. They are NUT files, the container that keeps any time as it is.
     """
 
-    def __init__(self, container: OutputContainer, source: VideoSource, sound: InputContainer) -> None:
-        self._container, self._source, self._sound_input = container, source, sound
-        self._shift = -round(source.start_s / source.time_base)
+    def __init__(self, path: Path, source: VideoSource | CameraSource) -> None:
+        self._source = source
+        self._container = av.open(local_url(path), "w", format="nut")
         self._video: Any = None  # opened with the first frame, which tells the size
-        self._sound: _Sound | None = None
-        self._durations: dict[int, int] = {}  # pts → duration of the frames inside the encoder
 
-    @property
-    def sound_lost(self) -> str:
-        return self._sound.lost if self._sound is not None else ""
-
-    def write(self, frame: VideoFrame, picture: np.ndarray) -> None:
-        """Add RGB uint8 (H, W, 3), shown when ``frame`` was. Odd sides get one more pixel: H.264 needs even ones."""
+    def write(self, pts: int, picture: np.ndarray) -> None:
+        """Add RGB uint8 (H, W, 3), shown from ``pts`` on. Odd sides get one more pixel: H.264 needs even ones."""
         height, width = picture.shape[:2]
         if height % 2 or width % 2:
             picture = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
@@ -67,20 +54,17 @@ class VideoWriter:
             self._open(picture.shape[1], picture.shape[0])
         image = av.VideoFrame.from_ndarray(picture, format="rgb24")
         image = image.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709)
-        image.pts, image.time_base = frame.pts + self._shift, self._source.time_base
-        self._durations[image.pts] = frame.duration
-        self._mux(self._video.encode(image))
-        self._sound.copy_until(frame.time_s)
+        image.pts, image.time_base = pts, self._source.time_base
+        self._container.mux(self._video.encode(image))
 
-    def finish(self) -> None:
-        """Empty the encoder and pass on the rest of the sound; of a file that breaks off, up to its last frame."""
+    def close(self) -> None:
+        """Empty the encoder; the part is whole."""
         if self._video is not None:
-            self._mux(self._video.encode(None))
-            self._sound.copy_until(self._source.end_s if self._source.cut_off else float("inf"))
-            self._sound.finish()
+            self._container.mux(self._video.encode(None))
+        self._container.close()
 
     def _open(self, width: int, height: int) -> None:
-        self._video = self._container.add_stream("libx264", rate=_sane(self._source.rate), options=QUALITY)
+        self._video = self._container.add_stream("libx264", rate=_sane(self._source.rate), options=ENCODER)
         self._video.width, self._video.height, self._video.pix_fmt = width, height, "yuv420p"
         encoder = self._video.codec_context
         encoder.time_base = self._video.time_base = self._source.time_base
@@ -89,12 +73,48 @@ class VideoWriter:
         ratio = self._source.sample_aspect_ratio
         if ratio:
             encoder.sample_aspect_ratio = 1 / ratio if self._source.turned else ratio
-        self._sound = _Sound(self._sound_input, self._container, self._source.start_s)
 
-    def _mux(self, packets: list[av.Packet]) -> None:
-        for packet in packets:
-            packet.duration = self._durations.pop(packet.pts, packet.duration)
-            self._container.mux(packet)
+
+def join_parts(parts: Sequence[Path], path: Path, source: VideoSource | CameraSource, end_pts: int) -> str:
+    """Parts in order, and the sound of the source's analysed part, as one .mp4; nothing is encoded again.
+
+    A source that does not begin at 0 is moved there. The sound is read from the source a second time, alongside, so that
+    nothing is gathered in memory. end_pts: where the last frame ends. Returns why the sound could not be kept, or "".
+    """
+    with ExitStack() as stack:
+        part = stack.enter_context(replacing(path))
+        sounding = None if source.is_live else stack.enter_context(open_container(source.path))
+        out = stack.enter_context(av.open(local_url(part), "w", format="mp4", options=FAST_START))
+        packets = _packets_of(parts, source.time_base)
+        packet = next(packets)
+        video = out.add_stream_from_template(packet.stream)
+        video.time_base = source.time_base
+        sound = _Sound(sounding, out, source.begins_s)
+        shift = -round(source.begins_s / source.time_base)
+        while packet is not None:
+            following = next(packets, None)
+            time_s = float(packet.pts * source.time_base)
+            packet.duration = (end_pts if following is None else following.pts) - packet.pts
+            packet.pts = packet.dts = packet.pts + shift
+            packet.stream = video
+            out.mux(packet)
+            sound.copy_until(time_s)
+            packet = following
+        stops = source.cut_off or source.sampling.to_s is not None
+        sound.copy_until(source.end_s if stops else float("inf"))
+        sound.finish()
+        return sound.lost
+
+
+def _packets_of(parts: Sequence[Path], time_base: Fraction) -> Iterator[av.Packet]:
+    """Their packets one after the other, with the times of the whole in units of ``time_base``."""
+    for part in parts:
+        with av.open(local_url(part)) as container:
+            for packet in container.demux(container.streams.video[0]):
+                if packet.pts is not None:
+                    packet.pts = packet.dts = round(packet.pts * packet.time_base / time_base)
+                    packet.time_base = time_base
+                    yield packet
 
 
 def _sane(rate: Fraction) -> Fraction:
@@ -105,7 +125,7 @@ def _sane(rate: Fraction) -> Fraction:
 class _Sound:
     """The first audio stream of a file, passed on packet by packet, or encoded again, up to a given time."""
 
-    def __init__(self, source: InputContainer, container: OutputContainer, start_s: float) -> None:
+    def __init__(self, source: InputContainer | None, container: OutputContainer, start_s: float) -> None:
         self.lost = ""
         self._container, self._start_s = container, start_s
         self._next: Any = None
@@ -114,7 +134,7 @@ class _Sound:
         self._parts: Iterator[Any] = iter(())
         self._output: Any = None
         self._encodes = False
-        if source.streams.audio:
+        if source is not None and source.streams.audio:
             stream = source.streams.audio[0]
             with self._losing_only_the_sound():
                 self._begin(source, stream)
@@ -146,14 +166,17 @@ class _Sound:
     def _advance(self) -> None:
         with self._losing_only_the_sound():
             self._next = next(self._parts, None)
-            if self._next is not None:
-                self._move(self._next)
+            while self._next is not None and self._move(self._next) < 0:  # ends before the analysed part begins
+                self._next = next(self._parts, None)
 
-    def _move(self, part: Any) -> None:
-        """Shift a packet or frame to the time of the annotated file; times that jump back go on from where they were."""
+    def _move(self, part: Any) -> int:
+        """Shift a packet or frame to the time of the annotated file; times that jump back go on from where they were.
+
+        Returns where it ends, in its own time base.
+        """
         if part.pts is None:
             part.pts = self._end or 0
-            return
+            return part.pts + 1
         shift = round(-self._start_s / part.time_base) + self._jumped
         if self._end is not None and part.pts + shift < self._end - round(1 / part.time_base):
             self._jumped += self._end - part.pts - shift
@@ -163,6 +186,7 @@ class _Sound:
             part.dts += shift
         length = part.duration if isinstance(part, av.Packet) else round(part.samples / part.rate / part.time_base)
         self._end = part.pts + (length or 0)
+        return self._end if length else part.pts + 1
 
     def copy_until(self, time_s: float) -> None:
         """Pass on what begins no later than ``time_s`` of the source."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 import json
 import re
 from dataclasses import replace
@@ -20,7 +19,7 @@ from mien.run.detect import Detections, largest
 from mien.run.people import Captions, Follower, People, clock
 from mien.run.pipeline import Settings, analyze_input
 from mien.run.recognizer import Recognizer
-from mien.run.sources import Input, VideoFrame
+from mien.run.sources import Input
 from mien.run.timeline import MOST_BINS, Timeline, draw_timeline
 from tests.conftest import yunet
 
@@ -34,21 +33,17 @@ def face(label: int, x: float = 0, sure: float = 0.8, track: int | None = None) 
     return plain if track is None else replace(plain, track=track, smoothed=probabilities, steady=LABELS[label])
 
 
-def frame(index: int, brightness: int = 100) -> VideoFrame:
-    return VideoFrame(index, index, index / 10, 1, np.full((90, 160, 3), brightness, np.uint8))
-
-
 def test_following_gives_tracks_and_steady_labels() -> None:
     follower, shown = Follower(), []
     for index in range(40):
         label = 1 if index % 5 else 0  # every fifth answer is another one
-        (followed,) = follower.follow(frame(index), [face(label, x=2 * index)])
+        (followed,) = follower.follow([face(label, x=2 * index)], index / 10)
         assert (followed.track, followed.label) == (0, LABELS[label])  # what the network said stays as it is
         assert followed.smoothed.sum() == pytest.approx(1)
         shown.append(followed.shown[0])
     assert shown[3:] == ["happy"] * 37
-    assert [one.track for one in follower.follow(frame(40, 250), [face(1, x=80)])] == [1]  # a cut: someone new
-    assert follower.follow(frame(41, 250), []) == []
+    assert [one.track for one in follower.follow([face(1, x=80)], 4.0, was_cut=True)] == [1]
+    assert follower.follow([], 4.1) == []
 
 
 def test_the_table_of_people_by_hand() -> None:
@@ -67,16 +62,14 @@ def test_the_table_of_people_by_hand() -> None:
 
 
 def test_captions_change_when_what_is_shown_changes() -> None:
-    text = io.StringIO()
-    captions = Captions(text)
+    captions, text = Captions(), ""
     for index, faces in enumerate(
         [[], [face(1, track=0)], [face(1, track=0)], [face(0, track=1), face(1, track=0)], []]
     ):
-        captions.see(faces, index * 0.5, 0.5)
-    captions.see([face(2, track=2)], 2.5, 0.5)
-    captions.finish()
-    assert text.getvalue() == (
-        "WEBVTT\n\n00:00:00.500 --> 00:00:01.500\n1: happy\n\n00:00:01.500 --> 00:00:02.000\n1: happy\n2: sad\n"
+        text += captions.see(faces, index * 0.5, 0.5)
+    text += captions.see([face(2, track=2)], 2.5, 0.5) + captions.finish()
+    assert text == (
+        "\n00:00:00.500 --> 00:00:01.500\n1: happy\n\n00:00:01.500 --> 00:00:02.000\n1: happy\n2: sad\n"
         "\n00:00:02.500 --> 00:00:03.000\n3: neutral\n"
     )
     assert clock(3723.5) == "01:02:03.500"

@@ -113,7 +113,7 @@ def test_overlap_and_places_by_hand() -> None:
 
 def test_cuts_are_found_and_movement_is_not_one() -> None:
     rng = np.random.default_rng(0)
-    rough = rng.integers(0, 256, (3, 4, 6, 3), dtype=np.uint8)
+    rough = rng.integers(0, 256, (3, 4, 6), dtype=np.uint8)
     scenes = [cv2.resize(one, (640, 360), interpolation=cv2.INTER_CUBIC) for one in rough]
     finder, found = CutFinder(), []
     for frame in range(90):

@@ -17,7 +17,8 @@ from mien import Recognizer
 from mien.core.errors import MediaError
 from mien.core.pictures import read_picture
 from mien.run.pipeline import Done, Settings, analyze_input
-from mien.run.sources import Input, VideoSource
+from mien.run.sources import Input
+from mien.run.video_in import VideoSource
 from tests.conftest import ASTRONAUT, ROOT
 
 
@@ -295,19 +296,65 @@ def test_without_media_only_tables_are_written(recognizer: Recognizer, tmp_path:
     assert names == ["clip.records.csv", "clip.summary.json", "clip.vtt"]
 
 
-def test_an_interruption_leaves_no_half_file(
+def outputs_of(folder: Path) -> dict[str, object]:
+    """All outputs of clip.mp4: of its annotated video every packet with its time, of the rest the bytes."""
+    found: dict[str, object] = {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix != ".mp4"}
+    with av.open(str(folder / "clip.annotated.mp4")) as container:
+        found["video"] = [(packet.pts, packet.duration, bytes(packet)) for packet in container.demux() if packet.size]
+    return found
+
+
+@pytest.mark.parametrize("at", [1, 3, 5])
+def test_what_was_interrupted_goes_on_as_if_it_had_not_been(
+    recognizer: Recognizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    make_clip(tmp_path / "clip.mp4", seconds=2)
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    analyse(tmp_path / "clip.mp4", recognizer, whole, part_frames=16)
+    real, calls = recognizer.read_faces, []
+
+    def interrupted(pictures: list, found: list) -> list:
+        calls.append(len(pictures))
+        if len(calls) == at:
+            raise KeyboardInterrupt
+        return real(pictures, found)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(recognizer, "read_faces", interrupted)
+        analyse(tmp_path / "clip.mp4", recognizer, out, part_frames=16)
+    assert [path.name for path in out.iterdir() if not path.name.startswith(".")] == []
+    again: list[int] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(recognizer, "read_faces", lambda p, f: again.append(len(p)) or real(p, f))
+        analyse(tmp_path / "clip.mp4", recognizer, out, part_frames=16)
+    assert outputs_of(out) == outputs_of(whole)
+    assert sum(again) == 50 - 16 * ((at - 1) // 2)  # whole parts are not done twice
+    assert not any(path.name.startswith(".") for path in out.iterdir())
+
+
+def test_another_setting_or_another_clip_starts_anew(
     recognizer: Recognizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make_clip(tmp_path / "clip.mp4", seconds=1)
-    real, calls = recognizer.analyze_frames, []
 
-    def interrupted(pictures: list) -> list:
-        calls.append(len(pictures))
-        if len(calls) == 3:
+    def stops(done_s: float, whole_s: float, frames: int) -> None:
+        if frames >= 16:
             raise KeyboardInterrupt
-        return real(pictures)
 
-    monkeypatch.setattr(recognizer, "analyze_frames", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        analyse(tmp_path / "clip.mp4", recognizer, tmp_path / "out")
+        analyse(tmp_path / "clip.mp4", recognizer, tmp_path / "out", part_frames=8, watch=stops)
+    done = analyse(tmp_path / "clip.mp4", recognizer, tmp_path / "out", part_frames=8, smoothing_s=1.0)
+    plain = analyse(tmp_path / "clip.mp4", recognizer, tmp_path / "plain", part_frames=8, smoothing_s=1.0)
+    assert done.frames == plain.frames
+    assert outputs_of(tmp_path / "out") == outputs_of(tmp_path / "plain")
+
+
+def test_an_error_leaves_nothing(recognizer: Recognizer, tmp_path: Path) -> None:
+    make_clip(tmp_path / "clip.mp4", seconds=1)
+
+    def refuses(done_s: float, whole_s: float, frames: int) -> None:
+        raise ValueError("not wanted any more")
+
+    with pytest.raises(ValueError, match="not wanted"):
+        analyse(tmp_path / "clip.mp4", recognizer, tmp_path / "out", watch=refuses)
     assert list((tmp_path / "out").iterdir()) == []

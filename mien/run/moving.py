@@ -1,0 +1,180 @@
+"""Faces of a video's frames: searched for now and then, followed by optical flow in between."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import cv2
+import numpy as np
+
+from mien.run.detect import Detections, Detector, find_faces, largest
+from mien.run.track import CutFinder, overlaps
+
+#: Faces are searched for at least so often (seconds): a new one is found, a lost one found again, within this time.
+SEARCH_EVERY_S = 0.2
+
+#: And before any face has moved further than this since the last search, in its own sides.
+SEARCH_AFTER_WAY = 0.5
+
+#: A face that flow still follows is kept so long though the search does not see it: detectors miss one now and then.
+MISSED_S = 0.1
+
+#: Frames are followed in grey copies with this longest side.
+FLOW_SIDE = 400
+
+#: Points on each side of the grid that is followed, over the middle of a face.
+GRID = 6
+
+#: Pixels of the grey copy: how far a point may miss its start when it is followed there and back.
+RETURN_ERROR = 1.0
+
+#: Where flow and a search see the same face, the share of the search in its box; the rest steadies it.
+SEARCH_SHARE = 0.6
+
+
+@dataclass
+class FaceFinder:
+    """Finds the faces of frames that are given in order.
+
+    Searching is dear and flow is cheap, so a frame is searched only when it is due: after ``search_every_s``, when a face
+    has moved far, when one was lost or missed, and after a cut. In between, a grid of points on every face is followed
+    there and back (median flow: Kalal, Mikolajczyk & Matas, "Forward-Backward Error", 2010); too few points that return
+    to where they started mean that the face is lost, and the frame is searched.
+
+    detector   None: every frame is itself one face
+    people     keep only so many faces, the largest; 0: all
+    was_cut    whether a new shot began with the frame given last
+    searched   how many frames were searched
+    """
+
+    detector: Detector | None
+    people: int = 0
+    search_every_s: float = SEARCH_EVERY_S
+    was_cut: bool = False
+    searched: int = 0
+    _cuts: CutFinder = field(default_factory=CutFinder)
+    _before: np.ndarray | None = None  # the grey copy of the last frame
+    _found: Detections | None = None
+    _missed_s: np.ndarray = field(default_factory=lambda: np.zeros(0))  # (N,): since when a search has not seen it
+    _way: np.ndarray = field(default_factory=lambda: np.zeros(0))  # (N,): sides moved since the last search
+    _time_s: float = 0.0
+    _search_s: float = 0.0
+
+    def __getstate__(self) -> dict[str, object]:
+        """All but the detector, which whoever goes on from here brings along."""
+        return {**self.__dict__, "detector": None}
+
+    def find(self, picture: np.ndarray, time_s: float) -> Detections:
+        """RGB uint8 (H, W, 3) → its faces, in pixels of the picture; a followed face keeps its last search's score."""
+        height, width = picture.shape[:2]
+        grey = grey_copy(picture)
+        self.was_cut = self._cuts.is_cut(grey)
+        if self.detector is None:
+            return Detections(np.array([[0, 0, width, height]], np.float32), np.ones(1, np.float32))
+        followed, alive = self._follow(grey, width / grey.shape[1])
+        due = (
+            not alive.all()
+            or self._found is None
+            or time_s - self._search_s >= self.search_every_s - 1e-6
+            or self._missed_s.any()
+            or (self._way > SEARCH_AFTER_WAY).any()
+        )
+        self._found = self._search(picture, time_s, followed, alive) if due else followed
+        self._before, self._time_s = grey, time_s
+        return self._found
+
+    def _follow(self, grey: np.ndarray, scale: float) -> tuple[Detections, np.ndarray]:
+        """The last frame's faces where they are now, and bool (N,): which of them could be followed."""
+        last = self._found
+        if last is None or self.was_cut or self._before is None or self._before.shape != grey.shape:
+            return Detections(np.empty((0, 4), np.float32), np.empty(0, np.float32)), np.zeros(
+                int(last is not None), bool
+            )
+        boxes, alive = follow_boxes(self._before, grey, last.boxes_xyxy / scale)
+        boxes *= scale
+        sides = np.sqrt(np.maximum((last.boxes_xyxy[:, 2:] - last.boxes_xyxy[:, :2]).prod(axis=1), 1))
+        moved = np.hypot(*((boxes - last.boxes_xyxy).reshape(-1, 2, 2).mean(axis=1) / sides[:, None]).T)
+        self._way = self._way + moved
+        return Detections(boxes, last.scores), alive
+
+    def _search(self, picture: np.ndarray, time_s: float, followed: Detections, alive: np.ndarray) -> Detections:
+        """What the detector sees, and what it missed but flow still follows."""
+        self.searched += 1
+        seen = find_faces(self.detector, picture, thorough=False)
+        missed_s = self._missed_s
+        elapsed = time_s - self._time_s
+        overlap = overlaps(followed.boxes_xyxy, seen.boxes_xyxy)  # (followed, seen)
+        boxes, scores, waiting = list(seen.boxes_xyxy), list(seen.scores), [0.0] * len(seen)
+        for index in range(len(followed)):
+            best = int(overlap[index].argmax()) if len(seen) else -1
+            if best >= 0 and overlap[index, best] > 0.5 and alive[index]:
+                boxes[best] = followed.boxes_xyxy[index] + SEARCH_SHARE * (
+                    seen.boxes_xyxy[best] - followed.boxes_xyxy[index]
+                )
+            elif alive[index] and (best < 0 or overlap[index, best] < 0.1) and missed_s[index] + elapsed <= MISSED_S:
+                boxes.append(followed.boxes_xyxy[index])
+                scores.append(followed.scores[index])
+                waiting.append(missed_s[index] + elapsed)
+        found = Detections(np.array(boxes, np.float32).reshape(-1, 4), np.array(scores, np.float32))
+        kept = largest(found, self.people)
+        if len(kept) < len(found):
+            waiting = [
+                waiting[i] for i in range(len(found)) if (kept.boxes_xyxy == found.boxes_xyxy[i]).all(axis=1).any()
+            ]
+        self._missed_s, self._way, self._search_s = np.array(waiting), np.zeros(len(kept)), time_s
+        return kept
+
+
+def grey_copy(picture: np.ndarray) -> np.ndarray:
+    """RGB uint8 (H, W, 3) → grey uint8, its longest side FLOW_SIDE at most."""
+    height, width = picture.shape[:2]
+    scale = min(1.0, FLOW_SIDE / max(height, width))
+    if scale < 1:
+        size_wh = max(1, round(width * scale)), max(1, round(height * scale))
+        picture = cv2.resize(picture, size_wh, interpolation=cv2.INTER_AREA)
+    return cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+
+
+def follow_boxes(before: np.ndarray, now: np.ndarray, boxes_xyxy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Boxes (N, 4) of one grey picture → where they are in the next float32 (N, 4), and bool (N,): whether that is known.
+
+    A box moves by the median of its points' ways and grows by the median ratio of their distances.
+    """
+    count = len(boxes_xyxy)
+    if not count:
+        return np.empty((0, 4), np.float32), np.zeros(0, bool)
+    steps = np.linspace(0.2, 0.8, GRID, dtype=np.float32)
+    grid = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(1, -1, 2)  # (1, G, 2) in sides of a box
+    boxes = boxes_xyxy.astype(np.float32)
+    points = boxes[:, None, :2] + grid * (boxes[:, None, 2:] - boxes[:, None, :2])  # (N, G, 2)
+    start = points.reshape(-1, 1, 2)
+    options = {
+        "winSize": (11, 11),
+        "maxLevel": 3,
+        "criteria": (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 10, 0.03),
+    }
+    there, seen, _ = cv2.calcOpticalFlowPyrLK(before, now, start, None, **options)
+    back, returned, _ = cv2.calcOpticalFlowPyrLK(now, before, there, None, **options)
+    missed_by = np.abs(back - start).max(axis=(1, 2))
+    good = ((seen & returned).ravel().astype(bool) & (missed_by < RETURN_ERROR)).reshape(count, -1)  # (N, G)
+    ends = there.reshape(points.shape)
+    moved, alive = boxes.copy(), good.mean(axis=1) >= 0.5
+    for index in np.flatnonzero(alive):
+        moved[index] = _moved_box(boxes[index], points[index][good[index]], ends[index][good[index]])
+    centres = moved.reshape(-1, 2, 2).mean(axis=1)
+    inside = ((centres >= 0) & (centres < (now.shape[1], now.shape[0]))).all(axis=1)
+    limits = np.array([now.shape[1], now.shape[0]] * 2, np.float32)
+    moved = np.clip(moved, 0, limits)
+    return moved, alive & inside & ((moved[:, 2:] - moved[:, :2]).min(axis=1) >= 2)
+
+
+def _moved_box(box: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """One box (4,) carried along by its points (G, 2)."""
+    middle_start, middle_end = np.median(starts, axis=0), np.median(ends, axis=0)
+    far = np.abs(starts - middle_start).sum(axis=1)
+    outer = far > np.median(far) / 2  # points near the middle say nothing about size
+    ratio = np.abs(ends - middle_end).sum(axis=1)[outer] / np.maximum(far[outer], 1e-3)
+    growth = float(np.clip(np.median(ratio), 0.9, 1.1)) if outer.any() else 1.0
+    centre = (box[:2] + box[2:]) / 2 + np.median(ends - starts, axis=0)
+    half = (box[2:] - box[:2]) / 2 * growth
+    return np.concatenate([centre - half, centre + half])

@@ -1,0 +1,115 @@
+"""Work that goes on at the same time: what is read ahead, and what is written behind. Each in one thread, in order.
+
+Decoding, networks and encoding leave Python while they work, so threads are enough to keep every core busy.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+#: Ends a queue. An object of its own, since None may be among the items.
+_END = object()
+
+
+@contextmanager
+def ahead(items: Iterable[T], most: int, *, newest: bool = False) -> Iterator[Iterator[T]]:
+    """The same items, made in a thread that is up to ``most`` of them ahead.
+
+    ``newest`` is for live pictures: where the reader of the items is slow, the oldest waiting one is thrown away, so that
+    what it gets is never old. An error of ``items`` is raised where its next item would have come. Leaving the block ends
+    the thread, after the item that it is making.
+    """
+    waiting: queue.Queue[Any] = queue.Queue(most)
+    stop = threading.Event()
+    failure: list[BaseException] = []
+
+    def make() -> None:
+        try:
+            for item in items:
+                if not _put(waiting, item, stop, newest):
+                    return
+        except BaseException as error:  # noqa: BLE001 - raised again in the thread that reads
+            failure.append(error)
+        _put(waiting, _END, stop, newest=False)
+
+    def read() -> Iterator[T]:
+        while (item := waiting.get()) is not _END:
+            yield item
+        if failure:
+            raise failure[0]
+
+    thread = threading.Thread(target=make, name="mien-ahead", daemon=True)
+    thread.start()
+    try:
+        yield read()
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _put(waiting: queue.Queue[Any], item: object, stop: threading.Event, newest: bool) -> bool:
+    """Wait for room, or make it; False when it is no longer wanted."""
+    while not stop.is_set():
+        try:
+            waiting.put(item, timeout=0 if newest else 0.1)
+            return True
+        except queue.Full:
+            if newest:
+                _take(waiting)
+    return False
+
+
+def _take(waiting: queue.Queue[Any]) -> object:
+    try:
+        return waiting.get_nowait()
+    except queue.Empty:  # its reader was quicker
+        return None
+
+
+class Behind:
+    """Calls that are made in a thread, one after the other, while the caller goes on; up to ``most`` wait.
+
+    An error of a call is raised by the next ``do`` or by ``wait``; the calls after it are not made.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._waiting: queue.Queue[Any] = queue.Queue(most)
+        self._failure: BaseException | None = None
+        self._thread = threading.Thread(target=self._work, name="mien-behind", daemon=True)
+        self._thread.start()
+
+    def do(self, call: Callable[..., object], *arguments: object) -> None:
+        """Have it called soon."""
+        self._raise()
+        self._waiting.put((call, arguments))
+
+    def wait(self) -> None:
+        """Until all that was asked for is done."""
+        self._waiting.join()
+        self._raise()
+
+    def close(self) -> None:
+        """End the thread after what it is doing; what still waits is dropped."""
+        self._failure = self._failure or RuntimeError("closed")
+        self._waiting.put(_END)
+        self._thread.join()
+
+    def _raise(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    def _work(self) -> None:
+        while (item := self._waiting.get()) is not _END:
+            call, arguments = item
+            if self._failure is None:
+                try:
+                    call(*arguments)
+                except BaseException as error:  # noqa: BLE001 - raised again in the thread that asked
+                    self._failure = error
+            self._waiting.task_done()

@@ -1,0 +1,285 @@
+"""A video → its records, its annotated copy and what sums it up. Reading, analysing and writing go on side by side."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from mien.core.errors import MediaError
+from mien.core.files import replacing, write_json
+from mien.core.progress import Bar, progress_bar
+from mien.core.types import Face, FrameResult
+from mien.run.draw import draw_faces
+from mien.run.moving import FaceFinder
+from mien.run.overlap import Behind, ahead
+from mien.run.parts import Parts
+from mien.run.people import Captions, Follower, People
+from mien.run.recognizer import Recognizer
+from mien.run.results import Done, Settings
+from mien.run.sinks import RECORD_SCHEMA, RecordWriter, records_of
+from mien.run.sources import Input
+from mien.run.timeline import Timeline, draw_timeline
+from mien.run.video_in import CameraSource, VideoFrame, VideoSource, open_video
+
+#: Frames are read, analysed and written in batches of about so many bytes, of this many frames at most.
+BATCH_BYTES, BATCH_FRAMES = 16_000_000, 8
+
+#: Batches that are read ahead.
+BATCHES_AHEAD = 2
+
+
+@dataclass
+class State:
+    """Where the analysis of a video stands; what is kept does not grow with the number of frames."""
+
+    finder: FaceFinder
+    follower: Follower
+    people: People
+    timeline: Timeline
+    captions: Captions
+    done: Done
+    size_wh: tuple[int, int] = (0, 0)
+    last_s: float = 0.0
+    end_pts: int = 0
+
+
+def analyze_video(
+    item: Input, recognizer: Recognizer, settings: Settings, stem: Path, tables: list[RecordWriter]
+) -> Done:
+    """Analyse one video and write its outputs. It is done part by part: after a sudden end, the same call goes on."""
+    with open_video(item.path, settings.sampling) as source:
+        parts = Parts(stem, _key(item, recognizer, settings))
+        try:
+            analysis = _Analysis(source, recognizer, settings, parts, _begin(item, recognizer, settings))
+            analysis.run(item)
+            if not analysis.state.done.frames:
+                raise _nothing_chosen(item, source)
+            return _finish(analysis, item, stem, tables)
+        except Exception:
+            parts.remove()
+            raise
+        # Anything else (Ctrl-C, the end of the process) leaves the parts where they are.
+
+
+def _nothing_chosen(item: Input, source: VideoSource | CameraSource) -> MediaError:
+    sampling, length = source.sampling, "" if source.duration_s is None else f"; it is {source.duration_s:.2f} s long"
+    until = "its end" if sampling.to_s is None else f"{sampling.to_s:g} s"
+    return MediaError(item.name, f"has no frame from {sampling.from_s:g} s to {until}{length}", "choose other times")
+
+
+def _begin(item: Input, recognizer: Recognizer, settings: Settings) -> State:
+    return State(
+        recognizer.finder(),
+        Follower(settings.smoothing_s),
+        People(recognizer.labels),
+        Timeline(recognizer.labels),
+        Captions(),
+        Done(item.name, is_video=True),
+    )
+
+
+def _key(item: Input, recognizer: Recognizer, settings: Settings) -> dict[str, Any]:
+    """What the parts of a video depend on; a stream is never the same twice."""
+    if isinstance(item.path, str):
+        import uuid
+
+        return {"stream": uuid.uuid4().hex}
+    status = item.path.stat()
+    choices = {
+        name: repr(getattr(settings, name)) for name in ("media", "style", "smoothing_s", "sampling", "part_frames")
+    }
+    return {
+        "source": item.name, "bytes": status.st_size, "changed": status.st_mtime_ns, "schema": RECORD_SCHEMA,
+        "recognizer": recognizer.describe(), **choices,
+    }  # fmt: skip
+
+
+@dataclass
+class _Analysis:
+    """One video on its way through the recognizer."""
+
+    source: VideoSource | CameraSource
+    recognizer: Recognizer
+    settings: Settings
+    parts: Parts
+    state: State
+
+    def run(self, item: Input) -> None:
+        source, earlier = self.source, self.parts.state()
+        if earlier is not None:
+            earlier.finder.detector = self.recognizer.detector
+            self.state = earlier
+        done_s = max(0.0, self.state.last_s - source.begins_s) if earlier is not None else 0.0
+        frames = source.frames(skip=self.state.done.frames)
+        with (
+            ahead(
+                _batches(frames, 1 if source.is_live else BATCH_FRAMES), BATCHES_AHEAD, newest=source.is_live
+            ) as batches,
+            progress_bar(Path(item.name).name, source.analysed_s, done_s, quiet=self.settings.quiet) as bar,
+        ):
+            for batch in batches:
+                self._part([batch], batches, bar)
+                if self._stopped():
+                    break
+
+    def _stopped(self) -> bool:
+        return self.settings.stop is not None and self.settings.stop()
+
+    def _part(self, first: list[list[VideoFrame]], batches: Iterator[list[VideoFrame]], bar: Bar) -> None:
+        """Batches up to the end of a part: its records, its captions, its pictures, and then the state."""
+        state, parts = self.state, self.parts
+        count = max(1, self.settings.part_frames // len(first[0]))
+        with ExitStack() as stack:
+            records = stack.enter_context(parts.path("jsonl").open("w", encoding="utf-8", newline="\n"))
+            captions = stack.enter_context(parts.path("vtt").open("w", encoding="utf-8", newline="\n"))
+            write = stack.enter_context(self._pictures(len(first[0])))
+            for batch in _chain(first, islice(batches, count - 1)):
+                for frame, faces in zip(batch, self._faces(batch), strict=True):
+                    records.writelines(
+                        json.dumps(row, ensure_ascii=False) + "\n" for row in self._records(frame, faces)
+                    )
+                    captions.write(self._count(frame, faces))
+                    write(frame, faces)
+                bar.advance(
+                    float(sum(frame.duration for frame in batch) * self.source.time_base),
+                    f"{state.done.frames:,} frames",
+                )
+                if self.settings.watch is not None:
+                    self.settings.watch(state.last_s - self.source.begins_s, self.source.analysed_s, state.done.frames)
+                if self._stopped():
+                    break
+        parts.finish(state)
+
+    def _faces(self, batch: list[VideoFrame]) -> list[list[Face]]:
+        """Found frame by frame, since each depends on the one before; read together; followed frame by frame."""
+        found, cuts = [], []
+        for frame in batch:
+            found.append(self.state.finder.find(frame.picture, frame.time_s))
+            cuts.append(self.state.finder.was_cut)
+        read = self.recognizer.read_faces([frame.picture for frame in batch], found)
+        follow = self.state.follower.follow
+        return [follow(faces, frame.time_s, was_cut) for frame, faces, was_cut in zip(batch, read, cuts, strict=True)]
+
+    def _records(self, frame: VideoFrame, faces: list[Face]) -> list[dict[str, Any]]:
+        self.state.size_wh = frame.picture.shape[1], frame.picture.shape[0]
+        result = FrameResult(self.state.done.source, frame.index, frame.time_s, self.state.size_wh, tuple(faces))
+        return records_of(result, self.recognizer.model_name, self.recognizer.detector_name)
+
+    def _count(self, frame: VideoFrame, faces: list[Face]) -> str:
+        """Add a frame to all that sums the video up; returns the captions that end with it."""
+        state, duration_s = self.state, float(frame.duration * self.source.time_base)
+        state.done.count(faces)
+        state.last_s, state.end_pts = frame.time_s, frame.pts + frame.duration
+        state.people.see(faces, frame.time_s, duration_s)
+        shown_s = frame.time_s - self.source.begins_s  # in the annotated video, which begins at 0
+        state.timeline.see(faces, shown_s, duration_s)
+        return state.captions.see(faces, shown_s, duration_s)
+
+    def _pictures(self, most: int) -> _Pictures | _NoPictures:
+        return _Pictures(self, most) if self.settings.media else _NoPictures()
+
+
+class _NoPictures:
+    def __enter__(self) -> Callable[..., None]:
+        return lambda frame, faces: None
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing was opened."""
+
+
+class _Pictures:
+    """The annotated pictures of a part, drawn and encoded behind the analysis."""
+
+    def __init__(self, analysis: _Analysis, most: int) -> None:
+        from mien.run.video_out import PartWriter
+
+        self._style = analysis.settings.style
+        self._writer = PartWriter(analysis.parts.path("nut"), analysis.source)
+        self._behind = Behind(most)
+
+    def __enter__(self) -> Callable[[VideoFrame, list[Face]], None]:
+        return lambda frame, faces: self._behind.do(self._write, frame, faces)
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        try:
+            if kind is None:
+                self._behind.wait()
+        finally:
+            self._behind.close()
+            self._writer.close()
+
+    def _write(self, frame: VideoFrame, faces: list[Face]) -> None:
+        draw_faces(frame.picture, faces, self._style)
+        self._writer.write(frame.pts, frame.picture)
+
+
+def _finish(analysis: _Analysis, item: Input, stem: Path, tables: list[RecordWriter]) -> Done:
+    """The parts as whole files, and what sums the video up."""
+    source, state, parts, settings = analysis.source, analysis.state, analysis.parts, analysis.settings
+    done = state.done
+    annotated, summary, captions, drawing = (
+        stem.with_name(f"{stem.name}.{what}") for what in ("annotated.mp4", "summary.json", "vtt", "timeline.png")
+    )
+    for rows in _rows_of(parts.paths("jsonl")):
+        for table in tables:
+            table.write(rows)
+    if source.damage:
+        done.warnings.append(f"{source.damage}; what was read is kept")
+    if settings.media:
+        from mien.run.video_out import join_parts
+
+        lost = join_parts(parts.paths("nut"), annotated, source, state.end_pts)
+        if lost:
+            done.warnings.append(f"{lost}; the annotated video has none or only a part of it")
+    _write_captions(captions, parts, state.captions)
+    persons = state.people.by_time()
+    done.people = [person.to_json() for person in persons]
+    write_json(summary, _summary(state, analysis.recognizer))
+    done.outputs += [annotated, summary, captions] if settings.media else [summary, captions]
+    if settings.media:
+        draw_timeline(state.timeline, [person.track for person in persons], drawing, Path(item.name).name)
+        done.outputs.append(drawing)
+    parts.remove()
+    return done
+
+
+def _rows_of(paths: Iterable[Path], at_once: int = 1_000) -> Iterator[list[dict[str, Any]]]:
+    for path in paths:
+        with path.open(encoding="utf-8") as lines:
+            while rows := [json.loads(line) for line in islice(lines, at_once)]:
+                yield rows
+
+
+def _write_captions(path: Path, parts: Parts, captions: Captions) -> None:
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
+        file.write("WEBVTT\n")
+        for part in parts.paths("vtt"):
+            file.write(part.read_text(encoding="utf-8"))
+        file.write(captions.finish())
+
+
+def _summary(state: State, recognizer: Recognizer) -> dict[str, object]:
+    """The video in a few figures; ``seconds`` is the time of its last frame."""
+    done = state.done
+    return {
+        "schema": RECORD_SCHEMA, "source": done.source, "model": recognizer.model_name, "detector": recognizer.detector_name,
+        "width": state.size_wh[0], "height": state.size_wh[1], "frames": done.frames, "seconds": state.last_s,
+        "faces": done.faces_seen, "labels": {name: done.labels[name] for name in recognizer.labels}, "people": done.people,
+        "complete": not done.warnings, "warnings": done.warnings,
+    }  # fmt: skip
+
+
+def _batches(frames: Iterator[VideoFrame], most: int) -> Iterator[list[VideoFrame]]:
+    for first in frames:
+        size = max(1, min(most, BATCH_BYTES // first.picture.nbytes))
+        yield [first, *islice(frames, size - 1)]
+
+
+def _chain(first: list[list[VideoFrame]], rest: Iterable[list[VideoFrame]]) -> Iterator[list[VideoFrame]]:
+    yield from first
+    yield from rest

@@ -1,0 +1,271 @@
+"""A video, camera or stream → upright frames with their own times."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from mien.core.errors import MediaError
+from mien.run.sources import without_password
+
+if TYPE_CHECKING:
+    import av
+
+#: A stream that sends nothing for so long has ended.
+STREAM_TIMEOUT_S = 10.0
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Which frames of a video are analysed. Times are seconds from the video's beginning.
+
+    from_s, to_s   the part that is analysed; to_s None: to the end
+    every_s        at most one frame in so many seconds; 0: every frame
+    """
+
+    from_s: float = 0.0
+    to_s: float | None = None
+    every_s: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.from_s < 0 or self.every_s < 0 or (self.to_s is not None and self.to_s <= self.from_s):
+            raise ValueError(f"{self} must have 0 <= from_s < to_s and every_s >= 0")
+
+
+EVERYTHING = Sampling()
+
+
+@dataclass(frozen=True)
+class VideoFrame:
+    """One decoded frame. pts and duration count in units of the stream's time base; time_s is pts in seconds."""
+
+    index: int
+    pts: int
+    time_s: float
+    duration: int
+    picture: np.ndarray  # RGB uint8 (H, W, 3), upright
+
+
+class VideoSource:
+    """A video file or stream, read frame by frame; memory does not grow with its length.
+
+    After the frames are exhausted, ``damage`` says what was wrong with the file: that it broke off before its stated end,
+    or that packets could not be decoded. Use as a context manager. Raises MediaError for what is no video.
+
+    path       a file, or the address of a stream
+    is_live    a stream without an end: it cannot be read again, and it does not wait
+    begins_s   where the analysed part begins, by the stream's own times
+    """
+
+    def __init__(self, path: Path | str, sampling: Sampling = EVERYTHING) -> None:
+        self.path, self.sampling = path, sampling
+        self._container = open_container(path)
+        try:
+            self._stream = self._container.streams.video[0]
+        except IndexError as error:
+            self._container.close()
+            raise MediaError(path, "holds no pictures (no video stream)", "give a video file") from error
+        self._stream.thread_type = "AUTO"
+        self.time_base: Fraction = self._stream.time_base or Fraction(1, 90000)
+        self.rate: Fraction = self._stream.average_rate or self._stream.guessed_rate or Fraction(25)
+        self.sample_aspect_ratio = self._stream.sample_aspect_ratio  # width over height of a pixel, as stored; or None
+        self.start_s = max(0.0, (self._container.start_time or 0) / 1_000_000)
+        self.duration_s = self._stated_duration()
+        self.is_live = not isinstance(path, Path) and not self._container.duration
+        self.begins_s = self.start_s + sampling.from_s
+        self.turned = False  # by a quarter, as the rotation of its first frame says
+        self.end_s = 0.0
+        self.cut_off = False
+        self.damage = ""
+
+    def __enter__(self) -> VideoSource:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._container.close()
+
+    @property
+    def analysed_s(self) -> float | None:
+        """Seconds of the part that is analysed, where the file says how long it is."""
+        ends = [end for end in (self.sampling.to_s, self.duration_s) if end is not None]
+        return max(0.0, min(ends) - self.sampling.from_s) if ends else None
+
+    def _stated_duration(self) -> float | None:
+        """Seconds from the stream's own start to its stated end, where the file says; else None.
+
+        Matroska says it in a tag of the stream; its container's duration may be that of a longer sound.
+        """
+        if self._stream.duration is not None:
+            return float(self._stream.duration * self.time_base)
+        tag = self._stream.metadata.get("DURATION", "")
+        if tag.count(":") == 2:
+            hours, minutes, seconds = tag.split(":")
+            return max(0.0, 3600 * int(hours) + 60 * int(minutes) + float(seconds) - self.start_s)
+        if self._container.duration and len(self._container.streams) == 1:
+            return self._container.duration / 1_000_000 - self.start_s
+        return None
+
+    def frames(self, skip: int = 0) -> Iterator[VideoFrame]:
+        """Upright RGB frames in order, with strictly rising times, as ``sampling`` chooses them, without the first ``skip``.
+
+        A frame without a time gets the next one due. Where the times jump back by more than a second, as in recordings
+        that were joined end to end, they go on from where they were; a frame just before its predecessor is dropped.
+        What is not yielded is decoded all the same, so that numbers and times are those of the whole video.
+        """
+        due_s, chosen = self.begins_s, 0
+        for index, (frame, pts, duration) in enumerate(self._timed()):
+            time_s = float(pts * self.time_base)
+            if self.sampling.to_s is not None and time_s >= self.start_s + self.sampling.to_s - 1e-9:
+                return
+            if time_s < due_s - 1e-9:
+                continue
+            if self.sampling.every_s:
+                steps = int((time_s - due_s) / self.sampling.every_s + 1e-6) + 1
+                due_s += steps * self.sampling.every_s
+                duration = max(duration, round(self.sampling.every_s / self.time_base))
+            chosen += 1
+            if chosen > skip:
+                picture = np.rot90(frame.to_ndarray(format="rgb24"), k=frame.rotation // 90)
+                yield VideoFrame(index, pts, time_s, duration, np.ascontiguousarray(picture))
+
+    def _timed(self) -> Iterator[tuple[av.VideoFrame, int, int]]:
+        """Every decoded frame with its pts, mended where needed, and its duration."""
+        step = max(1, round(1 / (self.rate * self.time_base)))
+        second = round(1 / self.time_base)
+        shift, first, last, end = 0, None, None, None
+        for frame in self._decoded():
+            pts = frame.pts + shift if frame.pts is not None else (0 if end is None else end)
+            if last is not None and pts < last - second:
+                shift += end - pts
+                pts = end
+            if last is not None and pts <= last:
+                continue
+            duration = frame.duration or step
+            first, last, end = (pts if first is None else first), pts, pts + duration
+            self.turned, self.end_s = frame.rotation % 180 != 0, float(end * self.time_base)
+            yield frame, pts, duration
+        if end is None:
+            raise MediaError(self.path, "holds no frame that can be decoded", "copy or export it again")
+        self._compare_length(float((end - first) * self.time_base))
+
+    def _compare_length(self, seconds: float) -> None:
+        if self.duration_s and self.duration_s - seconds > max(0.5, 3 / float(self.rate)):
+            self.cut_off = True
+            self.damage = f"the file ends after {seconds:.2f} s of the {self.duration_s:.2f} s it states"
+
+    def _decoded(self) -> Iterator[av.VideoFrame]:
+        """Frames as they are decoded. Packets that do not decode are passed over and counted; so is what follows a
+        point where the file itself cannot be read."""
+        import av
+
+        broken = 0
+        packets = self._container.demux(self._stream)
+        while True:
+            try:
+                packet = next(packets, None)
+            except av.error.FFmpegError as error:
+                self.damage, self.cut_off = f"the file cannot be read after {self.end_s:.2f} s ({error.strerror})", True
+                return
+            if packet is None:
+                break
+            try:
+                yield from packet.decode()
+            except av.error.FFmpegError:
+                broken += 1
+        if broken:
+            self.damage = f"{broken:,} damaged packets were passed over"
+
+
+def open_video(path: Path | str, sampling: Sampling = EVERYTHING) -> VideoSource | CameraSource:
+    """A file, a stream's address or ``camera:0``, to be read frame by frame."""
+    if isinstance(path, str) and path.startswith("camera:"):
+        return CameraSource(path, sampling)
+    return VideoSource(path, sampling)
+
+
+class CameraSource:
+    """A camera of this machine, by OpenCV. Its times are those of the clock, from its first frame on.
+
+    It has what VideoSource has; it is always live. Raises MediaError where there is no such camera.
+    """
+
+    is_live = True
+    turned = cut_off = False
+    sample_aspect_ratio = duration_s = None
+    start_s = begins_s = 0.0
+    damage = ""
+    time_base = Fraction(1, 1_000_000)
+
+    def __init__(self, path: str, sampling: Sampling = EVERYTHING) -> None:
+        self.path, self.sampling, self.end_s = path, sampling, 0.0
+        self._camera = cv2.VideoCapture(int(path.partition(":")[2]))
+        if not self._camera.isOpened():
+            raise MediaError(path, "is not there, or another program uses it", "connect it, or try camera:1")
+        stated = self._camera.get(cv2.CAP_PROP_FPS)
+        self.rate = Fraction(stated).limit_denominator(1001) if 1 <= stated <= 1000 else Fraction(30)
+
+    def __enter__(self) -> CameraSource:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._camera.release()
+
+    @property
+    def analysed_s(self) -> float | None:
+        return None if self.sampling.to_s is None else self.sampling.to_s - self.sampling.from_s
+
+    def frames(self, skip: int = 0) -> Iterator[VideoFrame]:
+        """RGB frames as they come, as ``sampling`` chooses them, until the camera is gone or ``to_s`` is reached."""
+        began, index, due_s = time.monotonic(), 0, self.sampling.from_s
+        step = max(self.sampling.every_s, float(1 / self.rate))
+        while True:
+            there, picture = self._camera.read()
+            time_s = time.monotonic() - began if index else 0.0
+            if not there or (self.sampling.to_s is not None and time_s >= self.sampling.to_s):
+                return
+            if time_s >= due_s:
+                due_s = max(due_s + self.sampling.every_s, time_s)
+                self.end_s = time_s + step
+                pts = round(time_s / self.time_base)
+                yield VideoFrame(
+                    index, pts, time_s, round(step / self.time_base), cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+                )
+            index += 1
+
+
+def open_container(path: Path | str) -> av.container.InputContainer:
+    """A video file, or the address of a stream, opened by PyAV; or a MediaError that names it."""
+    import av
+
+    if isinstance(path, str):
+        try:
+            return av.open(path, timeout=STREAM_TIMEOUT_S)
+        except (av.error.FFmpegError, OSError) as error:
+            cure = "check the address, and that it can be reached"
+            raise MediaError(
+                without_password(path), f"is not a stream that can be read ({error.strerror})", cure
+            ) from error
+    if path.is_dir():
+        raise MediaError(path, "is a folder, not a video", "name a file in it")
+    if not path.exists():
+        raise MediaError(path, "does not exist", "check the path")
+    if path.stat().st_size == 0:
+        raise MediaError(path, "is empty (0 bytes)", "copy or export it again")
+    try:
+        return av.open(local_url(path))
+    except (av.error.FFmpegError, OSError) as error:
+        raise MediaError(
+            path, f"is not a video that can be read ({error.strerror})", "copy or export it again"
+        ) from error
+
+
+def local_url(path: Path) -> str:
+    """The path as FFmpeg takes it: a name such as ``10:20.mkv`` would else be read as a protocol."""
+    return f"file:{path}"
