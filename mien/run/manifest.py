@@ -1,0 +1,88 @@
+"""What became of each of many inputs: one line each, written as soon as it is known, so that a run can go on later."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from mien.core.files import write_text
+from mien.run.sources import Input
+
+NAME = "manifest.jsonl"
+
+
+class Manifest:
+    """``manifest.jsonl`` in the output folder.
+
+    Its first line says what the run depends on; then comes a line for every input: ``source``, ``state`` (done or
+    failed), ``why`` it failed, the ``outputs`` and what was counted; the last line says that the run came to its end.
+    The lines of a run that came to a sudden end are taken over by the next one with the same settings.
+
+    Args:
+        out: the output folder.
+        key: what the results depend on beside the inputs, as JSON.
+        again: take over the lines of a run that came to its end, too.
+    """
+
+    def __init__(self, out: Path, key: dict[str, Any], again: bool = False) -> None:
+        self._path = out / NAME
+        key = json.loads(json.dumps(key))
+        lines = _lines_of(self._path)
+        goes_on = bool(lines) and lines[0].get("key") == key and (again or not lines[-1].get("ended"))
+        known = lines[1:] if goes_on else []
+        self._known = {line["source"]: line for line in known if "source" in line}
+        write_text(self._path, "".join(_text(line) for line in [{"key": key}, *self._known.values()]))
+        self._file = self._path.open("a", encoding="utf-8", newline="\n")
+
+    def finished(self, item: Input) -> dict[str, Any] | None:
+        """The line of an input that was done before and is as it was then, with all its outputs; else None."""
+        line = self._known.get(item.name)
+        if line is None or line["state"] != "done" or line["input"] != _fingerprint(item):
+            return None
+        return line if all(Path(output).exists() for output in line["outputs"]) else None
+
+    def add(self, item: Input, **what: Any) -> None:
+        """``state``, ``outputs`` and whatever else is known of an input by now."""
+        self._write({"source": item.name, "input": _fingerprint(item), **what})
+
+    def end(self) -> None:
+        """Every input had its turn."""
+        self._write({"ended": True})
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _write(self, line: dict[str, Any]) -> None:
+        self._file.write(_text(line))
+        self._file.flush()
+
+
+def _text(line: dict[str, Any]) -> str:
+    return json.dumps(line, ensure_ascii=False) + "\n"
+
+
+def _lines_of(path: Path) -> list[dict[str, Any]]:
+    """All lines that are whole: the last may have been cut off."""
+    if not path.is_file():
+        return []
+    lines = []
+    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            line = json.loads(text)
+        except ValueError:
+            break
+        if isinstance(line, dict):
+            lines.append(line)
+    return lines
+
+
+def _fingerprint(item: Input) -> list[int]:
+    """Size and time of change; of a stream nothing, it is never the same."""
+    if isinstance(item.path, str):
+        return []
+    try:
+        status = item.path.stat()
+    except OSError:
+        return []
+    return [status.st_size, status.st_mtime_ns]
