@@ -73,7 +73,7 @@ def draw_timeline(timeline: Timeline, tracks: Sequence[int], path: Path, title: 
     """
     from matplotlib.ticker import FuncFormatter
 
-    from mien.evaluate.figures import _pyplot as pyplot
+    from mien.evaluate.figures import pyplot
 
     plot = pyplot()
     title = title.replace("$", r"\$")  # else matplotlib reads what stands between two of them as mathematics
