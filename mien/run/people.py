@@ -16,18 +16,23 @@ from mien.run.track import CutFinder, Tracker
 
 @dataclass
 class Follower:
-    """Gives the faces of a video, frame by frame, their track and what is smoothed along it."""
+    """Gives the faces of a video, frame by frame, their track and what is smoothed along it.
+
+    ``cut`` says whether the frame followed last began a new shot.
+    """
 
     smoothing_s: float = TIME_CONSTANT_S
     tracker: Tracker = field(default_factory=Tracker)
     cuts: CutFinder = field(default_factory=CutFinder)
+    cut: bool = field(default=False, init=False)
 
     def __post_init__(self) -> None:
         self._smoother = Smoother(self.smoothing_s)
 
     def follow(self, frame: VideoFrame, faces: Sequence[Face]) -> list[Face]:
         """The same faces with ``track``, ``smoothed`` and ``steady``; frames are given in order."""
-        if self.cuts.is_cut(frame.picture):
+        self.cut = self.cuts.is_cut(frame.picture)
+        if self.cut:
             self.tracker.cut()
         boxes = np.array([face.box_xyxy for face in faces], np.float64).reshape(-1, 4)
         numbers = self.tracker.update(boxes, frame.time_s)
@@ -122,12 +127,9 @@ class Captions:
         file.write("WEBVTT\n")
 
     def see(self, faces: Sequence[Face], time_s: float, duration_s: float) -> None:
-        """Add one frame; times as the annotated video has them, from 0."""
-        shown = tuple(
-            f"{face.track + 1}: {face.shown[0]}"
-            for face in sorted(faces, key=lambda face: face.track)
-            if face.track is not None
-        )
+        """Add one frame; times as the annotated video has them, from 0. Faces without a track are not captioned."""
+        followed = sorted((face for face in faces if face.track is not None), key=lambda face: face.track)
+        shown = tuple(f"{face.track + 1}: {cue_text(face.shown[0])}" for face in followed)
         if shown != self._shown:
             self._cue(time_s)
             self._shown, self._since_s = shown, time_s
@@ -140,14 +142,23 @@ class Captions:
         self._file.close()
 
     def _cue(self, end_s: float) -> None:
-        if self._shown and end_s > self._since_s:
-            self._file.write(f"\n{clock(self._since_s)} --> {clock(end_s)}\n" + "\n".join(self._shown) + "\n")
+        start, end = milliseconds(self._since_s), milliseconds(end_s)
+        if self._shown and end > start:  # as they are written: a cue that ends where it begins is an error
+            times = f"{clock(self._since_s)} --> {clock(end_s)}"
+            self._file.write(f"\n{times}\n" + "\n".join(self._shown) + "\n")
+
+
+def cue_text(text: str) -> str:
+    """Text as a cue may hold it (WebVTT, section 3.1): no tag, no ``-->``, no line break, whatever a model's labels are."""
+    text = " ".join(text.split())
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def clock(seconds: float) -> str:
-    """3723.5 → ``01:02:03.500``."""
-    milliseconds = round(seconds * 1000)
-    return (
-        f"{milliseconds // 3_600_000:02d}:{milliseconds // 60_000 % 60:02d}:"
-        f"{milliseconds // 1000 % 60:02d}.{milliseconds % 1000:03d}"
-    )
+    """3723.5 → ``01:02:03.500``; what lies before 0 is 0."""
+    count = milliseconds(seconds)
+    return f"{count // 3_600_000:02d}:{count // 60_000 % 60:02d}:{count // 1000 % 60:02d}.{count % 1000:03d}"
+
+
+def milliseconds(seconds: float) -> int:
+    return max(0, round(seconds * 1000))

@@ -10,6 +10,7 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from clips import make_clip
@@ -47,8 +48,11 @@ def test_following_gives_tracks_and_steady_labels() -> None:
         assert followed.smoothed.sum() == pytest.approx(1)
         shown.append(followed.shown[0])
     assert shown[3:] == ["happy"] * 37
+    assert not follower.cut
     assert [one.track for one in follower.follow(frame(40, 250), [face(1, x=80)])] == [1]  # a cut: someone new
+    assert follower.cut
     assert follower.follow(frame(41, 250), []) == []
+    assert not follower.cut
 
 
 def test_the_table_of_people_by_hand() -> None:
@@ -80,6 +84,25 @@ def test_captions_change_when_what_is_shown_changes() -> None:
         "\n00:00:02.500 --> 00:00:03.000\n3: neutral\n"
     )
     assert clock(3723.5) == "01:02:03.500"
+
+
+def test_a_parser_reads_captions_whatever_the_labels_are_called(tmp_path: Path) -> None:
+    labels = ("a --> b", "<i>c & d", "two\nlines")
+    path = tmp_path / "clip.vtt"
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        captions = Captions(file)
+        for index in range(6):
+            one = replace(face(index % 3, track=0), labels=labels, steady=labels[index % 3])
+            captions.see([one, face(0)], index / 2, 0.5)  # the second is nobody's track
+        captions.see([replace(one, steady=labels[0])], 3.0, 0.0001)  # too short to be a cue
+        captions.finish()
+    with av.open(str(path)) as container:
+        cues = [(packet.pts, packet.duration, cue) for packet in container.demux(subtitles=0) for cue in packet.decode()]
+    texts = ["1: a --> b", "1: <i>c & d", "1: two lines"] * 2
+    assert [(start, length) for start, length, _ in cues] == [(500 * index, 500) for index in range(6)]
+    assert [cue.dialogue.decode() for *_, cue in cues] == texts
+    assert "\n\n\n" not in path.read_text() and path.read_text().count("-->") == 6
+    assert clock(-0.2) == "00:00:00.000"
 
 
 def test_the_timeline_keeps_means_while_its_bins_widen() -> None:
