@@ -10,6 +10,7 @@ import numpy as np
 
 from mien.core.files import replacing
 from mien.core.types import Face
+from mien.run.palette import colours_of
 
 #: Bins over the whole video; when they are full, two become one.
 MOST_BINS = 1_200
@@ -17,11 +18,8 @@ MOST_BINS = 1_200
 #: Persons that are drawn: those seen longest.
 MOST_PERSONS = 6
 
-#: A colour for each expression, told apart by most people with a colour-vision deficiency (after Okabe & Ito, 2008).
-COLOURS = {
-    "angry": "#d55e00", "disgust": "#009e73", "fear": "#cc79a7", "happy": "#e6b800", "sad": "#0072b2",
-    "surprise": "#56b4e9", "neutral": "#b0b0b0", "contempt": "#7b4173",
-}  # fmt: skip
+#: Cuts of more shots than this are not drawn: their lines would hide the rest.
+MOST_CUTS = 60
 
 
 @dataclass
@@ -30,11 +28,13 @@ class Timeline:
 
     width_s   seconds of a bin
     bins      track → bin → (K + 1,): the sum of probabilities × seconds, and the seconds
+    cuts      the bins in which a new shot begins
     """
 
     labels: tuple[str, ...]
     width_s: float = 0.1
     bins: dict[int, dict[int, np.ndarray]] = field(default_factory=dict)
+    cuts: set[int] = field(default_factory=set)
     end_s: float = 0.0
 
     def see(self, faces: Sequence[Face], time_s: float, duration_s: float) -> None:
@@ -49,8 +49,15 @@ class Timeline:
             track[where] = track[where] + row if where in track else row
         self.end_s = max(self.end_s, time_s + duration_s)
 
+    def cut(self, time_s: float) -> None:
+        """A new shot begins with the frame at this time; told before that frame is seen."""
+        while time_s >= self.width_s * MOST_BINS:
+            self._halve()
+        self.cuts.add(int(time_s / self.width_s))
+
     def _halve(self) -> None:
         self.width_s *= 2
+        self.cuts = {where // 2 for where in self.cuts}
         for number, old in self.bins.items():
             new: dict[int, np.ndarray] = {}
             for where, row in old.items():
@@ -86,7 +93,7 @@ def draw_timeline(timeline: Timeline, tracks: Sequence[int], path: Path, title: 
         squeeze=False,
         layout="constrained",
     )
-    colours = [COLOURS.get(name, f"C{index}") for index, name in enumerate(timeline.labels)]
+    colours = colours_of(timeline.labels)
     for axes, track in zip(panels[:, 0], rows, strict=False):
         starts, means = timeline.of(track)
         edges = np.append(starts, starts[-1] + timeline.width_s)
@@ -96,6 +103,8 @@ def draw_timeline(timeline: Timeline, tracks: Sequence[int], path: Path, title: 
             axes.stairs(high, edges, baseline=low, fill=True, color=colours[index], label=name, linewidth=0)
             low = high
         axes.set(ylim=(0, 1), yticks=(0, 0.5, 1), ylabel=f"person {track + 1}")
+        if len(timeline.cuts) <= MOST_CUTS:
+            axes.vlines([where * timeline.width_s for where in timeline.cuts], 0, 1, colors="0.2", lw=0.7, linestyle=":")
         axes.spines[["top", "right"]].set_visible(False)
     last = panels[-1, 0]
     last.set(xlim=(0, max(timeline.end_s, timeline.width_s)), xlabel="time (min:s)")

@@ -97,7 +97,9 @@ def test_a_parser_reads_captions_whatever_the_labels_are_called(tmp_path: Path) 
         captions.see([replace(one, steady=labels[0])], 3.0, 0.0001)  # too short to be a cue
         captions.finish()
     with av.open(str(path)) as container:
-        cues = [(packet.pts, packet.duration, cue) for packet in container.demux(subtitles=0) for cue in packet.decode()]
+        cues = [
+            (packet.pts, packet.duration, cue) for packet in container.demux(subtitles=0) for cue in packet.decode()
+        ]
     texts = ["1: a --> b", "1: <i>c & d", "1: two lines"] * 2
     assert [(start, length) for start, length, _ in cues] == [(500 * index, 500) for index in range(6)]
     assert [cue.dialogue.decode() for *_, cue in cues] == texts
