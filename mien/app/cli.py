@@ -23,6 +23,7 @@ from mien.app import (
     learning,
     models,
     networks,
+    plots,
     reports,
     reproduction,
 )
@@ -46,6 +47,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("analyze")(analyze.analyze)
+app.command("plot")(plots.plot)
 app.command("train")(learning.train)
 app.command("evaluate")(learning.evaluate)
 app.command("predict")(learning.predict)

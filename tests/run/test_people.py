@@ -121,6 +121,21 @@ def test_the_timeline_keeps_means_while_its_bins_widen() -> None:
     assert total == pytest.approx(seconds)
 
 
+@pytest.mark.parametrize("fps", [0.5, 5, 10, 23.976, 60])
+def test_a_person_who_is_always_seen_has_no_gap_at_any_frame_rate(fps: float) -> None:
+    timeline, seconds = Timeline(LABELS), 150.0
+    for index in range(int(seconds * fps)):
+        if index == int(100 * fps):
+            timeline.cut(index / fps)
+        timeline.see([face(1, track=0)], index / fps, 1 / fps)
+    means = timeline.of(0)[1]
+    assert not np.isnan(means).any()
+    np.testing.assert_allclose(means[:, 1], 0.8, atol=1e-5)
+    assert sum(row[-1] for row in timeline.bins[0].values()) == pytest.approx(int(seconds * fps) / fps)
+    (cut,) = timeline.cuts
+    assert cut * timeline.width_s == pytest.approx(100, abs=timeline.width_s + 1 / fps)
+
+
 def test_a_timeline_is_drawn_with_gaps_where_nobody_is_seen(tmp_path: Path) -> None:
     timeline = Timeline(LABELS)
     for index in range(100):
