@@ -22,6 +22,7 @@ from mien.app import (
     explaining,
     learning,
     models,
+    moments,
     networks,
     plots,
     reports,
@@ -47,6 +48,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("analyze")(analyze.analyze)
+app.command("moments")(moments.moments)
 app.command("plot")(plots.plot)
 app.command("train")(learning.train)
 app.command("evaluate")(learning.evaluate)
