@@ -99,7 +99,7 @@ def draw_faces(picture: np.ndarray, faces: Iterable[Face], style: Style = DEFAUL
     line = _line(style, (width, height))
     for face in faces:
         box = _whole(face.box_xyxy)
-        _frame(picture, box, line // 2 + 1, line + 2, _ink(style.colour))  # an edge, seen where the line is not
+        _frame(picture, box, line // 2 + 1, line + 1, _ink(style.colour))  # an edge, seen where the line is not
         _frame(picture, box, line // 2, line, style.colour)
     for face, marks in zip(faces, lay_out((width, height), faces, style), strict=True):
         if marks.bars is not None:
@@ -162,7 +162,8 @@ def _frame(picture: np.ndarray, box_xyxy: tuple[int, int, int, int], out: int, l
 
 
 def _line(style: Style, size_wh: tuple[int, int]) -> int:
-    return style.line_width or max(1, round(min(size_wh) / 300))
+    least = 1 if min(size_wh) < 200 else 2  # video keeps colour at half its size: of a single pixel's little is left
+    return style.line_width or max(least, round(min(size_wh) / 300))
 
 
 def _whole(box_xyxy: tuple[float, float, float, float]) -> tuple[int, int, int, int]:
@@ -181,7 +182,7 @@ def _chip(text: str, size: int, colour: Colour, continues: bool) -> np.ndarray:
     font = ImageFont.load_default(size)
     left, _, right, _ = font.getbbox(text)
     pad = max(2, size // 4)
-    before = size // 4 - pad // 2 if continues else pad
+    before = 0 if continues else pad
     _, top, _, bottom = font.getbbox("Ag")  # one height for all words
     chip = Image.new("RGB", (int(right - left) + before + pad, int(bottom - top) + 2 * pad), colour)
     ImageDraw.Draw(chip).text((before - left, pad - top), text, font=font, fill=_ink(colour))
