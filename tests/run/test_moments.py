@@ -14,6 +14,7 @@ from mien.core.labels import FER2013
 from mien.run.moments import TILE, Moment, choose, clock_of, contact_sheet, peaks_of, pictures_at, tile_of
 from mien.run.records import Records
 from mien.run.sources import VideoSource
+from tests.run.test_video import remuxed, turn
 
 LABELS = ("sad", "happy")
 
@@ -84,6 +85,19 @@ def test_frames_that_are_sought_are_those_that_come_by(tmp_path: Path, ending: s
         frames = {frame.time_s: frame.picture for frame in source.frames()}
     times = [time for index, time in enumerate(frames) if index in (0, 1, 20, 21, len(frames) - 1)]
     for time, picture in zip(times, pictures_at(path, times), strict=True):
+        assert (picture == frames[time]).all()
+
+
+def test_frames_of_a_turned_video_that_begins_late_are_upright(tmp_path: Path) -> None:
+    make_clip(tmp_path / "clip.mp4", seconds=2, size_wh=(160, 120), sound=None)
+    remuxed(tmp_path / "clip.mp4", tmp_path / "late.mp4", shift_s=7)
+    turn(tmp_path / "late.mp4", 0, 1, -1, 0, 120, 0)
+    with VideoSource(tmp_path / "late.mp4") as source:
+        frames = {frame.time_s: frame.picture for frame in source.frames()}
+    times = list(frames)[5::20]
+    assert times[0] > 7
+    for time, picture in zip(times, pictures_at(tmp_path / "late.mp4", times), strict=True):
+        assert picture.shape == (160, 120, 3)
         assert (picture == frames[time]).all()
 
 

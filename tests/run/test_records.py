@@ -137,6 +137,19 @@ def test_people_are_those_of_the_analysis(records: Records) -> None:
         np.testing.assert_allclose(again.of(track)[1], timeline.of(track)[1], atol=1e-5)
 
 
+@pytest.mark.parametrize("fps", [2, 23.976, 60])
+def test_the_timeline_is_the_same_at_any_frame_rate(tmp_path: Path, fps: float) -> None:
+    timeline, rng = Timeline(LABELS), np.random.default_rng(0)
+    results = [FrameResult("a", i, i / fps, (9, 9), (face(1, i // 90, rng),)) for i in range(300)]
+    for one in results:
+        timeline.see(one.faces, one.time_s, 1 / fps)
+    write(results, tmp_path / "a", ("csv",))
+    again = timeline_of(read_clip(tmp_path / "a.records.csv"))
+    assert again.width_s == timeline.width_s
+    for track in range(4):
+        np.testing.assert_allclose(again.of(track)[1], timeline.of(track)[1], atol=1e-4)
+
+
 def test_transitions_count_spells(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     shown = [1] * 10 + [0] * 1 + [1] * 30 + [2] * 5 + [1] * 2  # happy sad happy neutral happy
