@@ -159,3 +159,13 @@ def test_the_display_size_scales_the_picture_and_not_the_lines(width: int, size_
     assert len(columns) == 6  # two lines of three pixels, in the pure colour: drawn after scaling
     assert columns.mean() == pytest.approx(192 * scale - 0.5, abs=1)
     assert display_size((1281, 721), Style(display_width=640)) == (640, 360)
+
+
+def test_trying_places_one_by_one_finds_what_arrays_find(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(3)
+    for _ in range(40):
+        faces = random_faces(rng, (500, 400), int(rng.integers(1, 8)))
+        found = rectangles(lay_out((500, 400), faces, Style(bars=True)))
+        with monkeypatch.context() as patch:
+            patch.setattr("mien.run.placing.FEW", -1)
+            assert (rectangles(lay_out((500, 400), faces, Style(bars=True))) == found).all()
