@@ -79,6 +79,12 @@ def analyze(
     text_size: Annotated[
         int, typer.Option(min=0, max=400, help="Height of the labels' text in pixels; 0 chooses.")
     ] = 0,
+    bars: Annotated[
+        bool, typer.Option("--bars", help="Draw small bars of all probabilities beside each face.")
+    ] = False,
+    display_width: Annotated[
+        int, typer.Option(min=0, max=16_384, help="Width of annotated media in pixels; 0 leaves it as it is.")
+    ] = 0,
     max_pixels: Annotated[
         int | None, typer.Option(min=1, help="Refuse pictures with more pixels than this. [default: 400,000,000]")
     ] = None,
@@ -111,7 +117,7 @@ def analyze(
         out,
         check_formats(format),
         not no_media,
-        Style(_colour(colour), line_width, text_size),
+        Style(_colour(colour), line_width, text_size, bars, display_width),
         quiet or as_json,
         smoothing,
         _sampling(fps, every, begin, end),
@@ -205,7 +211,7 @@ class _Analysis:
             if several and self.finished:
                 self._joint_table()
             if manifest is not None:
-                manifest.end()
+                manifest.end() if self.finished else manifest.remove()
 
     def _key(self) -> dict[str, Any]:
         """What the results depend on beside the inputs."""

@@ -15,8 +15,8 @@ NAME = "manifest.jsonl"
 class Manifest:
     """``manifest.jsonl`` in the output folder.
 
-    Its first line says what the run depends on; then comes a line for every input: ``source``, ``state`` (done or
-    failed), ``why`` it failed, the ``outputs`` and what was counted; the last line says that the run came to its end.
+    Its first line says what the run depends on; then comes a line for every input: ``source``, the ``stem`` of its outputs,
+    ``state`` (done or failed), ``why`` it failed, the ``outputs`` and what was counted; the last line says that the run came to its end.
     The lines of a run that came to a sudden end are taken over by the next one with the same settings.
 
     Args:
@@ -31,35 +31,47 @@ class Manifest:
         lines = _lines_of(self._path)
         goes_on = bool(lines) and lines[0].get("key") == key and (again or not lines[-1].get("ended"))
         known = lines[1:] if goes_on else []
-        self._known = {line["source"]: line for line in known if "source" in line}
-        write_text(self._path, "".join(_text(line) for line in [{"key": key}, *self._known.values()]))
+        self._known = {line["stem"]: line for line in known if "stem" in line}
+        self._head = {"key": key}
+        write_text(self._path, "".join(_text(line) for line in [self._head, *self._known.values()]))
         self._file = self._path.open("a", encoding="utf-8", newline="\n")
 
     def finished(self, item: Input) -> dict[str, Any] | None:
         """The line of an input that was done before and is as it was then, with all its outputs; else None."""
-        line = self._known.get(item.name)
-        if line is None or line["state"] != "done" or line["input"] != _fingerprint(item):
+        line = self._known.get(str(item.stem))
+        if (
+            line is None
+            or line["source"] != item.name
+            or line["state"] != "done"
+            or line["input"] != _fingerprint(item)
+        ):
             return None
         return line if all(Path(output).exists() for output in line["outputs"]) else None
 
     def add(self, item: Input, **what: Any) -> None:
         """``state``, ``outputs`` and whatever else is known of an input by now."""
-        self._write({"source": item.name, "input": _fingerprint(item), **what})
+        line = {"source": item.name, "stem": str(item.stem), "input": _fingerprint(item), **what}
+        self._known[line["stem"]] = line
+        self._file.write(_text(line))
+        self._file.flush()
 
     def end(self) -> None:
-        """Every input had its turn."""
-        self._write({"ended": True})
+        """Every input had its turn: one line for each, the latest."""
+        self.close()
+        lines = [self._head, *self._known.values(), {"ended": True}]
+        write_text(self._path, "".join(_text(line) for line in lines))
+
+    def remove(self) -> None:
+        """Nothing was done: nothing is left."""
+        self.close()
+        self._path.unlink(missing_ok=True)
 
     def close(self) -> None:
         self._file.close()
 
-    def _write(self, line: dict[str, Any]) -> None:
-        self._file.write(_text(line))
-        self._file.flush()
-
 
 def _text(line: dict[str, Any]) -> str:
-    return json.dumps(line, ensure_ascii=False) + "\n"
+    return json.dumps(line) + "\n"  # ASCII: a path may hold what UTF-8 cannot
 
 
 def _lines_of(path: Path) -> list[dict[str, Any]]:
