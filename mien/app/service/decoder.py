@@ -2,7 +2,8 @@
 
 A hostile file may make it run out of memory, hang or crash: it is then ended and replaced, and the service goes on.
 Request:  ``<QQ`` bytes of the picture, most pixels; then the bytes.
-Answer:   ``<BII`` 0, height, width; then RGB. Or ``<BII`` 1, length, 0; then JSON of an error.
+Answer:   ``<BII`` 0, height, width; then RGB. Or ``<BII`` 1, length, 0; then JSON of an error. 2 in place of 1: the
+process ends then, since its memory was used up.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import BinaryIO
 
 REQUEST = struct.Struct("<QQ")
 ANSWER = struct.Struct("<BII")
-GOOD, BAD = 0, 1
+GOOD, BAD, LAST = 0, 1, 2
 
 #: What is opened. Pillow knows many more formats; some are old and little tested, and EPS starts another program.
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "AVIF", "PPM")
@@ -57,20 +58,20 @@ def serve(requests: BinaryIO, answers: BinaryIO) -> None:
         try:
             picture = read_picture(data, max_pixels=most_pixels)
         except MediaError as error:
-            _refuse(answers, error.found, error.cure)
+            _refuse(answers, BAD, error.found, error.cure)
             continue
         except MemoryError:
             del data
-            _refuse(answers, "needs more memory than a picture may", "send a smaller one")
+            _refuse(answers, LAST, "needs more memory than a picture may", "send a smaller one")
             return
         answers.write(ANSWER.pack(GOOD, *picture.shape[:2]))
         answers.write(picture.data)
         answers.flush()
 
 
-def _refuse(answers: BinaryIO, found: str, cure: str) -> None:
+def _refuse(answers: BinaryIO, kind: int, found: str, cure: str) -> None:
     text = json.dumps({"found": found, "cure": cure}).encode()
-    answers.write(ANSWER.pack(BAD, len(text), 0) + text)
+    answers.write(ANSWER.pack(kind, len(text), 0) + text)
     answers.flush()
 
 

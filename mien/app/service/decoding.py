@@ -16,7 +16,7 @@ from contextlib import asynccontextmanager, suppress
 import numpy as np
 
 from mien.app.service.config import Limits
-from mien.app.service.decoder import ANSWER, BAD, REQUEST
+from mien.app.service.decoder import ANSWER, GOOD, LAST, REQUEST
 from mien.app.service.refusals import Refused
 
 #: Decoders do one thing at a time: threads of the libraries would only take memory.
@@ -36,7 +36,7 @@ class _Process:
     """One decoder and its pipes."""
 
     def __init__(self, limits: Limits) -> None:
-        self._limits = limits
+        self.used_up = False  # it said so: it ends
         command = [sys.executable, "-m", "mien.app.service.decoder", str(limits.decode_bytes)]
         self._child = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0,
@@ -54,9 +54,10 @@ class _Process:
         except OSError as error:
             raise EOFError from error
         kind, first, second = ANSWER.unpack(self._read(ANSWER.size))
-        if kind == BAD:
-            return json.loads(bytes(self._read(first)))
-        return first, second
+        if kind == GOOD:
+            return first, second
+        self.used_up = kind == LAST
+        return json.loads(bytes(self._read(first)))
 
     def pixels(self, height: int, width: int) -> np.ndarray:
         picture = np.empty((height, width, 3), np.uint8)
@@ -77,7 +78,7 @@ class _Process:
 
     @property
     def alive(self) -> bool:
-        return self._child.poll() is None
+        return not self.used_up and self._child.poll() is None
 
     def kill(self) -> None:
         with suppress(OSError):

@@ -17,7 +17,7 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mien.app.service.config import Config
+from mien.app.service.config import MIB, Config
 from mien.app.service.refusals import Refused, busy, too_large
 
 COOKIE = "mien_token"
@@ -125,6 +125,10 @@ def kind_of(scope: Scope) -> str:
     return "streams" if path.endswith("/events") or "/results/" in path else "others"
 
 
+#: An answer that comes before the end of what is sent is often lost; so much more is taken first, for so long.
+DRAINED_BYTES, DRAINED_S = 8 * MIB, 1.0
+
+
 @dataclass
 class _Sender:
     """Reads a request's body for the application, and refuses one that is too long or too slow."""
@@ -153,9 +157,18 @@ class _Sender:
             raise self._slow(f"sends less than {self.least_rate:,} bytes a second")
         return message
 
+    async def drain(self) -> None:
+        """Take and forget what is still sent, within bounds."""
+        end, taken = time.monotonic() + DRAINED_S, 0
+        with suppress(TimeoutError):
+            while not self.finished and taken < DRAINED_BYTES:
+                message = await asyncio.wait_for(self.receive(), end - time.monotonic())
+                taken += len(message.get("body", b""))
+                self.finished = not message.get("more_body", False)
+
     @staticmethod
     def _slow(found: str) -> Refused:
-        return Refused(408, "the sender", found, "send it again, over a faster line", {"connection": "close"})
+        return Refused(408, "the sender", found, "send it again, over a faster line")
 
 
 class Guard:
@@ -170,17 +183,18 @@ class Guard:
             await self._app(scope, receive, send)
             return
         kind = kind_of(scope)
+        sender = self._sender(scope, receive, kind)
+        send = _with_headers(send, sender)
         try:
             self._access.check(scope)
             self._check_places(kind)
-            if scope["type"] == "http":
-                receive = self._limited(scope, receive, kind)
+            self._check_length(scope, sender)
         except Refused as error:
             await self._refuse(error, scope, receive, send)
             return
         self._running[kind] += 1
         try:
-            await self._app(scope, receive, _with_headers(send))
+            await self._app(scope, sender if scope["type"] == "http" else receive, send)
         finally:
             self._running[kind] -= 1
 
@@ -189,13 +203,17 @@ class Guard:
         if self._running[kind] >= places:
             raise busy(kind, places)
 
-    def _limited(self, scope: Scope, receive: Receive, kind: str) -> Receive:
-        limits = self._limits
+    def _sender(self, scope: Scope, receive: Receive, kind: str) -> _Sender:
+        limits, headers = self._limits, Headers(scope=scope)
         size = {"pictures": limits.picture_bytes, "uploads": limits.video_bytes}.get(kind, 0) + limits.other_bytes
+        nothing = "transfer-encoding" not in headers and headers.get("content-length", "0") == "0"
+        return _Sender(receive, size, limits.idle_s, limits.least_rate, time.monotonic(), finished=nothing)
+
+    @staticmethod
+    def _check_length(scope: Scope, sender: _Sender) -> None:
         stated = Headers(scope=scope).get("content-length", "")
-        if stated.isascii() and stated.isdigit() and int(stated[:20]) > size:
-            raise too_large("the request", size)
-        return _Sender(receive, size, limits.idle_s, limits.least_rate, time.monotonic())
+        if stated.isascii() and stated.isdigit() and int(stated[:20]) > sender.limit:
+            raise too_large("the request", sender.limit)
 
     @staticmethod
     async def _refuse(error: Refused, scope: Scope, receive: Receive, send: Send) -> None:
@@ -204,13 +222,19 @@ class Guard:
             await send({"type": "websocket.close", "code": 1008, "reason": error.detail[:120]})
             return
         answer = JSONResponse(error.body(), error.status_code, error.headers)
-        await answer(scope, receive, _with_headers(send))
+        await answer(scope, receive, send)
 
 
-def _with_headers(send: Send) -> Send:
+def _with_headers(send: Send, sender: _Sender) -> Send:
+    """Adds HEADERS to an answer. One that comes before the end of what was sent ends the connection, too."""
+
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
             headers = message.setdefault("headers", [])
+            if not sender.finished and message["status"] != 408:
+                await sender.drain()
+            if not sender.finished:
+                headers.append((b"connection", b"close"))
             present = {name.lower() for name, _ in headers}
             headers += [(k.encode(), v.encode()) for k, v in HEADERS.items() if k.encode() not in present]
         await send(message)

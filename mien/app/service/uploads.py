@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 import unicodedata
 from collections.abc import Callable
@@ -13,6 +14,9 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
 from mien.app.service.refusals import Refused, too_large
+
+#: It tells every broken form to whoever reads the log; whoever sent one is told by the answer.
+logging.getLogger("python_multipart").setLevel(logging.ERROR)
 
 #: Parts of a form; more are no form that this service asked for.
 MOST_PARTS = 16
