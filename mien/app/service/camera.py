@@ -7,10 +7,12 @@ import json
 import math
 import struct
 import time
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
+import anyio
 import numpy as np
 from fastapi import APIRouter, Query, WebSocket
 from starlette.websockets import WebSocketDisconnect, WebSocketState
@@ -34,6 +36,9 @@ TIME = struct.Struct("<d")
 
 #: Frames in a row that cannot be read before the connection is closed.
 MOST_BAD = 20
+
+#: Letters of a message that is no frame; a longer one is none of ours.
+LONGEST_WORD = 500
 
 #: Codes of RFC 6455: what was sent cannot be taken; too much of it; try again later.
 UNSUITABLE, TOO_BIG, POLICY = 1003, 1009, 1008
@@ -93,14 +98,15 @@ class Camera:
 
     async def run(self) -> None:
         """Until either side ends it."""
-        tasks = [asyncio.create_task(self._receive()), asyncio.create_task(self._read())]
-        done, rest = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in rest:
-            task.cancel()
-        await asyncio.gather(*rest, return_exceptions=True)
-        for task in done:
-            with suppress(WebSocketDisconnect, RuntimeError):  # a send that came after the other side left
-                task.result()
+        async with anyio.create_task_group() as group:
+
+            async def until_the_end(part: Callable[[], Awaitable[None]]) -> None:
+                with suppress(WebSocketDisconnect, RuntimeError):  # an answer that came after the other side left
+                    await part()
+                group.cancel_scope.cancel()
+
+            group.start_soon(until_the_end, self._receive)
+            group.start_soon(until_the_end, self._read)
 
     async def _receive(self) -> None:
         while True:
@@ -118,7 +124,7 @@ class Camera:
     async def _control(self, text: str) -> None:
         """``{"type": "record", "on": bool}``; anything else is answered with an error."""
         try:
-            word = json.loads(text)
+            word = json.loads(text) if len(text) < LONGEST_WORD else None
         except ValueError:
             word = None
         if not isinstance(word, dict) or word.get("type") != "record" or not isinstance(word.get("on"), bool):

@@ -192,13 +192,13 @@ class Store:
         return self.end(job_id, FAILED, error={"name": job.name, "found": found, "cure": cure})
 
     def recover(self) -> None:
-        """After a start: jobs that ran when the server ended wait again; folders that belong to no job are removed."""
+        """After a start: jobs that ran when the server ended wait again; what belongs to no job or attempt is removed."""
         known = {job.id for job in self.all()}
         for job in self.all():
             self.interrupted(job.id)
         for folder in (self.folder / "jobs").iterdir():
-            if folder.name not in known:
-                shutil.rmtree(folder, ignore_errors=True)
+            for leftover in folder.glob("attempt-*") if folder.name in known else [folder]:
+                shutil.rmtree(leftover, ignore_errors=True)
 
     def forget(self, job_id: str) -> None:
         """Remove the row; the caller removes the folder."""

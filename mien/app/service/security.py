@@ -62,7 +62,7 @@ class Access:
             raise Refused(401, "token", "is missing or wrong", cure, {"www-authenticate": "Bearer"})
 
     def knows(self, token: str) -> bool:
-        return not self._token or hmac.compare_digest(token.encode(), self._token.encode())
+        return not self._token or hmac.compare_digest(token.encode("utf-8", "replace"), self._token.encode())
 
     def _check_host(self, host: str) -> None:
         """A page of another site whose name was made to lead here (DNS rebinding) sends that name as Host."""

@@ -87,6 +87,8 @@ def test_a_token_is_asked_for(tmp_path: Path) -> None:
 def test_signing_in_sets_a_cookie_that_scripts_cannot_read(tmp_path: Path) -> None:
     with service(tmp_path, token=TOKEN) as client:
         assert error_of(client.post("/v1/login", json={"token": "wrong"}), 401)["found"] == "is wrong"
+        for body in (b'{"token": "\\ud800"}', b'{"token": 1}', b"[" * 50_000, b"{}", b"\xff", b""):
+            assert client.post("/v1/login", content=body).status_code in (400, 401, 422)
         answer = client.post("/v1/login", json={"token": TOKEN})
         cookie = answer.headers["set-cookie"].lower()
         assert "httponly" in cookie
