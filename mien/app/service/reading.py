@@ -34,6 +34,9 @@ from mien.run.weights import find_model, local_model, shipped_models
 
 T = TypeVar("T")
 
+#: A detector that has seen a larger picture is not kept: OpenCV's network holds on to the hundreds of MB it took.
+KEPT_SIDE = 1920
+
 
 @dataclass(frozen=True)
 class Wish:
@@ -136,14 +139,14 @@ class Reader:
             height, width = picture.shape[:2]
             found = Detections(np.array([[0, 0, width, height]], np.float32), np.ones(1, np.float32))
             return found, "none", crop_faces(picture, found.boxes_xyxy, None, size)
-        with self._lent(wish.detector, wish.threshold) as detector:
+        with self._lent(wish.detector, wish.threshold, keep=max(picture.shape[:2]) <= KEPT_SIDE) as detector:
             found = find_faces(detector, picture, thorough=wish.thorough)
             keep = found.scores >= wish.threshold
             found = largest(Detections(found.boxes_xyxy[keep], found.scores[keep]), wish.people)
             return found, detector.name, crop_faces(picture, found.boxes_xyxy, detector.framing, size)
 
     @contextmanager
-    def _lent(self, name: str, threshold: float) -> Iterator[Detector]:
+    def _lent(self, name: str, threshold: float, keep: bool) -> Iterator[Detector]:
         key = name, round(threshold, 2)
         if len(self._idle) > 20 and key not in self._idle:
             self._idle.clear()  # thresholds of all kinds were asked for: begin again rather than keep them all
@@ -153,7 +156,8 @@ class Reader:
         except queue.Empty:
             detector = new_detector(name, self._config.detector_model, key[1])
         yield detector
-        idle.put(detector)
+        if keep:
+            idle.put(detector)
 
 
 def new_detector(name: str, file: Path | None, threshold: float) -> Detector:

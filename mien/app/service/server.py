@@ -113,7 +113,7 @@ def make_server(app: FastAPI, config: Config) -> Server:
     protocol = type("Protocol", (_Protocol,), {"header_s": limits.header_s})
     settings = uvicorn.Config(
         app, host=config.host, port=config.port, http=protocol, ws_max_size=limits.camera_bytes + 1024, ws_max_queue=4,
-        log_level="warning", access_log=False, limit_concurrency=512, timeout_keep_alive=15, timeout_graceful_shutdown=3,
+        log_level="error", access_log=False, limit_concurrency=512, timeout_keep_alive=15, timeout_graceful_shutdown=3,
         server_header=False, proxy_headers=False,
     )  # fmt: skip
     settings.loaded_app_service = app.state.service
