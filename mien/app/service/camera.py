@@ -17,7 +17,7 @@ import numpy as np
 from fastapi import APIRouter, Query, WebSocket
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
-from mien.app.service.images import people_of
+from mien.app.service.asking import DetectorName, ModelName, PeopleText, Threshold, people_of
 from mien.app.service.reading import Reading, Wish
 from mien.app.service.refusals import Refused, error_body
 from mien.core.errors import MienError
@@ -197,10 +197,10 @@ def _face(face: Face, row: dict[str, Any]) -> dict[str, Any]:
 @router.websocket("/v1/camera")
 async def camera(
     socket: WebSocket,
-    model: Annotated[str, Query(max_length=200)] = "",
-    detector: Annotated[str, Query(max_length=20)] = "",
-    detector_threshold: Annotated[float, Query(ge=0, le=1)] = 0.0,
-    people: Annotated[str, Query(max_length=20)] = "all",
+    model: ModelName = "",
+    detector: DetectorName = "",
+    detector_threshold: Threshold = 0.0,
+    people: PeopleText = "all",
     smoothing: Annotated[float, Query(ge=0, le=60)] = TIME_CONSTANT_S,
 ) -> None:
     """Frames in, faces out."""

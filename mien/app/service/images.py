@@ -7,80 +7,27 @@ import base64
 import io
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import cv2
 import numpy as np
-from fastapi import APIRouter, Depends, Query, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from PIL import Image
 
-from mien.app.service.reading import Reader, Reading, Wish
-from mien.app.service.refusals import Refused
+from mien.app.service.asking import Drawn, Wanted, service_of
+from mien.app.service.names import attachment
+from mien.app.service.reading import Reading
+from mien.app.service.refusals import Refused, also
+from mien.app.service.saliency import QUICK, check_method, saliency
 from mien.app.service.uploads import FORM, Upload, receive_file
-from mien.core.errors import UsageError
 from mien.core.types import FrameResult
 from mien.run.draw import Style, draw_faces
 from mien.run.sinks import records_of
-
-if TYPE_CHECKING:
-    from mien.app.service.server import Service
 
 router = APIRouter(prefix="/v1/images", tags=["pictures"])
 
 #: The longest side of the copy that a page shows.
 VIEW_SIDE = 2048
-
-
-def service_of(request: Request) -> Service:
-    return request.app.state.service
-
-
-def people_of(text: str) -> int:
-    """``people`` of a request → how many faces are kept, 0 for all; UsageError for anything else."""
-    named = {"all": 0, "largest": 1}
-    if text in named:
-        return named[text]
-    if not (text.isascii() and text.isdecimal() and 1 <= int(text[:9]) < 10_000):
-        raise UsageError(f"people={text[:40]}", "is neither all, largest nor a number from 1", "as in people=2")
-    return int(text)
-
-
-def colour_of(text: str) -> tuple[int, int, int]:
-    """``0,255,0`` or ``#00ff00`` → (red, green, blue)."""
-    parts = [str(int(text[n : n + 2], 16)) for n in (1, 3, 5)] if _is_hex(text) else text.split(",")
-    if len(parts) != 3 or not all(part.isascii() and part.isdigit() and int(part[:4]) <= 255 for part in parts):
-        raise UsageError(f"colour={text[:40]}", "is no colour", "as in colour=0,255,0 or colour=%2300ff00")
-    red, green, blue = (int(part) for part in parts)
-    return red, green, blue
-
-
-def _is_hex(text: str) -> bool:
-    return len(text) == 7 and text[0] == "#" and all(letter in "0123456789abcdefABCDEF" for letter in text[1:])
-
-
-def wish_of(
-    request: Request,
-    model: Annotated[str, Query(max_length=200, description="a name from /v1/models; default: the first")] = "",
-    detector: Annotated[str, Query(max_length=20, description="auto, haar, yunet or none")] = "",
-    detector_threshold: Annotated[float, Query(ge=0, le=1, description="least score; 0: the detector's own")] = 0.0,
-    people: Annotated[str, Query(max_length=20, description="all, largest, or so many of the largest")] = "all",
-    tta: Annotated[str, Query(max_length=20, description="none, flip or ten-crop")] = "none",
-) -> Wish:
-    service = service_of(request)
-    wish = Wish(model, detector or service.config.detector, detector_threshold, people_of(people), tta)
-    return service.reader.check(wish)
-
-
-def style_of(
-    colour: Annotated[str, Query(max_length=20, description="red,green,blue or #rrggbb")] = "0,255,0",
-    line_width: Annotated[int, Query(ge=0, le=100, description="pixels; 0 chooses")] = 0,
-    text_size: Annotated[int, Query(ge=0, le=100, description="pixels; 0 chooses")] = 0,
-) -> Style:
-    return Style(colour_of(colour), line_width, text_size)
-
-
-Wanted = Annotated[Wish, Depends(wish_of)]
-Drawn = Annotated[Style, Depends(style_of)]
 
 
 async def receive_picture(request: Request) -> tuple[bytes, Upload]:
@@ -170,29 +117,24 @@ async def annotate_picture(
     return Response(body, media_type=f"image/{format}", headers={"content-disposition": attachment(name)})
 
 
-def attachment(name: str) -> str:
-    """A Content-Disposition that saves under ``name``, whatever letters it has."""
-    from urllib.parse import quote
-
-    plain = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "._- ") else "_" for letter in name)
-    return f"attachment; filename=\"{plain}\"; filename*=utf-8''{quote(name, safe='')}"
-
-
 def _annotated(picture: np.ndarray, reading: Reading, style: Style, kind: Literal["png", "jpeg"]) -> bytes:
     draw_faces(picture, reading.faces, style)
     return encoded(picture, kind)
 
 
-@router.post("/saliency", openapi_extra=FORM, response_class=Response, responses=PICTURE_ANSWER)
+@router.post(
+    "/saliency",
+    openapi_extra=FORM,
+    response_class=Response,
+    responses=PICTURE_ANSWER | also(501, "torch is not installed"),
+)
 async def explain_face(
     request: Request,
     wish: Wanted,
     face: Annotated[int, Query(ge=0, le=10_000, description="number of the face, from 0")] = 0,
-    method: Annotated[str, Query(max_length=40, description="of 'mien explain', but lime")] = "grad-cam",
+    method: Annotated[str, Query(max_length=40, json_schema_extra={"enum": [*QUICK]})] = "grad-cam",
 ) -> Response:
     """What of a face speaks for its expression: the crop, enlarged, with a map laid over it (PNG). Needs torch."""
-    from mien.app.service.saliency import check_method, saliency
-
     service = service_of(request)
     check_method(method)
     data, upload = await receive_picture(request)
@@ -201,10 +143,6 @@ async def explain_face(
     if face >= len(reading.faces):
         found = f"has {len(reading.faces)} faces, none with the number {face}"
         raise Refused(422, upload.name, found, "numbers begin at 0")
-    path = _model_path(service.reader, wish)
-    body = await asyncio.to_thread(saliency, path, reading.crops[face], method)
-    return Response(body, media_type="image/png")
-
-
-def _model_path(reader: Reader, wish: Wish) -> Path:
-    return reader.models[wish.model]
+    path = service.reader.models[wish.model]
+    shown = await asyncio.to_thread(saliency, path, reading.crops[face], method)
+    return Response(encoded(shown, "png"), media_type="image/png")

@@ -76,9 +76,11 @@ def thinned(
     """Frames at least ``step_s`` apart; of a change between seen and not seen, both sides stay."""
     due, empty = float("-inf"), True
     for time_s, rows in frames:
-        if time_s >= due - SLACK_S or (not rows) != empty:
-            due, empty = max(due + step_s, time_s + step_s / 2) if time_s < due + step_s else time_s + step_s, not rows
-            yield time_s, rows
+        if time_s < due - SLACK_S and (not rows) == empty:
+            continue
+        yield time_s, rows
+        late = time_s - due
+        due, empty = (due if 0 <= late < step_s else time_s) + step_s, not rows
 
 
 def _face(row: dict[str, Any], labels: list[str]) -> list[Any]:

@@ -35,6 +35,24 @@ def error_body(name: object, found: str, cure: str) -> dict[str, Any]:
     return {"error": {"name": str(name), "found": found, "cure": cure}}
 
 
+#: Every route's errors, as the OpenAPI document says them.
+ERROR = {"type": "object", "required": ["name", "found", "cure"],
+         "properties": {"name": {"type": "string"}, "found": {"type": "string"}, "cure": {"type": "string"}}}  # fmt: skip
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    "4XX": {
+        "description": "Not done: what it is about, what was found, and the cure.",
+        "content": {
+            "application/json": {"schema": {"type": "object", "required": ["error"], "properties": {"error": ERROR}}}
+        },
+    }
+}
+
+
+def also(status: int, why: str) -> dict[int | str, dict[str, Any]]:
+    """``responses`` of a route that may answer with another error, too."""
+    return {status: {"description": why, "content": RESPONSES["4XX"]["content"]}}
+
+
 def too_large(what: str, limit: int) -> Refused:
     return Refused(413, what, f"is larger than the limit of {limit:,} bytes", "send a smaller one")
 

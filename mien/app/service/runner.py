@@ -14,9 +14,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from mien.app.service.asking import colour_of, people_of
 from mien.app.service.config import Config
 from mien.app.service.decoding import child_environment
-from mien.app.service.images import colour_of, people_of
 from mien.app.service.jobs import CANCELLED, DONE, FAILED, STEM, Job, Store
 
 log = logging.getLogger("mien.service")

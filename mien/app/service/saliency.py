@@ -46,9 +46,8 @@ def _network(path: Path) -> Trained:
     return open_trained(str(path))
 
 
-def saliency(path: Path, crop: np.ndarray, method: str) -> bytes:
-    """PNG of one crop uint8 (S, S, 3) and what of it speaks for its most probable expression."""
-    from mien.app.service.images import encoded
+def saliency(path: Path, crop: np.ndarray, method: str) -> np.ndarray:
+    """One crop uint8 (S, S, 3), enlarged, with what of it speaks for its most probable expression: RGB uint8."""
     from mien.explain.attribution import explain
     from mien.explain.figures import overlay
     from mien.learn.inference import TorchClassifier
@@ -58,4 +57,4 @@ def saliency(path: Path, crop: np.ndarray, method: str) -> bytes:
         crops = crop[None]
         target = TorchClassifier(trained).probabilities(crops).argmax(axis=1)
         maps = explain(trained.network, trained.preprocessing.to_tensor(crops), target, method)
-        return encoded(overlay(trained.preprocessing.as_read(crops), maps, zoom=ZOOM)[0], "png")
+        return overlay(trained.preprocessing.as_read(crops), maps, zoom=ZOOM)[0]

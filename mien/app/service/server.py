@@ -70,7 +70,7 @@ def create_app(config: Config) -> FastAPI:
     # The usual pages of FastAPI load their scripts from another host: ours does not.
     app = FastAPI(
         title="mien", version=__version__, description=" ".join(ABOUT.split()), lifespan=lifespan, docs_url=None,
-        redoc_url=None,
+        redoc_url=None, responses=refusals.RESPONSES,
     )  # fmt: skip
     app.state.service = service
     for part in (site, images, videos, camera):

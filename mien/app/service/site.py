@@ -12,8 +12,8 @@ from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 
 from mien import __version__
 from mien.app.service import saliency
+from mien.app.service.asking import service_of
 from mien.app.service.config import Config
-from mien.app.service.images import service_of
 from mien.app.service.reading import Reader
 from mien.app.service.refusals import Refused, absent
 from mien.app.service.security import COOKIE

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
-import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, BinaryIO
@@ -13,6 +11,7 @@ from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
+from mien.app.service.names import display_name
 from mien.app.service.refusals import Refused, too_large
 
 #: It tells every broken form to whoever reads the log; whoever sent one is told by the answer.
@@ -20,7 +19,6 @@ logging.getLogger("python_multipart").setLevel(logging.ERROR)
 
 #: Parts of a form; more are no form that this service asked for.
 MOST_PARTS = 16
-LONGEST_NAME = 150
 
 #: What a route that takes a form says in the OpenAPI document.
 FORM = {
@@ -82,13 +80,6 @@ async def receive_file(request: Request, target: BinaryIO, limit: int, field: st
 
 def _broken(found: str) -> Refused:
     return Refused(422, "the form", found, "send it again")
-
-
-def display_name(name: str) -> str:
-    """A name from outside, for people to read: its last part, without what cannot be printed; never used as a path."""
-    last = re.split(r"[/\\]", unicodedata.normalize("NFC", name))[-1]
-    clean = "".join(letter for letter in last if letter.isprintable() and not 0xD800 <= ord(letter) <= 0xDFFF)
-    return clean.strip()[:LONGEST_NAME] or "unnamed"
 
 
 class _Form:

@@ -11,11 +11,12 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi import Path as InPath
 from fastapi.responses import FileResponse, StreamingResponse
 
-from mien.app.service.images import Drawn, attachment, colour_of, people_of, service_of
+from mien.app.service.asking import ColourText, DetectorName, Drawn, ModelName, PeopleText, people_of, service_of
 from mien.app.service.jobs import DONE, JOB_ID, Job, source_name
+from mien.app.service.names import attachment
 from mien.app.service.overlay import overlay_file
 from mien.app.service.reading import Wish
-from mien.app.service.refusals import Refused, absent
+from mien.app.service.refusals import Refused, absent, also
 from mien.app.service.uploads import FORM, receive_file
 
 router = APIRouter(prefix="/v1", tags=["videos"])
@@ -37,15 +38,15 @@ PICTURES = (b"\xff\xd8\xff", b"\x89PNG", b"BM", b"II*\0", b"MM\0*")
 SANDBOX = "sandbox allow-scripts allow-downloads; default-src 'unsafe-inline' data: blob:; frame-ancestors 'self'"
 
 
-@router.post("/videos", status_code=202, openapi_extra=FORM)
+@router.post("/videos", status_code=202, openapi_extra=FORM, responses=also(503, "the disk is almost full"))
 async def add_video(
     request: Request,
     style: Drawn,
-    model: Annotated[str, Query(max_length=200)] = "",
-    detector: Annotated[str, Query(max_length=20)] = "",
-    people: Annotated[str, Query(max_length=20, description="all, largest, or so many of the largest")] = "all",
+    model: ModelName = "",
+    detector: DetectorName = "",
+    people: PeopleText = "all",
     smoothing: Annotated[float, Query(ge=0, le=60, description="time constant along a track, in seconds")] = 0.25,
-    colour: Annotated[str, Query(max_length=20)] = "0,255,0",
+    colour: ColourText = "0,255,0",
     display_width: Annotated[int, Query(ge=0, le=8192, description="kept with the job, for whoever shows it")] = 0,
     media: Annotated[bool, Query(description="write the annotated video and the timeline too")] = True,
 ) -> dict[str, Any]:
@@ -53,8 +54,7 @@ async def add_video(
     service = service_of(request)
     store, limits = service.store, service.config.limits
     wish = service.reader.check(Wish(model, detector or service.config.detector))
-    people_of(people)
-    colour_of(colour)
+    people_of(people)  # the style's colour was checked when it was made
     _check_room(service)
     settings = {
         "model": wish.model, "detector": wish.detector, "people": people, "smoothing": smoothing, "colour": colour,

@@ -243,7 +243,7 @@ def test_forms_that_are_none(client: TestClient) -> None:
     ],
 )
 def test_names_of_files_are_shown_and_never_used(sent: str, shown: str) -> None:
-    from mien.app.service.uploads import display_name
+    from mien.app.service.names import display_name
 
     assert display_name(sent) == shown
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from mien.app.service.overlay import overlay, thinned
@@ -48,7 +50,7 @@ def test_thinning_keeps_about_so_many_a_second(fps: int, rate: float) -> None:
     kept = [time_s for time_s, _ in thinned(frames, 1 / fps)]
     assert len(kept) == pytest.approx(min(fps, rate) * 20, rel=0.35)
     assert len(kept) <= fps * 20 * 1.05 + 1
-    steps = [b - a for a, b in zip(kept, kept[1:], strict=False)]
+    steps = [b - a for a, b in itertools.pairwise(kept)]
     assert max(steps) <= 1 / fps + 1.01 / rate
 
 

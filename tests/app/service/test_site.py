@@ -40,7 +40,7 @@ def test_a_model_of_ones_own_stands_beside_those_that_ship(tmp_path: Path, model
         assert kinds["small"] == ("local", None)
         photo = ASTRONAUT.read_bytes()
         both = [client.post(f"/v1/images?model={name}", **form(photo)).json() for name in ("small", "base")]
-        assert [answer["faces"][0]["box"] for answer in both][0] == both[1]["faces"][0]["box"]
+        assert next(answer["faces"][0]["box"] for answer in both) == both[1]["faces"][0]["box"]
         assert both[0]["faces"][0]["probabilities"] != both[1]["faces"][0]["probabilities"]
 
 
