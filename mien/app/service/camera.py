@@ -25,7 +25,6 @@ from mien.core.types import Face, FrameResult
 from mien.run.people import Follower
 from mien.run.sinks import records_of
 from mien.run.smooth import TIME_CONSTANT_S
-from mien.run.sources import VideoFrame
 
 if TYPE_CHECKING:
     from mien.app.service.server import Service
@@ -93,7 +92,7 @@ class Camera:
         self._service, self._socket, self._wish = service, socket, wish
         self._newest = Newest()
         self._recording = Recording(service.config.limits.camera_rows)
-        self._follower = Follower(smoothing_s)
+        self._finder, self._follower = service.reader.finder(wish), Follower(smoothing_s)
         self._frames, self._last_s, self._bad = 0, -math.inf, 0
 
     async def run(self) -> None:
@@ -155,14 +154,13 @@ class Camera:
         time_s = self._time_of(data)
         service = self._service
         async with service.decoders.decoded(data[TIME.size :], "frame") as picture:
-            reading = await service.reader.read(picture, self._wish)
-            frame = VideoFrame(self._frames, self._frames, time_s, 1, picture)
-            faces = await service.reader.run(self._follower.follow, frame, reading.faces)
+            reading = await service.reader.read(picture, self._wish, self._finder, time_s)
+            faces = self._follower.follow(reading.faces, time_s, self._finder.was_cut)
             size_wh = picture.shape[1], picture.shape[0]
-        self._frames, self._last_s = self._frames + 1, time_s
+        index, self._frames, self._last_s = self._frames, self._frames + 1, time_s
         service.metrics.camera_frames.inc()
         service.metrics.faces.inc(len(faces))
-        rows = self._rows(frame.index, time_s, size_wh, faces, reading)
+        rows = self._rows(index, time_s, size_wh, faces, reading)
         self._recording.add(rows)
         return {
             "time_s": time_s, "width": size_wh[0], "height": size_wh[1],
@@ -208,7 +206,7 @@ async def camera(
     await socket.accept()
     try:
         wish = Wish(
-            model, detector or service.config.detector, detector_threshold, people_of(people), thorough=False
+            model, detector or service.config.detector, detector_threshold, people_of(people)
         )  # fmt: skip
         wish = service.reader.check(wish)
     except MienError as error:

@@ -32,6 +32,9 @@ RESULTS = {
     "records.parquet": ".records.parquet", "summary.json": ".summary.json", "timeline.png": ".timeline.png",
     "timeline.html": ".timeline.html", "vtt": ".vtt",
 }  # fmt: skip
+#: The folder in which a worker writes; what is whole there is moved, and after a sudden end the next one goes on from it.
+WORK = "work"
+
 #: What all result files of a job are called, before their ending.
 STEM = "video"
 
@@ -192,13 +195,15 @@ class Store:
         return self.end(job_id, FAILED, error={"name": job.name, "found": found, "cure": cure})
 
     def recover(self) -> None:
-        """After a start: jobs that ran when the server ended wait again; what belongs to no job or attempt is removed."""
-        known = {job.id for job in self.all()}
+        """After a start: jobs that ran when the server ended wait again; what belongs to no job is removed."""
         for job in self.all():
             self.interrupted(job.id)
+        jobs = {job.id: job for job in self.all()}
         for folder in (self.folder / "jobs").iterdir():
-            for leftover in folder.glob("attempt-*") if folder.name in known else [folder]:
-                shutil.rmtree(leftover, ignore_errors=True)
+            if folder.name not in jobs:
+                shutil.rmtree(folder, ignore_errors=True)
+            elif jobs[folder.name].is_final:
+                shutil.rmtree(folder / WORK, ignore_errors=True)
 
     def forget(self, job_id: str) -> None:
         """Remove the row; the caller removes the folder."""

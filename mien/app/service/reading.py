@@ -30,6 +30,7 @@ from mien.run.detect import (
     largest,
     make_detector,
 )
+from mien.run.moving import FaceFinder
 from mien.run.weights import find_model, local_model, shipped_models
 
 T = TypeVar("T")
@@ -44,7 +45,6 @@ class Wish:
 
     threshold  of the detector's score, 0 for the detector's own
     people     so many of the largest faces; 0 for all
-    thorough   search for small faces too, as in pictures; frames are searched at one size
     """
 
     model: str
@@ -52,7 +52,6 @@ class Wish:
     threshold: float = 0.0
     people: int = 0
     tta: TTA = "none"
-    thorough: bool = True
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,7 @@ class Reader:
             cure = "pull it with 'mien models pull yunet' and start again, or choose another"
             raise UsageError(f"detector '{wish.detector}'", "is not on this machine", cure)
         check_tta(wish.tta)
-        values = {name: getattr(wish, name) for name in ("detector", "threshold", "people", "tta", "thorough")}
+        values = {name: getattr(wish, name) for name in ("detector", "threshold", "people", "tta")}
         return Wish(model, **values)
 
     def classifier(self, model: str) -> Classifier:
@@ -110,14 +109,30 @@ class Reader:
             self._classifiers[model] = Classifier(self.models[model], threads=self._config.threads)
         return self._classifiers[model]
 
-    async def read(self, picture: np.ndarray, wish: Wish) -> Reading:
-        """The faces of RGB uint8 (H, W, 3); the wish was checked."""
+    def finder(self, wish: Wish) -> FaceFinder:
+        """For a camera: it searches some frames and follows faces through the others, with a detector of its own."""
+        detector = None
+        if wish.detector != "none":
+            detector = new_detector(wish.detector, self._config.detector_model, round(wish.threshold, 2))
+        return FaceFinder(detector, wish.people)
+
+    async def read(
+        self, picture: np.ndarray, wish: Wish, finder: FaceFinder | None = None, time_s: float = 0.0
+    ) -> Reading:
+        """The faces of RGB uint8 (H, W, 3); the wish was checked.
+
+        finder: finds the faces of a camera's frames, given in order with their times.
+        """
         if wish.model not in self._classifiers:
             await asyncio.get_running_loop().run_in_executor(self._classifying, self.classifier, wish.model)
         classifier, batcher = self.classifier(wish.model), self._batcher(wish)
         batcher.expect()
         try:
-            found, name, crops = await self.run(self._find, picture, wish, classifier.preprocessing.size)
+            size = classifier.preprocessing.size
+            if finder is None:
+                found, name, crops = await self.run(self._find, picture, wish, size)
+            else:
+                found, name, crops = await self.run(_followed, picture, wish, size, finder, time_s)
         finally:
             batcher.arrive()
         labels = classifier.labels
@@ -140,9 +155,7 @@ class Reader:
             found = Detections(np.array([[0, 0, width, height]], np.float32), np.ones(1, np.float32))
             return found, "none", crop_faces(picture, found.boxes_xyxy, None, size)
         with self._lent(wish.detector, wish.threshold, keep=max(picture.shape[:2]) <= KEPT_SIDE) as detector:
-            found = find_faces(detector, picture, thorough=wish.thorough)
-            keep = found.scores >= wish.threshold
-            found = largest(Detections(found.boxes_xyxy[keep], found.scores[keep]), wish.people)
+            found = largest(_sure(find_faces(detector, picture), wish.threshold), wish.people)
             return found, detector.name, crop_faces(picture, found.boxes_xyxy, detector.framing, size)
 
     @contextmanager
@@ -158,6 +171,19 @@ class Reader:
         yield detector
         if keep:
             idle.put(detector)
+
+
+def _followed(
+    picture: np.ndarray, wish: Wish, size: int, finder: FaceFinder, time_s: float
+) -> tuple[Detections, str, np.ndarray]:
+    found, detector = _sure(finder.find(picture, time_s), wish.threshold), finder.detector
+    framing = detector.framing if detector else None
+    return found, detector.name if detector else "none", crop_faces(picture, found.boxes_xyxy, framing, size)
+
+
+def _sure(found: Detections, threshold: float) -> Detections:
+    keep = found.scores >= threshold
+    return Detections(found.boxes_xyxy[keep], found.scores[keep])
 
 
 def new_detector(name: str, file: Path | None, threshold: float) -> Detector:

@@ -17,7 +17,7 @@ from typing import Any
 from mien.app.service.asking import colour_of, people_of
 from mien.app.service.config import Config
 from mien.app.service.decoding import child_environment
-from mien.app.service.jobs import CANCELLED, DONE, FAILED, STEM, Job, Store
+from mien.app.service.jobs import CANCELLED, DONE, FAILED, STEM, WORK, Job, Store
 
 log = logging.getLogger("mien.service")
 
@@ -111,7 +111,7 @@ class Runner:
     async def _work(self, job: Job) -> None:
         """One attempt at one job; whatever happens, the job is then queued again or in a final state."""
         folder = self._store.folder_of(job.id)
-        out = folder / f"attempt-{job.starts + 1}"
+        out = folder / WORK
         try:
             end = await self._attempt(job, out)
         except OSError as error:  # no process could be started, or the folder is gone
@@ -125,7 +125,8 @@ class Runner:
         elif self._is_wanted(job.id):
             out.rename(folder / "results")
             self._store.end(job.id, DONE, end.get("text") or "done")
-        shutil.rmtree(out, ignore_errors=True)
+        if not self._is_wanted(job.id):  # else the next attempt goes on from what is there
+            shutil.rmtree(out, ignore_errors=True)
 
     def _is_wanted(self, job_id: str) -> bool:
         job = self._store.get(job_id)

@@ -8,9 +8,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -48,6 +51,7 @@ class Teller:
     limit_s: float
     name: str
     started: float = 0.0
+    first: float = 0.0
     told: float = 0.0
 
     def tell(self, **values: Any) -> None:
@@ -59,13 +63,14 @@ class Teller:
         if max(seconds, total or 0.0) > self.limit_s:
             raise too_long(self.name, max(seconds, total or 0.0), self.limit_s)
         now = time.monotonic()
-        self.started = self.started or now
+        share = min(1.0, max(0.0, seconds / total)) if total else None
+        if not self.started:  # what was done before counts as done, but says nothing about speed
+            self.started, self.first = now, share or 0.0
         if now - self.told < TELL_S:
             return
         self.told = now
-        share = min(1.0, max(0.0, seconds / total)) if total else None
-        passed = now - self.started
-        left = round(passed / share * (1 - share), 1) if share and passed > 1 else None
+        passed, gained = now - self.started, (share or 0.0) - self.first
+        left = round(passed / gained * (1 - share), 1) if gained > 0 and passed > 1 else None
         self.tell(progress=share and round(share, 4), seconds_left=left, text=f"{frames:,} frames")
 
 
@@ -96,8 +101,8 @@ def probe(path: Path, name: str, most_pixels: int, most_seconds: float) -> dict[
     return {"start_s": start_s, "seconds": seconds, "width": width, "height": height}
 
 
-def analyse(order: dict[str, Any], teller: Teller) -> None:
-    """Do what ``order`` says (see ``runner.order_of``) and leave the results in its ``out``."""
+def analyse(order: dict[str, Any], teller: Teller) -> str:
+    """Do what ``order`` says (see ``Runner._order``), leave the results in its ``out``, and say what was odd."""
     from mien.core.files import write_json
     from mien.run.draw import Style
     from mien.run.pipeline import Settings, analyze_input
@@ -116,7 +121,7 @@ def analyse(order: dict[str, Any], teller: Teller) -> None:
     )
     done = analyze_input(Sent(path, Path(order["stem"]), order["name"]), recognizer, settings)
     write_json(out / "facts.json", facts | {"warnings": done.warnings, "labels": list(recognizer.labels)})
-    teller.tell(done=True, text="; ".join(done.warnings))
+    return "; ".join(done.warnings)
 
 
 def watch_parent(stdin: IO[str]) -> None:
@@ -132,6 +137,19 @@ def watch_parent(stdin: IO[str]) -> None:
     threading.Thread(target=wait, daemon=True, name="watch parent").start()
 
 
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Only one worker writes into a folder: one whose server was killed may still be about to end."""
+    file = folder / "worker.sqlite3"
+    connection = sqlite3.connect(file, timeout=30, isolation_level=None)
+    connection.execute("BEGIN EXCLUSIVE")
+    try:
+        yield
+    finally:
+        connection.close()
+        file.unlink(missing_ok=True)
+
+
 def main() -> int:
     out = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", newline="\n")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints must not stand between the lines
@@ -140,7 +158,9 @@ def main() -> int:
     limit_memory(order["memory"])
     teller = Teller(out, order["most_seconds"], order["name"])
     try:
-        analyse(order, teller)
+        with alone_in(Path(order["out"])):
+            text = analyse(order, teller)
+        teller.tell(done=True, text=text)
     except MienError as error:
         own = str(order["path"])
         name = order["name"] if own in error.name else error.name

@@ -68,7 +68,8 @@ def test_what_was_queued_running_and_finished_after_a_restart(tmp_path: Path) ->
     store.begin(store.get(done))
     store.end(done, DONE)
     store.begin(store.get(running))
-    (store.folder_of(running) / "attempt-1").mkdir()
+    for each in (done, running):
+        (store.folder_of(each) / "work").mkdir()
     stray = store.new_folder()[1]  # an upload that was going on
     (stray / "source.part").write_bytes(b"half")
     store.close()
@@ -76,7 +77,8 @@ def test_what_was_queued_running_and_finished_after_a_restart(tmp_path: Path) ->
     store.recover()
     assert [store.get(each).state for each in (done, running, queued)] == [DONE, QUEUED, QUEUED]
     assert not stray.exists()
-    assert [path.name for path in store.folder_of(running).iterdir()] == ["source.mp4"]
+    assert [path.name for path in store.folder_of(done).iterdir()] == ["source.mp4"]
+    assert (store.folder_of(running) / "work").exists()  # the next worker goes on from there
     assert (store.folder_of(done) / "source.mp4").exists()
     store.close()
 

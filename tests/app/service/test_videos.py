@@ -270,6 +270,7 @@ def test_a_worker_that_was_killed_once_gives_its_results_after_all(client: TestC
     assert (done["state"], done["attempts"]) == ("done", 2)
     folder = client.app.state.service.store.folder_of(job["id"])
     assert sorted(path.name for path in folder.iterdir()) == ["results", "source.mp4"]
+    assert {path.name.split(".")[0] for path in (folder / "results").iterdir()} == {"video", "facts"}
 
 
 @posix
