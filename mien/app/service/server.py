@@ -73,7 +73,7 @@ def create_app(config: Config) -> FastAPI:
         redoc_url=None, responses=refusals.RESPONSES,
     )  # fmt: skip
     app.state.service = service
-    for part in (site, images, videos, camera):
+    for part in (images, videos, camera, site):
         app.include_router(part.router)
     refusals.install(app)
     app.add_middleware(Guard, config=config, access=service.access)

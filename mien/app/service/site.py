@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,6 +13,7 @@ from mien import __version__
 from mien.app.service import saliency
 from mien.app.service.asking import service_of
 from mien.app.service.config import Config
+from mien.app.service.document import interface_page
 from mien.app.service.reading import Reader
 from mien.app.service.refusals import Refused, absent
 from mien.app.service.security import COOKIE
@@ -48,6 +48,13 @@ async def page(path: str) -> Response:
     if path == "plotly.min.js":
         return plotly()
     return page_file(path)
+
+
+@router.get("/favicon.ico", include_in_schema=False)
+async def icon() -> Response:
+    """What a browser asks for by itself, on /docs too."""
+    names = [name for name in ("favicon.svg", "favicon.ico") if (PAGE / name).is_file()]
+    return page_file(names[0]) if names else Response(status_code=204)
 
 
 def page_file(path: str) -> Response:
@@ -185,39 +192,3 @@ async def report(request: Request, name: str) -> Response:
 async def document(request: Request) -> HTMLResponse:
     """The interface as a page that needs no other host, as the usual ones do."""
     return HTMLResponse(interface_page(request.app.openapi()))
-
-
-def interface_page(document: dict[str, Any]) -> str:
-    """An OpenAPI document as plain HTML."""
-    parts = []
-    for path, methods in document["paths"].items():
-        for method, route in methods.items():
-            text = html.escape(route.get("description") or route.get("summary", ""))
-            rows = "".join(_parameter(parameter) for parameter in route.get("parameters", []))
-            if "requestBody" in route:
-                kinds = ", ".join(route["requestBody"]["content"])
-                rows += f"<tr><td>body</td><td>{html.escape(kinds)}</td><td></td></tr>"
-            answers = ", ".join(route["responses"])
-            table = f"<table>{rows}</table>" if rows else ""
-            parts.append(
-                f"<h2><b>{method.upper()}</b> <code>{html.escape(path)}</code></h2><p>{text}</p>{table}"
-                f"<p class=answers>answers: {html.escape(answers)}</p>"
-            )
-    style = (
-        ":root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;max-width:52rem;margin:2rem auto;padding:0 1rem}"
-        "h2{font-size:1.05rem;margin:2rem 0 .2rem;border-top:1px solid #8884;padding-top:1rem}h2 b{font-size:.8rem}"
-        "td{padding:.1rem 1rem .1rem 0;vertical-align:top}p{margin:.3rem 0}.answers{opacity:.7;font-size:.9rem}"
-    )
-    title = html.escape(document["info"]["title"])
-    return (
-        f"<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
-        f"<title>{title}</title><style>{style}</style><h1>{title}</h1><p>{html.escape(document['info']['description'])}</p>"
-        f"<p><a href=/openapi.json>openapi.json</a> (OpenAPI {html.escape(document['openapi'])})</p>{''.join(parts)}</html>"
-    )
-
-
-def _parameter(parameter: dict[str, Any]) -> str:
-    schema = parameter["schema"]
-    kind = schema.get("type", "") + (f", default {schema['default']!r}" if "default" in schema else "")
-    cells = parameter["name"], kind, parameter.get("description", "")
-    return "<tr>" + "".join(f"<td>{html.escape(str(cell))}</td>" for cell in cells) + "</tr>"
