@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import AsyncIterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 
 import numpy as np
@@ -133,8 +133,12 @@ class Decoders:
     @asynccontextmanager
     async def decoded(self, data: bytes, name: str) -> AsyncIterator[np.ndarray]:
         """RGB uint8 (H, W, 3), upright; it counts as held until the block ends. Refused (422, 413) where it cannot be."""
-        loop = asyncio.get_running_loop()
-        picture = await loop.run_in_executor(self._threads, self._decode, data, name)
+        job = self._threads.submit(self._decode, data, name)
+        try:
+            picture = await asyncio.wrap_future(job)
+        except asyncio.CancelledError:  # nobody waits any more, but the thread goes on and takes room
+            job.add_done_callback(self._release_unwanted)
+            raise
         size = picture.nbytes
         try:
             yield picture
@@ -149,27 +153,37 @@ class Decoders:
         timer = threading.Timer(self._limits.decode_s, process.kill)
         timer.daemon = True
         timer.start()
-        size = None
+        emptied = False  # whether nothing of this picture is left in the pipe: the next one must not be given it
         try:
             size = process.ask(data, self._limits.picture_pixels)
             timer.cancel()  # what comes now waits for room, not for the decoder
             if isinstance(size, dict):
+                emptied = True
                 raise _refusal(name, size)
-            height, width = size
-            self._take(height * width * 3)
-            try:
-                return process.pixels(height, width)
-            except EOFError:
-                self._release(height * width * 3)
-                raise
+            picture = self._pixels(process, *size)
+            emptied = True
+            return picture
         except EOFError as error:
-            self._bury(process)
-            process = None
             found = "could not be decoded: it took too much time or memory, or is broken"
             raise Refused(422, name, found, "copy or export it again, or send a smaller one") from error
         finally:
             timer.cancel()
-            self._free.put(process)
+            if not emptied:
+                self._bury(process)
+            self._free.put(process if emptied else None)
+
+    def _pixels(self, process: _Process, height: int, width: int) -> np.ndarray:
+        size = height * width * 3
+        self._take(size)
+        try:
+            return process.pixels(height, width)
+        except BaseException:
+            self._release(size)
+            raise
+
+    def _release_unwanted(self, job: Future[np.ndarray]) -> None:
+        if not job.cancelled() and job.exception() is None:
+            self._release(job.result().nbytes)
 
     def _bury(self, process: _Process | None) -> None:
         if process is not None:

@@ -78,6 +78,15 @@ def install(app: FastAPI) -> None:
         status = next(status for kind, status in STATUS_OF if isinstance(error, kind))
         return JSONResponse(error_body(error.name, error.found, error.cure), status)
 
+    @app.exception_handler(MemoryError)
+    async def full(_: Request, error: MemoryError) -> JSONResponse:
+        return JSONResponse(error_body("memory", "is used up", "try again in a moment, with a smaller file"), 503)
+
+    @app.exception_handler(Exception)
+    async def unforeseen(request: Request, error: Exception) -> JSONResponse:
+        found = f"failed with an unforeseen {type(error).__name__}"
+        return JSONResponse(error_body(request.url.path, found, "please report it"), 500)
+
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]

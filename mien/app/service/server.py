@@ -82,20 +82,40 @@ def create_app(config: Config) -> FastAPI:
 
 
 class _Protocol(H11Protocol):
-    """HTTP/1.1 that does not wait for ever for a request line and its headers."""
+    """HTTP/1.1 that does not wait for ever for a request line and its headers, the first of a connection or a later one."""
 
     header_s = 10.0
+    _patience: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        self._first = self.loop.call_later(self.header_s, self._close_if_silent)
+        self._wait()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if not self._between_requests:
+            self._stop_waiting()
+        elif self._patience is None:  # the beginning of another request, and not all of its headers
+            self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._first.cancel()
+        self._stop_waiting()
         super().connection_lost(exc)
 
-    def _close_if_silent(self) -> None:
-        if self.cycle is None and not self.transport.is_closing():
+    @property
+    def _between_requests(self) -> bool:
+        return self.cycle is None or self.cycle.response_complete
+
+    def _wait(self) -> None:
+        self._patience = self.loop.call_later(self.header_s, self._close_if_waiting)
+
+    def _stop_waiting(self) -> None:
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+
+    def _close_if_waiting(self) -> None:
+        if self._between_requests and not self.transport.is_closing():
             self.transport.close()
 
 
@@ -114,7 +134,7 @@ def make_server(app: FastAPI, config: Config) -> Server:
     settings = uvicorn.Config(
         app, host=config.host, port=config.port, http=protocol, ws_max_size=limits.camera_bytes + 1024, ws_max_queue=4,
         log_level="error", access_log=False, limit_concurrency=512, timeout_keep_alive=15, timeout_graceful_shutdown=3,
-        server_header=False, proxy_headers=False,
+        server_header=False, proxy_headers=False, ws_per_message_deflate=False,
     )  # fmt: skip
     settings.loaded_app_service = app.state.service
     return Server(settings)

@@ -69,6 +69,11 @@ async def add_video(
         part.rename(folder / source_name(upload.name))
         _check_room(service)
         job = store.add(job_id, upload.name, source_name(upload.name), settings)
+    except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise Refused(
+            503, "disk", f"cannot take the video ({error.strerror})", "remove some jobs, or make room"
+        ) from error
     except BaseException:  # a sender that goes away too: nothing of an upload stays without its job
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -163,7 +168,7 @@ async def get_result(
     if download:
         headers["content-disposition"] = attachment(download_name(job, what, path))
     if path.suffix == ".html":
-        headers["content-security-policy"] = SANDBOX
+        headers |= {"content-security-policy": SANDBOX, "x-frame-options": "SAMEORIGIN"}
     return FileResponse(path, media_type=TYPES.get(path.suffix, "application/octet-stream"), headers=headers)
 
 

@@ -10,7 +10,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from mien.app.service.config import is_loopback
 from mien.app.service.security import COOKIE, HEADERS
-from tests.app.service.conftest import error_of, form, server, service, until
+from tests.app.service.conftest import error_of, form, quickly, server, service, until
 from tests.conftest import ASTRONAUT
 
 PHOTO = ASTRONAUT.read_bytes()
@@ -112,6 +112,8 @@ def test_at_another_address_any_name_will_do_with_a_token_and_none_without(tmp_p
     head = {"host": "faces.example:8000", "authorization": f"Bearer {TOKEN}"}
     with service(tmp_path / "a", host="0.0.0.0", token=TOKEN) as client:
         assert client.get("/v1/jobs", headers=head).status_code == 200
+    with service(tmp_path / "c", token=TOKEN) as client:  # behind a proxy
+        assert client.get("/v1/jobs", headers=head).status_code == 200
     with service(tmp_path / "b", host="0.0.0.0", i_know=True) as client:
         assert client.get("/v1/jobs", headers=head).status_code == 403
         assert client.get("/v1/jobs", headers={"host": "192.168.1.5:8000"}).status_code == 200
@@ -168,6 +170,9 @@ def test_slow_and_endless_senders_are_answered_and_cut_off(tmp_path: Path) -> No
         assert b"bytes a second" in drops
         assert talk(address, b"POST /v1/images HTTP/1.1\r\nHost: 127") == b""  # headers that never end: closed
         assert talk(address) == b""
+        health = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+        with quickly(6):  # a second request that never ends
+            assert talk(address, health, b"GET /he", pause=0.2).count(b"HTTP/1.1 200") == 1
         first = b"%x\r\n%s\r\n" % (len(FILE), FILE)
         endless = talk(
             address, post(FORM, "Transfer-Encoding: chunked"), first, *[b"10000\r\n" + b"x" * 65536 + b"\r\n"] * 50

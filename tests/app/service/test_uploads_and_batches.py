@@ -227,6 +227,38 @@ def test_a_picture_larger_than_all_the_room_is_read_alone(decoders) -> None:
     assert [picture.shape for picture in pictures] == [(512, 512, 3)] * 2
 
 
+def test_who_does_not_wait_any_more_leaves_no_room_taken(decoders) -> None:
+    """A camera that closes while its frame is being decoded."""
+    pool = decoders(1)
+
+    async def leave() -> None:
+        for pause in (0.0, 0.001, 0.003, 0.01, 0.02) * 4:
+            task = asyncio.create_task(pool.decoded(ASTRONAUT.read_bytes(), "frame").__aenter__())
+            await asyncio.sleep(pause)
+            task.cancel()
+            result = (await asyncio.gather(task, return_exceptions=True))[0]
+            if isinstance(result, np.ndarray):
+                pool._release(result.nbytes)  # it was faster
+        async with pool.decoded(ASTRONAUT.read_bytes(), "frame") as picture:
+            assert pool._held == picture.nbytes
+
+    asyncio.run(leave())
+    assert (pool._held, pool.replaced) == (0, 0)
+
+
+def test_pixels_of_one_picture_never_reach_the_next_one(decoders, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no memory for a picture that is decoded already: what stands in the pipe is thrown away."""
+    from mien.app.service import decoding
+
+    pool = decoders(1)
+    real = np.empty
+    monkeypatch.setattr(decoding.np, "empty", lambda *_: (_ for _ in ()).throw(MemoryError()))
+    assert isinstance(decode(pool, as_file(np.full((9, 9, 3), 77, np.uint8)))[0], MemoryError)
+    monkeypatch.setattr(decoding.np, "empty", real)
+    assert (decode(pool, as_file(np.full((9, 9, 3), 5, np.uint8)))[0] == 5).all()
+    assert (pool._held, pool.replaced) == (0, 1)
+
+
 def test_the_decoder_opens_no_other_formats(tmp_path: Path, decoders) -> None:
     (refused,) = decode(decoders(), b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n")
     assert "not a picture" in refused.found
