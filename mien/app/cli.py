@@ -27,6 +27,7 @@ from mien.app import (
     plots,
     reports,
     reproduction,
+    serving,
 )
 from mien.app.messages import complain, explain, print_help
 from mien.core.progress import say
@@ -62,6 +63,7 @@ app.command("explain")(explaining.explain)
 app.command("filters")(explaining.filters)
 app.command("embed")(embeddings.embed)
 app.command("audit")(audits.audit)
+app.command("serve")(serving.serve)
 app.add_typer(datasets.app, name="data")
 app.add_typer(models.app, name="models")
 app.add_typer(networks.app, name="networks")

@@ -1,0 +1,87 @@
+"""The process that decodes pictures: bytes in at stdin, pixels out at stdout, with a limit on its memory.
+
+A hostile file may make it run out of memory, hang or crash: it is then ended and replaced, and the service goes on.
+Request:  ``<QQ`` bytes of the picture, most pixels; then the bytes.
+Answer:   ``<BII`` 0, height, width; then RGB. Or ``<BII`` 1, length, 0; then JSON of an error. 2 in place of 1: the
+process ends then, since its memory was used up.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import sys
+from typing import BinaryIO
+
+REQUEST = struct.Struct("<QQ")
+ANSWER = struct.Struct("<BII")
+GOOD, BAD, LAST = 0, 1, 2
+
+#: What is opened. Pillow knows many more formats; some are old and little tested, and EPS starts another program.
+FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "AVIF", "PPM")
+
+
+def limit_memory(most_bytes: int) -> None:
+    """Let this process have so much address space, write no core file, and where that is not possible, nothing."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit for a process by itself
+        return
+    for what, amount in ((resource.RLIMIT_AS, most_bytes), (resource.RLIMIT_CORE, 0)):
+        _, hard = resource.getrlimit(what)
+        amount = amount if hard == resource.RLIM_INFINITY else min(amount, hard)
+        try:
+            resource.setrlimit(what, (amount, hard))
+        except (ValueError, OSError):  # macOS does not take a limit on address space
+            continue
+
+
+def keep_formats() -> None:
+    """Have Pillow open the formats in FORMATS and no other."""
+    from PIL import Image
+
+    Image.init()
+    Image.ID[:] = [name for name in Image.ID if name in FORMATS]
+    for name in set(Image.OPEN) - set(FORMATS):
+        del Image.OPEN[name]
+
+
+def serve(requests: BinaryIO, answers: BinaryIO) -> None:
+    """Decode until ``requests`` ends. After a picture that took more memory than there is, the process ends too."""
+    from mien.core.errors import MediaError
+    from mien.core.pictures import read_picture
+
+    while head := requests.read(REQUEST.size):
+        length, most_pixels = REQUEST.unpack(head)
+        data = requests.read(length)
+        try:
+            picture = read_picture(data, max_pixels=most_pixels)
+        except MediaError as error:
+            _refuse(answers, BAD, error.found, error.cure)
+            continue
+        except MemoryError:
+            del data
+            _refuse(answers, LAST, "needs more memory than a picture may", "send a smaller one")
+            return
+        answers.write(ANSWER.pack(GOOD, *picture.shape[:2]))
+        answers.write(picture.data)
+        answers.flush()
+
+
+def _refuse(answers: BinaryIO, kind: int, found: str, cure: str) -> None:
+    text = json.dumps({"found": found, "cure": cure}).encode()
+    answers.write(ANSWER.pack(kind, len(text), 0) + text)
+    answers.flush()
+
+
+def main(memory: int) -> None:
+    requests, answers = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints must not stand between the pixels
+    keep_formats()
+    limit_memory(memory)
+    serve(requests, answers)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

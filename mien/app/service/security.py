@@ -1,0 +1,242 @@
+"""What stands before every request: who may ask, how much may be sent and how slowly, how many at once."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import ipaddress
+import socket
+import time
+from collections import Counter, deque
+from contextlib import suppress
+from dataclasses import dataclass
+from http.cookies import CookieError, SimpleCookie
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from mien.app.service.config import MIB, Config
+from mien.app.service.refusals import Refused, busy, too_large
+
+COOKIE = "mien_token"
+
+#: What anyone who reaches the address may see: the page, which then asks for the token, and whether the service is well.
+OPEN = ("/", "/healthz", "/v1/login", "/docs", "/openapi.json", "/favicon.ico")
+
+#: Sent with every answer: nothing is loaded from elsewhere, framed elsewhere, or taken for another type than it is.
+HEADERS = {
+    "content-security-policy": "default-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; "
+    "style-src 'self' 'unsafe-inline'; worker-src 'self' blob:; object-src 'none'; base-uri 'none'; "
+    "form-action 'self'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+    "cache-control": "no-store",
+}
+
+
+class Access:
+    """Decides who may ask."""
+
+    def __init__(self, config: Config) -> None:
+        self._token = config.token
+        self._loopback = config.is_loopback
+        machine = socket.gethostname().lower()
+        self._names = {"localhost"} if self._loopback else {"localhost", machine, f"{machine}.local", config.host}
+
+    def check(self, scope: Scope) -> None:
+        """Raises Refused for a foreign host or origin (403), and where the token is missing or wrong (401)."""
+        headers, path = Headers(scope=scope), scope["path"]
+        self._check_host(headers.get("host", ""))
+        origin = headers.get("origin")
+        if origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower():
+            raise Refused(403, "origin", f"is {origin[:100]!r}, another site", "use the page of this service")
+        site = headers.get("sec-fetch-site", "none")
+        if site not in ("none", "same-origin") and not _is_open(path):
+            raise Refused(403, "sec-fetch-site", f"is {site[:20]!r}", "use the page of this service")
+        if self._token and not _is_open(path) and not self.knows(token_of(headers)):
+            cure = "send 'Authorization: Bearer TOKEN', or sign in on the page"
+            raise Refused(401, "token", "is missing or wrong", cure, {"www-authenticate": "Bearer"})
+
+    def knows(self, token: str) -> bool:
+        return not self._token or hmac.compare_digest(token.encode("utf-8", "replace"), self._token.encode())
+
+    def _check_host(self, host: str) -> None:
+        """A page of another site whose name was made to lead here (DNS rebinding) sends that name as Host."""
+        if self._token:
+            return  # who knows the token may come by any name, as that of a proxy
+        try:
+            name = (urlsplit(f"//{host}").hostname or "").lower()
+        except ValueError:
+            name = ""
+        with suppress(ValueError):
+            address = ipaddress.ip_address(name)
+            if address.is_loopback or not self._loopback:
+                return
+        if name not in self._names:
+            raise Refused(403, "host", f"is {host[:100]!r}", "use the address that the service printed")
+
+
+def _is_open(path: str) -> bool:
+    return path in OPEN or path.startswith("/page/")
+
+
+def token_of(headers: Headers) -> str:
+    """The token of a request, from its header or its cookie; "" without one."""
+    kind, _, token = headers.get("authorization", "").partition(" ")
+    if kind.lower() == "bearer":
+        return token.strip()
+    with suppress(CookieError):
+        cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+        return cookie.value if cookie is not None else ""
+    return ""
+
+
+class Attempts:
+    """Counts failed sign-ins: after ``most`` within ``within_s`` nobody signs in until some are forgotten."""
+
+    def __init__(self, most: int = 10, within_s: float = 60.0) -> None:
+        self._most, self._within_s = most, within_s
+        self._failed: deque[float] = deque()
+
+    def check(self) -> None:
+        now = time.monotonic()
+        while self._failed and self._failed[0] < now - self._within_s:
+            self._failed.popleft()
+        if len(self._failed) >= self._most:
+            raise Refused(429, "sign-in", "failed too often", "wait a minute", {"retry-after": "60"})
+
+    def failed(self) -> None:
+        self._failed.append(time.monotonic())
+
+
+def kind_of(scope: Scope) -> str:
+    """Which of the limits on requests at the same time a request counts towards."""
+    path = scope["path"]
+    if path.startswith("/v1/images"):
+        return "pictures"
+    if path == "/v1/videos":
+        return "uploads"
+    if scope["type"] == "websocket":
+        return "cameras"
+    return "streams" if path.endswith("/events") or "/results/" in path else "others"
+
+
+#: An answer that comes before the end of what is sent is often lost; so much more is taken first, for so long.
+DRAINED_BYTES, DRAINED_S = 8 * MIB, 1.0
+
+
+@dataclass
+class _Sender:
+    """Reads a request's body for the application, and refuses one that is too long or too slow."""
+
+    receive: Receive
+    limit: int
+    idle_s: float
+    least_rate: int
+    started: float
+    taken: int = 0
+    finished: bool = False
+
+    async def __call__(self) -> Message:
+        if self.finished:
+            return await self.receive()
+        try:
+            message = await asyncio.wait_for(self.receive(), self.idle_s)
+        except TimeoutError:
+            raise self._slow(f"sent nothing for {self.idle_s:.0f} s") from None
+        self.taken += len(message.get("body", b""))
+        self.finished = not message.get("more_body", False)
+        if self.taken > self.limit:
+            raise too_large("the request", self.limit)
+        over_s = time.monotonic() - self.started - 2 * self.idle_s
+        if not self.finished and over_s > 0 and self.taken < over_s * self.least_rate:
+            raise self._slow(f"sends less than {self.least_rate:,} bytes a second")
+        return message
+
+    async def drain(self) -> None:
+        """Take and forget what is still sent, within bounds."""
+        end, taken = time.monotonic() + DRAINED_S, 0
+        with suppress(TimeoutError):
+            while not self.finished and taken < DRAINED_BYTES:
+                message = await asyncio.wait_for(self.receive(), end - time.monotonic())
+                taken += len(message.get("body", b""))
+                self.finished = not message.get("more_body", False)
+
+    @staticmethod
+    def _slow(found: str) -> Refused:
+        return Refused(408, "the sender", found, "send it again, over a faster line")
+
+
+class Guard:
+    """The ASGI application around the application: access, limits, and headers of every answer."""
+
+    def __init__(self, app: ASGIApp, config: Config, access: Access) -> None:
+        self._app, self._limits, self._access = app, config.limits, access
+        self._running: Counter[str] = Counter()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        kind = kind_of(scope)
+        sender = self._sender(scope, receive, kind)
+        send = _with_headers(send, sender)
+        try:
+            self._access.check(scope)
+            self._check_places(kind)
+            self._check_length(scope, sender)
+        except Refused as error:
+            await self._refuse(error, scope, receive, send)
+            return
+        self._running[kind] += 1
+        try:
+            await self._app(scope, sender if scope["type"] == "http" else receive, send)
+        finally:
+            self._running[kind] -= 1
+
+    def _check_places(self, kind: str) -> None:
+        places = getattr(self._limits, kind)
+        if self._running[kind] >= places:
+            raise busy(kind, places)
+
+    def _sender(self, scope: Scope, receive: Receive, kind: str) -> _Sender:
+        limits, headers = self._limits, Headers(scope=scope)
+        size = {"pictures": limits.picture_bytes, "uploads": limits.video_bytes}.get(kind, 0) + limits.other_bytes
+        nothing = "transfer-encoding" not in headers and headers.get("content-length", "0") == "0"
+        return _Sender(receive, size, limits.idle_s, limits.least_rate, time.monotonic(), finished=nothing)
+
+    @staticmethod
+    def _check_length(scope: Scope, sender: _Sender) -> None:
+        stated = Headers(scope=scope).get("content-length", "")
+        if stated.isascii() and stated.isdigit() and int(stated[:20]) > sender.limit:
+            raise too_large("the request", sender.limit)
+
+    @staticmethod
+    async def _refuse(error: Refused, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await receive()  # its handshake
+            await send({"type": "websocket.close", "code": 1008, "reason": error.detail[:120]})
+            return
+        answer = JSONResponse(error.body(), error.status_code, error.headers)
+        await answer(scope, receive, send)
+
+
+def _with_headers(send: Send, sender: _Sender) -> Send:
+    """Adds HEADERS to an answer. One that comes before the end of what was sent ends the connection, too."""
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            headers = message.setdefault("headers", [])
+            if not sender.finished and message["status"] != 408:
+                await sender.drain()
+            if not sender.finished:
+                headers.append((b"connection", b"close"))
+            present = {name.lower() for name, _ in headers}
+            headers += [(k.encode(), v.encode()) for k, v in HEADERS.items() if k.encode() not in present]
+        await send(message)
+
+    return sending

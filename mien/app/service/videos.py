@@ -1,0 +1,200 @@
+"""Routes for videos: each becomes a job, which is followed, cancelled, read and removed."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi import Path as InPath
+from fastapi.responses import FileResponse, StreamingResponse
+
+from mien.app.service.asking import ColourText, DetectorName, Drawn, ModelName, PeopleText, people_of, service_of
+from mien.app.service.jobs import DONE, JOB_ID, Job, source_name
+from mien.app.service.names import attachment
+from mien.app.service.overlay import overlay_file
+from mien.app.service.reading import Wish
+from mien.app.service.refusals import Refused, absent, also
+from mien.app.service.uploads import FORM, receive_file
+
+router = APIRouter(prefix="/v1", tags=["videos"])
+
+JobId = Annotated[str, InPath(pattern=f"^{JOB_ID.pattern}$", description="a job's id")]
+
+#: Types by ending; whatever else was sent goes out as bytes, never as a page.
+TYPES = {
+    ".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/mp4", ".webm": "video/webm", ".mkv": "video/x-matroska",
+    ".ogv": "video/ogg", ".jsonl": "application/x-ndjson", ".csv": "text/csv; charset=utf-8", ".json": "application/json",
+    ".png": "image/png", ".vtt": "text/vtt; charset=utf-8", ".html": "text/html; charset=utf-8",
+    ".parquet": "application/vnd.apache.parquet",
+}  # fmt: skip
+
+#: Beginnings of pictures: they are read at once, by another route.
+PICTURES = (b"\xff\xd8\xff", b"\x89PNG", b"BM", b"II*\0", b"MM\0*")
+
+#: A page that was made here may run its own scripts, and reach nothing.
+SANDBOX = "sandbox allow-scripts allow-downloads; default-src 'unsafe-inline' data: blob:; frame-ancestors 'self'"
+
+
+@router.post("/videos", status_code=202, openapi_extra=FORM, responses=also(503, "the disk is almost full"))
+async def add_video(
+    request: Request,
+    style: Drawn,
+    model: ModelName = "",
+    detector: DetectorName = "",
+    people: PeopleText = "all",
+    smoothing: Annotated[float, Query(ge=0, le=60, description="time constant along a track, in seconds")] = 0.25,
+    colour: ColourText = "0,255,0",
+    display_width: Annotated[int, Query(ge=0, le=8192, description="kept with the job, for whoever shows it")] = 0,
+    media: Annotated[bool, Query(description="write the annotated video and the timeline too")] = True,
+) -> dict[str, Any]:
+    """Take a video; the answer is its job, which waits for its turn."""
+    service = service_of(request)
+    store, limits = service.store, service.config.limits
+    wish = service.reader.check(Wish(model, detector or service.config.detector))
+    people_of(people)  # the style's colour was checked when it was made
+    _check_room(service)
+    settings = {
+        "model": wish.model, "detector": wish.detector, "people": people, "smoothing": smoothing, "colour": colour,
+        "line_width": style.line_width, "text_size": style.text_size, "display_width": display_width, "media": media,
+    }  # fmt: skip
+    job_id, folder = store.new_folder()
+    try:
+        part = folder / "source.part"
+        with part.open("wb") as file:
+            upload = await receive_file(request, file, limits.video_bytes)
+        await asyncio.to_thread(_check_video, part, upload.name)
+        part.rename(folder / source_name(upload.name))
+        _check_room(service)
+        job = store.add(job_id, upload.name, source_name(upload.name), settings)
+    except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise Refused(
+            503, "disk", f"cannot take the video ({error.strerror})", "remove some jobs, or make room"
+        ) from error
+    except BaseException:  # a sender that goes away too: nothing of an upload stays without its job
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    service.runner.wake()
+    return {"job": store.to_json(job)}
+
+
+def _check_room(service: Any) -> None:
+    """Refused (429, 503) where there are too many jobs, or too little disk."""
+    counts, limits = service.store.counts(), service.config.limits
+    if sum(counts.values()) >= limits.jobs:
+        raise Refused(429, "jobs", f"are {limits.jobs} already", "remove some that are done")
+    if counts["queued"] + counts["running"] >= limits.waiting:
+        raise Refused(429, "jobs", f"{limits.waiting} wait already", "try again when some are done")
+    if shutil.disk_usage(service.store.folder).free < limits.free_bytes:
+        raise Refused(503, "disk", "is almost full", "remove some jobs, or make room")
+
+
+def _check_video(path: Path, name: str) -> None:
+    with path.open("rb") as file:
+        head = file.read(16)
+    if head.startswith(PICTURES) or (head[:4] == b"RIFF" and head[8:] == b"WEBP"):
+        raise Refused(415, name, "is a picture, not a video", "send it to /v1/images")
+
+
+def job_of(request: Request, job_id: str) -> Job:
+    job = service_of(request).store.get(job_id)
+    if job is None:
+        raise absent(f"job {job_id}")
+    return job
+
+
+@router.get("/jobs")
+async def list_jobs(request: Request) -> list[dict[str, Any]]:
+    """All jobs, the newest first."""
+    store = service_of(request).store
+    return [store.to_json(job) for job in store.all()]
+
+
+@router.get("/jobs/{job_id}")
+async def get_job(request: Request, job_id: JobId) -> dict[str, Any]:
+    """One job."""
+    return service_of(request).store.to_json(job_of(request, job_id))
+
+
+@router.get("/jobs/{job_id}/events", response_class=StreamingResponse)
+async def follow_job(request: Request, job_id: JobId) -> StreamingResponse:
+    """Server-sent events: ``event: job`` with the job as data whenever it changes, until it is finished."""
+    service = service_of(request)
+    job_of(request, job_id)
+
+    def get(which: str) -> dict[str, Any] | None:
+        job = service.store.get(which)
+        return None if job is None else service.store.to_json(job)
+
+    headers = {"x-accel-buffering": "no"}
+    return StreamingResponse(service.news.stream(job_id, get), media_type="text/event-stream", headers=headers)
+
+
+@router.post("/jobs/{job_id}/cancel")
+async def cancel_job(request: Request, job_id: JobId) -> dict[str, Any]:
+    """End a job; what is finished stays as it is."""
+    service = service_of(request)
+    job_of(request, job_id)
+    job = await service.runner.cancel(job_id)
+    if job is None:
+        raise absent(f"job {job_id}")
+    return service.store.to_json(job)
+
+
+@router.delete("/jobs/{job_id}", status_code=204, response_class=Response)
+async def remove_job(request: Request, job_id: JobId) -> Response:
+    """Remove a job, its video and its results, ending it first if it runs."""
+    job_of(request, job_id)
+    await service_of(request).runner.remove(job_id)
+    return Response(status_code=204)
+
+
+@router.get("/jobs/{job_id}/results/{what}", response_class=FileResponse)
+async def get_result(
+    request: Request,
+    job_id: JobId,
+    what: Annotated[str, InPath(max_length=40, description="a name from the job's results")],
+    download: Annotated[bool, Query(description="have a browser save it")] = False,
+) -> FileResponse:
+    """One file of a job; parts of it by Range."""
+    job = job_of(request, job_id)
+    path = service_of(request).store.results(job).get(what)
+    if path is None:
+        raise absent(f"result {what!r} of this job")
+    headers = {}
+    if download:
+        headers["content-disposition"] = attachment(download_name(job, what, path))
+    if path.suffix == ".html":
+        headers |= {"content-security-policy": SANDBOX, "x-frame-options": "SAMEORIGIN"}
+    return FileResponse(path, media_type=TYPES.get(path.suffix, "application/octet-stream"), headers=headers)
+
+
+def download_name(job: Job, what: str, path: Path) -> str:
+    """``clip.mov`` and ``annotated.mp4`` → ``clip.annotated.mp4``."""
+    return job.name if what == "source" else f"{Path(job.name).stem}.{what}"
+
+
+@router.get("/jobs/{job_id}/frames", response_class=Response, responses={200: {"content": {"application/json": {}}}})
+async def get_frames(
+    request: Request,
+    job_id: JobId,
+    fps: Annotated[int, Query(ge=1, le=30, description="no more frames a second than this")] = 10,
+) -> Response:
+    """What a player lays over the video: times, boxes, tracks and smoothed probabilities."""
+    service = service_of(request)
+    job = job_of(request, job_id)
+    if job.state != DONE:
+        raise Refused(409, f"job {job_id}", f"is {job.state}", "wait until it is done")
+    try:
+        data = await asyncio.to_thread(overlay_file, service.store.folder_of(job_id) / "results", fps)
+    except FileNotFoundError as error:  # removed meanwhile
+        raise absent(f"job {job_id}") from error
+    headers = {"vary": "accept-encoding"}
+    if "gzip" in request.headers.get("accept-encoding", ""):
+        return Response(data, media_type="application/json", headers=headers | {"content-encoding": "gzip"})
+    import gzip
+
+    return Response(await asyncio.to_thread(gzip.decompress, data), media_type="application/json", headers=headers)
