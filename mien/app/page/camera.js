@@ -43,7 +43,7 @@ export function enter() {
 export const leave = () => turnOff();
 
 async function turnOn(device = "") {
-  const wish = { width: { ideal: 1280 }, height: { ideal: 720 }, frameRate: { ideal: 30 } };
+  const wish = { width: { ideal: 1280 }, frameRate: { ideal: 30 } };
   let stream;
   $("#camera-error").textContent = "";
   try {

@@ -5,7 +5,7 @@ export const $$ = (selector, root = document) => [...root.querySelectorAll(selec
 
 /**
  * An element. In `properties`, functions named on… are listeners, `text` is its text, `style` an object of CSS
- * properties, everything else an attribute; false, null and undefined leave an attribute out.
+ * properties, everything else an attribute; false, null and undefined leave an attribute out, but for aria-…="false".
  */
 export function make(tag, properties = {}, ...children) {
   const element = document.createElement(tag);
@@ -13,6 +13,7 @@ export function make(tag, properties = {}, ...children) {
     if (name === "text") element.textContent = value;
     else if (name === "style") for (const [key, each] of Object.entries(value)) element.style.setProperty(key, each);
     else if (typeof value === "function") element.addEventListener(name.slice(2), value);
+    else if (name.startsWith("aria-") && typeof value === "boolean") element.setAttribute(name, value);
     else if (value !== false && value !== null && value !== undefined) element.setAttribute(name, value === true ? "" : value);
   }
   element.append(...children.filter((child) => child !== null && child !== undefined && child !== false));

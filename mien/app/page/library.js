@@ -50,7 +50,7 @@ function card(model) {
     "article",
     { class: "card model" },
     make("div", { class: "bar" }, make("h3", { text: model.name }), known && make("span", { class: "tag", text: t(`library.${model.kind}`) })),
-    make("p", { class: "labels", text: model.labels.map(labelName).join(" · ") }),
+    model.labels.length > 0 && make("p", { class: "labels", text: model.labels.map(labelName).join(" · ") }),
     make("dl", {}, ...facts.map(([name, value, note]) => make("div", {}, make("dt", { text: name }), make("dd", {}, value, note && make("small", { text: note }))))),
     body,
   );

@@ -30,8 +30,11 @@ function table(lines) {
 
 /** A whole text → elements. `top` is the level that "#" becomes, since cards stand under headings of the page. */
 export function markdown(text, top = 3) {
-  const blocks = text.replace(/^---\n[\s\S]*?\n---\n/, "").replaceAll("\r", "").split(/\n{2,}/); // without YAML at its head
-  return blocks.flatMap((block) => parts(block.split("\n").filter((line) => line.trim()), top)); // prettier-ignore
+  const body = text.replaceAll("\r", "").replace(/^---\n[\s\S]*?\n---\n/, ""); // without YAML at its head
+  return body.split(/^```.*\n([\s\S]*?)^```[ \t]*$/m).flatMap((part, at) => {
+    if (at % 2) return [make("pre", { tabindex: 0 }, make("code", { text: part.trimEnd() }))]; // what stood between fences
+    return part.split(/\n{2,}/).flatMap((block) => parts(block.split("\n").filter((line) => line.trim()), top));
+  });
 }
 
 function parts(lines, top) {
@@ -41,7 +44,6 @@ function parts(lines, top) {
     const level = Math.min(top + heading[1].length - 1, 6);
     return [make(`h${level}`, {}, ...inline(heading[2])), ...parts(lines.slice(1), top)];
   }
-  if (lines[0].startsWith("```")) return [make("pre", {}, make("code", { text: lines.slice(1).filter((line) => !line.startsWith("```")).join("\n") }))]; // prettier-ignore
   if (lines.length > 1 && lines[0].includes("|") && /^[\s|:-]+$/.test(lines[1])) return [table(lines)];
   if (/^\s*[-*] /.test(lines[0])) return [make("ul", {}, ...items(lines, /^\s*[-*] /))];
   if (/^\s*\d+\. /.test(lines[0])) return [make("ol", {}, ...items(lines, /^\s*\d+\. /))];

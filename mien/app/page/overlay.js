@@ -61,7 +61,7 @@ function freePlace(box, versions, bounds, taken, others) {
 function sizesFor(width, height) {
   const side = Math.min(width, height);
   return {
-    line: settings.line || Math.min(Math.max(side / 240, 1.5), 3),
+    line: settings.line || Math.min(Math.max(side / 200, 2), 3.5),
     text: settings.text || Math.round(Math.min(Math.max(side / 30, 11), 17)),
   };
 }
@@ -110,12 +110,12 @@ function drawBox(pen, [x1, y1, x2, y2], colour, line, strong) {
   const round = Math.min(6, (x2 - x1) / 8);
   pen.beginPath();
   pen.roundRect(x1, y1, x2 - x1, y2 - y1, round);
-  pen.globalAlpha = strong ? 1 : 0.65;
-  pen.strokeStyle = "rgb(0 0 0 / .45)";
-  pen.lineWidth = (strong ? line : line * 0.75) + 2;
+  pen.globalAlpha = strong ? 1 : 0.85;
+  pen.strokeStyle = "rgb(0 0 0 / .35)";
+  pen.lineWidth = (strong ? line : line * 0.7) + 1.5;
   pen.stroke();
   pen.strokeStyle = colour;
-  pen.lineWidth = strong ? line : line * 0.75;
+  pen.lineWidth = strong ? line : line * 0.7;
   pen.stroke();
   pen.globalAlpha = 1;
 }

@@ -52,6 +52,7 @@ export async function take(given) {
   $("#picture-work").hidden = false;
   $("#picture-name").textContent = given.name || t("picture.pasted");
   $("#picture-side").replaceChildren();
+  $("#picture-work").classList.remove("broken");
   say(t("picture.reading"));
   showPreview(given);
   try {
@@ -104,6 +105,7 @@ function refuse(error) {
   image.hidden = true;
   image.removeAttribute("src");
   say("");
+  $("#picture-work").classList.add("broken");
   $("#picture-side").replaceChildren(
     make(
       "section",

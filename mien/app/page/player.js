@@ -145,13 +145,12 @@ function readingAt(times, second) {
   return low - 1;
 }
 
-/** The faces at a second; boxes between two readings are led along a straight line. */
+/** The faces at a second: a reading holds until the next; boxes between two close ones are led along a straight line. */
 export function facesAt(data, second) {
   const at = readingAt(data.times, second);
   if (at < 0) return [];
   const next = data.times[at + 1] - data.times[at] <= BRIDGE_S ? data.faces[at + 1] : [];
   const share = next.length ? (second - data.times[at]) / (data.times[at + 1] - data.times[at]) : 0;
-  if (second - data.times[at] > BRIDGE_S) return [];
   return data.faces[at].map(([track, ...values]) => {
     const then = next.find(([each]) => each === track);
     const box = values.slice(0, 4).map((value, side) => (then ? value + Math.max(share, 0) * (then[side + 1] - value) : value));
@@ -199,7 +198,7 @@ async function drawTimeline() {
   const { data, rows, job } = now;
   const mine = now;
   const card = $(".timeline-card");
-  const shown = data.people.slice(0, rows);
+  const shown = data.people.slice(0, rows).sort((a, b) => a.first_s - b.first_s);
   const slider = $(".timeline", card);
   $(".more", card)?.remove();
   const chart = await timeline(slider, data, shown, seek);

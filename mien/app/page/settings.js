@@ -1,6 +1,6 @@
 // The tab of settings. Each is kept in the browser at once; nothing has to be saved.
 
-import { $, button, make } from "./dom.js";
+import { $, button, icon, make } from "./dom.js";
 import { drawFaces } from "./overlay.js";
 import { change, colourOfLabel, onChange, reset, server, settings } from "./store.js";
 import { labelName, number, span, t } from "./words.js";
@@ -54,7 +54,7 @@ function field(name, control, note) {
 }
 
 function group(title, ...fields) {
-  return make("fieldset", { class: "card" }, make("legend", { text: t(title) }), ...fields.filter(Boolean));
+  return make("fieldset", { class: `card ${title.split(".")[1]}` }, make("legend", { text: t(title) }), ...fields.filter(Boolean));
 }
 
 function fill() {
@@ -77,7 +77,7 @@ function drawing() {
   const one = settings.colouring === "one";
   return group(
     "settings.drawing",
-    make("div", { class: "preview", id: "settings-preview", "aria-hidden": "true" }, make("canvas")),
+    make("div", { class: "preview", id: "settings-preview", "aria-hidden": "true" }, icon("heads"), make("canvas")),
     choice("colouring", ["expression", "one"].map((name) => [name, t(`set.colouring.${name}`)])),
     field("colour", make("input", { type: "color", id: "set-colour", value: settings.colour, oninput: (event) => change({ colour: event.target.value }) }),
       one ? t("set.colour.note.one") : t("set.colour.note")),
@@ -117,7 +117,7 @@ function reading() {
   return group(
     "settings.reading",
     choice("model", models.length ? models : [["", "base"]], t("set.model.note")),
-    choice("detector", server.detectors.map((name) => [name, t(`set.detector.${name}`)]), t("set.detector.note")),
+    choice("detector", server.detectors.map((name) => [name === (server.default_detector ?? "auto") ? "" : name, t(`set.detector.${name}`)]), t("set.detector.note")),
     slider("threshold", { min: 0, max: 0.95, step: 0.05 }, (value) => (value ? number(value, 2) : t("set.threshold.own")), t("set.threshold.note")),
     choice("people", [["all", t("set.people.all")], ["largest", t("set.people.largest")], ...[2, 3, 5].map((count) => [String(count), t("set.people.some", { count })])]),
     slider("smoothing", { min: 0, max: 2, step: 0.05 }, (value) => (value ? t("seconds", { seconds: number(value, 2) }) : t("off")), t("set.smoothing.note")),
@@ -141,8 +141,8 @@ function preview() {
   if (!canvas?.clientWidth) return;
   const [first, second] = [server.labels.find((label) => label === "happy") ?? server.labels[0] ?? "happy", server.labels.find((label) => label === "surprise") ?? server.labels[1] ?? "surprise"];
   const faces = [
-    { box: [60, 44, 140, 132], label: first, probability: 0.86, number: 1 },
-    { box: [250, 56, 320, 134], label: second, probability: 0.64, number: 2 },
+    { box: [58, 38, 142, 134], label: first, probability: 0.86, number: 1 },
+    { box: [249, 50, 323, 134], label: second, probability: 0.64, number: 2 },
   ];
   drawFaces(canvas, faces, { width: 400, height: 150 });
 }

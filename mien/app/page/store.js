@@ -13,7 +13,7 @@ const DEFAULTS = {
   line: 0,
   text: 0,
   model: "",
-  detector: "auto",
+  detector: "",
   threshold: 0,
   people: "all",
   smoothing: 0.25,

@@ -147,6 +147,7 @@ function draw() {
   badge.hidden = !running.length && !uploads.size;
   $("#video-notify").hidden = !(running.length && "Notification" in window && Notification.permission === "default");
   $("#jobs-none").hidden = Boolean(all.length || uploads.size);
+  $("#video-list").classList.toggle("some", Boolean(all.length || uploads.size));
   const list = $("#jobs");
   const rows = [...[...uploads].map(uploadRow), ...all.map(jobRow)];
   const keys = new Set(rows.map(({ key }) => key));

@@ -8,6 +8,7 @@ export const ENGLISH = {
   "tab.video": "Video",
   "tab.camera": "Camera",
   "tab.library": "Models & reports",
+  "tab.library.short": "Models",
   "tab.settings": "Settings",
   "private.local": "Nothing leaves this computer",
   "private.remote": "Nothing leaves {host}",

@@ -8,6 +8,7 @@ export const CHINESE = {
   "tab.video": "视频",
   "tab.camera": "摄像头",
   "tab.library": "模型与报告",
+  "tab.library.short": "模型",
   "tab.settings": "设置",
   "private.local": "数据不会离开本机",
   "private.remote": "数据不会离开 {host}",
