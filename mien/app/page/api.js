@@ -101,6 +101,7 @@ export const jobs = () => json("/v1/jobs");
 export const job = (id) => json(`/v1/jobs/${encodeURIComponent(id)}`);
 export const cancelJob = (id) => json(`/v1/jobs/${encodeURIComponent(id)}/cancel`, { method: "POST" });
 export const removeJob = (id) => answer(`/v1/jobs/${encodeURIComponent(id)}`, { method: "DELETE" });
+export const summary = (id) => json(resultAddress(id, "summary.json"));
 export const frames = (id, fps) => json(`/v1/jobs/${encodeURIComponent(id)}/frames${query({ fps })}`);
 export const resultAddress = (id, what, download = false) =>
   `/v1/jobs/${encodeURIComponent(id)}/results/${encodeURIComponent(what)}${download ? "?download=1" : ""}`;

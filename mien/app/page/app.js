@@ -10,7 +10,7 @@ import * as video from "./video.js";
 import { change, onChange, server, settings } from "./store.js";
 import { language, t, translate } from "./words.js";
 
-/** In the order of the tabs. A tab may have enter(rest of the address) and leave(). */
+/** In the order of the tabs. A tab may have enter(rest of the address), leave(), and place(): the address it was left at. */
 const TABS = { picture, video, camera, library, settings: form };
 let current = "";
 
@@ -36,14 +36,14 @@ function show() {
 /** Arrow keys walk along the tabs, as is the custom for them. */
 function startTabs() {
   const names = Object.keys(TABS);
-  for (const name of names) $(`#tab-${name}`).addEventListener("click", () => go(name));
+  for (const name of names) $(`#tab-${name}`).addEventListener("click", () => go(name === current ? name : (TABS[name].place?.() ?? name)));
   $("[role=tablist]").addEventListener("keydown", (event) => {
     const at = names.indexOf(current);
     const to = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: names.length - 1 }[event.key];
     if (to === undefined) return;
     event.preventDefault();
     const name = names[(to + names.length) % names.length];
-    go(name);
+    go(TABS[name].place?.() ?? name);
     $(`#tab-${name}`).focus();
   });
   addEventListener("hashchange", show);

@@ -58,7 +58,7 @@ export async function timeline(place, data, persons, seek) {
   if (!Plotly) return null;
   const chart = $(".chart", place);
   const pointer = $(".pointer", place);
-  const end = data.duration || data.seconds || data.times.at(-1) || 1;
+  const end = data.seconds || data.times.at(-1) || 1;
   let [range, now] = [[0, end], 0];
 
   const span = () => chart.clientWidth - MARGIN.l - MARGIN.r;
@@ -177,7 +177,7 @@ export function areas(data, track) {
     times.push(data.times[at]);
     rows.push(face ? face[6] : none);
   }
-  times.push(data.duration || data.seconds || data.times.at(-1));
+  times.push(data.seconds || data.times.at(-1));
   rows.push(rows.at(-1) ?? none);
   return { times, rows };
 }

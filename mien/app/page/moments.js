@@ -5,19 +5,22 @@ import { make } from "./dom.js";
 /** Moments of one expression that are closer than this are one. */
 const APART_S = 1.5;
 const MOST_PER_LABEL = 4;
+/** What is less sure than this is no moment of anything. */
+const SURE = 0.4;
 
 /**
- * The highest peaks per expression: [{label, track, person, time, probability, box}], each expression's highest first.
+ * The highest peaks per expression: [{label, track, person, time, probability, box}], the highest first.
  *
  * `data` is what the service's frames tell. Only faces that show the expression count (their steady label).
  */
 export function momentsOf(data) {
   const persons = new Map(data.people.map(({ track, person }) => [track, person]));
-  return data.labels.flatMap((label, at) => {
+  const found = data.labels.flatMap((label, at) => {
     const peaks = [];
     data.times.forEach((time, frame) => {
       for (const [track, x1, y1, x2, y2, shown, probabilities] of data.faces[frame])
-        if (shown === at) peaks.push({ label, track, person: persons.get(track) ?? track + 1, time, probability: probabilities[at], box: [x1, y1, x2, y2] });
+        if (shown === at && probabilities[at] >= SURE)
+          peaks.push({ label, track, person: persons.get(track) ?? track + 1, time, probability: probabilities[at], box: [x1, y1, x2, y2] });
     });
     const kept = [];
     for (const peak of peaks.sort((a, b) => b.probability - a.probability || a.time - b.time)) {
@@ -26,6 +29,7 @@ export function momentsOf(data) {
     }
     return kept;
   });
+  return found.sort((a, b) => b.probability - a.probability);
 }
 
 /**
@@ -33,7 +37,7 @@ export function momentsOf(data) {
  * `signal` ends it. A video that cannot be played leaves the canvases as they are.
  */
 export async function drawStills(address, moments, canvases, { width, height }, signal) {
-  const video = make("video", { muted: true, preload: "auto", playsinline: true });
+  const video = make("video", { muted: true, preload: "metadata", playsinline: true });
   const event = (name) =>
     new Promise((resolve, reject) => {
       video.addEventListener(name, resolve, { once: true });
@@ -41,7 +45,7 @@ export async function drawStills(address, moments, canvases, { width, height }, 
       signal.addEventListener("abort", () => reject(signal.reason), { once: true });
     });
   try {
-    const ready = event("loadeddata");
+    const ready = event("loadedmetadata");
     video.src = address;
     await ready;
     for (const [index, { time, box }] of moments.entries()) {

@@ -53,6 +53,7 @@ export async function take(given) {
   $("#picture-name").textContent = given.name || t("picture.pasted");
   $("#picture-side").replaceChildren();
   $("#picture-work").classList.remove("broken");
+  $("#picture-name").focus();
   say(t("picture.reading"));
   showPreview(given);
   try {

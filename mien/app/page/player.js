@@ -14,13 +14,14 @@ const MOST_ROWS = 4;
 /** A box is led from one reading to the next over at most so many seconds. */
 const BRIDGE_S = 0.4;
 
-let shared;
 let actions;
 /** What is open: null, or {job, data, video, chart, track, boxes, stop: AbortController, …}. */
 let now = null;
 
-export function start(given, doings) {
-  [shared, actions] = [given, doings];
+export function start(doings) {
+  actions = doings;
+  // Settings are on another tab, and this one is closed then; only the system's theme changes under an open video.
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => now?.chart?.draw());
 }
 
 export async function open(job) {
@@ -28,7 +29,8 @@ export async function open(job) {
   now = mine;
   $("#player").replaceChildren(make("p", { class: "status", role: "status", text: t("video.loading") }));
   try {
-    mine.data = await api.frames(job.id, 30);
+    const { seconds } = await api.summary(job.id);
+    mine.data = await api.frames(job.id, seconds < 300 ? 30 : seconds < 3600 ? 10 : 4);
   } catch (error) {
     if (now === mine) $("#player").replaceChildren(back(), make("p", { class: "error-text", role: "alert", text: error.message }));
     return;
@@ -37,6 +39,7 @@ export async function open(job) {
   mine.track = mine.data.people[0]?.track ?? null;
   mine.moments = momentsOf(mine.data);
   build();
+  $("#player h1").focus();
 }
 
 export function close() {
@@ -48,29 +51,13 @@ export function close() {
   now = null;
 }
 
-/** New colours, sizes or words: what is open is drawn anew, at the same second. */
-export function dress(changed) {
-  if (!now?.data) return;
-  if (!changed.has("language") && !changed.has("colours")) {
-    now.chart?.draw();
-    return overlay();
-  }
-  const at = now.video.currentTime;
-  now.stop.abort();
-  now.stop = new AbortController();
-  now.chart?.close();
-  now.chart = null;
-  build();
-  now.video.currentTime = at;
-}
-
 const back = () => make("a", { class: "button quiet back", href: "#video" }, icon("back"), make("span", { text: t("video.back") }));
 
 function build() {
   const { job, data } = now;
   const parts = { stage: stage(), timeline: place(), people: people(), moments: moments(), live: live() };
   $("#player").replaceChildren(
-    make("div", { class: "bar" }, back(), make("h1", { class: "name", text: job.name })),
+    make("div", { class: "bar" }, back(), make("h1", { class: "name", tabindex: -1, text: job.name })),
     make(
       "div",
       { class: "work" },
@@ -118,7 +105,14 @@ function connect() {
     video.requestVideoFrameCallback(follow);
   };
   if (video.requestVideoFrameCallback) video.requestVideoFrameCallback(follow);
-  else video.addEventListener("timeupdate", () => follows(video.currentTime), { signal: stop.signal });
+  else {
+    const tick = () => {
+      if (stop.signal.aborted) return;
+      follows(video.currentTime);
+      requestAnimationFrame(tick);
+    };
+    tick();
+  }
   video.addEventListener("seeking", () => now?.chart?.show(video.currentTime), { signal: stop.signal });
   const resized = new ResizeObserver(() => overlay());
   resized.observe(video);

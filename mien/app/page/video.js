@@ -12,6 +12,7 @@ const jobs = new Map();
 const listening = new Map();
 const uploads = new Set();
 let opened = "";
+let last = "";
 
 export function start(given) {
   shared = given;
@@ -28,19 +29,23 @@ export function start(given) {
   addEventListener("beforeunload", (event) => uploads.size && event.preventDefault());
   onChange((changed) => {
     if (changed.has("language")) draw();
-    player.dress(changed);
   });
-  player.start(shared, { remove, refresh });
+  player.start({ remove });
   refresh();
 }
 
 /** Open the job that the address names, or the list. */
 export async function enter(id) {
-  opened = id;
+  const before = opened;
+  [opened, last] = [id, id];
   $("#video-list").hidden = Boolean(id);
   $("#player").hidden = !id;
   player.close();
-  if (!id) return refresh();
+  if (!id) {
+    await refresh();
+    if (before) $(`.job[data-key="${before}"] a`)?.focus(); // where the person came from
+    return;
+  }
   try {
     const job = await api.job(id);
     if (opened !== id) return;
@@ -51,6 +56,9 @@ export async function enter(id) {
     if (opened === id) shared.go("video");
   }
 }
+
+/** Where this tab was left: a video that is open stays open behind the other tabs. */
+export const place = () => (last ? `video/${last}` : "video");
 
 export function leave() {
   opened = "";
@@ -230,6 +238,7 @@ async function remove(job) {
     if (error.status !== 404) return shared.notice(error.message);
   }
   forget(job.id);
+  if (last === job.id) last = "";
   announce(t("video.removed", { name: job.name }));
   if (opened === job.id) shared.go("video");
   draw();

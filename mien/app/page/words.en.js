@@ -1,4 +1,4 @@
-// The page in English. {name} is filled in; a key with ".one" is used where the count is one.
+// The page in English. {name} is filled in; a key with "=1" is used where the count is one.
 
 export const ENGLISH = {
   title: "mien – facial expressions",
@@ -47,7 +47,7 @@ export const ENGLISH = {
   "span.minutes": "{count} min",
   "span.hours": "{count} h",
   "span.days": "{count} days",
-  "span.days.one": "1 day",
+  "span.days=1": "1 day",
 
   "login.title": "This server asks for its token",
   "login.lead": "It is the text that was given to mien serve with --token.",
@@ -66,7 +66,7 @@ export const ENGLISH = {
   "picture.reading": "Looking for faces …",
   "picture.failed": "This could not be read",
   "picture.found": "{count} faces",
-  "picture.found.one": "1 face",
+  "picture.found=1": "1 face",
   "picture.by": "{model}, faces by {detector}",
   "picture.seconds": "{seconds} s",
   "picture.nothing": "No face found",
@@ -183,7 +183,7 @@ export const ENGLISH = {
   "camera.recorded": "The recording has ended.",
   "camera.records": "Recording",
   "camera.rows": "{count} rows: one for each face in each picture.",
-  "camera.rows.one": "One row: one face in one picture.",
+  "camera.rows=1": "One row: one face in one picture.",
   "camera.norows": "No face was seen while it ran.",
 
   "library.title": "Models & reports",

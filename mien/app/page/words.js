@@ -13,10 +13,10 @@ export function language() {
   return (navigator.language || "en").toLowerCase().startsWith("zh") ? "zh" : "en";
 }
 
-/** The words for a key; `{name}` in them is filled from values. With `count` of 1 the key's ".one" is used if it is there. */
+/** The words for a key; `{name}` in them is filled from values. With `count` of 1 the key with "=1" is used if it is there. */
 export function t(key, values = {}) {
   const words = WORDS[language()];
-  const text = (values.count === 1 && words[`${key}.one`]) || words[key];
+  const text = (values.count === 1 && words[`${key}=1`]) || words[key];
   if (text === undefined) throw new Error(`no words for ${key}`);
   return text.replace(/\{(\w+)\}/g, (_, name) => (typeof values[name] === "number" ? number(values[name]) : values[name]));
 }
