@@ -199,7 +199,7 @@ function controls() {
     );
   const record = button(now.recording ? "stop" : "record", t(now.recording ? "camera.record.stop" : "camera.record"), toggleRecording, {
     class: `button ${now.recording ? "recording" : "primary"}`, id: "camera-record",
-  }); // prettier-ignore
+  });
   const focused = document.activeElement?.id;
   $("#camera-controls").replaceChildren(
     record,

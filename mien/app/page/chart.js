@@ -126,13 +126,13 @@ function layout(persons, range) {
       {
         domain: [1 - (index + 0.82) / rows, 1 - index / rows - 0.16 / rows].map((v) => Math.max(v, 0)),
         range: [0, 1], fixedrange: true, showticklabels: false, showgrid: false, zeroline: false, anchor: "x",
-      }, // prettier-ignore
+      },
     ]),
   );
   return {
     ...axes,
     xaxis: { range, tickvals: ticks, ticktext: words, tickcolor: line, ticks: "outside", ticklen: 4, showgrid: false, zeroline: false,
-      anchor: `y${rows > 1 ? rows : ""}` }, // prettier-ignore
+      anchor: `y${rows > 1 ? rows : ""}` },
     height: ROW * rows + MARGIN.t + MARGIN.b,
     margin: MARGIN,
     showlegend: false,
@@ -144,7 +144,7 @@ function layout(persons, range) {
     annotations: persons.map((person, index) => ({
       text: t("video.person", { number: person.person }), xref: "paper", yref: "paper", x: 0, y: 1 - index / rows,
       xanchor: "left", yanchor: "top", showarrow: false, font: { ...font, color: text }, borderpad: 0, yshift: 4,
-    })), // prettier-ignore
+    })),
   };
 }
 
@@ -163,7 +163,7 @@ function traces(data, persons) {
     return data.labels.map((label, at) => ({
       x: times, y: rows.map((row) => row[at]), yaxis: `y${index ? index + 1 : ""}`, stackgroup: `${index}`, mode: "lines",
       line: { width: 0, shape: "hv" }, fillcolor: colourOfLabel(label), hoverinfo: "skip",
-    })); // prettier-ignore
+    }));
   });
 }
 

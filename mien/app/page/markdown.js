@@ -20,7 +20,7 @@ function inline(text) {
   return nodes.filter((node) => node !== "");
 }
 
-const cells = (line) => line.trim().replace(/^\||\|$/g, "").split("|").map((cell) => cell.trim()); // prettier-ignore
+const cells = (line) => line.trim().replace(/^\||\|$/g, "").split("|").map((cell) => cell.trim());
 
 function table(lines) {
   const [head, , ...body] = lines.map(cells);

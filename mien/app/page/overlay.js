@@ -14,7 +14,7 @@ function* places([x1, y1, x2, y2], { width, height }, bounds) {
   const near = [
     [x1, y1 - height], [x1, y2], [x2 - width, y1 - height], [x2 - width, y2],
     [x1, y1], [x1, y2 - height], [x2, y1], [x1 - width, y1], [x2, y2 - height], [x1 - width, y2 - height],
-  ]; // prettier-ignore
+  ];
   for (const [x, y] of near) yield { x: inside(x, width, bounds.width), y: inside(y, height, bounds.height), width, height };
   const anywhere = [];
   for (let y = 0; y + height <= bounds.height; y += height)

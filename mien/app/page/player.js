@@ -211,7 +211,7 @@ async function drawTimeline() {
         now.chart.close();
         now.rows = Infinity;
         drawTimeline();
-      }, { class: "button quiet more" }), // prettier-ignore
+      }, { class: "button quiet more" }),
     );
 }
 
@@ -232,8 +232,8 @@ function liveTitle() {
 /** Each person in a line: how long, and the shares of what they showed. */
 function people() {
   const rows = now.data.people.map((person) => {
-    const shares = Object.entries(person.share).filter(([, share]) => share > 0).sort((a, b) => b[1] - a[1]); // prettier-ignore
-    const words = shares.slice(0, 3).map(([label, share]) => `${labelName(label)} ${percent(share)}`).join(", "); // prettier-ignore
+    const shares = Object.entries(person.share).filter(([, share]) => share > 0).sort((a, b) => b[1] - a[1]);
+    const words = shares.slice(0, 3).map(([label, share]) => `${labelName(label)} ${percent(share)}`).join(", ");
     const strip = make("span", { class: "strip", "aria-hidden": "true" }, ...shares.map(([label, share]) => make("i", { style: { "--share": share, "--colour": colourOfLabel(label) } })));
     return make(
       "button",

@@ -38,7 +38,7 @@ function slider(name, { min, max, step }, says, note) {
       output.textContent = says(Number(range.value));
       range.setAttribute("aria-valuetext", output.textContent);
     },
-  }); // prettier-ignore
+  });
   range.setAttribute("aria-valuetext", output.textContent);
   return field(name, make("span", { class: "slider" }, range, output), note);
 }
@@ -84,7 +84,7 @@ function drawing() {
     slider("line", { min: 0, max: 10, step: 1 }, (value) => (value ? t("pixels", { count: value }) : t("automatic"))),
     choice("text", [[0, t("automatic")], ...[12, 14, 16, 20, 26, 34].map((size) => [size, t("pixels", { count: size })])], "", Number),
     palette(),
-  ); // prettier-ignore
+  );
 }
 
 /** A colour for each expression, in bars, timelines and boxes. */

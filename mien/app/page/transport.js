@@ -13,10 +13,10 @@ export function transport(video, whole, { toggleBoxes, signal }) {
     const on = boxes.getAttribute("aria-pressed") !== "true";
     boxes.setAttribute("aria-pressed", on);
     toggleBoxes(on);
-  }, { class: "button quiet round boxes", "aria-pressed": "true", "aria-label": t("player.boxes"), title: t("player.boxes") }); // prettier-ignore
+  }, { class: "button quiet round boxes", "aria-pressed": "true", "aria-label": t("player.boxes"), title: t("player.boxes") });
   const full = button("full", "", () => (document.fullscreenElement ? document.exitFullscreen() : whole.requestFullscreen()), {
     class: "button quiet round", "aria-label": t("player.full"), title: t("player.full"), hidden: !whole.requestFullscreen,
-  }); // prettier-ignore
+  });
   const time = make("span", { class: "time" });
   const place = make("input", { type: "range", min: 0, max: 1, step: 0.01, value: 0, "aria-label": t("player.place"), oninput: () => (video.currentTime = Number(place.value)) });
   const speed = make(

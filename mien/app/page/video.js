@@ -160,11 +160,11 @@ function draw() {
   const rows = [...[...uploads].map(uploadRow), ...all.map(jobRow)];
   const keys = new Set(rows.map(({ key }) => key));
   for (const item of [...list.children]) if (!keys.has(item.dataset.key)) item.remove();
-  rows.forEach((row, at) => place(list, row, at));
+  rows.forEach((row, at) => putRow(list, row, at));
 }
 
 /** Put a row at its place, making it anew only where its kind changed; otherwise its words and bar move. */
-function place(list, { key, kind, name, text, share, actions, opens }, at) {
+function putRow(list, { key, kind, name, text, share, actions, opens }, at) {
   let item = [...list.children].find((each) => each.dataset.key === key);
   if (!item || item.dataset.kind !== kind) {
     const title = opens ? make("a", { class: "title", href: opens, text: name }) : make("span", { class: "title", text: name });
@@ -226,7 +226,7 @@ function stopper(job) {
       shared.notice(error.message);
       refresh();
     }
-  }, { "aria-label": t("video.cancel.name", { name: job.name }) }); // prettier-ignore
+  }, { "aria-label": t("video.cancel.name", { name: job.name }) });
 }
 
 /** Remove a job and its files, after a second word from the person. */

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,7 +49,9 @@ def serving(state: Path, *options: str) -> Iterator[str]:
     log = state / "serve.log"
     state.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as errors:
-        process = subprocess.Popen(command, cwd=state, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True)
+        process = subprocess.Popen(
+            command, cwd=state, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True
+        )
     try:
         said = process.stdout.readline()
         assert "mien is at " in said, f"{said}\n{log.read_text()}"
@@ -145,6 +148,7 @@ def opened(service: str, browser: Browser) -> Iterator[Callable[..., Page]]:
         locale: str = "en-US",
         scheme: str = "light",
         expected: tuple[str, ...] = (),
+        ready: bool = True,
     ) -> Page:
         context = browser.new_context(
             viewport={"width": width, "height": height}, locale=locale, color_scheme=scheme, permissions=["camera"],
@@ -157,6 +161,8 @@ def opened(service: str, browser: Browser) -> Iterator[Callable[..., Page]]:
         watches.append(watched)
         watched.watch(page)
         page.goto(f"{address}{place}")
+        if ready:
+            page.wait_for_selector("html[data-ready]")
         return page
 
     yield open_page
@@ -193,7 +199,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from clips import make_clip
 
     path = tmp_path_factory.mktemp("clips") / "clip.mp4"
-    make_clip(path, seconds=4, size_wh=(480, 360))
+    make_clip(path, seconds=4, size_wh=(480, 360), fps=Fraction(15))
     return path
 
 
@@ -219,5 +225,5 @@ def long_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from clips import make_clip
 
     path = tmp_path_factory.mktemp("clips") / "long.mp4"
-    make_clip(path, seconds=12, size_wh=(320, 240), sound=None)
+    make_clip(path, seconds=10, size_wh=(320, 240), sound=None)
     return path
