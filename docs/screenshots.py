@@ -26,6 +26,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 from mien.core.files import replacing  # noqa: E402
 from mien.core.pictures import read_picture  # noqa: E402
+from mien.run.timeline import COLOURS  # noqa: E402
 from tests.app.page.conftest import find_chromium, serving  # noqa: E402
 
 if TYPE_CHECKING:
@@ -40,12 +41,17 @@ MOST_BYTES = 200_000
 
 
 def view(
-    photo: np.ndarray, size_wh: tuple[int, int], *, turn: float, zoom: float, blur: float, dx: float = 0
+    photo: np.ndarray,
+    size_wh: tuple[int, int],
+    *,
+    at_xy: tuple[float, float],
+    zoom: float,
+    turn: float = 0,
+    blur: float = 0,
 ) -> np.ndarray:
-    """The photograph around its face: turned by degrees, enlarged, out of focus by so many pixels."""
-    width, height = size_wh
+    """The photograph enlarged, its face at ``at_xy``, turned by degrees, out of focus by so many pixels."""
     matrix = cv2.getRotationMatrix2D(FACE_XY, turn, zoom)
-    matrix[:, 2] += np.array([width / 2 + dx, height * 0.38]) - FACE_XY
+    matrix[:, 2] += np.array(at_xy) - FACE_XY
     picture = cv2.warpAffine(photo, matrix, size_wh, flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REFLECT)
     return cv2.GaussianBlur(picture, (0, 0), blur) if blur > 0.3 else picture
 
@@ -54,9 +60,18 @@ def film(photo: np.ndarray, seconds: float, fps: int) -> Iterator[np.ndarray]:
     """Two people who sway, and a camera that loses its focus on one after the other."""
     for number in range(round(seconds * fps)):
         t = number / fps
-        first = view(photo, (480, 540), turn=9 * np.sin(1.1 * t), zoom=1.25 + 0.15 * np.sin(0.7 * t), blur=13 * np.exp(-(((t - 4.2) / 0.9) ** 2)), dx=25 * np.sin(0.9 * t))  # fmt: skip
-        second = view(photo, (480, 540), turn=-8 * np.cos(0.9 * t), zoom=1.1 + 0.1 * np.cos(0.8 * t), blur=16 * np.exp(-(((t - 8.6) / 1.1) ** 2)), dx=20 * np.cos(1.1 * t))  # fmt: skip
-        yield np.hstack([first, second[:, ::-1]])
+        left, right = (
+            view(
+                photo,
+                (480, 540),
+                at_xy=(235 + 15 * np.sin(0.9 * t + phase), 148),
+                zoom=1.36 + 0.08 * np.sin(0.7 * t + phase),
+                turn=4 * np.sin(1.1 * t + phase),
+                blur=blur * np.exp(-(((t - lost_s) / 1.0) ** 2)),
+            )
+            for phase, blur, lost_s in ((0, 11, 4.2), (2, 9.5, 8.4))
+        )
+        yield np.hstack([left, right[:, ::-1]])
 
 
 def write_film(path: Path, seconds: float = 12, fps: int = 25) -> None:
@@ -73,7 +88,7 @@ def write_film(path: Path, seconds: float = 12, fps: int = 25) -> None:
 def write_camera(path: Path) -> None:
     """What the browser's camera films: one person, calm."""
     photo = read_picture(ASTRONAUT)
-    frames = [view(photo, (1280, 720), turn=2 * np.sin(n / 8), zoom=2, blur=0, dx=60) for n in range(12)]
+    frames = [view(photo, (1280, 720), at_xy=(560, 292 + np.sin(n / 2)), zoom=2.5) for n in range(12)]
     path.write_bytes(b"".join(cv2.imencode(".jpg", frame[..., ::-1])[1].tobytes() for frame in frames))
 
 
@@ -98,6 +113,7 @@ class Studio:
     def open_film(self, **look: object) -> Page:
         """The film, read; it is sent once."""
         page = self.open("#video", **look)
+        page.wait_for_timeout(1000)  # the list comes
         if not page.locator(".job").count():
             page.set_input_files("#video-file", self.media / "two people.mp4")
         page.locator(".job[data-kind^=done]").wait_for(timeout=600_000)
@@ -108,7 +124,7 @@ class Studio:
 
 
 def picture(studio: Studio) -> Page:
-    page = studio.open(height=880)
+    page = studio.open(height=990)
     page.set_input_files("#picture-file", studio.media / "two faces.png")
     page.wait_for_selector(".chip")
     asking = page.get_by_role("button", name="Show where it looked")
@@ -173,18 +189,53 @@ SHOTS: dict[str, Callable[[Studio], Page]] = {
 }  # fmt: skip
 
 
-def keep(png: bytes, path: Path) -> None:
-    """A palette of 256 colours, or as many as fit into the limit: a page has few, a photograph in it does without the rest."""
+def reduced(pixels: np.ndarray, colours: int) -> np.ndarray:
+    """uint8 (N, 3) → at most so many colours (K, 3), among which rare ones count too."""
+    each, counts = np.unique(pixels, axis=0, return_counts=True)
+    few = np.repeat(each, np.ceil(counts**0.4).astype(int), axis=0)
+    made = Image.fromarray(few[None]).quantize(colours, Image.Quantize.MEDIANCUT).getpalette()
+    return np.array(made[: 3 * colours]).reshape(-1, 3)
+
+
+def palette(shot: np.ndarray, photo_xyxy: tuple[int, int, int, int], colours: int) -> Image.Image:
+    """A palette that the page and the photograph in it share: else a photograph leaves none for a small coloured bar."""
+    x1, y1, x2, y2 = photo_xyxy
+    outside = np.ones(shot.shape[:2], bool)
+    outside[y1:y2, x1:x2] = False
+    each, counts = np.unique(shot[outside], axis=0, return_counts=True)
+    exact = each[np.argsort(-counts)[: colours // 6]]  # backgrounds, lines and words keep their own colours
+    named = np.array([[int(colour[at : at + 2], 16) for at in (1, 3, 5)] for colour in COLOURS.values()])
+    room = colours - len(exact) - len(named)
+    others = [reduced(shot[outside], room // 3)]
+    if not outside.all():
+        others.append(reduced(shot[~outside], room - room // 3))
+    flat = np.concatenate([exact, named, *others]).ravel().tolist()
+    keeper = Image.new("P", (1, 1))
+    keeper.putpalette(flat + flat[:3] * (256 - len(flat) // 3))
+    return keeper
+
+
+def keep(png: bytes, photo_xyxy: tuple[int, int, int, int], path: Path) -> None:
+    """As a PNG with as many colours as fit into the limit."""
     shot = Image.open(io.BytesIO(png)).convert("RGB")
-    for colours in (256, 128, 64, 32):
+    for colours in (256, 192, 128, 96, 64):
         buffer = io.BytesIO()
-        dither = Image.Dither.NONE if colours < 256 else Image.Dither.FLOYDSTEINBERG
-        shot.quantize(colours, Image.Quantize.MEDIANCUT, dither=dither).save(buffer, "PNG", optimize=True)
+        shared = palette(np.asarray(shot), photo_xyxy, colours)
+        shot.quantize(palette=shared, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
         if buffer.tell() < MOST_BYTES:
             break
     with replacing(path) as part:
         part.write_bytes(buffer.getvalue())
     print(f"{path.relative_to(ROOT)}: {shot.width} x {shot.height}, {buffer.tell() / 1000:.0f} kB, {colours} colours")
+
+
+def photo_of(page: Page) -> tuple[int, int, int, int]:
+    """Where in the window a photograph or a film is shown: x1, y1, x2, y2, empty if there is none."""
+    shown = page.locator(".frame:visible")
+    area = shown.first.bounding_box() if shown.count() else None
+    if area is None:
+        return 0, 0, 0, 0
+    return round(area["x"]), round(area["y"]), round(area["x"] + area["width"]), round(area["y"] + area["height"])
 
 
 def main() -> None:
@@ -214,7 +265,7 @@ def main() -> None:
         studio = Studio(browser, address, media)
         for name in options.names or SHOTS:
             page = SHOTS[name](studio)
-            keep(page.screenshot(), IMAGES / f"page-{name}.png")
+            keep(page.screenshot(), photo_of(page), IMAGES / f"page-{name}.png")
             page.context.close()
         browser.close()
 

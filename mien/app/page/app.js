@@ -1,6 +1,6 @@
 // The page as a whole: tabs and addresses, the server's facts, files that are dropped, notices.
 
-import { $, announce, icon, make } from "./dom.js";
+import { $, $$, announce, icon, make } from "./dom.js";
 import * as api from "./api.js";
 import * as camera from "./camera.js";
 import * as library from "./library.js";
@@ -30,6 +30,7 @@ function show() {
     $(`#panel-${name}`).hidden = name !== tab;
   }
   current = tab;
+  for (const note of $$(".notice")) if (note.dataset.place && note.dataset.place === location.hash.slice(1)) note.remove();
   TABS[tab].enter?.(rest);
 }
 
@@ -54,12 +55,15 @@ const go = (place) => {
   else location.hash = place;
 };
 
-/** A word in the corner that stays until it is closed, or for ten seconds. `action`: {text, run}. */
-function notice(text, { action, lasting = false } = {}) {
+/**
+ * A word in the corner that stays until it is closed, or for ten seconds. `action`: {text, run}; one that leads to a
+ * `place` is gone when the person gets there.
+ */
+function notice(text, { action, lasting = false, place = "" } = {}) {
   const close = () => box.remove();
   const box = make(
     "div",
-    { class: "notice", role: "status" },
+    { class: "notice", role: "status", "data-place": place },
     make("p", { text }),
     action && make("button", { type: "button", class: "button", text: action.text, onclick: () => (close(), action.run()) }),
     make("button", { type: "button", class: "button quiet", "aria-label": t("close"), onclick: close }, icon("close")),

@@ -104,8 +104,9 @@ async function lost(id) {
 function tell(job) {
   if (job.state === "cancelled") return announce(t("video.cancelled", { name: job.name }));
   const text = t(job.state === "done" ? "video.ready" : "video.broke", { name: job.name });
-  const open = () => shared.go(job.state === "done" ? `video/${job.id}` : "video");
-  shared.notice(text, { action: { text: t("video.open"), run: open }, lasting: true });
+  const place = job.state === "done" ? `video/${job.id}` : "video";
+  const open = () => shared.go(place);
+  shared.notice(text, { action: { text: t("video.open"), run: open }, lasting: true, place: job.state === "done" && place });
   if (document.hidden && "Notification" in window && Notification.permission === "granted") {
     const word = new Notification("mien", { body: text, icon: "/page/icon.svg", tag: job.id });
     word.onclick = () => (window.focus(), open());
