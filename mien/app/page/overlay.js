@@ -9,25 +9,36 @@ const meet = (a, b) => a.x < b.x + b.width && b.x < a.x + a.width && a.y < b.y +
 
 const inside = (value, size, room) => Math.min(Math.max(value, 0), Math.max(room - size, 0));
 
-/** Places for a label beside its box [x1, y1, x2, y2], best first, all inside the bounds; then anywhere, nearest first. */
-function* places([x1, y1, x2, y2], { width, height }, bounds) {
-  const near = [
-    [x1, y1 - height], [x1, y2], [x2 - width, y1 - height], [x2 - width, y2],
-    [x1, y1], [x1, y2 - height], [x2, y1], [x1 - width, y1], [x2, y2 - height], [x1 - width, y2 - height],
-  ];
-  for (const [x, y] of near) yield { x: inside(x, width, bounds.width), y: inside(y, height, bounds.height), width, height };
-  const anywhere = [];
+/** More faces than this are a crowd: a label that finds no place beside its face is left out rather than put far away. */
+const CROWD = 12;
+
+/** Places for a label outside its box [x1, y1, x2, y2] but touching it, best first; pushed inside the bounds. */
+function beside([x1, y1, x2, y2], { width, height }, bounds) {
+  const above = [[x1, y1 - height], [x2 - width, y1 - height]];
+  const below = [[x1, y2], [x2 - width, y2]];
+  const aside = [[x2, y1], [x1 - width, y1], [x2, y2 - height], [x1 - width, y2 - height]];
+  return pushed([...above, ...below, ...aside], width, height, bounds);
+}
+
+/** Places within the box: at its top, at its bottom. */
+const within = ([x1, y1, , y2], { width, height }, bounds) => pushed([[x1, y1], [x1, y2 - height]], width, height, bounds);
+
+const pushed = (corners, width, height, bounds) =>
+  corners.map(([x, y]) => ({ x: inside(x, width, bounds.width), y: inside(y, height, bounds.height), width, height }));
+
+/** Places all over the bounds, those near the box first. */
+function anywhere([x1, y1], { width, height }, bounds) {
+  const all = [];
   for (let y = 0; y + height <= bounds.height; y += height)
-    for (let x = 0; x + width <= bounds.width; x += Math.max(width / 2, 8))
-      anywhere.push({ x, y, width, height, far: Math.hypot(x - x1, y - y1) });
-  yield* anywhere.sort((a, b) => a.far - b.far);
+    for (let x = 0; x + width <= bounds.width; x += Math.max(width / 2, 8)) all.push({ x, y, width, height });
+  return all.sort((a, b) => Math.hypot(a.x - x1, a.y - y1) - Math.hypot(b.x - x1, b.y - y1));
 }
 
 /**
  * Where the labels of several boxes go.
  *
  * `sizes` holds for each box the sizes {width, height} of its label's versions, longest first. Answers for each box
- * {x, y, width, height, version}, or null where not even the shortest finds room. `order`: who chooses first.
+ * {x, y, width, height, version}, or null where it finds no room. `order`: who chooses first.
  */
 export function placeLabels(boxes, sizes, bounds, order = boxes.map((_, index) => index)) {
   const placed = boxes.map(() => null);
@@ -40,37 +51,41 @@ export function placeLabels(boxes, sizes, bounds, order = boxes.map((_, index) =
   return placed;
 }
 
-/** The first place that is free: beside other faces if that can be, over them if not, with fewer words as the last resort. */
+/** Beside the face and over no other; within its own box; beside it over others; anywhere. Fewer words before the next. */
 function freePlace(box, versions, bounds, taken, others) {
-  for (const [version, size] of versions.entries()) {
-    if (size.width > bounds.width || size.height > bounds.height) continue;
-    let second = null;
-    let tried = 0;
-    for (const place of places(box, size, bounds)) {
-      if (taken.some((label) => meet(place, label))) continue;
-      if (!others.some((face) => meet(place, face))) return { ...place, version };
-      second ??= { ...place, version };
-      if (++tried > 10) break; // far away is worse than over a face
+  const clear = (place) => !taken.some((label) => meet(place, label));
+  const alone = (place) => clear(place) && !others.some((face) => meet(place, face));
+  const crowd = others.length >= CROWD;
+  const ways = [
+    [beside, alone],
+    [(face, size, room) => (size.width <= face[2] - face[0] ? within(face, size, room) : []), alone],
+    ...(crowd ? [] : [[beside, clear], [anywhere, clear]]),
+  ];
+  for (const [places, fits] of ways)
+    for (const [version, size] of versions.entries()) {
+      if (size.width > bounds.width || size.height > bounds.height) continue;
+      const found = places(box, size, bounds).find(fits);
+      if (found) return { ...found, version };
     }
-    if (second) return second;
-  }
   return null;
 }
 
-/** Sizes of lines and text in pixels of the page: the person's, else by the size of what is shown. */
-function sizesFor(width, height) {
+/** Sizes of lines and text in pixels of the page: the person's, else by the size of what is shown and of its faces. */
+function sizesFor(width, height, boxes) {
   const side = Math.min(width, height);
+  const faces = boxes.map(([, y1, , y2]) => y2 - y1).sort((a, b) => a - b);
+  const usual = faces[faces.length >> 1];
   return {
-    line: settings.line || Math.min(Math.max(side / 200, 2), 3.5),
-    text: settings.text || Math.round(Math.min(Math.max(side / 30, 11), 17)),
+    line: settings.line || Math.min(Math.max(Math.min(side / 200, usual / 20), 1.5), 3.5),
+    text: settings.text || Math.round(Math.min(Math.max(Math.min(side / 30, usual / 3), 10), 17)),
   };
 }
 
-/** What stands on a face's label, longest first. */
+/** What stands on a face's label, longest first; of several faces the number, which the page names them by, comes last. */
 function texts({ number, label, probability }) {
   const name = labelName(label);
-  const who = number === undefined ? "" : `${number} · `;
-  return [`${who}${name} ${percent(probability)}`, `${name} ${percent(probability)}`, name];
+  if (number === undefined) return [`${name} ${percent(probability)}`, name];
+  return [`${number} · ${name} ${percent(probability)}`, `${number} · ${name}`, `${number}`];
 }
 
 /**
@@ -88,11 +103,11 @@ export function drawFaces(canvas, faces, { width, height, chosen = -1, mirrored 
   pen.setTransform(fine, 0, 0, fine, 0, 0);
   pen.clearRect(0, 0, bounds.width, bounds.height);
   if (!faces.length || !bounds.width) return;
-  const { line, text } = sizesFor(bounds.width, bounds.height);
   const boxes = faces.map(({ box: [x1, y1, x2, y2] }) => {
     const [left, right] = mirrored ? [width - x2, width - x1] : [x1, x2];
     return [(left * bounds.width) / width, (y1 * bounds.height) / height, (right * bounds.width) / width, (y2 * bounds.height) / height];
   });
+  const { line, text } = sizesFor(bounds.width, bounds.height, boxes);
   faces.forEach((face, index) => drawBox(pen, boxes[index], boxColour(face.label), line, chosen < 0 || chosen === index));
   pen.font = `600 ${text}px ${FONT}`;
   const pad = Math.round(text * 0.45);

@@ -24,6 +24,8 @@ const DEFAULTS = {
 /** What needs no new reading of a picture when it changes. */
 const LOOKS = new Set(["language", "theme", "display", "colouring", "colour", "colours", "line", "text", "mirror", "understood"]);
 
+const isColour = (value) => /^#[0-9a-f]{6}$/i.test(value);
+
 export const settings = { ...DEFAULTS, ...kept() };
 
 /** What GET /v1/settings answered. */
@@ -31,14 +33,15 @@ export const server = { labels: [], colours: {}, models: [], detectors: ["auto"]
 
 const listeners = new Set();
 
+/** What the browser kept of settings that there are, as far as it can be one of ours. */
 function kept() {
   try {
-    const values = JSON.parse(localStorage.getItem(KEY) || "{}");
-    return Object.fromEntries(
-      Object.entries(DEFAULTS)
-        .filter(([name, value]) => typeof values[name] === typeof value)
-        .map(([name]) => [name, values[name]]),
-    );
+    const values = JSON.parse(localStorage.getItem(KEY)) ?? {};
+    const usable = Object.keys(DEFAULTS).filter((name) => typeof values[name] === typeof DEFAULTS[name]);
+    const found = Object.fromEntries(usable.map((name) => [name, values[name]]));
+    if (!isColour(found.colour)) delete found.colour;
+    found.colours = Object.fromEntries(Object.entries(found.colours ?? {}).filter(([, value]) => isColour(value)));
+    return found;
   } catch {
     return {}; // another program's text under our name
   }

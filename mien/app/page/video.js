@@ -52,7 +52,7 @@ export async function enter(id) {
     if (job.state === "done") await player.open(job);
     else shared.go("video");
   } catch (error) {
-    shared.notice(error.message);
+    shared.notice(error.status === 404 || error.status === 422 ? t("video.gone") : error.message);
     if (opened === id) shared.go("video");
   }
 }

@@ -121,6 +121,7 @@ export const ENGLISH = {
   "video.ready": "{name} is ready.",
   "video.broke": "{name} could not be read.",
   "video.cancelled": "{name} is cancelled.",
+  "video.gone": "That video is not here any more.",
   "video.back": "All videos",
   "video.loading": "Opening …",
   "video.side": "What was read in the video",

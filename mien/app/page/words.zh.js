@@ -119,6 +119,7 @@ export const CHINESE = {
   "video.ready": "{name} 已完成。",
   "video.broke": "{name} 无法识别。",
   "video.cancelled": "{name} 已取消。",
+  "video.gone": "该视频已不存在。",
   "video.back": "全部视频",
   "video.loading": "正在打开……",
   "video.side": "视频的识别结果",
