@@ -10,7 +10,8 @@ export class ServiceError extends Error {
   }
 }
 
-const silent = () => new ServiceError({ name: t("error.server"), found: t("error.silent"), cure: t("error.silent.cure") });
+const silent = () =>
+  new ServiceError({ name: t("error.server"), found: t("error.silent"), cure: t("error.silent.cure") });
 
 /** The error that an answer's text holds, or one that tells its status. */
 function errorOf(text, status) {
@@ -20,7 +21,10 @@ function errorOf(text, status) {
   } catch {
     // not JSON: a proxy between us, perhaps
   }
-  return new ServiceError({ name: t("error.server"), found: t("error.status", { status }), cure: t("error.status.cure") }, status);
+  return new ServiceError(
+    { name: t("error.server"), found: t("error.status", { status }), cure: t("error.status.cure") },
+    status,
+  );
 }
 
 /** fetch, with errors as ServiceError; AbortError passes through. */
@@ -69,7 +73,11 @@ export const models = () => json("/v1/models");
 export const reports = () => json("/v1/reports");
 
 export const login = (token) =>
-  answer("/v1/login", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ token }) });
+  answer("/v1/login", {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({ token }),
+  });
 
 export const readPicture = (file, signal) =>
   json(`/v1/images${query({ ...reading(), crops: true, view: 1 })}`, { ...form(file), signal });

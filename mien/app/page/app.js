@@ -30,14 +30,16 @@ function show() {
     $(`#panel-${name}`).hidden = name !== tab;
   }
   current = tab;
-  for (const note of $$(".notice")) if (note.dataset.place && note.dataset.place === location.hash.slice(1)) note.remove();
+  for (const note of $$(".notice"))
+    if (note.dataset.place && note.dataset.place === location.hash.slice(1)) note.remove();
   TABS[tab].enter?.(rest);
 }
 
 /** Arrow keys walk along the tabs, as is the custom for them. */
 function startTabs() {
   const names = Object.keys(TABS);
-  for (const name of names) $(`#tab-${name}`).addEventListener("click", () => go(name === current ? name : (TABS[name].place?.() ?? name)));
+  for (const name of names)
+    $(`#tab-${name}`).addEventListener("click", () => go(name === current ? name : (TABS[name].place?.() ?? name)));
   $("[role=tablist]").addEventListener("keydown", (event) => {
     const at = names.indexOf(current);
     const to = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: names.length - 1 }[event.key];
@@ -65,7 +67,8 @@ function notice(text, { action, lasting = false, place = "" } = {}) {
     "div",
     { class: "notice", role: "status", "data-place": place },
     make("p", { text }),
-    action && make("button", { type: "button", class: "button", text: action.text, onclick: () => (close(), action.run()) }),
+    action &&
+      make("button", { type: "button", class: "button", text: action.text, onclick: () => (close(), action.run()) }),
     make("button", { type: "button", class: "button quiet", "aria-label": t("close"), onclick: close }, icon("close")),
   );
   $("#notices").append(box);
@@ -75,7 +78,9 @@ function notice(text, { action, lasting = false, place = "" } = {}) {
 
 /** A file that was dropped or pasted goes to the tab that reads its kind. */
 function take(file) {
-  const isVideo = file.type.startsWith("video/") || (!file.type.startsWith("image/") && /\.(mkv|avi|mts|m2ts|ts|vob|wmv|flv|mxf|mov|mp4|webm)$/i.test(file.name));
+  const isVideo =
+    file.type.startsWith("video/") ||
+    (!file.type.startsWith("image/") && /\.(mkv|avi|mts|m2ts|ts|vob|wmv|flv|mxf|mov|mp4|webm)$/i.test(file.name));
   const reads = isVideo || (current === "video" && !file.type.startsWith("image/")) ? "video" : "picture";
   go(reads);
   TABS[reads].take(file);
@@ -142,7 +147,8 @@ function askForToken() {
         dialog.close();
         resolve();
       } catch (error) {
-        $(".error-text", dialog).textContent = error.status === 401 || error.status === 403 ? t("login.wrong") : error.message;
+        $(".error-text", dialog).textContent =
+          error.status === 401 || error.status === 403 ? t("login.wrong") : error.message;
         field.select();
       }
     };

@@ -47,9 +47,13 @@ async function turnOn(device = "") {
   let stream;
   $("#camera-error").textContent = "";
   try {
-    stream = await navigator.mediaDevices.getUserMedia({ video: device ? { ...wish, deviceId: { exact: device } } : { ...wish, facingMode: "user" } });
+    stream = await navigator.mediaDevices.getUserMedia({
+      video: device ? { ...wish, deviceId: { exact: device } } : { ...wish, facingMode: "user" },
+    });
   } catch (error) {
-    const why = { NotAllowedError: "camera.denied", NotFoundError: "camera.missing", NotReadableError: "camera.busy" }[error.name];
+    const why = { NotAllowedError: "camera.denied", NotFoundError: "camera.missing", NotReadableError: "camera.busy" }[
+      error.name
+    ];
     $("#camera-error").textContent = why ? t(why) : t("camera.other", { error: error.message });
     return;
   }
@@ -195,17 +199,33 @@ function controls() {
     make(
       "select",
       { "aria-label": t("camera.which"), onchange: (event) => turnOn(event.target.value) },
-      ...now.devices.map(({ deviceId, label }, at) => make("option", { value: deviceId, text: label || t("camera.number", { number: at + 1 }), selected: deviceId === now.device })),
+      ...now.devices.map(({ deviceId, label }, at) =>
+        make("option", {
+          value: deviceId,
+          text: label || t("camera.number", { number: at + 1 }),
+          selected: deviceId === now.device,
+        }),
+      ),
     );
-  const record = button(now.recording ? "stop" : "record", t(now.recording ? "camera.record.stop" : "camera.record"), toggleRecording, {
-    class: `button ${now.recording ? "recording" : "primary"}`, id: "camera-record",
-  });
+  const record = button(
+    now.recording ? "stop" : "record",
+    t(now.recording ? "camera.record.stop" : "camera.record"),
+    toggleRecording,
+    {
+      class: `button ${now.recording ? "recording" : "primary"}`,
+      id: "camera-record",
+    },
+  );
   const focused = document.activeElement?.id;
   $("#camera-controls").replaceChildren(
     record,
     make("span", { class: "time", id: "camera-clock" }),
     ...(chooser ? [chooser] : []),
-    button("mirror", t("camera.mirror"), () => change({ mirror: !settings.mirror }), { class: "button quiet", "aria-pressed": settings.mirror, id: "camera-mirror" }),
+    button("mirror", t("camera.mirror"), () => change({ mirror: !settings.mirror }), {
+      class: "button quiet",
+      "aria-pressed": settings.mirror,
+      id: "camera-mirror",
+    }),
     button("close", t("camera.off"), () => turnOff(), { class: "button quiet", id: "camera-off" }),
   );
   if (focused) document.getElementById(focused)?.focus();
@@ -228,7 +248,12 @@ function keep(rows) {
   card.replaceChildren(
     make("h2", { text: t("camera.records") }),
     make("p", { class: "note", text: rows.length ? t("camera.rows", { count: rows.length }) : t("camera.norows") }),
-    make("div", { class: "buttons", hidden: !rows.length }, button("save", "CSV", () => saveCsv(rows, name)), button("save", "JSON", () => saveJson(rows, name))),
+    make(
+      "div",
+      { class: "buttons", hidden: !rows.length },
+      button("save", "CSV", () => saveCsv(rows, name)),
+      button("save", "JSON", () => saveJson(rows, name)),
+    ),
   );
   announce(t("camera.rows", { count: rows.length }));
   layOut();

@@ -27,7 +27,13 @@ export function bars(list) {
 function row(label) {
   const fill = make("i");
   const value = make("span", { class: "value" });
-  const item = make("li", {}, make("span", { class: "name", text: labelName(label) }), make("span", { class: "rail" }, fill), value);
+  const item = make(
+    "li",
+    {},
+    make("span", { class: "name", text: labelName(label) }),
+    make("span", { class: "rail" }, fill),
+    value,
+  );
   return { item, fill, value };
 }
 
@@ -36,7 +42,11 @@ let loading = null;
 /** plotly.min.js, fetched once and only when a timeline is drawn; null where the server has none. */
 function plotly() {
   loading ??= new Promise((resolve) => {
-    const script = make("script", { src: "/page/plotly.min.js", onload: () => resolve(window.Plotly), onerror: () => resolve(null) });
+    const script = make("script", {
+      src: "/page/plotly.min.js",
+      onload: () => resolve(window.Plotly),
+      onerror: () => resolve(null),
+    });
     document.head.append(script);
   });
   return loading;
@@ -76,7 +86,10 @@ export async function timeline(place, data, persons, seek) {
   };
 
   const draw = async () => {
-    await Plotly.react(chart, traces(data, persons), layout(persons, range), { displayModeBar: false, responsive: false });
+    await Plotly.react(chart, traces(data, persons), layout(persons, range), {
+      displayModeBar: false,
+      responsive: false,
+    });
     show(now);
   };
   await draw();
@@ -88,10 +101,12 @@ export async function timeline(place, data, persons, seek) {
   const stop = new AbortController();
   let pressed = null;
   chart.addEventListener("pointerdown", (event) => (pressed = event), { capture: true, signal: stop.signal });
-  addEventListener( // plotly lays a cover over the page while a button is held, so the release is heard there
+  addEventListener(
+    // plotly lays a cover over the page while a button is held, so the release is heard there
     "pointerup",
     (event) => {
-      if (pressed && Math.hypot(event.clientX - pressed.clientX, event.clientY - pressed.clientY) < 5) seek(secondAt(event));
+      if (pressed && Math.hypot(event.clientX - pressed.clientX, event.clientY - pressed.clientY) < 5)
+        seek(secondAt(event));
       pressed = null;
     },
     { capture: true, signal: stop.signal },
@@ -125,14 +140,28 @@ function layout(persons, range) {
       `yaxis${index ? index + 1 : ""}`,
       {
         domain: [1 - (index + 0.82) / rows, 1 - index / rows - 0.16 / rows].map((v) => Math.max(v, 0)),
-        range: [0, 1], fixedrange: true, showticklabels: false, showgrid: false, zeroline: false, anchor: "x",
+        range: [0, 1],
+        fixedrange: true,
+        showticklabels: false,
+        showgrid: false,
+        zeroline: false,
+        anchor: "x",
       },
     ]),
   );
   return {
     ...axes,
-    xaxis: { range, tickvals: ticks, ticktext: words, tickcolor: line, ticks: "outside", ticklen: 4, showgrid: false, zeroline: false,
-      anchor: `y${rows > 1 ? rows : ""}` },
+    xaxis: {
+      range,
+      tickvals: ticks,
+      ticktext: words,
+      tickcolor: line,
+      ticks: "outside",
+      ticklen: 4,
+      showgrid: false,
+      zeroline: false,
+      anchor: `y${rows > 1 ? rows : ""}`,
+    },
     height: ROW * rows + MARGIN.t + MARGIN.b,
     margin: MARGIN,
     showlegend: false,
@@ -142,8 +171,17 @@ function layout(persons, range) {
     plot_bgcolor: "transparent",
     font,
     annotations: persons.map((person, index) => ({
-      text: t("video.person", { number: person.person }), xref: "paper", yref: "paper", x: 0, y: 1 - index / rows,
-      xanchor: "left", yanchor: "top", showarrow: false, font: { ...font, color: text }, borderpad: 0, yshift: 4,
+      text: t("video.person", { number: person.person }),
+      xref: "paper",
+      yref: "paper",
+      x: 0,
+      y: 1 - index / rows,
+      xanchor: "left",
+      yanchor: "top",
+      showarrow: false,
+      font: { ...font, color: text },
+      borderpad: 0,
+      yshift: 4,
     })),
   };
 }
@@ -161,8 +199,14 @@ function traces(data, persons) {
   return persons.flatMap(({ track }, index) => {
     const { times, rows } = areas(data, track);
     return data.labels.map((label, at) => ({
-      x: times, y: rows.map((row) => row[at]), yaxis: `y${index ? index + 1 : ""}`, stackgroup: `${index}`, mode: "lines",
-      line: { width: 0, shape: "hv" }, fillcolor: colourOfLabel(label), hoverinfo: "skip",
+      x: times,
+      y: rows.map((row) => row[at]),
+      yaxis: `y${index ? index + 1 : ""}`,
+      stackgroup: `${index}`,
+      mode: "lines",
+      line: { width: 0, shape: "hv" },
+      fillcolor: colourOfLabel(label),
+      hoverinfo: "skip",
     }));
   });
 }

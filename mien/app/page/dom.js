@@ -14,7 +14,8 @@ export function make(tag, properties = {}, ...children) {
     else if (name === "style") for (const [key, each] of Object.entries(value)) element.style.setProperty(key, each);
     else if (typeof value === "function") element.addEventListener(name.slice(2), value);
     else if (name.startsWith("aria-") && typeof value === "boolean") element.setAttribute(name, value);
-    else if (value !== false && value !== null && value !== undefined) element.setAttribute(name, value === true ? "" : value);
+    else if (value !== false && value !== null && value !== undefined)
+      element.setAttribute(name, value === true ? "" : value);
   }
   element.append(...children.filter((child) => child !== null && child !== undefined && child !== false));
   return element;
@@ -33,7 +34,12 @@ export function icon(name) {
 
 /** A button with a drawing and a word. */
 export function button(iconName, text, onclick, properties = {}) {
-  return make("button", { type: "button", class: "button", onclick, ...properties }, iconName && icon(iconName), make("span", { text }));
+  return make(
+    "button",
+    { type: "button", class: "button", onclick, ...properties },
+    iconName && icon(iconName),
+    make("span", { text }),
+  );
 }
 
 /** Said by screen readers, seen by nobody. */
@@ -54,7 +60,11 @@ export function save(content, name) {
 }
 
 /** "holiday/photo.jpg" → "photo". */
-export const stem = (name) => name.split(/[\\/]/).pop().replace(/\.[^.]*$/, "") || "file";
+export const stem = (name) =>
+  name
+    .split(/[\\/]/)
+    .pop()
+    .replace(/\.[^.]*$/, "") || "file";
 
 /** What a colour of the style sheet is at the moment, as the browser resolved it. */
 export function colourOf(variable) {

@@ -22,7 +22,9 @@ export async function enter() {
 }
 
 function draw() {
-  $("#models").replaceChildren(...(models.length ? models.map(card) : [make("p", { class: "none", text: t("library.nomodels") })]));
+  $("#models").replaceChildren(
+    ...(models.length ? models.map(card) : [make("p", { class: "none", text: t("library.nomodels") })]),
+  );
   $("#reports").replaceChildren(
     reports.length
       ? make("ul", { class: "reports" }, ...reports.map(reportLine))
@@ -31,7 +33,11 @@ function draw() {
 }
 
 function reportLine({ name, href }) {
-  return make("li", {}, make("a", { href, target: "_blank", rel: "noopener" }, icon("page"), make("span", { text: name }), icon("open")));
+  return make(
+    "li",
+    {},
+    make("a", { href, target: "_blank", rel: "noopener" }, icon("page"), make("span", { text: name }), icon("open")),
+  );
 }
 
 /** A model in figures; its whole card unfolds. */
@@ -45,13 +51,26 @@ function card(model) {
     model.licence && [t("library.licence"), model.licence],
   ].filter(Boolean);
   const known = ["shipped", "pulled", "local"].includes(model.kind);
-  const body = model.card ? make("details", { class: "card-text" }, make("summary", { text: t("library.card") }), ...markdown(model.card)) : make("p", { class: "note", text: t("library.nocard") });
+  const body = model.card
+    ? make("details", { class: "card-text" }, make("summary", { text: t("library.card") }), ...markdown(model.card))
+    : make("p", { class: "note", text: t("library.nocard") });
   return make(
     "article",
     { class: "card model" },
-    make("div", { class: "bar" }, make("h3", { text: model.name }), known && make("span", { class: "tag", text: t(`library.${model.kind}`) })),
+    make(
+      "div",
+      { class: "bar" },
+      make("h3", { text: model.name }),
+      known && make("span", { class: "tag", text: t(`library.${model.kind}`) }),
+    ),
     model.labels.length > 0 && make("p", { class: "labels", text: model.labels.map(labelName).join(" · ") }),
-    make("dl", {}, ...facts.map(([name, value, note]) => make("div", {}, make("dt", { text: name }), make("dd", {}, value, note && make("small", { text: note }))))),
+    make(
+      "dl",
+      {},
+      ...facts.map(([name, value, note]) =>
+        make("div", {}, make("dt", { text: name }), make("dd", {}, value, note && make("small", { text: note }))),
+      ),
+    ),
     body,
   );
 }

@@ -20,12 +20,21 @@ function inline(text) {
   return nodes.filter((node) => node !== "");
 }
 
-const cells = (line) => line.trim().replace(/^\||\|$/g, "").split("|").map((cell) => cell.trim());
+const cells = (line) =>
+  line
+    .trim()
+    .replace(/^\||\|$/g, "")
+    .split("|")
+    .map((cell) => cell.trim());
 
 function table(lines) {
   const [head, , ...body] = lines.map(cells);
   const line = (tag) => (values) => make("tr", {}, ...values.map((value) => make(tag, {}, ...inline(value))));
-  return make("div", { class: "scroll" }, make("table", {}, make("thead", {}, line("th")(head)), make("tbody", {}, ...body.map(line("td")))));
+  return make(
+    "div",
+    { class: "scroll" },
+    make("table", {}, make("thead", {}, line("th")(head)), make("tbody", {}, ...body.map(line("td")))),
+  );
 }
 
 /** A whole text → elements. `top` is the level that "#" becomes, since cards stand under headings of the page. */
@@ -33,7 +42,12 @@ export function markdown(text, top = 3) {
   const body = text.replaceAll("\r", "").replace(/^---\n[\s\S]*?\n---\n/, ""); // without YAML at its head
   return body.split(/^```.*\n([\s\S]*?)^```[ \t]*$/m).flatMap((part, at) => {
     if (at % 2) return [make("pre", { tabindex: 0 }, make("code", { text: part.trimEnd() }))]; // what stood between fences
-    return part.split(/\n{2,}/).flatMap((block) => parts(block.split("\n").filter((line) => line.trim()), top));
+    return part.split(/\n{2,}/).flatMap((block) =>
+      parts(
+        block.split("\n").filter((line) => line.trim()),
+        top,
+      ),
+    );
   });
 }
 

@@ -20,12 +20,20 @@ export function momentsOf(data) {
     data.times.forEach((time, frame) => {
       for (const [track, x1, y1, x2, y2, shown, probabilities] of data.faces[frame])
         if (shown === at && probabilities[at] >= SURE)
-          peaks.push({ label, track, person: persons.get(track) ?? track + 1, time, probability: probabilities[at], box: [x1, y1, x2, y2] });
+          peaks.push({
+            label,
+            track,
+            person: persons.get(track) ?? track + 1,
+            time,
+            probability: probabilities[at],
+            box: [x1, y1, x2, y2],
+          });
     });
     const kept = [];
     for (const peak of peaks.sort((a, b) => b.probability - a.probability || a.time - b.time)) {
       if (kept.length === MOST_PER_LABEL) break;
-      if (!kept.some((other) => other.track === peak.track && Math.abs(other.time - peak.time) < APART_S)) kept.push(peak);
+      if (!kept.some((other) => other.track === peak.track && Math.abs(other.time - peak.time) < APART_S))
+        kept.push(peak);
     }
     return kept;
   });
@@ -67,5 +75,7 @@ export async function drawStills(address, moments, canvases, { width, height }, 
 function drawFace(canvas, video, [x1, y1, x2, y2], across, down) {
   const side = Math.max(x2 - x1, y2 - y1) * 1.5;
   const [left, top] = [(x1 + x2 - side) / 2, (y1 + y2 - side) / 2];
-  canvas.getContext("2d").drawImage(video, left * across, top * down, side * across, side * down, 0, 0, canvas.width, canvas.height);
+  canvas
+    .getContext("2d")
+    .drawImage(video, left * across, top * down, side * across, side * down, 0, 0, canvas.width, canvas.height);
 }

@@ -14,14 +14,34 @@ const CROWD = 12;
 
 /** Places for a label outside its box [x1, y1, x2, y2] but touching it, best first; pushed inside the bounds. */
 function beside([x1, y1, x2, y2], { width, height }, bounds) {
-  const above = [[x1, y1 - height], [x2 - width, y1 - height]];
-  const below = [[x1, y2], [x2 - width, y2]];
-  const aside = [[x2, y1], [x1 - width, y1], [x2, y2 - height], [x1 - width, y2 - height]];
+  const above = [
+    [x1, y1 - height],
+    [x2 - width, y1 - height],
+  ];
+  const below = [
+    [x1, y2],
+    [x2 - width, y2],
+  ];
+  const aside = [
+    [x2, y1],
+    [x1 - width, y1],
+    [x2, y2 - height],
+    [x1 - width, y2 - height],
+  ];
   return pushed([...above, ...below, ...aside], width, height, bounds);
 }
 
 /** Places within the box: at its top, at its bottom. */
-const within = ([x1, y1, , y2], { width, height }, bounds) => pushed([[x1, y1], [x1, y2 - height]], width, height, bounds);
+const within = ([x1, y1, , y2], { width, height }, bounds) =>
+  pushed(
+    [
+      [x1, y1],
+      [x1, y2 - height],
+    ],
+    width,
+    height,
+    bounds,
+  );
 
 const pushed = (corners, width, height, bounds) =>
   corners.map(([x, y]) => ({ x: inside(x, width, bounds.width), y: inside(y, height, bounds.height), width, height }));
@@ -44,7 +64,9 @@ export function placeLabels(boxes, sizes, bounds, order = boxes.map((_, index) =
   const placed = boxes.map(() => null);
   const taken = [];
   for (const index of order) {
-    const others = boxes.filter((_, each) => each !== index).map(([x1, y1, x2, y2]) => ({ x: x1, y: y1, width: x2 - x1, height: y2 - y1 }));
+    const others = boxes
+      .filter((_, each) => each !== index)
+      .map(([x1, y1, x2, y2]) => ({ x: x1, y: y1, width: x2 - x1, height: y2 - y1 }));
     placed[index] = freePlace(boxes[index], sizes[index], bounds, taken, others);
     if (placed[index]) taken.push(placed[index]);
   }
@@ -59,7 +81,12 @@ function freePlace(box, versions, bounds, taken, others) {
   const ways = [
     [beside, alone],
     [(face, size, room) => (size.width <= face[2] - face[0] ? within(face, size, room) : []), alone],
-    ...(crowd ? [] : [[beside, clear], [anywhere, clear]]),
+    ...(crowd
+      ? []
+      : [
+          [beside, clear],
+          [anywhere, clear],
+        ]),
   ];
   for (const [places, fits] of ways)
     for (const [version, size] of versions.entries()) {
@@ -105,16 +132,27 @@ export function drawFaces(canvas, faces, { width, height, chosen = -1, mirrored 
   if (!faces.length || !bounds.width) return;
   const boxes = faces.map(({ box: [x1, y1, x2, y2] }) => {
     const [left, right] = mirrored ? [width - x2, width - x1] : [x1, x2];
-    return [(left * bounds.width) / width, (y1 * bounds.height) / height, (right * bounds.width) / width, (y2 * bounds.height) / height];
+    return [
+      (left * bounds.width) / width,
+      (y1 * bounds.height) / height,
+      (right * bounds.width) / width,
+      (y2 * bounds.height) / height,
+    ];
   });
   const { line, text } = sizesFor(bounds.width, bounds.height, boxes);
-  faces.forEach((face, index) => drawBox(pen, boxes[index], boxColour(face.label), line, chosen < 0 || chosen === index));
+  faces.forEach((face, index) =>
+    drawBox(pen, boxes[index], boxColour(face.label), line, chosen < 0 || chosen === index),
+  );
   pen.font = `600 ${text}px ${FONT}`;
   const pad = Math.round(text * 0.45);
   const words = faces.map(texts);
-  const sizes = words.map((versions) => versions.map((each) => ({ width: pen.measureText(each).width + 2 * pad, height: text + pad + 2 })));
+  const sizes = words.map((versions) =>
+    versions.map((each) => ({ width: pen.measureText(each).width + 2 * pad, height: text + pad + 2 })),
+  );
   const area = ([x1, y1, x2, y2]) => (x2 - x1) * (y2 - y1);
-  const order = boxes.map((_, index) => index).sort((a, b) => (b === chosen) - (a === chosen) || area(boxes[b]) - area(boxes[a]));
+  const order = boxes
+    .map((_, index) => index)
+    .sort((a, b) => (b === chosen) - (a === chosen) || area(boxes[b]) - area(boxes[a]));
   placeLabels(boxes, sizes, bounds, order).forEach((place, index) => {
     if (place) drawLabel(pen, place, words[index][place.version], boxColour(faces[index].label), pad);
   });

@@ -142,7 +142,11 @@ function fill() {
   const side = $("#picture-side");
   if (!faces.length) side.replaceChildren(nothing());
   else {
-    side.replaceChildren(...(faces.length > 1 ? [chips(faces)] : []), make("section", { class: "card face" }), downloads());
+    side.replaceChildren(
+      ...(faces.length > 1 ? [chips(faces)] : []),
+      make("section", { class: "card face" }),
+      downloads(),
+    );
     choose(chosen);
   }
   draw();
@@ -163,7 +167,13 @@ function chips(faces) {
   const list = faces.map((face, index) =>
     make(
       "button",
-      { type: "button", class: "chip", "aria-pressed": "false", onclick: () => choose(index), style: { "--colour": boxColour(face.label) } },
+      {
+        type: "button",
+        class: "chip",
+        "aria-pressed": "false",
+        onclick: () => choose(index),
+        style: { "--colour": boxColour(face.label) },
+      },
       face.crop && make("img", { src: face.crop, alt: "", width: 40, height: 40 }),
       make("span", {}, make("small", { text: t("picture.face", { number: index + 1 }) }), labelName(face.label)),
     ),
@@ -173,7 +183,9 @@ function chips(faces) {
 
 function choose(index) {
   chosen = index;
-  document.querySelectorAll("#picture-side .chip").forEach((chip, at) => chip.setAttribute("aria-pressed", at === index));
+  document
+    .querySelectorAll("#picture-side .chip")
+    .forEach((chip, at) => chip.setAttribute("aria-pressed", at === index));
   const face = reading.faces[index];
   const list = make("ol", { class: "bars", "aria-label": t("bars") });
   showBars = bars(list);
@@ -183,7 +195,12 @@ function choose(index) {
   if (face.score !== null && face.score !== undefined) facts.push(t("picture.score", { score: number(face.score, 2) }));
   $("#picture-side .face").replaceChildren(
     make("p", { class: "over", text: t("picture.face", { number: index + 1 }) }),
-    make("h2", { class: "answer", style: { "--colour": boxColour(face.label) } }, labelName(face.label), make("span", { text: percent(face.confidence) })),
+    make(
+      "h2",
+      { class: "answer", style: { "--colour": boxColour(face.label) } },
+      labelName(face.label),
+      make("span", { text: percent(face.confidence) }),
+    ),
     ...doubts(face),
     list,
     make("p", { class: "note", text: facts.join(" · ") }),
@@ -202,7 +219,12 @@ function doubts(face) {
 
 /** What the network was given, and on request where it looked. */
 function given(face, index) {
-  const map = make("figure", { hidden: true }, make("img", { alt: t("given.map.alt"), width: 144, height: 144 }), make("figcaption", { text: t("given.map") }));
+  const map = make(
+    "figure",
+    { hidden: true },
+    make("img", { alt: t("given.map.alt"), width: 144, height: 144 }),
+    make("figcaption", { text: t("given.map") }),
+  );
   const ask = button("eye", t("given.ask"), async () => {
     ask.disabled = true;
     try {
@@ -229,7 +251,12 @@ function given(face, index) {
     make(
       "div",
       { class: "crops" },
-      make("figure", {}, make("img", { src: face.crop, alt: t("given.crop.alt"), width: 144, height: 144 }), make("figcaption", { text: t("given.crop") })),
+      make(
+        "figure",
+        {},
+        make("img", { src: face.crop, alt: t("given.crop.alt"), width: 144, height: 144 }),
+        make("figcaption", { text: t("given.crop") }),
+      ),
       map,
     ),
     server.saliency && ask,

@@ -3,6 +3,7 @@
 import { $, $$, button, icon, make, stem } from "./dom.js";
 import * as api from "./api.js";
 import { bars, timeline } from "./chart.js";
+import { facesAt } from "./frames.js";
 import { drawStills, momentsOf } from "./moments.js";
 import { drawFaces } from "./overlay.js";
 import { transport } from "./transport.js";
@@ -11,8 +12,6 @@ import { clock, labelName, number, percent, span, t } from "./words.js";
 
 /** Persons that the timeline shows until the person asks for all. */
 const MOST_ROWS = 4;
-/** A box is led from one reading to the next over at most so many seconds. */
-const BRIDGE_S = 0.4;
 
 let actions;
 /** What is open: null, or {job, data, video, chart, track, boxes, stop: AbortController, …}. */
@@ -32,7 +31,8 @@ export async function open(job) {
     const { seconds } = await api.summary(job.id);
     mine.data = await api.frames(job.id, seconds < 300 ? 30 : seconds < 3600 ? 10 : 4);
   } catch (error) {
-    if (now === mine) $("#player").replaceChildren(back(), make("p", { class: "error-text", role: "alert", text: error.message }));
+    if (now === mine)
+      $("#player").replaceChildren(back(), make("p", { class: "error-text", role: "alert", text: error.message }));
     return;
   }
   if (now !== mine) return;
@@ -51,7 +51,8 @@ export function close() {
   now = null;
 }
 
-const back = () => make("a", { class: "button quiet back", href: "#video" }, icon("back"), make("span", { text: t("video.back") }));
+const back = () =>
+  make("a", { class: "button quiet back", href: "#video" }, icon("back"), make("span", { text: t("video.back") }));
 
 function build() {
   const { job, data } = now;
@@ -82,7 +83,9 @@ function stage() {
   box.style.setProperty("--natural", `${now.data.width}px`);
   now.video = video;
   const whole = make("div", { class: "cinema", id: "cinema" }, make("div", { class: "stage" }, box));
-  whole.append(transport(video, whole, { toggleBoxes: (on) => ((now.boxes = on), overlay()), signal: now.stop.signal }));
+  whole.append(
+    transport(video, whole, { toggleBoxes: (on) => ((now.boxes = on), overlay()), signal: now.stop.signal }),
+  );
   return whole;
 }
 
@@ -125,31 +128,10 @@ function follows(second) {
   overlay();
   now.chart?.show(second);
   const face = facesAt(now.data, second).find(({ track }) => track === now.track);
-  now.showBars?.(face ? Object.fromEntries(now.data.labels.map((label, at) => [label, face.probabilities[at]])) : null, now.data.labels);
-}
-
-/** The last reading at or before a second: an index, or -1. */
-function readingAt(times, second) {
-  let [low, high] = [0, times.length];
-  while (low < high) {
-    const middle = (low + high) >> 1;
-    if (times[middle] <= second + 1e-4) low = middle + 1;
-    else high = middle;
-  }
-  return low - 1;
-}
-
-/** The faces at a second: a reading holds until the next; boxes between two close ones are led along a straight line. */
-export function facesAt(data, second) {
-  const at = readingAt(data.times, second);
-  if (at < 0) return [];
-  const next = data.times[at + 1] - data.times[at] <= BRIDGE_S ? data.faces[at + 1] : [];
-  const share = next.length ? (second - data.times[at]) / (data.times[at + 1] - data.times[at]) : 0;
-  return data.faces[at].map(([track, ...values]) => {
-    const then = next.find(([each]) => each === track);
-    const box = values.slice(0, 4).map((value, side) => (then ? value + Math.max(share, 0) * (then[side + 1] - value) : value));
-    return { track, box, label: data.labels[values[4]], probabilities: values[5], probability: values[5][values[4]], number: track + 1 };
-  });
+  now.showBars?.(
+    face ? Object.fromEntries(now.data.labels.map((label, at) => [label, face.probabilities[at]])) : null,
+    now.data.labels,
+  );
 }
 
 function overlay() {
@@ -174,15 +156,31 @@ function place() {
   };
   const slider = make(
     "div",
-    { class: "timeline", role: "slider", tabindex: 0, "aria-label": t("video.timeline"), "aria-valuemin": 0, "aria-valuemax": 0, "aria-valuenow": 0, onkeydown: key },
+    {
+      class: "timeline",
+      role: "slider",
+      tabindex: 0,
+      "aria-label": t("video.timeline"),
+      "aria-valuemin": 0,
+      "aria-valuemax": 0,
+      "aria-valuenow": 0,
+      onkeydown: key,
+    },
     make("div", { class: "chart" }),
     make("div", { class: "pointer", hidden: true }),
   );
-  const legend = now.data.labels.map((label) => make("li", { style: { "--colour": colourOfLabel(label) }, text: labelName(label) }));
+  const legend = now.data.labels.map((label) =>
+    make("li", { style: { "--colour": colourOfLabel(label) }, text: labelName(label) }),
+  );
   return make(
     "section",
     { class: "card timeline-card" },
-    make("div", { class: "bar" }, make("h2", { text: t("video.timeline") }), make("p", { class: "note hint", text: t("video.timeline.hint") })),
+    make(
+      "div",
+      { class: "bar" },
+      make("h2", { text: t("video.timeline") }),
+      make("p", { class: "note hint", text: t("video.timeline.hint") }),
+    ),
     slider,
     make("ul", { class: "legend", "aria-label": t("legend") }, ...legend),
   );
@@ -200,18 +198,25 @@ async function drawTimeline() {
   now.chart = chart;
   if (!chart) {
     slider.replaceChildren(
-      job.results.includes("timeline.png") ? make("img", { src: api.resultAddress(job.id, "timeline.png"), alt: t("video.timeline") }) : make("p", { class: "note", text: t("video.noplotly") }),
+      job.results.includes("timeline.png")
+        ? make("img", { src: api.resultAddress(job.id, "timeline.png"), alt: t("video.timeline") })
+        : make("p", { class: "note", text: t("video.noplotly") }),
     );
     return;
   }
   chart.show(now.video.currentTime);
   if (data.people.length > rows)
     card.append(
-      button("", t("video.all", { count: data.people.length }), () => {
-        now.chart.close();
-        now.rows = Infinity;
-        drawTimeline();
-      }, { class: "button quiet more" }),
+      button(
+        "",
+        t("video.all", { count: data.people.length }),
+        () => {
+          now.chart.close();
+          now.rows = Infinity;
+          drawTimeline();
+        },
+        { class: "button quiet more" },
+      ),
     );
 }
 
@@ -232,18 +237,43 @@ function liveTitle() {
 /** Each person in a line: how long, and the shares of what they showed. */
 function people() {
   const rows = now.data.people.map((person) => {
-    const shares = Object.entries(person.share).filter(([, share]) => share > 0).sort((a, b) => b[1] - a[1]);
-    const words = shares.slice(0, 3).map(([label, share]) => `${labelName(label)} ${percent(share)}`).join(", ");
-    const strip = make("span", { class: "strip", "aria-hidden": "true" }, ...shares.map(([label, share]) => make("i", { style: { "--share": share, "--colour": colourOfLabel(label) } })));
+    const shares = Object.entries(person.share)
+      .filter(([, share]) => share > 0)
+      .sort((a, b) => b[1] - a[1]);
+    const words = shares
+      .slice(0, 3)
+      .map(([label, share]) => `${labelName(label)} ${percent(share)}`)
+      .join(", ");
+    const strip = make(
+      "span",
+      { class: "strip", "aria-hidden": "true" },
+      ...shares.map(([label, share]) => make("i", { style: { "--share": share, "--colour": colourOfLabel(label) } })),
+    );
     return make(
       "button",
-      { type: "button", class: "person", "aria-pressed": person.track === now.track, onclick: () => choose(person.track), "data-track": person.track },
-      make("span", { class: "who" }, make("strong", { text: t("video.person", { number: person.person }) }), make("small", { text: t("video.seen", { seconds: number(person.on_screen_s, 1) }) })),
+      {
+        type: "button",
+        class: "person",
+        "aria-pressed": person.track === now.track,
+        onclick: () => choose(person.track),
+        "data-track": person.track,
+      },
+      make(
+        "span",
+        { class: "who" },
+        make("strong", { text: t("video.person", { number: person.person }) }),
+        make("small", { text: t("video.seen", { seconds: number(person.on_screen_s, 1) }) }),
+      ),
       strip,
       make("small", { text: words }),
     );
   });
-  return make("section", { class: "card people", hidden: !rows.length }, make("h2", { text: t("video.people") }), make("div", { class: "scrolls" }, ...rows));
+  return make(
+    "section",
+    { class: "card people", hidden: !rows.length },
+    make("h2", { text: t("video.people") }),
+    make("div", { class: "scrolls" }, ...rows),
+  );
 }
 
 function choose(track) {
@@ -260,23 +290,40 @@ function moments() {
       "li",
       { style: { "--colour": colourOfLabel(label) } },
       make("h3", { text: labelName(label) }),
-      make("div", { class: "strip-of-moments" }, ...now.moments.filter((each) => each.label === label).map(momentButton)),
+      make(
+        "div",
+        { class: "strip-of-moments" },
+        ...now.moments.filter((each) => each.label === label).map(momentButton),
+      ),
     ),
   );
   return make(
     "section",
     { class: "card moments", hidden: !found.length },
-    make("div", { class: "bar" }, make("h2", { text: t("video.moments") }), make("p", { class: "note hint", text: t("video.moments.hint") })),
+    make(
+      "div",
+      { class: "bar" },
+      make("h2", { text: t("video.moments") }),
+      make("p", { class: "note hint", text: t("video.moments.hint") }),
+    ),
     make("ul", {}, ...groups),
   );
 }
 
 function momentButton({ label, track, person, time, probability }) {
-  const words = t("video.moment", { label: labelName(label), share: percent(probability), person, time: clock(time, true) });
+  const words = t("video.moment", {
+    label: labelName(label),
+    share: percent(probability),
+    person,
+    time: clock(time, true),
+  });
   const jump = () => {
     choose(track);
     seek(time + 0.001);
-    $("#cinema").scrollIntoView({ block: "nearest", behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth" });
+    $("#cinema").scrollIntoView({
+      block: "nearest",
+      behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth",
+    });
   };
   return make(
     "button",
@@ -288,12 +335,26 @@ function momentButton({ label, track, person, time, probability }) {
 }
 
 /** In the order in which people want them; what a job has not is left out. */
-const FILES = ["annotated.mp4", "records.csv", "records.parquet", "records.jsonl", "timeline.png", "timeline.html", "summary.json", "vtt"];
+const FILES = [
+  "annotated.mp4",
+  "records.csv",
+  "records.parquet",
+  "records.jsonl",
+  "timeline.png",
+  "timeline.html",
+  "summary.json",
+  "vtt",
+];
 
 function files() {
   const { job } = now;
   const links = FILES.filter((what) => job.results.includes(what)).map((what) =>
-    make("a", { class: "button", href: api.resultAddress(job.id, what, true), download: `${stem(job.name)}.${what}` }, icon("save"), make("span", { text: t(`file.${what}`) })),
+    make(
+      "a",
+      { class: "button", href: api.resultAddress(job.id, what, true), download: `${stem(job.name)}.${what}` },
+      icon("save"),
+      make("span", { text: t(`file.${what}`) }),
+    ),
   );
   const until = job.expires ? t("video.expires", { span: span(Math.max(job.expires - Date.now() / 1000, 0)) }) : "";
   return make(

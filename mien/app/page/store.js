@@ -22,7 +22,18 @@ const DEFAULTS = {
 };
 
 /** What needs no new reading of a picture when it changes. */
-const LOOKS = new Set(["language", "theme", "display", "colouring", "colour", "colours", "line", "text", "mirror", "understood"]);
+const LOOKS = new Set([
+  "language",
+  "theme",
+  "display",
+  "colouring",
+  "colour",
+  "colours",
+  "line",
+  "text",
+  "mirror",
+  "understood",
+]);
 
 const isColour = (value) => /^#[0-9a-f]{6}$/i.test(value);
 

@@ -7,21 +7,53 @@ const SPEEDS = [0.25, 0.5, 1, 1.5, 2];
 
 /** A bar of controls for `video`; `whole` is what fills the screen. `toggleBoxes` hears whether boxes are wished. */
 export function transport(video, whole, { toggleBoxes, signal }) {
-  const play = button("play", "", () => (video.paused ? video.play() : video.pause()), { class: "button round primary" });
-  const sound = button("sound", "", () => (video.muted = !video.muted), { class: "button quiet round" });
-  const boxes = button("boxes", "", () => {
-    const on = boxes.getAttribute("aria-pressed") !== "true";
-    boxes.setAttribute("aria-pressed", on);
-    toggleBoxes(on);
-  }, { class: "button quiet round boxes", "aria-pressed": "true", "aria-label": t("player.boxes"), title: t("player.boxes") });
-  const full = button("full", "", () => (document.fullscreenElement ? document.exitFullscreen() : whole.requestFullscreen()), {
-    class: "button quiet round", "aria-label": t("player.full"), title: t("player.full"), hidden: !whole.requestFullscreen,
+  const play = button("play", "", () => (video.paused ? video.play() : video.pause()), {
+    class: "button round primary",
   });
+  const sound = button("sound", "", () => (video.muted = !video.muted), { class: "button quiet round" });
+  const boxes = button(
+    "boxes",
+    "",
+    () => {
+      const on = boxes.getAttribute("aria-pressed") !== "true";
+      boxes.setAttribute("aria-pressed", on);
+      toggleBoxes(on);
+    },
+    {
+      class: "button quiet round boxes",
+      "aria-pressed": "true",
+      "aria-label": t("player.boxes"),
+      title: t("player.boxes"),
+    },
+  );
+  const full = button(
+    "full",
+    "",
+    () => (document.fullscreenElement ? document.exitFullscreen() : whole.requestFullscreen()),
+    {
+      class: "button quiet round",
+      "aria-label": t("player.full"),
+      title: t("player.full"),
+      hidden: !whole.requestFullscreen,
+    },
+  );
   const time = make("span", { class: "time" });
-  const place = make("input", { type: "range", min: 0, max: 1, step: 0.01, value: 0, "aria-label": t("player.place"), oninput: () => (video.currentTime = Number(place.value)) });
+  const place = make("input", {
+    type: "range",
+    min: 0,
+    max: 1,
+    step: 0.01,
+    value: 0,
+    "aria-label": t("player.place"),
+    oninput: () => (video.currentTime = Number(place.value)),
+  });
   const speed = make(
     "select",
-    { "aria-label": t("player.speed"), title: t("player.speed"), onchange: () => (video.playbackRate = Number(speed.value)) },
+    {
+      "aria-label": t("player.speed"),
+      title: t("player.speed"),
+      onchange: () => (video.playbackRate = Number(speed.value)),
+    },
     ...SPEEDS.map((value) => make("option", { value, text: `${value}×`, selected: value === 1 })),
   );
 
@@ -40,7 +72,17 @@ export function transport(video, whole, { toggleBoxes, signal }) {
   video.addEventListener("click", () => play.click(), { signal });
   whole.addEventListener("keydown", (event) => keys(event, video, { play, sound, full }), { signal });
   draw();
-  return make("div", { class: "controls transport", role: "group", "aria-label": t("player.controls") }, play, time, place, speed, sound, boxes, full);
+  return make(
+    "div",
+    { class: "controls transport", role: "group", "aria-label": t("player.controls") },
+    play,
+    time,
+    place,
+    speed,
+    sound,
+    boxes,
+    full,
+  );
 }
 
 function dress(control, name, words) {

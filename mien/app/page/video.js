@@ -89,7 +89,11 @@ function heard(job, news = true) {
   const before = jobs.get(job.id);
   jobs.set(job.id, job);
   if (api.isOver(job)) listening.delete(job.id);
-  else if (!listening.has(job.id)) listening.set(job.id, api.watchJob(job.id, heard, () => lost(job.id)));
+  else if (!listening.has(job.id))
+    listening.set(
+      job.id,
+      api.watchJob(job.id, heard, () => lost(job.id)),
+    );
   if (news && before && before.state !== job.state && api.isOver(job)) tell(job);
   if (news) draw();
 }
@@ -106,7 +110,11 @@ function tell(job) {
   const text = t(job.state === "done" ? "video.ready" : "video.broke", { name: job.name });
   const place = job.state === "done" ? `video/${job.id}` : "video";
   const open = () => shared.go(place);
-  shared.notice(text, { action: { text: t("video.open"), run: open }, lasting: true, place: job.state === "done" && place });
+  shared.notice(text, {
+    action: { text: t("video.open"), run: open },
+    lasting: true,
+    place: job.state === "done" && place,
+  });
   if (document.hidden && "Notification" in window && Notification.permission === "granted") {
     const word = new Notification("mien", { body: text, icon: "/page/icon.svg", tag: job.id });
     word.onclick = () => (window.focus(), open());
@@ -119,7 +127,11 @@ export async function take(file) {
   const upload = { file, sent: 0, error: null };
   const { video_bytes: most } = server.limits;
   if (most && file.size > most) {
-    upload.error = new api.ServiceError({ name: file.name, found: t("video.large", { size: bytes(file.size) }), cure: t("video.large.cure", { most: bytes(most) }) });
+    upload.error = new api.ServiceError({
+      name: file.name,
+      found: t("video.large", { size: bytes(file.size) }),
+      cure: t("video.large.cure", { most: bytes(most) }),
+    });
   } else {
     const sending = api.sendVideo(file, (sent, all) => {
       upload.sent = sent / all;
@@ -142,13 +154,21 @@ export async function take(file) {
 }
 
 function failed({ file, error }) {
-  shared.notice(`${file.name}: ${error.found || error.message}${error.cure ? `; ${error.cure}` : ""}`, { lasting: true });
+  shared.notice(`${file.name}: ${error.found || error.message}${error.cure ? `; ${error.cure}` : ""}`, {
+    lasting: true,
+  });
 }
 
 /** The list: uploads on their way first, then jobs, the newest first. Rows are kept so that a focused button stays. */
 function draw() {
   const { video_bytes: most, video_seconds: longest } = server.limits;
-  $("#video-formats").textContent = [t("video.formats"), most && t("video.most", { size: bytes(most) }), longest && t("video.longest", { span: span(longest) })].filter(Boolean).join(" · ");
+  $("#video-formats").textContent = [
+    t("video.formats"),
+    most && t("video.most", { size: bytes(most) }),
+    longest && t("video.longest", { span: span(longest) }),
+  ]
+    .filter(Boolean)
+    .join(" · ");
   $("#video-kept").textContent = server.retention_s ? t("video.kept", { span: span(server.retention_s) }) : "";
   const all = [...jobs.values()].sort((a, b) => b.created - a.created);
   const running = all.filter((job) => !api.isOver(job));
@@ -168,12 +188,20 @@ function draw() {
 function putRow(list, { key, kind, name, text, share, actions, opens }, at) {
   let item = [...list.children].find((each) => each.dataset.key === key);
   if (!item || item.dataset.kind !== kind) {
-    const title = opens ? make("a", { class: "title", href: opens, text: name }) : make("span", { class: "title", text: name });
+    const title = opens
+      ? make("a", { class: "title", href: opens, text: name })
+      : make("span", { class: "title", text: name });
     const fresh = make(
       "li",
       { class: "job", "data-key": key, "data-kind": kind },
       icon(kind.startsWith("failed") ? "noface" : "video"),
-      make("div", {}, title, make("span", { class: "text" }), make("progress", { max: 1, "aria-label": t("video.progress", { name }) })),
+      make(
+        "div",
+        {},
+        title,
+        make("span", { class: "text" }),
+        make("progress", { max: 1, "aria-label": t("video.progress", { name }) }),
+      ),
       make("div", { class: "buttons" }, ...actions()),
     );
     if (item) item.replaceWith(fresh);
@@ -191,24 +219,50 @@ let uploadCount = 0;
 
 function uploadRow(upload) {
   upload.key ??= `upload-${++uploadCount}`;
-  const text = upload.sent < 1 ? t("video.sending", { share: percent(upload.sent), size: bytes(upload.file.size) }) : t("video.checking");
+  const text =
+    upload.sent < 1
+      ? t("video.sending", { share: percent(upload.sent), size: bytes(upload.file.size) })
+      : t("video.checking");
   const actions = () => [button("close", t("cancel"), upload.stop)];
-  return { key: upload.key, kind: `upload-${t("cancel")}`, name: upload.file.name, text, share: upload.sent < 1 ? upload.sent : null, actions };
+  return {
+    key: upload.key,
+    kind: `upload-${t("cancel")}`,
+    name: upload.file.name,
+    text,
+    share: upload.sent < 1 ? upload.sent : null,
+    actions,
+  };
 }
 
 function jobRow(job) {
   const kind = `${job.state}-${t("cancel")}`; // a row is made anew when the language changes
   const base = { key: job.id, kind, name: job.name };
-  const bin = () => button("bin", t("video.remove"), () => remove(job), { class: "button quiet", "aria-label": t("video.remove.name", { name: job.name }) });
+  const bin = () =>
+    button("bin", t("video.remove"), () => remove(job), {
+      class: "button quiet",
+      "aria-label": t("video.remove.name", { name: job.name }),
+    });
   if (job.state === "queued") return { ...base, text: t("video.queued"), share: null, actions: () => [stopper(job)] };
   if (job.state === "running") {
     const left = job.seconds_left > 0 ? t("video.left", { span: span(job.seconds_left) }) : "";
-    const text = [t("video.running"), job.progress === null ? "" : percent(job.progress), left].filter(Boolean).join(" · ");
+    const text = [t("video.running"), job.progress === null ? "" : percent(job.progress), left]
+      .filter(Boolean)
+      .join(" · ");
     return { ...base, text, share: job.progress, actions: () => [stopper(job)] };
   }
   if (job.state === "done") {
-    const text = [t("video.done"), date(job.ended ?? job.created), job.expires ? t("video.until", { date: date(job.expires) }) : ""].filter(Boolean).join(" · ");
-    const open = () => button("play", t("video.open"), () => shared.go(`video/${job.id}`), { class: "button primary", "aria-label": t("video.open.name", { name: job.name }) });
+    const text = [
+      t("video.done"),
+      date(job.ended ?? job.created),
+      job.expires ? t("video.until", { date: date(job.expires) }) : "",
+    ]
+      .filter(Boolean)
+      .join(" · ");
+    const open = () =>
+      button("play", t("video.open"), () => shared.go(`video/${job.id}`), {
+        class: "button primary",
+        "aria-label": t("video.open.name", { name: job.name }),
+      });
     return { ...base, text, opens: `#video/${job.id}`, actions: () => [open(), bin()] };
   }
   if (job.state === "failed") {
@@ -219,15 +273,20 @@ function jobRow(job) {
 }
 
 function stopper(job) {
-  return button("close", t("cancel"), async (event) => {
-    event.currentTarget.disabled = true;
-    try {
-      heard(await api.cancelJob(job.id));
-    } catch (error) {
-      shared.notice(error.message);
-      refresh();
-    }
-  }, { "aria-label": t("video.cancel.name", { name: job.name }) });
+  return button(
+    "close",
+    t("cancel"),
+    async (event) => {
+      event.currentTarget.disabled = true;
+      try {
+        heard(await api.cancelJob(job.id));
+      } catch (error) {
+        shared.notice(error.message);
+        refresh();
+      }
+    },
+    { "aria-label": t("video.cancel.name", { name: job.name }) },
+  );
 }
 
 /** Remove a job and its files, after a second word from the person. */

@@ -70,8 +70,10 @@ export const ENGLISH = {
   "picture.by": "{model}, faces by {detector}",
   "picture.seconds": "{seconds} s",
   "picture.nothing": "No face found",
-  "picture.nothing.cure": "Faces are found when they are turned towards the camera, not too dark and not tiny. Another detector, or a lower threshold in Settings, finds more.",
-  "picture.nothing.crop": "If the picture is itself a face, cut to its edges: choose “The whole picture is a face” as the detector in Settings.",
+  "picture.nothing.cure":
+    "Faces are found when they are turned towards the camera, not too dark and not tiny. Another detector, or a lower threshold in Settings, finds more.",
+  "picture.nothing.crop":
+    "If the picture is itself a face, cut to its edges: choose “The whole picture is a face” as the detector in Settings.",
   "picture.face": "Face {number}",
   "picture.faces": "Faces in the picture",
   "picture.size": "{width} × {height} px",
@@ -248,6 +250,7 @@ export const ENGLISH = {
   "set.smoothing": "Smoothing",
   "set.smoothing.note": "In videos and with the camera: over how long a person's expressions are averaged.",
   "set.reset": "Back to the original settings",
-  "about.private": "Pictures, videos and camera go to this server and nowhere else; the page asks no other host for anything.",
+  "about.private":
+    "Pictures, videos and camera go to this server and nowhere else; the page asks no other host for anything.",
   "about.api": "The same by HTTP",
 };

@@ -18,11 +18,14 @@ export function t(key, values = {}) {
   const words = WORDS[language()];
   const text = (values.count === 1 && words[`${key}=1`]) || words[key];
   if (text === undefined) throw new Error(`no words for ${key}`);
-  return text.replace(/\{(\w+)\}/g, (_, name) => (typeof values[name] === "number" ? number(values[name]) : values[name]));
+  return text.replace(/\{(\w+)\}/g, (_, name) =>
+    typeof values[name] === "number" ? number(values[name]) : values[name],
+  );
 }
 
 /** An expression's name; what is not in the dictionary is shown as the model has it. */
-export const labelName = (label) => WORDS[language()][`label.${label}`] ?? label.charAt(0).toUpperCase() + label.slice(1);
+export const labelName = (label) =>
+  WORDS[language()][`label.${label}`] ?? label.charAt(0).toUpperCase() + label.slice(1);
 
 const locale = () => (language() === "zh" ? "zh-CN" : "en");
 
@@ -55,7 +58,8 @@ export function span(seconds) {
 }
 
 /** A moment of the past or future as a date and a time of day. */
-export const date = (unix) => new Date(unix * 1000).toLocaleString(locale(), { dateStyle: "medium", timeStyle: "short" });
+export const date = (unix) =>
+  new Date(unix * 1000).toLocaleString(locale(), { dateStyle: "medium", timeStyle: "short" });
 
 /** Write the words into a part of the page: data-t is text, data-t-label aria-label, data-t-title title. */
 export function translate(root = document) {

@@ -295,6 +295,25 @@ def test_a_video_from_upload_to_its_files(opened: Open, clip: Path, tmp_path: Pa
     assert page.locator(".job", has_text="clip.mp4").count() == 0
 
 
+def test_boxes_follow_the_records(opened: Open, read_clip: str) -> None:
+    """What lies over a playing video is what the records say of that frame, and between two frames lies between theirs."""
+    page = opened("#video")
+    open_job(page, read_clip)
+    job = page.url.rsplit("/", 1)[1]
+    address = page.url.split("#")[0]
+    rows = list(csv.DictReader(io.StringIO(page.request.get(f"{address}v1/jobs/{job}/results/records.csv").text())))
+    data = page.request.get(f"{address}v1/jobs/{job}/frames?fps=30").json()
+    code = "async ([data, second]) => (await import('/page/frames.js')).facesAt(data, second)"
+    sides = ("x1", "y1", "x2", "y2")
+    for row, after in ((rows[0], rows[1]), (rows[20], rows[21]), (rows[-2], rows[-1])):
+        (face,) = page.evaluate(code, [data, float(row["time_s"])])
+        assert face["box"] == pytest.approx([float(row[side]) for side in sides], abs=0.2)
+        assert (face["label"], face["track"]) == (row["s_label"], int(row["track"]))
+        (between,) = page.evaluate(code, [data, (float(row["time_s"]) + float(after["time_s"])) / 2])
+        middle = [(float(row[side]) + float(after[side])) / 2 for side in sides]
+        assert between["box"] == pytest.approx(middle, abs=0.2)
+
+
 def test_a_video_that_the_browser_cannot_play_is_shown_annotated(opened: Open, tmp_path: Path) -> None:
     from clips import make_clip
 
