@@ -4,10 +4,11 @@ BIN := .venv/bin
 DATA ?= fer2013.csv
 LENGTH ?=
 space := $(subst ,, )
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo -n)
 PIP := $(BIN)/pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all check fix docs queue bench clean
+.PHONY: help demo test test-browser test-all check fix docs queue bench clean
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,6 +18,9 @@ demo: .venv/.core  ## install the light core and read the face in examples/astro
 
 test: .venv/.test  ## install what the tests need and run them, but for the slow ones
 	$(BIN)/python -m pytest -m "not slow"
+
+test-browser: .venv/.chromium  ## drive the page of mien serve in Chromium, which is installed where there is none
+	$(BIN)/python -m pytest tests/app/page
 
 test-all: .venv/.test  ## run every test
 	$(BIN)/python -m pytest
@@ -54,3 +58,10 @@ clean:  ## remove the environment and what tests and demos wrote
 .venv/.test: .venv/.made pyproject.toml constraints.txt
 	$(PIP) install -c constraints.txt -e '.[train,parquet,report,explain,tensorboard,serve,test]'
 	touch $@ .venv/.core
+
+# A system's own Chromium, Debian's if it has none, else the one that playwright fetches.
+.venv/.chromium: .venv/.test
+	command -v chromium || command -v chromium-browser || command -v google-chrome \
+	  || { command -v apt-get && $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q --no-install-recommends chromium; } \
+	  || $(BIN)/python -m playwright install chromium
+	touch $@

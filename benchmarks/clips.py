@@ -6,7 +6,7 @@ python benchmarks/clips.py OUT.mp4 --seconds 60 --size 640x480 [--photos FOLDER]
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -57,14 +57,17 @@ def make_clip(
     codec: str = "libx264",
     pixels: str = "yuv420p",
     ratio: Fraction | None = None,
+    pictures: Iterable[np.ndarray] | None = None,
 ) -> list[float]:
     """Write a video and return its frames' times in seconds.
 
+    ``pictures`` are the frames themselves; without them they are views of ``photos``.
     ``sound`` is an audio codec's name, or None; it lasts as long as the pictures unless ``sound_seconds`` says else.
     ``ratio`` is the width of a pixel over its height, if they are not square.
     """
-    photos = photos or [read_picture(ASTRONAUT)]
     stamps = times(seconds, fps, variable)
+    if pictures is None:
+        pictures = views(photos or [read_picture(ASTRONAUT)], len(stamps), size_wh, max(1, round(3 * fps)))
     sound_seconds = seconds if sound_seconds is None else sound_seconds
     with av.open(str(path), "w") as container:
         video = container.add_stream(
@@ -77,8 +80,7 @@ def make_clip(
             video.codec_context.time_base = video.time_base = Fraction(1, TICKS)
         audio = container.add_stream(sound, rate=rate) if sound else None
         sounded = 0
-        shot = max(1, round(3 * fps))
-        for stamp, picture in zip(stamps, views(photos, len(stamps), size_wh, shot), strict=True):
+        for stamp, picture in zip(stamps, pictures, strict=False):
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             frame.pts, frame.time_base = (
                 (stamp, Fraction(1, TICKS)) if variable else (round(stamp * fps / TICKS), 1 / fps)

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+import signal
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,15 +17,22 @@ from mien.app.options import Json, Quiet, Tta
 from mien.core.progress import say
 
 if TYPE_CHECKING:
-    from mien.run.pipeline import Done, Settings
+    from mien.core.errors import MediaError
+    from mien.run.manifest import Manifest
     from mien.run.recognizer import Recognizer
+    from mien.run.results import Done, Settings
+    from mien.run.sources import Input
+    from mien.run.video_in import Sampling
 
 #: Pictures whose faces are printed one by one; of more, only a line each.
 TABLES_SHOWN = 10
 
 
 def analyze(
-    inputs: Annotated[list[str], typer.Argument(metavar="INPUT", help="Pictures, videos, or folders of them.")],
+    inputs: Annotated[
+        list[str],
+        typer.Argument(metavar="INPUT", help="Pictures, videos, folders of them, camera:0, or addresses of streams."),
+    ],
     out: Annotated[Path, typer.Option(help="Folder for what is written.")] = Path("mien-out"),
     model: Annotated[str, typer.Option(help="A model's name (see 'mien models') or an .onnx file.")] = "base",
     detector: Annotated[
@@ -42,6 +53,24 @@ def analyze(
         float,
         typer.Option(min=0, help="Video: time constant of smoothing along a person's track, in seconds; 0: off."),
     ] = 0.25,
+    fps: Annotated[
+        float | None, typer.Option(min=0.001, help="Video: analyse so many frames a second. [default: all]")
+    ] = None,
+    every: Annotated[
+        float | None, typer.Option(min=0.001, help="Video: analyse one frame every so many seconds.")
+    ] = None,
+    begin: Annotated[
+        str, typer.Option("--from", metavar="TIME", help="Video: begin here, in seconds or as 1:02:03.5.")
+    ] = "0",
+    end: Annotated[str | None, typer.Option("--to", metavar="TIME", help="Video: end here. [default: its end]")] = None,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Leave out inputs that an earlier run into the same folder finished. What a run that was cut short "
+            "had done is kept without this, too.",
+        ),
+    ] = False,
     tta: Tta = "none",
     colour: Annotated[str, typer.Option(help="Colour of boxes and labels: red,green,blue, each 0 to 255.")] = "0,255,0",
     line_width: Annotated[
@@ -49,6 +78,12 @@ def analyze(
     ] = 0,
     text_size: Annotated[
         int, typer.Option(min=0, max=400, help="Height of the labels' text in pixels; 0 chooses.")
+    ] = 0,
+    bars: Annotated[
+        bool, typer.Option("--bars", help="Draw small bars of all probabilities beside each face.")
+    ] = False,
+    display_width: Annotated[
+        int, typer.Option(min=0, max=16_384, help="Width of annotated media in pixels; 0 leaves it as it is.")
     ] = 0,
     max_pixels: Annotated[
         int | None, typer.Option(min=1, help="Refuse pictures with more pixels than this. [default: 400,000,000]")
@@ -63,7 +98,10 @@ def analyze(
 
     For photo.jpg it writes photo.annotated.jpg and photo.records.jsonl (and .csv); for clip.mp4 clip.annotated.mp4 with
     the original sound, its records, clip.summary.json with a table of the people in it, clip.timeline.png and captions in
-    clip.vtt. With several inputs all records also go into one table.
+    clip.vtt. With several inputs all records also go into one table, and manifest.jsonl says what became of each.
+
+    A run that came to a sudden end goes on when it is started again with the same options. Cameras and streams go on until
+    Ctrl-C; then their outputs are finished.
 
     Reads JPEG, PNG, WebP, BMP, GIF (first frame), TIFF, and the video formats of FFmpeg; folders with all below them.
     """
@@ -74,13 +112,16 @@ def analyze(
     from mien.run.recognizer import Recognizer
     from mien.run.sinks import check_formats
 
+    stopping = _Stopping()
     settings = Settings(
         out,
         check_formats(format),
         not no_media,
-        Style(_colour(colour), line_width, text_size),
+        Style(_colour(colour), line_width, text_size, bars, display_width),
         quiet or as_json,
         smoothing,
+        _sampling(fps, every, begin, end),
+        stop=stopping.is_wanted,
     )
     recognizer = Recognizer(
         model,
@@ -92,12 +133,15 @@ def analyze(
         allow_truncated=allow_truncated,
     )
     make_folder(out)
-    finished, failures = _analyze_all(inputs, recognizer, settings, show=not (quiet or as_json))
+    with stopping.for_streams(inputs):
+        analysis = _Analysis(recognizer, settings, resume, show=not (quiet or as_json))
+        analysis.run(inputs)
+    finished, failures = analysis.finished, analysis.failures
     if as_json:
         document = {
             "model": recognizer.model_name,
             "detector": recognizer.detector_name,
-            "inputs": [_as_json(done, recognizer) for done in finished],
+            "inputs": finished,
             "failures": failures,
         }
         say(json.dumps(document, indent=2))
@@ -105,54 +149,149 @@ def analyze(
         complain(f"{len(failures)} of {len(failures) + len(finished)} inputs failed; the rest is done")
     if not finished:
         return 2
-    return 1 if failures or any(done.warnings for done in finished) else 0
+    return 1 if failures or any(done["warnings"] for done in finished) else 0
 
 
-class _NothingDone(Exception):
-    """No input could be analysed: the table over all of them is not kept."""
+class _Stopping:
+    """Ctrl-C ends a camera or a stream in good order: what was seen until then is finished."""
+
+    def __init__(self) -> None:
+        self._wanted = False
+
+    def is_wanted(self) -> bool:
+        return self._wanted
+
+    @contextmanager
+    def for_streams(self, inputs: list[str]) -> Iterator[None]:
+        from mien.run.sources import is_stream
+
+        if not all(is_stream(name) for name in inputs):
+            yield
+            return
+
+        def stop(*_: object) -> None:
+            self._wanted = True
+            signal.signal(signal.SIGINT, before)  # a second Ctrl-C ends it at once
+
+        before = signal.signal(signal.SIGINT, stop)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
 
 
-def _analyze_all(
-    inputs: list[str], recognizer: Recognizer, settings: Settings, show: bool
-) -> tuple[list[Done], list[str]]:
-    """(what was done, what failed and why); both are told as they happen."""
-    from contextlib import ExitStack, suppress
+class _Analysis:
+    """All inputs, one after the other; what was done, and what failed and why, is told as it happens.
 
-    from mien.core.errors import MediaError
-    from mien.core.progress import progress_bar
-    from mien.run.pipeline import analyze_input
-    from mien.run.sinks import record_path, record_writer
-    from mien.run.sources import list_inputs
+    finished   for each input what --json says of it
+    failures   a message for each
+    """
 
-    items = list_inputs(inputs, settings.out)
-    finished: list[Done] = []
-    failures: list[str] = []
-    with suppress(_NothingDone), ExitStack() as stack:
-        table = None
-        if len(items) > 1:
-            table = stack.enter_context(record_writer(settings.out / "all", settings.formats, recognizer.labels))
-        bar = stack.enter_context(progress_bar("files", len(items), quiet=settings.quiet or len(items) == 1))
-        for item in items:
-            try:
-                if isinstance(item, MediaError):
-                    raise item
-                done = analyze_input(item, recognizer, settings, table)
-            except Exception as error:  # noqa: BLE001 - one bad file must not cost the others their results
-                failures.append(explain(error, "" if isinstance(item, MediaError) else f"{item.name}: "))
-                complain(failures[-1])
-            else:
-                finished.append(done)
-                for warning in done.warnings:
-                    complain(f"{done.source}: {warning}")
-                if show:
-                    _print(done, recognizer, in_full=len(finished) <= TABLES_SHOWN)
-            bar.advance(1, f"{len(finished):,} done, {len(failures):,} failed")
-        if not finished:
-            raise _NothingDone
-    if table is not None and finished and show:
-        paths = ", ".join(str(record_path(settings.out / "all", name)) for name in settings.formats)
-        say(f"all records in one table: {paths}")
-    return finished, failures
+    def __init__(self, recognizer: Recognizer, settings: Settings, resume: bool, show: bool) -> None:
+        self.recognizer, self.settings, self.resume, self.show = recognizer, settings, resume, show
+        self.finished: list[dict[str, Any]] = []
+        self.failures: list[str] = []
+
+    def run(self, inputs: list[str]) -> None:
+        from mien.core.progress import progress_bar
+        from mien.run.manifest import Manifest
+        from mien.run.sources import list_inputs
+
+        items = list_inputs(inputs, self.settings.out)
+        several = len(items) > 1
+        with ExitStack() as stack:
+            manifest = None
+            if several or self.resume:
+                manifest = Manifest(self.settings.out, self._key(), self.resume)
+                stack.callback(manifest.close)
+            bar = stack.enter_context(progress_bar("files", len(items), quiet=self.settings.quiet or not several))
+            for item in items:
+                self._one(item, manifest)
+                bar.advance(1, f"{len(self.finished):,} done, {len(self.failures):,} failed")
+            if several and self.finished:
+                self._joint_table()
+            if manifest is not None:
+                manifest.end() if self.finished else manifest.remove()
+
+    def _key(self) -> dict[str, Any]:
+        """What the results depend on beside the inputs."""
+        settings = self.settings
+        choices = {
+            name: repr(getattr(settings, name)) for name in ("formats", "media", "style", "smoothing_s", "sampling")
+        }
+        return {**self.recognizer.describe(), **choices}
+
+    def _one(self, item: Input | MediaError, manifest: Manifest | None) -> None:
+        from mien.core.errors import MediaError
+        from mien.run.pipeline import analyze_input
+
+        if isinstance(item, MediaError):
+            self._failed(explain(item))
+            return
+        before = manifest.finished(item) if manifest is not None else None
+        if before is not None:
+            self.finished.append(before["done"])
+            if self.show:
+                say(f"{item.name}: done before")
+            return
+        try:
+            done = analyze_input(item, self.recognizer, self.settings)
+        except Exception as error:  # noqa: BLE001 - one bad file must not cost the others their results
+            self._failed(explain(error, f"{item.name}: "))
+            if manifest is not None:
+                manifest.add(item, state="failed", why=self.failures[-1], outputs=[])
+            return
+        told = _as_json(done, self.recognizer)
+        self.finished.append(told)
+        if manifest is not None:
+            manifest.add(item, state="done", outputs=told["outputs"], done=told)
+        for warning in done.warnings:
+            complain(f"{done.source}: {warning}")
+        if self.show:
+            _print(done, self.recognizer, in_full=len(self.finished) <= TABLES_SHOWN)
+
+    def _failed(self, why: str) -> None:
+        self.failures.append(why)
+        complain(why)
+
+    def _joint_table(self) -> None:
+        """The records of all inputs in one table, read back from their own."""
+        from mien.run.records import rows_of
+        from mien.run.sinks import record_path, record_writer
+
+        out, formats = self.settings.out, self.settings.formats
+        with record_writer(out / "all", formats, self.recognizer.labels) as table:
+            for done in self.finished:
+                (own,) = (path for path in done["outputs"] if path.endswith(f".records.{formats[0]}"))
+                for rows in rows_of(own):
+                    table.write(rows)
+        if self.show:
+            paths = ", ".join(str(record_path(out / "all", name)) for name in formats)
+            say(f"all records in one table: {paths}")
+
+
+def _sampling(fps: float | None, every: float | None, begin: str, end: str | None) -> Sampling:
+    """--fps, --every, --from and --to → which frames of a video are analysed."""
+    from mien.core.errors import UsageError
+    from mien.run.video_in import Sampling
+
+    if fps is not None and every is not None:
+        raise UsageError("--fps and --every", "both say how often", "give one of them")
+    from_s, to_s = _seconds("--from", begin), None if end is None else _seconds("--to", end)
+    if to_s is not None and to_s <= from_s:
+        raise UsageError(f"--to {end}", f"does not come after --from {begin}", "name a later time")
+    return Sampling(from_s, to_s, 1 / fps if fps else every or 0.0)
+
+
+def _seconds(option: str, text: str) -> float:
+    """``83``, ``1:23`` or ``0:01:23.5`` → seconds."""
+    from mien.core.errors import UsageError
+
+    match = re.fullmatch(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d*)?)", text.strip())
+    if match is None:
+        raise UsageError(f"{option} {text}", "is no time", "give seconds, or as in 1:23 or 1:02:03.5")
+    hours, minutes, seconds = (float(part or 0) for part in match.groups())
+    return 3600 * hours + 60 * minutes + seconds
 
 
 def _colour(text: str) -> tuple[int, int, int]:
@@ -240,14 +379,7 @@ def _as_json(done: Done, recognizer: Recognizer) -> dict[str, Any]:
     from mien.core.types import FrameResult
     from mien.run.sinks import records_of
 
-    values: dict[str, Any] = {
-        "source": done.source,
-        "frames": done.frames,
-        "faces": done.faces_seen,
-        "outputs": [str(path) for path in done.outputs],
-        "warnings": done.warnings,
-        **({"people": done.people} if done.is_video else {}),
-    }
+    values = done.to_json()
     if not done.is_video:
         result = FrameResult(done.source, 0, 0.0, (0, 0), done.faces)
         values["records"] = records_of(result, recognizer.model_name, recognizer.detector_name)

@@ -22,7 +22,9 @@ from mien.app import (
     explaining,
     learning,
     models,
+    moments,
     networks,
+    plots,
     reports,
     reproduction,
     serving,
@@ -47,6 +49,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("analyze")(analyze.analyze)
+app.command("moments")(moments.moments)
+app.command("plot")(plots.plot)
 app.command("train")(learning.train)
 app.command("evaluate")(learning.evaluate)
 app.command("predict")(learning.predict)

@@ -11,21 +11,21 @@ from mien.core.files import replacing
 from mien.evaluate.metrics import Scores
 
 
-def _pyplot():
+def pyplot() -> Any:
     """matplotlib without a screen, imported only when something is drawn."""
     import matplotlib
 
     matplotlib.use("Agg", force=False)
-    import matplotlib.pyplot as pyplot
+    import matplotlib.pyplot as plot
 
-    return pyplot
+    return plot
 
 
 def draw_curves(history: list[dict[str, Any]], path: Path, title: str) -> None:
     """Loss and accuracy of training and validation, and the learning rate, over the epochs of a run's log."""
-    pyplot = _pyplot()
+    plot = pyplot()
     epochs = [row["epoch"] for row in history]
-    figure, (left, right, rate) = pyplot.subplots(1, 3, figsize=(13, 4), layout="constrained")
+    figure, (left, right, rate) = plot.subplots(1, 3, figsize=(13, 4), layout="constrained")
     marker = "o" if len(epochs) == 1 else None
     left.plot(epochs, [row["loss"] for row in history], label="training (augmented)", marker=marker)
     left.plot(epochs, [row["validation_loss"] for row in history], label="validation", marker=marker)
@@ -46,14 +46,14 @@ def draw_curves(history: list[dict[str, Any]], path: Path, title: str) -> None:
     figure.suptitle(title)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=110)
-    pyplot.close(figure)
+    plot.close(figure)
 
 
 def draw_confusion(scores: Scores, path: Path, title: str) -> None:
     """The confusion matrix twice, in counts and in rates of the true class."""
-    pyplot = _pyplot()
+    plot = pyplot()
     names = list(scores.classes)
-    figure, panels = pyplot.subplots(1, 2, figsize=(14, 6.2), layout="constrained")
+    figure, panels = plot.subplots(1, 2, figsize=(14, 6.2), layout="constrained")
     drawn = (
         (panels[0], scores.confusion, "faces", "{:,.0f}"),
         (panels[1], scores.rates, "share of the true class", "{:.2f}"),
@@ -79,7 +79,7 @@ def draw_confusion(scores: Scores, path: Path, title: str) -> None:
     figure.suptitle(f"{title}: accuracy {scores.accuracy:.2%}, macro-F1 {scores.macro_f1:.3f}, {scores.count:,} faces")
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=110)
-    pyplot.close(figure)
+    plot.close(figure)
 
 
 def draw_side_by_side(histories: dict[str, list[dict[str, Any]]], path: Path, title: str) -> None:
@@ -87,8 +87,8 @@ def draw_side_by_side(histories: dict[str, list[dict[str, Any]]], path: Path, ti
 
     histories: name → the rows of a run's log. Training is dashed, validation solid.
     """
-    pyplot = _pyplot()
-    figure, (loss, accuracy) = pyplot.subplots(1, 2, figsize=(12, 4.2), layout="constrained")
+    plot = pyplot()
+    figure, (loss, accuracy) = plot.subplots(1, 2, figsize=(12, 4.2), layout="constrained")
     for index, (name, history) in enumerate(histories.items()):
         epochs = [row["epoch"] for row in history]
         for axes, what, factor in ((loss, "loss", 1), (accuracy, "accuracy", 100)):
@@ -103,7 +103,7 @@ def draw_side_by_side(histories: dict[str, list[dict[str, Any]]], path: Path, ti
     figure.suptitle(title)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=90)
-    pyplot.close(figure)
+    plot.close(figure)
 
 
 def draw_points(
@@ -113,8 +113,8 @@ def draw_points(
 
     series: name → (x, measurements at x), x ascending.
     """
-    pyplot = _pyplot()
-    figure, axes = pyplot.subplots(figsize=(7, 4.2), layout="constrained")
+    plot = pyplot()
+    figure, axes = plot.subplots(figsize=(7, 4.2), layout="constrained")
     for index, (name, points) in enumerate(series.items()):
         color = f"C{index}"
         axes.plot([x for x, _ in points], [np.mean(values) for _, values in points], color=color, label=name)
@@ -132,4 +132,4 @@ def draw_points(
     axes.legend()
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=90)
-    pyplot.close(figure)
+    plot.close(figure)

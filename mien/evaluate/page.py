@@ -8,6 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -158,6 +159,15 @@ def need_jinja() -> None:
 
     if find_spec("jinja2") is None:
         raise MissingExtra("jinja2", "report", "to write pages")
+
+
+def plotly_script() -> str:
+    """plotly.min.js as its wheel ships it, for pages that answer to the pointer without a network."""
+    try:
+        import plotly
+    except ImportError as error:
+        raise MissingExtra("plotly", "report", "to write pages that answer to the pointer") from error
+    return (Path(plotly.__file__).parent / "package_data" / "plotly.min.js").read_text(encoding="utf-8")
 
 
 def _template(name: str):

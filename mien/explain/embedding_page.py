@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from mien.core.errors import MissingExtra
 from mien.core.files import replacing
 from mien.core.types import FaceSet
-from mien.evaluate.page import Section, data_uri, page, table
+from mien.evaluate.page import Section, data_uri, page, plotly_script, table
 from mien.explain.embedding import Flattened
 
 #: Colours of classes that colour-blind people tell apart (Okabe & Ito, 2008), and two more.
@@ -97,7 +96,9 @@ def embedding_page(
     )
     data = _data(faces, spaces, predicted)
     script = f"const DATA = {json.dumps(data, separators=(',', ':'))};".replace("</", "<\\/")
-    return page("Embedding", lead, [Section("Faces as points", body), numbers], scripts=[_plotly(), script, _SCRIPT])
+    return page(
+        "Embedding", lead, [Section("Faces as points", body), numbers], scripts=[plotly_script(), script, _SCRIPT]
+    )
 
 
 def sprite(images: np.ndarray, columns: int = _COLUMNS) -> bytes:
@@ -146,15 +147,6 @@ def _colour(label: int) -> str:
 
 def _figure(value: float | None) -> str:
     return "—" if value is None else f"{value:.3f}"
-
-
-def _plotly() -> str:
-    """plotly.min.js as the wheel ships it."""
-    try:
-        import plotly
-    except ImportError as error:
-        raise MissingExtra("plotly", "report", "to write pages that answer to the pointer") from error
-    return (Path(plotly.__file__).parent / "package_data" / "plotly.min.js").read_text(encoding="utf-8")
 
 
 _BODY = """

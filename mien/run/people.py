@@ -15,7 +15,10 @@ from mien.run.track import Tracker
 
 @dataclass
 class Follower:
-    """Gives the faces of a video, frame by frame, their track and what is smoothed along it."""
+    """Gives the faces of a video, frame by frame, their track and what is smoothed along it.
+
+    ``cut`` says whether the frame followed last began a new shot.
+    """
 
     smoothing_s: float = TIME_CONSTANT_S
     tracker: Tracker = field(default_factory=Tracker)
@@ -121,12 +124,12 @@ class Captions:
     _end_s: float = 0.0
 
     def see(self, faces: Sequence[Face], time_s: float, duration_s: float) -> str:
-        """Add one frame, times as the annotated video has them, from 0; returns the text of a cue that ends with it."""
-        shown = tuple(
-            f"{face.track + 1}: {face.shown[0]}"
-            for face in sorted(faces, key=lambda face: face.track)
-            if face.track is not None
-        )
+        """Add one frame, times as the annotated video has them, from 0; returns the cue that ends with it, or "".
+
+        Faces without a track are not captioned.
+        """
+        followed = sorted((face for face in faces if face.track is not None), key=lambda face: face.track)
+        shown = tuple(f"{face.track + 1}: {cue_text(face.shown[0])}" for face in followed)
         cue = ""
         if shown != self._shown:
             cue = self._cue(time_s)
@@ -139,15 +142,22 @@ class Captions:
         return self._cue(self._end_s)
 
     def _cue(self, end_s: float) -> str:
-        if not self._shown or end_s <= self._since_s:
-            return ""
+        if not self._shown or milliseconds(end_s) <= milliseconds(self._since_s):
+            return ""  # as they are written: a cue that ends where it begins is an error
         return f"\n{clock(self._since_s)} --> {clock(end_s)}\n" + "\n".join(self._shown) + "\n"
 
 
+def cue_text(text: str) -> str:
+    """Text as a cue may hold it (WebVTT, section 3.1): no tag, no ``-->``, no line break, whatever a model's labels are."""
+    text = " ".join(text.split())
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
 def clock(seconds: float) -> str:
-    """3723.5 → ``01:02:03.500``."""
-    milliseconds = round(seconds * 1000)
-    return (
-        f"{milliseconds // 3_600_000:02d}:{milliseconds // 60_000 % 60:02d}:"
-        f"{milliseconds // 1000 % 60:02d}.{milliseconds % 1000:03d}"
-    )
+    """3723.5 → ``01:02:03.500``; what lies before 0 is 0."""
+    count = milliseconds(seconds)
+    return f"{count // 3_600_000:02d}:{count // 60_000 % 60:02d}:{count // 1000 % 60:02d}.{count % 1000:03d}"
+
+
+def milliseconds(seconds: float) -> int:
+    return max(0, round(seconds * 1000))

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from mien.core.types import FrameResult
-from mien.run.draw import draw_faces
+from mien.run.draw import annotate
 from mien.run.recognizer import Recognizer
 from mien.run.results import Done, Settings
 from mien.run.sinks import RecordWriter, picture_ending, record_path, record_writer, records_of, write_picture
@@ -44,7 +44,7 @@ def _analyze_picture(
     for table in tables:
         table.write(records_of(result, recognizer.model_name, recognizer.detector_name))
     if settings.media:
-        draw_faces(picture, faces, settings.style)
+        picture = annotate(picture, faces, settings.style)
         annotated = stem.with_name(f"{stem.name}.annotated{picture_ending(item.path)}")
         write_picture(picture, annotated)
         done.outputs.append(annotated)

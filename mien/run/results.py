@@ -58,6 +58,17 @@ class Done:
     people: list[dict[str, Any]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
 
+    def to_json(self) -> dict[str, Any]:
+        """What was counted and written, as JSON holds it; a picture's records are not among it."""
+        return {
+            "source": self.source,
+            "frames": self.frames,
+            "faces": self.faces_seen,
+            "outputs": [str(path) for path in self.outputs],
+            "warnings": self.warnings,
+            **({"people": self.people} if self.is_video else {}),
+        }
+
     def count(self, faces: Iterable[Face]) -> None:
         names = [face.label for face in faces]
         self.frames += 1

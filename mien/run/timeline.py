@@ -5,23 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from mien.core.files import replacing
 from mien.core.types import Face
+from mien.evaluate.figures import pyplot
+from mien.run.palette import colours_of
 
 #: Bins over the whole video; when they are full, two become one.
 MOST_BINS = 1_200
 
+#: In bins: 0.3 / 0.1 is a little less than 3, and a frame at 0.3 s belongs to bin 3 all the same.
+ROUNDING = 1e-6
+
 #: Persons that are drawn: those seen longest.
 MOST_PERSONS = 6
 
-#: A colour for each expression, told apart by most people with a colour-vision deficiency (after Okabe & Ito, 2008).
-COLOURS = {
-    "angry": "#d55e00", "disgust": "#009e73", "fear": "#cc79a7", "happy": "#e6b800", "sad": "#0072b2",
-    "surprise": "#56b4e9", "neutral": "#b0b0b0", "contempt": "#7b4173",
-}  # fmt: skip
+#: Cuts of more shots than this are not drawn: their lines would hide the rest.
+MOST_CUTS = 60
 
 
 @dataclass
@@ -30,27 +33,39 @@ class Timeline:
 
     width_s   seconds of a bin
     bins      track → bin → (K + 1,): the sum of probabilities × seconds, and the seconds
+    cuts      the bins in which a new shot begins
     """
 
     labels: tuple[str, ...]
     width_s: float = 0.1
     bins: dict[int, dict[int, np.ndarray]] = field(default_factory=dict)
+    cuts: set[int] = field(default_factory=set)
     end_s: float = 0.0
 
     def see(self, faces: Sequence[Face], time_s: float, duration_s: float) -> None:
-        """Add one frame; a frame belongs to the bin in which it begins."""
+        """Add one frame, which lasts so long; a frame longer than a bin fills all the bins that it covers."""
+        end_s = time_s + duration_s
+        while end_s > self.width_s * (MOST_BINS + ROUNDING):
+            self._halve()
+        first, last = bins_of(time_s, end_s, self.width_s)
+        for where in range(first, last):
+            low, high = max(time_s, where * self.width_s), min(end_s, (where + 1) * self.width_s)
+            for face in faces:
+                values = face.probabilities if face.smoothed is None else face.smoothed
+                row = np.append(values, 1.0) * max(high - low, 0.0)
+                track = self.bins.setdefault(face.track, {})
+                track[where] = track[where] + row if where in track else row
+        self.end_s = max(self.end_s, end_s)
+
+    def cut(self, time_s: float) -> None:
+        """A new shot begins with the frame at this time; told before that frame is seen."""
         while time_s >= self.width_s * MOST_BINS:
             self._halve()
-        for face in faces:
-            values = face.probabilities if face.smoothed is None else face.smoothed
-            row = np.append(values * duration_s, duration_s)
-            track = self.bins.setdefault(face.track, {})
-            where = int(time_s / self.width_s)
-            track[where] = track[where] + row if where in track else row
-        self.end_s = max(self.end_s, time_s + duration_s)
+        self.cuts.add(int(time_s / self.width_s + ROUNDING))
 
     def _halve(self) -> None:
         self.width_s *= 2
+        self.cuts = {where // 2 for where in self.cuts}
         for number, old in self.bins.items():
             new: dict[int, np.ndarray] = {}
             for where, row in old.items():
@@ -59,11 +74,18 @@ class Timeline:
 
     def of(self, track: int) -> tuple[np.ndarray, np.ndarray]:
         """(seconds at which bins begin (B,), mean probabilities (B, K)); NaN where the person is not seen."""
-        count = int(self.end_s / self.width_s) + 1
+        count = int(bins_of(0.0, self.end_s, self.width_s)[1])
         means = np.full((count, len(self.labels)), np.nan)
         for where, row in self.bins.get(track, {}).items():
             means[where] = row[:-1] / max(row[-1], 1e-9)
         return np.arange(count) * self.width_s, means
+
+
+def bins_of(start_s: Any, end_s: Any, width_s: float) -> tuple[Any, Any]:
+    """(first, last + 1) of the bins that a time covers, at least one; numbers or arrays."""
+    first = np.floor(np.asarray(start_s) / width_s + ROUNDING).astype(np.int64)
+    last = np.ceil(np.asarray(end_s) / width_s - ROUNDING).astype(np.int64)
+    return first, np.maximum(last, first + 1)
 
 
 def draw_timeline(timeline: Timeline, tracks: Sequence[int], path: Path, title: str) -> None:
@@ -71,10 +93,6 @@ def draw_timeline(timeline: Timeline, tracks: Sequence[int], path: Path, title: 
 
     tracks: who was seen longest first; of many the first few are drawn.
     """
-    from matplotlib.ticker import FuncFormatter
-
-    from mien.evaluate.figures import _pyplot as pyplot
-
     plot = pyplot()
     title = title.replace("$", r"\$")  # else matplotlib reads what stands between two of them as mathematics
     rows = sorted(tracks[:MOST_PERSONS], key=lambda track: min(timeline.bins[track]))  # who came first stands first
@@ -86,20 +104,13 @@ def draw_timeline(timeline: Timeline, tracks: Sequence[int], path: Path, title: 
         squeeze=False,
         layout="constrained",
     )
-    colours = [COLOURS.get(name, f"C{index}") for index, name in enumerate(timeline.labels)]
+    colours = colours_of(timeline.labels)
     for axes, track in zip(panels[:, 0], rows, strict=False):
-        starts, means = timeline.of(track)
-        edges = np.append(starts, starts[-1] + timeline.width_s)
-        low = np.zeros(len(starts))
-        for index, name in enumerate(timeline.labels):
-            high = low + np.nan_to_num(means[:, index])
-            axes.stairs(high, edges, baseline=low, fill=True, color=colours[index], label=name, linewidth=0)
-            low = high
-        axes.set(ylim=(0, 1), yticks=(0, 0.5, 1), ylabel=f"person {track + 1}")
-        axes.spines[["top", "right"]].set_visible(False)
+        stack(axes, timeline, track, colours)
+        axes.set(ylabel=f"person {track + 1}")
     last = panels[-1, 0]
     last.set(xlim=(0, max(timeline.end_s, timeline.width_s)), xlabel="time (min:s)")
-    last.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{int(value) // 60}:{int(value) % 60:02d}"))
+    last.xaxis.set_major_formatter(minutes)
     more = f"; {len(tracks) - len(rows)} more persons are not drawn" if len(tracks) > len(rows) else ""
     figure.suptitle(f"{title}: smoothed probabilities{more}" if rows else f"{title}: no face was seen")
     if rows:
@@ -108,3 +119,24 @@ def draw_timeline(timeline: Timeline, tracks: Sequence[int], path: Path, title: 
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=110)
     plot.close(figure)
+
+
+def stack(axes: Any, timeline: Timeline, track: int, colours: Sequence[str]) -> None:
+    """A person's probabilities stacked over time onto matplotlib axes, with the cuts; (K,) colours."""
+    starts, means = timeline.of(track)
+    edges = np.append(starts, starts[-1] + timeline.width_s)
+    low = np.zeros(len(starts))
+    for index, name in enumerate(timeline.labels):
+        high = low + np.nan_to_num(means[:, index])
+        axes.stairs(high, edges, baseline=low, fill=True, color=colours[index], label=name, linewidth=0)
+        low = high
+    axes.set(ylim=(0, 1), yticks=(0, 0.5, 1))
+    if len(timeline.cuts) <= MOST_CUTS:
+        places = [where * timeline.width_s for where in timeline.cuts]
+        axes.vlines(places, 0, 1, colors="0.2", linewidth=0.7, linestyle=":")
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def minutes(seconds: float, _: object = None) -> str:
+    """75.0 → ``1:15``: the ticks of an axis of time."""
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from mien.core.errors import MediaError
+from mien.core.errors import MediaError, MissingExtra
 from mien.core.files import replacing, write_json
 from mien.core.progress import Bar, progress_bar
 from mien.core.types import Face, FrameResult
-from mien.run.draw import draw_faces
+from mien.run.draw import annotate
 from mien.run.moving import FaceFinder
 from mien.run.overlap import Behind, ahead
 from mien.run.parts import Parts
@@ -24,6 +24,7 @@ from mien.run.results import Done, Settings
 from mien.run.sinks import RECORD_SCHEMA, RecordWriter, records_of
 from mien.run.sources import Input
 from mien.run.timeline import Timeline, draw_timeline
+from mien.run.timeline_page import write_timeline_page
 from mien.run.video_in import CameraSource, VideoFrame, VideoSource, open_video
 
 #: Frames are read, analysed and written in batches of about so many bytes, of this many frames at most.
@@ -176,9 +177,13 @@ class _Analysis:
         state.done.count(faces)
         state.last_s, state.end_pts = frame.time_s, frame.pts + frame.duration
         state.people.see(faces, frame.time_s, duration_s)
-        shown_s = frame.time_s - self.source.begins_s  # in the annotated video, which begins at 0
+        shown_s = self._shown_s(frame)
         state.timeline.see(faces, shown_s, duration_s)
         return state.captions.see(faces, shown_s, duration_s)
+
+    def _shown_s(self, frame: VideoFrame) -> float:
+        """When the frame is shown in the annotated video, which begins at 0."""
+        return frame.time_s - self.source.begins_s
 
     def _pictures(self, most: int) -> _Pictures | _NoPictures:
         return _Pictures(self, most) if self.settings.media else _NoPictures()
@@ -214,8 +219,7 @@ class _Pictures:
             self._writer.close()
 
     def _write(self, frame: VideoFrame, faces: list[Face]) -> None:
-        draw_faces(frame.picture, faces, self._style)
-        self._writer.write(frame.pts, frame.picture)
+        self._writer.write(frame.pts, annotate(frame.picture, faces, self._style))
 
 
 def _finish(analysis: _Analysis, item: Input, stem: Path, tables: list[RecordWriter]) -> Done:
@@ -244,6 +248,10 @@ def _finish(analysis: _Analysis, item: Input, stem: Path, tables: list[RecordWri
     if settings.media:
         draw_timeline(state.timeline, [person.track for person in persons], drawing, Path(item.name).name)
         done.outputs.append(drawing)
+        page = stem.with_name(f"{stem.name}.timeline.html")
+        with suppress(MissingExtra):  # an extra: the picture says the same
+            write_timeline_page(state.timeline, done.people, page, Path(item.name).name, annotated.name)
+            done.outputs.append(page)
     parts.remove()
     return done
 

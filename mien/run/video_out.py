@@ -101,7 +101,7 @@ def join_parts(parts: Sequence[Path], path: Path, source: VideoSource | CameraSo
             sound.copy_until(time_s)
             packet = following
         stops = source.cut_off or source.sampling.to_s is not None
-        sound.copy_until(source.end_s if stops else float("inf"))
+        sound.copy_until(float(end_pts * source.time_base) if stops else float("inf"))
         sound.finish()
         return sound.lost
 

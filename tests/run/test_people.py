@@ -9,6 +9,7 @@ from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from clips import make_clip
@@ -75,6 +76,26 @@ def test_captions_change_when_what_is_shown_changes() -> None:
     assert clock(3723.5) == "01:02:03.500"
 
 
+def test_a_parser_reads_captions_whatever_the_labels_are_called(tmp_path: Path) -> None:
+    labels = ("a --> b", "<i>c & d", "two\nlines")
+    path = tmp_path / "clip.vtt"
+    captions, text = Captions(), "WEBVTT\n"
+    for index in range(6):
+        one = replace(face(index % 3, track=0), labels=labels, steady=labels[index % 3])
+        text += captions.see([one, face(0)], index / 2, 0.5)  # the second is nobody's track
+    text += captions.see([replace(one, steady=labels[0])], 3.0, 0.0001)  # too short to be a cue
+    path.write_text(text + captions.finish(), encoding="utf-8", newline="\n")
+    with av.open(str(path)) as container:
+        cues = [
+            (packet.pts, packet.duration, cue) for packet in container.demux(subtitles=0) for cue in packet.decode()
+        ]
+    texts = ["1: a --> b", "1: <i>c & d", "1: two lines"] * 2
+    assert [(start, length) for start, length, _ in cues] == [(500 * index, 500) for index in range(6)]
+    assert [cue.dialogue.decode() for *_, cue in cues] == texts
+    assert "\n\n\n" not in path.read_text() and path.read_text().count("-->") == 6
+    assert clock(-0.2) == "00:00:00.000"
+
+
 def test_the_timeline_keeps_means_while_its_bins_widen() -> None:
     timeline = Timeline(LABELS, width_s=0.1)
     seconds = 500.0
@@ -87,6 +108,21 @@ def test_the_timeline_keeps_means_while_its_bins_widen() -> None:
     np.testing.assert_allclose(means[(starts >= 250.4) & (starts < 499)][:, 0], 0.8, atol=1e-6)
     total = sum(row[-1] for row in timeline.bins[7].values())
     assert total == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize("fps", [0.5, 5, 10, 23.976, 60])
+def test_a_person_who_is_always_seen_has_no_gap_at_any_frame_rate(fps: float) -> None:
+    timeline, seconds = Timeline(LABELS), 150.0
+    for index in range(int(seconds * fps)):
+        if index == int(100 * fps):
+            timeline.cut(index / fps)
+        timeline.see([face(1, track=0)], index / fps, 1 / fps)
+    means = timeline.of(0)[1]
+    assert not np.isnan(means).any()
+    np.testing.assert_allclose(means[:, 1], 0.8, atol=1e-5)
+    assert sum(row[-1] for row in timeline.bins[0].values()) == pytest.approx(int(seconds * fps) / fps)
+    (cut,) = timeline.cuts
+    assert cut * timeline.width_s == pytest.approx(100, abs=timeline.width_s + 1 / fps)
 
 
 def test_a_timeline_is_drawn_with_gaps_where_nobody_is_seen(tmp_path: Path) -> None:

@@ -6,11 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from mien.core.errors import MediaError, UsageError
 from mien.core.types import Face, FrameResult
-from mien.run.draw import Style, draw_faces
 from mien.run.sinks import check_formats, picture_ending, record_columns, record_writer, records_of
 from mien.run.sources import Input, list_inputs
 
@@ -112,34 +110,3 @@ def test_formats_are_checked() -> None:
 )
 def test_annotated_pictures_keep_their_kind_where_it_can_be_written(name: str, ending: str) -> None:
     assert picture_ending(Path(name)) == ending
-
-
-@pytest.mark.parametrize(
-    "box", [(0, 0, 30, 30), (-20, -20, 500, 500), (280, 170, 300, 200), (100, 60, 200, 150), (150, 190, 151, 191)]
-)
-@pytest.mark.parametrize("shape", [(200, 300), (20, 24), (1, 1)])
-def test_drawing_stays_inside_and_touches_only_box_and_label(box: tuple, shape: tuple) -> None:
-    picture = np.full((*shape, 3), 90, np.uint8)
-    draw_faces(picture, [face(box=box)], Style(colour=(255, 0, 0), line_width=2))
-    assert (picture != 90).any()
-    colours = {tuple(colour) for colour in picture.reshape(-1, 3).tolist()}
-    assert (255, 0, 0) in colours
-
-
-def test_a_label_stands_whole_above_its_box_or_inside(tmp_path: Path) -> None:
-    style = Style(colour=(0, 0, 255), text_size=12, line_width=1)
-    above, inside = (np.zeros((200, 300, 3), np.uint8) for _ in range(2))
-    draw_faces(above, [face(box=(100, 60, 200, 150))], style)
-    draw_faces(inside, [face(box=(250, 5, 299, 150))], style)
-    blue_rows = (above[:, :, 2] == 255).sum(axis=1)
-    assert blue_rows[:59].max() > 60  # the chip, above the box
-    assert (inside[:, :, 2] == 255).sum(axis=1)[6:25].max() > 60  # moved left and below the box's upper edge
-    assert (inside[:, 299, 2] == 255).any()
-    Image.fromarray(above).save(tmp_path / "looked-at.png")
-
-
-def test_text_is_dark_on_light_colours_and_light_on_dark() -> None:
-    for colour, ink in (((255, 255, 0), (0, 0, 0)), ((0, 0, 120), (255, 255, 255))):
-        picture = np.full((200, 300, 3), 90, np.uint8)
-        draw_faces(picture, [face(box=(100, 60, 200, 150))], Style(colour=colour, text_size=24))
-        assert ink in {tuple(value) for value in picture.reshape(-1, 3).tolist()}

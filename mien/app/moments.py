@@ -1,0 +1,212 @@
+"""`mien moments`: the stills of a video at which an expression peaks."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mien.app.messages import complain
+from mien.app.options import Json, Quiet
+from mien.core.progress import say
+
+if TYPE_CHECKING:
+    from mien.run.moments import Moment
+    from mien.run.records import Records
+    from mien.run.sources import Input
+
+
+def moments(
+    video: Annotated[Path, typer.Argument(metavar="VIDEO", help="A video.")],
+    label: Annotated[str, typer.Option(help="An expression, or all: each of them.")],
+    top: Annotated[int, typer.Option(min=1, help="So many stills at most, of each expression.")] = 12,
+    person: Annotated[int | None, typer.Option(min=1, help="Of this person only, as numbered in the video.")] = None,
+    apart: Annotated[
+        float, typer.Option(min=0, help="Seconds between two stills of the same person and expression, at least.")
+    ] = 2.0,
+    least: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Take peaks from this probability on, whichever expression is shown."),
+    ] = None,
+    plain: Annotated[bool, typer.Option("--plain", help="Stills without box and label.")] = False,
+    out: Annotated[Path, typer.Option(help="Folder for what is written; records in it are used.")] = Path("mien-out"),
+    records: Annotated[Path | None, typer.Option(help="Records of this video that lie elsewhere.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Model, where the video has to be analysed. [default: base]")
+    ] = None,
+    detector: Annotated[str, typer.Option(help="Detector, where the video has to be analysed.")] = "auto",
+    detector_model: Annotated[Path | None, typer.Option(help="A YuNet file of your own.")] = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Write the stills of a video at which an expression peaks.
+
+    Records of the video that 'mien analyze' left in --out are used; where there are none it is analysed first. Counted are
+    the times at which the expression is the one shown, and the highest smoothed probabilities win. Writes
+    clip.moments/01-happy-0012.40s-person1.jpg and so on, moments.json beside them, and all faces on one sheet,
+    clip.moments.png. What an earlier call left in clip.moments is replaced.
+    """
+    from mien.core.errors import MediaError
+    from mien.core.files import make_folder
+    from mien.run.moments import choose
+
+    item = _video(video, out)
+    make_folder(out)
+    found = _records_of(item, out, records, model, (detector, detector_model), label, quiet=quiet or as_json)
+    names = _labels(label, found.labels)
+    track = _track(person, found, item)
+    chosen = [one for name in names for one in choose(found, name, top, apart, track=track, least=least)]
+    if not chosen:
+        shown = ", ".join(found.labels[k] for k in sorted(set(found.shown.tolist())))
+        what = f"nobody is shown as '{names[0]}'" if least is None else f"'{names[0]}' never reaches {least:g}"
+        raise MediaError(item.path, what, f"shown are: {shown}; take lower peaks with --least 0.2")
+    written = _write(item, found, chosen, out, plain=plain)
+    if as_json:
+        say(json.dumps(written, indent=2))
+    elif not quiet:
+        for row in written["moments"]:
+            say(f"{row['file']}: {row['label']} {row['probability']:.0%}")
+        folder = out / f"{item.stem}.moments"
+        say(
+            f"wrote {len(chosen)} still{'' if len(chosen) == 1 else 's'} and moments.json in {folder}, and {folder}.png"
+        )
+
+
+def _video(path: Path, out: Path) -> Input:
+    from mien.core.errors import MediaError
+    from mien.run.sources import list_inputs
+    from mien.run.video_in import open_container
+
+    if path.is_dir():
+        raise MediaError(path, "is a folder, not a video", "name a file in it")
+    (item,) = list_inputs([path], out)
+    if isinstance(item, MediaError):
+        raise item
+    if not item.is_video:
+        raise MediaError(path, "is a picture, not a video", "name a video; 'mien analyze' reads pictures")
+    with open_container(path) as container:
+        if not container.streams.video:
+            raise MediaError(path, "holds no pictures (no video stream)", "give a video file")
+    return item
+
+
+def _records_of(
+    item: Input,
+    out: Path,
+    named: Path | None,
+    model: str | None,
+    detector: tuple[str, Path | None],
+    label: str,
+    *,
+    quiet: bool,
+) -> Records:
+    """The video's records: those named, those in ``out``, or new ones."""
+    from mien.core.errors import UsageError
+    from mien.run.records import read_clip
+    from mien.run.sinks import RECORD_FORMATS, record_path
+
+    there = [path for path in (record_path(out / item.stem, name) for name in RECORD_FORMATS) if path.exists()]
+    path = named or next(iter(there), None)
+    if path is None:
+        path = _analyse(item, out, model, detector, label, quiet=quiet)
+    elif not quiet:
+        say(f"reading {path}; the video is not analysed again", error=True)
+    found = read_clip(path)
+    if named is None and Path(found.source).name != item.path.name:
+        raise UsageError(
+            path, f"holds records of {found.source}, not of {item.path}", "choose another --out, or name --records"
+        )
+    if model is not None and there and named is None:
+        from mien.run.classify import Classifier
+
+        if (wanted := Classifier(model).info.name) != found.model:
+            raise UsageError(path, f"holds records by the model {found.model}, not {wanted}", "choose another --out")
+    return found
+
+
+def _analyse(
+    item: Input, out: Path, model: str | None, detector: tuple[str, Path | None], label: str, *, quiet: bool
+) -> Path:
+    """Analyse the video without media; the path of its records."""
+    from mien.run.pipeline import Settings, analyze_input
+    from mien.run.recognizer import Recognizer
+    from mien.run.sinks import record_path
+
+    recognizer = Recognizer(model or "base", detector=detector[0], detector_model=detector[1])
+    _labels(label, recognizer.labels)  # before the work, not after it
+    done = analyze_input(item, recognizer, Settings(out, ("jsonl",), media=False, quiet=quiet))
+    for warning in done.warnings:
+        complain(f"{done.source}: {warning}")
+    return record_path(out / item.stem, "jsonl")
+
+
+def _labels(label: str, known: tuple[str, ...]) -> tuple[str, ...]:
+    from mien.core.errors import UsageError
+    from mien.core.labels import canonical
+
+    if label == "all":
+        return known
+    name = label if label in known else canonical(label)
+    if name not in known:
+        raise UsageError(f"--label {label}", "is unknown", f"choose all or one of {', '.join(known)}")
+    return (name,)
+
+
+def _track(person: int | None, records: Records, item: Input) -> int | None:
+    """``--person`` → the number of the track."""
+    from mien.core.errors import UsageError
+    from mien.run.spells import tracks_by_time
+
+    if person is None or (records.track == person - 1).any():
+        return None if person is None else person - 1
+    tracks = [track + 1 for track in tracks_by_time(records)]
+    listed = ", ".join(map(str, tracks[:12])) + (" and so on" if len(tracks) > 12 else "")
+    raise UsageError(f"--person {person}", f"is not seen in {item.path.name}", f"choose one of {listed}")
+
+
+def _write(item: Input, records: Records, chosen: list[Moment], out: Path, *, plain: bool) -> dict[str, Any]:
+    """The stills, the sheet and moments.json; what moments.json holds."""
+    import numpy as np
+
+    from mien.core.files import make_folder, write_json
+    from mien.run.draw import draw_faces
+    from mien.run.moments import contact_sheet, face_of, pictures_at, tile_of
+    from mien.run.sinks import write_picture
+
+    folder = make_folder(out / f"{item.stem}.moments")
+    _clear(folder)
+    order = sorted(range(len(chosen)), key=lambda index: chosen[index].time_s)
+    tiles: dict[int, np.ndarray] = {}
+    rows: dict[int, dict[str, Any]] = {}
+    for index, picture in zip(order, pictures_at(item.path, [chosen[i].time_s for i in order]), strict=True):
+        moment, box = chosen[index], records.boxes_xyxy[chosen[index].row].tolist()
+        tiles[index] = tile_of(picture, box)
+        if not plain:
+            draw_faces(picture, [face_of(records, moment)])
+        path = folder / f"{index + 1:0{max(2, len(str(len(chosen))))}d}-{moment.name}.jpg"
+        write_picture(picture, path)
+        rows[index] = {
+            "file": str(path), "label": moment.label, "probability": round(moment.probability, 6),
+            "time_s": round(moment.time_s, 6), "frame": moment.frame, "person": moment.track + 1, "track": moment.track,
+            "box_xyxy": box,
+        }  # fmt: skip
+    places = range(len(chosen))
+    write_picture(contact_sheet([tiles[place] for place in places], chosen), out / f"{item.stem}.moments.png")
+    written = {"source": item.name, "records": str(records.path), "model": records.model, "detector": records.detector,
+               "moments": [rows[place] for place in places]}  # fmt: skip
+    write_json(folder / "moments.json", written)
+    return written
+
+
+def _clear(folder: Path) -> None:
+    """Remove the stills of an earlier call, those that its moments.json names; what else lies there stays."""
+    listed = folder / "moments.json"
+    try:
+        names = [Path(row["file"]).name for row in json.loads(listed.read_text(encoding="utf-8"))["moments"]]
+    except (OSError, ValueError, KeyError, TypeError):  # none, or not ours
+        return
+    for name in names:
+        (folder / name).unlink(missing_ok=True)
+    listed.unlink()

@@ -1,0 +1,180 @@
+// The page as a whole: tabs and addresses, the server's facts, files that are dropped, notices.
+
+import { $, $$, announce, icon, make } from "./dom.js";
+import * as api from "./api.js";
+import * as camera from "./camera.js";
+import * as library from "./library.js";
+import * as picture from "./picture.js";
+import * as form from "./settings.js";
+import * as video from "./video.js";
+import { change, onChange, server, settings } from "./store.js";
+import { language, t, translate } from "./words.js";
+
+/** In the order of the tabs. A tab may have enter(rest of the address), leave(), and place(): the address it was left at. */
+const TABS = { picture, video, camera, library, settings: form };
+let current = "";
+
+/** "#video/ab12" → ["video", "ab12"]. */
+function route() {
+  const [tab, rest = ""] = location.hash.slice(1).split("/");
+  return tab in TABS ? [tab, rest] : ["picture", ""];
+}
+
+function show() {
+  const [tab, rest] = route();
+  if (current && current !== tab) TABS[current].leave?.();
+  for (const name of Object.keys(TABS)) {
+    const button = $(`#tab-${name}`);
+    button.setAttribute("aria-selected", name === tab);
+    button.tabIndex = name === tab ? 0 : -1;
+    $(`#panel-${name}`).hidden = name !== tab;
+  }
+  current = tab;
+  for (const note of $$(".notice"))
+    if (note.dataset.place && note.dataset.place === location.hash.slice(1)) note.remove();
+  TABS[tab].enter?.(rest);
+}
+
+/** Arrow keys walk along the tabs, as is the custom for them. */
+function startTabs() {
+  const names = Object.keys(TABS);
+  for (const name of names)
+    $(`#tab-${name}`).addEventListener("click", () => go(name === current ? name : (TABS[name].place?.() ?? name)));
+  $("[role=tablist]").addEventListener("keydown", (event) => {
+    const at = names.indexOf(current);
+    const to = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: names.length - 1 }[event.key];
+    if (to === undefined) return;
+    event.preventDefault();
+    const name = names[(to + names.length) % names.length];
+    go(TABS[name].place?.() ?? name);
+    $(`#tab-${name}`).focus();
+  });
+  addEventListener("hashchange", show);
+}
+
+const go = (place) => {
+  if (location.hash === `#${place}`) show();
+  else location.hash = place;
+};
+
+/**
+ * A word in the corner that stays until it is closed, or for ten seconds. `action`: {text, run}; one that leads to a
+ * `place` is gone when the person gets there.
+ */
+function notice(text, { action, lasting = false, place = "" } = {}) {
+  const close = () => box.remove();
+  const box = make(
+    "div",
+    { class: "notice", role: "status", "data-place": place },
+    make("p", { text }),
+    action &&
+      make("button", { type: "button", class: "button", text: action.text, onclick: () => (close(), action.run()) }),
+    make("button", { type: "button", class: "button quiet", "aria-label": t("close"), onclick: close }, icon("close")),
+  );
+  $("#notices").append(box);
+  const wait = () => (box.matches(":hover, :focus-within") ? setTimeout(wait, 2000) : close());
+  if (!lasting) setTimeout(wait, 10_000);
+}
+
+/** A file that was dropped or pasted goes to the tab that reads its kind. */
+function take(file) {
+  const isVideo =
+    file.type.startsWith("video/") ||
+    (!file.type.startsWith("image/") && /\.(mkv|avi|mts|m2ts|ts|vob|wmv|flv|mxf|mov|mp4|webm)$/i.test(file.name));
+  const reads = isVideo || (current === "video" && !file.type.startsWith("image/")) ? "video" : "picture";
+  go(reads);
+  TABS[reads].take(file);
+}
+
+function startDrops() {
+  const cover = $("#cover");
+  const carriesFiles = (event) => event.dataTransfer?.types.includes("Files");
+  addEventListener("dragover", (event) => {
+    if (!carriesFiles(event)) return;
+    event.preventDefault();
+    cover.hidden = false;
+  });
+  addEventListener("dragleave", (event) => event.relatedTarget === null && (cover.hidden = true));
+  addEventListener("drop", (event) => {
+    cover.hidden = true;
+    if (!carriesFiles(event)) return;
+    event.preventDefault();
+    const [file, ...more] = event.dataTransfer.files;
+    if (more.length) notice(t("drop.first", { name: file.name }));
+    if (file) take(file);
+  });
+  addEventListener("paste", (event) => {
+    const file = event.clipboardData?.files[0];
+    if (file && !event.target.closest?.("input, textarea")) take(file);
+  });
+}
+
+function dress() {
+  const root = document.documentElement;
+  root.lang = language() === "zh" ? "zh-CN" : "en";
+  if (settings.theme === "system") delete root.dataset.theme;
+  else root.dataset.theme = settings.theme;
+  root.style.setProperty("--display", settings.display ? `${settings.display}px` : "100%");
+  document.title = t("title");
+  translate();
+  const local = ["localhost", "127.0.0.1", "[::1]"].includes(location.hostname);
+  $("#private").textContent = local ? t("private.local") : t("private.remote", { host: location.hostname });
+  $("#understand").hidden = settings.understood;
+}
+
+/** The server's facts; where it wants a token, the person is asked for it first. */
+async function meet() {
+  for (;;) {
+    try {
+      return Object.assign(server, await api.serverSettings());
+    } catch (error) {
+      if (error.status !== 401) throw error;
+      await askForToken();
+    }
+  }
+}
+
+function askForToken() {
+  const dialog = $("#login");
+  const field = $("input", dialog);
+  dialog.showModal();
+  return new Promise((resolve) => {
+    dialog.oncancel = (event) => event.preventDefault(); // there is nothing behind it
+    $("form", dialog).onsubmit = async (event) => {
+      event.preventDefault();
+      try {
+        await api.login(field.value);
+        dialog.close();
+        resolve();
+      } catch (error) {
+        $(".error-text", dialog).textContent =
+          error.status === 401 || error.status === 403 ? t("login.wrong") : error.message;
+        field.select();
+      }
+    };
+  });
+}
+
+async function start() {
+  dress();
+  onChange(dress);
+  $("#understand button").addEventListener("click", () => {
+    change({ understood: true });
+    $("#main").focus();
+  });
+  $(".skip").addEventListener("click", (event) => (event.preventDefault(), $("#main").focus()));
+  startTabs();
+  try {
+    await meet();
+  } catch (error) {
+    notice(error.message, { lasting: true, action: { text: t("again"), run: () => location.reload() } });
+    announce(error.message);
+  }
+  const shared = { go, notice };
+  for (const tab of Object.values(TABS)) tab.start(shared);
+  startDrops();
+  show();
+  document.documentElement.dataset.ready = "";
+}
+
+start();

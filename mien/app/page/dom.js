@@ -1,0 +1,76 @@
+// A few lines that make the other modules short: finding and making elements, saving files, announcing.
+
+export const $ = (selector, root = document) => root.querySelector(selector);
+export const $$ = (selector, root = document) => [...root.querySelectorAll(selector)];
+
+/**
+ * An element. In `properties`, functions named on… are listeners, `text` is its text, `style` an object of CSS
+ * properties, everything else an attribute; false, null and undefined leave an attribute out, but for aria-…="false".
+ */
+export function make(tag, properties = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (name === "text") element.textContent = value;
+    else if (name === "style") for (const [key, each] of Object.entries(value)) element.style.setProperty(key, each);
+    else if (typeof value === "function") element.addEventListener(name.slice(2), value);
+    else if (name.startsWith("aria-") && typeof value === "boolean") element.setAttribute(name, value);
+    else if (value !== false && value !== null && value !== undefined)
+      element.setAttribute(name, value === true ? "" : value);
+  }
+  element.append(...children.filter((child) => child !== null && child !== undefined && child !== false));
+  return element;
+}
+
+/** One of the drawings at the top of index.html. */
+export function icon(name) {
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  const use = document.createElementNS("http://www.w3.org/2000/svg", "use");
+  use.setAttribute("href", `#i-${name}`);
+  svg.setAttribute("class", "icon");
+  svg.setAttribute("aria-hidden", "true");
+  svg.append(use);
+  return svg;
+}
+
+/** A button with a drawing and a word. */
+export function button(iconName, text, onclick, properties = {}) {
+  return make(
+    "button",
+    { type: "button", class: "button", onclick, ...properties },
+    iconName && icon(iconName),
+    make("span", { text }),
+  );
+}
+
+/** Said by screen readers, seen by nobody. */
+export function announce(text) {
+  const live = $("#live");
+  live.textContent = "";
+  requestAnimationFrame(() => (live.textContent = text));
+}
+
+/** Hand the person a file: a Blob, or the address of one. */
+export function save(content, name) {
+  const address = typeof content === "string" ? content : URL.createObjectURL(content);
+  const link = make("a", { href: address, download: name });
+  document.body.append(link);
+  link.click();
+  link.remove();
+  if (typeof content !== "string") setTimeout(() => URL.revokeObjectURL(address), 60_000);
+}
+
+/** "holiday/photo.jpg" → "photo". */
+export const stem = (name) =>
+  name
+    .split(/[\\/]/)
+    .pop()
+    .replace(/\.[^.]*$/, "") || "file";
+
+/** What a colour of the style sheet is at the moment, as the browser resolved it. */
+export function colourOf(variable) {
+  const probe = make("i", { style: { color: `var(${variable})`, display: "none" } });
+  document.body.append(probe);
+  const colour = getComputedStyle(probe).color;
+  probe.remove();
+  return colour;
+}

@@ -1,0 +1,37 @@
+// What the service tells of a video's frames, thinned: {times, faces, labels}; who is where at a second.
+
+/** A box is led from one reading to the next over at most so many seconds. */
+const BRIDGE_S = 0.4;
+
+/** The last reading at or before a second: an index, or -1. */
+function readingAt(times, second) {
+  let [low, high] = [0, times.length];
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if (times[middle] <= second + 1e-4) low = middle + 1;
+    else high = middle;
+  }
+  return low - 1;
+}
+
+/** The faces at a second: a reading holds until the next; boxes between two close ones are led along a straight line. */
+export function facesAt(data, second) {
+  const at = readingAt(data.times, second);
+  if (at < 0) return [];
+  const next = data.times[at + 1] - data.times[at] <= BRIDGE_S ? data.faces[at + 1] : [];
+  const share = next.length ? (second - data.times[at]) / (data.times[at + 1] - data.times[at]) : 0;
+  return data.faces[at].map(([track, ...values]) => {
+    const then = next.find(([each]) => each === track);
+    const box = values
+      .slice(0, 4)
+      .map((value, side) => (then ? value + Math.max(share, 0) * (then[side + 1] - value) : value));
+    return {
+      track,
+      box,
+      label: data.labels[values[4]],
+      probabilities: values[5],
+      probability: values[5][values[4]],
+      number: track + 1,
+    };
+  });
+}

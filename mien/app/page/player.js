@@ -1,0 +1,368 @@
+// A finished video: it plays with boxes that follow, its people over time, its moments, its files.
+
+import { $, $$, button, icon, make, stem } from "./dom.js";
+import * as api from "./api.js";
+import { bars, timeline } from "./chart.js";
+import { facesAt } from "./frames.js";
+import { drawStills, momentsOf } from "./moments.js";
+import { drawFaces } from "./overlay.js";
+import { transport } from "./transport.js";
+import { colourOfLabel } from "./store.js";
+import { clock, labelName, number, percent, span, t } from "./words.js";
+
+/** Persons that the timeline shows until the person asks for all. */
+const MOST_ROWS = 4;
+
+let actions;
+/** What is open: null, or {job, data, video, chart, track, boxes, stop: AbortController, …}. */
+let now = null;
+
+export function start(doings) {
+  actions = doings;
+  // Settings are on another tab, and this one is closed then; only the system's theme changes under an open video.
+  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => now?.chart?.draw());
+}
+
+export async function open(job) {
+  const mine = { job, stop: new AbortController(), boxes: true, rows: MOST_ROWS, chart: null };
+  now = mine;
+  $("#player").replaceChildren(make("p", { class: "status", role: "status", text: t("video.loading") }));
+  try {
+    const { seconds } = await api.summary(job.id);
+    mine.data = await api.frames(job.id, seconds < 300 ? 30 : seconds < 3600 ? 10 : 4);
+  } catch (error) {
+    if (now === mine)
+      $("#player").replaceChildren(back(), make("p", { class: "error-text", role: "alert", text: error.message }));
+    return;
+  }
+  if (now !== mine) return;
+  mine.track = mine.data.people[0]?.track ?? null;
+  mine.moments = momentsOf(mine.data);
+  build();
+  $("#player h1").focus();
+}
+
+export function close() {
+  if (!now) return;
+  now.stop.abort();
+  now.chart?.close();
+  now.video?.pause();
+  $("#player").replaceChildren();
+  now = null;
+}
+
+const back = () =>
+  make("a", { class: "button quiet back", href: "#video" }, icon("back"), make("span", { text: t("video.back") }));
+
+function build() {
+  const { job, data } = now;
+  const parts = { stage: stage(), timeline: place(), people: people(), moments: moments(), live: live() };
+  $("#player").replaceChildren(
+    make("div", { class: "bar" }, back(), make("h1", { class: "name", tabindex: -1, text: job.name })),
+    make(
+      "div",
+      { class: "work" },
+      make("div", { class: "main-column" }, parts.stage, parts.timeline, parts.moments),
+      make("aside", { class: "side", "aria-label": t("video.side") }, parts.live, parts.people, files()),
+    ),
+  );
+  if (!data.people.length) $(".timeline-card").replaceChildren(make("p", { class: "none", text: t("video.nobody") }));
+  else drawTimeline();
+  connect();
+  const canvases = $$(".moment canvas");
+  if (now.moments.length) drawStills(playable(job), now.moments, canvases, data, now.stop.signal);
+}
+
+/** The video as it was sent, so that the boxes above it can be told how to look; else the annotated one. */
+const playable = (job) => api.resultAddress(job.id, job.results.includes("source") ? "source" : "annotated.mp4");
+
+function stage() {
+  const video = make("video", { playsinline: true, preload: "auto", "aria-label": now.job.name });
+  const box = make("div", { class: "frame" }, video, make("canvas", { "aria-hidden": "true" }));
+  box.style.setProperty("--ratio", now.data.width / now.data.height);
+  box.style.setProperty("--natural", `${now.data.width}px`);
+  now.video = video;
+  const whole = make("div", { class: "cinema", id: "cinema" }, make("div", { class: "stage" }, box));
+  whole.append(
+    transport(video, whole, { toggleBoxes: (on) => ((now.boxes = on), overlay()), signal: now.stop.signal }),
+  );
+  return whole;
+}
+
+/** Follow the video's own frames, and fall back on the annotated file where the browser cannot play what was sent. */
+function connect() {
+  const { video, job, stop } = now;
+  const mine = now;
+  const fallBack = () => {
+    if (mine !== now || video.dataset.annotated || !job.results.includes("annotated.mp4")) return;
+    video.dataset.annotated = "true"; // its boxes are part of it
+    $(".boxes", $("#player")).hidden = true;
+    video.src = api.resultAddress(job.id, "annotated.mp4");
+  };
+  video.addEventListener("error", fallBack, { signal: stop.signal });
+  video.addEventListener("loadedmetadata", () => video.videoWidth || fallBack(), { signal: stop.signal });
+  video.src = playable(job);
+  const follow = (_, { mediaTime }) => {
+    if (stop.signal.aborted) return;
+    follows(mediaTime);
+    video.requestVideoFrameCallback(follow);
+  };
+  if (video.requestVideoFrameCallback) video.requestVideoFrameCallback(follow);
+  else {
+    const tick = () => {
+      if (stop.signal.aborted) return;
+      follows(video.currentTime);
+      requestAnimationFrame(tick);
+    };
+    tick();
+  }
+  video.addEventListener("seeking", () => now?.chart?.show(video.currentTime), { signal: stop.signal });
+  const resized = new ResizeObserver(() => overlay());
+  resized.observe(video);
+  stop.signal.addEventListener("abort", () => resized.disconnect());
+}
+
+/** Everything that moves with the video. */
+function follows(second) {
+  now.second = second;
+  overlay();
+  now.chart?.show(second);
+  const face = facesAt(now.data, second).find(({ track }) => track === now.track);
+  now.showBars?.(
+    face ? Object.fromEntries(now.data.labels.map((label, at) => [label, face.probabilities[at]])) : null,
+    now.data.labels,
+  );
+}
+
+function overlay() {
+  if (!now?.data) return;
+  const canvas = $("#cinema canvas");
+  const shown = now.boxes && !now.video.dataset.annotated ? facesAt(now.data, now.second ?? 0) : [];
+  const chosen = shown.length > 1 ? shown.findIndex(({ track }) => track === now.track) : -1;
+  drawFaces(canvas, shown, { width: now.data.width, height: now.data.height, chosen });
+}
+
+function seek(second) {
+  now.video.currentTime = Math.min(Math.max(second, 0), now.video.duration || second);
+}
+
+function place() {
+  const key = (event) => {
+    const step = { ArrowRight: 1, ArrowLeft: -1, ArrowUp: 1, ArrowDown: -1, PageUp: 10, PageDown: -10 }[event.key];
+    const end = { Home: 0, End: now.video.duration }[event.key];
+    if (step === undefined && end === undefined) return;
+    event.preventDefault();
+    seek(end ?? now.video.currentTime + step);
+  };
+  const slider = make(
+    "div",
+    {
+      class: "timeline",
+      role: "slider",
+      tabindex: 0,
+      "aria-label": t("video.timeline"),
+      "aria-valuemin": 0,
+      "aria-valuemax": 0,
+      "aria-valuenow": 0,
+      onkeydown: key,
+    },
+    make("div", { class: "chart" }),
+    make("div", { class: "pointer", hidden: true }),
+  );
+  const legend = now.data.labels.map((label) =>
+    make("li", { style: { "--colour": colourOfLabel(label) }, text: labelName(label) }),
+  );
+  return make(
+    "section",
+    { class: "card timeline-card" },
+    make(
+      "div",
+      { class: "bar" },
+      make("h2", { text: t("video.timeline") }),
+      make("p", { class: "note hint", text: t("video.timeline.hint") }),
+    ),
+    slider,
+    make("ul", { class: "legend", "aria-label": t("legend") }, ...legend),
+  );
+}
+
+async function drawTimeline() {
+  const { data, rows, job } = now;
+  const mine = now;
+  const card = $(".timeline-card");
+  const shown = data.people.slice(0, rows).sort((a, b) => a.first_s - b.first_s);
+  const slider = $(".timeline", card);
+  $(".more", card)?.remove();
+  const chart = await timeline(slider, data, shown, seek);
+  if (now !== mine || !slider.isConnected) return chart?.close();
+  now.chart = chart;
+  if (!chart) {
+    slider.replaceChildren(
+      job.results.includes("timeline.png")
+        ? make("img", { src: api.resultAddress(job.id, "timeline.png"), alt: t("video.timeline") })
+        : make("p", { class: "note", text: t("video.noplotly") }),
+    );
+    return;
+  }
+  chart.show(now.video.currentTime);
+  if (data.people.length > rows)
+    card.append(
+      button(
+        "",
+        t("video.all", { count: data.people.length }),
+        () => {
+          now.chart.close();
+          now.rows = Infinity;
+          drawTimeline();
+        },
+        { class: "button quiet more" },
+      ),
+    );
+}
+
+/** The chosen person's expressions at this moment. */
+function live() {
+  const list = make("ol", { class: "bars", "aria-label": t("bars") });
+  now.showBars = bars(list);
+  now.showBars(null, now.data.labels);
+  const title = make("h2", { id: "live-title", text: liveTitle() });
+  return make("section", { class: "card", hidden: now.track === null, "aria-labelledby": "live-title" }, title, list);
+}
+
+function liveTitle() {
+  const person = now.data.people.find(({ track }) => track === now.track)?.person;
+  return now.track === null ? "" : t("video.now", { number: person });
+}
+
+/** Each person in a line: how long, and the shares of what they showed. */
+function people() {
+  const rows = now.data.people.map((person) => {
+    const shares = Object.entries(person.share)
+      .filter(([, share]) => share > 0)
+      .sort((a, b) => b[1] - a[1]);
+    const words = shares
+      .slice(0, 3)
+      .map(([label, share]) => `${labelName(label)} ${percent(share)}`)
+      .join(", ");
+    const strip = make(
+      "span",
+      { class: "strip", "aria-hidden": "true" },
+      ...shares.map(([label, share]) => make("i", { style: { "--share": share, "--colour": colourOfLabel(label) } })),
+    );
+    return make(
+      "button",
+      {
+        type: "button",
+        class: "person",
+        "aria-pressed": person.track === now.track,
+        onclick: () => choose(person.track),
+        "data-track": person.track,
+      },
+      make(
+        "span",
+        { class: "who" },
+        make("strong", { text: t("video.person", { number: person.person }) }),
+        make("small", { text: t("video.seen", { seconds: number(person.on_screen_s, 1) }) }),
+      ),
+      strip,
+      make("small", { text: words }),
+    );
+  });
+  return make(
+    "section",
+    { class: "card people", hidden: !rows.length },
+    make("h2", { text: t("video.people") }),
+    make("div", { class: "scrolls" }, ...rows),
+  );
+}
+
+function choose(track) {
+  now.track = track;
+  for (const each of $$(".person")) each.setAttribute("aria-pressed", Number(each.dataset.track) === track);
+  $("#live-title").textContent = liveTitle();
+  follows(now.second ?? 0);
+}
+
+function moments() {
+  const found = [...new Set(now.moments.map(({ label }) => label))];
+  const groups = found.map((label) =>
+    make(
+      "li",
+      { style: { "--colour": colourOfLabel(label) } },
+      make("h3", { text: labelName(label) }),
+      make(
+        "div",
+        { class: "strip-of-moments" },
+        ...now.moments.filter((each) => each.label === label).map(momentButton),
+      ),
+    ),
+  );
+  return make(
+    "section",
+    { class: "card moments", hidden: !found.length },
+    make(
+      "div",
+      { class: "bar" },
+      make("h2", { text: t("video.moments") }),
+      make("p", { class: "note hint", text: t("video.moments.hint") }),
+    ),
+    make("ul", {}, ...groups),
+  );
+}
+
+function momentButton({ label, track, person, time, probability }) {
+  const words = t("video.moment", {
+    label: labelName(label),
+    share: percent(probability),
+    person,
+    time: clock(time, true),
+  });
+  const jump = () => {
+    choose(track);
+    seek(time + 0.001);
+    $("#cinema").scrollIntoView({
+      block: "nearest",
+      behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth",
+    });
+  };
+  return make(
+    "button",
+    { type: "button", class: "moment", "aria-label": words, onclick: jump },
+    make("canvas", { width: 128, height: 128, "aria-hidden": "true" }),
+    make("span", { text: clock(time, true) }),
+    make("small", { text: percent(probability) }),
+  );
+}
+
+/** In the order in which people want them; what a job has not is left out. */
+const FILES = [
+  "annotated.mp4",
+  "records.csv",
+  "records.parquet",
+  "records.jsonl",
+  "timeline.png",
+  "timeline.html",
+  "summary.json",
+  "vtt",
+];
+
+function files() {
+  const { job } = now;
+  const links = FILES.filter((what) => job.results.includes(what)).map((what) =>
+    make(
+      "a",
+      { class: "button", href: api.resultAddress(job.id, what, true), download: `${stem(job.name)}.${what}` },
+      icon("save"),
+      make("span", { text: t(`file.${what}`) }),
+    ),
+  );
+  const until = job.expires ? t("video.expires", { span: span(Math.max(job.expires - Date.now() / 1000, 0)) }) : "";
+  return make(
+    "section",
+    { class: "card downloads" },
+    make("h2", { text: t("downloads") }),
+    make("div", { class: "buttons" }, ...links),
+    make("p", { class: "note", text: until }),
+    button("bin", t("video.remove"), () => actions.remove(job), { class: "button quiet danger" }),
+  );
+}

@@ -1,0 +1,27 @@
+// Records as files that people open elsewhere: the same columns as `mien analyze` writes.
+
+import { save } from "./dom.js";
+
+/** A field of a CSV file, quoted where it must be (RFC 4180); nothing for null. */
+function field(value) {
+  if (value === null || value === undefined) return "";
+  const text = typeof value === "boolean" ? (value ? "True" : "False") : String(value);
+  return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+}
+
+/** Rows with the same keys → CSV; without rows there are no columns to name. */
+export function toCsv(rows) {
+  if (!rows.length) return "";
+  const columns = Object.keys(rows[0]);
+  return [columns, ...rows.map((row) => columns.map((column) => row[column]))]
+    .map((cells) => `${cells.map(field).join(",")}\n`)
+    .join("");
+}
+
+export function saveCsv(rows, name) {
+  save(new Blob([toCsv(rows)], { type: "text/csv" }), `${name}.records.csv`);
+}
+
+export function saveJson(rows, name) {
+  save(new Blob([`${JSON.stringify(rows, null, 2)}\n`], { type: "application/json" }), `${name}.records.json`);
+}

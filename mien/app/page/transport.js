@@ -1,0 +1,110 @@
+// The controls under a video: play, time, sound, speed, boxes, full screen; by hand or by key.
+
+import { button, icon, make } from "./dom.js";
+import { clock, t } from "./words.js";
+
+const SPEEDS = [0.25, 0.5, 1, 1.5, 2];
+
+/** A bar of controls for `video`; `whole` is what fills the screen. `toggleBoxes` hears whether boxes are wished. */
+export function transport(video, whole, { toggleBoxes, signal }) {
+  const play = button("play", "", () => (video.paused ? video.play() : video.pause()), {
+    class: "button round primary",
+  });
+  const sound = button("sound", "", () => (video.muted = !video.muted), { class: "button quiet round" });
+  const boxes = button(
+    "boxes",
+    "",
+    () => {
+      const on = boxes.getAttribute("aria-pressed") !== "true";
+      boxes.setAttribute("aria-pressed", on);
+      toggleBoxes(on);
+    },
+    {
+      class: "button quiet round boxes",
+      "aria-pressed": "true",
+      "aria-label": t("player.boxes"),
+      title: t("player.boxes"),
+    },
+  );
+  const full = button(
+    "full",
+    "",
+    () => (document.fullscreenElement ? document.exitFullscreen() : whole.requestFullscreen()),
+    {
+      class: "button quiet round",
+      "aria-label": t("player.full"),
+      title: t("player.full"),
+      hidden: !whole.requestFullscreen,
+    },
+  );
+  const time = make("span", { class: "time" });
+  const place = make("input", {
+    type: "range",
+    min: 0,
+    max: 1,
+    step: 0.01,
+    value: 0,
+    "aria-label": t("player.place"),
+    oninput: () => (video.currentTime = Number(place.value)),
+  });
+  const speed = make(
+    "select",
+    {
+      "aria-label": t("player.speed"),
+      title: t("player.speed"),
+      onchange: () => (video.playbackRate = Number(speed.value)),
+    },
+    ...SPEEDS.map((value) => make("option", { value, text: `${value}×`, selected: value === 1 })),
+  );
+
+  const draw = () => {
+    const end = Number.isFinite(video.duration) ? video.duration : 0;
+    time.textContent = `${clock(video.currentTime)} / ${clock(end)}`;
+    place.max = end || 1;
+    place.value = video.currentTime;
+    place.setAttribute("aria-valuetext", clock(video.currentTime));
+    place.style.setProperty("--share", end ? video.currentTime / end : 0);
+    dress(play, video.paused ? "play" : "pause", t(video.paused ? "player.play" : "player.pause"));
+    dress(sound, video.muted ? "mute" : "sound", t(video.muted ? "player.unmute" : "player.mute"));
+  };
+  for (const name of ["timeupdate", "play", "pause", "loadedmetadata", "durationchange", "volumechange", "seeking"])
+    video.addEventListener(name, draw, { signal });
+  video.addEventListener("click", () => play.click(), { signal });
+  whole.addEventListener("keydown", (event) => keys(event, video, { play, sound, full }), { signal });
+  draw();
+  return make(
+    "div",
+    { class: "controls transport", role: "group", "aria-label": t("player.controls") },
+    play,
+    time,
+    place,
+    speed,
+    sound,
+    boxes,
+    full,
+  );
+}
+
+function dress(control, name, words) {
+  if (control.title === words) return;
+  control.title = words;
+  control.setAttribute("aria-label", words);
+  control.firstElementChild.replaceWith(icon(name));
+}
+
+/** K plays, M mutes, F fills the screen, comma and full stop step a frame; fields keep their own keys. */
+function keys(event, video, { play, sound, full }) {
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  const does = {
+    k: () => play.click(),
+    m: () => sound.click(),
+    f: () => full.click(),
+    j: () => (video.currentTime -= 5),
+    l: () => (video.currentTime += 5),
+    ",": () => (video.pause(), (video.currentTime -= 1 / 30)),
+    ".": () => (video.pause(), (video.currentTime += 1 / 30)),
+  }[event.key.toLowerCase()];
+  if (!does || event.target.closest("select")) return;
+  event.preventDefault();
+  does();
+}

@@ -1,0 +1,305 @@
+// The tab of videos: sending them, the list of jobs, and the way to what came of one.
+
+import { $, announce, button, icon, make } from "./dom.js";
+import * as api from "./api.js";
+import * as player from "./player.js";
+import { onChange, server } from "./store.js";
+import { bytes, date, percent, span, t } from "./words.js";
+
+let shared;
+/** Jobs by id as the service told them; what ends the listening to each; uploads that are on their way. */
+const jobs = new Map();
+const listening = new Map();
+const uploads = new Set();
+let opened = "";
+let last = "";
+
+export function start(given) {
+  shared = given;
+  const chooser = $("#video-file");
+  $("#video-drop").addEventListener("click", () => chooser.click());
+  chooser.addEventListener("change", () => {
+    if (chooser.files[0]) take(chooser.files[0]);
+    chooser.value = "";
+  });
+  $("#video-notify").addEventListener("click", async () => {
+    await Notification.requestPermission();
+    draw();
+  });
+  addEventListener("beforeunload", (event) => uploads.size && event.preventDefault());
+  onChange((changed) => {
+    if (changed.has("language")) draw();
+  });
+  player.start({ remove });
+  refresh();
+}
+
+/** Open the job that the address names, or the list. */
+export async function enter(id) {
+  const before = opened;
+  [opened, last] = [id, id];
+  $("#video-list").hidden = Boolean(id);
+  $("#player").hidden = !id;
+  player.close();
+  if (!id) {
+    await refresh();
+    if (before) $(`.job[data-key="${before}"] a`)?.focus(); // where the person came from
+    return;
+  }
+  try {
+    const job = await api.job(id);
+    if (opened !== id) return;
+    if (job.state === "done") await player.open(job);
+    else shared.go("video");
+  } catch (error) {
+    shared.notice(error.status === 404 || error.status === 422 ? t("video.gone") : error.message);
+    if (opened === id) shared.go("video");
+  }
+}
+
+/** Where this tab was left: a video that is open stays open behind the other tabs. */
+export const place = () => (last ? `video/${last}` : "video");
+
+export function leave() {
+  opened = "";
+  player.close();
+}
+
+/** Ask for all jobs: after a reload, and when the list is shown. */
+async function refresh() {
+  try {
+    const all = await api.jobs();
+    const known = new Set(all.map(({ id }) => id));
+    for (const id of jobs.keys()) if (!known.has(id)) forget(id);
+    for (const job of all) heard(job, false);
+  } catch (error) {
+    if (error.status !== 401) shared.notice(error.message);
+  }
+  draw();
+}
+
+function forget(id) {
+  listening.get(id)?.();
+  listening.delete(id);
+  jobs.delete(id);
+}
+
+/** A job as it is now; one that is not over is listened to. */
+function heard(job, news = true) {
+  const before = jobs.get(job.id);
+  jobs.set(job.id, job);
+  if (api.isOver(job)) listening.delete(job.id);
+  else if (!listening.has(job.id))
+    listening.set(
+      job.id,
+      api.watchJob(job.id, heard, () => lost(job.id)),
+    );
+  if (news && before && before.state !== job.state && api.isOver(job)) tell(job);
+  if (news) draw();
+}
+
+async function lost(id) {
+  listening.delete(id);
+  await new Promise((resolve) => setTimeout(resolve, 3000));
+  if (jobs.has(id) && !api.isOver(jobs.get(id))) refresh();
+}
+
+/** A word when a job is over, also outside the page if the person wished so. */
+function tell(job) {
+  if (job.state === "cancelled") return announce(t("video.cancelled", { name: job.name }));
+  const text = t(job.state === "done" ? "video.ready" : "video.broke", { name: job.name });
+  const place = job.state === "done" ? `video/${job.id}` : "video";
+  const open = () => shared.go(place);
+  shared.notice(text, {
+    action: { text: t("video.open"), run: open },
+    lasting: true,
+    place: job.state === "done" && place,
+  });
+  if (document.hidden && "Notification" in window && Notification.permission === "granted") {
+    const word = new Notification("mien", { body: text, icon: "/page/icon.svg", tag: job.id });
+    word.onclick = () => (window.focus(), open());
+  }
+}
+
+/** Send a video. */
+export async function take(file) {
+  if (opened) shared.go("video");
+  const upload = { file, sent: 0, error: null };
+  const { video_bytes: most } = server.limits;
+  if (most && file.size > most) {
+    upload.error = new api.ServiceError({
+      name: file.name,
+      found: t("video.large", { size: bytes(file.size) }),
+      cure: t("video.large.cure", { most: bytes(most) }),
+    });
+  } else {
+    const sending = api.sendVideo(file, (sent, all) => {
+      upload.sent = sent / all;
+      draw();
+    });
+    upload.stop = sending.stop;
+    uploads.add(upload);
+    draw();
+    try {
+      const job = await sending.done;
+      announce(t("video.sent", { name: file.name }));
+      heard(job);
+    } catch (error) {
+      if (error.name !== "AbortError") upload.error = error;
+    }
+    uploads.delete(upload);
+  }
+  if (upload.error) failed(upload);
+  draw();
+}
+
+function failed({ file, error }) {
+  shared.notice(`${file.name}: ${error.found || error.message}${error.cure ? `; ${error.cure}` : ""}`, {
+    lasting: true,
+  });
+}
+
+/** The list: uploads on their way first, then jobs, the newest first. Rows are kept so that a focused button stays. */
+function draw() {
+  const { video_bytes: most, video_seconds: longest } = server.limits;
+  $("#video-formats").textContent = [
+    t("video.formats"),
+    most && t("video.most", { size: bytes(most) }),
+    longest && t("video.longest", { span: span(longest) }),
+  ]
+    .filter(Boolean)
+    .join(" · ");
+  $("#video-kept").textContent = server.retention_s ? t("video.kept", { span: span(server.retention_s) }) : "";
+  const all = [...jobs.values()].sort((a, b) => b.created - a.created);
+  const running = all.filter((job) => !api.isOver(job));
+  const badge = $("#tab-video .badge");
+  badge.hidden = !running.length && !uploads.size;
+  $("#video-notify").hidden = !(running.length && "Notification" in window && Notification.permission === "default");
+  $("#jobs-none").hidden = Boolean(all.length || uploads.size);
+  $("#video-list").classList.toggle("some", Boolean(all.length || uploads.size));
+  const list = $("#jobs");
+  const rows = [...[...uploads].map(uploadRow), ...all.map(jobRow)];
+  const keys = new Set(rows.map(({ key }) => key));
+  for (const item of [...list.children]) if (!keys.has(item.dataset.key)) item.remove();
+  rows.forEach((row, at) => putRow(list, row, at));
+}
+
+/** Put a row at its place, making it anew only where its kind changed; otherwise its words and bar move. */
+function putRow(list, { key, kind, name, text, share, actions, opens }, at) {
+  let item = [...list.children].find((each) => each.dataset.key === key);
+  if (!item || item.dataset.kind !== kind) {
+    const title = opens
+      ? make("a", { class: "title", href: opens, text: name })
+      : make("span", { class: "title", text: name });
+    const fresh = make(
+      "li",
+      { class: "job", "data-key": key, "data-kind": kind },
+      icon(kind.startsWith("failed") ? "noface" : "video"),
+      make(
+        "div",
+        {},
+        title,
+        make("span", { class: "text" }),
+        make("progress", { max: 1, "aria-label": t("video.progress", { name }) }),
+      ),
+      make("div", { class: "buttons" }, ...actions()),
+    );
+    if (item) item.replaceWith(fresh);
+    item = fresh;
+  }
+  if (list.children[at] !== item) list.insertBefore(item, list.children[at] ?? null);
+  $(".text", item).textContent = text;
+  const bar = $("progress", item);
+  bar.hidden = share === undefined;
+  if (share === null) bar.removeAttribute("value");
+  else if (share !== undefined) bar.value = share;
+}
+
+let uploadCount = 0;
+
+function uploadRow(upload) {
+  upload.key ??= `upload-${++uploadCount}`;
+  const text =
+    upload.sent < 1
+      ? t("video.sending", { share: percent(upload.sent), size: bytes(upload.file.size) })
+      : t("video.checking");
+  const actions = () => [button("close", t("cancel"), upload.stop)];
+  return {
+    key: upload.key,
+    kind: `upload-${t("cancel")}`,
+    name: upload.file.name,
+    text,
+    share: upload.sent < 1 ? upload.sent : null,
+    actions,
+  };
+}
+
+function jobRow(job) {
+  const kind = `${job.state}-${t("cancel")}`; // a row is made anew when the language changes
+  const base = { key: job.id, kind, name: job.name };
+  const bin = () =>
+    button("bin", t("video.remove"), () => remove(job), {
+      class: "button quiet",
+      "aria-label": t("video.remove.name", { name: job.name }),
+    });
+  if (job.state === "queued") return { ...base, text: t("video.queued"), share: null, actions: () => [stopper(job)] };
+  if (job.state === "running") {
+    const left = job.seconds_left > 0 ? t("video.left", { span: span(job.seconds_left) }) : "";
+    const text = [t("video.running"), job.progress === null ? "" : percent(job.progress), left]
+      .filter(Boolean)
+      .join(" · ");
+    return { ...base, text, share: job.progress, actions: () => [stopper(job)] };
+  }
+  if (job.state === "done") {
+    const text = [
+      t("video.done"),
+      date(job.ended ?? job.created),
+      job.expires ? t("video.until", { date: date(job.expires) }) : "",
+    ]
+      .filter(Boolean)
+      .join(" · ");
+    const open = () =>
+      button("play", t("video.open"), () => shared.go(`video/${job.id}`), {
+        class: "button primary",
+        "aria-label": t("video.open.name", { name: job.name }),
+      });
+    return { ...base, text, opens: `#video/${job.id}`, actions: () => [open(), bin()] };
+  }
+  if (job.state === "failed") {
+    const why = job.error ? `${job.error.found}${job.error.cure ? `; ${job.error.cure}` : ""}` : job.text;
+    return { ...base, text: `${t("video.failed")}: ${why}`, actions: () => [bin()] };
+  }
+  return { ...base, text: `${t("video.stopped")} · ${date(job.ended ?? job.created)}`, actions: () => [bin()] };
+}
+
+function stopper(job) {
+  return button(
+    "close",
+    t("cancel"),
+    async (event) => {
+      event.currentTarget.disabled = true;
+      try {
+        heard(await api.cancelJob(job.id));
+      } catch (error) {
+        shared.notice(error.message);
+        refresh();
+      }
+    },
+    { "aria-label": t("video.cancel.name", { name: job.name }) },
+  );
+}
+
+/** Remove a job and its files, after a second word from the person. */
+async function remove(job) {
+  if (!confirm(t("video.remove.sure", { name: job.name }))) return;
+  try {
+    await api.removeJob(job.id);
+  } catch (error) {
+    if (error.status !== 404) return shared.notice(error.message);
+  }
+  forget(job.id);
+  if (last === job.id) last = "";
+  announce(t("video.removed", { name: job.name }));
+  if (opened === job.id) shared.go("video");
+  draw();
+}

@@ -1,0 +1,69 @@
+// Every word on the page. t("key") gives it in the person's language; elements carry their key in data-t.
+
+import { ENGLISH } from "./words.en.js";
+import { CHINESE } from "./words.zh.js";
+import { settings } from "./store.js";
+import { $$ } from "./dom.js";
+
+export const WORDS = { en: ENGLISH, zh: CHINESE };
+
+/** The language in use: chosen, else the browser's, else English. */
+export function language() {
+  if (settings.language in WORDS) return settings.language;
+  return (navigator.language || "en").toLowerCase().startsWith("zh") ? "zh" : "en";
+}
+
+/** The words for a key; `{name}` in them is filled from values. With `count` of 1 the key with "=1" is used if it is there. */
+export function t(key, values = {}) {
+  const words = WORDS[language()];
+  const text = (values.count === 1 && words[`${key}=1`]) || words[key];
+  if (text === undefined) throw new Error(`no words for ${key}`);
+  return text.replace(/\{(\w+)\}/g, (_, name) =>
+    typeof values[name] === "number" ? number(values[name]) : values[name],
+  );
+}
+
+/** An expression's name; what is not in the dictionary is shown as the model has it. */
+export const labelName = (label) =>
+  WORDS[language()][`label.${label}`] ?? label.charAt(0).toUpperCase() + label.slice(1);
+
+const locale = () => (language() === "zh" ? "zh-CN" : "en");
+
+export const number = (value, digits = 0) =>
+  value.toLocaleString(locale(), { minimumFractionDigits: digits, maximumFractionDigits: digits });
+
+export const percent = (share) => `${Math.round(share * 100)}%`;
+
+/** 1234567 → "1.2 MB". */
+export function bytes(count) {
+  const step = [1e9, 1e6, 1e3].find((each) => count >= each);
+  return step ? `${number(count / step, 1)} ${{ 1e9: "GB", 1e6: "MB", 1e3: "kB" }[step]}` : `${count} B`;
+}
+
+/** 75.3 → "1:15"; with tenths "1:15.3". */
+export function clock(seconds, tenths = false) {
+  const whole = tenths ? Math.floor(seconds * 10 + 1e-6) / 10 : Math.floor(seconds + 1e-6);
+  const minutes = Math.floor(whole / 60);
+  const rest = whole - minutes * 60;
+  const head = minutes >= 60 ? `${Math.floor(minutes / 60)}:${String(minutes % 60).padStart(2, "0")}` : `${minutes}`;
+  return `${head}:${rest.toFixed(tenths ? 1 : 0).padStart(tenths ? 4 : 2, "0")}`;
+}
+
+/** Seconds in words: "40 s", "3 min", "2 h", "7 days". */
+export function span(seconds) {
+  if (seconds < 90) return t("span.seconds", { count: Math.max(1, Math.round(seconds)) });
+  if (seconds < 5400) return t("span.minutes", { count: Math.round(seconds / 60) });
+  if (seconds < 172_800) return t("span.hours", { count: Math.round(seconds / 3600) });
+  return t("span.days", { count: Math.round(seconds / 86_400) });
+}
+
+/** A moment of the past or future as a date and a time of day. */
+export const date = (unix) =>
+  new Date(unix * 1000).toLocaleString(locale(), { dateStyle: "medium", timeStyle: "short" });
+
+/** Write the words into a part of the page: data-t is text, data-t-label aria-label, data-t-title title. */
+export function translate(root = document) {
+  for (const element of $$("[data-t]", root)) element.textContent = t(element.dataset.t);
+  for (const element of $$("[data-t-label]", root)) element.setAttribute("aria-label", t(element.dataset.tLabel));
+  for (const element of $$("[data-t-title]", root)) element.title = t(element.dataset.tTitle);
+}

@@ -1,0 +1,600 @@
+"""The page in Chromium, before a real service: what a person does with it, from the first drop to the last file.
+
+The fixture ``opened`` ends every test with two checks: no error in the console, no request to another host.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from mien import Recognizer
+from tests.app.page.conftest import serving
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Locator, Page
+
+pytestmark = pytest.mark.slow
+
+Open = Callable[..., "Page"]
+TABS = ("picture", "video", "camera", "library", "settings")
+
+
+def read(page: Page, picture: Path) -> None:
+    """Give a picture and wait for what was read."""
+    page.set_input_files("#picture-file", picture)
+    page.wait_for_selector("#picture-side .card")
+
+
+def download(page: Page, button: Locator) -> tuple[str, bytes]:
+    """(suggested name, content) of the file that a press on a button brings."""
+    with page.expect_download() as waiting:
+        button.click()
+    return waiting.value.suggested_filename, Path(waiting.value.path()).read_bytes()
+
+
+def send(page: Page, video: Path) -> None:
+    page.set_input_files("#video-file", video)
+    page.wait_for_selector(".job")
+
+
+def open_job(page: Page, name: str) -> None:
+    """Wait until a video is read, and open it."""
+    page.locator(".job[data-kind^=done]", has_text=name).get_by_role("button", name=f"Open {name}").click(
+        timeout=120_000
+    )
+    page.wait_for_selector("#cinema video")
+    until(page, "document.querySelector('#cinema video').readyState >= 2")
+
+
+def until(page: Page, expression: str, seconds: float = 60) -> None:
+    """Wait until JavaScript says so; asked from here, since the page's policy lets no text be run inside it."""
+    for _ in range(int(seconds * 20)):
+        if page.evaluate(expression):
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError(f"never came: {expression}")
+
+
+def second(page: Page) -> float:
+    return page.evaluate("document.querySelector('#cinema video').currentTime")
+
+
+def test_a_picture_with_two_faces(opened: Open, two_faces: Path) -> None:
+    page = opened()
+    read(page, two_faces)
+    expected = Recognizer("base", detector="haar").analyze(two_faces)
+    chips = page.locator(".chip")
+    assert chips.count() == len(expected) == 2
+    for number, face in enumerate(expected):
+        chips.nth(number).click()
+        assert chips.nth(number).get_attribute("aria-pressed") == "true"
+        shown = dict(
+            zip(
+                page.locator(".face .name").all_inner_texts(),
+                page.locator(".face .value").all_inner_texts(),
+                strict=True,
+            )
+        )
+        assert shown == {
+            name.capitalize(): f"{round(100 * float(p))}%"
+            for name, p in zip(face.labels, face.probabilities, strict=True)
+        }
+        assert page.locator(".answer").inner_text().split() == [
+            face.label.capitalize(),
+            f"{round(100 * face.confidence)}%",
+        ]
+    crop = page.locator(".crops img").first
+    assert crop.evaluate("image => [image.naturalWidth, image.naturalHeight]") == [48, 48]
+
+
+def test_boxes_lie_where_the_faces_are_and_a_click_chooses(opened: Open, two_faces: Path) -> None:
+    page = opened()
+    read(page, two_faces)
+    faces = Recognizer("base", detector="haar").analyze(two_faces)
+    canvas = page.locator("#picture-stage canvas")
+    area = canvas.bounding_box()
+    scale = area["width"] / 1024
+    colour = "canvas => (x, y) => [...canvas.getContext('2d').getImageData(Math.round(x), Math.round(y), 1, 1).data]"
+    for number in (1, 0):
+        x1, y1, x2, y2 = (value * scale for value in faces[number].box_xyxy)
+        page.mouse.click(area["x"] + (x1 + x2) / 2, area["y"] + (y1 + y2) / 2)
+        assert page.locator(".chip").nth(number).get_attribute("aria-pressed") == "true"
+        points = {"left": (x1, (y1 + y2) / 2), "right": (x2, (y1 + y2) / 2), "below": ((x1 + x2) / 2, y2)}
+        for where, (x, y) in points.items():
+            red, green, blue, alpha = canvas.evaluate(f"(canvas, [x, y]) => ({colour})(canvas)(x, y)", [x, y])
+            assert alpha > 200 and (red, green, blue) == (0xE6, 0xB8, 0x00), where  # the colour of "happy"
+        middle = canvas.evaluate(f"(canvas, [x, y]) => ({colour})(canvas)(x, y)", [(x1 + x2) / 2, (y1 + y2) / 2])
+        assert middle[3] == 0
+
+
+def test_the_files_of_a_picture_are_those_of_analyze(
+    opened: Open, two_faces: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from PIL import Image
+
+    from mien.app.cli import main
+
+    page = opened()
+    read(page, two_faces)
+    assert main(["analyze", str(two_faces), "--out", "here", "--detector", "haar", "--quiet"]) == 0
+    expected = (Path("here") / f"{two_faces.stem}.records.csv").read_text(encoding="utf-8")
+    name, content = download(page, page.get_by_role("button", name="CSV"))
+    assert name == f"{two_faces.stem}.records.csv"
+    rows, ours = (list(csv.DictReader(io.StringIO(text))) for text in (expected, content.decode()))
+    assert list(rows[0]) == list(ours[0])
+    for row, mine in zip(rows, ours, strict=True):
+        assert mine["source"] == two_faces.name  # with its comma
+        for column in set(row) - {"source"}:
+            if re.fullmatch(r"-?[\d.]+(e-?\d+)?", row[column]):
+                assert float(mine[column]) == pytest.approx(float(row[column]), abs=2e-3), column
+            else:
+                assert mine[column] == row[column], column
+    name, content = download(page, page.get_by_role("button", name="JSON"))
+    assert name.endswith(".records.json")
+    assert [(row["label"], row["x1"]) for row in json.loads(content)] == [
+        (row["label"], float(row["x1"])) for row in ours
+    ]
+    name, content = download(page, page.get_by_role("button", name="Annotated picture"))
+    annotated = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"), np.int16)
+    original = np.asarray(Image.open(two_faces).convert("RGB"), np.int16)
+    assert annotated.shape == original.shape
+    x1, y1, _, _ = (round(float(ours[0][side])) for side in ("x1", "y1", "x2", "y2"))
+    red, green, blue = annotated[y1 + 40, x1]  # on the box's left line, in the green of the settings
+    assert green > 150 and red < 100 and blue < 160
+
+
+def test_the_map_of_a_face_is_shown_on_request(opened: Open, two_faces: Path) -> None:
+    pytest.importorskip("torch")
+    page = opened()
+    read(page, two_faces)
+    assert page.locator(".crops figure:visible").count() == 1
+    page.get_by_role("button", name="Show where it looked").click()
+    figure = page.locator(".crops figure:visible").nth(1)
+    figure.wait_for()
+    image = figure.locator("img")
+    until(page, "document.querySelectorAll('.crops img')[1].naturalWidth > 0")
+    assert image.get_attribute("alt") == "The same face, coloured by how much each part mattered"
+
+
+def test_a_picture_without_a_face_is_shown_and_said_so(opened: Open, no_face: Path) -> None:
+    page = opened()
+    read(page, no_face)
+    assert page.get_by_role("heading", name="No face found").is_visible()
+    assert "No face found · 400 × 300" in page.inner_text("#picture-status")
+    assert page.locator("#picture-stage img").is_visible()
+    assert page.locator("#picture-stage img").evaluate("image => image.naturalWidth") == 400
+    assert page.locator("#picture-side .downloads").count() == 0
+
+
+def test_a_broken_file_is_refused_with_a_reason_and_the_next_picture_is_read(
+    opened: Open, two_faces: Path, tmp_path: Path
+) -> None:
+    page = opened(expected=("status of 4",))
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(two_faces.read_bytes()[:700])
+    read(page, broken)
+    said = page.get_by_role("alert").first.inner_text()
+    assert "This could not be read" in said and "broken.jpg" in said
+    assert not page.locator("#picture-stage").is_visible()
+    read(page, two_faces)
+    page.wait_for_selector(".chip")
+    assert page.locator("#picture-stage").is_visible()
+
+
+def test_dropping_and_pasting(opened: Open, two_faces: Path) -> None:
+    page = opened()
+    give = """([kind, text]) => {
+      const file = new File([Uint8Array.from(atob(text), (each) => each.charCodeAt(0))], "given.png", { type: "image/png" });
+      const data = new DataTransfer();
+      data.items.add(file);
+      const target = document.querySelector("#picture-drop");
+      if (kind === "paste") return document.dispatchEvent(new ClipboardEvent("paste", { clipboardData: data, bubbles: true }));
+      for (const name of ["dragover", "drop"]) target.dispatchEvent(new DragEvent(name, { dataTransfer: data, bubbles: true, cancelable: true }));
+    }"""
+    content = base64.b64encode(two_faces.read_bytes()).decode()
+    page.evaluate(give, ["drop", content])
+    page.wait_for_selector(".chip")
+    assert page.inner_text("#picture-name") == "given.png"
+    page.reload()
+    page.wait_for_selector("html[data-ready]")
+    page.evaluate(give, ["paste", content])
+    page.wait_for_selector(".chip")
+
+
+def test_labels_never_cover_one_another_and_stay_inside(opened: Open) -> None:
+    page = opened()
+    bounds = {"width": 640, "height": 400}
+    rng = np.random.default_rng(0)
+    for count in (2, 3, 8, 40, 150):
+        corners = rng.uniform((-20, -20), (620, 380), (count, 2))
+        sides = rng.uniform(10, 160, (count, 1))
+        boxes = np.hstack([corners, corners + sides]).tolist()
+        sizes = [[{"width": width, "height": 22} for width in (120, 90, 50)] for _ in boxes]
+        code = "async ([boxes, sizes, bounds]) => (await import('/page/overlay.js')).placeLabels(boxes, sizes, bounds)"
+        places = page.evaluate(code, [boxes, sizes, bounds])
+        assert len(places) == count
+        shown = [place for place in places if place]
+        if count <= 8:
+            assert len(shown) == count
+        for index, one in enumerate(shown):
+            assert 0 <= one["x"] and one["x"] + one["width"] <= bounds["width"]
+            assert 0 <= one["y"] and one["y"] + one["height"] <= bounds["height"]
+            for other in shown[:index]:
+                apart = max(
+                    one["x"] - other["x"] - other["width"], other["x"] - one["x"] - one["width"],
+                    one["y"] - other["y"] - other["height"], other["y"] - one["y"] - one["height"],
+                )  # fmt: skip
+                assert apart >= -1e-9
+
+
+def test_a_video_from_upload_to_its_files(opened: Open, clip: Path, tmp_path: Path) -> None:
+    """Upload, progress, playing with boxes, seeking by timeline and moment, files, removal."""
+    import av
+
+    page = opened("#video")
+    send(page, clip)
+    page.wait_for_selector(".job progress:visible")
+    open_job(page, "clip.mp4")
+    assert page.evaluate("document.querySelector('#cinema video').currentSrc").endswith("/source")
+    page.wait_for_selector(".timeline .main-svg")
+
+    page.get_by_role("button", name="Play").click()
+    until(page, "document.querySelector('#cinema video').currentTime > 0.3")
+    page.get_by_role("button", name="Pause").click()
+    until(page, "document.querySelector('#cinema video').paused")
+
+    chart = page.locator(".timeline .chart").bounding_box()
+    page.mouse.click(chart["x"] + 8 + 0.75 * (chart["width"] - 16), chart["y"] + chart["height"] / 2)
+    until(page, "!document.querySelector('#cinema video').seeking")
+    assert second(page) == pytest.approx(3.0, abs=0.05)
+    until(page, "Math.abs(Number(document.querySelector('.timeline').ariaValueNow) - 3) < 0.1")
+    pointer = page.locator(".timeline .pointer").bounding_box()
+    assert pointer["x"] + pointer["width"] / 2 == pytest.approx(chart["x"] + 8 + 0.75 * (chart["width"] - 16), abs=3)
+    drawn = "canvas => canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.some(Boolean)"
+    assert page.locator("#cinema canvas").evaluate(drawn)
+    page.get_by_role("button", name="Boxes and labels").click()
+    assert not page.locator("#cinema canvas").evaluate(drawn)
+
+    page.locator(".timeline").focus()
+    page.keyboard.press("Home")
+    until(page, "document.querySelector('#cinema video').currentTime === 0")
+    page.keyboard.press("ArrowRight")
+    until(page, "document.querySelector('#cinema video').currentTime === 1")
+
+    moment = page.locator(".moment").first
+    at, share = moment.locator("span").inner_text(), moment.locator("small").inner_text()
+    moment.click()
+    until(page, "!document.querySelector('#cinema video').seeking")
+    assert second(page) == pytest.approx(float(at.split(":")[1]), abs=0.11)
+    assert page.locator("#player .bars .most .value").inner_text() == share
+
+    name, content = download(page, page.get_by_role("link", name="Annotated video"))
+    assert name == "clip.annotated.mp4"
+    (tmp_path / name).write_bytes(content)
+    with av.open(str(tmp_path / name)) as video:
+        assert len(video.streams.audio) == 1
+        assert sum(1 for _ in video.decode(video=0)) == 60
+    _, content = download(page, page.get_by_role("link", name="CSV"))
+    rows = list(csv.DictReader(io.StringIO(content.decode())))
+    best = max(float(row[f"s_{row['s_label']}"]) for row in rows)
+    assert share == f"{round(100 * best)}%"  # the first moment is the strongest one there is
+
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Remove").click()
+    page.wait_for_selector("#video-list:visible")
+    assert page.locator(".job", has_text="clip.mp4").count() == 0
+
+
+def test_boxes_follow_the_records(opened: Open, read_clip: str) -> None:
+    """What lies over a playing video is what the records say of that frame, and between two frames lies between theirs."""
+    page = opened("#video")
+    open_job(page, read_clip)
+    job = page.url.rsplit("/", 1)[1]
+    address = page.url.split("#")[0]
+    rows = list(csv.DictReader(io.StringIO(page.request.get(f"{address}v1/jobs/{job}/results/records.csv").text())))
+    data = page.request.get(f"{address}v1/jobs/{job}/frames?fps=30").json()
+    code = "async ([data, second]) => (await import('/page/frames.js')).facesAt(data, second)"
+    sides = ("x1", "y1", "x2", "y2")
+    for row, after in ((rows[0], rows[1]), (rows[20], rows[21]), (rows[-2], rows[-1])):
+        (face,) = page.evaluate(code, [data, float(row["time_s"])])
+        assert face["box"] == pytest.approx([float(row[side]) for side in sides], abs=0.2)
+        assert (face["label"], face["track"]) == (row["s_label"], int(row["track"]))
+        (between,) = page.evaluate(code, [data, (float(row["time_s"]) + float(after["time_s"])) / 2])
+        middle = [(float(row[side]) + float(after[side])) / 2 for side in sides]
+        assert between["box"] == pytest.approx(middle, abs=0.2)
+
+
+def test_a_video_that_the_browser_cannot_play_is_shown_annotated(opened: Open, tmp_path: Path) -> None:
+    from clips import make_clip
+
+    old = tmp_path / "old.avi"
+    make_clip(old, seconds=1, size_wh=(320, 240), codec="mpeg4", sound=None)
+    page = opened("#video")
+    send(page, old)
+    open_job(page, "old.avi")
+    assert page.evaluate("document.querySelector('#cinema video').currentSrc").endswith("/annotated.mp4")
+    page.get_by_role("button", name="Play").click()
+    until(page, "document.querySelector('#cinema video').currentTime > 0.3")
+
+
+def test_a_job_goes_on_through_a_reload_and_tells_when_it_is_done(opened: Open, long_clip: Path) -> None:
+    page = opened("#video")
+    send(page, long_clip)
+    page.wait_for_selector(".job[data-kind^=running]")
+    page.reload()
+    row = page.locator(".job[data-kind^=running]", has_text="long.mp4")
+    row.wait_for()
+    until(page, "document.querySelector('.job progress')?.value > 0.05")
+    assert re.search(r"Reading · \d+% · \d+ s left", row.locator(".text").inner_text())
+    page.get_by_role("tab", name="Settings").click()  # the notice finds the person wherever they are
+    page.get_by_text("long.mp4 is ready.").wait_for(timeout=180_000)
+    page.locator(".notice").get_by_role("button", name="Open").click()
+    page.wait_for_selector("#cinema video")
+    assert "#video/" in page.url
+    page.reload()  # the address names the video
+    page.wait_for_selector("#cinema video")
+
+
+def test_a_job_is_cancelled(opened: Open, long_clip: Path) -> None:
+    page = opened("#video")
+    send(page, long_clip)
+    page.wait_for_selector(".job[data-kind^=running]")
+    page.get_by_role("button", name="Cancel long.mp4").click()
+    row = page.locator(".job[data-kind^=cancelled]").first
+    row.wait_for()
+    assert row.locator(".text").inner_text().startswith("Cancelled")
+    page.once("dialog", lambda dialog: dialog.accept())
+    row.get_by_role("button", name="Remove long.mp4").click()
+    row.wait_for(state="detached")
+
+
+def test_a_file_that_is_no_video_fails_with_a_reason(opened: Open, two_faces: Path) -> None:
+    page = opened("#video", expected=("status of 4",))
+    page.set_input_files("#video-file", two_faces)
+    assert "is a picture, not a video" in page.locator(".notice").inner_text()
+
+
+def test_the_camera_reads_and_records(opened: Open) -> None:
+    page = opened("#camera")
+    page.get_by_role("button", name="Turn the camera on").click()
+    until(page, "document.querySelector('#camera-bars .most .value')?.textContent.endsWith('%')")
+    until(page, "Number(document.querySelector('#camera-rate').dataset.fps) > 0")
+    assert page.locator("#camera-who").inner_text().startswith("Happy")
+    drawn = "canvas => canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.some(Boolean)"
+    assert page.locator("#camera-work canvas").evaluate(drawn)
+    page.get_by_role("button", name="Record").click()
+    page.wait_for_timeout(1500)
+    page.get_by_role("button", name="Stop recording").click()
+    page.wait_for_selector("#camera-records:visible")
+    _, content = download(page, page.locator("#camera-records").get_by_role("button", name="JSON"))
+    rows: list[dict[str, Any]] = json.loads(content)
+    times = [row["time_s"] for row in rows]
+    assert len(rows) >= 2 and times == sorted(times) and times[-1] - times[0] < 10
+    assert {row["source"] for row in rows} == {"camera"}
+    assert {row["s_label"] for row in rows} == {"happy"}
+    assert f"{len(rows)} rows" in page.locator("#camera-records").inner_text()
+    page.get_by_role("tab", name="Picture").click()  # nobody is filmed behind another tab
+    assert page.evaluate("document.querySelector('#camera-work video').srcObject") is None
+    page.get_by_role("tab", name="Camera").click()
+    assert page.locator("#camera-records").is_visible()
+
+
+def test_settings_are_kept_and_used(opened: Open, two_faces: Path) -> None:
+    page = opened("#settings")
+    page.get_by_label("Theme").select_option("dark")
+    page.get_by_label("Detector").select_option("none")
+    page.get_by_label("Text size").select_option("26")
+    page.get_by_label("Boxes are").select_option("one")
+    page.get_by_label("Colour", exact=True).fill("#ff0000")
+    page.get_by_label("Smoothing").fill("0.5")
+    page.get_by_label("Size of pictures").select_option("480")
+    page.get_by_label("Line width").fill("6")
+    dark = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    page.reload()
+    page.wait_for_selector("#set-theme")
+    assert page.get_by_label("Theme").input_value() == "dark"
+    assert page.get_by_label("Smoothing").input_value() == "0.5"
+    assert page.get_by_label("Line width").input_value() == "6"
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == dark
+    assert sum(map(int, re.findall(r"\d+", dark)[:3])) < 100
+    page.get_by_role("tab", name="Picture").click()
+    read(page, two_faces)
+    page.wait_for_selector(".face")  # without a detector the whole picture is a face
+    canvas = page.locator("#picture-stage canvas")
+    assert canvas.evaluate("canvas => canvas.clientWidth") == 480
+    line = canvas.evaluate("canvas => [...canvas.getContext('2d').getImageData(1, 120, 1, 1).data]")
+    assert line == [255, 0, 0, 255]
+    page.get_by_role("tab", name="Settings").click()
+    page.get_by_role("button", name="Back to the original settings").click()
+    assert page.get_by_label("Theme").input_value() == "system"
+    assert page.evaluate("getComputedStyle(document.body).backgroundColor") != dark
+
+
+def test_a_change_of_the_detector_reads_the_picture_again(opened: Open, two_faces: Path) -> None:
+    page = opened()
+    read(page, two_faces)
+    page.get_by_role("tab", name="Settings").click()
+    page.get_by_label("Faces", exact=True).select_option("largest")
+    page.get_by_role("tab", name="Picture").click()
+    page.get_by_text("1 face ·").wait_for()
+
+
+#: Latin words that stay as they are in Chinese: names and formats.
+NAMES = {"mien", "Ctrl", "V", "JPEG", "PNG", "WebP", "GIF", "BMP", "TIFF", "MP4", "MOV", "MKV", "WebM", "AVI", "GB", "MB", "kB", "CSV", "JSON",
+         "lines", "Parquet", "Haar", "YuNet", "base", "haar", "HTTP", "English", "F1", "MIT", "float32", "PublicTest", "localhost", "https",
+         "serve", "reports", "DIR", "report", "compare", "Grad", "CAM", "two", "faces", "png", "clip", "ready", "mp4", "long", "old", "avi"}  # fmt: skip
+
+
+def test_chinese(opened: Open, two_faces: Path, read_clip: str) -> None:
+    page = opened(locale="zh-CN")
+    assert page.get_attribute("html", "lang") == "zh-CN"
+
+    def latin() -> set[str]:
+        """Words of what is shown, and of the names that screen readers read."""
+        names = page.evaluate(
+            "[...document.querySelectorAll('[aria-label], [title]')].filter(e => e.checkVisibility()).map(e => e.ariaLabel ?? e.title).join(' ')"
+        )
+        return set(re.findall(r"[A-Za-z][A-Za-z0-9]*", page.inner_text("body") + " " + names)) - NAMES
+
+    for tab in TABS:
+        page.locator(f"#tab-{tab}").click()
+        if tab == "library":
+            page.wait_for_selector(".model")
+        assert latin() == set(), tab
+    page.locator("#tab-picture").click()
+    read(page, two_faces)
+    assert latin() == set()
+    assert page.inner_text(".answer").startswith("高兴")
+    page.locator("#tab-video").click()
+    page.get_by_role("button", name=f"打开 {read_clip}").click()
+    page.wait_for_selector(".timeline .main-svg")
+    assert latin() == set()
+    page.locator("#tab-settings").click()
+    page.locator("#set-language").select_option("en")
+    assert page.inner_text("#tab-picture") == "Picture"
+    assert page.get_attribute("html", "lang") == "en"
+
+
+def test_both_languages_have_the_same_words(opened: Open) -> None:
+    page = opened()
+    words = page.evaluate("async () => (await import('/page/words.js')).WORDS")
+    english = {key: text for key, text in words["en"].items() if not key.endswith("=1")}
+    assert english.keys() == words["zh"].keys()
+
+    def blanks(text: str) -> set[str]:
+        return set(re.findall(r"{\w+}", text))
+
+    assert [key for key, text in english.items() if blanks(text) != blanks(words["zh"][key])] == []
+
+
+@pytest.mark.parametrize("width", [360, 1440])
+def test_nothing_is_wider_than_the_window(opened: Open, two_faces: Path, read_clip: str, width: int) -> None:
+    page = opened(width=width, height=760)
+
+    def check(what: str) -> None:
+        """Neither can the page be moved sideways, nor does something shown reach over its edge."""
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, what
+        over = page.evaluate(
+            """width => [...document.querySelectorAll("main :is(button, h1, h2, p, select, input, canvas, .card)")]
+              .filter(e => e.checkVisibility() && !e.closest(".scroll, .strip-of-moments, .unseen") && e.getBoundingClientRect().right > width + 1)
+              .map(e => e.outerHTML.slice(0, 80))""",
+            width,
+        )
+        assert over == [], what
+
+    for tab in TABS:
+        page.locator(f"#tab-{tab}").click()
+        page.wait_for_timeout(200)
+        check(tab)
+    page.locator("#tab-picture").click()
+    read(page, two_faces)
+    check("a picture")
+    page.locator("#tab-video").click()
+    open_job(page, read_clip)
+    page.wait_for_selector(".timeline .main-svg")
+    check("a video")
+    page.locator("#tab-settings").click()
+    page.locator("#tab-video").click()  # it is still open
+    page.wait_for_selector("#cinema video")
+
+
+def test_everything_by_keyboard(opened: Open, two_faces: Path) -> None:
+    page = opened()
+
+    def focused() -> str:
+        """What has the focus; it must be seen to have it."""
+        name, style = page.evaluate(
+            "(() => { const e = document.activeElement; return [e.id || e.className, getComputedStyle(e).outlineStyle] })()"
+        )
+        assert style != "none", name
+        return name
+
+    def tab_to(wanted: str, most: int = 40) -> None:
+        for _ in range(most):
+            page.keyboard.press("Tab")
+            if wanted in focused():
+                return
+        raise AssertionError(f"the keyboard does not reach {wanted}")
+
+    tab_to("tab-picture")
+    for key, name in (
+        ("ArrowRight", "video"),
+        ("End", "settings"),
+        ("ArrowRight", "picture"),
+        ("ArrowLeft", "settings"),
+        ("Home", "picture"),
+    ):
+        page.keyboard.press(key)
+        assert focused() == f"tab-{name}"
+        assert page.locator(f"#panel-{name}").is_visible()
+        assert page.locator("[role=tabpanel]:visible").count() == 1
+    tab_to("picture-drop")
+    with page.expect_file_chooser() as chooser:
+        page.keyboard.press("Enter")
+    chooser.value.set_files(two_faces)
+    page.wait_for_selector(".chip")
+    tab_to("chip")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Space")
+    assert page.locator(".chip").nth(1).get_attribute("aria-pressed") == "true"
+    assert page.locator(".face .over").inner_text() == "Face 2"
+    with page.expect_download():
+        for _ in range(10):
+            page.keyboard.press("Tab")
+            if "CSV" in page.evaluate("document.activeElement.textContent"):
+                break
+        page.keyboard.press("Enter")
+
+
+def test_everything_that_can_be_used_has_a_name(opened: Open, two_faces: Path) -> None:
+    page = opened()
+    read(page, two_faces)
+    for tab in TABS:
+        page.locator(f"#tab-{tab}").click()
+        page.wait_for_timeout(200)
+        nameless = page.evaluate(
+            """[...document.querySelectorAll("button, a, input, select, [role=slider], img")].filter(e => e.checkVisibility()).filter(e =>
+              !(e.ariaLabel || e.textContent.trim() || e.labels?.length || e.alt !== undefined && e.hasAttribute("alt"))).map(e => e.outerHTML)"""
+        )
+        assert nameless == [], tab
+
+
+def test_the_sentence_on_expressions_is_shown_once(opened: Open) -> None:
+    page = opened()
+    note = page.get_by_role("note")
+    assert "not what a person feels" in note.inner_text()
+    note.get_by_role("button", name="I see").click()
+    assert not note.is_visible()
+    page.reload()
+    page.wait_for_selector("html[data-ready]")
+    assert not note.is_visible()
+
+
+def test_models_and_reports(browser: Any, opened: Open, tmp_path: Path) -> None:
+    report = tmp_path / "reports" / "base"
+    report.mkdir(parents=True)
+    (report / "report.html").write_text("<!doctype html><title>A report</title><h1>A report</h1>", encoding="utf-8")
+    with serving(tmp_path / "state", "--reports", str(tmp_path / "reports"), "--token", "open-sesame") as address:
+        page = opened("#library", address=address, ready=False, expected=("status of 401",))
+        page.get_by_role("textbox", name="Token").fill("wrong")
+        page.get_by_role("button", name="Go on").click()
+        page.get_by_text("That is not the token of this server.").wait_for()
+        page.get_by_role("textbox", name="Token").fill("open-sesame")
+        page.keyboard.press("Enter")
+        page.get_by_role("heading", name="base", exact=True).first.wait_for()
+        page.locator("summary").first.click()
+        assert page.get_by_role("heading", name="Limits").is_visible()
+        with page.expect_popup() as popup:
+            page.get_by_role("link", name="base").click()
+        popup.value.wait_for_selector("h1")
+        assert popup.value.inner_text("h1") == "A report"

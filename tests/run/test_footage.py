@@ -1,0 +1,255 @@
+"""Parts of a video, samples of it, streams, and many inputs of which some were done before."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import av
+import pytest
+from clips import make_clip
+
+from mien.app.cli import main
+from mien.core.errors import MediaError
+from mien.run.manifest import Manifest
+from mien.run.pipeline import Done, Settings, analyze_input
+from mien.run.recognizer import Recognizer
+from mien.run.sources import Input, list_inputs, without_password
+from mien.run.video_in import Sampling, VideoSource
+from tests.conftest import ASTRONAUT, ROOT
+
+
+@pytest.fixture(scope="module")
+def recognizer() -> Recognizer:
+    return Recognizer("base", detector="haar")
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four seconds at 25 frames a second, with sound."""
+    path = tmp_path_factory.mktemp("clips") / "clip.mp4"
+    make_clip(path, seconds=4)
+    return path
+
+
+def analyse(clip: Path, recognizer: Recognizer, out: Path, sampling: Sampling) -> Done:
+    return analyze_input(Input(clip, Path("clip")), recognizer, Settings(out, quiet=True, sampling=sampling))
+
+
+def rows(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("sampling", "frames"),
+    [
+        (Sampling(1.0, 2.0), list(range(25, 50))),
+        (Sampling(3.5), list(range(88, 100))),
+        (Sampling(every_s=0.5), [0, 13, 25, 38, 50, 63, 75, 88]),
+        (Sampling(0.2, 1.0, every_s=0.2), [5, 10, 15, 20]),
+        (Sampling(every_s=0.04), list(range(100))),
+    ],
+)
+def test_chosen_frames_have_the_numbers_and_times_of_the_whole(
+    recognizer: Recognizer, clip: Path, tmp_path: Path, sampling: Sampling, frames: list[int]
+) -> None:
+    done = analyse(clip, recognizer, tmp_path, sampling)
+    found = {row["frame"]: row["time_s"] for row in rows(tmp_path / "clip.records.jsonl")}
+    assert done.frames == len(frames)
+    assert list(found) == frames
+    assert list(found.values()) == pytest.approx([frame / 25 for frame in frames])
+
+
+def test_a_part_keeps_its_own_sound_and_begins_at_0(recognizer: Recognizer, clip: Path, tmp_path: Path) -> None:
+    analyse(clip, recognizer, tmp_path, Sampling(1.0, 2.5))
+    with av.open(str(tmp_path / "clip.annotated.mp4")) as container:
+        times = [frame.time for frame in container.decode(video=0)]
+    assert times == pytest.approx([index / 25 for index in range(38)], abs=1e-4)  # up to the last frame before 2.5 s
+    with av.open(str(tmp_path / "clip.annotated.mp4")) as container:
+        sound = [(frame.time, frame.samples / frame.rate) for frame in container.decode(audio=0)]
+    assert abs(sound[0][0]) < 0.03 and sum(length for _, length in sound) == pytest.approx(1.5, abs=0.07)
+
+
+def test_a_part_that_holds_nothing_is_refused(recognizer: Recognizer, clip: Path, tmp_path: Path) -> None:
+    with pytest.raises(MediaError, match=r"has no frame from 10 s to its end; it is 4.00 s long"):
+        analyse(clip, recognizer, tmp_path, Sampling(10.0))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_people_of_sampled_frames_are_on_screen_all_the_while(
+    recognizer: Recognizer, clip: Path, tmp_path: Path
+) -> None:
+    done = analyse(clip, recognizer, tmp_path, Sampling(every_s=0.5))
+    assert sum(person["on_screen_s"] for person in done.people) == pytest.approx(4.0, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--fps", "5", "--every", "1"], "--fps and --every: both say how often"),
+        (["--from", "soon"], "--from soon: is no time"),
+        (["--from", "0:02", "--to", "1"], "--to 1: does not come after --from 0:02"),
+    ],
+)
+def test_times_that_make_no_sense(
+    clip: Path, tmp_path: Path, options: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["analyze", str(clip), "--out", str(tmp_path / "out"), *options]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_the_program_takes_parts_and_samples(clip: Path, tmp_path: Path) -> None:
+    options = ["--detector", "haar", "--no-media", "--quiet", "--format", "jsonl"]
+    assert (
+        main(["analyze", str(clip), "--out", str(tmp_path), *options, "--from", "0:01", "--to", "2.0", "--fps", "5"])
+        == 0
+    )
+    assert [row["frame"] for row in rows(tmp_path / "clip.records.jsonl")] == [25, 30, 35, 40, 45]
+
+
+def test_streams_are_named_without_their_password() -> None:
+    names = ["rtsp://me:secret@cam.local:554/door?key=1", "camera:0", "http://host/live"]
+    door, camera, live = list_inputs(names)
+    assert [str(one.stem) for one in (door, camera, live)] == ["cam.local-554-door", "camera-0", "host-live"]
+    assert door.name == "rtsp://cam.local:554/door" and door.path == names[0] and door.is_video
+    assert without_password("camera:0") == "camera:0"
+
+
+def test_a_camera_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["analyze", "camera:93", "--out", str(tmp_path)]) == 2
+    assert "mien: camera:93: is not there" in capsys.readouterr().err
+
+
+@contextmanager
+def streaming(clip: Path, repeats: int) -> Iterator[str]:
+    """A live stream on this machine: the clip as MPEG-TS over HTTP, at its own pace, without a length."""
+    transport = clip.with_suffix(".ts")
+    make_clip(transport, seconds=2, sound=None)
+    content = transport.read_bytes()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "video/mp2t")
+            self.end_headers()
+            try:
+                for _ in range(repeats):
+                    for start in range(0, len(content), 188 * 20):
+                        self.wfile.write(content[start : start + 188 * 20])
+                        time.sleep(2.0 * 188 * 20 / len(content))
+            except OSError:
+                return  # who watched has gone
+
+        def log_message(self, *_: object) -> None:
+            """Quiet."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}/live.ts"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def test_a_stream_is_analysed_to_its_end(recognizer: Recognizer, tmp_path: Path) -> None:
+    with streaming(tmp_path / "live", 1) as address:
+        (item,) = list_inputs([address])
+        done = analyze_input(item, recognizer, Settings(tmp_path / "out", quiet=True))
+    found = rows(tmp_path / "out" / f"{item.stem}.records.jsonl")
+    assert done.frames >= 5 and len(found) >= 5  # what comes too fast for this machine is left out
+    assert [row["time_s"] for row in found] == sorted({row["time_s"] for row in found})
+    with av.open(str(tmp_path / "out" / f"{item.stem}.annotated.mp4")) as container:
+        assert sum(1 for _ in container.decode(video=0)) == done.frames
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows sends no SIGINT to one process")
+def test_ctrl_c_ends_a_stream_in_good_order(tmp_path: Path) -> None:
+    with streaming(tmp_path / "live", 30) as address:
+        out = tmp_path / "out"
+        command = [sys.executable, "-m", "mien.app.cli", "analyze", address, "--out", str(out), "--detector", "haar"]
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        deadline = time.monotonic() + 60
+        while not list(out.glob(".*.parts/*.jsonl")) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        time.sleep(2)
+        process.send_signal(signal.SIGINT)
+        told, complaints = process.communicate(timeout=60)
+    assert process.returncode == 0, complaints
+    names = {path.name.rpartition("live.ts")[2] for path in out.iterdir()}
+    assert {".annotated.mp4", ".records.jsonl", ".records.csv", ".summary.json", ".vtt", ".timeline.png"} <= names
+    assert "frame" in told
+
+
+def test_many_inputs_go_on_after_a_broken_one_and_are_not_done_twice(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    make_clip(folder / "a.mp4", seconds=1)
+    (folder / "b.mp4").write_bytes(b"no video at all")
+    (folder / "c.jpg").write_bytes(Path(ASTRONAUT).read_bytes())
+    command = ["analyze", str(folder), "--out", str(out), "--detector", "haar", "--format", "csv,jsonl"]
+    assert main(command) == 1
+    first = rows(out / "manifest.jsonl")
+    assert [line.get("state") for line in first] == [None, "done", "failed", "done", None]
+    assert first[2]["why"].startswith(str(folder / "b.mp4")) and first[-1] == {"ended": True}
+    table = (out / "all.records.csv").read_bytes()
+    jsonl = (out / "all.records.jsonl").read_bytes()
+    capsys.readouterr()
+
+    before = (out / "a.annotated.mp4").stat().st_mtime_ns
+    assert main([*command, "--resume"]) == 1
+    assert f"{folder / 'a.mp4'}: done before" in capsys.readouterr().out
+    assert (out / "a.annotated.mp4").stat().st_mtime_ns == before
+    assert (out / "all.records.csv").read_bytes() == table and (out / "all.records.jsonl").read_bytes() == jsonl
+
+    make_clip(folder / "b.mp4", seconds=1)  # mended
+    (out / "c.annotated.jpg").unlink()  # and an output that went missing
+    assert main([*command, "--resume"]) == 0
+    assert [line.get("state") for line in rows(out / "manifest.jsonl")].count("done") == 3
+    assert (out / "c.annotated.jpg").exists() and (out / "a.annotated.mp4").stat().st_mtime_ns == before
+
+
+def test_only_a_run_that_was_cut_short_goes_on_by_itself(tmp_path: Path) -> None:
+    (tmp_path / "x.jpg").write_bytes(Path(ASTRONAUT).read_bytes())
+    (item,) = list_inputs([tmp_path / "x.jpg"])
+    cut_short = Manifest(tmp_path, {"model": "a"})
+    cut_short.add(item, state="done", outputs=[])
+    cut_short.close()
+    with (tmp_path / "manifest.jsonl").open("a") as file:
+        file.write('{"source": "half a li')
+    assert Manifest(tmp_path, {"model": "b"}).finished(item) is None  # another setting
+
+    for ended in (False, True):
+        manifest = Manifest(tmp_path, {"model": "a"})
+        manifest.add(item, state="done", outputs=[])
+        manifest.end() if ended else None
+        manifest.close()
+        assert (Manifest(tmp_path, {"model": "a"}).finished(item) is None) == ended
+    manifest = Manifest(tmp_path, {"model": "a"})
+    manifest.add(item, state="done", outputs=[])
+    manifest.end()
+    manifest.close()
+    assert Manifest(tmp_path, {"model": "a"}, again=True).finished(item)["state"] == "done"
+    os.utime(tmp_path / "x.jpg", ns=(1, 1))
+    assert Manifest(tmp_path, {"model": "a"}, again=True).finished(item) is None  # the picture has changed
+
+
+def test_a_source_says_how_long_the_chosen_part_is(clip: Path) -> None:
+    with VideoSource(clip, Sampling(1.0, 2.5)) as source:
+        assert source.analysed_s == pytest.approx(1.5)
+    with VideoSource(clip, Sampling(1.0, 99.0)) as source:
+        assert source.analysed_s == pytest.approx(3.0)
+    with pytest.raises(ValueError, match="from_s < to_s"):
+        Sampling(2.0, 1.0)

@@ -1,0 +1,89 @@
+"""Reading ahead and writing behind: order, errors, an early end, and what is thrown away of live pictures."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from mien.run.overlap import Behind, ahead
+
+
+def test_items_come_in_order_and_are_made_ahead() -> None:
+    made = []
+
+    def items() -> Iterator[int]:
+        for number in range(10):
+            made.append(number)
+            yield number
+
+    with ahead(items(), 3) as numbers:
+        assert next(numbers) == 0
+        deadline = time.monotonic() + 5
+        while len(made) < 5 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert made == [0, 1, 2, 3, 4]  # one was taken, three wait, one is in the hand
+        assert list(numbers) == list(range(1, 10))
+
+
+def test_an_error_comes_where_its_item_would_have() -> None:
+    def items() -> Iterator[int]:
+        yield 1
+        raise ValueError("broken here")
+
+    with ahead(items(), 2) as numbers:
+        assert next(numbers) == 1
+        with pytest.raises(ValueError, match="broken here"):
+            next(numbers)
+
+
+def test_leaving_early_ends_the_thread() -> None:
+    before = threading.active_count()
+    with ahead(iter(range(1000)), 2) as numbers:
+        assert next(numbers) == 0
+    assert threading.active_count() == before
+
+
+def test_of_live_pictures_the_newest_wait() -> None:
+    shown = threading.Event()
+
+    def items() -> Iterator[int]:
+        yield 0
+        shown.wait(5)
+        yield from range(1, 101)
+
+    with ahead(items(), 1, newest=True) as numbers:
+        assert next(numbers) == 0
+        shown.set()
+        time.sleep(0.2)  # a slow reader
+        rest = list(numbers)
+    assert rest == [100]
+
+
+def test_calls_are_made_in_order_while_the_caller_goes_on() -> None:
+    done: list[int] = []
+    behind = Behind(4)
+    for number in range(20):
+        behind.do(done.append, number)
+    behind.wait()
+    behind.close()
+    assert done == list(range(20))
+
+
+def test_an_error_behind_is_raised_in_front_and_ends_the_calls() -> None:
+    done: list[int] = []
+
+    def fails() -> None:
+        raise OSError("no space left")
+
+    behind = Behind(4)
+    behind.do(fails)
+    behind.do(done.append, 1)
+    with pytest.raises(OSError, match="no space left"):
+        behind.wait()
+    with pytest.raises(OSError, match="no space left"):
+        behind.do(done.append, 2)
+    behind.close()
+    assert done == []
