@@ -194,10 +194,8 @@ def test_a_header_that_claims_too_many_pixels_is_refused_before_they_are_decoded
 
     header = struct.pack(">IIBBBBB", 50_000, 50_000, 8, 2, 0, 0, 0)
     png = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(99))) + chunk(b"IEND", b"")
-    pool = decoders()
-    started = time.monotonic()
+    pool = decoders(decode_bytes=400 * 2**20)  # its pixels would need 7,500 MB
     (refused,) = decode(pool, png)
-    assert time.monotonic() - started < 1
     assert (refused.status_code, "50000 x 50000" in refused.found) == (413, True)
     assert pool.replaced == 0
 
