@@ -12,6 +12,8 @@ import { clock, labelName, number, percent, t } from "./words.js";
 const WIDEST = 640;
 /** An answer that takes longer is given up, and the next picture is sent. */
 const PATIENCE_MS = 4000;
+/** Codes with which the service ends a connection for good (RFC 6455): it would say the same again. */
+const REFUSED = [1003, 1008, 1009];
 
 /** What is on: null, or {stream, socket, waiting, times, …}. */
 let now = null;
@@ -108,8 +110,9 @@ function connect() {
   Object.assign(mine, { socket, waiting: 0 });
   socket.onopen = () => say(t("camera.running"));
   socket.onmessage = ({ data }) => heard(mine, socket, JSON.parse(data));
-  socket.onclose = () => {
+  socket.onclose = ({ code }) => {
     if (now !== mine || mine.socket !== socket) return;
+    if (REFUSED.includes(code)) return turnOff(mine.why ?? t("camera.lost"));
     say(t(mine.recording ? "camera.lost.recording" : "camera.lost"));
     mine.recording = 0; // its rows were on the other side
     controls();
@@ -120,13 +123,15 @@ function connect() {
 function heard(mine, socket, message) {
   if (message.type === "records") return keep(message.records);
   if (message.error) {
-    if (now === mine) say([message.error.found, message.error.cure].filter(Boolean).join("; "));
+    mine.why = [message.error.found, message.error.cure].filter(Boolean).join("; ");
+    if (now === mine) say(mine.why);
     mine.waiting = 0;
     return;
   }
   if (now !== mine || mine.socket !== socket) return;
   mine.waiting = 0;
-  mine.faces = message.faces;
+  mine.send();
+  Object.assign(mine, { faces: message.faces, width: message.width, height: message.height });
   mine.times.push(performance.now());
   while (mine.times.length > 2 && mine.times.at(-1) - mine.times[0] > 2000) mine.times.shift();
   rate(message.seconds);
@@ -134,36 +139,42 @@ function heard(mine, socket, message) {
   tell();
 }
 
-/** Send a picture whenever the camera has a new one and the last was answered. */
+/**
+ * Send a picture whenever there is one that was not sent and the last was answered: at the camera's pace where the
+ * service keeps up, else as soon as an answer comes.
+ */
 function loop(mine) {
   const { stream } = mine;
   const shot = document.createElement("canvas");
   const pen = shot.getContext("2d", { alpha: false });
-  const next = () => {
-    if (now !== mine || mine.stream !== stream) return;
-    if (video().requestVideoFrameCallback) video().requestVideoFrameCallback(send);
-    else requestAnimationFrame(send);
+  let fresh = false;
+  const gone = () => now !== mine || mine.stream !== stream;
+  const wait = () => {
+    if (video().requestVideoFrameCallback) video().requestVideoFrameCallback(came);
+    else requestAnimationFrame(came);
   };
-  const send = async () => {
-    if (now !== mine || mine.stream !== stream) return;
+  const came = () => {
+    if (gone()) return;
+    fresh = true;
+    mine.send();
+    wait();
+  };
+  mine.send = async () => {
     const late = performance.now() - mine.waiting > PATIENCE_MS;
-    if (mine.socket.readyState === WebSocket.OPEN && (!mine.waiting || late)) {
-      mine.waiting = performance.now();
-      const scale = Math.min(1, WIDEST / video().videoWidth);
-      const [width, height] = [Math.round(video().videoWidth * scale), Math.round(video().videoHeight * scale)];
-      if (shot.width !== width || shot.height !== height) Object.assign(shot, { width, height });
-      pen.drawImage(video(), 0, 0, width, height);
-      const time = (performance.now() - mine.began) / 1000;
-      const jpeg = await new Promise((resolve) => shot.toBlob(resolve, "image/jpeg", 0.85));
-      const head = new DataView(new ArrayBuffer(8));
-      head.setFloat64(0, time, true);
-      Object.assign(mine, { width, height });
-      if (mine.socket.readyState === WebSocket.OPEN && jpeg) mine.socket.send(new Blob([head.buffer, jpeg]));
-      else mine.waiting = 0;
-    }
-    next();
+    if (gone() || !fresh || mine.socket.readyState !== WebSocket.OPEN || (mine.waiting && !late)) return;
+    fresh = false;
+    mine.waiting = performance.now();
+    const scale = Math.min(1, WIDEST / video().videoWidth);
+    const [width, height] = [Math.round(video().videoWidth * scale), Math.round(video().videoHeight * scale)];
+    if (shot.width !== width || shot.height !== height) Object.assign(shot, { width, height });
+    pen.drawImage(video(), 0, 0, width, height);
+    const head = new DataView(new ArrayBuffer(8));
+    head.setFloat64(0, (performance.now() - mine.began) / 1000, true);
+    const jpeg = await new Promise((resolve) => shot.toBlob(resolve, "image/jpeg", 0.85));
+    if (mine.socket.readyState === WebSocket.OPEN && jpeg) mine.socket.send(new Blob([head.buffer, jpeg]));
+    else mine.waiting = 0;
   };
-  next();
+  wait();
 }
 
 function rate(seconds) {
