@@ -91,8 +91,10 @@ def style_of(
     colour: ColourText = "0,255,0",
     line_width: Annotated[int, Query(ge=0, le=100, description="pixels; 0 chooses")] = 0,
     text_size: Annotated[int, Query(ge=0, le=100, description="pixels; 0 chooses")] = 0,
+    bars: Annotated[bool, Query(description="small bars of all probabilities beside each face")] = False,
+    display_width: Annotated[int, Query(ge=0, le=8192, description="of what is annotated; 0 leaves it as it is")] = 0,
 ) -> Style:
-    return Style(colour_of(colour), line_width, text_size)
+    return Style(colour_of(colour), line_width, text_size, bars, display_width)
 
 
 Wanted = Annotated[Wish, Depends(wish_of)]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import platformdirs
+
+from mien.run.draw import Style, display_size
 
 DAY_S = 86_400.0
 MIB = 2**20
@@ -107,3 +109,9 @@ def is_loopback(host: str) -> bool:
 def default_state() -> Path:
     """Where jobs lie if nobody says otherwise: the system's own folder for what programs keep."""
     return platformdirs.user_state_path("mien", appauthor=False) / "serve"
+
+
+def fitting(style: Style, size_wh: tuple[int, int], most_pixels: int) -> Style:
+    """The style, without its display width where a picture of this size would become one of too many pixels."""
+    wide, high = display_size(size_wh, style)
+    return style if wide * high <= most_pixels else replace(style, display_width=0)

@@ -15,13 +15,14 @@ from fastapi import APIRouter, Query, Request, Response
 from PIL import Image
 
 from mien.app.service.asking import Drawn, Wanted, service_of
+from mien.app.service.config import fitting
 from mien.app.service.names import attachment
 from mien.app.service.reading import Reading
 from mien.app.service.refusals import Refused, also
 from mien.app.service.saliency import QUICK, check_method, saliency
 from mien.app.service.uploads import FORM, Upload, receive_file
 from mien.core.types import FrameResult
-from mien.run.draw import Style, draw_faces
+from mien.run.draw import Style, annotate
 from mien.run.sinks import records_of
 
 router = APIRouter(prefix="/v1/images", tags=["pictures"])
@@ -112,14 +113,14 @@ async def annotate_picture(
     data, upload = await receive_picture(request)
     async with service.decoders.decoded(data, upload.name) as picture:
         reading = await service.reader.read(picture, wish)
+        style = fitting(style, (picture.shape[1], picture.shape[0]), service.config.limits.picture_pixels)
         body = await service.reader.run(_annotated, picture, reading, style, format)
     name = f"{Path(upload.name).stem}.annotated.{'jpg' if format == 'jpeg' else 'png'}"
     return Response(body, media_type=f"image/{format}", headers={"content-disposition": attachment(name)})
 
 
 def _annotated(picture: np.ndarray, reading: Reading, style: Style, kind: Literal["png", "jpeg"]) -> bytes:
-    draw_faces(picture, reading.faces, style)
-    return encoded(picture, kind)
+    return encoded(annotate(picture, reading.faces, style), kind)
 
 
 @router.post(

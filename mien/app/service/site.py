@@ -17,7 +17,7 @@ from mien.app.service.document import interface_page
 from mien.app.service.reading import Reader
 from mien.app.service.refusals import Refused, absent
 from mien.app.service.security import COOKIE
-from mien.run.timeline import COLOURS
+from mien.run.palette import COLOURS
 from mien.run.weights import PULLABLE, local_model, model_info, shipped_models
 
 router = APIRouter()

@@ -47,7 +47,6 @@ async def add_video(
     people: PeopleText = "all",
     smoothing: Annotated[float, Query(ge=0, le=60, description="time constant along a track, in seconds")] = 0.25,
     colour: ColourText = "0,255,0",
-    display_width: Annotated[int, Query(ge=0, le=8192, description="kept with the job, for whoever shows it")] = 0,
     media: Annotated[bool, Query(description="write the annotated video and the timeline too")] = True,
 ) -> dict[str, Any]:
     """Take a video; the answer is its job, which waits for its turn."""
@@ -58,7 +57,8 @@ async def add_video(
     _check_room(service)
     settings = {
         "model": wish.model, "detector": wish.detector, "people": people, "smoothing": smoothing, "colour": colour,
-        "line_width": style.line_width, "text_size": style.text_size, "display_width": display_width, "media": media,
+        "line_width": style.line_width, "text_size": style.text_size, "bars": style.bars,
+        "display_width": style.display_width, "media": media,
     }  # fmt: skip
     job_id, folder = store.new_folder()
     try:

@@ -19,6 +19,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any
 
+from mien.app.service.config import fitting
 from mien.app.service.decoder import limit_memory
 from mien.core.errors import MediaError, MienError
 from mien.run.sources import Input
@@ -115,7 +116,11 @@ def analyse(order: dict[str, Any], teller: Teller) -> str:
         order["model"], detector=order["detector"], detector_model=order["detector_model"], people=order["people"]
     )
     formats = ("jsonl", "csv", "parquet") if find_spec("pyarrow") else ("jsonl", "csv")
-    style = Style(tuple(order["colour"]), order["line_width"], order["text_size"])
+    style = Style(
+        tuple(order["colour"]), order["line_width"], order["text_size"], order["bars"], order["display_width"]
+    )
+    for size_wh in ((facts["width"], facts["height"]), (facts["height"], facts["width"])):  # it may be shown turned
+        style = fitting(style, size_wh, order["most_pixels"])
     settings = Settings(
         out, formats, order["media"], style, quiet=True, smoothing_s=order["smoothing"], watch=teller.watch
     )

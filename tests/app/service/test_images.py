@@ -137,6 +137,18 @@ def test_the_annotated_picture_is_the_one_that_analyze_draws(
     assert np.abs(found.astype(int) - expected).mean() < (3 if kind == "jpeg" else 1e-9)
 
 
+def test_the_annotated_picture_at_the_displays_size_within_the_limit(client: TestClient) -> None:
+    def size_wh(picture: bytes, width: int) -> tuple[int, int]:
+        answer = client.post(f"/v1/images/annotated?display_width={width}&detector=none", **form(picture))
+        return Image.open(io.BytesIO(answer.content)).size
+
+    assert size_wh(PHOTO, 256) == (256, 256)
+    assert size_wh(BLANK, 800) == (800, 600)
+    thin = as_file(np.zeros((2000, 2, 3), np.uint8))
+    assert size_wh(thin, 20) == (20, 20_000)
+    assert size_wh(thin, 8000) == (2, 2000)  # else 8,000 x 8,000,000
+
+
 def test_saliency_is_the_crop_with_a_map_over_it(client: TestClient) -> None:
     pytest.importorskip("torch")
     answers = {

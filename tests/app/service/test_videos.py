@@ -157,6 +157,15 @@ def test_settings_of_a_video_that_do_not_exist(client: TestClient, clip: Path) -
         assert client.post("/v1/videos", files={"file": ("a.mp4", clip.read_bytes())}, params=query).status_code == 422
 
 
+def test_the_annotated_video_at_the_displays_size(client: TestClient, clip: Path) -> None:
+    job = finished(client, sent(client, clip, display_width=80, bars=1)["id"])
+    assert (job["settings"]["display_width"], job["settings"]["bars"]) == (80, True)
+    with av.open(io.BytesIO(result(client, job, "annotated.mp4").content)) as video:
+        assert (video.streams.video[0].width, video.streams.video[0].height) == (80, 60)
+    overlay = client.get(f"/v1/jobs/{job['id']}/frames").json()
+    assert (overlay["width"], overlay["height"]) == (160, 120)  # of what was sent: boxes count in its pixels
+
+
 def test_records_alone(client: TestClient, clip: Path) -> None:
     job = finished(client, sent(client, clip, media=0)["id"])
     assert "annotated.mp4" not in job["results"]
