@@ -81,25 +81,30 @@ def _between(start: float, end: float, share: float) -> float:
     return start + (end - start) * share
 
 
+def _to_and_fro(turns: float) -> float:
+    """0 to 1 and back again."""
+    return 1 - abs(1 - turns % 2)
+
+
 SCENES: dict[str, Scene] = {
     "walking": Scene((
         lambda t: (350 + 180 * np.sin(0.9 * t), 330 + 60 * np.sin(1.7 * t), 150 + 25 * np.sin(0.5 * t)),
         lambda t: (930 + 160 * np.sin(1.1 * t + 1), 360 + 70 * np.sin(1.3 * t), 130 + 20 * np.sin(0.7 * t)),
     )),
     "crossing": Scene((
-        lambda t: (_between(250, 1030, t % 10 / 10), 360, 130),
-        lambda t: (_between(1030, 250, t % 10 / 10), 375, 170),
+        lambda t: (_between(250, 1030, _to_and_fro(t / 10)), 360, 130),
+        lambda t: (_between(1030, 250, _to_and_fro(t / 10)), 375, 170),
     )),
     "returning": Scene((
         lambda t: (400, 360, 140),
         lambda t: None if 4 < t % 10 < 6 else (900, 360, 140),
     )),
     "leaving": Scene((
-        lambda t: (_between(300, 1700, t % 6 / 4) if t % 6 < 4 else _between(1700, 300, (t % 6 - 4) / 2), 360, 150),
+        lambda t: (_between(300, 1700, _to_and_fro(t / 4)), 360, 150),
         lambda t: (300, 250, 110),
     )),
     "cut": Scene((lambda t: (400, 360, 150), lambda t: (900, 340, 150)), ground=lambda t: int(t // 4) % 2),
-    "hidden": Scene((lambda t: (_between(250, 1030, (t % 8) / 8), 360, 140),), pillar=(600, 700)),
+    "hidden": Scene((lambda t: (_between(250, 1030, _to_and_fro(t / 8)), 360, 140),), pillar=(600, 700)),
     "nearing": Scene((
         lambda t: (400, 360, 60 + 120 * (1 - np.cos(0.8 * t)) / 2),
         lambda t: (900, 360, 260 - 180 * (1 - np.cos(0.6 * t)) / 2),
@@ -107,10 +112,12 @@ SCENES: dict[str, Scene] = {
 }  # fmt: skip
 
 
-def frames(
-    scene: Scene, seconds: float, people: list[Actor]
-) -> Iterator[tuple[np.ndarray, list[tuple[int, np.ndarray]]]]:
-    """RGB frames and who is where: (number of the actor, box of the face (4,)) of everyone at least half to be seen."""
+#: Number of the actor, box of the face (4,), and the share of it that is to be seen.
+Truth = tuple[int, np.ndarray, float]
+
+
+def frames(scene: Scene, seconds: float, people: list[Actor]) -> Iterator[tuple[np.ndarray, list[Truth]]]:
+    """RGB frames and who is where."""
     rng = np.random.default_rng(5)
     grounds = [
         cv2.resize(rng.integers(low, low + 90, (9, 16, 3), np.uint8), SIZE_WH, interpolation=cv2.INTER_CUBIC)
@@ -136,8 +143,7 @@ def frames(
             left, top, right, bottom = np.clip(box.round(), 0, np.array(SIZE_WH * 2)).astype(int)
             seen = (~covered[top:bottom, left:right]).sum() / side**2
             covered[top:bottom, left:right] = True
-            if seen >= 0.5:
-                truth.append((index, box))
+            truth.append((index, box, seen))
         yield picture, truth
 
 
@@ -173,25 +179,32 @@ class Account:
         return 1 - (self.missed + self.false + self.switches) / max(self.truths, 1)
 
 
-def account(truth: list[list[tuple[int, np.ndarray]]], found: list[list[tuple[int, np.ndarray]]]) -> Account:
-    """Truth and answer of every frame as (number, box): the pairs that overlap most are taken first."""
-    total, last, seen = Account(), {}, set()
+def account(truth: list[list[Truth]], found: list[list[tuple[int, np.ndarray]]]) -> Account:
+    """Truth and answer (number, box) of every frame; the pairs that overlap most are taken first.
+
+    Who is seen by less than six tenths need not be found, and may be.
+    """
+    total, last, numbers = Account(), {}, set()
     for wanted, given in zip(truth, found, strict=True):
-        boxes = [np.array([box for _, box in side]).reshape(-1, 4) for side in (wanted, given)]
-        overlap = overlaps(*boxes)
-        matched = 0
+        overlap = overlaps(
+            np.array([box for _, box, _ in wanted]).reshape(-1, 4), np.array([box for _, box in given]).reshape(-1, 4)
+        )
+        certain = {row for row, (_, _, seen) in enumerate(wanted) if seen >= 0.6}
+        matched, pairs = 0, 0
         while overlap.size and overlap.max() >= 0.4:
             row, column = np.unravel_index(overlap.argmax(), overlap.shape)
             overlap[row], overlap[:, column] = 0, 0
-            person, number = wanted[row][0], given[column][0]
-            total.switches += last.get(person, number) != number
-            last[person] = number
-            matched += 1
-        seen.update(number for number, _ in given)
-        total.truths += len(wanted)
-        total.missed += len(wanted) - matched
-        total.false += len(given) - matched
-    total.numbers = len(seen)
+            pairs += 1
+            if row in certain:
+                person, number = wanted[row][0], given[column][0]
+                total.switches += last.get(person, number) != number
+                last[person] = number
+                matched += 1
+        numbers.update(number for number, _ in given)
+        total.truths += len(certain)
+        total.missed += len(certain) - matched
+        total.false += len(given) - pairs
+    total.numbers = len(numbers)
     return total
 
 
@@ -210,7 +223,7 @@ def track(options: argparse.Namespace) -> None:
         for count, (picture, there) in enumerate(frames(scene, options.seconds or 20, people), 1):
             time_s = (count - 1) / FPS
             seen = finder.find(picture, time_s)
-            faces = follower.follow(recognizer.read_faces([picture], [seen])[0], time_s, finder.was_cut)
+            faces = follower.follow(recognizer.read_faces([picture], [seen])[0], time_s, finder.was_cut, picture)
             truth.append(there)
             found.append([(face.track, np.array(face.box_xyxy)) for face in faces])
         result = account(truth, found)
@@ -276,7 +289,7 @@ def _stages(clip: Path, options: argparse.Namespace) -> None:
             found = [clocked("find", finder.find, frame.picture, frame.time_s) for frame in batch]
             faces = clocked("classify", recognizer.read_faces, [frame.picture for frame in batch], found)
             for frame, one in zip(batch, faces, strict=True):
-                followed = clocked("follow", follower.follow, one, frame.time_s)
+                followed = clocked("follow", follower.follow, one, frame.time_s, False, frame.picture)
                 result = FrameResult("clip", frame.index, frame.time_s, SIZE_WH, tuple(followed))
                 clocked("records", records_of, result, "base", "yunet")
                 clocked("draw", draw_faces, frame.picture, followed)

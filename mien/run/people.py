@@ -10,7 +10,7 @@ import numpy as np
 
 from mien.core.types import Face
 from mien.run.smooth import TIME_CONSTANT_S, Smoother
-from mien.run.track import Tracker
+from mien.run.track import Tracker, looks_of
 
 
 @dataclass
@@ -26,15 +26,18 @@ class Follower:
     def __post_init__(self) -> None:
         self._smoother = Smoother(self.smoothing_s)
 
-    def follow(self, faces: Sequence[Face], time_s: float, was_cut: bool = False) -> list[Face]:
+    def follow(
+        self, faces: Sequence[Face], time_s: float, was_cut: bool = False, picture: np.ndarray | None = None
+    ) -> list[Face]:
         """The same faces with ``track``, ``smoothed`` and ``steady``; frames are given in order.
 
-        was_cut: a new shot begins with this frame, and with it everybody's track.
+        was_cut: a new shot begins with this frame, and nobody is where the motion so far foretold.
+        picture: the frame itself; with it, who comes back is known again by their looks.
         """
         if was_cut:
             self.tracker.cut()
         boxes = np.array([face.box_xyxy for face in faces], np.float64).reshape(-1, 4)
-        numbers = self.tracker.update(boxes, time_s)
+        numbers = self.tracker.update(boxes, time_s, None if picture is None else looks_of(picture, boxes))
         followed = []
         for face, number in zip(faces, numbers, strict=True):
             state = self._smoother.update(number, face.probabilities, time_s)

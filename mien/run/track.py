@@ -7,17 +7,35 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from mien.run.detect import crop_faces
+
 #: Boxes further apart than this (in sides of a face) and without overlap are never the same face a moment later.
 REACH = 0.8
 
 #: A face that is not seen keeps its place, moving on as it moved, for so long; then its number is given up.
 MEMORY_S = 1.0
 
+#: A track that was given up, by time or by a cut, is taken up again within so long...
+RETURN_S = 30.0
+
+#: ...where a face of its size appears within so many sides of where it was...
+RETURN_REACH = 3.0
+
+#: ...that looks like it: the correlation of the two crops. Of pairs of different faces of FER2013's PublicTest 3 in 1,000
+#: reach this, of the same face shifted, turned, scaled and lit otherwise 97 in 100 (benchmarks/looks.py).
+ALIKE = 0.75
+
+#: Faces are compared at this size: hair, brows, shadows and the set of the head, not the expression.
+LOOK_SIDE = 12
+
+#: Share of a new look in what is known of a track's: little, since a face that is about to vanish is half covered.
+LOOK_SHARE = 0.03
+
 #: Share of a new position that is believed; the rest is what the motion so far foretold. Of the speed, less.
 TRUST, TRUST_SPEED = 0.7, 0.4
 
 
-@dataclass
+@dataclass(eq=False)
 class Track:
     """One face over time.
 
@@ -26,6 +44,7 @@ class Track:
     speed     (4,) float64: the same for each second
     time_s    when it was last seen
     seen      how often it was seen
+    look      (LOOK_SIDE²,) what it looks like, or None where nobody looked
     """
 
     number: int
@@ -33,6 +52,7 @@ class Track:
     speed: np.ndarray
     time_s: float
     seen: int = 1
+    look: np.ndarray | None = None
 
     def at(self, time_s: float) -> np.ndarray:
         """Where it should be, (4,); the size does not go on growing while it is out of sight."""
@@ -61,26 +81,65 @@ class Tracker:
     memory_s: float = MEMORY_S
     tracks: list[Track] = field(default_factory=list)
     numbers: int = 0
+    gone: list[Track] = field(default_factory=list)
 
-    def update(self, boxes_xyxy: np.ndarray, time_s: float) -> list[int]:
-        """Boxes (N, 4) of one frame, times rising from call to call → a number for each box."""
-        self.tracks = [track for track in self.tracks if time_s - track.time_s <= self.memory_s]
+    def update(self, boxes_xyxy: np.ndarray, time_s: float, looks: np.ndarray | None = None) -> list[int]:
+        """Boxes (N, 4) of one frame, times rising from call to call → a number for each box.
+
+        looks: (N, D) from ``looks_of``. With them a face that comes back, after a cut or from behind something, gets its
+        number again where place, size and look agree; without them it gets a new one.
+        """
+        self._give_up([track for track in self.tracks if time_s - track.time_s > self.memory_s])
+        self.gone = [track for track in self.gone if time_s - track.time_s <= RETURN_S]
         places = places_of(boxes_xyxy)
         matched = self._match(places, time_s)
+        if looks is not None:
+            matched |= self._returned(places, looks, matched)
         numbers = []
         for index, place in enumerate(places):
-            if index in matched:
-                matched[index].see(place, time_s)
-                numbers.append(matched[index].number)
-            else:
-                self.tracks.append(Track(self.numbers, place, np.zeros(4), time_s))
-                numbers.append(self.numbers)
+            track = matched.get(index)
+            if track is None:
+                track = Track(self.numbers, place, np.zeros(4), time_s)
+                self.tracks.append(track)
                 self.numbers += 1
+            elif track in self.tracks:
+                track.see(place, time_s)
+            else:
+                track = Track(track.number, place, np.zeros(4), time_s, look=track.look)
+                self.tracks.append(track)
+            if looks is not None:
+                track.look = (
+                    looks[index] if track.look is None else track.look + LOOK_SHARE * (looks[index] - track.look)
+                )
+            numbers.append(track.number)
         return numbers
 
     def cut(self) -> None:
-        """The picture changed altogether: whoever is seen from here on gets a new number."""
-        self.tracks = []
+        """The picture changed altogether: nobody is where the motion so far foretold."""
+        self._give_up(self.tracks)
+
+    def _give_up(self, tracks: list[Track]) -> None:
+        self.gone += [track for track in tracks if track.look is not None]
+        self.tracks = [track for track in self.tracks if track not in tracks]
+
+    def _returned(self, places: np.ndarray, looks: np.ndarray, matched: dict[int, Track]) -> dict[int, Track]:
+        """Index of a place that no track leads to → who was given up and is there again; the most alike first."""
+        new = [index for index in range(len(places)) if index not in matched]
+        if not new or not self.gone:
+            return {}
+        were = np.stack([track.place for track in self.gone])  # (G, 4)
+        distance, growth = apart(were, places[new])
+        known = np.stack([track.look for track in self.gone])
+        alike = (known / np.maximum(np.linalg.norm(known, axis=1, keepdims=True), 1e-6)) @ looks[new].T  # (G, N)
+        alike = np.where((distance < RETURN_REACH) & (growth < math.log(2)), alike, -1.0)
+        found = {}
+        while alike.size and alike.max() >= ALIKE:
+            row, column = np.unravel_index(alike.argmax(), alike.shape)
+            found[new[column]] = self.gone[row]
+            alike[row], alike[:, column] = -1.0, -1.0
+        returned = list(found.values())
+        self.gone = [track for track in self.gone if track not in returned]
+        return found
 
     def _match(self, places: np.ndarray, time_s: float) -> dict[int, Track]:
         """Index of a place → the track that it continues."""
@@ -108,13 +167,28 @@ def places_of(boxes_xyxy: np.ndarray) -> np.ndarray:
 
 def pair_costs(expected: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(T, 4) and (N, 4) places → costs (T, N), and bool (T, N): which pairs can be one face at all."""
-    a, b = expected[:, None], places[None]
-    sides = np.exp((a[..., 2:].mean(axis=-1) + b[..., 2:].mean(axis=-1)) / 2)  # geometric mean of all four sides
-    distance = np.hypot(*np.moveaxis(a[..., :2] - b[..., :2], -1, 0)) / sides
-    growth = np.abs(a[..., 2:] - b[..., 2:]).max(axis=-1)
+    distance, growth = apart(expected, places)
     overlap = overlaps(corners_of(expected), corners_of(places))
     allowed = ((overlap > 0) | (distance < REACH)) & (growth < math.log(2))
     return 1 - overlap + distance + growth, allowed
+
+
+def apart(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(T, 4) and (N, 4) places → distances in sides of a face (T, N), and differences of the logarithms of their sizes."""
+    a, b = a[:, None], b[None]
+    sides = np.exp((a[..., 2:].mean(axis=-1) + b[..., 2:].mean(axis=-1)) / 2)  # geometric mean of all four sides
+    distance = np.hypot(*np.moveaxis(a[..., :2] - b[..., :2], -1, 0)) / sides
+    return distance, np.abs(a[..., 2:] - b[..., 2:]).max(axis=-1)
+
+
+def looks_of(picture: np.ndarray, boxes_xyxy: np.ndarray) -> np.ndarray:
+    """RGB uint8 (H, W, 3) and boxes (N, 4) → float32 (N, LOOK_SIDE²): small grey crops without their light, of length 1.
+
+    The product of two is their correlation.
+    """
+    crops = crop_faces(picture, boxes_xyxy, None, LOOK_SIDE).astype(np.float32).mean(axis=-1).reshape(-1, LOOK_SIDE**2)
+    crops -= crops.mean(axis=1, keepdims=True)
+    return crops / np.maximum(np.linalg.norm(crops, axis=1, keepdims=True), 1e-6)
 
 
 def corners_of(places: np.ndarray) -> np.ndarray:

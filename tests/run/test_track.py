@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mien.run.smooth import Smoother
-from mien.run.track import CutFinder, Tracker, corners_of, overlaps, places_of
+from mien.run.track import CutFinder, Tracker, corners_of, looks_of, overlaps, places_of
 
 FPS = 30
 
@@ -173,3 +173,54 @@ def test_smoothing_is_its_formula_and_depends_on_time_alone() -> None:
     assert off.update(0, b, 0.01).label == 1
     smoother.forget(before_s=6.0)
     assert smoother.tracks == {}
+
+
+def patches(count: int) -> np.ndarray:
+    """Faces that do not look alike, RGB uint8 (count, 80, 80, 3)."""
+    rng = np.random.default_rng(4)
+    return np.stack([cv2.resize(rng.integers(0, 256, (6, 6, 3), np.uint8), (80, 80)) for _ in range(count)])
+
+
+def seen(tracker: Tracker, time_s: float, *people: tuple[np.ndarray, float, float]) -> list[int]:
+    """Show a frame with these faces at (x, y) to the tracker."""
+    picture = np.full((480, 900, 3), 120, np.uint8)
+    boxes = np.array([[x, y, x + 80, y + 80] for _, x, y in people], np.float64).reshape(-1, 4)
+    for face, x, y in people:
+        picture[int(y) : int(y) + 80, int(x) : int(x) + 80] = face
+    return tracker.update(boxes, time_s, looks_of(picture, boxes))
+
+
+def test_who_comes_back_is_known_by_place_size_and_look() -> None:
+    tom, eve, ann = patches(3)
+    tracker = Tracker()
+    for index in range(10):
+        assert seen(tracker, index / 10, (tom, 100, 100), (eve, 500, 100)) == [0, 1]
+    assert seen(tracker, 5.0) == []  # both out of sight for longer than the tracker goes on looking
+    darker = (eve * 0.8).astype(np.uint8)
+    assert seen(tracker, 6.0, (darker, 560, 120), (ann, 110, 100)) == [1, 2]  # somebody else where Tom was
+    assert seen(tracker, 6.1, (darker, 560, 120), (ann, 110, 100), (tom, 100, 300)) == [1, 2, 0]
+
+
+def test_a_cut_and_back_again_keeps_everybody_but_never_takes_one_for_another() -> None:
+    tom, eve, ann = patches(3)
+    tracker = Tracker()
+    for index in range(10):
+        seen(tracker, index / 10, (tom, 100, 100), (eve, 500, 100))
+    tracker.cut()
+    assert seen(tracker, 1.0, (ann, 300, 100)) == [2]
+    tracker.cut()
+    assert seen(tracker, 2.0, (eve, 500, 100), (tom, 100, 100)) == [1, 0]
+    tracker.cut()
+    assert seen(tracker, 3.0, (tom, 500, 100), (eve, 100, 100)) == [3, 4]  # too far from where they were
+    assert seen(tracker, 50.0, (ann, 300, 100)) == [5]  # too long ago
+
+
+def test_looks_do_not_see_light_but_see_faces() -> None:
+    tom, eve = patches(2)
+    boxes = np.array([[0, 0, 80, 80]])
+    bright = np.clip(tom * 1.2 + 20.0, 0, 255).astype(np.uint8)
+    a, b, c = (looks_of(face, boxes)[0] for face in (tom, bright, eve))
+    assert np.linalg.norm(a) == pytest.approx(1, abs=1e-5)
+    assert a @ b > 0.95 and a @ c < 0.5
+    assert looks_of(np.zeros((9, 9, 3), np.uint8), np.array([[0, 0, 9, 9]]))[0].tolist() == [0.0] * 144
+    assert looks_of(tom, np.empty((0, 4))).shape == (0, 144)

@@ -1,0 +1,68 @@
+"""How well two sightings of one face are told from two faces, by small crops and by the network's own features.
+
+python benchmarks/looks.py [--data fer2013-publictest.parquet] [--faces 1200] [--seed 0]
+
+The same face is shown shifted, turned, scaled, lit otherwise and with noise; another face is one that the network reads
+as the same expression. What the tracker uses to know somebody again (mien.run.track.ALIKE) was chosen by this table.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import cv2
+import numpy as np
+from places import find
+
+from mien.data import load_faces
+from mien.run.classify import Classifier
+from mien.run.track import looks_of
+
+
+def seen_again(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """One grey face uint8 (48, 48) a moment later."""
+    matrix = cv2.getRotationMatrix2D((24, 24), rng.uniform(-8, 8), rng.uniform(0.92, 1.08))
+    matrix[:, 2] += rng.uniform(-2, 2, 2)
+    moved = cv2.warpAffine(image, matrix, (48, 48), borderMode=cv2.BORDER_REPLICATE).astype(float)
+    lit = moved * rng.uniform(0.85, 1.15) + rng.uniform(-10, 10) + rng.normal(0, 4, moved.shape)
+    return np.clip(lit, 0, 255).astype(np.uint8)
+
+
+def looks(images: np.ndarray) -> np.ndarray:
+    whole = np.array([[0, 0, 48, 48]], np.float32)
+    return np.concatenate([looks_of(np.repeat(image[..., None], 3, axis=2), whole) for image in images])
+
+
+def features(images: np.ndarray, classifier: Classifier) -> np.ndarray:
+    found, _ = classifier.features(images)
+    return found / np.linalg.norm(found, axis=1, keepdims=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--faces", type=int, default=1200)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    rng, classifier = np.random.default_rng(options.seed), Classifier("base")
+    faces = load_faces([options.data or find("fer2013-publictest.parquet")])
+    images = faces.images[rng.permutation(len(faces))[: options.faces]]
+    again = np.stack([seen_again(image, rng) for image in images])
+    read_as = classifier.probabilities(images).argmax(axis=1)
+    others = np.array([rng.choice(np.flatnonzero(read_as == one)) for one in read_as])
+    different = others != np.arange(len(images))
+    print(
+        "| compared | threshold | the same face reaches it | another of that expression reaches it |\n|---|---|---|---|"
+    )
+    for name, first, second in (
+        ("crops of 12 × 12", looks(images), looks(again)),
+        ("the network's features", features(images, classifier), features(again, classifier)),
+    ):
+        same, other = (first * second).sum(axis=1), (first * second[others]).sum(axis=1)[different]
+        for threshold in (0.6, 0.7, 0.75, 0.8, 0.9, 0.95):
+            print(f"| {name} | {threshold} | {(same >= threshold).mean():.1%} | {(other >= threshold).mean():.1%} |")
+
+
+if __name__ == "__main__":
+    main()
