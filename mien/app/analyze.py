@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mien.app.messages import complain, explain
-from mien.app.options import Json, Quiet, Tta
+from mien.app.options import Json, Precision, Quiet, Tta
 from mien.core.progress import say
 
 if TYPE_CHECKING:
@@ -43,6 +43,15 @@ def analyze(
         typer.Option(min=0, help="Video: time constant of smoothing along a person's track, in seconds; 0: off."),
     ] = 0.25,
     tta: Tta = "none",
+    precision: Precision = "auto",
+    unsure: Annotated[
+        str,
+        typer.Option(help="Mark labels with less confidence: auto (the model's own threshold), off, or as in 0.6."),
+    ] = "auto",
+    drop_non_faces: Annotated[
+        str,
+        typer.Option(help="Leave out what is probably no face: off (only mark it), auto, or a score as in 0.9."),
+    ] = "off",
     colour: Annotated[str, typer.Option(help="Colour of boxes and labels: red,green,blue, each 0 to 255.")] = "0,255,0",
     line_width: Annotated[
         int, typer.Option(min=0, max=100, help="Width of the boxes' lines in pixels; 0 chooses.")
@@ -87,6 +96,9 @@ def analyze(
         detector=detector,
         detector_model=detector_model,
         tta=tta,
+        precision=precision,
+        unsure=unsure,
+        drop_non_faces=drop_non_faces,
         people=_people(people),
         max_pixels=max_pixels or MAX_PIXELS,
         allow_truncated=allow_truncated,
@@ -96,6 +108,7 @@ def analyze(
     if as_json:
         document = {
             "model": recognizer.model_name,
+            "precision": recognizer.classifier.precision,
             "detector": recognizer.detector_name,
             "inputs": [_as_json(done, recognizer) for done in finished],
             "failures": failures,

@@ -12,6 +12,7 @@ from mien.app.options import (
     Data,
     Exclude,
     Json,
+    Precision,
     Quiet,
     Set,
     SkipBad,
@@ -78,6 +79,7 @@ def evaluate(
         typer.Option(help="Score this split; default: test, else validation, else what a run held out, else all."),
     ] = "",
     tta: Tta = "none",
+    precision: Precision = "auto",
     out: Annotated[
         Path,
         typer.Option(help="Folder for scores.json, scores.txt and confusion.png."),
@@ -97,7 +99,7 @@ def evaluate(
     from mien.run.classify import check_tta
 
     check_tta(tta)
-    classifier = open_classifier(model)
+    classifier = open_classifier(model, precision)
     faces = read_data(data, size=_size(classifier), skip_bad=skip_bad, quiet=quiet or as_json, exclude=exclude)
     everything = len(faces)
     faces, which, trained_on = to_score(faces, split, data, Path(model) if is_run(model) else None)
@@ -122,6 +124,7 @@ def predict(
     out: Annotated[Path, typer.Option(help="The CSV to write.")],
     split: Annotated[str, typer.Option(help="Predict this split only; default: every row.")] = "",
     tta: Tta = "none",
+    precision: Precision = "auto",
     skip_bad: SkipBad = False,
     quiet: Quiet = False,
 ) -> None:
@@ -137,7 +140,7 @@ def predict(
     keep_inputs(out, data)
     if out.suffix.lower() not in ("", ".csv", ".txt"):
         raise UsageError(f"--out {out}", "is to hold CSV", f"as in --out {out.with_suffix('.csv')}")
-    classifier = open_classifier(model)
+    classifier = open_classifier(model, precision)
     faces = read_data(data, size=_size(classifier), skip_bad=skip_bad, quiet=quiet)
     faces = faces.in_split(split) if split else faces
     probabilities = classify_all(classifier, faces.images, tta, quiet=quiet, title="predict")

@@ -24,20 +24,31 @@ class Style:
 
 DEFAULT_STYLE = Style()
 
+#: Box and label of what is probably no face.
+GREY = (150, 150, 150)
+
 
 def draw_faces(picture: np.ndarray, faces: Iterable[Face], style: Style = DEFAULT_STYLE) -> None:
-    """Draw onto RGB uint8 (H, W, 3), in place."""
+    """Draw onto RGB uint8 (H, W, 3), in place. Unsure labels get a question mark; what is probably no face is grey."""
     height, width = picture.shape[:2]
     line = style.line_width or max(1, round(min(height, width) / 300))
     size = style.text_size or max(11, round(min(height, width) / 32))
     for face in faces:
         x1, y1, x2, y2 = (round(value) for value in face.box_xyxy)
-        cv2.rectangle(picture, (x1, y1), (x2 - 1, y2 - 1), style.colour, line)
-        label, probability = face.shown
+        colour = GREY if face.non_face else style.colour
+        cv2.rectangle(picture, (x1, y1), (x2 - 1, y2 - 1), colour, line)
         person = "" if face.track is None else f"{face.track + 1}: "
-        chip = _chip(f"{person}{label} {probability:.0%}", size, style.colour)
+        chip = _chip(f"{person}{_text(face)}", size, colour)
         above = y1 - line // 2 - chip.shape[0]
         _paste(picture, chip, x1 - line // 2, above if above >= 0 else y1 + line)
+
+
+def _text(face: Face) -> str:
+    """``happy 93%``, ``sad? 41%`` or ``not a face? 99%``."""
+    if face.non_face and face.not_a_face is not None:
+        return f"not a face? {face.not_a_face:.0%}"
+    label, probability = face.shown
+    return f"{label}{'?' if face.shown_unsure else ''} {probability:.0%}"
 
 
 @lru_cache(maxsize=512)

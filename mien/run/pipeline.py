@@ -162,7 +162,8 @@ def _record(result: FrameResult, recognizer: Recognizer, tables: list[RecordWrit
 def _summary(done: Done, last: FrameResult, recognizer: Recognizer) -> dict[str, object]:
     """The video in a few figures; ``seconds`` is the time of its last frame."""
     return {
-        "schema": RECORD_SCHEMA, "source": done.source, "model": recognizer.model_name, "detector": recognizer.detector_name,
+        "schema": RECORD_SCHEMA, "source": done.source, "model": recognizer.model_name,
+        "precision": recognizer.classifier.precision, "detector": recognizer.detector_name,
         "width": last.size_wh[0], "height": last.size_wh[1], "frames": done.frames, "seconds": last.time_s,
         "faces": done.faces_seen, "labels": {name: done.labels[name] for name in recognizer.labels}, "people": done.people,
         "complete": not done.warnings, "warnings": done.warnings,
