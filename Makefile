@@ -52,5 +52,5 @@ clean:  ## remove the environment and what tests and demos wrote
 	touch $@
 
 .venv/.test: .venv/.made pyproject.toml constraints.txt
-	$(PIP) install -c constraints.txt -e '.[train,parquet,report,explain,tensorboard,test]'
+	$(PIP) install -c constraints.txt -e '.[train,parquet,report,explain,finish,tensorboard,test]'
 	touch $@ .venv/.core
