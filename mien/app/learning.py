@@ -117,7 +117,7 @@ def evaluate(
     facts = {"model": model, "data": [str(path) for path in data], "split": which, "tta": tta}
     facts |= {"precision": getattr(classifier, "precision", "float")}
     unsure_below = info.thresholds.get("unsure") if info else None
-    values = write_scores(out, scores, title, facts, probabilities, faces.labels, unsure_below)
+    values = write_scores(out, scores, title, facts, (probabilities, faces.labels), unsure_below)
     if as_json:
         say(json.dumps(values, indent=2))
     elif not quiet:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mien.data.splits import stratified
-from mien.evaluate.calibration import confidences
+from mien.evaluate.calibration import confidences, fit_temperature, tempered
 
 #: Answers that are given are to be right this often.
 GOAL = 0.85
@@ -65,10 +65,13 @@ def kept(probabilities: np.ndarray, labels: np.ndarray, threshold: float | np.nd
     return Kept(float(answered.mean()), float(right[answered].mean()) if answered.any() else float("nan"))
 
 
-def cross_kept(probabilities: np.ndarray, labels: np.ndarray, goal: float = GOAL, seed: int = 0) -> Kept:
-    """The same with the threshold of each half of the faces chosen on the other half: what it promises on new faces."""
+def cross_kept(logits: np.ndarray, labels: np.ndarray, goal: float = GOAL, seed: int = 0) -> Kept:
+    """Logits (N, K) → the same, with temperature and threshold of each half of the faces fitted on the other half: what
+    they promise on new faces."""
     halves = stratified(labels, [len(labels) // 2, len(labels) - len(labels) // 2], seed)
-    thresholds = np.empty(len(labels))
+    probabilities, thresholds = np.empty(np.shape(logits)), np.empty(len(labels))
     for mine, other in (halves, halves[::-1]):
-        thresholds[mine] = keeping(probabilities[other], labels[other], goal)
+        temperature = fit_temperature(logits[other], labels[other])
+        thresholds[mine] = keeping(tempered(logits[other], temperature), labels[other], goal)
+        probabilities[mine] = tempered(logits[mine], temperature)
     return kept(probabilities, labels, thresholds)

@@ -57,18 +57,22 @@ def write_scores(
     scores: Scores,
     title: str,
     facts: dict[str, Any],
-    probabilities: np.ndarray,
-    labels: np.ndarray,
+    answers: tuple[np.ndarray, np.ndarray] | None = None,
     unsure_below: float | None = None,
 ) -> dict[str, Any]:
-    """scores.json (``facts`` first, then the scores), scores.txt, confusion.png and coverage.png; returns what the JSON
-    holds. ``probabilities`` (N, K) and ``labels`` (N,) are those that were scored, ``unsure_below`` the model's threshold."""
-    doubt, curve = doubts(probabilities, labels, unsure_below), risk_coverage(probabilities, labels)
-    values = without_nan(facts | scores.to_json() | doubt)
+    """scores.json (``facts`` first, then the scores), scores.txt and confusion.png; returns what the JSON holds.
+
+    With ``answers``, the probabilities (N, K) and labels (N,) that were scored, also how far confidences can be relied on,
+    and coverage.png; ``unsure_below`` is the model's threshold.
+    """
+    values, text = facts | scores.to_json(), f"{title}\n\n{scores_text(scores)}"
+    if answers is not None:
+        doubt = doubts(*answers, unsure_below)
+        values, text = without_nan(values | doubt), f"{text}\n{doubts_text(doubt)}"
+        drawn(coverage_curve(risk_coverage(*answers), unsure_below), folder / "coverage.png")
     write_json(folder / "scores.json", values)
-    write_text(folder / "scores.txt", f"{title}\n\n{scores_text(scores)}\n{doubts_text(doubt)}")
+    write_text(folder / "scores.txt", text)
     draw_confusion(scores, folder / "confusion.png", title)
-    drawn(coverage_curve(curve, unsure_below), folder / "coverage.png")
     return values
 
 

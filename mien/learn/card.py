@@ -144,7 +144,7 @@ def _doubt(info: ModelInfo, file: Path, diagram: Path | None) -> str:
         f"""\
 {DOUBT}
 
-Fitted on {found["faces"]:,} faces of {found["data"]}; every figure here was measured on the half of them that did not fit it.
+Fitted on {found["faces"]:,} faces of {found["data"]}; what is said of temperature and thresholds was measured on the half of them that did not fit it.
 
 - Temperature {info.temperature:.3f}. Expected calibration error (15 bins) {calibration["error_before"]:.2%} before,
   {calibration["error"]:.2%} after; log loss {calibration["log_loss_before"]:.4f} before, {calibration["log_loss"]:.4f} after.

@@ -96,7 +96,7 @@ def _confidence(logits: np.ndarray, faces: FaceSet, wishes: Wishes) -> tuple[dic
     before, (after, temperatures) = tempered(logits, 1), cross_tempered(logits, labels, wishes.seed)
     fitted = tempered(logits, fit_temperature(logits, labels))
     threshold = keeping(fitted, labels, wishes.goal)
-    found, promised = kept(fitted, labels, threshold), cross_kept(after, labels, wishes.goal, wishes.seed)
+    found, promised = kept(fitted, labels, threshold), cross_kept(logits, labels, wishes.goal, wishes.seed)
 
     def log_loss(probabilities: np.ndarray) -> float:
         return float(log_losses(probabilities[np.arange(len(labels)), labels]).mean())

@@ -73,19 +73,28 @@ def scrambled(faces: np.ndarray, count: int, rng: np.random.Generator) -> np.nda
 
 
 def moved(images: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """uint8 (count, S, S): pictures drawn with replacement, as other cameras and detectors would give them: shifted, turned
-    and scaled a little, in other light, some of them blurred."""
+    """uint8 (count, S, S): pictures drawn with replacement, as other cameras and detectors would give them: turned, framed
+    otherwise, in other light, and some of them blurred, noisy, coarse or partly covered."""
     size = images.shape[1]
     found = np.empty((count, size, size), np.uint8)
     for index, row in enumerate(rng.integers(0, len(images), count)):
         middle = ((size - 1) / 2, (size - 1) / 2)
-        matrix = cv2.getRotationMatrix2D(middle, rng.uniform(-12, 12), rng.uniform(0.85, 1.2))
-        matrix[:, 2] += rng.uniform(-size / 12, size / 12, 2)
-        image = cv2.warpAffine(images[row], matrix, (size, size), borderMode=cv2.BORDER_REFLECT_101).astype(np.float32)
+        matrix = cv2.getRotationMatrix2D(middle, rng.normal(0, 15), rng.uniform(0.7, 1.35))
+        matrix[:, 2] += rng.normal(0, size / 14, 2)
+        image = cv2.warpAffine(images[row], matrix, (size, size), borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
+        if rng.random() < 0.2:
+            top, left = rng.integers(0, size, 2)
+            high, wide = rng.integers(size // 6, size // 2, 2)
+            image[top : top + high, left : left + wide] = rng.uniform(0, 255)
+        if rng.random() < 0.2:
+            image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.5, 2))
+        if rng.random() < 0.1:
+            few = int(rng.integers(size // 4, size // 2))
+            image = cv2.resize(cv2.resize(image, (few, few), interpolation=cv2.INTER_AREA), (size, size))
+        image = (image - 128) * rng.uniform(0.3, 1.3) + 128 + rng.uniform(-50, 50)
         if rng.random() < 0.3:
-            image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.5, 1.5))
-        image = np.clip((image - 128) * rng.uniform(0.5, 1.3) + 128 + rng.uniform(-40, 40), 0, 255)
-        found[index] = image if rng.random() < 0.5 else image[:, ::-1]
+            image += rng.normal(0, rng.uniform(5, 30), image.shape)
+        found[index] = np.clip(image if rng.random() < 0.5 else image[:, ::-1], 0, 255)
     return found
 
 
