@@ -214,7 +214,12 @@ def _print_table(done: Done, recognizer: Recognizer) -> None:
     """Plain columns: they fit any terminal, and can be cut and sorted by other programs."""
     head = ["face", "expression", *recognizer.labels, "x1", "y1", "x2", "y2"]
     rows = [
-        [str(number), face.label, *(f"{p:.3f}" for p in face.probabilities), *(f"{v:.0f}" for v in face.box_xyxy)]
+        [
+            str(number),
+            f"{face.label}{'?' if face.unsure else ''}",
+            *(f"{p:.3f}" for p in face.probabilities),
+            *(f"{v:.0f}" for v in face.box_xyxy),
+        ]
         for number, face in enumerate(done.faces)
     ]
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]

@@ -1,8 +1,8 @@
 """int8 or float: which of a model's two files this machine should run.
 
 A model ships as NAME.onnx (float32) and NAME.int8.onnx. The int8 file pays where the processor multiplies bytes and adds
-the products up in one instruction: AVX512-VNNI, AVX-VNNI or AMX on x86, the dot-product instructions on ARM. On older x86
-it gains little, and pairs of products are added in 16 bits, which may overflow: float is run there. Accelerators (CUDA,
+the products up in one instruction: AVX512-VNNI, AVX-VNNI or AMX on x86, the dot-product instructions on ARM. Older x86
+adds pairs of products in 16 bits, which may overflow: float is run there. Accelerators (CUDA,
 OpenVINO) are given the float file too.
 """
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from mien.core.errors import MediaError, UsageError
 from mien.core.types import Face, FrameResult
-from mien.run.draw import Style, draw_faces
+from mien.run.draw import GREY, Style, draw_faces
 from mien.run.sinks import check_formats, picture_ending, record_columns, record_writer, records_of
 from mien.run.sources import Input, list_inputs
 
@@ -143,3 +143,19 @@ def test_text_is_dark_on_light_colours_and_light_on_dark() -> None:
         picture = np.full((200, 300, 3), 90, np.uint8)
         draw_faces(picture, [face(box=(100, 60, 200, 150))], Style(colour=colour, text_size=24))
         assert ink in {tuple(value) for value in picture.reshape(-1, 3).tolist()}
+
+
+def test_what_is_unsure_or_no_face_is_drawn_as_such() -> None:
+    def drawn(**doubt) -> np.ndarray:
+        picture = np.zeros((120, 160, 3), np.uint8)
+        face = Face((40, 40, 100, 110), 0.9, np.array([0.6, 0.4], np.float32), ("happy", "sad"), **doubt)
+        draw_faces(picture, [face])
+        return picture
+
+    def has(picture: np.ndarray, colour: tuple[int, int, int]) -> bool:
+        return bool((picture == colour).all(axis=2).any())
+
+    sure, unsure, none = drawn(unsure_below=0.5), drawn(unsure_below=0.7), drawn(not_a_face=0.99, non_face=True)
+    assert (sure == drawn()).all() and (unsure != sure).any()  # a question mark more
+    assert has(sure, (0, 255, 0)) and not has(sure, GREY)
+    assert has(none, GREY) and not has(none, (0, 255, 0))
