@@ -162,15 +162,46 @@ def networks() -> None:
         print(f"  {name:<12} {spread(rates[False], '{:,.0f}')}  {spread(rates[True], '{:,.0f}')}", flush=True)
 
 
-def classify() -> None:
-    from mien import Recognizer
+#: Crops that are given at once.
+BATCHES = (1, 8, 64)
 
-    recognizer, crops = Recognizer("base", detector="none"), noise(1024).images
-    alone = [1 / timed(lambda: recognizer.classify(crops[:1])) for _ in range(200)]
-    batches = [1024 / timed(lambda: recognizer.classify(crops)) for _ in range(7)]
-    print("classification, base, through Recognizer:")
-    print(f"  batch 1    {spread(alone[20:], '{:,.0f}')} crops/s")
-    print(f"  batch 64   {spread(batches[2:], '{:,.0f}')} crops/s")
+
+def rates(action: Callable[[np.ndarray], object], crops: np.ndarray) -> None:
+    """Prints crops/s at each batch size; the first tenth of the runs warms up."""
+    for batch in BATCHES:
+        many = 220 if batch == 1 else 55
+        runs = [batch / timed(lambda: action(crops[:batch])) for _ in range(many)]  # noqa: B023 - called at once
+        print(f"    batch {batch:<3} {spread(runs[many // 10 :], '{:,.0f}')} crops/s", flush=True)
+
+
+def classify() -> None:
+    """Shipped models in float and int8 through Recognizer, pre-processing included, beside mini-XCEPTION."""
+    from mien import Recognizer
+    from mien.run.precision import int8_instructions
+    from mien.run.weights import int8_file, open_session, shipped_models
+
+    crops = noise(64).images
+    print(f"classification; instructions for int8: {', '.join(int8_instructions()) or 'none'}")
+    for name, path in shipped_models().items():
+        for precision in ("float", "int8") if int8_file(path).is_file() else ("float",):
+            recognizer = Recognizer(name, detector="none", precision=precision)
+            print(
+                f"  {name}, {precision}, {recognizer.classifier.path.stat().st_size / 1e6:.1f} MB, through Recognizer"
+            )
+            rates(recognizer.classify, crops)
+    import mini_xception
+
+    with tempfile.TemporaryDirectory() as folder:
+        for size in (48, 64):
+            path = Path(folder) / f"{size}.onnx"
+            weights = mini_xception.write(path, size)
+            session, larger = open_session(path), np.repeat(np.repeat(crops, 2, 1), 2, 2)[:, :size, :size]
+
+            def run(images: np.ndarray, session=session) -> None:  # scaled to -1..1, as its authors do
+                session.run(None, {"images": ((images / np.float32(255) - np.float32(0.5)) * 2)[:, None]})
+
+            print(f"  mini-XCEPTION, float, {weights:,} weights, {size} x {size}")
+            rates(run, larger)
 
 
 def start() -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mien.app.messages import complain, explain
-from mien.app.options import Json, Quiet, Tta
+from mien.app.options import Json, Precision, Quiet, Tta
 from mien.core.progress import say
 
 if TYPE_CHECKING:
@@ -72,6 +72,15 @@ def analyze(
         ),
     ] = False,
     tta: Tta = "none",
+    precision: Precision = "auto",
+    unsure: Annotated[
+        str,
+        typer.Option(help="Mark labels with less confidence: auto (the model's own threshold), off, or as in 0.6."),
+    ] = "auto",
+    drop_non_faces: Annotated[
+        str,
+        typer.Option(help="Leave out what is probably no face: off (only mark it), auto, or a score as in 0.9."),
+    ] = "off",
     colour: Annotated[str, typer.Option(help="Colour of boxes and labels: red,green,blue, each 0 to 255.")] = "0,255,0",
     line_width: Annotated[
         int, typer.Option(min=0, max=100, help="Width of the boxes' lines in pixels; 0 chooses.")
@@ -128,6 +137,9 @@ def analyze(
         detector=detector,
         detector_model=detector_model,
         tta=tta,
+        precision=precision,
+        unsure=unsure,
+        drop_non_faces=drop_non_faces,
         people=_people(people),
         max_pixels=max_pixels or MAX_PIXELS,
         allow_truncated=allow_truncated,
@@ -140,6 +152,7 @@ def analyze(
     if as_json:
         document = {
             "model": recognizer.model_name,
+            "precision": recognizer.classifier.precision,
             "detector": recognizer.detector_name,
             "inputs": finished,
             "failures": failures,
@@ -340,7 +353,12 @@ def _print_table(done: Done, recognizer: Recognizer) -> None:
     """Plain columns: they fit any terminal, and can be cut and sorted by other programs."""
     head = ["face", "expression", *recognizer.labels, "x1", "y1", "x2", "y2"]
     rows = [
-        [str(number), face.label, *(f"{p:.3f}" for p in face.probabilities), *(f"{v:.0f}" for v in face.box_xyxy)]
+        [
+            str(number),
+            f"{face.label}{'?' if face.unsure else ''}",
+            *(f"{p:.3f}" for p in face.probabilities),
+            *(f"{v:.0f}" for v in face.box_xyxy),
+        ]
         for number, face in enumerate(done.faces)
     ]
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]

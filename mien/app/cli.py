@@ -20,6 +20,7 @@ from mien.app import (
     embeddings,
     ensembles,
     explaining,
+    finishing,
     learning,
     models,
     moments,
@@ -55,6 +56,7 @@ app.command("train")(learning.train)
 app.command("evaluate")(learning.evaluate)
 app.command("predict")(learning.predict)
 app.command("export")(learning.export)
+app.command("finish")(finishing.finish)
 app.command("ensemble")(ensembles.ensemble)
 app.command("reproduce")(reproduction.reproduce)
 app.command("report")(reports.report)

@@ -12,6 +12,7 @@ from mien.app.options import (
     Data,
     Exclude,
     Json,
+    Precision,
     Quiet,
     Set,
     SkipBad,
@@ -78,9 +79,10 @@ def evaluate(
         typer.Option(help="Score this split; default: test, else validation, else what a run held out, else all."),
     ] = "",
     tta: Tta = "none",
+    precision: Precision = "auto",
     out: Annotated[
         Path,
-        typer.Option(help="Folder for scores.json, scores.txt and confusion.png."),
+        typer.Option(help="Folder for scores.json, scores.txt, confusion.png and coverage.png."),
     ] = Path("mien-out"),
     exclude: Exclude = None,
     skip_bad: SkipBad = False,
@@ -90,14 +92,15 @@ def evaluate(
     """Score a model on labelled faces.
 
     Accuracy and macro-F1 with 95 % bootstrap intervals; precision, recall, F1 and support of every class; the confusion
-    matrix in counts and rates.
+    matrix in counts and rates; how far confidences can be relied on: calibration error and risk-coverage curve.
     """
     from mien.core.files import make_folder
-    from mien.evaluate.tables import scores_text, write_scores
+    from mien.evaluate.metrics import score
+    from mien.evaluate.tables import doubts_text, scores_text, write_scores
     from mien.run.classify import check_tta
 
     check_tta(tta)
-    classifier = open_classifier(model)
+    classifier = open_classifier(model, precision)
     faces = read_data(data, size=_size(classifier), skip_bad=skip_bad, quiet=quiet or as_json, exclude=exclude)
     everything = len(faces)
     faces, which, trained_on = to_score(faces, split, data, Path(model) if is_run(model) else None)
@@ -106,14 +109,22 @@ def evaluate(
     if trained_on and not quiet:
         say(f"note: {which} is what models are trained on; a score on it says little of other faces", error=True)
     make_folder(out)
-    scores = _score(classifier, faces, tta, quiet or as_json)
+    faces = faces.as_classes(classifier.labels)
+    probabilities = classify_all(classifier, faces.images, tta, quiet=quiet or as_json, title="evaluate")
+    scores = score(probabilities, faces.labels, classifier.labels)
     title = f"{model} on {which or ', '.join(path.name for path in data)}" + (f", {tta}" if tta != "none" else "")
+    info = getattr(classifier, "info", None)  # a run has none
     facts = {"model": model, "data": [str(path) for path in data], "split": which, "tta": tta}
-    values = write_scores(out, scores, title, facts)
+    facts |= {"precision": getattr(classifier, "precision", "float")}
+    unsure_below = info.thresholds.get("unsure") if info else None
+    values = write_scores(out, scores, title, facts, (probabilities, faces.labels), unsure_below)
     if as_json:
         say(json.dumps(values, indent=2))
     elif not quiet:
-        say(f"{title}\n\n{scores_text(scores)}\nwrote {out / 'scores.json'}, scores.txt and confusion.png")
+        say(
+            f"{title}, {facts['precision']}\n\n{scores_text(scores)}\n{doubts_text(values)}\n"
+            f"wrote {out / 'scores.json'}, scores.txt, confusion.png and coverage.png"
+        )
 
 
 def predict(
@@ -122,6 +133,7 @@ def predict(
     out: Annotated[Path, typer.Option(help="The CSV to write.")],
     split: Annotated[str, typer.Option(help="Predict this split only; default: every row.")] = "",
     tta: Tta = "none",
+    precision: Precision = "auto",
     skip_bad: SkipBad = False,
     quiet: Quiet = False,
 ) -> None:
@@ -137,7 +149,7 @@ def predict(
     keep_inputs(out, data)
     if out.suffix.lower() not in ("", ".csv", ".txt"):
         raise UsageError(f"--out {out}", "is to hold CSV", f"as in --out {out.with_suffix('.csv')}")
-    classifier = open_classifier(model)
+    classifier = open_classifier(model, precision)
     faces = read_data(data, size=_size(classifier), skip_bad=skip_bad, quiet=quiet)
     faces = faces.in_split(split) if split else faces
     probabilities = classify_all(classifier, faces.images, tta, quiet=quiet, title="predict")

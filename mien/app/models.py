@@ -24,7 +24,7 @@ def _default(context: typer.Context) -> None:
 @app.command("list")
 def list_models(as_json: Json = False) -> None:
     """List the models that ship with mien and the files that can be pulled."""
-    from mien.run.weights import PULLABLE, local_model, model_info, shipped_models
+    from mien.run.weights import PULLABLE, int8_file, local_model, model_info, shipped_models
 
     rows = []
     for name, path in shipped_models().items():
@@ -33,6 +33,7 @@ def list_models(as_json: Json = False) -> None:
         about = f"{len(info.labels)} expressions" + (
             f", accuracy {accuracy:.1%} on {info.scores.get('data')}" if accuracy else ""
         )
+        about += "; float and int8" if int8_file(path).is_file() else "; float"
         rows.append({"name": name, "kind": "shipped", "about": about, "path": str(path)})
     for name, known in PULLABLE.items():
         here = local_model(name)
@@ -59,7 +60,7 @@ def show(
     """Show what a model file says of itself, and its model card."""
     from dataclasses import asdict
 
-    from mien.run.weights import PULLABLE, find_model, local_model, model_info
+    from mien.run.weights import PULLABLE, choose_file, find_model, local_model, model_info
 
     if model in PULLABLE:
         known = PULLABLE[model]
@@ -69,7 +70,9 @@ def show(
     path = find_model(model)
     info = model_info(path)
     if as_json:
-        say(json.dumps(asdict(info) | {"path": str(path)}, indent=2))
+        run = choose_file(model)
+        facts = asdict(info) | {"path": str(path), "runs": str(run), "precision": _precision(run)}
+        say(json.dumps(facts, indent=2))
         return
     card = path.with_suffix(".md")
     if card.is_file():
@@ -78,8 +81,33 @@ def show(
     say(
         f"file: {path}, {path.stat().st_size / 1e6:.1f} MB\nlabels: {', '.join(info.labels)}\n"
         f"input: {pre.channels} x {pre.size} x {pre.size}, mean {pre.mean}, std {pre.std}, framing {pre.framing}\n"
-        f"network: {info.network['name']} {info.network['arguments']}\nlicence: {info.licence}"
+        f"network: {info.network['name']} {info.network['arguments']}\nlicence: {info.licence}\n{_runs(model)}"
     )
+
+
+def _precision(path: Path) -> str:
+    from mien.run.weights import model_info
+
+    return "int8" if model_info(path).quantised else "float"
+
+
+def _runs(model: str) -> str:
+    """Which file is run on this machine, why, and how to have the other."""
+    from mien.run.precision import VARIABLE, int8_instructions, wanted_precision
+    from mien.run.weights import choose_file, find_model, int8_file, providers, shipped_models
+
+    path = choose_file(model)
+    if model not in shipped_models():
+        return f"runs: {path.name}, {_precision(path)}"
+    if not int8_file(find_model(model)).is_file():
+        why = "there is no int8 file"
+    elif wanted_precision("auto") != "auto":
+        why = f"{VARIABLE} says so"
+    elif providers() != ["CPUExecutionProvider"]:
+        why = f"{providers()[0].removesuffix('ExecutionProvider')} is given floats"
+    else:
+        why = f"this processor has {', '.join(int8_instructions()) or 'no instructions for int8'}"
+    return f"runs: {path.name}, {_precision(path)}, as {why}; --precision float or int8 chooses"
 
 
 @app.command()

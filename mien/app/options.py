@@ -23,6 +23,13 @@ Data = Annotated[
     typer.Option("--data", help="A CSV or Parquet file, or a folder of pictures; may be given several times."),
 ]
 Tta = Annotated[str, typer.Option("--tta", help="Average over changed copies of each face: none, flip or ten-crop.")]
+Precision = Annotated[
+    str,
+    typer.Option(
+        "--precision",
+        help="Which file of a shipped model is run: int8, float, or auto: int8 where this processor gains by it.",
+    ),
+]
 Set = Annotated[
     list[str],
     typer.Option(
@@ -61,16 +68,19 @@ def is_run(model: str) -> bool:
     return model not in shipped_models() and (Path(model).is_dir() or Path(model).suffix == ".pt")
 
 
-def open_classifier(model: str) -> AnyClassifier:
-    """A shipped model by name, an .onnx file, a run folder or a .pt file."""
+def open_classifier(model: str, precision: str = "auto") -> AnyClassifier:
+    """A shipped model by name, an .onnx file, a run folder or a .pt file; what is trained here is always float."""
+    from mien.core.errors import UsageError
     from mien.run.classify import Classifier
 
     if is_run(model):
+        if precision == "int8":
+            raise UsageError("--precision int8", f"does not go with the run {model}", "export it, then 'mien finish'")
         need_torch()
         from mien.learn.inference import TorchClassifier, load_run
 
         return TorchClassifier(load_run(Path(model)))
-    return Classifier(model)
+    return Classifier(model, precision=precision)
 
 
 def keep_inputs(out: Path, inputs: list[Path]) -> None:

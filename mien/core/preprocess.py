@@ -45,18 +45,18 @@ class Preprocessing:
     def to_tensor(self, images: np.ndarray) -> np.ndarray:
         """Crops of one size, uint8 (N, H, W) grey or (N, H, W, 3) RGB → float32 (N, channels, size, size)."""
         images = self.as_read(images)
-        if images.ndim == 3:  # (N, H, W) -> (N, H, W, channels)
-            images = np.repeat(images[..., None], self.channels, axis=3)
         if images.shape[1:3] != (self.size, self.size):
-            images = (
-                np.stack([resize(image, self.size) for image in images])
-                if len(images)
-                else np.empty((0, self.size, self.size, self.channels), np.uint8)
-            )
-            images = images.reshape(-1, self.size, self.size, self.channels)
+            shape = (len(images), self.size, self.size, *images.shape[3:])
+            images = np.array([resize(image, self.size) for image in images], np.uint8).reshape(shape)
+        # Each of the 256 values of a pixel is scaled once and then looked up, which is faster than arithmetic on all.
         scale = np.float32(1 / 255) / np.asarray(self.std, np.float32)
         shift = np.asarray(self.mean, np.float32) / np.asarray(self.std, np.float32)
-        return np.ascontiguousarray((images * scale - shift).transpose(0, 3, 1, 2), dtype=np.float32)
+        values = np.arange(256, dtype=np.float32)[:, None] * scale - shift  # (256, channels)
+        tensor = np.empty((len(images), self.channels, self.size, self.size), np.float32)
+        for channel in range(self.channels):
+            pixels = images if images.ndim == 3 else images[..., channel]  # grey fills every channel
+            np.take(values[:, channel], pixels, out=tensor[:, channel], mode="clip")
+        return tensor
 
     def as_read(self, images: np.ndarray) -> np.ndarray:
         """Pictures (..., H, W[, 3]) with their colours where the network was trained on colours, else grey."""

@@ -177,6 +177,9 @@ class Face:
     track           in a video, the number of the person, else None
     smoothed        float32 (K,), the probabilities smoothed along the track, else None
     steady          the label that is shown along the track and does not flicker; "" without a track
+    unsure_below    a label with less probability than this is unsure; None: nobody asked
+    not_a_face      the model's score in 0..1 that the detector was wrong, None where the model has none
+    non_face        whether that score is above the model's threshold
     """
 
     box_xyxy: tuple[float, float, float, float]
@@ -186,6 +189,9 @@ class Face:
     track: int | None = None
     smoothed: np.ndarray | None = None
     steady: str = ""
+    unsure_below: float | None = None
+    not_a_face: float | None = None
+    non_face: bool = False
 
     def __post_init__(self) -> None:
         x1, y1, x2, y2 = self.box_xyxy
@@ -205,15 +211,25 @@ class Face:
         return float(self.probabilities.max())
 
     @property
+    def unsure(self) -> bool | None:
+        """Whether ``confidence`` is too low to rely on; None where no threshold was set."""
+        return None if self.unsure_below is None else self.confidence < self.unsure_below
+
+    @property
     def shown(self) -> tuple[str, float]:
         """(label, probability) for people to read: the steady ones along a track, else the face's own."""
         if self.smoothed is None:
             return self.label, self.confidence
         return self.steady, float(self.smoothed[self.labels.index(self.steady)])
 
+    @property
+    def shown_unsure(self) -> bool:
+        """The same of the label that people read."""
+        return self.unsure_below is not None and self.shown[1] < self.unsure_below
+
     def __str__(self) -> str:
         x1, y1, x2, y2 = self.box_xyxy
-        return f"{self.label} {self.confidence:.2f} at ({x1:.0f}, {y1:.0f})-({x2:.0f}, {y2:.0f})"
+        return f"{self.label}{'?' if self.unsure else ''} {self.confidence:.2f} at ({x1:.0f}, {y1:.0f})-({x2:.0f}, {y2:.0f})"
 
 
 @dataclass(frozen=True)

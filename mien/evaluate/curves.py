@@ -14,6 +14,7 @@ from mien.core.files import replacing
 from mien.evaluate.calibration import Reliability
 from mien.evaluate.crowd import Crowd
 from mien.evaluate.ranking import precision_recall_curve, roc_curve
+from mien.evaluate.selective import RiskCoverage
 
 #: (paper, ink) of the two themes; they are the page's own (templates/page.html).
 LIGHT, DARK = ("#ffffff", "#1c2126"), ("#14181c", "#e6eaee")
@@ -142,6 +143,29 @@ def confidence_curve(rows: Sequence[dict[str, float]]) -> Callable:
             f"From {row['threshold']:.1f} on: {row['coverage']:.0%} of the faces, {row['accuracy']:.1%} right."
             for row in told
         )
+
+    return draw
+
+
+def coverage_curve(found: RiskCoverage, threshold: float | None = None) -> Callable:
+    """Draws the risk-coverage curve: how often answers are wrong when only the surest share of the faces is answered; with
+    a dot at a confidence ``threshold``."""
+
+    def draw(axes: Any) -> str:
+        axes.plot(found.coverage, found.risk, color=FIRST, linewidth=1.8, label=f"area below {found.area:.3f}")
+        error = float(found.risk[-1])
+        axes.axhline(error, linestyle=":", color="gray", linewidth=1, label=f"all answered: {100 * error:.1f} % wrong")
+        told = f"Risk-coverage curve. With every face answered {error:.1%} of the answers are wrong."
+        answered = found.confidence >= threshold if threshold is not None else np.zeros(1, bool)
+        if answered.any():
+            at = int(np.flatnonzero(answered)[-1])
+            share, risk = float(found.coverage[at]), float(found.risk[at])
+            axes.plot(share, risk, "o", color=SECOND, label=f"confidence {threshold:.2f}: {100 * risk:.1f} % wrong")
+            told += f" From a confidence of {threshold:.2f} on: {share:.1%} answered, {risk:.1%} of them wrong."
+        axes.set(xlabel="share of the faces that is answered, surest first", ylabel="share of the answers that is wrong",
+                 xlim=(0, 1), ylim=(0, None), title="Risk and coverage")  # fmt: skip
+        _legend(axes, loc="upper left")
+        return told
 
     return draw
 

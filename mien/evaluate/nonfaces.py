@@ -9,7 +9,7 @@ first, take smooth pictures without a face for the most ordinary faces of all.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -79,9 +79,11 @@ def oriented_gradients(images: np.ndarray, advance: Callable[[float], None] = la
     return rows
 
 
-def unmade_faces(images: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """uint8 (count, S, S): what faces (N, S, S) become when they are taken apart in one of six ways."""
-    ways = (_shuffled, _turned, _scrap, _noise, _rolled, _tiled)
+def unmade_faces(
+    images: np.ndarray, count: int, rng: np.random.Generator, ways: Sequence[Callable] | None = None
+) -> np.ndarray:
+    """uint8 (count, S, S): what faces (N, S, S) become when they are taken apart in one of several ways; default: all six."""
+    ways = ways or (_shuffled, _turned, _scrap, _noise, _rolled, _tiled)
     rows = rng.integers(0, len(images), count)
     return np.stack([ways[index % len(ways)](images[row], rng) for index, row in enumerate(rows)])
 
@@ -127,6 +129,10 @@ def _tiled(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     top, left = rng.integers(0, len(image) - side + 1, 2)
     piece = resize(image[top : top + side, left : left + side], len(image) // 2)
     return np.tile(np.rot90(piece, int(rng.integers(4))), (2, 2))
+
+
+#: The ways after which nobody would see a face any more.
+SCRAMBLED = (_shuffled, _scrap, _noise, _rolled, _tiled)
 
 
 class _Network:

@@ -10,8 +10,12 @@ import numpy as np
 
 from mien.core.files import replacing, write_json, write_text
 from mien.core.types import FaceSet
+from mien.evaluate.calibration import reliability
+from mien.evaluate.curves import coverage_curve, drawn
 from mien.evaluate.figures import draw_confusion
+from mien.evaluate.measure import without_nan
 from mien.evaluate.metrics import Scores
+from mien.evaluate.selective import kept, risk_coverage
 
 
 def scores_text(scores: Scores) -> str:
@@ -48,13 +52,53 @@ def scores_text(scores: Scores) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write_scores(folder: Path, scores: Scores, title: str, facts: dict[str, Any]) -> dict[str, Any]:
-    """scores.json (``facts`` first, then the scores), scores.txt and confusion.png; returns what the JSON holds."""
-    values = facts | scores.to_json()
+def write_scores(
+    folder: Path,
+    scores: Scores,
+    title: str,
+    facts: dict[str, Any],
+    answers: tuple[np.ndarray, np.ndarray] | None = None,
+    unsure_below: float | None = None,
+) -> dict[str, Any]:
+    """scores.json (``facts`` first, then the scores), scores.txt and confusion.png; returns what the JSON holds.
+
+    With ``answers``, the probabilities (N, K) and labels (N,) that were scored, also how far confidences can be relied on,
+    and coverage.png; ``unsure_below`` is the model's threshold.
+    """
+    values, text = facts | scores.to_json(), f"{title}\n\n{scores_text(scores)}"
+    if answers is not None:
+        doubt = doubts(*answers, unsure_below)
+        values, text = without_nan(values | doubt), f"{text}\n{doubts_text(doubt)}"
+        drawn(coverage_curve(risk_coverage(*answers), unsure_below), folder / "coverage.png")
     write_json(folder / "scores.json", values)
-    write_text(folder / "scores.txt", f"{title}\n\n{scores_text(scores)}")
+    write_text(folder / "scores.txt", text)
     draw_confusion(scores, folder / "confusion.png", title)
     return values
+
+
+def doubts(probabilities: np.ndarray, labels: np.ndarray, unsure_below: float | None) -> dict[str, Any]:
+    """How far confidences can be relied on: calibration error, risk-coverage area, and what a threshold keeps."""
+    values: dict[str, Any] = {
+        "expected_calibration_error": reliability(probabilities, labels).error,
+        "risk_coverage_area": risk_coverage(probabilities, labels).area,
+        "unsure": None,
+    }
+    if unsure_below is not None:
+        left = kept(probabilities, labels, unsure_below)
+        values["unsure"] = {"below": unsure_below, "answered": left.coverage, "right": left.accuracy}
+    return values
+
+
+def doubts_text(values: dict[str, Any]) -> str:
+    """The same for people."""
+    lines = [
+        f"calibration error   {values['expected_calibration_error']:.2%}  (15 bins)",
+        f"risk-coverage area  {values['risk_coverage_area']:.4f}",
+    ]
+    if values["unsure"]:
+        below, answered, right = values["unsure"].values()
+        lines.append(f"sure from {below:.3f} on   {answered:.1%} of the faces, {right:.2%} of them right")
+    return "\n".join(lines) + "\n"
 
 
 def write_predictions(faces: FaceSet, probabilities: np.ndarray, labels: tuple[str, ...], path: Path) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from mien.evaluate.tables import scores_text
 from mien.learn.checkpoint import Trained
 from mien.learn.inference import read_log
 from mien.learn.recipe import shipped_recipes
+from mien.run.weights import ModelInfo
 
 USES = """\
 ## Meant for
@@ -109,3 +112,80 @@ def _training(header: dict[str, Any], history: list[dict[str, Any]], trained: Tr
 
 def _list(values: tuple[float, ...]) -> str:
     return ", ".join(f"{value:.4f}" for value in values)
+
+
+#: What `mien finish` writes into a card, from this heading to the next one.
+DOUBT, BYTES = "## Doubt", "## int8"
+
+
+def finished_card(text: str, info: ModelInfo, int8: ModelInfo | None, file: Path, diagram: Path | None = None) -> str:
+    """The card with what `mien finish` found; sections of an earlier time are replaced.
+
+    ``text`` is the card so far, ``info`` and ``int8`` what the float file and its int8 file say of themselves, ``diagram``
+    the reliability diagram's file, if there is one.
+    """
+    for heading in (DOUBT, BYTES):
+        text = re.sub(rf"^{heading}\n.*?(?=^## |\Z)", "", text, flags=re.MULTILINE | re.DOTALL)
+    sections = [_doubt(info, file, diagram)]
+    if int8 is not None:
+        sections.append(_int8(int8))
+    before, uses, after = text.partition("## Meant for")
+    return "\n\n".join(part for part in (before.strip(), *sections, (uses + after).strip()) if part) + "\n"
+
+
+def _doubt(info: ModelInfo, file: Path, diagram: Path | None) -> str:
+    found = info.uncertainty
+    calibration, unsure, none = found["calibration"], found["unsure"], found.get("not_a_face")
+    rows = [
+        f"| {row['from']:.2f} to {row['to']:.2f} | {row['count']:,} | {row['confidence']:.3f} | {row['accuracy']:.3f} |"
+        for row in calibration["bins"]
+    ]
+    parts = [
+        f"""\
+{DOUBT}
+
+Fitted on {found["faces"]:,} faces of {found["data"]}; what is said of temperature and thresholds was measured on the half of them that did not fit it.
+
+- Temperature {info.temperature:.3f}. Expected calibration error (15 bins) {calibration["error_before"]:.2%} before,
+  {calibration["error"]:.2%} after; log loss {calibration["log_loss_before"]:.4f} before, {calibration["log_loss"]:.4f} after.
+- Labels with a confidence below {info.thresholds["unsure"]:.3f} are marked as unsure: {unsure["answered_elsewhere"]:.1%} of the faces are
+  answered, and {unsure["right_elsewhere"]:.1%} of these answers are right (aimed at: {unsure["goal"]:.0%})."""
+    ]
+    if none:
+        parts[0] += "\n" + _none(none, info.thresholds["not_a_face"])
+    if diagram is not None:
+        place = Path(os.path.relpath(diagram.resolve(), file.resolve().parent)).as_posix()
+        parts.append(f"![Reliability diagram: accuracy against confidence]({place})")
+    parts.append("\n".join(["| confidence | faces | mean confidence | accuracy |", "|---|---|---|---|", *rows]))
+    return "\n\n".join(parts)
+
+
+def _none(none: dict[str, Any], threshold: float) -> str:
+    """The score for what is no face, as a list below a bullet."""
+    names = {
+        "finds": "windows that a Haar cascade takes for faces, in photographs that the score did not learn from",
+        "squares": "squares cut from these photographs at random",
+        "ferplus": "pictures that FER+'s raters call no face",
+    }
+    lines = [
+        f"- `not_a_face` is a score of its own beside the expressions. Above {threshold:.3f} a crop is marked; {none['lost']:.2%} of"
+        f" {none['faces']:,} real faces are."
+    ]
+    lines += [
+        f"  - Of {none[key]['count']:,} {name}: area under ROC {none[key]['roc_auc']:.4f}, "
+        f"{none[key]['recall_at_1_percent']:.1%} found at 1 % false alarms, {none[key]['recall_at_threshold']:.1%} at the threshold."
+        for key, name in names.items()
+        if key in none
+    ]
+    return "\n".join(lines)
+
+
+def _int8(info: ModelInfo) -> str:
+    facts = info.quantisation
+    same, of = facts["agreement"], facts["calibration"]
+    return f"""\
+{BYTES}
+
+The int8 file beside the float file is run where the processor gains by it. Static, per channel, calibrated on {of["faces"]} faces of {of["data"]}
+(seed {of["seed"]}). On {same["faces"]:,} validation faces it reads {same["accuracy"]:.2%} right, the float file {same["float_accuracy"]:.2%}; both name {same["same"]:.1%} of the
+faces alike. Made from the float file with SHA-256 `{facts["sha256"]}`."""

@@ -79,8 +79,9 @@ def load(model: str | Path) -> nn.Module:
         ) from error
     info = ModelInfo.from_metadata({entry.key: entry.value for entry in proto.metadata_props}, path)
     if info.quantised:
+        source = info.quantisation.get("from", "the float file of the same model")
         raise ModelError(
-            path, "is quantised, so its network cannot be rebuilt", "name the float file of the same model"
+            path, "is quantised, so its network cannot be rebuilt", f"name {source}, from which it was made"
         )
     network = build(info.network["name"], **info.network["arguments"])
     stored = {tensor.name: torch.from_numpy(numpy_helper.to_array(tensor).copy()) for tensor in proto.graph.initializer}

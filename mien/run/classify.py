@@ -8,9 +8,9 @@ from typing import Literal
 
 import numpy as np
 
-from mien.core.errors import UsageError
+from mien.core.errors import ModelError, UsageError
 from mien.core.preprocess import TEN_CROP, Preprocessing, resize
-from mien.run.weights import ModelInfo, find_model, open_session
+from mien.run.weights import ModelInfo, choose_file, open_session
 
 TTA = Literal["none", "flip", "ten-crop"]
 TTA_CHOICES: tuple[TTA, ...] = ("none", "flip", "ten-crop")
@@ -75,18 +75,30 @@ class Classifier:
     """A model file, loaded and ready.
 
     Args:
-        model: a shipped model's name, or the path of an .onnx file.
+        model: a shipped model's name, or the path of an .onnx file, which is run as it is.
         threads: processor threads; 0 lets ONNX Runtime take all cores.
         batch_size: crops that are given to the network at once.
+        precision: "int8" or "float", which file of a shipped model is run; "auto" takes what the environment variable
+            MIEN_PRECISION says, else int8 where this processor gains by it.
 
-    Raises ModelError for an unknown name and for a file that is damaged or not ours.
+    Raises ModelError for an unknown name, for a file that is damaged or not ours, and for one of another precision.
     """
 
-    def __init__(self, model: str | Path = "base", *, threads: int = 0, batch_size: int = 64) -> None:
-        self.path = find_model(model)
+    def __init__(
+        self, model: str | Path = "base", *, threads: int = 0, batch_size: int = 64, precision: str = "auto"
+    ) -> None:
+        self.path = choose_file(model, precision)
         self.batch_size = batch_size
         self._session = open_session(self.path, threads)
         self.info = ModelInfo.from_metadata(self._session.get_modelmeta().custom_metadata_map, self.path)
+        if precision != "auto" and precision != self.precision:
+            raise ModelError(self.path, f"is {self.precision}, not {precision}", f"name the {precision} file itself")
+        self.knows_non_faces = "not_a_face" in {output.name for output in self._session.get_outputs()}
+
+    @property
+    def precision(self) -> Literal["float", "int8"]:
+        """What is run."""
+        return "int8" if self.info.quantised else "float"
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -99,6 +111,23 @@ class Classifier:
     def probabilities(self, images: np.ndarray, tta: TTA = "none") -> np.ndarray:
         """Crops uint8 (N, H, W) grey or (N, H, W, 3) RGB of one size → float32 (N, K), each row summing to 1."""
         return averaged(self._once, images, tta, self.batch_size, len(self.labels))
+
+    def judge(self, images: np.ndarray, tta: TTA = "none") -> tuple[np.ndarray, np.ndarray | None]:
+        """What each crop shows and whether it is a face at all.
+
+        Crops as for ``probabilities`` → (probabilities float32 (N, K); score float32 (N,) that a crop is no face, 0..1,
+        or None where the model has none).
+        """
+        if not self.knows_non_faces:
+            return self.probabilities(images, tta), None
+        both = averaged(self._both, images, tta, self.batch_size, len(self.labels) + 1)
+        return np.ascontiguousarray(both[:, :-1]), both[:, -1]
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        """What the network itself says, before temperature and softmax: uint8 crops → float32 (N, K)."""
+        parts = [images[start : start + self.batch_size] for start in range(0, len(images), self.batch_size)]
+        found = [self._session.run(["logits"], {"images": self.preprocessing.to_tensor(part)})[0] for part in parts]
+        return np.concatenate([np.empty((0, len(self.labels)), np.float32), *found])
 
     def features(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """What the last layer decides on: uint8 crops → (features float32 (N, D), probabilities float32 (N, K))."""
@@ -114,6 +143,36 @@ class Classifier:
         (logits,) = self._session.run(["logits"], {"images": tensor})
         return softmax(logits / self.info.temperature)
 
+    def _both(self, images: np.ndarray) -> np.ndarray:
+        """(N, K + 1): the probabilities, and in the last column the score that it is no face."""
+        tensor = self.preprocessing.to_tensor(images)
+        logits, score = self._session.run(["logits", "not_a_face"], {"images": tensor})
+        return np.concatenate([softmax(logits / self.info.temperature), score[:, None]], axis=1)
+
     def as_input(self, crop: np.ndarray) -> np.ndarray:
         """What the network is given for a crop, as a picture: uint8 (S, S) or (S, S, 3)."""
         return resize(self.preprocessing.as_read(crop), self.preprocessing.size)
+
+    def threshold(self, name: Literal["unsure", "not_a_face"], asked: str | float) -> float | None:
+        """The model's own threshold for "auto", None for "off" (and for "auto" where the model has none), else the number.
+
+        Raises UsageError for what is none of these or not in 0..1, and for "not_a_face" where the model has no such score.
+        """
+        option = {"unsure": "--unsure", "not_a_face": "--drop-non-faces"}[name]
+        if asked == "off":
+            return None
+        if asked == "auto":
+            return self.info.thresholds.get(name)
+        try:
+            value = float(asked)
+        except ValueError:
+            value = -1.0
+        if not 0 <= value <= 1:
+            raise UsageError(
+                f"{option} {asked}", "is neither auto, off nor a number from 0 to 1", f"as in {option} 0.6"
+            )
+        if name == "not_a_face" and not self.knows_non_faces:
+            raise UsageError(
+                f"{option} {asked}", f"needs a score that {self.path.name} does not give", "make one with 'mien finish'"
+            )
+        return value

@@ -45,6 +45,9 @@ class Style:
 
 DEFAULT_STYLE = Style()
 
+#: Box and label of what is probably no face.
+GREY = (150, 150, 150)
+
 
 class Panel(NamedTuple):
     """What bars are drawn on: names in white on black, RGB uint8 (h, w, 3), with room for bars to their right.
@@ -93,14 +96,15 @@ def display_size(size_wh: tuple[int, int], style: Style) -> tuple[int, int]:
 
 
 def draw_faces(picture: np.ndarray, faces: Iterable[Face], style: Style = DEFAULT_STYLE) -> None:
-    """Draw onto RGB uint8 (H, W, 3), in place, at the picture's own size."""
+    """Draw onto RGB uint8 (H, W, 3), in place, at its own size. Unsure labels get a question mark; non-faces are grey."""
     height, width = picture.shape[:2]
     faces = list(faces)
     line = _line(style, (width, height))
     for face in faces:
         box = _whole(face.box_xyxy)
-        _frame(picture, box, line // 2 + 1, line + 1, _ink(style.colour))  # an edge, seen where the line is not
-        _frame(picture, box, line // 2, line, style.colour)
+        colour = _colour(face, style)
+        _frame(picture, box, line // 2 + 1, line + 1, _ink(colour))  # an edge, seen where the line is not
+        _frame(picture, box, line // 2, line, colour)
     for face, marks in zip(faces, lay_out((width, height), faces, style), strict=True):
         if marks.bars is not None:
             (x, y), panel = marks.bars
@@ -122,7 +126,7 @@ def lay_out(size_wh: tuple[int, int], faces: Sequence[Face], style: Style = DEFA
     line = _line(style, size_wh)
     room = Room(size_wh, np.array([_whole(face.box_xyxy) for face in faces]), line // 2 + 1)
     order = sorted(range(len(faces)), key=lambda index: (faces[index].track is None, faces[index].track or 0, index))
-    labels = {index: _place_label(room, index, faces[index], size, style.colour) for index in order}
+    labels = {index: _place_label(room, index, faces[index], size, _colour(faces[index], style)) for index in order}
     bars = {}
     for index in order if style.bars else ():
         panel = _panel(faces[index].labels, max(9, round(0.7 * size)))
@@ -135,7 +139,7 @@ def _place_label(
     room: Room, index: int, face: Face, size: int, colour: Colour
 ) -> tuple[tuple[int, int], np.ndarray] | None:
     """The fullest label of a face that the room has a place for, smaller where the picture is too narrow for it."""
-    label, probability = face.shown
+    label, probability = _words(face)
     person = "" if face.track is None else f"{face.track + 1}"
     full = f"{person}: {label}" if person else label
     for words in ((full, f"{probability:.0%}"), (full,), (person,) if person else ()):
@@ -149,6 +153,18 @@ def _place_label(
                 break  # it would fit, but for others: then rather fewer words than small ones
             smaller = smaller * 7 // 8
     return None
+
+
+def _colour(face: Face, style: Style) -> Colour:
+    return GREY if face.non_face else style.colour
+
+
+def _words(face: Face) -> tuple[str, float]:
+    """``happy`` and .93, ``sad?`` and .41 where that is unsure, ``not a face?`` and .99."""
+    if face.non_face and face.not_a_face is not None:
+        return "not a face?", face.not_a_face
+    label, probability = face.shown
+    return f"{label}{'?' if face.shown_unsure else ''}", probability
 
 
 def _frame(picture: np.ndarray, box_xyxy: tuple[int, int, int, int], out: int, line: int, colour: Colour) -> None:

@@ -33,6 +33,10 @@ class Recognizer:
         detector_model: a YuNet file of your own.
         tta: "none", "flip" or "ten-crop": average the probabilities over changed copies of each face.
         threads: processor threads for the network; 0 takes all cores.
+        precision: "float" or "int8"; "auto" takes int8 where this processor gains by it.
+        unsure: confidence below which a label is unsure: "auto" is the model's own threshold, "off" none, or a number.
+        drop_non_faces: faces whose not-a-face score is above this are left out: "off", "auto" (the model's own) or
+            a number. Without a detector nothing is left out.
         people: keep only so many faces of each picture or frame, the largest ones; 0 keeps all.
         max_pixels: pictures with more are refused.
         allow_truncated: analyse what decodes of a picture file that is cut off, instead of refusing it.
@@ -48,12 +52,18 @@ class Recognizer:
         detector_model: str | Path | None = None,
         tta: TTA = "none",
         threads: int = 0,
+        precision: str = "auto",
+        unsure: str | float = "auto",
+        drop_non_faces: str | float = "off",
         people: int = 0,
         max_pixels: int = MAX_PIXELS,
         allow_truncated: bool = False,
     ) -> None:
         check_tta(tta)
-        self.classifier = Classifier(model, threads=threads)
+        self.classifier = Classifier(model, threads=threads, precision=precision)
+        self.unsure_below = self.classifier.threshold("unsure", unsure)
+        self.drop_above = self.classifier.threshold("not_a_face", drop_non_faces)
+        self.non_face_above = self.classifier.info.thresholds.get("not_a_face") or 1.0
         self.detector = make_detector(detector, detector_model)
         self.people = people
         self.tta, self.max_pixels, self.allow_truncated = tta, max_pixels, allow_truncated
@@ -102,13 +112,22 @@ class Recognizer:
         crops = [
             crop_faces(picture, one.boxes_xyxy, framing, size) for picture, one in zip(pictures, found, strict=True)
         ]
-        probabilities = self.classify(np.concatenate(crops)) if crops else np.empty((0, len(self.labels)))
+        if not crops:
+            return []
+        probabilities, non_faces = self.classifier.judge(np.concatenate(crops), self.tta)
+        scores_of_none = [None] * len(probabilities) if non_faces is None else [float(score) for score in non_faces]
         faces, start = [], 0
         for one in found:
-            rows = probabilities[start : start + len(one)]
+            rows, nothing = probabilities[start : start + len(one)], scores_of_none[start : start + len(one)]
             scores = [float(score) if self.detector else None for score in one.scores]
             boxes = [tuple(float(value) for value in box) for box in one.boxes_xyxy]
-            faces.append([Face(*values, self.labels) for values in zip(boxes, scores, rows, strict=True)])
+            faces.append(
+                [
+                    self._face(*values)
+                    for values in zip(boxes, scores, rows, nothing, strict=True)
+                    if self._keeps(values[3])
+                ]
+            )
             start += len(one)
         return faces
 
@@ -120,7 +139,26 @@ class Recognizer:
             "detector": self.detector_name,
             "people": self.people,
             "tta": self.tta,
+            "unsure": self.unsure_below,
+            "drop": self.drop_above,
         }
+
+    def _face(
+        self, box: tuple[float, ...], score: float | None, probabilities: np.ndarray, not_a_face: float | None
+    ) -> Face:
+        return Face(
+            box,
+            score,
+            probabilities,
+            self.labels,
+            unsure_below=self.unsure_below,
+            not_a_face=not_a_face,
+            non_face=not_a_face is not None and not_a_face > self.non_face_above,
+        )
+
+    def _keeps(self, not_a_face: float | None) -> bool:
+        """Whether what the detector found is taken for a face."""
+        return self.detector is None or self.drop_above is None or not_a_face is None or not_a_face <= self.drop_above
 
     def classify(self, crops: np.ndarray) -> np.ndarray:
         """Face crops uint8 (N, H, W) grey or (N, H, W, 3) RGB → probabilities float32 (N, K) over ``labels``."""

@@ -36,8 +36,8 @@ def record_columns(labels: Sequence[str]) -> dict[str, type]:
 
 
 def records_of(result: FrameResult, model: str, detector: str) -> list[dict[str, Any]]:
-    """One record a face. ``track`` and what begins with ``s_``, smoothed along it, are empty for pictures; ``unsure``
-    and ``not_a_face`` are empty until something fills them."""
+    """One record a face. ``track`` and what begins with ``s_``, smoothed along it, are empty for pictures;
+    ``unsure`` is empty with ``--unsure off``, and both it and ``not_a_face`` for models that know nothing of it."""
     rows = []
     for number, face in enumerate(result.faces):
         x1, y1, x2, y2 = (round(float(value), 2) for value in face.box_xyxy)
@@ -46,7 +46,8 @@ def records_of(result: FrameResult, model: str, detector: str) -> list[dict[str,
             "x1": x1, "y1": y1, "x2": x2, "y2": y2, "score": None if face.score is None else round(float(face.score), 4),
             "label": face.label, "confidence": round(face.confidence, 6),
             **{f"p_{name}": round(float(p), 6) for name, p in zip(face.labels, face.probabilities, strict=True)},
-            "unsure": None, "not_a_face": None, "model": model, "detector": detector,
+            "unsure": face.unsure, "not_a_face": None if face.not_a_face is None else round(float(face.not_a_face), 4),
+            "model": model, "detector": detector,
             "s_label": face.steady or None, **_smoothed(face),
         })  # fmt: skip
     return rows

@@ -275,7 +275,8 @@ def _summary(state: State, recognizer: Recognizer) -> dict[str, object]:
     """The video in a few figures; ``seconds`` is the time of its last frame."""
     done = state.done
     return {
-        "schema": RECORD_SCHEMA, "source": done.source, "model": recognizer.model_name, "detector": recognizer.detector_name,
+        "schema": RECORD_SCHEMA, "source": done.source, "model": recognizer.model_name,
+        "precision": recognizer.classifier.precision, "detector": recognizer.detector_name,
         "width": state.size_wh[0], "height": state.size_wh[1], "frames": done.frames, "seconds": state.last_s,
         "faces": done.faces_seen, "labels": {name: done.labels[name] for name in recognizer.labels}, "people": done.people,
         "complete": not done.warnings, "warnings": done.warnings,

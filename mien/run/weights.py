@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +13,7 @@ import platformdirs
 
 from mien.core.errors import ModelError, OutputError
 from mien.core.preprocess import Preprocessing
+from mien.run.precision import int8_instructions, wanted_precision
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -21,10 +22,23 @@ if TYPE_CHECKING:
 METADATA_KEY = "mien"
 METADATA_VERSION = 1
 
+#: How the quantised file of a model is named, beside its float file NAME.onnx.
+INT8_ENDING = ".int8.onnx"
+
+#: Where ONNX Runtime may run a model, in the order in which they are taken.
+PROVIDERS = ("CUDAExecutionProvider", "OpenVINOExecutionProvider", "CPUExecutionProvider")
+
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What a model file says of itself."""
+    """What a model file says of itself.
+
+    temperature    divides the logits before the softmax
+    thresholds     "unsure": the confidence from which on an answer is given; "not_a_face": the score from which on
+                   a crop counts as no face; absent where nothing was fitted
+    uncertainty    how these were fitted, and what they are worth on faces that did not fit them; {} before
+    quantisation   of an int8 file: what it was made from, calibrated on and what it changes; {} else
+    """
 
     name: str
     labels: tuple[str, ...]
@@ -35,6 +49,8 @@ class ModelInfo:
     scores: dict[str, Any]
     licence: str
     quantised: bool
+    uncertainty: dict[str, Any] = field(default_factory=dict)
+    quantisation: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_metadata(cls, metadata: dict[str, str], path: Path) -> ModelInfo:
@@ -63,19 +79,26 @@ class ModelInfo:
                 scores=dict(values["scores"]),
                 licence=str(values["licence"]),
                 quantised=bool(values["quantised"]),
+                uncertainty=dict(values.get("uncertainty", {})),
+                quantisation=dict(values.get("quantisation", {})),
             )
         except (ValueError, KeyError, TypeError) as error:
             raise ModelError(path, f"has damaged metadata ({error!r})", "export it again") from error
 
 
 def shipped_models() -> dict[str, Path]:
-    """Name → file of the models inside the package."""
+    """Name → float file of the models inside the package."""
     folder = Path(str(resources.files("mien") / "assets"))
-    return {path.stem: path for path in sorted(folder.glob("*.onnx"))}
+    return {path.stem: path for path in sorted(folder.glob("*.onnx")) if not path.name.endswith(INT8_ENDING)}
+
+
+def int8_file(path: Path) -> Path:
+    """``base.onnx`` → ``base.int8.onnx``, whether it is there or not."""
+    return path.with_suffix(INT8_ENDING)
 
 
 def find_model(name_or_path: str | Path) -> Path:
-    """A shipped model by name, or an .onnx file by path. ModelError lists the choices."""
+    """The float file of a shipped model by name, or an .onnx file by path. ModelError lists the choices."""
     shipped = shipped_models()
     if str(name_or_path) in shipped:
         return shipped[str(name_or_path)]
@@ -95,17 +118,41 @@ def find_model(name_or_path: str | Path) -> Path:
     )
 
 
+def choose_file(model: str | Path, precision: str = "auto") -> Path:
+    """The file to run for a model and a precision: "auto", "float" or "int8".
+
+    A shipped name has two files: auto takes int8 where this machine gains by it (see ``mien.run.precision``) and what
+    MIEN_PRECISION says where that is set. A path is taken as it is. Raises ModelError for a name without an int8 file
+    when that is asked for, UsageError for a precision that is unknown.
+    """
+    asked, path = wanted_precision(precision), find_model(model)
+    if str(model) not in shipped_models():
+        return path
+    int8 = int8_file(path)
+    if asked == "int8" and not int8.is_file():
+        raise ModelError(f"model '{model}'", "has no int8 file", "run it with --precision float")
+    gains = asked == "auto" and bool(int8_instructions()) and providers() == ["CPUExecutionProvider"]
+    return int8 if (asked == "int8" or gains) and int8.is_file() else path
+
+
+def providers() -> list[str]:
+    """Where ONNX Runtime, as it is installed here, can run models; the first one is taken."""
+    import onnxruntime
+
+    return [name for name in PROVIDERS if name in onnxruntime.get_available_providers()]
+
+
 def open_session(path: Path, threads: int = 0) -> InferenceSession:
     """An ONNX Runtime session, on an accelerator if the user's build has one; ModelError for a file that is damaged."""
     import onnxruntime
 
-    wanted = ("CUDAExecutionProvider", "OpenVINOExecutionProvider", "CPUExecutionProvider")
-    providers = [name for name in wanted if name in onnxruntime.get_available_providers()]
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
+    # Threads wait busily for each other within a run and stop when it ends: the cores are then decoders' and detectors'.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     options.log_severity_level = 3
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=providers)
+        return onnxruntime.InferenceSession(str(path), options, providers=providers())
     except Exception as error:  # ONNX Runtime raises a dozen kinds, whose messages hold paths of its own source
         raise ModelError(
             path, "is not an ONNX file that can be run; it may be damaged", "export or download it again"

@@ -9,6 +9,7 @@ import pytest
 
 from mien.core.errors import MediaError, UsageError
 from mien.core.types import Face, FrameResult
+from mien.run.draw import GREY, draw_faces
 from mien.run.sinks import check_formats, picture_ending, record_columns, record_writer, records_of
 from mien.run.sources import Input, list_inputs
 
@@ -110,3 +111,19 @@ def test_formats_are_checked() -> None:
 )
 def test_annotated_pictures_keep_their_kind_where_it_can_be_written(name: str, ending: str) -> None:
     assert picture_ending(Path(name)) == ending
+
+
+def test_what_is_unsure_or_no_face_is_drawn_as_such() -> None:
+    def drawn(**doubt) -> np.ndarray:
+        picture = np.zeros((120, 160, 3), np.uint8)
+        face = Face((40, 40, 100, 110), 0.9, np.array([0.6, 0.4], np.float32), ("happy", "sad"), **doubt)
+        draw_faces(picture, [face])
+        return picture
+
+    def has(picture: np.ndarray, colour: tuple[int, int, int]) -> bool:
+        return bool((picture == colour).all(axis=2).any())
+
+    sure, unsure, none = drawn(unsure_below=0.5), drawn(unsure_below=0.7), drawn(not_a_face=0.99, non_face=True)
+    assert (sure == drawn()).all() and (unsure != sure).any()  # a question mark more
+    assert has(sure, (0, 255, 0)) and not has(sure, GREY)
+    assert has(none, GREY) and not has(none, (0, 255, 0))

@@ -1,0 +1,111 @@
+"""`mien finish`: calibrated probabilities, thresholds for doubt, a score for what is no face, and an int8 file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mien.app.options import Data, Json, Quiet, SkipBad, keep_inputs, need_torch, read_data
+from mien.core.progress import say
+
+
+def finish(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A model's name or a float .onnx file.")],
+    data: Data,
+    out: Annotated[
+        Path, typer.Option(help="The .onnx file to write; FILE.int8.onnx and the card FILE.md go beside it.")
+    ],
+    split: Annotated[str, typer.Option(help="The faces that fit temperature and thresholds.")] = "validation",
+    train_split: Annotated[
+        str, typer.Option(help="The faces that int8 is calibrated on and that non-faces are told from.")
+    ] = "train",
+    accuracy: Annotated[
+        float, typer.Option(min=0, max=1, help="How often an answer that is not marked as unsure is to be right.")
+    ] = 0.85,
+    no_non_faces: Annotated[
+        bool, typer.Option("--no-non-faces", help="Do not learn a score for what is no face.")
+    ] = False,
+    no_int8: Annotated[bool, typer.Option("--no-int8", help="Write no int8 file.")] = False,
+    diagram: Annotated[Path | None, typer.Option(help="Draw the reliability diagram into this PNG file.")] = None,
+    seed: Annotated[int, typer.Option(help="Draws the pictures that are looked at.")] = 0,
+    skip_bad: SkipBad = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Make a trained model fit for use: honest about doubt, and fast.
+
+    On validation faces it fits the temperature that makes confidences true and the confidence below which labels are
+    marked as unsure; it teaches the model a score for what is no face (this needs scikit-image, whose photographs without
+    people it learns from, and is best with the votes of FER+), and writes an int8 file, which is kept only if it reads
+    as many faces right, less 0.2 points. The network's weights stay as they are.
+    """
+    need_torch()
+    import json
+
+    from mien.core.errors import UsageError
+    from mien.core.files import write_text
+    from mien.learn.card import finished_card
+    from mien.learn.finish import Wishes
+    from mien.learn.finish import finish as make
+    from mien.run.weights import INT8_ENDING, find_model, int8_file, model_info
+
+    if out.suffix.lower() != ".onnx" or out.name.endswith(INT8_ENDING):
+        raise UsageError(f"--out {out}", "is to be the float file's name", "as in --out model.onnx")
+    keep_inputs(out, data)
+    source = find_model(model)
+    faces = read_data(data, size=model_info(source).preprocessing.size, skip_bad=skip_bad, quiet=quiet or as_json)
+    training = None if no_non_faces and no_int8 else faces.in_split(train_split)
+    validation = faces.in_split(split) if len(faces.splits) > 1 or faces.has_split(split) else faces
+    wishes = Wishes(accuracy, not no_non_faces, not no_int8, seed, quiet or as_json)
+    found = make(source, out, training, validation, wishes)
+    old = source.with_suffix(".md")
+    text = old.read_text(encoding="utf-8") if old.is_file() else f"# {model_info(out).name}\n"
+    if diagram is not None:
+        _draw(found, diagram)
+    int8 = None if no_int8 else model_info(int8_file(out))
+    card = finished_card(text, model_info(out), int8, out, diagram)
+    write_text(out.with_suffix(".md"), card)
+    if as_json:
+        say(json.dumps(found | {"file": str(out)}, indent=2))
+    elif not quiet:
+        say(_told(found, model_info(out).temperature, model_info(out).thresholds))
+        say(f"wrote {out}{'' if no_int8 else f', {int8_file(out).name}'} and {out.with_suffix('.md').name}")
+
+
+def _draw(found: dict, diagram: Path) -> None:
+    """The reliability diagram as PNG, of faces that did not fit the temperature."""
+    import numpy as np
+
+    from mien.evaluate.calibration import BINS, Reliability
+    from mien.evaluate.curves import drawn, reliability_diagram
+
+    count, confidence, accuracy = np.zeros(BINS, np.int64), np.full(BINS, np.nan), np.full(BINS, np.nan)
+    for row in found["calibration"]["bins"]:
+        place = round(row["from"] * BINS)
+        count[place], confidence[place], accuracy[place] = row["count"], row["confidence"], row["accuracy"]
+    drawn(reliability_diagram(Reliability(np.linspace(0, 1, BINS + 1), count, confidence, accuracy)), diagram)
+
+
+def _told(found: dict, temperature: float, thresholds: dict[str, float]) -> str:
+    """What was found, for people."""
+    calibration, unsure, none = found["calibration"], found["unsure"], found.get("not_a_face")
+    lines = [
+        f"temperature {temperature:.3f}: expected calibration error {calibration['error_before']:.2%} before, "
+        f"{calibration['error']:.2%} after, on faces that did not fit it",
+        f"unsure below {thresholds['unsure']:.3f}: {unsure['answered_elsewhere']:.1%} of the faces are answered, "
+        f"{unsure['right_elsewhere']:.1%} of these answers are right, on faces that did not choose it",
+    ]
+    if none:
+        lines.append(
+            f"not a face above {thresholds['not_a_face']:.3f}: {none['lost']:.2%} of real faces lost; found of"
+        )
+        names = {"finds": "a detector's false finds", "squares": "crops without a face", "ferplus": "FER+'s non-faces"}
+        for key, name in names.items():
+            if key in none:
+                lines.append(
+                    f"  {name:<25} {none[key]['recall_at_threshold']:.1%} of {none[key]['count']:,}, "
+                    f"area under ROC {none[key]['roc_auc']:.4f}"
+                )
+    return "\n".join(lines)
