@@ -61,7 +61,7 @@ def model_card(
 |---|---|
 | reads | {", ".join(trained.classes)} |
 | input | {pre.channels} × {pre.size} × {pre.size}, mean {_list(pre.mean)}, std {_list(pre.std)} of 0..1 pixels; crops framed as in {pre.framing} |
-| output | logits and features; a softmax over the logits gives the probabilities |
+| output | logits and features; a softmax over the logits, divided by the temperature, gives the probabilities |
 | network | `{trained.network_name}`, {sum(p.numel() for p in trained.network.parameters()):,} parameters, {json.dumps(trained.network_arguments)} |
 | file | {file.stat().st_size / 1e6:.1f} MB ONNX, float32; differs from torch by at most {parity:.1e} in probability |
 | licence of the weights | {licence} |""",

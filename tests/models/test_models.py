@@ -146,9 +146,9 @@ def test_files_that_cannot_be_rebuilt_say_why(model_file: Path, tmp_path: Path) 
 def test_the_shipped_model_rebuilds_its_network() -> None:
     from mien.run.classify import Classifier
 
-    classifier, network = Classifier("base"), load("base")
+    classifier, network = Classifier("base", precision="float"), load("base")
     images = np.random.default_rng(0).integers(0, 256, (16, 48, 48), dtype=np.uint8)
     tensor = torch.from_numpy(classifier.info.preprocessing.to_tensor(images))
     with torch.no_grad():
-        of_torch = network(tensor).softmax(dim=1).numpy()
+        of_torch = (network(tensor) / classifier.info.temperature).softmax(dim=1).numpy()
     np.testing.assert_allclose(of_torch, classifier.probabilities(images), atol=1e-3)
