@@ -14,6 +14,7 @@ from mien.core.pictures import MAX_PIXELS, as_rgb, from_pillow, read_picture
 from mien.core.types import Face
 from mien.run.classify import TTA, Classifier, check_tta
 from mien.run.detect import Detections, crop_faces, find_faces, largest, make_detector
+from mien.run.faces import Doubt, make_faces
 from mien.run.moving import FaceFinder
 
 #: A path, a Pillow image, or an array that holds a picture.
@@ -61,9 +62,7 @@ class Recognizer:
     ) -> None:
         check_tta(tta)
         self.classifier = Classifier(model, threads=threads, precision=precision)
-        self.unsure_below = self.classifier.threshold("unsure", unsure)
-        self.drop_above = self.classifier.threshold("not_a_face", drop_non_faces)
-        self.non_face_above = self.classifier.info.thresholds.get("not_a_face") or 1.0
+        self.doubt = Doubt.of(self.classifier, unsure, drop_non_faces)
         self.detector = make_detector(detector, detector_model)
         self.people = people
         self.tta, self.max_pixels, self.allow_truncated = tta, max_pixels, allow_truncated
@@ -115,18 +114,12 @@ class Recognizer:
         if not crops:
             return []
         probabilities, non_faces = self.classifier.judge(np.concatenate(crops), self.tta)
-        scores_of_none = [None] * len(probabilities) if non_faces is None else [float(score) for score in non_faces]
         faces, start = [], 0
         for one in found:
-            rows, nothing = probabilities[start : start + len(one)], scores_of_none[start : start + len(one)]
-            scores = [float(score) if self.detector else None for score in one.scores]
-            boxes = [tuple(float(value) for value in box) for box in one.boxes_xyxy]
+            mine = slice(start, start + len(one))
+            nothing = None if non_faces is None else non_faces[mine]
             faces.append(
-                [
-                    self._face(*values)
-                    for values in zip(boxes, scores, rows, nothing, strict=True)
-                    if self._keeps(values[3])
-                ]
+                make_faces(one, probabilities[mine], nothing, self.labels, self.doubt, self.detector is not None)
             )
             start += len(one)
         return faces
@@ -139,26 +132,8 @@ class Recognizer:
             "detector": self.detector_name,
             "people": self.people,
             "tta": self.tta,
-            "unsure": self.unsure_below,
-            "drop": self.drop_above,
+            "doubt": repr(self.doubt),
         }
-
-    def _face(
-        self, box: tuple[float, ...], score: float | None, probabilities: np.ndarray, not_a_face: float | None
-    ) -> Face:
-        return Face(
-            box,
-            score,
-            probabilities,
-            self.labels,
-            unsure_below=self.unsure_below,
-            not_a_face=not_a_face,
-            non_face=not_a_face is not None and not_a_face > self.non_face_above,
-        )
-
-    def _keeps(self, not_a_face: float | None) -> bool:
-        """Whether what the detector found is taken for a face."""
-        return self.detector is None or self.drop_above is None or not_a_face is None or not_a_face <= self.drop_above
 
     def classify(self, crops: np.ndarray) -> np.ndarray:
         """Face crops uint8 (N, H, W) grey or (N, H, W, 3) RGB → probabilities float32 (N, K) over ``labels``."""

@@ -213,7 +213,7 @@ function choose(index) {
 function doubts(face) {
   const words = [];
   if (face.unsure) words.push(t("picture.unsure"));
-  if (face.not_a_face > 0.5) words.push(t("picture.noface"));
+  if (face.non_face) words.push(t("picture.noface"));
   return words.map((text) => make("p", { class: "doubt", text }));
 }
 

@@ -30,6 +30,7 @@ from mien.run.detect import (
     largest,
     make_detector,
 )
+from mien.run.faces import Doubt, make_faces
 from mien.run.moving import FaceFinder
 from mien.run.weights import find_model, local_model, shipped_models
 
@@ -106,8 +107,13 @@ class Reader:
     def classifier(self, model: str) -> Classifier:
         """The model, loaded when it is first asked for."""
         if model not in self._classifiers:
-            self._classifiers[model] = Classifier(self.models[model], threads=self._config.threads)
+            self._classifiers[model] = Classifier(self.asked(model), threads=self._config.threads)
         return self._classifiers[model]
+
+    def asked(self, model: str) -> str | Path:
+        """What to load for a name: of a shipped model the name, so that the file that suits this machine is taken."""
+        path = self.models[model]
+        return model if shipped_models().get(model) == path else path
 
     def finder(self, wish: Wish) -> FaceFinder:
         """For a camera: it searches some frames and follows faces through the others, with a detector of its own."""
@@ -136,16 +142,15 @@ class Reader:
         finally:
             batcher.arrive()
         labels = classifier.labels
-        rows = await batcher.probabilities(crops) if len(crops) else np.empty((0, len(labels)), np.float32)
-        boxes = [tuple(float(value) for value in box) for box in found.boxes_xyxy]
-        scores = [None if name == "none" else float(score) for score in found.scores]
-        faces = [Face(*values, labels) for values in zip(boxes, scores, rows, strict=True)]
+        rows = await batcher.probabilities(crops) if len(crops) else np.empty((0, len(labels) + 1), np.float32)
+        nothing = rows[:, -1] if classifier.knows_non_faces else None
+        faces = make_faces(found, rows[:, :-1], nothing, labels, Doubt.of(classifier), detected=name != "none")
         return Reading(faces, crops, classifier.info.name, name)
 
     def _batcher(self, wish: Wish) -> Batcher:
         key = wish.model, wish.tta
         if key not in self._batchers:
-            classify = partial(self.classifier(wish.model).probabilities, tta=wish.tta)
+            classify = partial(_judged, self.classifier(wish.model), wish.tta)
             self._batchers[key] = Batcher(classify, self._classifying, self._watch)
         return self._batchers[key]
 
@@ -171,6 +176,13 @@ class Reader:
         yield detector
         if keep:
             idle.put(detector)
+
+
+def _judged(classifier: Classifier, tta: TTA, crops: np.ndarray) -> np.ndarray:
+    """float32 (N, K + 1): the probabilities of crops, and in the last column the score that each is no face (0: unknown)."""
+    probabilities, non_faces = classifier.judge(crops, tta)
+    last = np.zeros(len(crops), np.float32) if non_faces is None else non_faces
+    return np.column_stack([probabilities, last])
 
 
 def _followed(

@@ -28,10 +28,10 @@ LONGEST_LINE = 64 * 1024
 class Runner:
     """Runs the queued jobs of a store with ``config.workers`` processes, and removes those whose time is over.
 
-    models: name → file.
+    models: name → what a Recognizer is given for it.
     """
 
-    def __init__(self, config: Config, store: Store, models: dict[str, Path]) -> None:
+    def __init__(self, config: Config, store: Store, models: dict[str, str | Path]) -> None:
         self._config, self._store, self._models = config, store, models
         self._wake = asyncio.Event()
         self._running: dict[str, asyncio.subprocess.Process] = {}

@@ -41,7 +41,7 @@ class Service:
         )  # a model that cannot be used is said now, not when it is asked
         self.store = Store(config.state, config.retention_s, self.news.tell)
         self.decoders = Decoders(config.decoders, config.limits)
-        self.runner = Runner(config, self.store, self.reader.models)
+        self.runner = Runner(config, self.store, {name: self.reader.asked(name) for name in self.reader.models})
 
     async def start(self) -> None:
         self.runner.start()
