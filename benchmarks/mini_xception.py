@@ -6,6 +6,7 @@ Its weights are random here: speed does not depend on them.
 
 from __future__ import annotations
 
+import logging
 import warnings
 from itertools import pairwise
 from pathlib import Path
@@ -57,6 +58,7 @@ class MiniXception(nn.Module):
 def write(path: Path, size: int) -> int:
     """As ONNX, for crops of size × size; returns its number of weights, as its authors count them."""
     network = MiniXception().eval()
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of torchvision's absence
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(network, (torch.zeros(2, 1, size, size),), str(path), input_names=["images"], output_names=["logits"],
