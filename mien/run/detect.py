@@ -179,13 +179,16 @@ def make_detector(name: str = "auto", file: str | Path | None = None) -> Detecto
     return YuNetDetector(pulled)
 
 
-def find_faces(detector: Detector, picture: np.ndarray, *, thorough: bool = True) -> Detections:
+def find_faces(
+    detector: Detector, picture: np.ndarray, *, thorough: bool = True, sides: tuple[int, ...] = ()
+) -> Detections:
     """Faces in RGB uint8 (H, W, 3), boxes in its pixels.
 
     ``thorough`` (pictures): large ones are searched at several scales, from a shrunk copy in which large faces have the
-    size the detectors know up to a fine one for small faces. Otherwise (video frames) at one scale alone.
+    size the detectors know up to a fine one for small faces. Otherwise (video frames) at one scale alone; or at ``sides``,
+    the lengths to which the longest side is shrunk.
     """
-    sides = detector.picture_sides if thorough else (detector.frame_side,)
+    sides = sides or (detector.picture_sides if thorough else (detector.frame_side,))
     found = [_at_scale(detector, picture, scale) for scale in _scales(picture, sides)]
     boxes = np.concatenate([detections.boxes_xyxy for detections in found])
     scores = np.concatenate([detections.scores for detections in found])

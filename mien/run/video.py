@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from mien.core.errors import MediaError, MissingExtra
 from mien.core.files import replacing, write_json
 from mien.core.progress import Bar, progress_bar
 from mien.core.types import Face, FrameResult
+from mien.run.detect import Detections
 from mien.run.draw import annotate
 from mien.run.moving import FaceFinder
 from mien.run.overlap import Behind, ahead
@@ -100,6 +101,20 @@ def _key(item: Input, recognizer: Recognizer, settings: Settings) -> dict[str, A
     }  # fmt: skip
 
 
+@dataclass(frozen=True)
+class _Batch:
+    """Frames with where their faces are; N of each.
+
+    cuts     which of them begin a new shot
+    finder   as it stands after them
+    """
+
+    frames: list[VideoFrame]
+    found: list[Detections]
+    cuts: list[bool]
+    finder: FaceFinder
+
+
 @dataclass
 class _Analysis:
     """One video on its way through the recognizer."""
@@ -120,51 +135,51 @@ class _Analysis:
         with (
             ahead(
                 _batches(frames, 1 if source.is_live else BATCH_FRAMES), BATCHES_AHEAD, newest=source.is_live
-            ) as batches,
+            ) as read,
+            ahead(_search(read, self.state.finder), 1) as batches,
             progress_bar(Path(item.name).name, source.analysed_s, done_s, quiet=self.settings.quiet) as bar,
         ):
             for batch in batches:
-                self._part([batch], batches, bar)
+                self._part(batch, batches, bar)
                 if self._stopped():
                     break
 
     def _stopped(self) -> bool:
         return self.settings.stop is not None and self.settings.stop()
 
-    def _part(self, first: list[list[VideoFrame]], batches: Iterator[list[VideoFrame]], bar: Bar) -> None:
+    def _part(self, first: _Batch, batches: Iterator[_Batch], bar: Bar) -> None:
         """Batches up to the end of a part: its records, its captions, its pictures, and then the state."""
         state, parts = self.state, self.parts
-        count = max(1, self.settings.part_frames // len(first[0]))
+        size = len(first.frames)
+        count = max(1, self.settings.part_frames // size)
         with ExitStack() as stack:
             records = stack.enter_context(parts.path("jsonl").open("w", encoding="utf-8", newline="\n"))
             captions = stack.enter_context(parts.path("vtt").open("w", encoding="utf-8", newline="\n"))
-            write = stack.enter_context(self._pictures(len(first[0])))
-            for batch in _chain(first, islice(batches, count - 1)):
-                for frame, faces in zip(batch, self._faces(batch), strict=True):
+            write = stack.enter_context(self._pictures(size))
+            for batch in chain([first], islice(batches, count - 1)):
+                for frame, faces in zip(batch.frames, self._faces(batch), strict=True):
                     records.writelines(
                         json.dumps(row, ensure_ascii=False) + "\n" for row in self._records(frame, faces)
                     )
                     captions.write(self._count(frame, faces))
                     write(frame, faces)
-                bar.advance(
-                    float(sum(frame.duration for frame in batch) * self.source.time_base),
-                    f"{state.done.frames:,} frames",
-                )
+                state.finder = batch.finder
+                seconds = float(sum(frame.duration for frame in batch.frames) * self.source.time_base)
+                bar.advance(seconds, f"{state.done.frames:,} frames")
                 if self.settings.watch is not None:
                     self.settings.watch(state.last_s - self.source.begins_s, self.source.analysed_s, state.done.frames)
                 if self._stopped():
                     break
         parts.finish(state)
 
-    def _faces(self, batch: list[VideoFrame]) -> list[list[Face]]:
-        """Found frame by frame, since each depends on the one before; read together; followed frame by frame."""
-        found, cuts = [], []
-        for frame in batch:
-            found.append(self.state.finder.find(frame.picture, frame.time_s))
-            cuts.append(self.state.finder.was_cut)
-        read = self.recognizer.read_faces([frame.picture for frame in batch], found)
-        follow = self.state.follower.follow
-        return [follow(faces, frame.time_s, was_cut) for frame, faces, was_cut in zip(batch, read, cuts, strict=True)]
+    def _faces(self, batch: _Batch) -> list[list[Face]]:
+        """Read together, then followed frame by frame."""
+        read, followed = self.recognizer.read_faces([frame.picture for frame in batch.frames], batch.found), []
+        for frame, faces, was_cut in zip(batch.frames, read, batch.cuts, strict=True):
+            followed.append(self.state.follower.follow(faces, frame.time_s, was_cut, frame.picture))
+            if was_cut:
+                self.state.timeline.cut(self._shown_s(frame))
+        return followed
 
     def _records(self, frame: VideoFrame, faces: list[Face]) -> list[dict[str, Any]]:
         self.state.size_wh = frame.picture.shape[1], frame.picture.shape[0]
@@ -289,6 +304,11 @@ def _batches(frames: Iterator[VideoFrame], most: int) -> Iterator[list[VideoFram
         yield [first, *islice(frames, size - 1)]
 
 
-def _chain(first: list[list[VideoFrame]], rest: Iterable[list[VideoFrame]]) -> Iterator[list[VideoFrame]]:
-    yield from first
-    yield from rest
+def _search(batches: Iterator[list[VideoFrame]], finder: FaceFinder) -> Iterator[_Batch]:
+    """Where the faces are: frame by frame, since each depends on the one before."""
+    for batch in batches:
+        found, cuts = [], []
+        for frame in batch:
+            found.append(finder.find(frame.picture, frame.time_s))
+            cuts.append(finder.was_cut)
+        yield _Batch(batch, found, cuts, finder.copy())

@@ -52,15 +52,15 @@ def scene(face: np.ndarray, x: float, y: float, side: float = 120) -> tuple[np.n
 def test_boxes_follow_movement_and_size(face: np.ndarray) -> None:
     first, box = scene(face, 200, 150)
     then, moved = scene(face, 208, 146, 126)
-    boxes, alive = follow_boxes(grey_copy(first), grey_copy(then), np.array([box]) * 400 / 640)
+    boxes, alive = follow_boxes(grey_copy(first), grey_copy(then), np.array([box]) / 2)
     assert alive.all()
-    np.testing.assert_allclose(boxes[0] * 640 / 400, moved, atol=2.0)
+    np.testing.assert_allclose(boxes[0] * 2, moved, atol=2.0)
 
 
 def test_nothing_to_follow_is_said(face: np.ndarray) -> None:
     first, box = scene(face, 200, 150)
     other = np.random.default_rng(2).integers(0, 256, first.shape, np.uint8)
-    _, alive = follow_boxes(grey_copy(first), grey_copy(other), np.array([box]) * 400 / 640)
+    _, alive = follow_boxes(grey_copy(first), grey_copy(other), np.array([box]) / 2)
     assert not alive.any()
     boxes, alive = follow_boxes(grey_copy(first), grey_copy(first), np.empty((0, 4)))
     assert boxes.shape == (0, 4) and alive.shape == (0,)
