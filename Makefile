@@ -42,6 +42,8 @@ queue: .venv/.test  ## train the reference systems one by one (DATA=files, LENGT
 
 bench: .venv/.test  ## measure speed and memory on this machine
 	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/people.py speed
+	$(BIN)/python benchmarks/people.py track
 
 clean:  ## remove the environment and what tests and demos wrote
 	rm -rf .venv mien-out build *.egg-info .pytest_cache .ruff_cache

@@ -19,7 +19,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from clips import ASTRONAUT, make_clip
-from places import YUNET, find
+from places import YUNET, there
 
 from mien.core.pictures import read_picture
 from mien.run.detect import HaarDetector
@@ -220,11 +220,11 @@ def track(options: argparse.Namespace) -> None:
         recognizer = Recognizer("base", detector=options.detector, detector_model=options.detector_model)
         finder, follower, truth, found = recognizer.finder(), Follower(), [], []
         count = 0
-        for count, (picture, there) in enumerate(frames(scene, options.seconds or 20, people), 1):
+        for count, (picture, known) in enumerate(frames(scene, options.seconds or 20, people), 1):
             time_s = (count - 1) / FPS
             seen = finder.find(picture, time_s)
             faces = follower.follow(recognizer.read_faces([picture], [seen])[0], time_s, finder.was_cut, picture)
-            truth.append(there)
+            truth.append(known)
             found.append([(face.track, np.array(face.box_xyxy)) for face in faces])
         result = account(truth, found)
         print(f"| {name} | {len(scene.ways)} | {result.mota:.3f} | {result.missed / result.truths:.1%} | "
@@ -328,8 +328,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--photos", type=Path, nargs="+", default=[ASTRONAUT], help="photographs of one face each")
-    parser.add_argument("--detector", choices=["yunet", "haar"], default="yunet" if find(YUNET) else "haar")
-    parser.add_argument("--detector-model", type=Path, default=find(YUNET))
+    parser.add_argument("--detector", choices=["yunet", "haar"], default="yunet" if there(YUNET) else "haar")
+    parser.add_argument("--detector-model", type=Path, default=there(YUNET))
     options = parser.parse_args()
     if options.detector == "haar":
         options.detector_model = None

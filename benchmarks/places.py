@@ -16,9 +16,14 @@ FOLDERS = [
 ]
 
 
+def there(name: str) -> Path | None:
+    """A file by name, if it is in one of the folders."""
+    return next((folder / name for folder in FOLDERS if (folder / name).exists()), None)
+
+
 def find(name: str) -> Path:
     """A file by name, or exit 2 with the places that were searched."""
-    for folder in FOLDERS:
-        if (folder / name).exists():
-            return folder / name
-    sys.exit(f"{name} is in none of {', '.join(map(str, FOLDERS))}; put it there or set MIEN_DATA (exit 2)")
+    path = there(name)
+    if path is None:
+        sys.exit(f"{name} is in none of {', '.join(map(str, FOLDERS))}; put it there or set MIEN_DATA (exit 2)")
+    return path
