@@ -6,26 +6,18 @@ import json
 import re
 import signal
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mien.app.messages import complain, explain
+from mien.app.messages import complain
 from mien.app.options import Json, Precision, Quiet, Tta
 from mien.core.progress import say
 
 if TYPE_CHECKING:
-    from mien.core.errors import MediaError
-    from mien.run.manifest import Manifest
-    from mien.run.recognizer import Recognizer
-    from mien.run.results import Done, Settings
-    from mien.run.sources import Input
     from mien.run.video_in import Sampling
-
-#: Pictures whose faces are printed one by one; of more, only a line each.
-TABLES_SHOWN = 10
 
 
 def analyze(
@@ -114,6 +106,7 @@ def analyze(
 
     Reads JPEG, PNG, WebP, BMP, GIF (first frame), TIFF, and the video formats of FFmpeg; folders with all below them.
     """
+    from mien.app.inputs import Analysis
     from mien.core.files import make_folder
     from mien.core.pictures import MAX_PIXELS
     from mien.run.draw import Style
@@ -146,7 +139,7 @@ def analyze(
     )
     make_folder(out)
     with stopping.for_streams(inputs):
-        analysis = _Analysis(recognizer, settings, resume, show=not (quiet or as_json))
+        analysis = Analysis(recognizer, settings, resume, show=not (quiet or as_json))
         analysis.run(inputs)
     finished, failures = analysis.finished, analysis.failures
     if as_json:
@@ -193,96 +186,6 @@ class _Stopping:
             signal.signal(signal.SIGINT, before)
 
 
-class _Analysis:
-    """All inputs, one after the other; what was done, and what failed and why, is told as it happens.
-
-    finished   for each input what --json says of it
-    failures   a message for each
-    """
-
-    def __init__(self, recognizer: Recognizer, settings: Settings, resume: bool, show: bool) -> None:
-        self.recognizer, self.settings, self.resume, self.show = recognizer, settings, resume, show
-        self.finished: list[dict[str, Any]] = []
-        self.failures: list[str] = []
-
-    def run(self, inputs: list[str]) -> None:
-        from mien.core.progress import progress_bar
-        from mien.run.manifest import Manifest
-        from mien.run.sources import list_inputs
-
-        items = list_inputs(inputs, self.settings.out)
-        several = len(items) > 1
-        with ExitStack() as stack:
-            manifest = None
-            if several or self.resume:
-                manifest = Manifest(self.settings.out, self._key(), self.resume)
-                stack.callback(manifest.close)
-            bar = stack.enter_context(progress_bar("files", len(items), quiet=self.settings.quiet or not several))
-            for item in items:
-                self._one(item, manifest)
-                bar.advance(1, f"{len(self.finished):,} done, {len(self.failures):,} failed")
-            if several and self.finished:
-                self._joint_table()
-            if manifest is not None:
-                manifest.end() if self.finished else manifest.remove()
-
-    def _key(self) -> dict[str, Any]:
-        """What the results depend on beside the inputs."""
-        settings = self.settings
-        choices = {
-            name: repr(getattr(settings, name)) for name in ("formats", "media", "style", "smoothing_s", "sampling")
-        }
-        return {**self.recognizer.describe(), **choices}
-
-    def _one(self, item: Input | MediaError, manifest: Manifest | None) -> None:
-        from mien.core.errors import MediaError
-        from mien.run.pipeline import analyze_input
-
-        if isinstance(item, MediaError):
-            self._failed(explain(item))
-            return
-        before = manifest.finished(item) if manifest is not None else None
-        if before is not None:
-            self.finished.append(before["done"])
-            if self.show:
-                say(f"{item.name}: done before")
-            return
-        try:
-            done = analyze_input(item, self.recognizer, self.settings)
-        except Exception as error:  # noqa: BLE001 - one bad file must not cost the others their results
-            self._failed(explain(error, f"{item.name}: "))
-            if manifest is not None:
-                manifest.add(item, state="failed", why=self.failures[-1], outputs=[])
-            return
-        told = _as_json(done, self.recognizer)
-        self.finished.append(told)
-        if manifest is not None:
-            manifest.add(item, state="done", outputs=told["outputs"], done=told)
-        for warning in done.warnings:
-            complain(f"{done.source}: {warning}")
-        if self.show:
-            _print(done, self.recognizer, in_full=len(self.finished) <= TABLES_SHOWN)
-
-    def _failed(self, why: str) -> None:
-        self.failures.append(why)
-        complain(why)
-
-    def _joint_table(self) -> None:
-        """The records of all inputs in one table, read back from their own."""
-        from mien.run.records import rows_of
-        from mien.run.sinks import record_path, record_writer
-
-        out, formats = self.settings.out, self.settings.formats
-        with record_writer(out / "all", formats, self.recognizer.labels) as table:
-            for done in self.finished:
-                (own,) = (path for path in done["outputs"] if path.endswith(f".records.{formats[0]}"))
-                for rows in rows_of(own):
-                    table.write(rows)
-        if self.show:
-            paths = ", ".join(str(record_path(out / "all", name)) for name in formats)
-            say(f"all records in one table: {paths}")
-
-
 def _sampling(fps: float | None, every: float | None, begin: str, end: str | None) -> Sampling:
     """--fps, --every, --from and --to → which frames of a video are analysed."""
     from mien.core.errors import UsageError
@@ -327,78 +230,3 @@ def _people(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise UsageError(f"--people {text}", "is neither all, largest nor a number from 1", "as in --people 2")
     return int(text)
-
-
-def _print(done: Done, recognizer: Recognizer, in_full: bool) -> None:
-    """A table of a picture's faces with every probability, or a line for a video; then what was written."""
-    if done.faces and in_full:
-        say(f"{done.source}: {_plural(len(done.faces), 'face')}")
-        _print_table(done, recognizer)
-    elif done.is_video:
-        shares = ", ".join(f"{name} {count / done.faces_seen:.0%}" for name, count in done.labels.most_common())
-        say(
-            f"{done.source}: {_plural(done.frames, 'frame')}, {_plural(done.faces_seen, 'face')}{': ' + shares if shares else ''}"
-        )
-        _print_people(done)
-    elif done.faces:
-        say(f"{done.source}: " + ", ".join(f"{face.label} {face.confidence:.0%}" for face in done.faces))
-    else:
-        hint = "" if recognizer.detector is None else " (if the picture is itself a face: --detector none)"
-        say(f"{done.source}: no face found{hint}")
-    if in_full:
-        say("  wrote " + ", ".join(map(str, done.outputs)))
-
-
-def _print_table(done: Done, recognizer: Recognizer) -> None:
-    """Plain columns: they fit any terminal, and can be cut and sorted by other programs."""
-    head = ["face", "expression", *recognizer.labels, "x1", "y1", "x2", "y2"]
-    rows = [
-        [
-            str(number),
-            f"{face.label}{'?' if face.unsure else ''}",
-            *(f"{p:.3f}" for p in face.probabilities),
-            *(f"{v:.0f}" for v in face.box_xyxy),
-        ]
-        for number, face in enumerate(done.faces)
-    ]
-    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
-    for row in [head, *rows]:
-        say(
-            "  "
-            + "  ".join(
-                cell.ljust(width) if column == 1 else cell.rjust(width)
-                for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-            )
-        )
-
-
-#: People of a video that are listed on the console; the summary has all.
-MOST_LISTED = 8
-
-
-def _print_people(done: Done) -> None:
-    """A line for each person, who was seen longest first."""
-    for person in done.people[:MOST_LISTED]:
-        share = {name: value for name, value in person["share"].items() if value >= 0.005}
-        shares = ", ".join(f"{name} {value:.0%}" for name, value in sorted(share.items(), key=lambda item: -item[1]))
-        say(
-            f"  person {person['person']}: {person['on_screen_s']:.1f} s on screen from {person['first_s']:.1f} s, "
-            f"{_plural(person['changes'], 'change')}: {shares}"
-        )
-    if len(done.people) > MOST_LISTED:
-        say(f"  and {len(done.people) - MOST_LISTED:,} more")
-
-
-def _plural(count: int, word: str) -> str:
-    return f"{count:,} {word}{'' if count == 1 else 's'}"
-
-
-def _as_json(done: Done, recognizer: Recognizer) -> dict[str, Any]:
-    from mien.core.types import FrameResult
-    from mien.run.sinks import records_of
-
-    values = done.to_json()
-    if not done.is_video:
-        result = FrameResult(done.source, 0, 0.0, (0, 0), done.faces)
-        values["records"] = records_of(result, recognizer.model_name, recognizer.detector_name)
-    return values
