@@ -32,8 +32,9 @@ GRID = 5
 #: Pixels of the grey copy: how far a point may miss its start when it is followed there and back.
 RETURN_ERROR = 1.0
 
-#: Where flow and a search see the same face, the share of the search in its box; the rest steadies it.
-SEARCH_SHARE = 0.6
+#: Where flow and a search see the same face, the share of the search in its box: little where they agree, so that boxes of
+#: still faces stay still, most where they do not.
+SEARCH_SHARE, SHARE_AGREED, AGREED = 0.6, 0.2, 0.75
 
 
 @dataclass
@@ -122,9 +123,8 @@ class FaceFinder:
         for index in range(len(followed)):
             best = int(overlap[index].argmax()) if len(seen) else -1
             if best >= 0 and overlap[index, best] > 0.5 and alive[index]:
-                boxes[best] = followed.boxes_xyxy[index] + SEARCH_SHARE * (
-                    seen.boxes_xyxy[best] - followed.boxes_xyxy[index]
-                )
+                share = SHARE_AGREED if overlap[index, best] > AGREED else SEARCH_SHARE
+                boxes[best] = followed.boxes_xyxy[index] + share * (seen.boxes_xyxy[best] - followed.boxes_xyxy[index])
             elif alive[index] and (best < 0 or overlap[index, best] < 0.1) and missed_s[index] + elapsed <= MISSED_S:
                 boxes.append(followed.boxes_xyxy[index])
                 scores.append(followed.scores[index])

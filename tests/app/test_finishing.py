@@ -53,7 +53,8 @@ def test_one_command_finishes_a_model(model_file: Path, data: Path, capsys: pyte
     assert main(["evaluate", "done/small.onnx", "--data", str(data), "--json"]) == 0
     scores = json.loads(capsys.readouterr().out)
     assert scores["precision"] == "float" and scores["unsure"]["below"] == info.thresholds["unsure"]
-    assert scores["unsure"]["right"] == pytest.approx(info.uncertainty["unsure"]["right"])
+    # The face whose confidence is the threshold itself may fall to either side of it.
+    assert scores["unsure"]["right"] == pytest.approx(info.uncertainty["unsure"]["right"], abs=0.005)
     assert Path("mien-out/coverage.png").is_file()
 
 
