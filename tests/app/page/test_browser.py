@@ -428,6 +428,7 @@ def test_a_change_of_the_detector_reads_the_picture_again(opened: Open, two_face
     page.get_by_label("Faces", exact=True).select_option("largest")
     page.get_by_role("tab", name="Picture").click()
     page.get_by_text("1 face ·").wait_for()
+    assert page.get_by_text("2 faces ·").count() == 0
 
 
 #: Latin words that stay as they are in Chinese: names and formats.
