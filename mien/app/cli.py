@@ -101,7 +101,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         complain(explain(error))
         return 2
     if result == INTERRUPTED:
-        complain("interrupted: files that were finished are kept, and 'mien train --resume' goes on where it was")
+        complain(
+            "interrupted: what was finished is kept; the same command goes on from there, 'mien train' with --resume"
+        )
     return result if isinstance(result, int) else 0
 
 

@@ -67,6 +67,12 @@ class Detections:
 NOTHING = Detections(np.empty((0, 4), np.float32), np.empty(0, np.float32))
 
 
+def whole_picture(picture: np.ndarray) -> Detections:
+    """Without a detector: the picture (H, W[, 3]) is itself the face."""
+    height, width = picture.shape[:2]
+    return Detections(np.array([[0, 0, width, height]], np.float32), np.ones(1, np.float32))
+
+
 class Detector(Protocol):
     """Finds faces in RGB uint8 (H, W, 3).
 

@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from mien.core.errors import MediaError
 from mien.core.types import Face
 from mien.run.records import Records
-from mien.run.video_in import VideoSource, open_container
+from mien.run.video_in import VideoSource, open_container, upright
 
 #: Two times in seconds that differ by less are those of one frame; records keep six digits.
 SAME_S = 1e-4
@@ -125,8 +125,7 @@ def _sought(video: Path, time_s: float) -> np.ndarray | None:
                     if frame.pts is None or frame.time > time_s + SAME_S:
                         break
                     if frame.time >= time_s - SAME_S:
-                        upright = np.rot90(frame.to_ndarray(format="rgb24"), k=frame.rotation // 90)
-                        return np.ascontiguousarray(upright)
+                        return upright(frame)
             except av.error.FFmpegError:
                 continue  # this file cannot be searched like that
     return None

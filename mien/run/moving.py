@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import cv2
 import numpy as np
 
-from mien.run.detect import Detections, Detector, find_faces, largest
+from mien.run.detect import Detections, Detector, find_faces, largest, whole_picture
 from mien.run.track import CutFinder, overlaps
 
 #: Faces are searched for at least so often (seconds): a new one is found, a lost one found again, within this time.
@@ -76,12 +76,11 @@ class FaceFinder:
 
     def find(self, picture: np.ndarray, time_s: float) -> Detections:
         """RGB uint8 (H, W, 3) → its faces, in pixels of the picture; a followed face keeps its last search's score."""
-        height, width = picture.shape[:2]
         grey = grey_copy(picture)
         self.was_cut = self._cuts.is_cut(grey)
         if self.detector is None:
-            return Detections(np.array([[0, 0, width, height]], np.float32), np.ones(1, np.float32))
-        followed, alive = self._follow(grey, width / grey.shape[1])
+            return whole_picture(picture)
+        followed, alive = self._follow(grey, picture.shape[1] / grey.shape[1])
         due = (
             not alive.all()
             or self._found is None

@@ -7,17 +7,23 @@ import json
 import pickle
 import shutil
 import zlib
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
 
 from mien.core.files import make_folder, replacing, write_json
 
-#: What a state may be made of. Unpickling calls what a file names; a file that names anything else is refused.
-_ROOMS = ("mien.core.", "mien.run.", "numpy.", "collections.")
+#: What a state may be made of, beside data classes of these rooms. Unpickling calls what a file names, so a file that names
+#: anything else is refused.
+_ROOMS = ("mien.core.", "mien.run.")
 _NAMES = {
     "numpy": {"dtype", "ndarray"},
-    "pathlib": {"Path", "PosixPath", "WindowsPath"},
-    "builtins": {"set", "frozenset"},
+    "numpy._core.multiarray": {"_reconstruct", "scalar"},
+    "numpy.core.multiarray": {"_reconstruct", "scalar"},  # NumPy before 2
+    "numpy._core.numeric": {"_frombuffer"},
+    "numpy.core.numeric": {"_frombuffer"},
+    "collections": {"Counter"},
+    "builtins": {"set"},
 }
 
 
@@ -75,6 +81,10 @@ class Parts:
 
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
-        if (module + ".").startswith(_ROOMS) or name in _NAMES.get(module, ()):
+        if name in _NAMES.get(module, ()):
             return super().find_class(module, name)
+        if module.startswith(_ROOMS):
+            found = super().find_class(module, name)
+            if is_dataclass(found) and isinstance(found, type):
+                return found
         raise pickle.UnpicklingError(f"a state does not hold {module}.{name}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from mien import __version__
 from mien.core.pictures import MAX_PIXELS, as_rgb, from_pillow, read_picture
 from mien.core.types import Face
 from mien.run.classify import TTA, Classifier, check_tta
-from mien.run.detect import Detections, crop_faces, find_faces, largest, make_detector
+from mien.run.detect import Detections, crop_faces, find_faces, largest, make_detector, whole_picture
 from mien.run.faces import Doubt, make_faces
 from mien.run.moving import FaceFinder
 
@@ -128,12 +129,17 @@ class Recognizer:
         """All that its answers depend on, as JSON holds it."""
         return {
             "mien": __version__,
-            "model": hashlib.sha256(self.classifier.path.read_bytes()).hexdigest(),
+            "model": self._digest,
             "detector": self.detector_name,
             "people": self.people,
             "tta": self.tta,
             "doubt": repr(self.doubt),
         }
+
+    @cached_property
+    def _digest(self) -> str:
+        """SHA-256 of the model file, read once however many inputs there are."""
+        return hashlib.sha256(self.classifier.path.read_bytes()).hexdigest()
 
     def classify(self, crops: np.ndarray) -> np.ndarray:
         """Face crops uint8 (N, H, W) grey or (N, H, W, 3) RGB → probabilities float32 (N, K) over ``labels``."""
@@ -142,5 +148,4 @@ class Recognizer:
     def _find(self, picture: np.ndarray, thorough: bool) -> Detections:
         if self.detector is not None:
             return largest(find_faces(self.detector, picture, thorough=thorough), self.people)
-        height, width = picture.shape[:2]
-        return Detections(np.array([[0, 0, width, height]], np.float32), np.ones(1, np.float32))
+        return whole_picture(picture)

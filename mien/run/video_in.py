@@ -132,8 +132,7 @@ class VideoSource:
                 duration = max(duration, round(self.sampling.every_s / self.time_base))
             chosen += 1
             if chosen > skip:
-                picture = np.rot90(frame.to_ndarray(format="rgb24"), k=frame.rotation // 90)
-                yield VideoFrame(index, pts, time_s, duration, np.ascontiguousarray(picture))
+                yield VideoFrame(index, pts, time_s, duration, upright(frame))
 
     def _timed(self) -> Iterator[tuple[av.VideoFrame, int, int]]:
         """Every decoded frame with its pts, mended where needed, and its duration."""
@@ -238,6 +237,11 @@ class CameraSource:
                     index, pts, time_s, round(step / self.time_base), cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
                 )
             index += 1
+
+
+def upright(frame: av.VideoFrame) -> np.ndarray:
+    """A decoded frame as RGB uint8 (H, W, 3), turned as its file says."""
+    return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), k=frame.rotation // 90))
 
 
 def open_container(path: Path | str) -> av.container.InputContainer:

@@ -29,6 +29,7 @@ from mien.run.detect import (
     find_faces,
     largest,
     make_detector,
+    whole_picture,
 )
 from mien.run.faces import Doubt, make_faces
 from mien.run.moving import FaceFinder
@@ -156,8 +157,7 @@ class Reader:
 
     def _find(self, picture: np.ndarray, wish: Wish, size: int) -> tuple[Detections, str, np.ndarray]:
         if wish.detector == "none":
-            height, width = picture.shape[:2]
-            found = Detections(np.array([[0, 0, width, height]], np.float32), np.ones(1, np.float32))
+            found = whole_picture(picture)
             return found, "none", crop_faces(picture, found.boxes_xyxy, None, size)
         with self._lent(wish.detector, wish.threshold, keep=max(picture.shape[:2]) <= KEPT_SIDE) as detector:
             found = largest(_sure(find_faces(detector, picture), wish.threshold), wish.people)
