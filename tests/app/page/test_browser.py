@@ -344,4 +344,4 @@ def test_the_camera_reads_and_records(opened: Open) -> None:
     page.get_by_role("tab", name="Picture").click()  # nobody is filmed behind another tab
     assert page.evaluate("document.querySelector('#camera-work video').srcObject") is None
     page.get_by_role("tab", name="Camera").click()
-    assert page.locator("#camera-records").is_visible()
+    page.wait_for_selector("#camera-records:visible")
