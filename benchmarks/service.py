@@ -199,8 +199,11 @@ def camera(address: tuple[str, int], seconds: float, size_wh: tuple[int, int] = 
 
         sender = threading.Thread(target=send)
         sender.start()
-        while time.perf_counter() < end:
-            answer = json.loads(line.recv(timeout=10))
+        while (left := end - time.perf_counter()) > 0:
+            try:
+                answer = json.loads(line.recv(timeout=left))
+            except TimeoutError:  # all that was sent is answered
+                break
             found.append(time.perf_counter() - sent[answer["time_s"]])
         sender.join()
     print(

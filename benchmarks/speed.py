@@ -1,7 +1,7 @@
 """Speed and memory on this machine: several runs, medians and ranges, with hardware and versions.
 
 python benchmarks/speed.py                 all but memory and networks
-python benchmarks/speed.py training csv    some of: training networks classify start csv video memory
+python benchmarks/speed.py training csv    some of: training networks classify detect start csv video memory
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
+import cv2
 import numpy as np
 from clips import ASTRONAUT, make_clip
 from places import YUNET, find
@@ -204,6 +205,27 @@ def classify() -> None:
             rates(run, larger)
 
 
+def detect() -> None:
+    """Haar, and YuNet as we run it beside OpenCV's own, on the astronaut."""
+    from mien.core.pictures import read_picture
+    from mien.run.detect import HaarDetector, YuNetDetector
+
+    print("detection, ms a picture:")
+    photo = read_picture(ASTRONAUT)
+    haar, yunet = HaarDetector(), YuNetDetector(find(YUNET))
+    for size_wh in ((320, 180), (640, 360), (640, 640)):
+        picture = cv2.resize(photo, size_wh, interpolation=cv2.INTER_AREA)
+        opencv = cv2.FaceDetectorYN.create(str(find(YUNET)), "", size_wh)
+        actions = {
+            "YuNet": lambda: yunet.detect(picture),  # noqa: B023 - called at once
+            "YuNet by OpenCV": lambda: opencv.detect(picture),  # noqa: B023
+            "Haar": lambda: haar.detect(picture),  # noqa: B023
+        }
+        for name, action in actions.items():
+            runs = [1000 * timed(action) for _ in range(33)][3:]
+            print(f"  {name:16} {size_wh[0]} x {size_wh[1]}  {spread(runs, '{:.1f}')}", flush=True)
+
+
 def start() -> None:
     with tempfile.TemporaryDirectory() as folder:
         analyze = [sys.executable, "-m", "mien.app.cli", "analyze", str(ASTRONAUT), "--out", folder]
@@ -268,6 +290,7 @@ PARTS = {
     "training": training,
     "networks": networks,
     "classify": classify,
+    "detect": detect,
     "start": start,
     "csv": csv,
     "video": video,

@@ -148,11 +148,13 @@ def epoch_order(labels: Tensor, oversample: float, generator: torch.Generator) -
     return torch.multinomial(counts.double()[labels] ** -oversample, len(labels), True, generator=generator)
 
 
-def fingerprint(rows: Rows) -> str:
-    """Tells one choice of faces from another, so that a run is not resumed with other faces."""
+def fingerprint(rows: Rows, *, votes: bool = False) -> str:
+    """Tells one choice of faces (and of their votes, where those train) from another: a run is not resumed with others."""
     check = zlib.crc32(",".join(rows.training.classes).encode())
     for faces in (rows.training, rows.validation, rows.unlabelled):
         check = zlib.crc32(faces.labels.tobytes(), zlib.crc32(faces.images.tobytes(), check))
+    if votes and rows.training.votes is not None:
+        check = zlib.crc32(rows.training.votes.tobytes(), check)
     return f"{len(rows.training)} + {len(rows.validation)} faces, {check:08x}"
 
 

@@ -15,9 +15,9 @@ from mien.core.errors import DataError, UsageError
 from mien.core.files import replacing
 from mien.core.preprocess import Preprocessing
 from mien.core.types import FaceSet
-from mien.learn.losses import one_hot
 from mien.learn.prepare import augmentation_of, choose_rows, epoch_order, input_of, normalise
 from mien.learn.recipe import Recipe, SemiSettings
+from mien.learn.targets import targets_of
 from mien.learn.train import blend
 
 #: The drawing's measures in its own pixels: a tile's side at least, and what lies around and between tiles.
@@ -112,7 +112,7 @@ def _step(
     rows = np.concatenate([shown, others])
     images = torch.from_numpy(faces.images[rows])[:, None]  # uint8 (B, 1, H, W)
     inputs = normalise(augmentation_of(recipe)(images.float() / 255, generator), preprocessing)
-    inputs, targets = blend(recipe, inputs, one_hot(labels[rows], len(faces.classes)), generator)
+    inputs, targets = blend(recipe, inputs, targets_of(faces.take(rows), recipe.targets), generator)
     return inputs[: len(shown)], targets[: len(shown)]
 
 

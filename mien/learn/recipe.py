@@ -83,6 +83,14 @@ class LossSettings(Section):
     )
 
 
+class TargetSettings(Section):
+    """What a face's target is made of; by default its label alone."""
+
+    votes: Share = Field(0.0, description="share of it that is FER+'s votes, where a face has any")
+    teacher: str = Field("", description="distil this model: a shipped name, a run folder, a .pt or a float .onnx file")
+    teacher_share: Share = Field(0.7, description="share of the target that is the teacher's probabilities")
+
+
 class OptimizerSettings(Section):
     name: Literal["sgd", "adam", "adamw", "nadam"] = "sgd"
     lr: Annotated[float, Field(gt=0)] = Field(0.1, description="the highest learning rate of the schedule")
@@ -135,6 +143,7 @@ class Recipe(Section):
     network: NetworkSettings = NetworkSettings()
     start: StartSettings = StartSettings()
     augment: AugmentSettings = AugmentSettings()
+    targets: TargetSettings = TargetSettings()
     loss: LossSettings = LossSettings()
     optimizer: OptimizerSettings = OptimizerSettings()
     schedule: ScheduleSettings = ScheduleSettings()

@@ -28,7 +28,7 @@ from mien.learn.environment import environment
 from mien.learn.events import event_log
 from mien.learn.hardware import Hardware, keep_memory
 from mien.learn.inference import TorchClassifier, load_run
-from mien.learn.losses import Loss, check_alpha, class_weights, gives_logits, make_loss, one_hot, retuned_alpha
+from mien.learn.losses import Loss, check_alpha, class_weights, gives_logits, make_loss, retuned_alpha
 from mien.learn.optim import AveragedNetwork, learning_rate, make_optimizer, should_stop
 from mien.learn.prepare import (
     Rows,
@@ -43,6 +43,7 @@ from mien.learn.prepare import (
 )
 from mien.learn.recipe import Recipe, recipe_from
 from mien.learn.semi import Unlabelled
+from mien.learn.targets import targets_of
 from mien.models import build
 
 Say = Callable[[str], None]
@@ -106,7 +107,10 @@ def train(
     rows = choose_rows(recipe, faces, say)
     hardware = Hardware.choose(recipe.run.device, recipe.run.precision)
     keep_memory()
-    identity = {"faces": fingerprint(rows), "hardware": f"{hardware.device.type}, {hardware.precision}"}
+    identity = {
+        "faces": fingerprint(rows, votes=bool(recipe.targets.votes)),
+        "hardware": f"{hardware.device.type}, {hardware.precision}",
+    }
     saved = _saved_state(folder, recipe, identity, resume)
     if resume and saved is None:
         say(f"{folder} holds no whole epoch to go on from: beginning with the first")
@@ -136,6 +140,7 @@ def train(
     say(opening_line(header))
 
     images, labels = to_device(rows.training, hardware)  # uint8 (N, 1, H, W), int64 (N,)
+    targets = targets_of(rows.training, recipe.targets).to(hardware.device)
     unlabelled = None
     if recipe.semi.method != "none":
         unlabelled = Unlabelled(to_device(rows.unlabelled, hardware)[0], recipe, preprocessing, hardware)
@@ -152,7 +157,7 @@ def train(
             started = time.perf_counter()
             row = {
                 "epoch": epoch + 1,
-                **train_epoch(recipe, state, images, labels, preprocessing, hardware, loss, bar, unlabelled),
+                **train_epoch(recipe, state, images, labels, targets, preprocessing, hardware, loss, bar, unlabelled),
             }
             row |= watch(state.averaged.network, rows.validation, preprocessing, hardware)
             if not np.isfinite(row["validation_loss"]):  # before anything is saved: such weights cannot go on
@@ -195,17 +200,18 @@ def train_epoch(
     state: State,
     images: Tensor,
     labels: Tensor,
+    targets_of_all: Tensor,
     preprocessing: Preprocessing,
     hardware: Hardware,
     loss_of: Loss,
     bar: Bar,
     unlabelled: Unlabelled | None = None,
 ) -> dict[str, float]:
-    """One pass over uint8 images (N, 1, H, W) and labels (N,); returns learning rate, loss, accuracy and speed.
+    """One pass over uint8 images (N, 1, H, W), labels (N,) and targets (N, K); returns learning rate, loss, accuracy, speed.
 
     Batches are whole: what is left of a shuffled epoch, less than a batch, is not seen in it.
     """
-    epoch, num_classes = len(state.history), int(labels.max()) + 1  # every class has training faces
+    epoch = len(state.history)
     batch_size = min(recipe.schedule.batch_size, len(images))
     steps = len(images) // batch_size
     augment = augmentation_of(recipe)
@@ -221,7 +227,7 @@ def train_epoch(
             group["lr"] = rate
         rows = order[step * batch_size : (step + 1) * batch_size]
         inputs = normalise(augment(images[rows].float() / 255, state.generator), preprocessing)
-        inputs, targets = blend(recipe, inputs, one_hot(labels[rows], num_classes), state.generator)
+        inputs, targets = blend(recipe, inputs, targets_of_all[rows], state.generator)
 
         with hardware.autocast():
             logits = state.network(inputs)

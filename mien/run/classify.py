@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -94,6 +95,12 @@ class Classifier:
         if precision != "auto" and precision != self.precision:
             raise ModelError(self.path, f"is {self.precision}, not {precision}", f"name the {precision} file itself")
         self.knows_non_faces = "not_a_face" in {output.name for output in self._session.get_outputs()}
+
+    def in_threads(self, threads: int) -> Classifier:
+        """Another that runs the same file in so many threads."""
+        twin = copy.copy(self)
+        twin._session = open_session(self.path, threads)
+        return twin
 
     @property
     def precision(self) -> Literal["float", "int8"]:

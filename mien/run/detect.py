@@ -13,14 +13,12 @@ import numpy as np
 
 from mien.core.errors import ModelError, UsageError
 from mien.run.weights import local_model
+from mien.run.yunet import YuNet
 
 DETECTORS = ("auto", "haar", "yunet", "none")
 
 #: Pictures smaller than this are enlarged to it: the detectors need about 20 pixels of face, better 60.
 SMALLEST_SIDE = 240
-
-#: Thinner pictures are padded: YuNet's deepest cells are 32 pixels wide, and on fewer than two OpenCV cannot run it.
-YUNET_SMALLEST_SIDE = 64
 
 
 @dataclass(frozen=True)
@@ -130,37 +128,26 @@ class YuNetDetector:
     picture_sides = (640, 1280, 2560)
     frame_side = 640
 
-    def __init__(self, file: Path, threshold: float = 0.7) -> None:
-        content = np.frombuffer(file.read_bytes(), np.uint8)
-        nothing = np.empty(0, np.uint8)
+    def __init__(self, file: Path, threshold: float = 0.7, threads: int = 0) -> None:
+        self._file, self._threshold = file, threshold
         try:
-            self._network = cv2.FaceDetectorYN.create(
-                "onnx", content, nothing, (320, 320), score_threshold=threshold, nms_threshold=0.3
-            )
-        except cv2.error as error:
+            self._network = YuNet(file.read_bytes(), threshold, threads=threads)
+        except Exception as error:
             cure = "pull it with 'mien models pull yunet'"
-            raise ModelError(file, "is not a YuNet file that OpenCV can run", cure) from error
+            raise ModelError(file, "is not a YuNet file that ONNX Runtime can run", cure) from error
+
+    def in_threads(self, threads: int) -> YuNetDetector:
+        """Another that runs the same file in so many threads."""
+        return YuNetDetector(self._file, self._threshold, threads)
 
     def detect(self, picture: np.ndarray) -> Detections:
-        height, width = picture.shape[:2]
-        if min(height, width) < YUNET_SMALLEST_SIDE:
-            down, right = max(0, YUNET_SMALLEST_SIDE - height), max(0, YUNET_SMALLEST_SIDE - width)
-            picture = cv2.copyMakeBorder(picture, 0, down, 0, right, cv2.BORDER_REPLICATE)
-        self._network.setInputSize((picture.shape[1], picture.shape[0]))
-        _, rows = self._network.detect(cv2.cvtColor(picture, cv2.COLOR_RGB2BGR))
-        if rows is None:
-            return NOTHING
-        rows = rows[np.isfinite(rows).all(axis=1)]
-        boxes = rows[:, :4].astype(np.float32)
-        boxes[:, 2:] += boxes[:, :2]
-        keep = (boxes[:, 2:] - boxes[:, :2]).min(axis=1) > 1
-        return _best_first(boxes[keep], np.clip(rows[keep, 14], 0, 1).astype(np.float32))
+        return Detections(*self._network(picture))
 
 
-def make_detector(name: str = "auto", file: str | Path | None = None) -> Detector | None:
+def make_detector(name: str = "auto", file: str | Path | None = None, threads: int = 0) -> Detector | None:
     """A detector by name; None for "none", where the whole picture is taken for a face.
 
-    ``auto`` is YuNet where its file is given or was pulled, else Haar. Raises ModelError where YuNet is asked for and
+    ``auto`` is YuNet where its file is given or was pulled, else Haar. ``threads`` are YuNet's; 0: all cores. Raises ModelError where YuNet is asked for and
     its file is not there.
     """
     if name not in DETECTORS:
@@ -172,7 +159,7 @@ def make_detector(name: str = "auto", file: str | Path | None = None) -> Detecto
     if file is not None:
         if not Path(file).is_file():
             raise ModelError(file, "does not exist", "check the path, or pull it with 'mien models pull yunet'")
-        return YuNetDetector(Path(file))
+        return YuNetDetector(Path(file), threads=threads)
     pulled = local_model("yunet")
     if name == "haar" or (name == "auto" and pulled is None):
         return HaarDetector()
@@ -182,7 +169,7 @@ def make_detector(name: str = "auto", file: str | Path | None = None) -> Detecto
             "is not on this machine",
             "pull it with 'mien models pull yunet', or give its file with --detector-model",
         )
-    return YuNetDetector(pulled)
+    return YuNetDetector(pulled, threads=threads)
 
 
 def find_faces(
@@ -218,6 +205,8 @@ def _at_scale(detector: Detector, picture: np.ndarray, scale: float) -> Detectio
         return detector.detect(picture)
     height, width = picture.shape[:2]
     size_wh = max(1, round(width * scale)), max(1, round(height * scale))
+    while picture.shape[1] >= 4 * size_wh[0] and picture.shape[0] >= 4 * size_wh[1]:  # halving is many times quicker
+        picture = cv2.resize(picture, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
     resized = cv2.resize(picture, size_wh, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
     found = detector.detect(resized)
     factors = np.array([width / size_wh[0], height / size_wh[1]] * 2, np.float32)

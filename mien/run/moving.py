@@ -29,6 +29,13 @@ FLOW_SIDE = 480
 #: Points on each side of the grid that is followed, over the middle of a face.
 GRID = 5
 
+#: The window around a point, how often the picture is halved, and when to stop looking.
+FLOW = {
+    "winSize": (11, 11),
+    "maxLevel": 3,
+    "criteria": (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 10, 0.03),
+}
+
 #: Pixels of the grey copy: how far a point may miss its start when it is followed there and back.
 RETURN_ERROR = 1.0
 
@@ -161,33 +168,33 @@ def follow_boxes(before: np.ndarray, now: np.ndarray, boxes_xyxy: np.ndarray) ->
     boxes = boxes_xyxy.astype(np.float32)
     points = boxes[:, None, :2] + grid * (boxes[:, None, 2:] - boxes[:, None, :2])  # (N, G, 2)
     start = points.reshape(-1, 1, 2)
-    options = {
-        "winSize": (11, 11),
-        "maxLevel": 3,
-        "criteria": (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 10, 0.03),
-    }
-    there, seen, _ = cv2.calcOpticalFlowPyrLK(before, now, start, None, **options)
-    back, returned, _ = cv2.calcOpticalFlowPyrLK(now, before, there, None, **options)
+    there, seen, _ = cv2.calcOpticalFlowPyrLK(before, now, start, None, **FLOW)
+    back, returned, _ = cv2.calcOpticalFlowPyrLK(now, before, there, None, **FLOW)
     missed_by = np.abs(back - start).max(axis=(1, 2))
     good = ((seen & returned).ravel().astype(bool) & (missed_by < RETURN_ERROR)).reshape(count, -1)  # (N, G)
-    ends = there.reshape(points.shape)
-    moved, alive = boxes.copy(), good.mean(axis=1) >= 0.5
-    for index in np.flatnonzero(alive):
-        moved[index] = _moved_box(boxes[index], points[index][good[index]], ends[index][good[index]])
-    centres = moved.reshape(-1, 2, 2).mean(axis=1)
-    inside = ((centres >= 0) & (centres < (now.shape[1], now.shape[0]))).all(axis=1)
-    limits = np.array([now.shape[1], now.shape[0]] * 2, np.float32)
-    moved = np.clip(moved, 0, limits)
+    moved, alive = _moved_boxes(boxes, points, there.reshape(points.shape), good), good.mean(axis=1) >= 0.5
+    moved = np.where(alive[:, None], moved, boxes)
+    centres = (moved[:, :2] + moved[:, 2:]) / 2
+    height, width = now.shape
+    inside = ((centres >= 0) & (centres < (width, height))).all(axis=1)
+    moved = np.clip(moved, 0, np.array([width, height] * 2, np.float32))
     return moved, alive & inside & ((moved[:, 2:] - moved[:, :2]).min(axis=1) >= 2)
 
 
-def _moved_box(box: np.ndarray, starts: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """One box (4,) carried along by its points (G, 2)."""
-    middle_start, middle_end = np.median(starts, axis=0), np.median(ends, axis=0)
-    far = np.abs(starts - middle_start).sum(axis=1)
-    outer = far > np.median(far) / 2  # points near the middle say nothing about size
-    ratio = np.abs(ends - middle_end).sum(axis=1)[outer] / np.maximum(far[outer], 1e-3)
-    growth = float(np.clip(np.median(ratio), 0.9, 1.1)) if outer.any() else 1.0
-    centre = (box[:2] + box[2:]) / 2 + np.median(ends - starts, axis=0)
-    half = (box[2:] - box[:2]) / 2 * growth
-    return np.concatenate([centre - half, centre + half])
+def _moved_boxes(boxes: np.ndarray, starts: np.ndarray, ends: np.ndarray, good: np.ndarray) -> np.ndarray:
+    """Boxes (N, 4) carried along by their points (N, G, 2), of which the good ones (N, G) count."""
+    far = np.abs(starts - _medians(starts, good)[:, None]).sum(axis=2)  # (N, G)
+    outer = good & (far > _medians(far[..., None], good) / 2)  # points near the middle say nothing about size
+    ratio = np.abs(ends - _medians(ends, good)[:, None]).sum(axis=2) / np.maximum(far, 1e-3)
+    growth = np.where(outer.any(axis=1), np.clip(_medians(ratio[..., None], outer)[:, 0], 0.9, 1.1), 1.0)
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2 + _medians(ends - starts, good)
+    half = (boxes[:, 2:] - boxes[:, :2]) / 2 * growth[:, None]
+    return np.concatenate([centres - half, centres + half], axis=1).astype(np.float32)
+
+
+def _medians(values: np.ndarray, good: np.ndarray) -> np.ndarray:
+    """Medians (N, D) over the good ones (N, G) of values (N, G, D); of none, 0."""
+    ordered = np.sort(np.where(good[..., None], values, np.inf), axis=1)
+    count, rows = good.sum(axis=1), np.arange(len(values))
+    low, high = ordered[rows, np.maximum(count - 1, 0) // 2], ordered[rows, np.minimum(count // 2, good.shape[1] - 1)]
+    return np.where(count[:, None] > 0, (low + high) / 2, 0.0)

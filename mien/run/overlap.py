@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
+import cv2
+
 T = TypeVar("T")
 
 #: Ends a queue. An object of its own, since None may be among the items.
@@ -70,6 +72,17 @@ def _take(waiting: queue.Queue[Any]) -> object:
         return waiting.get_nowait()
     except queue.Empty:  # its reader was quicker
         return None
+
+
+@contextmanager
+def opencv_in_one_thread() -> Iterator[None]:
+    """Where every core has its stage already, OpenCV's own threads only get in each other's way."""
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
 
 
 class Behind:

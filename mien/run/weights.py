@@ -16,7 +16,7 @@ from mien.core.preprocess import Preprocessing
 from mien.run.precision import int8_instructions, wanted_precision
 
 if TYPE_CHECKING:
-    from onnxruntime import InferenceSession
+    from onnxruntime import InferenceSession, SessionOptions
 
 #: The ONNX metadata entry that makes a file one of ours.
 METADATA_KEY = "mien"
@@ -142,17 +142,24 @@ def providers() -> list[str]:
     return [name for name in PROVIDERS if name in onnxruntime.get_available_providers()]
 
 
-def open_session(path: Path, threads: int = 0) -> InferenceSession:
-    """An ONNX Runtime session, on an accelerator if the user's build has one; ModelError for a file that is damaged."""
+def session_options(threads: int = 0) -> SessionOptions:
+    """So many threads (0: all cores), which leave the cores to others between two runs; errors are raised, not printed."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     # Threads wait busily for each other within a run and stop when it ends: the cores are then decoders' and detectors'.
     options.add_session_config_entry("session.force_spinning_stop", "1")
-    options.log_severity_level = 3
+    options.log_severity_level = 4
+    return options
+
+
+def open_session(path: Path, threads: int = 0) -> InferenceSession:
+    """An ONNX Runtime session, on an accelerator if the user's build has one; ModelError for a file that is damaged."""
+    import onnxruntime
+
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=providers())
+        return onnxruntime.InferenceSession(str(path), session_options(threads), providers=providers())
     except Exception as error:  # ONNX Runtime raises a dozen kinds, whose messages hold paths of its own source
         raise ModelError(
             path, "is not an ONNX file that can be run; it may be damaged", "export or download it again"

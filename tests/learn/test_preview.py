@@ -17,6 +17,7 @@ from mien.learn.optim import AveragedNetwork, make_optimizer
 from mien.learn.prepare import to_device
 from mien.learn.preview import Preview, choose, draw_preview, preview, target_text, title_of
 from mien.learn.recipe import Recipe, recipe_from
+from mien.learn.targets import targets_of
 from mien.learn.train import State, train_epoch
 from mien.models import build
 from tests.conftest import patterns, small_recipe
@@ -63,7 +64,8 @@ def test_the_copies_are_those_that_the_training_loop_makes(augment: dict, monkey
     state = State(network, optimizer, averaged, torch.Generator().manual_seed(5), None)
     for _ in range(3):
         images, labels = to_device(made.faces, hardware)
-        train_epoch(recipe, state, images, labels, made.preprocessing, hardware, loss_of, Silent())
+        targets = targets_of(made.faces, recipe.targets)
+        train_epoch(recipe, state, images, labels, targets, made.preprocessing, hardware, loss_of, Silent())
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(made.inputs, seen[::2], strict=True))
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(made.targets, seen[1::2], strict=True))
 

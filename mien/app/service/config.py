@@ -73,7 +73,7 @@ class Config:
     retention_s   finished jobs are removed after so long; 0 keeps them
     workers       videos that are analysed at the same time
     decoders      processes that decode pictures
-    threads       of the network, in this process; 0 takes all cores
+    threads       of each network, in this process; 0 takes all cores
     """
 
     state: Path

@@ -120,7 +120,9 @@ class Reader:
         """For a camera: it searches some frames and follows faces through the others, with a detector of its own."""
         detector = None
         if wish.detector != "none":
-            detector = new_detector(wish.detector, self._config.detector_model, round(wish.threshold, 2))
+            detector = new_detector(
+                wish.detector, self._config.detector_model, round(wish.threshold, 2), self._config.threads
+            )
         return FaceFinder(detector, wish.people)
 
     async def read(
@@ -172,7 +174,7 @@ class Reader:
         try:
             detector = idle.get_nowait()
         except queue.Empty:
-            detector = new_detector(name, self._config.detector_model, key[1])
+            detector = new_detector(name, self._config.detector_model, key[1], self._config.threads)
         yield detector
         if keep:
             idle.put(detector)
@@ -198,12 +200,12 @@ def _sure(found: Detections, threshold: float) -> Detections:
     return Detections(found.boxes_xyxy[keep], found.scores[keep])
 
 
-def new_detector(name: str, file: Path | None, threshold: float) -> Detector:
+def new_detector(name: str, file: Path | None, threshold: float, threads: int = 0) -> Detector:
     """A detector by name; YuNet takes its threshold when it is made, 0 for its own."""
     own = file if name in ("auto", "yunet") else None
     if threshold and name in ("auto", "yunet") and (own or local_model("yunet")):
-        return YuNetDetector(own or local_model("yunet"), max(threshold, 0.05))
-    detector = make_detector(name, own)
+        return YuNetDetector(own or local_model("yunet"), max(threshold, 0.05), threads)
+    detector = make_detector(name, own, threads)
     assert detector is not None  # "none" is dealt with before
     return detector
 

@@ -115,7 +115,8 @@ class _Protocol(H11Protocol):
             self._patience = None
 
     def _close_if_waiting(self) -> None:
-        if self._between_requests and not self.transport.is_closing():
+        upgraded = self.transport.get_protocol() is not self  # to a WebSocket, which may be silent as long as it likes
+        if self._between_requests and not upgraded and not self.transport.is_closing():
             self.transport.close()
 
 
@@ -143,7 +144,8 @@ def make_server(app: FastAPI, config: Config) -> Server:
 def listen(host: str, port: int) -> socket.socket:
     """A socket that listens, before anything else is started. OSError where the address cannot be used."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family)
+    # With its protocol named, as asyncio looks for it: else every answer waits 40 ms for the client's acknowledgement.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         if hasattr(socket, "SO_EXCLUSIVEADDRUSE"):  # on Windows SO_REUSEADDR would let two servers share a port
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)

@@ -6,6 +6,7 @@ import json
 import struct
 import threading
 import time
+from http.client import HTTPConnection
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +100,30 @@ def test_a_sender_that_is_faster_than_the_network_is_never_answered_late(tmp_pat
             answers.append(json.loads(camera.recv(timeout=30)))
     assert len(answers) < 40
     assert len(answers) + sum(answer["dropped"] for answer in answers) == 40
+
+
+def test_a_camera_goes_on_longer_than_a_request_may_take_to_begin(tmp_path: Path) -> None:
+    with (
+        server(tmp_path, limits={"header_s": 0.5}) as (host, port),
+        connect(f"ws://{host}:{port}/v1/camera?detector=haar") as camera,
+    ):
+        for number in range(4):
+            camera.send(frame(number + 1.0))
+            assert json.loads(camera.recv(timeout=30))["time_s"] == number + 1
+            time.sleep(0.4)
+
+
+def test_answers_are_not_held_back_for_an_acknowledgement(tmp_path: Path) -> None:
+    """Where small packets wait for one another, every answer on an open connection takes 40 ms more."""
+    with server(tmp_path) as (host, port):
+        line, seconds = HTTPConnection(host, port), []
+        for _ in range(20):
+            started = time.perf_counter()
+            line.request("GET", "/healthz")
+            assert line.getresponse().read()
+            seconds.append(time.perf_counter() - started)
+        line.close()
+    assert min(seconds) < 0.03
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,148 @@
+"""YuNet's network in ONNX Runtime: pictures of any size → boxes and scores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+
+from mien.run.weights import session_options
+
+#: The network looks at cells of so many pixels; a picture is padded to whole cells of the last.
+STRIDES = (8, 16, 32)
+
+#: Fields of ONNX's messages (onnx.proto) that are read or written here.
+_MODEL_GRAPH, _GRAPH_INPUT, _GRAPH_OUTPUT, _GRAPH_SHAPES, _VALUE_NAME = 7, 11, 12, 13, 1
+_BYTES = 2  # the kind of a field that begins with its length
+
+
+class YuNet:
+    """Wu, Peng & Yu, "YuNet: A Tiny Millisecond-level Face Detector" (2023), from the bytes of OpenCV Zoo's file.
+
+    OpenCV's own FaceDetectorYN gives the same boxes and takes about three times as long (benchmarks/speed.py detect).
+
+    Raises onnxruntime's errors and ValueError for bytes that are no such file.
+    """
+
+    def __init__(self, content: bytes, threshold: float = 0.7, overlap: float = 0.3, threads: int = 0) -> None:
+        import onnxruntime
+
+        model = with_free_size(content, [f"{kind}_{stride}" for stride in STRIDES for kind in ("cls", "obj", "bbox")])
+        self._session = onnxruntime.InferenceSession(
+            model, session_options(threads), providers=["CPUExecutionProvider"]
+        )
+        self._threshold, self._overlap = threshold, overlap
+
+    def __call__(self, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """RGB uint8 (H, W, 3) → boxes_xyxy float32 (N, 4) in pixels, scores float32 (N,) in 0..1; best first."""
+        height, width = picture.shape[:2]
+        down, right = -height % STRIDES[-1], -width % STRIDES[-1]
+        if down or right:
+            picture = cv2.copyMakeBorder(picture, 0, down, 0, right, cv2.BORDER_CONSTANT)
+        blob = cv2.dnn.blobFromImage(picture, swapRB=True)  # float32 (1, 3, H, W), blue first, 0..255
+        answers = self._session.run(None, {self._session.get_inputs()[0].name: blob})
+        found = [
+            _cells(
+                *(answer[0] for answer in answers[3 * level : 3 * level + 3]),
+                stride,
+                blob.shape[3] // stride,
+                self._threshold,
+            )
+            for level, stride in enumerate(STRIDES)
+        ]
+        boxes, scores = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        if not len(scores):
+            return boxes, scores
+        sizes = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
+        kept = np.asarray(cv2.dnn.NMSBoxes(sizes, scores, self._threshold, self._overlap), np.int64).ravel()
+        return boxes[kept], scores[kept]
+
+
+def _cells(
+    classes: np.ndarray, objects: np.ndarray, offsets: np.ndarray, stride: int, columns: int, threshold: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """One level's cells (M, 1), (M, 1), (M, 4), row by row → boxes (N, 4) and scores (N,) of those that are sure enough."""
+    scores = np.sqrt(np.clip(classes[:, 0], 0, 1) * np.clip(objects[:, 0], 0, 1))
+    sure = np.flatnonzero(scores >= threshold)
+    at = np.stack([sure % columns, sure // columns], axis=1)
+    centres, sizes = (at + offsets[sure, :2]) * stride, np.exp(offsets[sure, 2:]) * stride
+    boxes = np.concatenate([centres - sizes / 2, centres + sizes / 2], axis=1).astype(np.float32)
+    sane = np.isfinite(boxes).all(axis=1) & (sizes.min(axis=1, initial=np.inf) > 1)
+    return boxes[sane], scores[sure][sane]
+
+
+def with_free_size(model: bytes, outputs: list[str]) -> bytes:
+    """An ONNX file of a fully convolutional network for one picture size, rewritten to take any; of its outputs, these.
+
+    The file states the size of every tensor, and ONNX Runtime holds it to them. The network itself has no need of
+    them: only the statements go.
+    """
+    return b"".join(
+        _field(_MODEL_GRAPH, _freed(value, outputs)) if number == _MODEL_GRAPH else raw
+        for number, raw, value in _fields(model)
+    )
+
+
+def _freed(graph: bytes, outputs: list[str]) -> bytes:
+    kept = []
+    for number, raw, value in _fields(graph):
+        if number not in (_GRAPH_INPUT, _GRAPH_OUTPUT, _GRAPH_SHAPES):
+            kept.append(raw)
+        elif number == _GRAPH_INPUT:
+            sizes = b"".join(_field(1, size) for size in (b"\x08\x01", b"\x08\x03", _field(2, b"h"), _field(2, b"w")))
+            kept.append(_field(_GRAPH_INPUT, _field(_VALUE_NAME, _name(value)) + _float_tensor(_field(2, sizes))))
+    kept += [_field(_GRAPH_OUTPUT, _field(_VALUE_NAME, name.encode()) + _float_tensor(b"")) for name in outputs]
+    return b"".join(kept)
+
+
+def _float_tensor(shape: bytes) -> bytes:
+    """ValueInfoProto.type: a tensor of floats (element type 1) and its shape, if it has a fixed number of sides."""
+    return _field(2, _field(1, b"\x08\x01" + shape))
+
+
+def _name(value_info: bytes) -> bytes:
+    return next(value for number, _, value in _fields(value_info) if number == _VALUE_NAME)
+
+
+def _field(number: int, content: bytes) -> bytes:
+    return _varint(number << 3 | _BYTES) + _varint(len(content)) + content
+
+
+def _varint(value: int) -> bytes:
+    parts = bytearray()
+    while value > 127:
+        parts.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*parts, value])
+
+
+def _fields(message: bytes) -> Iterator[tuple[int, bytes, bytes]]:
+    """A protobuf message's fields as (number, the whole field, its content); the content of a number is empty."""
+    at = 0
+    while at < len(message):
+        begin = at
+        tag, at = _read_varint(message, at)
+        value, kind = b"", tag & 7
+        if kind == _BYTES:
+            length, at = _read_varint(message, at)
+            value, at = message[at : at + length], at + length
+        elif kind == 0:
+            _, at = _read_varint(message, at)
+        elif kind in (1, 5):
+            at += 8 if kind == 1 else 4
+        else:
+            raise ValueError(f"kind {kind} of field {tag >> 3} is none that ONNX uses")
+        if at > len(message):
+            raise ValueError("ends in the middle of a field")
+        yield tag >> 3, message[begin:at], value
+
+
+def _read_varint(message: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while at < len(message):
+        byte = message[at]
+        at, value, shift = at + 1, value | (byte & 127) << shift, shift + 7
+        if byte < 128:
+            return value, at
+    raise ValueError("ends in the middle of a number")
