@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mien.core.errors import DataError, RecipeError
+from mien.core.labels import FERPLUS_VOTES
+from mien.core.types import FaceSet
+from mien.learn.inference import TorchClassifier, load_run
+from mien.learn.recipe import TargetSettings
+from mien.learn.targets import targets_of
+from mien.learn.train import train
+from tests.conftest import patterns, small_recipe
+
+
+def voted(faces: FaceSet, *rows: dict[str, int]) -> FaceSet:
+    """The same faces with these votes, by name; faces without a row have none."""
+    votes = np.zeros((len(faces), len(FERPLUS_VOTES)), np.uint8)
+    for row, named in enumerate(rows):
+        for name, count in named.items():
+            votes[row, FERPLUS_VOTES.index(name)] = count
+    return replace(faces, votes=votes)
+
+
+def test_a_label_is_the_whole_target_by_default() -> None:
+    faces = patterns(8)
+    targets = targets_of(faces, TargetSettings()).numpy()
+    np.testing.assert_array_equal(targets, np.eye(len(faces.classes))[faces.labels])
+
+
+def test_votes_take_their_share_where_there_are_any_for_these_classes() -> None:
+    faces = patterns(4)
+    first, second = faces.classes[:2]
+    faces = voted(faces, {first: 6, second: 2, "not_a_face": 2}, {"contempt": 10}, {second: 10})
+    targets = targets_of(faces, TargetSettings(votes=0.4)).numpy()
+    label = np.eye(len(faces.classes))[faces.labels]
+    crowd = np.zeros(len(faces.classes))
+    crowd[:2] = 0.75, 0.25  # of the votes for an expression that is known here
+    np.testing.assert_allclose(targets[0], 0.6 * label[0] + 0.4 * crowd, atol=1e-6)
+    np.testing.assert_array_equal(targets[[1, 3]], label[[1, 3]])
+    np.testing.assert_allclose(targets[2], 0.6 * label[2] + 0.4 * np.eye(len(faces.classes))[1], atol=1e-6)
+
+
+def test_votes_that_are_not_there_are_asked_for() -> None:
+    with pytest.raises(DataError, match=r"holds no FER\+ votes"):
+        targets_of(patterns(4), TargetSettings(votes=0.1))
+
+
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("teacher")
+    train(small_recipe(), patterns(64), folder, quiet=True, say=lambda text: None)
+    return folder
+
+
+def test_a_teacher_takes_its_share(teacher: Path) -> None:
+    faces = patterns(16)
+    targets = targets_of(faces, TargetSettings(teacher=str(teacher), teacher_share=0.25)).numpy()
+    taught = TorchClassifier(load_run(teacher)).probabilities(faces.images, "flip")
+    label = np.eye(len(faces.classes))[faces.labels]
+    np.testing.assert_allclose(targets, 0.75 * label + 0.25 * taught, atol=1e-6)
+    np.testing.assert_allclose(targets.sum(axis=1), 1, atol=1e-5)
+
+
+def test_a_teacher_of_other_classes_is_refused(teacher: Path) -> None:
+    faces = patterns(8)
+    other = replace(faces, classes=tuple(reversed(faces.classes)))
+    with pytest.raises(RecipeError, match=r"targets\.teacher"):
+        targets_of(other, TargetSettings(teacher=str(teacher)))
+
+
+def test_what_is_trained_on_are_the_targets(tmp_path: Path) -> None:
+    """All raters name the class after the label: that is what the network learns, not the label."""
+    faces = patterns(210)
+    other = (faces.labels + 1) % len(faces.classes)
+    faces = voted(faces, *({faces.classes[label]: 10} for label in other))
+    recipe = small_recipe(targets={"votes": 1.0}, schedule={"epochs": 8})
+    train(recipe, faces, tmp_path, quiet=True, say=lambda text: None)
+    found = TorchClassifier(load_run(tmp_path)).probabilities(faces.images).argmax(axis=1)
+    assert (found == other).mean() > 0.8
