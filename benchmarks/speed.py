@@ -284,7 +284,9 @@ def memory() -> None:
             make_clip(clip, seconds=60 * minutes, size_wh=(640, 480), fps=Fraction(10))
             seconds, peak = analyze_video(clip, "yunet")
             peaks.append(peak)
-            print(f"  {minutes} min of 640 x 480, 10 frames/s: {seconds:,.0f} s, {peak:,.0f} MB at its peak", flush=True)
+            print(
+                f"  {minutes} min of 640 x 480, 10 frames/s: {seconds:,.0f} s, {peak:,.0f} MB at its peak", flush=True
+            )
         print(f"  ratio {peaks[1] / peaks[0]:.3f}")
 
 

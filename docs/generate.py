@@ -1,4 +1,4 @@
-"""Write docs/commands.md from the program's own help, and docs/reproduction.md from the logs of `mien reproduce`.
+"""Write docs/commands.md from the program's help; reproduction.md and accuracy.md from the logs of `mien reproduce`.
 
 python docs/generate.py            write them
 python docs/generate.py --check    exit 1 if one is not up to date
@@ -54,6 +54,15 @@ def write_reproduction(page: Path) -> None:
     write_page(read_results(DOCS / "reproduction"), page, page.parent / "reproduction")
 
 
+def accuracy() -> str:
+    """docs/accuracy.md, from the ladder's log; empty where it has not run."""
+    from mien.learn.accuracy import page_text
+    from mien.learn.reproduction import read_results
+
+    results = read_results(DOCS / "reproduction")
+    return page_text(results["ladder"]) if "ladder" in results else ""
+
+
 def outdated() -> list[str]:
     """The generated pages that are not what their sources say."""
     with tempfile.TemporaryDirectory() as folder:
@@ -63,6 +72,7 @@ def outdated() -> list[str]:
             "commands.md": commands() == (DOCS / "commands.md").read_text(encoding="utf-8"),
             "reproduction.md": fresh.read_text(encoding="utf-8")
             == (DOCS / "reproduction.md").read_text(encoding="utf-8"),
+            "accuracy.md": not (page := accuracy()) or page == (DOCS / "accuracy.md").read_text(encoding="utf-8"),
         }
     return [name for name, is_same in same.items() if not is_same]
 
@@ -73,3 +83,5 @@ if __name__ == "__main__":
         sys.exit(f"docs: {', '.join(late)} out of date: run make docs" if late else 0)
     (DOCS / "commands.md").write_text(commands(), encoding="utf-8", newline="\n")
     write_reproduction(DOCS / "reproduction.md")
+    if page := accuracy():
+        (DOCS / "accuracy.md").write_text(page, encoding="utf-8", newline="\n")

@@ -101,7 +101,7 @@ def _reference_table(results: dict[str, Result]) -> str:
         f"Accuracy in percent; in bold where ours is above the reference ({beaten} of {len(REFERENCES)}). "
         "Where ten-crop is said, that is the accuracy averaged over ten crops, as R5 tested. "
         "Images/s and hours are those of the fastest epoch, since other work ran on the machine at times. "
-        f"Hardware: {'; '.join(sorted({_machine(run) for run in ran}))}."
+        f"Hardware: {'; '.join(sorted({machine_of(run) for run in ran}))}."
     )
     return "\n\n".join(rows)
 
@@ -297,7 +297,7 @@ def _hours(run: Result) -> float:
     return min(row["seconds"] for row in run["history"]) * len(run["history"]) / 3600
 
 
-def _machine(run: Result) -> str:
+def machine_of(run: Result) -> str:
     here = run["header"]["environment"]
     device = here["processor"] if here["device"] == "cpu" else here["device"]
     return f"{device}, {here['threads']} threads, {here['precision']}, torch {here['versions']['torch']}"

@@ -92,7 +92,13 @@ def _r3(faces: FaceSet) -> FaceSet:
     return concatenate([training, _named(validation, "validation"), drawn.in_split("test")])
 
 
-#: Name → what draws it from FER2013's Training and PublicTest: splits train, validation (but for R2's last rung) and test.
+def _whole(faces: FaceSet) -> FaceSet:
+    """All of Training, and PublicTest to choose by."""
+    training, public = official(faces)
+    return concatenate([_named(training, "train"), _named(public, "test")])
+
+
+#: Name → what draws it from FER2013's Training and PublicTest: splits train, validation (but for r2-joined and whole) and test.
 SPLITS: dict[str, Callable[[FaceSet], FaceSet]] = {
     "r1": lambda faces: _training_divided(faces, 2_800),
     "r2": _r2,
@@ -100,6 +106,7 @@ SPLITS: dict[str, Callable[[FaceSet], FaceSet]] = {
     "r3": _r3,
     "r4": lambda faces: _training_divided(faces, 2_909),
     "r5": lambda faces: _training_divided(faces, 2_871),
+    "whole": _whole,
 }
 
 
@@ -233,13 +240,44 @@ STUDIES: tuple[Study, ...] = (
     )),
 )  # fmt: skip
 
-ALL: dict[str, Study] = {study.name: study for study in (*REFERENCES, *STUDIES)}
+_NANO = ("network.arguments={widths = [40, 80, 160], blocks = 1}", 'data.validation="test"')
+#: One change each: name → what is laid over base's recipe on nano's network.
+_STEPS: dict[str, tuple[str, ...]] = {
+    "start": (),
+    "start-1": ("run.seed=1",),
+    "start-2": ("run.seed=2",),
+    "votes-0.3": ("targets.votes=0.3",),
+    "votes-0.6": ("targets.votes=0.6",),
+    "teacher": ("targets.teacher=base", "targets.teacher_share=0.7", "loss.label_smoothing=0"),
+    "no-smoothing": ("loss.label_smoothing=0",),
+    "no-mixup": ("augment.mixup=0",),
+    "cutmix": ("augment.cutmix=1.0",),
+    "no-erasing": ("augment.erasing=0",),
+    "no-light": ("augment.brightness=0", "augment.contrast=0"),
+    "no-averaging": ("run.ema=0",),
+    "effective-weights": ("loss.class_weights=effective",),
+    "focal": ("loss.name=focal",),
+    "adamw": ("optimizer.name=adamw", "optimizer.lr=0.002", "optimizer.weight_decay=0.05"),
+    "batch-64": ("schedule.batch_size=64", "optimizer.lr=0.05"),
+    "wider": ("network.arguments={widths = [64, 128, 256], blocks = 1}",),
+    "deeper": ("network.arguments={widths = [40, 80, 160], blocks = 2}",),
+    "twice-as-long": (),
+}
+
+#: What docs/accuracy.md shows.
+LADDER = Study("ladder", "What one change brings: nano's network, 12 epochs of base's recipe", tuple(
+    Run(name, "base", "whole", epochs, epochs, (*_NANO, *settings), ("flip", *TEN) if name.startswith("start") else ())
+    for name, settings in _STEPS.items()
+    for epochs in (24 if name == "twice-as-long" else 12,)
+))  # fmt: skip
+
+ALL: dict[str, Study] = {study.name: study for study in (*REFERENCES, *STUDIES, LADDER)}
 
 #: The order of `mien reproduce all`, so that most of the table is there early.
 CHEAPEST_FIRST = (
     "batch-norm", "learning-rate", "r1-lenet", "r3-vgg", "r1-alexnet", "r1-final", "rare-class", "r1-resnet18",
     "semi-supervised", "r5-resnet17", "adaptive-loss", "r4-dnn", "r5-resnet25", "r5-vgg10", "r2-resnet18", "r4-cnn",
-    "augmentation", "fine-tuning", "ensemble", "r2-ladder",
+    "augmentation", "fine-tuning", "ensemble", "ladder", "r2-ladder",
 )  # fmt: skip
 
 

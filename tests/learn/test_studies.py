@@ -12,6 +12,7 @@ import pytest
 from mien.core.errors import DataError, UsageError
 from mien.core.types import FaceSet, concatenate
 from mien.learn import reproduce, studies
+from mien.learn.accuracy import page_text as ladder_text
 from mien.learn.derived import with_expert
 from mien.learn.recipe import load_recipe
 from mien.learn.reproduction import page_text, read_results, write_page
@@ -205,6 +206,26 @@ def test_the_table_counts_what_is_beaten_as_its_author_tested() -> None:
     assert "| 67.00 | 2 of 20 |" in page
     # two epochs took an hour, so twenty take ten
     assert "| `mien reproduce r4-cnn --data fer2013.csv` | ours 20 epochs, 10.0 h |" in page
+
+
+def test_the_ladder_is_measured_against_the_mean_of_its_first_row() -> None:
+    runs = {name: run_result(accuracy) for name, accuracy in (("start", 0.60), ("start-1", 0.61), ("start-2", 0.62))}
+    runs["start"]["scores"]["flip"] = {"accuracy": 0.63}
+    runs["votes-0.3"], runs["twice-as-long"] = run_result(0.625), run_result(0.60, epochs=24)
+    page = ladder_text({"runs": runs})
+    assert "| 61.00 (60.00 to 62.00, 3 seeds) |" in page
+    assert "| `targets.votes=0.3` | 62.50 | +1.50 | 0.525 |" in page
+    assert "| 24 epochs | 60.00 | -1.00 |" in page
+    assert "| the first, scored with flip | 63.00 | +2.00 |" in page  # of the seeds that were scored so
+
+
+def test_the_ladder_trains_on_training_and_is_scored_on_publictest(fer2013: FaceSet) -> None:
+    divided = studies.SPLITS["whole"](fer2013)
+    assert set(divided.in_split("train").names) == set(fer2013.in_split("Training").names)
+    assert set(divided.in_split("test").names) == set(fer2013.in_split("PublicTest").names)
+    for run in studies.LADDER.runs:
+        recipe = reproduce.recipe_of(run, short=True)
+        assert (recipe.data.validation, recipe.run.keep) == ("test", "last")
 
 
 def test_the_difference_of_losses_is_paired_and_has_students_interval() -> None:
