@@ -63,6 +63,10 @@ def accuracy() -> str:
     return page_text(results["ladder"]) if "ladder" in results else ""
 
 
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
 def outdated() -> list[str]:
     """The generated pages that are not what their sources say."""
     with tempfile.TemporaryDirectory() as folder:
@@ -72,7 +76,7 @@ def outdated() -> list[str]:
             "commands.md": commands() == (DOCS / "commands.md").read_text(encoding="utf-8"),
             "reproduction.md": fresh.read_text(encoding="utf-8")
             == (DOCS / "reproduction.md").read_text(encoding="utf-8"),
-            "accuracy.md": not (page := accuracy()) or page == (DOCS / "accuracy.md").read_text(encoding="utf-8"),
+            "accuracy.md": not (page := accuracy()) or page == _text(DOCS / "accuracy.md"),
         }
     return [name for name, is_same in same.items() if not is_same]
 

@@ -68,7 +68,8 @@ def preview(
     preprocessing = input_of(recipe, trained_on)
     shown = choose(given.labels, len(given.classes) if rows is None else rows, seed)
     generator = torch.Generator().manual_seed(seed)
-    made = [_step(recipe, given, shown, preprocessing, generator) for _ in range(copies)]
+    wanted = targets_of(given, recipe.targets)
+    made = [_step(recipe, given, wanted, shown, preprocessing, generator) for _ in range(copies)]
     inputs, targets = (torch.stack(parts) for parts in zip(*made, strict=True))
     return Preview(given.take(shown), inputs, targets, preprocessing)
 
@@ -100,7 +101,12 @@ def _to_show(recipe: Recipe, faces: FaceSet, split: str) -> FaceSet:
 
 
 def _step(
-    recipe: Recipe, faces: FaceSet, shown: np.ndarray, preprocessing: Preprocessing, generator: torch.Generator
+    recipe: Recipe,
+    faces: FaceSet,
+    wanted: Tensor,
+    shown: np.ndarray,
+    preprocessing: Preprocessing,
+    generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
     """The shown faces' part of one batch: inputs (R, channels, H, W) and targets (R, K).
 
@@ -112,7 +118,7 @@ def _step(
     rows = np.concatenate([shown, others])
     images = torch.from_numpy(faces.images[rows])[:, None]  # uint8 (B, 1, H, W)
     inputs = normalise(augmentation_of(recipe)(images.float() / 255, generator), preprocessing)
-    inputs, targets = blend(recipe, inputs, targets_of(faces.take(rows), recipe.targets), generator)
+    inputs, targets = blend(recipe, inputs, wanted[rows], generator)
     return inputs[: len(shown)], targets[: len(shown)]
 
 
@@ -139,10 +145,16 @@ def title_of(made: Preview, recipe: Recipe) -> list[str]:
         f"value = (pixel / 255 − {scale.mean[0]:.3f}) / {scale.std[0]:.3f}: black is {black}, white is {white}",
         "changes, drawn anew for every copy: " + (", ".join(changes) or "none, so that all copies are alike"),
     ]
-    if _blends(recipe):
+    if _shares(recipe):
         smoothing = recipe.loss.label_smoothing
+        origins = {
+            "each face is blended with another of its batch": _blends(recipe),
+            f"{recipe.targets.votes:.0%} of each label gives way to FER+'s votes": recipe.targets.votes,
+            f"{recipe.targets.teacher_share:.0%} of the target is what {recipe.targets.teacher} says": recipe.targets.teacher,
+        }
         lines.append(
-            "each face is blended with another of its batch; under it the shares of their classes in the target"
+            "; ".join(text for text, so in origins.items() if so)
+            + "; under each face the shares of the classes in its target"
             + (f", to which the loss adds label smoothing of {smoothing:g}" if smoothing else "")
         )
     return lines
@@ -162,7 +174,7 @@ def draw_preview(made: Preview, recipe: Recipe, path: Path) -> None:
     )  # (R, 1 + copies, H, W)
     classes, targets = made.faces.classes, made.targets.numpy().swapaxes(0, 1)  # (R, copies, K)
     captions = [
-        [classes[label], *(target_text(target, classes) if _blends(recipe) else "" for target in of_face)]
+        [classes[label], *(target_text(target, classes) if _shares(recipe) else "" for target in of_face)]
         for label, of_face in zip(made.faces.labels, targets, strict=True)
     ]
     _draw_tiles(tiles, captions, (black, white), title_of(made, recipe), path)
@@ -209,6 +221,11 @@ def _draw_tiles(
 
 def _blends(recipe: Recipe) -> bool:
     return bool(recipe.augment.mixup or recipe.augment.cutmix)
+
+
+def _shares(recipe: Recipe) -> bool:
+    """Whether a target is more than one class."""
+    return _blends(recipe) or bool(recipe.targets.votes or recipe.targets.teacher)
 
 
 def _limits(preprocessing: Preprocessing) -> tuple[float, float]:

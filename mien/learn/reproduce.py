@@ -15,7 +15,7 @@ from mien.evaluate.metrics import score
 from mien.learn.checkpoint import read_checkpoint
 from mien.learn.derived import ensemble_of_three, rare_class
 from mien.learn.inference import TorchClassifier, load_run, read_log
-from mien.learn.recipe import Recipe, load_recipe
+from mien.learn.recipe import Recipe, load_recipe, recipe_from
 from mien.learn.studies import ALL, SPLITS, Run, Study
 from mien.learn.train import train
 
@@ -43,6 +43,11 @@ def reproduce(
         place = folder / study.name / run.name
         if (place / "result.json").is_file():
             result["runs"][run.name] = json.loads((place / "result.json").read_text(encoding="utf-8"))
+            continue
+        if load_recipe(run.recipe, list(run.settings)).targets.votes and faces.votes is None:
+            say(
+                f"{study.name}, {run.name}: left out, since the data holds no FER+ votes ('mien data convert --ferplus')"
+            )
             continue
         say(f"{study.name}, {run.name}: {study.title}")
         result["runs"][run.name] = result_of(run, faces, place, short=short, quiet=quiet, say=say)
@@ -99,7 +104,7 @@ def recipe_of(run: Run, short: bool, runs: Path = Path("runs")) -> Recipe:
 def _begun_so(place: Path, recipe: Recipe) -> bool:
     """Whether the folder holds a run of this very recipe, to go on with; one of another length is refused by train."""
     last = place / "last.pt"
-    return last.is_file() and json.loads(read_checkpoint(last)["recipe"]) == json.loads(recipe.model_dump_json())
+    return last.is_file() and recipe_from(json.loads(read_checkpoint(last)["recipe"]), str(place)) == recipe
 
 
 def slim(result: dict[str, Any]) -> dict[str, Any]:

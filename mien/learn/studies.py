@@ -93,7 +93,7 @@ def _r3(faces: FaceSet) -> FaceSet:
 
 
 def _whole(faces: FaceSet) -> FaceSet:
-    """All of Training, and PublicTest to choose by."""
+    """All of Training, and PublicTest to compare by."""
     training, public = official(faces)
     return concatenate([_named(training, "train"), _named(public, "test")])
 
@@ -248,7 +248,7 @@ _STEPS: dict[str, tuple[str, ...]] = {
     "start-2": ("run.seed=2",),
     "votes-0.3": ("targets.votes=0.3",),
     "votes-0.6": ("targets.votes=0.6",),
-    "teacher": ("targets.teacher=base", "targets.teacher_share=0.7", "loss.label_smoothing=0"),
+    "teacher": ("targets.teacher=base", "targets.teacher_share=0.7"),
     "no-smoothing": ("loss.label_smoothing=0",),
     "no-mixup": ("augment.mixup=0",),
     "cutmix": ("augment.cutmix=1.0",),

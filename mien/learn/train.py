@@ -43,7 +43,7 @@ from mien.learn.prepare import (
 )
 from mien.learn.recipe import Recipe, recipe_from
 from mien.learn.semi import Unlabelled
-from mien.learn.targets import targets_of
+from mien.learn.targets import targets_of, teacher_fingerprint
 from mien.models import build
 
 Say = Callable[[str], None]
@@ -110,8 +110,11 @@ def train(
     identity = {
         "faces": fingerprint(rows, votes=bool(recipe.targets.votes)),
         "hardware": f"{hardware.device.type}, {hardware.precision}",
+        "teacher": teacher_fingerprint(recipe.targets),
     }
     saved = _saved_state(folder, recipe, identity, resume)
+    # Before the network and its random numbers: a teacher draws some too.
+    targets = targets_of(rows.training, recipe.targets, say).to(hardware.device)  # float32 (N, K)
     if resume and saved is None:
         say(f"{folder} holds no whole epoch to go on from: beginning with the first")
     preprocessing, classes = input_of(recipe, rows.training), rows.training.classes
@@ -140,7 +143,6 @@ def train(
     say(opening_line(header))
 
     images, labels = to_device(rows.training, hardware)  # uint8 (N, 1, H, W), int64 (N,)
-    targets = targets_of(rows.training, recipe.targets).to(hardware.device)
     unlabelled = None
     if recipe.semi.method != "none":
         unlabelled = Unlabelled(to_device(rows.unlabelled, hardware)[0], recipe, preprocessing, hardware)
@@ -342,9 +344,11 @@ def _saved_state(folder: Path, recipe: Recipe, identity: dict[str, str], resume:
     for what, cure in (
         ("faces", "give the same --data, --exclude and --skip-bad"),
         ("hardware", "go on where it began, or set run.device and run.precision to what it had"),
+        ("teacher", "set targets.teacher to the one it began with"),
     ):
-        if saved["identity"][what] != identity[what]:
-            found = f"was trained with other {what} ({saved['identity'][what]}; now {identity[what]})"
+        before = saved["identity"].get(what, identity[what])
+        if before != identity[what]:
+            found = f"was trained with other {what} ({before}; now {identity[what]})"
             raise DataError(folder, found, cure)
     return saved
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -129,7 +130,6 @@ class YuNetDetector:
     frame_side = 640
 
     def __init__(self, file: Path, threshold: float = 0.7, threads: int = 0) -> None:
-        self._file, self._threshold = file, threshold
         try:
             self._network = YuNet(file.read_bytes(), threshold, threads=threads)
         except Exception as error:
@@ -138,7 +138,9 @@ class YuNetDetector:
 
     def in_threads(self, threads: int) -> YuNetDetector:
         """Another that runs the same file in so many threads."""
-        return YuNetDetector(self._file, self._threshold, threads)
+        twin = copy.copy(self)
+        twin._network = self._network.in_threads(threads)
+        return twin
 
     def detect(self, picture: np.ndarray) -> Detections:
         return Detections(*self._network(picture))

@@ -5,6 +5,7 @@ Decoding, networks and encoding leave Python while they work, so threads are eno
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -74,15 +75,34 @@ def _take(waiting: queue.Queue[Any]) -> object:
         return None
 
 
+def quarter_of_the_cores() -> int:
+    """Threads of one of the four stages of footage, at least one."""
+    return max(1, (os.cpu_count() or 1) // 4)
+
+
+class _OpenCV:
+    """How many analyses want few threads of OpenCV, and how many it had before the first: the setting is the process's."""
+
+    lock = threading.Lock()
+    wanted = 0
+    before = 0
+
+
 @contextmanager
-def opencv_in_one_thread() -> Iterator[None]:
+def opencv_in_few_threads() -> Iterator[None]:
     """Where every core has its stage already, OpenCV's own threads only get in each other's way."""
-    before = cv2.getNumThreads()
-    cv2.setNumThreads(1)
+    with _OpenCV.lock:
+        if not _OpenCV.wanted:
+            _OpenCV.before = cv2.getNumThreads()
+            cv2.setNumThreads(min(_OpenCV.before, quarter_of_the_cores()))
+        _OpenCV.wanted += 1
     try:
         yield
     finally:
-        cv2.setNumThreads(before)
+        with _OpenCV.lock:
+            _OpenCV.wanted -= 1
+            if not _OpenCV.wanted:
+                cv2.setNumThreads(_OpenCV.before)
 
 
 class Behind:

@@ -18,6 +18,7 @@ from mien.run.classify import TTA, Classifier, check_tta
 from mien.run.detect import Detections, YuNetDetector, crop_faces, find_faces, largest, make_detector, whole_picture
 from mien.run.faces import Doubt, make_faces
 from mien.run.moving import FaceFinder
+from mien.run.overlap import quarter_of_the_cores
 
 #: A path, a Pillow image, or an array that holds a picture.
 Picture = str | Path | Image.Image | np.ndarray
@@ -66,7 +67,7 @@ class Recognizer:
         self.classifier = Classifier(model, threads=threads, precision=precision)
         self.doubt = Doubt.of(self.classifier, unsure, drop_non_faces)
         self.detector = make_detector(detector, detector_model, threads)
-        self.people = people
+        self.threads, self.people = threads, people
         self.tta, self.max_pixels, self.allow_truncated = tta, max_pixels, allow_truncated
 
     @property
@@ -102,12 +103,16 @@ class Recognizer:
         """The faces of several RGB uint8 pictures, each searched; their crops go through the network together."""
         return self.read_faces(pictures, [self._find(picture, thorough) for picture in pictures])
 
+    @cached_property
     def side_by_side(self) -> Recognizer:
-        """The same with a thread for each network: quicker where reading, searching, classifying and writing overlap."""
-        twin = copy.copy(self)
-        twin.classifier = self.classifier.in_threads(1)
+        """The same for footage, where reading, searching, classifying and writing share the cores.
+
+        Each network has a quarter of them then, unless ``threads`` says otherwise: more would only wait for each other.
+        """
+        twin, threads = copy.copy(self), self.threads or quarter_of_the_cores()
+        twin.classifier = self.classifier.in_threads(threads)
         if isinstance(self.detector, YuNetDetector):
-            twin.detector = self.detector.in_threads(1)
+            twin.detector = self.detector.in_threads(threads)
         return twin
 
     def finder(self) -> FaceFinder:

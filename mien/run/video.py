@@ -17,7 +17,7 @@ from mien.core.types import Face, FrameResult
 from mien.run.detect import Detections
 from mien.run.draw import annotate
 from mien.run.moving import FaceFinder
-from mien.run.overlap import Behind, ahead, opencv_in_one_thread
+from mien.run.overlap import Behind, ahead, opencv_in_few_threads
 from mien.run.parts import Parts
 from mien.run.people import Captions, Follower, People
 from mien.run.recognizer import Recognizer
@@ -54,8 +54,8 @@ def analyze_video(
     item: Input, recognizer: Recognizer, settings: Settings, stem: Path, tables: list[RecordWriter]
 ) -> Done:
     """Analyse one video and write its outputs. It is done part by part: after a sudden end, the same call goes on."""
-    recognizer = recognizer.side_by_side()
-    with opencv_in_one_thread(), open_video(item.path, settings.sampling) as source:
+    recognizer = recognizer.side_by_side
+    with opencv_in_few_threads(), open_video(item.path, settings.sampling) as source:
         parts = Parts(stem, _key(item, recognizer, settings))
         try:
             analysis = _Analysis(source, recognizer, settings, parts, _begin(item, recognizer, settings))

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
 from mien.run.weights import session_options
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
 
 #: The network looks at cells of so many pixels; a picture is padded to whole cells of the last.
 STRIDES = (8, 16, 32)
@@ -20,19 +25,28 @@ _BYTES = 2  # the kind of a field that begins with its length
 class YuNet:
     """Wu, Peng & Yu, "YuNet: A Tiny Millisecond-level Face Detector" (2023), from the bytes of OpenCV Zoo's file.
 
-    OpenCV's own FaceDetectorYN gives the same boxes and takes about three times as long (benchmarks/speed.py detect).
+    OpenCV's own FaceDetectorYN gives the same boxes and takes about twice as long (benchmarks/speed.py detect).
 
     Raises onnxruntime's errors and ValueError for bytes that are no such file.
     """
 
     def __init__(self, content: bytes, threshold: float = 0.7, overlap: float = 0.3, threads: int = 0) -> None:
+        self._model = with_free_size(
+            content, [f"{kind}_{stride}" for stride in STRIDES for kind in ("cls", "obj", "bbox")]
+        )
+        self._session = self._open(threads)
+        self._threshold, self._overlap = threshold, overlap
+
+    def _open(self, threads: int) -> InferenceSession:
         import onnxruntime
 
-        model = with_free_size(content, [f"{kind}_{stride}" for stride in STRIDES for kind in ("cls", "obj", "bbox")])
-        self._session = onnxruntime.InferenceSession(
-            model, session_options(threads), providers=["CPUExecutionProvider"]
-        )
-        self._threshold, self._overlap = threshold, overlap
+        return onnxruntime.InferenceSession(self._model, session_options(threads), providers=["CPUExecutionProvider"])
+
+    def in_threads(self, threads: int) -> YuNet:
+        """Another that runs in so many threads."""
+        twin = copy.copy(self)
+        twin._session = self._open(threads)
+        return twin
 
     def __call__(self, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """RGB uint8 (H, W, 3) → boxes_xyxy float32 (N, 4) in pixels, scores float32 (N,) in 0..1; best first."""

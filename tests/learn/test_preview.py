@@ -171,7 +171,7 @@ def test_the_title_says_the_numbers_of_the_input_and_the_changes() -> None:
     assert lines[0] == "some: float32 1 × 48 × 48, values {} to {}, mean {}, std {}".format(*numbers)
     assert lines[1] == "value = (pixel / 255 − 0.500) / 0.500: black is −1.00, white is 1.00"
     assert lines[2] == "changes, drawn anew for every copy: ten_crop, mixup 0.2"
-    assert lines[3].startswith("each face is blended with another of its batch")
+    assert lines[3].startswith("each face is blended with another of its batch; under each face")
     assert title_of(made, with_augment())[2:] == [
         "changes, drawn anew for every copy: none, so that all copies are alike"
     ]

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from mien.core.errors import DataError, RecipeError
 from mien.core.labels import FERPLUS_VOTES
@@ -44,6 +46,12 @@ def test_votes_take_their_share_where_there_are_any_for_these_classes() -> None:
     np.testing.assert_allclose(targets[2], 0.6 * label[2] + 0.4 * np.eye(len(faces.classes))[1], atol=1e-6)
 
 
+def test_votes_for_classes_that_nobody_was_asked_about_are_refused() -> None:
+    faces = voted(replace(patterns(4, classes=("other", "disgust"))), {"disgust": 10})
+    with pytest.raises(RecipeError, match="has no votes for other"):
+        targets_of(faces, TargetSettings(votes=0.1))
+
+
 def test_votes_that_are_not_there_are_asked_for() -> None:
     with pytest.raises(DataError, match=r"holds no FER\+ votes"):
         targets_of(patterns(4), TargetSettings(votes=0.1))
@@ -70,6 +78,36 @@ def test_a_teacher_of_other_classes_is_refused(teacher: Path) -> None:
     other = replace(faces, classes=tuple(reversed(faces.classes)))
     with pytest.raises(RecipeError, match=r"targets\.teacher"):
         targets_of(other, TargetSettings(teacher=str(teacher)))
+
+
+def test_a_resumed_student_ends_as_one_that_was_left_in_peace(teacher: Path, tmp_path: Path) -> None:
+    """With dropout, whose random numbers come from the generator that a teacher's network draws from too."""
+    recipe = small_recipe(
+        targets={"teacher": str(teacher)}, network={"arguments": {"widths": [8, 16], "blocks": 1, "dropout": 0.5}}
+    )
+    faces = patterns(64)
+    train(recipe, faces, tmp_path / "peace", quiet=True, say=lambda text: None)
+
+    def stop(text: str) -> None:
+        if text.startswith("epoch   2"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(recipe, faces, tmp_path / "stopped", quiet=True, say=stop)
+    train(recipe, faces, tmp_path / "stopped", resume=True, quiet=True, say=lambda text: None)
+    ours, theirs = (load_run(tmp_path / name).network.state_dict() for name in ("peace", "stopped"))
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def test_a_run_is_not_resumed_with_another_teacher(teacher: Path, tmp_path: Path) -> None:
+    faces, mine = patterns(64), tmp_path / "teacher"
+    shutil.copytree(teacher, mine)
+    recipe = small_recipe(targets={"teacher": str(mine)})
+    train(recipe, faces, tmp_path / "run", quiet=True, say=lambda text: None)
+    shutil.rmtree(mine)
+    train(small_recipe(run={"seed": 1}), faces, mine, quiet=True, say=lambda text: None)
+    with pytest.raises(DataError, match="was trained with other teacher"):
+        train(recipe, faces, tmp_path / "run", resume=True, quiet=True, say=lambda text: None)
 
 
 def test_what_is_trained_on_are_the_targets(tmp_path: Path) -> None:

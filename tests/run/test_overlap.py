@@ -6,9 +6,10 @@ import threading
 import time
 from collections.abc import Iterator
 
+import cv2
 import pytest
 
-from mien.run.overlap import Behind, ahead
+from mien.run.overlap import Behind, ahead, opencv_in_few_threads
 
 
 def test_items_come_in_order_and_are_made_ahead() -> None:
@@ -87,3 +88,20 @@ def test_an_error_behind_is_raised_in_front_and_ends_the_calls() -> None:
         behind.do(done.append, 2)
     behind.close()
     assert done == []
+
+
+def test_opencv_has_its_threads_again_after_the_last_of_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mien.run.overlap.quarter_of_the_cores", lambda: 1)
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(2)
+    try:
+        first, second = opencv_in_few_threads(), opencv_in_few_threads()
+        first.__enter__()
+        second.__enter__()
+        assert cv2.getNumThreads() == 1
+        first.__exit__(None, None, None)
+        assert cv2.getNumThreads() == 1
+        second.__exit__(None, None, None)
+        assert cv2.getNumThreads() == 2
+    finally:
+        cv2.setNumThreads(before)

@@ -90,3 +90,14 @@ def test_what_cannot_be_meant_is_refused_at_once(recognizer: Recognizer) -> None
     for crops in (np.zeros((48, 48, 3), np.uint8), np.zeros((2, 48, 48)), np.zeros(48, np.uint8)):
         with pytest.raises(ValueError, match=r"crops must be uint8 \(N, H, W\) or \(N, H, W, 3\)"):
             recognizer.classify(crops)
+
+
+def test_its_twin_for_footage_answers_alike_and_keeps_what_was_set() -> None:
+    recognizer = Recognizer("base", detector="yunet", detector_model=yunet(), people=1)
+    recognizer.detector.frame_side = 320
+    twin = recognizer.side_by_side
+    assert twin is recognizer.side_by_side is not recognizer
+    assert (twin.people, twin.detector.frame_side, twin.describe()) == (1, 320, recognizer.describe())
+    ours, theirs = recognizer.analyze(ASTRONAUT), twin.analyze(ASTRONAUT)
+    np.testing.assert_allclose(theirs[0].probabilities, ours[0].probabilities, atol=1e-6)
+    np.testing.assert_allclose(theirs[0].box_xyxy, ours[0].box_xyxy, atol=1e-3)

@@ -88,6 +88,8 @@ class _Protocol(H11Protocol):
     _patience: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: Any) -> None:
+        # asyncio does so for some sockets only; without, every answer waits 40 ms for the client's acknowledgement.
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         super().connection_made(transport)
         self._wait()
 
@@ -144,8 +146,7 @@ def make_server(app: FastAPI, config: Config) -> Server:
 def listen(host: str, port: int) -> socket.socket:
     """A socket that listens, before anything else is started. OSError where the address cannot be used."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # With its protocol named, as asyncio looks for it: else every answer waits 40 ms for the client's acknowledgement.
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener = socket.socket(family)
     try:
         if hasattr(socket, "SO_EXCLUSIVEADDRUSE"):  # on Windows SO_REUSEADDR would let two servers share a port
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)

@@ -123,7 +123,7 @@ def test_answers_are_not_held_back_for_an_acknowledgement(tmp_path: Path) -> Non
             assert line.getresponse().read()
             seconds.append(time.perf_counter() - started)
         line.close()
-    assert min(seconds) < 0.03
+    assert min(seconds[1:]) < 0.03  # the first is never held back
 
 
 @pytest.mark.parametrize(
