@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,9 @@ from mien.core.types import FaceSet
 ROOT = Path(__file__).resolve().parent.parent
 ASTRONAUT = ROOT / "examples" / "astronaut.jpg"
 SHARED = ROOT.parent / "shared"
+
+# Where the tests run in the background (nohup, &), Ctrl-C is ignored, and every process that they start would ignore it too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def patterns(count: int, seed: int = 0, classes: tuple[str, ...] = FER2013, split: str = "Training") -> FaceSet:

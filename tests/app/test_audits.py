@@ -71,6 +71,7 @@ def test_labels_are_judged_by_given_probabilities(capsys: pytest.CaptureFixture[
         assert {row["suggested"] for row in csv.DictReader(table)} == {faces.classes[faces.labels[k]] for k in (10, 50)}
 
 
+@pytest.mark.slow
 def test_planted_flips_are_found_by_networks_trained_here_which_are_kept(capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("torch")
     faces = patterns(420)

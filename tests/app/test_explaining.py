@@ -31,6 +31,7 @@ def read(name: str) -> dict:
     return json.loads(Path(name).read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 def test_the_first_faces_of_every_class_by_every_method(
     model_file: Path, faces_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

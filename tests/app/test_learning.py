@@ -56,6 +56,7 @@ def test_exclude_leaves_rows_out_of_training_and_scoring(capsys: pytest.CaptureF
     assert header["training"] + header["validation"] == 68
 
 
+@pytest.mark.slow
 def test_a_run_is_scored_on_what_it_held_out(capsys: pytest.CaptureFixture[str]) -> None:
     from mien.data.readers import save_faces
 

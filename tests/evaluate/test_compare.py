@@ -51,6 +51,7 @@ def test_differences_gains_and_losses_by_hand() -> None:
     json.dumps(found.to_json(), allow_nan=False)
 
 
+@pytest.mark.slow
 def test_paired_bootstrap_agrees_with_redrawing_faces_one_by_one() -> None:
     labels = np.random.default_rng(0).integers(0, 4, 300)
     a, b = (answers(seed, labels, strength).argmax(axis=1) for seed, strength in ((1, 1.0), (2, 1.4)))

@@ -98,6 +98,7 @@ def test_interrupted_between_epochs_it_resumes_exactly(tmp_path: Path) -> None:
     assert (tmp_path / "whole" / "scores.json").read_text() == (tmp_path / "cut" / "scores.json").read_text()
 
 
+@pytest.mark.slow
 def test_killed_at_a_random_moment_it_resumes_bit_for_bit(tmp_path: Path) -> None:
     from mien.data.readers import save_faces
 
