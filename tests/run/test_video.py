@@ -311,7 +311,8 @@ def test_what_was_interrupted_goes_on_as_if_it_had_not_been(
     make_clip(tmp_path / "clip.mp4", seconds=2)
     whole, out = tmp_path / "whole", tmp_path / "out"
     analyse(tmp_path / "clip.mp4", recognizer, whole, part_frames=16)
-    real, calls = recognizer.read_faces, []
+    reader = recognizer.side_by_side  # what reads footage
+    real, calls = reader.read_faces, []
 
     def interrupted(pictures: list, found: list) -> list:
         calls.append(len(pictures))
@@ -320,12 +321,12 @@ def test_what_was_interrupted_goes_on_as_if_it_had_not_been(
         return real(pictures, found)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(recognizer, "read_faces", interrupted)
+        patch.setattr(reader, "read_faces", interrupted)
         analyse(tmp_path / "clip.mp4", recognizer, out, part_frames=16)
     assert [path.name for path in out.iterdir() if not path.name.startswith(".")] == []
     again: list[int] = []
     with monkeypatch.context() as patch:
-        patch.setattr(recognizer, "read_faces", lambda p, f: again.append(len(p)) or real(p, f))
+        patch.setattr(reader, "read_faces", lambda p, f: again.append(len(p)) or real(p, f))
         analyse(tmp_path / "clip.mp4", recognizer, out, part_frames=16)
     assert outputs_of(out) == outputs_of(whole)
     assert sum(again) == 50 - 16 * ((at - 1) // 2)  # whole parts are not done twice
