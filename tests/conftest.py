@@ -19,6 +19,11 @@ SHARED = ROOT.parent / "shared"
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The page's tests come last: the loop of their browser stays, and asyncio.run would find it in this thread."""
+    items.sort(key=lambda item: "page" in item.path.parts)
+
+
 def patterns(count: int, seed: int = 0, classes: tuple[str, ...] = FER2013, split: str = "Training") -> FaceSet:
     """Pictures that a network can learn at once: each class has stripes of its own direction, under noise."""
     rng = np.random.default_rng(seed)

@@ -136,7 +136,7 @@ async function meet() {
 
 function askForToken() {
   const dialog = $("#login");
-  const field = $("input", dialog);
+  const field = $("input[name=token]", dialog);
   dialog.showModal();
   return new Promise((resolve) => {
     dialog.oncancel = (event) => event.preventDefault(); // there is nothing behind it
