@@ -19,6 +19,7 @@ from mien.core.pictures import read_picture
 from mien.run.pipeline import Done, Settings, analyze_input
 from mien.run.sources import Input
 from mien.run.video_in import VideoSource
+from mien.run.video_out import to_yuv420
 from tests.conftest import ASTRONAUT, ROOT
 
 
@@ -359,3 +360,15 @@ def test_an_error_leaves_nothing(recognizer: Recognizer, tmp_path: Path) -> None
     with pytest.raises(ValueError, match="not wanted"):
         analyse(tmp_path / "clip.mp4", recognizer, tmp_path / "out", watch=refuses)
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_colours_are_written_as_bt709_says() -> None:
+    """White, black, red, green and blue, with the values that ITU-R BT.709 gives them in eight bits."""
+    colours = {(255, 255, 255): (235, 128, 128), (0, 0, 0): (16, 128, 128), (255, 0, 0): (63, 102, 240),
+               (0, 255, 0): (173, 42, 26), (0, 0, 255): (32, 240, 118)}  # fmt: skip
+    for rgb, expected in colours.items():
+        planes = to_yuv420(np.full((4, 6, 3), rgb, np.uint8))
+        assert planes.shape == (6, 6)
+        y, u, v = planes[:4].ravel(), planes[4:].ravel()[:6], planes[4:].ravel()[6:]
+        for plane, value in zip((y, u, v), expected, strict=True):
+            assert np.abs(plane.astype(int) - value).max() <= 1
