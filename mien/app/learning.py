@@ -172,6 +172,9 @@ def export(
     licence: Annotated[
         str, typer.Option(help="The licence of the weights, written into file and card.")
     ] = "not stated",
+    half: Annotated[
+        bool, typer.Option("--half", help="Store the weights in 16 bits: half the size, run in 32 bits as before.")
+    ] = False,
     quiet: Quiet = False,
 ) -> None:
     """Write a trained network as one ONNX file.
@@ -204,7 +207,7 @@ def export(
             else:
                 scores = _score(TorchClassifier(trained), measured, "none", quiet)
     values = {"data": which, **scores.to_json()} if scores else {}
-    difference = write(trained, out, faces, scores=values, licence=licence)
+    difference = write(trained, out, faces, scores=values, licence=licence, half=half)
     write_text(out.with_suffix(".md"), model_card(run, trained, out, scores, which, difference, licence))
     if not quiet:
         checked = f"{len(faces):,} faces" if faces is not None else "noise; give --data for a check on faces"

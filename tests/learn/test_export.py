@@ -7,6 +7,7 @@ import onnx
 import pytest
 import torch
 
+from mien import models
 from mien.core.errors import ModelError
 from mien.core.types import FaceSet
 from mien.learn import export as exporting
@@ -48,6 +49,21 @@ def test_nothing_of_the_exporting_machine_is_inside(model_file: Path) -> None:
     assert [entry.key for entry in proto.metadata_props] == ["mien"]
     assert not any(node.doc_string or node.metadata_props for node in proto.graph.node)
     assert str(Path(torch.__file__).parent).encode() not in model_file.read_bytes()
+
+
+def test_halved_weights_keep_their_names_and_change_little(run_folder: Path, tmp_path: Path, faces: FaceSet) -> None:
+    trained = load_run(run_folder)
+    whole, halved = tmp_path / "whole.onnx", tmp_path / "halved.onnx"
+    exporting.export(trained, whole)
+    assert exporting.export(trained, halved, half=True) < exporting.PARITY
+    saved = sum(2 * weights.numel() for weights in trained.network.state_dict().values() if weights.numel() >= 1_000)
+    assert whole.stat().st_size - halved.stat().st_size == pytest.approx(saved, rel=0.1)
+    rebuilt, original = models.load(halved).state_dict(), trained.network.state_dict()
+    for name, weights in rebuilt.items():
+        if weights.is_floating_point():  # the count of batches that were seen is not exported
+            torch.testing.assert_close(weights, original[name], rtol=1e-3, atol=1e-7)
+    probabilities = Classifier(whole).probabilities(faces.images)
+    np.testing.assert_allclose(Classifier(halved).probabilities(faces.images), probabilities, atol=exporting.PARITY)
 
 
 def test_a_file_that_disagrees_is_never_kept(run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

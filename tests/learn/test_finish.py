@@ -18,7 +18,9 @@ from mien.core.types import FaceSet
 from mien.evaluate.calibration import fit_temperature
 from mien.learn import not_a_face, quantise
 from mien.learn.card import finished_card
+from mien.learn.export import export
 from mien.learn.finish import Wishes, finish
+from mien.learn.inference import load_run
 from mien.models import load
 from mien.run.classify import Classifier
 from mien.run.recognizer import Recognizer
@@ -74,6 +76,18 @@ def test_the_int8_file_says_what_it_is_and_agrees(finished: Path) -> None:
     assert "QuantizeLinear" in kinds and "BatchNormalization" not in kinds
     one = np.concatenate([bytes_.probabilities(image[None]) for image in images[:5]])
     np.testing.assert_allclose(one, bytes_.probabilities(images[:5]), atol=1e-5)
+
+
+def test_a_file_with_halved_weights_is_finished_like_any(run_folder: Path, tmp_path: Path, finished: Path) -> None:
+    export(load_run(run_folder), tmp_path / "half.onnx", half=True)
+    finish(tmp_path / "half.onnx", tmp_path / "done.onnx", patterns(140), validation(), WITHOUT_PHOTOGRAPHS)
+    int8 = onnx.load(str(int8_file(tmp_path / "done.onnx"))).graph
+    assert "Cast" not in {node.op_type for node in int8.node}, "bytes are made of the weights, not of their halves"
+    weights = {tensor.data_type for tensor in onnx.load(str(tmp_path / "done.onnx")).graph.initializer}
+    assert onnx.TensorProto.FLOAT16 in weights, "what finish writes is as small as what it was given"
+    images = patterns(70, seed=9).images
+    ours, theirs = (Classifier(int8_file(path)) for path in (tmp_path / "done.onnx", finished))
+    assert np.abs(ours.probabilities(images) - theirs.probabilities(images)).mean() < 0.02
 
 
 def test_a_quantised_file_is_neither_finished_nor_quantised_again(finished: Path, tmp_path: Path) -> None:
