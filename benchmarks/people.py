@@ -263,8 +263,9 @@ def speed(options: argparse.Namespace) -> None:
 def _stages(clip: Path, options: argparse.Namespace) -> None:
     """Milliseconds a frame of each stage alone, on up to 300 frames."""
     from mien.core.types import FrameResult
-    from mien.run.draw import draw_faces
+    from mien.run.draw import annotate_frame
     from mien.run.people import Follower
+    from mien.run.planes import Format
     from mien.run.recognizer import Recognizer
     from mien.run.sinks import records_of
     from mien.run.video_in import VideoSource
@@ -283,17 +284,18 @@ def _stages(clip: Path, options: argparse.Namespace) -> None:
         stream, read = source.frames(), []
         while len(read) < 300 and (frame := clocked("decode", next, stream, None)) is not None:
             read.append(frame)
-        finder, follower, writer = recognizer.finder(), Follower(), PartWriter(Path(folder) / "part.nut", source)
+        finder, follower = recognizer.finder(), Follower()
+        writer = PartWriter(Path(folder) / "part.nut", source, Format.of(read[0].image))
         for start in range(0, len(read), 5):
             batch = read[start : start + 5]
-            found = [clocked("find", finder.find, frame.picture, frame.time_s) for frame in batch]
-            faces = clocked("classify", recognizer.read_faces, [frame.picture for frame in batch], found)
+            found = [clocked("find", finder.find, frame.image, frame.time_s) for frame in batch]
+            faces = clocked("classify", recognizer.read_faces, [frame.image for frame in batch], found)
             for frame, one in zip(batch, faces, strict=True):
-                followed = clocked("follow", follower.follow, one, frame.time_s, False, frame.picture)
+                followed = clocked("follow", follower.follow, one, frame.time_s, False, frame.image)
                 result = FrameResult("clip", frame.index, frame.time_s, SIZE_WH, tuple(followed))
                 clocked("records", records_of, result, "base", "yunet")
-                clocked("draw", draw_faces, frame.picture, followed)
-                clocked("encode", writer.write, frame.pts, frame.picture)
+                drawn = clocked("draw", annotate_frame, frame.image, followed)
+                clocked("encode", writer.write, frame.pts, drawn)
         writer.close()
     print(f"{options.detector}, ms a frame: " + ", ".join(f"{name} {1000 * s / len(read):.2f}" for name, s in spent.items())
           + f"; {finder.searched / len(read):.0%} of the frames were searched")  # fmt: skip

@@ -91,6 +91,7 @@ class Classifier:
         self.path = choose_file(model, precision)
         self.batch_size = batch_size
         self._session = open_session(self.path, threads)
+        self._sessions = {threads: self._session}  # those of its twins too
         self.info = ModelInfo.from_metadata(self._session.get_modelmeta().custom_metadata_map, self.path)
         if precision != "auto" and precision != self.precision:
             raise ModelError(self.path, f"is {self.precision}, not {precision}", f"name the {precision} file itself")
@@ -99,7 +100,9 @@ class Classifier:
     def in_threads(self, threads: int) -> Classifier:
         """Another that runs the same file in so many threads."""
         twin = copy.copy(self)
-        twin._session = open_session(self.path, threads)
+        if threads not in self._sessions:
+            self._sessions[threads] = open_session(self.path, threads)
+        twin._session = self._sessions[threads]
         return twin
 
     @property

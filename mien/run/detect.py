@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from mien.core.errors import ModelError, UsageError
+from mien.run.planes import Area, Planes, cut
 from mien.run.weights import local_model
 from mien.run.yunet import YuNet
 
@@ -66,7 +67,7 @@ class Detections:
 NOTHING = Detections(np.empty((0, 4), np.float32), np.empty(0, np.float32))
 
 
-def whole_picture(picture: np.ndarray) -> Detections:
+def whole_picture(picture: np.ndarray | Planes) -> Detections:
     """Without a detector: the picture (H, W[, 3]) is itself the face."""
     height, width = picture.shape[:2]
     return Detections(np.array([[0, 0, width, height]], np.float32), np.ones(1, np.float32))
@@ -253,8 +254,8 @@ def largest(found: Detections, most: int) -> Detections:
     return Detections(found.boxes_xyxy[kept], found.scores[kept])
 
 
-def crop_faces(picture: np.ndarray, boxes_xyxy: np.ndarray, framing: Framing | None, size: int) -> np.ndarray:
-    """Cut boxes (N, 4) out of RGB uint8 (H, W, 3) or grey (H, W) → uint8 (N, size, size[, 3]).
+def crop_faces(picture: np.ndarray | Planes, boxes_xyxy: np.ndarray, framing: Framing | None, size: int) -> np.ndarray:
+    """Cut boxes (N, 4) out of RGB uint8 (H, W, 3), a frame's planes or grey (H, W) → uint8 (N, size, size[, 3]).
 
     With a framing, each box becomes the square that a training face would have filled; without, the box itself is
     scaled to the square.
@@ -263,17 +264,11 @@ def crop_faces(picture: np.ndarray, boxes_xyxy: np.ndarray, framing: Framing | N
     return np.stack(crops) if crops else np.empty((0, size, size, *picture.shape[2:]), np.uint8)
 
 
-def _crop(picture: np.ndarray, box: np.ndarray, framing: Framing | None, size: int) -> np.ndarray:
+def _crop(picture: np.ndarray | Planes, box: np.ndarray, framing: Framing | None, size: int) -> np.ndarray:
     if framing is None:
         left, top, right, bottom = (round(float(value)) for value in box)
     else:
         x, y, side = framing.square(box)
         left, top, right, bottom = round(x - side / 2), round(y - side / 2), round(x + side / 2), round(y + side / 2)
-    right, bottom = max(right, left + 1), max(bottom, top + 1)
-    height, width = picture.shape[:2]
-    inside = picture[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
-    over = max(-top, 0), max(bottom - height, 0), max(-left, 0), max(right - width, 0)
-    if any(over):
-        inside = cv2.copyMakeBorder(inside, *over, borderType=cv2.BORDER_REPLICATE)
-    shrinks = min(inside.shape[:2]) >= size
-    return cv2.resize(inside, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    area = Area(left, top, max(right, left + 1), max(bottom, top + 1))
+    return picture.cut(area, size) if isinstance(picture, Planes) else cut(picture, area, size)

@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from mien.core.types import Face
 from mien.run.placing import Room
+from mien.run.planes import Area, Planes, rgb_of
 
 #: Text below this height in pixels is not readable: where a label would need it, there is none.
 LEAST_TEXT = 8
@@ -87,6 +88,42 @@ def annotate(picture: np.ndarray, faces: Iterable[Face], style: Style = DEFAULT_
     return picture
 
 
+def annotate_frame(
+    image: np.ndarray | Planes, faces: Sequence[Face], style: Style = DEFAULT_STYLE
+) -> np.ndarray | Planes:
+    """A video's frame at the display's size with the faces drawn on it.
+
+    Of planes that are not scaled, only what is drawn on is turned to RGB and back; they themselves stay as they are.
+    """
+    if not isinstance(image, Planes) or style.display_width not in (0, image.shape[1]):
+        return annotate(rgb_of(image), faces, style)
+    height, width = image.shape[:2]
+    drawn, canvas = image.copy(), np.empty(image.shape, np.uint8)
+    layout = lay_out((width, height), faces, style)
+    areas = [_area_of(face, marks, (width, height), style) for face, marks in zip(faces, layout, strict=True)]
+    for area in areas:
+        canvas[area.slices] = image.patch(area)
+    _draw(canvas, faces, layout, style)
+    for area in areas:
+        drawn.put(canvas[area.slices], area)
+    return drawn
+
+
+def _area_of(face: Face, marks: Marks, size_wh: tuple[int, int], style: Style) -> Area:
+    """All that is drawn for a face, inside the picture, its numbers even."""
+    out = _line(style, size_wh) // 2 + 1
+    left, top, right, bottom = _whole(face.box_xyxy)
+    areas = [(left - out, top - out, right + out, bottom + out)]
+    for mark in marks:
+        if mark is not None:
+            (x, y), what = mark
+            height, width = (what.picture if isinstance(what, Panel) else what).shape[:2]
+            areas.append((x, y, x + width, y + height))
+    left, top = (max(0, min(numbers) // 2 * 2) for numbers in list(zip(*areas, strict=True))[:2])
+    right, bottom = (-(-max(numbers) // 2) * 2 for numbers in list(zip(*areas, strict=True))[2:])
+    return Area(left, top, max(left, min(right, size_wh[0])), max(top, min(bottom, size_wh[1])))
+
+
 def display_size(size_wh: tuple[int, int], style: Style) -> tuple[int, int]:
     """Width and height of what `annotate` makes of a picture."""
     width, height = size_wh
@@ -99,13 +136,17 @@ def draw_faces(picture: np.ndarray, faces: Iterable[Face], style: Style = DEFAUL
     """Draw onto RGB uint8 (H, W, 3), in place, at its own size. Unsure labels get a question mark; non-faces are grey."""
     height, width = picture.shape[:2]
     faces = list(faces)
-    line = _line(style, (width, height))
+    _draw(picture, faces, lay_out((width, height), faces, style), style)
+
+
+def _draw(picture: np.ndarray, faces: Sequence[Face], layout: Sequence[Marks], style: Style) -> None:
+    line = _line(style, (picture.shape[1], picture.shape[0]))
     for face in faces:
         box = _whole(face.box_xyxy)
         colour = _colour(face, style)
         _frame(picture, box, line // 2 + 1, line + 1, _ink(colour))  # an edge, seen where the line is not
         _frame(picture, box, line // 2, line, colour)
-    for face, marks in zip(faces, lay_out((width, height), faces, style), strict=True):
+    for face, marks in zip(faces, layout, strict=True):
         if marks.bars is not None:
             (x, y), panel = marks.bars
             below = picture[y : y + panel.picture.shape[0], x : x + panel.picture.shape[1]]

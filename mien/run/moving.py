@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from mien.run.detect import Detections, Detector, find_faces, largest, whole_picture
+from mien.run.planes import Planes, halved, rgb_of
 from mien.run.track import CutFinder, overlaps
 
 #: Faces are searched for at least so often (seconds): a new one is found, a lost one found again, within this time.
@@ -81,8 +82,8 @@ class FaceFinder:
         """Another that goes on from here."""
         return replace(self, _cuts=replace(self._cuts))  # nothing else is changed in place
 
-    def find(self, picture: np.ndarray, time_s: float) -> Detections:
-        """RGB uint8 (H, W, 3) → its faces, in pixels of the picture; a followed face keeps its last search's score."""
+    def find(self, picture: np.ndarray | Planes, time_s: float) -> Detections:
+        """RGB uint8 (H, W, 3) or planes → its faces, in pixels of the picture; a followed face keeps its last search's score."""
         grey = grey_copy(picture)
         self.was_cut = self._cuts.is_cut(grey)
         if self.detector is None:
@@ -113,7 +114,9 @@ class FaceFinder:
         self._way = self._way + moved
         return Detections(boxes, last.scores), alive
 
-    def _search(self, picture: np.ndarray, time_s: float, followed: Detections, alive: np.ndarray) -> Detections:
+    def _search(
+        self, picture: np.ndarray | Planes, time_s: float, followed: Detections, alive: np.ndarray
+    ) -> Detections:
         """What the detector sees, and what it missed but flow still follows."""
         side = self.detector.frame_side
         if len(followed) and alive.all() and not self._missed_s.any() and self._coarse < FINE_EVERY - 1:
@@ -121,7 +124,7 @@ class FaceFinder:
             side = side // 2 if smallest * (side // 2) / max(picture.shape[:2]) >= COARSE_PIXELS else side
         self._coarse = self._coarse + 1 if side < self.detector.frame_side else 0
         self.searched += 1
-        seen = find_faces(self.detector, picture, sides=(side,))
+        seen = find_faces(self.detector, rgb_of(picture), sides=(side,))
         missed_s = self._missed_s
         elapsed = time_s - self._time_s
         overlap = overlaps(followed.boxes_xyxy, seen.boxes_xyxy)  # (followed, seen)
@@ -145,14 +148,11 @@ class FaceFinder:
         return kept
 
 
-def grey_copy(picture: np.ndarray) -> np.ndarray:
-    """RGB uint8 (H, W, 3) → grey uint8, its sides halved as often as it takes to FLOW_SIDE. Halving is quick, other
-    scales are not."""
-    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
-    while max(grey.shape) > FLOW_SIDE:
-        height, width = grey.shape
-        grey = cv2.resize(grey, (max(1, width // 2), max(1, height // 2)), interpolation=cv2.INTER_AREA)
-    return grey
+def grey_copy(picture: np.ndarray | Planes) -> np.ndarray:
+    """RGB uint8 (H, W, 3) or planes → grey uint8, its sides halved as often as it takes to FLOW_SIDE."""
+    if isinstance(picture, Planes):
+        return picture.grey(FLOW_SIDE)
+    return halved(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), FLOW_SIDE)
 
 
 def follow_boxes(before: np.ndarray, now: np.ndarray, boxes_xyxy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mien.core.types import Face
+from mien.run.planes import Planes
 from mien.run.smooth import TIME_CONSTANT_S, Smoother
 from mien.run.track import Tracker, looks_of
 
@@ -27,7 +28,7 @@ class Follower:
         self._smoother = Smoother(self.smoothing_s)
 
     def follow(
-        self, faces: Sequence[Face], time_s: float, was_cut: bool = False, picture: np.ndarray | None = None
+        self, faces: Sequence[Face], time_s: float, was_cut: bool = False, picture: np.ndarray | Planes | None = None
     ) -> list[Face]:
         """The same faces with ``track``, ``smoothed`` and ``steady``; frames are given in order.
 

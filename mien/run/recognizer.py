@@ -19,6 +19,7 @@ from mien.run.detect import Detections, YuNetDetector, crop_faces, find_faces, l
 from mien.run.faces import Doubt, make_faces
 from mien.run.moving import FaceFinder
 from mien.run.overlap import quarter_of_the_cores
+from mien.run.planes import Planes
 
 #: A path, a Pillow image, or an array that holds a picture.
 Picture = str | Path | Image.Image | np.ndarray
@@ -103,9 +104,8 @@ class Recognizer:
         """The faces of several RGB uint8 pictures, each searched; their crops go through the network together."""
         return self.read_faces(pictures, [self._find(picture, thorough) for picture in pictures])
 
-    @cached_property
     def side_by_side(self) -> Recognizer:
-        """The same for footage, where reading, searching, classifying and writing share the cores.
+        """The same, as it is now, for footage, where reading, searching, classifying and writing share the cores.
 
         Each network has a quarter of them then, unless ``threads`` says otherwise: more would only wait for each other.
         """
@@ -119,8 +119,9 @@ class Recognizer:
         """Finds the faces of a video's frames, given in order, without searching every one of them."""
         return FaceFinder(self.detector, self.people)
 
-    def read_faces(self, pictures: Sequence[np.ndarray], found: Sequence[Detections]) -> list[list[Face]]:
-        """What was found in each of several RGB uint8 pictures → its faces; all crops go through the network together."""
+    def read_faces(self, pictures: Sequence[np.ndarray | Planes], found: Sequence[Detections]) -> list[list[Face]]:
+        """What was found in each of several pictures, RGB uint8 or planes → its faces; all crops go through the network
+        together."""
         size = self.classifier.info.preprocessing.size
         framing = self.detector.framing if self.detector else None
         crops = [

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from mien.run.detect import crop_faces
+from mien.run.planes import Planes
 
 #: Boxes further apart than this (in sides of a face) and without overlap are never the same face a moment later.
 REACH = 0.8
@@ -181,8 +182,8 @@ def apart(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return distance, np.abs(a[..., 2:] - b[..., 2:]).max(axis=-1)
 
 
-def looks_of(picture: np.ndarray, boxes_xyxy: np.ndarray) -> np.ndarray:
-    """RGB uint8 (H, W, 3) and boxes (N, 4) → float32 (N, LOOK_SIDE²): small grey crops without their light, of length 1.
+def looks_of(picture: np.ndarray | Planes, boxes_xyxy: np.ndarray) -> np.ndarray:
+    """RGB uint8 (H, W, 3) or planes, and boxes (N, 4) → float32 (N, LOOK_SIDE²): small grey crops without their light, of length 1.
 
     The product of two is their correlation.
     """

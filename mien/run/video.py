@@ -10,16 +10,19 @@ from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mien.core.errors import MediaError, MissingExtra
 from mien.core.files import replacing, write_json
 from mien.core.progress import Bar, progress_bar
 from mien.core.types import Face, FrameResult
 from mien.run.detect import Detections
-from mien.run.draw import annotate
+from mien.run.draw import annotate_frame
 from mien.run.moving import FaceFinder
 from mien.run.overlap import Behind, ahead, opencv_in_few_threads
 from mien.run.parts import Parts
 from mien.run.people import Captions, Follower, People
+from mien.run.planes import Format, Planes
 from mien.run.recognizer import Recognizer
 from mien.run.results import Done, Settings
 from mien.run.sinks import RECORD_SCHEMA, RecordWriter, records_of
@@ -46,6 +49,7 @@ class State:
     captions: Captions
     done: Done
     size_wh: tuple[int, int] = (0, 0)
+    annotated: Format | None = None  # its annotated copy, once that is begun
     last_s: float = 0.0
     end_pts: int = 0
 
@@ -54,7 +58,7 @@ def analyze_video(
     item: Input, recognizer: Recognizer, settings: Settings, stem: Path, tables: list[RecordWriter]
 ) -> Done:
     """Analyse one video and write its outputs. It is done part by part: after a sudden end, the same call goes on."""
-    recognizer = recognizer.side_by_side
+    recognizer = recognizer.side_by_side()
     with opencv_in_few_threads(), open_video(item.path, settings.sampling) as source:
         parts = Parts(stem, _key(item, recognizer, settings))
         try:
@@ -156,7 +160,7 @@ class _Analysis:
         with ExitStack() as stack:
             records = stack.enter_context(parts.path("jsonl").open("w", encoding="utf-8", newline="\n"))
             captions = stack.enter_context(parts.path("vtt").open("w", encoding="utf-8", newline="\n"))
-            write = stack.enter_context(self._pictures(size))
+            write = stack.enter_context(self._pictures(first.frames[0].image, size))
             for batch in chain([first], islice(batches, count - 1)):
                 for frame, faces in zip(batch.frames, self._faces(batch), strict=True):
                     records.writelines(
@@ -175,15 +179,15 @@ class _Analysis:
 
     def _faces(self, batch: _Batch) -> list[list[Face]]:
         """Read together, then followed frame by frame."""
-        read, followed = self.recognizer.read_faces([frame.picture for frame in batch.frames], batch.found), []
+        read, followed = self.recognizer.read_faces([frame.image for frame in batch.frames], batch.found), []
         for frame, faces, was_cut in zip(batch.frames, read, batch.cuts, strict=True):
-            followed.append(self.state.follower.follow(faces, frame.time_s, was_cut, frame.picture))
+            followed.append(self.state.follower.follow(faces, frame.time_s, was_cut, frame.image))
             if was_cut:
                 self.state.timeline.cut(self._shown_s(frame))
         return followed
 
     def _records(self, frame: VideoFrame, faces: list[Face]) -> list[dict[str, Any]]:
-        self.state.size_wh = frame.picture.shape[1], frame.picture.shape[0]
+        self.state.size_wh = frame.image.shape[1], frame.image.shape[0]
         result = FrameResult(self.state.done.source, frame.index, frame.time_s, self.state.size_wh, tuple(faces))
         return records_of(result, self.recognizer.model_name, self.recognizer.detector_name)
 
@@ -201,8 +205,8 @@ class _Analysis:
         """When the frame is shown in the annotated video, which begins at 0."""
         return frame.time_s - self.source.begins_s
 
-    def _pictures(self, most: int) -> _Pictures | _NoPictures:
-        return _Pictures(self, most) if self.settings.media else _NoPictures()
+    def _pictures(self, first: np.ndarray | Planes, most: int) -> _Pictures | _NoPictures:
+        return _Pictures(self, first, most) if self.settings.media else _NoPictures()
 
 
 class _NoPictures:
@@ -216,11 +220,12 @@ class _NoPictures:
 class _Pictures:
     """The annotated pictures of a part, drawn and encoded behind the analysis."""
 
-    def __init__(self, analysis: _Analysis, most: int) -> None:
+    def __init__(self, analysis: _Analysis, first: np.ndarray | Planes, most: int) -> None:
         from mien.run.video_out import PartWriter
 
-        self._style = analysis.settings.style
-        self._writer = PartWriter(analysis.parts.path("nut"), analysis.source)
+        self._style, state = analysis.settings.style, analysis.state
+        state.annotated = state.annotated or Format.of(annotate_frame(first, [], self._style))
+        self._writer = PartWriter(analysis.parts.path("nut"), analysis.source, state.annotated)
         self._behind = Behind(most)
 
     def __enter__(self) -> Callable[[VideoFrame, list[Face]], None]:
@@ -235,7 +240,7 @@ class _Pictures:
             self._writer.close()
 
     def _write(self, frame: VideoFrame, faces: list[Face]) -> None:
-        self._writer.write(frame.pts, annotate(frame.picture, faces, self._style))
+        self._writer.write(frame.pts, annotate_frame(frame.image, faces, self._style))
 
 
 def _finish(analysis: _Analysis, item: Input, stem: Path, tables: list[RecordWriter]) -> Done:
@@ -301,7 +306,7 @@ def _summary(state: State, recognizer: Recognizer) -> dict[str, object]:
 
 def _batches(frames: Iterator[VideoFrame], most: int) -> Iterator[list[VideoFrame]]:
     for first in frames:
-        size = max(1, min(most, BATCH_BYTES // first.picture.nbytes))
+        size = max(1, min(most, BATCH_BYTES // first.image.nbytes))
         yield [first, *islice(frames, size - 1)]
 
 
@@ -310,6 +315,6 @@ def _search(batches: Iterator[list[VideoFrame]], finder: FaceFinder) -> Iterator
     for batch in batches:
         found, cuts = [], []
         for frame in batch:
-            found.append(finder.find(frame.picture, frame.time_s))
+            found.append(finder.find(frame.image, frame.time_s))
             cuts.append(finder.was_cut)
         yield _Batch(batch, found, cuts, finder.copy())

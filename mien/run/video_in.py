@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from mien.core.errors import MediaError
+from mien.run.planes import Planes, rgb_of
 from mien.run.sources import without_password
 
 if TYPE_CHECKING:
@@ -44,13 +45,21 @@ EVERYTHING = Sampling()
 
 @dataclass(frozen=True)
 class VideoFrame:
-    """One decoded frame. pts and duration count in units of the stream's time base; time_s is pts in seconds."""
+    """One decoded frame. pts and duration count in units of the stream's time base; time_s is pts in seconds.
+
+    image   as it was decoded, where it is upright YUV of the usual kind; else RGB uint8 (H, W, 3)
+    """
 
     index: int
     pts: int
     time_s: float
     duration: int
-    picture: np.ndarray  # RGB uint8 (H, W, 3), upright
+    image: np.ndarray | Planes
+
+    @property
+    def picture(self) -> np.ndarray:
+        """RGB uint8 (H, W, 3), upright."""
+        return rgb_of(self.image)
 
 
 class VideoSource:
@@ -113,7 +122,7 @@ class VideoSource:
         return None
 
     def frames(self, skip: int = 0) -> Iterator[VideoFrame]:
-        """Upright RGB frames in order, with strictly rising times, as ``sampling`` chooses them, without the first ``skip``.
+        """Upright frames in order, with strictly rising times, as ``sampling`` chooses them, without the first ``skip``.
 
         A frame without a time gets the next one due. Where the times jump back by more than a second, as in recordings
         that were joined end to end, they go on from where they were; a frame just before its predecessor is dropped.
@@ -132,7 +141,7 @@ class VideoSource:
                 duration = max(duration, round(self.sampling.every_s / self.time_base))
             chosen += 1
             if chosen > skip:
-                yield VideoFrame(index, pts, time_s, duration, upright(frame))
+                yield VideoFrame(index, pts, time_s, duration, Planes.of(frame) or upright(frame))
 
     def _timed(self) -> Iterator[tuple[av.VideoFrame, int, int]]:
         """Every decoded frame with its pts, mended where needed, and its duration."""

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import av
-import cv2
 import numpy as np
 from av.container import InputContainer, OutputContainer
 from av.video.reformatter import ColorRange
 
 from mien.core.files import replacing
+from mien.run.overlap import quarter_of_the_cores
+from mien.run.planes import Format, Planes, rgb_of
 from mien.run.video_in import CameraSource, VideoSource, local_url, open_container
 
 #: Sound that an .mp4 can hold as it is; anything else is encoded again, as AAC.
@@ -32,10 +33,6 @@ AAC_LAYOUTS = frozenset({"mono", "stereo", "3.0", "4.0", "5.0", "5.1", "7.1"})
 ENCODER = {"crf": "22", "preset": "superfast", "bf": "0", "rc-lookahead": "0"}
 #: The index goes to the front, so that a browser plays the file while it loads.
 FAST_START = {"movflags": "+faststart"}
-#: ITU-R BT.709 for matrix, primaries and transfer, in FFmpeg's numbers: what players assume of H.264.
-BT709 = 1
-#: Its matrix: R, G, B in 0..255 → brightness in 16..235, then the two colour differences in 16..240 around 128.
-TO_YUV = np.array([[0.1826, 0.6142, 0.0620, 16], [-0.1006, -0.3386, 0.4392, 128], [0.4392, -0.3989, -0.0403, 128]])
 
 
 class PartWriter:
@@ -44,53 +41,41 @@ class PartWriter:
     Parts are joined by ``join_parts``. They are NUT files, the container that keeps any time as it is.
     """
 
-    def __init__(self, path: Path, source: VideoSource | CameraSource) -> None:
-        self._source = source
+    def __init__(self, path: Path, source: VideoSource | CameraSource, form: Format) -> None:
+        self._source, self._form = source, form
         self._container = av.open(local_url(path), "w", format="nut")
-        self._video: Any = None  # opened with the first frame, which tells the size
+        # Two at least: one frame is written while the next is drawn. FFmpeg's usual slices would cost quality.
+        options = ENCODER | {"threads": str(max(2, quarter_of_the_cores()))}
+        self._video = self._container.add_stream("libx264", rate=_sane(source.rate), options=options)
+        self._video.width, self._video.height, self._video.pix_fmt = form.width, form.height, "yuv420p"
+        encoder = self._video.codec_context
+        encoder.thread_type = "FRAME"
+        encoder.time_base = self._video.time_base = source.time_base
+        encoder.colorspace, encoder.color_primaries, encoder.color_trc = (
+            form.said.matrix,
+            form.said.primaries,
+            form.said.transfer,
+        )
+        encoder.color_range = ColorRange.MPEG
+        ratio = source.sample_aspect_ratio
+        if ratio:
+            encoder.sample_aspect_ratio = 1 / ratio if source.turned else ratio
 
-    def write(self, pts: int, picture: np.ndarray) -> None:
-        """Add RGB uint8 (H, W, 3), shown from ``pts`` on. Odd sides get one more pixel: H.264 needs even ones."""
-        height, width = picture.shape[:2]
-        if height % 2 or width % 2:
-            picture = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-        if self._video is None:
-            self._open(picture.shape[1], picture.shape[0])
-        image = av.VideoFrame.from_ndarray(to_yuv420(picture), format="yuv420p")
-        image.pts, image.time_base = pts, self._source.time_base
-        self._container.mux(self._video.encode(image))
+    def write(self, pts: int, image: np.ndarray | Planes) -> None:
+        """Add RGB uint8 (H, W, 3) or planes, shown from ``pts`` on. Odd sides get one more pixel: H.264 needs even ones."""
+        if not isinstance(image, Planes) or image.said != self._form.said:
+            picture = rgb_of(image)
+            height, width = picture.shape[:2]
+            if height % 2 or width % 2:
+                picture = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+            image = Planes.of_rgb(picture, self._form.said)
+        image.frame.pts, image.frame.time_base = pts, self._source.time_base
+        self._container.mux(self._video.encode(image.frame))
 
     def close(self) -> None:
         """Empty the encoder; the part is whole."""
-        if self._video is not None:
-            self._container.mux(self._video.encode(None))
+        self._container.mux(self._video.encode(None))
         self._container.close()
-
-    def _open(self, width: int, height: int) -> None:
-        self._video = self._container.add_stream("libx264", rate=_sane(self._source.rate), options=ENCODER)
-        self._video.width, self._video.height, self._video.pix_fmt = width, height, "yuv420p"
-        encoder = self._video.codec_context
-        encoder.time_base = self._video.time_base = self._source.time_base
-        encoder.colorspace = encoder.color_primaries = encoder.color_trc = BT709
-        encoder.color_range = ColorRange.MPEG
-        ratio = self._source.sample_aspect_ratio
-        if ratio:
-            encoder.sample_aspect_ratio = 1 / ratio if self._source.turned else ratio
-
-
-def to_yuv420(picture: np.ndarray) -> np.ndarray:
-    """RGB uint8 (H, W, 3) with even sides → uint8 (3H/2, W): BT.709 brightness, then the colours at half the size.
-
-    FFmpeg's own conversion takes several times as long.
-    """
-    height, width = picture.shape[:2]
-    planes = np.empty((height * 3 // 2, width), np.uint8)
-    colours = planes[height:].reshape(2, height // 2, width // 2)
-    whole = cv2.transform(picture, TO_YUV)  # all three at once: OpenCV is slow at fewer
-    half = cv2.resize(whole, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
-    for plane, source, channel in ((planes[:height], whole, 0), (colours[0], half, 1), (colours[1], half, 2)):
-        cv2.extractChannel(source, channel, dst=plane)
-    return planes
 
 
 def join_parts(parts: Sequence[Path], path: Path, source: VideoSource | CameraSource, end_pts: int) -> str:

@@ -35,6 +35,7 @@ class YuNet:
             content, [f"{kind}_{stride}" for stride in STRIDES for kind in ("cls", "obj", "bbox")]
         )
         self._session = self._open(threads)
+        self._sessions = {threads: self._session}  # those of its twins too
         self._threshold, self._overlap = threshold, overlap
 
     def _open(self, threads: int) -> InferenceSession:
@@ -45,7 +46,9 @@ class YuNet:
     def in_threads(self, threads: int) -> YuNet:
         """Another that runs in so many threads."""
         twin = copy.copy(self)
-        twin._session = self._open(threads)
+        if threads not in self._sessions:
+            self._sessions[threads] = self._open(threads)
+        twin._session = self._sessions[threads]
         return twin
 
     def __call__(self, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -17,9 +17,9 @@ from mien import Recognizer
 from mien.core.errors import MediaError
 from mien.core.pictures import read_picture
 from mien.run.pipeline import Done, Settings, analyze_input
+from mien.run.planes import Colours, Planes
 from mien.run.sources import Input
 from mien.run.video_in import VideoSource
-from mien.run.video_out import to_yuv420
 from tests.conftest import ASTRONAUT, ROOT
 
 
@@ -223,6 +223,41 @@ def test_colours_come_through(recognizer: Recognizer, tmp_path: Path) -> None:
         np.testing.assert_allclose(seen[32, x].astype(int), before[32, x].astype(int), atol=6)
 
 
+@pytest.mark.parametrize("said", [Colours(2, 2, 2), Colours(1, 1, 1), Colours(6, 6, 6)])
+def test_what_the_source_says_of_its_colours_is_passed_on(
+    recognizer: Recognizer, tmp_path: Path, said: Colours
+) -> None:
+    with av.open(str(tmp_path / "clip.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"crf": "1"})
+        stream.width, stream.height, stream.pix_fmt = 128, 64, "yuv420p"
+        encoder = stream.codec_context
+        encoder.colorspace, encoder.color_primaries, encoder.color_trc = said.matrix, said.primaries, said.transfer
+        for _ in range(3):
+            planes = Planes.of_rgb(np.full((64, 128, 3), (180, 60, 40), np.uint8), said)
+            container.mux(stream.encode(planes.frame))
+        container.mux(stream.encode(None))
+    analyse(tmp_path / "clip.mp4", recognizer, tmp_path)
+    with av.open(str(tmp_path / "clip.annotated.mp4")) as container:
+        frames = list(container.decode(video=0))
+    assert len(frames) == 3
+    for frame in frames:
+        seen = Planes.of(frame)
+        assert seen.said == said
+        for plane, expected in zip((seen.brightness, *seen.colours), (planes.brightness, *planes.colours), strict=True):
+            assert abs(float(plane.mean()) - float(expected.mean())) < 2
+
+
+def test_a_size_that_changes_on_the_way_is_scaled_to_the_first(recognizer: Recognizer, tmp_path: Path) -> None:
+    for name, size_wh in (("a", (128, 96)), ("b", (160, 64))):
+        make_clip(tmp_path / f"{name}.ts", seconds=2, size_wh=size_wh, sound=None)
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(b"".join((tmp_path / f"{name}.ts").read_bytes() for name in "ab"))
+    done = analyse(joined, recognizer, tmp_path, part_frames=8)
+    with av.open(str(tmp_path / "joined.annotated.mp4")) as container:
+        sizes = [(frame.width, frame.height) for frame in container.decode(video=0)]
+    assert sizes == [(128, 96)] * done.frames and done.frames == 100
+
+
 def test_a_video_of_one_frame(recognizer: Recognizer, tmp_path: Path) -> None:
     make_clip(tmp_path / "clip.mp4", seconds=0.04, sound=None)
     done = analyse(tmp_path / "clip.mp4", recognizer, tmp_path)
@@ -312,22 +347,21 @@ def test_what_was_interrupted_goes_on_as_if_it_had_not_been(
     make_clip(tmp_path / "clip.mp4", seconds=2)
     whole, out = tmp_path / "whole", tmp_path / "out"
     analyse(tmp_path / "clip.mp4", recognizer, whole, part_frames=16)
-    reader = recognizer.side_by_side  # what reads footage
-    real, calls = reader.read_faces, []
+    real, calls = Recognizer.read_faces, []
 
-    def interrupted(pictures: list, found: list) -> list:
+    def interrupted(self: Recognizer, pictures: list, found: list) -> list:
         calls.append(len(pictures))
         if len(calls) == at:
             raise KeyboardInterrupt
-        return real(pictures, found)
+        return real(self, pictures, found)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(reader, "read_faces", interrupted)
+        patch.setattr(Recognizer, "read_faces", interrupted)
         analyse(tmp_path / "clip.mp4", recognizer, out, part_frames=16)
     assert [path.name for path in out.iterdir() if not path.name.startswith(".")] == []
     again: list[int] = []
     with monkeypatch.context() as patch:
-        patch.setattr(reader, "read_faces", lambda p, f: again.append(len(p)) or real(p, f))
+        patch.setattr(Recognizer, "read_faces", lambda self, p, f: again.append(len(p)) or real(self, p, f))
         analyse(tmp_path / "clip.mp4", recognizer, out, part_frames=16)
     assert outputs_of(out) == outputs_of(whole)
     assert sum(again) == 50 - 16 * ((at - 1) // 2)  # whole parts are not done twice
@@ -360,15 +394,3 @@ def test_an_error_leaves_nothing(recognizer: Recognizer, tmp_path: Path) -> None
     with pytest.raises(ValueError, match="not wanted"):
         analyse(tmp_path / "clip.mp4", recognizer, tmp_path / "out", watch=refuses)
     assert list((tmp_path / "out").iterdir()) == []
-
-
-def test_colours_are_written_as_bt709_says() -> None:
-    """White, black, red, green and blue, with the values that ITU-R BT.709 gives them in eight bits."""
-    colours = {(255, 255, 255): (235, 128, 128), (0, 0, 0): (16, 128, 128), (255, 0, 0): (63, 102, 240),
-               (0, 255, 0): (173, 42, 26), (0, 0, 255): (32, 240, 118)}  # fmt: skip
-    for rgb, expected in colours.items():
-        planes = to_yuv420(np.full((4, 6, 3), rgb, np.uint8))
-        assert planes.shape == (6, 6)
-        y, u, v = planes[:4].ravel(), planes[4:].ravel()[:6], planes[4:].ravel()[6:]
-        for plane, value in zip((y, u, v), expected, strict=True):
-            assert np.abs(plane.astype(int) - value).max() <= 1
