@@ -28,9 +28,10 @@ COPIED_SOUND = frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"})
 AAC_LAYOUTS = frozenset({"mono", "stereo", "3.0", "4.0", "5.0", "5.1", "7.1"})
 
 #: x264: without B-frames a frame is shown when it is decoded, so that parts join without a seam; without looking ahead
-#: its output depends on the pictures alone, so that what was resumed equals what was not. "veryfast" makes somewhat
-#: smaller files and takes clearly longer. Its default quality is 23.
-ENCODER = {"crf": "22", "preset": "superfast", "bf": "0", "rc-lookahead": "0"}
+#: its output depends on the pictures alone, so that what was resumed equals what was not. At 25 its pictures are about
+#: as near to the original as "veryfast" makes them at its own 23; finer, a camera's noise takes most of file and time
+#: (benchmarks/encoder.py).
+ENCODER = {"crf": "25", "preset": "superfast", "bf": "0", "rc-lookahead": "0"}
 #: The index goes to the front, so that a browser plays the file while it loads.
 FAST_START = {"movflags": "+faststart"}
 
