@@ -17,12 +17,12 @@ from clips import ASTRONAUT
 from people import FPS, SCENES, SIZE_WH, actors, frames
 
 from mien.run.planes import Planes
-from mien.run.video_out import ENCODER
+from mien.run.video_out import encoder_options
 
 CHOICES = {
     "veryfast, its own quality 23": {"preset": "veryfast"},
-    **{f"ours at quality {crf}": ENCODER | {"threads": "2", "crf": crf} for crf in ("22", "23", "24", "25", "26")},
-    "ours, ultrafast at 23": ENCODER | {"threads": "2", "preset": "ultrafast", "crf": "23"},
+    **{f"ours at quality {crf}": encoder_options() | {"crf": crf} for crf in ("22", "23", "24", "25", "26")},
+    "ours, ultrafast at 23": encoder_options() | {"preset": "ultrafast", "crf": "23"},
 }
 
 
@@ -50,7 +50,7 @@ def encode(originals: list[Planes], options: dict[str, str], path: Path) -> tupl
         spent = time.process_time() - started
     with av.open(str(path)) as container:
         errors = [
-            np.square(Planes(frame, planes.said).brightness.astype(np.int16) - planes.brightness).mean()
+            np.square(Planes(frame, planes.said).brightness.astype(np.float32) - planes.brightness).mean()
             for frame, planes in zip(container.decode(video=0), originals, strict=True)
         ]
     minutes = len(originals) / FPS / 60

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import warnings
 from pathlib import Path
 from typing import Any
@@ -23,9 +22,6 @@ from mien.run.weights import METADATA_KEY, METADATA_VERSION
 
 #: The largest difference in any probability between torch (fp32) and ONNX Runtime that is accepted.
 PARITY = 1e-3
-
-#: Numbers from which on a tensor is stored in half its size, where that is asked for.
-WORTH_HALVING = 1_000
 
 
 class _WithFeatures(nn.Module):
@@ -76,7 +72,7 @@ def export(
     with replacing(path) as temporary:
         temporary.write_bytes(model.SerializeToString())
         difference = parity(trained, temporary, faces)
-        if difference > PARITY:
+        if not difference <= PARITY:  # NaN is none either
             raise ModelError(
                 path,
                 f"differs from the torch network by {difference:.2g} in probability (limit {PARITY:g})",
@@ -139,14 +135,14 @@ def _to_onnx(trained: Trained):
 def _halve(model: Any) -> None:
     """Store weights as float16 under their own names, and turn them back where they are used (once, when a session opens).
 
-    Small ones (biases, scales) stay as they are.
+    Those of a channel each (biases, scales, statistics) stay as they are.
     """
     import onnx
     from onnx import numpy_helper
 
     casts, turned = [], {}
     for tensor in model.graph.initializer:
-        if tensor.data_type == onnx.TensorProto.FLOAT and math.prod(tensor.dims) >= WORTH_HALVING:
+        if tensor.data_type == onnx.TensorProto.FLOAT and len(tensor.dims) > 1:
             weights = numpy_helper.to_array(tensor).astype(np.float16)
             tensor.CopyFrom(numpy_helper.from_array(weights, tensor.name))
             turned[tensor.name] = f"{tensor.name}.float"

@@ -101,6 +101,7 @@ def annotate_frame(
     drawn, canvas = image.copy(), np.empty(image.shape, np.uint8)
     layout = lay_out((width, height), faces, style)
     areas = [_area_of(face, marks, (width, height), style) for face, marks in zip(faces, layout, strict=True)]
+    areas = [area for area in areas if area.left < area.right and area.top < area.bottom]
     for area in areas:
         canvas[area.slices] = image.patch(area)
     _draw(canvas, faces, layout, style)
@@ -110,7 +111,7 @@ def annotate_frame(
 
 
 def _area_of(face: Face, marks: Marks, size_wh: tuple[int, int], style: Style) -> Area:
-    """All that is drawn for a face, inside the picture, its numbers even."""
+    """What is drawn for a face of it inside the picture, its numbers even; empty where all lies outside."""
     out = _line(style, size_wh) // 2 + 1
     left, top, right, bottom = _whole(face.box_xyxy)
     areas = [(left - out, top - out, right + out, bottom + out)]
@@ -119,9 +120,10 @@ def _area_of(face: Face, marks: Marks, size_wh: tuple[int, int], style: Style) -
             (x, y), what = mark
             height, width = (what.picture if isinstance(what, Panel) else what).shape[:2]
             areas.append((x, y, x + width, y + height))
-    left, top = (max(0, min(numbers) // 2 * 2) for numbers in list(zip(*areas, strict=True))[:2])
-    right, bottom = (-(-max(numbers) // 2) * 2 for numbers in list(zip(*areas, strict=True))[2:])
-    return Area(left, top, max(left, min(right, size_wh[0])), max(top, min(bottom, size_wh[1])))
+    lefts, tops, rights, bottoms = zip(*areas, strict=True)
+    left, top = (max(0, min(numbers) // 2 * 2) for numbers in (lefts, tops))
+    right, bottom = (-(-max(numbers) // 2) * 2 for numbers in (rights, bottoms))
+    return Area(left, top, min(right, size_wh[0]), min(bottom, size_wh[1]))
 
 
 def display_size(size_wh: tuple[int, int], style: Style) -> tuple[int, int]:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from mien.run.detect import Detections, Detector, find_faces, largest, whole_picture
-from mien.run.planes import Planes, halved, rgb_of
+from mien.run.planes import Planes, rgb_of, shrunk
 from mien.run.track import CutFinder, overlaps
 
 #: Faces are searched for at least so often (seconds): a new one is found, a lost one found again, within this time.
@@ -152,7 +152,7 @@ def grey_copy(picture: np.ndarray | Planes) -> np.ndarray:
     """RGB uint8 (H, W, 3) or planes → grey uint8, its sides halved as often as it takes to FLOW_SIDE."""
     if isinstance(picture, Planes):
         return picture.grey(FLOW_SIDE)
-    return halved(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), FLOW_SIDE)
+    return shrunk(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), FLOW_SIDE)
 
 
 def follow_boxes(before: np.ndarray, now: np.ndarray, boxes_xyxy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -9,12 +9,17 @@ from typing import TYPE_CHECKING, NamedTuple
 import cv2
 import numpy as np
 
+from mien.run.overlap import quarter_of_the_cores
+
 if TYPE_CHECKING:
     import av
 
 #: FFmpeg's numbers of matrices → the weights of red and blue in brightness: ITU-R BT.709, and BT.601 under two numbers.
 #: 2 is "not stated", which FFmpeg and we read as BT.601.
 _RED_BLUE = {1: (0.2126, 0.0722), 2: (0.299, 0.114), 5: (0.299, 0.114), 6: (0.299, 0.114)}
+
+#: FFmpeg's numbers of what brightness spans: 16..235, or 0..255.
+_VIDEO_RANGE, _FULL_RANGE = 1, 2
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,7 @@ class Area(NamedTuple):
 
 
 class Planes:
-    """A frame in YUV 4:2:0 with even sides, in FFmpeg's own buffers.
+    """A frame in YUV 4:2:0 with even sides, in FFmpeg's own buffers. What a decoder gave is not to be written to.
 
     brightness   uint8 (H, W), 16..235
     colours      two uint8 (H/2, W/2), 16..240 around 128: what blue and red are more than brightness
@@ -58,7 +63,7 @@ class Planes:
     def __init__(self, frame: av.VideoFrame, said: Colours) -> None:
         self.frame, self.said = frame, said
         self.brightness, *self.colours = (
-            np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: plane.height, : plane.width]
+            np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
             for plane in frame.planes
         )
 
@@ -68,7 +73,12 @@ class Planes:
         said = Colours(frame.colorspace, frame.color_primaries, frame.color_trc)
         fits = frame.format.name == "yuv420p" and int(frame.color_range) != _FULL_RANGE and said.matrix in _RED_BLUE
         upright = frame.rotation % 360 == 0 and frame.width % 2 == 0 and frame.height % 2 == 0
-        return cls(frame, said) if fits and upright else None
+        if not (fits and upright and all(plane.line_size > 0 for plane in frame.planes)):  # below 0: bottom row first
+            return None
+        planes = cls(frame, said)
+        for plane in (planes.brightness, *planes.colours):
+            plane.flags.writeable = False  # the decoder looks back at them
+        return planes
 
     @classmethod
     def of_rgb(cls, picture: np.ndarray, said: Colours = BT709) -> Planes:
@@ -81,7 +91,10 @@ class Planes:
     def _empty(cls, height: int, width: int, said: Colours) -> Planes:
         import av
 
-        return cls(av.VideoFrame(width, height, "yuv420p"), said)
+        frame = av.VideoFrame(width, height, "yuv420p")
+        frame.colorspace, frame.color_primaries, frame.color_trc = said.matrix, said.primaries, said.transfer
+        frame.color_range = _VIDEO_RANGE
+        return cls(frame, said)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -101,8 +114,12 @@ class Planes:
         return twin
 
     def rgb(self) -> np.ndarray:
-        """All of it as RGB uint8 (H, W, 3)."""
-        return self.frame.to_ndarray(format="rgb24")
+        """All of it as RGB uint8 (H, W, 3), made anew each time."""
+        from av.video.reformatter import VideoReformatter
+
+        # One of our own: the frame would keep its converter, which holds megabytes, for as long as it waits its turn.
+        converted = VideoReformatter().reformat(self.frame, format="rgb24", threads=quarter_of_the_cores())
+        return np.ascontiguousarray(converted.to_ndarray())
 
     def patch(self, area: Area) -> np.ndarray:
         """Some of it as RGB uint8 (h, w, 3); the area's numbers are even."""
@@ -121,13 +138,16 @@ class Planes:
             plane[area.halved().slices] = half[..., channel]
 
     def cut(self, area: Area, size: int) -> np.ndarray:
-        """The area scaled to RGB uint8 (size, size, 3); the border goes on beyond it."""
+        """The area scaled to RGB uint8 (size, size, 3); the border goes on beyond it.
+
+        From an odd corner the colours are up to a pixel off.
+        """
         colours = [cut(plane, area.halved(), size) for plane in self.colours]
         return _to_rgb(cut(self.brightness, area, size), colours, self.said)
 
     def grey(self, most: int) -> np.ndarray:
         """Brightness uint8, 0..255, its sides halved until none is longer than ``most``."""
-        small = halved(self.brightness, most)
+        small = shrunk(self.brightness, most)
         return cv2.convertScaleAbs(cv2.subtract(small, 16), alpha=255 / 219)
 
 
@@ -158,7 +178,7 @@ def cut(picture: np.ndarray, area: Area, size: int) -> np.ndarray:
     return cv2.resize(inside, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
-def halved(picture: np.ndarray, most: int) -> np.ndarray:
+def shrunk(picture: np.ndarray, most: int) -> np.ndarray:
     """Its sides halved until none is longer than ``most``. Halving is quick, other scales are not."""
     while max(picture.shape[:2]) > most:
         height, width = picture.shape[:2]
@@ -169,10 +189,6 @@ def halved(picture: np.ndarray, most: int) -> np.ndarray:
 def rgb_of(picture: np.ndarray | Planes) -> np.ndarray:
     """RGB uint8 (H, W, 3) of a frame that may be either."""
     return picture.rgb() if isinstance(picture, Planes) else picture
-
-
-#: FFmpeg's number of brightness in 0..255.
-_FULL_RANGE = 2
 
 
 def _to_rgb(brightness: np.ndarray, colours: list[np.ndarray], said: Colours) -> np.ndarray:

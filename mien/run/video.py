@@ -58,9 +58,9 @@ def analyze_video(
     item: Input, recognizer: Recognizer, settings: Settings, stem: Path, tables: list[RecordWriter]
 ) -> Done:
     """Analyse one video and write its outputs. It is done part by part: after a sudden end, the same call goes on."""
-    recognizer = recognizer.side_by_side()
     with opencv_in_few_threads(), open_video(item.path, settings.sampling) as source:
         parts = Parts(stem, _key(item, recognizer, settings))
+        recognizer = recognizer.side_by_side()
         try:
             analysis = _Analysis(source, recognizer, settings, parts, _begin(item, recognizer, settings))
             analysis.run(item)
@@ -97,12 +97,17 @@ def _key(item: Input, recognizer: Recognizer, settings: Settings) -> dict[str, A
 
         return {"stream": uuid.uuid4().hex}
     status = item.path.stat()
+    encoder: dict[str, str] = {}
+    if settings.media:
+        from mien.run.video_out import encoder_options
+
+        encoder = encoder_options()
     choices = {
         name: repr(getattr(settings, name)) for name in ("media", "style", "smoothing_s", "sampling", "part_frames")
     }
     return {
         "source": item.name, "bytes": status.st_size, "changed": status.st_mtime_ns, "schema": RECORD_SCHEMA,
-        "recognizer": recognizer.describe(), **choices,
+        "recognizer": recognizer.describe(), "encoder": encoder, **choices,
     }  # fmt: skip
 
 

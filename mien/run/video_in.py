@@ -58,7 +58,7 @@ class VideoFrame:
 
     @property
     def picture(self) -> np.ndarray:
-        """RGB uint8 (H, W, 3), upright."""
+        """RGB uint8 (H, W, 3), upright; of YUV made anew each time."""
         return rgb_of(self.image)
 
 

@@ -28,12 +28,17 @@ COPIED_SOUND = frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"})
 AAC_LAYOUTS = frozenset({"mono", "stereo", "3.0", "4.0", "5.0", "5.1", "7.1"})
 
 #: x264: without B-frames a frame is shown when it is decoded, so that parts join without a seam; without looking ahead
-#: its output depends on the pictures alone, so that what was resumed equals what was not. At 25 its pictures are about
+#: its output depends on the pictures and the number of threads alone, so that what was resumed equals what was not. At 25 its pictures are about
 #: as near to the original as "veryfast" makes them at its own 23; finer, a camera's noise takes most of file and time
 #: (benchmarks/encoder.py).
 ENCODER = {"crf": "25", "preset": "superfast", "bf": "0", "rc-lookahead": "0"}
 #: The index goes to the front, so that a browser plays the file while it loads.
 FAST_START = {"movflags": "+faststart"}
+
+
+def encoder_options() -> dict[str, str]:
+    """x264's on this machine. Two threads at least: one frame is written while the next is drawn."""
+    return ENCODER | {"threads": str(max(2, quarter_of_the_cores()))}
 
 
 class PartWriter:
@@ -45,18 +50,13 @@ class PartWriter:
     def __init__(self, path: Path, source: VideoSource | CameraSource, form: Format) -> None:
         self._source, self._form = source, form
         self._container = av.open(local_url(path), "w", format="nut")
-        # Two at least: one frame is written while the next is drawn. FFmpeg's usual slices would cost quality.
-        options = ENCODER | {"threads": str(max(2, quarter_of_the_cores()))}
-        self._video = self._container.add_stream("libx264", rate=_sane(source.rate), options=options)
+        self._video = self._container.add_stream("libx264", rate=_sane(source.rate), options=encoder_options())
         self._video.width, self._video.height, self._video.pix_fmt = form.width, form.height, "yuv420p"
         encoder = self._video.codec_context
-        encoder.thread_type = "FRAME"
+        encoder.thread_type = "FRAME"  # slices, which PyAV asks for, would cost quality
         encoder.time_base = self._video.time_base = source.time_base
-        encoder.colorspace, encoder.color_primaries, encoder.color_trc = (
-            form.said.matrix,
-            form.said.primaries,
-            form.said.transfer,
-        )
+        said = form.said
+        encoder.colorspace, encoder.color_primaries, encoder.color_trc = said.matrix, said.primaries, said.transfer
         encoder.color_range = ColorRange.MPEG
         ratio = source.sample_aspect_ratio
         if ratio:
@@ -75,8 +75,10 @@ class PartWriter:
 
     def close(self) -> None:
         """Empty the encoder; the part is whole."""
-        self._container.mux(self._video.encode(None))
-        self._container.close()
+        try:
+            self._container.mux(self._video.encode(None))
+        finally:
+            self._container.close()
 
 
 def join_parts(parts: Sequence[Path], path: Path, source: VideoSource | CameraSource, end_pts: int) -> str:

@@ -33,13 +33,19 @@ def face(box: tuple[float, float, float, float], track: int) -> Face:
 
 @pytest.mark.parametrize("matrix", [1, 2, 5, 6])
 def test_rgb_is_what_ffmpeg_makes_of_it(matrix: int) -> None:
-    frame = decoded(matrix)
-    planes, expected = Planes.of(frame), frame.to_ndarray(format="rgb24").astype(int)
+    """Also of a width whose rows are padded in memory, and of frames that are made here."""
+    frame = decoded(matrix, (642, 360))
+    planes, name = Planes.of(frame), "ITU709" if matrix == 1 else "ITU601"
+    assert planes.brightness.strides[0] > 642
+    expected = frame.reformat(format="rgb24", src_colorspace=name, dst_colorspace=name).to_ndarray().astype(int)
     assert planes.shape == expected.shape == planes.rgb().shape
-    assert np.abs(planes.rgb().astype(int) - expected).max() <= 1
-    assert np.abs(planes.patch(Area(0, 0, 640, 360)).astype(int) - expected).max() <= 4
+    for rgb in (planes.rgb(), planes.copy().rgb()):
+        assert np.abs(rgb.astype(int) - expected).max() <= 1
+    assert np.abs(planes.patch(Area(0, 0, 642, 360)).astype(int) - expected).max() <= 4
     inside = planes.patch(Area(100, 50, 300, 220)).astype(int)
     assert np.abs(inside - expected[50:220, 100:300]).max() <= 4
+    again = Planes.of_rgb(planes.rgb(), planes.said).rgb()
+    assert np.abs(again.astype(int) - expected).mean() < 2
 
 
 def test_colours_are_written_as_bt709_says() -> None:
@@ -62,6 +68,8 @@ def test_what_is_put_back_is_what_was_there() -> None:
     copy.put(np.zeros((100, 200, 3), np.uint8), area)
     assert (copy.brightness[20:120, 40:240] == 16).all() and (copy.colours[0][10:60, 20:120] == 128).all()
     assert (planes.brightness[20:120, 40:240] > 20).all(), "a copy has buffers of its own"
+    with pytest.raises(ValueError, match="read-only"):
+        planes.put(np.zeros((100, 200, 3), np.uint8), area)
 
 
 @pytest.mark.parametrize("size", [12, 48, 300])
@@ -88,9 +96,10 @@ def test_other_kinds_of_frames_are_left_to_ffmpeg() -> None:
     assert Planes.of(decoded()).said == Colours(2, 2, 2)
 
 
-def test_drawing_on_planes_is_drawing_on_the_picture() -> None:
+@pytest.mark.parametrize("matrix", [1, 2])
+def test_drawing_on_planes_is_drawing_on_the_picture(matrix: int) -> None:
     """Faces that touch each other and the border; with bars, whose panel lets the picture through."""
-    planes = Planes.of(decoded())
+    planes = Planes.of(decoded(matrix))
     before = planes.rgb()
     faces = [face((50, 60, 171, 181), 0), face((150, 70, 290, 200), 1), face((590, 300, 655, 371), 2)]
     style = Style(bars=True)
@@ -106,3 +115,14 @@ def test_drawing_on_planes_is_drawing_on_the_picture() -> None:
 def test_a_scaled_frame_is_drawn_on_after_scaling() -> None:
     drawn = annotate_frame(Planes.of(decoded()), [face((50, 60, 171, 181), 0)], Style(display_width=320))
     assert isinstance(drawn, np.ndarray) and drawn.shape == (180, 320, 3)
+
+
+@pytest.mark.parametrize("line_width", [0, 9])
+def test_boxes_beyond_the_picture_and_tiny_frames_are_no_trouble(line_width: int) -> None:
+    style, before = Style(line_width=line_width), Planes.of(decoded()).rgb()
+    for box in ((-300, 10, -200, 90), (700, 10, 800, 90), (10, -90, 90, -40), (10, 400, 90, 500), (-50, -50, 700, 400)):
+        drawn = annotate_frame(Planes.of(decoded()), [face(box, 0)], style)
+        expected = Planes.of_rgb(annotate(before.copy(), [face(box, 0)], style), drawn.said)
+        assert np.abs(drawn.rgb().astype(int) - expected.rgb()).max() <= 8
+    tiny = annotate_frame(Planes.of(decoded(size_wh=(2, 2))), [face((0, 0, 2, 2), 0)], style)
+    assert tiny.shape == (2, 2, 3)

@@ -247,6 +247,31 @@ def test_what_the_source_says_of_its_colours_is_passed_on(
             assert abs(float(plane.mean()) - float(expected.mean())) < 2
 
 
+def test_colours_that_are_said_otherwise_on_the_way_are_turned_to_the_first(
+    recognizer: Recognizer, tmp_path: Path
+) -> None:
+    red = np.full((64, 128, 3), (180, 60, 40), np.uint8)
+    for name, said in (("a", Colours(2, 2, 2)), ("b", Colours(1, 1, 1))):
+        with av.open(str(tmp_path / f"{name}.ts"), "w") as container:
+            stream = container.add_stream("libx264", rate=25, options={"crf": "1", "bf": "0"})
+            stream.width, stream.height, stream.pix_fmt = 128, 64, "yuv420p"
+            encoder = stream.codec_context
+            encoder.colorspace, encoder.color_primaries, encoder.color_trc = said.matrix, said.primaries, said.transfer
+            for number in range(50):
+                planes = Planes.of_rgb(red, said)
+                planes.frame.pts = number
+                container.mux(stream.encode(planes.frame))
+            container.mux(stream.encode(None))
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(b"".join((tmp_path / f"{name}.ts").read_bytes() for name in "ab"))
+    assert analyse(joined, recognizer, tmp_path, part_frames=8).frames == 100
+    with av.open(str(tmp_path / "joined.annotated.mp4")) as container:
+        frames = [Planes.of(frame) for frame in container.decode(video=0)]
+    assert {planes.said for planes in frames} == {Colours(2, 2, 2)} and len(frames) == 100
+    for planes in frames:
+        np.testing.assert_allclose(planes.rgb().mean(axis=(0, 1)), red[0, 0], atol=5)
+
+
 def test_a_size_that_changes_on_the_way_is_scaled_to_the_first(recognizer: Recognizer, tmp_path: Path) -> None:
     for name, size_wh in (("a", (128, 96)), ("b", (160, 64))):
         make_clip(tmp_path / f"{name}.ts", seconds=2, size_wh=size_wh, sound=None)
