@@ -208,7 +208,7 @@ def export(
                 scores = _score(TorchClassifier(trained), measured, "none", quiet)
     values = {"data": which, **scores.to_json()} if scores else {}
     difference = write(trained, out, faces, scores=values, licence=licence, half=half)
-    write_text(out.with_suffix(".md"), model_card(run, trained, out, scores, which, difference, licence))
+    write_text(out.with_suffix(".md"), model_card(run, trained, out, scores, which, difference, licence, half))
     if not quiet:
         checked = f"{len(faces):,} faces" if faces is not None else "noise; give --data for a check on faces"
         say(

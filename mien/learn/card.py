@@ -47,9 +47,16 @@ FER2013_LIMITS = """\
 
 
 def model_card(
-    run: Path, trained: Trained, file: Path, scores: Scores | None, data: str, parity: float, licence: str
+    run: Path,
+    trained: Trained,
+    file: Path,
+    scores: Scores | None,
+    data: str,
+    parity: float,
+    licence: str,
+    half: bool = False,
 ) -> str:
-    """Markdown for the model exported from a run folder (or a .pt file in one)."""
+    """Markdown for the model exported from a run folder (or a .pt file in one), with halved weights or not."""
     folder = run if run.is_dir() else run.parent
     header, history = read_log(folder)
     pre = trained.preprocessing
@@ -63,7 +70,7 @@ def model_card(
 | input | {pre.channels} × {pre.size} × {pre.size}, mean {_list(pre.mean)}, std {_list(pre.std)} of 0..1 pixels; crops framed as in {pre.framing} |
 | output | logits and features; a softmax over the logits, divided by the temperature, gives the probabilities |
 | network | `{trained.network_name}`, {sum(p.numel() for p in trained.network.parameters()):,} parameters, {json.dumps(trained.network_arguments)} |
-| file | {file.stat().st_size / 1e6:.1f} MB ONNX, float32; differs from torch by at most {parity:.1e} in probability |
+| file | {file.stat().st_size / 1e6:.1f} MB ONNX, float32{", weights stored in 16 bits" if half else ""}; differs from torch by at most {parity:.1e} in probability |
 | licence of the weights | {licence} |""",
         _training(header, history, trained),
     ]

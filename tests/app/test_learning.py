@@ -69,6 +69,10 @@ def test_a_run_is_scored_on_what_it_held_out(capsys: pytest.CaptureFixture[str])
     assert (scores["split"], scores["confusion"]) == ("held out of Training", kept["confusion"])
     assert json.loads(Path("runs/small/scores.json").read_text()) == kept
     assert main(["export", "runs/small", "--out", "x.onnx", "--data", "faces.csv", "--split", "Training"]) == 0
+    assert "float32; differs" in Path("x.md").read_text()
+    assert main(["export", "runs/small", "--out", "h.onnx", "--half"]) == 0
+    assert "float32, weights stored in 16 bits; differs" in Path("h.md").read_text()
+    assert Path("h.onnx").stat().st_size < 0.9 * Path("x.onnx").stat().st_size
     capsys.readouterr()
     assert main(["models", "show", "x.onnx", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["scores"]["count"] == 7
