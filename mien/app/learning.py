@@ -189,6 +189,7 @@ def export(
     from mien.core.files import write_text
     from mien.learn.card import model_card
     from mien.learn.export import export as write
+    from mien.learn.export import halved
     from mien.learn.inference import TorchClassifier, load_run
 
     if out.suffix.lower() != ".onnx":
@@ -196,6 +197,8 @@ def export(
     trained = load_run(run)
     if name:
         trained = replace(trained, name=name)
+    if half:
+        trained = halved(trained)
     faces, which, scores = None, "", None
     if data:
         faces = read_data(data, size=trained.preprocessing.size, quiet=quiet)

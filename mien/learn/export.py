@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,9 +51,11 @@ def export(
 
     Parity is measured on ``faces`` where given, else on noise, and asserted before the file takes its
     name: on ModelError nothing is written. Initialisers keep the parameters' names and nothing is folded, so that
-    mien.models.load rebuilds the network. ``half`` stores the weights in 16 bits, which makes the file half as large; it
-    is run in 32 all the same.
+    mien.models.load rebuilds the network. ``half`` rounds the weights to 16 bits and stores them so, which makes the file
+    half as large; it is run in 32 all the same.
     """
+    if half:
+        trained = halved(trained)
     model = _to_onnx(trained)
     if half:
         _halve(model)
@@ -79,6 +83,16 @@ def export(
                 "nothing was written; report this with the recipe",
             )
     return difference
+
+
+def halved(trained: Trained) -> Trained:
+    """The same with its weights rounded to 16 bits, but for those of a channel each (biases, scales, statistics)."""
+    network = copy.deepcopy(trained.network)
+    with torch.no_grad():
+        for weights in network.state_dict().values():
+            if weights.ndim > 1:
+                weights.copy_(weights.half())
+    return replace(trained, network=network)
 
 
 def parity(trained: Trained, path: Path, faces: FaceSet | None) -> float:
@@ -133,10 +147,8 @@ def _to_onnx(trained: Trained):
 
 
 def _halve(model: Any) -> None:
-    """Store weights as float16 under their own names, and turn them back where they are used (once, when a session opens).
-
-    Those of a channel each (biases, scales, statistics) stay as they are.
-    """
+    """Store rounded weights as float16 under their own names, and turn them back where they are used: once, when a session
+    opens."""
     import onnx
     from onnx import numpy_helper
 

@@ -15,9 +15,10 @@ from mien.core.errors import DataError, UsageError
 from mien.core.files import replacing
 from mien.core.preprocess import Preprocessing
 from mien.core.types import FaceSet
+from mien.learn.hardware import Hardware
 from mien.learn.prepare import augmentation_of, choose_rows, epoch_order, input_of, normalise
 from mien.learn.recipe import Recipe, SemiSettings
-from mien.learn.targets import targets_of
+from mien.learn.targets import Teacher, targets_of, teacher_of
 from mien.learn.train import blend
 
 #: The drawing's measures in its own pixels: a tile's side at least, and what lies around and between tiles.
@@ -69,7 +70,8 @@ def preview(
     shown = choose(given.labels, len(given.classes) if rows is None else rows, seed)
     generator = torch.Generator().manual_seed(seed)
     wanted = targets_of(given, recipe.targets)
-    made = [_step(recipe, given, wanted, shown, preprocessing, generator) for _ in range(copies)]
+    teacher = teacher_of(recipe.targets, given.classes, preprocessing, Hardware.choose("cpu", "fp32"))
+    made = [_step(recipe, given, wanted, shown, preprocessing, teacher, generator) for _ in range(copies)]
     inputs, targets = (torch.stack(parts) for parts in zip(*made, strict=True))
     return Preview(given.take(shown), inputs, targets, preprocessing)
 
@@ -106,6 +108,7 @@ def _step(
     wanted: Tensor,
     shown: np.ndarray,
     preprocessing: Preprocessing,
+    teacher: Teacher | None,
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
     """The shown faces' part of one batch: inputs (R, channels, H, W) and targets (R, K).
@@ -119,6 +122,8 @@ def _step(
     images = torch.from_numpy(faces.images[rows])[:, None]  # uint8 (B, 1, H, W)
     inputs = normalise(augmentation_of(recipe)(images.float() / 255, generator), preprocessing)
     inputs, targets = blend(recipe, inputs, wanted[rows], generator)
+    if teacher is not None:
+        targets = teacher.blend(inputs, targets)
     return inputs[: len(shown)], targets[: len(shown)]
 
 

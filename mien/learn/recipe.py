@@ -89,6 +89,9 @@ class TargetSettings(Section):
     votes: Share = Field(0.0, description="share of it that is FER+'s votes, where a face has any")
     teacher: str = Field("", description="distil this model: a shipped name, a run folder, a .pt or a float .onnx file")
     teacher_share: Share = Field(0.7, description="share of the target that is the teacher's probabilities")
+    teacher_sees: Literal["clean", "augmented"] = Field(
+        "clean", description="what the teacher is asked about: each face once, or every input as the student gets it"
+    )
 
 
 class OptimizerSettings(Section):

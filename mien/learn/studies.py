@@ -249,6 +249,7 @@ _STEPS: dict[str, tuple[str, ...]] = {
     "votes-0.3": ("targets.votes=0.3",),
     "votes-0.6": ("targets.votes=0.6",),
     "teacher": ("targets.teacher=base", "targets.teacher_share=0.7"),
+    "teacher-augmented": ("targets.teacher=base", "targets.teacher_share=0.7", "targets.teacher_sees=augmented"),
     "no-smoothing": ("loss.label_smoothing=0",),
     "no-mixup": ("augment.mixup=0",),
     "cutmix": ("augment.cutmix=1.0",),

@@ -11,8 +11,11 @@ from torch import Tensor
 
 from mien.core.errors import DataError, RecipeError
 from mien.core.labels import FERPLUS
+from mien.core.preprocess import Preprocessing
 from mien.core.types import FaceSet
 from mien.evaluate.crowd import vote_shares
+from mien.learn.checkpoint import Trained
+from mien.learn.hardware import Hardware
 from mien.learn.inference import TorchClassifier, open_trained
 from mien.learn.recipe import TargetSettings
 
@@ -23,7 +26,8 @@ def targets_of(faces: FaceSet, settings: TargetSettings, say: Callable[[str], No
     A share ``votes`` of it is FER+'s vote distribution (Barsoum et al., "Training Deep Networks for Facial Expression
     Recognition with Crowd-Sourced Label Distribution", 2016); a face on which nobody voted for one of the classes keeps its label.
     Of what results, ``teacher_share`` gives way to the probabilities of ``teacher``, the mean over the face and its
-    mirror image (Hinton et al., "Distilling the Knowledge in a Neural Network", 2015).
+    mirror image (Hinton et al., "Distilling the Knowledge in a Neural Network", 2015), unless it is to see the augmented
+    inputs: then ``Teacher`` is asked in every step.
 
     Raises DataError where votes are wanted and the faces have none, RecipeError where FER+ does not know all classes, or the
     teacher knows others.
@@ -31,15 +35,63 @@ def targets_of(faces: FaceSet, settings: TargetSettings, say: Callable[[str], No
     targets = np.eye(len(faces.classes), dtype=np.float32)[faces.labels]
     if settings.votes:
         targets = _towards_votes(targets, faces, settings.votes)
-    if settings.teacher:
-        teacher = TorchClassifier(open_trained(settings.teacher))
-        if teacher.labels != faces.classes:
-            found = f"'{settings.teacher}' knows {', '.join(teacher.labels)}, the faces {', '.join(faces.classes)}"
-            raise RecipeError("targets.teacher", found, "take a teacher of the same classes in the same order")
+    if settings.teacher and settings.teacher_sees == "clean":
+        teacher = TorchClassifier(_opened(settings.teacher, faces.classes))
         say(f"{settings.teacher} is asked about {len(faces):,} faces")
         taught = teacher.probabilities(faces.images, "flip")
         targets = targets + settings.teacher_share * (taught - targets)
     return torch.from_numpy(targets)
+
+
+class Teacher:
+    """A network that is asked about the very inputs that its student gets, augmented and blended.
+
+    What it has learnt by heart of the clean faces then counts for little (Beyer et al., "Knowledge distillation: A good
+    teacher is patient and consistent", 2022).
+
+    Raises RecipeError where it knows other classes than ``classes`` or takes other inputs than ``student`` makes.
+    """
+
+    def __init__(
+        self, settings: TargetSettings, classes: tuple[str, ...], student: Preprocessing, hardware: Hardware
+    ) -> None:
+        trained = _opened(settings.teacher, classes)
+        theirs = trained.preprocessing
+        if (theirs.channels, theirs.size) != (student.channels, student.size):
+            found = f"'{settings.teacher}' takes {theirs.channels} x {theirs.size} x {theirs.size}, the student "
+            found += f"{student.channels} x {student.size} x {student.size}"
+            raise RecipeError("targets.teacher", found, "take another, or set targets.teacher_sees=clean")
+        self._network = trained.network.to(hardware.device, memory_format=torch.channels_last).eval()
+        self._share, self._temperature, self._hardware = settings.teacher_share, trained.temperature, hardware
+        ours_mean, ours_std, mean, std = (
+            torch.tensor(values, device=hardware.device).view(1, -1, 1, 1)
+            for values in (student.mean, student.std, theirs.mean, theirs.std)
+        )
+        self._scale, self._shift = ours_std / std, (ours_mean - mean) / std  # the student's numbers → the teacher's
+
+    @torch.no_grad()
+    def blend(self, inputs: Tensor, targets: Tensor) -> Tensor:
+        """The student's inputs (B, C, H, W) and their targets (B, K) → targets (B, K) with the teacher's share in them."""
+        with self._hardware.autocast():
+            logits = self._network(inputs * self._scale + self._shift)
+        taught = (logits.float() / self._temperature).softmax(dim=1)
+        return targets + self._share * (taught - targets)
+
+
+def teacher_of(
+    settings: TargetSettings, classes: tuple[str, ...], student: Preprocessing, hardware: Hardware
+) -> Teacher | None:
+    """Whom to ask in every step, if anybody."""
+    asked = settings.teacher and settings.teacher_sees == "augmented"
+    return Teacher(settings, classes, student, hardware) if asked else None
+
+
+def _opened(model: str, classes: tuple[str, ...]) -> Trained:
+    trained = open_trained(model)
+    if trained.classes != classes:
+        found = f"'{model}' knows {', '.join(trained.classes)}, the faces {', '.join(classes)}"
+        raise RecipeError("targets.teacher", found, "take a teacher of the same classes in the same order")
+    return trained
 
 
 def teacher_fingerprint(settings: TargetSettings) -> str:

@@ -43,7 +43,7 @@ from mien.learn.prepare import (
 )
 from mien.learn.recipe import Recipe, recipe_from
 from mien.learn.semi import Unlabelled
-from mien.learn.targets import targets_of, teacher_fingerprint
+from mien.learn.targets import Teacher, targets_of, teacher_fingerprint, teacher_of
 from mien.models import build
 
 Say = Callable[[str], None]
@@ -118,6 +118,7 @@ def train(
     if resume and saved is None:
         say(f"{folder} holds no whole epoch to go on from: beginning with the first")
     preprocessing, classes = input_of(recipe, rows.training), rows.training.classes
+    teacher = teacher_of(recipe.targets, classes, preprocessing, hardware)
     torch.manual_seed(recipe.run.seed)  # initial weights and dropout draw from the global generator
     arguments = {"num_classes": len(classes), "channels": preprocessing.channels, **recipe.network.arguments}
     network = build(recipe.network.name, **arguments).to(hardware.device, memory_format=torch.channels_last)
@@ -159,7 +160,9 @@ def train(
             started = time.perf_counter()
             row = {
                 "epoch": epoch + 1,
-                **train_epoch(recipe, state, images, labels, targets, preprocessing, hardware, loss, bar, unlabelled),
+                **train_epoch(
+                    recipe, state, images, labels, targets, preprocessing, hardware, loss, bar, unlabelled, teacher
+                ),
             }
             row |= watch(state.averaged.network, rows.validation, preprocessing, hardware)
             if not np.isfinite(row["validation_loss"]):  # before anything is saved: such weights cannot go on
@@ -208,6 +211,7 @@ def train_epoch(
     loss_of: Loss,
     bar: Bar,
     unlabelled: Unlabelled | None = None,
+    teacher: Teacher | None = None,
 ) -> dict[str, float]:
     """One pass over uint8 images (N, 1, H, W), labels (N,) and targets (N, K); returns learning rate, loss, accuracy, speed.
 
@@ -230,6 +234,8 @@ def train_epoch(
         rows = order[step * batch_size : (step + 1) * batch_size]
         inputs = normalise(augment(images[rows].float() / 255, state.generator), preprocessing)
         inputs, targets = blend(recipe, inputs, targets_of_all[rows], state.generator)
+        if teacher is not None:
+            targets = teacher.blend(inputs, targets)
 
         with hardware.autocast():
             logits = state.network(inputs)

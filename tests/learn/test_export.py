@@ -52,10 +52,11 @@ def test_nothing_of_the_exporting_machine_is_inside(model_file: Path) -> None:
 
 
 def test_halved_weights_keep_their_names_and_change_little(run_folder: Path, tmp_path: Path, faces: FaceSet) -> None:
+    """Also where rounding them changes much: torch and ONNX are compared with the same weights."""
     trained = load_run(run_folder)
     whole, halved = tmp_path / "whole.onnx", tmp_path / "halved.onnx"
     exporting.export(trained, whole)
-    assert exporting.export(trained, halved, half=True) < exporting.PARITY
+    assert exporting.export(trained, halved, half=True) < 1e-5
     saved = sum(2 * weights.numel() for weights in trained.network.state_dict().values() if weights.ndim > 1)
     assert whole.stat().st_size - halved.stat().st_size == pytest.approx(saved, rel=0.1)
     rebuilt, original = models.load(halved).state_dict(), trained.network.state_dict()

@@ -10,10 +10,12 @@ import torch
 
 from mien.core.errors import DataError, RecipeError
 from mien.core.labels import FERPLUS_VOTES
+from mien.core.preprocess import Preprocessing
 from mien.core.types import FaceSet
+from mien.learn.hardware import Hardware
 from mien.learn.inference import TorchClassifier, load_run
 from mien.learn.recipe import TargetSettings
-from mien.learn.targets import targets_of
+from mien.learn.targets import Teacher, targets_of
 from mien.learn.train import train
 from tests.conftest import patterns, small_recipe
 
@@ -80,10 +82,32 @@ def test_a_teacher_of_other_classes_is_refused(teacher: Path) -> None:
         targets_of(other, TargetSettings(teacher=str(teacher)))
 
 
-def test_a_resumed_student_ends_as_one_that_was_left_in_peace(teacher: Path, tmp_path: Path) -> None:
+def test_a_teacher_of_augmented_inputs_is_asked_about_these(teacher: Path) -> None:
+    """The student normalises otherwise than its teacher did: the teacher gets its own numbers all the same."""
+    faces, settings = patterns(16), TargetSettings(teacher=str(teacher), teacher_share=0.25, teacher_sees="augmented")
+    label = np.eye(len(faces.classes), dtype=np.float32)[faces.labels]
+    np.testing.assert_array_equal(targets_of(faces, settings).numpy(), label)
+    student = Preprocessing(size=48, mean=(0.2,), std=(0.7,))
+    asked = Teacher(settings, faces.classes, student, Hardware.choose("cpu", "fp32"))
+    inputs = torch.from_numpy(student.to_tensor(faces.images[:, :, ::-1]))
+    taught = TorchClassifier(load_run(teacher)).probabilities(faces.images[:, :, ::-1])
+    targets = asked.blend(inputs, torch.from_numpy(label))
+    np.testing.assert_allclose(targets.numpy(), 0.75 * label + 0.25 * taught, atol=1e-5)
+    assert not targets.requires_grad
+
+
+def test_a_teacher_of_other_inputs_is_refused_where_it_is_to_see_the_students(teacher: Path) -> None:
+    settings = TargetSettings(teacher=str(teacher), teacher_sees="augmented")
+    with pytest.raises(RecipeError, match="takes 1 x 48 x 48, the student 1 x 32 x 32"):
+        Teacher(settings, patterns(8).classes, Preprocessing(size=32), Hardware.choose("cpu", "fp32"))
+
+
+@pytest.mark.parametrize("sees", ["clean", "augmented"])
+def test_a_resumed_student_ends_as_one_that_was_left_in_peace(teacher: Path, tmp_path: Path, sees: str) -> None:
     """With dropout, whose random numbers come from the generator that a teacher's network draws from too."""
     recipe = small_recipe(
-        targets={"teacher": str(teacher)}, network={"arguments": {"widths": [8, 16], "blocks": 1, "dropout": 0.5}}
+        targets={"teacher": str(teacher), "teacher_sees": sees},
+        network={"arguments": {"widths": [8, 16], "blocks": 1, "dropout": 0.5}},
     )
     faces = patterns(64)
     train(recipe, faces, tmp_path / "peace", quiet=True, say=lambda text: None)
