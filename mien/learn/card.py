@@ -107,14 +107,26 @@ def _training(header: dict[str, Any], history: list[dict[str, Any]], trained: Tr
     versions = ", ".join(
         f"{name} {machine['versions'][name]}" for name in ("torch", "onnx", "numpy") if machine["versions"].get(name)
     )
+    commit = f" ({machine['commit']})" if machine["commit"] else ""
     return f"""\
 ## Training
 
 - Data: {header["training"]:,} faces of split `{recipe["data"]["train"]}`; {header["validation"]:,} faces watched, {chosen}.
-- Recipe: {schedule["epochs"]} epochs of batches of {schedule["batch_size"]}; {optimizer["name"]} with peak learning rate {optimizer["lr"]:g}, momentum {optimizer["momentum"]:g}{", Nesterov" if optimizer["nesterov"] else ""}, weight decay {optimizer["weight_decay"]:g} on matrices; {schedule["warmup_epochs"]:g} epochs of warm-up, then {schedule["name"]}; {loss["name"]}, label smoothing {loss["label_smoothing"]:g}; averaged weights (decay {recipe["run"]["ema"]:g}).
+- Recipe: {schedule["epochs"]} epochs of batches of {schedule["batch_size"]}; {optimizer["name"]} with peak learning rate {optimizer["lr"]:g}, momentum {optimizer["momentum"]:g}{", Nesterov" if optimizer["nesterov"] else ""}, weight decay {optimizer["weight_decay"]:g} on matrices; {schedule["warmup_epochs"]:g} epochs of warm-up, then {schedule["name"]}; {loss["name"]}, label smoothing {loss["label_smoothing"]:g}{_targets(recipe.get("targets", {}))}; averaged weights (decay {recipe["run"]["ema"]:g}).
 - Augmentation: {augment or "none"}.
 - Hardware: {machine["device"]}, {machine["processor"]}, {machine["threads"]} threads, {machine["precision"]}; {speed:,.0f} images/s on average, {hours:.1f} hours, one run with seed {machine["seed"]}.
-- Software: mien {machine["mien"]} ({machine["commit"]}), Python {machine["python"]}, {versions}."""
+- Software: mien {machine["mien"]}{commit}, Python {machine["python"]}, {versions}."""
+
+
+def _targets(settings: dict[str, Any]) -> str:
+    """What a face's target was made of beside its label: ``", 70 % of each target is what base says"``."""
+    parts = []
+    if settings.get("votes"):
+        parts.append(f", {settings['votes']:.0%} of each label is FER+'s votes")
+    if settings.get("teacher"):
+        about = "of each input" if settings.get("teacher_sees") == "augmented" else "of the face"
+        parts.append(f", {settings['teacher_share']:.0%} of each target is what {settings['teacher']} says {about}")
+    return "".join(parts)
 
 
 def _list(values: tuple[float, ...]) -> str:

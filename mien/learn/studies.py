@@ -244,12 +244,13 @@ _NANO = ("network.arguments={widths = [40, 80, 160], blocks = 1}", 'data.validat
 #: One change each: name → what is laid over base's recipe on nano's network.
 _STEPS: dict[str, tuple[str, ...]] = {
     "start": (),
+    "teacher-augmented": ("targets.teacher=base", "targets.teacher_share=0.7", "targets.teacher_sees=augmented"),
+    "votes-0.3": ("targets.votes=0.3",),
+    "deeper": ("network.arguments={widths = [40, 80, 160], blocks = 2}",),
+    "teacher": ("targets.teacher=base", "targets.teacher_share=0.7"),
     "start-1": ("run.seed=1",),
     "start-2": ("run.seed=2",),
-    "votes-0.3": ("targets.votes=0.3",),
     "votes-0.6": ("targets.votes=0.6",),
-    "teacher": ("targets.teacher=base", "targets.teacher_share=0.7"),
-    "teacher-augmented": ("targets.teacher=base", "targets.teacher_share=0.7", "targets.teacher_sees=augmented"),
     "no-smoothing": ("loss.label_smoothing=0",),
     "no-mixup": ("augment.mixup=0",),
     "cutmix": ("augment.cutmix=1.0",),
@@ -261,7 +262,6 @@ _STEPS: dict[str, tuple[str, ...]] = {
     "adamw": ("optimizer.name=adamw", "optimizer.lr=0.002", "optimizer.weight_decay=0.05"),
     "batch-64": ("schedule.batch_size=64", "optimizer.lr=0.05"),
     "wider": ("network.arguments={widths = [64, 128, 256], blocks = 1}",),
-    "deeper": ("network.arguments={widths = [40, 80, 160], blocks = 2}",),
     "twice-as-long": (),
 }
 

@@ -82,6 +82,14 @@ def test_parity_sees_a_difference(model_file: Path, run_folder: Path, faces: Fac
     assert exporting.parity(trained, model_file, faces) > 0.01
 
 
+def test_the_card_says_who_taught() -> None:
+    from mien.learn.card import _targets
+
+    assert _targets({}) == _targets({"votes": 0.0, "teacher": "", "teacher_share": 0.7}) == ""
+    taught = {"votes": 0.3, "teacher": "base", "teacher_share": 0.7, "teacher_sees": "augmented"}
+    assert _targets(taught) == ", 30% of each label is FER+'s votes, 70% of each target is what base says of each input"
+
+
 def test_the_card_states_the_run(model_file: Path, run_folder: Path) -> None:
     from mien.evaluate import score
 
