@@ -208,11 +208,13 @@ def test_the_shape_of_pixels_is_kept(recognizer: Recognizer, tmp_path: Path) -> 
         assert container.streams.video[0].sample_aspect_ratio == Fraction(16, 11)
 
 
-def test_colours_come_through(recognizer: Recognizer, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("codec", "pixels"), [("ffv1", "bgr0"), ("ffv1", "yuv420p10le"), ("mjpeg", "yuvj420p")])
+def test_colours_come_through(recognizer: Recognizer, tmp_path: Path, codec: str, pixels: str) -> None:
+    """RGB, ten bits, and brightness from 0 to 255: what is not taken as it is."""
     bands = np.repeat(np.uint8([[[200, 30, 30], [30, 160, 40], [40, 60, 190], [128, 128, 128]]]), 64, axis=1)
     make_clip(
         tmp_path / "clip.mkv", seconds=0.4, size_wh=(256, 64), photos=[np.repeat(bands, 64, axis=0)], sound=None,
-        codec="ffv1", pixels="bgr0",
+        codec=codec, pixels=pixels,
     )  # fmt: skip
     analyse(tmp_path / "clip.mkv", recognizer, tmp_path)
     with av.open(str(tmp_path / "clip.annotated.mp4")) as container:
