@@ -32,7 +32,8 @@ def page_text(result: dict[str, Any]) -> str:
     ]
     if found:
         macro = np.mean([runs[name]["scores"]["none"]["macro_f1"] for name in found])
-        spread = f"{starts.mean():.2f} ({starts.min():.2f} to {starts.max():.2f}, {len(found)} seeds)"
+        several = f"{starts.min():.2f} to {starts.max():.2f}, {len(found)} seeds"
+        spread = f"{starts.mean():.2f} ({several if len(found) > 1 else 'one seed'})"
         rows.append(f"| `base`'s recipe as it is | {spread} | | {macro:.3f} | | {_speed(runs, found):,.0f} |")
     settings = {run.name: run.settings for run in LADDER.runs}
     for name in (name for name in settings if name in runs and name not in SEEDS):
@@ -52,7 +53,7 @@ def page_text(result: dict[str, Any]) -> str:
     parts.append("\n".join(rows))
     parts.append(
         "Accuracy in percent of 3,589 faces, of the last epoch; one picture is 0.03 points, and the 95 % interval of one row is ±1.6. "
-        f"One seed but for the first row. Hardware: {'; '.join(sorted({machine_of(run) for run in runs.values()}))}."
+        f"{'One seed but for the first row' if len(found) > 1 else 'One seed'}. Hardware: {'; '.join(sorted({machine_of(run) for run in runs.values()}))}."
     )
     return "\n\n".join(parts) + "\n"
 
