@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from mien.core.labels import FER2013
+from mien.core.labels import FER2013, FERPLUS_VOTES
 from mien.core.types import FaceSet
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,6 +42,15 @@ def patterns(count: int, seed: int = 0, classes: tuple[str, ...] = FER2013, spli
         names=np.array([f"{split}/{index:05d}.png" for index in range(count)]),
         split=np.full(count, split),
     )
+
+
+def voted(faces: FaceSet, *rows: dict[str, int]) -> FaceSet:
+    """The same faces with these votes, by name; faces without a row have none."""
+    votes = np.zeros((len(faces), len(FERPLUS_VOTES)), np.uint8)
+    for row, named in enumerate(rows):
+        for name, count in named.items():
+            votes[row, FERPLUS_VOTES.index(name)] = count
+    return replace(faces, votes=votes)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mien.app.messages import print_help
-from mien.app.options import Json, Quiet, Set, SkipBad, keep_inputs, need_torch, read_data, tell_skipped
+from mien.app.options import Json, Labels, Quiet, Set, SkipBad, keep_inputs, need_torch, read_data, tell_skipped
 from mien.core.progress import say
 
 if TYPE_CHECKING:
@@ -36,12 +36,17 @@ def _alone(context: typer.Context) -> None:
 
 @app.command()
 def describe(
-    path: Source, ferplus: Ferplus = None, size: Size = 48, skip_bad: SkipBad = False, as_json: Json = False
+    path: Source,
+    ferplus: Ferplus = None,
+    labels: Labels = "given",
+    size: Size = 48,
+    skip_bad: SkipBad = False,
+    as_json: Json = False,
 ) -> None:
     """Say what a data set holds: faces, splits, classes, votes, and what is broken."""
     from mien.core.labels import is_expression
 
-    faces = _read(path, ferplus, size, skip_bad)
+    faces = _read(path, ferplus, size, skip_bad, labels)
     facts = _facts(faces, path)
     if as_json:
         say(json.dumps(facts, indent=2))
@@ -70,7 +75,13 @@ def describe(
 
 @app.command()
 def convert(
-    path: Source, out: Out, ferplus: Ferplus = None, size: Size = 48, skip_bad: SkipBad = False, quiet: Quiet = False
+    path: Source,
+    out: Out,
+    ferplus: Ferplus = None,
+    labels: Labels = "given",
+    size: Size = 48,
+    skip_bad: SkipBad = False,
+    quiet: Quiet = False,
 ) -> None:
     """Write a data set in another layout.
 
@@ -79,7 +90,7 @@ def convert(
     from mien.data.readers import save_faces
 
     keep_inputs(out, [path, *([ferplus] if ferplus else [])])
-    faces = _read(path, ferplus, size, skip_bad)
+    faces = _read(path, ferplus, size, skip_bad, labels)
     save_faces(faces, out)
     if not quiet:
         say(
@@ -125,6 +136,7 @@ def split(
     of: Annotated[str, typer.Option(help="Divide only this split of the data.")] = "",
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same rows.")] = 0,
     ferplus: Ferplus = None,
+    labels: Labels = "given",
     size: Size = 48,
     skip_bad: SkipBad = False,
     quiet: Quiet = False,
@@ -150,7 +162,7 @@ def split(
     shares, numbers, of_classes = _numbers(fractions, float), _sizes(sizes), _counts(counts)
     parts = _part_names(names, len(shares or numbers or of_classes))
 
-    faces = _read(path, ferplus, size, skip_bad)
+    faces = _read(path, ferplus, size, skip_bad, labels)
     tell_skipped(faces, quiet)
     if of:
         faces = faces.in_split(of)
@@ -285,10 +297,11 @@ def _described(faces: FaceSet, split: str) -> str:
     return f"{split or '(none)'} {len(part):,}" + (f" ({labelled:,} labelled)" if labelled < len(part) else "")
 
 
-def _read(path: Path, ferplus: Path | None, size: int, skip_bad: bool) -> FaceSet:
+def _read(path: Path, ferplus: Path | None, size: int, skip_bad: bool, labels: str) -> FaceSet:
     from mien.data import load_faces
+    from mien.data.raters import labelled_by
 
-    return load_faces(path, ferplus=ferplus, size=size, skip_bad=skip_bad)
+    return labelled_by(load_faces(path, ferplus=ferplus, size=size, skip_bad=skip_bad), labels)
 
 
 def _facts(faces: FaceSet, path: Path) -> dict:

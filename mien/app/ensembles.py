@@ -7,7 +7,19 @@ from typing import Annotated
 
 import typer
 
-from mien.app.options import Data, Exclude, Json, Quiet, SkipBad, Tta, classify_all, keep_inputs, need_torch, read_data
+from mien.app.options import (
+    Data,
+    Exclude,
+    Json,
+    Labels,
+    Quiet,
+    SkipBad,
+    Tta,
+    classify_all,
+    keep_inputs,
+    need_torch,
+    read_data,
+)
 from mien.core.progress import say
 
 
@@ -30,6 +42,7 @@ def ensemble(
     name: Annotated[str, typer.Option(help="The ensemble's name; default: that of the file.")] = "",
     licence: Annotated[str, typer.Option(help="The licence of the weights, written into the file.")] = "not stated",
     exclude: Exclude = None,
+    labels: Labels = "given",
     skip_bad: SkipBad = False,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -61,7 +74,12 @@ def ensemble(
     given = None if weights in CHOOSERS else _given(weights, len(models))
     members = [open_trained(model) for model in models]
     faces = read_data(
-        data, size=members[0].preprocessing.size, skip_bad=skip_bad, quiet=quiet or as_json, exclude=exclude
+        data,
+        size=members[0].preprocessing.size,
+        skip_bad=skip_bad,
+        quiet=quiet or as_json,
+        exclude=exclude,
+        labels=labels,
     )
     if len(faces.splits) > 1 or faces.has_split(split):
         faces = faces.in_split(split)

@@ -12,6 +12,7 @@ from mien.app.options import (
     Data,
     Exclude,
     Json,
+    Labels,
     Precision,
     Quiet,
     Set,
@@ -85,6 +86,7 @@ def evaluate(
         typer.Option(help="Folder for scores.json, scores.txt, confusion.png and coverage.png."),
     ] = Path("mien-out"),
     exclude: Exclude = None,
+    labels: Labels = "given",
     skip_bad: SkipBad = False,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -101,13 +103,21 @@ def evaluate(
 
     check_tta(tta)
     classifier = open_classifier(model, precision)
-    faces = read_data(data, size=_size(classifier), skip_bad=skip_bad, quiet=quiet or as_json, exclude=exclude)
-    everything = len(faces)
+    faces = read_data(
+        data, size=_size(classifier), skip_bad=skip_bad, quiet=quiet or as_json, exclude=exclude, labels=labels
+    )
+    everything = int(faces.labelled.sum())
     faces, which, trained_on = to_score(faces, split, data, Path(model) if is_run(model) else None)
     if not (split or quiet or as_json) and len(faces) < everything:
         say(f"{everything - len(faces):,} faces that are not {which} are left aside; --split names others", error=True)
     if trained_on and not quiet:
         say(f"note: {which} is what models are trained on; a score on it says little of other faces", error=True)
+    never = sorted(set(classifier.labels) - set(faces.classes))
+    if never and faces.votes is not None and labels == "given" and not quiet:
+        say(
+            f"note: no face is labelled {', '.join(never)}; --labels raters scores the model by FER+'s votes",
+            error=True,
+        )
     make_folder(out)
     faces = faces.as_classes(classifier.labels)
     probabilities = classify_all(classifier, faces.images, tta, quiet=quiet or as_json, title="evaluate")
@@ -115,7 +125,7 @@ def evaluate(
     title = f"{model} on {which or ', '.join(path.name for path in data)}" + (f", {tta}" if tta != "none" else "")
     info = getattr(classifier, "info", None)  # a run has none
     facts = {"model": model, "data": [str(path) for path in data], "split": which, "tta": tta}
-    facts |= {"precision": getattr(classifier, "precision", "float")}
+    facts |= {"labels": labels, "precision": getattr(classifier, "precision", "float")}
     unsure_below = info.thresholds.get("unsure") if info else None
     values = write_scores(out, scores, title, facts, (probabilities, faces.labels), unsure_below)
     if as_json:
@@ -134,6 +144,7 @@ def predict(
     split: Annotated[str, typer.Option(help="Predict this split only; default: every row.")] = "",
     tta: Tta = "none",
     precision: Precision = "auto",
+    labels: Labels = "given",
     skip_bad: SkipBad = False,
     quiet: Quiet = False,
 ) -> None:
@@ -150,7 +161,7 @@ def predict(
     if out.suffix.lower() not in ("", ".csv", ".txt"):
         raise UsageError(f"--out {out}", "is to hold CSV", f"as in --out {out.with_suffix('.csv')}")
     classifier = open_classifier(model, precision)
-    faces = read_data(data, size=_size(classifier), skip_bad=skip_bad, quiet=quiet)
+    faces = read_data(data, size=_size(classifier), skip_bad=skip_bad, quiet=quiet, labels=labels)
     faces = faces.in_split(split) if split else faces
     probabilities = classify_all(classifier, faces.images, tta, quiet=quiet, title="predict")
     write_predictions(faces, probabilities, classifier.labels, out)
@@ -175,6 +186,7 @@ def export(
     half: Annotated[
         bool, typer.Option("--half", help="Store the weights in 16 bits: half the size, run in 32 bits as before.")
     ] = False,
+    labels: Labels = "given",
     quiet: Quiet = False,
 ) -> None:
     """Write a trained network as one ONNX file.
@@ -201,7 +213,7 @@ def export(
         trained = halved(trained)
     faces, which, scores = None, "", None
     if data:
-        faces = read_data(data, size=trained.preprocessing.size, quiet=quiet)
+        faces = read_data(data, size=trained.preprocessing.size, quiet=quiet, labels=labels)
         faces = faces.in_split(split) if split else faces
         if faces.labelled.any():
             measured, which, trained_on = to_score(faces, split, data, run)

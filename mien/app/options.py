@@ -36,6 +36,12 @@ Set = Annotated[
         "--set", metavar="SECTION.KEY=VALUE", help="Change a setting of the recipe; may be given several times."
     ),
 ]
+Labels = Annotated[
+    str,
+    typer.Option(
+        "--labels", help="Labels to go by: given, or raters: what more than half of FER+'s raters of a face saw."
+    ),
+]
 Exclude = Annotated[Path | None, typer.Option(help="A CSV with a column 'path': rows to leave out.")]
 
 
@@ -100,14 +106,24 @@ def tell_skipped(faces: FaceSet, quiet: bool) -> None:
 
 
 def read_data(
-    paths: list[Path], *, size: int = 48, skip_bad: bool = False, quiet: bool = False, exclude: Path | None = None
+    paths: list[Path],
+    *,
+    size: int = 48,
+    skip_bad: bool = False,
+    quiet: bool = False,
+    exclude: Path | None = None,
+    labels: str = "given",
 ) -> FaceSet:
-    """The data set, with a word on stderr about rows that were skipped or excluded."""
+    """The data set with the labels to go by, and a word on stderr about rows that were skipped or excluded."""
     from mien.data import load_faces
+    from mien.data.raters import labelled_by
     from mien.data.splits import read_names, without
 
-    faces = load_faces(paths, size=size, skip_bad=skip_bad)
+    faces = labelled_by(load_faces(paths, size=size, skip_bad=skip_bad), labels)
     tell_skipped(faces, quiet)
+    if labels == "raters" and not quiet:
+        undecided = f"{(~faces.labelled).sum():,} of {len(faces):,}"
+        say(f"{undecided} faces have no expression that more than half of their raters saw: without label", error=True)
     if exclude is not None:
         before = len(faces)
         faces = without(faces, read_names(exclude))

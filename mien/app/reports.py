@@ -13,6 +13,7 @@ from mien.app.options import (
     Data,
     Exclude,
     Json,
+    Labels,
     Quiet,
     SkipBad,
     Tta,
@@ -49,6 +50,7 @@ def report(
     saliency: Annotated[
         bool, typer.Option(help="Show what the model looked at, beside each face; needs torch.")
     ] = True,
+    labels: Labels = "given",
     skip_bad: SkipBad = False,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -68,7 +70,9 @@ def report(
     need_jinja()
     still = quiet or as_json
     classifier = open_classifier(model)
-    everything = read_data(data, size=classifier.preprocessing.size, skip_bad=skip_bad, quiet=still, exclude=exclude)
+    everything = read_data(
+        data, size=classifier.preprocessing.size, skip_bad=skip_bad, quiet=still, exclude=exclude, labels=labels
+    )
     faces, which, trained_on = to_score(everything, split, data, Path(model) if is_run(model) else None)
     warning = f"Note: {which} is what models are trained on; a score on it says little of other faces."
     notes = [warning] if trained_on else []
@@ -97,6 +101,7 @@ def compare(
     split: Split = "",
     tta: Tta = "none",
     exclude: Exclude = None,
+    labels: Labels = "given",
     skip_bad: SkipBad = False,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -119,7 +124,9 @@ def compare(
     still = quiet or as_json
     one, two = open_classifier(a), open_classifier(b)
     _check_classes(a, one, b, two)
-    everything = read_data(data, size=one.preprocessing.size, skip_bad=skip_bad, quiet=still, exclude=exclude)
+    everything = read_data(
+        data, size=one.preprocessing.size, skip_bad=skip_bad, quiet=still, exclude=exclude, labels=labels
+    )
     faces, which, notes = everything, "", []
     for model in (a, b):  # each may be a run that held faces out: what neither has seen is taken, where there is any
         faces, which, trained_on = to_score(faces, split, data, Path(model) if is_run(model) else None)
@@ -128,7 +135,9 @@ def compare(
     faces = faces.as_classes(one.labels)
     images = faces.images
     if two.preprocessing.size != one.preprocessing.size:  # each model is given the pictures that `evaluate` gives it
-        other = read_data(data, size=two.preprocessing.size, skip_bad=skip_bad, quiet=True, exclude=exclude)
+        other = read_data(
+            data, size=two.preprocessing.size, skip_bad=skip_bad, quiet=True, exclude=exclude, labels=labels
+        )
         images = _same_faces(other, faces).images
     of_a = classify_all(one, faces.images, tta, quiet=still, title="A")
     of_b = in_order_of(classify_all(two, images, tta, quiet=still, title="B"), two.labels, one.labels)
@@ -152,7 +161,7 @@ def _check_classes(a: str, one: AnyClassifier, b: str, two: AnyClassifier) -> No
 
 def _tell(faces: FaceSet, everything: FaceSet, which: str, notes: list[str], *, asked: bool, quiet: bool) -> None:
     """On stderr, as `mien evaluate` does: what is left aside, and what the reader must know."""
-    left = len(everything) - len(faces)
+    left = int(everything.labelled.sum()) - len(faces)
     if left and not (asked or quiet):
         say(f"{left:,} faces that are not {which} are left aside; --split names others", error=True)
     for note in notes if not quiet else ():

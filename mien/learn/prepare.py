@@ -15,6 +15,7 @@ from mien.core.errors import DataError, ModelError, RecipeError
 from mien.core.preprocess import Preprocessing
 from mien.core.types import FaceSet, concatenate, split_role
 from mien.data.augment import Augmentation
+from mien.data.raters import labelled_by
 from mien.data.splits import hold_out, one_against_all, only_classes
 from mien.learn.hardware import Hardware
 from mien.learn.inference import open_trained
@@ -33,6 +34,7 @@ class Rows:
 def choose_rows(recipe: Recipe, faces: FaceSet, say: Callable[[str], None]) -> Rows:
     """The recipe's splits; where the data has no validation split, a part of the training faces is held out."""
     settings = recipe.data
+    faces = labelled_by(faces, settings.labels)
     if not faces.labelled.any():
         raise DataError(
             "data", "holds no labels", "training needs a column 'emotion' or 'label', or a folder for each class"

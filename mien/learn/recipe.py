@@ -27,6 +27,9 @@ class DataSettings(Section):
     holdout: Annotated[float, Field(gt=0, lt=1)] = Field(0.1, description="stratified share of train set aside")
     classes: list[str] = Field([], description="train on these classes only, in this order; empty: all")
     against: str = Field("", description="train a network of two classes: this one, and 'other' for all the rest")
+    labels: Literal["given", "raters"] = Field(
+        "given", description="the file's own, or what most of FER+'s raters saw: eight classes, with contempt"
+    )
     oversample: Share = Field(0.0, description="0: faces as often as they are; 1: every class equally often")
     keep_labels: Annotated[float, Field(gt=0, le=1)] = Field(
         1.0, description="stratified share of training labels that is kept; the rest is treated as unlabelled"

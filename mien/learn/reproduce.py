@@ -10,6 +10,7 @@ from typing import Any
 from mien.core.errors import TrainingDiverged
 from mien.core.files import write_json
 from mien.core.types import FaceSet
+from mien.data.raters import labelled_by
 from mien.data.splits import one_against_all
 from mien.evaluate.metrics import score
 from mien.learn.checkpoint import read_checkpoint
@@ -44,7 +45,8 @@ def reproduce(
         if (place / "result.json").is_file():
             result["runs"][run.name] = json.loads((place / "result.json").read_text(encoding="utf-8"))
             continue
-        if load_recipe(run.recipe, list(run.settings)).targets.votes and faces.votes is None:
+        recipe = load_recipe(run.recipe, list(run.settings))
+        if (recipe.targets.votes or recipe.data.labels == "raters") and faces.votes is None:
             say(
                 f"{study.name}, {run.name}: left out, since the data holds no FER+ votes ('mien data convert --ferplus')"
             )
@@ -80,7 +82,8 @@ def result_of(run: Run, faces: FaceSet, place: Path, *, short: bool, quiet: bool
     }
     if history:
         classifier = TorchClassifier(load_run(place))
-        test = divided.in_split("test")
+        test = labelled_by(divided, recipe.data.labels).in_split("test")
+        test = test.take(test.labelled)
         test = one_against_all(test, run_class) if (run_class := recipe.data.against) else test
         test = test.as_classes(classifier.labels)
         for tta in ("none", *run.tta):

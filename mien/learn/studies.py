@@ -126,7 +126,9 @@ REFERENCES: tuple[Study, ...] = (
         _author("r1-lenet", "r1", 10, 10), _ours("r1-lenet", "r1", 60, 30, "augment.mixup=0"),
     ), 50.0, "validation, the upper end of 40 to 50 %"),
     Study("r1-alexnet", "AlexNet-like", (
-        _author("r1-alexnet", "r1", 30, 12), _ours("r1-alexnet", "r1", 200, 25, "optimizer.lr=0.03", "augment.mixup=0"),
+        _author("r1-alexnet", "r1", 30, 12),
+        _ours("r1-alexnet", "r1", 200, 25, "optimizer.name=adamw", "optimizer.lr=0.0005",  # SGD does not leave the start
+              "optimizer.weight_decay=0.01", "augment.mixup=0"),
     ), 56.0, "validation"),
     Study("r1-resnet18", "ResNet-18, stem with stride 4", (
         _author("r1-resnet18", "r1", 30, 2), _ours("r1-resnet18", "r1", 200, 8),
@@ -231,6 +233,10 @@ STUDIES: tuple[Study, ...] = (
             ("crop-300", 300, (*_MOMENTUM, *_COSINE, "augment.flip=0.5", "augment.degrees=30", "augment.crop=0.5")),
         )
     )),
+    Study("ferplus", "FER+, eight expressions: learnt from the raters' majority, or from the shares of their votes", (
+        Run("votes", "ferplus", "whole", 20, 10, ('data.validation="test"',)),
+        Run("majority", "ferplus", "whole", 20, 10, ('data.validation="test"', "targets.votes=0")),
+    )),
     Study("ensemble", "Three networks on R5's split as one: VGG10 at half width with either loss, ResNet17", (),
           needs=("adaptive-loss", "r5-resnet17")),
     Study("learning-rate", "R2's sweep on a baseline: LeNet without batch norm", tuple(
@@ -278,7 +284,7 @@ ALL: dict[str, Study] = {study.name: study for study in (*REFERENCES, *STUDIES, 
 CHEAPEST_FIRST = (
     "batch-norm", "learning-rate", "r1-lenet", "r3-vgg", "r1-alexnet", "r1-final", "rare-class", "r1-resnet18",
     "semi-supervised", "r5-resnet17", "adaptive-loss", "r4-dnn", "r5-resnet25", "r5-vgg10", "r2-resnet18", "r4-cnn",
-    "augmentation", "fine-tuning", "ensemble", "ladder", "r2-ladder",
+    "augmentation", "fine-tuning", "ensemble", "ferplus", "ladder", "r2-ladder",
 )  # fmt: skip
 
 

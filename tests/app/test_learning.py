@@ -7,7 +7,7 @@ import pytest
 
 from mien.app.cli import main
 from tests.app.conftest import complaint
-from tests.conftest import ASTRONAUT, SHARED, patterns, small_recipe
+from tests.conftest import ASTRONAUT, SHARED, patterns, small_recipe, voted
 
 
 def test_the_way_from_data_to_a_model_file_and_its_use(capsys: pytest.CaptureFixture[str]) -> None:
@@ -136,3 +136,30 @@ def test_resuming_where_nothing_was_begun_is_said(capsys: pytest.CaptureFixture[
     Path("small.toml").write_text(small_recipe(schedule={"epochs": 1}).to_toml())
     assert main(["train", "small.toml", "--data", "faces.csv", "--resume"]) == 0
     assert "runs/small holds no whole epoch to go on from: beginning with the first" in capsys.readouterr().out
+
+
+def test_a_model_of_eight_expressions_is_trained_and_scored_by_the_raters(capsys: pytest.CaptureFixture[str]) -> None:
+    from mien.core.labels import CANONICAL
+    from mien.data.readers import save_faces
+
+    names = [CANONICAL[n % 8] for n in range(80)]
+    rows = [{name: 6, "unknown": 4} for name in names[:75]]  # the last five have no votes
+    save_faces(voted(patterns(80, split=""), *rows), "faces.parquet")
+    recipe = small_recipe(schedule={"epochs": 1}, data={"labels": "raters", "holdout": 0.2}, targets={"votes": 1.0})
+    Path("small.toml").write_text(recipe.to_toml())
+    assert main(["train", "small.toml", "--data", "faces.parquet", "-q"]) == 0
+    assert main(["evaluate", "runs/small", "--data", "faces.parquet", "--labels", "raters", "--json"]) == 0
+    out, err = capsys.readouterr()
+    scores = json.loads(out)
+    assert (scores["split"], scores["count"], scores["labels"]) == ("held out of faces.parquet", 15, "raters")
+    assert [row["class"] for row in scores["per_class"]] == list(CANONICAL)
+    assert err == ""
+    assert main(["evaluate", "runs/small", "--data", "faces.parquet", "--labels", "raters"]) == 0
+    assert "5 of 80 faces have no expression that more than half of their raters saw" in capsys.readouterr().err
+    assert main(["evaluate", "runs/small", "--data", "faces.parquet", "--json"]) == 0
+    assert "note: no face is labelled contempt; --labels raters" in capsys.readouterr().err
+    assert main(["data", "convert", "faces.parquet", "--labels", "raters", "--out", "by-raters.parquet"]) == 0
+    assert main(["data", "describe", "by-raters.parquet", "--json"]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", "base", "--data", "faces.parquet", "--labels", "raters", "-q"]) == 2
+    assert "the data has contempt, the model knows angry" in complaint(capsys)

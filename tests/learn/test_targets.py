@@ -9,24 +9,13 @@ import pytest
 import torch
 
 from mien.core.errors import DataError, RecipeError
-from mien.core.labels import FERPLUS_VOTES
 from mien.core.preprocess import Preprocessing
-from mien.core.types import FaceSet
 from mien.learn.hardware import Hardware
 from mien.learn.inference import TorchClassifier, load_run
 from mien.learn.recipe import TargetSettings
 from mien.learn.targets import Teacher, targets_of
 from mien.learn.train import train
-from tests.conftest import patterns, small_recipe
-
-
-def voted(faces: FaceSet, *rows: dict[str, int]) -> FaceSet:
-    """The same faces with these votes, by name; faces without a row have none."""
-    votes = np.zeros((len(faces), len(FERPLUS_VOTES)), np.uint8)
-    for row, named in enumerate(rows):
-        for name, count in named.items():
-            votes[row, FERPLUS_VOTES.index(name)] = count
-    return replace(faces, votes=votes)
+from tests.conftest import patterns, small_recipe, voted
 
 
 def test_a_label_is_the_whole_target_by_default() -> None:

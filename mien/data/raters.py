@@ -1,0 +1,47 @@
+"""Labels out of FER+'s votes: the expression that most raters of a face saw."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from mien.core.errors import DataError, UsageError
+from mien.core.labels import CANONICAL, FERPLUS_VOTES
+from mien.core.types import UNLABELLED, FaceSet
+
+#: What labels a face can go by: those of its file, or its raters'.
+LABELS = ("given", "raters")
+
+
+def majority(votes: np.ndarray) -> np.ndarray:
+    """uint8 (N, 10) in the order of FERPLUS_VOTES → int64 (N,), an index into it, or -1 where there is no majority.
+
+    As Barsoum et al. count ("Training Deep Networks for Facial Expression Recognition with Crowd-Sourced Label
+    Distribution", 2016): what a single rater saw is dropped, and of the votes that are left one answer must have more
+    than half, "unknown" and "not a face" counting as answers. So a tie gives no majority.
+    """
+    counted = np.where(votes > 1, votes, 0).astype(np.int64)
+    most = counted.argmax(axis=1)
+    return np.where(2 * counted.max(axis=1, initial=0) > counted.sum(axis=1), most, UNLABELLED)
+
+
+def labelled_by(faces: FaceSet, labels: str) -> FaceSet:
+    """The faces with their ``given`` labels, or with those of their ``raters``: FER+'s eight expressions.
+
+    Faces whose raters are divided, or agree that it is unknown or no face, are left without a label.
+
+    Raises UsageError for another word, DataError where the faces have no votes.
+    """
+    if labels not in LABELS:
+        raise UsageError(f"labels '{labels}'", "is unknown", f"choose {' or '.join(LABELS)}")
+    if labels == "given":
+        return faces
+    if faces.votes is None:
+        raise DataError(
+            "data",
+            "holds no FER+ votes, which labels of raters are made of",
+            "join them: 'mien data convert --ferplus'",
+        )
+    ours = [CANONICAL.index(name) if name in CANONICAL else UNLABELLED for name in FERPLUS_VOTES]
+    return replace(faces, labels=np.array([*ours, UNLABELLED])[majority(faces.votes)], classes=CANONICAL)
