@@ -23,6 +23,7 @@ from places import YUNET, there
 
 from mien.core.pictures import read_picture
 from mien.run.detect import HaarDetector
+from mien.run.planes import Planes
 from mien.run.track import overlaps
 
 SIZE_WH, FPS = (1280, 720), 30
@@ -221,9 +222,9 @@ def track(options: argparse.Namespace) -> None:
         finder, follower, truth, found = recognizer.finder(), Follower(), [], []
         count = 0
         for count, (picture, known) in enumerate(frames(scene, options.seconds or 20, people), 1):
-            time_s = (count - 1) / FPS
-            seen = finder.find(picture, time_s)
-            faces = follower.follow(recognizer.read_faces([picture], [seen])[0], time_s, finder.was_cut, picture)
+            time_s, frame = (count - 1) / FPS, Planes.of_rgb(picture)  # as videos give them
+            seen = finder.find(frame, time_s)
+            faces = follower.follow(recognizer.read_faces([frame], [seen])[0], time_s, finder.was_cut, frame)
             truth.append(known)
             found.append([(face.track, np.array(face.box_xyxy)) for face in faces])
         result = account(truth, found)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 import cv2
 import numpy as np
 
-from mien.run.detect import Detections, Detector, find_faces, largest, whole_picture
-from mien.run.planes import Planes, rgb_of, shrunk
+from mien.run.detect import SMALLEST_SIDE, Detections, Detector, find_faces, largest, whole_picture
+from mien.run.planes import Planes, shrunk
 from mien.run.track import CutFinder, overlaps
 
 #: Faces are searched for at least so often (seconds): a new one is found, a lost one found again, within this time.
@@ -27,8 +27,9 @@ MISSED_S = 0.1
 #: Frames are followed in grey copies, halved until their longest side is at most this.
 FLOW_SIDE = 480
 
-#: Points on each side of the grid that is followed, over the middle of a face.
-GRID = 5
+#: The grid of points that is followed, over the middle of a face.
+_STEPS = np.linspace(0.2, 0.8, 5, dtype=np.float32)
+_GRID = np.stack(np.meshgrid(_STEPS, _STEPS), axis=-1).reshape(1, -1, 2)  # (1, G, 2) in sides of a box
 
 #: The window around a point, how often the picture is halved, and when to stop looking.
 FLOW = {
@@ -124,7 +125,7 @@ class FaceFinder:
             side = side // 2 if smallest * (side // 2) / max(picture.shape[:2]) >= COARSE_PIXELS else side
         self._coarse = self._coarse + 1 if side < self.detector.frame_side else 0
         self.searched += 1
-        seen = find_faces(self.detector, rgb_of(picture), sides=(side,))
+        seen = self._seen(picture, side)
         missed_s = self._missed_s
         elapsed = time_s - self._time_s
         overlap = overlaps(followed.boxes_xyxy, seen.boxes_xyxy)  # (followed, seen)
@@ -147,6 +148,13 @@ class FaceFinder:
         self._missed_s, self._way, self._search_s = np.array(waiting), np.zeros(len(kept)), time_s
         return kept
 
+    def _seen(self, picture: np.ndarray | Planes, side: int) -> Detections:
+        """What the detector sees with the longest side shrunk to ``side``; boxes in pixels of the picture."""
+        small = picture.small_rgb(max(side, SMALLEST_SIDE)) if isinstance(picture, Planes) else picture
+        found = find_faces(self.detector, small, sides=(side,))
+        factors = np.array([picture.shape[1] / small.shape[1], picture.shape[0] / small.shape[0]] * 2, np.float32)
+        return Detections(found.boxes_xyxy * factors, found.scores)
+
 
 def grey_copy(picture: np.ndarray | Planes) -> np.ndarray:
     """RGB uint8 (H, W, 3) or planes → grey uint8, its sides halved as often as it takes to FLOW_SIDE."""
@@ -163,10 +171,8 @@ def follow_boxes(before: np.ndarray, now: np.ndarray, boxes_xyxy: np.ndarray) ->
     count = len(boxes_xyxy)
     if not count:
         return np.empty((0, 4), np.float32), np.zeros(0, bool)
-    steps = np.linspace(0.2, 0.8, GRID, dtype=np.float32)
-    grid = np.stack(np.meshgrid(steps, steps), axis=-1).reshape(1, -1, 2)  # (1, G, 2) in sides of a box
     boxes = boxes_xyxy.astype(np.float32)
-    points = boxes[:, None, :2] + grid * (boxes[:, None, 2:] - boxes[:, None, :2])  # (N, G, 2)
+    points = boxes[:, None, :2] + _GRID * (boxes[:, None, 2:] - boxes[:, None, :2])  # (N, G, 2)
     start = points.reshape(-1, 1, 2)
     there, seen, _ = cv2.calcOpticalFlowPyrLK(before, now, start, None, **FLOW)
     back, returned, _ = cv2.calcOpticalFlowPyrLK(now, before, there, None, **FLOW)

@@ -113,6 +113,17 @@ class Planes:
             theirs[:] = mine
         return twin
 
+    def small_rgb(self, least: int) -> np.ndarray:
+        """RGB uint8, its sides halved as often as the longest stays ``least`` or more; shrinking ``rgb()`` costs several times as much."""
+        brightness, colours = self.brightness, self.colours
+        while max(brightness.shape) >= 2 * least:
+            half_wh = brightness.shape[1] // 2, brightness.shape[0] // 2
+            brightness = cv2.resize(brightness, half_wh, interpolation=cv2.INTER_AREA)
+            colours = [cv2.resize(plane, half_wh, interpolation=cv2.INTER_AREA) for plane in colours]
+        if brightness is self.brightness:
+            return self.rgb()
+        return _to_rgb(brightness, colours, self.said)
+
     def rgb(self) -> np.ndarray:
         """All of it as RGB uint8 (H, W, 3), made anew each time."""
         from av.video.reformatter import VideoReformatter

@@ -187,7 +187,9 @@ def looks_of(picture: np.ndarray | Planes, boxes_xyxy: np.ndarray) -> np.ndarray
 
     The product of two is their correlation.
     """
-    crops = crop_faces(picture, boxes_xyxy, None, LOOK_SIDE).astype(np.float32).mean(axis=-1).reshape(-1, LOOK_SIDE**2)
+    seen = picture.brightness if isinstance(picture, Planes) else picture
+    crops = crop_faces(seen, boxes_xyxy, None, LOOK_SIDE).astype(np.float32)
+    crops = (crops if crops.ndim == 3 else crops.mean(axis=-1)).reshape(-1, LOOK_SIDE**2)
     crops -= crops.mean(axis=1, keepdims=True)
     return crops / np.maximum(np.linalg.norm(crops, axis=1, keepdims=True), 1e-6)
 

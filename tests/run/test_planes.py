@@ -48,6 +48,17 @@ def test_rgb_is_what_ffmpeg_makes_of_it(matrix: int) -> None:
     assert np.abs(again.astype(int) - expected).mean() < 2
 
 
+@pytest.mark.parametrize(
+    ("least", "size_wh"), [(640, (640, 360)), (321, (640, 360)), (320, (320, 180)), (100, (160, 90))]
+)
+def test_a_small_copy_is_the_whole_one_shrunk(least: int, size_wh: tuple[int, int]) -> None:
+    planes = Planes.of(decoded(1))
+    small, whole = planes.small_rgb(least), planes.rgb()
+    assert small.shape == (size_wh[1], size_wh[0], 3) and small.dtype == np.uint8
+    expected = cv2.resize(whole, size_wh, interpolation=cv2.INTER_AREA).astype(int)
+    assert np.abs(small.astype(int) - expected).max() <= 4
+
+
 def test_colours_are_written_as_bt709_says() -> None:
     """White, black, red, green and blue, with the values that ITU-R BT.709 gives them in eight bits."""
     colours = {(255, 255, 255): (235, 128, 128), (0, 0, 0): (16, 128, 128), (255, 0, 0): (63, 102, 240),
