@@ -78,10 +78,9 @@ def training() -> None:
     from mien.core.progress import progress_bar
     from mien.learn.hardware import Hardware, keep_memory
     from mien.learn.losses import make_loss, one_hot
-    from mien.learn.optim import AveragedNetwork, make_optimizer
     from mien.learn.prepare import input_of, to_device
     from mien.learn.recipe import load_recipe
-    from mien.learn.train import State, train_epoch
+    from mien.learn.train import Course, state_of, train_epoch
     from mien.models import build
 
     recipe, faces, hardware = load_recipe("base"), noise(128 * 20), Hardware.choose()
@@ -89,13 +88,10 @@ def training() -> None:
     loss = make_loss(recipe.loss)
     network = build(recipe.network.name, num_classes=7, **recipe.network.arguments)
     network = network.to(hardware.device, memory_format=torch.channels_last)
-    state = State(
-        network, make_optimizer(network, recipe.optimizer), AveragedNetwork(network, 0.999), torch.Generator(), None
-    )
-    preprocessing, (images, labels) = input_of(recipe, faces), to_device(faces, hardware)
+    state, (images, labels) = state_of(recipe, network), to_device(faces, hardware)
+    course = Course(recipe, hardware, input_of(recipe, faces), images, labels, one_hot(labels, 7))
     batch = torch.randn(128, 1, 48, 48, device=hardware.device).contiguous(memory_format=torch.channels_last)
-    of_all = one_hot(labels, 7)
-    targets = of_all[:128]
+    targets = course.targets[:128]
 
     def bare() -> float:
         network.train()
@@ -112,9 +108,7 @@ def training() -> None:
 
     def whole() -> float:
         with progress_bar("", None, quiet=True) as bar:
-            return train_epoch(recipe, state, images, labels, of_all, preprocessing, hardware, loss, bar)[
-                "images_per_s"
-            ]
+            return train_epoch(course, state, bar)["images_per_s"]
 
     bare(), whole()  # the first round chooses kernels
     pairs = [(bare(), whole()) for _ in range(5)]

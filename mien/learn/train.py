@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from mien.learn.environment import environment
 from mien.learn.events import event_log
 from mien.learn.hardware import Hardware, keep_memory
 from mien.learn.inference import TorchClassifier, load_run
-from mien.learn.losses import Loss, check_alpha, class_weights, gives_logits, make_loss, retuned_alpha
+from mien.learn.losses import check_alpha, class_weights, gives_logits, make_loss, retuned_alpha
 from mien.learn.optim import AveragedNetwork, learning_rate, make_optimizer, should_stop
 from mien.learn.prepare import (
     Rows,
@@ -51,6 +51,26 @@ Say = Callable[[str], None]
 LOOK_EVERY = 10
 #: Drawing takes half a second: epochs that are shorter do not draw each time.
 CURVES_EVERY_S = 10.0
+
+
+@dataclass(frozen=True)
+class Course:
+    """What is taught, the same in every epoch.
+
+    images, labels   uint8 (N, 1, H, W) and int64 (N,), where the network is trained
+    targets          float32 (N, K): what each face is to be given, before it is blended with others
+    teacher          whom to ask about the augmented inputs, if anybody
+    unlabelled       what else to learn from, if anything
+    """
+
+    recipe: Recipe
+    hardware: Hardware
+    preprocessing: Preprocessing
+    images: Tensor
+    labels: Tensor
+    targets: Tensor
+    teacher: Teacher | None = None
+    unlabelled: Unlabelled | None = None
 
 
 @dataclass
@@ -113,74 +133,37 @@ def train(
         "teacher": teacher_fingerprint(recipe.targets),
     }
     saved = _saved_state(folder, recipe, identity, resume)
-    # Before the network and its random numbers: a teacher draws some too.
-    targets = targets_of(rows.training, recipe.targets, say).to(hardware.device)  # float32 (N, K)
     if resume and saved is None:
         say(f"{folder} holds no whole epoch to go on from: beginning with the first")
-    preprocessing, classes = input_of(recipe, rows.training), rows.training.classes
-    teacher = teacher_of(recipe.targets, classes, preprocessing, hardware)
-    torch.manual_seed(recipe.run.seed)  # initial weights and dropout draw from the global generator
-    arguments = {"num_classes": len(classes), "channels": preprocessing.channels, **recipe.network.arguments}
-    network = build(recipe.network.name, **arguments).to(hardware.device, memory_format=torch.channels_last)
-    gives_logits(network, preprocessing.channels, preprocessing.size)
-    if recipe.start.model:
-        say(start_from(network, recipe.start, classes))
-    if recipe.augment.vertical_flip:
-        say("note: augment.vertical_flip shows faces upside down, as none is met in use; it usually costs accuracy")
-    alpha = _alpha(recipe, rows, network, preprocessing, hardware) if saved is None else saved["alpha"]
-    state = State(
-        network,
-        make_optimizer(network, recipe.optimizer),
-        AveragedNetwork(network, recipe.run.ema),
-        torch.Generator().manual_seed(recipe.run.seed),
-        alpha,
-    )
+    # Before the network and its random numbers: a teacher draws some too.
+    course = course_of(recipe, rows, hardware, say)
+    trained = _begun(recipe, rows.training.classes, course.preprocessing, hardware, say)
+    alpha = _alpha(recipe, rows, trained.network, course.preprocessing, hardware) if saved is None else saved["alpha"]
+    state = state_of(recipe, trained.network, alpha)
     if saved is not None:
         state.restore(saved)
+    trained = replace(trained, network=state.averaged.network)
     header = _header(recipe, hardware, rows, state, saved)
     write_text(folder / "recipe.toml", recipe.to_toml())
     write_json(folder / "environment.json", header["environment"])
     write_names(rows.validation, folder / "validation.csv")
     say(opening_line(header))
 
-    images, labels = to_device(rows.training, hardware)  # uint8 (N, 1, H, W), int64 (N,)
-    unlabelled = None
-    if recipe.semi.method != "none":
-        unlabelled = Unlabelled(to_device(rows.unlabelled, hardware)[0], recipe, preprocessing, hardware)
-    loss = make_loss(recipe.loss, alpha)
-    epochs, drawn = recipe.schedule.epochs, float("-inf")
+    epochs, drawn, count = recipe.schedule.epochs, float("-inf"), len(course.images)
     with (
-        progress_bar(recipe.name, epochs * len(images), done=len(state.history) * len(images), quiet=quiet) as bar,
+        progress_bar(recipe.name, epochs * count, done=len(state.history) * count, quiet=quiet) as bar,
         event_log(folder, recipe.run.tensorboard, len(state.history)) as log_events,
     ):
         for epoch in range(len(state.history), epochs):
             if should_stop(state.history, recipe.schedule.early_stop):
                 say(f"stopped early: {recipe.schedule.early_stop} bad epochs in a row")
                 break
-            started = time.perf_counter()
-            row = {
-                "epoch": epoch + 1,
-                **train_epoch(
-                    recipe, state, images, labels, targets, preprocessing, hardware, loss, bar, unlabelled, teacher
-                ),
-            }
-            row |= watch(state.averaged.network, rows.validation, preprocessing, hardware)
-            if not np.isfinite(row["validation_loss"]):  # before anything is saved: such weights cannot go on
-                raise _diverged(recipe, epoch, row["lr"])
-            row["seconds"] = round(time.perf_counter() - started, 2)
+            row = _epoch_row(course, state, rows.validation, bar)
             state.history.append(row)
             say(epoch_line(row, epochs))
             log_events(row)
 
-            trained = Trained(
-                state.averaged.network,
-                recipe.name,
-                recipe.network.name,
-                arguments,
-                classes,
-                preprocessing,
-                epoch + 1,
-            )
+            trained = replace(trained, epoch=epoch + 1)
             if row["validation_accuracy"] > state.best:
                 state.best = row["validation_accuracy"]
                 save_trained(folder / "best.pt", trained)
@@ -200,23 +183,61 @@ def train(
     return state.history
 
 
-def train_epoch(
-    recipe: Recipe,
-    state: State,
-    images: Tensor,
-    labels: Tensor,
-    targets_of_all: Tensor,
-    preprocessing: Preprocessing,
-    hardware: Hardware,
-    loss_of: Loss,
-    bar: Bar,
-    unlabelled: Unlabelled | None = None,
-    teacher: Teacher | None = None,
-) -> dict[str, float]:
-    """One pass over uint8 images (N, 1, H, W), labels (N,) and targets (N, K); returns learning rate, loss, accuracy, speed.
+def course_of(recipe: Recipe, rows: Rows, hardware: Hardware, say: Say = print) -> Course:
+    """What the recipe teaches from these rows, moved to where the network is trained."""
+    preprocessing = input_of(recipe, rows.training)
+    targets = targets_of(rows.training, recipe.targets, say).to(hardware.device)
+    images, labels = to_device(rows.training, hardware)
+    unlabelled = None
+    if recipe.semi.method != "none":
+        unlabelled = Unlabelled(to_device(rows.unlabelled, hardware)[0], recipe, preprocessing, hardware)
+    teacher = teacher_of(recipe.targets, rows.training.classes, preprocessing, hardware)
+    return Course(recipe, hardware, preprocessing, images, labels, targets, teacher, unlabelled)
+
+
+def state_of(recipe: Recipe, network: nn.Module, alpha: list[float] | None = None) -> State:
+    """Before the first step."""
+    return State(
+        network,
+        make_optimizer(network, recipe.optimizer),
+        AveragedNetwork(network, recipe.run.ema),
+        torch.Generator().manual_seed(recipe.run.seed),
+        alpha,
+    )
+
+
+def _begun(
+    recipe: Recipe, classes: tuple[str, ...], preprocessing: Preprocessing, hardware: Hardware, say: Say
+) -> Trained:
+    """The recipe's network with the weights that it begins with; RecipeError where it does not give logits."""
+    torch.manual_seed(recipe.run.seed)  # initial weights and dropout draw from the global generator
+    arguments = {"num_classes": len(classes), "channels": preprocessing.channels, **recipe.network.arguments}
+    network = build(recipe.network.name, **arguments).to(hardware.device, memory_format=torch.channels_last)
+    gives_logits(network, preprocessing.channels, preprocessing.size)
+    if recipe.start.model:
+        say(start_from(network, recipe.start, classes))
+    if recipe.augment.vertical_flip:
+        say("note: augment.vertical_flip shows faces upside down, as none is met in use; it usually costs accuracy")
+    return Trained(network, recipe.name, recipe.network.name, arguments, classes, preprocessing, epoch=0)
+
+
+def _epoch_row(course: Course, state: State, validation: FaceSet, bar: Bar) -> dict[str, Any]:
+    """Train one epoch and watch it: a row of the log. Raises TrainingDiverged before anything of it is saved."""
+    started, epoch = time.perf_counter(), len(state.history)
+    row = {"epoch": epoch + 1, **train_epoch(course, state, bar)}
+    row |= watch(state.averaged.network, validation, course.preprocessing, course.hardware)
+    if not np.isfinite(row["validation_loss"]):
+        raise _diverged(course.recipe, epoch, row["lr"])
+    return row | {"seconds": round(time.perf_counter() - started, 2)}
+
+
+def train_epoch(course: Course, state: State, bar: Bar) -> dict[str, float]:
+    """One pass over the training faces: learning rate, loss, accuracy, speed.
 
     Batches are whole: what is left of a shuffled epoch, less than a batch, is not seen in it.
     """
+    recipe, hardware, images = course.recipe, course.hardware, course.images
+    loss_of = make_loss(recipe.loss, state.alpha)
     epoch = len(state.history)
     batch_size = min(recipe.schedule.batch_size, len(images))
     steps = len(images) // batch_size
@@ -226,22 +247,22 @@ def train_epoch(
     loss_sum = right = torch.zeros((), device=hardware.device)
     started = time.perf_counter()
     training_mode(state.network)
-    order = epoch_order(labels.cpu(), recipe.data.oversample, state.generator).to(hardware.device)
+    order = epoch_order(course.labels.cpu(), recipe.data.oversample, state.generator).to(hardware.device)
     for step in range(steps):
         rate = learning_rate(epoch * steps + step, steps, recipe.optimizer.lr, recipe.schedule, watched)
         for group in state.optimizer.param_groups:
             group["lr"] = rate
         rows = order[step * batch_size : (step + 1) * batch_size]
-        inputs = normalise(augment(images[rows].float() / 255, state.generator), preprocessing)
-        inputs, targets = blend(recipe, inputs, targets_of_all[rows], state.generator)
-        if teacher is not None:
-            targets = teacher.blend(inputs, targets)
+        inputs = normalise(augment(images[rows].float() / 255, state.generator), course.preprocessing)
+        inputs, targets = blend(recipe, inputs, course.targets[rows], state.generator)
+        if course.teacher is not None:
+            targets = course.teacher.blend(inputs, targets)
 
         with hardware.autocast():
             logits = state.network(inputs)
         loss = loss_of(logits, targets)
-        if unlabelled is not None:
-            loss = loss + unlabelled.loss(state.network, batch_size, epoch + step / steps, state.generator)
+        if course.unlabelled is not None:
+            loss = loss + course.unlabelled.loss(state.network, batch_size, epoch + step / steps, state.generator)
         state.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if recipe.optimizer.clip_norm:

@@ -13,12 +13,11 @@ from torch import Tensor, nn
 from mien.core.errors import DataError, UsageError
 from mien.core.types import FaceSet, concatenate
 from mien.learn.hardware import Hardware
-from mien.learn.optim import AveragedNetwork, make_optimizer
 from mien.learn.prepare import to_device
 from mien.learn.preview import Preview, choose, draw_preview, preview, target_text, title_of
 from mien.learn.recipe import Recipe, recipe_from
 from mien.learn.targets import targets_of
-from mien.learn.train import State, train_epoch
+from mien.learn.train import Course, state_of, train_epoch
 from mien.models import build
 from tests.conftest import patterns, small_recipe
 
@@ -60,12 +59,13 @@ def test_the_copies_are_those_that_the_training_loop_makes(augment: dict, monkey
         seen.append(targets)
         return nn.functional.cross_entropy(logits, targets)
 
-    optimizer, averaged = make_optimizer(network, recipe.optimizer), AveragedNetwork(network, 0)
-    state = State(network, optimizer, averaged, torch.Generator().manual_seed(5), None)
+    monkeypatch.setattr(mien.learn.train, "make_loss", lambda settings, alpha: loss_of)
+    state = state_of(recipe, network)
+    state.generator.manual_seed(5)
+    images, labels = to_device(made.faces, hardware)
+    course = Course(recipe, hardware, made.preprocessing, images, labels, targets_of(made.faces, recipe.targets))
     for _ in range(3):
-        images, labels = to_device(made.faces, hardware)
-        targets = targets_of(made.faces, recipe.targets)
-        train_epoch(recipe, state, images, labels, targets, made.preprocessing, hardware, loss_of, Silent())
+        train_epoch(course, state, Silent())
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(made.inputs, seen[::2], strict=True))
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(made.targets, seen[1::2], strict=True))
 
