@@ -39,7 +39,10 @@ LIMITS = """\
 - How the error differs between ages, skin tones and cultures is not known: measure it on your own people before use.
 - Classes with few examples are read less surely: see their support and recall before relying on them."""
 
-#: Said of models trained on the data that the shipped recipes name.
+#: Faces of FER2013's Training, and those of them that most of FER+'s raters see alike.
+FER2013_FACES = (OFFICIAL["Training"], 25_060)
+
+#: Said of models trained on these.
 FER2013_LIMITS = """\
 - Faces from web searches of 2013, posed and acted ones among them; ages, skin tones and cultures are not balanced and
   not recorded.
@@ -82,9 +85,7 @@ Without test-time augmentation, with 95 % bootstrap intervals.
 
 ```
 {scores_text(scores)}```""")
-    from_fer2013 = (
-        header.get("recipe", {}).get("name") in shipped_recipes() and header["training"] == OFFICIAL["Training"]
-    )
+    from_fer2013 = header.get("recipe", {}).get("name") in shipped_recipes() and header["training"] in FER2013_FACES
     limits = LIMITS.format(count=len(trained.classes), size=pre.size, data=FER2013_LIMITS if from_fer2013 else "")
     parts += [USES, limits]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -102,6 +103,8 @@ def _training(header: dict[str, Any], history: list[dict[str, Any]], trained: Tr
         if keep == "last"
         else f"epoch {trained.epoch} was kept, the one with the best validation accuracy"
     )
+    by_raters = ", labelled by the majority of FER+'s raters" if recipe["data"].get("labels") == "raters" else ""
+    begun = f", begun with the weights of {start}" if (start := recipe.get("start", {}).get("model")) else ""
     hours = sum(row["seconds"] for row in history) / 3600
     speed = sum(row["images_per_s"] for row in history) / len(history)
     versions = ", ".join(
@@ -111,8 +114,8 @@ def _training(header: dict[str, Any], history: list[dict[str, Any]], trained: Tr
     return f"""\
 ## Training
 
-- Data: {header["training"]:,} faces of split `{recipe["data"]["train"]}`; {header["validation"]:,} faces watched, {chosen}.
-- Recipe: {schedule["epochs"]} epochs of batches of {schedule["batch_size"]}; {optimizer["name"]} with peak learning rate {optimizer["lr"]:g}, momentum {optimizer["momentum"]:g}{", Nesterov" if optimizer["nesterov"] else ""}, weight decay {optimizer["weight_decay"]:g} on matrices; {schedule["warmup_epochs"]:g} epochs of warm-up, then {schedule["name"]}; {loss["name"]}, label smoothing {loss["label_smoothing"]:g}{_targets(recipe.get("targets", {}))}; averaged weights (decay {recipe["run"]["ema"]:g}).
+- Data: {header["training"]:,} faces of split `{recipe["data"]["train"]}`{by_raters}; {header["validation"]:,} faces watched, {chosen}.
+- Recipe: {schedule["epochs"]} epochs of batches of {schedule["batch_size"]}{begun}; {optimizer["name"]} with peak learning rate {optimizer["lr"]:g}, momentum {optimizer["momentum"]:g}{", Nesterov" if optimizer["nesterov"] else ""}, weight decay {optimizer["weight_decay"]:g} on matrices; {schedule["warmup_epochs"]:g} epochs of warm-up, then {schedule["name"]}; {loss["name"]}, label smoothing {loss["label_smoothing"]:g}{_targets(recipe.get("targets", {}))}; averaged weights (decay {recipe["run"]["ema"]:g}).
 - Augmentation: {augment or "none"}.
 - Hardware: {machine["device"]}, {machine["processor"]}, {machine["threads"]} threads, {machine["precision"]}; {speed:,.0f} images/s on average, {hours:.1f} hours, one run with seed {machine["seed"]}.
 - Software: mien {machine["mien"]}{commit}, Python {machine["python"]}, {versions}."""

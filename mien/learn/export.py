@@ -143,7 +143,9 @@ def _to_onnx(trained: Trained):
     for name in list(model.graph.initializers):
         if name.startswith("network."):
             model.graph.initializers[name].name = name.removeprefix("network.")
-    return onnx_ir.to_proto(model)
+    proto = onnx_ir.to_proto(model)
+    del proto.graph.value_info[:]  # shapes in between, which ONNX Runtime finds itself
+    return proto
 
 
 def _halve(model: Any) -> None:

@@ -158,8 +158,15 @@ def test_a_model_of_eight_expressions_is_trained_and_scored_by_the_raters(capsys
     assert "5 of 80 faces have no expression that more than half of their raters saw" in capsys.readouterr().err
     assert main(["evaluate", "runs/small", "--data", "faces.parquet", "--json"]) == 0
     assert "note: no face is labelled contempt; --labels raters" in capsys.readouterr().err
-    assert main(["data", "convert", "faces.parquet", "--labels", "raters", "--out", "by-raters.parquet"]) == 0
+    assert main(["data", "convert", "faces.parquet", "--labels", "raters", "--out", "by-raters.parquet", "-q"]) == 0
     assert main(["data", "describe", "by-raters.parquet", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["classes"], facts["unlabelled"]) == (list(CANONICAL), 5)
+    data = ["--data", "faces.parquet", "--labels", "raters", "-q"]
+    assert main(["export", "runs/small", "--out", "eight.onnx", *data]) == 0
+    card = Path("eight.md").read_text()
+    assert "60 faces of split `Training`, labelled by the majority of FER+'s raters" in card
+    assert "100% of each label is FER+'s votes" in card and "## Scores on held out of faces.parquet" in card
     capsys.readouterr()
     assert main(["evaluate", "base", "--data", "faces.parquet", "--labels", "raters", "-q"]) == 2
     assert "the data has contempt, the model knows angry" in complaint(capsys)
