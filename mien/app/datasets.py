@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mien.app.messages import print_help
-from mien.app.options import Json, Labels, Quiet, Set, SkipBad, keep_inputs, need_torch, read_data, tell_skipped
+from mien.app.options import DataLabelsBy, Json, Quiet, Set, SkipBad, keep_inputs, need_torch, read_data, tell_skipped
 from mien.core.progress import say
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def _alone(context: typer.Context) -> None:
 def describe(
     path: Source,
     ferplus: Ferplus = None,
-    labels: Labels = "given",
+    labels_by: DataLabelsBy = "given",
     size: Size = 48,
     skip_bad: SkipBad = False,
     as_json: Json = False,
@@ -46,7 +46,7 @@ def describe(
     """Say what a data set holds: faces, splits, classes, votes, and what is broken."""
     from mien.core.labels import is_expression
 
-    faces = _read(path, ferplus, size, skip_bad, labels)
+    faces = _read(path, ferplus, size, skip_bad, labels_by)
     facts = _facts(faces, path)
     if as_json:
         say(json.dumps(facts, indent=2))
@@ -78,7 +78,7 @@ def convert(
     path: Source,
     out: Out,
     ferplus: Ferplus = None,
-    labels: Labels = "given",
+    labels_by: DataLabelsBy = "given",
     size: Size = 48,
     skip_bad: SkipBad = False,
     quiet: Quiet = False,
@@ -90,7 +90,7 @@ def convert(
     from mien.data.readers import save_faces
 
     keep_inputs(out, [path, *([ferplus] if ferplus else [])])
-    faces = _read(path, ferplus, size, skip_bad, labels)
+    faces = _read(path, ferplus, size, skip_bad, labels_by)
     save_faces(faces, out)
     if not quiet:
         say(
@@ -136,7 +136,7 @@ def split(
     of: Annotated[str, typer.Option(help="Divide only this split of the data.")] = "",
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same rows.")] = 0,
     ferplus: Ferplus = None,
-    labels: Labels = "given",
+    labels_by: DataLabelsBy = "given",
     size: Size = 48,
     skip_bad: SkipBad = False,
     quiet: Quiet = False,
@@ -162,7 +162,7 @@ def split(
     shares, numbers, of_classes = _numbers(fractions, float), _sizes(sizes), _counts(counts)
     parts = _part_names(names, len(shares or numbers or of_classes))
 
-    faces = _read(path, ferplus, size, skip_bad, labels)
+    faces = _read(path, ferplus, size, skip_bad, labels_by)
     tell_skipped(faces, quiet)
     if of:
         faces = faces.in_split(of)
@@ -297,11 +297,11 @@ def _described(faces: FaceSet, split: str) -> str:
     return f"{split or '(none)'} {len(part):,}" + (f" ({labelled:,} labelled)" if labelled < len(part) else "")
 
 
-def _read(path: Path, ferplus: Path | None, size: int, skip_bad: bool, labels: str) -> FaceSet:
+def _read(path: Path, ferplus: Path | None, size: int, skip_bad: bool, labels_by: str) -> FaceSet:
     from mien.data import load_faces
     from mien.data.raters import labelled_by
 
-    return labelled_by(load_faces(path, ferplus=ferplus, size=size, skip_bad=skip_bad), labels)
+    return labelled_by(load_faces(path, ferplus=ferplus, size=size, skip_bad=skip_bad), labels_by)
 
 
 def _facts(faces: FaceSet, path: Path) -> dict:

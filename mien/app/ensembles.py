@@ -11,7 +11,7 @@ from mien.app.options import (
     Data,
     Exclude,
     Json,
-    Labels,
+    LabelsBy,
     Quiet,
     SkipBad,
     Tta,
@@ -42,7 +42,7 @@ def ensemble(
     name: Annotated[str, typer.Option(help="The ensemble's name; default: that of the file.")] = "",
     licence: Annotated[str, typer.Option(help="The licence of the weights, written into the file.")] = "not stated",
     exclude: Exclude = None,
-    labels: Labels = "given",
+    labels_by: LabelsBy = "auto",
     skip_bad: SkipBad = False,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -79,12 +79,13 @@ def ensemble(
         skip_bad=skip_bad,
         quiet=quiet or as_json,
         exclude=exclude,
-        labels=labels,
+        labels_by=labels_by,
+        model=TorchClassifier(members[0]),
     )
     if len(faces.splits) > 1 or faces.has_split(split):
         faces = faces.in_split(split)
-    faces = faces.take(faces.labelled).as_classes(members[0].classes)
     joined = join(members, np.full(len(members), 1 / len(members)), name or out.stem)  # refuses what does not fit
+    faces = faces.take(faces.labelled).as_classes(members[0].classes)
     if not len(faces):
         raise UsageError(", ".join(map(str, data)), "has no labels to choose weights by", "give labelled faces")
     probabilities = np.stack(

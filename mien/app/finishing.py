@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mien.app.options import Data, Json, Labels, Quiet, SkipBad, keep_inputs, need_torch, read_data
+from mien.app.options import Data, Json, LabelsBy, Quiet, SkipBad, keep_inputs, need_torch, read_data
 from mien.core.progress import say
 
 
@@ -30,7 +30,7 @@ def finish(
     no_int8: Annotated[bool, typer.Option("--no-int8", help="Write no int8 file.")] = False,
     diagram: Annotated[Path | None, typer.Option(help="Draw the reliability diagram into this PNG file.")] = None,
     seed: Annotated[int, typer.Option(help="Draws the pictures that are looked at.")] = 0,
-    labels: Labels = "given",
+    labels_by: LabelsBy = "auto",
     skip_bad: SkipBad = False,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -57,7 +57,12 @@ def finish(
     keep_inputs(out, data)
     source = find_model(model)
     faces = read_data(
-        data, size=model_info(source).preprocessing.size, skip_bad=skip_bad, quiet=quiet or as_json, labels=labels
+        data,
+        size=model_info(source).preprocessing.size,
+        skip_bad=skip_bad,
+        quiet=quiet or as_json,
+        labels_by=labels_by,
+        model=model_info(source),
     )
     training = None if no_non_faces and no_int8 else faces.in_split(train_split)
     validation = faces.in_split(split) if len(faces.splits) > 1 or faces.has_split(split) else faces

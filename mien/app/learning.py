@@ -12,7 +12,7 @@ from mien.app.options import (
     Data,
     Exclude,
     Json,
-    Labels,
+    LabelsBy,
     Precision,
     Quiet,
     Set,
@@ -24,6 +24,7 @@ from mien.app.options import (
     need_torch,
     open_classifier,
     read_data,
+    whose_labels,
 )
 from mien.core.progress import say
 
@@ -86,7 +87,7 @@ def evaluate(
         typer.Option(help="Folder for scores.json, scores.txt, confusion.png and coverage.png."),
     ] = Path("mien-out"),
     exclude: Exclude = None,
-    labels: Labels = "given",
+    labels_by: LabelsBy = "auto",
     skip_bad: SkipBad = False,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -104,28 +105,29 @@ def evaluate(
     check_tta(tta)
     classifier = open_classifier(model, precision)
     faces = read_data(
-        data, size=_size(classifier), skip_bad=skip_bad, quiet=quiet or as_json, exclude=exclude, labels=labels
+        data,
+        size=_size(classifier),
+        skip_bad=skip_bad,
+        quiet=quiet or as_json,
+        exclude=exclude,
+        labels_by=labels_by,
+        model=classifier,
     )
-    everything = int(faces.labelled.sum())
+    everything, whose = faces, whose_labels(labels_by, faces, classifier)
     faces, which, trained_on = to_score(faces, split, data, Path(model) if is_run(model) else None)
-    if not (split or quiet or as_json) and len(faces) < everything:
-        say(f"{everything - len(faces):,} faces that are not {which} are left aside; --split names others", error=True)
+    if not (split or quiet or as_json) and len(faces) < len(everything):
+        say(left_aside(everything, faces, which), error=True)
     if trained_on and not quiet:
         say(f"note: {which} is what models are trained on; a score on it says little of other faces", error=True)
-    never = sorted(set(classifier.labels) - set(faces.classes))
-    if never and faces.votes is not None and labels == "given" and not quiet:
-        say(
-            f"note: no face is labelled {', '.join(never)}; --labels raters scores the model by FER+'s votes",
-            error=True,
-        )
     make_folder(out)
     faces = faces.as_classes(classifier.labels)
     probabilities = classify_all(classifier, faces.images, tta, quiet=quiet or as_json, title="evaluate")
     scores = score(probabilities, faces.labels, classifier.labels)
-    title = f"{model} on {which or ', '.join(path.name for path in data)}" + (f", {tta}" if tta != "none" else "")
+    on = (which or ", ".join(path.name for path in data)) + by_whom(whose)
+    title = f"{model} on {on}" + (f", {tta}" if tta != "none" else "")
     info = getattr(classifier, "info", None)  # a run has none
     facts = {"model": model, "data": [str(path) for path in data], "split": which, "tta": tta}
-    facts |= {"labels": labels, "precision": getattr(classifier, "precision", "float")}
+    facts |= {"labels_by": whose, "precision": getattr(classifier, "precision", "float")}
     unsure_below = info.thresholds.get("unsure") if info else None
     values = write_scores(out, scores, title, facts, (probabilities, faces.labels), unsure_below)
     if as_json:
@@ -144,7 +146,7 @@ def predict(
     split: Annotated[str, typer.Option(help="Predict this split only; default: every row.")] = "",
     tta: Tta = "none",
     precision: Precision = "auto",
-    labels: Labels = "given",
+    labels_by: LabelsBy = "auto",
     skip_bad: SkipBad = False,
     quiet: Quiet = False,
 ) -> None:
@@ -161,7 +163,9 @@ def predict(
     if out.suffix.lower() not in ("", ".csv", ".txt"):
         raise UsageError(f"--out {out}", "is to hold CSV", f"as in --out {out.with_suffix('.csv')}")
     classifier = open_classifier(model, precision)
-    faces = read_data(data, size=_size(classifier), skip_bad=skip_bad, quiet=quiet, labels=labels)
+    faces = read_data(
+        data, size=_size(classifier), skip_bad=skip_bad, quiet=quiet, labels_by=labels_by, model=classifier
+    )
     faces = faces.in_split(split) if split else faces
     probabilities = classify_all(classifier, faces.images, tta, quiet=quiet, title="predict")
     write_predictions(faces, probabilities, classifier.labels, out)
@@ -186,7 +190,7 @@ def export(
     half: Annotated[
         bool, typer.Option("--half", help="Store the weights in 16 bits: half the size, run in 32 bits as before.")
     ] = False,
-    labels: Labels = "given",
+    labels_by: LabelsBy = "auto",
     quiet: Quiet = False,
 ) -> None:
     """Write a trained network as one ONNX file.
@@ -212,15 +216,17 @@ def export(
     if half:
         trained = halved(trained)
     faces, which, scores = None, "", None
+    classifier = TorchClassifier(trained)
     if data:
-        faces = read_data(data, size=trained.preprocessing.size, quiet=quiet, labels=labels)
+        faces = read_data(data, size=trained.preprocessing.size, quiet=quiet, labels_by=labels_by, model=classifier)
         faces = faces.in_split(split) if split else faces
         if faces.labelled.any():
             measured, which, trained_on = to_score(faces, split, data, run)
             if trained_on:
                 say(f"note: {which} is what the run was trained on: no scores are written", error=True)
             else:
-                scores = _score(TorchClassifier(trained), measured, "none", quiet)
+                scores = _score(classifier, measured, "none", quiet)
+                which += by_whom(whose_labels(labels_by, faces, classifier))
     values = {"data": which, **scores.to_json()} if scores else {}
     difference = write(trained, out, faces, scores=values, licence=licence, half=half)
     write_text(out.with_suffix(".md"), model_card(run, trained, out, scores, which, difference, licence, half))
@@ -230,6 +236,18 @@ def export(
             f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB) and {out.with_suffix('.md').name}\n"
             f"torch and ONNX differ by at most {difference:.1e} in probability, on {checked}"
         )
+
+
+def left_aside(everything: FaceSet, measured: FaceSet, which: str) -> str:
+    """A line about the faces that are not measured."""
+    unlabelled = "" if everything.labelled.all() else ", or have no label,"
+    count = len(everything) - len(measured)
+    return f"{count:,} faces that are not {which}{unlabelled} are left aside; --split names others"
+
+
+def by_whom(whose: str) -> str:
+    """What is added to the words for some faces where their labels are not the file's own."""
+    return " by FER+'s raters" if whose == "raters" else ""
 
 
 def to_score(faces: FaceSet, split: str, data: list[Path], run: Path | None) -> tuple[FaceSet, str, bool]:
@@ -242,14 +260,15 @@ def to_score(faces: FaceSet, split: str, data: list[Path], run: Path | None) -> 
     from mien.core.types import split_role
     from mien.data.splits import read_names
 
-    faces = faces.take(faces.labelled) if faces.labelled.any() else faces
-    if not split and len(faces.splits) > 1:
-        split = next((role for role in ("test", "validation") if faces.has_split(role)), "")
-    faces = faces.in_split(split) if split else faces
-    if not faces.labelled.any():
+    labelled = faces.take(faces.labelled)
+    if not split and len(labelled.splits) > 1:
+        split = next((role for role in ("test", "validation") if labelled.has_split(role)), "")
+    everything = faces.in_split(split) if split else faces
+    faces = everything.take(everything.labelled)
+    if not len(faces):
         raise DataError(
             ", ".join(map(str, data)),
-            "has no labels to score against (no column 'emotion' or 'label')",
+            f"has no labels to score against{f' in {split}' if split else ''}",
             "use 'mien predict', or give the file with its labels",
         )
     which = ", ".join(name for name in faces.splits if name) or ", ".join(path.name for path in data)
@@ -258,9 +277,9 @@ def to_score(faces: FaceSet, split: str, data: list[Path], run: Path | None) -> 
         return faces, which, trained_on
     held_out = (run if run.is_dir() else run.parent) / "validation.csv"
     names = read_names(held_out) if held_out.is_file() else set()
-    ours = faces.only(names)
+    ours = everything.only(names)
     if names and len(ours) == len(names):  # all of them: a few alike may come from any file of the same name
-        return ours, f"held out of {which}", False
+        return ours.take(ours.labelled), f"held out of {which}", False
     return faces, which, trained_on
 
 

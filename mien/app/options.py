@@ -36,20 +36,47 @@ Set = Annotated[
         "--set", metavar="SECTION.KEY=VALUE", help="Change a setting of the recipe; may be given several times."
     ),
 ]
-Labels = Annotated[
+
+
+def _check_whose(value: str) -> str:
+    """UsageError before anything is read."""
+    from mien.core.errors import UsageError
+
+    if value not in ("auto", "given", "raters"):
+        raise UsageError(f"--labels-by {value}", "is unknown", "choose given or raters")
+    return value
+
+
+LabelsBy = Annotated[
     str,
     typer.Option(
-        "--labels", help="Labels to go by: given, or raters: what more than half of FER+'s raters of a face saw."
+        callback=_check_whose,
+        help="Whose labels count: given (the file's own), raters (what more than half of FER+'s raters of a face saw), "
+        "or auto: those that the model learnt.",
+    ),
+]
+DataLabelsBy = Annotated[
+    str,
+    typer.Option(
+        callback=_check_whose,
+        help="Whose labels: given (the file's own), or raters (what more than half of FER+'s raters of a face saw).",
     ),
 ]
 Exclude = Annotated[Path | None, typer.Option(help="A CSV with a column 'path': rows to leave out.")]
 
 
-class AnyClassifier(Protocol):
-    """A model file or a run: both know their labels and classify crops."""
+class Labelling(Protocol):
+    """What a model says of its labels: their names, and whose it learnt."""
 
     @property
     def labels(self) -> tuple[str, ...]: ...
+
+    @property
+    def labels_by(self) -> str: ...
+
+
+class AnyClassifier(Labelling, Protocol):
+    """A model file or a run: both know their labels and classify crops."""
 
     @property
     def preprocessing(self) -> Preprocessing: ...
@@ -112,24 +139,41 @@ def read_data(
     skip_bad: bool = False,
     quiet: bool = False,
     exclude: Path | None = None,
-    labels: str = "given",
+    labels_by: str = "given",
+    model: Labelling | None = None,
 ) -> FaceSet:
-    """The data set with the labels to go by, and a word on stderr about rows that were skipped or excluded."""
+    """The data set with the labels that count, and a word on stderr about rows that were skipped or excluded.
+
+    ``model``: whom the faces are read for; it says whose labels count where ``labels_by`` is "auto".
+    """
+    from mien.core.labels import CANONICAL
     from mien.data import load_faces
-    from mien.data.raters import labelled_by
+    from mien.data.raters import RATERS, labelled_by
     from mien.data.splits import read_names, without
 
-    faces = labelled_by(load_faces(paths, size=size, skip_bad=skip_bad), labels)
+    faces = load_faces(paths, size=size, skip_bad=skip_bad)
     tell_skipped(faces, quiet)
-    if labels == "raters" and not quiet:
-        undecided = f"{(~faces.labelled).sum():,} of {len(faces):,}"
-        say(f"{undecided} faces have no expression that more than half of their raters saw: without label", error=True)
+    whose = whose_labels(labels_by, faces, model)
+    faces = labelled_by(faces, whose, CANONICAL if model is None else model.labels)
+    if whose == RATERS and not quiet:
+        say(
+            f"{(~faces.labelled).sum():,} of {len(faces):,} faces are without a label: their raters are divided, or saw "
+            "what is no expression that the model knows",
+            error=True,
+        )
     if exclude is not None:
         before = len(faces)
         faces = without(faces, read_names(exclude))
         if not quiet:
             say(f"excluded {before - len(faces):,} of {before:,} rows named in {exclude}", error=True)
     return faces
+
+
+def whose_labels(asked: str, faces: FaceSet, model: Labelling | None) -> str:
+    """``given`` or ``raters``; "auto" means what the model learnt, as far as the faces have votes."""
+    if asked != "auto":
+        return asked
+    return model.labels_by if model is not None and faces.votes is not None else "given"
 
 
 def classify_all(classifier: AnyClassifier, images: np.ndarray, tta: str, *, quiet: bool, title: str) -> np.ndarray:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mien.app.learning import Model, to_score
+from mien.app.learning import Model, by_whom, left_aside, to_score
 from mien.app.options import (
     Data,
     Exclude,
     Json,
-    Labels,
+    LabelsBy,
     Quiet,
     SkipBad,
     Tta,
@@ -22,6 +22,7 @@ from mien.app.options import (
     need_torch,
     open_classifier,
     read_data,
+    whose_labels,
 )
 from mien.core.progress import progress_bar, say
 
@@ -50,7 +51,7 @@ def report(
     saliency: Annotated[
         bool, typer.Option(help="Show what the model looked at, beside each face; needs torch.")
     ] = True,
-    labels: Labels = "given",
+    labels_by: LabelsBy = "auto",
     skip_bad: SkipBad = False,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -71,7 +72,13 @@ def report(
     still = quiet or as_json
     classifier = open_classifier(model)
     everything = read_data(
-        data, size=classifier.preprocessing.size, skip_bad=skip_bad, quiet=still, exclude=exclude, labels=labels
+        data,
+        size=classifier.preprocessing.size,
+        skip_bad=skip_bad,
+        quiet=still,
+        exclude=exclude,
+        labels_by=labels_by,
+        model=classifier,
     )
     faces, which, trained_on = to_score(everything, split, data, Path(model) if is_run(model) else None)
     warning = f"Note: {which} is what models are trained on; a score on it says little of other faces."
@@ -83,8 +90,9 @@ def report(
     shown, method, why = _saliency(model, faces.images, probabilities) if saliency else (None, "", "")
     notes += [f"Without saliency: {why}."] if why else []
     extras = Extras(shown, method, _history(model), training, tuple(notes))
-    title = f"{model} on {which}" + (f", {tta}" if tta != "none" else "")
-    facts = {"model": model, "data": [str(path) for path in data], "split": which, "tta": tta}
+    whose = whose_labels(labels_by, everything, classifier)
+    title = f"{model} on {which}{by_whom(whose)}" + (f", {tta}" if tta != "none" else "")
+    facts = {"model": model, "data": [str(path) for path in data], "split": which, "tta": tta, "labels_by": whose}
     with progress_bar("draw the page", None, quiet=still):
         values = write_report(out, title, facts, faces, probabilities, extras)
     if as_json:
@@ -101,7 +109,7 @@ def compare(
     split: Split = "",
     tta: Tta = "none",
     exclude: Exclude = None,
-    labels: Labels = "given",
+    labels_by: LabelsBy = "auto",
     skip_bad: SkipBad = False,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -125,7 +133,13 @@ def compare(
     one, two = open_classifier(a), open_classifier(b)
     _check_classes(a, one, b, two)
     everything = read_data(
-        data, size=one.preprocessing.size, skip_bad=skip_bad, quiet=still, exclude=exclude, labels=labels
+        data,
+        size=one.preprocessing.size,
+        skip_bad=skip_bad,
+        quiet=still,
+        exclude=exclude,
+        labels_by=labels_by,
+        model=one,
     )
     faces, which, notes = everything, "", []
     for model in (a, b):  # each may be a run that held faces out: what neither has seen is taken, where there is any
@@ -136,12 +150,19 @@ def compare(
     images = faces.images
     if two.preprocessing.size != one.preprocessing.size:  # each model is given the pictures that `evaluate` gives it
         other = read_data(
-            data, size=two.preprocessing.size, skip_bad=skip_bad, quiet=True, exclude=exclude, labels=labels
+            data,
+            size=two.preprocessing.size,
+            skip_bad=skip_bad,
+            quiet=True,
+            exclude=exclude,
+            labels_by=labels_by,
+            model=one,
         )
         images = _same_faces(other, faces).images
     of_a = classify_all(one, faces.images, tta, quiet=still, title="A")
     of_b = in_order_of(classify_all(two, images, tta, quiet=still, title="B"), two.labels, one.labels)
     facts = {"model_a": a, "model_b": b, "data": [str(path) for path in data], "split": which, "tta": tta}
+    facts["labels_by"] = whose_labels(labels_by, everything, one)
     with progress_bar("draw the page", None, quiet=still):
         found, values = write_comparison(out, (a, b), facts, faces, (of_a, of_b), notes)
     if as_json:
@@ -161,9 +182,8 @@ def _check_classes(a: str, one: AnyClassifier, b: str, two: AnyClassifier) -> No
 
 def _tell(faces: FaceSet, everything: FaceSet, which: str, notes: list[str], *, asked: bool, quiet: bool) -> None:
     """On stderr, as `mien evaluate` does: what is left aside, and what the reader must know."""
-    left = int(everything.labelled.sum()) - len(faces)
-    if left and not (asked or quiet):
-        say(f"{left:,} faces that are not {which} are left aside; --split names others", error=True)
+    if len(faces) < len(everything) and not (asked or quiet):
+        say(left_aside(everything, faces, which), error=True)
     for note in notes if not quiet else ():
         say(note[:1].lower() + note[1:].rstrip("."), error=True)
 

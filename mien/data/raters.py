@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 import numpy as np
 
-from mien.core.errors import DataError, UsageError
-from mien.core.labels import CANONICAL, FERPLUS_VOTES
+from mien.core.errors import DataError
+from mien.core.labels import CANONICAL, FERPLUS, FERPLUS_VOTES
 from mien.core.types import UNLABELLED, FaceSet
 
-#: What labels a face can go by: those of its file, or its raters'.
-LABELS = ("given", "raters")
+#: Whose labels a face can go by: its file's, or its raters'.
+GIVEN, RATERS = "given", "raters"
 
 
 def majority(votes: np.ndarray) -> np.ndarray:
@@ -26,16 +27,13 @@ def majority(votes: np.ndarray) -> np.ndarray:
     return np.where(2 * counted.max(axis=1, initial=0) > counted.sum(axis=1), most, UNLABELLED)
 
 
-def labelled_by(faces: FaceSet, labels: str) -> FaceSet:
+def labelled_by(faces: FaceSet, whose: str, known: Collection[str] = CANONICAL) -> FaceSet:
     """The faces with their ``given`` labels, or with those of their ``raters``: FER+'s eight expressions.
 
-    Faces whose raters are divided, or agree that it is unknown or no face, are left without a label.
-
-    Raises UsageError for another word, DataError where the faces have no votes.
+    Faces whose raters are divided, or agree on what is not ``known`` (or no expression), are left without a label.
+    DataError where the faces have no votes.
     """
-    if labels not in LABELS:
-        raise UsageError(f"labels '{labels}'", "is unknown", f"choose {' or '.join(LABELS)}")
-    if labels == "given":
+    if whose == GIVEN:
         return faces
     if faces.votes is None:
         raise DataError(
@@ -43,5 +41,5 @@ def labelled_by(faces: FaceSet, labels: str) -> FaceSet:
             "holds no FER+ votes, which labels of raters are made of",
             "join them: 'mien data convert --ferplus'",
         )
-    ours = [CANONICAL.index(name) if name in CANONICAL else UNLABELLED for name in FERPLUS_VOTES]
+    ours = [CANONICAL.index(name) if name in FERPLUS and name in known else UNLABELLED for name in FERPLUS_VOTES]
     return replace(faces, labels=np.array([*ours, UNLABELLED])[majority(faces.votes)], classes=CANONICAL)

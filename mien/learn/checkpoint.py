@@ -22,6 +22,7 @@ class Trained:
     """A trained network with what it takes to use it.
 
     temperature: divides the logits before the softmax; epoch: how many were trained, 0 where it is not known.
+    labels_by: whose labels it learnt, "given" or FER+'s "raters".
     """
 
     network: nn.Module
@@ -32,6 +33,7 @@ class Trained:
     preprocessing: Preprocessing
     epoch: int
     temperature: float = 1.0
+    labels_by: str = "given"
 
     def describe(self) -> dict[str, Any]:
         """Everything but the weights, as plain values."""
@@ -43,6 +45,7 @@ class Trained:
             "classes": list(self.classes),
             "preprocessing": self.preprocessing.to_json(),
             "epoch": self.epoch,
+            "labels_by": self.labels_by,
         }
 
 
@@ -78,4 +81,5 @@ def load_trained(path: Path) -> Trained:
         tuple(contents["classes"]),
         Preprocessing.from_json(contents["preprocessing"]),
         contents["epoch"],
+        labels_by=contents.get("labels_by", "given"),
     )

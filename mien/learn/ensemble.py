@@ -129,7 +129,16 @@ def join(members: Sequence[Trained], weights: Sequence[float], name: str) -> Tra
     for part, (member, _) in zip(network.networks, kept, strict=True):
         part.load_state_dict(member.network.state_dict())
     unit = Preprocessing(first.preprocessing.size, 1, (0.0,), (1.0,), first.preprocessing.framing)
-    return Trained(network.eval(), name, "ensemble", arguments, first.classes, unit, epoch=0)
+    return Trained(
+        network.eval(),
+        name,
+        "ensemble",
+        arguments,
+        first.classes,
+        unit,
+        epoch=0,
+        labels_by=first.labels_by if len({member.labels_by for member in members}) == 1 else "given",
+    )
 
 
 def table_of(names: Sequence[str], probabilities: np.ndarray, labels: np.ndarray) -> dict[str, Any]:

@@ -70,6 +70,7 @@ def export(
         "scores": scores or {},
         "licence": licence,
         "quantised": False,
+        "labels_by": trained.labels_by,
     }
     entry = model.metadata_props.add()
     entry.key, entry.value = METADATA_KEY, json.dumps(values)

@@ -28,6 +28,10 @@ class TorchClassifier:
         return self.trained.classes
 
     @property
+    def labels_by(self) -> str:
+        return self.trained.labels_by
+
+    @property
     def preprocessing(self) -> Preprocessing:
         return self.trained.preprocessing
 
@@ -66,6 +70,7 @@ def open_trained(model: str | Path) -> Trained:
         info.preprocessing,
         epoch=0,
         temperature=info.temperature,
+        labels_by=info.labels_by,
     )
 
 

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from mien.core.errors import DataError, ModelError, RecipeError
 from mien.core.preprocess import Preprocessing
-from mien.core.types import FaceSet, concatenate, split_role
+from mien.core.types import UNLABELLED, FaceSet, concatenate, split_role
 from mien.data.augment import Augmentation
-from mien.data.raters import labelled_by
+from mien.data.raters import RATERS, labelled_by, majority
 from mien.data.splits import hold_out, one_against_all, only_classes
 from mien.learn.hardware import Hardware
 from mien.learn.inference import open_trained
@@ -37,9 +37,15 @@ def choose_rows(recipe: Recipe, faces: FaceSet, say: Callable[[str], None]) -> R
     faces = labelled_by(faces, settings.labels)
     if not faces.labelled.any():
         raise DataError(
-            "data", "holds no labels", "training needs a column 'emotion' or 'label', or a folder for each class"
+            "data",
+            f"holds no labels ({settings.labels})",
+            "training needs a column 'emotion' or 'label', a folder for each class, or FER+'s votes (data.labels)",
         )
     without_label = faces.take(~faces.labelled)
+    if settings.labels == RATERS:
+        say(f"{len(without_label):,} of {len(faces):,} faces have no expression that most of their raters saw")
+        # Who agree that it is none see no expression that a network could find.
+        without_label = without_label.take(majority(without_label.votes) == UNLABELLED)
     faces = faces.take(faces.labelled)
     if settings.classes:
         faces = only_classes(faces, settings.classes)

@@ -55,7 +55,7 @@ def page_text(results: dict[str, Result], pictures: str) -> str:
     """The page; ``pictures`` is where it finds them."""
     parts = [INTRO, _reference_table(results), _costs(results)]
     for name, title in _titles().items():
-        if name in results:
+        if name in results and (results[name]["runs"] or "derived" in results[name]):
             parts += [f"## {title}", TABLES.get(name, _plain_table)(results[name])]
             if name in CURVES or name == "semi-supervised":
                 parts.append(f"![{title}]({pictures}/{name}.png)")

@@ -137,7 +137,7 @@ def train(
         say(f"{folder} holds no whole epoch to go on from: beginning with the first")
     # Before the network and its random numbers: a teacher draws some too.
     course = course_of(recipe, rows, hardware, say)
-    trained = _begun(recipe, rows.training.classes, course.preprocessing, hardware, say)
+    trained = _network_begun(recipe, rows.training.classes, course.preprocessing, hardware, say)
     alpha = _alpha(recipe, rows, trained.network, course.preprocessing, hardware) if saved is None else saved["alpha"]
     state = state_of(recipe, trained.network, alpha)
     if saved is not None:
@@ -206,7 +206,7 @@ def state_of(recipe: Recipe, network: nn.Module, alpha: list[float] | None = Non
     )
 
 
-def _begun(
+def _network_begun(
     recipe: Recipe, classes: tuple[str, ...], preprocessing: Preprocessing, hardware: Hardware, say: Say
 ) -> Trained:
     """The recipe's network with the weights that it begins with; RecipeError where it does not give logits."""
@@ -218,7 +218,16 @@ def _begun(
         say(start_from(network, recipe.start, classes))
     if recipe.augment.vertical_flip:
         say("note: augment.vertical_flip shows faces upside down, as none is met in use; it usually costs accuracy")
-    return Trained(network, recipe.name, recipe.network.name, arguments, classes, preprocessing, epoch=0)
+    return Trained(
+        network,
+        recipe.name,
+        recipe.network.name,
+        arguments,
+        classes,
+        preprocessing,
+        epoch=0,
+        labels_by=recipe.data.labels,
+    )
 
 
 def _epoch_row(course: Course, state: State, validation: FaceSet, bar: Bar) -> dict[str, Any]:
@@ -425,7 +434,8 @@ def _score_kept(folder: Path, recipe: Recipe, validation: FaceSet) -> None:
     classifier = TorchClassifier(load_run(folder))
     scores = score(classifier.probabilities(validation.images), validation.labels, classifier.labels)
     which = ", ".join(name for name in validation.splits if name) or "held out"
-    write_scores(folder, scores, f"{recipe.name} on {which}", {"model": recipe.name, "split": which, "tta": "none"})
+    facts = {"model": recipe.name, "split": which, "tta": "none", "labels_by": recipe.data.labels}
+    write_scores(folder, scores, f"{recipe.name} on {which}", facts)
 
 
 def _diverged(recipe: Recipe, epoch: int, rate: float) -> TrainingDiverged:

@@ -115,6 +115,10 @@ class Classifier:
         return self.info.labels
 
     @property
+    def labels_by(self) -> str:
+        return self.info.labels_by
+
+    @property
     def preprocessing(self) -> Preprocessing:
         return self.info.preprocessing
 

@@ -117,9 +117,9 @@ class Planes:
         """RGB uint8, its sides halved as often as the longest stays ``least`` or more; shrinking ``rgb()`` costs several times as much."""
         brightness, colours = self.brightness, self.colours
         while max(brightness.shape) >= 2 * least:
-            half_wh = brightness.shape[1] // 2, brightness.shape[0] // 2
-            brightness = cv2.resize(brightness, half_wh, interpolation=cv2.INTER_AREA)
-            colours = [cv2.resize(plane, half_wh, interpolation=cv2.INTER_AREA) for plane in colours]
+            brightness = _halved(brightness)
+            size_wh = brightness.shape[1], brightness.shape[0]
+            colours = [cv2.resize(plane, size_wh, interpolation=cv2.INTER_AREA) for plane in colours]
         if brightness is self.brightness:
             return self.rgb()
         return _to_rgb(brightness, colours, self.said)
@@ -192,9 +192,13 @@ def cut(picture: np.ndarray, area: Area, size: int) -> np.ndarray:
 def shrunk(picture: np.ndarray, most: int) -> np.ndarray:
     """Its sides halved until none is longer than ``most``. Halving is quick, other scales are not."""
     while max(picture.shape[:2]) > most:
-        height, width = picture.shape[:2]
-        picture = cv2.resize(picture, (max(1, width // 2), max(1, height // 2)), interpolation=cv2.INTER_AREA)
+        picture = _halved(picture)
     return picture
+
+
+def _halved(picture: np.ndarray) -> np.ndarray:
+    height, width = picture.shape[:2]
+    return cv2.resize(picture, (max(1, width // 2), max(1, height // 2)), interpolation=cv2.INTER_AREA)
 
 
 def rgb_of(picture: np.ndarray | Planes) -> np.ndarray:

@@ -33,6 +33,7 @@ PROVIDERS = ("CUDAExecutionProvider", "OpenVINOExecutionProvider", "CPUExecution
 class ModelInfo:
     """What a model file says of itself.
 
+    labels_by      whose labels it learnt, "given" or FER+'s "raters"
     temperature    divides the logits before the softmax
     thresholds     "unsure": the confidence from which on an answer is given; "not_a_face": the score from which on
                    a crop counts as no face; absent where nothing was fitted
@@ -49,6 +50,7 @@ class ModelInfo:
     scores: dict[str, Any]
     licence: str
     quantised: bool
+    labels_by: str = "given"
     uncertainty: dict[str, Any] = field(default_factory=dict)
     quantisation: dict[str, Any] = field(default_factory=dict)
 
@@ -79,6 +81,7 @@ class ModelInfo:
                 scores=dict(values["scores"]),
                 licence=str(values["licence"]),
                 quantised=bool(values["quantised"]),
+                labels_by=str(values.get("labels_by", "given")),
                 uncertainty=dict(values.get("uncertainty", {})),
                 quantisation=dict(values.get("quantisation", {})),
             )

@@ -57,7 +57,7 @@ class YuNet:
         down, right = -height % STRIDES[-1], -width % STRIDES[-1]
         if down or right:
             picture = cv2.copyMakeBorder(picture, 0, down, 0, right, cv2.BORDER_CONSTANT)
-        # float32 (1, 3, H, W), blue first, 0..255. OpenCV's blobFromImage takes seven times as long.
+        # float32 (1, 3, H, W), blue first, 0..255. OpenCV's blobFromImage takes several times as long.
         blob = np.ascontiguousarray(picture[None, ..., ::-1].transpose(0, 3, 1, 2), dtype=np.float32)
         answers = self._session.run(None, {self._session.get_inputs()[0].name: blob})
         found = [

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from mien.app.cli import main
+from mien.core.labels import CANONICAL
 from tests.app.conftest import complaint
 from tests.conftest import ASTRONAUT, SHARED, patterns, small_recipe, voted
 
@@ -138,35 +139,84 @@ def test_resuming_where_nothing_was_begun_is_said(capsys: pytest.CaptureFixture[
     assert "runs/small holds no whole epoch to go on from: beginning with the first" in capsys.readouterr().out
 
 
-def test_a_model_of_eight_expressions_is_trained_and_scored_by_the_raters(capsys: pytest.CaptureFixture[str]) -> None:
-    from mien.core.labels import CANONICAL
+@pytest.fixture
+def eight(capsys: pytest.CaptureFixture[str]) -> Path:
+    """80 faces in the working folder: 75 with an expression that six of ten raters saw, five without votes; and a model
+    that learnt them."""
     from mien.data.readers import save_faces
 
-    names = [CANONICAL[n % 8] for n in range(80)]
-    rows = [{name: 6, "unknown": 4} for name in names[:75]]  # the last five have no votes
+    rows = [{CANONICAL[n % 8]: 6, "unknown": 4} for n in range(75)]
     save_faces(voted(patterns(80, split=""), *rows), "faces.parquet")
     recipe = small_recipe(schedule={"epochs": 1}, data={"labels": "raters", "holdout": 0.2}, targets={"votes": 1.0})
     Path("small.toml").write_text(recipe.to_toml())
-    assert main(["train", "small.toml", "--data", "faces.parquet", "-q"]) == 0
-    assert main(["evaluate", "runs/small", "--data", "faces.parquet", "--labels", "raters", "--json"]) == 0
+    assert main(["train", "small.toml", "--data", "faces.parquet"]) == 0
+    assert "5 of 80 faces have no expression that most of their raters saw" in capsys.readouterr().out
+    return Path("runs/small")
+
+
+def test_a_model_that_learnt_from_raters_is_measured_by_them(eight: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = ["--data", "faces.parquet"]
+    assert json.loads((eight / "scores.json").read_text())["labels_by"] == "raters"
+    assert main(["evaluate", str(eight), *data]) == 0
     out, err = capsys.readouterr()
-    scores = json.loads(out)
-    assert (scores["split"], scores["count"], scores["labels"]) == ("held out of faces.parquet", 15, "raters")
+    assert "runs/small on held out of faces.parquet by FER+'s raters" in out
+    assert "5 of 80 faces are without a label: their raters are divided" in err
+    assert main(["evaluate", str(eight), *data, "--json"]) == 0
+    scores = json.loads(capsys.readouterr().out)
+    assert (scores["split"], scores["count"], scores["labels_by"]) == ("held out of faces.parquet", 15, "raters")
     assert [row["class"] for row in scores["per_class"]] == list(CANONICAL)
-    assert err == ""
-    assert main(["evaluate", "runs/small", "--data", "faces.parquet", "--labels", "raters"]) == 0
-    assert "5 of 80 faces have no expression that more than half of their raters saw" in capsys.readouterr().err
-    assert main(["evaluate", "runs/small", "--data", "faces.parquet", "--json"]) == 0
-    assert "note: no face is labelled contempt; --labels raters" in capsys.readouterr().err
-    assert main(["data", "convert", "faces.parquet", "--labels", "raters", "--out", "by-raters.parquet", "-q"]) == 0
-    assert main(["data", "describe", "by-raters.parquet", "--json"]) == 0
-    facts = json.loads(capsys.readouterr().out)
-    assert (facts["classes"], facts["unlabelled"]) == (list(CANONICAL), 5)
-    data = ["--data", "faces.parquet", "--labels", "raters", "-q"]
-    assert main(["export", "runs/small", "--out", "eight.onnx", *data]) == 0
+
+    assert main(["export", str(eight), "--out", "eight.onnx", *data, "-q"]) == 0
     card = Path("eight.md").read_text()
     assert "60 faces of split `Training`, labelled by the majority of FER+'s raters" in card
-    assert "100% of each label is FER+'s votes" in card and "## Scores on held out of faces.parquet" in card
+    assert "100% of each label is FER+'s votes" in card
+    assert "## Scores on held out of faces.parquet by FER+'s raters" in card
+    assert main(["evaluate", "eight.onnx", *data, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["labels_by"] == "raters", "the file knows whose labels it learnt"
+    assert main(["evaluate", "eight.onnx", *data, "--json", "--labels-by", "given"]) == 0
+    assert json.loads(capsys.readouterr().out)["count"] == 80
+    assert main(["predict", "eight.onnx", *data, "--out", "p.csv", "-q"]) == 0
+    truths = [line.split(",")[2] for line in Path("p.csv").read_text().splitlines()[1:]]
+    assert truths == [*(CANONICAL[n % 8] for n in range(75)), *[""] * 5]
+    assert main(["report", "eight.onnx", *data, "--out", "r", "--no-saliency", "-q"]) == 0
+    assert json.loads(Path("r/report.json").read_text())["labels_by"] == "raters"
+    assert (
+        main(
+            [
+                "finish",
+                "eight.onnx",
+                *data,
+                "--train-split",
+                "",
+                "--out",
+                "done.onnx",
+                "--no-non-faces",
+                "--no-int8",
+                "-q",
+            ]
+        )
+        == 0
+    )
     capsys.readouterr()
-    assert main(["evaluate", "base", "--data", "faces.parquet", "--labels", "raters", "-q"]) == 2
-    assert "the data has contempt, the model knows angry" in complaint(capsys)
+    assert main(["models", "show", "done.onnx", "--json"]) == 0
+    shown = json.loads(capsys.readouterr().out)
+    assert (shown["labels_by"], shown["uncertainty"]["faces"]) == ("raters", 75)
+
+
+def test_a_model_of_seven_is_measured_by_raters_on_what_it_knows(
+    eight: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", "base", "--data", "faces.parquet", "--json"]) == 0
+    assert (found := json.loads(capsys.readouterr().out))["labels_by"] == "given" and found["count"] == 80
+    assert main(["evaluate", "base", "--data", "faces.parquet", "--labels-by", "raters", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["count"] == 75 - 9, "nine faces show contempt"
+
+
+def test_data_goes_by_the_raters_where_it_is_told_to(eight: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "convert", "faces.parquet", "--labels-by", "raters", "--out", "by-raters.parquet", "-q"]) == 0
+    for command in (["by-raters.parquet"], ["faces.parquet", "--labels-by", "raters"]):
+        assert main(["data", "describe", *command, "--json"]) == 0
+        facts = json.loads(capsys.readouterr().out)
+        assert (facts["classes"], facts["unlabelled"]) == (list(CANONICAL), 5)
+    assert main(["data", "describe", "nothere.parquet", "--labels-by", "crowd"]) == 2
+    assert "--labels-by crowd: is unknown; choose given or raters" in complaint(capsys)

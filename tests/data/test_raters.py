@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mien.core.errors import DataError, UsageError
+from mien.core.errors import DataError
 from mien.core.labels import CANONICAL, FERPLUS_VOTES
 from mien.data.raters import labelled_by, majority
 from tests.conftest import patterns, voted
@@ -44,10 +44,15 @@ def test_faces_go_by_their_raters_and_the_undecided_lose_their_label() -> None:
     assert [CANONICAL[label] if label >= 0 else "" for label in ours.labels] == ["sad", "contempt", "", "", ""]
     assert ours.names.tolist() == faces.names.tolist()
     assert labelled_by(faces, "given") is faces
+    assert labelled_by(faces, "raters", known=("sad", "happy")).labels.tolist() == [
+        CANONICAL.index("sad"),
+        -1,
+        -1,
+        -1,
+        -1,
+    ]
 
 
 def test_raters_who_were_never_asked_are_named() -> None:
     with pytest.raises(DataError, match=r"holds no FER\+ votes, which labels of raters are made of"):
         labelled_by(replace(patterns(4), votes=None), "raters")
-    with pytest.raises(UsageError, match="labels 'majority': is unknown; choose given or raters"):
-        labelled_by(patterns(4), "majority")

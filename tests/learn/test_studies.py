@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 
 from mien.core.errors import DataError, UsageError
+from mien.core.labels import CANONICAL
 from mien.core.types import FaceSet, concatenate
 from mien.learn import reproduce, studies
 from mien.learn.accuracy import page_text as ladder_text
 from mien.learn.derived import with_expert
 from mien.learn.recipe import load_recipe
 from mien.learn.reproduction import page_text, read_results, write_page
-from tests.conftest import patterns, shared
+from tests.conftest import patterns, shared, voted
 
 
 def silent(text: str) -> None:
@@ -172,6 +173,27 @@ def test_a_study_writes_its_result_and_its_page_and_is_not_run_twice(tiny_study:
     assert f"| with | {100 * good['scores']['none']['accuracy']:.2f} |" in page
     assert "| without | the loss became NaN or infinite in epoch 1" in page
     assert (tmp_path / "pictures" / "batch-norm.png").stat().st_size > 5_000
+
+
+def test_a_study_of_raters_is_scored_by_them_and_left_out_without_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    splits = np.array(["train"] * 64 + ["test"] * 16)
+    seen = [{CANONICAL[n % 8]: 9, "unknown": 1} for n in range(80)]
+    seen[-3:] = [{"sad": 5, "happy": 5}, {"not_a_face": 10}, {}]
+    monkeypatch.setattr(reproduce, "SPLITS", {"whole": lambda faces: replace(faces, split=splits)})
+    small = ("network.arguments={widths = [8], blocks = 1}", "start.model=", "schedule.batch_size=32")
+    run = replace(studies.ALL["ferplus"].runs[0], short=1)
+    run = replace(run, settings=(*run.settings, *small))
+    study = studies.Study("ferplus", "FER+", (run,))
+    result = reproduce.reproduce(study, voted(patterns(80), *seen), tmp_path / "a", short=True, quiet=True, say=silent)
+    scores = result["runs"]["votes"]["scores"]["none"]
+    assert scores["count"] == 13 and [row["class"] for row in scores["per_class"]] == list(CANONICAL)
+
+    said: list[str] = []
+    result = reproduce.reproduce(study, patterns(80), tmp_path / "b", short=True, quiet=True, say=said.append)
+    assert result["runs"] == {} and "the data holds no FER+ votes" in said[0]
+    assert "## FER+" not in page_text(read_results(tmp_path / "b"), "pictures")
 
 
 def run_result(accuracy: float, epochs: int = 2, full: int = 2, ten_crop: float | None = None) -> dict:

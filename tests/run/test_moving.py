@@ -12,6 +12,7 @@ import pytest
 from mien.core.pictures import read_picture
 from mien.run.detect import Detections, HaarDetector
 from mien.run.moving import MISSED_S, SEARCH_EVERY_S, FaceFinder, follow_boxes, grey_copy
+from mien.run.planes import Planes
 from mien.run.track import overlaps
 from tests.conftest import ASTRONAUT
 
@@ -64,6 +65,14 @@ def test_nothing_to_follow_is_said(face: np.ndarray) -> None:
     assert not alive.any()
     boxes, alive = follow_boxes(grey_copy(first), grey_copy(first), np.empty((0, 4)))
     assert boxes.shape == (0, 4) and alive.shape == (0,)
+
+
+@pytest.mark.parametrize("size_wh", [(1280, 1280), (1600, 1200), (512, 510)])
+def test_frames_as_videos_hold_them_show_the_same_faces(size_wh: tuple[int, int]) -> None:
+    """Large ones are searched in a small copy, whose boxes are scaled back."""
+    picture = cv2.resize(read_picture(ASTRONAUT), size_wh, interpolation=cv2.INTER_CUBIC)
+    of_rgb, of_planes = (FaceFinder(HaarDetector()).find(image, 0.0) for image in (picture, Planes.of_rgb(picture)))
+    assert overlaps(of_rgb.boxes_xyxy[:1], of_planes.boxes_xyxy[:1])[0, 0] > 0.85  # the surest of each
 
 
 def test_a_still_face_is_searched_five_times_a_second_and_never_further_off(face: np.ndarray) -> None:

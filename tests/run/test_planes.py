@@ -59,6 +59,10 @@ def test_a_small_copy_is_the_whole_one_shrunk(least: int, size_wh: tuple[int, in
     assert np.abs(small.astype(int) - expected).max() <= 4
 
 
+def test_a_frame_too_thin_to_be_halved_stays_a_pixel_wide() -> None:
+    assert Planes.of_rgb(np.zeros((2, 2560, 3), np.uint8)).small_rgb(320).shape == (1, 320, 3)
+
+
 def test_colours_are_written_as_bt709_says() -> None:
     """White, black, red, green and blue, with the values that ITU-R BT.709 gives them in eight bits."""
     colours = {(255, 255, 255): (235, 128, 128), (0, 0, 0): (16, 128, 128), (255, 0, 0): (63, 102, 240),

@@ -8,8 +8,11 @@ import cv2
 import numpy as np
 import pytest
 
+from mien.core.pictures import read_picture
+from mien.run.planes import Planes
 from mien.run.smooth import Smoother
 from mien.run.track import CutFinder, Tracker, corners_of, looks_of, overlaps, places_of
+from tests.conftest import ASTRONAUT
 
 FPS = 30
 
@@ -213,6 +216,13 @@ def test_a_cut_and_back_again_keeps_everybody_but_never_takes_one_for_another() 
     tracker.cut()
     assert seen(tracker, 3.0, (tom, 500, 100), (eve, 100, 100)) == [3, 4]  # too far from where they were
     assert seen(tracker, 50.0, (ann, 300, 100)) == [5]  # too long ago
+
+
+def test_looks_are_alike_in_rgb_and_in_planes() -> None:
+    picture = read_picture(ASTRONAUT)
+    boxes = np.array([[175, 65, 275, 165], [10, 10, 110, 110]])
+    of_rgb, of_planes = looks_of(picture, boxes), looks_of(Planes.of_rgb(picture), boxes)
+    assert (of_rgb * of_planes).sum(axis=1).min() > 0.99
 
 
 def test_looks_do_not_see_light_but_see_faces() -> None:
