@@ -8,6 +8,7 @@ from fastapi.testclient import TestClient
 
 from mien.app.service.config import Config
 from mien.app.service.site import found_reports
+from mien.core.labels import CANONICAL
 from mien.run.weights import ModelInfo, model_info, shipped_models
 from tests.app.service.conftest import error_of, form, service
 from tests.conftest import ASTRONAUT
@@ -24,12 +25,13 @@ def test_what_the_service_says_of_itself(client: TestClient) -> None:
 
 
 def test_models_and_their_cards(client: TestClient) -> None:
-    base, nano = client.get("/v1/models").json()
+    base, ferplus, nano = client.get("/v1/models").json()
     info, path = model_info(shipped_models()["base"]), shipped_models()["base"]
     assert (base["name"], base["kind"], base["labels"]) == ("base", "shipped", list(info.labels))
     assert (base["bytes"], base["scores"], base["licence"]) == (path.stat().st_size, info.scores, info.licence)
     assert base["card"] == path.with_suffix(".md").read_text(encoding="utf-8")
     assert base["parameters"] * 4 < base["bytes"] < base["parameters"] * 4 * 1.1  # float32, and little else
+    assert ferplus["labels"] == list(CANONICAL)
     assert (nano["name"], nano["kind"]) == ("nano", "shipped")
     assert nano["parameters"] * 2 < nano["bytes"] < nano["parameters"] * 2 * 1.1  # weights in 16 bits
 
@@ -37,7 +39,7 @@ def test_models_and_their_cards(client: TestClient) -> None:
 def test_a_model_of_ones_own_stands_beside_those_that_ship(tmp_path: Path, model_file: Path) -> None:
     with service(tmp_path, models=(str(model_file), "base")) as client:
         settings = client.get("/v1/settings").json()
-        assert (settings["models"], settings["default_model"]) == (["small", "base", "nano"], "small")
+        assert (settings["models"], settings["default_model"]) == (["small", "base", "ferplus", "nano"], "small")
         kinds = {model["name"]: (model["kind"], model["card"]) for model in client.get("/v1/models").json()}
         assert kinds["small"] == ("local", None)
         photo = ASTRONAUT.read_bytes()
