@@ -215,7 +215,7 @@ def export(
         trained = replace(trained, name=name)
     if half:
         trained = halved(trained)
-    faces, which, scores = None, "", None
+    faces, which, whose, scores = None, "", "given", None
     classifier = TorchClassifier(trained)
     if data:
         faces = read_data(data, size=trained.preprocessing.size, quiet=quiet, labels_by=labels_by, model=classifier)
@@ -226,10 +226,12 @@ def export(
                 say(f"note: {which} is what the run was trained on: no scores are written", error=True)
             else:
                 scores = _score(classifier, measured, "none", quiet)
-                which += by_whom(whose_labels(labels_by, faces, classifier))
-    values = {"data": which, **scores.to_json()} if scores else {}
+                whose = whose_labels(labels_by, faces, classifier)
+    values = {"data": which, "labels_by": whose, **scores.to_json()} if scores else {}
     difference = write(trained, out, faces, scores=values, licence=licence, half=half)
-    write_text(out.with_suffix(".md"), model_card(run, trained, out, scores, which, difference, licence, half))
+    write_text(
+        out.with_suffix(".md"), model_card(run, trained, out, scores, which + by_whom(whose), difference, licence, half)
+    )
     if not quiet:
         checked = f"{len(faces):,} faces" if faces is not None else "noise; give --data for a check on faces"
         say(

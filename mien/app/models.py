@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from mien.app.learning import by_whom
 from mien.app.options import Json, Quiet
 from mien.core.progress import say
 
@@ -31,7 +32,9 @@ def list_models(as_json: Json = False) -> None:
         info = model_info(path)
         accuracy = info.scores.get("accuracy")
         about = f"{len(info.labels)} expressions" + (
-            f", accuracy {accuracy:.1%} on {info.scores.get('data')}" if accuracy else ""
+            f", accuracy {accuracy:.1%} on {info.scores.get('data')}{by_whom(info.scores.get('labels_by', 'given'))}"
+            if accuracy
+            else ""
         )
         about += "; float and int8" if int8_file(path).is_file() else "; float"
         rows.append({"name": name, "kind": "shipped", "about": about, "path": str(path)})

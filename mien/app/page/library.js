@@ -42,9 +42,10 @@ function reportLine({ name, href }) {
 
 /** A model in figures; its whole card unfolds. */
 function card(model) {
-  const { accuracy, macro_f1: f1, data } = model.scores || {};
+  const { accuracy, macro_f1: f1, data, labels_by: whose } = model.scores || {};
+  const on = whose === "raters" ? `${data}, ${t("library.raters")}` : data;
   const facts = [
-    typeof accuracy === "number" && [t("library.accuracy"), `${number(accuracy * 100, 1)}%`, data],
+    typeof accuracy === "number" && [t("library.accuracy"), `${number(accuracy * 100, 1)}%`, on],
     typeof f1 === "number" && [t("library.f1"), number(f1, 3)],
     model.parameters && [t("library.parameters"), number(model.parameters)],
     model.bytes && [t("library.size"), bytes(model.bytes), model.precision],

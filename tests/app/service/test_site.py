@@ -31,7 +31,7 @@ def test_models_and_their_cards(client: TestClient) -> None:
     assert (base["bytes"], base["scores"], base["licence"]) == (path.stat().st_size, info.scores, info.licence)
     assert base["card"] == path.with_suffix(".md").read_text(encoding="utf-8")
     assert base["parameters"] * 4 < base["bytes"] < base["parameters"] * 4 * 1.1  # float32, and little else
-    assert ferplus["labels"] == list(CANONICAL)
+    assert ferplus["labels"] == list(CANONICAL) and ferplus["scores"]["labels_by"] == "raters"
     assert (nano["name"], nano["kind"]) == ("nano", "shipped")
     assert nano["parameters"] * 2 < nano["bytes"] < nano["parameters"] * 2 * 1.1  # weights in 16 bits
 
