@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mien.app.messages import print_help
-from mien.app.options import DataLabelsBy, Json, Quiet, Set, SkipBad, keep_inputs, need_torch, read_data, tell_skipped
+from mien.app.options import (
+    DataLabelsBy,
+    Json,
+    Quiet,
+    Set,
+    SkipBad,
+    keep_inputs,
+    need_torch,
+    read_data,
+    tell_skipped,
+    whose_labels,
+)
 from mien.core.progress import say
 
 if TYPE_CHECKING:
@@ -301,7 +312,8 @@ def _read(path: Path, ferplus: Path | None, size: int, skip_bad: bool, labels_by
     from mien.data import load_faces
     from mien.data.raters import labelled_by
 
-    return labelled_by(load_faces(path, ferplus=ferplus, size=size, skip_bad=skip_bad), labels_by)
+    faces = load_faces(path, ferplus=ferplus, size=size, skip_bad=skip_bad)
+    return labelled_by(faces, whose_labels(labels_by, faces, None))
 
 
 def _facts(faces: FaceSet, path: Path) -> dict:

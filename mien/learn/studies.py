@@ -127,7 +127,7 @@ REFERENCES: tuple[Study, ...] = (
     ), 50.0, "validation, the upper end of 40 to 50 %"),
     Study("r1-alexnet", "AlexNet-like", (
         _author("r1-alexnet", "r1", 30, 12),
-        _ours("r1-alexnet", "r1", 200, 25, "optimizer.name=adamw", "optimizer.lr=0.0005",  # SGD does not leave the start
+        _ours("r1-alexnet", "r1", 200, 25, "optimizer.name=adamw", "optimizer.lr=0.0005",  # SGD stood still for epochs
               "optimizer.weight_decay=0.01", "augment.mixup=0"),
     ), 56.0, "validation"),
     Study("r1-resnet18", "ResNet-18, stem with stride 4", (

@@ -218,5 +218,7 @@ def test_data_goes_by_the_raters_where_it_is_told_to(eight: Path, capsys: pytest
         assert main(["data", "describe", *command, "--json"]) == 0
         facts = json.loads(capsys.readouterr().out)
         assert (facts["classes"], facts["unlabelled"]) == (list(CANONICAL), 5)
+    assert main(["data", "describe", "faces.parquet", "--labels-by", "auto", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["unlabelled"] == 0, "no model, no raters"
     assert main(["data", "describe", "nothere.parquet", "--labels-by", "crowd"]) == 2
     assert "--labels-by crowd: is unknown; choose given or raters" in complaint(capsys)
