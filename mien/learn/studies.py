@@ -118,6 +118,8 @@ def _author(name: str, split: str, epochs: int, short: int, *settings: str, tta:
     return Run("author", name, split, epochs, short, settings, tta)
 
 
+#: base learnt from Training alone, so it may teach where PublicTest is the test; on R2's and R3's splits it has seen test faces.
+_TAUGHT = ("targets.teacher=base", "targets.teacher_share=0.7", "targets.teacher_sees=augmented")
 FIVE = 'data.classes=["angry", "happy", "neutral", "sad", "surprise"]'
 TEN = ("ten-crop",)
 
@@ -131,10 +133,10 @@ REFERENCES: tuple[Study, ...] = (
               "optimizer.weight_decay=0.01", "augment.mixup=0"),
     ), 56.0, "validation"),
     Study("r1-resnet18", "ResNet-18, stem with stride 4", (
-        _author("r1-resnet18", "r1", 30, 2), _ours("r1-resnet18", "r1", 200, 8),
+        _author("r1-resnet18", "r1", 30, 2), _ours("r1-resnet18", "r1", 200, 8, *_TAUGHT),
     ), 54.3, "validation"),
     Study("r1-final", "R1's final network", (
-        _author("r1-final", "r1", 70, 3), _ours("r1-final", "r1", 200, 16),
+        _author("r1-final", "r1", 70, 3), _ours("r1-final", "r1", 200, 14, *_TAUGHT),
     ), 61.77, "test"),
     Study("r2-resnet18", "ResNet-18, stem with stride 2", (
         _author("r2-resnet18", "r2-joined", 1000, 2, 'data.validation="test"'),
@@ -144,21 +146,21 @@ REFERENCES: tuple[Study, ...] = (
         _author("r3-vgg", "r3", 50, 50), _ours("r3-vgg", "r3", 300, 60, FIVE, "input.channels=3", "optimizer.lr=0.03"),
     ), 60.0, "test, the upper end of 57.6 to 60.0 %"),
     Study("r4-cnn", "deep VGG with PReLU", (
-        _author("r4-cnn", "r4", 80, 3), _ours("r4-cnn", "r4", 200, 4),
+        _author("r4-cnn", "r4", 80, 3), _ours("r4-cnn", "r4", 200, 4, *_TAUGHT),
     ), 67.7, "test"),
     Study("r4-dnn", "dense network of the same size", (
         _author("r4-dnn", "r4", 80, 1),
         _ours("r4-dnn", "r4", 80, 2, "optimizer.name=adamw", "optimizer.lr=0.001", "optimizer.weight_decay=0.05",
-              "augment.mixup=0", "augment.erasing=0"),
+              "augment.mixup=0", "augment.erasing=0", *_TAUGHT),
     ), 43.1, "test"),
     Study("r5-vgg10", "VGG of 10 layers", (
-        _author("r5-vgg10", "r5", 300, 1, tta=TEN), _ours("r5-vgg10", "r5", 300, 4, tta=TEN),
+        _author("r5-vgg10", "r5", 300, 1, tta=TEN), _ours("r5-vgg10", "r5", 300, 4, *_TAUGHT, tta=TEN),
     ), 73.34, "test, ten-crop; chosen on that test"),
     Study("r5-resnet17", "residual network of 17 layers", (
-        _author("r5-resnet17", "r5", 300, 2, tta=TEN), _ours("r5-resnet17", "r5", 300, 8, tta=TEN),
+        _author("r5-resnet17", "r5", 300, 2, tta=TEN), _ours("r5-resnet17", "r5", 300, 6, *_TAUGHT, tta=TEN),
     ), 53.51, "test, first round, without augmentation"),
     Study("r5-resnet25", "residual network of 25 layers", (
-        _author("r5-resnet25", "r5", 300, 1, tta=TEN), _ours("r5-resnet25", "r5", 300, 4, tta=TEN),
+        _author("r5-resnet25", "r5", 300, 1, tta=TEN), _ours("r5-resnet25", "r5", 300, 4, *_TAUGHT, tta=TEN),
     ), 70.45, "test, ten-crop; chosen on that test"),
 )  # fmt: skip
 
@@ -250,7 +252,7 @@ _NANO = ("network.arguments={widths = [40, 80, 160], blocks = 1}", 'data.validat
 #: One change each: name → what is laid over base's recipe on nano's network.
 _STEPS: dict[str, tuple[str, ...]] = {
     "start": (),
-    "teacher-augmented": ("targets.teacher=base", "targets.teacher_share=0.7", "targets.teacher_sees=augmented"),
+    "teacher-augmented": _TAUGHT,
     "votes-0.3": ("targets.votes=0.3",),
     "deeper": ("network.arguments={widths = [40, 80, 160], blocks = 2}",),
     "teacher": ("targets.teacher=base", "targets.teacher_share=0.7"),

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mien.core.errors import DataError, RecipeError
 from mien.core.labels import FERPLUS
@@ -18,6 +18,8 @@ from mien.learn.checkpoint import Trained
 from mien.learn.hardware import Hardware
 from mien.learn.inference import TorchClassifier, open_trained
 from mien.learn.recipe import TargetSettings
+from mien.run.classify import Classifier
+from mien.run.weights import choose_file, int8_file, shipped_models
 
 
 def targets_of(faces: FaceSet, settings: TargetSettings, say: Callable[[str], None] = lambda text: None) -> Tensor:
@@ -47,7 +49,8 @@ class Teacher:
     """A network that is asked about the very inputs that its student gets, augmented and blended.
 
     What it has learnt by heart of the clean faces then counts for little (Beyer et al., "Knowledge distillation: A good
-    teacher is patient and consistent", 2022).
+    teacher is patient and consistent", 2022). A shipped teacher answers in int8 where the processor gains by it, since
+    training waits for every answer.
 
     Raises RecipeError where it knows other classes than ``classes`` or takes other inputs than ``student`` makes.
     """
@@ -61,8 +64,8 @@ class Teacher:
             found = f"'{settings.teacher}' takes {theirs.channels} x {theirs.size} x {theirs.size}, the student "
             found += f"{student.channels} x {student.size} x {student.size}"
             raise RecipeError("targets.teacher", found, "take another, or set targets.teacher_sees=clean")
-        self._network = trained.network.to(hardware.device, memory_format=torch.channels_last).eval()
-        self._share, self._temperature, self._hardware = settings.teacher_share, trained.temperature, hardware
+        self._share, self._temperature = settings.teacher_share, trained.temperature
+        self._logits_of = _quantised(settings.teacher, hardware) or _in_torch(trained.network, hardware)
         ours_mean, ours_std, mean, std = (
             torch.tensor(values, device=hardware.device).view(1, -1, 1, 1)
             for values in (student.mean, student.std, theirs.mean, theirs.std)
@@ -72,10 +75,28 @@ class Teacher:
     @torch.no_grad()
     def blend(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """The student's inputs (B, C, H, W) and their targets (B, K) → targets (B, K) with the teacher's share in them."""
-        with self._hardware.autocast():
-            logits = self._network(inputs * self._scale + self._shift)
-        taught = (logits.float() / self._temperature).softmax(dim=1)
+        logits = self._logits_of(inputs * self._scale + self._shift)
+        taught = (logits / self._temperature).softmax(dim=1)
         return targets + self._share * (taught - targets)
+
+
+def _in_torch(network: nn.Module, hardware: Hardware) -> Callable[[Tensor], Tensor]:
+    network = network.to(hardware.device, memory_format=torch.channels_last).eval()
+
+    def logits_of(inputs: Tensor) -> Tensor:
+        with hardware.autocast():
+            return network(inputs).float()
+
+    return logits_of
+
+
+def _quantised(model: str, hardware: Hardware) -> Callable[[Tensor], Tensor] | None:
+    """The shipped model's int8 file in ONNX Runtime; None where there is none, or torch has something faster."""
+    shipped = shipped_models().get(model)
+    if shipped is None or hardware.device.type != "cpu" or choose_file(model) != int8_file(shipped):
+        return None
+    classifier = Classifier(model, threads=torch.get_num_threads(), precision="int8")
+    return lambda inputs: torch.from_numpy(classifier.logits_of(inputs.contiguous().numpy()))
 
 
 def teacher_of(

@@ -140,8 +140,12 @@ class Classifier:
     def logits(self, images: np.ndarray) -> np.ndarray:
         """What the network itself says, before temperature and softmax: uint8 crops → float32 (N, K)."""
         parts = [images[start : start + self.batch_size] for start in range(0, len(images), self.batch_size)]
-        found = [self._session.run(["logits"], {"images": self.preprocessing.to_tensor(part)})[0] for part in parts]
+        found = [self.logits_of(self.preprocessing.to_tensor(part)) for part in parts]
         return np.concatenate([np.empty((0, len(self.labels)), np.float32), *found])
+
+    def logits_of(self, tensor: np.ndarray) -> np.ndarray:
+        """The same of inputs that are prepared already: float32 (N, channels, size, size) → float32 (N, K)."""
+        return self._session.run(["logits"], {"images": tensor})[0]
 
     def features(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """What the last layer decides on: uint8 crops → (features float32 (N, D), probabilities float32 (N, K))."""
@@ -153,9 +157,7 @@ class Classifier:
         return features, softmax(logits / self.info.temperature)
 
     def _once(self, images: np.ndarray) -> np.ndarray:
-        tensor = self.preprocessing.to_tensor(images)
-        (logits,) = self._session.run(["logits"], {"images": tensor})
-        return softmax(logits / self.info.temperature)
+        return softmax(self.logits_of(self.preprocessing.to_tensor(images)) / self.info.temperature)
 
     def _both(self, images: np.ndarray) -> np.ndarray:
         """(N, K + 1): the probabilities, and in the last column the score that it is no face."""

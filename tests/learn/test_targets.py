@@ -11,7 +11,7 @@ import torch
 from mien.core.errors import DataError, RecipeError
 from mien.core.preprocess import Preprocessing
 from mien.learn.hardware import Hardware
-from mien.learn.inference import TorchClassifier, load_run
+from mien.learn.inference import TorchClassifier, load_run, open_trained
 from mien.learn.recipe import TargetSettings
 from mien.learn.targets import Teacher, targets_of
 from mien.learn.train import train
@@ -83,6 +83,20 @@ def test_a_teacher_of_augmented_inputs_is_asked_about_these(teacher: Path) -> No
     targets = asked.blend(inputs, torch.from_numpy(label))
     np.testing.assert_allclose(targets.numpy(), 0.75 * label + 0.25 * taught, atol=1e-5)
     assert not targets.requires_grad
+
+
+def test_a_shipped_teacher_says_in_int8_what_it_says_in_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Inputs such as training makes: erased with noise, and beyond the range of pixels."""
+    faces, settings = patterns(16), TargetSettings(teacher="base", teacher_share=1.0, teacher_sees="augmented")
+    label = torch.eye(len(faces.classes))[torch.from_numpy(faces.labels)]
+    student = open_trained("base").preprocessing
+    inputs = torch.from_numpy(student.to_tensor(faces.images)) * 1.2
+    said = {}
+    for precision in ("float", "int8"):
+        monkeypatch.setenv("MIEN_PRECISION", precision)
+        said[precision] = Teacher(settings, faces.classes, student, Hardware.choose("cpu", "fp32")).blend(inputs, label)
+    assert not torch.equal(said["float"], said["int8"])
+    torch.testing.assert_close(said["int8"], said["float"], atol=0.1, rtol=0)
 
 
 def test_a_teacher_of_other_inputs_is_refused_where_it_is_to_see_the_students(teacher: Path) -> None:
