@@ -24,6 +24,7 @@ from mien.evaluate.figures import draw_curves
 from mien.evaluate.metrics import accuracy, confusion_matrix, macro_f1, score
 from mien.evaluate.tables import write_scores
 from mien.learn.checkpoint import Trained, read_checkpoint, save_trained
+from mien.learn.convolution import as_products
 from mien.learn.environment import environment
 from mien.learn.events import event_log
 from mien.learn.hardware import Hardware, keep_memory
@@ -213,6 +214,7 @@ def _network_begun(
     torch.manual_seed(recipe.run.seed)  # initial weights and dropout draw from the global generator
     arguments = {"num_classes": len(classes), "channels": preprocessing.channels, **recipe.network.arguments}
     network = build(recipe.network.name, **arguments).to(hardware.device, memory_format=torch.channels_last)
+    as_products(network, hardware)
     gives_logits(network, preprocessing.channels, preprocessing.size)
     if recipe.start.model:
         say(start_from(network, recipe.start, classes))
