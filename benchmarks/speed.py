@@ -118,17 +118,24 @@ def training() -> None:
     print(f"  ratio                       {spread([b / a for a, b in pairs])}")
 
 
-def step_rate(name: str, keep: bool) -> float:
-    """images/s of forward, backward and step of one network, batch 128, in this process."""
+#: What training does beside torch's own, one after the other.
+WAYS = ("as torch is", "freed memory kept", "and small convolutions as products")
+
+
+def step_rate(name: str, way: int) -> float:
+    """images/s of forward, backward and step of one network, batch 128, in this process, up to so many of WAYS."""
     import torch
 
+    from mien.learn.convolution import as_products
     from mien.learn.hardware import Hardware, keep_memory
     from mien.models import build
 
-    if keep:
+    if way >= 1:
         keep_memory()
     hardware = Hardware.choose()
     network = build(name, num_classes=7, channels=1).to(hardware.device, memory_format=torch.channels_last).train()
+    if way >= 2:
+        as_products(network, hardware)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
     batch = torch.randn(128, 1, 48, 48, device=hardware.device).contiguous(memory_format=torch.channels_last)
     labels, steps = torch.randint(0, 7, (128,), device=hardware.device), 8
@@ -146,18 +153,18 @@ def step_rate(name: str, keep: bool) -> float:
 
 
 def networks() -> None:
-    """Every network's rate, each in fresh processes, as glibc is and told to keep freed memory."""
+    """Every network's rate, each in fresh processes, as torch is and with what training adds to it."""
     from mien.models import MODELS
 
-    print("forward, backward and step, batch 128, images/s: as it is, and with mien.learn.hardware.keep_memory")
-    for name in MODELS:
-        rates = {False: [], True: []}
-        for keep in (False, True) * 3:
-            code = f"import speed; print(speed.step_rate({name!r}, {keep}))"
+    print("forward, backward and step, batch 128, images/s:", ", ".join(WAYS))
+    for name in (name for name in MODELS if name != "residual"):  # that one has no size of its own
+        found = {way: [] for way in range(len(WAYS))}
+        for way in [*found] * 3:
+            code = f"import speed; print(speed.step_rate({name!r}, {way}))"
             done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent, capture_output=True, text=True,
                                   check=True)  # fmt: skip
-            rates[keep].append(float(done.stdout))
-        print(f"  {name:<12} {spread(rates[False], '{:,.0f}')}  {spread(rates[True], '{:,.0f}')}", flush=True)
+            found[way].append(float(done.stdout))
+        print(f"  {name:<12}", "  ".join(spread(values, "{:,.0f}") for values in found.values()), flush=True)
 
 
 #: Crops that are given at once.

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from mien.learn.hardware import Hardware
 
-#: From so many weights on, and up to so many places that the kernel is laid on, the product is the faster way:
-#: 1.3 to 5 times for 256 to 512 channels at 2×2 and 3×3 places, slower from 6×6 on (benchmarks/speed.py convolutions).
+#: From so many weights on, and up to so many places that the kernel is laid on, the product is the faster way.
+#: benchmarks/speed.py networks measures what it brings; at 6×6 places it was slower.
 _WEIGHTS, _PLACES = 256 * 256 * 9, 9
 
 
