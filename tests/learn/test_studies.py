@@ -230,6 +230,25 @@ def test_the_table_counts_what_is_beaten_as_its_author_tested() -> None:
     assert "| `mien reproduce r4-cnn --data fer2013.csv` | ours 20 epochs, 10.0 h |" in page
 
 
+def test_the_table_says_who_was_taught() -> None:
+    taught = run_result(0.62)
+    taught["recipe"]["targets"]["teacher"] = "base"
+    page = page_text({"r1-final": {"runs": {"ours": taught}}}, "pictures")
+    assert "**62.00**, taught by `base`" in page and "none of the faces that are scored" in page
+    assert "aught by" not in page_text({"r1-final": {"runs": {"ours": run_result(0.62)}}}, "pictures")
+
+
+def test_base_teaches_only_where_it_has_not_seen_the_faces_that_are_scored(fer2013: FaceSet) -> None:
+    training, taught = set(fer2013.in_split("Training").names), set()
+    for study in studies.ALL.values():
+        for run in study.runs:
+            if reproduce.recipe_of(run, short=True).targets.teacher:
+                taught.add(run.split)
+    assert taught
+    for split in taught:
+        assert training.isdisjoint(studies.SPLITS[split](fer2013).in_split("test").names)
+
+
 def test_the_ladder_is_measured_against_the_mean_of_its_first_row() -> None:
     runs = {name: run_result(accuracy) for name, accuracy in (("start", 0.60), ("start-1", 0.61), ("start-2", 0.62))}
     runs["start"]["scores"]["flip"] = {"accuracy": 0.63}
