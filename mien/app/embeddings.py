@@ -52,7 +52,15 @@ def embed(
         raise UsageError(f"--method {method}", "is unknown", f"choose one of {', '.join(METHODS)}")
     classifier = open_classifier(model)
     silent = quiet or as_json
-    faces = read_data(data, size=classifier.preprocessing.size, skip_bad=skip_bad, quiet=silent, exclude=exclude)
+    faces = read_data(
+        data,
+        size=classifier.preprocessing.size,
+        skip_bad=skip_bad,
+        quiet=silent,
+        exclude=exclude,
+        labels_by="auto",
+        model=classifier,
+    )
     faces = faces.in_split(split) if split else faces
     faces = _sample(faces, sample, seed)
     make_folder(out)

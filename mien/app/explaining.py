@@ -146,8 +146,10 @@ def _from_data(
     import numpy as np
 
     from mien.core.errors import DataError
+    from mien.learn.inference import TorchClassifier
 
-    faces = read_data(data, size=trained.preprocessing.size, skip_bad=skip_bad, quiet=quiet)
+    model, size = TorchClassifier(trained), trained.preprocessing.size
+    faces = read_data(data, size=size, skip_bad=skip_bad, quiet=quiet, labels_by="auto", model=model)
     faces = (faces.in_split(split) if split else faces).as_classes(trained.classes)
     if not faces.labelled.any():
         raise DataError(data[0], "has no labels to choose faces of every class by", "name the pictures themselves")

@@ -13,7 +13,7 @@ from mien.app.cli import main
 from mien.core.types import concatenate
 from mien.data.readers import save_faces
 from tests.app.conftest import complaint, outputs
-from tests.conftest import patterns
+from tests.conftest import patterns, voted
 
 pytest.importorskip("sklearn")
 CHROMIUM = "/usr/bin/chromium"
@@ -43,6 +43,15 @@ def test_what_embed_writes(method: str, model_file: Path, capsys: pytest.Capture
         rows = list(csv.DictReader(table))
     assert len(rows) == 224
     assert list(rows[0]) == ["path", "split", "label", "predicted", "pixels_x", "pixels_y", "features_x", "features_y"]
+
+
+def test_a_model_of_the_raters_labels_is_shown_faces_by_these() -> None:
+    pytest.importorskip("plotly")
+    faces = patterns(14)
+    save_faces(voted(faces, *({"contempt": 9, "neutral": 1} for _ in range(6))), "voted.parquet")
+    assert main(["embed", "ferplus", "--data", "voted.parquet", "--method", "pca", "--quiet"]) == 0
+    with Path("mien-out/embedding.csv").open() as table:
+        assert [row["label"] for row in csv.DictReader(table)] == ["contempt"] * 6 + [""] * 8
 
 
 def test_a_sample_is_stratified_and_comes_again_from_its_seed(model_file: Path) -> None:

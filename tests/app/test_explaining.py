@@ -15,7 +15,7 @@ from mien.data.readers import save_faces
 from mien.explain.attribution import METHODS
 from mien.explain.regions import REGIONS
 from tests.app.conftest import complaint, outputs
-from tests.conftest import ASTRONAUT, patterns
+from tests.conftest import ASTRONAUT, patterns, voted
 
 PICTURES = ["curves.png", "explain.html", "explain.json", "explain.png", "masked.png", "regions.png"]
 
@@ -60,6 +60,14 @@ def test_the_first_faces_of_every_class_by_every_method(
     with Image.open("seen/explain.png") as picture:
         assert picture.width > 9 * 144
         assert picture.height > 14 * 144
+
+
+def test_a_model_of_the_raters_labels_is_shown_faces_by_these() -> None:
+    """The file says angry, disgust, fear and so on; the raters saw contempt in the first and neutral in the second."""
+    save_faces(voted(patterns(7), {"contempt": 8, "neutral": 2}, {"neutral": 9, "happy": 1}), "voted.parquet")
+    given = ["--data", "voted.parquet", "--per-class", "1", "--method", "gradient", "--no-sanity", "--quiet"]
+    assert main(["explain", "ferplus", *given, "--out", "seen"]) == 0
+    assert [face["truth"] for face in read("seen/explain.json")["faces"]] == ["neutral", "contempt"]
 
 
 def test_the_page_holds_everything_and_asks_for_nothing(model_file: Path, faces_file: Path) -> None:
