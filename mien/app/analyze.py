@@ -17,6 +17,7 @@ from mien.app.options import Json, Precision, Quiet, Tta
 from mien.core.progress import say
 
 if TYPE_CHECKING:
+    from mien.run.sources import Input
     from mien.run.video_in import Sampling
 
 
@@ -114,7 +115,7 @@ def analyze(
     from mien.run.recognizer import Recognizer
     from mien.run.sinks import check_formats
 
-    stopping = _Stopping()
+    stopping = Stopping()
     settings = Settings(
         out,
         check_formats(format),
@@ -138,9 +139,8 @@ def analyze(
         allow_truncated=allow_truncated,
     )
     make_folder(out)
-    with stopping.for_streams(inputs):
-        analysis = Analysis(recognizer, settings, resume, show=not (quiet or as_json))
-        analysis.run(inputs)
+    analysis = Analysis(recognizer, settings, resume, show=not (quiet or as_json), stopping=stopping)
+    analysis.run(inputs)
     finished, failures = analysis.finished, analysis.failures
     if as_json:
         document = {
@@ -158,8 +158,8 @@ def analyze(
     return 1 if failures or any(done["warnings"] for done in finished) else 0
 
 
-class _Stopping:
-    """Ctrl-C ends a camera or a stream in good order: what was seen until then is finished."""
+class Stopping:
+    """Ctrl-C ends a camera or a stream in good order: what was seen until then is finished, and no other input is begun."""
 
     def __init__(self) -> None:
         self._wanted = False
@@ -168,10 +168,9 @@ class _Stopping:
         return self._wanted
 
     @contextmanager
-    def for_streams(self, inputs: list[str]) -> Iterator[None]:
-        from mien.run.sources import is_stream
-
-        if not all(is_stream(name) for name in inputs):
+    def during(self, item: Input) -> Iterator[None]:
+        """While a stream is analysed, Ctrl-C means this; with a file it ends the program, which goes on from there."""
+        if not isinstance(item.path, str):
             yield
             return
 

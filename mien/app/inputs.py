@@ -9,6 +9,7 @@ from mien.app.messages import complain, explain
 from mien.core.progress import say
 
 if TYPE_CHECKING:
+    from mien.app.analyze import Stopping
     from mien.core.errors import MediaError
     from mien.run.manifest import Manifest
     from mien.run.recognizer import Recognizer
@@ -26,8 +27,11 @@ class Analysis:
     failures   a message for each
     """
 
-    def __init__(self, recognizer: Recognizer, settings: Settings, resume: bool, show: bool) -> None:
+    def __init__(
+        self, recognizer: Recognizer, settings: Settings, resume: bool, show: bool, stopping: Stopping
+    ) -> None:
         self.recognizer, self.settings, self.resume, self.show = recognizer, settings, resume, show
+        self.stopping = stopping
         self.finished: list[dict[str, Any]] = []
         self.failures: list[str] = []
 
@@ -44,13 +48,19 @@ class Analysis:
                 manifest = Manifest(self.settings.out, self._key(), self.resume)
                 stack.callback(manifest.close)
             bar = stack.enter_context(progress_bar("files", len(items), quiet=self.settings.quiet or not several))
-            for item in items:
+            for done, item in enumerate(items, start=1):
                 self._one(item, manifest)
                 bar.advance(1, f"{len(self.finished):,} done, {len(self.failures):,} failed")
+                if self.stopping.is_wanted() and done < len(items):
+                    self._failed(f"stopped: {len(items) - done:,} of {len(items):,} inputs were not begun")
+                    break
             if several and self.finished:
                 self._joint_table()
             if manifest is not None:
-                manifest.end() if self.finished else manifest.remove()
+                if not self.finished:
+                    manifest.remove()
+                elif not self.stopping.is_wanted():
+                    manifest.end()
 
     def _key(self) -> dict[str, Any]:
         """What the results depend on beside the inputs."""
@@ -74,7 +84,8 @@ class Analysis:
                 say(f"{item.name}: done before")
             return
         try:
-            done = analyze_input(item, self.recognizer, self.settings)
+            with self.stopping.during(item):
+                done = analyze_input(item, self.recognizer, self.settings)
         except Exception as error:  # noqa: BLE001 - one bad file must not cost the others their results
             self._failed(explain(error, f"{item.name}: "))
             if manifest is not None:

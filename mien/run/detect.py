@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -132,10 +133,12 @@ class YuNetDetector:
 
     def __init__(self, file: Path, threshold: float = 0.7, threads: int = 0) -> None:
         try:
-            self._network = YuNet(file.read_bytes(), threshold, threads=threads)
+            content = file.read_bytes()
+            self._network = YuNet(content, threshold, threads=threads)
         except Exception as error:
             cure = "pull it with 'mien models pull yunet'"
             raise ModelError(file, "is not a YuNet file that ONNX Runtime can run", cure) from error
+        self.digest = hashlib.sha256(content).hexdigest()
 
     def in_threads(self, threads: int) -> YuNetDetector:
         """Another that runs the same file in so many threads."""

@@ -43,6 +43,7 @@ class Manifest:
             line is None
             or line["source"] != item.name
             or line["state"] != "done"
+            or not line["input"]
             or line["input"] != _fingerprint(item)
         ):
             return None

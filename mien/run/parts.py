@@ -44,7 +44,7 @@ class Parts:
             shutil.rmtree(self.folder, ignore_errors=True)
             make_folder(self.folder)
             write_json(self.folder / "key.json", key)
-        self.count = max((int(path.stem) + 1 for path in self.folder.glob("*.state")), default=0)
+        self.count = max((int(path.stem) + 1 for path in self.folder.glob("[0-9]*.state")), default=0)
 
     def _read_key(self) -> object:
         try:

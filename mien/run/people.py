@@ -11,7 +11,7 @@ import numpy as np
 from mien.core.types import Face
 from mien.run.planes import Planes
 from mien.run.smooth import TIME_CONSTANT_S, Smoother
-from mien.run.track import Tracker, looks_of
+from mien.run.track import MEMORY_S, Tracker, looks_of
 
 
 @dataclass
@@ -68,6 +68,8 @@ class Person:
         if not self.frames:
             self.weighted = np.zeros(len(self.labels))
         label, _ = face.shown
+        if self.frames and time_s - self.last_s > MEMORY_S:  # out of sight for longer than a moment
+            self._spell = (self._spell[0], time_s)
         self.frames += 1
         self.seen_s += duration_s
         self.last_s = time_s + duration_s

@@ -52,6 +52,21 @@ class Area(NamedTuple):
         return Area(self.left // 2, self.top // 2, -(-self.right // 2), -(-self.bottom // 2))
 
 
+#: Where a pixel is shown that was stored at (x, y): at (x, y).
+UPRIGHT = (1, 0, 0, 1)
+
+
+def placing(frame: av.VideoFrame) -> tuple[int, int, int, int]:
+    """Signs (a, b, c, d) of a frame's display matrix: what was stored at (x, y) is shown at (ax + cy, bx + dy)."""
+    from av.sidedata.sidedata import Type
+
+    matrix = frame.side_data.get(Type.DISPLAYMATRIX)
+    if matrix is None:
+        return UPRIGHT
+    a, b, _, c, d = np.sign(np.frombuffer(matrix, np.int32)[:5]).tolist()
+    return (a, b, c, d) if a * d or b * c else UPRIGHT
+
+
 class Planes:
     """A frame in YUV 4:2:0 with even sides, in FFmpeg's own buffers. What a decoder gave is not to be written to.
 
@@ -72,7 +87,7 @@ class Planes:
         """A decoded frame's, where it is of the kind that is spoken of here; nothing is copied. Else None."""
         said = Colours(frame.colorspace, frame.color_primaries, frame.color_trc)
         fits = frame.format.name == "yuv420p" and int(frame.color_range) != _FULL_RANGE and said.matrix in _RED_BLUE
-        upright = frame.rotation % 360 == 0 and frame.width % 2 == 0 and frame.height % 2 == 0
+        upright = placing(frame) == UPRIGHT and frame.width % 2 == 0 and frame.height % 2 == 0
         if not (fits and upright and all(plane.line_size > 0 for plane in frame.planes)):  # below 0: bottom row first
             return None
         planes = cls(frame, said)

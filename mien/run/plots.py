@@ -55,10 +55,10 @@ def draw_comparison(first: Records, second: Records, path: Path, names: Sequence
     labels, colours = first.labels, colours_of(first.labels)
     figure = plot.figure(figsize=(12, 8.4), layout="constrained")
     grid = figure.add_gridspec(3, 2, height_ratios=(1, 1, 1.7), width_ratios=(1.7, 1))
-    end = max(float((one.time_s + one.durations_s).max()) for one in (first, second))
-    for row, (records, name) in enumerate(zip((first, second), names, strict=True)):
+    timelines = [_everyone(timeline_of(records)) for records in (first, second)]
+    end = max(timeline.end_s for timeline in timelines)
+    for row, (timeline, name) in enumerate(zip(timelines, names, strict=True)):
         axes = figure.add_subplot(grid[row, :])
-        timeline = _everyone(timeline_of(records))
         stack(axes, timeline, 0, colours)
         axes.set(xlim=(0, end), ylabel="mean of all", xlabel="time (min:s)" if row else "")
         axes.set_title(name, loc="left", fontsize=11)

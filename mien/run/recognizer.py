@@ -146,6 +146,7 @@ class Recognizer:
             "mien": __version__,
             "model": self._digest,
             "detector": self.detector_name,
+            "detector_file": self.detector.digest if isinstance(self.detector, YuNetDetector) else "",
             "people": self.people,
             "tta": self.tta,
             "doubt": repr(self.doubt),

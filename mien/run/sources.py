@@ -12,6 +12,9 @@ from urllib.parse import urlsplit
 from mien.core.errors import MediaError
 from mien.core.pictures import PICTURE_SUFFIXES, is_picture
 
+#: How the names of pictures, videos and folders end that mien makes of its inputs.
+OURS = (".annotated", ".timeline", ".moments", ".expressions", ".transitions", ".compared")
+
 #: File endings that folders are searched for; a file named outright is tried whatever it is called.
 VIDEO_SUFFIXES = frozenset(
     [
@@ -116,11 +119,13 @@ def list_inputs(arguments: Sequence[str | Path], out: Path | None = None) -> lis
 def _files_below(folder: Path, out: Path | None) -> Iterator[Path]:
     inside = folder.resolve() in out.resolve().parents if out is not None else False
     for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() not in PICTURE_SUFFIXES | VIDEO_SUFFIXES or path.stem.endswith(".annotated"):
+        if path.suffix.lower() not in PICTURE_SUFFIXES | VIDEO_SUFFIXES:
             continue
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        ours = inside and path.resolve().is_relative_to(out.resolve())
-        if not hidden and not ours and path.is_file():
+        parts = path.relative_to(folder).parts
+        hidden = any(part.startswith(".") for part in parts)
+        ours = path.stem.endswith(OURS) or any(part.endswith(OURS) for part in parts[:-1])
+        written = inside and path.resolve().is_relative_to(out.resolve())
+        if not hidden and not ours and not written and path.is_file():
             yield path
 
 

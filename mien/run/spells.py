@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from mien.run.records import Records
 from mien.run.timeline import MOST_BINS, ROUNDING, Timeline, bins_of
+from mien.run.track import MEMORY_S
 
 
 class Spell(NamedTuple):
@@ -26,11 +28,12 @@ def tracks_by_time(records: Records) -> list[int]:
 
 
 def spells(records: Records, track: int) -> list[Spell]:
-    """A person's spells in order of time. A label goes on while the person is out of sight for a moment."""
+    """A person's spells in order of time. A label goes on while the person is out of sight for a moment, not for longer."""
     rows = _rows_of(records, track)
     times, shown = records.time_s[rows], records.shown[rows]
     ends = times + records.durations_s[rows]
-    begins = np.flatnonzero(np.append(True, shown[1:] != shown[:-1]))
+    away = times[1:] - ends[:-1] > MEMORY_S
+    begins = np.flatnonzero(np.append(True, (shown[1:] != shown[:-1]) | away))
     last = np.append(begins[1:], len(rows)) - 1
     return [Spell(int(shown[a]), float(times[a]), float(ends[b])) for a, b in zip(begins, last, strict=True)]
 
@@ -43,6 +46,7 @@ def transitions(records: Records, track: int) -> np.ndarray:
     counts = np.zeros((len(records.labels), len(records.labels)), np.int64)
     order = [spell.label for spell in spells(records, track)]
     np.add.at(counts, (order[:-1], order[1:]), 1)
+    np.fill_diagonal(counts, 0)  # of who went away and came back with the same
     return counts
 
 
@@ -74,16 +78,21 @@ def people_of(records: Records) -> list[dict[str, Any]]:
         table.append({
             "person": track + 1, "track": track,
             "first_s": round(found[0].start_s, 3), "last_s": round(found[-1].end_s, 3),
-            "on_screen_s": round(float(lengths[rows].sum()), 3), "frames": len(rows), "changes": len(found) - 1,
+            "on_screen_s": round(float(lengths[rows].sum()), 3), "frames": len(rows),
+            "changes": sum(before.label != after.label for before, after in pairwise(found)),
             "share": _named(records, shown), "mean": _named(records, mean), "longest": longest,
         })  # fmt: skip
     return table
 
 
 def timeline_of(records: Records) -> Timeline:
-    """The same bins that the timeline of the analysis has; its time is the records'."""
-    timeline = Timeline(records.labels)
+    """The same bins that the timeline of the analysis has; its time is the records'.
+
+    Where they begin later than they last, as those of a broadcast or of a film's last part, it begins with them.
+    """
     starts, lengths = records.time_s, records.durations_s
+    begins_s = float(starts.min()) if starts.min() > np.ptp(starts) or starts.min() < 0 else 0.0
+    timeline, starts = Timeline(records.labels, begins_s=begins_s), starts - begins_s
     timeline.end_s = float((starts + lengths).max())
     while timeline.end_s > timeline.width_s * (MOST_BINS + ROUNDING):
         timeline.width_s *= 2

@@ -34,6 +34,7 @@ class Timeline:
     width_s   seconds of a bin
     bins      track → bin → (K + 1,): the sum of probabilities × seconds, and the seconds
     cuts      the bins in which a new shot begins
+    begins_s  what the axis of a picture calls the beginning of the first bin
     """
 
     labels: tuple[str, ...]
@@ -41,6 +42,7 @@ class Timeline:
     bins: dict[int, dict[int, np.ndarray]] = field(default_factory=dict)
     cuts: set[int] = field(default_factory=set)
     end_s: float = 0.0
+    begins_s: float = 0.0
 
     def see(self, faces: Sequence[Face], time_s: float, duration_s: float) -> None:
         """Add one frame, which lasts so long; a frame longer than a bin fills all the bins that it covers."""
@@ -110,7 +112,7 @@ def draw_timeline(timeline: Timeline, tracks: Sequence[int], path: Path, title: 
         axes.set(ylabel=f"person {track + 1}")
     last = panels[-1, 0]
     last.set(xlim=(0, max(timeline.end_s, timeline.width_s)), xlabel="time (min:s)")
-    last.xaxis.set_major_formatter(minutes)
+    last.xaxis.set_major_formatter(lambda seconds, _: minutes(seconds + timeline.begins_s))
     more = f"; {len(tracks) - len(rows)} more persons are not drawn" if len(tracks) > len(rows) else ""
     figure.suptitle(f"{title}: smoothed probabilities{more}" if rows else f"{title}: no face was seen")
     if rows:

@@ -80,6 +80,7 @@ class Tracker:
     """
 
     memory_s: float = MEMORY_S
+    return_s: float = RETURN_S
     tracks: list[Track] = field(default_factory=list)
     numbers: int = 0
     gone: list[Track] = field(default_factory=list)
@@ -91,7 +92,7 @@ class Tracker:
         number again where place, size and look agree; without them it gets a new one.
         """
         self._give_up([track for track in self.tracks if time_s - track.time_s > self.memory_s])
-        self.gone = [track for track in self.gone if time_s - track.time_s <= RETURN_S]
+        self.gone = [track for track in self.gone if time_s - track.time_s <= self.return_s]
         places = places_of(boxes_xyxy)
         matched = self._match(places, time_s)
         if looks is not None:

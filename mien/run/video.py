@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,8 @@ from mien.run.sinks import RECORD_SCHEMA, RecordWriter, records_of
 from mien.run.sources import Input
 from mien.run.timeline import Timeline, draw_timeline
 from mien.run.timeline_page import write_timeline_page
-from mien.run.video_in import CameraSource, VideoFrame, VideoSource, open_video
+from mien.run.track import RETURN_S, Tracker
+from mien.run.video_in import LONGEST_S, CameraSource, VideoFrame, VideoSource, open_video
 
 #: Frames are read, analysed and written in batches of about so many bytes, of this many frames at most.
 BATCH_BYTES, BATCH_FRAMES = 16_000_000, 8
@@ -82,7 +83,7 @@ def _nothing_chosen(item: Input, source: VideoSource | CameraSource) -> MediaErr
 def _begin(item: Input, recognizer: Recognizer, settings: Settings) -> State:
     return State(
         recognizer.finder(),
-        Follower(settings.smoothing_s),
+        Follower(settings.smoothing_s, Tracker(return_s=max(RETURN_S, 2 * settings.sampling.every_s))),
         People(recognizer.labels),
         Timeline(recognizer.labels),
         Captions(),
@@ -141,18 +142,22 @@ class _Analysis:
             earlier.finder.detector = self.recognizer.detector
             self.state = earlier
         done_s = max(0.0, self.state.last_s - source.begins_s) if earlier is not None else 0.0
-        frames = source.frames(skip=self.state.done.frames)
+        batches = _batches(source.frames(self.state.done.frames, self.tell), 1 if source.is_live else BATCH_FRAMES)
         with (
-            ahead(
-                _batches(frames, 1 if source.is_live else BATCH_FRAMES), BATCHES_AHEAD, newest=source.is_live
-            ) as read,
-            ahead(_search(read, self.state.finder), 1) as batches,
+            ahead(batches, BATCHES_AHEAD, newest=source.is_live) as read,
+            ahead(_search(_lasting(read, source) if source.is_live else read, self.state.finder), 1) as batches,
             progress_bar(Path(item.name).name, source.analysed_s, done_s, quiet=self.settings.quiet) as bar,
         ):
             for batch in batches:
                 self._part(batch, batches, bar)
                 if self._stopped():
                     break
+
+    def tell(self) -> None:
+        """Say to whoever watches how far this is; also where it only goes on, and gets no further."""
+        if self.settings.watch is not None:
+            done_s = max(0.0, self.state.last_s - self.source.begins_s) if self.state.done.frames else 0.0
+            self.settings.watch(done_s, self.source.analysed_s, self.state.done.frames)
 
     def _stopped(self) -> bool:
         return self.settings.stop is not None and self.settings.stop()
@@ -176,8 +181,7 @@ class _Analysis:
                 state.finder = batch.finder
                 seconds = float(sum(frame.duration for frame in batch.frames) * self.source.time_base)
                 bar.advance(seconds, f"{state.done.frames:,} frames")
-                if self.settings.watch is not None:
-                    self.settings.watch(state.last_s - self.source.begins_s, self.source.analysed_s, state.done.frames)
+                self.tell()
                 if self._stopped():
                     break
         parts.finish(state)
@@ -258,12 +262,13 @@ def _finish(analysis: _Analysis, item: Input, stem: Path, tables: list[RecordWri
     for rows in _rows_of(parts.paths("jsonl")):
         for table in tables:
             table.write(rows)
+        analysis.tell()
     if source.damage:
         done.warnings.append(f"{source.damage}; what was read is kept")
     if settings.media:
         from mien.run.video_out import join_parts
 
-        lost = join_parts(parts.paths("nut"), annotated, source, state.end_pts)
+        lost = join_parts(parts.paths("nut"), annotated, source, state.end_pts, analysis.tell)
         if lost:
             done.warnings.append(f"{lost}; the annotated video has none or only a part of it")
     _write_captions(captions, parts, state.captions)
@@ -313,6 +318,18 @@ def _batches(frames: Iterator[VideoFrame], most: int) -> Iterator[list[VideoFram
     for first in frames:
         size = max(1, min(most, BATCH_BYTES // first.image.nbytes))
         yield [first, *islice(frames, size - 1)]
+
+
+def _lasting(batches: Iterator[list[VideoFrame]], source: VideoSource | CameraSource) -> Iterator[list[VideoFrame]]:
+    """Live frames, some of which were left out: each lasts as long as the time since the one before, so that the sum is right."""
+    before, longest = None, LONGEST_S / source.time_base
+    for batch in batches:
+        lasting = []
+        for frame in batch:
+            gap = frame.duration if before is None else frame.pts - before
+            lasting.append(replace(frame, duration=gap) if 0 < gap <= longest else frame)
+            before = frame.pts
+        yield lasting
 
 
 def _search(batches: Iterator[list[VideoFrame]], finder: FaceFinder) -> Iterator[_Batch]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from mien.core.errors import MediaError
-from mien.run.planes import Planes, rgb_of
+from mien.run.planes import Planes, placing, rgb_of
 from mien.run.sources import without_password
 
 if TYPE_CHECKING:
@@ -21,6 +21,15 @@ if TYPE_CHECKING:
 
 #: A stream that sends nothing for so long has ended.
 STREAM_TIMEOUT_S = 10.0
+
+#: A frame is shown until the next one, where that comes within so many seconds; after a longer gap something is missing.
+LONGEST_S = 10.0
+
+#: Matroska rounds times to milliseconds: a frame that is early by less is due.
+SLACK_S = 0.0006
+
+#: What a sound codec lets its sound begin before 0; a recording that begins earlier than that really does.
+PRIMING_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -62,6 +71,24 @@ class VideoFrame:
         return rgb_of(self.image)
 
 
+@dataclass(frozen=True)
+class _Decoded:
+    """A frame as FFmpeg gives it; nominal: how long it is said to last."""
+
+    index: int
+    frame: av.VideoFrame
+    pts: int
+    nominal: int
+
+    def until(self, end: int | None, time_base: Fraction) -> VideoFrame:
+        """Upright, and shown until ``end``."""
+        duration = self.nominal if end is None else end - self.pts
+        if duration * time_base > LONGEST_S:
+            duration = min(duration, self.nominal)
+        image = Planes.of(self.frame) or upright(self.frame)
+        return VideoFrame(self.index, self.pts, float(self.pts * time_base), max(duration, 1), image)
+
+
 class VideoSource:
     """A video file or stream, read frame by frame; memory does not grow with its length.
 
@@ -85,12 +112,13 @@ class VideoSource:
         self.time_base: Fraction = self._stream.time_base or Fraction(1, 90000)
         self.rate: Fraction = self._stream.average_rate or self._stream.guessed_rate or Fraction(25)
         self.sample_aspect_ratio = self._stream.sample_aspect_ratio  # width over height of a pixel, as stored; or None
-        self.start_s = max(0.0, (self._container.start_time or 0) / 1_000_000)
+        self.start_s = start_of(self._container)
+        self._tag = self._stream.metadata.get("DURATION", "")  # Matroska's: where the stream ends
         self.duration_s = self._stated_duration()
         self.is_live = not isinstance(path, Path) and not self._container.duration
         self.begins_s = self.start_s + sampling.from_s
         self.turned = False  # by a quarter, as the rotation of its first frame says
-        self.end_s = 0.0
+        self.end_s, self._end = 0.0, 0
         self.cut_off = False
         self.damage = ""
 
@@ -113,42 +141,60 @@ class VideoSource:
         """
         if self._stream.duration is not None:
             return float(self._stream.duration * self.time_base)
-        tag = self._stream.metadata.get("DURATION", "")
-        if tag.count(":") == 2:
-            hours, minutes, seconds = tag.split(":")
+        if self._tag.count(":") == 2:
+            hours, minutes, seconds = self._tag.split(":")
             return max(0.0, 3600 * int(hours) + 60 * int(minutes) + float(seconds) - self.start_s)
         if self._container.duration and len(self._container.streams) == 1:
             return self._container.duration / 1_000_000 - self.start_s
         return None
 
-    def frames(self, skip: int = 0) -> Iterator[VideoFrame]:
+    def frames(self, skip: int = 0, passed: Callable[[], None] = lambda: None) -> Iterator[VideoFrame]:
         """Upright frames in order, with strictly rising times, as ``sampling`` chooses them, without the first ``skip``.
 
         A frame without a time gets the next one due. Where the times jump back by more than a second, as in recordings
         that were joined end to end, they go on from where they were; a frame just before its predecessor is dropped.
-        What is not yielded is decoded all the same, so that numbers and times are those of the whole video.
+        What is not yielded is decoded all the same, so that numbers and times are those of the whole video; ``passed`` is
+        called for each of these.
+
+        A frame lasts until the next one that is chosen, since many files say nothing of durations or a nominal one; so
+        each is held back until that comes. Of a live stream none is: its frames last as long as they are said to.
         """
-        due_s, chosen = self.begins_s, 0
+        held = None
+        for number, chosen in enumerate(self._chosen()):
+            if self.is_live:
+                yield chosen.until(None, self.time_base)
+                continue
+            if held is not None and number > skip:
+                yield held.until(chosen.pts, self.time_base)
+            elif held is not None:
+                passed()
+            held = chosen
+        if held is not None and number >= skip:
+            yield held.until(self._end, self.time_base)
+
+    def _chosen(self) -> Iterator[_Decoded]:
+        """What ``sampling`` chooses."""
+        due_s, every_s, to_s = self.begins_s, self.sampling.every_s, self.sampling.to_s
+        stops_s = float("inf") if to_s is None else self.start_s + to_s
         for index, (frame, pts, duration) in enumerate(self._timed()):
             time_s = float(pts * self.time_base)
-            if self.sampling.to_s is not None and time_s >= self.start_s + self.sampling.to_s - 1e-9:
+            if time_s >= stops_s - 1e-9:
+                self._end = min(pts, round(stops_s / self.time_base))
                 return
-            if time_s < due_s - 1e-9:
+            if time_s < due_s - SLACK_S:
                 continue
-            if self.sampling.every_s:
-                steps = int((time_s - due_s) / self.sampling.every_s + 1e-6) + 1
-                due_s += steps * self.sampling.every_s
-                duration = max(duration, round(self.sampling.every_s / self.time_base))
-            chosen += 1
-            if chosen > skip:
-                yield VideoFrame(index, pts, time_s, duration, Planes.of(frame) or upright(frame))
+            if every_s:
+                due_s += (int((time_s - due_s) / every_s + 1e-6) + 1) * every_s
+                duration = max(duration, round(every_s / self.time_base))
+            yield _Decoded(index, frame, pts, duration)
 
     def _timed(self) -> Iterator[tuple[av.VideoFrame, int, int]]:
         """Every decoded frame with its pts, mended where needed, and its duration."""
         step = max(1, round(1 / (self.rate * self.time_base)))
         second = round(1 / self.time_base)
-        shift, first, last, end = 0, None, None, None
+        seen, shift, first, last, end = 0, 0, None, None, None
         for frame in self._decoded():
+            seen += 1
             pts = frame.pts + shift if frame.pts is not None else (0 if end is None else end)
             if last is not None and pts < last - second:
                 shift += end - pts
@@ -157,14 +203,21 @@ class VideoSource:
                 continue
             duration = frame.duration or step
             first, last, end = (pts if first is None else first), pts, pts + duration
-            self.turned, self.end_s = frame.rotation % 180 != 0, float(end * self.time_base)
+            self.turned, self._end, self.end_s = placing(frame)[0] == 0, end, float(end * self.time_base)
             yield frame, pts, duration
         if end is None:
             raise MediaError(self.path, "holds no frame that can be decoded", "copy or export it again")
-        self._compare_length(float((end - first) * self.time_base))
+        if self._tag:  # the pictures may begin later than the sound
+            first = min(first, round(self.start_s / self.time_base))
+        self._compare_length(float((end - first) * self.time_base), seen)
 
-    def _compare_length(self, seconds: float) -> None:
-        if self.duration_s and self.duration_s - seconds > max(0.5, 3 / float(self.rate)):
+    def _compare_length(self, seconds: float, frames: int) -> None:
+        stated = (
+            self._stream.frames if self._container.format.name == "avi" else 0
+        )  # its length is guessed from its size
+        if stated - frames > max(3, stated // 50):
+            self.cut_off, self.damage = True, f"the file ends after {frames:,} of the {stated:,} frames it states"
+        elif self.duration_s and self.duration_s - seconds > max(0.5, 3 / float(self.rate)):
             self.cut_off = True
             self.damage = f"the file ends after {seconds:.2f} s of the {self.duration_s:.2f} s it states"
 
@@ -183,12 +236,14 @@ class VideoSource:
                 return
             if packet is None:
                 break
+            damaged = packet.is_corrupt and not self.is_live  # a stream is joined in the middle of something
             try:
                 yield from packet.decode()
             except av.error.FFmpegError:
-                broken += 1
+                damaged = True
+            broken += damaged
         if broken:
-            self.damage = f"{broken:,} damaged packets were passed over"
+            self.damage = f"{broken:,} damaged packet{'s were' if broken > 1 else ' was'} passed over"
 
 
 def open_video(path: Path | str, sampling: Sampling = EVERYTHING) -> VideoSource | CameraSource:
@@ -229,8 +284,9 @@ class CameraSource:
     def analysed_s(self) -> float | None:
         return None if self.sampling.to_s is None else self.sampling.to_s - self.sampling.from_s
 
-    def frames(self, skip: int = 0) -> Iterator[VideoFrame]:
-        """RGB frames as they come, as ``sampling`` chooses them, until the camera is gone or ``to_s`` is reached."""
+    def frames(self, skip: int = 0, passed: Callable[[], None] = lambda: None) -> Iterator[VideoFrame]:
+        """RGB frames as they come, as ``sampling`` chooses them, until the camera is gone or ``to_s`` is reached; none can
+        be skipped."""
         began, index, due_s = time.monotonic(), 0, self.sampling.from_s
         step = max(self.sampling.every_s, float(1 / self.rate))
         while True:
@@ -249,8 +305,18 @@ class CameraSource:
 
 
 def upright(frame: av.VideoFrame) -> np.ndarray:
-    """A decoded frame as RGB uint8 (H, W, 3), turned as its file says."""
-    return np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), k=frame.rotation // 90))
+    """A decoded frame as RGB uint8 (H, W, 3), turned and mirrored as its file says."""
+    picture, (a, b, c, d) = frame.to_ndarray(format="rgb24"), placing(frame)
+    across, down = a, d
+    if not a:
+        picture, across, down = picture.transpose(1, 0, 2), c, b
+    return np.ascontiguousarray(picture[:: down or 1, :: across or 1])
+
+
+def start_of(container: av.container.InputContainer) -> float:
+    """Seconds at which a file's own times begin; before 0 where a counter went round, as in broadcasts."""
+    begins_s = (container.start_time or 0) / 1_000_000
+    return begins_s if begins_s < -PRIMING_S else max(0.0, begins_s)
 
 
 def open_container(path: Path | str) -> av.container.InputContainer:

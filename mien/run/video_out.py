@@ -5,7 +5,7 @@ It is encoded part by part; the parts are joined, and the sound added, when all 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from pathlib import Path
@@ -16,6 +16,7 @@ import numpy as np
 from av.container import InputContainer, OutputContainer
 from av.video.reformatter import ColorRange
 
+from mien.core.errors import MediaError
 from mien.core.files import replacing
 from mien.run.overlap import quarter_of_the_cores
 from mien.run.planes import Format, Planes, rgb_of
@@ -63,14 +64,14 @@ class PartWriter:
             encoder.sample_aspect_ratio = 1 / ratio if source.turned else ratio
 
     def write(self, pts: int, image: np.ndarray | Planes) -> None:
-        """Add RGB uint8 (H, W, 3) or planes, shown from ``pts`` on. Odd sides get one more pixel: H.264 needs even ones."""
+        """Add RGB uint8 (H, W, 3) or planes, shown from the source's ``pts`` on. Odd sides get one more pixel: H.264 needs even ones."""
         if not isinstance(image, Planes) or image.said != self._form.said:
             picture = rgb_of(image)
             height, width = picture.shape[:2]
             if height % 2 or width % 2:
                 picture = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
             image = Planes.of_rgb(picture, self._form.said)
-        image.frame.pts, image.frame.time_base = pts, self._source.time_base
+        image.frame.pts, image.frame.time_base = max(0, pts - _origin(self._source)), self._source.time_base
         self._container.mux(self._video.encode(image.frame))
 
     def close(self) -> None:
@@ -81,39 +82,54 @@ class PartWriter:
             self._container.close()
 
 
-def join_parts(parts: Sequence[Path], path: Path, source: VideoSource | CameraSource, end_pts: int) -> str:
+def join_parts(
+    parts: Sequence[Path],
+    path: Path,
+    source: VideoSource | CameraSource,
+    end_pts: int,
+    passed: Callable[[], None] = lambda: None,
+) -> str:
     """Parts in order, and the sound of the source's analysed part, as one .mp4; nothing is encoded again.
 
     A source that does not begin at 0 is moved there. The sound is read from the source a second time, alongside, so that
-    nothing is gathered in memory. end_pts: where the last frame ends. Returns why the sound could not be kept, or "".
+    nothing is gathered in memory. end_pts: where the last frame ends. passed: called for each frame. Returns why the sound
+    could not be kept, or "".
     """
     with ExitStack() as stack:
         part = stack.enter_context(replacing(path))
-        sounding = None if source.is_live else stack.enter_context(open_container(source.path))
+        sounding, lost = None, ""
+        try:
+            sounding = None if source.is_live else stack.enter_context(open_container(source.path))
+        except MediaError as error:  # an address may be good for once, a disk may be gone
+            lost = f"the sound could not be kept (the source {error.found})"
         out = stack.enter_context(av.open(local_url(part), "w", format="mp4", options=FAST_START))
         packets = _packets_of(parts, source.time_base)
         packet = next(packets)
         video = out.add_stream_from_template(packet.stream)
         video.time_base = source.time_base
         sound = _Sound(sounding, out, source.begins_s)
-        shift = -round(source.begins_s / source.time_base)
         while packet is not None:
             following = next(packets, None)
-            time_s = float(packet.pts * source.time_base)
-            packet.duration = (end_pts if following is None else following.pts) - packet.pts
-            packet.pts = packet.dts = packet.pts + shift
+            time_s = source.begins_s + float(packet.pts * source.time_base)
+            packet.duration = (end_pts - _origin(source) if following is None else following.pts) - packet.pts
             packet.stream = video
             out.mux(packet)
             sound.copy_until(time_s)
+            passed()
             packet = following
         stops = source.cut_off or source.sampling.to_s is not None
         sound.copy_until(float(end_pts * source.time_base) if stops else float("inf"))
         sound.finish()
-        return sound.lost
+        return lost or sound.lost
+
+
+def _origin(source: VideoSource | CameraSource) -> int:
+    """Where the annotated video's 0 lies in the source's own times, which may be below 0; no container holds such."""
+    return round(source.begins_s / source.time_base)
 
 
 def _packets_of(parts: Sequence[Path], time_base: Fraction) -> Iterator[av.Packet]:
-    """Their packets one after the other, with the times of the whole in units of ``time_base``."""
+    """Their packets one after the other, with the times of the annotated video in units of ``time_base``."""
     for part in parts:
         with av.open(local_url(part)) as container:
             for packet in container.demux(container.streams.video[0]):

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -83,6 +84,20 @@ def test_a_part_that_holds_nothing_is_refused(recognizer: Recognizer, clip: Path
     with pytest.raises(MediaError, match=r"has no frame from 10 s to its end; it is 4.00 s long"):
         analyse(clip, recognizer, tmp_path, Sampling(10.0))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_samples_of_a_file_that_rounds_its_times_are_evenly_spaced(tmp_path: Path) -> None:
+    make_clip(tmp_path / "clip.mkv", seconds=2, fps=Fraction(30), size_wh=(160, 120), sound=None)
+    for every_s, expected in ((1 / 30, list(range(60))), (1 / 15, list(range(0, 60, 2)))):
+        with VideoSource(tmp_path / "clip.mkv", Sampling(every_s=every_s)) as source:
+            assert [frame.index for frame in source.frames()] == expected
+
+
+def test_the_last_sample_lasts_to_the_end_and_no_longer(clip: Path) -> None:
+    for sampling, lengths in ((Sampling(every_s=1.5), [1.5, 1.5, 1.0]), (Sampling(to_s=2.1, every_s=2), [2.0, 0.1])):
+        with VideoSource(clip, sampling) as source:
+            found = [float(frame.duration * source.time_base) for frame in source.frames()]
+        assert found == pytest.approx(lengths, abs=0.05)
 
 
 def test_people_of_sampled_frames_are_on_screen_all_the_while(
@@ -191,6 +206,24 @@ def test_ctrl_c_ends_a_stream_in_good_order(tmp_path: Path) -> None:
     assert "frame" in told
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows sends no SIGINT to one process")
+def test_ctrl_c_ends_a_stream_that_follows_a_file(tmp_path: Path, clip: Path) -> None:
+    with streaming(tmp_path / "live", 30) as address:
+        out = tmp_path / "out"
+        inputs = [str(ASTRONAUT), address, str(clip)]
+        command = [sys.executable, "-m", "mien.app.cli", "analyze", *inputs, "--out", str(out), "--detector", "haar"]
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        deadline = time.monotonic() + 60
+        while not list(out.glob(".*.parts/*.jsonl")) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        time.sleep(1)
+        process.send_signal(signal.SIGINT)
+        _, complaints = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "stopped: 1 of 3 inputs were not begun" in complaints
+    assert list(out.glob("*live.ts.annotated.mp4")) and not list(out.glob(".*.parts"))
+
+
 def test_many_inputs_go_on_after_a_broken_one_and_are_not_done_twice(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -244,6 +277,14 @@ def test_only_a_run_that_was_cut_short_goes_on_by_itself(tmp_path: Path) -> None
     assert Manifest(tmp_path, {"model": "a"}, again=True).finished(item)["state"] == "done"
     os.utime(tmp_path / "x.jpg", ns=(1, 1))
     assert Manifest(tmp_path, {"model": "a"}, again=True).finished(item) is None  # the picture has changed
+
+
+def test_a_stream_is_never_done_before(tmp_path: Path) -> None:
+    (item,) = list_inputs(["camera:0"])
+    manifest = Manifest(tmp_path, {"model": "a"})
+    manifest.add(item, state="done", outputs=[])
+    assert manifest.finished(item) is None
+    manifest.close()
 
 
 def test_a_source_says_how_long_the_chosen_part_is(clip: Path) -> None:

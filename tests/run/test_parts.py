@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mien.core.files import write_text
+from mien.core.files import replacing, write_text
 from mien.run.moving import FaceFinder
 from mien.run.parts import Parts
 from mien.run.results import Done
@@ -28,6 +28,16 @@ def test_a_part_counts_when_its_state_is_there(tmp_path: Path) -> None:
     assert Parts(tmp_path / "clip", {"model": "b"}).count == 0
     again.remove()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_state_that_was_being_written_when_it_was_killed_is_none(tmp_path: Path) -> None:
+    parts = Parts(tmp_path / "clip", {"model": "a"})
+    with pytest.raises(SystemExit), replacing(parts.path("state")) as temporary:
+        temporary.write_bytes(b"half a st")
+        left = temporary.rename(temporary.with_name("kept"))
+        raise SystemExit
+    left.rename(temporary)
+    assert Parts(tmp_path / "clip", {"model": "a"}).count == 0
 
 
 def test_arrays_of_every_kind_in_use_come_back(tmp_path: Path) -> None:

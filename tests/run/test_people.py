@@ -62,6 +62,16 @@ def test_the_table_of_people_by_hand() -> None:
     json.dumps([first, second])
 
 
+def test_the_longest_spell_does_not_count_what_nobody_saw() -> None:
+    people = People(LABELS)
+    for time_s in (0.0, 0.1, 20.0, 20.1, 20.2):
+        people.see([face(0, track=0)], time_s, 0.1)
+    (person,) = people.by_time()
+    told = person.to_json()
+    assert (told["on_screen_s"], told["changes"]) == (0.5, 0)
+    assert told["longest"][LABELS[0]] == {"start_s": 20.0, "seconds": pytest.approx(0.3)}
+
+
 def test_captions_change_when_what_is_shown_changes() -> None:
     captions, text = Captions(), ""
     for index, faces in enumerate(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -104,3 +105,10 @@ def test_its_twin_for_footage_answers_alike_and_keeps_what_was_set() -> None:
     later = recognizer.side_by_side()
     assert (later.people, twin.people) == (2, 1)
     assert later.classifier._session is twin.classifier._session, "networks are opened once, not for every video"
+
+
+def test_what_its_answers_depend_on_names_the_detectors_file() -> None:
+    file = yunet()
+    described = Recognizer("base", detector_model=file).describe()
+    assert described["detector_file"] == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert Recognizer("base", detector="haar").describe()["detector_file"] == ""

@@ -36,6 +36,12 @@ def test_folders_are_searched_recursively_in_order(tmp_path: Path) -> None:
         ("c.JPG", "a/c", False), ("d.webp", "a/d", False), ("b.mp4", "b", True)]  # fmt: skip
 
 
+def test_what_mien_made_of_a_folder_is_not_an_input_the_next_time(tmp_path: Path) -> None:
+    touch(*(tmp_path / name for name in ("clip.mp4", "clip.annotated.mp4", "clip.timeline.png", "clip.moments.png",
+            "clip.moments/01-happy.jpg", "clip.expressions.png", "clip.transitions.png", "a-b.compared.png")))  # fmt: skip
+    assert [item.path.name for item in list_inputs([tmp_path], tmp_path)] == ["clip.mp4"]
+
+
 def test_the_same_name_twice_gets_two_outputs(tmp_path: Path) -> None:
     touch(
         tmp_path / "x.jpg", tmp_path / "x.png", tmp_path / "y" / "x.jpg", tmp_path / "z" / "X.jpg", tmp_path / "all.jpg"

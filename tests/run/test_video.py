@@ -11,7 +11,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from clips import make_clip
+from clips import make_clip, views
 
 from mien import Recognizer
 from mien.core.errors import MediaError
@@ -164,6 +164,19 @@ def test_a_turned_video_is_seen_and_written_upright(
         assert (frame.width, frame.height, frame.rotation) == (320, 240, 0)
 
 
+@pytest.mark.parametrize(
+    ("matrix", "mirrored"),
+    [((-1, 0, 0, 1, 320, 0), np.fliplr), ((1, 0, 0, -1, 0, 240), np.flipud)],
+    ids=["left to right", "top to bottom"],
+)
+def test_a_mirrored_video_is_seen_as_players_show_it(tmp_path: Path, matrix: tuple[int, ...], mirrored) -> None:
+    make_clip(tmp_path / "clip.mp4", seconds=0.2, sound=None)
+    plain = next(iter(VideoSource(tmp_path / "clip.mp4").frames())).picture
+    turn(tmp_path / "clip.mp4", *matrix)
+    shown = next(iter(VideoSource(tmp_path / "clip.mp4").frames())).picture
+    assert np.abs(shown.astype(int) - mirrored(plain)).mean() < 2
+
+
 def remuxed(path: Path, target: Path, *, shift_s: float) -> None:
     """The same packets, ``shift_s`` later."""
     with av.open(str(path)) as source, av.open(str(target), "w") as out:
@@ -189,6 +202,53 @@ def test_a_video_that_begins_late_keeps_its_times_in_the_records(recognizer: Rec
     expected = [time + 7 - start_s for time in times]
     assert frame_times(tmp_path / "late.annotated.mp4") == pytest.approx(expected, abs=2e-3)
     assert sound_of(tmp_path / "late.annotated.mp4")[1] == pytest.approx(1, abs=0.06)
+
+
+@pytest.mark.parametrize("ending", ["mp4", "mkv", "ts"])
+def test_a_frame_lasts_until_the_next_whatever_the_file_says(tmp_path: Path, ending: str) -> None:
+    times = make_clip(tmp_path / "clip.mp4", seconds=2, variable=True, sound=None)
+    remuxed(tmp_path / "clip.mp4", tmp_path / f"made.{ending}", shift_s=0)
+    with VideoSource(tmp_path / f"made.{ending}") as source:
+        frames = list(source.frames())
+        lengths = [float(frame.duration * source.time_base) for frame in frames]
+    assert len(frames) == len(times)
+    assert lengths[:-1] == pytest.approx(np.diff(times), abs=2e-3)
+
+
+def test_a_recording_that_begins_before_0_is_analysed_whole(recognizer: Recognizer, tmp_path: Path) -> None:
+    """As FFmpeg gives the times of a transport stream whose counter went round."""
+    tick = Fraction(1, 90_000)
+    with av.open(str(tmp_path / "early.ts"), "w", options={"mpegts_copyts": "1"}) as container:
+        video = container.add_stream("libx264", rate=10, options={"bf": "0"})
+        video.width, video.height, video.pix_fmt, video.codec_context.time_base = 160, 120, "yuv420p", tick
+        begins = 2**33 - 90_000
+        for picture in (*views([read_picture(ASTRONAUT)], 20, (160, 120), 20), None):
+            frame = None
+            if picture is not None:
+                frame = av.VideoFrame.from_ndarray(picture)
+                frame.pts, frame.time_base, begins = begins, tick, begins + 9000
+            container.mux(video.encode(frame))
+    with VideoSource(tmp_path / "early.ts") as source:
+        found = [frame.time_s for frame in source.frames()]
+        assert source.damage == ""
+    assert len(found) == 20 and found[0] < -0.5
+    done = analyse(tmp_path / "early.ts", recognizer, tmp_path)
+    assert done.frames == 20 and frame_times(tmp_path / "early.annotated.mp4")[0] == pytest.approx(0, abs=0.02)
+
+
+def test_pictures_that_begin_after_the_sound_are_no_damage(tmp_path: Path) -> None:
+    make_clip(tmp_path / "clip.mp4", seconds=1, size_wh=(160, 120), sound_seconds=4)
+    with av.open(str(tmp_path / "clip.mp4")) as source, av.open(str(tmp_path / "late.mkv"), "w") as out:
+        outputs = {stream.index: out.add_stream_from_template(stream) for stream in source.streams}
+        for packet in source.demux():
+            if packet.dts is not None:
+                late = round(1.5 / packet.time_base) if packet.stream.type == "video" else 0
+                packet.pts, packet.dts = packet.pts + late, packet.dts + late
+                packet.stream = outputs[packet.stream.index]
+                out.mux(packet)
+    with VideoSource(tmp_path / "late.mkv") as source:
+        assert sum(1 for _ in source.frames()) == 25
+        assert source.damage == ""
 
 
 def test_recordings_joined_end_to_end_go_on(recognizer: Recognizer, tmp_path: Path) -> None:
@@ -302,6 +362,16 @@ def test_names_that_look_like_protocols_or_are_not_utf8(recognizer: Recognizer, 
         done.source.encode()  # can be printed and written
 
 
+def test_an_avi_that_breaks_off_is_told_by_its_frames(tmp_path: Path) -> None:
+    make_clip(tmp_path / "clip.avi", seconds=3, size_wh=(160, 120), codec="mpeg4", sound="mp2")
+    whole = (tmp_path / "clip.avi").read_bytes()
+    for share, damage in ((1.0, ""), (0.5, "of the 75 frames it states")):
+        (tmp_path / "cut.avi").write_bytes(whole[: int(len(whole) * share)])
+        with VideoSource(tmp_path / "cut.avi") as source:
+            assert 20 < sum(1 for _ in source.frames()) <= 75
+            assert source.damage.endswith(damage) and bool(source.damage) == bool(damage)
+
+
 @pytest.mark.parametrize("ending", ["mkv", "ts"])
 def test_a_video_that_breaks_off_keeps_what_was_read(recognizer: Recognizer, tmp_path: Path, ending: str) -> None:
     make_clip(tmp_path / f"clip.{ending}", seconds=4, fps=Fraction(10), size_wh=(160, 120))
@@ -410,6 +480,36 @@ def test_another_setting_or_another_clip_starts_anew(
     plain = analyse(tmp_path / "clip.mp4", recognizer, tmp_path / "plain", part_frames=8, smoothing_s=1.0)
     assert done.frames == plain.frames
     assert outputs_of(tmp_path / "out") == outputs_of(tmp_path / "plain")
+
+
+def test_who_watches_hears_of_frames_that_were_done_before(recognizer: Recognizer, tmp_path: Path) -> None:
+    make_clip(tmp_path / "clip.mp4", seconds=2)
+    heard: list[int] = []
+
+    def stops(done_s: float, whole_s: float, frames: int) -> None:
+        if frames >= 32:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        analyse(tmp_path / "clip.mp4", recognizer, tmp_path / "out", part_frames=8, watch=stops)
+    analyse(
+        tmp_path / "clip.mp4", recognizer, tmp_path / "out", part_frames=8, watch=lambda *what: heard.append(what[2])
+    )
+    assert heard.count(heard[0]) >= 20 and heard[0] >= 24 and heard == sorted(heard)
+
+
+def test_a_source_that_is_gone_when_its_sound_is_wanted_costs_only_the_sound(
+    recognizer: Recognizer, tmp_path: Path
+) -> None:
+    make_clip(tmp_path / "clip.mp4", seconds=1)
+
+    def removes(*_: object) -> None:
+        (tmp_path / "clip.mp4").unlink(missing_ok=True)
+
+    done = analyse(tmp_path / "clip.mp4", recognizer, tmp_path / "out", watch=removes)
+    assert done.frames == 25 and "the sound could not be kept (the source does not exist)" in done.warnings[0]
+    with av.open(str(tmp_path / "out" / "clip.annotated.mp4")) as container:
+        assert not container.streams.audio
 
 
 def test_an_error_leaves_nothing(recognizer: Recognizer, tmp_path: Path) -> None:

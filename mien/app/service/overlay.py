@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import threading
 from collections.abc import Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
@@ -16,20 +17,30 @@ from mien.core.files import replacing
 SLACK_S = 0.002
 
 
+#: Two requests for the same file would write over each other.
+_ONE_AT_A_TIME = threading.Lock()
+
+
 def overlay_file(results: Path, fps: int) -> bytes:
     """The overlay as gzip'd JSON, made once and kept beside the results.
 
     Raises FileNotFoundError where the results are gone.
     """
     kept = results / f"{STEM}.frames-{fps}.json.gz"
-    if not kept.is_file():
-        summary = json.loads((results / f"{STEM}.summary.json").read_text(encoding="utf-8"))
-        facts = json.loads((results / "facts.json").read_text(encoding="utf-8"))
-        with (results / f"{STEM}.records.jsonl").open(encoding="utf-8") as lines:
-            document = overlay(map(json.loads, lines), summary, facts, fps)
-        with replacing(kept) as part:
-            part.write_bytes(gzip.compress(json.dumps(document, separators=(",", ":")).encode(), 6))
+    with _ONE_AT_A_TIME:
+        if not kept.is_file():
+            _make(kept, fps)
     return kept.read_bytes()
+
+
+def _make(kept: Path, fps: int) -> None:
+    results = kept.parent
+    summary = json.loads((results / f"{STEM}.summary.json").read_text(encoding="utf-8"))
+    facts = json.loads((results / "facts.json").read_text(encoding="utf-8"))
+    with (results / f"{STEM}.records.jsonl").open(encoding="utf-8") as lines:
+        document = overlay(map(json.loads, lines), summary, facts, fps)
+    with replacing(kept) as part:
+        part.write_bytes(gzip.compress(json.dumps(document, separators=(",", ":")).encode(), 6))
 
 
 def overlay(

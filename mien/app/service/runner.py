@@ -8,6 +8,7 @@ import logging
 import os
 import shutil
 import signal
+import sqlite3
 import sys
 import time
 from contextlib import suppress
@@ -20,6 +21,12 @@ from mien.app.service.decoding import child_environment
 from mien.app.service.jobs import CANCELLED, DONE, FAILED, STEM, WORK, Job, Store
 
 log = logging.getLogger("mien.service")
+
+#: What a full or vanished disk raises, as the operating system says it and as the database does.
+NO_WRITING = (OSError, sqlite3.Error)
+
+#: After that the same is tried again in so many seconds.
+RETRY_S = 5.0
 
 #: A worker's line is short; a longer one is none of ours.
 LONGEST_LINE = 64 * 1024
@@ -97,11 +104,19 @@ class Runner:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while len(self._tasks) < self._config.workers and (job := self._store.next()) is not None:
-                self._store.begin(job)
-                task = asyncio.create_task(self._work(job))
-                self._tasks[job.id] = task
-                task.add_done_callback(lambda _, job_id=job.id: self._finished(job_id))
+            try:
+                self._begin_jobs()
+            except NO_WRITING as error:
+                log.error("jobs wait, since they cannot be written down (%s)", error)
+                await asyncio.sleep(RETRY_S)
+                self._wake.set()
+
+    def _begin_jobs(self) -> None:
+        while len(self._tasks) < self._config.workers and (job := self._store.next()) is not None:
+            self._store.begin(job)
+            task = asyncio.create_task(self._work(job))
+            self._tasks[job.id] = task
+            task.add_done_callback(lambda _, job_id=job.id: self._finished(job_id))
 
     def _finished(self, job_id: str) -> None:
         self._tasks.pop(job_id, None)
@@ -110,20 +125,34 @@ class Runner:
 
     async def _work(self, job: Job) -> None:
         """One attempt at one job; whatever happens, the job is then queued again or in a final state."""
-        folder = self._store.folder_of(job.id)
-        out = folder / WORK
+        out = self._store.folder_of(job.id) / WORK
         try:
             end = await self._attempt(job, out)
         except OSError as error:  # no process could be started, or the folder is gone
             end = {"died": f"could not be started ({error.strerror})"}
-        if "died" in end and self._is_wanted(job.id) and not self._closing:
+        while not self._closing:  # a job whose server ends waits for the next start, which goes on from what is there
+            try:
+                self._settle(job, end, out)
+                return
+            except NO_WRITING as error:
+                log.error("job %s: its end cannot be written down (%s)", job.id, error)
+                end = {"died": f"had no place for its results ({error})"}
+                await asyncio.sleep(RETRY_S)
+
+    def _settle(self, job: Job, end: dict[str, Any], out: Path) -> None:
+        """What an attempt came to: results, a failure, or one more attempt."""
+        if not self._is_wanted(job.id):
+            pass  # cancelled or removed
+        elif "died" in end:
             self.crashes += 1
             log.warning("job %s: its worker %s", job.id, end["died"])
             self._store.crashed(job.id, end["died"])
         elif "error" in end:
             self._store.end(job.id, FAILED, error=end["error"])
-        elif self._is_wanted(job.id):
-            out.rename(folder / "results")
+        else:
+            results = out.with_name("results")
+            shutil.rmtree(results, ignore_errors=True)  # of an attempt whose end could not be written down
+            out.rename(results)
             self._store.end(job.id, DONE, end.get("text") or "done")
         if not self._is_wanted(job.id):  # else the next attempt goes on from what is there
             shutil.rmtree(out, ignore_errors=True)
@@ -192,8 +221,11 @@ class Runner:
         """Remove what is older than it may be, again and again."""
         pause = min(60.0, max(0.2, self._store.retention_s / 4)) if self._store.retention_s else 60.0
         while True:
-            for job in self._store.expired():
-                await self.remove(job.id)
+            try:
+                for job in self._store.expired():
+                    await self.remove(job.id)
+            except NO_WRITING as error:
+                log.error("old jobs cannot be removed (%s)", error)
             await asyncio.sleep(pause)
 
 

@@ -83,12 +83,14 @@ def probe(path: Path, name: str, most_pixels: int, most_seconds: float) -> dict[
     """Size, length and start of a video. MediaError for what is none, or is larger or longer than it may be."""
     import av
 
+    from mien.run.video_in import start_of
+
     try:
         with av.open(f"file:{path}", options={"format_whitelist": CONTAINERS}) as container:
             if not container.streams.video:
                 raise MediaError(name, "has no pictures in it", "send a video")
             stream = container.streams.video[0]
-            start_s = max(0.0, (container.start_time or 0) / 1_000_000)
+            start_s = start_of(container)
             seconds = (container.duration or 0) / 1_000_000
             width, height = stream.width, stream.height
     except (av.error.FFmpegError, OSError, ValueError) as error:

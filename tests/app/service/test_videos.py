@@ -5,8 +5,10 @@ import io
 import json
 import os
 import signal
+import sqlite3
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,6 +18,8 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from mien.app.service.events import News
+from mien.app.service.jobs import Store
+from mien.app.service.overlay import overlay_file
 from mien.run.pipeline import Settings, analyze_input
 from mien.run.recognizer import Recognizer
 from mien.run.sources import Input
@@ -281,6 +285,44 @@ def test_a_worker_that_was_killed_once_gives_its_results_after_all(client: TestC
     folder = client.app.state.service.store.folder_of(job["id"])
     assert sorted(path.name for path in folder.iterdir()) == ["results", "source.mp4"]
     assert {path.name.split(".")[0] for path in (folder / "results").iterdir()} == {"video", "facts"}
+
+
+def test_a_job_whose_server_ends_goes_on_with_the_next(tmp_path: Path, long_clip: Path) -> None:
+    with service(tmp_path) as client:
+        job = sent(client, long_clip)
+        until(lambda: (client.get(f"/v1/jobs/{job['id']}").json()["progress"] or 0) > 0.02)
+    assert not (tmp_path / "jobs" / job["id"] / "results").exists()
+    with service(tmp_path) as client:
+        again = client.get(f"/v1/jobs/{job['id']}").json()
+        assert (again["state"] in ("queued", "running"), again["results"]) == (True, ["source"])
+
+
+def test_a_job_outlives_a_database_that_cannot_be_written_for_a_moment(
+    tmp_path: Path, clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mien.app.service.runner.RETRY_S", 0.1)
+    failures = {"begin": 1, "end": 1}
+    for name in failures:
+        right = getattr(Store, name)
+
+        def fails(self: Store, *what: object, name: str = name, right=right) -> object:
+            if failures[name]:
+                failures[name] -= 1
+                raise sqlite3.OperationalError("database or disk is full")
+            return right(self, *what)
+
+        monkeypatch.setattr(Store, name, fails)
+    with service(tmp_path) as client:
+        job = finished(client, sent(client, clip)["id"])
+    assert (job["state"], job["attempts"], failures) == ("done", 2, {"begin": 0, "end": 0})
+
+
+def test_the_overlay_is_whole_for_all_who_ask_at_once(client: TestClient, done: dict) -> None:
+    results = client.app.state.service.store.folder_of(done["id"]) / "results"
+    with ThreadPoolExecutor(4) as pool:
+        for fps in range(1, 16):
+            made = list(pool.map(lambda _, fps=fps: overlay_file(results, fps), range(4)))
+            assert made[0] and made == made[:1] * 4
 
 
 @posix
