@@ -213,7 +213,7 @@ def _colour(text: str) -> tuple[int, int, int]:
     from mien.core.errors import UsageError
 
     parts = text.split(",")
-    if len(parts) != 3 or not all(part.strip().isdigit() and int(part) <= 255 for part in parts):
+    if len(parts) != 3 or not all(part.strip().isdecimal() and int(part) <= 255 for part in parts):
         raise UsageError(f"--colour {text}", "is not red,green,blue with values in 0..255", "as in --colour 0,255,0")
     red, green, blue = (int(part) for part in parts)
     return red, green, blue

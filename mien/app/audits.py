@@ -104,14 +104,15 @@ def audit(
 
 def _check(labels: bool, probabilities: Path | None, model: str) -> None:
     from mien.core.errors import DataError, UsageError
+    from mien.core.files import fault_of
 
     if probabilities is not None and model:
         raise UsageError("--probabilities", "was given with --model", "give one of them")
     if not labels and (probabilities is not None or model):
         given = "--model" if model else "--probabilities"
         raise UsageError("--no-labels", f"contradicts {given}", "leave one of them out")
-    if probabilities is not None and not probabilities.is_file():
-        raise DataError(probabilities, "does not exist", "check the path given with --probabilities")
+    if probabilities is not None and (fault := fault_of(probabilities, "a CSV of predictions")):
+        raise DataError(probabilities, *fault)
 
 
 def _read(paths: list[Path], ferplus: Path | None, size: int, skip_bad: bool, silent: bool) -> FaceSet:

@@ -40,6 +40,11 @@ An expression is not an inner state: mien says what a face shows, not what a per
 #: What typer returns for Ctrl-C.
 INTERRUPTED = 130
 
+#: Verbs that keep what they had finished, and how they go on.
+GOES_ON = dict.fromkeys(
+    ("analyze", "reproduce", "audit"), ": what was finished is kept; the same command goes on from there"
+) | {"train": ": what was finished is kept; the same command goes on from there with --resume"}
+
 app = typer.Typer(
     name="mien",
     help=HELP,
@@ -101,9 +106,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         complain(explain(error))
         return 2
     if result == INTERRUPTED:
-        complain(
-            "interrupted: what was finished is kept; the same command goes on from there, 'mien train' with --resume"
-        )
+        verb = next((word for word in (sys.argv[1:] if arguments is None else arguments) if word in GOES_ON), "")
+        complain(f"interrupted{GOES_ON.get(verb, '')}")
     return result if isinstance(result, int) else 0
 
 

@@ -108,7 +108,7 @@ def convert(
             f"wrote {len(faces):,} faces to {out}"
             + (f"; {len(faces.skipped):,} broken rows skipped" if faces.skipped else "")
         )
-        if faces.votes is not None and out.suffix.lower() != ".parquet":
+        if faces.votes is not None and out.suffix.lower() not in (".parquet", ".pq"):
             say("the FER+ votes are not kept in this layout: write .parquet for that", error=True)
 
 

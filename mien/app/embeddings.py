@@ -27,7 +27,7 @@ def embed(
     sample: Annotated[
         int, typer.Option(min=0, help="Faces of each split, the classes in their shares; 0: all, in a larger page.")
     ] = 1500,
-    seed: Annotated[int, typer.Option(help="Of the sample, and of t-SNE and UMAP.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Of the sample, and of t-SNE and UMAP.")] = 0,
     exclude: Exclude = None,
     skip_bad: SkipBad = False,
     quiet: Quiet = False,

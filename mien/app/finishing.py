@@ -29,7 +29,7 @@ def finish(
     ] = False,
     no_int8: Annotated[bool, typer.Option("--no-int8", help="Write no int8 file.")] = False,
     diagram: Annotated[Path | None, typer.Option(help="Draw the reliability diagram into this PNG file.")] = None,
-    seed: Annotated[int, typer.Option(help="Draws the pictures that are looked at.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Draws the pictures that are looked at.")] = 0,
     labels_by: LabelsBy = "auto",
     skip_bad: SkipBad = False,
     quiet: Quiet = False,

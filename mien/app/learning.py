@@ -242,8 +242,10 @@ def export(
 
 def left_aside(everything: FaceSet, measured: FaceSet, which: str) -> str:
     """A line about the faces that are not measured."""
-    unlabelled = "" if everything.labelled.all() else ", or have no label,"
     count = len(everything) - len(measured)
+    if count == (~everything.labelled).sum():
+        return f"{count:,} faces without a label are left aside"
+    unlabelled = "" if everything.labelled.all() else ", or have no label,"
     return f"{count:,} faces that are not {which}{unlabelled} are left aside; --split names others"
 
 
@@ -262,6 +264,8 @@ def to_score(faces: FaceSet, split: str, data: list[Path], run: Path | None) -> 
     from mien.core.types import split_role
     from mien.data.splits import read_names
 
+    if not len(faces):
+        raise DataError(", ".join(map(str, data)), "has no faces left", "exclude fewer of its rows")
     labelled = faces.take(faces.labelled)
     if not split and len(labelled.splits) > 1:
         split = next((role for role in ("test", "validation") if labelled.has_split(role)), "")

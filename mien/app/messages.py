@@ -26,6 +26,9 @@ def explain(error: Exception, place: str = "") -> str:
         return str(error)
     if isinstance(error, MemoryError):
         return f"{place}there is not enough memory; try smaller or fewer inputs"
+    if isinstance(error, OSError) and error.strerror:
+        named = f"{error.filename}: " if error.filename and str(error.filename) not in place else ""
+        return f"{place}{named}the operating system says no ({error.strerror}); check the place and its permissions"
     return f"{place}unexpected {type(error).__name__}: {error}; set MIEN_DEBUG=1 to see where, and please report it"
 
 

@@ -16,10 +16,10 @@ app = typer.Typer(invoke_without_command=True, rich_markup_mode=None, help="Mode
 
 
 @app.callback()
-def _default(context: typer.Context) -> None:
+def _default(context: typer.Context, as_json: Json = False) -> None:
     """`mien models` alone lists."""
     if context.invoked_subcommand is None:
-        list_models()
+        list_models(as_json)
 
 
 @app.command("list")

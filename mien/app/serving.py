@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -117,7 +118,8 @@ def run(config: Config, *, open_page: bool, quiet: bool) -> None:
             import webbrowser
 
             threading.Timer(1.0, webbrowser.open, [address]).start()
-        server.run(sockets=[listener])
+        with suppress(KeyboardInterrupt):  # that is how it ends
+            server.run(sockets=[listener])
 
 
 def address_of(config: Config) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import stat
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,15 +18,39 @@ from mien.core.errors import OutputError
 _CANNOT_WRITE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EISDIR, errno.EDQUOT, errno.ENAMETOOLONG)
 
 
+def fault_of(path: Path, kind: str) -> tuple[str, str] | None:
+    """(what is wrong, what to do) with a path that should be a file of some ``kind`` ("a picture"); None where it can be read."""
+    try:
+        status = path.stat()
+    except PermissionError as error:
+        return f"cannot be read ({error.strerror})", "check the permissions of its folder"
+    except (OSError, ValueError):  # ValueError: a name with a zero byte
+        return "does not exist", "check the path"
+    if stat.S_ISDIR(status.st_mode):
+        return f"is a folder, not {kind}", "name a file in it"
+    if not stat.S_ISREG(status.st_mode):
+        return f"is a pipe or a device, not {kind}", "save what comes from it to a file first"
+    if not os.access(path, os.R_OK):
+        return "cannot be read (Permission denied)", "check its permissions"
+    if status.st_size == 0:
+        return "is empty (0 bytes)", "copy or export it again"
+    return None
+
+
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """Give a temporary path beside ``path``; on success it takes the place of ``path``, on any error it is removed.
 
-    The temporary name keeps the suffix, since many writers choose the format by it.
+    The temporary name keeps the suffix, since many writers choose the format by it. Of a link the file that it leads to is
+    replaced. A pipe or a device, such as /dev/stdout, cannot be replaced: it is given itself.
     """
     path = Path(path)
     if path.is_dir():
         raise OutputError(path, "is a folder, not a file", "name a file in it with --out")
+    if path.exists() and (not path.is_file() or path.is_relative_to("/dev")):
+        yield path
+        return
+    path = Path(os.path.realpath(path)) if path.is_symlink() else path
     make_folder(path.parent)
     # Always the same name for one file, so that what a killed process left is overwritten and not gathered; and a short
     # one, since a file system that takes the file's own name may not take it with something added.

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from mien.core.errors import MediaError
+from mien.core.files import fault_of
 
 #: File endings that folders are searched for.
 PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
@@ -105,12 +106,8 @@ def _broken(name: str, error: Exception) -> MediaError:
 
 
 def _existing(path: Path) -> Path:
-    if path.is_dir():
-        raise MediaError(path, "is a folder, not a picture", "name a file in it")
-    if not path.exists():
-        raise MediaError(path, "does not exist", "check the path")
-    if path.stat().st_size == 0:
-        raise MediaError(path, "is empty (0 bytes)", "copy or export it again")
+    if fault := fault_of(path, "a picture"):
+        raise MediaError(path, *fault)
     return path
 
 

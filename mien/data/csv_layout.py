@@ -197,4 +197,4 @@ def _table(path: Path) -> Iterator[_Table]:
             _, columns = next(rows, (0, []))
             yield _Table([column.strip() for column in columns], rows)
     except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(path, f"is not a CSV of text ({error})", "get the whole file again") from error
+        raise DataError(path, f"is not a CSV of text in UTF-8 ({error})", "save it as that, or get it again") from error

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from mien.core.errors import DataError
+from mien.core.files import fault_of
 from mien.core.labels import FERPLUS_VOTES
 from mien.core.types import FaceSet, concatenate, split_role
 from mien.data.csv_layout import has_pixels, read_csv, read_votes, write_kaggle_csv
@@ -65,12 +66,10 @@ def _load_several(paths: Sequence[Path], size: int, skip_bad: bool) -> FaceSet:
 
 
 def _load_one(path: Path, size: int, skip_bad: bool) -> FaceSet:
-    if not path.exists():
-        raise DataError(path, "does not exist", "check the path")
-    if path.is_dir():
+    if os.path.isdir(path):  # noqa: PTH112 - unlike pathlib's, it says no where it may not look
         return _load_folder(path, size, skip_bad)
-    if path.stat().st_size == 0:
-        raise DataError(path, "is empty (0 bytes)", "get the whole file again")
+    if fault := fault_of(path, "a data set"):
+        raise DataError(path, *fault)
     if path.suffix.lower() == ".csv":
         return read_csv(path, size=size, skip_bad=skip_bad)
     if path.suffix.lower() in (".parquet", ".pq"):
@@ -103,8 +102,8 @@ def with_votes(faces: FaceSet, path: Path) -> FaceSet:
             f"cannot be joined: {len(faces.skipped)} broken rows were left out of the pictures",
             "join it with the whole file",
         )
-    if not path.is_file():
-        raise DataError(path, "does not exist", "check the path given with --ferplus")
+    if fault := fault_of(path, "a CSV of votes"):
+        raise DataError(path, *fault)
     table, usages = read_votes(path)
     theirs = np.array([split_role(usage) for usage in usages])
     ours = np.array([split_role(split) for split in faces.split.tolist()])

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from mien.core.errors import DataError
-from mien.core.files import replacing
+from mien.core.files import fault_of, replacing
 from mien.core.labels import canonical
 from mien.core.types import UNLABELLED, FaceSet, split_role
 
@@ -188,8 +188,8 @@ def official_splits(faces: FaceSet) -> FaceSet:
 
 def read_names(path: Path) -> set[str]:
     """The column ``path`` of a CSV: names of rows, as the predictions CSV has them."""
-    if not path.is_file():
-        raise DataError(path, "does not exist", "check the path given with --exclude")
+    if fault := fault_of(path, "a CSV of names"):
+        raise DataError(path, *fault)
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)

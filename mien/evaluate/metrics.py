@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mien.core.labels import FER2013
+from mien.core.labels import CANONICAL, FER2013
 
 
 def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, num_classes: int) -> np.ndarray:
@@ -125,8 +125,10 @@ class Scores:
         }
 
 
-def score(probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[str] = FER2013) -> Scores:
+def score(probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[str] | None = None) -> Scores:
     """Probabilities (N, K) and labels int (N,) in 0..K-1 → Scores.
+
+    Without ``classes`` seven are FER2013's, eight those and contempt, and any others go by their numbers.
 
     Raises ValueError where shapes, labels or probabilities do not fit; unlabelled rows (-1) are not accepted.
     """
@@ -136,6 +138,9 @@ def score(probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[str] 
             f"probabilities (N, K) and labels (N,) are needed, not {probabilities.shape} and {labels.shape}"
         )
     num_classes = probabilities.shape[1]
+    if classes is None:
+        usual = {len(FER2013): FER2013, len(CANONICAL): CANONICAL}
+        classes = usual.get(num_classes) or tuple(map(str, range(num_classes)))
     if len(classes) != num_classes:
         raise ValueError(f"{len(classes)} class names for {num_classes} probabilities")
     if labels.min() < 0 or labels.max() >= num_classes:

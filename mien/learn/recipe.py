@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from mien.core.errors import RecipeError
+from mien.core.files import fault_of
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -190,6 +191,8 @@ def load_recipe(name_or_path: str | Path, overrides: list[str] | None = None) ->
     path, shipped = Path(name_or_path), shipped_recipes()
     if str(name_or_path) in shipped:
         path = shipped[str(name_or_path)]
+    elif path.suffix.lower() == ".toml" and (fault := fault_of(path, "a recipe")):
+        raise RecipeError(path, *fault)
     elif not path.is_file():
         raise RecipeError(
             f"recipe '{name_or_path}'", "is unknown", f"choose one of {', '.join(shipped)} or a .toml file"

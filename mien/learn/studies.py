@@ -15,6 +15,9 @@ from mien.core.errors import DataError, UsageError
 from mien.core.types import FaceSet, concatenate
 from mien.data.splits import hold_out, resplit, with_counts
 
+#: Faces of Training and of PublicTest.
+FER2013_ROWS = (28_709, 3_589)
+
 #: One seed draws every split, so that runs of other seeds are made on the same faces.
 SPLIT_SEED = 0
 
@@ -62,6 +65,13 @@ def official(faces: FaceSet) -> tuple[FaceSet, FaceSet]:
         if not faces.has_split(name):
             raise DataError("data", f"has no split {name}", "give FER2013's file, or its Training and PublicTest files")
     training, public = (faces.in_split(name) for name in ("Training", "PublicTest"))
+    if (len(training), len(public)) != FER2013_ROWS:
+        found = (
+            f"has {len(training):,} faces of Training and {len(public):,} of PublicTest, not {FER2013_ROWS[0]:,} and "
+        )
+        raise DataError(
+            "data", f"{found}{FER2013_ROWS[1]:,}", "give FER2013's whole file: the splits are drawn from it"
+        )
     return training.take(training.labelled), public.take(public.labelled)
 
 

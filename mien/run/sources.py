@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from mien.core.errors import MediaError
+from mien.core.files import fault_of
 from mien.core.pictures import PICTURE_SUFFIXES, is_picture
 
 #: How the names of pictures, videos and folders end that mien makes of its inputs.
@@ -103,22 +104,35 @@ def list_inputs(arguments: Sequence[str | Path], out: Path | None = None) -> lis
         if is_stream(given):
             found.append(Input(str(given), _stream_stem(str(given))))
             continue
+        if not str(given):
+            found.append(MediaError("''", "is an empty name", "name a file or folder; '.' is this one"))
+            continue
         argument = Path(given)
         if os.path.isdir(argument):  # noqa: PTH112 - unlike pathlib's, it says no to a name that is too long
-            files = list(_files_below(argument, out))
+            faults: list[MediaError] = []
+            files = list(_files_below(argument, out, faults))
             found += [Input(file, file.relative_to(argument).with_suffix("")) for file in files]
-            if not files:
+            found += faults
+            if not files and not faults:
                 found.append(MediaError(argument, "is a folder without pictures or videos", "name another one"))
         elif os.path.exists(argument):  # noqa: PTH110 - as above
             found.append(Input(argument, Path(argument.stem)))
         else:
-            found.append(MediaError(argument, "does not exist", "check the path"))
+            found.append(
+                MediaError(argument, *(fault_of(argument, "an input") or ("does not exist", "check the path")))
+            )
     return _with_distinct_stems(found)
 
 
-def _files_below(folder: Path, out: Path | None) -> Iterator[Path]:
+def _files_below(folder: Path, out: Path | None, faults: list[MediaError]) -> Iterator[Path]:
+    """What is to be analysed in a folder, in order; folders that cannot be read are added to ``faults``."""
+
+    def locked(error: OSError) -> None:
+        faults.append(MediaError(error.filename, f"cannot be read ({error.strerror})", "check its permissions"))
+
+    paths = [Path(place, name) for place, _, names in os.walk(folder, onerror=locked) for name in names]
     inside = folder.resolve() in out.resolve().parents if out is not None else False
-    for path in sorted(folder.rglob("*")):
+    for path in sorted(paths):
         if path.suffix.lower() not in PICTURE_SUFFIXES | VIDEO_SUFFIXES:
             continue
         parts = path.relative_to(folder).parts

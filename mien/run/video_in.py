@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from mien.core.errors import MediaError
+from mien.core.files import fault_of
 from mien.run.planes import Planes, placing, rgb_of
 from mien.run.sources import without_password
 
@@ -268,7 +269,7 @@ class CameraSource:
 
     def __init__(self, path: str, sampling: Sampling = EVERYTHING) -> None:
         self.path, self.sampling, self.end_s = path, sampling, 0.0
-        self._camera = cv2.VideoCapture(int(path.partition(":")[2]))
+        self._camera = _camera(int(path.partition(":")[2]))
         if not self._camera.isOpened():
             raise MediaError(path, "is not there, or another program uses it", "connect it, or try camera:1")
         stated = self._camera.get(cv2.CAP_PROP_FPS)
@@ -304,6 +305,16 @@ class CameraSource:
             index += 1
 
 
+def _camera(number: int) -> cv2.VideoCapture:
+    """OpenCV's, without what it prints where there is none."""
+    before = cv2.utils.logging.getLogLevel()
+    cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+    try:
+        return cv2.VideoCapture(number)
+    finally:
+        cv2.utils.logging.setLogLevel(before)
+
+
 def upright(frame: av.VideoFrame) -> np.ndarray:
     """A decoded frame as RGB uint8 (H, W, 3), turned and mirrored as its file says."""
     picture, (a, b, c, d) = frame.to_ndarray(format="rgb24"), placing(frame)
@@ -331,12 +342,8 @@ def open_container(path: Path | str) -> av.container.InputContainer:
             raise MediaError(
                 without_password(path), f"is not a stream that can be read ({error.strerror})", cure
             ) from error
-    if path.is_dir():
-        raise MediaError(path, "is a folder, not a video", "name a file in it")
-    if not path.exists():
-        raise MediaError(path, "does not exist", "check the path")
-    if path.stat().st_size == 0:
-        raise MediaError(path, "is empty (0 bytes)", "copy or export it again")
+    if fault := fault_of(path, "a video"):
+        raise MediaError(path, *fault)
     try:
         return av.open(local_url(path))
     except (av.error.FFmpegError, OSError) as error:

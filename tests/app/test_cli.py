@@ -20,6 +20,13 @@ VERBS = ["analyze", "train", "evaluate", "predict", "export", "data", "models"]
     ("arguments", "message"),
     [
         (["analyze", "absent.jpg"], "absent.jpg: does not exist; check the path"),
+        (["analyze", ""], "'': is an empty name"),
+        (["explain", "nope", "x.png"], "nope: does not exist; choose one of base, "),
+        (["train", "missing.toml", "--data", "faces.csv"], "missing.toml: does not exist"),
+        (["data", "describe", "faces.csv", "--ferplus", "."], ".: is a folder, not a CSV of votes"),
+        (["evaluate", "base", "--data", "faces.csv", "--exclude", "."], ".: is a folder, not a CSV of names"),
+        (["embed", "base", "--data", "faces.csv", "--seed", "-1"], "invalid value for '--seed'"),
+        (["analyze", "x.jpg", "--colour", "\u00b2,1,1"], "is not red,green,blue"),
         (["analyze", "."], ".: is a folder without pictures or videos; name another one"),
         (["analyze", "empty.jpg"], "empty.jpg: is empty (0 bytes); copy or export it again"),
         (["analyze", "empty.mp4"], "empty.mp4: is empty (0 bytes); copy or export it again"),

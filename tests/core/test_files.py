@@ -1,11 +1,12 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from mien.core.errors import OutputError
-from mien.core.files import make_folder, replacing, write_json
+from mien.core.files import fault_of, make_folder, replacing, write_json, write_text
 
 
 def test_a_file_takes_its_name_only_when_it_is_whole(tmp_path: Path) -> None:
@@ -25,3 +26,34 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
             make_folder(wrong)
     with pytest.raises(OutputError, match="is a folder, not a file"), replacing(tmp_path) as part:
         part.write_text("a file where a folder is")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such links and devices")
+def test_a_link_stays_and_what_it_leads_to_is_replaced(tmp_path: Path) -> None:
+    real, link = tmp_path / "deep" / "real.txt", tmp_path / "link.txt"
+    write_text(real, "old")
+    link.symlink_to(real)
+    write_text(link, "new")
+    assert link.is_symlink() and real.read_text() == "new"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such links and devices")
+def test_a_pipe_is_written_to_and_not_replaced(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    write_text(pipe, "through")
+    assert os.read(reader, 100) == b"through"
+    os.close(reader)
+    assert pipe.is_fifo()
+    assert fault_of(pipe, "a picture") == (
+        "is a pipe or a device, not a picture", "save what comes from it to a file first")  # fmt: skip
+
+
+def test_what_is_wrong_with_a_file(tmp_path: Path) -> None:
+    for name, content, found in (("gone", None, "does not exist"), ("empty", b"", "is empty"), ("whole", b"x", None)):
+        if content is not None:
+            (tmp_path / name).write_bytes(content)
+        fault = fault_of(tmp_path / name, "a picture")
+        assert fault is None if found is None else fault[0].startswith(found)
+    assert fault_of(tmp_path, "a picture")[0] == "is a folder, not a picture"

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from sklearn import metrics as sklearn
 
+from mien.core.labels import FER2013
 from mien.evaluate import metrics, score
 from mien.evaluate.tables import scores_text, write_predictions, write_scores
 from tests.conftest import patterns
@@ -91,7 +92,6 @@ def test_bootstrap_agrees_with_resampling_faces_one_by_one(answers: tuple[np.nda
     [
         (np.full((3, 7), 1 / 7), np.zeros(2, int), "are needed"),
         (np.empty((0, 7)), np.empty(0, int), "are needed"),
-        (np.full((3, 5), 1 / 5), np.zeros(3, int), "7 class names for 5"),
         (np.full((3, 7), 1 / 7), np.array([0, 7, 1]), "labels must lie in 0..6"),
         (np.full((3, 7), 1 / 7), np.array([0, -1, 1]), "labels must lie in 0..6"),
         (np.full((3, 7), 0.5), np.zeros(3, int), "sum to 1"),
@@ -126,3 +126,14 @@ def test_predictions_csv_in_input_order_with_truth_where_known(tmp_path: Path) -
         ("sad", "sad", "0.250000"), ("happy", "happy", "1.000000"), ("happy", "sad", "0.500000")]  # fmt: skip
     write_predictions(replace(faces, labels=np.full(3, -1)), probabilities, ("happy", "sad"), tmp_path / "q.csv")
     assert (tmp_path / "q.csv").read_text().splitlines()[0] == "path,label,p_happy,p_sad"
+
+
+@pytest.mark.parametrize(("count", "named"), [(2, "0"), (7, "angry"), (8, "angry")])
+def test_classes_need_not_be_named(count: int, named: str) -> None:
+    scores = score(np.full((3, count), 1 / count), np.array([0, 1, count - 1]))
+    assert len(scores.classes) == count and scores.classes[0] == named
+
+
+def test_names_are_one_for_each_class() -> None:
+    with pytest.raises(ValueError, match="7 class names for 5"):
+        score(np.full((3, 5), 1 / 5), np.zeros(3, int), FER2013)

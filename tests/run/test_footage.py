@@ -144,6 +144,13 @@ def test_a_camera_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "mien: camera:93: is not there" in capsys.readouterr().err
 
 
+def test_a_camera_that_is_not_there_costs_one_line(tmp_path: Path) -> None:
+    """OpenCV itself would print two more; these go past Python."""
+    command = [sys.executable, "-m", "mien.app.cli", "analyze", "camera:93", "--out", str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert len(done.stderr.splitlines()) == 1
+
+
 @contextmanager
 def streaming(clip: Path, repeats: int) -> Iterator[str]:
     """A live stream on this machine: the clip as MPEG-TS over HTTP, at its own pace, without a length."""
