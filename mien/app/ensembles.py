@@ -86,8 +86,9 @@ def ensemble(
         faces = faces.in_split(split)
     joined = join(members, np.full(len(members), 1 / len(members)), name or out.stem)  # refuses what does not fit
     faces = faces.take(faces.labelled).as_classes(members[0].classes)
-    if not len(faces):
-        raise UsageError(", ".join(map(str, data)), "has no labels to choose weights by", "give labelled faces")
+    if len(faces) < 2:
+        found = f"has {len(faces)} labelled faces to choose weights by"
+        raise UsageError(", ".join(map(str, data)), found, "give more of them")
     probabilities = np.stack(
         [
             classify_all(TorchClassifier(member), faces.images, tta, quiet=quiet or as_json, title=model)
@@ -95,6 +96,8 @@ def ensemble(
         ]
     )  # (M, N, K)
     table = table_of(models, probabilities, faces.labels)
+    if given is None and weights not in table["ensembles"]:
+        raise UsageError(f"--weights {weights}", f"has too many points for {len(models)} models", "use likelihood")
     chosen = given if given is not None else np.array(table["ensembles"][weights]["weights"])
     joined = join(members, chosen, name or out.stem)
     difference = export(joined, out, faces.take(np.arange(min(len(faces), 512))), licence=licence)

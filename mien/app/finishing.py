@@ -98,12 +98,14 @@ def _draw(found: dict, diagram: Path) -> None:
 
 def _told(found: dict, temperature: float, thresholds: dict[str, float]) -> str:
     """What was found, for people."""
+    from mien.learn.card import share_right
+
     calibration, unsure, none = found["calibration"], found["unsure"], found.get("not_a_face")
     lines = [
         f"temperature {temperature:.3f}: expected calibration error {calibration['error_before']:.2%} before, "
         f"{calibration['error']:.2%} after, on faces that did not fit it",
         f"unsure below {thresholds['unsure']:.3f}: {unsure['answered_elsewhere']:.1%} of the faces are answered, "
-        f"{unsure['right_elsewhere']:.1%} of these answers are right, on faces that did not choose it",
+        f"{share_right(unsure['right_elsewhere'])} of these answers are right, on faces that did not choose it",
     ]
     if none:
         lines.append(

@@ -18,6 +18,10 @@ from mien.core.errors import OutputError
 _CANNOT_WRITE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EISDIR, errno.EDQUOT, errno.ENAMETOOLONG)
 
 
+#: What a shell gives these may be a file, and stays the shell's.
+_STREAMS = ("/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/self/fd/")
+
+
 def fault_of(path: Path, kind: str) -> tuple[str, str] | None:
     """(what is wrong, what to do) with a path that should be a file of some ``kind`` ("a picture"); None where it can be read."""
     try:
@@ -47,7 +51,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     if path.is_dir():
         raise OutputError(path, "is a folder, not a file", "name a file in it with --out")
-    if path.exists() and (not path.is_file() or path.is_relative_to("/dev")):
+    if path.exists() and (not path.is_file() or path.as_posix().startswith(_STREAMS)):
         yield path
         return
     path = Path(os.path.realpath(path)) if path.is_symlink() else path

@@ -120,8 +120,9 @@ def examine(
         stranger |= (faces.votes[:, FERPLUS_VOTES.index("not_a_face")] >= RATERS) & ~blank
     suspicious = np.zeros(len(faces), bool)
     if suspicion is not None:
-        most = np.argsort(-suspicion.suspicion, kind="stable")[: round(share * int(faces.labelled.sum()))]
-        suspicious[most] = suspicion.flagged[most]
+        flagged = np.flatnonzero(suspicion.flagged)
+        most = flagged[np.argsort(-suspicion.suspicion[flagged], kind="stable")]
+        suspicious[most[: round(share * int(faces.labelled.sum()))]] = True
     similarity = np.zeros(len(faces), np.float32)
     for column in (0, 1):
         np.maximum.at(similarity, twins.pairs[:, column], twins.similarity)

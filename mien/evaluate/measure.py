@@ -101,18 +101,23 @@ def measure(
     drawn = rng.multinomial(scores.count, shares, size=samples).reshape(samples, *matrix.shape)
     overall = {name: (float(of(matrix)), _between(of(drawn))) for name, of in OF_COUNTS.items()}
     overall |= {name: (getattr(scores, name), getattr(scores, f"{name}_interval")) for name in ("accuracy", "macro_f1")}
-    by_class = {name: (of(matrix), *_limits(of(drawn))) for name, of in OF_CLASS_COUNTS.items()}
+    without = drawn.sum(axis=2) == 0  # draws in which a class does not occur say nothing of it
+    by_class = {
+        name: (of(matrix), *_limits(np.where(without, np.nan, of(drawn)))) for name, of in OF_CLASS_COUNTS.items()
+    }
 
     of_faces = _of_faces(probabilities, labels)
     once = {name: of(np.ones(len(labels))) for name, of in of_faces.items()}
     draws: dict[str, list[np.ndarray]] = {name: [] for name in of_faces}
+    truth, present = np.eye(len(matrix))[labels], []
     for weights in redraws(len(labels), samples, rng):
+        present.append(weights @ truth > 0)
         for name, of in of_faces.items():
             draws[name].append(of(weights))
     for name, value in once.items():
         redrawn = np.concatenate(draws[name])
         if np.ndim(value):
-            by_class[name] = (value, *_limits(redrawn))
+            by_class[name] = (value, *_limits(np.where(np.concatenate(present), redrawn, np.nan)))
         else:
             overall[name] = (float(value), _between(redrawn))
     return Measures(scores, overall, by_class, reliability(probabilities, labels), by_confidence(probabilities, labels))

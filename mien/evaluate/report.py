@@ -132,7 +132,7 @@ def _lead(found: Measures, extras: Extras) -> str:
 
 
 def _in_short(folder: Path, found: Measures) -> Section:
-    recalls = {"recall": found.by_class["recall"][0]}
+    recalls = {"recall": _recalls(found.scores.confusion)}
     figure = drawn(curves.bars(found.scores.classes, recalls, "Faces of each class that are found"),
                    folder / "recall.png")  # fmt: skip
     facts = [(NAMES[name][0], *value_text(name, *found.overall[name])) for name in NAMES]

@@ -48,10 +48,9 @@ def _pca(values: np.ndarray, fit_on: np.ndarray, seed: int) -> Flattened:
     """Principal components: eigenvectors of the covariance of the rows fitted on (Pearson, 1901)."""
     some = values[fit_on] if fit_on.sum() > 2 else values
     mean = some.mean(axis=0)
-    centred = (some - mean).astype(np.float64)
-    spectrum, directions = np.linalg.eigh(centred.T @ centred / (len(some) - 1))
-    shares = spectrum[::-1][:2] / max(spectrum.sum(), 1e-12)
-    axes = directions[:, ::-1][:, :2]
+    spectrum, directions = _components(some - mean)
+    shares = spectrum[:2] / max(spectrum.sum(), 1e-12)
+    axes = directions[:, :2]
     axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), [0, 1]])  # so that one data set gives one picture
     points = ((values - mean) @ axes).astype(np.float32)
     names = tuple(f"component {index + 1} ({share:.1%} of the variance)" for index, share in enumerate(shares))
@@ -144,9 +143,19 @@ def _knn(values: np.ndarray, labels: np.ndarray, base: np.ndarray, rows: np.ndar
 def _reduced(values: np.ndarray, dimensions: int) -> np.ndarray:
     if values.shape[1] <= dimensions:
         return values
-    centred = (values - values.mean(axis=0)).astype(np.float64)
-    directions = np.linalg.eigh(centred.T @ centred)[1][:, ::-1][:, :dimensions]
-    return (centred @ directions).astype(np.float32)
+    centred = values - values.mean(axis=0)
+    return (centred @ _components(centred)[1][:, :dimensions]).astype(np.float32)
+
+
+def _components(centred: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(variances, falling; directions (D, ...)) of rows (N, D) around 0. Of few long rows the rows themselves are decomposed:
+    D × D would take minutes."""
+    centred = centred.astype(np.float64)
+    if len(centred) < centred.shape[1]:
+        _, spread, directions = np.linalg.svd(centred, full_matrices=False)
+        return spread**2 / max(len(centred) - 1, 1), directions.T
+    variances, directions = np.linalg.eigh(centred.T @ centred / max(len(centred) - 1, 1))
+    return variances[::-1], directions[:, ::-1]
 
 
 def _sklearn(module: str) -> Any:

@@ -32,7 +32,7 @@ def occlusion(
     """
     height, width = inputs.shape[2:]
     window = window or max(1, min(height, width) // 6)
-    stride = stride or max(1, window // 2)
+    stride = min(stride or max(1, window // 2), window)  # squares further apart would leave some of it out
     cover = baseline_of(inputs, baseline)
     whole = logits_of(network, inputs, targets)
     total, times = inputs.new_zeros(len(inputs), height, width), inputs.new_zeros(height, width)
@@ -87,7 +87,8 @@ def lime(
         generator = torch.Generator().manual_seed(seed)
 
         def visible(original: Tensor, generator: torch.Generator = generator, **facts: int) -> Tensor:
-            return torch.bernoulli(torch.full((1, facts["num_interp_features"]), 0.5), generator=generator)
+            drawn = torch.bernoulli(torch.full((1, facts["num_interp_features"]), 0.5), generator=generator)
+            return drawn.to(original.device)
 
         regions = superpixels(inputs[index].mean(dim=0).cpu().numpy(), segments)
         method = Lime(

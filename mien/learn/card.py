@@ -99,7 +99,7 @@ def _training(header: dict[str, Any], history: list[dict[str, Any]], trained: Tr
     optimizer, schedule, loss = recipe["optimizer"], recipe["schedule"], recipe["loss"]
     keep = recipe["run"]["keep"]
     chosen = (
-        "the last epoch was kept, so the validation faces chose nothing"
+        ("the last epoch was kept" + ("" if _watched_matters(recipe) else ", so the validation faces chose nothing"))
         if keep == "last"
         else f"epoch {trained.epoch} was kept, the one with the best validation accuracy"
     )
@@ -115,10 +115,52 @@ def _training(header: dict[str, Any], history: list[dict[str, Any]], trained: Tr
 ## Training
 
 - Data: {header["training"]:,} faces of split `{recipe["data"]["train"]}`{by_raters}; {header["validation"]:,} faces watched, {chosen}.
-- Recipe: {schedule["epochs"]} epochs of batches of {schedule["batch_size"]}{begun}; {optimizer["name"]} with peak learning rate {optimizer["lr"]:g}, momentum {optimizer["momentum"]:g}{", Nesterov" if optimizer["nesterov"] else ""}, weight decay {optimizer["weight_decay"]:g} on matrices; {schedule["warmup_epochs"]:g} epochs of warm-up, then {schedule["name"]}; {loss["name"]}, label smoothing {loss["label_smoothing"]:g}{_targets(recipe.get("targets", {}))}; averaged weights (decay {recipe["run"]["ema"]:g}).
+- Recipe: {_epochs(len(history), schedule["epochs"])} of batches of {schedule["batch_size"]}{begun}; {optimizer["name"]} with peak learning rate {optimizer["lr"]:g}, momentum {optimizer["momentum"]:g}{", Nesterov" if _nesterov(optimizer) else ""}, weight decay {optimizer["weight_decay"]:g} on matrices; {schedule["warmup_epochs"]:g} epochs of warm-up, then {schedule["name"]}; {loss["name"]}, label smoothing {loss["label_smoothing"]:g}{_targets(recipe.get("targets", {}))}{_beside(recipe)}.
 - Augmentation: {augment or "none"}.
 - Hardware: {machine["device"]}, {machine["processor"]}, {machine["threads"]} threads, {machine["precision"]}; {speed:,.0f} images/s on average, {hours:.1f} hours, one run with seed {machine["seed"]}.
 - Software: mien {machine["mien"]}{commit}, Python {machine["python"]}, {versions}."""
+
+
+def share_right(share: float | None) -> str:
+    """``93.1%``; "none" where nothing was answered."""
+    return "none" if share is None else f"{share:.1%}"
+
+
+def _epochs(run: int, planned: int) -> str:
+    return f"{planned} epochs" if run == planned else f"{run} of {planned} epochs"
+
+
+def _nesterov(optimizer: dict[str, Any]) -> bool:
+    return optimizer["name"] == "sgd" and optimizer["nesterov"] and optimizer["momentum"] > 0
+
+
+def _watched_matters(recipe: dict[str, Any]) -> bool:
+    """Whether the faces that are watched have a say although the last epoch is kept: in the rate, the end or the weights."""
+    schedule, weights = recipe["schedule"], recipe["loss"].get("class_weights")
+    return schedule["name"] == "plateau" or bool(schedule.get("early_stop")) or weights == "validation"
+
+
+def _beside(recipe: dict[str, Any]) -> str:
+    """What else was not left as it usually is."""
+    data, semi, loss = recipe["data"], recipe.get("semi", {}), recipe["loss"]
+    parts = []
+    if loss["name"] in ("focal", "adaptive"):
+        parts.append(f"gamma {loss['gamma']:g}")
+    if weights := loss.get("class_weights"):
+        parts.append(f"class weights {weights if isinstance(weights, str) else ', '.join(map(str, weights))}")
+    if data.get("keep_labels", 1) < 1:
+        parts.append(f"{data['keep_labels']:.0%} of the labels kept")
+    if semi.get("method", "none") != "none":
+        parts.append(f"{semi['method']} on faces without a label")
+    if data.get("oversample"):
+        parts.append(f"rare classes oversampled ({data['oversample']:g})")
+    if frozen := recipe.get("start", {}).get("freeze"):
+        parts.append(f"{', '.join(frozen)} frozen")
+    if recipe["optimizer"].get("clip_norm"):
+        parts.append(f"gradients clipped at {recipe['optimizer']['clip_norm']:g}")
+    if recipe["run"]["ema"]:
+        parts.append(f"averaged weights (decay {recipe['run']['ema']:g})")
+    return "".join(f"; {part}" for part in parts)
 
 
 def _targets(settings: dict[str, Any]) -> str:
@@ -171,7 +213,7 @@ Fitted on {found["faces"]:,} faces of {found["data"]}; what is said of temperatu
 - Temperature {info.temperature:.3f}. Expected calibration error (15 bins) {calibration["error_before"]:.2%} before,
   {calibration["error"]:.2%} after; log loss {calibration["log_loss_before"]:.4f} before, {calibration["log_loss"]:.4f} after.
 - Labels with a confidence below {info.thresholds["unsure"]:.3f} are marked as unsure: {unsure["answered_elsewhere"]:.1%} of the faces are
-  answered, and {unsure["right_elsewhere"]:.1%} of these answers are right (aimed at: {unsure["goal"]:.0%})."""
+  answered, and {share_right(unsure["right_elsewhere"])} of these answers are right (aimed at: {unsure["goal"]:.0%})."""
     ]
     if none:
         parts[0] += "\n" + _none(none, info.thresholds["not_a_face"])

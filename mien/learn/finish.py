@@ -14,6 +14,7 @@ from mien.core.errors import DataError, MissingExtra, ModelError
 from mien.core.files import replacing
 from mien.core.types import FaceSet
 from mien.evaluate.calibration import cross_tempered, fit_temperature, reliability, tempered
+from mien.evaluate.measure import without_nan
 from mien.evaluate.metrics import log_losses
 from mien.evaluate.selective import GOAL, cross_kept, keeping, kept, risk_coverage
 from mien.learn.quantise import quantise, write_metadata
@@ -121,7 +122,7 @@ def _confidence(logits: np.ndarray, faces: FaceSet, wishes: Wishes) -> tuple[dic
             "risk_coverage_area": risk_coverage(after, labels).area,
         },
     }
-    return values, {"unsure": min(threshold, 1.0)}
+    return without_nan(values), {"unsure": min(threshold, 1.0)}
 
 
 def _weights(model: Any) -> dict[str, bytes]:

@@ -92,14 +92,16 @@ def retuned_alpha(confusion: np.ndarray) -> list[float]:
     """Weights (K,) from a validation confusion matrix (true × predicted): 1 for the worst recall, .4 for the best.
 
     R5 retuned its α by hand from the confusion matrix near the end of training; this is that step as a formula, linear
-    in the recall between the ends of the range that R5 used.
+    in the recall between the ends of the range that R5 used. A class that nobody measured has the mean of the others.
     """
     support = confusion.sum(axis=1)
-    recall = np.divide(np.diag(confusion), support, out=np.zeros(len(support)), where=support > 0)
-    spread = recall.max() - recall.min()
-    if spread == 0:
-        return [1.0] * len(recall)
-    return (1 - (1 - LEAST_ALPHA) * (recall - recall.min()) / spread).tolist()
+    seen = support > 0
+    recall = np.diag(confusion)[seen] / support[seen]
+    alpha = np.ones(len(support))
+    if seen.any() and np.ptp(recall) > 0:
+        alpha[seen] = 1 - (1 - LEAST_ALPHA) * (recall - recall.min()) / np.ptp(recall)
+        alpha[~seen] = alpha[seen].mean()
+    return alpha.tolist()
 
 
 def check_alpha(alpha: Sequence[float], classes: tuple[str, ...]) -> None:
@@ -139,7 +141,7 @@ def gives_logits(network: nn.Module, channels: int, size: int) -> None:
         "Relu",
         "LeakyRelu",
         "Clamp",
-        "HardtanhBackward",
+        "Hardtanh",
         "Sigmoid",
         "Tanh",
     }:

@@ -60,7 +60,8 @@ def squares(picture: np.ndarray, size: int, count: int, rng: np.random.Generator
     grey = to_grey(picture)
     found = np.empty((count, size, size), np.uint8)
     for index in range(count):
-        side = int(np.exp(rng.uniform(np.log(size / 2), np.log(min(grey.shape)))))
+        most = min(grey.shape)
+        side = int(np.exp(rng.uniform(np.log(min(size / 2, most)), np.log(most))))
         top, left = (int(rng.integers(0, length - side + 1)) for length in grey.shape)
         crop = resize(np.ascontiguousarray(grey[top : top + side, left : left + side]), size)
         found[index] = crop if rng.random() < 0.5 else crop[:, ::-1]

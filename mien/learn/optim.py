@@ -19,10 +19,11 @@ def make_optimizer(network: nn.Module, settings: OptimizerSettings) -> torch.opt
     Weight decay falls on matrices and kernels only: biases, slopes and batch norm's scale and shift are left free. For
     Adam and NAdam it is L2, part of the gradient; for AdamW it is decoupled (Loshchilov & Hutter, 2019).
     """
-    trained = [p for p in network.parameters() if p.requires_grad]
+    trained = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
+    decayed = {name for name, p in trained if p.ndim > 1 and not name.endswith("slope")}
     groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": settings.weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": [p for name, p in trained if name in decayed], "weight_decay": settings.weight_decay},
+        {"params": [p for name, p in trained if name not in decayed], "weight_decay": 0.0},
     ]
     if settings.name == "sgd":
         nesterov = settings.nesterov and settings.momentum > 0

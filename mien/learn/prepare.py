@@ -53,8 +53,8 @@ def choose_rows(recipe: Recipe, faces: FaceSet, say: Callable[[str], None]) -> R
         faces = one_against_all(faces, settings.against)
     training = faces if faces.splits == ("",) else _in_role(faces, settings.train)
     trained_on = {split_role(name) for name in settings.train.split("+")}
-    watched = settings.validation if split_role(settings.validation) not in trained_on else ""
-    if watched and faces.has_split(watched):
+    watched = settings.validation.split("+")
+    if trained_on.isdisjoint(map(split_role, watched)) and all(map(faces.has_split, watched)):
         validation = _in_role(faces, settings.validation)
         aside = len(faces) - len(training) - len(validation)
     else:
@@ -188,6 +188,8 @@ def start_from(network: nn.Module, settings: StartSettings, classes: tuple[str, 
             raise RecipeError("start.freeze", f"'{prefix}' begins no parameter's name", f"they begin with {tops}")
         for parameter in named:
             parameter.requires_grad_(False)
+    if not any(p.requires_grad for p in network.parameters()):
+        raise RecipeError("start.freeze", "freezes all of the network", "leave some of it free, such as 'head'")
     fresh = [name for name in trained if name not in fitting]
     frozen = sum(not p.requires_grad for p in network.parameters())
     return (

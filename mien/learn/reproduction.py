@@ -152,8 +152,11 @@ def _plain_table(result: Result) -> str:
 def _adaptive_table(result: Result) -> str:
     """Means and spreads over seeds, and the paired difference with its t-interval."""
     values: dict[str, dict[str, list[float]]] = {}
+    broken = {name.rsplit("-", 1)[1] for name, run in result["runs"].items() if not run["scores"]}
     for name, run in result["runs"].items():
-        loss, _ = name.rsplit("-", 1)
+        loss, seed = name.rsplit("-", 1)
+        if seed in broken:  # pairs of one seed are compared
+            continue
         scores = _score(run)
         recall = {row["class"]: row["recall"] for row in scores["per_class"]}
         found = {

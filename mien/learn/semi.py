@@ -41,14 +41,15 @@ class Unlabelled:
         settings = self.recipe.semi
         rows = torch.randint(0, len(self.images), (batch_size * settings.ratio,), generator=generator)
         images = self.images[rows.to(self.images.device)].float() / 255
-        augment = augmentation_of(self.recipe)
+        inputs = normalise(augmentation_of(self.recipe)(images, generator), self.preprocessing)
         with self.hardware.autocast():
-            logits = network(normalise(augment(images, generator), self.preprocessing)).float()
-            if settings.method == "fixmatch":
-                with torch.no_grad():
-                    answers = network(normalise(WEAK(images, generator), self.preprocessing)).float()
-            else:
-                answers = logits.detach()
+            logits = network(inputs).float()
+        if settings.method == "fixmatch":
+            inputs = normalise(WEAK(images, generator), self.preprocessing)
+            with torch.no_grad(), self.hardware.autocast():
+                answers = network(inputs).float()
+        else:
+            answers = logits.detach()
         confidence, labels = answers.softmax(dim=1).max(dim=1)
         each = F.cross_entropy(logits, labels, reduction="none")
         ramp = min(1.0, epoch / settings.rampup_epochs) if settings.rampup_epochs else 1.0

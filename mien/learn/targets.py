@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -90,10 +91,17 @@ def _in_torch(network: nn.Module, hardware: Hardware) -> Callable[[Tensor], Tens
     return logits_of
 
 
-def _quantised(model: str, hardware: Hardware) -> Callable[[Tensor], Tensor] | None:
-    """The shipped model's int8 file in ONNX Runtime; None where there is none, or torch has something faster."""
+def _int8_of(model: str, hardware: Hardware) -> Path | None:
+    """The int8 file that answers for a shipped model here, if one does."""
     shipped = shipped_models().get(model)
     if shipped is None or hardware.device.type != "cpu" or choose_file(model) != int8_file(shipped):
+        return None
+    return int8_file(shipped)
+
+
+def _quantised(model: str, hardware: Hardware) -> Callable[[Tensor], Tensor] | None:
+    """The shipped model's int8 file in ONNX Runtime; None where there is none, or torch has something faster."""
+    if _int8_of(model, hardware) is None:
         return None
     classifier = Classifier(model, threads=torch.get_num_threads(), precision="int8")
     return lambda inputs: torch.from_numpy(classifier.logits_of(inputs.contiguous().numpy()))
@@ -115,14 +123,15 @@ def _opened(model: str, classes: tuple[str, ...]) -> Trained:
     return trained
 
 
-def teacher_fingerprint(settings: TargetSettings) -> str:
+def teacher_fingerprint(settings: TargetSettings, hardware: Hardware) -> str:
     """Tells one teacher from another, so that a run is not resumed with another; "" without one."""
     if not settings.teacher:
         return ""
     check = 0
     for tensor in open_trained(settings.teacher).network.state_dict().values():
         check = zlib.crc32(tensor.numpy().tobytes(), check)
-    return f"{settings.teacher}, {check:08x}"
+    in_int8 = settings.teacher_sees == "augmented" and _int8_of(settings.teacher, hardware) is not None
+    return f"{settings.teacher}, {check:08x}{', int8' if in_int8 else ''}"
 
 
 def _towards_votes(targets: np.ndarray, faces: FaceSet, share: float) -> np.ndarray:

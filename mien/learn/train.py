@@ -45,7 +45,7 @@ from mien.learn.prepare import (
 from mien.learn.recipe import Recipe, recipe_from
 from mien.learn.semi import Unlabelled
 from mien.learn.targets import Teacher, targets_of, teacher_fingerprint, teacher_of
-from mien.models import build
+from mien.models import build, takes_size
 
 Say = Callable[[str], None]
 #: How often the loss is looked at: on a GPU every look waits for it.
@@ -108,7 +108,7 @@ class State:
         self.generator.set_state(saved["generator"])
         torch.set_rng_state(saved["torch_rng"])
         if saved["cuda_rng"] and torch.cuda.is_available():
-            torch.cuda.set_rng_state_all(saved["cuda_rng"])
+            torch.cuda.set_rng_state_all(saved["cuda_rng"][: torch.cuda.device_count()])
         self.history, self.best = json.loads(saved["history"]), saved["best"]
 
 
@@ -131,7 +131,7 @@ def train(
     identity = {
         "faces": fingerprint(rows, votes=bool(recipe.targets.votes)),
         "hardware": f"{hardware.device.type}, {hardware.precision}",
-        "teacher": teacher_fingerprint(recipe.targets),
+        "teacher": teacher_fingerprint(recipe.targets, hardware),
     }
     saved = _saved_state(folder, recipe, identity, resume)
     if resume and saved is None:
@@ -169,7 +169,7 @@ def train(
                 state.best = row["validation_accuracy"]
                 save_trained(folder / "best.pt", trained)
             write_text(folder / "log.jsonl", "".join(json.dumps(line) + "\n" for line in (header, *state.history)))
-            if epoch + 1 == epochs or time.perf_counter() - drawn > CURVES_EVERY_S:
+            if time.perf_counter() - drawn > CURVES_EVERY_S:
                 draw_curves(state.history, folder / "curves.png", recipe.name)
                 drawn = time.perf_counter()
             save_trained(
@@ -180,6 +180,7 @@ def train(
                 identity=identity,
                 header=json.dumps(header),
             )
+    draw_curves(state.history, folder / "curves.png", recipe.name)
     _score_kept(folder, recipe, rows.validation)
     return state.history
 
@@ -212,7 +213,10 @@ def _network_begun(
 ) -> Trained:
     """The recipe's network with the weights that it begins with; RecipeError where it does not give logits."""
     torch.manual_seed(recipe.run.seed)  # initial weights and dropout draw from the global generator
-    arguments = {"num_classes": len(classes), "channels": preprocessing.channels, **recipe.network.arguments}
+    size = {"size": preprocessing.size} if takes_size(recipe.network.name) else {}
+    arguments = {
+        "num_classes": len(classes), "channels": preprocessing.channels, **size, **recipe.network.arguments
+    }  # fmt: skip
     network = build(recipe.network.name, **arguments).to(hardware.device, memory_format=torch.channels_last)
     as_products(network, hardware)
     gives_logits(network, preprocessing.channels, preprocessing.size)

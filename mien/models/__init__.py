@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,11 @@ def build(name: str, **arguments: Any) -> nn.Module:
         raise ModelError(
             f"network '{name}'", f"does not take these arguments ({error})", "see its docstring"
         ) from error
+
+
+def takes_size(name: str) -> bool:
+    """Whether a network is built for one side of picture; the others take any."""
+    return name in MODELS and "size" in signature(MODELS[name]).parameters
 
 
 def load(model: str | Path) -> nn.Module:

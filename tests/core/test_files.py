@@ -57,3 +57,18 @@ def test_what_is_wrong_with_a_file(tmp_path: Path) -> None:
         fault = fault_of(tmp_path / name, "a picture")
         assert fault is None if found is None else fault[0].startswith(found)
     assert fault_of(tmp_path, "a picture")[0] == "is a folder, not a picture"
+
+
+def test_what_shells_share_memory_in_is_replaced_like_any_file() -> None:
+    folder = Path("/dev/shm")
+    if not folder.is_dir() or not os.access(folder, os.W_OK):
+        pytest.skip("there is no /dev/shm here")
+    target = folder / f"mien-test-{os.getpid()}.txt"
+    try:
+        write_text(target, "old")
+        with pytest.raises(RuntimeError), replacing(target) as part:
+            part.write_text("half")
+            raise RuntimeError
+        assert target.read_text() == "old"
+    finally:
+        target.unlink()

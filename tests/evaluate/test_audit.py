@@ -11,7 +11,7 @@ from mien.core.errors import DataError
 from mien.data.twins import find_twins
 from mien.evaluate.audit import examine, oddities, write_tables
 from mien.evaluate.nonfaces import nonface_score, oriented_gradients, unmade_faces
-from mien.evaluate.suspicion import confident_learning, read_probabilities
+from mien.evaluate.suspicion import Suspicion, confident_learning, read_probabilities
 from tests.conftest import patterns
 from tests.data.test_twins import blobs
 
@@ -133,3 +133,11 @@ def test_tables_name_rows_that_exclude_understands(tmp_path: Path) -> None:
         "groups": 2, "rows": 4, "surplus": 2, "within_one_split": 1, "across_splits": 1, "contradictory": 2,
     }  # fmt: skip
     assert counts["leaked"] == {"Training": 0, "PublicTest": 1}
+
+
+def test_of_the_flagged_labels_the_most_suspicious_are_taken() -> None:
+    faces, nothing = patterns(20), np.zeros((7, 7))
+    flagged = np.arange(20) >= 14
+    suspicion = Suspicion(np.linspace(1, 0, 20, dtype=np.float32), flagged, faces.labels, nothing, nothing[0])
+    found = examine(faces, find_twins(faces.images), suspicion=suspicion, share=0.15)
+    assert np.flatnonzero(found.suspicious).tolist() == [14, 15, 16]

@@ -234,3 +234,18 @@ def test_without_decay_the_average_is_the_network_itself() -> None:
     averaged.update()
     assert averaged.network is network
     assert network.weight.requires_grad
+
+
+def test_slopes_do_not_decay_however_many_axes_they_have() -> None:
+    from mien.models import build
+
+    network = build("r4-dnn", num_classes=7)
+    decayed, free = make_optimizer(network, OptimizerSettings(weight_decay=0.1)).param_groups
+    slopes = {id(p) for name, p in network.named_parameters() if name.endswith("slope")}
+    assert slopes and slopes <= {id(p) for p in free["params"]}
+    assert slopes.isdisjoint(id(p) for p in decayed["params"])
+
+
+def test_a_class_without_validation_faces_does_not_set_the_scale() -> None:
+    confusion = np.diag([8, 9, 0]) + np.array([[0, 2, 0], [1, 0, 0], [0, 0, 0]])
+    assert retuned_alpha(confusion) == pytest.approx([1.0, 0.4, 0.7])

@@ -115,3 +115,20 @@ def test_oversampling_draws_classes_as_often_as_asked() -> None:
     assert even == pytest.approx(0.5, abs=0.02)
     half = np.mean([(labels[epoch_order(labels, 0.5, state)] == 1).float().mean() for _ in range(20)])
     assert half == pytest.approx(0.25, abs=0.02)  # sqrt(100) against sqrt(900)
+
+
+def test_faces_without_a_label_are_changed_in_full_precision(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Within autocast the grid of a rotation would be rounded to bfloat16."""
+    from mien.learn import semi
+
+    seen = []
+    right = semi.normalise
+
+    def spied(images, preprocessing):
+        seen.append((images.dtype, torch.is_autocast_enabled("cpu")))
+        return right(images, preprocessing)
+
+    monkeypatch.setattr(semi, "normalise", spied)
+    drawn = replace(unlabelled([10, 200], method="fixmatch"), hardware=Hardware.choose("cpu", "bf16"))
+    drawn.loss(Bright(), 2, 0.0, torch.Generator().manual_seed(0))
+    assert seen == [(torch.float32, False)] * 2

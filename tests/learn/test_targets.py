@@ -13,7 +13,7 @@ from mien.core.preprocess import Preprocessing
 from mien.learn.hardware import Hardware
 from mien.learn.inference import TorchClassifier, load_run, open_trained
 from mien.learn.recipe import TargetSettings
-from mien.learn.targets import Teacher, targets_of
+from mien.learn.targets import Teacher, targets_of, teacher_fingerprint
 from mien.learn.train import train
 from tests.conftest import patterns, small_recipe, voted
 
@@ -146,3 +146,12 @@ def test_what_is_trained_on_are_the_targets(tmp_path: Path) -> None:
     train(recipe, faces, tmp_path, quiet=True, say=lambda text: None)
     found = TorchClassifier(load_run(tmp_path)).probabilities(faces.images).argmax(axis=1)
     assert (found == other).mean() > 0.8
+
+
+def test_a_teacher_that_answers_in_another_precision_is_another_teacher(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings, hardware = TargetSettings(teacher="base", teacher_sees="augmented"), Hardware.choose("cpu", "fp32")
+    told = []
+    for precision in ("float", "int8"):
+        monkeypatch.setenv("MIEN_PRECISION", precision)
+        told.append(teacher_fingerprint(settings, hardware))
+    assert told[1] == f"{told[0]}, int8"

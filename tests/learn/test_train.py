@@ -259,3 +259,23 @@ def test_checkpoints_that_cannot_be_read_are_named(tmp_path: Path) -> None:
         load_trained(tmp_path / "last.pt")
     with pytest.raises(ModelError, match="holds no trained network"):
         load_run(tmp_path.parent)
+
+
+@pytest.mark.parametrize("name", ["r1-lenet", "r3-vgg", "residual"])
+def test_networks_are_built_for_the_size_of_the_pictures(tmp_path: Path, name: str) -> None:
+    faces = patterns(32)
+    faces = replace(faces, images=np.ascontiguousarray(faces.images[:, :32, :32]))
+    arguments = {"widths": [8], "blocks": 1} if name == "residual" else {}
+    recipe = small_recipe(
+        input={"size": 32}, network={"name": name, "arguments": arguments}, schedule={"epochs": 1, "batch_size": 16}
+    )
+    train(recipe, faces, tmp_path, quiet=True, say=lambda text: None)
+    assert load_run(tmp_path).preprocessing.size == 32
+
+
+def test_several_splits_are_watched(tmp_path: Path) -> None:
+    faces = patterns(60)
+    faces = replace(faces, split=np.array(["train"] * 40 + ["val"] * 10 + ["test"] * 10))
+    recipe = small_recipe(data={"train": "train", "validation": "val+test"})
+    rows = choose_rows(recipe, faces, lambda text: None)
+    assert (len(rows.training), len(rows.validation)) == (40, 20)
