@@ -113,7 +113,7 @@ def _reference_table(results: dict[str, Result]) -> str:
 
 
 def _taught(run: Result | None) -> str:
-    teacher = run["recipe"]["targets"]["teacher"] if run else ""
+    teacher = run["recipe"].get("targets", {}).get("teacher", "") if run else ""  # older logs know no targets
     return f", taught by `{teacher}`" if teacher else ""
 
 
