@@ -213,9 +213,8 @@ class VideoSource:
         self._compare_length(float((end - first) * self.time_base), seen)
 
     def _compare_length(self, seconds: float, frames: int) -> None:
-        stated = (
-            self._stream.frames if self._container.format.name == "avi" else 0
-        )  # its length is guessed from its size
+        """Both are of what was decoded. FFmpeg guesses the length of an .avi from its size, but not its frames."""
+        stated = self._stream.frames if self._container.format.name == "avi" else 0
         if stated - frames > max(3, stated // 50):
             self.cut_off, self.damage = True, f"the file ends after {frames:,} of the {stated:,} frames it states"
         elif self.duration_s and self.duration_s - seconds > max(0.5, 3 / float(self.rate)):
