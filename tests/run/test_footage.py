@@ -195,19 +195,25 @@ def test_a_stream_is_analysed_to_its_end(recognizer: Recognizer, tmp_path: Path)
         assert sum(1 for _ in container.decode(video=0)) == done.frames
 
 
+def interrupted(inputs: list[str], out: Path) -> tuple[int, str, str]:
+    """(exit code, stdout, stderr) of an analysis that gets Ctrl-C two seconds after its first video was begun."""
+    command = [sys.executable, "-m", "mien.app.cli", "analyze", *inputs, "--out", str(out), "--detector", "haar"]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 60
+    while not list(out.glob(".*.parts/*.jsonl")) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    time.sleep(2)
+    process.send_signal(signal.SIGINT)
+    told, complaints = process.communicate(timeout=60)
+    return process.returncode, told, complaints
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends no SIGINT to one process")
 def test_ctrl_c_ends_a_stream_in_good_order(tmp_path: Path) -> None:
     with streaming(tmp_path / "live", 30) as address:
         out = tmp_path / "out"
-        command = [sys.executable, "-m", "mien.app.cli", "analyze", address, "--out", str(out), "--detector", "haar"]
-        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        deadline = time.monotonic() + 60
-        while not list(out.glob(".*.parts/*.jsonl")) and time.monotonic() < deadline:
-            time.sleep(0.1)
-        time.sleep(2)
-        process.send_signal(signal.SIGINT)
-        told, complaints = process.communicate(timeout=60)
-    assert process.returncode == 0, complaints
+        code, told, complaints = interrupted([address], out)
+    assert code == 0, complaints
     names = {path.name.rpartition("live.ts")[2] for path in out.iterdir()}
     assert {".annotated.mp4", ".records.jsonl", ".records.csv", ".summary.json", ".vtt", ".timeline.png"} <= names
     assert "frame" in told
@@ -217,16 +223,8 @@ def test_ctrl_c_ends_a_stream_in_good_order(tmp_path: Path) -> None:
 def test_ctrl_c_ends_a_stream_that_follows_a_file(tmp_path: Path, clip: Path) -> None:
     with streaming(tmp_path / "live", 30) as address:
         out = tmp_path / "out"
-        inputs = [str(ASTRONAUT), address, str(clip)]
-        command = [sys.executable, "-m", "mien.app.cli", "analyze", *inputs, "--out", str(out), "--detector", "haar"]
-        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        deadline = time.monotonic() + 60
-        while not list(out.glob(".*.parts/*.jsonl")) and time.monotonic() < deadline:
-            time.sleep(0.1)
-        time.sleep(1)
-        process.send_signal(signal.SIGINT)
-        _, complaints = process.communicate(timeout=60)
-    assert process.returncode == 1
+        code, _, complaints = interrupted([str(ASTRONAUT), address, str(clip)], out)
+    assert code == 1
     assert "stopped: 1 of 3 inputs were not begun" in complaints
     assert list(out.glob("*live.ts.annotated.mp4")) and not list(out.glob(".*.parts"))
 
