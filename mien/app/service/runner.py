@@ -128,8 +128,8 @@ class Runner:
         out = self._store.folder_of(job.id) / WORK
         try:
             end = await self._attempt(job, out)
-        except OSError as error:  # no process could be started, or the folder is gone
-            end = {"died": f"could not be started ({error.strerror})"}
+        except NO_WRITING as error:  # no process could be started, its folder is gone, or its progress cannot be kept
+            end = {"died": f"could not be run ({error})"}
         while not self._closing:  # a job whose server ends waits for the next start, which goes on from what is there
             try:
                 self._settle(job, end, out)
