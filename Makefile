@@ -38,7 +38,7 @@ docs: .venv/.test  ## write docs/commands.md from the program's help, docs/repro
 	$(BIN)/python docs/generate.py
 
 queue: .venv/.test  ## train the reference systems one by one (DATA=files, LENGTH=--short); skips what is done
-	$(BIN)/mien reproduce all --data $(subst $(space),$(space)--data ,$(DATA)) $(LENGTH)
+	$(BIN)/mien reproduce all --data $(subst $(space),$(space)--data ,$(DATA)) --known docs/reproduction $(LENGTH)
 
 bench: .venv/.test  ## measure speed and memory on this machine
 	$(BIN)/python benchmarks/speed.py

@@ -20,6 +20,10 @@ def reproduce(
     short: Annotated[
         bool, typer.Option("--short", help="Run the shortened schedules, made for two cores without a GPU.")
     ] = False,
+    known: Annotated[
+        Path | None,
+        typer.Option(help="A folder of NAME.json files made before: their runs of the same recipe are not made again."),
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Run a reference system as its author did, and by our own recipe.
@@ -29,14 +33,17 @@ def reproduce(
     the runs, a NAME.json with their logs and scores, and reproduction.md with all tables and curves.
     """
     need_torch()
+    from mien.core.errors import UsageError
     from mien.learn.reproduce import reproduce as run
     from mien.learn.reproduction import read_results, write_page
     from mien.learn.studies import studies_named
 
     studies = studies_named(name)
+    if known is not None and not known.is_dir():
+        raise UsageError(f"--known {known}", "is no folder", "name the one that holds the NAME.json files")
     faces = read_data(data, quiet=quiet)
     for study in studies:
-        run(study, faces, out, short=short, quiet=quiet, say=(lambda text: None) if quiet else say)
+        run(study, faces, out, short=short, known=known, quiet=quiet, say=(lambda text: None) if quiet else say)
         write_page(read_results(out), out / "reproduction.md", out / "pictures")
     if not quiet:
         say(f"wrote {out / 'reproduction.md'}")

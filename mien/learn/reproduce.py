@@ -30,13 +30,23 @@ DERIVED: dict[str, Callable[[Path, FaceSet], dict[str, Any]]] = {
 
 
 def reproduce(
-    study: Study, faces: FaceSet, folder: Path, *, short: bool = False, quiet: bool = False, say: Say = print
+    study: Study,
+    faces: FaceSet,
+    folder: Path,
+    *,
+    short: bool = False,
+    known: Path | None = None,
+    quiet: bool = False,
+    say: Say = print,
 ) -> dict[str, Any]:
     """Train and score what is not yet there; returns the study's result and writes it as ``folder/STUDY.json``.
 
     Run folders are ``folder/STUDY/RUN``. A run that was interrupted goes on, one that is done is left as it is. With
-    ``short`` runs have their shortened schedule.
+    ``short`` runs have their shortened schedule. ``known`` is a folder of STUDY.json files of other machines or earlier
+    days: a run of theirs that had the same recipe and is as long or longer is taken from there, but where a study makes
+    something of its runs' weights.
     """
+    earlier = {} if known is None or study.name in DERIVED else _runs_in(known / f"{study.name}.json")
     for name in study.needs:
         reproduce(ALL[name], faces, folder, short=short, quiet=quiet, say=say)
     result: dict[str, Any] = {"study": study.name, "runs": {}}
@@ -45,7 +55,11 @@ def reproduce(
         if (place / "result.json").is_file():
             result["runs"][run.name] = json.loads((place / "result.json").read_text(encoding="utf-8"))
             continue
-        recipe = load_recipe(run.recipe, list(run.settings))
+        recipe = recipe_of(run, short, folder)
+        if run.name in earlier and _as_long(earlier[run.name], recipe):
+            say(f"{study.name}, {run.name}: known from {known}")
+            result["runs"][run.name] = earlier[run.name]
+            continue
         if (recipe.targets.votes or recipe.data.labels == "raters") and faces.votes is None:
             say(
                 f"{study.name}, {run.name}: left out, since the data holds no FER+ votes ('mien data convert --ferplus')"
@@ -102,6 +116,23 @@ def recipe_of(run: Run, short: bool, runs: Path = Path("runs")) -> Recipe:
         return recipe
     milestones = [round(epoch * epochs / run.epochs) for epoch in recipe.schedule.milestones]
     return load_recipe(run.recipe, [*settings, f"schedule.epochs={epochs}", f"schedule.milestones={milestones}"])
+
+
+def _runs_in(file: Path) -> dict[str, Any]:
+    """A study's result → its runs; {} where it was not made."""
+    return json.loads(file.read_text(encoding="utf-8"))["runs"] if file.is_file() else {}
+
+
+def _as_long(earlier: dict[str, Any], recipe: Recipe) -> bool:
+    """Whether an earlier run's recipe was this one, for as many epochs or more."""
+    theirs = recipe_from(earlier["recipe"], "an earlier run")
+    same_length = {"schedule": recipe.schedule, "description": recipe.description}
+    same_schedule = {"epochs": recipe.schedule.epochs, "milestones": recipe.schedule.milestones}
+    return (
+        theirs.model_copy(update=same_length) == recipe
+        and theirs.schedule.model_copy(update=same_schedule) == recipe.schedule
+        and theirs.schedule.epochs >= recipe.schedule.epochs
+    )
 
 
 def _begun_so(place: Path, recipe: Recipe) -> bool:

@@ -15,6 +15,7 @@ from mien.core.types import FaceSet, concatenate
 from mien.learn import reproduce, studies
 from mien.learn.accuracy import page_text as ladder_text
 from mien.learn.derived import with_expert
+from mien.learn.inference import read_log
 from mien.learn.recipe import load_recipe
 from mien.learn.reproduction import page_text, read_results, write_page
 from tests.conftest import patterns, shared, voted
@@ -167,6 +168,15 @@ def test_a_study_writes_its_result_and_its_page_and_is_not_run_twice(tiny_study:
     again = reproduce.reproduce(tiny_study, patterns(7), tmp_path, short=True, quiet=True, say=said.append)
     assert (tmp_path / "batch-norm" / "with" / "last.pt").stat().st_mtime_ns == stamp
     assert (said, again["runs"]["with"]["history"]) == ([], json.loads(json.dumps(good["history"])))
+
+    known: list[str] = []
+    options = {"known": tmp_path, "quiet": True, "say": known.append}
+    taken = reproduce.reproduce(tiny_study, patterns(7), tmp_path / "elsewhere", short=True, **options)
+    assert len(known) == 2 and not (tmp_path / "elsewhere" / "batch-norm").exists()
+    assert taken["runs"]["with"]["scores"] == kept["runs"]["with"]["scores"]
+    longer = replace(tiny_study, runs=tiny_study.runs[:1])  # four epochs at full length, of which two are known
+    reproduce.reproduce(longer, patterns(7), tmp_path / "elsewhere", **options)
+    assert len(read_log(tmp_path / "elsewhere" / "batch-norm" / "with")[1]) == 4
 
     write_page(read_results(tmp_path), tmp_path / "page.md", tmp_path / "pictures")
     page = (tmp_path / "page.md").read_text()
