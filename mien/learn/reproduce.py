@@ -108,14 +108,18 @@ def result_of(run: Run, faces: FaceSet, place: Path, *, short: bool, quiet: bool
 
 
 def recipe_of(run: Run, short: bool, runs: Path = Path("runs")) -> Recipe:
-    """The run's recipe at its full or its shortened length; milestones shrink with it. ``runs`` holds all studies."""
+    """The run's recipe at its full or its shortened length. ``runs`` holds all studies.
+
+    Milestones shrink with the length, and the warm-up takes no more than two fifths of it.
+    """
     epochs = run.short if short else run.epochs
     settings = [setting.replace("RUNS", runs.as_posix()) for setting in run.settings]
-    recipe = load_recipe(run.recipe, [*settings, f"schedule.epochs={epochs}"])
-    if epochs == run.epochs or not recipe.schedule.milestones:
-        return recipe
-    milestones = [round(epoch * epochs / run.epochs) for epoch in recipe.schedule.milestones]
-    return load_recipe(run.recipe, [*settings, f"schedule.epochs={epochs}", f"schedule.milestones={milestones}"])
+    schedule = load_recipe(run.recipe, [*settings, f"schedule.epochs={epochs}"]).schedule
+    if epochs < run.epochs:
+        milestones = [round(epoch * epochs / run.epochs) for epoch in schedule.milestones]
+        warmup = min(schedule.warmup_epochs, 0.4 * epochs)
+        settings += [f"schedule.milestones={milestones}", f"schedule.warmup_epochs={warmup}"]
+    return load_recipe(run.recipe, [*settings, f"schedule.epochs={epochs}"])
 
 
 def _runs_in(file: Path) -> dict[str, Any]:

@@ -44,18 +44,8 @@ def test_a_report_of_a_run(run_folder: Path, data: Path, capsys: pytest.CaptureF
     values = json.loads(Path("r/report.json").read_text())
     assert main(["evaluate", str(run_folder), "--data", str(data), "--json"]) == 0
     scores = json.loads(capsys.readouterr().out)
-    same = (
-        "model",
-        "data",
-        "split",
-        "tta",
-        "count",
-        "accuracy",
-        "accuracy_interval",
-        "macro_f1",
-        "confusion",
-        "classes",
-    )
+    same = ("model", "data", "split", "tta", "count", "accuracy", "accuracy_interval", "macro_f1",
+            "confusion", "classes")  # fmt: skip
     assert {name: values[name] for name in same} == {name: scores[name] for name in same}
     assert values["log_loss"] == pytest.approx(scores["log_loss"], rel=1e-6)  # summed in another order
     assert (values["training"]["split"], values["training"]["count"], values["training"]["of"]) == ("Training", 70, 70)

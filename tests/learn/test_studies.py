@@ -103,8 +103,10 @@ def test_all_names_every_study_once_and_after_what_it_needs() -> None:
     }
 
 
-def test_shortened_runs_shrink_their_milestones_too() -> None:
-    (author, _) = studies.ALL["r5-vgg10"].runs
+def test_shortened_runs_shrink_their_milestones_and_their_warm_up_too() -> None:
+    author, ours = studies.ALL["r5-vgg10"].runs
+    assert [reproduce.recipe_of(replace(ours, short=epochs), short=True).schedule.warmup_epochs
+            for epochs in (1, 4, 5, 100)] == [0.4, 1.6, 2, 2]  # fmt: skip
     full = reproduce.recipe_of(author, short=False).schedule
     short = reproduce.recipe_of(replace(author, short=30), short=True).schedule
     assert (full.epochs, full.milestones, short.epochs, short.milestones) == (300, [150, 225, 275], 30, [15, 22, 28])
