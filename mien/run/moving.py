@@ -189,11 +189,12 @@ def follow_boxes(before: np.ndarray, now: np.ndarray, boxes_xyxy: np.ndarray) ->
 
 def _moved_boxes(boxes: np.ndarray, starts: np.ndarray, ends: np.ndarray, good: np.ndarray) -> np.ndarray:
     """Boxes (N, 4) carried along by their points (N, G, 2), of which the good ones (N, G) count."""
-    far = np.abs(starts - _medians(starts, good)[:, None]).sum(axis=2)  # (N, G)
+    middles = _medians(np.concatenate([starts, ends, ends - starts], axis=2), good)[:, None]  # (N, 1, 6)
+    far = np.abs(starts - middles[..., :2]).sum(axis=2)  # (N, G)
     outer = good & (far > _medians(far[..., None], good) / 2)  # points near the middle say nothing about size
-    ratio = np.abs(ends - _medians(ends, good)[:, None]).sum(axis=2) / np.maximum(far, 1e-3)
+    ratio = np.abs(ends - middles[..., 2:4]).sum(axis=2) / np.maximum(far, 1e-3)
     growth = np.where(outer.any(axis=1), np.clip(_medians(ratio[..., None], outer)[:, 0], 0.9, 1.1), 1.0)
-    centres = (boxes[:, :2] + boxes[:, 2:]) / 2 + _medians(ends - starts, good)
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2 + middles[:, 0, 4:]
     half = (boxes[:, 2:] - boxes[:, :2]) / 2 * growth[:, None]
     return np.concatenate([centres - half, centres + half], axis=1).astype(np.float32)
 
