@@ -66,12 +66,10 @@ def describe(
     say(
         f"  FER+ votes: {'yes' if facts['votes'] else 'no'}; unlabelled: {facts['unlabelled']:,}; broken rows skipped: {facts['skipped']:,}"
     )
-    columns = [*faces.classes, "unlabelled", "all"]
-    splits = facts["splits"]
-    rows = [["split", *columns]]
-    rows += [
-        [name or "(none)", *(f"{counts.get(column, 0):,}" for column in columns)] for name, counts in splits.items()
-    ]
+    rows = [["split", *faces.classes, "unlabelled", "all"]]
+    for name, counts in facts["splits"].items():
+        numbers = [*counts["classes"].values(), counts["unlabelled"], counts["all"]]
+        rows.append([name or "(none)", *(f"{number:,}" for number in numbers)])
     if not facts["unlabelled"]:
         rows = [row[:-2] + row[-1:] for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
@@ -321,7 +319,7 @@ def _facts(faces: FaceSet, path: Path) -> dict:
     for name in faces.splits:
         part = faces.take(faces.split == name)
         counts = dict(zip(faces.classes, part.counts().tolist(), strict=True))
-        splits[name] = {**counts, "unlabelled": int((~part.labelled).sum()), "all": len(part)}
+        splits[name] = {"classes": counts, "unlabelled": int((~part.labelled).sum()), "all": len(part)}
     return {
         "path": str(path),
         "faces": len(faces),

@@ -267,9 +267,10 @@ def to_score(faces: FaceSet, split: str, data: list[Path], run: Path | None) -> 
     if not len(faces):
         raise DataError(", ".join(map(str, data)), "has no faces left", "exclude fewer of its rows")
     labelled = faces.take(faces.labelled)
+    everything = faces.in_split(split) if split else faces
     if not split and len(labelled.splits) > 1:
         split = next((role for role in ("test", "validation") if labelled.has_split(role)), "")
-    everything = faces.in_split(split) if split else faces
+        everything = faces.in_role(split) if split else faces
     faces = everything.take(everything.labelled)
     if not len(faces):
         raise DataError(

@@ -200,7 +200,7 @@ def _on_training(
 
     if not everything.has_split("train"):
         return None
-    part = everything.in_split("train")
+    part = everything.in_role("train")
     part = part.take(part.labelled & ~np.isin(part.names, measured.names))  # but for what a run held out of them
     if not len(part):
         return None

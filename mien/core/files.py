@@ -7,7 +7,7 @@ import json
 import os
 import stat
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,27 @@ def fault_of(path: Path, kind: str) -> tuple[str, str] | None:
     if status.st_size == 0:
         return "is empty (0 bytes)", "copy or export it again"
     return None
+
+
+def files_below(folder: Path, locked: Callable[[OSError], None] | None = None) -> Iterator[Path]:
+    """Every file in a folder and in those below it, links to folders among them; ``locked`` is told of what cannot be read.
+
+    A folder that is met again, as where a link leads back up, is not entered a second time.
+    """
+    entered: set[str] = set()
+    for place, folders, names in os.walk(folder, onerror=locked, followlinks=True):
+        real = os.path.realpath(place)
+        if real in entered:
+            folders.clear()
+            continue
+        entered.add(real)
+        folders.sort()
+        yield from (Path(place, name) for name in names)
+
+
+def printable(name: str) -> str:
+    """A file's name as text that can be written anywhere: bytes that are no UTF-8 become ``\\xe9``."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 @contextmanager

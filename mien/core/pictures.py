@@ -66,7 +66,8 @@ def read_grey(source: str | Path | bytes, *, name: str | None = None) -> np.ndar
     """As read_picture, but grey uint8 (H, W)."""
     name = name or (str(source) if not isinstance(source, bytes) else "picture")
     with _opened(source, name, MAX_PIXELS, False) as picture:
-        if picture.mode in ("RGB", "L") and picture.getexif().get(_ORIENTATION, 1) == 1:
+        plain = picture.mode in ("RGB", "L") and not picture.has_transparency_data
+        if plain and picture.getexif().get(_ORIENTATION, 1) == 1:
             return np.array(picture.convert("L"))
         return np.array(Image.fromarray(from_pillow(picture)).convert("L"))
 
@@ -74,9 +75,14 @@ def read_grey(source: str | Path | bytes, *, name: str | None = None) -> np.ndar
 @contextmanager
 def _opened(source: str | Path | bytes, name: str, max_pixels: int, allow_truncated: bool) -> Iterator[Image.Image]:
     """The picture, its pixels decoded; every way in which Pillow can fail becomes a MediaError."""
-    file = io.BytesIO(source) if isinstance(source, bytes) else _existing(Path(source))
+    path = None if isinstance(source, bytes) else _existing(Path(source))
     try:
-        with _pillow_set_to(max_pixels, allow_truncated), Image.open(file) as picture:
+        with (
+            # Opened here: a file that Pillow opens by its name it may map into memory, and then scrambles turned TIFFs.
+            io.BytesIO(source) if path is None else path.open("rb") as file,
+            _pillow_set_to(max_pixels, allow_truncated),
+            Image.open(file) as picture,
+        ):
             if picture.width * picture.height > max_pixels:
                 raise MediaError(
                     name,
@@ -157,7 +163,8 @@ def _to_uint8(array: np.ndarray) -> np.ndarray:
     if np.issubdtype(array.dtype, np.integer):
         if array.min() < 0 or array.max() > 65535:
             raise ValueError(f"a picture of integers must lie in 0..65535, not {array.min()}..{array.max()}")
-        if array.dtype != np.uint16 and array.max() <= 255:  # other integers usually hold 8-bit values
+        is_16_bit = array.dtype.kind == "u" and array.dtype.itemsize == 2  # in either order of bytes
+        if not is_16_bit and array.max() <= 255:  # other integers usually hold 8-bit values
             return array.astype(np.uint8)
         return (np.asarray(array, np.uint32) // 257).astype(np.uint8)
     raise ValueError(f"a picture holds numbers, not {array.dtype}")

@@ -24,11 +24,11 @@ UNLABELLED = -1
 def split_role(name: str) -> str:
     """``"Training"`` → ``"train"``, ``"PublicTest"`` → ``"validation"``; any other name is its own role, lower case.
 
-    ``FER2013Train``, ``train_set`` and ``val-images`` have roles too.
+    ``FER2013Train``, ``Training Set``, ``private_test`` and ``val-images`` have roles too.
     """
     word = name.strip().lower()
-    bare = re.sub(r"^fer2013[_-]?|[_-]?(set|split|images|data)$", "", word)
-    return _ROLE_OF.get(word) or _ROLE_OF.get(bare) or word
+    bare = re.sub(r"^fer2013|(set|split|images|data)$", "", re.sub(r"[\s_-]+", "", word))
+    return _ROLE_OF.get(bare, word)
 
 
 @dataclass(frozen=True)
@@ -104,17 +104,19 @@ class FaceSet:
     def in_split(self, name: str) -> FaceSet:
         """The rows of a split, by its own name or by the name of its role (``train`` finds ``Training``)."""
         exact = self.split == name
-        if not exact.any():
-            matching = [found for found in self.splits if split_role(found) == split_role(name)]
-            exact = np.isin(self.split, matching)
-        if not exact.any():
+        return self.take(exact) if exact.any() else self.in_role(name)
+
+    def in_role(self, name: str) -> FaceSet:
+        """The rows of every split that plays the same part: ``test`` finds ``test`` and ``PrivateTest``."""
+        matching = np.isin(self.split, [found for found in self.splits if split_role(found) == split_role(name)])
+        if not matching.any():
             found = ", ".join(f"{split or '(none)'}" for split in self.splits)
             raise DataError(
                 f"split '{name}'",
                 f"does not occur; the data has: {found}",
                 "name one of these (--split, or --set data.train=... when training)",
             )
-        return self.take(exact)
+        return self.take(matching)
 
     def as_classes(self, classes: Sequence[str]) -> FaceSet:
         """The same faces with labels counted in another order, as a model with these classes knows them.

@@ -19,6 +19,7 @@ from mien.data.rows import (
     CUT_HINT,
     LABEL_COLUMNS,
     PIXEL_COLUMNS,
+    SKIP_HINT,
     SPLIT_COLUMNS,
     RowCollector,
     class_name,
@@ -45,23 +46,25 @@ def read_csv(path: Path, *, size: int = 48, skip_bad: bool = False) -> FaceSet:
     with _table(path) as table:
         pixels, label, split = (table.place(names) for names in (PIXEL_COLUMNS, LABEL_COLUMNS, SPLIT_COLUMNS))
         if pixels is None:
-            raise DataError(path, f"has no column 'pixels' (found: {', '.join(table.columns) or 'nothing'})",
+            raise DataError(path, f"has no column 'pixels' (found: {_listed(table.columns)})",
                             "give the CSV with one row of pixels a face")  # fmt: skip
         rows, split_of_file = RowCollector(path, size, skip_bad), split_of_path(path)
         seen: set[str] = set()
         for number, ((line, row), is_last) in enumerate(_marking_the_last(table.rows)):
             where = f"{path} row {number} (line {line})"
             if len(row) != len(table.columns):
-                rows.bad(
-                    where, f"has {len(row)} of {len(table.columns)} fields; the file may be cut off here", CUT_HINT
-                )
+                if len(row) < len(table.columns):
+                    found = f"has {len(row)} of {len(table.columns)} fields; the file may be cut off here"
+                    rows.bad(where, found, CUT_HINT)
+                else:
+                    rows.bad(where, f"has {len(row)} fields, and the first line {len(table.columns)}", SKIP_HINT)
                 continue
             name = None if label is None else class_name(row[label], FER2013)
             if label is not None and name is None:
                 known = f"known: 0..6 or {', '.join(FER2013)}"
                 rows.bad(where, f"has the unknown label {row[label]!r} ({known})")
                 continue
-            usage = split_of_file if split is None else row[split].strip()
+            usage = (row[split].strip() if split is not None else "") or split_of_file
             if is_last and usage not in seen and any(known.startswith(usage) for known in seen):
                 rows.bad(
                     where, f"ends in {usage!r}, the beginning of a split's name; the file may be cut off here", CUT_HINT
@@ -72,6 +75,13 @@ def read_csv(path: Path, *, size: int = 48, skip_bad: bool = False) -> FaceSet:
                 seen.add(usage)
                 rows.add(values, name, usage, f"{path.name}#{number}")
     return rows.face_set(FER2013)
+
+
+def _listed(columns: list[str], most: int = 8, longest: int = 30) -> str:
+    """Some of the names, each of them short: a table without a first line has pixels there."""
+    short = [name if len(name) <= longest else f"{name[:longest]}..." for name in columns[:most]]
+    more = [f"and {len(columns) - most:,} more"] if len(columns) > most else []
+    return ", ".join(short + more) or "nothing"
 
 
 def _marking_the_last(rows: Iterator[_Row]) -> Iterator[tuple[_Row, bool]]:
@@ -93,7 +103,10 @@ def _pixels(text: str, rows: RowCollector, where: str) -> bytes | None:
         expected = f"{rows.size} x {rows.size} = {rows.size**2:,}"
         side = math.isqrt(len(words))
         if side**2 == len(words):
-            cure = f"read it with --size {side} if its faces have {side} x {side}: rows of a CSV are not scaled"
+            cure = (
+                f"read it with --size {side}, in training --set input.size={side}, if its faces have {side} x {side}: "
+            )
+            cure += "rows of a CSV are not scaled; pictures of a .parquet file are (mien data convert)"
             rows.bad(where, f"has {len(words):,} pixels, not {expected}", cure)
         else:
             rows.bad(where, f"has {len(words):,} pixels, not {expected}; it may be cut off", CUT_HINT)

@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 from mien.core.errors import DataError, MediaError
-from mien.core.files import make_folder, replacing
+from mien.core.files import files_below, make_folder, printable, replacing
 from mien.core.labels import canonical
 from mien.core.pictures import PICTURE_SUFFIXES, read_grey
 from mien.core.preprocess import resize
@@ -26,7 +26,7 @@ def read_folder(path: Path, *, size: int = 48, skip_bad: bool = False) -> FaceSe
     path = _unwrapped(path)
     rows = RowCollector(path, size, skip_bad)
     for file in _pictures(path):
-        above = file.relative_to(path).parts[:-1]
+        *above, _ = map(printable, file.relative_to(path).parts)
         split = next((part for part in above if _is_split(part)), split_of_tree)
         folders = [part for part in above if not _is_split(part)]
         if folders and folders[-1].isdigit():
@@ -35,7 +35,7 @@ def read_folder(path: Path, *, size: int = 48, skip_bad: bool = False) -> FaceSe
                 f"has a class folder named '{folders[-1]}', and numbers mean other expressions in every data set",
                 "name it by its expression (angry, disgust, fear, happy, sad, surprise, neutral)",
             )
-        name = file.relative_to(path).as_posix()
+        name = printable(file.relative_to(path).as_posix())
         try:
             grey = read_grey(file)
         except MediaError as error:
@@ -65,7 +65,7 @@ def _unwrapped(path: Path) -> Path:
 
 def _pictures(path: Path) -> Iterator[Path]:
     """Picture files below a folder, sorted, so that the order is the same on every system; not what mien drew on."""
-    for file in sorted(path.rglob("*")):
+    for file in sorted(files_below(path)):
         hidden = any(part.startswith(".") for part in file.relative_to(path).parts)
         ours = file.stem.endswith(".annotated")
         if file.suffix.lower() in PICTURE_SUFFIXES and not hidden and not ours and file.is_file():
@@ -74,12 +74,17 @@ def _pictures(path: Path) -> Iterator[Path]:
 
 def write_folder(faces: FaceSet, path: Path) -> None:
     """``split/class/name.png``; unlabelled faces lie directly in their split's folder."""
-    for split in faces.take(~faces.labelled).splits:
+    for split in faces.splits:
         if split and not _is_split(_file_name(split)):
             raise DataError(
                 path,
-                f"cannot hold unlabelled faces of the split '{split}': its folder would be read as their class",
+                f"cannot hold the split '{split}': its folder would not be read as one",
                 "write a .parquet file, or name the split train, validation or test",
+            )
+    for name in faces.classes:
+        if not _file_name(name) or _file_name(name).isdigit():
+            raise DataError(
+                path, f"cannot hold the class '{name}': no folder is called so", "write a .parquet file, or rename it"
             )
     make_folder(path)
     if any(path.iterdir()):

@@ -88,8 +88,9 @@ class _RowReader:
         if not isinstance(data, bytes) or not data:
             return self.rows.bad(where, "holds no picture")
         value = None if self.label is None else row[self.label]
-        label = None if value is None or value == UNLABELLED else class_name(value, self.classes)
-        if label is None and value is not None and value != UNLABELLED:
+        unlabelled = value is None or value == UNLABELLED or value == "" or value != value  # NaN differs from itself
+        label = None if unlabelled else class_name(value, self.classes)
+        if label is None and not unlabelled:
             return self.rows.bad(where, f"has the unknown label {value!r} (known: {', '.join(self.classes)})")
         try:
             grey = read_grey(data, name=where)
@@ -97,7 +98,7 @@ class _RowReader:
             return self.rows.bad(where, error.found)
         if grey.shape != (self.rows.size, self.rows.size):
             grey = resize(grey, self.rows.size)
-        split = str(row[self.split] or "") if self.split else self.split_of_file
+        split = str((row[self.split] if self.split else None) or self.split_of_file)
         votes = tuple(int(row[column] or 0) for column in self.votes) or None
         self.rows.add(grey.tobytes(), label, split, f"{self.path.name}#{number}", name, votes)
 
@@ -115,7 +116,8 @@ def _class_names(file: Any, label: str | None) -> tuple[str, ...]:
             return tuple(canonical(name) for name in feature["names"])
     pyarrow = arrow()
     kind = file.schema_arrow.field(label).type
-    if pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind):
+    kind = kind.value_type if pyarrow.types.is_dictionary(kind) else kind
+    if pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind) or pyarrow.types.is_string_view(kind):
         texts = [text for text in file.read(columns=[label])[label].unique().to_pylist() if text]
         if not all(text.strip().isdigit() for text in texts):
             return ordered(canonical(text) for text in texts)

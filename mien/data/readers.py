@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from mien.core.errors import DataError
-from mien.core.files import fault_of
+from mien.core.files import fault_of, files_below
 from mien.core.labels import FERPLUS_VOTES
 from mien.core.types import FaceSet, concatenate, split_role
 from mien.data.csv_layout import has_pixels, read_csv, read_votes, write_kaggle_csv
@@ -53,6 +53,8 @@ def _load_several(paths: Sequence[Path], size: int, skip_bad: bool) -> FaceSet:
     resolved = [path.resolve() for path in paths]
     if len(set(resolved)) < len(paths):
         raise DataError("data", "the same file is named twice", "name each file once")
+    for inner, outer in ((a, b) for a in resolved for b in resolved if b in a.parents):
+        raise DataError("data", f"{inner} lies in {outer}, so that it would be read twice", "name one of the two")
     sets = [_load_one(path, size, skip_bad) for path in paths]
     names = np.concatenate([faces.names for faces in sets])
     if len(np.unique(names)) < len(names):
@@ -80,7 +82,7 @@ def _load_one(path: Path, size: int, skip_bad: bool) -> FaceSet:
 
 def _load_folder(path: Path, size: int, skip_bad: bool) -> FaceSet:
     """A folder of Parquet files (also below it), of CSVs of pixels, or of pictures; lists beside pictures do not count."""
-    shards = sorted(path.rglob("*.parquet"))
+    shards = sorted(file for file in files_below(path) if file.suffix == ".parquet")
     tables = sorted(file for file in path.glob("*.csv") if has_pixels(file))
     if not shards and not tables:
         return read_folder(path, size=size, skip_bad=skip_bad)

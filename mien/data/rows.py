@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -31,9 +32,10 @@ def find_column(columns: Iterable[str], names: tuple[str, ...]) -> str | None:
 
 
 def split_of_path(path: Path) -> str:
-    """The split that a word of a file's name tells, or a folder's whole name, or else its parent's; "" if none does.
+    """The split that a word of a file's name tells, or a folder's whole name; "" if none does.
 
-    ``train.csv``, ``fer2013-publictest.parquet``, ``test-00000-of-00001.parquet`` and ``train/0000.parquet`` tell one.
+    ``train.csv``, ``fer2013-publictest.parquet`` and ``test-00000-of-00001.parquet`` tell one. Of a file that is but a
+    numbered part, ``train/0000.parquet``, its folder tells it.
     """
     words = [path.name.lower()]
     if path.suffix:
@@ -42,7 +44,8 @@ def split_of_path(path: Path) -> str:
     if len({split_role(word) for word in named}) == 1:
         return _OFFICIAL.get(named[0], named[0])
     parent = path.resolve().parent.name
-    return parent if not named and split_role(parent) in SPLIT_ROLES else ""
+    is_part = bool(path.suffix) and re.fullmatch(r"(part|data|shard)?[-_]?\d+([-_]of[-_]\d+)?", path.stem.lower())
+    return parent if is_part and split_role(parent) in SPLIT_ROLES else ""
 
 
 def class_name(value: object, classes: tuple[str, ...]) -> str | None:
@@ -52,7 +55,7 @@ def class_name(value: object, classes: tuple[str, ...]) -> str | None:
     if name in classes:
         return name
     number = text.removesuffix(".0")  # tables with gaps hold whole numbers as floats
-    return classes[int(number)] if number.isdigit() and int(number) < len(classes) else None
+    return classes[int(number)] if number.isascii() and number.isdigit() and int(number) < len(classes) else None
 
 
 class RowCollector:

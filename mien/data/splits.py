@@ -51,7 +51,14 @@ def fraction_sizes(count: int, fractions: Sequence[float]) -> list[int]:
             "split", f"fractions {', '.join(map(str, fractions))}", "give positive numbers that add up to at most 1"
         )
     ends = np.round(np.cumsum(fractions) * count).astype(int)
-    return np.diff(ends, prepend=0).tolist()
+    sizes = np.diff(ends, prepend=0).tolist()
+    if count and min(sizes) == 0:
+        raise DataError(
+            "split",
+            f"fractions {', '.join(map(str, fractions))} of {count:,} faces leave a part empty",
+            "make it larger",
+        )
+    return sizes
 
 
 def hold_out(faces: FaceSet, fraction: float, seed: int) -> tuple[FaceSet, FaceSet]:
@@ -173,12 +180,14 @@ OFFICIAL = {"Training": 28_709, "PublicTest": 3_589, "PrivateTest": 3_589}
 
 def official_splits(faces: FaceSet) -> FaceSet:
     """FER2013's own splits: kept where the file names them, else told from the order of its rows."""
-    if faces.splits != ("",):
+    if len(faces.splits) > 1:
         return faces
     sizes = list(OFFICIAL.values())
-    for parts in (3, 2):
+    for parts in (3, 2):  # of one name for all, which is no division
         if len(faces) == sum(sizes[:parts]):
             return replace(faces, split=np.repeat(np.array(list(OFFICIAL)[:parts]), sizes[:parts]))
+    if faces.splits != ("",):
+        return faces
     raise DataError(
         "--official",
         f"needs all of FER2013 (35,887 rows, or 32,298 without PrivateTest), not {len(faces):,}",
@@ -199,7 +208,13 @@ def read_names(path: Path) -> set[str]:
                     f"has no column 'path' (found: {', '.join(reader.fieldnames or ()) or 'nothing'})",
                     "write one row for each picture to leave out",
                 )
-            return {row["path"] for row in reader}
+            names = set()
+            for row in reader:
+                if row["path"] is None:
+                    where = f"{path} line {reader.line_num}"
+                    raise DataError(where, "has no field for the column 'path'", "mend the row")
+                names.add(row["path"])
+            return names - {""}
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(
             path, f"is not a CSV of text ({error})", "write one row for each picture to leave out"

@@ -119,7 +119,8 @@ def paired_bootstrap(
 
     A face counts only by its truth and the two answers, so redrawing N faces is one multinomial draw over K³ cells.
     """
-    cells = np.bincount((labels * num_classes + predicted_a) * num_classes + predicted_b, minlength=num_classes**3)
+    places = (np.asarray(labels, np.int64) * num_classes + predicted_a) * num_classes + predicted_b
+    cells = np.bincount(places, minlength=num_classes**3)
     drawn = np.random.default_rng(seed).multinomial(len(labels), cells / len(labels), size=samples)
     cube = np.vstack([cells, drawn]).reshape(samples + 1, num_classes, num_classes, num_classes)  # (…, truth, A, B)
     matrix_a, matrix_b = cube.sum(axis=3), cube.sum(axis=2)

@@ -60,7 +60,8 @@ def _theme(paper: str, ink: str) -> Iterator[None]:
 
     inked = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color", "grid.color")
     papered = ("figure.facecolor", "axes.facecolor", "savefig.facecolor", "legend.facecolor")
-    with matplotlib.rc_context(dict.fromkeys(inked, ink) | dict.fromkeys(papered, paper) | {"font.size": 11}):
+    plain = {"font.size": 11, "text.parse_math": False}  # a $ in a class's name begins no formula
+    with matplotlib.rc_context(dict.fromkeys(inked, ink) | dict.fromkeys(papered, paper) | plain):
         yield
 
 
@@ -232,7 +233,8 @@ def training(history: Sequence[dict[str, Any]], what: str) -> Callable:
 
 
 def _legend(axes: Any, title: str | None = None, loc: str = "best") -> None:
-    axes.legend(title=title, loc=loc, fontsize=9, title_fontsize=9, framealpha=0.8, edgecolor="none")
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(title=title, loc=loc, fontsize=9, title_fontsize=9, framealpha=0.8, edgecolor="none")
 
 
 def _listed(names: Sequence[str], values: Sequence[float] | np.ndarray, form: str = "{:.3f}") -> str:

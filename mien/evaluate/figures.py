@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
 from mien.core.files import replacing
 from mien.evaluate.metrics import Scores
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def literally(draw: Callable[P, R]) -> Callable[P, R]:
+    """Decorates what draws: words are drawn as they are, where matplotlib would take what stands between two $ for a formula."""
+
+    @wraps(draw)
+    def drawing(*arguments: P.args, **options: P.kwargs) -> R:
+        import matplotlib
+
+        with matplotlib.rc_context({"text.parse_math": False}):
+            return draw(*arguments, **options)
+
+    return drawing
 
 
 def pyplot() -> Any:
@@ -21,6 +39,7 @@ def pyplot() -> Any:
     return plot
 
 
+@literally
 def draw_curves(history: list[dict[str, Any]], path: Path, title: str) -> None:
     """Loss and accuracy of training and validation, and the learning rate, over the epochs of a run's log."""
     plot = pyplot()
@@ -49,6 +68,7 @@ def draw_curves(history: list[dict[str, Any]], path: Path, title: str) -> None:
     plot.close(figure)
 
 
+@literally
 def draw_confusion(scores: Scores, path: Path, title: str) -> None:
     """The confusion matrix twice, in counts and in rates of the true class."""
     plot = pyplot()
@@ -82,6 +102,7 @@ def draw_confusion(scores: Scores, path: Path, title: str) -> None:
     plot.close(figure)
 
 
+@literally
 def draw_side_by_side(histories: dict[str, list[dict[str, Any]]], path: Path, title: str) -> None:
     """Training loss, validation loss and both accuracies of several runs over their epochs, a colour a run.
 
@@ -106,6 +127,7 @@ def draw_side_by_side(histories: dict[str, list[dict[str, Any]]], path: Path, ti
     plot.close(figure)
 
 
+@literally
 def draw_points(
     series: dict[str, list[tuple[float, list[float]]]], path: Path, title: str, xlabel: str, ylabel: str
 ) -> None:

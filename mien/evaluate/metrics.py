@@ -13,7 +13,8 @@ from mien.core.labels import CANONICAL, FER2013
 
 def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, num_classes: int) -> np.ndarray:
     """int64 (K, K): how often a face of class [row] was taken for class [column]. Both inputs int (N,) in 0..K-1."""
-    return np.bincount(labels * num_classes + predicted, minlength=num_classes**2).reshape(num_classes, num_classes)
+    cells = np.asarray(labels, np.int64) * num_classes + predicted  # a small type of integers would overflow
+    return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
 def divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:

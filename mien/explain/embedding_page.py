@@ -12,6 +12,7 @@ import numpy as np
 
 from mien.core.files import replacing
 from mien.core.types import FaceSet
+from mien.evaluate.figures import literally, pyplot
 from mien.evaluate.page import Section, data_uri, page, plotly_script, table
 from mien.explain.embedding import Flattened
 
@@ -22,15 +23,11 @@ _MANY = 6000
 _COLUMNS = 64
 
 
+@literally
 def draw_embedding(faces: FaceSet, spaces: dict[str, Flattened], path: Path, title: str) -> None:
     """A PNG with a row a space and a column a split, coloured by class; unlabelled faces are light grey."""
-    import matplotlib
-
-    matplotlib.use("Agg", force=False)
-    import matplotlib.pyplot as pyplot
-
-    splits = faces.splits
-    figure, panels = pyplot.subplots(
+    plot, splits = pyplot(), faces.splits
+    figure, panels = plot.subplots(
         len(spaces), len(splits), figsize=(1.6 + 4.6 * len(splits), 0.9 + 4.2 * len(spaces)), layout="constrained", squeeze=False
     )  # fmt: skip
     for row, (name, flat) in zip(panels, spaces.items(), strict=True):
@@ -49,14 +46,14 @@ def draw_embedding(faces: FaceSet, spaces: dict[str, Flattened], path: Path, tit
             axes.spines[["top", "right"]].set_visible(False)
         row[0].set_ylabel(flat.axes[1])
     handles = [
-        pyplot.Line2D([], [], marker="o", linestyle="", color=_colour(k), label=name)
+        plot.Line2D([], [], marker="o", linestyle="", color=_colour(k), label=name)
         for k, name in enumerate(faces.classes)
     ]
     figure.legend(handles=handles, loc="outside right upper", frameon=False)
     figure.suptitle(title)
     with replacing(path) as temporary:
         figure.savefig(temporary, dpi=100)
-    pyplot.close(figure)
+    plot.close(figure)
 
 
 def embedding_page(

@@ -102,7 +102,7 @@ def _in_role(faces: FaceSet, split: str) -> FaceSet:
     """The faces of every split that plays the part of this one (Training and train), or of several, ``train+validation``."""
     parts = split.split("+")
     for part in parts:
-        faces.in_split(part)  # raises where there is none
+        faces.in_role(part)  # raises where there is none
     roles = {split_role(part) for part in parts}
     return faces.take(np.isin(faces.split, [name for name in faces.splits if split_role(name) in roles]))
 

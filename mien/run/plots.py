@@ -10,7 +10,7 @@ import numpy as np
 
 from mien.core.errors import DataError
 from mien.core.files import replacing
-from mien.evaluate.figures import pyplot
+from mien.evaluate.figures import literally, pyplot
 from mien.run.palette import colours_of
 from mien.run.records import Records
 from mien.run.spells import rates, shares, timeline_of, tracks_by_time, transitions
@@ -23,6 +23,7 @@ MOST_MATRICES = 5
 FIRST, SECOND = "#3b87c8", "#e08a2e"
 
 
+@literally
 def draw_expressions(records: Records, path: Path, title: str) -> None:
     """The expressions of each person over time, as the analysis draws them, from records."""
     draw_timeline(timeline_of(records), tracks_by_time(records), path, title)
@@ -48,10 +49,11 @@ def compare_shares(first: Records, second: Records) -> dict[str, Any]:
     return {"first": str(first.path), "second": str(second.path)} | values
 
 
+@literally
 def draw_comparison(first: Records, second: Records, path: Path, names: Sequence[str], title: str) -> None:
     """Two clips on the same axes: everyone's mean over time above, shares of the time on screen and their difference below."""
     check_comparable(first, second)
-    plot, names = pyplot(), [_plain(name) for name in names]
+    plot = pyplot()
     labels, colours = first.labels, colours_of(first.labels)
     figure = plot.figure(figsize=(12, 8.4), layout="constrained")
     grid = figure.add_gridspec(3, 2, height_ratios=(1, 1, 1.7), width_ratios=(1.7, 1))
@@ -69,10 +71,11 @@ def draw_comparison(first: Records, second: Records, path: Path, names: Sequence
     below = figure.add_subplot(grid[2, 1])
     _difference(below, labels, shares(second)[0] - shares(first)[0])
     below.set_title("second − first", loc="left", fontsize=11)
-    figure.suptitle(_plain(title))
+    figure.suptitle(title)
     _save(plot, figure, path)
 
 
+@literally
 def draw_transitions(records: Records, path: Path, title: str) -> None:
     """How often the label shown went from one expression to another, in all and for the persons seen longest."""
     plot = pyplot()
@@ -95,7 +98,7 @@ def draw_transitions(records: Records, path: Path, title: str) -> None:
     figure.colorbar(image, ax=panels, shrink=0.6, label="share of the changes away from the row's expression")
     left = len(tracks) - MOST_MATRICES
     more = f"; {left:,} more person{'' if left == 1 else 's'} only in 'all'" if left > 0 else ""
-    figure.suptitle(f"{_plain(title)}: what followed what{more}")
+    figure.suptitle(f"{title}: what followed what{more}")
     _save(plot, figure, path)
 
 
@@ -150,11 +153,6 @@ def _everyone(timeline: Timeline) -> Timeline:
         for where, row in bins.items():
             together[where] = together[where] + row if where in together else row
     return Timeline(timeline.labels, timeline.width_s, {0: together}, end_s=timeline.end_s)
-
-
-def _plain(text: str) -> str:
-    """What stands between two $ matplotlib would read as mathematics."""
-    return text.replace("$", r"\$")
 
 
 def _save(plot: Any, figure: Any, path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from mien.core.errors import MediaError
-from mien.core.files import fault_of
+from mien.core.files import fault_of, files_below
 from mien.core.pictures import PICTURE_SUFFIXES, is_picture
 
 #: How the names of pictures, videos and folders end that mien makes of its inputs.
@@ -130,9 +130,8 @@ def _files_below(folder: Path, out: Path | None, faults: list[MediaError]) -> It
     def locked(error: OSError) -> None:
         faults.append(MediaError(error.filename, f"cannot be read ({error.strerror})", "check its permissions"))
 
-    paths = [Path(place, name) for place, _, names in os.walk(folder, onerror=locked) for name in names]
     inside = folder.resolve() in out.resolve().parents if out is not None else False
-    for path in sorted(paths):
+    for path in sorted(files_below(folder, locked)):
         if path.suffix.lower() not in PICTURE_SUFFIXES | VIDEO_SUFFIXES:
             continue
         parts = path.relative_to(folder).parts

@@ -11,7 +11,7 @@ import numpy as np
 
 from mien.core.files import replacing
 from mien.core.types import Face
-from mien.evaluate.figures import pyplot
+from mien.evaluate.figures import literally, pyplot
 from mien.run.palette import colours_of
 
 #: Bins over the whole video; when they are full, two become one.
@@ -90,6 +90,7 @@ def bins_of(start_s: Any, end_s: Any, width_s: float) -> tuple[Any, Any]:
     return first, np.maximum(last, first + 1)
 
 
+@literally
 def draw_timeline(timeline: Timeline, tracks: Sequence[int], path: Path, title: str) -> None:
     """Stacked probabilities of persons, one below the other, as PNG; a gap is where one is not seen.
 

@@ -125,3 +125,26 @@ def test_pillow_is_left_as_it_was(picture: np.ndarray, tmp_path: Path) -> None:
     before = Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES
     read_picture(tmp_path / "p.png", allow_truncated=True)
     assert (Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES) == before
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
+@pytest.mark.parametrize("orientation", [3, 6, 8])
+def test_a_turned_tiff_is_the_same_from_a_file_and_from_its_bytes(mode: str, orientation: int, tmp_path: Path) -> None:
+    """Pillow maps uncompressed files into memory where it is given a name, and takes the wrong side for their width."""
+    stored = np.random.default_rng(0).integers(0, 256, (40, 60), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[0x112] = orientation
+    Image.fromarray(stored).convert(mode).save(tmp_path / "x.tif", exif=exif)
+    upright = np.rot90(stored, {3: 2, 6: -1, 8: 1}[orientation])
+    for source in (tmp_path / "x.tif", (tmp_path / "x.tif").read_bytes()):
+        np.testing.assert_array_equal(read_grey(source, name="x"), upright)
+
+
+def test_a_colour_that_stands_for_nothing_lies_over_white_in_grey_too(tmp_path: Path) -> None:
+    Image.fromarray(np.array([[0, 200]], np.uint8)).save(tmp_path / "x.png", transparency=0)
+    assert read_grey(tmp_path / "x.png").tolist() == [[255, 200]]
+
+
+def test_dark_pictures_of_16_bits_stay_dark_in_either_order_of_bytes() -> None:
+    dark = np.full((4, 4), 255)
+    assert as_rgb(dark.astype("<u2")).max() == as_rgb(dark.astype(">u2")).max() == 0

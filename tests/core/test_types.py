@@ -28,10 +28,16 @@ def test_counts_leave_out_unlabelled_faces(faces: FaceSet) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "role"), [("Training", "train"), ("PublicTest", "validation"), ("val", "validation"), ("PrivateTest", "test"), ("odd", "odd")]
+    ("name", "role"), [("Training", "train"), ("PublicTest", "validation"), ("val", "validation"), ("PrivateTest", "test"), ("Training Set", "train"),
+                     ("private_test", "test"), ("FER2013Train", "train"), ("val-images", "validation"), ("odd Set", "odd set")]
 )  # fmt: skip
 def test_split_names_have_roles(name: str, role: str) -> None:
     assert split_role(name) == role
+
+
+def test_a_role_takes_every_split_that_plays_it() -> None:
+    faces = concatenate([patterns(7, split="test"), patterns(14, seed=1, split="PrivateTest"), patterns(7, seed=2)])
+    assert (len(faces.in_split("test")), len(faces.in_role("test")), len(faces.in_split("testing"))) == (7, 21, 21)
 
 
 def test_a_split_is_found_by_its_name_or_its_role() -> None:

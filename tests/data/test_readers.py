@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import csv
 import io
+import os
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from mien.core.types import FaceSet, concatenate
 from mien.data import load_faces
 from mien.data.csv_layout import _well_formed
 from mien.data.readers import save_faces
-from mien.data.rows import split_of_path
+from mien.data.rows import class_name, split_of_path
 from tests.conftest import patterns, shared
 
 
@@ -205,7 +207,10 @@ def test_lists_beside_folders_of_pictures_do_not_count(tmp_path: Path) -> None:
 
 
 def test_folders_of_numbers_are_refused(tmp_path: Path) -> None:
-    save_faces(patterns(7, classes=("1", "2")), tmp_path / "tree")
+    with pytest.raises(DataError, match="cannot hold the class '1'"):
+        save_faces(patterns(7, classes=("1", "2")), tmp_path / "tree")
+    (tmp_path / "tree" / "1").mkdir(parents=True)
+    (tmp_path / "tree" / "1" / "x.png").write_bytes(png(patterns(1).images[0]))
     with pytest.raises(DataError, match="has a class folder named '1', and numbers mean other expressions"):
         load_faces(tmp_path / "tree")
 
@@ -393,3 +398,78 @@ def test_the_published_counts_of_fer2013() -> None:
 def test_unlabelled_pictures_of_fer2013() -> None:
     read = load_faces(shared("data/fer2013-privatetest-unlabelled.parquet"))
     assert (len(read), read.splits, bool(read.labelled.any())) == (3589, ("PrivateTest",), False)
+
+
+def tree_of_links(tmp_path: Path) -> Path:
+    """train/happy/a.png, a linked test folder elsewhere, and a link that leads back up."""
+    for place in ("FER/train/happy", "elsewhere/sad"):
+        (tmp_path / place).mkdir(parents=True)
+        (tmp_path / place / "a.png").write_bytes(png(patterns(1).images[0]))
+    try:
+        (tmp_path / "FER" / "test").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+        (tmp_path / "FER" / "train" / "round").symlink_to(tmp_path / "FER", target_is_directory=True)
+    except OSError:
+        pytest.skip("links need a right that this account does not have")
+    return tmp_path / "FER"
+
+
+def test_linked_folders_are_read_and_circles_end(tmp_path: Path) -> None:
+    faces = load_faces(tree_of_links(tmp_path))
+    assert sorted(zip(faces.names.tolist(), faces.split.tolist(), strict=True)) == [
+        ("test/sad/a.png", "test"),
+        ("train/happy/a.png", "train"),
+    ]
+
+
+@pytest.mark.skipif(os.name == "nt" or sys.platform == "darwin", reason="file names are Unicode there")
+def test_names_that_are_no_text_are_written_as_text(tmp_path: Path) -> None:
+    (tmp_path / "old" / "happy").mkdir(parents=True)
+    (tmp_path / "old" / "happy" / os.fsdecode(b"caf\xe9.png")).write_bytes(png(patterns(1).images[0]))
+    faces = load_faces(tmp_path / "old")
+    assert faces.names.tolist() == [r"happy/caf\xe9.png"]
+    faces.names[0].encode("utf-8")
+
+
+def test_a_folder_and_what_lies_in_it_are_not_read_together(tmp_path: Path) -> None:
+    save_faces(both_splits(), tmp_path / "FER")
+    with pytest.raises(DataError, match="so that it would be read twice; name one of the two"):
+        load_faces([tmp_path / "FER" / "Training", tmp_path / "FER"])
+
+
+def test_folders_do_not_lose_splits_without_a_word(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="cannot hold the split 'fold 2'"):
+        save_faces(concatenate([patterns(7, split="train"), patterns(7, seed=1, split="fold 2")]), tmp_path / "tree")
+    assert not (tmp_path / "tree").exists()
+
+
+def test_a_working_folder_says_nothing_of_a_split(tmp_path: Path) -> None:
+    faces = patterns(7)
+    rows = [[label, text_of(image)] for label, image in zip(faces.labels, faces.images, strict=True)]
+    (tmp_path / "dev").mkdir()
+    assert load_faces(write_csv(tmp_path / "dev" / "faces.csv", ["emotion", "pixels"], rows)).splits == ("",)
+    pictures = [[*row, ""] for row in rows]  # a column of splits that says nothing
+    assert load_faces(write_csv(tmp_path / "train.csv", ["emotion", "pixels", "Usage"], pictures)).splits == ("train",)
+
+
+def test_rows_that_are_too_long_and_tables_without_names(tmp_path: Path) -> None:
+    image = patterns(1).images[0]
+    long = write_csv(tmp_path / "long.csv", ["emotion", "pixels"], [[3, text_of(image), "", ""]])
+    with pytest.raises(DataError, match="has 4 fields, and the first line 2; mend the row"):
+        load_faces(long)
+    with pytest.raises(DataError, match="has no column 'pixels'") as error:
+        load_faces(write_csv(tmp_path / "none.csv", [str(value) for value in image.ravel()], [[3]]))
+    assert len(str(error.value)) < 300 and "and 2,296 more" in str(error.value)
+
+
+@pytest.mark.parametrize("kind", ["string", "string_view", "dictionary"])
+def test_texts_of_every_kind_name_classes(kind: str, tmp_path: Path) -> None:
+    texts = pyarrow.array(["contempt", "happy", ""])
+    column = texts.dictionary_encode() if kind == "dictionary" else texts.cast(getattr(pyarrow, kind)())
+    images = [{"bytes": png(image), "path": None} for image in patterns(3).images]
+    pyarrow.parquet.write_table(pyarrow.table({"image": images, "label": column}), tmp_path / "x.parquet")
+    read = load_faces(tmp_path / "x.parquet")
+    assert [read.classes[label] if label >= 0 else None for label in read.labels] == ["contempt", "happy", None]
+
+
+def test_a_raised_figure_is_no_number() -> None:
+    assert class_name("²", FER2013) is None

@@ -194,3 +194,25 @@ def test_shares_that_are_no_numbers_are_refused() -> None:
     for wrong in ([float("nan"), 0.5], [0.5, float("nan")], [float("inf")]):
         with pytest.raises(DataError, match="positive numbers that add up to at most 1"):
             splits.fraction_sizes(100, wrong)
+
+
+def test_one_name_for_all_of_fer2013_is_no_division() -> None:
+    whole = FaceSet(np.zeros((32_298, 1, 1), np.uint8), np.zeros(32_298, np.int64), ("a",),
+                    np.array([str(row) for row in range(32_298)]), np.full(32_298, "dev"))  # fmt: skip
+    divided = splits.official_splits(whole)
+    assert [len(divided.in_split(name)) for name in ("Training", "PublicTest")] == [28_709, 3_589]
+    some = whole.take(np.arange(10))
+    assert splits.official_splits(some).splits == ("dev",)
+
+
+def test_no_part_is_empty_without_a_word() -> None:
+    with pytest.raises(DataError, match="of 12 faces leave a part empty"):
+        splits.fraction_sizes(12, [0.97, 0.01, 0.02])
+
+
+def test_a_list_of_names_with_a_short_row_is_refused_and_blanks_are_passed_over(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("label,path\nangry\n")
+    with pytest.raises(DataError, match=r"a.csv line 2: has no field for the column 'path'"):
+        splits.read_names(tmp_path / "a.csv")
+    (tmp_path / "b.csv").write_text("label,path\nangry,\nsad,x#1\n")
+    assert splits.read_names(tmp_path / "b.csv") == {"x#1"}

@@ -12,6 +12,7 @@ from sklearn import metrics as sklearn
 
 from mien.core.labels import FER2013
 from mien.evaluate import metrics, score
+from mien.evaluate.figures import draw_confusion
 from mien.evaluate.tables import scores_text, write_predictions, write_scores
 from tests.conftest import patterns
 
@@ -137,3 +138,16 @@ def test_classes_need_not_be_named(count: int, named: str) -> None:
 def test_names_are_one_for_each_class() -> None:
     with pytest.raises(ValueError, match="7 class names for 5"):
         score(np.full((3, 5), 1 / 5), np.zeros(3, int), FER2013)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int8, np.uint64])
+def test_labels_of_any_type_of_integers(kind: type) -> None:
+    labels = np.arange(400) % 20
+    assert score(np.eye(20)[labels], labels.astype(kind)).accuracy == 1
+
+
+def test_a_dollar_in_a_name_is_drawn(answers: tuple[np.ndarray, np.ndarray], tmp_path: Path) -> None:
+    probabilities, labels = answers
+    names = [f"$a_{k}$ \\frac" for k in range(probabilities.shape[1])]
+    draw_confusion(score(probabilities, labels, names), tmp_path / "x.png", r"m$\frac$")
+    assert Image.open(tmp_path / "x.png").size[0] > 1000
