@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from string import ascii_uppercase
 from typing import Any
 
 import numpy as np
@@ -70,18 +71,20 @@ def _titles() -> dict[str, str]:
 def _reference_table(results: dict[str, Result]) -> str:
     rows = [
         "## The reference systems",
-        "| system | reference | author's recipe | epochs | our recipe, same network | epochs | macro-F1 | images/s | hours | seed |\n"
-        "|---|---|---|---|---|---|---|---|---|---|",
+        "| system | reference | author's recipe | epochs | our recipe, same network | epochs | macro-F1 | images/s | hours | machine | seed |\n"
+        "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
+    ran = [run for result in results.values() for run in result["runs"].values() if run["history"]]
+    machines = dict(zip(sorted({machine_of(run) for run in ran}), ascii_uppercase, strict=False))
     beaten = 0
     for study in REFERENCES:
         runs = results.get(study.name, {}).get("runs", {})
         author, ours = runs.get("author"), runs.get("ours")
         won = bool(ours and ours["scores"] and _best(ours) > (study.reference or 0))
         beaten += won
-        speed, hours, macro, seed = "", "", "", ""
+        speed, hours, machine, macro, seed = "", "", "", "", ""
         if ours and ours["scores"]:
-            speed, hours = f"{_speed(ours):,.0f}", f"{_hours(ours):.1f}"
+            speed, hours, machine = f"{_speed(ours):,.0f}", f"{_hours(ours):.1f}", machines[machine_of(ours)]
             macro, seed = f"{_score(ours)['macro_f1']:.3f}", str(ours["recipe"]["run"]["seed"])
         cells = [
             f"`{study.name}`, {study.title}",
@@ -93,15 +96,15 @@ def _reference_table(results: dict[str, Result]) -> str:
             macro,
             speed,
             hours,
+            machine,
             seed,
         ]
         rows[-1] += "\n| " + " | ".join(cells) + " |"
-    ran = [run for result in results.values() for run in result["runs"].values() if run["history"]]
     rows.append(
         f"Accuracy in percent; in bold where ours is above the reference ({beaten} of {len(REFERENCES)}). "
         "Where ten-crop is said, that is the accuracy averaged over ten crops, as R5 tested. "
         "Images/s and hours are those of the fastest epoch, since other work ran on the machine at times. "
-        f"Hardware: {'; '.join(sorted({machine_of(run) for run in ran}))}."
+        f"Machines: {'; '.join(f'{letter}: {name}' for name, letter in machines.items())}."
     )
     if any(_taught(run) for run in ran):
         rows.append(
@@ -131,7 +134,7 @@ def _costs(results: dict[str, Result]) -> str:
             lines.append(f"| `mien reproduce {study.name} --data fer2013.csv` | {hours} |")
     if not lines:
         return ""
-    head = "## What the full schedules cost\n\nAt the speed that was measured, on the same hardware:\n\n| command | runs |\n|---|---|\n"
+    head = "## What the full schedules cost\n\nAt the speed that was measured, on the same machines:\n\n| command | runs |\n|---|---|\n"
     return head + "\n".join(lines)
 
 
