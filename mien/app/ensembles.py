@@ -84,6 +84,10 @@ def ensemble(
     )
     if len(faces.splits) > 1 or faces.has_split(split):
         faces = faces.in_split(split)
+    else:
+        note = f"note: the data has no split '{split}': all of it chooses the weights, also what trained the models"
+        say(note, error=True)
+        split = faces.splits[0] or "the data"
     joined = join(members, np.full(len(members), 1 / len(members)), name or out.stem)  # refuses what does not fit
     faces = faces.take(faces.labelled).as_classes(members[0].classes)
     if len(faces) < 2:

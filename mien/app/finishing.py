@@ -10,6 +10,9 @@ import typer
 from mien.app.options import Data, Json, LabelsBy, Quiet, SkipBad, keep_inputs, need_torch, read_data
 from mien.core.progress import say
 
+#: With fewer validation faces, temperature and thresholds are mostly chance.
+FEW = 300
+
 
 def finish(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="A model's name or a float .onnx file.")],
@@ -40,7 +43,8 @@ def finish(
     On validation faces it fits the temperature that makes confidences true and the confidence below which labels are
     marked as unsure; it teaches the model a score for what is no face (this needs scikit-image, whose photographs without
     people it learns from, and is best with the votes of FER+), and writes an int8 file, which is kept only if it reads
-    as many faces right, less 0.2 points. The network's weights stay as they are.
+    as many faces right, less 0.2 points. The network's weights stay as they are. It takes minutes, most of them for the score
+    of what is no face.
     """
     need_torch()
     import json
@@ -104,9 +108,18 @@ def _told(found: dict, temperature: float, thresholds: dict[str, float]) -> str:
     lines = [
         f"temperature {temperature:.3f}: expected calibration error {calibration['error_before']:.2%} before, "
         f"{calibration['error']:.2%} after, on faces that did not fit it",
-        f"unsure below {thresholds['unsure']:.3f}: {unsure['answered_elsewhere']:.1%} of the faces are answered, "
-        f"{share_right(unsure['right_elsewhere'])} of these answers are right, on faces that did not choose it",
     ]
+    if "unsure" in thresholds:
+        lines.append(
+            f"unsure below {thresholds['unsure']:.3f}: {unsure['answered_elsewhere']:.1%} of the faces are answered, "
+            f"{share_right(unsure['right_elsewhere'])} of these answers are right, on faces that did not choose it"
+        )
+    else:
+        lines.append(
+            f"unsure: no confidence keeps {unsure['goal']:.0%} of more than a few answers right; no label is marked"
+        )
+    if found["faces"] < FEW:
+        lines.append(f"note: {found['faces']} faces are few to fit these by; give some hundreds")
     if none:
         lines.append(
             f"not a face above {thresholds['not_a_face']:.3f}: {none['lost']:.2%} of real faces lost; found of"

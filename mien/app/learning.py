@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
     from mien.app.options import AnyClassifier
     from mien.core.types import FaceSet
     from mien.evaluate.metrics import Scores
+
+#: How it is said that a run was scored on a share of its training faces that did not train it.
+HELD_OUT = "held out of "
 
 Model = Annotated[
     str, typer.Argument(metavar="MODEL", help="A model's name, an .onnx file, a run folder or a .pt file.")
@@ -70,7 +74,8 @@ def train(
     faces = read_data(data, size=settings.input.size, skip_bad=skip_bad, quiet=quiet, exclude=exclude)
     run(settings, faces, folder, resume=resume, quiet=quiet, say=(lambda text: None) if quiet else say)
     if not quiet:
-        say(f"the run is in {folder}; next: mien evaluate {folder} --data ..., mien export {folder} --out model.onnx")
+        named = shlex.quote(str(folder))
+        say(f"the run is in {folder}; next: mien evaluate {named} --data ..., mien export {named} --out model.onnx")
 
 
 def evaluate(
@@ -119,13 +124,15 @@ def evaluate(
         say(left_aside(everything, faces, which), error=True)
     if trained_on and not quiet:
         say(f"note: {which} is what models are trained on; a score on it says little of other faces", error=True)
+    info = getattr(classifier, "info", None)  # a run has none
+    if info and "" in faces.splits and str(info.scores.get("data", "")).startswith(HELD_OUT) and not quiet:
+        say(f"note: the model's own score is of faces {info.scores['data']}; the others trained it", error=True)
     make_folder(out)
     faces = faces.as_classes(classifier.labels)
     probabilities = classify_all(classifier, faces.images, tta, quiet=quiet or as_json, title="evaluate")
     scores = score(probabilities, faces.labels, classifier.labels)
     on = (which or ", ".join(path.name for path in data)) + by_whom(whose)
     title = f"{model} on {on}" + (f", {tta}" if tta != "none" else "")
-    info = getattr(classifier, "info", None)  # a run has none
     facts = {"model": model, "data": [str(path) for path in data], "split": which, "tta": tta}
     facts |= {"labels_by": whose, "precision": getattr(classifier, "precision", "float")}
     unsure_below = info.thresholds.get("unsure") if info else None
@@ -286,7 +293,7 @@ def to_score(faces: FaceSet, split: str, data: list[Path], run: Path | None) -> 
     names = read_names(held_out) if held_out.is_file() else set()
     ours = everything.only(names)
     if names and len(ours) == len(names):  # all of them: a few alike may come from any file of the same name
-        return ours.take(ours.labelled), f"held out of {which}", False
+        return ours.take(ours.labelled), f"{HELD_OUT}{which}", False
     return faces, which, trained_on
 
 

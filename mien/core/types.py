@@ -13,7 +13,7 @@ from mien.core.errors import DataError
 #: Splits that play the same part under different names; a name found here matches every other name of its part.
 SPLIT_ROLES = {
     "train": ("train", "training"),
-    "validation": ("validation", "valid", "val", "dev", "publictest"),
+    "validation": ("validation", "valid", "val", "dev", "eval", "publictest"),
     "test": ("test", "testing", "privatetest"),
 }
 _ROLE_OF = {name: role for role, names in SPLIT_ROLES.items() for name in names}
@@ -109,6 +109,12 @@ class FaceSet:
     def in_role(self, name: str) -> FaceSet:
         """The rows of every split that plays the same part: ``test`` finds ``test`` and ``PrivateTest``."""
         matching = np.isin(self.split, [found for found in self.splits if split_role(found) == split_role(name)])
+        if not matching.any() and self.splits == ("",):
+            raise DataError(
+                f"split '{name}'",
+                "does not occur; the data is not divided",
+                "divide it with 'mien data split PATH --out NEW.parquet --fractions 0.8,0.1,0.1'",
+            )
         if not matching.any():
             found = ", ".join(f"{split or '(none)'}" for split in self.splits)
             raise DataError(

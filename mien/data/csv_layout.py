@@ -13,7 +13,7 @@ import numpy as np
 
 from mien.core.errors import DataError
 from mien.core.files import replacing
-from mien.core.labels import FER2013, FERPLUS_COLUMNS
+from mien.core.labels import FER2013, FERPLUS_COLUMNS, canonical
 from mien.core.types import FaceSet
 from mien.data.rows import (
     CUT_HINT,
@@ -40,8 +40,8 @@ _FIELD_LIMIT = 4_000_000
 def read_csv(path: Path, *, size: int = 48, skip_bad: bool = False) -> FaceSet:
     """A CSV of pixels → FaceSet; rows are named ``file#row``, counted from 0 as pandas does.
 
-    Labels are FER2013's numbers or class names; a file without a label column is unlabelled. Without a column of splits
-    the file's name may tell one (``train.csv``).
+    Labels are FER2013's numbers or, where the first row has one, names, your own among them; a file without a label column
+    is unlabelled. Without a column of splits the file's name may tell one (``train.csv``).
     """
     with _table(path) as table:
         pixels, label, split = (table.place(names) for names in (PIXEL_COLUMNS, LABEL_COLUMNS, SPLIT_COLUMNS))
@@ -50,6 +50,7 @@ def read_csv(path: Path, *, size: int = 48, skip_bad: bool = False) -> FaceSet:
                             "give the CSV with one row of pixels a face")  # fmt: skip
         rows, split_of_file = RowCollector(path, size, skip_bad), split_of_path(path)
         seen: set[str] = set()
+        in_words = False
         for number, ((line, row), is_last) in enumerate(_marking_the_last(table.rows)):
             where = f"{path} row {number} (line {line})"
             if len(row) != len(table.columns):
@@ -60,8 +61,12 @@ def read_csv(path: Path, *, size: int = 48, skip_bad: bool = False) -> FaceSet:
                     rows.bad(where, f"has {len(row)} fields, and the first line {len(table.columns)}", SKIP_HINT)
                 continue
             name = None if label is None else class_name(row[label], FER2013)
+            if number == 0 and label is not None:
+                in_words = _has_letters(row[label])  # who begins with a number means FER2013's
+            if name is None and in_words and _has_letters(row[label]):
+                name = canonical(row[label])
             if label is not None and name is None:
-                known = f"known: 0..6 or {', '.join(FER2013)}"
+                known = "known: 0..6 for FER2013's expressions, or names"
                 rows.bad(where, f"has the unknown label {row[label]!r} ({known})")
                 continue
             usage = (row[split].strip() if split is not None else "") or split_of_file
@@ -74,7 +79,12 @@ def read_csv(path: Path, *, size: int = 48, skip_bad: bool = False) -> FaceSet:
             if values is not None:
                 seen.add(usage)
                 rows.add(values, name, usage, f"{path.name}#{number}")
-    return rows.face_set(FER2013)
+    foreign = any(name is not None and name not in FER2013 for name in rows.labels)
+    return rows.face_set(None if foreign else FER2013)
+
+
+def _has_letters(text: str) -> bool:
+    return any(letter.isalpha() for letter in text)
 
 
 def _listed(columns: list[str], most: int = 8, longest: int = 30) -> str:

@@ -92,6 +92,14 @@ def _shuffled(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Square tiles in another order."""
     cells = int(rng.choice([2, 3, 4, 6, 8]))
     side = len(image) // cells
+    if side * cells < len(image):  # what the tiles do not cover is given up
+        return resize(_in_another_order(image[: side * cells, : side * cells], cells, rng), len(image))
+    return _in_another_order(image, cells, rng)
+
+
+def _in_another_order(image: np.ndarray, cells: int, rng: np.random.Generator) -> np.ndarray:
+    """(S, S) of cells × cells square tiles, S a multiple of cells."""
+    side = len(image) // cells
     tiles = image.reshape(cells, side, cells, side).swapaxes(1, 2).reshape(-1, side, side)
     tiles = tiles[rng.permutation(cells * cells)]
     return tiles.reshape(cells, cells, side, side).swapaxes(1, 2).reshape(image.shape)

@@ -212,8 +212,7 @@ Fitted on {found["faces"]:,} faces of {found["data"]}; what is said of temperatu
 
 - Temperature {info.temperature:.3f}. Expected calibration error (15 bins) {calibration["error_before"]:.2%} before,
   {calibration["error"]:.2%} after; log loss {calibration["log_loss_before"]:.4f} before, {calibration["log_loss"]:.4f} after.
-- Labels with a confidence below {info.thresholds["unsure"]:.3f} are marked as unsure: {unsure["answered_elsewhere"]:.1%} of the faces are
-  answered, and {share_right(unsure["right_elsewhere"])} of these answers are right (aimed at: {unsure["goal"]:.0%})."""
+{_unsure(unsure, info.thresholds.get("unsure"))}"""
     ]
     if none:
         parts[0] += "\n" + _none(none, info.thresholds["not_a_face"])
@@ -222,6 +221,15 @@ Fitted on {found["faces"]:,} faces of {found["data"]}; what is said of temperatu
         parts.append(f"![Reliability diagram: accuracy against confidence]({place})")
     parts.append("\n".join(["| confidence | faces | mean confidence | accuracy |", "|---|---|---|---|", *rows]))
     return "\n\n".join(parts)
+
+
+def _unsure(unsure: dict[str, Any], threshold: float | None) -> str:
+    if threshold is None:
+        return f"- No label is marked as unsure: no confidence keeps {unsure['goal']:.0%} of more than a few answers right."
+    return (
+        f"- Labels with a confidence below {threshold:.3f} are marked as unsure: {unsure['answered_elsewhere']:.1%} of the faces are\n"
+        f"  answered, and {share_right(unsure['right_elsewhere'])} of these answers are right (aimed at: {unsure['goal']:.0%})."
+    )
 
 
 def _none(none: dict[str, Any], threshold: float) -> str:
@@ -250,6 +258,6 @@ def _int8(info: ModelInfo) -> str:
     return f"""\
 {BYTES}
 
-The int8 file beside the float file is run where the processor gains by it. Static, per channel, calibrated on {of["faces"]} faces of {of["data"]}
+The int8 file lies beside the float file. Under a shipped name the one is run that this processor gains by; of a path, the file itself. Static, per channel, calibrated on {of["faces"]} faces of {of["data"]}
 (seed {of["seed"]}). On {same["faces"]:,} validation faces it reads {same["accuracy"]:.2%} right, the float file {same["float_accuracy"]:.2%}; both name {same["same"]:.1%} of the
 faces alike. Made from the float file with SHA-256 `{facts["sha256"]}`."""

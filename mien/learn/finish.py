@@ -21,6 +21,9 @@ from mien.learn.quantise import quantise, write_metadata
 from mien.run.classify import Classifier
 from mien.run.weights import METADATA_KEY, int8_file
 
+#: A threshold above which fewer validation faces than this lie is none: it would be chance, and mark nearly every label.
+LEAST_ANSWERED = 10
+
 
 @dataclass(frozen=True)
 class Wishes:
@@ -122,7 +125,8 @@ def _confidence(logits: np.ndarray, faces: FaceSet, wishes: Wishes) -> tuple[dic
             "risk_coverage_area": risk_coverage(after, labels).area,
         },
     }
-    return without_nan(values), {"unsure": min(threshold, 1.0)}
+    answers = round(found.coverage * len(labels)) >= LEAST_ANSWERED
+    return without_nan(values), {"unsure": min(threshold, 1.0)} if answers else {}
 
 
 def _weights(model: Any) -> dict[str, bytes]:

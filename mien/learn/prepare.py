@@ -69,6 +69,8 @@ def choose_rows(recipe: Recipe, faces: FaceSet, say: Callable[[str], None]) -> R
         unlabelled = concatenate([unlabelled, dropped]) if len(unlabelled) else dropped
         say(f"{len(training):,} faces keep their label, {len(dropped):,} lose it")
     _check_classes(training)
+    if recipe.semi.method == "none" and len(unlabelled) and settings.keep_labels == 1 and settings.labels != RATERS:
+        say(f"{len(unlabelled):,} faces without a label are not learnt from; semi.method would")
     if recipe.semi.method != "none" and not len(unlabelled):
         raise DataError(
             "data", f"has no unlabelled training face for {recipe.semi.method}", "add some, or set data.keep_labels"

@@ -149,6 +149,9 @@ def train(
     write_json(folder / "environment.json", header["environment"])
     write_names(rows.validation, folder / "validation.csv")
     say(opening_line(header))
+    say(f"classes: {', '.join(rows.training.classes)}")
+    if note := _batches_note(recipe, len(rows.training)):
+        say(note)
 
     epochs, drawn, count = recipe.schedule.epochs, float("-inf"), len(course.images)
     with (
@@ -362,6 +365,20 @@ def opening_line(header: dict[str, Any]) -> str:
     )
 
 
+def _batches_note(recipe: Recipe, count: int) -> str:
+    """A line where few faces make few steps, of which many are left over; "" else."""
+    batch = min(recipe.schedule.batch_size, count)
+    steps, left = divmod(count, batch)
+    if steps >= 10 or batch < 8:
+        return ""
+    smaller = max(4, 2 ** int(np.log2(max(count / 20, 4))))
+    return (
+        f"note: {count:,} faces make {steps} step{'s' if steps > 1 else ''} an epoch of {batch}"
+        + (f", in which {left} of them are not seen" if left else "")
+        + (f"; --set schedule.batch_size={smaller} makes more" if smaller < batch else "")
+    )
+
+
 def epoch_line(row: dict[str, Any], epochs: int) -> str:
     return (
         f"epoch {row['epoch']:>3}/{epochs}  lr {row['lr']:.4f}  loss {row['loss']:.3f}  accuracy {row['accuracy']:.1%}  "
@@ -381,8 +398,11 @@ def _saved_state(folder: Path, recipe: Recipe, identity: dict[str, str], resume:
             folder, "holds a run already", "go on with it by --resume, or choose another folder with --out"
         )
     saved = read_checkpoint(last)
-    if recipe_from(json.loads(saved["recipe"]), str(folder)) != recipe:
-        raise RecipeError(folder, "was trained with other settings", "resume without --set, or with its recipe.toml")
+    begun = recipe_from(json.loads(saved["recipe"]), str(folder))
+    if begun != recipe:
+        other = ", ".join(_differences(begun, recipe))
+        cure = "resume without --set; to train on with others, begin a new run with --set start.model=RUN"
+        raise RecipeError(folder, f"was trained with other settings ({other})", cure)
     for what, cure in (
         ("faces", "give the same --data, --exclude and --skip-bad"),
         ("hardware", "go on where it began, or set run.device and run.precision to what it had"),
@@ -393,6 +413,20 @@ def _saved_state(folder: Path, recipe: Recipe, identity: dict[str, str], resume:
             found = f"was trained with other {what} ({before}; now {identity[what]})"
             raise DataError(folder, found, cure)
     return saved
+
+
+def _differences(begun: Recipe, recipe: Recipe) -> list[str]:
+    """``["schedule.epochs was 10, now 14"]``."""
+    before, now = begun.model_dump(), recipe.model_dump()
+    sections = [name for name, value in now.items() if isinstance(value, dict)]
+    found = [f"{name} was {before[name]!r}, now {now[name]!r}" for name in now
+             if name not in sections and before[name] != now[name]]  # fmt: skip
+    return found + [
+        f"{section}.{name} was {before[section][name]!r}, now {value!r}"
+        for section in sections
+        for name, value in now[section].items()
+        if before[section][name] != value
+    ]
 
 
 def _alpha(

@@ -55,8 +55,10 @@ def build(name: str, **arguments: Any) -> nn.Module:
     try:
         return MODELS[name](**arguments)
     except TypeError as error:
+        known = ", ".join(signature(MODELS[name]).parameters)
+        found = f"does not take these arguments ({error})"
         raise ModelError(
-            f"network '{name}'", f"does not take these arguments ({error})", "see its docstring"
+            f"network '{name}'", found, f"it knows {known}; 'mien networks show {name}' says more"
         ) from error
 
 

@@ -115,6 +115,8 @@ def find_model(name_or_path: str | Path) -> Path:
             raise ModelError(path, "is a folder", "name an .onnx file in it, or export the run with 'mien export'")
         if path.stat().st_size == 0:
             raise ModelError(path, "is empty (0 bytes)", "export or download it again")
+        if not os.access(path, os.R_OK):
+            raise ModelError(path, "cannot be read (Permission denied)", "check its permissions")
         return path
     raise ModelError(
         f"model '{name_or_path}'", "is unknown", f"choose one of {', '.join(shipped)}, or name an .onnx file"

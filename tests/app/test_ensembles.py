@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -100,3 +101,14 @@ def test_reproduce_lists_its_names_and_needs_the_official_splits(
     assert main(["reproduce", "r1-lenet", "--data", str(faces_file), "--out", str(tmp_path / "runs"), "-q"]) == 2
     assert "split" in capsys.readouterr().err
     assert not (tmp_path / "runs" / "r1-lenet" / "author" / "last.pt").exists()
+
+
+def test_data_that_is_not_divided_chooses_weights_with_a_note(
+    run_folder: Path, model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_faces(replace(patterns(70), split=np.full(70, "")), tmp_path / "all.parquet")
+    command = ["ensemble", str(run_folder), str(model_file), "--data", str(tmp_path / "all.parquet")]
+    assert main([*command, "--out", str(tmp_path / "both.onnx")]) == 0
+    out, err = capsys.readouterr()
+    assert "70 faces of the data chose the weights" in out
+    assert "the data has no split 'validation': all of it chooses the weights, also what trained the models" in err

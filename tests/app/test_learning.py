@@ -90,6 +90,11 @@ def test_a_checkpoint_is_scored_on_what_its_run_held_out_and_on_all_of_other_fil
     assert main(["evaluate", "runs/small/last.pt", "--data", "faces.csv", "--json", "-q"]) == 0
     scores = json.loads(capsys.readouterr().out)
     assert (scores["split"], scores["count"]) == ("held out of faces.csv", 7)
+    assert main(["export", "runs/small", "--data", "faces.csv", "--out", "small.onnx", "-q"]) == 0
+    assert main(["evaluate", "small.onnx", "--data", "faces.csv", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["count"] == 70
+    assert err == "note: the model's own score is of faces held out of faces.csv; the others trained it\n"
     Path("other").mkdir()
     save_faces(patterns(20, split=""), "other/faces.csv")
     assert main(["evaluate", "runs/small", "--data", "other/faces.csv", "--json", "-q"]) == 0

@@ -16,6 +16,7 @@ from onnx import numpy_helper
 from mien.core.errors import DataError, ModelError
 from mien.core.types import FaceSet
 from mien.evaluate.calibration import fit_temperature
+from mien.evaluate.nonfaces import unmade_faces
 from mien.learn import not_a_face, quantise
 from mien.learn.card import finished_card
 from mien.learn.export import export
@@ -198,3 +199,21 @@ def test_the_metadata_is_plain_json(finished: Path) -> None:
     values = json.loads(next(entry.value for entry in onnx.load(str(finished)).metadata_props if entry.key == "mien"))
     assert values["version"] == 1 and values["quantised"] is False
     assert set(values["thresholds"]) == {"unsure"}
+
+
+@pytest.mark.parametrize("side", [32, 40, 48, 64, 100])
+def test_faces_of_any_side_are_taken_apart(side: int) -> None:
+    faces = np.random.default_rng(0).integers(0, 256, (6, side, side), dtype=np.uint8)
+    assert unmade_faces(faces, 60, np.random.default_rng(1)).shape == (60, side, side)
+
+
+def test_a_threshold_that_answers_hardly_anything_is_none(model_file: Path, tmp_path: Path) -> None:
+    rng, faces = np.random.default_rng(0), patterns(140, seed=8, split="PublicTest")
+    lost = replace(faces, labels=rng.integers(0, 7, 140))
+    finish(model_file, tmp_path / "x.onnx", None, lost, Wishes(goal=0.999, non_faces=False, int8=False, quiet=True))
+    info = model_info(tmp_path / "x.onnx")
+    assert "unsure" not in info.thresholds
+    assert "No label is marked as unsure" in finished_card("# x", info, None, tmp_path / "x.md")
+    assert all(
+        face.unsure is None for face in Recognizer(tmp_path / "x.onnx", detector="none").analyze(faces.images[0])
+    )

@@ -22,7 +22,7 @@ from mien.learn.hardware import Hardware
 from mien.learn.inference import TorchClassifier, load_run
 from mien.learn.prepare import choose_rows, input_of
 from mien.learn.recipe import load_recipe
-from mien.learn.train import train
+from mien.learn.train import _batches_note, train
 from tests.conftest import ROOT, patterns, small_recipe
 
 
@@ -141,7 +141,7 @@ def test_ctrl_c_exits_with_130_and_can_be_resumed(tmp_path: Path) -> None:
 def test_a_run_is_not_overwritten_nor_resumed_as_another(run_folder: Path) -> None:
     with pytest.raises(OutputError, match=r"holds a run already; go on with it by --resume"):
         train(small_recipe(), patterns(560), run_folder, quiet=True, say=silent)
-    with pytest.raises(RecipeError, match="was trained with other settings"):
+    with pytest.raises(RecipeError, match=r"other settings \(optimizer.lr was 0.\d+, now 0.2\); resume without --set"):
         train(small_recipe(optimizer={"lr": 0.2}), patterns(560), run_folder, resume=True, quiet=True, say=silent)
     for other in (patterns(560, seed=1), replace(patterns(560), classes=tuple("abcdefg"))):
         with pytest.raises(DataError, match="was trained with other faces"):
@@ -179,6 +179,21 @@ def test_validation_faces_are_the_split_or_a_stratified_part() -> None:
     rows = choose_rows(small_recipe(), patterns(70), said.append)
     assert (len(rows.training), rows.validation.counts().tolist()) == (63, [1] * 7)
     assert "7 of the training faces are held out" in said[0]
+
+
+def test_faces_that_are_not_learnt_from_are_counted() -> None:
+    said: list[str] = []
+    faces = patterns(70)
+    choose_rows(small_recipe(), replace(faces, labels=np.where(np.arange(70) < 20, -1, faces.labels)), said.append)
+    assert "20 faces without a label are not learnt from; semi.method would" in said
+
+
+def test_few_faces_in_large_batches_are_noted() -> None:
+    recipe = small_recipe(schedule={"batch_size": 128, "epochs": 1})
+    assert _batches_note(recipe, 216) == (
+        "note: 216 faces make 1 step an epoch of 128, in which 88 of them are not seen; --set schedule.batch_size=8 makes more"
+    )
+    assert _batches_note(recipe, 28_709) == ""
 
 
 def test_faces_of_the_test_split_neither_train_nor_validate() -> None:
