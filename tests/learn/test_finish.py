@@ -28,7 +28,7 @@ from mien.run.recognizer import Recognizer
 from mien.run.weights import int8_file, model_info
 from tests.conftest import patterns
 
-WITHOUT_PHOTOGRAPHS = Wishes(non_faces=False, quiet=True)
+WITHOUT_PHOTOGRAPHS = Wishes(goal=0.79, non_faces=False, quiet=True)  # a quarter of the labels is wrong
 
 
 def validation() -> FaceSet:
