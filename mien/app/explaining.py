@@ -93,7 +93,7 @@ def explain(
     _need_for(methods)
     keep_inputs(out, [*map(Path, inputs or []), *data])
     trained = open_trained(model)
-    _check_target(target, trained.classes)
+    target = _target_among(trained.classes, target)
     if layer:
         module_of(trained.network, layer)
     silent = quiet or as_json
@@ -132,11 +132,16 @@ def _need_for(methods: list[str]) -> None:
         raise MissingExtra("captum", "explain", "for LIME; the other methods do without")
 
 
-def _check_target(target: str, classes: tuple[str, ...]) -> None:
+def _target_among(classes: tuple[str, ...], target: str) -> str:
+    """The class that is meant, also by a synonym; UsageError where there is none."""
     from mien.core.errors import UsageError
+    from mien.core.labels import canonical
 
-    if target and target not in classes:
-        raise UsageError(f"--target {target}", "is no class of this model", f"choose one of {', '.join(classes)}")
+    if not target or target in classes:
+        return target
+    if canonical(target) in classes:
+        return canonical(target)
+    raise UsageError(f"--target {target}", "is no class of this model", f"choose one of {', '.join(classes)}")
 
 
 def _from_data(

@@ -157,7 +157,7 @@ def predict(
     skip_bad: SkipBad = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write a model's probabilities for every face.
+    """Write a model's probabilities for every face of a data set: each picture is one, and is not searched for others.
 
     One CSV row a face, labelled or not, in the order of the data: path, label, truth where it is known, probabilities.
     """

@@ -154,6 +154,8 @@ def train(
         say(note)
 
     epochs, drawn, count = recipe.schedule.epochs, float("-inf"), len(course.images)
+    if len(state.history) >= epochs:
+        say(f"all {epochs} epochs are done")
     with (
         progress_bar(recipe.name, epochs * count, done=len(state.history) * count, quiet=quiet) as bar,
         event_log(folder, recipe.run.tensorboard, len(state.history)) as log_events,

@@ -81,7 +81,7 @@ def test_the_page_holds_everything_and_asks_for_nothing(model_file: Path, faces_
 
 
 def test_the_face_of_a_scene(model_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = ["--method", "gradient", "--detector", "haar", "--no-sanity", "--target", "sad", "--json"]
+    arguments = ["--method", "gradient", "--detector", "haar", "--no-sanity", "--target", "Sadness", "--json"]
     assert main(["explain", str(model_file), str(ASTRONAUT), *arguments]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found == read("mien-out/explain.json")
@@ -160,7 +160,7 @@ def test_a_quantised_file_says_that_it_cannot(verb: str, model_file: Path, capsy
         (["explain", "MODEL", "faces.csv", "--data", "faces.csv"], "needs pictures or --data, and one of them alone"),
         (["explain", "MODEL", "x.png", "--method", "gradcam"], "--method gradcam: 'gradcam' is unknown; choose from"),
         (["explain", "MODEL", "x.png", "--method", ","], "--method ,: names no method; choose from gradient,"),
-        (["explain", "MODEL", "x.png", "--target", "joy"], "--target joy: is no class of this model; choose one of"),
+        (["explain", "MODEL", "x.png", "--target", "awe"], "--target awe: is no class of this model; choose one of"),
         (["explain", "MODEL", "x.png", "--layer", "stem", "--method", "lime"], "--layer: is Grad-CAM's; add"),
         (["explain", "MODEL", "crop.png", "--detector", "none", "--method", "grad-cam", "--layer", "stm"],
          "layer 'stm': is not in this network; choose one of stem.1,"),
