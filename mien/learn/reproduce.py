@@ -131,7 +131,8 @@ def _as_long(earlier: dict[str, Any], recipe: Recipe) -> bool:
     """Whether an earlier run's recipe was this one, for as many epochs or more."""
     theirs = recipe_from(earlier["recipe"], "an earlier run")
     same_length = {"schedule": recipe.schedule, "description": recipe.description}
-    same_schedule = {"epochs": recipe.schedule.epochs, "milestones": recipe.schedule.milestones}
+    lengths = ("epochs", "milestones", "warmup_epochs")
+    same_schedule = {name: getattr(recipe.schedule, name) for name in lengths}
     return (
         theirs.model_copy(update=same_length) == recipe
         and theirs.schedule.model_copy(update=same_schedule) == recipe.schedule

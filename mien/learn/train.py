@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mien.core.errors import DataError, OutputError, RecipeError, TrainingDiverged
-from mien.core.files import make_folder, write_json, write_text
+from mien.core.errors import TrainingDiverged
+from mien.core.files import write_json, write_text
 from mien.core.preprocess import Preprocessing
 from mien.core.progress import Bar, progress_bar
 from mien.core.types import FaceSet
@@ -23,7 +23,7 @@ from mien.data.splits import write_names
 from mien.evaluate.figures import draw_curves
 from mien.evaluate.metrics import accuracy, confusion_matrix, macro_f1, score
 from mien.evaluate.tables import write_scores
-from mien.learn.checkpoint import Trained, read_checkpoint, save_trained
+from mien.learn.checkpoint import Trained, save_trained
 from mien.learn.convolution import as_products
 from mien.learn.environment import environment
 from mien.learn.events import event_log
@@ -42,7 +42,8 @@ from mien.learn.prepare import (
     start_from,
     to_device,
 )
-from mien.learn.recipe import Recipe, recipe_from
+from mien.learn.recipe import Recipe
+from mien.learn.resume import saved_state
 from mien.learn.semi import Unlabelled
 from mien.learn.targets import Teacher, targets_of, teacher_fingerprint, teacher_of
 from mien.models import build, takes_size
@@ -133,7 +134,7 @@ def train(
         "hardware": f"{hardware.device.type}, {hardware.precision}",
         "teacher": teacher_fingerprint(recipe.targets, hardware),
     }
-    saved = _saved_state(folder, recipe, identity, resume)
+    saved = saved_state(folder, recipe, identity, resume)
     if resume and saved is None:
         say(f"{folder} holds no whole epoch to go on from: beginning with the first")
     # Before the network and its random numbers: a teacher draws some too.
@@ -387,48 +388,6 @@ def epoch_line(row: dict[str, Any], epochs: int) -> str:
         f"validation loss {row['validation_loss']:.3f}  accuracy {row['validation_accuracy']:.2%}  "
         f"macro-F1 {row['validation_macro_f1']:.3f}  {row['images_per_s']:,.0f} images/s"
     )
-
-
-def _saved_state(folder: Path, recipe: Recipe, identity: dict[str, str], resume: bool) -> dict[str, Any] | None:
-    """The last checkpoint of an interrupted run, None for a new one. A run is never overwritten by accident."""
-    make_folder(folder)
-    last = folder / "last.pt"
-    if not last.exists():
-        return None
-    if not resume:
-        raise OutputError(
-            folder, "holds a run already", "go on with it by --resume, or choose another folder with --out"
-        )
-    saved = read_checkpoint(last)
-    begun = recipe_from(json.loads(saved["recipe"]), str(folder))
-    if begun != recipe:
-        other = ", ".join(_differences(begun, recipe))
-        cure = "resume without --set; to train on with others, begin a new run with --set start.model=RUN"
-        raise RecipeError(folder, f"was trained with other settings ({other})", cure)
-    for what, cure in (
-        ("faces", "give the same --data, --exclude and --skip-bad"),
-        ("hardware", "go on where it began, or set run.device and run.precision to what it had"),
-        ("teacher", "set targets.teacher to the one it began with"),
-    ):
-        before = saved["identity"].get(what, identity[what])
-        if before != identity[what]:
-            found = f"was trained with other {what} ({before}; now {identity[what]})"
-            raise DataError(folder, found, cure)
-    return saved
-
-
-def _differences(begun: Recipe, recipe: Recipe) -> list[str]:
-    """``["schedule.epochs was 10, now 14"]``."""
-    before, now = begun.model_dump(), recipe.model_dump()
-    sections = [name for name, value in now.items() if isinstance(value, dict)]
-    found = [f"{name} was {before[name]!r}, now {now[name]!r}" for name in now
-             if name not in sections and before[name] != now[name]]  # fmt: skip
-    return found + [
-        f"{section}.{name} was {before[section][name]!r}, now {value!r}"
-        for section in sections
-        for name, value in now[section].items()
-        if before[section][name] != value
-    ]
 
 
 def _alpha(
