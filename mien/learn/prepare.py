@@ -102,11 +102,8 @@ def _check_classes(training: FaceSet) -> None:
 
 def _in_role(faces: FaceSet, split: str) -> FaceSet:
     """The faces of every split that plays the part of this one (Training and train), or of several, ``train+validation``."""
-    parts = split.split("+")
-    for part in parts:
-        faces.in_role(part)  # raises where there is none
-    roles = {split_role(part) for part in parts}
-    return faces.take(np.isin(faces.split, [name for name in faces.splits if split_role(name) in roles]))
+    names = [name for part in split.split("+") for name in faces.in_role(part).splits]  # raises where there is none
+    return faces.take(np.isin(faces.split, names))
 
 
 def input_of(recipe: Recipe, training: FaceSet) -> Preprocessing:
