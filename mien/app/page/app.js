@@ -13,6 +13,7 @@ import { language, t, translate } from "./words.js";
 /** In the order of the tabs. A tab may have enter(rest of the address), leave(), and place(): the address it was left at. */
 const TABS = { picture, video, camera, library, settings: form };
 let current = "";
+let shown = ""; // the address that was shown last
 
 /** "#video/ab12" → ["video", "ab12"]. */
 function route() {
@@ -30,6 +31,7 @@ function show() {
     $(`#panel-${name}`).hidden = name !== tab;
   }
   current = tab;
+  shown = location.hash;
   for (const note of $$(".notice"))
     if (note.dataset.place && note.dataset.place === location.hash.slice(1)) note.remove();
   TABS[tab].enter?.(rest);
@@ -49,12 +51,13 @@ function startTabs() {
     go(TABS[name].place?.() ?? name);
     $(`#tab-${name}`).focus();
   });
-  addEventListener("hashchange", show);
+  addEventListener("hashchange", () => location.hash === shown || show());
 }
 
+/** At once, not when the browser says that the address has changed: a second key may come before that. */
 const go = (place) => {
-  if (location.hash === `#${place}`) show();
-  else location.hash = place;
+  location.hash = place;
+  show();
 };
 
 /**
