@@ -58,9 +58,10 @@ UPRIGHT = (1, 0, 0, 1)
 
 def placing(frame: av.VideoFrame) -> tuple[int, int, int, int]:
     """Signs (a, b, c, d) of a frame's display matrix: what was stored at (x, y) is shown at (ax + cy, bx + dy)."""
-    from av.sidedata.sidedata import Type
+    from av.sidedata.sidedata import SideDataContainer, Type
 
-    matrix = frame.side_data.get(Type.DISPLAYMATRIX)
+    # Not frame.side_data: a frame keeps that, and that its frame, so that both live until Python looks for such circles.
+    matrix = SideDataContainer(frame).get(Type.DISPLAYMATRIX)
     if matrix is None:
         return UPRIGHT
     a, b, _, c, d = np.sign(np.frombuffer(matrix, np.int32)[:5]).tolist()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import json
 import os
 import struct
@@ -49,6 +50,26 @@ def sound_of(path: Path) -> tuple[str, float, np.ndarray]:
 
 def records(out: Path, stem: str) -> list[dict]:
     return [json.loads(line) for line in (out / f"{stem}.records.jsonl").read_text().splitlines()]
+
+
+def test_frames_that_nobody_holds_are_gone_without_a_search_for_circles(tmp_path: Path) -> None:
+    make_clip(tmp_path / "clip.mp4", seconds=2)
+
+    def alive() -> int:
+        return sum(isinstance(thing, av.VideoFrame) for thing in gc.get_objects())
+
+    gc.collect()
+    before, most = alive(), 0
+    gc.disable()
+    try:
+        with VideoSource(tmp_path / "clip.mp4") as source:
+            for frame in source.frames():
+                assert frame.image.shape[2] == 3
+                most = max(most, alive() - before)
+    finally:
+        gc.enable()
+    assert frame.index > 30
+    assert 1 <= most < frame.index / 2  # those that the decoder's threads give at once, the one shown, the one held back
 
 
 @pytest.mark.parametrize("variable", [False, True])
