@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mien.app.messages import complain
-from mien.app.options import Json, Precision, Quiet, Tta
+from mien.app.options import Json, Precision, Quiet, Tta, people_of
 from mien.core.progress import say
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def analyze(
         precision=precision,
         unsure=unsure,
         drop_non_faces=drop_non_faces,
-        people=_people(people),
+        people=people_of(people),
         max_pixels=max_pixels or MAX_PIXELS,
         allow_truncated=allow_truncated,
     )
@@ -217,15 +217,3 @@ def _colour(text: str) -> tuple[int, int, int]:
         raise UsageError(f"--colour {text}", "is not red,green,blue with values in 0..255", "as in --colour 0,255,0")
     red, green, blue = (int(part) for part in parts)
     return red, green, blue
-
-
-def _people(text: str) -> int:
-    """``--people`` → how many faces are kept; 0: all."""
-    from mien.core.errors import UsageError
-
-    named = {"all": 0, "largest": 1}
-    if text in named:
-        return named[text]
-    if not text.isdecimal() or int(text) < 1:
-        raise UsageError(f"--people {text}", "is neither all, largest nor a number from 1", "as in --people 2")
-    return int(text)

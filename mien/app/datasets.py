@@ -1,4 +1,4 @@
-"""`mien data`: look at a data set, convert it, divide it, see what a network is given of it."""
+"""`mien data`: make a data set of photographs, look at one, convert it, divide it, see what a network is given of it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mien.app.cropping import crop
 from mien.app.messages import print_help
 from mien.app.options import (
     DataLabelsBy,
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     invoke_without_command=True,
     rich_markup_mode=None,
-    help="Look at a data set, convert it, divide it, see what a network is given of it.\n\nReads FER2013 as Kaggle's and the ICML CSV, Parquet in the "
+    help="Make a data set of photographs, look at one, convert it, divide it, see what a network is given of it.\n\nReads FER2013 as Kaggle's and the ICML CSV, Parquet in the "
     "Hugging Face layout, and folders of pictures (train/angry/*.png).",
 )
 
@@ -229,6 +230,9 @@ def preview(
     if not quiet:
         of = ", ".join(name for name in made.faces.splits if name)
         say(f"wrote {len(made.faces):,} faces{f' of {of}' if of else ''} and {copies} copies of each to {out}")
+
+
+app.command()(crop)
 
 
 def _check_ways(given: list[str], something_else: bool) -> None:

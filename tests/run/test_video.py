@@ -69,7 +69,9 @@ def test_frames_that_nobody_holds_are_gone_without_a_search_for_circles(tmp_path
     finally:
         gc.enable()
     assert frame.index > 30
-    assert 1 <= most < frame.index / 2  # those that the decoder's threads give at once, the one shown, the one held back
+    assert (
+        1 <= most < frame.index / 2
+    )  # those that the decoder's threads give at once, the one shown, the one held back
 
 
 @pytest.mark.parametrize("variable", [False, True])

@@ -1,0 +1,68 @@
+"""`mien data crop`: photographs → a data set of the faces in them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mien.app.messages import complain
+from mien.app.options import Json, Quiet, people_of
+from mien.core.progress import say
+
+#: Pictures without a face that are named on the console; --json names all.
+MOST_NAMED = 20
+
+
+def crop(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Pictures, or folders of them.")],
+    out: Annotated[Path, typer.Option(help="The folder to write; it has to be empty or new.")],
+    size: Annotated[int, typer.Option(min=8, max=1024, help="Side of the crops in pixels.")] = 48,
+    people: Annotated[
+        str, typer.Option(help="Which faces of a picture: largest, all, or so many of the largest.")
+    ] = "largest",
+    detector: Annotated[str, typer.Option(help="auto (yunet if it was pulled, else haar), haar or yunet.")] = "auto",
+    detector_model: Annotated[Path | None, typer.Option(help="A YuNet file of your own.")] = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> int:
+    """Cut the faces out of photographs, to train on or to be scored by.
+
+    Data sets are pictures of one face each; this makes them. The faces are framed as 'mien analyze' frames what it reads, so
+    that a network learns faces as it will be given them. The folders stay: photos/train/angry/a.jpg becomes
+    OUT/train/angry/a.png, and of several faces the others a-face2.png. OUT/crops.csv says where each was cut out.
+    """
+    from mien.core.errors import UsageError
+    from mien.core.progress import progress_bar
+    from mien.run.crops import crop_pictures
+    from mien.run.detect import make_detector
+
+    finder = make_detector(detector, detector_model)
+    if finder is None:
+        raise UsageError("--detector none", "finds no faces to cut out", "use auto, haar or yunet")
+    kept = people_of(people)
+    with progress_bar("pictures", None, quiet=quiet or as_json) as bar:
+        done = crop_pictures(
+            paths, out, finder, size=size, people=kept, each=lambda at, of: bar.advance(1, f"{at:,} of {of:,}")
+        )
+    for failure in done.failures:
+        complain(str(failure))
+    if as_json:
+        said = {
+            "pictures": done.pictures, "faces": done.faces, "without": done.without,
+            "failures": [str(failure) for failure in done.failures],
+        }  # fmt: skip
+        say(json.dumps(said, indent=2))
+    elif done.pictures and not quiet:
+        say(f"wrote {done.faces:,} faces of {done.pictures - len(done.without):,} pictures to {out}")
+        if done.without:
+            say(f"no face was found in {len(done.without):,} of {done.pictures:,} pictures:")
+            for name in done.without[:MOST_NAMED]:
+                say(f"  {name}")
+            if len(done.without) > MOST_NAMED:
+                say(f"  and {len(done.without) - MOST_NAMED:,} more")
+    if not done.pictures:
+        return 2
+    return 1 if done.failures else 0
