@@ -131,8 +131,17 @@ def to_device(faces: FaceSet, hardware: Hardware) -> tuple[Tensor, Tensor]:
     return images.to(hardware.device), torch.from_numpy(faces.labels).to(hardware.device)
 
 
-def augmentation_of(recipe: Recipe) -> Augmentation:
-    """The recipe's changes to single faces; mixup and cutmix blend faces of a batch and are made after them."""
+#: FixMatch's weak change: a mirror image and a shift of an eighth at most, as in the paper.
+WEAK = Augmentation(flip=0.5, shift=0.125)
+
+
+def augmentation_of(recipe: Recipe, *, labelled: bool = True) -> Augmentation:
+    """The recipe's changes to single faces; mixup and cutmix blend faces of a batch and are made after them.
+
+    FixMatch changes faces with a label weakly, and strongly, as the recipe says, those without (Sohn et al., 2020).
+    """
+    if labelled and recipe.semi.method == "fixmatch":
+        return WEAK
     return Augmentation(**recipe.augment.model_dump(exclude={"mixup", "cutmix"}))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import textwrap
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -139,9 +139,8 @@ def title_of(made: Preview, recipe: Recipe) -> list[str]:
     channels, height, width = made.inputs.shape[2:]
     values, scale = made.inputs, made.preprocessing
     black, white = map(_number, _limits(scale))
-    changes = [
-        name if value is True else f"{name} {value:g}" for name, value in recipe.augment.model_dump().items() if value
-    ]
+    made_of = recipe.augment.model_dump() | asdict(augmentation_of(recipe))
+    changes = [name if value is True else f"{name} {value:g}" for name, value in made_of.items() if value]
     lines = [
         f"{recipe.name}: float32 {channels} × {height} × {width}"
         + (" (the grey picture three times)" if channels == 3 else "")

@@ -9,13 +9,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mien.core.preprocess import Preprocessing
-from mien.data.augment import Augmentation
 from mien.learn.hardware import Hardware
-from mien.learn.prepare import augmentation_of, normalise
+from mien.learn.prepare import WEAK, augmentation_of, normalise
 from mien.learn.recipe import Recipe
-
-#: FixMatch's weak change: a mirror image and a shift of an eighth at most, as in the paper.
-WEAK = Augmentation(flip=0.5, shift=0.125)
 
 
 @dataclass
@@ -35,13 +31,13 @@ class Unlabelled:
 
         Pseudo-label (Lee, "Pseudo-Label", 2013): the network's own answer on the changed face is the label of that same
         face. FixMatch (Sohn et al., 2020): the answer on a weakly changed face is the label of the strongly changed
-        one, strong being the recipe's own augmentation. Either counts only where the network is sure enough; the mean is
-        over all faces drawn, so that few sure ones weigh little.
+        one, strong being the recipe's own augmentation; faces with a label are changed weakly too. Either counts only
+        where the network is sure enough; the mean is over all faces drawn, so that few sure ones weigh little.
         """
         settings = self.recipe.semi
         rows = torch.randint(0, len(self.images), (batch_size * settings.ratio,), generator=generator)
         images = self.images[rows.to(self.images.device)].float() / 255
-        inputs = normalise(augmentation_of(self.recipe)(images, generator), self.preprocessing)
+        inputs = normalise(augmentation_of(self.recipe, labelled=False)(images, generator), self.preprocessing)
         with self.hardware.autocast():
             logits = network(inputs).float()
         if settings.method == "fixmatch":

@@ -13,7 +13,7 @@ from mien.core.preprocess import Preprocessing
 from mien.core.types import concatenate
 from mien.learn.checkpoint import read_checkpoint
 from mien.learn.hardware import Hardware
-from mien.learn.prepare import choose_rows, epoch_order
+from mien.learn.prepare import WEAK, augmentation_of, choose_rows, epoch_order
 from mien.learn.semi import Unlabelled
 from mien.learn.train import train
 from tests.conftest import patterns, small_recipe
@@ -70,6 +70,13 @@ def test_only_the_strong_side_has_a_gradient() -> None:
     inputs = (140 / 255 - 0.5) / 0.5
     p = 1 / (1 + np.exp(-40 * inputs))
     assert network.scale.grad.item() == pytest.approx(-(1 - p) * 2 * inputs, rel=1e-3)
+
+
+def test_fixmatch_changes_faces_with_a_label_weakly() -> None:
+    strong = {"degrees": 30, "erasing": 1.0, "brightness": 0.5}
+    semi = small_recipe(semi={"method": "fixmatch"}, augment=strong)
+    assert augmentation_of(semi) == WEAK
+    assert augmentation_of(semi, labelled=False) == augmentation_of(small_recipe(augment=strong)) != WEAK
 
 
 def test_labels_are_removed_by_class_share_and_the_rest_is_learnt_from() -> None:
