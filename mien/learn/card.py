@@ -104,7 +104,9 @@ def _training(header: dict[str, Any], history: list[dict[str, Any]], trained: Tr
         else f"epoch {trained.epoch} was kept, the one with the best validation accuracy"
     )
     by_raters = ", labelled by the majority of FER+'s raters" if recipe["data"].get("labels") == "raters" else ""
-    begun = f", begun with the weights of {start}" if (start := recipe.get("start", {}).get("model")) else ""
+    start, warmup = recipe.get("start", {}).get("model"), schedule["warmup_epochs"]
+    earlier = "an earlier " if start == trained.name else ""
+    begun = f", begun with the weights of {earlier}{start}" if start else ""
     hours = sum(row["seconds"] for row in history) / 3600
     speed = sum(row["images_per_s"] for row in history) / len(history)
     versions = ", ".join(
@@ -115,7 +117,7 @@ def _training(header: dict[str, Any], history: list[dict[str, Any]], trained: Tr
 ## Training
 
 - Data: {header["training"]:,} faces of split `{recipe["data"]["train"]}`{by_raters}; {header["validation"]:,} faces watched, {chosen}.
-- Recipe: {_epochs(len(history), schedule["epochs"])} of batches of {schedule["batch_size"]}{begun}; {optimizer["name"]} with peak learning rate {optimizer["lr"]:g}, momentum {optimizer["momentum"]:g}{", Nesterov" if _nesterov(optimizer) else ""}, weight decay {optimizer["weight_decay"]:g} on matrices; {schedule["warmup_epochs"]:g} epochs of warm-up, then {schedule["name"]}; {loss["name"]}, label smoothing {loss["label_smoothing"]:g}{_targets(recipe.get("targets", {}))}{_beside(recipe)}.
+- Recipe: {_epochs(len(history), schedule["epochs"])} of batches of {schedule["batch_size"]}{begun}; {optimizer["name"]} with peak learning rate {optimizer["lr"]:g}, momentum {optimizer["momentum"]:g}{", Nesterov" if _nesterov(optimizer) else ""}, weight decay {optimizer["weight_decay"]:g} on matrices; {warmup:g} epoch{"" if warmup == 1 else "s"} of warm-up, then {schedule["name"]}; {loss["name"]}, label smoothing {loss["label_smoothing"]:g}{_targets(recipe.get("targets", {}))}{_beside(recipe)}.
 - Augmentation: {augment or "none"}.
 - Hardware: {machine["device"]}, {machine["processor"]}, {machine["threads"]} threads, {machine["precision"]}; {speed:,.0f} images/s on average, {hours:.1f} hours, one run with seed {machine["seed"]}.
 - Software: mien {machine["mien"]}{commit}, Python {machine["python"]}, {versions}."""
@@ -146,7 +148,7 @@ def _beside(recipe: dict[str, Any]) -> str:
     parts = []
     if loss["name"] in ("focal", "adaptive"):
         parts.append(f"gamma {loss['gamma']:g}")
-    if weights := loss.get("class_weights"):
+    if (weights := loss.get("class_weights", "none")) != "none":
         parts.append(f"class weights {weights if isinstance(weights, str) else ', '.join(map(str, weights))}")
     if data.get("keep_labels", 1) < 1:
         parts.append(f"{data['keep_labels']:.0%} of the labels kept")
