@@ -186,9 +186,11 @@ _COSINE = ("schedule.name=cosine", "schedule.min_lr=1e-5", "schedule.batch_size=
 _SHARES = {10: 45, 25: 18, 50: 9}
 _METHODS = {
     "supervised": (),
+    "supervised-weak": ("augment.shift=0.125", "augment.degrees=0", "augment.scale=0", "augment.brightness=0",
+                        "augment.contrast=0", "augment.erasing=0"),  # as FixMatch changes faces with a label
     "pseudo-label": ("semi.method=pseudo-label", "semi.ratio=2", "semi.rampup_epochs=5"),
     "fixmatch": ("semi.method=fixmatch", "semi.ratio=2"),
-}
+}  # fmt: skip
 
 STUDIES: tuple[Study, ...] = (
     Study("adaptive-loss", "R5's adaptive loss against cross-entropy: VGG10 at half width, 15 epochs, three seeds", tuple(
