@@ -192,7 +192,10 @@ def _adaptive_table(result: Result) -> str:
 
 
 def _semi_table(result: Result) -> str:
-    rows = ["| labels kept | supervised only | the same, changed weakly | pseudo-label | FixMatch |", "|---|---|---|---|---|"]
+    rows = [
+        "| labels kept | supervised only | the same, changed weakly | pseudo-label | FixMatch |",
+        "|---|---|---|---|---|",
+    ]
     for share, by_method in sorted(_by_share(result).items()):
         cells = [
             _mean_and_range(np.array(by_method.get(m, [])), "{:.2f}")
