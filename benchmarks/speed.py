@@ -75,8 +75,9 @@ def training() -> None:
     """The rate of train_epoch against the bare forward-backward-step of the same network on one ready batch."""
     import torch
 
+    from mien.core.memory import keep_memory
     from mien.core.progress import progress_bar
-    from mien.learn.hardware import Hardware, keep_memory
+    from mien.learn.hardware import Hardware
     from mien.learn.losses import make_loss, one_hot
     from mien.learn.prepare import input_of, to_device
     from mien.learn.recipe import load_recipe
@@ -126,8 +127,9 @@ def step_rate(name: str, way: int) -> float:
     """images/s of forward, backward and step of one network, batch 128, in this process, up to so many of WAYS."""
     import torch
 
+    from mien.core.memory import keep_memory
     from mien.learn.convolution import as_products
-    from mien.learn.hardware import Hardware, keep_memory
+    from mien.learn.hardware import Hardware
     from mien.models import build
 
     if way >= 1:

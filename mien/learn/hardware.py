@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import platform
-import sys
 from dataclasses import dataclass
 
 import torch
@@ -38,20 +35,6 @@ class Hardware:
 
     def autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, self.dtype, enabled=self.dtype == torch.bfloat16)
-
-
-def keep_memory() -> None:
-    """Tell the C library to keep what a training step frees for the next step, which asks for the same again.
-
-    glibc gives blocks of more than 32 MB back to the system at once, and every step then waits while the system clears
-    them anew. On other C libraries nothing is changed. benchmarks/speed.py measures what it brings.
-    """
-    if sys.platform != "linux" or platform.libc_ver()[0] != "glibc":
-        return
-    # The numbers of M_MMAP_MAX, M_TRIM_THRESHOLD and M_TOP_PAD in malloc.h.
-    mallopt = ctypes.CDLL(None).mallopt
-    for parameter, value in ((-4, 0), (-1, 2**31 - 1), (-2, 2**28)):
-        mallopt(parameter, value)
 
 
 def _has_fast_bf16(device: torch.device) -> bool:

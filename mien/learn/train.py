@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from mien.core.errors import TrainingDiverged
 from mien.core.files import write_json, write_text
+from mien.core.memory import keep_memory
 from mien.core.preprocess import Preprocessing
 from mien.core.progress import Bar, progress_bar
 from mien.core.types import FaceSet
@@ -27,7 +28,7 @@ from mien.learn.checkpoint import Trained, save_trained
 from mien.learn.convolution import as_products
 from mien.learn.environment import environment
 from mien.learn.events import event_log
-from mien.learn.hardware import Hardware, keep_memory
+from mien.learn.hardware import Hardware
 from mien.learn.inference import TorchClassifier, load_run
 from mien.learn.losses import check_alpha, class_weights, gives_logits, make_loss, retuned_alpha
 from mien.learn.optim import AveragedNetwork, learning_rate, make_optimizer, should_stop

@@ -1,4 +1,4 @@
-"""Work that goes on at the same time: what is read ahead, and what is written behind. Each in one thread, in order.
+"""Work that goes on at the same time: what is read ahead, what is worked on several at once, what is written behind; in order.
 
 Decoding, networks and encoding leave Python while they work, so threads are enough to keep every core busy.
 """
@@ -8,13 +8,16 @@ from __future__ import annotations
 import os
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import cv2
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 #: Ends a queue. An object of its own, since None may be among the items.
 _END = object()
@@ -54,6 +57,34 @@ def ahead(items: Iterable[T], most: int, *, newest: bool = False) -> Iterator[It
     finally:
         stop.set()
         thread.join()
+
+
+def several_at_once(action: Callable[[T], R], items: Iterable[T], most: int) -> Generator[R]:
+    """``action`` of each item, in order; up to ``most`` are worked on, each in a thread, while the caller uses the one before.
+
+    With 0 none is: an item is worked on when it is asked for, and comes at once. An error of ``items`` or of ``action`` is
+    raised where the item would have come. To end the threads early, close the generator.
+    """
+    with ThreadPoolExecutor(max(1, most), "mien-several") as pool:
+        waiting: deque[Future[R]] = deque()
+        items, ended = iter(items), False
+        while not ended or waiting:
+            while not ended and len(waiting) <= most:
+                try:
+                    waiting.append(pool.submit(action, next(items)))
+                except StopIteration:
+                    ended = True
+                except BaseException as error:  # noqa: BLE001 - raised again behind what came before it
+                    waiting.append(_failed(error))
+                    ended = True
+            if waiting:
+                yield waiting.popleft().result()
+
+
+def _failed(error: BaseException) -> Future[Any]:
+    future: Future[Any] = Future()
+    future.set_exception(error)
+    return future
 
 
 def _put(waiting: queue.Queue[Any], item: object, stop: threading.Event, newest: bool) -> bool:

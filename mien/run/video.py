@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, closing, suppress
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,13 @@ import numpy as np
 
 from mien.core.errors import MediaError, MissingExtra
 from mien.core.files import replacing, write_json
+from mien.core.memory import return_memory
 from mien.core.progress import Bar, progress_bar
 from mien.core.types import Face, FrameResult
 from mien.run.detect import Detections
 from mien.run.draw import annotate_frame
 from mien.run.moving import FaceFinder
-from mien.run.overlap import Behind, ahead, opencv_in_few_threads
+from mien.run.overlap import Behind, ahead, opencv_in_few_threads, several_at_once
 from mien.run.parts import Parts
 from mien.run.people import Captions, Follower, People
 from mien.run.planes import Format, Planes
@@ -35,8 +36,8 @@ from mien.run.video_in import LONGEST_S, CameraSource, VideoFrame, VideoSource, 
 #: Frames are read, analysed and written in batches of about so many bytes, of this many frames at most.
 BATCH_BYTES, BATCH_FRAMES = 16_000_000, 8
 
-#: Batches that are read ahead.
-BATCHES_AHEAD = 2
+#: Batches that are decoded ahead, and those whose faces go through the network at once: it has few threads for each of them.
+BATCHES_AHEAD, BATCHES_AT_ONCE = 2, 2
 
 
 @dataclass
@@ -114,7 +115,7 @@ def _key(item: Input, recognizer: Recognizer, settings: Settings) -> dict[str, A
 
 @dataclass(frozen=True)
 class _Batch:
-    """Frames with where their faces are; N of each.
+    """Frames with where their faces are and, once these were read, what they show; N of each.
 
     cuts     which of them begin a new shot
     finder   as it stands after them
@@ -124,6 +125,7 @@ class _Batch:
     found: list[Detections]
     cuts: list[bool]
     finder: FaceFinder
+    faces: list[list[Face]] = field(default_factory=list)
 
 
 @dataclass
@@ -142,16 +144,19 @@ class _Analysis:
             earlier.finder.detector = self.recognizer.detector
             self.state = earlier
         done_s = max(0.0, self.state.last_s - source.begins_s) if earlier is not None else 0.0
-        batches = _batches(source.frames(self.state.done.frames, self.tell), 1 if source.is_live else BATCH_FRAMES)
+        most, at_once = (1, 0) if source.is_live else (BATCH_FRAMES, BATCHES_AT_ONCE)
+        decoded = _batches(source.frames(self.state.done.frames, self.tell), most)
         with (
-            ahead(batches, BATCHES_AHEAD, newest=source.is_live) as read,
-            ahead(_search(_lasting(read, source) if source.is_live else read, self.state.finder), 1) as batches,
+            ahead(decoded, BATCHES_AHEAD, newest=source.is_live) as frames,
+            ahead(_search(_lasting(frames, source) if source.is_live else frames, self.state.finder), 1) as searched,
+            closing(several_at_once(self._read, searched, at_once)) as batches,
             progress_bar(Path(item.name).name, source.analysed_s, done_s, quiet=self.settings.quiet) as bar,
         ):
             for batch in batches:
                 self._part(batch, batches, bar)
                 if self._stopped():
                     break
+        return_memory()  # of the threads that have ended; what comes now would else come on top of it
 
     def tell(self) -> None:
         """Say to whoever watches how far this is; also where it only goes on, and gets no further."""
@@ -172,7 +177,7 @@ class _Analysis:
             captions = stack.enter_context(parts.path("vtt").open("w", encoding="utf-8", newline="\n"))
             write = stack.enter_context(self._pictures(first.frames[0].image, size))
             for batch in chain([first], islice(batches, count - 1)):
-                for frame, faces in zip(batch.frames, self._faces(batch), strict=True):
+                for frame, faces in zip(batch.frames, self._followed(batch), strict=True):
                     records.writelines(
                         json.dumps(row, ensure_ascii=False) + "\n" for row in self._records(frame, faces)
                     )
@@ -185,11 +190,15 @@ class _Analysis:
                 if self._stopped():
                     break
         parts.finish(state)
+        return_memory()  # the encoder's: the next part has its own
 
-    def _faces(self, batch: _Batch) -> list[list[Face]]:
-        """Read together, then followed frame by frame."""
-        read, followed = self.recognizer.read_faces([frame.image for frame in batch.frames], batch.found), []
-        for frame, faces, was_cut in zip(batch.frames, read, batch.cuts, strict=True):
+    def _read(self, batch: _Batch) -> _Batch:
+        return replace(batch, faces=self.recognizer.read_faces([frame.image for frame in batch.frames], batch.found))
+
+    def _followed(self, batch: _Batch) -> list[list[Face]]:
+        """What each frame's faces show, followed frame by frame."""
+        followed = []
+        for frame, faces, was_cut in zip(batch.frames, batch.faces, batch.cuts, strict=True):
             followed.append(self.state.follower.follow(faces, frame.time_s, was_cut, frame.image))
             if was_cut:
                 self.state.timeline.cut(self._shown_s(frame))

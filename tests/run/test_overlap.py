@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import cv2
 import pytest
 
-from mien.run.overlap import Behind, ahead, opencv_in_few_threads
+from mien.run.overlap import Behind, ahead, opencv_in_few_threads, several_at_once
 
 
 def test_items_come_in_order_and_are_made_ahead() -> None:
@@ -61,6 +61,53 @@ def test_of_live_pictures_the_newest_wait() -> None:
         time.sleep(0.2)  # a slow reader
         rest = list(numbers)
     assert rest == [100]
+
+
+def test_several_are_worked_on_at_once_and_come_in_order() -> None:
+    both = threading.Barrier(2)  # passed only by two at once
+
+    def action(number: int) -> int:
+        if number < 2:
+            both.wait(5)
+        time.sleep(0.02 if number % 2 == 0 else 0)  # the earlier of two is the slower
+        return number * number
+
+    assert list(several_at_once(action, range(7), 2)) == [0, 1, 4, 9, 16, 25, 36]
+
+
+def test_with_none_at_once_an_item_is_made_only_when_it_is_asked_for() -> None:
+    made = []
+    numbers = several_at_once(lambda number: number, (made.append(number) or number for number in range(5)), 0)
+    for number in range(5):
+        assert next(numbers) == number
+        assert made == list(range(number + 1))
+
+
+@pytest.mark.parametrize("most", [0, 1, 3])
+def test_what_came_before_an_error_still_comes(most: int) -> None:
+    def items() -> Iterator[int]:
+        yield from range(4)
+        raise OSError("the disk is gone")
+
+    got = []
+    with pytest.raises(OSError, match="the disk is gone"):
+        for number in several_at_once(lambda number: number, items(), most):
+            got.append(number)
+    assert got == [0, 1, 2, 3]
+
+    got.clear()
+    with pytest.raises(ZeroDivisionError):
+        for number in several_at_once(lambda number: 6 // (2 - number), range(5), most):
+            got.append(number)
+    assert got == [3, 6]
+
+
+def test_closing_early_ends_the_threads() -> None:
+    before = threading.active_count()
+    numbers = several_at_once(lambda number: number, range(1000), 2)
+    assert next(numbers) == 0
+    numbers.close()
+    assert threading.active_count() == before
 
 
 def test_calls_are_made_in_order_while_the_caller_goes_on() -> None:

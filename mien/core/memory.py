@@ -1,0 +1,36 @@
+"""What the C library does with memory that was freed: glibc keeps some of it for itself, and gives some back too early.
+
+On other C libraries nothing is changed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+import sys
+
+
+def keep_memory() -> None:
+    """Tell the C library to keep what a training step frees for the next step, which asks for the same again.
+
+    glibc gives blocks of more than 32 MB back to the system at once, and every step then waits while the system clears
+    them anew. benchmarks/speed.py measures what it brings.
+    """
+    if (library := _glibc()) is not None:
+        # The numbers of M_MMAP_MAX, M_TRIM_THRESHOLD and M_TOP_PAD in malloc.h.
+        for parameter, value in ((-4, 0), (-1, 2**31 - 1), (-2, 2**28)):
+            library.mallopt(parameter, value)
+
+
+def return_memory() -> None:
+    """Give what was freed back to the system, which takes a few milliseconds.
+
+    What one thread freed glibc keeps for that thread: an encoder's memory stayed, and the next encoder, in another
+    thread, took as much again.
+    """
+    if (library := _glibc()) is not None:
+        library.malloc_trim(0)
+
+
+def _glibc() -> ctypes.CDLL | None:
+    return ctypes.CDLL(None) if sys.platform == "linux" and platform.libc_ver()[0] == "glibc" else None
