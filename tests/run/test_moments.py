@@ -14,7 +14,7 @@ from mien.core.labels import FER2013
 from mien.run.moments import TILE, Moment, choose, clock_of, contact_sheet, peaks_of, pictures_at, tile_of
 from mien.run.records import Records
 from mien.run.video_in import VideoSource
-from tests.run.test_video import remuxed, turn
+from tests.run.footage import remuxed, turn
 
 LABELS = ("sad", "happy")
 
