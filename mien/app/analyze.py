@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import signal
 from collections.abc import Iterator
@@ -152,7 +153,8 @@ def analyze(
         }
         say(json.dumps(document, indent=2))
     if failures and finished:
-        complain(f"{len(failures)} of {len(failures) + len(finished)} inputs failed; the rest is done")
+        what = "failed" if analysis.not_done == len(failures) else "failed or were not begun"
+        complain(f"{analysis.not_done} of {analysis.not_done + len(finished)} inputs {what}; the rest is done")
     if not finished:
         return 2
     return 1 if failures or any(done["warnings"] for done in finished) else 0
@@ -192,6 +194,8 @@ def _sampling(fps: float | None, every: float | None, begin: str, end: str | Non
 
     if fps is not None and every is not None:
         raise UsageError("--fps and --every", "both say how often", "give one of them")
+    if not math.isfinite((fps or 1) * (every or 1)):
+        raise UsageError("--fps or --every", "is not a finite number", "as in --fps 5")
     from_s, to_s = _seconds("--from", begin), None if end is None else _seconds("--to", end)
     if to_s is not None and to_s <= from_s:
         raise UsageError(f"--to {end}", f"does not come after --from {begin}", "name a later time")

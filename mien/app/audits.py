@@ -70,7 +70,9 @@ def audit(
     from mien.evaluate.audit import examine, write_tables
     from mien.evaluate.audit_page import audit_page
     from mien.evaluate.nonfaces import nonface_score
+    from mien.evaluate.page import need_jinja
 
+    need_jinja()
     _check(labels, probabilities, model)
     silent = quiet or as_json
     faces = _read(paths, ferplus, size, skip_bad, silent)
@@ -158,7 +160,7 @@ def _judge(
 
 def _by_model(faces: FaceSet, model: str, silent: bool) -> np.ndarray:
     from mien.core.errors import DataError
-    from mien.evaluate.suspicion import in_order_of
+    from mien.evaluate.suspicion import among
 
     classifier = open_classifier(model)
     if classifier.preprocessing.size != faces.images.shape[1] and not silent:
@@ -170,12 +172,13 @@ def _by_model(faces: FaceSet, model: str, silent: bool) -> np.ndarray:
     if not silent:
         say(f"note: where {model} was trained on these faces it tends to confirm their labels", error=True)
     found = classify_all(classifier, faces.images, "none", quiet=silent, title="labels")
-    return in_order_of(faces.classes, classifier.labels, found)
+    return among(faces.classes, classifier.labels, found)
 
 
 def _out_of_fold(faces: FaceSet, twins: Twins, out: Path, folds: int, epochs: int, silent: bool) -> np.ndarray:
     import numpy as np
 
+    from mien.data.splits import only_classes
     from mien.data.twins import connected
     from mien.evaluate.tables import write_predictions
     from mien.learn.folds import assign_folds, out_of_fold
@@ -188,7 +191,10 @@ def _out_of_fold(faces: FaceSet, twins: Twins, out: Path, folds: int, epochs: in
     part = faces.take(rows)
     chosen = assign_folds(part.labels, groups, folds)
     quietly = (lambda text: None) if silent else say
-    judged = out_of_fold(part, chosen, out / "folds", epochs=epochs, quiet=silent, say=quietly)
+    present = np.flatnonzero(part.counts())  # FER2013's numbers name classes of which there may be no face
+    known = only_classes(part, [part.classes[label] for label in present])
+    judged = np.zeros((len(part), len(part.classes)), np.float32)
+    judged[:, present] = out_of_fold(known, chosen, out / "folds", epochs=epochs, quiet=silent, say=quietly)
     write_predictions(part, judged, faces.classes, out / "probabilities.csv")
     everything = np.full((len(faces), len(faces.classes)), 1 / len(faces.classes), np.float32)
     everything[rows] = judged

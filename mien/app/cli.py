@@ -106,7 +106,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         complain(explain(error))
         return 2
     if result == INTERRUPTED:
-        verb = next((word for word in (sys.argv[1:] if arguments is None else arguments) if word in GOES_ON), "")
+        verb = next(iter(sys.argv[1:] if arguments is None else arguments), "")
         complain(f"interrupted{GOES_ON.get(verb, '')}")
     return result if isinstance(result, int) else 0
 

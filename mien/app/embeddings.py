@@ -45,11 +45,13 @@ def embed(
     from mien.core.errors import UsageError
     from mien.core.files import make_folder, write_json, write_text
     from mien.core.types import split_role
+    from mien.evaluate.page import need_plotly
     from mien.explain.embedding import METHODS, flatten, separability
     from mien.explain.embedding_page import draw_embedding, embedding_page
 
     if method not in METHODS:
         raise UsageError(f"--method {method}", "is unknown", f"choose one of {', '.join(METHODS)}")
+    need_plotly()
     classifier = open_classifier(model)
     silent = quiet or as_json
     faces = read_data(

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mien.app.messages import complain
 from mien.app.options import Data, Json, LabelsBy, Quiet, SkipBad, keep_inputs, need_torch, read_data
 from mien.core.progress import say
+
+if TYPE_CHECKING:
+    from mien.core.types import FaceSet
 
 #: With fewer validation faces, temperature and thresholds are mostly chance.
 FEW = 300
@@ -70,20 +74,34 @@ def finish(
     )
     training = None if no_non_faces and no_int8 else faces.in_split(train_split)
     validation = faces.in_split(split) if len(faces.splits) > 1 or faces.has_split(split) else faces
+    note = _note(validation)
     wishes = Wishes(accuracy, not no_non_faces, not no_int8, seed, quiet or as_json)
     found = make(source, out, training, validation, wishes)
     old = source.with_suffix(".md")
     text = old.read_text(encoding="utf-8") if old.is_file() else f"# {model_info(out).name}\n"
     if diagram is not None:
         _draw(found, diagram)
-    int8 = None if no_int8 else model_info(int8_file(out))
+    int8 = None if no_int8 or "no_int8" in found else model_info(int8_file(out))
     card = finished_card(text, model_info(out), int8, out, diagram)
     write_text(out.with_suffix(".md"), card)
+    if "no_int8" in found:
+        complain(f"there is no int8 file: it {found['no_int8']}")
     if as_json:
         say(json.dumps(found | {"file": str(out)}, indent=2))
     elif not quiet:
         say(_told(found, model_info(out).temperature, model_info(out).thresholds))
-        say(f"wrote {out}{'' if no_int8 else f', {int8_file(out).name}'} and {out.with_suffix('.md').name}")
+        say(f"wrote {out}{'' if int8 is None else f', {int8_file(out).name}'} and {out.with_suffix('.md').name}")
+    if note and not as_json:
+        say(note, error=True)
+
+
+def _note(faces: FaceSet) -> str:
+    """What is to be said where the faces that fit the temperature may have trained the model."""
+    from mien.core.types import split_role
+
+    if not any(name == "" or split_role(name) == "train" for name in faces.splits):
+        return ""
+    return "note: these faces may have trained the model, which is then surer of them than of others: give faces it never saw"
 
 
 def _draw(found: dict, diagram: Path) -> None:

@@ -23,8 +23,9 @@ TABLES_SHOWN = 10
 class Analysis:
     """All inputs, one after the other; what was done, and what failed and why, is told as it happens.
 
-    finished   for each input what --json says of it
-    failures   a message for each
+    finished    for each input what --json says of it
+    failures    a message for each, and for all that were not begun
+    not_done    how many inputs that is
     """
 
     def __init__(
@@ -34,6 +35,7 @@ class Analysis:
         self.stopping = stopping
         self.finished: list[dict[str, Any]] = []
         self.failures: list[str] = []
+        self.not_done = 0
 
     def run(self, inputs: list[str]) -> None:
         from mien.core.progress import progress_bar
@@ -52,7 +54,8 @@ class Analysis:
                 self._one(item, manifest)
                 bar.advance(1, f"{len(self.finished):,} done, {len(self.failures):,} failed")
                 if self.stopping.is_wanted() and done < len(items):
-                    self._failed(f"stopped: {len(items) - done:,} of {len(items):,} inputs were not begun")
+                    left = len(items) - done
+                    self._failed(f"stopped: {left:,} of {len(items):,} inputs were not begun", left)
                     break
             if several and self.finished:
                 self._joint_table()
@@ -100,8 +103,9 @@ class Analysis:
         if self.show:
             _print(done, self.recognizer, in_full=len(self.finished) <= TABLES_SHOWN)
 
-    def _failed(self, why: str) -> None:
+    def _failed(self, why: str, inputs: int = 1) -> None:
         self.failures.append(why)
+        self.not_done += inputs
         complain(why)
 
     def _joint_table(self) -> None:

@@ -262,21 +262,21 @@ def by_whom(whose: str) -> str:
 
 
 def to_score(faces: FaceSet, split: str, data: list[Path], run: Path | None) -> tuple[FaceSet, str, bool]:
-    """(labelled faces to score, what they are, whether they play the part of training faces).
+    """(labelled faces to score, what they are, whether the model may have been trained on them).
 
-    They are those of the split asked for; else of the test split, else of the validation split; else what the run held
-    out of its training faces; else all.
+    They are those of the split asked for; else of the test split, else of the validation split, unless the run was trained
+    on it; else what the run held out of its training faces; else all.
     """
     from mien.core.errors import DataError
     from mien.core.types import split_role
     from mien.data.splits import read_names
 
-    if not len(faces):
-        raise DataError(", ".join(map(str, data)), "has no faces left", "exclude fewer of its rows")
     labelled = faces.take(faces.labelled)
+    trained = {"train"} if run is None else _roles_trained_on(run)
     everything = faces.in_split(split) if split else faces
     if not split and len(labelled.splits) > 1:
-        split = next((role for role in ("test", "validation") if labelled.has_split(role)), "")
+        untouched = (role for role in ("test", "validation") if labelled.has_split(role) and role not in trained)
+        split = next(untouched, "")
         everything = faces.in_role(split) if split else faces
     faces = everything.take(everything.labelled)
     if not len(faces):
@@ -286,15 +286,30 @@ def to_score(faces: FaceSet, split: str, data: list[Path], run: Path | None) -> 
             "use 'mien predict', or give the file with its labels",
         )
     which = ", ".join(name for name in faces.splits if name) or ", ".join(path.name for path in data)
-    trained_on = any(split_role(name) == "train" for name in faces.splits)
+    trained_on = any(split_role(name) in trained for name in faces.splits)
     if run is None or not (trained_on or "" in faces.splits):
         return faces, which, trained_on
-    held_out = (run if run.is_dir() else run.parent) / "validation.csv"
+    held_out = _folder_of(run) / "validation.csv"
     names = read_names(held_out) if held_out.is_file() else set()
     ours = everything.only(names)
     if names and len(ours) == len(names):  # all of them: a few alike may come from any file of the same name
         return ours.take(ours.labelled), f"{HELD_OUT}{which}", False
-    return faces, which, trained_on
+    return faces, which, trained_on or len(ours) > 0
+
+
+def _folder_of(run: Path) -> Path:
+    return run if run.is_dir() else run.parent
+
+
+def _roles_trained_on(run: Path) -> set[str]:
+    """The roles of the splits that a run's recipe trains on."""
+    import tomllib
+
+    from mien.core.types import split_role
+
+    recipe = _folder_of(run) / "recipe.toml"
+    values = tomllib.loads(recipe.read_text(encoding="utf-8")) if recipe.is_file() else {}
+    return {split_role(name) for name in values.get("data", {}).get("train", "train").split("+")}
 
 
 def _size(classifier: AnyClassifier) -> int:

@@ -18,9 +18,9 @@ def complain(message: str) -> None:
 def explain(error: Exception, place: str = "") -> str:
     """The message of an error; ``place`` says where one happened that nobody foresaw.
 
-    With MIEN_DEBUG set it raises the error instead, for its traceback.
+    With MIEN_DEBUG=1 it raises the error instead, for its traceback.
     """
-    if os.environ.get("MIEN_DEBUG"):
+    if os.environ.get("MIEN_DEBUG", "0") not in ("", "0"):
         raise error
     if isinstance(error, MienError):
         return str(error)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from mien.app.learning import by_whom
-from mien.app.options import Json, Quiet
+from mien.app.options import Json, Quiet, json_too_early
 from mien.core.progress import say
 
 app = typer.Typer(invoke_without_command=True, rich_markup_mode=None, help="Model files: shipped, pulled or your own.")
@@ -20,6 +20,8 @@ def _default(context: typer.Context, as_json: Json = False) -> None:
     """`mien models` alone lists."""
     if context.invoked_subcommand is None:
         list_models(as_json)
+    elif as_json:
+        raise json_too_early(context)
 
 
 @app.command("list")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -60,7 +61,8 @@ def moments(
     chosen = [one for name in names for one in choose(found, name, top, apart, track=track, least=least)]
     if not chosen:
         shown = ", ".join(found.labels[k] for k in sorted(set(found.shown.tolist())))
-        what = f"nobody is shown as '{names[0]}'" if least is None else f"'{names[0]}' never reaches {least:g}"
+        never = f"'{names[0]}' never reaches" if len(names) == 1 else "no expression ever reaches"
+        what = f"nobody is shown as '{names[0]}'" if least is None else f"{never} {least:g}"
         raise MediaError(item.path, what, f"shown are: {shown}; take lower peaks with --least 0.2")
     written = _write(item, found, chosen, out, plain=plain)
     if as_json:
@@ -103,27 +105,63 @@ def _records_of(
     quiet: bool,
 ) -> Records:
     """The video's records: those named, those in ``out``, or new ones."""
+    from mien.run.records import read_clip
+
+    found = read_clip(named) if named else _left_in(out, item)
+    if found is None:
+        return read_clip(_analyse(item, out, model, detector, label, quiet=quiet))
+    _check_choices(found, model, detector)
+    if not quiet:
+        say(f"reading {found.path}; the video is not analysed again", error=True)
+    return found
+
+
+def _left_in(out: Path, item: Input) -> Records | None:
+    """The records of this video that an analysis left in ``out``; UsageError where there are only those of another."""
     from mien.core.errors import UsageError
     from mien.run.records import read_clip
     from mien.run.sinks import RECORD_FORMATS, record_path
 
-    there = [path for path in (record_path(out / item.stem, name) for name in RECORD_FORMATS) if path.exists()]
-    path = named or next(iter(there), None)
-    if path is None:
-        path = _analyse(item, out, model, detector, label, quiet=quiet)
-    elif not quiet:
-        say(f"reading {path}; the video is not analysed again", error=True)
-    found = read_clip(path)
-    if named is None and Path(found.source).name != item.path.name:
+    stems = [out / item.stem, out / item.path.name]  # the second where two inputs of one run had the same name
+    there = [path for stem in stems for name in RECORD_FORMATS if (path := record_path(stem, name)).exists()]
+    others = []
+    for path in there:
+        found = read_clip(path)
+        if _is_of(found.source, item):
+            return found
+        others.append(f"{path} holds records of {found.source}")
+    if others:
         raise UsageError(
-            path, f"holds records of {found.source}, not of {item.path}", "choose another --out, or name --records"
+            item.path, f"has no records of its own: {others[0]}", "choose another --out, or name --records"
         )
-    if model is not None and there and named is None:
+    return None
+
+
+def _is_of(source: str, item: Input) -> bool:
+    """Whether records name this video; it may have been called from another folder then."""
+    if source == item.name:
+        return True
+    other = Path(source)
+    return other.name == item.path.name and not (other.exists() and not other.samefile(item.path))
+
+
+def _check_choices(found: Records, model: str | None, detector: tuple[str, Path | None]) -> None:
+    """UsageError where records were made by another model or detector than the one that is asked for."""
+    from mien.core.errors import UsageError
+
+    if model is not None:
         from mien.run.classify import Classifier
 
         if (wanted := Classifier(model).info.name) != found.model:
-            raise UsageError(path, f"holds records by the model {found.model}, not {wanted}", "choose another --out")
-    return found
+            raise UsageError(
+                found.path, f"holds records by the model {found.model}, not {wanted}", "choose another --out"
+            )
+    name, file = detector
+    wanted = "yunet" if file is not None else name
+    if wanted not in ("auto", found.detector):
+        raise UsageError(
+            found.path, f"holds records by the detector {found.detector}, not {wanted}", "choose another --out"
+        )
 
 
 def _analyse(
@@ -176,22 +214,25 @@ def _write(item: Input, records: Records, chosen: list[Moment], out: Path, *, pl
     from mien.run.sinks import write_picture
 
     folder = make_folder(out / f"{item.stem}.moments")
-    _clear(folder)
     order = sorted(range(len(chosen)), key=lambda index: chosen[index].time_s)
     tiles: dict[int, np.ndarray] = {}
     rows: dict[int, dict[str, Any]] = {}
-    for index, picture in zip(order, pictures_at(item.path, [chosen[i].time_s for i in order]), strict=True):
-        moment, box = chosen[index], records.boxes_xyxy[chosen[index].row].tolist()
-        tiles[index] = tile_of(picture, box)
-        if not plain:
-            draw_faces(picture, [face_of(records, moment)])
-        path = folder / f"{index + 1:0{max(2, len(str(len(chosen))))}d}-{moment.name}.jpg"
-        write_picture(picture, path)
-        rows[index] = {
-            "file": str(path), "label": moment.label, "probability": round(moment.probability, 6),
-            "time_s": round(moment.time_s, 6), "frame": moment.frame, "person": moment.track + 1, "track": moment.track,
-            "box_xyxy": box,
-        }  # fmt: skip
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".") as apart:  # a video that breaks off leaves the old ones
+        for index, picture in zip(order, pictures_at(item.path, [chosen[i].time_s for i in order]), strict=True):
+            moment, box = chosen[index], records.boxes_xyxy[chosen[index].row].tolist()
+            tiles[index] = tile_of(picture, box)
+            if not plain:
+                draw_faces(picture, [face_of(records, moment)])
+            path = Path(apart) / f"{index + 1:0{max(2, len(str(len(chosen))))}d}-{moment.name}.jpg"
+            write_picture(picture, path)
+            rows[index] = {
+                "file": str(folder / path.name), "label": moment.label, "probability": round(moment.probability, 6),
+                "time_s": round(moment.time_s, 6), "frame": moment.frame, "person": moment.track + 1, "track": moment.track,
+                "box_xyxy": box,
+            }  # fmt: skip
+        _clear(folder)
+        for path in Path(apart).iterdir():
+            path.replace(folder / path.name)
     places = range(len(chosen))
     write_picture(contact_sheet([tiles[place] for place in places], chosen), out / f"{item.stem}.moments.png")
     written = {"source": item.name, "records": str(records.path), "model": records.model, "detector": records.detector,

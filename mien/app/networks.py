@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mien.app.options import Json, is_run, need_torch
+from mien.app.options import Json, is_run, json_too_early, need_torch
 from mien.core.progress import say
 
 if TYPE_CHECKING:
@@ -29,13 +29,10 @@ DRAWINGS = (".png", ".svg", ".pdf")
 @app.callback()
 def _default(context: typer.Context, as_json: Json = False) -> None:
     """`mien networks` alone lists."""
-    from mien.core.errors import UsageError
-
     if context.invoked_subcommand is None:
         list_networks(as_json)
     elif as_json:
-        verb = context.invoked_subcommand
-        raise UsageError("--json", f"stands before '{verb}'", f"write it behind: mien networks {verb} ... --json")
+        raise json_too_early(context)
 
 
 @app.command("list")

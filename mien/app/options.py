@@ -12,6 +12,7 @@ from mien.core.progress import say
 if TYPE_CHECKING:
     import numpy as np
 
+    from mien.core.errors import UsageError
     from mien.core.preprocess import Preprocessing
     from mien.core.types import FaceSet
 
@@ -84,6 +85,14 @@ class AnyClassifier(Labelling, Protocol):
     def probabilities(self, images: np.ndarray, tta: Any = "none") -> np.ndarray: ...
 
 
+def json_too_early(context: typer.Context) -> UsageError:
+    """For groups of verbs that list something alone: ``--json`` before a verb would be lost."""
+    from mien.core.errors import UsageError
+
+    verb = context.invoked_subcommand
+    return UsageError("--json", f"stands before '{verb}'", f"write it behind: {context.command_path} {verb} ... --json")
+
+
 def need_torch() -> None:
     """MissingExtra with the install line, where torch is not there."""
     from importlib.util import find_spec
@@ -146,6 +155,7 @@ def read_data(
 
     ``model``: whom the faces are read for; it says whose labels count where ``labels_by`` is "auto".
     """
+    from mien.core.errors import DataError
     from mien.core.labels import CANONICAL
     from mien.data import load_faces
     from mien.data.raters import RATERS, labelled_by
@@ -166,6 +176,8 @@ def read_data(
         faces = without(faces, read_names(exclude))
         if not quiet:
             say(f"excluded {before - len(faces):,} of {before:,} rows named in {exclude}", error=True)
+    if not len(faces):
+        raise DataError(", ".join(map(str, paths)), "has no faces left", "exclude fewer of its rows")
     return faces
 
 

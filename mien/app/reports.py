@@ -101,6 +101,24 @@ def report(
         say(f"{title}\n\n{_report_text(values)}\n\nwrote {out / 'report.html'}, report.json and their figures")
 
 
+def _to_hold_against(
+    everything: FaceSet, split: str, data: list[Path], models: tuple[str, str]
+) -> tuple[FaceSet, str, list[str]]:
+    """(faces, what they are, notes). Each model may be a run that held faces out: what neither has seen is taken, if any."""
+    given = [to_score(everything, split, data, Path(model) if is_run(model) else None) for model in models]
+    seen = [trained_on for _, _, trained_on in given]
+    faces, which, _ = min(given, key=lambda one: len(one[0]))
+    common = set.intersection(*(set(one.names.tolist()) for one, _, _ in given))
+    if common:
+        faces = faces.only(common)
+    else:  # two runs that held out different faces
+        seen = [faces is not one for one, _, _ in given]
+    notes = [
+        f"Note: {model} may have been trained on these faces." for model, was in zip(models, seen, strict=True) if was
+    ]
+    return faces, which, notes
+
+
 def compare(
     a: Annotated[str, typer.Argument(metavar="A", help="A model's name, an .onnx file, a run folder or a .pt file.")],
     b: Annotated[str, typer.Argument(metavar="B", help="The model to hold against it.")],
@@ -141,10 +159,7 @@ def compare(
         labels_by=labels_by,
         model=one,
     )
-    faces, which, notes = everything, "", []
-    for model in (a, b):  # each may be a run that held faces out: what neither has seen is taken, where there is any
-        faces, which, trained_on = to_score(faces, split, data, Path(model) if is_run(model) else None)
-        notes += [f"Note: {model} may have been trained on these faces."] if trained_on else []
+    faces, which, notes = _to_hold_against(everything, split, data, (a, b))
     _tell(faces, everything, which, notes, asked=bool(split), quiet=still)
     faces = faces.as_classes(one.labels)
     images = faces.images

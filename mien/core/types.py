@@ -59,6 +59,8 @@ class FaceSet:
         for what, array in (("labels", self.labels), ("names", self.names), ("split", self.split)):
             if array.shape != (count,):
                 raise ValueError(f"{what} must have shape ({count},), not {array.shape}")
+        if len(set(self.classes)) < len(self.classes):
+            raise ValueError(f"classes must differ from each other, not {', '.join(self.classes)}")
         if count and not (self.labels.min() >= UNLABELLED and self.labels.max() < len(self.classes)):
             raise ValueError(f"labels reach {self.labels.min()}..{self.labels.max()} with {len(self.classes)} classes")
         if self.votes is not None and self.votes.shape != (count, 10):

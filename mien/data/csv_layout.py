@@ -40,7 +40,7 @@ _FIELD_LIMIT = 4_000_000
 def read_csv(path: Path, *, size: int = 48, skip_bad: bool = False) -> FaceSet:
     """A CSV of pixels → FaceSet; rows are named ``file#row``, counted from 0 as pandas does.
 
-    Labels are FER2013's numbers or, where the first row has one, names, your own among them; a file without a label column
+    Labels are FER2013's numbers or, where the first whole row has one, names, your own among them; a file without a label column
     is unlabelled. Without a column of splits the file's name may tell one (``train.csv``).
     """
     with _table(path) as table:
@@ -50,7 +50,7 @@ def read_csv(path: Path, *, size: int = 48, skip_bad: bool = False) -> FaceSet:
                             "give the CSV with one row of pixels a face")  # fmt: skip
         rows, split_of_file = RowCollector(path, size, skip_bad), split_of_path(path)
         seen: set[str] = set()
-        in_words = False
+        in_words: bool | None = None
         for number, ((line, row), is_last) in enumerate(_marking_the_last(table.rows)):
             where = f"{path} row {number} (line {line})"
             if len(row) != len(table.columns):
@@ -61,7 +61,7 @@ def read_csv(path: Path, *, size: int = 48, skip_bad: bool = False) -> FaceSet:
                     rows.bad(where, f"has {len(row)} fields, and the first line {len(table.columns)}", SKIP_HINT)
                 continue
             name = None if label is None else class_name(row[label], FER2013)
-            if number == 0 and label is not None:
+            if in_words is None and label is not None:
                 in_words = _has_letters(row[label])  # who begins with a number means FER2013's
             if name is None and in_words and _has_letters(row[label]):
                 name = canonical(row[label])

@@ -53,7 +53,7 @@ def read_parquet(path: Path, *, size: int = 48, skip_bad: bool = False) -> FaceS
         for row in batch.to_pylist():
             reader.add(number, row)
             number += 1
-    return reader.rows.face_set(reader.classes)
+    return reader.rows.face_set(tuple(dict.fromkeys(reader.classes)))  # two names may mean one expression
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,12 @@ def stratified(labels: np.ndarray, sizes: Sequence[int], seed: int) -> list[np.n
     return parts
 
 
+def halves(labels: np.ndarray, seed: int) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """Stratified halves of labels (N,) as (mine, other) and (other, mine): what is chosen on one is measured on the other."""
+    one, other = stratified(labels, [len(labels) // 2, len(labels) - len(labels) // 2], seed)
+    return (one, other), (other, one)
+
+
 def _check_sizes(sizes: Sequence[int], count: int) -> None:
     listed = ", ".join(map(str, sizes))
     if min(sizes, default=0) < 0:

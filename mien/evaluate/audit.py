@@ -12,7 +12,7 @@ import numpy as np
 from mien.core.files import replacing
 from mien.core.labels import FERPLUS_VOTES
 from mien.core.types import FaceSet
-from mien.data.twins import BLANK, Twins, contradicting, kept_instead, leaked
+from mien.data.twins import BLANK, Twins, contradicting, deviations, kept_instead, leaked
 from mien.evaluate.suspicion import Suspicion
 
 #: Of ten FER+ raters so many say that a picture is no face.
@@ -114,7 +114,7 @@ def examine(
     nonface_score (N,) of mien.evaluate.nonfaces; suspicion of mien.evaluate.suspicion. Of the labels that it flags the
     most suspicious are taken, at most ``share`` of all labels.
     """
-    blank = faces.images.std(axis=(1, 2)) < BLANK
+    blank = deviations(faces.images) < BLANK
     stranger = np.zeros(len(faces), bool) if nonface_score is None else (nonface_score > 0) & ~blank
     if faces.votes is not None:
         stranger |= (faces.votes[:, FERPLUS_VOTES.index("not_a_face")] >= RATERS) & ~blank
@@ -150,7 +150,7 @@ def oddities(images: np.ndarray, which: np.ndarray) -> np.ndarray:
     deviation) from the median of the pictures of ``which``, bool (N,).
     """
     pictures = images.reshape(len(images), -1)
-    contrast = np.maximum(pictures.std(axis=1), 0.5)
+    contrast = np.maximum(deviations(images), 0.5)
     steps = [np.abs(np.diff(images.astype(np.int16), axis=axis)).mean(axis=(1, 2)) for axis in (1, 2)]
     measures = (
         (pictures.mean(axis=1), "dark", "bright"),

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mien.data.splits import stratified
+from mien.data.splits import halves
 
 #: Bins of equal width in which confidence and accuracy are compared.
 BINS = 15
@@ -127,9 +127,8 @@ def cross_tempered(logits: np.ndarray, labels: np.ndarray, seed: int = 0) -> tup
 
     What is measured on these probabilities was measured on faces that did not fit the temperature.
     """
-    halves = stratified(labels, [len(labels) // 2, len(labels) - len(labels) // 2], seed)
     probabilities, temperatures = np.empty(np.shape(logits)), []
-    for mine, other in (halves, halves[::-1]):
+    for mine, other in halves(labels, seed):
         temperatures.append(fit_temperature(logits[other], labels[other]))
         probabilities[mine] = tempered(logits[mine], temperatures[-1])
     return probabilities, temperatures

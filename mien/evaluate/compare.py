@@ -146,5 +146,5 @@ def mcnemar(only_a: int, only_b: int) -> McNemar:
 
 
 def in_order_of(probabilities: np.ndarray, labels: Sequence[str], wanted: Sequence[str]) -> np.ndarray:
-    """Probabilities (N, K) over ``labels`` with their columns in the order of ``wanted``, the same names."""
+    """Columns for ``wanted`` out of probabilities (N, M) over ``labels``; all must be among them."""
     return probabilities[:, [list(labels).index(name) for name in wanted]]

@@ -135,8 +135,8 @@ def _tiled(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Four times the same half-sized piece, turned."""
     side = int(rng.integers(len(image) // 3, len(image)))
     top, left = rng.integers(0, len(image) - side + 1, 2)
-    piece = resize(image[top : top + side, left : left + side], len(image) // 2)
-    return np.tile(np.rot90(piece, int(rng.integers(4))), (2, 2))
+    piece = resize(image[top : top + side, left : left + side], (len(image) + 1) // 2)
+    return np.tile(np.rot90(piece, int(rng.integers(4))), (2, 2))[: len(image), : len(image)]
 
 
 #: The ways after which nobody would see a face any more.

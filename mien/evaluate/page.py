@@ -161,6 +161,12 @@ def need_jinja() -> None:
         raise MissingExtra("jinja2", "report", "to write pages")
 
 
+def need_plotly() -> None:
+    """The same for pages that answer to the pointer, which need Jinja and plotly."""
+    need_jinja()
+    plotly_script()
+
+
 def plotly_script() -> str:
     """plotly.min.js as its wheel ships it, for pages that answer to the pointer without a network."""
     try:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mien.data.splits import stratified
+from mien.data.splits import halves
 from mien.evaluate.calibration import confidences, fit_temperature, tempered
 
 #: Answers that are given are to be right this often.
@@ -68,9 +68,8 @@ def kept(probabilities: np.ndarray, labels: np.ndarray, threshold: float | np.nd
 def cross_kept(logits: np.ndarray, labels: np.ndarray, goal: float = GOAL, seed: int = 0) -> Kept:
     """Logits (N, K) → the same, with temperature and threshold of each half of the faces fitted on the other half: what
     they promise on new faces."""
-    halves = stratified(labels, [len(labels) // 2, len(labels) - len(labels) // 2], seed)
     probabilities, thresholds = np.empty(np.shape(logits)), np.empty(len(labels))
-    for mine, other in (halves, halves[::-1]):
+    for mine, other in halves(labels, seed):
         temperature = fit_temperature(logits[other], labels[other])
         thresholds[mine] = keeping(tempered(logits[other], temperature), labels[other], goal)
         probabilities[mine] = tempered(logits[mine], temperature)

@@ -11,6 +11,7 @@ import numpy as np
 
 from mien.core.errors import DataError
 from mien.core.types import FaceSet
+from mien.evaluate.compare import in_order_of
 
 
 @dataclass(frozen=True)
@@ -67,9 +68,9 @@ def confident_learning(probabilities: np.ndarray, labels: np.ndarray) -> Suspici
     )
 
 
-def in_order_of(classes: Sequence[str], named: Sequence[str], probabilities: np.ndarray) -> np.ndarray:
+def among(classes: Sequence[str], named: Sequence[str], probabilities: np.ndarray) -> np.ndarray:
     """Columns for ``classes`` out of columns (N, M) for ``named``, each row summing to 1 again; all must be among them."""
-    chosen = probabilities[:, [list(named).index(name) for name in classes]]
+    chosen = in_order_of(probabilities, named, classes)
     return chosen / np.maximum(chosen.sum(axis=1, keepdims=True), 1e-12)
 
 
@@ -98,4 +99,4 @@ def read_probabilities(path: Path, faces: FaceSet) -> np.ndarray:
     values = np.array([rows.get(name, even) for name in faces.names.tolist()], np.float32)
     if not (np.isfinite(values).all() and (values >= 0).all() and (values <= 1).all()):
         raise DataError(path, "has values that are no probabilities", cure)
-    return in_order_of(faces.classes, named, values)
+    return among(faces.classes, named, values)

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from mien.core.errors import UsageError
 from mien.core.preprocess import Preprocessing
 from mien.explain.guard import feature_maps, frozen, module_of, outputs_of, run_until
+from mien.learn.prepare import normalise
 
 
 @dataclass(frozen=True)
@@ -85,12 +86,6 @@ def white_noise(count: int, preprocessing: Preprocessing, seed: int = 0, spread:
     """White noise around the middle grey in units of 0..1 pixels: float32 (count, C, S, S), each its own."""
     shape = (count, preprocessing.channels, preprocessing.size, preprocessing.size)
     return 0.5 + spread * torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-
-
-def normalise(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:
-    """Pixels in 0..1, (N, C, S, S) → what the network is given."""
-    mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (preprocessing.mean, preprocessing.std))
-    return (pixels - mean) / std
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from mien.evaluate.metrics import Scores
 from mien.evaluate.tables import scores_text
 from mien.learn.checkpoint import Trained
 from mien.learn.inference import read_log
+from mien.learn.prepare import WEAK
 from mien.learn.recipe import shipped_recipes
 from mien.run.weights import ModelInfo
 
@@ -96,6 +97,8 @@ def _training(header: dict[str, Any], history: list[dict[str, Any]], trained: Tr
         return ""
     recipe, machine = header["recipe"], header["environment"]
     augment = ", ".join(f"{key} {value:g}" for key, value in recipe["augment"].items() if value)
+    if recipe.get("semi", {}).get("method") == "fixmatch":
+        augment = f"of faces with a label flip {WEAK.flip:g}, shift {WEAK.shift:g}; of those without {augment}"
     optimizer, schedule, loss = recipe["optimizer"], recipe["schedule"], recipe["loss"]
     keep = recipe["run"]["keep"]
     chosen = (

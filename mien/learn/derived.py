@@ -23,11 +23,11 @@ def with_expert(probabilities: np.ndarray, expert: np.ndarray, index: int, share
     The class gets (1 − share) of the classifier's probability and ``share`` of the expert's; the others keep their
     proportions, so that every row still sums to 1.
     """
-    ours = probabilities[:, index]
-    joined = (1 - share) * ours + share * expert
-    others = probabilities * ((1 - joined) / np.maximum(1 - ours, 1e-12))[:, None]
-    others[:, index] = joined
-    return others
+    joined = (1 - share) * probabilities[:, index] + share * expert
+    others = np.delete(probabilities.astype(np.float64), index, axis=1)
+    others[others.sum(axis=1) == 0] = 1  # where the class was certain, what it loses the others share alike
+    others *= ((1 - joined) / others.sum(axis=1))[:, None]
+    return np.insert(others, index, joined, axis=1)
 
 
 def rare_class(folder: Path, faces: FaceSet) -> dict[str, Any]:
@@ -51,8 +51,8 @@ def rare_class(folder: Path, faces: FaceSet) -> dict[str, Any]:
     }
 
 
-#: Runs on R5's split, of two architectures and two losses.
-MEMBERS = ("adaptive-loss/cross-entropy-0", "adaptive-loss/adaptive-1", "r5-resnet17/ours")
+#: Runs on R5's split, of two architectures, two losses and two seeds.
+MEMBERS = ("adaptive-loss/cross-entropy-0", "adaptive-loss/adaptive-1", "rare-class/plain")
 
 
 def ensemble_of_three(folder: Path, faces: FaceSet) -> dict[str, Any]:

@@ -10,7 +10,8 @@ import numpy as np
 
 from mien.core.errors import ModelError, UsageError
 from mien.core.preprocess import Preprocessing
-from mien.data.splits import stratified
+from mien.data.splits import halves
+from mien.evaluate.metrics import log_losses
 from mien.learn.checkpoint import Trained
 from mien.models import build
 
@@ -36,7 +37,7 @@ def grid_weights(probabilities: np.ndarray, labels: np.ndarray, parts: int = 10)
         weights = np.array(shares) / parts
         mixed = np.tensordot(weights, probabilities, 1)
         of_truth = mixed[np.arange(len(labels)), labels]
-        value = (float((mixed.argmax(axis=1) == labels).mean()), float(np.log(np.maximum(of_truth, 1e-12)).mean()))
+        value = (float((mixed.argmax(axis=1) == labels).mean()), -float(log_losses(of_truth).mean()))
         if value > best:
             best, chosen = value, weights
     return chosen
@@ -85,9 +86,8 @@ def cross_fitted(probabilities: np.ndarray, labels: np.ndarray, choose: Callable
 
     Their accuracy is what the ensemble promises on new faces; on the faces that chose the weights it is too good.
     """
-    halves = stratified(labels, [len(labels) // 2, len(labels) - len(labels) // 2], seed)
     result = np.empty(probabilities.shape[1:], probabilities.dtype)
-    for mine, other in (halves, halves[::-1]):
+    for mine, other in halves(labels, seed):
         result[mine] = mixed(choose(probabilities[:, other], labels[other]), probabilities[:, mine])
     return result
 
@@ -146,8 +146,8 @@ def table_of(names: Sequence[str], probabilities: np.ndarray, labels: np.ndarray
     accuracy on faces that did not (cross-fitted). probabilities (M, N, K), labels (N,)."""
 
     def scores(each: np.ndarray) -> dict[str, float]:
-        of_truth = np.maximum(each[np.arange(len(labels)), labels], 1e-12)
-        return {"accuracy": float((each.argmax(axis=1) == labels).mean()), "log_loss": float(-np.log(of_truth).mean())}
+        losses = log_losses(each[np.arange(len(labels)), labels])
+        return {"accuracy": float((each.argmax(axis=1) == labels).mean()), "log_loss": float(losses.mean())}
 
     ensembles = {}
     for way, choose in CHOOSERS.items():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,7 +43,8 @@ class Wishes:
 def finish(
     source: Path, out: Path, training: FaceSet | None, validation: FaceSet, wishes: Wishes = Wishes()
 ) -> dict[str, Any]:
-    """Write ``out`` (and out.int8.onnx) from the float file ``source``; returns the metadata's ``uncertainty``.
+    """Write ``out`` (and out.int8.onnx) from the float file ``source``; returns the metadata's ``uncertainty``, and in
+    ``no_int8`` why there is no int8 file, where too few faces would be read right.
 
     Temperature and thresholds are fitted on the labelled ``validation`` faces; what is reported of them was measured on
     the half that did not fit them. The network's own weights stay as they are, bit by bit. ``training`` faces are needed
@@ -83,14 +83,15 @@ def finish(
     metadata = json.loads(next(entry.value for entry in model.metadata_props if entry.key == METADATA_KEY))
     metadata |= {"temperature": fit_temperature(logits, validation.labels), "thresholds": thresholds,
                  "uncertainty": values}  # fmt: skip
-    with tempfile.TemporaryDirectory() as folder:
-        finished = Path(folder) / out.name
-        onnx.save(model, str(finished))
-        write_metadata(finished, metadata)
-        if wishes.int8:
-            quantise(finished, int8_file(out), training, validation, seed=wishes.seed)
-        with replacing(out) as temporary:
-            temporary.write_bytes(finished.read_bytes())
+    with replacing(out) as temporary:
+        onnx.save(model, str(temporary))
+        write_metadata(temporary, metadata)
+    if wishes.int8:
+        try:
+            quantise(out, int8_file(out), training, validation, seed=wishes.seed)
+        except ModelError as error:
+            int8_file(out).unlink(missing_ok=True)  # an earlier one would have other weights
+            return values | {"no_int8": error.found}
     return values
 
 

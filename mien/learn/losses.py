@@ -22,11 +22,6 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 LEAST_ALPHA = 0.4
 
 
-def one_hot(labels: Tensor, num_classes: int) -> Tensor:
-    """labels (N,) int64 → float32 (N, K)."""
-    return F.one_hot(labels, num_classes).to(torch.float32)
-
-
 def smooth(targets: Tensor, smoothing: float) -> Tensor:
     """(N, K) → (N, K): the true class keeps 1 − ε(1 − 1/K), every other gets ε/K (Szegedy et al., 2016).
 

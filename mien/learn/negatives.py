@@ -125,7 +125,7 @@ def _clouds(size: int, rng: np.random.Generator) -> np.ndarray:
 
 def _board(size: int, rng: np.random.Generator) -> np.ndarray:
     y, x = np.mgrid[:size, :size]
-    cell = int(rng.integers(2, size // 3))
+    cell = int(rng.integers(2, max(3, size // 3)))
     return (x // cell + y // cell) % 2 * rng.uniform(30, 220) + rng.uniform(0, 80)
 
 
@@ -147,7 +147,7 @@ def _ellipses(size: int, rng: np.random.Generator) -> np.ndarray:
 def _writing(size: int, rng: np.random.Generator) -> np.ndarray:
     picture = np.full((size, size), rng.uniform(0, 255), np.float32)
     for _ in range(rng.integers(1, 5)):
-        place = int(rng.integers(-5, size // 2)), int(rng.integers(10, size))
+        place = int(rng.integers(-5, size // 2)), int(rng.integers(min(10, size - 1), size))
         word = "".join(rng.choice(_LETTERS, 5))
         cv2.putText(picture, word, place, int(rng.integers(0, 6)), rng.uniform(0.3, 1), rng.uniform(0, 255), 1)
     return picture

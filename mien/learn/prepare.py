@@ -19,7 +19,7 @@ from mien.data.raters import RATERS, labelled_by, majority
 from mien.data.splits import hold_out, one_against_all, only_classes
 from mien.learn.hardware import Hardware
 from mien.learn.inference import open_trained
-from mien.learn.recipe import Recipe, StartSettings
+from mien.learn.recipe import DataSettings, Recipe, StartSettings
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,7 @@ def choose_rows(recipe: Recipe, faces: FaceSet, say: Callable[[str], None]) -> R
         say(f"{len(without_label):,} of {len(faces):,} faces have no expression that most of their raters saw")
         # Who agree that it is none see no expression that a network could find.
         without_label = without_label.take(majority(without_label.votes) == UNLABELLED)
-    faces = faces.take(faces.labelled)
-    if settings.classes:
-        faces = only_classes(faces, settings.classes)
-    if settings.against:
-        faces = one_against_all(faces, settings.against)
+    faces = of_classes(settings, faces)
     training = faces if faces.splits == ("",) else _in_role(faces, settings.train)
     trained_on = {split_role(name) for name in settings.train.split("+")}
     watched = settings.validation.split("+")
@@ -76,6 +72,14 @@ def choose_rows(recipe: Recipe, faces: FaceSet, say: Callable[[str], None]) -> R
             "data", f"has no unlabelled training face for {recipe.semi.method}", "add some, or set data.keep_labels"
         )
     return Rows(training, validation, unlabelled)
+
+
+def of_classes(settings: DataSettings, faces: FaceSet) -> FaceSet:
+    """The labelled faces of the recipe's classes."""
+    faces = faces.take(faces.labelled)
+    if settings.classes:
+        faces = only_classes(faces, settings.classes)
+    return one_against_all(faces, settings.against) if settings.against else faces
 
 
 def _to_learn_from(without_label: FaceSet, train: str) -> FaceSet:
@@ -116,7 +120,9 @@ def input_of(recipe: Recipe, training: FaceSet) -> Preprocessing:
         )
     channels = recipe.input.channels
     if recipe.input.normalise == "training":
-        counts = np.bincount(training.images.ravel(), minlength=256)
+        counts = np.zeros(256, np.int64)
+        for start in range(0, len(training), 1_024):  # bincount needs eight bytes for each pixel
+            counts += np.bincount(training.images[start : start + 1_024].ravel(), minlength=256)
         levels = np.arange(256) / 255
         mean = float((counts * levels).sum() / counts.sum())
         std = max(float(np.sqrt((counts * (levels - mean) ** 2).sum() / counts.sum())), 1e-3)

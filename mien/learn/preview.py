@@ -15,9 +15,10 @@ from mien.core.errors import DataError, UsageError
 from mien.core.files import replacing
 from mien.core.preprocess import Preprocessing
 from mien.core.types import FaceSet
+from mien.data.raters import labelled_by
 from mien.learn.hardware import Hardware
-from mien.learn.prepare import augmentation_of, choose_rows, epoch_order, input_of, normalise
-from mien.learn.recipe import Recipe, SemiSettings
+from mien.learn.prepare import augmentation_of, choose_rows, epoch_order, input_of, normalise, of_classes
+from mien.learn.recipe import Recipe
 from mien.learn.targets import Teacher, targets_of, teacher_of
 from mien.learn.train import blend
 
@@ -93,12 +94,9 @@ def choose(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
 
 
 def _to_show(recipe: Recipe, faces: FaceSet, split: str) -> FaceSet:
-    """The training faces of the recipe, or the faces of a split as if it were trained on them, all labelled."""
+    """The training faces of the recipe, or all labelled faces of a split."""
     if split:
-        faces = faces.in_split(split)
-        # The split is its own validation split too, so that nothing of it is held out.
-        settings = recipe.data.model_copy(update={"train": split, "validation": split, "keep_labels": 1.0})
-        recipe = recipe.model_copy(update={"data": settings, "semi": SemiSettings()})
+        return of_classes(recipe.data, labelled_by(faces.in_split(split), recipe.data.labels))
     return choose_rows(recipe, faces, lambda text: None).training
 
 

@@ -78,7 +78,7 @@ def quantise(source: Path, out: Path, training: FaceSet, validation: FaceSet, *,
         lost = found.float_accuracy - found.accuracy
         if lost > max(TOLERANCE, 2 / max(found.faces, 1)):
             raise ModelError(
-                out, f"would read {100 * lost:.2f} points fewer faces right than {source.name}", "nothing was written"
+                out, f"would read {100 * lost:.2f} points fewer faces right than {source.name}", "run the float file"
             )
         write_metadata(temporary, values | {"quantisation": facts | {"agreement": found.to_json()}})
     return found

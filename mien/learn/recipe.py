@@ -17,14 +17,18 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class DataSettings(Section):
     """Which rows train, and which are watched while training."""
 
-    train: str = Field("Training", description="split to train on, by name or role; several as in train+validation")
-    validation: str = Field("PublicTest", description="split to watch; where the data lacks it, holdout is used")
+    train: str = Field(
+        "Training", min_length=1, description="split to train on, by name or role; several as in train+validation"
+    )
+    validation: str = Field(
+        "PublicTest", min_length=1, description="split to watch; where the data lacks it, holdout is used"
+    )
     holdout: Annotated[float, Field(gt=0, lt=1)] = Field(0.1, description="stratified share of train set aside")
     classes: list[str] = Field([], description="train on these classes only, in this order; empty: all")
     against: str = Field("", description="train a network of two classes: this one, and 'other' for all the rest")
@@ -132,7 +136,7 @@ class SemiSettings(Section):
 
 
 class RunSettings(Section):
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     ema: Annotated[float, Field(ge=0, lt=1)] = Field(0.999, description="decay of the averaged weights; 0: off")
     precision: Literal["auto", "bf16", "fp32"] = Field("auto", description="auto: bf16 where the processor has it")
     device: str = Field("auto", description="auto: the GPU if there is one; else cpu, cuda, cuda:1, ...")
@@ -166,6 +170,13 @@ class Recipe(Section):
             raise ValueError("start.freeze without start.model would freeze random weights")
         if self.data.classes and self.data.against:
             raise ValueError("data.classes and data.against exclude each other")
+        if self.schedule.min_lr > self.optimizer.lr:
+            raise ValueError("schedule.min_lr is above optimizer.lr, the highest rate of the schedule")
+        if given := {"num_classes", "channels", "size"} & set(self.network.arguments):
+            raise ValueError(f"network.arguments has {', '.join(sorted(given))}, which data and input settle")
+        weights = self.loss.class_weights
+        if isinstance(weights, list) and (min(weights, default=0) < 0 or sum(weights) == 0):
+            raise ValueError(f"loss.class_weights are {weights}: none may be below 0, and not all 0")
         return self
 
     def to_toml(self) -> str:
@@ -218,9 +229,10 @@ def recipe_from(values: dict[str, Any], source: str) -> Recipe:
             raise RecipeError(
                 f"recipe '{source}'", f"has the unknown key '{place}'", _neighbours(problem["loc"])
             ) from error
-        raise RecipeError(
-            f"recipe '{source}'", f"{place} = {problem['input']!r}: {problem['msg'].lower()}", "change it"
-        ) from error
+        found = problem["msg"].removeprefix("Value error, ")
+        if place:
+            found = f"{place} = {problem['input']!r}: {found.lower()}"
+        raise RecipeError(f"recipe '{source}'", found, "change it") from error
 
 
 def _neighbours(location: tuple[int | str, ...]) -> str:

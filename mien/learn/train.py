@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mien.core.errors import TrainingDiverged
+from mien.core.errors import RecipeError, TrainingDiverged
 from mien.core.files import write_json, write_text
 from mien.core.memory import keep_memory
 from mien.core.preprocess import Preprocessing
@@ -22,7 +22,7 @@ from mien.core.types import FaceSet
 from mien.data.augment import cutmix, mixup
 from mien.data.splits import write_names
 from mien.evaluate.figures import draw_curves
-from mien.evaluate.metrics import accuracy, confusion_matrix, macro_f1, score
+from mien.evaluate.metrics import accuracy, confusion_matrix, log_losses, macro_f1, score
 from mien.evaluate.tables import write_scores
 from mien.learn.checkpoint import Trained, save_trained
 from mien.learn.convolution import as_products
@@ -224,9 +224,19 @@ def _network_begun(
     arguments = {
         "num_classes": len(classes), "channels": preprocessing.channels, **size, **recipe.network.arguments
     }  # fmt: skip
-    network = build(recipe.network.name, **arguments).to(hardware.device, memory_format=torch.channels_last)
-    as_products(network, hardware)
-    gives_logits(network, preprocessing.channels, preprocessing.size)
+    try:
+        network = build(recipe.network.name, **arguments).to(hardware.device, memory_format=torch.channels_last)
+        as_products(network, hardware)
+        gives_logits(network, preprocessing.channels, preprocessing.size)
+    except (
+        RuntimeError,
+        ValueError,
+        IndexError,
+        ArithmeticError,
+    ) as error:  # what torch says of sizes that fit nowhere
+        wanted = f"{preprocessing.channels} x {preprocessing.size} x {preprocessing.size} pixels"
+        found = f"{recipe.network.name} cannot take pictures of {wanted} with these arguments ({error})"
+        raise RecipeError("network", found, "change input.size or network.arguments") from error
     if recipe.start.model:
         say(start_from(network, recipe.start, classes))
     if recipe.augment.vertical_flip:
@@ -308,8 +318,10 @@ def train_epoch(course: Course, state: State, bar: Bar) -> dict[str, float]:
 
 
 def blend(recipe: Recipe, inputs: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Mixup, cutmix, or one of the two by the toss of a coin, as the recipe says."""
+    """Mixup, cutmix, or one of the two by the toss of a coin, as the recipe says; FixMatch's labelled faces stay their own."""
     settings = recipe.augment
+    if recipe.semi.method == "fixmatch":
+        return inputs, targets
     cut = bool(settings.cutmix) and (not settings.mixup or bool(torch.rand((), generator=generator) < 0.5))
     if cut:
         return cutmix(inputs, targets, settings.cutmix, generator)
@@ -353,7 +365,7 @@ def watch(
     matrix = confusion_matrix(validation.labels, probabilities.argmax(axis=1), probabilities.shape[1])
     of_truth = probabilities[np.arange(len(validation)), validation.labels]
     return {
-        "validation_loss": float(-np.log(np.maximum(of_truth, 1e-12)).mean()),
+        "validation_loss": float(log_losses(of_truth).mean()),
         "validation_accuracy": float(accuracy(matrix)),
         "validation_macro_f1": float(macro_f1(matrix)),
     }

@@ -63,7 +63,7 @@ def crop_pictures(
     make_folder(out)
     if any(out.iterdir()):
         raise DataError(out, "is not empty", "choose another folder with --out")
-    done, rows = Cropped(), []
+    done, rows, used = Cropped(), [], set()
     items = list_inputs(paths, out)
     for number, item in enumerate(items, start=1):
         try:
@@ -73,7 +73,9 @@ def crop_pictures(
         else:
             found = _largest_first(find_faces(detector, picture), people)
             crops = crop_faces(picture, found.boxes_xyxy, detector.framing, size)
-            for path, box, score in zip(_write(crops, out, item.stem), found.boxes_xyxy, found.scores, strict=True):
+            for path, box, score in zip(
+                _write(crops, out, item.stem, used), found.boxes_xyxy, found.scores, strict=True
+            ):
                 rows.append([path, item.name, *(f"{value:.1f}" for value in box), f"{score:.3f}"])
             done.add(item.name, len(crops))
         each(number, len(items))
@@ -97,11 +99,16 @@ def _largest_first(found: Detections, people: int) -> Detections:
     return Detections(found.boxes_xyxy[order], found.scores[order])
 
 
-def _write(crops: np.ndarray, out: Path, stem: Path) -> list[str]:
-    """The crops of one picture as files; their paths below ``out``."""
-    paths = []
-    for number, crop in enumerate(crops, start=1):
+def _write(crops: np.ndarray, out: Path, stem: Path, used: set[str]) -> list[str]:
+    """The crops of one picture as files; their paths below ``out``. ``used``: names, without case, that are taken."""
+    paths, number = [], 1
+    for crop in crops:
         target = out / stem.with_name(stem.name + (f"-face{number}" if number > 1 else "") + ".png")
+        while str(target).lower() in used:  # a picture may be called what another's second face is
+            number += 1
+            target = target.with_name(f"{stem.name}-face{number}.png")
+        used.add(str(target).lower())
+        number += 1
         make_folder(target.parent)
         write_picture(crop, target)
         paths.append(printable(target.relative_to(out).as_posix()))

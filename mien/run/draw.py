@@ -21,7 +21,7 @@ LEAST_TEXT = 8
 #: How much of the picture shows through below bars.
 SEE_THROUGH = 0.2
 
-BLACK, WHITE, GREY = (0, 0, 0), (255, 255, 255), (200, 200, 200)
+BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 
 Colour = tuple[int, int, int]
 
@@ -46,7 +46,7 @@ class Style:
 
 DEFAULT_STYLE = Style()
 
-#: Box and label of what is probably no face.
+#: Box and label of what is probably no face; bars of labels that are not the one shown.
 GREY = (150, 150, 150)
 
 

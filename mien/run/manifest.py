@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from mien.core.errors import OutputError
 from mien.core.files import write_text
 from mien.run.sources import Input
 
@@ -23,12 +24,16 @@ class Manifest:
         out: the output folder.
         key: what the results depend on beside the inputs, as JSON.
         again: take over the lines of a run that came to its end, too.
+
+    Raises OutputError where another file has that name.
     """
 
     def __init__(self, out: Path, key: dict[str, Any], again: bool = False) -> None:
         self._path = out / NAME
         key = json.loads(json.dumps(key))
         lines = _lines_of(self._path)
+        if self._path.exists() and not (lines and "key" in lines[0]):
+            raise OutputError(self._path, "is a file that mien did not write", "choose another folder with --out")
         goes_on = bool(lines) and lines[0].get("key") == key and (again or not lines[-1].get("ended"))
         known = lines[1:] if goes_on else []
         self._known = {line["stem"]: line for line in known if "stem" in line}

@@ -107,8 +107,9 @@ def _take(waiting: queue.Queue[Any]) -> object:
 
 
 def quarter_of_the_cores() -> int:
-    """Threads of one of the four stages of footage, at least one."""
-    return max(1, (os.cpu_count() or 1) // 4)
+    """Threads of one of the four stages of footage, at least one; of the cores that this process may use."""
+    allowed = getattr(os, "sched_getaffinity", None)  # Linux has it
+    return max(1, (len(allowed(0)) if allowed else os.cpu_count() or 1) // 4)
 
 
 class _OpenCV:

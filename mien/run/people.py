@@ -16,10 +16,7 @@ from mien.run.track import MEMORY_S, Tracker, looks_of
 
 @dataclass
 class Follower:
-    """Gives the faces of a video, frame by frame, their track and what is smoothed along it.
-
-    ``cut`` says whether the frame followed last began a new shot.
-    """
+    """Gives the faces of a video, frame by frame, their track and what is smoothed along it."""
 
     smoothing_s: float = TIME_CONSTANT_S
     tracker: Tracker = field(default_factory=Tracker)

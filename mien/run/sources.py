@@ -87,22 +87,27 @@ def without_password(address: str) -> str:
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 
-def _stream_stem(address: str) -> Path:
-    """``camera:0`` → ``camera-0``; ``rtsp://host:554/door`` → ``host-554-door``."""
-    bare = without_password(address).partition("://")[2] or address
-    return Path(re.sub(r"[^A-Za-z0-9_.]+", "-", bare).strip("-.")[:100] or "stream")
+def _stream(address: str) -> Input | MediaError:
+    """Its outputs are named by the address: ``camera:0`` → ``camera-0``; ``rtsp://host:554/door`` → ``host-554-door``."""
+    address = address if "://" in address else address.lower()
+    try:
+        bare = without_password(address).partition("://")[2] or address
+    except ValueError as error:
+        return MediaError(f"'{address}'", f"is not an address ({error})", "check it")
+    return Input(address, Path(re.sub(r"[^A-Za-z0-9_.]+", "-", bare).strip("-.")[:100] or "stream"))
 
 
 def list_inputs(arguments: Sequence[str | Path], out: Path | None = None) -> list[Input | MediaError]:
     """Every file that the arguments mean, in a stable order; an argument that means none gives its error instead.
 
     Folders are searched recursively for pictures and videos, leaving out hidden files, what lies in ``out`` and
-    annotated media of an earlier run. Where two inputs have the same name, their outputs carry the ending too.
+    annotated media of an earlier run. A file that is named twice, itself and by its folder, comes once. Where two inputs
+    have the same name, their outputs carry the ending too.
     """
     found: list[Input | MediaError] = []
     for given in arguments:
         if is_stream(given):
-            found.append(Input(str(given), _stream_stem(str(given))))
+            found.append(_stream(str(given)))
             continue
         if not str(given):
             found.append(MediaError("''", "is an empty name", "name a file or folder; '.' is this one"))
@@ -121,7 +126,16 @@ def list_inputs(arguments: Sequence[str | Path], out: Path | None = None) -> lis
             found.append(
                 MediaError(argument, *(fault_of(argument, "an input") or ("does not exist", "check the path")))
             )
-    return _with_distinct_stems(found)
+    return _with_distinct_stems(_once(found))
+
+
+def _once(found: list[Input | MediaError]) -> list[Input | MediaError]:
+    """Without files that came before."""
+    once: dict[object, Input | MediaError] = {}
+    for item in found:
+        is_file = isinstance(item, Input) and isinstance(item.path, Path)
+        once.setdefault(os.path.realpath(item.path) if is_file else id(item), item)
+    return list(once.values())
 
 
 def _files_below(folder: Path, out: Path | None, faults: list[MediaError]) -> Iterator[Path]:

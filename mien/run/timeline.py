@@ -97,7 +97,6 @@ def draw_timeline(timeline: Timeline, tracks: Sequence[int], path: Path, title: 
     tracks: who was seen longest first; of many the first few are drawn.
     """
     plot = pyplot()
-    title = title.replace("$", r"\$")  # else matplotlib reads what stands between two of them as mathematics
     rows = sorted(tracks[:MOST_PERSONS], key=lambda track: min(timeline.bins[track]))  # who came first stands first
     figure, panels = plot.subplots(
         max(len(rows), 1),

@@ -11,18 +11,12 @@ from typing import Any
 import numpy as np
 
 from mien.core.files import write_text
-from mien.evaluate.page import Section, need_jinja, page, plotly_script, table
+from mien.evaluate.page import Section, page, plotly_script, table
 from mien.run.palette import colours_of
 from mien.run.timeline import Timeline
 
 #: Persons that are shown at once when the page opens, and those that it holds at all: those seen longest.
 FIRST, MOST = 6, 300
-
-
-def need_page() -> None:
-    """MissingExtra with the install line where what pages need is not there: asked before the analysis, not after it."""
-    need_jinja()
-    plotly_script()
 
 
 def write_timeline_page(

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from mien.core.errors import MediaError, MissingExtra
+from mien.core.errors import MediaError, MissingExtra, OutputError
 from mien.core.files import replacing, write_json
 from mien.core.memory import return_memory
 from mien.core.progress import Bar, progress_bar
@@ -69,8 +69,11 @@ def analyze_video(
             if not analysis.state.done.frames:
                 raise _nothing_chosen(item, source)
             return _finish(analysis, item, stem, tables)
-        except Exception:
-            parts.remove()
+        except (OutputError, OSError, MemoryError):
+            raise  # of the machine, not of the video: with more room the same command goes on from the parts
+        except BaseException as error:
+            if isinstance(error, Exception) or isinstance(item.path, str):  # a stream never goes on
+                parts.remove()
             raise
         # Anything else (Ctrl-C, the end of the process) leaves the parts where they are.
 
@@ -220,8 +223,8 @@ class _Analysis:
         return state.captions.see(faces, shown_s, duration_s)
 
     def _shown_s(self, frame: VideoFrame) -> float:
-        """When the frame is shown in the annotated video, which begins at 0."""
-        return frame.time_s - self.source.begins_s
+        """When the frame is shown, from 0 on: in the annotated video or, where none is written, in the video itself."""
+        return frame.time_s - (self.source.begins_s if self.settings.media else self.source.start_s)
 
     def _pictures(self, first: np.ndarray | Planes, most: int) -> _Pictures | _NoPictures:
         return _Pictures(self, first, most) if self.settings.media else _NoPictures()

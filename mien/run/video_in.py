@@ -155,7 +155,7 @@ class VideoSource:
         A frame without a time gets the next one due. Where the times jump back by more than a second, as in recordings
         that were joined end to end, they go on from where they were; a frame just before its predecessor is dropped.
         What is not yielded is decoded all the same, so that numbers and times are those of the whole video; ``passed`` is
-        called for each of these.
+        called for each that is skipped.
 
         A frame lasts until the next one that is chosen, since many files say nothing of durations or a nominal one; so
         each is held back until that comes. Of a live stream none is: its frames last as long as they are said to.
@@ -248,7 +248,7 @@ class VideoSource:
 
 def open_video(path: Path | str, sampling: Sampling = EVERYTHING) -> VideoSource | CameraSource:
     """A file, a stream's address or ``camera:0``, to be read frame by frame."""
-    if isinstance(path, str) and path.startswith("camera:"):
+    if isinstance(path, str) and path.lower().startswith("camera:"):
         return CameraSource(path, sampling)
     return VideoSource(path, sampling)
 
@@ -287,15 +287,18 @@ class CameraSource:
     def frames(self, skip: int = 0, passed: Callable[[], None] = lambda: None) -> Iterator[VideoFrame]:
         """RGB frames as they come, as ``sampling`` chooses them, until the camera is gone or ``to_s`` is reached; none can
         be skipped."""
-        began, index, due_s = time.monotonic(), 0, self.sampling.from_s
+        began, index, due_s = 0.0, 0, self.sampling.from_s
         step = max(self.sampling.every_s, float(1 / self.rate))
         while True:
             there, picture = self._camera.read()
+            if not index:  # a camera may take seconds to its first picture
+                began = time.monotonic()
             time_s = time.monotonic() - began if index else 0.0
             if not there or (self.sampling.to_s is not None and time_s >= self.sampling.to_s):
                 return
-            if time_s >= due_s:
-                due_s = max(due_s + self.sampling.every_s, time_s)
+            if time_s >= due_s - SLACK_S:
+                if every_s := self.sampling.every_s:
+                    due_s += (int((time_s - due_s) / every_s + 1e-6) + 1) * every_s
                 self.end_s = time_s + step
                 pts = round(time_s / self.time_base)
                 yield VideoFrame(

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -213,7 +214,8 @@ def test_results_piped_away_while_bars_are_shown_arrive_in_the_pipe(tmp_path: Pa
     import pty
 
     leader, follower = pty.openpty()
-    command = [sys.executable, "-m", "mien.app.cli", "analyze", str(ASTRONAUT), str(ASTRONAUT), "absent.jpg"]
+    shutil.copy(ASTRONAUT, "again.jpg")
+    command = [sys.executable, "-m", "mien.app.cli", "analyze", str(ASTRONAUT), "again.jpg", "absent.jpg"]
     environment = os.environ | {"PYTHONPATH": str(ROOT), "TERM": "xterm"}
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=follower, text=True, env=environment)
     os.close(follower)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from mien.app.cli import main
+from mien.core.labels import FER2013
 from mien.core.types import FaceSet
 from mien.data.readers import save_faces
 from tests.app.conftest import complaint, outputs
@@ -121,3 +122,15 @@ def test_wrong_input_is_one_line(arguments: list[str], message: str, capsys: pyt
     save_faces(patterns(14), "faces.csv")
     assert main(["audit", *arguments]) == 2
     assert message in complaint(capsys)
+
+
+@pytest.mark.slow
+def test_labels_of_data_without_one_of_fer2013s_classes_are_judged() -> None:
+    pytest.importorskip("torch")
+    faces = patterns(280)
+    faces = faces.take(faces.labels != 2)
+    save_faces(faces, "faces.csv")
+    assert main(["audit", "faces.csv", "--folds", "2", "--epochs", "1", "--no-near", *QUICK]) == 0
+    with Path("mien-out/probabilities.csv").open() as table:
+        rows = list(csv.DictReader(table))
+    assert len(rows) == 240 and {float(row[f"p_{FER2013[2]}"]) for row in rows} == {0.0}

@@ -92,6 +92,8 @@ VERBS = ["analyze", "train", "evaluate", "predict", "export", "data", "models"]
         (["data", "split", "faces.csv", "--out", "x.csv", "--sizes", "a,b"], "'a,b': is not a list of numbers"),
         (["models", "show", "nope"], "model 'nope': is unknown"),
         (["models", "pull", "nope"], "cannot be pulled; choose one of yunet"),
+        (["models", "--json", "list"], "--json: stands before 'list'; write it behind: mien models list ... --json"),
+        (["analyze", "ok.png", "--every", "inf"], "--fps or --every: is not a finite number"),
     ],
 )
 def test_wrong_input_gives_one_line_and_exit_code_2(
@@ -139,6 +141,7 @@ def test_what_nobody_foresaw_is_one_line_too(
 
 
 def test_ctrl_c_exits_with_130(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    import mien.run.classify
     import mien.run.recognizer
 
     def interrupted(*_: object, **__: object) -> None:
@@ -146,7 +149,10 @@ def test_ctrl_c_exits_with_130(capsys: pytest.CaptureFixture[str], monkeypatch: 
 
     monkeypatch.setattr(mien.run.recognizer, "Recognizer", interrupted)
     assert main(["analyze", str(ASTRONAUT)]) == 130
-    assert "interrupted" in complaint(capsys)
+    assert "interrupted: what was finished is kept; the same command goes on" in complaint(capsys)
+    monkeypatch.setattr(mien.run.classify, "Classifier", interrupted)
+    assert main(["evaluate", "base", "--data", "x.csv", "--split", "train"]) == 130
+    assert complaint(capsys) == "mien: interrupted"  # no word of going on: "train" is a split here
 
 
 @pytest.mark.parametrize("verb", [[], *([verb] for verb in VERBS), ["data", "describe"], ["data", "convert"], ["data", "split"],

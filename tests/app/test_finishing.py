@@ -113,3 +113,14 @@ def model_info_of_base():
     from mien.run.weights import shipped_models
 
     return model_info(shipped_models()["base"])
+
+
+def test_faces_that_may_have_trained_the_model_are_told(
+    model_file: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_faces(patterns(70), Path("train.csv"))
+    plain = ["finish", str(model_file), "--out", "x.onnx", "--no-non-faces", "--no-int8"]
+    assert main([*plain, "--data", "train.csv"]) == 0
+    assert "note: these faces may have trained the model" in capsys.readouterr().err
+    assert main([*plain, "--data", str(data)]) == 0
+    assert capsys.readouterr().err == ""

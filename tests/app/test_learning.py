@@ -1,12 +1,17 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mien.app.cli import main
+from mien.app.learning import to_score
 from mien.core.labels import CANONICAL
+from mien.core.types import FaceSet, concatenate
+from mien.data.splits import write_names
 from tests.app.conftest import complaint
 from tests.conftest import ASTRONAUT, SHARED, patterns, small_recipe, voted
 
@@ -227,3 +232,33 @@ def test_data_goes_by_the_raters_where_it_is_told_to(eight: Path, capsys: pytest
     assert json.loads(capsys.readouterr().out)["unlabelled"] == 0, "no model, no raters"
     assert main(["data", "describe", "nothere.parquet", "--labels-by", "crowd"]) == 2
     assert "--labels-by crowd: is unknown; choose given or raters" in complaint(capsys)
+
+
+def run_trained_on(folder: str, train: str, held_out: FaceSet) -> Path:
+    """What `to_score` reads of a run."""
+    run = Path(folder)
+    run.mkdir()
+    (run / "recipe.toml").write_text(f'[data]\ntrain = "{train}"\n')
+    write_names(held_out, run / "validation.csv")
+    return run
+
+
+def test_a_run_is_not_scored_on_splits_that_it_trained_on_without_a_word() -> None:
+    faces = concatenate([patterns(30), patterns(20, seed=1, split="PublicTest")])
+    run = run_trained_on("both", "Training+PublicTest", faces.take([1, 5, 33]))
+    scored, which, trained_on = to_score(faces, "", [Path("x.csv")], run)
+    assert (sorted(scored.names), trained_on) == (sorted(faces.names[[1, 5, 33]]), False)
+    assert which == "held out of Training, PublicTest"
+    assert to_score(faces, "PublicTest", [Path("x.csv")], run)[2]  # all of them were asked for
+    only = run_trained_on("one", "Training", faces.in_split("PublicTest"))
+    scored, which, trained_on = to_score(faces, "", [Path("x.csv")], only)
+    assert (len(scored), which, trained_on) == (20, "PublicTest", False)
+
+
+def test_undivided_faces_some_of_which_a_run_held_out_may_have_trained_it() -> None:
+    faces = patterns(40, split="")
+    run = run_trained_on("some", "Training", faces.take([0, 7, 12]))
+    assert not to_score(faces, "", [Path("x.csv")], run)[2]
+    assert to_score(faces.take(np.arange(1, 40)), "", [Path("x.csv")], run)[2]  # one that was held out is missing
+    strangers = replace(faces, names=np.array([f"other.csv#{row}" for row in range(40)]))
+    assert not to_score(strangers, "", [Path("other.csv")], run)[2]

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from mien.app.cli import main
+from mien.app.reports import _to_hold_against
+from mien.data.splits import write_names
 from tests.app.conftest import complaint, outputs
 from tests.conftest import patterns
 
@@ -210,3 +212,16 @@ def _open_cells(browser, address: str) -> None:
         assert shown == [link.get_attribute("href")]
         assert page.evaluate("document.querySelector('.cell:target img').getBoundingClientRect().height") == 96
     page.close()
+
+
+@pytest.mark.parametrize("order", [("a", "b"), ("b", "a")])
+def test_two_runs_are_compared_on_what_neither_has_seen(order: tuple[str, str]) -> None:
+    faces = patterns(40, split="")
+    for name, rows in (("a", [0, 1, 2, 3]), ("b", [2, 3, 4, 5])):
+        Path(name).mkdir()
+        write_names(faces.take(rows), Path(name, "validation.csv"))
+    found, _, notes = _to_hold_against(faces, "", [Path("x.csv")], order)
+    assert (found.names.tolist(), notes) == (faces.names[2:4].tolist(), [])
+    write_names(faces.take([8, 9, 10]), Path("b", "validation.csv"))  # nothing in common
+    found, _, notes = _to_hold_against(faces, "", [Path("x.csv")], order)
+    assert (len(found), notes) == (3, ["Note: a may have been trained on these faces."])

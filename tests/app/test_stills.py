@@ -110,7 +110,10 @@ def test_a_video_without_records_is_analysed_first(capsys: pytest.CaptureFixture
         (["photo.jpg", "--label", "happy"], "photo.jpg: is a picture, not a video; name a video"),
         ([".", "--label", "happy"], "is a folder, not a video"),
         (["text.mp4", "--label", "happy"], "text.mp4: is not a video that can be read"),
-        (["other.mp4", "--label", "happy"], "other.records.csv: holds records of clip.mp4, not of other.mp4"),
+        (
+            ["other.mp4", "--label", "happy"],
+            "other.records.csv holds records of clip.mp4; choose another --out",
+        ),
         (["nobody.mp4", "--label", "happy"], "nobody.records.jsonl: holds no record: no face was seen"),
         (["fresh.mp4", "--label", "happy", "--records", "mien-out/clip.records.csv"], "records are of another video"),
     ],
@@ -128,3 +131,36 @@ def test_wrong_input_is_one_line(arguments: list[str], message: str, capsys: pyt
     assert main(["moments", *arguments, "-q"]) == 2
     assert message in complaint(capsys)
     assert outputs() == before or arguments[0] == "fresh.mp4"
+
+
+def test_records_of_another_video_of_the_same_name_are_not_taken(capsys: pytest.CaptureFixture[str]) -> None:
+    for folder in ("a", "b"):
+        Path(folder).mkdir()
+        make_clip(Path(folder, "clip.mp4"), seconds=3, fps=Fraction(10), size_wh=(320, 240), sound=None)
+    clip_with_records("clip", source="a/clip.mp4")
+    capsys.readouterr()
+    assert main(["moments", "b/clip.mp4", "--label", "happy"]) == 2
+    assert "has no records of its own: mien-out/clip.records.csv holds records of a/clip.mp4" in complaint(capsys)
+    shutil.copy("mien-out/clip.records.csv", "mien-out/clip.mp4.records.csv")  # as where both were analysed at once
+    text = Path("mien-out/clip.records.csv").read_text()
+    Path("mien-out/clip.mp4.records.csv").write_text(text.replace("a/clip.mp4", "b/clip.mp4"))
+    assert main(["moments", "b/clip.mp4", "--label", "happy"]) == 0
+    assert "reading mien-out/clip.mp4.records.csv" in capsys.readouterr().err
+
+
+def test_records_by_another_detector_than_asked_for_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    clip_with_records()
+    assert main(["moments", "clip.mp4", "--label", "happy", "--detector", "yunet"]) == 2
+    assert "holds records by the detector haar, not yunet" in complaint(capsys)
+    arguments = ["moments", "clip.mp4", "--label", "happy", "--records", "mien-out/clip.records.csv"]
+    assert main([*arguments, "--model", "ferplus"]) == 2
+    assert "holds records by the model base, not ferplus" in complaint(capsys)
+
+
+def test_a_video_shorter_than_its_records_leaves_the_earlier_stills() -> None:
+    clip_with_records()
+    assert main(["moments", "clip.mp4", "--label", "happy", "-q"]) == 0
+    before = outputs("mien-out/clip.moments")
+    make_clip(Path("clip.mp4"), seconds=1.5, fps=Fraction(10), size_wh=(320, 240), sound=None)
+    assert main(["moments", "clip.mp4", "--label", "all", "-q"]) == 2
+    assert outputs("mien-out/clip.moments") == before

@@ -202,3 +202,9 @@ def test_all_numbers_of_a_byte_are_read_wherever_they_stand() -> None:
     for _ in range(20):
         values = rng.permutation(256)
         assert _well_formed(" ".join(map(str, values)), 256) == bytes(values.tolist())
+
+
+def test_a_broken_first_row_does_not_decide_how_labels_are_written(tmp_path: Path) -> None:
+    rows = [["calm", GOOD, "extra"], ["jolly", GOOD], ["grim", GOOD], ["jolly", GOOD]]
+    read = load_faces(write_csv(tmp_path / "own.csv", ["emotion", "pixels"], rows), skip_bad=True)
+    assert (len(read), read.classes, len(read.skipped)) == (3, ("grim", "jolly"), 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from dataclasses import replace
@@ -269,3 +270,18 @@ def test_names_of_ones_own_in_a_csv_are_classes(tmp_path: Path) -> None:
     rows = [[name, text_of(image)] for name, image in zip(names, faces.images, strict=True)]
     read = load_faces(write_csv(tmp_path / "own.csv", ["emotion", "pixels"], rows))
     assert [read.classes[label] for label in read.labels] == ["happy", "gloomy", "wow", "gloomy"]
+
+
+def test_two_names_of_one_expression_are_one_class(tmp_path: Path) -> None:
+    faces = patterns(8)
+    table = pyarrow.table(
+        {"image": [{"bytes": png(image), "path": None} for image in faces.images], "label": [0, 1, 2, 3] * 2}
+    )
+    features = {"label": {"names": ["neutral", "calm", "happy", "sad"], "_type": "ClassLabel"}}
+    named = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+    pyarrow.parquet.write_table(named, tmp_path / "hub.parquet")
+    read = load_faces(tmp_path / "hub.parquet")
+    counts = dict(zip(read.classes, read.counts().tolist(), strict=True))
+    assert counts == {"neutral": 4, "happy": 2, "sad": 2}
+    with pytest.raises(ValueError, match="classes must differ"):
+        replace(faces, classes=("sad",) * 7)

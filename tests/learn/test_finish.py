@@ -22,6 +22,7 @@ from mien.learn.card import finished_card
 from mien.learn.export import export
 from mien.learn.finish import Wishes, finish
 from mien.learn.inference import load_run
+from mien.learn.negatives import textures
 from mien.models import load
 from mien.run.classify import Classifier
 from mien.run.recognizer import Recognizer
@@ -104,9 +105,20 @@ def test_a_quantised_file_is_neither_finished_nor_quantised_again(finished: Path
 def test_an_int8_file_that_reads_worse_is_not_kept(finished: Path, tmp_path: Path) -> None:
     mean = round(255 * Classifier(finished).preprocessing.mean[0])
     grey = replace(patterns(70), images=np.full((70, 48, 48), mean, np.uint8))  # calibrated on these, faces saturate
-    with pytest.raises(ModelError, match=r"points fewer faces right than small.onnx; nothing was written"):
+    with pytest.raises(ModelError, match=r"points fewer faces right than small.onnx; run the float file"):
         quantise.quantise(finished, tmp_path / "x.int8.onnx", grey, patterns(420, seed=5))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_without_an_int8_file_the_float_file_is_kept(model_file: Path, tmp_path: Path) -> None:
+    mean = round(255 * Classifier(model_file).preprocessing.mean[0])
+    grey = replace(patterns(70), images=np.full((70, 48, 48), mean, np.uint8))  # int8 is worth nothing after these
+    int8_file(tmp_path / "x.onnx").write_bytes(b"of an earlier time")
+    wishes = Wishes(non_faces=False, quiet=True)
+    found = finish(model_file, tmp_path / "x.onnx", grey, patterns(420, seed=5), wishes)
+    assert "fewer faces right than x.onnx" in found["no_int8"]
+    assert [path.name for path in tmp_path.iterdir()] == ["x.onnx"]
+    assert "no_int8" not in Classifier(tmp_path / "x.onnx").info.uncertainty
 
 
 def test_data_that_does_not_suffice_is_named(model_file: Path, tmp_path: Path) -> None:
@@ -201,10 +213,11 @@ def test_the_metadata_is_plain_json(finished: Path) -> None:
     assert set(values["thresholds"]) == {"unsure"}
 
 
-@pytest.mark.parametrize("side", [32, 40, 48, 64, 100])
+@pytest.mark.parametrize("side", [8, 11, 32, 40, 48, 49, 64, 100])
 def test_faces_of_any_side_are_taken_apart(side: int) -> None:
     faces = np.random.default_rng(0).integers(0, 256, (6, side, side), dtype=np.uint8)
     assert unmade_faces(faces, 60, np.random.default_rng(1)).shape == (60, side, side)
+    assert textures(60, side, np.random.default_rng(1)).shape == (60, side, side)
 
 
 def test_a_threshold_that_answers_hardly_anything_is_none(model_file: Path, tmp_path: Path) -> None:

@@ -15,7 +15,6 @@ from mien.learn.losses import (
     focal_each,
     gives_logits,
     make_loss,
-    one_hot,
     retuned_alpha,
     smooth,
 )
@@ -29,6 +28,10 @@ R5_ALPHA = [0.6, 1.0, 0.8, 0.4, 0.8, 0.4, 0.6]
 def batch() -> tuple[Tensor, Tensor]:
     """logits (32, 7), labels (32,)."""
     return torch.randn(32, 7, generator=torch.Generator().manual_seed(0)), torch.arange(32) % 7
+
+
+def one_hot(labels: torch.Tensor, num_classes: int) -> torch.Tensor:
+    return torch.nn.functional.one_hot(labels, num_classes).float()
 
 
 def test_smoothed_targets_by_hand_sum_to_one() -> None:

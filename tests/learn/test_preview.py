@@ -223,3 +223,10 @@ def test_a_drawing_that_nobody_could_look_at_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"--rows and --copies: make a drawing of 1,072 x 53,\d{3} pixels"):
         draw_preview(made, recipe, tmp_path / "x.png")
     assert not (tmp_path / "x.png").exists()
+
+
+def test_of_a_split_that_is_asked_for_every_face_can_be_shown() -> None:
+    faces = both_splits()
+    few = faces.take(np.flatnonzero(faces.split == "PublicTest")[:7])
+    made = preview(with_augment(), concatenate([faces.in_split("Training"), few]), split="PublicTest", rows=7, copies=1)
+    assert set(made.faces.names) == set(few.names)

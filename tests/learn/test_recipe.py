@@ -35,6 +35,17 @@ def test_settings_given_on_the_command_line() -> None:
         ("loss.name=hinge", "loss.name = 'hinge'"),
         ("schedule.epochs", "is not of the form section.key=value"),
         ("name.first=x", "'name' is a value, not a section"),
+        ("data.validation=", "data.validation = '': string should have at least 1 character"),
+        ("run.seed=-1", "run.seed = -1: input should be greater than or equal to 0"),
+        ("optimizer.lr=inf", "optimizer.lr = inf: input should be a finite number"),
+        ("loss.class_weights=[1, -1]", r"'base': loss.class_weights are \[1.0, -1.0\]: none may be below 0"),
+        ("loss.class_weights=[0, 0]", "none may be below 0, and not all 0"),
+        ("schedule.min_lr=0.5", "'base': schedule.min_lr is above optimizer.lr"),
+        (
+            "network.arguments={num_classes = 9}",
+            "'base': network.arguments has num_classes, which data and input settle",
+        ),
+        ("start.freeze=['stem']", "'base': start.freeze without start.model would freeze random weights; change it$"),
     ],
 )
 def test_wrong_settings_name_themselves_and_their_neighbours(override: str, message: str) -> None:

@@ -15,7 +15,7 @@ from mien.learn.checkpoint import read_checkpoint
 from mien.learn.hardware import Hardware
 from mien.learn.prepare import WEAK, augmentation_of, choose_rows, epoch_order
 from mien.learn.semi import Unlabelled
-from mien.learn.train import train
+from mien.learn.train import blend, train
 from tests.conftest import patterns, small_recipe
 
 
@@ -139,3 +139,12 @@ def test_faces_without_a_label_are_changed_in_full_precision(monkeypatch: pytest
     drawn = replace(unlabelled([10, 200], method="fixmatch"), hardware=Hardware.choose("cpu", "bf16"))
     drawn.loss(Bright(), 2, 0.0, torch.Generator().manual_seed(0))
     assert seen == [(torch.float32, False)] * 2
+
+
+def test_fixmatchs_faces_with_a_label_are_not_blended() -> None:
+    inputs, targets = torch.rand(8, 1, 4, 4), torch.eye(8)
+    generator = torch.Generator().manual_seed(0)
+    mixing = {"mixup": 1.0}
+    same = blend(small_recipe(semi={"method": "fixmatch"}, augment=mixing), inputs, targets, generator)
+    assert torch.equal(same[0], inputs) and torch.equal(same[1], targets)
+    assert not torch.equal(blend(small_recipe(augment=mixing), inputs, targets, generator)[1], targets)

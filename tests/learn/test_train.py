@@ -288,6 +288,13 @@ def test_networks_are_built_for_the_size_of_the_pictures(tmp_path: Path, name: s
     assert load_run(tmp_path).preprocessing.size == 32
 
 
+def test_a_network_that_does_not_fit_the_pictures_is_named(tmp_path: Path) -> None:
+    faces = replace(patterns(70), images=np.zeros((70, 17, 17), np.uint8))
+    recipe = small_recipe(input={"size": 17}, network={"name": "residual", "arguments": {"widths": [8], "blocks": 1}})
+    with pytest.raises(RecipeError, match="residual cannot take pictures of 1 x 17 x 17 pixels"):
+        train(recipe, faces, tmp_path, quiet=True, say=silent)
+
+
 def test_several_splits_are_watched(tmp_path: Path) -> None:
     faces = patterns(60)
     faces = replace(faces, split=np.array(["train"] * 40 + ["val"] * 10 + ["test"] * 10))

@@ -80,3 +80,13 @@ def test_the_program_says_what_it_could_not_use(
     assert main(["data", "crop", str(tmp_path / "absent"), "--out", str(tmp_path / "c")]) == 2
     assert "does not exist" in capsys.readouterr().err
     assert main(["data", "crop", str(photos), "--out", str(tmp_path / "d"), "--detector", "none"]) == 2
+
+
+def test_a_picture_may_be_called_what_anothers_second_face_is(photos: Path, tmp_path: Path) -> None:
+    folder = photos / "test" / "Sad"
+    (folder / "two-FACE2.png").write_bytes((photos / "train" / "happy" / "one.png").read_bytes())
+    done = crop_pictures([photos / "test"], tmp_path / "faces", make_detector("haar"), people=0)
+    with (tmp_path / "faces" / "crops.csv").open(encoding="utf-8") as file:
+        paths = [row["path"] for row in csv.DictReader(file)]
+    assert done.faces == len({path.lower() for path in paths}) == 3
+    assert all((tmp_path / "faces" / path).is_file() for path in paths)

@@ -16,16 +16,18 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import av
+import numpy as np
 import pytest
 from clips import make_clip
 
 from mien.app.cli import main
-from mien.core.errors import MediaError
+from mien.core.errors import MediaError, OutputError
+from mien.run import video_in
 from mien.run.manifest import Manifest
 from mien.run.pipeline import Done, Settings, analyze_input
 from mien.run.recognizer import Recognizer
 from mien.run.sources import Input, list_inputs, without_password
-from mien.run.video_in import Sampling, VideoSource
+from mien.run.video_in import CameraSource, Sampling, VideoSource
 from tests.conftest import ASTRONAUT, ROOT
 
 
@@ -137,6 +139,34 @@ def test_streams_are_named_without_their_password() -> None:
     assert [str(one.stem) for one in (door, camera, live)] == ["cam.local-554-door", "camera-0", "host-live"]
     assert door.name == "rtsp://cam.local:554/door" and door.path == names[0] and door.is_video
     assert without_password("camera:0") == "camera:0"
+
+
+def test_a_cameras_clock_begins_with_its_first_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Camera:
+        """Warms up for a second, then gives ten pictures a second, but for one late one."""
+
+        read_at: Iterator[tuple[float, bool]]
+        clock = 0.0
+
+        def isOpened(self) -> bool:
+            return True
+
+        def get(self, what: int) -> float:
+            return 10.0
+
+        def read(self) -> tuple[bool, np.ndarray | None]:
+            Camera.clock, there = next(self.read_at, (Camera.clock, False))
+            return there, np.zeros((8, 8, 3), np.uint8)
+
+    seconds = [1.0, 1.1, 1.2, 1.6, 1.7, 1.8, 1.9]
+    monkeypatch.setattr(video_in, "_camera", lambda number: Camera())
+    monkeypatch.setattr(video_in.time, "monotonic", lambda: Camera.clock)
+    Camera.read_at = iter([(second, True) for second in seconds])
+    times = [frame.time_s for frame in CameraSource("camera:0").frames()]
+    assert times == pytest.approx([0, 0.1, 0.2, 0.6, 0.7, 0.8, 0.9])
+    Camera.read_at = iter([(second, True) for second in seconds])
+    sampled = [frame.time_s for frame in CameraSource("camera:0", Sampling(every_s=0.2)).frames()]
+    assert sampled == pytest.approx([0, 0.2, 0.6, 0.8])  # after the late one no two in a row
 
 
 def test_a_camera_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -282,6 +312,14 @@ def test_only_a_run_that_was_cut_short_goes_on_by_itself(tmp_path: Path) -> None
     assert Manifest(tmp_path, {"model": "a"}, again=True).finished(item)["state"] == "done"
     os.utime(tmp_path / "x.jpg", ns=(1, 1))
     assert Manifest(tmp_path, {"model": "a"}, again=True).finished(item) is None  # the picture has changed
+
+
+@pytest.mark.parametrize("text", ['{"audio": "a.wav"}\n', "a.wav happy\n", "[1, 2]\n"])
+def test_a_list_that_somebody_else_wrote_is_left_alone(tmp_path: Path, text: str) -> None:
+    (tmp_path / "manifest.jsonl").write_text(text)
+    with pytest.raises(OutputError, match="is a file that mien did not write"):
+        Manifest(tmp_path, {"model": "a"})
+    assert (tmp_path / "manifest.jsonl").read_text() == text
 
 
 def test_a_stream_is_never_done_before(tmp_path: Path) -> None:

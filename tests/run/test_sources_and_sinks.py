@@ -133,3 +133,17 @@ def test_what_is_unsure_or_no_face_is_drawn_as_such() -> None:
     assert (sure == drawn()).all() and (unsure != sure).any()  # a question mark more
     assert has(sure, (0, 255, 0)) and not has(sure, GREY)
     assert has(none, GREY) and not has(none, (0, 255, 0))
+
+
+def test_a_file_named_itself_and_by_its_folder_comes_once(tmp_path: Path) -> None:
+    touch(tmp_path / "a.jpg", tmp_path / "b.jpg")
+    found = list_inputs([tmp_path / "b.jpg", tmp_path, tmp_path / "." / "a.jpg"])
+    assert [item.path.name for item in found] == ["b.jpg", "a.jpg"]
+
+
+def test_an_address_that_is_none_costs_only_itself(tmp_path: Path) -> None:
+    touch(tmp_path / "a.jpg")
+    good, bad, camera = list_inputs([tmp_path / "a.jpg", "http://[x/y", "CAMERA:1"])
+    assert isinstance(good, Input)
+    assert isinstance(bad, MediaError) and "'http://[x/y': is not an address" in str(bad)
+    assert camera == Input("camera:1", Path("camera-1"))

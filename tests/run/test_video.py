@@ -17,7 +17,7 @@ from clips import make_clip
 
 from mien import Recognizer
 from mien.core.errors import MediaError
-from mien.run.video_in import VideoSource
+from mien.run.video_in import Sampling, VideoSource
 from tests.conftest import ROOT
 from tests.run.footage import analyse, frame_times, records, sound_of
 
@@ -214,3 +214,16 @@ def test_without_media_only_tables_are_written(recognizer: Recognizer, tmp_path:
     analyse(tmp_path / "clip.mp4", recognizer, tmp_path / "out", media=False, formats=("csv",))
     names = sorted(path.name for path in (tmp_path / "out").iterdir())
     assert names == ["clip.records.csv", "clip.summary.json", "clip.vtt"]
+
+
+def test_captions_go_with_the_video_that_there_is(recognizer: Recognizer, tmp_path: Path) -> None:
+    make_clip(tmp_path / "clip.mp4", seconds=2)
+    starts = []
+    for media in (True, False):
+        analyse(tmp_path / "clip.mp4", recognizer, tmp_path / "out", media=media, sampling=Sampling(1.0))
+        cue = next(line for line in (tmp_path / "out" / "clip.vtt").read_text().splitlines() if "-->" in line)
+        starts.append(cue.partition(" ")[0])
+    assert starts == [
+        "00:00:00.000",
+        "00:00:01.000",
+    ]  # of the annotated part, which begins at 0, and of the clip itself

@@ -9,6 +9,8 @@ import pytest
 from clips import make_clip
 
 from mien import Recognizer
+from mien.core.errors import OutputError
+from mien.run import video_out
 from tests.run.footage import analyse, outputs_of
 
 
@@ -90,6 +92,23 @@ def test_a_source_that_is_gone_when_its_sound_is_wanted_costs_only_the_sound(
     assert done.frames == 25 and "the sound could not be kept (the source does not exist)" in done.warnings[0]
     with av.open(str(tmp_path / "out" / "clip.annotated.mp4")) as container:
         assert not container.streams.audio
+
+
+def test_a_disk_that_is_full_at_the_end_costs_no_part(
+    recognizer: Recognizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_clip(tmp_path / "clip.mp4", seconds=2)
+
+    def full(*_: object) -> str:
+        raise OutputError("clip.annotated.mp4", "cannot be written (No space left on device)", "make room")
+
+    with monkeypatch.context() as patched, pytest.raises(OutputError):
+        patched.setattr(video_out, "join_parts", full)
+        analyse(tmp_path / "clip.mp4", recognizer, tmp_path / "out", part_frames=8)
+    calls = []
+    monkeypatch.setattr(Recognizer, "read_faces", lambda *_: calls.append(1))
+    assert analyse(tmp_path / "clip.mp4", recognizer, tmp_path / "out", part_frames=8).frames == 50
+    assert not calls and not list((tmp_path / "out").glob(".*"))
 
 
 def test_an_error_leaves_nothing(recognizer: Recognizer, tmp_path: Path) -> None:
