@@ -57,7 +57,7 @@ def finish(
     classifier = Classifier(source)
     if classifier.info.quantised:
         raise ModelError(source, "is quantised", "finish the float file that it was made from")
-    if training is None and (wishes.non_faces or wishes.int8):
+    if not (training is not None and len(training)) and (wishes.non_faces or wishes.int8):
         raise DataError(
             "training faces", "are not given", "name their file with --data, or add --no-non-faces --no-int8"
         )
