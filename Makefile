@@ -34,7 +34,7 @@ fix: .venv/.test  ## mend what the linter and the formatter can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-docs: .venv/.test  ## write docs/commands.md from the program's help, docs/reproduction.md from its logs
+docs: .venv/.test  ## write docs/commands.md from the program's help, docs/reproduction.md and docs/accuracy.md from its logs
 	$(BIN)/python docs/generate.py
 
 queue: .venv/.test  ## train the reference systems one by one (DATA=files, LENGTH=--short); skips what is done

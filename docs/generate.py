@@ -40,7 +40,7 @@ def help_of(verb: list[str]) -> str:
 def commands() -> str:
     """docs/commands.md."""
     parts = ["# Commands", "Written by `make docs` from the program's own help.",
-             "Exit codes: 0 all done · 1 some of several inputs failed · 2 nothing was done · 130 interrupted. Errors go to stderr as\n"
+             "Exit codes: 0 all done · 1 some inputs failed or were damaged · 2 nothing was done · 130 interrupted. Errors go to stderr as\n"
              "one line, `mien: NAME: what was found; what to do`; `MIEN_DEBUG=1` shows the traceback."]  # fmt: skip
     for verb in verbs():
         parts += [f"## `{' '.join(['mien', *verb])}`", f"```\n{help_of(verb)}\n```"]

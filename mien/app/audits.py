@@ -60,7 +60,7 @@ def audit(
     """Find duplicates, pictures that are no faces, and wrong labels.
 
     audit.html shows what was found. audit.csv names every row with its reasons, duplicates.csv, leaked.csv, nonfaces.csv
-    and labels.csv those of one kind; all go into --exclude of train and evaluate. Of each group of duplicates one stays,
+    and labels.csv those of one kind; all go into --exclude of train, evaluate and others. Of each group of duplicates one stays,
     a test face before its training twin. Wrong labels are told by small networks that are trained here, each on the faces
     that the others judge: on two cores that takes half an hour for FER2013. They are kept, so that an audit that was
     interrupted goes on; --probabilities or --model spares them, and --no-labels leaves labels out.

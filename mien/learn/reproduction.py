@@ -28,7 +28,11 @@ INTRO = """\
 Written from the logs of `mien reproduce`, which lie beside it. Every run is one row, one seed unless
 said otherwise; nothing in it was chosen on the faces that are scored. The splits are drawn from FER2013's Training and
 PublicTest; the references' numbers are their authors', on their own splits, where some chose weights and epochs on the test
-set. "Epochs" says how many were run of how many the full recipe has."""
+set. "Epochs" says how many were run of how many the full recipe has.
+
+R1 to R5 are the reports on reading facial expressions that mien grew out of: R1 tries networks from LeNet to one of its own, R2
+climbs from a baseline to 66 % change by change, R3 has five classes and little data, R4 holds a deep VGG against a dense network of
+the same size, R5 meets unbalanced classes with its loss and joins networks."""
 
 
 def read_results(folder: Path) -> dict[str, Result]:
