@@ -129,7 +129,10 @@ function dress() {
 async function meet() {
   for (;;) {
     try {
-      return Object.assign(server, await api.serverSettings());
+      Object.assign(server, await api.serverSettings());
+      if (!["", ...server.models].includes(settings.model)) change({ model: "" }); // kept of another day's server
+      if (!["", ...server.detectors].includes(settings.detector)) change({ detector: "" });
+      return;
     } catch (error) {
       if (error.status !== 401) throw error;
       await askForToken();

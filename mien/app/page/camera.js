@@ -17,6 +17,8 @@ const REFUSED = [1003, 1008, 1009];
 
 /** What is on: null, or {stream, socket, waiting, times, …}. */
 let now = null;
+/** How often a camera was turned on or off: who waited for the browser's answer meanwhile does nothing with it. */
+let asked = 0;
 let records = null;
 let showBars = null;
 
@@ -47,16 +49,24 @@ export const leave = () => turnOff();
 async function turnOn(device = "") {
   const wish = { width: { ideal: 1280 }, frameRate: { ideal: 30 } };
   let stream;
+  const mine = ++asked;
   $("#camera-error").textContent = "";
   try {
     stream = await navigator.mediaDevices.getUserMedia({
       video: device ? { ...wish, deviceId: { exact: device } } : { ...wish, facingMode: "user" },
     });
   } catch (error) {
+    if (mine !== asked) return;
     const why = { NotAllowedError: "camera.denied", NotFoundError: "camera.missing", NotReadableError: "camera.busy" }[
       error.name
     ];
-    $("#camera-error").textContent = why ? t(why) : t("camera.other", { error: error.message });
+    const text = why ? t(why) : t("camera.other", { error: error.message });
+    if (now) say(text);
+    else $("#camera-error").textContent = text;
+    return;
+  }
+  if (mine !== asked) {
+    for (const track of stream.getTracks()) track.stop(); // it was allowed too late
     return;
   }
   if (now) for (const track of now.stream.getTracks()) track.stop();
@@ -66,12 +76,15 @@ async function turnOn(device = "") {
   }
   Object.assign(now, { stream, device });
   stream.getVideoTracks()[0].onended = () => turnOff(t("camera.ended"));
-  now.devices = (await navigator.mediaDevices.enumerateDevices()).filter(({ kind }) => kind === "videoinput");
+  const devices = await navigator.mediaDevices.enumerateDevices();
+  if (mine !== asked) return;
+  now.devices = devices.filter(({ kind }) => kind === "videoinput");
   $("#camera-start").hidden = true;
   $("#camera-work").hidden = false;
   $("#camera-records").hidden = !records;
   video().srcObject = stream;
   await video().play();
+  if (mine !== asked) return;
   $("#camera-work .frame").style.setProperty("--ratio", video().videoWidth / video().videoHeight);
   $("#camera-work .frame").style.setProperty("--natural", `${video().videoWidth}px`);
   controls();
@@ -80,6 +93,7 @@ async function turnOn(device = "") {
 }
 
 function turnOff(why = "") {
+  asked += 1;
   if (!now) return;
   const { stream, socket, recording } = now;
   const finish = () => socket?.close();
@@ -188,7 +202,7 @@ function rate(seconds) {
 function tell() {
   const size = ({ box: [x1, y1, x2, y2] }) => (x2 - x1) * (y2 - y1);
   const face = [...now.faces].sort((a, b) => size(b) - size(a))[0];
-  showBars(face?.probabilities ?? null, server.labels);
+  showBars(face?.probabilities ?? null, face ? Object.keys(face.probabilities) : server.labels);
   $("#camera-who").textContent = face ? `${labelName(face.label)} ${percent(face.confidence)}` : t("camera.nobody");
   if (now.recording) $("#camera-clock").textContent = clock((performance.now() - now.recording) / 1000);
 }

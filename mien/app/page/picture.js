@@ -57,14 +57,17 @@ export async function take(given) {
   say(t("picture.reading"));
   showPreview(given);
   try {
-    reading = await api.readPicture(given, signal);
+    const read = await api.readPicture(given, signal);
+    if (signal.aborted) return; // another is being read by now
     frame().classList.remove("busy");
-    await showPicture(reading.picture || preview, reading.width, reading.height);
+    reading = read;
+    await showPicture(read.picture || preview, read.width, read.height);
+    if (signal.aborted) return;
     chosen = reading.faces.length ? 0 : -1;
     fill();
     announce(summary());
   } catch (error) {
-    if (error.name !== "AbortError" || !signal.aborted) refuse(error);
+    if (!signal.aborted) refuse(error);
   }
 }
 

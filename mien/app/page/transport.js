@@ -70,7 +70,7 @@ export function transport(video, whole, { toggleBoxes, signal }) {
   for (const name of ["timeupdate", "play", "pause", "loadedmetadata", "durationchange", "volumechange", "seeking"])
     video.addEventListener(name, draw, { signal });
   video.addEventListener("click", () => play.click(), { signal });
-  whole.addEventListener("keydown", (event) => keys(event, video, { play, sound, full }), { signal });
+  document.addEventListener("keydown", (event) => keys(event, video, { play, sound, full }), { signal });
   draw();
   return make(
     "div",
@@ -104,7 +104,7 @@ function keys(event, video, { play, sound, full }) {
     ",": () => (video.pause(), (video.currentTime -= 1 / 30)),
     ".": () => (video.pause(), (video.currentTime += 1 / 30)),
   }[event.key.toLowerCase()];
-  if (!does || event.target.closest("select")) return;
+  if (!does || event.target.closest("select, textarea, dialog, input:not([type=range], [type=checkbox])")) return;
   event.preventDefault();
   does();
 }

@@ -11,6 +11,7 @@ let shared;
 const jobs = new Map();
 const listening = new Map();
 const uploads = new Set();
+const MOST_HEARD = 2;
 let opened = "";
 let last = "";
 
@@ -71,6 +72,8 @@ async function refresh() {
     const all = await api.jobs();
     const known = new Set(all.map(({ id }) => id));
     for (const id of jobs.keys()) if (!known.has(id)) forget(id);
+    const order = { running: 0, queued: 1 };
+    all.sort((a, b) => (order[a.state] ?? 2) - (order[b.state] ?? 2) || a.created - b.created);
     for (const job of all) heard(job, false);
   } catch (error) {
     if (error.status !== 401) shared.notice(error.message);
@@ -84,12 +87,13 @@ function forget(id) {
   jobs.delete(id);
 }
 
-/** A job as it is now; one that is not over is listened to. */
+/** A job as it is now; one that is not over is listened to, where not many are: a browser has few lines to one address. */
 function heard(job, news = true) {
   const before = jobs.get(job.id);
   jobs.set(job.id, job);
-  if (api.isOver(job)) listening.delete(job.id);
-  else if (!listening.has(job.id))
+  if (api.isOver(job)) {
+    if (listening.delete(job.id)) refresh(); // and the next one is listened to
+  } else if (!listening.has(job.id) && listening.size < MOST_HEARD)
     listening.set(
       job.id,
       api.watchJob(job.id, heard, () => lost(job.id)),

@@ -67,21 +67,23 @@ class Newest:
 
 @dataclass
 class Recording:
-    """Records of a camera, as ``mien analyze`` writes them of a file."""
+    """Records of a camera, as ``mien analyze`` writes them of a file; what comes after ``most`` rows is not in it."""
 
     most: int
     on: bool = False
+    full: bool = False
     rows: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, rows: list[dict[str, Any]]) -> None:
-        if self.on and len(self.rows) + len(rows) <= self.most:
+        self.full = self.full or len(self.rows) + len(rows) > self.most
+        if self.on and not self.full:
             self.rows += rows
 
     def switch(self, on: bool) -> list[dict[str, Any]] | None:
         """Begin, or end and give what was recorded."""
         if on == self.on:
             return None
-        rows, self.rows, self.on = self.rows, [], on
+        rows, self.rows, self.on, self.full = self.rows, [], on, False
         return None if on else rows
 
 

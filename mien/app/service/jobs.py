@@ -92,9 +92,10 @@ class Store:
     """
 
     def __init__(self, folder: Path, retention_s: float, watch: Callable[[Job], None] = lambda job: None) -> None:
+        ours = not folder.exists()
         self.folder, self.retention_s, self.watch = make_folder(folder), retention_s, watch
-        self.folder.chmod(0o700)  # faces of people lie here
-        make_folder(folder / "jobs")
+        for private in (folder, make_folder(folder / "jobs")) if ours else (make_folder(folder / "jobs"),):
+            private.chmod(0o700)  # faces of people lie here
         self._lock = _taken(folder / "in-use.sqlite3", folder)
         self._database = sqlite3.connect(folder / "jobs.sqlite3", isolation_level=None, check_same_thread=False)
         self._database.row_factory = sqlite3.Row
@@ -200,6 +201,8 @@ class Store:
             self.interrupted(job.id)
         jobs = {job.id: job for job in self.all()}
         for folder in (self.folder / "jobs").iterdir():
+            if not JOB_ID.fullmatch(folder.name):
+                continue  # somebody else's
             if folder.name not in jobs:
                 shutil.rmtree(folder, ignore_errors=True)
             elif jobs[folder.name].is_final:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -9,13 +10,14 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from mien.core.errors import MediaError, MienError, MissingExtra, UsageError
+from mien.core.errors import MediaError, MienError, MissingExtra, OutputError, UsageError
 
 #: What a MienError answers with, by its kind; the first that fits.
 STATUS_OF: tuple[tuple[type[MienError], int], ...] = (
     (MissingExtra, 501),
     (MediaError, 422),
     (UsageError, 422),
+    (OutputError, 503),
     (MienError, 422),
 )
 
@@ -81,6 +83,10 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(MemoryError)
     async def full(_: Request, error: MemoryError) -> JSONResponse:
         return JSONResponse(error_body("memory", "is used up", "try again in a moment, with a smaller file"), 503)
+
+    @app.exception_handler(sqlite3.OperationalError)
+    async def unwritable(_: Request, error: sqlite3.OperationalError) -> JSONResponse:
+        return JSONResponse(error_body("state", f"cannot be kept ({error})", "make room on the service's disk"), 503)
 
     @app.exception_handler(Exception)
     async def unforeseen(request: Request, error: Exception) -> JSONResponse:

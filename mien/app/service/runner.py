@@ -170,7 +170,7 @@ class Runner:
             limit=LONGEST_LINE, env=child_environment(MALLOC_ARENA_MAX="2"), start_new_session=True,
         )  # fmt: skip
         self._running[job.id] = process
-        if not self._is_wanted(job.id):  # cancelled while the process was started
+        if self._closing or not self._is_wanted(job.id):  # cancelled while the process was started
             self._kill(job.id)
         try:
             with suppress(ConnectionError):

@@ -10,10 +10,10 @@ import time
 from collections import Counter, deque
 from contextlib import suppress
 from dataclasses import dataclass
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
+from starlette.requests import cookie_parser
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -52,7 +52,7 @@ class Access:
         headers, path = Headers(scope=scope), scope["path"]
         self._check_host(headers.get("host", ""))
         origin = headers.get("origin")
-        if origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower():
+        if origin is not None and _host_of(origin) != headers.get("host", "").lower():
             raise Refused(403, "origin", f"is {origin[:100]!r}, another site", "use the page of this service")
         site = headers.get("sec-fetch-site", "none")
         if site not in ("none", "same-origin") and not _is_open(path):
@@ -80,6 +80,14 @@ class Access:
             raise Refused(403, "host", f"is {host[:100]!r}", "use the address that the service printed")
 
 
+def _host_of(origin: str) -> str | None:
+    """None for what is no address."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return None
+
+
 def _is_open(path: str) -> bool:
     return path in OPEN or path.startswith("/page/")
 
@@ -89,28 +97,25 @@ def token_of(headers: Headers) -> str:
     kind, _, token = headers.get("authorization", "").partition(" ")
     if kind.lower() == "bearer":
         return token.strip()
-    with suppress(CookieError):
-        cookie = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-        return cookie.value if cookie is not None else ""
-    return ""
+    return cookie_parser(headers.get("cookie", "")).get(COOKIE, "")  # forgives what other programs of this host set
 
 
 class Attempts:
-    """Counts failed sign-ins: after ``most`` within ``within_s`` nobody signs in until some are forgotten."""
+    """Counts failed sign-ins: after ``most`` within ``within_s`` their address has to wait until some are forgotten."""
 
     def __init__(self, most: int = 10, within_s: float = 60.0) -> None:
         self._most, self._within_s = most, within_s
-        self._failed: deque[float] = deque()
+        self._failed: deque[tuple[float, str]] = deque()
 
-    def check(self) -> None:
+    def check(self, address: str) -> None:
         now = time.monotonic()
-        while self._failed and self._failed[0] < now - self._within_s:
+        while self._failed and self._failed[0][0] < now - self._within_s:
             self._failed.popleft()
-        if len(self._failed) >= self._most:
+        if sum(other == address for _, other in self._failed) >= self._most:
             raise Refused(429, "sign-in", "failed too often", "wait a minute", {"retry-after": "60"})
 
-    def failed(self) -> None:
-        self._failed.append(time.monotonic())
+    def failed(self, address: str) -> None:
+        self._failed.append((time.monotonic(), address))
 
 
 def kind_of(scope: Scope) -> str:
@@ -192,6 +197,8 @@ class Guard:
         except Refused as error:
             await self._refuse(error, scope, receive, send)
             return
+        if kind == "others":  # a player may well read a video slowly, but not the page
+            send = _in_time(send)
         self._running[kind] += 1
         try:
             await self._app(scope, sender if scope["type"] == "http" else receive, send)
@@ -223,6 +230,19 @@ class Guard:
             return
         answer = JSONResponse(error.body(), error.status_code, error.headers)
         await answer(scope, receive, send)
+
+
+#: Who takes nothing of an answer for so long is given up: the place is another's.
+TAKEN_S = 30.0
+
+
+def _in_time(send: Send) -> Send:
+    """Ends an answer that nobody takes."""
+
+    async def sending(message: Message) -> None:
+        await asyncio.wait_for(send(message), TAKEN_S)
+
+    return sending
 
 
 def _with_headers(send: Send, sender: _Sender) -> Send:

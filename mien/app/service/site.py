@@ -53,8 +53,7 @@ async def page(path: str) -> Response:
 @router.get("/favicon.ico", include_in_schema=False)
 async def icon() -> Response:
     """What a browser asks for by itself, on /docs too."""
-    names = [name for name in ("favicon.svg", "favicon.ico") if (PAGE / name).is_file()]
-    return page_file(names[0]) if names else Response(status_code=204)
+    return page_file("icon.svg")
 
 
 def page_file(path: str) -> Response:
@@ -91,9 +90,10 @@ async def metrics(request: Request) -> Response:
 async def login(request: Request, token: Annotated[str, Body(embed=True, max_length=1000)]) -> Response:
     """Give the token, and a cookie stands for it from then on: for what a browser fetches by itself."""
     service = service_of(request)
-    service.attempts.check()
+    address = request.client.host if request.client else ""
+    service.attempts.check(address)
     if not service.access.knows(token):
-        service.attempts.failed()
+        service.attempts.failed(address)
         raise Refused(401, "token", "is wrong", "ask whoever started the service")
     answer = JSONResponse({"ok": True})
     if service.config.token:
@@ -159,13 +159,14 @@ def _parameters(path: Path) -> int | None:
 
 
 def found_reports(folder: Path | None) -> dict[str, Path]:
-    """Name → file of the report.html files below a folder: the name is the folder in which one lies."""
+    """Name → file of what `mien report` and `mien compare` wrote below a folder: the name is the folder in which one lies,
+    for a comparison with ``~compare`` behind it."""
     if folder is None or not folder.is_dir():
         return {}
     found = {}
-    for file in sorted(folder.rglob("report.html"))[:MOST_REPORTS]:
-        parts = file.relative_to(folder).parent.parts
-        found["~".join(parts) or folder.resolve().name or "report"] = file
+    for file in sorted([*folder.rglob("report.html"), *folder.rglob("compare.html")])[:MOST_REPORTS]:
+        name = "~".join(file.relative_to(folder).parent.parts) or folder.resolve().name or "report"
+        found[name if file.name == "report.html" else f"{name}~compare"] = file
     return found
 
 

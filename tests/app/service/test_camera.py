@@ -16,7 +16,7 @@ from PIL import Image
 from starlette.websockets import WebSocketDisconnect
 from websockets.sync.client import connect
 
-from mien.app.service.camera import MOST_BAD, Newest
+from mien.app.service.camera import MOST_BAD, Newest, Recording
 from mien.run.recognizer import Recognizer
 from tests.app.service.conftest import as_file, server
 from tests.conftest import ASTRONAUT
@@ -202,3 +202,14 @@ def test_cameras_at_the_same_time_do_not_mix(client: TestClient) -> None:
     assert all(max(places) - min(places) < 10 for places in found.values())  # searched at one size or another
     first = [found[number][0] for number in range(3)]
     assert first[0] < first[1] < first[2]
+
+
+def test_a_recording_that_is_full_has_no_gaps() -> None:
+    recording = Recording(most=5)
+    recording.switch(True)
+    for faces in (2, 2, 2, 1):
+        recording.add([{"faces": faces}] * faces)
+    assert recording.switch(False) == [{"faces": 2}] * 4
+    recording.switch(True)
+    recording.add([{"faces": 1}])
+    assert recording.switch(False) == [{"faces": 1}]

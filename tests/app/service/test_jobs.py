@@ -96,6 +96,19 @@ def test_nobody_else_reads_the_state_folder(store: Store) -> None:
     assert stat.S_IMODE(store.folder.stat().st_mode) == 0o700
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has other permissions")
+def test_a_folder_that_was_there_before_keeps_what_is_not_ours(tmp_path: Path) -> None:
+    (tmp_path / "jobs" / "my-thesis").mkdir(parents=True)
+    (tmp_path / "jobs" / "my-thesis" / "results.txt").touch()
+    tmp_path.chmod(0o755)
+    store = Store(tmp_path, 1.0)
+    gone, kept = store.new_folder()[1], store.folder_of(added(store))
+    store.recover()
+    assert (tmp_path / "jobs" / "my-thesis" / "results.txt").exists() and kept.exists() and not gone.exists()
+    assert [stat.S_IMODE(path.stat().st_mode) for path in (tmp_path, tmp_path / "jobs")] == [0o755, 0o700]
+    store.close()
+
+
 def test_what_expires(store: Store) -> None:
     old, new, never = added(store), added(store), added(store)
     for each in (old, new):

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
+import asyncio
 import socket
 import time
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
+from starlette.datastructures import Headers
 from starlette.websockets import WebSocketDisconnect
 
+from mien.app.service import security
 from mien.app.service.config import is_loopback
-from mien.app.service.security import COOKIE, HEADERS
+from mien.app.service.refusals import Refused
+from mien.app.service.security import COOKIE, HEADERS, Attempts, token_of
 from tests.app.service.conftest import error_of, form, quickly, server, service, until
 from tests.conftest import ASTRONAUT
 
@@ -32,7 +36,7 @@ def test_a_name_that_was_made_to_lead_here_is_refused(client: TestClient, host: 
 
 
 @pytest.mark.parametrize(
-    "origin", ["https://evil.example", "null", "http://127.0.0.1:9999", "http://localhost:8000", ""]
+    "origin", ["https://evil.example", "null", "http://127.0.0.1:9999", "http://localhost:8000", "http://[", ""]
 )
 def test_other_sites_cannot_send(client: TestClient, origin: str) -> None:
     answer = client.post("/v1/images", headers={"origin": origin}, **form(PHOTO))
@@ -106,6 +110,31 @@ def test_guessing_is_slowed_down(tmp_path: Path) -> None:
         assert statuses == [401] * 10 + [429] * 2
         assert client.post("/v1/login", json={"token": TOKEN}).status_code == 429  # even the right one tells nothing
         assert client.get("/v1/jobs", headers={"authorization": f"Bearer {TOKEN}"}).status_code == 200
+
+
+def test_who_guesses_keeps_nobody_else_out() -> None:
+    attempts = Attempts(most=2)
+    for _ in range(2):
+        attempts.check("10.0.0.1")
+        attempts.failed("10.0.0.1")
+    attempts.check("10.0.0.2")
+    with pytest.raises(Refused, match="failed too often"):
+        attempts.check("10.0.0.1")
+
+
+@pytest.mark.parametrize("others", ['foo={"a":1}; ', "flag; ", "a b=1; ", "café=1; ", ""])
+def test_cookies_of_other_programs_are_passed_over(others: str) -> None:
+    headers = Headers(raw=[(b"cookie", f"{others}{COOKIE}={TOKEN}".encode("latin-1"))])
+    assert token_of(headers) == TOKEN
+
+
+def test_a_reader_that_takes_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def never(message: object) -> None:
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(security, "TAKEN_S", 0.01)
+    with pytest.raises(TimeoutError):
+        asyncio.run(security._in_time(never)({"type": "http.response.body"}))
 
 
 def test_at_another_address_any_name_will_do_with_a_token_and_none_without(tmp_path: Path) -> None:

@@ -53,10 +53,11 @@ def test_reports_are_found_by_folder_and_shown_in_a_sandbox(tmp_path: Path) -> N
     for place in ("a", "b/c & d", "."):
         (folder / place).mkdir(parents=True, exist_ok=True)
         (folder / place / "report.html").write_text(f"<p>{place}</p>")
+    (folder / "a" / "compare.html").write_text("<p>two models</p>")
     (folder / "other.html").write_text("secret")
     with service(tmp_path / "state", reports=folder) as client:
         found = client.get("/v1/reports").json()
-        assert sorted(report["name"] for report in found) == ["a", "b~c & d", "reports"]
+        assert sorted(report["name"] for report in found) == ["a", "a~compare", "b~c & d", "reports"]
         for report in found:
             answer = client.get(report["href"])
             assert answer.text.startswith("<p>")

@@ -269,7 +269,7 @@ def test_a_worker_that_is_killed_is_tried_once_more_while_others_are_answered(
         pids.add(runner.pids[job["id"]])
         os.kill(runner.pids[job["id"]], signal.SIGKILL)
         assert client.post("/v1/images", files={"file": ("a.jpg", ASTRONAUT.read_bytes())}).status_code == 200
-        until(lambda: client.get(f"/v1/jobs/{job['id']}").json()["progress"] is None or attempt == 2)  # noqa: B023
+        until(lambda: client.get(f"/v1/jobs/{job['id']}").json()["attempts"] == 2, 20)
     failed = finished(client, job["id"])
     assert (failed["state"], failed["attempts"], len(pids)) == ("failed", 2, 2)
     assert "SIGKILL, 2 times" in failed["error"]["found"]
