@@ -345,3 +345,33 @@ def test_the_camera_reads_and_records(opened: Open) -> None:
     assert page.evaluate("document.querySelector('#camera-work video').srcObject") is None
     page.get_by_role("tab", name="Camera").click()
     page.wait_for_selector("#camera-records:visible")
+
+
+def test_a_camera_that_is_allowed_behind_another_tab_stays_off(opened: Open) -> None:
+    page = opened("#camera")
+    page.evaluate(
+        "const media = navigator.mediaDevices, ask = media.getUserMedia.bind(media);"
+        "media.getUserMedia = (wish) => new Promise((allow) => (window.allow = async () => allow(window.given = await ask(wish)))); 0"
+    )
+    page.get_by_role("button", name="Turn the camera on").click()
+    page.click("#tab-picture")
+    page.evaluate("window.allow()")
+    until(page, "window.given?.getTracks().every((track) => track.readyState === 'ended')")
+    page.click("#tab-camera")
+    assert page.locator("#camera-start").is_visible() and not page.locator("#camera-work").is_visible()
+
+
+def test_a_second_picture_takes_the_place_of_one_that_is_still_being_read(opened: Open, two_faces: Path) -> None:
+    page = opened()
+    page.evaluate(
+        "window.decode = HTMLImageElement.prototype.decode;"
+        "HTMLImageElement.prototype.decode = async function () {"
+        " await window.decode.call(this); await new Promise((go) => setTimeout(go, 300)); }; 0"
+    )
+    read_first = page.locator("#picture-side .card")
+    page.set_input_files("#picture-file", two_faces)
+    until(page, "document.querySelector('#picture-work img')?.src && !document.querySelector('.busy')")
+    page.set_input_files("#picture-file", two_faces)
+    read_first.first.wait_for()
+    page.wait_for_timeout(500)
+    assert not page.locator("#picture-work.broken").count() and page.locator("#picture-side .failed").count() == 0
