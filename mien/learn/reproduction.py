@@ -157,13 +157,16 @@ def _plain_table(result: Result) -> str:
 
 
 def _adaptive_table(result: Result) -> str:
-    """Means and spreads over seeds, and the paired difference with its t-interval."""
+    """Means and spreads over seeds, and the paired difference with its t-interval; of fewer than two pairs all there is."""
     values: dict[str, dict[str, list[float]]] = {}
-    broken = {name.rsplit("-", 1)[1] for name, run in result["runs"].items() if not run["scores"]}
-    for name, run in result["runs"].items():
-        loss, seed = name.rsplit("-", 1)
-        if seed in broken:  # pairs of one seed are compared
+    scored = [name.rsplit("-", 1) for name, run in result["runs"].items() if run["scores"]]
+    seeds = [seed for _, seed in scored]
+    if sum(seeds.count(seed) == 2 for seed in set(seeds)) < 2:
+        return _plain_table(result) + "\n\nThe losses are compared once two seeds have been run with both."
+    for loss, seed in scored:
+        if seeds.count(seed) < 2:  # pairs of one seed are compared
             continue
+        run = result["runs"][f"{loss}-{seed}"]
         scores = _score(run)
         recall = {row["class"]: row["recall"] for row in scores["per_class"]}
         found = {

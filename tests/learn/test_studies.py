@@ -292,6 +292,8 @@ def test_the_difference_of_losses_is_paired_and_has_students_interval() -> None:
     expected = f"| accuracy (%) | 61.00 (60.00 to 62.00) | 64.00 (62.00 to 66.00) | 3.00 ({3 - half:.2f} to {3 + half:.2f}) | yes |"
     assert expected in page
     assert "| no |" in page
+    some = {name: runs[name] for name in ("cross-entropy-0", "adaptive-0", "adaptive-1")}
+    assert "| adaptive-1 | 64.00, ten-crop 60.00 |" in page_text({"adaptive-loss": {"runs": some}}, "pictures")
 
 
 def test_an_expert_moves_one_class_and_leaves_the_others_their_proportions() -> None:
