@@ -150,9 +150,9 @@ def _check_choices(found: Records, model: str | None, detector: tuple[str, Path 
     from mien.core.errors import UsageError
 
     if model is not None:
-        from mien.run.classify import Classifier
+        from mien.run.weights import find_model, model_info
 
-        if (wanted := Classifier(model).info.name) != found.model:
+        if (wanted := model_info(find_model(model)).name) != found.model:
             raise UsageError(
                 found.path, f"holds records by the model {found.model}, not {wanted}", "choose another --out"
             )

@@ -129,7 +129,7 @@ class _Shown:
 def _open(name: str, options: dict[str, Any]) -> _Shown:
     """A network of MODELS with options, or the network of a trained model, which leaves nothing to choose."""
     from mien.core.errors import ModelError, UsageError
-    from mien.models import MODELS
+    from mien.models import MISFITS, MODELS
     from mien.models.summary import summarise
     from mien.run.weights import shipped_models
 
@@ -147,14 +147,13 @@ def _open(name: str, options: dict[str, Any]) -> _Shown:
         raise ModelError(
             f"network '{name}'", "is unknown", f"choose one of {', '.join(MODELS)}, or name a run or a model file"
         )
-    misfits = (RuntimeError, ValueError, IndexError, ArithmeticError)  # what torch says of sizes that fit nowhere
     try:
         network, channels, size, arguments = _build(name, **options)
-    except misfits as error:
+    except MISFITS as error:
         raise ModelError(f"network '{name}'", f"cannot be built like this ({error})", "change --set") from error
     try:
         summary = summarise(network, channels, size)
-    except misfits as error:
+    except MISFITS as error:
         found = f"cannot take pictures of {channels} x {size} x {size} pixels"
         raise ModelError(f"network '{name}'", found, f"change --size{_wanted_size(name)}") from error
     return _Shown(name, name, arguments, network, summary)

@@ -47,7 +47,7 @@ from mien.learn.recipe import Recipe
 from mien.learn.resume import saved_state
 from mien.learn.semi import Unlabelled
 from mien.learn.targets import Teacher, targets_of, teacher_fingerprint, teacher_of
-from mien.models import build, takes_size
+from mien.models import MISFITS, build, takes_size
 
 Say = Callable[[str], None]
 #: How often the loss is looked at: on a GPU every look waits for it.
@@ -228,12 +228,7 @@ def _network_begun(
         network = build(recipe.network.name, **arguments).to(hardware.device, memory_format=torch.channels_last)
         as_products(network, hardware)
         gives_logits(network, preprocessing.channels, preprocessing.size)
-    except (
-        RuntimeError,
-        ValueError,
-        IndexError,
-        ArithmeticError,
-    ) as error:  # what torch says of sizes that fit nowhere
+    except MISFITS as error:
         wanted = f"{preprocessing.channels} x {preprocessing.size} x {preprocessing.size} pixels"
         found = f"{recipe.network.name} cannot take pictures of {wanted} with these arguments ({error})"
         raise RecipeError("network", found, "change input.size or network.arguments") from error

@@ -39,6 +39,10 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
 }
 
 
+#: What torch says of pictures and arguments that fit nowhere, when a network is built or first asked.
+MISFITS = (RuntimeError, ValueError, IndexError, ArithmeticError)
+
+
 def build(name: str, **arguments: Any) -> nn.Module:
     """A fresh network by name; an unknown name lists the choices, an unknown argument is named.
 

@@ -92,10 +92,11 @@ class Store:
     """
 
     def __init__(self, folder: Path, retention_s: float, watch: Callable[[Job], None] = lambda job: None) -> None:
-        ours = not folder.exists()
+        is_new = not folder.exists()
         self.folder, self.retention_s, self.watch = make_folder(folder), retention_s, watch
-        for private in (folder, make_folder(folder / "jobs")) if ours else (make_folder(folder / "jobs"),):
-            private.chmod(0o700)  # faces of people lie here
+        make_folder(folder / "jobs").chmod(0o700)  # faces of people lie here
+        if is_new:  # one that was there before is shared as its owner wishes
+            folder.chmod(0o700)
         self._lock = _taken(folder / "in-use.sqlite3", folder)
         self._database = sqlite3.connect(folder / "jobs.sqlite3", isolation_level=None, check_same_thread=False)
         self._database.row_factory = sqlite3.Row
