@@ -18,7 +18,7 @@ from torch import Tensor
 
 from mien.core.files import write_json
 from mien.data import load_faces
-from mien.learn import train as training
+from mien.learn import epoch as training
 from mien.learn.losses import make_loss
 from mien.learn.reproduce import result_of, slim
 from mien.learn.studies import Run

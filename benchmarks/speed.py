@@ -77,11 +77,11 @@ def training() -> None:
 
     from mien.core.memory import keep_memory
     from mien.core.progress import progress_bar
+    from mien.learn.epoch import Course, state_of, train_epoch
     from mien.learn.hardware import Hardware
     from mien.learn.losses import make_loss, one_hot
     from mien.learn.prepare import input_of, to_device
     from mien.learn.recipe import load_recipe
-    from mien.learn.train import Course, state_of, train_epoch
     from mien.models import build
 
     recipe, faces, hardware = load_recipe("base"), noise(128 * 20), Hardware.choose()

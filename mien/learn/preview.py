@@ -16,11 +16,11 @@ from mien.core.files import replacing
 from mien.core.preprocess import Preprocessing
 from mien.core.types import FaceSet
 from mien.data.raters import labelled_by
+from mien.learn.epoch import blend
 from mien.learn.hardware import Hardware
 from mien.learn.prepare import augmentation_of, choose_rows, epoch_order, input_of, normalise, of_classes
 from mien.learn.recipe import Recipe
 from mien.learn.targets import Teacher, targets_of, teacher_of
-from mien.learn.train import blend
 
 #: The drawing's measures in its own pixels: a tile's side at least, and what lies around and between tiles.
 _TILE, _GAP, _MARGIN, _LINE, _TITLE_LINE = 144, 8, 16, 17, 19

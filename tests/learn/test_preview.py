@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from mien.core.errors import DataError, UsageError
 from mien.core.types import FaceSet, concatenate
+from mien.learn.epoch import Course, state_of, train_epoch
 from mien.learn.hardware import Hardware
 from mien.learn.prepare import to_device
 from mien.learn.preview import Preview, choose, draw_preview, preview, target_text, title_of
 from mien.learn.recipe import Recipe, recipe_from
 from mien.learn.targets import targets_of
-from mien.learn.train import Course, state_of, train_epoch
 from mien.models import build
 from tests.conftest import patterns, small_recipe
 
@@ -40,17 +40,17 @@ def flat(count: int) -> FaceSet:
 @pytest.mark.parametrize("augment", [{"flip": 0.5, "crop": 0.6}, {"cutmix": 1.0, "mixup": 1.0}])
 def test_the_copies_are_those_that_the_training_loop_makes(augment: dict, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bit for bit: three epochs of one batch give the network what three copies show."""
-    import mien.learn.train
+    import mien.learn.epoch
 
     recipe, hardware = small_recipe(augment=augment), Hardware.choose("cpu", "fp32")
     made = preview(recipe, both_splits(), rows=28, copies=3, seed=5)
-    draw_order = mien.learn.train.epoch_order
+    draw_order = mien.learn.epoch.epoch_order
 
     def as_shown(labels: Tensor, oversample: float, generator: torch.Generator) -> Tensor:
         draw_order(labels, oversample, generator)
         return torch.arange(len(labels))
 
-    monkeypatch.setattr(mien.learn.train, "epoch_order", as_shown)
+    monkeypatch.setattr(mien.learn.epoch, "epoch_order", as_shown)
     network = build("residual", num_classes=7, channels=1, widths=[4], blocks=1)
     seen: list[Tensor] = []
     network.register_forward_pre_hook(lambda module, given: seen.append(given[0].clone()))
@@ -59,7 +59,7 @@ def test_the_copies_are_those_that_the_training_loop_makes(augment: dict, monkey
         seen.append(targets)
         return nn.functional.cross_entropy(logits, targets)
 
-    monkeypatch.setattr(mien.learn.train, "make_loss", lambda settings, alpha: loss_of)
+    monkeypatch.setattr(mien.learn.epoch, "make_loss", lambda settings, alpha: loss_of)
     state = state_of(recipe, network)
     state.generator.manual_seed(5)
     images, labels = to_device(made.faces, hardware)

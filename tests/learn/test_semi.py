@@ -12,10 +12,11 @@ from mien.core.errors import DataError
 from mien.core.preprocess import Preprocessing
 from mien.core.types import concatenate
 from mien.learn.checkpoint import read_checkpoint
+from mien.learn.epoch import blend
 from mien.learn.hardware import Hardware
 from mien.learn.prepare import WEAK, augmentation_of, choose_rows, epoch_order
 from mien.learn.semi import Unlabelled
-from mien.learn.train import blend, train
+from mien.learn.train import train
 from tests.conftest import patterns, small_recipe
 
 

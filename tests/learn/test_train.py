@@ -17,12 +17,14 @@ from mien.core.errors import DataError, ModelError, OutputError, RecipeError, Tr
 from mien.core.types import concatenate
 from mien.data.splits import read_names
 from mien.evaluate import score
+from mien.learn import epoch
 from mien.learn.checkpoint import load_trained, read_checkpoint
 from mien.learn.hardware import Hardware
 from mien.learn.inference import TorchClassifier, load_run
 from mien.learn.prepare import choose_rows, input_of
 from mien.learn.recipe import load_recipe
-from mien.learn.train import _batches_note, train
+from mien.learn.runlog import batches_note
+from mien.learn.train import train
 from tests.conftest import ROOT, patterns, small_recipe
 
 
@@ -157,9 +159,7 @@ def test_a_run_is_not_resumed_in_another_precision(run_folder: Path, tmp_path: P
 
 
 def test_weights_that_break_in_the_last_step_are_not_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mien.learn import train as training
-
-    monkeypatch.setattr(training, "watch", lambda *_: {"validation_loss": float("nan"), "validation_accuracy": 0.1})
+    monkeypatch.setattr(epoch, "watch", lambda *_: {"validation_loss": float("nan"), "validation_accuracy": 0.1})
     with pytest.raises(TrainingDiverged, match="became NaN"):
         train(small_recipe(), patterns(70), tmp_path, quiet=True, say=silent)
     assert not (tmp_path / "last.pt").exists()
@@ -190,10 +190,10 @@ def test_faces_that_are_not_learnt_from_are_counted() -> None:
 
 def test_few_faces_in_large_batches_are_noted() -> None:
     recipe = small_recipe(schedule={"batch_size": 128, "epochs": 1})
-    assert _batches_note(recipe, 216) == (
+    assert batches_note(recipe, 216) == (
         "note: 216 faces make 1 step an epoch of 128, in which 88 of them are not seen; --set schedule.batch_size=8 makes more"
     )
-    assert _batches_note(recipe, 28_709) == ""
+    assert batches_note(recipe, 28_709) == ""
 
 
 def test_faces_of_the_test_split_neither_train_nor_validate() -> None:
