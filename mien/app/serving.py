@@ -14,6 +14,9 @@ from mien.core.progress import say
 if TYPE_CHECKING:
     from mien.app.service.config import Config
 
+#: A shorter token can be guessed by who may try as often as he likes.
+SAFE_TOKEN = 16
+
 #: What the extra brings, by the names they are imported under.
 NEEDED = {"fastapi": "fastapi", "uvicorn": "uvicorn", "python_multipart": "python-multipart",
           "prometheus_client": "prometheus-client", "websockets": "websockets"}  # fmt: skip
@@ -113,6 +116,10 @@ def run(config: Config, *, open_page: bool, quiet: bool) -> None:
         if not quiet:
             token = ", token asked for" if config.token else ""
             say(f"mien is at {address} (Ctrl-C ends it{token}); videos and results in {config.state}")
+            if 0 < len(config.token) < SAFE_TOKEN and not config.is_loopback:
+                say(
+                    f"note: a token of {len(config.token)} letters can be guessed; 'openssl rand -hex 16' makes one of 32"
+                )
         if open_page:
             import threading
             import webbrowser

@@ -98,6 +98,14 @@ def test_kill_the_server_and_start_it_again(tmp_path: Path) -> None:
         assert sorted(path.name for path in folder.iterdir()) == ["results", "source.mp4"]
 
 
+@pytest.mark.parametrize(("token", "noted"), [("secret", True), ("0123456789abcdef", False)])
+def test_a_token_that_can_be_guessed_is_noted(tmp_path: Path, token: str, noted: bool) -> None:
+    with program(tmp_path, "--host", "0.0.0.0", "--token", token) as (process, address):
+        until(lambda: get(address, "healthz"))
+        process.send_signal(signal.SIGINT)
+        assert ("can be guessed" in process.stdout.read()) == noted
+
+
 @posix
 def test_ctrl_c_ends_it_and_what_it_started_at_once(tmp_path: Path) -> None:
     long = tmp_path / "long.mp4"

@@ -135,7 +135,15 @@ function connect() {
 }
 
 function heard(mine, socket, message) {
-  if (message.type === "records") return keep(message.records);
+  if (message.type === "records") {
+    keep(message.records);
+    if (message.full && now === mine) {
+      now.recording = 0;
+      say(t("camera.full"));
+      controls();
+    }
+    return;
+  }
   if (message.error) {
     mine.why = [message.error.found, message.error.cure].filter(Boolean).join("; ");
     if (now === mine) say(mine.why);

@@ -184,6 +184,7 @@ export const ENGLISH = {
   "camera.record.stop": "Stop recording",
   "camera.recording": "Recording.",
   "camera.recorded": "The recording has ended.",
+  "camera.full": "The recording is full and has ended; it is below.",
   "camera.records": "Recording",
   "camera.rows": "{count} rows: one for each face in each picture.",
   "camera.rows=1": "One row: one face in one picture.",

@@ -180,6 +180,7 @@ export const CHINESE = {
   "camera.record.stop": "停止录制",
   "camera.recording": "正在录制。",
   "camera.recorded": "录制已结束。",
+  "camera.full": "录制已满并已结束，结果见下方。",
   "camera.records": "录制结果",
   "camera.rows": "{count} 行：每帧中的每张脸一行。",
   "camera.norows": "录制期间没有出现人脸。",

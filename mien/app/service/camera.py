@@ -67,7 +67,7 @@ class Newest:
 
 @dataclass
 class Recording:
-    """Records of a camera, as ``mien analyze`` writes them of a file; what comes after ``most`` rows is not in it."""
+    """Records of a camera, as ``mien analyze`` writes them of a file; it is full before it would have more than ``most``."""
 
     most: int
     on: bool = False
@@ -75,8 +75,11 @@ class Recording:
     rows: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, rows: list[dict[str, Any]]) -> None:
-        self.full = self.full or len(self.rows) + len(rows) > self.most
-        if self.on and not self.full:
+        if not self.on or self.full:
+            return
+        if len(self.rows) + len(rows) > self.most:
+            self.full = True
+        else:
             self.rows += rows
 
     def switch(self, on: bool) -> list[dict[str, Any]] | None:
@@ -132,9 +135,14 @@ class Camera:
             cure = 'send a frame, or {"type": "record", "on": true}'
             await self._socket.send_json(error_body("message", "is not understood", cure))
             return
-        rows = self._recording.switch(word["on"])
+        await self._switch(word["on"])
+
+    async def _switch(self, on: bool) -> None:
+        """Begin a recording, or end one and send it; with whether it ended because it was full."""
+        full = self._recording.full
+        rows = self._recording.switch(on)
         if rows is not None:
-            await self._socket.send_json({"type": "records", "records": rows})
+            await self._socket.send_json({"type": "records", "records": rows, "full": full})
 
     async def _read(self) -> None:
         while self._bad < MOST_BAD:
@@ -150,6 +158,8 @@ class Camera:
             self._bad = 0
             answer |= {"seconds": round(time.perf_counter() - started, 4), "dropped": dropped}
             await self._socket.send_json(answer)
+            if self._recording.full:
+                await self._switch(on=False)
         await self._socket.close(UNSUITABLE, "too many frames that cannot be read")
 
     async def _answer(self, data: bytes) -> dict[str, Any]:

@@ -284,6 +284,19 @@ def test_a_video_that_the_browser_cannot_play_is_shown_annotated(opened: Open, t
     until(page, "document.querySelector('#cinema video').currentTime > 0.3")
 
 
+def test_what_was_odd_about_a_video_is_said(opened: Open, tmp_path: Path) -> None:
+    from clips import make_clip
+
+    whole, part = tmp_path / "whole.mkv", tmp_path / "part.mkv"
+    make_clip(whole, seconds=2, size_wh=(320, 240), sound=None)
+    part.write_bytes(whole.read_bytes()[: int(0.6 * whole.stat().st_size)])
+    page = opened("#video")
+    send(page, part)
+    row = page.locator(".job[data-kind^=done]", has_text="part.mkv")
+    row.wait_for(timeout=60_000)
+    assert "what was read is kept" in row.locator(".text").inner_text()
+
+
 def test_a_job_goes_on_through_a_reload_and_tells_when_it_is_done(opened: Open, long_clip: Path) -> None:
     page = opened("#video")
     send(page, long_clip)

@@ -18,7 +18,7 @@ from websockets.sync.client import connect
 
 from mien.app.service.camera import MOST_BAD, Newest, Recording
 from mien.run.recognizer import Recognizer
-from tests.app.service.conftest import as_file, server
+from tests.app.service.conftest import as_file, server, service
 from tests.conftest import ASTRONAUT
 
 HEAD = {"host": "127.0.0.1:8000", "origin": "http://127.0.0.1:8000"}
@@ -70,6 +70,28 @@ def test_what_was_recorded_are_the_records_of_analyze(client: TestClient) -> Non
     from mien.run.sinks import record_columns
 
     assert list(rows[0]) == list(record_columns(list(seen[0]["faces"][0]["probabilities"])))
+
+
+def test_a_recording_that_is_full_ends_and_is_sent(tmp_path: Path) -> None:
+    with (
+        service(tmp_path, limits={"camera_rows": 2}) as client,
+        client.websocket_connect("/v1/camera?detector=haar", headers=HEAD) as camera,
+    ):
+        camera.send_json({"type": "record", "on": True})
+        heard = []
+        for number in range(4):
+            camera.send_bytes(frame(number))
+            heard.append(camera.receive_json())
+            if number == 2:
+                ended = camera.receive_json()
+        camera.send_json({"type": "record", "on": True})
+        camera.send_bytes(frame(5))
+        camera.receive_json()
+        camera.send_json({"type": "record", "on": False})
+        again = camera.receive_json()
+    assert [len(answer["faces"]) for answer in heard] == [1] * 4
+    assert (ended["type"], ended["full"], [row["time_s"] for row in ended["records"]]) == ("records", True, [0, 1])
+    assert (again["full"], [row["time_s"] for row in again["records"]]) == (False, [5])
 
 
 def test_the_newest_frame_takes_the_place_of_those_before_it() -> None:
