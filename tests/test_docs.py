@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import typer
+from clips import make_clip
 
-from tests.conftest import ASTRONAUT, ROOT
+from mien.app.cli import app, main
+from mien.core.labels import FERPLUS_COLUMNS
+from mien.core.types import concatenate
+from mien.data.readers import save_faces
+from tests.conftest import ASTRONAUT, ROOT, patterns
+from tests.data.files import write_csv
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def python_of(page: Path) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
 
 
 def test_the_commands_page_is_what_the_program_says() -> None:
@@ -27,17 +40,21 @@ def test_links_lead_to_files(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_commands_in_documents_exist(page: Path) -> None:
-    import typer
-
-    from mien.app.cli import app
-
-    groups = typer.main.get_command(app).commands
-    shown = "\n".join(re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL))
-    for verb, below in re.findall(r"^mien (\w+)(?: (\w+))?", shown, flags=re.MULTILINE):
-        assert verb in groups
-        if getattr(groups[verb], "commands", None) and below:
-            assert below in groups[verb].commands
+def test_commands_and_options_in_documents_exist(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    blocks = "\n".join(re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL)).replace("\\\n", " ")
+    lines = [re.sub(r"\s#.*", "", line) for line in blocks.splitlines()] + re.findall(r"`([^`]*)`", text)
+    for line in lines:
+        shown = re.match(r"(?:\S*/)?mien ([a-z].*)", " ".join(line.split()))
+        if shown is None:
+            continue
+        command, words = typer.main.get_command(app), shown[1].split()
+        while words and words[0] in getattr(command, "commands", {}):
+            command = command.commands[words.pop(0)]
+        assert command.name != "mien", f"'{line}': there is no such command"
+        known = {option for given in command.params for option in (*given.opts, *given.secondary_opts)}
+        named = set(re.findall(r"--[a-z][a-z-]*", " ".join(words)))
+        assert named <= known | {"--help"}, f"'{line}': there is no such option"
 
 
 def test_the_architecture_names_every_module() -> None:
@@ -46,13 +63,41 @@ def test_the_architecture_names_every_module() -> None:
     assert [path.name for path in modules if path.name not in text] == []
 
 
-def test_the_python_of_the_readme_runs(tmp_path: Path) -> None:
-    blocks = re.findall(r"```python\n(.*?)```", PAGES[0].read_text(encoding="utf-8"), flags=re.DOTALL)
-    assert blocks
-    for code in blocks:
-        code = code.replace('"photo.jpg"', repr(str(ASTRONAUT)))
-        done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
+@pytest.fixture(scope="module")
+def somewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the files that the documents speak of."""
+    folder = tmp_path_factory.mktemp("documents")
+    shutil.copy(ASTRONAUT, folder / "photo.jpg")
+    faces = concatenate([patterns(14), patterns(14, split="PublicTest", seed=1)])
+    save_faces(faces, folder / "fer2013.csv")
+    votes = np.full((len(faces), len(FERPLUS_COLUMNS)), 1)
+    votes[:, 0] = 0
+    rows = [[split, "fer.png", *row] for split, row in zip(faces.split.tolist(), votes.tolist(), strict=True)]
+    write_csv(folder / "fer2013new.csv", ["Usage", "Image name", *FERPLUS_COLUMNS], rows)
+    make_clip(folder / "clip.mp4", seconds=1, size_wh=(320, 240))
+    assert (
+        main(["analyze", str(folder / "clip.mp4"), "--detector", "haar", "--quiet", "--out", str(folder / "mien-out")])
+        == 0
+    )
+    return folder
+
+
+#: What the documents' Python takes as given.
+GIVEN = """
+import numpy as np
+from PIL import Image
+picture = np.asarray(Image.open("photo.jpg"))
+faces = crops = np.full((2, 48, 48), 128, np.uint8)
+targets = np.array([3, 3])
+"""
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if python_of(page)], ids=lambda page: page.name)
+def test_the_python_of_documents_runs(page: Path, somewhere: Path) -> None:
+    code = "\n".join([GIVEN, *python_of(page)])
+    done = subprocess.run([sys.executable, "-c", code], cwd=somewhere, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    if page.name == "README.md":
         assert "happy" in done.stdout
 
 
