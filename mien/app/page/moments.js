@@ -41,10 +41,16 @@ export function momentsOf(data) {
 }
 
 /**
- * Draw the faces of moments onto their canvases, one after the other, from a second copy of the video that nobody sees.
- * `signal` ends it. A video that cannot be played leaves the canvases as they are.
+ * Draw the faces of moments onto their canvases from the first of the addresses whose video the browser can play.
+ * `signal` ends it. Where it plays none of them, the canvases stay as they are.
  */
-export async function drawStills(address, moments, canvases, { width, height }, signal) {
+export async function drawStills(addresses, moments, canvases, size, signal) {
+  for (const address of addresses)
+    if (signal.aborted || (await drawFrom(address, moments, canvases, size, signal))) return;
+}
+
+/** The same from one address, out of a copy of the video that nobody sees: whether it can be played to the end. */
+async function drawFrom(address, moments, canvases, { width, height }, signal) {
   const video = make("video", { muted: true, preload: "metadata", playsinline: true });
   const event = (name) =>
     new Promise((resolve, reject) => {
@@ -56,6 +62,7 @@ export async function drawStills(address, moments, canvases, { width, height }, 
     const ready = event("loadedmetadata");
     video.src = address;
     await ready;
+    if (!video.videoWidth) return false; // only its sound can be played
     for (const [index, { time, box }] of moments.entries()) {
       const there = event("seeked");
       video.currentTime = time + 0.001; // a hair inside the frame, not on its edge
@@ -63,8 +70,10 @@ export async function drawStills(address, moments, canvases, { width, height }, 
       drawFace(canvases[index], video, box, video.videoWidth / width, video.videoHeight / height);
       canvases[index].classList.add("drawn");
     }
+    return true;
   } catch (error) {
     if (!signal.aborted && !(error instanceof Error)) throw error;
+    return false;
   } finally {
     video.removeAttribute("src");
     video.load();

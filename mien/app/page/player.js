@@ -70,11 +70,12 @@ function build() {
   else drawTimeline();
   connect();
   const canvases = $$(".moment canvas");
-  if (now.moments.length) drawStills(playable(job), now.moments, canvases, data, now.stop.signal);
+  if (now.moments.length) drawStills(films(job), now.moments, canvases, data, now.stop.signal);
 }
 
-/** The video as it was sent, so that the boxes above it can be told how to look; else the annotated one. */
-const playable = (job) => api.resultAddress(job.id, job.results.includes("source") ? "source" : "annotated.mp4");
+/** The video as it was sent, so that the boxes above it can be told how to look; then the annotated one. */
+const films = ({ id, results }) =>
+  ["source", "annotated.mp4"].filter((what) => results.includes(what)).map((what) => api.resultAddress(id, what));
 
 function stage() {
   const video = make("video", { playsinline: true, preload: "auto", "aria-label": now.job.name });
@@ -101,7 +102,7 @@ function connect() {
   };
   video.addEventListener("error", fallBack, { signal: stop.signal });
   video.addEventListener("loadedmetadata", () => video.videoWidth || fallBack(), { signal: stop.signal });
-  video.src = playable(job);
+  video.src = films(job)[0];
   const follow = (_, { mediaTime }) => {
     if (stop.signal.aborted) return;
     follows(mediaTime);

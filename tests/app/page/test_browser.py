@@ -280,6 +280,7 @@ def test_a_video_that_the_browser_cannot_play_is_shown_annotated(opened: Open, t
     send(page, old)
     open_job(page, "old.avi")
     assert page.evaluate("document.querySelector('#cinema video').currentSrc").endswith("/annotated.mp4")
+    page.wait_for_selector(".moment canvas.drawn")
     page.get_by_role("button", name="Play").click()
     until(page, "document.querySelector('#cinema video').currentTime > 0.3")
 
