@@ -28,12 +28,13 @@
     at("legend").append(item);
   });
   const boxes = DATA.persons.map((person, index) => {
-    const label = document.createElement("label"), box = document.createElement("input"), words = document.createElement("small");
+    const [label, box, name, words] = ["label", "input", "b", "small"].map(kind => document.createElement(kind));
     box.type = "checkbox";
     box.checked = index < DATA.first;
     box.addEventListener("change", draw);
+    name.textContent = `person ${person.number}`;
     words.textContent = `${person.seen < 60 ? clock(person.seen) : brief(person.seen)} on screen, ${person.mostly}`;
-    label.append(box, `person ${person.number}`, words);
+    label.append(box, name, words);
     at("chooser").append(label);
     return box;
   });
