@@ -177,7 +177,7 @@ def _print_people(done: Done) -> None:
         share = {name: value for name, value in person["share"].items() if value >= 0.005}
         shares = ", ".join(f"{name} {value:.0%}" for name, value in sorted(share.items(), key=lambda item: -item[1]))
         say(
-            f"  person {person['person']}: {person['on_screen_s']:.1f} s on screen from {person['first_s']:.1f} s, "
+            f"  person {person['person']}: {person['on_screen_s']:.1f} s on screen from {person['first_s'] - done.begins_s:.1f} s, "
             f"{_plural(person['changes'], 'change')}: {shares}"
         )
     if len(done.people) > MOST_LISTED:

@@ -53,12 +53,14 @@ def moments(
     from mien.core.files import make_folder
     from mien.run.moments import choose
 
-    item = _video(video, out)
+    item, begins_s = _video(video, out)
     make_folder(out)
     found = _records_of(item, out, records, model, (detector, detector_model), label, quiet=quiet or as_json)
     names = _labels(label, found.labels)
     track = _track(person, found, item)
-    chosen = [one for name in names for one in choose(found, name, top, apart, track=track, least=least)]
+    chosen = [
+        one for name in names for one in choose(found, name, top, apart, track=track, least=least, begins_s=begins_s)
+    ]
     if not chosen:
         shown = ", ".join(found.labels[k] for k in sorted(set(found.shown.tolist())))
         never = f"'{names[0]}' never reaches" if len(names) == 1 else "no expression ever reaches"
@@ -76,10 +78,11 @@ def moments(
         )
 
 
-def _video(path: Path, out: Path) -> Input:
+def _video(path: Path, out: Path) -> tuple[Input, float]:
+    """The video, and where its own times begin."""
     from mien.core.errors import MediaError
     from mien.run.sources import list_inputs
-    from mien.run.video_in import open_container
+    from mien.run.video_in import open_container, start_of
 
     if path.is_dir():
         raise MediaError(path, "is a folder, not a video", "name a file in it")
@@ -91,7 +94,7 @@ def _video(path: Path, out: Path) -> Input:
     with open_container(path) as container:
         if not container.streams.video:
             raise MediaError(path, "holds no pictures (no video stream)", "give a video file")
-    return item
+        return item, start_of(container)
 
 
 def _records_of(
@@ -112,28 +115,42 @@ def _records_of(
         return read_clip(_analyse(item, out, model, detector, label, quiet=quiet))
     _check_choices(found, model, detector)
     if not quiet:
-        say(f"reading {found.path}; the video is not analysed again", error=True)
+        part = _part_of(_summary_of(found.path))
+        say(f"reading {found.path}{part and f' ({part})'}; the video is not analysed again", error=True)
     return found
 
 
 def _left_in(out: Path, item: Input) -> Records | None:
     """The records of this video that an analysis left in ``out``; UsageError where there are only those of another."""
-    from mien.core.errors import UsageError
+    from itertools import product
+
+    from mien.core.errors import DataError, UsageError
     from mien.run.records import read_clip
     from mien.run.sinks import RECORD_FORMATS, record_path
 
     stems = [out / item.stem, out / item.path.name]  # the second where two inputs of one run had the same name
-    there = [path for stem in stems for name in RECORD_FORMATS if (path := record_path(stem, name)).exists()]
-    others = []
-    for path in there:
-        found = read_clip(path)
-        if _is_of(found.source, item):
+    others, unread = [], None
+    for stem, name in product(stems, RECORD_FORMATS):
+        path = record_path(stem, name)
+        if not path.exists():
+            continue
+        try:
+            found = read_clip(path)
+        except DataError as error:  # of a picture beside the video, or of no face
+            unread = unread or error
+            continue
+        if _is_of(found.source, item) and (why := _other_than(item, _summary_of(path))):
+            others.append(f"{path} {why}")
+        elif _is_of(found.source, item):
             return found
-        others.append(f"{path} holds records of {found.source}")
+        else:
+            others.append(f"{path} holds records of {found.source}")
     if others:
         raise UsageError(
             item.path, f"has no records of its own: {others[0]}", "choose another --out, or name --records"
         )
+    if unread is not None:
+        raise unread
     return None
 
 
@@ -143,6 +160,34 @@ def _is_of(source: str, item: Input) -> bool:
         return True
     other = Path(source)
     return other.name == item.path.name and not (other.exists() and not other.samefile(item.path))
+
+
+def _summary_of(records: Path) -> dict[str, Any]:
+    """What lies beside records as their summary; {} where none does."""
+    stem = records.name.partition(".records.")[0]
+    try:
+        return json.loads(records.with_name(f"{stem}.summary.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def _other_than(item: Input, summary: dict[str, Any]) -> str:
+    """Why what is summed up is another file than the video, though of its name; "" where nothing says so."""
+    was, now = summary.get("bytes"), item.path.stat().st_size
+    if was in (None, now):
+        return ""
+    return f"holds records of a file of this name with {was:,} bytes, and it has {now:,} now"
+
+
+def _part_of(summary: dict[str, Any]) -> str:
+    """Which part of the video its records are of, for a note; "" for all of it."""
+    part = summary.get("part") or {}
+    words = [
+        f"from {part['from_s']:g} s" if part.get("from_s") else "",
+        f"to {part['to_s']:g} s" if part.get("to_s") is not None else "",
+        f"a frame every {part['every_s']:g} s" if part.get("every_s") else "",
+    ]
+    return " ".join(word for word in words if word)
 
 
 def _check_choices(found: Records, model: str | None, detector: tuple[str, Path | None]) -> None:
@@ -227,7 +272,7 @@ def _write(item: Input, records: Records, chosen: list[Moment], out: Path, *, pl
             write_picture(picture, path)
             rows[index] = {
                 "file": str(folder / path.name), "label": moment.label, "probability": round(moment.probability, 6),
-                "time_s": round(moment.time_s, 6), "frame": moment.frame, "person": moment.track + 1, "track": moment.track,
+                "time_s": round(moment.time_s, 6), "at_s": round(moment.at_s, 6), "frame": moment.frame, "person": moment.track + 1, "track": moment.track,
                 "box_xyxy": box,
             }  # fmt: skip
         _clear(folder)

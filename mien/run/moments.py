@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 from mien.core.errors import MediaError
 from mien.core.types import Face
 from mien.run.records import Records
-from mien.run.video_in import VideoSource, open_container, upright
+from mien.run.video_in import VideoSource, open_container, pixel_ratio, upright
 
 #: Two times in seconds that differ by less are those of one frame; records keep six digits.
 SAME_S = 1e-4
@@ -33,7 +33,11 @@ AROUND = 2.2
 
 @dataclass(frozen=True)
 class Moment:
-    """One face at one time; ``row`` is its row in the records it was chosen from."""
+    """One face at one time.
+
+    time_s, at_s   when, by the video's own times and from its beginning on
+    row            its row in the records it was chosen from
+    """
 
     label: str
     probability: float
@@ -41,22 +45,31 @@ class Moment:
     frame: int
     track: int
     row: int
+    at_s: float
 
     @property
     def name(self) -> str:
-        """``happy-0012.40s-person1``; what of a model's own label no file can be called is left out."""
+        """``happy-0012.40s-person1``, counted from the beginning; what of a model's own label no file can be called is left out."""
         label = re.sub(r"[^\w-]+", "_", self.label)
-        return f"{label}-{self.time_s:07.2f}s-person{self.track + 1}"
+        return f"{label}-{self.at_s:07.2f}s-person{self.track + 1}"
 
 
 def choose(
-    records: Records, label: str, top: int, apart_s: float, *, track: int | None = None, least: float | None = None
+    records: Records,
+    label: str,
+    top: int,
+    apart_s: float,
+    *,
+    track: int | None = None,
+    least: float | None = None,
+    begins_s: float = 0.0,
 ) -> list[Moment]:
     """The ``top`` moments at which the smoothed probability of a label peaks, the highest first.
 
     A peak is a moment than which the same person has no higher one less than ``apart_s`` seconds away, and no two
     chosen ones are nearer than that. Counted are the times at which the label is shown, or, if ``least`` is given, those at
-    which its probability is at least so high. ``track``: of this person only.
+    which its probability is at least so high. ``track``: of this person only. ``begins_s``: where the video's own times
+    begin.
     """
     index = records.labels.index(label)
     value = records.smoothed[:, index]
@@ -71,7 +84,8 @@ def choose(
             time_s = float(records.time_s[row])
             if all(abs(time_s - other) >= apart_s for other in taken):  # of a plateau, all are peaks
                 taken.append(time_s)
-                found.append(Moment(label, float(value[row]), time_s, int(records.frame[row]), number, row))
+                at_s = time_s - begins_s
+                found.append(Moment(label, float(value[row]), time_s, int(records.frame[row]), number, row, at_s))
             if len(taken) == top:
                 break
     return sorted(found, key=lambda one: (-one.probability, one.time_s))[:top]
@@ -125,7 +139,7 @@ def _sought(video: Path, time_s: float) -> np.ndarray | None:
                     if frame.pts is None or frame.time > time_s + SAME_S:
                         break
                     if frame.time >= time_s - SAME_S:
-                        return upright(frame)
+                        return upright(frame, pixel_ratio(stream))
             except av.error.FFmpegError:
                 continue  # this file cannot be searched like that
     return None
@@ -170,7 +184,7 @@ def contact_sheet(tiles: Sequence[np.ndarray], moments: Sequence[Moment]) -> np.
         x, y = gap + column * (TILE + gap), gap + line * (TILE + CAPTION + gap)
         sheet.paste(Image.fromarray(tile), (x, y))
         pen.text((x, y + TILE + 4), f"{moment.label} {moment.probability:.0%}", font=large, fill="#1c2126")
-        below = f"{clock_of(moment.time_s)}, person {moment.track + 1}"
+        below = f"{clock_of(moment.at_s)}, person {moment.track + 1}"
         pen.text((x, y + TILE + 25), below, font=small, fill="#5b6670")
     return np.asarray(sheet)
 

@@ -55,7 +55,7 @@ class FaceFinder:
     there and back (median flow: Kalal, Mikolajczyk & Matas, "Forward-Backward Error", 2010); too few points that return
     to where they started mean that the face is lost, and the frame is searched.
 
-    detector   None: every frame is itself one face
+    detector   None: every frame is itself one face, the same person throughout
     people     keep only so many faces, the largest; 0: all
     was_cut    whether a new shot began with the frame given last
     searched   how many frames were searched
@@ -85,10 +85,10 @@ class FaceFinder:
 
     def find(self, picture: np.ndarray | Planes, time_s: float) -> Detections:
         """RGB uint8 (H, W, 3) or planes → its faces, in pixels of the picture; a followed face keeps its last search's score."""
-        grey = grey_copy(picture)
-        self.was_cut = self._cuts.is_cut(grey)
         if self.detector is None:
             return whole_picture(picture)
+        grey = grey_copy(picture)
+        self.was_cut = self._cuts.is_cut(grey)
         followed, alive = self._follow(grey, picture.shape[1] / grey.shape[1])
         due = (
             not alive.all()

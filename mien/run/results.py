@@ -43,7 +43,8 @@ class Settings:
 
 @dataclass
 class Done:
-    """What came of one input. ``faces`` holds a picture's faces; of a video the counts are kept, and its people.
+    """What came of one input. ``faces`` holds a picture's faces; of a video the counts are kept, and its people,
+    in the video's own times, which begin at ``begins_s``.
 
     ``warnings`` say what of the input could not be read or written, and what became of it.
     """
@@ -56,6 +57,7 @@ class Done:
     faces_seen: int = 0
     labels: Counter[str] = field(default_factory=Counter)
     people: list[dict[str, Any]] = field(default_factory=list)
+    begins_s: float = 0.0
     warnings: list[str] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:

@@ -212,17 +212,24 @@ def overlaps(a_xyxy: np.ndarray, b_xyxy: np.ndarray) -> np.ndarray:
 #: Frames are compared at this size, (width, height).
 CUT_SIZE_WH = (32, 18)
 
-#: Mean difference of the small pictures' brightness, of 255, that only a cut brings about from one frame to the next.
-CUT_DIFFERENCE = 30.0
+#: How far two small pictures, of mean 0 and deviation 1, are apart on average where there is a cut: two that have nothing
+#: to do with each other by about 1, those of a quick pan by less than half of that.
+CUT_DIFFERENCE = 0.5
+
+#: Deviation of brightness, of 255, below which a picture counts as flat: what little there is in it may be noise.
+FLAT = 8.0
+
+#: A line of a small picture with less deviation than this, and less change, is a bar at the border.
+BAR = 2.0
 
 
 @dataclass
 class CutFinder:
     """Tells where a video cuts to another shot.
 
-    A cut changes most of the picture at once: the brightness of small copies of two frames in a row differs by more than
-    ``difference`` on average, and by more than twice what it differed by lately, so that a shaking camera or
-    a flickering light is not one cut after the other.
+    A cut changes most of the picture at once: small copies of two frames in a row, without their light and contrast and
+    without black bars, differ by more than ``difference`` on average, and by more than twice what they differed by
+    lately, so that a shaking camera is not one cut after the other, nor is a flickering light.
     """
 
     difference: float = CUT_DIFFERENCE
@@ -237,8 +244,24 @@ class CutFinder:
         before, self._before = self._before, small
         if before is None:
             return False
-        change = float(np.abs(small - before).mean())
+        inside = _without_bars(before, small)
+        change = float(np.abs(_plain(small[inside]) - _plain(before[inside])).mean())
         found = change > max(self.difference, 2 * self._usual)
         if not found:
             self._usual += 0.1 * (change - self._usual)
         return found
+
+
+def _plain(picture: np.ndarray) -> np.ndarray:
+    """Without its light and contrast: mean 0, deviation 1; flat pictures stay flat."""
+    return (picture - picture.mean()) / max(float(picture.std()), FLAT)
+
+
+def _without_bars(a: np.ndarray, b: np.ndarray) -> tuple[slice, slice]:
+    """The part inside lines at the borders that are flat, and alike in both; all of it where nothing would be left."""
+    inside = []
+    for axis in (1, 0):
+        bar = (a.std(axis) < BAR) & (b.std(axis) < BAR) & (np.abs(a.mean(axis) - b.mean(axis)) < BAR)
+        lines = np.flatnonzero(~bar)
+        inside.append(slice(lines[0], lines[-1] + 1) if len(lines) else slice(None))
+    return inside[0], inside[1]

@@ -285,8 +285,8 @@ def _finish(analysis: _Analysis, item: Input, stem: Path, tables: list[RecordWri
             done.warnings.append(f"{lost}; the annotated video has none or only a part of it")
     _write_captions(captions, parts, state.captions)
     persons = state.people.by_time()
-    done.people = [person.to_json() for person in persons]
-    write_json(summary, _summary(state, analysis.recognizer))
+    done.people, done.begins_s = [person.to_json() for person in persons], source.start_s
+    write_json(summary, _summary(analysis, item))
     done.outputs += [annotated, summary, captions] if settings.media else [summary, captions]
     if settings.media:
         draw_timeline(state.timeline, [person.track for person in persons], drawing, Path(item.name).name)
@@ -314,13 +314,23 @@ def _write_captions(path: Path, parts: Parts, captions: Captions) -> None:
         file.write(captions.finish())
 
 
-def _summary(state: State, recognizer: Recognizer) -> dict[str, object]:
-    """The video in a few figures; ``seconds`` is the time of its last frame."""
-    done = state.done
+def _summary(analysis: _Analysis, item: Input) -> dict[str, object]:
+    """The video in a few figures.
+
+    seconds    how long what was analysed lasts
+    begins_s   what a player shows as 0:00, by the file's own times, in which all others here are
+    part       which frames were analysed, as --from, --to and --every say it, from that beginning on
+    bytes      of the file; None of a camera or a stream
+    """
+    state, source, recognizer = analysis.state, analysis.source, analysis.recognizer
+    done, part = state.done, source.sampling
     return {
         "schema": RECORD_SCHEMA, "source": done.source, "model": recognizer.model_name,
         "precision": recognizer.classifier.precision, "detector": recognizer.detector_name,
-        "width": state.size_wh[0], "height": state.size_wh[1], "frames": done.frames, "seconds": state.last_s,
+        "width": state.size_wh[0], "height": state.size_wh[1], "frames": done.frames,
+        "seconds": round(float(state.end_pts * source.time_base) - source.begins_s, 6), "begins_s": source.start_s,
+        "part": {"from_s": part.from_s, "to_s": part.to_s, "every_s": part.every_s},
+        "bytes": item.path.stat().st_size if isinstance(item.path, Path) else None,
         "faces": done.faces_seen, "labels": {name: done.labels[name] for name in recognizer.labels}, "people": done.people,
         "complete": not done.warnings, "warnings": done.warnings,
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""A video, camera or stream → upright frames with their own times."""
+"""A video, camera or stream → upright frames of square pixels with their own times."""
 
 from __future__ import annotations
 
@@ -28,6 +28,9 @@ LONGEST_S = 10.0
 
 #: Matroska rounds times to milliseconds: a frame that is early by less is due.
 SLACK_S = 0.0006
+
+#: Pixels are made square before anything is read, but not those that are within a hundredth, nor of a ratio beyond all formats.
+NEARLY_SQUARE, MOST_SQUEEZED = 0.01, 4
 
 #: What a sound codec lets its sound begin before 0; a recording that begins earlier than that really does.
 PRIMING_S = 0.2
@@ -81,12 +84,12 @@ class _Decoded:
     pts: int
     nominal: int
 
-    def until(self, end: int | None, time_base: Fraction) -> VideoFrame:
-        """Upright, and shown until ``end``."""
+    def until(self, end: int | None, time_base: Fraction, ratio: Fraction) -> VideoFrame:
+        """Upright, of square pixels, and shown until ``end``."""
         duration = self.nominal if end is None else end - self.pts
         if duration * time_base > LONGEST_S:
             duration = min(duration, self.nominal)
-        image = Planes.of(self.frame) or upright(self.frame)
+        image = (Planes.of(self.frame) if ratio == 1 else None) or upright(self.frame, ratio)
         return VideoFrame(self.index, self.pts, float(self.pts * time_base), max(duration, 1), image)
 
 
@@ -112,13 +115,12 @@ class VideoSource:
         self._stream.thread_type = "AUTO"
         self.time_base: Fraction = self._stream.time_base or Fraction(1, 90000)
         self.rate: Fraction = self._stream.average_rate or self._stream.guessed_rate or Fraction(25)
-        self.sample_aspect_ratio = self._stream.sample_aspect_ratio  # width over height of a pixel, as stored; or None
+        self._ratio = pixel_ratio(self._stream)
         self.start_s = start_of(self._container)
         self._tag = self._stream.metadata.get("DURATION", "")  # Matroska's: where the stream ends
         self.duration_s = self._stated_duration()
         self.is_live = not isinstance(path, Path) and not self._container.duration
         self.begins_s = self.start_s + sampling.from_s
-        self.turned = False  # by a quarter, as the rotation of its first frame says
         self.end_s, self._end = 0.0, 0
         self.cut_off = False
         self.damage = ""
@@ -163,15 +165,15 @@ class VideoSource:
         held = None
         for number, chosen in enumerate(self._chosen()):
             if self.is_live:
-                yield chosen.until(None, self.time_base)
+                yield chosen.until(None, self.time_base, self._ratio)
                 continue
             if held is not None and number > skip:
-                yield held.until(chosen.pts, self.time_base)
+                yield held.until(chosen.pts, self.time_base, self._ratio)
             elif held is not None:
                 passed()
             held = chosen
         if held is not None and number >= skip:
-            yield held.until(self._end, self.time_base)
+            yield held.until(self._end, self.time_base, self._ratio)
 
     def _chosen(self) -> Iterator[_Decoded]:
         """What ``sampling`` chooses."""
@@ -204,7 +206,7 @@ class VideoSource:
                 continue
             duration = frame.duration or step
             first, last, end = (pts if first is None else first), pts, pts + duration
-            self.turned, self._end, self.end_s = placing(frame)[0] == 0, end, float(end * self.time_base)
+            self._end, self.end_s = end, float(end * self.time_base)
             yield frame, pts, duration
         if end is None:
             raise MediaError(self.path, "holds no frame that can be decoded", "copy or export it again")
@@ -260,8 +262,8 @@ class CameraSource:
     """
 
     is_live = True
-    turned = cut_off = False
-    sample_aspect_ratio = duration_s = None
+    cut_off = False
+    duration_s = None
     start_s = begins_s = 0.0
     damage = ""
     time_base = Fraction(1, 1_000_000)
@@ -317,9 +319,18 @@ def _camera(number: int) -> cv2.VideoCapture:
         cv2.utils.logging.setLogLevel(before)
 
 
-def upright(frame: av.VideoFrame) -> np.ndarray:
-    """A decoded frame as RGB uint8 (H, W, 3), turned and mirrored as its file says."""
-    picture, (a, b, c, d) = frame.to_ndarray(format="rgb24"), placing(frame)
+def pixel_ratio(stream: av.VideoStream) -> Fraction:
+    """Width of a stored pixel over its height; 1 where they are square, nearly so, or it says what cannot be."""
+    ratio = stream.sample_aspect_ratio
+    if not ratio or not 1 / MOST_SQUEEZED <= ratio <= MOST_SQUEEZED or abs(ratio - 1) < NEARLY_SQUARE:
+        return Fraction(1)
+    return ratio
+
+
+def upright(frame: av.VideoFrame, ratio: Fraction = Fraction(1)) -> np.ndarray:
+    """A decoded frame as RGB uint8 (H, W, 3), turned and mirrored as its file says, and as wide as its pixels' ratio makes it."""
+    width = frame.width if ratio == 1 else max(1, round(frame.width * ratio))
+    picture, (a, b, c, d) = frame.to_ndarray(format="rgb24", width=width), placing(frame)
     across, down = a, d
     if not a:
         picture, across, down = picture.transpose(1, 0, 2), c, b

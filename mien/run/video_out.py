@@ -59,9 +59,6 @@ class PartWriter:
         said = form.said
         encoder.colorspace, encoder.color_primaries, encoder.color_trc = said.matrix, said.primaries, said.transfer
         encoder.color_range = ColorRange.MPEG
-        ratio = source.sample_aspect_ratio
-        if ratio:
-            encoder.sample_aspect_ratio = 1 / ratio if source.turned else ratio
 
     def write(self, pts: int, image: np.ndarray | Planes) -> None:
         """Add RGB uint8 (H, W, 3) or planes, shown from the source's ``pts`` on. Odd sides get one more pixel: H.264 needs even ones."""

@@ -17,6 +17,7 @@ from mien.run.sinks import record_writer, records_of
 from mien.run.video_in import VideoSource
 from tests.app.conftest import complaint, outputs
 from tests.conftest import ASTRONAUT
+from tests.run.footage import remuxed
 
 
 def clip_with_records(stem: str = "clip", *, source: str = "clip.mp4", people: int = 2) -> list[np.ndarray]:
@@ -53,6 +54,37 @@ def test_stills_of_the_peaks_from_records(capsys: pytest.CaptureFixture[str]) ->
     still = np.asarray(Image.open(f"mien-out/clip.moments/{names[0]}")).astype(int)
     errors = [np.abs(still - picture).mean() for picture in pictures]
     assert int(np.argmin(errors)) == 10 and errors[10] < 2  # that very frame, but for JPEG
+
+
+def test_records_of_an_earlier_file_of_the_same_name_are_not_used(capsys: pytest.CaptureFixture[str]) -> None:
+    make_clip(Path("clip.mp4"), seconds=0.5, fps=Fraction(10), size_wh=(320, 240), sound=None)
+    assert main(["analyze", "clip.mp4", "--detector", "haar", "--no-media", "--from", "0.2", "-q"]) == 0
+    assert main(["moments", "clip.mp4", "--label", "happy", "--detector", "haar"]) == 0
+    assert "clip.records.jsonl (from 0.2 s); the video is not analysed again" in capsys.readouterr().err
+    make_clip(Path("clip.mp4"), seconds=1, fps=Fraction(10), size_wh=(320, 240), sound=None)  # exported anew
+    assert main(["moments", "clip.mp4", "--label", "happy", "--detector", "haar"]) == 2
+    assert "holds records of a file of this name with" in complaint(capsys)
+
+
+def test_a_picture_of_the_same_name_is_not_in_the_way(capsys: pytest.CaptureFixture[str]) -> None:
+    make_clip(Path("x.mp4"), seconds=0.5, fps=Fraction(10), size_wh=(320, 240), sound=None)
+    shutil.copy(ASTRONAUT, "x.jpg")
+    assert main(["analyze", "x.jpg", "x.mp4", "--detector", "haar", "--no-media", "-q"]) == 0
+    assert main(["moments", "x.mp4", "--label", "happy"]) == 0
+    assert "x.mp4.records.jsonl" in capsys.readouterr().err
+
+
+def test_stills_are_named_by_what_a_player_shows() -> None:
+    """A broadcast's own times begin anywhere."""
+    make_clip(Path("clip.mp4"), seconds=0.6, fps=Fraction(10), size_wh=(320, 240), sound=None)
+    remuxed(Path("clip.mp4"), Path("late.ts"), shift_s=7000)
+    assert main(["moments", "late.ts", "--label", "happy", "--detector", "haar", "-q"]) == 0
+    (row,) = json.loads(Path("mien-out/late.moments/moments.json").read_text())["moments"]
+    assert row["time_s"] - row["at_s"] == pytest.approx(7000, abs=3)
+    assert row["at_s"] < 0.7 and f"-{row['at_s']:07.2f}s-" in row["file"]
+    summary = json.loads(Path("mien-out/late.summary.json").read_text())
+    assert summary["begins_s"] == pytest.approx(7000, abs=3)
+    assert summary["seconds"] == pytest.approx(0.6, abs=0.15)
 
 
 def test_boxes_are_drawn_and_an_earlier_call_is_replaced(capsys: pytest.CaptureFixture[str]) -> None:

@@ -131,10 +131,10 @@ def test_tiles_are_square_pieces_around_the_face(box: tuple) -> None:
 
 
 def test_the_sheet_has_a_line_for_each_expression() -> None:
-    moments = [Moment(name, 0.5, 75.5, 0, 0, 0) for name in FER2013 for _ in range(3)]
+    moments = [Moment(name, 0.5, 75.5, 0, 0, 0, 75.5) for name in FER2013 for _ in range(3)]
     tiles = [np.full((TILE, TILE, 3), 10 * index, np.uint8) for index in range(21)]
     sheet = contact_sheet(tiles, moments)
     assert sheet[12 + TILE // 2 :: TILE + 44 + 12, 12, 0].tolist() == [0, 30, 60, 90, 120, 150, 180]
     assert sheet.shape[1] == 3 * TILE + 4 * 12
     assert clock_of(75.5) == "1:15.50"
-    assert Moment("a/b c", 0.5, 3.0, 0, 0, 0).name == "a_b_c-0003.00s-person1"
+    assert Moment("a/b c", 0.5, 13.0, 0, 0, 0, 3.0).name == "a_b_c-0003.00s-person1"

@@ -127,6 +127,39 @@ def test_cuts_are_found_and_movement_is_not_one() -> None:
     assert found == [30, 60]
 
 
+def portrait(seed: int) -> np.ndarray:
+    """Grey uint8 (360, 360), rough as a picture is."""
+    rough = np.random.default_rng(seed).integers(0, 256, (5, 5), dtype=np.uint8)
+    return cv2.resize(rough, (360, 360), interpolation=cv2.INTER_CUBIC)
+
+
+@pytest.mark.parametrize("way", ["as it is", "dark", "narrow", "small and dark"])
+def test_cuts_are_found_in_dark_footage_and_between_black_bars(way: str) -> None:
+    finder, found = CutFinder(), []
+    for frame in range(40):
+        picture = portrait(frame // 10 % 2)
+        picture = np.roll(picture, frame, axis=0)
+        if "dark" in way:
+            picture = (0.2 * picture + 16).astype(np.uint8)
+        if way != "as it is" and way != "dark":
+            side = 360 if way == "narrow" else 200
+            whole = np.full((360, 640), 16, np.uint8)
+            whole[:side, 140 : 140 + side] = cv2.resize(picture, (side, side))
+            picture = whole
+        if finder.is_cut(picture):
+            found.append(frame)
+    assert found == [10, 20, 30]
+
+
+def test_a_flash_or_a_fade_is_no_cut() -> None:
+    finder = CutFinder()
+    light = [1.0, 1.0, 2.5, 1.0, 0.9, 0.5, 0.2, 0.0, 0.2, 1.0]
+    assert not any(
+        finder.is_cut(np.clip(100 + share * (portrait(0) - 128.0) / 3, 0, 255).astype(np.uint8)) for share in light
+    )
+    assert not any(finder.is_cut(np.clip(share * (portrait(0) / 3), 0, 255).astype(np.uint8)) for share in light)
+
+
 def answers(rng: np.random.Generator, label: int, frames: int) -> np.ndarray:
     """(frames, 7) noisy answers about a face that shows one expression, not far ahead of another."""
     logits = rng.normal(0, 0.6, (frames, 7))

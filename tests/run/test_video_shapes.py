@@ -9,9 +9,11 @@ import av
 import numpy as np
 import pytest
 from clips import make_clip, views
+from PIL import Image
 
 from mien import Recognizer
 from mien.core.pictures import read_picture
+from mien.run.moments import pictures_at
 from mien.run.planes import Colours, Planes
 from mien.run.video_in import VideoSource
 from tests.conftest import ASTRONAUT
@@ -126,11 +128,30 @@ def test_recordings_joined_end_to_end_go_on(recognizer: Recognizer, tmp_path: Pa
     assert sound_of(tmp_path / "joined.annotated.mp4")[1] == pytest.approx(4, abs=0.3)
 
 
-def test_the_shape_of_pixels_is_kept(recognizer: Recognizer, tmp_path: Path) -> None:
-    make_clip(tmp_path / "wide.mkv", seconds=0.4, size_wh=(180, 144), sound=None, ratio=Fraction(16, 11))
-    analyse(tmp_path / "wide.mkv", recognizer, tmp_path)
-    with av.open(str(tmp_path / "wide.annotated.mp4")) as container:
-        assert container.streams.video[0].sample_aspect_ratio == Fraction(16, 11)
+@pytest.mark.parametrize("quarters", [0, 1], ids=["upright", "turned"])
+def test_pixels_that_are_not_square_are_made_so(tmp_path: Path, quarters: int) -> None:
+    """A squeezed face is read as it is shown, and lies where it is shown."""
+    square, squeezed = tmp_path / "square.mp4", tmp_path / "squeezed.mp4"
+    recognizer = Recognizer("base", detector="haar", people=1)
+    shown = np.asarray(Image.fromarray(read_picture(ASTRONAUT)).resize((360, 360)))
+    stored = np.asarray(Image.fromarray(np.rot90(shown, k=quarters)).resize((180, 360), Image.Resampling.BOX))
+    shape = {"seconds": 0.4, "fps": Fraction(10), "sound": None}
+    make_clip(square, size_wh=(360, 360), pictures=[shown] * 4, **shape)
+    make_clip(squeezed, size_wh=(180, 360), pictures=[stored] * 4, ratio=Fraction(2), **shape)
+    if quarters:
+        turn(squeezed, 0, 1, -1, 0, 180, 0)
+    for path in (square, squeezed):
+        analyse(path, recognizer, tmp_path)
+    expected, found = records(tmp_path, "square"), records(tmp_path, "squeezed")
+    assert {row["label"] for row in found} == {"happy"}
+    sides = ("x1", "y1", "x2", "y2")
+    for one, other in zip(found, expected, strict=True):
+        assert [one[side] for side in sides] == pytest.approx([other[side] for side in sides], abs=15)
+    with av.open(str(tmp_path / "squeezed.annotated.mp4")) as container:
+        stream = container.streams.video[0]
+        assert (stream.width, stream.height, stream.sample_aspect_ratio or 1) == (360, 360, 1)
+    (still,) = pictures_at(squeezed, [found[-1]["time_s"]])
+    assert still.shape == (360, 360, 3)
 
 
 @pytest.mark.parametrize(("codec", "pixels"), [("ffv1", "bgr0"), ("ffv1", "yuv420p10le"), ("mjpeg", "yuvj420p")])
