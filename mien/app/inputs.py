@@ -49,6 +49,7 @@ class Analysis:
             if several or self.resume:
                 manifest = Manifest(self.settings.out, self._key(), self.resume)
                 stack.callback(manifest.close)
+                items = manifest.named(items)
             bar = stack.enter_context(progress_bar("files", len(items), quiet=self.settings.quiet or not several))
             for done, item in enumerate(items, start=1):
                 self._one(item, manifest)

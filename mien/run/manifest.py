@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from mien.core.errors import OutputError
+from mien.core.errors import MediaError, OutputError
 from mien.core.files import write_text
-from mien.run.sources import Input
+from mien.run.sources import Input, with_distinct_stems
 
 NAME = "manifest.jsonl"
 
@@ -40,6 +41,10 @@ class Manifest:
         self._head = {"key": key}
         write_text(self._path, "".join(_text(line) for line in [self._head, *self._known.values()]))
         self._file = self._path.open("a", encoding="utf-8", newline="\n")
+
+    def named(self, items: Sequence[Input | MediaError]) -> list[Input | MediaError]:
+        """The same, each with the stem it had before; others take none of those."""
+        return with_distinct_stems(items, {line["source"]: stem for stem, line in self._known.items()})
 
     def finished(self, item: Input) -> dict[str, Any] | None:
         """The line of an input that was done before and is as it was then, with all its outputs; else None."""

@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from mien.core.errors import MediaError
 from mien.core.types import Face
+from mien.run.interlace import whole
 from mien.run.records import Records
 from mien.run.video_in import VideoSource, open_container, pixel_ratio, upright
 
@@ -135,7 +136,7 @@ def _sought(video: Path, time_s: float) -> np.ndarray | None:
             stream.thread_type = "AUTO"
             try:
                 container.seek(int((time_s - run_up_s) / stream.time_base), stream=stream)
-                for frame in container.decode(stream):
+                for frame in whole(container.decode(stream), stream.time_base):
                     if frame.pts is None or frame.time > time_s + SAME_S:
                         break
                     if frame.time >= time_s - SAME_S:

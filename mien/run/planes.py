@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import cv2
 import numpy as np
 
+from mien.run.hdr import is_hdr
 from mien.run.overlap import quarter_of_the_cores
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ class Planes:
         """A decoded frame's, where it is of the kind that is spoken of here; nothing is copied. Else None."""
         said = Colours(frame.colorspace, frame.color_primaries, frame.color_trc)
         fits = frame.format.name == "yuv420p" and int(frame.color_range) != _FULL_RANGE and said.matrix in _RED_BLUE
+        fits = fits and not is_hdr(said.transfer)
         upright = placing(frame) == UPRIGHT and frame.width % 2 == 0 and frame.height % 2 == 0
         if not (fits and upright and all(plane.line_size > 0 for plane in frame.planes)):  # below 0: bottom row first
             return None

@@ -17,6 +17,7 @@ import numpy as np
 
 from mien.core.errors import DataError, MissingExtra
 from mien.run.sinks import RECORD_FORMATS, record_columns
+from mien.run.video_in import LONGEST_S
 
 #: Where a frame's length cannot be told from the one after it, it is as long as the usual one; of a single frame, this.
 FRAME_S = 0.04
@@ -63,14 +64,16 @@ class Records:
     def durations_s(self) -> np.ndarray:
         """Seconds that each row's frame lasts (N,): up to the next frame with a face, or the usual length before a gap.
 
-        Records name only frames on which somebody was seen, so a longer step is taken for frames without a face.
+        Records name only frames on which somebody was seen, so where numbers are left out a longer step is taken for frames
+        without a face.
         """
-        times, where = np.unique(self.time_s, return_inverse=True)
+        times, first, where = np.unique(self.time_s, return_index=True, return_inverse=True)
         if len(times) < 2:
             return np.full(len(self), FRAME_S)
-        steps = np.diff(times)
+        steps, numbers = np.diff(times), np.diff(self.frame[first])
         usual = float(np.median(steps))
-        lengths = np.append(np.where(steps <= GAP * usual, steps, usual), usual)
+        next_one = (numbers <= np.median(numbers)) & (steps <= LONGEST_S)
+        lengths = np.append(np.where(next_one | (steps <= GAP * usual), steps, usual), usual)
         return lengths[where]
 
 

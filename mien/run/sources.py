@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -126,7 +126,7 @@ def list_inputs(arguments: Sequence[str | Path], out: Path | None = None) -> lis
             found.append(
                 MediaError(argument, *(fault_of(argument, "an input") or ("does not exist", "check the path")))
             )
-    return _with_distinct_stems(_once(found))
+    return with_distinct_stems(_once(found))
 
 
 def _once(found: list[Input | MediaError]) -> list[Input | MediaError]:
@@ -156,15 +156,20 @@ def _files_below(folder: Path, out: Path | None, faults: list[MediaError]) -> It
             yield path
 
 
-def _with_distinct_stems(found: list[Input | MediaError]) -> list[Input | MediaError]:
-    """photo.jpg and photo.png → photo and photo.png; a/x.jpg and b/x.jpg → x and x-2.
+def with_distinct_stems(found: Sequence[Input | MediaError], kept: Mapping[str, str] = {}) -> list[Input | MediaError]:
+    """photo.jpg and photo.png → photo and photo.png; x.jpg of three folders → x, x.jpg and x.jpg-2.
 
-    Names are compared without case, as the file systems of Windows and macOS do.
+    Names are compared without case, as the file systems of Windows and macOS do. ``kept``: stems that inputs of these names
+    have already.
     """
     taken = {"all"} if len(found) > 1 else set()  # the name of the table over several inputs
+    taken |= {stem.lower() for stem in kept.values()}
+    left = dict(kept)
     distinct: list[Input | MediaError] = []
     for item in found:
-        if isinstance(item, Input):
+        if isinstance(item, Input) and item.name in left:
+            item = Input(item.path, Path(left.pop(item.name)))
+        elif isinstance(item, Input):
             stem, number = item.stem, 2
             if str(stem).lower() in taken:
                 stem = stem.with_name(_own_name(item))

@@ -140,5 +140,7 @@ def stack(axes: Any, timeline: Timeline, track: int, colours: Sequence[str]) -> 
 
 
 def minutes(seconds: float, _: object = None) -> str:
-    """75.0 → ``1:15``: the ticks of an axis of time."""
-    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+    """75.0 → ``1:15``, 0.25 → ``0:00.25``: the ticks of an axis of time."""
+    hundredths = round(100 * seconds)
+    part = f"{hundredths % 100:02d}".rstrip("0")
+    return f"{hundredths // 6000}:{hundredths // 100 % 60:02d}{part and f'.{part}'}"

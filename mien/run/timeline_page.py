@@ -20,18 +20,24 @@ FIRST, MOST = 6, 300
 
 
 def write_timeline_page(
-    timeline: Timeline, people: Sequence[dict[str, Any]], path: Path, title: str, media: str | None = None
+    timeline: Timeline,
+    people: Sequence[dict[str, Any]],
+    path: Path,
+    title: str,
+    media: str | None = None,
+    begins_s: float = 0.0,
 ) -> None:
     """One HTML file with everything inside it but the video.
 
     people: the table of people as in ``summary.json``, who was seen longest first. media: the name of the annotated video
-    in the page's own folder, whose time is the timeline's; without one a click shows the time alone. Raises MissingExtra.
+    in the page's own folder, whose time is the timeline's; without one a click shows the time alone. begins_s: where that
+    begins, by the times of the table. Raises MissingExtra.
     """
     plotly = plotly_script()
     data = json.dumps(_data(timeline, people, media), separators=(",", ":")).replace("</", "<\\/")
     sections = [Section("Over time", _part("timeline.html"), _note(media))]
     if people:
-        sections.append(Section("People", _table(timeline.labels, people), _more(people)))
+        sections.append(Section("People", _table(timeline.labels, people, begins_s), _more(people)))
     count = f"{len(people):,} {'person' if len(people) == 1 else 'persons'}"
     lead = f"{_clock(timeline.end_s)} long, {count}. Stacked: each person's probabilities, smoothed along the track."
     scripts = [plotly, f"const DATA = {data};", _part("timeline.js")]
@@ -82,10 +88,10 @@ def _mostly(person: dict[str, Any]) -> str:
     return f"{name} {share:.0%}"
 
 
-def _table(labels: Sequence[str], people: Sequence[dict[str, Any]]) -> str:
+def _table(labels: Sequence[str], people: Sequence[dict[str, Any]], begins_s: float) -> str:
     columns = ["person", "on screen", "from", "changes", *labels]
     rows = [
-        [f"{one['person']}", _clock(one["on_screen_s"]), _clock(one["first_s"]), one["changes"],
+        [f"{one['person']}", _clock(one["on_screen_s"]), _clock(one["first_s"] - begins_s), one["changes"],
          *(f"{one['share'][name]:.0%}" for name in labels)]
         for one in people[:MOST]
     ]  # fmt: skip
@@ -99,7 +105,7 @@ def _more(people: Sequence[dict[str, Any]]) -> str:
 
 def _clock(seconds: float) -> str:
     """75.5 → ``1:15``, 3723 → ``1:02:03``."""
-    whole = int(seconds)
+    whole = round(seconds)
     minutes = f"{whole // 60 % 60:02d}:{whole % 60:02d}" if whole >= 3600 else f"{whole // 60}:{whole % 60:02d}"
     return f"{whole // 3600}:{minutes}" if whole >= 3600 else minutes
 

@@ -293,7 +293,9 @@ def _finish(analysis: _Analysis, item: Input, stem: Path, tables: list[RecordWri
         done.outputs.append(drawing)
         page = stem.with_name(f"{stem.name}.timeline.html")
         with suppress(MissingExtra):  # an extra: the picture says the same
-            write_timeline_page(state.timeline, done.people, page, Path(item.name).name, annotated.name)
+            write_timeline_page(
+                state.timeline, done.people, page, Path(item.name).name, annotated.name, source.begins_s
+            )
             done.outputs.append(page)
     parts.remove()
     return done

@@ -14,6 +14,8 @@ import numpy as np
 
 from mien.core.errors import MediaError
 from mien.core.files import fault_of
+from mien.run.hdr import is_hdr, to_sdr
+from mien.run.interlace import whole
 from mien.run.planes import Planes, placing, rgb_of
 from mien.run.sources import without_password
 
@@ -196,7 +198,7 @@ class VideoSource:
         step = max(1, round(1 / (self.rate * self.time_base)))
         second = round(1 / self.time_base)
         seen, shift, first, last, end = 0, 0, None, None, None
-        for frame in self._decoded():
+        for frame in whole(self._decoded(), self.time_base):
             seen += 1
             pts = frame.pts + shift if frame.pts is not None else (0 if end is None else end)
             if last is not None and pts < last - second:
@@ -328,9 +330,12 @@ def pixel_ratio(stream: av.VideoStream) -> Fraction:
 
 
 def upright(frame: av.VideoFrame, ratio: Fraction = Fraction(1)) -> np.ndarray:
-    """A decoded frame as RGB uint8 (H, W, 3), turned and mirrored as its file says, and as wide as its pixels' ratio makes it."""
+    """A decoded frame as RGB uint8 (H, W, 3) for an ordinary screen, turned and mirrored as its file says, and as wide as its
+    pixels' ratio makes it."""
     width = frame.width if ratio == 1 else max(1, round(frame.width * ratio))
     picture, (a, b, c, d) = frame.to_ndarray(format="rgb24", width=width), placing(frame)
+    if is_hdr(frame.color_trc):
+        picture = to_sdr(picture, frame.color_trc, frame.color_primaries)
     across, down = a, d
     if not a:
         picture, across, down = picture.transpose(1, 0, 2), c, b

@@ -288,6 +288,12 @@ def test_many_inputs_go_on_after_a_broken_one_and_are_not_done_twice(
     assert [line.get("state") for line in rows(out / "manifest.jsonl")].count("done") == 3
     assert (out / "c.annotated.jpg").exists() and (out / "a.annotated.mp4").stat().st_mtime_ns == before
 
+    (folder / "a.jpg").write_bytes(Path(ASTRONAUT).read_bytes())  # comes before a.mp4, which keeps its outputs' name
+    records = (out / "a.records.jsonl").read_bytes()
+    assert main([*command, "--resume"]) == 0
+    assert (out / "a.annotated.mp4").stat().st_mtime_ns == before and not (out / "a.mp4.annotated.mp4").exists()
+    assert (out / "a.records.jsonl").read_bytes() == records and (out / "a.jpg.records.jsonl").exists()
+
 
 def test_only_a_run_that_was_cut_short_goes_on_by_itself(tmp_path: Path) -> None:
     (tmp_path / "x.jpg").write_bytes(Path(ASTRONAUT).read_bytes())

@@ -188,8 +188,10 @@ def test_frames_last_until_the_next_and_no_longer_where_nobody_is_seen(records: 
     wavering = replace(records, **{
         name: getattr(records, name)[:6] for name in ("frame", "time_s", "track", "boxes_xyxy", "probabilities", "smoothed", "shown")
     })  # fmt: skip
-    wavering.time_s[:] = [0, 0, 0.1, 0.3, 0.4, 9]
+    wavering.time_s[:], wavering.frame[:] = [0, 0, 0.1, 0.3, 0.4, 9], [0, 0, 1, 2, 3, 80]
     np.testing.assert_allclose(wavering.durations_s, [0.1, 0.1, 0.2, 0.1, 0.15, 0.15])
+    varying = replace(wavering, frame=np.array([0, 0, 1, 2, 3, 4]))  # no frame is between
+    np.testing.assert_allclose(varying.durations_s, [0.1, 0.1, 0.2, 0.1, 8.6, 0.15])
 
 
 @pytest.mark.parametrize("name", FORMATS)

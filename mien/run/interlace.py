@@ -1,0 +1,61 @@
+"""Interlaced frames, whose odd and even lines were taken one after the other → whole ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import av
+
+
+def whole(frames: Iterable[av.VideoFrame], time_base: Fraction) -> Iterator[av.VideoFrame]:
+    """Frames as they are decoded → one for each, at its time; from the first interlaced one on FFmpeg's bwdif fills their lines.
+
+    A frame that is not interlaced passes bwdif as it is. Memory holds three frames.
+    """
+    graph = shape = None
+    for frame in frames:
+        if graph is None and not frame.interlaced_frame:
+            yield frame
+            continue
+        if (frame.width, frame.height, frame.format.name) != shape:
+            if graph is not None:
+                yield from _drained(graph, time_base, last=True)
+            shape = frame.width, frame.height, frame.format.name
+            graph = _graph(frame, time_base)
+        graph.push(frame)
+        yield from _drained(graph, time_base)
+    if graph is not None:
+        yield from _drained(graph, time_base, last=True)
+
+
+def _graph(frame: av.VideoFrame, time_base: Fraction) -> av.filter.Graph:
+    from av.filter import Graph
+
+    graph = Graph()
+    source = graph.add_buffer(width=frame.width, height=frame.height, format=frame.format, time_base=time_base)
+    fill = graph.add("bwdif", "mode=send_frame:parity=auto:deint=interlaced")
+    source.link_to(fill)
+    fill.link_to(graph.add("buffersink"))
+    graph.configure()
+    return graph
+
+
+def _drained(graph: av.filter.Graph, time_base: Fraction, last: bool = False) -> Iterator[av.VideoFrame]:
+    """What has come through; its times in units of ``time_base``, since the filter halves them."""
+    from av.error import BlockingIOError, EOFError
+
+    if last:
+        graph.push(None)
+    while True:
+        try:
+            frame = graph.pull()
+        except (BlockingIOError, EOFError):
+            return
+        scale = frame.time_base / time_base
+        if frame.pts is not None:
+            frame.pts = round(frame.pts * scale)
+        frame.duration, frame.time_base = round(frame.duration * scale), time_base
+        yield frame
