@@ -207,7 +207,7 @@ def _seconds(option: str, text: str) -> float:
     from mien.core.errors import UsageError
 
     match = re.fullmatch(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d*)?)", text.strip())
-    if match is None:
+    if match is None or (match[2] and float(match[3]) >= 60) or (match[1] and int(match[2]) >= 60):
         raise UsageError(f"{option} {text}", "is no time", "give seconds, or as in 1:23 or 1:02:03.5")
     hours, minutes, seconds = (float(part or 0) for part in match.groups())
     return 3600 * hours + 60 * minutes + seconds

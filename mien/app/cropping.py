@@ -49,9 +49,12 @@ def crop(
         )
     for failure in done.failures:
         complain(str(failure))
+    if done.videos:
+        count = f"{done.videos:,} video{'' if done.videos == 1 else 's'}"
+        say(f"note: {count} left out; 'mien moments --plain' takes stills", error=True)
     if as_json:
         said = {
-            "pictures": done.pictures, "faces": done.faces, "without": done.without,
+            "pictures": done.pictures, "faces": done.faces, "without": done.without, "videos": done.videos,
             "failures": [str(failure) for failure in done.failures],
         }  # fmt: skip
         say(json.dumps(said, indent=2))

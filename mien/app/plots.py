@@ -79,7 +79,7 @@ def _print(results: dict[str, Any], clips: list[Records], names: list[str]) -> N
         changes, people = values["transitions"]["all"], len(values["people"])
         say(
             f"{name} ({clip.source}): {people:,} {'person' if people == 1 else 'persons'}, {changes['changes']:,} "
-            f"changes, {changes['changes_per_minute']:.1f} a minute on screen"
+            f"change{'' if changes['changes'] == 1 else 's'}, {changes['changes_per_minute']:.1f} a minute on screen"
         )
     if "compared" not in results:
         return

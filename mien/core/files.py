@@ -91,17 +91,17 @@ def replacing(path: str | Path) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
-def make_folder(path: str | Path) -> Path:
-    """Create a folder with its parents; an OutputError says why where that is not possible."""
-    path = Path(path)
+def make_folder(path: str | Path, option: str = "--out") -> Path:
+    """Create a folder with its parents; an OutputError says why where that is not possible, and which option names it."""
+    path, cure = Path(path), f"choose another folder with {option}"
     try:
         path.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:
-        raise OutputError(path, "is a file, not a folder", "choose another folder with --out") from error
+        raise OutputError(path, "is a file, not a folder", cure) from error
     except OSError as error:
-        raise OutputError(path, f"cannot be created ({error.strerror})", "choose another folder with --out") from error
+        raise OutputError(path, f"cannot be created ({error.strerror})", cure) from error
     if not os.access(path, os.W_OK):
-        raise OutputError(path, "is not writable", "choose another folder with --out or change its permissions")
+        raise OutputError(path, "is not writable", f"{cure} or change its permissions")
     return path
 
 

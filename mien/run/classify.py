@@ -17,10 +17,10 @@ TTA = Literal["none", "flip", "ten-crop"]
 TTA_CHOICES: tuple[TTA, ...] = ("none", "flip", "ten-crop")
 
 
-def check_tta(tta: str) -> None:
+def check_tta(tta: str, named: str = "--tta ") -> None:
     """UsageError, with the choices, for a way of averaging that is unknown."""
     if tta not in TTA_CHOICES:
-        raise UsageError(f"--tta {tta}", "is unknown", f"choose one of {', '.join(TTA_CHOICES)}")
+        raise UsageError(f"{named}{tta}", "is unknown", f"choose one of {', '.join(TTA_CHOICES)}")
 
 
 def views(images: np.ndarray, tta: TTA) -> list[np.ndarray]:

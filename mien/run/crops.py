@@ -27,12 +27,14 @@ class Cropped:
     pictures   how many were read
     faces      how many crops were written
     without    names of those in which no face was found
+    videos     how many lay in the folders beside them
     failures   what could not be read, and why
     """
 
     pictures: int = 0
     faces: int = 0
     without: list[str] = field(default_factory=list)
+    videos: int = 0
     failures: list[MienError] = field(default_factory=list)
 
     def add(self, name: str, faces: int) -> None:
@@ -58,13 +60,16 @@ def crop_pictures(
     below a folder stays: ``train/angry/a.jpg`` becomes ``train/angry/a.png``, and of several faces the others
     ``a-face2.png``, largest first. ``people`` of the largest are kept, 0: all. ``each`` is told how many of how many are done.
 
-    Raises DataError where ``out`` is not an empty folder. A picture that cannot be read is in ``failures``; videos are too.
+    Raises DataError where ``out`` is not an empty folder. A picture that cannot be read is in ``failures``, and so is a video
+    that is named; those in folders are counted.
     """
     make_folder(out)
     if any(out.iterdir()):
         raise DataError(out, "is not empty", "choose another folder with --out")
     done, rows, used = Cropped(), [], set()
     items = list_inputs(paths, out)
+    pictures = [item for item in items if isinstance(item, MienError) or item.path in paths or not item.is_video]
+    done.videos, items = len(items) - len(pictures), pictures
     for number, item in enumerate(items, start=1):
         try:
             picture = _read(item)

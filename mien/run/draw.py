@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from mien.core.pictures import as_rgb, from_pillow
 from mien.core.types import Face
 from mien.run.placing import Room
 from mien.run.planes import Area, Planes, rgb_of
@@ -71,19 +72,29 @@ class Marks(NamedTuple):
     bars: tuple[tuple[int, int], Panel] | None
 
 
-def annotate(picture: np.ndarray, faces: Iterable[Face], style: Style = DEFAULT_STYLE) -> np.ndarray:
+def annotate(
+    picture: np.ndarray | Image.Image,
+    faces: Iterable[Face],
+    style: Style = DEFAULT_STYLE,
+    *,
+    in_place: bool = False,
+) -> np.ndarray:
     """RGB uint8 (H, W, 3) at the display's size with the faces drawn on it.
 
-    Drawn after scaling, so that lines and text are crisp. A picture that is not scaled is drawn on in place and returned.
+    ``picture`` is an array or a PIL image as ``Recognizer.analyze`` takes them. Drawn after scaling, so that lines and text
+    are crisp. ``in_place``: RGB uint8 that is not scaled is itself drawn on and returned.
     """
+    given, faces = picture, list(faces)
+    picture = from_pillow(picture) if isinstance(picture, Image.Image) else as_rgb(picture)
     height, width = picture.shape[:2]
-    faces = list(faces)
     if style.display_width not in (0, width):
         size_wh = display_size((width, height), style)
         shrinks = style.display_width < width
         picture = cv2.resize(picture, size_wh, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
         factors = np.array([size_wh[0] / width, size_wh[1] / height] * 2)
         faces = [replace(face, box_xyxy=tuple((factors * face.box_xyxy).tolist())) for face in faces]
+    elif picture is given or (isinstance(given, np.ndarray) and np.shares_memory(picture, given)):
+        picture = picture if in_place else picture.copy()
     draw_faces(picture, faces, style)
     return picture
 
@@ -96,7 +107,7 @@ def annotate_frame(
     Of planes that are not scaled, only what is drawn on is turned to RGB and back; they themselves stay as they are.
     """
     if not isinstance(image, Planes) or style.display_width not in (0, image.shape[1]):
-        return annotate(rgb_of(image), faces, style)
+        return annotate(rgb_of(image), faces, style, in_place=True)
     height, width = image.shape[:2]
     drawn, canvas = image.copy(), np.empty(image.shape, np.uint8)
     layout = lay_out((width, height), faces, style)

@@ -44,7 +44,7 @@ def _analyze_picture(
     for table in tables:
         table.write(records_of(result, recognizer.model_name, recognizer.detector_name))
     if settings.media:
-        picture = annotate(picture, faces, settings.style)
+        picture = annotate(picture, faces, settings.style, in_place=True)
         annotated = stem.with_name(f"{stem.name}.annotated{picture_ending(item.path)}")
         write_picture(picture, annotated)
         done.outputs.append(annotated)

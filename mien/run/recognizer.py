@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from mien import __version__
+from mien.core.errors import UsageError
 from mien.core.pictures import MAX_PIXELS, as_rgb, from_pillow, read_picture
 from mien.core.types import Face
 from mien.run.classify import TTA, Classifier, check_tta
@@ -65,6 +66,8 @@ class Recognizer:
         allow_truncated: bool = False,
     ) -> None:
         check_tta(tta)
+        if not isinstance(people, (int, np.integer)) or people < 0:
+            raise UsageError(f"people={people!r}", "is no number of faces", "as in people=1, or 0 for all")
         self.classifier = Classifier(model, threads=threads, precision=precision)
         self.doubt = Doubt.of(self.classifier, unsure, drop_non_faces)
         self.detector = make_detector(detector, detector_model, threads)
@@ -157,8 +160,16 @@ class Recognizer:
         """SHA-256 of the model file, read once however many inputs there are."""
         return hashlib.sha256(self.classifier.path.read_bytes()).hexdigest()
 
-    def classify(self, crops: np.ndarray) -> np.ndarray:
-        """Face crops uint8 (N, H, W) grey or (N, H, W, 3) RGB → probabilities float32 (N, K) over ``labels``."""
+    def classify(self, crops: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
+        """Face crops uint8 (N, H, W) grey or (N, H, W, 3) RGB → probabilities float32 (N, K) over ``labels``.
+
+        A list of crops of one size is taken, too. Raises ValueError for other shapes and types.
+        """
+        if not isinstance(crops, np.ndarray):
+            sizes = {np.shape(crop) for crop in crops}
+            if len(sizes) > 1:
+                raise ValueError(f"crops have one size, not {', '.join(map(str, sorted(sizes)))}: resize them")
+            crops = np.stack(crops) if len(crops) else np.empty((0, 1, 1), np.uint8)
         return self.classifier.probabilities(crops, self.tta)
 
     def _find(self, picture: np.ndarray, thorough: bool) -> Detections:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,17 @@ def test_all_faces_largest_first_and_where_they_were(photos: Path, tmp_path: Pat
     assert 1.6 < large / small < 2.4
     assert float(rows[0]["x1"]) > float(rows[1]["x1"])
     assert Image.open(tmp_path / "faces" / "Sad" / "two-face2.png").size == (64, 64)
+
+
+def test_videos_beside_pictures_are_left_out_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "in").mkdir()
+    shutil.copy(ASTRONAUT, tmp_path / "in" / "a.jpg")
+    (tmp_path / "in" / "b.mp4").touch()
+    command = ["data", "crop", "--detector", "haar", "--out"]
+    assert main([*command, str(tmp_path / "faces"), str(tmp_path / "in")]) == 0
+    assert "note: 1 video left out" in capsys.readouterr().err
+    assert main([*command, str(tmp_path / "none"), str(tmp_path / "in" / "b.mp4")]) == 2
+    assert "b.mp4: is a video; take stills of it" in capsys.readouterr().err
 
 
 def test_a_folder_with_something_in_it_is_left_alone(photos: Path) -> None:

@@ -6,6 +6,7 @@ from itertools import combinations
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from mien.core.labels import FER2013
 from mien.core.pictures import read_picture
@@ -138,12 +139,25 @@ def test_text_is_dark_on_light_colours_and_light_on_dark() -> None:
 def test_drawing_changes_nothing_but_boxes_labels_and_bars() -> None:
     before = read_picture(ASTRONAUT)
     after, one = before.copy(), face((180, 70, 300, 190), track=0)
-    assert annotate(after, [one], Style(bars=True)) is after  # not scaled: in place
+    assert annotate(after, [one], Style(bars=True), in_place=True) is after
     changed = (after != before).any(axis=2)
     for x1, y1, x2, y2 in [*rectangles(lay_out((512, 512), [one], Style(bars=True))), (176, 66, 304, 194)]:
         changed[y1:y2, x1:x2] = False
     assert not changed.any()
     assert (after[80:180, 190:290] == before[80:180, 190:290]).all()  # the face itself is as it was
+
+
+@pytest.mark.parametrize("kind", ["grey", "transparent", "pillow", "array"])
+def test_whatever_is_read_can_be_drawn_on_and_stays_as_it_is(kind: str) -> None:
+    picture = Image.open(ASTRONAUT)
+    given = {
+        "grey": np.asarray(picture.convert("L")), "transparent": np.asarray(picture.convert("RGBA")),
+        "pillow": picture, "array": np.asarray(picture).copy(),
+    }[kind]  # fmt: skip
+    before = np.array(given)
+    drawn = annotate(given, [face((128, 64, 256, 192))])
+    assert drawn.shape == (512, 512, 3) and (drawn != read_picture(ASTRONAUT)).any()
+    np.testing.assert_array_equal(np.asarray(given), before)
 
 
 @pytest.mark.parametrize(

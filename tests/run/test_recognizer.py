@@ -63,6 +63,20 @@ def test_without_a_detector_the_whole_picture_is_the_face() -> None:
     assert recognizer.analyze(np.zeros((1, 1), np.uint8))[0].box_xyxy == (0, 0, 1, 1)
 
 
+def test_crops_are_an_array_or_a_list_of_one_size(recognizer: Recognizer) -> None:
+    crops = patterns(3).images
+    np.testing.assert_array_equal(recognizer.classify(list(crops)), recognizer.classify(crops))
+    assert recognizer.classify([]).shape == (0, 7)
+    with pytest.raises(ValueError, match=r"crops have one size, not \(24, 24\), \(48, 48\): resize them"):
+        recognizer.classify([crops[0], crops[1][::2, ::2]])
+
+
+@pytest.mark.parametrize("people", ["largest", -1, 1.5])
+def test_people_is_a_number(people: object) -> None:
+    with pytest.raises(UsageError, match="is no number of faces"):
+        Recognizer("base", people=people)
+
+
 def test_several_pictures_at_once_read_as_one_by_one(recognizer: Recognizer) -> None:
     picture, blank = read_picture(ASTRONAUT), np.zeros((100, 100, 3), np.uint8)
     together = recognizer.analyze_frames([blank, picture, blank, picture[:, ::-1]], thorough=True)

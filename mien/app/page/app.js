@@ -23,7 +23,10 @@ function route() {
 
 function show() {
   const [tab, rest] = route();
-  if (current && current !== tab) TABS[current].leave?.();
+  if (current && current !== tab) {
+    TABS[current].leave?.();
+    scrollTo(0, 0);
+  }
   for (const name of Object.keys(TABS)) {
     const button = $(`#tab-${name}`);
     button.setAttribute("aria-selected", name === tab);
@@ -79,7 +82,7 @@ function notice(text, { action, lasting = false, place = "" } = {}) {
   if (!lasting) setTimeout(wait, 10_000);
 }
 
-/** A file that was dropped or pasted goes to the tab that reads its kind. */
+/** A file that was dropped, pasted or chosen goes to the tab that reads its kind. */
 function take(file) {
   const isVideo =
     file.type.startsWith("video/") ||
@@ -176,7 +179,7 @@ async function start() {
     notice(error.message, { lasting: true, action: { text: t("again"), run: () => location.reload() } });
     announce(error.message);
   }
-  const shared = { go, notice };
+  const shared = { go, notice, take };
   for (const tab of Object.values(TABS)) tab.start(shared);
   startDrops();
   show();

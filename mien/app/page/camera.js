@@ -6,7 +6,7 @@ import { bars } from "./chart.js";
 import { drawFaces } from "./overlay.js";
 import { saveCsv, saveJson } from "./records.js";
 import { change, onChange, server, settings } from "./store.js";
-import { clock, labelName, number, percent, t } from "./words.js";
+import { clock, nameOf, number, percent, t } from "./words.js";
 
 /** Pictures are sent at most so wide; faces are found at 640 pixels anyway. */
 const WIDEST = 640;
@@ -211,7 +211,7 @@ function tell() {
   const size = ({ box: [x1, y1, x2, y2] }) => (x2 - x1) * (y2 - y1);
   const face = [...now.faces].sort((a, b) => size(b) - size(a))[0];
   showBars(face?.probabilities ?? null, face ? Object.keys(face.probabilities) : server.labels);
-  $("#camera-who").textContent = face ? `${labelName(face.label)} ${percent(face.confidence)}` : t("camera.nobody");
+  $("#camera-who").textContent = face ? `${nameOf(face)} ${percent(face.confidence)}` : t("camera.nobody");
   if (now.recording) $("#camera-clock").textContent = clock((performance.now() - now.recording) / 1000);
 }
 
@@ -219,6 +219,7 @@ function draw() {
   const faces = (now?.faces ?? []).map((face, _, all) => ({
     box: face.box,
     label: face.label,
+    unsure: face.unsure,
     probability: face.confidence,
     number: all.length > 1 ? (face.track ?? 0) + 1 : undefined,
   }));

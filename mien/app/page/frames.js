@@ -31,6 +31,7 @@ export function facesAt(data, second) {
       label: data.labels[values[4]],
       probabilities: values[5],
       probability: values[5][values[4]],
+      unsure: values[5][values[4]] < (data.unsure_below ?? 0),
       number: track + 1,
     };
   });

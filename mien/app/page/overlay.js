@@ -1,7 +1,7 @@
 // Boxes and labels on a canvas that lies over a picture or a video. Labels stay inside and never cover one another.
 
 import { boxColour, inkOn, settings } from "./store.js";
-import { labelName, percent } from "./words.js";
+import { nameOf, percent } from "./words.js";
 
 const FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif';
 
@@ -109,14 +109,14 @@ function sizesFor(width, height, boxes) {
 }
 
 /** What stands on a face's label, longest first; of several faces the number, which the page names them by, comes last. */
-function texts({ number, label, probability }) {
-  const name = labelName(label);
+function texts({ number, probability, ...face }) {
+  const name = nameOf(face);
   if (number === undefined) return [`${name} ${percent(probability)}`, name];
   return [`${number} · ${name} ${percent(probability)}`, `${number} · ${name}`, `${number}`];
 }
 
 /**
- * Draw faces [{box, label, probability, number}] over what is `width` × `height` pixels large.
+ * Draw faces [{box, label, unsure, probability, number}] over what is `width` × `height` pixels large.
  *
  * The canvas fills what it lies over; it is made as fine as the screen. `chosen` is an index, or -1; `mirrored` swaps
  * left and right of the boxes, not of the words.

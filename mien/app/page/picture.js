@@ -6,7 +6,7 @@ import { bars } from "./chart.js";
 import { drawFaces, faceUnder } from "./overlay.js";
 import { saveCsv, saveJson } from "./records.js";
 import { boxColour, onChange, server } from "./store.js";
-import { labelName, number, percent, t } from "./words.js";
+import { nameOf, number, percent, t } from "./words.js";
 
 let shared;
 /** The picture at hand: its file, what the service read in it, which face is chosen. */
@@ -126,7 +126,7 @@ const say = (text) => ($("#picture-status").textContent = text);
 function summary() {
   const count = reading.faces.length;
   if (!count) return t("picture.nothing");
-  const each = reading.faces.map((face) => `${labelName(face.label)} ${percent(face.confidence)}`).join(", ");
+  const each = reading.faces.map((face) => `${nameOf(face)} ${percent(face.confidence)}`).join(", ");
   return `${t("picture.found", { count })}: ${each}`;
 }
 
@@ -178,7 +178,7 @@ function chips(faces) {
         style: { "--colour": boxColour(face.label) },
       },
       face.crop && make("img", { src: face.crop, alt: "", width: 40, height: 40 }),
-      make("span", {}, make("small", { text: t("picture.face", { number: index + 1 }) }), labelName(face.label)),
+      make("span", {}, make("small", { text: t("picture.face", { number: index + 1 }) }), nameOf(face)),
     ),
   );
   return make("div", { class: "chips", role: "group", "aria-label": t("picture.faces") }, ...list);
@@ -201,7 +201,7 @@ function choose(index) {
     make(
       "h2",
       { class: "answer", style: { "--colour": boxColour(face.label) } },
-      labelName(face.label),
+      nameOf(face),
       make("span", { text: percent(face.confidence) }),
     ),
     ...doubts(face),
@@ -300,6 +300,7 @@ function draw() {
   const faces = (reading?.faces || []).map((face, index, all) => ({
     box: face.box,
     label: face.label,
+    unsure: face.unsure,
     probability: face.confidence,
     number: all.length > 1 ? index + 1 : undefined,
   }));

@@ -20,7 +20,7 @@ export function start(given) {
   const chooser = $("#video-file");
   $("#video-drop").addEventListener("click", () => chooser.click());
   chooser.addEventListener("change", () => {
-    if (chooser.files[0]) take(chooser.files[0]);
+    if (chooser.files[0]) shared.take(chooser.files[0]); // a picture is read as one
     chooser.value = "";
   });
   $("#video-notify").addEventListener("click", async () => {

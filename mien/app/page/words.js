@@ -27,6 +27,9 @@ export function t(key, values = {}) {
 export const labelName = (label) =>
   WORDS[language()][`label.${label}`] ?? label.charAt(0).toUpperCase() + label.slice(1);
 
+/** The label of a face, with a question mark where it is unsure. */
+export const nameOf = ({ label, unsure }) => labelName(label) + (unsure ? "?" : "");
+
 const locale = () => (language() === "zh" ? "zh-CN" : "en");
 
 export const number = (value, digits = 0) =>

@@ -199,7 +199,7 @@ def _face(face: Face, row: dict[str, Any]) -> dict[str, Any]:
     values = face.probabilities if face.smoothed is None else face.smoothed
     return {
         "track": face.track, "box": [row["x1"], row["y1"], row["x2"], row["y2"]], "label": label,
-        "confidence": round(confidence, 4),
+        "confidence": round(confidence, 4), "unsure": face.shown_unsure,
         "probabilities": {name: round(float(p), 4) for name, p in zip(face.labels, np.asarray(values), strict=True)},
     }  # fmt: skip
 

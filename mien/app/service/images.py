@@ -120,7 +120,7 @@ async def annotate_picture(
 
 
 def _annotated(picture: np.ndarray, reading: Reading, style: Style, kind: Literal["png", "jpeg"]) -> bytes:
-    return encoded(annotate(picture, reading.faces, style), kind)
+    return encoded(annotate(picture, reading.faces, style, in_place=True), kind)
 
 
 @router.post(
@@ -142,7 +142,8 @@ async def explain_face(
     async with service.decoders.decoded(data, upload.name) as picture:
         reading = await service.reader.read(picture, wish)
     if face >= len(reading.faces):
-        found = f"has {len(reading.faces)} faces, none with the number {face}"
+        count = len(reading.faces)
+        found = f"has {count} face{'' if count == 1 else 's'}, none with the number {face}"
         raise Refused(422, upload.name, found, "numbers begin at 0")
     path = service.reader.models[wish.model]
     shown = await asyncio.to_thread(saliency, path, reading.crops[face], method)

@@ -93,7 +93,7 @@ class Store:
 
     def __init__(self, folder: Path, retention_s: float, watch: Callable[[Job], None] = lambda job: None) -> None:
         is_new = not folder.exists()
-        self.folder, self.retention_s, self.watch = make_folder(folder), retention_s, watch
+        self.folder, self.retention_s, self.watch = make_folder(folder, "--state"), retention_s, watch
         make_folder(folder / "jobs").chmod(0o700)  # faces of people lie here
         if is_new:  # one that was there before is shared as its owner wishes
             folder.chmod(0o700)

@@ -49,7 +49,8 @@ def overlay(
     """Times and faces, thinned to ``fps``.
 
     ``times`` are seconds from the beginning of the annotated video; ``faces[i]`` is what is seen from ``times[i]`` on,
-    each ``[track, x1, y1, x2, y2, label index, [probabilities]]``, smoothed where they are. Where nobody is seen, an
+    each ``[track, x1, y1, x2, y2, label index, [probabilities]]``, smoothed where they are; a label with less probability than
+    ``unsure_below`` is unsure, where that is known. Where nobody is seen, an
     empty list stands, so that no box outlives its face.
     """
     labels = facts["labels"]
@@ -59,7 +60,7 @@ def overlay(
         faces.append([_face(row, labels) for row in rows])
     return {
         "width": summary["width"], "height": summary["height"], "seconds": facts["seconds"] or summary["seconds"],
-        "labels": labels, "people": summary["people"], "times": times, "faces": faces,
+        "labels": labels, "unsure_below": facts.get("unsure_below"), "people": summary["people"], "times": times, "faces": faces,
     }  # fmt: skip
 
 

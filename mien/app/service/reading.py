@@ -101,7 +101,7 @@ class Reader:
         if wish.detector not in self.detectors:
             cure = "pull it with 'mien models pull yunet' and start again, or choose another"
             raise UsageError(f"detector '{wish.detector}'", "is not on this machine", cure)
-        check_tta(wish.tta)
+        check_tta(wish.tta, "tta=")
         values = {name: getattr(wish, name) for name in ("detector", "threshold", "people", "tta")}
         return Wish(model, **values)
 

@@ -38,11 +38,13 @@ SANDBOX = "sandbox allow-scripts allow-downloads allow-popups; default-src 'unsa
 MOST_REPORTS = 500
 
 
+@router.head("/", include_in_schema=False)
 @router.get("/", response_class=HTMLResponse, include_in_schema=False)
 async def index() -> Response:
     return page_file("index.html")
 
 
+@router.head("/page/{path:path}", include_in_schema=False)
 @router.get("/page/{path:path}", include_in_schema=False)
 async def page(path: str) -> Response:
     if path == "plotly.min.js":

@@ -152,6 +152,7 @@ async def remove_job(request: Request, job_id: JobId) -> Response:
     return Response(status_code=204)
 
 
+@router.head("/jobs/{job_id}/results/{what}", include_in_schema=False)
 @router.get("/jobs/{job_id}/results/{what}", response_class=FileResponse)
 async def get_result(
     request: Request,

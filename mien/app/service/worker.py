@@ -127,7 +127,12 @@ def analyse(order: dict[str, Any], teller: Teller) -> str:
         out, formats, order["media"], style, quiet=True, smoothing_s=order["smoothing"], watch=teller.watch
     )
     done = analyze_input(Sent(path, Path(order["stem"]), order["name"]), recognizer, settings)
-    write_json(out / "facts.json", facts | {"warnings": done.warnings, "labels": list(recognizer.labels)})
+    facts |= {
+        "warnings": done.warnings,
+        "labels": list(recognizer.labels),
+        "unsure_below": recognizer.doubt.unsure_below,
+    }
+    write_json(out / "facts.json", facts)
     return "; ".join(done.warnings)
 
 

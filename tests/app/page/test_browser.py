@@ -329,10 +329,17 @@ def test_a_job_is_cancelled(opened: Open, long_clip: Path, tmp_path: Path) -> No
     row.wait_for(state="detached")
 
 
-def test_a_file_that_is_no_video_fails_with_a_reason(opened: Open, two_faces: Path) -> None:
+def test_a_file_that_is_no_video_fails_with_a_reason(opened: Open, two_faces: Path, tmp_path: Path) -> None:
     page = opened("#video", expected=("status of 4",))
-    page.set_input_files("#video-file", two_faces)
+    page.set_input_files("#video-file", Path(shutil.copy(two_faces, tmp_path / "picture.mp4")))
     assert "is a picture, not a video" in page.locator(".notice").inner_text()
+
+
+def test_a_picture_that_is_chosen_as_a_video_is_read_as_a_picture(opened: Open, two_faces: Path) -> None:
+    page = opened("#video")
+    page.set_input_files("#video-file", two_faces)
+    page.wait_for_selector("#picture-side .card")
+    assert page.get_by_role("tab", name="Picture").get_attribute("aria-selected") == "true"
 
 
 def test_the_camera_reads_and_records(opened: Open) -> None:

@@ -159,7 +159,7 @@ def test_saliency_is_the_crop_with_a_map_over_it(client: TestClient) -> None:
     assert {picture.shape for picture in pictures.values()} == {(288, 288, 3)}
     assert (pictures["grad-cam"] != pictures["gradient"]).any()
     assert client.post("/v1/images/saliency?method=grad-cam", **form(PHOTO)).content == answers["grad-cam"].content
-    assert "has 1 faces" in error_of(client.post("/v1/images/saliency?face=1", **form(PHOTO)), 422)["found"]
+    assert "has 1 face, none" in error_of(client.post("/v1/images/saliency?face=1", **form(PHOTO)), 422)["found"]
     assert "choose from" in error_of(client.post("/v1/images/saliency?method=lime", **form(PHOTO)), 422)["cure"]
 
 

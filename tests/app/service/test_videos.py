@@ -79,6 +79,8 @@ def test_parts_of_a_video_are_given_for_seeking(client: TestClient, done: dict) 
     assert part.headers["content-range"] == f"bytes 100-199/{len(whole)}"
     assert result(client, done, "annotated.mp4", headers={"range": "bytes=-50"}).content == whole[-50:]
     assert result(client, done, "annotated.mp4", headers={"range": f"bytes={len(whole)}-"}).status_code == 416
+    asked = client.head(f"/v1/jobs/{done['id']}/results/annotated.mp4")  # as download managers do
+    assert (asked.status_code, int(asked.headers["content-length"]), asked.content) == (200, len(whole), b"")
 
 
 def test_the_overlay_says_what_the_records_say(client: TestClient, done: dict) -> None:
@@ -86,6 +88,7 @@ def test_the_overlay_says_what_the_records_say(client: TestClient, done: dict) -
     records = [json.loads(line) for line in result(client, done, "records.jsonl").text.splitlines()]
     assert (overlay["width"], overlay["height"]) == (160, 120)
     assert overlay["seconds"] == pytest.approx(1.0, abs=0.1)
+    assert 0 < overlay["unsure_below"] < 1
     assert overlay["people"][0]["track"] == 0
     shown = {time_s: faces for time_s, faces in zip(overlay["times"], overlay["faces"], strict=True) if faces}
     assert sorted(shown) == pytest.approx(sorted({round(record["time_s"], 3) for record in records}))
