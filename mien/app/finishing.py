@@ -127,14 +127,14 @@ def _told(found: dict, temperature: float, thresholds: dict[str, float]) -> str:
         f"temperature {temperature:.3f}: expected calibration error {calibration['error_before']:.2%} before, "
         f"{calibration['error']:.2%} after, on faces that did not fit it",
     ]
-    if "unsure" in thresholds:
+    if thresholds["unsure"] < 1:
         lines.append(
             f"unsure below {thresholds['unsure']:.3f}: {unsure['answered_elsewhere']:.1%} of the faces are answered, "
             f"{share_right(unsure['right_elsewhere'])} of these answers are right, on faces that did not choose it"
         )
     else:
         lines.append(
-            f"unsure: no confidence keeps {unsure['goal']:.0%} of more than a few answers right; no label is marked"
+            f"unsure: no confidence keeps {unsure['goal']:.0%} of more than a few answers right; every label is marked"
         )
     if found["faces"] < FEW:
         lines.append(f"note: {found['faces']} faces are few to fit these by; give some hundreds")

@@ -269,7 +269,7 @@ def to_score(faces: FaceSet, split: str, data: list[Path], run: Path | None) -> 
     """
     from mien.core.errors import DataError
     from mien.core.types import split_role
-    from mien.data.splits import read_names
+    from mien.data.splits import read_names, written_in
 
     labelled = faces.take(faces.labelled)
     trained = {"train"} if run is None else _roles_trained_on(run)
@@ -290,9 +290,10 @@ def to_score(faces: FaceSet, split: str, data: list[Path], run: Path | None) -> 
     if run is None or not (trained_on or "" in faces.splits):
         return faces, which, trained_on
     held_out = _folder_of(run) / "validation.csv"
-    names = read_names(held_out) if held_out.is_file() else set()
-    ours = everything.only(names)
-    if names and len(ours) == len(names):  # all of them: a few alike may come from any file of the same name
+    if not held_out.is_file():
+        return faces, which, trained_on
+    ours = written_in(everything, held_out)
+    if len(ours) and len(ours) == len(read_names(held_out)):
         return ours.take(ours.labelled), f"{HELD_OUT}{which}", False
     return faces, which, trained_on or len(ours) > 0
 

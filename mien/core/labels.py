@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterable
 
 #: FER2013's order: the number in the file is the index here (Goodfellow et al., 2013).
@@ -47,9 +48,9 @@ _TO_OURS = {name: ours for ours, names in _SYNONYMS.items() for name in (ours, *
 def canonical(name: str) -> str:
     """Our word for a class name of any data set: ``"Happiness"`` → ``"happy"``; an unknown name only loses its case.
 
-    Blanks and hyphens become underscores, and a leading number as in ``0_angry`` or ``3-happy`` is dropped.
+    Blanks and hyphens become underscores, letters with accents are one letter each (macOS writes two), and a leading number as in ``0_angry`` or ``3-happy`` is dropped.
     """
-    word = name.strip().lower().replace("-", "_").replace(" ", "_")
+    word = unicodedata.normalize("NFC", name).strip().lower().replace("-", "_").replace(" ", "_")
     unnumbered = word.lstrip("0123456789").lstrip("_.")
     return _TO_OURS.get(word) or _TO_OURS.get(unnumbered) or word
 

@@ -20,6 +20,9 @@ _ROLE_OF = {name: role for role, names in SPLIT_ROLES.items() for name in names}
 
 UNLABELLED = -1
 
+#: All the classes but one, for a network that knows that one from the rest.
+OTHER = "other"
+
 
 def split_role(name: str) -> str:
     """``"Training"`` → ``"train"``, ``"PublicTest"`` → ``"validation"``; any other name is its own role, lower case.
@@ -129,11 +132,14 @@ class FaceSet:
     def as_classes(self, classes: Sequence[str]) -> FaceSet:
         """The same faces with labels counted in another order, as a model with these classes knows them.
 
+        A model of two classes one of which is ``other`` knows one against the rest, so every other class is ``other`` to it.
         Raises DataError where a labelled face has a class that is not among ``classes``.
         """
         if tuple(classes) == self.classes:
             return self
         position = {name: index for index, name in enumerate(classes)}
+        if len(classes) == 2 and OTHER in position and any(name in position for name in self.classes):
+            position = dict.fromkeys(self.classes, position[OTHER]) | position
         used = [self.classes[label] for label in np.unique(self.labels[self.labelled])]
         unknown = [name for name in used if name not in position]
         if unknown:
@@ -142,7 +148,7 @@ class FaceSet:
             raise DataError(
                 "classes",
                 f"the data has {', '.join(unknown)}, the model knows {', '.join(classes)}",
-                without if common else "choose another model, or rename the data's classes",
+                f"{without}, or rename its classes" if common else "choose another model, or rename the data's classes",
             )
         table = np.array([position.get(name, UNLABELLED) for name in self.classes] + [UNLABELLED])
         return replace(self, labels=table[self.labels], classes=tuple(classes))

@@ -105,6 +105,8 @@ def _marking_the_last(rows: Iterator[_Row]) -> Iterator[tuple[_Row, bool]]:
 
 def _pixels(text: str, rows: RowCollector, where: str) -> bytes | None:
     """``"70 80 82 ..."`` → bytes, or None after a complaint."""
+    if text.startswith("["):  # a list, as Python writes it
+        text = text.strip("[] ").replace(",", " ")
     values = _well_formed(text, rows.size**2)
     if values is not None:
         return values
@@ -114,9 +116,9 @@ def _pixels(text: str, rows: RowCollector, where: str) -> bytes | None:
         side = math.isqrt(len(words))
         if side**2 == len(words):
             cure = (
-                f"read it with --size {side}, in training --set input.size={side}, if its faces have {side} x {side}: "
+                f"rows of a CSV are not scaled: make it Parquet, whose pictures are (mien data convert {rows.file.name} "
+                f"NEW.parquet --size {side}), or read it with --size {side}, in training --set input.size={side}"
             )
-            cure += "rows of a CSV are not scaled; pictures of a .parquet file are (mien data convert)"
             rows.bad(where, f"has {len(words):,} pixels, not {expected}", cure)
         else:
             rows.bad(where, f"has {len(words):,} pixels, not {expected}; it may be cut off", CUT_HINT)
@@ -215,7 +217,10 @@ def _table(path: Path) -> Iterator[_Table]:
     csv.field_size_limit(max(csv.field_size_limit(), _FIELD_LIMIT))
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.reader(file)
+            first = file.readline()
+            file.seek(0)
+            separator = max(",;\t", key=first.count)  # a spreadsheet's may not be the comma
+            reader = csv.reader(file, delimiter=separator)
             rows = ((reader.line_num, row) for row in reader if row)
             _, columns = next(rows, (0, []))
             yield _Table([column.strip() for column in columns], rows)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from PIL import Image
 
 from mien.core.errors import DataError, MediaError
 from mien.core.files import files_below, make_folder, printable, replacing
-from mien.core.labels import canonical
+from mien.core.labels import canonical, is_expression
 from mien.core.pictures import PICTURE_SUFFIXES, read_grey
 from mien.core.preprocess import resize
 from mien.core.types import SPLIT_ROLES, FaceSet, split_role
@@ -19,20 +19,22 @@ from mien.data.rows import RowCollector, split_of_path
 def read_folder(path: Path, *, size: int = 48, skip_bad: bool = False) -> FaceSet:
     """A tree of pictures → FaceSet. Class names are mapped by labels.canonical, so ``Happiness`` and ``happy`` are one.
 
-    The folder a picture lies in is its class; its split is a folder above it named train, val, test (or a synonym), or
-    else the one that PATH's own name tells. Pictures that lie in no class folder are unlabelled.
+    The folder a picture lies in is its class, or the nearest one above it that is named by an expression, where it is not
+    itself (happy/person1). Its split is a folder above that is named train, val, test (or a synonym) or stands beside
+    such folders, or else the one that PATH's own name tells. Pictures that lie in no class folder are unlabelled.
     """
     split_of_tree = split_of_path(path)
     path = _unwrapped(path)
     rows = RowCollector(path, size, skip_bad)
-    for file in _pictures(path):
-        *above, _ = map(printable, file.relative_to(path).parts)
-        split = next((part for part in above if _is_split(part)), split_of_tree)
-        folders = [part for part in above if not _is_split(part)]
-        if folders and folders[-1].isdigit():
+    files = {file: [printable(part) for part in file.relative_to(path).parts[:-1]] for file in _pictures(path)}
+    divided = _divided(files.values())
+    for file, above in files.items():
+        split, folders = _split_and_rest(above, divided)
+        folder = _class_folder(folders)
+        if folder.isdigit():
             raise DataError(
                 path,
-                f"has a class folder named '{folders[-1]}', and numbers mean other expressions in every data set",
+                f"has a class folder named '{folder}', and numbers mean other expressions in every data set",
                 "name it by its expression (angry, disgust, fear, happy, sad, surprise, neutral)",
             )
         name = printable(file.relative_to(path).as_posix())
@@ -43,7 +45,7 @@ def read_folder(path: Path, *, size: int = 48, skip_bad: bool = False) -> FaceSe
             continue
         if grey.shape != (size, size):
             grey = resize(grey, size)
-        rows.add(grey.tobytes(), canonical(folders[-1]) if folders else None, split, name)
+        rows.add(grey.tobytes(), canonical(folder) if folder else None, split or split_of_tree, name)
     if not rows.names and not rows.skipped:
         expected = f"expected {path.name}/train/angry/*.png or {path.name}/angry/*.png"
         raise DataError(path, "holds no pictures", expected)
@@ -52,6 +54,32 @@ def read_folder(path: Path, *, size: int = 48, skip_bad: bool = False) -> FaceSe
 
 def _is_split(folder: str) -> bool:
     return split_role(folder) in SPLIT_ROLES
+
+
+def _divided(trees: Iterable[list[str]]) -> set[tuple[str, ...]]:
+    """The folders, as paths, that hold folders of splits."""
+    found = set()
+    for above in trees:
+        place = next((place for place, part in enumerate(above) if _is_split(part)), None)
+        if place is not None:
+            found.add(tuple(above[:place]))
+    return found
+
+
+def _split_and_rest(above: list[str], divided: set[tuple[str, ...]]) -> tuple[str, list[str]]:
+    """The folders above a picture → (its split or "", the others)."""
+    rest = [part for part in above if not _is_split(part)]
+    if len(rest) < len(above):
+        return next(part for part in above if _is_split(part)), rest
+    for place in range(len(above) - 1):  # a split of any name beside others: its pictures lie in a folder within it
+        if tuple(above[:place]) in divided:
+            return above[place], above[:place] + above[place + 1 :]
+    return "", above
+
+
+def _class_folder(folders: list[str]) -> str:
+    """The innermost folder that is named by an expression, or else the innermost; "" without any."""
+    return next((name for name in reversed(folders) if is_expression(name)), folders[-1] if folders else "")
 
 
 def _unwrapped(path: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import numpy as np
 from mien.core.errors import DataError
 from mien.core.files import fault_of, replacing
 from mien.core.labels import canonical
-from mien.core.types import UNLABELLED, FaceSet, split_role
+from mien.core.types import OTHER, UNLABELLED, FaceSet, split_role
 
 
 def stratified(labels: np.ndarray, sizes: Sequence[int], seed: int) -> list[np.ndarray]:
@@ -172,12 +173,12 @@ def only_classes(faces: FaceSet, names: Sequence[str]) -> FaceSet:
 
 
 def one_against_all(faces: FaceSet, name: str) -> FaceSet:
-    """Two classes: ``other``, and the one named."""
+    """Two classes: OTHER, and the one named."""
     (name,) = only_classes(faces, [name]).classes
-    if name == "other":
-        raise DataError("data.against", "'other' is the name of all the rest", "rename the class")
+    if name == OTHER:
+        raise DataError("data.against", f"'{OTHER}' is the name of all the rest", "rename the class")
     labels = np.where(faces.labelled, faces.labels == faces.classes.index(name), UNLABELLED).astype(np.int64)
-    return replace(faces, labels=labels, classes=("other", name))
+    return replace(faces, labels=labels, classes=(OTHER, name))
 
 
 #: Faces of FER2013's official splits, in the order of its file.
@@ -228,9 +229,25 @@ def read_names(path: Path) -> set[str]:
 
 
 def write_names(faces: FaceSet, path: Path) -> None:
-    """The names of the faces as a CSV with the column ``path``, which read_names reads."""
+    """The names of the faces as a CSV with the column ``path``, which read_names reads, and a checksum of each picture."""
     with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file, lineterminator="\n").writerows([["path"], *([name] for name in faces.names)])
+        rows = ([name, f"{_checksum(image):08x}"] for name, image in zip(faces.names, faces.images, strict=True))
+        csv.writer(file, lineterminator="\n").writerows([["path", "crc32"], *rows])
+
+
+def written_in(faces: FaceSet, path: Path) -> FaceSet:
+    """Those of the faces that write_names wrote there: of the same names, and the same pictures."""
+    with path.open(newline="", encoding="utf-8") as file:
+        known = {row["path"]: row.get("crc32") for row in csv.DictReader(file)}
+    ours = faces.only(set(known))
+    same = [
+        known[name] in (None, f"{_checksum(image):08x}") for name, image in zip(ours.names, ours.images, strict=True)
+    ]
+    return ours.take(np.array(same, bool))
+
+
+def _checksum(image: np.ndarray) -> int:
+    return zlib.crc32(np.ascontiguousarray(image))
 
 
 def without(faces: FaceSet, names: set[str]) -> FaceSet:

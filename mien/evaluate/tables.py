@@ -97,7 +97,8 @@ def doubts_text(values: dict[str, Any]) -> str:
     ]
     if values["unsure"]:
         below, answered, right = values["unsure"].values()
-        lines.append(f"sure from {below:.3f} on   {answered:.1%} of the faces, {right:.2%} of them right")
+        share = "none of the faces" if not answered else f"{answered:.1%} of the faces, {right:.2%} of them right"
+        lines.append(f"sure from {below:.3f} on   {share}")
     return "\n".join(lines) + "\n"
 
 

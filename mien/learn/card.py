@@ -229,8 +229,8 @@ Fitted on {found["faces"]:,} faces of {found["data"]}; what is said of temperatu
 
 
 def _unsure(unsure: dict[str, Any], threshold: float | None) -> str:
-    if threshold is None:
-        return f"- No label is marked as unsure: no confidence keeps {unsure['goal']:.0%} of more than a few answers right."
+    if threshold is None or threshold >= 1:
+        return f"- Every label is marked as unsure: no confidence keeps {unsure['goal']:.0%} of more than a few answers right."
     return (
         f"- Labels with a confidence below {threshold:.3f} are marked as unsure: {unsure['answered_elsewhere']:.1%} of the faces are\n"
         f"  answered, and {share_right(unsure['right_elsewhere'])} of these answers are right (aimed at: {unsure['goal']:.0%})."

@@ -65,7 +65,7 @@ def finish(
     if len(validation) < 2:
         raise DataError("validation faces", "have no labels to fit a temperature by", "give labelled faces")
     logits = classifier.logits(validation.images)
-    values, thresholds = _confidence(logits, validation, wishes)
+    temperature, values, thresholds = _confidence(logits, validation, wishes)
     model = onnx.load(str(source))
     weights = _weights(model)
     if wishes.non_faces:
@@ -81,7 +81,7 @@ def finish(
     if any(_weights(model).get(name) != stored for name, stored in weights.items()):
         raise ModelError(source, "would lose weights of its network", "nothing was written; report this")
     metadata = json.loads(next(entry.value for entry in model.metadata_props if entry.key == METADATA_KEY))
-    metadata |= {"temperature": fit_temperature(logits, validation.labels), "thresholds": thresholds,
+    metadata |= {"temperature": temperature, "thresholds": thresholds,
                  "uncertainty": values}  # fmt: skip
     with replacing(out) as temporary:
         onnx.save(model, str(temporary))
@@ -95,17 +95,23 @@ def finish(
     return values
 
 
-def _confidence(logits: np.ndarray, faces: FaceSet, wishes: Wishes) -> tuple[dict[str, Any], dict[str, float]]:
-    """(what calibration and the unsure threshold are worth, thresholds), from logits (N, K) of labelled faces."""
+def _confidence(logits: np.ndarray, faces: FaceSet, wishes: Wishes) -> tuple[float, dict[str, Any], dict[str, float]]:
+    """(temperature, what it and the unsure threshold are worth, thresholds), from logits (N, K) of labelled faces.
+
+    A temperature that does not better the log loss of faces that did not fit it is not taken, but 1.
+    """
     labels = faces.labels
-    before, (after, temperatures) = tempered(logits, 1), cross_tempered(logits, labels, wishes.seed)
-    fitted = tempered(logits, fit_temperature(logits, labels))
-    threshold = keeping(fitted, labels, wishes.goal)
-    found, promised = kept(fitted, labels, threshold), cross_kept(logits, labels, wishes.goal, wishes.seed)
 
     def log_loss(probabilities: np.ndarray) -> float:
         return float(log_losses(probabilities[np.arange(len(labels)), labels]).mean())
 
+    temperature = fit_temperature(logits, labels)
+    before, (after, temperatures) = tempered(logits, 1), cross_tempered(logits, labels, wishes.seed)
+    if log_loss(after) >= log_loss(before):
+        temperature, after = 1.0, before
+    fitted = tempered(logits, temperature)
+    threshold = keeping(fitted, labels, wishes.goal)
+    found, promised = kept(fitted, labels, threshold), cross_kept(logits, labels, wishes.goal, wishes.seed)
     values: dict[str, Any] = {
         "data": ", ".join(name for name in faces.splits if name) or "validation faces",
         "faces": len(faces),
@@ -127,7 +133,7 @@ def _confidence(logits: np.ndarray, faces: FaceSet, wishes: Wishes) -> tuple[dic
         },
     }
     answers = round(found.coverage * len(labels)) >= LEAST_ANSWERED
-    return without_nan(values), {"unsure": min(threshold, 1.0)} if answers else {}
+    return temperature, without_nan(values), {"unsure": min(threshold, 1.0) if answers else 1.0}
 
 
 def _weights(model: Any) -> dict[str, bytes]:

@@ -56,9 +56,14 @@ def choose_rows(recipe: Recipe, faces: FaceSet, say: Callable[[str], None]) -> R
     else:
         aside = len(faces) - len(training)
         training, validation = hold_out(training, settings.holdout, recipe.run.seed)
-        say(f"the data has no validation split: {len(validation):,} of the training faces are held out to watch")
+        splits = "" if faces.splits == ("",) else f" '{settings.validation}' beside {settings.train}"
+        say(
+            f"the data has no validation split{splits}: {len(validation):,} of the training faces are held out to watch"
+        )
     if aside:
-        say(f"{aside:,} faces of other splits than {settings.train} and {settings.validation} are left aside")
+        used = {*training.splits, *validation.splits}
+        others = ", ".join(name or "none" for name in faces.splits if name not in used)
+        say(f"{aside:,} faces of other splits ({others}) are left aside")
     unlabelled = _to_learn_from(without_label, settings.train).as_classes(training.classes)
     if settings.keep_labels < 1:
         dropped, training = hold_out(training, settings.keep_labels, recipe.run.seed)
@@ -93,7 +98,11 @@ def _check_classes(training: FaceSet) -> None:
     """DataError unless there are two classes at least and every class has a training face."""
     if len(training.classes) < 2:
         found = ", ".join(training.classes)
-        raise DataError("data", f"has one class alone ({found})", "lay the pictures in one folder for each expression")
+        raise DataError(
+            "data",
+            f"has one class alone ({found})",
+            "give faces of two at least, each in a folder or with a label of its own",
+        )
     counts = dict(zip(training.classes, training.counts(), strict=True))
     present, absent = [name for name in counts if counts[name]], [name for name in counts if not counts[name]]
     if absent:
@@ -192,7 +201,7 @@ def start_from(network: nn.Module, settings: StartSettings, classes: tuple[str, 
     fitting = {name: value for name, value in theirs.items() if name in ours and ours[name].shape == value.shape}
     fitting = {name: value for name, value in fitting.items() if name not in head}
     trained = [name for name, _ in network.named_parameters()]
-    if not any(name in fitting for name in trained):
+    if not any(name in fitting and ours[name].ndim > 1 for name in trained):  # a bias alone says nothing
         raise ModelError(settings.model, "shares no weights with this network", "start from the same kind of network")
     network.load_state_dict(fitting, strict=False)
     for prefix in settings.freeze:

@@ -238,11 +238,18 @@ def recipe_from(values: dict[str, Any], source: str) -> Recipe:
 def _neighbours(location: tuple[int | str, ...]) -> str:
     fields = Recipe.model_fields
     if len(location) > 1:
-        section = fields[str(location[0])].annotation
-        fields = section.model_fields if isinstance(section, type) and issubclass(section, Section) else {}
+        fields = _settings_of(fields[str(location[0])])
     close = difflib.get_close_matches(str(location[-1]), list(fields), n=1)
+    if not close and len(location) == 1:
+        close = [f"{name}.{location[0]}" for name, field in fields.items() if str(location[0]) in _settings_of(field)]
     guess = f"did you mean '{close[0]}'? " if close else ""
     return f"{guess}known here: {', '.join(fields)}"
+
+
+def _settings_of(field: Any) -> dict[str, Any]:
+    """The settings of a section; {} of what is none."""
+    section = field.annotation
+    return section.model_fields if isinstance(section, type) and issubclass(section, Section) else {}
 
 
 def _apply(values: dict[str, Any], override: str) -> None:

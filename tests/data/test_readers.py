@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
 
@@ -285,3 +286,50 @@ def test_two_names_of_one_expression_are_one_class(tmp_path: Path) -> None:
     assert counts == {"neutral": 4, "happy": 2, "sad": 2}
     with pytest.raises(ValueError, match="classes must differ"):
         replace(faces, classes=("sad",) * 7)
+
+
+def write_pictures(folder: Path, *names: str) -> None:
+    for number, name in enumerate(names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(patterns(14).images[number]).save(folder / name)
+
+
+def test_folders_of_persons_below_an_expression_are_no_classes(tmp_path: Path) -> None:
+    write_pictures(
+        tmp_path, "happy/person1/a.png", "happy/001/b.png", "sad/_old/c.png", "sad/d.png", "neutral/sad/e.png"
+    )
+    faces = load_faces(tmp_path)
+    assert [faces.classes[label] for label in faces.labels] == ["happy", "happy", "sad", "sad", "sad"]
+
+
+def test_a_folder_beside_splits_is_a_split_by_its_own_name(tmp_path: Path) -> None:
+    write_pictures(
+        tmp_path, "Training/Hund/a.png", "Test/Hund/b.png", "Validierung/Hund/c.png", "Validierung/Katze/d.png"
+    )
+    faces = load_faces(tmp_path)
+    assert dict(zip(faces.names, faces.split, strict=True)) == {
+        "Training/Hund/a.png": "Training", "Test/Hund/b.png": "Test",
+        "Validierung/Hund/c.png": "Validierung", "Validierung/Katze/d.png": "Validierung",
+    }  # fmt: skip
+    assert faces.classes == ("hund", "katze")
+
+
+def test_letters_with_accents_are_one_letter_however_a_system_writes_them(tmp_path: Path) -> None:
+    for form in ("NFC", "NFD"):
+        write_pictures(tmp_path / form, f"{unicodedata.normalize(form, 'wütend')}/a.png", "traurig/b.png")
+    assert load_faces(tmp_path / "NFC").classes == load_faces(tmp_path / "NFD").classes == ("traurig", "wütend")
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_a_spreadsheets_own_separator_is_read(tmp_path: Path, separator: str) -> None:
+    faces = both_splits()
+    rows = [f"{label}{separator}{text_of(image)}" for label, image in zip(faces.labels, faces.images, strict=True)]
+    (tmp_path / "fer.csv").write_text("\n".join([f"emotion{separator}pixels", *rows]))
+    np.testing.assert_array_equal(load_faces(tmp_path / "fer.csv").images, faces.images)
+
+
+def test_pixels_written_as_a_list_are_read(tmp_path: Path) -> None:
+    faces = both_splits()
+    rows = [[label, str(image.ravel().tolist())] for label, image in zip(faces.labels, faces.images, strict=True)]
+    write_csv(tmp_path / "fer.csv", ["emotion", "pixels"], rows)
+    np.testing.assert_array_equal(load_faces(tmp_path / "fer.csv").images, faces.images)

@@ -220,13 +220,11 @@ def test_faces_of_any_side_are_taken_apart(side: int) -> None:
     assert textures(60, side, np.random.default_rng(1)).shape == (60, side, side)
 
 
-def test_a_threshold_that_answers_hardly_anything_is_none(model_file: Path, tmp_path: Path) -> None:
+def test_where_no_confidence_is_enough_every_label_is_marked(model_file: Path, tmp_path: Path) -> None:
     rng, faces = np.random.default_rng(0), patterns(140, seed=8, split="PublicTest")
     lost = replace(faces, labels=rng.integers(0, 7, 140))
     finish(model_file, tmp_path / "x.onnx", None, lost, Wishes(goal=0.999, non_faces=False, int8=False, quiet=True))
     info = model_info(tmp_path / "x.onnx")
-    assert "unsure" not in info.thresholds
-    assert "No label is marked as unsure" in finished_card("# x", info, None, tmp_path / "x.md")
-    assert all(
-        face.unsure is None for face in Recognizer(tmp_path / "x.onnx", detector="none").analyze(faces.images[0])
-    )
+    assert info.thresholds["unsure"] == 1.0
+    assert "Every label is marked as unsure" in finished_card("# x", info, None, tmp_path / "x.md")
+    assert all(face.unsure for face in Recognizer(tmp_path / "x.onnx", detector="none").analyze(faces.images[0]))

@@ -29,6 +29,7 @@ def test_settings_given_on_the_command_line() -> None:
         ("optimizer.learning_rate=1", r"unknown key 'optimizer.learning_rate'; known here: name, lr"),
         ("optimizer.momntum=1", "did you mean 'momentum'"),
         ("shedule.epochs=1", "did you mean 'schedule'"),
+        ("epochs=1", "did you mean 'schedule.epochs'"),
         ("schedule.epochs=0", "schedule.epochs = 0: input should be greater than or equal to 1"),
         ("schedule.epochs=many", "schedule.epochs = 'many'"),
         ("augment.flip=1.5", "augment.flip = 1.5"),

@@ -201,7 +201,7 @@ def test_faces_of_the_test_split_neither_train_nor_validate() -> None:
     both = concatenate([patterns(70), patterns(21, split="PrivateTest", seed=1)])
     rows = choose_rows(small_recipe(), both, said.append)
     assert set(rows.training.split) | set(rows.validation.split) == {"Training"}
-    assert "21 faces of other splits than Training and PublicTest are left aside" in said
+    assert "21 faces of other splits (PrivateTest) are left aside" in said
 
 
 def test_splits_that_play_one_part_are_trained_on_together() -> None:
