@@ -174,6 +174,7 @@ def split(
 
     faces = _read(path, ferplus, size, skip_bad, labels_by)
     tell_skipped(faces, quiet)
+    count = len(faces)
     if of:
         faces = faces.in_split(of)
     if classes:
@@ -189,7 +190,8 @@ def split(
         faces = splits.without_training_labels(faces, keep_labels, seed)
     save_faces(faces, out)
     if not quiet:
-        say(f"wrote {len(faces):,} faces to {out}: {', '.join(_described(faces, name) for name in faces.splits)}")
+        left = f"; {count - len(faces):,} of {count:,} left out" if len(faces) < count else ""
+        say(f"wrote {len(faces):,} faces to {out}: {', '.join(_described(faces, name) for name in faces.splits)}{left}")
 
 
 @app.command()

@@ -68,11 +68,14 @@ def ensemble(
     check_tta(tta)
     if len(models) < 2:
         raise UsageError("mien ensemble", "needs two models at least", "name several")
+    if len(set(models)) < len(models):
+        raise UsageError("mien ensemble", "names a model twice", "name each once; --weights says how much each counts")
     if out.suffix.lower() != ".onnx":
         raise UsageError(f"--out {out}", "does not end in .onnx", f"as in --out {out.with_suffix('.onnx')}")
     keep_inputs(out, [*data, *(Path(model) for model in models if Path(model).exists())])
     given = None if weights in CHOOSERS else _given(weights, len(models))
     members = [open_trained(model) for model in models]
+    _check_alike(models, [member.classes for member in members])
     faces = read_data(
         data,
         size=members[0].preprocessing.size,
@@ -118,6 +121,16 @@ def ensemble(
             f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB) and {out.with_suffix('.md').name}; torch and ONNX differ by "
             f"at most {difference:.1e} in probability"
         )
+
+
+def _check_alike(models: list[str], classes: list[tuple[str, ...]]) -> None:
+    """ModelError, which names the files, where they know different classes."""
+    from mien.core.errors import ModelError
+
+    for model, known in zip(models, classes, strict=True):
+        if known != classes[0]:
+            found = f"knows {', '.join(known)}; {models[0]} knows {', '.join(classes[0])}"
+            raise ModelError(model, found, "join models of the same classes in the same order")
 
 
 def _given(text: str, count: int):

@@ -20,6 +20,9 @@ from mien.evaluate.page import Section
 #: A difference is called one below this p-value.
 LEVEL = 0.05
 
+#: Of fewer faces nothing is concluded.
+FEW = 10
+
 
 def write_comparison(
     folder: Path,
@@ -82,6 +85,8 @@ def comparison_text(found: Comparison, names: tuple[str, str]) -> str:
 def _sentence(found: Comparison) -> str:
     """What the test says, in words."""
     difference, (low, high) = found.differences["accuracy"]
+    if found.a.count < FEW:
+        return f"{found.a.count:,} face{'' if found.a.count == 1 else 's'}: too few to say which reads better."
     if found.mcnemar.p_value >= LEVEL:
         return (
             f"On these {found.a.count:,} faces no difference in accuracy is shown (p = {_p_text(found.mcnemar.p_value)}): "
@@ -184,7 +189,7 @@ def _method(facts: dict[str, Any]) -> str:
 
 
 def _points(value: float) -> str:
-    return f"{100 * value:+.1f} points"
+    return f"{100 * value:+.1f} points".replace("-", "−")
 
 
 def _p_text(value: float) -> str:

@@ -46,11 +46,11 @@ def draw_curves(history: list[dict[str, Any]], path: Path, title: str) -> None:
     epochs = [row["epoch"] for row in history]
     figure, (left, right, rate) = plot.subplots(1, 3, figsize=(13, 4), layout="constrained")
     marker = "o" if len(epochs) == 1 else None
-    left.plot(epochs, [row["loss"] for row in history], label="training (augmented)", marker=marker)
+    left.plot(epochs, [row["loss"] for row in history], label="training, as it is given", marker=marker)
     left.plot(epochs, [row["validation_loss"] for row in history], label="validation", marker=marker)
     left.set(title="loss", xlabel="epoch")
     left.legend()
-    right.plot(epochs, [100 * row["accuracy"] for row in history], label="training (augmented)", marker=marker)
+    right.plot(epochs, [100 * row["accuracy"] for row in history], label="training, as it is given", marker=marker)
     right.plot(epochs, [100 * row["validation_accuracy"] for row in history], label="validation", marker=marker)
     right.plot(
         epochs, [100 * row["validation_macro_f1"] for row in history], label="validation macro-F1 × 100", marker=marker
@@ -58,7 +58,7 @@ def draw_curves(history: list[dict[str, Any]], path: Path, title: str) -> None:
     right.set(title="accuracy (%) and macro-F1", xlabel="epoch")
     right.legend()
     rate.plot(epochs, [row["lr"] for row in history], marker=marker)
-    rate.set(title="learning rate at the epoch's end", xlabel="epoch")
+    rate.set(title="learning rate at the epoch's end", xlabel="epoch", ylim=(0, None))
     for axes in (left, right, rate):
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)

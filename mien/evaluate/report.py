@@ -144,17 +144,25 @@ def _in_short(folder: Path, found: Measures) -> Section:
 def _faces(faces: FaceSet, probabilities: np.ndarray, extras: Extras) -> Section:
     """Three strips of faces for every class."""
     count = per_group(len(faces.classes))
-    links = " · ".join(page.link(name, f"#faces-{k}") for k, name in enumerate(faces.classes))
+    present = np.unique(faces.labels).tolist()
+    links = " · ".join(page.link(faces.classes[k], f"#faces-{k}") for k in present)
     parts = [f"<p>{links}</p>"]
     for k, picks in enumerate(pick(probabilities, faces.labels, count)):
+        if k not in present:
+            continue
         parts.append(f'<h3 id="faces-{k}">{page.text(faces.classes[k])}</h3>')
         for what, rows in (("Surest and right", picks.right), ("Surest and wrong", picks.wrong),
-                           ("Least sure", picks.unsure)):  # fmt: skip
+                           ("Least sure", _beside(picks.unsure, picks.wrong))):  # fmt: skip
             parts.append(f"<h4>{what}</h4>{shown(faces, probabilities, rows, extras.saliency)}")
     note = f"Of every class: the {count} that the model is surest of and right, surest of and wrong, and least sure of."
     if extras.saliency:
         note += f" Beside each face: {extras.method}, for the expression that the model named."
     return Section("Faces", "\n".join(parts), note)
+
+
+def _beside(rows: np.ndarray, shown: np.ndarray) -> np.ndarray:
+    """The rows, in their order, that are not shown already."""
+    return rows[~np.isin(rows, shown)]
 
 
 def _confusions(faces: FaceSet, probabilities: np.ndarray, found: Measures) -> Section:

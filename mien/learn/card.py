@@ -14,7 +14,7 @@ from mien.evaluate.tables import scores_text
 from mien.learn.checkpoint import Trained
 from mien.learn.inference import read_log
 from mien.learn.prepare import WEAK
-from mien.learn.recipe import shipped_recipes
+from mien.learn.recipe import load_recipe, shipped_recipes
 from mien.run.weights import ModelInfo
 
 USES = """\
@@ -66,7 +66,7 @@ def model_card(
     pre = trained.preprocessing
     parts = [
         f"# {trained.name}",
-        header.get("recipe", {}).get("description", ""),
+        _described(header.get("recipe", {})),
         f"""\
 | | |
 |---|---|
@@ -119,11 +119,29 @@ def _training(header: dict[str, Any], history: list[dict[str, Any]], trained: Tr
     return f"""\
 ## Training
 
-- Data: {header["training"]:,} faces of split `{recipe["data"]["train"]}`{by_raters}; {header["validation"]:,} faces watched, {chosen}.
+- Data: {header["training"]:,} faces{_of_split(header)}{by_raters}; {header["validation"]:,} faces watched, {chosen}.
 - Recipe: {_epochs(len(history), schedule["epochs"])} of batches of {schedule["batch_size"]}{begun}; {optimizer["name"]} with peak learning rate {optimizer["lr"]:g}, momentum {optimizer["momentum"]:g}{", Nesterov" if _nesterov(optimizer) else ""}, weight decay {optimizer["weight_decay"]:g} on matrices; {warmup:g} epoch{"" if warmup == 1 else "s"} of warm-up, then {schedule["name"]}; {loss["name"]}, label smoothing {loss["label_smoothing"]:g}{_targets(recipe.get("targets", {}))}{_beside(recipe)}.
 - Augmentation: {augment or "none"}.
 - Hardware: {machine["device"]}, {machine["processor"]}, {machine["threads"]} threads, {machine["precision"]}; {speed:,.0f} images/s on average, {hours:.1f} hours, one run with seed {machine["seed"]}.
 - Software: mien {machine["mien"]}{commit}, Python {machine["python"]}, {versions}."""
+
+
+def _described(recipe: dict[str, Any]) -> str:
+    """What the recipe says of itself, and whether its settings were changed."""
+    text, name = recipe.get("description", ""), recipe.get("name", "")
+    if not text or name not in shipped_recipes():
+        return text
+    shipped = load_recipe(name).model_dump(mode="json")
+    changed = [key for key in shipped if key not in ("run", "description") and recipe.get(key) != shipped[key]]
+    return f"{text} (here with other settings of {', '.join(changed)})" if changed else text
+
+
+def _of_split(header: dict[str, Any]) -> str:
+    return (
+        " of data that are not divided"
+        if header.get("splits") == [""]
+        else f" of split `{header['recipe']['data']['train']}`"
+    )
 
 
 def share_right(share: float | None) -> str:

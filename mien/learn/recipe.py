@@ -8,12 +8,20 @@ from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from mien.core.errors import RecipeError
 from mien.core.files import fault_of
 
 Share = Annotated[float, Field(ge=0, le=1)]
+
+
+def _listed(given: object) -> object:
+    """``happy,sad`` → a list, as the command line's other options take it."""
+    return [name.strip() for name in given.split(",") if name.strip()] if isinstance(given, str) else given
+
+
+Names = Annotated[list[str], BeforeValidator(_listed)]
 
 
 class Section(BaseModel):
@@ -30,7 +38,7 @@ class DataSettings(Section):
         "PublicTest", min_length=1, description="split to watch; where the data lacks it, holdout is used"
     )
     holdout: Annotated[float, Field(gt=0, lt=1)] = Field(0.1, description="stratified share of train set aside")
-    classes: list[str] = Field([], description="train on these classes only, in this order; empty: all")
+    classes: Names = Field([], description="train on these classes only, in this order; empty: all")
     against: str = Field("", description="train a network of two classes: this one, and 'other' for all the rest")
     labels: Literal["given", "raters"] = Field(
         "given", description="the file's own, or what most of FER+'s raters saw: eight classes, with contempt"
@@ -60,7 +68,7 @@ class StartSettings(Section):
     """Fine-tuning: weights to begin with, and layers to leave as they are."""
 
     model: str = Field("", description="a run folder, a .pt or a float .onnx file; empty: random weights")
-    freeze: list[str] = Field([], description="parameters whose names begin like this are not trained")
+    freeze: Names = Field([], description="parameters whose names begin like this are not trained")
 
 
 class AugmentSettings(Section):
@@ -147,7 +155,7 @@ class RunSettings(Section):
 class Recipe(Section):
     """A training recipe. Defaults change nothing that a recipe does not ask for: no augmentation, no smoothing."""
 
-    name: str = "unnamed"
+    name: str = Field("unnamed", pattern=r"^[^/\\.][^/\\]*$", description="the run's folder is called so")
     description: str = ""
     data: DataSettings = DataSettings()
     input: InputSettings = InputSettings()

@@ -7,14 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from mien.core.errors import DataError, OutputError, RecipeError
-from mien.core.files import make_folder
 from mien.learn.checkpoint import read_checkpoint
 from mien.learn.recipe import Recipe, recipe_from
 
 
 def saved_state(folder: Path, recipe: Recipe, identity: dict[str, str], resume: bool) -> dict[str, Any] | None:
     """The last checkpoint of an interrupted run, None for a new one. A run is never overwritten by accident."""
-    make_folder(folder)
     last = folder / "last.pt"
     if not last.exists():
         return None

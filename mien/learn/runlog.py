@@ -31,6 +31,7 @@ def log_header(
         "validation": len(rows.validation),
         "unlabelled": len(rows.unlabelled),
         "classes": list(rows.training.classes),
+        "splits": list(rows.training.splits),
         "parameters": sum(p.numel() for p in state.network.parameters()),
         "alpha": state.alpha,
         "resumed": [],

@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from mien.core.errors import RecipeError
-from mien.core.files import write_json, write_text
+from mien.core.files import make_folder, write_json, write_text
 from mien.core.memory import keep_memory
 from mien.core.preprocess import Preprocessing
 from mien.core.progress import progress_bar
@@ -76,6 +76,7 @@ def train(
         state.restore(saved)
     trained = replace(trained, network=state.averaged.network)
     header = log_header(recipe, hardware, rows, state, saved)
+    make_folder(folder)
     write_text(folder / "recipe.toml", recipe.to_toml())
     write_json(folder / "environment.json", header["environment"])
     write_names(rows.validation, folder / "validation.csv")

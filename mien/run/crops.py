@@ -63,6 +63,7 @@ def crop_pictures(
     Raises DataError where ``out`` is not an empty folder. A picture that cannot be read is in ``failures``, and so is a video
     that is named; those in folders are counted.
     """
+    made = not out.exists()
     make_folder(out)
     if any(out.iterdir()):
         raise DataError(out, "is not empty", "choose another folder with --out")
@@ -87,6 +88,8 @@ def crop_pictures(
     if rows:
         with replacing(out / TABLE) as part, part.open("w", encoding="utf-8", newline="") as file:
             csv.writer(file).writerows([["path", "source", "x1", "y1", "x2", "y2", "score"], *rows])
+    elif made:
+        out.rmdir()
     return done
 
 

@@ -24,7 +24,7 @@ def test_in_order_and_counts(capsys: pytest.CaptureFixture[str]) -> None:
     save_faces(patterns(70), "faces.parquet")
     names = load_faces("faces.parquet").names.tolist()
     assert main(["data", "split", "faces.parquet", "--out", "a.parquet", "--in-order", "--sizes", "40,20"]) == 0
-    assert capsys.readouterr().out == "wrote 60 faces to a.parquet: train 40, validation 20\n"
+    assert capsys.readouterr().out == "wrote 60 faces to a.parquet: train 40, validation 20; 10 of 70 left out\n"
     read = load_faces("a.parquet")
     assert (read.in_split("train").names.tolist(), read.in_split("validation").names.tolist()) == (
         names[:40],
@@ -35,7 +35,7 @@ def test_in_order_and_counts(capsys: pytest.CaptureFixture[str]) -> None:
     assert load_faces("b.csv").split.tolist() == ["train"] * 56 + ["test"] * 14
     counts = "angry=5,Happiness=8; happy=2,anger=3"
     assert main(["data", "split", "faces.parquet", "--out", "c.csv", "--counts", counts, "--names", "train,test"]) == 0
-    assert capsys.readouterr().out.endswith("wrote 18 faces to c.csv: train 13, test 5\n")
+    assert capsys.readouterr().out.endswith("wrote 18 faces to c.csv: train 13, test 5; 52 of 70 left out\n")
     read = load_faces("c.csv")
     assert read.in_split("train").counts().tolist() == [5, 0, 0, 8, 0, 0, 0]
     assert read.in_split("test").counts().tolist() == [3, 0, 0, 2, 0, 0, 0]

@@ -24,6 +24,15 @@ def faces_file(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.parametrize(("twice", "said"), [(True, "names a model twice"), (False, "base knows angry")])
+def test_members_are_told_apart_by_their_files(
+    model_file: Path, faces_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], twice: bool, said: str
+) -> None:
+    members = [str(model_file)] * 2 if twice else ["base", "ferplus"]
+    assert main(["ensemble", *members, "--data", str(faces_file), "--out", str(tmp_path / "x.onnx")]) == 2
+    assert said in capsys.readouterr().err
+
+
 def test_two_models_become_one_file_that_every_verb_takes(
     run_folder: Path, model_file: Path, faces_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from mien.app.cli import main
 from mien.app.learning import to_score
+from mien.core.errors import DataError
 from mien.core.labels import CANONICAL
 from mien.core.types import FaceSet, concatenate
 from mien.data.splits import write_names
@@ -178,7 +179,7 @@ def test_a_model_that_learnt_from_raters_is_measured_by_them(eight: Path, capsys
 
     assert main(["export", str(eight), "--out", "eight.onnx", *data, "-q"]) == 0
     card = Path("eight.md").read_text()
-    assert "60 faces of split `Training`, labelled by the majority of FER+'s raters" in card
+    assert "60 faces of data that are not divided, labelled by the majority of FER+'s raters" in card
     assert "100% of each label is FER+'s votes" in card
     assert "## Scores on held out of faces.parquet by FER+'s raters" in card
     assert main(["evaluate", "eight.onnx", *data, "--json"]) == 0
@@ -262,3 +263,30 @@ def test_undivided_faces_some_of_which_a_run_held_out_may_have_trained_it() -> N
     assert to_score(faces.take(np.arange(1, 40)), "", [Path("x.csv")], run)[2]  # one that was held out is missing
     strangers = replace(faces, names=np.array([f"other.csv#{row}" for row in range(40)]))
     assert not to_score(strangers, "", [Path("other.csv")], run)[2]
+    namesakes = replace(patterns(40, seed=9, split=""), names=faces.names)  # 1.png of another folder
+    scored, which, trained_on = to_score(namesakes, "", [Path("x.csv")], run)
+    assert (len(scored), which, trained_on) == (40, "x.csv", False)
+
+
+def test_faces_of_which_none_is_answered_are_scored(capsys: pytest.CaptureFixture[str]) -> None:
+    from mien.data.readers import save_faces
+
+    save_faces(replace(patterns(3, split=""), images=np.full((3, 48, 48), 128, np.uint8)), "grey.csv")
+    assert main(["evaluate", "base", "--data", "grey.csv"]) == 0
+    assert "none of the faces" in capsys.readouterr().out
+
+
+def test_a_model_of_one_class_against_the_rest_knows_all_others_as_other() -> None:
+    faces = patterns(14).as_classes(("other", "happy"))
+    assert faces.counts().tolist() == [12, 2]
+    with pytest.raises(DataError, match="the data has"):
+        patterns(14).as_classes(("happy", "sad"))
+
+
+def test_a_training_that_is_refused_leaves_no_folder(capsys: pytest.CaptureFixture[str]) -> None:
+    from mien.data.readers import save_faces
+
+    save_faces(patterns(70), "faces.csv")
+    for wrong in ("network.name=resnet1", "loss.class_weights=[1, 2]"):
+        assert main(["train", "r1-lenet", "--data", "faces.csv", "--out", "runs/x", "--set", wrong]) == 2
+    assert not Path("runs/x").exists()

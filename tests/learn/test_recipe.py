@@ -21,6 +21,7 @@ def test_settings_given_on_the_command_line() -> None:
                                   "network.arguments.blocks=1"])  # fmt: skip
     assert (recipe.schedule.epochs, recipe.run.device, recipe.data.classes) == (3, "cpu", ["happy", "sad"])
     assert recipe.network.arguments == {"widths": [64, 128, 256], "blocks": 1}
+    assert load_recipe("base", ["data.classes=happy, sad"]).data.classes == ["happy", "sad"]
 
 
 @pytest.mark.parametrize(
@@ -32,6 +33,7 @@ def test_settings_given_on_the_command_line() -> None:
         ("epochs=1", "did you mean 'schedule.epochs'"),
         ("schedule.epochs=0", "schedule.epochs = 0: input should be greater than or equal to 1"),
         ("schedule.epochs=many", "schedule.epochs = 'many'"),
+        ("name=../elsewhere", "name = '../elsewhere'"),
         ("augment.flip=1.5", "augment.flip = 1.5"),
         ("loss.name=hinge", "loss.name = 'hinge'"),
         ("schedule.epochs", "is not of the form section.key=value"),
@@ -66,7 +68,7 @@ def test_unknown_and_broken_recipes(tmp_path: Path) -> None:
 
 def test_every_setting_survives_toml_with_awkward_text(tmp_path: Path) -> None:
     recipe = Recipe(
-        name='a "quoted"\\ name', description="two\nlines", network={"arguments": {"widths": [1], "on": True}}
+        name='a "quoted" name', description="two\nlines \\ and", network={"arguments": {"widths": [1], "on": True}}
     )
     (tmp_path / "x.toml").write_text(recipe.to_toml())
     assert load_recipe(tmp_path / "x.toml") == recipe
