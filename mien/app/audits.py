@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from mien.evaluate.audit import Findings
 
 
+#: Of fewer faces, what is an ordinary one cannot be learnt: real ones would be taken for none.
+LEAST_FACES = 1_000
+
+
 def audit(
     paths: Annotated[
         list[Path],
@@ -78,10 +82,13 @@ def audit(
     faces = _read(paths, ferplus, size, skip_bad, silent)
     make_folder(out)
     twins = find_twins(faces.images, near=near, quiet=silent)
-    score = nonface_score(faces.images, quiet=silent) if nonfaces else None
+    enough = len(faces) >= LEAST_FACES
+    score = nonface_score(faces.images, quiet=silent) if nonfaces and enough else None
+    few = f"non-faces (fewer than {LEAST_FACES:,} faces, too few to learn from what faces look like)"
     left_out = [
         *([] if near else ["near duplicates (--no-near)"]),
         *([] if nonfaces else ["non-faces (--no-nonfaces)"]),
+        *([few] if nonfaces and not enough else []),
     ]
     judged, why = None, "labels (--no-labels)"
     if labels:

@@ -103,7 +103,8 @@ def test_data_without_labels_or_with_few_is_audited_for_the_rest(capsys: pytest.
     assert "labels (there are none)" in capsys.readouterr().out
     save_faces(faces.take(np.arange(20)), "few.csv")
     assert main(["audit", "few.csv", "--json"]) == 0
-    assert "too few for 3 folds" in json.loads(capsys.readouterr().out)["left_out"][0]
+    nonfaces, labels = json.loads(capsys.readouterr().out)["left_out"]
+    assert "non-faces (fewer than 1,000 faces" in nonfaces and "too few for 3 folds" in labels
 
 
 @pytest.mark.parametrize(
