@@ -259,7 +259,7 @@ function jobRow(job) {
       t("video.done"),
       date(job.ended ?? job.created),
       job.expires ? t("video.until", { date: date(job.expires) }) : "",
-      job.text === "done" ? "" : job.text, // what was odd about the video
+      job.text === "done" ? "" : t("video.odd", { text: job.text }),
     ]
       .filter(Boolean)
       .join(" · ");

@@ -110,6 +110,7 @@ export const ENGLISH = {
   "video.running": "Reading",
   "video.left": "{span} left",
   "video.done": "Ready",
+  "video.odd": "{text}",
   "video.until": "kept until {date}",
   "video.failed": "Failed",
   "video.stopped": "Cancelled",
