@@ -7,10 +7,11 @@ import { onChange, server } from "./store.js";
 import { bytes, date, percent, span, t } from "./words.js";
 
 let shared;
-/** Jobs by id as the service told them; what ends the listening to each; uploads that are on their way. */
+/** Jobs by id as the service told them; what ends the listening to each; uploads on their way; what was removed here. */
 const jobs = new Map();
 const listening = new Map();
 const uploads = new Set();
+const removed = new Set();
 const MOST_HEARD = 2;
 let opened = "";
 let last = "";
@@ -66,12 +67,13 @@ export function leave() {
   player.close();
 }
 
-/** Ask for all jobs: after a reload, and when the list is shown. */
+/** Ask for all jobs: after a reload, and when the list is shown. What came or went meanwhile the answer may not know. */
 async function refresh() {
+  const before = [...jobs.keys()];
   try {
-    const all = await api.jobs();
+    const all = (await api.jobs()).filter(({ id }) => !removed.has(id));
     const known = new Set(all.map(({ id }) => id));
-    for (const id of jobs.keys()) if (!known.has(id)) forget(id);
+    for (const id of before) if (!known.has(id)) forget(id);
     const order = { running: 0, queued: 1 };
     all.sort((a, b) => (order[a.state] ?? 2) - (order[b.state] ?? 2) || a.created - b.created);
     for (const job of all) heard(job, false);
@@ -302,6 +304,7 @@ async function remove(job) {
   } catch (error) {
     if (error.status !== 404) return shared.notice(error.message);
   }
+  removed.add(job.id);
   forget(job.id);
   if (last === job.id) last = "";
   announce(t("video.removed", { name: job.name }));

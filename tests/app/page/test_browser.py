@@ -316,6 +316,24 @@ def test_a_job_goes_on_through_a_reload_and_tells_when_it_is_done(opened: Open, 
     page.wait_for_selector("#cinema video")
 
 
+def test_a_video_that_is_sent_while_the_list_is_on_its_way_stays_in_it(
+    opened: Open, clip: Path, tmp_path: Path
+) -> None:
+    page, held = opened("#video"), []
+    page.route("**/v1/jobs", lambda route: held.append((route, route.fetch())))
+    page.get_by_role("tab", name="Settings").click()
+    page.locator("#tab-video").click()  # asks for the list
+    page.wait_for_timeout(500)
+    page.set_input_files("#video-file", Path(shutil.copy(clip, tmp_path / "between.mp4")))
+    row = page.locator(".job", has_text="between.mp4").get_by_role("button")
+    row.first.wait_for()
+    page.unroute("**/v1/jobs")
+    for route, answer in held:  # of before it was sent
+        route.fulfill(response=answer)
+    page.wait_for_timeout(500)
+    assert held and row.first.is_visible()
+
+
 def test_a_job_is_cancelled(opened: Open, long_clip: Path, tmp_path: Path) -> None:
     page = opened("#video")
     send(page, Path(shutil.copy(long_clip, tmp_path / "stop.mp4")))
