@@ -327,11 +327,10 @@ def test_a_video_that_is_sent_while_the_list_is_on_its_way_stays_in_it(
     page.set_input_files("#video-file", Path(shutil.copy(clip, tmp_path / "between.mp4")))
     row = page.locator(".job", has_text="between.mp4").get_by_role("button")
     row.first.wait_for()
-    page.unroute("**/v1/jobs")
-    for route, answer in held:  # of before it was sent
-        route.fulfill(response=answer)
+    route, answer = held[0]  # of before it was sent
+    route.fulfill(response=answer)
     page.wait_for_timeout(500)
-    assert held and row.first.is_visible()
+    assert row.first.is_visible()
 
 
 def test_a_job_is_cancelled(opened: Open, long_clip: Path, tmp_path: Path) -> None:
