@@ -254,7 +254,7 @@ STUDIES: tuple[Study, ...] = (
         Run("votes", "ferplus", "whole", 20, 10, ('data.validation="test"',)),
         Run("majority", "ferplus", "whole", 20, 10, ('data.validation="test"', "targets.votes=0")),
     )),
-    Study("ensemble", "Three networks on R5's split as one: VGG10 at half width with either loss, a small residual net", (),
+    Study("ensemble", "Three networks on R5's split as one: VGG10 at half width from two seeds, a small residual net", (),
           needs=("adaptive-loss", "rare-class")),
     Study("learning-rate", "R2's sweep on a baseline: LeNet without batch norm", tuple(
         Run(f"lr-{rate:g}", "r1-lenet", "r2", 10, 10,
