@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -100,7 +101,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except typer.TyperException as error:
         place = getattr(getattr(error, "ctx", None), "command_path", "mien")
         message = error.format_message()
-        complain(f"{message[:1].lower()}{message[1:].rstrip('.')}; see '{place} --help'")
+        given = sys.argv[1:] if arguments is None else arguments
+        file = next((word for word in given if word.startswith("-") and os.path.isfile(word)), "")  # noqa: PTH113 - no error for what is too long
+        hint = f"the file is given as ./{file}" if file else f"see '{place} --help'"
+        complain(f"{message[:1].lower()}{message[1:].rstrip('.')}; {hint}")
         return 2
     except Exception as error:  # noqa: BLE001 - the last place: no traceback reaches a person
         complain(explain(error))

@@ -102,6 +102,8 @@ class Analysis:
         for warning in done.warnings:
             complain(f"{done.source}: {warning}")
         if self.show:
+            if len(self.finished) == TABLES_SHOWN + 1:
+                say("of the others a line each; the records hold all of them")
             _print(done, self.recognizer, in_full=len(self.finished) <= TABLES_SHOWN)
 
     def _failed(self, why: str, inputs: int = 1) -> None:

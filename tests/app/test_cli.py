@@ -185,3 +185,9 @@ def test_a_fresh_process_prints_no_traceback() -> None:
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "mien: no-such-file.jpg: does not exist; check the path\n"
+
+
+def test_a_file_whose_name_begins_with_a_dash(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("-dash.jpg").touch()
+    assert main(["analyze", "-dash.jpg"]) == 2
+    assert capsys.readouterr().err.rstrip().endswith("; the file is given as ./-dash.jpg")
