@@ -286,7 +286,7 @@ def _finish(analysis: _Analysis, item: Input, stem: Path, tables: list[RecordWri
     _write_captions(captions, parts, state.captions)
     persons = state.people.by_time()
     done.people, done.begins_s = [person.to_json() for person in persons], source.start_s
-    write_json(summary, _summary(analysis, item))
+    write_json(summary, _summary(analysis))
     done.outputs += [annotated, summary, captions] if settings.media else [summary, captions]
     if settings.media:
         draw_timeline(state.timeline, [person.track for person in persons], drawing, Path(item.name).name)
@@ -316,7 +316,7 @@ def _write_captions(path: Path, parts: Parts, captions: Captions) -> None:
         file.write(captions.finish())
 
 
-def _summary(analysis: _Analysis, item: Input) -> dict[str, object]:
+def _summary(analysis: _Analysis) -> dict[str, object]:
     """The video in a few figures.
 
     seconds    how long what was analysed lasts
@@ -332,7 +332,7 @@ def _summary(analysis: _Analysis, item: Input) -> dict[str, object]:
         "width": state.size_wh[0], "height": state.size_wh[1], "frames": done.frames,
         "seconds": round(float(state.end_pts * source.time_base) - source.begins_s, 6), "begins_s": source.start_s,
         "part": {"from_s": part.from_s, "to_s": part.to_s, "every_s": part.every_s},
-        "bytes": item.path.stat().st_size if isinstance(item.path, Path) else None,
+        "bytes": source.bytes,
         "faces": done.faces_seen, "labels": {name: done.labels[name] for name in recognizer.labels}, "people": done.people,
         "complete": not done.warnings, "warnings": done.warnings,
     }  # fmt: skip

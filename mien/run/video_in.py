@@ -104,6 +104,7 @@ class VideoSource:
     path       a file, or the address of a stream
     is_live    a stream without an end: it cannot be read again, and it does not wait
     begins_s   where the analysed part begins, by the stream's own times
+    bytes      of the file; None of a stream
     """
 
     def __init__(self, path: Path | str, sampling: Sampling = EVERYTHING) -> None:
@@ -121,6 +122,7 @@ class VideoSource:
         self.start_s = start_of(self._container)
         self._tag = self._stream.metadata.get("DURATION", "")  # Matroska's: where the stream ends
         self.duration_s = self._stated_duration()
+        self.bytes = path.stat().st_size if isinstance(path, Path) else None  # now: it may be gone at the end
         self.is_live = not isinstance(path, Path) and not self._container.duration
         self.begins_s = self.start_s + sampling.from_s
         self.end_s, self._end = 0.0, 0
@@ -265,7 +267,7 @@ class CameraSource:
 
     is_live = True
     cut_off = False
-    duration_s = None
+    bytes = duration_s = None
     start_s = begins_s = 0.0
     damage = ""
     time_base = Fraction(1, 1_000_000)
