@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,6 +21,9 @@ from mien.app.options import (
     read_data,
 )
 from mien.core.progress import say
+
+if TYPE_CHECKING:
+    from mien.core.types import FaceSet
 
 
 def ensemble(
@@ -66,13 +69,7 @@ def ensemble(
     from mien.run.classify import check_tta
 
     check_tta(tta)
-    if len(models) < 2:
-        raise UsageError("mien ensemble", "needs two models at least", "name several")
-    if len(set(models)) < len(models):
-        raise UsageError("mien ensemble", "names a model twice", "name each once; --weights says how much each counts")
-    if out.suffix.lower() != ".onnx":
-        raise UsageError(f"--out {out}", "does not end in .onnx", f"as in --out {out.with_suffix('.onnx')}")
-    keep_inputs(out, [*data, *(Path(model) for model in models if Path(model).exists())])
+    _check_names(models, data, out)
     given = None if weights in CHOOSERS else _given(weights, len(models))
     members = [open_trained(model) for model in models]
     _check_alike(models, [member.classes for member in members])
@@ -85,12 +82,7 @@ def ensemble(
         labels_by=labels_by,
         model=TorchClassifier(members[0]),
     )
-    if len(faces.splits) > 1 or faces.has_split(split):
-        faces = faces.in_split(split)
-    else:
-        note = f"note: the data has no split '{split}': all of it chooses the weights, also what trained the models"
-        say(note, error=True)
-        split = faces.splits[0] or "the data"
+    faces, split = _that_choose(faces, split)
     joined = join(members, np.full(len(members), 1 / len(members)), name or out.stem)  # refuses what does not fit
     faces = faces.take(faces.labelled).as_classes(members[0].classes)
     if len(faces) < 2:
@@ -121,6 +113,27 @@ def ensemble(
             f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB) and {out.with_suffix('.md').name}; torch and ONNX differ by "
             f"at most {difference:.1e} in probability"
         )
+
+
+def _check_names(models: list[str], data: list[Path], out: Path) -> None:
+    from mien.core.errors import UsageError
+
+    if len(models) < 2:
+        raise UsageError("mien ensemble", "needs two models at least", "name several")
+    if len(set(models)) < len(models):
+        raise UsageError("mien ensemble", "names a model twice", "name each once; --weights says how much each counts")
+    if out.suffix.lower() != ".onnx":
+        raise UsageError(f"--out {out}", "does not end in .onnx", f"as in --out {out.with_suffix('.onnx')}")
+    keep_inputs(out, [*data, *(Path(model) for model in models if Path(model).exists())])
+
+
+def _that_choose(faces: FaceSet, split: str) -> tuple[FaceSet, str]:
+    """The faces that choose the weights, and what they are called: the split's, or all where none is divided off."""
+    if len(faces.splits) > 1 or faces.has_split(split):
+        return faces.in_split(split), split
+    note = f"note: the data has no split '{split}': all of it chooses the weights, also what trained the models"
+    say(note, error=True)
+    return faces, faces.splits[0] or "the data"
 
 
 def _check_alike(models: list[str], classes: list[tuple[str, ...]]) -> None:
