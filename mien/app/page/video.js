@@ -4,7 +4,7 @@ import { $, announce, button, icon, make } from "./dom.js";
 import * as api from "./api.js";
 import * as player from "./player.js";
 import { onChange, server } from "./store.js";
-import { bytes, date, percent, span, t } from "./words.js";
+import { bytes, date, language, percent, span, t } from "./words.js";
 
 let shared;
 /** Jobs by id as the service told them; what ends the listening to each; uploads on their way; what was removed here. */
@@ -240,6 +240,9 @@ function uploadRow(upload) {
   };
 }
 
+/** What was odd about a video; the service says it in English. */
+const odd = (text) => (language() === "en" ? `${t("video.odd")}: ${text}` : t("video.odd"));
+
 function jobRow(job) {
   const kind = `${job.state}-${t("cancel")}`; // a row is made anew when the language changes
   const base = { key: job.id, kind, name: job.name };
@@ -261,7 +264,7 @@ function jobRow(job) {
       t("video.done"),
       date(job.ended ?? job.created),
       job.expires ? t("video.until", { date: date(job.expires) }) : "",
-      job.text === "done" ? "" : t("video.odd", { text: job.text }),
+      job.text === "done" ? "" : odd(job.text),
     ]
       .filter(Boolean)
       .join(" · ");

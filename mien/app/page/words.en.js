@@ -110,7 +110,7 @@ export const ENGLISH = {
   "video.running": "Reading",
   "video.left": "{span} left",
   "video.done": "Ready",
-  "video.odd": "{text}",
+  "video.odd": "not all of it",
   "video.until": "kept until {date}",
   "video.failed": "Failed",
   "video.stopped": "Cancelled",

@@ -106,7 +106,7 @@ export const CHINESE = {
   "video.running": "正在识别",
   "video.left": "还需 {span}",
   "video.done": "已完成",
-  "video.odd": "部分内容无法读取，其余已分析",
+  "video.odd": "部分内容无法读取或保留",
   "video.until": "保留至 {date}",
   "video.failed": "失败",
   "video.stopped": "已取消",
