@@ -139,12 +139,12 @@ def _left_in(out: Path, item: Input) -> Records | None:
         except DataError as error:  # of a picture beside the video, or of no face
             unread = unread or error
             continue
-        if _is_of(found.source, item) and (why := _other_than(item, _summary_of(path))):
-            others.append(f"{path} {why}")
-        elif _is_of(found.source, item):
+        why = f"holds records of {found.source}"
+        if _is_of(found.source, item):
+            why = _other_than(item, _summary_of(path))
+        if not why:
             return found
-        else:
-            others.append(f"{path} holds records of {found.source}")
+        others.append(f"{path} {why}")
     if others:
         raise UsageError(
             item.path, f"has no records of its own: {others[0]}", "choose another --out, or name --records"
