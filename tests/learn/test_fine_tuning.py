@@ -13,7 +13,10 @@ from mien.evaluate.metrics import confusion_matrix
 from mien.learn.checkpoint import read_checkpoint
 from mien.learn.inference import TorchClassifier, load_run, read_log
 from mien.learn.losses import retuned_alpha
+from mien.learn.prepare import start_from
+from mien.learn.recipe import StartSettings
 from mien.learn.train import train
+from mien.models import build
 from tests.conftest import patterns, small_recipe
 
 
@@ -48,6 +51,21 @@ def test_a_run_begins_where_the_other_ended(run_folder: Path, model_file: Path, 
         fresh = patterns(70, seed=8).images
         before, after = (TorchClassifier(load_run(path)).probabilities(fresh) for path in (run_folder, folder))
         assert (before.argmax(axis=1) == after.argmax(axis=1)).mean() > 0.95
+
+
+def test_a_deeper_network_begins_as_the_shallow_one(run_folder: Path) -> None:
+    shallow = load_run(run_folder)
+    arguments = shallow.network_arguments | {"blocks": shallow.network_arguments["blocks"] + 2}
+    images = torch.rand(5, 1, 48, 48)
+    answers = {}
+    for zero_init in (True, False):
+        deep = build("residual", **arguments, zero_init=zero_init).eval()
+        said = start_from(deep, StartSettings(model=str(run_folder)), shallow.classes)
+        assert "(fresh: stages." in said
+        answers[zero_init] = deep(images)
+    expected = shallow.network.eval()(images)
+    assert torch.allclose(answers[True], expected, atol=1e-5)
+    assert not torch.allclose(answers[False], expected, atol=1e-2)
 
 
 def test_other_classes_get_a_fresh_last_layer(run_folder: Path, tmp_path: Path) -> None:
