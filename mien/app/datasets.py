@@ -179,6 +179,7 @@ def split(
         faces = faces.in_split(of)
     if classes:
         faces = splits.only_classes(faces, classes.split(","))
+    divided = len(faces.splits) > 1
     if official:
         faces = splits.official_splits(faces)
     elif counts:
@@ -191,7 +192,9 @@ def split(
     save_faces(faces, out)
     if not quiet:
         left = f"; {count - len(faces):,} of {count:,} left out" if len(faces) < count else ""
-        say(f"wrote {len(faces):,} faces to {out}: {', '.join(_described(faces, name) for name in faces.splits)}{left}")
+        kept = f", divided as in {path.name}" if official and divided else ""
+        parts_said = ", ".join(_described(faces, name) for name in faces.splits)
+        say(f"wrote {len(faces):,} faces to {out}{kept}: {parts_said}{left}")
 
 
 @app.command()

@@ -71,11 +71,12 @@ def run_until(network: nn.Module, images: Tensor, name: str) -> Tensor:
 
 
 def module_of(network: nn.Module, name: str) -> nn.Module:
-    """A module by its dotted name; an unknown one lists the network's convolutions and linear layers."""
+    """A module by its dotted name; an unknown one lists the network's convolutions, which give feature maps."""
     modules = dict(network.named_modules())
     if name not in modules or not name:
-        layers = [each for each, module in modules.items() if isinstance(module, nn.Conv2d | nn.Linear)]
-        raise UsageError(f"layer '{name}'", "is not in this network", f"choose one of {', '.join(layers)}")
+        layers = [each for each, module in modules.items() if isinstance(module, nn.Conv2d)]
+        cure = f"choose one of {', '.join(layers)}" if layers else "take a network with convolutions, this one has none"
+        raise UsageError(f"layer '{name}'", "is not in this network", cure)
     return modules[name]
 
 

@@ -74,6 +74,14 @@ def test_labels_are_removed_without_a_new_division() -> None:
     assert load_faces("b.parquet").counts().tolist() == [3] * 7
 
 
+def test_a_file_that_is_divided_already_keeps_its_splits_and_that_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    save_faces(concatenate([patterns(70), patterns(14, seed=1, split="PublicTest")]), "faces.parquet")
+    assert main(["data", "split", "faces.parquet", "--out", "a.parquet", "--official"]) == 0
+    expected = "wrote 84 faces to a.parquet, divided as in faces.parquet: Training 70, PublicTest 14\n"
+    assert capsys.readouterr().out == expected
+    assert load_faces("a.parquet").split.tolist() == ["Training"] * 70 + ["PublicTest"] * 14
+
+
 def test_what_cannot_hold_faces_without_labels_names_what_can(capsys: pytest.CaptureFixture[str]) -> None:
     save_faces(no_splits(), "faces.parquet")
     command = ["data", "split", "faces.parquet", "--keep-labels", "0.3", "--out"]
