@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mien.app.options import Json, Quiet, SkipBad, classify_all, open_classifier
+from mien.app.options import Json, Quiet, SkipBad, classify_all, keep_inputs, open_classifier
 from mien.core.progress import say
 
 if TYPE_CHECKING:
@@ -71,13 +71,14 @@ def audit(
     """  # fmt: skip
     from mien.core.files import make_folder, write_json, write_text
     from mien.data.twins import find_twins
-    from mien.evaluate.audit import examine, write_tables
+    from mien.evaluate.audit import TABLES, examine, write_tables
     from mien.evaluate.audit_page import audit_page
     from mien.evaluate.nonfaces import nonface_score
     from mien.evaluate.page import need_jinja
 
     need_jinja()
     _check(labels, probabilities, model)
+    keep_inputs(out, [*paths, *(path for path in (ferplus, probabilities) if path)], writes=TABLES)
     silent = quiet or as_json
     faces = _read(paths, ferplus, size, skip_bad, silent)
     make_folder(out)

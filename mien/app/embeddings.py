@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mien.app.learning import Model
-from mien.app.options import Data, Exclude, Json, Quiet, SkipBad, open_classifier, read_data
+from mien.app.options import Data, Exclude, Json, Quiet, SkipBad, keep_inputs, open_classifier, read_data
 from mien.core.progress import say
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ def embed(
     if method not in METHODS:
         raise UsageError(f"--method {method}", "is unknown", f"choose one of {', '.join(METHODS)}")
     need_plotly()
+    keep_inputs(out, data)
     classifier = open_classifier(model)
     silent = quiet or as_json
     faces = read_data(

@@ -71,6 +71,8 @@ def train(
                 folder, f"is a run of '{begun.name}', not of '{settings.name}'", "name its recipe or another --out"
             )
         settings = begun
+    given = [*data, *([exclude] if exclude else []), *([] if resume else [Path(recipe)])]
+    keep_inputs(folder, given, writes=("recipe.toml", "validation.csv"))
     faces = read_data(data, size=settings.input.size, skip_bad=skip_bad, quiet=quiet, exclude=exclude)
     run(settings, faces, folder, resume=resume, quiet=quiet, say=(lambda text: None) if quiet else say)
     if not quiet:
@@ -108,6 +110,7 @@ def evaluate(
     from mien.run.classify import check_tta
 
     check_tta(tta)
+    keep_inputs(out, data)
     classifier = open_classifier(model, precision)
     faces = read_data(
         data,

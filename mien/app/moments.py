@@ -259,11 +259,13 @@ def _write(item: Input, records: Records, chosen: list[Moment], out: Path, *, pl
     from mien.run.sinks import write_picture
 
     folder = make_folder(out / f"{item.stem}.moments")
+    joined = bool(_summary_of(records.path).get("joined"))
     order = sorted(range(len(chosen)), key=lambda index: chosen[index].time_s)
     tiles: dict[int, np.ndarray] = {}
     rows: dict[int, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory(dir=folder, prefix=".") as apart:  # a video that breaks off leaves the old ones
-        for index, picture in zip(order, pictures_at(item.path, [chosen[i].time_s for i in order]), strict=True):
+        pictures = pictures_at(item.path, [chosen[i].time_s for i in order], joined=joined)
+        for index, picture in zip(order, pictures, strict=True):
             moment, box = chosen[index], records.boxes_xyxy[chosen[index].row].tolist()
             tiles[index] = tile_of(picture, box)
             if not plain:

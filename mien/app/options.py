@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
@@ -125,14 +126,21 @@ def open_classifier(model: str, precision: str = "auto") -> AnyClassifier:
     return Classifier(model, precision=precision)
 
 
-def keep_inputs(out: Path, inputs: list[Path]) -> None:
-    """UsageError where an output would take the place of what it is made from, or lie inside it."""
+def keep_inputs(out: Path, inputs: Iterable[Path], writes: Iterable[str] = ()) -> None:
+    """UsageError where an output would take the place of what it is made from, or lie inside it.
+
+    ``writes``: files in the folder ``out`` that are written and that an input may be.
+    """
     from mien.core.errors import UsageError
 
     target = out.resolve()
+    written = {target / name for name in writes}
     for path in (path.resolve() for path in inputs):
         if target == path or (path.is_dir() and path in target.parents):
             raise UsageError(f"--out {out}", f"is, or lies inside, the input {path.name}", "choose another place")
+        if path in written:
+            found = f"holds the input {path.name}, in whose place another file would be written"
+            raise UsageError(f"--out {out}", found, "choose another place")
 
 
 def tell_skipped(faces: FaceSet, quiet: bool) -> None:

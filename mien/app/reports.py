@@ -19,6 +19,7 @@ from mien.app.options import (
     Tta,
     classify_all,
     is_run,
+    keep_inputs,
     need_torch,
     open_classifier,
     read_data,
@@ -69,6 +70,7 @@ def report(
 
     check_tta(tta)
     need_jinja()
+    keep_inputs(out, data)
     still = quiet or as_json
     classifier = open_classifier(model)
     everything = read_data(
@@ -147,6 +149,7 @@ def compare(
     need_jinja()
     if a == b:
         raise UsageError(f"{a} and {b}", "are one and the same model", "name two")
+    keep_inputs(out, data)
     still = quiet or as_json
     one, two = open_classifier(a), open_classifier(b)
     _check_classes(a, one, b, two)

@@ -22,6 +22,10 @@ _CANNOT_WRITE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EIS
 _STREAMS = ("/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/self/fd/")
 
 
+#: Bytes of a file's name that are no UTF-8, as Python holds them → as a JSON string tells them.
+_ESCAPED = {0xDC00 + byte: f"\\\\x{byte:02x}" for byte in range(0x80, 0x100)}
+
+
 def fault_of(path: Path, kind: str) -> tuple[str, str] | None:
     """(what is wrong, what to do) with a path that should be a file of some ``kind`` ("a picture"); None where it can be read."""
     try:
@@ -42,9 +46,10 @@ def fault_of(path: Path, kind: str) -> tuple[str, str] | None:
 
 
 def files_below(folder: Path, locked: Callable[[OSError], None] | None = None) -> Iterator[Path]:
-    """Every file in a folder and in those below it, links to folders among them; ``locked`` is told of what cannot be read.
+    """Every file in a folder and in those below it, links to folders among them, but for what is hidden.
 
-    A folder that is met again, as where a link leads back up, is not entered a second time.
+    A folder that is met again, as where a link leads back up, is not entered a second time; of a folder and a link to it
+    beside it, the folder counts. ``locked`` is told of what cannot be read.
     """
     entered: set[str] = set()
     for place, folders, names in os.walk(folder, onerror=locked, followlinks=True):
@@ -53,8 +58,9 @@ def files_below(folder: Path, locked: Callable[[OSError], None] | None = None) -
             folders.clear()
             continue
         entered.add(real)
-        folders.sort()
-        yield from (Path(place, name) for name in names)
+        shown = (name for name in folders if not name.startswith("."))
+        folders[:] = sorted(shown, key=lambda name: (os.path.islink(os.path.join(place, name)), name))  # noqa: PTH114, PTH118
+        yield from (Path(place, name) for name in names if not name.startswith("."))
 
 
 def printable(name: str) -> str:
@@ -112,5 +118,5 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Write indented JSON, whole or not at all."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    """Write indented JSON, whole or not at all; file names in it become printable, as by ``printable``."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False).translate(_ESCAPED) + "\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 import threading
 import warnings
 from collections.abc import Iterator
@@ -42,7 +43,7 @@ def read_picture(
 
 def from_pillow(picture: Image.Image) -> np.ndarray:
     """A Pillow image of any mode → RGB uint8 (H, W, 3), upright as its EXIF orientation says."""
-    if picture.getexif().get(_ORIENTATION, 1) != 1:
+    if _is_turned(picture):
         picture = ImageOps.exif_transpose(picture)
     if picture.mode.startswith(("I", "F")):  # 16- and 32-bit: Pillow would clip them to 255 instead of scaling
         return as_rgb(np.array(picture))
@@ -53,8 +54,18 @@ def from_pillow(picture: Image.Image) -> np.ndarray:
     return np.array(picture if picture.mode == "RGB" else picture.convert("RGB"))
 
 
+def _is_turned(picture: Image.Image) -> bool:
+    """Whether its EXIF says that it does not stand upright; a damaged EXIF block says nothing."""
+    try:
+        return picture.getexif().get(_ORIENTATION, 1) != 1
+    except (SyntaxError, struct.error, ValueError, TypeError, KeyError):
+        return False
+
+
 def is_picture(path: Path) -> bool:
-    """Whether a file begins as a picture does, whatever it is called."""
+    """Whether a file begins as a picture does, whatever it is called; a pipe is not asked, since it might never answer."""
+    if not path.is_file():
+        return False
     try:
         with warnings.catch_warnings(), Image.open(path):
             return True
@@ -67,7 +78,7 @@ def read_grey(source: str | Path | bytes, *, name: str | None = None) -> np.ndar
     name = name or (str(source) if not isinstance(source, bytes) else "picture")
     with _opened(source, name, MAX_PIXELS, False) as picture:
         plain = picture.mode in ("RGB", "L") and not picture.has_transparency_data
-        if plain and picture.getexif().get(_ORIENTATION, 1) == 1:
+        if plain and not _is_turned(picture):
             return np.array(picture.convert("L"))
         return np.array(Image.fromarray(from_pillow(picture)).convert("L"))
 

@@ -15,6 +15,9 @@ from mien.core.preprocess import resize
 from mien.core.types import SPLIT_ROLES, FaceSet, split_role
 from mien.data.rows import RowCollector, split_of_path
 
+#: Letters of the short forms that some data sets use for expressions, which may be a name as well.
+SHORT = 2
+
 
 def read_folder(path: Path, *, size: int = 48, skip_bad: bool = False) -> FaceSet:
     """A tree of pictures → FaceSet. Class names are mapped by labels.canonical, so ``Happiness`` and ``happy`` are one.
@@ -78,14 +81,19 @@ def _split_and_rest(above: list[str], divided: set[tuple[str, ...]]) -> tuple[st
 
 
 def _class_folder(folders: list[str]) -> str:
-    """The innermost folder that is named by an expression, or else the innermost; "" without any."""
-    return next((name for name in reversed(folders) if is_expression(name)), folders[-1] if folders else "")
+    """The innermost folder that is named by an expression, or else the innermost; "" without any.
+
+    A short form (An, Ha, Su) counts where no folder is named in full: below another expression it is a person's name.
+    """
+    named = sorted((name for name in reversed(folders) if is_expression(name)), key=lambda name: len(name) <= SHORT)
+    return named[0] if named else folders[-1] if folders else ""
 
 
 def _unwrapped(path: Path) -> Path:
-    """Below a folder that holds one other folder and nothing else, as unpacked archives often do."""
+    """Below a folder that holds one other folder and nothing else, as unpacked archives often do; an expression is no wrapper."""
     inside = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
     is_wrapper = len(inside) == 1 and inside[0].is_dir() and not _is_split(inside[0].name)
+    is_wrapper = is_wrapper and not is_expression(inside[0].name)
     if is_wrapper and any(entry.is_dir() for entry in inside[0].iterdir()):
         return _unwrapped(inside[0])
     return path
@@ -94,9 +102,8 @@ def _unwrapped(path: Path) -> Path:
 def _pictures(path: Path) -> Iterator[Path]:
     """Picture files below a folder, sorted, so that the order is the same on every system; not what mien drew on."""
     for file in sorted(files_below(path)):
-        hidden = any(part.startswith(".") for part in file.relative_to(path).parts)
         ours = file.stem.endswith(".annotated")
-        if file.suffix.lower() in PICTURE_SUFFIXES and not hidden and not ours and file.is_file():
+        if file.suffix.lower() in PICTURE_SUFFIXES and not ours and file.is_file():
             yield file
 
 
@@ -117,15 +124,15 @@ def write_folder(faces: FaceSet, path: Path) -> None:
     make_folder(path)
     if any(path.iterdir()):
         raise DataError(path, "is not empty", "choose another folder with --out")
-    taken: set[Path] = set()
+    taken: set[str] = set()  # without case, as the file systems of Windows and macOS compare names
     for image, label, name, split in zip(faces.images, faces.labels, faces.names, faces.split, strict=True):
         folder = path / _file_name(str(split)) / _file_name(faces.classes[label] if label >= 0 else "")
         stem = _file_name(str(name))
         stem = Path(stem).stem if Path(stem).suffix.lower() in PICTURE_SUFFIXES else stem
         target, number = folder / f"{stem}.png", 2
-        while target in taken:  # x.jpg and x.bmp would both become x.png
+        while str(target).lower() in taken:  # x.jpg and x.bmp would both become x.png
             target, number = folder / f"{stem}-{number}.png", number + 1
-        taken.add(target)
+        taken.add(str(target).lower())
         with replacing(target) as part:
             Image.fromarray(image).save(part)
 

@@ -43,16 +43,16 @@ def arrow():
 def read_parquet(path: Path, *, size: int = 48, skip_bad: bool = False) -> FaceSet:
     """One Parquet file → FaceSet. Other sizes are scaled to ``size``, colours become grey."""
     pyarrow = arrow()
-    try:
-        file = pyarrow.parquet.ParquetFile(path)
-    except (pyarrow.ArrowInvalid, OSError) as error:
-        raise DataError(path, "is not a whole Parquet file", "download it again") from error
-    reader = _RowReader.of(file, path, RowCollector(path, size, skip_bad))
     number = 0
-    for batch in file.iter_batches(batch_size=1024, columns=reader.columns):
-        for row in batch.to_pylist():
-            reader.add(number, row)
-            number += 1
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            reader = _RowReader.of(file, path, RowCollector(path, size, skip_bad))
+            for batch in file.iter_batches(batch_size=1024, columns=reader.columns):
+                for row in batch.to_pylist():
+                    reader.add(number, row)
+                    number += 1
+    except (pyarrow.ArrowException, OSError) as error:
+        raise DataError(path, "is not a whole Parquet file", "download it again") from error
     return reader.rows.face_set(tuple(dict.fromkeys(reader.classes)))  # two names may mean one expression
 
 

@@ -18,6 +18,8 @@ from mien.data.folder_layout import read_folder, write_folder
 from mien.data.parquet_layout import read_parquet, write_parquet
 from mien.data.rows import split_of_path
 
+PARQUET_SUFFIXES = frozenset({".parquet", ".pq"})
+
 
 def load_faces(
     paths: str | Path | Sequence[str | Path],
@@ -74,7 +76,7 @@ def _load_one(path: Path, size: int, skip_bad: bool) -> FaceSet:
         raise DataError(path, *fault)
     if path.suffix.lower() == ".csv":
         return read_csv(path, size=size, skip_bad=skip_bad)
-    if path.suffix.lower() in (".parquet", ".pq"):
+    if path.suffix.lower() in PARQUET_SUFFIXES:
         return read_parquet(path, size=size, skip_bad=skip_bad)
     raise DataError(path, f"is neither a CSV, a Parquet file nor a folder (its ending is '{path.suffix}')",
                     "give one of these; see 'mien data --help'")  # fmt: skip
@@ -82,8 +84,9 @@ def _load_one(path: Path, size: int, skip_bad: bool) -> FaceSet:
 
 def _load_folder(path: Path, size: int, skip_bad: bool) -> FaceSet:
     """A folder of Parquet files (also below it), of CSVs of pixels, or of pictures; lists beside pictures do not count."""
-    shards = sorted(file for file in files_below(path) if file.suffix == ".parquet")
-    tables = sorted(file for file in path.glob("*.csv") if has_pixels(file))
+    shards = sorted(file for file in files_below(path) if file.suffix.lower() in PARQUET_SUFFIXES)
+    beside = (file for file in path.iterdir() if file.suffix.lower() == ".csv" and not file.name.startswith("."))
+    tables = sorted(file for file in beside if has_pixels(file))
     if not shards and not tables:
         return read_folder(path, size=size, skip_bad=skip_bad)
     parts_of_one = not (shards and tables) and (len(tables) < 2 or all(map(split_of_path, tables)))
@@ -142,7 +145,7 @@ def save_faces(faces: FaceSet, path: str | Path) -> None:
     path = Path(path)
     if path.suffix.lower() == ".csv":
         write_kaggle_csv(faces, path)
-    elif path.suffix.lower() in (".parquet", ".pq"):
+    elif path.suffix.lower() in PARQUET_SUFFIXES:
         write_parquet(faces, path)
     elif path.suffix:
         raise DataError(path, f"has the ending '{path.suffix}'", "write .csv, .parquet or a folder (no ending)")

@@ -22,6 +22,8 @@ RATERS = 5
 ODD = 7.0
 _LEAST = 50  # pictures without which nothing can be said to be usual
 
+#: What is written, each with the column ``path``.
+TABLES = ("audit.csv", "duplicates.csv", "leaked.csv", "nonfaces.csv", "labels.csv")
 COLUMNS = ("path", "split", "label", "reasons", "twin", "twin_split", "similarity", "twin_label",
            "not_a_face", "oddity", "suspicion", "suggested")  # fmt: skip
 
@@ -171,16 +173,17 @@ def oddities(images: np.ndarray, which: np.ndarray) -> np.ndarray:
 
 
 def write_tables(findings: Findings, folder: Path) -> list[Path]:
-    """audit.csv with every row that has a finding, and one CSV a kind; all have the column ``path``."""
+    """audit.csv with every row that has a finding, and one CSV a kind; labels.csv only where labels were judged."""
     reasons = findings.reasons()
-    tables = {
-        "audit.csv": np.any(list(reasons.values()), axis=0),
-        "duplicates.csv": reasons["duplicate"],
-        "leaked.csv": findings.leaked,
-        "nonfaces.csv": reasons["blank"] | reasons["not-a-face"],
-    }
+    masks = [
+        np.any(list(reasons.values()), axis=0),
+        reasons["duplicate"],
+        findings.leaked,
+        reasons["blank"] | reasons["not-a-face"],
+    ]
     if findings.suspicion is not None:
-        tables["labels.csv"] = findings.suspicion.flagged | findings.suspicious
+        masks.append(findings.suspicion.flagged | findings.suspicious)
+    tables = dict(zip(TABLES, masks, strict=False))
     for name, mask in tables.items():
         rows = np.flatnonzero(mask)
         if name == "labels.csv" and findings.suspicion is not None:

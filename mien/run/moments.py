@@ -116,15 +116,19 @@ def face_of(records: Records, moment: Moment) -> Face:
     return Face(box, None, probabilities, records.labels, moment.track, smoothed, moment.label)
 
 
-def pictures_at(video: Path, times_s: Sequence[float]) -> Iterator[np.ndarray]:
+def pictures_at(video: Path, times_s: Sequence[float], *, joined: bool = False) -> Iterator[np.ndarray]:
     """The frames shown at these times, rising, as upright RGB uint8 (H, W, 3).
 
     Found by seeking, so that a moment late in a long film does not cost reading all that comes before it; where a file does
-    not let itself be searched, it is read from its start. Raises MediaError where there is no such frame.
+    not let itself be searched, or is ``joined`` of recordings whose times jump back, it is read from its start. Raises
+    MediaError where there is no such frame.
     """
+    if joined:
+        yield from _read(video, times_s)
+        return
     for time_s in times_s:
         picture = _sought(video, time_s)
-        yield _read_up_to(video, time_s) if picture is None else picture
+        yield next(_read(video, [time_s])) if picture is None else picture
 
 
 def _sought(video: Path, time_s: float) -> np.ndarray | None:
@@ -146,15 +150,18 @@ def _sought(video: Path, time_s: float) -> np.ndarray | None:
     return None
 
 
-def _read_up_to(video: Path, time_s: float) -> np.ndarray:
+def _read(video: Path, times_s: Sequence[float]) -> Iterator[np.ndarray]:
     with VideoSource(video) as source:
-        for frame in source.frames():
-            if abs(frame.time_s - time_s) <= SAME_S:
-                return frame.picture
-            if frame.time_s > time_s:
-                break
-    found = f"has no frame at {time_s:.3f} s, which the records tell of"
-    raise MediaError(video, found, "the records are of another video: analyse this one with another --out")
+        frames = source.frames()
+        frame = next(frames)
+        for time_s in times_s:
+            while frame is not None and frame.time_s < time_s - SAME_S:
+                frame = next(frames, None)
+            if frame is None or frame.time_s > time_s + SAME_S:
+                found = f"has no frame at {time_s:.3f} s, which the records tell of"
+                cure = "the records are of another video: analyse this one with another --out"
+                raise MediaError(video, found, cure)
+            yield np.array(frame.picture)  # drawn on, and perhaps asked for twice
 
 
 def tile_of(picture: np.ndarray, box_xyxy: Sequence[float]) -> np.ndarray:

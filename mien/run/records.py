@@ -164,12 +164,15 @@ class _Rows:
         try:
             values = [float(row[name]) for name in self._numbers]
             tracked = row["track"] is not None
+            track = float(row["track"]) if tracked else -1.0
             smoothed = [float(row[name]) for name in self._smoothed] if tracked else values[6:]
             shown = self._index[row["s_label"] if tracked else row["label"]]
-            self.values.extend([*values[:6], int(row["track"]) if tracked else -1, shown, *values[6:], *smoothed])
+            self.values.extend([*values[:6], track, shown, *values[6:], *smoothed])
         except (KeyError, TypeError, ValueError) as error:
             raise self._error(number, row) from error
-        if not all(map(math.isfinite, (*values, *smoothed))) or any(float(row[name]) % 1 for name in self._whole):
+        if not all(map(math.isfinite, (*values, track, *smoothed))) or any(
+            number % 1 for number in (track, *(float(row[name]) for name in self._whole))
+        ):
             raise self._error(number, row)
 
     def _error(self, number: int, row: dict[str, Any]) -> DataError:

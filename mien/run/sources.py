@@ -93,7 +93,8 @@ def _stream(address: str) -> Input | MediaError:
     try:
         bare = without_password(address).partition("://")[2] or address
     except ValueError as error:
-        return MediaError(f"'{address}'", f"is not an address ({error})", "check it")
+        shown = address.rpartition("@")[2]  # what stands before it may be a password
+        return MediaError(f"'{shown}'", f"is not an address ({error})", "check it")
     return Input(address, Path(re.sub(r"[^A-Za-z0-9_.]+", "-", bare).strip("-.")[:100] or "stream"))
 
 
@@ -149,10 +150,9 @@ def _files_below(folder: Path, out: Path | None, faults: list[MediaError]) -> It
         if path.suffix.lower() not in PICTURE_SUFFIXES | VIDEO_SUFFIXES:
             continue
         parts = path.relative_to(folder).parts
-        hidden = any(part.startswith(".") for part in parts)
         ours = path.stem.endswith(OURS) or any(part.endswith(OURS) for part in parts[:-1])
         written = inside and path.resolve().is_relative_to(out.resolve())
-        if not hidden and not ours and not written and path.is_file():
+        if not ours and not written and path.is_file():
             yield path
 
 

@@ -129,7 +129,7 @@ def summary_of(records: Records) -> dict[str, Any]:
 def _matrix(counts: np.ndarray, seconds: float) -> dict[str, Any]:
     """Rows are the labels left, columns those that followed; a row of rates is null where its label was never left."""
     shared = [None if np.isnan(row).any() else row.round(4).tolist() for row in rates(counts)]
-    per_minute = round(float(counts.sum()) * 60 / seconds, 3)
+    per_minute = round(float(counts.sum()) * 60 / seconds, 3) if seconds else 0.0  # of a frame shorter than 0.5 ms
     return {"counts": counts.tolist(), "rates": shared, "changes": int(counts.sum()), "changes_per_minute": per_minute}
 
 

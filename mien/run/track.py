@@ -35,6 +35,9 @@ LOOK_SHARE = 0.03
 #: Share of a new position that is believed; the rest is what the motion so far foretold. Of the speed, less.
 TRUST, TRUST_SPEED = 0.7, 0.4
 
+#: Seconds between two frames that a speed is told from, at least: nearer ones stand beside a hole in a file's times.
+LEAST_S = 0.001
+
 
 @dataclass(eq=False)
 class Track:
@@ -61,7 +64,7 @@ class Track:
         return self.place + self.speed * elapsed * np.array([1, 1, 0, 0])
 
     def see(self, place: np.ndarray, time_s: float) -> None:
-        elapsed = max(time_s - self.time_s, 1e-6)
+        elapsed = max(time_s - self.time_s, LEAST_S)
         foretold = self.at(time_s)
         now = foretold + TRUST * (place - foretold)
         # A single step tells nothing of the speed that came before it: the first one is believed in full.

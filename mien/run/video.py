@@ -224,7 +224,8 @@ class _Analysis:
 
     def _shown_s(self, frame: VideoFrame) -> float:
         """When the frame is shown, from 0 on: in the annotated video or, where none is written, in the video itself."""
-        return frame.time_s - (self.source.begins_s if self.settings.media else self.source.start_s)
+        begins_s = self.source.begins_s if self.settings.media else self.source.start_s
+        return max(0.0, frame.time_s - begins_s)  # a container rounds where it begins
 
     def _pictures(self, first: np.ndarray | Planes, most: int) -> _Pictures | _NoPictures:
         return _Pictures(self, first, most) if self.settings.media else _NoPictures()
@@ -323,6 +324,7 @@ def _summary(analysis: _Analysis) -> dict[str, object]:
     begins_s   what a player shows as 0:00, by the file's own times, in which all others here are
     part       which frames were analysed, as --from, --to and --every say it, from that beginning on
     bytes      of the file; None of a camera or a stream
+    joined     whether it is recordings joined end to end, whose times jump back: those here go on, and are not the file's
     """
     state, source, recognizer = analysis.state, analysis.source, analysis.recognizer
     done, part = state.done, source.sampling
@@ -332,7 +334,7 @@ def _summary(analysis: _Analysis) -> dict[str, object]:
         "width": state.size_wh[0], "height": state.size_wh[1], "frames": done.frames,
         "seconds": round(float(state.end_pts * source.time_base) - source.begins_s, 6), "begins_s": source.start_s,
         "part": {"from_s": part.from_s, "to_s": part.to_s, "every_s": part.every_s},
-        "bytes": source.bytes,
+        "bytes": source.bytes, "joined": source.joined,
         "faces": done.faces_seen, "labels": {name: done.labels[name] for name in recognizer.labels}, "people": done.people,
         "complete": not done.warnings, "warnings": done.warnings,
     }  # fmt: skip

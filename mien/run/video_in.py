@@ -105,6 +105,7 @@ class VideoSource:
     is_live    a stream without an end: it cannot be read again, and it does not wait
     begins_s   where the analysed part begins, by the stream's own times
     bytes      of the file; None of a stream
+    joined     whether its times jump back, so that those of the frames are no longer the file's own; known once they are read
     """
 
     def __init__(self, path: Path | str, sampling: Sampling = EVERYTHING) -> None:
@@ -114,7 +115,7 @@ class VideoSource:
             self._stream = self._container.streams.video[0]
         except IndexError as error:
             self._container.close()
-            raise MediaError(path, "holds no pictures (no video stream)", "give a video file") from error
+            raise MediaError(_named(path), "holds no pictures (no video stream)", "give a video file") from error
         self._stream.thread_type = "AUTO"
         self.time_base: Fraction = self._stream.time_base or Fraction(1, 90000)
         self.rate: Fraction = self._stream.average_rate or self._stream.guessed_rate or Fraction(25)
@@ -126,7 +127,7 @@ class VideoSource:
         self.is_live = not isinstance(path, Path) and not self._container.duration
         self.begins_s = self.start_s + sampling.from_s
         self.end_s, self._end = 0.0, 0
-        self.cut_off = False
+        self.cut_off = self.joined = False
         self.damage = ""
 
     def __enter__(self) -> VideoSource:
@@ -206,6 +207,7 @@ class VideoSource:
             if last is not None and pts < last - second:
                 shift += end - pts
                 pts = end
+                self.joined = True
             if last is not None and pts <= last:
                 continue
             duration = frame.duration or step
@@ -213,7 +215,7 @@ class VideoSource:
             self._end, self.end_s = end, float(end * self.time_base)
             yield frame, pts, duration
         if end is None:
-            raise MediaError(self.path, "holds no frame that can be decoded", "copy or export it again")
+            raise MediaError(_named(self.path), "holds no frame that can be decoded", "copy or export it again")
         if self._tag:  # the pictures may begin later than the sound
             first = min(first, round(self.start_s / self.time_base))
         self._compare_length(float((end - first) * self.time_base), seen)
@@ -268,12 +270,13 @@ class CameraSource:
     is_live = True
     cut_off = False
     bytes = duration_s = None
-    start_s = begins_s = 0.0
+    joined = False
+    start_s = 0.0
     damage = ""
     time_base = Fraction(1, 1_000_000)
 
     def __init__(self, path: str, sampling: Sampling = EVERYTHING) -> None:
-        self.path, self.sampling, self.end_s = path, sampling, 0.0
+        self.path, self.sampling, self.begins_s, self.end_s = path, sampling, sampling.from_s, 0.0
         self._camera = _camera(int(path.partition(":")[2]))
         if not self._camera.isOpened():
             raise MediaError(path, "is not there, or another program uses it", "connect it, or try camera:1")
@@ -359,9 +362,7 @@ def open_container(path: Path | str) -> av.container.InputContainer:
             return av.open(path, timeout=STREAM_TIMEOUT_S)
         except (av.error.FFmpegError, OSError) as error:
             cure = "check the address, and that it can be reached"
-            raise MediaError(
-                without_password(path), f"is not a stream that can be read ({error.strerror})", cure
-            ) from error
+            raise MediaError(_named(path), f"is not a stream that can be read ({error.strerror})", cure) from error
     if fault := fault_of(path, "a video"):
         raise MediaError(path, *fault)
     try:
@@ -370,6 +371,11 @@ def open_container(path: Path | str) -> av.container.InputContainer:
         raise MediaError(
             path, f"is not a video that can be read ({error.strerror})", "copy or export it again"
         ) from error
+
+
+def _named(path: Path | str) -> Path | str:
+    """As an error may name it: an address may carry a password."""
+    return without_password(path) if isinstance(path, str) else path
 
 
 def local_url(path: Path) -> str:

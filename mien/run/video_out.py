@@ -25,6 +25,9 @@ from mien.run.video_in import CameraSource, VideoSource, local_url, open_contain
 #: Sound that an .mp4 can hold as it is; anything else is encoded again, as AAC.
 COPIED_SOUND = frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"})
 
+#: An .mp4 holds no MP3 of lower rates.
+LEAST_MP3_HZ = 16_000
+
 #: Arrangements of channels that the AAC encoder takes; others are mixed to one of the first two.
 AAC_LAYOUTS = frozenset({"mono", "stereo", "3.0", "4.0", "5.0", "5.1", "7.1"})
 
@@ -99,12 +102,9 @@ def join_parts(
             sounding = None if source.is_live else stack.enter_context(open_container(source.path))
         except MediaError as error:  # an address may be good for once, a disk may be gone
             lost = f"the sound could not be kept (the source {error.found})"
-        out = stack.enter_context(av.open(local_url(part), "w", format="mp4", options=FAST_START))
         packets = _packets_of(parts, source.time_base)
         packet = next(packets)
-        video = out.add_stream_from_template(packet.stream)
-        video.time_base = source.time_base
-        sound = _Sound(sounding, out, source.begins_s)
+        out, video, sound = _begun(stack, part, packet.stream, source, sounding)
         while packet is not None:
             following = next(packets, None)
             time_s = source.begins_s + float(packet.pts * source.time_base)
@@ -118,6 +118,25 @@ def join_parts(
         sound.copy_until(float(end_pts * source.time_base) if stops else float("inf"))
         sound.finish()
         return lost or sound.lost
+
+
+def _begun(
+    stack: ExitStack, path: Path, pictures: Any, source: VideoSource | CameraSource, sounding: InputContainer | None
+) -> tuple[OutputContainer, Any, _Sound]:
+    """The file with its head written, its stream of pictures, and its sound: without one where an .mp4 refuses to hold it."""
+    out = stack.enter_context(av.open(local_url(path), "w", format="mp4", options=FAST_START))
+    video = out.add_stream_from_template(pictures)
+    video.time_base = source.time_base
+    sound = _Sound(sounding, out, source.begins_s)
+    try:
+        out.start_encoding()
+    except av.error.FFmpegError as error:
+        if sounding is None:
+            raise
+        out.close()
+        out, video, sound = _begun(stack, path, pictures, source, None)
+        sound.lost = f"the sound could not be kept ({error})"
+    return out, video, sound
 
 
 def _origin(source: VideoSource | CameraSource) -> int:
@@ -160,7 +179,11 @@ class _Sound:
         self._advance()
 
     def _begin(self, source: InputContainer, stream: Any) -> None:
-        if stream.codec_context.codec.canonical_name in COPIED_SOUND:
+        if stream.codec_context is None:  # FFmpeg knows of no decoder for it
+            self.lost = "the sound could not be kept (its format is unknown here)"
+            return
+        name = stream.codec_context.codec.canonical_name
+        if name in COPIED_SOUND and not (name == "mp3" and (stream.rate or 0) < LEAST_MP3_HZ):
             self._output = self._container.add_stream_from_template(stream)
             self._parts = (packet for packet in source.demux(stream) if packet.dts is not None)
             return

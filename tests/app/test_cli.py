@@ -77,6 +77,12 @@ VERBS = ["analyze", "train", "evaluate", "predict", "export", "data", "models"]
         (["data", "convert", "faces.csv", "--out", "faces.csv"], "is, or lies inside, the input faces.csv"),
         (["data", "convert", "ok.csv", "--ferplus", "faces.csv", "--out", "faces.csv"], "the input faces.csv"),
         (["data", "convert", "folder", "--out", "folder/x"], "is, or lies inside, the input folder"),
+        (["evaluate", "base", "--data", "."], "--out mien-out: is, or lies inside, the input"),
+        (["train", "base", "--data", "."], "--out runs/base: is, or lies inside, the input"),
+        (["report", "base", "--data", "."], "--out mien-out: is, or lies inside, the input"),
+        (["compare", "base", "nano", "--data", "."], "--out mien-out: is, or lies inside, the input"),
+        (["embed", "base", "--data", "."], "--out mien-out: is, or lies inside, the input"),
+        (["audit", "."], "--out mien-out: is, or lies inside, the input"),
         (["data", "convert", "faces.csv", "--out", "x.csv", "--size", "40"], "read it with --size 48"),
         (
             ["data", "split", "faces.csv", "--out", "x.csv", "--fractions", ".5,.5", "--names", "a,a"],
@@ -117,6 +123,28 @@ def test_wrong_input_gives_one_line_and_exit_code_2(
     assert message in complaint(capsys)
     assert not Path("x.csv").exists()
     assert Path("faces.csv").read_text().count("\n") == 71  # the input is as it was
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        (["train", "base", "--data", "validation.csv", "--out", "."], "validation.csv"),
+        (["train", "recipe.toml", "--data", "labels.csv", "--out", "."], "recipe.toml"),
+        (["audit", "labels.csv", "--out", "."], "labels.csv"),
+    ],
+)
+def test_no_output_takes_the_place_of_an_input_in_its_folder(
+    arguments: list[str], name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from mien.data.readers import save_faces
+
+    Path("recipe.toml").write_text('name = "mine"\n')
+    for table in ("validation.csv", "labels.csv"):
+        save_faces(patterns(70), table)
+    before = Path(name).read_bytes()
+    assert main(arguments) == 2
+    assert f"--out .: holds the input {name}, in whose place" in complaint(capsys)
+    assert Path(name).read_bytes() == before
 
 
 def test_debugging_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

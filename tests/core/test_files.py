@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 import pytest
 
 from mien.core.errors import OutputError
-from mien.core.files import fault_of, make_folder, replacing, write_json, write_text
+from mien.core.files import fault_of, files_below, make_folder, printable, replacing, write_json, write_text
 
 
 def test_a_file_takes_its_name_only_when_it_is_whole(tmp_path: Path) -> None:
@@ -57,6 +58,21 @@ def test_what_is_wrong_with_a_file(tmp_path: Path) -> None:
         fault = fault_of(tmp_path / name, "a picture")
         assert fault is None if found is None else fault[0].startswith(found)
     assert fault_of(tmp_path, "a picture")[0] == "is a folder, not a picture"
+
+
+def test_hidden_files_are_passed_over_and_a_link_does_not_hide_its_folder(tmp_path: Path) -> None:
+    for name in ("happy/a.png", ".git/b.png", "happy/.part.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / ".latest").symlink_to(tmp_path / "happy", target_is_directory=True)
+    (tmp_path / "Also").symlink_to(tmp_path / "happy", target_is_directory=True)
+    assert list(files_below(tmp_path)) == [tmp_path / "happy" / "a.png"]
+
+
+def test_bytes_that_are_no_text_are_escaped_in_json(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"file": "caf\udce9 ü.mp4"})
+    read = json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))
+    assert read == {"file": printable("caf\udce9 ü.mp4")} == {"file": r"caf\xe9 ü.mp4"}
 
 
 def test_what_shells_share_memory_in_is_replaced_like_any_file() -> None:

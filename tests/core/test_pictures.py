@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from PIL import Image
 
 from mien.core.errors import MediaError
-from mien.core.pictures import as_rgb, read_grey, read_picture
+from mien.core.pictures import as_rgb, is_picture, read_grey, read_picture
 
 
 @pytest.fixture
@@ -33,6 +34,20 @@ def test_exif_orientation_is_applied(picture: np.ndarray, tmp_path: Path) -> Non
     Image.fromarray(picture).save(tmp_path / "p.png", exif=exif)
     np.testing.assert_array_equal(read_picture(tmp_path / "p.png"), np.rot90(picture, k=-1))
     assert read_grey(tmp_path / "p.png").shape == (60, 40)
+
+
+@pytest.mark.parametrize("ending", ["png", "webp", "jpg"])
+@pytest.mark.parametrize("exif", [b"garbage!", b"II", b"II*\0", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff"])
+def test_a_damaged_exif_block_turns_nothing(ending: str, exif: bytes, picture: np.ndarray, tmp_path: Path) -> None:
+    Image.fromarray(picture).save(tmp_path / f"p.{ending}", exif=exif)
+    assert read_picture(tmp_path / f"p.{ending}").shape == picture.shape
+    assert read_grey(tmp_path / f"p.{ending}").shape == picture.shape[:2]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
+def test_a_pipe_is_no_picture_and_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert not is_picture(tmp_path / "pipe")
 
 
 def test_the_first_frame_of_an_animation_is_read(picture: np.ndarray, tmp_path: Path) -> None:

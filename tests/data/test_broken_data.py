@@ -95,6 +95,15 @@ def test_broken_files_are_named(tmp_path: Path, name: str, content: bytes, messa
         load_faces(tmp_path / name)
 
 
+def test_damage_within_a_parquet_file_is_told(tmp_path: Path) -> None:
+    save_faces(patterns(50), tmp_path / "fer.parquet")
+    content = bytearray((tmp_path / "fer.parquet").read_bytes())
+    content[10:60] = bytes(50)
+    (tmp_path / "fer.parquet").write_bytes(content)
+    with pytest.raises(DataError, match=r"fer.parquet: is not a whole Parquet file"):
+        load_faces(tmp_path / "fer.parquet")
+
+
 def test_a_csv_cut_in_the_middle(tmp_path: Path) -> None:
     save_faces(patterns(10), tmp_path / "fer.csv")
     whole = (tmp_path / "fer.csv").read_bytes()

@@ -302,6 +302,33 @@ def test_folders_of_persons_below_an_expression_are_no_classes(tmp_path: Path) -
     assert [faces.classes[label] for label in faces.labels] == ["happy", "happy", "sad", "sad", "sad"]
 
 
+def test_one_expression_above_persons_is_no_wrapper_and_short_names_are_no_expressions(tmp_path: Path) -> None:
+    write_pictures(tmp_path / "one", "happy/p1/a.png", "happy/p2/b.png")
+    assert load_faces(tmp_path / "one").classes == ("happy",)
+    write_pictures(tmp_path / "names", "happy/An/a.png", "sad/Su/b.png", "Di/c.png")
+    faces = load_faces(tmp_path / "names")
+    found = dict(zip(faces.names.tolist(), [faces.classes[label] for label in faces.labels], strict=True))
+    assert found == {"happy/An/a.png": "happy", "sad/Su/b.png": "sad", "Di/c.png": "disgust"}
+
+
+def test_tables_in_a_folder_may_end_in_any_case_and_hidden_ones_do_not_count(tmp_path: Path) -> None:
+    for name in ("train.PARQUET", "test.pq", "Training.CSV"):
+        folder = tmp_path / name.partition(".")[2]
+        folder.mkdir()
+        save_faces(patterns(14), folder / name.lower())
+        (folder / name.lower()).rename(folder / name)
+        (folder / f".{name}").write_bytes(b"half of it")
+        assert len(load_faces(folder)) == 14
+
+
+def test_names_that_differ_in_case_alone_are_two_files(tmp_path: Path) -> None:
+    faces = replace(patterns(14), names=np.array([f"{'IMG' if n % 2 else 'img'}_{n // 2}.jpg" for n in range(14)]))
+    faces = replace(faces, labels=np.zeros(14, np.int64))
+    save_faces(faces, tmp_path / "out")
+    written = [str(path.relative_to(tmp_path)).lower() for path in (tmp_path / "out").rglob("*.png")]
+    assert len(set(written)) == 14
+
+
 def test_a_folder_beside_splits_is_a_split_by_its_own_name(tmp_path: Path) -> None:
     write_pictures(
         tmp_path, "Training/Hund/a.png", "Test/Hund/b.png", "Validierung/Hund/c.png", "Validierung/Katze/d.png"

@@ -12,13 +12,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from fractions import Fraction
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from functools import partial
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
-from clips import make_clip
+from clips import make_clip, tone
 
 from mien.app.cli import main
 from mien.core.errors import MediaError, OutputError
@@ -141,6 +142,21 @@ def test_streams_are_named_without_their_password() -> None:
     assert without_password("camera:0") == "camera:0"
 
 
+def test_errors_of_streams_name_no_password(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "only.wav"), "w") as container:
+        sound = container.add_stream("pcm_s16le", rate=8_000)
+        container.mux(sound.encode(tone(0, 1024, 8_000)))
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=tmp_path)) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        for name, found in (("only.wav", "holds no pictures"), ("absent.mp4", "is not a stream that can be read")):
+            with pytest.raises(MediaError, match=found) as raised:
+                VideoSource(f"http://me:secret@127.0.0.1:{server.server_port}/{name}?token=abc")
+            assert "secret" not in str(raised.value) and "token" not in str(raised.value)
+        server.shutdown()
+    (wrong,) = list_inputs(["rtsp://me:secret@[host/door"])
+    assert "secret" not in str(wrong)
+
+
 def test_a_cameras_clock_begins_with_its_first_picture(monkeypatch: pytest.MonkeyPatch) -> None:
     class Camera:
         """Warms up for a second, then gives ten pictures a second, but for one late one."""
@@ -167,6 +183,10 @@ def test_a_cameras_clock_begins_with_its_first_picture(monkeypatch: pytest.Monke
     Camera.read_at = iter([(second, True) for second in seconds])
     sampled = [frame.time_s for frame in CameraSource("camera:0", Sampling(every_s=0.2)).frames()]
     assert sampled == pytest.approx([0, 0.2, 0.6, 0.8])  # after the late one no two in a row
+    Camera.read_at = iter([(second, True) for second in seconds])
+    source = CameraSource("camera:0", Sampling(from_s=0.5))
+    assert source.begins_s == 0.5  # what is written begins there, not with half a second of nothing
+    assert [frame.time_s for frame in source.frames()] == pytest.approx([0.6, 0.7, 0.8, 0.9])
 
 
 def test_a_camera_that_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

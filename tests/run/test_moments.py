@@ -112,11 +112,32 @@ def test_a_file_that_cannot_be_searched_is_read_from_its_start(tmp_path: Path) -
         assert (picture == frames[time]).all()
 
 
+def test_of_joined_recordings_the_frames_are_those_that_were_analysed(tmp_path: Path) -> None:
+    """Their own times overlap: at 2.5 s there is a frame of each."""
+    for name, shift_s, grey in (("first", 0, 60), ("second", 1, 200)):
+        pictures = (np.full((120, 160, 3), grey + index, np.uint8) for index in range(30))
+        make_clip(
+            tmp_path / f"{name}.mp4", seconds=3, fps=Fraction(10), size_wh=(160, 120), sound=None, pictures=pictures
+        )
+        remuxed(tmp_path / f"{name}.mp4", tmp_path / f"{name}.ts", shift_s=shift_s)
+    path = tmp_path / "joined.ts"
+    path.write_bytes((tmp_path / "first.ts").read_bytes() + (tmp_path / "second.ts").read_bytes())
+    with VideoSource(path) as source:
+        frames = {frame.time_s: frame.picture for frame in source.frames()}
+        assert source.joined
+    times = [list(frames)[place] for place in (5, 25, 31, 31, 55)]
+    for time, picture in zip(times, pictures_at(path, times, joined=True), strict=True):
+        assert (picture == frames[time]).all()
+        picture[:] = 0  # as when it is drawn on
+
+
 def test_records_of_another_video_are_found_out(tmp_path: Path) -> None:
     make_clip(tmp_path / "clip.mp4", seconds=1, fps=Fraction(10), size_wh=(160, 120), sound=None)
     for time in (0.25, 3.0):
         with pytest.raises(MediaError, match=r"has no frame at .* the records are of another video"):
             list(pictures_at(tmp_path / "clip.mp4", [time]))
+        with pytest.raises(MediaError, match=r"has no frame at .* the records are of another video"):
+            list(pictures_at(tmp_path / "clip.mp4", [0.1, time], joined=True))
 
 
 @pytest.mark.parametrize("box", [(40, 30, 60, 50), (-5, -5, 10, 10), (90, 50, 130, 90), (0, 0, 120, 80), (1, 1, 2, 2)])

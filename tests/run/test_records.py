@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -100,6 +101,7 @@ def test_what_is_not_records_is_told_with_its_place(tmp_path: Path) -> None:
         "d.jsonl": ("[1]", "line 1 is no record"),
         "e.jsonl": (json.dumps({"p_happy": 1}), "is not records: there is no column source, frame, time_s, face"),
         "f.jsonl": (json.dumps(row | {"frame": 1.5}), "record 1 is damaged: frame is 1.5"),
+        "h.jsonl": (json.dumps(row | {"track": 0.5}), "record 1 is damaged: track is 0.5"),
         "g.jsonl": (json.dumps(row | {"p_sad": None}), "record 1 is damaged: p_sad is None"),
         "a.csv": ("path,label\nx,happy\n", "is not records: there is no column"),
         "b.csv": (table.replace("film.mp4,", "", 1), "record 1 has 22 values for 23 columns"),
@@ -171,6 +173,27 @@ def test_transitions_count_spells(tmp_path: Path) -> None:
     assert values["transitions"]["all"]["changes_per_minute"] == pytest.approx(5 * 60 / 9.6, abs=1e-3)
     assert values["share"] == pytest.approx({"sad": 29 / 96, "happy": 42 / 96, "neutral": 25 / 96}, abs=1e-4)
     json.dumps(values)
+
+
+def test_numbers_that_a_spreadsheet_made_of_tracks_are_read(tmp_path: Path) -> None:
+    write(film()[:3], tmp_path / "a", ("csv",))
+    rows = list(csv.DictReader((tmp_path / "a.records.csv").open(newline="")))
+    with (tmp_path / "b.records.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(row | {"track": f"{row['track']}.0"} for row in rows)
+    assert (read_clip(tmp_path / "b.records.csv").track == read_clip(tmp_path / "a.records.csv").track).all()
+
+
+def test_a_person_seen_for_no_time_at_all_is_summed_up(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    times = (0.0, 0.0003, 0.5)
+    results = [FrameResult("a.mp4", i, t, (9, 9), (face(0, min(i, 1), rng),)) for i, t in enumerate(times)]
+    write(results, tmp_path / "a", ("jsonl",))
+    values = summary_of(read_clip(tmp_path / "a.records.jsonl"))
+    seconds = {row["person"]: row["on_screen_s"] for row in values["people"]}
+    assert seconds[1] == 0
+    assert [one["changes_per_minute"] for one in values["transitions"]["persons"]] == [0, 0]
 
 
 def test_the_chances_of_a_row_sum_to_one_and_nobody_changes_to_the_same(records: Records) -> None:

@@ -19,6 +19,14 @@ FPS = 30
 Path = Callable[[float], tuple[float, float, float] | None]
 
 
+def test_frames_beside_a_hole_in_the_times_do_not_hurl_a_face_away() -> None:
+    box = np.array([[100.0, 100.0, 160.0, 160.0]])
+    tracker, rng = Tracker(), np.random.default_rng(0)
+    times = [0.0, 0.04, 0.08, 0.08 + 1 / 90_000, 0.12, 0.16]
+    numbers = [tracker.update(box + rng.normal(0, 1.5, 4), time_s)[0] for time_s in times]
+    assert numbers == [0] * len(times)
+
+
 def run(paths: list[Path], seconds: float, noise: float = 1.5, miss: float = 0.05, seed: int = 0) -> tuple[float, int]:
     """(MOTA, id switches) of a Tracker on faces that move along ``paths``: time → (x, y, side), or None while unseen.
 

@@ -132,6 +132,27 @@ def test_sound_that_cannot_be_kept_costs_only_itself(
     assert len(frame_times(tmp_path / "clip.annotated.mp4")) == done.frames == 25
 
 
+@pytest.mark.parametrize(("ending", "rate"), [("flv", 11_025), ("avi", 8_000), ("mkv", 16_000)])
+def test_mp3_of_a_rate_that_mp4_does_not_take_is_encoded_again(
+    recognizer: Recognizer, tmp_path: Path, ending: str, rate: int
+) -> None:
+    codec = "flv" if ending == "flv" else "libx264"
+    make_clip(tmp_path / f"clip.{ending}", seconds=1, sound="libmp3lame", rate=rate, size_wh=(160, 120), codec=codec)
+    assert analyse(tmp_path / f"clip.{ending}", recognizer, tmp_path).warnings == []
+    name, seconds, _ = sound_of(tmp_path / "clip.annotated.mp4")
+    assert name == ("aac" if rate < 16_000 else "mp3float")
+    assert seconds == pytest.approx(sound_of(tmp_path / f"clip.{ending}")[1], abs=0.15)
+
+
+def test_sound_that_nothing_here_knows_costs_only_itself(recognizer: Recognizer, tmp_path: Path) -> None:
+    make_clip(tmp_path / "aac.mkv", seconds=1, size_wh=(160, 120))
+    (tmp_path / "clip.mkv").write_bytes((tmp_path / "aac.mkv").read_bytes().replace(b"A_AAC", b"A_XYZ"))
+    done = analyse(tmp_path / "clip.mkv", recognizer, tmp_path)
+    (warning,) = done.warnings
+    assert warning.startswith("the sound could not be kept (its format is unknown here)")
+    assert len(frame_times(tmp_path / "clip.annotated.mp4")) == done.frames == 25
+
+
 def test_a_video_of_one_frame(recognizer: Recognizer, tmp_path: Path) -> None:
     make_clip(tmp_path / "clip.mp4", seconds=0.04, sound=None)
     done = analyse(tmp_path / "clip.mp4", recognizer, tmp_path)
