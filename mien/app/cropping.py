@@ -49,7 +49,7 @@ def crop(
         )
     for failure in done.failures:
         complain(str(failure))
-    if done.videos:
+    if done.videos and not quiet:
         count = f"{done.videos:,} video{'' if done.videos == 1 else 's'}"
         say(f"note: {count} left out; 'mien moments --plain' takes stills", error=True)
     if as_json:

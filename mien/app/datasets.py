@@ -141,7 +141,7 @@ def split(
             "splits, and remove the others.",
         ),
     ] = None,
-    names: Annotated[str, typer.Option(help="Names of the parts.")] = "train,validation,test",
+    names: Annotated[str, typer.Option(help="Names of the parts; default: train,validation,test.")] = "",
     classes: Annotated[str, typer.Option(help="Keep only these classes, in this order, as in happy,sad,neutral.")] = "",
     of: Annotated[str, typer.Option(help="Divide only this split of the data.")] = "",
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same rows.")] = 0,
@@ -165,12 +165,14 @@ def split(
     _check_ways([name for name, given in ways.items() if given], bool(classes or of or keep_labels is not None))
     if counts and classes:
         raise UsageError("--counts and --classes", "both name classes", "leave --classes out")
+    if official and names:
+        raise UsageError("--names", "name parts, and FER2013's own have their names", "leave it out, or give --sizes")
     if in_order and not (fractions or sizes):
         raise UsageError("--in-order", "needs to know how large the parts are", "give --sizes or --fractions with it")
     if keep_labels is not None and not 0 < keep_labels < 1:
         raise UsageError(f"--keep-labels {keep_labels:g}", "is no share", "give a number above 0 and below 1")
     shares, numbers, of_classes = _numbers(fractions, float), _sizes(sizes), _counts(counts)
-    parts = _part_names(names, len(shares or numbers or of_classes))
+    parts = _part_names(names or "train,validation,test", len(shares or numbers or of_classes))
 
     faces = _read(path, ferplus, size, skip_bad, labels_by)
     tell_skipped(faces, quiet)

@@ -82,7 +82,7 @@ def ensemble(
         labels_by=labels_by,
         model=TorchClassifier(members[0]),
     )
-    faces, split = _that_choose(faces, split)
+    faces, split = _that_choose(faces, split, quiet=quiet or as_json)
     joined = join(members, np.full(len(members), 1 / len(members)), name or out.stem)  # refuses what does not fit
     faces = faces.take(faces.labelled).as_classes(members[0].classes)
     if len(faces) < 2:
@@ -127,12 +127,13 @@ def _check_names(models: list[str], data: list[Path], out: Path) -> None:
     keep_inputs(out, [*data, *(Path(model) for model in models if Path(model).exists())])
 
 
-def _that_choose(faces: FaceSet, split: str) -> tuple[FaceSet, str]:
+def _that_choose(faces: FaceSet, split: str, *, quiet: bool) -> tuple[FaceSet, str]:
     """The faces that choose the weights, and what they are called: the split's, or all where none is divided off."""
     if len(faces.splits) > 1 or faces.has_split(split):
         return faces.in_split(split), split
-    note = f"note: the data has no split '{split}': all of it chooses the weights, also what trained the models"
-    say(note, error=True)
+    if not quiet:
+        note = f"note: the data has no split '{split}': all of it chooses the weights, also what trained the models"
+        say(note, error=True)
     return faces, faces.splits[0] or "the data"
 
 

@@ -91,7 +91,7 @@ def finish(
     elif not quiet:
         say(_told(found, model_info(out).temperature, model_info(out).thresholds))
         say(f"wrote {out}{'' if int8 is None else f', {int8_file(out).name}'} and {out.with_suffix('.md').name}")
-    if note and not as_json:
+    if note and not (quiet or as_json):
         say(note, error=True)
 
 

@@ -86,6 +86,8 @@ class Analysis:
             self.finished.append(before["done"])
             if self.show:
                 say(f"{item.name}: done before")
+            for warning in before["done"]["warnings"]:  # the exit code speaks of them too
+                complain(f"{item.name}: {warning}")
             return
         try:
             with self.stopping.during(item):

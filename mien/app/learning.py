@@ -60,6 +60,7 @@ def train(
     need_torch()
     from mien.core.errors import RecipeError
     from mien.learn.recipe import load_recipe
+    from mien.learn.resume import differences
     from mien.learn.train import train as run
 
     settings = load_recipe(recipe, set)
@@ -70,6 +71,8 @@ def train(
             raise RecipeError(
                 folder, f"is a run of '{begun.name}', not of '{settings.name}'", "name its recipe or another --out"
             )
+        if (changed := differences(begun, settings)) and not quiet:
+            say(f"note: the run goes on as it was begun, though in the recipe {'; '.join(changed)}", error=True)
         settings = begun
     given = [*data, *([exclude] if exclude else []), *([] if resume else [Path(recipe)])]
     keep_inputs(folder, given, writes=("recipe.toml", "validation.csv"))
@@ -217,6 +220,7 @@ def export(
     from mien.learn.export import export as write
     from mien.learn.export import halved
     from mien.learn.inference import TorchClassifier, load_run
+    from mien.run.weights import int8_file
 
     if out.suffix.lower() != ".onnx":
         raise UsageError(f"--out {out}", "does not end in .onnx", f"as in --out {out.with_suffix('.onnx')}")
@@ -232,13 +236,18 @@ def export(
         faces = faces.in_split(split) if split else faces
         if faces.labelled.any():
             measured, which, trained_on = to_score(faces, split, data, run)
-            if trained_on:
+            if trained_on and not quiet:
                 say(f"note: {which} is what the run was trained on: no scores are written", error=True)
-            else:
+            if not trained_on:
                 scores = _score(classifier, measured, "none", quiet)
                 whose = whose_labels(labels_by, faces, classifier)
     values = {"data": which, "labels_by": whose, **scores.to_json()} if scores else {}
     difference = write(trained, out, faces, scores=values, licence=licence, half=half)
+    stale = int8_file(out)
+    if stale.is_file():
+        stale.unlink()
+        if not quiet:
+            say(f"removed {stale.name}, which had other weights", error=True)
     write_text(
         out.with_suffix(".md"), model_card(run, trained, out, scores, which + by_whom(whose), difference, licence, half)
     )

@@ -111,6 +111,8 @@ def _records_of(
     from mien.run.records import read_clip
 
     found = read_clip(named) if named else _left_in(out, item)
+    if named and not quiet and (why := _doubt_of(found, item)):
+        say(f"note: {named} {why}", error=True)
     if found is None:
         return read_clip(_analyse(item, out, model, detector, label, quiet=quiet))
     _check_choices(found, model, detector)
@@ -152,6 +154,13 @@ def _left_in(out: Path, item: Input) -> Records | None:
     if unread is not None:
         raise unread
     return None
+
+
+def _doubt_of(found: Records, item: Input) -> str:
+    """Why records that were named may be of another video; "" where nothing says so."""
+    if not _is_of(found.source, item):
+        return f"holds records of {found.source}, by its name another video"
+    return _other_than(item, _summary_of(found.path))
 
 
 def _is_of(source: str, item: Input) -> bool:

@@ -45,7 +45,7 @@ ABOUT = {
 }
 
 
-def write_all(out: Path, model: str, faces: Faces, found: Findings, *, keep: float, command: str = "") -> list[Path]:
+def write_all(out: Path, model: str, faces: Faces, found: Findings, *, keep: float) -> list[Path]:
     """All outputs into a folder that exists; returns their paths, the page first."""
     shown = chosen_rows(faces)
     pictures = [out / "explain.png", out / "masked.png", out / "regions.png"]
@@ -55,7 +55,7 @@ def write_all(out: Path, model: str, faces: Faces, found: Findings, *, keep: flo
     if found.curves:
         pictures.append(out / "curves.png")
         _draw_curves(pictures[-1], faces, found)
-    write_json(out / "explain.json", as_json(model, faces, found, command))
+    write_json(out / "explain.json", as_json(model, faces, found))
     write_text(out / "explain.html", _page(out, model, faces, found, shown, keep))
     return [out / "explain.html", *pictures, out / "explain.json"]
 
@@ -70,7 +70,7 @@ def chosen_rows(faces: Faces) -> np.ndarray:
     return np.sort(np.argsort(turn, kind="stable")[:SHOWN])
 
 
-def as_json(model: str, faces: Faces, found: Findings, command: str) -> dict[str, Any]:
+def as_json(model: str, faces: Faces, found: Findings) -> dict[str, Any]:
     names = (*faces.classes, "")
     rows = [
         {
@@ -88,7 +88,6 @@ def as_json(model: str, faces: Faces, found: Findings, command: str) -> dict[str
     areas_of = dict(zip(REGIONS, areas(size).round(4).tolist(), strict=True))
     return {
         "model": model,
-        "command": command,
         "regions": areas_of,
         "methods": {name: found.numbers[name] for name in found.maps},
         "controls": {name: found.numbers[name] for name in CONTROLS if name in found.numbers},

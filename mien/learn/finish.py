@@ -86,11 +86,11 @@ def finish(
     with replacing(out) as temporary:
         onnx.save(model, str(temporary))
         write_metadata(temporary, metadata)
+    int8_file(out).unlink(missing_ok=True)  # an earlier one may have other weights
     if wishes.int8:
         try:
             quantise(out, int8_file(out), training, validation, seed=wishes.seed)
         except ModelError as error:
-            int8_file(out).unlink(missing_ok=True)  # an earlier one would have other weights
             return values | {"no_int8": error.found}
     return values
 

@@ -23,7 +23,7 @@ def saved_state(folder: Path, recipe: Recipe, identity: dict[str, str], resume: 
     saved = read_checkpoint(last)
     begun = recipe_from(json.loads(saved["recipe"]), str(folder))
     if begun != recipe:
-        other = ", ".join(_differences(begun, recipe))
+        other = ", ".join(differences(begun, recipe))
         cure = "resume without --set; to train on with others, begin a new run with --set start.model=RUN"
         raise RecipeError(folder, f"was trained with other settings ({other})", cure)
     for what, cure in (
@@ -38,7 +38,7 @@ def saved_state(folder: Path, recipe: Recipe, identity: dict[str, str], resume: 
     return saved
 
 
-def _differences(begun: Recipe, recipe: Recipe) -> list[str]:
+def differences(begun: Recipe, recipe: Recipe) -> list[str]:
     """``["schedule.epochs was 10, now 14"]``."""
     before, now = begun.model_dump(), recipe.model_dump()
     sections = [name for name, value in now.items() if isinstance(value, dict)]

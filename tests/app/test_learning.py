@@ -61,6 +61,12 @@ def test_exclude_leaves_rows_out_of_training_and_scoring(capsys: pytest.CaptureF
     assert main(["train", "small.toml", "--data", "faces.csv", "--exclude", "out.csv", "-q"]) == 0
     header = json.loads(Path("runs/small/log.jsonl").read_text().splitlines()[0])
     assert header["training"] + header["validation"] == 68
+    Path("small.toml").write_text(small_recipe(schedule={"epochs": 5}).to_toml())
+    command = ["train", "small.toml", "--data", "faces.csv", "--exclude", "out.csv", "--resume"]
+    assert main(command) == 0
+    out, err = capsys.readouterr()
+    assert "note: the run goes on as it was begun, though in the recipe schedule.epochs was 1, now 5" in err
+    assert "all 1 epochs are done" in out
 
 
 @pytest.mark.slow
@@ -80,6 +86,10 @@ def test_a_run_is_scored_on_what_it_held_out(capsys: pytest.CaptureFixture[str])
     assert main(["export", "runs/small", "--out", "h.onnx", "--half"]) == 0
     assert "float32, weights stored in 16 bits; differs" in Path("h.md").read_text()
     assert Path("h.onnx").stat().st_size < 0.9 * Path("x.onnx").stat().st_size
+    Path("h.int8.onnx").touch()
+    assert main(["export", "runs/small", "--out", "h.onnx"]) == 0
+    assert "removed h.int8.onnx, which had other weights" in capsys.readouterr().err
+    assert not Path("h.int8.onnx").exists()
     capsys.readouterr()
     assert main(["models", "show", "x.onnx", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["scores"]["count"] == 7

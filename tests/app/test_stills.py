@@ -122,7 +122,12 @@ def test_a_video_without_records_is_analysed_first(capsys: pytest.CaptureFixture
     assert "not analysed again" in capsys.readouterr().err
     shutil.move("mien-out/clip.records.jsonl", "elsewhere.jsonl")
     shutil.move("clip.mp4", "renamed.mp4")
-    assert main(["moments", "renamed.mp4", "--label", "happy", "--records", "elsewhere.jsonl", "-q", "--out", "b"]) == 0
+    command = ["moments", "renamed.mp4", "--label", "happy", "--records", "elsewhere.jsonl", "--out", "b"]
+    assert main([*command, "-q"]) == 0
+    assert capsys.readouterr().err == ""
+    assert main(command) == 0
+    note = "note: elsewhere.jsonl holds records of clip.mp4, by its name another video"
+    assert note in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -27,16 +27,26 @@ function errorOf(text, status) {
   );
 }
 
-/** fetch, with errors as ServiceError; AbortError passes through. */
-async function answer(path, options) {
+/** How a person is asked for the token, and who is being asked now: once for all calls that wait. */
+let signIn = null;
+let asking = null;
+export const askForTokenBy = (ask) => (signIn = ask);
+
+/** fetch, with errors as ServiceError; AbortError passes through. Where the service wants a token, the person is asked. */
+async function answer(path, options, isFirst = true) {
   let response;
   try {
     response = await fetch(path, options);
   } catch (error) {
     throw error.name === "AbortError" ? error : silent();
   }
-  if (!response.ok) throw errorOf(await response.text(), response.status);
-  return response;
+  if (response.ok) return response;
+  if (response.status === 401 && isFirst && path !== "/v1/login") {
+    asking ??= signIn().finally(() => (asking = null));
+    await asking;
+    return answer(path, options, false);
+  }
+  throw errorOf(await response.text(), response.status);
 }
 
 const json = async (path, options) => (await answer(path, options)).json();

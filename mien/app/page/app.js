@@ -128,19 +128,11 @@ function dress() {
   $("#understand").hidden = settings.understood;
 }
 
-/** The server's facts; where it wants a token, the person is asked for it first. */
+/** The server's facts. */
 async function meet() {
-  for (;;) {
-    try {
-      Object.assign(server, await api.serverSettings());
-      if (!["", ...server.models].includes(settings.model)) change({ model: "" }); // kept of another day's server
-      if (!["", ...server.detectors].includes(settings.detector)) change({ detector: "" });
-      return;
-    } catch (error) {
-      if (error.status !== 401) throw error;
-      await askForToken();
-    }
-  }
+  Object.assign(server, await api.serverSettings());
+  if (!["", ...server.models].includes(settings.model)) change({ model: "" }); // kept of another day's server
+  if (!["", ...server.detectors].includes(settings.detector)) change({ detector: "" });
 }
 
 function askForToken() {
@@ -148,16 +140,18 @@ function askForToken() {
   const field = $("input[name=token]", dialog);
   dialog.showModal();
   return new Promise((resolve) => {
-    dialog.oncancel = (event) => event.preventDefault(); // there is nothing behind it
+    dialog.onclose = () => dialog.showModal(); // nothing behind it works; some browsers close it by Escape all the same
+    dialog.oncancel = (event) => event.preventDefault();
     $("form", dialog).onsubmit = async (event) => {
       event.preventDefault();
       try {
         await api.login(field.value);
+        dialog.onclose = null;
         dialog.close();
         resolve();
       } catch (error) {
         $(".error-text", dialog).textContent =
-          error.status === 401 || error.status === 403 ? t("login.wrong") : error.message;
+          error.status === 401 ? t("login.wrong") : error.message;
         field.select();
       }
     };
@@ -173,6 +167,7 @@ async function start() {
   });
   $(".skip").addEventListener("click", (event) => (event.preventDefault(), $("#main").focus()));
   startTabs();
+  api.askForTokenBy(askForToken);
   try {
     await meet();
   } catch (error) {

@@ -12,6 +12,8 @@ import { clock, nameOf, number, percent, t } from "./words.js";
 const WIDEST = 640;
 /** An answer that takes longer is given up, and the next picture is sent. */
 const PATIENCE_MS = 4000;
+/** The records of a recording that is ended by turning the camera off are waited for so long. */
+const RECORDS_MS = 120_000;
 /** Codes with which the service ends a connection for good (RFC 6455): it would say the same again. */
 const REFUSED = [1003, 1008, 1009];
 
@@ -98,8 +100,8 @@ function turnOff(why = "") {
   const { stream, socket, recording } = now;
   const finish = () => socket?.close();
   if (recording && socket?.readyState === WebSocket.OPEN) {
-    socket.send(JSON.stringify({ type: "record", on: false })); // the records still come
-    setTimeout(finish, 5000);
+    socket.send(JSON.stringify({ type: "record", on: false })); // the records still come, and end the connection
+    setTimeout(finish, RECORDS_MS);
   } else finish();
   for (const track of stream.getTracks()) track.stop();
   now = null;
@@ -124,19 +126,26 @@ function connect() {
   Object.assign(mine, { socket, waiting: 0 });
   socket.onopen = () => say(t("camera.running"));
   socket.onmessage = ({ data }) => heard(mine, socket, JSON.parse(data));
-  socket.onclose = ({ code }) => {
+  socket.onclose = ({ code, reason }) => {
     if (now !== mine || mine.socket !== socket) return;
-    if (REFUSED.includes(code)) return turnOff(mine.why ?? t("camera.lost"));
+    if (REFUSED.includes(code)) return turnOff(mine.why ?? (reason || t("camera.broke")));
     say(t(mine.recording ? "camera.lost.recording" : "camera.lost"));
     mine.recording = 0; // its rows were on the other side
     controls();
-    setTimeout(() => now === mine && mine.socket === socket && connect(), 2000);
+    setTimeout(() => again(mine, socket), 2000);
   };
+}
+
+/** A browser does not say why a connection was refused; a call of another kind asks for the token where it is missing. */
+async function again(mine, socket) {
+  await api.serverSettings().catch(() => null);
+  if (now === mine && mine.socket === socket) connect();
 }
 
 function heard(mine, socket, message) {
   if (message.type === "records") {
     keep(message.records);
+    if (now !== mine) socket.close();
     if (message.full && now === mine) {
       now.recording = 0;
       say(t("camera.full"));

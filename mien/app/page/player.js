@@ -61,7 +61,7 @@ function build() {
     make("div", { class: "bar" }, back(), make("h1", { class: "name", tabindex: -1, text: job.name })),
     make(
       "div",
-      { class: "work" },
+      { class: "work", tabindex: -1 }, // a click in it leaves the focus, and so the keys, here
       make("div", { class: "main-column" }, parts.stage, parts.timeline, parts.moments),
       make("aside", { class: "side", "aria-label": t("video.side") }, parts.live, parts.people, files()),
     ),
@@ -203,6 +203,8 @@ async function drawTimeline() {
         ? make("img", { src: api.resultAddress(job.id, "timeline.png"), alt: t("video.timeline") })
         : make("p", { class: "note", text: t("video.noplotly") }),
     );
+    for (const name of ["role", "tabindex", "aria-label", "aria-valuemin", "aria-valuemax", "aria-valuenow"])
+      slider.removeAttribute(name); // a picture: nothing in it moves
     return;
   }
   chart.show(now.video.currentTime);

@@ -137,7 +137,7 @@ function drawing() {
 
 /** A colour for each expression, in bars, timelines and boxes. */
 function palette() {
-  const inputs = server.labels.map((label) =>
+  const inputs = Object.keys(server.colours).map((label) =>
     make(
       "label",
       { class: "swatch" },

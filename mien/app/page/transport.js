@@ -1,6 +1,6 @@
 // The controls under a video: play, time, sound, speed, boxes, full screen; by hand or by key.
 
-import { button, icon, make } from "./dom.js";
+import { $, button, icon, make } from "./dom.js";
 import { clock, t } from "./words.js";
 
 const SPEEDS = [0.25, 0.5, 1, 1.5, 2];
@@ -70,7 +70,7 @@ export function transport(video, whole, { toggleBoxes, signal }) {
   for (const name of ["timeupdate", "play", "pause", "loadedmetadata", "durationchange", "volumechange", "seeking"])
     video.addEventListener(name, draw, { signal });
   video.addEventListener("click", () => play.click(), { signal });
-  document.addEventListener("keydown", (event) => keys(event, video, { play, sound, full }), { signal });
+  $("#player").addEventListener("keydown", (event) => keys(event, video, { play, sound, full }), { signal });
   draw();
   return make(
     "div",
@@ -92,7 +92,10 @@ function dress(control, name, words) {
   control.firstElementChild.replaceWith(icon(name));
 }
 
-/** K plays, M mutes, F fills the screen, comma and full stop step a frame; fields keep their own keys. */
+/**
+ * K plays, M mutes, F fills the screen, J and L go five seconds back and on, comma and full stop step a frame: while the
+ * focus is in the player, so that other keys mean nothing elsewhere. Fields keep their own keys.
+ */
 function keys(event, video, { play, sound, full }) {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   const does = {

@@ -78,7 +78,7 @@ async function refresh() {
     all.sort((a, b) => (order[a.state] ?? 2) - (order[b.state] ?? 2) || a.created - b.created);
     for (const job of all) heard(job, false);
   } catch (error) {
-    if (error.status !== 401) shared.notice(error.message);
+    shared.notice(error.message);
   }
   draw();
 }

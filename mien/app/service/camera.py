@@ -67,12 +67,15 @@ class Newest:
 
 @dataclass
 class Recording:
-    """Records of a camera, as ``mien analyze`` writes them of a file; it is full before it would have more than ``most``."""
+    """Records of a camera, as ``mien analyze`` writes them of a file; it is full before it would have more than ``most``.
+
+    rows   each as JSON: a fifth of the memory of what it says, and quickly sent
+    """
 
     most: int
     on: bool = False
     full: bool = False
-    rows: list[dict[str, Any]] = field(default_factory=list)
+    rows: list[str] = field(default_factory=list)
 
     def add(self, rows: list[dict[str, Any]]) -> None:
         if not self.on or self.full:
@@ -80,9 +83,9 @@ class Recording:
         if len(self.rows) + len(rows) > self.most:
             self.full = True
         else:
-            self.rows += rows
+            self.rows += map(json.dumps, rows)
 
-    def switch(self, on: bool) -> list[dict[str, Any]] | None:
+    def switch(self, on: bool) -> list[str] | None:
         """Begin, or end and give what was recorded."""
         if on == self.on:
             return None
@@ -142,7 +145,9 @@ class Camera:
         full = self._recording.full
         rows = self._recording.switch(on)
         if rows is not None:
-            await self._socket.send_json({"type": "records", "records": rows, "full": full})
+            await self._socket.send_text(
+                f'{{"type": "records", "full": {json.dumps(full)}, "records": [{", ".join(rows)}]}}'
+            )
 
     async def _read(self) -> None:
         while self._bad < MOST_BAD:

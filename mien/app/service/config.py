@@ -57,7 +57,7 @@ class Limits:
     free_bytes: int = 512 * MIB
     decoded_bytes: int = 512 * MIB
     camera_bytes: int = 4 * MIB
-    camera_rows: int = 250_000
+    camera_rows: int = 100_000
 
 
 @dataclass(frozen=True)

@@ -110,8 +110,11 @@ class Decoders:
             self._free.put(None)
 
     def start(self) -> None:
-        """Start the processes before they are needed."""
-        ready = [self._free.get() or _Process(self._limits) for _ in range(self._count)]
+        """Start the processes before they are needed; one that cannot be is tried again when it is."""
+        ready = []
+        for _ in range(self._count):
+            with suppress(Refused):
+                ready.append(self._living())
         for process in ready:
             self._free.put(process)
 
@@ -146,10 +149,7 @@ class Decoders:
             self._release(size)
 
     def _decode(self, data: bytes, name: str) -> np.ndarray:
-        process = self._free.get()
-        if process is None or not process.alive:
-            self._bury(process)
-            process = _Process(self._limits)
+        process = self._living()
         timer = threading.Timer(self._limits.decode_s, process.kill)
         timer.daemon = True
         timer.start()
@@ -171,6 +171,19 @@ class Decoders:
             if not emptied:
                 self._bury(process)
             self._free.put(process if emptied else None)
+
+    def _living(self) -> _Process:
+        """The next decoder that has nothing to do, begun anew where it died. Refused (503) where none can be."""
+        process = self._free.get()
+        if process is not None and process.alive:
+            return process
+        self._bury(process)
+        try:
+            return _Process(self._limits)
+        except OSError as error:
+            self._free.put(None)
+            found = f"cannot start what decodes pictures ({error.strerror})"
+            raise Refused(503, "service", found, "try again in a while") from error
 
     def _pixels(self, process: _Process, height: int, width: int) -> np.ndarray:
         size = height * width * 3

@@ -100,9 +100,14 @@ class Store:
         self._lock = _taken(folder / "in-use.sqlite3", folder)
         self._database = sqlite3.connect(folder / "jobs.sqlite3", isolation_level=None, check_same_thread=False)
         self._database.row_factory = sqlite3.Row
-        self._database.execute("PRAGMA journal_mode = WAL")
-        self._database.execute("PRAGMA synchronous = NORMAL")
-        self._database.execute(SCHEMA)
+        try:
+            for statement in ("PRAGMA journal_mode = WAL", "PRAGMA synchronous = NORMAL", SCHEMA):
+                self._database.execute(statement)
+            self.all()
+        except sqlite3.DatabaseError as error:
+            self.close()
+            cure = "name another folder with --state, or remove jobs.sqlite3 from it: its jobs are lost then"
+            raise OutputError(folder, f"cannot be used ({error})", cure) from error
 
     def close(self) -> None:
         self._database.close()
@@ -250,12 +255,10 @@ def _taken(file: Path, folder: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(file, timeout=2, isolation_level=None, check_same_thread=False)
     try:
         connection.execute("BEGIN EXCLUSIVE")
-    except sqlite3.OperationalError as error:
-        connection.close()
-        raise UsageError(
-            folder, "is used by another 'mien serve'", "end that one, or name another with --state"
-        ) from error
     except sqlite3.DatabaseError as error:
         connection.close()
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
+            cure = "end that one, or name another with --state"
+            raise UsageError(folder, "is used by another 'mien serve'", cure) from error
         raise OutputError(folder, f"cannot be used ({error})", "name another folder with --state") from error
     return connection

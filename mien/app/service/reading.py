@@ -33,7 +33,7 @@ from mien.run.detect import (
 )
 from mien.run.faces import Doubt, make_faces
 from mien.run.moving import FaceFinder
-from mien.run.weights import find_model, local_model, shipped_models
+from mien.run.weights import find_model, local_model, model_info, shipped_models
 
 T = TypeVar("T")
 
@@ -76,6 +76,8 @@ class Reader:
         self._config, self._watch = config, watch
         self.models = _named(config.models)
         self.default_model = next(iter(self.models))
+        # Asked of all, so that a file that is no model is told now and not when somebody chooses it.
+        self.labels = tuple(dict.fromkeys(label for path in self.models.values() for label in model_info(path).labels))
         self.detectors = usable_detectors(config)
         self._finding = ThreadPoolExecutor(max(2, os.cpu_count() or 2), "find")
         self._classifying = ThreadPoolExecutor(1, "classify")  # one batch at a time: the others gather meanwhile
@@ -217,6 +219,11 @@ def usable_detectors(config: Config) -> list[str]:
 
 
 def _named(models: tuple[str, ...]) -> dict[str, Path]:
-    """Name → file: those of the start first, by their file's stem, then what ships with mien."""
-    chosen = {Path(find_model(model)).stem: find_model(model) for model in models}
+    """Name → file: those of the start first, by their file's stem, then what ships with mien. UsageError where two have one
+    name."""
+    chosen: dict[str, Path] = {}
+    for path in map(find_model, models):
+        if chosen.setdefault(path.stem, path) != path:
+            found = f"is the name of {chosen[path.stem]} and of {path}"
+            raise UsageError(f"--model {path.stem}", found, "give one of the files another name")
     return chosen | {name: path for name, path in shipped_models().items() if name not in chosen}

@@ -59,9 +59,13 @@ def too_large(what: str, limit: int) -> Refused:
     return Refused(413, what, f"is larger than the limit of {limit:,} bytes", "send a smaller one")
 
 
+#: The status of one request too many.
+BUSY = 429
+
+
 def busy(what: str, limit: int) -> Refused:
     cure = "try again in a moment"
-    return Refused(429, what, f"has its {limit} places taken", cure, {"retry-after": "1"})
+    return Refused(BUSY, what, f"has its {limit} places taken", cure, {"retry-after": "1"})
 
 
 def absent(what: object) -> Refused:

@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mien.app.service.config import MIB, Config
-from mien.app.service.refusals import Refused, busy, too_large
+from mien.app.service.refusals import BUSY, Refused, busy, too_large
 
 COOKIE = "mien_token"
 
@@ -226,6 +226,8 @@ class Guard:
     async def _refuse(error: Refused, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
             await receive()  # its handshake
+            if error.status_code == BUSY:  # a browser learns no reason where that is refused
+                await send({"type": "websocket.accept"})
             await send({"type": "websocket.close", "code": 1008, "reason": error.detail[:120]})
             return
         answer = JSONResponse(error.body(), error.status_code, error.headers)

@@ -17,7 +17,7 @@ from mien.app.service.document import interface_page
 from mien.app.service.reading import Reader
 from mien.app.service.refusals import Refused, absent
 from mien.app.service.security import COOKIE
-from mien.run.palette import COLOURS
+from mien.run.palette import colours_of
 from mien.run.weights import PULLABLE, local_model, model_info, shipped_models
 
 router = APIRouter()
@@ -60,8 +60,12 @@ async def icon() -> Response:
 
 def page_file(path: str) -> Response:
     """A file of the page; whatever leads out of its folder does not exist."""
-    file = (PAGE / path).resolve() if "\0" not in path else PAGE
-    if not file.is_relative_to(PAGE) or not file.is_file() or file.suffix not in TYPES:
+    try:
+        file = (PAGE / path).resolve()
+        known = file.is_relative_to(PAGE) and file.is_file() and file.suffix in TYPES
+    except (OSError, ValueError):  # too long a name, or a zero byte in it
+        known = False
+    if not known:
         raise absent(f"/page/{path[:100]}")
     return FileResponse(file, media_type=TYPES[file.suffix], headers={"cache-control": "no-cache"})
 
@@ -99,7 +103,7 @@ async def login(request: Request, token: Annotated[str, Body(embed=True, max_len
         raise Refused(401, "token", "is wrong", "ask whoever started the service")
     answer = JSONResponse({"ok": True})
     if service.config.token:
-        secure = request.url.scheme == "https"
+        secure = request.headers.get("origin", "").startswith("https:")  # a proxy before us speaks it
         answer.set_cookie(COOKIE, token, httponly=True, samesite="strict", secure=secure, max_age=30 * 86_400)
     return answer
 
@@ -116,7 +120,7 @@ async def settings(request: Request) -> dict[str, Any]:
         "detectors": reader.detectors, "default_detector": config.detector, "labels": list(labels),
         "saliency": saliency.available(), "saliency_methods": list(saliency.QUICK),
         "limits": {name: getattr(config.limits, name) for name in names}, "retention_s": config.retention_s,
-        "needs_token": bool(config.token), "colours": {name: COLOURS.get(name, "#888888") for name in labels},
+        "needs_token": bool(config.token), "colours": dict(zip(reader.labels, colours_of(reader.labels), strict=True)),
     }  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mien.app.service.jobs import CANCELLED, DONE, FAILED, QUEUED, RUNNING, Store, source_name
-from mien.core.errors import UsageError
+from mien.core.errors import OutputError, UsageError
 
 SETTINGS = {"model": "base"}
 
@@ -92,6 +92,18 @@ def test_a_state_folder_serves_one_server(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has other permissions")
+def test_a_damaged_table_of_jobs_is_told(tmp_path: Path) -> None:
+    store = Store(tmp_path, 1.0)
+    for _ in range(300):
+        added(store)
+    store.close()
+    content = (tmp_path / "jobs.sqlite3").read_bytes()
+    for damaged in (b"no database", content[:5000] + bytes(len(content) - 5000)):
+        (tmp_path / "jobs.sqlite3").write_bytes(damaged)
+        with pytest.raises(OutputError, match=r"cannot be used .* remove jobs.sqlite3"):
+            Store(tmp_path, 1.0)
+
+
 def test_nobody_else_reads_the_state_folder(store: Store) -> None:
     assert stat.S_IMODE(store.folder.stat().st_mode) == 0o700
 

@@ -2,13 +2,18 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from pathlib import Path
 
+import pytest
 from fastapi.testclient import TestClient
 
 from mien.app.service.config import Config
+from mien.app.service.server import create_app
 from mien.app.service.site import found_reports
+from mien.core.errors import ModelError, UsageError
 from mien.core.labels import CANONICAL
+from mien.run.palette import COLOURS
 from mien.run.weights import ModelInfo, model_info, shipped_models
 from tests.app.service.conftest import error_of, form, service
 from tests.conftest import ASTRONAUT
@@ -22,6 +27,22 @@ def test_what_the_service_says_of_itself(client: TestClient) -> None:
     assert set(settings["detectors"]) == {"auto", "haar", "none"}
     assert settings["limits"]["picture_bytes"] == Config(Path()).limits.picture_bytes
     assert all(re.fullmatch("#[0-9a-f]{6}", settings["colours"][name]) for name in info.labels)
+    assert settings["colours"]["contempt"] == COLOURS["contempt"]  # of another model that may be chosen
+
+
+def test_addresses_that_no_file_can_have_do_not_exist(client: TestClient) -> None:
+    for name in ("a" * 300, "a%00b", "..%2f..%2fcli.py"):
+        assert error_of(client.get(f"/page/{name}"), 404)["found"] == "does not exist"
+
+
+def test_models_of_one_name_or_that_are_none_are_told_at_the_start(tmp_path: Path, model_file: Path) -> None:
+    other = tmp_path / model_file.name
+    shutil.copy(model_file, other)
+    with pytest.raises(UsageError, match=f"--model {model_file.stem}: is the name of "):
+        create_app(Config(tmp_path / "state", models=(str(model_file), str(other))))
+    other.write_bytes(b"no model")
+    with pytest.raises(ModelError, match="is not an ONNX file"):
+        create_app(Config(tmp_path / "state", models=("base", str(other))))
 
 
 def test_models_and_their_cards(client: TestClient) -> None:

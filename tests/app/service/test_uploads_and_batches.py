@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import io
 import os
 import signal
@@ -246,6 +247,24 @@ def test_who_does_not_wait_any_more_leaves_no_room_taken(decoders) -> None:
 
     asyncio.run(leave())
     assert (pool._held, pool.replaced) == (0, 0)
+
+
+def test_a_decoder_that_cannot_be_started_keeps_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system may be out of processes or files for a while."""
+    from mien.app.service import decoding
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+
+    pool = Decoders(2, Limits())
+    with monkeypatch.context() as patch:
+        patch.setattr(decoding.subprocess, "Popen", full)
+        pool.start()
+        for _ in range(3):
+            (refused,) = decode(pool, ASTRONAUT.read_bytes())
+            assert (refused.status_code, "cannot start" in refused.found) == (503, True)
+    assert decode(pool, ASTRONAUT.read_bytes())[0].shape == (512, 512, 3)
+    pool.close()
 
 
 def test_pixels_of_one_picture_never_reach_the_next_one(decoders, monkeypatch: pytest.MonkeyPatch) -> None:
