@@ -65,12 +65,12 @@ def kept(probabilities: np.ndarray, labels: np.ndarray, threshold: float | np.nd
     return Kept(float(answered.mean()), float(right[answered].mean()) if answered.any() else float("nan"))
 
 
-def cross_kept(logits: np.ndarray, labels: np.ndarray, goal: float = GOAL, seed: int = 0) -> Kept:
+def cross_kept(logits: np.ndarray, labels: np.ndarray, goal: float = GOAL, seed: int = 0, *, fits: bool = True) -> Kept:
     """Logits (N, K) → the same, with temperature and threshold of each half of the faces fitted on the other half: what
-    they promise on new faces."""
+    they promise on new faces. ``fits``: whether there is a temperature at all."""
     probabilities, thresholds = np.empty(np.shape(logits)), np.empty(len(labels))
     for mine, other in halves(labels, seed):
-        temperature = fit_temperature(logits[other], labels[other])
+        temperature = fit_temperature(logits[other], labels[other]) if fits else 1.0
         thresholds[mine] = keeping(tempered(logits[other], temperature), labels[other], goal)
         probabilities[mine] = tempered(logits[mine], temperature)
     return kept(probabilities, labels, thresholds)

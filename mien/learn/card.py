@@ -13,7 +13,7 @@ from mien.evaluate.metrics import Scores
 from mien.evaluate.tables import scores_text
 from mien.learn.checkpoint import Trained
 from mien.learn.inference import read_log
-from mien.learn.prepare import WEAK
+from mien.learn.prepare import WEAK, earlier_models
 from mien.learn.recipe import load_recipe, shipped_recipes
 from mien.run.weights import ModelInfo
 
@@ -96,16 +96,14 @@ def _training(header: dict[str, Any], history: list[dict[str, Any]], trained: Tr
     if not history:
         return ""
     recipe, machine = header["recipe"], header["environment"]
-    augment = ", ".join(f"{key} {value:g}" for key, value in recipe["augment"].items() if value)
-    if recipe.get("semi", {}).get("method") == "fixmatch":
+    values = dict(recipe["augment"])
+    fixmatch = recipe.get("semi", {}).get("method") == "fixmatch"
+    if fixmatch:  # which blends nothing
+        values |= {"mixup": 0, "cutmix": 0}
+    augment = ", ".join(f"{key} {value:g}" for key, value in values.items() if value)
+    if fixmatch:
         augment = f"of faces with a label flip {WEAK.flip:g}, shift {WEAK.shift:g}; of those without {augment}"
     optimizer, schedule, loss = recipe["optimizer"], recipe["schedule"], recipe["loss"]
-    keep = recipe["run"]["keep"]
-    chosen = (
-        ("the last epoch was kept" + ("" if _watched_matters(recipe) else ", so the validation faces chose nothing"))
-        if keep == "last"
-        else f"epoch {trained.epoch} was kept, the one with the best validation accuracy"
-    )
     by_raters = ", labelled by the majority of FER+'s raters" if recipe["data"].get("labels") == "raters" else ""
     start, warmup = recipe.get("start", {}).get("model"), schedule["warmup_epochs"]
     earlier = "an earlier " if start == trained.name else ""
@@ -119,11 +117,35 @@ def _training(header: dict[str, Any], history: list[dict[str, Any]], trained: Tr
     return f"""\
 ## Training
 
-- Data: {header["training"]:,} faces{_of_split(header)}{by_raters}; {header["validation"]:,} faces watched, {chosen}.
-- Recipe: {_epochs(len(history), schedule["epochs"])} of batches of {schedule["batch_size"]}{begun}; {optimizer["name"]} with peak learning rate {optimizer["lr"]:g}, momentum {optimizer["momentum"]:g}{", Nesterov" if _nesterov(optimizer) else ""}, weight decay {optimizer["weight_decay"]:g} on matrices; {warmup:g} epoch{"" if warmup == 1 else "s"} of warm-up, then {schedule["name"]}; {loss["name"]}, label smoothing {loss["label_smoothing"]:g}{_targets(recipe.get("targets", {}))}{_beside(recipe)}.
+- Data: {header["training"]:,} faces{_of_split(header)}{by_raters}; {header["validation"]:,} faces watched, {_kept(recipe, history, trained.epoch)}{_seen_before(header)}.
+- Recipe: {_epochs(len(history), schedule["epochs"])} of batches of {schedule["batch_size"]}{begun}; {optimizer["name"]} with peak learning rate {optimizer["lr"]:g}, momentum {optimizer["momentum"]:g}{", Nesterov" if _nesterov(optimizer) else ""}, weight decay {optimizer["weight_decay"]:g} on matrices; {warmup:g} epoch{"" if warmup == 1 else "s"} of warm-up, then {schedule["name"]}; {loss["name"]}, label smoothing {loss["label_smoothing"]:g}{_targets(recipe.get("targets", {}), trained.name)}{_beside(recipe)}.
 - Augmentation: {augment or "none"}.
 - Hardware: {machine["device"]}, {machine["processor"]}, {machine["threads"]} threads, {machine["precision"]}; {speed:,.0f} images/s on average, {hours:.1f} hours, one run with seed {machine["seed"]}.
 - Software: mien {machine["mien"]}{commit}, Python {machine["python"]}, {versions}."""
+
+
+def _kept(recipe: dict[str, Any], history: list[dict[str, Any]], epoch: int) -> str:
+    """Which epoch's weights these are, and whether the faces that are watched chose it."""
+    accuracies = [row["validation_accuracy"] for row in history]
+    if epoch == len(history) and (recipe["run"]["keep"] == "last" or max(accuracies) > accuracies[-1]):
+        return "the last epoch was kept" + (
+            "" if _watched_matters(recipe) else ", so the validation faces chose nothing"
+        )
+    if accuracies[epoch - 1] == max(accuracies):
+        return f"epoch {epoch} was kept, the one with the best validation accuracy"
+    return f"epoch {epoch} of {len(history)} was kept"
+
+
+def _seen_before(header: dict[str, Any]) -> str:
+    """That faces which were held out of the training split may have taught whatever the run began with or learnt from."""
+    if not header.get("held_out"):
+        return ""
+    others = earlier_models(header["recipe"])
+    return (
+        f"; they were held out of the training faces, and {' and '.join(others)} may have learnt from them"
+        if others
+        else ""
+    )
 
 
 def _described(recipe: dict[str, Any]) -> str:
@@ -186,14 +208,15 @@ def _beside(recipe: dict[str, Any]) -> str:
     return "".join(f"; {part}" for part in parts)
 
 
-def _targets(settings: dict[str, Any]) -> str:
-    """What a face's target was made of beside its label: ``", 70 % of each target is what base says"``."""
+def _targets(settings: dict[str, Any], name: str) -> str:
+    """What a face's target was made of beside its label: ``", 70 % of each target is what base says"``; name: the model's own."""
     parts = []
     if settings.get("votes"):
         parts.append(f", {settings['votes']:.0%} of each label is FER+'s votes")
     if settings.get("teacher"):
         about = "of each input" if settings.get("teacher_sees") == "augmented" else "of the face"
-        parts.append(f", {settings['teacher_share']:.0%} of each target is what {settings['teacher']} says {about}")
+        teacher = f"an earlier {name}" if settings["teacher"] == name else settings["teacher"]
+        parts.append(f", {settings['teacher_share']:.0%} of each target is what {teacher} says {about}")
     return "".join(parts)
 
 

@@ -61,6 +61,7 @@ def finish(
         raise DataError(
             "training faces", "are not given", "name their file with --data, or add --no-non-faces --no-int8"
         )
+    seen = validation  # raters who call a picture no face give it no label
     validation = validation.take(validation.labelled).as_classes(classifier.labels)
     if len(validation) < 2:
         raise DataError("validation faces", "have no labels to fit a temperature by", "give labelled faces")
@@ -72,7 +73,7 @@ def finish(
         from mien.learn.not_a_face import add_output, learn
 
         head, thresholds["not_a_face"], values["not_a_face"] = learn(
-            classifier, training, validation, seed=wishes.seed, quiet=wishes.quiet
+            classifier, training, seen, seed=wishes.seed, quiet=wishes.quiet
         )
         add_output(model, head)
     elif "not_a_face" in classifier.info.thresholds:  # it was learnt before and stays
@@ -107,11 +108,13 @@ def _confidence(logits: np.ndarray, faces: FaceSet, wishes: Wishes) -> tuple[flo
 
     temperature = fit_temperature(logits, labels)
     before, (after, temperatures) = tempered(logits, 1), cross_tempered(logits, labels, wishes.seed)
-    if log_loss(after) >= log_loss(before):
+    fits = log_loss(after) < log_loss(before)
+    if not fits:
         temperature, after = 1.0, before
     fitted = tempered(logits, temperature)
     threshold = keeping(fitted, labels, wishes.goal)
-    found, promised = kept(fitted, labels, threshold), cross_kept(logits, labels, wishes.goal, wishes.seed)
+    found = kept(fitted, labels, threshold)
+    promised = cross_kept(logits, labels, wishes.goal, wishes.seed, fits=fits)
     values: dict[str, Any] = {
         "data": ", ".join(name for name in faces.splits if name) or "validation faces",
         "faces": len(faces),

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mien.core.errors import DataError
+from mien.core.errors import DataError, RecipeError
 from mien.core.types import FaceSet
 from mien.learn.inference import TorchClassifier, load_run
 from mien.learn.recipe import Recipe, recipe_from
@@ -76,7 +76,7 @@ def out_of_fold(
         say(f"fold {fold + 1} of {chosen.max() + 1}: {(~held).sum():,} faces train, {held.sum():,} are judged")
         try:
             train(recipe, part, run, resume=(run / "last.pt").is_file(), quiet=quiet, say=say)
-        except DataError as error:
+        except (DataError, RecipeError) as error:  # of an earlier call with other faces, or other options
             if error.name != str(run):
                 raise
             cure = f"give the same data and options as then, remove {folder}, or choose another --out"

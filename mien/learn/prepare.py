@@ -6,6 +6,7 @@ import json
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -29,6 +30,13 @@ class Rows:
     training: FaceSet
     validation: FaceSet
     unlabelled: FaceSet
+    held_out: bool = False  # whether those that are watched were taken from the training faces
+
+
+def earlier_models(recipe: dict[str, Any]) -> list[str]:
+    """The models that a recipe, as a dictionary, begins with or learns from."""
+    named = (recipe.get("start", {}).get("model"), recipe.get("targets", {}).get("teacher"))
+    return list(dict.fromkeys(name for name in named if name))
 
 
 def choose_rows(recipe: Recipe, faces: FaceSet, say: Callable[[str], None]) -> Rows:
@@ -47,12 +55,17 @@ def choose_rows(recipe: Recipe, faces: FaceSet, say: Callable[[str], None]) -> R
         # Who agree that it is none see no expression that a network could find.
         without_label = without_label.take(majority(without_label.votes) == UNLABELLED)
     faces = of_classes(settings, faces)
+    unknown = _to_learn_from(without_label, settings.train)
+    if len(unknown) and not any(map(faces.has_split, settings.train.split("+"))):
+        raise DataError("data", f"has no label on any face of {settings.train}", "name another split with data.train")
     training = faces if faces.splits == ("",) else _in_role(faces, settings.train)
+    _check_classes(training)
     trained_on = {split_role(name) for name in settings.train.split("+")}
     watched = settings.validation.split("+")
     if trained_on.isdisjoint(map(split_role, watched)) and all(map(faces.has_split, watched)):
         validation = _in_role(faces, settings.validation)
         aside = len(faces) - len(training) - len(validation)
+        held_out = False
     else:
         aside = len(faces) - len(training)
         training, validation = hold_out(training, settings.holdout, recipe.run.seed)
@@ -60,23 +73,27 @@ def choose_rows(recipe: Recipe, faces: FaceSet, say: Callable[[str], None]) -> R
         say(
             f"the data has no validation split{splits}: {len(validation):,} of the training faces are held out to watch"
         )
+        held_out = True
+        _check_classes(training, f"data.holdout of {settings.holdout:g} took the last one: add some, or lower it")
+        if earlier := earlier_models(recipe.model_dump()):
+            say(f"note: {' and '.join(earlier)} may have learnt from these, so that scores on them are too good")
     if aside:
         used = {*training.splits, *validation.splits}
         others = ", ".join(name or "none" for name in faces.splits if name not in used)
         say(f"{aside:,} faces of other splits ({others}) are left aside")
-    unlabelled = _to_learn_from(without_label, settings.train).as_classes(training.classes)
+    unlabelled = unknown.as_classes(training.classes)
     if settings.keep_labels < 1:
         dropped, training = hold_out(training, settings.keep_labels, recipe.run.seed)
         unlabelled = concatenate([unlabelled, dropped]) if len(unlabelled) else dropped
         say(f"{len(training):,} faces keep their label, {len(dropped):,} lose it")
-    _check_classes(training)
+        _check_classes(training, f"data.keep_labels of {settings.keep_labels:g} leaves none: raise it")
     if recipe.semi.method == "none" and len(unlabelled) and settings.keep_labels == 1 and settings.labels != RATERS:
         say(f"{len(unlabelled):,} faces without a label are not learnt from; semi.method would")
     if recipe.semi.method != "none" and not len(unlabelled):
         raise DataError(
             "data", f"has no unlabelled training face for {recipe.semi.method}", "add some, or set data.keep_labels"
         )
-    return Rows(training, validation, unlabelled)
+    return Rows(training, validation, unlabelled, held_out)
 
 
 def of_classes(settings: DataSettings, faces: FaceSet) -> FaceSet:
@@ -94,7 +111,7 @@ def _to_learn_from(without_label: FaceSet, train: str) -> FaceSet:
     return without_label.take(np.isin(without_label.split, alike))
 
 
-def _check_classes(training: FaceSet) -> None:
+def _check_classes(training: FaceSet, cure: str = "") -> None:
     """DataError unless there are two classes at least and every class has a training face."""
     if len(training.classes) < 2:
         found = ", ".join(training.classes)
@@ -109,7 +126,7 @@ def _check_classes(training: FaceSet) -> None:
         raise DataError(
             "data",
             f"has no training face of {', '.join(absent)}",
-            f"add some, or train the others alone with --set 'data.classes={json.dumps(present)}'",
+            cure or f"add some, or train the others alone with --set 'data.classes={json.dumps(present)}'",
         )
 
 

@@ -138,6 +138,8 @@ def title_of(made: Preview, recipe: Recipe) -> list[str]:
     values, scale = made.inputs, made.preprocessing
     black, white = map(_number, _limits(scale))
     made_of = recipe.augment.model_dump() | asdict(augmentation_of(recipe))
+    if not _blends(recipe):
+        made_of |= {"mixup": 0, "cutmix": 0}
     changes = [name if value is True else f"{name} {value:g}" for name, value in made_of.items() if value]
     lines = [
         f"{recipe.name}: float32 {channels} × {height} × {width}"
@@ -222,7 +224,8 @@ def _draw_tiles(
 
 
 def _blends(recipe: Recipe) -> bool:
-    return bool(recipe.augment.mixup or recipe.augment.cutmix)
+    """Whether faces are blended with others; FixMatch does without."""
+    return bool(recipe.augment.mixup or recipe.augment.cutmix) and recipe.semi.method != "fixmatch"
 
 
 def _shares(recipe: Recipe) -> bool:

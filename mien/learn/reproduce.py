@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mien.core.errors import TrainingDiverged
+from mien.core.errors import DataError, TrainingDiverged
 from mien.core.files import write_json
 from mien.core.types import FaceSet
 from mien.data.raters import labelled_by
@@ -42,7 +42,7 @@ def reproduce(
     """Train and score what is not yet there; returns the study's result and writes it as ``folder/STUDY.json``.
 
     Run folders are ``folder/STUDY/RUN``. A run that was interrupted goes on, one that is done is left as it is. With
-    ``short`` runs have their shortened schedule. ``known`` is a folder of STUDY.json files of other machines or earlier
+    ``short`` runs have their shortened schedule; DataError where one that is done was shorter, or another. ``known`` is a folder of STUDY.json files of other machines or earlier
     days: a run of theirs that had the same recipe and is as long or longer is taken from there, but where a study makes
     something of its runs' weights.
     """
@@ -52,10 +52,10 @@ def reproduce(
     result: dict[str, Any] = {"study": study.name, "runs": {}}
     for run in study.runs:
         place = folder / study.name / run.name
-        if (place / "result.json").is_file():
-            result["runs"][run.name] = json.loads((place / "result.json").read_text(encoding="utf-8"))
-            continue
         recipe = recipe_of(run, short, folder)
+        if (place / "result.json").is_file():
+            result["runs"][run.name] = _finished(place, recipe)
+            continue
         if run.name in earlier and _as_long(earlier[run.name], recipe):
             say(f"{study.name}, {run.name}: known from {known}")
             result["runs"][run.name] = earlier[run.name]
@@ -125,6 +125,18 @@ def recipe_of(run: Run, short: bool, runs: Path = Path("runs")) -> Recipe:
 def _runs_in(file: Path) -> dict[str, Any]:
     """A study's result → its runs; {} where it was not made."""
     return json.loads(file.read_text(encoding="utf-8"))["runs"] if file.is_file() else {}
+
+
+def _finished(place: Path, recipe: Recipe) -> dict[str, Any]:
+    """The result of a run that is done; DataError where it is not that of this recipe, for as many epochs or more."""
+    result = json.loads((place / "result.json").read_text(encoding="utf-8"))
+    if not _as_long(result, recipe):
+        epochs = result["recipe"]["schedule"]["epochs"]
+        found = f"holds a run of {epochs} epochs, and {recipe.schedule.epochs} are wished"
+        if epochs == recipe.schedule.epochs:
+            found = "holds a run with other settings than this study has"
+        raise DataError(place, found, "remove it, or choose another --out")
+    return result
 
 
 def _as_long(earlier: dict[str, Any], recipe: Recipe) -> bool:

@@ -30,6 +30,7 @@ def log_header(
         "training": len(rows.training),
         "validation": len(rows.validation),
         "unlabelled": len(rows.unlabelled),
+        "held_out": rows.held_out,
         "classes": list(rows.training.classes),
         "splits": list(rows.training.splits),
         "parameters": sum(p.numel() for p in state.network.parameters()),

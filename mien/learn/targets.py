@@ -127,8 +127,9 @@ def teacher_fingerprint(settings: TargetSettings, hardware: Hardware) -> str:
     """Tells one teacher from another, so that a run is not resumed with another; "" without one."""
     if not settings.teacher:
         return ""
-    check = 0
-    for tensor in open_trained(settings.teacher).network.state_dict().values():
+    trained = open_trained(settings.teacher)
+    check = zlib.crc32(f"{trained.temperature} {trained.preprocessing}".encode())
+    for tensor in trained.network.state_dict().values():
         check = zlib.crc32(tensor.numpy().tobytes(), check)
     in_int8 = settings.teacher_sees == "augmented" and _int8_of(settings.teacher, hardware) is not None
     return f"{settings.teacher}, {check:08x}{', int8' if in_int8 else ''}"

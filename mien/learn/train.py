@@ -147,6 +147,8 @@ def _network_begun(
         network = build(recipe.network.name, **arguments).to(hardware.device, memory_format=torch.channels_last)
         as_products(network, hardware)
         gives_logits(network, preprocessing.channels, preprocessing.size)
+    except torch.OutOfMemoryError:
+        raise
     except MISFITS as error:
         wanted = f"{preprocessing.channels} x {preprocessing.size} x {preprocessing.size} pixels"
         found = f"{recipe.network.name} cannot take pictures of {wanted} with these arguments ({error})"

@@ -25,14 +25,14 @@ class LeNet(nn.Module):
         self.norm1: nn.Module = nn.BatchNorm2d(32) if norm else nn.Identity()
         self.conv2 = nn.Conv2d(32, 64, 5, padding=2)
         self.norm2: nn.Module = nn.BatchNorm2d(64) if norm else nn.Identity()
-        self.pool = nn.MaxPool2d(2)
+        self.relu1, self.relu2, self.pool = nn.ReLU(), nn.ReLU(), nn.MaxPool2d(2)
         self.hidden = nn.Linear(64 * (size // 4) ** 2, 128)
         self.head = nn.Linear(128, num_classes)
 
     def features(self, images: Tensor) -> Tensor:
         """(N, channels, S, S) → (N, 128)."""
-        images = self.pool(F.relu(self.norm1(self.conv1(images))))
-        images = self.pool(F.relu(self.norm2(self.conv2(images))))
+        images = self.pool(self.relu1(self.norm1(self.conv1(images))))
+        images = self.pool(self.relu2(self.norm2(self.conv2(images))))
         return F.relu(self.hidden(images.flatten(1)))
 
     def forward(self, images: Tensor) -> Tensor:

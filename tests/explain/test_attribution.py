@@ -229,7 +229,7 @@ def test_grad_cam_looks_behind_the_last_convolution_and_before_the_pool() -> Non
     assert layer("residual") == ["stages"]
     assert layer("r5-vgg10") == ["stages.3.5"]  # the rectifier, not the pool behind it
     assert layer("r4-cnn") == ["stages.3.5"]
-    assert layer("r1-lenet") == ["norm2"]
+    assert layer("r1-lenet") == ["relu2"]
 
 
 def test_grad_cam_of_an_ensemble_adds_its_members() -> None:

@@ -14,7 +14,7 @@ from mien.learn import export as exporting
 from mien.learn.card import model_card
 from mien.learn.inference import TorchClassifier, load_run
 from mien.run.classify import Classifier
-from tests.conftest import patterns
+from tests.conftest import patterns, small_recipe
 
 
 def test_the_file_says_what_it_is(model_file: Path, run_folder: Path) -> None:
@@ -85,9 +85,31 @@ def test_parity_sees_a_difference(model_file: Path, run_folder: Path, faces: Fac
 def test_the_card_says_who_taught() -> None:
     from mien.learn.card import _targets
 
-    assert _targets({}) == _targets({"votes": 0.0, "teacher": "", "teacher_share": 0.7}) == ""
+    assert _targets({}, "x") == _targets({"votes": 0.0, "teacher": "", "teacher_share": 0.7}, "x") == ""
     taught = {"votes": 0.3, "teacher": "base", "teacher_share": 0.7, "teacher_sees": "augmented"}
-    assert _targets(taught) == ", 30% of each label is FER+'s votes, 70% of each target is what base says of each input"
+    assert _targets(taught, "nano") == (
+        ", 30% of each label is FER+'s votes, 70% of each target is what base says of each input"
+    )
+    assert "what an earlier base says" in _targets(taught, "base")
+
+
+def test_the_card_says_which_epoch_was_kept_and_by_whom() -> None:
+    from mien.learn.card import _kept, _seen_before
+
+    history = [{"validation_accuracy": value} for value in (0.3, 0.6, 0.5)]
+    recipe = small_recipe(run={"keep": "last"}).model_dump()
+    assert _kept(recipe, history, 3) == "the last epoch was kept, so the validation faces chose nothing"
+    assert _kept(recipe, history, 2) == "epoch 2 was kept, the one with the best validation accuracy"
+    assert _kept(recipe, history, 1) == "epoch 1 of 3 was kept"
+    recipe["run"]["keep"] = "best"
+    assert _kept(recipe, history, 2) == "epoch 2 was kept, the one with the best validation accuracy"
+    assert _kept(recipe, history, 3).startswith("the last epoch was kept")
+    assert _kept(recipe, history[:2], 2) == "epoch 2 was kept, the one with the best validation accuracy"
+    begun = small_recipe(start={"model": "base"}).model_dump()
+    assert "base may have learnt from them" in _seen_before({"recipe": begun, "held_out": True})
+    assert (
+        _seen_before({"recipe": begun, "held_out": False}) == _seen_before({"recipe": recipe, "held_out": True}) == ""
+    )
 
 
 def test_the_card_states_the_run(model_file: Path, run_folder: Path) -> None:

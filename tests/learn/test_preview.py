@@ -16,7 +16,7 @@ from mien.learn.epoch import Course, state_of, train_epoch
 from mien.learn.hardware import Hardware
 from mien.learn.prepare import to_device
 from mien.learn.preview import Preview, choose, draw_preview, preview, target_text, title_of
-from mien.learn.recipe import Recipe, recipe_from
+from mien.learn.recipe import Recipe, SemiSettings, recipe_from
 from mien.learn.targets import targets_of
 from mien.models import build
 from tests.conftest import patterns, small_recipe
@@ -172,6 +172,10 @@ def test_the_title_says_the_numbers_of_the_input_and_the_changes() -> None:
     assert lines[1] == "value = (pixel / 255 − 0.500) / 0.500: black is −1.00, white is 1.00"
     assert lines[2] == "changes, drawn anew for every copy: ten_crop, mixup 0.2"
     assert lines[3].startswith("each face is blended with another of its batch; under each face")
+    fixmatch = with_augment(mixup=0.2).model_copy(update={"semi": SemiSettings(method="fixmatch")})
+    assert "mixup" not in title_of(made, fixmatch)[2] and not any(
+        "blended" in line for line in title_of(made, fixmatch)
+    )
     assert title_of(made, with_augment())[2:] == [
         "changes, drawn anew for every copy: none, so that all copies are alike"
     ]

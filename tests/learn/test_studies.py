@@ -170,6 +170,13 @@ def test_a_study_writes_its_result_and_its_page_and_is_not_run_twice(tiny_study:
     again = reproduce.reproduce(tiny_study, patterns(7), tmp_path, short=True, quiet=True, say=said.append)
     assert (tmp_path / "batch-norm" / "with" / "last.pt").stat().st_mtime_ns == stamp
     assert (said, again["runs"]["with"]["history"]) == ([], json.loads(json.dumps(good["history"])))
+    with pytest.raises(DataError, match=r"with: holds a run of 2 epochs, and 4 are wished; remove it"):
+        reproduce.reproduce(tiny_study, patterns(7), tmp_path, quiet=True, say=silent)
+    other = replace(
+        tiny_study, runs=(replace(tiny_study.runs[0], settings=(*tiny_study.runs[0].settings, "run.seed=5")),)
+    )
+    with pytest.raises(DataError, match="holds a run with other settings"):
+        reproduce.reproduce(other, patterns(7), tmp_path, short=True, quiet=True, say=silent)
 
     known: list[str] = []
     options = {"known": tmp_path, "quiet": True, "say": known.append}

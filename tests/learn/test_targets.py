@@ -155,3 +155,8 @@ def test_a_teacher_that_answers_in_another_precision_is_another_teacher(monkeypa
         monkeypatch.setenv("MIEN_PRECISION", precision)
         told.append(teacher_fingerprint(settings, hardware))
     assert told[1] == f"{told[0]}, int8"
+    trained = open_trained("base")
+    monkeypatch.setattr(
+        "mien.learn.targets.open_trained", lambda name: replace(trained, temperature=2 * trained.temperature)
+    )
+    assert teacher_fingerprint(settings, hardware) != told[1]

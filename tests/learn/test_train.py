@@ -230,8 +230,26 @@ def test_data_that_cannot_train_says_why() -> None:
         choose_rows(small_recipe(), lacking, silent)
     with pytest.raises(DataError, match=r"has one class alone \(angry\)"):
         choose_rows(small_recipe(), patterns(20, classes=("angry",)), silent)
+    with pytest.raises(DataError, match=r"has no training face of .*; data.holdout of 0.1 took the last one"):
+        choose_rows(small_recipe(data={"holdout": 0.1}), patterns(7, split=""), silent)
+    with pytest.raises(DataError, match=r"has no training face of .*; data.keep_labels of 0.02 leaves none: raise it"):
+        choose_rows(small_recipe(data={"keep_labels": 0.02}, semi={"method": "pseudo-label"}), patterns(140), silent)
+    watched_alone = concatenate([replace(patterns(14), labels=np.full(14, -1)), patterns(14, split="PublicTest")])
+    with pytest.raises(DataError, match="has no label on any face of Training"):
+        choose_rows(small_recipe(data={"train": "Training"}), watched_alone, silent)
     five = small_recipe(data={"classes": ["angry", "happy", "neutral", "sad", "surprise"]})
     assert choose_rows(five, lacking, silent).training.classes == ("angry", "happy", "neutral", "sad", "surprise")
+
+
+def test_it_is_said_that_an_earlier_model_may_know_the_faces_that_are_held_out() -> None:
+    said: list[str] = []
+    begun = small_recipe(start={"model": "base"}, targets={"teacher": "nano"})
+    assert choose_rows(begun, patterns(140), said.append).held_out
+    assert "note: base and nano may have learnt from these" in said[-1]
+    said.clear()
+    divided = concatenate([patterns(70), patterns(70, split="PublicTest", seed=1)])
+    assert not choose_rows(begun, divided, said.append).held_out
+    assert said == []
 
 
 def test_the_input_is_normalised_as_the_recipe_says() -> None:
