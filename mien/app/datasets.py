@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -92,6 +92,7 @@ def convert(
     size: Size = 48,
     skip_bad: SkipBad = False,
     quiet: Quiet = False,
+    as_json: Json = False,
 ) -> None:
     """Write a data set in another layout.
 
@@ -102,7 +103,9 @@ def convert(
     keep_inputs(out, [path, *([ferplus] if ferplus else [])])
     faces = _read(path, ferplus, size, skip_bad, labels_by)
     save_faces(faces, out)
-    if not quiet:
+    if as_json:
+        say(json.dumps(_written(faces, out), indent=2))
+    elif not quiet:
         say(
             f"wrote {len(faces):,} faces to {out}"
             + (f"; {len(faces.skipped):,} broken rows skipped" if faces.skipped else "")
@@ -150,6 +153,7 @@ def split(
     size: Size = 48,
     skip_bad: SkipBad = False,
     quiet: Quiet = False,
+    as_json: Json = False,
 ) -> None:
     """Divide a data set anew and write it with its new split names.
 
@@ -175,7 +179,7 @@ def split(
     parts = _part_names(names or "train,validation,test", len(shares or numbers or of_classes))
 
     faces = _read(path, ferplus, size, skip_bad, labels_by)
-    tell_skipped(faces, quiet)
+    tell_skipped(faces, quiet or as_json)
     count = len(faces)
     if of:
         faces = faces.in_split(of)
@@ -192,7 +196,9 @@ def split(
     if keep_labels is not None:
         faces = splits.without_training_labels(faces, keep_labels, seed)
     save_faces(faces, out)
-    if not quiet:
+    if as_json:
+        say(json.dumps(_written(faces, out) | {"left_out": count - len(faces)}, indent=2))
+    elif not quiet:
         left = f"; {count - len(faces):,} of {count:,} left out" if len(faces) < count else ""
         kept = f", divided as in {path.name}" if official and divided else ""
         parts_said = ", ".join(_described(faces, name) for name in faces.splits)
@@ -215,6 +221,7 @@ def preview(
     seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="The same seed gives the same drawing.")] = 0,
     skip_bad: SkipBad = False,
     quiet: Quiet = False,
+    as_json: Json = False,
 ) -> None:
     """Draw what a recipe makes of the faces: what a network is really given while it is trained.
 
@@ -231,10 +238,13 @@ def preview(
     if out.suffix.lower() != ".png":
         raise UsageError(f"--out {out}", "does not end in .png", f"as in --out {out.with_suffix('.png')}")
     settings = load_recipe(recipe, set)
-    faces = read_data(paths, size=settings.input.size, skip_bad=skip_bad, quiet=quiet)
+    faces = read_data(paths, size=settings.input.size, skip_bad=skip_bad, quiet=quiet or as_json)
     made = make(settings, faces, split=split, rows=rows, copies=copies, seed=seed)
     draw_preview(made, settings, out)
-    if not quiet:
+    if as_json:
+        drawn = [str(name) for name in made.faces.names]
+        say(json.dumps({"file": str(out), "recipe": settings.name, "faces": drawn, "copies": copies}, indent=2))
+    elif not quiet:
         of = ", ".join(name for name in made.faces.splits if name)
         say(f"wrote {len(made.faces):,} faces{f' of {of}' if of else ''} and {copies} copies of each to {out}")
 
@@ -308,6 +318,13 @@ def _part_names(text: str, count: int) -> list[str]:
     if not all(parts):
         raise UsageError("--names", f"'{text}' leaves a part without a name", "name every part")
     return parts[:count]
+
+
+def _written(faces: FaceSet, out: Path) -> dict[str, Any]:
+    """What a file was written of, for machines."""
+    parts = {name: faces.take(faces.split == name) for name in faces.splits}
+    splits = {name: {"faces": len(part), "labelled": int(part.labelled.sum())} for name, part in parts.items()}
+    return {"file": str(out), "faces": len(faces), "skipped": len(faces.skipped), "splits": splits}
 
 
 def _described(faces: FaceSet, split: str) -> str:

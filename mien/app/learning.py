@@ -51,6 +51,7 @@ def train(
     exclude: Exclude = None,
     skip_bad: SkipBad = False,
     quiet: Quiet = False,
+    as_json: Json = False,
 ) -> None:
     """Train a network as a recipe says.
 
@@ -63,6 +64,7 @@ def train(
     from mien.learn.resume import differences
     from mien.learn.train import train as run
 
+    quiet = quiet or as_json
     settings = load_recipe(recipe, set)
     folder = out or Path("runs") / settings.name
     if resume and not set and (folder / "recipe.toml").is_file():
@@ -78,7 +80,10 @@ def train(
     keep_inputs(folder, given, writes=("recipe.toml", "validation.csv"))
     faces = read_data(data, size=settings.input.size, skip_bad=skip_bad, quiet=quiet, exclude=exclude)
     run(settings, faces, folder, resume=resume, quiet=quiet, say=(lambda text: None) if quiet else say)
-    if not quiet:
+    if as_json:
+        scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
+        say(json.dumps({"run": str(folder), "scores": scores}, indent=2))
+    elif not quiet:
         named = shlex.quote(str(folder))
         say(f"the run is in {folder}; next: mien evaluate {named} --data ..., mien export {named} --out model.onnx")
 
@@ -162,11 +167,14 @@ def predict(
     labels_by: LabelsBy = "auto",
     skip_bad: SkipBad = False,
     quiet: Quiet = False,
+    as_json: Json = False,
 ) -> None:
     """Write a model's probabilities for every face of a data set: each picture is one, and is not searched for others.
 
     One CSV row a face, labelled or not, in the order of the data: path, label, truth where it is known, probabilities.
     """
+    import numpy as np
+
     from mien.core.errors import UsageError
     from mien.evaluate.tables import write_predictions
     from mien.run.classify import check_tta
@@ -175,6 +183,7 @@ def predict(
     keep_inputs(out, data)
     if out.suffix.lower() not in ("", ".csv", ".txt"):
         raise UsageError(f"--out {out}", "is to hold CSV", f"as in --out {out.with_suffix('.csv')}")
+    quiet = quiet or as_json
     classifier = open_classifier(model, precision)
     faces = read_data(
         data, size=_size(classifier), skip_bad=skip_bad, quiet=quiet, labels_by=labels_by, model=classifier
@@ -182,7 +191,11 @@ def predict(
     faces = faces.in_split(split) if split else faces
     probabilities = classify_all(classifier, faces.images, tta, quiet=quiet, title="predict")
     write_predictions(faces, probabilities, classifier.labels, out)
-    if not quiet:
+    if as_json:
+        found = np.bincount(probabilities.argmax(axis=1), minlength=len(classifier.labels)).tolist()
+        facts = {"model": model, "file": str(out), "faces": len(faces), "tta": tta}
+        say(json.dumps(facts | {"labels": dict(zip(classifier.labels, found, strict=True))}, indent=2))
+    elif not quiet:
         say(f"wrote {len(faces):,} rows to {out}")
 
 
@@ -205,6 +218,7 @@ def export(
     ] = False,
     labels_by: LabelsBy = "auto",
     quiet: Quiet = False,
+    as_json: Json = False,
 ) -> None:
     """Write a trained network as one ONNX file.
 
@@ -222,6 +236,7 @@ def export(
     from mien.learn.inference import TorchClassifier, load_run
     from mien.run.weights import int8_file
 
+    quiet = quiet or as_json
     if out.suffix.lower() != ".onnx":
         raise UsageError(f"--out {out}", "does not end in .onnx", f"as in --out {out.with_suffix('.onnx')}")
     trained = load_run(run)
@@ -251,7 +266,10 @@ def export(
     write_text(
         out.with_suffix(".md"), model_card(run, trained, out, scores, which + by_whom(whose), difference, licence, half)
     )
-    if not quiet:
+    if as_json:
+        facts = {"file": str(out), "bytes": out.stat().st_size, "card": str(out.with_suffix(".md"))}
+        say(json.dumps(facts | {"difference": difference, "scores": values}, indent=2))
+    elif not quiet:
         checked = f"{len(faces):,} faces" if faces is not None else "noise; give --data for a check on faces"
         say(
             f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB) and {out.with_suffix('.md').name}\n"

@@ -120,6 +120,7 @@ def pull(
     name: Annotated[str, typer.Argument(help="A name from 'mien models'.")],
     url: Annotated[str | None, typer.Option(help="Fetch it from here instead; its SHA-256 must be the same.")] = None,
     quiet: Quiet = False,
+    as_json: Json = False,
 ) -> None:
     """Fetch a file that others publish.
 
@@ -128,5 +129,7 @@ def pull(
     from mien.run.weights import pull as fetch
 
     path: Path = fetch(name, url)
-    if not quiet:
+    if as_json:
+        say(json.dumps({"name": name, "file": str(path), "bytes": path.stat().st_size}, indent=2))
+    elif not quiet:
         say(f"{name} is at {path}")

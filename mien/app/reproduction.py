@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mien.app.options import Data, Quiet, need_torch, read_data
+from mien.app.options import Data, Json, Quiet, need_torch, read_data
 from mien.core.progress import say
 
 
@@ -25,6 +26,7 @@ def reproduce(
         typer.Option(help="A folder of NAME.json files made before: their runs of the same recipe are not made again."),
     ] = None,
     quiet: Quiet = False,
+    as_json: Json = False,
 ) -> None:
     """Run a reference system as its author did, and by our own recipe.
 
@@ -38,12 +40,17 @@ def reproduce(
     from mien.learn.reproduction import read_results, write_page
     from mien.learn.studies import studies_named
 
+    quiet, results = quiet or as_json, {}
     studies = studies_named(name)
     if known is not None and not known.is_dir():
         raise UsageError(f"--known {known}", "is no folder", "name the one that holds the NAME.json files")
     faces = read_data(data, quiet=quiet)
     for study in studies:
-        run(study, faces, out, short=short, known=known, quiet=quiet, say=(lambda text: None) if quiet else say)
+        results[study.name] = run(
+            study, faces, out, short=short, known=known, quiet=quiet, say=(lambda text: None) if quiet else say
+        )
         write_page(read_results(out), out / "reproduction.md", out / "pictures")
-    if not quiet:
+    if as_json:
+        say(json.dumps(results, indent=2))
+    elif not quiet:
         say(f"wrote {out / 'reproduction.md'}")

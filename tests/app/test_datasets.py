@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,6 +34,13 @@ def test_in_order_and_counts(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--in-order", "--fractions", ".8, .2", "--names", "train, test"]
     assert main(["data", "split", "faces.parquet", "--out", "b.csv", *arguments]) == 0
     assert load_faces("b.csv").split.tolist() == ["train"] * 56 + ["test"] * 14
+    capsys.readouterr()
+    assert main(["data", "split", "faces.parquet", "--out", "a.csv", "--in-order", "--sizes", "40,20", "--json"]) == 0
+    parts = {"train": {"faces": 40, "labelled": 40}, "validation": {"faces": 20, "labelled": 20}}
+    told = {"file": "a.csv", "faces": 60, "skipped": 0, "splits": parts}
+    assert json.loads(capsys.readouterr().out) == told | {"left_out": 10}
+    assert main(["data", "convert", "a.csv", "--out", "a2.parquet", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == told | {"file": "a2.parquet"}
     counts = "angry=5,Happiness=8; happy=2,anger=3"
     assert main(["data", "split", "faces.parquet", "--out", "c.csv", "--counts", counts, "--names", "train,test"]) == 0
     assert capsys.readouterr().out.endswith("wrote 18 faces to c.csv: train 13, test 5; 52 of 70 left out\n")

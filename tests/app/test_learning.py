@@ -41,7 +41,10 @@ def test_the_way_from_data_to_a_model_file_and_its_use(capsys: pytest.CaptureFix
     scores = json.loads(capsys.readouterr().out)
     assert (scores["split"], scores["count"]) == ("val", 42)
     assert scores == json.loads(Path("mien-out/scores.json").read_text())
-    assert main(["predict", "small.onnx", "--data", "faces.parquet", "--out", "p.csv", "-q"]) == 0
+    capsys.readouterr()
+    assert main(["predict", "small.onnx", "--data", "faces.parquet", "--out", "p.csv", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["file"], sum(told["labels"].values())) == ("p.csv", told["faces"])
     assert len(Path("p.csv").read_text().splitlines()) == 211
     assert main(["analyze", str(ASTRONAUT), "--model", "small.onnx", "-q"]) == 0
     assert main(["models", "show", "small.onnx"]) == 0
@@ -75,8 +78,9 @@ def test_a_run_is_scored_on_what_it_held_out(capsys: pytest.CaptureFixture[str])
 
     save_faces(patterns(70), "faces.csv")
     Path("small.toml").write_text(small_recipe(schedule={"epochs": 1}).to_toml())
-    assert main(["train", "small.toml", "--data", "faces.csv", "-q"]) == 0
+    assert main(["train", "small.toml", "--data", "faces.csv", "--json"]) == 0
     kept = json.loads(Path("runs/small/scores.json").read_text())
+    assert json.loads(capsys.readouterr().out) == {"run": "runs/small", "scores": kept}
     assert main(["evaluate", "runs/small", "--data", "faces.csv", "--json"]) == 0
     scores = json.loads(capsys.readouterr().out)
     assert (scores["split"], scores["confusion"]) == ("held out of Training", kept["confusion"])
@@ -86,6 +90,10 @@ def test_a_run_is_scored_on_what_it_held_out(capsys: pytest.CaptureFixture[str])
     assert main(["export", "runs/small", "--out", "h.onnx", "--half"]) == 0
     assert "float32, weights stored in 16 bits; differs" in Path("h.md").read_text()
     assert Path("h.onnx").stat().st_size < 0.9 * Path("x.onnx").stat().st_size
+    capsys.readouterr()
+    assert main(["export", "runs/small", "--out", "h.onnx", "--half", "--json"]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["bytes"], told["card"]) == (Path("h.onnx").stat().st_size, "h.md") and told["difference"] < 0.001
     Path("h.int8.onnx").touch()
     assert main(["export", "runs/small", "--out", "h.onnx"]) == 0
     assert "removed h.int8.onnx, which had other weights" in capsys.readouterr().err
