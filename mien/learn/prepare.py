@@ -56,7 +56,7 @@ def choose_rows(recipe: Recipe, faces: FaceSet, say: Callable[[str], None]) -> R
         without_label = without_label.take(majority(without_label.votes) == UNLABELLED)
     faces = of_classes(settings, faces)
     unknown = _to_learn_from(without_label, settings.train)
-    if len(unknown) and not any(map(faces.has_split, settings.train.split("+"))):
+    if len(unknown) and "" not in faces.splits and not any(map(faces.has_split, settings.train.split("+"))):
         raise DataError("data", f"has no label on any face of {settings.train}", "name another split with data.train")
     training = faces if faces.splits == ("",) else _in_role(faces, settings.train)
     _check_classes(training)

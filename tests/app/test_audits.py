@@ -116,7 +116,7 @@ def test_data_without_labels_or_with_few_is_audited_for_the_rest(capsys: pytest.
         (["faces.csv", "--probabilities", "p.csv"], "p.csv: does not exist"),
         (["faces.csv", "--model", "nothing", "--no-near", "--no-nonfaces"], "model 'nothing': is unknown"),
         (["faces.csv", "--folds", "1"], "--folds"),
-        (["faces.csv", "--out", "faces.csv"], "faces.csv: is a file, not a folder"),
+        (["faces.csv", "--out", "faces.csv"], "--out faces.csv: is, or lies inside, the input faces.csv"),
     ],
 )
 def test_wrong_input_is_one_line(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

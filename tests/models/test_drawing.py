@@ -45,7 +45,7 @@ def test_plain_networks_have_no_shortcut_and_what_changes_nothing_is_left_out() 
     shown = shown_steps(summary_of("r1-lenet", norm=False).steps)
     assert find_shortcuts(shown) == []
     kinds = [step.kind for step, _ in shown.values()]
-    assert kinds == ["Conv2d", "relu", "MaxPool2d", "Conv2d", "relu", "MaxPool2d", "Linear", "relu", "Linear"]
+    assert kinds == ["Conv2d", "ReLU", "MaxPool2d", "Conv2d", "ReLU", "MaxPool2d", "Linear", "relu", "Linear"]
 
 
 @pytest.mark.parametrize("name", [*MODELS, "deep"])
