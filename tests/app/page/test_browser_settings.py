@@ -235,3 +235,24 @@ def test_models_and_reports(browser: Any, opened: Open, tmp_path: Path) -> None:
             page.get_by_role("link", name="base").click()
         popup.value.wait_for_selector("h1")
         assert popup.value.inner_text("h1") == "A report"
+
+
+def test_a_token_that_is_lost_is_asked_for_again_where_it_is_missed(opened: Open, tmp_path: Path) -> None:
+    """The server was begun again with another token, or the cookie is gone."""
+    with serving(tmp_path / "state", "--token", "open-sesame") as address:
+        page = opened("#picture", address=address, ready=False, expected=("status of 401",))
+        field = page.get_by_role("textbox", name="Token")
+        field.fill("open-sesame")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("html[data-ready]")
+        page.context.clear_cookies()
+        page.get_by_role("tab", name="Video").click()
+        field.wait_for()
+        page.keyboard.press("Escape")
+        page.keyboard.press("Escape")
+        assert field.is_visible()  # there is nothing behind it
+        field.fill("open-sesame")
+        page.keyboard.press("Enter")
+        field.wait_for(state="hidden")
+        page.get_by_role("tab", name="Models").click()
+        page.get_by_role("heading", name="base", exact=True).first.wait_for()
