@@ -141,10 +141,7 @@ def _left_in(out: Path, item: Input) -> Records | None:
         except DataError as error:  # of a picture beside the video, or of no face
             unread = unread or error
             continue
-        why = f"holds records of {found.source}"
-        if _is_of(found.source, item):
-            why = _other_than(item, _summary_of(path))
-        if not why:
+        if not (why := _doubt_of(found, item)):
             return found
         others.append(f"{path} {why}")
     if others:
@@ -159,7 +156,7 @@ def _left_in(out: Path, item: Input) -> Records | None:
 def _doubt_of(found: Records, item: Input) -> str:
     """Why records that were named may be of another video; "" where nothing says so."""
     if not _is_of(found.source, item):
-        return f"holds records of {found.source}, by its name another video"
+        return f"holds records of {found.source}"
     return _other_than(item, _summary_of(found.path))
 
 

@@ -126,7 +126,7 @@ def test_a_video_without_records_is_analysed_first(capsys: pytest.CaptureFixture
     assert main([*command, "-q"]) == 0
     assert capsys.readouterr().err == ""
     assert main(command) == 0
-    note = "note: elsewhere.jsonl holds records of clip.mp4, by its name another video"
+    note = "note: elsewhere.jsonl holds records of clip.mp4\n"
     assert note in capsys.readouterr().err
 
 

@@ -69,7 +69,7 @@ class Newest:
 class Recording:
     """Records of a camera, as ``mien analyze`` writes them of a file; it is full before it would have more than ``most``.
 
-    rows   each as JSON: a fifth of the memory of what it says, and quickly sent
+    rows   each as JSON: less than half of the memory that its dictionary would take, and quickly sent
     """
 
     most: int
