@@ -1,7 +1,8 @@
 """Random changes to a batch of faces, made for the whole batch at once on the device where it lies.
 
 Every function takes float32 images (B, C, H, W) in 0..1 and a CPU torch.Generator, so that one seed gives one result
-on every device. Only the random numbers, a few for each picture, travel, and a GPU does not wait for them.
+on every device. Only the random numbers, a few for each picture but where noise is added, travel, and a GPU does not wait
+for them.
 """
 
 from __future__ import annotations
@@ -140,6 +141,20 @@ def random_erasing(
     columns = (x >= left[:, None]) & (x < (left + wide)[:, None])  # (B, W)
     inside = rows[:, None, :, None] & columns[:, None, None, :] & chosen[:, None, None, None]  # (B, 1, H, W)
     return images.masked_fill(inside, value)
+
+
+def random_noise(
+    images: Tensor, generator: torch.Generator, *, probability: float, deviation: tuple[float, float] = (0.01, 0.12)
+) -> Tensor:
+    """Add normal noise, as of a sensor in little light, to some pictures; the same to all channels.
+
+    ``deviation`` is drawn evenly for each. The result is not cut to 0..1.
+    """
+    count = len(images)
+    chosen = uniform(count, 0, 1, generator, images) < probability
+    strength = uniform(count, *deviation, generator, images) * chosen
+    noise = torch.randn(count, 1, *images.shape[2:], generator=generator).to(images.device, non_blocking=True)
+    return images + noise * strength.view(-1, 1, 1, 1)
 
 
 @dataclass(frozen=True)

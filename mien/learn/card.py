@@ -13,7 +13,7 @@ from mien.evaluate.metrics import Scores
 from mien.evaluate.tables import scores_text
 from mien.learn.checkpoint import Trained
 from mien.learn.inference import read_log
-from mien.learn.prepare import WEAK, earlier_models
+from mien.learn.prepare import OF_BATCHES, WEAK, earlier_models
 from mien.learn.recipe import load_recipe, shipped_recipes
 from mien.run.weights import ModelInfo
 
@@ -98,8 +98,8 @@ def _training(header: dict[str, Any], history: list[dict[str, Any]], trained: Tr
     recipe, machine = header["recipe"], header["environment"]
     values = dict(recipe["augment"])
     fixmatch = recipe.get("semi", {}).get("method") == "fixmatch"
-    if fixmatch:  # which blends nothing
-        values |= {"mixup": 0, "cutmix": 0}
+    if fixmatch:
+        values |= dict.fromkeys(OF_BATCHES, 0)
     augment = ", ".join(f"{key} {value:g}" for key, value in values.items() if value)
     if fixmatch:
         augment = f"of faces with a label flip {WEAK.flip:g}, shift {WEAK.shift:g}; of those without {augment}"

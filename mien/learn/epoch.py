@@ -15,7 +15,7 @@ from mien.core.errors import TrainingDiverged
 from mien.core.preprocess import Preprocessing
 from mien.core.progress import Bar
 from mien.core.types import FaceSet
-from mien.data.augment import cutmix, mixup
+from mien.data.augment import cutmix, mixup, random_noise
 from mien.evaluate.metrics import accuracy, confusion_matrix, log_losses, macro_f1
 from mien.learn.hardware import Hardware
 from mien.learn.losses import make_loss
@@ -118,7 +118,6 @@ def train_epoch(course: Course, state: State, bar: Bar) -> dict[str, float]:
     epoch = len(state.history)
     batch_size = min(recipe.schedule.batch_size, len(images))
     steps = len(images) // batch_size
-    augment = augmentation_of(recipe)
     watched = [row["validation_loss"] for row in state.history]
     trained = [p for p in state.network.parameters() if p.requires_grad]
     loss_sum = right = torch.zeros((), device=hardware.device)
@@ -130,11 +129,9 @@ def train_epoch(course: Course, state: State, bar: Bar) -> dict[str, float]:
         for group in state.optimizer.param_groups:
             group["lr"] = rate
         rows = order[step * batch_size : (step + 1) * batch_size]
-        inputs = normalise(augment(images[rows].float() / 255, state.generator), course.preprocessing)
-        inputs, targets = blend(recipe, inputs, course.targets[rows], state.generator)
-        if course.teacher is not None:
-            targets = course.teacher.blend(inputs, targets)
-
+        inputs, targets = make_batch(
+            recipe, images[rows], course.targets[rows], course.preprocessing, course.teacher, state.generator
+        )
         with hardware.autocast():
             logits = state.network(inputs)
         loss = loss_of(logits, targets)
@@ -160,6 +157,28 @@ def train_epoch(course: Course, state: State, bar: Bar) -> dict[str, float]:
                 f"loss {mean_loss:.3f} accuracy {share_right:.1%} {speed:,.0f} images/s",
             )
     return {"lr": rate, "loss": mean_loss, "accuracy": share_right, "images_per_s": round(speed, 1)}
+
+
+def make_batch(
+    recipe: Recipe,
+    images: Tensor,
+    targets: Tensor,
+    preprocessing: Preprocessing,
+    teacher: Teacher | None,
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor]:
+    """What the network is given of uint8 images (B, 1, H, W) and targets (B, K): inputs (B, C, H, W) and targets (B, K).
+
+    Noise comes last: a teacher is asked without it, since what it made of the noise would be learnt.
+    """
+    inputs = normalise(augmentation_of(recipe)(images.float() / 255, generator), preprocessing)
+    inputs, targets = blend(recipe, inputs, targets, generator)
+    if teacher is not None:
+        targets = teacher.blend(inputs, targets)
+    if recipe.augment.noise and recipe.semi.method != "fixmatch":
+        std = torch.tensor(preprocessing.std, device=inputs.device).view(1, -1, 1, 1)
+        inputs = random_noise(inputs * std, generator, probability=recipe.augment.noise) / std
+    return inputs, targets
 
 
 def blend(recipe: Recipe, inputs: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -167,14 +167,18 @@ def to_device(faces: FaceSet, hardware: Hardware) -> tuple[Tensor, Tensor]:
 WEAK = Augmentation(flip=0.5, shift=0.125)
 
 
+#: What `recipe.augment` says of whole batches. FixMatch's faces with a label go without.
+OF_BATCHES = ("noise", "mixup", "cutmix")
+
+
 def augmentation_of(recipe: Recipe, *, labelled: bool = True) -> Augmentation:
-    """The recipe's changes to single faces; mixup and cutmix blend faces of a batch and are made after them.
+    """The recipe's changes to single faces, but for noise; that, and what blends faces of a batch, is made after them.
 
     FixMatch changes faces with a label weakly, and strongly, as the recipe says, those without (Sohn et al., 2020).
     """
     if labelled and recipe.semi.method == "fixmatch":
         return WEAK
-    return Augmentation(**recipe.augment.model_dump(exclude={"mixup", "cutmix"}))
+    return Augmentation(**recipe.augment.model_dump(exclude=set(OF_BATCHES)))
 
 
 def normalise(images: Tensor, preprocessing: Preprocessing) -> Tensor:

@@ -16,9 +16,9 @@ from mien.core.files import replacing
 from mien.core.preprocess import Preprocessing
 from mien.core.types import FaceSet
 from mien.data.raters import labelled_by
-from mien.learn.epoch import blend
+from mien.learn.epoch import make_batch
 from mien.learn.hardware import Hardware
-from mien.learn.prepare import augmentation_of, choose_rows, epoch_order, input_of, normalise, of_classes
+from mien.learn.prepare import OF_BATCHES, augmentation_of, choose_rows, epoch_order, input_of, of_classes
 from mien.learn.recipe import Recipe
 from mien.learn.targets import Teacher, targets_of, teacher_of
 
@@ -109,19 +109,13 @@ def _step(
     teacher: Teacher | None,
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """The shown faces' part of one batch: inputs (R, channels, H, W) and targets (R, K).
-
-    These are the lines of train.train_epoch between the choice of rows and the network.
-    """
+    """The shown faces' part of one batch: inputs (R, channels, H, W) and targets (R, K)."""
     labels = torch.from_numpy(faces.labels)
     order = epoch_order(labels, recipe.data.oversample, generator).numpy()
     others = order[~np.isin(order, shown)][: max(0, recipe.schedule.batch_size - len(shown))]
     rows = np.concatenate([shown, others])
     images = torch.from_numpy(faces.images[rows])[:, None]  # uint8 (B, 1, H, W)
-    inputs = normalise(augmentation_of(recipe)(images.float() / 255, generator), preprocessing)
-    inputs, targets = blend(recipe, inputs, wanted[rows], generator)
-    if teacher is not None:
-        targets = teacher.blend(inputs, targets)
+    inputs, targets = make_batch(recipe, images, wanted[rows], preprocessing, teacher, generator)
     return inputs[: len(shown)], targets[: len(shown)]
 
 
@@ -138,8 +132,8 @@ def title_of(made: Preview, recipe: Recipe) -> list[str]:
     values, scale = made.inputs, made.preprocessing
     black, white = map(_number, _limits(scale))
     made_of = recipe.augment.model_dump() | asdict(augmentation_of(recipe))
-    if not _blends(recipe):
-        made_of |= {"mixup": 0, "cutmix": 0}
+    if recipe.semi.method == "fixmatch":
+        made_of |= dict.fromkeys(OF_BATCHES, 0)
     changes = [name if value is True else f"{name} {value:g}" for name, value in made_of.items() if value]
     lines = [
         f"{recipe.name}: float32 {channels} × {height} × {width}"

@@ -85,6 +85,7 @@ class AugmentSettings(Section):
     brightness: Share = Field(0.0, description="brightness by 1 ± this")
     contrast: Share = Field(0.0, description="contrast by 1 ± this")
     erasing: Share = Field(0.0, description="probability of an erased rectangle")
+    noise: Share = Field(0.0, description="probability of noise; a teacher is asked about the face without it")
     mixup: Annotated[float, Field(ge=0)] = Field(0.0, description="alpha of mixup's Beta distribution")
     cutmix: Annotated[float, Field(ge=0)] = Field(0.0, description="alpha of cutmix's; with mixup, a coin decides")
 

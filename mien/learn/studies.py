@@ -278,6 +278,7 @@ _STEPS: dict[str, tuple[str, ...]] = {
     "no-mixup": ("augment.mixup=0",),
     "cutmix": ("augment.cutmix=1.0",),
     "no-erasing": ("augment.erasing=0",),
+    "noise": ("augment.noise=0.25",),
     "no-light": ("augment.brightness=0", "augment.contrast=0"),
     "no-averaging": ("run.ema=0",),
     "effective-weights": ("loss.class_weights=effective",),

@@ -171,3 +171,16 @@ def test_cutmix_takes_a_rectangle_and_its_share_of_the_target() -> None:
         shares.append(moved.float().mean().item())
     assert min(shares) < 0.2
     assert max(shares) > 0.5
+
+
+def test_noise_has_the_asked_frequency_and_deviation_and_no_colour() -> None:
+    images = torch.full((400, 3, 24, 24), 0.5)
+    noisy = augment.random_noise(images, generator(), probability=0.25, deviation=(0.02, 0.1))
+    torch.testing.assert_close(noisy[:, 0], noisy[:, 2])
+    deviation = (noisy - images)[:, 0].flatten(1).std(dim=1)
+    touched = deviation > 0
+    assert touched.float().mean().item() == pytest.approx(0.25, abs=0.06)
+    assert 0.018 < deviation[touched].min()
+    assert deviation[touched].max() < 0.11
+    assert deviation[touched].mean().item() == pytest.approx(0.06, abs=0.01)
+    assert (noisy - images)[touched].mean().abs() < 0.001

@@ -10,6 +10,7 @@ import torch
 
 from mien.core.errors import DataError, RecipeError
 from mien.core.preprocess import Preprocessing
+from mien.learn.epoch import make_batch
 from mien.learn.hardware import Hardware
 from mien.learn.inference import TorchClassifier, load_run, open_trained
 from mien.learn.recipe import TargetSettings
@@ -83,6 +84,23 @@ def test_a_teacher_of_augmented_inputs_is_asked_about_these(teacher: Path) -> No
     targets = asked.blend(inputs, torch.from_numpy(label))
     np.testing.assert_allclose(targets.numpy(), 0.75 * label + 0.25 * taught, atol=1e-5)
     assert not targets.requires_grad
+
+
+def test_a_teacher_is_asked_about_faces_without_the_noise(teacher: Path) -> None:
+    faces, made = patterns(16), {}
+    images, label = torch.from_numpy(faces.images)[:, None], torch.eye(len(faces.classes))[faces.labels]
+    targets = {"teacher": str(teacher), "teacher_sees": "augmented"}
+    for noise in (0.0, 1.0):
+        recipe = small_recipe(targets=targets, augment={"degrees": 15, "mixup": 0.4, "noise": noise})
+        preprocessing = open_trained(str(teacher)).preprocessing
+        asked = Teacher(recipe.targets, faces.classes, preprocessing, Hardware.choose("cpu", "fp32"))
+        generator = torch.Generator().manual_seed(3)
+        made[noise] = make_batch(recipe, images, label, preprocessing, asked, generator)
+    (plain, targets_of_plain), (noisy, targets_of_noisy) = made[0.0], made[1.0]
+    torch.testing.assert_close(targets_of_noisy, targets_of_plain)
+    deviation = ((noisy - plain) * preprocessing.std[0]).flatten(1).std(dim=1)  # in units of 0..1
+    assert deviation.min() > 0.008
+    assert deviation.max() < 0.13
 
 
 def test_a_shipped_teacher_says_in_int8_what_it_says_in_torch(monkeypatch: pytest.MonkeyPatch) -> None:
