@@ -58,6 +58,7 @@ def finish(
     from mien.learn.card import finished_card
     from mien.learn.finish import Wishes
     from mien.learn.finish import finish as make
+    from mien.learn.speed import speed_of
     from mien.run.weights import INT8_ENDING, find_model, int8_file, model_info
 
     if out.suffix.lower() != ".onnx" or out.name.endswith(INT8_ENDING):
@@ -82,7 +83,8 @@ def finish(
     if diagram is not None:
         _draw(found, diagram)
     int8 = None if no_int8 or "no_int8" in found else model_info(int8_file(out))
-    card = finished_card(text, model_info(out), int8, out, diagram)
+    speeds = [speed_of(file) for file in ([out] if int8 is None else [out, int8_file(out)])]
+    card = finished_card(text, model_info(out), int8, out, diagram, speeds)
     write_text(out.with_suffix(".md"), card)
     if "no_int8" in found:
         complain(f"there is no int8 file: it {found['no_int8']}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from mien.learn.checkpoint import Trained
 from mien.learn.inference import read_log
 from mien.learn.prepare import OF_BATCHES, WEAK, earlier_models
 from mien.learn.recipe import load_recipe, shipped_recipes
+from mien.learn.speed import Speed
 from mien.run.weights import ModelInfo
 
 USES = """\
@@ -225,22 +227,42 @@ def _list(values: tuple[float, ...]) -> str:
 
 
 #: What `mien finish` writes into a card, from this heading to the next one.
-DOUBT, BYTES = "## Doubt", "## int8"
+DOUBT, BYTES, SPEED = "## Doubt", "## int8", "## Speed"
 
 
-def finished_card(text: str, info: ModelInfo, int8: ModelInfo | None, file: Path, diagram: Path | None = None) -> str:
+def finished_card(
+    text: str,
+    info: ModelInfo,
+    int8: ModelInfo | None,
+    file: Path,
+    diagram: Path | None = None,
+    speeds: Sequence[Speed] = (),
+) -> str:
     """The card with what `mien finish` found; sections of an earlier time are replaced.
 
     ``text`` is the card so far, ``info`` and ``int8`` what the float file and its int8 file say of themselves, ``diagram``
-    the reliability diagram's file, if there is one.
+    the reliability diagram's file, if there is one; ``speeds`` those of its files, if they were measured.
     """
-    for heading in (DOUBT, BYTES):
+    for heading in (DOUBT, BYTES, SPEED):
         text = re.sub(rf"^{heading}\n.*?(?=^## |\Z)", "", text, flags=re.MULTILINE | re.DOTALL)
     sections = [_doubt(info, file, diagram)]
     if int8 is not None:
         sections.append(_int8(int8))
+    if speeds:
+        sections.append(_speed(speeds))
     before, uses, after = text.partition("## Meant for")
     return "\n\n".join(part for part in (before.strip(), *sections, (uses + after).strip()) if part) + "\n"
+
+
+def _speed(speeds: Sequence[Speed]) -> str:
+    rows = [
+        f"| {speed.precision} | {speed.megabytes:.1f} MB | {speed.milliseconds:.2f} ms | {speed.crops_per_second:,.0f} crops/s |"
+        for speed in speeds
+    ]
+    return "\n".join([
+        SPEED, "", "| file | size | one crop | 64 at once |", "|---|---|---|---|", *rows, "",
+        f"Medians with all preparation of the crop, in {speeds[0].threads} threads of {speeds[0].processor}, measured when the model was finished.",
+    ])  # fmt: skip
 
 
 def _doubt(info: ModelInfo, file: Path, diagram: Path | None) -> str:

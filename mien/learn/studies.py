@@ -156,7 +156,7 @@ REFERENCES: tuple[Study, ...] = (
         _author("r3-vgg", "r3", 50, 50), _ours("r3-vgg", "r3", 300, 60, FIVE, "input.channels=3", "optimizer.lr=0.03"),
     ), 60.0, "test, the upper end of 57.6 to 60.0 %"),
     Study("r4-cnn", "deep VGG with PReLU", (
-        _author("r4-cnn", "r4", 80, 1), _ours("r4-cnn", "r4", 200, 1, *_TAUGHT),
+        _author("r4-cnn", "r4", 80, 3), _ours("r4-cnn", "r4", 200, 1, *_TAUGHT),
     ), 67.7, "test"),
     Study("r4-dnn", "dense network of the same size", (
         _author("r4-dnn", "r4", 80, 1),

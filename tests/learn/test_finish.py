@@ -23,6 +23,7 @@ from mien.learn.export import export
 from mien.learn.finish import Wishes, finish
 from mien.learn.inference import load_run
 from mien.learn.negatives import textures
+from mien.learn.speed import speed_of
 from mien.models import load
 from mien.run.classify import Classifier
 from mien.run.recognizer import Recognizer
@@ -197,10 +198,14 @@ def test_doubt_reaches_the_faces(finished: Path) -> None:
 def test_the_card_holds_what_was_found_and_one_time_only(finished: Path) -> None:
     info, int8 = model_info(finished), model_info(int8_file(finished))
     card = "# small\n\n## Training\n\nlong\n\n## Meant for\n\nresearch\n\n## Limits\n\nmany\n"
-    once = finished_card(card, info, int8, finished)
-    assert finished_card(once, info, int8, finished) == once
+    speeds = [speed_of(file, seconds=0.05) for file in (finished, int8_file(finished))]
+    once = finished_card(card, info, int8, finished, speeds=speeds)
+    assert finished_card(once, info, int8, finished, speeds=speeds) == once
     headings = [line for line in once.splitlines() if line.startswith("## ")]
-    assert headings == ["## Training", "## Doubt", "## int8", "## Meant for", "## Limits"]
+    assert headings == ["## Training", "## Doubt", "## int8", "## Speed", "## Meant for", "## Limits"]
+    assert [speed.precision for speed in speeds] == ["float", "int8"]
+    assert all(speed.milliseconds > 0 and speed.crops_per_second > 0 for speed in speeds)
+    assert f"| int8 | {int8_file(finished).stat().st_size / 1e6:.1f} MB | {speeds[1].milliseconds:.2f} ms |" in once
     calibration = info.uncertainty["calibration"]
     for text in (f"{calibration['error']:.2%}", f"{info.temperature:.3f}", int8.quantisation["sha256"]):
         assert text in once
