@@ -15,7 +15,7 @@ from mien.evaluate.tables import scores_text
 from mien.learn.checkpoint import Trained
 from mien.learn.inference import read_log
 from mien.learn.prepare import OF_BATCHES, WEAK, earlier_models
-from mien.learn.recipe import load_recipe, shipped_recipes
+from mien.learn.recipe import load_recipe, shipped_recipes, teachers_of
 from mien.learn.speed import Speed
 from mien.run.weights import ModelInfo
 
@@ -217,8 +217,11 @@ def _targets(settings: dict[str, Any], name: str) -> str:
         parts.append(f", {settings['votes']:.0%} of each label is FER+'s votes")
     if settings.get("teacher"):
         about = "of each input" if settings.get("teacher_sees") == "augmented" else "of the face"
-        teacher = f"an earlier {name}" if settings["teacher"] == name else settings["teacher"]
-        parts.append(f", {settings['teacher_share']:.0%} of each target is what {teacher} says {about}")
+        teachers = [f"an earlier {name}" if one == name else one for one in teachers_of(settings["teacher"])]
+        says = "says" if len(teachers) == 1 else "say on average"
+        parts.append(
+            f", {settings['teacher_share']:.0%} of each target is what {' and '.join(teachers)} {says} {about}"
+        )
     return "".join(parts)
 
 

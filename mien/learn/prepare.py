@@ -20,7 +20,7 @@ from mien.data.raters import RATERS, labelled_by, majority
 from mien.data.splits import hold_out, one_against_all, only_classes
 from mien.learn.hardware import Hardware
 from mien.learn.inference import open_trained
-from mien.learn.recipe import DataSettings, Recipe, StartSettings
+from mien.learn.recipe import DataSettings, Recipe, StartSettings, teachers_of
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,11 @@ class Rows:
 
 def earlier_models(recipe: dict[str, Any]) -> list[str]:
     """The models that a recipe, as a dictionary, begins with or learns from."""
-    named = (recipe.get("start", {}).get("model"), recipe.get("targets", {}).get("teacher"))
-    return list(dict.fromkeys(name for name in named if name))
+    start, teachers = (
+        recipe.get("start", {}).get("model"),
+        teachers_of(recipe.get("targets", {}).get("teacher") or ""),
+    )
+    return list(dict.fromkeys(name for name in (start, *teachers) if name))
 
 
 def choose_rows(recipe: Recipe, faces: FaceSet, say: Callable[[str], None]) -> Rows:

@@ -104,8 +104,13 @@ class TargetSettings(Section):
     """What a face's target is made of; by default its label alone."""
 
     votes: Share = Field(0.0, description="share of it that is FER+'s votes, where a face has any")
-    teacher: str = Field("", description="distil this model: a shipped name, a run folder, a .pt or a float .onnx file")
-    teacher_share: Share = Field(0.7, description="share of the target that is the teacher's probabilities")
+    teacher: str = Field(
+        "",
+        description="distil this model: a shipped name, a run folder, a .pt or a float .onnx file; several as in base+large",
+    )
+    teacher_share: Share = Field(
+        0.7, description="share of the target that is the teacher's probabilities, or their mean"
+    )
     teacher_sees: Literal["clean", "augmented"] = Field(
         "clean", description="what the teacher is asked about: each face once, or every input as the student gets it"
     )
@@ -177,6 +182,8 @@ class Recipe(Section):
             raise ValueError("loss.class_weights = 'validation' needs start.model, whose confusions it weighs")
         if self.start.freeze and not self.start.model:
             raise ValueError("start.freeze without start.model would freeze random weights")
+        if self.targets.teacher and not teachers_of(self.targets.teacher):
+            raise ValueError(f"targets.teacher is '{self.targets.teacher}', which names no model")
         if self.data.classes and self.data.against:
             raise ValueError("data.classes and data.against exclude each other")
         if self.schedule.min_lr > self.optimizer.lr:
@@ -195,6 +202,13 @@ class Recipe(Section):
             if isinstance(section, Section):
                 lines += ["", f"[{key}]"] + [f"{name} = {_toml_value(value)}" for name, value in section]
         return "\n".join(lines) + "\n"
+
+
+def teachers_of(named: str) -> list[str]:
+    """The models that ``targets.teacher`` names; a file or folder with a + in its own name is one."""
+    if named and Path(named).exists():
+        return [named]
+    return [name.strip() for name in named.split("+") if name.strip()]
 
 
 def shipped_recipes() -> dict[str, Path]:

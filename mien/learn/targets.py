@@ -18,7 +18,7 @@ from mien.evaluate.crowd import vote_shares
 from mien.learn.checkpoint import Trained
 from mien.learn.hardware import Hardware
 from mien.learn.inference import TorchClassifier, open_trained
-from mien.learn.recipe import TargetSettings
+from mien.learn.recipe import TargetSettings, teachers_of
 from mien.run.classify import Classifier
 from mien.run.weights import choose_file, int8_file, shipped_models
 
@@ -28,8 +28,8 @@ def targets_of(faces: FaceSet, settings: TargetSettings, say: Callable[[str], No
 
     A share ``votes`` of it is FER+'s vote distribution (Barsoum et al., "Training Deep Networks for Facial Expression
     Recognition with Crowd-Sourced Label Distribution", 2016); a face on which nobody voted for one of the classes keeps its label.
-    Of what results, ``teacher_share`` gives way to the probabilities of ``teacher``, the mean over the face and its
-    mirror image (Hinton et al., "Distilling the Knowledge in a Neural Network", 2015), unless it is to see the augmented
+    Of what results, ``teacher_share`` gives way to the probabilities of ``teacher``, the mean over the face, its
+    mirror image and, where there are several, the teachers (Hinton et al., "Distilling the Knowledge in a Neural Network", 2015), unless it is to see the augmented
     inputs: then ``Teacher`` is asked in every step.
 
     Raises DataError where votes are wanted and the faces have none, RecipeError where FER+ does not know all classes, or the
@@ -39,18 +39,18 @@ def targets_of(faces: FaceSet, settings: TargetSettings, say: Callable[[str], No
     if settings.votes:
         targets = _towards_votes(targets, faces, settings.votes)
     if settings.teacher and settings.teacher_sees == "clean":
-        teacher = TorchClassifier(_opened(settings.teacher, faces.classes))
+        teachers = [TorchClassifier(_opened(name, faces.classes)) for name in teachers_of(settings.teacher)]
         say(f"{settings.teacher} is asked about {len(faces):,} faces")
-        taught = teacher.probabilities(faces.images, "flip")
+        taught = np.mean([teacher.probabilities(faces.images, "flip") for teacher in teachers], axis=0)
         targets = targets + settings.teacher_share * (taught - targets)
     return torch.from_numpy(targets)
 
 
 class Teacher:
-    """A network that is asked about the very inputs that its student gets, augmented and blended.
+    """A network, or several, asked about the very inputs that the student gets, augmented and blended.
 
     What it has learnt by heart of the clean faces then counts for little (Beyer et al., "Knowledge distillation: A good
-    teacher is patient and consistent", 2022). A shipped teacher answers in int8 where the processor gains by it, since
+    teacher is patient and consistent", 2022). Of several the mean counts. A shipped teacher answers in int8 where the processor gains by it, since
     training waits for every answer.
 
     Raises RecipeError where it knows other classes than ``classes`` or takes other inputs than ``student`` makes.
@@ -59,26 +59,33 @@ class Teacher:
     def __init__(
         self, settings: TargetSettings, classes: tuple[str, ...], student: Preprocessing, hardware: Hardware
     ) -> None:
-        trained = _opened(settings.teacher, classes)
-        theirs = trained.preprocessing
-        if (theirs.channels, theirs.size) != (student.channels, student.size):
-            found = f"'{settings.teacher}' takes {theirs.channels} x {theirs.size} x {theirs.size}, the student "
-            found += f"{student.channels} x {student.size} x {student.size}"
-            raise RecipeError("targets.teacher", found, "take another, or set targets.teacher_sees=clean")
-        self._share, self._temperature = settings.teacher_share, trained.temperature
-        self._logits_of = _quantised(settings.teacher, hardware) or _in_torch(trained.network, hardware)
-        ours_mean, ours_std, mean, std = (
-            torch.tensor(values, device=hardware.device).view(1, -1, 1, 1)
-            for values in (student.mean, student.std, theirs.mean, theirs.std)
-        )
-        self._scale, self._shift = ours_std / std, (ours_mean - mean) / std  # the student's numbers → the teacher's
+        self._share = settings.teacher_share
+        self._asked = [_asked(name, classes, student, hardware) for name in teachers_of(settings.teacher)]
 
     @torch.no_grad()
     def blend(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """The student's inputs (B, C, H, W) and their targets (B, K) → targets (B, K) with the teacher's share in them."""
-        logits = self._logits_of(inputs * self._scale + self._shift)
-        taught = (logits / self._temperature).softmax(dim=1)
+        taught = torch.stack([probabilities_of(inputs) for probabilities_of in self._asked]).mean(dim=0)
         return targets + self._share * (taught - targets)
+
+
+def _asked(
+    model: str, classes: tuple[str, ...], student: Preprocessing, hardware: Hardware
+) -> Callable[[Tensor], Tensor]:
+    """One teacher: the student's inputs (B, C, H, W) → its probabilities (B, K)."""
+    trained = _opened(model, classes)
+    theirs = trained.preprocessing
+    if (theirs.channels, theirs.size) != (student.channels, student.size):
+        found = f"'{model}' takes {theirs.channels} x {theirs.size} x {theirs.size}, the student "
+        found += f"{student.channels} x {student.size} x {student.size}"
+        raise RecipeError("targets.teacher", found, "take another, or set targets.teacher_sees=clean")
+    logits_of = _quantised(model, hardware) or _in_torch(trained.network, hardware)
+    ours_mean, ours_std, mean, std = (
+        torch.tensor(values, device=hardware.device).view(1, -1, 1, 1)
+        for values in (student.mean, student.std, theirs.mean, theirs.std)
+    )
+    scale, shift = ours_std / std, (ours_mean - mean) / std  # the student's numbers → the teacher's
+    return lambda inputs: (logits_of(inputs * scale + shift) / trained.temperature).softmax(dim=1)
 
 
 def _in_torch(network: nn.Module, hardware: Hardware) -> Callable[[Tensor], Tensor]:
@@ -125,14 +132,16 @@ def _opened(model: str, classes: tuple[str, ...]) -> Trained:
 
 def teacher_fingerprint(settings: TargetSettings, hardware: Hardware) -> str:
     """Tells one teacher from another, so that a run is not resumed with another; "" without one."""
-    if not settings.teacher:
-        return ""
-    trained = open_trained(settings.teacher)
+    return " and ".join(_fingerprint(name, settings, hardware) for name in teachers_of(settings.teacher))
+
+
+def _fingerprint(model: str, settings: TargetSettings, hardware: Hardware) -> str:
+    trained = open_trained(model)
     check = zlib.crc32(f"{trained.temperature} {trained.preprocessing}".encode())
     for tensor in trained.network.state_dict().values():
         check = zlib.crc32(tensor.numpy().tobytes(), check)
-    in_int8 = settings.teacher_sees == "augmented" and _int8_of(settings.teacher, hardware) is not None
-    return f"{settings.teacher}, {check:08x}{', int8' if in_int8 else ''}"
+    in_int8 = settings.teacher_sees == "augmented" and _int8_of(model, hardware) is not None
+    return f"{model}, {check:08x}{', int8' if in_int8 else ''}"
 
 
 def _towards_votes(targets: np.ndarray, faces: FaceSet, share: float) -> np.ndarray:

@@ -49,6 +49,7 @@ def test_settings_given_on_the_command_line() -> None:
             "'base': network.arguments has num_classes, which data and input settle",
         ),
         ("start.freeze=['stem']", "'base': start.freeze without start.model would freeze random weights; change it$"),
+        ("targets.teacher='+'", r"'base': targets.teacher is '\+', which names no model; change it$"),
     ],
 )
 def test_wrong_settings_name_themselves_and_their_neighbours(override: str, message: str) -> None:

@@ -103,6 +103,25 @@ def test_a_teacher_is_asked_about_faces_without_the_noise(teacher: Path) -> None
     assert deviation.max() < 0.13
 
 
+@pytest.mark.parametrize("sees", ["clean", "augmented"])
+def test_of_several_teachers_the_mean_counts(teacher: Path, tmp_path: Path, sees: str) -> None:
+    faces, other = patterns(16), tmp_path / "an+other"  # one folder, and not two teachers
+    train(small_recipe(run={"seed": 1}), patterns(64), other, quiet=True, say=lambda text: None)
+    label = torch.eye(len(faces.classes))[torch.from_numpy(faces.labels)]
+    found = {}
+    for name in (str(teacher), str(other), f"{teacher}+{teacher}+base", "base"):
+        settings = TargetSettings(teacher=name, teacher_share=1.0, teacher_sees=sees)
+        if sees == "clean":
+            found[name] = targets_of(faces, settings)
+            continue
+        student = open_trained("base").preprocessing
+        asked = Teacher(settings, faces.classes, student, Hardware.choose("cpu", "fp32"))
+        found[name] = asked.blend(torch.from_numpy(student.to_tensor(faces.images)), label)
+    one, another, several, base = found.values()
+    torch.testing.assert_close(several, (2 * one + base) / 3, atol=1e-5, rtol=0)
+    assert not torch.equal(one, another)
+
+
 def test_a_shipped_teacher_says_in_int8_what_it_says_in_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     """Inputs such as training makes: erased with noise, and beyond the range of pixels."""
     faces, settings = patterns(16), TargetSettings(teacher="base", teacher_share=1.0, teacher_sees="augmented")
