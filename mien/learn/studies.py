@@ -270,6 +270,7 @@ _STEPS: dict[str, tuple[str, ...]] = {
     "teacher-augmented": _TAUGHT,
     "votes-0.3": ("targets.votes=0.3",),
     "deeper": ("network.arguments={widths = [40, 80, 160], blocks = 2}",),
+    "thinner-deeper": ("network.arguments={widths = [26, 52, 104], blocks = 2}",),
     "teacher": ("targets.teacher=base", "targets.teacher_share=0.7"),
     "start-1": ("run.seed=1",),
     "start-2": ("run.seed=2",),
