@@ -60,6 +60,7 @@ def draw_curves(history: list[dict[str, Any]], path: Path, title: str) -> None:
     rate.plot(epochs, [row["lr"] for row in history], marker=marker)
     rate.set(title="learning rate at the epoch's end", xlabel="epoch", ylim=(0, None))
     for axes in (left, right, rate):
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     figure.suptitle(title)
@@ -118,6 +119,7 @@ def draw_side_by_side(histories: dict[str, list[dict[str, Any]]], path: Path, ti
             axes.plot(epochs, [factor * row[f"validation_{what}"] for row in history], label=name, **look)
     for axes, what in ((loss, "loss"), (accuracy, "accuracy (%)")):
         axes.set(title=f"{what}: validation solid, training dashed", xlabel="epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     accuracy.legend()

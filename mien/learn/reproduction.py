@@ -49,8 +49,8 @@ def write_page(results: dict[str, Result], page: Path, pictures: Path) -> None:
     pictures.mkdir(parents=True, exist_ok=True)
     for name in CURVES:
         if name in results:
-            histories = {run: found["history"] for run, found in results[name]["runs"].items() if found["history"]}
-            draw_side_by_side(histories | _borrowed(name, results), pictures / f"{name}.png", _titles()[name])
+            histories = {run: found["history"] for run, found in _runs(name, results).items() if found["history"]}
+            draw_side_by_side(histories, pictures / f"{name}.png", _titles()[name])
     if "semi-supervised" in results:
         _draw_shares(results["semi-supervised"], pictures / "semi-supervised.png")
     write_text(page, page_text(results, pictures.relative_to(page.parent).as_posix()))
@@ -61,7 +61,10 @@ def page_text(results: dict[str, Result], pictures: str) -> str:
     parts = [INTRO, _reference_table(results), _costs(results)]
     for name, title in _titles().items():
         if name in results and (results[name]["runs"] or "derived" in results[name]):
-            parts += [f"## {title}", TABLES.get(name, _plain_table)(results[name])]
+            shown = results[name] | {"runs": _runs(name, results)}
+            parts += [f"## {title}", TABLES.get(name, _plain_table)(shown)]
+            if name in SHORTENED and any(len(run["history"]) < run["full_epochs"] for run in shown["runs"].values()):
+                parts.append(SHORTENED[name])
             if name in CURVES or name == "semi-supervised":
                 parts.append(f"![{title}]({pictures}/{name}.png)")
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -280,11 +283,18 @@ TABLES = {
 }
 
 
-def _borrowed(study: str, results: dict[str, Result]) -> dict[str, list[dict[str, Any]]]:
-    """The curves of another study's run that belong beside this one's."""
-    if study == "augmentation" and results.get("r4-cnn", {}).get("runs", {}).get("author"):
-        return {"with": results["r4-cnn"]["runs"]["author"]["history"]}
-    return {}
+#: What is to be said of a study whose runs were cut short.
+SHORTENED = {
+    "augmentation": "Both were cut short: until a network learns its faces by heart, changing them only makes them harder."
+}
+
+
+def _runs(study: str, results: dict[str, Result]) -> dict[str, Any]:
+    """A study's runs, and the run of another study that belongs beside them."""
+    runs = results[study]["runs"]
+    if study == "augmentation" and (author := results.get("r4-cnn", {}).get("runs", {}).get("author")):
+        return runs | {"with": author}
+    return runs
 
 
 def _score(run: Result) -> dict[str, Any]:

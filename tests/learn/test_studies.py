@@ -257,6 +257,13 @@ def test_the_table_says_who_was_taught() -> None:
     assert "aught by" not in page_text({"r1-final": {"runs": {"ours": run_result(0.62)}}}, "pictures")
 
 
+def test_augmentation_is_shown_beside_r4s_own_run() -> None:
+    results = {"augmentation": {"runs": {"without": run_result(0.5)}}, "r4-cnn": {"runs": {"author": run_result(0.4)}}}
+    page = page_text(results, "pictures")
+    assert "| without | 50.00 |" in page and "| with | 40.00 |" in page
+    assert "| with | 40.00 |" not in page_text({"augmentation": results["augmentation"]}, "pictures")
+
+
 def test_base_teaches_only_where_it_has_not_seen_the_faces_that_are_scored(fer2013: FaceSet) -> None:
     training, taught = set(fer2013.in_split("Training").names), set()
     for study in studies.ALL.values():
