@@ -14,7 +14,8 @@ INTRO = """\
 
 Written from the logs of `mien reproduce ladder`. A row lays one change over the first, so that it says what this change
 brings, and not what came with it. All train on FER2013's Training and are scored on PublicTest, so this is validation: PublicTest
-chooses among the rows. The schedule is short and the network small (that of `nano`); what regularises pays later than here."""
+chooses among the rows. The schedule is short and the network small (that of `nano`); what regularises pays later than here.
+The rows with a teacher asked `base` as it was after its first training."""
 
 #: Rows that differ by their seed alone: their spread says which differences mean something.
 SEEDS = ("start", "start-1", "start-2")

@@ -285,7 +285,8 @@ TABLES = {
 
 #: What is to be said of a study whose runs were cut short.
 SHORTENED = {
-    "augmentation": "Both were cut short: until a network learns its faces by heart, changing them only makes them harder."
+    "augmentation": "Both were cut short: until a network learns its faces by heart, changing them only makes them harder.",
+    "r2-ladder": "So few epochs do not tell the rungs apart; they show what an epoch of each costs.",
 }
 
 

@@ -34,7 +34,7 @@ VERBS = ["analyze", "train", "evaluate", "predict", "export", "data", "models"]
         (["analyze", "text.mp4"], "text.mp4: is not a video that can be read"),
         (
             ["analyze", "ok.png", "--model", "nope"],
-            "model 'nope': is unknown; choose one of base, ferplus, nano, or name an .onnx file",
+            "model 'nope': is unknown; choose one of base, ferplus, large, nano, or name an .onnx file",
         ),
         (["analyze", "ok.png", "--model", "text.onnx"], "text.onnx: is not an ONNX file that can be run"),
         (["analyze", "ok.png", "--model", "empty.onnx"], "empty.onnx: is empty"),

@@ -63,7 +63,7 @@ def test_a_change_of_the_detector_reads_the_picture_again(opened: Open, two_face
 
 #: Latin words that stay as they are in Chinese: names and formats.
 NAMES = {"mien", "Ctrl", "V", "JPEG", "PNG", "WebP", "GIF", "BMP", "TIFF", "MP4", "MOV", "MKV", "WebM", "AVI", "GB", "MB", "kB", "CSV", "JSON",
-         "lines", "Parquet", "Haar", "YuNet", "FER", "base", "ferplus", "nano", "haar", "HTTP", "English", "F1", "MIT", "float32", "PublicTest", "localhost", "https",
+         "lines", "Parquet", "Haar", "YuNet", "FER", "base", "ferplus", "large", "nano", "haar", "HTTP", "English", "F1", "MIT", "float32", "PublicTest", "localhost", "https",
          "serve", "reports", "DIR", "report", "compare", "Grad", "CAM", "two", "faces", "png", "clip", "ready", "mp4", "long", "old", "avi", "part", "mkv", "between"}  # fmt: skip
 
 

@@ -46,20 +46,20 @@ def test_models_of_one_name_or_that_are_none_are_told_at_the_start(tmp_path: Pat
 
 
 def test_models_and_their_cards(client: TestClient) -> None:
-    base, ferplus, nano = client.get("/v1/models").json()
+    base, ferplus, large, nano = client.get("/v1/models").json()
     info, path = model_info(shipped_models()["base"]), shipped_models()["base"]
     assert (base["name"], base["kind"], base["labels"]) == ("base", "shipped", list(info.labels))
     assert (base["bytes"], base["scores"], base["licence"]) == (path.stat().st_size, info.scores, info.licence)
     assert base["card"] == path.with_suffix(".md").read_text(encoding="utf-8")
     assert base["parameters"] * 2 < base["bytes"] < base["parameters"] * 2 * 1.1  # weights in 16 bits, and little else
     assert ferplus["labels"] == list(CANONICAL) and ferplus["scores"]["labels_by"] == "raters"
-    assert (nano["name"], nano["kind"]) == ("nano", "shipped")
+    assert [(model["name"], model["kind"]) for model in (large, nano)] == [("large", "shipped"), ("nano", "shipped")]
 
 
 def test_a_model_of_ones_own_stands_beside_those_that_ship(tmp_path: Path, model_file: Path) -> None:
     with service(tmp_path, models=(str(model_file), "base")) as client:
         settings = client.get("/v1/settings").json()
-        assert (settings["models"], settings["default_model"]) == (["small", "base", "ferplus", "nano"], "small")
+        assert (settings["models"], settings["default_model"]) == (["small", "base", "ferplus", "large", "nano"], "small")
         kinds = {model["name"]: (model["kind"], model["card"]) for model in client.get("/v1/models").json()}
         assert kinds["small"] == ("local", None)
         photo = ASTRONAUT.read_bytes()
