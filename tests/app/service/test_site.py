@@ -59,7 +59,10 @@ def test_models_and_their_cards(client: TestClient) -> None:
 def test_a_model_of_ones_own_stands_beside_those_that_ship(tmp_path: Path, model_file: Path) -> None:
     with service(tmp_path, models=(str(model_file), "base")) as client:
         settings = client.get("/v1/settings").json()
-        assert (settings["models"], settings["default_model"]) == (["small", "base", "ferplus", "large", "nano"], "small")
+        assert (settings["models"], settings["default_model"]) == (
+            ["small", "base", "ferplus", "large", "nano"],
+            "small",
+        )
         kinds = {model["name"]: (model["kind"], model["card"]) for model in client.get("/v1/models").json()}
         assert kinds["small"] == ("local", None)
         photo = ASTRONAUT.read_bytes()
