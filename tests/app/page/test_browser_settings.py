@@ -250,7 +250,7 @@ def test_a_token_that_is_lost_is_asked_for_again_where_it_is_missed(opened: Open
         field.wait_for()
         page.keyboard.press("Escape")
         page.keyboard.press("Escape")
-        assert field.is_visible()  # there is nothing behind it
+        field.wait_for()  # it comes back: there is nothing behind it
         field.fill("open-sesame")
         page.keyboard.press("Enter")
         field.wait_for(state="hidden")
