@@ -28,9 +28,9 @@ def targets_of(faces: FaceSet, settings: TargetSettings, say: Callable[[str], No
 
     A share ``votes`` of it is FER+'s vote distribution (Barsoum et al., "Training Deep Networks for Facial Expression
     Recognition with Crowd-Sourced Label Distribution", 2016); a face on which nobody voted for one of the classes keeps its label.
-    Of what results, ``teacher_share`` gives way to the probabilities of ``teacher``, the mean over the face, its
-    mirror image and, where there are several, the teachers (Hinton et al., "Distilling the Knowledge in a Neural Network", 2015), unless it is to see the augmented
-    inputs: then ``Teacher`` is asked in every step.
+    Of what results, ``teacher_share`` gives way to the probabilities of ``teacher``, the mean over the face, its mirror
+    image and, where there are several, the teachers (Hinton et al., "Distilling the Knowledge in a Neural Network", 2015),
+    unless it is to see the augmented inputs: then ``Teacher`` is asked in every step.
 
     Raises DataError where votes are wanted and the faces have none, RecipeError where FER+ does not know all classes, or the
     teacher knows others.
@@ -50,8 +50,8 @@ class Teacher:
     """A network, or several, asked about the very inputs that the student gets, augmented and blended.
 
     What it has learnt by heart of the clean faces then counts for little (Beyer et al., "Knowledge distillation: A good
-    teacher is patient and consistent", 2022). Of several the mean counts. A shipped teacher answers in int8 where the processor gains by it, since
-    training waits for every answer.
+    teacher is patient and consistent", 2022). Of several the mean counts. A shipped teacher answers in int8 where the
+    processor gains by it, since training waits for every answer.
 
     Raises RecipeError where it knows other classes than ``classes`` or takes other inputs than ``student`` makes.
     """

@@ -254,5 +254,8 @@ def test_a_token_that_is_lost_is_asked_for_again_where_it_is_missed(opened: Open
         field.fill("open-sesame")
         page.keyboard.press("Enter")
         field.wait_for(state="hidden")
+        assert not field.is_visible()
         page.get_by_role("tab", name="Models").click()
-        page.get_by_role("heading", name="base", exact=True).first.wait_for()
+        card = page.get_by_role("heading", name="base", exact=True).first
+        card.wait_for()
+        assert card.is_visible()
