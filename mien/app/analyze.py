@@ -86,7 +86,7 @@ def analyze(
         bool, typer.Option("--bars", help="Draw small bars of all probabilities beside each face.")
     ] = False,
     display_width: Annotated[
-        int, typer.Option(min=0, max=16_384, help="Width of annotated media in pixels; 0 leaves it as it is.")
+        int, typer.Option(min=0, max=16_383, help="Width of annotated media in pixels; 0 leaves it as it is.")
     ] = 0,
     max_pixels: Annotated[
         int | None, typer.Option(min=1, help="Refuse pictures with more pixels than this. [default: 400,000,000]")

@@ -27,7 +27,7 @@ def audit(
     paths: Annotated[
         list[Path],
         typer.Argument(
-            metavar="PATH...", help="A CSV or Parquet file, or a folder of pictures; several are audited as one."
+            metavar="PATH", help="A CSV or Parquet file, or a folder of pictures; several are audited as one."
         ),
     ],
     out: Annotated[Path, typer.Option(help="The folder for audit.html, audit.json and the CSVs.")] = Path("mien-out"),

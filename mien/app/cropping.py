@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from mien.app.messages import complain
+from mien.app.messages import complain, counted
 from mien.app.options import Json, Quiet, people_of
 from mien.core.progress import say
 
@@ -59,13 +59,16 @@ def crop(
         }  # fmt: skip
         say(json.dumps(said, indent=2))
     elif done.pictures and not quiet:
-        say(f"wrote {done.faces:,} faces of {done.pictures - len(done.without):,} pictures to {out}")
+        of = done.pictures - len(done.without)
+        if done.faces:
+            say(f"wrote {counted(done.faces, 'face')} of {counted(of, 'picture')} to {out}")
         if done.without:
-            say(f"no face was found in {len(done.without):,} of {done.pictures:,} pictures:")
+            nothing = "" if done.faces else "nothing was written: "
+            say(f"{nothing}no face was found in {len(done.without):,} of {counted(done.pictures, 'picture')}:")
             for name in done.without[:MOST_NAMED]:
                 say(f"  {name}")
             if len(done.without) > MOST_NAMED:
                 say(f"  and {len(done.without) - MOST_NAMED:,} more")
-    if not done.pictures:
+    if not done.faces:
         return 2
     return 1 if done.failures else 0

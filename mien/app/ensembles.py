@@ -17,6 +17,7 @@ from mien.app.options import (
     Tta,
     classify_all,
     keep_inputs,
+    keep_notes,
     need_torch,
     read_data,
 )
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 def ensemble(
     models: Annotated[
         list[str],
-        typer.Argument(metavar="MODEL...", help="Two or more models: names, .onnx files, run folders or .pt files."),
+        typer.Argument(metavar="MODEL", help="Two or more models: names, .onnx files, run folders or .pt files."),
     ],
     data: Data,
     out: Annotated[Path, typer.Option(help="The .onnx file to write; its card is written beside it as .md.")],
@@ -70,6 +71,7 @@ def ensemble(
 
     check_tta(tta)
     _check_names(models, data, out)
+    keep_notes(out)
     given = None if weights in CHOOSERS else _given(weights, len(models))
     members = [open_trained(model) for model in models]
     _check_alike(models, [member.classes for member in members])

@@ -43,7 +43,7 @@ DEFAULT_METHODS = "gradient,integrated-gradients,grad-cam,occlusion"
 def explain(
     model: Model,
     inputs: Annotated[
-        list[str] | None, typer.Argument(metavar="[INPUT]...", help="Pictures, or folders of them; or use --data.")
+        list[str] | None, typer.Argument(metavar="INPUT", help="Pictures, or folders of them; or use --data.")
     ] = None,
     method: Annotated[
         str,

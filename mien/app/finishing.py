@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mien.app.messages import complain
-from mien.app.options import Data, Json, LabelsBy, Quiet, SkipBad, keep_inputs, need_torch, read_data
+from mien.app.options import Data, Json, LabelsBy, Quiet, SkipBad, keep_inputs, keep_notes, need_torch, read_data
 from mien.core.progress import say
 
 if TYPE_CHECKING:
@@ -64,6 +64,7 @@ def finish(
     if out.suffix.lower() != ".onnx" or out.name.endswith(INT8_ENDING):
         raise UsageError(f"--out {out}", "is to be the float file's name", "as in --out model.onnx")
     keep_inputs(out, data)
+    keep_notes(out)
     source = find_model(model)
     faces = read_data(
         data,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from mien.app.messages import complain, explain
+from mien.app.messages import complain, counted, explain
 from mien.core.progress import say
 
 if TYPE_CHECKING:
@@ -132,12 +132,12 @@ class Analysis:
 def _print(done: Done, recognizer: Recognizer, in_full: bool) -> None:
     """A table of a picture's faces with every probability, or a line for a video; then what was written."""
     if done.faces and in_full:
-        say(f"{done.source}: {_plural(len(done.faces), 'face')}")
+        say(f"{done.source}: {counted(len(done.faces), 'face')}")
         _print_table(done, recognizer)
     elif done.is_video:
         shares = ", ".join(f"{name} {count / done.faces_seen:.0%}" for name, count in done.labels.most_common())
         say(
-            f"{done.source}: {_plural(done.frames, 'frame')}, {_plural(done.faces_seen, 'face')}{': ' + shares if shares else ''}"
+            f"{done.source}: {counted(done.frames, 'frame')}, {counted(done.faces_seen, 'face')}{': ' + shares if shares else ''}"
         )
         _print_people(done)
     elif done.faces:
@@ -183,14 +183,10 @@ def _print_people(done: Done) -> None:
         shares = ", ".join(f"{name} {value:.0%}" for name, value in sorted(share.items(), key=lambda item: -item[1]))
         say(
             f"  person {person['person']}: {person['on_screen_s']:.1f} s on screen from {person['first_s'] - done.begins_s:.1f} s, "
-            f"{_plural(person['changes'], 'change')}: {shares}"
+            f"{counted(person['changes'], 'change')}: {shares}"
         )
     if len(done.people) > MOST_LISTED:
         say(f"  and {len(done.people) - MOST_LISTED:,} more")
-
-
-def _plural(count: int, word: str) -> str:
-    return f"{count:,} {word}{'' if count == 1 else 's'}"
 
 
 def _as_json(done: Done, recognizer: Recognizer) -> dict[str, Any]:

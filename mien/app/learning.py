@@ -22,6 +22,7 @@ from mien.app.options import (
     classify_all,
     is_run,
     keep_inputs,
+    keep_notes,
     need_torch,
     open_classifier,
     read_data,
@@ -176,6 +177,7 @@ def predict(
     import numpy as np
 
     from mien.core.errors import UsageError
+    from mien.core.files import is_standard_stream
     from mien.evaluate.tables import write_predictions
     from mien.run.classify import check_tta
 
@@ -196,7 +198,7 @@ def predict(
         facts = {"model": model, "file": str(out), "faces": len(faces), "tta": tta}
         say(json.dumps(facts | {"labels": dict(zip(classifier.labels, found, strict=True))}, indent=2))
     elif not quiet:
-        say(f"wrote {len(faces):,} rows to {out}")
+        say(f"wrote {len(faces):,} rows to {out}", error=is_standard_stream(out))
 
 
 def export(
@@ -239,6 +241,7 @@ def export(
     quiet = quiet or as_json
     if out.suffix.lower() != ".onnx":
         raise UsageError(f"--out {out}", "does not end in .onnx", f"as in --out {out.with_suffix('.onnx')}")
+    keep_notes(out)
     trained = load_run(run)
     if name:
         trained = replace(trained, name=name)

@@ -32,6 +32,11 @@ def explain(error: Exception, place: str = "") -> str:
     return f"{place}unexpected {type(error).__name__}: {error}; set MIEN_DEBUG=1 to see where, and please report it"
 
 
+def counted(count: int, word: str) -> str:
+    """``1 face``, ``2,000 faces``."""
+    return f"{count:,} {word}{'' if count == 1 else 's'}"
+
+
 def print_help(context: typer.Context) -> None:
     """The help of a group of verbs that was named without a verb."""
     if context.invoked_subcommand is None:

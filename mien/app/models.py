@@ -117,7 +117,7 @@ def _runs(model: str) -> str:
 
 @app.command()
 def pull(
-    name: Annotated[str, typer.Argument(help="A name from 'mien models'.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A name from 'mien models'.")],
     url: Annotated[str | None, typer.Option(help="Fetch it from here instead; its SHA-256 must be the same.")] = None,
     quiet: Quiet = False,
     as_json: Json = False,

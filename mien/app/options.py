@@ -126,6 +126,15 @@ def open_classifier(model: str, precision: str = "auto") -> AnyClassifier:
     return Classifier(model, precision=precision)
 
 
+def keep_notes(model: Path) -> None:
+    """OutputError where the card of a new model file would take the place of a text that is no card: no model lies beside it."""
+    from mien.core.errors import OutputError
+
+    card = model.with_suffix(".md")
+    if card.exists() and not model.exists():
+        raise OutputError(card, "is there already without a model beside it: a text of yours?", "choose another --out")
+
+
 def keep_inputs(out: Path, inputs: Iterable[Path], writes: Iterable[str] = ()) -> None:
     """UsageError where an output would take the place of what it is made from, or lie inside it.
 

@@ -63,6 +63,11 @@ def files_below(folder: Path, locked: Callable[[OSError], None] | None = None) -
         yield from (Path(place, name) for name in names if not name.startswith("."))
 
 
+def is_standard_stream(path: str | Path) -> bool:
+    """Whether what is written there stands among what the program prints, as with /dev/stdout."""
+    return Path(path).as_posix().startswith(_STREAMS)
+
+
 def printable(name: str) -> str:
     """A file's name as text that can be written anywhere: bytes that are no UTF-8 become ``\\xe9``."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
@@ -78,7 +83,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     if path.is_dir():
         raise OutputError(path, "is a folder, not a file", "name a file in it with --out")
-    if path.exists() and (not path.is_file() or path.as_posix().startswith(_STREAMS)):
+    if path.exists() and (not path.is_file() or is_standard_stream(path)):
         yield path
         return
     path = Path(os.path.realpath(path)) if path.is_symlink() else path

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,9 @@ from mien.data.rows import (
     find_column,
     split_of_path,
 )
+
+#: More raters than FER+ has, and what a byte holds.
+MOST_VOTES = 255
 
 VOTE_COLUMNS = tuple(f"ferplus_{name}" for name in FERPLUS_COLUMNS)
 
@@ -99,7 +103,10 @@ class _RowReader:
         if grey.shape != (self.rows.size, self.rows.size):
             grey = resize(grey, self.rows.size)
         split = str((row[self.split] if self.split else None) or self.split_of_file)
-        votes = tuple(int(row[column] or 0) for column in self.votes) or None
+        votes = tuple(row[column] or 0 for column in self.votes) or None
+        if votes and not all(isinstance(count, (int, float)) and 0 <= count <= MOST_VOTES for count in votes):
+            return self.rows.bad(where, f"has votes that are no counts of 0 to {MOST_VOTES}: {votes}")
+        votes = votes and tuple(int(count) for count in votes)
         self.rows.add(grey.tobytes(), label, split, f"{self.path.name}#{number}", name, votes)
 
 
@@ -111,9 +118,10 @@ def _class_names(file: Any, label: str | None) -> tuple[str, ...]:
     if b"label_names" in metadata:
         return tuple(canonical(name) for name in metadata[b"label_names"].decode().split(","))
     if b"huggingface" in metadata:
-        feature = json.loads(metadata[b"huggingface"]).get("info", {}).get("features", {}).get(label, {})
-        if feature.get("names"):
-            return tuple(canonical(name) for name in feature["names"])
+        with suppress(ValueError, TypeError, KeyError, AttributeError):  # other, or damaged: as if it were not there
+            names = json.loads(metadata[b"huggingface"])["info"]["features"][label]["names"]
+            if names:
+                return tuple(canonical(name) for name in names)
     pyarrow = arrow()
     kind = file.schema_arrow.field(label).type
     kind = kind.value_type if pyarrow.types.is_dictionary(kind) else kind

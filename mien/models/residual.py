@@ -57,6 +57,8 @@ class ResidualNet(nn.Module):
         zero_init: bool = False,
     ) -> None:
         super().__init__()
+        if blocks < 1:
+            raise ValueError(f"blocks is {blocks}: a stage has at least 1")
         self.stem = nn.Sequential(
             nn.PixelUnshuffle(2), conv3x3(4 * channels, widths[0]), nn.BatchNorm2d(widths[0]), nn.ReLU()
         )

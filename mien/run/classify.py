@@ -95,7 +95,20 @@ class Classifier:
         self.info = ModelInfo.from_metadata(self._session.get_modelmeta().custom_metadata_map, self.path)
         if precision != "auto" and precision != self.precision:
             raise ModelError(self.path, f"is {self.precision}, not {precision}", f"name the {precision} file itself")
-        self.knows_non_faces = "not_a_face" in {output.name for output in self._session.get_outputs()}
+        outputs = {output.name: output.shape for output in self._session.get_outputs()}
+        self._check(outputs)
+        self.knows_non_faces = "not_a_face" in outputs
+
+    def _check(self, outputs: dict[str, list[int | str]]) -> None:
+        """ModelError where the network takes or gives other sizes than the file says."""
+        info = self.info
+        said = {"images": [info.preprocessing.channels, *[info.preprocessing.size] * 2], "logits": [len(info.labels)]}
+        for name, shape in [(node.name, node.shape) for node in self._session.get_inputs()] + list(outputs.items()):
+            if name in said and any(
+                isinstance(is_, int) and is_ != stated for is_, stated in zip(shape[1:], said[name], strict=True)
+            ):
+                found = f"has '{name}' of {shape[1:]}, but says {said[name]} of itself"
+                raise ModelError(self.path, found, "export it again")
 
     def in_threads(self, threads: int) -> Classifier:
         """Another that runs the same file in so many threads."""

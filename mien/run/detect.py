@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import math
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,13 +109,15 @@ class HaarDetector:
         storage = cv2.FileStorage(file.read_text(encoding="utf-8"), cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY)
         self._cascade = cv2.CascadeClassifier()
         self._cascade.read(storage.getFirstTopLevelNode())
+        self._one_at_a_time = threading.Lock()  # OpenCV's cascade keeps what it computes of a picture in itself
         self._min_neighbours = min_neighbours
 
     def detect(self, picture: np.ndarray) -> Detections:
         grey = cv2.equalizeHist(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY))
-        boxes, windows = self._cascade.detectMultiScale2(
-            grey, scaleFactor=1.1, minNeighbors=self._min_neighbours, minSize=(24, 24)
-        )
+        with self._one_at_a_time:
+            boxes, windows = self._cascade.detectMultiScale2(
+                grey, scaleFactor=1.1, minNeighbors=self._min_neighbours, minSize=(24, 24)
+            )
         if len(boxes) == 0:
             return NOTHING
         boxes, windows = np.asarray(boxes, np.float32), np.asarray(windows, np.float32).ravel()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -24,6 +25,9 @@ SEE_THROUGH = 0.2
 
 BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 
+#: What is scaled becomes no larger: WebP's longest side, and pixels that FFmpeg takes in one frame.
+MOST_SIDE, MOST_PIXELS = 16_383, 16_383 * 8_192
+
 Colour = tuple[int, int, int]
 
 
@@ -35,7 +39,8 @@ class Style:
     line_width     of boxes, in pixels; 0 chooses it by the picture's size
     text_size      of labels, in pixels; 0 chooses it by the picture's size
     bars           whether small bars of all probabilities stand beside each face
-    display_width  width in pixels to which `annotate` scales the picture, its shape kept; 0 leaves it as it is
+    display_width  width in pixels to which `annotate` scales the picture, its shape kept; 0 leaves it as it is. No side
+                   becomes longer than 16,383, since files end there
     """
 
     colour: Colour = (0, 255, 0)
@@ -138,11 +143,13 @@ def _area_of(face: Face, marks: Marks, size_wh: tuple[int, int], style: Style) -
 
 
 def display_size(size_wh: tuple[int, int], style: Style) -> tuple[int, int]:
-    """Width and height of what `annotate` makes of a picture."""
+    """Width and height of what `annotate` makes of a picture: narrower than asked where it would become too large a file."""
     width, height = size_wh
     if not style.display_width:
         return size_wh
-    return style.display_width, max(1, round(height * style.display_width / width))
+    most = max(MOST_PIXELS, width * height)
+    factor = min(style.display_width / width, MOST_SIDE / max(width, height), math.sqrt(most / (width * height)))
+    return max(1, round(width * factor)), max(1, round(height * factor))
 
 
 def draw_faces(picture: np.ndarray, faces: Iterable[Face], style: Style = DEFAULT_STYLE) -> None:

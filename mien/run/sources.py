@@ -68,6 +68,10 @@ class Input:
         suffix = self.path.suffix.lower()
         return suffix in VIDEO_SUFFIXES or (suffix not in PICTURE_SUFFIXES and not is_picture(self.path))
 
+    def called(self, output: Path) -> str:
+        """By which name those who get an output of it know that."""
+        return output.name
+
     @property
     def name(self) -> str:
         """Its path as text that can be printed and written, whatever bytes the file system holds.

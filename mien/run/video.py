@@ -60,6 +60,7 @@ def analyze_video(
     item: Input, recognizer: Recognizer, settings: Settings, stem: Path, tables: list[RecordWriter]
 ) -> Done:
     """Analyse one video and write its outputs. It is done part by part: after a sudden end, the same call goes on."""
+    _keep_subtitles(stem)
     with opencv_in_few_threads(), open_video(item.path, settings.sampling) as source:
         parts = Parts(stem, _key(item, recognizer, settings))
         recognizer = recognizer.side_by_side()
@@ -76,6 +77,17 @@ def analyze_video(
                 parts.remove()
             raise
         # Anything else (Ctrl-C, the end of the process) leaves the parts where they are.
+
+
+def _keep_subtitles(stem: Path) -> None:
+    """OutputError where captions would replace subtitles that are not ours: those lie beside a summary."""
+    captions = stem.with_name(f"{stem.name}.vtt")
+    if captions.exists() and not stem.with_name(f"{stem.name}.summary.json").exists():
+        raise OutputError(
+            captions,
+            "is there already without a summary beside it: subtitles of yours?",
+            "choose another folder with --out",
+        )
 
 
 def _nothing_chosen(item: Input, source: VideoSource | CameraSource) -> MediaError:
@@ -284,10 +296,10 @@ def _finish(analysis: _Analysis, item: Input, stem: Path, tables: list[RecordWri
         lost = join_parts(parts.paths("nut"), annotated, source, state.end_pts, analysis.tell)
         if lost:
             done.warnings.append(f"{lost}; the annotated video has none or only a part of it")
-    _write_captions(captions, parts, state.captions)
     persons = state.people.by_time()
     done.people, done.begins_s = [person.to_json() for person in persons], source.start_s
     write_json(summary, _summary(analysis))
+    _write_captions(captions, parts, state.captions)
     done.outputs += [annotated, summary, captions] if settings.media else [summary, captions]
     if settings.media:
         draw_timeline(state.timeline, [person.track for person in persons], drawing, Path(item.name).name)
@@ -295,7 +307,7 @@ def _finish(analysis: _Analysis, item: Input, stem: Path, tables: list[RecordWri
         page = stem.with_name(f"{stem.name}.timeline.html")
         with suppress(MissingExtra):  # an extra: the picture says the same
             write_timeline_page(
-                state.timeline, done.people, page, Path(item.name).name, annotated.name, source.begins_s
+                state.timeline, done.people, page, Path(item.name).name, item.called(annotated), source.begins_s
             )
             done.outputs.append(page)
     parts.remove()

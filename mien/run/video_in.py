@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 #: A stream that sends nothing for so long has ended.
 STREAM_TIMEOUT_S = 10.0
+
+#: What PyAV makes of titles and other words in a file that are not UTF-8, as old cameras and editors write them: it goes on.
+TITLES = "replace"
 
 #: A frame is shown until the next one, where that comes within so many seconds; after a longer gap something is missing.
 LONGEST_S = 10.0
@@ -111,11 +115,10 @@ class VideoSource:
     def __init__(self, path: Path | str, sampling: Sampling = EVERYTHING) -> None:
         self.path, self.sampling = path, sampling
         self._container = open_container(path)
-        try:
-            self._stream = self._container.streams.video[0]
-        except IndexError as error:
+        if not self._container.streams.video:
             self._container.close()
-            raise MediaError(_named(path), "holds no pictures (no video stream)", "give a video file") from error
+            raise MediaError(_named(path), "holds no pictures (no video stream)", "give a video file")
+        self._stream = self._container.streams.video[0]
         self._stream.thread_type = "AUTO"
         self.time_base: Fraction = self._stream.time_base or Fraction(1, 90000)
         self.rate: Fraction = self._stream.average_rate or self._stream.guessed_rate or Fraction(25)
@@ -149,7 +152,7 @@ class VideoSource:
         """
         if self._stream.duration is not None:
             return float(self._stream.duration * self.time_base)
-        if self._tag.count(":") == 2:
+        with suppress(ValueError):  # without the tag, or with one that is no time
             hours, minutes, seconds = self._tag.split(":")
             return max(0.0, 3600 * int(hours) + 60 * int(minutes) + float(seconds) - self.start_s)
         if self._container.duration and len(self._container.streams) == 1:
@@ -359,14 +362,14 @@ def open_container(path: Path | str) -> av.container.InputContainer:
 
     if isinstance(path, str):
         try:
-            return av.open(path, timeout=STREAM_TIMEOUT_S)
+            return av.open(path, timeout=STREAM_TIMEOUT_S, metadata_errors=TITLES)
         except (av.error.FFmpegError, OSError) as error:
             cure = "check the address, and that it can be reached"
             raise MediaError(_named(path), f"is not a stream that can be read ({error.strerror})", cure) from error
     if fault := fault_of(path, "a video"):
         raise MediaError(path, *fault)
     try:
-        return av.open(local_url(path))
+        return av.open(local_url(path), metadata_errors=TITLES)
     except (av.error.FFmpegError, OSError) as error:
         raise MediaError(
             path, f"is not a video that can be read ({error.strerror})", "copy or export it again"

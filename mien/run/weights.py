@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from dataclasses import dataclass, field
 from importlib import resources
@@ -71,13 +72,14 @@ class ModelInfo:
                     f"has metadata of version {values['version']}, this mien reads {METADATA_VERSION}",
                     "upgrade mien",
                 )
+            network = dict(values["network"])
             return cls(
                 name=str(values["name"]),
-                labels=tuple(values["labels"]),
+                labels=_labels(values["labels"]),
                 preprocessing=Preprocessing.from_json(values["preprocessing"]),
-                network=dict(values["network"]),
-                temperature=float(values["temperature"]),
-                thresholds=dict(values["thresholds"]),
+                network=network | {"name": str(network["name"]), "arguments": dict(network["arguments"])},
+                temperature=_temperature(values["temperature"]),
+                thresholds={str(name): float(value) for name, value in dict(values["thresholds"]).items()},
                 scores=dict(values["scores"]),
                 licence=str(values["licence"]),
                 quantised=bool(values["quantised"]),
@@ -87,6 +89,21 @@ class ModelInfo:
             )
         except (ValueError, KeyError, TypeError) as error:
             raise ModelError(path, f"has damaged metadata ({error!r})", "export it again") from error
+
+
+def _labels(values: Any) -> tuple[str, ...]:
+    if not isinstance(values, list) or not values or not all(isinstance(name, str) for name in values):
+        raise ValueError(f"labels are {values!r}, not a list of names")
+    if len(set(values)) < len(values):
+        raise ValueError(f"labels are {values!r}, some of them twice")
+    return tuple(values)
+
+
+def _temperature(value: Any) -> float:
+    temperature = float(value)
+    if not 0 < temperature < math.inf:
+        raise ValueError(f"temperature is {value}")
+    return temperature
 
 
 def shipped_models() -> dict[str, Path]:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -146,6 +148,26 @@ def test_predictions_for_unlabelled_faces() -> None:
     lines = Path("p.csv").read_text().splitlines()
     assert len(lines) == 3590
     assert lines[0] == "path,label,p_angry,p_disgust,p_fear,p_happy,p_sad,p_surprise,p_neutral"
+
+
+def test_predictions_written_to_stdout_are_all_that_stands_there() -> None:
+    from mien.data.readers import save_faces
+
+    save_faces(patterns(3), "a.csv")
+    command = [sys.executable, "-m", "mien", "predict", "nano", "--data", "a.csv", "--out", "/dev/stdout"]
+    with Path("p.csv").open("w") as file:
+        done = subprocess.run(command, stdout=file, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (0, "wrote 3 rows to /dev/stdout\n")
+    piped = subprocess.run(command, stdout=subprocess.PIPE, text=True).stdout
+    assert Path("p.csv").read_text() == piped
+    assert [line.split(",")[0] for line in piped.splitlines()] == ["path", "a.csv#0", "a.csv#1", "a.csv#2"]
+
+
+def test_a_text_of_the_name_of_a_card_is_kept(run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("notes.md").write_text("mine")
+    assert main(["export", str(run_folder), "--out", "notes.onnx"]) == 2
+    assert "notes.md: is there already without a model beside it" in capsys.readouterr().err
+    assert Path("notes.md").read_text() == "mine"
 
 
 def test_faces_that_are_not_scored_are_counted(capsys: pytest.CaptureFixture[str]) -> None:

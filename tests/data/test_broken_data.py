@@ -51,6 +51,26 @@ def test_names_keep_their_row_when_rows_are_skipped(tmp_path: Path) -> None:
     assert load_faces(tmp_path / "x.parquet", skip_bad=True).names.tolist() == ["x.parquet#1", "x.parquet#2"]
 
 
+@pytest.mark.parametrize(
+    "said", [b"{", b"[]", b'{"info": null}', b'{"info": {"features": {"label": [1]}}}', b'{"info": {"features": {}}}']
+)
+def test_what_a_parquet_file_says_of_its_labels_may_be_of_another_kind(tmp_path: Path, said: bytes) -> None:
+    cells = [{"bytes": png(image), "path": ""} for image in patterns(2).images]
+    table = pyarrow.table({"image": cells, "label": [0, 3]}).replace_schema_metadata({"huggingface": said})
+    pyarrow.parquet.write_table(table, tmp_path / "x.parquet")
+    faces = load_faces(tmp_path / "x.parquet")
+    assert [faces.classes[label] for label in faces.labels] == ["angry", "happy"]
+
+
+@pytest.mark.parametrize("votes", [[1, 300], [1, -1], ["1", "many"], [1.0, float("nan")]])
+def test_votes_that_are_no_counts_are_told_by_their_row(tmp_path: Path, votes: list) -> None:
+    cells = [{"bytes": png(image), "path": ""} for image in patterns(2).images]
+    columns = {f"ferplus_{name}": [0, 0] for name in FERPLUS_COLUMNS} | {f"ferplus_{FERPLUS_COLUMNS[0]}": votes}
+    pyarrow.parquet.write_table(pyarrow.table({"image": cells, "label": [0, 3], **columns}), tmp_path / "x.parquet")
+    with pytest.raises(DataError, match=r"x.parquet row .: has votes that are no counts of 0 to 255"):
+        load_faces(tmp_path / "x.parquet")
+
+
 GOOD = text_of(np.arange(48 * 48).reshape(48, 48) % 256)
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from mien.core.errors import ModelError
 from mien.run.classify import Classifier, softmax, views
+from mien.run.weights import shipped_models
 from tests.conftest import patterns
 
 
@@ -24,6 +25,30 @@ def test_one_crop_reads_as_it_does_in_a_batch() -> None:
     np.testing.assert_allclose(together, alone, atol=1e-5)
     np.testing.assert_allclose(together.sum(axis=1), 1, atol=1e-5)
     assert together.dtype == np.float32
+
+
+@pytest.mark.parametrize(
+    ("entry", "value", "found"),
+    [
+        ("labels", ["a", "b"], r"has 'logits' of \[7\], but says \[2\] of itself"),
+        ("labels", "abcdefg", "not a list of names"),
+        ("labels", ["a"] * 7, "some of them twice"),
+        ("temperature", 0, "temperature is 0"),
+        ("temperature", float("nan"), "temperature is nan"),
+        ("thresholds", {"unsure": "x"}, "damaged metadata"),
+        ("network", {"name": "residual"}, "damaged metadata"),
+        ("preprocessing", {"size": 64}, r"has 'images' of \[1, 48, 48\], but says \[1, 64, 64\] of itself"),
+    ],
+)
+def test_a_file_that_says_what_cannot_be_is_refused(entry: str, value: object, found: str, tmp_path: Path) -> None:
+    model = onnx.load(shipped_models()["nano"])
+    (metadata,) = model.metadata_props
+    values = json.loads(metadata.value)
+    values[entry] = values[entry] | value if entry == "preprocessing" else value
+    metadata.value = json.dumps(values)
+    onnx.save(model, tmp_path / "odd.onnx")
+    with pytest.raises(ModelError, match=found):
+        Classifier(tmp_path / "odd.onnx")
 
 
 def test_no_crops_give_no_rows() -> None:

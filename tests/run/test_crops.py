@@ -92,6 +92,11 @@ def test_the_program_says_what_it_could_not_use(
     assert main(["data", "crop", str(tmp_path / "absent"), "--out", str(tmp_path / "c")]) == 2
     assert "does not exist" in capsys.readouterr().err
     assert main(["data", "crop", str(photos), "--out", str(tmp_path / "d"), "--detector", "none"]) == 2
+    Image.new("RGB", (40, 40)).save(tmp_path / "black.png")
+    capsys.readouterr()
+    assert main(["data", "crop", str(tmp_path / "black.png"), "--out", str(tmp_path / "e")]) == 2
+    assert capsys.readouterr().out.startswith("nothing was written: no face was found in 1 of 1 picture:")
+    assert not (tmp_path / "e").exists()
 
 
 def test_a_picture_may_be_called_what_anothers_second_face_is(photos: Path, tmp_path: Path) -> None:

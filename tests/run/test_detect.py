@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -80,6 +81,15 @@ def test_pictures_are_searched_at_sizes_that_suit_the_detector(size_wh, thorough
     if min(size_wh) > 50:  # the box found at every size is one face, in pixels of the picture
         expected = np.array([0.25, 0.25, 0.75, 0.75]) * [*size_wh, *size_wh]
         np.testing.assert_allclose(found.boxes_xyxy, [expected], rtol=0.01)
+
+
+def test_one_detector_serves_several_threads() -> None:
+    detector, picture = HaarDetector(), read_picture(ASTRONAUT)
+    pictures = [picture, picture[:, ::-1].copy(), picture[40:300, 100:400].copy()]
+    alone = [detector.detect(one).boxes_xyxy.tolist() for one in pictures]
+    with ThreadPoolExecutor(3) as threads:
+        together = list(threads.map(lambda one: detector.detect(one).boxes_xyxy.tolist(), pictures * 8))
+    assert together == alone * 8
 
 
 def test_overlapping_and_nested_boxes_become_one() -> None:

@@ -175,6 +175,14 @@ def test_the_display_size_scales_the_picture_and_not_the_lines(width: int, size_
     assert display_size((1281, 721), Style(display_width=640)) == (640, 360)
 
 
+@pytest.mark.parametrize("size_wh", [(16, 16), (1, 5000), (5000, 1), (40, 400), (20_000, 20_000)])
+def test_what_is_scaled_stays_within_what_files_can_hold(size_wh: tuple[int, int]) -> None:
+    wide, high = display_size(size_wh, Style(display_width=16_383))
+    assert 1 <= max(wide, high) <= 16_383
+    assert wide * high <= 1.001 * max(16_383 * 8_192, size_wh[0] * size_wh[1])
+    assert wide / high == pytest.approx(size_wh[0] / size_wh[1], rel=0.2)
+
+
 def test_trying_places_one_by_one_finds_what_arrays_find(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(3)
     for _ in range(40):

@@ -16,7 +16,7 @@ import pytest
 from clips import make_clip
 
 from mien import Recognizer
-from mien.core.errors import MediaError
+from mien.core.errors import MediaError, OutputError
 from mien.run.video_in import Sampling, VideoSource
 from tests.conftest import ROOT
 from tests.run.footage import analyse, frame_times, records, sound_of
@@ -228,6 +228,34 @@ def test_files_that_are_no_videos_leave_nothing_behind(recognizer: Recognizer, t
         with pytest.raises(MediaError, match=f"{name}.mp4: .*{message}"):
             analyse(tmp_path / f"{name}.mp4", recognizer, tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_words_in_a_file_that_are_no_utf8_or_no_time(recognizer: Recognizer, tmp_path: Path) -> None:
+    for ending, tag in (("avi", {"title": "Interview XX"}), ("mkv", {"title": "Interview XX"})):
+        path = tmp_path / f"old.{ending}"
+        with av.open(str(path), "w") as container:
+            container.metadata.update(tag)
+            stream = container.add_stream("mpeg4", rate=10)
+            stream.width, stream.height, stream.pix_fmt = 64, 64, "yuv420p"
+            for _ in range(5):
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros((64, 64, 3), np.uint8), "rgb24")))
+            container.mux(stream.encode(None))
+        content = path.read_bytes()
+        assert b"Interview XX" in content
+        path.write_bytes(content.replace(b"Interview XX", b"Interview \xe9\xe8").replace(b"00:00:00.", b"00:00:0x."))
+        assert analyse(path, recognizer, tmp_path / "out", media=False).frames == 5
+
+
+def test_subtitles_that_lie_where_captions_would_are_kept(recognizer: Recognizer, tmp_path: Path) -> None:
+    make_clip(tmp_path / "clip.mp4", seconds=0.4)
+    (tmp_path / "clip.vtt").write_text("mine")
+    with pytest.raises(OutputError, match=r"clip.vtt: is there already .*; choose another folder with --out"):
+        analyse(tmp_path / "clip.mp4", recognizer, tmp_path)
+    assert (tmp_path / "clip.vtt").read_text() == "mine"
+    (tmp_path / "clip.vtt").unlink()
+    for _ in range(2):  # our own are replaced
+        analyse(tmp_path / "clip.mp4", recognizer, tmp_path)
+    assert (tmp_path / "clip.vtt").read_text().startswith("WEBVTT")
 
 
 def test_without_media_only_tables_are_written(recognizer: Recognizer, tmp_path: Path) -> None:

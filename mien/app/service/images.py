@@ -21,6 +21,7 @@ from mien.app.service.reading import Reading
 from mien.app.service.refusals import Refused, also
 from mien.app.service.saliency import QUICK, check_method, saliency
 from mien.app.service.uploads import FORM, Upload, receive_file
+from mien.core.errors import UsageError
 from mien.core.types import FrameResult
 from mien.run.draw import Style, annotate
 from mien.run.sinks import records_of
@@ -78,8 +79,14 @@ def _face(face: Any, row: dict[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
+#: Where the format ends.
+JPEG_SIDE = 65_500
+
+
 def encoded(picture: np.ndarray, kind: Literal["png", "jpeg"], quality: int = 92) -> bytes:
-    """uint8 (H, W) or RGB (H, W, 3) → a picture file."""
+    """uint8 (H, W) or RGB (H, W, 3) → a picture file. Raises UsageError for a picture too large for a JPEG."""
+    if kind == "jpeg" and max(picture.shape[:2]) > JPEG_SIDE:
+        raise UsageError("format jpeg", f"holds no more than {JPEG_SIDE:,} pixels a side", "ask for format=png")
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, kind, **({"quality": quality} if kind == "jpeg" else {}))
     return buffer.getvalue()

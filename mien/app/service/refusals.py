@@ -72,8 +72,13 @@ def absent(what: object) -> Refused:
     return Refused(404, what, "does not exist", "check the address; it may have been removed")
 
 
+def unforeseen(path: str, error: Exception) -> JSONResponse:
+    """The answer to a request that failed through a fault of ours."""
+    return JSONResponse(error_body(path, f"failed with an unforeseen {type(error).__name__}", "please report it"), 500)
+
+
 def install(app: FastAPI) -> None:
-    """Have ``app`` answer every kind of error in the one shape."""
+    """Have ``app`` answer every kind of error that is foreseen in the one shape."""
 
     @app.exception_handler(Refused)
     async def refused(_: Request, error: Refused) -> JSONResponse:
@@ -91,11 +96,6 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(sqlite3.OperationalError)
     async def unwritable(_: Request, error: sqlite3.OperationalError) -> JSONResponse:
         return JSONResponse(error_body("state", f"cannot be kept ({error})", "make room on the service's disk"), 503)
-
-    @app.exception_handler(Exception)
-    async def unforeseen(request: Request, error: Exception) -> JSONResponse:
-        found = f"failed with an unforeseen {type(error).__name__}"
-        return JSONResponse(error_body(request.url.path, found, "please report it"), 500)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:

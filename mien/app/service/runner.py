@@ -163,6 +163,9 @@ class Runner:
 
     async def _attempt(self, job: Job, out: Path) -> dict[str, Any]:
         """The worker's last word: ``{"done": ...}``, ``{"error": ...}``, or ``{"died": how}``."""
+        if (model := job.settings["model"]) not in self._models:  # served when the job was sent, before a restart
+            cure = f"choose one of {', '.join(self._models)}"
+            return {"error": {"name": f"model '{model}'", "found": "is not served any more", "cure": cure}}
         out.mkdir(exist_ok=True)
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "mien.app.service.worker",
@@ -202,10 +205,9 @@ class Runner:
     def _order(self, job: Job, out: Path) -> dict[str, Any]:
         """What the worker is told."""
         limits, settings = self._config.limits, job.settings
-        model = self._models.get(settings["model"]) or next(iter(self._models.values()))
         return {
             "path": str(self._store.folder_of(job.id) / job.source), "out": str(out), "stem": STEM, "name": job.name,
-            "model": str(model), "detector": settings["detector"],
+            "model": str(self._models[settings["model"]]), "detector": settings["detector"],
             "detector_model": self._detector_file(settings["detector"]), "people": people_of(settings["people"]),
             "smoothing": settings["smoothing"], "colour": colour_of(settings["colour"]),
             "line_width": settings["line_width"], "text_size": settings["text_size"],

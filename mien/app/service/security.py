@@ -18,7 +18,7 @@ from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mien.app.service.config import MIB, Config
-from mien.app.service.refusals import BUSY, Refused, busy, too_large
+from mien.app.service.refusals import BUSY, Refused, busy, too_large, unforeseen
 
 COOKIE = "mien_token"
 
@@ -145,6 +145,7 @@ class _Sender:
     started: float
     taken: int = 0
     finished: bool = False
+    answered: bool = False
 
     async def __call__(self) -> Message:
         if self.finished:
@@ -202,6 +203,11 @@ class Guard:
         self._running[kind] += 1
         try:
             await self._app(scope, sender if scope["type"] == "http" else receive, send)
+        except Exception as error:
+            # Answered here and not by the framework, which would stand outside: with our headers, and counted as what it is.
+            if scope["type"] == "http" and not sender.answered:
+                await unforeseen(scope["path"], error)(scope, receive, send)
+            raise
         finally:
             self._running[kind] -= 1
 
@@ -252,6 +258,7 @@ def _with_headers(send: Send, sender: _Sender) -> Send:
 
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
+            sender.answered = True
             headers = message.setdefault("headers", [])
             if not sender.finished and message["status"] != 408:
                 await sender.drain()

@@ -43,6 +43,10 @@ class Sent(Input):
     def name(self) -> str:
         return self.shown
 
+    def called(self, output: Path) -> str:
+        """As `videos.download_name` has it."""
+        return Path(self.shown).stem + output.name.removeprefix(self.stem.name)
+
 
 @dataclass
 class Teller:
@@ -83,10 +87,10 @@ def probe(path: Path, name: str, most_pixels: int, most_seconds: float) -> dict[
     """Size, length and start of a video. MediaError for what is none, or is larger or longer than it may be."""
     import av
 
-    from mien.run.video_in import start_of
+    from mien.run.video_in import TITLES, start_of
 
     try:
-        with av.open(f"file:{path}", options={"format_whitelist": CONTAINERS}) as container:
+        with av.open(f"file:{path}", options={"format_whitelist": CONTAINERS}, metadata_errors=TITLES) as container:
             if not container.streams.video:
                 raise MediaError(name, "has no pictures in it", "send a video")
             stream = container.streams.video[0]

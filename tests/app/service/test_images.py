@@ -274,3 +274,10 @@ def test_requests_at_the_same_time_read_as_alone(client: TestClient, recognizer:
         for one, other in zip(answer["faces"], faces, strict=True):
             assert one["box"] == pytest.approx(other.box_xyxy, abs=0.01)
             assert list(one["probabilities"].values()) == pytest.approx(other.probabilities, abs=1e-4)
+
+
+def test_a_picture_too_long_for_a_jpeg_names_the_other_format(client: TestClient) -> None:
+    strip = form(as_file(np.zeros((20, 70_000), np.uint8)))
+    error = error_of(client.post("/v1/images/annotated", **strip), 422)
+    assert error["cure"] == "ask for format=png"
+    assert client.post("/v1/images/annotated", params={"format": "png"}, **strip).status_code == 200

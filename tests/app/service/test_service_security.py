@@ -11,10 +11,11 @@ from starlette.datastructures import Headers
 from starlette.websockets import WebSocketDisconnect
 
 from mien.app.service import security
-from mien.app.service.config import is_loopback
+from mien.app.service.config import Config, is_loopback
 from mien.app.service.refusals import Refused
 from mien.app.service.security import COOKIE, HEADERS, Attempts, token_of
-from tests.app.service.conftest import error_of, form, quickly, server, service, until
+from mien.app.service.server import create_app
+from tests.app.service.conftest import HERE, error_of, form, quickly, server, service, until
 from tests.conftest import ASTRONAUT
 
 PHOTO = ASTRONAUT.read_bytes()
@@ -244,3 +245,19 @@ def test_the_page_leads_nowhere_else(client: TestClient, path: str) -> None:
     raw = client.request("GET", "http://127.0.0.1:8000" + path)
     assert b"import typer" not in raw.content
     assert b"root:" not in raw.content
+
+
+def test_a_fault_of_ours_is_an_answer_like_others_and_is_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("ours")
+
+    monkeypatch.setattr("mien.app.service.images.annotate", broken)
+    app = create_app(Config(tmp_path, detector="haar"))
+    with TestClient(app, base_url=HERE, raise_server_exceptions=False) as client:
+        answer = client.post("/v1/images/annotated", **form(PHOTO))
+        assert "ZeroDivisionError" in error_of(answer, 500)["found"]
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        metrics = client.get("/metrics").text
+    assert 'mien_requests_total{method="POST",route="/v1/images/annotated",status="500"} 1.0' in metrics

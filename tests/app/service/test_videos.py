@@ -56,6 +56,24 @@ def test_a_video_gives_what_analyze_gives(client: TestClient, done: dict, clip: 
     assert [row["frame"] for row in rows] == [str(record["frame"]) for record in found]
 
 
+def test_a_timeline_that_is_downloaded_finds_the_video_that_is(client: TestClient, done: dict) -> None:
+    page = result(client, done, "timeline.html", params={"download": True})
+    video = result(client, done, "annotated.mp4", params={"download": True})
+    assert 'filename="My clip.annotated.mp4"' in video.headers["content-disposition"]
+    assert '"media":"My clip.annotated.mp4"' in page.text
+
+
+def test_a_job_whose_model_is_not_served_any_more_fails_and_says_so(
+    tmp_path: Path, clip: Path, model_file: Path
+) -> None:
+    with service(tmp_path, workers=0, models=(str(model_file),)) as client:
+        job = sent(client, clip, model=model_file.stem)
+    with service(tmp_path) as client:
+        job = finished(client, job["id"])
+    assert job["state"] == "failed"
+    assert (job["error"]["name"], job["error"]["found"]) == (f"model '{model_file.stem}'", "is not served any more")
+
+
 def test_the_results_are_whole_files(client: TestClient, done: dict, clip: Path) -> None:
     wanted = {"source", "annotated.mp4", "records.jsonl", "records.csv", "summary.json", "timeline.png", "vtt"}
     assert wanted <= set(done["results"])
