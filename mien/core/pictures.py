@@ -98,7 +98,7 @@ def _opened(source: str | Path | bytes, name: str, max_pixels: int, allow_trunca
                 raise MediaError(
                     name,
                     f"has {picture.width} x {picture.height} pixels, more than the limit of {max_pixels:,}",
-                    f"raise it with --max-pixels {picture.width * picture.height}",
+                    f"scale it down, or raise the limit with 'mien analyze --max-pixels {picture.width * picture.height}'",
                 )
             picture.load()
             yield picture
@@ -118,7 +118,7 @@ def _broken(name: str, error: Exception) -> MediaError:
     """What Pillow says of a damaged file, in our words."""
     if "truncated" in str(error).lower() or isinstance(error, EOFError):
         found = "is cut off: the file ends before the picture does"
-        return MediaError(name, found, "copy it again, or use --allow-truncated to analyse what there is")
+        return MediaError(name, found, "copy it again, or analyse what there is with 'mien analyze --allow-truncated'")
     return MediaError(name, f"is broken ({error})", "copy or export it again")
 
 

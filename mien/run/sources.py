@@ -135,11 +135,13 @@ def list_inputs(arguments: Sequence[str | Path], out: Path | None = None) -> lis
 
 
 def _once(found: list[Input | MediaError]) -> list[Input | MediaError]:
-    """Without files that came before."""
+    """Each file once, where it first came, by its own name rather than by that of a link to it."""
     once: dict[object, Input | MediaError] = {}
     for item in found:
         is_file = isinstance(item, Input) and isinstance(item.path, Path)
-        once.setdefault(os.path.realpath(item.path) if is_file else id(item), item)
+        key = os.path.realpath(item.path) if is_file else id(item)
+        if key not in once or (once[key].path.is_symlink() and not item.path.is_symlink()):
+            once[key] = item
     return list(once.values())
 
 

@@ -369,11 +369,24 @@ def open_container(path: Path | str) -> av.container.InputContainer:
     if fault := fault_of(path, "a video"):
         raise MediaError(path, *fault)
     try:
-        return av.open(local_url(path), metadata_errors=TITLES)
+        container = av.open(local_url(path), metadata_errors=TITLES)
     except (av.error.FFmpegError, OSError) as error:
         raise MediaError(
             path, f"is not a video that can be read ({error.strerror})", "copy or export it again"
         ) from error
+    if is_no_film(container, path):
+        container.close()
+        raise MediaError(path, "is neither a picture nor a video", "name one")
+    return container
+
+
+def is_no_film(container: av.container.InputContainer, path: Path) -> bool:
+    """Whether FFmpeg makes pictures of what is none: it types out texts, and finds JPEGs in archives and documents."""
+    kind = container.format.name
+    if kind == "mjpeg":  # JPEG after JPEG, and nothing before the first
+        with path.open("rb") as file:
+            return file.read(2) != b"\xff\xd8"
+    return kind == "tty" or kind.endswith("_pipe")
 
 
 def _named(path: Path | str) -> Path | str:

@@ -164,7 +164,7 @@ def test_a_truncated_picture_on_request(capsys: pytest.CaptureFixture[str]) -> N
     Path("cut.jpg").write_bytes(ASTRONAUT.read_bytes()[:60_000])
     assert main(["analyze", "cut.jpg"]) == 2
     assert (
-        "cut.jpg: is cut off: the file ends before the picture does; copy it again, or use --allow-truncated"
+        "cut.jpg: is cut off: the file ends before the picture does; copy it again, or analyse"
         in complaint(capsys)
     )
     assert outputs() == []

@@ -36,6 +36,13 @@ def test_folders_are_searched_recursively_in_order(tmp_path: Path) -> None:
         ("c.JPG", "a/c", False), ("d.webp", "a/d", False), ("b.mp4", "b", True)]  # fmt: skip
 
 
+def test_a_file_and_a_link_to_it_are_one_input_by_the_files_own_name(tmp_path: Path) -> None:
+    touch(tmp_path / "photo.jpg")
+    (tmp_path / "a-link.jpg").symlink_to("photo.jpg")
+    assert [item.path.name for item in list_inputs([tmp_path])] == ["photo.jpg"]
+    assert [item.path.name for item in list_inputs([tmp_path / "a-link.jpg"])] == ["a-link.jpg"]
+
+
 def test_what_mien_made_of_a_folder_is_not_an_input_the_next_time(tmp_path: Path) -> None:
     touch(*(tmp_path / name for name in ("clip.mp4", "clip.annotated.mp4", "clip.timeline.png", "clip.moments.png",
             "clip.moments/01-happy.jpg", "clip.expressions.png", "clip.transitions.png", "a-b.compared.png")))  # fmt: skip

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import zipfile
 from fractions import Fraction
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from clips import make_clip
 from mien import Recognizer
 from mien.core.errors import MediaError, OutputError
 from mien.run.video_in import Sampling, VideoSource
-from tests.conftest import ROOT
+from tests.conftest import ASTRONAUT, ROOT
 from tests.run.footage import analyse, frame_times, records, sound_of
 
 
@@ -223,6 +224,12 @@ def test_files_that_are_no_videos_leave_nothing_behind(recognizer: Recognizer, t
         frame.rate = 48_000
         container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
+    (tmp_path / "notes.txt").write_text("A text that FFmpeg would type out. " * 20)
+    with zipfile.ZipFile(tmp_path / "pictures.zip", "w") as archive:
+        archive.write(ASTRONAUT, "a.jpg")
+    for name in ("notes.txt", "pictures.zip"):
+        with pytest.raises(MediaError, match=f"{name}: is neither a picture nor a video"):
+            analyse(tmp_path / name, recognizer, tmp_path / "out")
     for name, message in (("empty", "is empty"), ("text", "is not a video"), ("no-index", "is not a video"),
                           ("sound", "no video stream")):  # fmt: skip
         with pytest.raises(MediaError, match=f"{name}.mp4: .*{message}"):
