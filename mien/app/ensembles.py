@@ -1,4 +1,4 @@
-"""`mien ensemble`: several models as one file."""
+"""`mien ensemble` and `mien average`: several models as one."""
 
 from __future__ import annotations
 
@@ -115,6 +115,45 @@ def ensemble(
             f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB) and {out.with_suffix('.md').name}; torch and ONNX differ by "
             f"at most {difference:.1e} in probability"
         )
+
+
+def average(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN", help="Two or more run folders, each begun with the one before.")
+    ],
+    data: Data,
+    out: Annotated[Path, typer.Option(help="The run folder to write.")],
+    split: Annotated[str, typer.Option(help="The faces on which batch norms are measured anew.")] = "train",
+    name: Annotated[str, typer.Option(help="The network's name; default: that of the folder.")] = "",
+    exclude: Exclude = None,
+    skip_bad: SkipBad = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Average the weights of trainings that went on from each other.
+
+    Where one run began with the weights of another, the mean of both is often better than either and costs nothing to run.
+    The mean of runs that began apart knows nothing. The folder is a run as any other: evaluate and export it.
+    """
+    need_torch()
+    import json
+
+    from mien.core.errors import UsageError
+    from mien.learn.average import average_runs
+    from mien.learn.inference import load_run
+
+    if len(runs) < 2:
+        raise UsageError("runs", f"are {len(runs)}", "name two or more")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(f"--out {out}", "is there already", "choose another folder")
+    size = load_run(runs[-1]).preprocessing.size
+    faces = read_data(data, size=size, skip_bad=skip_bad, quiet=quiet or as_json, exclude=exclude)
+    training = faces.in_split(split) if len(faces.splits) > 1 or faces.has_split(split) else faces
+    averaged = average_runs(runs, training, out, name)
+    if as_json:
+        say(json.dumps({"run": str(out), "name": averaged.name, "faces": len(training)}, indent=2))
+    elif not quiet:
+        say(f"the average of {len(runs)} runs is in {out}; next: mien evaluate {out} --data ...")
 
 
 def _check_names(models: list[str], data: list[Path], out: Path) -> None:

@@ -121,9 +121,20 @@ def _training(header: dict[str, Any], history: list[dict[str, Any]], trained: Tr
 
 - Data: {header["training"]:,} faces{_of_split(header)}{by_raters}; {header["validation"]:,} faces watched, {_kept(recipe, history, trained.epoch)}{_seen_before(header)}.
 - Recipe: {_epochs(len(history), schedule["epochs"])} of batches of {schedule["batch_size"]}{begun}; {optimizer["name"]} with peak learning rate {optimizer["lr"]:g}, momentum {optimizer["momentum"]:g}{", Nesterov" if _nesterov(optimizer) else ""}, weight decay {optimizer["weight_decay"]:g} on matrices; {warmup:g} epoch{"" if warmup == 1 else "s"} of warm-up, then {schedule["name"]}; {loss["name"]}, label smoothing {loss["label_smoothing"]:g}{_targets(recipe.get("targets", {}), trained.name)}{_beside(recipe)}.
-- Augmentation: {augment or "none"}.
+- Augmentation: {augment or "none"}.{_averaged(header)}
 - Hardware: {machine["device"]}, {machine["processor"]}, {machine["threads"]} threads, {machine["precision"]}; {speed:,.0f} images/s on average, {hours:.1f} hours, one run with seed {machine["seed"]}.
 - Software: mien {machine["mien"]}{commit}, Python {machine["python"]}, {versions}."""
+
+
+def _averaged(header: dict[str, Any]) -> str:
+    """That the weights are a mean, of an averaged run."""
+    if "averaged" not in header:
+        return ""
+    others = ", ".join(header["averaged"]["with"])
+    return (
+        f'\n- Weights: the mean of those of this run and of {others} (Wortsman et al., "Model soups", 2022); batch norms measured '
+        f"anew on {header['averaged']['faces']:,} faces as they are."
+    )
 
 
 def _kept(recipe: dict[str, Any], history: list[dict[str, Any]], epoch: int) -> str:
