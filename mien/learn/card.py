@@ -119,7 +119,7 @@ def _training(header: dict[str, Any], history: list[dict[str, Any]], trained: Tr
     return f"""\
 ## Training
 
-- Data: {header["training"]:,} faces{_of_split(header)}{by_raters}; {header["validation"]:,} faces watched, {_kept(recipe, history, trained.epoch)}{_seen_before(header)}.
+- Data: {header["training"]:,} faces{_of_split(header)}{by_raters}; {header["validation"]:,} faces watched, {_kept(recipe, history, trained.epoch, "averaged" in header)}{_seen_before(header)}.
 - Recipe: {_epochs(len(history), schedule["epochs"])} of batches of {schedule["batch_size"]}{begun}; {optimizer["name"]} with peak learning rate {optimizer["lr"]:g}, momentum {optimizer["momentum"]:g}{", Nesterov" if _nesterov(optimizer) else ""}, weight decay {optimizer["weight_decay"]:g} on matrices; {warmup:g} epoch{"" if warmup == 1 else "s"} of warm-up, then {schedule["name"]}; {loss["name"]}, label smoothing {loss["label_smoothing"]:g}{_targets(recipe.get("targets", {}), trained.name)}{_beside(recipe)}.
 - Augmentation: {augment or "none"}.{_averaged(header)}
 - Hardware: {machine["device"]}, {machine["processor"]}, {machine["threads"]} threads, {machine["precision"]}; {speed:,.0f} images/s on average, {hours:.1f} hours, one run with seed {machine["seed"]}.
@@ -137,12 +137,12 @@ def _averaged(header: dict[str, Any]) -> str:
     )
 
 
-def _kept(recipe: dict[str, Any], history: list[dict[str, Any]], epoch: int) -> str:
+def _kept(recipe: dict[str, Any], history: list[dict[str, Any]], epoch: int, averaged: bool) -> str:
     """Which epoch's weights these are, and whether the faces that are watched chose it."""
     accuracies = [row["validation_accuracy"] for row in history]
     if epoch == len(history) and (recipe["run"]["keep"] == "last" or max(accuracies) > accuracies[-1]):
         return "the last epoch was kept" + (
-            "" if _watched_matters(recipe) else ", so the validation faces chose nothing"
+            "" if averaged or _watched_matters(recipe) else ", so the validation faces chose nothing"
         )
     if accuracies[epoch - 1] == max(accuracies):
         return f"epoch {epoch} was kept, the one with the best validation accuracy"

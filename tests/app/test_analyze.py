@@ -163,10 +163,7 @@ def test_a_video_cut_off_is_partly_done(capsys: pytest.CaptureFixture[str]) -> N
 def test_a_truncated_picture_on_request(capsys: pytest.CaptureFixture[str]) -> None:
     Path("cut.jpg").write_bytes(ASTRONAUT.read_bytes()[:60_000])
     assert main(["analyze", "cut.jpg"]) == 2
-    assert (
-        "cut.jpg: is cut off: the file ends before the picture does; copy it again, or analyse"
-        in complaint(capsys)
-    )
+    assert "cut.jpg: is cut off: the file ends before the picture does; copy it again, or analyse" in complaint(capsys)
     assert outputs() == []
     assert main(["analyze", "cut.jpg", "--allow-truncated"]) == 0
     assert "1 face" in capsys.readouterr().out

@@ -46,7 +46,10 @@ VERBS = ["analyze", "train", "evaluate", "predict", "export", "data", "models"]
         (["analyze", "ok.png", "--format", "xlsx"], "--format xlsx: is unknown; choose from jsonl, csv, parquet"),
         (["analyze", "ok.png", "--colour", "green"], "--colour green: is not red,green,blue"),
         (["analyze", "ok.png", "--tta", "ten"], "--tta ten: is unknown; choose one of none, flip, ten-crop"),
-        (["analyze", "ok.png", "--max-pixels", "50"], "has 10 x 10 pixels, more than the limit of 50; scale it down, or raise the"),
+        (
+            ["analyze", "ok.png", "--max-pixels", "50"],
+            "has 10 x 10 pixels, more than the limit of 50; scale it down, or raise the",
+        ),
         (
             ["analyze", "ok.png", "--out", "text.jpg"],
             "text.jpg: is a file, not a folder; choose another folder with --out",
