@@ -219,5 +219,6 @@ def _refusal(name: str, error: dict[str, str]) -> Refused:
     """The decoder's error as an answer; its cures speak of options of the program, which are of no use here."""
     if "pixels, more than the limit" in error["found"]:
         return Refused(413, name, error["found"], "send a smaller one")
-    cure = error["cure"].split(", or use --")[0]
+    first, _, other = error["cure"].partition(", or ")
+    cure = first if "--" in other else error["cure"]
     return Refused(422, name, error["found"], cure)
