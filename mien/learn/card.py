@@ -137,7 +137,7 @@ def _averaged(header: dict[str, Any]) -> str:
     )
 
 
-def _kept(recipe: dict[str, Any], history: list[dict[str, Any]], epoch: int, averaged: bool) -> str:
+def _kept(recipe: dict[str, Any], history: list[dict[str, Any]], epoch: int, averaged: bool = False) -> str:
     """Which epoch's weights these are, and whether the faces that are watched chose it."""
     accuracies = [row["validation_accuracy"] for row in history]
     if epoch == len(history) and (recipe["run"]["keep"] == "last" or max(accuracies) > accuracies[-1]):

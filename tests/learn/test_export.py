@@ -99,6 +99,7 @@ def test_the_card_says_which_epoch_was_kept_and_by_whom() -> None:
     history = [{"validation_accuracy": value} for value in (0.3, 0.6, 0.5)]
     recipe = small_recipe(run={"keep": "last"}).model_dump()
     assert _kept(recipe, history, 3) == "the last epoch was kept, so the validation faces chose nothing"
+    assert _kept(recipe, history, 3, averaged=True) == "the last epoch was kept"  # they may have chosen the runs
     assert _kept(recipe, history, 2) == "epoch 2 was kept, the one with the best validation accuracy"
     assert _kept(recipe, history, 1) == "epoch 1 of 3 was kept"
     recipe["run"]["keep"] = "best"
