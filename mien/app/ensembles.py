@@ -146,10 +146,11 @@ def average(
         raise UsageError("runs", f"are {len(runs)}", "name two or more")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UsageError(f"--out {out}", "is there already", "choose another folder")
-    size = load_run(runs[-1]).preprocessing.size
+    members = [load_run(run) for run in runs]
+    size = members[-1].preprocessing.size
     faces = read_data(data, size=size, skip_bad=skip_bad, quiet=quiet or as_json, exclude=exclude)
     training = faces.in_split(split) if len(faces.splits) > 1 or faces.has_split(split) else faces
-    averaged = average_runs(runs, training, out, name)
+    averaged = average_runs(runs, members, training, out, name)
     if as_json:
         say(json.dumps({"run": str(out), "name": averaged.name, "faces": len(training)}, indent=2))
     elif not quiet:

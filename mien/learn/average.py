@@ -15,12 +15,12 @@ from mien.core.errors import ModelError
 from mien.core.files import make_folder, write_json, write_text
 from mien.core.types import FaceSet
 from mien.learn.checkpoint import Trained, save_trained
-from mien.learn.inference import load_run, read_log
+from mien.learn.inference import read_log
 from mien.learn.recipe import load_recipe
 
 
 def average(members: Sequence[Trained], images: torch.Tensor, batch_size: int = 512) -> Trained:
-    """The last member with the mean of the weights of all; their running statistics are measured anew on ``images``.
+    """The last member, whose network is given the mean of the weights of all; its running statistics are measured anew on ``images``.
 
     It pays where one training went on from the other, so that both lie in the same valley of the loss; the mean of
     trainings that began apart knows nothing. images: float32 (N, C, S, S), normalised as the network takes them.
@@ -61,13 +61,14 @@ def _measure_anew(network: nn.Module, images: torch.Tensor, batch_size: int) -> 
         norm.momentum = momentum
 
 
-def average_runs(runs: Sequence[Path], training: FaceSet, out: Path, name: str = "") -> Trained:
+def average_runs(
+    runs: Sequence[Path], members: Sequence[Trained], training: FaceSet, out: Path, name: str = ""
+) -> Trained:
     """The average of several runs as a run folder, which holds the log of the last of them and says what it is.
 
-    training: faces uint8 as the runs were given, without changes. Raises ModelError where the runs do not fit or
-    watched other faces.
+    members: their networks, in order; that of the last becomes the average. training: faces uint8 as the runs were
+    given, without changes. Raises ModelError where the runs do not fit or watched other faces.
     """
-    members = [load_run(run) for run in runs]
     preprocessing = members[-1].preprocessing
     averaged = average(members, torch.from_numpy(preprocessing.to_tensor(training.images)))
     averaged = replace(averaged, name=name or out.name)
