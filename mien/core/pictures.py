@@ -99,12 +99,19 @@ def _opened(source: str | Path | bytes, name: str, max_pixels: int, allow_trunca
                     name,
                     f"has {picture.width} x {picture.height} pixels, more than the limit of {max_pixels:,}",
                     f"scale it down, or raise the limit with 'mien analyze --max-pixels {picture.width * picture.height}'",
+                    code="too_many_pixels",
+                    width=picture.width,
+                    height=picture.height,
+                    limit=max_pixels,
                 )
             picture.load()
             yield picture
     except UnidentifiedImageError as error:
         raise MediaError(
-            name, "is not a picture in a format that is read here", "give a JPEG, PNG, WebP, BMP, GIF or TIFF file"
+            name,
+            "is not a picture in a format that is read here",
+            "give a JPEG, PNG, WebP, BMP, GIF or TIFF file",
+            code="not_a_picture",
         ) from error
     except OSError as error:
         if error.errno is not None and not isinstance(source, bytes):
@@ -118,8 +125,9 @@ def _broken(name: str, error: Exception) -> MediaError:
     """What Pillow says of a damaged file, in our words."""
     if "truncated" in str(error).lower() or isinstance(error, EOFError):
         found = "is cut off: the file ends before the picture does"
-        return MediaError(name, found, "copy it again, or analyse what there is with 'mien analyze --allow-truncated'")
-    return MediaError(name, f"is broken ({error})", "copy or export it again")
+        cure = "copy it again, or analyse what there is with 'mien analyze --allow-truncated'"
+        return MediaError(name, found, cure, code="picture_cut_off")
+    return MediaError(name, f"is broken ({error})", "copy or export it again", code="picture_broken")
 
 
 def _existing(path: Path) -> Path:
