@@ -22,13 +22,13 @@ demo: .venv/.core  ## install the light core and read the face in examples/astro
 test: .venv/.test  ## install what the tests need and run them, without the slow ones and those that drive a browser
 	$(PYTEST) -m "not slow and not browser"
 
-test-slow: .venv/.test  ## run the slow tests
+test-slow: .venv/.test .venv/.strace  ## run the slow tests
 	$(PYTEST) -m "slow and not browser"
 
 test-browser: .venv/.chromium  ## drive the pages in Chromium, which is installed where there is none
 	$(PYTEST) -m browser
 
-test-all: .venv/.test  ## run every test; those of the pages are skipped without Chromium
+test-all: .venv/.test .venv/.strace  ## run every test; those of the pages are skipped without Chromium
 	$(PYTEST)
 
 check: .venv/.test  ## lint, formatting, generated documents
@@ -72,4 +72,10 @@ clean:  ## remove the environment and what tests and demos wrote
 	command -v chromium || command -v chromium-browser || command -v google-chrome \
 	  || { command -v apt-get && $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q --no-install-recommends chromium; } \
 	  || $(BIN)/python -m playwright install chromium
+	touch $@
+
+# With it the tests of privacy watch the program from outside; where it cannot be installed they are skipped.
+.venv/.strace: .venv/.made
+	command -v strace \
+	  || { command -v apt-get && $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q --no-install-recommends strace; } || true
 	touch $@
