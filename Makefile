@@ -22,7 +22,7 @@ test: .venv/.test  ## install what the tests need and run them, but for the slow
 test-browser: .venv/.chromium  ## drive the page of mien serve in Chromium, which is installed where there is none
 	$(BIN)/python -m pytest tests/app/page
 
-test-all: .venv/.test  ## run every test
+test-all: .venv/.test .venv/.strace  ## run every test
 	$(BIN)/python -m pytest
 
 check: .venv/.test  ## lint, formatting, generated documents
@@ -66,4 +66,10 @@ clean:  ## remove the environment and what tests and demos wrote
 	command -v chromium || command -v chromium-browser || command -v google-chrome \
 	  || { command -v apt-get && $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q --no-install-recommends chromium; } \
 	  || $(BIN)/python -m playwright install chromium
+	touch $@
+
+# With it the tests of privacy watch the program from outside; where it cannot be installed they are skipped.
+.venv/.strace: .venv/.made
+	command -v strace \
+	  || { command -v apt-get && $(SUDO) apt-get update -q && $(SUDO) apt-get install -y -q --no-install-recommends strace; } || true
 	touch $@

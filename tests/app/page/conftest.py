@@ -123,7 +123,8 @@ class Watched:
         page.on("websocket", lambda socket: self._see(socket.url.replace("ws", "http", 1)))
 
     def _see(self, url: str) -> None:
-        if not url.startswith((self.address, "data:", f"blob:{self.address}")):
+        origin = "/".join(self.address.split("/")[:3])  # a blob has no path of its own
+        if not url.startswith((self.address, "data:", f"blob:{origin}/")):
             self.foreign.append(url)
 
     def check(self) -> None:
