@@ -32,8 +32,8 @@ TYPES = {
     ".parquet": "application/vnd.apache.parquet",
 }  # fmt: skip
 
-#: Beginnings of pictures: they are read at once, by another route.
-PICTURES = (b"\xff\xd8\xff", b"\x89PNG", b"BM", b"II*\0", b"MM\0*")
+#: Beginnings of pictures that never move: they are read at once, by another route.
+PICTURES = (b"\xff\xd8\xff", b"BM")
 
 #: A page that was made here may run its own scripts, and reach nothing.
 SANDBOX = "sandbox allow-scripts allow-downloads; default-src 'unsafe-inline' data: blob:; frame-ancestors 'self'"
@@ -102,10 +102,19 @@ def _check_room(service: Any) -> None:
 
 def check_video(head: bytes, name: str) -> None:
     """Refused (415) for what begins as a picture or as text: it is told before all of it was sent."""
-    if head.startswith(PICTURES) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP"):
+    if is_still(head):
         raise Refused(415, "picture_not_video", name, "is a picture, not a video", "send it to /v1/images")
     if is_text(head):
         raise Refused(415, "not_a_video", name, "is text, not a video", "send the video itself")
+
+
+def is_still(head: bytes) -> bool:
+    """Whether the first bytes of a file tell that it is a picture which does not move; what they do not tell, a worker sees."""
+    if head.startswith(b"\x89PNG"):
+        return b"IDAT" in head and b"acTL" not in head
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return head[12:16] != b"VP8X" or not head[20:21] or not head[20] & 2  # the flag of an animation
+    return head.startswith(PICTURES)
 
 
 def is_text(head: bytes) -> bool:

@@ -56,8 +56,10 @@ def test_a_file_is_the_same_however_its_form_is_cut(step: int) -> None:
     ("head", "code"),
     [
         (b'{"video": "' + b"A" * 600, "not_a_video"), (b"<!doctype html><p>" + b"\xc3\xa4" * 400, "not_a_video"),
-        (b"\x89PNG\r\n\x1a\n" + bytes(600), "picture_not_video"), (b"RIFF\x10\x20\x30\x40WEBP" + bytes(600), "picture_not_video"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(40) + b"IDAT" + bytes(600), "picture_not_video"), (b"RIFF\x10\x20\x30\x40WEBP" + bytes(600), "picture_not_video"),
         (b"RIFFabcdAVI LIST" + bytes(600), ""), (b"\0\0\0\x20ftypisom" + bytes(600), ""), (b"GIF89a" + bytes(600), ""),
+        (b"\x89PNG\r\n\x1a\n" + bytes(40) + b"acTL" + bytes(20) + b"IDAT" + bytes(600), ""),  # animated
+        (b"RIFF\x10\x20\x30\x40WEBPVP8X\x0a\0\0\0\x02" + bytes(600), ""),
     ],
 )  # fmt: skip
 def test_what_is_no_video_is_refused_before_all_of_it_was_sent(head: bytes, code: str) -> None:
