@@ -80,14 +80,14 @@ def average_runs(
     members: their networks, in order; that of the last becomes the average. training: faces uint8 as the runs were
     given, without changes. Raises ModelError where the runs do not fit or watched other faces.
     """
-    preprocessing = members[-1].preprocessing
-    averaged = average(members, torch.from_numpy(preprocessing.to_tensor(training.images)))
-    averaged = replace(averaged, name=name or out.name)
     folders = [run if run.is_dir() else run.parent for run in runs]
     watched = [(run / "validation.csv").read_text() for run in folders if (run / "validation.csv").is_file()]
     if len(set(watched)) > 1:
         found = "did not watch the same faces, so that what one held out may have taught another"
         raise ModelError(", ".join(map(str, runs)), found, "average runs on the same data")
+    preprocessing = members[-1].preprocessing
+    averaged = average(members, torch.from_numpy(preprocessing.to_tensor(training.images)))
+    averaged = replace(averaged, name=name or out.name)
     found = of_average([lineage_of(run) for run in runs], [str(run) for run in runs])
     make_folder(out)
     last = folders[-1]
