@@ -87,13 +87,13 @@ def probe(path: Path, name: str, most_pixels: int, most_seconds: float) -> dict[
     """Size, length and start of a video. MediaError for what is none, or is larger or longer than it may be."""
     import av
 
-    from mien.run.video_in import TITLES, is_no_film, start_of
+    from mien.run.video_in import TITLES, is_no_film, start_of, video_stream_of
 
     try:
         with av.open(f"file:{path}", options={"format_whitelist": CONTAINERS}, metadata_errors=TITLES) as container:
             if not container.streams.video or is_no_film(container, path):
                 raise MediaError(name, "has no pictures in it", "send a video")
-            stream = container.streams.video[0]
+            stream = video_stream_of(container, name)
             start_s = start_of(container)
             seconds = (container.duration or 0) / 1_000_000
             width, height = stream.width, stream.height
