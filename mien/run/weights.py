@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import math
 import os
+import sys
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import platformdirs
-
 from mien.core.errors import ModelError, OutputError
+from mien.core.files import cache_folder
 from mien.core.preprocess import Preprocessing
 from mien.run.precision import int8_instructions, wanted_precision
 
@@ -168,6 +168,8 @@ def session_options(threads: int = 0) -> SessionOptions:
     """So many threads (0: all cores), which leave the cores to others between two runs; errors are raised, not printed."""
     import onnxruntime
 
+    if sys.platform == "win32":  # there the variable that `import mien` sets is not read
+        onnxruntime.disable_telemetry_events()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     # Threads wait busily for each other within a run and stop when it ends: the cores are then decoders' and detectors'.
@@ -216,11 +218,6 @@ PULLABLE = {
         about="YuNet face detector (Wu, Peng & Yu, 2023), from OpenCV Zoo",
     ),
 }
-
-
-def cache_folder() -> Path:
-    """Where pulled files lie: the folder named by MIEN_CACHE, or the system's own cache."""
-    return Path(os.environ.get("MIEN_CACHE") or platformdirs.user_cache_dir("mien", appauthor=False))
 
 
 def local_model(name: str) -> Path | None:

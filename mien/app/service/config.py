@@ -66,6 +66,8 @@ class Config:
 
     token         asked for in every call, "" for none
     i_know        whether an address that others reach is used without a token, on purpose
+    root_path     what all addresses begin with behind a proxy, as "/mien"; "" for none
+    proxies       addresses or networks of proxies whose X-Forwarded-For and X-Forwarded-Proto are believed
     state         the folder of jobs and uploads
     reports       a folder that is searched for report.html, or None
     models        names or .onnx files; the first is the default
@@ -81,6 +83,8 @@ class Config:
     port: int = 8000
     token: str = ""
     i_know: bool = False
+    root_path: str = ""
+    proxies: tuple[str, ...] = ()
     reports: Path | None = None
     models: tuple[str, ...] = ("base",)
     detector: str = "auto"

@@ -48,7 +48,8 @@ def overlay(
 ) -> dict[str, Any]:
     """Times and faces, thinned to ``fps``.
 
-    ``times`` are seconds from the beginning of the annotated video; ``faces[i]`` is what is seen from ``times[i]`` on,
+    ``times`` are seconds from the beginning of the file, as captions and the annotated video have them; its own timestamps
+    begin at ``start_s``, and some browsers count by those. ``faces[i]`` is what is seen from ``times[i]`` on,
     each ``[track, x1, y1, x2, y2, label index, [probabilities]]``, smoothed where they are; a label with less probability than
     ``unsure_below`` is unsure, where that is known. Where nobody is seen, an
     empty list stands, so that no box outlives its face.
@@ -59,7 +60,8 @@ def overlay(
         times.append(round(max(0.0, time_s - facts["start_s"]), 3))
         faces.append([_face(row, labels) for row in rows])
     return {
-        "width": summary["width"], "height": summary["height"], "seconds": facts["seconds"] or summary["seconds"],
+        "width": summary["width"], "height": summary["height"], "seconds": summary["seconds"] or facts["seconds"],
+        "start_s": facts["start_s"],
         "labels": labels, "unsure_below": facts.get("unsure_below"), "people": summary["people"], "times": times, "faces": faces,
     }  # fmt: skip
 

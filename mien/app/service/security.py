@@ -17,6 +17,7 @@ from starlette.requests import cookie_parser
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from mien.app.service.addresses import route_of
 from mien.app.service.config import MIB, Config
 from mien.app.service.refusals import BUSY, Refused, busy, too_large, unforeseen
 
@@ -49,7 +50,7 @@ class Access:
 
     def check(self, scope: Scope) -> None:
         """Raises Refused for a foreign host or origin (403), and where the token is missing or wrong (401)."""
-        headers, path = Headers(scope=scope), scope["path"]
+        headers, path = Headers(scope=scope), route_of(scope)
         self._check_host(headers.get("host", ""))
         origin = headers.get("origin")
         if origin is not None and _host_of(origin) != headers.get("host", "").lower():
@@ -120,7 +121,7 @@ class Attempts:
 
 def kind_of(scope: Scope) -> str:
     """Which of the limits on requests at the same time a request counts towards."""
-    path = scope["path"]
+    path = route_of(scope)
     if path.startswith("/v1/images"):
         return "pictures"
     if path == "/v1/videos":
@@ -206,7 +207,7 @@ class Guard:
         except Exception as error:
             # Answered here and not by the framework, which would stand outside: with our headers, and counted as what it is.
             if scope["type"] == "http" and not sender.answered:
-                await unforeseen(scope["path"], error)(scope, receive, send)
+                await unforeseen(route_of(scope), error)(scope, receive, send)
             raise
         finally:
             self._running[kind] -= 1

@@ -10,10 +10,12 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from mien import __version__
 from mien.app.service import camera, images, refusals, site, videos
+from mien.app.service.addresses import RootPath
 from mien.app.service.config import Config
 from mien.app.service.decoding import Decoders
 from mien.app.service.events import News
@@ -67,10 +69,12 @@ def create_app(config: Config) -> FastAPI:
         finally:
             await service.close()
 
-    # The usual pages of FastAPI load their scripts from another host: ours does not.
+    # The usual pages of FastAPI load their scripts from another host, and it would send traces to one that the environment
+    # names: ours does neither.
     app = FastAPI(
         title="mien", version=__version__, description=" ".join(ABOUT.split()), lifespan=lifespan, docs_url=None,
         redoc_url=None, responses=refusals.RESPONSES,
+        telemetry={"auto_configure": False, "tracing": False, "metrics": False, "logs": False},
     )  # fmt: skip
     app.state.service = service
     for part in (images, videos, camera, site):
@@ -78,6 +82,10 @@ def create_app(config: Config) -> FastAPI:
     refusals.install(app)
     app.add_middleware(Guard, config=config, access=service.access)
     app.add_middleware(Measured, metrics=service.metrics)
+    if config.root_path:
+        app.add_middleware(RootPath, root_path=config.root_path)
+    if config.proxies:
+        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=list(config.proxies))
     return app
 
 

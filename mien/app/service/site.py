@@ -103,8 +103,9 @@ async def login(request: Request, token: Annotated[str, Body(embed=True, max_len
         raise Refused(401, "token", "is wrong", "ask whoever started the service")
     answer = JSONResponse({"ok": True})
     if service.config.token:
-        secure = request.headers.get("origin", "").startswith("https:")  # a proxy before us speaks it
-        answer.set_cookie(COOKIE, token, httponly=True, samesite="strict", secure=secure, max_age=30 * 86_400)
+        secure = "https" in (request.url.scheme, request.headers.get("origin", "")[:5])  # a proxy before us speaks it
+        path = f"{service.config.root_path}/"
+        answer.set_cookie(COOKIE, token, 30 * 86_400, path=path, httponly=True, samesite="strict", secure=secure)
     return answer
 
 
@@ -178,11 +179,11 @@ def found_reports(folder: Path | None) -> dict[str, Path]:
 
 @router.get("/v1/reports", tags=["service"])
 async def reports(request: Request) -> list[dict[str, str]]:
-    """Reports in the folder that was given at the start."""
+    """Reports in the folder that was given at the start; ``href`` begins at the service's own address."""
     from urllib.parse import quote
 
     found = await service_of(request).reader.run(found_reports, service_of(request).config.reports)
-    return [{"name": name, "href": f"/v1/reports/{quote(name, safe='')}"} for name in found]
+    return [{"name": name, "href": f"v1/reports/{quote(name, safe='')}"} for name in found]
 
 
 @router.get("/v1/reports/{name}", tags=["service"], response_class=HTMLResponse)
