@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mien.core.errors import MediaError
+from mien.core.pictures import is_animation
 from mien.run.container import (
     MAX_FRAME_PIXELS,
     STREAM_TIMEOUT_S,
@@ -37,6 +38,7 @@ from mien.run.timestamps import TICK_S, Timestamps
 if TYPE_CHECKING:
     import av
 
+    from mien.run.animation import AnimationSource
     from mien.run.camera import CameraSource
 
 __all__ = ["EVERYTHING", "LONGEST_S", "TITLES", "Sampling", "VideoFrame", "VideoSource", "is_no_film",
@@ -336,12 +338,15 @@ class VideoSource:
 
 def open_video(
     path: Path | str, sampling: Sampling = EVERYTHING, max_pixels: int = MAX_FRAME_PIXELS
-) -> VideoSource | CameraSource:
-    """A file, a stream's address or ``camera:0``, to be read frame by frame."""
+) -> VideoSource | CameraSource | AnimationSource:
+    """A file, an animated picture, a stream's address or ``camera:0``, to be read frame by frame."""
+    from mien.run.animation import AnimationSource
     from mien.run.camera import CameraSource
 
     if isinstance(path, str) and path.lower().startswith("camera:"):
         return CameraSource(path, sampling)
+    if isinstance(path, Path) and is_animation(path):
+        return AnimationSource(path, sampling)
     return VideoSource(path, sampling, max_pixels)
 
 

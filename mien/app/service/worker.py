@@ -87,8 +87,18 @@ def probe(path: Path, name: str, most_pixels: int, most_seconds: float) -> dict[
     """Size, length and start of a video. MediaError for what is none, or is larger or longer than it may be."""
     import av
 
+    from mien.core.pictures import is_animation, is_picture
+    from mien.run.animation import AnimationSource
     from mien.run.video_in import TITLES, is_no_film, start_of, video_stream_of
 
+    if is_animation(path):
+        with AnimationSource(path) as source:
+            width, height = source.size_wh
+        return _within(
+            name, {"start_s": 0.0, "seconds": 0.0, "width": width, "height": height}, most_pixels, most_seconds
+        )
+    if is_picture(path):
+        raise MediaError(name, "is a picture, not a video", "send it to /v1/images")
     try:
         with av.open(f"file:{path}", options={"format_whitelist": CONTAINERS}, metadata_errors=TITLES) as container:
             if not container.streams.video or is_no_film(container, path):
@@ -99,13 +109,19 @@ def probe(path: Path, name: str, most_pixels: int, most_seconds: float) -> dict[
             width, height = stream.width, stream.height
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise MediaError(name, "is not a video that can be read", "copy or export it again") from error
+    facts = {"start_s": start_s, "seconds": seconds, "width": width, "height": height}
+    return _within(name, facts, most_pixels, most_seconds)
+
+
+def _within(name: str, facts: dict[str, Any], most_pixels: int, most_seconds: float) -> dict[str, Any]:
+    """The facts; a MediaError where a video is larger or longer than it may be."""
+    width, height = facts["width"], facts["height"]
     if width * height > most_pixels:
-        raise MediaError(
-            name, f"has {width} x {height} pixels, more than the limit of {most_pixels:,}", "scale it down"
-        )
-    if seconds > most_seconds:
-        raise too_long(name, seconds, most_seconds)
-    return {"start_s": start_s, "seconds": seconds, "width": width, "height": height}
+        found = f"has {width} x {height} pixels, more than the limit of {most_pixels:,}"
+        raise MediaError(name, found, "scale it down")
+    if facts["seconds"] > most_seconds:
+        raise too_long(name, facts["seconds"], most_seconds)
+    return facts
 
 
 def analyse(order: dict[str, Any], teller: Teller) -> str:
