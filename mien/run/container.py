@@ -58,11 +58,11 @@ def open_container(path: Path | str, max_pixels: int = MAX_FRAME_PIXELS) -> av.c
         container = av.open(local_url(path), metadata_errors=TITLES, options=options)
     except (av.error.FFmpegError, OSError) as error:
         raise MediaError(
-            path, f"is not a video that can be read ({error.strerror})", "copy or export it again"
+            path, f"is not a video that can be read ({error.strerror})", "copy or export it again", code="not_a_video"
         ) from error
     if is_no_film(container, path):
         container.close()
-        raise MediaError(path, "is neither a picture nor a video", "name one")
+        raise MediaError(path, "is neither a picture nor a video", "name one", code="not_a_video")
     return container
 
 
@@ -79,10 +79,12 @@ def video_stream_of(
     films = [stream for stream in container.streams.video if not stream.disposition & pictures]
     if not films:
         cover = "; the picture in it is a cover" if container.streams.video else ""
-        raise MediaError(named(path), f"holds no video (no video stream{cover})", "give a video file")
+        found = f"holds no video (no video stream{cover})"
+        raise MediaError(named(path), found, "give a video file", code="no_video")
     known = [stream for stream in films if stream.codec_context is not None]
     if not known:
-        raise MediaError(named(path), "holds a video in a format that is unknown here", "export it as H.264")
+        found = "holds a video in a format that is unknown here"
+        raise MediaError(named(path), found, "export it as H.264", code="not_a_video")
     stream = next((one for one in known if one.disposition & Disposition.default), known[0])
     check_size(stream.width, stream.height, path, max_pixels)
     stream.codec_context.options = {"max_pixels": str(max_pixels)}
@@ -96,6 +98,10 @@ def check_size(width: int, height: int, path: Path | str, max_pixels: int) -> No
             named(path),
             f"has frames of {width} x {height} pixels, more than the limit of {max_pixels:,}",
             f"scale it down, or raise the limit with 'mien analyze --max-pixels {width * height}'",
+            code="too_many_pixels",
+            width=width,
+            height=height,
+            limit=max_pixels,
         )
 
 

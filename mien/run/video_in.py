@@ -252,7 +252,9 @@ class VideoSource:
             self.end_s = float(self._end * self.time_base)
             yield frame, frame.pts, frame.duration
         if first is None:
-            raise MediaError(named(self.path), "holds no frame that can be decoded", "copy or export it again")
+            raise MediaError(
+                named(self.path), "holds no frame that can be decoded", "copy or export it again", code="no_frames"
+            )
         if self._tag:  # the pictures may begin later than the sound
             first = min(first, round(self.start_s / self.time_base))
         if not self.is_live:
