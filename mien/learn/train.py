@@ -34,7 +34,7 @@ from mien.learn.optim import should_stop
 from mien.learn.prepare import Rows, choose_rows, earlier_models, fingerprint, input_of, start_from, to_device
 from mien.learn.recipe import Recipe
 from mien.learn.resume import saved_state
-from mien.learn.runlog import batches_note, epoch_line, log_header, opening_line
+from mien.learn.runlog import batches_note, epoch_line, log_header, opening_line, warmup_note
 from mien.learn.semi import Unlabelled
 from mien.learn.targets import targets_of, teacher_fingerprint, teacher_of
 from mien.models import MISFITS, build, takes_size
@@ -84,8 +84,9 @@ def train(
     write_names(rows.validation, folder / "validation.csv")
     say(opening_line(header))
     say(f"classes: {', '.join(rows.training.classes)}")
-    if note := batches_note(recipe, len(rows.training)):
-        say(note)
+    for note in (batches_note(recipe, len(rows.training)), warmup_note(recipe)):
+        if note:
+            say(note)
 
     epochs, drawn, count = recipe.schedule.epochs, float("-inf"), len(course.images)
     if len(state.history) >= epochs:
