@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from mien.core.errors import ModelError, OutputError
 from mien.core.files import cache_folder
 from mien.core.preprocess import Preprocessing
+from mien.run.model_check import UnboundedModel, check_model
 from mien.run.precision import int8_instructions, wanted_precision
 
 if TYPE_CHECKING:
@@ -184,7 +185,11 @@ def open_session(path: Path, threads: int = 0) -> InferenceSession:
     import onnxruntime
 
     try:
+        check_model(path.read_bytes())
         return onnxruntime.InferenceSession(str(path), session_options(threads), providers=providers())
+    except UnboundedModel as error:
+        found = f"is not a model that is run here: {error}"
+        raise ModelError(path, found, "export or download it again") from error
     except Exception as error:  # ONNX Runtime raises a dozen kinds, whose messages hold paths of its own source
         raise ModelError(
             path, "is not an ONNX file that can be run; it may be damaged", "export or download it again"
