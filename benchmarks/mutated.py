@@ -36,6 +36,9 @@ ADDRESS_SPACE = 8 * 2**30
 #: How workers begin: anew, without what this process has opened.
 START = "spawn"
 
+#: Files between two lines of progress.
+TELL = 500
+
 READ, REFUSED, FAULT = "read", "refused", "fault"
 
 
@@ -148,6 +151,10 @@ class Table:
         if outcome.state == FAULT:
             self.faults.append(outcome)
             print(f"fault: {outcome.kind} {outcome.number}: {outcome.why}", flush=True)
+
+        done = sum(count.total() for count in self.counts.values())
+        if done % TELL == 0:
+            print(f"{done:,} files, {len(self.faults):,} faults", file=sys.stderr, flush=True)
 
     def show(self) -> None:
         print("| kind | files | read | refused | faults |\n|---|---|---|---|---|")

@@ -186,7 +186,13 @@ def open_session(path: Path, threads: int = 0) -> InferenceSession:
 
     try:
         check_model(path.read_bytes())
-        return onnxruntime.InferenceSession(str(path), session_options(threads), providers=providers())
+        chosen = providers()
+        # What fails on an accelerator is tried without. On the processor there is nothing else, and stdout is not ONNX Runtime's.
+        return onnxruntime.InferenceSession(
+            str(path), session_options(threads), providers=chosen, enable_fallback=len(chosen) > 1
+        )
+    except UnicodeDecodeError as error:
+        raise _no_text(path) from error
     except UnboundedModel as error:
         found = f"is not a model that is run here: {error}"
         raise ModelError(path, found, "export or download it again") from error
@@ -196,12 +202,16 @@ def open_session(path: Path, threads: int = 0) -> InferenceSession:
         ) from error
 
 
+def _no_text(path: Path) -> ModelError:
+    return ModelError(path, "has damaged metadata (it is not UTF-8)", "export or download it again")
+
+
 def model_info(path: Path, session: InferenceSession | None = None) -> ModelInfo:
     """What a model file says of itself."""
     try:
         metadata = (session or open_session(path)).get_modelmeta().custom_metadata_map
     except UnicodeDecodeError as error:
-        raise ModelError(path, "has damaged metadata (it is not UTF-8)", "export or download it again") from error
+        raise _no_text(path) from error
     return ModelInfo.from_metadata(metadata, path)
 
 

@@ -76,7 +76,8 @@ class YuNet:
 def _open(model: bytes, threads: int) -> InferenceSession:
     import onnxruntime
 
-    return onnxruntime.InferenceSession(model, session_options(threads), providers=["CPUExecutionProvider"])
+    processor = ["CPUExecutionProvider"]
+    return onnxruntime.InferenceSession(model, session_options(threads), providers=processor, enable_fallback=0)
 
 
 def _cells(
