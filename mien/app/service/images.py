@@ -15,6 +15,7 @@ import numpy as np
 from fastapi import APIRouter, Query, Request, Response
 from PIL import Image
 
+from mien.app.service.answers import PictureReading
 from mien.app.service.asking import Drawn, Wanted, service_of
 from mien.app.service.config import fitting
 from mien.app.service.names import attachment
@@ -39,7 +40,7 @@ async def receive_picture(request: Request) -> tuple[bytes, Upload]:
     return buffer.getvalue(), upload
 
 
-@router.post("", openapi_extra=FORM)
+@router.post("", openapi_extra=FORM, response_model=PictureReading, response_model_exclude_unset=True)
 async def read_picture(
     request: Request,
     wish: Wanted,

@@ -18,6 +18,7 @@ from mien.app.service import camera, images, refusals, site, videos
 from mien.app.service.addresses import RootPath
 from mien.app.service.config import Config
 from mien.app.service.decoding import Decoders
+from mien.app.service.document import TAGS, interface_of
 from mien.app.service.events import News
 from mien.app.service.jobs import Store
 from mien.app.service.metrics import Measured, Metrics
@@ -77,10 +78,12 @@ def create_app(config: Config) -> FastAPI:
     # names: ours does neither.
     app = FastAPI(
         title="mien", version=__version__, description=" ".join(ABOUT.split()), lifespan=lifespan, docs_url=None,
-        redoc_url=None, responses=refusals.RESPONSES,
+        redoc_url=None, responses=refusals.RESPONSES, generate_unique_id_function=lambda route: route.name,
+        openapi_tags=TAGS,
         telemetry={"auto_configure": False, "tracing": False, "metrics": False, "logs": False},
     )  # fmt: skip
     app.state.service = service
+    app.openapi = lambda: interface_of(app, needs_token=bool(config.token))
     for part in (images, videos, camera, site):
         app.include_router(part.router)
     refusals.install(app)

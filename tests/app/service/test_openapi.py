@@ -8,13 +8,45 @@ from pathlib import Path
 import pytest
 
 from mien.app.service.asking import COLOUR, colour_of
+from mien.app.service.jobs import STATES
+from mien.app.service.security import COOKIE, OPEN
 from mien.core.errors import UsageError
-from tests.app.service.conftest import server
+from tests.app.service.conftest import server, service
+
+OPERATIONS = (
+    "read_picture", "annotate_picture", "explain_face", "add_video", "list_jobs", "get_job", "follow_job", "cancel_job",
+    "remove_job", "get_result", "get_frames", "get_health", "get_metrics", "login", "logout", "get_settings", "list_models",
+    "list_reports", "get_report",
+)  # fmt: skip
 
 CHECKS = (
     "not_a_server_error", "status_code_conformance", "content_type_conformance", "response_schema_conformance",
     "use_after_free", "ensure_resource_availability",
 )  # fmt: skip
+
+
+def test_the_document_has_types_names_and_ways_to_sign_in(tmp_path: Path) -> None:
+    with service(tmp_path, token="correct-horse") as client:
+        document = client.get("/openapi.json").json()
+    routes = {(method, path): route for path, methods in document["paths"].items() for method, route in methods.items()}
+    names = sorted(route["operationId"] for route in routes.values())
+    assert names == sorted(OPERATIONS)
+    assert all(set(route["tags"]) <= {tag["name"] for tag in document["tags"]} for route in routes.values())
+    for (method, path), route in routes.items():
+        (status,) = {"200", "202", "204"} & set(route["responses"])
+        for kind, content in route["responses"][status].get("content", {}).items():
+            bare = content.get("schema", {}).keys() <= {"type", "title", "additionalProperties"}
+            assert kind != "application/json" or not bare, (method, path)
+        failure = route["responses"]["4XX"]["content"]["application/json"]["schema"]
+        assert failure == {"$ref": "#/components/schemas/Failure"}
+        assert route.get("security", document["security"]) == (
+            [] if path in OPEN else [{"bearer": []}, {"session": []}]
+        )
+    assert document["components"]["securitySchemes"]["session"]["name"] == COOKIE
+    job = document["components"]["schemas"]["JobState"]["properties"]
+    assert job["state"]["enum"] == list(STATES)
+    with service(tmp_path) as client:
+        assert "security" not in client.get("/openapi.json").json()
 
 
 @pytest.mark.slow
