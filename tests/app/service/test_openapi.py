@@ -56,7 +56,16 @@ def test_schemathesis_finds_no_answer_that_the_document_does_not_name(tmp_path: 
     with server(tmp_path / "state") as (host, port):
         address = f"http://{host}:{port}/openapi.json"
         command = [sys.executable, "-m", "schemathesis.cli", "run", address, "--checks", ",".join(CHECKS)]
-        options = ["--max-examples", "15", "--seed", "1", "--continue-on-failure", "--no-color"]
+        options = [
+            "--max-examples",
+            "15",
+            "--seed",
+            "1",
+            "--continue-on-failure",
+            "--no-color",
+            "--request-timeout",
+            "120",
+        ]
         done = subprocess.run([*command, *options], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-6000:]
     assert re.search(r"Tested: 1[0-9]", done.stdout), done.stdout[-3000:]
