@@ -210,7 +210,7 @@ def account(truth: list[list[Truth]], found: list[list[tuple[int, np.ndarray]]])
 
 
 def track(options: argparse.Namespace) -> None:
-    from mien.run.people import Follower
+    from mien.run.follower import Follower
     from mien.run.recognizer import Recognizer
 
     people = actors(options.photos)
@@ -265,8 +265,8 @@ def _stages(clip: Path, options: argparse.Namespace) -> None:
     """Milliseconds a frame of each stage alone, in as many threads as it has beside the others, on up to 300 frames."""
     from mien.core.types import FrameResult
     from mien.run.draw import annotate_frame
+    from mien.run.follower import Follower
     from mien.run.overlap import opencv_in_few_threads
-    from mien.run.people import Follower
     from mien.run.planes import Format
     from mien.run.recognizer import Recognizer
     from mien.run.sinks import records_of

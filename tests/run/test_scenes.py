@@ -7,7 +7,7 @@ import people
 import pytest
 from clips import ASTRONAUT
 
-from mien.run.people import Follower
+from mien.run.follower import Follower
 from mien.run.recognizer import Recognizer
 from tests.conftest import yunet
 

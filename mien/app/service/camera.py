@@ -22,7 +22,7 @@ from mien.app.service.reading import Reading, Wish
 from mien.app.service.refusals import Refused, error_body
 from mien.core.errors import MienError
 from mien.core.types import Face, FrameResult
-from mien.run.people import Follower
+from mien.run.follower import Follower
 from mien.run.sinks import records_of
 from mien.run.smooth import TIME_CONSTANT_S
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from mien.app.service.jobs import STEM
 from mien.core.files import replacing
+from mien.run.records import FRAME_S
 
 #: Frames whose times are a little early still count as due: frame times are rounded to what the stream can say.
 SLACK_S = 0.002
@@ -48,38 +49,43 @@ def overlay(
 ) -> dict[str, Any]:
     """Times and faces, thinned to ``fps``.
 
-    ``times`` are seconds from the beginning of the annotated video; ``faces[i]`` is what is seen from ``times[i]`` on,
+    ``times`` are seconds as a player shows them; ``faces[i]`` is what is seen from ``times[i]`` on,
     each ``[track, x1, y1, x2, y2, label index, [probabilities]]``, smoothed where they are; a label with less probability than
-    ``unsure_below`` is unsure, where that is known. Where nobody is seen, an
+    ``unsure_below`` is unsure, where that is known. ``people`` are those of the summary; ``not_faces``, of the same kind, are tracks
+    that are probably no faces. Where nobody is seen, an
     empty list stands, so that no box outlives its face.
     """
     labels = facts["labels"]
     times, faces = [], []
-    for time_s, rows in thinned(seen(records, summary["frames"]), 1 / fps):
-        times.append(round(max(0.0, time_s - facts["start_s"]), 3))
+    for time_s, rows in thinned(shown(records, summary["frames"], facts["start_s"]), 1 / fps):
+        times.append(round(time_s, 3))
         faces.append([_face(row, labels) for row in rows])
     return {
         "width": summary["width"], "height": summary["height"], "seconds": facts["seconds"] or summary["seconds"],
-        "labels": labels, "unsure_below": facts.get("unsure_below"), "people": summary["people"], "times": times, "faces": faces,
+        "labels": labels, "unsure_below": facts.get("unsure_below"), "people": summary["people"], "not_faces": summary.get("not_faces", []),
+        "times": times, "faces": faces,
     }  # fmt: skip
 
 
-def seen(records: Iterable[dict[str, Any]], frames: int) -> Iterator[tuple[float, list[dict[str, Any]]]]:
-    """(time, rows) of every frame with faces, and (time, []) where a gap without any begins.
+def shown(
+    records: Iterable[dict[str, Any]], frames: int, start_s: float
+) -> Iterator[tuple[float, list[dict[str, Any]]]]:
+    """(player's time, rows) of every frame with faces, and (time, []) where one ends that none follows.
 
-    Records hold no row for a frame without a face, so the time of a gap is that of the frame before it and a usual step.
+    frames: of the video. start_s: what a player shows as 0, for records of schema 2, which have neither its time nor
+    durations.
     """
-    last, time_s, step = -1, 0.0, 0.04
+    number, end_s = frames - 1, 0.0
     for frame, group in groupby(records, key=lambda row: row["frame"]):
         rows = list(group)
-        if frame == last + 1 and last >= 0:
-            step = min(rows[0]["time_s"] - time_s, 1.0)
-        elif last >= 0:
-            yield time_s + min(step, (rows[0]["time_s"] - time_s) / 2), []
-        last, time_s = frame, rows[0]["time_s"]
+        time_s, duration_s = rows[0].get("player_time_s"), rows[0].get("duration_s")
+        time_s = max(0.0, rows[0]["time_s"] - start_s) if time_s is None else time_s
+        if number < frame - 1 and time_s > end_s + SLACK_S:
+            yield end_s, []
         yield time_s, rows
-    if 0 <= last < frames - 1:
-        yield time_s + step, []
+        number, end_s = frame, time_s + (FRAME_S if duration_s is None else duration_s)
+    if number < frames - 1:
+        yield end_s, []
 
 
 def thinned(
