@@ -103,6 +103,7 @@ def _no_peak(
 def _video(path: Path, out: Path) -> Input:
     """The video. MediaError for what is none."""
     from mien.core.errors import MediaError
+    from mien.core.pictures import is_animation
     from mien.run.sources import list_inputs
     from mien.run.video_in import open_container
 
@@ -113,6 +114,8 @@ def _video(path: Path, out: Path) -> Input:
         raise item
     if not item.is_video:
         raise MediaError(path, "is a picture, not a video", "name a video; 'mien analyze' reads pictures")
+    if is_animation(path):
+        return item
     with open_container(path) as container:
         if not container.streams.video:
             raise MediaError(path, "holds no pictures (no video stream)", "give a video file")

@@ -33,6 +33,13 @@ def serve(
     i_know: Annotated[
         bool, typer.Option("--i-know", help="Listen at an address that others reach without asking for a token.")
     ] = False,
+    root_path: Annotated[
+        str, typer.Option(help="What all addresses begin with behind a proxy, for example /mien.")
+    ] = "",
+    trusted_proxy: Annotated[
+        list[str],
+        typer.Option(help="Address or network of a proxy; its X-Forwarded-For and X-Forwarded-Proto are believed."),
+    ] = [],  # noqa: B006
     state: Annotated[
         Path | None, typer.Option(help="Folder of videos and their results; default: the system's own.")
     ] = None,
@@ -59,10 +66,12 @@ def serve(
     answers is at /docs. Ctrl-C ends it; videos that were being analysed go on when it is started again.
     """  # fmt: skip
     _need_extra()
+    from mien.app.service.addresses import clean_root_path
     from mien.app.service.config import DAY_S, Config, default_state
 
     config = Config(
         state=state or default_state(), host=host, port=port, token=token, i_know=i_know, reports=reports,
+        root_path=clean_root_path(root_path), proxies=tuple(trusted_proxy),
         models=tuple(model), detector=detector, detector_model=detector_model, retention_s=retention_days * DAY_S,
         workers=jobs,
     )  # fmt: skip
@@ -82,6 +91,7 @@ def _need_extra() -> None:
 
 def check(config: Config) -> None:
     """UsageError for what would be unsafe or cannot work."""
+    from mien.app.service.addresses import check_proxies
     from mien.core.errors import UsageError
     from mien.run.detect import make_detector
 
@@ -94,6 +104,7 @@ def check(config: Config) -> None:
         raise UsageError("--token", "holds letters that no HTTP header takes", "use letters, digits, - and _")
     if config.reports is not None and not config.reports.is_dir():
         raise UsageError(f"--reports {config.reports}", "is no folder", "name one with report.html files in it")
+    check_proxies(config.proxies)
     make_detector(config.detector, config.detector_model)
 
 
@@ -101,6 +112,7 @@ def run(config: Config, *, open_page: bool, quiet: bool) -> None:
     """Listen until Ctrl-C. UsageError where the address cannot be listened at."""
     from dataclasses import replace
 
+    from mien.app.service.logs import start_log
     from mien.app.service.server import create_app, listen, make_server
     from mien.core.errors import UsageError
 
@@ -109,6 +121,7 @@ def run(config: Config, *, open_page: bool, quiet: bool) -> None:
     except OSError as error:
         found = f"cannot be listened at ({error.strerror})"
         raise UsageError(f"{config.host}:{config.port}", found, "choose another --port or --host") from error
+    start_log()
     with listener:
         config = replace(config, port=listener.getsockname()[1])
         server = make_server(create_app(config), config)
@@ -133,4 +146,4 @@ def address_of(config: Config) -> str:
     """What to type into a browser on this machine."""
     everywhere = config.host in ("0.0.0.0", "::")
     host = "127.0.0.1" if everywhere else config.host.strip("[]")
-    return f"http://{f'[{host}]' if ':' in host else host}:{config.port}/"
+    return f"http://{f'[{host}]' if ':' in host else host}:{config.port}{config.root_path}/"

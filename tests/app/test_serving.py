@@ -133,6 +133,8 @@ def test_ctrl_c_ends_it_and_what_it_started_at_once(tmp_path: Path) -> None:
         (["--model", "nothing"], "model 'nothing': is unknown; choose one of base"),
         (["--detector", "eyes"], "detector 'eyes': is unknown"),
         (["--detector", "yunet"], "pull it with 'mien models pull yunet'"),
+        (["--trusted-proxy", "example.org"], "--trusted-proxy example.org: is neither an IP address nor a network"),
+        (["--root-path", "/a b"], "--root-path /a b: is not a path of an address"),
         (["--reports", "absent"], "--reports absent: is no folder"),
         (["--host", "256.1.1.1", "--token", "x"], "cannot be listened at"),
         (["--port", "70000"], "less than or equal to 65535"),

@@ -1,6 +1,6 @@
-// Everything that is asked of the service. What fails is a ServiceError with the three parts of mien's errors.
+// Everything that is asked of the service, at addresses that begin where the page lies. What fails is a ServiceError with the three parts of mien's errors.
 
-import { channels, settings } from "./store.js";
+import { channels, colourOfLabel, server, settings } from "./store.js";
 import { t } from "./words.js";
 
 export class ServiceError extends Error {
@@ -41,7 +41,7 @@ async function answer(path, options, isFirst = true) {
     throw error.name === "AbortError" ? error : silent();
   }
   if (response.ok) return response;
-  if (response.status === 401 && isFirst && path !== "/v1/login") {
+  if (response.status === 401 && isFirst && path !== "v1/login") {
     asking ??= signIn().finally(() => (asking = null));
     await asking;
     return answer(path, options, false);
@@ -51,9 +51,11 @@ async function answer(path, options, isFirst = true) {
 
 const json = async (path, options) => (await answer(path, options)).json();
 
-/** {model: "base", face: 0} → "?model=base&face=0"; what is empty is left to the server. */
+/** {model: "base", face: 0} → "?model=base&face=0"; what is empty is left to the server, a list is named again and again. */
 export function query(values) {
-  const kept = Object.entries(values).filter(([, value]) => value !== "" && value !== null && value !== undefined);
+  const kept = Object.entries(values)
+    .flatMap(([name, value]) => [value].flat().map((each) => [name, each]))
+    .filter(([, value]) => value !== "" && value !== null && value !== undefined);
   return kept.length ? `?${new URLSearchParams(kept)}` : "";
 }
 
@@ -65,9 +67,11 @@ const reading = () => ({
   people: settings.people,
 });
 
-/** How the server draws them into files; it knows one colour. */
+/** How the server draws them into files: in the colours of the page. */
 const drawing = () => ({
   colour: channels(settings.colour).join(","),
+  label_colour:
+    settings.colouring === "one" ? [] : Object.keys(server.colours).map((label) => `${label}:${colourOfLabel(label)}`),
   line_width: settings.line || null,
   text_size: settings.text || null,
 });
@@ -78,25 +82,25 @@ function form(file) {
   return { method: "POST", body };
 }
 
-export const serverSettings = () => json("/v1/settings");
-export const models = () => json("/v1/models");
-export const reports = () => json("/v1/reports");
+export const serverSettings = () => json("v1/settings");
+export const models = () => json("v1/models");
+export const reports = () => json("v1/reports");
 
 export const login = (token) =>
-  answer("/v1/login", {
+  answer("v1/login", {
     method: "POST",
     headers: { "Content-Type": "application/json" },
     body: JSON.stringify({ token }),
   });
 
 export const readPicture = (file, signal) =>
-  json(`/v1/images${query({ ...reading(), crops: true, view: 1 })}`, { ...form(file), signal });
+  json(`v1/images${query({ ...reading(), crops: true, view: 1 })}`, { ...form(file), signal });
 
 export const annotated = async (file) =>
-  (await answer(`/v1/images/annotated${query({ ...reading(), ...drawing() })}`, form(file))).blob();
+  (await answer(`v1/images/annotated${query({ ...reading(), ...drawing() })}`, form(file))).blob();
 
 export const saliency = async (file, face) =>
-  (await answer(`/v1/images/saliency${query({ ...reading(), face })}`, form(file))).blob();
+  (await answer(`v1/images/saliency${query({ ...reading(), face })}`, form(file))).blob();
 
 /** Send a video: {done: Promise of its job, stop()}; `progress` hears (bytes sent, bytes in all). */
 export function sendVideo(file, progress) {
@@ -110,25 +114,25 @@ export function sendVideo(file, progress) {
     request.onerror = () => reject(silent());
     request.onabort = () => reject(new DOMException("", "AbortError"));
   });
-  request.open("POST", `/v1/videos${query({ ...reading(), ...drawing(), smoothing: settings.smoothing })}`);
+  request.open("POST", `v1/videos${query({ ...reading(), ...drawing(), smoothing: settings.smoothing })}`);
   request.send(form(file).body);
   return { done, stop: () => request.abort() };
 }
 
-export const jobs = () => json("/v1/jobs");
-export const job = (id) => json(`/v1/jobs/${encodeURIComponent(id)}`);
-export const cancelJob = (id) => json(`/v1/jobs/${encodeURIComponent(id)}/cancel`, { method: "POST" });
-export const removeJob = (id) => answer(`/v1/jobs/${encodeURIComponent(id)}`, { method: "DELETE" });
+export const jobs = () => json("v1/jobs");
+export const job = (id) => json(`v1/jobs/${encodeURIComponent(id)}`);
+export const cancelJob = (id) => json(`v1/jobs/${encodeURIComponent(id)}/cancel`, { method: "POST" });
+export const removeJob = (id) => answer(`v1/jobs/${encodeURIComponent(id)}`, { method: "DELETE" });
 export const summary = (id) => json(resultAddress(id, "summary.json"));
-export const frames = (id, fps) => json(`/v1/jobs/${encodeURIComponent(id)}/frames${query({ fps })}`);
+export const frames = (id, fps) => json(`v1/jobs/${encodeURIComponent(id)}/frames${query({ fps })}`);
 export const resultAddress = (id, what, download = false) =>
-  `/v1/jobs/${encodeURIComponent(id)}/results/${encodeURIComponent(what)}${download ? "?download=1" : ""}`;
+  `v1/jobs/${encodeURIComponent(id)}/results/${encodeURIComponent(what)}${download ? "?download=1" : ""}`;
 
 export const isOver = (one) => ["done", "failed", "cancelled"].includes(one.state);
 
 /** Hear of a job's changes until it is over; returns what ends the listening. The browser reconnects by itself. */
 export function watchJob(id, heard, lost) {
-  const events = new EventSource(`/v1/jobs/${encodeURIComponent(id)}/events`);
+  const events = new EventSource(`v1/jobs/${encodeURIComponent(id)}/events`);
   events.addEventListener("job", (event) => {
     const one = JSON.parse(event.data);
     if (isOver(one)) events.close();
@@ -140,7 +144,7 @@ export function watchJob(id, heard, lost) {
 
 /** The address of the camera's socket, which reads with the present settings. */
 export function cameraAddress() {
-  const address = new URL(`/v1/camera${query({ ...reading(), smoothing: settings.smoothing })}`, location.href);
+  const address = new URL(`v1/camera${query({ ...reading(), smoothing: settings.smoothing })}`, document.baseURI);
   address.protocol = address.protocol.replace("http", "ws");
   return address.href;
 }

@@ -43,7 +43,7 @@ let loading = null;
 function plotly() {
   loading ??= new Promise((resolve) => {
     const script = make("script", {
-      src: "/page/plotly.min.js",
+      src: "page/plotly.min.js",
       onload: () => resolve(window.Plotly),
       onerror: () => resolve(null),
     });

@@ -1,14 +1,17 @@
-// What the service tells of a video's frames, thinned: {times, faces, labels}; who is where at a second.
+// What the service tells of a video's frames, thinned: {times, faces, labels}; who is where at a second of our clock.
 
 /** A box is led from one reading to the next over at most so many seconds. */
 const BRIDGE_S = 0.4;
+
+/** Times are told to the millisecond. */
+const ROUNDING_S = 0.0006;
 
 /** The last reading at or before a second: an index, or -1. */
 function readingAt(times, second) {
   let [low, high] = [0, times.length];
   while (low < high) {
     const middle = (low + high) >> 1;
-    if (times[middle] <= second + 1e-4) low = middle + 1;
+    if (times[middle] <= second + ROUNDING_S) low = middle + 1;
     else high = middle;
   }
   return low - 1;

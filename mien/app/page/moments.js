@@ -1,12 +1,15 @@
 // The strongest moments of each expression in a video, and a still of each.
 
 import { make } from "./dom.js";
+import { isOver, seekTo } from "./film.js";
 
 /** Moments of one expression that are closer than this are one. */
 const APART_S = 1.5;
 const MOST_PER_LABEL = 4;
 /** What is less sure than this is no moment of anything. */
 const SURE = 0.4;
+/** Times are told to the millisecond: this much later lies inside the frame, not on its edge. */
+export const INSIDE_S = 0.001;
 
 /**
  * The highest peaks per expression: [{label, track, person, time, probability, box}], the highest first.
@@ -41,39 +44,22 @@ export function momentsOf(data) {
 }
 
 /**
- * Draw the faces of moments onto their canvases from the first of the addresses whose video the browser can play.
- * `signal` ends it. Where it plays none of them, the canvases stay as they are.
+ * Draw each moment's face onto its own canvas, out of a copy of the video that nobody sees.
+ *
+ * `stills` are [{time, box, canvas}]; `film` is {address, shift} of a video that the browser plays (see film.js); `size` is
+ * that of the frames in which boxes are told. Where the video breaks off, the canvases that are left stay as they are.
  */
-export async function drawStills(addresses, moments, canvases, size, signal) {
-  for (const address of addresses)
-    if (signal.aborted || (await drawFrom(address, moments, canvases, size, signal))) return;
-}
-
-/** The same from one address, out of a copy of the video that nobody sees: whether it can be played to the end. */
-async function drawFrom(address, moments, canvases, { width, height }, signal) {
-  const video = make("video", { muted: true, preload: "metadata", playsinline: true });
-  const event = (name) =>
-    new Promise((resolve, reject) => {
-      video.addEventListener(name, resolve, { once: true });
-      video.addEventListener("error", () => reject(new Error(name)), { once: true });
-      signal.addEventListener("abort", () => reject(signal.reason), { once: true });
-    });
+export async function drawStills({ address, shift }, stills, { width, height }, signal) {
+  const video = make("video", { muted: true, preload: "auto", playsinline: true, src: address });
   try {
-    const ready = event("loadedmetadata");
-    video.src = address;
-    await ready;
-    if (!video.videoWidth) return false; // only its sound can be played
-    for (const [index, { time, box }] of moments.entries()) {
-      const there = event("seeked");
-      video.currentTime = time + 0.001; // a hair inside the frame, not on its edge
-      await there;
-      drawFace(canvases[index], video, box, video.videoWidth / width, video.videoHeight / height);
-      canvases[index].classList.add("drawn");
+    for (const { time, box, canvas } of stills) {
+      await seekTo(video, time + shift + INSIDE_S, signal);
+      if (!video.videoWidth) return; // only its sound can be played
+      drawFace(canvas, video, box, video.videoWidth / width, video.videoHeight / height);
+      canvas.classList.add("drawn");
     }
-    return true;
   } catch (error) {
-    if (!signal.aborted && !(error instanceof Error)) throw error;
-    return false;
+    if (!isOver(error, signal)) throw error;
   } finally {
     video.removeAttribute("src");
     video.load();

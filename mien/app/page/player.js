@@ -3,8 +3,9 @@
 import { $, $$, button, icon, make, stem } from "./dom.js";
 import * as api from "./api.js";
 import { bars, timeline } from "./chart.js";
+import { isOver, onFrames, seekTo, shiftOf } from "./film.js";
 import { facesAt } from "./frames.js";
-import { drawStills, momentsOf } from "./moments.js";
+import { INSIDE_S, drawStills, momentsOf } from "./moments.js";
 import { drawFaces } from "./overlay.js";
 import { transport } from "./transport.js";
 import { colourOfLabel } from "./store.js";
@@ -14,7 +15,10 @@ import { clock, labelName, number, percent, span, t } from "./words.js";
 const MOST_ROWS = 4;
 
 let actions;
-/** What is open: null, or {job, data, video, chart, track, boxes, stop: AbortController, …}. */
+/**
+ * What is open: null, or {job, data, video, chart, track, boxes, stop: AbortController, …}. `shift` is the player's clock
+ * less ours (see film.js), null until a frame was shown.
+ */
 let now = null;
 
 export function start(doings) {
@@ -24,7 +28,7 @@ export function start(doings) {
 }
 
 export async function open(job) {
-  const mine = { job, stop: new AbortController(), boxes: true, rows: MOST_ROWS, chart: null };
+  const mine = { job, stop: new AbortController(), boxes: true, rows: MOST_ROWS, chart: null, shift: null };
   now = mine;
   $("#player").replaceChildren(make("p", { class: "status", role: "status", text: t("video.loading") }));
   try {
@@ -69,13 +73,7 @@ function build() {
   if (!data.people.length) $(".timeline-card").replaceChildren(make("p", { class: "none", text: t("video.nobody") }));
   else drawTimeline();
   connect();
-  const canvases = $$(".moment canvas");
-  if (now.moments.length) drawStills(films(job), now.moments, canvases, data, now.stop.signal);
 }
-
-/** The video as it was sent, so that the boxes above it can be told how to look; then the annotated one. */
-const films = ({ id, results }) =>
-  ["source", "annotated.mp4"].filter((what) => results.includes(what)).map((what) => api.resultAddress(id, what));
 
 function stage() {
   const video = make("video", { playsinline: true, preload: "auto", "aria-label": now.job.name });
@@ -85,43 +83,56 @@ function stage() {
   now.video = video;
   const whole = make("div", { class: "cinema", id: "cinema" }, make("div", { class: "stage" }, box));
   whole.append(
-    transport(video, whole, { toggleBoxes: (on) => ((now.boxes = on), overlay()), signal: now.stop.signal }),
+    transport(video, whole, {
+      toggleBoxes: (on) => ((now.boxes = on), overlay()),
+      position: { now: () => ours(video.currentTime), end, seek },
+      signal: now.stop.signal,
+    }),
   );
   return whole;
 }
 
-/** Follow the video's own frames, and fall back on the annotated file where the browser cannot play what was sent. */
+/** A time of the player's clock in our seconds. */
+const ours = (time) => Math.max(time - (now.shift ?? 0), 0);
+
+/** The last of our seconds: sound may go on behind the pictures. */
+const end = () => Math.max(now.data.seconds, ours(Number.isFinite(now.video.duration) ? now.video.duration : 0));
+
+/**
+ * Follow the frames of the video as it was sent, so that the boxes above it can be told how to look; the annotated one
+ * where the browser cannot play that.
+ */
 function connect() {
   const { video, job, stop } = now;
   const mine = now;
+  const show = (what) => {
+    mine.shift = null;
+    video.dataset.what = what;
+    video.src = api.resultAddress(job.id, what);
+  };
   const fallBack = () => {
-    if (mine !== now || video.dataset.annotated || !job.results.includes("annotated.mp4")) return;
-    video.dataset.annotated = "true"; // its boxes are part of it
+    if (mine !== now || isAnnotated() || !job.results.includes("annotated.mp4")) return;
     $(".boxes", $("#player")).hidden = true;
-    video.src = api.resultAddress(job.id, "annotated.mp4");
+    show("annotated.mp4"); // its boxes are part of it
   };
   video.addEventListener("error", fallBack, { signal: stop.signal });
   video.addEventListener("loadedmetadata", () => video.videoWidth || fallBack(), { signal: stop.signal });
-  video.src = films(job)[0];
-  const follow = (_, { mediaTime }) => {
-    if (stop.signal.aborted) return;
-    follows(mediaTime);
-    video.requestVideoFrameCallback(follow);
-  };
-  if (video.requestVideoFrameCallback) video.requestVideoFrameCallback(follow);
-  else {
-    const tick = () => {
-      if (stop.signal.aborted) return;
-      follows(video.currentTime);
-      requestAnimationFrame(tick);
-    };
-    tick();
-  }
-  video.addEventListener("seeking", () => now?.chart?.show(video.currentTime), { signal: stop.signal });
+  show(job.results.includes("source") ? "source" : "annotated.mp4");
+  onFrames(video, stop.signal, (mediaTime) => {
+    if (mine.shift === null) {
+      mine.shift = isAnnotated() ? 0 : shiftOf(mediaTime, mine.data.start_s ?? 0);
+      video.dispatchEvent(new Event("clockchange")); // for whatever shows its time
+      drawStills({ address: video.src, shift: mine.shift }, mine.moments, mine.data, stop.signal);
+    }
+    follows(ours(mediaTime));
+  });
+  video.addEventListener("seeking", () => now?.chart?.show(ours(video.currentTime)), { signal: stop.signal });
   const resized = new ResizeObserver(() => overlay());
   resized.observe(video);
   stop.signal.addEventListener("abort", () => resized.disconnect());
 }
+
+const isAnnotated = () => now.video.dataset.what === "annotated.mp4";
 
 /** Everything that moves with the video. */
 function follows(second) {
@@ -138,22 +149,27 @@ function follows(second) {
 function overlay() {
   if (!now?.data) return;
   const canvas = $("#cinema canvas");
-  const shown = now.boxes && !now.video.dataset.annotated ? facesAt(now.data, now.second ?? 0) : [];
+  const shown = now.boxes && !isAnnotated() ? facesAt(now.data, now.second ?? 0) : [];
   const chosen = shown.length > 1 ? shown.findIndex(({ track }) => track === now.track) : -1;
   drawFaces(canvas, shown, { width: now.data.width, height: now.data.height, chosen });
 }
 
+/** Go to one of our seconds. */
 function seek(second) {
-  now.video.currentTime = Math.min(Math.max(second, 0), now.video.duration || second);
+  const { video, stop, shift } = now;
+  const time = Math.min(Math.max(second, 0), end()) + (shift ?? 0);
+  seekTo(video, time, stop.signal).catch((error) => {
+    if (!isOver(error, stop.signal)) throw error;
+  });
 }
 
 function place() {
   const key = (event) => {
     const step = { ArrowRight: 1, ArrowLeft: -1, ArrowUp: 1, ArrowDown: -1, PageUp: 10, PageDown: -10 }[event.key];
-    const end = { Home: 0, End: now.video.duration }[event.key];
-    if (step === undefined && end === undefined) return;
+    const edge = { Home: 0, End: end() }[event.key];
+    if (step === undefined && edge === undefined) return;
     event.preventDefault();
-    seek(end ?? now.video.currentTime + step);
+    seek(edge ?? ours(now.video.currentTime) + step);
   };
   const slider = make(
     "div",
@@ -207,7 +223,7 @@ async function drawTimeline() {
       slider.removeAttribute(name); // a picture: nothing in it moves
     return;
   }
-  chart.show(now.video.currentTime);
+  chart.show(ours(now.video.currentTime));
   if (data.people.length > rows)
     card.append(
       button(
@@ -313,7 +329,8 @@ function moments() {
   );
 }
 
-function momentButton({ label, track, person, time, probability }) {
+function momentButton(moment) {
+  const { label, track, person, time, probability } = moment;
   const words = t("video.moment", {
     label: labelName(label),
     share: percent(probability),
@@ -322,16 +339,17 @@ function momentButton({ label, track, person, time, probability }) {
   });
   const jump = () => {
     choose(track);
-    seek(time + 0.001);
+    seek(time + INSIDE_S);
     $("#cinema").scrollIntoView({
       block: "nearest",
       behavior: matchMedia("(prefers-reduced-motion: reduce)").matches ? "auto" : "smooth",
     });
   };
+  moment.canvas = make("canvas", { width: 128, height: 128, "aria-hidden": "true" });
   return make(
     "button",
     { type: "button", class: "moment", "aria-label": words, onclick: jump },
-    make("canvas", { width: 128, height: 128, "aria-hidden": "true" }),
+    moment.canvas,
     make("span", { text: clock(time, true) }),
     make("small", { text: percent(probability) }),
   );

@@ -203,7 +203,7 @@ function about() {
       "p",
       { class: "note" },
       `mien ${server.version ?? ""} · `,
-      make("a", { href: "/docs", target: "_blank", rel: "noopener", text: t("about.api") }),
+      make("a", { href: "docs", target: "_blank", rel: "noopener", text: t("about.api") }),
     ),
     make("div", { class: "buttons" }, button("", t("set.reset"), reset, { id: "set-reset" })),
   );

@@ -5,8 +5,11 @@ import { clock, t } from "./words.js";
 
 const SPEEDS = [0.25, 0.5, 1, 1.5, 2];
 
-/** A bar of controls for `video`; `whole` is what fills the screen. `toggleBoxes` hears whether boxes are wished. */
-export function transport(video, whole, { toggleBoxes, signal }) {
+/**
+ * A bar of controls for `video`; `whole` is what fills the screen. `toggleBoxes` hears whether boxes are wished; `position` is
+ * where the video stands, in our seconds: now(), end(), seek(second).
+ */
+export function transport(video, whole, { toggleBoxes, position, signal }) {
   const play = button("play", "", () => (video.paused ? video.play() : video.pause()), {
     class: "button round primary",
   });
@@ -45,7 +48,7 @@ export function transport(video, whole, { toggleBoxes, signal }) {
     step: 0.01,
     value: 0,
     "aria-label": t("player.place"),
-    oninput: () => (video.currentTime = Number(place.value)),
+    oninput: () => position.seek(Number(place.value)),
   });
   const speed = make(
     "select",
@@ -58,19 +61,20 @@ export function transport(video, whole, { toggleBoxes, signal }) {
   );
 
   const draw = () => {
-    const end = Number.isFinite(video.duration) ? video.duration : 0;
-    time.textContent = `${clock(video.currentTime)} / ${clock(end)}`;
+    const [second, end] = [position.now(), position.end()];
+    time.textContent = `${clock(second)} / ${clock(end)}`;
     place.max = end || 1;
-    place.value = video.currentTime;
-    place.setAttribute("aria-valuetext", clock(video.currentTime));
-    place.style.setProperty("--share", end ? video.currentTime / end : 0);
+    place.value = second;
+    place.setAttribute("aria-valuetext", clock(second));
+    place.style.setProperty("--share", end ? second / end : 0);
     dress(play, video.paused ? "play" : "pause", t(video.paused ? "player.play" : "player.pause"));
     dress(sound, video.muted ? "mute" : "sound", t(video.muted ? "player.unmute" : "player.mute"));
   };
-  for (const name of ["timeupdate", "play", "pause", "loadedmetadata", "durationchange", "volumechange", "seeking"])
+  const events = ["timeupdate", "play", "pause", "loadedmetadata", "durationchange", "volumechange", "seeking"];
+  for (const name of [...events, "clockchange"])
     video.addEventListener(name, draw, { signal });
   video.addEventListener("click", () => play.click(), { signal });
-  $("#player").addEventListener("keydown", (event) => keys(event, video, { play, sound, full }), { signal });
+  $("#player").addEventListener("keydown", (event) => keys(event, video, { play, sound, full, position }), { signal });
   draw();
   return make(
     "div",
@@ -96,16 +100,16 @@ function dress(control, name, words) {
  * K plays, M mutes, F fills the screen, J and L go five seconds back and on, comma and full stop step a frame: while the
  * focus is in the player, so that other keys mean nothing elsewhere. Fields keep their own keys.
  */
-function keys(event, video, { play, sound, full }) {
+function keys(event, video, { play, sound, full, position }) {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   const does = {
     k: () => play.click(),
     m: () => sound.click(),
     f: () => full.click(),
-    j: () => (video.currentTime -= 5),
-    l: () => (video.currentTime += 5),
-    ",": () => (video.pause(), (video.currentTime -= 1 / 30)),
-    ".": () => (video.pause(), (video.currentTime += 1 / 30)),
+    j: () => position.seek(position.now() - 5),
+    l: () => position.seek(position.now() + 5),
+    ",": () => (video.pause(), position.seek(position.now() - 1 / 30)),
+    ".": () => (video.pause(), position.seek(position.now() + 1 / 30)),
   }[event.key.toLowerCase()];
   if (!does || event.target.closest("select, textarea, dialog, input:not([type=range], [type=checkbox])")) return;
   event.preventDefault();

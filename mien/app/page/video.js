@@ -122,7 +122,7 @@ function tell(job) {
     place: job.state === "done" && place,
   });
   if (document.hidden && "Notification" in window && Notification.permission === "granted") {
-    const word = new Notification("mien", { body: text, icon: "/page/icon.svg", tag: job.id });
+    const word = new Notification("mien", { body: text, icon: "page/icon.svg", tag: job.id });
     word.onclick = () => (window.focus(), open());
   }
 }

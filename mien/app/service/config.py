@@ -66,10 +66,13 @@ class Config:
 
     token         asked for in every call, "" for none
     i_know        whether an address that others reach is used without a token, on purpose
+    root_path     what all addresses begin with behind a proxy, as "/mien"; "" for none
+    proxies       addresses or networks of proxies whose X-Forwarded-For and X-Forwarded-Proto are believed
     state         the folder of jobs and uploads
     reports       a folder that is searched for report.html, or None
     models        names or .onnx files; the first is the default
     detector_model  a YuNet file of one's own, or None
+    session_s     a sign-in on the page holds so long
     retention_s   finished jobs are removed after so long; 0 keeps them
     workers       videos that are analysed at the same time
     decoders      processes that decode pictures
@@ -81,10 +84,13 @@ class Config:
     port: int = 8000
     token: str = ""
     i_know: bool = False
+    root_path: str = ""
+    proxies: tuple[str, ...] = ()
     reports: Path | None = None
     models: tuple[str, ...] = ("base",)
     detector: str = "auto"
     detector_model: Path | None = None
+    session_s: float = 7 * DAY_S
     retention_s: float = 7 * DAY_S
     workers: int = 1
     decoders: int = 2

@@ -28,7 +28,7 @@ def interface_page(document: dict[str, Any]) -> str:
     return (
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
         f"<title>{title}</title><style>{STYLE}</style><h1>{title}</h1><p>{html.escape(document['info']['description'])}</p>"
-        f"<p><a href=/openapi.json>openapi.json</a> (OpenAPI {version})</p>{''.join(routes)}{CAMERA}</html>"
+        f"<p><a href=openapi.json>openapi.json</a> (OpenAPI {version})</p>{''.join(routes)}{CAMERA}</html>"
     )
 
 

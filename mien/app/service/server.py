@@ -10,10 +10,12 @@ from typing import Any
 
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from mien import __version__
 from mien.app.service import camera, images, refusals, site, videos
+from mien.app.service.addresses import RootPath
 from mien.app.service.config import Config
 from mien.app.service.decoding import Decoders
 from mien.app.service.events import News
@@ -22,9 +24,10 @@ from mien.app.service.metrics import Measured, Metrics
 from mien.app.service.reading import Reader
 from mien.app.service.runner import Runner
 from mien.app.service.security import Access, Attempts, Guard
+from mien.app.service.sessions import Sessions
 
 ABOUT = """Reads facial expressions in pictures, videos and from a camera. An expression is not an inner state: this says
-what a face shows, not what a person feels. Every error is JSON: {"error": {"name", "found", "cure"}}."""
+what a face shows, not what a person feels. Every error is JSON: {"error": {"name", "found", "cure", "code", "parameters"}}."""
 
 
 class Service:
@@ -34,14 +37,16 @@ class Service:
         self.config = config
         self.metrics = Metrics()
         self.news = News()
-        self.access, self.attempts = Access(config), Attempts()
         self.reader = Reader(config, self.metrics.saw_batch)
         self.reader.classifier(
             self.reader.default_model
         )  # a model that cannot be used is said now, not when it is asked
         self.store = Store(config.state, config.retention_s, self.news.tell)
-        self.decoders = Decoders(config.decoders, config.limits)
-        self.runner = Runner(config, self.store, {name: self.reader.asked(name) for name in self.reader.models})
+        self.sessions = Sessions(config.state, config.token, config.session_s)
+        self.access = Access(config, self.sessions, Attempts())
+        self.decoders = Decoders(config.decoders, config.limits, self.metrics.decoders_replaced.inc)
+        models = {name: self.reader.asked(name) for name in self.reader.models}
+        self.runner = Runner(config, self.store, models, self.metrics.worker_crashes.inc)
 
     async def start(self) -> None:
         self.runner.start()
@@ -52,6 +57,7 @@ class Service:
         await self.runner.close()
         self.decoders.close()
         self.reader.close()
+        self.sessions.close()
         self.store.close()
 
 
@@ -67,10 +73,12 @@ def create_app(config: Config) -> FastAPI:
         finally:
             await service.close()
 
-    # The usual pages of FastAPI load their scripts from another host: ours does not.
+    # The usual pages of FastAPI load their scripts from another host, and it would send traces to one that the environment
+    # names: ours does neither.
     app = FastAPI(
         title="mien", version=__version__, description=" ".join(ABOUT.split()), lifespan=lifespan, docs_url=None,
         redoc_url=None, responses=refusals.RESPONSES,
+        telemetry={"auto_configure": False, "tracing": False, "metrics": False, "logs": False},
     )  # fmt: skip
     app.state.service = service
     for part in (images, videos, camera, site):
@@ -78,6 +86,10 @@ def create_app(config: Config) -> FastAPI:
     refusals.install(app)
     app.add_middleware(Guard, config=config, access=service.access)
     app.add_middleware(Measured, metrics=service.metrics)
+    if config.root_path:
+        app.add_middleware(RootPath, root_path=config.root_path)
+    if config.proxies:
+        app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=list(config.proxies))
     return app
 
 
@@ -136,7 +148,7 @@ def make_server(app: FastAPI, config: Config) -> Server:
     protocol = type("Protocol", (_Protocol,), {"header_s": limits.header_s})
     settings = uvicorn.Config(
         app, host=config.host, port=config.port, http=protocol, ws_max_size=limits.camera_bytes + 1024, ws_max_queue=4,
-        log_level="error", access_log=False, limit_concurrency=512, timeout_keep_alive=15, timeout_graceful_shutdown=3,
+        log_config=None, log_level="error", access_log=False, limit_concurrency=512, timeout_keep_alive=15, timeout_graceful_shutdown=3,
         server_header=False, proxy_headers=False, ws_per_message_deflate=False,
     )  # fmt: skip
     settings.loaded_app_service = app.state.service

@@ -1,0 +1,49 @@
+// The clock of a video that plays, against ours: our seconds begin with the file, as those of captions and timelines do.
+//
+// Chromium counts by the file's own timestamps, in mp4, webm and mkv alike. Of a file whose timestamps begin at 1 s the first
+// frame has the mediaTime 1. currentTime is 1 there too, but for mkv and files whose sound begins at 0: there it is 0, and
+// the first frame stands still until 1. Firefox subtracts the first timestamp from all. An annotated video begins at 0.
+
+/** What a browser rounds a time by, and more. */
+const ROUNDING_S = 0.001;
+
+/** What is added to our seconds for the player's, from the mediaTime of the first frame that it shows. */
+export const shiftOf = (mediaTime, start) => (mediaTime >= start - ROUNDING_S ? start : 0);
+
+/**
+ * Call `hear(mediaTime)` with every frame that a video shows, until `signal` ends it. Without that in a browser it hears
+ * the video's clock.
+ */
+export function onFrames(video, signal, hear) {
+  const next = (heard) =>
+    video.requestVideoFrameCallback ? video.requestVideoFrameCallback(heard) : requestAnimationFrame(heard);
+  const heard = (_, frame) => {
+    if (signal.aborted) return;
+    if (frame || video.readyState > 1) hear(frame?.mediaTime ?? video.currentTime);
+    next(heard);
+  };
+  next(heard);
+}
+
+/**
+ * Go to a time of the video's own clock; done when its frame is there.
+ *
+ * Chromium takes an mp4's length without its start for its end, and goes no further until it has been there once.
+ */
+export async function seekTo(video, time, signal) {
+  signal.throwIfAborted();
+  for (let tries = 0; tries < 2; tries += 1) {
+    const there = new Promise((resolve, reject) => {
+      video.addEventListener("seeked", resolve, { once: true, signal });
+      video.addEventListener("error", () => reject(video.error), { once: true, signal });
+      signal.addEventListener("abort", () => reject(signal.reason), { once: true });
+    });
+    video.currentTime = time;
+    const allowed = video.currentTime;
+    await there;
+    if (time - video.currentTime < ROUNDING_S || video.currentTime !== allowed) return; // there, or called elsewhere meanwhile
+  }
+}
+
+/** Whether a seek came to nothing because the player was closed or the video breaks off. */
+export const isOver = (error, signal) => signal.aborted || error instanceof MediaError;

@@ -1,0 +1,55 @@
+"""Where the service stands behind a proxy: the path that all its addresses begin with, and whom it believes about clients."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+
+from starlette.responses import RedirectResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from mien.core.errors import UsageError
+
+ROOT_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*")
+
+
+def clean_root_path(text: str) -> str:
+    """``mien/`` or ``/mien`` → ``/mien``; "" for none. UsageError for what is no path."""
+    path = f"/{text.strip('/')}" if text.strip("/") else ""
+    if not ROOT_PATH.fullmatch(path) or {".", ".."} & set(path.split("/")):
+        raise UsageError(f"--root-path {text}", "is not a path of an address", "as in --root-path /mien")
+    return path
+
+
+def check_proxies(proxies: tuple[str, ...]) -> None:
+    """UsageError for what is neither an address nor a network."""
+    for proxy in proxies:
+        try:
+            ipaddress.ip_network(proxy)
+        except ValueError as error:
+            cure = "as in --trusted-proxy 127.0.0.1 or --trusted-proxy 10.0.0.0/8"
+            raise UsageError(f"--trusted-proxy {proxy}", "is neither an IP address nor a network", cure) from error
+
+
+def route_of(scope: Scope) -> str:
+    """The path of a request as routes know it, without the root path; `RootPath` stood before."""
+    path = scope["path"]
+    return path.removeprefix(scope["root_path"]) if scope.get("root_path") else path
+
+
+class RootPath:
+    """The ASGI application around all others: a proxy may pass the root path on or take it away, both lead to the same."""
+
+    def __init__(self, app: ASGIApp, root_path: str) -> None:
+        self._app, self._root = app, root_path
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] in ("http", "websocket"):
+            if scope["path"] == self._root and scope["type"] == "http":
+                # Relative addresses of the page begin at its last slash.
+                await RedirectResponse(f"{self._root}/", 308)(scope, receive, send)
+                return
+            if not scope["path"].startswith(f"{self._root}/"):
+                scope["path"] = self._root + scope["path"]
+            scope["root_path"] = self._root
+        await self._app(scope, receive, send)
