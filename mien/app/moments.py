@@ -284,8 +284,8 @@ def _write(item: Input, records: Records, chosen: list[Peak], out: Path, *, plai
 
     from mien.core.files import make_folder, write_json
     from mien.run.draw import draw_faces
-    from mien.run.moments import contact_sheet, face_of, name_of, pictures_at, tile_of
     from mien.run.sinks import write_picture
+    from mien.run.stills import contact_sheet, face_of, name_of, pictures_at, tile_of
 
     folder = make_folder(out / f"{item.stem}.moments")
     joined = bool(_summary_of(records.path).get("joined"))

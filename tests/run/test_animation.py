@@ -10,8 +10,8 @@ from PIL import Image
 from mien import Recognizer
 from mien.core.errors import MediaError
 from mien.run.animation import AnimationSource
-from mien.run.moments import pictures_at
 from mien.run.sources import Input
+from mien.run.stills import pictures_at
 from mien.run.video_in import Sampling, open_video
 from tests.conftest import ASTRONAUT
 from tests.run.footage import analyse, frame_times, records

@@ -14,7 +14,7 @@ from clips import make_clip, tone
 from PIL import Image
 
 from mien.core.errors import MediaError
-from mien.run.moments import pictures_at
+from mien.run.stills import pictures_at
 from mien.run.video_in import VideoSource
 
 COVER = 200

@@ -11,7 +11,7 @@ import av
 import numpy as np
 import pytest
 
-from mien.run.moments import pictures_at
+from mien.run.stills import pictures_at
 from mien.run.video_in import VideoFrame, VideoSource
 
 #: How many frames the clips have: their gray says which one it is.

@@ -13,8 +13,8 @@ from PIL import Image
 
 from mien import Recognizer
 from mien.core.pictures import read_picture
-from mien.run.moments import pictures_at
 from mien.run.planes import Colours, Planes
+from mien.run.stills import pictures_at
 from mien.run.video_in import VideoSource
 from tests.conftest import ASTRONAUT
 from tests.run.footage import analyse, frame_times, records, remuxed, sound_of, turn

@@ -11,8 +11,8 @@ from clips import make_clip
 
 from mien.core.errors import MediaError
 from mien.core.labels import FER2013
-from mien.run.moments import TILE, clock_of, contact_sheet, name_of, pictures_at, tile_of
 from mien.run.peaks import Peak
+from mien.run.stills import TILE, clock_of, contact_sheet, name_of, pictures_at, tile_of
 from mien.run.video_in import VideoSource
 from tests.run.footage import remuxed, turn
 
