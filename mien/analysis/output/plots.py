@@ -1,0 +1,180 @@
+"""Pictures of records: two clips beside each other, and which expression followed which."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mien.analysis.output.palette import colours_of
+from mien.analysis.people.people import PeopleAccumulator
+from mien.analysis.people.records import Records
+from mien.analysis.people.timeline import axis_of, minutes, stack
+from mien.core.errors import DataError
+from mien.core.files import replacing
+from mien.evaluation.reports.figures import literally, pyplot
+
+#: Persons whose transitions are drawn, each in a matrix of its own: those seen longest.
+MOST_MATRICES = 5
+
+#: Colours of two clips, told apart by most people with a colour-vision deficiency.
+FIRST, SECOND = "#3b87c8", "#e08a2e"
+
+
+def check_comparable(first: Records, second: Records) -> None:
+    """DataError where the two were read by models with different labels."""
+    if first.labels != second.labels:
+        found = f"has the labels {', '.join(second.labels)}, {first.path.name} has {', '.join(first.labels)}"
+        raise DataError(second.path, found, "analyse both clips with one model")
+
+
+def rates(counts: np.ndarray) -> np.ndarray:
+    """Counts (K, K) → the share of each row that went to each column; NaN where a label was never left."""
+    left = counts.sum(axis=1, keepdims=True)
+    return np.where(left > 0, counts / np.maximum(left, 1), np.nan)
+
+
+def summary_of(records: Records, people: PeopleAccumulator) -> dict[str, Any]:
+    """A clip, its people and their transitions as JSON; of people the same figures as in ``clip.summary.json``."""
+    each = [(person, _transitions(person.transitions, person.seen_s)) for person in people.people]
+    return {
+        "records": str(records.path), "source": records.source, "model": records.model, "detector": records.detector,
+        "labels": list(records.labels), **people.to_json(),
+        "transitions": {
+            "all": _transitions(all_transitions(people), sum(person.seen_s for person in people.people)),
+            "persons": [{"person": person.track + 1} | values for person, values in each],
+        },
+    }  # fmt: skip
+
+
+def all_transitions(people: PeopleAccumulator) -> np.ndarray:
+    """How often the label shown went from one (row) to another (column), of all persons: int64 (K, K)."""
+    return sum(
+        (person.transitions for person in people.people), np.zeros((len(people.labels), len(people.labels)), np.int64)
+    )
+
+
+def _transitions(counts: np.ndarray, seconds: float) -> dict[str, Any]:
+    """Rows are the labels left, columns those that followed; a row of rates is null where its label was never left."""
+    shared = [None if np.isnan(row).any() else row.round(4).tolist() for row in rates(counts)]
+    seconds = round(seconds, 3)
+    per_minute = round(float(counts.sum()) * 60 / seconds, 3) if seconds else 0.0  # of a frame shorter than 0.5 ms
+    return {"counts": counts.tolist(), "rates": shared, "changes": int(counts.sum()), "changes_per_minute": per_minute}
+
+
+def compare_shares(clips: Sequence[Records], people: Sequence[PeopleAccumulator]) -> dict[str, Any]:
+    """Share of the time on screen and mean probability of every expression in two clips, and second − first."""
+    first, second = clips
+    check_comparable(first, second)
+    values = {}
+    for what in ("share", "mean"):
+        a, b = (getattr(one, what) for one in people)
+        values[what] = {
+            name: {"first": round(float(x), 4), "second": round(float(y), 4), "difference": round(float(y - x), 4)}
+            for name, x, y in zip(first.labels, a, b, strict=True)
+        }
+    return {"first": str(first.path), "second": str(second.path)} | values
+
+
+@literally
+def draw_comparison(people: Sequence[PeopleAccumulator], path: Path, names: Sequence[str], title: str) -> None:
+    """Two clips on axes of one scale: everyone's mean over time above, shares of the time on screen and their difference below."""
+    plot = pyplot()
+    labels = people[0].labels
+    colours = colours_of(labels)
+    figure = plot.figure(figsize=(12, 8.4), layout="constrained")
+    grid = figure.add_gridspec(3, 2, height_ratios=(1, 1, 1.7), width_ratios=(1.7, 1))
+    axes_s = [axis_of(one.timeline) for one in people]
+    length_s = max(end_s - start_s for start_s, end_s in axes_s)
+    for row, (one, name, (start_s, _)) in enumerate(zip(people, names, axes_s, strict=True)):
+        axes = figure.add_subplot(grid[row, :])
+        stack(axes, one.timeline.of_all(one.names), 0, colours)
+        axes.set(xlim=(start_s, start_s + length_s), ylabel="mean of all", xlabel="time (min:s)" if row else "")
+        axes.set_title(name, loc="left", fontsize=11)
+        axes.xaxis.set_major_formatter(minutes)
+        axes.tick_params(labelbottom=bool(row))
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper", frameon=False)
+    _bars(figure.add_subplot(grid[2, 0]), labels, [one.share for one in people], names)
+    below = figure.add_subplot(grid[2, 1])
+    _difference(below, labels, people[1].share - people[0].share)
+    below.set_title("second − first", loc="left", fontsize=11)
+    figure.suptitle(title)
+    _save(plot, figure, path)
+
+
+@literally
+def draw_transitions(people: PeopleAccumulator, path: Path, title: str) -> None:
+    """How often the label shown went from one expression to another, in all and for the persons seen longest."""
+    plot = pyplot()
+    persons = people.people
+    drawn = [(f"person {persons[0].track + 1}" if len(persons) == 1 else "all persons", all_transitions(people))]
+    if len(persons) > 1:
+        drawn += [(f"person {person.track + 1}", person.transitions) for person in persons[:MOST_MATRICES]]
+    columns = min(len(drawn), 3)
+    rows = -(-len(drawn) // columns)
+    figure, panels = plot.subplots(
+        rows, columns, figsize=(4.9 * columns + 0.9, 4.7 * rows + 0.5), squeeze=False, layout="constrained"
+    )
+    for axes in panels.flat[len(drawn) :]:
+        axes.set_visible(False)
+    for axes, (name, counts) in zip(panels.flat, drawn, strict=False):
+        image = _matrix(axes, counts, people.labels)
+        total = int(counts.sum())
+        axes.set_title(f"{name}: {total:,} change{'' if total == 1 else 's'}", fontsize=11)
+    figure.colorbar(image, ax=panels, shrink=0.6, label="share of the changes away from the row's expression")
+    left = len(persons) - MOST_MATRICES
+    more = f"; {left:,} more person{'' if left == 1 else 's'} only in 'all'" if left > 0 else ""
+    figure.suptitle(f"{title}: what followed what{more}")
+    _save(plot, figure, path)
+
+
+def _matrix(axes: Any, counts: np.ndarray, labels: Sequence[str]) -> Any:
+    """One matrix: colour by share of the row, in each cell the count and, below it, the share."""
+    share = np.nan_to_num(rates(counts))
+    image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    axes.set_xticks(range(len(labels)), labels, rotation=40, ha="right")
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set(xlabel="to", ylabel="from")
+    for (row, column), count in np.ndenumerate(counts):
+        if row == column:
+            axes.fill([column - 0.5, column + 0.5, column + 0.5, column - 0.5],
+                      [row - 0.5, row - 0.5, row + 0.5, row + 0.5], facecolor="0.93", linewidth=0)  # fmt: skip
+        elif count:
+            ink = "white" if share[row, column] > 0.55 else "black"
+            axes.text(
+                column, row, f"{count:,}\n{share[row, column]:.0%}", ha="center", va="center", fontsize=8, color=ink
+            )
+    return image
+
+
+def _bars(axes: Any, labels: Sequence[str], values: Sequence[np.ndarray], names: Sequence[str]) -> None:
+    """Two bars for each expression, in percent of the time on screen."""
+    places = np.arange(len(labels))
+    for index, (shared, name) in enumerate(zip(values, names, strict=True)):
+        bars = axes.bar(places + 0.4 * (index - 0.5), 100 * shared, 0.4, color=(FIRST, SECOND)[index], label=name)
+        axes.bar_label(bars, [f"{100 * value:.0f}" for value in shared], fontsize=8, padding=1)
+    axes.set_xticks(places, labels, rotation=25)
+    axes.set(ylabel="% of the time on screen", ylim=(0, 112 * max(0.01, *(float(each.max()) for each in values))))
+    axes.legend(frameon=False, fontsize=9)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _difference(axes: Any, labels: Sequence[str], values: np.ndarray) -> None:
+    """Second − first in percentage points; a bar has the colour of the clip in which there is more."""
+    places = np.arange(len(labels))[::-1]
+    points = 100 * values
+    bars = axes.barh(places, points, 0.6, color=[SECOND if value > 0 else FIRST for value in points])
+    axes.bar_label(bars, [f"{value:+.0f}" for value in points], fontsize=8, padding=3)
+    reach = 1.25 * max(float(np.abs(points).max()), 1.0)
+    axes.set_yticks(places, labels)
+    axes.set(xlabel="percentage points", xlim=(-reach, reach))
+    axes.axvline(0, color="0.3", linewidth=0.8)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _save(plot: Any, figure: Any, path: Path) -> None:
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=110)
+    plot.close(figure)

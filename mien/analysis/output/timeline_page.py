@@ -1,0 +1,128 @@
+"""The expressions of each person over time as a page: click to see the frame, choose who is shown, look closer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mien.analysis.output.palette import colours_of
+from mien.analysis.people.people import PeopleAccumulator, Person
+from mien.analysis.people.timeline import MOSTLY, axis_of
+from mien.core.files import write_text
+from mien.evaluation.reports.page import Section, page, plotly_script, table
+
+#: Persons that are shown at once when the page opens, and those that it holds at all: those seen longest.
+FIRST, MOST = 6, 300
+
+
+def write_timeline_page(
+    people: PeopleAccumulator,
+    path: Path,
+    title: str,
+    media: str | None = None,
+    start_s: float | None = None,
+    end_s: float | None = None,
+) -> None:
+    """One HTML file with everything inside it but the video.
+
+    media: the name of the annotated video in the page's own folder; without one a click shows the time alone. start_s,
+    end_s: what the page shows, as a player shows the times of the whole video; the annotated one begins at ``start_s``.
+    Without them from 0, or from the first face of a part, to the last. Raises MissingExtra.
+    """
+    plotly = plotly_script()
+    from_s, to_s = axis_of(people.timeline)
+    axis_s = from_s if start_s is None else start_s, to_s if end_s is None else end_s
+    data = json.dumps(_data(people, axis_s, media), separators=(",", ":")).replace("</", "<\\/")
+    sections = [Section("Over time", _part("timeline.html"), _note(media))]
+    persons = people.people
+    if persons:
+        sections.append(Section("People", _table(people.labels, persons), _more(persons)))
+    count = f"{len(persons):,} {'person' if len(persons) == 1 else 'persons'}"
+    lead = f"{_clock(axis_s[1] - axis_s[0])} long, {count}. Stacked: each person's probabilities, smoothed along the track."
+    scripts = [plotly, f"const DATA = {data};", _part("timeline.js")]
+    footer = "An expression is not an inner state: this is what faces show, not what people feel."
+    write_text(path, page(title, lead, sections, footer=footer, scripts=scripts))
+
+
+def _note(media: str | None) -> str:
+    seen = "to see the frame" if media else "to see who shows what then"
+    return f"Nothing is drawn where a person is not seen; pale is what is mostly unsure; dotted lines are cuts. Click {seen}, drag to look closer, double-click to go back."
+
+
+def _data(people: PeopleAccumulator, axis_s: tuple[float, float], media: str | None) -> dict[str, Any]:
+    """What the script draws; of each person only the bins in which they are seen, in thousandths."""
+    timeline, persons = people.timeline, people.people
+    start_s, end_s = axis_s
+    return {
+        "labels": list(timeline.labels),
+        "colours": colours_of(timeline.labels),
+        "width": timeline.width_s,
+        "origin": timeline.start_s or 0.0,
+        "start": start_s,
+        "end": max(end_s, start_s + timeline.width_s),
+        "cuts": timeline.cut_times_s(),
+        "media": media,
+        "first": FIRST,
+        "more": max(len(persons) - MOST, 0),
+        "persons": [
+            {"number": person.track + 1, "seen": round(person.seen_s, 3), "mostly": _mostly(person),
+             "runs": _runs(timeline.bins.get(person.track, {}))}
+            for person in persons[:MOST]
+        ],
+    }  # fmt: skip
+
+
+def _runs(bins: dict[int, np.ndarray]) -> list[tuple[int, list[int], list[int]]]:
+    """Bins of a person → (first bin, the values of it and all that follow without a gap, K each, in thousandths, and of each
+    1 where it is mostly unsure)."""
+    runs: list[tuple[int, list[int], list[int]]] = []
+    before = -2
+    for place in sorted(bins):
+        if place != before + 1:
+            runs.append((place, [], []))
+        row = bins[place]
+        seconds = max(float(row[-2]), 1e-9)
+        runs[-1][1].extend(np.rint(1000 * row[:-2] / seconds).astype(int).tolist())
+        runs[-1][2].append(int(row[-1] / seconds > MOSTLY))
+        before = place
+    return runs
+
+
+def _mostly(person: Person) -> str:
+    """``happy 62%``: what a person shows most of the time."""
+    index = int(person.share.argmax())
+    return f"{'mostly unsure, ' if person.is_mostly_unsure else ''}{person.labels[index]} {person.share[index]:.0%}"
+
+
+def _table(labels: Sequence[str], persons: Sequence[Person]) -> str:
+    columns = ["person", "on screen", "from", "changes", "sure", *labels]
+    rows = [
+        [f"{one.track + 1}", _clock(one.seen_s), _clock(one.first_s), int(one.transitions.sum()),
+         "" if one.sure.value is None else f"{one.sure.value:.0%}", *(f"{share:.0%}" for share in one.share)]
+        for one in persons[:MOST]
+    ]  # fmt: skip
+    return table(columns, rows)
+
+
+def _more(people: Sequence[Person]) -> str:
+    shares = (
+        "Share of the time on screen with each expression shown, and of that in which the model was sure; who was seen "
+        "longest first."
+    )
+    return f"{shares} The {MOST} seen longest of {len(people):,}." if len(people) > MOST else shares
+
+
+def _clock(seconds: float) -> str:
+    """75.5 → ``1:15``, 3723 → ``1:02:03``."""
+    whole = round(seconds)
+    minutes = f"{whole // 60 % 60:02d}:{whole % 60:02d}" if whole >= 3600 else f"{whole // 60}:{whole % 60:02d}"
+    return f"{whole // 3600}:{minutes}" if whole >= 3600 else minutes
+
+
+def _part(name: str) -> str:
+    return (resources.files("mien.analysis.output") / "templates" / name).read_text(encoding="utf-8")

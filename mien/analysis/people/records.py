@@ -1,0 +1,334 @@
+"""Records read back: JSONL, CSV or Parquet as `mien analyze` wrote them → columns."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from array import array
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mien.analysis.output.writers import RECORD_FORMATS, record_columns
+from mien.analysis.peaks import PeakRule
+from mien.analysis.people.people import Observation, PeopleAccumulator, Segment
+from mien.core.errors import DataError, MissingExtra
+from mien.core.types import valence_of
+
+#: Columns that records of schema 2 lack: what they hold is told from the others then.
+SINCE_3 = ("player_time_s", "duration_s", "valence")
+
+#: Of records without durations: where a frame's cannot be told from the one after it, it is the usual one; of a single
+#: frame, this.
+FRAME_S = 0.04
+
+#: Columns of numbers that may be empty, in the order in which they are kept.
+OPTIONAL = ("player_time_s", "duration_s", "unsure", "not_a_face", "valence")
+
+#: Frames further apart than so many usual ones have others between them, on which nobody was seen.
+GAP = 2.5
+
+#: Rows of a Parquet file that are read at once.
+BATCH = 4096
+
+
+@dataclass(frozen=True)
+class Records:
+    """The faces of one input, in the order of the file; N rows, K labels.
+
+    path, source      the file of records; the input they tell of, as it was named then
+    model, detector   what made them
+    labels            the model's class names (K,)
+    frame             int64 (N,): number of the frame
+    time_s            float64 (N,): seconds by the stream's own clock
+    player_time_s     float64 (N,): seconds as a player shows them, from 0
+    duration_s        float64 (N,): seconds for which each row's frame is shown
+    track             int64 (N,), the person's number; -1 for pictures
+    boxes_xyxy        float64 (N, 4), pixels of the upright frame
+    probabilities     float32 (N, K), the model's own answers
+    smoothed          float32 (N, K), smoothed along the track; the answers themselves where there is no track
+    shown             int64 (N,), index of the label that is shown: the steady one, or the most probable without a track
+    raw_label         int64 (N,), index of the model's own answer
+    unsure            float64 (N,), 1 where the model is unsure of its answer, 0 where not, NaN where nobody asked
+    not_a_face        float64 (N,), its score that this is no face; NaN where it has none
+    valence           float64 (N,), p(happy) minus the highest probability of a negative expression; NaN without such labels
+    """
+
+    path: Path
+    source: str
+    model: str
+    detector: str
+    labels: tuple[str, ...]
+    frame: np.ndarray
+    time_s: np.ndarray
+    player_time_s: np.ndarray
+    duration_s: np.ndarray
+    track: np.ndarray
+    boxes_xyxy: np.ndarray
+    probabilities: np.ndarray
+    smoothed: np.ndarray
+    shown: np.ndarray
+    raw_label: np.ndarray
+    unsure: np.ndarray
+    not_a_face: np.ndarray
+    valence: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    def observations(self) -> Iterator[Observation]:
+        """The faces in order of time, as the analysis saw them."""
+        for row in self.player_time_s.argsort(kind="stable").tolist():
+            unsure = _known(self.unsure[row])
+            yield Observation(
+                int(self.frame[row]), float(self.time_s[row]), float(self.player_time_s[row]), float(self.duration_s[row]),
+                int(self.track[row]), int(self.shown[row]), int(self.raw_label[row]), self.smoothed[row],
+                tuple(self.boxes_xyxy[row].tolist()), None if unsure is None else bool(unsure),
+                _known(self.not_a_face[row]), _known(self.valence[row]),
+            )  # fmt: skip
+
+    def people(self, rule: PeakRule | None = None) -> PeopleAccumulator:
+        """Who was seen, their timeline and their peaks: what the analysis says of them in its summary."""
+        return PeopleAccumulator(self.labels, rule or PeakRule()).update_all(self.observations())
+
+    def segments(self) -> list[Segment]:
+        """The stretches of time in which one person is shown with one label, in order of their beginnings."""
+        return PeopleAccumulator(self.labels).segments(self.observations())
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
+
+
+def _durations_s(time_s: np.ndarray, frame: np.ndarray) -> np.ndarray:
+    """Seconds for which each row's frame (N,) is shown: up to the next frame with a face, or the usual length before a gap.
+
+    For records without that column, which name only frames on which somebody was seen: where numbers are left out, a longer
+    step is taken for frames without a face.
+    """
+    times, first, where = np.unique(time_s, return_index=True, return_inverse=True)
+    if len(times) < 2:
+        return np.full(len(time_s), FRAME_S)
+    steps, numbers = np.diff(times), np.diff(frame[first])
+    usual = float(np.median(steps))
+    is_next = numbers <= np.median(numbers)
+    lengths = np.append(np.where(is_next | (steps <= GAP * usual), steps, usual), usual)
+    return lengths[where]
+
+
+def _start_s(path: Path, time_s: np.ndarray) -> float:
+    """What a player shows as 0, by the stream's own times (N,), for records without that column.
+
+    As the summary beside them says; else their beginning, where they begin later than they last, as those of a broadcast.
+    """
+    stem = path.name.partition(".records.")[0]
+    try:
+        return float(json.loads(path.with_name(f"{stem}.summary.json").read_text(encoding="utf-8"))["begins_s"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return float(time_s.min()) if time_s.min() > np.ptp(time_s) or time_s.min() < 0 else 0.0
+
+
+def read_records(path: str | Path) -> list[Records]:
+    """One Records for each input of the file, in the order in which they come; none where no face was seen.
+
+    Raises DataError for what is not records or is damaged, MissingExtra for Parquet without pyarrow.
+    """
+    path = Path(path)
+    kind = _reader_of(path)
+    if path.is_dir():
+        raise DataError(path, "is a folder, not records", "name a file in it that ends in .records.jsonl or .csv")
+    if not path.exists():
+        raise DataError(path, "does not exist", "check the path; 'mien analyze' writes NAME.records.jsonl")
+    if kind is None:
+        endings = ", ".join(f".{name}" for name in RECORD_FORMATS)
+        raise DataError(path, "is no file of records", f"name one that 'mien analyze' wrote ({endings})")
+    found: dict[str, _Rows] = {}
+    labels: tuple[str, ...] = ()
+    try:
+        for number, row in kind(path):
+            if not labels:
+                labels = _labels(path, row)
+            source = str(row.get("source"))
+            if source not in found:
+                found[source] = _Rows(path, labels, source, str(row.get("model")), str(row.get("detector")))
+            found[source].add(number, row)
+    except UnicodeDecodeError as error:
+        raise DataError(path, "is not text", "name records that 'mien analyze' wrote") from error
+    return [rows.finish() for rows in found.values()]
+
+
+def _reader_of(path: Path) -> Callable[[Path], Iterator[tuple[int, dict[str, Any]]]] | None:
+    """What reads the rows of a file, by its ending."""
+    return {"jsonl": _jsonl, "csv": _csv, "parquet": _parquet}.get(path.suffix.lower().lstrip("."))
+
+
+def rows_of(path: str | Path, at_once: int = BATCH) -> Iterator[list[dict[str, Any]]]:
+    """The records as they were written, a list of so many at a time; for a file that `record_writer` made."""
+    path = Path(path)
+    rows = (row for _, row in _reader_of(path)(path))
+    while batch := list(islice(rows, at_once)):
+        if path.suffix.lower() == ".csv":
+            kinds = record_columns(_labels(path, batch[0]))
+            batch = [{name: _typed(text, kinds[name]) for name, text in row.items()} for row in batch]
+        yield batch
+
+
+def _typed(text: str | None, kind: type) -> Any:
+    """A CSV's text → the value that it was written from."""
+    if text is None:
+        return None
+    return text == "True" if kind is bool else kind(text)
+
+
+def read_clip(path: str | Path) -> Records:
+    """The records of one video. DataError where the file tells of several inputs, of pictures, or of no face."""
+    found = read_records(path)
+    if not found:
+        raise DataError(path, "holds no record: no face was seen", "analyse another video, or try another --detector")
+    if len(found) > 1:
+        raise DataError(path, f"holds records of {len(found):,} inputs", "name the records of one of them")
+    if (found[0].track < 0).any():
+        raise DataError(path, "holds records of a picture, which has no tracks", "name the records of a video")
+    return found[0]
+
+
+@dataclass
+class _Rows:
+    """Rows of one input as they are read, numbers only: some 250 bytes a face."""
+
+    path: Path
+    labels: tuple[str, ...]
+    source: str
+    model: str
+    detector: str
+    values: array = field(default_factory=lambda: array("d"))
+
+    def __post_init__(self) -> None:
+        kinds = record_columns(self.labels)
+        self._numbers = ["frame", "time_s", "x1", "y1", "x2", "y2", *(f"p_{name}" for name in self.labels)]
+        self._whole = [name for name in self._numbers if kinds[name] is int]
+        self._smoothed = [f"s_{name}" for name in self.labels]
+        self._index = {name: index for index, name in enumerate(self.labels)}
+
+    def add(self, number: int, row: dict[str, Any]) -> None:
+        """``number`` is that of the line, for the message of a DataError."""
+        try:
+            values = [float(row[name]) for name in self._numbers]
+            tracked = row["track"] is not None
+            track = float(row["track"]) if tracked else -1.0
+            smoothed = [float(row[name]) for name in self._smoothed] if tracked else values[6:]
+            raw_label = self._index[row["label"]]
+            shown = self._index[row["s_label"]] if tracked else raw_label
+            optional = [_number(row.get(name)) for name in OPTIONAL]
+        except (KeyError, TypeError, ValueError) as error:
+            raise self._error(number, row) from error
+        if not all(map(math.isfinite, (*values, track, *smoothed))) or any(
+            number % 1 for number in (track, *(float(row[name]) for name in self._whole))
+        ):
+            raise self._error(number, row)
+        self.values.extend([*values[:6], track, shown, raw_label, *optional, *values[6:], *smoothed])
+
+    def _error(self, number: int, row: dict[str, Any]) -> DataError:
+        """Which value of a row is not what its column holds."""
+        tracked = row.get("track") is not None
+        whole = {*self._whole, "track"}
+
+        def is_good(name: str) -> bool:
+            if name in ("label", "s_label"):
+                return row.get(name) in self._index
+            try:
+                value = _number(row.get(name))
+            except (TypeError, ValueError):
+                return False
+            return name in OPTIONAL or (not math.isnan(value) and not (name in whole and value % 1))
+
+        names = [*self._numbers, "label", *OPTIONAL, *(["s_label", "track", *self._smoothed] if tracked else [])]
+        wrong = next((f"{name} is {row.get(name)!r}" for name in names if not is_good(name)), "")
+        return DataError(self.path, f"record {number:,} is damaged: {wrong}", "write it again with 'mien analyze'")
+
+    def finish(self) -> Records:
+        first, count = 9 + len(OPTIONAL), len(self.labels)
+        table = np.array(self.values).reshape(-1, first + 2 * count)
+        frame, track, shown, raw_label = table[:, [0, 6, 7, 8]].astype(np.int64).T
+        time_s, probabilities = table[:, 1].copy(), table[:, first : first + count].astype(np.float32)
+        optional = dict(zip(OPTIONAL, table[:, 9:first].T.copy(), strict=True))
+        if np.isnan(optional["player_time_s"]).any():
+            optional["player_time_s"] = np.maximum(0.0, time_s - _start_s(self.path, time_s))
+        if np.isnan(optional["duration_s"]).any():
+            optional["duration_s"] = _durations_s(time_s, frame)
+        if np.isnan(optional["valence"]).any():
+            values = [valence_of(self.labels, row) for row in probabilities]
+            optional["valence"] = np.array([math.nan if value is None else value for value in values])
+        return Records(
+            self.path, self.source, self.model, self.detector, self.labels, frame=frame, time_s=time_s, track=track,
+            boxes_xyxy=table[:, 2:6].copy(), probabilities=probabilities,
+            smoothed=table[:, first + count :].astype(np.float32), shown=shown, raw_label=raw_label, **optional,
+        )  # fmt: skip
+
+
+def _number(value: Any) -> float:
+    """A number, or true or false as 1 or 0, as any format has it; NaN for nothing. ValueError for anything else."""
+    if value is None:
+        return math.nan
+    number = {"true": 1.0, "false": 0.0}.get(value.lower()) if isinstance(value, str) else None
+    number = float(value) if number is None else number
+    if not math.isfinite(number):
+        raise ValueError(f"{value!r} is no number")
+    return number
+
+
+def _labels(path: Path, row: dict[str, Any]) -> tuple[str, ...]:
+    """The labels that the columns name; a DataError says which column is not there."""
+    labels = tuple(name[2:] for name in row if name.startswith("p_"))
+    absent = [name for name in record_columns(labels) if name not in row and name not in SINCE_3]
+    if not labels or absent:
+        what = ", ".join(absent[:4]) or "p_<label>"
+        raise DataError(path, f"is not records: there is no column {what}", "name a file that 'mien analyze' wrote")
+    return labels
+
+
+def _jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    with path.open(encoding="utf-8-sig") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise DataError(path, f"line {number:,} is not JSON", "write it again with 'mien analyze'") from error
+            if not isinstance(row, dict):
+                raise DataError(path, f"line {number:,} is no record", "write it again with 'mien analyze'")
+            yield number, row
+
+
+def _csv(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = csv.reader(file)
+        columns = next(rows, [])
+        _labels(path, dict.fromkeys(columns))
+        for number, values in enumerate(rows, 1):
+            if len(values) != len(columns):
+                found = f"record {number:,} has {len(values)} values for {len(columns)} columns"
+                raise DataError(path, found, "write it again with 'mien analyze'")
+            yield number, {name: value or None for name, value in zip(columns, values, strict=True)}
+
+
+def _parquet(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise MissingExtra("pyarrow", "parquet", "for Parquet records") from error
+    number = 0
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            _labels(path, dict.fromkeys(file.schema_arrow.names))
+            for batch in file.iter_batches(BATCH):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield number, row
+    except (pyarrow.ArrowInvalid, OSError) as error:
+        raise DataError(path, "is not a Parquet file that can be read", "write it again with 'mien analyze'") from error
