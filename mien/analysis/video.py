@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from mien.analysis.captions import Captions
 from mien.analysis.detection.detectors import Detections
 from mien.analysis.media.camera import CameraSource
 from mien.analysis.media.inputs import Input
 from mien.analysis.media.video_reader import LONGEST_S, VideoFrame, VideoSource, open_video
 from mien.analysis.media.yuv import Format, Planes
 from mien.analysis.output.annotate import annotate_frame
+from mien.analysis.output.captions import Captions
 from mien.analysis.output.timeline_page import write_timeline_page
 from mien.analysis.output.writers import RECORD_SCHEMA, RecordWriter, records_of
 from mien.analysis.people.people import PeopleAccumulator, observation_of

@@ -15,7 +15,7 @@ from mien.core.progress import say
 
 if TYPE_CHECKING:
     from mien.analysis.media.inputs import Input
-    from mien.analysis.peaks import Peak
+    from mien.analysis.people.peaks import Peak
     from mien.analysis.people.people import PeopleAccumulator
     from mien.analysis.people.records import Records
     from mien.core.errors import MediaError
@@ -50,7 +50,7 @@ def moments(
     clip.moments/01-happy-0012.40s-person1.jpg and so on, moments.json beside them, and all faces on one sheet,
     clip.moments.png. What an earlier call left in clip.moments is replaced.
     """
-    from mien.analysis.peaks import PeakRule
+    from mien.analysis.people.peaks import PeakRule
     from mien.core.files import make_folder
 
     item = _video(video, out)
@@ -283,8 +283,8 @@ def _write(item: Input, records: Records, chosen: list[Peak], out: Path, *, plai
     import numpy as np
 
     from mien.analysis.output.annotate import draw_faces
+    from mien.analysis.output.stills import contact_sheet, face_of, name_of, pictures_at, tile_of
     from mien.analysis.output.writers import write_picture
-    from mien.analysis.stills import contact_sheet, face_of, name_of, pictures_at, tile_of
     from mien.core.files import make_folder, write_json
 
     folder = make_folder(out / f"{item.stem}.moments")

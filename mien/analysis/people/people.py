@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mien.analysis.peaks import Peak, PeakFinder, PeakRule, highest
+from mien.analysis.people.peaks import Peak, PeakFinder, PeakRule, highest
 from mien.analysis.people.timeline import MOSTLY, Timeline
 from mien.analysis.tracking.tracker import MEMORY_S
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from mien.analysis.output.writers import RECORD_FORMATS, record_columns
-from mien.analysis.peaks import PeakRule
+from mien.analysis.people.peaks import PeakRule
 from mien.analysis.people.people import Observation, PeopleAccumulator, Segment
 from mien.core.errors import DataError, MissingExtra
 from mien.core.types import valence_of

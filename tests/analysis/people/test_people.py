@@ -14,9 +14,9 @@ import pytest
 from clips import make_clip
 from PIL import Image
 
-from mien.analysis.captions import Captions, clock
 from mien.analysis.detection.detectors import Detections, largest
 from mien.analysis.media.inputs import Input
+from mien.analysis.output.captions import Captions, clock
 from mien.analysis.people.people import Observation, PeopleAccumulator
 from mien.analysis.people.records import read_clip
 from mien.analysis.people.timeline import MOST_BINS, Timeline, draw_timeline

@@ -15,7 +15,7 @@ from mien.analysis.media.container import ANY_SIZE
 from mien.analysis.media.deinterlace import whole
 from mien.analysis.media.timestamps import has_own_times
 from mien.analysis.media.video_reader import open_container, open_video, pixel_ratio, upright, video_stream_of
-from mien.analysis.peaks import Peak
+from mien.analysis.people.peaks import Peak
 from mien.core.errors import MediaError
 from mien.core.pictures import is_animation
 from mien.core.types import Face

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mien.analysis.peaks import MIN_PROBABILITY, Peak, PeakFinder, PeakRule
+from mien.analysis.people.peaks import MIN_PROBABILITY, Peak, PeakFinder, PeakRule
 from mien.analysis.people.people import Observation, PeopleAccumulator
 
 LABELS = ("sad", "happy")

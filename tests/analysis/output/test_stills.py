@@ -10,8 +10,8 @@ import pytest
 from clips import make_clip
 
 from mien.analysis.media.video_reader import VideoSource
-from mien.analysis.peaks import Peak
-from mien.analysis.stills import TILE, clock_of, contact_sheet, name_of, pictures_at, tile_of
+from mien.analysis.output.stills import TILE, clock_of, contact_sheet, name_of, pictures_at, tile_of
+from mien.analysis.people.peaks import Peak
 from mien.core.errors import MediaError
 from mien.core.labels import FER2013
 from tests.analysis.footage import remuxed, turn
