@@ -6,7 +6,7 @@ import { bars } from "./chart.js";
 import { drawFaces } from "./overlay.js";
 import { saveCsv, saveJson } from "./records.js";
 import { change, onChange, server, settings } from "./store.js";
-import { clock, nameOf, number, percent, t } from "./words.js";
+import { clock, labelName, nameOf, number, percent, percents, reasonOf, t } from "./words.js";
 
 /** Pictures are sent at most so wide; faces are found at 640 pixels anyway. */
 const WIDEST = 640;
@@ -154,7 +154,7 @@ function heard(mine, socket, message) {
     return;
   }
   if (message.error) {
-    mine.why = [message.error.found, message.error.cure].filter(Boolean).join("; ");
+    mine.why = reasonOf(message.error);
     if (now === mine) say(mine.why);
     mine.waiting = 0;
     return;
@@ -220,6 +220,8 @@ function tell() {
   const size = ({ box: [x1, y1, x2, y2] }) => (x2 - x1) * (y2 - y1);
   const face = [...now.faces].sort((a, b) => size(b) - size(a))[0];
   showBars(face?.probabilities ?? null, face ? Object.keys(face.probabilities) : server.labels);
+  const [share, from] = face?.unsure ? percents(face.confidence, face.unsure_below) : [];
+  $("#camera-doubt").textContent = share ? t("picture.unsure", { label: labelName(face.label), share, from }) : "";
   $("#camera-who").textContent = face ? `${nameOf(face)} ${percent(face.confidence)}` : t("camera.nobody");
   if (now.recording) $("#camera-clock").textContent = clock((performance.now() - now.recording) / 1000);
 }

@@ -23,6 +23,7 @@ export function facesAt(data, second) {
   if (at < 0) return [];
   const next = data.times[at + 1] - data.times[at] <= BRIDGE_S ? data.faces[at + 1] : [];
   const share = next.length ? (second - data.times[at]) / (data.times[at + 1] - data.times[at]) : 0;
+  const noFaces = new Set((data.not_faces ?? []).map(({ track }) => track));
   return data.faces[at].map(([track, ...values]) => {
     const then = next.find(([each]) => each === track);
     const box = values
@@ -35,6 +36,7 @@ export function facesAt(data, second) {
       probabilities: values[5],
       probability: values[5][values[4]],
       unsure: values[5][values[4]] < (data.unsure_below ?? 0),
+      noFace: noFaces.has(track),
       number: track + 1,
     };
   });

@@ -42,6 +42,13 @@ def colour_of(text: str) -> tuple[int, int, int]:
     return red, green, blue
 
 
+def colours_of(text: str) -> tuple[tuple[str, tuple[int, int, int]], ...]:
+    """``happy:#e6b800;sad:#0072b2`` → (expression, (red, green, blue)) of each; none for an empty text."""
+    return tuple(
+        (name, colour_of(value)) for name, _, value in (part.rpartition(":") for part in text.split(";") if part)
+    )
+
+
 def _is_hex(text: str) -> bool:
     return len(text) == 7 and text[0] == "#" and all(letter in "0123456789abcdefABCDEF" for letter in text[1:])
 
@@ -69,6 +76,13 @@ ColourText = Annotated[
         json_schema_extra={"pattern": COLOUR},
     ),
 ]
+ColoursText = Annotated[
+    str,
+    Query(
+        max_length=4000,
+        description="colours of single expressions, as in happy:#e6b800;sad:#0072b2; the others have colour",
+    ),
+]
 TtaName = Annotated[
     str, Query(max_length=20, description="average over changed copies", json_schema_extra={"enum": [*TTA_CHOICES]})
 ]
@@ -93,8 +107,9 @@ def style_of(
     text_size: Annotated[int, Query(ge=0, le=100, description="pixels; 0 chooses")] = 0,
     bars: Annotated[bool, Query(description="small bars of all probabilities beside each face")] = False,
     display_width: Annotated[int, Query(ge=0, le=8192, description="of what is annotated; 0 leaves it as it is")] = 0,
+    colours: ColoursText = "",
 ) -> Style:
-    return Style(colour_of(colour), line_width, text_size, bars, display_width)
+    return Style(colour_of(colour), line_width, text_size, bars, display_width, colours_of(colours))
 
 
 Wanted = Annotated[Wish, Depends(wish_of)]

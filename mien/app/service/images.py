@@ -6,6 +6,8 @@ import asyncio
 import base64
 import io
 import time
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -22,7 +24,7 @@ from mien.app.service.refusals import Refused, also
 from mien.app.service.saliency import QUICK, check_method, saliency
 from mien.app.service.uploads import FORM, Upload, receive_file
 from mien.core.errors import UsageError
-from mien.core.types import FrameResult
+from mien.core.types import Face, FrameResult
 from mien.run.draw import Style, annotate
 from mien.run.sinks import records_of
 
@@ -75,7 +77,7 @@ def _face(face: Any, row: dict[str, Any]) -> dict[str, Any]:
         "face": row["face"], "box": [row["x1"], row["y1"], row["x2"], row["y2"]], "score": row["score"],
         "label": row["label"], "confidence": row["confidence"],
         "probabilities": {name: row[f"p_{name}"] for name in face.labels},
-        "unsure": row["unsure"], "not_a_face": row["not_a_face"], "non_face": face.non_face,
+        "unsure": row["unsure"], "unsure_below": face.unsure_below, "not_a_face": row["not_a_face"], "non_face": face.non_face,
     }  # fmt: skip
 
 
@@ -127,7 +129,13 @@ async def annotate_picture(
 
 
 def _annotated(picture: np.ndarray, reading: Reading, style: Style, kind: Literal["png", "jpeg"]) -> bytes:
-    return encoded(annotate(picture, reading.faces, style, in_place=True), kind)
+    """The picture drawn on; of several faces each has its number, from 1, as on the page."""
+    faces = reading.faces if len(reading.faces) < 2 else numbered(reading.faces)
+    return encoded(annotate(picture, faces, style, in_place=True), kind)
+
+
+def numbered(faces: Sequence[Face]) -> list[Face]:
+    return [replace(face, track=index) for index, face in enumerate(faces)]
 
 
 @router.post(

@@ -123,8 +123,9 @@ def analyse(order: dict[str, Any], teller: Teller) -> str:
     )
     formats = ("jsonl", "csv", "parquet") if find_spec("pyarrow") else ("jsonl", "csv")
     style = Style(
-        tuple(order["colour"]), order["line_width"], order["text_size"], order["bars"], order["display_width"]
-    )
+        tuple(order["colour"]), order["line_width"], order["text_size"], order["bars"], order["display_width"],
+        tuple((name, tuple(colour)) for name, colour in order["colours"]),
+    )  # fmt: skip
     for size_wh in ((facts["width"], facts["height"]), (facts["height"], facts["width"])):  # it may be shown turned
         style = fitting(style, size_wh, order["most_pixels"])
     settings = Settings(

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -137,6 +138,25 @@ def test_the_annotated_picture_is_the_one_that_analyze_draws(
     assert np.abs(found.astype(int) - expected).mean() < (3 if kind == "jpeg" else 1e-9)
 
 
+def test_the_annotated_picture_of_several_faces_has_the_pages_colours_and_numbers(
+    client: TestClient, recognizer: Recognizer
+) -> None:
+    """Each expression its own colour, as it is asked for; faces are numbered from 1, as on the page."""
+    picture = np.hstack([read_picture(ASTRONAUT)] * 2)
+    faces = recognizer.analyze(picture)
+    assert [face.label for face in faces] == ["happy", "happy"]
+    query = {"format": "png", "colour": "#0000ff", "colours": "happy:#e6b800;sad:1,2,3"}
+    answer = client.post("/v1/images/annotated", params=query, **form(as_file(picture)))
+    found = np.asarray(Image.open(io.BytesIO(answer.content)))
+    expected = picture.copy()
+    draw_faces(expected, [replace(face, track=number) for number, face in enumerate(faces)], Style((0xE6, 0xB8, 0)))
+    np.testing.assert_array_equal(found, expected)
+    query["colours"] = "sad:1,2,3"
+    answer = client.post("/v1/images/annotated", params=query, **form(as_file(picture)))
+    draw_faces(picture, [replace(face, track=number) for number, face in enumerate(faces)], Style((0, 0, 255)))
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(answer.content))), picture)
+
+
 def test_the_annotated_picture_at_the_displays_size_within_the_limit(client: TestClient) -> None:
     def size_wh(picture: bytes, width: int) -> tuple[int, int]:
         answer = client.post(f"/v1/images/annotated?display_width={width}&detector=none", **form(picture))
@@ -189,6 +209,12 @@ def test_saliency_without_torch_names_the_install_line(client: TestClient, monke
 )
 def test_settings_that_do_not_exist(client: TestClient, query: str, found: str) -> None:
     assert found in error_of(client.post(f"/v1/images?{query}", **form(PHOTO)), 422)["found"]
+
+
+@pytest.mark.parametrize("colours", ["happy", "happy:red", "happy:#e6b800;sad:"])
+def test_colours_of_expressions_that_are_none(client: TestClient, colours: str) -> None:
+    answer = client.post("/v1/images/annotated", params={"colours": colours}, **form(PHOTO))
+    assert error_of(answer, 422)["found"] == "is no colour"
 
 
 @pytest.mark.parametrize("colour", ["red", "1,2", "1,2,300", "#12", "1,2,³", "", "#gggggg"])
