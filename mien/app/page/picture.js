@@ -72,7 +72,7 @@ export async function take(given) {
 }
 
 /** What is shown of a face: its expression, or that it is probably none. */
-const shownOf = ({ non_face: noFace, not_a_face: score, confidence }) => ({
+const shownOf = ({ is_not_a_face: noFace, not_a_face: score, confidence }) => ({
   noFace,
   probability: noFace ? score : confidence,
 });

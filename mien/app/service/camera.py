@@ -69,22 +69,17 @@ class Newest:
 class Recording:
     """Records of a camera, as ``mien analyze`` writes them of a file; it is full before it would have more than ``most``.
 
-    first  number and time of its first frame, from which the records count theirs: a recording begins at 0
     rows   each as JSON: less than half of the memory that its dictionary would take, and quickly sent
     """
 
     most: int
     on: bool = False
     full: bool = False
-    first: tuple[int, float] | None = None
     rows: list[str] = field(default_factory=list)
 
-    def add(self, frame: int, time_s: float, make_rows: Callable[[int, float], list[dict[str, Any]]]) -> None:
-        """Add a frame of the camera; ``make_rows`` makes its records with the number and the time that it has here."""
+    def add(self, rows: list[dict[str, Any]]) -> None:
         if not self.on or self.full:
             return
-        self.first = self.first or (frame, time_s)
-        rows = make_rows(frame - self.first[0], time_s - self.first[1])
         if len(self.rows) + len(rows) > self.most:
             self.full = True
         else:
@@ -94,7 +89,7 @@ class Recording:
         """Begin, or end and give what was recorded."""
         if on == self.on:
             return None
-        rows, self.rows, self.on, self.full, self.first = self.rows, [], on, False, None
+        rows, self.rows, self.on, self.full = self.rows, [], on, False
         return None if on else rows
 
 
@@ -182,12 +177,8 @@ class Camera:
         index, self._frames, self._last_s = self._frames, self._frames + 1, time_s
         service.metrics.camera_frames.inc()
         service.metrics.faces.inc(len(faces))
-
-        def rows_of(index: int, time_s: float) -> list[dict[str, Any]]:
-            return self._rows(index, time_s, size_wh, faces, reading)
-
-        self._recording.add(index, time_s, rows_of)
-        rows = rows_of(index, time_s)
+        rows = self._rows(index, time_s, size_wh, faces, reading)
+        self._recording.add(rows)
         return {
             "time_s": time_s, "width": size_wh[0], "height": size_wh[1],
             "faces": [_face(face, row) for face, row in zip(faces, rows, strict=True)],
@@ -213,7 +204,7 @@ def _face(face: Face, row: dict[str, Any]) -> dict[str, Any]:
     values = face.probabilities if face.smoothed is None else face.smoothed
     return {
         "track": face.track, "box": [row["x1"], row["y1"], row["x2"], row["y2"]], "label": label,
-        "confidence": round(confidence, 4), "unsure": face.shown_unsure, "unsure_below": face.unsure_below,
+        "confidence": round(confidence, 4), "unsure": face.shown_unsure,
         "probabilities": {name: round(float(p), 4) for name, p in zip(face.labels, np.asarray(values), strict=True)},
     }  # fmt: skip
 

@@ -231,23 +231,9 @@ def test_cameras_at_the_same_time_do_not_mix(client: TestClient) -> None:
 def test_a_recording_that_is_full_has_no_gaps() -> None:
     recording = Recording(most=5)
     recording.switch(True)
-    for number, faces in enumerate((2, 2, 2, 1)):
-        recording.add(number, number / 10, lambda *_, faces=faces: [{"faces": faces}] * faces)
+    for faces in (2, 2, 2, 1):
+        recording.add([{"faces": faces}] * faces)
     assert recording.switch(False) == ['{"faces": 2}'] * 4
     recording.switch(True)
-    recording.add(9, 0.9, lambda *_: [{"faces": 1}])
+    recording.add([{"faces": 1}])
     assert recording.switch(False) == ['{"faces": 1}']
-
-
-def test_a_recording_counts_from_its_own_beginning() -> None:
-    recording = Recording(most=5)
-
-    def rows(number: int, time_s: float) -> list[dict[str, float]]:
-        return [{"frame": number, "time_s": time_s}]
-
-    recording.add(99, 12.0, rows)  # nobody records yet
-    for start in (100, 200):
-        recording.switch(True)
-        recording.add(start, 12.5, lambda *_: [])  # nobody is in view
-        recording.add(start + 1, 12.75, rows)
-        assert recording.switch(False) == ['{"frame": 1, "time_s": 0.25}']
