@@ -10,6 +10,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from functools import cache
 from typing import Annotated
 
 import typer
@@ -33,6 +34,7 @@ from mien.app import (
     serving,
 )
 from mien.app.messages import complain, explain, print_help
+from mien.core.files import cache_folder
 from mien.core.progress import say
 
 HELP = """Read facial expressions: train the networks, measure them, run them on pictures and videos.
@@ -96,10 +98,16 @@ def _options(
     print_help(context)
 
 
+@cache
+def command() -> typer.core.TyperGroup:
+    """The program as typer reads it from the functions of all verbs, which takes a quarter of a second."""
+    return typer.main.get_command(app)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; returns the exit code. With MIEN_DEBUG=1 errors show their traceback."""
     try:
-        result = app(list(arguments) if arguments is not None else None, prog_name="mien", standalone_mode=False)
+        result = command()(list(arguments) if arguments is not None else None, prog_name="mien", standalone_mode=False)
     except typer.TyperException as error:
         place = getattr(getattr(error, "ctx", None), "command_path", "mien")
         message = error.format_message()
@@ -123,6 +131,8 @@ def run() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a file name may hold what the terminal cannot show
+    # matplotlib keeps a list of the system's fonts; with the program that is mien's, in the folder that is named for it.
+    os.environ.setdefault("MPLCONFIGDIR", str(cache_folder() / "matplotlib"))
     sys.exit(main())
 
 

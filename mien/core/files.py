@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import platformdirs
+
 from mien.core.errors import OutputError
 
 #: What an operating system answers when the place, not the program, is at fault.
@@ -24,6 +26,11 @@ _STREAMS = ("/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/self/fd/")
 
 #: Bytes of a file's name that are no UTF-8, as Python holds them → as a JSON string tells them.
 _ESCAPED = {0xDC00 + byte: f"\\\\x{byte:02x}" for byte in range(0x80, 0x100)}
+
+
+def cache_folder() -> Path:
+    """Return the folder named by MIEN_CACHE, or the system's cache folder of mien. It may not exist yet."""
+    return Path(os.environ.get("MIEN_CACHE") or platformdirs.user_cache_dir("mien", appauthor=False))
 
 
 def fault_of(path: Path, kind: str) -> tuple[str, str] | None:

@@ -7,6 +7,7 @@ import platform
 import shutil
 import subprocess
 from datetime import UTC, datetime
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,8 @@ def _commit() -> str | None:
     git, folder = shutil.which("git"), Path(mien.__file__).parent.parent
     if git is None or not (folder / ".git").exists():
         return None
-    answer = subprocess.run(
-        [git, "describe", "--always", "--dirty=+", "--exclude=*"], cwd=folder, capture_output=True, text=True
-    )
-    return answer.stdout.strip() or None
+    ask = partial(subprocess.run, cwd=folder, capture_output=True, text=True)
+    name = ask([git, "rev-parse", "--short", "HEAD"]).stdout.strip()
+    # Not `describe --dirty`, which takes a lock in the checkout.
+    changed = ask([git, "--no-optional-locks", "status", "--porcelain", "--untracked-files=no"]).stdout
+    return (name + "+" * bool(changed)) or None

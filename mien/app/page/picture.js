@@ -6,7 +6,7 @@ import { bars } from "./chart.js";
 import { drawFaces, faceUnder } from "./overlay.js";
 import { saveCsv, saveJson } from "./records.js";
 import { boxColour, onChange, server } from "./store.js";
-import { explained, labelName, nameOf, number, percent, percents, t } from "./words.js";
+import { explained, labelName, nameOf, number, percent, percents, shownOf, t } from "./words.js";
 
 let shared;
 /** The picture at hand: its file, what the service read in it, which face is chosen. */
@@ -70,12 +70,6 @@ export async function take(given) {
     if (!signal.aborted) refuse(error);
   }
 }
-
-/** What is shown of a face: its expression, or that it is probably none. */
-const shownOf = ({ is_not_a_face: noFace, not_a_face: score, confidence }) => ({
-  noFace,
-  probability: noFace ? score : confidence,
-});
 
 /** The browser's own view of the file until the service has answered; formats it cannot show leave the stage empty. */
 function showPreview(given) {

@@ -50,6 +50,12 @@ export const labelName = (label) =>
 export const nameOf = ({ label, unsure, noFace }) =>
   noFace ? WORDS[language()]["label.noface"] : labelName(label) + (unsure ? "?" : "");
 
+/** What is shown of a face that the service tells of: its expression, or that it is probably none. */
+export const shownOf = ({ is_not_a_face: noFace, not_a_face: score, confidence }) => ({
+  noFace,
+  probability: noFace ? score : confidence,
+});
+
 const locale = () => (language() === "zh" ? "zh-CN" : "en");
 
 export const number = (value, digits = 0) =>
