@@ -36,7 +36,7 @@ export function facesAt(data, second) {
       probabilities: values[5],
       probability: values[5][values[4]],
       unsure: values[5][values[4]] < (data.unsure_below ?? 0),
-      noFace: noFaces.has(track),
+      noFace: noFaces.has(track) || values[6] > (data.not_a_face_above ?? 1),
       number: track + 1,
     };
   });

@@ -6,7 +6,6 @@ import asyncio
 import base64
 import io
 import time
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -24,7 +23,7 @@ from mien.app.service.refusals import Refused, also
 from mien.app.service.saliency import QUICK, check_method, saliency
 from mien.app.service.uploads import FORM, Upload, receive_file
 from mien.core.errors import UsageError
-from mien.core.types import Face, FrameResult
+from mien.core.types import FrameResult
 from mien.run.draw import Style, annotate
 from mien.run.sinks import records_of
 
@@ -77,8 +76,7 @@ def _face(face: Any, row: dict[str, Any]) -> dict[str, Any]:
         "face": row["face"], "box": [row["x1"], row["y1"], row["x2"], row["y2"]], "score": row["score"],
         "label": row["label"], "confidence": row["confidence"],
         "probabilities": {name: row[f"p_{name}"] for name in face.labels},
-        "unsure": row["unsure"], "unsure_below": face.unsure_below, "not_a_face": row["not_a_face"],
-        "is_not_a_face": face.non_face,
+        "unsure": row["unsure"], "unsure_below": face.unsure_below, "not_a_face": row["not_a_face"], "is_not_a_face": face.non_face,
     }  # fmt: skip
 
 
@@ -124,7 +122,7 @@ async def annotate_picture(
     style: Drawn,
     format: Annotated[Literal["jpeg", "png"], Query(description="of the answer")] = "jpeg",
 ) -> Response:
-    """The picture with its faces boxed and labelled."""
+    """The picture with its faces boxed and labelled; several are numbered from 1."""
     service = service_of(request)
     data, upload = await receive_picture(request)
     async with service.decoders.decoded(data, upload.name) as picture:
@@ -136,13 +134,10 @@ async def annotate_picture(
 
 
 def _annotated(picture: np.ndarray, reading: Reading, style: Style, kind: Literal["png", "jpeg"]) -> bytes:
-    """The picture drawn on; of several faces each has its number, from 1, as on the page."""
-    faces = reading.faces if len(reading.faces) < 2 else numbered(reading.faces)
+    faces = reading.faces
+    if len(faces) > 1:  # numbered as the page does
+        faces = [replace(face, track=index) for index, face in enumerate(faces)]
     return encoded(annotate(picture, faces, style, in_place=True), kind)
-
-
-def numbered(faces: Sequence[Face]) -> list[Face]:
-    return [replace(face, track=index) for index, face in enumerate(faces)]
 
 
 @router.post(

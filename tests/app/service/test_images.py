@@ -10,6 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from mien.app.service.asking import label_colours_of
 from mien.core.pictures import read_picture
 from mien.run.draw import Style, draw_faces
 from mien.run.recognizer import Recognizer
@@ -138,23 +139,26 @@ def test_the_annotated_picture_is_the_one_that_analyze_draws(
     assert np.abs(found.astype(int) - expected).mean() < (3 if kind == "jpeg" else 1e-9)
 
 
-def test_the_annotated_picture_of_several_faces_has_the_pages_colours_and_numbers(
-    client: TestClient, recognizer: Recognizer
-) -> None:
-    """Each expression its own colour, as it is asked for; faces are numbered from 1, as on the page."""
-    picture = np.hstack([read_picture(ASTRONAUT)] * 2)
-    faces = recognizer.analyze(picture)
-    assert [face.label for face in faces] == ["happy", "happy"]
-    query = {"format": "png", "colour": "#0000ff", "colours": "happy:#e6b800;sad:1,2,3"}
-    answer = client.post("/v1/images/annotated", params=query, **form(as_file(picture)))
+def test_the_annotated_picture_has_the_numbers_and_colours_that_the_page_shows(client: TestClient) -> None:
+    """Several faces are numbered from 1, and each has the colour of its expression as the service told it."""
+    pair = np.hstack([read_picture(ASTRONAUT)] * 2)
+    colours = client.get("/v1/settings").json()["colours"]
+    own = [f"{label}:{colour}" for label, colour in colours.items()]
+    query = {"format": "png", "label_colour": own}
+    answer = client.post("/v1/images/annotated", params=query, **form(as_file(pair)))
     found = np.asarray(Image.open(io.BytesIO(answer.content)))
-    expected = picture.copy()
-    draw_faces(expected, [replace(face, track=number) for number, face in enumerate(faces)], Style((0xE6, 0xB8, 0)))
-    np.testing.assert_array_equal(found, expected)
-    query["colours"] = "sad:1,2,3"
-    answer = client.post("/v1/images/annotated", params=query, **form(as_file(picture)))
-    draw_faces(picture, [replace(face, track=number) for number, face in enumerate(faces)], Style((0, 0, 255)))
-    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(answer.content))), picture)
+    faces = client.post("/v1/images", **form(as_file(pair))).json()["faces"]
+    assert len(faces) == 2
+    for face in faces:
+        x1, _, _, y2 = map(round, face["box"])
+        assert f"#{bytes(found[y2 - 30, x1]).hex()}" == colours[face["label"]]
+    expected, read = pair.copy(), Recognizer("base", detector="haar").analyze(pair)
+    numbered = [replace(face, track=number) for number, face in enumerate(read)]
+    draw_faces(expected, numbered, Style(label_colours=label_colours_of(own)))
+    assert (found == expected).all()
+    for wrong in ("happy", "happy:red", ":#ffffff", ""):
+        error = error_of(client.post("/v1/images/annotated", params={"label_colour": wrong}, **form(PHOTO)), 422)
+        assert error["code"] == "invalid_parameter"
 
 
 def test_the_annotated_picture_at_the_displays_size_within_the_limit(client: TestClient) -> None:
@@ -209,12 +213,6 @@ def test_saliency_without_torch_names_the_install_line(client: TestClient, monke
 )
 def test_settings_that_do_not_exist(client: TestClient, query: str, found: str) -> None:
     assert found in error_of(client.post(f"/v1/images?{query}", **form(PHOTO)), 422)["found"]
-
-
-@pytest.mark.parametrize("colours", ["happy", "happy:red", "happy:#e6b800;sad:"])
-def test_colours_of_expressions_that_are_none(client: TestClient, colours: str) -> None:
-    answer = client.post("/v1/images/annotated", params={"colours": colours}, **form(PHOTO))
-    assert error_of(answer, 422)["found"] == "is no colour"
 
 
 @pytest.mark.parametrize("colour", ["red", "1,2", "1,2,300", "#12", "1,2,³", "", "#gggggg"])
