@@ -5,7 +5,7 @@ import * as api from "./api.js";
 import { bars, timeline } from "./chart.js";
 import { isOver, onFrames, seekTo, shiftOf } from "./film.js";
 import { facesAt } from "./frames.js";
-import { INSIDE_S, drawStills, momentsOf } from "./moments.js";
+import { INSIDE_S, drawStills, momentsOf, peaksOf } from "./moments.js";
 import { drawFaces } from "./overlay.js";
 import { transport } from "./transport.js";
 import { colourOfLabel } from "./store.js";
@@ -32,9 +32,8 @@ export async function open(job) {
   now = mine;
   $("#player").replaceChildren(make("p", { class: "status", role: "status", text: t("video.loading") }));
   try {
-    const summary = await api.summary(job.id);
-    const { seconds } = summary;
-    mine.moments = momentsOf(summary);
+    mine.summary = await api.summary(job.id);
+    const { seconds } = mine.summary;
     mine.data = await api.frames(job.id, seconds < 300 ? 30 : seconds < 3600 ? 10 : 4);
   } catch (error) {
     if (now === mine)
@@ -42,6 +41,7 @@ export async function open(job) {
     return;
   }
   if (now !== mine) return;
+  mine.moments = momentsOf(mine.summary.peaks ?? peaksOf(mine.data));
   mine.track = mine.data.people[0]?.track ?? null;
   build();
   $("#player h1").focus();
@@ -271,7 +271,8 @@ function showPresence(face, shown) {
 const numberOf = (track) => now.data.people.find((each) => each.track === track)?.person ?? track + 1;
 
 /** Why there is a question mark behind the expression; nothing where there is none. */
-function doubtOf({ label, probability, unsure }) {
+function doubtOf({ label, probability, unsure, noFace }) {
+  if (noFace) return t("picture.noface");
   if (!unsure) return "";
   const [share, from] = percents(probability, now.data.unsure_below);
   return t("picture.unsure", { label: labelName(label), share, from });
