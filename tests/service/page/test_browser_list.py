@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.conftest import ROOT
 from tests.service.page.films import answer, job_answer
 from tests.service.page.steps import Open, until
 
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from playwright.sync_api import Page, Route
 
 pytestmark = pytest.mark.slow
-
-ROOT = Path(__file__).resolve().parents[3]
 
 
 def job(number: int, state: str, **others: Any) -> dict[str, Any]:
