@@ -158,10 +158,11 @@ class _Analysis:
             earlier.finder.detector = self.recognizer.detector
             self.state = earlier
         done_s = max(0.0, self.state.last_s - source.begins_s) if earlier is not None else 0.0
-        most, at_once = (1, 0) if source.is_live else (BATCH_FRAMES, BATCHES_AT_ONCE)
+        one_by_one = source.is_live or source.is_large
+        most, at_once = (1, 0) if one_by_one else (BATCH_FRAMES, BATCHES_AT_ONCE)
         decoded = _batches(source.frames(self.state.done.frames, self.tell), most)
         with (
-            ahead(decoded, BATCHES_AHEAD, newest=source.is_live) as frames,
+            ahead(decoded, 1 if source.is_large else BATCHES_AHEAD, newest=source.is_live) as frames,
             ahead(_search(_lasting(frames, source) if source.is_live else frames, self.state.finder), 1) as searched,
             closing(several_at_once(self._read, searched, at_once)) as batches,
             progress_bar(Path(item.name).name, source.analysed_s, done_s, quiet=self.settings.quiet) as bar,
