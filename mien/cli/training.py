@@ -123,7 +123,7 @@ def evaluate(
     classifier = open_classifier(model, precision)
     faces = read_data(
         data,
-        size=_size(classifier),
+        size=classifier.preprocessing.size,
         skip_bad=skip_bad,
         quiet=quiet or as_json,
         exclude=exclude,
@@ -189,7 +189,7 @@ def predict(
     quiet = quiet or as_json
     classifier = open_classifier(model, precision)
     faces = read_data(
-        data, size=_size(classifier), skip_bad=skip_bad, quiet=quiet, labels_by=labels_by, model=classifier
+        data, size=classifier.preprocessing.size, skip_bad=skip_bad, quiet=quiet, labels_by=labels_by, model=classifier
     )
     faces = faces.in_split(split) if split else faces
     probabilities = classify_all(classifier, faces.images, tta, quiet=quiet, title="predict")
@@ -388,11 +388,6 @@ def _roles_trained_on(run: Path) -> set[str]:
     recipe = _folder_of(run) / "recipe.toml"
     trained = load_recipe(recipe).data.train if recipe.is_file() else "train"
     return {split_role(name) for name in trained.split("+")}
-
-
-def _size(classifier: AnyClassifier) -> int:
-    """The side in pixels to which pictures of a data set are scaled for this model."""
-    return classifier.preprocessing.size
 
 
 def _score(classifier: AnyClassifier, faces: FaceSet, tta: str, quiet: bool) -> Scores:
