@@ -334,6 +334,5 @@ KINDS = {
         Kind("data sets", 18, _data, _read_data),
         Kind("models", 12, _models, _read_model),
         Kind("records", 12, _records, _read_records),
-        Kind("parts", 8, _parts, _read_parts),
     )
 }
