@@ -143,7 +143,7 @@ def test_a_sender_that_is_faster_than_the_network_is_never_answered_late(
 def connections(monkeypatch: pytest.MonkeyPatch) -> list[_Protocol]:
     """The connections of a server, whose patience is no clock: it ends when a test says so."""
     found: list[_Protocol] = []
-    monkeypatch.setattr(_Protocol, "_wait", found.append)
+    monkeypatch.setattr(_Protocol, "_wait", lambda connection: found.append(connection))
     return found
 
 
