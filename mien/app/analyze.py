@@ -106,7 +106,8 @@ def analyze(
     A run that came to a sudden end goes on when it is started again with the same options. Cameras and streams go on until
     Ctrl-C; then their outputs are finished.
 
-    Reads JPEG, PNG, WebP, BMP, GIF (first frame), TIFF, and the video formats of FFmpeg; folders with all below them.
+    Reads JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF, JPEG 2000, PPM, HEIC (with the extra "heic"), and the video formats of
+    FFmpeg; folders with all below them. What a file is goes by its content. A picture that moves is analyzed as a video.
     """
     from mien.app.inputs import Analysis
     from mien.core.files import make_folder
@@ -150,6 +151,7 @@ def analyze(
             "detector": recognizer.detector_name,
             "inputs": finished,
             "failures": failures,
+            "left_out": analysis.left_out,
         }
         say(json.dumps(document, indent=2))
     if failures and finished:
@@ -157,7 +159,10 @@ def analyze(
         complain(f"{analysis.not_done} of {analysis.not_done + len(finished)} inputs {what}; the rest is done")
     if not finished:
         return 2
-    return 1 if failures or any(done["warnings"] for done in finished) else 0
+    from mien.core.picture_formats import HEIF_SUFFIXES
+
+    could_be_read = HEIF_SUFFIXES.intersection(analysis.left_out)  # with an extra that is not there
+    return 1 if failures or could_be_read or any(done["warnings"] for done in finished) else 0
 
 
 class Stopping:

@@ -15,6 +15,7 @@ import numpy as np
 
 from mien.core.errors import MediaError
 from mien.core.files import fault_of
+from mien.core.pictures import is_animation
 from mien.run.hdr import is_hdr, to_sdr
 from mien.run.interlace import whole
 from mien.run.planes import Planes, placing, rgb_of
@@ -22,6 +23,8 @@ from mien.run.sources import without_password
 
 if TYPE_CHECKING:
     import av
+
+    from mien.run.animation import AnimationSource
 
 #: A stream that sends nothing for so long has ended.
 STREAM_TIMEOUT_S = 10.0
@@ -117,7 +120,7 @@ class VideoSource:
         self._container = open_container(path)
         if not self._container.streams.video:
             self._container.close()
-            raise MediaError(_named(path), "holds no pictures (no video stream)", "give a video file")
+            raise MediaError(_named(path), "holds no pictures (no video stream)", "give a video file", code="no_video")
         self._stream = self._container.streams.video[0]
         self._stream.thread_type = "AUTO"
         self.time_base: Fraction = self._stream.time_base or Fraction(1, 90000)
@@ -218,7 +221,9 @@ class VideoSource:
             self._end, self.end_s = end, float(end * self.time_base)
             yield frame, pts, duration
         if end is None:
-            raise MediaError(_named(self.path), "holds no frame that can be decoded", "copy or export it again")
+            raise MediaError(
+                _named(self.path), "holds no frame that can be decoded", "copy or export it again", code="no_frames"
+            )
         if self._tag:  # the pictures may begin later than the sound
             first = min(first, round(self.start_s / self.time_base))
         self._compare_length(float((end - first) * self.time_base), seen)
@@ -257,10 +262,14 @@ class VideoSource:
             self.damage = f"{broken:,} damaged packet{'s were' if broken > 1 else ' was'} passed over"
 
 
-def open_video(path: Path | str, sampling: Sampling = EVERYTHING) -> VideoSource | CameraSource:
-    """A file, a stream's address or ``camera:0``, to be read frame by frame."""
+def open_video(path: Path | str, sampling: Sampling = EVERYTHING) -> VideoSource | CameraSource | AnimationSource:
+    """A file, an animated picture, a stream's address or ``camera:0``, to be read frame by frame."""
     if isinstance(path, str) and path.lower().startswith("camera:"):
         return CameraSource(path, sampling)
+    if isinstance(path, Path) and is_animation(path):
+        from mien.run.animation import AnimationSource
+
+        return AnimationSource(path, sampling)
     return VideoSource(path, sampling)
 
 
@@ -372,11 +381,11 @@ def open_container(path: Path | str) -> av.container.InputContainer:
         container = av.open(local_url(path), metadata_errors=TITLES)
     except (av.error.FFmpegError, OSError) as error:
         raise MediaError(
-            path, f"is not a video that can be read ({error.strerror})", "copy or export it again"
+            path, f"is not a video that can be read ({error.strerror})", "copy or export it again", code="not_a_video"
         ) from error
     if is_no_film(container, path):
         container.close()
-        raise MediaError(path, "is neither a picture nor a video", "name one")
+        raise MediaError(path, "is neither a picture nor a video", "name one", code="not_a_video")
     return container
 
 

@@ -12,14 +12,14 @@ import json
 import os
 import struct
 import sys
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
+
+if TYPE_CHECKING:
+    from mien.core.errors import MienError
 
 REQUEST = struct.Struct("<QQ")
 ANSWER = struct.Struct("<BII")
 GOOD, BAD, LAST = 0, 1, 2
-
-#: What is opened. Pillow knows many more formats; some are old and little tested, and EPS starts another program.
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "AVIF", "PPM")
 
 
 def limit_memory(most_bytes: int) -> None:
@@ -37,16 +37,6 @@ def limit_memory(most_bytes: int) -> None:
             continue
 
 
-def keep_formats() -> None:
-    """Have Pillow open the formats in FORMATS and no other."""
-    from PIL import Image
-
-    Image.init()
-    Image.ID[:] = [name for name in Image.ID if name in FORMATS]
-    for name in set(Image.OPEN) - set(FORMATS):
-        del Image.OPEN[name]
-
-
 def serve(requests: BinaryIO, answers: BinaryIO) -> None:
     """Decode until ``requests`` ends. After a picture that took more memory than there is, the process ends too."""
     from mien.core.errors import MediaError
@@ -58,19 +48,20 @@ def serve(requests: BinaryIO, answers: BinaryIO) -> None:
         try:
             picture = read_picture(data, max_pixels=most_pixels)
         except MediaError as error:
-            _refuse(answers, BAD, error.found, error.cure)
+            _refuse(answers, BAD, error)
             continue
         except MemoryError:
             del data
-            _refuse(answers, LAST, "needs more memory than a picture may", "send a smaller one")
+            found = "needs more memory than a picture may"
+            _refuse(answers, LAST, MediaError("", found, "send a smaller one", code="picture_needs_memory"))
             return
         answers.write(ANSWER.pack(GOOD, *picture.shape[:2]))
         answers.write(picture.data)
         answers.flush()
 
 
-def _refuse(answers: BinaryIO, kind: int, found: str, cure: str) -> None:
-    text = json.dumps({"found": found, "cure": cure}).encode()
+def _refuse(answers: BinaryIO, kind: int, error: MienError) -> None:
+    text = json.dumps(error.to_dict()).encode()
     answers.write(ANSWER.pack(kind, len(text), 0) + text)
     answers.flush()
 
@@ -78,7 +69,6 @@ def _refuse(answers: BinaryIO, kind: int, found: str, cure: str) -> None:
 def main(memory: int) -> None:
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints must not stand between the pixels
-    keep_formats()
     limit_memory(memory)
     serve(requests, answers)
 

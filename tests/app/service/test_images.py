@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from mien.app.service.asking import label_colours_of
 from mien.core.pictures import read_picture
 from mien.run.draw import Style, draw_faces
 from mien.run.recognizer import Recognizer
@@ -137,6 +139,28 @@ def test_the_annotated_picture_is_the_one_that_analyze_draws(
     assert np.abs(found.astype(int) - expected).mean() < (3 if kind == "jpeg" else 1e-9)
 
 
+def test_the_annotated_picture_has_the_numbers_and_colours_that_the_page_shows(client: TestClient) -> None:
+    """Several faces are numbered from 1, and each has the colour of its expression as the service told it."""
+    pair = np.hstack([read_picture(ASTRONAUT)] * 2)
+    colours = client.get("/v1/settings").json()["colours"]
+    own = [f"{label}:{colour}" for label, colour in colours.items()]
+    query = {"format": "png", "label_colour": own}
+    answer = client.post("/v1/images/annotated", params=query, **form(as_file(pair)))
+    found = np.asarray(Image.open(io.BytesIO(answer.content)))
+    faces = client.post("/v1/images", **form(as_file(pair))).json()["faces"]
+    assert len(faces) == 2
+    for face in faces:
+        x1, _, _, y2 = map(round, face["box"])
+        assert f"#{bytes(found[y2 - 30, x1]).hex()}" == colours[face["label"]]
+    expected, read = pair.copy(), Recognizer("base", detector="haar").analyze(pair)
+    numbered = [replace(face, track=number) for number, face in enumerate(read)]
+    draw_faces(expected, numbered, Style(label_colours=label_colours_of(own)))
+    assert (found == expected).all()
+    for wrong in ("happy", "happy:red", ":#ffffff", ""):
+        error = error_of(client.post("/v1/images/annotated", params={"label_colour": wrong}, **form(PHOTO)), 422)
+        assert error["code"] == "invalid_parameter"
+
+
 def test_the_annotated_picture_at_the_displays_size_within_the_limit(client: TestClient) -> None:
     def size_wh(picture: bytes, width: int) -> tuple[int, int]:
         answer = client.post(f"/v1/images/annotated?display_width={width}&detector=none", **form(picture))
@@ -220,7 +244,9 @@ def test_limits_on_bytes_and_pixels(tmp_path: Path) -> None:
     with service(tmp_path, limits={"picture_bytes": 50_000, "picture_pixels": 119_999}) as client:
         assert "50,000 bytes" in error_of(client.post("/v1/images", **form(PHOTO)), 413)["found"]
         over = as_file(np.zeros((300, 400, 3), np.uint8))
-        assert "400 x 300 pixels" in error_of(client.post("/v1/images", **form(over)), 413)["found"]
+        error = error_of(client.post("/v1/images", **form(over)), 413)
+        assert "400 x 300 pixels" in error["found"]
+        assert (error["code"], error["parameters"]["width"]) == ("too_many_pixels", 400)
         assert client.post("/v1/images", **form(as_file(np.zeros((300, 399, 3), np.uint8)))).status_code == 200
         huge = client.post("/v1/images", content=b"x" * 200_000, headers={"content-type": "image/jpeg"})
         assert "is larger than the limit" in error_of(huge, 413)["found"]

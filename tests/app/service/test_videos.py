@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import signal
 import sqlite3
 import sys
@@ -34,7 +35,9 @@ posix = pytest.mark.skipif(sys.platform == "win32", reason="processes are ended 
 @pytest.fixture(scope="module")
 def done(client: TestClient, clip: Path) -> dict:
     """A job that is done."""
-    return finished(client, sent(client, clip, "My clip.mp4", colour="#ff0000", smoothing=0.5)["id"])
+    return finished(
+        client, sent(client, clip, "My clip.mp4", colour="#ff0000", label_colour="happy:#0000ff", smoothing=0.5)["id"]
+    )
 
 
 def result(client: TestClient, job: dict, what: str, **options):
@@ -103,12 +106,23 @@ def test_parts_of_a_video_are_given_for_seeking(client: TestClient, done: dict) 
     assert (asked.status_code, int(asked.headers["content-length"]), asked.content) == (200, len(whole), b"")
 
 
+def test_boxes_have_the_colours_that_were_asked_for(client: TestClient, done: dict, tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_bytes(result(client, done, "annotated.mp4").content)
+    records = [json.loads(line) for line in result(client, done, "records.jsonl").text.splitlines()]
+    row = next(row for row in records if row["frame"] == 0)
+    assert row["s_label"] == "happy"
+    with av.open(str(tmp_path / "a.mp4")) as video:
+        picture = next(video.decode(video=0)).to_ndarray(format="rgb24")
+    red, green, blue = picture[round((row["y1"] + row["y2"]) / 2), round(row["x1"])].astype(int)
+    assert blue > 120 and red < 90 and green < 90
+
+
 def test_the_overlay_says_what_the_records_say(client: TestClient, done: dict) -> None:
     overlay = client.get(f"/v1/jobs/{done['id']}/frames?fps=30").json()
     records = [json.loads(line) for line in result(client, done, "records.jsonl").text.splitlines()]
     assert (overlay["width"], overlay["height"]) == (160, 120)
     assert overlay["seconds"] == pytest.approx(1.0, abs=0.1)
-    assert 0 < overlay["unsure_below"] < 1
+    assert 0 < overlay["unsure_below"] < overlay["not_a_face_above"] < 1
     assert overlay["people"][0]["track"] == 0
     shown = {time_s: faces for time_s, faces in zip(overlay["times"], overlay["faces"], strict=True) if faces}
     assert sorted(shown) == pytest.approx(sorted({round(record["time_s"], 3) for record in records}))
@@ -119,6 +133,7 @@ def test_the_overlay_says_what_the_records_say(client: TestClient, done: dict) -
             == pytest.approx([record["track"], record["x1"], record["y1"], record["x2"], record["y2"]], abs=0.06)
             and overlay["labels"][face[5]] == record["s_label"]
             and face[6] == pytest.approx([record[f"s_{name}"] for name in overlay["labels"]], abs=0.001)
+            and face[7] == pytest.approx(record["not_a_face"], abs=0.001)
             for face in faces
         )
     plain = client.get(f"/v1/jobs/{done['id']}/frames?fps=30", headers={"accept-encoding": "identity"})
@@ -282,6 +297,19 @@ def test_a_running_job_is_removed_with_its_files(client: TestClient, long_clip: 
     assert not client.app.state.service.store.folder_of(job["id"]).exists()
 
 
+def test_three_videos_that_are_sent_at_once_all_wait(tmp_path: Path, clip: Path) -> None:
+    with service(tmp_path, workers=0) as client:
+        with ThreadPoolExecutor(3) as threads:
+            sending = [threads.submit(sent, client, clip) for _ in range(3)]
+            assert {job.result()["state"] for job in sending} == {"queued"}
+        jobs = client.get("/v1/jobs").json()
+        assert [job["position"] for job in jobs] == [3, 2, 1]  # the newest first
+        assert {job["name"] for job in jobs} == {"clip.mp4", "clip (2).mp4", "clip (3).mp4"}
+        for job in jobs:
+            answer = result(client, job, "source", params={"download": True})
+            assert f'filename="{re.sub("[()]", "_", job["name"])}"' in answer.headers["content-disposition"]
+
+
 @posix
 def test_a_worker_that_is_killed_is_tried_once_more_while_others_are_answered(
     client: TestClient, long_clip: Path
@@ -293,12 +321,14 @@ def test_a_worker_that_is_killed_is_tried_once_more_while_others_are_answered(
         until(lambda: (client.get(f"/v1/jobs/{job['id']}").json()["progress"] or 0) > 0)
         assert client.get(f"/v1/jobs/{job['id']}").json()["attempts"] == attempt
         pids.add(runner.pids[job["id"]])
-        os.kill(runner.pids[job["id"]], signal.SIGKILL)
+        os.kill(runner.pids[job["id"]], signal.SIGSEGV)  # as a decoder that crashes
         assert client.post("/v1/images", files={"file": ("a.jpg", ASTRONAUT.read_bytes())}).status_code == 200
         until(lambda: client.get(f"/v1/jobs/{job['id']}").json()["attempts"] == 2)
     failed = finished(client, job["id"])
     assert (failed["state"], failed["attempts"], len(pids)) == ("failed", 2, 2)
-    assert "SIGKILL, 2 times" in failed["error"]["found"]
+    assert "SIGSEGV, 2 times" in failed["error"]["found"]
+    assert failed["error"]["code"] == "worker_crashed"
+    assert failed["error"]["parameters"] == {"how": "was ended by SIGSEGV", "attempts": 2}
 
 
 @posix
@@ -372,13 +402,19 @@ def test_limits_on_videos_that_wait(tmp_path: Path, clip: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("limits", "found"),
-    [({"video_seconds": 0.5}, "longer than the limit of"), ({"video_pixels": 160 * 120 - 1}, "160 x 120 pixels")],
+    ("limits", "found", "code"),
+    [
+        ({"video_seconds": 0.5}, "longer than the limit of", "video_too_long"),
+        ({"video_pixels": 160 * 120 - 1}, "160 x 120 pixels", ""),
+    ],
 )
-def test_limits_on_what_is_in_a_video(tmp_path: Path, clip: Path, limits: dict[str, float], found: str) -> None:
+def test_limits_on_what_is_in_a_video(
+    tmp_path: Path, clip: Path, limits: dict[str, float], found: str, code: str
+) -> None:
     with service(tmp_path, limits=limits) as client:
         job = finished(client, sent(client, clip)["id"])
     assert (job["state"], found in job["error"]["found"]) == ("failed", True), job["error"]
+    assert not code or (job["error"]["code"], job["error"]["parameters"]["limit"]) == (code, 0.5)
 
 
 def test_a_disk_that_would_become_full(tmp_path: Path, clip: Path) -> None:
