@@ -116,11 +116,11 @@ def test_those_on_their_way_are_waited_for() -> None:
 
     async def two() -> None:
         with ThreadPoolExecutor(1) as executor:
-            batcher = Batcher(slow_means, executor, lambda requests, crops: batches.append(requests), gather_s=300)
+            batcher = Batcher(slow_means, executor, lambda requests, crops: batches.append(requests), gather_s=0.05)
             batcher.expect()
 
             async def later() -> None:
-                await asyncio.sleep(0.01)
+                await asyncio.sleep(0)
                 batcher.arrive()
                 await batcher.probabilities(np.zeros((1, 4, 4), np.uint8))
 
