@@ -90,7 +90,7 @@ def probe(path: Path, name: str, most_pixels: int, most_seconds: float) -> dict[
 
     from mien.core.pictures import is_animation, is_picture
     from mien.run.animation import AnimationSource
-    from mien.run.video_in import TITLES, is_no_film, start_of
+    from mien.run.video_in import TITLES, is_no_film, start_of, video_stream_of
 
     if is_animation(path):
         with AnimationSource(path) as source:
@@ -104,7 +104,7 @@ def probe(path: Path, name: str, most_pixels: int, most_seconds: float) -> dict[
         with av.open(f"file:{path}", options={"format_whitelist": CONTAINERS}, metadata_errors=TITLES) as container:
             if not container.streams.video or is_no_film(container, path):
                 raise MediaError(name, "has no pictures in it", "send a video", code="no_video")
-            stream = container.streams.video[0]
+            stream = video_stream_of(container, name)
             start_s = start_of(container)
             seconds = (container.duration or 0) / 1_000_000
             width, height = stream.width, stream.height
