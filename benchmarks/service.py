@@ -43,7 +43,7 @@ def photo() -> bytes:
 @contextmanager
 def serving(state: Path) -> Iterator[tuple[psutil.Process, tuple[str, int]]]:
     """`mien serve` as a person starts it, with YuNet where its file is there, at a free port."""
-    command = [sys.executable, "-m", "mien.app.cli", "serve", "--port", "0", "--state", str(state)]
+    command = [sys.executable, "-m", "mien.cli.main", "serve", "--port", "0", "--state", str(state)]
     yunet = there(YUNET)
     command += ["--detector", "yunet", "--detector-model", str(yunet)] if yunet else ["--detector", "haar"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)

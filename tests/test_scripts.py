@@ -73,7 +73,7 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         named = voted(replace(made, images=images), *({"neutral": 10} for _ in range(count)))
         save_faces(named, tmp_path / "data" / f"fer2013-{split.lower()}.parquet")
     monkeypatch.setattr(places, "FOLDERS", [tmp_path / "data"])
-    monkeypatch.setattr("mien.learn.studies.FER2013_ROWS", (2870, 60))
+    monkeypatch.setattr("mien.reproduction.studies.FER2013_ROWS", (2870, 60))
     return tmp_path / "data"
 
 
