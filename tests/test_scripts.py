@@ -41,8 +41,8 @@ SLOW = {
     "screenshots.py": [["--tiny", "RESULTS", "picture", "video", "models"]],
 }  # fmt: skip
 
-#: Those that are only imported by others; and generate.py, whose test is in test_docs.py.
-OTHERS = {"clips.py", "hostile.py", "mini_xception.py", "places.py", "generate.py"}
+#: Those that are only imported by others, and those that have a test of their own: test_docs.py and test_mutated.py.
+OTHERS = {"clips.py", "hostile.py", "mini_xception.py", "places.py", "mutated_files.py", "generate.py", "mutated.py"}
 
 
 def test_every_script_is_run_here() -> None:

@@ -19,6 +19,7 @@ from PIL import Image
 from mien.service.config import Config, Limits
 from mien.service.jobs.jobs import FINAL
 from mien.service.server import create_app, listen, make_server
+from tests.cli.conftest import elsewhere  # noqa: F401 - each test runs in a folder of its own
 
 #: What a client at this machine says it wants to reach.
 HERE = "http://127.0.0.1:8000"
