@@ -22,7 +22,7 @@ from mien.training.checkpoint import load_trained, read_checkpoint
 from mien.training.hardware import Hardware
 from mien.training.preparation import choose_rows, input_of
 from mien.training.recipe import load_recipe
-from mien.training.run_log import batches_note
+from mien.training.run_log import batches_note, warmup_note
 from mien.training.torch_classifier import TorchClassifier, load_run
 from mien.training.train import train
 from tests.conftest import ROOT, patterns, small_recipe
@@ -308,3 +308,10 @@ def test_several_splits_are_watched(tmp_path: Path) -> None:
     recipe = small_recipe(data={"train": "train", "validation": "val+test"})
     rows = choose_rows(recipe, faces, lambda text: None)
     assert (len(rows.training), len(rows.validation)) == (40, 20)
+
+
+def test_a_warm_up_that_takes_the_whole_training_is_noted() -> None:
+    note = warmup_note(small_recipe(schedule={"epochs": 2, "warmup_epochs": 2}))
+    assert "the warm-up of 2 epochs takes all 2 epochs" in note and "schedule.warmup_epochs=0.4" in note
+    assert warmup_note(small_recipe(schedule={"epochs": 3, "warmup_epochs": 2})) == ""
+    assert warmup_note(small_recipe(schedule={"epochs": 1, "warmup_epochs": 0})) == ""
