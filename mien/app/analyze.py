@@ -109,7 +109,7 @@ def analyze(
     Reads JPEG, PNG, WebP, BMP, GIF (first frame), TIFF, and the video formats of FFmpeg; folders with all below them.
     """
     from mien.app.inputs import Analysis
-    from mien.core.files import make_folder
+    from mien.app.supervision import last_crash
     from mien.core.pictures import MAX_PIXELS
     from mien.run.draw import Style
     from mien.run.pipeline import Settings
@@ -139,8 +139,7 @@ def analyze(
         max_pixels=max_pixels or MAX_PIXELS,
         allow_truncated=allow_truncated,
     )
-    make_folder(out)
-    analysis = Analysis(recognizer, settings, resume, show=not (quiet or as_json), stopping=stopping)
+    analysis = Analysis(recognizer, settings, resume, not (quiet or as_json), stopping, last_crash())
     analysis.run(inputs)
     finished, failures = analysis.finished, analysis.failures
     if as_json:

@@ -6,12 +6,11 @@ import io
 import json
 import pickle
 import shutil
-import zlib
 from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
 
-from mien.core.files import make_folder, replacing, write_json
+from mien.core.files import hidden_beside, make_folder, replacing, write_json
 
 #: What a state may be made of, beside data classes of these rooms. Unpickling calls what a file names, so a file that names
 #: anything else is refused.
@@ -38,7 +37,7 @@ class Parts:
     """
 
     def __init__(self, stem: Path, key: dict[str, Any]) -> None:
-        self.folder = stem.with_name(f".{zlib.crc32(stem.name.encode('utf-8', 'surrogateescape')):08x}.parts")
+        self.folder = hidden_beside(stem, "parts")
         key = json.loads(json.dumps(key))
         if self._read_key() != key:
             shutil.rmtree(self.folder, ignore_errors=True)

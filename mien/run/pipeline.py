@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 from contextlib import ExitStack
 from pathlib import Path
 
+from mien.core.files import hidden_beside
+from mien.core.locks import only_process
 from mien.core.types import FrameResult
 from mien.run.draw import annotate
 from mien.run.recognizer import Recognizer
@@ -25,12 +28,19 @@ def analyze_input(item: Input, recognizer: Recognizer, settings: Settings, table
 
     stem = settings.out / item.stem
     with ExitStack() as stack:
+        cure = "wait for it, or choose another folder with --out"
+        stack.enter_context(only_process(hidden_beside(stem, "lock"), f"{stem}.*", cure))
         tables = [stack.enter_context(record_writer(stem, settings.formats, recognizer.labels))]
         tables += [table] if table is not None else []
         analyse = analyze_video if item.is_video else _analyze_picture
         done = analyse(item, recognizer, settings, stem, tables)
     done.outputs += [record_path(stem, name) for name in settings.formats]
     return done
+
+
+def discard(stem: Path) -> None:
+    """Remove what an analysis that crashed has left half done of the outputs with this stem."""
+    shutil.rmtree(hidden_beside(stem, "parts"), ignore_errors=True)
 
 
 def _analyze_picture(

@@ -8,12 +8,9 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,6 +19,7 @@ from typing import IO, Any
 from mien.app.service.config import fitting
 from mien.app.service.decoder import limit_memory
 from mien.core.errors import MediaError, MienError
+from mien.core.locks import only_process
 from mien.run.sources import Input
 
 #: FFmpeg opens a file as one of these and as nothing else: a playlist could name other files of this machine.
@@ -153,19 +151,6 @@ def watch_parent(stdin: IO[str]) -> None:
     threading.Thread(target=wait, daemon=True, name="watch parent").start()
 
 
-@contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """Only one worker writes into a folder: one whose server was killed may still be about to end."""
-    file = folder / "worker.sqlite3"
-    connection = sqlite3.connect(file, timeout=30, isolation_level=None)
-    connection.execute("BEGIN EXCLUSIVE")
-    try:
-        yield
-    finally:
-        connection.close()
-        file.unlink(missing_ok=True)
-
-
 def main() -> int:
     out = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", newline="\n")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints must not stand between the lines
@@ -174,7 +159,8 @@ def main() -> int:
     limit_memory(order["memory"])
     teller = Teller(out, order["most_seconds"], order["name"])
     try:
-        with alone_in(Path(order["out"])):
+        # A worker whose server was killed may still be about to end.
+        with only_process(Path(order["out"]) / "worker.lock", order["name"], "try again later", wait_s=30):
             text = analyse(order, teller)
         teller.tell(done=True, text=text)
     except MienError as error:
