@@ -6,9 +6,12 @@ LENGTH ?=
 space := $(subst ,, )
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo -n)
 PIP := $(BIN)/pip --disable-pip-version-check -q
+# Tests run in this many processes; each then computes in one thread.
+WORKERS ?= 2
+PYTEST := OMP_NUM_THREADS=1 OPENCV_FOR_THREADS_NUM=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-browser test-all check fix docs queue bench clean
+.PHONY: help demo test test-slow test-browser test-all check fix docs queue bench clean
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -16,14 +19,17 @@ help:  ## list the targets
 demo: .venv/.core  ## install the light core and read the face in examples/astronaut.jpg
 	$(BIN)/mien analyze examples/astronaut.jpg
 
-test: .venv/.test  ## install what the tests need and run them, but for the slow ones
-	$(BIN)/python -m pytest -m "not slow"
+test: .venv/.test  ## install what the tests need and run them, without the slow ones and those that drive a browser
+	$(PYTEST) -m "not slow and not browser"
 
-test-browser: .venv/.chromium  ## drive the page of mien serve in Chromium, which is installed where there is none
-	$(BIN)/python -m pytest tests/app/page
+test-slow: .venv/.test .venv/.strace  ## run the slow tests
+	$(PYTEST) -m "slow and not browser"
 
-test-all: .venv/.test .venv/.strace  ## run every test
-	$(BIN)/python -m pytest
+test-browser: .venv/.chromium  ## drive the pages in Chromium, which is installed where there is none
+	$(PYTEST) -m browser
+
+test-all: .venv/.test .venv/.strace  ## run every test; those of the pages are skipped without Chromium
+	$(PYTEST)
 
 check: .venv/.test  ## lint, formatting, generated documents
 	$(BIN)/ruff check .

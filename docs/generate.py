@@ -14,9 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import typer
-
-from mien.app.cli import app, main
+from mien.app.cli import command, main
 
 DOCS = Path(__file__).resolve().parent
 
@@ -24,9 +22,9 @@ DOCS = Path(__file__).resolve().parent
 def verbs() -> Iterator[list[str]]:
     """The program, its commands, and the commands of its groups."""
     yield []
-    for name, command in typer.main.get_command(app).commands.items():
+    for name, verb in command().commands.items():
         yield [name]
-        for below in getattr(command, "commands", {}):
+        for below in getattr(verb, "commands", {}):
             yield [name, below]
 
 

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
 from mien.core.labels import FER2013, FERPLUS_VOTES
 from mien.core.types import FaceSet
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 ROOT = Path(__file__).resolve().parent.parent
 ASTRONAUT = ROOT / "examples" / "astronaut.jpg"
@@ -20,9 +27,46 @@ SHARED = ROOT.parent / "shared"
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The page's tests come last: the loop of their browser stays, and asyncio.run would find it in this thread."""
-    items.sort(key=lambda item: "page" in item.path.parts)
+    """Mark what drives a browser, before tests are chosen by their marks."""
+    for item in items:
+        if "browser" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.browser)
+
+
+def find_chromium() -> str | None:
+    """The system's Chromium, or the one that playwright fetched; None without any."""
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        if found := shutil.which(name):
+            return found
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as play:
+        path = play.chromium.executable_path
+    return path if Path(path).exists() else None
+
+
+@contextmanager
+def launched_chromium(*flags: str) -> Iterator[Browser]:
+    """Chromium, until the block is left. The test is skipped where there is none."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright comes with the extra 'test'")
+    chromium = find_chromium()
+    if chromium is None:
+        pytest.skip("no Chromium is here; 'make test-browser' installs one")
+    with playwright.sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=chromium, args=["--no-sandbox", *flags])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Chromium. It is closed after each module: while playwright runs, ``asyncio.run`` does not work in this thread."""
+    quiet = ("--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+             "--disable-component-update", "--disable-sync")  # fmt: skip
+    with launched_chromium(*quiet) as launched:
+        yield launched
 
 
 def patterns(count: int, seed: int = 0, classes: tuple[str, ...] = FER2013, split: str = "Training") -> FaceSet:

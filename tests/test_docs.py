@@ -10,10 +10,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import typer
 from clips import make_clip
 
-from mien.app.cli import app, main
+from mien.app.cli import command, main
 from mien.core.labels import FERPLUS_COLUMNS
 from mien.core.types import concatenate
 from mien.data.readers import save_faces
@@ -48,11 +47,11 @@ def test_commands_and_options_in_documents_exist(page: Path) -> None:
         shown = re.match(r"(?:\S*/)?mien ([a-z].*)", " ".join(line.split()))
         if shown is None:
             continue
-        command, words = typer.main.get_command(app), shown[1].split()
-        while words and words[0] in getattr(command, "commands", {}):
-            command = command.commands[words.pop(0)]
-        assert command.name != "mien", f"'{line}': there is no such command"
-        known = {option for given in command.params for option in (*given.opts, *given.secondary_opts)}
+        verb, words = command(), shown[1].split()
+        while words and words[0] in getattr(verb, "commands", {}):
+            verb = verb.commands[words.pop(0)]
+        assert verb.name != "mien", f"'{line}': there is no such command"
+        known = {option for given in verb.params for option in (*given.opts, *given.secondary_opts)}
         named = set(re.findall(r"--[a-z][a-z-]*", " ".join(words)))
         assert named <= known | {"--help"}, f"'{line}': there is no such option"
 

@@ -10,6 +10,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from functools import cache
 from typing import Annotated
 
 import typer
@@ -98,10 +99,16 @@ def _options(
     print_help(context)
 
 
+@cache
+def command() -> typer.core.TyperGroup:
+    """The program as typer reads it from the functions of all verbs, which takes a quarter of a second."""
+    return typer.main.get_command(app)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the program; returns the exit code. With MIEN_DEBUG=1 errors show their traceback."""
     try:
-        result = app(list(arguments) if arguments is not None else None, prog_name="mien", standalone_mode=False)
+        result = command()(list(arguments) if arguments is not None else None, prog_name="mien", standalone_mode=False)
     except typer.TyperException as error:
         place = getattr(getattr(error, "ctx", None), "command_path", "mien")
         message = error.format_message()

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import csv
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,9 +15,6 @@ from tests.app.conftest import complaint, outputs
 from tests.conftest import patterns, voted
 
 pytest.importorskip("sklearn")
-CHROMIUM = "/usr/bin/chromium"
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync"]  # fmt: skip
 
 
 def write_faces() -> None:
@@ -79,32 +75,27 @@ def test_a_run_folder_gives_the_features_of_its_model_file(run_folder: Path, mod
     assert np.allclose(ours[1], Classifier(model_file).probabilities(images), atol=1e-5)
 
 
-def test_pointing_at_a_point_shows_its_face(model_file: Path) -> None:
-    sync = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+def test_pointing_at_a_point_shows_its_face(browser, model_file: Path) -> None:
     pytest.importorskip("plotly")
-    if shutil.which(CHROMIUM) is None:
-        pytest.skip("no chromium here")
     faces = replace(patterns(42), names=np.array([f"a</script>{index}.png" for index in range(42)]))
     save_faces(faces, "faces.parquet")
     assert main(["embed", str(model_file), "--data", "faces.parquet", "-q"]) == 0
-    with sync.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page = browser.new_page(viewport={"width": 1300, "height": 900})
-        wrong, asked = [], []
-        page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("request", lambda request: asked.append(request.url) if request.url.startswith("http") else None)
-        page.goto(Path("mien-out/embedding.html").resolve().as_uri())
-        page.wait_for_selector(".scatterlayer .point", timeout=120_000)
-        box = page.locator("#plots > div").nth(1).locator(".scatterlayer .point").nth(5).bounding_box()
-        page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, steps=4)
-        page.wait_for_selector("#under", state="visible", timeout=20_000)
-        row = int(page.locator("#under").get_attribute("data-row"))
-        text = page.locator("#words").inner_text()
-        pixels = page.evaluate(
-            "() => Array.from(document.getElementById('face').getContext('2d').getImageData(0, 0, 144, 144).data)"
-        )
-        browser.close()
+    page = browser.new_page(viewport={"width": 1300, "height": 900})
+    wrong, asked = [], []
+    page.on("console", lambda message: wrong.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: wrong.append(str(error)))
+    page.on("request", lambda request: asked.append(request.url) if request.url.startswith("http") else None)
+    page.goto(Path("mien-out/embedding.html").resolve().as_uri())
+    page.wait_for_selector(".scatterlayer .point", timeout=120_000)
+    box = page.locator("#plots > div").nth(1).locator(".scatterlayer .point").nth(5).bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, steps=4)
+    page.wait_for_selector("#under", state="visible", timeout=20_000)
+    row = int(page.locator("#under").get_attribute("data-row"))
+    text = page.locator("#words").inner_text()
+    pixels = page.evaluate(
+        "() => Array.from(document.getElementById('face').getContext('2d').getImageData(0, 0, 144, 144).data)"
+    )
+    page.close()
     assert not wrong and not asked
     assert text.startswith(f"a</script>{row}.png: {faces.classes[faces.labels[row]]}, read as ")
     shown = np.array(pixels).reshape(144, 144, 4)[1::3, 1::3, 0]

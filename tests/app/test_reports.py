@@ -13,8 +13,6 @@ from mien.data.splits import write_names
 from tests.app.conftest import complaint, outputs
 from tests.conftest import patterns
 
-CHROMIUM = Path("/usr/bin/chromium")
-
 
 @pytest.fixture
 def data() -> Path:
@@ -151,27 +149,17 @@ def test_what_cannot_be_compared_or_reported(
 
 
 @pytest.mark.slow
-def test_the_pages_open_in_a_browser_without_a_network(run_folder: Path, data: Path) -> None:
+def test_the_pages_open_in_a_browser_without_a_network(browser, run_folder: Path, data: Path) -> None:
     """No request leaves the file, nothing is complained of, and every section, picture and cell is drawn."""
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if not CHROMIUM.exists():
-        pytest.skip("Chromium is not installed")
     assert main(["report", str(run_folder), "--data", str(data), "--out", "r", "-q"]) == 0
     assert main(["compare", "base", str(run_folder), "--data", str(data), "--out", "r", "-q"]) == 0
     assert Path("r/report.html").stat().st_size < 15e6
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-             "--disable-component-update", "--disable-sync"]  # fmt: skip
     shutil.move("r/report.html", "alone.html")  # a page needs no file beside it
-    with api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=flags)
-        try:
-            for path in ("alone.html", "r/compare.html"):
-                for width in (360, 1280):
-                    for scheme in ("light", "dark"):
-                        _look(browser, Path(path).resolve().as_uri(), width, scheme)
-            _open_cells(browser, Path("alone.html").resolve().as_uri())
-        finally:
-            browser.close()
+    for path in ("alone.html", "r/compare.html"):
+        for width in (360, 1280):
+            for scheme in ("light", "dark"):
+                _look(browser, Path(path).resolve().as_uri(), width, scheme)
+    _open_cells(browser, Path("alone.html").resolve().as_uri())
 
 
 def _look(browser, address: str, width: int, scheme: str) -> None:

@@ -23,9 +23,6 @@ from mien.run.timeline_page import FIRST, MOST, write_timeline_page
 
 pytest.importorskip("jinja2")
 pytest.importorskip("plotly")
-CHROMIUM = Path("/usr/bin/chromium")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync"]  # fmt: skip
 
 
 def face(label: int, track: int) -> Face:
@@ -86,17 +83,6 @@ def test_what_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(MissingExtra, match=rf"{package}: is not installed .* pip install 'mien\[report\]'"):
         write_timeline_page(*film(), tmp_path / "t.html", "a.mp4")
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.fixture(scope="module")
-def browser():
-    api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    if not CHROMIUM.exists():
-        pytest.skip("Chromium is not installed")
-    with api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=str(CHROMIUM), args=FLAGS)
-        yield started
-        started.close()
 
 
 class Opened:

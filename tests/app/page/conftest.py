@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import time
@@ -19,26 +18,12 @@ import numpy as np
 import pytest
 
 from mien.core.pictures import read_picture
-from tests.conftest import ASTRONAUT, ROOT
+from tests.conftest import ASTRONAUT, ROOT, launched_chromium
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
 CAMERA_SIZE_WH = (640, 480)
-
-
-def find_chromium() -> str | None:
-    """The system's Chromium, or the one that playwright fetched; None without any."""
-    for name in ("chromium", "chromium-browser", "google-chrome"):
-        if found := shutil.which(name):
-            return found
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        return None
-    with sync_playwright() as play:
-        path = play.chromium.executable_path
-    return path if Path(path).exists() else None
 
 
 @contextmanager
@@ -74,26 +59,19 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield address
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     """Chromium whose camera films the astronaut."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright comes with the extra 'test'")
-    chromium = find_chromium()
-    if chromium is None:
-        pytest.skip("no Chromium is here; 'make test-browser' installs one")
     film = tmp_path_factory.mktemp("camera") / "film.mjpeg"
     film.write_bytes(b"".join(cv2.imencode(".jpg", frame[..., ::-1])[1].tobytes() for frame in camera_frames(20)))
-    options = [
-        "--no-sandbox",
+    flags = (
         "--use-fake-ui-for-media-stream",
         "--use-fake-device-for-media-stream",
         f"--use-file-for-fake-video-capture={film}",
         "--autoplay-policy=no-user-gesture-required",
-    ]
-    with playwright.sync_playwright() as play:
-        launched = play.chromium.launch(executable_path=chromium, args=options)
+    )
+    with launched_chromium(*flags) as launched:
         yield launched
-        launched.close()
 
 
 def camera_frames(count: int) -> list[np.ndarray]:
@@ -204,7 +182,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def read_clip(service: str, browser: Browser, clip: Path) -> str:
     """The name of a video that the service has read already."""
     context = browser.new_context()
