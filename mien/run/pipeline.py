@@ -6,6 +6,7 @@ import shutil
 from contextlib import ExitStack
 from pathlib import Path
 
+from mien.core.errors import MediaError
 from mien.core.files import hidden_beside
 from mien.core.locks import only_process
 from mien.core.types import FrameResult
@@ -46,7 +47,10 @@ def discard(stem: Path) -> None:
 def _analyze_picture(
     item: Input, recognizer: Recognizer, settings: Settings, stem: Path, tables: list[RecordWriter]
 ) -> Done:
+    before = item.status()
     picture = recognizer.read(item.path)
+    if grown := item.check_unchanged(before):
+        raise MediaError(item.name, *grown.split("; "))
     faces = recognizer.analyze_frames([picture], thorough=True)[0]
     done = Done(item.name, faces=tuple(faces))
     done.count(faces)

@@ -73,15 +73,30 @@ class Input:
         suffix = self.path.suffix.lower()
         return suffix in VIDEO_SUFFIXES or (suffix not in PICTURE_SUFFIXES and not is_picture(self.path))
 
+    def status(self) -> os.stat_result | None:
+        """What the system says of the file now; None of a stream, or of a file that is not there."""
+        if isinstance(self.path, str):
+            return None
+        try:
+            return self.path.stat()
+        except OSError:
+            return None
+
     def fingerprint(self) -> list[int]:
         """Size in bytes and time of change in ns; of a stream, or of a file that is not there, nothing."""
-        if isinstance(self.path, str):
-            return []
-        try:
-            status = self.path.stat()
-        except OSError:
-            return []
-        return [status.st_size, status.st_mtime_ns]
+        status = self.status()
+        return [] if status is None else [status.st_size, status.st_mtime_ns]
+
+    def check_unchanged(self, before: os.stat_result | None) -> str:
+        """A warning where the file has grown since, as a recording does; MediaError where it is another, or none, now."""
+        now = self.status()
+        if before is None or (now and (now.st_size, now.st_mtime_ns) == (before.st_size, before.st_mtime_ns)):
+            return ""
+        if now and now.st_ino == before.st_ino and now.st_size > before.st_size:
+            return f"grew by {now.st_size - before.st_size:,} bytes while it was read; begin again when it is whole"
+        raise MediaError(
+            self.name, "was replaced, changed or removed while it was read", "begin again when it is whole"
+        )
 
     def called(self, output: Path) -> str:
         """By which name those who get an output of it know that."""

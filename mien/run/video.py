@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field, replace
@@ -14,8 +15,8 @@ import numpy as np
 
 from mien.core.errors import MediaError, MissingExtra, OutputError
 from mien.core.files import replacing, write_json
-from mien.core.memory import return_memory
-from mien.core.progress import Bar, progress_bar
+from mien.core.memory import lacks_memory, return_memory
+from mien.core.progress import Bar, progress_bar, say
 from mien.core.types import Face, FrameResult
 from mien.run.detect import Detections
 from mien.run.draw import annotate_frame
@@ -61,22 +62,44 @@ def analyze_video(
 ) -> Done:
     """Analyse one video and write its outputs. It is done part by part: after a sudden end, the same call goes on."""
     _keep_subtitles(stem)
+    before = item.status()
     with opencv_in_few_threads(), open_video(item.path, settings.sampling) as source:
         parts = Parts(stem, _key(item, recognizer, settings))
+        if parts.damage and not settings.quiet:
+            say(
+                f"note: {item.name} is analyzed from its beginning: what was kept of it is damaged ({parts.damage})",
+                error=True,
+            )
         recognizer = recognizer.side_by_side()
         try:
             analysis = _Analysis(source, recognizer, settings, parts, _begin(item, recognizer, settings))
             analysis.run(item)
             if not analysis.state.done.frames:
                 raise _nothing_chosen(item, source)
-            return _finish(analysis, item, stem, tables)
-        except (OutputError, OSError, MemoryError):
-            raise  # of the machine, not of the video: with more room the same command goes on from the parts
+            if grown := item.check_unchanged(before):
+                analysis.state.done.warnings.append(grown)
+            done = _finish(analysis, item, stem, tables)
+            _check_sound(item, before, done)
+            return done
         except BaseException as error:
-            if isinstance(error, Exception) or isinstance(item.path, str):  # a stream never goes on
+            # Of the machine, not of the video: with more room the same command goes on from the parts.
+            of_machine = isinstance(error, OutputError | OSError) or lacks_memory(error)
+            if isinstance(item.path, str) or (
+                isinstance(error, Exception) and not of_machine
+            ):  # a stream never goes on
                 parts.remove()
             raise
         # Anything else (Ctrl-C, the end of the process) leaves the parts where they are.
+
+
+def _check_sound(item: Input, before: os.stat_result | None, done: Done) -> None:
+    """MediaError where the file was replaced while its sound was copied; the outputs are gone then."""
+    try:
+        item.check_unchanged(before)
+    except MediaError:
+        for path in done.outputs:
+            path.unlink(missing_ok=True)
+        raise
 
 
 def _keep_subtitles(stem: Path) -> None:
