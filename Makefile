@@ -64,7 +64,7 @@ clean:  ## remove the environment and what tests and demos wrote
 	touch $@
 
 .venv/.test: .venv/.made pyproject.toml constraints.txt
-	$(PIP) install -c constraints.txt -e '.[train,parquet,report,explain,finish,tensorboard,serve,test]'
+	$(PIP) install -c constraints.txt -e '.[train,parquet,heic,report,explain,finish,tensorboard,serve,test]'
 	touch $@ .venv/.core
 
 # A system's own Chromium, Debian's if it has none, else the one that playwright fetches.

@@ -38,8 +38,14 @@ def analyze(
     detector_model: Annotated[Path | None, typer.Option(help="A YuNet file of your own.")] = None,
     format: Annotated[str, typer.Option(help="Formats of the records: a list of jsonl, csv, parquet.")] = "jsonl,csv",
     no_media: Annotated[
-        bool, typer.Option("--no-media", help="Write records only, no annotated pictures or videos.")
+        bool, typer.Option("--no-media", help="Write no annotated pictures or videos: --outputs without media.")
     ] = False,
+    outputs: Annotated[
+        str,
+        typer.Option(
+            help="What is written beside the records (and a video's summary): a list of media, captions, timeline, page; or none."
+        ),
+    ] = "media,captions,timeline,page",
     people: Annotated[
         str, typer.Option(help="Which faces of a picture or frame: all, largest, or so many of the largest.")
     ] = "all",
@@ -106,7 +112,8 @@ def analyze(
     A run that came to a sudden end goes on when it is started again with the same options. Cameras and streams go on until
     Ctrl-C; then their outputs are finished.
 
-    Reads JPEG, PNG, WebP, BMP, GIF (first frame), TIFF, and the video formats of FFmpeg; folders with all below them.
+    Reads JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF, JPEG 2000, PPM, HEIC (with the extra "heic"), and the video formats of
+    FFmpeg; folders with all below them. What a file is goes by its content. A picture that moves is analyzed as a video.
     """
     from mien.app.inputs import Analysis
     from mien.app.supervision import last_crash
@@ -114,18 +121,20 @@ def analyze(
     from mien.run.draw import Style
     from mien.run.pipeline import Settings
     from mien.run.recognizer import Recognizer
+    from mien.run.results import EXTRAS
     from mien.run.sinks import check_formats
 
-    stopping = Stopping()
+    stopping, chosen = Stopping(), _outputs(outputs)
     settings = Settings(
         out,
         check_formats(format),
-        not no_media,
+        "media" in chosen and not no_media,
         Style(_colour(colour), line_width, text_size, bars, display_width),
         quiet or as_json,
         smoothing,
         _sampling(fps, every, begin, end),
         stop=stopping.is_wanted,
+        extras=tuple(name for name in EXTRAS if name in chosen),
     )
     recognizer = Recognizer(
         model,
@@ -149,6 +158,7 @@ def analyze(
             "detector": recognizer.detector_name,
             "inputs": finished,
             "failures": failures,
+            "left_out": analysis.left_out,
         }
         say(json.dumps(document, indent=2))
     if failures and finished:
@@ -156,7 +166,10 @@ def analyze(
         complain(f"{analysis.not_done} of {analysis.not_done + len(finished)} inputs {what}; the rest is done")
     if not finished:
         return 2
-    return 1 if failures or any(done["warnings"] for done in finished) else 0
+    from mien.core.picture_formats import HEIF_SUFFIXES
+
+    could_be_read = HEIF_SUFFIXES.intersection(analysis.left_out)  # with an extra that is not there
+    return 1 if failures or could_be_read or any(done["warnings"] for done in finished) else 0
 
 
 class Stopping:
@@ -184,6 +197,20 @@ class Stopping:
             yield
         finally:
             signal.signal(signal.SIGINT, before)
+
+
+def _outputs(text: str) -> set[str]:
+    """--outputs → what is written beside the records."""
+    from mien.core.errors import UsageError
+    from mien.run.results import EXTRAS
+
+    known = {"media", *EXTRAS}
+    names = {name.strip().lower() for name in text.split(",")} - {"none", ""}
+    if unknown := sorted(names - known):
+        raise UsageError(
+            f"--outputs {','.join(unknown)}", "is unknown", f"choose from {', '.join(['media', *EXTRAS])}, or none"
+        )
+    return names
 
 
 def _sampling(fps: float | None, every: float | None, begin: str, end: str | None) -> Sampling:

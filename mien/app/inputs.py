@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from mien.app.messages import complain, counted, explain
+from mien.core.errors import escape_controls
 from mien.core.progress import say
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ class Analysis:
     finished    for each input what --json says of it
     failures    a message for each, and for all that were not begun
     not_done    how many inputs that is
+    left_out    endings of pictures and videos in folders that are not read here, counted
 
     ``crash`` names the signal of the process that analysed these inputs until it crashed: this one goes on behind the
     input that it was at.
@@ -49,16 +52,17 @@ class Analysis:
         self.finished: list[dict[str, Any]] = []
         self.failures: list[str] = []
         self.not_done = 0
+        self.left_out: Counter[str] = Counter()
 
     def run(self, inputs: list[str]) -> None:
         from mien.core.files import make_folder
         from mien.core.locks import only_process
         from mien.run.manifest import Manifest
         from mien.run.ownership import Ownership
-        from mien.run.sources import list_inputs, with_distinct_stems
+        from mien.run.sources import describe_left_out, list_inputs, with_distinct_stems
 
         out = self.settings.out
-        items = list_inputs(inputs, out)
+        items = list_inputs(inputs, out, self.left_out)
         several = len(items) > 1
         make_folder(out)
         self.ownership = Ownership(out, self._key())
@@ -75,6 +79,8 @@ class Analysis:
             self._say_where(items, named)
             told = self._told_before(named)
             self._all(named[told:], told, len(named))
+            if self.left_out and self.finished:  # without, the folder's error says it
+                complain(describe_left_out(self.left_out))
             if several and self.finished:
                 self._joint_table()
             if self.manifest is not None:
@@ -146,7 +152,8 @@ class Analysis:
         """What the results depend on beside the inputs."""
         settings = self.settings
         choices = {
-            name: repr(getattr(settings, name)) for name in ("formats", "media", "style", "smoothing_s", "sampling")
+            name: repr(getattr(settings, name))
+            for name in ("formats", "media", "style", "smoothing_s", "sampling", "extras")
         }
         return {**self.recognizer.describe(), **choices}
 
@@ -178,7 +185,7 @@ class Analysis:
         if before is not None and "done" in before:
             self.finished.append(before["done"])
             if self.show:
-                say(f"{item.name}: done before")
+                say(f"{escape_controls(item.name)}: done before")
             for warning in before["done"]["warnings"]:  # the exit code speaks of them too
                 complain(f"{item.name}: {warning}")
             return True
@@ -228,22 +235,23 @@ class Analysis:
 
 def _print(done: Done, recognizer: Recognizer, in_full: bool) -> None:
     """A table of a picture's faces with every probability, or a line for a video; then what was written."""
+    source = escape_controls(done.source)
     if done.faces and in_full:
-        say(f"{done.source}: {counted(len(done.faces), 'face')}")
+        say(f"{source}: {counted(len(done.faces), 'face')}")
         _print_table(done, recognizer)
     elif done.is_video:
         shares = ", ".join(f"{name} {count / done.faces_seen:.0%}" for name, count in done.labels.most_common())
         say(
-            f"{done.source}: {counted(done.frames, 'frame')}, {counted(done.faces_seen, 'face')}{': ' + shares if shares else ''}"
+            f"{source}: {counted(done.frames, 'frame')}, {counted(done.faces_seen, 'face')}{': ' + shares if shares else ''}"
         )
         _print_people(done)
     elif done.faces:
-        say(f"{done.source}: " + ", ".join(f"{face.label} {face.confidence:.0%}" for face in done.faces))
+        say(f"{source}: " + ", ".join(f"{face.label} {face.confidence:.0%}" for face in done.faces))
     else:
         hint = "" if recognizer.detector is None else " (if the picture is itself a face: --detector none)"
-        say(f"{done.source}: no face found{hint}")
+        say(f"{source}: no face found{hint}")
     if in_full:
-        say("  wrote " + ", ".join(map(str, done.outputs)))
+        say("  wrote " + ", ".join(escape_controls(str(path)) for path in done.outputs))
 
 
 def _print_table(done: Done, recognizer: Recognizer) -> None:

@@ -81,6 +81,7 @@ def moments(
 def _video(path: Path, out: Path) -> tuple[Input, float]:
     """The video, and where its own times begin."""
     from mien.core.errors import MediaError
+    from mien.core.pictures import is_animation
     from mien.run.sources import list_inputs
     from mien.run.video_in import open_container, start_of
 
@@ -91,6 +92,8 @@ def _video(path: Path, out: Path) -> tuple[Input, float]:
         raise item
     if not item.is_video:
         raise MediaError(path, "is a picture, not a video", "name a video; 'mien analyze' reads pictures")
+    if is_animation(path):
+        return item, 0.0
     with open_container(path) as container:
         if not container.streams.video:
             raise MediaError(path, "holds no pictures (no video stream)", "give a video file")
@@ -225,7 +228,7 @@ def _analyse(
 
     recognizer = Recognizer(model or "base", detector=detector[0], detector_model=detector[1])
     _labels(label, recognizer.labels)  # before the work, not after it
-    done = analyze_input(item, recognizer, Settings(out, ("jsonl",), media=False, quiet=quiet))
+    done = analyze_input(item, recognizer, Settings(out, ("jsonl",), media=False, quiet=quiet, extras=("captions",)))
     for warning in done.warnings:
         complain(f"{done.source}: {warning}")
     return record_path(out / item.stem, "jsonl")

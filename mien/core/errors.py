@@ -15,12 +15,25 @@ Each carries three parts, because a person needs all of them: the NAME of the th
 
 from __future__ import annotations
 
+import re
+
+#: Control characters, and those that turn the direction of what follows: in the name of a file they would move the cursor of
+#: a terminal, color it, or make a line look like another.
+_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+_CONTROLS_IN_LINES = re.compile(_CONTROLS.pattern.replace(r"\x00-\x1f", r"\x00-\x08\x0b-\x1f"))
+
+
+def escape_controls(text: str, *, keep_lines: bool = False) -> str:
+    """Text with its control characters written out, as in ``\\x1b``; ``keep_lines`` leaves line ends and tabs."""
+    controls = _CONTROLS_IN_LINES if keep_lines else _CONTROLS
+    return controls.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
 
 class MienError(Exception):
     """An error that a person can act on; printed as ``mien: NAME: FOUND; CURE`` on one line, without a traceback."""
 
     def __init__(self, name: object, found: str, cure: str) -> None:
-        self.name, self.found, self.cure = str(name), found, cure
+        self.name, self.found, self.cure = (escape_controls(str(part)) for part in (name, found, cure))
         super().__init__(f"{self.name}: {found}; {cure}")
 
 

@@ -6,24 +6,52 @@ import io
 import struct
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 
 from mien.core.errors import MediaError
 from mien.core.files import fault_of
-
-#: File endings that folders are searched for.
-PICTURE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+from mien.core.picture_formats import (
+    ANIMATED_FORMATS,
+    HEAD_BYTES,
+    HEIF_CURE,
+    head_of,
+    is_heif,
+    is_video_head,
+    openable_formats,
+)
 
 #: Pictures with more pixels are refused unless the limit is raised: 20,000 x 20,000.
 MAX_PIXELS = 400_000_000
 
-#: The EXIF entry that says how a picture is turned; 1 is upright.
+#: Pictures are converted in strips of about so many pixels, so that a large one is held once as Pillow and once as an array.
+STRIP_PIXELS = 4_000_000
+
+#: The EXIF entry that says how a picture is turned, and what brings an upright array to how it is stored. 1 is upright.
 _ORIENTATION = 0x0112
+_AS_STORED = {
+    2: lambda upright: upright[:, ::-1],
+    3: lambda upright: upright[::-1, ::-1],
+    4: lambda upright: upright[::-1],
+    5: lambda upright: upright.transpose(1, 0, 2),
+    6: lambda upright: np.rot90(upright, 1),
+    7: lambda upright: upright[::-1, ::-1].transpose(1, 0, 2),
+    8: lambda upright: np.rot90(upright, -1),
+}
+
+#: TIFF's tag of what a page is; its first bit says: the same picture, smaller.
+_PAGE_KIND = 254
+
+#: What Pillow and its plugins raise for damaged files, beside OSError.
+DAMAGED = (
+    SyntaxError, ValueError, EOFError, RuntimeError, TypeError, KeyError, IndexError, AttributeError, OverflowError,
+    ZeroDivisionError, struct.error,
+)  # fmt: skip
 
 _PILLOW_SETTINGS = threading.Lock()
 
@@ -31,87 +59,187 @@ _PILLOW_SETTINGS = threading.Lock()
 def read_picture(
     source: str | Path | bytes, *, name: str | None = None, max_pixels: int = MAX_PIXELS, allow_truncated: bool = False
 ) -> np.ndarray:
-    """A picture file, or the bytes of one → RGB uint8 (H, W, 3), upright as its EXIF orientation says.
+    """A picture file, or the bytes of one → RGB uint8 (H, W, 3), upright as its EXIF orientation says, in sRGB.
 
-    Of an animation the first frame is read; transparency is laid over white; 16-bit and float pictures are scaled
-    to 8 bits. Raises MediaError, with ``name`` in it, for whatever cannot be read or has more than ``max_pixels``.
+    Of an animation the first frame is read, of several pages the first one; transparency is laid over white; 16-bit and
+    float pictures are scaled to 8 bits. Beside the array, a picture is held once more in memory while it is read: 7 bytes a
+    pixel. Raises MediaError, with ``name`` in it, for whatever cannot be read or has more than ``max_pixels``.
     """
     name = name or (str(source) if not isinstance(source, bytes) else "picture")
-    with _opened(source, name, max_pixels, allow_truncated) as picture:
+    with open_picture(source, name, max_pixels, allow_truncated) as picture:
         return from_pillow(picture)
 
 
 def from_pillow(picture: Image.Image) -> np.ndarray:
-    """A Pillow image of any mode → RGB uint8 (H, W, 3), upright as its EXIF orientation says."""
-    if _is_turned(picture):
-        picture = ImageOps.exif_transpose(picture)
+    """A Pillow image of any mode → RGB uint8 (H, W, 3), upright as its EXIF orientation says, in sRGB.
+
+    Raises ValueError for a picture of floats or integers in a range that no picture has.
+    """
+    width, height, turned = *picture.size, _orientation(picture)
+    upright = np.empty((width, height, 3) if turned >= 5 else (height, width, 3), np.uint8)
+    stored = _AS_STORED.get(turned, lambda upright: upright)(upright)
     if picture.mode.startswith(("I", "F")):  # 16- and 32-bit: Pillow would clip them to 255 instead of scaling
-        return as_rgb(np.array(picture))
+        stored[:] = as_rgb(np.asarray(picture))
+        return upright
+    to_srgb = _to_srgb(picture)
+    rows = max(1, STRIP_PIXELS // width)
+    for top in range(0, height, rows):
+        bottom = min(height, top + rows)
+        strip = picture if rows >= height else picture.crop((0, top, width, bottom))
+        stored[top:bottom] = np.asarray(_opaque_srgb(strip, to_srgb))
+    return upright
+
+
+def _opaque_srgb(picture: Image.Image, to_srgb: Any) -> Image.Image:
+    """Over white where it is transparent, and its colors as a screen shows them."""
     if picture.has_transparency_data:
         white = Image.new("RGBA", picture.size, "white")
         white.alpha_composite(picture.convert("RGBA"))
         picture = white
-    return np.array(picture if picture.mode == "RGB" else picture.convert("RGB"))
+    if to_srgb is None:
+        return picture if picture.mode == "RGB" else picture.convert("RGB")
+    from PIL import ImageCms
+
+    picture = picture if picture.mode == to_srgb.input_mode else picture.convert(to_srgb.input_mode)
+    return ImageCms.applyTransform(picture, to_srgb)
 
 
-def _is_turned(picture: Image.Image) -> bool:
-    """Whether its EXIF says that it does not stand upright; a damaged EXIF block says nothing."""
+def _to_srgb(picture: Image.Image) -> Any:
+    """What brings the colors of a picture's ICC profile to sRGB; None where it has none, has sRGB's or a damaged one."""
+    data = picture.info.get("icc_profile")
+    if not data:
+        return None
+    from PIL import ImageCms
+
     try:
-        return picture.getexif().get(_ORIENTATION, 1) != 1
-    except (SyntaxError, struct.error, ValueError, TypeError, KeyError):
-        return False
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(data))
+        mode = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}.get(profile.profile.xcolor_space.strip())
+        fits = mode is not None and (mode == "CMYK") == (picture.mode == "CMYK")
+        if not fits or "sRGB" in ImageCms.getProfileDescription(profile):
+            return None
+        return ImageCms.buildTransform(profile, ImageCms.createProfile("sRGB"), mode, "RGB")
+    except (ImageCms.PyCMSError, ImportError, OSError, *DAMAGED):
+        return None
+
+
+def _orientation(picture: Image.Image) -> int:
+    """1 to 8, as its EXIF says; a damaged EXIF block says nothing."""
+    try:
+        value = picture.getexif().get(_ORIENTATION, 1)
+    except (OSError, *DAMAGED):
+        return 1
+    return value if value in _AS_STORED else 1
 
 
 def is_picture(path: Path) -> bool:
     """Whether a file begins as a picture does, whatever it is called; a pipe is not asked, since it might never answer."""
-    if not path.is_file():
-        return False
+    return bool(_format_of(path)[0])
+
+
+def is_animation(path: Path) -> bool:
+    """Whether a picture file holds more than one frame in time."""
+    return _format_of(path)[1]
+
+
+def _format_of(path: Path) -> tuple[str, bool]:
+    """(its format, "" for no picture; whether it is animated)."""
+    head = head_of(path)
+    if not head or is_video_head(head):
+        return "", False
+    if is_heif(head):
+        return "HEIF", False
     try:
-        with warnings.catch_warnings(), Image.open(path):
-            return True
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        return isinstance(error, Image.DecompressionBombError)
+        with (
+            warnings.catch_warnings(),
+            path.open("rb") as file,
+            Image.open(file, formats=openable_formats(head)) as picture,
+        ):
+            warnings.simplefilter("ignore")
+            return picture.format, picture.format in ANIMATED_FORMATS and _moves(picture)
+    except Image.DecompressionBombError:
+        return "large", False
+    except (OSError, *DAMAGED):
+        return "", False
+
+
+def _moves(picture: Image.Image) -> bool:
+    try:
+        return bool(getattr(picture, "is_animated", False))
+    except (OSError, *DAMAGED):  # a GIF's second frame is damaged, so there is one
+        return True
+
+
+def page_count(path: Path) -> int:
+    """How many pictures of its own a TIFF holds, smaller copies of one left out; 1 for every other file."""
+    if head_of(path)[:2] not in (b"II", b"MM"):
+        return 1
+    try:
+        with warnings.catch_warnings(), path.open("rb") as file, Image.open(file, formats=["TIFF"]) as picture:
+            warnings.simplefilter("ignore")
+            pages = 0
+            for number in range(picture.n_frames):
+                picture.seek(number)
+                pages += not picture.tag_v2.get(_PAGE_KIND, 0) & 1
+            return max(1, pages)
+    except (OSError, Image.DecompressionBombError, *DAMAGED):
+        return 1
 
 
 def read_grey(source: str | Path | bytes, *, name: str | None = None) -> np.ndarray:
-    """As read_picture, but grey uint8 (H, W)."""
+    """As read_picture, but gray uint8 (H, W)."""
     name = name or (str(source) if not isinstance(source, bytes) else "picture")
-    with _opened(source, name, MAX_PIXELS, False) as picture:
-        plain = picture.mode in ("RGB", "L") and not picture.has_transparency_data
-        if plain and not _is_turned(picture):
+    with open_picture(source, name) as picture:
+        plain = (
+            picture.mode in ("RGB", "L") and not picture.has_transparency_data and not picture.info.get("icc_profile")
+        )
+        if plain and _orientation(picture) == 1:
             return np.array(picture.convert("L"))
         return np.array(Image.fromarray(from_pillow(picture)).convert("L"))
 
 
 @contextmanager
-def _opened(source: str | Path | bytes, name: str, max_pixels: int, allow_truncated: bool) -> Iterator[Image.Image]:
+def open_picture(
+    source: str | Path | bytes, name: str, max_pixels: int = MAX_PIXELS, allow_truncated: bool = False
+) -> Iterator[Image.Image]:
     """The picture, its pixels decoded; every way in which Pillow can fail becomes a MediaError."""
     path = None if isinstance(source, bytes) else _existing(Path(source))
+    head = b""
     try:
         with (
             # Opened here: a file that Pillow opens by its name it may map into memory, and then scrambles turned TIFFs.
             io.BytesIO(source) if path is None else path.open("rb") as file,
             _pillow_set_to(max_pixels, allow_truncated),
-            Image.open(file) as picture,
         ):
-            if picture.width * picture.height > max_pixels:
-                raise MediaError(
-                    name,
-                    f"has {picture.width} x {picture.height} pixels, more than the limit of {max_pixels:,}",
-                    f"scale it down, or raise the limit with 'mien analyze --max-pixels {picture.width * picture.height}'",
-                )
-            picture.load()
-            yield picture
+            head = file.read(HEAD_BYTES)
+            with Image.open(file, formats=openable_formats(head)) as picture:
+                _check_size(picture, name, max_pixels)
+                picture.load()
+                yield picture
+    except ImportError as error:
+        found = "is a HEIC picture, and what reads those is not installed"
+        raise MediaError(name, found, HEIF_CURE) from error
     except UnidentifiedImageError as error:
-        raise MediaError(
-            name, "is not a picture in a format that is read here", "give a JPEG, PNG, WebP, BMP, GIF or TIFF file"
-        ) from error
+        if is_video_head(head):
+            cure = "'mien analyze' and mien.analyze_video read videos"
+            raise MediaError(name, "is a video, not a picture", cure) from error
+        found = "is not a picture in a format that is read here"
+        raise MediaError(name, found, "give a JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF or HEIC file") from error
     except OSError as error:
         if error.errno is not None and not isinstance(source, bytes):
             raise MediaError(name, f"cannot be read ({error.strerror})", "check its permissions") from error
         raise _broken(name, error) from error
-    except (SyntaxError, ValueError, EOFError) as error:
+    except DAMAGED as error:
         raise _broken(name, error) from error
+
+
+def _check_size(picture: Image.Image, name: str, max_pixels: int) -> None:
+    pixels = picture.width * picture.height
+    if pixels > max_pixels:
+        found = f"has {picture.width} x {picture.height} pixels, more than the limit of {max_pixels:,}"
+        cure = f"scale it down, or raise the limit with 'mien analyze --max-pixels {pixels}'"
+        raise MediaError(name, found, cure)
+    if not pixels:
+        raise MediaError(name, f"has {picture.width} x {picture.height} pixels", "copy or export it again")
 
 
 def _broken(name: str, error: Exception) -> MediaError:
@@ -144,14 +272,27 @@ def _pillow_set_to(max_pixels: int, allow_truncated: bool) -> Iterator[None]:
 def as_rgb(array: np.ndarray) -> np.ndarray:
     """A picture array → RGB uint8 (H, W, 3), contiguous.
 
-    Takes grey (H, W) or (H, W, 1), RGB (H, W, 3) and RGBA (H, W, 4), as uint8, uint16 (0..65535), other integers (0..255,
-    or 0..65535 where a value above 255 occurs), bool, or float in 0..1 (or 0..255 where a value above 1 occurs). Raises ValueError for any other shape or type, and for NaN.
+    Takes gray (H, W) or (H, W, 1), RGB (H, W, 3) and RGBA (H, W, 4). Values by type:
+
+    uint8           as they are
+    uint16          0..65535
+    other integers  0..255, or 0..65535 where a value above 255 occurs
+    floats          0..1; 0..255 where a value above 1 occurs; 0..65535 where one above 255 does. An edge may overshoot by a
+                    twentieth, as interpolation leaves it
+    bool            black and white
+
+    Raises ValueError for any other shape or type, for NaN, and for other ranges: pictures that were normalized (mean 0,
+    deviation 1, or -1..1) would be read as something else. For the same reason floats that reach more than 1 but less than 4
+    are refused, rather than taken for a picture that is nearly black.
     """
     array = np.asarray(array)
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]
     if array.size == 0 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))):
-        raise ValueError(f"a picture has shape (H, W), (H, W, 3) or (H, W, 4), not {array.shape}")
+        found = f"a picture has shape (H, W), (H, W, 3) or (H, W, 4), not {array.shape}"
+        if array.ndim == 3 and array.shape[0] in (1, 3, 4):
+            found += ": put its channels last"
+        raise ValueError(found + (": give several pictures as a list" if array.ndim == 4 else ""))
     array = _to_uint8(array)
     if array.ndim == 2:
         return np.repeat(array[..., None], 3, axis=2)
@@ -167,15 +308,46 @@ def _to_uint8(array: np.ndarray) -> np.ndarray:
     if array.dtype == bool:
         return array.astype(np.uint8) * 255
     if np.issubdtype(array.dtype, np.floating):
-        if not np.isfinite(array).all():
-            raise ValueError("a picture of floats must not hold NaN or infinity")
-        scale = 255 if array.max() <= 1 else 1
-        return np.clip(np.round(array * scale), 0, 255).astype(np.uint8)
+        return _in_strips(array, _from_floats(_float_white(array)))
     if np.issubdtype(array.dtype, np.integer):
         if array.min() < 0 or array.max() > 65535:
             raise ValueError(f"a picture of integers must lie in 0..65535, not {array.min()}..{array.max()}")
         is_16_bit = array.dtype.kind == "u" and array.dtype.itemsize == 2  # in either order of bytes
         if not is_16_bit and array.max() <= 255:  # other integers usually hold 8-bit values
             return array.astype(np.uint8)
-        return (np.asarray(array, np.uint32) // 257).astype(np.uint8)
+        return _in_strips(array, lambda strip: np.asarray(strip, np.uint32) // 257)
     raise ValueError(f"a picture holds numbers, not {array.dtype}")
+
+
+#: Floats may overshoot white and black by so much of white, as cubic interpolation does at edges.
+OVERSHOOT = 0.05
+
+#: Floats that reach more than 1 but less than this were normalized: by common means and deviations, white becomes 2.2 to 3.
+LEAST_WHITE = 4.0
+
+
+def _float_white(array: np.ndarray) -> float:
+    """What stands for white in a picture of floats: 1, 255 or 65535. ValueError where that cannot be told."""
+    low, high = float(array.min()), float(array.max())
+    if not np.isfinite((low, high)).all():
+        raise ValueError("a picture of floats must not hold NaN or infinity")
+    white = next((white for white in (1.0, 255.0, 65535.0) if high <= white * (1 + OVERSHOOT)), None)
+    if white is None or low < -OVERSHOOT * min(white, max(high, 1.0)) or (white > 1 and high < LEAST_WHITE):
+        raise ValueError(
+            f"a picture of floats must lie in 0..1, 0..255 or 0..65535, not {low:.4g}..{high:.4g}: "
+            "undo what normalized it, or give uint8"
+        )
+    return white
+
+
+def _from_floats(white: float) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda strip: np.clip(np.round(strip * (255 / white)), 0, 255)
+
+
+def _in_strips(array: np.ndarray, convert: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """``convert`` of some rows after the other, as uint8: it needs several times the memory of what it is given."""
+    out = np.empty(array.shape, np.uint8)
+    rows = max(1, STRIP_PIXELS // max(1, array[0].size))
+    for top in range(0, len(array), rows):
+        out[top : top + rows] = convert(array[top : top + rows])
+    return out

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
+from mien.core.errors import escape_controls
+
 #: The display on the terminal; a bar within a bar becomes its next line.
 _display: Any = None
 
@@ -41,7 +43,7 @@ def progress_bar(title: str, total: float | None, done: float = 0, quiet: bool =
     if outermost:
         _display = _new_display()
         _display.start()
-    task = _display.add_task(title, total=total, completed=done, text="")
+    task = _display.add_task(escape_controls(title), total=total, completed=done, text="")
     try:
         yield _Shown(_display, task)
     finally:
@@ -53,6 +55,7 @@ def progress_bar(title: str, total: float | None, done: float = 0, quiet: bool =
 
 def say(text: str, *, error: bool = False) -> None:
     """Print a line on stdout or stderr; above the bars, where they share a terminal with it."""
+    text = escape_controls(text, keep_lines=True)  # names of files may hold what a terminal obeys
     stream = sys.stderr if error else sys.stdout
     if _display is not None and stream.isatty():
         _display.console.out(text, highlight=False)

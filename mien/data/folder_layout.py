@@ -10,7 +10,8 @@ from PIL import Image
 from mien.core.errors import DataError, MediaError
 from mien.core.files import files_below, make_folder, printable, replacing
 from mien.core.labels import canonical, is_expression
-from mien.core.pictures import PICTURE_SUFFIXES, read_grey
+from mien.core.picture_formats import PICTURE_SUFFIXES
+from mien.core.pictures import read_grey
 from mien.core.preprocess import resize
 from mien.core.types import SPLIT_ROLES, FaceSet, split_role
 from mien.data.rows import RowCollector, split_of_path

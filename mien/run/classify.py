@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from mien.core.errors import ModelError, UsageError
 from mien.core.preprocess import TEN_CROP, Preprocessing, resize
-from mien.run.weights import ModelInfo, choose_file, open_session
+from mien.run.weights import Sessions, choose_file, model_info, open_session
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
 
 TTA = Literal["none", "flip", "ten-crop"]
 TTA_CHOICES: tuple[TTA, ...] = ("none", "flip", "ten-crop")
@@ -90,9 +94,9 @@ class Classifier:
     ) -> None:
         self.path = choose_file(model, precision)
         self.batch_size = batch_size
-        self._session = open_session(self.path, threads)
-        self._sessions = {threads: self._session}  # those of its twins too
-        self.info = ModelInfo.from_metadata(self._session.get_modelmeta().custom_metadata_map, self.path)
+        self._sessions = Sessions(partial(open_session, self.path))
+        self._threads = threads
+        self.info = model_info(self.path, self._session)
         if precision != "auto" and precision != self.precision:
             raise ModelError(self.path, f"is {self.precision}, not {precision}", f"name the {precision} file itself")
         outputs = {output.name: output.shape for output in self._session.get_outputs()}
@@ -110,12 +114,15 @@ class Classifier:
                 found = f"has '{name}' of {shape[1:]}, but says {said[name]} of itself"
                 raise ModelError(self.path, found, "export it again")
 
+    @property
+    def _session(self) -> InferenceSession:
+        return self._sessions.of(self._threads)
+
     def in_threads(self, threads: int) -> Classifier:
         """Another that runs the same file in so many threads."""
         twin = copy.copy(self)
-        if threads not in self._sessions:
-            self._sessions[threads] = open_session(self.path, threads)
-        twin._session = self._sessions[threads]
+        twin._threads = threads
+        twin._sessions.of(threads)
         return twin
 
     @property
@@ -158,14 +165,20 @@ class Classifier:
 
     def logits_of(self, tensor: np.ndarray) -> np.ndarray:
         """The same of inputs that are prepared already: float32 (N, channels, size, size) → float32 (N, K)."""
-        return self._session.run(["logits"], {"images": tensor})[0]
+        return self._run(["logits"], tensor)[0]
+
+    def _run(self, outputs: list[str], tensor: np.ndarray) -> list[np.ndarray]:
+        """ModelError where an answer is no number: probabilities, labels and JSON made of it would be nonsense."""
+        answers = self._session.run(outputs, {"images": tensor})
+        if not all(np.isfinite(answer).all() for answer in answers):
+            found = "answers with NaN or infinity: its weights are damaged, or its training diverged"
+            raise ModelError(self.path, found, "export it again from a good checkpoint, or choose another model")
+        return answers
 
     def features(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """What the last layer decides on: uint8 crops → (features float32 (N, D), probabilities float32 (N, K))."""
         parts = [images[start : start + self.batch_size] for start in range(0, len(images), self.batch_size)]
-        found = [
-            self._session.run(["features", "logits"], {"images": self.preprocessing.to_tensor(part)}) for part in parts
-        ]
+        found = [self._run(["features", "logits"], self.preprocessing.to_tensor(part)) for part in parts]
         features, logits = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
         return features, softmax(logits / self.info.temperature)
 
@@ -175,7 +188,7 @@ class Classifier:
     def _both(self, images: np.ndarray) -> np.ndarray:
         """(N, K + 1): the probabilities, and in the last column the score that it is no face."""
         tensor = self.preprocessing.to_tensor(images)
-        logits, score = self._session.run(["logits", "not_a_face"], {"images": tensor})
+        logits, score = self._run(["logits", "not_a_face"], tensor)
         return np.concatenate([softmax(logits / self.info.temperature), score[:, None]], axis=1)
 
     def as_input(self, crop: np.ndarray) -> np.ndarray:

@@ -105,12 +105,16 @@ class HaarDetector:
 
     def __init__(self, cascade: str = "alt", min_neighbours: int = 3) -> None:
         # Read by Python and handed over as text: OpenCV cannot open every path that Windows has.
+        self._arguments = (cascade, min_neighbours)
         file = Path(cv2.data.haarcascades) / f"haarcascade_frontalface_{cascade}.xml"
         storage = cv2.FileStorage(file.read_text(encoding="utf-8"), cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY)
         self._cascade = cv2.CascadeClassifier()
         self._cascade.read(storage.getFirstTopLevelNode())
         self._one_at_a_time = threading.Lock()  # OpenCV's cascade keeps what it computes of a picture in itself
         self._min_neighbours = min_neighbours
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return HaarDetector, self._arguments
 
     def detect(self, picture: np.ndarray) -> Detections:
         grey = cv2.equalizeHist(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY))

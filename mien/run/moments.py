@@ -13,10 +13,11 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from mien.core.errors import MediaError
+from mien.core.pictures import is_animation
 from mien.core.types import Face
 from mien.run.interlace import whole
 from mien.run.records import Records
-from mien.run.video_in import VideoSource, open_container, pixel_ratio, upright
+from mien.run.video_in import open_container, open_video, pixel_ratio, upright
 
 #: Two times in seconds that differ by less are those of one frame; records keep six digits.
 SAME_S = 1e-4
@@ -123,7 +124,7 @@ def pictures_at(video: Path, times_s: Sequence[float], *, joined: bool = False) 
     not let itself be searched, or is ``joined`` of recordings whose times jump back, it is read from its start. Raises
     MediaError where there is no such frame.
     """
-    if joined:
+    if joined or is_animation(video):
         yield from _read(video, times_s)
         return
     for time_s in times_s:
@@ -151,7 +152,7 @@ def _sought(video: Path, time_s: float) -> np.ndarray | None:
 
 
 def _read(video: Path, times_s: Sequence[float]) -> Iterator[np.ndarray]:
-    with VideoSource(video) as source:
+    with open_video(video) as source:
         frames = source.frames()
         frame = next(frames)
         for time_s in times_s:

@@ -9,6 +9,7 @@ from pathlib import Path
 from mien.core.errors import MediaError
 from mien.core.files import hidden_beside
 from mien.core.locks import only_process
+from mien.core.pictures import page_count
 from mien.core.types import FrameResult
 from mien.run.draw import annotate
 from mien.run.recognizer import Recognizer
@@ -54,6 +55,8 @@ def _analyze_picture(
     faces = recognizer.analyze_frames([picture], thorough=True)[0]
     done = Done(item.name, faces=tuple(faces))
     done.count(faces)
+    if isinstance(item.path, Path) and (pages := page_count(item.path)) > 1:
+        done.warnings.append(f"holds {pages:,} pages; only the first was read")
     result = FrameResult(done.source, 0, 0.0, (picture.shape[1], picture.shape[0]), done.faces)
     for table in tables:
         table.write(records_of(result, recognizer.model_name, recognizer.detector_name))

@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import overload
 
 import numpy as np
 from PIL import Image
@@ -87,12 +88,26 @@ class Recognizer:
     def detector_name(self) -> str:
         return self.detector.name if self.detector else "none"
 
-    def analyze(self, picture: Picture) -> list[Face]:
-        """The faces of one picture, largest detection score first.
+    @overload
+    def analyze(self, picture: Picture) -> list[Face]: ...
 
-        ``picture`` is a path, a PIL image, or an array: RGB (H, W, 3), RGBA (H, W, 4) or grey (H, W), as uint8, uint16 or
-        float. Raises MediaError for a file that cannot be read, ValueError for an array that is no picture.
+    @overload
+    def analyze(self, picture: Sequence[Picture]) -> list[list[Face]]: ...
+
+    def analyze(self, picture: Picture | Sequence[Picture]) -> list[Face] | list[list[Face]]:
+        """The faces of one picture, largest detection score first; of a list of pictures such a list for each.
+
+        ``picture`` is a path, a PIL image, or an array: RGB (H, W, 3), RGBA (H, W, 4) or gray (H, W), as uint8, uint16 or
+        float (see ``as_rgb``). Of an animated picture the first frame is read. Raises MediaError for a file that cannot be
+        read, ValueError for an array that is no picture.
         """
+        if isinstance(picture, (list, tuple)):
+            if not picture:
+                raise ValueError(
+                    "an empty list holds no picture: give a path, a PIL image, an array, or a list of these"
+                )
+            if all(isinstance(one, (str, Path, Image.Image)) or np.ndim(one) > 1 for one in picture):
+                return [self.analyze(one) for one in picture]
         return self.analyze_frames([self.read(picture)], thorough=True)[0]
 
     def read(self, picture: Picture) -> np.ndarray:

@@ -5,42 +5,47 @@ from __future__ import annotations
 import os
 import re
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import count
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from mien.core.errors import MediaError
 from mien.core.files import fault_of, files_below
-from mien.core.pictures import PICTURE_SUFFIXES, is_picture
+from mien.core.picture_formats import (
+    HEIF_CURE,
+    HEIF_SUFFIXES,
+    PICTURE_SUFFIXES,
+    head_of,
+    heif_is_installed,
+    is_video_head,
+)
+from mien.core.pictures import is_animation, is_picture
 
 #: How the names of pictures, videos and folders end that mien makes of its inputs.
 OURS = (".annotated", ".timeline", ".moments", ".expressions", ".transitions", ".compared")
 
 #: File endings that folders are searched for; a file named outright is tried whatever it is called.
-VIDEO_SUFFIXES = frozenset(
-    [
-        ".mp4",
-        ".m4v",
-        ".mov",
-        ".avi",
-        ".mkv",
-        ".webm",
-        ".mpg",
-        ".mpeg",
-        ".ts",
-        ".mts",
-        ".m2ts",
-        ".vob",
-        ".wmv",
-        ".asf",
-        ".flv",
-        ".3gp",
-        ".ogv",
-        ".mxf",
-    ]
-)
+VIDEO_SUFFIXES = frozenset({
+    ".mp4", ".m4v", ".mov", ".qt", ".avi", ".divx", ".mkv", ".webm", ".mpg", ".mpeg", ".mpe", ".m1v", ".m2v", ".mod", ".tod",
+    ".ts", ".mts", ".m2t", ".m2ts", ".vob", ".wmv", ".asf", ".flv", ".f4v", ".3gp", ".3g2", ".ogv", ".ogm", ".mxf", ".dv",
+    ".h264", ".264", ".h265", ".265", ".hevc", ".mjpg", ".mjpeg", ".ivf", ".y4m", ".nut", ".rm", ".rmvb", ".mk3d", ".lrv",
+    ".insv", ".swf", ".wtv",
+})  # fmt: skip
+
+#: Endings of pictures and videos that are not read: raw photographs, projects, and formats without a decoder here. In a
+#: folder they are counted.
+UNREAD_SUFFIXES = frozenset({
+    ".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".sr2", ".srf", ".orf", ".rw2", ".raf", ".pef", ".srw", ".raw",
+    ".psd", ".psb", ".xcf", ".jxl", ".jxr", ".heics", ".svg", ".eps", ".tga", ".pcx", ".ico", ".exr", ".fits", ".dcm", ".qoi",
+    ".jps", ".insp", ".braw", ".r3d", ".ari", ".dav", ".360",
+})  # fmt: skip
+
+#: Videos that are one JPEG after the other: they begin as a picture does.
+_JPEG_STREAMS = frozenset({".mjpg", ".mjpeg"})
 
 
 #: Bytes of an output's name without what is added to it (``.annotated.mp4``, ``-2.records.parquet``): file systems take 255.
@@ -65,13 +70,15 @@ class Input:
     path: Path | str
     stem: Path
 
-    @property
+    @cached_property
     def is_video(self) -> bool:
-        """By its ending, or, where that says nothing, by whether it opens as a picture."""
-        if isinstance(self.path, str):
+        """By its content, or, where that says nothing, by its ending. A picture that moves is a video."""
+        if isinstance(self.path, str) or is_video_head(head_of(self.path)):
             return True
         suffix = self.path.suffix.lower()
-        return suffix in VIDEO_SUFFIXES or (suffix not in PICTURE_SUFFIXES and not is_picture(self.path))
+        if is_picture(self.path) and suffix not in _JPEG_STREAMS:
+            return is_animation(self.path)
+        return suffix not in PICTURE_SUFFIXES
 
     def status(self) -> os.stat_result | None:
         """What the system says of the file now; None of a stream, or of a file that is not there."""
@@ -132,13 +139,17 @@ def _stream(address: str) -> Input | MediaError:
     return Input(address, Path(re.sub(r"[^A-Za-z0-9_.]+", "-", bare).strip("-.")[:100] or "stream"))
 
 
-def list_inputs(arguments: Sequence[str | Path], out: Path | None = None) -> list[Input | MediaError]:
+def list_inputs(
+    arguments: Sequence[str | Path], out: Path | None = None, left_out: Counter[str] | None = None
+) -> list[Input | MediaError]:
     """Every file that the arguments mean, in a stable order; an argument that means none gives its error instead.
 
     Folders are searched recursively for pictures and videos, leaving out hidden files, what lies in ``out`` and
     annotated media of an earlier run. A file that is named twice, itself and by its folder, comes once. Where two inputs
-    have the same name, their outputs carry the ending too.
+    have the same name, their outputs carry the ending too. ``left_out`` counts, by their endings, the pictures and videos in
+    folders that are not read here.
     """
+    left_out = Counter() if left_out is None else left_out
     found: list[Input | MediaError] = []
     for given in arguments:
         if is_stream(given):
@@ -150,11 +161,13 @@ def list_inputs(arguments: Sequence[str | Path], out: Path | None = None) -> lis
         argument = Path(given)
         if os.path.isdir(argument):  # noqa: PTH112 - unlike pathlib's, it says no to a name that is too long
             faults: list[MediaError] = []
-            files = list(_files_below(argument, out, faults))
+            unread: Counter[str] = Counter()
+            files = list(_files_below(argument, out, faults, unread))
+            left_out.update(unread)
             found += [Input(file, file.relative_to(argument).with_suffix("")) for file in files]
             found += faults
             if not files and not faults:
-                found.append(MediaError(argument, "is a folder without pictures or videos", "name another one"))
+                found.append(_without_media(argument, unread))
         elif os.path.exists(argument):  # noqa: PTH110 - as above
             found.append(Input(argument, Path(argument.stem)))
         else:
@@ -175,15 +188,38 @@ def _once(found: list[Input | MediaError]) -> list[Input | MediaError]:
     return list(once.values())
 
 
-def _files_below(folder: Path, out: Path | None, faults: list[MediaError]) -> Iterator[Path]:
-    """What is to be analysed in a folder, in order; folders that cannot be read are added to ``faults``."""
+def _without_media(folder: Path, left_out: Counter[str]) -> MediaError:
+    found = "is a folder without pictures or videos"
+    if not left_out:
+        return MediaError(folder, found, "name another one")
+    return MediaError(folder, f"{found} that are read here", describe_left_out(left_out))
+
+
+def describe_left_out(left_out: Counter[str]) -> str:
+    """``3 files left out: 2 .heic (pip install 'mien[heic]'), 1 .dng``."""
+    total = left_out.total()
+    kinds = (
+        f"{count:,} {suffix}" + (f" ({HEIF_CURE})" if suffix in HEIF_SUFFIXES else "")
+        for suffix, count in left_out.most_common()
+    )
+    return f"{total:,} file{'' if total == 1 else 's'} left out: {', '.join(kinds)}"
+
+
+def _files_below(folder: Path, out: Path | None, faults: list[MediaError], left_out: Counter[str]) -> Iterator[Path]:
+    """What is to be analyzed in a folder, in order; folders that cannot be read are added to ``faults``, and the endings of
+    media that are not read here to ``left_out``."""
 
     def locked(error: OSError) -> None:
         faults.append(MediaError(error.filename, f"cannot be read ({error.strerror})", "check its permissions"))
 
     inside = folder.resolve() in out.resolve().parents if out is not None else False
+    unread = UNREAD_SUFFIXES if heif_is_installed() else UNREAD_SUFFIXES | HEIF_SUFFIXES
     for path in sorted(files_below(folder, locked)):
-        if path.suffix.lower() not in PICTURE_SUFFIXES | VIDEO_SUFFIXES:
+        suffix = path.suffix.lower()
+        if suffix in unread:
+            left_out[suffix] += 1
+            continue
+        if suffix not in PICTURE_SUFFIXES | VIDEO_SUFFIXES:
             continue
         parts = path.relative_to(folder).parts
         ours = path.stem.endswith(OURS) or any(part.endswith(OURS) for part in parts[:-1])

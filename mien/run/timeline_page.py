@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 
-from mien.core.files import write_text
+from mien.core.files import hidden_beside, write_text
+from mien.core.locks import only_process
 from mien.evaluate.page import Section, page, plotly_script, table
 from mien.run.palette import colours_of
 from mien.run.timeline import Timeline
@@ -26,23 +29,39 @@ def write_timeline_page(
     title: str,
     media: str | None = None,
     begins_s: float = 0.0,
+    scripts_folder: Path | None = None,
 ) -> None:
     """One HTML file with everything inside it but the video.
+
+    scripts_folder: where plotly lies, 5 MB, once for all pages; without one it is inside the page.
 
     people: the table of people as in ``summary.json``, who was seen longest first. media: the name of the annotated video
     in the page's own folder, whose time is the timeline's; without one a click shows the time alone. begins_s: where that
     begins, by the times of the table. Raises MissingExtra.
     """
-    plotly = plotly_script()
+    inline, linked = (plotly_script(), "") if scripts_folder is None else ("", _linked(scripts_folder, path.parent))
     data = json.dumps(_data(timeline, people, media), separators=(",", ":")).replace("</", "<\\/")
-    sections = [Section("Over time", _part("timeline.html"), _note(media))]
+    sections = [Section("Over time", _part("timeline.html") + linked, _note(media))]
     if people:
         sections.append(Section("People", _table(timeline.labels, people, begins_s), _more(people)))
     count = f"{len(people):,} {'person' if len(people) == 1 else 'persons'}"
     lead = f"{_clock(timeline.end_s)} long, {count}. Stacked: each person's probabilities, smoothed along the track."
-    scripts = [plotly, f"const DATA = {data};", _part("timeline.js")]
+    scripts = [inline, f"const DATA = {data};", _part("timeline.js")]
     footer = "An expression is not an inner state: this is what faces show, not what people feel."
     write_text(path, page(title, lead, sections, footer=footer, scripts=scripts))
+
+
+def _linked(folder: Path, page_folder: Path) -> str:
+    """The element that loads plotly from ``folder``, where it is written if it is not there."""
+    import plotly
+
+    file = folder / f"plotly-{plotly.__version__}.min.js"
+    if not file.exists():
+        with only_process(hidden_beside(file, "lock"), file, "try again", wait_s=60):
+            write_text(file, plotly_script())
+    address = quote(Path(os.path.relpath(file, page_folder)).as_posix())
+    lost = f"{file.name} is not where it was: put it back beside the pages."
+    return f"<script src=\"{address}\" onerror=\"document.getElementById('plot').textContent = '{lost}'\"></script>"
 
 
 def _note(media: str | None) -> str:

@@ -61,7 +61,7 @@ def analyze_video(
     item: Input, recognizer: Recognizer, settings: Settings, stem: Path, tables: list[RecordWriter]
 ) -> Done:
     """Analyse one video and write its outputs. It is done part by part: after a sudden end, the same call goes on."""
-    _keep_subtitles(stem)
+    _keep_subtitles(stem, settings)
     before = item.status()
     with opencv_in_few_threads(), open_video(item.path, settings.sampling) as source:
         parts = Parts(stem, _key(item, recognizer, settings))
@@ -102,10 +102,10 @@ def _check_sound(item: Input, before: os.stat_result | None, done: Done) -> None
         raise
 
 
-def _keep_subtitles(stem: Path) -> None:
+def _keep_subtitles(stem: Path, settings: Settings) -> None:
     """OutputError where captions would replace subtitles that are not ours: those lie beside a summary."""
     captions = stem.with_name(f"{stem.name}.vtt")
-    if captions.exists() and not stem.with_name(f"{stem.name}.summary.json").exists():
+    if "captions" in settings.extras and captions.exists() and not stem.with_name(f"{stem.name}.summary.json").exists():
         raise OutputError(
             captions,
             "is there already without a summary beside it: subtitles of yours?",
@@ -322,15 +322,24 @@ def _finish(analysis: _Analysis, item: Input, stem: Path, tables: list[RecordWri
     persons = state.people.by_time()
     done.people, done.begins_s = [person.to_json() for person in persons], source.start_s
     write_json(summary, _summary(analysis))
-    _write_captions(captions, parts, state.captions)
-    done.outputs += [annotated, summary, captions] if settings.media else [summary, captions]
-    if settings.media:
+    done.outputs += [annotated, summary] if settings.media else [summary]
+    if "captions" in settings.extras:
+        _write_captions(captions, parts, state.captions)
+        done.outputs.append(captions)
+    if "timeline" in settings.extras:
         draw_timeline(state.timeline, [person.track for person in persons], drawing, Path(item.name).name)
         done.outputs.append(drawing)
+    if "page" in settings.extras:
         page = stem.with_name(f"{stem.name}.timeline.html")
         with suppress(MissingExtra):  # an extra: the picture says the same
             write_timeline_page(
-                state.timeline, done.people, page, Path(item.name).name, item.called(annotated), source.begins_s
+                state.timeline,
+                done.people,
+                page,
+                Path(item.name).name,
+                item.called(annotated) if settings.media else None,
+                source.begins_s,
+                None if settings.inline else settings.out,
             )
             done.outputs.append(page)
     parts.remove()

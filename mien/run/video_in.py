@@ -15,6 +15,7 @@ import numpy as np
 
 from mien.core.errors import MediaError
 from mien.core.files import fault_of
+from mien.core.pictures import is_animation
 from mien.run.hdr import is_hdr, to_sdr
 from mien.run.interlace import whole
 from mien.run.planes import Planes, placing, rgb_of
@@ -22,6 +23,8 @@ from mien.run.sources import without_password
 
 if TYPE_CHECKING:
     import av
+
+    from mien.run.animation import AnimationSource
 
 #: A stream that sends nothing for so long has ended.
 STREAM_TIMEOUT_S = 10.0
@@ -257,10 +260,14 @@ class VideoSource:
             self.damage = f"{broken:,} damaged packet{'s were' if broken > 1 else ' was'} passed over"
 
 
-def open_video(path: Path | str, sampling: Sampling = EVERYTHING) -> VideoSource | CameraSource:
-    """A file, a stream's address or ``camera:0``, to be read frame by frame."""
+def open_video(path: Path | str, sampling: Sampling = EVERYTHING) -> VideoSource | CameraSource | AnimationSource:
+    """A file, an animated picture, a stream's address or ``camera:0``, to be read frame by frame."""
     if isinstance(path, str) and path.lower().startswith("camera:"):
         return CameraSource(path, sampling)
+    if isinstance(path, Path) and is_animation(path):
+        from mien.run.animation import AnimationSource
+
+        return AnimationSource(path, sampling)
     return VideoSource(path, sampling)
 
 

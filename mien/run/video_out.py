@@ -99,7 +99,8 @@ def join_parts(
         part = stack.enter_context(replacing(path))
         sounding, lost = None, ""
         try:
-            sounding = None if source.is_live else stack.enter_context(open_container(source.path))
+            silent = source.is_live or not isinstance(source, VideoSource)
+            sounding = None if silent else stack.enter_context(open_container(source.path))
         except MediaError as error:  # an address may be good for once, a disk may be gone
             lost = f"the sound could not be kept (the source {error.found})"
         packets = _packets_of(parts, source.time_base)

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -190,9 +191,39 @@ def open_session(path: Path, threads: int = 0) -> InferenceSession:
         ) from error
 
 
-def model_info(path: Path) -> ModelInfo:
+def model_info(path: Path, session: InferenceSession | None = None) -> ModelInfo:
     """What a model file says of itself."""
-    return ModelInfo.from_metadata(open_session(path).get_modelmeta().custom_metadata_map, path)
+    try:
+        metadata = (session or open_session(path)).get_modelmeta().custom_metadata_map
+    except UnicodeDecodeError as error:
+        raise ModelError(path, "has damaged metadata (it is not UTF-8)", "export or download it again") from error
+    return ModelInfo.from_metadata(metadata, path)
+
+
+class Sessions:
+    """One session of a model for each number of threads, opened when it is first asked for.
+
+    It can be pickled, and it can be forked: sessions live in the process that opened them, so another opens its own.
+    ``open_with`` makes a session for a number of threads, and is pickled instead of the sessions.
+    """
+
+    def __init__(self, open_with: Callable[[int], InferenceSession]) -> None:
+        self._open_with = open_with
+        self._process = os.getpid()
+        self._opened: dict[int, InferenceSession] = {}
+        self._left: list[object] = []
+
+    def of(self, threads: int) -> InferenceSession:
+        if self._process != os.getpid():  # after a fork the threads of the parent's sessions are not there
+            # Nor can those be ended here: they would wait for their threads.
+            self._left.append(self._opened)
+            self._process, self._opened = os.getpid(), {}
+        if threads not in self._opened:
+            self._opened[threads] = self._open_with(threads)
+        return self._opened[threads]
+
+    def __getstate__(self) -> dict[str, object]:
+        return {"_open_with": self._open_with, "_process": os.getpid(), "_opened": {}, "_left": []}
 
 
 @dataclass(frozen=True)

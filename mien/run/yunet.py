@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
-from mien.run.weights import session_options
+from mien.run.weights import Sessions, session_options
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -34,21 +35,16 @@ class YuNet:
         self._model = with_free_size(
             content, [f"{kind}_{stride}" for stride in STRIDES for kind in ("cls", "obj", "bbox")]
         )
-        self._session = self._open(threads)
-        self._sessions = {threads: self._session}  # those of its twins too
+        self._sessions = Sessions(partial(_open, self._model))
+        self._threads = threads
+        self._sessions.of(threads)
         self._threshold, self._overlap = threshold, overlap
-
-    def _open(self, threads: int) -> InferenceSession:
-        import onnxruntime
-
-        return onnxruntime.InferenceSession(self._model, session_options(threads), providers=["CPUExecutionProvider"])
 
     def in_threads(self, threads: int) -> YuNet:
         """Another that runs in so many threads."""
         twin = copy.copy(self)
-        if threads not in self._sessions:
-            self._sessions[threads] = self._open(threads)
-        twin._session = self._sessions[threads]
+        twin._threads = threads
+        twin._sessions.of(threads)
         return twin
 
     def __call__(self, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -59,7 +55,8 @@ class YuNet:
             picture = cv2.copyMakeBorder(picture, 0, down, 0, right, cv2.BORDER_CONSTANT)
         # float32 (1, 3, H, W), blue first, 0..255. OpenCV's blobFromImage takes several times as long.
         blob = np.ascontiguousarray(picture[None, ..., ::-1].transpose(0, 3, 1, 2), dtype=np.float32)
-        answers = self._session.run(None, {self._session.get_inputs()[0].name: blob})
+        session = self._sessions.of(self._threads)
+        answers = session.run(None, {session.get_inputs()[0].name: blob})
         found = [
             _cells(
                 *(answer[0] for answer in answers[3 * level : 3 * level + 3]),
@@ -75,6 +72,12 @@ class YuNet:
         sizes = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
         kept = np.asarray(cv2.dnn.NMSBoxes(sizes, scores, self._threshold, self._overlap), np.int64).ravel()
         return boxes[kept], scores[kept]
+
+
+def _open(model: bytes, threads: int) -> InferenceSession:
+    import onnxruntime
+
+    return onnxruntime.InferenceSession(model, session_options(threads), providers=["CPUExecutionProvider"])
 
 
 def _cells(

@@ -222,3 +222,41 @@ def test_results_piped_away_while_bars_are_shown_arrive_in_the_pipe(tmp_path: Pa
     assert "absent.jpg: does not exist" in shown
     assert "files" in shown
     assert "1 face" not in shown
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows takes no such names")
+def test_control_characters_in_a_name_are_written_out(capsys: pytest.CaptureFixture[str]) -> None:
+    """A name must not color a terminal, move its cursor or turn a line round; the records hold it as it is."""
+    name = "a\x1b[31m\nb\u202e.jpg"
+    shutil.copy(ASTRONAUT, name)
+    Path("c\x1b[2J.jpg").write_bytes(b"x")
+    assert main(["analyze", name, "c\x1b[2J.jpg", "--no-media", "--format", "jsonl", "--detector", "haar"]) == 1
+    printed = capsys.readouterr()
+    assert not set("\x1b\u202e") & set(printed.out + printed.err)
+    assert r"a\x1b[31m\nb\u202e.jpg: 1 face" in printed.out.splitlines()
+    assert r"c\x1b[2J.jpg: is not a picture" in printed.err
+    rows = [json.loads(line) for line in Path("mien-out/all.records.jsonl").read_text().splitlines()]
+    assert [row["source"] for row in rows] == [name]
+
+
+def test_a_folder_says_what_it_leaves_out(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Raw photographs cost nothing; HEIC does, since an extra would read it."""
+    Path("photos").mkdir()
+    shutil.copy(ASTRONAUT, "photos/a.jpg")
+    Path("photos/b.dng").touch()
+    arguments = ["analyze", "photos", "--no-media", "--detector", "none", "--model", "nano", "--json"]
+    assert main(arguments) == 0
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["left_out"] == {".dng": 1}
+    assert printed.err == "mien: 1 file left out: 1 .dng\n"
+    Path("photos/c.heic").touch()
+    monkeypatch.setattr("mien.run.sources.heif_is_installed", lambda: False)
+    assert main(arguments) == 1
+    assert "2 files left out: 1 .dng, 1 .heic (pip install 'mien[heic]')" in capsys.readouterr().err
+
+
+def test_of_a_tiff_with_several_pages_the_first_is_read_and_that_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    pages = [Image.new("RGB", (60, 60), shade) for shade in ("gray", "white")]
+    pages[0].save("stack.tif", save_all=True, append_images=pages[1:])
+    assert main(["analyze", "stack.tif", "--no-media", "--model", "nano", "--quiet", "--detector", "haar"]) == 1
+    assert complaint(capsys) == "mien: stack.tif: holds 2 pages; only the first was read"

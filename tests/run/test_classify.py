@@ -110,3 +110,27 @@ def test_foreign_and_newer_onnx_files_are_told_apart(tmp_path: Path, model_file:
     onnx.save(proto, str(tmp_path / "x.onnx"))
     with pytest.raises(ModelError, match="without mien's metadata"):
         Classifier(tmp_path / "x.onnx")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_model_that_answers_with_no_numbers_is_refused(value: float, tmp_path: Path) -> None:
+    model = onnx.load(shipped_models()["nano"])
+    weights = next(tensor for tensor in model.graph.initializer if len(tensor.dims) == 4)
+    damaged = np.full(tuple(weights.dims), value, np.float32)
+    weights.CopyFrom(
+        onnx.numpy_helper.from_array(
+            damaged.astype(onnx.helper.tensor_dtype_to_np_dtype(weights.data_type)), weights.name
+        )
+    )
+    onnx.save(model, tmp_path / "nan.onnx")
+    classifier, images = Classifier(tmp_path / "nan.onnx"), patterns(2).images
+    for ask in (classifier.probabilities, classifier.judge, classifier.logits, classifier.features):
+        with pytest.raises(ModelError, match=r"nan.onnx: answers with NaN or infinity.*export it again"):
+            ask(images)
+
+
+def test_metadata_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    content = shipped_models()["nano"].read_bytes()
+    (tmp_path / "odd.onnx").write_bytes(content.replace(b'"labels"', b'"l\xff\xfeels"'))
+    with pytest.raises(ModelError, match=r"odd.onnx: has damaged metadata \(it is not UTF-8\)"):
+        Classifier(tmp_path / "odd.onnx")

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import hashlib
+import multiprocessing
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+from clips import make_clip
 from PIL import Image
 
 from mien import Face, MienError, Recognizer
-from mien.core.errors import UsageError
+from mien.core.errors import MediaError, UsageError
 from mien.core.pictures import read_picture
 from tests.conftest import ASTRONAUT, patterns, shared, yunet
 
@@ -126,3 +129,50 @@ def test_what_its_answers_depend_on_names_the_detectors_file() -> None:
     described = Recognizer("base", detector_model=file).describe()
     assert described["detector_file"] == hashlib.sha256(file.read_bytes()).hexdigest()
     assert Recognizer("base", detector="haar").describe()["detector_file"] == ""
+
+
+@pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
+@pytest.mark.parametrize("detector", ["haar", "yunet"])
+def test_a_recognizer_is_sent_to_other_processes(method: str, detector: str) -> None:
+    file = yunet() if detector == "yunet" else None
+    recognizer = Recognizer("nano", detector=detector, detector_model=file, threads=1)
+    expected = recognizer.analyze(ASTRONAUT)
+    with multiprocessing.get_context(method).Pool(1) as pool:
+        (found,) = pool.map(recognizer.analyze, [str(ASTRONAUT)])
+    assert_same(found, expected)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_recognizer_that_was_used_before_a_fork_is_used_after_it() -> None:
+    """The threads of ONNX Runtime stay behind; a child that waits for them never ends."""
+    recognizer = Recognizer("nano", detector="none")
+    picture = np.zeros((48, 48), np.uint8)
+    label = recognizer.analyze(picture)[0].label
+    queue = multiprocessing.get_context("fork").SimpleQueue()
+
+    def answer() -> None:
+        queue.put(recognizer.analyze(picture)[0].label)
+
+    child = multiprocessing.get_context("fork").Process(target=answer)
+    child.start()
+    child.join(60)
+    assert child.exitcode == 0
+    assert queue.get() == label
+
+
+def test_a_list_of_pictures_gives_a_list_for_each(recognizer: Recognizer) -> None:
+    empty = np.zeros((60, 60), np.uint8)
+    found = recognizer.analyze([ASTRONAUT, empty, Image.open(ASTRONAUT)])
+    assert [len(faces) for faces in found] == [1, 0, 1]
+    assert_same(found[2], recognizer.analyze(ASTRONAUT))
+    assert recognizer.analyze(empty.tolist()) == []  # rows of numbers are one picture
+    with pytest.raises(ValueError, match="an empty list holds no picture: give a path"):
+        recognizer.analyze([])
+    with pytest.raises(ValueError, match="give several pictures as a list"):
+        recognizer.analyze(np.zeros((2, 8, 8, 3), np.uint8))
+
+
+def test_a_video_given_to_analyze_says_where_videos_go(recognizer: Recognizer, tmp_path: Path) -> None:
+    make_clip(tmp_path / "clip.mp4", seconds=0.2)
+    with pytest.raises(MediaError, match=r"clip.mp4: is a video, not a picture; 'mien analyze' and mien.analyze_video"):
+        recognizer.analyze(tmp_path / "clip.mp4")

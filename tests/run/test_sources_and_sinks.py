@@ -2,16 +2,18 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from mien.core.errors import MediaError, UsageError
 from mien.core.types import Face, FrameResult
 from mien.run.draw import GREY, draw_faces
 from mien.run.sinks import check_formats, picture_ending, record_columns, record_writer, records_of
-from mien.run.sources import Input, list_inputs
+from mien.run.sources import Input, describe_left_out, list_inputs
 
 LABELS = ("sad", "happy")
 
@@ -154,3 +156,38 @@ def test_an_address_that_is_none_costs_only_itself(tmp_path: Path) -> None:
     assert isinstance(good, Input)
     assert isinstance(bad, MediaError) and "'http://[x/y': is not an address" in str(bad)
     assert camera == Input("camera:1", Path("camera-1"))
+
+
+def test_what_a_file_is_goes_by_its_content(tmp_path: Path) -> None:
+    Image.new("RGB", (8, 8)).save(tmp_path / "photo.mp4", "jpeg")
+    Image.new("RGB", (8, 8)).save(tmp_path / "stream.mjpeg", "jpeg")
+    (tmp_path / "film.jpg").write_bytes(b"\0\0\0\x18ftypisom\0\0\0\0mp42isom" + bytes(100))
+    (tmp_path / "phone.jpg").write_bytes(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(100))
+    (tmp_path / "broken.mp4").write_bytes(b"x")
+    (tmp_path / "broken.jpg").write_bytes(b"x")
+    found = {item.path.name: item.is_video for item in list_inputs([tmp_path])}
+    assert found == {
+        "photo.mp4": False, "stream.mjpeg": True, "film.jpg": True, "phone.jpg": False, "broken.mp4": True, "broken.jpg": False,
+    }  # fmt: skip
+
+
+def test_media_in_folders_that_are_not_read_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["a.dng", "b.DNG", "c.psd", "d.heic", "e.jpg", "f.jp2", "g.h264", "h.txt", "i.dv", "j.ppm", "k.mod"]
+    touch(*(tmp_path / name for name in names))
+    for installed, unread in ((True, {}), (False, {".heic": 1})):
+        monkeypatch.setattr("mien.run.sources.heif_is_installed", lambda installed=installed: installed)
+        left_out: Counter[str] = Counter()
+        found = [item.path.name for item in list_inputs([tmp_path], left_out=left_out)]
+        assert left_out == {".dng": 2, ".psd": 1} | unread
+        assert found == [*["d.heic"] * installed, "e.jpg", "f.jp2", "g.h264", "i.dv", "j.ppm", "k.mod"]
+
+
+def test_what_was_left_out_is_said_with_the_line_that_would_read_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = "3 files left out: 2 .heic (pip install 'mien[heic]'), 1 .dng"
+    assert describe_left_out(Counter({".dng": 1, ".heic": 2})) == said
+    touch(*(tmp_path / name for name in ("a.dng", "b.heic", "c.heic")))
+    monkeypatch.setattr("mien.run.sources.heif_is_installed", lambda: False)
+    (error,) = list_inputs([tmp_path])
+    assert str(error) == f"{tmp_path}: is a folder without pictures or videos that are read here; {said}"

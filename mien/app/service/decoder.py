@@ -18,9 +18,6 @@ REQUEST = struct.Struct("<QQ")
 ANSWER = struct.Struct("<BII")
 GOOD, BAD, LAST = 0, 1, 2
 
-#: What is opened. Pillow knows many more formats; some are old and little tested, and EPS starts another program.
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "BMP", "DIB", "GIF", "TIFF", "AVIF", "PPM")
-
 
 def limit_memory(most_bytes: int) -> None:
     """Let this process have so much address space, write no core file, and where that is not possible, nothing."""
@@ -35,16 +32,6 @@ def limit_memory(most_bytes: int) -> None:
             resource.setrlimit(what, (amount, hard))
         except (ValueError, OSError):  # macOS does not take a limit on address space
             continue
-
-
-def keep_formats() -> None:
-    """Have Pillow open the formats in FORMATS and no other."""
-    from PIL import Image
-
-    Image.init()
-    Image.ID[:] = [name for name in Image.ID if name in FORMATS]
-    for name in set(Image.OPEN) - set(FORMATS):
-        del Image.OPEN[name]
 
 
 def serve(requests: BinaryIO, answers: BinaryIO) -> None:
@@ -78,7 +65,6 @@ def _refuse(answers: BinaryIO, kind: int, found: str, cure: str) -> None:
 def main(memory: int) -> None:
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints must not stand between the pixels
-    keep_formats()
     limit_memory(memory)
     serve(requests, answers)
 

@@ -85,8 +85,18 @@ def probe(path: Path, name: str, most_pixels: int, most_seconds: float) -> dict[
     """Size, length and start of a video. MediaError for what is none, or is larger or longer than it may be."""
     import av
 
+    from mien.core.pictures import is_animation, is_picture
+    from mien.run.animation import AnimationSource
     from mien.run.video_in import TITLES, is_no_film, start_of
 
+    if is_animation(path):
+        with AnimationSource(path) as source:
+            width, height = source.size_wh
+        return _within(
+            name, {"start_s": 0.0, "seconds": 0.0, "width": width, "height": height}, most_pixels, most_seconds
+        )
+    if is_picture(path):
+        raise MediaError(name, "is a picture, not a video", "send it to /v1/images")
     try:
         with av.open(f"file:{path}", options={"format_whitelist": CONTAINERS}, metadata_errors=TITLES) as container:
             if not container.streams.video or is_no_film(container, path):
@@ -97,13 +107,19 @@ def probe(path: Path, name: str, most_pixels: int, most_seconds: float) -> dict[
             width, height = stream.width, stream.height
     except (av.error.FFmpegError, OSError, ValueError) as error:
         raise MediaError(name, "is not a video that can be read", "copy or export it again") from error
+    facts = {"start_s": start_s, "seconds": seconds, "width": width, "height": height}
+    return _within(name, facts, most_pixels, most_seconds)
+
+
+def _within(name: str, facts: dict[str, Any], most_pixels: int, most_seconds: float) -> dict[str, Any]:
+    """The facts; a MediaError where a video is larger or longer than it may be."""
+    width, height = facts["width"], facts["height"]
     if width * height > most_pixels:
-        raise MediaError(
-            name, f"has {width} x {height} pixels, more than the limit of {most_pixels:,}", "scale it down"
-        )
-    if seconds > most_seconds:
-        raise too_long(name, seconds, most_seconds)
-    return {"start_s": start_s, "seconds": seconds, "width": width, "height": height}
+        found = f"has {width} x {height} pixels, more than the limit of {most_pixels:,}"
+        raise MediaError(name, found, "scale it down")
+    if facts["seconds"] > most_seconds:
+        raise too_long(name, facts["seconds"], most_seconds)
+    return facts
 
 
 def analyse(order: dict[str, Any], teller: Teller) -> str:
@@ -112,6 +128,7 @@ def analyse(order: dict[str, Any], teller: Teller) -> str:
     from mien.run.draw import Style
     from mien.run.pipeline import Settings, analyze_input
     from mien.run.recognizer import Recognizer
+    from mien.run.results import EXTRAS
 
     path, out = Path(order["path"]), Path(order["out"])
     facts = probe(path, order["name"], order["most_pixels"], order["most_seconds"])
@@ -126,7 +143,15 @@ def analyse(order: dict[str, Any], teller: Teller) -> str:
     for size_wh in ((facts["width"], facts["height"]), (facts["height"], facts["width"])):  # it may be shown turned
         style = fitting(style, size_wh, order["most_pixels"])
     settings = Settings(
-        out, formats, order["media"], style, quiet=True, smoothing_s=order["smoothing"], watch=teller.watch
+        out,
+        formats,
+        order["media"],
+        style,
+        quiet=True,
+        smoothing_s=order["smoothing"],
+        watch=teller.watch,
+        extras=EXTRAS if order["media"] else ("captions",),
+        inline=True,
     )
     done = analyze_input(Sent(path, Path(order["stem"]), order["name"]), recognizer, settings)
     facts |= {
