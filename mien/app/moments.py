@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-import tempfile
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -272,14 +274,14 @@ def _write(item: Input, records: Records, chosen: list[Moment], out: Path, *, pl
     order = sorted(range(len(chosen)), key=lambda index: chosen[index].time_s)
     tiles: dict[int, np.ndarray] = {}
     rows: dict[int, dict[str, Any]] = {}
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".") as apart:  # a video that breaks off leaves the old ones
+    with _apart(folder) as apart:  # a video that breaks off leaves the old ones
         pictures = pictures_at(item.path, [chosen[i].time_s for i in order], joined=joined)
         for index, picture in zip(order, pictures, strict=True):
             moment, box = chosen[index], records.boxes_xyxy[chosen[index].row].tolist()
             tiles[index] = tile_of(picture, box)
             if not plain:
                 draw_faces(picture, [face_of(records, moment)])
-            path = Path(apart) / f"{index + 1:0{max(2, len(str(len(chosen))))}d}-{moment.name}.jpg"
+            path = apart / f"{index + 1:0{max(2, len(str(len(chosen))))}d}-{moment.name}.jpg"
             write_picture(picture, path)
             rows[index] = {
                 "file": str(folder / path.name), "label": moment.label, "probability": round(moment.probability, 6),
@@ -287,7 +289,7 @@ def _write(item: Input, records: Records, chosen: list[Moment], out: Path, *, pl
                 "box_xyxy": box,
             }  # fmt: skip
         _clear(folder)
-        for path in Path(apart).iterdir():
+        for path in apart.iterdir():
             path.replace(folder / path.name)
     places = range(len(chosen))
     write_picture(contact_sheet([tiles[place] for place in places], chosen), out / f"{item.stem}.moments.png")
@@ -295,6 +297,21 @@ def _write(item: Input, records: Records, chosen: list[Moment], out: Path, *, pl
                "moments": [rows[place] for place in places]}  # fmt: skip
     write_json(folder / "moments.json", written)
     return written
+
+
+@contextmanager
+def _apart(folder: Path) -> Iterator[Path]:
+    """A hidden folder for stills that are being written, always the same, so that what a killed process left is swept."""
+    from mien.core.locks import only_process
+
+    new = folder / ".new"
+    with only_process(folder / ".lock", folder, "wait for it, or choose another folder with --out"):
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir()
+        try:
+            yield new
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
 
 
 def _clear(folder: Path) -> None:

@@ -72,7 +72,9 @@ def average_runs(
     preprocessing = members[-1].preprocessing
     averaged = average(members, torch.from_numpy(preprocessing.to_tensor(training.images)))
     averaged = replace(averaged, name=name or out.name)
-    watched = [(run / "validation.csv").read_text() for run in runs if (run / "validation.csv").is_file()]
+    watched = [
+        (run / "validation.csv").read_text(encoding="utf-8") for run in runs if (run / "validation.csv").is_file()
+    ]
     if len(set(watched)) > 1:
         found = "did not watch the same faces, so that what one held out may have taught another"
         raise ModelError(", ".join(map(str, runs)), found, "average runs on the same data")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
+from mien.core.csv_cells import CsvWriter
 from mien.core.errors import DataError, MediaError, MienError
 from mien.core.files import make_folder, printable, replacing
 from mien.core.pictures import read_picture
@@ -87,7 +87,7 @@ def crop_pictures(
         each(number, len(items))
     if rows:
         with replacing(out / TABLE) as part, part.open("w", encoding="utf-8", newline="") as file:
-            csv.writer(file).writerows([["path", "source", "x1", "y1", "x2", "y2", "score"], *rows])
+            CsvWriter(file).writerows([["path", "source", "x1", "y1", "x2", "y2", "score"], *rows])
     elif made:
         out.rmdir()
     return done
