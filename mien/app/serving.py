@@ -112,6 +112,7 @@ def run(config: Config, *, open_page: bool, quiet: bool) -> None:
     """Listen until Ctrl-C. UsageError where the address cannot be listened at."""
     from dataclasses import replace
 
+    from mien.app.service.logs import start_log
     from mien.app.service.server import create_app, listen, make_server
     from mien.core.errors import UsageError
 
@@ -120,6 +121,7 @@ def run(config: Config, *, open_page: bool, quiet: bool) -> None:
     except OSError as error:
         found = f"cannot be listened at ({error.strerror})"
         raise UsageError(f"{config.host}:{config.port}", found, "choose another --port or --host") from error
+    start_log()
     with listener:
         config = replace(config, port=listener.getsockname()[1])
         server = make_server(create_app(config), config)

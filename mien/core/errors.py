@@ -11,11 +11,13 @@
     └── TrainingDiverged      a loss that became NaN or infinite
 
 Each carries three parts, because a person needs all of them: the NAME of the thing, what was FOUND, and the CURE.
+For programs it carries a ``code`` that stays the same whatever the words are, and the ``parameters`` that are in the words.
 """
 
 from __future__ import annotations
 
 import re
+from typing import Any
 
 #: Control characters, and those that turn the direction of what follows: in the name of a file they would move the cursor of
 #: a terminal, color it, or make a line look like another.
@@ -30,43 +32,79 @@ def escape_controls(text: str, *, keep_lines: bool = False) -> str:
 
 
 class MienError(Exception):
-    """An error that a person can act on; printed as ``mien: NAME: FOUND; CURE`` on one line, without a traceback."""
+    """An error that a person can act on; printed as ``mien: NAME: FOUND; CURE`` on one line, without a traceback.
 
-    def __init__(self, name: object, found: str, cure: str) -> None:
+    Args:
+        code: which error it is, in lower_case; by default the class says it.
+        parameters: numbers and texts that are in the words, as JSON has them.
+    """
+
+    code = "error"
+
+    def __init__(self, name: object, found: str, cure: str, *, code: str = "", **parameters: Any) -> None:
         self.name, self.found, self.cure = (escape_controls(str(part)) for part in (name, found, cure))
+        self.code, self.parameters = code or type(self).code, parameters
         super().__init__(f"{self.name}: {found}; {cure}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {
+            "name": self.name, "found": self.found, "cure": self.cure, "code": self.code, "parameters": self.parameters
+        }  # fmt: skip
 
 
 class DataError(MienError):
     """A data set cannot be read, joined or split."""
 
+    code = "data_error"
+
 
 class MediaError(MienError):
     """A picture or a video cannot be read."""
+
+    code = "media_error"
 
 
 class ModelError(MienError):
     """A model name is unknown, or a model file cannot be used."""
 
+    code = "model_error"
+
 
 class RecipeError(MienError):
     """A training recipe has an unknown or impossible setting."""
+
+    code = "recipe_error"
 
 
 class OutputError(MienError):
     """A file or a folder cannot be written."""
 
+    code = "output_error"
+
 
 class UsageError(MienError):
     """Options contradict each other, or one that is needed is absent."""
+
+    code = "usage_error"
 
 
 class TrainingDiverged(MienError):
     """The training loss became NaN or infinite."""
 
+    code = "training_diverged"
+
 
 class MissingExtra(MienError):
     """An optional dependency is not installed; the cure is the line that installs it."""
 
+    code = "missing_extra"
+
     def __init__(self, package: str, extra: str, purpose: str) -> None:
-        super().__init__(package, f"is not installed and is needed {purpose}", f"pip install 'mien[{extra}]'")
+        super().__init__(
+            package,
+            f"is not installed and is needed {purpose}",
+            f"pip install 'mien[{extra}]'",
+            package=package,
+            extra=extra,
+        )

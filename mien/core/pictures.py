@@ -217,13 +217,15 @@ def open_picture(
                 yield picture
     except ImportError as error:
         found = "is a HEIC picture, and what reads those is not installed"
-        raise MediaError(name, found, HEIF_CURE) from error
+        raise MediaError(name, found, HEIF_CURE, code="missing_extra", package="pillow-heif", extra="heic") from error
     except UnidentifiedImageError as error:
         if is_video_head(head):
             cure = "'mien analyze' and mien.analyze_video read videos"
-            raise MediaError(name, "is a video, not a picture", cure) from error
+            raise MediaError(name, "is a video, not a picture", cure, code="video_not_picture") from error
         found = "is not a picture in a format that is read here"
-        raise MediaError(name, found, "give a JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF or HEIC file") from error
+        raise MediaError(
+            name, found, "give a JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF or HEIC file", code="not_a_picture"
+        ) from error
     except OSError as error:
         if error.errno is not None and not isinstance(source, bytes):
             raise MediaError(name, f"cannot be read ({error.strerror})", "check its permissions") from error
@@ -237,17 +239,21 @@ def _check_size(picture: Image.Image, name: str, max_pixels: int) -> None:
     if pixels > max_pixels:
         found = f"has {picture.width} x {picture.height} pixels, more than the limit of {max_pixels:,}"
         cure = f"scale it down, or raise the limit with 'mien analyze --max-pixels {pixels}'"
-        raise MediaError(name, found, cure)
+        size = {"width": picture.width, "height": picture.height, "limit": max_pixels}
+        raise MediaError(name, found, cure, code="too_many_pixels", **size)
     if not pixels:
-        raise MediaError(name, f"has {picture.width} x {picture.height} pixels", "copy or export it again")
+        raise MediaError(
+            name, f"has {picture.width} x {picture.height} pixels", "copy or export it again", code="picture_broken"
+        )
 
 
 def _broken(name: str, error: Exception) -> MediaError:
     """What Pillow says of a damaged file, in our words."""
     if "truncated" in str(error).lower() or isinstance(error, EOFError):
         found = "is cut off: the file ends before the picture does"
-        return MediaError(name, found, "copy it again, or analyse what there is with 'mien analyze --allow-truncated'")
-    return MediaError(name, f"is broken ({error})", "copy or export it again")
+        cure = "copy it again, or analyse what there is with 'mien analyze --allow-truncated'"
+        return MediaError(name, found, cure, code="picture_cut_off")
+    return MediaError(name, f"is broken ({error})", "copy or export it again", code="picture_broken")
 
 
 def _existing(path: Path) -> Path:

@@ -120,7 +120,7 @@ class VideoSource:
         self._container = open_container(path)
         if not self._container.streams.video:
             self._container.close()
-            raise MediaError(_named(path), "holds no pictures (no video stream)", "give a video file")
+            raise MediaError(_named(path), "holds no pictures (no video stream)", "give a video file", code="no_video")
         self._stream = self._container.streams.video[0]
         self._stream.thread_type = "AUTO"
         self.time_base: Fraction = self._stream.time_base or Fraction(1, 90000)
@@ -221,7 +221,9 @@ class VideoSource:
             self._end, self.end_s = end, float(end * self.time_base)
             yield frame, pts, duration
         if end is None:
-            raise MediaError(_named(self.path), "holds no frame that can be decoded", "copy or export it again")
+            raise MediaError(
+                _named(self.path), "holds no frame that can be decoded", "copy or export it again", code="no_frames"
+            )
         if self._tag:  # the pictures may begin later than the sound
             first = min(first, round(self.start_s / self.time_base))
         self._compare_length(float((end - first) * self.time_base), seen)
@@ -379,11 +381,11 @@ def open_container(path: Path | str) -> av.container.InputContainer:
         container = av.open(local_url(path), metadata_errors=TITLES)
     except (av.error.FFmpegError, OSError) as error:
         raise MediaError(
-            path, f"is not a video that can be read ({error.strerror})", "copy or export it again"
+            path, f"is not a video that can be read ({error.strerror})", "copy or export it again", code="not_a_video"
         ) from error
     if is_no_film(container, path):
         container.close()
-        raise MediaError(path, "is neither a picture nor a video", "name one")
+        raise MediaError(path, "is neither a picture nor a video", "name one", code="not_a_video")
     return container
 
 

@@ -216,7 +216,7 @@ function choose(index) {
 function doubts(face) {
   const words = [];
   if (face.unsure) words.push(t("picture.unsure"));
-  if (face.non_face) words.push(t("picture.noface"));
+  if (face.is_not_a_face) words.push(t("picture.noface"));
   return words.map((text) => make("p", { class: "doubt", text }));
 }
 

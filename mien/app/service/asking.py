@@ -29,7 +29,12 @@ def people_of(text: str) -> int:
     if text in named:
         return named[text]
     if not (text.isascii() and text.isdecimal() and 1 <= int(text[:9]) < 10_000):
-        raise UsageError(f"people={text[:40]}", "is neither all, largest nor a number from 1", "as in people=2")
+        raise UsageError(
+            f"people={text[:40]}",
+            "is neither all, largest nor a number from 1",
+            "as in people=2",
+            code="invalid_parameter",
+        )
     return int(text)
 
 
@@ -37,7 +42,8 @@ def colour_of(text: str) -> tuple[int, int, int]:
     """``0,255,0`` or ``#00ff00`` → (red, green, blue)."""
     parts = [str(int(text[n : n + 2], 16)) for n in (1, 3, 5)] if _is_hex(text) else text.split(",")
     if len(parts) != 3 or not all(part.isascii() and part.isdigit() and int(part[:4]) <= 255 for part in parts):
-        raise UsageError(f"colour={text[:40]}", "is no colour", "as in colour=0,255,0 or colour=%2300ff00")
+        cure = "as in colour=0,255,0 or colour=%2300ff00"
+        raise UsageError(f"colour={text[:40]}", "is no colour", cure, code="invalid_parameter")
     red, green, blue = (int(part) for part in parts)
     return red, green, blue
 

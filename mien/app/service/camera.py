@@ -69,27 +69,36 @@ class Newest:
 class Recording:
     """Records of a camera, as ``mien analyze`` writes them of a file; it is full before it would have more than ``most``.
 
-    rows   each as JSON: less than half of the memory that its dictionary would take, and quickly sent
+    Frames and times count from the first frame of the recording.
+
+    rows    each as JSON: less than half of the memory that its dictionary would take, and quickly sent
+    first   number and time of its first frame
     """
 
     most: int
     on: bool = False
     full: bool = False
     rows: list[str] = field(default_factory=list)
+    first: tuple[int, float] | None = None
 
-    def add(self, rows: list[dict[str, Any]]) -> None:
+    def add(self, frame: int, time_s: float, rows: list[dict[str, Any]]) -> None:
+        """The rows of a frame, which may have none."""
         if not self.on or self.full:
             return
+        self.first = self.first or (frame, time_s)
         if len(self.rows) + len(rows) > self.most:
             self.full = True
-        else:
-            self.rows += map(json.dumps, rows)
+            return
+        own = {"frame": frame - self.first[0], "time_s": round(time_s - self.first[1], 6)}
+        if rows and "player_time_s" in rows[0]:
+            own["player_time_s"] = own["time_s"]
+        self.rows += (json.dumps(row | own) for row in rows)
 
     def switch(self, on: bool) -> list[str] | None:
         """Begin, or end and give what was recorded."""
         if on == self.on:
             return None
-        rows, self.rows, self.on, self.full = self.rows, [], on, False
+        rows, self.rows, self.on, self.full, self.first = self.rows, [], on, False, None
         return None if on else rows
 
 
@@ -136,7 +145,8 @@ class Camera:
             word = None
         if not isinstance(word, dict) or word.get("type") != "record" or not isinstance(word.get("on"), bool):
             cure = 'send a frame, or {"type": "record", "on": true}'
-            await self._socket.send_json(error_body("message", "is not understood", cure))
+            unknown = MienError("message", "is not understood", cure, code="unknown_message")
+            await self._socket.send_json(error_body(unknown))
             return
         await self._switch(word["on"])
 
@@ -158,7 +168,8 @@ class Camera:
                 answer = await self._answer(data)
             except (Refused, MienError) as error:
                 self._bad += 1
-                await self._socket.send_json(error_body(error.name, error.found, error.cure) | {"dropped": dropped})
+                body = error.body() if isinstance(error, Refused) else error_body(error)
+                await self._socket.send_json(body | {"dropped": dropped})
                 continue
             self._bad = 0
             answer |= {"seconds": round(time.perf_counter() - started, 4), "dropped": dropped}
@@ -178,7 +189,7 @@ class Camera:
         service.metrics.camera_frames.inc()
         service.metrics.faces.inc(len(faces))
         rows = self._rows(index, time_s, size_wh, faces, reading)
-        self._recording.add(rows)
+        self._recording.add(index, time_s, rows)
         return {
             "time_s": time_s, "width": size_wh[0], "height": size_wh[1],
             "faces": [_face(face, row) for face, row in zip(faces, rows, strict=True)],
@@ -189,7 +200,8 @@ class Camera:
         time_s = TIME.unpack_from(data)[0] if len(data) > TIME.size else math.nan
         if not math.isfinite(time_s) or not 0 <= time_s < 1e9 or time_s <= self._last_s:
             found = "does not begin with a time in seconds that rises from frame to frame"
-            raise Refused(422, "frame", found, "send 8 bytes, a little-endian float64, before the picture")
+            cure = "send 8 bytes, a little-endian float64, before the picture"
+            raise Refused(422, "frame_without_time", "frame", found, cure)
         return time_s
 
     @staticmethod
@@ -204,7 +216,8 @@ def _face(face: Face, row: dict[str, Any]) -> dict[str, Any]:
     values = face.probabilities if face.smoothed is None else face.smoothed
     return {
         "track": face.track, "box": [row["x1"], row["y1"], row["x2"], row["y2"]], "label": label,
-        "confidence": round(confidence, 4), "unsure": face.shown_unsure,
+        "confidence": round(confidence, 4), "unsure": face.shown_unsure, "not_a_face": row["not_a_face"],
+        "is_not_a_face": face.non_face,
         "probabilities": {name: round(float(p), 4) for name, p in zip(face.labels, np.asarray(values), strict=True)},
     }  # fmt: skip
 
@@ -227,7 +240,7 @@ async def camera(
         )  # fmt: skip
         wish = service.reader.check(wish)
     except MienError as error:
-        await socket.send_json(error_body(error.name, error.found, error.cure))
+        await socket.send_json(error_body(error))
         await socket.close(POLICY, "unknown setting")
         return
     try:

@@ -72,6 +72,7 @@ class Config:
     reports       a folder that is searched for report.html, or None
     models        names or .onnx files; the first is the default
     detector_model  a YuNet file of one's own, or None
+    session_s     a sign-in on the page holds so long
     retention_s   finished jobs are removed after so long; 0 keeps them
     workers       videos that are analysed at the same time
     decoders      processes that decode pictures
@@ -89,6 +90,7 @@ class Config:
     models: tuple[str, ...] = ("base",)
     detector: str = "auto"
     detector_model: Path | None = None
+    session_s: float = 7 * DAY_S
     retention_s: float = 7 * DAY_S
     workers: int = 1
     decoders: int = 2

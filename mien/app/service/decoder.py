@@ -12,7 +12,10 @@ import json
 import os
 import struct
 import sys
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
+
+if TYPE_CHECKING:
+    from mien.core.errors import MienError
 
 REQUEST = struct.Struct("<QQ")
 ANSWER = struct.Struct("<BII")
@@ -45,19 +48,20 @@ def serve(requests: BinaryIO, answers: BinaryIO) -> None:
         try:
             picture = read_picture(data, max_pixels=most_pixels)
         except MediaError as error:
-            _refuse(answers, BAD, error.found, error.cure)
+            _refuse(answers, BAD, error)
             continue
         except MemoryError:
             del data
-            _refuse(answers, LAST, "needs more memory than a picture may", "send a smaller one")
+            found = "needs more memory than a picture may"
+            _refuse(answers, LAST, MediaError("", found, "send a smaller one", code="picture_needs_memory"))
             return
         answers.write(ANSWER.pack(GOOD, *picture.shape[:2]))
         answers.write(picture.data)
         answers.flush()
 
 
-def _refuse(answers: BinaryIO, kind: int, found: str, cure: str) -> None:
-    text = json.dumps({"found": found, "cure": cure}).encode()
+def _refuse(answers: BinaryIO, kind: int, error: MienError) -> None:
+    text = json.dumps(error.to_dict()).encode()
     answers.write(ANSWER.pack(kind, len(text), 0) + text)
     answers.flush()
 

@@ -9,9 +9,10 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import numpy as np
 
@@ -44,7 +45,7 @@ class _Process:
         )  # fmt: skip
         self.pid = self._child.pid
 
-    def ask(self, data: bytes, most_pixels: int) -> tuple[int, int] | dict[str, str]:
+    def ask(self, data: bytes, most_pixels: int) -> tuple[int, int] | dict[str, Any]:
         """(height, width) of the picture that ``pixels`` then gives, or the error. EOFError where the process died."""
         try:
             self._child.stdin.write(REQUEST.pack(len(data), most_pixels))
@@ -95,11 +96,11 @@ class _Process:
 class Decoders:
     """``count`` decoders that are started again when they die, and a budget for what they have decoded.
 
-    ``replaced`` counts those that died or were ended.
+    ``replaced`` counts those that died or were ended; ``watch`` is called for each.
     """
 
-    def __init__(self, count: int, limits: Limits) -> None:
-        self.replaced = 0
+    def __init__(self, count: int, limits: Limits, watch: Callable[[], None] = lambda: None) -> None:
+        self.replaced, self._watch = 0, watch
         self._limits = limits
         self._threads = ThreadPoolExecutor(count, "decode")
         self._free: queue.SimpleQueue[_Process | None] = queue.SimpleQueue()
@@ -165,7 +166,8 @@ class Decoders:
             return picture
         except EOFError as error:
             found = "could not be decoded: it took too much time or memory, or is broken"
-            raise Refused(422, name, found, "copy or export it again, or send a smaller one") from error
+            cure = "copy or export it again, or send a smaller one"
+            raise Refused(422, "cannot_be_decoded", name, found, cure) from error
         finally:
             timer.cancel()
             if not emptied:
@@ -183,7 +185,7 @@ class Decoders:
         except OSError as error:
             self._free.put(None)
             found = f"cannot start what decodes pictures ({error.strerror})"
-            raise Refused(503, "service", found, "try again in a while") from error
+            raise Refused(503, "decoder_unavailable", "service", found, "try again in a while") from error
 
     def _pixels(self, process: _Process, height: int, width: int) -> np.ndarray:
         size = height * width * 3
@@ -202,6 +204,7 @@ class Decoders:
         if process is not None:
             process.close()
             self.replaced += 1
+            self._watch()
 
     def _take(self, size: int) -> None:
         """Wait until so many bytes may be held. One picture alone may be larger than all the room."""
@@ -215,10 +218,11 @@ class Decoders:
             self._room.notify_all()
 
 
-def _refusal(name: str, error: dict[str, str]) -> Refused:
+def _refusal(name: str, error: dict[str, Any]) -> Refused:
     """The decoder's error as an answer; its cures speak of options of the program, which are of no use here."""
-    if "pixels, more than the limit" in error["found"]:
-        return Refused(413, name, error["found"], "send a smaller one")
+    code, found, parameters = error["code"], error["found"], error["parameters"]
+    if code == "too_many_pixels":
+        return Refused(413, code, name, found, "send a smaller one", **parameters)
     first, _, other = error["cure"].partition(", or ")
     cure = first if "--" in other else error["cure"]
-    return Refused(422, name, error["found"], cure)
+    return Refused(422, code, name, found, cure, **parameters)

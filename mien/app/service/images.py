@@ -75,7 +75,7 @@ def _face(face: Any, row: dict[str, Any]) -> dict[str, Any]:
         "face": row["face"], "box": [row["x1"], row["y1"], row["x2"], row["y2"]], "score": row["score"],
         "label": row["label"], "confidence": row["confidence"],
         "probabilities": {name: row[f"p_{name}"] for name in face.labels},
-        "unsure": row["unsure"], "not_a_face": row["not_a_face"], "non_face": face.non_face,
+        "unsure": row["unsure"], "not_a_face": row["not_a_face"], "is_not_a_face": face.non_face,
     }  # fmt: skip
 
 
@@ -86,7 +86,13 @@ JPEG_SIDE = 65_500
 def encoded(picture: np.ndarray, kind: Literal["png", "jpeg"], quality: int = 92) -> bytes:
     """uint8 (H, W) or RGB (H, W, 3) → a picture file. Raises UsageError for a picture too large for a JPEG."""
     if kind == "jpeg" and max(picture.shape[:2]) > JPEG_SIDE:
-        raise UsageError("format jpeg", f"holds no more than {JPEG_SIDE:,} pixels a side", "ask for format=png")
+        raise UsageError(
+            "format jpeg",
+            f"holds no more than {JPEG_SIDE:,} pixels a side",
+            "ask for format=png",
+            code="too_large_for_jpeg",
+            limit=JPEG_SIDE,
+        )
     buffer = io.BytesIO()
     Image.fromarray(picture).save(buffer, kind, **({"quality": quality} if kind == "jpeg" else {}))
     return buffer.getvalue()
@@ -151,7 +157,7 @@ async def explain_face(
     if face >= len(reading.faces):
         count = len(reading.faces)
         found = f"has {count} face{'' if count == 1 else 's'}, none with the number {face}"
-        raise Refused(422, upload.name, found, "numbers begin at 0")
+        raise Refused(422, "no_such_face", upload.name, found, "numbers begin at 0", faces=count)
     path = service.reader.models[wish.model]
     shown = await asyncio.to_thread(saliency, path, reading.crops[face], method)
     return Response(encoded(shown, "png"), media_type="image/png")

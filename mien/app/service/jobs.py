@@ -10,10 +10,10 @@ import sqlite3
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
-from mien.core.errors import OutputError, UsageError
+from mien.core.errors import MienError, OutputError, UsageError
 from mien.core.files import make_folder
 from mien.run.sources import VIDEO_SUFFIXES
 
@@ -52,7 +52,7 @@ class Job:
 
     name      what the user calls it, for display alone
     progress  0..1, None while it is not known
-    error     name, found and cure of what ended it
+    error     of what ended it, as MienError.to_dict has it
     attempts  how often its worker was started, not counting those that a restart of the server ended
     starts    counting those too
     settings  of the analysis, as the request gave them
@@ -70,7 +70,7 @@ class Job:
     progress: float | None = None
     seconds_left: float | None = None
     text: str = ""
-    error: dict[str, str] | None = None
+    error: dict[str, Any] | None = None
     attempts: int = 0
     starts: int = 0
 
@@ -124,12 +124,18 @@ class Store:
         return job_id, make_folder(self.folder_of(job_id))
 
     def add(self, job_id: str, name: str, source: str, settings: dict[str, Any]) -> Job:
-        job = Job(job_id, name, QUEUED, time.time(), settings, source, text="waiting")
+        job = Job(job_id, self._free_name(name), QUEUED, time.time(), settings, source, text="waiting")
         values = asdict(job) | {"settings": json.dumps(settings), "error": None}
         marks = ", ".join(f":{key}" for key in values)
         self._database.execute(f"INSERT INTO jobs ({', '.join(values)}) VALUES ({marks})", values)
         self.watch(job)
         return job
+
+    def _free_name(self, name: str) -> str:
+        """``clip.mp4``, or ``clip (2).mp4`` where a job has that name: results are saved under it."""
+        taken, path = {row["name"] for row in self._database.execute("SELECT name FROM jobs")}, PurePath(name)
+        more = (f"{path.stem} ({number}){path.suffix}" for number in range(2, len(taken) + 3))
+        return next(each for each in (name, *more) if each not in taken)
 
     def get(self, job_id: str) -> Job | None:
         row = self._database.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone()
@@ -157,8 +163,22 @@ class Store:
         self._database.execute(f"UPDATE jobs SET {places} WHERE id = :job_id", values | {"job_id": job_id})
         job = self.get(job_id)
         if job is not None:
-            self.watch(job)
+            self._changed(job, "state" in changes)
         return job
+
+    def _changed(self, job: Job, is_moved: bool) -> None:
+        """Tell of a job; where its state changed, of those that wait too, since their places in line are others."""
+        self.watch(job)
+        for other in self.all() if is_moved else ():
+            if other.state == QUEUED and other.id != job.id:
+                self.watch(other)
+
+    def position(self, job: Job) -> int | None:
+        """Place in line from 1 of a job that waits, else None."""
+        if job.state != QUEUED:
+            return None
+        query = "SELECT COUNT(*) FROM jobs WHERE state = ? AND (created, id) <= (?, ?)"
+        return self._database.execute(query, (QUEUED, job.created, job.id)).fetchone()[0]
 
     def begin(self, job: Job) -> Job | None:
         return self.update(
@@ -166,14 +186,15 @@ class Store:
             seconds_left=None, text="starting",
         )  # fmt: skip
 
-    def end(self, job_id: str, state: str, text: str = "", error: dict[str, str] | None = None) -> Job | None:
+    def end(self, job_id: str, state: str, text: str = "", error: dict[str, Any] | None = None) -> Job | None:
         """Put a job into a final state, unless it is in one already."""
         job = self.get(job_id)
         if job is None or job.is_final:
             return job
         changes = {"progress": 1.0} if state == DONE else {}
         return self.update(
-            job_id, state=state, ended=time.time(), seconds_left=None, text=text, error=error, **changes
+            job_id, state=state, ended=time.time(), seconds_left=None, text=text,
+            error=error, **changes,
         )  # fmt: skip
 
     def crashed(self, job_id: str, how: str) -> Job | None:
@@ -186,7 +207,8 @@ class Store:
             return self.update(job_id, state=QUEUED, progress=None, seconds_left=None, text=text)
         found = f"its worker {how}, {job.attempts} times"
         cure = "the video may be damaged or too large; convert it to an ordinary .mp4 and send it again"
-        return self.end(job_id, FAILED, error={"name": job.name, "found": found, "cure": cure})
+        known = {"code": "worker_crashed", "how": how, "attempts": job.attempts}
+        return self.end(job_id, FAILED, error=MienError(job.name, found, cure, **known).to_dict())
 
     def interrupted(self, job_id: str) -> Job | None:
         """The server ended while the job ran; it is no fault of the job's, unless it happens again and again."""
@@ -199,7 +221,8 @@ class Store:
                 job_id, state=QUEUED, attempts=job.attempts - 1, progress=None, seconds_left=None, text=text
             )  # fmt: skip
         found, cure = f"the server ended {job.starts} times while it was analysed", "send it again"
-        return self.end(job_id, FAILED, error={"name": job.name, "found": found, "cure": cure})
+        known = {"code": "server_ended", "times": job.starts}
+        return self.end(job_id, FAILED, error=MienError(job.name, found, cure, **known).to_dict())
 
     def recover(self) -> None:
         """After a start: jobs that ran when the server ended wait again; what belongs to no job is removed."""
@@ -219,7 +242,7 @@ class Store:
         job = self.get(job_id)
         self._database.execute("DELETE FROM jobs WHERE id = ?", (job_id,))
         if job is not None:
-            self.watch(replace(job, state=CANCELLED))
+            self._changed(replace(job, state=CANCELLED), is_moved=True)
 
     def expires(self, job: Job) -> float | None:
         return job.ended + self.retention_s if job.ended and self.retention_s else None
@@ -240,7 +263,8 @@ class Store:
     def to_json(self, job: Job) -> dict[str, Any]:
         """As the interface shows it."""
         values = {key: value for key, value in asdict(job).items() if key not in ("source", "starts")}
-        return values | {"expires": self.expires(job), "results": list(self.results(job))}
+        more = {"position": self.position(job), "expires": self.expires(job), "results": list(self.results(job))}
+        return values | more
 
 
 def _job(row: sqlite3.Row) -> Job:

@@ -31,8 +31,8 @@ class Metrics:
         self.camera_frames = Counter("mien_camera_frames", "Frames of the camera that were read", **known)
         self.camera_dropped = Counter("mien_camera_frames_dropped", "Frames that a later one replaced", **known)
         self._jobs = Gauge("mien_jobs", "Jobs in a state", ["state"], **known)
-        self._decoders = Gauge("mien_decoders_replaced", "Decoders that died or were ended", **known)
-        self._crashes = Gauge("mien_worker_crashes", "Workers of videos that died or were ended", **known)
+        self.decoders_replaced = Counter("mien_decoders_replaced", "Decoders that died or were ended", **known)
+        self.worker_crashes = Counter("mien_worker_crashes", "Workers of videos that died or were ended", **known)
 
     def saw_batch(self, requests: int, crops: int) -> None:
         self.batches.observe(crops)
@@ -41,8 +41,6 @@ class Metrics:
     def text(self, service: Service) -> bytes:
         for state, count in service.store.counts().items():
             self._jobs.labels(state).set(count)
-        self._decoders.set(service.decoders.replaced)
-        self._crashes.set(service.runner.crashes)
         return generate_latest(self.registry)
 
 

@@ -97,12 +97,21 @@ class Reader:
         """The wish with its default model filled in; UsageError for what is unknown here."""
         model = wish.model or self.default_model
         if model not in self.models:
-            raise UsageError(f"model '{model[:60]}'", "is unknown", f"choose one of {', '.join(self.models)}")
+            raise UsageError(
+                f"model '{model[:60]}'", "is unknown", f"choose one of {', '.join(self.models)}", code="unknown_model"
+            )
         if wish.detector not in DETECTORS:
-            raise UsageError(f"detector '{wish.detector[:60]}'", "is unknown", f"choose one of {', '.join(DETECTORS)}")
+            raise UsageError(
+                f"detector '{wish.detector[:60]}'",
+                "is unknown",
+                f"choose one of {', '.join(DETECTORS)}",
+                code="unknown_detector",
+            )
         if wish.detector not in self.detectors:
             cure = "pull it with 'mien models pull yunet' and start again, or choose another"
-            raise UsageError(f"detector '{wish.detector}'", "is not on this machine", cure)
+            raise UsageError(
+                f"detector '{wish.detector}'", "is not on this machine", cure, code="detector_not_installed"
+            )
         check_tta(wish.tta, "tta=")
         values = {name: getattr(wish, name) for name in ("detector", "threshold", "people", "tta")}
         return Wish(model, **values)

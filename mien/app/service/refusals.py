@@ -1,4 +1,4 @@
-"""Every answer that is no result, as JSON: ``{"error": {"name", "found", "cure"}}`` with its status."""
+"""Every answer that is no result, as JSON: ``{"error": {"name", "found", "cure", "code", "parameters"}}`` with its status."""
 
 from __future__ import annotations
 
@@ -23,23 +23,38 @@ STATUS_OF: tuple[tuple[type[MienError], int], ...] = (
 
 
 class Refused(HTTPException):
-    """A request that is not done, with its status and, as every error here, name, what was found and the cure."""
+    """A request that is not done, with its status, the headers of the answer and what every error of mien has.
 
-    def __init__(self, status: int, name: object, found: str, cure: str, headers: dict[str, str] | None = None) -> None:
+    ``code`` is one of those that docs/serving.md lists.
+    """
+
+    def __init__(
+        self, status: int, code: str, name: object, found: str, cure: str, headers: dict[str, str] | None = None,
+        **parameters: Any,
+    ) -> None:  # fmt: skip
         super().__init__(status, detail=f"{name}: {found}; {cure}", headers=headers)
-        self.name, self.found, self.cure = str(name), found, cure
+        self.error = MienError(name, found, cure, code=code, **parameters)
 
     def body(self) -> dict[str, Any]:
-        return error_body(self.name, self.found, self.cure)
+        return error_body(self.error)
 
 
-def error_body(name: object, found: str, cure: str) -> dict[str, Any]:
-    return {"error": {"name": str(name), "found": found, "cure": cure}}
+def error_body(error: MienError) -> dict[str, Any]:
+    return {"error": error.to_dict()}
 
 
 #: Every route's errors, as the OpenAPI document says them.
-ERROR = {"type": "object", "required": ["name", "found", "cure"],
-         "properties": {"name": {"type": "string"}, "found": {"type": "string"}, "cure": {"type": "string"}}}  # fmt: skip
+ERROR = {
+    "type": "object",
+    "required": ["name", "found", "cure", "code", "parameters"],
+    "properties": {
+        "name": {"type": "string", "description": "what it is about"},
+        "found": {"type": "string", "description": "what was found"},
+        "cure": {"type": "string", "description": "what to do"},
+        "code": {"type": "string", "description": "which error it is, for programs", "pattern": "^[a-z0-9_]+$"},
+        "parameters": {"type": "object", "description": "numbers and texts that are in the words"},
+    },
+}
 RESPONSES: dict[int | str, dict[str, Any]] = {
     "4XX": {
         "description": "Not done: what it is about, what was found, and the cure.",
@@ -56,7 +71,8 @@ def also(status: int, why: str) -> dict[int | str, dict[str, Any]]:
 
 
 def too_large(what: str, limit: int) -> Refused:
-    return Refused(413, what, f"is larger than the limit of {limit:,} bytes", "send a smaller one")
+    found = f"is larger than the limit of {limit:,} bytes"
+    return Refused(413, "too_large", what, found, "send a smaller one", limit=limit)
 
 
 #: The status of one request too many.
@@ -65,16 +81,19 @@ BUSY = 429
 
 def busy(what: str, limit: int) -> Refused:
     cure = "try again in a moment"
-    return Refused(BUSY, what, f"has its {limit} places taken", cure, {"retry-after": "1"})
+    found = f"has its {limit} places taken"
+    return Refused(BUSY, "busy", what, found, cure, {"retry-after": "1"}, limit=limit)
 
 
 def absent(what: object) -> Refused:
-    return Refused(404, what, "does not exist", "check the address; it may have been removed")
+    return Refused(404, "not_found", what, "does not exist", "check the address; it may have been removed")
 
 
 def unforeseen(path: str, error: Exception) -> JSONResponse:
     """The answer to a request that failed through a fault of ours."""
-    return JSONResponse(error_body(path, f"failed with an unforeseen {type(error).__name__}", "please report it"), 500)
+    kind = type(error).__name__
+    known = MienError(path, f"failed with an unforeseen {kind}", "please report it", code="unexpected", kind=kind)
+    return JSONResponse(error_body(known), 500)
 
 
 def install(app: FastAPI) -> None:
@@ -87,26 +106,28 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(MienError)
     async def known(_: Request, error: MienError) -> JSONResponse:
         status = next(status for kind, status in STATUS_OF if isinstance(error, kind))
-        return JSONResponse(error_body(error.name, error.found, error.cure), status)
+        return JSONResponse(error_body(error), status)
 
     @app.exception_handler(MemoryError)
     async def full(_: Request, error: MemoryError) -> JSONResponse:
-        return JSONResponse(error_body("memory", "is used up", "try again in a moment, with a smaller file"), 503)
+        cure = "try again in a moment, with a smaller file"
+        return JSONResponse(error_body(MienError("memory", "is used up", cure, code="memory_full")), 503)
 
     @app.exception_handler(sqlite3.OperationalError)
     async def unwritable(_: Request, error: sqlite3.OperationalError) -> JSONResponse:
-        return JSONResponse(error_body("state", f"cannot be kept ({error})", "make room on the service's disk"), 503)
+        cure = "make room on the service's disk"
+        return JSONResponse(error_body(MienError("state", f"cannot be kept ({error})", cure, code="disk_full")), 503)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
         message = str(first["msg"])
-        return JSONResponse(error_body(name, message[:1].lower() + message[1:], "see /docs for what is taken"), 422)
+        found, cure = message[:1].lower() + message[1:], "see /docs for what is taken"
+        return JSONResponse(error_body(MienError(name, found, cure, code="invalid_parameter")), 422)
 
     @app.exception_handler(HTTPException)
     async def other(request: Request, error: HTTPException) -> JSONResponse:
-        cure = "see /docs for what there is"
-        return JSONResponse(
-            error_body(request.url.path, str(error.detail).lower(), cure), error.status_code, error.headers
-        )
+        code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
+        known = MienError(request.url.path, str(error.detail).lower(), "see /docs for what there is", code=code)
+        return JSONResponse(error_body(known), error.status_code, error.headers)

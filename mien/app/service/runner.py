@@ -11,6 +11,7 @@ import signal
 import sqlite3
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from mien.app.service.asking import colour_of, people_of
 from mien.app.service.config import Config
 from mien.app.service.decoding import child_environment
 from mien.app.service.jobs import CANCELLED, DONE, FAILED, STEM, WORK, Job, Store
+from mien.core.errors import MienError
 
 log = logging.getLogger("mien.service")
 
@@ -35,17 +37,24 @@ LONGEST_LINE = 64 * 1024
 class Runner:
     """Runs the queued jobs of a store with ``config.workers`` processes, and removes those whose time is over.
 
-    models: name → what a Recognizer is given for it.
+    Args:
+        models: name → what a Recognizer is given for it.
+        crashed: called for each worker that died.
     """
 
-    def __init__(self, config: Config, store: Store, models: dict[str, str | Path]) -> None:
-        self._config, self._store, self._models = config, store, models
+    def __init__(
+        self,
+        config: Config,
+        store: Store,
+        models: dict[str, str | Path],
+        crashed: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._config, self._store, self._models, self._crashed = config, store, models, crashed
         self._wake = asyncio.Event()
         self._running: dict[str, asyncio.subprocess.Process] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._loops: list[asyncio.Task[None]] = []
         self._closing = False
-        self.crashes = 0
 
     def start(self) -> None:
         self._store.recover()
@@ -144,7 +153,7 @@ class Runner:
         if not self._is_wanted(job.id):
             pass  # cancelled or removed
         elif "died" in end:
-            self.crashes += 1
+            self._crashed()
             log.warning("job %s: its worker %s", job.id, end["died"])
             self._store.crashed(job.id, end["died"])
         elif "error" in end:
@@ -165,7 +174,8 @@ class Runner:
         """The worker's last word: ``{"done": ...}``, ``{"error": ...}``, or ``{"died": how}``."""
         if (model := job.settings["model"]) not in self._models:  # served when the job was sent, before a restart
             cure = f"choose one of {', '.join(self._models)}"
-            return {"error": {"name": f"model '{model}'", "found": "is not served any more", "cure": cure}}
+            found = "is not served any more"
+            return {"error": MienError(f"model '{model}'", found, cure, code="unknown_model").to_dict()}
         out.mkdir(exist_ok=True)
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "mien.app.service.worker",
@@ -198,7 +208,8 @@ class Runner:
                 return word
             if time.monotonic() - started > limits.job_s:
                 found = f"took longer than the limit of {limits.job_s:,.0f} s"
-                return {"error": {"name": job.name, "found": found, "cure": "send a shorter part"}}
+                known = {"code": "analysis_too_long", "limit": limits.job_s}
+                return {"error": MienError(job.name, found, "send a shorter part", **known).to_dict()}
             if self._is_wanted(job.id):
                 self._store.update(job.id, **{key: word.get(key) for key in ("progress", "seconds_left", "text")})
 

@@ -34,7 +34,9 @@ def available() -> bool:
 def check_method(method: str) -> None:
     """UsageError for a method that is not offered, MissingExtra (501) without torch."""
     if method not in QUICK:
-        raise UsageError(f"method '{method}'", "is not offered here", f"choose from {', '.join(QUICK)}")
+        raise UsageError(
+            f"method '{method}'", "is not offered here", f"choose from {', '.join(QUICK)}", code="unknown_method"
+        )
     if not available():
         raise MissingExtra("torch", "train", "for saliency")
 

@@ -8,6 +8,7 @@ import ipaddress
 import socket
 import time
 from collections import Counter, deque
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
@@ -20,11 +21,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from mien.app.service.addresses import route_of
 from mien.app.service.config import MIB, Config
 from mien.app.service.refusals import BUSY, Refused, busy, too_large, unforeseen
+from mien.app.service.sessions import Sessions
 
-COOKIE = "mien_token"
+COOKIE = "mien_session"
 
 #: What anyone who reaches the address may see: the page, which then asks for the token, and whether the service is well.
-OPEN = ("/", "/healthz", "/v1/login", "/docs", "/openapi.json", "/favicon.ico")
+OPEN = ("/", "/healthz", "/v1/login", "/v1/logout", "/docs", "/openapi.json", "/favicon.ico")
 
 #: Sent with every answer: nothing is loaded from elsewhere, framed elsewhere, or taken for another type than it is.
 HEADERS = {
@@ -40,30 +42,43 @@ HEADERS = {
 
 
 class Access:
-    """Decides who may ask."""
+    """Decides who may ask: whoever has the token, or signed in with it."""
 
-    def __init__(self, config: Config) -> None:
-        self._token = config.token
+    def __init__(self, config: Config, sessions: Sessions, attempts: Attempts) -> None:
+        self._token, self._sessions, self._attempts = config.token, sessions, attempts
         self._loopback = config.is_loopback
         machine = socket.gethostname().lower()
         self._names = {"localhost"} if self._loopback else {"localhost", machine, f"{machine}.local", config.host}
 
     def check(self, scope: Scope) -> None:
-        """Raises Refused for a foreign host or origin (403), and where the token is missing or wrong (401)."""
+        """Raises Refused for a foreign host or origin (403), and where the token is missing or wrong (401, 429)."""
         headers, path = Headers(scope=scope), route_of(scope)
         self._check_host(headers.get("host", ""))
         origin = headers.get("origin")
         if origin is not None and _host_of(origin) != headers.get("host", "").lower():
-            raise Refused(403, "origin", f"is {origin[:100]!r}, another site", "use the page of this service")
+            raise Refused(
+                403, "foreign_site", "origin", f"is {origin[:100]!r}, another site", "use the page of this service"
+            )
         site = headers.get("sec-fetch-site", "none")
         if site not in ("none", "same-origin") and not _is_open(path):
-            raise Refused(403, "sec-fetch-site", f"is {site[:20]!r}", "use the page of this service")
-        if self._token and not _is_open(path) and not self.knows(token_of(headers)):
+            raise Refused(403, "foreign_site", "sec-fetch-site", f"is {site[:20]!r}", "use the page of this service")
+        if not self._token or _is_open(path):
+            return
+        if bearer := bearer_of(headers):
+            self.check_token(bearer, address_of(scope))
+        elif not self._sessions.is_valid(session_of(headers)):
             cure = "send 'Authorization: Bearer TOKEN', or sign in on the page"
-            raise Refused(401, "token", "is missing or wrong", cure, {"www-authenticate": "Bearer"})
+            raise Refused(401, "token_missing", "token", "is missing", cure, {"www-authenticate": "Bearer"})
 
-    def knows(self, token: str) -> bool:
-        return not self._token or hmac.compare_digest(token.encode("utf-8", "replace"), self._token.encode())
+    def check_token(self, token: str, address: str) -> None:
+        """Raises Refused for a wrong token (401), and for any after too many wrong ones from the same address (429)."""
+        if not self._token:
+            return
+        self._attempts.check(address)
+        if not hmac.compare_digest(token.encode("utf-8", "replace"), self._token.encode()):
+            self._attempts.failed(address)
+            cure = "ask whoever started the service"
+            raise Refused(401, "wrong_token", "token", "is wrong", cure, {"www-authenticate": "Bearer"})
 
     def _check_host(self, host: str) -> None:
         """A page of another site whose name was made to lead here (DNS rebinding) sends that name as Host."""
@@ -78,7 +93,7 @@ class Access:
             if address.is_loopback or not self._loopback:
                 return
         if name not in self._names:
-            raise Refused(403, "host", f"is {host[:100]!r}", "use the address that the service printed")
+            raise Refused(403, "foreign_host", "host", f"is {host[:100]!r}", "use the address that the service printed")
 
 
 def _host_of(origin: str) -> str | None:
@@ -93,30 +108,41 @@ def _is_open(path: str) -> bool:
     return path in OPEN or path.startswith("/page/")
 
 
-def token_of(headers: Headers) -> str:
-    """The token of a request, from its header or its cookie; "" without one."""
+def address_of(scope: Scope) -> str:
+    """Who sent a request; behind a trusted proxy, whom that names."""
+    client = scope.get("client")
+    return client[0] if client else ""
+
+
+def bearer_of(headers: Headers) -> str:
+    """The token in a request's header; "" without one."""
     kind, _, token = headers.get("authorization", "").partition(" ")
-    if kind.lower() == "bearer":
-        return token.strip()
+    return token.strip() if kind.lower() == "bearer" else ""
+
+
+def session_of(headers: Headers) -> str:
+    """The session in a request's cookie; "" without one."""
     return cookie_parser(headers.get("cookie", "")).get(COOKIE, "")  # forgives what other programs of this host set
 
 
 class Attempts:
-    """Counts failed sign-ins: after ``most`` within ``within_s`` their address has to wait until some are forgotten."""
+    """Counts wrong tokens: after ``most`` within ``within_s`` their address has to wait until some are forgotten."""
 
-    def __init__(self, most: int = 10, within_s: float = 60.0) -> None:
-        self._most, self._within_s = most, within_s
+    def __init__(self, most: int = 10, within_s: float = 60.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._most, self._within_s, self._clock = most, within_s, clock
         self._failed: deque[tuple[float, str]] = deque()
 
     def check(self, address: str) -> None:
-        now = time.monotonic()
+        now = self._clock()
         while self._failed and self._failed[0][0] < now - self._within_s:
             self._failed.popleft()
         if sum(other == address for _, other in self._failed) >= self._most:
-            raise Refused(429, "sign-in", "failed too often", "wait a minute", {"retry-after": "60"})
+            raise Refused(
+                429, "too_many_attempts", "sign-in", "failed too often", "wait a minute", {"retry-after": "60"}
+            )
 
     def failed(self, address: str) -> None:
-        self._failed.append((time.monotonic(), address))
+        self._failed.append((self._clock(), address))
 
 
 def kind_of(scope: Scope) -> str:
@@ -175,7 +201,7 @@ class _Sender:
 
     @staticmethod
     def _slow(found: str) -> Refused:
-        return Refused(408, "the sender", found, "send it again, over a faster line")
+        return Refused(408, "too_slow", "the sender", found, "send it again, over a faster line")
 
 
 class Guard:

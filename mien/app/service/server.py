@@ -24,9 +24,10 @@ from mien.app.service.metrics import Measured, Metrics
 from mien.app.service.reading import Reader
 from mien.app.service.runner import Runner
 from mien.app.service.security import Access, Attempts, Guard
+from mien.app.service.sessions import Sessions
 
 ABOUT = """Reads facial expressions in pictures, videos and from a camera. An expression is not an inner state: this says
-what a face shows, not what a person feels. Every error is JSON: {"error": {"name", "found", "cure"}}."""
+what a face shows, not what a person feels. Every error is JSON: {"error": {"name", "found", "cure", "code", "parameters"}}."""
 
 
 class Service:
@@ -36,14 +37,16 @@ class Service:
         self.config = config
         self.metrics = Metrics()
         self.news = News()
-        self.access, self.attempts = Access(config), Attempts()
         self.reader = Reader(config, self.metrics.saw_batch)
         self.reader.classifier(
             self.reader.default_model
         )  # a model that cannot be used is said now, not when it is asked
         self.store = Store(config.state, config.retention_s, self.news.tell)
-        self.decoders = Decoders(config.decoders, config.limits)
-        self.runner = Runner(config, self.store, {name: self.reader.asked(name) for name in self.reader.models})
+        self.sessions = Sessions(config.state, config.token, config.session_s)
+        self.access = Access(config, self.sessions, Attempts())
+        self.decoders = Decoders(config.decoders, config.limits, self.metrics.decoders_replaced.inc)
+        models = {name: self.reader.asked(name) for name in self.reader.models}
+        self.runner = Runner(config, self.store, models, self.metrics.worker_crashes.inc)
 
     async def start(self) -> None:
         self.runner.start()
@@ -54,6 +57,7 @@ class Service:
         await self.runner.close()
         self.decoders.close()
         self.reader.close()
+        self.sessions.close()
         self.store.close()
 
 
@@ -144,7 +148,7 @@ def make_server(app: FastAPI, config: Config) -> Server:
     protocol = type("Protocol", (_Protocol,), {"header_s": limits.header_s})
     settings = uvicorn.Config(
         app, host=config.host, port=config.port, http=protocol, ws_max_size=limits.camera_bytes + 1024, ws_max_queue=4,
-        log_level="error", access_log=False, limit_concurrency=512, timeout_keep_alive=15, timeout_graceful_shutdown=3,
+        log_config=None, log_level="error", access_log=False, limit_concurrency=512, timeout_keep_alive=15, timeout_graceful_shutdown=3,
         server_header=False, proxy_headers=False, ws_per_message_deflate=False,
     )  # fmt: skip
     settings.loaded_app_service = app.state.service

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,7 +17,7 @@ from mien.app.service.config import Config
 from mien.app.service.document import interface_page
 from mien.app.service.reading import Reader
 from mien.app.service.refusals import Refused, absent
-from mien.app.service.security import COOKIE
+from mien.app.service.security import COOKIE, address_of, session_of
 from mien.run.palette import colours_of
 from mien.run.weights import PULLABLE, local_model, model_info, shipped_models
 
@@ -75,7 +76,15 @@ def plotly() -> Response:
     spec = find_spec("plotly")
     file = Path(spec.origin).parent / "package_data" / "plotly.min.js" if spec and spec.origin else None
     if file is None or not file.is_file():
-        raise Refused(404, "plotly", "is not installed and is needed for charts", "pip install 'mien[serve]'")
+        raise Refused(
+            404,
+            "missing_extra",
+            "plotly",
+            "is not installed and is needed for charts",
+            "pip install 'mien[serve]'",
+            package="plotly",
+            extra="serve",
+        )
     return FileResponse(file, media_type=TYPES[".js"], headers={"cache-control": "max-age=86400"})
 
 
@@ -94,18 +103,25 @@ async def metrics(request: Request) -> Response:
 
 @router.post("/v1/login", tags=["service"])
 async def login(request: Request, token: Annotated[str, Body(embed=True, max_length=1000)]) -> Response:
-    """Give the token, and a cookie stands for it from then on: for what a browser fetches by itself."""
+    """Give the token, and a cookie holds a session from then on: for what a browser fetches by itself."""
     service = service_of(request)
-    address = request.client.host if request.client else ""
-    service.attempts.check(address)
-    if not service.access.knows(token):
-        service.attempts.failed(address)
-        raise Refused(401, "token", "is wrong", "ask whoever started the service")
+    service.access.check_token(token, address_of(request.scope))
     answer = JSONResponse({"ok": True})
     if service.config.token:
         secure = "https" in (request.url.scheme, request.headers.get("origin", "")[:5])  # a proxy before us speaks it
-        path = f"{service.config.root_path}/"
-        answer.set_cookie(COOKIE, token, 30 * 86_400, path=path, httponly=True, samesite="strict", secure=secure)
+        value, path = service.sessions.begin(), f"{service.config.root_path}/"
+        age = int(service.sessions.lifetime_s)
+        answer.set_cookie(COOKIE, value, age, path=path, httponly=True, samesite="strict", secure=secure)
+    return answer
+
+
+@router.post("/v1/logout", tags=["service"], status_code=204, response_class=Response)
+async def logout(request: Request) -> Response:
+    """End the session, and remove its cookie."""
+    service = service_of(request)
+    service.sessions.end(session_of(request.headers))
+    answer = Response(status_code=204)
+    answer.delete_cookie(COOKIE, path=f"{service.config.root_path}/", httponly=True, samesite="strict")
     return answer
 
 
@@ -147,32 +163,38 @@ def model_cards(reader: Reader, config: Config) -> list[dict[str, Any]]:
 def _model(name: str, path: Path) -> dict[str, Any]:
     info, card = model_info(path), path.with_suffix(".md")
     return {
-        "name": name, "labels": list(info.labels), "parameters": _parameters(path), "bytes": path.stat().st_size,
-        "precision": "int8" if info.quantised else "float32", "scores": info.scores, "licence": info.licence,
+        "name": name, "labels": list(info.labels), **_weights(path, info.quantised), "bytes": path.stat().st_size,
+        "scores": info.scores, "licence": info.licence,
         "card": card.read_text(encoding="utf-8") if card.is_file() else None,
         "kind": "shipped" if shipped_models().get(name) == path else "local",
     }  # fmt: skip
 
 
-def _parameters(path: Path) -> int | None:
-    """Numbers in a model's initialisers; None where onnx, which counts them, is not installed."""
+def _weights(path: Path, is_quantized: bool) -> dict[str, Any]:
+    """Numbers in a model's initializers, and how most of them are stored; None where onnx, which tells, is not installed."""
     if find_spec("onnx") is None:
-        return None
+        return {"parameters": None, "precision": "int8" if is_quantized else None}
     import math
 
     import onnx
 
-    return sum(math.prod(tensor.dims) for tensor in onnx.load(str(path)).graph.initializer)
+    stored: Counter[str] = Counter()
+    for tensor in onnx.load(str(path)).graph.initializer:
+        stored[onnx.TensorProto.DataType.Name(tensor.data_type).lower()] += math.prod(tensor.dims)
+    precision = stored.most_common(1)[0][0] if stored else "float"
+    return {"parameters": stored.total(), "precision": "float32" if precision == "float" else precision}
 
 
 def found_reports(folder: Path | None) -> dict[str, Path]:
     """Name → file of what `mien report` and `mien compare` wrote below a folder: the name is the folder in which one lies,
-    for a comparison with ``~compare`` behind it."""
+    for a comparison with ``~compare`` behind it. Links out of the folder are passed over."""
     if folder is None or not folder.is_dir():
         return {}
-    found = {}
+    found, root = {}, folder.resolve()
     for file in sorted([*folder.rglob("report.html"), *folder.rglob("compare.html")])[:MOST_REPORTS]:
-        name = "~".join(file.relative_to(folder).parent.parts) or folder.resolve().name or "report"
+        if not file.resolve().is_relative_to(root):  # a link that leads out of the folder
+            continue
+        name = "~".join(file.relative_to(folder).parent.parts) or root.name or "report"
         found[name if file.name == "report.html" else f"{name}~compare"] = file
     return found
 

@@ -17,6 +17,12 @@ from mien.app.service.refusals import Refused, too_large
 #: It tells every broken form to whoever reads the log; whoever sent one is told by the answer.
 logging.getLogger("python_multipart").setLevel(logging.ERROR)
 
+#: The field of a form that holds the file.
+FIELD = "file"
+
+#: So many of a file's first bytes tell what it is.
+HEAD = 512
+
 #: Parts of a form; more are no form that this service asked for.
 MOST_PARTS = 16
 
@@ -47,17 +53,24 @@ class Upload:
     size: int = 0
 
 
-async def receive_file(request: Request, target: BinaryIO, limit: int, field: str = "file") -> Upload:
+async def receive_file(
+    request: Request, target: BinaryIO, limit: int, check: Callable[[bytes, str], None] | None = None
+) -> Upload:
     """Write the file of a form to ``target``.
+
+    check: given the first bytes of the file (HEAD, or all that there are) and its name, as soon as they are there; may
+    raise Refused, too.
 
     Raises Refused: 415 for another content type, 422 for a form that breaks off or holds no such file, 413 for one that
     is longer than ``limit`` bytes.
     """
+    field = FIELD
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     if kind != b"multipart/form-data":
         found = f"is {kind.decode('latin-1')[:60]!r}" if kind else "is not given"
-        raise Refused(415, "content-type", found, f"send a form (multipart/form-data) with the field '{field}'")
-    form = _Form(target, limit, field)
+        cure = f"send a form (multipart/form-data) with the field '{field}'"
+        raise Refused(415, "not_a_form", "content-type", found, cure, field=field)
+    form = _Form(target, limit, field, check)
     try:
         parser = MultipartParser(options.get(b"boundary", b""), form.callbacks())
         if not options.get(b"boundary"):
@@ -72,20 +85,23 @@ async def receive_file(request: Request, target: BinaryIO, limit: int, field: st
     if not form.ended:
         raise _broken("breaks off")
     if not form.found:
-        raise Refused(422, field, "is not in the form, or holds no file", f"send one file in the field '{field}'")
+        found = "is not in the form, or holds no file"
+        raise Refused(422, "no_file", field, found, f"send one file in the field '{field}'", field=field)
     if not form.upload.size:
-        raise Refused(422, form.upload.name or field, "is empty (0 bytes)", "copy or export it again")
+        raise Refused(422, "empty_file", form.upload.name or field, "is empty (0 bytes)", "copy or export it again")
+    form.check_head()
     return form.upload
 
 
 def _broken(found: str) -> Refused:
-    return Refused(422, "the form", found, "send it again")
+    return Refused(422, "broken_form", "the form", found, "send it again")
 
 
 class _Form:
     """What the parser calls: keeps the first part with the wanted name, and counts everything."""
 
-    def __init__(self, target: BinaryIO, limit: int, field: str) -> None:
+    def __init__(self, target: BinaryIO, limit: int, field: str, check: Callable[[bytes, str], None] | None) -> None:
+        self._check, self._start = check, b""
         self.upload, self.found, self.ended = Upload(), False, False
         self._target, self._limit, self._field = target, limit, field
         self._parts = 0
@@ -103,7 +119,8 @@ class _Form:
     def _part_begin(self) -> None:
         self._parts += 1
         if self._parts > MOST_PARTS:
-            raise Refused(422, "the form", f"has more than {MOST_PARTS} parts", f"send the field '{self._field}' alone")
+            found, cure = f"has more than {MOST_PARTS} parts", f"send the field '{self._field}' alone"
+            raise Refused(422, "broken_form", "the form", found, cure)
         self._headers, self._wanted = {}, False
 
     def _header_begin(self) -> None:
@@ -130,7 +147,17 @@ class _Form:
             self.upload.size += end - start
             if self.upload.size > self._limit:
                 raise too_large(self.upload.name, self._limit)
+            if self._check is not None:
+                self._start += data[start : min(end, start + HEAD)]
+                if len(self._start) >= HEAD:
+                    self.check_head()
             self._target.write(data[start:end])
+
+    def check_head(self) -> None:
+        """Have the file's first bytes looked at, once."""
+        check, self._check = self._check, None
+        if check is not None:
+            check(self._start, self.upload.name)
 
     def _end(self) -> None:
         self.ended = True

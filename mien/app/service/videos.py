@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import shutil
 from pathlib import Path
 from typing import Annotated, Any
@@ -31,8 +32,8 @@ TYPES = {
     ".parquet": "application/vnd.apache.parquet",
 }  # fmt: skip
 
-#: Beginnings of pictures: they are read at once, by another route.
-PICTURES = (b"\xff\xd8\xff", b"\x89PNG", b"BM", b"II*\0", b"MM\0*")
+#: Beginnings of pictures that never move: they are read at once, by another route.
+PICTURES = (b"\xff\xd8\xff", b"BM")
 
 #: A page that was made here may run its own scripts, and reach nothing.
 SANDBOX = "sandbox allow-scripts allow-downloads; default-src 'unsafe-inline' data: blob:; frame-ancestors 'self'"
@@ -64,16 +65,14 @@ async def add_video(
     try:
         part = folder / "source.part"
         with part.open("wb") as file:
-            upload = await receive_file(request, file, limits.video_bytes)
-        await asyncio.to_thread(_check_video, part, upload.name)
+            upload = await receive_file(request, file, limits.video_bytes, check_video)
         part.rename(folder / source_name(upload.name))
         _check_room(service)
         job = store.add(job_id, upload.name, source_name(upload.name), settings)
     except OSError as error:
         shutil.rmtree(folder, ignore_errors=True)
-        raise Refused(
-            503, "disk", f"cannot take the video ({error.strerror})", "remove some jobs, or make room"
-        ) from error
+        found, cure = f"cannot take the video ({error.strerror})", "remove some jobs, or make room"
+        raise Refused(503, "disk_full", "disk", found, cure) from error
     except BaseException:  # a sender that goes away too: nothing of an upload stays without its job
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -85,18 +84,46 @@ def _check_room(service: Any) -> None:
     """Refused (429, 503) where there are too many jobs, or too little disk."""
     counts, limits = service.store.counts(), service.config.limits
     if sum(counts.values()) >= limits.jobs:
-        raise Refused(429, "jobs", f"are {limits.jobs} already", "remove some that are done")
+        raise Refused(
+            429, "too_many_jobs", "jobs", f"are {limits.jobs} already", "remove some that are done", limit=limits.jobs
+        )
     if counts["queued"] + counts["running"] >= limits.waiting:
-        raise Refused(429, "jobs", f"{limits.waiting} wait already", "try again when some are done")
+        raise Refused(
+            429,
+            "queue_full",
+            "jobs",
+            f"{limits.waiting} wait already",
+            "try again when some are done",
+            limit=limits.waiting,
+        )
     if shutil.disk_usage(service.store.folder).free < limits.free_bytes:
-        raise Refused(503, "disk", "is almost full", "remove some jobs, or make room")
+        raise Refused(503, "disk_full", "disk", "is almost full", "remove some jobs, or make room")
 
 
-def _check_video(path: Path, name: str) -> None:
-    with path.open("rb") as file:
-        head = file.read(16)
-    if head.startswith(PICTURES) or (head[:4] == b"RIFF" and head[8:] == b"WEBP"):
-        raise Refused(415, name, "is a picture, not a video", "send it to /v1/images")
+def check_video(head: bytes, name: str) -> None:
+    """Refused (415) for what begins as a picture or as text: it is told before all of it was sent."""
+    if is_still(head):
+        raise Refused(415, "picture_not_video", name, "is a picture, not a video", "send it to /v1/images")
+    if is_text(head):
+        raise Refused(415, "not_a_video", name, "is text, not a video", "send the video itself")
+
+
+def is_still(head: bytes) -> bool:
+    """Whether the first bytes of a file tell that it is a picture which does not move; what they do not tell, a worker sees."""
+    if head.startswith(b"\x89PNG"):
+        return b"IDAT" in head and b"acTL" not in head
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return head[12:16] != b"VP8X" or not head[20:21] or not head[20] & 2  # the flag of an animation
+    return head.startswith(PICTURES)
+
+
+def is_text(head: bytes) -> bool:
+    """Whether the first bytes of a file are text, as JSON and HTML are; no video's are."""
+    text = codecs.getincrementaldecoder("utf-8")
+    try:
+        return all(letter.isprintable() or letter.isspace() for letter in text().decode(head))
+    except UnicodeDecodeError:
+        return False
 
 
 def job_of(request: Request, job_id: str) -> Job:
@@ -188,7 +215,7 @@ async def get_frames(
     service = service_of(request)
     job = job_of(request, job_id)
     if job.state != DONE:
-        raise Refused(409, f"job {job_id}", f"is {job.state}", "wait until it is done")
+        raise Refused(409, "not_done", f"job {job_id}", f"is {job.state}", "wait until it is done", state=job.state)
     try:
         data = await asyncio.to_thread(overlay_file, service.store.folder_of(job_id) / "results", fps)
     except FileNotFoundError as error:  # removed meanwhile

@@ -78,7 +78,8 @@ class Teller:
 
 
 def too_long(name: str, seconds: float, limit_s: float) -> MediaError:
-    return MediaError(name, f"lasts {seconds:,.0f} s, longer than the limit of {limit_s:,.0f} s", "send a shorter part")
+    found = f"lasts {seconds:,.0f} s, longer than the limit of {limit_s:,.0f} s"
+    return MediaError(name, found, "send a shorter part", code="video_too_long", seconds=seconds, limit=limit_s)
 
 
 def probe(path: Path, name: str, most_pixels: int, most_seconds: float) -> dict[str, Any]:
@@ -96,17 +97,18 @@ def probe(path: Path, name: str, most_pixels: int, most_seconds: float) -> dict[
             name, {"start_s": 0.0, "seconds": 0.0, "width": width, "height": height}, most_pixels, most_seconds
         )
     if is_picture(path):
-        raise MediaError(name, "is a picture, not a video", "send it to /v1/images")
+        raise MediaError(name, "is a picture, not a video", "send it to /v1/images", code="picture_not_video")
     try:
         with av.open(f"file:{path}", options={"format_whitelist": CONTAINERS}, metadata_errors=TITLES) as container:
             if not container.streams.video or is_no_film(container, path):
-                raise MediaError(name, "has no pictures in it", "send a video")
+                raise MediaError(name, "has no pictures in it", "send a video", code="no_video")
             stream = container.streams.video[0]
             start_s = start_of(container)
             seconds = (container.duration or 0) / 1_000_000
             width, height = stream.width, stream.height
     except (av.error.FFmpegError, OSError, ValueError) as error:
-        raise MediaError(name, "is not a video that can be read", "copy or export it again") from error
+        cure = "copy or export it again"
+        raise MediaError(name, "is not a video that can be read", cure, code="not_a_video") from error
     facts = {"start_s": start_s, "seconds": seconds, "width": width, "height": height}
     return _within(name, facts, most_pixels, most_seconds)
 
@@ -116,7 +118,8 @@ def _within(name: str, facts: dict[str, Any], most_pixels: int, most_seconds: fl
     width, height = facts["width"], facts["height"]
     if width * height > most_pixels:
         found = f"has {width} x {height} pixels, more than the limit of {most_pixels:,}"
-        raise MediaError(name, found, "scale it down")
+        size = {"width": width, "height": height, "limit": most_pixels}
+        raise MediaError(name, found, "scale it down", code="too_many_pixels", **size)
     if facts["seconds"] > most_seconds:
         raise too_long(name, facts["seconds"], most_seconds)
     return facts
@@ -191,10 +194,11 @@ def main() -> int:
     except MienError as error:
         own = str(order["path"])
         name = order["name"] if own in error.name else error.name
-        teller.tell(error={"name": name, "found": error.found.replace(own, order["name"]), "cure": error.cure})
+        teller.tell(error=error.to_dict() | {"name": name, "found": error.found.replace(own, order["name"])})
     except MemoryError:
         found = f"needs more memory than the {order['memory'] / 2**30:.0f} GiB that an analysis may have"
-        teller.tell(error={"name": order["name"], "found": found, "cure": "scale the video down"})
+        limit = {"code": "video_needs_memory", "limit": order["memory"]}
+        teller.tell(error=MediaError(order["name"], found, "scale the video down", **limit).to_dict())
     out.close()
     sys.stderr.flush()
     os._exit(0)  # at once, past threads that wait for a server that has its answer

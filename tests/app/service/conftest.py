@@ -97,13 +97,13 @@ def as_file(picture: np.ndarray, kind: str = "png", **options: Any) -> bytes:
     return buffer.getvalue()
 
 
-def error_of(answer: Any, status: int) -> dict[str, str]:
+def error_of(answer: Any, status: int) -> dict[str, Any]:
     """The error of an answer, which has the one shape that all errors have."""
     assert answer.status_code == status, answer.text
     document = answer.json()
     assert set(document) == {"error"}
-    assert set(document["error"]) == {"name", "found", "cure"}
-    assert all(document["error"].values())
+    assert set(document["error"]) == {"name", "found", "cure", "code", "parameters"}
+    assert all(document["error"][part] for part in ("name", "found", "cure", "code"))
     return document["error"]
 
 

@@ -62,7 +62,7 @@ def test_what_was_recorded_are_the_records_of_analyze(client: TestClient) -> Non
         recorded = camera.receive_json()
     assert recorded["type"] == "records"
     rows = recorded["records"]
-    assert [row["time_s"] for row in rows] == [11, 12, 13]
+    assert [(row["frame"], row["time_s"]) for row in rows] == [(0, 0), (1, 1), (2, 2)]  # of the recording
     assert {row["source"] for row in rows} == {"camera"}
     assert [[row[name] for name in ("x1", "y1", "x2", "y2")] for row in rows] == [
         answer["faces"][0]["box"] for answer in seen[1:]
@@ -91,7 +91,7 @@ def test_a_recording_that_is_full_ends_and_is_sent(tmp_path: Path) -> None:
         again = camera.receive_json()
     assert [len(answer["faces"]) for answer in heard] == [1] * 4
     assert (ended["type"], ended["full"], [row["time_s"] for row in ended["records"]]) == ("records", True, [0, 1])
-    assert (again["full"], [row["time_s"] for row in again["records"]]) == (False, [5])
+    assert (again["full"], [row["time_s"] for row in again["records"]]) == (False, [0])
 
 
 def test_the_newest_frame_takes_the_place_of_those_before_it() -> None:
@@ -231,9 +231,10 @@ def test_cameras_at_the_same_time_do_not_mix(client: TestClient) -> None:
 def test_a_recording_that_is_full_has_no_gaps() -> None:
     recording = Recording(most=5)
     recording.switch(True)
-    for faces in (2, 2, 2, 1):
-        recording.add([{"faces": faces}] * faces)
-    assert recording.switch(False) == ['{"faces": 2}'] * 4
+    for number, faces in enumerate((0, 2, 2, 2, 1)):
+        recording.add(10 + number, 12.5 + number, [{"faces": faces}] * faces)
+    rows = list(map(json.loads, recording.switch(False)))
+    assert rows == [{"faces": 2, "frame": frame, "time_s": float(frame)} for frame in (1, 1, 2, 2)]
     recording.switch(True)
-    recording.add([{"faces": 1}])
-    assert recording.switch(False) == ['{"faces": 1}']
+    recording.add(20, 60.0, [{"faces": 1}])
+    assert json.loads(recording.switch(False)[0]) == {"faces": 1, "frame": 0, "time_s": 0.0}

@@ -220,7 +220,9 @@ def test_limits_on_bytes_and_pixels(tmp_path: Path) -> None:
     with service(tmp_path, limits={"picture_bytes": 50_000, "picture_pixels": 119_999}) as client:
         assert "50,000 bytes" in error_of(client.post("/v1/images", **form(PHOTO)), 413)["found"]
         over = as_file(np.zeros((300, 400, 3), np.uint8))
-        assert "400 x 300 pixels" in error_of(client.post("/v1/images", **form(over)), 413)["found"]
+        error = error_of(client.post("/v1/images", **form(over)), 413)
+        assert "400 x 300 pixels" in error["found"]
+        assert (error["code"], error["parameters"]["width"]) == ("too_many_pixels", 400)
         assert client.post("/v1/images", **form(as_file(np.zeros((300, 399, 3), np.uint8)))).status_code == 200
         huge = client.post("/v1/images", content=b"x" * 200_000, headers={"content-type": "image/jpeg"})
         assert "is larger than the limit" in error_of(huge, 413)["found"]

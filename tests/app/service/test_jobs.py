@@ -43,6 +43,30 @@ def test_a_job_from_its_beginning_to_its_end(store: Store) -> None:
     assert store.end(first, CANCELLED).state == DONE  # what is finished stays as it is
 
 
+def test_who_waits_has_a_place_in_line_and_hears_when_it_changes(store: Store) -> None:
+    first, second, third = (added(store, f"{name}.mp4") for name in "abc")
+    places = lambda: [store.to_json(store.get(job_id))["position"] for job_id in (first, second, third)]  # noqa: E731
+    assert places() == [1, 2, 3]
+    heard: list[str] = []
+    store.watch = lambda job: heard.append(job.name)
+    store.begin(store.get(first))
+    assert (places(), sorted(heard)) == ([None, 1, 2], ["a.mp4", "b.mp4", "c.mp4"])
+    heard.clear()
+    store.update(first, progress=0.5)
+    assert heard == ["a.mp4"]
+    store.end(second, CANCELLED)
+    assert places() == [None, None, 1]
+    store.forget(third)
+    assert store.get(third) is None
+
+
+def test_jobs_of_one_name_are_told_apart(store: Store) -> None:
+    names = [store.get(added(store, name)).name for name in ("a.mp4", "a.mp4", "a.mp4", "a", "a", ".mp4", ".mp4", "")]
+    assert names == ["a.mp4", "a (2).mp4", "a (3).mp4", "a", "a (2)", ".mp4", ".mp4 (2)", ""]
+    store.forget(store.all()[-2].id)
+    assert store.get(added(store, "a.mp4")).name == "a (2).mp4"
+
+
 def test_a_worker_that_dies_is_tried_once_more(store: Store) -> None:
     job_id = added(store)
     store.begin(store.get(job_id))

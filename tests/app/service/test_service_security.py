@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sqlite3
 import time
 from pathlib import Path
 
@@ -13,8 +14,10 @@ from starlette.websockets import WebSocketDisconnect
 from mien.app.service import security
 from mien.app.service.config import Config, is_loopback
 from mien.app.service.refusals import Refused
-from mien.app.service.security import COOKIE, HEADERS, Attempts, token_of
+from mien.app.service.security import COOKIE, HEADERS, Attempts, session_of
 from mien.app.service.server import create_app
+from mien.app.service.sessions import FILE as SESSIONS
+from mien.app.service.sessions import Sessions
 from tests.app.service.conftest import HERE, error_of, form, quickly, server, service, until
 from tests.conftest import ASTRONAUT
 
@@ -79,7 +82,7 @@ def test_a_token_is_asked_for(tmp_path: Path) -> None:
         for wrong in ("Bearer wrong", f"Basic {TOKEN}", "Bearer", f"Bearer {TOKEN}x", f"Bearer {TOKEN[:-1]}"):
             assert error_of(client.get("/v1/jobs", headers={"authorization": wrong}), 401)
         assert client.get("/v1/jobs", headers={"authorization": f"Bearer {TOKEN}"}).json() == []
-        assert client.get("/v1/jobs", headers={"cookie": f"other=1; {COOKIE}={TOKEN}"}).json() == []
+        assert error_of(client.get("/v1/jobs", headers={"cookie": f"other=1; {COOKIE}={TOKEN}"}), 401)
         assert client.get("/healthz").json()["status"] == "ok"
         with (
             pytest.raises(WebSocketDisconnect) as refused,
@@ -96,8 +99,7 @@ def test_signing_in_sets_a_cookie_that_scripts_cannot_read(tmp_path: Path) -> No
             assert client.post("/v1/login", content=body).status_code in (400, 401, 422)
         answer = client.post("/v1/login", json={"token": TOKEN})
         cookie = answer.headers["set-cookie"].lower()
-        assert "httponly" in cookie
-        assert "samesite=strict" in cookie
+        assert "; httponly; max-age=604800; path=/; samesite=strict" in cookie and "; secure" not in cookie
         settings = client.get("/v1/settings")  # the client keeps cookies as a browser does
         assert settings.json()["needs_token"] is True
         head = {"host": "127.0.0.1:8000", "cookie": f"{COOKIE}={client.cookies[COOKIE]}"}
@@ -105,28 +107,101 @@ def test_signing_in_sets_a_cookie_that_scripts_cannot_read(tmp_path: Path) -> No
             pass
 
 
+def test_a_session_is_a_random_value_that_ends_with_the_sign_out(tmp_path: Path) -> None:
+    with service(tmp_path, token=TOKEN) as client:
+        values = []
+        for _ in range(2):
+            client.post("/v1/login", json={"token": TOKEN})
+            values.append(client.cookies[COOKIE])
+        assert len(set(values)) == 2 and all(len(value) == 43 for value in values)
+        kept = b"".join(path.read_bytes() for path in tmp_path.iterdir() if path.is_file())
+        assert not any(secret.encode() in kept for secret in (TOKEN, *values))
+        assert client.get("/v1/jobs").json() == []
+        assert "max-age=0" in client.post("/v1/logout").headers["set-cookie"].lower()
+        assert COOKIE not in client.cookies
+        client.cookies.clear()
+        for value, status in zip(
+            values, (200, 401), strict=True
+        ):  # the first sign-in, perhaps another browser's, stays
+            assert client.get("/v1/jobs", headers={"cookie": f"{COOKIE}={value}"}).status_code == status
+        assert client.post("/v1/logout").status_code == 204  # without a session, too
+    with service(tmp_path, token=TOKEN) as client:  # after a restart
+        assert client.get("/v1/jobs", headers={"cookie": f"{COOKIE}={values[0]}"}).json() == []
+    with service(tmp_path, token="another-token") as client:
+        assert client.get("/v1/jobs", headers={"cookie": f"{COOKIE}={values[0]}"}).status_code == 401
+
+
+def test_sessions_expire(tmp_path: Path) -> None:
+    now = 1000.0
+    sessions = Sessions(tmp_path, TOKEN, lifetime_s=60, clock=lambda: now)
+    first = sessions.begin()
+    now += 59
+    assert sessions.is_valid(first)
+    now += 1
+    assert not sessions.is_valid(first) and not sessions.is_valid("") and not sessions.is_valid("guess")
+    sessions.begin()
+    with sqlite3.connect(tmp_path / SESSIONS) as database:
+        assert database.execute("SELECT COUNT(*) FROM sessions").fetchone() == (1,)  # what expired is removed
+    database.close()
+    sessions.close()
+
+
+@pytest.mark.parametrize("proxies", [(), ("127.0.0.0/8",)])
+def test_a_proxy_is_believed_only_where_it_is_trusted(tmp_path: Path, proxies: tuple[str, ...]) -> None:
+    """What it says of the client's address and of TLS."""
+    app = create_app(Config(tmp_path, detector="haar", token=TOKEN, proxies=proxies))
+    with TestClient(app, base_url=HERE, client=("127.0.0.1", 50_000)) as client:
+
+        def guess(address: str, token: str) -> int:
+            head = {"x-forwarded-for": address, "authorization": f"Bearer {token}"}
+            return client.get("/v1/jobs", headers=head).status_code
+
+        assert [guess("8.8.8.8", f"guess {n}") for n in range(11)] == [401] * 10 + [429]
+        assert guess("8.8.8.8", TOKEN) == 429
+        assert guess("9.9.9.9", TOKEN) == (200 if proxies else 429)
+        head = {"x-forwarded-for": "9.9.9.9", "x-forwarded-proto": "https"}
+        answer = client.post("/v1/login", json={"token": TOKEN}, headers=head)
+        assert ("; Secure" in answer.headers.get("set-cookie", "")) is bool(proxies)
+
+
 def test_guessing_is_slowed_down(tmp_path: Path) -> None:
     with service(tmp_path, token=TOKEN) as client:
         statuses = [client.post("/v1/login", json={"token": f"guess {n}"}).status_code for n in range(12)]
         assert statuses == [401] * 10 + [429] * 2
         assert client.post("/v1/login", json={"token": TOKEN}).status_code == 429  # even the right one tells nothing
-        assert client.get("/v1/jobs", headers={"authorization": f"Bearer {TOKEN}"}).status_code == 200
+        error = error_of(client.get("/v1/jobs", headers={"authorization": f"Bearer {TOKEN}"}), 429)
+        assert (error["code"], error["name"]) == ("too_many_attempts", "sign-in")
+
+
+def test_wrong_headers_are_counted_like_wrong_sign_ins(tmp_path: Path) -> None:
+    with service(tmp_path, token=TOKEN) as client:
+        client.post("/v1/login", json={"token": TOKEN})
+        session = client.cookies[COOKIE]
+        client.cookies.clear()
+        wrong = [{"authorization": f"Bearer guess {n}"} for n in range(11)]
+        assert [client.get("/v1/jobs", headers=head).status_code for head in wrong] == [401] * 10 + [429]
+        assert client.post("/v1/login", json={"token": TOKEN}).status_code == 429
+        assert client.get("/v1/jobs").status_code == 401  # who sends none does not guess
+        assert client.get("/v1/jobs", headers={"cookie": f"{COOKIE}={session}"}).json() == []  # who signed in stays
 
 
 def test_who_guesses_keeps_nobody_else_out() -> None:
-    attempts = Attempts(most=2)
+    now = 0.0
+    attempts = Attempts(most=2, clock=lambda: now)
     for _ in range(2):
         attempts.check("10.0.0.1")
         attempts.failed("10.0.0.1")
     attempts.check("10.0.0.2")
     with pytest.raises(Refused, match="failed too often"):
         attempts.check("10.0.0.1")
+    now = 61.0
+    attempts.check("10.0.0.1")
 
 
 @pytest.mark.parametrize("others", ['foo={"a":1}; ', "flag; ", "a b=1; ", "café=1; ", ""])
 def test_cookies_of_other_programs_are_passed_over(others: str) -> None:
     headers = Headers(raw=[(b"cookie", f"{others}{COOKIE}={TOKEN}".encode("latin-1"))])
-    assert token_of(headers) == TOKEN
+    assert session_of(headers) == TOKEN
 
 
 def test_a_reader_that_takes_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

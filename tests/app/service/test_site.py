@@ -52,6 +52,7 @@ def test_models_and_their_cards(client: TestClient) -> None:
     assert (base["bytes"], base["scores"], base["licence"]) == (path.stat().st_size, info.scores, info.licence)
     assert base["card"] == path.with_suffix(".md").read_text(encoding="utf-8")
     assert base["parameters"] * 2 < base["bytes"] < base["parameters"] * 2 * 1.1  # weights in 16 bits, and little else
+    assert base["precision"] == "float16"
     assert ferplus["labels"] == list(CANONICAL) and ferplus["scores"]["labels_by"] == "raters"
     assert [(model["name"], model["kind"]) for model in (large, nano)] == [("large", "shipped"), ("nano", "shipped")]
 
@@ -88,6 +89,14 @@ def test_reports_are_found_by_folder_and_shown_in_a_sandbox(tmp_path: Path) -> N
             assert "allow-same-origin" not in answer.headers["content-security-policy"]
         for name in ("other", "other.html", "a/../../other.html", "..%2fother.html"):
             assert "secret" not in error_of(client.get(f"/v1/reports/{name}"), 404).values()
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "report.html").write_text("secret")
+    (folder / "x").mkdir()
+    (folder / "x" / "report.html").symlink_to(outside / "report.html")
+    (folder / "y").symlink_to(outside, target_is_directory=True)
+    (folder / "z").symlink_to(folder / "a", target_is_directory=True)  # stays inside
+    assert {"x", "y"}.isdisjoint(found_reports(folder))
     assert found_reports(None) == found_reports(tmp_path / "absent") == {}
 
 
@@ -109,13 +118,17 @@ def test_metrics_count_what_happens_and_name_no_address(tmp_path: Path) -> None:
         client.post("/v1/images", **form(b"nothing"))
         client.get("/some/secret/address")
         client.get(f"/v1/jobs/{'0' * 16}")
+        client.app.state.service.runner._crashed()
         text = client.get("/metrics").text
+    types = dict(re.findall(r"^# TYPE (\w+) (\w+)$", text, flags=re.MULTILINE))
+    assert {name for name, kind in types.items() if kind == "gauge" and not name.endswith("_created")} == {"mien_jobs"}
     values = dict(re.findall(r"^(\w+(?:\{.*\})?) ([\d.e+]+)$", text, flags=re.MULTILINE))
     assert values['mien_requests_total{method="POST",route="/v1/images",status="200"}'] == "3.0"
     assert values['mien_requests_total{method="POST",route="/v1/images",status="422"}'] == "1.0"
     assert values['mien_requests_total{method="GET",route="/v1/jobs/{job_id}",status="404"}'] == "1.0"
     assert (values["mien_faces_total"], values["mien_batch_crops_count"]) == ("3.0", "3.0")
     assert values['mien_jobs{state="queued"}'] == "0.0"
+    assert (values["mien_worker_crashes_total"], values["mien_decoders_replaced_total"]) == ("1.0", "0.0")
     assert "secret" not in text
 
 

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 import signal
 import sqlite3
 import sys
@@ -277,6 +278,19 @@ def test_a_running_job_is_removed_with_its_files(client: TestClient, long_clip: 
     assert not client.app.state.service.store.folder_of(job["id"]).exists()
 
 
+def test_three_videos_that_are_sent_at_once_all_wait(tmp_path: Path, clip: Path) -> None:
+    with service(tmp_path, workers=0) as client:
+        with ThreadPoolExecutor(3) as threads:
+            sending = [threads.submit(sent, client, clip) for _ in range(3)]
+            assert {job.result()["state"] for job in sending} == {"queued"}
+        jobs = client.get("/v1/jobs").json()
+        assert [job["position"] for job in jobs] == [3, 2, 1]  # the newest first
+        assert {job["name"] for job in jobs} == {"clip.mp4", "clip (2).mp4", "clip (3).mp4"}
+        for job in jobs:
+            answer = result(client, job, "source", params={"download": True})
+            assert f'filename="{re.sub("[()]", "_", job["name"])}"' in answer.headers["content-disposition"]
+
+
 @posix
 def test_a_worker_that_is_killed_is_tried_once_more_while_others_are_answered(
     client: TestClient, long_clip: Path
@@ -288,12 +302,14 @@ def test_a_worker_that_is_killed_is_tried_once_more_while_others_are_answered(
         until(lambda: (client.get(f"/v1/jobs/{job['id']}").json()["progress"] or 0) > 0)
         assert client.get(f"/v1/jobs/{job['id']}").json()["attempts"] == attempt
         pids.add(runner.pids[job["id"]])
-        os.kill(runner.pids[job["id"]], signal.SIGKILL)
+        os.kill(runner.pids[job["id"]], signal.SIGSEGV)  # as a decoder that crashes
         assert client.post("/v1/images", files={"file": ("a.jpg", ASTRONAUT.read_bytes())}).status_code == 200
         until(lambda: client.get(f"/v1/jobs/{job['id']}").json()["attempts"] == 2, 20)
     failed = finished(client, job["id"])
     assert (failed["state"], failed["attempts"], len(pids)) == ("failed", 2, 2)
-    assert "SIGKILL, 2 times" in failed["error"]["found"]
+    assert "SIGSEGV, 2 times" in failed["error"]["found"]
+    assert failed["error"]["code"] == "worker_crashed"
+    assert failed["error"]["parameters"] == {"how": "was ended by SIGSEGV", "attempts": 2}
 
 
 @posix
@@ -364,6 +380,7 @@ def test_limits_on_videos(tmp_path: Path, clip: Path, long_clip: Path) -> None:
         assert "is larger than" in error_of(client.post("/v1/videos", files={"file": ("a.mp4", over)}), 413)["found"]
         long = finished(client, sent(client, long_clip)["id"])
         assert (long["state"], "longer than the limit of 30 s" in long["error"]["found"]) == ("failed", True)
+        assert (long["error"]["code"], long["error"]["parameters"]["limit"]) == ("video_too_long", 30)
         sent(client, clip), sent(client, clip)
         assert (
             "already" in error_of(client.post("/v1/videos", files={"file": ("a.mp4", clip.read_bytes())}), 429)["found"]

@@ -1,0 +1,52 @@
+"""Who signed in: a random value in a browser's cookie, of which a hash is kept until it expires or is ended."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import secrets
+import sqlite3
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+#: The file in the state folder.
+FILE = "sessions.sqlite3"
+
+SCHEMA = "CREATE TABLE IF NOT EXISTS sessions (hash BLOB PRIMARY KEY, expires REAL NOT NULL)"
+
+
+class Sessions:
+    """The sessions of one state folder, which outlive the server. Hashes are keyed with the token: another one ends them all.
+
+    Args:
+        folder: exists, and is used by this process alone.
+        lifetime_s: seconds from the sign-in to the end of a session.
+        clock: seconds since 1970.
+    """
+
+    def __init__(self, folder: Path, token: str, lifetime_s: float, clock: Callable[[], float] = time.time) -> None:
+        self.lifetime_s = lifetime_s
+        self._token, self._clock = token.encode(), clock
+        self._database = sqlite3.connect(folder / FILE, isolation_level=None, check_same_thread=False)
+        self._database.execute(SCHEMA)
+
+    def close(self) -> None:
+        self._database.close()
+
+    def begin(self) -> str:
+        """Return the value of a new session, 256 random bits; it is not kept itself."""
+        value, now = secrets.token_urlsafe(32), self._clock()
+        self._database.execute("DELETE FROM sessions WHERE expires <= ?", (now,))
+        self._database.execute("INSERT INTO sessions VALUES (?, ?)", (self._hash(value), now + self.lifetime_s))
+        return value
+
+    def is_valid(self, value: str) -> bool:
+        query = "SELECT 1 FROM sessions WHERE hash = ? AND expires > ?"
+        return bool(value) and self._database.execute(query, (self._hash(value), self._clock())).fetchone() is not None
+
+    def end(self, value: str) -> None:
+        self._database.execute("DELETE FROM sessions WHERE hash = ?", (self._hash(value),))
+
+    def _hash(self, value: str) -> bytes:
+        return hmac.digest(self._token, value.encode("utf-8", "replace"), hashlib.sha256)
