@@ -67,6 +67,7 @@ class Analysis:
         make_folder(out)
         self.ownership = Ownership(out, self._key())
         with ExitStack() as stack:
+            stack.callback(self.ownership.end)
             self.manifest = None
             if several or self.resume:
                 cure = "wait for it, or choose another folder with --out"

@@ -62,6 +62,11 @@ class Ownership:
         self._add(item, kept | new)
         return [self._out / name for name, digest in kept.items() if digest != self._digest]
 
+    def end(self) -> None:
+        """Nothing was written, by nobody: nothing is left."""
+        if not any(line["outputs"] for line in self._lines.values()):
+            self._path.unlink(missing_ok=True)
+
     def _add(self, item: Input, outputs: Mapping[str, str]) -> None:
         line = {"stem": str(item.stem), "owner": owner_of(item), "outputs": dict(outputs)}
         if self._lines.get(line["stem"].lower()) == line:

@@ -95,15 +95,16 @@ class Input:
         return [] if status is None else [status.st_size, status.st_mtime_ns]
 
     def check_unchanged(self, before: os.stat_result | None) -> str:
-        """A warning where the file has grown since, as a recording does; MediaError where it is another, or none, now."""
+        """A warning where the file has grown since, as a recording does; MediaError where it is another now.
+
+        One that is gone says nothing: what was read of it was its own.
+        """
         now = self.status()
-        if before is None or (now and (now.st_size, now.st_mtime_ns) == (before.st_size, before.st_mtime_ns)):
+        if before is None or now is None or ((now.st_size, now.st_mtime_ns) == (before.st_size, before.st_mtime_ns)):
             return ""
-        if now and now.st_ino == before.st_ino and now.st_size > before.st_size:
+        if now.st_ino == before.st_ino and now.st_size > before.st_size:
             return f"grew by {now.st_size - before.st_size:,} bytes while it was read; begin again when it is whole"
-        raise MediaError(
-            self.name, "was replaced, changed or removed while it was read", "begin again when it is whole"
-        )
+        raise MediaError(self.name, "was replaced or changed while it was read", "begin again when it is whole")
 
     def called(self, output: Path) -> str:
         """By which name those who get an output of it know that."""

@@ -72,10 +72,9 @@ def _packed(value: object, arrays: list[np.ndarray]) -> object:
             return [kind.__name__, *(_packed(one, arrays) for one in value)]
     if is_dataclass(value) and not isinstance(value, type) and type(value).__module__.startswith(_ROOMS):
         kept = value.__getstate__()
-        names = [field.name for field in fields(value)]
-        content = {
-            name: _packed(kept[name] if isinstance(kept, dict) else getattr(value, name), arrays) for name in names
-        }
+        if not isinstance(kept, dict):  # a class with slots
+            kept = {field.name: getattr(value, field.name) for field in fields(value)}
+        content = {name: _packed(one, arrays) for name, one in kept.items()}
         return ["class", type(value).__module__, type(value).__qualname__, content]
     raise TypeError(f"{type(value).__name__} cannot be kept")
 
@@ -92,7 +91,12 @@ def _unpacked(value: Any, arrays: Any) -> Any:
         return Counter(pairs) if kind == "counter" else pairs
     if kind == "class":
         module, name, values = content
-        return _class(module, name)(**{key: _unpacked(one, arrays) for key, one in values.items()})
+        made = object.__new__(_class(module, name))
+        for key in {field.name for field in fields(made)} - values.keys():
+            raise ValueError(f"{name} has no {key}")
+        for key, one in values.items():  # those that it sets itself, too
+            object.__setattr__(made, key, _unpacked(one, arrays))
+        return made
     kinds = {"list": list, "tuple": tuple, "set": set}
     return kinds[kind](_unpacked(one, arrays) for one in content)
 
