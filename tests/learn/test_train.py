@@ -330,6 +330,6 @@ def test_a_second_training_into_the_same_folder_is_refused(tmp_path: Path) -> No
         ),
     ):
         train(small_recipe(), patterns(70), tmp_path / "run", quiet=True, say=silent)
-    with pytest.raises(RecipeError):
+    with pytest.raises(ModelError):
         train(small_recipe(network={"name": "no-such"}), patterns(70), tmp_path / "new", quiet=True, say=silent)
     assert not (tmp_path / "new").exists(), "a training that cannot begin leaves no folder"
