@@ -95,7 +95,12 @@ def analyze(
         int, typer.Option(min=0, max=16_383, help="Width of annotated media in pixels; 0 leaves it as it is.")
     ] = 0,
     max_pixels: Annotated[
-        int | None, typer.Option(min=1, help="Refuse pictures with more pixels than this. [default: 400,000,000]")
+        int | None,
+        typer.Option(
+            min=1,
+            help="Refuse pictures, and videos whose frames have, more pixels than this. [default: 400,000,000; "
+            "of a video 100,000,000]",
+        ),
     ] = None,
     allow_truncated: Annotated[
         bool, typer.Option("--allow-truncated", help="Analyse what decodes of a picture file that is cut off.")

@@ -84,8 +84,8 @@ def _video(path: Path, out: Path) -> tuple[Input, float]:
     """The video, and where its own times begin."""
     from mien.core.errors import MediaError
     from mien.core.pictures import is_animation
+    from mien.run.container import ANY_SIZE, open_container, start_of, video_stream_of
     from mien.run.sources import list_inputs
-    from mien.run.video_in import open_container, start_of
 
     if path.is_dir():
         raise MediaError(path, "is a folder, not a video", "name a file in it")
@@ -96,9 +96,8 @@ def _video(path: Path, out: Path) -> tuple[Input, float]:
         raise MediaError(path, "is a picture, not a video", "name a video; 'mien analyze' reads pictures")
     if is_animation(path):
         return item, 0.0
-    with open_container(path) as container:
-        if not container.streams.video:
-            raise MediaError(path, "holds no pictures (no video stream)", "give a video file")
+    with open_container(path, ANY_SIZE) as container:
+        video_stream_of(container, path)
         return item, start_of(container)
 
 

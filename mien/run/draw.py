@@ -36,6 +36,7 @@ class Style:
     """How faces are drawn.
 
     colour         red, green, blue 0..255 of boxes, labels and the bar of the label shown
+    label_colours  (expression, its colour) for those that have one of their own
     line_width     of boxes, in pixels; 0 chooses it by the picture's size
     text_size      of labels, in pixels; 0 chooses it by the picture's size
     bars           whether small bars of all probabilities stand beside each face
@@ -48,6 +49,7 @@ class Style:
     text_size: int = 0
     bars: bool = False
     display_width: int = 0
+    label_colours: tuple[tuple[str, Colour], ...] = ()
 
 
 DEFAULT_STYLE = Style()
@@ -217,7 +219,7 @@ def _place_label(
 
 
 def _colour(face: Face, style: Style) -> Colour:
-    return GREY if face.non_face else style.colour
+    return GREY if face.non_face else dict(style.label_colours).get(face.shown[0], style.colour)
 
 
 def _words(face: Face) -> tuple[str, float]:
@@ -283,7 +285,8 @@ def _fill_bars(below: np.ndarray, panel: Panel, face: Face, style: Style) -> Non
     """Bars of the probabilities that are shown, onto the panel's place in place; the shown label's has the style's colour."""
     shown, _ = face.shown
     values = face.probabilities if face.smoothed is None else face.smoothed
-    colour = style.colour if _ink(style.colour) == BLACK else WHITE  # a dark bar would not be seen on a dark panel
+    colour = dict(style.label_colours).get(shown, style.colour)
+    colour = colour if _ink(colour) == BLACK else WHITE  # a dark bar would not be seen on a dark panel
     for index, name in enumerate(face.labels):
         top = panel.top + index * panel.row + panel.row // 4
         length = max(1, round(float(values[index]) * panel.most))

@@ -15,9 +15,11 @@ from PIL import Image, ImageDraw, ImageFont
 from mien.core.errors import MediaError
 from mien.core.pictures import is_animation
 from mien.core.types import Face
+from mien.run.container import ANY_SIZE
 from mien.run.interlace import whole
 from mien.run.records import Records
-from mien.run.video_in import open_container, open_video, pixel_ratio, upright
+from mien.run.timestamps import has_own_times
+from mien.run.video_in import open_container, open_video, pixel_ratio, upright, video_stream_of
 
 #: Two times in seconds that differ by less are those of one frame; records keep six digits.
 SAME_S = 1e-4
@@ -136,8 +138,10 @@ def _sought(video: Path, time_s: float) -> np.ndarray | None:
     import av
 
     for run_up_s in RUN_UPS_S:
-        with open_container(video) as container:
-            stream = container.streams.video[0]
+        with open_container(video, ANY_SIZE) as container:
+            stream = video_stream_of(container, video)
+            if not has_own_times(container, stream):
+                return None
             stream.thread_type = "AUTO"
             try:
                 container.seek(int((time_s - run_up_s) / stream.time_base), stream=stream)
@@ -152,7 +156,7 @@ def _sought(video: Path, time_s: float) -> np.ndarray | None:
 
 
 def _read(video: Path, times_s: Sequence[float]) -> Iterator[np.ndarray]:
-    with open_video(video) as source:
+    with open_video(video, max_pixels=ANY_SIZE) as source:
         frames = source.frames()
         frame = next(frames)
         for time_s in times_s:

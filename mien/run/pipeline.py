@@ -16,6 +16,7 @@ from mien.run.recognizer import Recognizer
 from mien.run.results import Done, Settings
 from mien.run.sinks import RecordWriter, picture_ending, record_path, record_writer, records_of, write_picture
 from mien.run.sources import Input
+from mien.run.video_in import IsPicture
 
 __all__ = ["Done", "Settings", "analyze_input"]
 
@@ -34,8 +35,11 @@ def analyze_input(item: Input, recognizer: Recognizer, settings: Settings, table
         stack.enter_context(only_process(hidden_beside(stem, "lock"), f"{stem}.*", cure))
         tables = [stack.enter_context(record_writer(stem, settings.formats, recognizer.labels))]
         tables += [table] if table is not None else []
-        analyse = analyze_video if item.is_video else _analyze_picture
-        done = analyse(item, recognizer, settings, stem, tables)
+        try:
+            analyse = analyze_video if item.is_video else _analyze_picture
+            done = analyse(item, recognizer, settings, stem, tables)
+        except IsPicture as found:  # what an address leads to is known when it is opened
+            done = _analyze_picture(item, recognizer, settings, stem, tables, found.content)
     done.outputs += [record_path(stem, name) for name in settings.formats]
     return done
 
@@ -46,10 +50,16 @@ def discard(stem: Path) -> None:
 
 
 def _analyze_picture(
-    item: Input, recognizer: Recognizer, settings: Settings, stem: Path, tables: list[RecordWriter]
+    item: Input,
+    recognizer: Recognizer,
+    settings: Settings,
+    stem: Path,
+    tables: list[RecordWriter],
+    content: bytes | None = None,
 ) -> Done:
+    """content: the file's bytes, where the input is an address."""
     before = item.status()
-    picture = recognizer.read(item.path)
+    picture = recognizer.read(item.path) if content is None else recognizer.read_bytes(content, item.name)
     if grown := item.check_unchanged(before):
         raise MediaError(item.name, *grown.split("; "))
     faces = recognizer.analyze_frames([picture], thorough=True)[0]
@@ -62,7 +72,7 @@ def _analyze_picture(
         table.write(records_of(result, recognizer.model_name, recognizer.detector_name))
     if settings.media:
         picture = annotate(picture, faces, settings.style, in_place=True)
-        annotated = stem.with_name(f"{stem.name}.annotated{picture_ending(item.path)}")
+        annotated = stem.with_name(f"{stem.name}.annotated{picture_ending(item.path if content is None else stem)}")
         write_picture(picture, annotated)
         done.outputs.append(annotated)
     return done

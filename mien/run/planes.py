@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from mien.run.hdr import is_hdr
+from mien.run.orientation import UPRIGHT, placing
 from mien.run.overlap import quarter_of_the_cores
 
 if TYPE_CHECKING:
@@ -51,22 +52,6 @@ class Area(NamedTuple):
     def halved(self) -> Area:
         """The same where two pixels are one; what is half covered belongs to it."""
         return Area(self.left // 2, self.top // 2, -(-self.right // 2), -(-self.bottom // 2))
-
-
-#: Where a pixel is shown that was stored at (x, y): at (x, y).
-UPRIGHT = (1, 0, 0, 1)
-
-
-def placing(frame: av.VideoFrame) -> tuple[int, int, int, int]:
-    """Signs (a, b, c, d) of a frame's display matrix: what was stored at (x, y) is shown at (ax + cy, bx + dy)."""
-    from av.sidedata.sidedata import SideDataContainer, Type
-
-    # Not frame.side_data: a frame keeps that, and that its frame, so that both live until Python looks for such circles.
-    matrix = SideDataContainer(frame).get(Type.DISPLAYMATRIX)
-    if matrix is None:
-        return UPRIGHT
-    a, b, _, c, d = np.sign(np.frombuffer(matrix, np.int32)[:5]).tolist()
-    return (a, b, c, d) if a * d or b * c else UPRIGHT
 
 
 class Planes:

@@ -45,7 +45,7 @@ class Recognizer:
         drop_non_faces: faces whose not-a-face score is above this are left out: "off", "auto" (the model's own) or
             a number. Without a detector nothing is left out.
         people: keep only so many faces of each picture or frame, the largest ones; 0 keeps all.
-        max_pixels: pictures with more are refused.
+        max_pixels: pictures with more are refused, and videos; of these by default those of more than 100,000,000 a frame.
         allow_truncated: analyse what decodes of a picture file that is cut off, instead of refusing it.
 
     Raises ModelError or UsageError for a model or detector that cannot be used.
@@ -74,6 +74,13 @@ class Recognizer:
         self.detector = make_detector(detector, detector_model, threads)
         self.threads, self.people = threads, people
         self.tta, self.max_pixels, self.allow_truncated = tta, max_pixels, allow_truncated
+
+    @property
+    def max_frame_pixels(self) -> int:
+        """The limit for the frames of a video: a lower one, since several are in memory, where none was chosen."""
+        from mien.run.container import MAX_FRAME_PIXELS
+
+        return MAX_FRAME_PIXELS if self.max_pixels == MAX_PIXELS else self.max_pixels
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -117,6 +124,10 @@ class Recognizer:
         if isinstance(picture, Image.Image):
             return from_pillow(picture)
         return as_rgb(np.asarray(picture))
+
+    def read_bytes(self, content: bytes, name: str) -> np.ndarray:
+        """A picture file's bytes → RGB uint8 (H, W, 3), upright; ``name`` is what errors call it."""
+        return read_picture(content, name=name, max_pixels=self.max_pixels, allow_truncated=self.allow_truncated)
 
     def analyze_frames(self, pictures: Sequence[np.ndarray], *, thorough: bool = False) -> list[list[Face]]:
         """The faces of several RGB uint8 pictures, each searched; their crops go through the network together."""

@@ -18,6 +18,7 @@ from mien.core.files import replacing, write_json
 from mien.core.memory import lacks_memory, return_memory
 from mien.core.progress import Bar, progress_bar, say
 from mien.core.types import Face, FrameResult
+from mien.run.camera import CameraSource
 from mien.run.detect import Detections
 from mien.run.draw import annotate_frame
 from mien.run.moving import FaceFinder
@@ -32,7 +33,7 @@ from mien.run.sources import Input
 from mien.run.timeline import Timeline, draw_timeline
 from mien.run.timeline_page import write_timeline_page
 from mien.run.track import RETURN_S, Tracker
-from mien.run.video_in import LONGEST_S, CameraSource, VideoFrame, VideoSource, open_video
+from mien.run.video_in import LONGEST_S, VideoFrame, VideoSource, open_video
 
 #: Frames are read, analysed and written in batches of about so many bytes, of this many frames at most.
 BATCH_BYTES, BATCH_FRAMES = 16_000_000, 8
@@ -63,7 +64,7 @@ def analyze_video(
     """Analyse one video and write its outputs. It is done part by part: after a sudden end, the same call goes on."""
     _keep_subtitles(stem, settings)
     before = item.status()
-    with opencv_in_few_threads(), open_video(item.path, settings.sampling) as source:
+    with opencv_in_few_threads(), open_video(item.path, settings.sampling, recognizer.max_frame_pixels) as source:
         parts = Parts(stem, _key(item, recognizer, settings))
         if parts.damage and not settings.quiet:
             say(

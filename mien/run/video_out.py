@@ -18,9 +18,10 @@ from av.video.reformatter import ColorRange
 
 from mien.core.errors import MediaError
 from mien.core.files import replacing
+from mien.run.camera import CameraSource
 from mien.run.overlap import quarter_of_the_cores
 from mien.run.planes import Format, Planes, rgb_of
-from mien.run.video_in import CameraSource, VideoSource, local_url, open_container
+from mien.run.video_in import VideoSource, local_url, open_container
 
 #: Sound that an .mp4 can hold as it is; anything else is encoded again, as AAC.
 COPIED_SOUND = frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"})
@@ -99,8 +100,8 @@ def join_parts(
         part = stack.enter_context(replacing(path))
         sounding, lost = None, ""
         try:
-            silent = source.is_live or not isinstance(source, VideoSource)
-            sounding = None if silent else stack.enter_context(open_container(source.path))
+            if source.has_sound and not source.is_live:
+                sounding = stack.enter_context(open_container(source.path))
         except MediaError as error:  # an address may be good for once, a disk may be gone
             lost = f"the sound could not be kept (the source {error.found})"
         packets = _packets_of(parts, source.time_base)

@@ -23,12 +23,13 @@ from clips import make_clip, tone
 
 from mien.app.cli import main
 from mien.core.errors import MediaError, OutputError
-from mien.run import video_in
+from mien.run import camera
+from mien.run.camera import CameraSource
 from mien.run.manifest import Manifest
 from mien.run.pipeline import Done, Settings, analyze_input
 from mien.run.recognizer import Recognizer
 from mien.run.sources import Input, list_inputs, without_password
-from mien.run.video_in import CameraSource, Sampling, VideoSource
+from mien.run.video_in import Sampling, VideoSource
 from tests.conftest import ASTRONAUT, ROOT
 
 
@@ -148,7 +149,7 @@ def test_errors_of_streams_name_no_password(tmp_path: Path) -> None:
         container.mux(sound.encode(tone(0, 1024, 8_000)))
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=tmp_path)) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        for name, found in (("only.wav", "holds no pictures"), ("absent.mp4", "is not a stream that can be read")):
+        for name, found in (("only.wav", "holds no video"), ("absent.mp4", "is not a stream that can be read")):
             with pytest.raises(MediaError, match=found) as raised:
                 VideoSource(f"http://me:secret@127.0.0.1:{server.server_port}/{name}?token=abc")
             assert "secret" not in str(raised.value) and "token" not in str(raised.value)
@@ -175,8 +176,8 @@ def test_a_cameras_clock_begins_with_its_first_picture(monkeypatch: pytest.Monke
             return there, np.zeros((8, 8, 3), np.uint8)
 
     seconds = [1.0, 1.1, 1.2, 1.6, 1.7, 1.8, 1.9]
-    monkeypatch.setattr(video_in, "_camera", lambda number: Camera())
-    monkeypatch.setattr(video_in.time, "monotonic", lambda: Camera.clock)
+    monkeypatch.setattr(camera, "_camera", lambda number: Camera())
+    monkeypatch.setattr(camera.time, "monotonic", lambda: Camera.clock)
     Camera.read_at = iter([(second, True) for second in seconds])
     times = [frame.time_s for frame in CameraSource("camera:0").frames()]
     assert times == pytest.approx([0, 0.1, 0.2, 0.6, 0.7, 0.8, 0.9])

@@ -1,6 +1,6 @@
 // Everything that is asked of the service, at addresses that begin where the page lies. What fails is a ServiceError with the three parts of mien's errors.
 
-import { channels, settings } from "./store.js";
+import { channels, colourOfLabel, server, settings } from "./store.js";
 import { t } from "./words.js";
 
 export class ServiceError extends Error {
@@ -51,9 +51,11 @@ async function answer(path, options, isFirst = true) {
 
 const json = async (path, options) => (await answer(path, options)).json();
 
-/** {model: "base", face: 0} → "?model=base&face=0"; what is empty is left to the server. */
+/** {model: "base", face: 0} → "?model=base&face=0"; what is empty is left to the server, a list is named again and again. */
 export function query(values) {
-  const kept = Object.entries(values).filter(([, value]) => value !== "" && value !== null && value !== undefined);
+  const kept = Object.entries(values)
+    .flatMap(([name, value]) => [value].flat().map((each) => [name, each]))
+    .filter(([, value]) => value !== "" && value !== null && value !== undefined);
   return kept.length ? `?${new URLSearchParams(kept)}` : "";
 }
 
@@ -65,9 +67,11 @@ const reading = () => ({
   people: settings.people,
 });
 
-/** How the server draws them into files; it knows one colour. */
+/** How the server draws them into files: in the colours of the page. */
 const drawing = () => ({
   colour: channels(settings.colour).join(","),
+  label_colour:
+    settings.colouring === "one" ? [] : Object.keys(server.colours).map((label) => `${label}:${colourOfLabel(label)}`),
   line_width: settings.line || null,
   text_size: settings.text || null,
 });

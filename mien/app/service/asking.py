@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Query, Request
@@ -48,6 +49,15 @@ def colour_of(text: str) -> tuple[int, int, int]:
     return red, green, blue
 
 
+def label_colours_of(texts: Sequence[str]) -> tuple[tuple[str, tuple[int, int, int]], ...]:
+    """``happy:#e6b800`` → ("happy", (230, 184, 0)), for each."""
+    pairs = [text.rpartition(":") for text in texts]
+    if any(not label for label, _, _ in pairs):
+        cure = "as in label_colour=happy:%23e6b800"
+        raise UsageError("label_colour", "is no expression with its colour", cure, code="invalid_parameter")
+    return tuple((label, colour_of(colour)) for label, _, colour in pairs)
+
+
 def _is_hex(text: str) -> bool:
     return len(text) == 7 and text[0] == "#" and all(letter in "0123456789abcdefABCDEF" for letter in text[1:])
 
@@ -75,6 +85,12 @@ ColourText = Annotated[
         json_schema_extra={"pattern": COLOUR},
     ),
 ]
+LabelColours = Annotated[
+    Sequence[str],
+    Query(
+        max_length=100, description="label:colour of faces with this expression, as in happy:#e6b800; may be repeated"
+    ),
+]
 TtaName = Annotated[
     str, Query(max_length=20, description="average over changed copies", json_schema_extra={"enum": [*TTA_CHOICES]})
 ]
@@ -99,8 +115,10 @@ def style_of(
     text_size: Annotated[int, Query(ge=0, le=100, description="pixels; 0 chooses")] = 0,
     bars: Annotated[bool, Query(description="small bars of all probabilities beside each face")] = False,
     display_width: Annotated[int, Query(ge=0, le=8192, description="of what is annotated; 0 leaves it as it is")] = 0,
+    label_colour: LabelColours = (),
 ) -> Style:
-    return Style(colour_of(colour), line_width, text_size, bars, display_width)
+    own = label_colours_of(label_colour)
+    return Style(colour_of(colour), line_width, text_size, bars, display_width, own)
 
 
 Wanted = Annotated[Wish, Depends(wish_of)]

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import io
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -121,7 +122,7 @@ async def annotate_picture(
     style: Drawn,
     format: Annotated[Literal["jpeg", "png"], Query(description="of the answer")] = "jpeg",
 ) -> Response:
-    """The picture with its faces boxed and labelled."""
+    """The picture with its faces boxed and labelled; several are numbered from 1."""
     service = service_of(request)
     data, upload = await receive_picture(request)
     async with service.decoders.decoded(data, upload.name) as picture:
@@ -133,7 +134,10 @@ async def annotate_picture(
 
 
 def _annotated(picture: np.ndarray, reading: Reading, style: Style, kind: Literal["png", "jpeg"]) -> bytes:
-    return encoded(annotate(picture, reading.faces, style, in_place=True), kind)
+    faces = reading.faces
+    if len(faces) > 1:  # numbered as the page does
+        faces = [replace(face, track=index) for index, face in enumerate(faces)]
+    return encoded(annotate(picture, faces, style, in_place=True), kind)
 
 
 @router.post(

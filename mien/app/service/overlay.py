@@ -50,7 +50,8 @@ def overlay(
 
     ``times`` are seconds from the beginning of the file, as captions and the annotated video have them; its own timestamps
     begin at ``start_s``, and some browsers count by those. ``faces[i]`` is what is seen from ``times[i]`` on,
-    each ``[track, x1, y1, x2, y2, label index, [probabilities]]``, smoothed where they are; a label with less probability than
+    each ``[track, x1, y1, x2, y2, label index, [probabilities], not_a_face]``, smoothed where they are; ``not_a_face`` is the
+    score that it is none, and above ``not_a_face_above`` it probably is none; a label with less probability than
     ``unsure_below`` is unsure, where that is known. Where nobody is seen, an
     empty list stands, so that no box outlives its face.
     """
@@ -62,7 +63,8 @@ def overlay(
     return {
         "width": summary["width"], "height": summary["height"], "seconds": summary["seconds"] or facts["seconds"],
         "start_s": facts["start_s"],
-        "labels": labels, "unsure_below": facts.get("unsure_below"), "people": summary["people"], "times": times, "faces": faces,
+        "labels": labels, "unsure_below": facts.get("unsure_below"),
+        "not_a_face_above": facts.get("not_a_face_above"), "people": summary["people"], "times": times, "faces": faces,
     }  # fmt: skip
 
 
@@ -102,4 +104,4 @@ def _face(row: dict[str, Any], labels: list[str]) -> list[Any]:
     kind = "s_" if smoothed else "p_"
     box = [round(row[name], 1) for name in ("x1", "y1", "x2", "y2")]
     values = [round(row[f"{kind}{name}"], 3) for name in labels]
-    return [row["track"], *box, labels.index(smoothed or row["label"]), values]
+    return [row["track"], *box, labels.index(smoothed or row["label"]), values, row.get("not_a_face")]

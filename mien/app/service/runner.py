@@ -221,7 +221,7 @@ class Runner:
             "model": str(self._models[settings["model"]]), "detector": settings["detector"],
             "detector_model": self._detector_file(settings["detector"]), "people": people_of(settings["people"]),
             "smoothing": settings["smoothing"], "colour": colour_of(settings["colour"]),
-            "line_width": settings["line_width"], "text_size": settings["text_size"],
+            "label_colours": settings.get("label_colours", []), "line_width": settings["line_width"], "text_size": settings["text_size"],
             "bars": settings.get("bars", False), "display_width": settings["display_width"], "media": settings["media"],
             "memory": limits.worker_bytes, "most_pixels": limits.video_pixels, "most_seconds": limits.video_seconds,
         }  # fmt: skip

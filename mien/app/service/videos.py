@@ -58,7 +58,7 @@ async def add_video(
     _check_room(service)
     settings = {
         "model": wish.model, "detector": wish.detector, "people": people, "smoothing": smoothing, "colour": colour,
-        "line_width": style.line_width, "text_size": style.text_size, "bars": style.bars,
+        "label_colours": style.label_colours, "line_width": style.line_width, "text_size": style.text_size, "bars": style.bars,
         "display_width": style.display_width, "media": media,
     }  # fmt: skip
     job_id, folder = store.new_folder()

@@ -88,7 +88,7 @@ def probe(path: Path, name: str, most_pixels: int, most_seconds: float) -> dict[
 
     from mien.core.pictures import is_animation, is_picture
     from mien.run.animation import AnimationSource
-    from mien.run.video_in import TITLES, is_no_film, start_of
+    from mien.run.video_in import TITLES, is_no_film, start_of, video_stream_of
 
     if is_animation(path):
         with AnimationSource(path) as source:
@@ -102,7 +102,7 @@ def probe(path: Path, name: str, most_pixels: int, most_seconds: float) -> dict[
         with av.open(f"file:{path}", options={"format_whitelist": CONTAINERS}, metadata_errors=TITLES) as container:
             if not container.streams.video or is_no_film(container, path):
                 raise MediaError(name, "has no pictures in it", "send a video", code="no_video")
-            stream = container.streams.video[0]
+            stream = video_stream_of(container, name)
             start_s = start_of(container)
             seconds = (container.duration or 0) / 1_000_000
             width, height = stream.width, stream.height
@@ -140,9 +140,9 @@ def analyse(order: dict[str, Any], teller: Teller) -> str:
         order["model"], detector=order["detector"], detector_model=order["detector_model"], people=order["people"]
     )
     formats = ("jsonl", "csv", "parquet") if find_spec("pyarrow") else ("jsonl", "csv")
-    style = Style(
-        tuple(order["colour"]), order["line_width"], order["text_size"], order["bars"], order["display_width"]
-    )
+    own = tuple((label, tuple(colour)) for label, colour in order["label_colours"])
+    names = ("line_width", "text_size", "bars", "display_width")
+    style = Style(tuple(order["colour"]), *(order[name] for name in names), own)
     for size_wh in ((facts["width"], facts["height"]), (facts["height"], facts["width"])):  # it may be shown turned
         style = fitting(style, size_wh, order["most_pixels"])
     settings = Settings(
@@ -161,6 +161,7 @@ def analyse(order: dict[str, Any], teller: Teller) -> str:
         "warnings": done.warnings,
         "labels": list(recognizer.labels),
         "unsure_below": recognizer.doubt.unsure_below,
+        "not_a_face_above": recognizer.doubt.non_face_above,
     }
     write_json(out / "facts.json", facts)
     return "; ".join(done.warnings)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import base64
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
+from mien.app.service.asking import label_colours_of
 from mien.core.pictures import read_picture
 from mien.run.draw import Style, draw_faces
 from mien.run.recognizer import Recognizer
@@ -135,6 +137,28 @@ def test_the_annotated_picture_is_the_one_that_analyze_draws(
     draw_faces(expected, recognizer.analyze(ASTRONAUT), Style((255, 0, 128), 5, 30))
     found = np.asarray(Image.open(io.BytesIO(answer.content)))
     assert np.abs(found.astype(int) - expected).mean() < (3 if kind == "jpeg" else 1e-9)
+
+
+def test_the_annotated_picture_has_the_numbers_and_colours_that_the_page_shows(client: TestClient) -> None:
+    """Several faces are numbered from 1, and each has the colour of its expression as the service told it."""
+    pair = np.hstack([read_picture(ASTRONAUT)] * 2)
+    colours = client.get("/v1/settings").json()["colours"]
+    own = [f"{label}:{colour}" for label, colour in colours.items()]
+    query = {"format": "png", "label_colour": own}
+    answer = client.post("/v1/images/annotated", params=query, **form(as_file(pair)))
+    found = np.asarray(Image.open(io.BytesIO(answer.content)))
+    faces = client.post("/v1/images", **form(as_file(pair))).json()["faces"]
+    assert len(faces) == 2
+    for face in faces:
+        x1, _, _, y2 = map(round, face["box"])
+        assert f"#{bytes(found[y2 - 30, x1]).hex()}" == colours[face["label"]]
+    expected, read = pair.copy(), Recognizer("base", detector="haar").analyze(pair)
+    numbered = [replace(face, track=number) for number, face in enumerate(read)]
+    draw_faces(expected, numbered, Style(label_colours=label_colours_of(own)))
+    assert (found == expected).all()
+    for wrong in ("happy", "happy:red", ":#ffffff", ""):
+        error = error_of(client.post("/v1/images/annotated", params={"label_colour": wrong}, **form(PHOTO)), 422)
+        assert error["code"] == "invalid_parameter"
 
 
 def test_the_annotated_picture_at_the_displays_size_within_the_limit(client: TestClient) -> None:

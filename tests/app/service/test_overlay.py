@@ -27,7 +27,10 @@ def test_faces_are_the_smoothed_ones_in_few_digits() -> None:
     assert (made["width"], made["height"], made["seconds"], made["labels"]) == (64, 48, 9.0, LABELS)
     assert made["times"] == [0.0, 0.04]  # of the annotated video, which begins at 0
     assert made["start_s"] == 5.0  # for players that count by the file's own timestamps
-    assert made["faces"][0] == [[0, 1.3, 2.0, 3.0, 4.0, 0, [0.9, 0.1]], [3, 1.3, 2.0, 3.0, 4.0, 0, [0.123, 0.877]]]
+    assert made["faces"][0] == [
+        [0, 1.3, 2.0, 3.0, 4.0, 0, [0.9, 0.1], None],
+        [3, 1.3, 2.0, 3.0, 4.0, 0, [0.123, 0.877], None],
+    ]
     assert len(made["faces"][1]) == 1
 
 

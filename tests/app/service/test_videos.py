@@ -33,7 +33,9 @@ posix = pytest.mark.skipif(sys.platform == "win32", reason="processes are ended 
 @pytest.fixture(scope="module")
 def done(client: TestClient, clip: Path) -> dict:
     """A job that is done."""
-    return finished(client, sent(client, clip, "My clip.mp4", colour="#ff0000", smoothing=0.5)["id"])
+    return finished(
+        client, sent(client, clip, "My clip.mp4", colour="#ff0000", label_colour="happy:#0000ff", smoothing=0.5)["id"]
+    )
 
 
 def result(client: TestClient, job: dict, what: str, **options):
@@ -102,12 +104,23 @@ def test_parts_of_a_video_are_given_for_seeking(client: TestClient, done: dict) 
     assert (asked.status_code, int(asked.headers["content-length"]), asked.content) == (200, len(whole), b"")
 
 
+def test_boxes_have_the_colours_that_were_asked_for(client: TestClient, done: dict, tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_bytes(result(client, done, "annotated.mp4").content)
+    records = [json.loads(line) for line in result(client, done, "records.jsonl").text.splitlines()]
+    row = next(row for row in records if row["frame"] == 0)
+    assert row["s_label"] == "happy"
+    with av.open(str(tmp_path / "a.mp4")) as video:
+        picture = next(video.decode(video=0)).to_ndarray(format="rgb24")
+    red, green, blue = picture[round((row["y1"] + row["y2"]) / 2), round(row["x1"])].astype(int)
+    assert blue > 120 and red < 90 and green < 90
+
+
 def test_the_overlay_says_what_the_records_say(client: TestClient, done: dict) -> None:
     overlay = client.get(f"/v1/jobs/{done['id']}/frames?fps=30").json()
     records = [json.loads(line) for line in result(client, done, "records.jsonl").text.splitlines()]
     assert (overlay["width"], overlay["height"]) == (160, 120)
     assert overlay["seconds"] == pytest.approx(1.0, abs=0.1)
-    assert 0 < overlay["unsure_below"] < 1
+    assert 0 < overlay["unsure_below"] < overlay["not_a_face_above"] < 1
     assert overlay["people"][0]["track"] == 0
     shown = {time_s: faces for time_s, faces in zip(overlay["times"], overlay["faces"], strict=True) if faces}
     assert sorted(shown) == pytest.approx(sorted({round(record["time_s"], 3) for record in records}))
@@ -118,6 +131,7 @@ def test_the_overlay_says_what_the_records_say(client: TestClient, done: dict) -
             == pytest.approx([record["track"], record["x1"], record["y1"], record["x2"], record["y2"]], abs=0.06)
             and overlay["labels"][face[5]] == record["s_label"]
             and face[6] == pytest.approx([record[f"s_{name}"] for name in overlay["labels"]], abs=0.001)
+            and face[7] == pytest.approx(record["not_a_face"], abs=0.001)
             for face in faces
         )
     plain = client.get(f"/v1/jobs/{done['id']}/frames?fps=30", headers={"accept-encoding": "identity"})

@@ -1,0 +1,63 @@
+"""How a frame is to be turned and mirrored, as its display matrix says."""
+
+from __future__ import annotations
+
+import threading
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import av
+
+#: Where a pixel is shown that was stored at (x, y): at (x, y).
+UPRIGHT = (1, 0, 0, 1)
+
+#: FFmpeg's number of the display matrix among the kinds of side data, and a number above all of them.
+_DISPLAY_MATRIX, _KINDS = 6, 64
+
+
+def placing(frame: av.VideoFrame) -> tuple[int, int, int, int]:
+    """Signs (a, b, c, d) of a frame's display matrix: what was stored at (x, y) is shown at (ax + cy, bx + dy).
+
+    PyAV 18 frees a color profile twice and knows no kind of side data above 27, and it builds all that a frame has at once.
+    So a filter of FFmpeg first removes all but the matrix.
+    """
+    from av.error import BlockingIOError
+    from av.sidedata.sidedata import SideDataContainer, Type
+
+    graph = _graph(frame)
+    graph.push(frame)
+    try:
+        alone = graph.pull()
+    except BlockingIOError:  # the frame has no matrix, and did not come through
+        return UPRIGHT
+    # Not frame.side_data: a frame keeps that, and that its frame, so that both live until Python looks for such circles.
+    matrix = SideDataContainer(alone)[Type.DISPLAYMATRIX]
+    a, b, _, c, d = np.sign(np.frombuffer(matrix, np.int32)[:5]).tolist()
+    return (a, b, c, d) if a * d or b * c else UPRIGHT
+
+
+_KEPT = threading.local()
+
+
+def _graph(frame: av.VideoFrame) -> av.filter.Graph:
+    """Lets frames of this shape through that have a matrix, without what else they have; the last one is kept per thread."""
+    from av.filter import Graph
+
+    shape = frame.width, frame.height, frame.format.name
+    if getattr(_KEPT, "shape", None) == shape:
+        return _KEPT.graph
+    graph = Graph()
+    width, height, form = shape
+    last = graph.add_buffer(width=width, height=height, format=form, time_base=Fraction(1, 1000))
+    others = (f"mode=delete:type={kind}" for kind in range(_KINDS) if kind != _DISPLAY_MATRIX)
+    for options in (f"mode=select:type={_DISPLAY_MATRIX}", *others):
+        chosen = graph.add("sidedata", options)
+        last.link_to(chosen)
+        last = chosen
+    last.link_to(graph.add("buffersink"))
+    graph.configure()
+    _KEPT.shape, _KEPT.graph = shape, graph
+    return graph

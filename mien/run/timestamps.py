@@ -1,0 +1,94 @@
+"""When decoded frames are shown: every frame gets a time, and the times rise."""
+
+from __future__ import annotations
+
+from collections import deque
+from fractions import Fraction
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import av
+
+#: Ticks are made no longer than this, so that a frame can be moved by less than another one lasts.
+TICK_S = Fraction(1, 1000)
+
+#: Presentation times are not believed where they fall so often among so many frames; damage makes them fall once.
+FALLS, NEAR = 3, 16
+
+
+def has_own_times(container: av.container.InputContainer, stream: av.VideoStream) -> bool:
+    """Whether a file stores when its frames are shown: AVI does not, where that is not the order of decoding."""
+    return container.format.name != "avi" or not stream.codec_context.has_b_frames
+
+
+class Timestamps:
+    """The presentation times of a stream's frames, in units of ``time_base``: the stream's own, or a whole part of it.
+
+    Not every file has them. AVI stores none, nor do others in which pictures that are decoded late are shown early
+    (B-frames) but whose packets are all said to be shown as they are decoded. FFmpeg then guesses, and wrongly. There a
+    frame gets the time of the packet with which it came out of the decoder, less the time for which that keeps the first.
+    Where presentation times keep falling while those of decoding rise, the latter are taken, as FFmpeg's best effort does.
+
+    are_own   whether all times are the file's own
+    """
+
+    def __init__(self, stream: av.VideoStream, format_name: str, *, by_clock: bool = False) -> None:
+        self._codec = stream.codec_context
+        self._is_avi = format_name == "avi"
+        stored = TICK_S if by_clock else stream.time_base or Fraction(1, 90000)
+        self._scale = -(-stored // TICK_S)
+        self.time_base = stored / self._scale
+        self._rounding = 2 * TICK_S / stored  # of files that keep milliseconds
+        self.are_own = not by_clock
+        self._offset: int | None = None  # presentation less decoding, where that is the same for all packets so far
+        self._reorders = False
+        self._start: int | None = None
+        self._delay: int | None = None
+        self._last_pts = self._last_dts = None
+        self._pts_less_dts = 0
+        self._falls: deque[bool] = deque(maxlen=NEAR)
+
+    def see(self, packet: av.Packet) -> None:
+        """Take note of a packet before it is decoded."""
+        times = [time for time in (packet.pts, packet.dts) if time is not None]
+        if not times:
+            return
+        first = min(times) if self._is_avi else times[0]
+        self._start = first if self._start is None else min(self._start, first)
+        if len(times) == 2:
+            offset = packet.pts - packet.dts
+            self._offset = offset if self._offset is None else self._offset
+            self._reorders |= abs(offset - self._offset) > self._rounding
+
+    def of(self, frame: av.VideoFrame) -> int | None:
+        """A decoded frame's time; None where nothing says it, so that the frame is due when the one before it ends."""
+        tick = self._of(frame)
+        return None if tick is None else tick * self._scale
+
+    def duration_of(self, frame: av.VideoFrame) -> int:
+        """How long it is said to last; 0 where nothing is said."""
+        return frame.duration * self._scale
+
+    def _of(self, frame: av.VideoFrame) -> int | None:
+        if self._codec.has_b_frames and (self._is_avi or not self._reorders):
+            if frame.dts is None or self._start is None:
+                return None
+            if self._delay is None:
+                self._delay = frame.dts - self._start
+            tick = frame.dts - self._delay
+            self.are_own &= tick == frame.pts
+            return tick
+        return self._best_effort(frame.pts, frame.dts)
+
+    def _best_effort(self, pts: int | None, dts: int | None) -> int | None:
+        falls = self._last_pts is not None and pts is not None and pts <= self._last_pts
+        rises = self._last_dts is not None and dts is not None and dts > self._last_dts
+        self._falls.append(falls and rises)
+        self._last_pts = self._last_pts if pts is None else pts
+        self._last_dts = self._last_dts if dts is None else dts
+        if sum(self._falls) < FALLS:
+            if not falls and pts is not None and dts is not None:
+                self._pts_less_dts = pts - dts
+            return pts
+        self.are_own = False
+        return None if dts is None else dts + self._pts_less_dts
