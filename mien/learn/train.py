@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -58,10 +59,13 @@ def train(
     RecipeError or DataError when a run is resumed with other settings or other faces.
     """
     make_folder(folder)
-    with only_process(
-        folder / ".lock", folder, "wait until that training has ended, or choose another folder with --out"
-    ):
-        return _train(recipe, faces, folder, resume, quiet, say)
+    cure = "wait until that training has ended, or choose another folder with --out"
+    try:
+        with only_process(folder / ".lock", folder, cure):
+            return _train(recipe, faces, folder, resume, quiet, say)
+    finally:
+        with suppress(OSError):  # an empty folder, of a training that could not begin
+            folder.rmdir()
 
 
 def _train(recipe: Recipe, faces: FaceSet, folder: Path, resume: bool, quiet: bool, say: Say) -> list[dict[str, Any]]:
