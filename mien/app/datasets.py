@@ -295,7 +295,8 @@ def _counts(text: str) -> list[dict[str, int]]:
         for item in part.split(","):
             name, _, number = item.rpartition("=")
             name = canonical(name)
-            if not (name and number.strip().isdecimal() and int(number)):
+            number = number.strip()
+            if not (name and number.isdecimal() and len(number) < 10 and int(number)):
                 example = "as in --counts 'angry=500,happy=1500;angry=100,happy=100'"
                 raise UsageError(
                     f"--counts '{item.strip()}'", "is not of the form class=number, the number above 0", example

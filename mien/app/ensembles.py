@@ -150,11 +150,14 @@ def average(
     size = members[-1].preprocessing.size
     faces = read_data(data, size=size, skip_bad=skip_bad, quiet=quiet or as_json, exclude=exclude)
     training = faces.in_split(split) if len(faces.splits) > 1 or faces.has_split(split) else faces
-    averaged = average_runs(runs, members, training, out, name)
+    averaged, caveat = average_runs(runs, members, training, out, name)
     if as_json:
-        say(json.dumps({"run": str(out), "name": averaged.name, "faces": len(training)}, indent=2))
+        facts = {"run": str(out), "name": averaged.name, "faces": len(training), "held_out_caveat": caveat}
+        say(json.dumps(facts, indent=2))
     elif not quiet:
         say(f"the average of {len(runs)} runs is in {out}; next: mien evaluate {out} --data ...")
+        if caveat:
+            say(f"note: {caveat}, so that scores on them are too good", error=True)
 
 
 def _check_names(models: list[str], data: list[Path], out: Path) -> None:

@@ -320,15 +320,30 @@ def to_score(faces: FaceSet, split: str, data: list[Path], run: Path | None) -> 
         )
     which = ", ".join(name for name in faces.splits if name) or ", ".join(path.name for path in data)
     trained_on = any(split_role(name) in trained for name in faces.splits)
-    if run is None or not (trained_on or "" in faces.splits):
-        return faces, which, trained_on
-    held_out = _folder_of(run) / "validation.csv"
-    if not held_out.is_file():
-        return faces, which, trained_on
+    held_out = None if run is None else _folder_of(run) / "validation.csv"
+    if held_out is None or not held_out.is_file() or not (trained_on or "" in faces.splits):
+        return faces, which, trained_on or _trained_by(run, faces)
     ours = written_in(everything, held_out)
     if len(ours) and len(ours) == len(read_names(held_out)):
-        return ours.take(ours.labelled), f"{HELD_OUT}{which}", False
-    return faces, which, trained_on or len(ours) > 0
+        ours = ours.take(ours.labelled)
+        said, is_known = held_out_caveat(run, ours)
+        return ours, f"{HELD_OUT}{which}{f' ({said})' if said else ''}", is_known
+    return faces, which, trained_on or len(ours) > 0 or _trained_by(run, faces)
+
+
+def _trained_by(run: Path | None, faces: FaceSet) -> bool:
+    """Whether most of the faces, under whatever name, are pictures that trained the run."""
+    from mien.learn.lineage import lineage_of
+
+    found = None if run is None else lineage_of(run)
+    return found is not None and found.seen(faces) > len(faces) / 2
+
+
+def held_out_caveat(run: Path, held_out: FaceSet) -> tuple[str, bool]:
+    """What is to be said of a run's score on its held-out faces, and whether it is none: an earlier model learned from them."""
+    from mien.learn.lineage import caveat, lineage_of
+
+    return caveat(lineage_of(run), held_out)
 
 
 def _folder_of(run: Path) -> Path:
@@ -337,13 +352,12 @@ def _folder_of(run: Path) -> Path:
 
 def _roles_trained_on(run: Path) -> set[str]:
     """The roles of the splits that a run's recipe trains on."""
-    import tomllib
-
     from mien.core.types import split_role
+    from mien.learn.recipe import load_recipe
 
     recipe = _folder_of(run) / "recipe.toml"
-    values = tomllib.loads(recipe.read_text(encoding="utf-8")) if recipe.is_file() else {}
-    return {split_role(name) for name in values.get("data", {}).get("train", "train").split("+")}
+    trained = load_recipe(recipe).data.train if recipe.is_file() else "train"
+    return {split_role(name) for name in trained.split("+")}
 
 
 def _size(classifier: AnyClassifier) -> int:

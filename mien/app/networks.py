@@ -203,7 +203,7 @@ def _setting(name: str, text: str) -> tuple[str, Any]:
         raise UsageError(f"--set {text}", "is not of the form key=value", "as in --set dropout=0.5")
     if key not in known:
         raise UsageError(f"--set {text}", f"network '{name}' has no argument '{key}'", f"it has {', '.join(known)}")
-    with contextlib.suppress(tomllib.TOMLDecodeError):  # text without quotes stays as it is
+    with contextlib.suppress(ValueError, RecursionError):  # text without quotes stays as it is
         value = tomllib.loads(f"value = {value}")["value"]
     try:
         return key, TypeAdapter(known[key].annotation).validate_python(value)

@@ -227,6 +227,6 @@ def people_of(text: str) -> int:
     named = {"all": 0, "largest": 1}
     if text in named:
         return named[text]
-    if not text.isdecimal() or int(text) < 1:
+    if not text.isdecimal() or len(text) > 9 or int(text) < 1:
         raise UsageError(f"--people {text}", "is neither all, largest nor a number from 1", "as in --people 2")
     return int(text)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mien.app.learning import Model, by_whom, left_aside, to_score
+from mien.app.learning import HELD_OUT, Model, by_whom, held_out_caveat, left_aside, to_score
 from mien.app.options import (
     Data,
     Exclude,
@@ -118,7 +118,9 @@ def _to_hold_against(
     notes = [
         f"Note: {model} may have been trained on these faces." for model, was in zip(models, seen, strict=True) if was
     ]
-    return faces, which, notes
+    runs = [model for model in models if which.startswith(HELD_OUT) and is_run(model)]
+    said = [(model, held_out_caveat(Path(model), faces)[0]) for model in runs]
+    return faces, which, notes + [f"Note: {model}: {caveat}." for model, caveat in said if caveat]
 
 
 def compare(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import stat
 import zlib
 from collections.abc import Callable, Iterator
@@ -17,7 +18,16 @@ import platformdirs
 from mien.core.errors import OutputError
 
 #: What an operating system answers when the place, not the program, is at fault.
-_CANNOT_WRITE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EISDIR, errno.EDQUOT, errno.ENAMETOOLONG)
+_CANNOT_WRITE = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOSPC,
+    errno.EISDIR,
+    errno.EDQUOT,
+    errno.ENAMETOOLONG,
+    errno.EFBIG,
+)
 
 
 #: What a shell gives these may be a file, and stays the shell's.
@@ -112,6 +122,44 @@ def replacing(path: str | Path) -> Iterator[Path]:
         raise OutputError(path, f"cannot be written ({error.strerror})", "choose another place with --out") from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_folder(path: str | Path) -> Iterator[Path]:
+    """Give a temporary folder that becomes ``path``, which is new or empty, once it is complete; on any error it is removed.
+
+    It lies beside ``path``; what a killed process left of an earlier one is removed first. Where a folder cannot be replaced,
+    being a mount point or in a folder that cannot be written, the temporary one lies hidden in it and its entries are moved.
+    Where nothing was put into it, ``path`` stays as it was. Raises OutputError where ``path`` holds anything or cannot be
+    written.
+    """
+    path = Path(os.path.realpath(path))
+    temporary = f".{zlib.crc32(path.name.encode('utf-8', 'surrogateescape')):08x}.folder.part"
+    if path.exists():
+        make_folder(path)
+        if any(entry.name != temporary for entry in path.iterdir()):
+            raise OutputError(path, "is not empty", "choose another folder with --out")
+    is_fixed = path.exists() and (path.is_mount() or not os.access(path.parent, os.W_OK))
+    place = path if is_fixed else make_folder(path.parent)
+    staged = place / temporary
+    shutil.rmtree(staged, ignore_errors=True)
+    make_folder(staged)
+    try:
+        yield staged
+        entries = list(staged.iterdir())
+        if is_fixed:
+            for entry in entries:
+                entry.replace(path / entry.name)
+        elif entries:
+            if path.exists():
+                path.rmdir()
+            staged.replace(path)
+    except OSError as error:
+        if error.errno not in _CANNOT_WRITE:
+            raise
+        raise OutputError(path, f"cannot be written ({error.strerror})", "choose another place with --out") from error
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
 
 
 def make_folder(path: str | Path, option: str = "--out") -> Path:

@@ -14,6 +14,10 @@ LUMA = (0.299, 0.587, 0.114)
 TEN_CROP = 44 / 48
 
 
+#: The largest input of a network, in pixels a side: a damaged file may ask for any.
+LARGEST = 2048
+
+
 @dataclass(frozen=True)
 class Preprocessing:
     """Size, channels, mean and standard deviation of a network's input; stored in every model file.
@@ -33,8 +37,9 @@ class Preprocessing:
     def __post_init__(self) -> None:
         object.__setattr__(self, "mean", tuple(float(value) for value in self.mean))
         object.__setattr__(self, "std", tuple(float(value) for value in self.std))
-        if self.size < 8 or self.channels not in (1, 3):
-            raise ValueError(f"preprocessing needs size >= 8 and 1 or 3 channels, not {self.size} and {self.channels}")
+        if not 8 <= self.size <= LARGEST or self.channels not in (1, 3):
+            found = f"{self.size} and {self.channels}"
+            raise ValueError(f"preprocessing needs a size of 8 to {LARGEST:,} and 1 or 3 channels, not {found}")
         if self.colour and self.channels != 3:
             raise ValueError("colour needs 3 channels")
         if len(self.mean) != self.channels or len(self.std) != self.channels:

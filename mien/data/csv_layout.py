@@ -33,6 +33,9 @@ _BYTE_OF = {str(value): value for value in range(256)}
 #: The number of a line and the fields of the row that ends on it.
 _Row = tuple[int, list[str]]
 
+#: Characters of a wrong value that are shown.
+LONGEST_SHOWN = 40
+
 #: Characters that one field may have: enough for the pixels of a 1,000 x 1,000 picture.
 _FIELD_LIMIT = 4_000_000
 
@@ -67,7 +70,7 @@ def read_csv(path: Path, *, size: int = 48, skip_bad: bool = False) -> FaceSet:
                 name = canonical(row[label])
             if label is not None and name is None:
                 known = "known: 0..6 for FER2013's expressions, or names"
-                rows.bad(where, f"has the unknown label {row[label]!r} ({known})")
+                rows.bad(where, f"has the unknown label {row[label][:LONGEST_SHOWN]!r} ({known})")
                 continue
             usage = (row[split].strip() if split is not None else "") or split_of_file
             if is_last and usage not in seen and any(known.startswith(usage) for known in seen):

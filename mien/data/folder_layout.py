@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 from mien.core.errors import DataError, MediaError
-from mien.core.files import files_below, make_folder, printable, replacing
+from mien.core.files import files_below, make_folder, printable, replacing_folder
 from mien.core.labels import canonical, is_expression
 from mien.core.picture_formats import PICTURE_SUFFIXES
 from mien.core.pictures import read_grey
@@ -109,7 +109,10 @@ def _pictures(path: Path) -> Iterator[Path]:
 
 
 def write_folder(faces: FaceSet, path: Path) -> None:
-    """``split/class/name.png``; unlabelled faces lie directly in their split's folder."""
+    """Write ``split/class/name.png``, all or nothing; unlabelled faces lie directly in their split's folder.
+
+    Raises OutputError where ``path`` is not a new or empty folder, DataError for names that a folder cannot hold.
+    """
     for split in faces.splits:
         if split and not _is_split(_file_name(split)):
             raise DataError(
@@ -122,20 +125,22 @@ def write_folder(faces: FaceSet, path: Path) -> None:
             raise DataError(
                 path, f"cannot hold the class '{name}': no folder is called so", "write a .parquet file, or rename it"
             )
-    make_folder(path)
-    if any(path.iterdir()):
-        raise DataError(path, "is not empty", "choose another folder with --out")
+    with replacing_folder(path) as staged:
+        _write_pictures(faces, staged)
+
+
+def _write_pictures(faces: FaceSet, folder: Path) -> None:
     taken: set[str] = set()  # without case, as the file systems of Windows and macOS compare names
     for image, label, name, split in zip(faces.images, faces.labels, faces.names, faces.split, strict=True):
-        folder = path / _file_name(str(split)) / _file_name(faces.classes[label] if label >= 0 else "")
+        place = folder / _file_name(str(split)) / _file_name(faces.classes[label] if label >= 0 else "")
         stem = _file_name(str(name))
         stem = Path(stem).stem if Path(stem).suffix.lower() in PICTURE_SUFFIXES else stem
-        target, number = folder / f"{stem}.png", 2
+        target, number = place / f"{stem}.png", 2
         while str(target).lower() in taken:  # x.jpg and x.bmp would both become x.png
-            target, number = folder / f"{stem}-{number}.png", number + 1
+            target, number = place / f"{stem}-{number}.png", number + 1
         taken.add(str(target).lower())
-        with replacing(target) as part:
-            Image.fromarray(image).save(part)
+        make_folder(target.parent)
+        Image.fromarray(image).save(target)
 
 
 def _file_name(text: str) -> str:

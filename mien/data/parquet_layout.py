@@ -55,7 +55,14 @@ def read_parquet(path: Path, *, size: int = 48, skip_bad: bool = False) -> FaceS
                 for row in batch.to_pylist():
                     reader.add(number, row)
                     number += 1
+    except MemoryError as error:  # pyarrow's own is one of its exceptions too
+        raise MemoryError(f"{path} needs more memory than there is") from error
+    except UnicodeDecodeError as error:
+        found = f"has text that is no UTF-8 ({error})"
+        raise DataError(path, found, "write its labels, splits and names as UTF-8") from error
     except (pyarrow.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno:  # the system's word, not the file's fault
+            raise
         raise DataError(path, "is not a whole Parquet file", "download it again") from error
     return reader.rows.face_set(tuple(dict.fromkeys(reader.classes)))  # two names may mean one expression
 
@@ -95,7 +102,7 @@ class _RowReader:
         unlabelled = value is None or value == UNLABELLED or value == "" or value != value  # NaN differs from itself
         label = None if unlabelled else class_name(value, self.classes)
         if label is None and not unlabelled:
-            return self.rows.bad(where, f"has the unknown label {value!r} (known: {', '.join(self.classes)})")
+            return self.rows.bad(where, f"has the unknown label {value!r:.42} (known: {', '.join(self.classes)})")
         try:
             grey = read_grey(data, name=where)
         except MediaError as error:
@@ -116,9 +123,11 @@ def _class_names(file: Any, label: str | None) -> tuple[str, ...]:
         return FER2013
     metadata = file.schema_arrow.metadata or {}
     if b"label_names" in metadata:
-        return tuple(canonical(name) for name in metadata[b"label_names"].decode().split(","))
+        return tuple(canonical(name) for name in metadata[b"label_names"].decode("utf-8", "replace").split(","))
     if b"huggingface" in metadata:
-        with suppress(ValueError, TypeError, KeyError, AttributeError):  # other, or damaged: as if it were not there
+        with suppress(
+            ValueError, TypeError, KeyError, AttributeError, RecursionError
+        ):  # other, or damaged: as if it were not there
             names = json.loads(metadata[b"huggingface"])["info"]["features"][label]["names"]
             if names:
                 return tuple(canonical(name) for name in names)

@@ -21,6 +21,9 @@ SPLIT_COLUMNS = ("usage", "split")
 SKIP_HINT = "mend the row, or leave broken rows out with --skip-bad"
 CUT_HINT = "get the whole file again, or leave broken rows out with --skip-bad"
 
+#: Digits that a label may have.
+LONGEST_LABEL = 9
+
 #: How FER2013 itself writes the roles of its splits.
 _OFFICIAL = {"training": "Training", "publictest": "PublicTest", "privatetest": "PrivateTest"}
 
@@ -55,7 +58,9 @@ def class_name(value: object, classes: tuple[str, ...]) -> str | None:
     if name in classes:
         return name
     number = text.removesuffix(".0")  # tables with gaps hold whole numbers as floats
-    return classes[int(number)] if number.isascii() and number.isdigit() and int(number) < len(classes) else None
+    # Longer numbers name no class, and Python turns none of more than 4,300 digits into an int.
+    is_number = number.isascii() and number.isdigit() and len(number) <= LONGEST_LABEL
+    return classes[int(number)] if is_number and int(number) < len(classes) else None
 
 
 class RowCollector:

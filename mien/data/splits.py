@@ -232,7 +232,7 @@ def read_names(path: Path) -> set[str]:
 def write_names(faces: FaceSet, path: Path) -> None:
     """The names of the faces as a CSV with the column ``path``, which read_names reads, and a checksum of each picture."""
     with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
-        rows = ([name, f"{_checksum(image):08x}"] for name, image in zip(faces.names, faces.images, strict=True))
+        rows = ([name, f"{check:08x}"] for name, check in zip(faces.names, checksums(faces.images), strict=True))
         CsvWriter(file).writerows([["path", "crc32"], *rows])
 
 
@@ -242,13 +242,20 @@ def written_in(faces: FaceSet, path: Path) -> FaceSet:
         known = {unguard_cell(row["path"]): row.get("crc32") for row in csv.DictReader(file)}
     ours = faces.only(set(known))
     same = [
-        known[name] in (None, f"{_checksum(image):08x}") for name, image in zip(ours.names, ours.images, strict=True)
+        known[name] in (None, f"{check:08x}") for name, check in zip(ours.names, checksums(ours.images), strict=True)
     ]
     return ours.take(np.array(same, bool))
 
 
-def _checksum(image: np.ndarray) -> int:
-    return zlib.crc32(np.ascontiguousarray(image))
+def read_checksums(path: Path) -> np.ndarray:
+    """uint32 (N,): the checksums of the pictures that write_names wrote there; empty where an older one has none."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return np.array([int(row["crc32"], 16) for row in csv.DictReader(file) if row.get("crc32")], np.uint32)
+
+
+def checksums(images: np.ndarray) -> np.ndarray:
+    """uint32 (N,): the CRC-32 of each picture of uint8 images (N, H, W)."""
+    return np.array([zlib.crc32(np.ascontiguousarray(image)) for image in images], np.uint32)
 
 
 def without(faces: FaceSet, names: set[str]) -> FaceSet:

@@ -10,7 +10,10 @@ from typing import Any
 import numpy as np
 
 from mien.core.labels import FER2013
-from mien.evaluate.metrics import Scores, accuracy, f1, interval, macro_f1, recall, score
+from mien.evaluate.metrics import Scores, divide, f1, interval, recall, score
+
+#: Counts that are drawn at once, so that memory stays small: 40 MB.
+_CELLS_AT_ONCE = 5_000_000
 
 #: Below this many faces on which exactly one model is right, McNemar's test is exact.
 EXACT_BELOW = 25
@@ -117,18 +120,33 @@ def paired_bootstrap(
 ) -> dict[str, tuple[float, tuple[float, float]]]:
     """B − A in accuracy and macro-F1 with 95 % percentile intervals; both models are scored on the same redrawn faces.
 
-    A face counts only by its truth and the two answers, so redrawing N faces is one multinomial draw over K³ cells.
+    A face counts only by its truth and the two answers, so redrawing N faces is one multinomial draw over the combinations
+    of these that occur. Both scores need no more of a draw than how often each class occurs, is predicted and is right.
     """
-    places = (np.asarray(labels, np.int64) * num_classes + predicted_a) * num_classes + predicted_b
-    cells = np.bincount(places, minlength=num_classes**3)
-    drawn = np.random.default_rng(seed).multinomial(len(labels), cells / len(labels), size=samples)
-    cube = np.vstack([cells, drawn]).reshape(samples + 1, num_classes, num_classes, num_classes)  # (…, truth, A, B)
-    matrix_a, matrix_b = cube.sum(axis=3), cube.sum(axis=2)
-    result = {}
-    for name, of in (("accuracy", accuracy), ("macro_f1", macro_f1)):
-        value, *draws = of(matrix_b) - of(matrix_a)
-        result[name] = (float(value), interval(np.array(draws)))
-    return result
+    faces = np.stack([labels, predicted_a, predicted_b], axis=1).astype(np.int64)
+    combinations, cells = np.unique(faces, axis=0, return_counts=True)  # (M, 3), (M,)
+    truth, by_a, by_b = (np.eye(num_classes)[column] for column in combinations.T)  # each (M, K)
+    rng, at_once = np.random.default_rng(seed), max(1, _CELLS_AT_ONCE // len(cells))
+    drawn = {"accuracy": [], "macro_f1": []}
+    for start in range(0, samples, at_once):
+        counts = rng.multinomial(len(labels), cells / len(labels), size=min(at_once, samples - start)).astype(float)
+        for name, difference in _differences(counts, truth, by_a, by_b).items():
+            drawn[name].append(difference)
+    values = _differences(cells[None].astype(float), truth, by_a, by_b)
+    return {name: (float(values[name][0]), interval(np.concatenate(draws))) for name, draws in drawn.items()}
+
+
+def _differences(counts: np.ndarray, truth: np.ndarray, by_a: np.ndarray, by_b: np.ndarray) -> dict[str, np.ndarray]:
+    """B − A in accuracy and macro-F1, each (S,), of counts (S, M) of the combinations; their classes as 0 and 1 (M, K)."""
+    scores = []
+    occurs = counts @ truth
+    for predicted in (by_a, by_b):
+        right, all_of_class = counts @ (truth * predicted), occurs + counts @ predicted  # (S, K)
+        f1s = divide(2 * right, all_of_class)
+        macro = divide(f1s.sum(axis=1), (all_of_class > 0).sum(axis=1))
+        scores.append((right.sum(axis=1) / counts.sum(axis=1), macro))
+    (accuracy_a, macro_a), (accuracy_b, macro_b) = scores
+    return {"accuracy": accuracy_b - accuracy_a, "macro_f1": macro_b - macro_a}
 
 
 def mcnemar(only_a: int, only_b: int) -> McNemar:

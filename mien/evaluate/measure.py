@@ -42,6 +42,9 @@ OF_CLASS_COUNTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 #: Faces are redrawn in groups of this many draws at once, so that memory stays small.
 _AT_ONCE = 100
 
+#: Cells of redrawn confusion matrices that are held at once, so that memory stays small with many classes: 40 MB.
+_CELLS_AT_ONCE = 5_000_000
+
 Interval = tuple[float, float]
 
 
@@ -98,12 +101,22 @@ def measure(
     probabilities, matrix = np.asarray(probabilities, np.float64), scores.confusion
     rng = np.random.default_rng(seed)
     shares = matrix.ravel() / scores.count
-    drawn = rng.multinomial(scores.count, shares, size=samples).reshape(samples, *matrix.shape)
-    overall = {name: (float(of(matrix)), _between(of(drawn))) for name, of in OF_COUNTS.items()}
+    of_matrix = OF_COUNTS | {f"class {name}": of for name, of in OF_CLASS_COUNTS.items()}
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in of_matrix}
+    supports = []
+    at_once = max(1, _CELLS_AT_ONCE // matrix.size)
+    for start in range(0, samples, at_once):
+        drawn = rng.multinomial(scores.count, shares, size=min(at_once, samples - start)).reshape(-1, *matrix.shape)
+        supports.append(drawn.sum(axis=2))
+        for name, of in of_matrix.items():
+            parts[name].append(of(drawn))
+    redrawn_of = {name: np.concatenate(found) for name, found in parts.items()}
+    overall = {name: (float(of(matrix)), _between(redrawn_of[name])) for name, of in OF_COUNTS.items()}
     overall |= {name: (getattr(scores, name), getattr(scores, f"{name}_interval")) for name in ("accuracy", "macro_f1")}
-    without = drawn.sum(axis=2) == 0  # draws in which a class does not occur say nothing of it
+    without = np.concatenate(supports) == 0  # draws in which a class does not occur say nothing of it
     by_class = {
-        name: (of(matrix), *_limits(np.where(without, np.nan, of(drawn)))) for name, of in OF_CLASS_COUNTS.items()
+        name: (of(matrix), *_limits(np.where(without, np.nan, redrawn_of[f"class {name}"])))
+        for name, of in OF_CLASS_COUNTS.items()
     }
 
     of_faces = _of_faces(probabilities, labels)

@@ -10,6 +10,9 @@ import numpy as np
 
 from mien.core.labels import CANONICAL, FER2013
 
+#: Cells of redrawn confusion matrices that are held at once, so that memory stays small: 40 MB.
+_CELLS_AT_ONCE = 5_000_000
+
 
 def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, num_classes: int) -> np.ndarray:
     """int64 (K, K): how often a face of class [row] was taken for class [column]. Both inputs int (N,) in 0..K-1."""
@@ -60,12 +63,16 @@ def bootstrap_intervals(matrix: np.ndarray, samples: int = 2000, seed: int = 0) 
 
     Drawing N faces with replacement and counting them is one multinomial draw over the K² cells of the matrix.
     """
-    count = int(matrix.sum())
-    rng = np.random.default_rng(seed)
-    draws = rng.multinomial(count, matrix.ravel() / count, size=samples).reshape(samples, *matrix.shape)
+    count, shares = int(matrix.sum()), matrix.ravel() / matrix.sum()
+    rng, at_once = np.random.default_rng(seed), max(1, _CELLS_AT_ONCE // matrix.size)
+    accuracies, macro_f1s = [], []
+    for start in range(0, samples, at_once):
+        draws = rng.multinomial(count, shares, size=min(at_once, samples - start)).reshape(-1, *matrix.shape)
+        accuracies.append(accuracy(draws))
+        macro_f1s.append(macro_f1(draws))
     return {
-        "accuracy": interval(accuracy(draws)),
-        "macro_f1": interval(macro_f1(draws)),
+        "accuracy": interval(np.concatenate(accuracies)),
+        "macro_f1": interval(np.concatenate(macro_f1s)),
     }
 
 

@@ -16,14 +16,16 @@ from mien.core.files import make_folder, write_json, write_text
 from mien.core.types import FaceSet
 from mien.learn.checkpoint import Trained, save_trained
 from mien.learn.inference import read_log
+from mien.learn.lineage import lineage_of, of_average, written_caveat
 from mien.learn.recipe import load_recipe
 
 
-def average(members: Sequence[Trained], images: torch.Tensor, batch_size: int = 512) -> Trained:
+def average(members: Sequence[Trained], images: torch.Tensor, batch_size: int = 512, seed: int = 0) -> Trained:
     """The last member, whose network is given the mean of the weights of all; its running statistics are measured anew on ``images``.
 
-    It pays where one training went on from the other, so that both lie in the same valley of the loss; the mean of
-    trainings that began apart knows nothing. images: float32 (N, C, S, S), normalised as the network takes them.
+    It pays where one training went on from the other, so that both lie in the same valley of the loss; averaging
+    independently initialized trainings does not work. images: float32 (N, C, S, S), normalized as the network takes them,
+    in any order: they are shuffled by ``seed``.
     Raises ModelError where the networks, classes or inputs differ.
     """
     last = members[-1]
@@ -40,54 +42,67 @@ def average(members: Sequence[Trained], images: torch.Tensor, batch_size: int = 
         for name, value in states[-1].items()
     }
     network.load_state_dict(mean)
-    _measure_anew(network, images, batch_size)
+    measure_batch_norms(network, images, batch_size, torch.Generator().manual_seed(seed))
     return replace(last, network=network.eval())
 
 
 @torch.no_grad()
-def _measure_anew(network: nn.Module, images: torch.Tensor, batch_size: int) -> None:
-    """The running statistics of all batch norms, as plain means over the batches."""
+def measure_batch_norms(network: nn.Module, images: torch.Tensor, batch_size: int, generator: torch.Generator) -> None:
+    """Set the running statistics of all batch norms to the means over shuffled batches, each weighted by its size.
+
+    images (N, C, S, S). Batches in the order of the data would not do: where it is sorted by class, the variance within a
+    batch is that within a class.
+    """
     norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     before = [norm.momentum for norm in norms]
     network.eval()
     for norm in norms:
         norm.reset_running_stats()
-        norm.momentum = None
         norm.train()
-    for batch in images.split(batch_size):
-        if norms and len(batch) > 1:
-            network(batch.contiguous(memory_format=torch.channels_last))
+    seen = 0
+    for rows in torch.randperm(len(images), generator=generator).split(batch_size) if norms else ():
+        if len(rows) == 1:  # has no variance
+            continue
+        seen += len(rows)
+        for norm in norms:
+            norm.momentum = len(rows) / seen
+        network(images[rows].contiguous(memory_format=torch.channels_last))
     for norm, momentum in zip(norms, before, strict=True):
         norm.momentum = momentum
 
 
 def average_runs(
     runs: Sequence[Path], members: Sequence[Trained], training: FaceSet, out: Path, name: str = ""
-) -> Trained:
-    """The average of several runs as a run folder, which holds the log of the last of them and says what it is.
+) -> tuple[Trained, str]:
+    """The average of several runs as a run folder, which holds the log of the last of them and says what it is; and what is
+    to be said of scores on the faces that the last one held out, "" where nothing is.
 
     members: their networks, in order; that of the last becomes the average. training: faces uint8 as the runs were
     given, without changes. Raises ModelError where the runs do not fit or watched other faces.
     """
-    preprocessing = members[-1].preprocessing
-    averaged = average(members, torch.from_numpy(preprocessing.to_tensor(training.images)))
-    averaged = replace(averaged, name=name or out.name)
+    folders = [run if run.is_dir() else run.parent for run in runs]
     watched = [
-        (run / "validation.csv").read_text(encoding="utf-8") for run in runs if (run / "validation.csv").is_file()
+        (run / "validation.csv").read_text(encoding="utf-8") for run in folders if (run / "validation.csv").is_file()
     ]
     if len(set(watched)) > 1:
         found = "did not watch the same faces, so that what one held out may have taught another"
         raise ModelError(", ".join(map(str, runs)), found, "average runs on the same data")
+    preprocessing = members[-1].preprocessing
+    averaged = average(members, torch.from_numpy(preprocessing.to_tensor(training.images)))
+    averaged = replace(averaged, name=name or out.name)
+    found = of_average([lineage_of(run) for run in runs], [str(run) for run in runs])
     make_folder(out)
-    last = runs[-1] if runs[-1].is_dir() else runs[-1].parent
+    last = folders[-1]
     header, history = read_log(last)
+    note = written_caveat(found, last / "validation.csv") if header.get("held_out") else ""
     if header:
         header["averaged"] = {"with": [run.name for run in runs[:-1]], "faces": len(training)}
+        header["held_out_caveat"] = note
         write_text(out / "log.jsonl", "".join(json.dumps(row) + "\n" for row in (header, *history)))
         write_json(out / "environment.json", header["environment"])
     for file in ("validation.csv", "curves.png"):
         if (last / file).is_file():
             shutil.copyfile(last / file, out / file)
     write_text(out / "recipe.toml", load_recipe(last / "recipe.toml", ["run.keep=last"]).to_toml())
-    save_trained(out / "last.pt", averaged)
-    return averaged
+    save_trained(out / "last.pt", averaged, **({"lineage": found.to_checkpoint()} if found else {}))
+    return averaged, note

@@ -153,12 +153,11 @@ def _seen_before(header: dict[str, Any]) -> str:
     """That faces which were held out of the training split may have taught whatever the run began with or learnt from."""
     if not header.get("held_out"):
         return ""
-    others = earlier_models(header["recipe"])
-    return (
-        f"; they were held out of the training faces, and {' and '.join(others)} may have learnt from them"
-        if others
-        else ""
-    )
+    note = header.get("held_out_caveat")
+    if note is None:  # a run of an older mien
+        others = earlier_models(header["recipe"])
+        note = f"{' and '.join(others)} may have learned from these faces" if others else ""
+    return f"; they were held out of the training faces, and {note}" if note else ""
 
 
 def _described(recipe: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ from torch import nn
 from mien.core.errors import ModelError
 from mien.core.files import replacing
 from mien.core.preprocess import Preprocessing
-from mien.models import build
+from mien.models import MISFITS, build_for, check_finite
 
 FORMAT = 1
 
@@ -50,9 +50,18 @@ class Trained:
 
 
 def save_trained(path: Path, trained: Trained, **more: Any) -> None:
-    """Write weights (of ``trained.network``) and description; ``more`` holds the state that only resuming needs."""
-    with replacing(path) as temporary:
-        torch.save({**trained.describe(), "weights": trained.network.state_dict(), **more}, temporary)
+    """Write weights (of ``trained.network``) and description; ``more`` holds what resuming and the lineage need.
+
+    Raises OutputError where the file cannot be written whole, as on a full disk.
+    """
+    # An open file, not its path: what torch writes by itself hides why the operating system refused.
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        try:
+            torch.save({**trained.describe(), "weights": trained.network.state_dict(), **more}, file)
+        except RuntimeError as error:  # torch's "enforce fail", raised over the system's own error
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from error
+            raise
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -61,6 +70,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise ModelError(path, "does not exist", "check the path, or train first with 'mien train'")
     try:
         contents = torch.load(path, map_location="cpu", weights_only=True)
+    except MemoryError:
+        raise
     except Exception as error:  # torch raises many kinds for a damaged file; all mean the same here
         raise ModelError(path, "is not a checkpoint that can be read", "train again, or name another file") from error
     if not isinstance(contents, dict) or contents.get("format") != FORMAT:
@@ -69,17 +80,36 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def load_trained(path: Path) -> Trained:
-    """The network of a .pt file, in evaluation mode on the CPU."""
+    """The network of a .pt file, in evaluation mode on the CPU.
+
+    Raises ModelError where the file does not describe a network, lacks weights of it, or has weights that are no numbers.
+    """
     contents = read_checkpoint(path)
-    network = build(contents["network"], **contents["arguments"])
-    network.load_state_dict(contents["weights"])
-    return Trained(
-        network.eval(),
-        contents["name"],
-        contents["network"],
-        contents["arguments"],
-        tuple(contents["classes"]),
-        Preprocessing.from_json(contents["preprocessing"]),
-        contents["epoch"],
-        labels_by=contents.get("labels_by", "given"),
-    )
+    try:
+        arguments = dict(contents["arguments"])
+        network = build_for(contents["weights"], _text(contents["network"]), **arguments)
+        network.load_state_dict(contents["weights"])
+        trained = Trained(
+            network.eval(),
+            _text(contents["name"]),
+            contents["network"],
+            arguments,
+            tuple(_text(name) for name in contents["classes"]),
+            Preprocessing.from_json(contents["preprocessing"]),
+            int(contents["epoch"]),
+            labels_by=_text(contents.get("labels_by", "given")),
+        )
+        if len(trained.classes) != arguments.get("num_classes", len(trained.classes)):
+            raise ValueError(f"{len(trained.classes)} class names for {arguments['num_classes']} classes")
+    except (*MISFITS, KeyError, TypeError, AttributeError, ModelError) as error:
+        reason = " ".join(str(error).split())[:200]
+        found = f"is a damaged checkpoint ({type(error).__name__}: {reason})"
+        raise ModelError(path, found, "train again, or name another file") from error
+    check_finite(network, path)
+    return trained
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r:.50} is not a text")
+    return value

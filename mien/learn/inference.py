@@ -104,5 +104,8 @@ def read_log(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     path = folder / "log.jsonl"
     if not path.is_file():
         return {}, []
-    header, *history = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return header, history
+    try:
+        header, *history = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        return dict(header), [dict(row) for row in history]
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ModelError(path, f"is a damaged log ({error})", "remove it: the checkpoints do without it") from error

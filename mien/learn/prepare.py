@@ -78,8 +78,6 @@ def choose_rows(recipe: Recipe, faces: FaceSet, say: Callable[[str], None]) -> R
         )
         held_out = True
         _check_classes(training, f"data.holdout of {settings.holdout:g} took the last one: add some, or lower it")
-        if earlier := earlier_models(recipe.model_dump()):
-            say(f"note: {' and '.join(earlier)} may have learnt from these, so that scores on them are too good")
     if aside:
         used = {*training.splits, *validation.splits}
         others = ", ".join(name or "none" for name in faces.splits if name not in used)

@@ -233,7 +233,7 @@ def load_recipe(name_or_path: str | Path, overrides: list[str] | None = None) ->
         )
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # ValueError also of text that is no UTF-8, and of endless numbers
         raise RecipeError(path, f"is not TOML ({error})", "mend it") from error
     values.setdefault("name", path.stem)
     for override in overrides or []:
@@ -254,7 +254,7 @@ def recipe_from(values: dict[str, Any], source: str) -> Recipe:
             ) from error
         found = problem["msg"].removeprefix("Value error, ")
         if place:
-            found = f"{place} = {problem['input']!r}: {found.lower()}"
+            found = f"{place} = {problem['input']!r:.80}: {found.lower()}"
         raise RecipeError(f"recipe '{source}'", found, "change it") from error
 
 
@@ -283,7 +283,7 @@ def _apply(values: dict[str, Any], override: str) -> None:
         raise RecipeError(f"--set {override}", "is not of the form section.key=value", "as in --set schedule.epochs=10")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         value = text.strip()
     for key in keys[:-1]:
         values = values.setdefault(key, {})

@@ -6,9 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-from mien.core.errors import DataError, OutputError, RecipeError
+from mien.core.errors import DataError, ModelError, OutputError, RecipeError
 from mien.learn.checkpoint import read_checkpoint
 from mien.learn.recipe import Recipe, recipe_from
+
+#: What a checkpoint of a training holds beside its network.
+NEEDED = ("raw_weights", "optimizer", "averaged_steps", "generator", "torch_rng", "cuda_rng", "alpha", "history", "best",
+          "recipe", "identity", "header")  # fmt: skip
 
 
 def saved_state(folder: Path, recipe: Recipe, identity: dict[str, str], resume: bool) -> dict[str, Any] | None:
@@ -21,7 +25,16 @@ def saved_state(folder: Path, recipe: Recipe, identity: dict[str, str], resume: 
             folder, "holds a run already", "go on with it by --resume, or choose another folder with --out"
         )
     saved = read_checkpoint(last)
-    begun = recipe_from(json.loads(saved["recipe"]), str(folder))
+    if missing := [name for name in NEEDED if name not in saved]:
+        found = f"holds weights, but no training that can go on (its last.pt has no {', '.join(missing[:3])})"
+        raise OutputError(folder, found, "begin a new run with --set start.model=RUN")
+    try:
+        begun = recipe_from(json.loads(saved["recipe"]), str(folder))
+        json.loads(saved["history"]), json.loads(saved["header"])["environment"], saved["identity"].keys()
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ModelError(
+            last, f"is a damaged checkpoint ({type(error).__name__}: {error})", "begin a new run"
+        ) from error
     if begun != recipe:
         other = ", ".join(differences(begun, recipe))
         cure = "resume without --set; to train on with others, begin a new run with --set start.model=RUN"

@@ -30,9 +30,10 @@ from mien.learn.epoch import Course, probabilities_of, run_epoch, state_of
 from mien.learn.events import event_log
 from mien.learn.hardware import Hardware
 from mien.learn.inference import TorchClassifier, load_run
+from mien.learn.lineage import Lineage, caveat, lineage
 from mien.learn.losses import check_alpha, class_weights, gives_logits, retuned_alpha
 from mien.learn.optim import should_stop
-from mien.learn.prepare import Rows, choose_rows, fingerprint, input_of, start_from, to_device
+from mien.learn.prepare import Rows, choose_rows, earlier_models, fingerprint, input_of, start_from, to_device
 from mien.learn.recipe import Recipe
 from mien.learn.resume import saved_state
 from mien.learn.runlog import batches_note, epoch_line, log_header, opening_line
@@ -82,13 +83,14 @@ def _train(recipe: Recipe, faces: FaceSet, folder: Path, resume: bool, quiet: bo
         say(f"{folder} holds no whole epoch to go on from: beginning with the first")
     # Before the network and its random numbers: a teacher draws some too.
     course = course_of(recipe, rows, hardware, say)
+    ancestry = _lineage(recipe, rows, saved, say)
     trained = _network_begun(recipe, rows.training.classes, course.preprocessing, hardware, say)
     alpha = _alpha(recipe, rows, trained.network, course.preprocessing, hardware) if saved is None else saved["alpha"]
     state = state_of(recipe, trained.network, alpha)
     if saved is not None:
         state.restore(saved)
     trained = replace(trained, network=state.averaged.network)
-    header = log_header(recipe, hardware, rows, state, saved)
+    header = log_header(recipe, hardware, rows, state, saved) | {"held_out_caveat": _caveat(ancestry, rows)}
     write_text(folder / "recipe.toml", recipe.to_toml())
     write_json(folder / "environment.json", header["environment"])
     write_names(rows.validation, folder / "validation.csv")
@@ -116,7 +118,7 @@ def _train(recipe: Recipe, faces: FaceSet, folder: Path, resume: bool, quiet: bo
             trained = replace(trained, epoch=epoch + 1)
             if row["validation_accuracy"] > state.best:
                 state.best = row["validation_accuracy"]
-                save_trained(folder / "best.pt", trained)
+                save_trained(folder / "best.pt", trained, lineage=ancestry.to_checkpoint())
             write_text(folder / "log.jsonl", "".join(json.dumps(line) + "\n" for line in (header, *state.history)))
             if time.perf_counter() - drawn > CURVES_EVERY_S:
                 draw_curves(state.history, folder / "curves.png", recipe.name)
@@ -128,9 +130,10 @@ def _train(recipe: Recipe, faces: FaceSet, folder: Path, resume: bool, quiet: bo
                 recipe=recipe.model_dump_json(),
                 identity=identity,
                 header=json.dumps(header),
+                lineage=ancestry.to_checkpoint(),
             )
     draw_curves(state.history, folder / "curves.png", recipe.name)
-    _score_kept(folder, recipe, rows.validation)
+    _score_kept(folder, recipe, rows.validation, header["held_out_caveat"])
     return state.history
 
 
@@ -198,10 +201,30 @@ def _alpha(
     return list(how)
 
 
-def _score_kept(folder: Path, recipe: Recipe, validation: FaceSet) -> None:
+def _lineage(recipe: Recipe, rows: Rows, saved: dict[str, Any] | None, say: Say) -> Lineage:
+    """Which faces train the network and trained what it begins with or learns from; says what that means for scores."""
+    if saved is not None and saved.get("lineage"):
+        return Lineage.from_checkpoint(saved["lineage"])
+    faces = [rows.training, *([rows.unlabelled] if recipe.semi.method != "none" else [])]
+    found = lineage(faces, earlier_models(recipe.model_dump()))
+    if note := _caveat(found, rows):
+        cure = "hold out the same faces as that run (its run.seed and data.holdout), or give a validation split"
+        say(f"note: {note}, so that scores on them are too good; {cure}")
+    if rows.held_out and (twins := found.seen(rows.validation)):
+        say(f"note: {twins:,} of the held-out faces have an identical picture among the training faces")
+    return found
+
+
+def _caveat(found: Lineage, rows: Rows) -> str:
+    """What is to be said of scores on the faces that are watched: only of those that were held out."""
+    return caveat(found, rows.validation)[0] if rows.held_out else ""
+
+
+def _score_kept(folder: Path, recipe: Recipe, validation: FaceSet, caveat: str) -> None:
     """Scores of the weights that the run stands for, in float32, as `mien evaluate` gives them."""
     classifier = TorchClassifier(load_run(folder))
     scores = score(classifier.probabilities(validation.images), validation.labels, classifier.labels)
     which = ", ".join(name for name in validation.splits if name) or "held out"
+    which += f" ({caveat})" if caveat else ""
     facts = {"model": recipe.name, "split": which, "tta": "none", "labels_by": recipe.data.labels}
     write_scores(folder, scores, f"{recipe.name} on {which}", facts)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from inspect import signature
 from pathlib import Path
@@ -43,11 +43,17 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
 MISFITS = (RuntimeError, ValueError, IndexError, ArithmeticError)
 
 
+#: More than any network needs; a damaged or crafted file may ask for as much as fills the memory or takes for ever.
+MOST_BLOCKS, MOST_STAGES, MOST_WIDTH, MOST_SIZE, MOST_MEMBERS = 100, 16, 16_384, 512, 64
+
+
 def build(name: str, **arguments: Any) -> nn.Module:
     """A fresh network by name; an unknown name lists the choices, an unknown argument is named.
 
     "ensemble" builds its members too: ``members`` holds each one's name, arguments, mean, std and temperature.
+    Raises ModelError for arguments beyond the limits above.
     """
+    _check_limits(name, arguments)
     if name == "ensemble":
         if not arguments.get("members"):
             raise ModelError("network 'ensemble'", "has no members", "make one of trained models with 'mien ensemble'")
@@ -64,6 +70,29 @@ def build(name: str, **arguments: Any) -> nn.Module:
         raise ModelError(
             f"network '{name}'", found, f"it knows {known}; 'mien networks show {name}' says more"
         ) from error
+
+
+def _check_limits(name: str, arguments: dict[str, Any]) -> None:
+    """ModelError for a network that is larger than any that is used."""
+    widths, members = arguments.get("widths", ()), arguments.get("members", ())
+    limits = [("blocks", arguments.get("blocks", 0), MOST_BLOCKS), ("size", arguments.get("size", 0), MOST_SIZE)]
+    limits += [(key, arguments.get(key, 0), MOST_WIDTH) for key in ("num_classes", "hidden")]
+    for key, values, most in (("widths", widths, MOST_STAGES), ("members", members, MOST_MEMBERS)):
+        if isinstance(values, Sequence):
+            limits.append((f"the number of {key}", len(values), most))
+    limits += [("widths", width, MOST_WIDTH) for width in widths] if isinstance(widths, Sequence) else []
+    for key, value, most in limits:
+        if isinstance(value, (int, float)) and value > most:
+            raise ModelError(f"network '{name}'", f"has {key} of {value}", f"give at most {most:,}")
+
+
+def build_for(weights: Mapping[str, torch.Tensor], name: str, **arguments: Any) -> nn.Module:
+    """`build`, with these weights; ValueError before anything large is made where the network has more than them."""
+    with torch.device("meta"):
+        expected = sum(value.numel() for value in build(name, **arguments).state_dict().values())
+    if expected > (stored := sum(value.numel() for value in weights.values())) + len(weights) + MOST_BLOCKS**2:
+        raise ValueError(f"{name} with {arguments} has {expected:,} weights, the file {stored:,}")
+    return build(name, **arguments)
 
 
 def takes_size(name: str) -> bool:
@@ -95,12 +124,27 @@ def load(model: str | Path) -> nn.Module:
         raise ModelError(
             path, "is quantised, so its network cannot be rebuilt", f"name {source}, from which it was made"
         )
-    network = build(info.network["name"], **info.network["arguments"])
     stored = {tensor.name: torch.from_numpy(numpy_helper.to_array(tensor).copy()) for tensor in proto.graph.initializer}
+    try:
+        network = build_for(stored, info.network["name"], **info.network["arguments"])
+    except MISFITS as error:
+        raise ModelError(path, f"names a network that is not inside ({error})", "export it again") from error
     wanted = network.state_dict()
     # What export leaves out because inference does not need it: batch norm's count of the batches it has seen.
     missing = [name for name in wanted if name not in stored and not name.endswith("num_batches_tracked")]
     if missing:
         raise ModelError(path, f"lacks the weights {', '.join(missing[:3])}", "export it again")
-    network.load_state_dict({name: stored[name] for name in wanted if name in stored}, strict=False)
+    fitting = {name: stored[name] for name in wanted if name in stored}
+    if misfit := next((name for name, value in fitting.items() if value.shape != wanted[name].shape), ""):
+        raise ModelError(path, f"has weights of another shape ({misfit})", "export it again")
+    network.load_state_dict(fitting, strict=False)
+    check_finite(network, path)
     return network.eval()
+
+
+def check_finite(network: nn.Module, path: Path) -> None:
+    """ModelError where a weight or a running statistic is NaN or infinite: every answer would be NaN."""
+    bad = [name for name, value in network.state_dict().items() if not torch.isfinite(value).all()]
+    if bad:
+        found = f"has weights that are not finite numbers ({', '.join(bad[:3])}{', ...' if len(bad) > 3 else ''})"
+        raise ModelError(path, found, "train again with a lower learning rate, or name another file")

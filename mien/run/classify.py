@@ -107,9 +107,14 @@ class Classifier:
         """ModelError where the network takes or gives other sizes than the file says."""
         info = self.info
         said = {"images": [info.preprocessing.channels, *[info.preprocessing.size] * 2], "logits": [len(info.labels)]}
-        for name, shape in [(node.name, node.shape) for node in self._session.get_inputs()] + list(outputs.items()):
-            if name in said and any(
-                isinstance(is_, int) and is_ != stated for is_, stated in zip(shape[1:], said[name], strict=True)
+        shapes = {node.name: node.shape for node in self._session.get_inputs()} | outputs
+        if absent := [name for name in said if name not in shapes]:
+            raise ModelError(self.path, f"has no '{absent[0]}'", "export it again")
+        for name, stated in said.items():
+            shape = shapes[name]
+            fits = len(shape) == len(stated) + 1 or not shape  # without a shape, nothing is said
+            if not fits or any(
+                isinstance(is_, int) and is_ != size for is_, size in zip(shape[1:], stated, strict=False)
             ):
                 found = f"has '{name}' of {shape[1:]}, but says {said[name]} of itself"
                 raise ModelError(self.path, found, "export it again")
@@ -169,7 +174,19 @@ class Classifier:
 
     def _run(self, outputs: list[str], tensor: np.ndarray) -> list[np.ndarray]:
         """ModelError where an answer is no number: probabilities, labels and JSON made of it would be nonsense."""
-        answers = self._session.run(outputs, {"images": tensor})
+        try:
+            answers = self._session.run(outputs, {"images": tensor})
+        except Exception as error:  # ONNX Runtime raises a dozen kinds, whose messages hold paths of its own source
+            if "alloc" in str(error):
+                raise MemoryError(f"{self.path.name} needs more memory than there is") from error
+            raise ModelError(self.path, "cannot be run; it may be damaged", "export or download it again") from error
+        for name, answer in zip(outputs, answers, strict=True):
+            expected = (len(tensor), *([len(self.labels)] if name == "logits" else answer.shape[1:]))
+            if answer.shape != expected:
+                found = (
+                    f"answers '{name}' of {list(answer.shape)} for {len(tensor)} crops and {len(self.labels)} labels"
+                )
+                raise ModelError(self.path, found, "export it again")
         if not all(np.isfinite(answer).all() for answer in answers):
             found = "answers with NaN or infinity: its weights are damaged, or its training diverged"
             raise ModelError(self.path, found, "export it again from a good checkpoint, or choose another model")

@@ -35,11 +35,11 @@ PRIMING_S = 0.2
 def open_container(path: Path | str, max_pixels: int = MAX_FRAME_PIXELS) -> av.container.InputContainer:
     """A video file, or the address of a stream, opened by PyAV; or a MediaError that names it.
 
-    No decoder takes frames of more than ``max_pixels``, whatever the file says of their size.
+    No decoder takes frames of more than twice ``max_pixels``, whatever the file says of their size.
     """
     import av
 
-    options = {"max_pixels": str(max_pixels)}
+    options = _decoder_options(max_pixels)
     if isinstance(path, str):
         try:
             container = av.open(path, timeout=STREAM_TIMEOUT_S, metadata_errors=TITLES, options=options)
@@ -87,8 +87,13 @@ def video_stream_of(
         raise MediaError(named(path), found, "export it as H.264", code="not_a_video")
     stream = next((one for one in known if one.disposition & Disposition.default), known[0])
     check_size(stream.width, stream.height, path, max_pixels)
-    stream.codec_context.options = {"max_pixels": str(max_pixels)}
+    stream.codec_context.options = _decoder_options(max_pixels)
     return stream
+
+
+def _decoder_options(max_pixels: int) -> dict[str, str]:
+    """No frame takes more memory than twice the limit: up to there it is decoded, and then refused by its size."""
+    return {"max_pixels": str(min(2 * max_pixels, ANY_SIZE))}
 
 
 def check_size(width: int, height: int, path: Path | str, max_pixels: int) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from mien.core.csv_cells import CsvWriter
-from mien.core.errors import DataError, MediaError, MienError
-from mien.core.files import make_folder, printable, replacing
+from mien.core.errors import MediaError, MienError
+from mien.core.files import make_folder, printable, replacing_folder
 from mien.core.pictures import read_picture
 from mien.run.detect import Detections, Detector, crop_faces, find_faces, largest
 from mien.run.sinks import write_picture
@@ -60,36 +60,30 @@ def crop_pictures(
     below a folder stays: ``train/angry/a.jpg`` becomes ``train/angry/a.png``, and of several faces the others
     ``a-face2.png``, largest first. ``people`` of the largest are kept, 0: all. ``each`` is told how many of how many are done.
 
-    Raises DataError where ``out`` is not an empty folder. A picture that cannot be read is in ``failures``, and so is a video
+    The folder appears when it is complete. Raises OutputError where it is neither new nor empty. A picture that cannot be read is in ``failures``, and so is a video
     that is named; those in folders are counted.
     """
-    made = not out.exists()
-    make_folder(out)
-    if any(out.iterdir()):
-        raise DataError(out, "is not empty", "choose another folder with --out")
     done, rows, used = Cropped(), [], set()
-    items = list_inputs(paths, out)
-    pictures = [item for item in items if isinstance(item, MienError) or item.path in paths or not item.is_video]
-    done.videos, items = len(items) - len(pictures), pictures
-    for number, item in enumerate(items, start=1):
-        try:
-            picture = _read(item)
-        except MienError as error:
-            done.failures.append(error)
-        else:
-            found = _largest_first(find_faces(detector, picture), people)
-            crops = crop_faces(picture, found.boxes_xyxy, detector.framing, size)
-            for path, box, score in zip(
-                _write(crops, out, item.stem, used), found.boxes_xyxy, found.scores, strict=True
-            ):
-                rows.append([path, item.name, *(f"{value:.1f}" for value in box), f"{score:.3f}"])
-            done.add(item.name, len(crops))
-        each(number, len(items))
-    if rows:
-        with replacing(out / TABLE) as part, part.open("w", encoding="utf-8", newline="") as file:
-            CsvWriter(file).writerows([["path", "source", "x1", "y1", "x2", "y2", "score"], *rows])
-    elif made:
-        out.rmdir()
+    with replacing_folder(out) as staged:
+        items = list_inputs(paths, out)
+        pictures = [item for item in items if isinstance(item, MienError) or item.path in paths or not item.is_video]
+        done.videos = len(items) - len(pictures)
+        for number, item in enumerate(pictures, start=1):
+            try:
+                picture = _read(item)
+            except MienError as error:
+                done.failures.append(error)
+            else:
+                found = _largest_first(find_faces(detector, picture), people)
+                crops = crop_faces(picture, found.boxes_xyxy, detector.framing, size)
+                names = _write(crops, staged, item.stem, used)
+                for path, box, score in zip(names, found.boxes_xyxy, found.scores, strict=True):
+                    rows.append([path, item.name, *(f"{value:.1f}" for value in box), f"{score:.3f}"])
+                done.add(item.name, len(crops))
+            each(number, len(pictures))
+        if rows:
+            with (staged / TABLE).open("w", encoding="utf-8", newline="") as file:
+                CsvWriter(file).writerows([["path", "source", "x1", "y1", "x2", "y2", "score"], *rows])
     return done
 
 

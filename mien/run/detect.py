@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from mien.core.errors import ModelError, UsageError
+from mien.run.model_check import check_model
 from mien.run.planes import Area, Planes, cut
 from mien.run.weights import local_model
 from mien.run.yunet import YuNet
@@ -141,6 +142,7 @@ class YuNetDetector:
     def __init__(self, file: Path, threshold: float = 0.7, threads: int = 0) -> None:
         try:
             content = file.read_bytes()
+            check_model(content)
             self._network = YuNet(content, threshold, threads=threads)
         except Exception as error:
             cure = "pull it with 'mien models pull yunet'"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from mien.core.errors import ModelError, OutputError
 from mien.core.files import cache_folder
 from mien.core.preprocess import Preprocessing
+from mien.run.model_check import UnboundedModel, check_model
 from mien.run.precision import int8_instructions, wanted_precision
 
 if TYPE_CHECKING:
@@ -184,11 +185,25 @@ def open_session(path: Path, threads: int = 0) -> InferenceSession:
     import onnxruntime
 
     try:
-        return onnxruntime.InferenceSession(str(path), session_options(threads), providers=providers())
+        check_model(path.read_bytes())
+        chosen = providers()
+        # What fails on an accelerator is tried without. On the processor there is nothing else, and stdout is not ONNX Runtime's.
+        return onnxruntime.InferenceSession(
+            str(path), session_options(threads), providers=chosen, enable_fallback=len(chosen) > 1
+        )
+    except UnicodeDecodeError as error:
+        raise _no_text(path) from error
+    except UnboundedModel as error:
+        found = f"is not a model that is run here: {error}"
+        raise ModelError(path, found, "export or download it again") from error
     except Exception as error:  # ONNX Runtime raises a dozen kinds, whose messages hold paths of its own source
         raise ModelError(
             path, "is not an ONNX file that can be run; it may be damaged", "export or download it again"
         ) from error
+
+
+def _no_text(path: Path) -> ModelError:
+    return ModelError(path, "has damaged metadata (it is not UTF-8)", "export or download it again")
 
 
 def model_info(path: Path, session: InferenceSession | None = None) -> ModelInfo:
@@ -196,7 +211,7 @@ def model_info(path: Path, session: InferenceSession | None = None) -> ModelInfo
     try:
         metadata = (session or open_session(path)).get_modelmeta().custom_metadata_map
     except UnicodeDecodeError as error:
-        raise ModelError(path, "has damaged metadata (it is not UTF-8)", "export or download it again") from error
+        raise _no_text(path) from error
     return ModelInfo.from_metadata(metadata, path)
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
 
+from mien.run.protobuf import field, fields
 from mien.run.weights import Sessions, session_options
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ STRIDES = (8, 16, 32)
 
 #: Fields of ONNX's messages (onnx.proto) that are read or written here.
 _MODEL_GRAPH, _GRAPH_INPUT, _GRAPH_OUTPUT, _GRAPH_SHAPES, _VALUE_NAME = 7, 11, 12, 13, 1
-_BYTES = 2  # the kind of a field that begins with its length
 
 
 class YuNet:
@@ -77,7 +76,8 @@ class YuNet:
 def _open(model: bytes, threads: int) -> InferenceSession:
     import onnxruntime
 
-    return onnxruntime.InferenceSession(model, session_options(threads), providers=["CPUExecutionProvider"])
+    processor = ["CPUExecutionProvider"]
+    return onnxruntime.InferenceSession(model, session_options(threads), providers=processor, enable_fallback=0)
 
 
 def _cells(
@@ -100,70 +100,27 @@ def with_free_size(model: bytes, outputs: list[str]) -> bytes:
     them: only the statements go.
     """
     return b"".join(
-        _field(_MODEL_GRAPH, _freed(value, outputs)) if number == _MODEL_GRAPH else raw
-        for number, raw, value in _fields(model)
+        field(_MODEL_GRAPH, _freed(value, outputs)) if number == _MODEL_GRAPH else raw
+        for number, raw, value in fields(memoryview(model))
     )
 
 
-def _freed(graph: bytes, outputs: list[str]) -> bytes:
+def _freed(graph: memoryview, outputs: list[str]) -> bytes:
     kept = []
-    for number, raw, value in _fields(graph):
+    for number, raw, value in fields(graph):
         if number not in (_GRAPH_INPUT, _GRAPH_OUTPUT, _GRAPH_SHAPES):
             kept.append(raw)
         elif number == _GRAPH_INPUT:
-            sizes = b"".join(_field(1, size) for size in (b"\x08\x01", b"\x08\x03", _field(2, b"h"), _field(2, b"w")))
-            kept.append(_field(_GRAPH_INPUT, _field(_VALUE_NAME, _name(value)) + _float_tensor(_field(2, sizes))))
-    kept += [_field(_GRAPH_OUTPUT, _field(_VALUE_NAME, name.encode()) + _float_tensor(b"")) for name in outputs]
+            sizes = b"".join(field(1, size) for size in (b"\x08\x01", b"\x08\x03", field(2, b"h"), field(2, b"w")))
+            kept.append(field(_GRAPH_INPUT, field(_VALUE_NAME, _name(value)) + _float_tensor(field(2, sizes))))
+    kept += [field(_GRAPH_OUTPUT, field(_VALUE_NAME, name.encode()) + _float_tensor(b"")) for name in outputs]
     return b"".join(kept)
 
 
 def _float_tensor(shape: bytes) -> bytes:
     """ValueInfoProto.type: a tensor of floats (element type 1) and its shape, if it has a fixed number of sides."""
-    return _field(2, _field(1, b"\x08\x01" + shape))
+    return field(2, field(1, b"\x08\x01" + shape))
 
 
-def _name(value_info: bytes) -> bytes:
-    return next(value for number, _, value in _fields(value_info) if number == _VALUE_NAME)
-
-
-def _field(number: int, content: bytes) -> bytes:
-    return _varint(number << 3 | _BYTES) + _varint(len(content)) + content
-
-
-def _varint(value: int) -> bytes:
-    parts = bytearray()
-    while value > 127:
-        parts.append(value & 127 | 128)
-        value >>= 7
-    return bytes([*parts, value])
-
-
-def _fields(message: bytes) -> Iterator[tuple[int, bytes, bytes]]:
-    """A protobuf message's fields as (number, the whole field, its content); the content of a number is empty."""
-    at = 0
-    while at < len(message):
-        begin = at
-        tag, at = _read_varint(message, at)
-        value, kind = b"", tag & 7
-        if kind == _BYTES:
-            length, at = _read_varint(message, at)
-            value, at = message[at : at + length], at + length
-        elif kind == 0:
-            _, at = _read_varint(message, at)
-        elif kind in (1, 5):
-            at += 8 if kind == 1 else 4
-        else:
-            raise ValueError(f"kind {kind} of field {tag >> 3} is none that ONNX uses")
-        if at > len(message):
-            raise ValueError("ends in the middle of a field")
-        yield tag >> 3, message[begin:at], value
-
-
-def _read_varint(message: bytes, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while at < len(message):
-        byte = message[at]
-        at, value, shift = at + 1, value | (byte & 127) << shift, shift + 7
-        if byte < 128:
-            return value, at
-    raise ValueError("ends in the middle of a number")
+def _name(value_info: memoryview) -> bytes:
+    return next(bytes(value) for number, _, value in fields(value_info) if number == _VALUE_NAME)

@@ -1,13 +1,24 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
 from mien.core.errors import OutputError
-from mien.core.files import fault_of, files_below, make_folder, printable, replacing, write_json, write_text
+from mien.core.files import (
+    fault_of,
+    files_below,
+    make_folder,
+    printable,
+    replacing,
+    replacing_folder,
+    write_json,
+    write_text,
+)
 
 
 def test_a_file_takes_its_name_only_when_it_is_whole(tmp_path: Path) -> None:
@@ -88,3 +99,45 @@ def test_what_shells_share_memory_in_is_replaced_like_any_file() -> None:
         assert target.read_text() == "old"
     finally:
         target.unlink()
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    target = tmp_path / "set"
+    with pytest.raises(KeyboardInterrupt), replacing_folder(target) as staged:
+        (staged / "one.png").touch()
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+    with replacing_folder(target) as staged:
+        left = staged
+        (staged / "angry").mkdir()
+        (staged / "angry" / "one.png").touch()
+        assert not target.exists()
+    assert [path.name for path in target.rglob("*")] == ["angry", "one.png"]
+    with pytest.raises(OutputError, match="is not empty; choose another folder"), replacing_folder(target):
+        pytest.fail("began to write")
+    shutil.rmtree(target)
+    left.mkdir()  # as a killed process leaves it
+    (left / "old.png").touch()
+    target.mkdir()
+    with replacing_folder(target) as staged:
+        (staged / "new.png").touch()
+    assert [path.name for path in tmp_path.rglob("*")] == ["set", "new.png"]
+
+
+def test_a_folder_that_cannot_be_replaced_is_filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Path, "is_mount", lambda path: path == tmp_path)
+    with replacing_folder(tmp_path) as left:
+        assert left.parent == tmp_path
+    left.mkdir()  # as a killed process leaves it
+    (left / "old.png").touch()
+    assert list(files_below(tmp_path)) == []
+    with replacing_folder(tmp_path) as staged:
+        (staged / "new.png").touch()
+    assert [path.name for path in tmp_path.iterdir()] == ["new.png"]
+
+
+def test_a_full_disk_leaves_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match="No space left on device"), replacing_folder(tmp_path / "set") as staged:
+        (staged / "one.png").touch()
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert list(tmp_path.iterdir()) == []

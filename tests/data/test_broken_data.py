@@ -9,7 +9,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from mien.core.errors import DataError
+from mien.core.errors import DataError, OutputError
 from mien.core.labels import FER2013, FERPLUS_COLUMNS, FERPLUS_VOTES
 from mien.core.types import concatenate
 from mien.data import load_faces
@@ -171,7 +171,7 @@ def test_layouts_that_cannot_hold_the_data_say_so(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"ending '\.zip'"):
         save_faces(foreign, tmp_path / "x.zip")
     save_faces(foreign, tmp_path / "tree")
-    with pytest.raises(DataError, match="is not empty"):
+    with pytest.raises(OutputError, match="is not empty"):
         save_faces(foreign, tmp_path / "tree")
 
 
@@ -237,3 +237,36 @@ def test_a_broken_first_row_does_not_decide_how_labels_are_written(tmp_path: Pat
     rows = [["calm", GOOD, "extra"], ["jolly", GOOD], ["grim", GOOD], ["jolly", GOOD]]
     read = load_faces(write_csv(tmp_path / "own.csv", ["emotion", "pixels"], rows), skip_bad=True)
     assert (len(read), read.classes, len(read.skipped)) == (3, ("grim", "jolly"), 1)
+
+
+def test_text_that_is_no_utf_8_in_a_parquet_file_is_named(tmp_path: Path) -> None:
+    cells = [{"bytes": png(image), "path": "x.png"} for image in patterns(2).images]
+    broken = pyarrow.array([b"happy", b"tr\xe4urig"]).view(pyarrow.string())
+    pyarrow.parquet.write_table(pyarrow.table({"image": cells, "label": broken}), tmp_path / "x.parquet")
+    with pytest.raises(DataError, match=r"x\.parquet: has text that is no UTF-8"):
+        load_faces(tmp_path / "x.parquet")
+
+
+def test_labels_of_endless_digits_are_unknown_labels(tmp_path: Path) -> None:
+    row = ["9" * 5_000, text_of(patterns(1).images[0])]
+    path = write_csv(tmp_path / "x.csv", ["emotion", "pixels"], [row])
+    with pytest.raises(DataError, match="has the unknown label"):
+        load_faces(path)
+    cells = [{"bytes": png(image), "path": "x.png"} for image in patterns(1).images]
+    pyarrow.parquet.write_table(pyarrow.table({"image": cells, "label": ["9" * 5_000]}), tmp_path / "x.parquet")
+    with pytest.raises(DataError, match="has the unknown label"):
+        load_faces(tmp_path / "x.parquet")
+
+
+def test_a_parquet_file_that_needs_too_much_memory_is_not_called_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = [{"bytes": png(image), "path": "x.png"} for image in patterns(1).images]
+    pyarrow.parquet.write_table(pyarrow.table({"image": cells, "label": [0]}), tmp_path / "x.parquet")
+
+    def out_of_memory(*_: object, **__: object) -> None:
+        raise pyarrow.ArrowMemoryError("malloc of size 64 failed")
+
+    monkeypatch.setattr(pyarrow.parquet.ParquetFile, "iter_batches", out_of_memory)
+    with pytest.raises(MemoryError, match="needs more memory than there is"):
+        load_faces(tmp_path / "x.parquet")

@@ -11,7 +11,7 @@ import torch
 from mien.app.cli import main
 from mien.core.errors import ModelError
 from mien.data.readers import save_faces
-from mien.learn.average import average
+from mien.learn.average import average, measure_batch_norms
 from mien.learn.checkpoint import Trained
 from mien.learn.inference import load_run
 from tests.app.conftest import complaint
@@ -42,6 +42,23 @@ def test_weights_are_means_and_running_statistics_those_of_the_images(run_folder
     handle.remove()
     torch.testing.assert_close(norm.running_mean, seen[0].mean(dim=(0, 2, 3)), rtol=1e-4, atol=1e-4)
     assert not found.network.training
+
+
+def test_running_statistics_of_sorted_images_in_unequal_batches_are_those_of_all() -> None:
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3), torch.nn.BatchNorm2d(4)).train()
+    brightness = torch.linspace(-3, 3, 330).view(-1, 1, 1, 1)  # sorted, as folders of classes are
+    images = brightness + torch.randn(330, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        seen = network[0](images).double()
+    measure_batch_norms(network, images, 100, torch.Generator().manual_seed(2))
+    # The last batch, of 30, counts less; plain means over batches in order have a fourteenth of the variance.
+    torch.testing.assert_close(network[1].running_mean, seen.mean(dim=(0, 2, 3)).float(), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(network[1].running_var, seen.var(dim=(0, 2, 3)).float(), rtol=0.05, atol=0)
+    assert network[1].momentum == 0.1
+    before = network[1].running_var.clone()
+    measure_batch_norms(network, images.flip(0), 100, torch.Generator().manual_seed(2))
+    torch.testing.assert_close(network[1].running_var, before, rtol=0.05, atol=0)
 
 
 def test_networks_that_differ_are_refused(run_folder: Path) -> None:

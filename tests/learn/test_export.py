@@ -107,10 +107,13 @@ def test_the_card_says_which_epoch_was_kept_and_by_whom() -> None:
     assert _kept(recipe, history, 3).startswith("the last epoch was kept")
     assert _kept(recipe, history[:2], 2) == "epoch 2 was kept, the one with the best validation accuracy"
     begun = small_recipe(start={"model": "base"}).model_dump()
-    assert "base may have learnt from them" in _seen_before({"recipe": begun, "held_out": True})
+    assert "base may have learned from these faces" in _seen_before({"recipe": begun, "held_out": True})
     assert (
         _seen_before({"recipe": begun, "held_out": False}) == _seen_before({"recipe": recipe, "held_out": True}) == ""
     )
+    known = {"recipe": begun, "held_out": True, "held_out_caveat": "3 of these 7 faces trained a model"}
+    assert _seen_before(known).endswith("and 3 of these 7 faces trained a model")
+    assert _seen_before(known | {"held_out_caveat": ""}) == ""
 
 
 def test_the_card_states_the_run(model_file: Path, run_folder: Path) -> None:

@@ -74,3 +74,18 @@ def test_every_setting_survives_toml_with_awkward_text(tmp_path: Path) -> None:
     )
     (tmp_path / "x.toml").write_text(recipe.to_toml())
     assert load_recipe(tmp_path / "x.toml") == recipe
+
+
+@pytest.mark.parametrize("text", ["x = " + "[" * 100_000, "x = " + "9" * 5_000, b"name = '\xff'", "x = {a = " * 5_000])
+def test_what_no_parser_can_read_is_no_toml(tmp_path: Path, text: str | bytes) -> None:
+    path = tmp_path / "deep.toml"
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    with pytest.raises(RecipeError, match="is not TOML"):
+        load_recipe(path)
+
+
+def test_a_setting_that_no_parser_can_read_is_a_text() -> None:
+    with pytest.raises(RecipeError, match=r"schedule\.epochs"):
+        load_recipe("base", ["schedule.epochs=" + "[" * 100_000])
+    with pytest.raises(RecipeError, match=r"schedule\.epochs"):
+        load_recipe("base", ["schedule.epochs=" + "9" * 5_000])

@@ -242,17 +242,6 @@ def test_data_that_cannot_train_says_why() -> None:
     assert choose_rows(five, lacking, silent).training.classes == ("angry", "happy", "neutral", "sad", "surprise")
 
 
-def test_it_is_said_that_an_earlier_model_may_know_the_faces_that_are_held_out() -> None:
-    said: list[str] = []
-    begun = small_recipe(start={"model": "base"}, targets={"teacher": "nano"})
-    assert choose_rows(begun, patterns(140), said.append).held_out
-    assert "note: base and nano may have learnt from these" in said[-1]
-    said.clear()
-    divided = concatenate([patterns(70), patterns(70, split="PublicTest", seed=1)])
-    assert not choose_rows(begun, divided, said.append).held_out
-    assert said == []
-
-
 def test_the_input_is_normalised_as_the_recipe_says() -> None:
     faces = patterns(14)
     pixels = faces.images / 255

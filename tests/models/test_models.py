@@ -10,6 +10,7 @@ import torch
 from mien.core.errors import ModelError
 from mien.learn.inference import load_run
 from mien.models import MODELS, build, load
+from mien.models.residual import SlicedConv2d, conv1x1
 from tests.conftest import patterns
 
 
@@ -109,6 +110,32 @@ def test_unknown_names_and_arguments_list_what_is_known() -> None:
         build("residual", num_classes=7, depth=3)
     with pytest.raises(ModelError, match="network 'ensemble': has no members"):
         build("ensemble")
+
+
+@pytest.mark.parametrize("arguments", [{"blocks": 10**6}, {"widths": [8] * 1_000}, {"widths": [10**9]}])
+def test_a_network_beyond_all_use_is_refused_before_it_is_built(arguments: dict[str, object]) -> None:
+    with pytest.raises(ModelError, match=r"network 'residual': has .* of \d+; give at most"):
+        build("residual", num_classes=7, **arguments)
+
+
+def test_narrow_shortcuts_give_the_same_numbers_without_a_strided_convolution() -> None:
+    narrow = conv1x1(4, 5, 2)
+    plain = torch.nn.Conv2d(4, 5, 1, 2, bias=False)
+    plain.load_state_dict(narrow.state_dict())
+    images = torch.randn(3, 4, 9, 9, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    ours = narrow(images)
+    theirs = torch.einsum("oc,nchw->nohw", plain.weight[:, :, 0, 0], images[:, :, ::2, ::2])
+    torch.testing.assert_close(ours, theirs)
+    assert isinstance(narrow, SlicedConv2d)
+    assert type(conv1x1(8, 16, 2)) is torch.nn.Conv2d
+
+
+def test_a_narrow_network_trains_on_pictures_in_channels_last() -> None:
+    network = build("residual", num_classes=7, widths=[4, 5, 6], blocks=1).to(memory_format=torch.channels_last)
+    images = torch.randn(28, 1, 48, 48, generator=torch.Generator().manual_seed(0))
+    for _ in range(3):
+        network(images.contiguous(memory_format=torch.channels_last)).sum().backward()
+    assert all(torch.isfinite(parameter.grad).all() for parameter in network.parameters())
 
 
 def test_a_model_file_rebuilds_its_network(run_folder: Path, model_file: Path) -> None:

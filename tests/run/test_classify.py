@@ -134,3 +134,42 @@ def test_metadata_that_is_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "odd.onnx").write_bytes(content.replace(b'"labels"', b'"l\xff\xfeels"'))
     with pytest.raises(ModelError, match=r"odd.onnx: has damaged metadata \(it is not UTF-8\)"):
         Classifier(tmp_path / "odd.onnx")
+
+
+def small_model(path: Path, **changes: list) -> Path:
+    """A network of one multiplication that mien takes for its own: ``images`` → ``logits`` of three labels, as ``changes`` say."""
+    values = {
+        "version": 1, "name": "small", "labels": ["a", "b", "c"], "preprocessing": {"size": 8, "channels": 1, "mean": [0.5], "std": [0.5]},
+        "network": {"name": "small", "arguments": {}}, "temperature": 1, "thresholds": {}, "scores": {}, "licence": "", "quantised": False,
+    }  # fmt: skip
+    sizes = {"flat": [-1, 64], "weights": [64, 3], "images": ["N", 1, 8, 8], "logits": ["N", "K"]} | changes
+    shape = onnx.numpy_helper.from_array(np.array(sizes["flat"], np.int64), "shape")
+    weights = onnx.numpy_helper.from_array(np.ones(sizes["weights"], np.float32), "w")
+    nodes = [
+        onnx.helper.make_node("Reshape", ["images", "shape"], ["flat"]),
+        onnx.helper.make_node("MatMul", ["flat", "w"], ["logits"]),
+    ]
+    ends = [
+        onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, sizes[name]) for name in ("images", "logits")
+    ]
+    graph = onnx.helper.make_graph(nodes, "g", ends[:1], ends[1:], [shape, weights])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    model.metadata_props.add(key="mien", value=json.dumps(values))
+    onnx.save(model, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("changes", "found"),
+    [
+        ({"weights": [64, 2]}, r"has 'logits' of \[2\], but says \[3\] of itself"),
+        ({"flat": [-1, 32], "weights": [32, 3]}, r"answers 'logits' of \[4, 3\] for 2 crops and 3 labels"),
+        ({"flat": [7, 5]}, r"cannot be run; it may be damaged|is not an ONNX file that can be run"),
+        ({"images": ["N", 64]}, r"has 'images' of \[64\], but says \[1, 8, 8\] of itself"),
+    ],
+)
+def test_a_network_that_answers_otherwise_than_it_says_is_refused(changes: dict, found: str, tmp_path: Path) -> None:
+    crops = np.zeros((2, 8, 8), np.uint8)
+    assert Classifier(small_model(tmp_path / "good.onnx")).probabilities(crops).shape == (2, 3)
+    with pytest.raises(ModelError, match=found):
+        Classifier(small_model(tmp_path / "odd.onnx", **changes)).probabilities(crops)

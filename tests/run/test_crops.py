@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from mien.app.cli import main
-from mien.core.errors import DataError
+from mien.core.errors import OutputError
 from mien.data import load_faces
 from mien.run.crops import crop_pictures
 from mien.run.detect import crop_faces, find_faces, make_detector
@@ -74,7 +74,7 @@ def test_videos_beside_pictures_are_left_out_and_counted(tmp_path: Path, capsys:
 
 
 def test_a_folder_with_something_in_it_is_left_alone(photos: Path) -> None:
-    with pytest.raises(DataError, match="is not empty"):
+    with pytest.raises(OutputError, match="is not empty"):
         crop_pictures([photos], photos, make_detector("haar"))
 
 

@@ -1,0 +1,66 @@
+"""Protobuf messages, as ONNX files are made of, field by field: enough to look into a file before a runtime opens it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+#: Kinds of fields (protobuf's wire types).
+VARINT, BYTES = 0, 2
+_FIXED = {1: 8, 5: 4}
+
+
+def fields(message: memoryview) -> Iterator[tuple[int, memoryview, int | memoryview]]:
+    """A message's fields as (number, the whole field, its content): a number, or the bytes of everything else.
+
+    Raises ValueError where it is damaged.
+    """
+    at = 0
+    while at < len(message):
+        begin = at
+        tag, at = read_varint(message, at)
+        kind = tag & 7
+        if kind == VARINT:
+            value, at = read_varint(message, at)
+        elif kind == BYTES:
+            length, at = read_varint(message, at)
+            value, at = message[at : at + length], at + length
+        elif kind in _FIXED:
+            value, at = message[at : at + _FIXED[kind]], at + _FIXED[kind]
+        else:
+            raise ValueError(f"kind {kind} of field {tag >> 3} is none that ONNX uses")
+        if at > len(message):
+            raise ValueError("ends in the middle of a field")
+        yield tag >> 3, message[begin:at], value
+
+
+def read_varint(message: memoryview, at: int) -> tuple[int, int]:
+    """(the number that begins at ``at``, where it ends)."""
+    value = shift = 0
+    while at < len(message) and shift < 70:
+        byte = message[at]
+        at, value, shift = at + 1, value | (byte & 127) << shift, shift + 7
+        if byte < 128:
+            return value, at
+    raise ValueError("ends in the middle of a number")
+
+
+def varints(packed: memoryview) -> list[int]:
+    """Numbers one after the other."""
+    found, at = [], 0
+    while at < len(packed):
+        value, at = read_varint(packed, at)
+        found.append(value)
+    return found
+
+
+def field(number: int, content: bytes) -> bytes:
+    """A field of bytes."""
+    return _varint(number << 3 | BYTES) + _varint(len(content)) + content
+
+
+def _varint(value: int) -> bytes:
+    parts = bytearray()
+    while value > 127:
+        parts.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*parts, value])
