@@ -18,10 +18,10 @@ from torch import Tensor
 
 from mien.core.files import write_json
 from mien.data import load_faces
-from mien.learn import epoch as training
-from mien.learn.losses import make_loss
-from mien.learn.reproduce import result_of, slim
-from mien.learn.studies import Run
+from mien.reproduction.runner import result_of, slim
+from mien.reproduction.studies import Run
+from mien.training import epoch as training
+from mien.training.losses import make_loss
 
 MISTAKES: dict[str, Callable[[Tensor], Tensor]] = {
     "logits": lambda logits: logits,

@@ -15,10 +15,10 @@ import cv2
 import numpy as np
 from places import find
 
+from mien.analysis.inference.classifier import Classifier
 from mien.data.readers import load_faces
-from mien.evaluate.calibration import reliability
-from mien.evaluate.selective import kept
-from mien.run.classify import Classifier
+from mien.evaluation.calibration import reliability
+from mien.evaluation.selective import kept
 
 
 def each(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:

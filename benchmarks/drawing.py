@@ -9,9 +9,9 @@ import timeit
 
 import numpy as np
 
+from mien.analysis.output.annotate import Style, draw_faces
 from mien.core.labels import FER2013
 from mien.core.types import Face
-from mien.run.draw import Style, draw_faces
 
 TIMES, REPEATS = 300, 5
 

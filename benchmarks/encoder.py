@@ -16,8 +16,8 @@ import numpy as np
 from clips import ASTRONAUT
 from people import FPS, SCENES, SIZE_WH, actors, frames
 
-from mien.run.planes import Planes
-from mien.run.video_out import encoder_options
+from mien.analysis.media.video_writer import encoder_options
+from mien.analysis.media.yuv import Planes
 
 CHOICES = {
     "veryfast, its own quality 23": {"preset": "veryfast"},

@@ -1,7 +1,7 @@
 """How detectors frame FER2013 faces, and what that costs in accuracy.
 
     python benchmarks/framing.py            on PublicTest: share found, accuracy from the detected and the given crop
-    python benchmarks/framing.py --fit      on Training: the framing of each detector, to be put into mien/run/detect.py
+    python benchmarks/framing.py --fit      on Training: the framing of each detector, to be put into mien/analysis/detection/detectors.py
 
 Each 48 x 48 face is enlarged to 96..288 pixels and laid somewhere into a canvas of twice its side, which goes on beyond
 the face's border as its edge pixels ("edge") or in flat grey ("grey"). The detector that `mien analyze` uses looks for
@@ -17,11 +17,11 @@ import cv2
 import numpy as np
 from places import YUNET, find
 
+from mien.analysis.detection.detectors import Detector, HaarDetector, crop_faces, find_faces, make_detector
+from mien.analysis.inference.classifier import Classifier
 from mien.core.progress import progress_bar
 from mien.core.types import FaceSet
 from mien.data import load_faces
-from mien.run.classify import Classifier
-from mien.run.detect import Detector, HaarDetector, crop_faces, find_faces, make_detector
 
 FILLS = ("edge", "grey")
 

@@ -25,8 +25,8 @@ ANALYSE = """
 import sys
 from pathlib import Path
 from mien import Recognizer
-from mien.run.pipeline import Settings, analyze_input
-from mien.run.sources import Input
+from mien.analysis.pipeline import Settings, analyze_input
+from mien.analysis.media.inputs import Input
 clip, out = map(Path, sys.argv[1:3])
 recognizer = Recognizer("base", detector="haar", threads=1)
 analyze_input(Input(clip, Path("clip")), recognizer, Settings(out, ("jsonl", "csv"), quiet=True, part_frames=16))

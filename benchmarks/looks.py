@@ -3,7 +3,7 @@
 python benchmarks/looks.py [--data fer2013-publictest.parquet] [--faces 1200] [--seed 0]
 
 The same face is shown shifted, turned, scaled, lit otherwise and with noise; another face is one that the network reads
-as the same expression. What the tracker uses to know somebody again (mien.run.track.ALIKE) was chosen by this table.
+as the same expression. What the tracker uses to know somebody again (mien.analysis.tracking.tracker.ALIKE) was chosen by this table.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import cv2
 import numpy as np
 from places import find
 
+from mien.analysis.inference.classifier import Classifier
+from mien.analysis.tracking.tracker import looks_of
 from mien.data import load_faces
-from mien.run.classify import Classifier
-from mien.run.track import looks_of
 
 
 def seen_again(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -131,10 +131,10 @@ def _exif() -> bytes:
 
 
 def _read_picture(path: Path) -> None:
+    from mien.analysis.media.inputs import Input
+    from mien.analysis.media.video_reader import open_video
     from mien.core.errors import MienError
     from mien.core.pictures import page_count, read_grey, read_picture
-    from mien.run.sources import Input
-    from mien.run.video_in import open_video
 
     page_count(path)
     if Input(path, Path("x")).is_video:
@@ -172,7 +172,7 @@ def _videos() -> dict[str, bytes]:
 
 
 def _read_video(path: Path) -> None:
-    from mien.run.video_in import open_video
+    from mien.analysis.media.video_reader import open_video
 
     with open_video(path) as source:
         for frame in source.frames():
@@ -181,9 +181,9 @@ def _read_video(path: Path) -> None:
 
 def _data() -> dict[str, bytes]:
     from mien.core.types import FaceSet
-    from mien.data.csv_layout import write_kaggle_csv
-    from mien.data.folder_layout import write_folder
-    from mien.data.parquet_layout import write_parquet
+    from mien.data.layouts.csv_layout import write_kaggle_csv
+    from mien.data.layouts.folder_layout import write_folder
+    from mien.data.layouts.parquet_layout import write_parquet
 
     rng = np.random.default_rng(0)
     faces = FaceSet(
@@ -216,8 +216,8 @@ def _models() -> dict[str, bytes]:
     """A network of one convolution that mien takes for its own, with and without a score for what is no face."""
     from onnx import TensorProto, helper, numpy_helper
 
-    from mien.core.preprocess import Preprocessing
-    from mien.run.weights import METADATA_KEY, METADATA_VERSION
+    from mien.analysis.inference.model_file import METADATA_KEY, METADATA_VERSION
+    from mien.core.preprocessing import Preprocessing
 
     rng = np.random.default_rng(0)
     weights = {"w": rng.normal(size=(4, 1, 3, 3)), "f": rng.normal(size=(4, len(LABELS))), "n": rng.normal(size=(4, 1))}
@@ -254,7 +254,7 @@ def _models() -> dict[str, bytes]:
 
 
 def _read_model(path: Path) -> None:
-    from mien.run.classify import Classifier
+    from mien.analysis.inference.classifier import Classifier
 
     classifier = Classifier(path, threads=1)
     probabilities, _ = classifier.judge(np.zeros((2, 48, 48), np.uint8))
@@ -262,8 +262,8 @@ def _read_model(path: Path) -> None:
 
 
 def _records() -> dict[str, bytes]:
+    from mien.analysis.output.writers import record_path, record_writer, records_of
     from mien.core.types import Face, FrameResult
-    from mien.run.sinks import record_path, record_writer, records_of
 
     formats = ("jsonl", "csv", "parquet")
     with tempfile.TemporaryDirectory() as folder:
@@ -277,7 +277,7 @@ def _records() -> dict[str, bytes]:
 
 
 def _read_records(path: Path) -> None:
-    from mien.run.records import read_records
+    from mien.analysis.people.records import read_records
 
     for records in read_records(path):
         assert len(records.durations_s) == len(records)

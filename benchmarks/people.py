@@ -21,10 +21,10 @@ import numpy as np
 from clips import ASTRONAUT, make_clip
 from places import YUNET, there
 
+from mien.analysis.detection.detectors import HaarDetector
+from mien.analysis.media.yuv import Planes
+from mien.analysis.tracking.tracker import overlaps
 from mien.core.pictures import read_picture
-from mien.run.detect import HaarDetector
-from mien.run.planes import Planes
-from mien.run.track import overlaps
 
 SIZE_WH, FPS = (1280, 720), 30
 
@@ -210,8 +210,8 @@ def account(truth: list[list[Truth]], found: list[list[tuple[int, np.ndarray]]])
 
 
 def track(options: argparse.Namespace) -> None:
-    from mien.run.people import Follower
-    from mien.run.recognizer import Recognizer
+    from mien.analysis.people.people import Follower
+    from mien.analysis.recognizer import Recognizer
 
     people = actors(options.photos)
     print(
@@ -233,9 +233,9 @@ def track(options: argparse.Namespace) -> None:
 
 
 def speed(options: argparse.Namespace) -> None:
-    from mien.run.pipeline import Settings, analyze_input
-    from mien.run.recognizer import Recognizer
-    from mien.run.sources import Input
+    from mien.analysis.media.inputs import Input
+    from mien.analysis.pipeline import Settings, analyze_input
+    from mien.analysis.recognizer import Recognizer
 
     seconds = options.seconds or 60
     with tempfile.TemporaryDirectory() as folder:
@@ -263,15 +263,15 @@ def speed(options: argparse.Namespace) -> None:
 
 def _stages(clip: Path, options: argparse.Namespace) -> None:
     """Milliseconds a frame of each stage alone, in as many threads as it has beside the others, on up to 300 frames."""
+    from mien.analysis.media.video_reader import VideoSource
+    from mien.analysis.media.video_writer import PartWriter
+    from mien.analysis.media.yuv import Format
+    from mien.analysis.output.annotate import annotate_frame
+    from mien.analysis.output.writers import records_of
+    from mien.analysis.people.people import Follower
+    from mien.analysis.prefetch import opencv_in_few_threads
+    from mien.analysis.recognizer import Recognizer
     from mien.core.types import FrameResult
-    from mien.run.draw import annotate_frame
-    from mien.run.overlap import opencv_in_few_threads
-    from mien.run.people import Follower
-    from mien.run.planes import Format
-    from mien.run.recognizer import Recognizer
-    from mien.run.sinks import records_of
-    from mien.run.video_in import VideoSource
-    from mien.run.video_out import PartWriter
 
     recognizer = Recognizer("base", detector=options.detector, detector_model=options.detector_model)
     recognizer = recognizer.side_by_side()
@@ -305,7 +305,7 @@ def _stages(clip: Path, options: argparse.Namespace) -> None:
 
 
 def _plain_loop(clip: Path, most: int = 150) -> float:
-    from mien.run.classify import Classifier
+    from mien.analysis.inference.classifier import Classifier
 
     classifier, cascade = Classifier("base"), HaarDetector()
     capture, count, started = cv2.VideoCapture(str(clip)), 0, time.perf_counter()

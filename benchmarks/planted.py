@@ -25,9 +25,9 @@ from places import find
 
 from mien.core.types import FaceSet
 from mien.data import load_faces
+from mien.data.duplicates import Twins, connected, find_twins
 from mien.data.splits import stratified
-from mien.data.twins import Twins, connected, find_twins
-from mien.evaluate.nonfaces import nonface_score
+from mien.evaluation.audit.non_faces import nonface_score
 
 FILES = ("fer2013-training.parquet", "fer2013-publictest.parquet")
 #: Photographs of scikit-image's wheel that show no human face.
@@ -168,8 +168,8 @@ def main() -> None:
 
 
 def _labels(planted: Planted, twins: Twins, folder: Path, epochs: int) -> dict[str, float]:
-    from mien.evaluate.suspicion import confident_learning
-    from mien.learn.folds import assign_folds, out_of_fold
+    from mien.evaluation.audit.label_errors import confident_learning
+    from mien.training.folds import assign_folds, out_of_fold
 
     faces = planted.faces
     probabilities = out_of_fold(faces, assign_folds(faces.labels, twins.groups, 3), folder, epochs=epochs)

@@ -43,7 +43,7 @@ def photo() -> bytes:
 @contextmanager
 def serving(state: Path) -> Iterator[tuple[psutil.Process, tuple[str, int]]]:
     """`mien serve` as a person starts it, with YuNet, at a free port."""
-    command = [sys.executable, "-m", "mien.app.cli", "serve", "--port", "0", "--state", str(state)]
+    command = [sys.executable, "-m", "mien.cli.main", "serve", "--port", "0", "--state", str(state)]
     process = subprocess.Popen(
         [*command, "--detector", "yunet", "--detector-model", str(find(YUNET))],
         stdout=subprocess.PIPE,

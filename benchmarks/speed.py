@@ -24,7 +24,7 @@ from places import YUNET, find
 
 from mien.core.types import FaceSet
 from mien.data.readers import load_faces, save_faces
-from mien.learn.environment import PACKAGES, processor
+from mien.training.environment import PACKAGES, processor
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -77,12 +77,12 @@ def training() -> None:
 
     from mien.core.memory import keep_memory
     from mien.core.progress import progress_bar
-    from mien.learn.epoch import Course, state_of, train_epoch
-    from mien.learn.hardware import Hardware
-    from mien.learn.losses import make_loss, one_hot
-    from mien.learn.prepare import input_of, to_device
-    from mien.learn.recipe import load_recipe
     from mien.models import build
+    from mien.training.epoch import Course, state_of, train_epoch
+    from mien.training.hardware import Hardware
+    from mien.training.losses import make_loss, one_hot
+    from mien.training.preparation import input_of, to_device
+    from mien.training.recipe import load_recipe
 
     recipe, faces, hardware = load_recipe("base"), noise(128 * 20), Hardware.choose()
     keep_memory()
@@ -128,9 +128,9 @@ def step_rate(name: str, way: int) -> float:
     import torch
 
     from mien.core.memory import keep_memory
-    from mien.learn.convolution import as_products
-    from mien.learn.hardware import Hardware
     from mien.models import build
+    from mien.training.convolution import as_products
+    from mien.training.hardware import Hardware
 
     if way >= 1:
         keep_memory()
@@ -184,8 +184,8 @@ def rates(action: Callable[[np.ndarray], object], crops: np.ndarray) -> None:
 def classify() -> None:
     """Shipped models in float and int8 through Recognizer, pre-processing included, beside mini-XCEPTION."""
     from mien import Recognizer
-    from mien.run.precision import int8_instructions
-    from mien.run.weights import int8_file, open_session, shipped_models
+    from mien.analysis.inference.model_file import int8_file, open_session, shipped_models
+    from mien.analysis.inference.precision import int8_instructions
 
     crops = noise(64).images
     print(f"classification; instructions for int8: {', '.join(int8_instructions()) or 'none'}")
@@ -213,8 +213,8 @@ def classify() -> None:
 
 def detect() -> None:
     """Haar, and YuNet as we run it beside OpenCV's own, on the astronaut."""
+    from mien.analysis.detection.detectors import HaarDetector, YuNetDetector
     from mien.core.pictures import read_picture
-    from mien.run.detect import HaarDetector, YuNetDetector
 
     print("detection, ms a picture:")
     photo = read_picture(ASTRONAUT)
@@ -234,7 +234,7 @@ def detect() -> None:
 
 def start() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        analyze = [sys.executable, "-m", "mien.app.cli", "analyze", str(ASTRONAUT), "--out", folder]
+        analyze = [sys.executable, "-m", "mien.cli.main", "analyze", str(ASTRONAUT), "--out", folder]
         process(analyze)
         runs = [process(analyze) for _ in range(7)]
     empty = [process([sys.executable, "-c", "pass"])[0] for _ in range(7)]
@@ -266,7 +266,7 @@ def analyze_video(clip: Path, detector: str, *more: str) -> tuple[float, float]:
     """(seconds, peak MB) of `mien analyze` of a video."""
     if detector == "yunet":
         more = (*more, "--detector-model", str(find(YUNET)))
-    command = [sys.executable, "-m", "mien.app.cli", "analyze", str(clip), "--out", str(clip.parent)]
+    command = [sys.executable, "-m", "mien.cli.main", "analyze", str(clip), "--out", str(clip.parent)]
     return process([*command, "--detector", detector, *more])
 
 

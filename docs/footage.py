@@ -15,17 +15,17 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from mien.app.cli import main as mien
+from mien.analysis.output.annotate import Style, annotate
+from mien.analysis.output.timeline_page import write_timeline_page
+from mien.analysis.output.writers import record_path, record_writer, records_of
+from mien.analysis.people.records import read_clip
+from mien.analysis.people.segments import people_of, timeline_of
+from mien.analysis.recognizer import Recognizer
+from mien.analysis.tracking.smoothing import Smoother
+from mien.cli.main import main as mien
 from mien.core.labels import FER2013
 from mien.core.pictures import read_picture
 from mien.core.types import Face, FrameResult
-from mien.run.draw import Style, annotate
-from mien.run.recognizer import Recognizer
-from mien.run.records import read_clip
-from mien.run.sinks import record_path, record_writer, records_of
-from mien.run.smooth import Smoother
-from mien.run.spells import people_of, timeline_of
-from mien.run.timeline_page import write_timeline_page
 
 HERE = Path(__file__).resolve().parent
 ASTRONAUT = HERE.parent / "examples" / "astronaut.jpg"

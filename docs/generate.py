@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from mien.app.cli import command, main
+from mien.cli.main import command, main
 
 DOCS = Path(__file__).resolve().parent
 
@@ -47,15 +47,15 @@ def commands() -> str:
 
 def write_reproduction(page: Path) -> None:
     """docs/reproduction.md and its curves, from the logs in docs/reproduction/."""
-    from mien.learn.reproduction import read_results, write_page
+    from mien.reproduction.page import read_results, write_page
 
     write_page(read_results(DOCS / "reproduction"), page, page.parent / "reproduction")
 
 
 def accuracy() -> str:
     """docs/accuracy.md, from the ladder's log; empty where it has not run."""
-    from mien.learn.accuracy import page_text
-    from mien.learn.reproduction import read_results
+    from mien.reproduction.ablations import page_text
+    from mien.reproduction.page import read_results
 
     results = read_results(DOCS / "reproduction")
     return page_text(results["ladder"]) if "ladder" in results else ""

@@ -24,10 +24,10 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
+from mien.analysis.output.palette import COLOURS  # noqa: E402
 from mien.core.files import replacing  # noqa: E402
 from mien.core.pictures import read_picture  # noqa: E402
-from mien.run.palette import COLOURS  # noqa: E402
-from tests.app.page.conftest import find_chromium, serving  # noqa: E402
+from tests.service.page.conftest import find_chromium, serving  # noqa: E402
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page

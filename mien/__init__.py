@@ -11,15 +11,15 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mien.analysis.recognizer import Recognizer
     from mien.core.errors import MienError
     from mien.core.types import Face
-    from mien.run.recognizer import Recognizer
 
 __version__ = "0.1.0"
 __all__ = ["Face", "MienError", "Recognizer", "__version__"]
 
 #: Public names and where they live: imported when they are first used, so that `import mien` costs next to nothing.
-_HOMES = {"Recognizer": "mien.run.recognizer", "Face": "mien.core.types", "MienError": "mien.core.errors"}
+_HOMES = {"Recognizer": "mien.analysis.recognizer", "Face": "mien.core.types", "MienError": "mien.core.errors"}
 
 
 def _disable_runtime_telemetry() -> None:

@@ -1,5 +1,5 @@
 """``python -m mien``: the program, where its command is not on the path."""
 
-from mien.app.cli import run
+from mien.cli.main import run
 
 run()

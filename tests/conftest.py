@@ -106,7 +106,7 @@ def faces() -> FaceSet:
 @pytest.fixture(scope="session")
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small network trained for three epochs on patterns."""
-    from mien.learn.train import train
+    from mien.training.train import train
 
     folder = tmp_path_factory.mktemp("runs") / "small"
     train(small_recipe(), patterns(560), folder, quiet=True, say=lambda text: None)
@@ -116,8 +116,8 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def model_file(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same network as an ONNX file."""
-    from mien.learn.export import export
-    from mien.learn.inference import load_run
+    from mien.training.release.export import export
+    from mien.training.torch_classifier import load_run
 
     path = tmp_path_factory.mktemp("models") / "small.onnx"
     export(load_run(run_folder), path, patterns(70, seed=3))
@@ -126,7 +126,7 @@ def model_file(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 def small_recipe(**sections):
     """A recipe that trains in seconds; keyword arguments lay settings over its sections."""
-    from mien.learn.recipe import recipe_from
+    from mien.training.recipe import recipe_from
 
     values = {
         "name": "small",

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from clips import make_clip
 
-from mien.app.cli import command, main
+from mien.cli.main import command, main
 from mien.core.labels import FERPLUS_COLUMNS
 from mien.core.types import concatenate
 from mien.data.readers import save_faces

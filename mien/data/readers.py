@@ -13,10 +13,10 @@ from mien.core.errors import DataError
 from mien.core.files import fault_of, files_below
 from mien.core.labels import FERPLUS_VOTES
 from mien.core.types import FaceSet, concatenate, split_role
-from mien.data.csv_layout import has_pixels, read_csv, read_votes, write_kaggle_csv
-from mien.data.folder_layout import read_folder, write_folder
-from mien.data.parquet_layout import read_parquet, write_parquet
-from mien.data.rows import split_of_path
+from mien.data.layouts.csv_layout import has_pixels, read_csv, read_votes, write_kaggle_csv
+from mien.data.layouts.folder_layout import read_folder, write_folder
+from mien.data.layouts.parquet_layout import read_parquet, write_parquet
+from mien.data.layouts.rows import split_of_path
 
 PARQUET_SUFFIXES = frozenset({".parquet", ".pq"})
 

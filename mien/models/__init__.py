@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from mien.analysis.inference.model_file import ModelInfo, find_model
 from mien.core.errors import MissingExtra, ModelError
 from mien.models.alexnet import AlexNet
 from mien.models.ensemble import Ensemble
@@ -19,7 +20,6 @@ from mien.models.prelu import R4CNN, R4DNN
 from mien.models.residual import ResidualNet
 from mien.models.resnet import LeakyResNet, ResNet18
 from mien.models.vgg import R3VGG, VGG10, R1Final
-from mien.run.weights import ModelInfo, find_model
 
 #: Name → what builds it. Call with ``num_classes`` and the network's own arguments: ``MODELS["r4-cnn"](num_classes=7)``.
 #: Every network is ``head(features(images))``: logits (N, K) from features (N, D), for images (N, channels, S, S).

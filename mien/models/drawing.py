@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mien.core.files import replacing
-from mien.models.layout import (
+from mien.models.drawing_layout import (
     GAP,
     JOINS,
     NARROWEST_ROW,

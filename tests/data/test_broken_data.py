@@ -13,7 +13,7 @@ from mien.core.errors import DataError, OutputError
 from mien.core.labels import FER2013, FERPLUS_COLUMNS, FERPLUS_VOTES
 from mien.core.types import concatenate
 from mien.data import load_faces
-from mien.data.csv_layout import _well_formed
+from mien.data.layouts.csv_layout import _well_formed
 from mien.data.readers import save_faces
 from tests.conftest import patterns
 from tests.data.files import both_splits, png, text_of, write_csv

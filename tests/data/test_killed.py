@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mien.app.cli import main
+from mien.cli.main import main
 from mien.data import load_faces
 from mien.data.readers import save_faces
 from tests.conftest import patterns
@@ -24,7 +24,7 @@ def dying(*given, **more):
         os._exit(137)
     return save(*given, **more)
 Image.Image.save = dying
-from mien.app.cli import main
+from mien.cli.main import main
 main(sys.argv[2:])
 """
 

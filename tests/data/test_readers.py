@@ -18,8 +18,8 @@ from PIL import Image
 from mien.core.errors import DataError
 from mien.core.labels import FER2013, FERPLUS_COLUMNS, FERPLUS_VOTES
 from mien.data import load_faces
+from mien.data.layouts.rows import class_name, split_of_path
 from mien.data.readers import save_faces
-from mien.data.rows import class_name, split_of_path
 from tests.conftest import patterns, shared
 from tests.data.files import assert_same, both_splits, png, text_of, write_csv
 

@@ -12,7 +12,7 @@ from PIL import Image
 from mien.core.errors import OutputError
 from mien.models import MODELS, build
 from mien.models.drawing import draw_networks
-from mien.models.layout import STRIPS, find_shortcuts, in_rows, place, shown_steps
+from mien.models.drawing_layout import STRIPS, find_shortcuts, in_rows, place, shown_steps
 from mien.models.summary import PICTURE, Summary, summarise
 
 

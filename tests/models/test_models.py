@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from mien.core.errors import ModelError
-from mien.learn.inference import load_run
 from mien.models import MODELS, build, load
 from mien.models.residual import SlicedConv2d, conv1x1
+from mien.training.torch_classifier import load_run
 from tests.conftest import patterns
 
 
@@ -172,7 +172,7 @@ def test_files_that_cannot_be_rebuilt_say_why(model_file: Path, tmp_path: Path) 
 
 
 def test_the_shipped_model_rebuilds_its_network() -> None:
-    from mien.run.classify import Classifier
+    from mien.analysis.inference.classifier import Classifier
 
     classifier, network = Classifier("base", precision="float"), load("base")
     images = np.random.default_rng(0).integers(0, 256, (16, 48, 48), dtype=np.uint8)

@@ -1,0 +1,126 @@
+"""YuNet's network in ONNX Runtime: pictures of any size → boxes and scores."""
+
+from __future__ import annotations
+
+import copy
+from functools import partial
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+
+from mien.analysis.inference.model_file import Sessions, session_options
+from mien.analysis.protobuf import field, fields
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+#: The network looks at cells of so many pixels; a picture is padded to whole cells of the last.
+STRIDES = (8, 16, 32)
+
+#: Fields of ONNX's messages (onnx.proto) that are read or written here.
+_MODEL_GRAPH, _GRAPH_INPUT, _GRAPH_OUTPUT, _GRAPH_SHAPES, _VALUE_NAME = 7, 11, 12, 13, 1
+
+
+class YuNet:
+    """Wu, Peng & Yu, "YuNet: A Tiny Millisecond-level Face Detector" (2023), from the bytes of OpenCV Zoo's file.
+
+    OpenCV's own FaceDetectorYN gives the same boxes and takes about twice as long (benchmarks/speed.py detect).
+
+    Raises onnxruntime's errors and ValueError for bytes that are no such file.
+    """
+
+    def __init__(self, content: bytes, threshold: float = 0.7, overlap: float = 0.3, threads: int = 0) -> None:
+        self._model = with_free_size(
+            content, [f"{kind}_{stride}" for stride in STRIDES for kind in ("cls", "obj", "bbox")]
+        )
+        self._sessions = Sessions(partial(_open, self._model))
+        self._threads = threads
+        self._sessions.of(threads)
+        self._threshold, self._overlap = threshold, overlap
+
+    def in_threads(self, threads: int) -> YuNet:
+        """Another that runs in so many threads."""
+        twin = copy.copy(self)
+        twin._threads = threads
+        twin._sessions.of(threads)
+        return twin
+
+    def __call__(self, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """RGB uint8 (H, W, 3) → boxes_xyxy float32 (N, 4) in pixels, scores float32 (N,) in 0..1; best first."""
+        height, width = picture.shape[:2]
+        down, right = -height % STRIDES[-1], -width % STRIDES[-1]
+        if down or right:
+            picture = cv2.copyMakeBorder(picture, 0, down, 0, right, cv2.BORDER_CONSTANT)
+        # float32 (1, 3, H, W), blue first, 0..255. OpenCV's blobFromImage takes several times as long.
+        blob = np.ascontiguousarray(picture[None, ..., ::-1].transpose(0, 3, 1, 2), dtype=np.float32)
+        session = self._sessions.of(self._threads)
+        answers = session.run(None, {session.get_inputs()[0].name: blob})
+        found = [
+            _cells(
+                *(answer[0] for answer in answers[3 * level : 3 * level + 3]),
+                stride,
+                blob.shape[3] // stride,
+                self._threshold,
+            )
+            for level, stride in enumerate(STRIDES)
+        ]
+        boxes, scores = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        if not len(scores):
+            return boxes, scores
+        sizes = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
+        kept = np.asarray(cv2.dnn.NMSBoxes(sizes, scores, self._threshold, self._overlap), np.int64).ravel()
+        return boxes[kept], scores[kept]
+
+
+def _open(model: bytes, threads: int) -> InferenceSession:
+    import onnxruntime
+
+    processor = ["CPUExecutionProvider"]
+    return onnxruntime.InferenceSession(model, session_options(threads), providers=processor, enable_fallback=0)
+
+
+def _cells(
+    classes: np.ndarray, objects: np.ndarray, offsets: np.ndarray, stride: int, columns: int, threshold: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """One level's cells (M, 1), (M, 1), (M, 4), row by row → boxes (N, 4) and scores (N,) of those that are sure enough."""
+    scores = np.sqrt(np.clip(classes[:, 0], 0, 1) * np.clip(objects[:, 0], 0, 1))
+    sure = np.flatnonzero(scores >= threshold)
+    at = np.stack([sure % columns, sure // columns], axis=1)
+    centres, sizes = (at + offsets[sure, :2]) * stride, np.exp(offsets[sure, 2:]) * stride
+    boxes = np.concatenate([centres - sizes / 2, centres + sizes / 2], axis=1).astype(np.float32)
+    sane = np.isfinite(boxes).all(axis=1) & (sizes.min(axis=1, initial=np.inf) > 1)
+    return boxes[sane], scores[sure][sane]
+
+
+def with_free_size(model: bytes, outputs: list[str]) -> bytes:
+    """An ONNX file of a fully convolutional network for one picture size, rewritten to take any; of its outputs, these.
+
+    The file states the size of every tensor, and ONNX Runtime holds it to them. The network itself has no need of
+    them: only the statements go.
+    """
+    return b"".join(
+        field(_MODEL_GRAPH, _freed(value, outputs)) if number == _MODEL_GRAPH else raw
+        for number, raw, value in fields(memoryview(model))
+    )
+
+
+def _freed(graph: memoryview, outputs: list[str]) -> bytes:
+    kept = []
+    for number, raw, value in fields(graph):
+        if number not in (_GRAPH_INPUT, _GRAPH_OUTPUT, _GRAPH_SHAPES):
+            kept.append(raw)
+        elif number == _GRAPH_INPUT:
+            sizes = b"".join(field(1, size) for size in (b"\x08\x01", b"\x08\x03", field(2, b"h"), field(2, b"w")))
+            kept.append(field(_GRAPH_INPUT, field(_VALUE_NAME, _name(value)) + _float_tensor(field(2, sizes))))
+    kept += [field(_GRAPH_OUTPUT, field(_VALUE_NAME, name.encode()) + _float_tensor(b"")) for name in outputs]
+    return b"".join(kept)
+
+
+def _float_tensor(shape: bytes) -> bytes:
+    """ValueInfoProto.type: a tensor of floats (element type 1) and its shape, if it has a fixed number of sides."""
+    return field(2, field(1, b"\x08\x01" + shape))
+
+
+def _name(value_info: memoryview) -> bytes:
+    return next(bytes(value) for number, _, value in fields(value_info) if number == _VALUE_NAME)

@@ -1,0 +1,237 @@
+"""Crops → probabilities with ONNX Runtime."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from mien.analysis.inference.model_file import Sessions, choose_file, model_info, open_session
+from mien.core.errors import ModelError, UsageError
+from mien.core.preprocessing import TEN_CROP, Preprocessing, resize
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+TTA = Literal["none", "flip", "ten-crop"]
+TTA_CHOICES: tuple[TTA, ...] = ("none", "flip", "ten-crop")
+
+
+def check_tta(tta: str, named: str = "--tta ") -> None:
+    """UsageError, with the choices, for a way of averaging that is unknown."""
+    if tta not in TTA_CHOICES:
+        raise UsageError(f"{named}{tta}", "is unknown", f"choose one of {', '.join(TTA_CHOICES)}")
+
+
+def views(images: np.ndarray, tta: TTA) -> list[np.ndarray]:
+    """The versions of uint8 images (N, H, W[, 3]) whose probabilities are averaged, each of any size.
+
+    ``flip``: the picture and its mirror image. ``ten-crop``: four corners and the centre at 44/48 of the side, and
+    their mirror images (Krizhevsky et al., 2012).
+    """
+    if tta == "none":
+        return [images]
+    if tta == "flip":
+        return [images, images[:, :, ::-1]]
+    check_tta(tta)
+    height, width = images.shape[1:3]
+    tall, wide = round(height * TEN_CROP), round(width * TEN_CROP)
+    corners = [
+        (0, 0),
+        (0, width - wide),
+        (height - tall, 0),
+        (height - tall, width - wide),
+        ((height - tall) // 2, (width - wide) // 2),
+    ]
+    crops = [images[:, top : top + tall, left : left + wide] for top, left in corners]
+    return crops + [crop[:, :, ::-1] for crop in crops]
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """float (..., K) → float32 probabilities that sum to 1 over the last axis."""
+    logits = logits.astype(np.float64)
+    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return (exponentials / exponentials.sum(axis=-1, keepdims=True)).astype(np.float32)
+
+
+def averaged(
+    classify: Callable[[np.ndarray], np.ndarray], images: np.ndarray, tta: TTA, batch_size: int, num_classes: int
+) -> np.ndarray:
+    """Probabilities float32 (N, K) of ``classify``, batch by batch, averaged over the views of ``tta``.
+
+    Raises ValueError unless images are uint8 (N, H, W) or (N, H, W, 3).
+    """
+    images = np.asarray(images)
+    one_rgb_crop = images.ndim == 3 and images.shape[2] == 3  # not N grey crops of three columns
+    several = images.ndim == 3 or (images.ndim == 4 and images.shape[3] == 3)
+    if images.dtype != np.uint8 or one_rgb_crop or not several:
+        raise ValueError(f"crops must be uint8 (N, H, W) or (N, H, W, 3), not {images.dtype} {images.shape}")
+    parts = [np.empty((0, num_classes), np.float32)]
+    for start in range(0, len(images), batch_size):
+        parts.append(np.mean([classify(view) for view in views(images[start : start + batch_size], tta)], axis=0))
+    return np.concatenate(parts)
+
+
+class Classifier:
+    """A model file, loaded and ready.
+
+    Args:
+        model: a shipped model's name, or the path of an .onnx file, which is run as it is.
+        threads: processor threads; 0 lets ONNX Runtime take all cores.
+        batch_size: crops that are given to the network at once.
+        precision: "int8" or "float", which file of a shipped model is run; "auto" takes what the environment variable
+            MIEN_PRECISION says, else int8 where this processor gains by it.
+
+    Raises ModelError for an unknown name, for a file that is damaged or not ours, and for one of another precision.
+    """
+
+    def __init__(
+        self, model: str | Path = "base", *, threads: int = 0, batch_size: int = 64, precision: str = "auto"
+    ) -> None:
+        self.path = choose_file(model, precision)
+        self.batch_size = batch_size
+        self._sessions = Sessions(partial(open_session, self.path))
+        self._threads = threads
+        self.info = model_info(self.path, self._session)
+        if precision != "auto" and precision != self.precision:
+            raise ModelError(self.path, f"is {self.precision}, not {precision}", f"name the {precision} file itself")
+        outputs = {output.name: output.shape for output in self._session.get_outputs()}
+        self._check(outputs)
+        self.knows_non_faces = "not_a_face" in outputs
+
+    def _check(self, outputs: dict[str, list[int | str]]) -> None:
+        """ModelError where the network takes or gives other sizes than the file says."""
+        info = self.info
+        said = {"images": [info.preprocessing.channels, *[info.preprocessing.size] * 2], "logits": [len(info.labels)]}
+        shapes = {node.name: node.shape for node in self._session.get_inputs()} | outputs
+        if absent := [name for name in said if name not in shapes]:
+            raise ModelError(self.path, f"has no '{absent[0]}'", "export it again")
+        for name, stated in said.items():
+            shape = shapes[name]
+            fits = len(shape) == len(stated) + 1 or not shape  # without a shape, nothing is said
+            if not fits or any(
+                isinstance(is_, int) and is_ != size for is_, size in zip(shape[1:], stated, strict=False)
+            ):
+                found = f"has '{name}' of {shape[1:]}, but says {said[name]} of itself"
+                raise ModelError(self.path, found, "export it again")
+
+    @property
+    def _session(self) -> InferenceSession:
+        return self._sessions.of(self._threads)
+
+    def in_threads(self, threads: int) -> Classifier:
+        """Another that runs the same file in so many threads."""
+        twin = copy.copy(self)
+        twin._threads = threads
+        twin._sessions.of(threads)
+        return twin
+
+    @property
+    def precision(self) -> Literal["float", "int8"]:
+        """What is run."""
+        return "int8" if self.info.quantised else "float"
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return self.info.labels
+
+    @property
+    def labels_by(self) -> str:
+        return self.info.labels_by
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        return self.info.preprocessing
+
+    def probabilities(self, images: np.ndarray, tta: TTA = "none") -> np.ndarray:
+        """Crops uint8 (N, H, W) grey or (N, H, W, 3) RGB of one size → float32 (N, K), each row summing to 1."""
+        return averaged(self._once, images, tta, self.batch_size, len(self.labels))
+
+    def judge(self, images: np.ndarray, tta: TTA = "none") -> tuple[np.ndarray, np.ndarray | None]:
+        """What each crop shows and whether it is a face at all.
+
+        Crops as for ``probabilities`` → (probabilities float32 (N, K); score float32 (N,) that a crop is no face, 0..1,
+        or None where the model has none).
+        """
+        if not self.knows_non_faces:
+            return self.probabilities(images, tta), None
+        both = averaged(self._both, images, tta, self.batch_size, len(self.labels) + 1)
+        return np.ascontiguousarray(both[:, :-1]), both[:, -1]
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        """What the network itself says, before temperature and softmax: uint8 crops → float32 (N, K)."""
+        parts = [images[start : start + self.batch_size] for start in range(0, len(images), self.batch_size)]
+        found = [self.logits_of(self.preprocessing.to_tensor(part)) for part in parts]
+        return np.concatenate([np.empty((0, len(self.labels)), np.float32), *found])
+
+    def logits_of(self, tensor: np.ndarray) -> np.ndarray:
+        """The same of inputs that are prepared already: float32 (N, channels, size, size) → float32 (N, K)."""
+        return self._run(["logits"], tensor)[0]
+
+    def _run(self, outputs: list[str], tensor: np.ndarray) -> list[np.ndarray]:
+        """ModelError where an answer is no number: probabilities, labels and JSON made of it would be nonsense."""
+        try:
+            answers = self._session.run(outputs, {"images": tensor})
+        except Exception as error:  # ONNX Runtime raises a dozen kinds, whose messages hold paths of its own source
+            if "alloc" in str(error):
+                raise MemoryError(f"{self.path.name} needs more memory than there is") from error
+            raise ModelError(self.path, "cannot be run; it may be damaged", "export or download it again") from error
+        for name, answer in zip(outputs, answers, strict=True):
+            expected = (len(tensor), *([len(self.labels)] if name == "logits" else answer.shape[1:]))
+            if answer.shape != expected:
+                found = (
+                    f"answers '{name}' of {list(answer.shape)} for {len(tensor)} crops and {len(self.labels)} labels"
+                )
+                raise ModelError(self.path, found, "export it again")
+        if not all(np.isfinite(answer).all() for answer in answers):
+            found = "answers with NaN or infinity: its weights are damaged, or its training diverged"
+            raise ModelError(self.path, found, "export it again from a good checkpoint, or choose another model")
+        return answers
+
+    def features(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What the last layer decides on: uint8 crops → (features float32 (N, D), probabilities float32 (N, K))."""
+        parts = [images[start : start + self.batch_size] for start in range(0, len(images), self.batch_size)]
+        found = [self._run(["features", "logits"], self.preprocessing.to_tensor(part)) for part in parts]
+        features, logits = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
+        return features, softmax(logits / self.info.temperature)
+
+    def _once(self, images: np.ndarray) -> np.ndarray:
+        return softmax(self.logits_of(self.preprocessing.to_tensor(images)) / self.info.temperature)
+
+    def _both(self, images: np.ndarray) -> np.ndarray:
+        """(N, K + 1): the probabilities, and in the last column the score that it is no face."""
+        tensor = self.preprocessing.to_tensor(images)
+        logits, score = self._run(["logits", "not_a_face"], tensor)
+        return np.concatenate([softmax(logits / self.info.temperature), score[:, None]], axis=1)
+
+    def as_input(self, crop: np.ndarray) -> np.ndarray:
+        """What the network is given for a crop, as a picture: uint8 (S, S) or (S, S, 3)."""
+        return resize(self.preprocessing.as_read(crop), self.preprocessing.size)
+
+    def threshold(self, name: Literal["unsure", "not_a_face"], asked: str | float) -> float | None:
+        """The model's own threshold for "auto", None for "off" (and for "auto" where the model has none), else the number.
+
+        Raises UsageError for what is none of these or not in 0..1, and for "not_a_face" where the model has no such score.
+        """
+        option = {"unsure": "--unsure", "not_a_face": "--drop-non-faces"}[name]
+        if asked == "off":
+            return None
+        if asked == "auto":
+            return self.info.thresholds.get(name)
+        try:
+            value = float(asked)
+        except ValueError:
+            value = -1.0
+        if not 0 <= value <= 1:
+            raise UsageError(
+                f"{option} {asked}", "is neither auto, off nor a number from 0 to 1", f"as in {option} 0.6"
+            )
+        if name == "not_a_face" and not self.knows_non_faces:
+            raise UsageError(
+                f"{option} {asked}", f"needs a score that {self.path.name} does not give", "make one with 'mien finish'"
+            )
+        return value

@@ -1,0 +1,109 @@
+"""A picture that moves (GIF, WebP, APNG, AVIF) → frames with their own times, as those of a video."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+
+from PIL import Image
+
+from mien.analysis.media.video_reader import EVERYTHING, SLACK_S, Sampling, VideoFrame
+from mien.core.errors import MediaError
+from mien.core.picture_formats import ANIMATED_FORMATS
+from mien.core.pictures import DAMAGED, MAX_PIXELS, from_pillow
+
+#: A frame that is said to last no longer than the first is shown for the second, as browsers do: old files mean "as fast as
+#: you can" by 0.
+INSTANT_MS, DEFAULT_MS = 10, 100
+
+
+class AnimationSource:
+    """An animated picture, read frame by frame, transparency over white; it is played once, however often it says.
+
+    It has what VideoSource has; its times begin at 0. Raises MediaError for what cannot be read.
+    """
+
+    is_live = joined = has_sound = False
+    start_s = 0.0
+    duration_s: float | None = None  # not said anywhere: it is the sum of all frames
+    time_base = Fraction(1, 90_000)
+
+    def __init__(self, path: Path, sampling: Sampling = EVERYTHING) -> None:
+        self.path, self.sampling, self.begins_s = path, sampling, sampling.from_s
+        self.bytes = path.stat().st_size
+        self.end_s, self.cut_off, self.damage = 0.0, False, ""
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of large pictures: they are refused here
+                self._picture = Image.open(path, formats=sorted(ANIMATED_FORMATS))
+            self.size_wh = self._picture.size
+            self.rate = Fraction(1000, round(_duration_ms(self._picture)))
+        except Image.DecompressionBombError as error:
+            raise MediaError(path, f"has more than {MAX_PIXELS:,} pixels", "scale it down") from error
+        except (OSError, *DAMAGED) as error:
+            raise MediaError(path, f"is broken ({error})", "copy or export it again") from error
+
+    def __enter__(self) -> AnimationSource:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._picture.close()
+
+    @property
+    def analysed_s(self) -> float | None:
+        return None if self.sampling.to_s is None else self.sampling.to_s - self.sampling.from_s
+
+    def frames(self, skip: int = 0, passed: Callable[[], None] = lambda: None) -> Iterator[VideoFrame]:
+        """RGB frames in order, as ``sampling`` chooses them, without the first ``skip``; see ``VideoSource.frames``."""
+        held = None
+        for number, chosen in enumerate(self._chosen()):
+            if held is not None and number > skip:
+                yield replace(held, duration=chosen.pts - held.pts)
+            elif held is not None:
+                passed()
+            held = chosen
+        if held is not None:
+            yield replace(held, duration=max(1, self._end - held.pts))
+
+    def _chosen(self) -> Iterator[VideoFrame]:
+        due_s, every_s, to_s = self.begins_s, self.sampling.every_s, self.sampling.to_s
+        for frame in self._timed():
+            if to_s is not None and frame.time_s >= to_s - 1e-9:
+                self._end = round(to_s / self.time_base)
+                return
+            self._end = frame.pts + frame.duration
+            if frame.time_s < due_s - SLACK_S:
+                continue
+            if every_s:
+                due_s += (int((frame.time_s - due_s) / every_s + 1e-6) + 1) * every_s
+            yield frame
+
+    def _timed(self) -> Iterator[VideoFrame]:
+        """Every frame that can be read; ``damage`` says where that ends before the file does."""
+        picture, ms = self._picture, 0.0
+        first = 1 if picture.info.get("default_image") else 0  # APNG: shown by those who know no animations
+        index = 0
+        try:
+            while True:
+                picture.seek(first + index)
+                picture.load()
+                pts, length = round(ms * 90), _duration_ms(picture)
+                ms += length
+                self.end_s = ms / 1000
+                yield VideoFrame(index, pts, pts / 90_000, max(1, round(ms * 90) - pts), from_pillow(picture))
+                index += 1
+        except EOFError:
+            pass  # the last frame was read
+        except (OSError, *DAMAGED) as error:
+            self.cut_off, self.damage = True, f"the file cannot be read after {ms / 1000:.2f} s ({error})"
+        if not index:
+            raise MediaError(self.path, "holds no frame that can be decoded", "copy or export it again")
+
+
+def _duration_ms(picture: Image.Image) -> float:
+    """How long the frame is shown that was read last."""
+    said = picture.info.get("duration") or 0
+    return float(said) if said > INSTANT_MS else DEFAULT_MS

@@ -1,0 +1,249 @@
+"""Annotated video: H.264 with the times of the frames it is made from, and the sound of the original.
+
+It is encoded part by part; the parts are joined, and the sound added, when all are there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av.container import InputContainer, OutputContainer
+from av.video.reformatter import ColorRange
+
+from mien.analysis.media.camera import CameraSource
+from mien.analysis.media.video_reader import VideoSource, local_url, open_container
+from mien.analysis.media.yuv import Format, Planes, rgb_of
+from mien.analysis.prefetch import quarter_of_the_cores
+from mien.core.errors import MediaError
+from mien.core.files import replacing
+
+#: Sound that an .mp4 can hold as it is; anything else is encoded again, as AAC.
+COPIED_SOUND = frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"})
+
+#: An .mp4 holds no MP3 of lower rates.
+LEAST_MP3_HZ = 16_000
+
+#: Arrangements of channels that the AAC encoder takes; others are mixed to one of the first two.
+AAC_LAYOUTS = frozenset({"mono", "stereo", "3.0", "4.0", "5.0", "5.1", "7.1"})
+
+#: x264: without B-frames a frame is shown when it is decoded, so that parts join without a seam; without looking ahead
+#: its output depends on the pictures and the number of threads alone, so that what was resumed equals what was not. At 25 its pictures are about
+#: as near to the original as "veryfast" makes them at its own 23; finer, a camera's noise takes most of file and time. Flat
+#: areas are favoured half as much as x264 does by itself, which saves a tenth of the time (benchmarks/encoder.py).
+ENCODER = {"crf": "25", "preset": "superfast", "bf": "0", "rc-lookahead": "0", "aq-strength": "0.5"}
+#: The index goes to the front, so that a browser plays the file while it loads.
+FAST_START = {"movflags": "+faststart"}
+
+
+def encoder_options() -> dict[str, str]:
+    """x264's on this machine. Two threads at least: one frame is written while the next is drawn."""
+    return ENCODER | {"threads": str(max(2, quarter_of_the_cores()))}
+
+
+class PartWriter:
+    """Encodes frames into one part of a video: pictures alone, at the presentation times of the source.
+
+    Parts are joined by ``join_parts``. They are NUT files, the container that keeps any time as it is.
+    """
+
+    def __init__(self, path: Path, source: VideoSource | CameraSource, form: Format) -> None:
+        self._source, self._form = source, form
+        self._container = av.open(local_url(path), "w", format="nut")
+        self._video = self._container.add_stream("libx264", rate=_sane(source.rate), options=encoder_options())
+        self._video.width, self._video.height, self._video.pix_fmt = form.width, form.height, "yuv420p"
+        encoder = self._video.codec_context
+        encoder.thread_type = "FRAME"  # slices, which PyAV asks for, would cost quality
+        encoder.time_base = self._video.time_base = source.time_base
+        said = form.said
+        encoder.colorspace, encoder.color_primaries, encoder.color_trc = said.matrix, said.primaries, said.transfer
+        encoder.color_range = ColorRange.MPEG
+
+    def write(self, pts: int, image: np.ndarray | Planes) -> None:
+        """Add RGB uint8 (H, W, 3) or planes, shown from the source's ``pts`` on. Odd sides get one more pixel: H.264 needs even ones."""
+        if not isinstance(image, Planes) or image.said != self._form.said:
+            picture = rgb_of(image)
+            height, width = picture.shape[:2]
+            if height % 2 or width % 2:
+                picture = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+            image = Planes.of_rgb(picture, self._form.said)
+        image.frame.pts, image.frame.time_base = max(0, pts - _origin(self._source)), self._source.time_base
+        self._container.mux(self._video.encode(image.frame))
+
+    def close(self) -> None:
+        """Empty the encoder; the part is whole."""
+        try:
+            self._container.mux(self._video.encode(None))
+        finally:
+            self._container.close()
+
+
+def join_parts(
+    parts: Sequence[Path],
+    path: Path,
+    source: VideoSource | CameraSource,
+    end_pts: int,
+    passed: Callable[[], None] = lambda: None,
+) -> str:
+    """Parts in order, and the sound of the source's analysed part, as one .mp4; nothing is encoded again.
+
+    A source that does not begin at 0 is moved there. The sound is read from the source a second time, alongside, so that
+    nothing is gathered in memory. end_pts: where the last frame ends. passed: called for each frame. Returns why the sound
+    could not be kept, or "".
+    """
+    with ExitStack() as stack:
+        part = stack.enter_context(replacing(path))
+        sounding, lost = None, ""
+        try:
+            if source.has_sound and not source.is_live:
+                sounding = stack.enter_context(open_container(source.path))
+        except MediaError as error:  # an address may be good for once, a disk may be gone
+            lost = f"the sound could not be kept (the source {error.found})"
+        packets = _packets_of(parts, source.time_base)
+        packet = next(packets)
+        out, video, sound = _begun(stack, part, packet.stream, source, sounding)
+        while packet is not None:
+            following = next(packets, None)
+            time_s = source.begins_s + float(packet.pts * source.time_base)
+            packet.duration = (end_pts - _origin(source) if following is None else following.pts) - packet.pts
+            packet.stream = video
+            out.mux(packet)
+            sound.copy_until(time_s)
+            passed()
+            packet = following
+        stops = source.cut_off or source.sampling.to_s is not None
+        sound.copy_until(float(end_pts * source.time_base) if stops else float("inf"))
+        sound.finish()
+        return lost or sound.lost
+
+
+def _begun(
+    stack: ExitStack, path: Path, pictures: Any, source: VideoSource | CameraSource, sounding: InputContainer | None
+) -> tuple[OutputContainer, Any, _Sound]:
+    """The file with its head written, its stream of pictures, and its sound: without one where an .mp4 refuses to hold it."""
+    out = stack.enter_context(av.open(local_url(path), "w", format="mp4", options=FAST_START))
+    video = out.add_stream_from_template(pictures)
+    video.time_base = source.time_base
+    sound = _Sound(sounding, out, source.begins_s)
+    try:
+        out.start_encoding()
+    except av.error.FFmpegError as error:
+        if sounding is None:
+            raise
+        out.close()
+        out, video, sound = _begun(stack, path, pictures, source, None)
+        sound.lost = f"the sound could not be kept ({error})"
+    return out, video, sound
+
+
+def _origin(source: VideoSource | CameraSource) -> int:
+    """Where the annotated video's 0 lies in the source's own times, which may be below 0; no container holds such."""
+    return round(source.begins_s / source.time_base)
+
+
+def _packets_of(parts: Sequence[Path], time_base: Fraction) -> Iterator[av.Packet]:
+    """Their packets one after the other, with the times of the annotated video in units of ``time_base``."""
+    for part in parts:
+        with av.open(local_url(part)) as container:
+            for packet in container.demux(container.streams.video[0]):
+                if packet.pts is not None:
+                    packet.pts = packet.dts = round(packet.pts * packet.time_base / time_base)
+                    packet.time_base = time_base
+                    yield packet
+
+
+def _sane(rate: Fraction) -> Fraction:
+    """A rate that the encoder accepts; it is a hint only, the times of the frames count."""
+    return rate.limit_denominator(1001 * 60) if 0 < rate <= 1000 else Fraction(25)
+
+
+class _Sound:
+    """The first audio stream of a file, passed on packet by packet, or encoded again, up to a given time."""
+
+    def __init__(self, source: InputContainer | None, container: OutputContainer, start_s: float) -> None:
+        self.lost = ""
+        self._container, self._start_s = container, start_s
+        self._next: Any = None
+        self._end: int | None = None  # where the last packet or frame ended, in its own time base
+        self._jumped = 0  # what was added to times that jumped back
+        self._parts: Iterator[Any] = iter(())
+        self._output: Any = None
+        self._encodes = False
+        if source is not None and source.streams.audio:
+            stream = source.streams.audio[0]
+            with self._losing_only_the_sound():
+                self._begin(source, stream)
+        self._advance()
+
+    def _begin(self, source: InputContainer, stream: Any) -> None:
+        if stream.codec_context is None:  # FFmpeg knows of no decoder for it
+            self.lost = "the sound could not be kept (its format is unknown here)"
+            return
+        name = stream.codec_context.codec.canonical_name
+        if name in COPIED_SOUND and not (name == "mp3" and (stream.rate or 0) < LEAST_MP3_HZ):
+            self._output = self._container.add_stream_from_template(stream)
+            self._parts = (packet for packet in source.demux(stream) if packet.dts is not None)
+            return
+        wanted = stream.rate or 48_000
+        rate = min(av.codec.Codec("aac", "w").audio_rates, key=lambda known: abs(known - wanted))
+        layout = (
+            stream.layout.name if stream.layout.name in AAC_LAYOUTS else "mono" if stream.channels == 1 else "stereo"
+        )
+        self._output = self._container.add_stream("aac", rate=rate, layout=layout)
+        self._parts = source.decode(stream)
+        self._encodes = True
+
+    @contextmanager
+    def _losing_only_the_sound(self) -> Iterator[None]:
+        """What FFmpeg cannot do with the sound ends the sound, not the video."""
+        try:
+            yield
+        except (av.error.FFmpegError, ValueError) as error:
+            self.lost = f"the sound could not be kept ({error})"
+            self._parts, self._next = iter(()), None
+
+    def _advance(self) -> None:
+        with self._losing_only_the_sound():
+            self._next = next(self._parts, None)
+            while self._next is not None and self._move(self._next) < 0:  # ends before the analysed part begins
+                self._next = next(self._parts, None)
+
+    def _move(self, part: Any) -> int:
+        """Shift a packet or frame to the time of the annotated file; times that jump back go on from where they were.
+
+        Returns where it ends, in its own time base.
+        """
+        if part.pts is None:
+            part.pts = self._end or 0
+            return part.pts + 1
+        shift = round(-self._start_s / part.time_base) + self._jumped
+        if self._end is not None and part.pts + shift < self._end - round(1 / part.time_base):
+            self._jumped += self._end - part.pts - shift
+            shift = self._end - part.pts
+        part.pts += shift
+        if isinstance(part, av.Packet):
+            part.dts += shift
+        length = part.duration if isinstance(part, av.Packet) else round(part.samples / part.rate / part.time_base)
+        self._end = part.pts + (length or 0)
+        return self._end if length else part.pts + 1
+
+    def copy_until(self, time_s: float) -> None:
+        """Pass on what begins no later than ``time_s`` of the source."""
+        while self._next is not None and float(self._next.pts * self._next.time_base) <= time_s - self._start_s:
+            with self._losing_only_the_sound():
+                if self._encodes:
+                    self._container.mux(self._output.encode(self._next))
+                else:
+                    self._next.stream = self._output
+                    self._container.mux(self._next)
+            self._advance()
+
+    def finish(self) -> None:
+        if self._encodes and not self.lost:
+            with self._losing_only_the_sound():
+                self._container.mux(self._output.encode(None))

@@ -1,0 +1,228 @@
+"""Frames as videos hold them: brightness at full size, colours at half of it. RGB is made only where somebody looks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
+
+import cv2
+import numpy as np
+
+from mien.analysis.media.orientation import UPRIGHT, placing
+from mien.analysis.media.tone_mapping import is_hdr
+from mien.analysis.prefetch import quarter_of_the_cores
+
+if TYPE_CHECKING:
+    import av
+
+#: FFmpeg's numbers of matrices → the weights of red and blue in brightness: ITU-R BT.709, and BT.601 under two numbers.
+#: 2 is "not stated", which FFmpeg and we read as BT.601.
+_RED_BLUE = {1: (0.2126, 0.0722), 2: (0.299, 0.114), 5: (0.299, 0.114), 6: (0.299, 0.114)}
+
+#: FFmpeg's numbers of what brightness spans: 16..235, or 0..255.
+_VIDEO_RANGE, _FULL_RANGE = 1, 2
+
+
+@dataclass(frozen=True)
+class Colours:
+    """What a video says of its colours, in FFmpeg's numbers; 2 is "not stated"."""
+
+    matrix: int
+    primaries: int
+    transfer: int
+
+
+#: ITU-R BT.709 throughout: what players assume of H.264.
+BT709 = Colours(1, 1, 1)
+
+
+class Area(NamedTuple):
+    """Pixels from left, top to right, bottom, which are no longer part of it."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        return slice(self.top, self.bottom), slice(self.left, self.right)
+
+    def halved(self) -> Area:
+        """The same where two pixels are one; what is half covered belongs to it."""
+        return Area(self.left // 2, self.top // 2, -(-self.right // 2), -(-self.bottom // 2))
+
+
+class Planes:
+    """A frame in YUV 4:2:0 with even sides, in FFmpeg's own buffers. What a decoder gave is not to be written to.
+
+    brightness   uint8 (H, W), 16..235
+    colours      two uint8 (H/2, W/2), 16..240 around 128: what blue and red are more than brightness
+    said         how they are meant
+    """
+
+    def __init__(self, frame: av.VideoFrame, said: Colours) -> None:
+        self.frame, self.said = frame, said
+        self.brightness, *self.colours = (
+            np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
+            for plane in frame.planes
+        )
+
+    @classmethod
+    def of(cls, frame: av.VideoFrame) -> Planes | None:
+        """A decoded frame's, where it is of the kind that is spoken of here; nothing is copied. Else None."""
+        said = Colours(frame.colorspace, frame.color_primaries, frame.color_trc)
+        fits = frame.format.name == "yuv420p" and int(frame.color_range) != _FULL_RANGE and said.matrix in _RED_BLUE
+        fits = fits and not is_hdr(said.transfer)
+        upright = placing(frame) == UPRIGHT and frame.width % 2 == 0 and frame.height % 2 == 0
+        if not (fits and upright and all(plane.line_size > 0 for plane in frame.planes)):  # below 0: bottom row first
+            return None
+        planes = cls(frame, said)
+        for plane in (planes.brightness, *planes.colours):
+            plane.flags.writeable = False  # the decoder looks back at them
+        return planes
+
+    @classmethod
+    def of_rgb(cls, picture: np.ndarray, said: Colours = BT709) -> Planes:
+        """RGB uint8 (H, W, 3) with even sides. FFmpeg's own conversion takes several times as long."""
+        planes = cls._empty(*picture.shape[:2], said)
+        planes.put(picture, Area(0, 0, picture.shape[1], picture.shape[0]))
+        return planes
+
+    @classmethod
+    def _empty(cls, height: int, width: int, said: Colours) -> Planes:
+        import av
+
+        frame = av.VideoFrame(width, height, "yuv420p")
+        frame.colorspace, frame.color_primaries, frame.color_trc = said.matrix, said.primaries, said.transfer
+        frame.color_range = _VIDEO_RANGE
+        return cls(frame, said)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """That of the RGB picture."""
+        return (*self.brightness.shape, 3)
+
+    @property
+    def nbytes(self) -> int:
+        return self.brightness.nbytes * 3 // 2
+
+    def copy(self) -> Planes:
+        """The same in buffers of its own."""
+        height, width = self.brightness.shape
+        twin = self._empty(height, width, self.said)
+        for mine, theirs in zip((self.brightness, *self.colours), (twin.brightness, *twin.colours), strict=True):
+            theirs[:] = mine
+        return twin
+
+    def small_rgb(self, least: int) -> np.ndarray:
+        """RGB uint8, its sides halved as often as the longest stays ``least`` or more; shrinking ``rgb()`` costs several times as much."""
+        brightness, colours = self.brightness, self.colours
+        while max(brightness.shape) >= 2 * least:
+            brightness = _halved(brightness)
+            size_wh = brightness.shape[1], brightness.shape[0]
+            colours = [cv2.resize(plane, size_wh, interpolation=cv2.INTER_AREA) for plane in colours]
+        if brightness is self.brightness:
+            return self.rgb()
+        return _to_rgb(brightness, colours, self.said)
+
+    def rgb(self) -> np.ndarray:
+        """All of it as RGB uint8 (H, W, 3), made anew each time."""
+        from av.video.reformatter import VideoReformatter
+
+        # One of our own: the frame would keep its converter, which holds megabytes, for as long as it waits its turn.
+        converted = VideoReformatter().reformat(self.frame, format="rgb24", threads=quarter_of_the_cores())
+        return np.ascontiguousarray(converted.to_ndarray())
+
+    def patch(self, area: Area) -> np.ndarray:
+        """Some of it as RGB uint8 (h, w, 3); the area's numbers are even."""
+        half = area.halved().slices
+        size_wh = area.right - area.left, area.bottom - area.top
+        colours = [cv2.resize(plane[half], size_wh, interpolation=cv2.INTER_NEAREST) for plane in self.colours]
+        return _to_rgb(self.brightness[area.slices], colours, self.said)
+
+    def put(self, picture: np.ndarray, area: Area) -> None:
+        """Write RGB uint8 (h, w, 3) there; the area's numbers are even."""
+        height, width = picture.shape[:2]
+        whole = cv2.transform(picture, _matrices(self.said.matrix)[0])  # all three at once: OpenCV is slow at fewer
+        half = cv2.resize(whole, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
+        self.brightness[area.slices] = whole[..., 0]
+        for channel, plane in enumerate(self.colours, 1):
+            plane[area.halved().slices] = half[..., channel]
+
+    def cut(self, area: Area, size: int) -> np.ndarray:
+        """The area scaled to RGB uint8 (size, size, 3); the border goes on beyond it.
+
+        From an odd corner the colours are up to a pixel off.
+        """
+        colours = [cut(plane, area.halved(), size) for plane in self.colours]
+        return _to_rgb(cut(self.brightness, area, size), colours, self.said)
+
+    def grey(self, most: int) -> np.ndarray:
+        """Brightness uint8, 0..255, its sides halved until none is longer than ``most``."""
+        small = shrunk(self.brightness, most)
+        return cv2.convertScaleAbs(cv2.subtract(small, 16), alpha=255 / 219)
+
+
+@dataclass(frozen=True)
+class Format:
+    """Pixels, even both, and what is said of the colours: one for all parts of a video."""
+
+    width: int
+    height: int
+    said: Colours
+
+    @classmethod
+    def of(cls, image: np.ndarray | Planes) -> Format:
+        """That of a video whose first frame this is; RGB is written as BT.709."""
+        height, width = image.shape[:2]
+        return cls(width + width % 2, height + height % 2, image.said if isinstance(image, Planes) else BT709)
+
+
+def cut(picture: np.ndarray, area: Area, size: int) -> np.ndarray:
+    """An area of uint8 (H, W[, 3]) scaled to (size, size[, 3]); beyond the border, the border goes on."""
+    height, width = picture.shape[:2]
+    left, top, right, bottom = area
+    inside = picture[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
+    over = max(-top, 0), max(bottom - height, 0), max(-left, 0), max(right - width, 0)
+    if any(over):
+        inside = cv2.copyMakeBorder(inside, *over, borderType=cv2.BORDER_REPLICATE)
+    shrinks = min(inside.shape[:2]) >= size
+    return cv2.resize(inside, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+
+
+def shrunk(picture: np.ndarray, most: int) -> np.ndarray:
+    """Its sides halved until none is longer than ``most``. Halving is quick, other scales are not."""
+    while max(picture.shape[:2]) > most:
+        picture = _halved(picture)
+    return picture
+
+
+def _halved(picture: np.ndarray) -> np.ndarray:
+    height, width = picture.shape[:2]
+    return cv2.resize(picture, (max(1, width // 2), max(1, height // 2)), interpolation=cv2.INTER_AREA)
+
+
+def rgb_of(picture: np.ndarray | Planes) -> np.ndarray:
+    """RGB uint8 (H, W, 3) of a frame that may be either."""
+    return picture.rgb() if isinstance(picture, Planes) else picture
+
+
+def _to_rgb(brightness: np.ndarray, colours: list[np.ndarray], said: Colours) -> np.ndarray:
+    return cv2.transform(cv2.merge([brightness, *colours]), _matrices(said.matrix)[1])
+
+
+@lru_cache
+def _matrices(number: int) -> tuple[np.ndarray, np.ndarray]:
+    """(R, G, B, 1 in 0..255 → Y, U, V; Y, U, V, 1 → R, G, B), both float64 (3, 4), for brightness in 16..235."""
+    red, blue = _RED_BLUE[number]
+    light = np.array([red, 1 - red - blue, blue])
+    rows = [
+        light * 219,
+        (np.array([0, 0, 1]) - light) / (2 * (1 - blue)) * 224,
+        (np.array([1, 0, 0]) - light) / (2 * (1 - red)) * 224,
+    ]
+    there, offset = np.array(rows) / 255, np.array([16, 128, 128])
+    back = np.linalg.inv(there)
+    return np.column_stack([there, offset]), np.column_stack([back, -back @ offset])

@@ -1,0 +1,293 @@
+"""Faces drawn onto pictures: boxes, and labels and bars that are readable on any background and never cover each other."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from mien.analysis.media.yuv import Area, Planes, rgb_of
+from mien.analysis.output.label_layout import Room
+from mien.core.pictures import as_rgb, from_pillow
+from mien.core.types import Face
+
+#: Text below this height in pixels is not readable: where a label would need it, there is none.
+LEAST_TEXT = 8
+
+#: How much of the picture shows through below bars.
+SEE_THROUGH = 0.2
+
+BLACK, WHITE = (0, 0, 0), (255, 255, 255)
+
+#: What is scaled becomes no larger: WebP's longest side, and pixels that FFmpeg takes in one frame.
+MOST_SIDE, MOST_PIXELS = 16_383, 16_383 * 8_192
+
+Colour = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Style:
+    """How faces are drawn.
+
+    colour         red, green, blue 0..255 of boxes, labels and the bar of the label shown
+    label_colours  (expression, its colour) for those that have one of their own
+    line_width     of boxes, in pixels; 0 chooses it by the picture's size
+    text_size      of labels, in pixels; 0 chooses it by the picture's size
+    bars           whether small bars of all probabilities stand beside each face
+    display_width  width in pixels to which `annotate` scales the picture, its shape kept; 0 leaves it as it is. No side
+                   becomes longer than 16,383, since files end there
+    """
+
+    colour: Colour = (0, 255, 0)
+    line_width: int = 0
+    text_size: int = 0
+    bars: bool = False
+    display_width: int = 0
+    label_colours: tuple[tuple[str, Colour], ...] = ()
+
+
+DEFAULT_STYLE = Style()
+
+#: Box and label of what is probably no face; bars of labels that are not the one shown.
+GREY = (150, 150, 150)
+
+
+class Panel(NamedTuple):
+    """What bars are drawn on: names in white on black, RGB uint8 (h, w, 3), with room for bars to their right.
+
+    left, top   pixels at which bars begin, and the first row
+    row, most   height of a row, length of a bar of probability 1
+    """
+
+    picture: np.ndarray
+    left: int
+    top: int
+    row: int
+    most: int
+
+
+class Marks(NamedTuple):
+    """What stands beside one face: (upper left corner, what is laid there); None where it found no place."""
+
+    label: tuple[tuple[int, int], np.ndarray] | None
+    bars: tuple[tuple[int, int], Panel] | None
+
+
+def annotate(
+    picture: np.ndarray | Image.Image,
+    faces: Iterable[Face],
+    style: Style = DEFAULT_STYLE,
+    *,
+    in_place: bool = False,
+) -> np.ndarray:
+    """RGB uint8 (H, W, 3) at the display's size with the faces drawn on it.
+
+    ``picture`` is an array or a PIL image as ``Recognizer.analyze`` takes them. Drawn after scaling, so that lines and text
+    are crisp. ``in_place``: RGB uint8 that is not scaled is itself drawn on and returned.
+    """
+    given, faces = picture, list(faces)
+    picture = from_pillow(picture) if isinstance(picture, Image.Image) else as_rgb(picture)
+    height, width = picture.shape[:2]
+    if style.display_width not in (0, width):
+        size_wh = display_size((width, height), style)
+        shrinks = style.display_width < width
+        picture = cv2.resize(picture, size_wh, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
+        factors = np.array([size_wh[0] / width, size_wh[1] / height] * 2)
+        faces = [replace(face, box_xyxy=tuple((factors * face.box_xyxy).tolist())) for face in faces]
+    elif picture is given or (isinstance(given, np.ndarray) and np.shares_memory(picture, given)):
+        picture = picture if in_place else picture.copy()
+    draw_faces(picture, faces, style)
+    return picture
+
+
+def annotate_frame(
+    image: np.ndarray | Planes, faces: Sequence[Face], style: Style = DEFAULT_STYLE
+) -> np.ndarray | Planes:
+    """A video's frame at the display's size with the faces drawn on it.
+
+    Of planes that are not scaled, only what is drawn on is turned to RGB and back; they themselves stay as they are.
+    """
+    if not isinstance(image, Planes) or style.display_width not in (0, image.shape[1]):
+        return annotate(rgb_of(image), faces, style, in_place=True)
+    height, width = image.shape[:2]
+    drawn, canvas = image.copy(), np.empty(image.shape, np.uint8)
+    layout = lay_out((width, height), faces, style)
+    areas = [_area_of(face, marks, (width, height), style) for face, marks in zip(faces, layout, strict=True)]
+    areas = [area for area in areas if area.left < area.right and area.top < area.bottom]
+    for area in areas:
+        canvas[area.slices] = image.patch(area)
+    _draw(canvas, faces, layout, style)
+    for area in areas:
+        drawn.put(canvas[area.slices], area)
+    return drawn
+
+
+def _area_of(face: Face, marks: Marks, size_wh: tuple[int, int], style: Style) -> Area:
+    """What is drawn for a face of it inside the picture, its numbers even; empty where all lies outside."""
+    out = _line(style, size_wh) // 2 + 1
+    left, top, right, bottom = _whole(face.box_xyxy)
+    areas = [(left - out, top - out, right + out, bottom + out)]
+    for mark in marks:
+        if mark is not None:
+            (x, y), what = mark
+            height, width = (what.picture if isinstance(what, Panel) else what).shape[:2]
+            areas.append((x, y, x + width, y + height))
+    lefts, tops, rights, bottoms = zip(*areas, strict=True)
+    left, top = (max(0, min(numbers) // 2 * 2) for numbers in (lefts, tops))
+    right, bottom = (-(-max(numbers) // 2) * 2 for numbers in (rights, bottoms))
+    return Area(left, top, min(right, size_wh[0]), min(bottom, size_wh[1]))
+
+
+def display_size(size_wh: tuple[int, int], style: Style) -> tuple[int, int]:
+    """Width and height of what `annotate` makes of a picture: narrower than asked where it would become too large a file."""
+    width, height = size_wh
+    if not style.display_width:
+        return size_wh
+    most = max(MOST_PIXELS, width * height)
+    factor = min(style.display_width / width, MOST_SIDE / max(width, height), math.sqrt(most / (width * height)))
+    return max(1, round(width * factor)), max(1, round(height * factor))
+
+
+def draw_faces(picture: np.ndarray, faces: Iterable[Face], style: Style = DEFAULT_STYLE) -> None:
+    """Draw onto RGB uint8 (H, W, 3), in place, at its own size. Unsure labels get a question mark; non-faces are grey."""
+    height, width = picture.shape[:2]
+    faces = list(faces)
+    _draw(picture, faces, lay_out((width, height), faces, style), style)
+
+
+def _draw(picture: np.ndarray, faces: Sequence[Face], layout: Sequence[Marks], style: Style) -> None:
+    line = _line(style, (picture.shape[1], picture.shape[0]))
+    for face in faces:
+        box = _whole(face.box_xyxy)
+        colour = _colour(face, style)
+        _frame(picture, box, line // 2 + 1, line + 1, _ink(colour))  # an edge, seen where the line is not
+        _frame(picture, box, line // 2, line, colour)
+    for face, marks in zip(faces, layout, strict=True):
+        if marks.bars is not None:
+            (x, y), panel = marks.bars
+            below = picture[y : y + panel.picture.shape[0], x : x + panel.picture.shape[1]]
+            below[:] = cv2.addWeighted(below, SEE_THROUGH, panel.picture, 1, 0)
+            _fill_bars(below, panel, face, style)
+        if marks.label is not None:
+            (x, y), chip = marks.label
+            picture[y : y + chip.shape[0], x : x + chip.shape[1]] = chip
+
+
+def lay_out(size_wh: tuple[int, int], faces: Sequence[Face], style: Style = DEFAULT_STYLE) -> list[Marks]:
+    """Label and bars of every face, in order, inside a picture of this size and without a pixel in common.
+
+    Labels come first, by the number of the person, so that they stay where they are from frame to frame. Where a label
+    has no room a shorter one is tried; bars without room are left out.
+    """
+    size = style.text_size or max(11, round(min(size_wh) / 32))
+    line = _line(style, size_wh)
+    room = Room(size_wh, np.array([_whole(face.box_xyxy) for face in faces]), line // 2 + 1)
+    order = sorted(range(len(faces)), key=lambda index: (faces[index].track is None, faces[index].track or 0, index))
+    labels = {index: _place_label(room, index, faces[index], size, _colour(faces[index], style)) for index in order}
+    bars = {}
+    for index in order if style.bars else ():
+        panel = _panel(faces[index].labels, max(9, round(0.7 * size)))
+        place = room.place_bars(index, (panel.picture.shape[1], panel.picture.shape[0]))
+        bars[index] = None if place is None else (place, panel)
+    return [Marks(labels[index], bars.get(index)) for index in range(len(faces))]
+
+
+def _place_label(
+    room: Room, index: int, face: Face, size: int, colour: Colour
+) -> tuple[tuple[int, int], np.ndarray] | None:
+    """The fullest label of a face that the room has a place for, smaller where the picture is too narrow for it."""
+    label, probability = _words(face)
+    person = "" if face.track is None else f"{face.track + 1}"
+    full = f"{person}: {label}" if person else label
+    for words in ((full, f"{probability:.0%}"), (full,), (person,) if person else ()):
+        smaller = size
+        while words and smaller >= min(size, LEAST_TEXT):
+            chip = np.hstack([_chip(word, smaller, colour, number > 0) for number, word in enumerate(words)])
+            place = room.place_label(index, (chip.shape[1], chip.shape[0]))
+            if place is not None:
+                return place, chip
+            if chip.shape[1] <= room.size_wh[0] and chip.shape[0] <= room.size_wh[1]:
+                break  # it would fit, but for others: then rather fewer words than small ones
+            smaller = smaller * 7 // 8
+    return None
+
+
+def _colour(face: Face, style: Style) -> Colour:
+    return GREY if face.non_face else dict(style.label_colours).get(face.shown[0], style.colour)
+
+
+def _words(face: Face) -> tuple[str, float]:
+    """``happy`` and .93, ``sad?`` and .41 where that is unsure, ``not a face?`` and .99."""
+    if face.non_face and face.not_a_face is not None:
+        return "not a face?", face.not_a_face
+    label, probability = face.shown
+    return f"{label}{'?' if face.shown_unsure else ''}", probability
+
+
+def _frame(picture: np.ndarray, box_xyxy: tuple[int, int, int, int], out: int, line: int, colour: Colour) -> None:
+    """The lines of a box, so many pixels wide, which begin ``out`` pixels outside it; whole also at the picture's edge."""
+    height, width = picture.shape[:2]
+    left, right = max(box_xyxy[0] - out, 0), min(box_xyxy[2] + out, width)
+    top, bottom = max(box_xyxy[1] - out, 0), min(box_xyxy[3] + out, height)
+    if left < right and top < bottom:
+        picture[top : top + line, left:right] = picture[max(bottom - line, top) : bottom, left:right] = colour
+        picture[top:bottom, left : left + line] = picture[top:bottom, max(right - line, left) : right] = colour
+
+
+def _line(style: Style, size_wh: tuple[int, int]) -> int:
+    least = 1 if min(size_wh) < 200 else 2  # video keeps colour at half its size: of a single pixel's little is left
+    return style.line_width or max(least, round(min(size_wh) / 300))
+
+
+def _whole(box_xyxy: tuple[float, float, float, float]) -> tuple[int, int, int, int]:
+    x1, y1, x2, y2 = box_xyxy
+    return round(x1), round(y1), round(x2), round(y2)
+
+
+def _ink(colour: Colour) -> Colour:
+    """Black or white, whichever stands out on a colour."""
+    return BLACK if 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2] > 128 else WHITE
+
+
+@lru_cache(maxsize=1024)
+def _chip(text: str, size: int, colour: Colour, continues: bool) -> np.ndarray:
+    """A filled label uint8 (h, w, 3). Kept, since few texts return often; ``continues``: another stands left of it."""
+    font = ImageFont.load_default(size)
+    left, _, right, _ = font.getbbox(text)
+    pad = max(2, size // 4)
+    before = 0 if continues else pad
+    _, top, _, bottom = font.getbbox("Ag")  # one height for all words
+    chip = Image.new("RGB", (int(right - left) + before + pad, int(bottom - top) + 2 * pad), colour)
+    ImageDraw.Draw(chip).text((before - left, pad - top), text, font=font, fill=_ink(colour))
+    return np.asarray(chip)
+
+
+@lru_cache(maxsize=64)
+def _panel(labels: tuple[str, ...], size: int) -> Panel:
+    """The panel for a model's labels at a text size."""
+    font = ImageFont.load_default(size)
+    row, pad, most = round(1.3 * size), max(3, size // 3), 4 * size
+    names = max(int(font.getbbox(name)[2]) + 1 for name in labels)
+    picture = Image.new("RGB", (names + most + 3 * pad, len(labels) * row + pad), BLACK)
+    pen = ImageDraw.Draw(picture)
+    for index, name in enumerate(labels):
+        pen.text((pad, pad // 2 + index * row + row / 2), name, font=font, fill=WHITE, anchor="lm")
+    return Panel(np.asarray(picture), names + 2 * pad, pad // 2, row, most)
+
+
+def _fill_bars(below: np.ndarray, panel: Panel, face: Face, style: Style) -> None:
+    """Bars of the probabilities that are shown, onto the panel's place in place; the shown label's has the style's colour."""
+    shown, _ = face.shown
+    values = face.probabilities if face.smoothed is None else face.smoothed
+    colour = dict(style.label_colours).get(shown, style.colour)
+    colour = colour if _ink(colour) == BLACK else WHITE  # a dark bar would not be seen on a dark panel
+    for index, name in enumerate(face.labels):
+        top = panel.top + index * panel.row + panel.row // 4
+        length = max(1, round(float(values[index]) * panel.most))
+        below[top : top + (panel.row + 1) // 2, panel.left : panel.left + length] = colour if name == shown else GREY

@@ -1,0 +1,85 @@
+"""One input → all its outputs."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import ExitStack
+from pathlib import Path
+
+from mien.analysis.media.inputs import Input
+from mien.analysis.media.video_reader import IsPicture
+from mien.analysis.output.annotate import annotate
+from mien.analysis.output.writers import (
+    RecordWriter,
+    picture_ending,
+    record_path,
+    record_writer,
+    records_of,
+    write_picture,
+)
+from mien.analysis.recognizer import Recognizer
+from mien.analysis.settings import Done, Settings
+from mien.core.errors import MediaError
+from mien.core.files import hidden_beside
+from mien.core.locks import only_process
+from mien.core.pictures import page_count
+from mien.core.types import FrameResult
+
+__all__ = ["Done", "Settings", "analyze_input"]
+
+
+def analyze_input(item: Input, recognizer: Recognizer, settings: Settings, table: RecordWriter | None = None) -> Done:
+    """Analyse one file, or a stream, and write its outputs; ``table`` gets the same records, for one over many inputs.
+
+    Raises MediaError where nothing could be read; a damaged video keeps what was read, with a warning. A video that was
+    begun before, by a call with the same settings that came to a sudden end, goes on from there.
+    """
+    from mien.analysis.video import analyze_video
+
+    stem = settings.out / item.stem
+    with ExitStack() as stack:
+        cure = "wait for it, or choose another folder with --out"
+        stack.enter_context(only_process(hidden_beside(stem, "lock"), f"{stem}.*", cure))
+        tables = [stack.enter_context(record_writer(stem, settings.formats, recognizer.labels))]
+        tables += [table] if table is not None else []
+        try:
+            analyse = analyze_video if item.is_video else _analyze_picture
+            done = analyse(item, recognizer, settings, stem, tables)
+        except IsPicture as found:  # what an address leads to is known when it is opened
+            done = _analyze_picture(item, recognizer, settings, stem, tables, found.content)
+    done.outputs += [record_path(stem, name) for name in settings.formats]
+    return done
+
+
+def discard(stem: Path) -> None:
+    """Remove what an analysis that crashed has left half done of the outputs with this stem."""
+    shutil.rmtree(hidden_beside(stem, "parts"), ignore_errors=True)
+
+
+def _analyze_picture(
+    item: Input,
+    recognizer: Recognizer,
+    settings: Settings,
+    stem: Path,
+    tables: list[RecordWriter],
+    content: bytes | None = None,
+) -> Done:
+    """content: the file's bytes, where the input is an address."""
+    before = item.status()
+    picture = recognizer.read(item.path) if content is None else recognizer.read_bytes(content, item.name)
+    if grown := item.check_unchanged(before):
+        raise MediaError(item.name, *grown.split("; "))
+    faces = recognizer.analyze_frames([picture], thorough=True)[0]
+    done = Done(item.name, faces=tuple(faces))
+    done.count(faces)
+    if isinstance(item.path, Path) and (pages := page_count(item.path)) > 1:
+        done.warnings.append(f"holds {pages:,} pages; only the first was read")
+    result = FrameResult(done.source, 0, 0.0, (picture.shape[1], picture.shape[0]), done.faces)
+    for table in tables:
+        table.write(records_of(result, recognizer.model_name, recognizer.detector_name))
+    if settings.media:
+        picture = annotate(picture, faces, settings.style, in_place=True)
+        annotated = stem.with_name(f"{stem.name}.annotated{picture_ending(item.path if content is None else stem)}")
+        write_picture(picture, annotated)
+        done.outputs.append(annotated)
+    return done

@@ -1,0 +1,212 @@
+"""Recognizer: faces found in pictures and read, in one object."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import overload
+
+import numpy as np
+from PIL import Image
+
+from mien import __version__
+from mien.analysis.detection.detectors import (
+    Detections,
+    YuNetDetector,
+    crop_faces,
+    find_faces,
+    largest,
+    make_detector,
+    whole_picture,
+)
+from mien.analysis.inference.classifier import TTA, Classifier, check_tta
+from mien.analysis.media.yuv import Planes
+from mien.analysis.prefetch import quarter_of_the_cores
+from mien.analysis.thresholds import Doubt, make_faces
+from mien.analysis.tracking.face_finder import FaceFinder
+from mien.core.errors import UsageError
+from mien.core.pictures import MAX_PIXELS, as_rgb, from_pillow, read_picture
+from mien.core.types import Face
+
+#: A path, a Pillow image, or an array that holds a picture.
+Picture = str | Path | Image.Image | np.ndarray
+
+
+class Recognizer:
+    """A model and a face detector.
+
+    >>> from mien import Recognizer
+    >>> for face in Recognizer("base").analyze("photo.jpg"):
+    ...     print(face.label, face.confidence, face.box_xyxy)
+
+    Args:
+        model: a shipped model's name, or the path of an .onnx file.
+        detector: "auto" (YuNet if it was pulled, else Haar), "haar", "yunet", or "none": the whole picture is a face.
+        detector_model: a YuNet file of your own.
+        tta: "none", "flip" or "ten-crop": average the probabilities over changed copies of each face.
+        threads: processor threads for each of the networks; 0 takes all cores.
+        precision: "float" or "int8"; "auto" takes int8 where this processor gains by it.
+        unsure: confidence below which a label is unsure: "auto" is the model's own threshold, "off" none, or a number.
+        drop_non_faces: faces whose not-a-face score is above this are left out: "off", "auto" (the model's own) or
+            a number. Without a detector nothing is left out.
+        people: keep only so many faces of each picture or frame, the largest ones; 0 keeps all.
+        max_pixels: pictures with more are refused, and videos; of these by default those of more than 100,000,000 a frame.
+        allow_truncated: analyse what decodes of a picture file that is cut off, instead of refusing it.
+
+    Raises ModelError or UsageError for a model or detector that cannot be used.
+    """
+
+    def __init__(
+        self,
+        model: str | Path = "base",
+        *,
+        detector: str = "auto",
+        detector_model: str | Path | None = None,
+        tta: TTA = "none",
+        threads: int = 0,
+        precision: str = "auto",
+        unsure: str | float = "auto",
+        drop_non_faces: str | float = "off",
+        people: int = 0,
+        max_pixels: int = MAX_PIXELS,
+        allow_truncated: bool = False,
+    ) -> None:
+        check_tta(tta)
+        if not isinstance(people, (int, np.integer)) or people < 0:
+            raise UsageError(f"people={people!r}", "is no number of faces", "as in people=1, or 0 for all")
+        self.classifier = Classifier(model, threads=threads, precision=precision)
+        self.doubt = Doubt.of(self.classifier, unsure, drop_non_faces)
+        self.detector = make_detector(detector, detector_model, threads)
+        self.threads, self.people = threads, people
+        self.tta, self.max_pixels, self.allow_truncated = tta, max_pixels, allow_truncated
+
+    @property
+    def max_frame_pixels(self) -> int:
+        """The limit for the frames of a video: a lower one, since several are in memory, where none was chosen."""
+        from mien.analysis.media.container import MAX_FRAME_PIXELS
+
+        return MAX_FRAME_PIXELS if self.max_pixels == MAX_PIXELS else self.max_pixels
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The expressions, in the order of the probabilities."""
+        return self.classifier.labels
+
+    @property
+    def model_name(self) -> str:
+        return self.classifier.info.name
+
+    @property
+    def detector_name(self) -> str:
+        return self.detector.name if self.detector else "none"
+
+    @overload
+    def analyze(self, picture: Picture) -> list[Face]: ...
+
+    @overload
+    def analyze(self, picture: Sequence[Picture]) -> list[list[Face]]: ...
+
+    def analyze(self, picture: Picture | Sequence[Picture]) -> list[Face] | list[list[Face]]:
+        """The faces of one picture, largest detection score first; of a list of pictures such a list for each.
+
+        ``picture`` is a path, a PIL image, or an array: RGB (H, W, 3), RGBA (H, W, 4) or gray (H, W), as uint8, uint16 or
+        float (see ``as_rgb``). Of an animated picture the first frame is read. Raises MediaError for a file that cannot be
+        read, ValueError for an array that is no picture.
+        """
+        if isinstance(picture, (list, tuple)):
+            if not picture:
+                raise ValueError(
+                    "an empty list holds no picture: give a path, a PIL image, an array, or a list of these"
+                )
+            if all(isinstance(one, (str, Path, Image.Image)) or np.ndim(one) > 1 for one in picture):
+                return [self.analyze(one) for one in picture]
+        return self.analyze_frames([self.read(picture)], thorough=True)[0]
+
+    def read(self, picture: Picture) -> np.ndarray:
+        """Whatever ``analyze`` takes → RGB uint8 (H, W, 3), upright."""
+        if isinstance(picture, (str, Path)):
+            return read_picture(picture, max_pixels=self.max_pixels, allow_truncated=self.allow_truncated)
+        if isinstance(picture, Image.Image):
+            return from_pillow(picture)
+        return as_rgb(np.asarray(picture))
+
+    def read_bytes(self, content: bytes, name: str) -> np.ndarray:
+        """A picture file's bytes → RGB uint8 (H, W, 3), upright; ``name`` is what errors call it."""
+        return read_picture(content, name=name, max_pixels=self.max_pixels, allow_truncated=self.allow_truncated)
+
+    def analyze_frames(self, pictures: Sequence[np.ndarray], *, thorough: bool = False) -> list[list[Face]]:
+        """The faces of several RGB uint8 pictures, each searched; their crops go through the network together."""
+        return self.read_faces(pictures, [self._find(picture, thorough) for picture in pictures])
+
+    def side_by_side(self) -> Recognizer:
+        """The same, as it is now, for footage, where reading, searching, classifying and writing share the cores.
+
+        Each network has a quarter of them then, unless ``threads`` says otherwise: more would only wait for each other.
+        """
+        twin, threads = copy.copy(self), self.threads or quarter_of_the_cores()
+        twin.classifier = self.classifier.in_threads(threads)
+        if isinstance(self.detector, YuNetDetector):
+            twin.detector = self.detector.in_threads(threads)
+        return twin
+
+    def finder(self) -> FaceFinder:
+        """Finds the faces of a video's frames, given in order, without searching every one of them."""
+        return FaceFinder(self.detector, self.people)
+
+    def read_faces(self, pictures: Sequence[np.ndarray | Planes], found: Sequence[Detections]) -> list[list[Face]]:
+        """What was found in each of several pictures, RGB uint8 or planes → its faces; all crops go through the network
+        together."""
+        size = self.classifier.info.preprocessing.size
+        framing = self.detector.framing if self.detector else None
+        crops = [
+            crop_faces(picture, one.boxes_xyxy, framing, size) for picture, one in zip(pictures, found, strict=True)
+        ]
+        if not crops:
+            return []
+        probabilities, non_faces = self.classifier.judge(np.concatenate(crops), self.tta)
+        faces, start = [], 0
+        for one in found:
+            mine = slice(start, start + len(one))
+            nothing = None if non_faces is None else non_faces[mine]
+            faces.append(
+                make_faces(one, probabilities[mine], nothing, self.labels, self.doubt, self.detector is not None)
+            )
+            start += len(one)
+        return faces
+
+    def describe(self) -> dict[str, object]:
+        """All that its answers depend on, as JSON holds it."""
+        return {
+            "mien": __version__,
+            "model": self._digest,
+            "detector": self.detector_name,
+            "detector_file": self.detector.digest if isinstance(self.detector, YuNetDetector) else "",
+            "people": self.people,
+            "tta": self.tta,
+            "doubt": repr(self.doubt),
+        }
+
+    @cached_property
+    def _digest(self) -> str:
+        """SHA-256 of the model file, read once however many inputs there are."""
+        return hashlib.sha256(self.classifier.path.read_bytes()).hexdigest()
+
+    def classify(self, crops: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
+        """Face crops uint8 (N, H, W) grey or (N, H, W, 3) RGB → probabilities float32 (N, K) over ``labels``.
+
+        A list of crops of one size is taken, too. Raises ValueError for other shapes and types.
+        """
+        if not isinstance(crops, np.ndarray):
+            sizes = {np.shape(crop) for crop in crops}
+            if len(sizes) > 1:
+                raise ValueError(f"crops have one size, not {', '.join(map(str, sorted(sizes)))}: resize them")
+            crops = np.stack(crops) if len(crops) else np.empty((0, 1, 1), np.uint8)
+        return self.classifier.probabilities(crops, self.tta)
+
+    def _find(self, picture: np.ndarray, thorough: bool) -> Detections:
+        if self.detector is not None:
+            return largest(find_faces(self.detector, picture, thorough=thorough), self.people)
+        return whole_picture(picture)

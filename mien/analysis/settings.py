@@ -1,0 +1,86 @@
+"""What an analysis is asked for, and what came of it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mien.analysis.media.video_reader import EVERYTHING, Sampling
+from mien.analysis.output.annotate import DEFAULT_STYLE, Style
+from mien.analysis.tracking.smoothing import TIME_CONSTANT_S
+from mien.core.types import Face
+
+#: Frames after which what was done is kept for good: a minute at 30 frames a second.
+PART_FRAMES = 1800
+
+
+#: What may be written of a video beside its records, its summary and the annotated video.
+EXTRAS = ("captions", "timeline", "page")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What ``analyze`` writes, and where.
+
+    smoothing_s   the time constant along tracks; 0 smooths nothing
+    sampling      which frames of a video are analysed
+    watch         called with (seconds done, seconds in all or None, frames done) as a video goes on; what it raises ends
+                  the analysis, and nothing is left of it
+    stop          asked as a video goes on; where it says yes, the video ends there
+    extras        which of EXTRAS are written of a video
+    inline        whether the timeline's page holds its scripts; else they lie in ``out``, once for all pages
+    part_frames   a video is done in parts of so many frames; after a sudden end it goes on with the part that was begun
+    """
+
+    out: Path
+    formats: tuple[str, ...] = ("jsonl", "csv")
+    media: bool = True
+    style: Style = DEFAULT_STYLE
+    quiet: bool = False
+    smoothing_s: float = TIME_CONSTANT_S
+    sampling: Sampling = EVERYTHING
+    watch: Callable[[float, float | None, int], None] | None = None
+    stop: Callable[[], bool] | None = None
+    part_frames: int = PART_FRAMES
+    extras: tuple[str, ...] = EXTRAS
+    inline: bool = False
+
+
+@dataclass
+class Done:
+    """What came of one input. ``faces`` holds a picture's faces; of a video the counts are kept, and its people,
+    in the video's own times, which begin at ``begins_s``.
+
+    ``warnings`` say what of the input could not be read or written, and what became of it.
+    """
+
+    source: str
+    is_video: bool = False
+    outputs: list[Path] = field(default_factory=list)
+    faces: tuple[Face, ...] = ()
+    frames: int = 0
+    faces_seen: int = 0
+    labels: Counter[str] = field(default_factory=Counter)
+    people: list[dict[str, Any]] = field(default_factory=list)
+    begins_s: float = 0.0
+    warnings: list[str] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """What was counted and written, as JSON holds it; a picture's records are not among it."""
+        return {
+            "source": self.source,
+            "frames": self.frames,
+            "faces": self.faces_seen,
+            "outputs": [str(path) for path in self.outputs],
+            "warnings": self.warnings,
+            **({"people": self.people} if self.is_video else {}),
+        }
+
+    def count(self, faces: Iterable[Face]) -> None:
+        names = [face.label for face in faces]
+        self.frames += 1
+        self.faces_seen += len(names)
+        self.labels.update(names)

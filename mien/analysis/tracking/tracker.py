@@ -1,0 +1,270 @@
+"""Faces linked over time, so that one person keeps one number."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from mien.analysis.detection.detectors import crop_faces
+from mien.analysis.media.yuv import Planes
+
+#: Boxes further apart than this (in sides of a face) and without overlap are never the same face a moment later.
+REACH = 0.8
+
+#: A face that is not seen keeps its place, moving on as it moved, for so long; then its number is given up.
+MEMORY_S = 1.0
+
+#: A track that was given up, by time or by a cut, is taken up again within so long...
+RETURN_S = 30.0
+
+#: ...where a face of its size appears within so many sides of where it was...
+RETURN_REACH = 3.0
+
+#: ...that looks like it: the correlation of the two crops. Of pairs of different faces of FER2013's PublicTest 3 in 1,000
+#: reach this, of the same face shifted, turned, scaled and lit otherwise 97 in 100 (benchmarks/looks.py).
+ALIKE = 0.75
+
+#: Faces are compared at this size: hair, brows, shadows and the set of the head, not the expression.
+LOOK_SIDE = 12
+
+#: Share of a new look in what is known of a track's: little, since a face that is about to vanish is half covered.
+LOOK_SHARE = 0.03
+
+#: Share of a new position that is believed; the rest is what the motion so far foretold. Of the speed, less.
+TRUST, TRUST_SPEED = 0.7, 0.4
+
+#: Seconds between two frames that a speed is told from, at least: nearer ones stand beside a hole in a file's times.
+LEAST_S = 0.001
+
+
+@dataclass(eq=False)
+class Track:
+    """One face over time.
+
+    number    unique within a video, from 0
+    place     (4,) float64: centre x, centre y in pixels, logarithm of width and of height
+    speed     (4,) float64: the same for each second
+    time_s    when it was last seen
+    seen      how often it was seen
+    look      (LOOK_SIDE²,) what it looks like, or None where nobody looked
+    """
+
+    number: int
+    place: np.ndarray
+    speed: np.ndarray
+    time_s: float
+    seen: int = 1
+    look: np.ndarray | None = None
+
+    def at(self, time_s: float) -> np.ndarray:
+        """Where it should be, (4,); the size does not go on growing while it is out of sight."""
+        elapsed = time_s - self.time_s
+        return self.place + self.speed * elapsed * np.array([1, 1, 0, 0])
+
+    def see(self, place: np.ndarray, time_s: float) -> None:
+        elapsed = max(time_s - self.time_s, LEAST_S)
+        foretold = self.at(time_s)
+        now = foretold + TRUST * (place - foretold)
+        # A single step tells nothing of the speed that came before it: the first one is believed in full.
+        share = 1.0 if self.seen == 1 else TRUST_SPEED
+        self.speed += share * ((place - self.place) / elapsed - self.speed)
+        self.place, self.time_s, self.seen = now, time_s, self.seen + 1
+
+
+@dataclass
+class Tracker:
+    """Gives each detected face the number of its track; new faces get new numbers.
+
+    Boxes are matched to where the tracks should be by now, all at once, at the least total cost (the Hungarian
+    assignment of SORT: Bewley et al., "Simple Online and Realtime Tracking", 2016). The cost of a pair is 1 − their
+    overlap plus their distance in sides of a face plus the difference of the logarithms of their sizes.
+    """
+
+    memory_s: float = MEMORY_S
+    return_s: float = RETURN_S
+    tracks: list[Track] = field(default_factory=list)
+    numbers: int = 0
+    gone: list[Track] = field(default_factory=list)
+
+    def update(self, boxes_xyxy: np.ndarray, time_s: float, looks: np.ndarray | None = None) -> list[int]:
+        """Boxes (N, 4) of one frame, times rising from call to call → a number for each box.
+
+        looks: (N, D) from ``looks_of``. With them a face that comes back, after a cut or from behind something, gets its
+        number again where place, size and look agree; without them it gets a new one.
+        """
+        self._give_up([track for track in self.tracks if time_s - track.time_s > self.memory_s])
+        self.gone = [track for track in self.gone if time_s - track.time_s <= self.return_s]
+        places = places_of(boxes_xyxy)
+        matched = self._match(places, time_s)
+        if looks is not None:
+            matched |= self._returned(places, looks, matched)
+        numbers = []
+        for index, place in enumerate(places):
+            track = matched.get(index)
+            if track is None:
+                track = Track(self.numbers, place, np.zeros(4), time_s)
+                self.tracks.append(track)
+                self.numbers += 1
+            elif track in self.tracks:
+                track.see(place, time_s)
+            else:
+                track = Track(track.number, place, np.zeros(4), time_s, look=track.look)
+                self.tracks.append(track)
+            if looks is not None:
+                track.look = (
+                    looks[index] if track.look is None else track.look + LOOK_SHARE * (looks[index] - track.look)
+                )
+            numbers.append(track.number)
+        return numbers
+
+    def cut(self) -> None:
+        """The picture changed altogether: nobody is where the motion so far foretold."""
+        self._give_up(self.tracks)
+
+    def _give_up(self, tracks: list[Track]) -> None:
+        self.gone += [track for track in tracks if track.look is not None]
+        self.tracks = [track for track in self.tracks if track not in tracks]
+
+    def _returned(self, places: np.ndarray, looks: np.ndarray, matched: dict[int, Track]) -> dict[int, Track]:
+        """Index of a place that no track leads to → who was given up and is there again; the most alike first."""
+        new = [index for index in range(len(places)) if index not in matched]
+        if not new or not self.gone:
+            return {}
+        were = np.stack([track.place for track in self.gone])  # (G, 4)
+        distance, growth = apart(were, places[new])
+        known = np.stack([track.look for track in self.gone])
+        alike = (known / np.maximum(np.linalg.norm(known, axis=1, keepdims=True), 1e-6)) @ looks[new].T  # (G, N)
+        alike = np.where((distance < RETURN_REACH) & (growth < math.log(2)), alike, -1.0)
+        found = {}
+        while alike.size and alike.max() >= ALIKE:
+            row, column = np.unravel_index(alike.argmax(), alike.shape)
+            found[new[column]] = self.gone[row]
+            alike[row], alike[:, column] = -1.0, -1.0
+        returned = list(found.values())
+        self.gone = [track for track in self.gone if track not in returned]
+        return found
+
+    def _match(self, places: np.ndarray, time_s: float) -> dict[int, Track]:
+        """Index of a place → the track that it continues."""
+        if not len(places) or not self.tracks:
+            return {}
+        import lap
+
+        expected = np.stack([track.at(time_s) for track in self.tracks])  # (T, 4)
+        costs, allowed = pair_costs(expected, places)
+        most = 1e6
+        _, column_of, _ = lap.lapjv(np.where(allowed, costs, most), extend_cost=True)
+        return {
+            int(column): self.tracks[row]
+            for row, column in enumerate(column_of)
+            if column >= 0 and allowed[row, column]
+        }
+
+
+def places_of(boxes_xyxy: np.ndarray) -> np.ndarray:
+    """(N, 4) corners → (N, 4) centres and logarithms of the sides."""
+    boxes = np.asarray(boxes_xyxy, np.float64).reshape(-1, 4)
+    sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 1e-3)
+    return np.concatenate([(boxes[:, :2] + boxes[:, 2:]) / 2, np.log(sides)], axis=1)
+
+
+def pair_costs(expected: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(T, 4) and (N, 4) places → costs (T, N), and bool (T, N): which pairs can be one face at all."""
+    distance, growth = apart(expected, places)
+    overlap = overlaps(corners_of(expected), corners_of(places))
+    allowed = ((overlap > 0) | (distance < REACH)) & (growth < math.log(2))
+    return 1 - overlap + distance + growth, allowed
+
+
+def apart(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(T, 4) and (N, 4) places → distances in sides of a face (T, N), and differences of the logarithms of their sizes."""
+    a, b = a[:, None], b[None]
+    sides = np.exp((a[..., 2:].mean(axis=-1) + b[..., 2:].mean(axis=-1)) / 2)  # geometric mean of all four sides
+    distance = np.hypot(*np.moveaxis(a[..., :2] - b[..., :2], -1, 0)) / sides
+    return distance, np.abs(a[..., 2:] - b[..., 2:]).max(axis=-1)
+
+
+def looks_of(picture: np.ndarray | Planes, boxes_xyxy: np.ndarray) -> np.ndarray:
+    """RGB uint8 (H, W, 3) or planes, and boxes (N, 4) → float32 (N, LOOK_SIDE²): small grey crops without their light, of length 1.
+
+    The product of two is their correlation.
+    """
+    seen = picture.brightness if isinstance(picture, Planes) else picture
+    crops = crop_faces(seen, boxes_xyxy, None, LOOK_SIDE).astype(np.float32)
+    crops = (crops if crops.ndim == 3 else crops.mean(axis=-1)).reshape(-1, LOOK_SIDE**2)
+    crops -= crops.mean(axis=1, keepdims=True)
+    return crops / np.maximum(np.linalg.norm(crops, axis=1, keepdims=True), 1e-6)
+
+
+def corners_of(places: np.ndarray) -> np.ndarray:
+    """(N, 4) centres and logarithms of the sides → (N, 4) corners."""
+    half = np.exp(places[:, 2:]) / 2
+    return np.concatenate([places[:, :2] - half, places[:, :2] + half], axis=1)
+
+
+def overlaps(a_xyxy: np.ndarray, b_xyxy: np.ndarray) -> np.ndarray:
+    """Intersection over union of boxes (T, 4) and (N, 4) → (T, N)."""
+    a, b = np.asarray(a_xyxy, np.float64)[:, None], np.asarray(b_xyxy, np.float64)[None]
+    shared = np.clip(np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]), 0, None).prod(axis=-1)
+    areas = (a[..., 2:] - a[..., :2]).prod(axis=-1) + (b[..., 2:] - b[..., :2]).prod(axis=-1)
+    return shared / np.maximum(areas - shared, 1e-12)
+
+
+#: Frames are compared at this size, (width, height).
+CUT_SIZE_WH = (32, 18)
+
+#: How far two small pictures, of mean 0 and deviation 1, are apart on average where there is a cut: two that have nothing
+#: to do with each other by about 1, those of a quick pan by less than half of that.
+CUT_DIFFERENCE = 0.5
+
+#: Deviation of brightness, of 255, below which a picture counts as flat: what little there is in it may be noise.
+FLAT = 8.0
+
+#: A line of a small picture with less deviation than this, and less change, is a bar at the border.
+BAR = 2.0
+
+
+@dataclass
+class CutFinder:
+    """Tells where a video cuts to another shot.
+
+    A cut changes most of the picture at once: small copies of two frames in a row, without their light and contrast and
+    without black bars, differ by more than ``difference`` on average, and by more than twice what they differed by
+    lately, so that a shaking camera is not one cut after the other, nor is a flickering light.
+    """
+
+    difference: float = CUT_DIFFERENCE
+    _before: np.ndarray | None = None
+    _usual: float = 0.0
+
+    def is_cut(self, grey: np.ndarray) -> bool:
+        """Grey uint8 (H, W) of any size → whether a new shot begins with it; of a video's first frame no."""
+        import cv2
+
+        small = cv2.resize(grey, CUT_SIZE_WH, interpolation=cv2.INTER_AREA).astype(np.float32)
+        before, self._before = self._before, small
+        if before is None:
+            return False
+        inside = _without_bars(before, small)
+        change = float(np.abs(_plain(small[inside]) - _plain(before[inside])).mean())
+        found = change > max(self.difference, 2 * self._usual)
+        if not found:
+            self._usual += 0.1 * (change - self._usual)
+        return found
+
+
+def _plain(picture: np.ndarray) -> np.ndarray:
+    """Without its light and contrast: mean 0, deviation 1; flat pictures stay flat."""
+    return (picture - picture.mean()) / max(float(picture.std()), FLAT)
+
+
+def _without_bars(a: np.ndarray, b: np.ndarray) -> tuple[slice, slice]:
+    """The part inside lines at the borders that are flat, and alike in both; all of it where nothing would be left."""
+    inside = []
+    for axis in (1, 0):
+        bar = (a.std(axis) < BAR) & (b.std(axis) < BAR) & (np.abs(a.mean(axis) - b.mean(axis)) < BAR)
+        lines = np.flatnonzero(~bar)
+        inside.append(slice(lines[0], lines[-1] + 1) if len(lines) else slice(None))
+    return inside[0], inside[1]

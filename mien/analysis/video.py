@@ -1,0 +1,413 @@
+"""A video → its records, its annotated copy and what sums it up. Reading, analysing and writing go on side by side."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, closing, suppress
+from dataclasses import dataclass, field, replace
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mien.analysis.detection.detectors import Detections
+from mien.analysis.media.camera import CameraSource
+from mien.analysis.media.inputs import Input
+from mien.analysis.media.video_reader import LONGEST_S, VideoFrame, VideoSource, open_video
+from mien.analysis.media.yuv import Format, Planes
+from mien.analysis.output.annotate import annotate_frame
+from mien.analysis.output.timeline_page import write_timeline_page
+from mien.analysis.output.writers import RECORD_SCHEMA, RecordWriter, records_of
+from mien.analysis.people.people import Captions, Follower, People
+from mien.analysis.people.timeline import Timeline, draw_timeline
+from mien.analysis.prefetch import Behind, ahead, opencv_in_few_threads, several_at_once
+from mien.analysis.recognizer import Recognizer
+from mien.analysis.resume import Parts
+from mien.analysis.settings import Done, Settings
+from mien.analysis.tracking.face_finder import FaceFinder
+from mien.analysis.tracking.tracker import RETURN_S, Tracker
+from mien.core.errors import MediaError, MissingExtra, OutputError
+from mien.core.files import replacing, write_json
+from mien.core.memory import lacks_memory, return_memory
+from mien.core.progress import Bar, progress_bar, say
+from mien.core.types import Face, FrameResult
+
+#: Frames are read, analysed and written in batches of about so many bytes, of this many frames at most.
+BATCH_BYTES, BATCH_FRAMES = 16_000_000, 8
+
+#: Batches that are decoded ahead, and those whose faces go through the network at once: it has few threads for each of them.
+BATCHES_AHEAD, BATCHES_AT_ONCE = 2, 2
+
+
+@dataclass
+class State:
+    """Where the analysis of a video stands; what is kept does not grow with the number of frames."""
+
+    finder: FaceFinder
+    follower: Follower
+    people: People
+    timeline: Timeline
+    captions: Captions
+    done: Done
+    size_wh: tuple[int, int] = (0, 0)
+    annotated: Format | None = None  # its annotated copy, once that is begun
+    last_s: float = 0.0
+    end_pts: int = 0
+
+
+def analyze_video(
+    item: Input, recognizer: Recognizer, settings: Settings, stem: Path, tables: list[RecordWriter]
+) -> Done:
+    """Analyse one video and write its outputs. It is done part by part: after a sudden end, the same call goes on."""
+    _keep_subtitles(stem, settings)
+    before = item.status()
+    with opencv_in_few_threads(), open_video(item.path, settings.sampling, recognizer.max_frame_pixels) as source:
+        parts = Parts(stem, _key(item, recognizer, settings))
+        if parts.damage and not settings.quiet:
+            say(
+                f"note: {item.name} is analyzed from its beginning: what was kept of it is damaged ({parts.damage})",
+                error=True,
+            )
+        recognizer = recognizer.side_by_side()
+        try:
+            analysis = _Analysis(source, recognizer, settings, parts, _begin(item, recognizer, settings))
+            analysis.run(item)
+            if not analysis.state.done.frames:
+                raise _nothing_chosen(item, source)
+            if grown := item.check_unchanged(before):
+                analysis.state.done.warnings.append(grown)
+            done = _finish(analysis, item, stem, tables)
+            _check_sound(item, before, done)
+            return done
+        except BaseException as error:
+            # Of the machine, not of the video: with more room the same command goes on from the parts.
+            of_machine = isinstance(error, OutputError | OSError) or lacks_memory(error)
+            if isinstance(item.path, str) or (
+                isinstance(error, Exception) and not of_machine
+            ):  # a stream never goes on
+                parts.remove()
+            raise
+        # Anything else (Ctrl-C, the end of the process) leaves the parts where they are.
+
+
+def _check_sound(item: Input, before: os.stat_result | None, done: Done) -> None:
+    """MediaError where the file was replaced while its sound was copied; the outputs are gone then."""
+    try:
+        item.check_unchanged(before)
+    except MediaError:
+        for path in done.outputs:
+            path.unlink(missing_ok=True)
+        raise
+
+
+def _keep_subtitles(stem: Path, settings: Settings) -> None:
+    """OutputError where captions would replace subtitles that are not ours: those lie beside a summary."""
+    captions = stem.with_name(f"{stem.name}.vtt")
+    if "captions" in settings.extras and captions.exists() and not stem.with_name(f"{stem.name}.summary.json").exists():
+        raise OutputError(
+            captions,
+            "is there already without a summary beside it: subtitles of yours?",
+            "choose another folder with --out",
+        )
+
+
+def _nothing_chosen(item: Input, source: VideoSource | CameraSource) -> MediaError:
+    sampling, length = source.sampling, "" if source.duration_s is None else f"; it is {source.duration_s:.2f} s long"
+    until = "its end" if sampling.to_s is None else f"{sampling.to_s:g} s"
+    return MediaError(item.name, f"has no frame from {sampling.from_s:g} s to {until}{length}", "choose other times")
+
+
+def _begin(item: Input, recognizer: Recognizer, settings: Settings) -> State:
+    return State(
+        recognizer.finder(),
+        Follower(settings.smoothing_s, Tracker(return_s=max(RETURN_S, 2 * settings.sampling.every_s))),
+        People(recognizer.labels),
+        Timeline(recognizer.labels),
+        Captions(),
+        Done(item.name, is_video=True),
+    )
+
+
+def _key(item: Input, recognizer: Recognizer, settings: Settings) -> dict[str, Any]:
+    """What the parts of a video depend on; a stream is never the same twice."""
+    if isinstance(item.path, str):
+        import uuid
+
+        return {"stream": uuid.uuid4().hex}
+    status = item.path.stat()
+    encoder: dict[str, str] = {}
+    if settings.media:
+        from mien.analysis.media.video_writer import encoder_options
+
+        encoder = encoder_options()
+    choices = {
+        name: repr(getattr(settings, name)) for name in ("media", "style", "smoothing_s", "sampling", "part_frames")
+    }
+    return {
+        "source": item.name, "bytes": status.st_size, "changed": status.st_mtime_ns, "schema": RECORD_SCHEMA,
+        "recognizer": recognizer.describe(), "encoder": encoder, **choices,
+    }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Frames with where their faces are and, once these were read, what they show; N of each.
+
+    cuts     which of them begin a new shot
+    finder   as it stands after them
+    """
+
+    frames: list[VideoFrame]
+    found: list[Detections]
+    cuts: list[bool]
+    finder: FaceFinder
+    faces: list[list[Face]] = field(default_factory=list)
+
+
+@dataclass
+class _Analysis:
+    """One video on its way through the recognizer."""
+
+    source: VideoSource | CameraSource
+    recognizer: Recognizer
+    settings: Settings
+    parts: Parts
+    state: State
+
+    def run(self, item: Input) -> None:
+        source, earlier = self.source, self.parts.state()
+        if earlier is not None:
+            earlier.finder.detector = self.recognizer.detector
+            self.state = earlier
+        done_s = max(0.0, self.state.last_s - source.begins_s) if earlier is not None else 0.0
+        most, at_once = (1, 0) if source.is_live else (BATCH_FRAMES, BATCHES_AT_ONCE)
+        decoded = _batches(source.frames(self.state.done.frames, self.tell), most)
+        with (
+            ahead(decoded, BATCHES_AHEAD, newest=source.is_live) as frames,
+            ahead(_search(_lasting(frames, source) if source.is_live else frames, self.state.finder), 1) as searched,
+            closing(several_at_once(self._read, searched, at_once)) as batches,
+            progress_bar(Path(item.name).name, source.analysed_s, done_s, quiet=self.settings.quiet) as bar,
+        ):
+            for batch in batches:
+                self._part(batch, batches, bar)
+                if self._stopped():
+                    break
+        return_memory()  # of the threads that have ended; what comes now would else come on top of it
+
+    def tell(self) -> None:
+        """Say to whoever watches how far this is; also where it only goes on, and gets no further."""
+        if self.settings.watch is not None:
+            done_s = max(0.0, self.state.last_s - self.source.begins_s) if self.state.done.frames else 0.0
+            self.settings.watch(done_s, self.source.analysed_s, self.state.done.frames)
+
+    def _stopped(self) -> bool:
+        return self.settings.stop is not None and self.settings.stop()
+
+    def _part(self, first: _Batch, batches: Iterator[_Batch], bar: Bar) -> None:
+        """Batches up to the end of a part: its records, its captions, its pictures, and then the state."""
+        state, parts = self.state, self.parts
+        size = len(first.frames)
+        count = max(1, self.settings.part_frames // size)
+        with ExitStack() as stack:
+            records = stack.enter_context(parts.path("jsonl").open("w", encoding="utf-8", newline="\n"))
+            captions = stack.enter_context(parts.path("vtt").open("w", encoding="utf-8", newline="\n"))
+            write = stack.enter_context(self._pictures(first.frames[0].image, size))
+            for batch in chain([first], islice(batches, count - 1)):
+                for frame, faces in zip(batch.frames, self._followed(batch), strict=True):
+                    records.writelines(
+                        json.dumps(row, ensure_ascii=False) + "\n" for row in self._records(frame, faces)
+                    )
+                    captions.write(self._count(frame, faces))
+                    write(frame, faces)
+                state.finder = batch.finder
+                seconds = float(sum(frame.duration for frame in batch.frames) * self.source.time_base)
+                bar.advance(seconds, f"{state.done.frames:,} frames")
+                self.tell()
+                if self._stopped():
+                    break
+        parts.finish(state)
+        return_memory()  # the encoder's: the next part has its own
+
+    def _read(self, batch: _Batch) -> _Batch:
+        return replace(batch, faces=self.recognizer.read_faces([frame.image for frame in batch.frames], batch.found))
+
+    def _followed(self, batch: _Batch) -> list[list[Face]]:
+        """What each frame's faces show, followed frame by frame."""
+        followed = []
+        for frame, faces, was_cut in zip(batch.frames, batch.faces, batch.cuts, strict=True):
+            followed.append(self.state.follower.follow(faces, frame.time_s, was_cut, frame.image))
+            if was_cut:
+                self.state.timeline.cut(self._shown_s(frame))
+        return followed
+
+    def _records(self, frame: VideoFrame, faces: list[Face]) -> list[dict[str, Any]]:
+        self.state.size_wh = frame.image.shape[1], frame.image.shape[0]
+        result = FrameResult(self.state.done.source, frame.index, frame.time_s, self.state.size_wh, tuple(faces))
+        return records_of(result, self.recognizer.model_name, self.recognizer.detector_name)
+
+    def _count(self, frame: VideoFrame, faces: list[Face]) -> str:
+        """Add a frame to all that sums the video up; returns the captions that end with it."""
+        state, duration_s = self.state, float(frame.duration * self.source.time_base)
+        state.done.count(faces)
+        state.last_s, state.end_pts = frame.time_s, frame.pts + frame.duration
+        state.people.see(faces, frame.time_s, duration_s)
+        shown_s = self._shown_s(frame)
+        state.timeline.see(faces, shown_s, duration_s)
+        return state.captions.see(faces, shown_s, duration_s)
+
+    def _shown_s(self, frame: VideoFrame) -> float:
+        """When the frame is shown, from 0 on: in the annotated video or, where none is written, in the video itself."""
+        begins_s = self.source.begins_s if self.settings.media else self.source.start_s
+        return max(0.0, frame.time_s - begins_s)  # a container rounds where it begins
+
+    def _pictures(self, first: np.ndarray | Planes, most: int) -> _Pictures | _NoPictures:
+        return _Pictures(self, first, most) if self.settings.media else _NoPictures()
+
+
+class _NoPictures:
+    def __enter__(self) -> Callable[..., None]:
+        return lambda frame, faces: None
+
+    def __exit__(self, *_: object) -> None:
+        """Nothing was opened."""
+
+
+class _Pictures:
+    """The annotated pictures of a part, drawn and encoded behind the analysis."""
+
+    def __init__(self, analysis: _Analysis, first: np.ndarray | Planes, most: int) -> None:
+        from mien.analysis.media.video_writer import PartWriter
+
+        self._style, state = analysis.settings.style, analysis.state
+        state.annotated = state.annotated or Format.of(annotate_frame(first, [], self._style))
+        self._writer = PartWriter(analysis.parts.path("nut"), analysis.source, state.annotated)
+        self._behind = Behind(most)
+
+    def __enter__(self) -> Callable[[VideoFrame, list[Face]], None]:
+        return lambda frame, faces: self._behind.do(self._write, frame, faces)
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        try:
+            if kind is None:
+                self._behind.wait()
+        finally:
+            self._behind.close()
+            self._writer.close()
+
+    def _write(self, frame: VideoFrame, faces: list[Face]) -> None:
+        self._writer.write(frame.pts, annotate_frame(frame.image, faces, self._style))
+
+
+def _finish(analysis: _Analysis, item: Input, stem: Path, tables: list[RecordWriter]) -> Done:
+    """The parts as whole files, and what sums the video up."""
+    source, state, parts, settings = analysis.source, analysis.state, analysis.parts, analysis.settings
+    done = state.done
+    annotated, summary, captions, drawing = (
+        stem.with_name(f"{stem.name}.{what}") for what in ("annotated.mp4", "summary.json", "vtt", "timeline.png")
+    )
+    for rows in _rows_of(parts.paths("jsonl")):
+        for table in tables:
+            table.write(rows)
+        analysis.tell()
+    if source.damage:
+        done.warnings.append(f"{source.damage}; what was read is kept")
+    if settings.media:
+        from mien.analysis.media.video_writer import join_parts
+
+        lost = join_parts(parts.paths("nut"), annotated, source, state.end_pts, analysis.tell)
+        if lost:
+            done.warnings.append(f"{lost}; the annotated video has none or only a part of it")
+    persons = state.people.by_time()
+    done.people, done.begins_s = [person.to_json() for person in persons], source.start_s
+    write_json(summary, _summary(analysis))
+    done.outputs += [annotated, summary] if settings.media else [summary]
+    if "captions" in settings.extras:
+        _write_captions(captions, parts, state.captions)
+        done.outputs.append(captions)
+    if "timeline" in settings.extras:
+        draw_timeline(state.timeline, [person.track for person in persons], drawing, Path(item.name).name)
+        done.outputs.append(drawing)
+    if "page" in settings.extras:
+        page = stem.with_name(f"{stem.name}.timeline.html")
+        with suppress(MissingExtra):  # an extra: the picture says the same
+            write_timeline_page(
+                state.timeline,
+                done.people,
+                page,
+                Path(item.name).name,
+                item.called(annotated) if settings.media else None,
+                source.begins_s,
+                None if settings.inline else settings.out,
+            )
+            done.outputs.append(page)
+    parts.remove()
+    return done
+
+
+def _rows_of(paths: Iterable[Path], at_once: int = 1_000) -> Iterator[list[dict[str, Any]]]:
+    for path in paths:
+        with path.open(encoding="utf-8") as lines:
+            while rows := [json.loads(line) for line in islice(lines, at_once)]:
+                yield rows
+
+
+def _write_captions(path: Path, parts: Parts, captions: Captions) -> None:
+    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
+        file.write("WEBVTT\n")
+        for part in parts.paths("vtt"):
+            file.write(part.read_text(encoding="utf-8"))
+        file.write(captions.finish())
+
+
+def _summary(analysis: _Analysis) -> dict[str, object]:
+    """The video in a few figures.
+
+    seconds    how long what was analysed lasts
+    begins_s   what a player shows as 0:00, by the file's own times, in which all others here are
+    part       which frames were analysed, as --from, --to and --every say it, from that beginning on
+    bytes      of the file; None of a camera or a stream
+    joined     whether it is recordings joined end to end, whose times jump back: those here go on, and are not the file's
+    """
+    state, source, recognizer = analysis.state, analysis.source, analysis.recognizer
+    done, part = state.done, source.sampling
+    return {
+        "schema": RECORD_SCHEMA, "source": done.source, "model": recognizer.model_name,
+        "precision": recognizer.classifier.precision, "detector": recognizer.detector_name,
+        "width": state.size_wh[0], "height": state.size_wh[1], "frames": done.frames,
+        "seconds": round(float(state.end_pts * source.time_base) - source.begins_s, 6), "begins_s": source.start_s,
+        "part": {"from_s": part.from_s, "to_s": part.to_s, "every_s": part.every_s},
+        "bytes": source.bytes, "joined": source.joined,
+        "faces": done.faces_seen, "labels": {name: done.labels[name] for name in recognizer.labels}, "people": done.people,
+        "complete": not done.warnings, "warnings": done.warnings,
+    }  # fmt: skip
+
+
+def _batches(frames: Iterator[VideoFrame], most: int) -> Iterator[list[VideoFrame]]:
+    for first in frames:
+        size = max(1, min(most, BATCH_BYTES // first.image.nbytes))
+        yield [first, *islice(frames, size - 1)]
+
+
+def _lasting(batches: Iterator[list[VideoFrame]], source: VideoSource | CameraSource) -> Iterator[list[VideoFrame]]:
+    """Live frames, some of which were left out: each lasts as long as the time since the one before, so that the sum is right."""
+    before, longest = None, LONGEST_S / source.time_base
+    for batch in batches:
+        lasting = []
+        for frame in batch:
+            gap = frame.duration if before is None else frame.pts - before
+            lasting.append(replace(frame, duration=gap) if 0 < gap <= longest else frame)
+            before = frame.pts
+        yield lasting
+
+
+def _search(batches: Iterator[list[VideoFrame]], finder: FaceFinder) -> Iterator[_Batch]:
+    """Where the faces are: frame by frame, since each depends on the one before."""
+    for batch in batches:
+        found, cuts = [], []
+        for frame in batch:
+            found.append(finder.find(frame.image, frame.time_s))
+            cuts.append(finder.was_cut)
+        yield _Batch(batch, found, cuts, finder.copy())

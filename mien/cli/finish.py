@@ -1,0 +1,155 @@
+"""`mien finish`: calibrated probabilities, thresholds for doubt, a score for what is no face, and an int8 file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mien.cli.messages import complain
+from mien.cli.options import Data, Json, LabelsBy, Quiet, SkipBad, keep_inputs, keep_notes, need_torch, read_data
+from mien.core.progress import say
+
+if TYPE_CHECKING:
+    from mien.core.types import FaceSet
+
+#: With fewer validation faces, temperature and thresholds are mostly chance.
+FEW = 300
+
+
+def finish(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A model's name or a float .onnx file.")],
+    data: Data,
+    out: Annotated[
+        Path, typer.Option(help="The .onnx file to write; FILE.int8.onnx and the card FILE.md go beside it.")
+    ],
+    split: Annotated[str, typer.Option(help="The faces that fit temperature and thresholds.")] = "validation",
+    train_split: Annotated[
+        str, typer.Option(help="The faces that int8 is calibrated on and that non-faces are told from.")
+    ] = "train",
+    accuracy: Annotated[
+        float, typer.Option(min=0, max=1, help="How often an answer that is not marked as unsure is to be right.")
+    ] = 0.85,
+    no_non_faces: Annotated[
+        bool, typer.Option("--no-non-faces", help="Do not learn a score for what is no face.")
+    ] = False,
+    no_int8: Annotated[bool, typer.Option("--no-int8", help="Write no int8 file.")] = False,
+    diagram: Annotated[Path | None, typer.Option(help="Draw the reliability diagram into this PNG file.")] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Draws the pictures that are looked at.")] = 0,
+    labels_by: LabelsBy = "auto",
+    skip_bad: SkipBad = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Make a trained model fit for use: honest about doubt, and fast.
+
+    On validation faces it fits the temperature that makes confidences true and the confidence below which labels are
+    marked as unsure; it teaches the model a score for what is no face (this needs scikit-image, whose photographs without
+    people it learns from, and is best with the votes of FER+), and writes an int8 file, which is kept only if it reads
+    as many faces right, less 0.2 points. The network's weights stay as they are. It takes minutes, most of them for the score
+    of what is no face.
+    """
+    need_torch()
+    import json
+
+    from mien.analysis.inference.model_file import INT8_ENDING, find_model, int8_file, model_info
+    from mien.core.errors import UsageError
+    from mien.core.files import write_text
+    from mien.training.release.card import finished_card
+    from mien.training.release.finish import Wishes
+    from mien.training.release.finish import finish as make
+    from mien.training.release.speed import speed_of
+
+    if out.suffix.lower() != ".onnx" or out.name.endswith(INT8_ENDING):
+        raise UsageError(f"--out {out}", "is to be the float file's name", "as in --out model.onnx")
+    keep_inputs(out, data)
+    keep_notes(out)
+    source = find_model(model)
+    faces = read_data(
+        data,
+        size=model_info(source).preprocessing.size,
+        skip_bad=skip_bad,
+        quiet=quiet or as_json,
+        labels_by=labels_by,
+        model=model_info(source),
+    )
+    training = None if no_non_faces and no_int8 else faces.in_split(train_split)
+    validation = faces.in_split(split) if len(faces.splits) > 1 or faces.has_split(split) else faces
+    note = _note(validation)
+    wishes = Wishes(accuracy, not no_non_faces, not no_int8, seed, quiet or as_json)
+    found = make(source, out, training, validation, wishes)
+    old = source.with_suffix(".md")
+    text = old.read_text(encoding="utf-8") if old.is_file() else f"# {model_info(out).name}\n"
+    if diagram is not None:
+        _draw(found, diagram)
+    int8 = None if no_int8 or "no_int8" in found else model_info(int8_file(out))
+    speeds = [speed_of(file) for file in ([out] if int8 is None else [out, int8_file(out)])]
+    card = finished_card(text, model_info(out), int8, out, diagram, speeds)
+    write_text(out.with_suffix(".md"), card)
+    if "no_int8" in found:
+        complain(f"there is no int8 file: it {found['no_int8']}")
+    if as_json:
+        say(json.dumps(found | {"file": str(out)}, indent=2))
+    elif not quiet:
+        say(_told(found, model_info(out).temperature, model_info(out).thresholds))
+        say(f"wrote {out}{'' if int8 is None else f', {int8_file(out).name}'} and {out.with_suffix('.md').name}")
+    if note and not (quiet or as_json):
+        say(note, error=True)
+
+
+def _note(faces: FaceSet) -> str:
+    """What is to be said where the faces that fit the temperature may have trained the model."""
+    from mien.core.types import split_role
+
+    if not any(name == "" or split_role(name) == "train" for name in faces.splits):
+        return ""
+    return "note: these faces may have trained the model, which is then surer of them than of others: give faces it never saw"
+
+
+def _draw(found: dict, diagram: Path) -> None:
+    """The reliability diagram as PNG, of faces that did not fit the temperature."""
+    import numpy as np
+
+    from mien.evaluation.calibration import BINS, Reliability
+    from mien.evaluation.reports.curves import drawn, reliability_diagram
+
+    count, confidence, accuracy = np.zeros(BINS, np.int64), np.full(BINS, np.nan), np.full(BINS, np.nan)
+    for row in found["calibration"]["bins"]:
+        place = round(row["from"] * BINS)
+        count[place], confidence[place], accuracy[place] = row["count"], row["confidence"], row["accuracy"]
+    drawn(reliability_diagram(Reliability(np.linspace(0, 1, BINS + 1), count, confidence, accuracy)), diagram)
+
+
+def _told(found: dict, temperature: float, thresholds: dict[str, float]) -> str:
+    """What was found, for people."""
+    from mien.training.release.card import share_right
+
+    calibration, unsure, none = found["calibration"], found["unsure"], found.get("not_a_face")
+    lines = [
+        f"temperature {temperature:.3f}: expected calibration error {calibration['error_before']:.2%} before, "
+        f"{calibration['error']:.2%} after, on faces that did not fit it",
+    ]
+    if thresholds["unsure"] < 1:
+        lines.append(
+            f"unsure below {thresholds['unsure']:.3f}: {unsure['answered_elsewhere']:.1%} of the faces are answered, "
+            f"{share_right(unsure['right_elsewhere'])} of these answers are right, on faces that did not choose it"
+        )
+    else:
+        lines.append(
+            f"unsure: no confidence keeps {unsure['goal']:.0%} of more than a few answers right; every label is marked"
+        )
+    if found["faces"] < FEW:
+        lines.append(f"note: {found['faces']} faces are few to fit these by; give some hundreds")
+    if none:
+        lines.append(
+            f"not a face above {thresholds['not_a_face']:.3f}: {none['lost']:.2%} of real faces lost; found of"
+        )
+        names = {"finds": "a detector's false finds", "squares": "crops without a face", "ferplus": "FER+'s non-faces"}
+        for key, name in names.items():
+            if key in none:
+                lines.append(
+                    f"  {name:<25} {none[key]['recall_at_threshold']:.1%} of {none[key]['count']:,}, "
+                    f"area under ROC {none[key]['roc_auc']:.4f}"
+                )
+    return "\n".join(lines)

@@ -1,0 +1,135 @@
+"""`mien models`: the files that can be run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mien.cli.options import Json, Quiet, json_too_early
+from mien.cli.training import by_whom
+from mien.core.progress import say
+
+app = typer.Typer(invoke_without_command=True, rich_markup_mode=None, help="Model files: shipped, pulled or your own.")
+
+
+@app.callback()
+def _default(context: typer.Context, as_json: Json = False) -> None:
+    """`mien models` alone lists."""
+    if context.invoked_subcommand is None:
+        list_models(as_json)
+    elif as_json:
+        raise json_too_early(context)
+
+
+@app.command("list")
+def list_models(as_json: Json = False) -> None:
+    """List the models that ship with mien and the files that can be pulled."""
+    from mien.analysis.inference.model_file import PULLABLE, int8_file, local_model, model_info, shipped_models
+
+    rows = []
+    for name, path in shipped_models().items():
+        info = model_info(path)
+        accuracy = info.scores.get("accuracy")
+        about = f"{len(info.labels)} expressions" + (
+            f", accuracy {accuracy:.1%} on {info.scores.get('data')}{by_whom(info.scores.get('labels_by', 'given'))}"
+            if accuracy
+            else ""
+        )
+        about += "; float and int8" if int8_file(path).is_file() else "; float"
+        rows.append({"name": name, "kind": "shipped", "about": about, "path": str(path)})
+    for name, known in PULLABLE.items():
+        here = local_model(name)
+        rows.append(
+            {
+                "name": name,
+                "kind": "pulled" if here else "to pull",
+                "about": known.about,
+                "path": str(here) if here else f"mien models pull {name}",
+            }
+        )
+    if as_json:
+        say(json.dumps(rows, indent=2))
+        return
+    for row in rows:
+        say(f"{row['name']:<8} {row['kind']:<8} {row['about']}\n{'':<18}{row['path']}")
+
+
+@app.command()
+def show(
+    model: Annotated[str, typer.Argument(metavar="NAME", help="A model's name or an .onnx file.")],
+    as_json: Json = False,
+) -> None:
+    """Show what a model file says of itself, and its model card."""
+    from dataclasses import asdict
+
+    from mien.analysis.inference.model_file import PULLABLE, choose_file, find_model, local_model, model_info
+
+    if model in PULLABLE:
+        known = PULLABLE[model]
+        facts = asdict(known) | {"local": str(local_model(model) or "")}
+        say(json.dumps(facts, indent=2) if as_json else "\n".join(f"{key}: {value}" for key, value in facts.items()))
+        return
+    path = find_model(model)
+    info = model_info(path)
+    if as_json:
+        run = choose_file(model)
+        facts = asdict(info) | {"path": str(path), "runs": str(run), "precision": _precision(run)}
+        say(json.dumps(facts, indent=2))
+        return
+    card = path.with_suffix(".md")
+    if card.is_file():
+        say(card.read_text(encoding="utf-8"))
+    pre = info.preprocessing
+    say(
+        f"file: {path}, {path.stat().st_size / 1e6:.1f} MB\nlabels: {', '.join(info.labels)}\n"
+        f"input: {pre.channels} x {pre.size} x {pre.size}, mean {pre.mean}, std {pre.std}, framing {pre.framing}\n"
+        f"network: {info.network['name']} {info.network['arguments']}\nlicence: {info.licence}\n{_runs(model)}"
+    )
+
+
+def _precision(path: Path) -> str:
+    from mien.analysis.inference.model_file import model_info
+
+    return "int8" if model_info(path).quantised else "float"
+
+
+def _runs(model: str) -> str:
+    """Which file is run on this machine, why, and how to have the other."""
+    from mien.analysis.inference.model_file import choose_file, find_model, int8_file, providers, shipped_models
+    from mien.analysis.inference.precision import VARIABLE, int8_instructions, wanted_precision
+
+    path = choose_file(model)
+    if model not in shipped_models():
+        return f"runs: {path.name}, {_precision(path)}"
+    if not int8_file(find_model(model)).is_file():
+        why = "there is no int8 file"
+    elif wanted_precision("auto") != "auto":
+        why = f"{VARIABLE} says so"
+    elif providers() != ["CPUExecutionProvider"]:
+        why = f"{providers()[0].removesuffix('ExecutionProvider')} is given floats"
+    else:
+        why = f"this processor has {', '.join(int8_instructions()) or 'no instructions for int8'}"
+    return f"runs: {path.name}, {_precision(path)}, as {why}; --precision float or int8 chooses"
+
+
+@app.command()
+def pull(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A name from 'mien models'.")],
+    url: Annotated[str | None, typer.Option(help="Fetch it from here instead; its SHA-256 must be the same.")] = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Fetch a file that others publish.
+
+    Its SHA-256 is checked, and it is kept in the cache folder (or the folder that MIEN_CACHE names).
+    """
+    from mien.analysis.inference.model_file import pull as fetch
+
+    path: Path = fetch(name, url)
+    if as_json:
+        say(json.dumps({"name": name, "file": str(path), "bytes": path.stat().st_size}, indent=2))
+    elif not quiet:
+        say(f"{name} is at {path}")

@@ -1,0 +1,325 @@
+"""`mien moments`: the stills of a video at which an expression peaks."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mien.cli.messages import complain
+from mien.cli.options import Json, Quiet
+from mien.core.progress import say
+
+if TYPE_CHECKING:
+    from mien.analysis.media.inputs import Input
+    from mien.analysis.people.peaks import Moment
+    from mien.analysis.people.records import Records
+
+
+def moments(
+    video: Annotated[Path, typer.Argument(metavar="VIDEO", help="A video.")],
+    label: Annotated[str, typer.Option(help="An expression, or all: each of them.")],
+    top: Annotated[int, typer.Option(min=1, help="So many stills at most, of each expression.")] = 12,
+    person: Annotated[int | None, typer.Option(min=1, help="Of this person only, as numbered in the video.")] = None,
+    apart: Annotated[
+        float, typer.Option(min=0, help="Seconds between two stills of the same person and expression, at least.")
+    ] = 2.0,
+    least: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Take peaks from this probability on, whichever expression is shown."),
+    ] = None,
+    plain: Annotated[bool, typer.Option("--plain", help="Stills without box and label.")] = False,
+    out: Annotated[Path, typer.Option(help="Folder for what is written; records in it are used.")] = Path("mien-out"),
+    records: Annotated[Path | None, typer.Option(help="Records of this video that lie elsewhere.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Model, where the video has to be analysed. [default: base]")
+    ] = None,
+    detector: Annotated[str, typer.Option(help="Detector, where the video has to be analysed.")] = "auto",
+    detector_model: Annotated[Path | None, typer.Option(help="A YuNet file of your own.")] = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Write the stills of a video at which an expression peaks.
+
+    Records of the video that 'mien analyze' left in --out are used; where there are none it is analysed first. Counted are
+    the times at which the expression is the one shown, and the highest smoothed probabilities win. Writes
+    clip.moments/01-happy-0012.40s-person1.jpg and so on, moments.json beside them, and all faces on one sheet,
+    clip.moments.png. What an earlier call left in clip.moments is replaced.
+    """
+    from mien.analysis.people.peaks import choose
+    from mien.core.errors import MediaError
+    from mien.core.files import make_folder
+
+    item, begins_s = _video(video, out)
+    make_folder(out)
+    found = _records_of(item, out, records, model, (detector, detector_model), label, quiet=quiet or as_json)
+    names = _labels(label, found.labels)
+    track = _track(person, found, item)
+    chosen = [
+        one for name in names for one in choose(found, name, top, apart, track=track, least=least, begins_s=begins_s)
+    ]
+    if not chosen:
+        shown = ", ".join(found.labels[k] for k in sorted(set(found.shown.tolist())))
+        never = f"'{names[0]}' never reaches" if len(names) == 1 else "no expression ever reaches"
+        what = f"nobody is shown as '{names[0]}'" if least is None else f"{never} {least:g}"
+        raise MediaError(item.path, what, f"shown are: {shown}; take lower peaks with --least 0.2")
+    written = _write(item, found, chosen, out, plain=plain)
+    if as_json:
+        say(json.dumps(written, indent=2))
+    elif not quiet:
+        for row in written["moments"]:
+            say(f"{row['file']}: {row['label']} {row['probability']:.0%}")
+        folder = out / f"{item.stem}.moments"
+        say(
+            f"wrote {len(chosen)} still{'' if len(chosen) == 1 else 's'} and moments.json in {folder}, and {folder}.png"
+        )
+
+
+def _video(path: Path, out: Path) -> tuple[Input, float]:
+    """The video, and where its own times begin."""
+    from mien.analysis.media.container import ANY_SIZE, open_container, start_of, video_stream_of
+    from mien.analysis.media.inputs import list_inputs
+    from mien.core.errors import MediaError
+    from mien.core.pictures import is_animation
+
+    if path.is_dir():
+        raise MediaError(path, "is a folder, not a video", "name a file in it")
+    (item,) = list_inputs([path], out)
+    if isinstance(item, MediaError):
+        raise item
+    if not item.is_video:
+        raise MediaError(path, "is a picture, not a video", "name a video; 'mien analyze' reads pictures")
+    if is_animation(path):
+        return item, 0.0
+    with open_container(path, ANY_SIZE) as container:
+        video_stream_of(container, path)
+        return item, start_of(container)
+
+
+def _records_of(
+    item: Input,
+    out: Path,
+    named: Path | None,
+    model: str | None,
+    detector: tuple[str, Path | None],
+    label: str,
+    *,
+    quiet: bool,
+) -> Records:
+    """The video's records: those named, those in ``out``, or new ones."""
+    from mien.analysis.people.records import read_clip
+
+    found = read_clip(named) if named else _left_in(out, item)
+    if named and not quiet and (why := _doubt_of(found, item)):
+        say(f"note: {named} {why}", error=True)
+    if found is None:
+        return read_clip(_analyse(item, out, model, detector, label, quiet=quiet))
+    _check_choices(found, model, detector)
+    if not quiet:
+        part = _part_of(_summary_of(found.path))
+        say(f"reading {found.path}{part and f' ({part})'}; the video is not analysed again", error=True)
+    return found
+
+
+def _left_in(out: Path, item: Input) -> Records | None:
+    """The records of this video that an analysis left in ``out``; UsageError where there are only those of another."""
+    from itertools import product
+
+    from mien.analysis.output.writers import RECORD_FORMATS, record_path
+    from mien.analysis.people.records import read_clip
+    from mien.core.errors import DataError, UsageError
+
+    stems = [out / item.stem, out / item.path.name]  # the second where two inputs of one run had the same name
+    others, unread = [], None
+    for stem, name in product(stems, RECORD_FORMATS):
+        path = record_path(stem, name)
+        if not path.exists():
+            continue
+        try:
+            found = read_clip(path)
+        except DataError as error:  # of a picture beside the video, or of no face
+            unread = unread or error
+            continue
+        if not (why := _doubt_of(found, item)):
+            return found
+        others.append(f"{path} {why}")
+    if others:
+        raise UsageError(
+            item.path, f"has no records of its own: {others[0]}", "choose another --out, or name --records"
+        )
+    if unread is not None:
+        raise unread
+    return None
+
+
+def _doubt_of(found: Records, item: Input) -> str:
+    """Why records that were named may be of another video; "" where nothing says so."""
+    if not _is_of(found.source, item):
+        return f"holds records of {found.source}"
+    return _other_than(item, _summary_of(found.path))
+
+
+def _is_of(source: str, item: Input) -> bool:
+    """Whether records name this video; it may have been called from another folder then."""
+    if source == item.name:
+        return True
+    other = Path(source)
+    return other.name == item.path.name and not (other.exists() and not other.samefile(item.path))
+
+
+def _summary_of(records: Path) -> dict[str, Any]:
+    """What lies beside records as their summary; {} where none does."""
+    stem = records.name.partition(".records.")[0]
+    try:
+        return json.loads(records.with_name(f"{stem}.summary.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def _other_than(item: Input, summary: dict[str, Any]) -> str:
+    """Why what is summed up is another file than the video, though of its name; "" where nothing says so."""
+    was, now = summary.get("bytes"), item.path.stat().st_size
+    if was in (None, now):
+        return ""
+    return f"holds records of a file of this name with {was:,} bytes, and it has {now:,} now"
+
+
+def _part_of(summary: dict[str, Any]) -> str:
+    """Which part of the video its records are of, for a note; "" for all of it."""
+    part = summary.get("part") or {}
+    words = [
+        f"from {part['from_s']:g} s" if part.get("from_s") else "",
+        f"to {part['to_s']:g} s" if part.get("to_s") is not None else "",
+        f"a frame every {part['every_s']:g} s" if part.get("every_s") else "",
+    ]
+    return " ".join(word for word in words if word)
+
+
+def _check_choices(found: Records, model: str | None, detector: tuple[str, Path | None]) -> None:
+    """UsageError where records were made by another model or detector than the one that is asked for."""
+    from mien.core.errors import UsageError
+
+    if model is not None:
+        from mien.analysis.inference.model_file import find_model, model_info
+
+        if (wanted := model_info(find_model(model)).name) != found.model:
+            raise UsageError(
+                found.path, f"holds records by the model {found.model}, not {wanted}", "choose another --out"
+            )
+    name, file = detector
+    wanted = "yunet" if file is not None else name
+    if wanted not in ("auto", found.detector):
+        raise UsageError(
+            found.path, f"holds records by the detector {found.detector}, not {wanted}", "choose another --out"
+        )
+
+
+def _analyse(
+    item: Input, out: Path, model: str | None, detector: tuple[str, Path | None], label: str, *, quiet: bool
+) -> Path:
+    """Analyse the video without media; the path of its records."""
+    from mien.analysis.output.writers import record_path
+    from mien.analysis.pipeline import Settings, analyze_input
+    from mien.analysis.recognizer import Recognizer
+
+    recognizer = Recognizer(model or "base", detector=detector[0], detector_model=detector[1])
+    _labels(label, recognizer.labels)  # before the work, not after it
+    done = analyze_input(item, recognizer, Settings(out, ("jsonl",), media=False, quiet=quiet, extras=("captions",)))
+    for warning in done.warnings:
+        complain(f"{done.source}: {warning}")
+    return record_path(out / item.stem, "jsonl")
+
+
+def _labels(label: str, known: tuple[str, ...]) -> tuple[str, ...]:
+    from mien.core.errors import UsageError
+    from mien.core.labels import canonical
+
+    if label == "all":
+        return known
+    name = label if label in known else canonical(label)
+    if name not in known:
+        raise UsageError(f"--label {label}", "is unknown", f"choose all or one of {', '.join(known)}")
+    return (name,)
+
+
+def _track(person: int | None, records: Records, item: Input) -> int | None:
+    """``--person`` → the number of the track."""
+    from mien.analysis.people.segments import tracks_by_time
+    from mien.core.errors import UsageError
+
+    if person is None or (records.track == person - 1).any():
+        return None if person is None else person - 1
+    tracks = [track + 1 for track in tracks_by_time(records)]
+    listed = ", ".join(map(str, tracks[:12])) + (" and so on" if len(tracks) > 12 else "")
+    raise UsageError(f"--person {person}", f"is not seen in {item.path.name}", f"choose one of {listed}")
+
+
+def _write(item: Input, records: Records, chosen: list[Moment], out: Path, *, plain: bool) -> dict[str, Any]:
+    """The stills, the sheet and moments.json; what moments.json holds."""
+    import numpy as np
+
+    from mien.analysis.output.annotate import draw_faces
+    from mien.analysis.output.writers import write_picture
+    from mien.analysis.people.peaks import contact_sheet, face_of, pictures_at, tile_of
+    from mien.core.files import make_folder, write_json
+
+    folder = make_folder(out / f"{item.stem}.moments")
+    joined = bool(_summary_of(records.path).get("joined"))
+    order = sorted(range(len(chosen)), key=lambda index: chosen[index].time_s)
+    tiles: dict[int, np.ndarray] = {}
+    rows: dict[int, dict[str, Any]] = {}
+    with _apart(folder) as apart:  # a video that breaks off leaves the old ones
+        pictures = pictures_at(item.path, [chosen[i].time_s for i in order], joined=joined)
+        for index, picture in zip(order, pictures, strict=True):
+            moment, box = chosen[index], records.boxes_xyxy[chosen[index].row].tolist()
+            tiles[index] = tile_of(picture, box)
+            if not plain:
+                draw_faces(picture, [face_of(records, moment)])
+            path = apart / f"{index + 1:0{max(2, len(str(len(chosen))))}d}-{moment.name}.jpg"
+            write_picture(picture, path)
+            rows[index] = {
+                "file": str(folder / path.name), "label": moment.label, "probability": round(moment.probability, 6),
+                "time_s": round(moment.time_s, 6), "at_s": round(moment.at_s, 6), "frame": moment.frame, "person": moment.track + 1, "track": moment.track,
+                "box_xyxy": box,
+            }  # fmt: skip
+        _clear(folder)
+        for path in apart.iterdir():
+            path.replace(folder / path.name)
+    places = range(len(chosen))
+    write_picture(contact_sheet([tiles[place] for place in places], chosen), out / f"{item.stem}.moments.png")
+    written = {"source": item.name, "records": str(records.path), "model": records.model, "detector": records.detector,
+               "moments": [rows[place] for place in places]}  # fmt: skip
+    write_json(folder / "moments.json", written)
+    return written
+
+
+@contextmanager
+def _apart(folder: Path) -> Iterator[Path]:
+    """A hidden folder for stills that are being written, always the same, so that what a killed process left is swept."""
+    from mien.core.locks import only_process
+
+    new = folder / ".new"
+    with only_process(folder / ".lock", folder, "wait for it, or choose another folder with --out"):
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir()
+        try:
+            yield new
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+
+
+def _clear(folder: Path) -> None:
+    """Remove the stills of an earlier call, those that its moments.json names; what else lies there stays."""
+    listed = folder / "moments.json"
+    try:
+        names = [Path(row["file"]).name for row in json.loads(listed.read_text(encoding="utf-8"))["moments"]]
+    except (OSError, ValueError, KeyError, TypeError):  # none, or not ours
+        return
+    for name in names:
+        (folder / name).unlink(missing_ok=True)
+    listed.unlink()

@@ -1,0 +1,149 @@
+"""`mien serve`: the page in a browser, and the HTTP service behind it."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mien.cli.options import Quiet
+from mien.core.progress import say
+
+if TYPE_CHECKING:
+    from mien.service.config import Config
+
+#: A shorter token can be guessed by who may try as often as he likes.
+SAFE_TOKEN = 16
+
+#: What the extra brings, by the names they are imported under.
+NEEDED = {"fastapi": "fastapi", "uvicorn": "uvicorn", "python_multipart": "python-multipart",
+          "prometheus_client": "prometheus-client", "websockets": "websockets"}  # fmt: skip
+
+
+def serve(
+    host: Annotated[
+        str, typer.Option(help="The address to listen at; the default is reached from this machine only.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = 8000,
+    token: Annotated[
+        str, typer.Option(envvar="MIEN_TOKEN", help="Ask for this in every request; needed at other addresses.")
+    ] = "",
+    i_know: Annotated[
+        bool, typer.Option("--i-know", help="Listen at an address that others reach without asking for a token.")
+    ] = False,
+    root_path: Annotated[
+        str, typer.Option(help="What all addresses begin with behind a proxy, for example /mien.")
+    ] = "",
+    trusted_proxy: Annotated[
+        list[str],
+        typer.Option(help="Address or network of a proxy; its X-Forwarded-For and X-Forwarded-Proto are believed."),
+    ] = [],  # noqa: B006
+    state: Annotated[
+        Path | None, typer.Option(help="Folder of videos and their results; default: the system's own.")
+    ] = None,
+    reports: Annotated[
+        Path | None, typer.Option(help="A folder that is searched for report.html files to show.")
+    ] = None,
+    model: Annotated[
+        list[str],
+        typer.Option(help="A model's name or an .onnx file; may be given several times, the first is the default."),
+    ] = ["base"],  # noqa: B006
+    detector: Annotated[str, typer.Option(help="The default: auto, haar, yunet or none.")] = "auto",
+    detector_model: Annotated[Path | None, typer.Option(help="A YuNet file of your own.")] = None,
+    retention_days: Annotated[
+        float, typer.Option(min=0, help="Remove finished videos and their results after so long; 0 keeps them.")
+    ] = 7.0,
+    jobs: Annotated[int, typer.Option(min=1, max=64, help="Videos that are analysed at the same time.")] = 1,
+    open_page: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser.")] = False,
+    quiet: Quiet = False,
+) -> None:
+    """Show the page for pictures, videos and the camera, and answer HTTP requests.
+
+    Nothing leaves this machine: the page loads nothing from elsewhere, and the service listens at 127.0.0.1 unless told
+    otherwise. Videos are kept in the state folder until they are removed, by hand or after --retention-days. What it
+    answers is at /docs. Ctrl-C ends it; videos that were being analysed go on when it is started again.
+    """  # fmt: skip
+    _need_extra()
+    from mien.service.addresses import clean_root_path
+    from mien.service.config import DAY_S, Config, default_state
+
+    config = Config(
+        state=state or default_state(), host=host, port=port, token=token, i_know=i_know, reports=reports,
+        root_path=clean_root_path(root_path), proxies=tuple(trusted_proxy),
+        models=tuple(model), detector=detector, detector_model=detector_model, retention_s=retention_days * DAY_S,
+        workers=jobs,
+    )  # fmt: skip
+    check(config)
+    run(config, open_page=open_page, quiet=quiet)
+
+
+def _need_extra() -> None:
+    from importlib.util import find_spec
+
+    from mien.core.errors import MissingExtra
+
+    for module, package in NEEDED.items():
+        if find_spec(module) is None:
+            raise MissingExtra(package, "serve", "for the service")
+
+
+def check(config: Config) -> None:
+    """UsageError for what would be unsafe or cannot work."""
+    from mien.analysis.detection.detectors import make_detector
+    from mien.core.errors import UsageError
+    from mien.service.addresses import check_proxies
+
+    if not config.is_loopback and not config.token and not config.i_know:
+        found = "is reached by others, who could then read what is sent here"
+        raise UsageError(f"--host {config.host}", found, "give a --token that they must know, or --i-know")
+    if config.token and not (
+        config.token.isascii() and config.token.isprintable() and not set(config.token) & set(' ",;\\')
+    ):
+        raise UsageError("--token", "holds letters that no HTTP header takes", "use letters, digits, - and _")
+    if config.reports is not None and not config.reports.is_dir():
+        raise UsageError(f"--reports {config.reports}", "is no folder", "name one with report.html files in it")
+    check_proxies(config.proxies)
+    make_detector(config.detector, config.detector_model)
+
+
+def run(config: Config, *, open_page: bool, quiet: bool) -> None:
+    """Listen until Ctrl-C. UsageError where the address cannot be listened at."""
+    from dataclasses import replace
+
+    from mien.core.errors import UsageError
+    from mien.service.logs import start_log
+    from mien.service.server import create_app, listen, make_server
+
+    try:
+        listener = listen(config.host, config.port)
+    except OSError as error:
+        found = f"cannot be listened at ({error.strerror})"
+        raise UsageError(f"{config.host}:{config.port}", found, "choose another --port or --host") from error
+    start_log()
+    with listener:
+        config = replace(config, port=listener.getsockname()[1])
+        server = make_server(create_app(config), config)
+        address = address_of(config)
+        if not quiet:
+            token = ", token asked for" if config.token else ""
+            say(f"mien is at {address} (Ctrl-C ends it{token}); videos and results in {config.state}")
+            if 0 < len(config.token) < SAFE_TOKEN and not config.is_loopback:
+                say(
+                    f"note: a token of {len(config.token)} letters can be guessed; 'openssl rand -hex 16' makes one of 32"
+                )
+        if open_page:
+            import threading
+            import webbrowser
+
+            threading.Timer(1.0, webbrowser.open, [address]).start()
+        with suppress(KeyboardInterrupt):  # that is how it ends
+            server.run(sockets=[listener])
+
+
+def address_of(config: Config) -> str:
+    """What to type into a browser on this machine."""
+    everywhere = config.host in ("0.0.0.0", "::")
+    host = "127.0.0.1" if everywhere else config.host.strip("[]")
+    return f"http://{f'[{host}]' if ':' in host else host}:{config.port}{config.root_path}/"

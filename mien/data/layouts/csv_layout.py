@@ -1,0 +1,231 @@
+"""FER2013 as CSV: Kaggle's ``emotion,pixels,Usage``, the ICML re-release ``emotion, Usage, pixels``, and FER+'s votes."""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mien.core.errors import DataError
+from mien.core.files import replacing
+from mien.core.labels import FER2013, FERPLUS_COLUMNS, canonical
+from mien.core.types import FaceSet
+from mien.data.layouts.rows import (
+    CUT_HINT,
+    LABEL_COLUMNS,
+    PIXEL_COLUMNS,
+    SKIP_HINT,
+    SPLIT_COLUMNS,
+    RowCollector,
+    class_name,
+    find_column,
+    split_of_path,
+)
+
+#: "0".."255" → the byte.
+_BYTE_OF = {str(value): value for value in range(256)}
+
+#: The number of a line and the fields of the row that ends on it.
+_Row = tuple[int, list[str]]
+
+#: Characters of a wrong value that are shown.
+LONGEST_SHOWN = 40
+
+#: Characters that one field may have: enough for the pixels of a 1,000 x 1,000 picture.
+_FIELD_LIMIT = 4_000_000
+
+
+def read_csv(path: Path, *, size: int = 48, skip_bad: bool = False) -> FaceSet:
+    """A CSV of pixels → FaceSet; rows are named ``file#row``, counted from 0 as pandas does.
+
+    Labels are FER2013's numbers or, where the first whole row has one, names, your own among them; a file without a label column
+    is unlabelled. Without a column of splits the file's name may tell one (``train.csv``).
+    """
+    with _table(path) as table:
+        pixels, label, split = (table.place(names) for names in (PIXEL_COLUMNS, LABEL_COLUMNS, SPLIT_COLUMNS))
+        if pixels is None:
+            raise DataError(path, f"has no column 'pixels' (found: {_listed(table.columns)})",
+                            "give the CSV with one row of pixels a face")  # fmt: skip
+        rows, split_of_file = RowCollector(path, size, skip_bad), split_of_path(path)
+        seen: set[str] = set()
+        in_words: bool | None = None
+        for number, ((line, row), is_last) in enumerate(_marking_the_last(table.rows)):
+            where = f"{path} row {number} (line {line})"
+            if len(row) != len(table.columns):
+                if len(row) < len(table.columns):
+                    found = f"has {len(row)} of {len(table.columns)} fields; the file may be cut off here"
+                    rows.bad(where, found, CUT_HINT)
+                else:
+                    rows.bad(where, f"has {len(row)} fields, and the first line {len(table.columns)}", SKIP_HINT)
+                continue
+            name = None if label is None else class_name(row[label], FER2013)
+            if in_words is None and label is not None:
+                in_words = _has_letters(row[label])  # who begins with a number means FER2013's
+            if name is None and in_words and _has_letters(row[label]):
+                name = canonical(row[label])
+            if label is not None and name is None:
+                known = "known: 0..6 for FER2013's expressions, or names"
+                rows.bad(where, f"has the unknown label {row[label][:LONGEST_SHOWN]!r} ({known})")
+                continue
+            usage = (row[split].strip() if split is not None else "") or split_of_file
+            if is_last and usage not in seen and any(known.startswith(usage) for known in seen):
+                rows.bad(
+                    where, f"ends in {usage!r}, the beginning of a split's name; the file may be cut off here", CUT_HINT
+                )
+                continue
+            values = _pixels(row[pixels], rows, where)
+            if values is not None:
+                seen.add(usage)
+                rows.add(values, name, usage, f"{path.name}#{number}")
+    foreign = any(name is not None and name not in FER2013 for name in rows.labels)
+    return rows.face_set(None if foreign else FER2013)
+
+
+def _has_letters(text: str) -> bool:
+    return any(letter.isalpha() for letter in text)
+
+
+def _listed(columns: list[str], most: int = 8, longest: int = 30) -> str:
+    """Some of the names, each of them short: a table without a first line has pixels there."""
+    short = [name if len(name) <= longest else f"{name[:longest]}..." for name in columns[:most]]
+    more = [f"and {len(columns) - most:,} more"] if len(columns) > most else []
+    return ", ".join(short + more) or "nothing"
+
+
+def _marking_the_last(rows: Iterator[_Row]) -> Iterator[tuple[_Row, bool]]:
+    """(row, whether it is the last): where a file is cut off, only the last row can show it."""
+    row = next(rows, None)
+    while row is not None:
+        following = next(rows, None)
+        yield row, following is None
+        row = following
+
+
+def _pixels(text: str, rows: RowCollector, where: str) -> bytes | None:
+    """``"70 80 82 ..."`` → bytes, or None after a complaint."""
+    if text.startswith("["):  # a list, as Python writes it
+        text = text.strip("[] ").replace(",", " ")
+    values = _well_formed(text, rows.size**2)
+    if values is not None:
+        return values
+    words = text.split()
+    if len(words) != rows.size**2:
+        expected = f"{rows.size} x {rows.size} = {rows.size**2:,}"
+        side = math.isqrt(len(words))
+        if side**2 == len(words):
+            cure = (
+                f"rows of a CSV are not scaled: make it Parquet, whose pictures are (mien data convert {rows.file.name} "
+                f"NEW.parquet --size {side}), or read it with --size {side}, in training --set input.size={side}"
+            )
+            rows.bad(where, f"has {len(words):,} pixels, not {expected}", cure)
+        else:
+            rows.bad(where, f"has {len(words):,} pixels, not {expected}; it may be cut off", CUT_HINT)
+        return None
+    try:
+        return bytes(map(_BYTE_OF.__getitem__, words))
+    except KeyError as error:
+        rows.bad(where, f"has the pixel {error.args[0]!r}, which is not a whole number in 0..255")
+        return None
+
+
+def _well_formed(text: str, count: int) -> bytes | None:
+    """``count`` numbers in 0..255 with single blanks between them → bytes; None for anything else, to be looked at word by
+    word. Every number is read backwards from the blank behind it, all at once, which is several times as fast."""
+    digits = np.frombuffer(b"    " + text.encode("ascii", "replace") + b" ", np.uint8) - ord("0")  # what is none is > 9
+    blank = (ord(" ") - ord("0")) % 256
+    ends = 4 + np.flatnonzero(digits[4:] == blank)
+    if len(ends) != count or np.count_nonzero(digits <= 9) + count + 4 != len(digits):
+        return None
+    ones, tens, hundreds, thousands = (digits[ends - place] for place in (1, 2, 3, 4))
+    two = tens <= 9
+    three = two & (hundreds <= 9)
+    if ones.max() > 9 or (three & (thousands <= 9)).any():
+        return None
+    values = ones + 10 * tens.astype(np.uint16) * two + 100 * hundreds.astype(np.uint16) * three
+    return values.astype(np.uint8).tobytes() if values.max() <= 255 else None
+
+
+def read_votes(path: Path) -> tuple[np.ndarray, list[str]]:
+    """FER+'s file (``Usage,Image name`` and ten vote columns) → votes uint8 (N, 10) and each row's Usage."""
+    with _table(path) as table:
+        places = [table.place((name.lower(),)) for name in FERPLUS_COLUMNS]
+        if None in places:
+            absent = [name for name, place in zip(FERPLUS_COLUMNS, places, strict=True) if place is None]
+            raise DataError(path, f"has no column {', '.join(absent)}", "give FER+'s fer2013new.csv")
+        usage = table.place(SPLIT_COLUMNS)
+        votes, splits = [], []
+        for number, (line, row) in enumerate(table.rows):
+            try:
+                votes.append(bytes(int(row[place]) for place in places))
+                splits.append(row[usage].strip() if usage is not None else "")
+            except (ValueError, IndexError) as error:
+                where = f"{path} row {number} (line {line})"
+                raise DataError(where, "does not hold ten vote counts", "get the whole file again") from error
+    if not votes:
+        raise DataError(path, "holds no votes", "get the whole file again")
+    return np.frombuffer(b"".join(votes), np.uint8).reshape(-1, len(FERPLUS_COLUMNS)), splits
+
+
+def write_kaggle_csv(faces: FaceSet, path: Path) -> None:
+    """``emotion,pixels,Usage`` as the 2013 competition wrote it; unlabelled faces leave the column out."""
+    foreign = [name for name in faces.classes if name not in FER2013]
+    elsewhere = "write a .parquet file or a folder"
+    if foreign:
+        raise DataError(
+            path, f"cannot hold the classes {', '.join(foreign)}: its labels are FER2013's numbers", elsewhere
+        )
+    if faces.images.shape[1] != faces.images.shape[2]:
+        raise DataError(path, f"cannot hold pictures of {faces.images.shape[1:]} pixels", elsewhere)
+    labelled = bool(faces.labelled.all())
+    if not labelled and faces.labelled.any():
+        raise DataError(path, "cannot hold labelled and unlabelled faces together", elsewhere)
+    labels = faces.as_classes(FER2013).labels if labelled else faces.labels
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["emotion", "pixels", "Usage"] if labelled else ["pixels", "Usage"])
+        for image, label, split in zip(faces.images, labels, faces.split, strict=True):
+            text = " ".join(map(str, image.ravel().tolist()))
+            writer.writerow([label, text, split] if labelled else [text, split])
+
+
+def has_pixels(path: Path) -> bool:
+    """Whether a CSV holds pictures, and not, as those beside folders of pictures do, a list of them."""
+    try:
+        with _table(path) as table:
+            return table.place(PIXEL_COLUMNS[:2]) is not None
+    except DataError:
+        return False
+
+
+@dataclass(frozen=True)
+class _Table:
+    """A CSV being read: its column names, and its rows with the number of the line on which each ends."""
+
+    columns: list[str]
+    rows: Iterator[_Row]
+
+    def place(self, names: tuple[str, ...]) -> int | None:
+        column = find_column(self.columns, names)
+        return None if column is None else self.columns.index(column)
+
+
+@contextmanager
+def _table(path: Path) -> Iterator[_Table]:
+    """A CSV; what is not text or not a table becomes a DataError."""
+    csv.field_size_limit(max(csv.field_size_limit(), _FIELD_LIMIT))
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            first = file.readline()
+            file.seek(0)
+            separator = max(",;\t", key=first.count)  # a spreadsheet's may not be the comma
+            reader = csv.reader(file, delimiter=separator)
+            rows = ((reader.line_num, row) for row in reader if row)
+            _, columns = next(rows, (0, []))
+            yield _Table([column.strip() for column in columns], rows)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise DataError(path, f"is not a CSV of text in UTF-8 ({error})", "save it as that, or get it again") from error

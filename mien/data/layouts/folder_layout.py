@@ -1,0 +1,148 @@
+"""Folders of pictures: ``train/angry/*.png``, ``angry/*.png``, or pictures without labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from PIL import Image
+
+from mien.core.errors import DataError, MediaError
+from mien.core.files import files_below, make_folder, printable, replacing_folder
+from mien.core.labels import canonical, is_expression
+from mien.core.picture_formats import PICTURE_SUFFIXES
+from mien.core.pictures import read_grey
+from mien.core.preprocessing import resize
+from mien.core.types import SPLIT_ROLES, FaceSet, split_role
+from mien.data.layouts.rows import RowCollector, split_of_path
+
+#: Letters of the short forms that some data sets use for expressions, which may be a name as well.
+SHORT = 2
+
+
+def read_folder(path: Path, *, size: int = 48, skip_bad: bool = False) -> FaceSet:
+    """A tree of pictures → FaceSet. Class names are mapped by labels.canonical, so ``Happiness`` and ``happy`` are one.
+
+    The folder a picture lies in is its class, or the nearest one above it that is named by an expression, where it is not
+    itself (happy/person1). Its split is a folder above that is named train, val, test (or a synonym) or stands beside
+    such folders, or else the one that PATH's own name tells. Pictures that lie in no class folder are unlabelled.
+    """
+    split_of_tree = split_of_path(path)
+    path = _unwrapped(path)
+    rows = RowCollector(path, size, skip_bad)
+    files = {file: [printable(part) for part in file.relative_to(path).parts[:-1]] for file in _pictures(path)}
+    divided = _divided(files.values())
+    for file, above in files.items():
+        split, folders = _split_and_rest(above, divided)
+        folder = _class_folder(folders)
+        if folder.isdigit():
+            raise DataError(
+                path,
+                f"has a class folder named '{folder}', and numbers mean other expressions in every data set",
+                "name it by its expression (angry, disgust, fear, happy, sad, surprise, neutral)",
+            )
+        name = printable(file.relative_to(path).as_posix())
+        try:
+            grey = read_grey(file)
+        except MediaError as error:
+            rows.bad(str(file), error.found, "mend or remove it, or leave broken pictures out with --skip-bad")
+            continue
+        if grey.shape != (size, size):
+            grey = resize(grey, size)
+        rows.add(grey.tobytes(), canonical(folder) if folder else None, split or split_of_tree, name)
+    if not rows.names and not rows.skipped:
+        expected = f"expected {path.name}/train/angry/*.png or {path.name}/angry/*.png"
+        raise DataError(path, "holds no pictures", expected)
+    return rows.face_set()
+
+
+def _is_split(folder: str) -> bool:
+    return split_role(folder) in SPLIT_ROLES
+
+
+def _divided(trees: Iterable[list[str]]) -> set[tuple[str, ...]]:
+    """The folders, as paths, that hold folders of splits."""
+    found = set()
+    for above in trees:
+        place = next((place for place, part in enumerate(above) if _is_split(part)), None)
+        if place is not None:
+            found.add(tuple(above[:place]))
+    return found
+
+
+def _split_and_rest(above: list[str], divided: set[tuple[str, ...]]) -> tuple[str, list[str]]:
+    """The folders above a picture → (its split or "", the others)."""
+    rest = [part for part in above if not _is_split(part)]
+    if len(rest) < len(above):
+        return next(part for part in above if _is_split(part)), rest
+    for place in range(len(above) - 1):  # a split of any name beside others: its pictures lie in a folder within it
+        if tuple(above[:place]) in divided:
+            return above[place], above[:place] + above[place + 1 :]
+    return "", above
+
+
+def _class_folder(folders: list[str]) -> str:
+    """The innermost folder that is named by an expression, or else the innermost; "" without any.
+
+    A short form (An, Ha, Su) counts where no folder is named in full: below another expression it is a person's name.
+    """
+    named = sorted((name for name in reversed(folders) if is_expression(name)), key=lambda name: len(name) <= SHORT)
+    return named[0] if named else folders[-1] if folders else ""
+
+
+def _unwrapped(path: Path) -> Path:
+    """Below a folder that holds one other folder and nothing else, as unpacked archives often do; an expression is no wrapper."""
+    inside = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
+    is_wrapper = len(inside) == 1 and inside[0].is_dir() and not _is_split(inside[0].name)
+    is_wrapper = is_wrapper and not is_expression(inside[0].name)
+    if is_wrapper and any(entry.is_dir() for entry in inside[0].iterdir()):
+        return _unwrapped(inside[0])
+    return path
+
+
+def _pictures(path: Path) -> Iterator[Path]:
+    """Picture files below a folder, sorted, so that the order is the same on every system; not what mien drew on."""
+    for file in sorted(files_below(path)):
+        ours = file.stem.endswith(".annotated")
+        if file.suffix.lower() in PICTURE_SUFFIXES and not ours and file.is_file():
+            yield file
+
+
+def write_folder(faces: FaceSet, path: Path) -> None:
+    """Write ``split/class/name.png``, all or nothing; unlabelled faces lie directly in their split's folder.
+
+    Raises OutputError where ``path`` is not a new or empty folder, DataError for names that a folder cannot hold.
+    """
+    for split in faces.splits:
+        if split and not _is_split(_file_name(split)):
+            raise DataError(
+                path,
+                f"cannot hold the split '{split}': its folder would not be read as one",
+                "write a .parquet file, or name the split train, validation or test",
+            )
+    for name in faces.classes:
+        if not _file_name(name) or _file_name(name).isdigit():
+            raise DataError(
+                path, f"cannot hold the class '{name}': no folder is called so", "write a .parquet file, or rename it"
+            )
+    with replacing_folder(path) as staged:
+        _write_pictures(faces, staged)
+
+
+def _write_pictures(faces: FaceSet, folder: Path) -> None:
+    taken: set[str] = set()  # without case, as the file systems of Windows and macOS compare names
+    for image, label, name, split in zip(faces.images, faces.labels, faces.names, faces.split, strict=True):
+        place = folder / _file_name(str(split)) / _file_name(faces.classes[label] if label >= 0 else "")
+        stem = _file_name(str(name))
+        stem = Path(stem).stem if Path(stem).suffix.lower() in PICTURE_SUFFIXES else stem
+        target, number = place / f"{stem}.png", 2
+        while str(target).lower() in taken:  # x.jpg and x.bmp would both become x.png
+            target, number = place / f"{stem}-{number}.png", number + 1
+        taken.add(str(target).lower())
+        make_folder(target.parent)
+        Image.fromarray(image).save(target)
+
+
+def _file_name(text: str) -> str:
+    """Text from a data set as one name in a folder: it must not lead anywhere else."""
+    return "".join(c if c.isalnum() or c in "-_. " else "_" for c in text).strip(". ")

@@ -1,0 +1,166 @@
+"""Parquet in the Hugging Face layout: a column of pictures ``{bytes, path}``, a label, FER+ votes if there are any."""
+
+from __future__ import annotations
+
+import io
+import json
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from mien.core.errors import DataError, MediaError, MissingExtra
+from mien.core.files import replacing
+from mien.core.labels import FER2013, FERPLUS_COLUMNS, canonical, ordered
+from mien.core.pictures import read_grey
+from mien.core.preprocessing import resize
+from mien.core.types import UNLABELLED, FaceSet
+from mien.data.layouts.rows import (
+    LABEL_COLUMNS,
+    PICTURE_COLUMNS,
+    SPLIT_COLUMNS,
+    RowCollector,
+    class_name,
+    find_column,
+    split_of_path,
+)
+
+#: More raters than FER+ has, and what a byte holds.
+MOST_VOTES = 255
+
+VOTE_COLUMNS = tuple(f"ferplus_{name}" for name in FERPLUS_COLUMNS)
+
+
+def arrow():
+    """pyarrow and pyarrow.parquet, or the line that installs them."""
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError as error:
+        raise MissingExtra("pyarrow", "parquet", "for Parquet files") from error
+    return pyarrow
+
+
+def read_parquet(path: Path, *, size: int = 48, skip_bad: bool = False) -> FaceSet:
+    """One Parquet file → FaceSet. Other sizes are scaled to ``size``, colours become grey."""
+    pyarrow = arrow()
+    number = 0
+    try:
+        with pyarrow.parquet.ParquetFile(path) as file:
+            reader = _RowReader.of(file, path, RowCollector(path, size, skip_bad))
+            for batch in file.iter_batches(batch_size=1024, columns=reader.columns):
+                for row in batch.to_pylist():
+                    reader.add(number, row)
+                    number += 1
+    except MemoryError as error:  # pyarrow's own is one of its exceptions too
+        raise MemoryError(f"{path} needs more memory than there is") from error
+    except UnicodeDecodeError as error:
+        found = f"has text that is no UTF-8 ({error})"
+        raise DataError(path, found, "write its labels, splits and names as UTF-8") from error
+    except (pyarrow.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno:  # the system's word, not the file's fault
+            raise
+        raise DataError(path, "is not a whole Parquet file", "download it again") from error
+    return reader.rows.face_set(tuple(dict.fromkeys(reader.classes)))  # two names may mean one expression
+
+
+@dataclass(frozen=True)
+class _RowReader:
+    """Which columns of a file hold what, and how a row of them becomes a face."""
+
+    path: Path
+    rows: RowCollector
+    image: str
+    label: str | None
+    split: str | None
+    votes: tuple[str, ...]
+    classes: tuple[str, ...]
+    split_of_file: str
+
+    @classmethod
+    def of(cls, file: Any, path: Path, rows: RowCollector) -> _RowReader:
+        columns = file.schema_arrow.names
+        image, label, split = (find_column(columns, names) for names in (PICTURE_COLUMNS, LABEL_COLUMNS, SPLIT_COLUMNS))
+        if image is None:
+            raise DataError(path, f"has no column of pictures (found: {', '.join(columns)})", "name it 'image'")
+        votes = VOTE_COLUMNS if set(VOTE_COLUMNS) <= set(columns) else ()
+        return cls(path, rows, image, label, split, votes, _class_names(file, label), split_of_path(path))
+
+    @property
+    def columns(self) -> list[str]:
+        return [column for column in (self.image, self.label, self.split) if column is not None] + list(self.votes)
+
+    def add(self, number: int, row: dict[str, Any]) -> None:
+        where, cell = f"{self.path} row {number}", row[self.image]
+        data, name = (cell.get("bytes"), cell.get("path")) if isinstance(cell, dict) else (cell, None)
+        if not isinstance(data, bytes) or not data:
+            return self.rows.bad(where, "holds no picture")
+        value = None if self.label is None else row[self.label]
+        unlabelled = value is None or value == UNLABELLED or value == "" or value != value  # NaN differs from itself
+        label = None if unlabelled else class_name(value, self.classes)
+        if label is None and not unlabelled:
+            return self.rows.bad(where, f"has the unknown label {value!r:.42} (known: {', '.join(self.classes)})")
+        try:
+            grey = read_grey(data, name=where)
+        except MediaError as error:
+            return self.rows.bad(where, error.found)
+        if grey.shape != (self.rows.size, self.rows.size):
+            grey = resize(grey, self.rows.size)
+        split = str((row[self.split] if self.split else None) or self.split_of_file)
+        votes = tuple(row[column] or 0 for column in self.votes) or None
+        if votes and not all(isinstance(count, (int, float)) and 0 <= count <= MOST_VOTES for count in votes):
+            return self.rows.bad(where, f"has votes that are no counts of 0 to {MOST_VOTES}: {votes}")
+        votes = votes and tuple(int(count) for count in votes)
+        self.rows.add(grey.tobytes(), label, split, f"{self.path.name}#{number}", name, votes)
+
+
+def _class_names(file: Any, label: str | None) -> tuple[str, ...]:
+    """Class names from the file's own metadata (ours, or Hugging Face's ClassLabel), the label texts, or FER2013's."""
+    if label is None:
+        return FER2013
+    metadata = file.schema_arrow.metadata or {}
+    if b"label_names" in metadata:
+        return tuple(canonical(name) for name in metadata[b"label_names"].decode("utf-8", "replace").split(","))
+    if b"huggingface" in metadata:
+        with suppress(
+            ValueError, TypeError, KeyError, AttributeError, RecursionError
+        ):  # other, or damaged: as if it were not there
+            names = json.loads(metadata[b"huggingface"])["info"]["features"][label]["names"]
+            if names:
+                return tuple(canonical(name) for name in names)
+    pyarrow = arrow()
+    kind = file.schema_arrow.field(label).type
+    kind = kind.value_type if pyarrow.types.is_dictionary(kind) else kind
+    if pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind) or pyarrow.types.is_string_view(kind):
+        texts = [text for text in file.read(columns=[label])[label].unique().to_pylist() if text]
+        if not all(text.strip().isdigit() for text in texts):
+            return ordered(canonical(text) for text in texts)
+    return FER2013
+
+
+def write_parquet(faces: FaceSet, path: Path) -> None:
+    """One Parquet file in the Hugging Face layout: lossless PNG bytes, label, split, votes; reads back unchanged."""
+    pyarrow = arrow()
+    columns: dict[str, Any] = {
+        "image": [
+            {"bytes": _png(image), "path": str(name)} for image, name in zip(faces.images, faces.names, strict=True)
+        ],
+        "label": pyarrow.array(faces.labels, mask=~faces.labelled),
+        "split": faces.split.tolist(),
+    }
+    if faces.votes is not None:
+        columns |= {name: faces.votes[:, index] for index, name in enumerate(VOTE_COLUMNS)}
+    features = {"image": {"_type": "Image"}, "label": {"names": list(faces.classes), "_type": "ClassLabel"}}
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    table = pyarrow.table(columns).replace_schema_metadata(metadata)
+    with replacing(path) as temporary:
+        pyarrow.parquet.write_table(table, temporary, row_group_size=1024)
+
+
+def _png(image: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, format="PNG")
+    return buffer.getvalue()

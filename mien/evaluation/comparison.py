@@ -1,0 +1,168 @@
+"""Two models on the same faces: is the difference more than chance, and where does it lie?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mien.core.labels import FER2013
+from mien.evaluation.metrics import Scores, divide, f1, interval, recall, score
+
+#: Counts that are drawn at once, so that memory stays small: 40 MB.
+_CELLS_AT_ONCE = 5_000_000
+
+#: Below this many faces on which exactly one model is right, McNemar's test is exact.
+EXACT_BELOW = 25
+
+
+@dataclass(frozen=True)
+class McNemar:
+    """Whether two models are right equally often, from the faces on which exactly one of them is right.
+
+    only_a, only_b  faces that A alone, or B alone, got right
+    statistic       chi-square with Edwards' continuity correction, or None where the test was exact
+    p_value         the chance of a difference at least as large if neither were better
+    """
+
+    only_a: int
+    only_b: int
+    statistic: float | None
+    p_value: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Models A and B on the same faces. Differences are B − A; intervals are 95 %.
+
+    predicted_a, predicted_b   int (N,), the class that each names
+    gained, lost               int64 (K,): faces of each class that went from wrong to right, from right to wrong
+    """
+
+    a: Scores
+    b: Scores
+    predicted_a: np.ndarray
+    predicted_b: np.ndarray
+    differences: dict[str, tuple[float, tuple[float, float]]]
+    mcnemar: McNemar
+    gained: np.ndarray
+    lost: np.ndarray
+
+    def per_class(self) -> list[dict[str, Any]]:
+        """One dict a class: class, support, recall and F1 of both and their differences, faces gained and lost."""
+        recalls, f1s = ([of(scores.confusion) for scores in (self.a, self.b)] for of in (recall, f1))
+        return [
+            {
+                "class": name,
+                "support": int(self.a.confusion[k].sum()),
+                "recall_a": float(recalls[0][k]),
+                "recall_b": float(recalls[1][k]),
+                "recall_difference": float(recalls[1][k] - recalls[0][k]),
+                "f1_a": float(f1s[0][k]),
+                "f1_b": float(f1s[1][k]),
+                "f1_difference": float(f1s[1][k] - f1s[0][k]),
+                "gained": int(self.gained[k]),
+                "lost": int(self.lost[k]),
+            }
+            for k, name in enumerate(self.a.classes)
+        ]
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "count": self.a.count,
+            "classes": list(self.a.classes),
+            "a": self.a.to_json(),
+            "b": self.b.to_json(),
+            "differences": {
+                name: {"value": value, "interval": list(between)} for name, (value, between) in self.differences.items()
+            },
+            "mcnemar": vars(self.mcnemar),
+            "same_answer": int((self.predicted_a == self.predicted_b).sum()),
+            "per_class": self.per_class(),
+        }
+
+
+def compare(
+    of_a: np.ndarray,
+    of_b: np.ndarray,
+    labels: np.ndarray,
+    classes: Sequence[str] = FER2013,
+    *,
+    samples: int = 2000,
+    seed: int = 0,
+) -> Comparison:
+    """Probabilities of A and of B (N, K) for the same faces with labels (N,), columns in the order of ``classes``.
+
+    Raises ValueError as `score` does.
+    """
+    a, b = score(of_a, labels, classes), score(of_b, labels, classes)
+    predicted_a, predicted_b = np.asarray(of_a).argmax(axis=1), np.asarray(of_b).argmax(axis=1)
+    right_a, right_b = predicted_a == labels, predicted_b == labels
+    only_a, only_b = right_a & ~right_b, right_b & ~right_a
+    num_classes = len(a.classes)
+    return Comparison(
+        a,
+        b,
+        predicted_a,
+        predicted_b,
+        paired_bootstrap(labels, predicted_a, predicted_b, num_classes, samples, seed),
+        mcnemar(int(only_a.sum()), int(only_b.sum())),
+        gained=np.bincount(labels[only_b], minlength=num_classes),
+        lost=np.bincount(labels[only_a], minlength=num_classes),
+    )
+
+
+def paired_bootstrap(
+    labels: np.ndarray, predicted_a: np.ndarray, predicted_b: np.ndarray, num_classes: int, samples: int, seed: int
+) -> dict[str, tuple[float, tuple[float, float]]]:
+    """B − A in accuracy and macro-F1 with 95 % percentile intervals; both models are scored on the same redrawn faces.
+
+    A face counts only by its truth and the two answers, so redrawing N faces is one multinomial draw over the combinations
+    of these that occur. Both scores need no more of a draw than how often each class occurs, is predicted and is right.
+    """
+    faces = np.stack([labels, predicted_a, predicted_b], axis=1).astype(np.int64)
+    combinations, cells = np.unique(faces, axis=0, return_counts=True)  # (M, 3), (M,)
+    truth, by_a, by_b = (np.eye(num_classes)[column] for column in combinations.T)  # each (M, K)
+    rng, at_once = np.random.default_rng(seed), max(1, _CELLS_AT_ONCE // len(cells))
+    drawn = {"accuracy": [], "macro_f1": []}
+    for start in range(0, samples, at_once):
+        counts = rng.multinomial(len(labels), cells / len(labels), size=min(at_once, samples - start)).astype(float)
+        for name, difference in _differences(counts, truth, by_a, by_b).items():
+            drawn[name].append(difference)
+    values = _differences(cells[None].astype(float), truth, by_a, by_b)
+    return {name: (float(values[name][0]), interval(np.concatenate(draws))) for name, draws in drawn.items()}
+
+
+def _differences(counts: np.ndarray, truth: np.ndarray, by_a: np.ndarray, by_b: np.ndarray) -> dict[str, np.ndarray]:
+    """B − A in accuracy and macro-F1, each (S,), of counts (S, M) of the combinations; their classes as 0 and 1 (M, K)."""
+    scores = []
+    occurs = counts @ truth
+    for predicted in (by_a, by_b):
+        right, all_of_class = counts @ (truth * predicted), occurs + counts @ predicted  # (S, K)
+        f1s = divide(2 * right, all_of_class)
+        macro = divide(f1s.sum(axis=1), (all_of_class > 0).sum(axis=1))
+        scores.append((right.sum(axis=1) / counts.sum(axis=1), macro))
+    (accuracy_a, macro_a), (accuracy_b, macro_b) = scores
+    return {"accuracy": accuracy_b - accuracy_a, "macro_f1": macro_b - macro_a}
+
+
+def mcnemar(only_a: int, only_b: int) -> McNemar:
+    """McNemar's test (1947) of two numbers of faces: right by A alone, right by B alone.
+
+    Below 25 such faces the two-sided exact binomial test with p = 1/2; else chi-square with one degree of freedom and
+    Edwards' continuity correction, (max(|a − b| − 1, 0))² / (a + b).
+    """
+    differ = only_a + only_b
+    if differ < EXACT_BELOW:
+        tail = sum(math.comb(differ, k) for k in range(min(only_a, only_b) + 1)) / 2**differ
+        return McNemar(only_a, only_b, None, min(1.0, 2 * tail))
+    statistic = max(abs(only_a - only_b) - 1, 0) ** 2 / differ
+    return McNemar(only_a, only_b, statistic, math.erfc(math.sqrt(statistic / 2)))  # P(χ²₁ > s) = erfc(√(s / 2))
+
+
+def in_order_of(probabilities: np.ndarray, labels: Sequence[str], wanted: Sequence[str]) -> np.ndarray:
+    """Columns for ``wanted`` out of probabilities (N, M) over ``labels``; all must be among them."""
+    return probabilities[:, [list(labels).index(name) for name in wanted]]

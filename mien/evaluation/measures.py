@@ -1,0 +1,190 @@
+"""Everything that is measured of a model on labelled faces, with 95 % intervals: what a report holds.
+
+Scores that count right and wrong are redrawn as a whole confusion matrix (one multinomial draw over its cells); those
+that need the probabilities are redrawn face by face.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from mien.core.labels import FER2013
+from mien.evaluation import counts, metrics
+from mien.evaluation.calibration import Reliability, by_confidence, calibration_errors, reliability
+from mien.evaluation.metrics import Scores, log_losses, score
+from mien.evaluation.ranking import average_precision, in_top, roc_auc
+
+#: Scores of the whole that are functions of the confusion matrix.
+OF_COUNTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "accuracy": metrics.accuracy,
+    "balanced_accuracy": counts.balanced_accuracy,
+    "macro_f1": metrics.macro_f1,
+    "weighted_f1": counts.weighted_f1,
+    "cohen_kappa": counts.cohen_kappa,
+    "matthews_correlation": counts.matthews_correlation,
+    "hamming_distance": counts.hamming_distance,
+}
+
+#: Scores of each class that are functions of the confusion matrix.
+OF_CLASS_COUNTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "precision": metrics.precision,
+    "recall": metrics.recall,
+    "specificity": counts.specificity,
+    "f1": metrics.f1,
+    "accuracy": counts.one_vs_rest_accuracy,
+}
+
+#: Faces are redrawn in groups of this many draws at once, so that memory stays small.
+_AT_ONCE = 100
+
+#: Cells of redrawn confusion matrices that are held at once, so that memory stays small with many classes: 40 MB.
+_CELLS_AT_ONCE = 5_000_000
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What `measure` found.
+
+    scores      accuracy, macro-F1, log loss and the confusion matrix, as `mien evaluate` gives them
+    overall     name → (value, (low, high)); NaN where a value is undefined
+    by_class    name → (values (K,), lows (K,), highs (K,)): of each class against the rest
+    """
+
+    scores: Scores
+    overall: dict[str, tuple[float, Interval]]
+    by_class: dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]
+    reliability: Reliability
+    confidence: list[dict[str, float]]
+
+    def per_class(self) -> list[dict[str, Any]]:
+        """One dict a class: class, every score with its interval, support."""
+        rows = []
+        for index, row in enumerate(self.scores.per_class()):
+            values: dict[str, Any] = {"class": row["class"]}
+            for name, (value, low, high) in self.by_class.items():
+                values[name] = float(value[index])
+                values[f"{name}_interval"] = [float(low[index]), float(high[index])]
+            rows.append(values | {"support": row["support"]})
+        return rows
+
+    def to_json(self) -> dict[str, Any]:
+        """The scores of `mien evaluate` under their names, and all others beside them; undefined values are null."""
+        values = self.scores.to_json()
+        for name, (value, between) in self.overall.items():
+            values[name], values[f"{name}_interval"] = value, list(between)
+        values["per_class"] = self.per_class()
+        values["calibration"] = {"bins": self.reliability.to_json(), "overconfidence": self.reliability.overconfidence}
+        values["by_confidence"] = self.confidence
+        return without_nan(values)
+
+
+def measure(
+    probabilities: np.ndarray,
+    labels: np.ndarray,
+    classes: Sequence[str] = FER2013,
+    *,
+    samples: int = 1000,
+    seed: int = 0,
+) -> Measures:
+    """Probabilities (N, K) and labels (N,) → Measures; ``samples`` bootstrap draws with one ``seed``.
+
+    Raises ValueError as `score` does.
+    """
+    scores = score(probabilities, labels, classes)
+    probabilities, matrix = np.asarray(probabilities, np.float64), scores.confusion
+    rng = np.random.default_rng(seed)
+    shares = matrix.ravel() / scores.count
+    of_matrix = OF_COUNTS | {f"class {name}": of for name, of in OF_CLASS_COUNTS.items()}
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in of_matrix}
+    supports = []
+    at_once = max(1, _CELLS_AT_ONCE // matrix.size)
+    for start in range(0, samples, at_once):
+        drawn = rng.multinomial(scores.count, shares, size=min(at_once, samples - start)).reshape(-1, *matrix.shape)
+        supports.append(drawn.sum(axis=2))
+        for name, of in of_matrix.items():
+            parts[name].append(of(drawn))
+    redrawn_of = {name: np.concatenate(found) for name, found in parts.items()}
+    overall = {name: (float(of(matrix)), _between(redrawn_of[name])) for name, of in OF_COUNTS.items()}
+    overall |= {name: (getattr(scores, name), getattr(scores, f"{name}_interval")) for name in ("accuracy", "macro_f1")}
+    without = np.concatenate(supports) == 0  # draws in which a class does not occur say nothing of it
+    by_class = {
+        name: (of(matrix), *_limits(np.where(without, np.nan, redrawn_of[f"class {name}"])))
+        for name, of in OF_CLASS_COUNTS.items()
+    }
+
+    of_faces = _of_faces(probabilities, labels)
+    once = {name: of(np.ones(len(labels))) for name, of in of_faces.items()}
+    draws: dict[str, list[np.ndarray]] = {name: [] for name in of_faces}
+    truth, present = np.eye(len(matrix))[labels], []
+    for weights in redraws(len(labels), samples, rng):
+        present.append(weights @ truth > 0)
+        for name, of in of_faces.items():
+            draws[name].append(of(weights))
+    for name, value in once.items():
+        redrawn = np.concatenate(draws[name])
+        if np.ndim(value):
+            by_class[name] = (value, *_limits(np.where(np.concatenate(present), redrawn, np.nan)))
+        else:
+            overall[name] = (float(value), _between(redrawn))
+    return Measures(scores, overall, by_class, reliability(probabilities, labels), by_confidence(probabilities, labels))
+
+
+def redraws(count: int, samples: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+    """How often each of ``count`` faces is drawn when as many are drawn with replacement: float (<= 100, N) at a time."""
+    for start in range(0, samples, _AT_ONCE):
+        many = min(_AT_ONCE, samples - start)
+        rows = rng.integers(0, count, (many, count)) + count * np.arange(many)[:, None]
+        yield np.bincount(rows.ravel(), minlength=many * count).reshape(many, count).astype(float)
+
+
+def without_nan(value: Any) -> Any:
+    """The same with None for every NaN, as JSON has no word for it."""
+    if isinstance(value, dict):
+        return {name: without_nan(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(each) for each in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _of_faces(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
+    """Scores as functions of how often each face counts: weights (..., N) → (...), or (..., K) of each class."""
+    losses = log_losses(probabilities[np.arange(len(labels)), labels])
+    top_two = in_top(probabilities, labels, 2).astype(float)
+    is_class = [labels == k for k in range(probabilities.shape[1])]
+
+    def mean_of(values: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+        return lambda weights: weights @ values / weights.sum(axis=-1)
+
+    def of_each_class(of: Callable[..., np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+        return lambda weights: np.stack(
+            [of(probabilities[:, k], mask, weights) for k, mask in enumerate(is_class)], axis=-1
+        )
+
+    return {
+        "log_loss": mean_of(losses),
+        "top_2_accuracy": mean_of(top_two),
+        "expected_calibration_error": lambda weights: calibration_errors(probabilities, labels, weights),
+        "roc_auc": of_each_class(roc_auc),
+        "average_precision": of_each_class(average_precision),
+    }
+
+
+def _limits(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """2.5 and 97.5 percentiles over the first axis, of the draws in which the value is defined; else NaN."""
+    low, high = np.full((2, *draws.shape[1:]), np.nan)
+    defined = np.isfinite(draws).any(axis=0)
+    if defined.any():
+        low[defined], high[defined] = np.nanpercentile(draws[..., defined], [2.5, 97.5], axis=0)
+    return low, high
+
+
+def _between(draws: np.ndarray) -> Interval:
+    low, high = _limits(draws[:, None])
+    return float(low[0]), float(high[0])

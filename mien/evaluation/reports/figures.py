@@ -1,0 +1,159 @@
+"""Pictures of scores: training curves and confusion matrices as PNG."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import numpy as np
+
+from mien.core.files import replacing
+from mien.evaluation.metrics import Scores
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def literally(draw: Callable[P, R]) -> Callable[P, R]:
+    """Decorates what draws: words are drawn as they are, where matplotlib would take what stands between two $ for a formula."""
+
+    @wraps(draw)
+    def drawing(*arguments: P.args, **options: P.kwargs) -> R:
+        import matplotlib
+
+        with matplotlib.rc_context({"text.parse_math": False}):
+            return draw(*arguments, **options)
+
+    return drawing
+
+
+def pyplot() -> Any:
+    """matplotlib without a screen, imported only when something is drawn."""
+    import matplotlib
+
+    matplotlib.use("Agg", force=False)
+    import matplotlib.pyplot as plot
+
+    return plot
+
+
+@literally
+def draw_curves(history: list[dict[str, Any]], path: Path, title: str) -> None:
+    """Loss and accuracy of training and validation, and the learning rate, over the epochs of a run's log."""
+    plot = pyplot()
+    epochs = [row["epoch"] for row in history]
+    figure, (left, right, rate) = plot.subplots(1, 3, figsize=(13, 4), layout="constrained")
+    marker = "o" if len(epochs) == 1 else None
+    left.plot(epochs, [row["loss"] for row in history], label="training, as it is given", marker=marker)
+    left.plot(epochs, [row["validation_loss"] for row in history], label="validation", marker=marker)
+    left.set(title="loss", xlabel="epoch")
+    left.legend()
+    right.plot(epochs, [100 * row["accuracy"] for row in history], label="training, as it is given", marker=marker)
+    right.plot(epochs, [100 * row["validation_accuracy"] for row in history], label="validation", marker=marker)
+    right.plot(
+        epochs, [100 * row["validation_macro_f1"] for row in history], label="validation macro-F1 × 100", marker=marker
+    )
+    right.set(title="accuracy (%) and macro-F1", xlabel="epoch")
+    right.legend()
+    rate.plot(epochs, [row["lr"] for row in history], marker=marker)
+    rate.set(title="learning rate at the epoch's end", xlabel="epoch", ylim=(0, None))
+    for axes in (left, right, rate):
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(title)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=110)
+    plot.close(figure)
+
+
+@literally
+def draw_confusion(scores: Scores, path: Path, title: str) -> None:
+    """The confusion matrix twice, in counts and in rates of the true class."""
+    plot = pyplot()
+    names = list(scores.classes)
+    figure, panels = plot.subplots(1, 2, figsize=(14, 6.2), layout="constrained")
+    drawn = (
+        (panels[0], scores.confusion, "faces", "{:,.0f}"),
+        (panels[1], scores.rates, "share of the true class", "{:.2f}"),
+    )
+    for axes, values, what, form in drawn:
+        image = axes.imshow(
+            scores.rates, cmap="Blues", vmin=0, vmax=1
+        )  # both coloured by rate, so rare classes are seen
+        axes.set_xticks(range(len(names)), names, rotation=35, ha="right")
+        axes.set_yticks(range(len(names)), names)
+        axes.set(xlabel="predicted", ylabel="true", title=what)
+        for (row, column), value in np.ndenumerate(values):
+            axes.text(
+                column,
+                row,
+                form.format(value),
+                ha="center",
+                va="center",
+                fontsize=9,
+                color="white" if scores.rates[row, column] > 0.55 else "black",
+            )
+    figure.colorbar(image, ax=panels, shrink=0.8, label="share of the true class")
+    figure.suptitle(f"{title}: accuracy {scores.accuracy:.2%}, macro-F1 {scores.macro_f1:.3f}, {scores.count:,} faces")
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=110)
+    plot.close(figure)
+
+
+@literally
+def draw_side_by_side(histories: dict[str, list[dict[str, Any]]], path: Path, title: str) -> None:
+    """Training loss, validation loss and both accuracies of several runs over their epochs, a colour a run.
+
+    histories: name → the rows of a run's log. Training is dashed, validation solid.
+    """
+    plot = pyplot()
+    figure, (loss, accuracy) = plot.subplots(1, 2, figsize=(12, 4.2), layout="constrained")
+    for index, (name, history) in enumerate(histories.items()):
+        epochs = [row["epoch"] for row in history]
+        for axes, what, factor in ((loss, "loss", 1), (accuracy, "accuracy", 100)):
+            look = {"color": f"C{index}", "marker": "o" if len(epochs) < 6 else None, "markersize": 4}
+            axes.plot(epochs, [factor * row[what] for row in history], linestyle="--", alpha=0.6, **look)
+            axes.plot(epochs, [factor * row[f"validation_{what}"] for row in history], label=name, **look)
+    for axes, what in ((loss, "loss"), (accuracy, "accuracy (%)")):
+        axes.set(title=f"{what}: validation solid, training dashed", xlabel="epoch")
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    accuracy.legend()
+    figure.suptitle(title)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=90)
+    plot.close(figure)
+
+
+@literally
+def draw_points(
+    series: dict[str, list[tuple[float, list[float]]]], path: Path, title: str, xlabel: str, ylabel: str
+) -> None:
+    """Lines through the means of repeated measurements, with every measurement as a point.
+
+    series: name → (x, measurements at x), x ascending.
+    """
+    plot = pyplot()
+    figure, axes = plot.subplots(figsize=(7, 4.2), layout="constrained")
+    for index, (name, points) in enumerate(series.items()):
+        color = f"C{index}"
+        axes.plot([x for x, _ in points], [np.mean(values) for _, values in points], color=color, label=name)
+        axes.scatter(
+            [x for x, values in points for _ in values],
+            [value for _, values in points for value in values],
+            color=color,
+            s=18,
+        )
+    axes.set(
+        title=title, xlabel=xlabel, ylabel=ylabel, xticks=sorted({x for points in series.values() for x, _ in points})
+    )
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend()
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=90)
+    plot.close(figure)

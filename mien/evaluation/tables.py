@@ -1,0 +1,116 @@
+"""Scores as text, and the predictions CSV."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mien.core.csv_cells import CsvWriter
+from mien.core.files import replacing, write_json, write_text
+from mien.core.types import FaceSet
+from mien.evaluation.calibration import reliability
+from mien.evaluation.measures import without_nan
+from mien.evaluation.metrics import Scores
+from mien.evaluation.reports.curves import coverage_curve, drawn
+from mien.evaluation.reports.figures import draw_confusion
+from mien.evaluation.selective import kept, risk_coverage
+
+
+def scores_text(scores: Scores) -> str:
+    """Accuracy and macro-F1 with their 95 % intervals, a line a class, and the confusion matrix in counts and rates."""
+    low, high = scores.accuracy_interval
+    f1_low, f1_high = scores.macro_f1_interval
+    width = max(map(len, scores.classes))
+    lines = [
+        f"accuracy  {scores.accuracy:.2%}  (95 % interval {low:.2%} to {high:.2%})",
+        f"macro-F1  {scores.macro_f1:.4f}  ({f1_low:.4f} to {f1_high:.4f})",
+        f"log loss  {scores.log_loss:.4f}",
+        f"faces     {scores.count:,}",
+        "",
+        f"{'class':<{width}}  precision  recall      f1  support",
+    ]
+    lines += [
+        f"{row['class']:<{width}}  {row['precision']:>9.3f}  {row['recall']:>6.3f}  {row['f1']:>6.3f}  {row['support']:>7,}"
+        for row in scores.per_class()
+    ]
+    for title, matrix, form in (
+        ("faces", scores.confusion, "{:,}"),
+        ("share of the true class", scores.rates, "{:.2f}"),
+    ):
+        cells = [[form.format(value) for value in row] for row in matrix.tolist()]
+        columns = [max(len(name), *(len(row[index]) for row in cells)) for index, name in enumerate(scores.classes)]
+        lines += ["", f"true \\ predicted, {title}"]
+        lines += [
+            " " * width + "  " + "  ".join(name.rjust(size) for name, size in zip(scores.classes, columns, strict=True))
+        ]
+        lines += [
+            f"{name:<{width}}  " + "  ".join(cell.rjust(size) for cell, size in zip(row, columns, strict=True))
+            for name, row in zip(scores.classes, cells, strict=True)
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def write_scores(
+    folder: Path,
+    scores: Scores,
+    title: str,
+    facts: dict[str, Any],
+    answers: tuple[np.ndarray, np.ndarray] | None = None,
+    unsure_below: float | None = None,
+) -> dict[str, Any]:
+    """scores.json (``facts`` first, then the scores), scores.txt and confusion.png; returns what the JSON holds.
+
+    With ``answers``, the probabilities (N, K) and labels (N,) that were scored, also how far confidences can be relied on,
+    and coverage.png; ``unsure_below`` is the model's threshold.
+    """
+    values, text = facts | scores.to_json(), f"{title}\n\n{scores_text(scores)}"
+    if answers is not None:
+        doubt = doubts(*answers, unsure_below)
+        values, text = without_nan(values | doubt), f"{text}\n{doubts_text(doubt)}"
+        drawn(coverage_curve(risk_coverage(*answers), unsure_below), folder / "coverage.png")
+    write_json(folder / "scores.json", values)
+    write_text(folder / "scores.txt", text)
+    draw_confusion(scores, folder / "confusion.png", title)
+    return values
+
+
+def doubts(probabilities: np.ndarray, labels: np.ndarray, unsure_below: float | None) -> dict[str, Any]:
+    """How far confidences can be relied on: calibration error, risk-coverage area, and what a threshold keeps."""
+    values: dict[str, Any] = {
+        "expected_calibration_error": reliability(probabilities, labels).error,
+        "risk_coverage_area": risk_coverage(probabilities, labels).area,
+        "unsure": None,
+    }
+    if unsure_below is not None:
+        left = kept(probabilities, labels, unsure_below)
+        values["unsure"] = {"below": unsure_below, "answered": left.coverage, "right": left.accuracy}
+    return values
+
+
+def doubts_text(values: dict[str, Any]) -> str:
+    """The same for people."""
+    lines = [
+        f"calibration error   {values['expected_calibration_error']:.2%}  (15 bins)",
+        f"risk-coverage area  {values['risk_coverage_area']:.4f}",
+    ]
+    if values["unsure"]:
+        below, answered, right = values["unsure"].values()
+        share = "none of the faces" if not answered else f"{answered:.1%} of the faces, {right:.2%} of them right"
+        lines.append(f"sure from {below:.3f} on   {share}")
+    return "\n".join(lines) + "\n"
+
+
+def write_predictions(faces: FaceSet, probabilities: np.ndarray, labels: tuple[str, ...], path: Path) -> None:
+    """``path,label[,truth],p_<class>...`` in input order; ``truth`` is there where any face's label is known.
+
+    probabilities float (N, K) over ``labels``, the model's classes; the truth is named in the data's own.
+    """
+    known = bool(faces.labelled.any())
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = CsvWriter(file)
+        writer.writerow(["path", "label", *(["truth"] if known else []), *(f"p_{name}" for name in labels)])
+        for name, truth, row in zip(faces.names, faces.labels, probabilities, strict=True):
+            truths = [faces.classes[truth] if truth >= 0 else ""] if known else []
+            writer.writerow([name, labels[int(row.argmax())], *truths, *(f"{value:.6f}" for value in row)])

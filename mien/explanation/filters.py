@@ -1,0 +1,242 @@
+"""What single filters answer to: their weights, their outputs, pictures made to excite them, and faces that do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mien.core.errors import UsageError
+from mien.core.preprocessing import Preprocessing
+from mien.explanation.guard import feature_maps, frozen, module_of, outputs_of, run_until
+from mien.training.preparation import normalise
+
+
+@dataclass(frozen=True)
+class ConvLayer:
+    """A convolution: its dotted name, its filters, the channels that it reads, its kernel and its output's (H, W)."""
+
+    name: str
+    filters: int
+    inputs: int
+    kernel: tuple[int, int]
+    fineness: tuple[int, int]
+
+
+def conv_layers(network: nn.Module, images: Tensor) -> list[ConvLayer]:
+    """The convolutions in the order in which they run, for images (N, C, S, S)."""
+    modules = dict(network.named_modules())
+    with frozen(network):
+        shapes = feature_maps(network, images)
+    found = []
+    for name, shape in shapes.items():
+        module = modules[name]
+        if isinstance(module, nn.Conv2d):
+            found.append(ConvLayer(name, module.out_channels, module.in_channels, module.kernel_size, shape[1:]))
+    return found
+
+
+def conv_of(network: nn.Module, name: str) -> nn.Conv2d:
+    """A convolution by its name; UsageError for any other module."""
+    module = module_of(network, name)
+    if not isinstance(module, nn.Conv2d):
+        raise UsageError(f"layer '{name}'", f"is no convolution but a {type(module).__name__}",
+                         "'mien filters MODEL' lists the convolutions")  # fmt: skip
+    return module
+
+
+def blocks(network: nn.Module, prefix: str = "") -> list[str]:
+    """The dotted names of the blocks with convolutions in them, as their author drew them.
+
+    A stage that only holds other blocks is opened; a sequence of layers, a residual block and a single convolution are
+    one each.
+    """
+    found = []
+    for name, child in network.named_children():
+        path = f"{prefix}{name}"
+        if not any(isinstance(module, nn.Conv2d) for module in child.modules()):
+            continue
+        stage = isinstance(child, nn.Sequential) and all(any(True for _ in each.children()) for each in child)
+        if stage or isinstance(child, nn.ModuleList) or isinstance(network, nn.ModuleList):
+            found += blocks(child, f"{path}.")  # an ensemble's list of members, and the members in it
+        else:
+            found.append(path)
+    return found
+
+
+def block_outputs(network: nn.Module, image: Tensor) -> dict[str, np.ndarray]:
+    """Outputs of all blocks for one picture (1, C, S, S): name → float32 (filters, H, W)."""
+    names = blocks(network)
+    with frozen(network), torch.no_grad(), outputs_of(network, names) as found:
+        network(image)
+        return {name: found[name][0].cpu().numpy() for name in names if name in found and found[name].ndim == 4}
+
+
+def layer_output(network: nn.Module, image: Tensor, name: str) -> np.ndarray:
+    """The output of one layer for one picture (1, C, S, S): float32 (filters, H, W)."""
+    with frozen(network), torch.no_grad():
+        return run_until(network, image, name)[0].cpu().numpy()
+
+
+def white_noise(count: int, preprocessing: Preprocessing, seed: int = 0, spread: float = 0.05) -> Tensor:
+    """White noise around the middle grey in units of 0..1 pixels: float32 (count, C, S, S), each its own."""
+    shape = (count, preprocessing.channels, preprocessing.size, preprocessing.size)
+    return 0.5 + spread * torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+@dataclass(frozen=True)
+class Regularisation:
+    """What keeps pictures that a filter likes from being noise that it likes (Olah et al., "Feature Visualization",
+    2017).
+
+    jitter     before each step the picture is moved by up to so many pixels in each direction, so that nothing hangs on
+               one place
+    blur       standard deviation in pixels of the Gaussian that is laid over it after every fourth step
+    decay      share by which each step draws it back to the middle grey
+    frequency  weight λ of the penalty ½ λ Σ (difference of neighbours)², whose gradient step is λ times the Laplacian;
+               by Parseval's theorem it is the power at each frequency weighted with the frequency's square
+    """
+
+    jitter: int = 2
+    blur: float = 0.5
+    decay: float = 0.01
+    frequency: float = 0.05
+
+
+def ascend(
+    network: nn.Module,
+    layer: str,
+    filters: Sequence[int],
+    preprocessing: Preprocessing,
+    *,
+    regularisation: Regularisation | None = None,
+    steps: int = 64,
+    step: float = 0.02,
+    seed: int = 0,
+    batch_size: int = 32,
+    advance: Callable[[int], None] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Pictures that excite filters, by gradient ascent from white noise.
+
+    Each step adds ``step`` · g / rms(g), with g the gradient of the filter's mean activation with respect to the
+    picture and rms its root mean square: R4's plain rule. With a regularisation the picture also stays in 0..1 and
+    smooth.
+
+    Args:
+        layer: a convolution; its own output counts, before norm and rectifier.
+        filters: which of its filters; each has a picture of its own.
+        step: in units of 0..1 pixels.
+        batch_size: filters at a time; a picture does not depend on the others.
+
+    Returns:
+        pictures float32 (F, C, S, S) in units of 0..1 pixels, and activations float32 (F, 2): of the noise, and of the
+        picture.
+    """
+    conv_of(network, layer)
+    pictures, activations = [], []
+    noise = white_noise(max(filters, default=-1) + 1, preprocessing, seed)
+    with frozen(network):
+        for start in range(0, len(filters), batch_size):
+            some = torch.as_tensor(filters[start : start + batch_size])
+            made = noise[some]  # a filter's noise is its own, whichever filters are asked for
+            before = _excitement(network, layer, some, made, preprocessing)[0]
+            generator = torch.Generator().manual_seed(seed + 1)
+            for number in range(steps):
+                made = _step(network, layer, some, made, preprocessing, step, regularisation, number, generator)
+            after = _excitement(network, layer, some, made, preprocessing)[0]
+            pictures.append(made)
+            activations.append(torch.stack([before, after], dim=1))
+            if advance is not None:
+                advance(len(some))
+    return torch.cat(pictures).numpy(), torch.cat(activations).numpy()
+
+
+def _excitement(
+    network: nn.Module, layer: str, filters: Tensor, pixels: Tensor, preprocessing: Preprocessing
+) -> tuple[Tensor, Tensor]:
+    """The mean activation of each picture's own filter (F,), and its gradient (F, C, S, S)."""
+    pixels = pixels.detach().requires_grad_()
+    output = run_until(network, normalise(pixels, preprocessing), layer)
+    means = output[torch.arange(len(filters)), filters].mean(dim=(1, 2))
+    return means.detach(), torch.autograd.grad(means.sum(), pixels)[0]
+
+
+def _step(
+    network: nn.Module,
+    layer: str,
+    filters: Tensor,
+    pixels: Tensor,
+    preprocessing: Preprocessing,
+    step: float,
+    regularisation: Regularisation | None,
+    number: int,
+    generator: torch.Generator,
+) -> Tensor:
+    if regularisation is None:
+        gradient = _excitement(network, layer, filters, pixels, preprocessing)[1]
+        return pixels + step * gradient / (gradient.square().mean(dim=(1, 2, 3), keepdim=True).sqrt() + 1e-8)
+    reach = regularisation.jitter
+    moved = torch.randint(-reach, reach + 1, (2,), generator=generator).tolist()
+    gradient = _excitement(network, layer, filters, pixels.roll(moved, (2, 3)), preprocessing)[1]
+    gradient = gradient.roll([-moved[0], -moved[1]], (2, 3))
+    gradient = gradient / (gradient.square().mean(dim=(1, 2, 3), keepdim=True).sqrt() + 1e-8)
+    pixels = pixels + step * gradient + regularisation.frequency * laplacian(pixels)
+    pixels = (0.5 + (1 - regularisation.decay) * (pixels - 0.5)).clamp(0, 1)
+    return _blur(pixels, regularisation.blur) if number % 4 == 3 else pixels
+
+
+def laplacian(pixels: Tensor) -> Tensor:
+    """The sum of the differences to the four neighbours, (N, C, H, W); the border's pixels go on beyond it."""
+    padded = F.pad(pixels, [1] * 4, mode="replicate")
+    around = padded[..., :-2, 1:-1] + padded[..., 2:, 1:-1] + padded[..., 1:-1, :-2] + padded[..., 1:-1, 2:]
+    return around - 4 * pixels
+
+
+def _blur(pixels: Tensor, sigma: float) -> Tensor:
+    if sigma <= 0:
+        return pixels
+    distance = torch.arange(-2, 3, dtype=pixels.dtype)
+    kernel = torch.exp(-((distance / sigma) ** 2) / 2)
+    kernel = (kernel / kernel.sum()).expand(pixels.shape[1], 1, -1)
+    padded = F.pad(pixels, [2] * 4, mode="replicate")
+    groups = pixels.shape[1]
+    return F.conv2d(F.conv2d(padded, kernel[:, :, :, None], groups=groups), kernel[:, :, None], groups=groups)
+
+
+def standardised(pictures: np.ndarray) -> np.ndarray:
+    """Each picture (F, C, S, S) minus its mean, over its standard deviation, as R4 shows them."""
+    mean = pictures.mean(axis=(1, 2, 3), keepdims=True)
+    return (pictures - mean) / np.maximum(pictures.std(axis=(1, 2, 3), keepdims=True), 1e-8)
+
+
+def most_exciting(
+    network: nn.Module,
+    layer: str,
+    filters: Sequence[int],
+    images: np.ndarray,
+    preprocessing: Preprocessing,
+    *,
+    count: int = 4,
+    batch_size: int = 128,
+    advance: Callable[[int], None] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The pictures of a data set, uint8 (N, H, W[, 3]), with the largest mean activation of each filter.
+
+    Returns rows int64 (F, count) and activations float32 (F, count), the strongest first; fewer where there are fewer
+    pictures.
+    """
+    conv_of(network, layer)
+    parts = []
+    with frozen(network), torch.no_grad():
+        for start in range(0, len(images), batch_size):
+            some = torch.from_numpy(preprocessing.to_tensor(images[start : start + batch_size]))
+            parts.append(run_until(network, some, layer).mean(dim=(2, 3))[:, list(filters)].numpy())
+            if advance is not None:
+                advance(len(some))
+    activations = np.concatenate(parts)  # (N, F)
+    rows = np.argsort(-activations, axis=0, kind="stable")[:count].T
+    return rows, np.take_along_axis(activations.T, rows, axis=1)

@@ -1,0 +1,168 @@
+"""Does a map mean anything? Deletion and insertion of pixels in its order, against random maps and a random network.
+
+A picture with bright spots on eyes and mouth convinces whether it is true or not. Two questions tell: does the class's
+probability fall faster when the map's pixels go first than when pixels go at random (Petsiuk et al., "RISE", 2018)? And
+does the map change when the network's weights are replaced by random ones (Adebayo et al., "Sanity Checks for Saliency
+Maps", 2018)?
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mien.explanation.gradients import baseline_of
+from mien.explanation.guard import frozen
+
+#: Maps that know nothing of the face: single pixels, and blobs as coarse as a last feature map. Which one is the fair
+#: control depends on the method: single pixels taken from everywhere ruin a picture sooner than any patch does.
+CONTROLS = ("random pixels", "random blobs")
+
+#: How far the blobs' grid is from the pixels': 6×6 values are drawn out to the size of the picture.
+_BLOBS = 6
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Probabilities of the target after each step, float32 (N, steps + 1); at step i a share i / steps of the pixels
+    has changed.
+
+    deletion: from the picture to a plain grey, the map's largest values first; insertion: from a blurred copy to the
+        picture.
+    """
+
+    deletion: np.ndarray
+    insertion: np.ndarray
+
+    def areas(self) -> tuple[np.ndarray, np.ndarray]:
+        """The areas under both by trapezoids, each (N,) in 0..1: of a good map the first is small, the second large."""
+        return area(self.deletion), area(self.insertion)
+
+
+def area(curves: np.ndarray) -> np.ndarray:
+    """The mean height of each curve (N, steps + 1) by trapezoids: (N,)."""
+    return ((curves[:, 1:] + curves[:, :-1]) / 2).mean(axis=1)
+
+
+def curves(
+    network: nn.Module,
+    inputs: Tensor,
+    targets: Tensor,
+    maps: np.ndarray,
+    *,
+    steps: int = 16,
+    temperature: float = 1.0,
+    batch_size: int = 64,
+    advance: Callable[[int], None] | None = None,
+) -> Curves:
+    """Deletion and insertion curves of maps float32 (N, H, W) for inputs (N, C, H, W) and targets int64 (N,).
+
+    Deleted pixels take the picture's mean, inserted ones come into a copy blurred by a twelfth of its side. Equal
+    values of a map are taken in a random order, the same for every picture.
+    """
+    with frozen(network), torch.no_grad():
+        parts = []
+        for start in range(0, len(inputs), batch_size):
+            rows = slice(start, start + batch_size)
+            order = torch.from_numpy(pixel_order(maps[rows]))
+            ends = baseline_of(inputs[rows], None), blurred(inputs[rows])
+            walks = ((inputs[rows], ends[0]), (ends[1], inputs[rows]))  # from what to what
+            parts.append([_walk(network, *walk, targets[rows], order, steps, temperature) for walk in walks])
+            if advance is not None:
+                advance(len(order))
+    deletion, insertion = (np.concatenate(each) for each in zip(*parts, strict=True))
+    return Curves(deletion, insertion)
+
+
+def pixel_order(maps: np.ndarray) -> np.ndarray:
+    """int64 (N, H·W): each map's pixels from the largest value to the smallest, equal ones in a random order."""
+    flat = maps.reshape(len(maps), -1)
+    shuffled = np.random.default_rng(0).permutation(flat.shape[1])
+    return shuffled[np.argsort(-flat[:, shuffled], axis=1, kind="stable")]
+
+
+def blurred(images: Tensor) -> Tensor:
+    """(N, C, H, W) → the same under a Gaussian whose standard deviation is a twelfth of the side, borders mirrored."""
+    sigma = images.shape[-1] / 12
+    reach = min(round(2.5 * sigma), images.shape[-1] - 1)
+    distance = torch.arange(-reach, reach + 1, dtype=images.dtype, device=images.device)
+    kernel = torch.exp(-((distance / sigma) ** 2) / 2)
+    kernel = (kernel / kernel.sum()).expand(images.shape[1], 1, -1)  # (C, 1, taps)
+    channels = images.shape[1]
+    padded = F.pad(images, [reach] * 4, mode="reflect")
+    return F.conv2d(F.conv2d(padded, kernel[:, :, None], groups=channels), kernel[:, :, :, None], groups=channels)
+
+
+def _walk(
+    network: nn.Module, here: Tensor, there: Tensor, targets: Tensor, order: Tensor, steps: int, temperature: float
+) -> np.ndarray:
+    """Probabilities (N, steps + 1) from one set of pictures to another, pixels changing in ``order`` (N, H·W)."""
+    count, pixels = order.shape
+    shape = here.shape[2:]
+    device = next(network.parameters()).device
+    rank = torch.empty_like(order).scatter_(1, order, torch.arange(pixels).expand(count, -1))
+    found = []
+    for step in range(steps + 1):
+        changed = (rank < round(step / steps * pixels)).view(count, 1, *shape)
+        logits = network(torch.where(changed, there, here).to(device)).cpu()
+        found.append(torch.softmax(logits / temperature, dim=1).gather(1, targets[:, None])[:, 0])
+    return torch.stack(found, dim=1).numpy()
+
+
+def random_maps(count: int, size: int, kind: str, seed: int = 0) -> np.ndarray:
+    """Maps that know nothing, float32 (count, size, size) in 0..1; ``kind`` is one of CONTROLS."""
+    generator = torch.Generator().manual_seed(seed)
+    if kind == "random pixels":
+        return torch.rand(count, size, size, generator=generator).numpy()
+    coarse = torch.rand(count, 1, _BLOBS, _BLOBS, generator=generator)
+    return F.interpolate(coarse, size=(size, size), mode="bicubic", align_corners=False)[:, 0].clamp(0, 1).numpy()
+
+
+def randomised(network: nn.Module, seed: int = 0) -> nn.Module:
+    """A copy with weights as before training: each layer is reset; weights of layers that cannot be are shuffled."""
+    fresh = copy.deepcopy(network)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng(devices=[]), torch.no_grad():
+        torch.manual_seed(seed)
+        for module in fresh.modules():
+            if callable(reset := getattr(module, "reset_parameters", None)):
+                reset()
+                continue
+            for parameter in module.parameters(recurse=False):
+                shuffled = parameter.flatten()[torch.randperm(parameter.numel(), generator=generator)]
+                parameter.copy_(shuffled.view_as(parameter))
+    return fresh
+
+
+def rank_correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Spearman's correlation of |values| of maps (N, H, W), picture by picture: (N,) in -1..1; 0 for a constant map."""
+    one, two = (np.stack([_ranks(np.abs(each).ravel()) for each in maps]) for maps in (first, second))
+    one, two = one - one.mean(axis=1, keepdims=True), two - two.mean(axis=1, keepdims=True)
+    norms = np.sqrt((one**2).sum(axis=1) * (two**2).sum(axis=1))
+    return (one * two).sum(axis=1) / np.where(norms > 0, norms, 1)
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """Ranks from 0; equal values share the mean of theirs."""
+    _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(counts) - (counts + 1) / 2)[which]
+
+
+def paired_difference(values: np.ndarray, control: np.ndarray, seed: int = 0) -> dict[str, Any]:
+    """The mean of values − control over the same faces, with its 95 % bootstrap interval (2,000 draws of faces)."""
+    differences = values.astype(np.float64) - control
+    rng = np.random.default_rng(seed)
+    drawn = differences[rng.integers(0, len(differences), (2000, len(differences)))].mean(axis=1)
+    low, high = np.quantile(drawn, [0.025, 0.975])
+    return {
+        "difference": round(float(differences.mean()), 4),
+        "low": round(float(low), 4),
+        "high": round(float(high), 4),
+    }

@@ -1,0 +1,198 @@
+"""Several methods on the same faces: their maps, whether these mean anything, and where they look."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mien.core.errors import UsageError
+from mien.core.progress import progress_bar
+from mien.explanation.attribution import METHODS, explain, importance
+from mien.explanation.regions import shares_by_class
+from mien.explanation.sanity import (
+    CONTROLS,
+    Curves,
+    curves,
+    paired_difference,
+    random_maps,
+    randomised,
+    rank_correlation,
+)
+
+#: A random network's maps are made of no more faces than this: they cost as much as the true ones.
+CONTROL_FACES = 28
+#: An interval over fewer faces says nothing.
+LEAST_FACES = 10
+
+
+@dataclass(frozen=True)
+class Faces:
+    """What is explained.
+
+    pictures       uint8 (N, S, S[, 3]), as the network reads them
+    inputs         float32 (N, C, S, S), as it is given them
+    names          N
+    truths         int64 (N,), index into classes, -1 where it is not known
+    probabilities  float32 (N, K)
+    targets        int64 (N,), the class whose logit is explained
+    """
+
+    pictures: np.ndarray
+    inputs: Tensor
+    names: Sequence[str]
+    truths: np.ndarray
+    probabilities: np.ndarray
+    targets: np.ndarray
+    classes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    @property
+    def predicted(self) -> np.ndarray:
+        return self.probabilities.argmax(axis=1)
+
+    @property
+    def right(self) -> np.ndarray:
+        """bool (N,): the prediction is the truth; False also where no truth is known."""
+        return self.predicted == self.truths
+
+
+@dataclass
+class Findings:
+    """maps: method → float32 (N, S, S); curves: method or control → Curves; numbers: what goes into explain.json."""
+
+    maps: dict[str, np.ndarray]
+    curves: dict[str, Curves] = field(default_factory=dict)
+    numbers: dict[str, Any] = field(default_factory=dict)
+
+
+def parse_methods(text: str) -> list[str]:
+    """A list with commas, or "all" → names of METHODS, each once."""
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    names = list(METHODS) if names == ["all"] else list(dict.fromkeys(names))
+    unknown = [name for name in names if name not in METHODS]
+    if unknown or not names:
+        raise UsageError(f"--method {text}", f"'{', '.join(unknown)}' is unknown" if unknown else "names no method",
+                         f"choose from {', '.join(METHODS)}, or all")  # fmt: skip
+    return names
+
+
+def study(
+    network: nn.Module,
+    faces: Faces,
+    methods: Sequence[str],
+    *,
+    options: dict[str, dict[str, Any]] | None = None,
+    sanity: bool = True,
+    temperature: float = 1.0,
+    seed: int = 0,
+    quiet: bool = True,
+) -> Findings:
+    """Every method's maps of the faces; with ``sanity`` their curves against the controls.
+
+    options: method → its own options. seed: of the random maps and the random network.
+    """
+    targets, given = torch.from_numpy(faces.targets), options or {}
+    found = Findings({})
+    for name in methods:
+        with progress_bar(name, len(faces), quiet=quiet) as bar:
+            found.maps[name] = explain(network, faces.inputs, targets, name, advance=bar.advance, **given.get(name, {}))
+        found.numbers[name] = {"shares": shares_by_class(found.maps[name], faces.targets, faces.classes)}
+    if sanity:
+        size = faces.inputs.shape[-1]
+        ordered = {name: importance(maps, name) for name, maps in found.maps.items()}
+        ordered |= {name: random_maps(len(faces), size, name, seed) for name in CONTROLS}
+        for name, maps in ordered.items():
+            with progress_bar(f"curves of {name}", len(faces), quiet=quiet) as bar:
+                found.curves[name] = curves(
+                    network, faces.inputs, targets, maps, temperature=temperature, advance=bar.advance
+                )
+        _compare_with_controls(found)
+        _compare_with_random_network(found, network, faces, given, temperature, seed, quiet)
+    return found
+
+
+def _compare_with_controls(found: Findings) -> None:
+    """Mean areas of every method and control; for methods the differences to each control over the same faces."""
+    areas = {name: each.areas() for name, each in found.curves.items()}
+    for name, (deletion, insertion) in areas.items():
+        numbers = found.numbers.setdefault(name, {})
+        numbers |= {"deletion": _rounded(deletion), "insertion": _rounded(insertion)}
+        drawn = found.curves[name]
+        numbers["mean curves"] = {
+            what: getattr(drawn, what).mean(axis=0).astype(float).round(4).tolist()
+            for what in ("deletion", "insertion")
+        }
+        if name in found.maps:
+            numbers["against"] = {
+                control: {
+                    "deletion": paired_difference(deletion, areas[control][0]),
+                    "insertion": paired_difference(insertion, areas[control][1]),
+                }
+                for control in CONTROLS
+            }
+
+
+def _compare_with_random_network(
+    found: Findings,
+    network: nn.Module,
+    faces: Faces,
+    options: dict[str, dict[str, Any]],
+    temperature: float,
+    seed: int,
+    quiet: bool,
+) -> None:
+    """The same methods on a network with random weights: areas of its maps, judged by the trained network, and
+    likeness.
+
+    Of many faces only CONTROL_FACES take part, at even distances.
+    """
+    rows = np.unique(np.linspace(0, len(faces) - 1, min(len(faces), CONTROL_FACES)).round().astype(int))
+    inputs, targets = faces.inputs[rows], torch.from_numpy(faces.targets[rows])
+    untrained = randomised(network, seed)
+    for name, maps in found.maps.items():
+        with progress_bar(f"{name} of a random network", len(rows), quiet=quiet) as bar:
+            theirs = explain(untrained, inputs, targets, name, advance=bar.advance, **options.get(name, {}))
+            drawn = curves(network, inputs, targets, importance(theirs, name), temperature=temperature)
+        deletion, insertion = drawn.areas()
+        ours = [values[rows] for values in found.curves[name].areas()]
+        found.numbers[name]["random network"] = {
+            "faces": len(rows),
+            "deletion": _rounded(deletion),
+            "insertion": _rounded(insertion),
+            "deletion of the trained": paired_difference(ours[0], deletion),
+            "insertion of the trained": paired_difference(ours[1], insertion),
+            "rank correlation of the maps": _rounded(rank_correlation(maps[rows], theirs)),
+        }
+
+
+def verdict(numbers: dict[str, Any], count: int, what: str = "deletion") -> str:
+    """Which controls a method's area beats, by the 95 % intervals: "both", "random blobs only", "neither"."""
+    if count < LEAST_FACES:
+        return "too few faces"
+    beaten = [control for control, differences in numbers["against"].items() if _better(differences[what], what)]
+    return "both" if len(beaten) == len(CONTROLS) else f"{beaten[0]} only" if beaten else "neither"
+
+
+def verdict_on_weights(numbers: dict[str, Any]) -> str:
+    """Whether the maps of the trained network have better areas than those of a random one: "both areas", "neither" ..."""
+    theirs = numbers["random network"]
+    if theirs["faces"] < LEAST_FACES:
+        return "too few faces"
+    better = [what for what in ("deletion", "insertion") if _better(theirs[f"{what} of the trained"], what)]
+    return "both areas" if len(better) == 2 else f"{better[0]} only" if better else "neither"
+
+
+def _better(interval: dict[str, float], what: str) -> bool:
+    """Whether the whole interval of a difference lies on the good side of zero."""
+    return interval["high"] < 0 if what == "deletion" else interval["low"] > 0
+
+
+def _rounded(values: np.ndarray) -> float:
+    return round(float(values.mean()), 4)

@@ -1,0 +1,74 @@
+"""What is made of several runs after they are trained: the expert for a rare class, and an ensemble of three."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mien.core.types import FaceSet
+from mien.evaluation.metrics import score
+from mien.reproduction.studies import SPLITS
+from mien.training.release.ensemble import CHOOSERS, mixed
+from mien.training.torch_classifier import TorchClassifier, load_run
+
+#: The shares of the expert that are tried on the validation faces.
+EXPERT_SHARES = np.linspace(0, 1, 21)
+
+
+def with_expert(probabilities: np.ndarray, expert: np.ndarray, index: int, share: float) -> np.ndarray:
+    """Full classifier (N, K) and binary expert's probability (N,) of class ``index`` → (N, K).
+
+    The class gets (1 − share) of the classifier's probability and ``share`` of the expert's; the others keep their
+    proportions, so that every row still sums to 1.
+    """
+    joined = (1 - share) * probabilities[:, index] + share * expert
+    others = np.delete(probabilities.astype(np.float64), index, axis=1)
+    others[others.sum(axis=1) == 0] = 1  # where the class was certain, what it loses the others share alike
+    others *= ((1 - joined) / others.sum(axis=1))[:, None]
+    return np.insert(others, index, joined, axis=1)
+
+
+def rare_class(folder: Path, faces: FaceSet) -> dict[str, Any]:
+    """The disgust expert joined with the plain classifier; its share has the best macro-F1 on the validation faces."""
+    divided = SPLITS["r5"](faces)
+    plain, expert = (TorchClassifier(load_run(folder / "rare-class" / name)) for name in ("plain", "expert"))
+    index = plain.labels.index("disgust")
+    found = {}
+    for name in ("validation", "test"):
+        part = divided.in_split(name).as_classes(plain.labels)
+        found[name] = (plain.probabilities(part.images), expert.probabilities(part.images)[:, 1], part.labels)
+    p, q, labels = found["validation"]
+    tried = [score(with_expert(p, q, index, share), labels, plain.labels).macro_f1 for share in EXPERT_SHARES]
+    share = float(EXPERT_SHARES[int(np.argmax(tried))])
+    p, q, labels = found["test"]
+    return {
+        "share": share,
+        "validation_macro_f1": dict(zip([f"{s:.2f}" for s in EXPERT_SHARES], np.round(tried, 5).tolist(), strict=True)),
+        "scores": score(with_expert(p, q, index, share), labels, plain.labels).to_json(),
+        "expert_alone": score(np.stack([1 - q, q], 1), (labels == index).astype(int), ("other", "disgust")).to_json(),
+    }
+
+
+#: Runs on R5's split, of two architectures and two seeds; those with the adaptive loss read fewer validation faces right.
+MEMBERS = ("adaptive-loss/cross-entropy-1", "adaptive-loss/cross-entropy-2", "rare-class/plain")
+
+
+def ensemble_of_three(folder: Path, faces: FaceSet) -> dict[str, Any]:
+    """MEMBERS as one, ten-crop: weights from the held-out tenth of Training, scored on PublicTest."""
+    divided = SPLITS["r5"](faces)
+    members = [TorchClassifier(load_run(folder / name)) for name in MEMBERS]
+    given = {}
+    for part in ("validation", "test"):
+        rows = divided.in_split(part).as_classes(members[0].labels)
+        given[part] = (np.stack([m.probabilities(rows.images, "ten-crop") for m in members]), rows.labels)
+    (chosen_on, chosen_labels), (probabilities, labels) = given["validation"], given["test"]
+    result: dict[str, Any] = {"members": {}, "ensembles": {}}
+    for name, each in zip(MEMBERS, probabilities, strict=True):
+        result["members"][name] = score(each, labels, members[0].labels).to_json()
+    for way, choose in CHOOSERS.items():
+        weights = choose(chosen_on, chosen_labels)
+        scores = score(mixed(weights, probabilities), labels, members[0].labels).to_json()
+        result["ensembles"][way] = {"weights": weights.tolist(), "scores": scores}
+    return result

@@ -1,0 +1,353 @@
+"""The results of `mien reproduce` as one Markdown page with its pictures; every number comes from the runs' own logs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from string import ascii_uppercase
+from typing import Any
+
+import numpy as np
+
+from mien.core.files import write_text
+from mien.evaluation.reports.figures import draw_points, draw_side_by_side
+from mien.reproduction.studies import ALL, REFERENCES, STUDIES
+
+Result = dict[str, Any]
+
+#: What benchmarks add to the page: name → title.
+MORE = {"before-the-loss": "A softmax or a ReLU before cross-entropy, on R1's first network"}
+
+#: Student's t at 95 %, two-sided, for one and two degrees of freedom: two and three paired runs.
+T_95 = {2: 12.706, 3: 4.303}
+
+INTRO = """\
+# Reproduction
+
+Written from the logs of `mien reproduce`, which lie beside it. Every run is one row, one seed unless
+said otherwise; nothing in it was chosen on the faces that are scored. The splits are drawn from FER2013's Training and
+PublicTest; the references' numbers are their authors', on their own splits, where some chose weights and epochs on the test
+set. "Epochs" says how many were run of how many the full recipe has.
+
+R1 to R5 are the reports on reading facial expressions that mien grew out of: R1 tries networks from LeNet to one of its own, R2
+climbs from a baseline to 66 % change by change, R3 has five classes and little data, R4 holds a deep VGG against a dense network of
+the same size, R5 meets unbalanced classes with its loss and joins networks."""
+
+
+def read_results(folder: Path) -> dict[str, Result]:
+    """Study → result, of the studies that have run."""
+    return {
+        path.stem: json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted(folder.glob("*.json"))
+        if path.stem in ALL or path.stem in MORE
+    }
+
+
+def write_page(results: dict[str, Result], page: Path, pictures: Path) -> None:
+    """``page`` in Markdown, and its pictures in the folder ``pictures``, which lies beside or below it."""
+    pictures.mkdir(parents=True, exist_ok=True)
+    for name in CURVES:
+        if name in results:
+            histories = {run: found["history"] for run, found in _runs(name, results).items() if found["history"]}
+            draw_side_by_side(histories, pictures / f"{name}.png", _titles()[name])
+    if "semi-supervised" in results:
+        _draw_shares(results["semi-supervised"], pictures / "semi-supervised.png")
+    write_text(page, page_text(results, pictures.relative_to(page.parent).as_posix()))
+
+
+def page_text(results: dict[str, Result], pictures: str) -> str:
+    """The page; ``pictures`` is where it finds them."""
+    parts = [INTRO, _reference_table(results), _costs(results)]
+    for name, title in _titles().items():
+        if name in results and (results[name]["runs"] or "derived" in results[name]):
+            shown = results[name] | {"runs": _runs(name, results)}
+            parts += [f"## {title}", TABLES.get(name, _plain_table)(shown)]
+            if name in SHORTENED and any(len(run["history"]) < run["full_epochs"] for run in shown["runs"].values()):
+                parts.append(SHORTENED[name])
+            if name in CURVES or name == "semi-supervised":
+                parts.append(f"![{title}]({pictures}/{name}.png)")
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _titles() -> dict[str, str]:
+    """What follows the table of references, in this order."""
+    return {study.name: study.title for study in STUDIES} | MORE
+
+
+def _reference_table(results: dict[str, Result]) -> str:
+    rows = [
+        "## The reference systems",
+        "| system | reference | author's recipe | epochs | our recipe, same network | epochs | macro-F1 | images/s | hours | machine | seed |\n"
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    ran = [run for result in results.values() for run in result["runs"].values() if run["history"]]
+    machines = dict(zip(sorted({machine_of(run) for run in ran}), ascii_uppercase, strict=False))
+    beaten = 0
+    for study in REFERENCES:
+        runs = results.get(study.name, {}).get("runs", {})
+        author, ours = runs.get("author"), runs.get("ours")
+        won = bool(ours and ours["scores"] and _best(ours) > (study.reference or 0))
+        beaten += won
+        speed, hours, machine, macro, seed = "", "", "", "", ""
+        if ours and ours["scores"]:
+            speed, hours, machine = f"{_speed(ours):,.0f}", f"{_hours(ours):.1f}", machines[machine_of(ours)]
+            macro, seed = f"{_score(ours)['macro_f1']:.3f}", str(ours["recipe"]["run"]["seed"])
+        cells = [
+            f"`{study.name}`, {study.title}",
+            f"{study.reference:.2f} ({study.what})",
+            _accuracy(author),
+            _epochs(author),
+            (f"**{_accuracy(ours)}**" if won else _accuracy(ours)) + _taught(ours),
+            _epochs(ours),
+            macro,
+            speed,
+            hours,
+            machine,
+            seed,
+        ]
+        rows[-1] += "\n| " + " | ".join(cells) + " |"
+    rows.append(
+        f"Accuracy in percent; in bold where ours is above the reference ({beaten} of {len(REFERENCES)}). "
+        "Where ten-crop is said, that is the accuracy averaged over ten crops, as R5 tested. "
+        "Images/s and hours are those of the fastest epoch, since other work ran on the machine at times. "
+        f"Machines: {'; '.join(f'{letter}: {name}' for name, letter in machines.items())}."
+    )
+    if any(_taught(run) for run in ran):
+        rows.append(
+            "Taught by a model: 70 % of each target is what that model says of the very input that the network gets. "
+            "`base` learnt from all of Training, so it has seen the faces that are watched, which choose nothing, and "
+            "none of the faces that are scored; on R2's and R3's splits it would have seen these too and does not teach."
+        )
+    return "\n\n".join(rows)
+
+
+def _taught(run: Result | None) -> str:
+    teacher = run["recipe"].get("targets", {}).get("teacher", "") if run else ""  # older logs know no targets
+    return f", taught by `{teacher}`" if teacher else ""
+
+
+def _costs(results: dict[str, Result]) -> str:
+    """What the full schedules would take at the measured speed, with their commands."""
+    lines = []
+    for study in REFERENCES:
+        runs = results.get(study.name, {}).get("runs", {})
+        cut = {name: run for name, run in runs.items() if run["history"] and _planned(run) < run["full_epochs"]}
+        if cut:
+            hours = ", ".join(
+                f"{name} {run['full_epochs']} epochs, {run['full_epochs'] * _hours(run) / len(run['history']):,.1f} h"
+                for name, run in cut.items()
+            )
+            lines.append(f"| `mien reproduce {study.name} --data fer2013.csv` | {hours} |")
+    if not lines:
+        return ""
+    head = "## What the full schedules cost\n\nAt the speed that was measured, on the same machines:\n\n| command | runs |\n|---|---|\n"
+    return head + "\n".join(lines)
+
+
+def _plain_table(result: Result) -> str:
+    rows = ["| run | accuracy | macro-F1 | epochs | last validation accuracy |", "|---|---|---|---|---|"]
+    for name, run in result["runs"].items():
+        if not run["scores"]:
+            rows.append(f"| {name} | {run['diverged'] or 'not run'} | | | |")
+            continue
+        last = run["history"][-1]["validation_accuracy"]
+        note = f"; {run['diverged']}" if run["diverged"] else ""
+        rows.append(
+            f"| {name} | {_accuracy(run)} | {_score(run)['macro_f1']:.3f} | {_epochs(run)}{note} | {100 * last:.2f} |"
+        )
+    return "\n".join(rows)
+
+
+def _adaptive_table(result: Result) -> str:
+    """Means and spreads over seeds, and the paired difference with its t-interval; of fewer than two pairs all there is."""
+    values: dict[str, dict[str, list[float]]] = {}
+    scored = [name.rsplit("-", 1) for name, run in result["runs"].items() if run["scores"]]
+    seeds = [seed for _, seed in scored]
+    if sum(seeds.count(seed) == 2 for seed in set(seeds)) < 2:
+        return _plain_table(result) + "\n\nThe losses are compared once two seeds have been run with both."
+    for loss, seed in scored:
+        if seeds.count(seed) < 2:  # pairs of one seed are compared
+            continue
+        run = result["runs"][f"{loss}-{seed}"]
+        scores = _score(run)
+        recall = {row["class"]: row["recall"] for row in scores["per_class"]}
+        found = {
+            "accuracy (%)": 100 * scores["accuracy"],
+            "ten-crop accuracy (%)": 100 * run["scores"]["ten-crop"]["accuracy"],
+            "macro-F1": scores["macro_f1"],
+            "recall of disgust": recall["disgust"],
+            "recall of fear": recall["fear"],
+        }
+        for what, value in found.items():
+            values.setdefault(what, {}).setdefault(loss, []).append(value)
+    rows = [
+        "| | cross-entropy | adaptive | adaptive − cross-entropy, 95 % interval | significant |",
+        "|---|---|---|---|---|",
+    ]
+    for what, by_loss in values.items():
+        a, b = (np.array(by_loss[loss]) for loss in ("adaptive", "cross-entropy"))
+        form = "{:.2f}" if "%" in what else "{:.3f}"
+        cells = [_mean_and_range(part, form) for part in (b, a)]
+        difference = a - b
+        half = T_95.get(len(a), float("nan")) * difference.std(ddof=1) / np.sqrt(len(a))
+        low, high = difference.mean() - half, difference.mean() + half
+        cells += [
+            f"{form.format(difference.mean())} ({form.format(low)} to {form.format(high)})",
+            "yes" if low > 0 or high < 0 else "no",
+        ]
+        rows.append(f"| {what} | " + " | ".join(cells) + " |")
+    rows.append("\nMean and range over the seeds; the difference is paired by seed, its interval Student's t.")
+    return "\n".join(rows)
+
+
+def _semi_table(result: Result) -> str:
+    rows = [
+        "| labels kept | supervised only | the same, changed weakly | pseudo-label | FixMatch |",
+        "|---|---|---|---|---|",
+    ]
+    for share, by_method in sorted(_by_share(result).items()):
+        cells = [
+            _mean_and_range(np.array(by_method.get(m, [])), "{:.2f}")
+            for m in ("supervised", "supervised-weak", "pseudo-label", "fixmatch")
+        ]
+        rows.append(f"| {share} % | " + " | ".join(cells) + " |")
+    rows.append(
+        "\nAccuracy in percent; mean and range where there are several seeds. FixMatch changes faces with a label weakly "
+        "(mirror image and shift), the others as the recipe does: the second column tells what that alone is worth."
+    )
+    return "\n".join(rows)
+
+
+def _by_share(result: Result) -> dict[int, dict[str, list[float]]]:
+    found: dict[int, dict[str, list[float]]] = {}
+    for name, run in result["runs"].items():
+        method, share, _ = name.rsplit("-", 2)
+        if run["scores"]:
+            found.setdefault(int(share), {}).setdefault(method, []).append(100 * _score(run)["accuracy"])
+    return found
+
+
+def _draw_shares(result: Result, path: Path) -> None:
+    by_share = _by_share(result)
+    methods = {method: None for found in by_share.values() for method in found}
+    series = {
+        method: [(float(share), found[method]) for share, found in sorted(by_share.items()) if method in found]
+        for method in methods
+    }
+    draw_points(series, path, "Labels removed", "labels kept (%)", "accuracy on PublicTest (%)")
+
+
+def _rare_table(result: Result) -> str:
+    rows = ["| way | accuracy | macro-F1 | disgust: recall | precision |", "|---|---|---|---|---|"]
+    scored = {name: _score(run) for name, run in result["runs"].items() if run["scores"] and name != "expert"}
+    derived = result.get("derived")
+    if derived:
+        scored[f"plain with the expert, share {derived['share']:.2f}"] = derived["scores"]
+    for name, scores in scored.items():
+        disgust = next(row for row in scores["per_class"] if row["class"] == "disgust")
+        rows.append(
+            f"| {name} | {100 * scores['accuracy']:.2f} | {scores['macro_f1']:.3f} | {disgust['recall']:.3f} | {disgust['precision']:.3f} |"
+        )
+    if derived:
+        alone = derived["expert_alone"]["per_class"][1]
+        rows.append(
+            f"\nThe expert alone finds disgust with a recall of {alone['recall']:.3f} and a precision of {alone['precision']:.3f}; its "
+            "share has the best macro-F1 on the validation faces. PublicTest has 56 faces of disgust: one is 1.8 points of recall."
+        )
+    return "\n".join(rows)
+
+
+def _ensemble_table(result: Result) -> str:
+    derived = result["derived"]
+    rows = ["| | accuracy | macro-F1 | weights |", "|---|---|---|---|"]
+    for name, scores in derived["members"].items():
+        rows.append(f"| `{name}` | {100 * scores['accuracy']:.2f} | {scores['macro_f1']:.3f} | |")
+    for way, found in derived["ensembles"].items():
+        weights = ", ".join(f"{weight:.2f}" for weight in found["weights"])
+        scores = found["scores"]
+        rows.append(f"| {way} | {100 * scores['accuracy']:.2f} | {scores['macro_f1']:.3f} | {weights} |")
+    rows.append(
+        "\nTen-crop throughout. Weights were chosen on the held-out tenth of Training, scores are of PublicTest."
+    )
+    return "\n".join(rows)
+
+
+#: Studies that are shown as curves side by side.
+CURVES = ("batch-norm", "augmentation", "learning-rate", *MORE)
+TABLES = {
+    "adaptive-loss": _adaptive_table,
+    "semi-supervised": _semi_table,
+    "rare-class": _rare_table,
+    "ensemble": _ensemble_table,
+}
+
+
+#: What is to be said of a study whose runs were cut short.
+SHORTENED = {
+    "augmentation": "Both were cut short: until a network learns its faces by heart, changing them only makes them harder.",
+    "r2-ladder": "So few epochs do not tell the rungs apart; they show what an epoch of each costs.",
+}
+
+
+def _runs(study: str, results: dict[str, Result]) -> dict[str, Any]:
+    """A study's runs, and the run of another study that belongs beside them."""
+    runs = results[study]["runs"]
+    if study == "augmentation" and (author := results.get("r4-cnn", {}).get("runs", {}).get("author")):
+        return runs | {"with": author}
+    return runs
+
+
+def _score(run: Result) -> dict[str, Any]:
+    return run["scores"]["none"]
+
+
+def _best(run: Result) -> float:
+    """Accuracy in percent as the reference tested: ten-crop where the run has it."""
+    return 100 * run["scores"].get("ten-crop", run["scores"]["none"])["accuracy"]
+
+
+def _accuracy(run: Result | None) -> str:
+    if not run:
+        return "not run"
+    if not run["scores"]:
+        return "diverged"
+    plain = f"{100 * _score(run)['accuracy']:.2f}"
+    return plain + (f", ten-crop {_best(run):.2f}" if "ten-crop" in run["scores"] else "")
+
+
+def _planned(run: Result) -> int:
+    return run["recipe"]["schedule"]["epochs"]
+
+
+def _epochs(run: Result | None) -> str:
+    if not run:
+        return ""
+    done, planned, full = len(run["history"]), _planned(run), run["full_epochs"]
+    stopped = " (stopped early)" if done < planned and not run["diverged"] else ""
+    return f"{done} of {full}{stopped}"
+
+
+def _speed(run: Result) -> float:
+    """Images/s of the fastest epoch: the one that other work on the machine disturbed least."""
+    return max(row["images_per_s"] for row in run["history"])
+
+
+def _hours(run: Result) -> float:
+    """At the pace of the fastest epoch."""
+    return min(row["seconds"] for row in run["history"]) * len(run["history"]) / 3600
+
+
+def machine_of(run: Result) -> str:
+    here = run["header"]["environment"]
+    device = here["processor"] if here["device"] == "cpu" else here["device"]
+    return f"{device}, {here['threads']} threads, {here['precision']}, torch {here['versions']['torch']}"
+
+
+def _mean_and_range(values: Iterable[float], form: str) -> str:
+    values = np.asarray(values)
+    if not len(values):
+        return "not run"
+    if len(values) == 1:
+        return form.format(values[0])
+    return f"{form.format(values.mean())} ({form.format(values.min())} to {form.format(values.max())})"

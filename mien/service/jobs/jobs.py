@@ -1,0 +1,278 @@
+"""Videos that are to be, are being and were analysed: kept in SQLite, so that they outlive the server."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import shutil
+import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path, PurePath
+from typing import Any
+
+from mien.analysis.media.inputs import VIDEO_SUFFIXES
+from mien.core.errors import MienError, OutputError
+from mien.core.files import make_folder
+from mien.core.locks import only_process
+
+QUEUED, RUNNING, DONE, FAILED, CANCELLED = STATES = ("queued", "running", "done", "failed", "cancelled")
+FINAL = (DONE, FAILED, CANCELLED)
+
+#: A job is begun this often: a second time after its worker died, and a third time if the server did.
+MOST_ATTEMPTS = 2
+MOST_STARTS = 4
+
+JOB_ID = re.compile(r"[0-9a-f]{16}")
+
+#: Name of a result → the ending of its file. What a job was made from is a result too.
+RESULTS = {
+    "annotated.mp4": ".annotated.mp4", "records.jsonl": ".records.jsonl", "records.csv": ".records.csv",
+    "records.parquet": ".records.parquet", "summary.json": ".summary.json", "timeline.png": ".timeline.png",
+    "timeline.html": ".timeline.html", "vtt": ".vtt",
+}  # fmt: skip
+#: The folder in which a worker writes; what is whole there is moved, and after a sudden end the next one goes on from it.
+WORK = "work"
+
+#: What all result files of a job are called, before their ending.
+STEM = "video"
+
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS jobs (
+    id TEXT PRIMARY KEY, name TEXT NOT NULL, state TEXT NOT NULL, created REAL NOT NULL, started REAL, ended REAL,
+    progress REAL, seconds_left REAL, text TEXT NOT NULL, error TEXT, attempts INTEGER NOT NULL, starts INTEGER NOT NULL,
+    settings TEXT NOT NULL, source TEXT NOT NULL
+)"""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One video.
+
+    name      what the user calls it, for display alone
+    progress  0..1, None while it is not known
+    error     of what ended it, as MienError.to_dict has it
+    attempts  how often its worker was started, not counting those that a restart of the server ended
+    starts    counting those too
+    settings  of the analysis, as the request gave them
+    source    the file of the video in the job's folder
+    """
+
+    id: str
+    name: str
+    state: str
+    created: float
+    settings: dict[str, Any]
+    source: str
+    started: float | None = None
+    ended: float | None = None
+    progress: float | None = None
+    seconds_left: float | None = None
+    text: str = ""
+    error: dict[str, Any] | None = None
+    attempts: int = 0
+    starts: int = 0
+
+    @property
+    def is_final(self) -> bool:
+        return self.state in FINAL
+
+
+def source_name(name: str) -> str:
+    """What an upload is called on disk: always ``source``, with the ending of its name if it is one of a video."""
+    suffix = Path(name).suffix.lower()
+    return f"source{suffix if suffix in VIDEO_SUFFIXES else '.mp4'}"
+
+
+class Store:
+    """The jobs of one state folder, which it keeps for itself. All calls come from one thread.
+
+    ``watch`` is called with every job that changed.
+    """
+
+    def __init__(self, folder: Path, retention_s: float, watch: Callable[[Job], None] = lambda job: None) -> None:
+        is_new = not folder.exists()
+        self.folder, self.retention_s, self.watch = make_folder(folder, "--state"), retention_s, watch
+        make_folder(folder / "jobs").chmod(0o700)  # faces of people lie here
+        if is_new:  # one that was there before is shared as its owner wishes
+            folder.chmod(0o700)
+        self._lock = ExitStack()
+        cure = "end that one, or name another with --state"
+        self._lock.enter_context(only_process(folder / "in-use.lock", folder, cure, state="used"))
+        self._database = sqlite3.connect(folder / "jobs.sqlite3", isolation_level=None, check_same_thread=False)
+        self._database.row_factory = sqlite3.Row
+        try:
+            for statement in ("PRAGMA journal_mode = WAL", "PRAGMA synchronous = NORMAL", SCHEMA):
+                self._database.execute(statement)
+            self.all()
+        except sqlite3.DatabaseError as error:
+            self.close()
+            cure = "name another folder with --state, or remove jobs.sqlite3 from it: its jobs are lost then"
+            raise OutputError(folder, f"cannot be used ({error})", cure) from error
+
+    def close(self) -> None:
+        self._database.close()
+        self._lock.close()
+
+    def folder_of(self, job_id: str) -> Path:
+        if not JOB_ID.fullmatch(job_id):
+            raise ValueError(f"{job_id!r} is no job's id")
+        return self.folder / "jobs" / job_id
+
+    def new_folder(self) -> tuple[str, Path]:
+        """(id, folder) for a job that is about to be added."""
+        job_id = secrets.token_hex(8)
+        return job_id, make_folder(self.folder_of(job_id))
+
+    def add(self, job_id: str, name: str, source: str, settings: dict[str, Any]) -> Job:
+        job = Job(job_id, self._free_name(name), QUEUED, time.time(), settings, source, text="waiting")
+        values = asdict(job) | {"settings": json.dumps(settings), "error": None}
+        marks = ", ".join(f":{key}" for key in values)
+        self._database.execute(f"INSERT INTO jobs ({', '.join(values)}) VALUES ({marks})", values)
+        self.watch(job)
+        return job
+
+    def _free_name(self, name: str) -> str:
+        """``clip.mp4``, or ``clip (2).mp4`` where a job has that name: results are saved under it."""
+        taken, path = {row["name"] for row in self._database.execute("SELECT name FROM jobs")}, PurePath(name)
+        more = (f"{path.stem} ({number}){path.suffix}" for number in range(2, len(taken) + 3))
+        return next(each for each in (name, *more) if each not in taken)
+
+    def get(self, job_id: str) -> Job | None:
+        row = self._database.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone()
+        return None if row is None else _job(row)
+
+    def all(self) -> list[Job]:
+        """The newest first."""
+        return [_job(row) for row in self._database.execute("SELECT * FROM jobs ORDER BY created DESC, id")]
+
+    def next(self) -> Job | None:
+        """The queued job that has waited longest."""
+        query = "SELECT * FROM jobs WHERE state = ? ORDER BY created, id LIMIT 1"
+        row = self._database.execute(query, (QUEUED,)).fetchone()
+        return None if row is None else _job(row)
+
+    def counts(self) -> dict[str, int]:
+        """State → jobs in it, for every state."""
+        rows = self._database.execute("SELECT state, COUNT(*) FROM jobs GROUP BY state")
+        return dict.fromkeys(STATES, 0) | dict(rows)
+
+    def update(self, job_id: str, **changes: Any) -> Job | None:
+        """Change columns of a job; None where it is gone."""
+        values = changes | {"error": json.dumps(changes["error"])} if changes.get("error") else changes
+        places = ", ".join(f"{key} = :{key}" for key in values)
+        self._database.execute(f"UPDATE jobs SET {places} WHERE id = :job_id", values | {"job_id": job_id})
+        job = self.get(job_id)
+        if job is not None:
+            self._changed(job, "state" in changes)
+        return job
+
+    def _changed(self, job: Job, is_moved: bool) -> None:
+        """Tell of a job; where its state changed, of those that wait too, since their places in line are others."""
+        self.watch(job)
+        for other in self.all() if is_moved else ():
+            if other.state == QUEUED and other.id != job.id:
+                self.watch(other)
+
+    def position(self, job: Job) -> int | None:
+        """Place in line from 1 of a job that waits, else None."""
+        if job.state != QUEUED:
+            return None
+        query = "SELECT COUNT(*) FROM jobs WHERE state = ? AND (created, id) <= (?, ?)"
+        return self._database.execute(query, (QUEUED, job.created, job.id)).fetchone()[0]
+
+    def begin(self, job: Job) -> Job | None:
+        return self.update(
+            job.id, state=RUNNING, started=time.time(), attempts=job.attempts + 1, starts=job.starts + 1, progress=None,
+            seconds_left=None, text="starting",
+        )  # fmt: skip
+
+    def end(self, job_id: str, state: str, text: str = "", error: dict[str, Any] | None = None) -> Job | None:
+        """Put a job into a final state, unless it is in one already."""
+        job = self.get(job_id)
+        if job is None or job.is_final:
+            return job
+        changes = {"progress": 1.0} if state == DONE else {}
+        return self.update(
+            job_id, state=state, ended=time.time(), seconds_left=None, text=text,
+            error=error, **changes,
+        )  # fmt: skip
+
+    def crashed(self, job_id: str, how: str) -> Job | None:
+        """The worker died: once more, or the end."""
+        job = self.get(job_id)
+        if job is None or job.state != RUNNING:
+            return job
+        if job.attempts < MOST_ATTEMPTS:
+            text = f"its worker {how}; trying once more"
+            return self.update(job_id, state=QUEUED, progress=None, seconds_left=None, text=text)
+        found = f"its worker {how}, {job.attempts} times"
+        cure = "the video may be damaged or too large; convert it to an ordinary .mp4 and send it again"
+        known = {"code": "worker_crashed", "how": how, "attempts": job.attempts}
+        return self.end(job_id, FAILED, error=MienError(job.name, found, cure, **known).to_dict())
+
+    def interrupted(self, job_id: str) -> Job | None:
+        """The server ended while the job ran; it is no fault of the job's, unless it happens again and again."""
+        job = self.get(job_id)
+        if job is None or job.state != RUNNING:
+            return job
+        if job.starts < MOST_STARTS:
+            text = "waiting, since the server was started again"
+            return self.update(
+                job_id, state=QUEUED, attempts=job.attempts - 1, progress=None, seconds_left=None, text=text
+            )  # fmt: skip
+        found, cure = f"the server ended {job.starts} times while it was analysed", "send it again"
+        known = {"code": "server_ended", "times": job.starts}
+        return self.end(job_id, FAILED, error=MienError(job.name, found, cure, **known).to_dict())
+
+    def recover(self) -> None:
+        """After a start: jobs that ran when the server ended wait again; what belongs to no job is removed."""
+        for job in self.all():
+            self.interrupted(job.id)
+        jobs = {job.id: job for job in self.all()}
+        for folder in (self.folder / "jobs").iterdir():
+            if not JOB_ID.fullmatch(folder.name):
+                continue  # somebody else's
+            if folder.name not in jobs:
+                shutil.rmtree(folder, ignore_errors=True)
+            elif jobs[folder.name].is_final:
+                shutil.rmtree(folder / WORK, ignore_errors=True)
+
+    def forget(self, job_id: str) -> None:
+        """Remove the row; the caller removes the folder."""
+        job = self.get(job_id)
+        self._database.execute("DELETE FROM jobs WHERE id = ?", (job_id,))
+        if job is not None:
+            self._changed(replace(job, state=CANCELLED), is_moved=True)
+
+    def expires(self, job: Job) -> float | None:
+        return job.ended + self.retention_s if job.ended and self.retention_s else None
+
+    def expired(self) -> list[Job]:
+        """Jobs whose time is over."""
+        now = time.time()
+        return [job for job in self.all() if job.is_final and (self.expires(job) or now) < now]
+
+    def results(self, job: Job) -> dict[str, Path]:
+        """Name → file of what there is."""
+        folder = self.folder_of(job.id)
+        places = {"source": folder / job.source}
+        if job.state == DONE:
+            places |= {name: folder / "results" / f"{STEM}{ending}" for name, ending in RESULTS.items()}
+        return {name: path for name, path in places.items() if path.is_file()}
+
+    def to_json(self, job: Job) -> dict[str, Any]:
+        """As the interface shows it."""
+        values = {key: value for key, value in asdict(job).items() if key not in ("source", "starts")}
+        more = {"position": self.position(job), "expires": self.expires(job), "results": list(self.results(job))}
+        return values | more
+
+
+def _job(row: sqlite3.Row) -> Job:
+    values = dict(row)
+    values["settings"] = json.loads(values["settings"])
+    values["error"] = json.loads(values["error"]) if values["error"] else None
+    return Job(**values)

@@ -1,0 +1,107 @@
+"""The records of a video as a player needs them: few frames, few digits, times of the video that is played."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import threading
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from mien.core.files import replacing
+from mien.service.jobs.jobs import STEM
+
+#: Frames whose times are a little early still count as due: frame times are rounded to what the stream can say.
+SLACK_S = 0.002
+
+
+#: Two requests for the same file would write over each other.
+_ONE_AT_A_TIME = threading.Lock()
+
+
+def overlay_file(results: Path, fps: int) -> bytes:
+    """The overlay as gzip'd JSON, made once and kept beside the results.
+
+    Raises FileNotFoundError where the results are gone.
+    """
+    kept = results / f"{STEM}.frames-{fps}.json.gz"
+    with _ONE_AT_A_TIME:
+        if not kept.is_file():
+            _make(kept, fps)
+    return kept.read_bytes()
+
+
+def _make(kept: Path, fps: int) -> None:
+    results = kept.parent
+    summary = json.loads((results / f"{STEM}.summary.json").read_text(encoding="utf-8"))
+    facts = json.loads((results / "facts.json").read_text(encoding="utf-8"))
+    with (results / f"{STEM}.records.jsonl").open(encoding="utf-8") as lines:
+        document = overlay(map(json.loads, lines), summary, facts, fps)
+    with replacing(kept) as part:
+        part.write_bytes(gzip.compress(json.dumps(document, separators=(",", ":")).encode(), 6))
+
+
+def overlay(
+    records: Iterable[dict[str, Any]], summary: dict[str, Any], facts: dict[str, Any], fps: float
+) -> dict[str, Any]:
+    """Times and faces, thinned to ``fps``.
+
+    ``times`` are seconds from the beginning of the file, as captions and the annotated video have them; its own timestamps
+    begin at ``start_s``, and some browsers count by those. ``faces[i]`` is what is seen from ``times[i]`` on,
+    each ``[track, x1, y1, x2, y2, label index, [probabilities], not_a_face]``, smoothed where they are; ``not_a_face`` is the
+    score that it is none, and above ``not_a_face_above`` it probably is none; a label with less probability than
+    ``unsure_below`` is unsure, where that is known. Where nobody is seen, an
+    empty list stands, so that no box outlives its face.
+    """
+    labels = facts["labels"]
+    times, faces = [], []
+    for time_s, rows in thinned(seen(records, summary["frames"]), 1 / fps):
+        times.append(round(max(0.0, time_s - facts["start_s"]), 3))
+        faces.append([_face(row, labels) for row in rows])
+    return {
+        "width": summary["width"], "height": summary["height"], "seconds": summary["seconds"] or facts["seconds"],
+        "start_s": facts["start_s"],
+        "labels": labels, "unsure_below": facts.get("unsure_below"),
+        "not_a_face_above": facts.get("not_a_face_above"), "people": summary["people"], "times": times, "faces": faces,
+    }  # fmt: skip
+
+
+def seen(records: Iterable[dict[str, Any]], frames: int) -> Iterator[tuple[float, list[dict[str, Any]]]]:
+    """(time, rows) of every frame with faces, and (time, []) where a gap without any begins.
+
+    Records hold no row for a frame without a face, so the time of a gap is that of the frame before it and a usual step.
+    """
+    last, time_s, step = -1, 0.0, 0.04
+    for frame, group in groupby(records, key=lambda row: row["frame"]):
+        rows = list(group)
+        if frame == last + 1 and last >= 0:
+            step = min(rows[0]["time_s"] - time_s, 1.0)
+        elif last >= 0:
+            yield time_s + min(step, (rows[0]["time_s"] - time_s) / 2), []
+        last, time_s = frame, rows[0]["time_s"]
+        yield time_s, rows
+    if 0 <= last < frames - 1:
+        yield time_s + step, []
+
+
+def thinned(
+    frames: Iterable[tuple[float, list[dict[str, Any]]]], step_s: float
+) -> Iterator[tuple[float, list[dict[str, Any]]]]:
+    """Frames at least ``step_s`` apart; of a change between seen and not seen, both sides stay."""
+    due, empty = float("-inf"), True
+    for time_s, rows in frames:
+        if time_s < due - SLACK_S and (not rows) == empty:
+            continue
+        yield time_s, rows
+        late = time_s - due
+        due, empty = (due if 0 <= late < step_s else time_s) + step_s, not rows
+
+
+def _face(row: dict[str, Any], labels: list[str]) -> list[Any]:
+    smoothed = row.get("s_label")
+    kind = "s_" if smoothed else "p_"
+    box = [round(row[name], 1) for name in ("x1", "y1", "x2", "y2")]
+    values = [round(row[f"{kind}{name}"], 3) for name in labels]
+    return [row["track"], *box, labels.index(smoothed or row["label"]), values, row.get("not_a_face")]

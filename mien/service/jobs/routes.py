@@ -1,0 +1,228 @@
+"""Routes for videos: each becomes a job, which is followed, cancelled, read and removed."""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+import shutil
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi import Path as InPath
+from fastapi.responses import FileResponse, StreamingResponse
+
+from mien.service.display_names import attachment
+from mien.service.errors import Refused, absent, also
+from mien.service.jobs.jobs import DONE, JOB_ID, Job, source_name
+from mien.service.jobs.overlay import overlay_file
+from mien.service.parameters import ColourText, DetectorName, Drawn, ModelName, PeopleText, people_of, service_of
+from mien.service.recognition.recognition import Wish
+from mien.service.uploads import FORM, receive_file
+
+router = APIRouter(prefix="/v1", tags=["videos"])
+
+JobId = Annotated[str, InPath(pattern=f"^{JOB_ID.pattern}$", description="a job's id")]
+
+#: Types by ending; whatever else was sent goes out as bytes, never as a page.
+TYPES = {
+    ".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/mp4", ".webm": "video/webm", ".mkv": "video/x-matroska",
+    ".ogv": "video/ogg", ".jsonl": "application/x-ndjson", ".csv": "text/csv; charset=utf-8", ".json": "application/json",
+    ".png": "image/png", ".vtt": "text/vtt; charset=utf-8", ".html": "text/html; charset=utf-8",
+    ".parquet": "application/vnd.apache.parquet",
+}  # fmt: skip
+
+#: Beginnings of pictures that never move: they are read at once, by another route.
+PICTURES = (b"\xff\xd8\xff", b"BM")
+
+#: A page that was made here may run its own scripts, and reach nothing.
+SANDBOX = "sandbox allow-scripts allow-downloads; default-src 'unsafe-inline' data: blob:; frame-ancestors 'self'"
+
+
+@router.post("/videos", status_code=202, openapi_extra=FORM, responses=also(503, "the disk is almost full"))
+async def add_video(
+    request: Request,
+    style: Drawn,
+    model: ModelName = "",
+    detector: DetectorName = "",
+    people: PeopleText = "all",
+    smoothing: Annotated[float, Query(ge=0, le=60, description="time constant along a track, in seconds")] = 0.25,
+    colour: ColourText = "0,255,0",
+    media: Annotated[bool, Query(description="write the annotated video and the timeline too")] = True,
+) -> dict[str, Any]:
+    """Take a video; the answer is its job, which waits for its turn."""
+    service = service_of(request)
+    store, limits = service.store, service.config.limits
+    wish = service.reader.check(Wish(model, detector or service.config.detector))
+    people_of(people)  # the style's colour was checked when it was made
+    _check_room(service)
+    settings = {
+        "model": wish.model, "detector": wish.detector, "people": people, "smoothing": smoothing, "colour": colour,
+        "label_colours": style.label_colours, "line_width": style.line_width, "text_size": style.text_size, "bars": style.bars,
+        "display_width": style.display_width, "media": media,
+    }  # fmt: skip
+    job_id, folder = store.new_folder()
+    try:
+        part = folder / "source.part"
+        with part.open("wb") as file:
+            upload = await receive_file(request, file, limits.video_bytes, check_video)
+        part.rename(folder / source_name(upload.name))
+        _check_room(service)
+        job = store.add(job_id, upload.name, source_name(upload.name), settings)
+    except OSError as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        found, cure = f"cannot take the video ({error.strerror})", "remove some jobs, or make room"
+        raise Refused(503, "disk_full", "disk", found, cure) from error
+    except BaseException:  # a sender that goes away too: nothing of an upload stays without its job
+        shutil.rmtree(folder, ignore_errors=True)
+        raise
+    service.runner.wake()
+    return {"job": store.to_json(job)}
+
+
+def _check_room(service: Any) -> None:
+    """Refused (429, 503) where there are too many jobs, or too little disk."""
+    counts, limits = service.store.counts(), service.config.limits
+    if sum(counts.values()) >= limits.jobs:
+        raise Refused(
+            429, "too_many_jobs", "jobs", f"are {limits.jobs} already", "remove some that are done", limit=limits.jobs
+        )
+    if counts["queued"] + counts["running"] >= limits.waiting:
+        raise Refused(
+            429,
+            "queue_full",
+            "jobs",
+            f"{limits.waiting} wait already",
+            "try again when some are done",
+            limit=limits.waiting,
+        )
+    if shutil.disk_usage(service.store.folder).free < limits.free_bytes:
+        raise Refused(503, "disk_full", "disk", "is almost full", "remove some jobs, or make room")
+
+
+def check_video(head: bytes, name: str) -> None:
+    """Refused (415) for what begins as a picture or as text: it is told before all of it was sent."""
+    if is_still(head):
+        raise Refused(415, "picture_not_video", name, "is a picture, not a video", "send it to /v1/images")
+    if is_text(head):
+        raise Refused(415, "not_a_video", name, "is text, not a video", "send the video itself")
+
+
+def is_still(head: bytes) -> bool:
+    """Whether the first bytes of a file tell that it is a picture which does not move; what they do not tell, a worker sees."""
+    if head.startswith(b"\x89PNG"):
+        return b"IDAT" in head and b"acTL" not in head
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return head[12:16] != b"VP8X" or not head[20:21] or not head[20] & 2  # the flag of an animation
+    return head.startswith(PICTURES)
+
+
+def is_text(head: bytes) -> bool:
+    """Whether the first bytes of a file are text, as JSON and HTML are; no video's are."""
+    text = codecs.getincrementaldecoder("utf-8")
+    try:
+        return all(letter.isprintable() or letter.isspace() for letter in text().decode(head))
+    except UnicodeDecodeError:
+        return False
+
+
+def job_of(request: Request, job_id: str) -> Job:
+    job = service_of(request).store.get(job_id)
+    if job is None:
+        raise absent(f"job {job_id}")
+    return job
+
+
+@router.get("/jobs")
+async def list_jobs(request: Request) -> list[dict[str, Any]]:
+    """All jobs, the newest first."""
+    store = service_of(request).store
+    return [store.to_json(job) for job in store.all()]
+
+
+@router.get("/jobs/{job_id}")
+async def get_job(request: Request, job_id: JobId) -> dict[str, Any]:
+    """One job."""
+    return service_of(request).store.to_json(job_of(request, job_id))
+
+
+@router.get("/jobs/{job_id}/events", response_class=StreamingResponse)
+async def follow_job(request: Request, job_id: JobId) -> StreamingResponse:
+    """Server-sent events: ``event: job`` with the job as data whenever it changes, until it is finished."""
+    service = service_of(request)
+    job_of(request, job_id)
+
+    def get(which: str) -> dict[str, Any] | None:
+        job = service.store.get(which)
+        return None if job is None else service.store.to_json(job)
+
+    headers = {"x-accel-buffering": "no"}
+    return StreamingResponse(service.news.stream(job_id, get), media_type="text/event-stream", headers=headers)
+
+
+@router.post("/jobs/{job_id}/cancel")
+async def cancel_job(request: Request, job_id: JobId) -> dict[str, Any]:
+    """End a job; what is finished stays as it is."""
+    service = service_of(request)
+    job_of(request, job_id)
+    job = await service.runner.cancel(job_id)
+    if job is None:
+        raise absent(f"job {job_id}")
+    return service.store.to_json(job)
+
+
+@router.delete("/jobs/{job_id}", status_code=204, response_class=Response)
+async def remove_job(request: Request, job_id: JobId) -> Response:
+    """Remove a job, its video and its results, ending it first if it runs."""
+    job_of(request, job_id)
+    await service_of(request).runner.remove(job_id)
+    return Response(status_code=204)
+
+
+@router.head("/jobs/{job_id}/results/{what}", include_in_schema=False)
+@router.get("/jobs/{job_id}/results/{what}", response_class=FileResponse)
+async def get_result(
+    request: Request,
+    job_id: JobId,
+    what: Annotated[str, InPath(max_length=40, description="a name from the job's results")],
+    download: Annotated[bool, Query(description="have a browser save it")] = False,
+) -> FileResponse:
+    """One file of a job; parts of it by Range."""
+    job = job_of(request, job_id)
+    path = service_of(request).store.results(job).get(what)
+    if path is None:
+        raise absent(f"result {what!r} of this job")
+    headers = {}
+    if download:
+        headers["content-disposition"] = attachment(download_name(job, what, path))
+    if path.suffix == ".html":
+        headers |= {"content-security-policy": SANDBOX, "x-frame-options": "SAMEORIGIN"}
+    return FileResponse(path, media_type=TYPES.get(path.suffix, "application/octet-stream"), headers=headers)
+
+
+def download_name(job: Job, what: str, path: Path) -> str:
+    """``clip.mov`` and ``annotated.mp4`` → ``clip.annotated.mp4``."""
+    return job.name if what == "source" else f"{Path(job.name).stem}.{what}"
+
+
+@router.get("/jobs/{job_id}/frames", response_class=Response, responses={200: {"content": {"application/json": {}}}})
+async def get_frames(
+    request: Request,
+    job_id: JobId,
+    fps: Annotated[int, Query(ge=1, le=30, description="no more frames a second than this")] = 10,
+) -> Response:
+    """What a player lays over the video: times, boxes, tracks and smoothed probabilities."""
+    service = service_of(request)
+    job = job_of(request, job_id)
+    if job.state != DONE:
+        raise Refused(409, "not_done", f"job {job_id}", f"is {job.state}", "wait until it is done", state=job.state)
+    try:
+        data = await asyncio.to_thread(overlay_file, service.store.folder_of(job_id) / "results", fps)
+    except FileNotFoundError as error:  # removed meanwhile
+        raise absent(f"job {job_id}") from error
+    headers = {"vary": "accept-encoding"}
+    if "gzip" in request.headers.get("accept-encoding", ""):
+        return Response(data, media_type="application/json", headers=headers | {"content-encoding": "gzip"})
+    import gzip
+
+    return Response(await asyncio.to_thread(gzip.decompress, data), media_type="application/json", headers=headers)

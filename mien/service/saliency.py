@@ -1,0 +1,62 @@
+"""A face with a map of what decides over it. The one part of the service that needs torch, loaded when it is asked for."""
+
+from __future__ import annotations
+
+import threading
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mien.core.errors import MissingExtra, UsageError
+
+if TYPE_CHECKING:
+    from mien.training.checkpoint import Trained
+
+#: Methods that answer within a second or two; LIME takes longer, and another package.
+QUICK = (
+    "gradient", "normalised-gradient", "smoothgrad", "integrated-gradients", "grad-cam", "guided-backprop", "occlusion",
+)  # fmt: skip
+
+#: One pixel of the crop is drawn as so many.
+ZOOM = 6
+
+#: A network's hooks and mode are changed while it is explained: one at a time.
+_ONE = threading.Lock()
+
+
+def available() -> bool:
+    return find_spec("torch") is not None
+
+
+def check_method(method: str) -> None:
+    """UsageError for a method that is not offered, MissingExtra (501) without torch."""
+    if method not in QUICK:
+        raise UsageError(
+            f"method '{method}'", "is not offered here", f"choose from {', '.join(QUICK)}", code="unknown_method"
+        )
+    if not available():
+        raise MissingExtra("torch", "train", "for saliency")
+
+
+@lru_cache(maxsize=4)
+def _network(path: Path) -> Trained:
+    from mien.training.torch_classifier import open_trained
+
+    return open_trained(str(path))
+
+
+def saliency(path: Path, crop: np.ndarray, method: str) -> np.ndarray:
+    """One crop uint8 (S, S, 3), enlarged, with what of it speaks for its most probable expression: RGB uint8."""
+    from mien.explanation.attribution import explain
+    from mien.explanation.figures import overlay
+    from mien.training.torch_classifier import TorchClassifier
+
+    with _ONE:
+        trained = _network(path)
+        crops = crop[None]
+        target = TorchClassifier(trained).probabilities(crops).argmax(axis=1)
+        maps = explain(trained.network, trained.preprocessing.to_tensor(crops), target, method)
+        return overlay(trained.preprocessing.as_read(crops), maps, zoom=ZOOM)[0]

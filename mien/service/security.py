@@ -1,0 +1,298 @@
+"""What stands before every request: who may ask, how much may be sent and how slowly, how many at once."""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import ipaddress
+import socket
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.requests import cookie_parser
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from mien.service.addresses import route_of
+from mien.service.config import MIB, Config
+from mien.service.errors import BUSY, Refused, busy, too_large, unforeseen
+from mien.service.sessions import Sessions
+
+COOKIE = "mien_session"
+
+#: What anyone who reaches the address may see: the page, which then asks for the token, and whether the service is well.
+OPEN = ("/", "/healthz", "/v1/login", "/v1/logout", "/docs", "/openapi.json", "/favicon.ico")
+
+#: Sent with every answer: nothing is loaded from elsewhere, framed elsewhere, or taken for another type than it is.
+HEADERS = {
+    "content-security-policy": "default-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; "
+    "style-src 'self' 'unsafe-inline'; worker-src 'self' blob:; object-src 'none'; base-uri 'none'; "
+    "form-action 'self'; frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "no-referrer",
+    "cross-origin-resource-policy": "same-origin",
+    "cache-control": "no-store",
+}
+
+
+class Access:
+    """Decides who may ask: whoever has the token, or signed in with it."""
+
+    def __init__(self, config: Config, sessions: Sessions, attempts: Attempts) -> None:
+        self._token, self._sessions, self._attempts = config.token, sessions, attempts
+        self._loopback = config.is_loopback
+        machine = socket.gethostname().lower()
+        self._names = {"localhost"} if self._loopback else {"localhost", machine, f"{machine}.local", config.host}
+
+    def check(self, scope: Scope) -> None:
+        """Raises Refused for a foreign host or origin (403), and where the token is missing or wrong (401, 429)."""
+        headers, path = Headers(scope=scope), route_of(scope)
+        self._check_host(headers.get("host", ""))
+        origin = headers.get("origin")
+        if origin is not None and _host_of(origin) != headers.get("host", "").lower():
+            raise Refused(
+                403, "foreign_site", "origin", f"is {origin[:100]!r}, another site", "use the page of this service"
+            )
+        site = headers.get("sec-fetch-site", "none")
+        if site not in ("none", "same-origin") and not _is_open(path):
+            raise Refused(403, "foreign_site", "sec-fetch-site", f"is {site[:20]!r}", "use the page of this service")
+        if not self._token or _is_open(path):
+            return
+        if bearer := bearer_of(headers):
+            self.check_token(bearer, address_of(scope))
+        elif not self._sessions.is_valid(session_of(headers)):
+            cure = "send 'Authorization: Bearer TOKEN', or sign in on the page"
+            raise Refused(401, "token_missing", "token", "is missing", cure, {"www-authenticate": "Bearer"})
+
+    def check_token(self, token: str, address: str) -> None:
+        """Raises Refused for a wrong token (401), and for any after too many wrong ones from the same address (429)."""
+        if not self._token:
+            return
+        self._attempts.check(address)
+        if not hmac.compare_digest(token.encode("utf-8", "replace"), self._token.encode()):
+            self._attempts.failed(address)
+            cure = "ask whoever started the service"
+            raise Refused(401, "wrong_token", "token", "is wrong", cure, {"www-authenticate": "Bearer"})
+
+    def _check_host(self, host: str) -> None:
+        """A page of another site whose name was made to lead here (DNS rebinding) sends that name as Host."""
+        if self._token:
+            return  # who knows the token may come by any name, as that of a proxy
+        try:
+            name = (urlsplit(f"//{host}").hostname or "").lower()
+        except ValueError:
+            name = ""
+        with suppress(ValueError):
+            address = ipaddress.ip_address(name)
+            if address.is_loopback or not self._loopback:
+                return
+        if name not in self._names:
+            raise Refused(403, "foreign_host", "host", f"is {host[:100]!r}", "use the address that the service printed")
+
+
+def _host_of(origin: str) -> str | None:
+    """None for what is no address."""
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return None
+
+
+def _is_open(path: str) -> bool:
+    return path in OPEN or path.startswith("/page/")
+
+
+def address_of(scope: Scope) -> str:
+    """Who sent a request; behind a trusted proxy, whom that names."""
+    client = scope.get("client")
+    return client[0] if client else ""
+
+
+def bearer_of(headers: Headers) -> str:
+    """The token in a request's header; "" without one."""
+    kind, _, token = headers.get("authorization", "").partition(" ")
+    return token.strip() if kind.lower() == "bearer" else ""
+
+
+def session_of(headers: Headers) -> str:
+    """The session in a request's cookie; "" without one."""
+    return cookie_parser(headers.get("cookie", "")).get(COOKIE, "")  # forgives what other programs of this host set
+
+
+class Attempts:
+    """Counts wrong tokens: after ``most`` within ``within_s`` their address has to wait until some are forgotten."""
+
+    def __init__(self, most: int = 10, within_s: float = 60.0, clock: Callable[[], float] = time.monotonic) -> None:
+        self._most, self._within_s, self._clock = most, within_s, clock
+        self._failed: deque[tuple[float, str]] = deque()
+
+    def check(self, address: str) -> None:
+        now = self._clock()
+        while self._failed and self._failed[0][0] < now - self._within_s:
+            self._failed.popleft()
+        if sum(other == address for _, other in self._failed) >= self._most:
+            raise Refused(
+                429, "too_many_attempts", "sign-in", "failed too often", "wait a minute", {"retry-after": "60"}
+            )
+
+    def failed(self, address: str) -> None:
+        self._failed.append((self._clock(), address))
+
+
+def kind_of(scope: Scope) -> str:
+    """Which of the limits on requests at the same time a request counts towards."""
+    path = route_of(scope)
+    if path.startswith("/v1/images"):
+        return "pictures"
+    if path == "/v1/videos":
+        return "uploads"
+    if scope["type"] == "websocket":
+        return "cameras"
+    return "streams" if path.endswith("/events") or "/results/" in path else "others"
+
+
+#: An answer that comes before the end of what is sent is often lost; so much more is taken first, for so long.
+DRAINED_BYTES, DRAINED_S = 8 * MIB, 1.0
+
+
+@dataclass
+class _Sender:
+    """Reads a request's body for the application, and refuses one that is too long or too slow."""
+
+    receive: Receive
+    limit: int
+    idle_s: float
+    least_rate: int
+    started: float
+    taken: int = 0
+    finished: bool = False
+    answered: bool = False
+
+    async def __call__(self) -> Message:
+        if self.finished:
+            return await self.receive()
+        try:
+            message = await asyncio.wait_for(self.receive(), self.idle_s)
+        except TimeoutError:
+            raise self._slow(f"sent nothing for {self.idle_s:.0f} s") from None
+        self.taken += len(message.get("body", b""))
+        self.finished = not message.get("more_body", False)
+        if self.taken > self.limit:
+            raise too_large("the request", self.limit)
+        over_s = time.monotonic() - self.started - 2 * self.idle_s
+        if not self.finished and over_s > 0 and self.taken < over_s * self.least_rate:
+            raise self._slow(f"sends less than {self.least_rate:,} bytes a second")
+        return message
+
+    async def drain(self) -> None:
+        """Take and forget what is still sent, within bounds."""
+        end, taken = time.monotonic() + DRAINED_S, 0
+        with suppress(TimeoutError):
+            while not self.finished and taken < DRAINED_BYTES:
+                message = await asyncio.wait_for(self.receive(), end - time.monotonic())
+                taken += len(message.get("body", b""))
+                self.finished = not message.get("more_body", False)
+
+    @staticmethod
+    def _slow(found: str) -> Refused:
+        return Refused(408, "too_slow", "the sender", found, "send it again, over a faster line")
+
+
+class Guard:
+    """The ASGI application around the application: access, limits, and headers of every answer."""
+
+    def __init__(self, app: ASGIApp, config: Config, access: Access) -> None:
+        self._app, self._limits, self._access = app, config.limits, access
+        self._running: Counter[str] = Counter()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] not in ("http", "websocket"):
+            await self._app(scope, receive, send)
+            return
+        kind = kind_of(scope)
+        sender = self._sender(scope, receive, kind)
+        send = _with_headers(send, sender)
+        try:
+            self._access.check(scope)
+            self._check_places(kind)
+            self._check_length(scope, sender)
+        except Refused as error:
+            await self._refuse(error, scope, receive, send)
+            return
+        if kind == "others":  # a player may well read a video slowly, but not the page
+            send = _in_time(send)
+        self._running[kind] += 1
+        try:
+            await self._app(scope, sender if scope["type"] == "http" else receive, send)
+        except Exception as error:
+            # Answered here and not by the framework, which would stand outside: with our headers, and counted as what it is.
+            if scope["type"] == "http" and not sender.answered:
+                await unforeseen(route_of(scope), error)(scope, receive, send)
+            raise
+        finally:
+            self._running[kind] -= 1
+
+    def _check_places(self, kind: str) -> None:
+        places = getattr(self._limits, kind)
+        if self._running[kind] >= places:
+            raise busy(kind, places)
+
+    def _sender(self, scope: Scope, receive: Receive, kind: str) -> _Sender:
+        limits, headers = self._limits, Headers(scope=scope)
+        size = {"pictures": limits.picture_bytes, "uploads": limits.video_bytes}.get(kind, 0) + limits.other_bytes
+        nothing = "transfer-encoding" not in headers and headers.get("content-length", "0") == "0"
+        return _Sender(receive, size, limits.idle_s, limits.least_rate, time.monotonic(), finished=nothing)
+
+    @staticmethod
+    def _check_length(scope: Scope, sender: _Sender) -> None:
+        stated = Headers(scope=scope).get("content-length", "")
+        if stated.isascii() and stated.isdigit() and int(stated[:20]) > sender.limit:
+            raise too_large("the request", sender.limit)
+
+    @staticmethod
+    async def _refuse(error: Refused, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await receive()  # its handshake
+            if error.status_code == BUSY:  # a browser learns no reason where that is refused
+                await send({"type": "websocket.accept"})
+            await send({"type": "websocket.close", "code": 1008, "reason": error.detail[:120]})
+            return
+        answer = JSONResponse(error.body(), error.status_code, error.headers)
+        await answer(scope, receive, send)
+
+
+#: Who takes nothing of an answer for so long is given up: the place is another's.
+TAKEN_S = 30.0
+
+
+def _in_time(send: Send) -> Send:
+    """Ends an answer that nobody takes."""
+
+    async def sending(message: Message) -> None:
+        await asyncio.wait_for(send(message), TAKEN_S)
+
+    return sending
+
+
+def _with_headers(send: Send, sender: _Sender) -> Send:
+    """Adds HEADERS to an answer. One that comes before the end of what was sent ends the connection, too."""
+
+    async def sending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            sender.answered = True
+            headers = message.setdefault("headers", [])
+            if not sender.finished and message["status"] != 408:
+                await sender.drain()
+            if not sender.finished:
+                headers.append((b"connection", b"close"))
+            present = {name.lower() for name, _ in headers}
+            headers += [(k.encode(), v.encode()) for k, v in HEADERS.items() if k.encode() not in present]
+        await send(message)
+
+    return sending

@@ -1,0 +1,224 @@
+"""Routes around the work: the page, what is installed, reports, sign-in, health, and the document of the interface."""
+
+from __future__ import annotations
+
+from collections import Counter
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Request, Response
+from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
+
+from mien import __version__
+from mien.analysis.inference.model_file import PULLABLE, local_model, model_info, shipped_models
+from mien.analysis.output.palette import colours_of
+from mien.service import saliency
+from mien.service.config import Config
+from mien.service.errors import Refused, absent
+from mien.service.openapi_page import interface_page
+from mien.service.parameters import service_of
+from mien.service.recognition.recognition import Reader
+from mien.service.security import COOKIE, address_of, session_of
+
+router = APIRouter()
+
+PAGE = Path(__file__).resolve().parent / "page"
+
+#: Files of the page by ending: the system's own table of types may say other things.
+TYPES = {
+    ".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8",
+    ".json": "application/json", ".svg": "image/svg+xml", ".png": "image/png", ".ico": "image/x-icon",
+    ".webmanifest": "application/manifest+json", ".woff2": "font/woff2", ".mjs": "text/javascript; charset=utf-8",
+    ".jpg": "image/jpeg",
+}  # fmt: skip
+
+#: What a report may do: run the scripts inside it. It cannot reach the service.
+SANDBOX = "sandbox allow-scripts allow-downloads allow-popups; default-src 'unsafe-inline' data: blob:"
+
+MOST_REPORTS = 500
+
+
+@router.head("/", include_in_schema=False)
+@router.get("/", response_class=HTMLResponse, include_in_schema=False)
+async def index() -> Response:
+    return page_file("index.html")
+
+
+@router.head("/page/{path:path}", include_in_schema=False)
+@router.get("/page/{path:path}", include_in_schema=False)
+async def page(path: str) -> Response:
+    if path == "plotly.min.js":
+        return plotly()
+    return page_file(path)
+
+
+@router.get("/favicon.ico", include_in_schema=False)
+async def icon() -> Response:
+    """What a browser asks for by itself, on /docs too."""
+    return page_file("icon.svg")
+
+
+def page_file(path: str) -> Response:
+    """A file of the page; whatever leads out of its folder does not exist."""
+    try:
+        file = (PAGE / path).resolve()
+        known = file.is_relative_to(PAGE) and file.is_file() and file.suffix in TYPES
+    except (OSError, ValueError):  # too long a name, or a zero byte in it
+        known = False
+    if not known:
+        raise absent(f"/page/{path[:100]}")
+    return FileResponse(file, media_type=TYPES[file.suffix], headers={"cache-control": "no-cache"})
+
+
+def plotly() -> Response:
+    """The charts' script out of plotly's own package."""
+    spec = find_spec("plotly")
+    file = Path(spec.origin).parent / "package_data" / "plotly.min.js" if spec and spec.origin else None
+    if file is None or not file.is_file():
+        raise Refused(
+            404,
+            "missing_extra",
+            "plotly",
+            "is not installed and is needed for charts",
+            "pip install 'mien[serve]'",
+            package="plotly",
+            extra="serve",
+        )
+    return FileResponse(file, media_type=TYPES[".js"], headers={"cache-control": "max-age=86400"})
+
+
+@router.get("/healthz", tags=["service"])
+async def health() -> dict[str, str]:
+    """Whether the service answers."""
+    return {"status": "ok", "version": __version__}
+
+
+@router.get("/metrics", tags=["service"], response_class=Response)
+async def metrics(request: Request) -> Response:
+    """Counts for Prometheus."""
+    service = service_of(request)
+    return Response(service.metrics.text(service), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+@router.post("/v1/login", tags=["service"])
+async def login(request: Request, token: Annotated[str, Body(embed=True, max_length=1000)]) -> Response:
+    """Give the token, and a cookie holds a session from then on: for what a browser fetches by itself."""
+    service = service_of(request)
+    service.access.check_token(token, address_of(request.scope))
+    answer = JSONResponse({"ok": True})
+    if service.config.token:
+        secure = "https" in (request.url.scheme, request.headers.get("origin", "")[:5])  # a proxy before us speaks it
+        value, path = service.sessions.begin(), f"{service.config.root_path}/"
+        age = int(service.sessions.lifetime_s)
+        answer.set_cookie(COOKIE, value, age, path=path, httponly=True, samesite="strict", secure=secure)
+    return answer
+
+
+@router.post("/v1/logout", tags=["service"], status_code=204, response_class=Response)
+async def logout(request: Request) -> Response:
+    """End the session, and remove its cookie."""
+    service = service_of(request)
+    service.sessions.end(session_of(request.headers))
+    answer = Response(status_code=204)
+    answer.delete_cookie(COOKIE, path=f"{service.config.root_path}/", httponly=True, samesite="strict")
+    return answer
+
+
+@router.get("/v1/settings", tags=["service"])
+async def settings(request: Request) -> dict[str, Any]:
+    """What this service can do, and its limits."""
+    service = service_of(request)
+    config, reader = service.config, service.reader
+    labels = reader.classifier(reader.default_model).labels
+    names = ("picture_bytes", "picture_pixels", "video_bytes", "video_seconds", "jobs")
+    return {
+        "version": __version__, "models": list(reader.models), "default_model": reader.default_model,
+        "detectors": reader.detectors, "default_detector": config.detector, "labels": list(labels),
+        "saliency": saliency.available(), "saliency_methods": list(saliency.QUICK),
+        "limits": {name: getattr(config.limits, name) for name in names}, "retention_s": config.retention_s,
+        "needs_token": bool(config.token), "colours": dict(zip(reader.labels, colours_of(reader.labels), strict=True)),
+    }  # fmt: skip
+
+
+@router.get("/v1/models", tags=["service"])
+async def models(request: Request) -> list[dict[str, Any]]:
+    """The models that can be asked for, and the pulled detector."""
+    service = service_of(request)
+    return await service.reader.run(model_cards, service.reader, service.config)
+
+
+def model_cards(reader: Reader, config: Config) -> list[dict[str, Any]]:
+    rows = [_model(name, path) for name, path in reader.models.items()]
+    for name, known in PULLABLE.items():
+        file = config.detector_model or local_model(name)
+        if file is not None:
+            rows.append({
+                "name": name, "labels": [], "parameters": None, "bytes": file.stat().st_size, "precision": None, "scores": {},
+                "licence": known.licence, "card": f"# {name}\n\n{known.about}\n", "kind": "pulled",
+            })  # fmt: skip
+    return rows
+
+
+def _model(name: str, path: Path) -> dict[str, Any]:
+    info, card = model_info(path), path.with_suffix(".md")
+    return {
+        "name": name, "labels": list(info.labels), **_weights(path, info.quantised), "bytes": path.stat().st_size,
+        "scores": info.scores, "licence": info.licence,
+        "card": card.read_text(encoding="utf-8") if card.is_file() else None,
+        "kind": "shipped" if shipped_models().get(name) == path else "local",
+    }  # fmt: skip
+
+
+def _weights(path: Path, is_quantized: bool) -> dict[str, Any]:
+    """Numbers in a model's initializers, and how most of them are stored; None where onnx, which tells, is not installed."""
+    if find_spec("onnx") is None:
+        return {"parameters": None, "precision": "int8" if is_quantized else None}
+    import math
+
+    import onnx
+
+    stored: Counter[str] = Counter()
+    for tensor in onnx.load(str(path)).graph.initializer:
+        stored[onnx.TensorProto.DataType.Name(tensor.data_type).lower()] += math.prod(tensor.dims)
+    precision = stored.most_common(1)[0][0] if stored else "float"
+    return {"parameters": stored.total(), "precision": "float32" if precision == "float" else precision}
+
+
+def found_reports(folder: Path | None) -> dict[str, Path]:
+    """Name → file of what `mien report` and `mien compare` wrote below a folder: the name is the folder in which one lies,
+    for a comparison with ``~compare`` behind it. Links out of the folder are passed over."""
+    if folder is None or not folder.is_dir():
+        return {}
+    found, root = {}, folder.resolve()
+    for file in sorted([*folder.rglob("report.html"), *folder.rglob("compare.html")])[:MOST_REPORTS]:
+        if not file.resolve().is_relative_to(root):  # a link that leads out of the folder
+            continue
+        name = "~".join(file.relative_to(folder).parent.parts) or root.name or "report"
+        found[name if file.name == "report.html" else f"{name}~compare"] = file
+    return found
+
+
+@router.get("/v1/reports", tags=["service"])
+async def reports(request: Request) -> list[dict[str, str]]:
+    """Reports in the folder that was given at the start; ``href`` begins at the service's own address."""
+    from urllib.parse import quote
+
+    found = await service_of(request).reader.run(found_reports, service_of(request).config.reports)
+    return [{"name": name, "href": f"v1/reports/{quote(name, safe='')}"} for name in found]
+
+
+@router.get("/v1/reports/{name}", tags=["service"], response_class=HTMLResponse)
+async def report(request: Request, name: str) -> Response:
+    """One of them."""
+    found = await service_of(request).reader.run(found_reports, service_of(request).config.reports)
+    if name not in found:
+        raise absent(f"report {name[:100]!r}")
+    headers = {"content-security-policy": SANDBOX, "x-frame-options": "SAMEORIGIN"}
+    return FileResponse(found[name], media_type=TYPES[".html"], headers=headers)
+
+
+@router.get("/docs", response_class=HTMLResponse, include_in_schema=False)
+async def document(request: Request) -> HTMLResponse:
+    """The interface as a page that needs no other host, as the usual ones do."""
+    return HTMLResponse(interface_page(request.app.openapi()))

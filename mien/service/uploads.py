@@ -1,0 +1,163 @@
+"""The one file of a form (multipart/form-data), read as it arrives: nothing is gathered but what is wanted."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+from python_multipart.exceptions import MultipartParseError
+from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.requests import ClientDisconnect, Request
+
+from mien.service.display_names import display_name
+from mien.service.errors import Refused, too_large
+
+#: It tells every broken form to whoever reads the log; whoever sent one is told by the answer.
+logging.getLogger("python_multipart").setLevel(logging.ERROR)
+
+#: The field of a form that holds the file.
+FIELD = "file"
+
+#: So many of a file's first bytes tell what it is.
+HEAD = 512
+
+#: Parts of a form; more are no form that this service asked for.
+MOST_PARTS = 16
+
+#: What a route that takes a form says in the OpenAPI document.
+FORM = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {
+                        "file": {"type": "string", "contentMediaType": "application/octet-stream", "format": "binary"}
+                    },
+                }
+            }
+        },
+    }
+}
+
+
+@dataclass
+class Upload:
+    """What was sent: the name it had there, for display alone, and how many bytes."""
+
+    name: str = ""
+    size: int = 0
+
+
+async def receive_file(
+    request: Request, target: BinaryIO, limit: int, check: Callable[[bytes, str], None] | None = None
+) -> Upload:
+    """Write the file of a form to ``target``.
+
+    check: given the first bytes of the file (HEAD, or all that there are) and its name, as soon as they are there; may
+    raise Refused, too.
+
+    Raises Refused: 415 for another content type, 422 for a form that breaks off or holds no such file, 413 for one that
+    is longer than ``limit`` bytes.
+    """
+    field = FIELD
+    kind, options = parse_options_header(request.headers.get("content-type", ""))
+    if kind != b"multipart/form-data":
+        found = f"is {kind.decode('latin-1')[:60]!r}" if kind else "is not given"
+        cure = f"send a form (multipart/form-data) with the field '{field}'"
+        raise Refused(415, "not_a_form", "content-type", found, cure, field=field)
+    form = _Form(target, limit, field, check)
+    try:
+        parser = MultipartParser(options.get(b"boundary", b""), form.callbacks())
+        if not options.get(b"boundary"):
+            raise MultipartParseError("no boundary")
+        async for chunk in request.stream():
+            parser.write(chunk)
+        parser.finalize()
+    except ClientDisconnect as error:
+        raise _broken("breaks off") from error
+    except ValueError as error:  # every error of the parser is one
+        raise _broken(f"is broken ({error})") from error
+    if not form.ended:
+        raise _broken("breaks off")
+    if not form.found:
+        found = "is not in the form, or holds no file"
+        raise Refused(422, "no_file", field, found, f"send one file in the field '{field}'", field=field)
+    if not form.upload.size:
+        raise Refused(422, "empty_file", form.upload.name or field, "is empty (0 bytes)", "copy or export it again")
+    form.check_head()
+    return form.upload
+
+
+def _broken(found: str) -> Refused:
+    return Refused(422, "broken_form", "the form", found, "send it again")
+
+
+class _Form:
+    """What the parser calls: keeps the first part with the wanted name, and counts everything."""
+
+    def __init__(self, target: BinaryIO, limit: int, field: str, check: Callable[[bytes, str], None] | None) -> None:
+        self._check, self._start = check, b""
+        self.upload, self.found, self.ended = Upload(), False, False
+        self._target, self._limit, self._field = target, limit, field
+        self._parts = 0
+        self._wanted = False
+        self._head = self._value = b""
+        self._headers: dict[bytes, bytes] = {}
+
+    def callbacks(self) -> dict[str, Callable[..., Any]]:
+        names = (
+            "part_begin", "part_data", "header_begin", "header_field", "header_value", "header_end", "headers_finished",
+            "end",
+        )  # fmt: skip
+        return {f"on_{name}": getattr(self, f"_{name}") for name in names}
+
+    def _part_begin(self) -> None:
+        self._parts += 1
+        if self._parts > MOST_PARTS:
+            found, cure = f"has more than {MOST_PARTS} parts", f"send the field '{self._field}' alone"
+            raise Refused(422, "broken_form", "the form", found, cure)
+        self._headers, self._wanted = {}, False
+
+    def _header_begin(self) -> None:
+        self._head = self._value = b""
+
+    def _header_field(self, data: bytes, start: int, end: int) -> None:
+        self._head += data[start:end]
+
+    def _header_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def _header_end(self) -> None:
+        self._headers[self._head.lower()] = self._value
+
+    def _headers_finished(self) -> None:
+        _, options = parse_options_header(self._headers.get(b"content-disposition", b""))
+        if self.found or options.get(b"name", b"").decode("utf-8", "replace") != self._field:
+            return
+        self._wanted = self.found = True
+        self.upload.name = display_name(options.get(b"filename", b"").decode("utf-8", "replace"))
+
+    def _part_data(self, data: bytes, start: int, end: int) -> None:
+        if self._wanted:
+            self.upload.size += end - start
+            if self.upload.size > self._limit:
+                raise too_large(self.upload.name, self._limit)
+            if self._check is not None:
+                self._start += data[start : min(end, start + HEAD)]
+                if len(self._start) >= HEAD:
+                    self.check_head()
+            self._target.write(data[start:end])
+
+    def check_head(self) -> None:
+        """Have the file's first bytes looked at, once."""
+        check, self._check = self._check, None
+        if check is not None:
+            check(self._start, self.upload.name)
+
+    def _end(self) -> None:
+        self.ended = True

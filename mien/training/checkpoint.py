@@ -1,0 +1,115 @@
+"""Checkpoints: what a run needs to go on, and what a trained network needs to be used. Written whole or not at all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from mien.core.errors import ModelError
+from mien.core.files import replacing
+from mien.core.preprocessing import Preprocessing
+from mien.models import MISFITS, build_for, check_finite
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained network with what it takes to use it.
+
+    temperature: divides the logits before the softmax; epoch: how many were trained, 0 where it is not known.
+    labels_by: whose labels it learnt, "given" or FER+'s "raters".
+    """
+
+    network: nn.Module
+    name: str
+    network_name: str
+    network_arguments: dict[str, Any]
+    classes: tuple[str, ...]
+    preprocessing: Preprocessing
+    epoch: int
+    temperature: float = 1.0
+    labels_by: str = "given"
+
+    def describe(self) -> dict[str, Any]:
+        """Everything but the weights, as plain values."""
+        return {
+            "format": FORMAT,
+            "name": self.name,
+            "network": self.network_name,
+            "arguments": self.network_arguments,
+            "classes": list(self.classes),
+            "preprocessing": self.preprocessing.to_json(),
+            "epoch": self.epoch,
+            "labels_by": self.labels_by,
+        }
+
+
+def save_trained(path: Path, trained: Trained, **more: Any) -> None:
+    """Write weights (of ``trained.network``) and description; ``more`` holds what resuming and the lineage need.
+
+    Raises OutputError where the file cannot be written whole, as on a full disk.
+    """
+    # An open file, not its path: what torch writes by itself hides why the operating system refused.
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        try:
+            torch.save({**trained.describe(), "weights": trained.network.state_dict(), **more}, file)
+        except RuntimeError as error:  # torch's "enforce fail", raised over the system's own error
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from error
+            raise
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """The raw contents. Only tensors and plain values are accepted: a checkpoint cannot run code."""
+    if not path.is_file():
+        raise ModelError(path, "does not exist", "check the path, or train first with 'mien train'")
+    try:
+        contents = torch.load(path, map_location="cpu", weights_only=True)
+    except MemoryError:
+        raise
+    except Exception as error:  # torch raises many kinds for a damaged file; all mean the same here
+        raise ModelError(path, "is not a checkpoint that can be read", "train again, or name another file") from error
+    if not isinstance(contents, dict) or contents.get("format") != FORMAT:
+        raise ModelError(path, "is not a checkpoint of mien", "name a run folder or one of its .pt files")
+    return contents
+
+
+def load_trained(path: Path) -> Trained:
+    """The network of a .pt file, in evaluation mode on the CPU.
+
+    Raises ModelError where the file does not describe a network, lacks weights of it, or has weights that are no numbers.
+    """
+    contents = read_checkpoint(path)
+    try:
+        arguments = dict(contents["arguments"])
+        network = build_for(contents["weights"], _text(contents["network"]), **arguments)
+        network.load_state_dict(contents["weights"])
+        trained = Trained(
+            network.eval(),
+            _text(contents["name"]),
+            contents["network"],
+            arguments,
+            tuple(_text(name) for name in contents["classes"]),
+            Preprocessing.from_json(contents["preprocessing"]),
+            int(contents["epoch"]),
+            labels_by=_text(contents.get("labels_by", "given")),
+        )
+        if len(trained.classes) != arguments.get("num_classes", len(trained.classes)):
+            raise ValueError(f"{len(trained.classes)} class names for {arguments['num_classes']} classes")
+    except (*MISFITS, KeyError, TypeError, AttributeError, ModelError) as error:
+        reason = " ".join(str(error).split())[:200]
+        found = f"is a damaged checkpoint ({type(error).__name__}: {reason})"
+        raise ModelError(path, found, "train again, or name another file") from error
+    check_finite(network, path)
+    return trained
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r:.50} is not a text")
+    return value

@@ -1,0 +1,245 @@
+"""One epoch: what is taught, what changes, the steps, and what is watched after them."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mien.core.errors import TrainingDiverged
+from mien.core.preprocessing import Preprocessing
+from mien.core.progress import Bar
+from mien.core.types import FaceSet
+from mien.data.augmentation import cutmix, mixup, random_noise
+from mien.evaluation.metrics import accuracy, confusion_matrix, log_losses, macro_f1
+from mien.training.hardware import Hardware
+from mien.training.losses import make_loss
+from mien.training.optimizers import AveragedNetwork, learning_rate, make_optimizer
+from mien.training.preparation import augmentation_of, epoch_order, normalise, to_device
+from mien.training.recipe import Recipe
+from mien.training.semi import Unlabelled
+from mien.training.targets import Teacher
+
+#: How often the loss is looked at: on a GPU every look waits for it.
+LOOK_EVERY = 10
+
+
+@dataclass(frozen=True)
+class Course:
+    """What is taught, the same in every epoch.
+
+    images, labels   uint8 (N, 1, H, W) and int64 (N,), where the network is trained
+    targets          float32 (N, K): what each face is to be given, before it is blended with others
+    teacher          whom to ask about the augmented inputs, if anybody
+    unlabelled       what else to learn from, if anything
+    """
+
+    recipe: Recipe
+    hardware: Hardware
+    preprocessing: Preprocessing
+    images: Tensor
+    labels: Tensor
+    targets: Tensor
+    teacher: Teacher | None = None
+    unlabelled: Unlabelled | None = None
+
+
+@dataclass
+class State:
+    """All that changes while a network is trained; what a checkpoint must hold for a run to go on exactly."""
+
+    network: nn.Module
+    optimizer: torch.optim.Optimizer
+    averaged: AveragedNetwork
+    generator: torch.Generator
+    alpha: list[float] | None  # weights of the classes in the loss
+    history: list[dict[str, Any]] = field(default_factory=list)
+    best: float = -1.0
+
+    def to_checkpoint(self) -> dict[str, Any]:
+        """Everything but the averaged weights, which save_trained writes for use."""
+        return {
+            "raw_weights": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "averaged_steps": self.averaged.steps,
+            "generator": self.generator.get_state(),
+            "torch_rng": torch.get_rng_state(),
+            "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            "alpha": self.alpha,
+            "history": json.dumps(self.history),
+            "best": self.best,
+        }
+
+    def restore(self, saved: dict[str, Any]) -> None:
+        self.network.load_state_dict(saved["raw_weights"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.averaged.network.load_state_dict(saved["weights"])
+        self.averaged.steps = saved["averaged_steps"]
+        self.generator.set_state(saved["generator"])
+        torch.set_rng_state(saved["torch_rng"])
+        if saved["cuda_rng"] and torch.cuda.is_available():
+            torch.cuda.set_rng_state_all(saved["cuda_rng"][: torch.cuda.device_count()])
+        self.history, self.best = json.loads(saved["history"]), saved["best"]
+
+
+def state_of(recipe: Recipe, network: nn.Module, alpha: list[float] | None = None) -> State:
+    """Before the first step."""
+    return State(
+        network,
+        make_optimizer(network, recipe.optimizer),
+        AveragedNetwork(network, recipe.run.ema),
+        torch.Generator().manual_seed(recipe.run.seed),
+        alpha,
+    )
+
+
+def run_epoch(course: Course, state: State, validation: FaceSet, bar: Bar) -> dict[str, Any]:
+    """Train one epoch and watch it: a row of the log. Raises TrainingDiverged before anything of it is saved."""
+    started, epoch = time.perf_counter(), len(state.history)
+    row = {"epoch": epoch + 1, **train_epoch(course, state, bar)}
+    row |= watch(state.averaged.network, validation, course.preprocessing, course.hardware)
+    if not np.isfinite(row["validation_loss"]):
+        raise _diverged(course.recipe, epoch, row["lr"])
+    return row | {"seconds": round(time.perf_counter() - started, 2)}
+
+
+def train_epoch(course: Course, state: State, bar: Bar) -> dict[str, float]:
+    """One pass over the training faces: learning rate, loss, accuracy, speed.
+
+    Batches are whole: what is left of a shuffled epoch, less than a batch, is not seen in it.
+    """
+    recipe, hardware, images = course.recipe, course.hardware, course.images
+    loss_of = make_loss(recipe.loss, state.alpha)
+    epoch = len(state.history)
+    batch_size = min(recipe.schedule.batch_size, len(images))
+    steps = len(images) // batch_size
+    watched = [row["validation_loss"] for row in state.history]
+    trained = [p for p in state.network.parameters() if p.requires_grad]
+    loss_sum = right = torch.zeros((), device=hardware.device)
+    started = time.perf_counter()
+    training_mode(state.network)
+    order = epoch_order(course.labels.cpu(), recipe.data.oversample, state.generator).to(hardware.device)
+    for step in range(steps):
+        rate = learning_rate(epoch * steps + step, steps, recipe.optimizer.lr, recipe.schedule, watched)
+        for group in state.optimizer.param_groups:
+            group["lr"] = rate
+        rows = order[step * batch_size : (step + 1) * batch_size]
+        inputs, targets = make_batch(
+            recipe, images[rows], course.targets[rows], course.preprocessing, course.teacher, state.generator
+        )
+        with hardware.autocast():
+            logits = state.network(inputs)
+        loss = loss_of(logits, targets)
+        if course.unlabelled is not None:
+            loss = loss + course.unlabelled.loss(state.network, batch_size, epoch + step / steps, state.generator)
+        state.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if recipe.optimizer.clip_norm:
+            nn.utils.clip_grad_norm_(trained, recipe.optimizer.clip_norm)
+        state.optimizer.step()
+        state.averaged.update()
+
+        loss_sum = loss_sum + loss.detach()
+        right = right + (logits.detach().argmax(1) == targets.argmax(1)).sum()
+        if (step + 1) % LOOK_EVERY == 0 or step == steps - 1:
+            seen, mean_loss = (step + 1) * batch_size, float(loss_sum) / (step + 1)
+            if not np.isfinite(mean_loss):
+                raise _diverged(recipe, epoch, rate)
+            speed, share_right = seen / (time.perf_counter() - started), float(right) / seen
+            bar.advance(
+                (step % LOOK_EVERY + 1) * batch_size,
+                f"epoch {epoch + 1}/{recipe.schedule.epochs} "
+                f"loss {mean_loss:.3f} accuracy {share_right:.1%} {speed:,.0f} images/s",
+            )
+    return {"lr": rate, "loss": mean_loss, "accuracy": share_right, "images_per_s": round(speed, 1)}
+
+
+def make_batch(
+    recipe: Recipe,
+    images: Tensor,
+    targets: Tensor,
+    preprocessing: Preprocessing,
+    teacher: Teacher | None,
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor]:
+    """What the network is given of uint8 images (B, 1, H, W) and targets (B, K): inputs (B, C, H, W) and targets (B, K).
+
+    Noise comes last: a teacher is asked without it, since what it made of the noise would be learnt.
+    """
+    inputs = normalise(augmentation_of(recipe)(images.float() / 255, generator), preprocessing)
+    inputs, targets = blend(recipe, inputs, targets, generator)
+    if teacher is not None:
+        targets = teacher.blend(inputs, targets)
+    if recipe.augment.noise and recipe.semi.method != "fixmatch":
+        std = torch.tensor(preprocessing.std, device=inputs.device).view(1, -1, 1, 1)
+        inputs = random_noise(inputs * std, generator, probability=recipe.augment.noise) / std
+    return inputs, targets
+
+
+def blend(recipe: Recipe, inputs: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Mixup, cutmix, or one of the two by the toss of a coin, as the recipe says; FixMatch's labelled faces stay their own."""
+    settings = recipe.augment
+    if recipe.semi.method == "fixmatch":
+        return inputs, targets
+    cut = bool(settings.cutmix) and (not settings.mixup or bool(torch.rand((), generator=generator) < 0.5))
+    if cut:
+        return cutmix(inputs, targets, settings.cutmix, generator)
+    if settings.mixup:
+        return mixup(inputs, targets, settings.mixup, generator)
+    return inputs, targets
+
+
+def training_mode(network: nn.Module) -> None:
+    """Training mode, but for batch norms whose weights are frozen: their running statistics stay as they are too."""
+    network.train()
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and not module.weight.requires_grad:
+            module.eval()
+
+
+@torch.no_grad()
+def probabilities_of(
+    network: nn.Module, images: Tensor, preprocessing: Preprocessing, hardware: Hardware, batch_size: int = 256
+) -> np.ndarray:
+    """uint8 (N, 1, H, W) → float32 (N, K), in evaluation mode; the network's mode is put back."""
+    was_training = network.training
+    network.eval()
+    try:
+        parts = []
+        for batch in images.split(batch_size):
+            with hardware.autocast():
+                logits = network(normalise(batch.float() / 255, preprocessing))
+            parts.append(logits.float().softmax(dim=1).cpu())
+    finally:
+        network.train(was_training)
+    return torch.cat(parts).numpy()
+
+
+def watch(
+    network: nn.Module, validation: FaceSet, preprocessing: Preprocessing, hardware: Hardware
+) -> dict[str, float]:
+    """Loss, accuracy and macro-F1 on the validation faces."""
+    images, _ = to_device(validation, hardware)
+    probabilities = probabilities_of(network, images, preprocessing, hardware)
+    matrix = confusion_matrix(validation.labels, probabilities.argmax(axis=1), probabilities.shape[1])
+    of_truth = probabilities[np.arange(len(validation)), validation.labels]
+    return {
+        "validation_loss": float(log_losses(of_truth).mean()),
+        "validation_accuracy": float(accuracy(matrix)),
+        "validation_macro_f1": float(macro_f1(matrix)),
+    }
+
+
+def _diverged(recipe: Recipe, epoch: int, rate: float) -> TrainingDiverged:
+    kept = "the epochs before are kept; " if epoch else ""
+    return TrainingDiverged(
+        recipe.name,
+        f"the loss became NaN or infinite in epoch {epoch + 1} at a learning rate of {rate:g}",
+        f"{kept}in another --out try --set optimizer.lr={recipe.optimizer.lr / 10:g}, a longer "
+        f"--set schedule.warmup_epochs={recipe.schedule.warmup_epochs + 3:g}, or --set run.precision=fp32",
+    )

@@ -1,0 +1,85 @@
+"""Probabilities of faces from networks that did not train on them: k-fold cross-validation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from mien.core.errors import DataError, RecipeError
+from mien.core.types import FaceSet
+from mien.training.recipe import Recipe, recipe_from
+from mien.training.torch_classifier import TorchClassifier, load_run
+from mien.training.train import train
+
+
+def fold_recipe(size: int, epochs: int = 8, seed: int = 0) -> Recipe:
+    """A small residual network and a short schedule: a second opinion of each face, not a good score."""
+    return recipe_from(
+        {
+            "name": "fold",
+            "description": "One of the networks whose out-of-fold probabilities 'mien audit' looks at",
+            "data": {"train": "train", "validation": "validation"},
+            "input": {"size": size},
+            "network": {"name": "residual", "arguments": {"widths": [32, 64, 128], "blocks": 1}},
+            "augment": {"flip": 0.5, "degrees": 10, "scale": 0.1, "shift": 0.08},
+            "loss": {"label_smoothing": 0.05},
+            "optimizer": {"lr": 0.1},
+            "schedule": {"epochs": epochs, "batch_size": 128, "warmup_epochs": 1},
+            "run": {"seed": seed, "ema": 0.99, "keep": "last"},
+        },
+        "mien.training.folds",
+    )
+
+
+def assign_folds(labels: np.ndarray, groups: Sequence[np.ndarray], folds: int, seed: int = 0) -> np.ndarray:
+    """int64 (N,) in 0..folds − 1: every class spread evenly, rows of one group together.
+
+    Twins must not be parted: a network that trained on one of them would confirm the other's label, right or wrong. A
+    group of more than a hundredth of the set (and of 20 rows) is parted all the same: where nearly all pictures look
+    alike, as drawings may, it would leave the other folds empty.
+    """
+    rng = np.random.default_rng(seed)
+    chosen = np.empty(len(labels), np.int64)
+    for value in np.unique(labels):
+        rows = rng.permutation(np.flatnonzero(labels == value))
+        chosen[rows] = np.arange(len(rows)) % folds
+    for group in groups:
+        if len(group) <= max(20, len(labels) / 100):
+            chosen[group] = chosen[group[0]]
+    return chosen
+
+
+def out_of_fold(
+    faces: FaceSet,
+    chosen: np.ndarray,
+    folder: Path,
+    *,
+    epochs: int = 8,
+    quiet: bool = False,
+    say: Callable[[str], None] = print,
+) -> np.ndarray:
+    """float32 (N, K): each face's probabilities from the network of the folds that it is not in.
+
+    faces: all labelled; chosen int (N,): the fold of each. The networks are kept in ``folder/fold-1``... as run folders;
+    those that are finished are not trained again, one that was interrupted goes on.
+
+    Raises DataError where the folder holds folds of other faces, or a fold leaves a class without training faces.
+    """
+    recipe = fold_recipe(faces.images.shape[1], epochs)
+    probabilities = np.empty((len(faces), len(faces.classes)), np.float32)
+    for fold in np.unique(chosen):
+        held = chosen == fold
+        part, run = replace(faces, split=np.where(held, "validation", "train")), folder / f"fold-{fold + 1}"
+        say(f"fold {fold + 1} of {chosen.max() + 1}: {(~held).sum():,} faces train, {held.sum():,} are judged")
+        try:
+            train(recipe, part, run, resume=(run / "last.pt").is_file(), quiet=quiet, say=say)
+        except (DataError, RecipeError) as error:  # of an earlier call with other faces, or other options
+            if error.name != str(run):
+                raise
+            cure = f"give the same data and options as then, remove {folder}, or choose another --out"
+            raise DataError(run, error.found, cure) from error
+        probabilities[held] = TorchClassifier(load_run(run)).probabilities(faces.images[held], "flip")
+    return probabilities

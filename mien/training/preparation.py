@@ -1,0 +1,244 @@
+"""What a run is given: its rows, the normalisation of its input, and both as tensors."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mien.core.errors import DataError, ModelError, RecipeError
+from mien.core.preprocessing import Preprocessing
+from mien.core.types import UNLABELLED, FaceSet, concatenate, split_role
+from mien.data.annotators import RATERS, labelled_by, majority
+from mien.data.augmentation import Augmentation
+from mien.data.splits import hold_out, one_against_all, only_classes
+from mien.training.hardware import Hardware
+from mien.training.recipe import DataSettings, Recipe, StartSettings, teachers_of
+from mien.training.torch_classifier import open_trained
+
+
+@dataclass(frozen=True)
+class Rows:
+    """The faces of a run: those that train, those that are watched, and those whose label is unknown or set aside."""
+
+    training: FaceSet
+    validation: FaceSet
+    unlabelled: FaceSet
+    held_out: bool = False  # whether those that are watched were taken from the training faces
+
+
+def earlier_models(recipe: dict[str, Any]) -> list[str]:
+    """The models that a recipe, as a dictionary, begins with or learns from."""
+    start, teachers = (
+        recipe.get("start", {}).get("model"),
+        teachers_of(recipe.get("targets", {}).get("teacher") or ""),
+    )
+    return list(dict.fromkeys(name for name in (start, *teachers) if name))
+
+
+def choose_rows(recipe: Recipe, faces: FaceSet, say: Callable[[str], None]) -> Rows:
+    """The recipe's splits; where the data has no validation split, a part of the training faces is held out."""
+    settings = recipe.data
+    faces = labelled_by(faces, settings.labels)
+    if not faces.labelled.any():
+        raise DataError(
+            "data",
+            f"holds no labels ({settings.labels})",
+            "training needs a column 'emotion' or 'label', a folder for each class, or FER+'s votes (data.labels)",
+        )
+    without_label = faces.take(~faces.labelled)
+    if settings.labels == RATERS:
+        say(f"{len(without_label):,} of {len(faces):,} faces have no expression that most of their raters saw")
+        # Who agree that it is none see no expression that a network could find.
+        without_label = without_label.take(majority(without_label.votes) == UNLABELLED)
+    faces = of_classes(settings, faces)
+    unknown = _to_learn_from(without_label, settings.train)
+    if len(unknown) and "" not in faces.splits and not any(map(faces.has_split, settings.train.split("+"))):
+        raise DataError("data", f"has no label on any face of {settings.train}", "name another split with data.train")
+    training = faces if faces.splits == ("",) else _in_role(faces, settings.train)
+    _check_classes(training)
+    trained_on = {split_role(name) for name in settings.train.split("+")}
+    watched = settings.validation.split("+")
+    if trained_on.isdisjoint(map(split_role, watched)) and all(map(faces.has_split, watched)):
+        validation = _in_role(faces, settings.validation)
+        aside = len(faces) - len(training) - len(validation)
+        held_out = False
+    else:
+        aside = len(faces) - len(training)
+        training, validation = hold_out(training, settings.holdout, recipe.run.seed)
+        splits = "" if faces.splits == ("",) else f" '{settings.validation}' beside {settings.train}"
+        say(
+            f"the data has no validation split{splits}: {len(validation):,} of the training faces are held out to watch"
+        )
+        held_out = True
+        _check_classes(training, f"data.holdout of {settings.holdout:g} took the last one: add some, or lower it")
+    if aside:
+        used = {*training.splits, *validation.splits}
+        others = ", ".join(name or "none" for name in faces.splits if name not in used)
+        say(f"{aside:,} faces of other splits ({others}) are left aside")
+    unlabelled = unknown.as_classes(training.classes)
+    if settings.keep_labels < 1:
+        dropped, training = hold_out(training, settings.keep_labels, recipe.run.seed)
+        unlabelled = concatenate([unlabelled, dropped]) if len(unlabelled) else dropped
+        say(f"{len(training):,} faces keep their label, {len(dropped):,} lose it")
+        _check_classes(training, f"data.keep_labels of {settings.keep_labels:g} leaves none: raise it")
+    if recipe.semi.method == "none" and len(unlabelled) and settings.keep_labels == 1 and settings.labels != RATERS:
+        say(f"{len(unlabelled):,} faces without a label are not learnt from; semi.method would")
+    if recipe.semi.method != "none" and not len(unlabelled):
+        raise DataError(
+            "data", f"has no unlabelled training face for {recipe.semi.method}", "add some, or set data.keep_labels"
+        )
+    return Rows(training, validation, unlabelled, held_out)
+
+
+def of_classes(settings: DataSettings, faces: FaceSet) -> FaceSet:
+    """The labelled faces of the recipe's classes."""
+    faces = faces.take(faces.labelled)
+    if settings.classes:
+        faces = only_classes(faces, settings.classes)
+    return one_against_all(faces, settings.against) if settings.against else faces
+
+
+def _to_learn_from(without_label: FaceSet, train: str) -> FaceSet:
+    """Of faces without a label those of the training split, or of no split at all."""
+    roles = {split_role(part) for part in train.split("+")}
+    alike = [name for name in without_label.splits if not name or split_role(name) in roles]
+    return without_label.take(np.isin(without_label.split, alike))
+
+
+def _check_classes(training: FaceSet, cure: str = "") -> None:
+    """DataError unless there are two classes at least and every class has a training face."""
+    if len(training.classes) < 2:
+        found = ", ".join(training.classes)
+        raise DataError(
+            "data",
+            f"has one class alone ({found})",
+            "give faces of two at least, each in a folder or with a label of its own",
+        )
+    counts = dict(zip(training.classes, training.counts(), strict=True))
+    present, absent = [name for name in counts if counts[name]], [name for name in counts if not counts[name]]
+    if absent:
+        raise DataError(
+            "data",
+            f"has no training face of {', '.join(absent)}",
+            cure or f"add some, or train the others alone with --set 'data.classes={json.dumps(present)}'",
+        )
+
+
+def _in_role(faces: FaceSet, split: str) -> FaceSet:
+    """The faces of every split that plays the part of this one (Training and train), or of several, ``train+validation``."""
+    names = [name for part in split.split("+") for name in faces.in_role(part).splits]  # raises where there is none
+    return faces.take(np.isin(faces.split, names))
+
+
+def input_of(recipe: Recipe, training: FaceSet) -> Preprocessing:
+    """The network's input: normalised by the training pictures' mean and deviation, by .5/.5, or not at all."""
+    if training.images.shape[1:] != (recipe.input.size, recipe.input.size):
+        raise RecipeError(
+            "input.size",
+            f"is {recipe.input.size}, the pictures are {training.images.shape[1:]}",
+            "load the pictures with that size",
+        )
+    channels = recipe.input.channels
+    if recipe.input.normalise == "training":
+        counts = np.zeros(256, np.int64)
+        for start in range(0, len(training), 1_024):  # bincount needs eight bytes for each pixel
+            counts += np.bincount(training.images[start : start + 1_024].ravel(), minlength=256)
+        levels = np.arange(256) / 255
+        mean = float((counts * levels).sum() / counts.sum())
+        std = max(float(np.sqrt((counts * (levels - mean) ** 2).sum() / counts.sum())), 1e-3)
+    else:
+        mean, std = (0.5, 0.5) if recipe.input.normalise == "half" else (0.0, 1.0)
+    return Preprocessing(recipe.input.size, channels, (mean,) * channels, (std,) * channels)
+
+
+def to_device(faces: FaceSet, hardware: Hardware) -> tuple[Tensor, Tensor]:
+    """All pictures as one uint8 tensor (N, 1, H, W) and the labels int64 (N,), moved once."""
+    images = torch.from_numpy(np.array(faces.images))[:, None]
+    return images.to(hardware.device), torch.from_numpy(faces.labels).to(hardware.device)
+
+
+#: FixMatch's weak change: a mirror image and a shift of an eighth at most, as in the paper.
+WEAK = Augmentation(flip=0.5, shift=0.125)
+
+
+#: What `recipe.augment` says of whole batches. FixMatch's faces with a label go without.
+OF_BATCHES = ("noise", "mixup", "cutmix")
+
+
+def augmentation_of(recipe: Recipe, *, labelled: bool = True) -> Augmentation:
+    """The recipe's changes to single faces, but for noise; that, and what blends faces of a batch, is made after them.
+
+    FixMatch changes faces with a label weakly, and strongly, as the recipe says, those without (Sohn et al., 2020).
+    """
+    if labelled and recipe.semi.method == "fixmatch":
+        return WEAK
+    return Augmentation(**recipe.augment.model_dump(exclude=set(OF_BATCHES)))
+
+
+def normalise(images: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """float (B, 1, H, W) in 0..1 → (B, channels, H, W), what the network is given, channels last in memory."""
+    mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (preprocessing.mean, preprocessing.std))
+    images = (images - mean.to(images.device, non_blocking=True)) / std.to(images.device, non_blocking=True)
+    return images.contiguous(memory_format=torch.channels_last)
+
+
+def epoch_order(labels: Tensor, oversample: float, generator: torch.Generator) -> Tensor:
+    """The rows of one epoch, int64 (N,), shuffled.
+
+    labels (N,) on the CPU. With ``oversample`` s rows are drawn with replacement and each class's share of the draws
+    is its share of the faces to the power 1 − s: as it is at 0, equal at 1.
+    """
+    if not oversample:
+        return torch.randperm(len(labels), generator=generator)
+    counts = torch.bincount(labels)
+    return torch.multinomial(counts.double()[labels] ** -oversample, len(labels), True, generator=generator)
+
+
+def fingerprint(rows: Rows, *, votes: bool = False) -> str:
+    """Tells one choice of faces (and of their votes, where those train) from another: a run is not resumed with others."""
+    check = zlib.crc32(",".join(rows.training.classes).encode())
+    for faces in (rows.training, rows.validation, rows.unlabelled):
+        check = zlib.crc32(faces.labels.tobytes(), zlib.crc32(faces.images.tobytes(), check))
+    if votes and rows.training.votes is not None:
+        check = zlib.crc32(rows.training.votes.tobytes(), check)
+    return f"{len(rows.training)} + {len(rows.validation)} faces, {check:08x}"
+
+
+def start_from(network: nn.Module, settings: StartSettings, classes: tuple[str, ...]) -> str:
+    """Lay the weights of ``start.model`` over a fresh network and freeze what ``start.freeze`` names; says what was done.
+
+    Tensors of the same name and shape are taken; a last layer for other classes stays fresh. Raises ModelError where
+    nothing fits, RecipeError where a name to freeze does not occur.
+    """
+    given = open_trained(settings.model)
+    theirs, ours = given.network.state_dict(), network.state_dict()
+    head = {name for name in ours if name.startswith("head.")} if given.classes != classes else set()
+    fitting = {name: value for name, value in theirs.items() if name in ours and ours[name].shape == value.shape}
+    fitting = {name: value for name, value in fitting.items() if name not in head}
+    trained = [name for name, _ in network.named_parameters()]
+    if not any(name in fitting and ours[name].ndim > 1 for name in trained):  # a bias alone says nothing
+        raise ModelError(settings.model, "shares no weights with this network", "start from the same kind of network")
+    network.load_state_dict(fitting, strict=False)
+    for prefix in settings.freeze:
+        named = [p for name, p in network.named_parameters() if name.startswith(prefix)]
+        if not named:
+            tops = ", ".join(dict.fromkeys(name.split(".")[0] for name in trained))
+            raise RecipeError("start.freeze", f"'{prefix}' begins no parameter's name", f"they begin with {tops}")
+        for parameter in named:
+            parameter.requires_grad_(False)
+    if not any(p.requires_grad for p in network.parameters()):
+        raise RecipeError("start.freeze", "freezes all of the network", "leave some of it free, such as 'head'")
+    fresh = [name for name in trained if name not in fitting]
+    frozen = sum(not p.requires_grad for p in network.parameters())
+    return (
+        f"begins with {len(trained) - len(fresh)} of {len(trained)} weights of {settings.model}"
+        + (f" (fresh: {', '.join(fresh[:4])})" if fresh else "")
+        + (f"; {frozen} are frozen" if frozen else "")
+    )

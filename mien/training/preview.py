@@ -1,0 +1,237 @@
+"""What a network is given: faces as they are, and the copies that a recipe makes of them while training."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mien.core.errors import DataError, UsageError
+from mien.core.files import replacing
+from mien.core.preprocessing import Preprocessing
+from mien.core.types import FaceSet
+from mien.data.annotators import labelled_by
+from mien.training.epoch import make_batch
+from mien.training.hardware import Hardware
+from mien.training.preparation import OF_BATCHES, augmentation_of, choose_rows, epoch_order, input_of, of_classes
+from mien.training.recipe import Recipe
+from mien.training.targets import Teacher, targets_of, teacher_of
+
+#: The drawing's measures in its own pixels: a tile's side at least, and what lies around and between tiles.
+_TILE, _GAP, _MARGIN, _LINE, _TITLE_LINE = 144, 8, 16, 17, 19
+_DPI = 100
+#: A drawing is at least so wide, for the words above it.
+_LEAST_WIDTH = 760
+#: More than this takes minutes and gigabytes, and nobody looks at it.
+_MOST_PIXELS = 50_000_000
+
+
+@dataclass(frozen=True)
+class Preview:
+    """Some faces, and what the network is given of them.
+
+    faces          R of them, by class
+    inputs         float32 (copies, R, channels, H, W), normalised: nothing is done to them before the first layer
+    targets        float32 (copies, R, K), probabilities over faces.classes, before label smoothing
+    preprocessing  the normalisation that was used
+    """
+
+    faces: FaceSet
+    inputs: Tensor
+    targets: Tensor
+    preprocessing: Preprocessing
+
+
+def preview(
+    recipe: Recipe, faces: FaceSet, *, split: str = "", rows: int | None = None, copies: int = 8, seed: int = 0
+) -> Preview:
+    """Copies of some training faces, made as the training loop makes them.
+
+    Each copy comes from a batch of its own, filled up to the recipe's size with other faces, so that mixup and cutmix
+    find the partners here that they find there. The pictures are normalised as the recipe's training faces are, also
+    where another split is shown.
+
+    Args:
+        faces: the data that would be trained on.
+        split: show faces of this split; default: those that the recipe trains on.
+        rows: how many faces, shared among the classes; default: one of every class.
+
+    Raises:
+        DataError: where the recipe could not be trained on this data, or has fewer faces than ``rows``.
+    """
+    given = _to_show(recipe, faces, split)
+    # A data set without the recipe's training split can be shown by its own mean and deviation only.
+    trained_on = _to_show(recipe, faces, "") if split and faces.has_split(recipe.data.train) else given
+    preprocessing = input_of(recipe, trained_on)
+    shown = choose(given.labels, len(given.classes) if rows is None else rows, seed)
+    generator = torch.Generator().manual_seed(seed)
+    wanted = targets_of(given, recipe.targets)
+    teacher = teacher_of(recipe.targets, given.classes, preprocessing, Hardware.choose("cpu", "fp32"))
+    made = [_step(recipe, given, wanted, shown, preprocessing, teacher, generator) for _ in range(copies)]
+    inputs, targets = (torch.stack(parts) for parts in zip(*made, strict=True))
+    return Preview(given.take(shown), inputs, targets, preprocessing)
+
+
+def choose(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """``count`` rows, as many of each class as of every other as far as they reach; int64, by class.
+
+    labels (N,) int, all known. Raises DataError where there are fewer.
+    """
+    if count > len(labels):
+        raise DataError("--rows", f"asks for {count:,} of {len(labels):,} faces", "ask for fewer")
+    order = np.random.default_rng(seed).permutation(len(labels))
+    turn = np.empty(len(labels), np.int64)  # the first face of its class has 0, the second 1, ...
+    for label in np.unique(labels):
+        of_class = order[labels[order] == label]
+        turn[of_class] = np.arange(len(of_class))
+    dealt = np.lexsort((labels, turn))[:count]
+    return dealt[np.lexsort((turn[dealt], labels[dealt]))]
+
+
+def _to_show(recipe: Recipe, faces: FaceSet, split: str) -> FaceSet:
+    """The training faces of the recipe, or all labelled faces of a split."""
+    if split:
+        return of_classes(recipe.data, labelled_by(faces.in_split(split), recipe.data.labels))
+    return choose_rows(recipe, faces, lambda text: None).training
+
+
+def _step(
+    recipe: Recipe,
+    faces: FaceSet,
+    wanted: Tensor,
+    shown: np.ndarray,
+    preprocessing: Preprocessing,
+    teacher: Teacher | None,
+    generator: torch.Generator,
+) -> tuple[Tensor, Tensor]:
+    """The shown faces' part of one batch: inputs (R, channels, H, W) and targets (R, K)."""
+    labels = torch.from_numpy(faces.labels)
+    order = epoch_order(labels, recipe.data.oversample, generator).numpy()
+    others = order[~np.isin(order, shown)][: max(0, recipe.schedule.batch_size - len(shown))]
+    rows = np.concatenate([shown, others])
+    images = torch.from_numpy(faces.images[rows])[:, None]  # uint8 (B, 1, H, W)
+    inputs, targets = make_batch(recipe, images, wanted[rows], preprocessing, teacher, generator)
+    return inputs[: len(shown)], targets[: len(shown)]
+
+
+def target_text(target: np.ndarray, classes: tuple[str, ...]) -> str:
+    """A target (K,) in words, the largest share first: ``"happy .7 sad .3"``, ``"happy 1"``."""
+    shares = np.round(target.astype(float), 2)  # what rounds to 0 is not written
+    order = [index for index in np.argsort(-target, kind="stable") if shares[index]]
+    return " ".join(f"{classes[index]} {shares[index]:g}".replace(" 0.", " .") for index in order)
+
+
+def title_of(made: Preview, recipe: Recipe) -> list[str]:
+    """The lines above the drawing: the numbers of the input, and what the recipe does to the pictures."""
+    channels, height, width = made.inputs.shape[2:]
+    values, scale = made.inputs, made.preprocessing
+    black, white = map(_number, _limits(scale))
+    made_of = recipe.augment.model_dump() | asdict(augmentation_of(recipe))
+    if recipe.semi.method == "fixmatch":
+        made_of |= dict.fromkeys(OF_BATCHES, 0)
+    changes = [name if value is True else f"{name} {value:g}" for name, value in made_of.items() if value]
+    lines = [
+        f"{recipe.name}: float32 {channels} × {height} × {width}"
+        + (" (the grey picture three times)" if channels == 3 else "")
+        + f", values {_number(values.min())} to {_number(values.max())}, mean {_number(values.mean())}, "
+        f"std {_number(values.std())}",
+        f"value = (pixel / 255 − {scale.mean[0]:.3f}) / {scale.std[0]:.3f}: black is {black}, white is {white}",
+        "changes, drawn anew for every copy: " + (", ".join(changes) or "none, so that all copies are alike"),
+    ]
+    if _shares(recipe):
+        smoothing = recipe.loss.label_smoothing
+        origins = {
+            "each face is blended with another of its batch": _blends(recipe),
+            f"{recipe.targets.votes:.0%} of each label gives way to FER+'s votes": recipe.targets.votes,
+            f"{recipe.targets.teacher_share:.0%} of the target is what {recipe.targets.teacher} says": recipe.targets.teacher,
+        }
+        lines.append(
+            "; ".join(text for text, so in origins.items() if so)
+            + "; under each face the shares of the classes in its target"
+            + (f", to which the loss adds label smoothing of {smoothing:g}" if smoothing else "")
+        )
+    return lines
+
+
+def draw_preview(made: Preview, recipe: Recipe, path: Path) -> None:
+    """A PNG with one row a face: the picture as it is with its class, then the copies as the network is given them.
+
+    All tiles share one scale of grey, from a black pixel's normalised value to a white one's. One pixel of a face is a
+    whole number of pixels of the drawing.
+    """
+    black, white = _limits(made.preprocessing)
+    originals = made.faces.images / 255.0 * (white - black) + black  # (R, H, W)
+    # All channels hold the same grey picture, so that the first shows them all.
+    tiles = np.concatenate(
+        [originals[:, None], made.inputs[:, :, 0].numpy().swapaxes(0, 1)], axis=1
+    )  # (R, 1 + copies, H, W)
+    classes, targets = made.faces.classes, made.targets.numpy().swapaxes(0, 1)  # (R, copies, K)
+    captions = [
+        [classes[label], *(target_text(target, classes) if _shares(recipe) else "" for target in of_face)]
+        for label, of_face in zip(made.faces.labels, targets, strict=True)
+    ]
+    _draw_tiles(tiles, captions, (black, white), title_of(made, recipe), path)
+
+
+def _draw_tiles(
+    tiles: np.ndarray, captions: list[list[str]], limits: tuple[float, float], title: list[str], path: Path
+) -> None:
+    """tiles float (R, C, H, W) on one canvas, a caption under each, the title above; the first column stands apart."""
+    from matplotlib.figure import Figure  # without pyplot: no screen is looked for, no figure is left open
+
+    rows, columns, height, width = tiles.shape
+    zoom = math.ceil(_TILE / max(height, width))
+    tall, wide = height * zoom, width * zoom
+    captions = [[textwrap.fill(text, wide // 6) for text in row] for row in captions]
+    lines = [1 + max(text.count("\n") for text in row) for row in captions]  # of the captions of each row
+    total = max(_LEAST_WIDTH, 2 * _MARGIN + columns * (wide + _GAP))
+    title = [line for text in title for line in textwrap.wrap(text, int(total / 7.2))]
+    first = _MARGIN + (len(title) + 1) * _TITLE_LINE + _GAP
+    uppers = np.cumsum([first, *(tall + count * _LINE + _GAP for count in lines)])
+    lefts = _MARGIN + np.arange(columns) * (wide + _GAP) + _GAP * (np.arange(columns) > 0)
+    if total * uppers[-1] > _MOST_PIXELS:
+        raise UsageError("--rows and --copies", f"make a drawing of {total:,} x {uppers[-1]:,} pixels", "ask for fewer")
+    canvas = np.full((uppers[-1] + _GAP, total), limits[1], np.float32)
+
+    figure = Figure(figsize=(canvas.shape[1] / _DPI, canvas.shape[0] / _DPI), dpi=_DPI)
+    axes = figure.add_axes((0, 0, 1, 1))  # one pixel of the canvas is one of the drawing
+    axes.axis("off")
+    for row, column in np.ndindex(rows, columns):
+        upper, left = uppers[row], lefts[column]
+        zoomed = tiles[row, column].repeat(zoom, axis=0).repeat(zoom, axis=1)
+        canvas[upper : upper + tall, left : left + wide] = zoomed
+        text = captions[row][column]
+        axes.text(left + wide / 2, upper + tall + 2, text, ha="center", va="top", size=8, parse_math=False)
+    axes.imshow(canvas, "gray", vmin=limits[0], vmax=limits[1], interpolation="nearest", aspect="auto")
+    for number, line in enumerate(title):
+        size = 10 if number else 11
+        axes.text(_MARGIN, _MARGIN + number * _TITLE_LINE, line, va="top", size=size, parse_math=False)
+    for left, head in zip(lefts, ("as it is", "as the network is given it"), strict=False):
+        axes.text(left, first - 4, head, va="bottom", size=9, style="italic")
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=_DPI)
+
+
+def _blends(recipe: Recipe) -> bool:
+    """Whether faces are blended with others; FixMatch does without."""
+    return bool(recipe.augment.mixup or recipe.augment.cutmix) and recipe.semi.method != "fixmatch"
+
+
+def _shares(recipe: Recipe) -> bool:
+    """Whether a target is more than one class."""
+    return _blends(recipe) or bool(recipe.targets.votes or recipe.targets.teacher)
+
+
+def _limits(preprocessing: Preprocessing) -> tuple[float, float]:
+    """The normalised values of a black and of a white pixel."""
+    mean, std = preprocessing.mean[0], preprocessing.std[0]
+    return (0 - mean) / std, (1 - mean) / std
+
+
+def _number(value: float | Tensor) -> str:
+    return f"{float(value):.2f}".replace("-", "−")

@@ -1,0 +1,108 @@
+"""Weights of several trainings of one network, averaged (Wortsman et al., "Model soups", 2022)."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from mien.core.errors import ModelError
+from mien.core.files import make_folder, write_json, write_text
+from mien.core.types import FaceSet
+from mien.training.checkpoint import Trained, save_trained
+from mien.training.lineage import lineage_of, of_average, written_caveat
+from mien.training.recipe import load_recipe
+from mien.training.torch_classifier import read_log
+
+
+def average(members: Sequence[Trained], images: torch.Tensor, batch_size: int = 512, seed: int = 0) -> Trained:
+    """The last member, whose network is given the mean of the weights of all; its running statistics are measured anew on ``images``.
+
+    It pays where one training went on from the other, so that both lie in the same valley of the loss; averaging
+    independently initialized trainings does not work. images: float32 (N, C, S, S), normalized as the network takes them,
+    in any order: they are shuffled by ``seed``.
+    Raises ModelError where the networks, classes or inputs differ.
+    """
+    last = members[-1]
+    for member in members:
+        for what in ("network_name", "network_arguments", "classes", "preprocessing", "labels_by"):
+            mine, theirs = getattr(member, what), getattr(last, what)
+            if mine != theirs:
+                found = f"has {what.replace('_', ' ')} {mine}, and {last.name} {theirs}"
+                raise ModelError(member.name, found, "average trainings of one network on the same classes and inputs")
+    states = [member.network.state_dict() for member in members]
+    network = last.network
+    mean = {
+        name: sum(state[name] for state in states) / len(states) if value.is_floating_point() else value
+        for name, value in states[-1].items()
+    }
+    network.load_state_dict(mean)
+    measure_batch_norms(network, images, batch_size, torch.Generator().manual_seed(seed))
+    return replace(last, network=network.eval())
+
+
+@torch.no_grad()
+def measure_batch_norms(network: nn.Module, images: torch.Tensor, batch_size: int, generator: torch.Generator) -> None:
+    """Set the running statistics of all batch norms to the means over shuffled batches, each weighted by its size.
+
+    images (N, C, S, S). Batches in the order of the data would not do: where it is sorted by class, the variance within a
+    batch is that within a class.
+    """
+    norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    before = [norm.momentum for norm in norms]
+    network.eval()
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.train()
+    seen = 0
+    for rows in torch.randperm(len(images), generator=generator).split(batch_size) if norms else ():
+        if len(rows) == 1:  # has no variance
+            continue
+        seen += len(rows)
+        for norm in norms:
+            norm.momentum = len(rows) / seen
+        network(images[rows].contiguous(memory_format=torch.channels_last))
+    for norm, momentum in zip(norms, before, strict=True):
+        norm.momentum = momentum
+
+
+def average_runs(
+    runs: Sequence[Path], members: Sequence[Trained], training: FaceSet, out: Path, name: str = ""
+) -> tuple[Trained, str]:
+    """The average of several runs as a run folder, which holds the log of the last of them and says what it is; and what is
+    to be said of scores on the faces that the last one held out, "" where nothing is.
+
+    members: their networks, in order; that of the last becomes the average. training: faces uint8 as the runs were
+    given, without changes. Raises ModelError where the runs do not fit or watched other faces.
+    """
+    folders = [run if run.is_dir() else run.parent for run in runs]
+    watched = [
+        (run / "validation.csv").read_text(encoding="utf-8") for run in folders if (run / "validation.csv").is_file()
+    ]
+    if len(set(watched)) > 1:
+        found = "did not watch the same faces, so that what one held out may have taught another"
+        raise ModelError(", ".join(map(str, runs)), found, "average runs on the same data")
+    preprocessing = members[-1].preprocessing
+    averaged = average(members, torch.from_numpy(preprocessing.to_tensor(training.images)))
+    averaged = replace(averaged, name=name or out.name)
+    found = of_average([lineage_of(run) for run in runs], [str(run) for run in runs])
+    make_folder(out)
+    last = folders[-1]
+    header, history = read_log(last)
+    note = written_caveat(found, last / "validation.csv") if header.get("held_out") else ""
+    if header:
+        header["averaged"] = {"with": [run.name for run in runs[:-1]], "faces": len(training)}
+        header["held_out_caveat"] = note
+        write_text(out / "log.jsonl", "".join(json.dumps(row) + "\n" for row in (header, *history)))
+        write_json(out / "environment.json", header["environment"])
+    for file in ("validation.csv", "curves.png"):
+        if (last / file).is_file():
+            shutil.copyfile(last / file, out / file)
+    write_text(out / "recipe.toml", load_recipe(last / "recipe.toml", ["run.keep=last"]).to_toml())
+    save_trained(out / "last.pt", averaged, **({"lineage": found.to_checkpoint()} if found else {}))
+    return averaged, note

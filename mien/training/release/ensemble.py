@@ -1,0 +1,182 @@
+"""Ensembles: weights chosen on validation faces, and several trained networks as one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import comb
+from typing import Any
+
+import numpy as np
+
+from mien.core.errors import ModelError, UsageError
+from mien.core.preprocessing import Preprocessing
+from mien.data.splits import halves
+from mien.evaluation.metrics import log_losses
+from mien.models import build
+from mien.training.checkpoint import Trained
+
+#: A grid of more points than this is refused: it would take minutes, and the likelihood does as well.
+MOST_POINTS = 200_000
+
+
+def equal_weights(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """1 / M for each of M members."""
+    return np.full(len(probabilities), 1 / len(probabilities))
+
+
+def grid_weights(probabilities: np.ndarray, labels: np.ndarray, parts: int = 10) -> np.ndarray:
+    """The weights in tenths with the best accuracy, as R5 searched them; ties go to the lower log loss.
+
+    probabilities (M, N, K), labels (N,) → (M,) that sum to 1.
+    """
+    points = comb(parts + len(probabilities) - 1, parts)
+    if points > MOST_POINTS:
+        raise UsageError("--weights grid", f"has {points:,} points for {len(probabilities)} members", "use likelihood")
+    best, chosen = (-1.0, 0.0), np.empty(0)
+    for shares in _compositions(parts, len(probabilities)):
+        weights = np.array(shares) / parts
+        mixed = np.tensordot(weights, probabilities, 1)
+        of_truth = mixed[np.arange(len(labels)), labels]
+        value = (float((mixed.argmax(axis=1) == labels).mean()), -float(log_losses(of_truth).mean()))
+        if value > best:
+            best, chosen = value, weights
+    return chosen
+
+
+def _compositions(total: int, parts: int):
+    """All tuples of ``parts`` whole numbers, 0 or more, that sum to ``total``."""
+    if parts == 1:
+        yield (total,)
+        return
+    for first in range(total + 1):
+        for rest in _compositions(total - first, parts - 1):
+            yield (first, *rest)
+
+
+def likelihood_weights(probabilities: np.ndarray, labels: np.ndarray, steps: int = 500) -> np.ndarray:
+    """The weights with the highest likelihood of the labels, found directly.
+
+    The likelihood of a mixture is concave in its weights; expectation-maximisation (Dempster et al., 1977) climbs it
+    and never leaves the simplex: wᵢ ← wᵢ · meanₙ(pᵢₙ / Σⱼ wⱼ pⱼₙ), p being the probability of the true class.
+    probabilities (M, N, K), labels (N,) → (M,) that sum to 1.
+    """
+    of_truth = np.maximum(probabilities[:, np.arange(len(labels)), labels], 1e-12).astype(np.float64)  # (M, N)
+    weights = np.full(len(of_truth), 1 / len(of_truth))
+    for _ in range(steps):
+        weights = weights * (of_truth / (weights @ of_truth)).mean(axis=1)
+    weights[weights < 1e-3] = 0
+    return weights / weights.sum()
+
+
+#: Name → chooser of weights: (probabilities (M, N, K), labels (N,)) → (M,).
+CHOOSERS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "equal": equal_weights,
+    "grid": grid_weights,
+    "likelihood": likelihood_weights,
+}
+
+
+def mixed(weights: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """(M,), (M, N, K) → (N, K)."""
+    return np.tensordot(weights, probabilities, 1)
+
+
+def cross_fitted(probabilities: np.ndarray, labels: np.ndarray, choose: Callable, seed: int = 0) -> np.ndarray:
+    """Probabilities (N, K) of which every row's weights were chosen on the other half of the faces.
+
+    Their accuracy is what the ensemble promises on new faces; on the faces that chose the weights it is too good.
+    """
+    result = np.empty(probabilities.shape[1:], probabilities.dtype)
+    for mine, other in halves(labels, seed):
+        result[mine] = mixed(choose(probabilities[:, other], labels[other]), probabilities[:, mine])
+    return result
+
+
+def join(members: Sequence[Trained], weights: Sequence[float], name: str) -> Trained:
+    """One network of several; members without weight are left out.
+
+    Raises ModelError where the members do not know the same classes in the same order or read pictures of different
+    sizes.
+    """
+    first = members[0]
+    for member in members[1:]:
+        if member.classes != first.classes:
+            raise ModelError(
+                member.name, f"knows {', '.join(member.classes)}; {first.name} knows {', '.join(first.classes)}",
+                "join models of the same classes",
+            )  # fmt: skip
+        if member.preprocessing.size != first.preprocessing.size:
+            raise ModelError(
+                member.name,
+                f"reads {member.preprocessing.size} pixels, {first.name} {first.preprocessing.size}",
+                "join models of one size",
+            )
+    kept = [(member, float(weight)) for member, weight in zip(members, weights, strict=True) if weight > 0]
+    arguments = {
+        "members": [
+            {
+                "name": member.network_name,
+                "arguments": member.network_arguments,
+                "mean": list(member.preprocessing.mean),
+                "std": list(member.preprocessing.std),
+                "temperature": member.temperature,
+            }
+            for member, _ in kept
+        ],
+        "weights": [weight for _, weight in kept],
+    }
+    network = build("ensemble", **arguments)
+    for part, (member, _) in zip(network.networks, kept, strict=True):
+        part.load_state_dict(member.network.state_dict())
+    unit = Preprocessing(first.preprocessing.size, 1, (0.0,), (1.0,), first.preprocessing.framing)
+    return Trained(
+        network.eval(),
+        name,
+        "ensemble",
+        arguments,
+        first.classes,
+        unit,
+        epoch=0,
+        labels_by=first.labels_by if len({member.labels_by for member in members}) == 1 else "given",
+    )
+
+
+def table_of(names: Sequence[str], probabilities: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+    """What each member and each way of weighing scores: accuracy and log loss on the faces that chose the weights, and
+    accuracy on faces that did not (cross-fitted). probabilities (M, N, K), labels (N,)."""
+
+    def scores(each: np.ndarray) -> dict[str, float]:
+        losses = log_losses(each[np.arange(len(labels)), labels])
+        return {"accuracy": float((each.argmax(axis=1) == labels).mean()), "log_loss": float(losses.mean())}
+
+    ensembles = {}
+    for way, choose in CHOOSERS.items():
+        try:
+            weights = choose(probabilities, labels)
+        except UsageError:  # a grid of too many points
+            continue
+        others = cross_fitted(probabilities, labels, choose)
+        ensembles[way] = {
+            "weights": weights.tolist(),
+            **scores(mixed(weights, probabilities)),
+            "cross_fitted_accuracy": scores(others)["accuracy"],
+        }
+    members = [{"model": name, **scores(each)} for name, each in zip(names, probabilities, strict=True)]
+    return {"members": members, "ensembles": ensembles}
+
+
+def weights_text(table: dict[str, Any]) -> str:
+    """The table for people."""
+    width = max(11, *(len(member["model"]) for member in table["members"]))
+    lines = [f"{table['faces']:,} faces of {table['split']} chose the weights" + (
+        f", averaged over {table['tta']}" if table["tta"] != "none" else ""
+    ), "", f"{'model':<{width}}  accuracy  log loss"]  # fmt: skip
+    lines += [f"{row['model']:<{width}}  {row['accuracy']:>8.2%}  {row['log_loss']:>8.4f}" for row in table["members"]]
+    lines += ["", f"{'weights':<{width}}  accuracy  log loss  on faces that did not choose  weights"]
+    for way, row in table["ensembles"].items():
+        shares = ", ".join(f"{weight:.3g}" for weight in row["weights"])
+        lines.append(
+            f"{way:<{width}}  {row['accuracy']:>8.2%}  {row['log_loss']:>8.4f}  {row['cross_fitted_accuracy']:>28.2%}  {shares}"
+        )
+    lines += ["", f"written: {', '.join(f'{weight:.3g}' for weight in table['written'])}"]
+    return "\n".join(lines) + "\n"

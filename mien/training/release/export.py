@@ -1,0 +1,173 @@
+"""A trained network → one ONNX file with its labels and preprocessing inside, checked against torch before it is kept."""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mien.analysis.inference.classifier import Classifier
+from mien.analysis.inference.model_file import METADATA_KEY, METADATA_VERSION
+from mien.core.errors import MissingExtra, ModelError
+from mien.core.files import replacing
+from mien.core.types import FaceSet
+from mien.training.checkpoint import Trained
+from mien.training.torch_classifier import TorchClassifier
+
+#: The largest difference in any probability between torch (fp32) and ONNX Runtime that is accepted.
+PARITY = 1e-3
+
+
+class _WithFeatures(nn.Module):
+    """The network with both outputs; a network is `head(features(images))`. Its parameters' names begin with "network.", which export takes off again."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.network.features(images)
+        return self.network.head(features), features
+
+
+def export(
+    trained: Trained,
+    path: Path,
+    faces: FaceSet | None = None,
+    *,
+    scores: dict[str, Any] | None = None,
+    licence: str = "not stated",
+    half: bool = False,
+) -> float:
+    """Write the model file; returns the largest difference in probability between torch and ONNX.
+
+    Parity is measured on ``faces`` where given, else on noise, and asserted before the file takes its
+    name: on ModelError nothing is written. Initialisers keep the parameters' names and nothing is folded, so that
+    mien.models.load rebuilds the network. ``half`` rounds the weights to 16 bits and stores them so, which makes the file
+    half as large; it is run in 32 all the same.
+    """
+    if half:
+        trained = halved(trained)
+    model = _to_onnx(trained)
+    if half:
+        _halve(model)
+    values = {
+        "version": METADATA_VERSION,
+        "name": trained.name,
+        "labels": list(trained.classes),
+        "preprocessing": trained.preprocessing.to_json(),
+        "network": {"name": trained.network_name, "arguments": trained.network_arguments},
+        "temperature": trained.temperature,
+        "thresholds": {},
+        "scores": scores or {},
+        "licence": licence,
+        "quantised": False,
+        "labels_by": trained.labels_by,
+    }
+    entry = model.metadata_props.add()
+    entry.key, entry.value = METADATA_KEY, json.dumps(values)
+    with replacing(path) as temporary:
+        temporary.write_bytes(model.SerializeToString())
+        difference = parity(trained, temporary, faces)
+        if not difference <= PARITY:  # NaN is none either
+            raise ModelError(
+                path,
+                f"differs from the torch network by {difference:.2g} in probability (limit {PARITY:g})",
+                "nothing was written; report this with the recipe",
+            )
+    return difference
+
+
+def halved(trained: Trained) -> Trained:
+    """The same with its weights rounded to 16 bits, but for those of a channel each (biases, scales, statistics)."""
+    network = copy.deepcopy(trained.network)
+    with torch.no_grad():
+        for weights in network.state_dict().values():
+            if weights.ndim > 1:
+                weights.copy_(weights.half())
+    return replace(trained, network=network)
+
+
+def parity(trained: Trained, path: Path, faces: FaceSet | None) -> float:
+    """The largest difference in any probability between the torch network in fp32 and the ONNX file."""
+    size = trained.preprocessing.size
+    images = (
+        np.random.default_rng(0).integers(0, 256, (64, size, size), dtype=np.uint8) if faces is None else faces.images
+    )
+    of_torch = TorchClassifier(trained).probabilities(images)
+    of_onnx = Classifier(path).probabilities(images)
+    return float(np.abs(of_torch - of_onnx).max())
+
+
+def _to_onnx(trained: Trained):
+    """The ONNX graph: constants of shapes are folded, weights are not, and traces of the exporting machine are removed."""
+    try:
+        import onnx_ir
+        import onnxscript.optimizer
+        from onnx_ir.passes.common import ClearMetadataAndDocStringPass
+    except ImportError as error:
+        raise MissingExtra("onnx and onnxscript", "train", "to export a model") from error
+
+    network = _WithFeatures(trained.network).eval()
+    size, channels = trained.preprocessing.size, trained.preprocessing.channels
+    example = torch.zeros(2, channels, size, size)
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # it warns of torchvision's absence
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            program = torch.onnx.export(
+                network,
+                (example,),
+                input_names=["images"],
+                output_names=["logits", "features"],
+                dynamic_shapes={"images": {0: torch.export.Dim("N")}},
+                dynamo=True,
+                optimize=False,
+                verbose=False,
+            )
+    finally:
+        logger.setLevel(level)
+    model = program.model
+    onnxscript.optimizer.fold_constants(model)
+    onnxscript.optimizer.remove_unused_nodes(model)
+    ClearMetadataAndDocStringPass()(model)
+    for name in list(model.graph.initializers):
+        if name.startswith("network."):
+            model.graph.initializers[name].name = name.removeprefix("network.")
+    proto = onnx_ir.to_proto(model)
+    del proto.graph.value_info[:]  # shapes in between, which ONNX Runtime finds itself
+    return proto
+
+
+def _halve(model: Any) -> None:
+    """Store rounded weights as float16 under their own names, and turn them back where they are used: once, when a session
+    opens."""
+    import onnx
+    from onnx import numpy_helper
+
+    casts, turned = [], {}
+    for tensor in model.graph.initializer:
+        if tensor.data_type == onnx.TensorProto.FLOAT and len(tensor.dims) > 1:
+            weights = numpy_helper.to_array(tensor).astype(np.float16)
+            tensor.CopyFrom(numpy_helper.from_array(weights, tensor.name))
+            turned[tensor.name] = f"{tensor.name}.float"
+            casts.append(
+                onnx.helper.make_node(
+                    "Cast", [tensor.name], [turned[tensor.name]], name=f"{tensor.name}.cast", to=onnx.TensorProto.FLOAT
+                )
+            )
+    nodes = list(model.graph.node)
+    for node in nodes:
+        node.input[:] = [turned.get(name, name) for name in node.input]
+    del model.graph.node[:]
+    model.graph.node.extend(casts + nodes)

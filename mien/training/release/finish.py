@@ -1,0 +1,147 @@
+"""What a trained model still needs before people use it: calibrated probabilities, thresholds for doubt, an int8 file."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mien.analysis.inference.classifier import Classifier
+from mien.analysis.inference.model_file import METADATA_KEY, int8_file
+from mien.core.errors import DataError, MissingExtra, ModelError
+from mien.core.files import replacing
+from mien.core.types import FaceSet
+from mien.evaluation.calibration import cross_tempered, fit_temperature, reliability, tempered
+from mien.evaluation.measures import without_nan
+from mien.evaluation.metrics import log_losses
+from mien.evaluation.selective import GOAL, cross_kept, keeping, kept, risk_coverage
+from mien.training.release.quantize import quantise, write_metadata
+
+#: A threshold above which fewer validation faces than this lie is none: it would be chance, and mark nearly every label.
+LEAST_ANSWERED = 10
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What `finish` is to make.
+
+    goal        answers that are given are to be right this often
+    non_faces   whether to learn the score ``not_a_face``
+    int8        whether to write the int8 file beside the float file
+    """
+
+    goal: float = GOAL
+    non_faces: bool = True
+    int8: bool = True
+    seed: int = 0
+    quiet: bool = False
+
+
+def finish(
+    source: Path, out: Path, training: FaceSet | None, validation: FaceSet, wishes: Wishes = Wishes()
+) -> dict[str, Any]:
+    """Write ``out`` (and out.int8.onnx) from the float file ``source``; returns the metadata's ``uncertainty``, and in
+    ``no_int8`` why there is no int8 file, where too few faces would be read right.
+
+    Temperature and thresholds are fitted on the labelled ``validation`` faces; what is reported of them was measured on
+    the half that did not fit them. The network's own weights stay as they are, bit by bit. ``training`` faces are needed
+    for the not-a-face score and for int8. Raises ModelError or DataError, and then nothing is written.
+    """
+    try:
+        import onnx
+    except ImportError as error:
+        raise MissingExtra("onnx", "train", "to finish a model") from error
+    classifier = Classifier(source)
+    if classifier.info.quantised:
+        raise ModelError(source, "is quantised", "finish the float file that it was made from")
+    if not (training is not None and len(training)) and (wishes.non_faces or wishes.int8):
+        raise DataError(
+            "training faces", "are not given", "name their file with --data, or add --no-non-faces --no-int8"
+        )
+    seen = validation  # raters who call a picture no face give it no label
+    validation = validation.take(validation.labelled).as_classes(classifier.labels)
+    if len(validation) < 2:
+        raise DataError("validation faces", "have no labels to fit a temperature by", "give labelled faces")
+    logits = classifier.logits(validation.images)
+    temperature, values, thresholds = _confidence(logits, validation, wishes)
+    model = onnx.load(str(source))
+    weights = _weights(model)
+    if wishes.non_faces:
+        from mien.training.release.not_a_face import add_output, learn
+
+        head, thresholds["not_a_face"], values["not_a_face"] = learn(
+            classifier, training, seen, seed=wishes.seed, quiet=wishes.quiet
+        )
+        add_output(model, head)
+    elif "not_a_face" in classifier.info.thresholds:  # it was learnt before and stays
+        thresholds["not_a_face"] = classifier.info.thresholds["not_a_face"]
+        values["not_a_face"] = classifier.info.uncertainty.get("not_a_face", {})
+    if any(_weights(model).get(name) != stored for name, stored in weights.items()):
+        raise ModelError(source, "would lose weights of its network", "nothing was written; report this")
+    metadata = json.loads(next(entry.value for entry in model.metadata_props if entry.key == METADATA_KEY))
+    metadata |= {"temperature": temperature, "thresholds": thresholds,
+                 "uncertainty": values}  # fmt: skip
+    with replacing(out) as temporary:
+        onnx.save(model, str(temporary))
+        write_metadata(temporary, metadata)
+    int8_file(out).unlink(missing_ok=True)  # an earlier one may have other weights
+    if wishes.int8:
+        try:
+            quantise(out, int8_file(out), training, validation, seed=wishes.seed)
+        except ModelError as error:
+            return values | {"no_int8": error.found}
+    return values
+
+
+def _confidence(logits: np.ndarray, faces: FaceSet, wishes: Wishes) -> tuple[float, dict[str, Any], dict[str, float]]:
+    """(temperature, what it and the unsure threshold are worth, thresholds), from logits (N, K) of labelled faces.
+
+    A temperature that does not better the log loss of faces that did not fit it is not taken, but 1.
+    """
+    labels = faces.labels
+
+    def log_loss(probabilities: np.ndarray) -> float:
+        return float(log_losses(probabilities[np.arange(len(labels)), labels]).mean())
+
+    temperature = fit_temperature(logits, labels)
+    before, (after, temperatures) = tempered(logits, 1), cross_tempered(logits, labels, wishes.seed)
+    fits = log_loss(after) < log_loss(before)
+    if not fits:
+        temperature, after = 1.0, before
+    fitted = tempered(logits, temperature)
+    threshold = keeping(fitted, labels, wishes.goal)
+    found = kept(fitted, labels, threshold)
+    promised = cross_kept(logits, labels, wishes.goal, wishes.seed, fits=fits)
+    values: dict[str, Any] = {
+        "data": ", ".join(name for name in faces.splits if name) or "validation faces",
+        "faces": len(faces),
+        "calibration": {
+            "temperatures_of_halves": temperatures,
+            "error_before": reliability(before, labels).error,
+            "error": reliability(after, labels).error,
+            "log_loss_before": log_loss(before),
+            "log_loss": log_loss(after),
+            "bins": [row for row in reliability(after, labels).to_json() if row["count"]],
+        },
+        "unsure": {
+            "goal": wishes.goal,
+            "answered": found.coverage,
+            "right": found.accuracy,
+            "answered_elsewhere": promised.coverage,
+            "right_elsewhere": promised.accuracy,
+            "risk_coverage_area": risk_coverage(after, labels).area,
+        },
+    }
+    answers = round(found.coverage * len(labels)) >= LEAST_ANSWERED
+    return temperature, without_nan(values), {"unsure": min(threshold, 1.0) if answers else 1.0}
+
+
+def _weights(model: Any) -> dict[str, bytes]:
+    """Name → bytes of the network's own weights."""
+    from onnx import numpy_helper
+
+    tensors = (tensor for tensor in model.graph.initializer if not tensor.name.startswith("not_a_face"))
+    return {tensor.name: numpy_helper.to_array(tensor).tobytes() for tensor in tensors}

@@ -1,0 +1,153 @@
+"""Pictures that are no faces, to teach what one is not: photographs without people, faces taken apart, textures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from mien.analysis.detection.detectors import HaarDetector, crop_faces
+from mien.core.errors import MissingExtra
+from mien.core.pictures import read_picture
+from mien.core.preprocessing import resize, to_grey
+from mien.evaluation.audit.non_faces import SCRAMBLED, unmade_faces
+
+#: The photographs and drawings in scikit-image's own wheel on which no person is seen, in two groups that share no subject:
+#: what is learnt from one is measured on the other. Left out: "astronaut" and "camera" show people, "coins" portraits.
+GROUPS = (
+    ("brick.png", "cell.png", "clock_motion.png", "coffee.png", "grass.png", "hubble_deep_field.jpg", "moon.png",
+     "motorcycle_left.png", "motorcycle_right.png", "phantom.png", "text.png"),
+    ("chelsea.png", "gravel.png", "horse.png", "ihc.png", "logo.png", "microaneurysms.png", "page.png", "retina.jpg",
+     "rocket.jpg"),
+)  # fmt: skip
+
+#: Crops of each photograph: squares at random, and at most so many of a detector's false finds.
+SQUARES, FINDS = 150, 250
+
+_LETTERS = list("abcdefghijklmnopqrstuvwxyz0123456789")
+
+
+def photographs(group: int) -> list[np.ndarray]:
+    """RGB uint8 (H, W, 3) of one of GROUPS. MissingExtra where scikit-image is not installed."""
+    try:
+        import skimage
+    except ImportError as error:
+        raise MissingExtra("scikit-image", "finish", "for photographs without faces") from error
+    folder = Path(skimage.__file__).parent / "data"
+    return [read_picture(folder / name) for name in GROUPS[group]]
+
+
+def false_finds(picture: np.ndarray, size: int, most: int, rng: np.random.Generator) -> np.ndarray:
+    """uint8 (n, size, size): what OpenCV's frontal cascades take for faces in a picture without one, ``most`` at most.
+
+    Every window that passes a cascade counts, also where no second one agrees; at three scales.
+    """
+    crops = [np.empty((0, size, size, 3), np.uint8)]
+    for cascade in ("alt", "alt2", "default"):
+        detector = HaarDetector(cascade, min_neighbours=0)
+        for side in (320, 640, 1000):
+            scale = side / max(picture.shape[:2])
+            way = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+            scaled = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=way)
+            crops.append(crop_faces(scaled, detector.detect(scaled).boxes_xyxy, detector.framing, size))
+    found = to_grey(np.concatenate(crops))
+    return found[rng.permutation(len(found))[:most]]
+
+
+def squares(picture: np.ndarray, size: int, count: int, rng: np.random.Generator) -> np.ndarray:
+    """uint8 (count, size, size): squares from anywhere in a picture, of any size, mirrored as often as not."""
+    grey = to_grey(picture)
+    found = np.empty((count, size, size), np.uint8)
+    for index in range(count):
+        most = min(grey.shape)
+        side = int(np.exp(rng.uniform(np.log(min(size / 2, most)), np.log(most))))
+        top, left = (int(rng.integers(0, length - side + 1)) for length in grey.shape)
+        crop = resize(np.ascontiguousarray(grey[top : top + side, left : left + side]), size)
+        found[index] = crop if rng.random() < 0.5 else crop[:, ::-1]
+    return found
+
+
+def scrambled(faces: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """uint8 (count, S, S): faces taken apart, none of them only turned: a turned face is one."""
+    return unmade_faces(faces, count, rng, SCRAMBLED)
+
+
+def moved(images: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+    """uint8 (count, S, S): pictures drawn with replacement, as other cameras and detectors would give them: turned, framed
+    otherwise, in other light, and some of them blurred, noisy, coarse or partly covered."""
+    size = images.shape[1]
+    found = np.empty((count, size, size), np.uint8)
+    for index, row in enumerate(rng.integers(0, len(images), count)):
+        middle = ((size - 1) / 2, (size - 1) / 2)
+        matrix = cv2.getRotationMatrix2D(middle, rng.normal(0, 15), rng.uniform(0.7, 1.35))
+        matrix[:, 2] += rng.normal(0, size / 14, 2)
+        image = cv2.warpAffine(images[row], matrix, (size, size), borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
+        if rng.random() < 0.2:
+            top, left = rng.integers(0, size, 2)
+            high, wide = rng.integers(size // 6, size // 2, 2)
+            image[top : top + high, left : left + wide] = rng.uniform(0, 255)
+        if rng.random() < 0.2:
+            image = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.5, 2))
+        if rng.random() < 0.1:
+            few = int(rng.integers(size // 4, size // 2))
+            image = cv2.resize(cv2.resize(image, (few, few), interpolation=cv2.INTER_AREA), (size, size))
+        image = (image - 128) * rng.uniform(0.3, 1.3) + 128 + rng.uniform(-50, 50)
+        if rng.random() < 0.3:
+            image += rng.normal(0, rng.uniform(5, 30), image.shape)
+        found[index] = np.clip(image if rng.random() < 0.5 else image[:, ::-1], 0, 255)
+    return found
+
+
+def textures(count: int, size: int, rng: np.random.Generator) -> np.ndarray:
+    """uint8 (count, size, size): stripes, clouds, boards, slopes of light, ellipses and writing, under noise."""
+    ways = (_stripes, _clouds, _board, _slope, _ellipses, _writing)
+    found = np.empty((count, size, size), np.uint8)
+    for index in range(count):
+        picture = ways[index % len(ways)](size, rng) + rng.normal(0, rng.uniform(0, 10), (size, size))
+        found[index] = np.clip(picture, 0, 255)
+    return found
+
+
+def _stripes(size: int, rng: np.random.Generator) -> np.ndarray:
+    y, x = np.mgrid[:size, :size]
+    angle = rng.uniform(0, np.pi)
+    across = x * np.cos(angle) + y * np.sin(angle)
+    return 128 + rng.uniform(20, 120) * np.sin(across * rng.uniform(0.1, 2) + rng.uniform(0, 2 * np.pi))
+
+
+def _clouds(size: int, rng: np.random.Generator) -> np.ndarray:
+    """Noise whose amplitude falls with frequency, as it does in photographs (where the power is near 1)."""
+    frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(size), np.fft.fftfreq(size))) + 1 / size
+    noise = np.real(np.fft.ifft2(np.fft.fft2(rng.normal(size=(size, size))) / frequency ** rng.uniform(0, 2.5)))
+    return 128 + (noise - noise.mean()) / noise.std() * rng.uniform(10, 70)
+
+
+def _board(size: int, rng: np.random.Generator) -> np.ndarray:
+    y, x = np.mgrid[:size, :size]
+    cell = int(rng.integers(2, max(3, size // 3)))
+    return (x // cell + y // cell) % 2 * rng.uniform(30, 220) + rng.uniform(0, 80)
+
+
+def _slope(size: int, rng: np.random.Generator) -> np.ndarray:
+    y, x = np.mgrid[:size, :size]
+    return rng.uniform(0, 255) + x * rng.uniform(-3, 3) + y * rng.uniform(-3, 3)
+
+
+def _ellipses(size: int, rng: np.random.Generator) -> np.ndarray:
+    picture = np.full((size, size), rng.uniform(0, 255), np.float32)
+    for _ in range(rng.integers(1, 12)):
+        centre = tuple(int(value) for value in rng.integers(0, size, 2))
+        axes = tuple(int(value) for value in rng.integers(2, size // 2, 2))
+        filled = -1 if rng.random() < 0.7 else 1
+        cv2.ellipse(picture, centre, axes, rng.uniform(0, 180), 0, 360, rng.uniform(0, 255), filled)
+    return picture
+
+
+def _writing(size: int, rng: np.random.Generator) -> np.ndarray:
+    picture = np.full((size, size), rng.uniform(0, 255), np.float32)
+    for _ in range(rng.integers(1, 5)):
+        place = int(rng.integers(-5, size // 2)), int(rng.integers(min(10, size - 1), size))
+        word = "".join(rng.choice(_LETTERS, 5))
+        cv2.putText(picture, word, place, int(rng.integers(0, 6)), rng.uniform(0.3, 1), rng.uniform(0, 255), 1)
+    return picture

@@ -1,0 +1,213 @@
+"""A second answer beside the expressions: whether there is a face at all, read from the same features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from mien.analysis.inference.classifier import Classifier
+from mien.core.errors import DataError
+from mien.core.labels import FERPLUS_VOTES
+from mien.core.progress import progress_bar
+from mien.core.types import FaceSet
+from mien.evaluation.ranking import roc_auc
+from mien.training.release.negatives import (
+    FINDS,
+    GROUPS,
+    SQUARES,
+    false_finds,
+    moved,
+    photographs,
+    scrambled,
+    squares,
+    textures,
+)
+
+#: Share of real faces that the threshold takes for none.
+LOST = 0.005
+
+#: Pictures of each kind; ``no faces`` are FER+'s, each shown about ten times.
+REAL, REAL_MOVED, NO_FACES, SCRAMBLED, TEXTURES, MOVED = 6000, 6000, 1500, 3000, 2000, 1500
+
+_HIDDEN, _STEPS, _BATCH, _RATE, _DECAY = 32, 1500, 1024, 3e-3, 0.05
+_VOTE = FERPLUS_VOTES.index("not_a_face")
+
+#: The head's weights in a model file.
+NAMES = ("not_a_face.0.weight", "not_a_face.0.bias", "not_a_face.2.weight", "not_a_face.2.bias")
+
+
+@dataclass(frozen=True)
+class Head:
+    """score = sigmoid(out · relu(into · features + bias) + offset); float32 into (H, D), bias (H,), out (1, H), offset (1,)."""
+
+    into: np.ndarray
+    bias: np.ndarray
+    out: np.ndarray
+    offset: np.ndarray
+
+    def log_odds(self, features: np.ndarray) -> np.ndarray:
+        """(N, D) → (N,)."""
+        return (np.maximum(features @ self.into.T + self.bias, 0) @ self.out.T + self.offset)[:, 0]
+
+
+def none_and_some(faces: FaceSet) -> tuple[np.ndarray, np.ndarray]:
+    """bool (N,), bool (N,): pictures that FER+'s raters mostly called no face, and those that none of them did."""
+    if faces.votes is None:
+        return np.zeros(len(faces), bool), np.ones(len(faces), bool)
+    votes = faces.votes[:, _VOTE]
+    return votes > faces.votes[:, :_VOTE].max(axis=1), votes == 0
+
+
+def learn(
+    classifier: Classifier, training: FaceSet, validation: FaceSet, *, seed: int = 0, quiet: bool = False
+) -> tuple[Head, float, dict[str, Any]]:
+    """(head, threshold on its score, what it is worth on pictures that it did not learn from).
+
+    Against the ``training`` faces stand FER+'s pictures without a face, crops and false finds of photographs without
+    people, faces taken apart, and textures. The false alarms are those on faces of ``validation``; the threshold is where
+    one real face in 200 is lost. False finds are scored by a head that did not see their photographs.
+    """
+    rng = np.random.default_rng(seed)
+    found = _described(classifier, _pictures(training, rng), quiet)
+    none, some = none_and_some(validation)
+    if not some.any():
+        raise DataError("validation faces", "are none", "check --data and --split")
+    of_validation, _ = classifier.features(validation.images)
+
+    head = _fit(found, ("finds0", "finds1", "squares0", "squares1"), seed)
+    real = head.log_odds(of_validation[some])
+    limit = float(np.quantile(real, 1 - LOST))
+    values: dict[str, Any] = {"faces": int(some.sum()), "lost": _lost(real, rng)}
+    if none.any():
+        values["ferplus"] = _worth(real, head.log_odds(of_validation[none]), limit)
+    others = [_fit(found, (f"finds{group}", f"squares{group}"), seed) for group in range(len(GROUPS))]
+    for name in ("finds", "squares"):
+        parts = []
+        for mine, other in ((0, others[1]), (1, others[0])):
+            # Each head has an offset of its own: false finds are compared with real faces by the same head.
+            against, rows = other.log_odds(of_validation[some]), other.log_odds(found[f"{name}{mine}"])
+            parts.append(_worth(against, rows, float(np.quantile(against, 1 - LOST))))
+        total = sum(part["count"] for part in parts)
+        values[name] = {"count": total} | {
+            key: sum(part["count"] * part[key] for part in parts) / total for key in parts[0] if key != "count"
+        }
+    return head, float(1 / (1 + np.exp(-limit))), values
+
+
+def _lost(real: np.ndarray, rng: np.random.Generator) -> float:
+    """The share of real faces that a threshold takes for none, each half judged by the threshold of the other half."""
+    a, b = np.array_split(rng.permutation(real), 2)
+    return float(np.concatenate([mine > np.quantile(other, 1 - LOST) for mine, other in ((a, b), (b, a))]).mean())
+
+
+def _worth(real: np.ndarray, none: np.ndarray, limit: float) -> dict[str, Any]:
+    """Log odds of real faces and of pictures without one → area under ROC, recall at 1 % false alarms and at the limit."""
+    odds, positive = np.concatenate([real, none]), np.repeat([False, True], [len(real), len(none)])
+    return {
+        "count": len(none),
+        "roc_auc": float(roc_auc(odds, positive)),
+        "recall_at_1_percent": float((none > np.quantile(real, 0.99)).mean()),
+        "recall_at_threshold": float((none > limit).mean()),
+    }
+
+
+def _pictures(training: FaceSet, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    """Kind → pictures uint8 (n, S, S)."""
+    none, some = none_and_some(training)
+    faces, size = training.images[some], training.images.shape[1]
+    if not len(faces):
+        raise DataError("training faces", "are none", "check --data and --train-split")
+    kinds = {
+        "real": faces[rng.permutation(len(faces))[:REAL]],
+        "real moved": moved(faces, REAL_MOVED, rng),
+        "scrambled": scrambled(faces, SCRAMBLED, rng),
+        "textures": textures(TEXTURES, size, rng),
+    }
+    # What wears faces wears these too, so that wear itself is no sign of anything.
+    kinds |= {f"{name} moved": moved(kinds[name], MOVED, rng) for name in ("scrambled", "textures")}
+    if none.any():
+        kinds["no faces"] = moved(training.images[none], NO_FACES, rng)
+    for group in range(len(GROUPS)):
+        pictures = photographs(group)
+        kinds[f"squares{group}"] = np.concatenate([squares(picture, size, SQUARES, rng) for picture in pictures])
+        kinds[f"finds{group}"] = np.concatenate([false_finds(picture, size, FINDS, rng) for picture in pictures])
+    return kinds
+
+
+def _described(classifier: Classifier, kinds: dict[str, np.ndarray], quiet: bool) -> dict[str, np.ndarray]:
+    """The features (n, D) of each kind."""
+    found: dict[str, np.ndarray] = {}
+    with progress_bar("not a face", sum(map(len, kinds.values())), quiet=quiet) as bar:
+        for name, images in kinds.items():
+            parts = [images[start : start + 512] for start in range(0, len(images), 512)]
+            rows = []
+            for part in parts:
+                rows.append(classifier.features(part)[0])
+                bar.advance(len(part))
+            found[name] = np.concatenate(rows)
+    return found
+
+
+def _fit(found: dict[str, np.ndarray], photographs: tuple[str, ...], seed: int) -> Head:
+    """Logistic loss, AdamW with a falling rate, on the features of real faces against those of all else."""
+    some = [name for name in ("real", "real moved") if name in found]
+    none = [
+        name
+        for name in ("no faces", "scrambled", "textures", "scrambled moved", "textures moved", *photographs)
+        if name in found
+    ]
+    rows = torch.from_numpy(np.concatenate([found[name] for name in (*some, *none)]))
+    targets = torch.tensor([float(name in none) for name in (*some, *none) for _ in found[name]])
+    mean, deviation = rows.mean(0), rows.std(0) + 1e-3
+    rows = (rows - mean) / deviation
+    generator = torch.Generator().manual_seed(seed)
+    into = torch.randn(_HIDDEN, rows.shape[1], generator=generator) * (2 / rows.shape[1]) ** 0.5
+    out = torch.randn(1, _HIDDEN, generator=generator) * (2 / _HIDDEN) ** 0.5
+    weights = [w.requires_grad_() for w in (into, torch.zeros(_HIDDEN), out, torch.zeros(1))]
+    optimizer = torch.optim.AdamW(weights, _RATE, weight_decay=_DECAY)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, _STEPS)
+    for _ in range(_STEPS):
+        batch = torch.randint(0, len(rows), (_BATCH,), generator=generator)
+        odds = F.linear(F.relu(F.linear(rows[batch], weights[0], weights[1])), weights[2], weights[3])[:, 0]
+        optimizer.zero_grad()
+        F.binary_cross_entropy_with_logits(odds, targets[batch]).backward()
+        optimizer.step()
+        schedule.step()
+    # The scaling of the features goes into the first layer: W ((x − m) / s) + b = (W / s) x + (b − W m / s).
+    scaled = (weights[0] / deviation).detach()
+    bias = (weights[1] - scaled @ mean).detach()
+    return Head(*(w.detach().numpy().copy() for w in (scaled, bias, weights[2], weights[3])))
+
+
+def add_output(model: Any, head: Head) -> None:
+    """Give an ONNX model the output ``not_a_face`` (N,), computed from ``features``; one that it has is replaced."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    drop_output(model)
+    graph = model.graph
+    for name, value in zip(NAMES, (head.into, head.bias, head.out, head.offset), strict=True):
+        graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(value, np.float32), name))
+    one_side = np.array([-1], np.int64)
+    graph.initializer.append(numpy_helper.from_array(one_side, "not_a_face.shape"))
+    into, bias, out, offset = NAMES
+    graph.node.extend([
+        helper.make_node("Gemm", ["features", into, bias], ["not_a_face.0"], "not_a_face.0", transB=1),
+        helper.make_node("Relu", ["not_a_face.0"], ["not_a_face.1"], "not_a_face.1"),
+        helper.make_node("Gemm", ["not_a_face.1", out, offset], ["not_a_face.2"], "not_a_face.2", transB=1),
+        helper.make_node("Sigmoid", ["not_a_face.2"], ["not_a_face.3"], "not_a_face.3"),
+        helper.make_node("Reshape", ["not_a_face.3", "not_a_face.shape"], ["not_a_face"], "not_a_face"),
+    ])  # fmt: skip
+    graph.output.append(helper.make_tensor_value_info("not_a_face", TensorProto.FLOAT, ["N"]))
+
+
+def drop_output(model: Any) -> None:
+    """Take the output ``not_a_face``, its nodes and its weights out of an ONNX model, where they are there."""
+    graph = model.graph
+    for parts in (graph.node, graph.initializer, graph.output):
+        kept = [part for part in parts if not part.name.startswith("not_a_face")]
+        del parts[:]
+        parts.extend(kept)

@@ -1,0 +1,51 @@
+"""How fast a model file answers on this machine."""
+
+from __future__ import annotations
+
+import os
+import statistics
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mien.analysis.inference.classifier import Classifier
+from mien.training.environment import processor
+
+#: Crops that are given at once where the rate is measured.
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class Speed:
+    """One file's latency with one crop, and its rate with 64 at once: medians, preparation of the crops included."""
+
+    precision: str
+    megabytes: float
+    milliseconds: float
+    crops_per_second: float
+    threads: int
+    processor: str
+
+
+def speed_of(path: Path, seconds: float = 0.5) -> Speed:
+    """Measured for about ``seconds`` each, after some answers that are not counted; whatever else runs then slows it.
+
+    The crops are noise: a network's speed does not depend on what they show.
+    """
+    classifier = Classifier(path)
+    crops = np.random.default_rng(0).integers(0, 256, (BATCH, 48, 48), dtype=np.uint8)
+    one, many = (_median_seconds(classifier, crops[:count], seconds) for count in (1, BATCH))
+    size = path.stat().st_size / 1e6
+    return Speed(classifier.precision, size, 1000 * one, BATCH / many, os.cpu_count() or 1, processor())
+
+
+def _median_seconds(classifier: Classifier, crops: np.ndarray, seconds: float) -> float:
+    taken: list[float] = []
+    warm_up, end = 3, time.perf_counter() + seconds
+    while len(taken) < warm_up + 3 or time.perf_counter() < end:
+        started = time.perf_counter()
+        classifier.probabilities(crops)
+        taken.append(time.perf_counter() - started)
+    return statistics.median(taken[warm_up:])

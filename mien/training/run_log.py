@@ -1,0 +1,71 @@
+"""What a training says of itself: the first line of its log, and the lines of the console."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+
+from mien.training.environment import environment
+from mien.training.epoch import State
+from mien.training.hardware import Hardware
+from mien.training.preparation import Rows
+from mien.training.recipe import Recipe
+
+
+def log_header(
+    recipe: Recipe, hardware: Hardware, rows: Rows, state: State, saved: dict[str, Any] | None
+) -> dict[str, Any]:
+    """The first line of the log: what the run began with, and where it was resumed."""
+    here = environment(hardware.device, hardware.precision, recipe.run.seed)
+    if saved is not None:
+        header = json.loads(saved["header"])
+        if len(json.loads(saved["history"])) < recipe.schedule.epochs:
+            header["resumed"].append(here)
+        return header
+    return {
+        "recipe": recipe.model_dump(),
+        "environment": here,
+        "training": len(rows.training),
+        "validation": len(rows.validation),
+        "unlabelled": len(rows.unlabelled),
+        "held_out": rows.held_out,
+        "classes": list(rows.training.classes),
+        "splits": list(rows.training.splits),
+        "parameters": sum(p.numel() for p in state.network.parameters()),
+        "alpha": state.alpha,
+        "resumed": [],
+    }
+
+
+def opening_line(header: dict[str, Any]) -> str:
+    """What is trained on what and where: the console's form of the log's first line."""
+    here = (header["resumed"] or [header["environment"]])[-1]
+    device = here["processor"] if here["device"] == "cpu" else here["device"]
+    return (
+        f"{header['recipe']['network']['name']}, {header['parameters']:,} parameters, {header['training']:,} faces train, "
+        f"{header['validation']:,} are watched; {device}, {here['threads']} threads, {here['precision']}, {here['started']}"
+    )
+
+
+def epoch_line(row: dict[str, Any], epochs: int) -> str:
+    return (
+        f"epoch {row['epoch']:>3}/{epochs}  lr {row['lr']:.4f}  loss {row['loss']:.3f}  accuracy {row['accuracy']:.1%}  "
+        f"validation loss {row['validation_loss']:.3f}  accuracy {row['validation_accuracy']:.2%}  "
+        f"macro-F1 {row['validation_macro_f1']:.3f}  {row['images_per_s']:,.0f} images/s"
+    )
+
+
+def batches_note(recipe: Recipe, count: int) -> str:
+    """A line where few faces make few steps, of which many are left over; "" else."""
+    batch = min(recipe.schedule.batch_size, count)
+    steps, left = divmod(count, batch)
+    if steps >= 10 or batch < 8:
+        return ""
+    smaller = max(4, 2 ** int(np.log2(max(count / 20, 4))))
+    return (
+        f"note: {count:,} faces make {steps} step{'s' if steps > 1 else ''} an epoch of {batch}"
+        + (f", in which {left} of them are not seen" if left else "")
+        + (f"; --set schedule.batch_size={smaller} makes more" if smaller < batch else "")
+    )

@@ -1,0 +1,127 @@
+"""`mien finish`, and what the program does with what it made."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mien.analysis.inference.model_file import model_info
+from mien.cli.main import main
+from mien.core.types import concatenate
+from mien.data.readers import save_faces
+from tests.cli.conftest import complaint
+from tests.conftest import patterns
+
+
+@pytest.fixture
+def data() -> Path:
+    """Faces of two splits; of those for validation one label in five is wrong."""
+    held_out = patterns(210, seed=3, split="PublicTest")
+    labels = held_out.labels.copy()
+    labels[::5] = (labels[::5] + 1) % 7
+    save_faces(concatenate([patterns(140), replace(held_out, labels=labels)]), Path("faces.csv"))
+    return Path("faces.csv")
+
+
+def test_one_command_finishes_a_model(model_file: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copy(model_file, "small.onnx")
+    Path("small.md").write_text("# small\n\n## Meant for\n\nresearch\n")
+    command = ["finish", "small.onnx", "--data", str(data), "--out", "done/small.onnx", "--no-non-faces"]
+    assert main([*command, "--accuracy", "0.7", "--diagram", "done/pictures/reliability.png"]) == 0
+    said = capsys.readouterr().out
+    assert "temperature" in said and "wrote done" in said
+    assert sorted(path.name for path in Path("done").iterdir()) == [
+        "pictures",
+        "small.int8.onnx",
+        "small.md",
+        "small.onnx",
+    ]
+    card = Path("done/small.md").read_text(encoding="utf-8")
+    assert card.count(" crops/s |") == 2
+    assert "](pictures/reliability.png)" in card and card.index("## Doubt") < card.index("## Meant for")
+    assert Image.open("done/pictures/reliability.png").size[0] > 400
+    info = model_info(Path("done/small.onnx"))
+    assert info.uncertainty["data"] == "PublicTest" and info.uncertainty["unsure"]["goal"] == 0.7
+    assert info.uncertainty["unsure"]["right"] >= 0.7
+
+    assert main(["evaluate", "done/small.onnx", "--data", str(data), "--json"]) == 0
+    scores = json.loads(capsys.readouterr().out)
+    assert scores["precision"] == "float" and scores["unsure"]["below"] == info.thresholds["unsure"]
+    # The face whose confidence is the threshold itself may fall to either side of it.
+    assert scores["unsure"]["right"] == pytest.approx(info.uncertainty["unsure"]["right"], abs=0.005)
+    assert Path("mien-out/coverage.png").is_file()
+
+
+def test_wrong_wishes_are_one_line(model_file: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copy(model_file, "small.onnx")
+    finish = ["finish", "small.onnx", "--data", str(data), "--no-non-faces", "--quiet"]
+    for more, message in (
+        (["--out", "x.int8.onnx"], "is to be the float file's name"),
+        (["--out", "x.txt"], "is to be the float file's name"),
+        (["--out", "x.onnx", "--train-split", "nowhere"], "split 'nowhere': does not occur"),
+        (["--out", "faces.csv/x.onnx"], "is a file, not a folder"),
+    ):
+        assert main([*finish, *more]) == 2
+        assert message in complaint(capsys)
+    assert main([*finish, "--out", "x.onnx"]) == 0
+    assert main(["finish", "x.int8.onnx", "--data", str(data), "--out", "y.onnx", "--no-non-faces"]) == 2
+    assert "is quantised; finish the float file" in complaint(capsys)
+
+
+def test_doubt_in_records_and_options(capsys: pytest.CaptureFixture[str]) -> None:
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (96, 96, 3), dtype=np.uint8)).save("noise.png")
+    analyze = ["analyze", "noise.png", "--detector", "none", "--json"]
+    found = {}
+    for name, more in {"auto": [], "off": ["--unsure", "off"], "all": ["--unsure", "1"]}.items():
+        assert main([*analyze, *more]) == 0
+        found[name] = json.loads(capsys.readouterr().out)["inputs"][0]["records"][0]
+    assert [found[name]["unsure"] for name in ("off", "all")] == [None, True]
+    threshold = model_info_of_base().thresholds["unsure"]
+    assert found["auto"]["unsure"] == (found["auto"]["confidence"] < threshold)
+    assert 0 <= found["auto"]["not_a_face"] <= 1
+    assert main(["analyze", "noise.png", "--detector", "none", "--quiet"]) == 0
+    row = next(csv.DictReader(Path("mien-out/noise.records.csv").read_text().splitlines()))
+    assert row["unsure"] == str(found["auto"]["unsure"]) and float(row["not_a_face"]) == found["auto"]["not_a_face"]
+    for option in ("--unsure", "--drop-non-faces"):
+        for wrong in ("perhaps", "1.5"):
+            assert main(["analyze", "noise.png", option, wrong]) == 2
+            assert f"{option} {wrong}: is neither auto, off nor a number from 0 to 1" in complaint(capsys)
+
+
+def test_both_precisions_can_be_asked_for(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Image.fromarray(np.zeros((64, 64), np.uint8)).save("black.png")
+    for precision in ("float", "int8"):
+        assert main(["analyze", "black.png", "--detector", "none", "--precision", precision, "--json"]) == 0
+        assert json.loads(capsys.readouterr().out)["precision"] == precision
+        out = f"{precision}.csv"
+        assert main(["predict", "base", "--data", str(data), "--out", out, "--precision", precision, "--quiet"]) == 0
+    assert Path("float.csv").read_text() != Path("int8.csv").read_text()
+    assert main(["models", "show", "base", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["precision"] in ("float", "int8") and facts["path"].endswith("base.onnx")
+    assert main(["models", "show", "base"]) == 0
+    assert "--precision float or int8 chooses" in capsys.readouterr().out
+
+
+def model_info_of_base():
+    from mien.analysis.inference.model_file import shipped_models
+
+    return model_info(shipped_models()["base"])
+
+
+def test_faces_that_may_have_trained_the_model_are_told(
+    model_file: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_faces(patterns(70), Path("train.csv"))
+    plain = ["finish", str(model_file), "--out", "x.onnx", "--no-non-faces", "--no-int8"]
+    assert main([*plain, "--data", "train.csv"]) == 0
+    assert "note: these faces may have trained the model" in capsys.readouterr().err
+    assert main([*plain, "--data", str(data)]) == 0
+    assert capsys.readouterr().err == ""

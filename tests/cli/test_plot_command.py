@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mien.analysis.output.writers import record_writer, records_of
+from mien.cli.main import main
+from mien.core.types import Face, FrameResult
+from tests.cli.conftest import complaint, outputs
+
+LABELS = ("sad", "happy", "neutral")
+
+
+def write(stem: str, shown: list[int], *, people: int = 1, labels: tuple[str, ...] = LABELS, name: str = "csv") -> Path:
+    """Records of a clip in which the first person is shown with these labels, 10 frames a second, all others with the first."""
+    with record_writer(Path(stem), (name,), labels) as records:
+        for index, label in enumerate(shown):
+            faces = []
+            for track in range(people):
+                probabilities = np.full(len(labels), 0.1, np.float32)
+                probabilities[0 if track else label] = 1.1 - 0.1 * len(labels)
+                steady = labels[0 if track else label]
+                faces.append(Face((1, 1, 9, 9), 0.9, probabilities, labels, track, probabilities, steady))
+            result = FrameResult(f"videos/{stem} $a$.mp4", index, index / 10, (90, 60), tuple(faces))
+            records.write(records_of(result, "base", "haar"))
+    return Path(f"{stem}.records.{name}")
+
+
+def test_the_plots_of_one_clip(capsys: pytest.CaptureFixture[str]) -> None:
+    path = write("a", [1] * 30 + [0] * 10 + [1] * 20, people=8)
+    assert main(["plot", str(path)]) == 0
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == "a (videos/a $a$.mp4): 8 persons, 2 changes, 2.5 a minute on screen"
+    assert outputs() == ["a.expressions.png", "a.plots.json", "a.transitions.png"]
+    (clip,) = json.loads(Path("mien-out/a.plots.json").read_text())["clips"]
+    assert clip["people"][0]["share"] == {"sad": 0.1667, "happy": 0.8333, "neutral": 0}
+    assert clip["transitions"]["persons"][0]["counts"] == [[0, 1, 0], [1, 0, 0], [0, 0, 0]]
+    for name in ("a.expressions.png", "a.transitions.png"):
+        picture = Image.open(f"mien-out/{name}").convert("RGBA")
+        assert picture.getextrema()[3] == (255, 255)  # paper of its own: readable on dark pages too
+        assert np.asarray(picture)[0, 0].tolist() == [255] * 4
+
+
+def test_two_clips_are_compared_on_the_same_axes(capsys: pytest.CaptureFixture[str]) -> None:
+    a, b = write("a", [1] * 30 + [0] * 10, name="jsonl"), write("b", [1] * 10 + [2] * 10)
+    assert main(["plot", str(a), str(b), "--json", "--out", "p"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said == json.loads(Path("p/a-b.plots.json").read_text())
+    assert "a-b.compared.png" in outputs("p")
+    assert said["compared"]["share"] == {
+        "sad": {"first": 0.25, "second": 0, "difference": -0.25},
+        "happy": {"first": 0.75, "second": 0.5, "difference": -0.25},
+        "neutral": {"first": 0, "second": 0.5, "difference": 0.5},
+    }
+    drawn = np.asarray(Image.open("p/a-b.compared.png").convert("RGB")).astype(int)
+    happy = np.abs(drawn - (0xE6, 0xB8, 0x00)).sum(axis=2) < 12  # the colour of happy
+    rows = np.flatnonzero(happy.any(axis=1))
+    first, second = np.split(rows, [int(np.diff(rows).argmax()) + 1])
+    widths = [
+        np.ptp(np.flatnonzero(happy[part[len(part) // 2]][: drawn.shape[1] * 8 // 10])) for part in (first, second)
+    ]
+    assert widths[0] / widths[1] == pytest.approx(3, rel=0.05)  # 3 s and 1 s
+
+
+def test_the_same_name_twice_and_quietly(capsys: pytest.CaptureFixture[str]) -> None:
+    path = write("a", [1, 1, 0])
+    assert main(["plot", str(path), str(path), "-q", "--out", "p"]) == 0
+    assert capsys.readouterr().out == ""
+    assert "a-a-2.compared.png" in outputs("p")
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["absent.csv"], "absent.csv: does not exist; check the path"),
+        (["a", "b", "c"], "RECORDS: 3 files; name one, or two to compare"),
+        (["a.records.csv", "five.records.csv"], "has the labels sad, happy, a.records.csv has sad, happy, neutral"),
+        (["nobody.records.csv"], "holds no record: no face was seen"),
+        (["text.csv"], "is not records: there is no column"),
+    ],
+)
+def test_wrong_input_is_one_line(names: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    write("a", [1, 0])
+    write("five", [1, 0], labels=("sad", "happy"))
+    write("nobody", [])
+    Path("text.csv").write_text("a,b\n1,2\n")
+    assert main(["plot", *names]) == 2
+    assert message in complaint(capsys)
+    assert not Path("mien-out").exists()

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import psutil
+import pytest
+from hostile import attack, attacks, damaged, polyglots
+
+from tests.conftest import ASTRONAUT
+from tests.service.conftest import server
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not limit the memory of a process")
+def test_two_hundred_hostile_uploads(tmp_path: Path) -> None:
+    """Every one is answered with a reason or a closed connection, memory stays low, and all is well afterwards."""
+    import http.client
+
+    limits = {"idle_s": 4.0, "header_s": 4.0}
+    with server(tmp_path / "state", limits=limits) as address:
+
+        def good() -> dict:
+            line = http.client.HTTPConnection(*address, timeout=60)
+            body = b'--a\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n' + ASTRONAUT.read_bytes()
+            head = {"content-type": "multipart/form-data; boundary=a", "host": "127.0.0.1"}
+            line.request("POST", "/v1/images", body + b"\r\n--a--\r\n", head)
+            return json.load(line.getresponse())
+
+        before = good()
+        us = psutil.Process(os.getpid())
+        memory = us.memory_info().rss
+        with ThreadPoolExecutor(8) as threads:
+            outcomes = list(threads.map(lambda each: attack(each, address), attacks(200)))
+        assert len(outcomes) >= 200
+        bad = {o.name: (o.status, o.body[:200]) for o in outcomes if o.status >= 500 and o.status != 503}
+        assert bad == {}
+        for outcome in outcomes:
+            if outcome.status >= 400 and outcome.body.startswith(b"{"):
+                assert set(json.loads(outcome.body)["error"]) == {"name", "found", "cure"}
+        statuses = Counter(outcome.status for outcome in outcomes)
+        assert {0, 200, 202, 400, 408, 413, 415, 422} <= set(statuses), statuses
+        assert max(outcome.seconds for outcome in outcomes) < 60
+        time.sleep(1)
+        after = good()
+        assert {**after, "seconds": 0} == {**before, "seconds": 0}
+        assert us.memory_info().rss - memory < 900 * 2**20  # the test's own bombs are in this process too
+
+
+def test_some_of_them_at_once(tmp_path: Path) -> None:
+    with server(tmp_path / "state") as address, ThreadPoolExecutor(4) as threads:
+        some = [*damaged(24, seed=1), *polyglots()]
+        outcomes = list(threads.map(lambda each: attack(each, address), some))
+    assert all(0 < outcome.status < 500 for outcome in outcomes), [(o.name, o.status) for o in outcomes]
