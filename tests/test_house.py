@@ -10,7 +10,18 @@ import pytest
 from tests.conftest import ROOT
 
 #: A room may import itself and the rooms before it.
-ORDER = ("core", "data", "evaluate", "run", "models", "learn", "explain", "app")
+ORDER = (
+    "core",
+    "data",
+    "evaluation",
+    "analysis",
+    "models",
+    "training",
+    "explanation",
+    "reproduction",
+    "service",
+    "cli",
+)
 FILES = sorted((ROOT / "mien").rglob("*.py"))
 
 

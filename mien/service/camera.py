@@ -18,7 +18,7 @@ from fastapi import APIRouter, Query, WebSocket
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
 from mien.analysis.output.writers import records_of
-from mien.analysis.people.people import Follower
+from mien.analysis.tracking.follower import Follower
 from mien.analysis.tracking.smoothing import TIME_CONSTANT_S
 from mien.core.errors import MienError
 from mien.core.types import Face, FrameResult
@@ -216,8 +216,8 @@ def _face(face: Face, row: dict[str, Any]) -> dict[str, Any]:
     values = face.probabilities if face.smoothed is None else face.smoothed
     return {
         "track": face.track, "box": [row["x1"], row["y1"], row["x2"], row["y2"]], "label": label,
-        "confidence": round(confidence, 4), "unsure": face.shown_unsure, "not_a_face": row["not_a_face"],
-        "is_not_a_face": face.non_face,
+        "confidence": round(confidence, 4), "unsure": face.shown_unsure, "unsure_below": face.unsure_below,
+        "not_a_face": row["not_a_face"], "is_not_a_face": face.non_face,
         "probabilities": {name: round(float(p), 4) for name, p in zip(face.labels, np.asarray(values), strict=True)},
     }  # fmt: skip
 

@@ -19,6 +19,7 @@ from mien.analysis.output.annotate import Style, annotate
 from mien.analysis.output.writers import records_of
 from mien.core.errors import UsageError
 from mien.core.types import FrameResult
+from mien.service.answers import PictureReading
 from mien.service.config import fitting
 from mien.service.display_names import attachment
 from mien.service.errors import Refused, also
@@ -39,7 +40,7 @@ async def receive_picture(request: Request) -> tuple[bytes, Upload]:
     return buffer.getvalue(), upload
 
 
-@router.post("", openapi_extra=FORM)
+@router.post("", openapi_extra=FORM, response_model=PictureReading, response_model_exclude_unset=True)
 async def read_picture(
     request: Request,
     wish: Wanted,
@@ -76,7 +77,7 @@ def _face(face: Any, row: dict[str, Any]) -> dict[str, Any]:
         "face": row["face"], "box": [row["x1"], row["y1"], row["x2"], row["y2"]], "score": row["score"],
         "label": row["label"], "confidence": row["confidence"],
         "probabilities": {name: row[f"p_{name}"] for name in face.labels},
-        "unsure": row["unsure"], "not_a_face": row["not_a_face"], "is_not_a_face": face.non_face,
+        "unsure": row["unsure"], "unsure_below": face.unsure_below, "not_a_face": row["not_a_face"], "is_not_a_face": face.non_face,
     }  # fmt: skip
 
 

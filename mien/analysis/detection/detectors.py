@@ -15,9 +15,9 @@ import cv2
 import numpy as np
 
 from mien.analysis.detection.yunet import YuNet
+from mien.analysis.inference.model_check import check_model
 from mien.analysis.inference.model_file import local_model
 from mien.analysis.media.yuv import Area, Planes, cut
-from mien.analysis.model_check import check_model
 from mien.core.errors import ModelError, UsageError
 
 DETECTORS = ("auto", "haar", "yunet", "none")

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from mien.analysis.inference.model_file import Sessions, session_options
-from mien.analysis.protobuf import field, fields
+from mien.analysis.inference.protobuf import field, fields
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession

@@ -12,8 +12,8 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mien.analysis.inference.model_check import UnboundedModel, check_model
 from mien.analysis.inference.precision import int8_instructions, wanted_precision
-from mien.analysis.model_check import UnboundedModel, check_model
 from mien.core.errors import ModelError, OutputError
 from mien.core.files import cache_folder
 from mien.core.preprocessing import Preprocessing

@@ -1,12 +1,13 @@
 // Everything that is asked of the service, at addresses that begin where the page lies. What fails is a ServiceError with the three parts of mien's errors.
 
 import { channels, colourOfLabel, server, settings } from "./store.js";
-import { t } from "./words.js";
+import { explained, reasonOf, t } from "./words.js";
 
 export class ServiceError extends Error {
-  constructor({ name, found, cure }, status = 0) {
-    super([name, found, cure].filter(Boolean).join("; "));
-    Object.assign(this, { name, found, cure, status });
+  constructor({ name, found, cure, code, parameters }, status = 0) {
+    const said = { found, cure, code, parameters };
+    super(explained(said).isTranslated ? reasonOf(said) : [name, found, cure].filter(Boolean).join("; "));
+    Object.assign(this, { name, ...said, status });
   }
 }
 

@@ -63,33 +63,55 @@ const go = (place) => {
   show();
 };
 
+/** Notices that are shown at the same time; the oldest makes room. */
+const MOST_NOTICES = 3;
+const NOTICE_MS = 10_000;
+
 /**
- * A word in the corner that stays until it is closed, or for ten seconds. `action`: {text, run}; one that leads to a
- * `place` is gone when the person gets there.
+ * A word in the corner that goes after a while, but not while a pointer or the focus is on it, nor while nobody sees the
+ * page. `action`: {text, run}; one that leads to a `place` is gone when the person gets there; of those with the same `key`
+ * the last takes the place of the one before. `lasting`: it stays. Answers whether it is still shown.
  */
-function notice(text, { action, lasting = false, place = "" } = {}) {
+function notice(text, { action, lasting = false, place = "", key = text } = {}) {
   const close = () => box.remove();
   const box = make(
     "div",
-    { class: "notice", role: "status", "data-place": place },
+    { class: "notice", "data-place": place, "data-key": key },
     make("p", { text }),
     action &&
       make("button", { type: "button", class: "button", text: action.text, onclick: () => (close(), action.run()) }),
     make("button", { type: "button", class: "button quiet", "aria-label": t("close"), onclick: close }, icon("close")),
   );
-  $("#notices").append(box);
-  const wait = () => (box.matches(":hover, :focus-within") ? setTimeout(wait, 2000) : close());
-  if (!lasting) setTimeout(wait, 10_000);
+  const list = $("#notices");
+  for (const other of $$(".notice", list)) if (other.dataset.key === key) other.remove();
+  list.append(box);
+  while (list.children.length > MOST_NOTICES) list.firstElementChild.remove();
+  let timer;
+  const wait = () => {
+    clearTimeout(timer);
+    const isUsed = () => document.hidden || box.matches(":hover, :focus-within");
+    if (!lasting) timer = setTimeout(() => (isUsed() ? wait() : close()), NOTICE_MS);
+  };
+  for (const name of ["pointerleave", "focusout"]) box.addEventListener(name, wait);
+  wait();
+  return () => box.isConnected;
 }
 
-/** A file that was dropped, pasted or chosen goes to the tab that reads its kind. */
-function take(file) {
-  const isVideo =
-    file.type.startsWith("video/") ||
-    (!file.type.startsWith("image/") && /\.(mkv|avi|mts|m2ts|ts|vob|wmv|flv|mxf|mov|mp4|webm)$/i.test(file.name));
-  const reads = isVideo || (current === "video" && !file.type.startsWith("image/")) ? "video" : "picture";
-  go(reads);
-  TABS[reads].take(file);
+/** Whether a file is read as a video; what does not say its kind is what the tab at hand reads. */
+const isVideo = ({ type, name }) =>
+  type.startsWith("video/") ||
+  (!type.startsWith("image/") &&
+    (current === "video" || /\.(mkv|avi|mts|m2ts|ts|vob|wmv|flv|mxf|mov|mp4|webm)$/i.test(name)));
+
+/** Files that were dropped, pasted or chosen: all videos are sent one after the other, and the first picture is read. */
+function take(files) {
+  const videos = files.filter(isVideo);
+  const pictures = files.filter((file) => !videos.includes(file));
+  if (!files.length) return;
+  if (pictures.length > 1) notice(t("drop.first", { name: pictures[0].name }));
+  go(videos.includes(files[0]) ? "video" : "picture");
+  if (pictures.length) picture.take(pictures[0]);
+  if (videos.length) video.take(videos);
 }
 
 function startDrops() {
@@ -105,13 +127,10 @@ function startDrops() {
     cover.hidden = true;
     if (!carriesFiles(event)) return;
     event.preventDefault();
-    const [file, ...more] = event.dataTransfer.files;
-    if (more.length) notice(t("drop.first", { name: file.name }));
-    if (file) take(file);
+    take([...event.dataTransfer.files]);
   });
   addEventListener("paste", (event) => {
-    const file = event.clipboardData?.files[0];
-    if (file && !event.target.closest?.("input, textarea")) take(file);
+    if (!event.target.closest?.("input, textarea")) take([...(event.clipboardData?.files ?? [])]);
   });
 }
 
@@ -172,7 +191,6 @@ async function start() {
     await meet();
   } catch (error) {
     notice(error.message, { lasting: true, action: { text: t("again"), run: () => location.reload() } });
-    announce(error.message);
   }
   const shared = { go, notice, take };
   for (const tab of Object.values(TABS)) tab.start(shared);

@@ -6,7 +6,7 @@ import { bars } from "./chart.js";
 import { drawFaces } from "./overlay.js";
 import { saveCsv, saveJson } from "./records.js";
 import { change, onChange, server, settings } from "./store.js";
-import { clock, nameOf, number, percent, t } from "./words.js";
+import { clock, labelName, nameOf, number, percent, percents, reasonOf, shownOf, t } from "./words.js";
 
 /** Pictures are sent at most so wide; faces are found at 640 pixels anyway. */
 const WIDEST = 640;
@@ -154,7 +154,7 @@ function heard(mine, socket, message) {
     return;
   }
   if (message.error) {
-    mine.why = [message.error.found, message.error.cure].filter(Boolean).join("; ");
+    mine.why = reasonOf(message.error);
     if (now === mine) say(mine.why);
     mine.waiting = 0;
     return;
@@ -162,7 +162,8 @@ function heard(mine, socket, message) {
   if (now !== mine || mine.socket !== socket) return;
   mine.waiting = 0;
   mine.send();
-  Object.assign(mine, { faces: message.faces, width: message.width, height: message.height });
+  const faces = message.faces.map((face) => ({ ...face, ...shownOf(face) }));
+  Object.assign(mine, { faces, width: message.width, height: message.height });
   mine.times.push(performance.now());
   while (mine.times.length > 2 && mine.times.at(-1) - mine.times[0] > 2000) mine.times.shift();
   rate(message.seconds);
@@ -220,16 +221,15 @@ function tell() {
   const size = ({ box: [x1, y1, x2, y2] }) => (x2 - x1) * (y2 - y1);
   const face = [...now.faces].sort((a, b) => size(b) - size(a))[0];
   showBars(face?.probabilities ?? null, face ? Object.keys(face.probabilities) : server.labels);
-  $("#camera-who").textContent = face ? `${nameOf(face)} ${percent(face.confidence)}` : t("camera.nobody");
+  const [share, from] = face?.unsure && !face.noFace ? percents(face.confidence, face.unsure_below) : [];
+  $("#camera-doubt").textContent = share ? t("picture.unsure", { label: labelName(face.label), share, from }) : "";
+  $("#camera-who").textContent = face ? `${nameOf(face)} ${percent(face.probability)}` : t("camera.nobody");
   if (now.recording) $("#camera-clock").textContent = clock((performance.now() - now.recording) / 1000);
 }
 
 function draw() {
   const faces = (now?.faces ?? []).map((face, _, all) => ({
-    box: face.box,
-    label: face.label,
-    unsure: face.unsure,
-    probability: face.confidence,
+    ...face,
     number: all.length > 1 ? (face.track ?? 0) + 1 : undefined,
   }));
   drawFaces(canvas(), faces, { width: now?.width, height: now?.height, mirrored: settings.mirror });

@@ -171,7 +171,7 @@ function layout(persons, range) {
     plot_bgcolor: "transparent",
     font,
     annotations: persons.map((person, index) => ({
-      text: t("video.person", { number: person.person }),
+      text: t(person.mostly_unsure ? "video.person.unsure" : "video.person", { number: person.person }),
       xref: "paper",
       yref: "paper",
       x: 0,
@@ -196,32 +196,39 @@ function clockTicks([from, to]) {
 }
 
 function traces(data, persons) {
+  const line = { mode: "lines", line: { width: 0, shape: "hv" }, hoverinfo: "skip" };
+  const veil = colourOf("--panel").replace("rgb(", "rgba(").replace(")", ", 0.6)");
   return persons.flatMap(({ track }, index) => {
-    const { times, rows } = areas(data, track);
-    return data.labels.map((label, at) => ({
-      x: times,
-      y: rows.map((row) => row[at]),
-      yaxis: `y${index ? index + 1 : ""}`,
-      stackgroup: `${index}`,
-      mode: "lines",
-      line: { width: 0, shape: "hv" },
-      fillcolor: colourOfLabel(label),
-      hoverinfo: "skip",
-    }));
+    const { times, rows, unsure } = areas(data, track);
+    const axis = { ...line, x: times, yaxis: `y${index ? index + 1 : ""}` };
+    return [
+      ...data.labels.map((label, at) => ({
+        ...axis,
+        y: rows.map((row) => row[at]),
+        stackgroup: `${index}`,
+        fillcolor: colourOfLabel(label),
+      })),
+      { ...axis, y: unsure.map(Number), fill: "tozeroy", fillcolor: veil }, // pale where the model is unsure
+    ];
   });
 }
 
-/** A person's probabilities (seconds, rows of K), thinned; zero where the person is not seen, so that the areas break off. */
+/**
+ * A person's probabilities (seconds, rows of K), thinned, and whether the model is unsure of them; zero where the person is
+ * not seen, so that the areas break off.
+ */
 export function areas(data, track) {
   const every = Math.max(1, Math.ceil(data.times.length / MOST_POINTS));
   const none = data.labels.map(() => 0);
-  const [times, rows] = [[], []];
+  const [times, rows, unsure] = [[], [], []];
   for (let at = 0; at < data.times.length; at += every) {
     const face = data.faces[at].find(([each]) => each === track);
     times.push(data.times[at]);
     rows.push(face ? face[6] : none);
+    unsure.push(Boolean(face) && face[6][face[5]] < (data.unsure_below ?? 0));
   }
   times.push(data.seconds || data.times.at(-1));
   rows.push(rows.at(-1) ?? none);
-  return { times, rows };
+  unsure.push(unsure.at(-1) ?? false);
+  return { times, rows, unsure };
 }

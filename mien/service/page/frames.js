@@ -23,18 +23,22 @@ export function facesAt(data, second) {
   if (at < 0) return [];
   const next = data.times[at + 1] - data.times[at] <= BRIDGE_S ? data.faces[at + 1] : [];
   const share = next.length ? (second - data.times[at]) / (data.times[at + 1] - data.times[at]) : 0;
+  const noFaces = new Set((data.not_faces ?? []).map(({ track }) => track));
   return data.faces[at].map(([track, ...values]) => {
     const then = next.find(([each]) => each === track);
     const box = values
       .slice(0, 4)
       .map((value, side) => (then ? value + Math.max(share, 0) * (then[side + 1] - value) : value));
+    const [label, probabilities, score] = values.slice(4);
+    const noFace = noFaces.has(track) || score > (data.not_a_face_above ?? 1);
     return {
       track,
       box,
-      label: data.labels[values[4]],
-      probabilities: values[5],
-      probability: values[5][values[4]],
-      unsure: values[5][values[4]] < (data.unsure_below ?? 0),
+      label: data.labels[label],
+      probabilities,
+      probability: noFace ? score : probabilities[label],
+      unsure: probabilities[label] < (data.unsure_below ?? 0),
+      noFace,
       number: track + 1,
     };
   });

@@ -3,56 +3,51 @@
 import { make } from "./dom.js";
 import { isOver, seekTo } from "./film.js";
 
-/** Moments of one expression that are closer than this are one. */
-const APART_S = 1.5;
 const MOST_PER_LABEL = 4;
-/** What is less sure than this is no moment of anything. */
-const SURE = 0.4;
+/** Moments of one person and expression that are closer than this are one. */
+const APART_S = 1.5;
 /** Times are told to the millisecond: this much later lies inside the frame, not on its edge. */
 export const INSIDE_S = 0.001;
 
 /**
- * The highest peaks per expression: [{label, track, person, time, probability, box}], the highest first.
- *
- * `data` is what the service's frames tell. Only faces that show the expression count (their steady label).
+ * The highest peaks per expression, out of what the summary tells of all: [{label, track, person, player_time_s, probability,
+ * box}], the highest first. A face of which the model is unsure is a moment of nothing.
  */
-export function momentsOf(data) {
-  const persons = new Map(data.people.map(({ track, person }) => [track, person]));
-  const found = data.labels.flatMap((label, at) => {
-    const peaks = [];
-    data.times.forEach((time, frame) => {
-      for (const [track, x1, y1, x2, y2, shown, probabilities] of data.faces[frame])
-        if (shown === at && probabilities[at] >= SURE)
-          peaks.push({
-            label,
-            track,
-            person: persons.get(track) ?? track + 1,
-            time,
-            probability: probabilities[at],
-            box: [x1, y1, x2, y2],
-          });
-    });
-    const kept = [];
-    for (const peak of peaks.sort((a, b) => b.probability - a.probability || a.time - b.time)) {
-      if (kept.length === MOST_PER_LABEL) break;
-      if (!kept.some((other) => other.track === peak.track && Math.abs(other.time - peak.time) < APART_S))
-        kept.push(peak);
-    }
-    return kept;
-  });
-  return found.sort((a, b) => b.probability - a.probability);
+export function momentsOf(peaks) {
+  const kept = new Map();
+  for (const peak of [...peaks].sort((a, b) => b.probability - a.probability)) {
+    const others = kept.get(peak.label) ?? [];
+    const isNear = (other) =>
+      other.track === peak.track && Math.abs(other.player_time_s - peak.player_time_s) < APART_S;
+    if (!peak.unsure && others.length < MOST_PER_LABEL && !others.some(isNear)) kept.set(peak.label, [...others, peak]);
+  }
+  return [...kept.values()].flat().sort((a, b) => b.probability - a.probability);
 }
+
+/** Every face of the frames that the service tells, as a peak: of a summary that has none. */
+export const peaksOf = (data) =>
+  data.times.flatMap((time, frame) =>
+    data.faces[frame].map(([track, x1, y1, x2, y2, label, probabilities]) => ({
+      label: data.labels[label],
+      track,
+      person: data.people.find((each) => each.track === track)?.person ?? track + 1,
+      player_time_s: time,
+      probability: probabilities[label],
+      unsure: probabilities[label] < (data.unsure_below ?? 0.4),
+      box: [x1, y1, x2, y2],
+    })),
+  );
 
 /**
  * Draw each moment's face onto its own canvas, out of a copy of the video that nobody sees.
  *
- * `stills` are [{time, box, canvas}]; `film` is {address, shift} of a video that the browser plays (see film.js); `size` is
+ * `stills` are [{player_time_s, box, canvas}]; `film` is {address, shift} of a video that the browser plays (see film.js); `size` is
  * that of the frames in which boxes are told. Where the video breaks off, the canvases that are left stay as they are.
  */
 export async function drawStills({ address, shift }, stills, { width, height }, signal) {
   const video = make("video", { muted: true, preload: "auto", playsinline: true, src: address });
   try {
-    for (const { time, box, canvas } of stills) {
+    for (const { player_time_s: time, box, canvas } of stills) {
       await seekTo(video, time + shift + INSIDE_S, signal);
       if (!video.videoWidth) return; // only its sound can be played
       drawFace(canvas, video, box, video.videoWidth / width, video.videoHeight / height);

@@ -116,7 +116,7 @@ function texts({ number, probability, ...face }) {
 }
 
 /**
- * Draw faces [{box, label, unsure, probability, number}] over what is `width` × `height` pixels large.
+ * Draw faces [{box, label, unsure, noFace, probability, number}] over what is `width` × `height` pixels large.
  *
  * The canvas fills what it lies over; it is made as fine as the screen. `chosen` is an index, or -1; `mirrored` swaps
  * left and right of the boxes, not of the words.
@@ -141,7 +141,7 @@ export function drawFaces(canvas, faces, { width, height, chosen = -1, mirrored 
   });
   const { line, text } = sizesFor(bounds.width, bounds.height, boxes);
   faces.forEach((face, index) =>
-    drawBox(pen, boxes[index], boxColour(face.label), line, chosen < 0 || chosen === index),
+    drawBox(pen, boxes[index], boxColour(face), line, chosen < 0 || chosen === index),
   );
   pen.font = `600 ${text}px ${FONT}`;
   const pad = Math.round(text * 0.45);
@@ -154,7 +154,7 @@ export function drawFaces(canvas, faces, { width, height, chosen = -1, mirrored 
     .map((_, index) => index)
     .sort((a, b) => (b === chosen) - (a === chosen) || area(boxes[b]) - area(boxes[a]));
   placeLabels(boxes, sizes, bounds, order).forEach((place, index) => {
-    if (place) drawLabel(pen, place, words[index][place.version], boxColour(faces[index].label), pad);
+    if (place) drawLabel(pen, place, words[index][place.version], boxColour(faces[index]), pad);
   });
 }
 

@@ -6,7 +6,7 @@ import { bars } from "./chart.js";
 import { drawFaces, faceUnder } from "./overlay.js";
 import { saveCsv, saveJson } from "./records.js";
 import { boxColour, onChange, server } from "./store.js";
-import { nameOf, number, percent, t } from "./words.js";
+import { explained, labelName, nameOf, number, percent, percents, shownOf, t } from "./words.js";
 
 let shared;
 /** The picture at hand: its file, what the service read in it, which face is chosen. */
@@ -60,7 +60,7 @@ export async function take(given) {
     const read = await api.readPicture(given, signal);
     if (signal.aborted) return; // another is being read by now
     frame().classList.remove("busy");
-    reading = read;
+    reading = { ...read, faces: read.faces.map((face) => ({ ...face, ...shownOf(face) })) };
     await showPicture(read.picture || preview, read.width, read.height);
     if (signal.aborted) return;
     chosen = reading.faces.length ? 0 : -1;
@@ -103,6 +103,7 @@ function size(width, height) {
 }
 
 function refuse(error) {
+  const { found, cure } = explained(error);
   frame().classList.remove("busy");
   const image = $("img", frame());
   image.onload = image.onerror = null;
@@ -115,8 +116,8 @@ function refuse(error) {
       "section",
       { class: "card failed", role: "alert" },
       make("h2", { text: t("picture.failed") }),
-      make("p", {}, make("strong", { text: `${file.name || error.name}: ` }), error.found || error.message),
-      error.cure && make("p", { class: "note", text: error.cure }),
+      make("p", {}, make("strong", { text: `${file.name || error.name}: ` }), found || error.message),
+      cure && make("p", { class: "note", text: cure }),
     ),
   );
 }
@@ -126,7 +127,7 @@ const say = (text) => ($("#picture-status").textContent = text);
 function summary() {
   const count = reading.faces.length;
   if (!count) return t("picture.nothing");
-  const each = reading.faces.map((face) => `${nameOf(face)} ${percent(face.confidence)}`).join(", ");
+  const each = reading.faces.map((face) => `${nameOf(face)} ${percent(face.probability)}`).join(", ");
   return `${t("picture.found", { count })}: ${each}`;
 }
 
@@ -175,7 +176,7 @@ function chips(faces) {
         class: "chip",
         "aria-pressed": "false",
         onclick: () => choose(index),
-        style: { "--colour": boxColour(face.label) },
+        style: { "--colour": boxColour(face) },
       },
       face.crop && make("img", { src: face.crop, alt: "", width: 40, height: 40 }),
       make("span", {}, make("small", { text: t("picture.face", { number: index + 1 }) }), nameOf(face)),
@@ -200,9 +201,9 @@ function choose(index) {
     make("p", { class: "over", text: t("picture.face", { number: index + 1 }) }),
     make(
       "h2",
-      { class: "answer", style: { "--colour": boxColour(face.label) } },
+      { class: "answer", style: { "--colour": boxColour(face) } },
       nameOf(face),
-      make("span", { text: percent(face.confidence) }),
+      make("span", { text: percent(face.probability) }),
     ),
     ...doubts(face),
     list,
@@ -215,9 +216,15 @@ function choose(index) {
 /** What speaks against taking the answer at its word. */
 function doubts(face) {
   const words = [];
-  if (face.unsure) words.push(t("picture.unsure"));
-  if (face.is_not_a_face) words.push(t("picture.noface"));
+  if (face.unsure && !face.noFace) words.push(unsure(face));
+  if (face.noFace) words.push(t("picture.noface"));
   return words.map((text) => make("p", { class: "doubt", text }));
+}
+
+/** Why there is a question mark behind the expression. */
+function unsure({ label, confidence, unsure_below: least }) {
+  const [share, from] = percents(confidence, least);
+  return t("picture.unsure", { label: labelName(label), share, from });
 }
 
 /** What the network was given, and on request where it looked. */
@@ -277,7 +284,7 @@ function downloads() {
       const blob = await api.annotated(file);
       save(blob, `${name}.annotated.${{ "image/png": "png", "image/webp": "webp" }[blob.type] || "jpg"}`);
     } catch (error) {
-      shared.notice(error.message, { lasting: true });
+      shared.notice(error.message);
     } finally {
       pressed.disabled = false;
     }
@@ -298,10 +305,7 @@ function downloads() {
 
 function draw() {
   const faces = (reading?.faces || []).map((face, index, all) => ({
-    box: face.box,
-    label: face.label,
-    unsure: face.unsure,
-    probability: face.confidence,
+    ...face,
     number: all.length > 1 ? index + 1 : undefined,
   }));
   drawFaces(canvas(), faces, { width: reading?.width, height: reading?.height, chosen });

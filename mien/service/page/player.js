@@ -5,11 +5,11 @@ import * as api from "./api.js";
 import { bars, timeline } from "./chart.js";
 import { isOver, onFrames, seekTo, shiftOf } from "./film.js";
 import { facesAt } from "./frames.js";
-import { INSIDE_S, drawStills, momentsOf } from "./moments.js";
+import { INSIDE_S, drawStills, momentsOf, peaksOf } from "./moments.js";
 import { drawFaces } from "./overlay.js";
 import { transport } from "./transport.js";
 import { colourOfLabel } from "./store.js";
-import { clock, labelName, number, percent, span, t } from "./words.js";
+import { clock, labelName, number, percent, percents, span, t } from "./words.js";
 
 /** Persons that the timeline shows until the person asks for all. */
 const MOST_ROWS = 4;
@@ -32,7 +32,8 @@ export async function open(job) {
   now = mine;
   $("#player").replaceChildren(make("p", { class: "status", role: "status", text: t("video.loading") }));
   try {
-    const { seconds } = await api.summary(job.id);
+    mine.summary = await api.summary(job.id);
+    const { seconds } = mine.summary;
     mine.data = await api.frames(job.id, seconds < 300 ? 30 : seconds < 3600 ? 10 : 4);
   } catch (error) {
     if (now === mine)
@@ -40,8 +41,8 @@ export async function open(job) {
     return;
   }
   if (now !== mine) return;
+  mine.moments = momentsOf(mine.summary.peaks ?? peaksOf(mine.data));
   mine.track = mine.data.people[0]?.track ?? null;
-  mine.moments = momentsOf(mine.data);
   build();
   $("#player h1").focus();
 }
@@ -72,6 +73,7 @@ function build() {
   );
   if (!data.people.length) $(".timeline-card").replaceChildren(make("p", { class: "none", text: t("video.nobody") }));
   else drawTimeline();
+  follows(0);
   connect();
 }
 
@@ -122,7 +124,7 @@ function connect() {
     if (mine.shift === null) {
       mine.shift = isAnnotated() ? 0 : shiftOf(mediaTime, mine.data.start_s ?? 0);
       video.dispatchEvent(new Event("clockchange")); // for whatever shows its time
-      drawStills({ address: video.src, shift: mine.shift }, mine.moments, mine.data, stop.signal);
+      if (mine.moments.length) drawStills({ address: video.src, shift: mine.shift }, mine.moments, mine.data, stop.signal);
     }
     follows(ours(mediaTime));
   });
@@ -139,7 +141,9 @@ function follows(second) {
   now.second = second;
   overlay();
   now.chart?.show(second);
-  const face = facesAt(now.data, second).find(({ track }) => track === now.track);
+  const shown = facesAt(now.data, second);
+  const face = shown.find(({ track }) => track === now.track);
+  showPresence(face, shown);
   now.showBars?.(
     face ? Object.fromEntries(now.data.labels.map((label, at) => [label, face.probabilities[at]])) : null,
     now.data.labels,
@@ -244,13 +248,34 @@ function live() {
   const list = make("ol", { class: "bars", "aria-label": t("bars") });
   now.showBars = bars(list);
   now.showBars(null, now.data.labels);
-  const title = make("h2", { id: "live-title", text: liveTitle() });
-  return make("section", { class: "card", hidden: now.track === null, "aria-labelledby": "live-title" }, title, list);
+  const title = make("h2", { id: "live-title" });
+  const note = make("p", { class: "note", id: "live-note" });
+  return make("section", { class: "card", hidden: now.track === null, "aria-labelledby": "live-title" }, title, list, note);
 }
 
-function liveTitle() {
-  const person = now.data.people.find(({ track }) => track === now.track)?.person;
-  return now.track === null ? "" : t("video.now", { number: person });
+/** Above and below the bars: whether the chosen person is in view at this moment, and who is if not. */
+function showPresence(face, shown) {
+  if (now.track === null) return;
+  const number = numberOf(now.track);
+  $("#live-title").textContent = t(face ? "video.now" : "video.away", { number });
+  const others = shown.filter(({ noFace }) => !noFace).map(({ track }) => numberOf(track)).sort((a, b) => a - b);
+  $("#live-note").textContent = face
+    ? doubtOf(face)
+    : others.length
+      ? t("video.others", { numbers: others.join(", ") })
+      : t("video.nobody.now");
+  for (const row of $$(".person")) row.classList.toggle("here", shown.some(({ track }) => `${track}` === row.dataset.track));
+}
+
+/** What a person is called. */
+const numberOf = (track) => now.data.people.find((each) => each.track === track)?.person ?? track + 1;
+
+/** Why there is a question mark behind the expression; nothing where there is none. */
+function doubtOf({ label, probability, unsure, noFace }) {
+  if (noFace) return t("picture.noface");
+  if (!unsure) return "";
+  const [share, from] = percents(probability, now.data.unsure_below);
+  return t("picture.unsure", { label: labelName(label), share, from });
 }
 
 /** Each person in a line: how long, and the shares of what they showed. */
@@ -259,13 +284,19 @@ function people() {
     const shares = Object.entries(person.share)
       .filter(([, share]) => share > 0)
       .sort((a, b) => b[1] - a[1]);
-    const words = shares
-      .slice(0, 3)
-      .map(([label, share]) => `${labelName(label)} ${percent(share)}`)
-      .join(", ");
+    const words = [
+      person.mostly_unsure && t("video.unsure"),
+      shares
+        .slice(0, 3)
+        .map(([label, share]) => `${labelName(label)}${person.mostly_unsure ? "?" : ""} ${percent(share)}`)
+        .join(", "),
+      person.sure_share < 1 && person.sure_share !== null && t("video.sure", { share: percent(person.sure_share) }),
+    ]
+      .filter(Boolean)
+      .join(" · ");
     const strip = make(
       "span",
-      { class: "strip", "aria-hidden": "true" },
+      { class: `strip${person.mostly_unsure ? " unsure" : ""}`, "aria-hidden": "true" },
       ...shares.map(([label, share]) => make("i", { style: { "--share": share, "--colour": colourOfLabel(label) } })),
     );
     return make(
@@ -292,13 +323,23 @@ function people() {
     { class: "card people", hidden: !rows.length },
     make("h2", { text: t("video.people") }),
     make("div", { class: "scrolls" }, ...rows),
+    ...notes().map((text) => make("p", { class: "note", text })),
   );
+}
+
+/** What question marks mean, and what is counted nowhere. */
+function notes() {
+  const { people, not_faces: noFaces, unsure_below: from } = now.data;
+  const isUnsure = people.some(({ sure_share: share }) => share < 1 && share !== null);
+  return [
+    isUnsure && from && t("video.unsure.note", { from: percent(from) }),
+    noFaces?.length && t("video.nofaces", { count: noFaces.length }),
+  ].filter(Boolean);
 }
 
 function choose(track) {
   now.track = track;
   for (const each of $$(".person")) each.setAttribute("aria-pressed", Number(each.dataset.track) === track);
-  $("#live-title").textContent = liveTitle();
   follows(now.second ?? 0);
 }
 
@@ -330,7 +371,7 @@ function moments() {
 }
 
 function momentButton(moment) {
-  const { label, track, person, time, probability } = moment;
+  const { label, track, person, player_time_s: time, probability } = moment;
   const words = t("video.moment", {
     label: labelName(label),
     share: percent(probability),

@@ -6,7 +6,7 @@ import { change, colourOfLabel, onChange, reset, server, settings } from "./stor
 import { labelName, number, span, t } from "./words.js";
 
 export function start() {
-  const form = $("#settings");
+  const form = $("#settings-form");
   form.addEventListener("submit", (event) => event.preventDefault());
   fill();
   onChange((changed) => {
@@ -76,7 +76,7 @@ function group(title, ...fields) {
 
 function fill() {
   const focused = document.activeElement?.id;
-  $("#settings").replaceChildren(looks(), drawing(), reading(), about());
+  $("#settings-form").replaceChildren(looks(), drawing(), reading(), about());
   if (focused) document.getElementById(focused)?.focus();
   preview();
 }
@@ -114,16 +114,17 @@ function drawing() {
       "colouring",
       ["expression", "one"].map((name) => [name, t(`set.colouring.${name}`)]),
     ),
-    field(
-      "colour",
-      make("input", {
-        type: "color",
-        id: "set-colour",
-        value: settings.colour,
-        oninput: (event) => change({ colour: event.target.value }),
-      }),
-      one ? t("set.colour.note.one") : t("set.colour.note"),
-    ),
+    one &&
+      field(
+        "colour",
+        make("input", {
+          type: "color",
+          id: "set-colour",
+          value: settings.colour,
+          oninput: (event) => change({ colour: event.target.value }),
+        }),
+        t("set.colour.note"),
+      ),
     slider("line", { min: 0, max: 10, step: 1 }, (value) => (value ? t("pixels", { count: value }) : t("automatic"))),
     choice(
       "text",

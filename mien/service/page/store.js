@@ -79,8 +79,14 @@ export const onChange = (listener) => listeners.add(listener);
 /** The colour of an expression: the person's own, else the server's. */
 export const colourOfLabel = (label) => settings.colours[label] || server.colours[label] || "#8a949e";
 
-/** The colour that a face with this label is drawn in. */
-export const boxColour = (label) => (settings.colouring === "one" ? settings.colour : colourOfLabel(label));
+/** What is probably no face, in files too. */
+const GREY = "#969696";
+
+/** The colour that a face is drawn in. */
+export function boxColour({ label, noFace }) {
+  if (noFace) return GREY;
+  return settings.colouring === "one" ? settings.colour : colourOfLabel(label);
+}
 
 /** "#00c853" → [0, 200, 83]. */
 export const channels = (hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));

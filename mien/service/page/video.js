@@ -4,15 +4,20 @@ import { $, announce, button, icon, make } from "./dom.js";
 import * as api from "./api.js";
 import * as player from "./player.js";
 import { onChange, server } from "./store.js";
-import { bytes, date, language, percent, span, t } from "./words.js";
+import { bytes, date, language, percent, reasonOf, span, t } from "./words.js";
 
 let shared;
-/** Jobs by id as the service told them; what ends the listening to each; uploads on their way; what was removed here. */
+/**
+ * Jobs by id as the service told them; what ends the listening to each; uploads that wait, are on their way or failed;
+ * what was removed here.
+ */
 const jobs = new Map();
 const listening = new Map();
-const uploads = new Set();
+const uploads = [];
 const removed = new Set();
 const MOST_HEARD = 2;
+/** The service is asked again after so long whether it takes another video. */
+const ROOM_MS = 5000;
 let opened = "";
 let last = "";
 
@@ -21,14 +26,14 @@ export function start(given) {
   const chooser = $("#video-file");
   $("#video-drop").addEventListener("click", () => chooser.click());
   chooser.addEventListener("change", () => {
-    if (chooser.files[0]) shared.take(chooser.files[0]); // a picture is read as one
+    shared.take([...chooser.files]); // a picture is read as one
     chooser.value = "";
   });
   $("#video-notify").addEventListener("click", async () => {
     await Notification.requestPermission();
     draw();
   });
-  addEventListener("beforeunload", (event) => uploads.size && event.preventDefault());
+  addEventListener("beforeunload", (event) => uploads.some(({ error }) => !error) && event.preventDefault());
   onChange((changed) => {
     if (changed.has("language")) draw();
   });
@@ -110,16 +115,27 @@ async function lost(id) {
   if (jobs.has(id) && !api.isOver(jobs.get(id))) refresh();
 }
 
+/** Whether the person has the list before them, which says itself what became of a job. */
+const isListed = () => $("#video-list").offsetParent !== null && !document.hidden;
+
+/** Jobs that one notice speaks of, by how they ended; and whether it is still shown. */
+const told = { done: { jobs: [], isShown: () => false }, failed: { jobs: [], isShown: () => false } };
+
 /** A word when a job is over, also outside the page if the person wished so. */
 function tell(job) {
-  if (job.state === "cancelled") return announce(t("video.cancelled", { name: job.name }));
-  const text = t(job.state === "done" ? "video.ready" : "video.broke", { name: job.name });
-  const place = job.state === "done" ? `video/${job.id}` : "video";
+  const text = t({ done: "video.ready", failed: "video.broke", cancelled: "video.cancelled" }[job.state], {
+    name: job.name,
+  });
+  if (job.state === "cancelled" || isListed()) return announce(text);
+  const news = told[job.state];
+  news.jobs = news.isShown() ? [...news.jobs, job] : [job];
+  const count = news.jobs.length;
+  const place = job.state === "done" && count === 1 ? `video/${job.id}` : "video";
   const open = () => shared.go(place);
-  shared.notice(text, {
-    action: { text: t("video.open"), run: open },
-    lasting: true,
-    place: job.state === "done" && place,
+  news.isShown = shared.notice(count === 1 ? text : t(`video.${job.state}.many`, { count }), {
+    action: { text: t(count === 1 ? "video.open" : "video.show"), run: open },
+    key: `jobs-${job.state}`,
+    place,
   });
   if (document.hidden && "Notification" in window && Notification.permission === "granted") {
     const word = new Notification("mien", { body: text, icon: "page/icon.svg", tag: job.id });
@@ -127,42 +143,61 @@ function tell(job) {
   }
 }
 
-/** Send a video. */
-export async function take(file) {
+/** Send videos, one after the other. */
+export function take(files) {
   if (opened) shared.go("video");
-  const upload = { file, sent: 0, error: null };
-  const { video_bytes: most } = server.limits;
-  if (most && file.size > most) {
-    upload.error = new api.ServiceError({
-      name: file.name,
-      found: t("video.large", { size: bytes(file.size) }),
-      cure: t("video.large.cure", { most: bytes(most) }),
-    });
-  } else {
-    const sending = api.sendVideo(file, (sent, all) => {
-      upload.sent = sent / all;
-      draw();
-    });
-    upload.stop = sending.stop;
-    uploads.add(upload);
-    draw();
-    try {
-      const job = await sending.done;
-      announce(t("video.sent", { name: file.name }));
-      heard(job);
-    } catch (error) {
-      if (error.name !== "AbortError") upload.error = error;
-    }
-    uploads.delete(upload);
-  }
-  if (upload.error) failed(upload);
+  for (const file of files) uploads.push({ file, sent: 0, state: "waiting", error: tooLarge(file) });
   draw();
+  return sendNext();
 }
 
-function failed({ file, error }) {
-  shared.notice(`${file.name}: ${error.found || error.message}${error.cure ? `; ${error.cure}` : ""}`, {
-    lasting: true,
+function tooLarge({ name, size }) {
+  const { video_bytes: most } = server.limits;
+  if (!most || size <= most) return null;
+  return new api.ServiceError({
+    name,
+    found: t("video.large", { size: bytes(size) }),
+    cure: t("video.large.cure", { most: bytes(most) }),
   });
+}
+
+/** Send the video that has waited longest, and then the next; one at a time, so that each arrives as soon as it can. */
+async function sendNext() {
+  const upload = uploads.find(({ state, error }) => state === "waiting" && !error);
+  if (!upload || uploads.some(({ state }) => state === "sending")) return;
+  upload.state = "sending";
+  const sending = api.sendVideo(upload.file, (sent, all) => {
+    upload.sent = sent / all;
+    draw();
+  });
+  upload.stop = sending.stop;
+  draw();
+  try {
+    const job = await sending.done;
+    drop(upload);
+    announce(t("video.sent", { name: upload.file.name }));
+    heard(job);
+  } catch (error) {
+    if (error.code === "queue_full") {
+      Object.assign(upload, { state: "waiting", sent: 0 }); // it stays in line here until there is room in that of the service
+      setTimeout(sendNext, ROOM_MS);
+      return draw();
+    }
+    if (error.name === "AbortError") drop(upload);
+    else failed(upload, error);
+  }
+  draw();
+  await sendNext();
+}
+
+function drop(upload) {
+  if (uploads.includes(upload)) uploads.splice(uploads.indexOf(upload), 1);
+}
+
+/** It stays in the list with the reason; where the list is not seen, a notice says it too. */
+function failed(upload, error) {
+  Object.assign(upload, { error, state: "failed" });
+  if (!isListed()) shared.notice(`${upload.file.name}: ${reasonOf(error)}`);
 }
 
 /** The list: uploads on their way first, then jobs, the newest first. Rows are kept so that a focused button stays. */
@@ -178,16 +213,24 @@ function draw() {
   $("#video-kept").textContent = server.retention_s ? t("video.kept", { span: span(server.retention_s) }) : "";
   const all = [...jobs.values()].sort((a, b) => b.created - a.created);
   const running = all.filter((job) => !api.isOver(job));
+  const places = placesOf(all);
   const badge = $("#tab-video .badge");
-  badge.hidden = !running.length && !uploads.size;
+  badge.hidden = !running.length && !uploads.some(({ error }) => !error);
   $("#video-notify").hidden = !(running.length && "Notification" in window && Notification.permission === "default");
-  $("#jobs-none").hidden = Boolean(all.length || uploads.size);
-  $("#video-list").classList.toggle("some", Boolean(all.length || uploads.size));
+  $("#jobs-none").hidden = Boolean(all.length || uploads.length);
+  $("#video-list").classList.toggle("some", Boolean(all.length || uploads.length));
   const list = $("#jobs");
-  const rows = [...[...uploads].map(uploadRow), ...all.map(jobRow)];
+  const rows = [...uploads.map(uploadRow).reverse(), ...all.map((job) => jobRow(job, places.get(job.id)))];
   const keys = new Set(rows.map(({ key }) => key));
   for (const item of [...list.children]) if (!keys.has(item.dataset.key)) item.remove();
   rows.forEach((row, at) => putRow(list, row, at));
+}
+
+/** Job → its place in the line of those that wait, from 1: the one that was sent first is read first. */
+function placesOf(all) {
+  const waiting = all.filter(({ state }) => state === "queued");
+  waiting.sort((a, b) => a.created - b.created || (a.id < b.id ? -1 : 1));
+  return new Map(waiting.map(({ id }, index) => [id, index + 1]));
 }
 
 /** Put a row at its place, making it anew only where its kind changed; otherwise its words and bar move. */
@@ -200,7 +243,7 @@ function putRow(list, { key, kind, name, text, share, actions, opens }, at) {
     const fresh = make(
       "li",
       { class: "job", "data-key": key, "data-kind": kind },
-      icon(kind.startsWith("failed") ? "noface" : "video"),
+      icon(ICONS[kind.split("-")[0]] ?? "video"),
       make(
         "div",
         {},
@@ -221,29 +264,49 @@ function putRow(list, { key, kind, name, text, share, actions, opens }, at) {
   else if (share !== undefined) bar.value = share;
 }
 
+const ICONS = { failed: "noface", queued: "clock", waiting: "clock" };
+
 let uploadCount = 0;
 
 function uploadRow(upload) {
   upload.key ??= `upload-${++uploadCount}`;
-  const text =
-    upload.sent < 1
-      ? t("video.sending", { share: percent(upload.sent), size: bytes(upload.file.size) })
-      : t("video.checking");
-  const actions = () => [button("close", t("cancel"), upload.stop)];
-  return {
-    key: upload.key,
-    kind: `upload-${t("cancel")}`,
-    name: upload.file.name,
-    text,
-    share: upload.sent < 1 ? upload.sent : null,
-    actions,
+  const { file, sent, error, key } = upload;
+  const state = error ? "failed" : upload.state;
+  const base = { key, kind: `${state}-upload-${t("cancel")}`, name: file.name };
+  const leave = () => {
+    if (state === "sending") upload.stop();
+    else drop(upload);
+    draw();
   };
+  const again = () => {
+    Object.assign(upload, { error: null, state: "waiting", sent: 0 });
+    sendNext();
+    draw();
+  };
+  const name = { "aria-label": t("video.cancel.name", { name: file.name }) };
+  if (state === "failed")
+    return {
+      ...base,
+      text: `${t("video.failed")}: ${reasonOf(error)}`,
+      actions: () => [
+        !tooLarge(file) && button("", t("again"), again, { "aria-label": t("again.name", { name: file.name }) }),
+        button("bin", t("video.remove"), leave, {
+          class: "button quiet",
+          "aria-label": t("video.remove.name", { name: file.name }),
+        }),
+      ],
+    };
+  const actions = () => [button("close", t("cancel"), leave, name)];
+  if (state === "waiting") return { ...base, text: t("video.unsent", { size: bytes(file.size) }), actions };
+  const text =
+    sent < 1 ? t("video.sending", { share: percent(sent), size: bytes(file.size) }) : t("video.checking");
+  return { ...base, text, share: sent < 1 ? sent : null, actions };
 }
 
 /** What was odd about a video; the service says it in English. */
 const odd = (text) => (language() === "en" ? `${t("video.odd")}: ${text}` : t("video.odd"));
 
-function jobRow(job) {
+function jobRow(job, place) {
   const kind = `${job.state}-${t("cancel")}`; // a row is made anew when the language changes
   const base = { key: job.id, kind, name: job.name };
   const bin = () =>
@@ -251,7 +314,7 @@ function jobRow(job) {
       class: "button quiet",
       "aria-label": t("video.remove.name", { name: job.name }),
     });
-  if (job.state === "queued") return { ...base, text: t("video.queued"), share: null, actions: () => [stopper(job)] };
+  if (job.state === "queued") return { ...base, text: t("video.queued", { place }), actions: () => [stopper(job)] };
   if (job.state === "running") {
     const left = job.seconds_left > 0 ? t("video.left", { span: span(job.seconds_left) }) : "";
     const text = [t("video.running"), job.progress === null ? "" : percent(job.progress), left]
@@ -276,7 +339,7 @@ function jobRow(job) {
     return { ...base, text, opens: `#video/${job.id}`, actions: () => [open(), bin()] };
   }
   if (job.state === "failed") {
-    const why = job.error ? `${job.error.found}${job.error.cure ? `; ${job.error.cure}` : ""}` : job.text;
+    const why = job.error ? reasonOf(job.error) : job.text;
     return { ...base, text: `${t("video.failed")}: ${why}`, actions: () => [bin()] };
   }
   return { ...base, text: `${t("video.stopped")} · ${date(job.ended ?? job.created)}`, actions: () => [bin()] };

@@ -1,5 +1,6 @@
 // Every word on the page. t("key") gives it in the person's language; elements carry their key in data-t.
 
+import { CHINESE_ERRORS } from "./errors.zh.js";
 import { ENGLISH } from "./words.en.js";
 import { CHINESE } from "./words.zh.js";
 import { settings } from "./store.js";
@@ -18,24 +19,55 @@ export function t(key, values = {}) {
   const words = WORDS[language()];
   const text = (values.count === 1 && words[`${key}=1`]) || words[key];
   if (text === undefined) throw new Error(`no words for ${key}`);
-  return text.replace(/\{(\w+)\}/g, (_, name) =>
-    typeof values[name] === "number" ? number(values[name]) : values[name],
-  );
+  return fill(text, values);
+}
+
+const fill = (text, values) =>
+  text.replace(/\{(\w+)\}/g, (_, name) => (typeof values[name] === "number" ? number(values[name]) : values[name]));
+
+/**
+ * What was found and the cure of an error of the service, in the person's language: by its code, where there are words
+ * for that; the service itself speaks English.
+ */
+export function explained({ found, cure, code, parameters }) {
+  const words = (language() === "zh" && CHINESE_ERRORS[code]) || null;
+  if (!words) return { found, cure, isTranslated: false };
+  const [ours, todo] = words.map((text) => fill(text, parameters ?? {}));
+  return { found: ours, cure: todo, isTranslated: true };
+}
+
+/** The same in a line. */
+export function reasonOf(error) {
+  const { found, cure } = explained(error);
+  return [found ?? error.message, cure].filter(Boolean).join(language() === "zh" ? "；" : "; ");
 }
 
 /** An expression's name; what is not in the dictionary is shown as the model has it. */
 export const labelName = (label) =>
   WORDS[language()][`label.${label}`] ?? label.charAt(0).toUpperCase() + label.slice(1);
 
-/** The label of a face, with a question mark where it is unsure. */
-export const nameOf = ({ label, unsure }) => labelName(label) + (unsure ? "?" : "");
+/** The label of a face, with a question mark where it is unsure; of what is probably no face, that. */
+export const nameOf = ({ label, unsure, noFace }) =>
+  noFace ? WORDS[language()]["label.noface"] : labelName(label) + (unsure ? "?" : "");
+
+/** What is shown of a face that the service tells of: its expression, or that it is probably none. */
+export const shownOf = ({ is_not_a_face: noFace, not_a_face: score, confidence }) => ({
+  noFace,
+  probability: noFace ? score : confidence,
+});
 
 const locale = () => (language() === "zh" ? "zh-CN" : "en");
 
 export const number = (value, digits = 0) =>
   value.toLocaleString(locale(), { minimumFractionDigits: digits, maximumFractionDigits: digits });
 
-export const percent = (share) => `${Math.round(share * 100)}%`;
+export const percent = (share, digits = 0) => `${number(share * 100, digits)}%`;
+
+/** Two shares of which the first is the lower, with as many digits as it takes to see that. */
+export function percents(lower, higher) {
+  const digits = [0, 1, 2].find((count) => percent(lower, count) !== percent(higher, count)) ?? 2;
+  return [percent(lower, digits), percent(higher, digits)];
+}
 
 /** 1234567 → "1.2 MB". */
 export function bytes(count) {

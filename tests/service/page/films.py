@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -96,6 +96,9 @@ DECODE = f"""canvas => [0.25, 0.75].map(row => Array.from({{ length: {BITS} }}, 
   sum + (canvas.getContext("2d").getImageData(128 * (bit + 0.5) / {BITS}, 128 * row, 1, 1).data[0] > 128 ? 2 ** bit : 0), 0))"""
 
 
+UNSURE_BELOW = 0.45
+
+
 @dataclass
 class Face:
     """Who shows what in one frame: the index of the label, and its probability; the rest is shared out evenly."""
@@ -115,7 +118,7 @@ def frames_answer(frames: list[list[Face]], labels: list[str], start_s: float = 
     tracks = sorted({face.track for faces in frames for face in faces})
     return {
         "width": CODE_WH[0], "height": CODE_WH[1], "seconds": len(frames) / FPS, "start_s": start_s, "labels": labels,
-        "unsure_below": 0.45, "people": [person(track, frames, labels) for track in tracks],
+        "unsure_below": UNSURE_BELOW, "people": [person(track, frames, labels) for track in tracks], "not_faces": [],
         "times": [round(number / FPS, 3) for number in range(len(frames))],
         "faces": [[[face.track, *coded_box(face.track), face.label, values(face)] for face in faces] for faces in frames],
     } | others  # fmt: skip
@@ -124,9 +127,18 @@ def frames_answer(frames: list[list[Face]], labels: list[str], start_s: float = 
 def person(track: int, frames: list[list[Face]], labels: list[str]) -> dict[str, Any]:
     shown = [(number, face) for number, faces in enumerate(frames) for face in faces if face.track == track]
     share = {name: sum(face.label == at for _, face in shown) / len(shown) for at, name in enumerate(labels)}
+    sure = sum(face.probability >= UNSURE_BELOW for _, face in shown) / len(shown)
     return {
         "person": track + 1, "track": track, "first_s": shown[0][0] / FPS, "last_s": (shown[-1][0] + 1) / FPS,
         "on_screen_s": len(shown) / FPS, "frames": len(shown), "changes": 0, "share": share, "mean": share, "longest": {},
+        "sure_share": round(sure, 4), "mostly_unsure": sure < 0.5, "not_a_face": False, "not_a_face_score": 0.0,
+    }  # fmt: skip
+
+
+def peak(track: int, label: str, frame: int, probability: float, *, unsure: bool = False) -> dict[str, Any]:
+    return {
+        "label": label, "track": track, "person": track + 1, "time_s": frame / FPS, "player_time_s": frame / FPS,
+        "frame": frame, "probability": probability, "unsure": unsure, "box": coded_box(track),
     }  # fmt: skip
 
 
@@ -138,8 +150,15 @@ def job_answer(name: str, **others: Any) -> dict[str, Any]:
     } | others  # fmt: skip
 
 
-def serve_film(page: Page, film: Path, frames: dict[str, Any], job: str = JOB) -> None:
-    """Have the page find a job that was read already: this film, with these frames."""
+def answer(value: Any, status: int = 200) -> Callable[[Route], None]:
+    """A route's handler that gives this as JSON."""
+    return lambda route: route.fulfill(status=status, content_type="application/json", body=json.dumps(value))
+
+
+def serve_film(
+    page: Page, film: Path, frames: dict[str, Any], peaks: Iterable[dict[str, Any]] = (), job: str = JOB
+) -> None:
+    """Have the page find a job that was read already: this film, with these frames and peaks."""
     content = film.read_bytes()
 
     def source(route: Route) -> None:
@@ -154,10 +173,7 @@ def serve_film(page: Page, film: Path, frames: dict[str, Any], job: str = JOB) -
             body=content[first : last + 1],
         )  # fmt: skip
 
-    def answer(value: Any) -> Any:
-        return lambda route: route.fulfill(status=200, content_type="application/json", body=json.dumps(value))
-
     page.route(f"**/v1/jobs/{job}", answer(job_answer(film.name, id=job)))
-    page.route(f"**/v1/jobs/{job}/results/summary.json", answer({"seconds": frames["seconds"]}))
+    page.route(f"**/v1/jobs/{job}/results/summary.json", answer({"seconds": frames["seconds"], "peaks": list(peaks)}))
     page.route(f"**/v1/jobs/{job}/frames?*", answer(frames))
     page.route(f"**/v1/jobs/{job}/results/source", source)

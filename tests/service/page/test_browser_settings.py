@@ -6,13 +6,16 @@ The fixture ``opened`` ends every test with two checks: no error in the console,
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.service.page.conftest import serving
-from tests.service.page.steps import TABS, Open, open_job, read
+from mien.core.pictures import read_picture
+from tests.conftest import ASTRONAUT
+from tests.service.page.conftest import save, serving
+from tests.service.page.steps import TABS, Open, open_job, read, until
 
 if TYPE_CHECKING:
     pass
@@ -20,7 +23,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.slow
 
 
-def test_settings_are_kept_and_used(opened: Open, two_faces: Path) -> None:
+def test_settings_are_kept_and_used(opened: Open, tmp_path: Path) -> None:
     page = opened("#settings")
     page.get_by_label("Theme").select_option("dark")
     page.get_by_label("Detector").select_option("none")
@@ -39,7 +42,7 @@ def test_settings_are_kept_and_used(opened: Open, two_faces: Path) -> None:
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == dark
     assert sum(map(int, re.findall(r"\d+", dark)[:3])) < 100
     page.get_by_role("tab", name="Picture").click()
-    read(page, two_faces)
+    read(page, save(tmp_path / "face.png", read_picture(ASTRONAUT)[20:200, 140:320]))
     page.wait_for_selector(".face")  # without a detector the whole picture is a face
     canvas = page.locator("#picture-stage canvas")
     assert canvas.evaluate("canvas => canvas.clientWidth") == 480
@@ -109,7 +112,34 @@ def test_both_languages_have_the_same_words(opened: Open) -> None:
     assert [key for key, text in english.items() if blanks(text) != blanks(words["zh"][key])] == []
 
 
-@pytest.mark.parametrize("width", [360, 1440])
+@pytest.mark.parametrize("locale", ["en-US", "zh-CN"])
+@pytest.mark.parametrize("width", [320, 360, 768, 1000, 1280])
+def test_the_header_fits(opened: Open, width: int, locale: str) -> None:
+    """All tabs are in view, and none lies over another."""
+    page = opened(width=width, height=700, locale=locale)
+    assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+    boxes = [page.locator(f"#tab-{tab}").bounding_box() for tab in TABS]
+    edges = [(box["x"], box["x"] + box["width"]) for box in boxes]
+    assert edges[0][0] >= 0 and edges[-1][1] <= width
+    assert all(left[1] <= right[0] + 0.5 for left, right in pairwise(edges))
+    cut = "tab => tab.scrollWidth > tab.clientWidth + 1"
+    assert [tab for tab in TABS if page.locator(f"#tab-{tab}").evaluate(cut)] == []
+
+
+def test_a_tab_opens_at_its_top(opened: Open) -> None:
+    """No element bears the name that stands in the address: the browser would scroll to it."""
+    page = opened(height=500)
+    ids = page.evaluate("[...document.querySelectorAll('[id]')].map(element => element.id)")
+    assert set(ids).isdisjoint(TABS)
+    for tab in reversed(TABS):
+        page.locator(f"#tab-{tab}").click()
+        until(page, f"document.querySelector('#panel-{tab}').checkVisibility() && scrollY === 0")
+        page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+        assert page.evaluate("scrollY") == 0, tab
+        page.mouse.wheel(0, 400)
+
+
+@pytest.mark.parametrize("width", [320, 1440])
 def test_nothing_is_wider_than_the_window(opened: Open, two_faces: Path, read_clip: str, width: int) -> None:
     page = opened(width=width, height=760)
 

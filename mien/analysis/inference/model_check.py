@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mien.analysis.protobuf import fields, varints
+from mien.analysis.inference.protobuf import fields, varints
 
 #: Elements of all constants of a model together, 512 MB as float32; the largest network of mien has 40 million.
 MOST_ELEMENTS = 2**27

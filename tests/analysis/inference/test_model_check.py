@@ -9,8 +9,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from mien.analysis.inference.model_check import UnboundedModel, check_model
 from mien.analysis.inference.model_file import open_session, shipped_models
-from mien.analysis.model_check import UnboundedModel, check_model
 from mien.core.errors import ModelError
 from tests.conftest import yunet
 
