@@ -32,7 +32,7 @@ from mien.analysis.tracking.face_finder import FaceFinder
 from mien.analysis.tracking.follower import Follower
 from mien.analysis.tracking.tracker import RETURN_S, Tracker
 from mien.core.errors import MediaError, MissingExtra, OutputError
-from mien.core.files import replacing, write_json
+from mien.core.files import write_json
 from mien.core.memory import lacks_memory, return_memory
 from mien.core.progress import Bar, progress_bar, say
 from mien.core.types import Face, FrameResult
@@ -306,7 +306,8 @@ def _finish(analysis: _Analysis, item: Input, stem: Path, tables: list[RecordWri
     annotated, summary, captions, drawing = (
         stem.with_name(f"{stem.name}.{what}") for what in ("annotated.mp4", "summary.json", "vtt", "timeline.png")
     )
-    _write_rows(analysis, tables, captions if "captions" in settings.extras else None)
+    cues = parts.folder / "captions.vtt"  # under its name once the summary is there: without one, captions are not ours
+    _write_rows(analysis, tables, cues if "captions" in settings.extras else None)
     if source.damage:
         done.warnings.append(f"{source.damage}; what was read is kept")
     if settings.media:
@@ -318,7 +319,9 @@ def _finish(analysis: _Analysis, item: Input, stem: Path, tables: list[RecordWri
     done.totals = state.people.to_json()
     write_json(summary, _summary(analysis))
     done.outputs += [annotated, summary] if settings.media else [summary]
-    done.outputs += [captions] if "captions" in settings.extras else []
+    if "captions" in settings.extras:
+        cues.replace(captions)
+        done.outputs.append(captions)
     title, start_s = Path(item.name).name, source.sampling.from_s
     end_s = float(state.end_pts * source.time_base) - source.start_s
     if "timeline" in settings.extras:
@@ -340,8 +343,7 @@ def _write_rows(analysis: _Analysis, tables: list[RecordWriter], captions: Path 
     with ExitStack() as stack:
         cues, file = _captions(analysis), None
         if captions is not None:
-            temporary = stack.enter_context(replacing(captions))
-            file = stack.enter_context(temporary.open("w", encoding="utf-8", newline="\n"))
+            file = stack.enter_context(captions.open("w", encoding="utf-8", newline="\n"))
             file.write("WEBVTT\n")
         for rows in _rows_of(analysis.parts.paths("jsonl")):
             for table in tables:
