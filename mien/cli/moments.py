@@ -102,7 +102,7 @@ def _no_peak(
 
 def _video(path: Path, out: Path) -> Input:
     """The video. MediaError for what is none."""
-    from mien.analysis.media.container import ANY_SIZE, open_container, video_stream_of
+    from mien.analysis.media.container import open_container, video_stream_of
     from mien.analysis.media.inputs import list_inputs
     from mien.core.errors import MediaError
     from mien.core.pictures import is_animation
@@ -116,7 +116,7 @@ def _video(path: Path, out: Path) -> Input:
         raise MediaError(path, "is a picture, not a video", "name a video; 'mien analyze' reads pictures")
     if is_animation(path):
         return item
-    with open_container(path, ANY_SIZE) as container:
+    with open_container(path) as container:
         video_stream_of(container, path)
     return item
 
