@@ -82,7 +82,7 @@ def report(
         labels_by=labels_by,
         model=classifier,
     )
-    everything = of_own_classes(model, everything, still)
+    everything = of_own_classes(model, everything, quiet)
     faces, which, trained_on = to_score(everything, split, data, Path(model) if is_run(model) else None)
     warning = f"Note: {which} is what models are trained on; a score on it says little of other faces."
     notes = [warning] if trained_on else []
@@ -166,7 +166,7 @@ def compare(
         model=one,
     )
     for model in (a, b):
-        everything = of_own_classes(model, everything, still)
+        everything = of_own_classes(model, everything, quiet)
     faces, which, notes = _to_hold_against(everything, split, data, (a, b))
     _tell(faces, everything, which, notes, asked=bool(split), quiet=still)
     faces = faces.as_classes(one.labels)
