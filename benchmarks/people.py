@@ -210,8 +210,8 @@ def account(truth: list[list[Truth]], found: list[list[tuple[int, np.ndarray]]])
 
 
 def track(options: argparse.Namespace) -> None:
-    from mien.analysis.people.people import Follower
     from mien.analysis.recognizer import Recognizer
+    from mien.analysis.tracking.follower import Follower
 
     people = actors(options.photos)
     print(
@@ -268,9 +268,9 @@ def _stages(clip: Path, options: argparse.Namespace) -> None:
     from mien.analysis.media.yuv import Format
     from mien.analysis.output.annotate import annotate_frame
     from mien.analysis.output.writers import records_of
-    from mien.analysis.people.people import Follower
     from mien.analysis.prefetch import opencv_in_few_threads
     from mien.analysis.recognizer import Recognizer
+    from mien.analysis.tracking.follower import Follower
     from mien.core.types import FrameResult
 
     recognizer = Recognizer("base", detector=options.detector, detector_model=options.detector_model)

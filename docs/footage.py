@@ -19,7 +19,6 @@ from mien.analysis.output.annotate import Style, annotate
 from mien.analysis.output.timeline_page import write_timeline_page
 from mien.analysis.output.writers import record_path, record_writer, records_of
 from mien.analysis.people.records import read_clip
-from mien.analysis.people.segments import people_of, timeline_of
 from mien.analysis.recognizer import Recognizer
 from mien.analysis.tracking.smoothing import Smoother
 from mien.cli.main import main as mien
@@ -70,9 +69,8 @@ def make_up(stem: Path, seed: int, seconds: int, people: int, usual: Sequence[fl
                 if track == 0 or (index // 200 + 2 * track) % 7 > 1:
                     values = (track, state.probabilities, FER2013[state.label])
                     faces.append(Face((0.0, 0.0, 9.0, 9.0), 0.9, raw, FER2013, *values))
-            records.write(
-                records_of(FrameResult(f"{stem.name}.mp4", index, index / 25, (9, 9), tuple(faces)), "-", "-")
-            )
+            result = FrameResult(f"{stem.name}.mp4", index, index / 25, (9, 9), tuple(faces), duration_s=1 / 25)
+            records.write(records_of(result, "-", "-"))
     return record_path(stem, "jsonl")
 
 
@@ -94,7 +92,7 @@ def main() -> None:
     work.mkdir(parents=True, exist_ok=True)
     make(work / "pair.mp4")
     mien(["analyze", str(work / "pair.mp4"), "--out", str(work), *yunet])
-    mien(["moments", str(work / "pair.mp4"), "--label", "happy", "--top", "4", "--apart", "1", "--out", str(work)])
+    mien(["moments", str(work / "pair.mp4"), "--label", "happy", "--top", "4", "--min-gap", "1", "--out", str(work)])
     interview = make_up(work / "interview", 0, 100, 5, (0.1, 0.05, 0.05, 0.3, 0.1, 0.1, 0.3))
     trailer = make_up(work / "trailer", 1, 56, 1, (0.05, 0.02, 0.2, 0.4, 0.08, 0.2, 0.05))
     mien(["plot", str(interview), str(trailer), "--out", str(work)])
@@ -106,7 +104,7 @@ def main() -> None:
     small(work / "drawing.png", HERE / "images" / "drawing.png", 640)
     records = read_clip(work / "pair.records.jsonl")
     page = work / "pair.timeline.html"
-    write_timeline_page(timeline_of(records), people_of(records), page, "pair.mp4", "pair.annotated.mp4")
+    write_timeline_page(records.people(), page, "pair.mp4", "pair.annotated.mp4")
     photograph(page, work / "page.png", options.chromium)
     small(work / "page.png", HERE / "images" / "timeline-page.png", 900)
 

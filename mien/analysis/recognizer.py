@@ -53,7 +53,7 @@ class Recognizer:
         drop_non_faces: faces whose not-a-face score is above this are left out: "off", "auto" (the model's own) or
             a number. Without a detector nothing is left out.
         people: keep only so many faces of each picture or frame, the largest ones; 0 keeps all.
-        max_pixels: pictures with more are refused, and videos; of these by default those of more than 100,000,000 a frame.
+        max_pixels: pictures with more are refused, and videos; of these by default those of more than 67,108,864 a frame.
         allow_truncated: analyse what decodes of a picture file that is cut off, instead of refusing it.
 
     Raises ModelError or UsageError for a model or detector that cannot be used.

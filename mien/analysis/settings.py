@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -43,8 +42,8 @@ class Settings:
 
 @dataclass
 class Done:
-    """What came of one input. ``faces`` holds a picture's faces; of a video the counts are kept, and its people,
-    in the video's own times, which begin at ``begins_s``.
+    """What came of one input. ``faces`` holds a picture's faces; of a video the counts are kept, and ``totals``,
+    what `PeopleAccumulator.to_json` says of it.
 
     ``warnings`` say what of the input could not be read or written, and what became of it.
     """
@@ -55,10 +54,18 @@ class Done:
     faces: tuple[Face, ...] = ()
     frames: int = 0
     faces_seen: int = 0
-    labels: Counter[str] = field(default_factory=Counter)
-    people: list[dict[str, Any]] = field(default_factory=list)
-    begins_s: float = 0.0
+    totals: dict[str, Any] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+
+    @property
+    def people(self) -> list[dict[str, Any]]:
+        """Of a video: who was seen longest first."""
+        return self.totals.get("people", [])
+
+    @property
+    def not_faces(self) -> list[dict[str, Any]]:
+        """Of a video: tracks that are probably no faces."""
+        return self.totals.get("not_faces", [])
 
     def to_json(self) -> dict[str, Any]:
         """What was counted and written, as JSON holds it; a picture's records are not among it."""
@@ -68,11 +75,10 @@ class Done:
             "faces": self.faces_seen,
             "outputs": [str(path) for path in self.outputs],
             "warnings": self.warnings,
-            **({"people": self.people} if self.is_video else {}),
+            **({"people": self.people, "not_faces": self.not_faces} if self.is_video else {}),
         }
 
-    def count(self, faces: Iterable[Face]) -> None:
-        names = [face.label for face in faces]
+    def count(self, faces: Sequence[Face]) -> None:
+        """Add a picture or a frame."""
         self.frames += 1
-        self.faces_seen += len(names)
-        self.labels.update(names)
+        self.faces_seen += len(faces)

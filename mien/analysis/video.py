@@ -18,15 +18,17 @@ from mien.analysis.media.inputs import Input
 from mien.analysis.media.video_reader import LONGEST_S, VideoFrame, VideoSource, open_video
 from mien.analysis.media.yuv import Format, Planes
 from mien.analysis.output.annotate import annotate_frame
+from mien.analysis.output.captions import Captions
 from mien.analysis.output.timeline_page import write_timeline_page
 from mien.analysis.output.writers import RECORD_SCHEMA, RecordWriter, records_of
-from mien.analysis.people.people import Captions, Follower, People
-from mien.analysis.people.timeline import Timeline, draw_timeline
+from mien.analysis.people.people import PeopleAccumulator, observation_of
+from mien.analysis.people.timeline import draw_timeline
 from mien.analysis.prefetch import Behind, ahead, opencv_in_few_threads, several_at_once
 from mien.analysis.recognizer import Recognizer
 from mien.analysis.resume import Parts
 from mien.analysis.settings import Done, Settings
 from mien.analysis.tracking.face_finder import FaceFinder
+from mien.analysis.tracking.follower import Follower
 from mien.analysis.tracking.tracker import RETURN_S, Tracker
 from mien.core.errors import MediaError, MissingExtra, OutputError
 from mien.core.files import replacing, write_json
@@ -47,9 +49,7 @@ class State:
 
     finder: FaceFinder
     follower: Follower
-    people: People
-    timeline: Timeline
-    captions: Captions
+    people: PeopleAccumulator
     done: Done
     size_wh: tuple[int, int] = (0, 0)
     annotated: Format | None = None  # its annotated copy, once that is begun
@@ -101,9 +101,7 @@ def _begin(item: Input, recognizer: Recognizer, settings: Settings) -> State:
     return State(
         recognizer.finder(),
         Follower(settings.smoothing_s, Tracker(return_s=max(RETURN_S, 2 * settings.sampling.every_s))),
-        People(recognizer.labels),
-        Timeline(recognizer.labels),
-        Captions(),
+        PeopleAccumulator(recognizer.labels),
         Done(item.name, is_video=True),
     )
 
@@ -160,10 +158,11 @@ class _Analysis:
             earlier.finder.detector = self.recognizer.detector
             self.state = earlier
         done_s = max(0.0, self.state.last_s - source.begins_s) if earlier is not None else 0.0
-        most, at_once = (1, 0) if source.is_live else (BATCH_FRAMES, BATCHES_AT_ONCE)
+        one_by_one = source.is_live or source.is_large
+        most, at_once = (1, 0) if one_by_one else (BATCH_FRAMES, BATCHES_AT_ONCE)
         decoded = _batches(source.frames(self.state.done.frames, self.tell), most)
         with (
-            ahead(decoded, BATCHES_AHEAD, newest=source.is_live) as frames,
+            ahead(decoded, 1 if source.is_large else BATCHES_AHEAD, newest=source.is_live) as frames,
             ahead(_search(_lasting(frames, source) if source.is_live else frames, self.state.finder), 1) as searched,
             closing(several_at_once(self._read, searched, at_once)) as batches,
             progress_bar(Path(item.name).name, source.analysed_s, done_s, quiet=self.settings.quiet) as bar,
@@ -184,20 +183,18 @@ class _Analysis:
         return self.settings.stop is not None and self.settings.stop()
 
     def _part(self, first: _Batch, batches: Iterator[_Batch], bar: Bar) -> None:
-        """Batches up to the end of a part: its records, its captions, its pictures, and then the state."""
+        """Batches up to the end of a part: its records, its pictures, and then the state."""
         state, parts = self.state, self.parts
         size = len(first.frames)
         count = max(1, self.settings.part_frames // size)
         with ExitStack() as stack:
             records = stack.enter_context(parts.path("jsonl").open("w", encoding="utf-8", newline="\n"))
-            captions = stack.enter_context(parts.path("vtt").open("w", encoding="utf-8", newline="\n"))
             write = stack.enter_context(self._pictures(first.frames[0].image, size))
             for batch in chain([first], islice(batches, count - 1)):
                 for frame, faces in zip(batch.frames, self._followed(batch), strict=True):
-                    records.writelines(
-                        json.dumps(row, ensure_ascii=False) + "\n" for row in self._records(frame, faces)
-                    )
-                    captions.write(self._count(frame, faces))
+                    rows = self._records(frame, faces)
+                    records.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+                    self._count(frame, faces, rows)
                     write(frame, faces)
                 state.finder = batch.finder
                 seconds = float(sum(frame.duration for frame in batch.frames) * self.source.time_base)
@@ -217,28 +214,29 @@ class _Analysis:
         for frame, faces, was_cut in zip(batch.frames, batch.faces, batch.cuts, strict=True):
             followed.append(self.state.follower.follow(faces, frame.time_s, was_cut, frame.image))
             if was_cut:
-                self.state.timeline.cut(self._shown_s(frame))
+                self.state.people.timeline.add_cut(self._player_time_s(frame))
         return followed
 
     def _records(self, frame: VideoFrame, faces: list[Face]) -> list[dict[str, Any]]:
         self.state.size_wh = frame.image.shape[1], frame.image.shape[0]
-        result = FrameResult(self.state.done.source, frame.index, frame.time_s, self.state.size_wh, tuple(faces))
+        duration_s = float(frame.duration * self.source.time_base)
+        result = FrameResult(
+            self.state.done.source, frame.index, frame.time_s, self.state.size_wh, tuple(faces),
+            self._player_time_s(frame), duration_s,
+        )  # fmt: skip
         return records_of(result, self.recognizer.model_name, self.recognizer.detector_name)
 
-    def _count(self, frame: VideoFrame, faces: list[Face]) -> str:
-        """Add a frame to all that sums the video up; returns the captions that end with it."""
-        state, duration_s = self.state, float(frame.duration * self.source.time_base)
+    def _count(self, frame: VideoFrame, faces: list[Face], rows: list[dict[str, Any]]) -> None:
+        """Add a frame to all that sums the video up; its people go by its records, as those that are read back do."""
+        state = self.state
         state.done.count(faces)
         state.last_s, state.end_pts = frame.time_s, frame.pts + frame.duration
-        state.people.see(faces, frame.time_s, duration_s)
-        shown_s = self._shown_s(frame)
-        state.timeline.see(faces, shown_s, duration_s)
-        return state.captions.see(faces, shown_s, duration_s)
+        for row in rows:
+            state.people.update(observation_of(row, self.recognizer.labels))
 
-    def _shown_s(self, frame: VideoFrame) -> float:
-        """When the frame is shown, from 0 on: in the annotated video or, where none is written, in the video itself."""
-        begins_s = self.source.begins_s if self.settings.media else self.source.start_s
-        return max(0.0, frame.time_s - begins_s)  # a container rounds where it begins
+    def _player_time_s(self, frame: VideoFrame) -> float:
+        """When a player shows the frame, from 0 on."""
+        return max(0.0, frame.time_s - self.source.start_s)  # a container rounds where it begins
 
     def _pictures(self, first: np.ndarray | Planes, most: int) -> _Pictures | _NoPictures:
         return _Pictures(self, first, most) if self.settings.media else _NoPictures()
@@ -285,10 +283,16 @@ def _finish(analysis: _Analysis, item: Input, stem: Path, tables: list[RecordWri
     annotated, summary, captions, drawing = (
         stem.with_name(f"{stem.name}.{what}") for what in ("annotated.mp4", "summary.json", "vtt", "timeline.png")
     )
-    for rows in _rows_of(parts.paths("jsonl")):
-        for table in tables:
-            table.write(rows)
-        analysis.tell()
+    with replacing(captions) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
+        file.write("WEBVTT\n")
+        cues = _captions(analysis)
+        for rows in _rows_of(parts.paths("jsonl")):
+            for table in tables:
+                table.write(rows)
+            for row in rows:
+                file.writelines(cues.update(observation_of(row, cues.labels)))
+            analysis.tell()
+        file.writelines(cues.finish())
     if source.damage:
         done.warnings.append(f"{source.damage}; what was read is kept")
     if settings.media:
@@ -297,19 +301,17 @@ def _finish(analysis: _Analysis, item: Input, stem: Path, tables: list[RecordWri
         lost = join_parts(parts.paths("nut"), annotated, source, state.end_pts, analysis.tell)
         if lost:
             done.warnings.append(f"{lost}; the annotated video has none or only a part of it")
-    persons = state.people.by_time()
-    done.people, done.begins_s = [person.to_json() for person in persons], source.start_s
+    done.totals = state.people.to_json()
     write_json(summary, _summary(analysis))
-    _write_captions(captions, parts, state.captions)
     done.outputs += [annotated, summary, captions] if settings.media else [summary, captions]
     if settings.media:
-        draw_timeline(state.timeline, [person.track for person in persons], drawing, Path(item.name).name)
+        start_s = source.sampling.from_s
+        end_s = float(state.end_pts * source.time_base) - source.start_s
+        draw_timeline(state.people.timeline, state.people.names, drawing, Path(item.name).name, start_s, end_s)
         done.outputs.append(drawing)
         page = stem.with_name(f"{stem.name}.timeline.html")
         with suppress(MissingExtra):  # an extra: the picture says the same
-            write_timeline_page(
-                state.timeline, done.people, page, Path(item.name).name, item.called(annotated), source.begins_s
-            )
+            write_timeline_page(state.people, page, Path(item.name).name, item.called(annotated), start_s, end_s)
             done.outputs.append(page)
     parts.remove()
     return done
@@ -322,19 +324,17 @@ def _rows_of(paths: Iterable[Path], at_once: int = 1_000) -> Iterator[list[dict[
                 yield rows
 
 
-def _write_captions(path: Path, parts: Parts, captions: Captions) -> None:
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
-        file.write("WEBVTT\n")
-        for part in parts.paths("vtt"):
-            file.write(part.read_text(encoding="utf-8"))
-        file.write(captions.finish())
+def _captions(analysis: _Analysis) -> Captions:
+    """Those of the annotated video, which begins with the part that was analysed; without one, of the video itself."""
+    people, offset_s = analysis.state.people, analysis.source.sampling.from_s if analysis.settings.media else 0.0
+    return Captions(people.labels, offset_s, frozenset(person.track for person in people.not_faces))
 
 
 def _summary(analysis: _Analysis) -> dict[str, object]:
     """The video in a few figures.
 
     seconds    how long what was analysed lasts
-    begins_s   what a player shows as 0:00, by the file's own times, in which all others here are
+    start_s    what a player shows as 0:00, by the file's own times; all other times here are as a player shows them
     part       which frames were analysed, as --from, --to and --every say it, from that beginning on
     bytes      of the file; None of a camera or a stream
     joined     whether it is recordings joined end to end, whose times jump back: those here go on, and are not the file's
@@ -345,10 +345,10 @@ def _summary(analysis: _Analysis) -> dict[str, object]:
         "schema": RECORD_SCHEMA, "source": done.source, "model": recognizer.model_name,
         "precision": recognizer.classifier.precision, "detector": recognizer.detector_name,
         "width": state.size_wh[0], "height": state.size_wh[1], "frames": done.frames,
-        "seconds": round(float(state.end_pts * source.time_base) - source.begins_s, 6), "begins_s": source.start_s,
+        "seconds": round(float(state.end_pts * source.time_base) - source.begins_s, 6), "start_s": source.start_s,
         "part": {"from_s": part.from_s, "to_s": part.to_s, "every_s": part.every_s},
         "bytes": source.bytes, "joined": source.joined,
-        "faces": done.faces_seen, "labels": {name: done.labels[name] for name in recognizer.labels}, "people": done.people,
+        "faces": done.faces_seen, "labels": state.people.raw_labels, **done.totals,
         "complete": not done.warnings, "warnings": done.warnings,
     }  # fmt: skip
 

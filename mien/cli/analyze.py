@@ -93,7 +93,7 @@ def analyze(
         typer.Option(
             min=1,
             help="Refuse pictures, and videos whose frames have, more pixels than this. [default: 400,000,000; "
-            "of a video 100,000,000]",
+            "of a video 67,108,864]",
         ),
     ] = None,
     allow_truncated: Annotated[

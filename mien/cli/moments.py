@@ -15,8 +15,10 @@ from mien.core.progress import say
 
 if TYPE_CHECKING:
     from mien.analysis.media.inputs import Input
-    from mien.analysis.people.peaks import Moment
+    from mien.analysis.people.peaks import Peak
+    from mien.analysis.people.people import PeopleAccumulator
     from mien.analysis.people.records import Records
+    from mien.core.errors import MediaError
 
 
 def moments(
@@ -24,13 +26,12 @@ def moments(
     label: Annotated[str, typer.Option(help="An expression, or all: each of them.")],
     top: Annotated[int, typer.Option(min=1, help="So many stills at most, of each expression.")] = 12,
     person: Annotated[int | None, typer.Option(min=1, help="Of this person only, as numbered in the video.")] = None,
-    apart: Annotated[
+    min_gap: Annotated[
         float, typer.Option(min=0, help="Seconds between two stills of the same person and expression, at least.")
     ] = 2.0,
-    least: Annotated[
-        float | None,
-        typer.Option(min=0, max=1, help="Take peaks from this probability on, whichever expression is shown."),
-    ] = None,
+    min_probability: Annotated[
+        float, typer.Option(min=0, max=1, help="Smoothed probability that a peak has at least.")
+    ] = 0.4,
     plain: Annotated[bool, typer.Option("--plain", help="Stills without box and label.")] = False,
     out: Annotated[Path, typer.Option(help="Folder for what is written; records in it are used.")] = Path("mien-out"),
     records: Annotated[Path | None, typer.Option(help="Records of this video that lie elsewhere.")] = None,
@@ -44,43 +45,64 @@ def moments(
 ) -> None:
     """Write the stills of a video at which an expression peaks.
 
-    Records of the video that 'mien analyze' left in --out are used; where there are none it is analysed first. Counted are
-    the times at which the expression is the one shown, and the highest smoothed probabilities win. Writes
+    A peak is a local maximum of a person's smoothed probability within ±--min-gap seconds; the highest come first. Records of
+    the video that 'mien analyze' left in --out are used; where there are none it is analysed first. Writes
     clip.moments/01-happy-0012.40s-person1.jpg and so on, moments.json beside them, and all faces on one sheet,
     clip.moments.png. What an earlier call left in clip.moments is replaced.
     """
-    from mien.analysis.people.peaks import choose
-    from mien.core.errors import MediaError
+    from mien.analysis.people.peaks import PeakRule
     from mien.core.files import make_folder
 
-    item, begins_s = _video(video, out)
+    item = _video(video, out)
     make_folder(out)
     found = _records_of(item, out, records, model, (detector, detector_model), label, quiet=quiet or as_json)
     names = _labels(label, found.labels)
-    track = _track(person, found, item)
-    chosen = [
-        one for name in names for one in choose(found, name, top, apart, track=track, least=least, begins_s=begins_s)
-    ]
+    people = found.people(PeakRule(min_gap, min_probability, top))
+    track = _track(person, people, item)
+    chosen = [peak for name in names for peak in people.peaks(name, track=track)]
     if not chosen:
-        shown = ", ".join(found.labels[k] for k in sorted(set(found.shown.tolist())))
-        never = f"'{names[0]}' never reaches" if len(names) == 1 else "no expression ever reaches"
-        what = f"nobody is shown as '{names[0]}'" if least is None else f"{never} {least:g}"
-        raise MediaError(item.path, what, f"shown are: {shown}; take lower peaks with --least 0.2")
+        raise _no_peak(item, found, people, names, track, min_probability)
     written = _write(item, found, chosen, out, plain=plain)
     if as_json:
         say(json.dumps(written, indent=2))
     elif not quiet:
         for row in written["moments"]:
-            say(f"{row['file']}: {row['label']} {row['probability']:.0%}")
+            say(f"{row['file']}: {row['label']}{'?' if row['unsure'] else ''} {row['probability']:.0%}")
         folder = out / f"{item.stem}.moments"
         say(
             f"wrote {len(chosen)} still{'' if len(chosen) == 1 else 's'} and moments.json in {folder}, and {folder}.png"
         )
 
 
-def _video(path: Path, out: Path) -> tuple[Input, float]:
-    """The video, and where its own times begin."""
-    from mien.analysis.media.container import ANY_SIZE, open_container, start_of, video_stream_of
+def _no_peak(
+    item: Input,
+    records: Records,
+    people: PeopleAccumulator,
+    names: tuple[str, ...],
+    track: int | None,
+    min_probability: float,
+) -> MediaError:
+    """What to say where no peak was found: how high the expressions come."""
+    import numpy as np
+
+    from mien.core.errors import MediaError
+
+    tracks = [one for one in people.names if track in (None, one)]
+    rows = np.isin(records.track, tracks)
+    if not rows.any():
+        return MediaError(
+            item.path, "nobody is seen in it", "what was found is probably no face: see clip.summary.json"
+        )
+    columns = [records.labels.index(name) for name in names]
+    highest = float(records.smoothed[rows][:, columns].max())
+    what = f"'{names[0]}' never reaches" if len(names) == 1 else "no expression ever reaches"
+    lower = f"take lower peaks with --min-probability {int(100 * highest) / 100:g}"
+    return MediaError(item.path, f"{what} {min_probability:g}; the highest is {highest:.2f}", lower)
+
+
+def _video(path: Path, out: Path) -> Input:
+    """The video. MediaError for what is none."""
+    from mien.analysis.media.container import ANY_SIZE, open_container, video_stream_of
     from mien.analysis.media.inputs import list_inputs
     from mien.core.errors import MediaError
     from mien.core.pictures import is_animation
@@ -93,10 +115,10 @@ def _video(path: Path, out: Path) -> tuple[Input, float]:
     if not item.is_video:
         raise MediaError(path, "is a picture, not a video", "name a video; 'mien analyze' reads pictures")
     if is_animation(path):
-        return item, 0.0
+        return item
     with open_container(path, ANY_SIZE) as container:
         video_stream_of(container, path)
-        return item, start_of(container)
+    return item
 
 
 def _records_of(
@@ -245,25 +267,24 @@ def _labels(label: str, known: tuple[str, ...]) -> tuple[str, ...]:
     return (name,)
 
 
-def _track(person: int | None, records: Records, item: Input) -> int | None:
+def _track(person: int | None, people: PeopleAccumulator, item: Input) -> int | None:
     """``--person`` → the number of the track."""
-    from mien.analysis.people.segments import tracks_by_time
     from mien.core.errors import UsageError
 
-    if person is None or (records.track == person - 1).any():
+    if person is None or person - 1 in people.names:
         return None if person is None else person - 1
-    tracks = [track + 1 for track in tracks_by_time(records)]
+    tracks = [track + 1 for track in people.names]
     listed = ", ".join(map(str, tracks[:12])) + (" and so on" if len(tracks) > 12 else "")
     raise UsageError(f"--person {person}", f"is not seen in {item.path.name}", f"choose one of {listed}")
 
 
-def _write(item: Input, records: Records, chosen: list[Moment], out: Path, *, plain: bool) -> dict[str, Any]:
+def _write(item: Input, records: Records, chosen: list[Peak], out: Path, *, plain: bool) -> dict[str, Any]:
     """The stills, the sheet and moments.json; what moments.json holds."""
     import numpy as np
 
     from mien.analysis.output.annotate import draw_faces
+    from mien.analysis.output.stills import contact_sheet, face_of, name_of, pictures_at, tile_of
     from mien.analysis.output.writers import write_picture
-    from mien.analysis.people.peaks import contact_sheet, face_of, pictures_at, tile_of
     from mien.core.files import make_folder, write_json
 
     folder = make_folder(out / f"{item.stem}.moments")
@@ -274,17 +295,13 @@ def _write(item: Input, records: Records, chosen: list[Moment], out: Path, *, pl
     with tempfile.TemporaryDirectory(dir=folder, prefix=".") as apart:  # a video that breaks off leaves the old ones
         pictures = pictures_at(item.path, [chosen[i].time_s for i in order], joined=joined)
         for index, picture in zip(order, pictures, strict=True):
-            moment, box = chosen[index], records.boxes_xyxy[chosen[index].row].tolist()
-            tiles[index] = tile_of(picture, box)
+            peak = chosen[index]
+            tiles[index] = tile_of(picture, peak.box_xyxy)
             if not plain:
-                draw_faces(picture, [face_of(records, moment)])
-            path = Path(apart) / f"{index + 1:0{max(2, len(str(len(chosen))))}d}-{moment.name}.jpg"
+                draw_faces(picture, [face_of(peak, records.labels)])
+            path = Path(apart) / f"{index + 1:0{max(2, len(str(len(chosen))))}d}-{name_of(peak)}.jpg"
             write_picture(picture, path)
-            rows[index] = {
-                "file": str(folder / path.name), "label": moment.label, "probability": round(moment.probability, 6),
-                "time_s": round(moment.time_s, 6), "at_s": round(moment.at_s, 6), "frame": moment.frame, "person": moment.track + 1, "track": moment.track,
-                "box_xyxy": box,
-            }  # fmt: skip
+            rows[index] = {"file": str(folder / path.name), **peak.to_json()}
         _clear(folder)
         for path in Path(apart).iterdir():
             path.replace(folder / path.name)

@@ -30,11 +30,11 @@ def plot(
 
     For clip.records.csv it writes clip.expressions.png, clip.transitions.png and their figures as clip.plots.json. With
     a second video also a-b.compared.png: both on the same axes, the share of the time on screen that each expression has
-    in them, and the difference. Transitions are counted from spell to spell of the label shown, not from frame to frame.
+    in them, and the difference. Transitions are counted from segment to segment of the label shown, not from frame to frame.
     """
     from mien.analysis.output import plots
     from mien.analysis.people.records import read_clip
-    from mien.analysis.people.segments import summary_of
+    from mien.analysis.people.timeline import draw_timeline
     from mien.core.errors import UsageError
     from mien.core.files import make_folder, write_json
 
@@ -45,17 +45,18 @@ def plot(
     if len(clips) == 2:
         plots.check_comparable(*clips)
     make_folder(out)
+    people = [clip.people() for clip in clips]
     written: list[Path] = []
-    for clip, name in zip(clips, names, strict=True):
+    for clip, one, name in zip(clips, people, names, strict=True):
         title = Path(clip.source).name
         written += [out / f"{name}.expressions.png", out / f"{name}.transitions.png"]
-        plots.draw_expressions(clip, written[-2], title)
-        plots.draw_transitions(clip, written[-1], title)
-    results: dict[str, Any] = {"clips": [summary_of(clip) for clip in clips]}
+        draw_timeline(one.timeline, one.names, written[-2], title)
+        plots.draw_transitions(one, written[-1], title)
+    results: dict[str, Any] = {"clips": [plots.summary_of(*pair) for pair in zip(clips, people, strict=True)]}
     if len(clips) == 2:
-        results["compared"] = plots.compare_shares(*clips)
+        results["compared"] = plots.compare_shares(clips, people)
         written.append(out / f"{names[0]}-{names[1]}.compared.png")
-        plots.draw_comparison(*clips, written[-1], names, f"{names[0]} and {names[1]}")
+        plots.draw_comparison(people, written[-1], names, f"{names[0]} and {names[1]}")
     written.append(out / f"{'-'.join(names)}.plots.json")
     write_json(written[-1], results)
     if as_json:

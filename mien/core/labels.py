@@ -31,6 +31,9 @@ FERPLUS_COLUMNS = (
 #: The order in which the classes of a data set without an order of its own are listed.
 CANONICAL = (*FER2013, "contempt")
 
+#: Expressions that make a face look unpleasant: what valence is measured against.
+NEGATIVE = ("angry", "disgust", "fear", "sad", "contempt")
+
 _SYNONYMS = {
     "angry": ("anger", "ang", "an", "mad"),
     "disgust": ("disgusted", "disgusting", "dis", "di"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 import numpy as np
 
@@ -232,6 +233,11 @@ class Face:
         return None if self.unsure_below is None else self.confidence < self.unsure_below
 
     @property
+    def valence(self) -> float | None:
+        """How pleasant the expression looks, -1..1; None where the model has no label for it (see `valence_of`)."""
+        return valence_of(self.labels, self.probabilities)
+
+    @property
     def shown(self) -> tuple[str, float]:
         """(label, probability) for people to read: the steady ones along a track, else the face's own."""
         if self.smoothed is None:
@@ -248,14 +254,37 @@ class Face:
         return f"{self.label}{'?' if self.unsure else ''} {self.confidence:.2f} at ({x1:.0f}, {y1:.0f})-({x2:.0f}, {y2:.0f})"
 
 
+def valence_of(labels: tuple[str, ...], probabilities: np.ndarray) -> float | None:
+    """p(happy) minus the highest probability of a negative expression, -1..1, as FaceReader defines it.
+
+    probabilities: (K,) of the labels (K,). None where a model has no label for happy, or none of labels.NEGATIVE.
+    """
+    positive, negative = _valence_places(labels)
+    if not positive or not negative:
+        return None
+    return float(probabilities[list(positive)].max()) - float(probabilities[list(negative)].max())
+
+
+@lru_cache
+def _valence_places(labels: tuple[str, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Where happy stands among the labels, and where the negative expressions do."""
+    from mien.core.labels import NEGATIVE, canonical
+
+    names = [canonical(label) for label in labels]
+    positive = tuple(index for index, name in enumerate(names) if name == "happy")
+    return positive, tuple(index for index, name in enumerate(names) if name in NEGATIVE)
+
+
 @dataclass(frozen=True)
 class FrameResult:
     """The faces of one picture, or of one frame of a video.
 
-    source    the path or address it came from
-    frame     number of the frame, from 0; 0 for a picture
-    time_s    seconds from the stream's own timestamps; 0.0 for a picture
-    size_wh   width and height in pixels, upright
+    source          the path or address it came from
+    frame           number of the frame, from 0; 0 for a picture
+    time_s          seconds from the stream's own timestamps; 0.0 for a picture
+    size_wh         width and height in pixels, upright
+    player_time_s   seconds as a player shows them, from 0; None: the same as time_s
+    duration_s      seconds that the frame is shown; None: not known, as of a picture
     """
 
     source: str
@@ -263,3 +292,5 @@ class FrameResult:
     time_s: float
     size_wh: tuple[int, int]
     faces: tuple[Face, ...]
+    player_time_s: float | None = None
+    duration_s: float | None = None

@@ -18,7 +18,7 @@ from fastapi import APIRouter, Query, WebSocket
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
 from mien.analysis.output.writers import records_of
-from mien.analysis.people.people import Follower
+from mien.analysis.tracking.follower import Follower
 from mien.analysis.tracking.smoothing import TIME_CONSTANT_S
 from mien.core.errors import MienError
 from mien.core.types import Face, FrameResult

@@ -44,30 +44,13 @@ def error_body(error: MienError) -> dict[str, Any]:
 
 
 #: Every route's errors, as the OpenAPI document says them.
-ERROR = {
-    "type": "object",
-    "required": ["name", "found", "cure", "code", "parameters"],
-    "properties": {
-        "name": {"type": "string", "description": "what it is about"},
-        "found": {"type": "string", "description": "what was found"},
-        "cure": {"type": "string", "description": "what to do"},
-        "code": {"type": "string", "description": "which error it is, for programs", "pattern": "^[a-z0-9_]+$"},
-        "parameters": {"type": "object", "description": "numbers and texts that are in the words"},
-    },
-}
-RESPONSES: dict[int | str, dict[str, Any]] = {
-    "4XX": {
-        "description": "Not done: what it is about, what was found, and the cure.",
-        "content": {
-            "application/json": {"schema": {"type": "object", "required": ["error"], "properties": {"error": ERROR}}}
-        },
-    }
-}
+CONTENT = {"application/json": {"schema": {"$ref": "#/components/schemas/Failure"}}}
+RESPONSES: dict[int | str, dict[str, Any]] = {"4XX": {"description": "Not done, and why.", "content": CONTENT}}
 
 
 def also(status: int, why: str) -> dict[int | str, dict[str, Any]]:
     """``responses`` of a route that may answer with another error, too."""
-    return {status: {"description": why, "content": RESPONSES["4XX"]["content"]}}
+    return {status: {"description": why, "content": CONTENT}}
 
 
 def too_large(what: str, limit: int) -> Refused:

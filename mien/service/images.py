@@ -19,6 +19,7 @@ from mien.analysis.output.annotate import Style, annotate
 from mien.analysis.output.writers import records_of
 from mien.core.errors import UsageError
 from mien.core.types import FrameResult
+from mien.service.answers import PictureReading
 from mien.service.config import fitting
 from mien.service.display_names import attachment
 from mien.service.errors import Refused, also
@@ -39,7 +40,7 @@ async def receive_picture(request: Request) -> tuple[bytes, Upload]:
     return buffer.getvalue(), upload
 
 
-@router.post("", openapi_extra=FORM)
+@router.post("", openapi_extra=FORM, response_model=PictureReading, response_model_exclude_unset=True)
 async def read_picture(
     request: Request,
     wish: Wanted,

@@ -1,9 +1,14 @@
-"""The interface as a page: an OpenAPI document in plain HTML, since the usual pages load their scripts from another host."""
+"""The interface as an OpenAPI document, and as a page in plain HTML, since the usual pages load their scripts from another host."""
 
 from __future__ import annotations
 
 import html
 from typing import Any
+
+from fastapi import FastAPI
+
+from mien.service.answers import Failure
+from mien.service.security import COOKIE, OPEN
 
 STYLE = (
     ":root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;max-width:52rem;margin:2rem auto;padding:0 1rem}"
@@ -17,6 +22,34 @@ CAMERA = (
     "<h2><b>WebSocket</b> <code>/v1/camera</code></h2><p>Frames in, faces out: 8 bytes, the time in seconds as a little-endian"
     " float64, and a picture; the answers are JSON. model, detector, detector_threshold, people and smoothing as above.</p>"
 )
+
+
+TAGS = [
+    {"name": "pictures", "description": "Pictures, read at once."},
+    {"name": "videos", "description": "Videos, each of which is a job."},
+    {"name": "service", "description": "What there is, signing in, health."},
+]
+
+#: How a client says that it may ask.
+SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "the token that the service was started with"},
+    "session": {"type": "apiKey", "in": "cookie", "name": COOKIE, "description": "the cookie that /v1/login sets"},
+}
+
+
+def interface_of(app: FastAPI, *, needs_token: bool) -> dict[str, Any]:
+    """The OpenAPI document, with the ways to sign in; made once."""
+    if app.openapi_schema is None:
+        document = FastAPI.openapi(app)
+        failure = Failure.model_json_schema(ref_template="#/components/schemas/{model}")
+        document["components"]["schemas"] |= failure.pop("$defs") | {"Failure": failure}
+        document["components"]["securitySchemes"] = SCHEMES
+        if needs_token:
+            document["security"] = [{name: []} for name in SCHEMES]
+            for path in set(OPEN) & set(document["paths"]):
+                for route in document["paths"][path].values():
+                    route["security"] = []
+    return app.openapi_schema
 
 
 def interface_page(document: dict[str, Any]) -> str:

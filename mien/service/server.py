@@ -23,6 +23,7 @@ from mien.service.jobs import routes as videos
 from mien.service.jobs.jobs import Store
 from mien.service.jobs.runner import Runner
 from mien.service.metrics import Measured, Metrics
+from mien.service.openapi_page import TAGS, interface_of
 from mien.service.recognition.decoding import Decoders
 from mien.service.recognition.recognition import Reader
 from mien.service.security import Access, Attempts, Guard
@@ -79,10 +80,12 @@ def create_app(config: Config) -> FastAPI:
     # names: ours does neither.
     app = FastAPI(
         title="mien", version=__version__, description=" ".join(ABOUT.split()), lifespan=lifespan, docs_url=None,
-        redoc_url=None, responses=refusals.RESPONSES,
+        redoc_url=None, responses=refusals.RESPONSES, generate_unique_id_function=lambda route: route.name,
+        openapi_tags=TAGS,
         telemetry={"auto_configure": False, "tracing": False, "metrics": False, "logs": False},
     )  # fmt: skip
     app.state.service = service
+    app.openapi = lambda: interface_of(app, needs_token=bool(config.token))
     for part in (images, videos, camera, site):
         app.include_router(part.router)
     refusals.install(app)

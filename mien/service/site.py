@@ -14,6 +14,7 @@ from mien import __version__
 from mien.analysis.inference.model_file import PULLABLE, local_model, model_info, shipped_models
 from mien.analysis.output.palette import colours_of
 from mien.service import saliency
+from mien.service.answers import Health, ModelFacts, ReportLink, ServiceFacts, SignedIn
 from mien.service.config import Config
 from mien.service.errors import Refused, absent
 from mien.service.openapi_page import interface_page
@@ -88,20 +89,20 @@ def plotly() -> Response:
     return FileResponse(file, media_type=TYPES[".js"], headers={"cache-control": "max-age=86400"})
 
 
-@router.get("/healthz", tags=["service"])
-async def health() -> dict[str, str]:
+@router.get("/healthz", tags=["service"], response_model=Health)
+async def get_health() -> dict[str, str]:
     """Whether the service answers."""
     return {"status": "ok", "version": __version__}
 
 
 @router.get("/metrics", tags=["service"], response_class=Response)
-async def metrics(request: Request) -> Response:
+async def get_metrics(request: Request) -> Response:
     """Counts for Prometheus."""
     service = service_of(request)
     return Response(service.metrics.text(service), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-@router.post("/v1/login", tags=["service"])
+@router.post("/v1/login", tags=["service"], response_model=SignedIn)
 async def login(request: Request, token: Annotated[str, Body(embed=True, max_length=1000)]) -> Response:
     """Give the token, and a cookie holds a session from then on: for what a browser fetches by itself."""
     service = service_of(request)
@@ -125,8 +126,8 @@ async def logout(request: Request) -> Response:
     return answer
 
 
-@router.get("/v1/settings", tags=["service"])
-async def settings(request: Request) -> dict[str, Any]:
+@router.get("/v1/settings", tags=["service"], response_model=ServiceFacts)
+async def get_settings(request: Request) -> dict[str, Any]:
     """What this service can do, and its limits."""
     service = service_of(request)
     config, reader = service.config, service.reader
@@ -141,8 +142,8 @@ async def settings(request: Request) -> dict[str, Any]:
     }  # fmt: skip
 
 
-@router.get("/v1/models", tags=["service"])
-async def models(request: Request) -> list[dict[str, Any]]:
+@router.get("/v1/models", tags=["service"], response_model=list[ModelFacts])
+async def list_models(request: Request) -> list[dict[str, Any]]:
     """The models that can be asked for, and the pulled detector."""
     service = service_of(request)
     return await service.reader.run(model_cards, service.reader, service.config)
@@ -199,8 +200,8 @@ def found_reports(folder: Path | None) -> dict[str, Path]:
     return found
 
 
-@router.get("/v1/reports", tags=["service"])
-async def reports(request: Request) -> list[dict[str, str]]:
+@router.get("/v1/reports", tags=["service"], response_model=list[ReportLink])
+async def list_reports(request: Request) -> list[dict[str, str]]:
     """Reports in the folder that was given at the start; ``href`` begins at the service's own address."""
     from urllib.parse import quote
 
@@ -209,7 +210,7 @@ async def reports(request: Request) -> list[dict[str, str]]:
 
 
 @router.get("/v1/reports/{name}", tags=["service"], response_class=HTMLResponse)
-async def report(request: Request, name: str) -> Response:
+async def get_report(request: Request, name: str) -> Response:
     """One of them."""
     found = await service_of(request).reader.run(found_reports, service_of(request).config.reports)
     if name not in found:

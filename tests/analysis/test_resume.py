@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +20,11 @@ def test_a_part_counts_when_its_state_is_there(tmp_path: Path) -> None:
     parts = Parts(tmp_path / "clip", {"model": "a"})
     assert parts.count == 0 and parts.state() is None
     parts.path("jsonl").write_text("one")
-    parts.finish(Done("clip.mp4", frames=8, labels=Counter(happy=3)))
+    parts.finish(Done("clip.mp4", frames=8, warnings=["cut off"]))
     parts.path("jsonl").write_text("half a p")  # and here it is killed
     again = Parts(tmp_path / "clip", {"model": "a"})
     assert again.count == 1 and [path.read_text() for path in again.paths("jsonl")] == ["one"]
-    assert again.state() == Done("clip.mp4", frames=8, labels=Counter(happy=3))
+    assert again.state() == Done("clip.mp4", frames=8, warnings=["cut off"])
     assert Parts(tmp_path / "clip", {"model": "b"}).count == 0
     again.remove()
     assert list(tmp_path.iterdir()) == []

@@ -80,10 +80,10 @@ def test_stills_are_named_by_what_a_player_shows() -> None:
     remuxed(Path("clip.mp4"), Path("late.ts"), shift_s=7000)
     assert main(["moments", "late.ts", "--label", "happy", "--detector", "haar", "-q"]) == 0
     (row,) = json.loads(Path("mien-out/late.moments/moments.json").read_text())["moments"]
-    assert row["time_s"] - row["at_s"] == pytest.approx(7000, abs=3)
-    assert row["at_s"] < 0.7 and f"-{row['at_s']:07.2f}s-" in row["file"]
+    assert row["time_s"] - row["player_time_s"] == pytest.approx(7000, abs=3)
+    assert row["player_time_s"] < 0.7 and f"-{row['player_time_s']:07.2f}s-" in row["file"]
     summary = json.loads(Path("mien-out/late.summary.json").read_text())
-    assert summary["begins_s"] == pytest.approx(7000, abs=3)
+    assert summary["start_s"] == pytest.approx(7000, abs=3)
     assert summary["seconds"] == pytest.approx(0.6, abs=0.15)
 
 
@@ -95,7 +95,7 @@ def test_boxes_are_drawn_and_an_earlier_call_is_replaced(capsys: pytest.CaptureF
     said = json.loads(capsys.readouterr().out)
     assert outputs("mien-out/clip.moments") == ["01-sad-0002.00s-person2.jpg", "mine.txt", "moments.json"]
     still = np.asarray(Image.open(said["moments"][0]["file"])).astype(int)
-    x1, y1, x2, _ = (round(value) for value in said["moments"][0]["box_xyxy"])
+    x1, y1, x2, _ = (round(value) for value in said["moments"][0]["box"])
     changed = np.abs(still - pictures[20]).max(axis=2) > 60
     assert changed[y1, x1 + 4 : x2 - 4].mean() > 0.9  # the box's upper line
     assert not changed[:, :95].any()  # the other person is not boxed
@@ -103,10 +103,10 @@ def test_boxes_are_drawn_and_an_earlier_call_is_replaced(capsys: pytest.CaptureF
 
 def test_all_expressions_and_how_far_apart(capsys: pytest.CaptureFixture[str]) -> None:
     clip_with_records(people=1)
-    assert main(["moments", "clip.mp4", "--label", "all", "--top", "2", "--apart", "0.5", "--json"]) == 0
+    assert main(["moments", "clip.mp4", "--label", "all", "--top", "2", "--min-gap", "0.5", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)["moments"]
     assert [(row["label"], row["time_s"]) for row in rows] == [("happy", 1.0), ("sad", 2.0)]
-    assert main(["moments", "clip.mp4", "--label", "all", "--apart", "0", "--json"]) == 0
+    assert main(["moments", "clip.mp4", "--label", "all", "--min-gap", "0", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)["moments"]
     assert [row["label"] for row in rows] == ["happy"] * 12 + ["sad"] * 12
 
@@ -138,8 +138,11 @@ def test_a_video_without_records_is_analysed_first(capsys: pytest.CaptureFixture
             "--label bored: is unknown; choose all or one of angry, disgust, fear, happy",
         ),
         (["fresh.mp4", "--label", "bored"], "--label bored: is unknown"),
-        (["clip.mp4", "--label", "fear"], "clip.mp4: nobody is shown as 'fear'; shown are: happy, sad; take lower"),
-        (["clip.mp4", "--label", "fear", "--least", "0.5"], "clip.mp4: 'fear' never reaches 0.5"),
+        (
+            ["clip.mp4", "--label", "fear"],
+            "clip.mp4: 'fear' never reaches 0.4; the highest is 0.05; take lower peaks with --min-probability 0.05",
+        ),
+        (["clip.mp4", "--label", "fear", "--min-probability", "0.5"], "clip.mp4: 'fear' never reaches 0.5"),
         (["clip.mp4", "--label", "happy", "--person", "7"], "--person 7: is not seen in clip.mp4; choose one of 1, 2"),
         (["clip.mp4", "--label", "happy", "--records", "no.csv"], "no.csv: does not exist"),
         (["clip.mp4"], "missing option '--label'"),

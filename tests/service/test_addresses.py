@@ -51,7 +51,7 @@ def test_behind_a_proxy_all_addresses_begin_with_the_root_path(tmp_path: Path, s
 
 
 def sent_to(client: TestClient, address: str) -> str:
-    answer = client.post(address, files={"file": ("clip.mp4", b"no video")})
+    answer = client.post(address, files={"file": ("clip.mp4", bytes(1000))})
     assert answer.status_code == 202, answer.text
     return answer.json()["job"]["id"]
 

@@ -17,6 +17,11 @@ def row(frame: int, time_s: float, track: int = 0, happy: float = 0.9) -> dict[s
     }  # fmt: skip
 
 
+def row_3(frame: int, player_time_s: float, duration_s: float) -> dict[str, object]:
+    """Of schema 3."""
+    return row(frame, player_time_s + 7) | {"player_time_s": player_time_s, "duration_s": duration_s}
+
+
 def facts(start_s: float = 0.0) -> dict[str, object]:
     return {"labels": LABELS, "start_s": start_s, "seconds": 10.0}
 
@@ -40,6 +45,14 @@ def test_no_box_outlives_its_face() -> None:
     made = overlay(records, SUMMARY, facts(), 25)
     shown = dict(zip(made["times"], map(len, made["faces"]), strict=True))
     assert shown == pytest.approx({0.4: 1, 0.44: 1, 0.48: 1, 0.52: 0, 0.8: 1, 0.84: 0})
+
+
+def test_frames_last_as_long_as_they_say() -> None:
+    """Slides: frame 1 is shown for 5 s, after frame 3 nobody is there for 2 s."""
+    records = [row_3(0, 0.0, 1.0), row_3(1, 1.0, 5.0), row_3(3, 8.0, 0.5), row_3(5, 10.5, 1.0)]
+    made = overlay(records, SUMMARY | {"frames": 6}, facts(start_s=7.0), 25)
+    assert made["times"] == [0, 1, 6, 8, 8.5, 10.5]
+    assert [len(faces) for faces in made["faces"]] == [1, 1, 0, 1, 0, 1]
 
 
 def test_a_face_to_the_very_end_stays() -> None:

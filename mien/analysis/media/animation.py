@@ -26,7 +26,7 @@ class AnimationSource:
     It has what VideoSource has; its times begin at 0. Raises MediaError for what cannot be read.
     """
 
-    is_live = joined = has_sound = False
+    is_live = joined = has_sound = is_large = False
     start_s = 0.0
     duration_s: float | None = None  # not said anywhere: it is the sum of all frames
     time_base = Fraction(1, 90_000)

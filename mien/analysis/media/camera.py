@@ -19,7 +19,7 @@ class CameraSource:
     """
 
     is_live = True
-    cut_off = has_sound = False
+    cut_off = has_sound = is_large = False
     bytes = duration_s = None
     joined = False
     start_s = 0.0

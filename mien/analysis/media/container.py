@@ -19,8 +19,11 @@ STREAM_TIMEOUT_S = 10.0
 #: What PyAV makes of titles and other words in a file that are not UTF-8, as old cameras and editors write them: it goes on.
 TITLES = "replace"
 
-#: Frames with more pixels are refused unless the limit is raised: 10,000 x 10,000. About ten frames are in memory at a time.
-MAX_FRAME_PIXELS = 100_000_000
+#: Frames with more pixels are refused unless the limit is raised: 8,192 x 8,192, which takes about 2.5 GB.
+MAX_FRAME_PIXELS = 67_108_864
+
+#: Of larger frames few are held at a time, at the cost of speed: 4,096 x 4,096.
+LARGE_PIXELS = 16_777_216
 
 #: No limit but FFmpeg's own.
 ANY_SIZE = 2**31 - 1

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from mien.analysis.media.container import (
+    LARGE_PIXELS,
     MAX_FRAME_PIXELS,
     STREAM_TIMEOUT_S,
     TITLES,
@@ -128,6 +129,7 @@ class VideoSource:
 
     path       a file, or the address of a stream
     is_live    a stream that comes at a clock's pace: it cannot be read again, and it does not wait
+    is_large   whether its frames are so large that only few are to be held in memory
     has_sound  whether there is sound beside the pictures
     start_s    where the video begins, by the stream's own times: what a player shows as 0:00
     begins_s   where the analysed part begins, by the stream's own times
@@ -146,7 +148,8 @@ class VideoSource:
         except BaseException:
             self._container.close()
             raise
-        self._stream.thread_type = "AUTO"
+        self.is_large = self._stream.width * self._stream.height > LARGE_PIXELS
+        self._stream.thread_type = "SLICE" if self.is_large else "AUTO"  # by frames, each thread would hold one
         self._times = Timestamps(self._stream, self._container.format.name, by_clock=self._packets.by_clock)
         self.time_base = self._times.time_base
         self.rate: Fraction = self._stream.average_rate or self._stream.guessed_rate or Fraction(25)

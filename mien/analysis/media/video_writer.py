@@ -17,6 +17,7 @@ from av.container import InputContainer, OutputContainer
 from av.video.reformatter import ColorRange
 
 from mien.analysis.media.camera import CameraSource
+from mien.analysis.media.container import LARGE_PIXELS
 from mien.analysis.media.video_reader import VideoSource, local_url, open_container
 from mien.analysis.media.yuv import Format, Planes, rgb_of
 from mien.analysis.prefetch import quarter_of_the_cores
@@ -41,9 +42,11 @@ ENCODER = {"crf": "25", "preset": "superfast", "bf": "0", "rc-lookahead": "0", "
 FAST_START = {"movflags": "+faststart"}
 
 
-def encoder_options() -> dict[str, str]:
-    """x264's on this machine. Two threads at least: one frame is written while the next is drawn."""
-    return ENCODER | {"threads": str(max(2, quarter_of_the_cores()))}
+def encoder_options(form: Format | None = None) -> dict[str, str]:
+    """x264's on this machine. Two threads at least: one frame is written while the next is drawn. Of large frames one alone,
+    since each thread keeps several."""
+    is_large = form is not None and form.width * form.height > LARGE_PIXELS
+    return ENCODER | {"threads": "1" if is_large else str(max(2, quarter_of_the_cores()))}
 
 
 class PartWriter:
@@ -55,7 +58,7 @@ class PartWriter:
     def __init__(self, path: Path, source: VideoSource | CameraSource, form: Format) -> None:
         self._source, self._form = source, form
         self._container = av.open(local_url(path), "w", format="nut")
-        self._video = self._container.add_stream("libx264", rate=_sane(source.rate), options=encoder_options())
+        self._video = self._container.add_stream("libx264", rate=_sane(source.rate), options=encoder_options(form))
         self._video.width, self._video.height, self._video.pix_fmt = form.width, form.height, "yuv420p"
         encoder = self._video.codec_context
         encoder.thread_type = "FRAME"  # slices, which PyAV asks for, would cost quality

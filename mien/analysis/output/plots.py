@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from mien.analysis.output.palette import colours_of
+from mien.analysis.people.people import PeopleAccumulator
 from mien.analysis.people.records import Records
-from mien.analysis.people.segments import rates, shares, timeline_of, tracks_by_time, transitions
-from mien.analysis.people.timeline import Timeline, draw_timeline, minutes, stack
+from mien.analysis.people.timeline import axis_of, minutes, stack
 from mien.core.errors import DataError
 from mien.core.files import replacing
 from mien.evaluation.reports.figures import literally, pyplot
@@ -23,12 +23,6 @@ MOST_MATRICES = 5
 FIRST, SECOND = "#3b87c8", "#e08a2e"
 
 
-@literally
-def draw_expressions(records: Records, path: Path, title: str) -> None:
-    """The expressions of each person over time, as the analysis draws them, from records."""
-    draw_timeline(timeline_of(records), tracks_by_time(records), path, title)
-
-
 def check_comparable(first: Records, second: Records) -> None:
     """DataError where the two were read by models with different labels."""
     if first.labels != second.labels:
@@ -36,12 +30,47 @@ def check_comparable(first: Records, second: Records) -> None:
         raise DataError(second.path, found, "analyse both clips with one model")
 
 
-def compare_shares(first: Records, second: Records) -> dict[str, Any]:
-    """Share of the time on screen and mean probability of every expression in both clips, and second − first."""
+def rates(counts: np.ndarray) -> np.ndarray:
+    """Counts (K, K) → the share of each row that went to each column; NaN where a label was never left."""
+    left = counts.sum(axis=1, keepdims=True)
+    return np.where(left > 0, counts / np.maximum(left, 1), np.nan)
+
+
+def summary_of(records: Records, people: PeopleAccumulator) -> dict[str, Any]:
+    """A clip, its people and their transitions as JSON; of people the same figures as in ``clip.summary.json``."""
+    each = [(person, _transitions(person.transitions, person.seen_s)) for person in people.people]
+    return {
+        "records": str(records.path), "source": records.source, "model": records.model, "detector": records.detector,
+        "labels": list(records.labels), **people.to_json(),
+        "transitions": {
+            "all": _transitions(all_transitions(people), sum(person.seen_s for person in people.people)),
+            "persons": [{"person": person.track + 1} | values for person, values in each],
+        },
+    }  # fmt: skip
+
+
+def all_transitions(people: PeopleAccumulator) -> np.ndarray:
+    """How often the label shown went from one (row) to another (column), of all persons: int64 (K, K)."""
+    return sum(
+        (person.transitions for person in people.people), np.zeros((len(people.labels), len(people.labels)), np.int64)
+    )
+
+
+def _transitions(counts: np.ndarray, seconds: float) -> dict[str, Any]:
+    """Rows are the labels left, columns those that followed; a row of rates is null where its label was never left."""
+    shared = [None if np.isnan(row).any() else row.round(4).tolist() for row in rates(counts)]
+    seconds = round(seconds, 3)
+    per_minute = round(float(counts.sum()) * 60 / seconds, 3) if seconds else 0.0  # of a frame shorter than 0.5 ms
+    return {"counts": counts.tolist(), "rates": shared, "changes": int(counts.sum()), "changes_per_minute": per_minute}
+
+
+def compare_shares(clips: Sequence[Records], people: Sequence[PeopleAccumulator]) -> dict[str, Any]:
+    """Share of the time on screen and mean probability of every expression in two clips, and second − first."""
+    first, second = clips
     check_comparable(first, second)
     values = {}
-    for index, what in enumerate(("share", "mean")):
-        a, b = shares(first)[index], shares(second)[index]
+    for what in ("share", "mean"):
+        a, b = (getattr(one, what) for one in people)
         values[what] = {
             name: {"first": round(float(x), 4), "second": round(float(y), 4), "difference": round(float(y - x), 4)}
             for name, x, y in zip(first.labels, a, b, strict=True)
@@ -50,40 +79,39 @@ def compare_shares(first: Records, second: Records) -> dict[str, Any]:
 
 
 @literally
-def draw_comparison(first: Records, second: Records, path: Path, names: Sequence[str], title: str) -> None:
-    """Two clips on the same axes: everyone's mean over time above, shares of the time on screen and their difference below."""
-    check_comparable(first, second)
+def draw_comparison(people: Sequence[PeopleAccumulator], path: Path, names: Sequence[str], title: str) -> None:
+    """Two clips on axes of one scale: everyone's mean over time above, shares of the time on screen and their difference below."""
     plot = pyplot()
-    labels, colours = first.labels, colours_of(first.labels)
+    labels = people[0].labels
+    colours = colours_of(labels)
     figure = plot.figure(figsize=(12, 8.4), layout="constrained")
     grid = figure.add_gridspec(3, 2, height_ratios=(1, 1, 1.7), width_ratios=(1.7, 1))
-    timelines = [_everyone(timeline_of(records)) for records in (first, second)]
-    end = max(timeline.end_s for timeline in timelines)
-    for row, (timeline, name) in enumerate(zip(timelines, names, strict=True)):
+    axes_s = [axis_of(one.timeline) for one in people]
+    length_s = max(end_s - start_s for start_s, end_s in axes_s)
+    for row, (one, name, (start_s, _)) in enumerate(zip(people, names, axes_s, strict=True)):
         axes = figure.add_subplot(grid[row, :])
-        stack(axes, timeline, 0, colours)
-        axes.set(xlim=(0, end), ylabel="mean of all", xlabel="time (min:s)" if row else "")
+        stack(axes, one.timeline.of_all(one.names), 0, colours)
+        axes.set(xlim=(start_s, start_s + length_s), ylabel="mean of all", xlabel="time (min:s)" if row else "")
         axes.set_title(name, loc="left", fontsize=11)
         axes.xaxis.set_major_formatter(minutes)
         axes.tick_params(labelbottom=bool(row))
     figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper", frameon=False)
-    _bars(figure.add_subplot(grid[2, 0]), labels, (shares(first)[0], shares(second)[0]), names)
+    _bars(figure.add_subplot(grid[2, 0]), labels, [one.share for one in people], names)
     below = figure.add_subplot(grid[2, 1])
-    _difference(below, labels, shares(second)[0] - shares(first)[0])
+    _difference(below, labels, people[1].share - people[0].share)
     below.set_title("second − first", loc="left", fontsize=11)
     figure.suptitle(title)
     _save(plot, figure, path)
 
 
 @literally
-def draw_transitions(records: Records, path: Path, title: str) -> None:
+def draw_transitions(people: PeopleAccumulator, path: Path, title: str) -> None:
     """How often the label shown went from one expression to another, in all and for the persons seen longest."""
     plot = pyplot()
-    tracks = tracks_by_time(records)
-    each = {track: transitions(records, track) for track in tracks}
-    drawn = [("all persons" if len(tracks) > 1 else f"person {tracks[0] + 1}", sum(each.values()))]
-    if len(tracks) > 1:
-        drawn += [(f"person {track + 1}", each[track]) for track in tracks[:MOST_MATRICES]]
+    persons = people.people
+    drawn = [(f"person {persons[0].track + 1}" if len(persons) == 1 else "all persons", all_transitions(people))]
+    if len(persons) > 1:
+        drawn += [(f"person {person.track + 1}", person.transitions) for person in persons[:MOST_MATRICES]]
     columns = min(len(drawn), 3)
     rows = -(-len(drawn) // columns)
     figure, panels = plot.subplots(
@@ -92,11 +120,11 @@ def draw_transitions(records: Records, path: Path, title: str) -> None:
     for axes in panels.flat[len(drawn) :]:
         axes.set_visible(False)
     for axes, (name, counts) in zip(panels.flat, drawn, strict=False):
-        image = _matrix(axes, counts, records.labels)
+        image = _matrix(axes, counts, people.labels)
         total = int(counts.sum())
         axes.set_title(f"{name}: {total:,} change{'' if total == 1 else 's'}", fontsize=11)
     figure.colorbar(image, ax=panels, shrink=0.6, label="share of the changes away from the row's expression")
-    left = len(tracks) - MOST_MATRICES
+    left = len(persons) - MOST_MATRICES
     more = f"; {left:,} more person{'' if left == 1 else 's'} only in 'all'" if left > 0 else ""
     figure.suptitle(f"{title}: what followed what{more}")
     _save(plot, figure, path)
@@ -128,7 +156,7 @@ def _bars(axes: Any, labels: Sequence[str], values: Sequence[np.ndarray], names:
         bars = axes.bar(places + 0.4 * (index - 0.5), 100 * shared, 0.4, color=(FIRST, SECOND)[index], label=name)
         axes.bar_label(bars, [f"{100 * value:.0f}" for value in shared], fontsize=8, padding=1)
     axes.set_xticks(places, labels, rotation=25)
-    axes.set(ylabel="% of the time on screen", ylim=(0, 112 * max(float(each.max()) for each in values)))
+    axes.set(ylabel="% of the time on screen", ylim=(0, 112 * max(0.01, *(float(each.max()) for each in values))))
     axes.legend(frameon=False, fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
 
@@ -144,15 +172,6 @@ def _difference(axes: Any, labels: Sequence[str], values: np.ndarray) -> None:
     axes.set(xlabel="percentage points", xlim=(-reach, reach))
     axes.axvline(0, color="0.3", linewidth=0.8)
     axes.spines[["top", "right"]].set_visible(False)
-
-
-def _everyone(timeline: Timeline) -> Timeline:
-    """The same bins with all persons in one, number 0."""
-    together: dict[int, np.ndarray] = {}
-    for bins in timeline.bins.values():
-        for where, row in bins.items():
-            together[where] = together[where] + row if where in together else row
-    return Timeline(timeline.labels, timeline.width_s, {0: together}, end_s=timeline.end_s)
 
 
 def _save(plot: Any, figure: Any, path: Path) -> None:

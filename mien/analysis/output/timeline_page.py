@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from mien.analysis.output.palette import colours_of
-from mien.analysis.people.timeline import Timeline
+from mien.analysis.people.people import PeopleAccumulator, Person
+from mien.analysis.people.timeline import MOSTLY, axis_of
 from mien.core.files import write_text
 from mien.evaluation.reports.page import Section, page, plotly_script, table
 
@@ -20,26 +21,29 @@ FIRST, MOST = 6, 300
 
 
 def write_timeline_page(
-    timeline: Timeline,
-    people: Sequence[dict[str, Any]],
+    people: PeopleAccumulator,
     path: Path,
     title: str,
     media: str | None = None,
-    begins_s: float = 0.0,
+    start_s: float | None = None,
+    end_s: float | None = None,
 ) -> None:
     """One HTML file with everything inside it but the video.
 
-    people: the table of people as in ``summary.json``, who was seen longest first. media: the name of the annotated video
-    in the page's own folder, whose time is the timeline's; without one a click shows the time alone. begins_s: where that
-    begins, by the times of the table. Raises MissingExtra.
+    media: the name of the annotated video in the page's own folder; without one a click shows the time alone. start_s,
+    end_s: what the page shows, as a player shows the times of the whole video; the annotated one begins at ``start_s``.
+    Without them from 0, or from the first face of a part, to the last. Raises MissingExtra.
     """
     plotly = plotly_script()
-    data = json.dumps(_data(timeline, people, media), separators=(",", ":")).replace("</", "<\\/")
+    from_s, to_s = axis_of(people.timeline)
+    axis_s = from_s if start_s is None else start_s, to_s if end_s is None else end_s
+    data = json.dumps(_data(people, axis_s, media), separators=(",", ":")).replace("</", "<\\/")
     sections = [Section("Over time", _part("timeline.html"), _note(media))]
-    if people:
-        sections.append(Section("People", _table(timeline.labels, people, begins_s), _more(people)))
-    count = f"{len(people):,} {'person' if len(people) == 1 else 'persons'}"
-    lead = f"{_clock(timeline.end_s)} long, {count}. Stacked: each person's probabilities, smoothed along the track."
+    persons = people.people
+    if persons:
+        sections.append(Section("People", _table(people.labels, persons), _more(persons)))
+    count = f"{len(persons):,} {'person' if len(persons) == 1 else 'persons'}"
+    lead = f"{_clock(axis_s[1] - axis_s[0])} long, {count}. Stacked: each person's probabilities, smoothed along the track."
     scripts = [plotly, f"const DATA = {data};", _part("timeline.js")]
     footer = "An expression is not an inner state: this is what faces show, not what people feel."
     write_text(path, page(title, lead, sections, footer=footer, scripts=scripts))
@@ -47,59 +51,69 @@ def write_timeline_page(
 
 def _note(media: str | None) -> str:
     seen = "to see the frame" if media else "to see who shows what then"
-    return f"Nothing is drawn where a person is not seen; dotted lines are cuts. Click {seen}, drag to look closer, double-click to go back."
+    return f"Nothing is drawn where a person is not seen; pale is what is mostly unsure; dotted lines are cuts. Click {seen}, drag to look closer, double-click to go back."
 
 
-def _data(timeline: Timeline, people: Sequence[dict[str, Any]], media: str | None) -> dict[str, Any]:
+def _data(people: PeopleAccumulator, axis_s: tuple[float, float], media: str | None) -> dict[str, Any]:
     """What the script draws; of each person only the bins in which they are seen, in thousandths."""
+    timeline, persons = people.timeline, people.people
+    start_s, end_s = axis_s
     return {
         "labels": list(timeline.labels),
         "colours": colours_of(timeline.labels),
         "width": timeline.width_s,
-        "end": max(timeline.end_s, timeline.width_s),
-        "cuts": [round(where * timeline.width_s, 3) for where in sorted(timeline.cuts)],
+        "origin": timeline.start_s or 0.0,
+        "start": start_s,
+        "end": max(end_s, start_s + timeline.width_s),
+        "cuts": timeline.cut_times_s(),
         "media": media,
         "first": FIRST,
-        "more": max(len(people) - MOST, 0),
+        "more": max(len(persons) - MOST, 0),
         "persons": [
-            {"number": person["person"], "seen": person["on_screen_s"], "mostly": _mostly(person),
-             "runs": _runs(timeline.bins.get(person["track"], {}))}
-            for person in people[:MOST]
+            {"number": person.track + 1, "seen": round(person.seen_s, 3), "mostly": _mostly(person),
+             "runs": _runs(timeline.bins.get(person.track, {}))}
+            for person in persons[:MOST]
         ],
     }  # fmt: skip
 
 
-def _runs(bins: dict[int, np.ndarray]) -> list[tuple[int, list[int]]]:
-    """Bins of a person → (first bin, the values of it and all that follow without a gap, K each, in thousandths)."""
-    runs: list[tuple[int, list[int]]] = []
+def _runs(bins: dict[int, np.ndarray]) -> list[tuple[int, list[int], list[int]]]:
+    """Bins of a person → (first bin, the values of it and all that follow without a gap, K each, in thousandths, and of each
+    1 where it is mostly unsure)."""
+    runs: list[tuple[int, list[int], list[int]]] = []
     before = -2
-    for where in sorted(bins):
-        if where != before + 1:
-            runs.append((where, []))
-        row = bins[where]
-        runs[-1][1].extend(np.rint(1000 * row[:-1] / max(float(row[-1]), 1e-9)).astype(int).tolist())
-        before = where
+    for place in sorted(bins):
+        if place != before + 1:
+            runs.append((place, [], []))
+        row = bins[place]
+        seconds = max(float(row[-2]), 1e-9)
+        runs[-1][1].extend(np.rint(1000 * row[:-2] / seconds).astype(int).tolist())
+        runs[-1][2].append(int(row[-1] / seconds > MOSTLY))
+        before = place
     return runs
 
 
-def _mostly(person: dict[str, Any]) -> str:
+def _mostly(person: Person) -> str:
     """``happy 62%``: what a person shows most of the time."""
-    name, share = max(person["share"].items(), key=lambda item: item[1])
-    return f"{name} {share:.0%}"
+    index = int(person.share.argmax())
+    return f"{'mostly unsure, ' if person.is_mostly_unsure else ''}{person.labels[index]} {person.share[index]:.0%}"
 
 
-def _table(labels: Sequence[str], people: Sequence[dict[str, Any]], begins_s: float) -> str:
-    columns = ["person", "on screen", "from", "changes", *labels]
+def _table(labels: Sequence[str], persons: Sequence[Person]) -> str:
+    columns = ["person", "on screen", "from", "changes", "sure", *labels]
     rows = [
-        [f"{one['person']}", _clock(one["on_screen_s"]), _clock(one["first_s"] - begins_s), one["changes"],
-         *(f"{one['share'][name]:.0%}" for name in labels)]
-        for one in people[:MOST]
+        [f"{one.track + 1}", _clock(one.seen_s), _clock(one.first_s), int(one.transitions.sum()),
+         "" if one.sure.value is None else f"{one.sure.value:.0%}", *(f"{share:.0%}" for share in one.share)]
+        for one in persons[:MOST]
     ]  # fmt: skip
     return table(columns, rows)
 
 
-def _more(people: Sequence[dict[str, Any]]) -> str:
-    shares = "Share of the time on screen with each expression shown, who was seen longest first."
+def _more(people: Sequence[Person]) -> str:
+    shares = (
+        "Share of the time on screen with each expression shown, and of that in which the model was sure; who was seen "
+        "longest first."
+    )
     return f"{shares} The {MOST} seen longest of {len(people):,}." if len(people) > MOST else shares
 
 

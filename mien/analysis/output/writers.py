@@ -17,7 +17,7 @@ from mien.core.files import replacing
 from mien.core.types import Face, FrameResult
 
 #: Rises when a column is renamed, removed or changes its meaning. Parquet files and summaries carry it.
-RECORD_SCHEMA = 2
+RECORD_SCHEMA = 3
 RECORD_FORMATS = ("jsonl", "csv", "parquet")
 
 #: Parquet rows that are gathered before they are written.
@@ -27,30 +27,37 @@ ROW_GROUP = 4096
 def record_columns(labels: Sequence[str]) -> dict[str, type]:
     """Name → type of the columns of a record, in order, for a model with these labels."""
     return {
-        "source": str, "frame": int, "time_s": float, "face": int, "track": int,
+        "source": str, "frame": int, "time_s": float, "player_time_s": float, "duration_s": float, "face": int, "track": int,
         "x1": float, "y1": float, "x2": float, "y2": float, "score": float, "label": str, "confidence": float,
         **{f"p_{label}": float for label in labels},
-        "unsure": bool, "not_a_face": float, "model": str, "detector": str,
+        "unsure": bool, "not_a_face": float, "valence": float, "model": str, "detector": str,
         "s_label": str, **{f"s_{label}": float for label in labels},
     }  # fmt: skip
 
 
 def records_of(result: FrameResult, model: str, detector: str) -> list[dict[str, Any]]:
-    """One record a face. ``track`` and what begins with ``s_``, smoothed along it, are empty for pictures;
-    ``unsure`` is empty with ``--unsure off``, and both it and ``not_a_face`` for models that know nothing of it."""
+    """One record a face. ``duration_s``, ``track`` and what begins with ``s_``, smoothed along it, are empty for pictures;
+    ``unsure`` is empty with ``--unsure off``, and both it and ``not_a_face`` for models that know nothing of it;
+    ``valence``, of the ``p_`` columns, is empty for models without a label that it needs."""
     rows = []
+    player_time_s = result.time_s if result.player_time_s is None else result.player_time_s
     for number, face in enumerate(result.faces):
         x1, y1, x2, y2 = (round(float(value), 2) for value in face.box_xyxy)
         rows.append({
-            "source": result.source, "frame": result.frame, "time_s": round(result.time_s, 6), "face": number, "track": face.track,
-            "x1": x1, "y1": y1, "x2": x2, "y2": y2, "score": None if face.score is None else round(float(face.score), 4),
+            "source": result.source, "frame": result.frame, "time_s": round(result.time_s, 6),
+            "player_time_s": round(player_time_s, 6), "duration_s": _rounded(result.duration_s),
+            "face": number, "track": face.track,
+            "x1": x1, "y1": y1, "x2": x2, "y2": y2, "score": _rounded(face.score, 4),
             "label": face.label, "confidence": round(face.confidence, 6),
             **{f"p_{name}": round(float(p), 6) for name, p in zip(face.labels, face.probabilities, strict=True)},
-            "unsure": face.unsure, "not_a_face": None if face.not_a_face is None else round(float(face.not_a_face), 4),
-            "model": model, "detector": detector,
+            "unsure": face.unsure, "not_a_face": _rounded(face.not_a_face, 4), "valence": _rounded(face.valence), "model": model, "detector": detector,
             "s_label": face.steady or None, **_smoothed(face),
         })  # fmt: skip
     return rows
+
+
+def _rounded(value: float | None, digits: int = 6) -> float | None:
+    return None if value is None else round(float(value), digits)
 
 
 def _smoothed(face: Face) -> dict[str, float | None]:

@@ -1,208 +1,122 @@
-"""The moments of a video at which an expression peaks: which they are, and their pictures."""
+"""The moments at which an expression peaks."""
 
 from __future__ import annotations
 
-import re
-from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from bisect import insort
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-import cv2
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
 
-from mien.analysis.media.container import ANY_SIZE
-from mien.analysis.media.deinterlace import whole
-from mien.analysis.media.timestamps import has_own_times
-from mien.analysis.media.video_reader import open_container, open_video, pixel_ratio, upright, video_stream_of
-from mien.analysis.people.records import Records
-from mien.core.errors import MediaError
-from mien.core.pictures import is_animation
-from mien.core.types import Face
+if TYPE_CHECKING:
+    from mien.analysis.people.people import Observation
 
-#: Two times in seconds that differ by less are those of one frame; records keep six digits.
-SAME_S = 1e-4
+#: Seconds between two peaks of one person and expression, at least.
+MIN_GAP_S = 2.0
 
-#: Seconds before a moment at which reading begins, one after the other until the moment is found: not every format
-#: finds the key frame before a time at once.
-RUN_UPS_S = (0.0, 2.0, 15.0)
+#: Records round times to millionths of a second.
+ROUNDING_S = 2e-6
 
-#: The contact sheet: side of a face's tile and height of the lines below it, in pixels.
-TILE, CAPTION = 240, 44
+#: What an expression has less probability than is no peak of it.
+MIN_PROBABILITY = 0.4
 
-#: The tile shows so many times the face's box.
-AROUND = 2.2
+#: Peaks that are kept of each expression of a person: the highest.
+MOST_PEAKS = 12
 
 
 @dataclass(frozen=True)
-class Moment:
+class PeakRule:
+    """What counts as a peak, and how many are kept.
+
+    min_gap_s         a peak is a local maximum within ± so many seconds
+    min_probability   lower maxima are none
+    most              of each person and expression so many are kept, the highest
+    """
+
+    min_gap_s: float = MIN_GAP_S
+    min_probability: float = MIN_PROBABILITY
+    most: int = MOST_PEAKS
+
+
+@dataclass(frozen=True)
+class Peak:
     """One face at one time.
 
-    time_s, at_s   when, by the video's own times and from its beginning on
-    row            its row in the records it was chosen from
+    label, probability     the expression, and its smoothed probability then
+    time_s, player_time_s  when, by the stream's own clock and as a player shows it
+    frame, track, box_xyxy   where
+    is_unsure              whether the model was unsure of the face then; None where nobody asked
+    probabilities          float32 (K,), all smoothed probabilities
     """
 
     label: str
     probability: float
     time_s: float
+    player_time_s: float
     frame: int
     track: int
-    row: int
-    at_s: float
+    box_xyxy: tuple[float, float, float, float]
+    is_unsure: bool | None = None
+    probabilities: np.ndarray = field(default_factory=lambda: np.zeros(0, np.float32), compare=False, repr=False)
 
     @property
-    def name(self) -> str:
-        """``happy-0012.40s-person1``, counted from the beginning; what of a model's own label no file can be called is left out."""
-        label = re.sub(r"[^\w-]+", "_", self.label)
-        return f"{label}-{self.at_s:07.2f}s-person{self.track + 1}"
+    def rank(self) -> tuple[float, float, int]:
+        """Sorts peaks, the highest first; of equal ones the earliest."""
+        return -self.probability, self.player_time_s, self.track
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "label": self.label, "track": self.track, "person": self.track + 1, "time_s": self.time_s,
+            "player_time_s": self.player_time_s, "frame": self.frame, "probability": round(self.probability, 6),
+            "unsure": self.is_unsure, "box": list(self.box_xyxy),
+        }  # fmt: skip
 
 
-def choose(
-    records: Records,
-    label: str,
-    top: int,
-    apart_s: float,
-    *,
-    track: int | None = None,
-    least: float | None = None,
-    begins_s: float = 0.0,
-) -> list[Moment]:
-    """The ``top`` moments at which the smoothed probability of a label peaks, the highest first.
+@dataclass
+class PeakFinder:
+    """The peaks of one expression of one person; what is kept does not grow with the video.
 
-    A peak is a moment than which the same person has no higher one less than ``apart_s`` seconds away, and no two
-    chosen ones are nearer than that. Counted are the times at which the label is shown, or, if ``least`` is given, those at
-    which its probability is at least so high. ``track``: of this person only. ``begins_s``: where the video's own times
-    begin.
+    A peak is a local maximum of the smoothed probability within ±``min_gap_s`` seconds: no observation nearer than that is
+    higher, and none of those before it is as high. So of equal ones the earliest is the peak, and two peaks are at least
+    ``min_gap_s`` apart.
     """
-    index = records.labels.index(label)
-    value = records.smoothed[:, index]
-    counted = records.shown == index if least is None else value >= least
-    found: list[Moment] = []
-    for number in np.unique(records.track[counted]).tolist() if track is None else [track]:
-        rows = np.flatnonzero(counted & (records.track == number))
-        rows = rows[records.time_s[rows].argsort(kind="stable")]
-        taken: list[float] = []
-        peaks = rows[peaks_of(value[rows], records.time_s[rows], apart_s)]
-        for row in peaks[np.argsort(-value[peaks], kind="stable")].tolist():
-            time_s = float(records.time_s[row])
-            if all(abs(time_s - other) >= apart_s for other in taken):  # of a plateau, all are peaks
-                taken.append(time_s)
-                at_s = time_s - begins_s
-                found.append(Moment(label, float(value[row]), time_s, int(records.frame[row]), number, row, at_s))
-            if len(taken) == top:
-                break
-    return sorted(found, key=lambda one: (-one.probability, one.time_s))[:top]
+
+    rule: PeakRule
+    found: list[Peak] = field(default_factory=list)
+    # Times and probabilities of the last ``min_gap_s`` seconds that nothing later exceeds, falling; with its peak where
+    # nothing before it is as high.
+    _window: list[tuple[float, float, Peak | None]] = field(default_factory=list)
+
+    def update(self, label: str, probability: float, observation: Observation) -> None:
+        """Add an observation, in order of time, whose expression ``label`` has this probability."""
+        if probability < self.rule.min_probability:
+            return
+        now_s, window = observation.player_time_s, self._window
+        while window and now_s - window[0][0] >= self.rule.min_gap_s - ROUNDING_S:
+            self._keep(window.pop(0)[2])
+        while window and window[-1][1] < probability:
+            window.pop()
+        peak = None if window else _peak(label, probability, observation)
+        window.append((now_s, probability, peak))
+
+    def peaks(self) -> list[Peak]:
+        """The highest so far, the highest first; nothing that comes is awaited."""
+        return highest([*self.found, *(peak for _, _, peak in self._window if peak is not None)], self.rule.most)
+
+    def _keep(self, peak: Peak | None) -> None:
+        if peak is not None:
+            insort(self.found, peak, key=lambda one: one.rank)
+            del self.found[self.rule.most :]
 
 
-def peaks_of(values: np.ndarray, times_s: np.ndarray, apart_s: float) -> np.ndarray:
-    """bool (N,): the values than which none less than ``apart_s`` away is higher; times (N,) rise."""
-    low = np.searchsorted(times_s, times_s - apart_s, side="right")
-    high = np.searchsorted(times_s, times_s + apart_s, side="left")
-    low, high = np.minimum(low, np.arange(len(values))), np.maximum(high, np.arange(len(values)) + 1)
-    highest = np.empty_like(values)
-    # Maxima of all runs of 1, 2, 4, ... values; two such runs, overlapping, make up any window.
-    run, length = values, 1
-    while len(values):
-        fits = (high - low >= length) & (high - low < 2 * length)
-        highest[fits] = np.maximum(run[low[fits]], run[high[fits] - length])
-        if len(run) <= length:
-            break
-        run, length = np.maximum(run[:-length], run[length:]), 2 * length
-    return values >= highest
+def _peak(label: str, probability: float, one: Observation) -> Peak:
+    return Peak(
+        label, probability, one.time_s, one.player_time_s, one.frame, one.track, one.box_xyxy, one.is_unsure,
+        one.probabilities,
+    )  # fmt: skip
 
 
-def face_of(records: Records, moment: Moment) -> Face:
-    """The face as it is drawn onto a moment's still."""
-    box = tuple(records.boxes_xyxy[moment.row].tolist())
-    probabilities, smoothed = records.probabilities[moment.row], records.smoothed[moment.row]
-    return Face(box, None, probabilities, records.labels, moment.track, smoothed, moment.label)
-
-
-def pictures_at(video: Path, times_s: Sequence[float], *, joined: bool = False) -> Iterator[np.ndarray]:
-    """The frames shown at these times, rising, as upright RGB uint8 (H, W, 3).
-
-    Found by seeking, so that a moment late in a long film does not cost reading all that comes before it; where a file does
-    not let itself be searched, or is ``joined`` of recordings whose times jump back, it is read from its start. Raises
-    MediaError where there is no such frame.
-    """
-    if joined or is_animation(video):
-        yield from _read(video, times_s)
-        return
-    for time_s in times_s:
-        picture = _sought(video, time_s)
-        yield next(_read(video, [time_s])) if picture is None else picture
-
-
-def _sought(video: Path, time_s: float) -> np.ndarray | None:
-    import av
-
-    for run_up_s in RUN_UPS_S:
-        with open_container(video, ANY_SIZE) as container:
-            stream = video_stream_of(container, video)
-            if not has_own_times(container, stream):
-                return None
-            stream.thread_type = "AUTO"
-            try:
-                container.seek(int((time_s - run_up_s) / stream.time_base), stream=stream)
-                for frame in whole(container.decode(stream), stream.time_base):
-                    if frame.pts is None or frame.time > time_s + SAME_S:
-                        break
-                    if frame.time >= time_s - SAME_S:
-                        return upright(frame, pixel_ratio(stream))
-            except av.error.FFmpegError:
-                continue  # this file cannot be searched like that
-    return None
-
-
-def _read(video: Path, times_s: Sequence[float]) -> Iterator[np.ndarray]:
-    with open_video(video, max_pixels=ANY_SIZE) as source:
-        frames = source.frames()
-        frame = next(frames)
-        for time_s in times_s:
-            while frame is not None and frame.time_s < time_s - SAME_S:
-                frame = next(frames, None)
-            if frame is None or frame.time_s > time_s + SAME_S:
-                found = f"has no frame at {time_s:.3f} s, which the records tell of"
-                cure = "the records are of another video: analyse this one with another --out"
-                raise MediaError(video, found, cure)
-            yield np.array(frame.picture)  # drawn on, and perhaps asked for twice
-
-
-def tile_of(picture: np.ndarray, box_xyxy: Sequence[float]) -> np.ndarray:
-    """A face with some of what is around it, square, uint8 (TILE, TILE, 3)."""
-    height, width = picture.shape[:2]
-    x1, y1, x2, y2 = box_xyxy
-    side = max(1, min(round(AROUND * max(x2 - x1, y2 - y1)), height, width))
-    left = int(np.clip((x1 + x2 - side) / 2, 0, width - side))
-    top = int(np.clip((y1 + y2 - side) / 2, 0, height - side))
-    crop = picture[top : top + side, left : left + side]
-    return cv2.resize(crop, (TILE, TILE), interpolation=cv2.INTER_AREA if side > TILE else cv2.INTER_CUBIC)
-
-
-def contact_sheet(tiles: Sequence[np.ndarray], moments: Sequence[Moment]) -> np.ndarray:
-    """All moments side by side with what they show below them, RGB uint8; another expression begins a new line."""
-    most = max(Counter(moment.label for moment in moments).values())
-    columns = min(most, 4 if len(tiles) <= 12 else 6)
-    cells: list[tuple[int, int]] = []  # (line, column) of each tile
-    for number, moment in enumerate(moments):
-        line, column = cells[-1] if cells else (0, -1)
-        ends = column + 1 == columns or (number > 0 and moment.label != moments[number - 1].label)
-        cells.append((line + 1, 0) if ends else (line, column + 1))
-    gap = 12
-    size_wh = (columns * (TILE + gap) + gap, (cells[-1][0] + 1) * (TILE + CAPTION + gap) + gap)
-    sheet = Image.new("RGB", size_wh, "white")
-    pen, large, small = ImageDraw.Draw(sheet), ImageFont.load_default(17), ImageFont.load_default(14)
-    for (line, column), tile, moment in zip(cells, tiles, moments, strict=True):
-        x, y = gap + column * (TILE + gap), gap + line * (TILE + CAPTION + gap)
-        sheet.paste(Image.fromarray(tile), (x, y))
-        pen.text((x, y + TILE + 4), f"{moment.label} {moment.probability:.0%}", font=large, fill="#1c2126")
-        below = f"{clock_of(moment.at_s)}, person {moment.track + 1}"
-        pen.text((x, y + TILE + 25), below, font=small, fill="#5b6670")
-    return np.asarray(sheet)
-
-
-def clock_of(seconds: float) -> str:
-    """75.5 → ``1:15.50``."""
-    hundredths = round(100 * seconds)
-    return f"{hundredths // 6000}:{hundredths // 100 % 60:02d}.{hundredths % 100:02d}"
+def highest(peaks: Iterable[Peak], most: int) -> list[Peak]:
+    """So many of the peaks, the highest first; of equal ones the earliest."""
+    return sorted(peaks, key=lambda one: one.rank)[:most]

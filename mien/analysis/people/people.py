@@ -1,166 +1,335 @@
-"""Who was seen in a video, for how long, and with which expressions; captions that say so while it plays."""
+"""Who was seen in a video, for how long, and with which expressions."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from mien.analysis.media.yuv import Planes
-from mien.analysis.tracking.smoothing import TIME_CONSTANT_S, Smoother
-from mien.analysis.tracking.tracker import MEMORY_S, Tracker, looks_of
-from mien.core.types import Face
+from mien.analysis.people.peaks import Peak, PeakFinder, PeakRule, highest
+from mien.analysis.people.timeline import MOSTLY, Timeline
+from mien.analysis.tracking.tracker import MEMORY_S
+
+#: A track whose not-a-face score is above this, averaged over its time, is no person. Models mark a single face from 0.86
+#: to 0.94 on; the mean of many frames is much less noisy than one of them, and this leaves that noise below it.
+NOT_A_FACE = 0.75
+
+
+class Observation(NamedTuple):
+    """One face of one frame, as its record has it; times in seconds.
+
+    time_s, player_time_s   when the frame is shown, by the stream's own clock and as a player shows it
+    duration_s              for how long
+    label, raw_label        index of the label that is shown along the track, and of the network's own answer
+    probabilities           float32 (K,), smoothed
+    is_unsure               whether the network is unsure of its answer, None where nobody asked
+    not_a_face              its score that this is no face, None where it has none
+    """
+
+    frame: int
+    time_s: float
+    player_time_s: float
+    duration_s: float
+    track: int
+    label: int
+    raw_label: int
+    probabilities: np.ndarray
+    box_xyxy: tuple[float, float, float, float]
+    is_unsure: bool | None
+    not_a_face: float | None
+    valence: float | None
+
+
+def observation_of(row: Mapping[str, Any], labels: tuple[str, ...]) -> Observation:
+    """A record of a video, as `records_of` makes it, as an observation."""
+    return Observation(
+        row["frame"], row["time_s"], row["player_time_s"], row["duration_s"], row["track"],
+        labels.index(row["s_label"]), labels.index(row["label"]),
+        np.array([row[f"s_{name}"] for name in labels], np.float32), (row["x1"], row["y1"], row["x2"], row["y2"]),
+        row["unsure"], row["not_a_face"], row["valence"],
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of time in which one person is shown with one label; times in seconds as a player shows them.
+
+    probability   the mean of the label's smoothed probability
+    sure_share    share of the time in which the network is sure of its answer; None where nobody asked
+    """
+
+    track: int
+    label: str
+    start_s: float
+    end_s: float
+    probability: float
+    sure_share: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "person": self.track + 1, "track": self.track, "label": self.label, "start_s": round(self.start_s, 3),
+            "end_s": round(self.end_s, 3), "probability": round(self.probability, 4),
+            "sure_share": _rounded(self.sure_share),
+        }  # fmt: skip
 
 
 @dataclass
-class Follower:
-    """Gives the faces of a video, frame by frame, their track and what is smoothed along it."""
+class Mean:
+    """The mean of a number over time, of the times at which it is known."""
 
-    smoothing_s: float = TIME_CONSTANT_S
-    tracker: Tracker = field(default_factory=Tracker)
+    total: float = 0.0
+    seconds: float = 0.0
 
-    def __post_init__(self) -> None:
-        self._smoother = Smoother(self.smoothing_s)
+    def update(self, value: float | None, seconds: float) -> None:
+        if value is not None:
+            self.total += value * seconds
+            self.seconds += seconds
 
-    def follow(
-        self, faces: Sequence[Face], time_s: float, was_cut: bool = False, picture: np.ndarray | Planes | None = None
-    ) -> list[Face]:
-        """The same faces with ``track``, ``smoothed`` and ``steady``; frames are given in order.
+    @property
+    def value(self) -> float | None:
+        return self.total / self.seconds if self.seconds else None
 
-        was_cut: a new shot begins with this frame, and nobody is where the motion so far foretold.
-        picture: the frame itself; with it, who comes back is known again by their looks.
-        """
-        if was_cut:
-            self.tracker.cut()
-        boxes = np.array([face.box_xyxy for face in faces], np.float64).reshape(-1, 4)
-        numbers = self.tracker.update(boxes, time_s, None if picture is None else looks_of(picture, boxes))
-        followed = []
-        for face, number in zip(faces, numbers, strict=True):
-            state = self._smoother.update(number, face.probabilities, time_s)
-            steady = face.labels[state.label]
-            followed.append(replace(face, track=number, smoothed=state.probabilities, steady=steady))
-        self._smoother.forget(time_s - self.tracker.memory_s)
-        return followed
+
+@dataclass
+class _OpenSegment:
+    """A segment that goes on."""
+
+    label: int
+    start_s: float
+    probability: Mean = field(default_factory=Mean)
+    sure: Mean = field(default_factory=Mean)
 
 
 @dataclass
 class Person:
-    """One track in figures; times and durations in seconds."""
+    """One track in figures; times, as a player shows them, and durations in seconds.
+
+    probability_s   float64 (K,): the sum of smoothed probabilities × seconds
+    label_s         float64 (K,): seconds for which each label is shown
+    raw_labels      int64 (K,): frames of which each label is the network's own answer
+    transitions     int64 (K, K): how often the label shown went from one (row) to another (column); its diagonal is 0
+    longest         label → (start, duration) of its longest segment
+    """
 
     track: int
     labels: tuple[str, ...]
     first_s: float
-    last_s: float = 0.0
+    last_s: float
+    probability_s: np.ndarray
+    label_s: np.ndarray
+    raw_labels: np.ndarray
+    transitions: np.ndarray
     seen_s: float = 0.0
     frames: int = 0
-    changes: int = 0
-    weighted: np.ndarray = field(default_factory=lambda: np.zeros(0))  # sum of smoothed probabilities × duration, (K,)
-    label_s: dict[str, float] = field(default_factory=dict)
-    longest: dict[str, tuple[float, float]] = field(default_factory=dict)  # label → (start, duration) of its spell
-    _spell: tuple[str, float] = ("", 0.0)
+    sure: Mean = field(default_factory=Mean)
+    not_a_face: Mean = field(default_factory=Mean)
+    valence: Mean = field(default_factory=Mean)
+    longest: dict[int, tuple[float, float]] = field(default_factory=dict)
+    peaks: dict[int, PeakFinder] = field(default_factory=dict)
+    segment: _OpenSegment | None = None
 
-    def see(self, face: Face, time_s: float, duration_s: float) -> None:
-        if not self.frames:
-            self.weighted = np.zeros(len(self.labels))
-        label, _ = face.shown
-        if self.frames and time_s - self.last_s > MEMORY_S:  # out of sight for longer than a moment
-            self._spell = (self._spell[0], time_s)
+    @classmethod
+    def from_observation(cls, one: Observation, labels: tuple[str, ...]) -> Person:
+        """Somebody who is seen for the first time; `update` with the same observation follows."""
+        zeros = [np.zeros(len(labels)) for _ in range(2)]
+        counts = [np.zeros(shape, np.int64) for shape in (len(labels), (len(labels),) * 2)]
+        return cls(one.track, labels, one.player_time_s, one.player_time_s, *zeros, *counts)
+
+    @property
+    def is_face(self) -> bool:
+        """False for what the model takes for no face: such a track is counted nowhere."""
+        return (self.not_a_face.value or 0.0) <= NOT_A_FACE
+
+    @property
+    def is_mostly_unsure(self) -> bool:
+        """Whether the network is sure of less than half of the time."""
+        return self.sure.value is not None and self.sure.value < MOSTLY
+
+    @property
+    def share(self) -> np.ndarray:
+        """Share of the time on screen with each label shown (K,)."""
+        return self.label_s / max(self.seen_s, 1e-9)
+
+    @property
+    def name(self) -> str:
+        """What pictures call it."""
+        return f"person {self.track + 1}" + ("\n(mostly unsure)" if self.is_mostly_unsure else "")
+
+    def update(self, one: Observation, rule: PeakRule) -> Segment | None:
+        """Add a face; returns the segment that ends before it, if one does."""
+        seconds, ended = one.duration_s, None
+        sure = None if one.is_unsure is None else 1.0 - one.is_unsure
+        if self.segment is None or one.label != self.segment.label or one.player_time_s - self.last_s > MEMORY_S:
+            ended = self.finish()
+            if self.segment is not None and self.segment.label != one.label:
+                self.transitions[self.segment.label, one.label] += 1
+            self.segment = _OpenSegment(one.label, one.player_time_s)
         self.frames += 1
-        self.seen_s += duration_s
-        self.last_s = time_s + duration_s
-        self.weighted += duration_s * (face.probabilities if face.smoothed is None else face.smoothed)
-        self.label_s[label] = self.label_s.get(label, 0.0) + duration_s
-        if label != self._spell[0]:
-            self.changes += bool(self._spell[0])
-            self._spell = (label, time_s)
-        length = self.last_s - self._spell[1]
-        if length > self.longest.get(label, (0.0, 0.0))[1]:
-            self.longest[label] = (self._spell[1], length)
+        self.seen_s += seconds
+        self.last_s = one.player_time_s + seconds
+        self.probability_s += seconds * one.probabilities
+        self.label_s[one.label] += seconds
+        self.raw_labels[one.raw_label] += 1
+        self.sure.update(sure, seconds)
+        self.not_a_face.update(one.not_a_face, seconds)
+        self.valence.update(one.valence, seconds)
+        self.segment.sure.update(sure, seconds)
+        probabilities = one.probabilities.tolist()
+        self.segment.probability.update(probabilities[one.label], seconds)
+        length = self.last_s - self.segment.start_s
+        if length > self.longest.get(one.label, (0.0, 0.0))[1]:
+            self.longest[one.label] = (self.segment.start_s, length)
+        for index, probability in enumerate(probabilities):
+            if probability >= rule.min_probability:
+                finder = self.peaks.setdefault(index, PeakFinder(rule))
+                finder.update(self.labels[index], probability, one)
+        return ended
+
+    def finish(self) -> Segment | None:
+        """The segment that goes on, as if it ended here; None before the first."""
+        if self.segment is None:
+            return None
+        now = self.segment
+        return Segment(
+            self.track, self.labels[now.label], now.start_s, self.last_s, now.probability.value or 0.0, now.sure.value
+        )
 
     def to_json(self) -> dict[str, Any]:
         """``share``: of the time on screen, by the label shown; ``mean``: of the smoothed probabilities."""
-        total = max(self.seen_s, 1e-9)
         return {
-            "person": self.track + 1,
-            "track": self.track,
-            "first_s": round(self.first_s, 3),
-            "last_s": round(self.last_s, 3),
-            "on_screen_s": round(self.seen_s, 3),
-            "frames": self.frames,
-            "changes": self.changes,
-            "share": {name: round(self.label_s.get(name, 0.0) / total, 4) for name in self.labels},
-            "mean": {name: round(float(v) / total, 4) for name, v in zip(self.labels, self.weighted, strict=True)},
+            "person": self.track + 1, "track": self.track, "first_s": round(self.first_s, 3), "last_s": round(self.last_s, 3),
+            "on_screen_s": round(self.seen_s, 3), "frames": self.frames, "changes": int(self.transitions.sum()),
+            "sure_share": _rounded(self.sure.value), "mostly_unsure": self.is_mostly_unsure,
+            "not_a_face": not self.is_face, "not_a_face_score": _rounded(self.not_a_face.value),
+            "share": named(self.labels, self.share),
+            "mean": named(self.labels, self.probability_s / max(self.seen_s, 1e-9)),
+            "valence": _rounded(self.valence.value),
             "longest": {
-                name: {"start_s": round(start, 3), "seconds": round(length, 3)}
-                for name, (start, length) in self.longest.items()
+                self.labels[label]: {"start_s": round(start, 3), "seconds": round(length, 3)}
+                for label, (start, length) in sorted(self.longest.items())
             },
-        }
+        }  # fmt: skip
 
 
 @dataclass
-class People:
-    """Everyone in a video; what is kept of each does not grow with time."""
+class PeopleAccumulator:
+    """Everyone in a video, their segments, their peaks and their timeline, from its faces in order of time.
+
+    It is fed by the analysis, face by face, or by records read back, and says the same of both. What it keeps of each person
+    does not grow with the video; segments are given out as they end. Tracks that are no faces (`Person.is_face`) are kept,
+    but counted nowhere.
+    """
 
     labels: tuple[str, ...]
-    persons: dict[int, Person] = field(default_factory=dict)
+    rule: PeakRule = field(default_factory=PeakRule)
+    tracks: dict[int, Person] = field(default_factory=dict)
+    timeline: Timeline = None  # type: ignore[assignment]
 
-    def see(self, faces: Sequence[Face], time_s: float, duration_s: float) -> None:
-        """Add one frame."""
-        for face in faces:
-            if face.track not in self.persons:
-                self.persons[face.track] = Person(face.track, self.labels, time_s)
-            self.persons[face.track].see(face, time_s, duration_s)
+    def __post_init__(self) -> None:
+        if self.timeline is None:
+            self.timeline = Timeline(self.labels)
 
-    def by_time(self) -> list[Person]:
+    def update(self, one: Observation) -> Segment | None:
+        """Add a face; returns the segment of its person that ends before it, if one does."""
+        if one.track not in self.tracks:
+            self.tracks[one.track] = Person.from_observation(one, self.labels)
+        self.timeline.update(one.track, one.probabilities, one.player_time_s, one.duration_s, one.is_unsure)
+        return self.tracks[one.track].update(one, self.rule)
+
+    def update_all(self, observations: Iterable[Observation]) -> PeopleAccumulator:
+        """Add all of them; returns itself."""
+        for one in observations:
+            self.update(one)
+        return self
+
+    def segments(self, observations: Iterable[Observation]) -> list[Segment]:
+        """Add all of them; returns the segments of people in order of their beginnings, those that go on as well."""
+        ended = [segment for one in observations if (segment := self.update(one)) is not None]
+        ended += [person.finish() for person in self.tracks.values()]
+        faces = {person.track for person in self.people}
+        return sorted((one for one in ended if one.track in faces), key=lambda one: (one.start_s, one.track))
+
+    @property
+    def people(self) -> list[Person]:
         """Who was seen longest first."""
-        return sorted(self.persons.values(), key=lambda person: (-person.seen_s, person.track))
+        return [person for person in self._by_time() if person.is_face]
 
+    @property
+    def not_faces(self) -> list[Person]:
+        """Tracks that are no faces, the longest first."""
+        return [person for person in self._by_time() if not person.is_face]
 
-@dataclass
-class Captions:
-    """A WebVTT track that players show beside the video: who shows what, a new cue whenever that changes."""
+    def _by_time(self) -> list[Person]:
+        return sorted(self.tracks.values(), key=lambda person: (-round(person.seen_s, 6), person.track))
 
-    _shown: tuple[str, ...] = ()
-    _since_s: float = 0.0
-    _end_s: float = 0.0
+    def peaks(self, label: str | None = None, *, track: int | None = None, most: int | None = None) -> list[Peak]:
+        """The highest peaks, of one label or of all, label after label; of one person or of all.
 
-    def see(self, faces: Sequence[Face], time_s: float, duration_s: float) -> str:
-        """Add one frame, times as the annotated video has them, from 0; returns the cue that ends with it, or "".
-
-        Faces without a track are not captioned.
+        most: of each label so many, at most as many as the rule keeps of each person.
         """
-        followed = sorted((face for face in faces if face.track is not None), key=lambda face: face.track)
-        shown = tuple(f"{face.track + 1}: {cue_text(face.shown[0])}" for face in followed)
-        cue = ""
-        if shown != self._shown:
-            cue = self._cue(time_s)
-            self._shown, self._since_s = shown, time_s
-        self._end_s = time_s + duration_s
-        return cue
+        return [
+            peak
+            for index, name in enumerate(self.labels)
+            if label in (None, name)
+            for peak in highest(
+                (
+                    peak
+                    for person in self.people
+                    if index in person.peaks and track in (None, person.track)
+                    for peak in person.peaks[index].peaks()
+                ),
+                self.rule.most if most is None else most,
+            )
+        ]
 
-    def finish(self) -> str:
-        """The cue that the video's end ends."""
-        return self._cue(self._end_s)
+    @property
+    def share(self) -> np.ndarray:
+        """Of all people together: share of the time on screen with each label shown (K,)."""
+        return self._together("label_s")
 
-    def _cue(self, end_s: float) -> str:
-        if not self._shown or milliseconds(end_s) <= milliseconds(self._since_s):
-            return ""  # as they are written: a cue that ends where it begins is an error
-        return f"\n{clock(self._since_s)} --> {clock(end_s)}\n" + "\n".join(self._shown) + "\n"
+    @property
+    def mean(self) -> np.ndarray:
+        """Of all people together: mean smoothed probabilities (K,)."""
+        return self._together("probability_s")
+
+    def _together(self, name: str) -> np.ndarray:
+        total = sum(person.seen_s for person in self.people)
+        return sum((getattr(person, name) for person in self.people), np.zeros(len(self.labels))) / max(total, 1e-9)
+
+    @property
+    def sure_share(self) -> float | None:
+        """Of all people together: share of the time in which the network is sure; None where nobody asked."""
+        total = Mean(sum(one.sure.total for one in self.people), sum(one.sure.seconds for one in self.people))
+        return total.value
+
+    @property
+    def raw_labels(self) -> dict[str, int]:
+        """Faces of people by the network's own answer."""
+        counts = sum((person.raw_labels for person in self.people), np.zeros(len(self.labels), np.int64))
+        return {name: int(count) for name, count in zip(self.labels, counts, strict=True)}
+
+    @property
+    def names(self) -> dict[int, str]:
+        """Track → what pictures call its person, who was seen longest first."""
+        return {person.track: person.name for person in self.people}
+
+    def to_json(self) -> dict[str, Any]:
+        """What summaries hold of people: all together, each, what was left out, and the peaks."""
+        return {
+            "share": named(self.labels, self.share), "mean": named(self.labels, self.mean),
+            "sure_share": _rounded(self.sure_share),
+            "mostly_unsure": self.sure_share is not None and self.sure_share < MOSTLY,
+            "people": [person.to_json() for person in self.people],
+            "not_faces": [person.to_json() for person in self.not_faces],
+            "peaks": [peak.to_json() for peak in self.peaks()],
+        }  # fmt: skip
 
 
-def cue_text(text: str) -> str:
-    """Text as a cue may hold it (WebVTT, section 3.1): no tag, no ``-->``, no line break, whatever a model's labels are."""
-    text = " ".join(text.split())
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+def named(labels: tuple[str, ...], values: np.ndarray) -> dict[str, float]:
+    return {name: round(float(value), 4) for name, value in zip(labels, values, strict=True)}
 
 
-def clock(seconds: float) -> str:
-    """3723.5 → ``01:02:03.500``; what lies before 0 is 0."""
-    count = milliseconds(seconds)
-    return f"{count // 3_600_000:02d}:{count // 60_000 % 60:02d}:{count // 1000 % 60:02d}.{count % 1000:03d}"
-
-
-def milliseconds(seconds: float) -> int:
-    return max(0, round(seconds * 1000))
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)

@@ -8,19 +8,27 @@ import math
 from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mien.analysis.media.video_reader import LONGEST_S
 from mien.analysis.output.writers import RECORD_FORMATS, record_columns
+from mien.analysis.people.peaks import PeakRule
+from mien.analysis.people.people import Observation, PeopleAccumulator, Segment
 from mien.core.errors import DataError, MissingExtra
+from mien.core.types import valence_of
 
-#: Where a frame's length cannot be told from the one after it, it is as long as the usual one; of a single frame, this.
+#: Columns that records of schema 2 lack: what they hold is told from the others then.
+SINCE_3 = ("player_time_s", "duration_s", "valence")
+
+#: Of records without durations: where a frame's cannot be told from the one after it, it is the usual one; of a single
+#: frame, this.
 FRAME_S = 0.04
+
+#: Columns of numbers that may be empty, in the order in which they are kept.
+OPTIONAL = ("player_time_s", "duration_s", "unsure", "not_a_face", "valence")
 
 #: Frames further apart than so many usual ones have others between them, on which nobody was seen.
 GAP = 2.5
@@ -36,12 +44,19 @@ class Records:
     path, source      the file of records; the input they tell of, as it was named then
     model, detector   what made them
     labels            the model's class names (K,)
-    frame, time_s     int64 and float64 (N,): number of the frame, seconds by the stream's own clock
+    frame             int64 (N,): number of the frame
+    time_s            float64 (N,): seconds by the stream's own clock
+    player_time_s     float64 (N,): seconds as a player shows them, from 0
+    duration_s        float64 (N,): seconds for which each row's frame is shown
     track             int64 (N,), the person's number; -1 for pictures
     boxes_xyxy        float64 (N, 4), pixels of the upright frame
     probabilities     float32 (N, K), the model's own answers
     smoothed          float32 (N, K), smoothed along the track; the answers themselves where there is no track
     shown             int64 (N,), index of the label that is shown: the steady one, or the most probable without a track
+    raw_label         int64 (N,), index of the model's own answer
+    unsure            float64 (N,), 1 where the model is unsure of its answer, 0 where not, NaN where nobody asked
+    not_a_face        float64 (N,), its score that this is no face; NaN where it has none
+    valence           float64 (N,), p(happy) minus the highest probability of a negative expression; NaN without such labels
     """
 
     path: Path
@@ -51,30 +66,71 @@ class Records:
     labels: tuple[str, ...]
     frame: np.ndarray
     time_s: np.ndarray
+    player_time_s: np.ndarray
+    duration_s: np.ndarray
     track: np.ndarray
     boxes_xyxy: np.ndarray
     probabilities: np.ndarray
     smoothed: np.ndarray
     shown: np.ndarray
+    raw_label: np.ndarray
+    unsure: np.ndarray
+    not_a_face: np.ndarray
+    valence: np.ndarray
 
     def __len__(self) -> int:
         return len(self.frame)
 
-    @cached_property
-    def durations_s(self) -> np.ndarray:
-        """Seconds that each row's frame lasts (N,): up to the next frame with a face, or the usual length before a gap.
+    def observations(self) -> Iterator[Observation]:
+        """The faces in order of time, as the analysis saw them."""
+        for row in self.player_time_s.argsort(kind="stable").tolist():
+            unsure = _known(self.unsure[row])
+            yield Observation(
+                int(self.frame[row]), float(self.time_s[row]), float(self.player_time_s[row]), float(self.duration_s[row]),
+                int(self.track[row]), int(self.shown[row]), int(self.raw_label[row]), self.smoothed[row],
+                tuple(self.boxes_xyxy[row].tolist()), None if unsure is None else bool(unsure),
+                _known(self.not_a_face[row]), _known(self.valence[row]),
+            )  # fmt: skip
 
-        Records name only frames on which somebody was seen, so where numbers are left out a longer step is taken for frames
-        without a face.
-        """
-        times, first, where = np.unique(self.time_s, return_index=True, return_inverse=True)
-        if len(times) < 2:
-            return np.full(len(self), FRAME_S)
-        steps, numbers = np.diff(times), np.diff(self.frame[first])
-        usual = float(np.median(steps))
-        next_one = (numbers <= np.median(numbers)) & (steps <= LONGEST_S)
-        lengths = np.append(np.where(next_one | (steps <= GAP * usual), steps, usual), usual)
-        return lengths[where]
+    def people(self, rule: PeakRule | None = None) -> PeopleAccumulator:
+        """Who was seen, their timeline and their peaks: what the analysis says of them in its summary."""
+        return PeopleAccumulator(self.labels, rule or PeakRule()).update_all(self.observations())
+
+    def segments(self) -> list[Segment]:
+        """The stretches of time in which one person is shown with one label, in order of their beginnings."""
+        return PeopleAccumulator(self.labels).segments(self.observations())
+
+
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else float(value)
+
+
+def _durations_s(time_s: np.ndarray, frame: np.ndarray) -> np.ndarray:
+    """Seconds for which each row's frame (N,) is shown: up to the next frame with a face, or the usual length before a gap.
+
+    For records without that column, which name only frames on which somebody was seen: where numbers are left out, a longer
+    step is taken for frames without a face.
+    """
+    times, first, where = np.unique(time_s, return_index=True, return_inverse=True)
+    if len(times) < 2:
+        return np.full(len(time_s), FRAME_S)
+    steps, numbers = np.diff(times), np.diff(frame[first])
+    usual = float(np.median(steps))
+    is_next = numbers <= np.median(numbers)
+    lengths = np.append(np.where(is_next | (steps <= GAP * usual), steps, usual), usual)
+    return lengths[where]
+
+
+def _start_s(path: Path, time_s: np.ndarray) -> float:
+    """What a player shows as 0, by the stream's own times (N,), for records without that column.
+
+    As the summary beside them says; else their beginning, where they begin later than they last, as those of a broadcast.
+    """
+    stem = path.name.partition(".records.")[0]
+    try:
+        return float(json.loads(path.with_name(f"{stem}.summary.json").read_text(encoding="utf-8"))["begins_s"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return float(time_s.min()) if time_s.min() > np.ptp(time_s) or time_s.min() < 0 else 0.0
 
 
 def read_records(path: str | Path) -> list[Records]:
@@ -143,7 +199,7 @@ def read_clip(path: str | Path) -> Records:
 
 @dataclass
 class _Rows:
-    """Rows of one input as they are read, numbers only: some 200 bytes a face."""
+    """Rows of one input as they are read, numbers only: some 250 bytes a face."""
 
     path: Path
     labels: tuple[str, ...]
@@ -166,58 +222,70 @@ class _Rows:
             tracked = row["track"] is not None
             track = float(row["track"]) if tracked else -1.0
             smoothed = [float(row[name]) for name in self._smoothed] if tracked else values[6:]
-            shown = self._index[row["s_label"] if tracked else row["label"]]
-            self.values.extend([*values[:6], track, shown, *values[6:], *smoothed])
+            raw_label = self._index[row["label"]]
+            shown = self._index[row["s_label"]] if tracked else raw_label
+            optional = [_number(row.get(name)) for name in OPTIONAL]
         except (KeyError, TypeError, ValueError) as error:
             raise self._error(number, row) from error
         if not all(map(math.isfinite, (*values, track, *smoothed))) or any(
             number % 1 for number in (track, *(float(row[name]) for name in self._whole))
         ):
             raise self._error(number, row)
+        self.values.extend([*values[:6], track, shown, raw_label, *optional, *values[6:], *smoothed])
 
     def _error(self, number: int, row: dict[str, Any]) -> DataError:
         """Which value of a row is not what its column holds."""
         tracked = row.get("track") is not None
-        texts = {"s_label" if tracked else "label": self._index}
-        wrong = next(
-            (f"{name} is {row.get(name)!r}" for name, known in texts.items() if row.get(name) not in known), ""
-        )
-        for name in [*self._numbers, *(["track", *self._smoothed] if tracked else [])]:
-            if wrong:
-                break
+        whole = {*self._whole, "track"}
+
+        def is_good(name: str) -> bool:
+            if name in ("label", "s_label"):
+                return row.get(name) in self._index
             try:
-                good = math.isfinite(float(row[name])) and (
-                    name not in (*self._whole, "track") or float(row[name]) % 1 == 0
-                )
-            except (KeyError, TypeError, ValueError):
-                good = False
-            wrong = "" if good else f"{name} is {row.get(name)!r}"
+                value = _number(row.get(name))
+            except (TypeError, ValueError):
+                return False
+            return name in OPTIONAL or (not math.isnan(value) and not (name in whole and value % 1))
+
+        names = [*self._numbers, "label", *OPTIONAL, *(["s_label", "track", *self._smoothed] if tracked else [])]
+        wrong = next((f"{name} is {row.get(name)!r}" for name in names if not is_good(name)), "")
         return DataError(self.path, f"record {number:,} is damaged: {wrong}", "write it again with 'mien analyze'")
 
     def finish(self) -> Records:
-        count = len(self.labels)
-        table = np.array(self.values).reshape(-1, 8 + 2 * count)
-        whole = table[:, [0, 6, 7]].astype(np.int64)
+        first, count = 9 + len(OPTIONAL), len(self.labels)
+        table = np.array(self.values).reshape(-1, first + 2 * count)
+        frame, track, shown, raw_label = table[:, [0, 6, 7, 8]].astype(np.int64).T
+        time_s, probabilities = table[:, 1].copy(), table[:, first : first + count].astype(np.float32)
+        optional = dict(zip(OPTIONAL, table[:, 9:first].T.copy(), strict=True))
+        if np.isnan(optional["player_time_s"]).any():
+            optional["player_time_s"] = np.maximum(0.0, time_s - _start_s(self.path, time_s))
+        if np.isnan(optional["duration_s"]).any():
+            optional["duration_s"] = _durations_s(time_s, frame)
+        if np.isnan(optional["valence"]).any():
+            values = [valence_of(self.labels, row) for row in probabilities]
+            optional["valence"] = np.array([math.nan if value is None else value for value in values])
         return Records(
-            self.path,
-            self.source,
-            self.model,
-            self.detector,
-            self.labels,
-            frame=whole[:, 0],
-            time_s=table[:, 1].copy(),
-            track=whole[:, 1],
-            boxes_xyxy=table[:, 2:6].copy(),
-            probabilities=table[:, 8 : 8 + count].astype(np.float32),
-            smoothed=table[:, 8 + count :].astype(np.float32),
-            shown=whole[:, 2],
-        )
+            self.path, self.source, self.model, self.detector, self.labels, frame=frame, time_s=time_s, track=track,
+            boxes_xyxy=table[:, 2:6].copy(), probabilities=probabilities,
+            smoothed=table[:, first + count :].astype(np.float32), shown=shown, raw_label=raw_label, **optional,
+        )  # fmt: skip
+
+
+def _number(value: Any) -> float:
+    """A number, or true or false as 1 or 0, as any format has it; NaN for nothing. ValueError for anything else."""
+    if value is None:
+        return math.nan
+    number = {"true": 1.0, "false": 0.0}.get(value.lower()) if isinstance(value, str) else None
+    number = float(value) if number is None else number
+    if not math.isfinite(number):
+        raise ValueError(f"{value!r} is no number")
+    return number
 
 
 def _labels(path: Path, row: dict[str, Any]) -> tuple[str, ...]:
     """The labels that the columns name; a DataError says which column is not there."""
     labels = tuple(name[2:] for name in row if name.startswith("p_"))
-    absent = [name for name in record_columns(labels) if name not in row]
+    absent = [name for name in record_columns(labels) if name not in row and name not in SINCE_3]
     if not labels or absent:
         what = ", ".join(absent[:4]) or "p_<label>"
         raise DataError(path, f"is not records: there is no column {what}", "name a file that 'mien analyze' wrote")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ import numpy as np
 
 from mien.analysis.output.palette import colours_of
 from mien.core.files import replacing
-from mien.core.types import Face
 from mien.evaluation.reports.figures import literally, pyplot
 
 #: Bins over the whole video; when they are full, two become one.
@@ -23,6 +23,9 @@ ROUNDING = 1e-6
 #: Persons that are drawn: those seen longest.
 MOST_PERSONS = 6
 
+#: What is unsure, or sure, for more than this share of the time is mostly so.
+MOSTLY = 0.5
+
 #: Cuts of more shots than this are not drawn: their lines would hide the rest.
 MOST_CUTS = 60
 
@@ -31,90 +34,120 @@ MOST_CUTS = 60
 class Timeline:
     """Smoothed probabilities of every person, averaged in bins of time whose width doubles as the video goes on.
 
+    Times are the player's.
+
+    start_s   where the first bin begins: when somebody is seen first; None before that
     width_s   seconds of a bin
-    bins      track → bin → (K + 1,): the sum of probabilities × seconds, and the seconds
+    bins      track → bin → (K + 2,): the sum of probabilities × seconds, the seconds, and those of them that are unsure
     cuts      the bins in which a new shot begins
-    begins_s  what the axis of a picture calls the beginning of the first bin
+    end_s     when somebody is seen last
     """
 
     labels: tuple[str, ...]
     width_s: float = 0.1
+    start_s: float | None = None
+    end_s: float = 0.0
     bins: dict[int, dict[int, np.ndarray]] = field(default_factory=dict)
     cuts: set[int] = field(default_factory=set)
-    end_s: float = 0.0
-    begins_s: float = 0.0
 
-    def see(self, faces: Sequence[Face], time_s: float, duration_s: float) -> None:
-        """Add one frame, which lasts so long; a frame longer than a bin fills all the bins that it covers."""
-        end_s = time_s + duration_s
-        while end_s > self.width_s * (MOST_BINS + ROUNDING):
-            self._halve()
-        first, last = bins_of(time_s, end_s, self.width_s)
-        for where in range(first, last):
-            low, high = max(time_s, where * self.width_s), min(end_s, (where + 1) * self.width_s)
-            for face in faces:
-                values = face.probabilities if face.smoothed is None else face.smoothed
-                row = np.append(values, 1.0) * max(high - low, 0.0)
-                track = self.bins.setdefault(face.track, {})
-                track[where] = track[where] + row if where in track else row
-        self.end_s = max(self.end_s, end_s)
+    def update(
+        self, track: int, probabilities: np.ndarray, start_s: float, duration_s: float, is_unsure: bool | None = None
+    ) -> None:
+        """Add a face of a frame, probabilities (K,); a frame longer than a bin fills all the bins that it covers."""
+        if self.start_s is None:
+            self.start_s = start_s
+        self.end_s = max(self.end_s, start_s + duration_s)
+        self._widen(self.end_s)
+        start_s, end_s = start_s - self.start_s, start_s - self.start_s + duration_s
+        first, last = bins_of(start_s, end_s, self.width_s)
+        bins = self.bins.setdefault(track, {})
+        for place in range(first, last):
+            seconds = max(0.0, min(end_s, (place + 1) * self.width_s) - max(start_s, place * self.width_s))
+            row = bins.get(place)
+            if row is None:
+                row = bins[place] = np.zeros(len(self.labels) + 2)
+            row[:-2] += probabilities * seconds
+            row[-2] += seconds
+            row[-1] += seconds if is_unsure else 0.0
 
-    def cut(self, time_s: float) -> None:
-        """A new shot begins with the frame at this time; told before that frame is seen."""
-        while time_s >= self.width_s * MOST_BINS:
-            self._halve()
-        self.cuts.add(int(time_s / self.width_s + ROUNDING))
+    def add_cut(self, time_s: float) -> None:
+        """A new shot begins at this time; what comes before anybody is seen is left out."""
+        if self.start_s is not None:
+            self._widen(time_s)
+            self.cuts.add(int((time_s - self.start_s) / self.width_s + ROUNDING))
 
-    def _halve(self) -> None:
-        self.width_s *= 2
-        self.cuts = {where // 2 for where in self.cuts}
-        for number, old in self.bins.items():
-            new: dict[int, np.ndarray] = {}
-            for where, row in old.items():
-                new[where // 2] = new[where // 2] + row if where // 2 in new else row
-            self.bins[number] = new
+    def _widen(self, end_s: float) -> None:
+        """Make room until then: as often as it takes, two bins become one."""
+        while end_s - self.start_s > self.width_s * (MOST_BINS + ROUNDING):
+            self.width_s *= 2
+            self.cuts = {place // 2 for place in self.cuts}
+            for track, old in self.bins.items():
+                new: dict[int, np.ndarray] = {}
+                for place, row in old.items():
+                    new[place // 2] = new[place // 2] + row if place // 2 in new else row
+                self.bins[track] = new
 
-    def of(self, track: int) -> tuple[np.ndarray, np.ndarray]:
-        """(seconds at which bins begin (B,), mean probabilities (B, K)); NaN where the person is not seen."""
-        count = int(bins_of(0.0, self.end_s, self.width_s)[1])
-        means = np.full((count, len(self.labels)), np.nan)
-        for where, row in self.bins.get(track, {}).items():
-            means[where] = row[:-1] / max(row[-1], 1e-9)
-        return np.arange(count) * self.width_s, means
+    def of(self, track: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(times at which bins begin (B,), mean probabilities (B, K), share of unsure time (B,)); NaN where nobody is seen."""
+        start_s = self.start_s or 0.0
+        count = bins_of(0.0, self.end_s - start_s, self.width_s)[1]
+        rows = np.full((count, len(self.labels) + 1), np.nan)
+        for place, row in self.bins.get(track, {}).items():
+            rows[place] = np.append(row[:-2], row[-1]) / max(row[-2], 1e-9)
+        return start_s + np.arange(count) * self.width_s, rows[:, :-1], rows[:, -1]
+
+    def cut_times_s(self) -> list[float]:
+        """When a new shot begins, to a bin."""
+        return [round((self.start_s or 0.0) + place * self.width_s, 3) for place in sorted(self.cuts)]
+
+    def of_all(self, tracks: Iterable[int]) -> Timeline:
+        """The same bins with these persons together in one, number 0."""
+        together: dict[int, np.ndarray] = {}
+        for track in tracks:
+            for place, row in self.bins[track].items():
+                together[place] = together[place] + row if place in together else row
+        return replace(self, bins={0: together})
 
 
-def bins_of(start_s: Any, end_s: Any, width_s: float) -> tuple[Any, Any]:
-    """(first, last + 1) of the bins that a time covers, at least one; numbers or arrays."""
-    first = np.floor(np.asarray(start_s) / width_s + ROUNDING).astype(np.int64)
-    last = np.ceil(np.asarray(end_s) / width_s - ROUNDING).astype(np.int64)
-    return first, np.maximum(last, first + 1)
+def bins_of(start_s: float, end_s: float, width_s: float) -> tuple[int, int]:
+    """(first, last + 1) of the bins that a time covers, at least one."""
+    first = math.floor(start_s / width_s + ROUNDING)
+    return first, max(math.ceil(end_s / width_s - ROUNDING), first + 1)
 
 
 @literally
-def draw_timeline(timeline: Timeline, tracks: Sequence[int], path: Path, title: str) -> None:
-    """Stacked probabilities of persons, one below the other, as PNG; a gap is where one is not seen.
+def draw_timeline(
+    timeline: Timeline,
+    persons: Mapping[int, str],
+    path: Path,
+    title: str,
+    from_s: float | None = None,
+    to_s: float | None = None,
+) -> None:
+    """Stacked probabilities of persons, one below the other, as PNG; a gap is where one is not seen, pale is what is unsure.
 
-    tracks: who was seen longest first; of many the first few are drawn.
+    persons: track → what is said of them, who was seen longest first; of many the first few are drawn. from_s, to_s: what
+    the axis shows, by the player's time; without them from 0, or from the first face of a part, to the last.
     """
     plot = pyplot()
+    tracks = list(persons)
     rows = sorted(tracks[:MOST_PERSONS], key=lambda track: min(timeline.bins[track]))  # who came first stands first
+    count = max(len(rows), 1)
     figure, panels = plot.subplots(
-        max(len(rows), 1),
-        1,
-        figsize=(12, 1.2 + 1.5 * max(len(rows), 1)),
-        sharex=True,
-        squeeze=False,
-        layout="constrained",
+        count, 1, figsize=(12, 1.2 + 1.5 * count), sharex=True, squeeze=False, layout="constrained"
     )
     colours = colours_of(timeline.labels)
     for axes, track in zip(panels[:, 0], rows, strict=False):
         stack(axes, timeline, track, colours)
-        axes.set(ylabel=f"person {track + 1}")
+        axes.set(ylabel=persons[track])
     last = panels[-1, 0]
-    last.set(xlim=(0, max(timeline.end_s, timeline.width_s)), xlabel="time (min:s)")
-    last.xaxis.set_major_formatter(lambda seconds, _: minutes(seconds + timeline.begins_s))
+    low, high = axis_of(timeline) if from_s is None or to_s is None else (from_s, to_s)
+    last.set(xlim=(low, max(high, low + timeline.width_s)), xlabel="time (min:s)")
+    last.xaxis.set_major_formatter(minutes)
     more = f"; {len(tracks) - len(rows)} more persons are not drawn" if len(tracks) > len(rows) else ""
-    figure.suptitle(f"{title}: smoothed probabilities{more}" if rows else f"{title}: no face was seen")
+    figure.suptitle(
+        f"{title}: smoothed probabilities, pale where unsure{more}" if rows else f"{title}: no face was seen"
+    )
     if rows:
         handles, names = panels[0, 0].get_legend_handles_labels()
         figure.legend(handles, names, loc="outside right upper", frameon=False)
@@ -123,19 +156,26 @@ def draw_timeline(timeline: Timeline, tracks: Sequence[int], path: Path, title: 
     plot.close(figure)
 
 
+def axis_of(timeline: Timeline) -> tuple[float, float]:
+    """From 0, or from the first face where that comes later than all of it lasts, to the last face."""
+    start_s = timeline.start_s or 0.0
+    return (start_s if start_s > timeline.end_s - start_s else 0.0), timeline.end_s
+
+
 def stack(axes: Any, timeline: Timeline, track: int, colours: Sequence[str]) -> None:
     """A person's probabilities stacked over time onto matplotlib axes, with the cuts; (K,) colours."""
-    starts, means = timeline.of(track)
+    starts, means, unsure = timeline.of(track)
     edges = np.append(starts, starts[-1] + timeline.width_s)
     low = np.zeros(len(starts))
     for index, name in enumerate(timeline.labels):
         high = low + np.nan_to_num(means[:, index])
         axes.stairs(high, edges, baseline=low, fill=True, color=colours[index], label=name, linewidth=0)
         low = high
+    pale = np.where(np.nan_to_num(unsure) > MOSTLY, low, 0.0)
+    axes.stairs(pale, edges, fill=True, color="white", alpha=0.6, linewidth=0)
     axes.set(ylim=(0, 1), yticks=(0, 0.5, 1))
     if len(timeline.cuts) <= MOST_CUTS:
-        places = [where * timeline.width_s for where in timeline.cuts]
-        axes.vlines(places, 0, 1, colors="0.2", linewidth=0.7, linestyle=":")
+        axes.vlines(timeline.cut_times_s(), 0, 1, colors="0.2", linewidth=0.7, linestyle=":")
     axes.spines[["top", "right"]].set_visible(False)
 
 

@@ -10,6 +10,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from mien.analysis.people.records import FRAME_S
 from mien.core.files import replacing
 from mien.service.jobs.jobs import STEM
 
@@ -52,38 +53,43 @@ def overlay(
     begin at ``start_s``, and some browsers count by those. ``faces[i]`` is what is seen from ``times[i]`` on,
     each ``[track, x1, y1, x2, y2, label index, [probabilities], not_a_face]``, smoothed where they are; ``not_a_face`` is the
     score that it is none, and above ``not_a_face_above`` it probably is none; a label with less probability than
-    ``unsure_below`` is unsure, where that is known. Where nobody is seen, an
+    ``unsure_below`` is unsure, where that is known. ``people`` are those of the summary; ``not_faces``, of the same kind,
+    are tracks that are probably no faces. Where nobody is seen, an
     empty list stands, so that no box outlives its face.
     """
     labels = facts["labels"]
     times, faces = [], []
-    for time_s, rows in thinned(seen(records, summary["frames"]), 1 / fps):
-        times.append(round(max(0.0, time_s - facts["start_s"]), 3))
+    for time_s, rows in thinned(shown(records, summary["frames"], facts["start_s"]), 1 / fps):
+        times.append(round(time_s, 3))
         faces.append([_face(row, labels) for row in rows])
     return {
         "width": summary["width"], "height": summary["height"], "seconds": summary["seconds"] or facts["seconds"],
         "start_s": facts["start_s"],
         "labels": labels, "unsure_below": facts.get("unsure_below"),
-        "not_a_face_above": facts.get("not_a_face_above"), "people": summary["people"], "times": times, "faces": faces,
+        "not_a_face_above": facts.get("not_a_face_above"), "people": summary["people"],
+        "not_faces": summary.get("not_faces", []), "times": times, "faces": faces,
     }  # fmt: skip
 
 
-def seen(records: Iterable[dict[str, Any]], frames: int) -> Iterator[tuple[float, list[dict[str, Any]]]]:
-    """(time, rows) of every frame with faces, and (time, []) where a gap without any begins.
+def shown(
+    records: Iterable[dict[str, Any]], frames: int, start_s: float
+) -> Iterator[tuple[float, list[dict[str, Any]]]]:
+    """(player's time, rows) of every frame with faces, and (time, []) where one ends that none follows.
 
-    Records hold no row for a frame without a face, so the time of a gap is that of the frame before it and a usual step.
+    frames: of the video. start_s: what a player shows as 0, for records of schema 2, which have neither its time nor
+    durations.
     """
-    last, time_s, step = -1, 0.0, 0.04
+    number, end_s = frames - 1, 0.0
     for frame, group in groupby(records, key=lambda row: row["frame"]):
         rows = list(group)
-        if frame == last + 1 and last >= 0:
-            step = min(rows[0]["time_s"] - time_s, 1.0)
-        elif last >= 0:
-            yield time_s + min(step, (rows[0]["time_s"] - time_s) / 2), []
-        last, time_s = frame, rows[0]["time_s"]
+        time_s, duration_s = rows[0].get("player_time_s"), rows[0].get("duration_s")
+        time_s = max(0.0, rows[0]["time_s"] - start_s) if time_s is None else time_s
+        if number < frame - 1 and time_s > end_s + SLACK_S:
+            yield end_s, []
         yield time_s, rows
-    if 0 <= last < frames - 1:
-        yield time_s + step, []
+        number, end_s = frame, time_s + (FRAME_S if duration_s is None else duration_s)
+    if number < frames - 1:
+        yield end_s, []
 
 
 def thinned(

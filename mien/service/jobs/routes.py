@@ -12,6 +12,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi import Path as InPath
 from fastapi.responses import FileResponse, StreamingResponse
 
+from mien.service.answers import Frames, JobAdded, JobState
 from mien.service.display_names import attachment
 from mien.service.errors import Refused, absent, also
 from mien.service.jobs.jobs import DONE, JOB_ID, Job, source_name
@@ -39,7 +40,13 @@ PICTURES = (b"\xff\xd8\xff", b"BM")
 SANDBOX = "sandbox allow-scripts allow-downloads; default-src 'unsafe-inline' data: blob:; frame-ancestors 'self'"
 
 
-@router.post("/videos", status_code=202, openapi_extra=FORM, responses=also(503, "the disk is almost full"))
+@router.post(
+    "/videos",
+    status_code=202,
+    openapi_extra=FORM,
+    response_model=JobAdded,
+    responses=also(503, "the disk is almost full"),
+)
 async def add_video(
     request: Request,
     style: Drawn,
@@ -133,20 +140,22 @@ def job_of(request: Request, job_id: str) -> Job:
     return job
 
 
-@router.get("/jobs")
+@router.get("/jobs", response_model=list[JobState])
 async def list_jobs(request: Request) -> list[dict[str, Any]]:
     """All jobs, the newest first."""
     store = service_of(request).store
     return [store.to_json(job) for job in store.all()]
 
 
-@router.get("/jobs/{job_id}")
+@router.get("/jobs/{job_id}", response_model=JobState)
 async def get_job(request: Request, job_id: JobId) -> dict[str, Any]:
     """One job."""
     return service_of(request).store.to_json(job_of(request, job_id))
 
 
-@router.get("/jobs/{job_id}/events", response_class=StreamingResponse)
+@router.get(
+    "/jobs/{job_id}/events", response_class=StreamingResponse, responses={200: {"content": {"text/event-stream": {}}}}
+)
 async def follow_job(request: Request, job_id: JobId) -> StreamingResponse:
     """Server-sent events: ``event: job`` with the job as data whenever it changes, until it is finished."""
     service = service_of(request)
@@ -160,7 +169,7 @@ async def follow_job(request: Request, job_id: JobId) -> StreamingResponse:
     return StreamingResponse(service.news.stream(job_id, get), media_type="text/event-stream", headers=headers)
 
 
-@router.post("/jobs/{job_id}/cancel")
+@router.post("/jobs/{job_id}/cancel", response_model=JobState)
 async def cancel_job(request: Request, job_id: JobId) -> dict[str, Any]:
     """End a job; what is finished stays as it is."""
     service = service_of(request)
@@ -205,7 +214,7 @@ def download_name(job: Job, what: str, path: Path) -> str:
     return job.name if what == "source" else f"{Path(job.name).stem}.{what}"
 
 
-@router.get("/jobs/{job_id}/frames", response_class=Response, responses={200: {"content": {"application/json": {}}}})
+@router.get("/jobs/{job_id}/frames", response_model=Frames)
 async def get_frames(
     request: Request,
     job_id: JobId,

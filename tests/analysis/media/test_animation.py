@@ -11,7 +11,7 @@ from mien import Recognizer
 from mien.analysis.media.animation import AnimationSource
 from mien.analysis.media.inputs import Input
 from mien.analysis.media.video_reader import Sampling, open_video
-from mien.analysis.people.peaks import pictures_at
+from mien.analysis.output.stills import pictures_at
 from mien.core.errors import MediaError
 from tests.analysis.footage import analyse, frame_times, records
 from tests.conftest import ASTRONAUT

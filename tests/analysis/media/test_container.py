@@ -14,7 +14,7 @@ from clips import make_clip, tone
 from PIL import Image
 
 from mien.analysis.media.video_reader import VideoSource
-from mien.analysis.people.peaks import pictures_at
+from mien.analysis.output.stills import pictures_at
 from mien.core.errors import MediaError
 
 COVER = 200

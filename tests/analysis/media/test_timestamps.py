@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from mien.analysis.media.video_reader import VideoFrame, VideoSource
-from mien.analysis.people.peaks import pictures_at
+from mien.analysis.output.stills import pictures_at
 
 #: How many frames the clips have: their gray says which one it is.
 FRAMES = 30

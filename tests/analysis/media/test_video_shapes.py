@@ -14,7 +14,7 @@ from PIL import Image
 from mien import Recognizer
 from mien.analysis.media.video_reader import VideoSource
 from mien.analysis.media.yuv import Colours, Planes
-from mien.analysis.people.peaks import pictures_at
+from mien.analysis.output.stills import pictures_at
 from mien.core.pictures import read_picture
 from tests.analysis.footage import analyse, frame_times, records, remuxed, sound_of, turn
 from tests.conftest import ASTRONAUT

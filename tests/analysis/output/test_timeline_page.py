@@ -6,7 +6,6 @@ import json
 import re
 import shutil
 import sys
-from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,34 +14,33 @@ import pytest
 from clips import make_clip
 
 from mien.analysis.output.timeline_page import FIRST, MOST, write_timeline_page
-from mien.analysis.people.people import People
-from mien.analysis.people.timeline import Timeline, minutes
+from mien.analysis.people.people import Observation, PeopleAccumulator
+from mien.analysis.people.timeline import minutes
 from mien.core.errors import MissingExtra
 from mien.core.labels import FER2013
-from mien.core.types import Face
 
 pytest.importorskip("jinja2")
 pytest.importorskip("plotly")
 
 
-def face(label: int, track: int) -> Face:
-    probabilities = np.full(7, 0.05, np.float32)
-    probabilities[label] = 0.7
-    return Face((0, 0, 9, 9), 0.9, probabilities, FER2013, track, probabilities, FER2013[label])
-
-
-def film(people: int = 2, seconds: float = 20, fps: int = 10) -> tuple[Timeline, list[dict]]:
-    """Person 1 is happy, sad from half time on; the others come one after the other, surprised, a second each; one cut."""
-    timeline, table = Timeline(FER2013), People(FER2013)
+def film(
+    people: int = 2, seconds: float = 20, fps: int = 10, start_s: float = 0, labels: tuple[str, ...] = FER2013
+) -> PeopleAccumulator:
+    """Person 1 is happy, sad from half time on; the others come one after the other, surprised, a second each, and unsure;
+    one cut."""
+    film = PeopleAccumulator(labels)
     for index in range(round(seconds * fps)):
         time_s = index / fps
         if index == round(seconds * fps) // 2:
-            timeline.cut(time_s)
-        faces = [face(3 if time_s < seconds / 2 else 4, 0)]
-        faces += [face(5, track) for track in range(1, people) if track <= time_s + 1 < track + 1]
-        table.see(faces, time_s, 1 / fps)
-        timeline.see(faces, time_s, 1 / fps)
-    return timeline, [person.to_json() for person in table.by_time()]
+            film.timeline.add_cut(start_s + time_s)
+        faces = [(3 if time_s < seconds / 2 else 4, 0)]
+        faces += [(5, track) for track in range(1, people) if track <= time_s + 1 < track + 1]
+        for label, track in faces:
+            probabilities, shown_s = np.full(7, 0.05, np.float32), start_s + time_s
+            probabilities[label] = 0.7
+            rest = (label, label, probabilities, (0.0, 0.0, 9.0, 9.0), track > 0, None, None)
+            film.update(Observation(index, shown_s, shown_s, 1 / fps, track, *rest))
+    return film
 
 
 def data_of(path: Path) -> dict:
@@ -50,29 +48,32 @@ def data_of(path: Path) -> dict:
 
 
 def test_the_page_holds_the_timeline_of_every_person(tmp_path: Path) -> None:
-    timeline, people = film(3)
-    write_timeline_page(timeline, people, tmp_path / "t.html", "a </script>&.mp4", "a </script>.annotated.mp4")
+    people = film(3)
+    write_timeline_page(people, tmp_path / "t.html", "a </script>&.mp4", "a </script>.annotated.mp4")
     data = data_of(tmp_path / "t.html")
     assert (data["width"], data["end"], data["cuts"], data["more"]) == (0.1, pytest.approx(20), [10.0], 0)
+    assert (data["origin"], data["start"]) == (0, 0)
     assert [person["number"] for person in data["persons"]] == [1, 2, 3]
-    assert [person["mostly"] for person in data["persons"]] == ["happy 50%", "surprise 100%", "surprise 100%"]
-    for person, row in zip(data["persons"], people, strict=True):
-        means = timeline.of(row["track"])[1]
+    assert [person["mostly"] for person in data["persons"]] == [
+        "happy 50%", "mostly unsure, surprise 100%", "mostly unsure, surprise 100%"]  # fmt: skip
+    for person, row in zip(data["persons"], people.people, strict=True):
+        means = people.timeline.of(row.track)[1]
         again = np.full_like(means, np.nan)
-        for start, values in person["runs"]:
+        for start, values, unsure in person["runs"]:
             block = np.array(values).reshape(-1, 7) / 1000
             again[start : start + len(block)] = block
+            assert unsure == [int(row.track > 0)] * len(block)
         np.testing.assert_allclose(again, means, atol=6e-4)  # NaN where NaN
     assert "a &lt;/script&gt;&amp;.mp4" in (tmp_path / "t.html").read_text(encoding="utf-8")
 
 
 def test_a_page_of_many_persons_and_of_nobody_stays_small(tmp_path: Path) -> None:
-    timeline, people = film(MOST + 50, seconds=MOST + 60, fps=4)
-    write_timeline_page(timeline, people, tmp_path / "t.html", "crowd.mp4")
+    people = film(MOST + 50, seconds=MOST + 60, fps=4)
+    write_timeline_page(people, tmp_path / "t.html", "crowd.mp4")
     data = data_of(tmp_path / "t.html")
-    assert (len(data["persons"]), data["more"], data["media"]) == (MOST, len(people) - MOST, None)
+    assert (len(data["persons"]), data["more"], data["media"]) == (MOST, len(people.people) - MOST, None)
     assert (tmp_path / "t.html").stat().st_size < 6e6
-    write_timeline_page(Timeline(FER2013), [], tmp_path / "none.html", "empty.mp4")
+    write_timeline_page(PeopleAccumulator(FER2013), tmp_path / "none.html", "empty.mp4")
     assert data_of(tmp_path / "none.html")["persons"] == []
 
 
@@ -81,7 +82,7 @@ def test_what_is_not_installed_is_named(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setitem(sys.modules, package, None)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == package else object())
     with pytest.raises(MissingExtra, match=rf"{package}: is not installed .* pip install 'mien\[report\]'"):
-        write_timeline_page(*film(), tmp_path / "t.html", "a.mp4")
+        write_timeline_page(film(), tmp_path / "t.html", "a.mp4")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -129,13 +130,12 @@ def pointer(page) -> float:
 
 @pytest.mark.slow
 def test_a_click_shows_the_frame_and_the_pointer_follows_the_video(browser, tmp_path: Path) -> None:
-    timeline, people = film()
     name = "clip #1 50%.annotated.mp4"
     make_clip(tmp_path / name, seconds=20, fps=Fraction(10), size_wh=(160, 120), sound=None)
-    write_timeline_page(timeline, people, tmp_path / "clip.timeline.html", "clip.mp4", name)
+    write_timeline_page(film(), tmp_path / "clip.timeline.html", "clip.mp4", name)
     with Opened(browser, tmp_path / "clip.timeline.html", allowed=((tmp_path / name).as_uri(),)) as page:
         page.wait_for_function("video.readyState > 1")
-        for share, row, words in ((0.25, 0, "happy 70%"), (0.75, 1, "sad 70%"), (0.025, 0, "person 2: surprise 70%")):
+        for share, row, words in ((0.25, 0, "happy 70%"), (0.75, 1, "sad 70%"), (0.025, 0, "person 2: surprise? 70%")):
             click_at(page, share, row)
             page.wait_for_function(f"Math.abs(video.currentTime - {20 * share}) < 0.1 && !video.seeking")
             assert words in page.inner_text("#now")
@@ -148,8 +148,21 @@ def test_a_click_shows_the_frame_and_the_pointer_follows_the_video(browser, tmp_
 
 
 @pytest.mark.slow
+def test_of_a_part_the_times_are_those_of_the_whole_video(browser, tmp_path: Path) -> None:
+    make_clip(tmp_path / "a.mp4", seconds=20, fps=Fraction(10), size_wh=(160, 120), sound=None)
+    write_timeline_page(film(start_s=60), tmp_path / "t.html", "clip.mp4", "a.mp4", 60.0, 80.0)
+    with Opened(browser, tmp_path / "t.html", allowed=((tmp_path / "a.mp4").as_uri(),)) as page:
+        page.wait_for_function("video.readyState > 1")
+        click_at(page, 0.75)
+        page.wait_for_function("Math.abs(video.currentTime - 15) < 0.1 && !video.seeking")
+        assert page.inner_text("#now strong") in ("1:14.9", "1:15.0")
+        assert "person 1: sad 70%" in page.inner_text("#now")
+        assert pointer(page) == pytest.approx(0.75, abs=0.006)
+
+
+@pytest.mark.slow
 def test_without_a_video_the_time_is_shown(browser, tmp_path: Path) -> None:
-    write_timeline_page(*film(), tmp_path / "t.html", "clip.mp4")
+    write_timeline_page(film(), tmp_path / "t.html", "clip.mp4")
     with Opened(browser, tmp_path / "t.html") as page:
         assert not page.is_visible("video")
         click_at(page, 0.75)
@@ -159,7 +172,7 @@ def test_without_a_video_the_time_is_shown(browser, tmp_path: Path) -> None:
         page.locator("#slider").focus()
         page.keyboard.press("Home")  # by keyboard too
         assert page.inner_text("#now strong") == "0:00.0"
-    write_timeline_page(*film(), tmp_path / "lost.html", "clip.mp4", "gone.mp4")
+    write_timeline_page(film(), tmp_path / "lost.html", "clip.mp4", "gone.mp4")
     lost = Opened(browser, tmp_path / "lost.html", allowed=((tmp_path / "gone.mp4").as_uri(),))
     with lost as page:
         page.wait_for_selector("#absent", state="visible")
@@ -170,7 +183,7 @@ def test_without_a_video_the_time_is_shown(browser, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_persons_are_chosen_and_a_part_is_looked_at_closely(browser, tmp_path: Path) -> None:
-    write_timeline_page(*film(12), tmp_path / "t.html", "clip.mp4")
+    write_timeline_page(film(12), tmp_path / "t.html", "clip.mp4")
     with Opened(browser, tmp_path / "t.html") as page:
         rows = "document.querySelectorAll('.nsewdrag').length"
         boxes = page.locator("#chooser input")
@@ -199,12 +212,8 @@ def test_persons_are_chosen_and_a_part_is_looked_at_closely(browser, tmp_path: P
 
 @pytest.mark.slow
 def test_it_fits_narrow_and_wide_windows_by_day_and_by_night(browser, tmp_path: Path) -> None:
-    timeline, people = film(12)
     labels = tuple(f"{name} in a long word" for name in FER2013)  # of a model's own
-    people = [
-        one | {key: dict(zip(labels, one[key].values(), strict=True)) for key in ("share", "mean")} for one in people
-    ]
-    write_timeline_page(replace(timeline, labels=labels), people, tmp_path / "t.html", "a_long_name_" * 8 + ".mp4")
+    write_timeline_page(film(12, labels=labels), tmp_path / "t.html", "a_long_name_" * 8 + ".mp4")
     shutil.move(tmp_path / "t.html", tmp_path / "alone.html")  # a page needs no file beside it
     for width in (360, 768, 1440):
         for scheme in ("light", "dark"):

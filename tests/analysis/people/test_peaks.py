@@ -1,161 +1,97 @@
-"""When an expression peaks, and the frames of then."""
+"""When an expression peaks."""
 
 from __future__ import annotations
 
-from fractions import Fraction
-from pathlib import Path
-
 import numpy as np
 import pytest
-from clips import make_clip
 
-from mien.analysis.media.video_reader import VideoSource
-from mien.analysis.people.peaks import TILE, Moment, choose, clock_of, contact_sheet, peaks_of, pictures_at, tile_of
-from mien.analysis.people.records import Records
-from mien.core.errors import MediaError
-from mien.core.labels import FER2013
-from tests.analysis.footage import remuxed, turn
+from mien.analysis.people.peaks import MIN_PROBABILITY, Peak, PeakFinder, PeakRule
+from mien.analysis.people.people import Observation, PeopleAccumulator
 
 LABELS = ("sad", "happy")
 
 
-def records(time_s: np.ndarray, happy: np.ndarray, track: np.ndarray | None = None) -> Records:
-    smoothed = np.stack([1 - happy, happy], axis=1).astype(np.float32)
-    count = len(time_s)
-    return Records(
-        Path("a.records.csv"), "a.mp4", "base", "haar", LABELS, np.arange(count), time_s,
-        np.zeros(count, np.int64) if track is None else track, np.tile([1.0, 1, 9, 9], (count, 1)), smoothed, smoothed,
-        (happy > 0.5).astype(np.int64),
-    )  # fmt: skip
+def observations(times_s: np.ndarray, happy: np.ndarray, tracks: np.ndarray | None = None) -> list[Observation]:
+    tracks = np.zeros(len(times_s), int) if tracks is None else tracks
+    return [
+        Observation(
+            index, time_s + 7, time_s, 0.1, track, int(p > 0.5), int(p > 0.5), np.array([1 - p, p], np.float32),
+            (1.0, 1, 9, 9), p < 0.6, None, None,
+        )
+        for index, (time_s, p, track) in enumerate(zip(times_s.tolist(), happy.tolist(), tracks.tolist(), strict=True))
+    ]  # fmt: skip
+
+
+def peaks(
+    times_s: np.ndarray, happy: np.ndarray, rule: PeakRule, tracks: np.ndarray | None = None, **which: int
+) -> list[Peak]:
+    people = PeopleAccumulator(LABELS, rule).update_all(observations(times_s, happy, tracks))
+    return people.peaks("happy", **which)
 
 
 def test_peaks_by_comparing_everything_with_everything() -> None:
     rng = np.random.default_rng(0)
-    for count, apart in ((0, 1.0), (1, 1.0), (2, 0.0), (60, 0.0), (200, 0.7), (200, 3.0), (333, 50.0)):
+    for count, gap in ((0, 1.0), (1, 1.0), (2, 0.0), (60, 0.0), (200, 0.7), (200, 3.0), (333, 50.0)):
         times = np.cumsum(rng.uniform(0.01, 0.2, count))
-        values = rng.random(count).round(1).astype(np.float32)  # with many equals
-        near = np.abs(times[:, None] - times[None]) < apart
-        reference = [bool((values[near[i]] <= values[i]).all()) for i in range(count)]
-        assert peaks_of(values, times, apart).tolist() == reference
+        values = rng.random(count).round(1)  # with many equals
+        near = np.abs(times[:, None] - times[None]) < gap
+        earlier = np.arange(count)[:, None] > np.arange(count)[None]
+        reference = [
+            index
+            for index in range(count)
+            if values[index] >= MIN_PROBABILITY
+            and (values[near[index]] <= values[index]).all()
+            and not (values[near[index] & earlier[index]] == values[index]).any()  # of equal ones the earliest
+        ]
+        found = peaks(times, values, PeakRule(gap, most=999))
+        assert sorted(peak.frame for peak in found) == reference
+        assert [peak.rank for peak in found] == sorted(peak.rank for peak in found)
 
 
-def test_moments_are_the_highest_and_lie_apart() -> None:
+def test_peaks_are_the_highest_and_lie_apart() -> None:
     times = np.arange(0, 60, 0.04)
     happy = 0.55 + 0.4 * np.exp(-((times - 10) ** 2)) + 0.3 * np.exp(-((times - 30) ** 2)) - 0.5 * (times > 45)
-    found = choose(records(times, happy), "happy", 3, 4.0)
-    assert [round(one.time_s, 2) for one in found[:2]] == [10.0, 30.0]
+    found = peaks(times, happy, PeakRule(4.0, most=3))
+    assert [round(one.player_time_s, 2) for one in found[:2]] == [10.0, 30.0]
+    assert [round(one.time_s, 2) for one in found[:2]] == [17.0, 37.0]
     assert found[0].probability == pytest.approx(0.95, abs=1e-4)
-    assert [one.probability for one in found] == sorted((one.probability for one in found), reverse=True)
-    assert all(one.time_s <= 45 for one in choose(records(times, happy), "happy", 99, 0.5))  # only where it is shown
-    many = choose(records(times, happy), "happy", 99, 4.0)
-    assert np.diff(sorted(one.time_s for one in many)).min() >= 4
-    assert [one.row for one in found] == [round(one.time_s / 0.04) for one in found]
+    assert all(one.player_time_s <= 45 for one in peaks(times, happy, PeakRule(0.5, most=99)))
+    many = peaks(times, happy + np.random.default_rng(0).uniform(0, 1e-3, len(times)), PeakRule(4.0, most=99))
+    assert len(many) > 3 and np.diff(sorted(one.player_time_s for one in many)).min() >= 4 - 1e-5
 
 
-def test_a_slope_is_no_peak_and_a_plateau_gives_one_every_so_often() -> None:
+def test_a_slope_and_a_plateau_have_one_peak() -> None:
     times = np.arange(0, 20, 0.1)
-    assert [one.time_s for one in choose(records(times, 0.6 + times / 100), "happy", 9, 2.0)] == [pytest.approx(19.9)]
-    flat = choose(records(times, np.full(200, 0.9)), "happy", 99, 2.0)
-    assert len(flat) == 10
-    assert np.diff([one.time_s for one in flat]).min() >= 2 - 1e-9
+    rule = PeakRule(2.0)
+    assert [one.player_time_s for one in peaks(times, 0.6 + times / 100, rule)] == [pytest.approx(19.9)]
+    assert [one.player_time_s for one in peaks(times, np.full(200, 0.9), rule)] == [0.0]
 
 
 def test_persons_peak_at_the_same_time_and_one_can_be_asked_for() -> None:
-    times, track = np.repeat(np.arange(0, 10, 0.1), 2), np.tile([0, 5], 100)
-    happy = np.where(track == 0, 0.9 - 0.01 * np.abs(times - 5), 0.8 - 0.01 * np.abs(times - 5))
-    assert [(one.track, round(one.time_s, 1)) for one in choose(records(times, happy, track), "happy", 9, 20)] == [
-        (0, 5.0), (5, 5.0)]  # fmt: skip
-    (only,) = choose(records(times, happy, track), "happy", 1, 20, track=5)
-    assert (only.track, only.name) == (5, "happy-0005.00s-person6")
+    times, tracks = np.repeat(np.arange(0, 10, 0.1), 2), np.tile([0, 5], 100)
+    happy = np.where(tracks == 0, 0.9 - 0.01 * np.abs(times - 5), 0.8 - 0.01 * np.abs(times - 5))
+    found = peaks(times, happy, PeakRule(20), tracks)
+    assert [(one.track, round(one.player_time_s, 1)) for one in found] == [(0, 5.0), (5, 5.0)]
+    (only,) = peaks(times, happy, PeakRule(20), tracks, track=5)
+    assert only.track == 5
+    assert only.to_json() == {
+        "label": "happy", "track": 5, "person": 6, "time_s": pytest.approx(12), "player_time_s": pytest.approx(5),
+        "frame": 101, "probability": pytest.approx(0.8), "unsure": False, "box": [1, 1, 9, 9],
+    }  # fmt: skip
 
 
-def test_lower_peaks_are_counted_when_asked_for() -> None:
+def test_lower_peaks_are_found_when_asked_for() -> None:
     times = np.arange(0, 10, 0.1)
     low = 0.1 + 0.2 * np.exp(-((times - 4) ** 2))
-    assert choose(records(times, low), "happy", 9, 2.0) == []
-    (only,) = choose(records(times, low), "happy", 9, 2.0, least=0.2)
-    assert only.time_s == pytest.approx(4)
+    assert peaks(times, low, PeakRule()) == []
+    (only,) = peaks(times, low, PeakRule(min_probability=0.2))
+    assert only.player_time_s == pytest.approx(4)
 
 
-@pytest.mark.parametrize("ending", ["mp4", "mkv", "ts", "avi"])
-def test_frames_that_are_sought_are_those_that_come_by(tmp_path: Path, ending: str) -> None:
-    path = tmp_path / f"clip.{ending}"
-    make_clip(path, seconds=3, size_wh=(160, 120), variable=ending in ("mp4", "mkv"), sound=None)
-    with VideoSource(path) as source:
-        frames = {frame.time_s: frame.picture for frame in source.frames()}
-    times = [time for index, time in enumerate(frames) if index in (0, 1, 20, 21, len(frames) - 1)]
-    for time, picture in zip(times, pictures_at(path, times), strict=True):
-        assert (picture == frames[time]).all()
-
-
-def test_frames_of_a_turned_video_that_begins_late_are_upright(tmp_path: Path) -> None:
-    make_clip(tmp_path / "clip.mp4", seconds=2, size_wh=(160, 120), sound=None)
-    remuxed(tmp_path / "clip.mp4", tmp_path / "late.mp4", shift_s=7)
-    turn(tmp_path / "late.mp4", 0, 1, -1, 0, 120, 0)
-    with VideoSource(tmp_path / "late.mp4") as source:
-        frames = {frame.time_s: frame.picture for frame in source.frames()}
-    times = list(frames)[5::20]
-    assert times[0] > 7
-    for time, picture in zip(times, pictures_at(tmp_path / "late.mp4", times), strict=True):
-        assert picture.shape == (160, 120, 3)
-        assert (picture == frames[time]).all()
-
-
-def test_a_file_that_cannot_be_searched_is_read_from_its_start(tmp_path: Path) -> None:
-    """A raw stream has neither an index nor times of its own."""
-    path = tmp_path / "clip.h264"
-    make_clip(path, seconds=1, size_wh=(160, 120), sound=None)
-    with VideoSource(path) as source:
-        frames = {frame.time_s: frame.picture for frame in source.frames()}
-    times = list(frames)[3:20:8]
-    for time, picture in zip(times, pictures_at(path, times), strict=True):
-        assert (picture == frames[time]).all()
-
-
-def test_of_joined_recordings_the_frames_are_those_that_were_analysed(tmp_path: Path) -> None:
-    """Their own times overlap: at 2.5 s there is a frame of each."""
-    for name, shift_s, grey in (("first", 0, 60), ("second", 1, 200)):
-        pictures = (np.full((120, 160, 3), grey + index, np.uint8) for index in range(30))
-        make_clip(
-            tmp_path / f"{name}.mp4", seconds=3, fps=Fraction(10), size_wh=(160, 120), sound=None, pictures=pictures
-        )
-        remuxed(tmp_path / f"{name}.mp4", tmp_path / f"{name}.ts", shift_s=shift_s)
-    path = tmp_path / "joined.ts"
-    path.write_bytes((tmp_path / "first.ts").read_bytes() + (tmp_path / "second.ts").read_bytes())
-    with VideoSource(path) as source:
-        frames = {frame.time_s: frame.picture for frame in source.frames()}
-        assert source.joined
-    times = [list(frames)[place] for place in (5, 25, 31, 31, 55)]
-    for time, picture in zip(times, pictures_at(path, times, joined=True), strict=True):
-        assert (picture == frames[time]).all()
-        picture[:] = 0  # as when it is drawn on
-
-
-def test_records_of_another_video_are_found_out(tmp_path: Path) -> None:
-    make_clip(tmp_path / "clip.mp4", seconds=1, fps=Fraction(10), size_wh=(160, 120), sound=None)
-    for time in (0.25, 3.0):
-        with pytest.raises(MediaError, match=r"has no frame at .* the records are of another video"):
-            list(pictures_at(tmp_path / "clip.mp4", [time]))
-        with pytest.raises(MediaError, match=r"has no frame at .* the records are of another video"):
-            list(pictures_at(tmp_path / "clip.mp4", [0.1, time], joined=True))
-
-
-@pytest.mark.parametrize("box", [(40, 30, 60, 50), (-5, -5, 10, 10), (90, 50, 130, 90), (0, 0, 120, 80), (1, 1, 2, 2)])
-def test_tiles_are_square_pieces_around_the_face(box: tuple) -> None:
-    y, x = np.mgrid[:80, :120].astype(np.uint8)
-    tile = tile_of(np.stack([x, y, np.zeros_like(x)], axis=-1), box).astype(int)
-    assert tile.shape == (TILE, TILE, 3)
-    assert np.ptp(tile[..., 0]) == pytest.approx(np.ptp(tile[..., 1]), abs=3)  # the shape of things is kept
-    centre = np.clip([(box[0] + box[2]) / 2, (box[1] + box[3]) / 2], 0, (119, 79))
-    assert tile[..., 0].min() - 1 <= centre[0] <= tile[..., 0].max() + 1
-    assert tile[..., 1].min() - 1 <= centre[1] <= tile[..., 1].max() + 1
-
-
-def test_the_sheet_has_a_line_for_each_expression() -> None:
-    moments = [Moment(name, 0.5, 75.5, 0, 0, 0, 75.5) for name in FER2013 for _ in range(3)]
-    tiles = [np.full((TILE, TILE, 3), 10 * index, np.uint8) for index in range(21)]
-    sheet = contact_sheet(tiles, moments)
-    assert sheet[12 + TILE // 2 :: TILE + 44 + 12, 12, 0].tolist() == [0, 30, 60, 90, 120, 150, 180]
-    assert sheet.shape[1] == 3 * TILE + 4 * 12
-    assert clock_of(75.5) == "1:15.50"
-    assert Moment("a/b c", 0.5, 13.0, 0, 0, 0, 3.0).name == "a_b_c-0003.00s-person1"
+def test_what_is_kept_does_not_grow_with_the_video() -> None:
+    finder, rng = PeakFinder(PeakRule(0.5, most=5)), np.random.default_rng(0)
+    times = np.arange(0, 500, 0.1)
+    for one in observations(times, rng.uniform(0.4, 1, len(times))):
+        finder.update("happy", float(one.probabilities[1]), one)
+        assert len(finder.found) <= 5 and len(finder._window) <= 5
+    assert [peak.rank for peak in finder.peaks()] == sorted(peak.rank for peak in finder.peaks())

@@ -10,20 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mien.analysis.output.writers import record_writer, records_of
-from mien.analysis.people.people import People
-from mien.analysis.people.records import Records, read_clip, read_records, rows_of
-from mien.analysis.people.segments import (
-    people_of,
-    rates,
-    shares,
-    spells,
-    summary_of,
-    timeline_of,
-    tracks_by_time,
-    transitions,
-)
-from mien.analysis.people.timeline import Timeline
+from mien.analysis.output.plots import all_transitions, rates, summary_of
+from mien.analysis.output.writers import record_columns, record_writer, records_of
+from mien.analysis.people.people import PeopleAccumulator, observation_of
+from mien.analysis.people.records import SINCE_3, Records, _durations_s, read_clip, read_records, rows_of
 from mien.core.errors import DataError
 from mien.core.types import Face, FrameResult
 
@@ -34,7 +24,10 @@ STEP_S = 0.1
 
 def face(label: int, track: int | None, rng: np.random.Generator) -> Face:
     raw, smoothed = rng.dirichlet(np.ones(3), 2).astype(np.float32)
-    one = Face((10.0, 20.0, 50.25, 60.5), None if label else 0.9, raw, LABELS)
+    unsure_below, nothing = (0.6, float(rng.random())) if track is not None else (None, None)
+    one = Face(
+        (10.0, 20.0, 50.25, 60.5), None if label else 0.9, raw, LABELS, unsure_below=unsure_below, not_a_face=nothing
+    )
     return one if track is None else replace(one, track=track, smoothed=smoothed, steady=LABELS[label])
 
 
@@ -44,7 +37,8 @@ def film(seed: int = 0, frames: int = 400) -> list[FrameResult]:
     for index in range(frames):
         labels = [int(rng.integers(3)) if rng.random() < 0.1 else label for label in labels]
         faces = [face(labels[0], 0, rng)] + ([face(labels[1], 4, rng)] if index % 100 < 60 else [])
-        results.append(FrameResult("film.mp4", index, index * STEP_S, (640, 360), tuple(faces)))
+        start_s, length_s = index * STEP_S, STEP_S * (1 + 0.1 * (index % 3 - 1))  # of a variable frame rate
+        results.append(FrameResult("film.mp4", index, 5 + start_s, (640, 360), tuple(faces), start_s, length_s))
     return [one for one in results if not 200 <= one.frame < 220]
 
 
@@ -70,7 +64,12 @@ def test_every_format_is_read_back_as_it_was_written(tmp_path: Path, name: str) 
     assert found.frame.tolist() == [result.frame for result, _ in faces]
     assert found.track.tolist() == [face.track for _, face in faces]
     assert [found.labels[k] for k in found.shown] == [face.steady for _, face in faces]
-    np.testing.assert_allclose(found.time_s, [result.time_s for result, _ in faces], atol=1e-6)
+    assert [found.labels[k] for k in found.raw_label] == [face.label for _, face in faces]
+    assert found.unsure.tolist() == [face.unsure for _, face in faces]
+    for name in ("time_s", "player_time_s", "duration_s"):
+        np.testing.assert_allclose(getattr(found, name), [getattr(result, name) for result, _ in faces], atol=1e-6)
+    np.testing.assert_allclose(found.not_a_face, [face.not_a_face for _, face in faces], atol=1e-4)
+    np.testing.assert_allclose(found.valence, [face.valence for _, face in faces], atol=1e-6)
     np.testing.assert_allclose(found.boxes_xyxy, [face.box_xyxy for _, face in faces], atol=0.006)
     np.testing.assert_allclose(found.probabilities, [face.probabilities for _, face in faces], atol=1e-6)
     np.testing.assert_allclose(found.smoothed, [face.smoothed for _, face in faces], atol=1e-6)
@@ -111,9 +110,11 @@ def test_what_is_not_records_is_told_with_its_place(tmp_path: Path) -> None:
         "e.jsonl": (json.dumps({"p_happy": 1}), "is not records: there is no column source, frame, time_s, face"),
         "f.jsonl": (json.dumps(row | {"frame": 1.5}), "record 1 is damaged: frame is 1.5"),
         "h.jsonl": (json.dumps(row | {"track": 0.5}), "record 1 is damaged: track is 0.5"),
+        "i.jsonl": (json.dumps(row | {"unsure": "perhaps"}), "record 1 is damaged: unsure is 'perhaps'"),
+        "k.jsonl": (json.dumps(row | {"label": "bored"}), "record 1 is damaged: label is 'bored'"),
         "g.jsonl": (json.dumps(row | {"p_sad": None}), "record 1 is damaged: p_sad is None"),
         "a.csv": ("path,label\nx,happy\n", "is not records: there is no column"),
-        "b.csv": (table.replace("film.mp4,", "", 1), "record 1 has 22 values for 23 columns"),
+        "b.csv": (table.replace("film.mp4,", "", 1), "record 1 has 25 values for 26 columns"),
         "c.csv": ("", "is not records"),
         "a.parquet": ("PAR1", "is not a Parquet file that can be read"),
         "a.txt": ("", "is no file of records; name one that 'mien analyze' wrote (.jsonl, .csv, .parquet)"),
@@ -129,39 +130,93 @@ def test_what_is_not_records_is_told_with_its_place(tmp_path: Path) -> None:
             read_records(tmp_path / name)
 
 
-def test_people_are_those_of_the_analysis(records: Records) -> None:
-    """The table and the timeline from records equal those that were gathered frame by frame."""
-    people, timeline = People(LABELS), Timeline(LABELS)
-    for result in film():
-        people.see(result.faces, result.time_s, STEP_S)
-        timeline.see(result.faces, result.time_s, STEP_S)
-    for ours, theirs in zip(people_of(records), (one.to_json() for one in people.by_time()), strict=True):
-        assert ours.keys() == theirs.keys()
-        for name in ours.keys() - {"longest"}:
-            assert ours[name] == pytest.approx(theirs[name], abs=2e-3)
-        assert {k: v["seconds"] for k, v in ours["longest"].items()} == pytest.approx(
-            {k: v["seconds"] for k, v in theirs["longest"].items()}, abs=2e-3
-        )
-    again = timeline_of(records)
-    assert (again.width_s, again.end_s) == (timeline.width_s, pytest.approx(timeline.end_s))
+def live(results: list[FrameResult]) -> tuple[PeopleAccumulator, list]:
+    """What the analysis gathers frame by frame, and its segments."""
+    rows = [row for result in results for row in records_of(result, "base", "yunet")]
+    people = PeopleAccumulator(LABELS)
+    return people, people.segments(observation_of(row, LABELS) for row in rows)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_the_analysis_and_its_records_tell_the_same_of_people_segments_timeline_and_peaks(
+    tmp_path: Path, name: str
+) -> None:
+    results = film(frames=1500)  # bins widen
+    write(results, tmp_path / "film", (name,))
+    records = read_clip(tmp_path / f"film.records.{name}")
+    people, segments = live(results)
+    again = records.people()
+    assert again.to_json() == people.to_json()
+    assert len(people.people) == 2 and people.peaks()
+    assert records.segments() == segments
+    assert (again.timeline.width_s, again.timeline.start_s, again.timeline.end_s) == (
+        people.timeline.width_s, people.timeline.start_s, people.timeline.end_s)  # fmt: skip
     for track in (0, 4):
-        np.testing.assert_allclose(again.of(track)[1], timeline.of(track)[1], atol=1e-5)
+        for ours, theirs in zip(again.timeline.of(track), people.timeline.of(track), strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+    assert np.isnan(again.timeline.of(0)[1]).any()  # the two seconds without anybody
 
 
-@pytest.mark.parametrize("fps", [2, 23.976, 60])
-def test_the_timeline_is_the_same_at_any_frame_rate(tmp_path: Path, fps: float) -> None:
-    timeline, rng = Timeline(LABELS), np.random.default_rng(0)
-    results = [FrameResult("a", i, i / fps, (9, 9), (face(1, i // 90, rng),)) for i in range(300)]
-    for one in results:
-        timeline.see(one.faces, one.time_s, 1 / fps)
-    write(results, tmp_path / "a", ("csv",))
-    again = timeline_of(read_clip(tmp_path / "a.records.csv"))
-    assert again.width_s == timeline.width_s
-    for track in range(4):
-        np.testing.assert_allclose(again.of(track)[1], timeline.of(track)[1], atol=1e-4)
+def test_records_in_another_order_tell_the_same(tmp_path: Path) -> None:
+    write(film(), tmp_path / "film", ("jsonl",))
+    lines = (tmp_path / "film.records.jsonl").read_text().splitlines(keepends=True)
+    lines.sort(key=lambda line: (json.loads(line)["track"], -json.loads(line)["frame"]))
+    (tmp_path / "sorted.records.jsonl").write_text("".join(lines))
+    first, second = (read_clip(tmp_path / f"{name}.records.jsonl").people().to_json() for name in ("film", "sorted"))
+    assert first == second
 
 
-def test_transitions_count_spells(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["jsonl", "csv"])
+@pytest.mark.parametrize("start_s", [None, 5.0])
+def test_records_of_schema_2_are_read(tmp_path: Path, name: str, start_s: float | None) -> None:
+    """They have neither durations nor the player's time."""
+    results = [replace(one, duration_s=STEP_S) for one in film()]
+    write(results, tmp_path / "new", (name,))
+    rows = [row for rows in rows_of(tmp_path / f"new.records.{name}") for row in rows]
+    columns = [column for column in record_columns(LABELS) if column not in SINCE_3]
+    with (tmp_path / f"old.records.{name}").open("w", newline="") as file:
+        old = [{column: row[column] for column in columns} for row in rows]
+        if name == "csv":
+            writer = csv.DictWriter(file, columns)
+            writer.writeheader()
+            writer.writerows(old)
+        else:
+            file.writelines(json.dumps(row) + "\n" for row in old)
+    if start_s is not None:
+        (tmp_path / "old.summary.json").write_text(json.dumps({"schema": 2, "begins_s": start_s}))
+    records = read_clip(tmp_path / f"old.records.{name}")
+    np.testing.assert_allclose(records.player_time_s, records.time_s - (start_s or 0))
+    np.testing.assert_allclose(records.duration_s, STEP_S, atol=1e-5)
+    ours, theirs = records.people(), live(results)[0]
+    for one, other in zip(ours.people, theirs.people, strict=True):
+        first, second = one.to_json(), other.to_json()
+        assert {key: first[key] for key in ("track", "frames", "changes", "sure_share")} == {
+            key: second[key] for key in ("track", "frames", "changes", "sure_share")
+        }
+        assert first["share"] == pytest.approx(second["share"], abs=1e-3)
+        assert first["valence"] == pytest.approx(second["valence"], abs=1e-3)
+
+
+def test_valence_is_happy_less_the_strongest_negative_expression() -> None:
+    probabilities = np.array([0.1, 0.05, 0.25, 0.4, 0.15, 0.02, 0.03], np.float32)
+    plain = Face(
+        (0, 0, 1, 1), 0.9, probabilities, ("anger", "disgust", "fear", "happiness", "sad", "surprise", "neutral")
+    )
+    assert plain.valence == pytest.approx(0.15)
+    with_contempt = replace(
+        plain, labels=(*plain.labels[:5], "contempt", "neutral"), probabilities=probabilities[[0, 1, 2, 4, 3, 5, 6]]
+    )
+    assert with_contempt.valence == pytest.approx(0.15 - 0.4)
+    assert replace(plain, labels=tuple("abcdefg")).valence is None
+    (row,) = records_of(FrameResult("a.jpg", 0, 0.0, (9, 9), (plain,)), "base", "haar")
+    assert (row["valence"], row["duration_s"], row["player_time_s"]) == (pytest.approx(0.15), None, 0.0)
+    order = ["source", "frame", "time_s", "player_time_s", "duration_s", "face", "track", "x1"]
+    assert list(row)[:8] == order
+    assert list(row)[21:27] == ["unsure", "not_a_face", "valence", "model", "detector", "s_label"]
+    assert list(row) == list(record_columns(plain.labels))
+
+
+def test_transitions_count_segments(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     shown = [1] * 10 + [0] * 1 + [1] * 30 + [2] * 5 + [1] * 2  # happy sad happy neutral happy
     other = [2] * 20 + [0] * 28
@@ -171,11 +226,12 @@ def test_transitions_count_spells(tmp_path: Path) -> None:
     ]
     write(results, tmp_path / "a", ("csv",))
     records = read_clip(tmp_path / "a.records.csv")
-    assert transitions(records, 0).tolist() == [[0, 1, 0], [1, 0, 1], [0, 1, 0]]
-    assert transitions(records, 1).tolist() == [[0, 0, 0], [0, 0, 0], [1, 0, 0]]
-    assert [(one.label, round(one.start_s, 3), round(one.end_s, 3)) for one in spells(records, 0)] == [
-        (1, 3.0, 4.0), (0, 4.0, 4.1), (1, 4.1, 7.1), (2, 7.1, 7.6), (1, 7.6, 7.8)]  # fmt: skip
-    values = summary_of(records)
+    people = records.people()
+    assert people.tracks[0].transitions.tolist() == [[0, 1, 0], [1, 0, 1], [0, 1, 0]]
+    assert people.tracks[1].transitions.tolist() == [[0, 0, 0], [0, 0, 0], [1, 0, 0]]
+    assert [(one.label, round(one.start_s, 3), round(one.end_s, 3)) for one in records.segments() if one.track == 0] == [
+        ("happy", 3.0, 4.0), ("sad", 4.0, 4.1), ("happy", 4.1, 7.1), ("neutral", 7.1, 7.6), ("happy", 7.6, 7.8)]  # fmt: skip
+    values = summary_of(records, people)
     assert values["transitions"]["all"]["counts"] == [[0, 1, 0], [1, 0, 1], [1, 1, 0]]
     assert values["transitions"]["all"]["rates"] == [[0, 1, 0], [0.5, 0, 0.5], [0.5, 0.5, 0]]
     assert values["transitions"]["persons"][1]["rates"] == [None, None, [1, 0, 0]]
@@ -199,31 +255,30 @@ def test_a_person_seen_for_no_time_at_all_is_summed_up(tmp_path: Path) -> None:
     times = (0.0, 0.0003, 0.5)
     results = [FrameResult("a.mp4", i, t, (9, 9), (face(0, min(i, 1), rng),)) for i, t in enumerate(times)]
     write(results, tmp_path / "a", ("jsonl",))
-    values = summary_of(read_clip(tmp_path / "a.records.jsonl"))
+    records = read_clip(tmp_path / "a.records.jsonl")
+    values = summary_of(records, records.people())
     seconds = {row["person"]: row["on_screen_s"] for row in values["people"]}
     assert seconds[1] == 0
     assert [one["changes_per_minute"] for one in values["transitions"]["persons"]] == [0, 0]
 
 
 def test_the_chances_of_a_row_sum_to_one_and_nobody_changes_to_the_same(records: Records) -> None:
-    counts = sum(transitions(records, track) for track in tracks_by_time(records))
+    people = records.people()
+    counts = all_transitions(people)
     assert np.trace(counts) == 0
-    assert counts.sum() == sum(row["changes"] for row in people_of(records))
+    assert counts.sum() == sum(person.to_json()["changes"] for person in people.people)
     np.testing.assert_allclose(rates(counts).sum(axis=1), 1)
-    assert shares(records)[0].sum() == pytest.approx(1)
-    assert shares(records)[1].sum() == pytest.approx(1, abs=1e-5)
+    assert people.share.sum() == pytest.approx(1)
+    assert people.mean.sum() == pytest.approx(1, abs=1e-5)
 
 
-def test_frames_last_until_the_next_and_no_longer_where_nobody_is_seen(records: Records) -> None:
-    lengths = records.durations_s
-    np.testing.assert_allclose(lengths, STEP_S, atol=1e-5)  # also before the two seconds without a face
-    wavering = replace(records, **{
-        name: getattr(records, name)[:6] for name in ("frame", "time_s", "track", "boxes_xyxy", "probabilities", "smoothed", "shown")
-    })  # fmt: skip
-    wavering.time_s[:], wavering.frame[:] = [0, 0, 0.1, 0.3, 0.4, 9], [0, 0, 1, 2, 3, 80]
-    np.testing.assert_allclose(wavering.durations_s, [0.1, 0.1, 0.2, 0.1, 0.15, 0.15])
-    varying = replace(wavering, frame=np.array([0, 0, 1, 2, 3, 4]))  # no frame is between
-    np.testing.assert_allclose(varying.durations_s, [0.1, 0.1, 0.2, 0.1, 8.6, 0.15])
+def test_without_durations_frames_last_until_the_next_and_no_longer_where_nobody_is_seen() -> None:
+    times = np.array([0, 0, 0.1, 0.3, 0.4, 20])
+    durations = _durations_s(times, np.array([0, 0, 1, 2, 3, 180]))
+    np.testing.assert_allclose(durations, [0.1, 0.1, 0.2, 0.1, 0.15, 0.15])
+    varying = _durations_s(times, np.array([0, 0, 1, 2, 3, 4]))  # no frame is between: slides, a recorded screen
+    np.testing.assert_allclose(varying, [0.1, 0.1, 0.2, 0.1, 19.6, 0.15])
+    assert _durations_s(times[:2], np.zeros(2, int)).tolist() == [0.04, 0.04]
 
 
 @pytest.mark.parametrize("name", FORMATS)

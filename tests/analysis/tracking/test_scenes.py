@@ -7,8 +7,8 @@ import people
 import pytest
 from clips import ASTRONAUT
 
-from mien.analysis.people.people import Follower
 from mien.analysis.recognizer import Recognizer
+from mien.analysis.tracking.follower import Follower
 from tests.conftest import yunet
 
 

@@ -9,12 +9,15 @@
     return minutes < 60 ? `${minutes}:${rest}` : `${Math.floor(minutes / 60)}:${String(minutes % 60).padStart(2, "0")}:${rest}`;
   };
   const brief = seconds => clock(seconds).replace(/\.\d$/, "");
-  let now = 0;
+  const timeOf = bin => DATA.origin + bin * DATA.width;
+  let now = DATA.start;
 
   // bin -> the K values of a person, for the words above the plot
   DATA.persons.forEach(person => {
     person.at = new Map();
-    person.runs.forEach(([start, values]) => {
+    person.unsure = new Set();
+    person.runs.forEach(([start, values, unsure]) => {
+      unsure.forEach((is, bin) => is && person.unsure.add(start + bin));
       for (let bin = 0; bin * DATA.labels.length < values.length; bin++)
         person.at.set(start + bin, values.slice(bin * DATA.labels.length, (bin + 1) * DATA.labels.length));
     });
@@ -41,13 +44,14 @@
   const choose = test => () => { boxes.forEach((box, index) => { box.checked = test(index); }); draw(); };
   const chosen = () => DATA.persons.filter((_, index) => boxes[index].checked);
 
+  // k < 0: where it is mostly unsure
   function steps(person, k) {
     const x = [], y = [], K = DATA.labels.length;
-    if (!person.runs.length || person.runs[0][0] > 0) { x.push(0); y.push(0); }
-    person.runs.forEach(([start, values]) => {
+    if (!person.runs.length || timeOf(person.runs[0][0]) > DATA.start) { x.push(DATA.start); y.push(0); }
+    person.runs.forEach(([start, values, unsure]) => {
       const bins = values.length / K;
-      for (let bin = 0; bin < bins; bin++) { x.push((start + bin) * DATA.width); y.push(values[bin * K + k] / 1000); }
-      x.push((start + bins) * DATA.width);
+      for (let bin = 0; bin < bins; bin++) { x.push(timeOf(start + bin)); y.push(k < 0 ? unsure[bin] : values[bin * K + k] / 1000); }
+      x.push(timeOf(start + bins));
       y.push(0);  // a gap: nothing is stacked until the person is seen again
     });
     return { x, y };
@@ -55,13 +59,13 @@
 
   function draw() {
     const persons = chosen(), rows = Math.max(persons.length, 1), height = rows * ROW + (rows - 1) * GAP;
-    const ink = style("--text"), line = style("--line"), traces = [], annotations = [];
+    const ink = style("--text"), line = style("--line"), pale = `${style("--back")}99`, traces = [], annotations = [];
     const before = plot.layout && plot.layout.xaxis && plot.layout.xaxis.range;
     const layout = {
       height: height + 74, margin: { l: 34, r: 12, t: 26, b: 48 }, showlegend: false, hovermode: "x", hoverdistance: -1,
       dragmode: matchMedia("(pointer: coarse)").matches ? false : "zoom", paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
       font: { color: ink, size: 12 }, annotations,
-      xaxis: { range: before ? before.slice() : [0, DATA.end], minallowed: 0, maxallowed: DATA.end, anchor: rows > 1 ? `y${rows}` : "y",
+      xaxis: { range: before ? before.slice() : [DATA.start, DATA.end], minallowed: DATA.start, maxallowed: DATA.end, anchor: rows > 1 ? `y${rows}` : "y",
         showgrid: false, zeroline: false, linecolor: line, tickcolor: line, ticks: "outside", nticks: innerWidth < 600 ? 5 : 10,
         title: { text: DATA.end < 3600 ? "minutes:seconds" : "hours:minutes:seconds", font: { size: 12 } } },
     };
@@ -78,6 +82,9 @@
       if (!person) continue;
       const areas = DATA.labels.map((label, k) => ({ type: "scatter", mode: "lines", stackgroup: `s${row}`, name: label, hoverinfo: "none",
         yaxis: `y${suffix}`, ...steps(person, k), line: { width: 0, shape: "hv", color: DATA.colours[k] }, fillcolor: DATA.colours[k] }));
+      if (person.runs.some(([, , unsure]) => unsure.includes(1)))
+        areas.push({ type: "scatter", mode: "lines", fill: "tozeroy", name: "unsure", hoverinfo: "none", yaxis: `y${suffix}`,
+          ...steps(person, -1), line: { width: 0, shape: "hv" }, fillcolor: pale });
       traces.splice(traces.length - (DATA.cuts.length ? 1 : 0), 0, ...areas);  // cuts lie over the areas
     }
     ticks(layout.xaxis);
@@ -87,7 +94,7 @@
       plot.on("plotly_click", event => go(timeAt(event.event.clientX)));
       plot.on("plotly_relayout", change => {
         if (Object.keys(change).some(key => key.startsWith("xaxis.range") || key === "xaxis.autorange")) {
-          const range = plot.layout.xaxis.autorange ? [0, DATA.end] : plot.layout.xaxis.range.slice();
+          const range = plot.layout.xaxis.autorange ? [DATA.start, DATA.end] : plot.layout.xaxis.range.slice();
           const axis = { range };
           ticks(axis);
           Plotly.relayout(plot, { "xaxis.tickvals": axis.tickvals, "xaxis.ticktext": axis.ticktext, ...(plot.layout.xaxis.autorange
@@ -113,7 +120,7 @@
   const area = () => plot.querySelector(".nsewdrag");
   function timeAt(clientX) {
     const place = area().getBoundingClientRect(), [from, to] = plot.layout.xaxis.range;
-    return Math.min(Math.max(from + (clientX - place.left) / place.width * (to - from), 0), DATA.end);
+    return Math.min(Math.max(from + (clientX - place.left) / place.width * (to - from), DATA.start), DATA.end);
   }
   function put(line, time) {
     if (!area()) return;
@@ -125,20 +132,20 @@
     put(at("pointer"), now);
     slider.value = now;
     slider.setAttribute("aria-valuetext", clock(now));
-    const bin = Math.min(Math.floor(now / DATA.width + 1e-6), Math.ceil(DATA.end / DATA.width) - 1), time = document.createElement("strong");
+    const bin = Math.min(Math.floor((now - DATA.origin) / DATA.width + 1e-6), Math.ceil((DATA.end - DATA.origin) / DATA.width) - 1), time = document.createElement("strong");
     time.textContent = clock(now);
     at("now").replaceChildren(time, ...chosen().filter(person => person.at.has(bin)).slice(0, 8).map(person => {
       const values = person.at.get(bin), k = values.indexOf(Math.max(...values)), words = document.createElement("span");
       const swatch = document.createElement("i");
       swatch.className = "swatch";
       swatch.style.background = DATA.colours[k];
-      words.append(swatch, `person ${person.number}: ${DATA.labels[k]} ${Math.round(values[k] / 10)}%`);
+      words.append(swatch, `person ${person.number}: ${DATA.labels[k]}${person.unsure.has(bin) ? "?" : ""} ${Math.round(values[k] / 10)}%`);
       return words;
     }));
   }
   function go(time) {
     now = time;
-    if (!video.hidden) video.currentTime = time;
+    if (!video.hidden) video.currentTime = time - DATA.start;
     mark();
   }
 
@@ -149,12 +156,13 @@
       at("absent").hidden = false;
       at("absent").textContent = `${DATA.media} does not lie beside this page or cannot be played here: times are shown instead.`;
     });
-    const follow = () => { now = Math.min(video.currentTime, DATA.end); mark(); };
+    const follow = () => { now = Math.min(DATA.start + video.currentTime, DATA.end); mark(); };
     const run = () => { follow(); if (!video.paused && !video.ended) requestAnimationFrame(run); };
     video.addEventListener("play", run);
     ["seeked", "timeupdate", "pause"].forEach(name => video.addEventListener(name, follow));
     video.src = encodeURIComponent(DATA.media);
   }
+  slider.min = DATA.start;
   slider.max = DATA.end;
   slider.addEventListener("input", () => go(Number(slider.value)));
   at("board").addEventListener("mousemove", event => {
@@ -163,7 +171,7 @@
     else at("ghost").style.display = "none";
   });
   at("board").addEventListener("mouseleave", () => { at("ghost").style.display = "none"; });
-  at("whole").addEventListener("click", () => Plotly.relayout(plot, { "xaxis.range": [0, DATA.end] }));
+  at("whole").addEventListener("click", () => Plotly.relayout(plot, { "xaxis.range": [DATA.start, DATA.end] }));
   at("first").textContent = DATA.persons.length > DATA.first ? `First ${DATA.first}` : "All";
   at("first").addEventListener("click", choose(index => index < DATA.first));
   at("none").addEventListener("click", choose(() => false));

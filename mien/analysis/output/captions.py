@@ -1,0 +1,89 @@
+"""Captions of a video as WebVTT: who shows what, a new cue whenever that changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from mien.analysis.people.people import Observation
+
+#: Seconds by which a frame may begin later than the one before it ends, and still follow it: files round their times.
+SLACK_S = 0.002
+
+
+@dataclass
+class Captions:
+    """A WebVTT track that players show beside the video; what is kept of it does not grow with the video.
+
+    An expression of which the model is unsure for most of a cue has a question mark.
+
+    labels     the model's class names (K,)
+    offset_s   the player's time at which the video begins that the captions are shown with
+    hidden     tracks that are left out: what is probably no face
+    """
+
+    labels: tuple[str, ...]
+    offset_s: float = 0.0
+    hidden: frozenset[int] = frozenset()
+    _frame: list[Observation] = field(default_factory=list)  # the faces of the frame that is being gathered
+    _shown: list[tuple[int, int]] = field(default_factory=list)  # (track, label) of the cue that goes on
+    _start_s: float = 0.0
+    _end_s: float = 0.0
+    _sure_s: dict[int, float] = field(
+        default_factory=dict
+    )  # track → seconds of the cue that are sure, less those that are not
+
+    def update(self, observation: Observation) -> Iterator[str]:
+        """Add a face, frame after frame; gives the cue that ends with the frame before it, if one does."""
+        if self._frame and observation.frame != self._frame[0].frame:
+            yield from self._close_frame()
+        self._frame.append(observation)
+
+    def finish(self) -> Iterator[str]:
+        """The cues that end with the video."""
+        yield from self._close_frame()
+        yield from self._cue(self._end_s)
+
+    def _close_frame(self) -> Iterator[str]:
+        frame = sorted((one for one in self._frame if one.track not in self.hidden), key=lambda one: one.track)
+        self._frame = []
+        if not frame:
+            return
+        start_s = frame[0].player_time_s - self.offset_s
+        shown = [(one.track, one.label) for one in frame]
+        if self._shown and start_s > self._end_s + SLACK_S:  # nobody was seen in between
+            yield from self._cue(self._end_s)
+            self._shown = []
+        if shown != self._shown:
+            yield from self._cue(start_s)
+            self._shown, self._start_s, self._sure_s = shown, start_s, {}
+        self._end_s = start_s + frame[0].duration_s
+        for one in frame:
+            if one.is_unsure is not None:
+                seconds = -one.duration_s if one.is_unsure else one.duration_s
+                self._sure_s[one.track] = self._sure_s.get(one.track, 0.0) + seconds
+
+    def _cue(self, end_s: float) -> Iterator[str]:
+        if not self._shown or milliseconds(end_s) <= milliseconds(self._start_s):
+            return  # as they are written: a cue that ends where it begins is an error
+        yield f"\n{clock(self._start_s)} --> {clock(end_s)}\n" + "".join(self._line(*one) for one in self._shown)
+
+    def _line(self, track: int, label: int) -> str:
+        doubt = "?" if self._sure_s.get(track, 0.0) < 0 else ""
+        return f"{track + 1}: {cue_text(self.labels[label])}{doubt}\n"
+
+
+def cue_text(text: str) -> str:
+    """Text as a cue may hold it (WebVTT, section 3.1): no tag, no ``-->``, no line break, whatever a model's labels are."""
+    text = " ".join(text.split())
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def clock(seconds: float) -> str:
+    """3723.5 → ``01:02:03.500``; what lies before 0 is 0."""
+    count = milliseconds(seconds)
+    return f"{count // 3_600_000:02d}:{count // 60_000 % 60:02d}:{count // 1000 % 60:02d}.{count % 1000:03d}"
+
+
+def milliseconds(seconds: float) -> int:
+    return max(0, round(seconds * 1000))

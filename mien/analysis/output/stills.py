@@ -1,0 +1,139 @@
+"""The stills of a video at the moments at which an expression peaks."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from mien.analysis.media.container import ANY_SIZE
+from mien.analysis.media.deinterlace import whole
+from mien.analysis.media.timestamps import has_own_times
+from mien.analysis.media.video_reader import open_container, open_video, pixel_ratio, upright, video_stream_of
+from mien.analysis.people.peaks import Peak
+from mien.core.errors import MediaError
+from mien.core.pictures import is_animation
+from mien.core.types import Face
+
+#: Two times in seconds that differ by less are those of one frame; records keep six digits.
+SAME_S = 1e-4
+
+#: Seconds before a moment at which reading begins, one after the other until the moment is found: not every format
+#: finds the key frame before a time at once.
+RUN_UPS_S = (0.0, 2.0, 15.0)
+
+#: The contact sheet: side of a face's tile and height of the lines below it, in pixels.
+TILE, CAPTION = 240, 44
+
+#: The tile shows so many times the face's box.
+AROUND = 2.2
+
+
+def name_of(peak: Peak) -> str:
+    """``happy-0012.40s-person1``; what of a model's own label no file can be called is left out."""
+    label = re.sub(r"[^\w-]+", "_", peak.label)
+    return f"{label}-{peak.player_time_s:07.2f}s-person{peak.track + 1}"
+
+
+def face_of(peak: Peak, labels: tuple[str, ...]) -> Face:
+    """The face as it is drawn onto a peak's still."""
+    return Face(peak.box_xyxy, None, peak.probabilities, labels, peak.track, peak.probabilities, peak.label)
+
+
+def pictures_at(video: Path, times_s: Sequence[float], *, joined: bool = False) -> Iterator[np.ndarray]:
+    """The frames shown at these times, rising, as upright RGB uint8 (H, W, 3).
+
+    Found by seeking, so that a moment late in a long film does not cost reading all that comes before it; where a file does
+    not let itself be searched, or is ``joined`` of recordings whose times jump back, it is read from its start. Raises
+    MediaError where there is no such frame.
+    """
+    if joined or is_animation(video):
+        yield from _read(video, times_s)
+        return
+    for time_s in times_s:
+        picture = _sought(video, time_s)
+        yield next(_read(video, [time_s])) if picture is None else picture
+
+
+def _sought(video: Path, time_s: float) -> np.ndarray | None:
+    import av
+
+    for run_up_s in RUN_UPS_S:
+        with open_container(video, ANY_SIZE) as container:
+            stream = video_stream_of(container, video)
+            if not has_own_times(container, stream):
+                return None
+            stream.thread_type = "AUTO"
+            try:
+                container.seek(int((time_s - run_up_s) / stream.time_base), stream=stream)
+                for frame in whole(container.decode(stream), stream.time_base):
+                    if frame.pts is None or frame.time > time_s + SAME_S:
+                        break
+                    if frame.time >= time_s - SAME_S:
+                        return upright(frame, pixel_ratio(stream))
+            except av.error.FFmpegError:
+                continue  # this file cannot be searched like that
+    return None
+
+
+def _read(video: Path, times_s: Sequence[float]) -> Iterator[np.ndarray]:
+    with open_video(video, max_pixels=ANY_SIZE) as source:
+        frames = source.frames()
+        frame = next(frames)
+        for time_s in times_s:
+            while frame is not None and frame.time_s < time_s - SAME_S:
+                frame = next(frames, None)
+            if frame is None or frame.time_s > time_s + SAME_S:
+                found = f"has no frame at {time_s:.3f} s, which the records tell of"
+                cure = "the records are of another video: analyse this one with another --out"
+                raise MediaError(video, found, cure)
+            yield np.array(frame.picture)  # drawn on, and perhaps asked for twice
+
+
+def tile_of(picture: np.ndarray, box_xyxy: Sequence[float]) -> np.ndarray:
+    """A face with some of what is around it, square, uint8 (TILE, TILE, 3)."""
+    height, width = picture.shape[:2]
+    x1, y1, x2, y2 = box_xyxy
+    side = max(1, min(round(AROUND * max(x2 - x1, y2 - y1)), height, width))
+    left = int(np.clip((x1 + x2 - side) / 2, 0, width - side))
+    top = int(np.clip((y1 + y2 - side) / 2, 0, height - side))
+    crop = picture[top : top + side, left : left + side]
+    return cv2.resize(crop, (TILE, TILE), interpolation=cv2.INTER_AREA if side > TILE else cv2.INTER_CUBIC)
+
+
+def contact_sheet(tiles: Sequence[np.ndarray], peaks: Sequence[Peak]) -> np.ndarray:
+    """All peaks side by side with what they show below them, RGB uint8; another expression begins a new line."""
+    most = max(Counter(peak.label for peak in peaks).values())
+    columns = min(most, 4 if len(tiles) <= 12 else 6)
+    cells: list[tuple[int, int]] = []  # (line, column) of each tile
+    for number, peak in enumerate(peaks):
+        line, column = cells[-1] if cells else (0, -1)
+        ends = column + 1 == columns or (number > 0 and peak.label != peaks[number - 1].label)
+        cells.append((line + 1, 0) if ends else (line, column + 1))
+    gap = 12
+    size_wh = (columns * (TILE + gap) + gap, (cells[-1][0] + 1) * (TILE + CAPTION + gap) + gap)
+    sheet = Image.new("RGB", size_wh, "white")
+    pen, large, small = ImageDraw.Draw(sheet), ImageFont.load_default(17), ImageFont.load_default(14)
+    for (line, column), tile, peak in zip(cells, tiles, peaks, strict=True):
+        x, y = gap + column * (TILE + gap), gap + line * (TILE + CAPTION + gap)
+        sheet.paste(Image.fromarray(tile), (x, y))
+        pen.text(
+            (x, y + TILE + 4),
+            f"{peak.label}{'?' if peak.is_unsure else ''} {peak.probability:.0%}",
+            font=large,
+            fill="#1c2126",
+        )
+        below = f"{clock_of(peak.player_time_s)}, person {peak.track + 1}"
+        pen.text((x, y + TILE + 25), below, font=small, fill="#5b6670")
+    return np.asarray(sheet)
+
+
+def clock_of(seconds: float) -> str:
+    """75.5 → ``1:15.50``."""
+    hundredths = round(100 * seconds)
+    return f"{hundredths // 6000}:{hundredths // 100 % 60:02d}.{hundredths % 100:02d}"

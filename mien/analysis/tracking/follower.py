@@ -1,0 +1,44 @@
+"""Gives the faces of a video, frame by frame, their track and what is smoothed along it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from mien.analysis.media.yuv import Planes
+from mien.analysis.tracking.smoothing import TIME_CONSTANT_S, Smoother
+from mien.analysis.tracking.tracker import Tracker, looks_of
+from mien.core.types import Face
+
+
+@dataclass
+class Follower:
+    """Gives the faces of a video, frame by frame, their track and what is smoothed along it."""
+
+    smoothing_s: float = TIME_CONSTANT_S
+    tracker: Tracker = field(default_factory=Tracker)
+
+    def __post_init__(self) -> None:
+        self._smoother = Smoother(self.smoothing_s)
+
+    def follow(
+        self, faces: Sequence[Face], time_s: float, was_cut: bool = False, picture: np.ndarray | Planes | None = None
+    ) -> list[Face]:
+        """The same faces with ``track``, ``smoothed`` and ``steady``; frames are given in order.
+
+        was_cut: a new shot begins with this frame, and nobody is where the motion so far foretold.
+        picture: the frame itself; with it, who comes back is known again by their looks.
+        """
+        if was_cut:
+            self.tracker.cut()
+        boxes = np.array([face.box_xyxy for face in faces], np.float64).reshape(-1, 4)
+        numbers = self.tracker.update(boxes, time_s, None if picture is None else looks_of(picture, boxes))
+        followed = []
+        for face, number in zip(faces, numbers, strict=True):
+            state = self._smoother.update(number, face.probabilities, time_s)
+            steady = face.labels[state.label]
+            followed.append(replace(face, track=number, smoothed=state.probabilities, steady=steady))
+        self._smoother.forget(time_s - self.tracker.memory_s)
+        return followed
