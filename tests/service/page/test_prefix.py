@@ -63,5 +63,5 @@ def test_everything_works_below_a_path(opened: Open, prefixed: str, two_faces: P
     page.get_by_role("heading", name="base", exact=True).first.wait_for()
     page.goto(f"{prefixed}#settings")
     with page.expect_popup() as popup:
-        page.locator("#settings a").first.click()
+        page.locator("#settings-form a").first.click()
     assert popup.value.url == f"{prefixed}docs"
