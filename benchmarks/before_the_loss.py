@@ -33,6 +33,7 @@ MISTAKES: dict[str, Callable[[Tensor], Tensor]] = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, nargs="+", required=True, help="FER2013's Training and PublicTest")
+    parser.add_argument("--short", action="store_true", help="one epoch each: shows that it runs, not what it costs")
     parser.add_argument("--out", type=Path, default=Path("runs/reproduce"))
     arguments = parser.parse_args()
     faces, runs = load_faces(arguments.data), {}
@@ -44,9 +45,11 @@ def main() -> None:
 
         place = arguments.out / "before-the-loss" / name
         if not (place / "result.json").is_file():  # what is done is not done again
-            run = Run(name, "r1-lenet", "r1", 10, 10)
+            run = Run(name, "r1-lenet", "r1", 10, 1)
             with patch.object(training, "make_loss", mistaken):
-                write_json(place / "result.json", result_of(run, faces, place, short=False, quiet=False, say=print))
+                write_json(
+                    place / "result.json", result_of(run, faces, place, short=arguments.short, quiet=False, say=print)
+                )
         runs[name] = json.loads((place / "result.json").read_text(encoding="utf-8"))
     write_json(arguments.out / "before-the-loss.json", slim({"study": "before-the-loss", "runs": runs}))
 

@@ -26,7 +26,7 @@ from pathlib import Path
 import psutil
 from hostile import ASTRONAUT, attack, attacks
 from PIL import Image
-from places import YUNET, find
+from places import YUNET, there
 
 ROOT = Path(__file__).resolve().parent.parent
 HEAD = {"content-type": "multipart/form-data; boundary=b", "host": "127.0.0.1"}
@@ -42,14 +42,11 @@ def photo() -> bytes:
 
 @contextmanager
 def serving(state: Path) -> Iterator[tuple[psutil.Process, tuple[str, int]]]:
-    """`mien serve` as a person starts it, with YuNet, at a free port."""
+    """`mien serve` as a person starts it, with YuNet where its file is there, at a free port."""
     command = [sys.executable, "-m", "mien.cli.main", "serve", "--port", "0", "--state", str(state)]
-    process = subprocess.Popen(
-        [*command, "--detector", "yunet", "--detector-model", str(find(YUNET))],
-        stdout=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-    )
+    yunet = there(YUNET)
+    command += ["--detector", "yunet", "--detector-model", str(yunet)] if yunet else ["--detector", "haar"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
     try:
         port = int(re.search(r":(\d+)/", process.stdout.readline())[1])
         yield psutil.Process(process.pid), ("127.0.0.1", port)

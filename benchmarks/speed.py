@@ -2,6 +2,7 @@
 
 python benchmarks/speed.py                 all but memory and networks
 python benchmarks/speed.py training csv    some of: training networks classify detect start csv video memory
+python benchmarks/speed.py --tiny          as little as shows that everything runs; its figures say nothing
 """
 
 from __future__ import annotations
@@ -20,13 +21,22 @@ from pathlib import Path
 import cv2
 import numpy as np
 from clips import ASTRONAUT, make_clip
-from places import YUNET, find
+from places import YUNET, find, there
 
 from mien.core.types import FaceSet
 from mien.data.readers import load_faces, save_faces
 from mien.training.environment import PACKAGES, processor
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+#: Whether as little as possible is measured.
+TINY = False
+
+
+def amount(usual: int, tiny: int = 1) -> int:
+    """How many of something: runs, faces, seconds."""
+    return tiny if TINY else usual
 
 
 def spread(values: list[float], form: str = "{:,.2f}") -> str:
@@ -80,39 +90,41 @@ def training() -> None:
     from mien.models import build
     from mien.training.epoch import Course, state_of, train_epoch
     from mien.training.hardware import Hardware
-    from mien.training.losses import make_loss, one_hot
+    from mien.training.losses import make_loss
     from mien.training.preparation import input_of, to_device
     from mien.training.recipe import load_recipe
+    from mien.training.targets import targets_of
 
-    recipe, faces, hardware = load_recipe("base"), noise(128 * 20), Hardware.choose()
+    steps = amount(20)
+    recipe, faces, hardware = load_recipe("base"), noise(128 * steps), Hardware.choose()
     keep_memory()
     loss = make_loss(recipe.loss)
     network = build(recipe.network.name, num_classes=7, **recipe.network.arguments)
     network = network.to(hardware.device, memory_format=torch.channels_last)
     state, (images, labels) = state_of(recipe, network), to_device(faces, hardware)
-    course = Course(recipe, hardware, input_of(recipe, faces), images, labels, one_hot(labels, 7))
+    targets = targets_of(faces, recipe.targets).to(hardware.device)
+    course = Course(recipe, hardware, input_of(recipe, faces), images, labels, targets)
     batch = torch.randn(128, 1, 48, 48, device=hardware.device).contiguous(memory_format=torch.channels_last)
-    targets = course.targets[:128]
 
     def bare() -> float:
         network.train()
         started = time.perf_counter()
-        for _ in range(20):
+        for _ in range(steps):
             with hardware.autocast():
                 logits = network(batch)
             state.optimizer.zero_grad(set_to_none=True)
-            loss(logits, targets).backward()
+            loss(logits, targets[:128]).backward()
             state.optimizer.step()
         if hardware.device.type == "cuda":
             torch.cuda.synchronize()
-        return 128 * 20 / (time.perf_counter() - started)
+        return 128 * steps / (time.perf_counter() - started)
 
     def whole() -> float:
         with progress_bar("", None, quiet=True) as bar:
             return train_epoch(course, state, bar)["images_per_s"]
 
     bare(), whole()  # the first round chooses kernels
-    pairs = [(bare(), whole()) for _ in range(5)]
+    pairs = [(bare(), whole()) for _ in range(amount(5))]
     print(f"training, base, batch 128, {hardware.precision} on {hardware.device.type}:")
     print(f"  bare forward-backward-step  {spread([a for a, _ in pairs], '{:,.0f}')} images/s")
     print(f"  the training loop, all in   {spread([b for _, b in pairs], '{:,.0f}')} images/s")
@@ -159,9 +171,10 @@ def networks() -> None:
     from mien.models import MODELS
 
     print("forward, backward and step, batch 128, images/s:", ", ".join(WAYS))
-    for name in (name for name in MODELS if name != "residual"):  # that one has no size of its own
+    sized = [name for name in MODELS if name != "residual"]
+    for name in sized[: amount(len(sized))]:
         found = {way: [] for way in range(len(WAYS))}
-        for way in [*found] * 3:
+        for way in [*found] * amount(3):
             code = f"import speed; print(speed.step_rate({name!r}, {way}))"
             done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent, capture_output=True, text=True,
                                   check=True)  # fmt: skip
@@ -176,7 +189,7 @@ BATCHES = (1, 8, 64)
 def rates(action: Callable[[np.ndarray], object], crops: np.ndarray) -> None:
     """Prints crops/s at each batch size; the first tenth of the runs warms up."""
     for batch in BATCHES:
-        many = 220 if batch == 1 else 55
+        many = amount(220 if batch == 1 else 55, 2)
         runs = [batch / timed(lambda: action(crops[:batch])) for _ in range(many)]  # noqa: B023 - called at once
         print(f"    batch {batch:<3} {spread(runs[many // 10 :], '{:,.0f}')} crops/s", flush=True)
 
@@ -199,7 +212,7 @@ def classify() -> None:
     import mini_xception
 
     with tempfile.TemporaryDirectory() as folder:
-        for size in (48, 64):
+        for size in (48, 64)[: amount(2)]:
             path = Path(folder) / f"{size}.onnx"
             weights = mini_xception.write(path, size)
             session, larger = open_session(path), np.repeat(np.repeat(crops, 2, 1), 2, 2)[:, :size, :size]
@@ -218,17 +231,17 @@ def detect() -> None:
 
     print("detection, ms a picture:")
     photo = read_picture(ASTRONAUT)
-    haar, yunet = HaarDetector(), YuNetDetector(find(YUNET))
+    haar = HaarDetector()
     for size_wh in ((320, 180), (640, 360), (640, 640)):
         picture = cv2.resize(photo, size_wh, interpolation=cv2.INTER_AREA)
-        opencv = cv2.FaceDetectorYN.create(str(find(YUNET)), "", size_wh)
-        actions = {
-            "YuNet": lambda: yunet.detect(picture),  # noqa: B023 - called at once
-            "YuNet by OpenCV": lambda: opencv.detect(picture),  # noqa: B023
-            "Haar": lambda: haar.detect(picture),  # noqa: B023
-        }
+        actions = {"Haar": lambda: haar.detect(picture)}  # noqa: B023 - called at once
+        if "yunet" in detectors():
+            yunet = YuNetDetector(find(YUNET))
+            opencv = cv2.FaceDetectorYN.create(str(find(YUNET)), "", size_wh)
+            actions["YuNet"] = lambda: yunet.detect(picture)  # noqa: B023
+            actions["YuNet by OpenCV"] = lambda: opencv.detect(picture)  # noqa: B023
         for name, action in actions.items():
-            runs = [1000 * timed(action) for _ in range(33)][3:]
+            runs = [1000 * timed(action) for _ in range(amount(33, 4))][3:]
             print(f"  {name:16} {size_wh[0]} x {size_wh[1]}  {spread(runs, '{:.1f}')}", flush=True)
 
 
@@ -236,9 +249,9 @@ def start() -> None:
     with tempfile.TemporaryDirectory() as folder:
         analyze = [sys.executable, "-m", "mien.cli.main", "analyze", str(ASTRONAUT), "--out", folder]
         process(analyze)
-        runs = [process(analyze) for _ in range(7)]
-    empty = [process([sys.executable, "-c", "pass"])[0] for _ in range(7)]
-    light = [process([sys.executable, "-c", "import mien"])[0] for _ in range(7)]
+        runs = [process(analyze) for _ in range(amount(7))]
+    empty = [process([sys.executable, "-c", "pass"])[0] for _ in range(amount(7))]
+    light = [process([sys.executable, "-c", "import mien"])[0] for _ in range(amount(7))]
     print("start:")
     print(f"  python -c pass                      {spread(empty)} s")
     print(f"  python -c 'import mien'             {spread(light)} s")
@@ -250,12 +263,13 @@ def start() -> None:
 def csv() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "fer2013.csv"
-        save_faces(noise(32_298), path)
-        code = f"from mien.data import load_faces; assert len(load_faces({str(path)!r})) == 32298"
+        faces = noise(amount(32_298, 100))
+        save_faces(faces, path)
+        code = f"from mien.data import load_faces; assert len(load_faces({str(path)!r})) == {len(faces)}"
         process([sys.executable, "-c", code])
-        runs = [process([sys.executable, "-c", code]) for _ in range(5)]
-        inside = [timed(lambda: load_faces(path)) for _ in range(3)]
-        print(f"Kaggle CSV of 32,298 rows, {path.stat().st_size / 1e6:,.0f} MB:")
+        runs = [process([sys.executable, "-c", code]) for _ in range(amount(5))]
+        inside = [timed(lambda: load_faces(path)) for _ in range(amount(3))]
+        print(f"Kaggle CSV of {len(faces):,} rows, {path.stat().st_size / 1e6:,.0f} MB:")
     print(f"  load_faces       {spread(inside)} s")
     print(
         f"  whole process    {spread([s for s, _ in runs])} s, {spread([m for _, m in runs], '{:,.0f}')} MB at its peak"
@@ -270,14 +284,19 @@ def analyze_video(clip: Path, detector: str, *more: str) -> tuple[float, float]:
     return process([*command, "--detector", detector, *more])
 
 
+def detectors() -> tuple[str, ...]:
+    """YuNet, whose file is needed unless all is tiny, and Haar."""
+    return ("haar",) if TINY and there(YUNET) is None else ("yunet", "haar")
+
+
 def video() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        clip = Path(folder) / "clip.mp4"
-        make_clip(clip, seconds=10, size_wh=(640, 480), fps=Fraction(30))
-        print("video, 10 s of 640 x 480 at 30 frames/s, one face, start included:")
-        for detector in ("yunet", "haar"):
+        clip, seconds = Path(folder) / "clip.mp4", amount(10)
+        make_clip(clip, seconds=seconds, size_wh=(640, 480), fps=Fraction(30))
+        print(f"video, {seconds} s of 640 x 480 at 30 frames/s, one face, start included:")
+        for detector in detectors():
             for name, more in (("with annotated video", []), ("records only", ["--no-media"])):
-                rates = [300 / analyze_video(clip, detector, *more)[0] for _ in range(3)]
+                rates = [30 * seconds / analyze_video(clip, detector, *more)[0] for _ in range(amount(3))]
                 print(f"  {detector:<5} {name:<21} {spread(rates, '{:,.1f}')} frames/s", flush=True)
 
 
@@ -287,8 +306,8 @@ def memory() -> None:
         peaks = []
         for minutes in (1, 30):
             clip = Path(folder) / f"clip{minutes}.mp4"
-            make_clip(clip, seconds=60 * minutes, size_wh=(640, 480), fps=Fraction(10))
-            seconds, peak = analyze_video(clip, "yunet")
+            make_clip(clip, seconds=amount(60 * minutes, minutes // 10 + 1), size_wh=(640, 480), fps=Fraction(10))
+            seconds, peak = analyze_video(clip, detectors()[0])
             peaks.append(peak)
             print(
                 f"  {minutes} min of 640 x 480, 10 frames/s: {seconds:,.0f} s, {peak:,.0f} MB at its peak", flush=True
@@ -311,7 +330,11 @@ PARTS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="what to measure")
-    parts = parser.parse_args().parts or [name for name in PARTS if name not in ("memory", "networks")]
+    parser.add_argument("--tiny", action="store_true", help="as little as shows that everything runs")
+    options = parser.parse_args()
+    global TINY
+    TINY = options.tiny
+    parts = options.parts or [name for name in PARTS if TINY or name not in ("memory", "networks")]
     from importlib.metadata import version
 
     print(f"{processor()}, {os.cpu_count()} cores; Python {sys.version.split()[0]}, "

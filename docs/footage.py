@@ -1,6 +1,7 @@
 """Make the pictures of docs/analysis.md: of a clip of two faces that go out of focus, and of made-up records.
 
 python docs/footage.py WORK_FOLDER --detector-model face_detection_yunet_2023mar.onnx [--chromium /usr/bin/chromium]
+python docs/footage.py WORK_FOLDER --tiny      shorter clips, pictures in WORK_FOLDER: shows that it runs
 """
 
 from __future__ import annotations
@@ -28,17 +29,17 @@ from mien.core.types import Face, FrameResult
 
 HERE = Path(__file__).resolve().parent
 ASTRONAUT = HERE.parent / "examples" / "astronaut.jpg"
-RATE, SECONDS, SIDE = 15, 16, 320
+RATE, SIDE = 15, 320
 
 
 def blurred(photo: np.ndarray, strength: float) -> np.ndarray:
     return photo if strength < 0.3 else cv2.GaussianBlur(photo, (0, 0), strength)
 
 
-def frames() -> Iterator[np.ndarray]:
+def frames(seconds: int) -> Iterator[np.ndarray]:
     """RGB: the photograph and its mirror image, each going out of focus in its own time; one of them fades for a while."""
     photo = cv2.resize(read_picture(ASTRONAUT), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
-    for index in range(SECONDS * RATE):
+    for index in range(seconds * RATE):
         time_s = index / RATE
         left = blurred(photo, max(0.0, 6 * np.sin(time_s * 0.8)))
         right = blurred(photo[:, ::-1], max(0.0, 6 * np.sin(time_s * 0.55 + 2)))
@@ -46,11 +47,11 @@ def frames() -> Iterator[np.ndarray]:
         yield np.hstack([left, np.rint(right * light).astype(np.uint8)])
 
 
-def make(path: Path) -> None:
+def make(path: Path, seconds: int = 16) -> None:
     with av.open(str(path), "w") as container:
         video = container.add_stream("libx264", rate=Fraction(RATE), options={"crf": "20"})
         video.width, video.height, video.pix_fmt = 2 * SIDE, SIDE, "yuv420p"
-        for picture in frames():
+        for picture in frames(seconds):
             container.mux(video.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(video.encode(None))
 
@@ -85,28 +86,31 @@ def small(source: Path, target: Path, width: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("work", type=Path)
-    parser.add_argument("--detector-model", required=True)
+    parser.add_argument("--detector-model", help="a YuNet file; default: the detector that needs none")
     parser.add_argument("--chromium", default="/usr/bin/chromium")
+    parser.add_argument("--tiny", action="store_true")
     options = parser.parse_args()
-    work, yunet = options.work, ["--detector", "yunet", "--detector-model", options.detector_model]
+    work, images = options.work, options.work if options.tiny else HERE / "images"
+    detector = "yunet" if options.detector_model else "haar"
+    chosen = ["--detector", detector, *(["--detector-model", options.detector_model] if options.detector_model else [])]
     work.mkdir(parents=True, exist_ok=True)
-    make(work / "pair.mp4")
-    mien(["analyze", str(work / "pair.mp4"), "--out", str(work), *yunet])
+    make(work / "pair.mp4", *([6] if options.tiny else []))
+    mien(["analyze", str(work / "pair.mp4"), "--out", str(work), *chosen])
     mien(["moments", str(work / "pair.mp4"), "--label", "happy", "--top", "4", "--min-gap", "1", "--out", str(work)])
     interview = make_up(work / "interview", 0, 100, 5, (0.1, 0.05, 0.05, 0.3, 0.1, 0.1, 0.3))
     trailer = make_up(work / "trailer", 1, 56, 1, (0.05, 0.02, 0.2, 0.4, 0.08, 0.2, 0.05))
     mien(["plot", str(interview), str(trailer), "--out", str(work)])
     for name, width in (("interview.transitions", 1000), ("interview-trailer.compared", 900), ("pair.moments", 760)):
-        small(work / f"{name}.png", HERE / "images" / f"{name.split('.')[1]}.png", width)
+        small(work / f"{name}.png", images / f"{name.split('.')[1]}.png", width)
     picture = read_picture(ASTRONAUT)
-    faces = Recognizer(detector="yunet", detector_model=options.detector_model).analyze(picture)
-    Image.fromarray(annotate(picture, faces, Style(bars=True, display_width=640))[:420]).save(work / "drawing.png")
-    small(work / "drawing.png", HERE / "images" / "drawing.png", 640)
+    faces = Recognizer(detector=detector, detector_model=options.detector_model).analyze(picture)
+    Image.fromarray(annotate(picture, faces, Style(bars=True, display_width=640))[:420]).save(work / "drawing.full.png")
+    small(work / "drawing.full.png", images / "drawing.png", 640)
     records = read_clip(work / "pair.records.jsonl")
     page = work / "pair.timeline.html"
     write_timeline_page(records.people(), page, "pair.mp4", "pair.annotated.mp4")
     photograph(page, work / "page.png", options.chromium)
-    small(work / "page.png", HERE / "images" / "timeline-page.png", 900)
+    small(work / "page.png", images / "timeline-page.png", 900)
 
 
 def photograph(page: Path, target: Path, chromium: str) -> None:

@@ -1,6 +1,7 @@
 """Make the pictures of docs/page.md again: a service, Chromium before it, and the page as a person sees it.
 
 python docs/screenshots.py [--detector-model YUNET.onnx] [NAME...]     all, or those named: picture, video, camera ...
+python docs/screenshots.py --tiny FOLDER                               a shorter film, pictures in FOLDER: shows that it runs
 
 The only face in them is the one in examples/astronaut.jpg (NASA, public domain); the film is made of it.
 """
@@ -27,7 +28,8 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 from mien.analysis.output.palette import COLOURS  # noqa: E402
 from mien.core.files import replacing  # noqa: E402
 from mien.core.pictures import read_picture  # noqa: E402
-from tests.service.page.conftest import find_chromium, serving  # noqa: E402
+from tests.conftest import find_chromium  # noqa: E402
+from tests.service.page.conftest import serving  # noqa: E402
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -226,7 +228,7 @@ def keep(png: bytes, photo_xyxy: tuple[int, int, int, int], path: Path) -> None:
             break
     with replacing(path) as part:
         part.write_bytes(buffer.getvalue())
-    print(f"{path.relative_to(ROOT)}: {shot.width} x {shot.height}, {buffer.tell() / 1000:.0f} kB, {colours} colours")
+    print(f"{path}: {shot.width} x {shot.height}, {buffer.tell() / 1000:.0f} kB, {colours} colours")
 
 
 def photo_of(page: Page) -> tuple[int, int, int, int]:
@@ -244,6 +246,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", choices=[*SHOTS, []], help="which; all by default")
     parser.add_argument("--detector-model", type=Path, help="a YuNet file; default: the detector that is there")
+    parser.add_argument("--tiny", type=Path, metavar="FOLDER", help="write pictures of a shorter film there")
     options = parser.parse_args()
     extra = ["--detector-model", str(options.detector_model.resolve())] if options.detector_model else []
     chromium = find_chromium()
@@ -257,7 +260,7 @@ def main() -> None:
         media = Path(folder)
         face = read_picture(ASTRONAUT)
         Image.fromarray(np.hstack([face, face[:, ::-1]])).save(media / "two faces.png")
-        write_film(media / "two people.mp4")
+        write_film(media / "two people.mp4", seconds=6 if options.tiny else 12)
         write_camera(media / "camera.mjpeg")
         flags = ["--no-sandbox", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream",
                  f"--use-file-for-fake-video-capture={media / 'camera.mjpeg'}"]  # fmt: skip
@@ -265,7 +268,7 @@ def main() -> None:
         studio = Studio(browser, address, media)
         for name in options.names or SHOTS:
             page = SHOTS[name](studio)
-            keep(page.screenshot(), photo_of(page), IMAGES / f"page-{name}.png")
+            keep(page.screenshot(), photo_of(page), (options.tiny or IMAGES) / f"page-{name}.png")
             page.context.close()
         browser.close()
 

@@ -337,7 +337,8 @@ def _summary(analysis: _Analysis) -> dict[str, object]:
     start_s    what a player shows as 0:00, by the file's own times; all other times here are as a player shows them
     part       which frames were analysed, as --from, --to and --every say it, from that beginning on
     bytes      of the file; None of a camera or a stream
-    joined     whether it is recordings joined end to end, whose times jump back: those here go on, and are not the file's
+    joined     whether the times here are not the file's own: it is recordings joined end to end, whose times jump back, or it
+               does not say when its frames are shown
     """
     state, source, recognizer = analysis.state, analysis.source, analysis.recognizer
     done, part = state.done, source.sampling

@@ -24,7 +24,7 @@ from mien.cli.options import (
     read_data,
     whose_labels,
 )
-from mien.cli.training import HELD_OUT, Model, by_whom, held_out_caveat, left_aside, to_score
+from mien.cli.training import HELD_OUT, Model, by_whom, held_out_caveat, left_aside, of_own_classes, to_score
 from mien.core.progress import progress_bar, say
 
 if TYPE_CHECKING:
@@ -82,6 +82,7 @@ def report(
         labels_by=labels_by,
         model=classifier,
     )
+    everything = of_own_classes(model, everything, still)
     faces, which, trained_on = to_score(everything, split, data, Path(model) if is_run(model) else None)
     warning = f"Note: {which} is what models are trained on; a score on it says little of other faces."
     notes = [warning] if trained_on else []
@@ -164,6 +165,8 @@ def compare(
         labels_by=labels_by,
         model=one,
     )
+    for model in (a, b):
+        everything = of_own_classes(model, everything, still)
     faces, which, notes = _to_hold_against(everything, split, data, (a, b))
     _tell(faces, everything, which, notes, asked=bool(split), quiet=still)
     faces = faces.as_classes(one.labels)

@@ -123,13 +123,14 @@ def evaluate(
     classifier = open_classifier(model, precision)
     faces = read_data(
         data,
-        size=_size(classifier),
+        size=classifier.preprocessing.size,
         skip_bad=skip_bad,
         quiet=quiet or as_json,
         exclude=exclude,
         labels_by=labels_by,
         model=classifier,
     )
+    faces = of_own_classes(model, faces, quiet)
     everything, whose = faces, whose_labels(labels_by, faces, classifier)
     faces, which, trained_on = to_score(faces, split, data, Path(model) if is_run(model) else None)
     if not (split or quiet or as_json) and len(faces) < len(everything):
@@ -188,7 +189,7 @@ def predict(
     quiet = quiet or as_json
     classifier = open_classifier(model, precision)
     faces = read_data(
-        data, size=_size(classifier), skip_bad=skip_bad, quiet=quiet, labels_by=labels_by, model=classifier
+        data, size=classifier.preprocessing.size, skip_bad=skip_bad, quiet=quiet, labels_by=labels_by, model=classifier
     )
     faces = faces.in_split(split) if split else faces
     probabilities = classify_all(classifier, faces.images, tta, quiet=quiet, title="predict")
@@ -251,7 +252,7 @@ def export(
     classifier = TorchClassifier(trained)
     if data:
         faces = read_data(data, size=trained.preprocessing.size, quiet=quiet, labels_by=labels_by, model=classifier)
-        faces = faces.in_split(split) if split else faces
+        faces = of_own_classes(str(run), faces.in_split(split) if split else faces, quiet)
         if faces.labelled.any():
             measured, which, trained_on = to_score(faces, split, data, run)
             if trained_on and not quiet:
@@ -287,6 +288,35 @@ def left_aside(everything: FaceSet, measured: FaceSet, which: str) -> str:
         return f"{count:,} faces without a label are left aside"
     unlabelled = "" if everything.labelled.all() else ", or have no label,"
     return f"{count:,} faces that are not {which}{unlabelled} are left aside; --split names others"
+
+
+def of_own_classes(model: str, faces: FaceSet, quiet: bool) -> FaceSet:
+    """The faces of the classes that a run's recipe chose with data.classes; says how many are left out. All for other models."""
+    if not is_run(model):
+        return faces
+    import numpy as np
+
+    from mien.core.errors import DataError
+    from mien.core.labels import canonical
+    from mien.training.recipe import load_recipe
+
+    recipe = _folder_of(Path(model)) / "recipe.toml"
+    chosen = load_recipe(recipe).data.classes if recipe.is_file() else []
+    if not chosen:
+        return faces
+    known = {canonical(name) for name in chosen}
+    others = [label for label, name in enumerate(faces.classes) if name not in known]
+    kept = faces.take(~np.isin(faces.labels, others))
+    if not kept.labelled.any() and faces.labelled.any():
+        found = f"has no face of the run's classes ({', '.join(chosen)})"
+        raise DataError("data", found, "give faces of these, or name another model")
+    if len(kept) < len(faces) and not quiet:
+        names = ", ".join(faces.classes[label] for label in others if (faces.labels == label).any())
+        say(
+            f"{len(faces) - len(kept):,} faces of classes that the run was not trained on ({names}) are left out",
+            error=True,
+        )
+    return kept
 
 
 def by_whom(whose: str) -> str:
@@ -358,11 +388,6 @@ def _roles_trained_on(run: Path) -> set[str]:
     recipe = _folder_of(run) / "recipe.toml"
     trained = load_recipe(recipe).data.train if recipe.is_file() else "train"
     return {split_role(name) for name in trained.split("+")}
-
-
-def _size(classifier: AnyClassifier) -> int:
-    """The side in pixels to which pictures of a data set are scaled for this model."""
-    return classifier.preprocessing.size
 
 
 def _score(classifier: AnyClassifier, faces: FaceSet, tta: str, quiet: bool) -> Scores:

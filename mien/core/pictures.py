@@ -47,10 +47,10 @@ _AS_STORED = {
 #: TIFF's tag of what a page is; its first bit says: the same picture, smaller.
 _PAGE_KIND = 254
 
-#: What Pillow and its plugins raise for damaged files, beside OSError.
+#: What Pillow and its plugins raise for damaged files, beside OSError; the last one where a later frame claims to be huge.
 DAMAGED = (
     SyntaxError, ValueError, EOFError, RuntimeError, TypeError, KeyError, IndexError, AttributeError, OverflowError,
-    ZeroDivisionError, struct.error,
+    ZeroDivisionError, struct.error, Image.DecompressionBombError,
 )  # fmt: skip
 
 _PILLOW_SETTINGS = threading.Lock()
@@ -181,7 +181,7 @@ def page_count(path: Path) -> int:
                 picture.seek(number)
                 pages += not picture.tag_v2.get(_PAGE_KIND, 0) & 1
             return max(1, pages)
-    except (OSError, Image.DecompressionBombError, *DAMAGED):
+    except (OSError, *DAMAGED):
         return 1
 
 

@@ -39,6 +39,10 @@ OF_CLASS_COUNTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "accuracy": counts.one_vs_rest_accuracy,
 }
 
+#: Scores that redrawing makes larger, since noise adds to every gap: the draws are moved by the difference of their mean and
+#: the score, or their interval would lie beside it (Efron & Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 10).
+BIASED = ("expected_calibration_error",)
+
 #: Faces are redrawn in groups of this many draws at once, so that memory stays small.
 _AT_ONCE = 100
 
@@ -132,7 +136,9 @@ def measure(
         if np.ndim(value):
             by_class[name] = (value, *_limits(np.where(np.concatenate(present), redrawn, np.nan)))
         else:
-            overall[name] = (float(value), _between(redrawn))
+            bias = redrawn.mean() - value if name in BIASED else 0.0
+            low, high = _between(redrawn - bias)
+            overall[name] = (float(value), (max(0.0, low), high) if name in BIASED else (low, high))
     return Measures(scores, overall, by_class, reliability(probabilities, labels), by_confidence(probabilities, labels))
 
 

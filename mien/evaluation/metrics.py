@@ -103,6 +103,16 @@ class Scores:
         """float (K, K): the confusion matrix with every row divided by its sum."""
         return divide(self.confusion.astype(float), self.confusion.sum(axis=1, keepdims=True))
 
+    @property
+    def macro_f1_of_present(self) -> float:
+        """Mean F1 of the classes that have faces; ``macro_f1`` also counts those that are only predicted, with 0."""
+        return float(f1(self.confusion)[self.confusion.sum(axis=1) > 0].mean())
+
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """The classes without faces."""
+        return tuple(name for name, count in zip(self.classes, self.confusion.sum(axis=1), strict=True) if not count)
+
     def per_class(self) -> list[dict[str, Any]]:
         """One dict a class: class, precision, recall, f1, support."""
         columns = zip(
@@ -125,6 +135,7 @@ class Scores:
             "accuracy_interval": list(self.accuracy_interval),
             "macro_f1": self.macro_f1,
             "macro_f1_interval": list(self.macro_f1_interval),
+            "macro_f1_of_present": self.macro_f1_of_present,
             "log_loss": self.log_loss,
             "classes": list(self.classes),
             "per_class": self.per_class(),

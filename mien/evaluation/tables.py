@@ -26,6 +26,7 @@ def scores_text(scores: Scores) -> str:
     lines = [
         f"accuracy  {scores.accuracy:.2%}  (95 % interval {low:.2%} to {high:.2%})",
         f"macro-F1  {scores.macro_f1:.4f}  ({f1_low:.4f} to {f1_high:.4f})",
+        *_absent(scores),
         f"log loss  {scores.log_loss:.4f}",
         f"faces     {scores.count:,}",
         "",
@@ -50,6 +51,16 @@ def scores_text(scores: Scores) -> str:
             for name, row in zip(scores.classes, cells, strict=True)
         ]
     return "\n".join(lines) + "\n"
+
+
+def _absent(scores: Scores) -> list[str]:
+    """A line about classes without faces, of which macro-F1 counts those that are predicted."""
+    if not scores.absent:
+        return []
+    counted = [name for name in scores.absent if scores.confusion[:, scores.classes.index(name)].any()]
+    said = f"counts {', '.join(counted)} as 0" if counted else "leaves them out"
+    mean = f"; {scores.macro_f1_of_present:.4f} over the classes with faces" if counted else ""
+    return [f"          no faces of {', '.join(scores.absent)}: macro-F1 {said}{mean}"]
 
 
 def write_scores(

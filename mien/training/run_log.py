@@ -69,3 +69,15 @@ def batches_note(recipe: Recipe, count: int) -> str:
         + (f", in which {left} of them are not seen" if left else "")
         + (f"; --set schedule.batch_size={smaller} makes more" if smaller < batch else "")
     )
+
+
+def warmup_note(recipe: Recipe) -> str:
+    """A line where the learning rate only rises; "" else."""
+    warmup, epochs = recipe.schedule.warmup_epochs, recipe.schedule.epochs
+    if warmup < epochs or not warmup:
+        return ""
+    fewer = f"{epochs / 5:g}"
+    return (
+        f"note: the warm-up of {warmup:g} epochs takes all {epochs} epochs, so that the training ends at its highest learning "
+        f"rate; --set schedule.warmup_epochs={fewer} leaves the rest to the schedule"
+    )

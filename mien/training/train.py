@@ -33,7 +33,7 @@ from mien.training.optimizers import should_stop
 from mien.training.preparation import Rows, choose_rows, earlier_models, fingerprint, input_of, start_from, to_device
 from mien.training.recipe import Recipe
 from mien.training.resume import saved_state
-from mien.training.run_log import batches_note, epoch_line, log_header, opening_line
+from mien.training.run_log import batches_note, epoch_line, log_header, opening_line, warmup_note
 from mien.training.semi import Unlabelled
 from mien.training.targets import targets_of, teacher_fingerprint, teacher_of
 from mien.training.tensorboard_log import event_log
@@ -84,8 +84,9 @@ def train(
     write_names(rows.validation, folder / "validation.csv")
     say(opening_line(header))
     say(f"classes: {', '.join(rows.training.classes)}")
-    if note := batches_note(recipe, len(rows.training)):
-        say(note)
+    for note in (batches_note(recipe, len(rows.training)), warmup_note(recipe)):
+        if note:
+            say(note)
 
     epochs, drawn, count = recipe.schedule.epochs, float("-inf"), len(course.images)
     if len(state.history) >= epochs:

@@ -22,7 +22,7 @@ def test_items_come_in_order_and_are_made_ahead() -> None:
 
     with ahead(items(), 3) as numbers:
         assert next(numbers) == 0
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 300
         while len(made) < 5 and time.monotonic() < deadline:
             time.sleep(0.01)
         assert made == [0, 1, 2, 3, 4]  # one was taken, three wait, one is in the hand
@@ -48,17 +48,18 @@ def test_leaving_early_ends_the_thread() -> None:
 
 
 def test_of_live_pictures_the_newest_wait() -> None:
-    shown = threading.Event()
+    shown, ended = threading.Event(), threading.Event()
 
     def items() -> Iterator[int]:
         yield 0
-        shown.wait(5)
+        shown.wait(300)
         yield from range(1, 101)
+        ended.set()
 
     with ahead(items(), 1, newest=True) as numbers:
         assert next(numbers) == 0
         shown.set()
-        time.sleep(0.2)  # a slow reader
+        assert ended.wait(300)  # a slow reader
         rest = list(numbers)
     assert rest == [100]
 
@@ -68,7 +69,7 @@ def test_several_are_worked_on_at_once_and_come_in_order() -> None:
 
     def action(number: int) -> int:
         if number < 2:
-            both.wait(5)
+            both.wait(300)
         time.sleep(0.02 if number % 2 == 0 else 0)  # the earlier of two is the slower
         return number * number
 

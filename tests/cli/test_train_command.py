@@ -330,3 +330,33 @@ def test_a_training_that_is_refused_leaves_no_folder(capsys: pytest.CaptureFixtu
     for wrong in ("network.name=resnet1", "loss.class_weights=[1, 2]"):
         assert main(["train", "r1-lenet", "--data", "faces.csv", "--out", "runs/x", "--set", wrong]) == 2
     assert not Path("runs/x").exists()
+
+
+def test_a_run_of_some_classes_is_measured_on_these(run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The run's recipe chose five classes; the data has seven."""
+    from mien.data.readers import save_faces
+    from mien.models import build
+    from mien.training.checkpoint import save_trained
+    from mien.training.torch_classifier import load_run
+
+    five = ("angry", "happy", "neutral", "sad", "surprise")
+    small = load_run(run_folder)
+    arguments = small.network_arguments | {"num_classes": 5}
+    network = build(small.network_name, **arguments).eval()
+    Path("run").mkdir()
+    save_trained(Path("run/last.pt"), replace(small, network=network, network_arguments=arguments, classes=five))
+    Path("run/recipe.toml").write_text(small_recipe(data={"classes": list(five)}).to_toml())
+    save_faces(patterns(70, split="test"), "faces.csv")
+    said = "20 faces of classes that the run was not trained on (disgust, fear) are left out"
+    assert main(["evaluate", "run", "--data", "faces.csv", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert (json.loads(out)["count"], json.loads(out)["classes"]) == (50, list(five))
+    assert said in err
+    assert main(["report", "run", "--data", "faces.csv", "--no-saliency", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["count"] == 50 and said in err
+    assert main(["export", "run", "--data", "faces.csv", "--out", "five.onnx"]) == 0
+    assert said in capsys.readouterr().err
+    save_faces(patterns(70, split="test").take([1, 8, 15]), "disgust.csv")
+    assert main(["evaluate", "run", "--data", "disgust.csv"]) == 2
+    assert "has no face of the run's classes" in complaint(capsys)

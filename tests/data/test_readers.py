@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import unicodedata
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -360,3 +361,37 @@ def test_pixels_written_as_a_list_are_read(tmp_path: Path) -> None:
     rows = [[label, str(image.ravel().tolist())] for label, image in zip(faces.labels, faces.images, strict=True)]
     write_csv(tmp_path / "fer.csv", ["emotion", "pixels"], rows)
     np.testing.assert_array_equal(load_faces(tmp_path / "fer.csv").images, faces.images)
+
+
+@pytest.mark.parametrize(
+    ("header", "row_of"),
+    [
+        (["emotion", "pixels", "Usage"], lambda text: ["3", text.replace(" ", ","), "Training"]),
+        (["emotion", "pixels", "Usage"], lambda text: ["3", text.replace(" ", ", "), "Training"]),
+        (["emotion", "pixels", "Usage"], lambda text: ["3", *text.split(), "Training"]),  # commas without quotes
+        (["emotion", "pixels"], lambda text: ["3", *text.split()]),
+        (["emotion", "pixels", "Usage"], lambda text: ["3", text.replace(" ", ".0 ") + ".0", "Training"]),
+        (["emotion", "pixels"], lambda text: ["3", "[" + text.replace(" ", ".0, ") + ".0]"]),
+        (["label", *(f"pixel{n}" for n in range(2304))], lambda text: ["3", *text.split()]),
+        (["label", *(f"pixel_{n}" for n in range(1, 2305))], lambda text: ["3.0", *(f"{v}.0" for v in text.split())]),
+        ([*(str(n) for n in range(2304)), "emotion"], lambda text: [*text.split(), "happy"]),
+        ([*(f"Pixel {n}" for n in reversed(range(2304))), "usage"], lambda text: [*reversed(text.split()), "Training"]),
+    ],
+)
+def test_pixels_in_other_writings_and_in_a_column_each_are_read(
+    tmp_path: Path, header: list[str], row_of: Callable[[str], list[str]]
+) -> None:
+    faces = patterns(3)
+    path = write_csv(tmp_path / "x.csv", header, [row_of(text_of(image)) for image in faces.images])
+    read = load_faces(path)
+    np.testing.assert_array_equal(read.images, faces.images)
+    assert set(read.labels) == ({-1} if header[-1] == "usage" else {3})
+    (tmp_path / "folder").mkdir()
+    path.rename(tmp_path / "folder" / "x.csv")
+    assert len(load_faces(tmp_path / "folder")) == 3
+
+
+def test_numbers_that_are_no_whole_pixels_are_named(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "x.csv", ["emotion", "pixels"], [["3", " ".join(["70.5"] * 2304)]])
+    with pytest.raises(DataError, match=r"has the pixel '70.5', which is not a whole number in 0\.\.255"):
+        load_faces(path)

@@ -15,6 +15,7 @@ from mien.evaluation.calibration import by_confidence, calibration_errors, relia
 from mien.evaluation.measures import measure, redraws
 from mien.evaluation.metrics import confusion_matrix
 from mien.evaluation.ranking import average_precision, in_top, precision_recall_curve, roc_auc, roc_curve
+from mien.evaluation.tables import scores_text
 
 CLASSES = tuple("abcdefg")
 
@@ -202,9 +203,12 @@ def test_intervals_agree_with_redrawing_faces_one_by_one(answers: tuple[np.ndarr
     }
     for name, of in references.items():
         value, (low, high) = ours.overall[name]
-        theirs = np.percentile([of(probabilities[each], labels[each]) for each in rows], [2.5, 97.5])
+        draws = np.array([of(probabilities[each], labels[each]) for each in rows])
+        if name == "expected_calibration_error":  # which redrawing makes larger
+            draws = np.maximum(draws - draws.mean() + value, 0)
+        theirs = np.percentile(draws, [2.5, 97.5])
         assert (low, high) == pytest.approx(tuple(theirs), rel=0.06, abs=0.012), name
-        assert low < value < high or name == "expected_calibration_error"  # which redrawing makes larger
+        assert low < value < high
     value, low, high = (column[3] for column in ours.by_class["roc_auc"])
     theirs = [sklearn.roc_auc_score(labels[each] == 3, probabilities[each, 3]) for each in rows]
     assert (low, high) == pytest.approx(tuple(np.percentile(theirs, [2.5, 97.5])), abs=0.006)
@@ -232,3 +236,27 @@ def test_what_is_undefined_is_null_in_json() -> None:
 def test_the_same_seed_gives_the_same_intervals(answers: tuple[np.ndarray, np.ndarray]) -> None:
     one, two = (measure(*answers, CLASSES, samples=50).to_json() for _ in range(2))
     assert one == two
+
+
+def test_the_interval_of_a_calibration_error_holds_the_error_itself() -> None:
+    rng = np.random.default_rng(0)
+    for count in (100, 1_000):
+        confidence = rng.uniform(0.4, 1, count)
+        labels = np.where(rng.random(count) < confidence, 0, 1)  # as right as it is sure: the error is chance alone
+        value, (low, high) = measure(
+            np.stack([confidence, 1 - confidence], axis=1), labels, ("a", "b"), samples=200
+        ).overall["expected_calibration_error"]
+        assert 0 <= low < value < high
+
+
+def test_macro_f1_says_what_it_makes_of_classes_without_faces() -> None:
+    labels, predicted = np.array([0, 0, 1, 1]), np.array([0, 0, 1, 2])
+    scores = score(np.eye(3)[predicted], labels, ("happy", "sad", "neutral"))
+    assert scores.macro_f1 == pytest.approx((1 + 2 / 3 + 0) / 3)
+    assert scores.macro_f1_of_present == pytest.approx((1 + 2 / 3) / 2)
+    assert "no faces of neutral: macro-F1 counts neutral as 0; 0.8333 over the classes with faces" in scores_text(
+        scores
+    )
+    unseen = score(np.eye(3)[labels], labels, ("happy", "sad", "neutral"))
+    assert "no faces of neutral: macro-F1 leaves them out" in scores_text(unseen)
+    assert "no faces" not in scores_text(score(np.eye(2)[labels], labels, ("happy", "sad")))

@@ -3,7 +3,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,7 +12,7 @@ import pytest
 from hostile import attack, attacks, damaged, polyglots
 
 from tests.conftest import ASTRONAUT
-from tests.service.conftest import server
+from tests.service.conftest import PATIENCE_S, server
 
 
 @pytest.mark.slow
@@ -27,7 +26,7 @@ def test_two_hundred_hostile_uploads(tmp_path: Path) -> None:
     with server(tmp_path / "state", limits=limits) as address:
 
         def good() -> dict:
-            line = http.client.HTTPConnection(*address, timeout=60)
+            line = http.client.HTTPConnection(*address, timeout=PATIENCE_S)
             body = b'--a\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n' + ASTRONAUT.read_bytes()
             head = {"content-type": "multipart/form-data; boundary=a", "host": "127.0.0.1"}
             line.request("POST", "/v1/images", body + b"\r\n--a--\r\n", head)
@@ -46,8 +45,6 @@ def test_two_hundred_hostile_uploads(tmp_path: Path) -> None:
                 assert set(json.loads(outcome.body)["error"]) == {"name", "found", "cure"}
         statuses = Counter(outcome.status for outcome in outcomes)
         assert {0, 200, 202, 400, 408, 413, 415, 422} <= set(statuses), statuses
-        assert max(outcome.seconds for outcome in outcomes) < 60
-        time.sleep(1)
         after = good()
         assert {**after, "seconds": 0} == {**before, "seconds": 0}
         assert us.memory_info().rss - memory < 900 * 2**20  # the test's own bombs are in this process too

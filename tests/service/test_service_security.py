@@ -3,8 +3,9 @@ from __future__ import annotations
 import asyncio
 import socket
 import sqlite3
-import time
+from itertools import count
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from fastapi.testclient import TestClient
@@ -19,7 +20,7 @@ from mien.service.server import create_app
 from mien.service.sessions import FILE as SESSIONS
 from mien.service.sessions import Sessions
 from tests.conftest import ASTRONAUT
-from tests.service.conftest import HERE, error_of, form, quickly, server, service, until
+from tests.service.conftest import HERE, PATIENCE_S, error_of, form, server, service, until
 
 PHOTO = ASTRONAUT.read_bytes()
 TOKEN = "correct-horse"
@@ -237,22 +238,26 @@ def test_addresses_that_only_this_machine_reaches(host: str, loopback: bool) -> 
     assert is_loopback(host) is loopback
 
 
-def talk(address: tuple[str, int], *parts: bytes, pause: float = 0.0) -> bytes:
+def talk(address: tuple[str, int], *parts: bytes) -> bytes:
     """Send bytes one after the other, and what comes back until the connection is closed."""
-    with socket.create_connection(address, timeout=20) as line:
+    with socket.create_connection(address, timeout=PATIENCE_S) as line:
         try:
             for part in parts:
                 line.sendall(part)
-                time.sleep(pause)
-        except OSError:
+        except ConnectionError:
             pass  # closed in the middle: what was answered before is still read
-        answer = b""
-        try:
-            while data := line.recv(65536):
-                answer += data
-        except OSError:
-            pass
-        return answer
+        return rest_of(line)
+
+
+def rest_of(line: socket.socket) -> bytes:
+    """What comes until the other side closes the connection; TimeoutError where it does not."""
+    answer = b""
+    try:
+        while data := line.recv(65536):
+            answer += data
+    except ConnectionError:
+        pass
+    return answer
 
 
 def post(*headers: str) -> bytes:
@@ -264,33 +269,57 @@ FORM = "Content-Type: multipart/form-data; boundary=abc"
 FILE = b'--abc\r\nContent-Disposition: form-data; name="file"; filename="a.jpg"\r\n\r\n'
 
 
-def test_slow_and_endless_senders_are_answered_and_cut_off(tmp_path: Path) -> None:
-    limits = {"idle_s": 0.5, "header_s": 0.7, "least_rate": 100_000, "picture_bytes": 200_000, "pictures": 2}
-    with server(tmp_path, limits=limits) as address:
-        nothing = talk(address, post(FORM, "Content-Length: 1000"), FILE)
-        assert b"408" in nothing.split(b"\r\n")[0]
-        assert b"sent nothing" in nothing
-        drops = talk(address, post(FORM, "Content-Length: 100000"), FILE, *[b"x" * 10] * 40, pause=0.1)
-        assert b"408" in drops.split(b"\r\n")[0]
-        assert b"bytes a second" in drops
-        assert talk(address, b"POST /v1/images HTTP/1.1\r\nHost: 127") == b""  # headers that never end: closed
+HEALTH = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+HEALTH_ONCE = HEALTH[:-2] + b"Connection: close\r\n\r\n"
+
+
+def test_who_sends_nothing_any_more_is_answered_and_cut_off(tmp_path: Path) -> None:
+    with server(tmp_path, limits={"idle_s": 0.3}) as address:
+        answer = talk(address, post(FORM, "Content-Length: 1000"), FILE)
+        assert b"408" in answer.split(b"\r\n")[0]
+        assert b"sent nothing" in answer
+        assert b"200" in talk(address, HEALTH_ONCE)
+
+
+def test_who_sends_drops_is_answered_and_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    minutes = SimpleNamespace(monotonic=count(0, 60).__next__)  # a minute passes between any two looks at the clock
+    monkeypatch.setattr(security, "time", minutes)
+    with server(tmp_path) as address:
+        answer = talk(address, post(FORM, "Content-Length: 1000000"), FILE, b"drop")
+    assert b"408" in answer.split(b"\r\n")[0]
+    assert b"sends less than 4,096 bytes a second" in answer
+
+
+def test_whose_headers_never_end_is_cut_off(tmp_path: Path) -> None:
+    with server(tmp_path, limits={"header_s": 0.3}) as address:
+        assert talk(address, b"POST /v1/images HTTP/1.1\r\nHost: 127") == b""
         assert talk(address) == b""
-        health = b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
-        with quickly(6):  # a second request that never ends
-            assert talk(address, health, b"GET /he", pause=0.2).count(b"HTTP/1.1 200") == 1
+
+        def second_request() -> bytes | None:
+            """What follows the answer to a first request; None where that one came too slowly itself."""
+            with socket.create_connection(address, timeout=PATIENCE_S) as line:
+                line.sendall(HEALTH)
+                answer = line.recv(65536)
+                line.sendall(b"GET /he")
+                return rest_of(line) if b"HTTP/1.1 200" in answer else None
+
+        assert until(lambda: second_request() is not None)
+
+
+def test_who_sends_more_than_may_be_is_cut_off(tmp_path: Path) -> None:
+    with server(tmp_path, limits={"picture_bytes": 200_000}) as address:
         first = b"%x\r\n%s\r\n" % (len(FILE), FILE)
-        endless = talk(
-            address, post(FORM, "Transfer-Encoding: chunked"), first, *[b"10000\r\n" + b"x" * 65536 + b"\r\n"] * 50
-        )
+        chunks = [b"10000\r\n" + b"x" * 65536 + b"\r\n"] * 50
+        endless = talk(address, post(FORM, "Transfer-Encoding: chunked"), first, *chunks)
         assert b"413" in endless.split(b"\r\n")[0] or endless == b""
         stated = talk(address, post(FORM, "Content-Length: 99999999999999999999999"), FILE)
         assert stated.startswith(b"HTTP/1.1 4")
-        assert b"200" in talk(address, b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+        assert b"200" in talk(address, HEALTH_ONCE)
 
 
 def test_only_so_many_at_the_same_time(tmp_path: Path) -> None:
     """Two senders that hold their places with half a request; the third is told to come back."""
-    with server(tmp_path, limits={"pictures": 2, "idle_s": 5}) as address:
+    with server(tmp_path, limits={"pictures": 2, "idle_s": PATIENCE_S}) as address:
         lines = [socket.create_connection(address) for _ in range(2)]
         for line in lines:
             line.sendall(post(FORM, "Content-Length: 1000") + FILE)
@@ -299,10 +328,10 @@ def test_only_so_many_at_the_same_time(tmp_path: Path) -> None:
             answer = talk(address, post(FORM, "Content-Length: 0", "Connection: close"))
             return answer if b"429" in answer.split(b"\r\n")[0] else None
 
-        answer = until(refused, 4)
+        answer = until(refused)
         assert b"retry-after: 1" in answer.lower()
         assert b"2 places" in answer
-        assert b"200" in talk(address, b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+        assert b"200" in talk(address, HEALTH_ONCE)
         for line in lines:
             line.close()
         until(lambda: b"422" in talk(address, post(FORM, "Content-Length: 0", "Connection: close")))

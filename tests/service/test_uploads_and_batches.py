@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 from starlette.requests import Request
@@ -23,7 +24,7 @@ from mien.service.recognition.batching import MOST_CROPS, Batcher
 from mien.service.recognition.decoding import Decoders
 from mien.service.uploads import receive_file
 from tests.conftest import ASTRONAUT
-from tests.service.conftest import as_file
+from tests.service.conftest import as_file, until
 
 
 def request_of(body: bytes, step: int) -> Request:
@@ -115,11 +116,11 @@ def test_those_on_their_way_are_waited_for() -> None:
 
     async def two() -> None:
         with ThreadPoolExecutor(1) as executor:
-            batcher = Batcher(slow_means, executor, lambda requests, crops: batches.append(requests), gather_s=0.2)
+            batcher = Batcher(slow_means, executor, lambda requests, crops: batches.append(requests), gather_s=0.05)
             batcher.expect()
 
             async def later() -> None:
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(0)
                 batcher.arrive()
                 await batcher.probabilities(np.zeros((1, 4, 4), np.uint8))
 
@@ -189,16 +190,17 @@ posix = pytest.mark.skipif(sys.platform == "win32", reason="processes are stoppe
 
 @posix
 def test_a_decoder_that_dies_or_hangs_is_replaced(decoders) -> None:
-    pool = decoders(1, decode_s=1.5)
+    pool = decoders(1, decode_s=0.5)
     data = ASTRONAUT.read_bytes()
     os.kill(pool.pids[0], signal.SIGSTOP)  # it hangs
     (hung,) = decode(pool, data)
     assert isinstance(hung, Refused)
     assert (hung.status_code, "too much time" in hung.error.found) == (422, True)
-    pool._limits = replace(pool._limits, decode_s=60)  # a slow machine may start the next one slowly
+    pool._limits = replace(pool._limits, decode_s=300)  # the next one has the time that it needs
     assert decode(pool, data)[0].shape == (512, 512, 3)
-    os.kill(pool.pids[0], signal.SIGKILL)
-    time.sleep(0.2)
+    died = psutil.Process(pool.pids[0])
+    died.kill()
+    until(lambda: died.status() == psutil.STATUS_ZOMBIE)
     assert decode(pool, data)[0].shape == (512, 512, 3)
     assert pool.replaced == 2
 

@@ -22,7 +22,7 @@ from mien.training.checkpoint import load_trained, read_checkpoint
 from mien.training.hardware import Hardware
 from mien.training.preparation import choose_rows, input_of
 from mien.training.recipe import load_recipe
-from mien.training.run_log import batches_note
+from mien.training.run_log import batches_note, warmup_note
 from mien.training.torch_classifier import TorchClassifier, load_run
 from mien.training.train import train
 from tests.conftest import ROOT, patterns, small_recipe
@@ -110,17 +110,17 @@ def test_killed_at_a_random_moment_it_resumes_bit_for_bit(tmp_path: Path) -> Non
                str(tmp_path / "faces.parquet"), "--out"]  # fmt: skip
     subprocess.run([*command, str(tmp_path / "whole")], check=True, cwd=ROOT)
     process = subprocess.Popen([*command, str(tmp_path / "cut")], cwd=ROOT)
-    while not (tmp_path / "cut" / "last.pt").exists():
+    log, epochs = tmp_path / "cut" / "log.jsonl", int(np.random.default_rng().integers(1, 20))
+    while not (log.exists() and len(log.read_text().splitlines()) > epochs):
         time.sleep(0.01)
-    time.sleep(np.random.default_rng().uniform(0, 1))
     process.kill()
     assert process.wait() == -signal.SIGKILL
     assert len(json.loads(read_checkpoint(tmp_path / "cut" / "last.pt")["history"])) < 40
     subprocess.run([*command, str(tmp_path / "cut"), "--resume"], check=True, cwd=ROOT)
     assert_equal_weights(tmp_path / "whole", tmp_path / "cut")
-    log = (tmp_path / "cut" / "log.jsonl").read_text().splitlines()
-    assert len(json.loads(log[0])["resumed"]) == 1
-    assert [json.loads(row)["epoch"] for row in log[1:]] == list(range(1, 41))
+    rows = log.read_text().splitlines()
+    assert len(json.loads(rows[0])["resumed"]) == 1
+    assert [json.loads(row)["epoch"] for row in rows[1:]] == list(range(1, 41))
 
 
 def test_ctrl_c_exits_with_130_and_can_be_resumed(tmp_path: Path) -> None:
@@ -308,3 +308,10 @@ def test_several_splits_are_watched(tmp_path: Path) -> None:
     recipe = small_recipe(data={"train": "train", "validation": "val+test"})
     rows = choose_rows(recipe, faces, lambda text: None)
     assert (len(rows.training), len(rows.validation)) == (40, 20)
+
+
+def test_a_warm_up_that_takes_the_whole_training_is_noted() -> None:
+    note = warmup_note(small_recipe(schedule={"epochs": 2, "warmup_epochs": 2}))
+    assert "the warm-up of 2 epochs takes all 2 epochs" in note and "schedule.warmup_epochs=0.4" in note
+    assert warmup_note(small_recipe(schedule={"epochs": 3, "warmup_epochs": 2})) == ""
+    assert warmup_note(small_recipe(schedule={"epochs": 1, "warmup_epochs": 0})) == ""

@@ -260,6 +260,10 @@ class VideoSource:
             )
         if self._tag:  # the pictures may begin later than the sound
             first = min(first, round(self.start_s / self.time_base))
+        elif (
+            self._stream.start_time is not None
+        ):  # a broadcast that was joined in the middle: what comes first cannot be decoded
+            first = min(first, round(self._stream.start_time * self._stream.time_base / self.time_base))
         if not self.is_live:
             self._compare_length(float((self._end - first) * self.time_base), seen)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,6 +34,15 @@ _BYTE_OF = {str(value): value for value in range(256)}
 #: The number of a line and the fields of the row that ends on it.
 _Row = tuple[int, list[str]]
 
+#: The end of a whole number that was written as a float: ``70.0``, ``70.``.
+_WHOLE = re.compile(r"\.0*$")
+
+#: Columns of one pixel each: ``pixel0``, ``pixel_0``, ``px 17``, ``p17`` or a number alone.
+_PIXEL_COLUMN = re.compile(r"(?:pixels?|px|p)?[ _.-]?(\d{1,6})$", re.IGNORECASE)
+
+#: Fewer numbers are no picture: 8 x 8.
+FEWEST_PIXELS = 64
+
 #: Characters of a wrong value that are shown.
 LONGEST_SHOWN = 40
 
@@ -47,15 +57,17 @@ def read_csv(path: Path, *, size: int = 48, skip_bad: bool = False) -> FaceSet:
     is unlabelled. Without a column of splits the file's name may tell one (``train.csv``).
     """
     with _table(path) as table:
-        pixels, label, split = (table.place(names) for names in (PIXEL_COLUMNS, LABEL_COLUMNS, SPLIT_COLUMNS))
-        if pixels is None:
+        label, split = (table.place(names) for names in (LABEL_COLUMNS, SPLIT_COLUMNS))
+        pixels = table.pixels()
+        if not pixels:
             raise DataError(path, f"has no column 'pixels' (found: {_listed(table.columns)})",
-                            "give the CSV with one row of pixels a face")  # fmt: skip
+                            "give the CSV with one row of pixels a face, in one column or in a column each")  # fmt: skip
         rows, split_of_file = RowCollector(path, size, skip_bad), split_of_path(path)
         seen: set[str] = set()
         in_words: bool | None = None
         for number, ((line, row), is_last) in enumerate(_marking_the_last(table.rows)):
             where = f"{path} row {number} (line {line})"
+            row = _with_pixels_joined(row, len(table.columns), pixels)
             if len(row) != len(table.columns):
                 if len(row) < len(table.columns):
                     found = f"has {len(row)} of {len(table.columns)} fields; the file may be cut off here"
@@ -78,7 +90,7 @@ def read_csv(path: Path, *, size: int = 48, skip_bad: bool = False) -> FaceSet:
                     where, f"ends in {usage!r}, the beginning of a split's name; the file may be cut off here", CUT_HINT
                 )
                 continue
-            values = _pixels(row[pixels], rows, where)
+            values = _pixels(" ".join(row[place] for place in pixels), rows, where)
             if values is not None:
                 seen.add(usage)
                 rows.add(values, name, usage, f"{path.name}#{number}")
@@ -108,8 +120,8 @@ def _marking_the_last(rows: Iterator[_Row]) -> Iterator[tuple[_Row, bool]]:
 
 def _pixels(text: str, rows: RowCollector, where: str) -> bytes | None:
     """``"70 80 82 ..."`` → bytes, or None after a complaint."""
-    if text.startswith("["):  # a list, as Python writes it
-        text = text.strip("[] ").replace(",", " ")
+    if not text[:12].replace(" ", "").isdigit():  # a list as Python writes it, or numbers with commas
+        text = text.strip("[] ").replace(",", " ").replace(";", " ")
     values = _well_formed(text, rows.size**2)
     if values is not None:
         return values
@@ -127,10 +139,19 @@ def _pixels(text: str, rows: RowCollector, where: str) -> bytes | None:
             rows.bad(where, f"has {len(words):,} pixels, not {expected}; it may be cut off", CUT_HINT)
         return None
     try:
-        return bytes(map(_BYTE_OF.__getitem__, words))
+        return bytes(_BYTE_OF[_WHOLE.sub("", word)] for word in words)
     except KeyError as error:
-        rows.bad(where, f"has the pixel {error.args[0]!r}, which is not a whole number in 0..255")
+        rows.bad(where, f"has the pixel {error.args[0][:LONGEST_SHOWN]!r}, which is not a whole number in 0..255")
         return None
+
+
+def _with_pixels_joined(row: list[str], count: int, pixels: list[int]) -> list[str]:
+    """A row in which commas without quotes made fields of the pixels, with these in one field again."""
+    extra = len(row) - count
+    if extra < FEWEST_PIXELS - 1 or len(pixels) != 1:
+        return row
+    begin, end = pixels[0], pixels[0] + extra + 1
+    return [*row[:begin], " ".join(row[begin:end]), *row[end:]]
 
 
 def _well_formed(text: str, count: int) -> bytes | None:
@@ -197,7 +218,7 @@ def has_pixels(path: Path) -> bool:
     """Whether a CSV holds pictures, and not, as those beside folders of pictures do, a list of them."""
     try:
         with _table(path) as table:
-            return table.place(PIXEL_COLUMNS[:2]) is not None
+            return table.place(PIXEL_COLUMNS[:2]) is not None or len(table.pixels()) > 1
     except DataError:
         return False
 
@@ -212,6 +233,14 @@ class _Table:
     def place(self, names: tuple[str, ...]) -> int | None:
         column = find_column(self.columns, names)
         return None if column is None else self.columns.index(column)
+
+    def pixels(self) -> list[int]:
+        """Where the pixels stand: one column of all, or one column for each, in the order of their numbers; [] without any."""
+        if (one := self.place(PIXEL_COLUMNS)) is not None:
+            return [one]
+        numbered = [(int(match[1]), place) for place, name in enumerate(self.columns)
+                    if (match := _PIXEL_COLUMN.match(name))]  # fmt: skip
+        return [place for _, place in sorted(numbered)] if len(numbered) >= FEWEST_PIXELS else []
 
 
 @contextmanager

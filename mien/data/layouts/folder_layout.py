@@ -45,7 +45,8 @@ def read_folder(path: Path, *, size: int = 48, skip_bad: bool = False) -> FaceSe
         try:
             grey = read_grey(file)
         except MediaError as error:
-            rows.bad(str(file), error.found, "mend or remove it, or leave broken pictures out with --skip-bad")
+            cure = "mend or remove it, or leave broken pictures out with --skip-bad"
+            rows.bad(str(file), error.found, error.cure if error.code == "missing_extra" else cure)
             continue
         if grey.shape != (size, size):
             grey = resize(grey, size)

@@ -23,7 +23,7 @@ from mien.evaluation.reports.page import Section
 NAMES = {
     "accuracy": ("accuracy", "share of the faces that are read right"),
     "balanced_accuracy": ("balanced accuracy", "mean recall of the classes, each counting alike"),
-    "macro_f1": ("macro-F1", "mean F1 of the classes, each counting alike"),
+    "macro_f1": ("macro-F1", "mean F1 of the classes that occur as truth or as answer"),
     "weighted_f1": ("weighted F1", "mean F1 of the classes, each counting by its faces"),
     "cohen_kappa": ("Cohen's kappa", "agreement beyond chance: 0 none, 1 full"),
     "matthews_correlation": ("Matthews correlation", "correlation of truth and answer: 0 none, 1 full"),
@@ -299,8 +299,8 @@ def _method(facts: dict[str, Any], extras: Extras) -> str:
         "Accuracy, precision, recall, specificity, F1, kappa, Matthews correlation, log loss, ROC AUC and average precision "
         "are those of scikit-learn. " + _NEVER,
         "Intervals are bootstrap percentiles (Efron, 1979): faces are drawn anew with replacement, 1,000 times, 2,000 for "
-        "accuracy and macro-F1, with a fixed seed. The calibration error of few faces is too large by chance, and "
-        "its interval with it.",
+        "accuracy and macro-F1, with a fixed seed. The calibration error of few faces is too large by chance; "
+        "redrawing adds as much again, which its interval is corrected for.",
         *([f"Saliency: {extras.method}."] if extras.method else []),
         "An expression is not an inner state: this says what faces show, not what people feel.",
     ]

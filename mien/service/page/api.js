@@ -94,6 +94,8 @@ export const login = (token) =>
     body: JSON.stringify({ token }),
   });
 
+export const logout = () => answer("v1/logout", { method: "POST" });
+
 export const readPicture = (file, signal) =>
   json(`v1/images${query({ ...reading(), crops: true, view: 1 })}`, { ...form(file), signal });
 

@@ -1,5 +1,6 @@
 // The tab of settings. Each is kept in the browser at once; nothing has to be saved.
 
+import { logout } from "./api.js";
 import { $, button, icon, make } from "./dom.js";
 import { drawFaces } from "./overlay.js";
 import { change, colourOfLabel, onChange, reset, server, settings } from "./store.js";
@@ -206,9 +207,17 @@ function about() {
       `mien ${server.version ?? ""} · `,
       make("a", { href: "docs", target: "_blank", rel: "noopener", text: t("about.api") }),
     ),
-    make("div", { class: "buttons" }, button("", t("set.reset"), reset, { id: "set-reset" })),
+    make(
+      "div",
+      { class: "buttons" },
+      button("", t("set.reset"), reset, { id: "set-reset" }),
+      server.needs_token && button("", t("set.logout"), leave),
+    ),
   );
 }
+
+/** Sign out; the page asks for the token again. */
+const leave = () => logout().finally(() => location.reload());
 
 /** Two faces that nobody has, drawn as a picture's would be. */
 function preview() {

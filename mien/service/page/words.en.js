@@ -268,6 +268,7 @@ export const ENGLISH = {
   "set.smoothing": "Smoothing",
   "set.smoothing.note": "In videos and with the camera: over how long a person's expressions are averaged.",
   "set.reset": "Back to the original settings",
+  "set.logout": "Sign out",
   "about.private":
     "Pictures, videos and camera go to this server and nowhere else; the page asks no other host for anything.",
   "about.api": "The same by HTTP",

@@ -262,6 +262,7 @@ export const CHINESE = {
   "set.smoothing": "平滑",
   "set.smoothing.note": "用于视频和摄像头：对一个人的表情取平均的时长。",
   "set.reset": "恢复默认设置",
+  "set.logout": "退出登录",
   "about.private": "图片、视频和摄像头画面只发送到此服务器；页面不会向其他主机请求任何内容。",
   "about.api": "HTTP 接口",
 };

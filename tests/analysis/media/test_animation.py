@@ -134,3 +134,16 @@ def test_a_moving_face_is_analyzed_as_in_a_video(tmp_path: Path) -> None:
     assert frame_times(tmp_path / "out" / "face.annotated.mp4") == pytest.approx([0.0, 0.5])
     (still,) = pictures_at(path, [0.5])
     assert np.abs(still.astype(int) - np.asarray(face)[:, ::-1]).mean() < 3
+
+
+def test_a_later_frame_that_claims_to_be_huge_ends_it(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.gif", plain(10, 90), [100, 100])
+    content = bytearray(path.read_bytes())
+    place = content.rindex(b"!\xf9\x04") + 8  # where the second frame's descriptor begins
+    assert content[place] == ord(",")
+    content[place + 5 : place + 9] = b"\xff\xff\xff\xff"  # 65,535 x 65,535
+    path.write_bytes(content)
+    assert Input(path, Path("a")).is_video
+    with open_video(path) as source:
+        assert [frame.time_s for frame in source.frames()] == [0.0]
+        assert "the file cannot be read after 0.10 s" in source.damage

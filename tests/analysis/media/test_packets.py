@@ -197,3 +197,14 @@ def test_pictures_that_damage_leaves_out_are_said(tmp_path: Path) -> None:
     )
     assert frames[last].duration * source.time_base == pytest.approx(1 / 30, abs=0.001)  # and not until it goes on
     assert main(["analyze", str(path), "--out", str(tmp_path / "out"), "--detector", "none", "--no-media"]) == 1
+
+
+def test_a_broadcast_that_was_joined_in_the_middle_is_whole(tmp_path: Path) -> None:
+    """Nothing can be decoded before the first key frame, which is no end of the file."""
+    make_clip(tmp_path / "clip.ts", seconds=20, fps=Fraction(30), size_wh=(96, 64), sound=None)  # a key frame in 250
+    content = (tmp_path / "clip.ts").read_bytes()
+    (tmp_path / "middle.ts").write_bytes(content[len(content) // 188 // 4 * 188 :])
+    with VideoSource(tmp_path / "middle.ts") as source:
+        count = sum(1 for _ in source.frames())
+        assert source.duration_s > count / 30 + 1
+    assert source.damage == ""

@@ -63,5 +63,8 @@ def test_everything_works_below_a_path(opened: Open, prefixed: str, two_faces: P
     page.get_by_role("heading", name="base", exact=True).first.wait_for()
     page.goto(f"{prefixed}#settings")
     with page.expect_popup() as popup:
-        page.locator("#settings-form a").first.click()
+        page.locator("#panel-settings a[href=docs]").click()
     assert popup.value.url == f"{prefixed}docs"
+    page.get_by_role("button", name="Sign out").click()
+    page.get_by_role("textbox", name="Token").wait_for()
+    assert page.context.cookies() == []

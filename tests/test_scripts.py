@@ -1,0 +1,130 @@
+"""Every benchmark and every script of the documents runs, on as little as it can, and imports what there is."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import runpy
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import places
+import pytest
+
+from mien.core.pictures import read_picture
+from mien.data.readers import save_faces
+from tests.conftest import ASTRONAUT, ROOT, find_chromium, patterns, voted
+
+SCRIPTS = sorted([*(ROOT / "benchmarks").glob("*.py"), *(ROOT / "docs").glob("*.py")])
+
+#: How each is run, DATA, RESULTS and CLIP being places for it; several times where it does several things.
+FAST = {
+    "drawing.py": [["--times", "1"]],
+    "looks.py": [["--faces", "20"]],
+    "doubt.py": [["--faces", "20"]],
+    "framing.py": [["--detectors", "haar", "--limit", "6"], ["--detectors", "haar", "--limit", "6", "--fit"]],
+}
+SLOW = {
+    "before_the_loss.py": [["--data", "DATA/fer2013-training.parquet", "DATA/fer2013-publictest.parquet", "--short", "--out", "RESULTS"]],
+    "encoder.py": [["--seconds", "0.1"]],
+    "killed.py": [["--kills", "1", "--seconds", "1"]],
+    "people.py": [
+        ["track", "--seconds", "0.2"], ["speed", "--seconds", "1", "--runs", "1"], ["write", "CLIP", "--seconds", "0.1"],
+    ],
+    "planted.py": [["--faces", "420", "--epochs", "1", "--out", "RESULTS"]],
+    "service.py": [["latency", "load", "camera", "--seconds", "0.5"]],
+    "speed.py": [["--tiny"]],
+    "footage.py": [["RESULTS", "--tiny"]],
+    "screenshots.py": [["--tiny", "RESULTS", "picture", "video", "models"]],
+}  # fmt: skip
+
+#: Those that are only imported by others, and those that have a test of their own: test_docs.py and test_mutated.py.
+OTHERS = {"clips.py", "hostile.py", "mini_xception.py", "places.py", "mutated_files.py", "generate.py", "mutated.py"}
+
+
+def test_every_script_is_run_here() -> None:
+    assert {path.name for path in SCRIPTS} == {*FAST, *SLOW, *OTHERS}
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.name)
+def test_what_a_script_imports_is_there(script: Path) -> None:
+    """Also inside its functions."""
+    for node in ast.walk(ast.parse(script.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] in ("mien", "tests"):
+            module = importlib.import_module(node.module)
+            for alias in node.names:
+                if not hasattr(module, alias.name):
+                    importlib.import_module(f"{node.module}.{alias.name}")
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a FER2013 of a few faces: the astronaut's, lit otherwise each time, and patterns."""
+    photo = cv2.cvtColor(read_picture(ASTRONAUT), cv2.COLOR_RGB2GRAY)[58:178, 164:284]
+    face = cv2.resize(photo, (48, 48), interpolation=cv2.INTER_AREA)
+    for split, count in (("Training", 2870), ("PublicTest", 60)):
+        made = patterns(count, split=split)
+        images = made.images.copy()
+        light = np.linspace(0.6, 1.1, (count + 1) // 2)[:, None, None]
+        images[::2] = np.clip(face * light, 0, 255).astype(np.uint8)
+        named = voted(replace(made, images=images), *({"neutral": 10} for _ in range(count)))
+        save_faces(named, tmp_path / "data" / f"fer2013-{split.lower()}.parquet")
+    monkeypatch.setattr(places, "FOLDERS", [tmp_path / "data"])
+    monkeypatch.setattr("mien.reproduction.studies.FER2013_ROWS", (2870, 60))
+    return tmp_path / "data"
+
+
+def run(name: str, arguments: list[str], data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    results = data.parent / "results"
+    results.mkdir(exist_ok=True)
+    given = {"DATA": str(data), "RESULTS": str(results), "CLIP": str(results / "clip.mp4")}
+    for placeholder, value in given.items():
+        arguments = [word.replace(placeholder, value) for word in arguments]
+    script = next(path for path in SCRIPTS if path.name == name)
+    monkeypatch.setattr(sys, "argv", [name, *arguments])
+    monkeypatch.setattr(sys, "path", [str(script.parent), *sys.path])
+    monkeypatch.chdir(results)
+    try:
+        runpy.run_path(str(script), run_name="__main__")
+    except SystemExit as end:
+        assert not end.code, end.code
+
+
+@pytest.mark.parametrize("name", FAST)
+def test_a_benchmark_runs(
+    name: str, data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for arguments in FAST[name]:
+        run(name, arguments, data, monkeypatch)
+    assert capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in SLOW if name not in ("footage.py", "screenshots.py")])
+def test_a_longer_benchmark_runs(
+    name: str, data: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for arguments in SLOW[name]:
+        run(name, arguments, data, monkeypatch)
+    assert capfd.readouterr().out or name == "before_the_loss.py"
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+@pytest.mark.parametrize("name", ["footage.py", "screenshots.py"])
+def test_the_pictures_of_the_documents_are_made(name: str, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("playwright", reason="playwright comes with the extra 'test'")
+    chromium = find_chromium()
+    if chromium is None:
+        pytest.skip("no Chromium is here; 'make test-browser' installs one")
+    for arguments in SLOW[name]:
+        run(name, [*arguments, *(["--chromium", chromium] if name == "footage.py" else [])], data, monkeypatch)
+    made = {path.name for path in (data.parent / "results").glob("*.png")}
+    wanted = {
+        "footage.py": {"transitions.png", "compared.png", "moments.png", "drawing.png", "timeline-page.png"},
+        "screenshots.py": {"page-picture.png", "page-video.png", "page-models.png"},
+    }
+    assert wanted[name] <= made
