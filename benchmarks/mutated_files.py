@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import av
@@ -336,3 +337,6 @@ KINDS = {
         Kind("records", 12, _records, _read_records),
     )
 }
+
+if find_spec("mien.analysis.state_file") is not None:  # parts whose state is no pickle
+    KINDS["parts"] = Kind("parts", 8, _parts, _read_parts)

@@ -196,9 +196,9 @@ def camera(address: tuple[str, int], seconds: float, size_wh: tuple[int, int] = 
 
         sender = threading.Thread(target=send)
         sender.start()
-        while (left := end - time.perf_counter()) > 0:
+        while (left := end - time.perf_counter()) > 0 or not found:
             try:
-                answer = json.loads(line.recv(timeout=left))
+                answer = json.loads(line.recv(timeout=left if found else 60))
             except TimeoutError:  # all that was sent is answered
                 break
             found.append(time.perf_counter() - sent[answer["time_s"]])

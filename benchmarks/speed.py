@@ -151,8 +151,9 @@ def step_rate(name: str, way: int) -> float:
     if way >= 2:
         as_products(network, hardware)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
-    batch = torch.randn(128, 1, 48, 48, device=hardware.device).contiguous(memory_format=torch.channels_last)
-    labels, steps = torch.randint(0, 7, (128,), device=hardware.device), 8
+    faces, steps = amount(128, 4), amount(8)
+    batch = torch.randn(faces, 1, 48, 48, device=hardware.device).contiguous(memory_format=torch.channels_last)
+    labels = torch.randint(0, 7, (faces,), device=hardware.device)
     for step in range(steps + 2):
         if step == 2:  # the first two choose kernels
             started = time.perf_counter()
@@ -163,7 +164,7 @@ def step_rate(name: str, way: int) -> float:
         optimizer.step()
     if hardware.device.type == "cuda":
         torch.cuda.synchronize()
-    return 128 * steps / (time.perf_counter() - started)
+    return faces * steps / (time.perf_counter() - started)
 
 
 def networks() -> None:
@@ -175,7 +176,7 @@ def networks() -> None:
     for name in sized[: amount(len(sized))]:
         found = {way: [] for way in range(len(WAYS))}
         for way in [*found] * amount(3):
-            code = f"import speed; print(speed.step_rate({name!r}, {way}))"
+            code = f"import speed; speed.TINY = {TINY}; print(speed.step_rate({name!r}, {way}))"
             done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent, capture_output=True, text=True,
                                   check=True)  # fmt: skip
             found[way].append(float(done.stdout))

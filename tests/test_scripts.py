@@ -103,6 +103,7 @@ def test_a_benchmark_runs(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", [name for name in SLOW if name not in ("footage.py", "screenshots.py")])
 def test_a_longer_benchmark_runs(
     name: str, data: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
@@ -114,6 +115,7 @@ def test_a_longer_benchmark_runs(
 
 @pytest.mark.slow
 @pytest.mark.browser
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("name", ["footage.py", "screenshots.py"])
 def test_the_pictures_of_the_documents_are_made(name: str, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("playwright", reason="playwright comes with the extra 'test'")

@@ -102,7 +102,7 @@ class Frames(BaseModel):
     unsure_below: float | None
     not_a_face_above: float | None
     people: list[dict[str, Any]] = Field(description="as in summary.json")
-    not_faces: list[dict[str, Any]] = Field(description="tracks that are probably no faces, as in summary.json")
+    not_faces: list[dict[str, Any]] = Field(description="tracks that are probably no faces, as people")
     times: list[Seconds] = Field(description="from the beginning of the file")
     faces: list[list[FrameFace]] = Field(description="of each time: who is seen from then on")
 

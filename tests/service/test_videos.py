@@ -22,6 +22,7 @@ from PIL import Image
 from mien.analysis.media.inputs import Input
 from mien.analysis.pipeline import Settings, analyze_input
 from mien.analysis.recognizer import Recognizer
+from mien.service.answers import Frames
 from mien.service.events import News
 from mien.service.jobs import jobs
 from mien.service.jobs.jobs import Store
@@ -119,6 +120,8 @@ def test_boxes_have_the_colours_that_were_asked_for(client: TestClient, done: di
 
 def test_the_overlay_says_what_the_records_say(client: TestClient, done: dict) -> None:
     overlay = client.get(f"/v1/jobs/{done['id']}/frames?fps=30").json()
+    Frames.model_validate(overlay)
+    assert set(overlay) == set(Frames.model_fields)
     records = [json.loads(line) for line in result(client, done, "records.jsonl").text.splitlines()]
     assert (overlay["width"], overlay["height"]) == (160, 120)
     assert overlay["seconds"] == pytest.approx(1.0, abs=0.1)

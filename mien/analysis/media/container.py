@@ -35,17 +35,13 @@ NEARLY_SQUARE, MOST_SQUEEZED = 0.01, 4
 PRIMING_S = 0.2
 
 
-def open_container(path: Path | str, max_pixels: int = MAX_FRAME_PIXELS) -> av.container.InputContainer:
-    """A video file, or the address of a stream, opened by PyAV; or a MediaError that names it.
-
-    No decoder takes frames of more than twice ``max_pixels``, whatever the file says of their size.
-    """
+def open_container(path: Path | str) -> av.container.InputContainer:
+    """A video file, or the address of a stream, opened by PyAV; or a MediaError that names it."""
     import av
 
-    options = _decoder_options(max_pixels)
     if isinstance(path, str):
         try:
-            container = av.open(path, timeout=STREAM_TIMEOUT_S, metadata_errors=TITLES, options=options)
+            container = av.open(path, timeout=STREAM_TIMEOUT_S, metadata_errors=TITLES)
             if (
                 container.format.name == "image2"
             ):  # by the address's ending; it wants a server that says how long a file is
@@ -58,7 +54,7 @@ def open_container(path: Path | str, max_pixels: int = MAX_FRAME_PIXELS) -> av.c
     if fault := fault_of(path, "a video"):
         raise MediaError(path, *fault)
     try:
-        container = av.open(local_url(path), metadata_errors=TITLES, options=options)
+        container = av.open(local_url(path), metadata_errors=TITLES)
     except (av.error.FFmpegError, OSError) as error:
         raise MediaError(
             path, f"is not a video that can be read ({error.strerror})", "copy or export it again", code="not_a_video"
@@ -90,13 +86,9 @@ def video_stream_of(
         raise MediaError(named(path), found, "export it as H.264", code="not_a_video")
     stream = next((one for one in known if one.disposition & Disposition.default), known[0])
     check_size(stream.width, stream.height, path, max_pixels)
-    stream.codec_context.options = _decoder_options(max_pixels)
+    # A frame that is larger than the file says is decoded up to twice the limit, and then refused by its size.
+    stream.codec_context.options = {"max_pixels": str(min(2 * max_pixels, ANY_SIZE))}
     return stream
-
-
-def _decoder_options(max_pixels: int) -> dict[str, str]:
-    """No frame takes more memory than twice the limit: up to there it is decoded, and then refused by its size."""
-    return {"max_pixels": str(min(2 * max_pixels, ANY_SIZE))}
 
 
 def check_size(width: int, height: int, path: Path | str, max_pixels: int) -> None:

@@ -21,6 +21,10 @@ def has_own_times(container: av.container.InputContainer, stream: av.VideoStream
     return container.format.name != "avi" or not stream.codec_context.has_b_frames
 
 
+#: FFmpeg keeps both sides of a fraction as integers of 32 bits.
+LARGEST = 2**31 - 1
+
+
 class Timestamps:
     """The presentation times of a stream's frames, in units of ``time_base``: the stream's own, or a whole part of it.
 
@@ -37,6 +41,8 @@ class Timestamps:
         self._is_avi = format_name == "avi"
         stored = TICK_S if by_clock else stream.time_base or Fraction(1, 90000)
         self._scale = -(-stored // TICK_S)
+        if (stored / self._scale).denominator > LARGEST:  # of a damaged file that counts in hours
+            self._scale = 1
         self.time_base = stored / self._scale
         self._rounding = 2 * TICK_S / stored  # of files that keep milliseconds
         self.are_own = not by_clock

@@ -140,7 +140,7 @@ class VideoSource:
     def __init__(self, path: Path | str, sampling: Sampling = EVERYTHING, max_pixels: int = MAX_FRAME_PIXELS) -> None:
         self.path, self.sampling, self._max_pixels = path, sampling, max_pixels
         opening = time.monotonic()
-        self._container = open_container(path, max_pixels)
+        self._container = open_container(path)
         try:
             self._stream = video_stream_of(self._container, path, max_pixels)
             self._packets = PacketReader(self._container, self._stream, path, time.monotonic() - opening)

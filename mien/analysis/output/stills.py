@@ -64,7 +64,7 @@ def _sought(video: Path, time_s: float) -> np.ndarray | None:
     import av
 
     for run_up_s in RUN_UPS_S:
-        with open_container(video, ANY_SIZE) as container:
+        with open_container(video) as container:
             stream = video_stream_of(container, video)
             if not has_own_times(container, stream):
                 return None

@@ -120,3 +120,12 @@ def test_frames_that_grow_above_the_limit_are_refused(tmp_path: Path) -> None:
         assert [next(frames).index for _ in range(2)] == [0, 1]
         with pytest.raises(MediaError, match="has frames of 640 x 480 pixels, more than the limit of 200,000"):
             list(frames)
+
+
+@pytest.mark.parametrize("ending", ["avi", "mov", "ts"])
+def test_a_size_far_above_the_limit_is_named(tmp_path: Path, ending: str) -> None:
+    codec, pixels = ("mpeg4", "yuv420p") if ending == "ts" else ("mjpeg", "yuvj420p")
+    path = tmp_path / f"clip.{ending}"
+    make_clip(path, seconds=0.2, size_wh=(320, 240), sound=None, codec=codec, pixels=pixels)
+    with pytest.raises(MediaError, match="has frames of 320 x 240 pixels, more than the limit of 1,000"):
+        VideoSource(path, max_pixels=1000)

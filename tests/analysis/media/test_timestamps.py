@@ -159,3 +159,16 @@ def test_a_single_frame_whose_time_falls_moves_no_other(tmp_path: Path) -> None:
     assert [time for n, time in enumerate(times) if n != 15] == pytest.approx(
         [n / 30 for n in range(FRAMES) if n != 15], abs=0.001
     )
+
+
+def test_a_damaged_clock_that_counts_in_hours_stays_within_what_ffmpeg_can_count() -> None:
+    """Its ticks would be divided into so many that FFmpeg could not keep the fraction."""
+    from fractions import Fraction
+    from types import SimpleNamespace
+
+    from mien.analysis.media.timestamps import LARGEST, Timestamps
+
+    for stored in (Fraction(2**31 - 1, 2**31 - 3), Fraction(2**31 - 1, 25), Fraction(1, 25), Fraction(1001, 30000)):
+        base = Timestamps(SimpleNamespace(codec_context=None, time_base=stored), "mpegts").time_base
+        assert max(base.numerator, base.denominator) <= LARGEST
+        assert base <= stored
