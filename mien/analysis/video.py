@@ -30,7 +30,7 @@ from mien.analysis.resume import Parts
 from mien.analysis.settings import Done, Settings
 from mien.analysis.tracking.face_finder import FaceFinder
 from mien.analysis.tracking.follower import Follower
-from mien.analysis.tracking.tracker import RETURN_S, Tracker
+from mien.analysis.tracking.tracker import MEMORY_S, RETURN_S, Tracker
 from mien.core.errors import MediaError, MissingExtra, OutputError
 from mien.core.files import write_json
 from mien.core.memory import lacks_memory, return_memory
@@ -121,9 +121,10 @@ def _nothing_chosen(item: Input, source: VideoSource | CameraSource) -> MediaErr
 
 
 def _begin(item: Input, recognizer: Recognizer, settings: Settings) -> State:
+    every_s = settings.sampling.every_s
     return State(
         recognizer.finder(),
-        Follower(settings.smoothing_s, Tracker(return_s=max(RETURN_S, 2 * settings.sampling.every_s))),
+        Follower(settings.smoothing_s, Tracker(max(MEMORY_S, 1.5 * every_s), max(RETURN_S, 2 * every_s))),
         PeopleAccumulator(recognizer.labels),
         Done(item.name, is_video=True),
     )
@@ -236,7 +237,7 @@ class _Analysis:
         followed = []
         for frame, faces, was_cut in zip(batch.frames, batch.faces, batch.cuts, strict=True):
             followed.append(self.state.follower.follow(faces, frame.time_s, was_cut, frame.image))
-            if was_cut:
+            if self.state.follower.was_cut:
                 self.state.people.timeline.add_cut(self._player_time_s(frame))
         return followed
 
