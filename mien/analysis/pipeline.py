@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -18,6 +19,9 @@ from mien.analysis.output.writers import (
 )
 from mien.analysis.recognizer import Recognizer
 from mien.analysis.settings import Done, Settings
+from mien.core.errors import MediaError
+from mien.core.files import hidden_beside
+from mien.core.locks import only_process
 from mien.core.pictures import page_count
 from mien.core.types import FrameResult
 
@@ -34,6 +38,8 @@ def analyze_input(item: Input, recognizer: Recognizer, settings: Settings, table
 
     stem = settings.out / item.stem
     with ExitStack() as stack:
+        cure = "wait for it, or choose another folder with --out"
+        stack.enter_context(only_process(hidden_beside(stem, "lock"), f"{stem}.*", cure))
         tables = [stack.enter_context(record_writer(stem, settings.formats, recognizer.labels))]
         tables += [table] if table is not None else []
         try:
@@ -45,6 +51,11 @@ def analyze_input(item: Input, recognizer: Recognizer, settings: Settings, table
     return done
 
 
+def discard(stem: Path) -> None:
+    """Remove what an analysis that crashed has left half done of the outputs with this stem."""
+    shutil.rmtree(hidden_beside(stem, "parts"), ignore_errors=True)
+
+
 def _analyze_picture(
     item: Input,
     recognizer: Recognizer,
@@ -54,7 +65,10 @@ def _analyze_picture(
     content: bytes | None = None,
 ) -> Done:
     """content: the file's bytes, where the input is an address."""
+    before = item.status()
     picture = recognizer.read(item.path) if content is None else recognizer.read_bytes(content, item.name)
+    if grown := item.check_unchanged(before):
+        raise MediaError(item.name, *grown.split("; "))
     faces = recognizer.analyze_frames([picture], thorough=True)[0]
     done = Done(item.name, faces=tuple(faces))
     done.count(faces)

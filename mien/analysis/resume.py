@@ -2,54 +2,65 @@
 
 from __future__ import annotations
 
-import io
 import json
-import pickle
 import shutil
-import zlib
-from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
 
-from mien.core.files import make_folder, replacing, write_json
-
-#: What a state may be made of, beside data classes of these rooms. Unpickling calls what a file names, so a file that names
-#: anything else is refused.
-_ROOMS = ("mien.core.", "mien.analysis.")
-_NAMES = {
-    "numpy": {"dtype", "ndarray"},
-    "numpy._core.multiarray": {"_reconstruct", "scalar"},
-    "numpy.core.multiarray": {"_reconstruct", "scalar"},  # NumPy before 2
-    "numpy._core.numeric": {"_frombuffer"},
-    "numpy.core.numeric": {"_frombuffer"},
-    "collections": {"Counter"},
-    "builtins": {"set"},
-}
+from mien.analysis.state_file import Damaged, checksum, read_state, write_state
+from mien.core.files import hidden_beside, make_folder, replacing, write_json
 
 
 class Parts:
     """Numbered parts in a hidden folder; each has its files and then, when these are whole, the state at its end.
 
-    A part without a state does not count: it was being written when the analysis ended, and is written anew.
+    A part without a state does not count: it was being written when the analysis ended, and is written anew. The state
+    holds the checksums of all files of all parts; where one differs, the parts are thrown away.
 
     Args:
         stem: the outputs' path without an ending; the folder lies beside it.
         key: what the parts depend on (the input, the model, the settings). Parts of another key are thrown away.
+
+    Attributes:
+        count: how many parts are whole.
+        damage: what was wrong with parts that were thrown away because they were damaged; "" where nothing was.
     """
 
     def __init__(self, stem: Path, key: dict[str, Any]) -> None:
-        self.folder = stem.with_name(f".{zlib.crc32(stem.name.encode('utf-8', 'surrogateescape')):08x}.parts")
-        key = json.loads(json.dumps(key))
-        if self._read_key() != key:
-            shutil.rmtree(self.folder, ignore_errors=True)
-            make_folder(self.folder)
-            write_json(self.folder / "key.json", key)
+        self.folder, self.damage = hidden_beside(stem, "parts"), ""
+        self._key = json.loads(json.dumps(key))
+        self.count, self._state, self._sums = 0, None, {}
+        if self._read_key() != self._key:
+            self._begin()
+            return
         self.count = max((int(path.stem) + 1 for path in self.folder.glob("[0-9]*.state")), default=0)
+        if self.count:
+            try:
+                self._state, self._sums = self._read(self.path("state", self.count - 1))
+            except Damaged as error:
+                self.damage = str(error)
+                self._begin()
+
+    def _begin(self) -> None:
+        self.count, self._state, self._sums = 0, None, {}
+        shutil.rmtree(self.folder, ignore_errors=True)
+        make_folder(self.folder)
+        write_json(self.folder / "key.json", self._key)
+
+    def _read(self, path: Path) -> tuple[Any, dict[str, str]]:
+        content = read_state(path)
+        if not (isinstance(content, tuple) and len(content) == 2 and isinstance(content[1], dict)):
+            raise Damaged(f"{path.name}: holds something else")
+        for name, known in content[1].items():
+            file = self.folder / Path(name).name
+            if not file.is_file() or checksum(file) != known:
+                raise Damaged(f"{name}: is not as it was written")
+        return content
 
     def _read_key(self) -> object:
         try:
             return json.loads((self.folder / "key.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return None
 
     def path(self, ending: str, number: int | None = None) -> Path:
@@ -61,15 +72,15 @@ class Parts:
         return [self.path(ending, number) for number in range(self.count)]
 
     def state(self) -> Any:
-        """The state at the end of the last whole part; None before the first."""
-        if not self.count:
-            return None
-        return _Unpickler(io.BytesIO(self.path("state", self.count - 1).read_bytes())).load()
+        """The state at the end of the last whole part that was found; None before the first."""
+        return self._state
 
     def finish(self, state: object) -> None:
         """The files of the part that is written now are whole, and this is where the analysis stands."""
+        written = self.folder.glob(f"{self.count:06d}.*")
+        self._sums |= {path.name: checksum(path) for path in written if path.suffix not in (".state", ".part")}
         with replacing(self.path("state")) as temporary:
-            temporary.write_bytes(pickle.dumps(state))
+            write_state(temporary, (state, self._sums))
         self.count += 1
         if self.count > 1:
             self.path("state", self.count - 2).unlink(missing_ok=True)
@@ -77,14 +88,3 @@ class Parts:
     def remove(self) -> None:
         """All of it: the outputs are whole, or the analysis failed."""
         shutil.rmtree(self.folder, ignore_errors=True)
-
-
-class _Unpickler(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        if name in _NAMES.get(module, ()):
-            return super().find_class(module, name)
-        if module.startswith(_ROOMS):
-            found = super().find_class(module, name)
-            if is_dataclass(found) and isinstance(found, type):
-                return found
-        raise pickle.UnpicklingError(f"a state does not hold {module}.{name}")

@@ -16,6 +16,10 @@ from mien.core.types import Face
 PART_FRAMES = 1800
 
 
+#: What may be written of a video beside its records, its summary and the annotated video.
+EXTRAS = ("captions", "timeline", "page")
+
+
 @dataclass(frozen=True)
 class Settings:
     """What ``analyze`` writes, and where.
@@ -25,6 +29,8 @@ class Settings:
     watch         called with (seconds done, seconds in all or None, frames done) as a video goes on; what it raises ends
                   the analysis, and nothing is left of it
     stop          asked as a video goes on; where it says yes, the video ends there
+    extras        which of EXTRAS are written of a video
+    inline        whether the timeline's page holds its scripts; else they lie in ``out``, once for all pages
     part_frames   a video is done in parts of so many frames; after a sudden end it goes on with the part that was begun
     """
 
@@ -38,6 +44,8 @@ class Settings:
     watch: Callable[[float, float | None, int], None] | None = None
     stop: Callable[[], bool] | None = None
     part_frames: int = PART_FRAMES
+    extras: tuple[str, ...] = EXTRAS
+    inline: bool = False
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field, replace
@@ -29,11 +30,11 @@ from mien.analysis.resume import Parts
 from mien.analysis.settings import Done, Settings
 from mien.analysis.tracking.face_finder import FaceFinder
 from mien.analysis.tracking.follower import Follower
-from mien.analysis.tracking.tracker import RETURN_S, Tracker
+from mien.analysis.tracking.tracker import MEMORY_S, RETURN_S, Tracker
 from mien.core.errors import MediaError, MissingExtra, OutputError
-from mien.core.files import replacing, write_json
-from mien.core.memory import return_memory
-from mien.core.progress import Bar, progress_bar
+from mien.core.files import write_json
+from mien.core.memory import lacks_memory, return_memory
+from mien.core.progress import Bar, progress_bar, say
 from mien.core.types import Face, FrameResult
 
 #: Frames are read, analysed and written in batches of about so many bytes, of this many frames at most.
@@ -61,29 +62,51 @@ def analyze_video(
     item: Input, recognizer: Recognizer, settings: Settings, stem: Path, tables: list[RecordWriter]
 ) -> Done:
     """Analyse one video and write its outputs. It is done part by part: after a sudden end, the same call goes on."""
-    _keep_subtitles(stem)
+    _keep_subtitles(stem, settings)
+    before = item.status()
     with opencv_in_few_threads(), open_video(item.path, settings.sampling, recognizer.max_frame_pixels) as source:
         parts = Parts(stem, _key(item, recognizer, settings))
+        if parts.damage and not settings.quiet:
+            say(
+                f"note: {item.name} is analyzed from its beginning: what was kept of it is damaged ({parts.damage})",
+                error=True,
+            )
         recognizer = recognizer.side_by_side()
         try:
             analysis = _Analysis(source, recognizer, settings, parts, _begin(item, recognizer, settings))
             analysis.run(item)
             if not analysis.state.done.frames:
                 raise _nothing_chosen(item, source)
-            return _finish(analysis, item, stem, tables)
-        except (OutputError, OSError, MemoryError):
-            raise  # of the machine, not of the video: with more room the same command goes on from the parts
+            if grown := item.check_unchanged(before):
+                analysis.state.done.warnings.append(grown)
+            done = _finish(analysis, item, stem, tables)
+            _check_sound(item, before, done)
+            return done
         except BaseException as error:
-            if isinstance(error, Exception) or isinstance(item.path, str):  # a stream never goes on
+            # Of the machine, not of the video: with more room the same command goes on from the parts.
+            of_machine = isinstance(error, OutputError | OSError) or lacks_memory(error)
+            if isinstance(item.path, str) or (
+                isinstance(error, Exception) and not of_machine
+            ):  # a stream never goes on
                 parts.remove()
             raise
         # Anything else (Ctrl-C, the end of the process) leaves the parts where they are.
 
 
-def _keep_subtitles(stem: Path) -> None:
+def _check_sound(item: Input, before: os.stat_result | None, done: Done) -> None:
+    """MediaError where the file was replaced while its sound was copied; the outputs are gone then."""
+    try:
+        item.check_unchanged(before)
+    except MediaError:
+        for path in done.outputs:
+            path.unlink(missing_ok=True)
+        raise
+
+
+def _keep_subtitles(stem: Path, settings: Settings) -> None:
     """OutputError where captions would replace subtitles that are not ours: those lie beside a summary."""
     captions = stem.with_name(f"{stem.name}.vtt")
-    if captions.exists() and not stem.with_name(f"{stem.name}.summary.json").exists():
+    if "captions" in settings.extras and captions.exists() and not stem.with_name(f"{stem.name}.summary.json").exists():
         raise OutputError(
             captions,
             "is there already without a summary beside it: subtitles of yours?",
@@ -98,9 +121,10 @@ def _nothing_chosen(item: Input, source: VideoSource | CameraSource) -> MediaErr
 
 
 def _begin(item: Input, recognizer: Recognizer, settings: Settings) -> State:
+    every_s = settings.sampling.every_s
     return State(
         recognizer.finder(),
-        Follower(settings.smoothing_s, Tracker(return_s=max(RETURN_S, 2 * settings.sampling.every_s))),
+        Follower(settings.smoothing_s, Tracker(max(MEMORY_S, 1.5 * every_s), max(RETURN_S, 2 * every_s))),
         PeopleAccumulator(recognizer.labels),
         Done(item.name, is_video=True),
     )
@@ -213,7 +237,7 @@ class _Analysis:
         followed = []
         for frame, faces, was_cut in zip(batch.frames, batch.faces, batch.cuts, strict=True):
             followed.append(self.state.follower.follow(faces, frame.time_s, was_cut, frame.image))
-            if was_cut:
+            if self.state.follower.was_cut:
                 self.state.people.timeline.add_cut(self._player_time_s(frame))
         return followed
 
@@ -283,16 +307,8 @@ def _finish(analysis: _Analysis, item: Input, stem: Path, tables: list[RecordWri
     annotated, summary, captions, drawing = (
         stem.with_name(f"{stem.name}.{what}") for what in ("annotated.mp4", "summary.json", "vtt", "timeline.png")
     )
-    with replacing(captions) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
-        file.write("WEBVTT\n")
-        cues = _captions(analysis)
-        for rows in _rows_of(parts.paths("jsonl")):
-            for table in tables:
-                table.write(rows)
-            for row in rows:
-                file.writelines(cues.update(observation_of(row, cues.labels)))
-            analysis.tell()
-        file.writelines(cues.finish())
+    cues = parts.folder / "captions.vtt"  # under its name once the summary is there: without one, captions are not ours
+    _write_rows(analysis, tables, cues if "captions" in settings.extras else None)
     if source.damage:
         done.warnings.append(f"{source.damage}; what was read is kept")
     if settings.media:
@@ -303,18 +319,42 @@ def _finish(analysis: _Analysis, item: Input, stem: Path, tables: list[RecordWri
             done.warnings.append(f"{lost}; the annotated video has none or only a part of it")
     done.totals = state.people.to_json()
     write_json(summary, _summary(analysis))
-    done.outputs += [annotated, summary, captions] if settings.media else [summary, captions]
-    if settings.media:
-        start_s = source.sampling.from_s
-        end_s = float(state.end_pts * source.time_base) - source.start_s
-        draw_timeline(state.people.timeline, state.people.names, drawing, Path(item.name).name, start_s, end_s)
+    done.outputs += [annotated, summary] if settings.media else [summary]
+    if "captions" in settings.extras:
+        cues.replace(captions)
+        done.outputs.append(captions)
+    title, start_s = Path(item.name).name, source.sampling.from_s
+    end_s = float(state.end_pts * source.time_base) - source.start_s
+    if "timeline" in settings.extras:
+        draw_timeline(state.people.timeline, state.people.names, drawing, title, start_s, end_s)
         done.outputs.append(drawing)
+    if "page" in settings.extras:
         page = stem.with_name(f"{stem.name}.timeline.html")
         with suppress(MissingExtra):  # an extra: the picture says the same
-            write_timeline_page(state.people, page, Path(item.name).name, item.called(annotated), start_s, end_s)
+            media = item.called(annotated) if settings.media else None
+            scripts_folder = None if settings.inline else settings.out
+            write_timeline_page(state.people, page, title, media, start_s, end_s, scripts_folder)
             done.outputs.append(page)
     parts.remove()
     return done
+
+
+def _write_rows(analysis: _Analysis, tables: list[RecordWriter], captions: Path | None) -> None:
+    """The records of all parts into the tables, and what they say into the captions, if these are wanted."""
+    with ExitStack() as stack:
+        cues, file = _captions(analysis), None
+        if captions is not None:
+            file = stack.enter_context(captions.open("w", encoding="utf-8", newline="\n"))
+            file.write("WEBVTT\n")
+        for rows in _rows_of(analysis.parts.paths("jsonl")):
+            for table in tables:
+                table.write(rows)
+            if file is not None:
+                for row in rows:
+                    file.writelines(cues.update(observation_of(row, cues.labels)))
+            analysis.tell()
+        if file is not None:
+            file.writelines(cues.finish())
 
 
 def _rows_of(paths: Iterable[Path], at_once: int = 1_000) -> Iterator[list[dict[str, Any]]]:

@@ -38,8 +38,14 @@ def analyze(
     detector_model: Annotated[Path | None, typer.Option(help="A YuNet file of your own.")] = None,
     format: Annotated[str, typer.Option(help="Formats of the records: a list of jsonl, csv, parquet.")] = "jsonl,csv",
     no_media: Annotated[
-        bool, typer.Option("--no-media", help="Write records only, no annotated pictures or videos.")
+        bool, typer.Option("--no-media", help="Write no annotated pictures or videos: --outputs without media.")
     ] = False,
+    outputs: Annotated[
+        str,
+        typer.Option(
+            help="What is written beside the records (and a video's summary): a list of media, captions, timeline, page; or none."
+        ),
+    ] = "media,captions,timeline,page",
     people: Annotated[
         str, typer.Option(help="Which faces of a picture or frame: all, largest, or so many of the largest.")
     ] = "all",
@@ -118,20 +124,22 @@ def analyze(
     from mien.analysis.output.writers import check_formats
     from mien.analysis.pipeline import Settings
     from mien.analysis.recognizer import Recognizer
+    from mien.analysis.settings import EXTRAS
     from mien.cli.analyze_inputs import Analysis
-    from mien.core.files import make_folder
+    from mien.cli.supervision import last_crash
     from mien.core.pictures import MAX_PIXELS
 
-    stopping = Stopping()
+    stopping, chosen = Stopping(), _outputs(outputs)
     settings = Settings(
         out,
         check_formats(format),
-        not no_media,
+        "media" in chosen and not no_media,
         Style(_colour(colour), line_width, text_size, bars, display_width),
         quiet or as_json,
         smoothing,
         _sampling(fps, every, begin, end),
         stop=stopping.is_wanted,
+        extras=tuple(name for name in EXTRAS if name in chosen),
     )
     recognizer = Recognizer(
         model,
@@ -145,8 +153,7 @@ def analyze(
         max_pixels=max_pixels or MAX_PIXELS,
         allow_truncated=allow_truncated,
     )
-    make_folder(out)
-    analysis = Analysis(recognizer, settings, resume, show=not (quiet or as_json), stopping=stopping)
+    analysis = Analysis(recognizer, settings, resume, not (quiet or as_json), stopping, last_crash())
     analysis.run(inputs)
     finished, failures = analysis.finished, analysis.failures
     if as_json:
@@ -195,6 +202,20 @@ class Stopping:
             yield
         finally:
             signal.signal(signal.SIGINT, before)
+
+
+def _outputs(text: str) -> set[str]:
+    """--outputs → what is written beside the records."""
+    from mien.analysis.settings import EXTRAS
+    from mien.core.errors import UsageError
+
+    known = {"media", *EXTRAS}
+    names = {name.strip().lower() for name in text.split(",")} - {"none", ""}
+    if unknown := sorted(names - known):
+        raise UsageError(
+            f"--outputs {','.join(unknown)}", "is unknown", f"choose from {', '.join(['media', *EXTRAS])}, or none"
+        )
+    return names
 
 
 def _sampling(fps: float | None, every: float | None, begin: str, end: str | None) -> Sampling:

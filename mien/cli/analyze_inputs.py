@@ -13,6 +13,7 @@ from mien.core.progress import say
 if TYPE_CHECKING:
     from mien.analysis.manifest import Manifest
     from mien.analysis.media.inputs import Input
+    from mien.analysis.ownership import Ownership
     from mien.analysis.recognizer import Recognizer
     from mien.analysis.settings import Done, Settings
     from mien.cli.analyze import Stopping
@@ -29,13 +30,25 @@ class Analysis:
     failures    a message for each, and for all that were not begun
     not_done    how many inputs that is
     left_out    endings of pictures and videos in folders that are not read here, counted
+
+    ``crash`` names the signal of the process that analysed these inputs until it crashed: this one goes on behind the
+    input that it was at.
     """
 
+    manifest: Manifest | None
+    ownership: Ownership
+
     def __init__(
-        self, recognizer: Recognizer, settings: Settings, resume: bool, show: bool, stopping: Stopping
+        self,
+        recognizer: Recognizer,
+        settings: Settings,
+        resume: bool,
+        show: bool,
+        stopping: Stopping,
+        crash: str = "",
     ) -> None:
         self.recognizer, self.settings, self.resume, self.show = recognizer, settings, resume, show
-        self.stopping = stopping
+        self.stopping, self.crash = stopping, crash
         self.finished: list[dict[str, Any]] = []
         self.failures: list[str] = []
         self.not_done = 0
@@ -43,81 +56,167 @@ class Analysis:
 
     def run(self, inputs: list[str]) -> None:
         from mien.analysis.manifest import Manifest
-        from mien.analysis.media.inputs import describe_left_out, list_inputs
-        from mien.core.progress import progress_bar
+        from mien.analysis.media.inputs import describe_left_out, list_inputs, with_distinct_stems
+        from mien.analysis.ownership import Ownership
+        from mien.core.files import make_folder
+        from mien.core.locks import only_process
 
-        items = list_inputs(inputs, self.settings.out, self.left_out)
+        out = self.settings.out
+        items = list_inputs(inputs, out, self.left_out)
         several = len(items) > 1
+        make_folder(out)
+        self.ownership = Ownership(out, self._key())
         with ExitStack() as stack:
-            manifest = None
+            stack.callback(self.ownership.end)
+            self.manifest = None
             if several or self.resume:
-                manifest = Manifest(self.settings.out, self._key(), self.resume)
-                stack.callback(manifest.close)
-                items = manifest.named(items)
-            bar = stack.enter_context(progress_bar("files", len(items), quiet=self.settings.quiet or not several))
-            for done, item in enumerate(items, start=1):
-                self._one(item, manifest)
-                bar.advance(1, f"{len(self.finished):,} done, {len(self.failures):,} failed")
-                if self.stopping.is_wanted() and done < len(items):
-                    left = len(items) - done
-                    self._failed(f"stopped: {left:,} of {len(items):,} inputs were not begun", left)
-                    break
+                cure = "wait for it, or choose another folder with --out"
+                stack.enter_context(only_process(out / ".manifest.lock", out, cure))
+                self.manifest = Manifest(out, self._key(), self.resume or bool(self.crash), bool(self.crash))
+                stack.callback(self.manifest.close)
+                named = self.manifest.named(items, self.ownership.is_free)
+            else:
+                named = with_distinct_stems(items, is_free=self.ownership.is_free)
+            self._say_where(items, named)
+            told = self._told_before(named)
+            self._all(named[told:], told, len(named))
             if self.left_out and self.finished:  # without, the folder's error says it
                 complain(describe_left_out(self.left_out))
             if several and self.finished:
                 self._joint_table()
-            if manifest is not None:
+            if self.manifest is not None:
                 if not self.finished:
-                    manifest.remove()
+                    self.manifest.remove()
                 elif not self.stopping.is_wanted():
-                    manifest.end()
+                    self.manifest.end()
+
+    def _all(self, items: list[Input | MediaError], told: int, count: int) -> None:
+        from mien.core.progress import progress_bar
+
+        with progress_bar("files", count, told, quiet=self.settings.quiet or count == 1) as bar:
+            for done, item in enumerate(items, start=told + 1):
+                self._one(item)
+                bar.advance(1, f"{len(self.finished):,} done, {len(self.failures):,} failed")
+                if self.stopping.is_wanted() and done < count:
+                    left = count - done
+                    self._failed(f"stopped: {left:,} of {count:,} inputs were not begun", left)
+                    break
+
+    def _say_where(self, items: list[Input | MediaError], named: list[Input | MediaError]) -> None:
+        """Say of which inputs the outputs are named differently, because those of another input have the name."""
+        from mien.core.errors import MediaError
+
+        for item, now in zip(items, named, strict=True):
+            if isinstance(item, MediaError) or item.stem == now.stem or self.crash:
+                continue
+            owner = None if self.ownership.is_free(item.stem, item) else self.ownership.owner(item.stem)
+            if owner is not None:
+                complain(f"{item.name}: its outputs are named {now.stem}.*, since {item.stem}.* are those of {owner}")
+
+    def _told_before(self, items: list[Input | MediaError]) -> int:
+        """After a crash: how many inputs had their turn, the last of which crashed; what became of them is known again."""
+        from mien.core.errors import MediaError
+
+        if not self.crash:
+            return 0
+        lines = [
+            {} if self.manifest is None or isinstance(item, MediaError) else self.manifest.latest(item)
+            for item in items
+        ]
+        begun = [
+            number
+            for number, line in enumerate(lines)
+            if line.get("state", "begun" if len(items) == 1 else "") == "begun"
+        ]
+        if not begun:
+            raise MediaError("mien analyze", f"crashed ({self.crash})", "report it, with the command")
+        crashed = begun[0]
+        for item, line in zip(items[:crashed], lines, strict=False):
+            if "done" in line:
+                self.finished.append(line["done"])
+            else:
+                self._failed(explain(item) if isinstance(item, MediaError) else line["why"], told=True)
+        self._crashed(items[crashed])
+        return crashed + 1
+
+    def _crashed(self, item: Input) -> None:
+        from mien.analysis.pipeline import discard
+
+        discard(self.settings.out / item.stem)
+        cause = "the system ended it, probably for want of memory" if self.crash == "SIGKILL" else "a decoder crashed"
+        why = f"{item.name}: cannot be analyzed: {cause} ({self.crash}); convert it with another program"
+        self._failed(why)
+        if self.manifest is not None:
+            self.manifest.add(item, state="crashed", why=why, outputs=[])
 
     def _key(self) -> dict[str, Any]:
         """What the results depend on beside the inputs."""
         settings = self.settings
         choices = {
-            name: repr(getattr(settings, name)) for name in ("formats", "media", "style", "smoothing_s", "sampling")
+            name: repr(getattr(settings, name))
+            for name in ("formats", "media", "style", "smoothing_s", "sampling", "extras")
         }
         return {**self.recognizer.describe(), **choices}
 
-    def _one(self, item: Input | MediaError, manifest: Manifest | None) -> None:
+    def _one(self, item: Input | MediaError) -> None:
         from mien.analysis.pipeline import analyze_input
         from mien.core.errors import MediaError
 
         if isinstance(item, MediaError):
             self._failed(explain(item))
             return
-        before = manifest.finished(item) if manifest is not None else None
-        if before is not None:
-            self.finished.append(before["done"])
-            if self.show:
-                say(f"{escape_controls(item.name)}: done before")
-            for warning in before["done"]["warnings"]:  # the exit code speaks of them too
-                complain(f"{item.name}: {warning}")
-            return
+        if self.manifest is not None:
+            if self._known(item):
+                return
+            self.manifest.begin(item)
+        self.ownership.begin(item)
         try:
             with self.stopping.during(item):
                 done = analyze_input(item, self.recognizer, self.settings)
         except Exception as error:  # noqa: BLE001 - one bad file must not cost the others their results
             self._failed(explain(error, f"{item.name}: "))
-            if manifest is not None:
-                manifest.add(item, state="failed", why=self.failures[-1], outputs=[])
+            if self.manifest is not None:
+                self.manifest.add(item, state="failed", why=self.failures[-1], outputs=[])
             return
+        self._tell(item, done)
+
+    def _known(self, item: Input) -> bool:
+        """Whether it is known from an earlier run what becomes of an input, which is then told."""
+        before = self.manifest.finished(item)
+        if before is not None and "done" in before:
+            self.finished.append(before["done"])
+            if self.show:
+                say(f"{escape_controls(item.name)}: done before")
+            for warning in before["done"]["warnings"]:  # the exit code speaks of them too
+                complain(f"{item.name}: {warning}")
+            return True
+        line = self.manifest.line(item)
+        if line is None or line["state"] != "crashed":
+            return False
+        self._failed(f"{line['why']} (known from an earlier run)")
+        return True
+
+    def _tell(self, item: Input, done: Done) -> None:
         told = _as_json(done, self.recognizer)
         self.finished.append(told)
-        if manifest is not None:
-            manifest.add(item, state="done", outputs=told["outputs"], done=told)
+        if self.manifest is not None:
+            self.manifest.add(item, state="done", outputs=told["outputs"], done=told)
         for warning in done.warnings:
             complain(f"{done.source}: {warning}")
+        if old := self.ownership.finish(item, done.outputs):
+            complain(
+                f"{done.source}: {', '.join(map(str, old))} beside its outputs: of an earlier run with other settings"
+            )
         if self.show:
             if len(self.finished) == TABLES_SHOWN + 1:
                 say("of the others a line each; the records hold all of them")
             _print(done, self.recognizer, in_full=len(self.finished) <= TABLES_SHOWN)
 
-    def _failed(self, why: str, inputs: int = 1) -> None:
+    def _failed(self, why: str, inputs: int = 1, told: bool = False) -> None:
         self.failures.append(why)
         self.not_done += inputs
-        complain(why)
+        if not told:
+            complain(why)
 
     def _joint_table(self) -> None:
         """The records of all inputs in one table, read back from their own."""

@@ -124,13 +124,12 @@ def _features(classifier: Any, faces: FaceSet, quiet: bool) -> tuple[np.ndarray,
 
 
 def _write_points(faces: FaceSet, spaces: dict[str, Any], predicted: list[str], path: Path) -> None:
-    import csv
-
+    from mien.core.csv_cells import CsvWriter
     from mien.core.files import replacing
 
     heads = [f"{name.split()[-1]}_{axis}" for name in spaces for axis in "xy"]
     with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
+        writer = CsvWriter(file)
         writer.writerow(["path", "split", "label", "predicted", *heads])
         for row in range(len(faces)):
             label = faces.classes[faces.labels[row]] if faces.labels[row] >= 0 else ""

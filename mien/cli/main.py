@@ -28,6 +28,7 @@ from mien.cli import reproduce as reproduction
 from mien.cli import serve as serving
 from mien.cli import training as learning
 from mien.cli.messages import complain, explain, print_help
+from mien.cli.supervision import go_on_in_child
 from mien.core.files import cache_folder
 from mien.core.progress import say
 
@@ -125,6 +126,8 @@ def run() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a file name may hold what the terminal cannot show
+    if sys.argv[1:2] == ["analyze"]:
+        go_on_in_child()
     # matplotlib keeps a list of the system's fonts; with the program that is mien's, in the folder that is named for it.
     os.environ.setdefault("MPLCONFIGDIR", str(cache_folder() / "matplotlib"))
     sys.exit(main())

@@ -7,6 +7,7 @@ import os
 import typer
 
 from mien.core.errors import MienError
+from mien.core.memory import lacks_memory
 from mien.core.progress import say
 
 
@@ -24,8 +25,8 @@ def explain(error: Exception, place: str = "") -> str:
         raise error
     if isinstance(error, MienError):
         return str(error)
-    if isinstance(error, MemoryError):
-        return f"{place}there is not enough memory; try smaller or fewer inputs"
+    if lacks_memory(error):
+        return f"{place}there is not enough memory; try smaller or fewer inputs, or end other programs"
     if isinstance(error, OSError) and error.strerror:
         named = f"{error.filename}: " if error.filename and str(error.filename) not in place else ""
         return f"{place}{named}the operating system says no ({error.strerror}); check the place and its permissions"

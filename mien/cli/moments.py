@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-import tempfile
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -249,7 +251,7 @@ def _analyse(
 
     recognizer = Recognizer(model or "base", detector=detector[0], detector_model=detector[1])
     _labels(label, recognizer.labels)  # before the work, not after it
-    done = analyze_input(item, recognizer, Settings(out, ("jsonl",), media=False, quiet=quiet))
+    done = analyze_input(item, recognizer, Settings(out, ("jsonl",), media=False, quiet=quiet, extras=("captions",)))
     for warning in done.warnings:
         complain(f"{done.source}: {warning}")
     return record_path(out / item.stem, "jsonl")
@@ -292,18 +294,18 @@ def _write(item: Input, records: Records, chosen: list[Peak], out: Path, *, plai
     order = sorted(range(len(chosen)), key=lambda index: chosen[index].time_s)
     tiles: dict[int, np.ndarray] = {}
     rows: dict[int, dict[str, Any]] = {}
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".") as apart:  # a video that breaks off leaves the old ones
+    with _apart(folder) as apart:  # a video that breaks off leaves the old ones
         pictures = pictures_at(item.path, [chosen[i].time_s for i in order], joined=joined)
         for index, picture in zip(order, pictures, strict=True):
             peak = chosen[index]
             tiles[index] = tile_of(picture, peak.box_xyxy)
             if not plain:
                 draw_faces(picture, [face_of(peak, records.labels)])
-            path = Path(apart) / f"{index + 1:0{max(2, len(str(len(chosen))))}d}-{name_of(peak)}.jpg"
+            path = apart / f"{index + 1:0{max(2, len(str(len(chosen))))}d}-{name_of(peak)}.jpg"
             write_picture(picture, path)
             rows[index] = {"file": str(folder / path.name), **peak.to_json()}
         _clear(folder)
-        for path in Path(apart).iterdir():
+        for path in apart.iterdir():
             path.replace(folder / path.name)
     places = range(len(chosen))
     write_picture(contact_sheet([tiles[place] for place in places], chosen), out / f"{item.stem}.moments.png")
@@ -311,6 +313,21 @@ def _write(item: Input, records: Records, chosen: list[Peak], out: Path, *, plai
                "moments": [rows[place] for place in places]}  # fmt: skip
     write_json(folder / "moments.json", written)
     return written
+
+
+@contextmanager
+def _apart(folder: Path) -> Iterator[Path]:
+    """A hidden folder for stills that are being written, always the same, so that what a killed process left is swept."""
+    from mien.core.locks import only_process
+
+    new = folder / ".new"
+    with only_process(folder / ".lock", folder, "wait for it, or choose another folder with --out"):
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir()
+        try:
+            yield new
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
 
 
 def _clear(folder: Path) -> None:

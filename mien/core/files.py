@@ -90,6 +90,11 @@ def printable(name: str) -> str:
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
+def hidden_beside(path: Path, ending: str) -> Path:
+    """``out/photo.jpg`` → ``out/.1a2b3c4d.ENDING``: a short name, the same for the same file."""
+    return path.with_name(f".{zlib.crc32(path.name.encode('utf-8', 'surrogateescape')):08x}.{ending}")
+
+
 @contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """Give a temporary path beside ``path``; on success it takes the place of ``path``, on any error it is removed.
@@ -107,7 +112,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
     make_folder(path.parent)
     # Always the same name for one file, so that what a killed process left is overwritten and not gathered; and a short
     # one, since a file system that takes the file's own name may not take it with something added.
-    temporary = path.with_name(f".{zlib.crc32(path.name.encode('utf-8', 'surrogateescape')):08x}.part{path.suffix}")
+    temporary = hidden_beside(path, f"part{path.suffix}")
     try:
         yield temporary
         temporary.replace(path)

@@ -9,6 +9,18 @@ import ctypes
 import platform
 import sys
 
+#: What libraries say where the system gives them no memory or no thread. ONNX Runtime, OpenCV and Python's threads have errors of
+#: their own for it.
+_LACKS = (
+    "can't start new thread", "bad_alloc", "bad allocation", "insufficient memory", "failed to allocate",
+    "cannot allocate memory", "can't allocate", "out of memory", "resource temporarily unavailable",
+)  # fmt: skip
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether an error says that the system has no more memory, or no more threads, whichever library raised it."""
+    return isinstance(error, MemoryError) or any(words in str(error).lower() for words in _LACKS)
+
 
 def keep_memory() -> None:
     """Tell the C library to keep what a training step frees for the next step, which asks for the same again.

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mien.core.csv_cells import CsvWriter, unguard_cell
 from mien.core.errors import DataError
 from mien.core.files import fault_of, replacing
 from mien.core.labels import canonical
@@ -220,7 +221,7 @@ def read_names(path: Path) -> set[str]:
                 if row["path"] is None:
                     where = f"{path} line {reader.line_num}"
                     raise DataError(where, "has no field for the column 'path'", "mend the row")
-                names.add(row["path"])
+                names.add(unguard_cell(row["path"]))
             return names - {""}
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(
@@ -232,13 +233,13 @@ def write_names(faces: FaceSet, path: Path) -> None:
     """The names of the faces as a CSV with the column ``path``, which read_names reads, and a checksum of each picture."""
     with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         rows = ([name, f"{check:08x}"] for name, check in zip(faces.names, checksums(faces.images), strict=True))
-        csv.writer(file, lineterminator="\n").writerows([["path", "crc32"], *rows])
+        CsvWriter(file).writerows([["path", "crc32"], *rows])
 
 
 def written_in(faces: FaceSet, path: Path) -> FaceSet:
     """Those of the faces that write_names wrote there: of the same names, and the same pictures."""
     with path.open(newline="", encoding="utf-8") as file:
-        known = {row["path"]: row.get("crc32") for row in csv.DictReader(file)}
+        known = {unguard_cell(row["path"]): row.get("crc32") for row in csv.DictReader(file)}
     ours = faces.only(set(known))
     same = [
         known[name] in (None, f"{check:08x}") for name, check in zip(ours.names, checksums(ours.images), strict=True)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mien.core.csv_cells import CsvWriter
 from mien.core.files import replacing, write_json, write_text
 from mien.core.types import FaceSet
 from mien.evaluation.calibration import reliability
@@ -120,7 +120,7 @@ def write_predictions(faces: FaceSet, probabilities: np.ndarray, labels: tuple[s
     """
     known = bool(faces.labelled.any())
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
+        writer = CsvWriter(file)
         writer.writerow(["path", "label", *(["truth"] if known else []), *(f"p_{name}" for name in labels)])
         for name, truth, row in zip(faces.names, faces.labels, probabilities, strict=True):
             truths = [faces.classes[truth] if truth >= 0 else ""] if known else []

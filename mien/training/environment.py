@@ -40,7 +40,7 @@ def environment(device: torch.device, precision: str, seed: int) -> dict[str, An
 def processor() -> str:
     """The processor's name with the instruction sets that decide its speed here."""
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return platform.processor() or "unknown"
     facts = dict(line.split(":", 1) for line in lines if ":" in line)
@@ -62,7 +62,7 @@ def _commit() -> str | None:
     git, folder = shutil.which("git"), Path(mien.__file__).parent.parent
     if git is None or not (folder / ".git").exists():
         return None
-    ask = partial(subprocess.run, cwd=folder, capture_output=True, text=True)
+    ask = partial(subprocess.run, cwd=folder, capture_output=True, text=True, encoding="utf-8", errors="replace")
     name = ask([git, "rev-parse", "--short", "HEAD"]).stdout.strip()
     # Not `describe --dirty`, which takes a lock in the checkout.
     changed = ask([git, "--no-optional-locks", "status", "--porcelain", "--untracked-files=no"]).stdout

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from torch import nn
 
 from mien.core.errors import RecipeError
 from mien.core.files import make_folder, write_json, write_text
+from mien.core.locks import only_process
 from mien.core.memory import keep_memory
 from mien.core.preprocessing import Preprocessing
 from mien.core.progress import progress_bar
@@ -57,6 +59,17 @@ def train(
     Raises TrainingDiverged when the loss is no longer a number, OutputError when the folder holds another run, and
     RecipeError or DataError when a run is resumed with other settings or other faces.
     """
+    make_folder(folder)
+    cure = "wait until that training has ended, or choose another folder with --out"
+    try:
+        with only_process(folder / ".lock", folder, cure):
+            return _train(recipe, faces, folder, resume, quiet, say)
+    finally:
+        with suppress(OSError):  # an empty folder, of a training that could not begin
+            folder.rmdir()
+
+
+def _train(recipe: Recipe, faces: FaceSet, folder: Path, resume: bool, quiet: bool, say: Say) -> list[dict[str, Any]]:
     rows = choose_rows(recipe, faces, say)
     hardware = Hardware.choose(recipe.run.device, recipe.run.precision)
     keep_memory()
@@ -78,7 +91,6 @@ def train(
         state.restore(saved)
     trained = replace(trained, network=state.averaged.network)
     header = log_header(recipe, hardware, rows, state, saved) | {"held_out_caveat": _caveat(ancestry, rows)}
-    make_folder(folder)
     write_text(folder / "recipe.toml", recipe.to_toml())
     write_json(folder / "environment.json", header["environment"])
     write_names(rows.validation, folder / "validation.csv")

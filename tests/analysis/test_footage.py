@@ -348,6 +348,27 @@ def test_a_list_that_somebody_else_wrote_is_left_alone(tmp_path: Path, text: str
     assert (tmp_path / "manifest.jsonl").read_text() == text
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        {"stem": "x", "state": "done", "outputs": [], "input": [1, 2]},
+        {"source": "x.jpg", "stem": 7, "state": "done", "outputs": [], "input": [1, 2]},
+        {"source": "x.jpg", "stem": "x", "state": "done", "input": [1, 2]},
+        {"source": "x.jpg", "stem": "x", "state": "done", "outputs": [], "input": [1, 2], "done": {"outputs": []}},
+        {"source": "x.jpg", "stem": "x", "state": "done", "outputs": [], "input": [1, 2], "done": 3},
+        {"stem": "x"},
+    ],
+)
+def test_a_line_that_does_not_say_what_every_line_says_counts_for_nothing(tmp_path: Path, line: dict) -> None:
+    (tmp_path / "x.jpg").write_bytes(ASTRONAUT.read_bytes())
+    (item,) = list_inputs([tmp_path / "x.jpg"])
+    text = "".join(json.dumps(one) + "\n" for one in ({"key": {}}, line))
+    (tmp_path / "manifest.jsonl").write_text(text)
+    manifest = Manifest(tmp_path, {})
+    assert (manifest.latest(item)["state"], manifest.finished(item)) == ("", None)
+    manifest.close()
+
+
 def test_a_stream_is_never_done_before(tmp_path: Path) -> None:
     (item,) = list_inputs(["camera:0"])
     manifest = Manifest(tmp_path, {"model": "a"})

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import json
 import os
 import pickle
 from pathlib import Path
@@ -13,7 +16,7 @@ from mien.analysis.detection.detectors import make_detector
 from mien.analysis.resume import Parts
 from mien.analysis.settings import Done
 from mien.analysis.tracking.face_finder import FaceFinder
-from mien.core.files import replacing, write_text
+from mien.core.files import replacing
 
 
 def test_a_part_counts_when_its_state_is_there(tmp_path: Path) -> None:
@@ -45,15 +48,57 @@ def test_arrays_of_every_kind_in_use_come_back(tmp_path: Path) -> None:
     finder = FaceFinder(make_detector("haar"))
     finder.find(np.arange(60 * 90 * 3, dtype=np.uint8).reshape(60, 90, 3), 0.0)
     parts.finish({"finder": finder, "times": np.array([1.5, 2.5]), "one": np.float64(0.1), "seen": {1, 2}})
-    state = parts.state()
+    state = Parts(tmp_path / "clip", {}).state()
     assert state["times"].tolist() == [1.5, 2.5] and state["one"] == 0.1 and state["seen"] == {1, 2}
     same = np.full((60, 90, 3), 250, np.uint8)
     state["finder"].detector = finder.detector  # which is not kept
     assert not len(state["finder"].find(same, 0.1)) and state["finder"].was_cut
 
 
+def kept(tmp_path: Path) -> Parts:
+    """A part that is whole."""
+    parts = Parts(tmp_path / "clip", {})
+    parts.path("jsonl").write_text("one\n")
+    parts.path("nut").write_bytes(b"pictures")
+    parts.finish(Done("clip.mp4", frames=8))
+    return parts
+
+
+def other_digit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("ending", ["jsonl", "nut", "state"])
+@pytest.mark.parametrize(
+    "change", [other_digit, lambda path: path.write_bytes(b""), lambda path: path.write_bytes(path.read_bytes()[:-1])]
+)
+def test_parts_that_were_changed_are_thrown_away_and_it_is_said(tmp_path: Path, ending: str, change) -> None:
+    change(kept(tmp_path).path(ending, 0))
+    again = Parts(tmp_path / "clip", {})
+    assert (again.count, again.state()) == (0, None)
+    assert again.damage.startswith(f"000000.{ending}: ")
+    assert [path.name for path in again.folder.iterdir()] == ["key.json"]
+
+
+def test_a_file_of_a_part_that_is_missing_is_damage(tmp_path: Path) -> None:
+    kept(tmp_path).path("nut", 0).unlink()
+    assert Parts(tmp_path / "clip", {}).damage == "000000.nut: is not as it was written"
+
+
+def with_checksum(content: bytes) -> bytes:
+    return hashlib.sha256(content).hexdigest().encode() + b"\n" + content
+
+
+def archive(tree: object, **arrays: np.ndarray) -> bytes:
+    content = io.BytesIO()
+    np.savez(content, tree=np.frombuffer(json.dumps(tree).encode(), np.uint8), **arrays)
+    return content.getvalue()
+
+
 class _Calls:
-    """Names a function for the unpickler to call."""
+    """Names a function for an unpickler to call."""
 
     def __init__(self, function: object, *arguments: object) -> None:
         self.function, self.arguments = function, arguments
@@ -62,19 +107,35 @@ class _Calls:
         return self.function, self.arguments
 
 
-def test_a_state_that_would_run_something_is_refused(tmp_path: Path) -> None:
-    from numpy.testing._private.utils import runstring
-
+def test_a_state_that_somebody_made_runs_nothing(tmp_path: Path) -> None:
     target = tmp_path / "written"
-    for call in (
-        _Calls(os.mkdir, str(target)),
-        _Calls(eval, "1"),
-        _Calls(runstring, "x = 1", {}),
-        _Calls(write_text, str(target), "x"),
+    call = _Calls(os.mkdir, str(target))
+    objects = io.BytesIO()
+    np.savez(objects, tree=np.array([call], dtype=object))
+    deep = "[" * 100_000 + "]" * 100_000
+    for content in (
+        pickle.dumps(call),
+        with_checksum(pickle.dumps(call)),
+        with_checksum(objects.getvalue()),
+        with_checksum(archive(["class", "os", "mkdir", {"path": str(target)}])),
+        with_checksum(archive(["class", "mien.core.files", "write_text", {"path": str(target), "text": "x"}])),
+        with_checksum(archive(["class", "mien.core.files", "Path", {}])),
+        with_checksum(archive(["class", "mien.analysis.settings", "Done", {"no_such_field": 1}])),
+        with_checksum(archive(["array", 7])),
+        with_checksum(archive(["tuple", ["list"], 3])),
+        with_checksum(archive(deep)),
+        with_checksum(b"PK no archive"),
+        b"",
     ):
-        parts = Parts(tmp_path / "clip", {})
-        parts.path("state").write_bytes(pickle.dumps(call))
-        with pytest.raises(pickle.UnpicklingError, match="a state does not hold"):
-            Parts(tmp_path / "clip", {}).state()
-        parts.remove()
+        parts = kept(tmp_path)
+        parts.path("state", 0).write_bytes(content)
+        again = Parts(tmp_path / "clip", {})
+        assert (again.count, again.state(), bool(again.damage)) == (0, None, True)
     assert not target.exists()
+
+
+def test_what_cannot_be_kept_is_refused_when_it_is_written(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="Path cannot be kept"):
+        Parts(tmp_path / "clip", {}).finish({"place": tmp_path})
+    with pytest.raises(TypeError, match="an array of objects cannot be kept"):
+        Parts(tmp_path / "clip", {}).finish(np.array([None]))

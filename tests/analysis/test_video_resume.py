@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import av
@@ -9,9 +10,13 @@ import pytest
 from clips import make_clip
 
 from mien import Recognizer
+from mien.analysis.manifest import Manifest
 from mien.analysis.media import video_writer as video_out
-from mien.core.errors import OutputError
+from mien.analysis.media.inputs import Input, list_inputs
+from mien.analysis.pipeline import Settings, analyze_input
+from mien.core.errors import MediaError, OutputError
 from tests.analysis.footage import analyse, outputs_of
+from tests.conftest import ASTRONAUT
 
 
 @pytest.fixture(scope="module")
@@ -120,3 +125,112 @@ def test_an_error_leaves_nothing(recognizer: Recognizer, tmp_path: Path) -> None
     with pytest.raises(ValueError, match="not wanted"):
         analyse(tmp_path / "clip.mp4", recognizer, tmp_path / "out", watch=refuses)
     assert list((tmp_path / "out").iterdir()) == []
+
+
+#: What libraries raise where the system gives them no memory or no thread; only the first is MemoryError.
+LACKS = [
+    MemoryError(),
+    RuntimeError("can't start new thread"),
+    RuntimeError("[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : std::bad_alloc"),
+    ValueError("OpenCV(4.12.0) alloc.cpp:73: error: (-4:Insufficient memory) Failed to allocate 9 bytes"),
+    OSError(12, "Cannot allocate memory"),
+]
+
+
+@pytest.fixture(scope="module")
+def quick() -> Recognizer:
+    """Nothing is searched for: every frame is a face."""
+    return Recognizer("base", detector="none")
+
+
+def small_clip(path: Path, seconds: float = 1.0) -> Path:
+    make_clip(path, seconds=seconds, size_wh=(64, 48))
+    return path
+
+
+@pytest.mark.parametrize("error", LACKS, ids=lambda error: type(error).__name__)
+def test_a_lack_of_memory_or_threads_costs_no_part(
+    quick: Recognizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    clip, out = small_clip(tmp_path / "clip.mp4"), tmp_path / "out"
+    real, calls = Recognizer.read_faces, []
+
+    def lacks(self: Recognizer, pictures: list, found: list) -> list:
+        calls.append(len(pictures))
+        if len(calls) == 3:
+            raise error
+        return real(self, pictures, found)
+
+    with monkeypatch.context() as patch, pytest.raises(type(error)):
+        patch.setattr(Recognizer, "read_faces", lacks)
+        analyse(clip, quick, out, part_frames=8)
+    again: list[int] = []
+    monkeypatch.setattr(Recognizer, "read_faces", lambda self, p, f: again.append(len(p)) or real(self, p, f))
+    assert analyse(clip, quick, out, part_frames=8).frames == 25
+    assert sum(again) <= 25 - 8
+
+
+def test_damaged_parts_are_begun_anew_and_it_is_said(
+    quick: Recognizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip, out = small_clip(tmp_path / "clip.mp4"), tmp_path / "out"
+
+    def stops(done_s: float, whole_s: float, frames: int) -> None:
+        if frames >= 16:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        analyse(clip, quick, out, part_frames=8, watch=stops)
+    (records,) = out.glob(".*.parts/000000.jsonl")
+    records.write_text(records.read_text().replace('"label": "', '"label": "x', 1))
+    analyze_input(Input(clip, Path("clip")), quick, Settings(out, part_frames=8))
+    told = capsys.readouterr().err
+    assert told == (
+        f"note: {clip} is analyzed from its beginning: what was kept of it is damaged (000000.jsonl: is not as it was written)\n"
+    )
+    analyse(clip, quick, tmp_path / "plain", part_frames=8)
+    assert outputs_of(out) == outputs_of(tmp_path / "plain")
+
+
+def test_a_video_that_is_replaced_while_it_is_read_gives_no_outputs(quick: Recognizer, tmp_path: Path) -> None:
+    clip, out = small_clip(tmp_path / "clip.mp4"), tmp_path / "out"
+    small_clip(tmp_path / "other.mp4", seconds=1.5)
+
+    def replaces(done_s: float, whole_s: float, frames: int) -> None:
+        if (tmp_path / "other.mp4").exists():
+            (tmp_path / "other.mp4").replace(clip)
+
+    with pytest.raises(MediaError, match="was replaced or changed while it was read"):
+        analyse(clip, quick, out, watch=replaces)
+    assert list(out.iterdir()) == []
+    assert analyse(clip, quick, out).frames == 38
+
+
+def test_a_recording_that_still_grows_is_kept_with_a_warning(quick: Recognizer, tmp_path: Path) -> None:
+    clip = small_clip(tmp_path / "clip.mp4")
+    size = clip.stat().st_size
+
+    def grows(done_s: float, whole_s: float, frames: int) -> None:
+        if clip.stat().st_size == size:
+            clip.write_bytes(clip.read_bytes() + b"more")
+
+    done = analyse(clip, quick, tmp_path / "out", watch=grows)
+    assert done.frames == 25
+    assert done.warnings == ["grew by 4 bytes while it was read; begin again when it is whole"]
+
+
+def test_a_file_that_was_replaced_while_it_was_read_is_not_done_before(
+    quick: Recognizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "x.jpg").write_bytes(ASTRONAUT.read_bytes())
+    (item,) = list_inputs([tmp_path / "x.jpg"])
+    manifest = Manifest(tmp_path, {})
+    manifest.begin(item)
+    os.utime(tmp_path / "x.jpg", ns=(1, 1))  # another file now
+    manifest.add(item, state="done", outputs=[], done={"outputs": [], "warnings": []})
+    assert manifest.finished(item) is None
+    manifest.close()
+    read = Recognizer.read
+    monkeypatch.setattr(Recognizer, "read", lambda self, path: (read(self, path), os.utime(path, ns=(2, 2)))[0])
+    with pytest.raises(MediaError, match="was replaced or changed while it was read"):
+        analyse(tmp_path / "x.jpg", quick, tmp_path / "out")

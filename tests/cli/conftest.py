@@ -17,7 +17,9 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def outputs(folder: str = "mien-out") -> list[str]:
-    return sorted(path.relative_to(folder).as_posix() for path in Path(folder).rglob("*") if path.is_file())
+    """All files but the list of whose outputs they are."""
+    files = (path for path in Path(folder).rglob("*") if path.is_file() and path.name != ".outputs.jsonl")
+    return sorted(path.relative_to(folder).as_posix() for path in files)
 
 
 def complaint(capsys: pytest.CaptureFixture[str]) -> str:

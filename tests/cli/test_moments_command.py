@@ -204,3 +204,13 @@ def test_a_video_shorter_than_its_records_leaves_the_earlier_stills() -> None:
     make_clip(Path("clip.mp4"), seconds=1.5, fps=Fraction(10), size_wh=(320, 240), sound=None)
     assert main(["moments", "clip.mp4", "--label", "all", "-q"]) == 2
     assert outputs("mien-out/clip.moments") == before
+
+
+def test_stills_that_a_killed_run_left_are_swept() -> None:
+    clip_with_records()
+    left = Path("mien-out/clip.moments/.new")
+    left.mkdir(parents=True)
+    (left / "01-happy-0001.00s-person1.jpg").write_bytes(b"half")
+    assert main(["moments", "clip.mp4", "--label", "happy", "--top", "1", "-q"]) == 0
+    assert outputs("mien-out/clip.moments") == ["01-happy-0001.00s-person1.jpg", "moments.json"]
+    assert not left.exists()

@@ -162,7 +162,7 @@ def test_a_port_that_is_taken(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_state_folder_that_is_in_use_or_cannot_be_used(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store = Store(tmp_path / "state", 1.0)
     assert main(["serve", "--state", str(tmp_path / "state"), "--port", "0"]) == 2
-    assert "is used by another 'mien serve'" in complaint(capsys)
+    assert "is being used by process " in complaint(capsys)
     store.close()
     (tmp_path / "file").write_text("")
     assert main(["serve", "--state", str(tmp_path / "file"), "--port", "0"]) == 2

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mien.core.memory import return_memory
+from mien.core.memory import lacks_memory, return_memory
 
 MB = 1 << 20
 
@@ -35,3 +35,18 @@ def test_what_a_thread_has_freed_goes_back() -> None:
     return_memory()
     assert before - resident() > 60 * MB
     assert last[0].sum() == 8_000
+
+
+@pytest.mark.parametrize(
+    ("error", "lacks"),
+    [
+        (MemoryError(), True),
+        (RuntimeError("can't start new thread"), True),
+        (RuntimeError("std::bad_alloc"), True),
+        (OSError(12, "Cannot allocate memory"), True),
+        (RuntimeError("a network has no memory of this"), False),
+        (ValueError("no face"), False),
+    ],
+)
+def test_a_lack_of_memory_is_told_from_other_errors(error: Exception, lacks: bool) -> None:
+    assert lacks_memory(error) == lacks

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mien.core.errors import OutputError, UsageError
+from mien.core.errors import OutputError
 from mien.service.jobs.jobs import CANCELLED, DONE, FAILED, QUEUED, RUNNING, Store, source_name
 
 SETTINGS = {"model": "base"}
@@ -109,7 +109,7 @@ def test_what_was_queued_running_and_finished_after_a_restart(tmp_path: Path) ->
 
 def test_a_state_folder_serves_one_server(tmp_path: Path) -> None:
     store = Store(tmp_path, 1.0)
-    with pytest.raises(UsageError, match="is used by another 'mien serve'"):
+    with pytest.raises(OutputError, match=r"is being used by process \d+ since .*; end that one"):
         Store(tmp_path, 1.0)
     store.close()
     Store(tmp_path, 1.0).close()

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from mien.core.errors import DataError, ModelError, OutputError, RecipeError, TrainingDiverged
+from mien.core.locks import only_process
 from mien.core.types import concatenate
 from mien.data.splits import read_names
 from mien.evaluation import score
@@ -291,7 +292,7 @@ def test_networks_are_built_for_the_size_of_the_pictures(tmp_path: Path, name: s
     recipe = small_recipe(
         input={"size": 32}, network={"name": name, "arguments": arguments}, schedule={"epochs": 1, "batch_size": 16}
     )
-    train(recipe, faces, tmp_path, quiet=True, say=lambda text: None)
+    train(recipe, faces, tmp_path, quiet=True, say=silent)
     assert load_run(tmp_path).preprocessing.size == 32
 
 
@@ -308,6 +309,19 @@ def test_several_splits_are_watched(tmp_path: Path) -> None:
     recipe = small_recipe(data={"train": "train", "validation": "val+test"})
     rows = choose_rows(recipe, faces, lambda text: None)
     assert (len(rows.training), len(rows.validation)) == (40, 20)
+
+
+def test_a_second_training_into_the_same_folder_is_refused(tmp_path: Path) -> None:
+    with (
+        only_process(tmp_path / "run" / ".lock", "run", "wait"),
+        pytest.raises(
+            OutputError, match=r"run: is being written by process \d+ since .*; wait until that training has ended"
+        ),
+    ):
+        train(small_recipe(), patterns(70), tmp_path / "run", quiet=True, say=silent)
+    with pytest.raises(ModelError):
+        train(small_recipe(network={"name": "no-such"}), patterns(70), tmp_path / "new", quiet=True, say=silent)
+    assert not (tmp_path / "new").exists(), "a training that cannot begin leaves no folder"
 
 
 def test_a_warm_up_that_takes_the_whole_training_is_noted() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 from mien.analysis.detection.detectors import Detections, Detector, crop_faces, find_faces, largest
 from mien.analysis.media.inputs import Input, list_inputs
 from mien.analysis.output.writers import write_picture
+from mien.core.csv_cells import CsvWriter
 from mien.core.errors import MediaError, MienError
 from mien.core.files import make_folder, printable, replacing_folder
 from mien.core.pictures import read_picture
@@ -83,7 +83,7 @@ def crop_pictures(
             each(number, len(pictures))
         if rows:
             with (staged / TABLE).open("w", encoding="utf-8", newline="") as file:
-                csv.writer(file).writerows([["path", "source", "x1", "y1", "x2", "y2", "score"], *rows])
+                CsvWriter(file).writerows([["path", "source", "x1", "y1", "x2", "y2", "score"], *rows])
     return done
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import zlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import count
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -46,6 +48,9 @@ UNREAD_SUFFIXES = frozenset({
 _JPEG_STREAMS = frozenset({".mjpg", ".mjpeg"})
 
 
+#: Bytes of an output's name without what is added to it (``.annotated.mp4``, ``-2.records.parquet``): file systems take 255.
+LONGEST_STEM = 225
+
 #: Addresses of streams, and ``camera:0``.
 _STREAM = re.compile(r"(https?|rtsps?|rtmps?|rtp|udp|tcp|srt)://.+|camera:\d+", re.IGNORECASE)
 
@@ -74,6 +79,32 @@ class Input:
         if is_picture(self.path) and suffix not in _JPEG_STREAMS:
             return is_animation(self.path)
         return suffix not in PICTURE_SUFFIXES
+
+    def status(self) -> os.stat_result | None:
+        """What the system says of the file now; None of a stream, or of a file that is not there."""
+        if isinstance(self.path, str):
+            return None
+        try:
+            return self.path.stat()
+        except OSError:
+            return None
+
+    def fingerprint(self) -> list[int]:
+        """Size in bytes and time of change in ns; of a stream, or of a file that is not there, nothing."""
+        status = self.status()
+        return [] if status is None else [status.st_size, status.st_mtime_ns]
+
+    def check_unchanged(self, before: os.stat_result | None) -> str:
+        """A warning where the file has grown since, as a recording does; MediaError where it is another now.
+
+        One that is gone says nothing: what was read of it was its own.
+        """
+        now = self.status()
+        if before is None or now is None or ((now.st_size, now.st_mtime_ns) == (before.st_size, before.st_mtime_ns)):
+            return ""
+        if now.st_ino == before.st_ino and now.st_size > before.st_size:
+            return f"grew by {now.st_size - before.st_size:,} bytes while it was read; begin again when it is whole"
+        raise MediaError(self.name, "was replaced or changed while it was read", "begin again when it is whole")
 
     def called(self, output: Path) -> str:
         """By which name those who get an output of it know that."""
@@ -198,11 +229,16 @@ def _files_below(folder: Path, out: Path | None, faults: list[MediaError], left_
             yield path
 
 
-def with_distinct_stems(found: Sequence[Input | MediaError], kept: Mapping[str, str] = {}) -> list[Input | MediaError]:
+def with_distinct_stems(
+    found: Sequence[Input | MediaError],
+    kept: Mapping[str, str] = {},
+    is_free: Callable[[Path, Input], bool] = lambda stem, item: True,
+) -> list[Input | MediaError]:
     """photo.jpg and photo.png → photo and photo.png; x.jpg of three folders → x, x.jpg and x.jpg-2.
 
-    Names are compared without case, as the file systems of Windows and macOS do. ``kept``: stems that inputs of these names
-    have already.
+    Names are compared without case, as the file systems of Windows and macOS do, and shortened where an output's would be
+    too long for a file system. ``kept``: stems that inputs of these names have already. ``is_free``: whether an input may
+    have a stem, for what else may be in the folder.
     """
     taken = {"all"} if len(found) > 1 else set()  # the name of the table over several inputs
     taken |= {stem.lower() for stem in kept.values()}
@@ -210,19 +246,28 @@ def with_distinct_stems(found: Sequence[Input | MediaError], kept: Mapping[str, 
     distinct: list[Input | MediaError] = []
     for item in found:
         if isinstance(item, Input) and item.name in left:
-            item = Input(item.path, Path(left.pop(item.name)))
+            item = replace(item, stem=Path(left.pop(item.name)))
         elif isinstance(item, Input):
-            stem, number = item.stem, 2
-            if str(stem).lower() in taken:
-                stem = stem.with_name(_own_name(item))
-            while str(stem).lower() in taken:
-                stem = item.stem.with_name(f"{_own_name(item)}-{number}")
-                number += 1
-            taken.add(str(stem).lower())
-            item = Input(item.path, stem)
+            stems = (stem for stem in _stems(item) if str(stem).lower() not in taken and is_free(stem, item))
+            item = replace(item, stem=next(stems))
+            taken.add(str(item.stem).lower())
         distinct.append(item)
     return distinct
 
 
-def _own_name(item: Input) -> str:
-    return item.stem.name if isinstance(item.path, str) else item.path.name
+def _stems(item: Input) -> Iterator[Path]:
+    """Where the outputs of an input may go, the best place first, without end."""
+    yield item.stem.with_name(shortened(item.stem.name))
+    own = item.stem.name if isinstance(item.path, str) else item.path.name
+    yield item.stem.with_name(shortened(own))
+    for number in count(2):
+        yield item.stem.with_name(f"{shortened(own)}-{number}")
+
+
+def shortened(name: str) -> str:
+    """A file name of ``LONGEST_STEM`` bytes at most; of a longer one the beginning and a checksum of the whole."""
+    raw = os.fsencode(name)
+    if len(raw) <= LONGEST_STEM:
+        return name
+    check = f"~{zlib.crc32(raw):08x}"
+    return raw[: LONGEST_STEM - len(check)].decode("utf-8", "ignore") + check

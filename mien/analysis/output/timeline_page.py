@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 
 from mien.analysis.output.palette import colours_of
 from mien.analysis.people.people import PeopleAccumulator, Person
 from mien.analysis.people.timeline import MOSTLY, axis_of
-from mien.core.files import write_text
+from mien.core.files import hidden_beside, write_text
+from mien.core.locks import only_process
 from mien.evaluation.reports.page import Section, page, plotly_script, table
 
 #: Persons that are shown at once when the page opens, and those that it holds at all: those seen longest.
@@ -27,26 +30,41 @@ def write_timeline_page(
     media: str | None = None,
     start_s: float | None = None,
     end_s: float | None = None,
+    scripts_folder: Path | None = None,
 ) -> None:
     """One HTML file with everything inside it but the video.
 
     media: the name of the annotated video in the page's own folder; without one a click shows the time alone. start_s,
     end_s: what the page shows, as a player shows the times of the whole video; the annotated one begins at ``start_s``.
-    Without them from 0, or from the first face of a part, to the last. Raises MissingExtra.
+    Without them from 0, or from the first face of a part, to the last. scripts_folder: where plotly lies, 5 MB,
+    once for all pages; without one it is inside the page. Raises MissingExtra.
     """
-    plotly = plotly_script()
+    inline, linked = (plotly_script(), "") if scripts_folder is None else ("", _linked(scripts_folder, path.parent))
     from_s, to_s = axis_of(people.timeline)
     axis_s = from_s if start_s is None else start_s, to_s if end_s is None else end_s
     data = json.dumps(_data(people, axis_s, media), separators=(",", ":")).replace("</", "<\\/")
-    sections = [Section("Over time", _part("timeline.html"), _note(media))]
+    sections = [Section("Over time", _part("timeline.html") + linked, _note(media))]
     persons = people.people
     if persons:
         sections.append(Section("People", _table(people.labels, persons), _more(persons)))
     count = f"{len(persons):,} {'person' if len(persons) == 1 else 'persons'}"
     lead = f"{_clock(axis_s[1] - axis_s[0])} long, {count}. Stacked: each person's probabilities, smoothed along the track."
-    scripts = [plotly, f"const DATA = {data};", _part("timeline.js")]
+    scripts = [inline, f"const DATA = {data};", _part("timeline.js")]
     footer = "An expression is not an inner state: this is what faces show, not what people feel."
     write_text(path, page(title, lead, sections, footer=footer, scripts=scripts))
+
+
+def _linked(folder: Path, page_folder: Path) -> str:
+    """The element that loads plotly from ``folder``, where it is written if it is not there."""
+    import plotly
+
+    file = folder / f"plotly-{plotly.__version__}.min.js"
+    if not file.exists():
+        with only_process(hidden_beside(file, "lock"), file, "try again", wait_s=60):
+            write_text(file, plotly_script())
+    address = quote(Path(os.path.relpath(file, page_folder)).as_posix())
+    lost = f"{file.name} is not where it was: put it back beside the pages."
+    return f"<script src=\"{address}\" onerror=\"document.getElementById('plot').textContent = '{lost}'\"></script>"
 
 
 def _note(media: str | None) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -12,6 +11,7 @@ from typing import IO, Any, Protocol
 import numpy as np
 from PIL import Image
 
+from mien.core.csv_cells import CsvWriter
 from mien.core.errors import MissingExtra, UsageError
 from mien.core.files import replacing
 from mien.core.types import Face, FrameResult
@@ -114,11 +114,11 @@ class _JsonLines:
 class _Csv:
     def __init__(self, path: Path, columns: dict[str, type]) -> None:
         self._file: IO[str] = path.open("w", encoding="utf-8", newline="")
-        self._writer = csv.DictWriter(self._file, list(columns), lineterminator="\n")
-        self._writer.writeheader()
+        self._columns, self._writer = list(columns), CsvWriter(self._file)
+        self._writer.writerow(self._columns)
 
     def write(self, rows: list[dict[str, Any]]) -> None:
-        self._writer.writerows(rows)
+        self._writer.writerows([row[name] for name in self._columns] for row in rows)
 
     def close(self) -> None:
         self._file.close()

@@ -17,6 +17,7 @@ import numpy as np
 from mien.analysis.output.writers import RECORD_FORMATS, record_columns
 from mien.analysis.people.peaks import PeakRule
 from mien.analysis.people.people import Observation, PeopleAccumulator, Segment
+from mien.core.csv_cells import unguard_cell
 from mien.core.errors import DataError, MissingExtra
 from mien.core.types import valence_of
 
@@ -313,7 +314,7 @@ def _csv(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             if len(values) != len(columns):
                 found = f"record {number:,} has {len(values)} values for {len(columns)} columns"
                 raise DataError(path, found, "write it again with 'mien analyze'")
-            yield number, {name: value or None for name, value in zip(columns, values, strict=True)}
+            yield number, {name: unguard_cell(value) or None for name, value in zip(columns, values, strict=True)}
 
 
 def _parquet(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -88,7 +88,7 @@ class FaceFinder:
         if self.detector is None:
             return whole_picture(picture)
         grey = grey_copy(picture)
-        self.was_cut = self._cuts.is_cut(grey)
+        self.was_cut = self._cuts.is_cut(grey, time_s - self._time_s)
         followed, alive = self._follow(grey, picture.shape[1] / grey.shape[1])
         due = (
             not alive.all()

@@ -9,16 +9,22 @@ import numpy as np
 
 from mien.analysis.media.yuv import Planes
 from mien.analysis.tracking.smoothing import TIME_CONSTANT_S, Smoother
-from mien.analysis.tracking.tracker import Tracker, looks_of
+from mien.analysis.tracking.tracker import SPARSE_S, Tracker, looks_of
 from mien.core.types import Face
 
 
 @dataclass
 class Follower:
-    """Gives the faces of a video, frame by frame, their track and what is smoothed along it."""
+    """Gives the faces of a video, frame by frame, their track and what is smoothed along it.
+
+    was_cut   whether a new shot began with the frame given last, or the tiles of a video call changed places: the picture
+              changed altogether, and of frames that are far apart nobody is where they were; or several people jumped
+    """
 
     smoothing_s: float = TIME_CONSTANT_S
     tracker: Tracker = field(default_factory=Tracker)
+    was_cut: bool = False
+    _time_s: float = 0.0
 
     def __post_init__(self) -> None:
         self._smoother = Smoother(self.smoothing_s)
@@ -35,6 +41,8 @@ class Follower:
             self.tracker.cut()
         boxes = np.array([face.box_xyxy for face in faces], np.float64).reshape(-1, 4)
         numbers = self.tracker.update(boxes, time_s, None if picture is None else looks_of(picture, boxes))
+        is_sparse, self._time_s = time_s - self._time_s > SPARSE_S, time_s
+        self.was_cut = (was_cut and not (is_sparse and self.tracker.stayed)) or self.tracker.jumped > 1
         followed = []
         for face, number in zip(faces, numbers, strict=True):
             state = self._smoother.update(number, face.probabilities, time_s)

@@ -19,12 +19,20 @@ MEMORY_S = 1.0
 #: A track that was given up, by time or by a cut, is taken up again within so long...
 RETURN_S = 30.0
 
-#: ...where a face of its size appears within so many sides of where it was...
-RETURN_REACH = 3.0
+#: ...where a face looks like it: the correlation of the two crops. What is asked for depends on how far away it appears, in
+#: sides of a face, and anywhere. Of pairs of different faces of FER2013's PublicTest 23, 2 and 0.1 in 1,000 reach
+#: these, of the same face shifted, turned, scaled and lit otherwise 997, 966 and 774 (benchmarks/looks.py).
+ALIKE = ((0.8, 0.6), (3.0, 0.75), (math.inf, 0.85))
 
-#: ...that looks like it: the correlation of the two crops. Of pairs of different faces of FER2013's PublicTest 3 in 1,000
-#: reach this, of the same face shifted, turned, scaled and lit otherwise 97 in 100 (benchmarks/looks.py).
-ALIKE = 0.75
+#: Nearer than the last of these, faces of one person have one size; further away they may be of another shot.
+SAME_SIZE_REACH = 3.0
+
+#: Two faces that are less alike than this are two persons, if no more than so many seconds lie between them: of pairs of
+#: different faces of FER2013's PublicTest 86 in 100 are, of the same face shifted, turned, scaled and lit otherwise none.
+DIFFERENT, DIFFERENT_S = 0.4, 0.25
+
+#: A face is somebody else than who should be there if it is so much more like another.
+MORE_ALIKE = 0.25
 
 #: Faces are compared at this size: hair, brows, shadows and the set of the head, not the expression.
 LOOK_SIDE = 12
@@ -48,7 +56,7 @@ class Track:
     speed     (4,) float64: the same for each second
     time_s    when it was last seen
     seen      how often it was seen
-    look      (LOOK_SIDE²,) what it looks like, or None where nobody looked
+    looks     (2, LOOK_SIDE²): what it looks like most of the time, and what it looked like last; None where nobody looked
     """
 
     number: int
@@ -56,14 +64,15 @@ class Track:
     speed: np.ndarray
     time_s: float
     seen: int = 1
-    look: np.ndarray | None = None
+    looks: np.ndarray | None = None
 
     def at(self, time_s: float) -> np.ndarray:
         """Where it should be, (4,); the size does not go on growing while it is out of sight."""
         elapsed = time_s - self.time_s
         return self.place + self.speed * elapsed * np.array([1, 1, 0, 0])
 
-    def see(self, place: np.ndarray, time_s: float) -> None:
+    def update(self, place: np.ndarray, time_s: float) -> None:
+        """It is seen here now."""
         elapsed = max(time_s - self.time_s, LEAST_S)
         foretold = self.at(time_s)
         now = foretold + TRUST * (place - foretold)
@@ -72,6 +81,20 @@ class Track:
         self.speed += share * ((place - self.place) / elapsed - self.speed)
         self.place, self.time_s, self.seen = now, time_s, self.seen + 1
 
+    @property
+    def has_one_look(self) -> bool:
+        """Whether it looks now as it does most of the time: not of a head that turns, or of noise in the dark."""
+        return (
+            self.seen > 1
+            and self.looks is not None
+            and _alike(self.looks[None, :1], self.looks[1:])[0, 0] >= ALIKE[0][1]
+        )
+
+    def update_look(self, look: np.ndarray) -> None:
+        """It looks like this now, (LOOK_SIDE²,)."""
+        usual = look if self.looks is None else self.looks[0] + LOOK_SHARE * (look - self.looks[0])
+        self.looks = np.stack([usual, look])
+
 
 @dataclass
 class Tracker:
@@ -79,11 +102,20 @@ class Tracker:
 
     Boxes are matched to where the tracks should be by now, all at once, at the least total cost (the Hungarian
     assignment of SORT: Bewley et al., "Simple Online and Realtime Tracking", 2016). The cost of a pair is 1 − their
-    overlap plus their distance in sides of a face plus the difference of the logarithms of their sizes.
+    overlap plus their distance in sides of a face plus the difference of the logarithms of their sizes. Where appearance
+    says that a face is somebody else than who should be there, as where the tiles of a video call change places,
+    appearance decides.
+
+    memory_s   a track that is not seen for longer is given up
+    return_s   and forgotten after this
+    jumped     how many persons were found elsewhere in the last frame than where they were before, by their looks
+    stayed     how many were known again there where they were
     """
 
     memory_s: float = MEMORY_S
     return_s: float = RETURN_S
+    jumped: int = 0
+    stayed: int = 0
     tracks: list[Track] = field(default_factory=list)
     numbers: int = 0
     gone: list[Track] = field(default_factory=list)
@@ -99,6 +131,7 @@ class Tracker:
         places = places_of(boxes_xyxy)
         matched = self._match(places, time_s)
         if looks is not None:
+            matched = self._told_apart(matched, looks, time_s)
             matched |= self._returned(places, looks, matched)
         numbers = []
         for index, place in enumerate(places):
@@ -108,14 +141,12 @@ class Tracker:
                 self.tracks.append(track)
                 self.numbers += 1
             elif track in self.tracks:
-                track.see(place, time_s)
+                track.update(place, time_s)
             else:
-                track = Track(track.number, place, np.zeros(4), time_s, look=track.look)
+                track = Track(track.number, place, np.zeros(4), time_s, looks=track.looks)
                 self.tracks.append(track)
             if looks is not None:
-                track.look = (
-                    looks[index] if track.look is None else track.look + LOOK_SHARE * (looks[index] - track.look)
-                )
+                track.update_look(looks[index])
             numbers.append(track.number)
         return numbers
 
@@ -124,26 +155,53 @@ class Tracker:
         self._give_up(self.tracks)
 
     def _give_up(self, tracks: list[Track]) -> None:
-        self.gone += [track for track in tracks if track.look is not None]
+        self.gone += [track for track in tracks if track.looks is not None]
         self.tracks = [track for track in self.tracks if track not in tracks]
 
+    def _told_apart(self, matched: dict[int, Track], looks: np.ndarray, time_s: float) -> dict[int, Track]:
+        """The matches without those in which somebody else stands where a track should be; such a track is given up.
+
+        Somebody else looks like another track, or, a moment later, not like this one, if this one looks like itself: not
+        a head that turns, nor noise in the dark.
+        """
+        known = [track for track in (*self.tracks, *self.gone) if track.looks is not None]
+        if not known:
+            return matched
+        strangers: dict[int, Track] = {}
+        alike = _alike(np.stack([track.looks for track in known]), looks)  # (G, N)
+        for index, track in matched.items():
+            if track not in known:
+                continue
+            own, best = alike[known.index(track), index], alike[:, index].max()
+            is_other = own < DIFFERENT and time_s - track.time_s <= DIFFERENT_S and track.has_one_look
+            if is_other or (best >= ALIKE[1][1] and best - own > MORE_ALIKE):
+                strangers[index] = track
+        self._give_up(list(strangers.values()))
+        return {index: track for index, track in matched.items() if index not in strangers}
+
     def _returned(self, places: np.ndarray, looks: np.ndarray, matched: dict[int, Track]) -> dict[int, Track]:
-        """Index of a place that no track leads to → who was given up and is there again; the most alike first."""
+        """Index of a place that no track leads to → whose track it continues by its look; the most alike first."""
+        self.jumped = self.stayed = 0
         new = [index for index in range(len(places)) if index not in matched]
-        if not new or not self.gone:
+        taken = list(matched.values())
+        lost = [track for track in (*self.tracks, *self.gone) if track.looks is not None and track not in taken]
+        if not new or not lost:
             return {}
-        were = np.stack([track.place for track in self.gone])  # (G, 4)
-        distance, growth = apart(were, places[new])
-        known = np.stack([track.look for track in self.gone])
-        alike = (known / np.maximum(np.linalg.norm(known, axis=1, keepdims=True), 1e-6)) @ looks[new].T  # (G, N)
-        alike = np.where((distance < RETURN_REACH) & (growth < math.log(2)), alike, -1.0)
-        found = {}
-        while alike.size and alike.max() >= ALIKE:
+        distance, growth = apart(np.stack([track.place for track in lost]), places[new])
+        alike = _alike(np.stack([track.looks for track in lost]), looks[new])  # (G, N)
+        asked = np.select([distance < reach for reach, _ in ALIKE], [least for _, least in ALIKE])
+        same_size = (growth < math.log(2)) | (distance >= SAME_SIZE_REACH)
+        alike = np.where((alike >= asked) & same_size, alike, -1.0)
+        found: dict[int, Track] = {}
+        while alike.size and alike.max() > 0:
             row, column = np.unravel_index(alike.argmax(), alike.shape)
-            found[new[column]] = self.gone[row]
+            found[new[column]] = lost[row]
+            self.jumped += bool(distance[row, column] > REACH)
+            self.stayed += bool(distance[row, column] <= REACH)
             alike[row], alike[:, column] = -1.0, -1.0
         returned = list(found.values())
         self.gone = [track for track in self.gone if track not in returned]
+        self.tracks = [track for track in self.tracks if track not in returned]
         return found
 
     def _match(self, places: np.ndarray, time_s: float) -> dict[int, Track]:
@@ -161,6 +219,12 @@ class Tracker:
             for row, column in enumerate(column_of)
             if column >= 0 and allowed[row, column]
         }
+
+
+def _alike(known: np.ndarray, looks: np.ndarray) -> np.ndarray:
+    """(G, 2, D) looks of tracks and (N, D) of faces → how alike they are (G, N): the better of the usual look and the last."""
+    known = known / np.maximum(np.linalg.norm(known, axis=2, keepdims=True), 1e-6)
+    return (known @ looks.T).max(axis=1)
 
 
 def places_of(boxes_xyxy: np.ndarray) -> np.ndarray:
@@ -219,6 +283,9 @@ CUT_SIZE_WH = (32, 18)
 #: to do with each other by about 1, those of a quick pan by less than half of that.
 CUT_DIFFERENCE = 0.5
 
+#: Seconds between two frames from which on a moving camera changes the picture as a cut does, so that more is asked for.
+SPARSE_S, SPARSE_DIFFERENCE = 0.15, 0.8
+
 #: Deviation of brightness, of 255, below which a picture counts as flat: what little there is in it may be noise.
 FLAT = 8.0
 
@@ -239,8 +306,12 @@ class CutFinder:
     _before: np.ndarray | None = None
     _usual: float = 0.0
 
-    def is_cut(self, grey: np.ndarray) -> bool:
-        """Grey uint8 (H, W) of any size → whether a new shot begins with it; of a video's first frame no."""
+    def is_cut(self, grey: np.ndarray, elapsed_s: float = 0.0) -> bool:
+        """Grey uint8 (H, W) of any size → whether a new shot begins with it; of a video's first frame no.
+
+        elapsed_s: since the frame before. After more than SPARSE_S a moving camera looks like a cut: who is still where
+        they were tells then that there was none (`Follower.was_cut`).
+        """
         import cv2
 
         small = cv2.resize(grey, CUT_SIZE_WH, interpolation=cv2.INTER_AREA).astype(np.float32)
@@ -249,7 +320,8 @@ class CutFinder:
             return False
         inside = _without_bars(before, small)
         change = float(np.abs(_plain(small[inside]) - _plain(before[inside])).mean())
-        found = change > max(self.difference, 2 * self._usual)
+        least = self.difference if elapsed_s <= SPARSE_S else max(self.difference, SPARSE_DIFFERENCE)
+        found = change > max(least, 2 * self._usual)
         if not found:
             self._usual += 0.1 * (change - self._usual)
         return found

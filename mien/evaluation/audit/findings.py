@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mien.core.csv_cells import CsvWriter
 from mien.core.files import replacing
 from mien.core.labels import FERPLUS_VOTES
 from mien.core.types import FaceSet
@@ -189,7 +189,7 @@ def write_tables(findings: Findings, folder: Path) -> list[Path]:
         if name == "labels.csv" and findings.suspicion is not None:
             rows = rows[np.argsort(-findings.suspicion.suspicion[rows], kind="stable")]
         with replacing(folder / name) as part, part.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file, lineterminator="\n")
+            writer = CsvWriter(file)
             writer.writerow(COLUMNS)
             writer.writerows(_row(findings, reasons, int(row)) for row in rows)
     return [folder / name for name in tables]

@@ -9,13 +9,15 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePath
 from typing import Any
 
 from mien.analysis.media.inputs import VIDEO_SUFFIXES
-from mien.core.errors import MienError, OutputError, UsageError
+from mien.core.errors import MienError, OutputError
 from mien.core.files import make_folder
+from mien.core.locks import only_process
 
 QUEUED, RUNNING, DONE, FAILED, CANCELLED = STATES = ("queued", "running", "done", "failed", "cancelled")
 FINAL = (DONE, FAILED, CANCELLED)
@@ -97,7 +99,9 @@ class Store:
         make_folder(folder / "jobs").chmod(0o700)  # faces of people lie here
         if is_new:  # one that was there before is shared as its owner wishes
             folder.chmod(0o700)
-        self._lock = _taken(folder / "in-use.sqlite3", folder)
+        self._lock = ExitStack()
+        cure = "end that one, or name another with --state"
+        self._lock.enter_context(only_process(folder / "in-use.lock", folder, cure, state="used"))
         self._database = sqlite3.connect(folder / "jobs.sqlite3", isolation_level=None, check_same_thread=False)
         self._database.row_factory = sqlite3.Row
         try:
@@ -272,17 +276,3 @@ def _job(row: sqlite3.Row) -> Job:
     values["settings"] = json.loads(values["settings"])
     values["error"] = json.loads(values["error"]) if values["error"] else None
     return Job(**values)
-
-
-def _taken(file: Path, folder: Path) -> sqlite3.Connection:
-    """A lock that the operating system takes back when this process ends, however it ends."""
-    connection = sqlite3.connect(file, timeout=2, isolation_level=None, check_same_thread=False)
-    try:
-        connection.execute("BEGIN EXCLUSIVE")
-    except sqlite3.DatabaseError as error:
-        connection.close()
-        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY:
-            cure = "end that one, or name another with --state"
-            raise UsageError(folder, "is used by another 'mien serve'", cure) from error
-        raise OutputError(folder, f"cannot be used ({error})", "name another folder with --state") from error
-    return connection

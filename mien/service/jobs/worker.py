@@ -8,12 +8,9 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -21,6 +18,7 @@ from typing import IO, Any
 
 from mien.analysis.media.inputs import Input
 from mien.core.errors import MediaError, MienError
+from mien.core.locks import only_process
 from mien.service.config import fitting
 from mien.service.recognition.decoder import limit_memory
 
@@ -132,6 +130,7 @@ def analyse(order: dict[str, Any], teller: Teller) -> str:
     from mien.analysis.output.annotate import Style
     from mien.analysis.pipeline import Settings, analyze_input
     from mien.analysis.recognizer import Recognizer
+    from mien.analysis.settings import EXTRAS
     from mien.core.files import write_json
 
     path, out = Path(order["path"]), Path(order["out"])
@@ -147,7 +146,15 @@ def analyse(order: dict[str, Any], teller: Teller) -> str:
     for size_wh in ((facts["width"], facts["height"]), (facts["height"], facts["width"])):  # it may be shown turned
         style = fitting(style, size_wh, order["most_pixels"])
     settings = Settings(
-        out, formats, order["media"], style, quiet=True, smoothing_s=order["smoothing"], watch=teller.watch
+        out,
+        formats,
+        order["media"],
+        style,
+        quiet=True,
+        smoothing_s=order["smoothing"],
+        watch=teller.watch,
+        extras=EXTRAS if order["media"] else ("captions",),
+        inline=True,
     )
     done = analyze_input(Sent(path, Path(order["stem"]), order["name"]), recognizer, settings)
     facts |= {
@@ -173,19 +180,6 @@ def watch_parent(stdin: IO[str]) -> None:
     threading.Thread(target=wait, daemon=True, name="watch parent").start()
 
 
-@contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """Only one worker writes into a folder: one whose server was killed may still be about to end."""
-    file = folder / "worker.sqlite3"
-    connection = sqlite3.connect(file, timeout=30, isolation_level=None)
-    connection.execute("BEGIN EXCLUSIVE")
-    try:
-        yield
-    finally:
-        connection.close()
-        file.unlink(missing_ok=True)
-
-
 def main() -> int:
     out = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8", newline="\n")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints must not stand between the lines
@@ -194,7 +188,8 @@ def main() -> int:
     limit_memory(order["memory"])
     teller = Teller(out, order["most_seconds"], order["name"])
     try:
-        with alone_in(Path(order["out"])):
+        # A worker whose server was killed may still be about to end.
+        with only_process(Path(order["out"]) / "worker.lock", order["name"], "try again later", wait_s=30):
             text = analyse(order, teller)
         teller.tell(done=True, text=text)
     except MienError as error:

@@ -81,7 +81,9 @@ def average_runs(
     given, without changes. Raises ModelError where the runs do not fit or watched other faces.
     """
     folders = [run if run.is_dir() else run.parent for run in runs]
-    watched = [(run / "validation.csv").read_text() for run in folders if (run / "validation.csv").is_file()]
+    watched = [
+        (run / "validation.csv").read_text(encoding="utf-8") for run in folders if (run / "validation.csv").is_file()
+    ]
     if len(set(watched)) > 1:
         found = "did not watch the same faces, so that what one held out may have taught another"
         raise ModelError(", ".join(map(str, runs)), found, "average runs on the same data")

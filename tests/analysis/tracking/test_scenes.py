@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import people
 import pytest
@@ -45,3 +46,19 @@ def test_what_is_missed_false_or_switched_is_counted_by_hand() -> None:
     result = people.account(truth, found)
     assert (result.truths, result.missed, result.false, result.switches, result.numbers) == (6, 1, 1, 2, 3)
     assert result.mota == pytest.approx(1 - 4 / 6)
+
+
+def test_a_still_face_before_a_moving_ground_is_one_person_however_sparsely_it_is_sampled() -> None:
+    """At one frame in 0.3 s the picture changes altogether each time, as at a cut."""
+    rng = np.random.default_rng(0)
+    ground = cv2.resize(rng.integers(0, 256, (20, 60, 3), np.uint8), (3400, 480), interpolation=cv2.INTER_CUBIC)
+    (actor, _), recognizer = people.actors([ASTRONAUT]), Recognizer("base", detector="haar", people=1)
+    finder, follower, numbers, changes, cuts = recognizer.finder(), Follower(), set(), 0, 0
+    for index in range(16):
+        picture, time_s = ground[:, 180 * index : 180 * index + 640].copy(), 0.3 * index
+        people._paste(picture, actor, 320, 240, 180)
+        faces = recognizer.read_faces([picture], [finder.find(picture, time_s)])[0]
+        numbers |= {face.track for face in follower.follow(faces, time_s, finder.was_cut, picture)}
+        changes, cuts = changes + finder.was_cut, cuts + follower.was_cut
+    assert numbers == {0}
+    assert changes > 3 and cuts == 0

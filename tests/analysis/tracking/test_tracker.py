@@ -255,8 +255,45 @@ def test_a_cut_and_back_again_keeps_everybody_but_never_takes_one_for_another() 
     tracker.cut()
     assert seen(tracker, 2.0, (eve, 500, 100), (tom, 100, 100)) == [1, 0]
     tracker.cut()
-    assert seen(tracker, 3.0, (tom, 500, 100), (eve, 100, 100)) == [3, 4]  # too far from where they were
-    assert seen(tracker, 50.0, (ann, 300, 100)) == [5]  # too long ago
+    assert seen(tracker, 3.0, (tom, 500, 100), (eve, 100, 100)) == [0, 1]  # the same crops, wherever they are
+    assert seen(tracker, 50.0, (ann, 300, 100)) == [3]  # too long ago
+
+
+@pytest.mark.parametrize("step_s", [1 / 30, 0.2, 1.0])
+def test_where_the_tiles_of_a_video_call_change_places_appearance_decides(step_s: float) -> None:
+    people, rng = patches(8), np.random.default_rng(0)
+    tracker, places = (
+        Tracker(memory_s=max(1.0, 1.5 * step_s)),
+        [(20 + 100.0 * (n % 4), 120.0 * (n // 4)) for n in range(8)],
+    )
+    for frame in range(60):
+        if frame % 10 == 0:
+            order = rng.permutation(8)
+        faces = [(people[who], places[tile][0] + rng.normal(0, 1), places[tile][1] + 50 + rng.normal(0, 1))
+                 for tile, who in enumerate(order)]  # fmt: skip
+        numbers = seen(tracker, frame * step_s, *faces)
+        if not frame:
+            of = dict(zip(order.tolist(), numbers, strict=True))
+        assert numbers == [of[who] for who in order]
+        assert (tracker.jumped > 1) == (frame % 10 == 0 and frame > 0)
+    assert tracker.numbers == 8
+
+
+def test_somebody_new_in_the_place_of_another_is_another() -> None:
+    tom, eve, ann = patches(3)
+    tracker = Tracker()
+    for frame in range(10):
+        seen(tracker, frame / 10, (tom, 100, 100), (eve, 500, 100))
+    assert seen(tracker, 1.0, (ann, 100, 100), (eve, 500, 100)) == [2, 1]  # one tile of a call, and no cut
+    assert seen(tracker, 1.1, (tom, 100, 100), (eve, 500, 100)) == [0, 1]
+
+
+def test_a_face_that_changes_from_frame_to_frame_keeps_its_number() -> None:
+    """Noise in the dark, a head that turns: its look says nothing of who it is."""
+    tracker, rng = Tracker(), np.random.default_rng(0)
+    for frame in range(30):
+        noise = rng.integers(100, 140, (80, 80, 3), np.uint8)
+        assert seen(tracker, frame / 10, (noise, 100, 100)) == [0]
 
 
 def test_looks_are_alike_in_rgb_and_in_planes() -> None:

@@ -1,0 +1,100 @@
+"""Which input each output in a folder belongs to, so that another input of the same name does not overwrite it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mien.analysis.media.inputs import Input
+from mien.core.files import hidden_beside, printable
+
+NAME = ".outputs.jsonl"
+
+
+class Ownership:
+    """``.outputs.jsonl`` in the output folder: a line for each input, the last one of a ``stem`` counts.
+
+    Each holds the ``stem``, the ``owner`` (the input's absolute path) and its ``outputs``: name → digest of what they depend on
+    beside the input. The file may be removed; then names are no longer told apart.
+
+    Args:
+        out: the output folder.
+        key: what the results depend on beside the inputs, as JSON.
+    """
+
+    def __init__(self, out: Path, key: dict[str, Any]) -> None:
+        self._out, self._path = out, out / NAME
+        self._digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+        self._lines: dict[str, dict[str, Any]] = {}
+        if self._path.is_file():
+            for text in self._path.read_text(encoding="utf-8", errors="replace").splitlines():
+                if (line := _line(text)) is not None:
+                    self._lines[line["stem"].lower()] = line
+
+    def owner(self, stem: Path) -> str | None:
+        """The absolute path of the input whose outputs have this stem; None where there are none, or nobody knows."""
+        line = self._lines.get(str(stem).lower())
+        if line is None:
+            return _summed_up(self._out / f"{stem}.summary.json")
+        left = [self._out / name for name in line["outputs"]] + [hidden_beside(self._out / stem, "parts")]
+        return line["owner"] if any(path.exists() for path in left) else None
+
+    def is_free(self, stem: Path, item: Input) -> bool:
+        """Whether an input may write its outputs there: nobody has, or it has itself."""
+        owner, own = self.owner(stem), owner_of(item)
+        return owner is None or owner == item.name or os.path.abspath(owner) == own  # noqa: PTH100
+
+    def begin(self, item: Input) -> None:
+        """It writes under its stem from now on."""
+        line = self._lines.get(str(item.stem).lower())
+        if line is None or line["owner"] != owner_of(item):
+            self._add(item, {})
+
+    def finish(self, item: Input, outputs: list[Path]) -> list[Path]:
+        """Its outputs are whole; returns those beside them that an earlier analysis with other settings left."""
+        new = {os.path.relpath(path, self._out): self._digest for path in outputs}
+        known = self._lines.get(str(item.stem).lower(), {"outputs": {}})["outputs"]
+        kept = {name: digest for name, digest in known.items() if name not in new and (self._out / name).exists()}
+        self._add(item, kept | new)
+        return [self._out / name for name, digest in kept.items() if digest != self._digest]
+
+    def end(self) -> None:
+        """Nothing was written, by nobody: nothing is left."""
+        if not any(line["outputs"] for line in self._lines.values()):
+            self._path.unlink(missing_ok=True)
+
+    def _add(self, item: Input, outputs: Mapping[str, str]) -> None:
+        line = {"stem": str(item.stem), "owner": owner_of(item), "outputs": dict(outputs)}
+        if self._lines.get(line["stem"].lower()) == line:
+            return
+        self._lines[line["stem"].lower()] = line
+        with self._path.open("a", encoding="utf-8", newline="\n") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+def owner_of(item: Input) -> str:
+    """An absolute path, or the address of a stream, as text that can be written."""
+    return item.name if isinstance(item.path, str) else printable(os.path.abspath(item.path))  # noqa: PTH100 - a link keeps its name
+
+
+def _line(text: str) -> dict[str, Any] | None:
+    try:
+        line = json.loads(text)
+    except ValueError:  # cut off
+        return None
+    kinds = {"stem": str, "owner": str, "outputs": dict}
+    whole = isinstance(line, dict) and all(isinstance(line.get(name), kind) for name, kind in kinds.items())
+    return line if whole else None
+
+
+def _summed_up(summary: Path) -> str | None:
+    """The input that a summary names, as it was given then; None without one."""
+    try:
+        source = json.loads(summary.read_text(encoding="utf-8"))["source"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return source if isinstance(source, str) else None

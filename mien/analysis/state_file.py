@@ -1,0 +1,110 @@
+"""A tree of our data classes as a file and back: JSON and plain arrays with a checksum, and nothing that can run code."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from collections import Counter
+from dataclasses import fields, is_dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+#: Where the data classes are that a file may name.
+_ROOMS = ("mien.core.", "mien.analysis.")
+
+#: What reading a file raises that was changed since it was written.
+_FAULTS = (
+    OSError, ValueError, TypeError, LookupError, AttributeError, ImportError, EOFError, RecursionError, zipfile.BadZipFile
+)  # fmt: skip
+
+
+class Damaged(Exception):
+    """A file is not as it was written."""
+
+
+def write_state(path: Path, state: object) -> None:
+    """Write data classes, dicts, lists, tuples, sets, arrays and plain values; TypeError for anything else."""
+    arrays: list[np.ndarray] = []
+    tree = json.dumps(_packed(state, arrays))
+    content = io.BytesIO()
+    named = {f"array{number}": array for number, array in enumerate(arrays)}
+    np.savez(content, tree=np.frombuffer(tree.encode(), np.uint8), **named)
+    digest = hashlib.sha256(content.getvalue()).hexdigest()
+    path.write_bytes(digest.encode() + b"\n" + content.getvalue())
+
+
+def read_state(path: Path) -> Any:
+    """The same again. Raises Damaged."""
+    try:
+        digest, _, content = path.read_bytes().partition(b"\n")
+        if hashlib.sha256(content).hexdigest().encode() != digest:
+            raise ValueError("the checksum differs")
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            return _unpacked(json.loads(arrays["tree"].tobytes()), arrays)
+    except _FAULTS as error:
+        raise Damaged(f"{path.name}: {error}") from error
+
+
+def checksum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _packed(value: object, arrays: list[np.ndarray]) -> object:
+    """As JSON holds it; what JSON has no word for is a list that begins with its kind."""
+    if value is None or (isinstance(value, bool | int | float | str) and not isinstance(value, np.generic)):
+        return value
+    if isinstance(value, np.ndarray | np.generic):
+        if value.dtype.hasobject:
+            raise TypeError("an array of objects cannot be kept")
+        arrays.append(np.asarray(value))
+        return ["scalar" if isinstance(value, np.generic) else "array", len(arrays) - 1]
+    if isinstance(value, dict):
+        kind = "counter" if isinstance(value, Counter) else "dict"
+        return [kind, *([_packed(key, arrays), _packed(one, arrays)] for key, one in value.items())]
+    for kind in (list, tuple, set):
+        if type(value) is kind:
+            return [kind.__name__, *(_packed(one, arrays) for one in value)]
+    if is_dataclass(value) and not isinstance(value, type) and type(value).__module__.startswith(_ROOMS):
+        kept = value.__getstate__()
+        if not isinstance(kept, dict):  # a class with slots
+            kept = {field.name: getattr(value, field.name) for field in fields(value)}
+        content = {name: _packed(one, arrays) for name, one in kept.items()}
+        return ["class", type(value).__module__, type(value).__qualname__, content]
+    raise TypeError(f"{type(value).__name__} cannot be kept")
+
+
+def _unpacked(value: Any, arrays: Any) -> Any:
+    if not isinstance(value, list):
+        return value
+    kind, *content = value
+    if kind in ("array", "scalar"):
+        array = arrays[f"array{content[0]}"]
+        return array[()] if kind == "scalar" else array
+    if kind in ("dict", "counter"):
+        pairs = {_unpacked(key, arrays): _unpacked(one, arrays) for key, one in content}
+        return Counter(pairs) if kind == "counter" else pairs
+    if kind == "class":
+        module, name, values = content
+        made = object.__new__(_class(module, name))
+        for key in {field.name for field in fields(made)} - values.keys():
+            raise ValueError(f"{name} has no {key}")
+        for key, one in values.items():  # those that it sets itself, too
+            object.__setattr__(made, key, _unpacked(one, arrays))
+        return made
+    kinds = {"list": list, "tuple": tuple, "set": set}
+    return kinds[kind](_unpacked(one, arrays) for one in content)
+
+
+def _class(module: str, name: str) -> type:
+    if not module.startswith(_ROOMS):
+        raise ValueError(f"{module}.{name} is not one of ours")
+    found = getattr(import_module(module), name)
+    if not (is_dataclass(found) and isinstance(found, type) and found.__module__ == module):
+        raise ValueError(f"{module}.{name} is no data class")
+    return found
