@@ -282,7 +282,9 @@ def _read_records(path: Path) -> None:
     from mien.analysis.people.records import read_records
 
     for records in read_records(path):
-        assert len(records.durations_s) == len(records)
+        assert len(records.duration_s) == len(records)
+        if (records.track >= 0).all():
+            records.people()
 
 
 def _parts() -> dict[str, bytes]:

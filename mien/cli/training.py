@@ -115,6 +115,7 @@ def evaluate(
     """
     from mien.analysis.inference.classifier import check_tta
     from mien.core.files import make_folder
+    from mien.core.types import split_role
     from mien.evaluation.metrics import score
     from mien.evaluation.tables import doubts_text, scores_text, write_scores
 
@@ -135,9 +136,11 @@ def evaluate(
     faces, which, trained_on = to_score(faces, split, data, Path(model) if is_run(model) else None)
     if not (split or quiet or as_json) and len(faces) < len(everything):
         say(left_aside(everything, faces, which), error=True)
+    info = getattr(classifier, "info", None)  # a run has none
+    named = {split_role(name) for name in info.training.get("splits", ())} if info else set()
+    trained_on = trained_on or any(name and split_role(name) in named for name in faces.splits)
     if trained_on and not quiet:
         say(f"note: {which} is what models are trained on; a score on it says little of other faces", error=True)
-    info = getattr(classifier, "info", None)  # a run has none
     if info and "" in faces.splits and str(info.scores.get("data", "")).startswith(HELD_OUT) and not quiet:
         say(f"note: the model's own score is of faces {info.scores['data']}; the others trained it", error=True)
     make_folder(out)
@@ -236,7 +239,7 @@ def export(
     from mien.core.files import write_text
     from mien.training.release.card import model_card
     from mien.training.release.export import export as write
-    from mien.training.release.export import halved
+    from mien.training.release.export import halved, training_of
     from mien.training.torch_classifier import TorchClassifier, load_run
 
     quiet = quiet or as_json
@@ -261,7 +264,7 @@ def export(
                 scores = _score(classifier, measured, "none", quiet)
                 whose = whose_labels(labels_by, faces, classifier)
     values = {"data": which, "labels_by": whose, **scores.to_json()} if scores else {}
-    difference = write(trained, out, faces, scores=values, licence=licence, half=half)
+    difference = write(trained, out, faces, scores=values, licence=licence, half=half, training=training_of(run))
     stale = int8_file(out)
     if stale.is_file():
         stale.unlink()
@@ -301,8 +304,7 @@ def of_own_classes(model: str, faces: FaceSet, quiet: bool) -> FaceSet:
     from mien.training.recipe import load_recipe
 
     recipe = _folder_of(Path(model)) / "recipe.toml"
-    chosen = load_recipe(recipe).data.classes if recipe.is_file() else []
-    if not chosen:
+    if not (chosen := load_recipe(recipe).data.classes if recipe.is_file() else []):
         return faces
     known = {canonical(name) for name in chosen}
     others = [label for label, name in enumerate(faces.classes) if name not in known]
@@ -370,7 +372,7 @@ def _trained_by(run: Path | None, faces: FaceSet) -> bool:
 
 
 def held_out_caveat(run: Path, held_out: FaceSet) -> tuple[str, bool]:
-    """What is to be said of a run's score on its held-out faces, and whether it is none: an earlier model learned from them."""
+    """What to say of a run's score on its held-out faces, and whether it is none: an earlier model learned from them."""
     from mien.training.lineage import caveat, lineage_of
 
     return caveat(lineage_of(run), held_out)

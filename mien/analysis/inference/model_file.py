@@ -41,6 +41,7 @@ class ModelInfo:
     thresholds     "unsure": the confidence from which on an answer is given; "not_a_face": the score from which on
                    a crop counts as no face; absent where nothing was fitted
     uncertainty    how these were fitted, and what they are worth on faces that did not fit them; {} before
+    training       the splits that trained it, and how many faces; {} where it is not stated
     quantisation   of an int8 file: what it was made from, calibrated on and what it changes; {} else
     """
 
@@ -56,6 +57,7 @@ class ModelInfo:
     labels_by: str = "given"
     uncertainty: dict[str, Any] = field(default_factory=dict)
     quantisation: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_metadata(cls, metadata: dict[str, str], path: Path) -> ModelInfo:
@@ -88,6 +90,7 @@ class ModelInfo:
                 labels_by=str(values.get("labels_by", "given")),
                 uncertainty=dict(values.get("uncertainty", {})),
                 quantisation=dict(values.get("quantisation", {})),
+                training=dict(values.get("training", {})),
             )
         except (ValueError, KeyError, TypeError) as error:
             raise ModelError(path, f"has damaged metadata ({error!r})", "export it again") from error

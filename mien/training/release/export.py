@@ -20,10 +20,19 @@ from mien.core.errors import MissingExtra, ModelError
 from mien.core.files import replacing
 from mien.core.types import FaceSet
 from mien.training.checkpoint import Trained
-from mien.training.torch_classifier import TorchClassifier
+from mien.training.torch_classifier import TorchClassifier, read_log
 
 #: The largest difference in any probability between torch (fp32) and ONNX Runtime that is accepted.
 PARITY = 1e-3
+
+
+#: How a crop becomes the input, in words, for those who read the metadata without mien.
+INPUT = {
+    "gray": "round(0.299 R + 0.587 G + 0.114 B), before the resampling",
+    "resampling": "cv2.INTER_AREA where both sides are at least the size, else cv2.INTER_LINEAR",
+    "scaling": "(pixel / 255 - mean) / std",
+    "probabilities": "softmax(logits / temperature)",
+}
 
 
 class _WithFeatures(nn.Module):
@@ -46,6 +55,7 @@ def export(
     scores: dict[str, Any] | None = None,
     licence: str = "not stated",
     half: bool = False,
+    training: dict[str, Any] | None = None,
 ) -> float:
     """Write the model file; returns the largest difference in probability between torch and ONNX.
 
@@ -64,6 +74,8 @@ def export(
         "name": trained.name,
         "labels": list(trained.classes),
         "preprocessing": trained.preprocessing.to_json(),
+        "input": INPUT,
+        "training": training or {},
         "network": {"name": trained.network_name, "arguments": trained.network_arguments},
         "temperature": trained.temperature,
         "thresholds": {},
@@ -84,6 +96,12 @@ def export(
                 "nothing was written; report this with the recipe",
             )
     return difference
+
+
+def training_of(run: Path) -> dict[str, Any]:
+    """Return what a model file says of the faces that trained a run; {} where its log does not tell."""
+    header = read_log(run if run.is_dir() else run.parent)[0]
+    return {"splits": header["splits"], "faces": header["training"], "held_out": header["held_out"]} if header else {}
 
 
 def halved(trained: Trained) -> Trained:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 
 from mien import models
 from mien.analysis.inference.classifier import Classifier
+from mien.analysis.inference.model_file import model_info
 from mien.core.errors import ModelError
 from mien.core.types import FaceSet
 from mien.training.release import export as exporting
@@ -126,3 +128,26 @@ def test_the_card_states_the_run(model_file: Path, run_folder: Path) -> None:
     for text in ("# small", "7 labels for everything", "3 epochs of batches of 28", "## Scores on patterns", f"{scores.accuracy:.2%}", "surprise",
                  "An expression is not an inner state", "Article 5(1)(f)", "the last epoch was kept"):  # fmt: skip
         assert text in card
+
+
+def test_the_file_names_what_trained_it_and_how_a_crop_becomes_its_input(
+    run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from mien.cli.main import main
+    from mien.data.readers import save_faces
+
+    monkeypatch.chdir(tmp_path)
+    assert main(["export", str(run_folder), "--out", "x.onnx", "-q"]) == 0
+    assert model_info(Path("x.onnx")).training == {"splits": ["Training"], "faces": 504, "held_out": True}
+    (entry,) = onnx.load("x.onnx").metadata_props
+    assert json.loads(entry.value)["input"]["resampling"].startswith("cv2.INTER_AREA where both sides")
+    file = onnx.load("x.onnx")
+    values = json.loads(file.metadata_props[0].value)
+    values["training"]["splits"] = ["Training", "PublicTest"]
+    file.metadata_props[0].value = json.dumps(values)
+    onnx.save(file, "both.onnx")
+    save_faces(patterns(14, split="PublicTest"), Path("faces.csv"))
+    assert main(["evaluate", "x.onnx", "--data", "faces.csv", "-q", "--json"]) == 0
+    capsys.readouterr()
+    assert main(["evaluate", "both.onnx", "--data", "faces.csv", "--json"]) == 0
+    assert "note: PublicTest is what models are trained on" in capsys.readouterr().err
