@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 
 import av
@@ -282,7 +281,9 @@ def _read_records(path: Path) -> None:
     from mien.analysis.people.records import read_records
 
     for records in read_records(path):
-        assert len(records.durations_s) == len(records)
+        assert len(records.duration_s) == len(records)
+        if (records.track >= 0).all():
+            records.people()
 
 
 def _parts() -> dict[str, bytes]:
@@ -335,8 +336,6 @@ KINDS = {
         Kind("data sets", 18, _data, _read_data),
         Kind("models", 12, _models, _read_model),
         Kind("records", 12, _records, _read_records),
+        Kind("parts", 8, _parts, _read_parts),
     )
 }
-
-if find_spec("mien.analysis.state_file") is not None:  # parts whose state is no pickle
-    KINDS["parts"] = Kind("parts", 8, _parts, _read_parts)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import tokenize
 import zipfile
+import zlib
 from collections import Counter
 from dataclasses import fields, is_dataclass
 from importlib import import_module
@@ -19,7 +21,8 @@ _ROOMS = ("mien.core.", "mien.analysis.")
 
 #: What reading a file raises that was changed since it was written.
 _FAULTS = (
-    OSError, ValueError, TypeError, LookupError, AttributeError, ImportError, EOFError, RecursionError, zipfile.BadZipFile
+    OSError, ValueError, TypeError, LookupError, AttributeError, ImportError, EOFError, RecursionError, zipfile.BadZipFile,
+    zlib.error, tokenize.TokenError, SyntaxError,
 )  # fmt: skip
 
 

@@ -86,7 +86,7 @@ def _check_limits(name: str, arguments: dict[str, Any]) -> None:
             raise ModelError(f"network '{name}'", f"has {key} of {value}", f"give at most {most:,}")
 
 
-def build_for(weights: Mapping[str, torch.Tensor], name: str, **arguments: Any) -> nn.Module:
+def build_for(weights: Mapping[str, torch.Tensor], name: str, /, **arguments: Any) -> nn.Module:
     """`build`, with these weights; ValueError before anything large is made where the network has more than them."""
     with torch.device("meta"):
         expected = sum(value.numel() for value in build(name, **arguments).state_dict().values())

@@ -41,6 +41,7 @@ class FaceReading(BaseModel):
     confidence: float = Field(ge=0, le=1, description="the probability of the label")
     probabilities: Probabilities
     unsure: bool | None = Field(description="whether the confidence is too low to rely on")
+    unsure_below: float | None = Field(description="the model's threshold for that")
     not_a_face: float | None = Field(description="the model's score that the detector was wrong")
     is_not_a_face: bool = Field(description="whether that score is above the model's threshold")
     crop: DataUrl | None = None

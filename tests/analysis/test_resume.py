@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pickle
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -139,3 +140,18 @@ def test_what_cannot_be_kept_is_refused_when_it_is_written(tmp_path: Path) -> No
         Parts(tmp_path / "clip", {}).finish({"place": tmp_path})
     with pytest.raises(TypeError, match="an array of objects cannot be kept"):
         Parts(tmp_path / "clip", {}).finish(np.array([None]))
+
+
+def test_an_array_whose_head_is_damaged_is_thrown_away_though_the_checksum_fits(tmp_path: Path) -> None:
+    """NumPy reads that head as Python's own words, and raises what its tokenizer does."""
+    path = kept(tmp_path).path("state", 0)
+    _, _, content = path.read_bytes().partition(b"\n")
+    with zipfile.ZipFile(io.BytesIO(content)) as old:
+        members = {name: old.read(name) for name in old.namelist()}
+    with zipfile.ZipFile(path, "w") as new:
+        for name, data in members.items():
+            new.writestr(name, data.replace(b"'descr'", b"((descr").replace(b"}", b"(", 1))
+    changed = path.read_bytes()
+    path.write_bytes(hashlib.sha256(changed).hexdigest().encode() + b"\n" + changed)
+    again = Parts(tmp_path / "clip", {})
+    assert again.count == 0 and again.damage

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import json
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
+from clips import make_clip
 from PIL import Image
 
 from mien.analysis.output.writers import record_writer, records_of
@@ -91,3 +93,15 @@ def test_wrong_input_is_one_line(names: list[str], message: str, capsys: pytest.
     assert main(["plot", *names]) == 2
     assert message in complaint(capsys)
     assert not Path("mien-out").exists()
+
+
+def test_of_a_sampled_part_the_plots_say_what_the_summary_says() -> None:
+    make_clip(Path("c.mp4"), seconds=2, size_wh=(320, 240), fps=Fraction(15), sound=None)
+    assert main(["analyze", "c.mp4", "--detector", "haar", "--every", "0.3", "--from", "0.5", "--no-media", "-q"]) == 0
+    assert main(["plot", "mien-out/c.records.csv", "-q"]) == 0
+    summary = json.loads(Path("mien-out/c.summary.json").read_text())
+    (clip,) = json.loads(Path("mien-out/c.plots.json").read_text())["clips"]
+    for key in ("people", "not_faces", "share", "mean", "sure_share", "peaks"):
+        assert clip[key] == summary[key]
+    assert summary["people"][0]["on_screen_s"] == pytest.approx(1.5, abs=0.05)
+    assert summary["people"][0]["first_s"] == pytest.approx(0.5, abs=0.05)  # as a player shows it

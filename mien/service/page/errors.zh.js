@@ -16,6 +16,7 @@ export const CHINESE_ERRORS = {
   no_file: ["没有收到文件", "请发送一个文件"],
   empty_file: ["文件为空（0 字节）", "请重新复制或导出"],
   picture_not_video: ["这是图片，不是视频", "请在“图片”中打开"],
+  video_not_picture: ["这是视频，不是图片", "请在“视频”中打开"],
   not_a_video: ["不是可以读取的视频", "请重新复制或导出"],
   no_video: ["文件中没有画面", "请发送视频"],
   no_frames: ["没有可以解码的画面", "请重新复制或导出"],

@@ -4,8 +4,6 @@ import { make } from "./dom.js";
 import { isOver, seekTo } from "./film.js";
 
 const MOST_PER_LABEL = 4;
-/** Moments of one person and expression that are closer than this are one. */
-const APART_S = 1.5;
 /** Times are told to the millisecond: this much later lies inside the frame, not on its edge. */
 export const INSIDE_S = 0.001;
 
@@ -13,30 +11,14 @@ export const INSIDE_S = 0.001;
  * The highest peaks per expression, out of what the summary tells of all: [{label, track, person, player_time_s, probability,
  * box}], the highest first. A face of which the model is unsure is a moment of nothing.
  */
-export function momentsOf(peaks) {
+export function momentsOf({ peaks = [] }) {
   const kept = new Map();
   for (const peak of [...peaks].sort((a, b) => b.probability - a.probability)) {
     const others = kept.get(peak.label) ?? [];
-    const isNear = (other) =>
-      other.track === peak.track && Math.abs(other.player_time_s - peak.player_time_s) < APART_S;
-    if (!peak.unsure && others.length < MOST_PER_LABEL && !others.some(isNear)) kept.set(peak.label, [...others, peak]);
+    if (!peak.unsure && others.length < MOST_PER_LABEL) kept.set(peak.label, [...others, peak]);
   }
   return [...kept.values()].flat().sort((a, b) => b.probability - a.probability);
 }
-
-/** Every face of the frames that the service tells, as a peak: of a summary that has none. */
-export const peaksOf = (data) =>
-  data.times.flatMap((time, frame) =>
-    data.faces[frame].map(([track, x1, y1, x2, y2, label, probabilities]) => ({
-      label: data.labels[label],
-      track,
-      person: data.people.find((each) => each.track === track)?.person ?? track + 1,
-      player_time_s: time,
-      probability: probabilities[label],
-      unsure: probabilities[label] < (data.unsure_below ?? 0.4),
-      box: [x1, y1, x2, y2],
-    })),
-  );
 
 /**
  * Draw each moment's face onto its own canvas, out of a copy of the video that nobody sees.

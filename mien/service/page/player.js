@@ -5,7 +5,7 @@ import * as api from "./api.js";
 import { bars, timeline } from "./chart.js";
 import { isOver, onFrames, seekTo, shiftOf } from "./film.js";
 import { facesAt } from "./frames.js";
-import { INSIDE_S, drawStills, momentsOf, peaksOf } from "./moments.js";
+import { INSIDE_S, drawStills, momentsOf } from "./moments.js";
 import { drawFaces } from "./overlay.js";
 import { transport } from "./transport.js";
 import { colourOfLabel } from "./store.js";
@@ -32,8 +32,9 @@ export async function open(job) {
   now = mine;
   $("#player").replaceChildren(make("p", { class: "status", role: "status", text: t("video.loading") }));
   try {
-    mine.summary = await api.summary(job.id);
-    const { seconds } = mine.summary;
+    const summary = await api.summary(job.id);
+    const { seconds } = summary;
+    mine.moments = momentsOf(summary);
     mine.data = await api.frames(job.id, seconds < 300 ? 30 : seconds < 3600 ? 10 : 4);
   } catch (error) {
     if (now === mine)
@@ -41,7 +42,6 @@ export async function open(job) {
     return;
   }
   if (now !== mine) return;
-  mine.moments = momentsOf(mine.summary.peaks ?? peaksOf(mine.data));
   mine.track = mine.data.people[0]?.track ?? null;
   build();
   $("#player h1").focus();

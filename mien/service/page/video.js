@@ -95,7 +95,7 @@ function forget(id) {
 }
 
 /** A job as it is now; one that is not over is listened to, where not many are: a browser has few lines to one address. */
-function heard(job, news = true) {
+function heard(job, isShown = true) {
   const before = jobs.get(job.id);
   jobs.set(job.id, job);
   if (api.isOver(job)) {
@@ -105,8 +105,8 @@ function heard(job, news = true) {
       job.id,
       api.watchJob(job.id, heard, () => lost(job.id)),
     );
-  if (news && before && before.state !== job.state && api.isOver(job)) tell(job);
-  if (news) draw();
+  if (before && before.state !== job.state && api.isOver(job)) tell(job); // whoever says it first: its events, or the list
+  if (isShown) draw();
 }
 
 async function lost(id) {

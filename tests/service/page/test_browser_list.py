@@ -161,7 +161,8 @@ def finish(page: Page, line: Line, tab: str) -> None:
 
 def test_jobs_that_finish_behind_another_tab_are_told_in_few_notices_that_go(opened: Open) -> None:
     page = opened("#settings")
-    page.clock.install()
+    page.clock.install(time=0)
+    page.clock.pause_at(1000)  # nothing goes before it was looked at
     finish(page, Line(page), "#settings")
     page.get_by_text("13 videos are ready.").wait_for()
     page.get_by_text("2 videos could not be read.").wait_for()
