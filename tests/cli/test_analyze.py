@@ -85,7 +85,7 @@ def test_one_bad_input_of_several(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["analyze", "in", "absent.png"]) == 1
     out, err = capsys.readouterr()
     assert err.splitlines() == [
-        "mien: in/bad.jpg: is not a picture in a format that is read here; give a JPEG, PNG, WebP, BMP, GIF or TIFF file",
+        "mien: in/bad.jpg: is not a picture in a format that is read here; give a JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF or HEIC file",
         "mien: absent.png: does not exist; check the path",
         "mien: 2 of 4 inputs failed; the rest is done",
     ]
@@ -265,3 +265,12 @@ def test_of_a_tiff_with_several_pages_the_first_is_read_and_that_is_said(capsys:
     pages[0].save("stack.tif", save_all=True, append_images=pages[1:])
     assert main(["analyze", "stack.tif", "--no-media", "--model", "nano", "--quiet", "--detector", "haar"]) == 1
     assert complaint(capsys) == "mien: stack.tif: holds 2 pages; only the first was read"
+
+
+def test_who_uses_the_built_in_detector_unasked_hears_once_of_a_better_one(capsys: pytest.CaptureFixture[str]) -> None:
+    inputs = [str(ASTRONAUT), str(ASTRONAUT.parent / "astronaut.jpg"), "--no-media"]
+    assert main(["analyze", *inputs]) == 0
+    assert capsys.readouterr().out.count("mien models pull yunet") == 1
+    for silent in (["--detector", "haar"], ["--quiet"]):
+        assert main(["analyze", *inputs, *silent]) == 0
+        assert "yunet" not in capsys.readouterr().out
