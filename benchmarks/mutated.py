@@ -14,6 +14,7 @@ import argparse
 import multiprocessing
 import os
 import random
+import re
 import resource
 import sys
 import tempfile
@@ -86,7 +87,15 @@ def work(line: Connection, seed: int) -> None:
             except EOFError:
                 return
             outcome = read_one(KINDS[name], number, seed, Path(folder))
-            line.send((outcome, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024))
+            line.send((outcome, peak_bytes()))
+
+
+def peak_bytes() -> int:
+    """The peak of this process's resident memory; ru_maxrss would begin with that of the process which started it."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        return int(re.search(r"VmHWM:\s*(\d+) kB", status.read_text())[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 class Worker:

@@ -15,6 +15,7 @@ from mutated_files import KINDS, Kind, valid_files
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="memory of processes is limited by POSIX's means")
 
 
+@pytest.mark.slow
 def test_a_few_damaged_files_of_every_kind_are_read_or_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert mutated.main(["--tiny"]) == 0
     printed = capsys.readouterr().out

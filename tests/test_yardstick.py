@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
 
+@pytest.mark.slow
 def test_mini_xception_has_the_weights_that_its_authors_count(tmp_path: Path) -> None:
     import mini_xception
     import onnxruntime

@@ -269,6 +269,7 @@ def test_ctrl_c_ends_a_stream_in_good_order(tmp_path: Path) -> None:
     assert "frame" in told
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends no SIGINT to one process")
 def test_ctrl_c_ends_a_stream_that_follows_a_file(tmp_path: Path, clip: Path) -> None:
     with streaming(tmp_path / "live", 30) as address:

@@ -71,8 +71,8 @@ def test_arguments_that_mean_nothing_are_errors_in_their_place(tmp_path: Path) -
 
 
 def test_records_have_the_columns_of_the_contract() -> None:
-    expected = ["source", "frame", "time_s", "face", "track", "x1", "y1", "x2", "y2", "score", "label", "confidence",
-                "p_sad", "p_happy", "unsure", "not_a_face", "model", "detector",
+    expected = ["source", "frame", "time_s", "player_time_s", "duration_s", "face", "track", "x1", "y1", "x2", "y2", "score", "label", "confidence",
+                "p_sad", "p_happy", "unsure", "not_a_face", "valence", "model", "detector",
                 "s_label", "s_sad", "s_happy"]  # fmt: skip
     assert list(record_columns(LABELS)) == expected
     (row,) = records_of(FrameResult("a.mp4", 7, 0.28, (100, 80), (face(),)), "base", "haar")
@@ -91,7 +91,7 @@ def test_every_format_holds_the_same_rows(tmp_path: Path) -> None:
     assert [json.loads(line) for line in (tmp_path / "clip.records.jsonl").read_text().splitlines()] == rows
     table = pyarrow.parquet.read_table(tmp_path / "clip.records.parquet")
     assert table.to_pylist() == rows
-    assert table.schema.metadata[b"mien.records"] == b"2"
+    assert table.schema.metadata[b"mien.records"] == b"3"
     with (tmp_path / "clip.records.csv").open(newline="") as file:
         read = list(csv.DictReader(file))
     assert read == [{name: "" if value is None else str(value) for name, value in row.items()} for row in rows]

@@ -33,6 +33,7 @@ def test_members_are_told_apart_by_their_files(
     assert said in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_two_models_become_one_file_that_every_verb_takes(
     run_folder: Path, model_file: Path, faces_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

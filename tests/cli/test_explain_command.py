@@ -70,6 +70,7 @@ def test_a_model_of_the_raters_labels_is_shown_faces_by_these() -> None:
     assert [face["truth"] for face in read("seen/explain.json")["faces"]] == ["neutral", "contempt"]
 
 
+@pytest.mark.slow
 def test_the_page_holds_everything_and_asks_for_nothing(model_file: Path, faces_file: Path) -> None:
     arguments = ["--data", str(faces_file), "--per-class", "1", "--method", "gradient,grad-cam", "-q"]
     assert main(["explain", str(model_file), *arguments, "--out", "seen"]) == 0
@@ -256,6 +257,7 @@ def test_filters_for_noise_are_seeded(model_file: Path, capsys: pytest.CaptureFi
     assert results[0][1] != results[2][1]
 
 
+@pytest.mark.slow
 def test_an_ensemble_is_explained_and_its_filters_shown(
     model_file: Path, faces_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -35,6 +35,7 @@ def probabilities_of(path: str) -> tuple[np.ndarray, np.ndarray]:
     return np.array([[float(row[name]) for name in columns] for row in rows]), np.array([row["truth"] for row in rows])
 
 
+@pytest.mark.slow
 def test_a_report_of_a_run(run_folder: Path, data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", str(run_folder), "--data", str(data), "--out", "r"]) == 0
     out, err = capsys.readouterr()

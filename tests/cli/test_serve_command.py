@@ -107,6 +107,7 @@ def test_a_token_that_can_be_guessed_is_noted(tmp_path: Path, token: str, noted:
         assert ("can be guessed" in process.stdout.read()) == noted
 
 
+@pytest.mark.slow
 @posix
 def test_ctrl_c_ends_it_and_what_it_started_at_once(tmp_path: Path) -> None:
     long = tmp_path / "long.mp4"

@@ -105,6 +105,7 @@ def test_a_run_is_scored_on_what_it_held_out(capsys: pytest.CaptureFixture[str])
     assert json.loads(capsys.readouterr().out)["scores"]["count"] == 7
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_scored_on_what_its_run_held_out_and_on_all_of_other_files(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -205,6 +206,7 @@ def eight(capsys: pytest.CaptureFixture[str]) -> Path:
     return Path("runs/small")
 
 
+@pytest.mark.slow
 def test_a_model_that_learnt_from_raters_is_measured_by_them(eight: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = ["--data", "faces.parquet"]
     assert json.loads((eight / "scores.json").read_text())["labels_by"] == "raters"

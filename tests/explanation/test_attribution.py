@@ -172,6 +172,7 @@ def test_lime_finds_the_patch_that_decides() -> None:
 # ---- properties ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_integrated_gradients_are_complete_to_one_per_cent() -> None:
     """Σ map = S_c(x) − S_c(b) on the shipped network, for the class that it reads in stripes it was never shown."""
     from mien.training.torch_classifier import open_trained

@@ -131,6 +131,7 @@ def small_splits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reproduce, "SPLITS", studies.SPLITS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("study", studies.REFERENCES, ids=lambda study: study.name)
 def test_every_reference_trains_one_epoch_of_512_faces(
     study: studies.Study, tmp_path: Path, small_splits: None
@@ -319,6 +320,7 @@ def test_an_expert_moves_one_class_and_leaves_the_others_their_proportions() -> 
     assert joined[1] == pytest.approx([0.75, 0.125, 0.125])  # of nothing the others have equal shares
 
 
+@pytest.mark.slow
 def test_the_real_data_divides_as_the_references_say() -> None:
     from mien.data import load_faces
 

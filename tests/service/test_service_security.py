@@ -290,6 +290,7 @@ def test_who_sends_drops_is_answered_and_cut_off(tmp_path: Path, monkeypatch: py
     assert b"sends less than 4,096 bytes a second" in answer
 
 
+@pytest.mark.slow
 def test_whose_headers_never_end_is_cut_off(tmp_path: Path) -> None:
     with server(tmp_path, limits={"header_s": 0.3}) as address:
         assert talk(address, b"POST /v1/images HTTP/1.1\r\nHost: 127") == b""

@@ -181,20 +181,24 @@ def playlist(path: Path) -> bytes:
     return f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nfile://{path}\n#EXT-X-ENDLIST\n".encode()
 
 
-@pytest.mark.parametrize("kind", ["text", "truncated", "playlist", "concat"])
-def test_what_is_no_video_fails_with_a_reason(client: TestClient, clip: Path, kind: str) -> None:
-    data = {
-        "text": b"this is no video at all\n" * 50,
-        "truncated": clip.read_bytes()[:400],
-        "playlist": playlist(clip),  # it would name another file of this machine
-        "concat": f"ffconcat version 1.0\nfile '{clip}'\n".encode(),
-    }[kind]
-    job = finished(client, sent(client, data, f"{kind}.mp4")["id"])
+def test_a_video_that_is_cut_off_fails_with_a_reason(client: TestClient, clip: Path) -> None:
+    job = finished(client, sent(client, clip.read_bytes()[:400], "truncated.mp4")["id"])
     assert (job["state"], job["attempts"], job["results"]) == ("failed", 1, ["source"])
-    assert job["error"]["name"] == f"{kind}.mp4"
+    assert job["error"]["name"] == "truncated.mp4"
     assert "source" not in job["error"]["found"]
     assert error_of(client.get(f"/v1/jobs/{job['id']}/frames"), 409)["found"] == "is failed"
     client.delete(f"/v1/jobs/{job['id']}")
+
+
+@pytest.mark.parametrize("kind", ["text", "playlist", "concat"])
+def test_texts_are_refused_before_they_are_read(client: TestClient, clip: Path, kind: str) -> None:
+    data = {
+        "text": b"this is no video at all\n" * 50,
+        "playlist": playlist(clip),  # it would name another file of this machine
+        "concat": f"ffconcat version 1.0\nfile '{clip}'\n".encode(),
+    }[kind]
+    error = error_of(client.post("/v1/videos", files={"file": (f"{kind}.mp4", data)}), 415)
+    assert (error["name"], error["code"]) == (f"{kind}.mp4", "not_a_video")
 
 
 def test_settings_of_a_video_that_do_not_exist(client: TestClient, clip: Path) -> None:
@@ -356,6 +360,7 @@ def test_a_job_whose_server_ends_goes_on_with_the_next(tmp_path: Path, long_clip
         assert (again["state"] in ("queued", "running"), again["results"]) == (True, ["source"])
 
 
+@pytest.mark.slow
 def test_a_job_outlives_a_database_that_cannot_be_written_for_a_moment(
     tmp_path: Path, clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -98,6 +98,7 @@ def test_faces_without_a_label_join_those_that_lost_theirs() -> None:
         choose_rows(small_recipe(semi={"method": "fixmatch"}), patterns(140), silent)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["pseudo-label", "fixmatch"])
 def test_a_run_with_unlabelled_faces_resumes_exactly(method: str, tmp_path: Path) -> None:
     recipe = small_recipe(data={"keep_labels": 0.3}, semi={"method": method, "ratio": 1, "threshold": 0.3})

@@ -142,6 +142,7 @@ def test_a_teacher_of_other_inputs_is_refused_where_it_is_to_see_the_students(te
         Teacher(settings, patterns(8).classes, Preprocessing(size=32), Hardware.choose("cpu", "fp32"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sees", ["clean", "augmented"])
 def test_a_resumed_student_ends_as_one_that_was_left_in_peace(teacher: Path, tmp_path: Path, sees: str) -> None:
     """With dropout, whose random numbers come from the generator that a teacher's network draws from too."""

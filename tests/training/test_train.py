@@ -124,6 +124,7 @@ def test_killed_at_a_random_moment_it_resumes_bit_for_bit(tmp_path: Path) -> Non
     assert [json.loads(row)["epoch"] for row in rows[1:]] == list(range(1, 41))
 
 
+@pytest.mark.slow
 def test_ctrl_c_exits_with_130_and_can_be_resumed(tmp_path: Path) -> None:
     from mien.data.readers import save_faces
 

@@ -240,7 +240,8 @@ class _Table:
             return [one]
         numbered = [(int(match[1]), place) for place, name in enumerate(self.columns)
                     if (match := _PIXEL_COLUMN.match(name))]  # fmt: skip
-        return [place for _, place in sorted(numbered)] if len(numbered) >= FEWEST_PIXELS else []
+        distinct = len({number for number, _ in numbered}) == len(numbered)  # else these are pixels, not their names
+        return [place for _, place in sorted(numbered)] if distinct and len(numbered) >= FEWEST_PIXELS else []
 
 
 @contextmanager
