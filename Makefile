@@ -11,7 +11,7 @@ WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 OPENCV_FOR_THREADS_NUM=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-browser test-all check fix docs queue bench clean
+.PHONY: help demo test test-slow test-browser test-all check types fix docs queue bench dist clean
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ check: .venv/.test  ## lint, formatting, generated documents
 	$(BIN)/ruff format --check .
 	$(BIN)/python docs/generate.py --check
 
+types: .venv/.test  ## check the types of the whole package
+	$(BIN)/python -m mypy mien
+
 fix: .venv/.test  ## mend what the linter and the formatter can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -51,8 +54,18 @@ bench: .venv/.test  ## measure speed and memory on this machine
 	$(BIN)/python benchmarks/people.py speed
 	$(BIN)/python benchmarks/people.py track
 
+dist: .venv/.release  ## build the wheel and the sdist into dist/, and try the wheel in a fresh environment
+	rm -rf dist build .venv/trial
+	$(BIN)/python -m build --outdir dist
+	$(BIN)/python -m twine check --strict dist/*
+	$(PYTHON) -m venv .venv/trial
+	.venv/trial/bin/pip --disable-pip-version-check -q install --no-compile -c constraints.txt dist/*.whl
+	cd .venv/trial && bin/mien --version && bin/mien analyze ../../examples/astronaut.jpg --out out
+	rm -rf build .venv/trial
+	ls -l dist
+
 clean:  ## remove the environment and what tests and demos wrote
-	rm -rf .venv mien-out build *.egg-info .pytest_cache .ruff_cache
+	rm -rf .venv mien-out build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
 
 .venv/.made:
 	$(PYTHON) -m venv .venv
@@ -65,6 +78,10 @@ clean:  ## remove the environment and what tests and demos wrote
 
 .venv/.test: .venv/.made pyproject.toml constraints.txt
 	$(PIP) install -c constraints.txt -e '.[train,parquet,heic,report,explain,finish,tensorboard,serve,test]'
+	touch $@ .venv/.core
+
+.venv/.release: .venv/.made pyproject.toml constraints.txt
+	$(PIP) install -c constraints.txt -e '.[release]'
 	touch $@ .venv/.core
 
 # A system's own Chromium, Debian's if it has none, else the one that playwright fetches.
