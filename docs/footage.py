@@ -1,4 +1,4 @@
-"""Make the pictures of docs/analysis.md: of a clip of two faces that go out of focus, and of made-up records.
+"""Make the pictures of docs/people.md and docs/drawing.md: of a clip of two faces that go out of focus, and of made-up records.
 
 python docs/footage.py WORK_FOLDER --detector-model face_detection_yunet_2023mar.onnx [--chromium /usr/bin/chromium]
 python docs/footage.py WORK_FOLDER --tiny      shorter clips, pictures in WORK_FOLDER: shows that it runs

@@ -14,7 +14,7 @@ from tests.conftest import ROOT
 
 
 def recipe() -> str:
-    page = (ROOT / "docs" / "analysis.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "models.md").read_text(encoding="utf-8")
     section = page.split("## The model file without mien")[1]
     block = re.search(r"```python\n(.*?)```", section, flags=re.DOTALL)
     assert block is not None
