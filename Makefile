@@ -10,8 +10,11 @@ PIP := $(BIN)/pip --disable-pip-version-check -q
 WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 OPENCV_FOR_THREADS_NUM=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
+# Rooms without findings of the type checker; pyproject.toml has the same list, and checks them strictly.
+TYPED := mien/core mien/data mien/evaluation
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-browser test-all check fix docs queue bench clean
+.PHONY: help demo test test-slow test-browser test-all check types fix docs queue bench dist clean
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,10 +34,14 @@ test-browser: .venv/.chromium  ## drive the pages in Chromium, which is installe
 test-all: .venv/.test .venv/.strace  ## run every test; those of the pages are skipped without Chromium
 	$(PYTEST)
 
-check: .venv/.test  ## lint, formatting, generated documents
+check: .venv/.test  ## lint, formatting, types of the rooms without findings, generated documents
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python -m mypy $(TYPED)
 	$(BIN)/python docs/generate.py --check
+
+types: .venv/.test  ## check the types of the whole package
+	$(BIN)/python -m mypy mien
 
 fix: .venv/.test  ## mend what the linter and the formatter can
 	$(BIN)/ruff check --fix .
@@ -51,8 +58,18 @@ bench: .venv/.test  ## measure speed and memory on this machine
 	$(BIN)/python benchmarks/people.py speed
 	$(BIN)/python benchmarks/people.py track
 
+dist: .venv/.release  ## build the wheel and the sdist into dist/, and try the wheel in a fresh environment
+	rm -rf dist build .venv/trial
+	$(BIN)/python -m build --outdir dist
+	$(BIN)/python -m twine check --strict dist/*
+	$(PYTHON) -m venv .venv/trial
+	.venv/trial/bin/pip --disable-pip-version-check -q install --no-compile -c constraints.txt dist/*.whl
+	cd .venv/trial && bin/mien --version && bin/mien analyze ../../examples/astronaut.jpg --out out
+	rm -rf build .venv/trial
+	ls -l dist
+
 clean:  ## remove the environment and what tests and demos wrote
-	rm -rf .venv mien-out build *.egg-info .pytest_cache .ruff_cache
+	rm -rf .venv mien-out build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
 
 .venv/.made:
 	$(PYTHON) -m venv .venv
@@ -65,6 +82,10 @@ clean:  ## remove the environment and what tests and demos wrote
 
 .venv/.test: .venv/.made pyproject.toml constraints.txt
 	$(PIP) install -c constraints.txt -e '.[train,parquet,heic,report,explain,finish,tensorboard,serve,test]'
+	touch $@ .venv/.core
+
+.venv/.release: .venv/.made pyproject.toml constraints.txt
+	$(PIP) install -c constraints.txt -e '.[release]'
 	touch $@ .venv/.core
 
 # A system's own Chromium, Debian's if it has none, else the one that playwright fetches.

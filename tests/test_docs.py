@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from clips import make_clip
 
+from mien import __version__
 from mien.cli.main import command, main
 from mien.core.labels import FERPLUS_COLUMNS
 from mien.core.types import concatenate
@@ -20,6 +21,8 @@ from mien.data.readers import save_faces
 from tests.conftest import ASTRONAUT, ROOT, patterns
 from tests.data.files import write_csv
 
+#: The pages for contributors hold pieces of code that are to be put into modules; these do not run by themselves.
+GUIDES = [ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", ROOT / "SECURITY.md"]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -33,14 +36,32 @@ def test_the_commands_page_is_what_the_program_says() -> None:
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES + GUIDES, ids=lambda page: page.name)
 def test_links_lead_to_files(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     targets = re.findall(r"\]\((?!https?:|#)([^)#]+)", text) + re.findall(r'src="(?!https?:)([^"]+)"', text)
     assert [target for target in targets if not (page.parent / target).exists()] == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def anchors_of(page: Path) -> set[str]:
+    """The names by which the headings of a page are linked to."""
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    heads = [
+        re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", head) for head in re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
+    ]
+    return {re.sub(r"[^\w -]", "", head.strip().lower()).replace(" ", "-") for head in heads}
+
+
+@pytest.mark.parametrize("page", PAGES + GUIDES, ids=lambda page: page.name)
+def test_links_into_a_page_lead_to_headings(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#\s]*\.md|)#([^)]+)\)", page.read_text(encoding="utf-8"))
+    absent = [
+        f"{file}#{anchor}" for file, anchor in links if anchor not in anchors_of(page.parent / file if file else page)
+    ]
+    assert absent == []
+
+
+@pytest.mark.parametrize("page", PAGES + GUIDES, ids=lambda page: page.name)
 def test_commands_and_options_in_documents_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     blocks = "\n".join(re.findall(r"```sh\n(.*?)```", text, flags=re.DOTALL)).replace("\\\n", " ")
@@ -102,7 +123,27 @@ def test_the_python_of_documents_runs(page: Path, somewhere: Path) -> None:
         assert "happy" in done.stdout
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_the_guide_for_contributors_imports_and_changes_exists() -> None:
+    guide = ROOT / "CONTRIBUTING.md"
+    new = {
+        "mien/data/layouts/list_layout.py",
+        "tests/data/test_list_layout.py",
+        "tests/service/page/test_browser_about.py",
+    }
+    named = re.findall(r"`((?:mien|tests|docs|benchmarks)/[\w/]+\.\w+)`", guide.read_text(encoding="utf-8"))
+    assert [name for name in named if name not in new and not (ROOT / name).exists()] == []
+    lines = [line for code in python_of(guide) for line in code.splitlines()]
+    imports = "\n".join(line for line in lines if re.match(r"from (mien|tests)\b.* import ", line))
+    assert imports.count("\n") > 8
+    done = subprocess.run([sys.executable, "-c", imports], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_citation_names_the_version() -> None:
+    assert f"\nversion: {__version__}\n" in (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", PAGES + GUIDES, ids=lambda page: page.name)
 def test_nothing_is_left_to_fill_in(page: Path) -> None:
     assert re.findall(r"@[A-Z]+@|\bTODO\b|\bTBD\b", page.read_text(encoding="utf-8")) == []
 

@@ -1,4 +1,4 @@
-"""The results of `mien reproduce` as one Markdown page with its pictures; every number comes from the runs' own logs."""
+"""Write the results of `mien reproduce` as one Markdown page with figures; every number comes from the logs of the runs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mien.reproduction.studies import ALL, REFERENCES, STUDIES
 Result = dict[str, Any]
 
 #: What benchmarks add to the page: name → title.
-MORE = {"before-the-loss": "A softmax or a ReLU before cross-entropy, on R1's first network"}
+MORE = {"before-the-loss": "A softmax or a ReLU before cross-entropy: R1's first network"}
 
 #: Student's t at 95 %, two-sided, for one and two degrees of freedom: two and three paired runs.
 T_95 = {2: 12.706, 3: 4.303}
@@ -25,14 +25,33 @@ T_95 = {2: 12.706, 3: 4.303}
 INTRO = """\
 # Reproduction
 
-Written from the logs of `mien reproduce`, which lie beside it. Every run is one row, one seed unless
-said otherwise; nothing in it was chosen on the faces that are scored. The splits are drawn from FER2013's Training and
-PublicTest; the references' numbers are their authors', on their own splits, where some chose weights and epochs on the test
-set. "Epochs" says how many were run of how many the full recipe has.
+This page compares five reference systems with our training recipe on the same networks, and answers questions that their reports left open.
+It is generated from the logs that `mien reproduce` writes as `NAME.json`.
 
-R1 to R5 are the reports on reading facial expressions that mien grew out of: R1 tries networks from LeNet to one of its own, R2
-climbs from a baseline to 66 % change by change, R3 has five classes and little data, R4 holds a deep VGG against a dense network of
-the same size, R5 meets unbalanced classes with its loss and joins networks."""
+```sh
+mien reproduce r4-cnn --data fer2013.csv            # one system or study
+mien reproduce all --data fer2013.csv --short       # all of them, on schedules for two CPU cores
+```
+
+## The reports
+
+R1 to R5 are the reports on facial expression recognition that mien grew out of.
+
+| report | content |
+|---|---|
+| R1 | networks from LeNet to one of its own |
+| R2 | accuracy raised from a baseline to 66 %, one change at a time |
+| R3 | five classes and little data |
+| R4 | a deep VGG against a dense network of the same size |
+| R5 | a loss for unbalanced classes, and ensembles |
+
+## Method
+
+- Each row is one run with one seed, unless stated otherwise.
+- Nothing was selected on the faces that are scored.
+- The splits are drawn from Training and PublicTest of FER2013.
+- The reference numbers are those of the authors, on their own splits. Some authors selected weights and epochs on the test set.
+- "Epochs" gives the number of epochs that were run, and the number in the full recipe."""
 
 
 def read_results(folder: Path) -> dict[str, Result]:
@@ -108,27 +127,31 @@ def _reference_table(results: dict[str, Result]) -> str:
         ]
         rows[-1] += "\n| " + " | ".join(cells) + " |"
     rows.append(
-        f"Accuracy in percent; in bold where ours is above the reference ({beaten} of {len(REFERENCES)}). "
-        "Where ten-crop is said, that is the accuracy averaged over ten crops, as R5 tested. "
-        "Images/s and hours are those of the fastest epoch, since other work ran on the machine at times. "
-        f"Machines: {'; '.join(f'{letter}: {name}' for name, letter in machines.items())}."
+        f"Accuracy in percent. Bold: our recipe is above the reference ({beaten} of {len(REFERENCES)}). "
+        "Ten-crop: the accuracy with predictions averaged over ten crops, as in R5. "
+        "Images/s and hours are based on the fastest epoch, because other programs ran on the machines at times."
+    )
+    rows.append(
+        "\n".join(
+            ["| machine | hardware |", "|---|---|", *(f"| {letter} | {name} |" for name, letter in machines.items())]
+        )
     )
     if any(_taught(run) for run in ran):
         rows.append(
-            "Taught by a model: 70 % of each target is what that model says of the very input that the network gets. "
-            "`base` learnt from all of Training, so it has seen the faces that are watched, which choose nothing, and "
-            "none of the faces that are scored; on R2's and R3's splits it would have seen these too and does not teach."
+            "Distilled: 70 % of each target is the teacher's prediction for the augmented input. `base` was trained on all "
+            "of Training. It has seen the validation faces, which select nothing, but none of the faces that are scored. "
+            "It has seen scored faces of R2's and R3's splits, so it is no teacher there."
         )
     return "\n\n".join(rows)
 
 
 def _taught(run: Result | None) -> str:
     teacher = run["recipe"].get("targets", {}).get("teacher", "") if run else ""  # older logs know no targets
-    return f", taught by `{teacher}`" if teacher else ""
+    return f", distilled from `{teacher}`" if teacher else ""
 
 
 def _costs(results: dict[str, Result]) -> str:
-    """What the full schedules would take at the measured speed, with their commands."""
+    """Return the table of the time that full schedules take at the measured speed, with their commands."""
     lines = []
     for study in REFERENCES:
         runs = results.get(study.name, {}).get("runs", {})
@@ -141,7 +164,10 @@ def _costs(results: dict[str, Result]) -> str:
             lines.append(f"| `mien reproduce {study.name} --data fer2013.csv` | {hours} |")
     if not lines:
         return ""
-    head = "## What the full schedules cost\n\nAt the speed that was measured, on the same machines:\n\n| command | runs |\n|---|---|\n"
+    head = (
+        "## Cost of the full schedules\n\nExtrapolated from the measured speed, on the same machines.\n\n"
+        "| command | training time |\n|---|---|\n"
+    )
     return head + "\n".join(lines)
 
 
@@ -165,7 +191,7 @@ def _adaptive_table(result: Result) -> str:
     scored = [name.rsplit("-", 1) for name, run in result["runs"].items() if run["scores"]]
     seeds = [seed for _, seed in scored]
     if sum(seeds.count(seed) == 2 for seed in set(seeds)) < 2:
-        return _plain_table(result) + "\n\nThe losses are compared once two seeds have been run with both."
+        return _plain_table(result) + "\n\nThe comparison of the losses needs two seeds with both losses."
     for loss, seed in scored:
         if seeds.count(seed) < 2:  # pairs of one seed are compared
             continue
@@ -197,13 +223,13 @@ def _adaptive_table(result: Result) -> str:
             "yes" if low > 0 or high < 0 else "no",
         ]
         rows.append(f"| {what} | " + " | ".join(cells) + " |")
-    rows.append("\nMean and range over the seeds; the difference is paired by seed, its interval Student's t.")
+    rows.append("\nMean and range over the seeds. Differences are paired by seed; their intervals use Student's t.")
     return "\n".join(rows)
 
 
 def _semi_table(result: Result) -> str:
     rows = [
-        "| labels kept | supervised only | the same, changed weakly | pseudo-label | FixMatch |",
+        "| labels kept | supervised | supervised, weak augmentation | pseudo-label | FixMatch |",
         "|---|---|---|---|---|",
     ]
     for share, by_method in sorted(_by_share(result).items()):
@@ -213,8 +239,9 @@ def _semi_table(result: Result) -> str:
         ]
         rows.append(f"| {share} % | " + " | ".join(cells) + " |")
     rows.append(
-        "\nAccuracy in percent; mean and range where there are several seeds. FixMatch changes faces with a label weakly "
-        "(mirror image and shift), the others as the recipe does: the second column tells what that alone is worth."
+        "\nAccuracy in percent; mean and range if there are several seeds. FixMatch uses weak augmentation (mirror image and "
+        "shift) for labeled faces; the other methods use that of the recipe. The second column shows the effect of weak "
+        "augmentation alone."
     )
     return "\n".join(rows)
 
@@ -239,11 +266,11 @@ def _draw_shares(result: Result, path: Path) -> None:
 
 
 def _rare_table(result: Result) -> str:
-    rows = ["| way | accuracy | macro-F1 | disgust: recall | precision |", "|---|---|---|---|---|"]
+    rows = ["| method | accuracy | macro-F1 | recall of disgust | precision of disgust |", "|---|---|---|---|---|"]
     scored = {name: _score(run) for name, run in result["runs"].items() if run["scores"] and name != "expert"}
     derived = result.get("derived")
     if derived:
-        scored[f"plain with the expert, share {derived['share']:.2f}"] = derived["scores"]
+        scored[f"plain and expert, share {derived['share']:.2f}"] = derived["scores"]
     for name, scores in scored.items():
         disgust = next(row for row in scores["per_class"] if row["class"] == "disgust")
         rows.append(
@@ -252,8 +279,9 @@ def _rare_table(result: Result) -> str:
     if derived:
         alone = derived["expert_alone"]["per_class"][1]
         rows.append(
-            f"\nThe expert alone finds disgust with a recall of {alone['recall']:.3f} and a precision of {alone['precision']:.3f}; its "
-            "share has the best macro-F1 on the validation faces. PublicTest has 56 faces of disgust: one is 1.8 points of recall."
+            "\nThe expert is a binary classifier for disgust. Alone it reaches a recall of "
+            f"{alone['recall']:.3f} and a precision of {alone['precision']:.3f}. Its share maximizes macro-F1 on the validation "
+            "faces. PublicTest has 56 faces of disgust, so one face is 1.8 points of recall."
         )
     return "\n".join(rows)
 
@@ -267,9 +295,7 @@ def _ensemble_table(result: Result) -> str:
         weights = ", ".join(f"{weight:.2f}" for weight in found["weights"])
         scores = found["scores"]
         rows.append(f"| {way} | {100 * scores['accuracy']:.2f} | {scores['macro_f1']:.3f} | {weights} |")
-    rows.append(
-        "\nTen-crop throughout. Weights were chosen on the held-out tenth of Training, scores are of PublicTest."
-    )
+    rows.append("\nAll scores with ten-crop, on PublicTest. The weights were chosen on the held-out tenth of Training.")
     return "\n".join(rows)
 
 
@@ -283,10 +309,10 @@ TABLES = {
 }
 
 
-#: What is to be said of a study whose runs were cut short.
+#: Note below the table of a study whose runs were shortened.
 SHORTENED = {
-    "augmentation": "Both were cut short: until a network learns its faces by heart, changing them only makes them harder.",
-    "r2-ladder": "So few epochs do not tell the rungs apart; they show what an epoch of each costs.",
+    "augmentation": "Both runs are too short: augmentation only helps once a network overfits. Before that it makes training harder.",
+    "r2-ladder": "With so few epochs, the differences between the steps have no meaning.",
 }
 
 
@@ -341,7 +367,8 @@ def _hours(run: Result) -> float:
 def machine_of(run: Result) -> str:
     here = run["header"]["environment"]
     device = here["processor"] if here["device"] == "cpu" else here["device"]
-    return f"{device}, {here['threads']} threads, {here['precision']}, torch {here['versions']['torch']}"
+    threads = f"{here['threads']} thread{'' if here['threads'] == 1 else 's'}"
+    return f"{device}, {threads}, {here['precision']}, torch {here['versions']['torch']}"
 
 
 def _mean_and_range(values: Iterable[float], form: str) -> str:

@@ -167,13 +167,13 @@ REFERENCES: tuple[Study, ...] = (
     ), 43.1, "test"),
     Study("r5-vgg10", "VGG of 10 layers", (
         _author("r5-vgg10", "r5", 300, 1, tta=TEN), _ours("r5-vgg10", "r5", 300, 1, *_TAUGHT, tta=TEN),
-    ), 73.34, "test, ten-crop; chosen on that test"),
+    ), 73.34, "test, ten-crop; selected on the test set"),
     Study("r5-resnet17", "residual network of 17 layers", (
         _author("r5-resnet17", "r5", 300, 2, tta=TEN), _ours("r5-resnet17", "r5", 300, 6, *_TAUGHT, tta=TEN),
     ), 53.51, "test, first round, without augmentation"),
     Study("r5-resnet25", "residual network of 25 layers", (
         _author("r5-resnet25", "r5", 300, 1, tta=TEN), _ours("r5-resnet25", "r5", 300, 1, *_TAUGHT, tta=TEN),
-    ), 70.45, "test, ten-crop; chosen on that test"),
+    ), 70.45, "test, ten-crop; selected on the test set"),
 )  # fmt: skip
 
 _HALF = ("network.name=r5-vgg10", "network.arguments={widths = [32, 64, 128, 256], hidden = 512}", "augment.mixup=0",
@@ -193,12 +193,12 @@ _METHODS = {
 }  # fmt: skip
 
 STUDIES: tuple[Study, ...] = (
-    Study("adaptive-loss", "R5's adaptive loss against cross-entropy: VGG10 at half width, 15 epochs, three seeds", tuple(
+    Study("adaptive-loss", "R5's adaptive loss and cross-entropy: VGG10 at half width, 15 epochs, three seeds", tuple(
         Run(f"{loss}-{seed}", "strong", "r5", 15, 15, (*_HALF, *settings, f"run.seed={seed}"), TEN)
         for seed in range(3)
         for loss, settings in (("cross-entropy", ()), ("adaptive", _ADAPTIVE))
     )),
-    Study("semi-supervised", "Faces whose labels were removed: a small residual net, the same steps for all", tuple(
+    Study("semi-supervised", "Semi-supervised training: a small residual network, about the same number of steps in all runs", tuple(
         Run(f"{method}-{share}-{seed}", "strong", "r5", epochs, epochs,
             (*_SMALL, *settings, f"data.keep_labels={share / 100}", "schedule.batch_size=64", "optimizer.lr=0.05",
              # Smoothed labels would keep the network from ever being as sure as a label for another face has to be.
@@ -207,7 +207,7 @@ STUDIES: tuple[Study, ...] = (
         for seed in (range(3) if share == 10 else range(1))
         for method, settings in _METHODS.items()
     )),
-    Study("rare-class", "Ways to a better recall of disgust: a small residual net", tuple(
+    Study("rare-class", "Methods for a higher recall of disgust: a small residual network", tuple(
         Run(name, "strong", "r5", 20, 20, (*_SMALL, *settings))
         for name, settings in (
             ("plain", ()),
@@ -227,7 +227,7 @@ STUDIES: tuple[Study, ...] = (
         Run("without", "r4-cnn", "r4", 80, 3,
             ("augment.flip=0", "augment.vertical_flip=0", "augment.shift=0")),
     )),
-    Study("fine-tuning", "R5's last phase and its wish: five more epochs of adaptive-loss/adaptive-0", tuple(
+    Study("fine-tuning", "Fine-tuning, R5's last phase: five more epochs of adaptive-loss/adaptive-0", tuple(
         Run(name, "strong", "r5", 5, 5,
             (*_HALF, *_ADAPTIVE, "start.model=RUNS/adaptive-loss/adaptive-0", "optimizer.lr=0.01",
              "schedule.warmup_epochs=0", *settings), TEN)
@@ -237,7 +237,7 @@ STUDIES: tuple[Study, ...] = (
             ("retuned-frozen", ("loss.class_weights=validation", 'start.freeze=["stages.0", "stages.1"]')),
         )
     ), needs=("adaptive-loss",)),
-    Study("r2-ladder", "The rungs of R2's ladder before its last", tuple(
+    Study("r2-ladder", "R2's series of changes, except the last", tuple(
         Run(name, "r2-resnet18", "r2", epochs, max(2, epochs // 50), ("augment.flip=0", "augment.degrees=0", "augment.crop=0",
             "schedule.name=constant", "optimizer.momentum=0", "optimizer.weight_decay=0", "schedule.batch_size=64", *settings))
         for name, epochs, settings in (
@@ -250,13 +250,13 @@ STUDIES: tuple[Study, ...] = (
             ("crop-300", 300, (*_MOMENTUM, *_COSINE, "augment.flip=0.5", "augment.degrees=30", "augment.crop=0.5")),
         )
     )),
-    Study("ferplus", "FER+, eight expressions: learnt from the raters' majority, or from the shares of their votes", (
+    Study("ferplus", "FER+, eight expressions: training on the majority label or on the shares of the votes", (
         Run("votes", "ferplus", "whole", 20, 10, ('data.validation="test"',)),
         Run("majority", "ferplus", "whole", 20, 10, ('data.validation="test"', "targets.votes=0")),
     )),
-    Study("ensemble", "Three networks on R5's split as one: VGG10 at half width from two seeds, a small residual net", (),
+    Study("ensemble", "An ensemble of three networks on R5's split: VGG10 at half width with two seeds, a small residual network", (),
           needs=("adaptive-loss", "rare-class")),
-    Study("learning-rate", "R2's sweep on a baseline: LeNet without batch norm", tuple(
+    Study("learning-rate", "R2's learning rate sweep on its baseline: LeNet without batch norm", tuple(
         Run(f"lr-{rate:g}", "r1-lenet", "r2", 10, 10,
             ("network.arguments={norm = false}", f"optimizer.lr={rate}", "optimizer.momentum=0"))
         for rate in (0.001, 0.01, 0.03, 0.1, 0.3)
@@ -291,7 +291,7 @@ _STEPS: dict[str, tuple[str, ...]] = {
 }
 
 #: What docs/accuracy.md shows.
-LADDER = Study("ladder", "What one change brings: nano's network, 12 epochs of base's recipe", tuple(
+LADDER = Study("ladder", "Results: a small residual network, 12 epochs of the recipe base", tuple(
     Run(name, "base", "whole", epochs, epochs, (*_NANO, *settings), ("flip", *TEN) if name.startswith("start") else ())
     for name, settings in _STEPS.items()
     for epochs in (24 if name == "twice-as-long" else 12,)
