@@ -10,6 +10,9 @@ PIP := $(BIN)/pip --disable-pip-version-check -q
 WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 OPENCV_FOR_THREADS_NUM=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
+# Rooms without findings of the type checker; pyproject.toml has the same list, and checks them strictly.
+TYPED := mien/core mien/data mien/evaluation
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow test-browser test-all check types fix docs queue bench dist clean
 
@@ -31,9 +34,10 @@ test-browser: .venv/.chromium  ## drive the pages in Chromium, which is installe
 test-all: .venv/.test .venv/.strace  ## run every test; those of the pages are skipped without Chromium
 	$(PYTEST)
 
-check: .venv/.test  ## lint, formatting, generated documents
+check: .venv/.test  ## lint, formatting, types of the rooms without findings, generated documents
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python -m mypy $(TYPED)
 	$(BIN)/python docs/generate.py --check
 
 types: .venv/.test  ## check the types of the whole package

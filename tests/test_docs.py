@@ -43,6 +43,24 @@ def test_links_lead_to_files(page: Path) -> None:
     assert [target for target in targets if not (page.parent / target).exists()] == []
 
 
+def anchors_of(page: Path) -> set[str]:
+    """The names by which the headings of a page are linked to."""
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    heads = [
+        re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", head) for head in re.findall(r"^#+ (.*)$", text, flags=re.MULTILINE)
+    ]
+    return {re.sub(r"[^\w -]", "", head.strip().lower()).replace(" ", "-") for head in heads}
+
+
+@pytest.mark.parametrize("page", PAGES + GUIDES, ids=lambda page: page.name)
+def test_links_into_a_page_lead_to_headings(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#\s]*\.md|)#([^)]+)\)", page.read_text(encoding="utf-8"))
+    absent = [
+        f"{file}#{anchor}" for file, anchor in links if anchor not in anchors_of(page.parent / file if file else page)
+    ]
+    assert absent == []
+
+
 @pytest.mark.parametrize("page", PAGES + GUIDES, ids=lambda page: page.name)
 def test_commands_and_options_in_documents_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")

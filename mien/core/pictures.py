@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
@@ -25,6 +25,9 @@ from mien.core.picture_formats import (
     is_video_head,
     openable_formats,
 )
+
+if TYPE_CHECKING:
+    from PIL.TiffImagePlugin import TiffImageFile
 
 #: Pictures with more pixels are refused unless the limit is raised: 20,000 x 20,000.
 MAX_PIXELS = 400_000_000
@@ -101,7 +104,7 @@ def _opaque_srgb(picture: Image.Image, to_srgb: Any) -> Image.Image:
     from PIL import ImageCms
 
     picture = picture if picture.mode == to_srgb.input_mode else picture.convert(to_srgb.input_mode)
-    return ImageCms.applyTransform(picture, to_srgb)
+    return cast(Image.Image, ImageCms.applyTransform(picture, to_srgb))
 
 
 def _to_srgb(picture: Image.Image) -> Any:
@@ -114,8 +117,9 @@ def _to_srgb(picture: Image.Image) -> Any:
     try:
         profile = ImageCms.ImageCmsProfile(io.BytesIO(data))
         mode = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}.get(profile.profile.xcolor_space.strip())
-        fits = mode is not None and (mode == "CMYK") == (picture.mode == "CMYK")
-        if not fits or "sRGB" in ImageCms.getProfileDescription(profile):
+        if mode is None or (mode == "CMYK") != (picture.mode == "CMYK"):
+            return None
+        if "sRGB" in ImageCms.getProfileDescription(profile):
             return None
         return ImageCms.buildTransform(profile, ImageCms.createProfile("sRGB"), mode, "RGB")
     except (ImageCms.PyCMSError, ImportError, OSError, *DAMAGED):
@@ -150,12 +154,11 @@ def _format_of(path: Path) -> tuple[str, bool]:
         return "HEIF", False
     try:
         with (
-            warnings.catch_warnings(),
+            warnings.catch_warnings(action="ignore"),
             path.open("rb") as file,
             Image.open(file, formats=openable_formats(head)) as picture,
         ):
-            warnings.simplefilter("ignore")
-            return picture.format, picture.format in ANIMATED_FORMATS and _moves(picture)
+            return picture.format or "", picture.format in ANIMATED_FORMATS and _moves(picture)
     except Image.DecompressionBombError:
         return "large", False
     except (OSError, *DAMAGED):
@@ -174,12 +177,15 @@ def page_count(path: Path) -> int:
     if head_of(path)[:2] not in (b"II", b"MM"):
         return 1
     try:
-        with warnings.catch_warnings(), path.open("rb") as file, Image.open(file, formats=["TIFF"]) as picture:
-            warnings.simplefilter("ignore")
-            pages = 0
-            for number in range(picture.n_frames):
-                picture.seek(number)
-                pages += not picture.tag_v2.get(_PAGE_KIND, 0) & 1
+        with (
+            warnings.catch_warnings(action="ignore"),
+            path.open("rb") as file,
+            Image.open(file, formats=["TIFF"]) as picture,
+        ):
+            pages, tiff = 0, cast("TiffImageFile", picture)
+            for number in range(tiff.n_frames):
+                tiff.seek(number)
+                pages += not tiff.tag_v2.get(_PAGE_KIND, 0) & 1
             return max(1, pages)
     except (OSError, *DAMAGED):
         return 1
@@ -207,7 +213,7 @@ def open_picture(
     try:
         with (
             # Opened here: a file that Pillow opens by its name it may map into memory, and then scrambles turned TIFFs.
-            io.BytesIO(source) if path is None else path.open("rb") as file,
+            io.BytesIO(cast(bytes, source)) if path is None else path.open("rb") as file,
             _pillow_set_to(max_pixels, allow_truncated),
         ):
             head = file.read(HEAD_BYTES)
@@ -220,7 +226,7 @@ def open_picture(
         raise MediaError(name, found, HEIF_CURE, code="missing_extra", package="pillow-heif", extra="heic") from error
     except UnidentifiedImageError as error:
         if is_video_head(head):
-            cure = "'mien analyze' and mien.analyze_video read videos"
+            cure = "'mien analyze' reads videos"
             raise MediaError(name, "is a video, not a picture", cure, code="video_not_picture") from error
         found = "is not a picture in a format that is read here"
         raise MediaError(

@@ -150,7 +150,9 @@ def standardised(rows: np.ndarray) -> np.ndarray:
     return rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-6)
 
 
-def _near_pairs(images: np.ndarray, rows: np.ndarray, threshold: float, quiet: bool):
+def _near_pairs(
+    images: np.ndarray, rows: np.ndarray, threshold: float, quiet: bool
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(pairs (P, 2) of these rows, similarity (P,), mirrored (P,)) of near twins."""
     compare = _Comparison(*images.shape[1:])
     best: dict[tuple[int, int], tuple[float, bool]] = {}

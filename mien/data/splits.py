@@ -255,7 +255,7 @@ def read_checksums(path: Path) -> np.ndarray:
 
 def checksums(images: np.ndarray) -> np.ndarray:
     """uint32 (N,): the CRC-32 of each picture of uint8 images (N, H, W)."""
-    return np.array([zlib.crc32(np.ascontiguousarray(image)) for image in images], np.uint32)
+    return np.array([zlib.crc32(np.ascontiguousarray(image).data) for image in images], np.uint32)
 
 
 def without(faces: FaceSet, names: set[str]) -> FaceSet:

@@ -127,7 +127,7 @@ def paired_bootstrap(
     combinations, cells = np.unique(faces, axis=0, return_counts=True)  # (M, 3), (M,)
     truth, by_a, by_b = (np.eye(num_classes)[column] for column in combinations.T)  # each (M, K)
     rng, at_once = np.random.default_rng(seed), max(1, _CELLS_AT_ONCE // len(cells))
-    drawn = {"accuracy": [], "macro_f1": []}
+    drawn: dict[str, list[np.ndarray]] = {"accuracy": [], "macro_f1": []}
     for start in range(0, samples, at_once):
         counts = rng.multinomial(len(labels), cells / len(labels), size=min(at_once, samples - start)).astype(float)
         for name, difference in _differences(counts, truth, by_a, by_b).items():

@@ -78,7 +78,7 @@ def read_csv(path: Path, *, size: int = 48, skip_bad: bool = False) -> FaceSet:
             name = None if label is None else class_name(row[label], FER2013)
             if in_words is None and label is not None:
                 in_words = _has_letters(row[label])  # who begins with a number means FER2013's
-            if name is None and in_words and _has_letters(row[label]):
+            if label is not None and name is None and in_words and _has_letters(row[label]):
                 name = canonical(row[label])
             if label is not None and name is None:
                 known = "known: 0..6 for FER2013's expressions, or names"
@@ -174,9 +174,9 @@ def _well_formed(text: str, count: int) -> bytes | None:
 def read_votes(path: Path) -> tuple[np.ndarray, list[str]]:
     """FER+'s file (``Usage,Image name`` and ten vote columns) → votes uint8 (N, 10) and each row's Usage."""
     with _table(path) as table:
-        places = [table.place((name.lower(),)) for name in FERPLUS_COLUMNS]
-        if None in places:
-            absent = [name for name, place in zip(FERPLUS_COLUMNS, places, strict=True) if place is None]
+        found = {name: table.place((name.lower(),)) for name in FERPLUS_COLUMNS}
+        places = [place for place in found.values() if place is not None]
+        if absent := [name for name, place in found.items() if place is None]:
             raise DataError(path, f"has no column {', '.join(absent)}", "give FER+'s fer2013new.csv")
         usage = table.place(SPLIT_COLUMNS)
         votes, splits = [], []
@@ -218,7 +218,12 @@ def has_pixels(path: Path) -> bool:
     """Whether a CSV holds pictures, and not, as those beside folders of pictures do, a list of them."""
     try:
         with _table(path) as table:
-            return table.place(PIXEL_COLUMNS[:2]) is not None or len(table.pixels()) > 1
+            wide = table.pixels()  # numbers alone may name the columns of an embedding
+            return table.place(PIXEL_COLUMNS[:2]) is not None or (
+                len(wide) > 1
+                and math.isqrt(len(wide)) ** 2 == len(wide)
+                and (table.place(LABEL_COLUMNS) is not None or table.columns[wide[0]][:1].isalpha())
+            )
     except DataError:
         return False
 

@@ -34,7 +34,7 @@ MOST_VOTES = 255
 VOTE_COLUMNS = tuple(f"ferplus_{name}" for name in FERPLUS_COLUMNS)
 
 
-def arrow():
+def arrow() -> Any:
     """pyarrow and pyarrow.parquet, or the line that installs them."""
     try:
         import pyarrow

@@ -197,7 +197,7 @@ def write_tables(findings: Findings, folder: Path) -> list[Path]:
 
 def _row(findings: Findings, reasons: dict[str, np.ndarray], row: int) -> list[Any]:
     faces, twin = findings.faces, int(findings.kept[row])
-    has_twin, judged = twin >= 0, findings.suspicion is not None and faces.labels[row] >= 0
+    has_twin, judged = twin >= 0, findings.suspicion if faces.labels[row] >= 0 else None
     score = None if findings.nonface_score is None else findings.nonface_score[row]
     return [
         faces.names[row],
@@ -210,8 +210,8 @@ def _row(findings: Findings, reasons: dict[str, np.ndarray], row: int) -> list[A
         label_name(faces, twin) if has_twin else "",
         "" if score is None else f"{score:.2f}",
         findings.oddity[row],
-        f"{findings.suspicion.suspicion[row]:.4f}" if judged else "",
-        faces.classes[findings.suspicion.suggested[row]] if judged else "",
+        "" if judged is None else f"{judged.suspicion[row]:.4f}",
+        "" if judged is None else faces.classes[judged.suggested[row]],
     ]
 
 

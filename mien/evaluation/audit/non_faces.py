@@ -73,14 +73,17 @@ def oriented_gradients(images: np.ndarray, advance: Callable[[float], None] = la
     histograms = cv2.HOGDescriptor((_SIDE, _SIDE), (16, 16), (8, 8), (8, 8), 9)
     rows = np.empty((len(images), histograms.getDescriptorSize()), np.float32)
     for index, image in enumerate(images):
-        rows[index] = histograms.compute(np.ascontiguousarray(image)).ravel()
+        rows[index] = np.ravel(histograms.compute(np.ascontiguousarray(image)))
         if (index + 1) % 1000 == 0:
             advance(1000)
     return rows
 
 
 def unmade_faces(
-    images: np.ndarray, count: int, rng: np.random.Generator, ways: Sequence[Callable] | None = None
+    images: np.ndarray,
+    count: int,
+    rng: np.random.Generator,
+    ways: Sequence[Callable[[np.ndarray, np.random.Generator], np.ndarray]] | None = None,
 ) -> np.ndarray:
     """uint8 (count, S, S): what faces (N, S, S) become when they are taken apart in one of several ways; default: all six."""
     ways = ways or (_shuffled, _turned, _scrap, _noise, _rolled, _tiled)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +15,9 @@ from mien.evaluation.calibration import Reliability
 from mien.evaluation.ranking import precision_recall_curve, roc_curve
 from mien.evaluation.rater_agreement import Crowd
 from mien.evaluation.selective import RiskCoverage
+
+#: Draws on matplotlib axes, and returns what it shows in words.
+Drawing = Callable[[Any], str]
 
 #: (paper, ink) of the two themes; they are the page's own (templates/page.html).
 LIGHT, DARK = ("#ffffff", "#1c2126"), ("#14181c", "#e6eaee")
@@ -31,7 +34,7 @@ class Figure(NamedTuple):
     alt: str
 
 
-def drawn(draw: Callable[[Any], str], path: Path | None = None, size: tuple[float, float] = (6.4, 4.6)) -> Figure:
+def drawn(draw: Drawing, path: Path | None = None, size: tuple[float, float] = (6.4, 4.6)) -> Figure:
     """Draw twice. ``draw`` is given matplotlib axes and returns the alt text; the light figure is kept at ``path``."""
     pictures = []
     for theme in (LIGHT, DARK):
@@ -61,11 +64,12 @@ def _theme(paper: str, ink: str) -> Iterator[None]:
     inked = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color", "grid.color")
     papered = ("figure.facecolor", "axes.facecolor", "savefig.facecolor", "legend.facecolor")
     plain = {"font.size": 11, "text.parse_math": False}  # a $ in a class's name begins no formula
-    with matplotlib.rc_context(dict.fromkeys(inked, ink) | dict.fromkeys(papered, paper) | plain):
+    settings: dict[Any, Any] = dict.fromkeys(inked, ink) | dict.fromkeys(papered, paper) | plain
+    with matplotlib.rc_context(settings):
         yield
 
 
-def roc(probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[str], areas: np.ndarray) -> Callable:
+def roc(probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[str], areas: np.ndarray) -> Drawing:
     """Draws the ROC curve of every class against the rest; ``areas`` (K,) go into the legend."""
 
     def draw(axes: Any) -> str:
@@ -83,7 +87,7 @@ def roc(probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[str], a
 
 def precision_recall(
     probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[str], averages: np.ndarray
-) -> Callable:
+) -> Drawing:
     """Draws the precision-recall curve of every class that occurs; ``averages`` (K,) go into the legend."""
 
     def draw(axes: Any) -> str:
@@ -101,7 +105,7 @@ def precision_recall(
     return draw
 
 
-def reliability_diagram(found: Reliability) -> Callable:
+def reliability_diagram(found: Reliability) -> Drawing:
     """Draws accuracy against confidence by bin, with the gap to the diagonal and each bin's share of the faces."""
 
     def draw(axes: Any) -> str:
@@ -127,7 +131,7 @@ def reliability_diagram(found: Reliability) -> Callable:
     return draw
 
 
-def confidence_curve(rows: Sequence[dict[str, float]]) -> Callable:
+def confidence_curve(rows: Sequence[dict[str, float]]) -> Drawing:
     """Draws accuracy and the share of faces kept, where answers below a confidence are not given."""
 
     def draw(axes: Any) -> str:
@@ -148,7 +152,7 @@ def confidence_curve(rows: Sequence[dict[str, float]]) -> Callable:
     return draw
 
 
-def coverage_curve(found: RiskCoverage, threshold: float | None = None) -> Callable:
+def coverage_curve(found: RiskCoverage, threshold: float | None = None) -> Drawing:
     """Draws the risk-coverage curve: how often answers are wrong when only the surest share of the faces is answered; with
     a dot at a confidence ``threshold``."""
 
@@ -171,7 +175,7 @@ def coverage_curve(found: RiskCoverage, threshold: float | None = None) -> Calla
     return draw
 
 
-def bars(classes: Sequence[str], series: dict[str, Sequence[float]], title: str) -> Callable:
+def bars(classes: Sequence[str], series: Mapping[str, Sequence[float] | np.ndarray], title: str) -> Drawing:
     """Draws one group of bars a class; ``series``: name → a share 0..1 of each class."""
 
     def draw(axes: Any) -> str:
@@ -193,7 +197,7 @@ def bars(classes: Sequence[str], series: dict[str, Sequence[float]], title: str)
     return draw
 
 
-def crowd_bars(found: Crowd) -> Callable:
+def crowd_bars(found: Crowd) -> Drawing:
     """Draws accuracy by how far the raters agree, with the number of faces."""
 
     def draw(axes: Any) -> str:
@@ -212,7 +216,7 @@ def crowd_bars(found: Crowd) -> Callable:
     return draw
 
 
-def training(history: Sequence[dict[str, Any]], what: str) -> Callable:
+def training(history: Sequence[dict[str, Any]], what: str) -> Drawing:
     """Draws "loss" or "accuracy" of training and validation over the epochs of a run's log."""
 
     def draw(axes: Any) -> str:

@@ -176,7 +176,7 @@ def plotly_script() -> str:
     return (Path(plotly.__file__).parent / "package_data" / "plotly.min.js").read_text(encoding="utf-8")
 
 
-def _template(name: str):
+def _template(name: str) -> Any:
     """A template of mien/evaluation/reports/templates; what is put in is escaped."""
     need_jinja()
     import jinja2
