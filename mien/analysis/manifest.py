@@ -89,10 +89,13 @@ class Manifest:
         lines = [self._head, *self._known.values(), {"ended": True}]
         write_text(self._path, "".join(_text(line) for line in lines))
 
-    def remove(self) -> None:
-        """Nothing was done: nothing is left."""
+    def remove(self, items: Sequence[Input | MediaError]) -> None:
+        """Nothing was done of these: nothing is left, unless there are lines of other inputs."""
         self.close()
-        self._path.unlink(missing_ok=True)
+        if self._known.keys() <= {str(item.stem) for item in items if isinstance(item, Input)}:
+            self._path.unlink(missing_ok=True)
+        else:
+            self.end()
 
     def close(self) -> None:
         self._file.close()

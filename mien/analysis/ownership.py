@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from mien.analysis.media.inputs import Input
+from mien.analysis.output.writers import RECORD_FORMATS, record_path
+from mien.core.errors import OutputError
 from mien.core.files import hidden_beside, printable
 
 NAME = ".outputs.jsonl"
@@ -30,10 +32,26 @@ class Ownership:
         self._out, self._path = out, out / NAME
         self._digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
         self._lines: dict[str, dict[str, Any]] = {}
-        if self._path.is_file():
-            for text in self._path.read_text(encoding="utf-8", errors="replace").splitlines():
-                if (line := _line(text)) is not None:
-                    self._lines[line["stem"].lower()] = line
+        self._file, self._read_bytes = 0, 0  # which file was read (its inode), and how much of it
+        self._read()
+
+    def _read(self) -> None:
+        """What was written since the last call, also by other processes."""
+        try:
+            file = self._path.open("rb")
+        except FileNotFoundError:
+            self._lines, self._file, self._read_bytes = {}, 0, 0
+            return
+        with file:
+            status = os.fstat(file.fileno())
+            if status.st_ino != self._file or status.st_size < self._read_bytes:  # another file of this name
+                self._lines, self._file, self._read_bytes = {}, status.st_ino, 0
+            file.seek(self._read_bytes)
+            content = file.read()
+        self._read_bytes += content.rfind(b"\n") + 1
+        for text in content.decode("utf-8", "replace").splitlines():
+            if (line := _line(text)) is not None:
+                self._lines[line["stem"].lower()] = line
 
     def owner(self, stem: Path) -> str | None:
         """The absolute path of the input whose outputs have this stem; None where there are none, or nobody knows."""
@@ -41,6 +59,7 @@ class Ownership:
         if line is None:
             return _summed_up(self._out / f"{stem}.summary.json")
         left = [self._out / name for name in line["outputs"]] + [hidden_beside(self._out / stem, "parts")]
+        left += [record_path(self._out / stem, name) for name in RECORD_FORMATS]  # of one that is about to be listed
         return line["owner"] if any(path.exists() for path in left) else None
 
     def is_free(self, stem: Path, item: Input) -> bool:
@@ -49,7 +68,17 @@ class Ownership:
         return owner is None or owner == item.name or os.path.abspath(owner) == own  # noqa: PTH100
 
     def begin(self, item: Input) -> None:
-        """It writes under its stem from now on."""
+        """It writes under its stem from now on; to be called while no other process can.
+
+        Raises OutputError where another process has written outputs of another input there since the stem was chosen.
+        """
+        self._read()
+        if not self.is_free(item.stem, item):
+            raise OutputError(
+                f"{self._out / item.stem}.*",
+                f"are those of {self.owner(item.stem)}, which another process analyzed meanwhile",
+                "give the same command again",
+            )
         line = self._lines.get(str(item.stem).lower())
         if line is None or line["owner"] != owner_of(item):
             self._add(item, {})
@@ -63,8 +92,10 @@ class Ownership:
         return [self._out / name for name, digest in kept.items() if digest != self._digest]
 
     def end(self) -> None:
-        """Nothing was written, by nobody: nothing is left."""
-        if not any(line["outputs"] for line in self._lines.values()):
+        """Nothing was written, by nobody, and nobody is about to: nothing is left."""
+        self._read()
+        stems = [Path(line["stem"]) for line in self._lines.values()]
+        if not any(hidden_beside(self._out / stem, "lock").exists() or self.owner(stem) is not None for stem in stems):
             self._path.unlink(missing_ok=True)
 
     def _add(self, item: Input, outputs: Mapping[str, str]) -> None:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import shutil
-from contextlib import ExitStack
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from mien.analysis.media.inputs import Input
 from mien.analysis.media.video_reader import IsPicture
 from mien.analysis.output.annotate import annotate
 from mien.analysis.output.writers import (
+    ANNOTATED_SUFFIXES,
+    RECORD_FORMATS,
     RecordWriter,
     picture_ending,
     record_path,
@@ -19,7 +22,7 @@ from mien.analysis.output.writers import (
 )
 from mien.analysis.recognizer import Recognizer
 from mien.analysis.settings import Done, Settings
-from mien.core.errors import MediaError
+from mien.core.errors import MediaError, OutputError
 from mien.core.files import hidden_beside
 from mien.core.locks import only_process
 from mien.core.pictures import page_count
@@ -28,8 +31,16 @@ from mien.core.types import FrameResult
 __all__ = ["Done", "Settings", "analyze_input"]
 
 
-def analyze_input(item: Input, recognizer: Recognizer, settings: Settings, table: RecordWriter | None = None) -> Done:
+def analyze_input(
+    item: Input,
+    recognizer: Recognizer,
+    settings: Settings,
+    table: RecordWriter | None = None,
+    begin: Callable[[Input], None] | None = None,
+) -> Done:
     """Analyse one file, or a stream, and write its outputs; ``table`` gets the same records, for one over many inputs.
+
+    ``begin`` is called as soon as no other process can write these outputs; what it raises ends the analysis.
 
     Raises MediaError where nothing could be read; a damaged video keeps what was read, with a warning. A video that was
     begun before, by a call with the same settings that came to a sudden end, goes on from there.
@@ -40,6 +51,8 @@ def analyze_input(item: Input, recognizer: Recognizer, settings: Settings, table
     with ExitStack() as stack:
         cure = "wait for it, or choose another folder with --out"
         stack.enter_context(only_process(hidden_beside(stem, "lock"), f"{stem}.*", cure))
+        if begin is not None:
+            begin(item)
         tables = [stack.enter_context(record_writer(stem, settings.formats, recognizer.labels))]
         tables += [table] if table is not None else []
         try:
@@ -51,9 +64,19 @@ def analyze_input(item: Input, recognizer: Recognizer, settings: Settings, table
     return done
 
 
-def discard(stem: Path) -> None:
-    """Remove what an analysis that crashed has left half done of the outputs with this stem."""
-    shutil.rmtree(hidden_beside(stem, "parts"), ignore_errors=True)
+def discard(stem: Path, keep_parts: bool = False) -> None:
+    """Remove what an analysis that crashed has left half done of the outputs with this stem, and its lock.
+
+    keep_parts: those of a video stay, so that it goes on from there.
+    """
+    with suppress(OutputError), only_process(hidden_beside(stem, "lock"), f"{stem}.*", "wait for it"):
+        if not keep_parts:
+            shutil.rmtree(hidden_beside(stem, "parts"), ignore_errors=True)
+        endings = [f"records.{name}" for name in RECORD_FORMATS]
+        endings += [f"annotated{suffix}" for suffix in (".mp4", *ANNOTATED_SUFFIXES)]
+        for ending in (*endings, "summary.json", "timeline.png", "timeline.html"):
+            path = stem.with_name(f"{stem.name}.{ending}")
+            hidden_beside(path, f"part{path.suffix}").unlink(missing_ok=True)
 
 
 def _analyze_picture(

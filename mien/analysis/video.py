@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, closing, suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from pathlib import Path
@@ -20,11 +20,8 @@ from mien.analysis.media.inputs import Input
 from mien.analysis.media.video_reader import LONGEST_S, VideoFrame, VideoSource, open_video
 from mien.analysis.media.yuv import Format, Planes
 from mien.analysis.output.annotate import annotate_frame
-from mien.analysis.output.captions import Captions
-from mien.analysis.output.timeline_page import write_timeline_page
 from mien.analysis.output.writers import RECORD_SCHEMA, RecordWriter, records_of
 from mien.analysis.people.people import PeopleAccumulator, observation_of
-from mien.analysis.people.timeline import draw_timeline
 from mien.analysis.prefetch import Behind, ahead, opencv_in_few_threads, several_at_once
 from mien.analysis.recognizer import Recognizer
 from mien.analysis.resume import Parts
@@ -32,8 +29,8 @@ from mien.analysis.settings import Done, Settings
 from mien.analysis.tracking.face_finder import FaceFinder
 from mien.analysis.tracking.follower import Follower
 from mien.analysis.tracking.tracker import MEMORY_S, RETURN_S, Tracker
-from mien.core.errors import MediaError, MissingExtra, OutputError
-from mien.core.files import write_json
+from mien.analysis.video_outputs import write_outputs
+from mien.core.errors import MediaError, OutputError
 from mien.core.memory import lacks_memory, return_memory
 from mien.core.progress import Bar, progress_bar, say
 from mien.core.types import Face, FrameResult
@@ -74,13 +71,13 @@ def analyze_video(
             )
         recognizer = recognizer.side_by_side()
         try:
-            analysis = _Analysis(source, recognizer, settings, parts, _begin(item, recognizer, settings))
+            analysis = VideoAnalysis(source, recognizer, settings, parts, _begin(item, recognizer, settings))
             analysis.run(item)
             if not analysis.state.done.frames:
                 raise _nothing_chosen(item, source)
             if grown := item.check_unchanged(before):
                 analysis.state.done.warnings.append(grown)
-            done = _finish(analysis, item, stem, tables)
+            done = write_outputs(analysis, item, stem, tables)
             _check_sound(item, before, done)
             return done
         except BaseException as error:
@@ -168,7 +165,7 @@ class _Batch:
 
 
 @dataclass
-class _Analysis:
+class VideoAnalysis:
     """One video on its way through the recognizer."""
 
     source: VideoSource | CameraSource | AnimationSource
@@ -278,7 +275,7 @@ class _NoPictures:
 class _Pictures:
     """The annotated pictures of a part, drawn and encoded behind the analysis."""
 
-    def __init__(self, analysis: _Analysis, first: np.ndarray | Planes, most: int) -> None:
+    def __init__(self, analysis: VideoAnalysis, first: np.ndarray | Planes, most: int) -> None:
         from mien.analysis.media.video_writer import PartWriter
 
         self._style, state = analysis.settings.style, analysis.state
@@ -299,100 +296,6 @@ class _Pictures:
 
     def _write(self, frame: VideoFrame, faces: list[Face]) -> None:
         self._writer.write(frame.pts, annotate_frame(frame.image, faces, self._style))
-
-
-def _finish(analysis: _Analysis, item: Input, stem: Path, tables: list[RecordWriter]) -> Done:
-    """The parts as whole files, and what sums the video up."""
-    source, state, parts, settings = analysis.source, analysis.state, analysis.parts, analysis.settings
-    done = state.done
-    annotated, summary, captions, drawing = (
-        stem.with_name(f"{stem.name}.{what}") for what in ("annotated.mp4", "summary.json", "vtt", "timeline.png")
-    )
-    cues = parts.folder / "captions.vtt"  # under its name once the summary is there: without one, captions are not ours
-    _write_rows(analysis, tables, cues if "captions" in settings.extras else None)
-    if source.damage:
-        done.warnings.append(f"{source.damage}; what was read is kept")
-    if settings.media:
-        from mien.analysis.media.video_writer import join_parts
-
-        lost = join_parts(parts.paths("nut"), annotated, source, state.end_pts, analysis.tell)
-        if lost:
-            done.warnings.append(f"{lost}; the annotated video has none or only a part of it")
-    done.totals = state.people.to_json()
-    write_json(summary, _summary(analysis))
-    done.outputs += [annotated, summary] if settings.media else [summary]
-    if "captions" in settings.extras:
-        cues.replace(captions)
-        done.outputs.append(captions)
-    title, start_s = Path(item.name).name, source.sampling.from_s
-    end_s = float(state.end_pts * source.time_base) - source.start_s
-    if "timeline" in settings.extras:
-        draw_timeline(state.people.timeline, state.people.names, drawing, title, start_s, end_s)
-        done.outputs.append(drawing)
-    if "page" in settings.extras:
-        page = stem.with_name(f"{stem.name}.timeline.html")
-        with suppress(MissingExtra):  # an extra: the picture says the same
-            media = item.called(annotated) if settings.media else None
-            scripts_folder = None if settings.inline else settings.out
-            write_timeline_page(state.people, page, title, media, start_s, end_s, scripts_folder)
-            done.outputs.append(page)
-    parts.remove()
-    return done
-
-
-def _write_rows(analysis: _Analysis, tables: list[RecordWriter], captions: Path | None) -> None:
-    """The records of all parts into the tables, and what they say into the captions, if these are wanted."""
-    with ExitStack() as stack:
-        cues, file = _captions(analysis), None
-        if captions is not None:
-            file = stack.enter_context(captions.open("w", encoding="utf-8", newline="\n"))
-            file.write("WEBVTT\n")
-        for rows in _rows_of(analysis.parts.paths("jsonl")):
-            for table in tables:
-                table.write(rows)
-            if file is not None:
-                for row in rows:
-                    file.writelines(cues.update(observation_of(row, cues.labels)))
-            analysis.tell()
-        if file is not None:
-            file.writelines(cues.finish())
-
-
-def _rows_of(paths: Iterable[Path], at_once: int = 1_000) -> Iterator[list[dict[str, Any]]]:
-    for path in paths:
-        with path.open(encoding="utf-8") as lines:
-            while rows := [json.loads(line) for line in islice(lines, at_once)]:
-                yield rows
-
-
-def _captions(analysis: _Analysis) -> Captions:
-    """Those of the annotated video, which begins with the part that was analysed; without one, of the video itself."""
-    people, offset_s = analysis.state.people, analysis.source.sampling.from_s if analysis.settings.media else 0.0
-    return Captions(people.labels, offset_s, frozenset(person.track for person in people.not_faces))
-
-
-def _summary(analysis: _Analysis) -> dict[str, object]:
-    """The video in a few figures.
-
-    seconds    how long what was analysed lasts
-    start_s    what a player shows as 0:00, by the file's own times; all other times here are as a player shows them
-    part       which frames were analysed, as --from, --to and --every say it, from that beginning on
-    bytes      of the file; None of a camera or a stream
-    joined     whether the times here are not the file's own: it is recordings joined end to end, whose times jump back, or it
-               does not say when its frames are shown
-    """
-    state, source, recognizer = analysis.state, analysis.source, analysis.recognizer
-    done, part = state.done, source.sampling
-    return {
-        "schema": RECORD_SCHEMA, "source": done.source, "model": recognizer.model_name,
-        "precision": recognizer.classifier.precision, "detector": recognizer.detector_name,
-        "width": state.size_wh[0], "height": state.size_wh[1], "frames": done.frames,
-        "seconds": round(float(state.end_pts * source.time_base) - source.begins_s, 6), "start_s": source.start_s,
-        "part": {"from_s": part.from_s, "to_s": part.to_s, "every_s": part.every_s},
-        "bytes": source.bytes, "joined": source.joined,
-        "faces": done.faces_seen, "labels": state.people.raw_labels, **done.totals,
-        "complete": not done.warnings, "warnings": done.warnings,
-    }  # fmt: skip
 
 
 def _batches(frames: Iterator[VideoFrame], most: int) -> Iterator[list[VideoFrame]]:

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from mien.cli.messages import complain, counted, explain
+from mien.cli.supervision import begin_input, end_input
 from mien.core.errors import escape_controls
 from mien.core.progress import say
 
@@ -86,7 +87,7 @@ class Analysis:
                 self._joint_table()
             if self.manifest is not None:
                 if not self.finished:
-                    self.manifest.remove()
+                    self.manifest.remove(named)
                 elif not self.stopping.is_wanted():
                     self.manifest.end()
 
@@ -142,12 +143,18 @@ class Analysis:
     def _crashed(self, item: Input) -> None:
         from mien.analysis.pipeline import discard
 
-        discard(self.settings.out / item.stem)
-        cause = "the system ended it, probably for want of memory" if self.crash == "SIGKILL" else "a decoder crashed"
-        why = f"{item.name}: cannot be analyzed: {cause} ({self.crash}); convert it with another program"
+        is_short = self.crash == "SIGKILL"  # of memory: nothing is wrong with the input
+        discard(self.settings.out / item.stem, keep_parts=is_short)
+        if is_short:
+            found = "was not finished: the system ended it, probably for want of memory (SIGKILL)"
+            cure = "what was finished is kept: the same command goes on with more memory"
+        else:
+            found = f"cannot be analyzed: a decoder crashed ({self.crash})"
+            cure = "convert it with another program"
+        why = f"{item.name}: {found}; {cure}"
         self._failed(why)
         if self.manifest is not None:
-            self.manifest.add(item, state="crashed", why=why, outputs=[])
+            self.manifest.add(item, state="failed" if is_short else "crashed", why=why, outputs=[])
 
     def _key(self) -> dict[str, Any]:
         """What the results depend on beside the inputs."""
@@ -169,16 +176,18 @@ class Analysis:
             if self._known(item):
                 return
             self.manifest.begin(item)
-        self.ownership.begin(item)
+        begin_input()
         try:
             with self.stopping.during(item):
-                done = analyze_input(item, self.recognizer, self.settings)
+                done = analyze_input(item, self.recognizer, self.settings, begin=self.ownership.begin)
         except Exception as error:  # noqa: BLE001 - one bad file must not cost the others their results
             self._failed(explain(error, f"{item.name}: "))
             if self.manifest is not None:
                 self.manifest.add(item, state="failed", why=self.failures[-1], outputs=[])
+            end_input(is_finished=False)
             return
         self._tell(item, done)
+        end_input(is_finished=True)
 
     def _known(self, item: Input) -> bool:
         """Whether it is known from an earlier run what becomes of an input, which is then told."""

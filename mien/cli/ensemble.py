@@ -157,7 +157,8 @@ def average(
     elif not quiet:
         say(f"the average of {len(runs)} runs is in {out}; next: mien evaluate {out} --data ...")
         if caveat:
-            say(f"note: {caveat}, so that scores on them are too good", error=True)
+            is_counted = "may have" not in caveat
+            say(f"note: {caveat}{', so that' if is_counted else '; if so,'} scores on them are too good", error=True)
 
 
 def _check_names(models: list[str], data: list[Path], out: Path) -> None:

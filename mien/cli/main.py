@@ -10,6 +10,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from typing import Annotated
 
@@ -28,7 +29,7 @@ from mien.cli import reproduce as reproduction
 from mien.cli import serve as serving
 from mien.cli import training as learning
 from mien.cli.messages import complain, explain, print_help
-from mien.cli.supervision import go_on_in_child
+from mien.cli.supervision import go_on_in_child, is_over
 from mien.core.files import cache_folder
 from mien.core.progress import say
 
@@ -130,7 +131,11 @@ def run() -> None:
         go_on_in_child()
     # matplotlib keeps a list of the system's fonts; with the program that is mien's, in the folder that is named for it.
     os.environ.setdefault("MPLCONFIGDIR", str(cache_folder() / "matplotlib"))
-    sys.exit(main())
+    code = main()
+    with suppress(OSError, ValueError):  # a pipe that was closed; Python says so itself
+        sys.stdout.flush()
+    is_over(code)
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -150,26 +150,28 @@ def _records_of(
 
 def _left_in(out: Path, item: Input) -> Records | None:
     """The records of this video that an analysis left in ``out``; UsageError where there are only those of another."""
+    from glob import escape
     from itertools import product
 
+    from mien.analysis.media.inputs import shortened
     from mien.analysis.output.writers import RECORD_FORMATS, record_path
     from mien.analysis.people.records import read_clip
     from mien.core.errors import DataError, UsageError
 
-    stems = [out / item.stem, out / item.path.name]  # the second where two inputs of one run had the same name
+    full = shortened(item.path.name)  # where two inputs had the same name; of the third it is followed by -2
+    paths = [record_path(stem, name) for stem, name in product([out / item.stem, out / full], RECORD_FORMATS)]
+    numbered = [path for name in RECORD_FORMATS for path in sorted(out.glob(f"{escape(full)}-*.records.{name}"))]
     others, unread = [], None
-    for stem, name in product(stems, RECORD_FORMATS):
-        path = record_path(stem, name)
-        if not path.exists():
-            continue
+    for path in [path for path in paths if path.exists()] + numbered:
         try:
             found = read_clip(path)
         except DataError as error:  # of a picture beside the video, or of no face
-            unread = unread or error
+            unread = unread or (None if path in numbered else error)
             continue
         if not (why := _doubt_of(found, item)):
             return found
-        others.append(f"{path} {why}")
+        if path not in numbered:  # those may be of anything
+            others.append(f"{path} {why}")
     if others:
         raise UsageError(
             item.path, f"has no records of its own: {others[0]}", "choose another --out, or name --records"

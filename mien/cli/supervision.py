@@ -1,16 +1,21 @@
 """A crash of a decoder costs its input alone: the program works in a child process, which is begun anew after a crash.
 
+A crash outside of any input would come again with the next child: it ends the program.
+
 The child is forked before anything heavy is imported, which takes about a millisecond. Where there is no fork (Windows) the
 program works in its own process, and a crash ends it.
 """
 
 from __future__ import annotations
 
+import mmap
 import os
 import signal
 import sys
 import threading
 from contextlib import suppress
+
+from mien.cli.messages import complain
 
 #: How a process ends that a library has crashed, or the system for want of memory.
 CRASHES = tuple(
@@ -23,6 +28,10 @@ CRASHES = tuple(
 _PASSED_ON = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2")
 
 
+#: Where the child is, in memory that it shares with its parent; its exit code once it is over; whether an input was finished.
+_NO_INPUT, _AT_INPUT, _OVER = 0, 1, 2
+_told = mmap.mmap(-1, 3)
+
 _crash = ""
 
 
@@ -31,15 +40,33 @@ def last_crash() -> str:
     return _crash
 
 
+def begin_input() -> None:
+    """From now on a crash is that of an input: the next child goes on behind it."""
+    _told[0] = _AT_INPUT
+
+
+def end_input(is_finished: bool) -> None:
+    """What became of the input is known and told."""
+    _told[0] = _NO_INPUT
+    _told[2] |= is_finished
+
+
+def is_over(code: int) -> None:
+    """All is done and printed: the program ends with this exit code, even if a library crashes at the end of the process."""
+    _told[1], _told[0] = code, _OVER
+
+
 def go_on_in_child() -> None:
     """Go on in a child process: only there this returns.
 
-    The process that called it waits, passes signals on, forks again after a crash, and exits as the last child did.
+    The process that called it waits, passes signals on, forks again after a crash of an input, and exits as the last child
+    did.
     """
     global _crash
     while hasattr(os, "fork"):
         sys.stdout.flush()
         sys.stderr.flush()
+        _told[0] = _NO_INPUT
         alive, held = os.pipe()
         child = os.fork()
         if not child:
@@ -54,6 +81,19 @@ def go_on_in_child() -> None:
         if code >= 0 or -code not in CRASHES:
             sys.exit(code if code >= 0 else 128 - code)
         _crash = signal.Signals(-code).name
+        _go_on_after_crash()
+
+
+def _go_on_after_crash() -> None:
+    """Only where the crash was that of an input this returns."""
+    if sys.stderr.isatty():  # a bar hides the cursor
+        sys.stderr.write("\x1b[?25h\r\x1b[K")
+    if _told[0] == _OVER:
+        sys.exit(_told[1])
+    if _told[0] == _NO_INPUT:
+        cure = "end other programs and try again" if _crash == "SIGKILL" else "report it, with the command"
+        complain(f"mien analyze: crashed ({_crash}) outside of any input; {cure}")
+        sys.exit(1 if _told[2] else 2)
 
 
 def _become_child(alive: int) -> None:

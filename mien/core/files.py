@@ -128,9 +128,9 @@ def replacing(path: str | Path) -> Iterator[Path]:
 def replacing_folder(path: str | Path) -> Iterator[Path]:
     """Give a temporary folder that becomes ``path``, which is new or empty, once it is complete; on any error it is removed.
 
-    It lies beside ``path``; what a killed process left of an earlier one is removed first. Where a folder cannot be replaced,
-    being a mount point or in a folder that cannot be written, the temporary one lies hidden in it and its entries are moved.
-    Where nothing was put into it, ``path`` stays as it was. Raises OutputError where ``path`` holds anything or cannot be
+    It lies beside ``path``; what a killed process left of an earlier one is removed first. Where a folder must stay the same,
+    being a mount point, somebody's current folder, or in a folder that cannot be written, the temporary one lies hidden in it
+    and its entries are moved. A folder that is replaced hands on its permissions. Where nothing was put into it, ``path`` stays as it was. Raises OutputError where ``path`` holds anything or cannot be
     written.
     """
     path = Path(os.path.realpath(path))
@@ -139,7 +139,7 @@ def replacing_folder(path: str | Path) -> Iterator[Path]:
         make_folder(path)
         if any(entry.name != temporary for entry in path.iterdir()):
             raise OutputError(path, "is not empty", "choose another folder with --out")
-    is_fixed = path.exists() and (path.is_mount() or not os.access(path.parent, os.W_OK))
+    is_fixed = path.exists() and _must_stay(path)
     place = path if is_fixed else make_folder(path.parent)
     staged = place / temporary
     shutil.rmtree(staged, ignore_errors=True)
@@ -152,6 +152,7 @@ def replacing_folder(path: str | Path) -> Iterator[Path]:
                 entry.replace(path / entry.name)
         elif entries:
             if path.exists():
+                shutil.copymode(path, staged)
                 path.rmdir()
             staged.replace(path)
     except OSError as error:
@@ -160,6 +161,16 @@ def replacing_folder(path: str | Path) -> Iterator[Path]:
         raise OutputError(path, f"cannot be written ({error.strerror})", "choose another place with --out") from error
     finally:
         shutil.rmtree(staged, ignore_errors=True)
+
+
+def _must_stay(folder: Path) -> bool:
+    """Whether another folder cannot take the place of this one unnoticed."""
+    return (
+        os.path.ismount(folder)
+        or Path.cwd().is_relative_to(folder)
+        or folder.stat().st_mode & 0o7000 != 0  # set-group-ID hands its group on to what is made in it
+        or not os.access(folder.parent, os.W_OK)
+    )
 
 
 def make_folder(path: str | Path, option: str = "--out") -> Path:

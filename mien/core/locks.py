@@ -60,7 +60,11 @@ def _taken(path: Path) -> IO[str] | None:
             file.close()
             return None
     # Who held it before may have removed the file between our two calls; then that lock is worth nothing.
-    if not (path.exists() and os.path.samestat(os.fstat(file.fileno()), path.stat())):
+    try:
+        is_ours = os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        is_ours = False
+    if not is_ours:
         file.close()
         return _taken(path)
     file.truncate(0)

@@ -154,11 +154,10 @@ def _format_of(path: Path) -> tuple[str, bool]:
         return "HEIF", False
     try:
         with (
-            warnings.catch_warnings(),
+            warnings.catch_warnings(action="ignore"),
             path.open("rb") as file,
             Image.open(file, formats=openable_formats(head)) as picture,
         ):
-            warnings.simplefilter("ignore")
             return picture.format or "", picture.format in ANIMATED_FORMATS and _moves(picture)
     except Image.DecompressionBombError:
         return "large", False
@@ -178,8 +177,11 @@ def page_count(path: Path) -> int:
     if head_of(path)[:2] not in (b"II", b"MM"):
         return 1
     try:
-        with warnings.catch_warnings(), path.open("rb") as file, Image.open(file, formats=["TIFF"]) as picture:
-            warnings.simplefilter("ignore")
+        with (
+            warnings.catch_warnings(action="ignore"),
+            path.open("rb") as file,
+            Image.open(file, formats=["TIFF"]) as picture,
+        ):
             pages, tiff = 0, cast("TiffImageFile", picture)
             for number in range(tiff.n_frames):
                 tiff.seek(number)
@@ -224,7 +226,7 @@ def open_picture(
         raise MediaError(name, found, HEIF_CURE, code="missing_extra", package="pillow-heif", extra="heic") from error
     except UnidentifiedImageError as error:
         if is_video_head(head):
-            cure = "'mien analyze' and mien.analyze_video read videos"
+            cure = "'mien analyze' reads videos"
             raise MediaError(name, "is a video, not a picture", cure, code="video_not_picture") from error
         found = "is not a picture in a format that is read here"
         raise MediaError(

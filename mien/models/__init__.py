@@ -82,6 +82,8 @@ def _check_limits(name: str, arguments: dict[str, Any]) -> None:
             limits.append((f"the number of {key}", len(values), most))
     limits += [("widths", width, MOST_WIDTH) for width in widths] if isinstance(widths, Sequence) else []
     for key, value, most in limits:
+        if key == "widths" and (type(value) is not int or value < 1):
+            raise ModelError(f"network '{name}'", f"has widths of {value!r}", "give whole numbers from 1")
         if isinstance(value, (int, float)) and value > most:
             raise ModelError(f"network '{name}'", f"has {key} of {value}", f"give at most {most:,}")
 
@@ -127,7 +129,7 @@ def load(model: str | Path) -> nn.Module:
     stored = {tensor.name: torch.from_numpy(numpy_helper.to_array(tensor).copy()) for tensor in proto.graph.initializer}
     try:
         network = build_for(stored, info.network["name"], **info.network["arguments"])
-    except MISFITS as error:
+    except (*MISFITS, KeyError, TypeError, AttributeError) as error:
         raise ModelError(path, f"names a network that is not inside ({error})", "export it again") from error
     wanted = network.state_dict()
     # What export leaves out because inference does not need it: batch norm's count of the batches it has seen.

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
-from starlette.requests import cookie_parser
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -24,6 +23,9 @@ from mien.service.errors import BUSY, Refused, busy, too_large, unforeseen
 from mien.service.sessions import Sessions
 
 COOKIE = "mien_session"
+
+#: Held the token itself, in version 0.1.
+OLD_COOKIE = "mien_token"
 
 #: What anyone who reaches the address may see: the page, which then asks for the token, and whether the service is well.
 OPEN = ("/", "/healthz", "/v1/login", "/v1/logout", "/docs", "/openapi.json", "/favicon.ico")
@@ -66,7 +68,7 @@ class Access:
             return
         if bearer := bearer_of(headers):
             self.check_token(bearer, address_of(scope))
-        elif not self._sessions.is_valid(session_of(headers)):
+        elif not any(map(self._sessions.is_valid, sessions_of(headers))):
             cure = "send 'Authorization: Bearer TOKEN', or sign in on the page"
             raise Refused(401, "token_missing", "token", "is missing", cure, {"www-authenticate": "Bearer"})
 
@@ -120,9 +122,11 @@ def bearer_of(headers: Headers) -> str:
     return token.strip() if kind.lower() == "bearer" else ""
 
 
-def session_of(headers: Headers) -> str:
-    """The session in a request's cookie; "" without one."""
-    return cookie_parser(headers.get("cookie", "")).get(COOKIE, "")  # forgives what other programs of this host set
+def sessions_of(headers: Headers) -> list[str]:
+    """The sessions in a request's cookies: a browser also sends that of another service of this host, at a longer or shorter
+    path."""
+    pairs = (part.partition("=") for part in headers.get("cookie", "").split(";"))
+    return [value.strip() for name, _, value in pairs if name.strip() == COOKIE]
 
 
 class Attempts:

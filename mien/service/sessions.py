@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from mien.core.errors import OutputError
+
 #: The file in the state folder.
 FILE = "sessions.sqlite3"
 
@@ -29,7 +31,12 @@ class Sessions:
         self.lifetime_s = lifetime_s
         self._token, self._clock = token.encode(), clock
         self._database = sqlite3.connect(folder / FILE, isolation_level=None, check_same_thread=False)
-        self._database.execute(SCHEMA)
+        try:
+            self._database.execute(SCHEMA)
+        except sqlite3.DatabaseError as error:
+            self._database.close()
+            cure = "remove it; everyone signs in again"
+            raise OutputError(folder / FILE, f"cannot be used ({error})", cure) from error
 
     def close(self) -> None:
         self._database.close()

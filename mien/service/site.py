@@ -20,7 +20,7 @@ from mien.service.errors import Refused, absent
 from mien.service.openapi_page import interface_page
 from mien.service.parameters import service_of
 from mien.service.recognition.recognition import Reader
-from mien.service.security import COOKIE, address_of, session_of
+from mien.service.security import COOKIE, OLD_COOKIE, address_of, sessions_of
 
 router = APIRouter()
 
@@ -108,6 +108,7 @@ async def login(request: Request, token: Annotated[str, Body(embed=True, max_len
     service = service_of(request)
     service.access.check_token(token, address_of(request.scope))
     answer = JSONResponse({"ok": True})
+    answer.delete_cookie(OLD_COOKIE)
     if service.config.token:
         secure = "https" in (request.url.scheme, request.headers.get("origin", "")[:5])  # a proxy before us speaks it
         value, path = service.sessions.begin(), f"{service.config.root_path}/"
@@ -120,8 +121,10 @@ async def login(request: Request, token: Annotated[str, Body(embed=True, max_len
 async def logout(request: Request) -> Response:
     """End the session, and remove its cookie."""
     service = service_of(request)
-    service.sessions.end(session_of(request.headers))
+    for value in sessions_of(request.headers):
+        service.sessions.end(value)
     answer = Response(status_code=204)
+    answer.delete_cookie(OLD_COOKIE)
     answer.delete_cookie(COOKIE, path=f"{service.config.root_path}/", httponly=True, samesite="strict")
     return answer
 

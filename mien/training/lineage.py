@@ -119,4 +119,7 @@ def written_caveat(found: Lineage | None, names: Path) -> str:
         return ""
     pictures = read_checksums(names)
     count = int(np.isin(pictures, np.setdiff1d(found.earlier, found.own)).sum())
-    return f"{count:,} of the {len(pictures):,} held-out faces trained another of the runs" if count else ""
+    said = [f"{count:,} of the {len(pictures):,} held-out faces trained another of the runs"] if count else []
+    if found.unknown:
+        said.append(f"{' and '.join(found.unknown)} may have learned from these faces")
+    return "; ".join(said)

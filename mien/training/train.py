@@ -59,14 +59,16 @@ def train(
     Raises TrainingDiverged when the loss is no longer a number, OutputError when the folder holds another run, and
     RecipeError or DataError when a run is resumed with other settings or other faces.
     """
+    was_there = folder.exists()
     make_folder(folder)
     cure = "wait until that training has ended, or choose another folder with --out"
     try:
         with only_process(folder / ".lock", folder, cure):
             return _train(recipe, faces, folder, resume, quiet, say)
     finally:
-        with suppress(OSError):  # an empty folder, of a training that could not begin
-            folder.rmdir()
+        if not was_there:
+            with suppress(OSError):  # an empty folder, of a training that could not begin
+                folder.rmdir()
 
 
 def _train(recipe: Recipe, faces: FaceSet, folder: Path, resume: bool, quiet: bool, say: Say) -> list[dict[str, Any]]:
@@ -209,8 +211,11 @@ def _lineage(recipe: Recipe, rows: Rows, saved: dict[str, Any] | None, say: Say)
     faces = [rows.training, *([rows.unlabelled] if recipe.semi.method != "none" else [])]
     found = lineage(faces, earlier_models(recipe.model_dump()))
     if note := _caveat(found, rows):
-        cure = "hold out the same faces as that run (its run.seed and data.holdout), or give a validation split"
-        say(f"note: {note}, so that scores on them are too good; {cure}")
+        if found.seen_earlier(rows.validation):
+            cure = "hold out the same faces as that run (its run.seed and data.holdout), or give a validation split"
+            say(f"note: {note}, so that scores on them are too good; {cure}")
+        else:
+            say(f"note: {note}; if so, scores on them are too good")
     if rows.held_out and (twins := found.seen(rows.validation)):
         say(f"note: {twins:,} of the held-out faces have an identical picture among the training faces")
     return found

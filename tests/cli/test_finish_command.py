@@ -45,7 +45,7 @@ def test_one_command_finishes_a_model(model_file: Path, data: Path, capsys: pyte
     ]
     card = Path("done/small.md").read_text(encoding="utf-8")
     assert card.count(" crops/s |") == 2
-    assert "](pictures/reliability.png)" in card and card.index("## Doubt") < card.index("## Meant for")
+    assert "](pictures/reliability.png)" in card and card.index("## Calibration") < card.index("## Meant for")
     assert Image.open("done/pictures/reliability.png").size[0] > 400
     info = model_info(Path("done/small.onnx"))
     assert info.uncertainty["data"] == "PublicTest" and info.uncertainty["unsure"]["goal"] == 0.7

@@ -188,6 +188,19 @@ def test_records_of_another_video_of_the_same_name_are_not_taken(capsys: pytest.
     assert "reading mien-out/clip.mp4.records.csv" in capsys.readouterr().err
 
 
+def test_records_of_the_third_video_of_one_name_are_found(capsys: pytest.CaptureFixture[str]) -> None:
+    for folder in ("a", "b", "c"):
+        Path(folder).mkdir()
+    clip_with_records("clip", source="a/clip.mp4")
+    text = Path("mien-out/clip.records.csv").read_text()
+    for folder, stem in (("a", "clip"), ("b", "clip.mp4"), ("c", "clip.mp4-2"), ("b", "clip.mp4-3")):
+        shutil.copy("clip.mp4", f"{folder}/clip.mp4")
+        Path(f"mien-out/{stem}.records.csv").write_text(text.replace("a/clip.mp4", f"{folder}/clip.mp4"))
+    capsys.readouterr()
+    assert main(["moments", "c/clip.mp4", "--label", "happy"]) == 0
+    assert "reading mien-out/clip.mp4-2.records.csv" in capsys.readouterr().err
+
+
 def test_records_by_another_detector_than_asked_for_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     clip_with_records()
     assert main(["moments", "clip.mp4", "--label", "happy", "--detector", "yunet"]) == 2

@@ -11,7 +11,10 @@ import pytest
 from clips import make_clip
 from PIL import Image
 
+from mien.analysis.media.inputs import Input
+from mien.analysis.ownership import Ownership
 from mien.cli.main import main
+from mien.core.errors import OutputError
 from mien.core.files import hidden_beside
 from mien.core.locks import only_process
 
@@ -160,3 +163,56 @@ def test_two_processes_do_not_write_the_same_outputs(capsys: pytest.CaptureFixtu
     with only_process(out / ".manifest.lock", out, "wait"):
         assert main(["analyze", "a.png", "b.png", *QUICK]) == 2
     assert capsys.readouterr().err.startswith("mien: mien-out: is being written by process ")
+
+
+def test_two_processes_that_begin_at_once_do_not_overwrite_inputs_of_one_name(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = picture(Path("S1/face.png"), 60), picture(Path("S2/face.png"), 90)
+    real, codes = Ownership.begin, []
+
+    def begin(self: Ownership, item: Input) -> None:  # the other process is through before this one has its turn
+        if not codes:
+            codes.append(None)
+            ours = hidden_beside(self._out / item.stem, "lock")
+            ours.rename(away := ours.with_suffix(".away"))
+            codes[0] = main(["analyze", str(first), *QUICK])
+            away.rename(ours)
+        real(self, item)
+
+    monkeypatch.setattr(Ownership, "begin", begin)
+    assert main(["analyze", str(second), *QUICK]) == 2
+    assert codes == [0]
+    owner = first.absolute()
+    assert capsys.readouterr().err == (
+        f"mien: mien-out/face.*: are those of {owner}, which another process analyzed meanwhile; "
+        "give the same command again\n"
+    )
+    assert sources(Path("mien-out/face.records.jsonl")) == {"S1/face.png"}
+    assert str(owner) in Path("mien-out/.outputs.jsonl").read_text()
+    assert main(["analyze", str(second), *QUICK]) == 0
+    assert sources(Path("mien-out/face.png.records.jsonl")) == {"S2/face.png"}
+
+
+def test_records_that_are_not_listed_yet_belong_to_the_input_that_was_begun() -> None:
+    out, settings = Path("mien-out"), {"model": "base"}
+    out.mkdir()
+    mine, other = (Input(picture(Path(f"S{number}/face.png"), 60), Path("face")) for number in (1, 2))
+    here, there = Ownership(out, settings), Ownership(out, settings)
+    here.begin(mine)
+    assert there.is_free(Path("face"), other)
+    (out / "face.records.csv").touch()
+    with pytest.raises(OutputError, match="which another process analyzed meanwhile; give the same command again"):
+        there.begin(other)
+    there.end()
+    assert Ownership(out, settings).owner(Path("face")) == str(Path("S1/face.png").absolute())
+
+
+def test_an_input_that_fails_leaves_the_manifest_of_others() -> None:
+    picture(Path("a.png"), 60), picture(Path("b.png"), 90)
+    Path("broken.png").write_bytes(b"no picture")
+    assert main(["analyze", "a.png", "b.png", *QUICK]) == 0
+    assert main(["analyze", "broken.png", "--resume", *QUICK]) == 2
+    lines = [json.loads(line) for line in Path("mien-out/manifest.jsonl").read_text().splitlines()]
+    states = {line["source"]: line["state"] for line in lines if "source" in line}
+    assert states == {"a.png": "done", "b.png": "done", "broken.png": "failed"}

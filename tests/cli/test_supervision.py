@@ -11,15 +11,28 @@ import time
 from pathlib import Path
 
 import pytest
+from clips import make_clip
 
+from mien.cli import supervision
 from tests.conftest import ASTRONAUT, ROOT
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 
 #: The program, with a decoder that crashes at b.jpg, and at c.jpg waits until somebody ends it.
 PROGRAM = """
-import os, pathlib, signal, sys, time
+import atexit, os, pathlib, signal, sys, time
 from mien.analysis.recognizer import Recognizer
+where = os.environ.get("CRASHES", "")
+def crash(*_, **__):
+    os.kill(os.getpid(), signal.SIGSEGV)
+if where == "loading":
+    Recognizer.__init__ = crash
+if where == "table":
+    from mien.cli.analyze_inputs import Analysis
+    Analysis._joint_table = crash
+parent = os.getpid()
+if where == "exit":
+    atexit.register(lambda: os.getpid() == parent or crash())
 read = Recognizer.read
 def crashing(self, picture):
     if pathlib.Path(picture).name == "b.jpg":
@@ -38,9 +51,10 @@ def program(*arguments: str) -> list[str]:
     return [sys.executable, "-c", PROGRAM, "analyze", *arguments, "--detector", "none", "--no-media"]
 
 
-def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.run(program(*arguments), env=environment, capture_output=True, text=True, check=False)
+def run(*arguments: str, crashes: str = "", code: str = PROGRAM) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "CRASHES": crashes}
+    command = [sys.executable, "-c", code, *program(*arguments)[3:]]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
 
 
 def photos(*names: str) -> None:
@@ -79,6 +93,71 @@ def test_a_single_input_that_crashes_its_decoder_is_an_error() -> None:
     assert done.stderr == (
         "mien: b.jpg: cannot be analyzed: a decoder crashed (SIGSEGV); convert it with another program\n"
     )
+
+
+def test_a_crash_outside_of_any_input_ends_the_program_with_one_line() -> None:
+    photos("a.jpg", "c.jpg")
+    done = run("a.jpg", "c.jpg", crashes="loading")
+    line = "mien: mien analyze: crashed (SIGSEGV) outside of any input; report it, with the command\n"
+    assert (done.returncode, done.stderr) == (2, line)
+    done = run("a.jpg", "c.jpg", "-q", crashes="table")
+    assert (done.returncode, done.stderr) == (1, line)
+
+
+def test_a_crash_at_the_end_of_the_process_loses_nothing_that_was_done() -> None:
+    photos("a.jpg")
+    done = run("a.jpg", "--json", crashes="exit")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [one["source"] for one in json.loads(done.stdout)["inputs"]] == ["a.jpg"]
+
+
+#: The program, with videos in parts of 8 frames; the system ends it in the third part of the first run.
+SHORT_OF_MEMORY = """
+import dataclasses, os, pathlib, signal
+from mien.analysis import settings, video
+settings.Settings.__init__.__defaults__ = tuple(
+    8 if value == settings.PART_FRAMES else value for value in settings.Settings.__init__.__defaults__
+)
+part, parts = video.VideoAnalysis._part, []
+def killed(self, *rest):
+    parts.append(self.parts.count)
+    pathlib.Path("begun").write_text(str(parts[0]))
+    if self.parts.count == 2 and not pathlib.Path("killed").exists():
+        pathlib.Path("killed").touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    part(self, *rest)
+video.VideoAnalysis._part = killed
+from mien.cli import main as cli
+cli.run()
+"""
+
+
+def test_a_video_that_took_too_much_memory_goes_on_from_its_finished_parts() -> None:
+    photos("a.jpg")
+    make_clip(Path("clip.mp4"), seconds=1, size_wh=(64, 48), sound=None)
+    arguments = ("clip.mp4", "a.jpg", "--outputs", "none", "-q")
+    done = run(*arguments, code=SHORT_OF_MEMORY)
+    why = "clip.mp4: was not finished: the system ended it, probably for want of memory (SIGKILL); "
+    cure = "what was finished is kept: the same command goes on with more memory"
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[0] == f"mien: {why}{cure}"
+    (parts,) = Path("mien-out").glob(".*.parts")
+    hidden = [path.name for path in Path("mien-out").glob(".*") if path.name != ".outputs.jsonl"]
+    assert hidden == [parts.name]  # neither its lock nor half of a table
+    assert run(*arguments, "--resume", code=SHORT_OF_MEMORY).returncode == 0
+    assert Path("begun").read_text() == "2"
+    assert json.loads(Path("mien-out/clip.summary.json").read_text())["frames"] == 25
+    assert not parts.exists()
+
+
+def test_after_a_crash_the_cursor_of_the_terminal_is_shown_again(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    supervision.begin_input()
+    supervision._go_on_after_crash()
+    assert capsys.readouterr().err == "\x1b[?25h\r\x1b[K"
+    supervision.end_input(is_finished=False)
 
 
 def begin_and_wait() -> tuple[subprocess.Popen[str], int]:

@@ -88,9 +88,9 @@ def test_a_run_is_scored_on_what_it_held_out(capsys: pytest.CaptureFixture[str])
     assert (scores["split"], scores["confusion"]) == ("held out of Training", kept["confusion"])
     assert json.loads(Path("runs/small/scores.json").read_text()) == kept
     assert main(["export", "runs/small", "--out", "x.onnx", "--data", "faces.csv", "--split", "Training"]) == 0
-    assert "float32; differs" in Path("x.md").read_text()
+    assert "float32; probabilities differ" in Path("x.md").read_text()
     assert main(["export", "runs/small", "--out", "h.onnx", "--half"]) == 0
-    assert "float32, weights stored in 16 bits; differs" in Path("h.md").read_text()
+    assert "float32, weights stored in 16 bits; probabilities differ" in Path("h.md").read_text()
     assert Path("h.onnx").stat().st_size < 0.9 * Path("x.onnx").stat().st_size
     capsys.readouterr()
     assert main(["export", "runs/small", "--out", "h.onnx", "--half", "--json"]) == 0
@@ -221,7 +221,7 @@ def test_a_model_that_learnt_from_raters_is_measured_by_them(eight: Path, capsys
 
     assert main(["export", str(eight), "--out", "eight.onnx", *data, "-q"]) == 0
     card = Path("eight.md").read_text()
-    assert "60 faces of data that are not divided, labelled by the majority of FER+'s raters" in card
+    assert "60 faces of data without splits, labeled by the majority of FER+'s annotators" in card
     assert "100% of each label is FER+'s votes" in card
     assert "## Scores on held out of faces.parquet by FER+'s raters" in card
     assert main(["evaluate", "eight.onnx", *data, "--json"]) == 0

@@ -125,7 +125,7 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_replaced_is_filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Path, "is_mount", lambda path: path == tmp_path)
+    monkeypatch.setattr(os.path, "ismount", lambda path: Path(path) == tmp_path)
     with replacing_folder(tmp_path) as left:
         assert left.parent == tmp_path
     left.mkdir()  # as a killed process leaves it
@@ -141,3 +141,19 @@ def test_a_full_disk_leaves_no_folder(tmp_path: Path) -> None:
         (staged / "one.png").touch()
         raise OSError(errno.ENOSPC, "No space left on device")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_somebody_stands_in_or_protected_stays_what_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, private = tmp_path / "here", tmp_path / "private"
+    here.mkdir()
+    private.mkdir(mode=0o700)
+    monkeypatch.chdir(here)
+    for folder in (here, private):
+        with replacing_folder(folder) as staged:
+            (staged / "a.png").touch()
+    assert [path.name for path in Path().iterdir()] == ["a.png"]  # and not that of a folder that is gone
+    assert (private / "a.png").exists()
+    if os.name == "posix":
+        assert private.stat().st_mode & 0o777 == 0o700

@@ -162,6 +162,8 @@ def test_what_a_name_says_of_a_split(name: str, split: str) -> None:
 def test_lists_beside_folders_of_pictures_do_not_count(tmp_path: Path) -> None:
     save_faces(patterns(7), tmp_path / "tree")
     (tmp_path / "tree" / "labels.csv").write_text("image,label\nTraining/angry/a.png,angry\n")
+    embeddings = ",".join(map(str, range(128)))  # as pandas writes them
+    (tmp_path / "tree" / "embeddings.csv").write_text(f"file,{embeddings}\na.png,{embeddings}\n")
     assert len(load_faces(tmp_path / "tree")) == 7
 
 

@@ -12,10 +12,11 @@ from fastapi.testclient import TestClient
 from starlette.datastructures import Headers
 from starlette.websockets import WebSocketDisconnect
 
+from mien.core.errors import OutputError
 from mien.service import security
 from mien.service.config import Config, is_loopback
 from mien.service.errors import Refused
-from mien.service.security import COOKIE, HEADERS, Attempts, session_of
+from mien.service.security import COOKIE, HEADERS, Attempts, sessions_of
 from mien.service.server import create_app
 from mien.service.sessions import FILE as SESSIONS
 from mien.service.sessions import Sessions
@@ -202,7 +203,18 @@ def test_who_guesses_keeps_nobody_else_out() -> None:
 @pytest.mark.parametrize("others", ['foo={"a":1}; ', "flag; ", "a b=1; ", "café=1; ", ""])
 def test_cookies_of_other_programs_are_passed_over(others: str) -> None:
     headers = Headers(raw=[(b"cookie", f"{others}{COOKIE}={TOKEN}".encode("latin-1"))])
-    assert session_of(headers) == TOKEN
+    assert sessions_of(headers) == [TOKEN]
+
+
+def test_of_two_services_of_one_host_each_finds_its_own_cookie() -> None:
+    both = Headers(raw=[(b"cookie", f"{COOKIE}=own; {COOKIE}=other".encode())])
+    assert sessions_of(both) == ["own", "other"]
+
+
+def test_damaged_sessions_are_named(tmp_path: Path) -> None:
+    (tmp_path / "sessions.sqlite3").write_bytes(b"no database" * 100)
+    with pytest.raises(OutputError, match=r"sessions\.sqlite3: cannot be used .*; remove it"):
+        Sessions(tmp_path, TOKEN, 60)
 
 
 def test_a_reader_that_takes_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

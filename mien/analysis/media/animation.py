@@ -10,10 +10,11 @@ from pathlib import Path
 
 from PIL import Image
 
+from mien.analysis.media.container import MAX_FRAME_PIXELS, check_size
 from mien.analysis.media.video_reader import EVERYTHING, SLACK_S, Sampling, VideoFrame
 from mien.core.errors import MediaError
 from mien.core.picture_formats import ANIMATED_FORMATS
-from mien.core.pictures import DAMAGED, MAX_PIXELS, from_pillow
+from mien.core.pictures import DAMAGED, from_pillow
 
 #: A frame that is said to last no longer than the first is shown for the second, as browsers do: old files mean "as fast as
 #: you can" by 0.
@@ -31,7 +32,7 @@ class AnimationSource:
     duration_s: float | None = None  # not said anywhere: it is the sum of all frames
     time_base = Fraction(1, 90_000)
 
-    def __init__(self, path: Path, sampling: Sampling = EVERYTHING) -> None:
+    def __init__(self, path: Path, sampling: Sampling = EVERYTHING, max_pixels: int = MAX_FRAME_PIXELS) -> None:
         self.path, self.sampling, self.begins_s = path, sampling, sampling.from_s
         self.bytes = path.stat().st_size
         self.end_s, self.cut_off, self.damage = 0.0, False, ""
@@ -40,9 +41,10 @@ class AnimationSource:
                 warnings.simplefilter("ignore")  # of large pictures: they are refused here
                 self._picture = Image.open(path, formats=sorted(ANIMATED_FORMATS))
             self.size_wh = self._picture.size
+            check_size(*self.size_wh, path, max_pixels)
             self.rate = Fraction(1000, round(_duration_ms(self._picture)))
         except Image.DecompressionBombError as error:
-            raise MediaError(path, f"has more than {MAX_PIXELS:,} pixels", "scale it down") from error
+            raise MediaError(path, f"has more than {max_pixels:,} pixels", "scale it down") from error
         except (OSError, *DAMAGED) as error:
             raise MediaError(path, f"is broken ({error})", "copy or export it again") from error
 
@@ -58,14 +60,14 @@ class AnimationSource:
 
     def frames(self, skip: int = 0, passed: Callable[[], None] = lambda: None) -> Iterator[VideoFrame]:
         """RGB frames in order, as ``sampling`` chooses them, without the first ``skip``; see ``VideoSource.frames``."""
-        held = None
+        held, number = None, -1
         for number, chosen in enumerate(self._chosen()):
             if held is not None and number > skip:
                 yield replace(held, duration=chosen.pts - held.pts)
             elif held is not None:
                 passed()
             held = chosen
-        if held is not None:
+        if held is not None and number >= skip:
             yield replace(held, duration=max(1, self._end - held.pts))
 
     def _chosen(self) -> Iterator[VideoFrame]:

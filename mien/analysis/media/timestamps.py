@@ -25,6 +25,10 @@ def has_own_times(container: av.container.InputContainer, stream: av.VideoStream
 LARGEST = 2**31 - 1
 
 
+#: What FFmpeg calls a frame that refers to a later one (AV_PICTURE_TYPE_B).
+B_FRAME = 3
+
+
 class Timestamps:
     """The presentation times of a stream's frames, in units of ``time_base``: the stream's own, or a whole part of it.
 
@@ -47,7 +51,7 @@ class Timestamps:
         self._rounding = 2 * TICK_S / stored  # of files that keep milliseconds
         self.are_own = not by_clock
         self._offset: int | None = None  # presentation less decoding, where that is the same for all packets so far
-        self._reorders = False
+        self._reorders = self._has_b = False
         self._start: int | None = None
         self._delay: int | None = None
         self._last_pts: int | None = None
@@ -78,10 +82,13 @@ class Timestamps:
 
     def _of(self, frame: av.VideoFrame) -> int | None:
         if self._codec.has_b_frames and (self._is_avi or not self._reorders):
-            if frame.dts is None or self._start is None:
-                return None
-            if self._delay is None:
+            if self._delay is None and frame.dts is not None and self._start is not None:
                 self._delay = frame.dts - self._start
+            self._has_b |= frame.pict_type == B_FRAME
+            if not self._is_avi and not self._has_b and frame.pts is not None:
+                return self._best_effort(frame.pts, frame.dts)  # nothing was reordered yet: its own time
+            if frame.dts is None or self._delay is None:
+                return None
             tick = frame.dts - self._delay
             self.are_own &= tick == frame.pts
             return tick

@@ -356,7 +356,7 @@ def open_video(
     if isinstance(path, str) and path.lower().startswith("camera:"):
         return CameraSource(path, sampling)
     if isinstance(path, Path) and is_animation(path):
-        return AnimationSource(path, sampling)
+        return AnimationSource(path, sampling, max_pixels)
     return VideoSource(path, sampling, max_pixels)
 
 

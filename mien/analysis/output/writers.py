@@ -171,10 +171,14 @@ def check_formats(formats: str | Iterable[str]) -> tuple[str, ...]:
     return chosen
 
 
+#: Endings of annotated pictures.
+ANNOTATED_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+
+
 def picture_ending(path: Path) -> str:
     """The ending of an annotated picture: the input's own where it can be written without loss of sense, else .png."""
     ending = path.suffix.lower()
-    return ending if ending in (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff") else ".png"
+    return ending if ending in ANNOTATED_SUFFIXES else ".png"
 
 
 def write_picture(picture: np.ndarray, path: Path) -> None:

@@ -218,7 +218,12 @@ def has_pixels(path: Path) -> bool:
     """Whether a CSV holds pictures, and not, as those beside folders of pictures do, a list of them."""
     try:
         with _table(path) as table:
-            return table.place(PIXEL_COLUMNS[:2]) is not None or len(table.pixels()) > 1
+            wide = table.pixels()  # numbers alone may name the columns of an embedding
+            return table.place(PIXEL_COLUMNS[:2]) is not None or (
+                len(wide) > 1
+                and math.isqrt(len(wide)) ** 2 == len(wide)
+                and (table.place(LABEL_COLUMNS) is not None or table.columns[wide[0]][:1].isalpha())
+            )
     except DataError:
         return False
 

@@ -18,6 +18,9 @@ from mien.service.jobs.jobs import STEM
 SLACK_S = 0.002
 
 
+#: Of what an overlay holds: files that an earlier version made are not given out.
+VERSION = 2
+
 #: Two requests for the same file would write over each other.
 _ONE_AT_A_TIME = threading.Lock()
 
@@ -27,7 +30,7 @@ def overlay_file(results: Path, fps: int) -> bytes:
 
     Raises FileNotFoundError where the results are gone.
     """
-    kept = results / f"{STEM}.frames-{fps}.json.gz"
+    kept = results / f"{STEM}.overlay-{VERSION}-{fps}.json.gz"
     with _ONE_AT_A_TIME:
         if not kept.is_file():
             _make(kept, fps)

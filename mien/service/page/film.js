@@ -33,11 +33,13 @@ export function onFrames(video, signal, hear) {
 export async function seekTo(video, time, signal) {
   signal.throwIfAborted();
   for (let tries = 0; tries < 2; tries += 1) {
+    const heard = new AbortController(); // takes the listeners of this seek away
     const there = new Promise((resolve, reject) => {
-      video.addEventListener("seeked", resolve, { once: true, signal });
-      video.addEventListener("error", () => reject(video.error), { once: true, signal });
-      signal.addEventListener("abort", () => reject(signal.reason), { once: true });
-    });
+      const once = { once: true, signal: heard.signal };
+      video.addEventListener("seeked", resolve, once);
+      video.addEventListener("error", () => reject(video.error), once);
+      signal.addEventListener("abort", () => reject(signal.reason), once);
+    }).finally(() => heard.abort());
     video.currentTime = time;
     const allowed = video.currentTime;
     await there;

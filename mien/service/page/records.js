@@ -2,10 +2,14 @@
 
 import { save } from "./dom.js";
 
-/** A field of a CSV file, quoted where it must be (RFC 4180); nothing for null. */
+/** What a spreadsheet would take for a formula, and what would be read back as guarded: as mien/core/csv_cells.py has it. */
+const FORMULA = /^'*[=+\-@\t\r]/;
+
+/** A field of a CSV file, quoted where it must be (RFC 4180), guarded where it would be a formula; nothing for null. */
 function field(value) {
   if (value === null || value === undefined) return "";
-  const text = typeof value === "boolean" ? (value ? "True" : "False") : String(value);
+  let text = typeof value === "boolean" ? (value ? "True" : "False") : String(value);
+  if (typeof value === "string" && FORMULA.test(text) && Number.isNaN(Number(text))) text = `'${text}`;
   return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 

@@ -97,7 +97,9 @@ def average_runs(
     note = written_caveat(found, last / "validation.csv") if header.get("held_out") else ""
     if header:
         header["averaged"] = {"with": [run.name for run in runs[:-1]], "faces": len(training)}
-        header["held_out_caveat"] = note
+        header.pop("held_out_caveat", None)
+        if found:
+            header["held_out_caveat"] = note
         write_text(out / "log.jsonl", "".join(json.dumps(row) + "\n" for row in (header, *history)))
         write_json(out / "environment.json", header["environment"])
     for file in ("validation.csv", "curves.png"):

@@ -1,4 +1,4 @@
-"""The model card: what a model was made of, what it scores, and what it is not for. Every number comes from the run."""
+"""Write model cards: training, scores, calibration, speed, intended use and limitations. Every number comes from the run."""
 
 from __future__ import annotations
 
@@ -20,35 +20,35 @@ from mien.training.release.speed import Speed
 from mien.training.torch_classifier import read_log
 
 USES = """\
-## Meant for
+## Intended use
 
-Research, teaching, film and footage work, and prototypes, on people who know of it and agree: what expression a face
-shows in a picture, with a probability for each.
+Research, teaching, film and video work, and prototypes, with people who know about it and agree. The model estimates which
+expression a face shows in a picture, and gives a probability for each class.
 
-## Not meant for
+## Out-of-scope use
 
-- Telling what a person feels, thinks, intends or is. An expression is not an inner state: people smile without joy and
-  feel without showing it, and these labels are what raters saw in a picture.
+- Inferring what a person feels, thinks, intends or is. An expression is not an inner state: people smile without joy and
+  feel without showing it. The labels are what annotators saw in a picture.
 - Decisions about people: hiring, work, schooling, credit, policing, migration, insurance, diagnosis.
-- Inferring emotions at work or in education, which Article 5(1)(f) of the EU AI Act forbids (medical and safety uses
-  excepted). Other law may limit other uses."""
+- Inferring emotions at work or in education. Article 5(1)(f) of the EU AI Act forbids this, except for medical and safety
+  uses. Other laws may limit other uses."""
 
 LIMITS = """\
-## Limits
+## Limitations
 
-- {count} labels for everything a face can do, and one label a picture where raters often disagree.
-{data}- Upright faces seen from the front, about {size} pixels. Turned, covered, dim and very small faces read worse. What a
-  detector takes for a face by mistake gets an expression too.
-- How the error differs between ages, skin tones and cultures is not known: measure it on your own people before use.
-- Classes with few examples are read less surely: see their support and recall before relying on them."""
+- The model has {count} labels for everything a face can do, and one label per picture. Annotators often disagree.
+{data}- It expects upright faces seen from the front, about {size} pixels wide. Accuracy is lower for turned, covered, dim and very
+  small faces. False detections of the face detector get an expression too.
+- How accuracy differs between ages, skin tones and cultures is unknown. Measure it on your own data before use.
+- Accuracy is lower for classes with few examples. See their support and recall."""
 
-#: Faces of FER2013's Training, and those of them that most of FER+'s raters see alike.
+#: Faces of FER2013's Training, and those of them with a majority label of FER+'s annotators.
 FER2013_FACES = (OFFICIAL["Training"], 25_060)
 
-#: Said of models trained on these.
+#: Added to LIMITS for models trained on these faces.
 FER2013_LIMITS = """\
-- Faces from web searches of 2013, posed and acted ones among them; ages, skin tones and cultures are not balanced and
-  not recorded.
+- The training faces come from web searches of 2013 and include posed and acted ones. Ages, skin tones and cultures are
+  neither balanced nor recorded.
 """
 
 
@@ -62,7 +62,7 @@ def model_card(
     licence: str,
     half: bool = False,
 ) -> str:
-    """Markdown for the model exported from a run folder (or a .pt file in one), with halved weights or not."""
+    """Return the card in Markdown of a model exported from a run folder or a .pt file in one; ``half``: with 16-bit weights."""
     folder = run if run.is_dir() else run.parent
     header, history = read_log(folder)
     pre = trained.preprocessing
@@ -72,12 +72,12 @@ def model_card(
         f"""\
 | | |
 |---|---|
-| reads | {", ".join(trained.classes)} |
-| input | {pre.channels} × {pre.size} × {pre.size}, mean {_list(pre.mean)}, std {_list(pre.std)} of 0..1 pixels; crops framed as in {pre.framing} |
-| output | logits and features; a softmax over the logits, divided by the temperature, gives the probabilities |
+| classes | {", ".join(trained.classes)} |
+| input | {pre.channels} × {pre.size} × {pre.size}, mean {_list(pre.mean)}, std {_list(pre.std)} of pixels in 0..1; crops framed as in {pre.framing} |
+| output | logits and features; the probabilities are the softmax of the logits divided by the temperature |
 | network | `{trained.network_name}`, {sum(p.numel() for p in trained.network.parameters()):,} parameters, {json.dumps(trained.network_arguments)} |
-| file | {file.stat().st_size / 1e6:.1f} MB ONNX, float32{", weights stored in 16 bits" if half else ""}; differs from torch by at most {parity:.1e} in probability |
-| licence of the weights | {licence} |""",
+| file | {file.stat().st_size / 1e6:.1f} MB ONNX, float32{", weights stored in 16 bits" if half else ""}; probabilities differ from torch by at most {parity:.1e} |
+| license of the weights | {licence} |""",
         _training(header, history, trained),
     ]
     if scores is not None:
@@ -104,12 +104,12 @@ def _training(header: dict[str, Any], history: list[dict[str, Any]], trained: Tr
         values |= dict.fromkeys(OF_BATCHES, 0)
     augment = ", ".join(f"{key} {value:g}" for key, value in values.items() if value)
     if fixmatch:
-        augment = f"of faces with a label flip {WEAK.flip:g}, shift {WEAK.shift:g}; of those without {augment}"
+        augment = f"labeled faces: flip {WEAK.flip:g}, shift {WEAK.shift:g}; unlabeled faces: {augment}"
     optimizer, schedule, loss = recipe["optimizer"], recipe["schedule"], recipe["loss"]
-    by_raters = ", labelled by the majority of FER+'s raters" if recipe["data"].get("labels") == "raters" else ""
+    by_raters = ", labeled by the majority of FER+'s annotators" if recipe["data"].get("labels") == "raters" else ""
     start, warmup = recipe.get("start", {}).get("model"), schedule["warmup_epochs"]
     earlier = "an earlier " if start == trained.name else ""
-    begun = f", begun with the weights of {earlier}{start}" if start else ""
+    begun = f", starting from the weights of {earlier}{start}" if start else ""
     hours = sum(row["seconds"] for row in history) / 3600
     speed = sum(row["images_per_s"] for row in history) / len(history)
     versions = ", ".join(
@@ -119,30 +119,30 @@ def _training(header: dict[str, Any], history: list[dict[str, Any]], trained: Tr
     return f"""\
 ## Training
 
-- Data: {header["training"]:,} faces{_of_split(header)}{by_raters}; {header["validation"]:,} faces watched, {_kept(recipe, history, trained.epoch, "averaged" in header)}{_seen_before(header)}.
-- Recipe: {_epochs(len(history), schedule["epochs"])} of batches of {schedule["batch_size"]}{begun}; {optimizer["name"]} with peak learning rate {optimizer["lr"]:g}, momentum {optimizer["momentum"]:g}{", Nesterov" if _nesterov(optimizer) else ""}, weight decay {optimizer["weight_decay"]:g} on matrices; {warmup:g} epoch{"" if warmup == 1 else "s"} of warm-up, then {schedule["name"]}; {loss["name"]}, label smoothing {loss["label_smoothing"]:g}{_targets(recipe.get("targets", {}), trained.name)}{_beside(recipe)}.
+- Data: {header["training"]:,} faces{_of_split(header)}{by_raters}; {header["validation"]:,} validation faces; {_kept(recipe, history, trained.epoch, "averaged" in header)}{_seen_before(header)}.
+- Recipe: {_epochs(len(history), schedule["epochs"])} of batches of {schedule["batch_size"]}{begun}; {optimizer["name"]} with peak learning rate {optimizer["lr"]:g}, momentum {optimizer["momentum"]:g}{", Nesterov" if _nesterov(optimizer) else ""}, weight decay {optimizer["weight_decay"]:g} on weight matrices; {warmup:g} epoch{"" if warmup == 1 else "s"} of warm-up, then {schedule["name"]}; {loss["name"]}, label smoothing {loss["label_smoothing"]:g}{_targets(recipe.get("targets", {}), trained.name)}{_beside(recipe)}.
 - Augmentation: {augment or "none"}.{_averaged(header)}
-- Hardware: {machine["device"]}, {machine["processor"]}, {machine["threads"]} threads, {machine["precision"]}; {speed:,.0f} images/s on average, {hours:.1f} hours, one run with seed {machine["seed"]}.
+- Hardware: {machine["device"]}, {machine["processor"]}, {machine["threads"]} threads, {machine["precision"]}; {speed:,.0f} images/s on average, {hours:.1f} hours; one run, seed {machine["seed"]}.
 - Software: mien {machine["mien"]}{commit}, Python {machine["python"]}, {versions}."""
 
 
 def _averaged(header: dict[str, Any]) -> str:
-    """That the weights are a mean, of an averaged run."""
+    """Return the line about the weights of an averaged run, "" for other runs."""
     if "averaged" not in header:
         return ""
     others = ", ".join(header["averaged"]["with"])
     return (
-        f'\n- Weights: the mean of those of this run and of {others} (Wortsman et al., "Model soups", 2022); batch norms measured '
-        f"anew on {header['averaged']['faces']:,} faces as they are."
+        f'\n- Weights: the mean of this run and {others} (Wortsman et al., "Model soups", 2022); batch norm statistics '
+        f"recomputed on {header['averaged']['faces']:,} faces without augmentation."
     )
 
 
 def _kept(recipe: dict[str, Any], history: list[dict[str, Any]], epoch: int, averaged: bool = False) -> str:
-    """Which epoch's weights these are, and whether the faces that are watched chose it."""
+    """Return which epoch was kept, and whether the validation faces selected it."""
     accuracies = [row["validation_accuracy"] for row in history]
     if epoch == len(history) and (recipe["run"]["keep"] == "last" or max(accuracies) > accuracies[-1]):
         return "the last epoch was kept" + (
-            "" if averaged or _watched_matters(recipe) else ", so the validation faces chose nothing"
+            "" if averaged or _watched_matters(recipe) else ", so the validation faces selected nothing"
         )
     if accuracies[epoch - 1] == max(accuracies):
         return f"epoch {epoch} was kept, the one with the best validation accuracy"
@@ -150,7 +150,7 @@ def _kept(recipe: dict[str, Any], history: list[dict[str, Any]], epoch: int, ave
 
 
 def _seen_before(header: dict[str, Any]) -> str:
-    """That faces which were held out of the training split may have taught whatever the run began with or learnt from."""
+    """Return a note if held-out faces may have trained a model that the run started from or learned from, else ""."""
     if not header.get("held_out"):
         return ""
     note = header.get("held_out_caveat")
@@ -161,25 +161,25 @@ def _seen_before(header: dict[str, Any]) -> str:
 
 
 def _described(recipe: dict[str, Any]) -> str:
-    """What the recipe says of itself, and whether its settings were changed."""
+    """Return the description of the recipe, and the sections with changed settings."""
     text, name = recipe.get("description", ""), recipe.get("name", "")
     if not text or name not in shipped_recipes():
         return text
     shipped = load_recipe(name).model_dump(mode="json")
     changed = [key for key in shipped if key not in ("run", "description") and recipe.get(key) != shipped[key]]
-    return f"{text} (here with other settings of {', '.join(changed)})" if changed else text
+    return f"{text} (with changed settings in: {', '.join(changed)})" if changed else text
 
 
 def _of_split(header: dict[str, Any]) -> str:
     return (
-        " of data that are not divided"
+        " of data without splits"
         if header.get("splits") == [""]
         else f" of split `{header['recipe']['data']['train']}`"
     )
 
 
 def share_right(share: float | None) -> str:
-    """``93.1%``; "none" where nothing was answered."""
+    """Return ``93.1%``, or "none" if nothing was answered."""
     return "none" if share is None else f"{share:.1%}"
 
 
@@ -192,13 +192,13 @@ def _nesterov(optimizer: dict[str, Any]) -> bool:
 
 
 def _watched_matters(recipe: dict[str, Any]) -> bool:
-    """Whether the faces that are watched have a say although the last epoch is kept: in the rate, the end or the weights."""
+    """Return whether validation faces affect the last epoch: by the learning rate, early stopping or class weights."""
     schedule, weights = recipe["schedule"], recipe["loss"].get("class_weights")
     return schedule["name"] == "plateau" or bool(schedule.get("early_stop")) or weights == "validation"
 
 
 def _beside(recipe: dict[str, Any]) -> str:
-    """What else was not left as it usually is."""
+    """Return the other settings that differ from the defaults, each after a semicolon."""
     data, semi, loss = recipe["data"], recipe.get("semi", {}), recipe["loss"]
     parts = []
     if loss["name"] in ("focal", "adaptive"):
@@ -208,7 +208,7 @@ def _beside(recipe: dict[str, Any]) -> str:
     if data.get("keep_labels", 1) < 1:
         parts.append(f"{data['keep_labels']:.0%} of the labels kept")
     if semi.get("method", "none") != "none":
-        parts.append(f"{semi['method']} on faces without a label")
+        parts.append(f"{semi['method']} on unlabeled faces")
     if data.get("oversample"):
         parts.append(f"rare classes oversampled ({data['oversample']:g})")
     if frozen := recipe.get("start", {}).get("freeze"):
@@ -221,16 +221,16 @@ def _beside(recipe: dict[str, Any]) -> str:
 
 
 def _targets(settings: dict[str, Any], name: str) -> str:
-    """What a face's target was made of beside its label: ``", 70 % of each target is what base says"``; name: the model's own."""
+    """Return what the targets contain besides the labels, "" if nothing. ``name`` is the name of the model itself."""
     parts = []
     if settings.get("votes"):
         parts.append(f", {settings['votes']:.0%} of each label is FER+'s votes")
     if settings.get("teacher"):
-        about = "of each input" if settings.get("teacher_sees") == "augmented" else "of the face"
+        about = "each augmented input" if settings.get("teacher_sees") == "augmented" else "the face"
         teachers = [f"an earlier {name}" if one == name else one for one in teachers_of(settings["teacher"])]
-        says = "says" if len(teachers) == 1 else "say on average"
+        predict = "predicts" if len(teachers) == 1 else "predict on average"
         parts.append(
-            f", {settings['teacher_share']:.0%} of each target is what {' and '.join(teachers)} {says} {about}"
+            f", {settings['teacher_share']:.0%} of each target is what {' and '.join(teachers)} {predict} for {about}"
         )
     return "".join(parts)
 
@@ -239,8 +239,10 @@ def _list(values: tuple[float, ...]) -> str:
     return ", ".join(f"{value:.4f}" for value in values)
 
 
-#: What `mien finish` writes into a card, from this heading to the next one.
-DOUBT, BYTES, SPEED = "## Doubt", "## int8", "## Speed"
+#: The sections that `mien finish` writes into a card, and the name that the first one had before.
+CALIBRATION, INT8, SPEED, CALIBRATION_BEFORE = "## Calibration and thresholds", "## int8", "## Speed", "## Doubt"
+#: Where these sections are inserted; cards of earlier versions have the second heading.
+BEFORE = re.compile("^(?=## (?:Intended use|Meant for)$)", re.MULTILINE)
 
 
 def finished_card(
@@ -251,20 +253,20 @@ def finished_card(
     diagram: Path | None = None,
     speeds: Sequence[Speed] = (),
 ) -> str:
-    """The card with what `mien finish` found; sections of an earlier time are replaced.
+    """Return the card with the results of `mien finish`; earlier sections are replaced.
 
-    ``text`` is the card so far, ``info`` and ``int8`` what the float file and its int8 file say of themselves, ``diagram``
-    the reliability diagram's file, if there is one; ``speeds`` those of its files, if they were measured.
+    text: the card so far; info and int8: the metadata of the float file and of its int8 file; file: where the card is
+    written; diagram: the file of the reliability diagram, if there is one; speeds: of the model's files, if measured.
     """
-    for heading in (DOUBT, BYTES, SPEED):
+    for heading in (CALIBRATION, CALIBRATION_BEFORE, INT8, SPEED):
         text = re.sub(rf"^{heading}\n.*?(?=^## |\Z)", "", text, flags=re.MULTILINE | re.DOTALL)
-    sections = [_doubt(info, file, diagram)]
+    sections = [_calibration(info, file, diagram)]
     if int8 is not None:
         sections.append(_int8(int8))
     if speeds:
         sections.append(_speed(speeds))
-    before, uses, after = text.partition("## Meant for")
-    return "\n\n".join(part for part in (before.strip(), *sections, (uses + after).strip()) if part) + "\n"
+    before, *after = BEFORE.split(text, maxsplit=1)
+    return "\n\n".join(part for part in (before.strip(), *sections, *(part.strip() for part in after)) if part) + "\n"
 
 
 def _speed(speeds: Sequence[Speed]) -> str:
@@ -274,11 +276,11 @@ def _speed(speeds: Sequence[Speed]) -> str:
     ]
     return "\n".join([
         SPEED, "", "| file | size | one crop | 64 at once |", "|---|---|---|---|", *rows, "",
-        f"Medians with all preparation of the crop, in {speeds[0].threads} threads of {speeds[0].processor}, measured when the model was finished.",
+        f"Medians including preprocessing, {speeds[0].threads} threads of {speeds[0].processor}, measured by `mien finish`.",
     ])  # fmt: skip
 
 
-def _doubt(info: ModelInfo, file: Path, diagram: Path | None) -> str:
+def _calibration(info: ModelInfo, file: Path, diagram: Path | None) -> str:
     found = info.uncertainty
     calibration, unsure, none = found["calibration"], found["unsure"], found.get("not_a_face")
     rows = [
@@ -287,9 +289,10 @@ def _doubt(info: ModelInfo, file: Path, diagram: Path | None) -> str:
     ]
     parts = [
         f"""\
-{DOUBT}
+{CALIBRATION}
 
-Fitted on {found["faces"]:,} faces of {found["data"]}; what is said of temperature and thresholds was measured on the half of them that did not fit it.
+Fitted on {found["faces"]:,} faces of {found["data"]}. The figures for temperature and thresholds are cross-validated: each half of
+these faces is scored with the values fitted on the other half.
 
 - Temperature {info.temperature:.3f}. Expected calibration error (15 bins) {calibration["error_before"]:.2%} before,
   {calibration["error"]:.2%} after; log loss {calibration["log_loss_before"]:.4f} before, {calibration["log_loss"]:.4f} after.
@@ -306,27 +309,27 @@ Fitted on {found["faces"]:,} faces of {found["data"]}; what is said of temperatu
 
 def _unsure(unsure: dict[str, Any], threshold: float | None) -> str:
     if threshold is None or threshold >= 1:
-        return f"- Every label is marked as unsure: no confidence keeps {unsure['goal']:.0%} of more than a few answers right."
+        return f"- Every label is marked as unsure: no confidence threshold reaches an accuracy of {unsure['goal']:.0%} on more than a few faces."
     return (
-        f"- Labels with a confidence below {threshold:.3f} are marked as unsure: {unsure['answered_elsewhere']:.1%} of the faces are\n"
-        f"  answered, and {share_right(unsure['right_elsewhere'])} of these answers are right (aimed at: {unsure['goal']:.0%})."
+        f"- Labels with a confidence below {threshold:.3f} are marked as unsure. Coverage {unsure['answered_elsewhere']:.1%},\n"
+        f"  accuracy of the other labels {share_right(unsure['right_elsewhere'])} (target {unsure['goal']:.0%})."
     )
 
 
 def _none(none: dict[str, Any], threshold: float) -> str:
-    """The score for what is no face, as a list below a bullet."""
+    """Return the lines about the score ``not_a_face``."""
     names = {
-        "finds": "windows that a Haar cascade takes for faces, in photographs that the score did not learn from",
-        "squares": "squares cut from these photographs at random",
-        "ferplus": "pictures that FER+'s raters call no face",
+        "finds": "false detections of a Haar cascade, in photographs that were not used for training",
+        "squares": "random square crops of these photographs",
+        "ferplus": "pictures that FER+'s annotators label as no face",
     }
     lines = [
-        f"- `not_a_face` is a score of its own beside the expressions. Above {threshold:.3f} a crop is marked; {none['lost']:.2%} of"
-        f" {none['faces']:,} real faces are."
+        f"- `not_a_face` is a separate score. Crops above {threshold:.3f} are marked, and with them {none['lost']:.2%} of"
+        f" {none['faces']:,} real faces."
     ]
     lines += [
-        f"  - Of {none[key]['count']:,} {name}: area under ROC {none[key]['roc_auc']:.4f}, "
-        f"{none[key]['recall_at_1_percent']:.1%} found at 1 % false alarms, {none[key]['recall_at_threshold']:.1%} at the threshold."
+        f"  - {none[key]['count']:,} {name}: ROC AUC {none[key]['roc_auc']:.4f}, "
+        f"recall {none[key]['recall_at_1_percent']:.1%} at 1 % false positives, {none[key]['recall_at_threshold']:.1%} at the threshold."
         for key, name in names.items()
         if key in none
     ]
@@ -337,8 +340,11 @@ def _int8(info: ModelInfo) -> str:
     facts = info.quantisation
     same, of = facts["agreement"], facts["calibration"]
     return f"""\
-{BYTES}
+{INT8}
 
-The int8 file lies beside the float file. Under a shipped name the one is run that this processor gains by; of a path, the file itself. Static, per channel, calibrated on {of["faces"]} faces of {of["data"]}
-(seed {of["seed"]}). On {same["faces"]:,} validation faces it reads {same["accuracy"]:.2%} right, the float file {same["float_accuracy"]:.2%}; both name {same["same"]:.1%} of the
-faces alike. Made from the float file with SHA-256 `{facts["sha256"]}`."""
+The int8 file is next to the float file. A shipped name selects the file that is faster on the processor; a path selects that file.
+
+- Quantization: static, per channel, calibrated on {of["faces"]} faces of {of["data"]} (seed {of["seed"]}).
+- Accuracy on {same["faces"]:,} validation faces: {same["accuracy"]:.2%}, float file {same["float_accuracy"]:.2%}.
+- Both files predict the same label for {same["same"]:.1%} of these faces.
+- SHA-256 of the float file: `{facts["sha256"]}`."""

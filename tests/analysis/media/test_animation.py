@@ -147,3 +147,16 @@ def test_a_later_frame_that_claims_to_be_huge_ends_it(tmp_path: Path) -> None:
     with open_video(path) as source:
         assert [frame.time_s for frame in source.frames()] == [0.0]
         assert "the file cannot be read after 0.10 s" in source.damage
+
+
+def test_an_animation_whose_frames_were_all_read_goes_on_with_none(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.gif", plain(10, 120, 240), [100, 200, 300])
+    for skip, left in ((2, [2]), (3, [])):
+        with AnimationSource(path) as source:
+            assert [frame.index for frame in source.frames(skip)] == left
+
+
+def test_the_limit_of_pixels_holds_for_animations_too(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.gif", plain(10, 120), [100, 100])
+    with pytest.raises(MediaError, match="more than"):
+        open_video(path, max_pixels=10)

@@ -172,3 +172,20 @@ def test_a_damaged_clock_that_counts_in_hours_stays_within_what_ffmpeg_can_count
         base = Timestamps(SimpleNamespace(codec_context=None, time_base=stored), "mpegts").time_base
         assert max(base.numerator, base.denominator) <= LARGEST
         assert base <= stored
+
+
+def test_uneven_times_of_a_file_that_reorders_nothing_are_kept(tmp_path: Path) -> None:
+    """Its decoder may expect B-frames; there are none."""
+    ticks = [0, 2, 12, 16, 30, 32, 40, 42, 60, 63]
+    path = tmp_path / "uneven.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=2, options={"x264-params": "bframes=0:keyint=10", "crf": "10"})
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 2)
+        for number, tick in enumerate(ticks):
+            frame = gray(number)
+            frame.pts, frame.time_base = tick, Fraction(1, 2)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    _, frames = frames_of(path)
+    assert [frame.time_s for frame in frames] == pytest.approx([tick / 2 for tick in ticks])

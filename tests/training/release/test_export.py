@@ -90,9 +90,9 @@ def test_the_card_says_who_taught() -> None:
     assert _targets({}, "x") == _targets({"votes": 0.0, "teacher": "", "teacher_share": 0.7}, "x") == ""
     taught = {"votes": 0.3, "teacher": "base", "teacher_share": 0.7, "teacher_sees": "augmented"}
     assert _targets(taught, "nano") == (
-        ", 30% of each label is FER+'s votes, 70% of each target is what base says of each input"
+        ", 30% of each label is FER+'s votes, 70% of each target is what base predicts for each augmented input"
     )
-    assert "what an earlier base says" in _targets(taught, "base")
+    assert "what an earlier base predicts" in _targets(taught, "base")
 
 
 def test_the_card_says_which_epoch_was_kept_and_by_whom() -> None:
@@ -100,7 +100,7 @@ def test_the_card_says_which_epoch_was_kept_and_by_whom() -> None:
 
     history = [{"validation_accuracy": value} for value in (0.3, 0.6, 0.5)]
     recipe = small_recipe(run={"keep": "last"}).model_dump()
-    assert _kept(recipe, history, 3) == "the last epoch was kept, so the validation faces chose nothing"
+    assert _kept(recipe, history, 3) == "the last epoch was kept, so the validation faces selected nothing"
     assert _kept(recipe, history, 3, averaged=True) == "the last epoch was kept"  # they may have chosen the runs
     assert _kept(recipe, history, 2) == "epoch 2 was kept, the one with the best validation accuracy"
     assert _kept(recipe, history, 1) == "epoch 1 of 3 was kept"

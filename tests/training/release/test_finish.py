@@ -198,12 +198,22 @@ def test_doubt_reaches_the_faces(finished: Path) -> None:
 
 def test_the_card_holds_what_was_found_and_one_time_only(finished: Path) -> None:
     info, int8 = model_info(finished), model_info(int8_file(finished))
-    card = "# small\n\n## Training\n\nlong\n\n## Meant for\n\nresearch\n\n## Limits\n\nmany\n"
+    card = "# small\n\n## Training\n\nlong\n\n## Intended use\n\nresearch\n\n## Limitations\n\nmany\n"
     speeds = [speed_of(file, seconds=0.05) for file in (finished, int8_file(finished))]
     once = finished_card(card, info, int8, finished, speeds=speeds)
     assert finished_card(once, info, int8, finished, speeds=speeds) == once
     headings = [line for line in once.splitlines() if line.startswith("## ")]
-    assert headings == ["## Training", "## Doubt", "## int8", "## Speed", "## Meant for", "## Limits"]
+    assert headings == [
+        "## Training",
+        "## Calibration and thresholds",
+        "## int8",
+        "## Speed",
+        "## Intended use",
+        "## Limitations",
+    ]
+    older = once.replace("## Calibration and thresholds", "## Doubt").replace("## Intended use", "## Meant for")
+    renewed = finished_card(older, info, int8, finished, speeds=speeds)
+    assert renewed == once.replace("## Intended use", "## Meant for")
     assert [speed.precision for speed in speeds] == ["float", "int8"]
     assert all(speed.milliseconds > 0 and speed.crops_per_second > 0 for speed in speeds)
     assert f"| int8 | {int8_file(finished).stat().st_size / 1e6:.1f} MB | {speeds[1].milliseconds:.2f} ms |" in once

@@ -1,0 +1,117 @@
+"""What is written of a video once all its parts are whole: its records, its annotated copy and what sums it up."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, suppress
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mien.analysis.media.inputs import Input
+from mien.analysis.output.captions import Captions
+from mien.analysis.output.timeline_page import write_timeline_page
+from mien.analysis.output.writers import RECORD_SCHEMA, RecordWriter
+from mien.analysis.people.people import observation_of
+from mien.analysis.people.timeline import draw_timeline
+from mien.analysis.settings import Done
+from mien.core.errors import MissingExtra
+from mien.core.files import write_json
+
+if TYPE_CHECKING:
+    from mien.analysis.video import VideoAnalysis
+
+
+def write_outputs(analysis: VideoAnalysis, item: Input, stem: Path, tables: list[RecordWriter]) -> Done:
+    """The parts as whole files, and what sums the video up."""
+    source, state, parts, settings = analysis.source, analysis.state, analysis.parts, analysis.settings
+    done = state.done
+    annotated, summary, captions, drawing = (
+        stem.with_name(f"{stem.name}.{what}") for what in ("annotated.mp4", "summary.json", "vtt", "timeline.png")
+    )
+    cues = parts.folder / "captions.vtt"  # under its name once the summary is there: without one, captions are not ours
+    _write_rows(analysis, tables, cues if "captions" in settings.extras else None)
+    if source.damage:
+        done.warnings.append(f"{source.damage}; what was read is kept")
+    if settings.media:
+        from mien.analysis.media.video_writer import join_parts
+
+        lost = join_parts(parts.paths("nut"), annotated, source, state.end_pts, analysis.tell)
+        if lost:
+            done.warnings.append(f"{lost}; the annotated video has none or only a part of it")
+    done.totals = state.people.to_json()
+    write_json(summary, _summary(analysis))
+    done.outputs += [annotated, summary] if settings.media else [summary]
+    if "captions" in settings.extras:
+        cues.replace(captions)
+        done.outputs.append(captions)
+    title, start_s = Path(item.name).name, source.sampling.from_s
+    end_s = float(state.end_pts * source.time_base) - source.start_s
+    if "timeline" in settings.extras:
+        draw_timeline(state.people.timeline, state.people.names, drawing, title, start_s, end_s)
+        done.outputs.append(drawing)
+    if "page" in settings.extras:
+        page = stem.with_name(f"{stem.name}.timeline.html")
+        with suppress(MissingExtra):  # an extra: the picture says the same
+            media = item.called(annotated) if settings.media else None
+            scripts_folder = None if settings.inline else settings.out
+            write_timeline_page(state.people, page, title, media, start_s, end_s, scripts_folder)
+            done.outputs.append(page)
+    parts.remove()
+    return done
+
+
+def _write_rows(analysis: VideoAnalysis, tables: list[RecordWriter], captions: Path | None) -> None:
+    """The records of all parts into the tables, and what they say into the captions, if these are wanted."""
+    with ExitStack() as stack:
+        cues, file = _captions(analysis), None
+        if captions is not None:
+            file = stack.enter_context(captions.open("w", encoding="utf-8", newline="\n"))
+            file.write("WEBVTT\n")
+        for rows in _rows_of(analysis.parts.paths("jsonl")):
+            for table in tables:
+                table.write(rows)
+            if file is not None:
+                for row in rows:
+                    file.writelines(cues.update(observation_of(row, cues.labels)))
+            analysis.tell()
+        if file is not None:
+            file.writelines(cues.finish())
+
+
+def _rows_of(paths: Iterable[Path], at_once: int = 1_000) -> Iterator[list[dict[str, Any]]]:
+    for path in paths:
+        with path.open(encoding="utf-8") as lines:
+            while rows := [json.loads(line) for line in islice(lines, at_once)]:
+                yield rows
+
+
+def _captions(analysis: VideoAnalysis) -> Captions:
+    """Those of the annotated video, which begins with the part that was analysed; without one, of the video itself."""
+    people, offset_s = analysis.state.people, analysis.source.sampling.from_s if analysis.settings.media else 0.0
+    return Captions(people.labels, offset_s, frozenset(person.track for person in people.not_faces))
+
+
+def _summary(analysis: VideoAnalysis) -> dict[str, object]:
+    """The video in a few figures.
+
+    seconds    how long what was analysed lasts
+    start_s    what a player shows as 0:00, by the file's own times; all other times here are as a player shows them
+    part       which frames were analysed, as --from, --to and --every say it, from that beginning on
+    bytes      of the file; None of a camera or a stream
+    joined     whether the times here are not the file's own: it is recordings joined end to end, whose times jump back, or it
+               does not say when its frames are shown
+    """
+    state, source, recognizer = analysis.state, analysis.source, analysis.recognizer
+    done, part = state.done, source.sampling
+    return {
+        "schema": RECORD_SCHEMA, "source": done.source, "model": recognizer.model_name,
+        "precision": recognizer.classifier.precision, "detector": recognizer.detector_name,
+        "width": state.size_wh[0], "height": state.size_wh[1], "frames": done.frames,
+        "seconds": round(float(state.end_pts * source.time_base) - source.begins_s, 6), "start_s": source.start_s,
+        "part": {"from_s": part.from_s, "to_s": part.to_s, "every_s": part.every_s},
+        "bytes": source.bytes, "joined": source.joined,
+        "faces": done.faces_seen, "labels": state.people.raw_labels, **done.totals,
+        "complete": not done.warnings, "warnings": done.warnings,
+    }  # fmt: skip
