@@ -99,10 +99,11 @@ class Ownership:
             self._path.unlink(missing_ok=True)
 
     def _add(self, item: Input, outputs: Mapping[str, str]) -> None:
-        line = {"stem": str(item.stem), "owner": owner_of(item), "outputs": dict(outputs)}
-        if self._lines.get(line["stem"].lower()) == line:
+        stem = str(item.stem)
+        line = {"stem": stem, "owner": owner_of(item), "outputs": dict(outputs)}
+        if self._lines.get(stem.lower()) == line:
             return
-        self._lines[line["stem"].lower()] = line
+        self._lines[stem.lower()] = line
         with self._path.open("a", encoding="utf-8", newline="\n") as file:
             file.write(json.dumps(line) + "\n")
 

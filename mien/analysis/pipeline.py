@@ -102,7 +102,9 @@ def _analyze_picture(
         table.write(records_of(result, recognizer.model_name, recognizer.detector_name))
     if settings.media:
         picture = annotate(picture, faces, settings.style, in_place=True)
-        annotated = stem.with_name(f"{stem.name}.annotated{picture_ending(item.path if content is None else stem)}")
+        annotated = stem.with_name(
+            f"{stem.name}.annotated{picture_ending(Path(item.path) if content is None else stem)}"
+        )
         write_picture(picture, annotated)
         done.outputs.append(annotated)
     return done

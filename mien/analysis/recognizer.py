@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import overload
+from typing import cast, overload
 
 import numpy as np
 from PIL import Image
@@ -104,7 +104,7 @@ class Recognizer:
         return self.detector.name if self.detector else "none"
 
     @overload
-    def analyze(self, picture: Picture) -> list[Face]: ...
+    def analyze(self, picture: Picture) -> list[Face]: ...  # type: ignore[overload-overlap]  # a str is a sequence of str
 
     @overload
     def analyze(self, picture: Sequence[Picture]) -> list[list[Face]]: ...
@@ -123,7 +123,7 @@ class Recognizer:
                 )
             if all(isinstance(one, (str, Path, Image.Image)) or np.ndim(one) > 1 for one in picture):
                 return [self.analyze(one) for one in picture]
-        return self.analyze_frames([self.read(picture)], thorough=True)[0]
+        return self.analyze_frames([self.read(cast(Picture, picture))], thorough=True)[0]
 
     def read(self, picture: Picture) -> np.ndarray:
         """Whatever ``analyze`` takes → RGB uint8 (H, W, 3), upright."""

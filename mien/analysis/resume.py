@@ -29,7 +29,9 @@ class Parts:
     def __init__(self, stem: Path, key: dict[str, Any]) -> None:
         self.folder, self.damage = hidden_beside(stem, "parts"), ""
         self._key = json.loads(json.dumps(key))
-        self.count, self._state, self._sums = 0, None, {}
+        self.count = 0
+        self._state: Any = None
+        self._sums: dict[str, str] = {}
         if self._read_key() != self._key:
             self._begin()
             return

@@ -35,7 +35,7 @@ def write_state(path: Path, state: object) -> None:
     arrays: list[np.ndarray] = []
     tree = json.dumps(_packed(state, arrays))
     content = io.BytesIO()
-    named = {f"array{number}": array for number, array in enumerate(arrays)}
+    named: dict[str, Any] = {f"array{number}": array for number, array in enumerate(arrays)}
     np.savez(content, tree=np.frombuffer(tree.encode(), np.uint8), **named)
     digest = hashlib.sha256(content.getvalue()).hexdigest()
     path.write_bytes(digest.encode() + b"\n" + content.getvalue())
@@ -70,9 +70,9 @@ def _packed(value: object, arrays: list[np.ndarray]) -> object:
     if isinstance(value, dict):
         kind = "counter" if isinstance(value, Counter) else "dict"
         return [kind, *([_packed(key, arrays), _packed(one, arrays)] for key, one in value.items())]
-    for kind in (list, tuple, set):
-        if type(value) is kind:
-            return [kind.__name__, *(_packed(one, arrays) for one in value)]
+    for container in (list, tuple, set):
+        if type(value) is container:
+            return [container.__name__, *(_packed(one, arrays) for one in value)]
     if is_dataclass(value) and not isinstance(value, type) and type(value).__module__.startswith(_ROOMS):
         kept = value.__getstate__()
         if not isinstance(kept, dict):  # a class with slots
@@ -94,7 +94,7 @@ def _unpacked(value: Any, arrays: Any) -> Any:
         return Counter(pairs) if kind == "counter" else pairs
     if kind == "class":
         module, name, values = content
-        made = object.__new__(_class(module, name))
+        made: Any = object.__new__(_class(module, name))
         for key in {field.name for field in fields(made)} - values.keys():
             raise ValueError(f"{name} has no {key}")
         for key, one in values.items():  # those that it sets itself, too

@@ -55,7 +55,7 @@ def make_faces(
             continue
         faces.append(
             Face(
-                tuple(float(value) for value in box),
+                (float(box[0]), float(box[1]), float(box[2]), float(box[3])),
                 float(score) if detected else None,
                 row,
                 labels,

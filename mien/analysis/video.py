@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from mien.analysis.detection.detectors import Detections
+from mien.analysis.media.animation import AnimationSource
 from mien.analysis.media.camera import CameraSource
 from mien.analysis.media.inputs import Input
 from mien.analysis.media.video_reader import LONGEST_S, VideoFrame, VideoSource, open_video
@@ -111,7 +112,7 @@ def _keep_subtitles(stem: Path, settings: Settings) -> None:
         )
 
 
-def _nothing_chosen(item: Input, source: VideoSource | CameraSource) -> MediaError:
+def _nothing_chosen(item: Input, source: VideoSource | CameraSource | AnimationSource) -> MediaError:
     sampling, length = source.sampling, "" if source.duration_s is None else f"; it is {source.duration_s:.2f} s long"
     until = "its end" if sampling.to_s is None else f"{sampling.to_s:g} s"
     return MediaError(item.name, f"has no frame from {sampling.from_s:g} s to {until}{length}", "choose other times")
@@ -167,7 +168,7 @@ class _Batch:
 class VideoAnalysis:
     """One video on its way through the recognizer."""
 
-    source: VideoSource | CameraSource
+    source: VideoSource | CameraSource | AnimationSource
     recognizer: Recognizer
     settings: Settings
     parts: Parts
@@ -303,7 +304,9 @@ def _batches(frames: Iterator[VideoFrame], most: int) -> Iterator[list[VideoFram
         yield [first, *islice(frames, size - 1)]
 
 
-def _lasting(batches: Iterator[list[VideoFrame]], source: VideoSource | CameraSource) -> Iterator[list[VideoFrame]]:
+def _lasting(
+    batches: Iterator[list[VideoFrame]], source: VideoSource | CameraSource | AnimationSource
+) -> Iterator[list[VideoFrame]]:
     """Live frames, some of which were left out: each lasts as long as the time since the one before, so that the sum is right."""
     before, longest = None, LONGEST_S / source.time_base
     for batch in batches:

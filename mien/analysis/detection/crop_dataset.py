@@ -63,13 +63,17 @@ def crop_pictures(
     The folder appears when it is complete. Raises OutputError where it is neither new nor empty. A picture that cannot be read is in ``failures``, and so is a video
     that is named; those in folders are counted.
     """
-    done, rows, used = Cropped(), [], set()
+    done = Cropped()
+    rows: list[list[str]] = []
+    used: set[str] = set()
     with replacing_folder(out) as staged:
         items = list_inputs(paths, out)
         pictures = [item for item in items if isinstance(item, MienError) or item.path in paths or not item.is_video]
         done.videos = len(items) - len(pictures)
         for number, item in enumerate(pictures, start=1):
             try:
+                if isinstance(item, MienError):
+                    raise item
                 picture = _read(item)
             except MienError as error:
                 done.failures.append(error)
@@ -87,9 +91,7 @@ def crop_pictures(
     return done
 
 
-def _read(item: Input | MienError) -> np.ndarray:
-    if isinstance(item, MienError):
-        raise item
+def _read(item: Input) -> np.ndarray:
     if item.is_video:
         raise MediaError(item.name, "is a video", "take stills of it with 'mien moments --plain'")
     return read_picture(item.path)

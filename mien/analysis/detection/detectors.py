@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 import cv2
 import numpy as np
@@ -21,6 +21,9 @@ from mien.analysis.media.yuv import Area, Planes, cut
 from mien.core.errors import ModelError, UsageError
 
 DETECTORS = ("auto", "haar", "yunet", "none")
+
+#: OpenCV's files of cascades; its type stubs do not know the folder.
+CASCADES = Path(cast(Any, cv2).data.haarcascades)
 
 #: Pictures smaller than this are enlarged to it: the detectors need about 20 pixels of face, better 60.
 SMALLEST_SIDE = 240
@@ -101,13 +104,13 @@ class HaarDetector:
 
     name = "haar"
     framing = Framing(side=1.08, right=0.0, down=0.0)  # the median is 1.04; a little wider reads better
-    picture_sides = (640,)  # finer, it takes more things for faces than it finds
+    picture_sides: tuple[int, ...] = (640,)  # finer, it takes more things for faces than it finds
     frame_side = 400  # half the time of 640; finds faces from about a sixteenth of the frame's longer side
 
     def __init__(self, cascade: str = "alt", min_neighbours: int = 3) -> None:
         # Read by Python and handed over as text: OpenCV cannot open every path that Windows has.
         self._arguments = (cascade, min_neighbours)
-        file = Path(cv2.data.haarcascades) / f"haarcascade_frontalface_{cascade}.xml"
+        file = CASCADES / f"haarcascade_frontalface_{cascade}.xml"
         storage = cv2.FileStorage(file.read_text(encoding="utf-8"), cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY)
         self._cascade = cv2.CascadeClassifier()
         self._cascade.read(storage.getFirstTopLevelNode())
@@ -120,12 +123,12 @@ class HaarDetector:
     def detect(self, picture: np.ndarray) -> Detections:
         grey = cv2.equalizeHist(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY))
         with self._one_at_a_time:
-            boxes, windows = self._cascade.detectMultiScale2(
+            found, counts = self._cascade.detectMultiScale2(
                 grey, scaleFactor=1.1, minNeighbors=self._min_neighbours, minSize=(24, 24)
             )
-        if len(boxes) == 0:
+        if len(found) == 0:
             return NOTHING
-        boxes, windows = np.asarray(boxes, np.float32), np.asarray(windows, np.float32).ravel()
+        boxes, windows = np.asarray(found, np.float32), np.asarray(counts, np.float32).ravel()
         boxes[:, 2:] += boxes[:, :2]  # x, y, w, h -> x1, y1, x2, y2
         # How many windows agreed, squeezed into 0..1: 5 of them give 0.5.
         return _best_first(boxes, windows / (windows + 5))
@@ -136,7 +139,7 @@ class YuNetDetector:
 
     name = "yunet"
     framing = Framing(side=1.10, right=0.0, down=-0.01)
-    picture_sides = (640, 1280, 2560)
+    picture_sides: tuple[int, ...] = (640, 1280, 2560)
     frame_side = 640
 
     def __init__(self, file: Path, threshold: float = 0.7, threads: int = 0) -> None:

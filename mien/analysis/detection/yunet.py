@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import cv2
 import numpy as np
@@ -58,7 +58,9 @@ class YuNet:
         answers = session.run(None, {session.get_inputs()[0].name: blob})
         found = [
             _cells(
-                *(answer[0] for answer in answers[3 * level : 3 * level + 3]),
+                answers[3 * level][0],
+                answers[3 * level + 1][0],
+                answers[3 * level + 2][0],
                 stride,
                 blob.shape[3] // stride,
                 self._threshold,
@@ -69,7 +71,9 @@ class YuNet:
         if not len(scores):
             return boxes, scores
         sizes = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
-        kept = np.asarray(cv2.dnn.NMSBoxes(sizes, scores, self._threshold, self._overlap), np.int64).ravel()
+        kept = np.asarray(
+            cv2.dnn.NMSBoxes(cast(Any, sizes), cast(Any, scores), self._threshold, self._overlap), np.int64
+        ).ravel()
         return boxes[kept], scores[kept]
 
 
@@ -100,19 +104,21 @@ def with_free_size(model: bytes, outputs: list[str]) -> bytes:
     them: only the statements go.
     """
     return b"".join(
-        field(_MODEL_GRAPH, _freed(value, outputs)) if number == _MODEL_GRAPH else raw
+        field(_MODEL_GRAPH, _freed(cast(memoryview, value), outputs)) if number == _MODEL_GRAPH else raw
         for number, raw, value in fields(memoryview(model))
     )
 
 
 def _freed(graph: memoryview, outputs: list[str]) -> bytes:
-    kept = []
+    kept: list[bytes | memoryview] = []
     for number, raw, value in fields(graph):
         if number not in (_GRAPH_INPUT, _GRAPH_OUTPUT, _GRAPH_SHAPES):
             kept.append(raw)
         elif number == _GRAPH_INPUT:
             sizes = b"".join(field(1, size) for size in (b"\x08\x01", b"\x08\x03", field(2, b"h"), field(2, b"w")))
-            kept.append(field(_GRAPH_INPUT, field(_VALUE_NAME, _name(value)) + _float_tensor(field(2, sizes))))
+            kept.append(
+                field(_GRAPH_INPUT, field(_VALUE_NAME, _name(cast(memoryview, value))) + _float_tensor(field(2, sizes)))
+            )
     kept += [field(_GRAPH_OUTPUT, field(_VALUE_NAME, name.encode()) + _float_tensor(b"")) for name in outputs]
     return b"".join(kept)
 

@@ -91,7 +91,9 @@ def _check_graph(message: memoryview, size: int) -> None:
 
 
 def _check_node(message: memoryview, graph: _Graph) -> None:
-    inputs, outputs, operator, tensor = [], [], "", None
+    inputs: list[bytes] = []
+    outputs: list[bytes] = []
+    operator, tensor = "", None
     for number, _, value in fields(message):
         if number == _OP:
             operator = _bytes(value).decode("utf-8", "replace")

@@ -40,7 +40,7 @@ def wanted_precision(precision: str) -> Precision:
         if value not in PRECISIONS:
             raise UsageError(f"{name} {value}", "is unknown", f"choose one of {', '.join(PRECISIONS)}")
         if value != "auto":
-            return value  # type: ignore[return-value]
+            return value
     return "auto"
 
 

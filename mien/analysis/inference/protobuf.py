@@ -15,6 +15,7 @@ def fields(message: memoryview) -> Iterator[tuple[int, memoryview, int | memoryv
     Raises ValueError where it is damaged.
     """
     at = 0
+    value: int | memoryview
     while at < len(message):
         begin = at
         tag, at = read_varint(message, at)

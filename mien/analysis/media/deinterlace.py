@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 if TYPE_CHECKING:
     import av
@@ -20,7 +20,7 @@ def whole(frames: Iterable[av.VideoFrame], time_base: Fraction) -> Iterator[av.V
         if graph is None and not frame.interlaced_frame:
             yield frame
             continue
-        if (frame.width, frame.height, frame.format.name) != shape:
+        if graph is None or (frame.width, frame.height, frame.format.name) != shape:
             if graph is not None:
                 yield from _drained(graph, time_base, last=True)
             shape = frame.width, frame.height, frame.format.name
@@ -51,10 +51,10 @@ def _drained(graph: av.filter.Graph, time_base: Fraction, last: bool = False) ->
         graph.push(None)
     while True:
         try:
-            frame = graph.pull()
+            frame = cast("av.VideoFrame", graph.pull())
         except (BlockingIOError, EOFError):
             return
-        scale = frame.time_base / time_base
+        scale = cast(Fraction, frame.time_base) / time_base
         if frame.pts is not None:
             frame.pts = round(frame.pts * scale)
         frame.duration, frame.time_base = round(frame.duration * scale), time_base

@@ -180,13 +180,13 @@ def list_inputs(
 
 def _once(found: list[Input | MediaError]) -> list[Input | MediaError]:
     """Each file once, where it first came, by its own name rather than by that of a link to it."""
-    once: dict[object, Input | MediaError] = {}
+    once: dict[object, tuple[Input | MediaError, bool]] = {}  # and whether its name is a link
     for item in found:
-        is_file = isinstance(item, Input) and isinstance(item.path, Path)
-        key = os.path.realpath(item.path) if is_file else id(item)
-        if key not in once or (once[key].path.is_symlink() and not item.path.is_symlink()):
-            once[key] = item
-    return list(once.values())
+        path = item.path if isinstance(item, Input) and isinstance(item.path, Path) else None
+        key, is_link = (id(item), False) if path is None else (os.path.realpath(path), path.is_symlink())
+        if key not in once or (once[key][1] and not is_link):
+            once[key] = item, is_link
+    return [item for item, _ in once.values()]
 
 
 def _without_media(folder: Path, left_out: Counter[str]) -> MediaError:
@@ -224,7 +224,7 @@ def _files_below(folder: Path, out: Path | None, faults: list[MediaError], left_
             continue
         parts = path.relative_to(folder).parts
         ours = path.stem.endswith(OURS) or any(part.endswith(OURS) for part in parts[:-1])
-        written = inside and path.resolve().is_relative_to(out.resolve())
+        written = out is not None and inside and path.resolve().is_relative_to(out.resolve())
         if not ours and not written and path.is_file():
             yield path
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -34,8 +34,8 @@ def placing(frame: av.VideoFrame) -> tuple[int, int, int, int]:
     except BlockingIOError:  # the frame has no matrix, and did not come through
         return UPRIGHT
     # Not frame.side_data: a frame keeps that, and that its frame, so that both live until Python looks for such circles.
-    matrix = SideDataContainer(alone)[Type.DISPLAYMATRIX]
-    a, b, _, c, d = np.sign(np.frombuffer(matrix, np.int32)[:5]).tolist()
+    matrix = SideDataContainer(alone)[Type.DISPLAYMATRIX]  # type: ignore[call-arg]  # missing in PyAV's stubs
+    a, b, _, c, d = np.sign(np.frombuffer(cast(Any, matrix), np.int32)[:5]).tolist()
     return (a, b, c, d) if a * d or b * c else UPRIGHT
 
 
@@ -51,7 +51,7 @@ def _graph(frame: av.VideoFrame) -> av.filter.Graph:
         return _KEPT.graph
     graph = Graph()
     width, height, form = shape
-    last = graph.add_buffer(width=width, height=height, format=form, time_base=Fraction(1, 1000))
+    last = graph.add_buffer(width=width, height=height, format=cast(Any, form), time_base=Fraction(1, 1000))
     others = (f"mode=delete:type={kind}" for kind in range(_KINDS) if kind != _DISPLAY_MATRIX)
     for options in (f"mode=select:type={_DISPLAY_MATRIX}", *others):
         chosen = graph.add("sidedata", options)

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from mien.analysis.media.timestamps import TICK_S
 
@@ -51,7 +51,7 @@ class PacketReader:
         self._container, self._stream = container, stream
         self._resumes = isinstance(path, Path) and container.format.name in RESUMING
         self._began = time.monotonic() - opening_s
-        self._waiting: deque[tuple[av.Packet, float, bool]] = deque()
+        self._waiting: deque[tuple[av.Packet[Any], float, bool]] = deque()
         self._arriving = self._arrivals()
         self._gaps = _Gaps(stream)
         self.gaps = self._gaps.found
@@ -60,7 +60,7 @@ class PacketReader:
         if isinstance(path, str) and not container.duration:
             self._tell_pace(path.partition(":")[0].lower())
 
-    def __iter__(self) -> Iterator[av.Packet]:
+    def __iter__(self) -> Iterator[av.Packet[Any]]:
         first = None
         for packet, arrived, _ in self._all():
             if self.by_clock and packet.size:
@@ -75,16 +75,16 @@ class PacketReader:
         pictures = [packet for packet, *_ in self._waiting if packet.size]
         return bytes(pictures[0]) if len(pictures) == 1 else None
 
-    def _all(self) -> Iterator[tuple[av.Packet, float, bool]]:
+    def _all(self) -> Iterator[tuple[av.Packet[Any], float, bool]]:
         while self._waiting:
             yield self._waiting.popleft()
         yield from self._arriving
 
-    def _arrivals(self) -> Iterator[tuple[av.Packet, float, bool]]:
+    def _arrivals(self) -> Iterator[tuple[av.Packet[Any], float, bool]]:
         """Each packet, when it came by our clock since the source began to be opened, and whether it was waited for."""
         import av
 
-        packets = self._container.demux() if self._resumes else self._container.demux(self._stream)
+        packets: Iterator[Any] = self._container.demux() if self._resumes else self._container.demux(self._stream)
         while self.error is None:
             before = time.monotonic()
             try:
@@ -105,7 +105,7 @@ class PacketReader:
         import av
 
         name, flags = self._container.format.name, self._container.format.flags
-        stamped = not flags & av.format.Flags.no_timestamps.value
+        stamped = not flags & cast(int, av.format.Flags.no_timestamps.value)
         clocked = scheme in CLOCKED or name in CLOCKED_FORMATS
         if not clocked and self._container.size > 0:  # of a file the server says how long it is
             return
@@ -160,14 +160,14 @@ class _Gaps:
         self._latest_s: float | None = None
         self.found: list[tuple[float, float]] = []
 
-    def see(self, packet: av.Packet) -> None:
+    def see(self, packet: av.Packet[Any]) -> None:
         if packet.pos is not None and packet.size:
             self._see_bytes(packet.pos, packet.pos + packet.size)
         if packet.stream_index != self._index or packet.pts is None:
             return
         time_s = float(packet.pts * packet.time_base)
         step_s = 0.0 if self._latest_s is None else time_s - self._latest_s
-        if self._lost and step_s > 1.5 * max(self._steps):
+        if self._latest_s is not None and self._lost and step_s > 1.5 * max(self._steps):
             self.found.append((self._latest_s + self._step_s, time_s))
         elif step_s > 0:
             self._steps.append(step_s)

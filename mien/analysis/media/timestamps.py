@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from fractions import Fraction
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import av
@@ -54,18 +54,19 @@ class Timestamps:
         self._reorders = self._has_b = False
         self._start: int | None = None
         self._delay: int | None = None
-        self._last_pts = self._last_dts = None
+        self._last_pts: int | None = None
+        self._last_dts: int | None = None
         self._pts_less_dts = 0
         self._falls: deque[bool] = deque(maxlen=NEAR)
 
-    def see(self, packet: av.Packet) -> None:
+    def see(self, packet: av.Packet[Any]) -> None:
         """Take note of a packet before it is decoded."""
         times = [time for time in (packet.pts, packet.dts) if time is not None]
         if not times:
             return
         first = min(times) if self._is_avi else times[0]
         self._start = first if self._start is None else min(self._start, first)
-        if len(times) == 2:
+        if packet.pts is not None and packet.dts is not None:
             offset = packet.pts - packet.dts
             self._offset = offset if self._offset is None else self._offset
             self._reorders |= abs(offset - self._offset) > self._rounding

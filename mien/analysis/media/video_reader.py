@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -192,7 +192,7 @@ class VideoSource:
         Matroska says it in a tag of the stream; its container's duration may be that of a longer sound.
         """
         if self._stream.duration is not None:
-            return float(self._stream.duration * self._stream.time_base)
+            return float(self._stream.duration * cast(Fraction, self._stream.time_base))
         with suppress(ValueError):  # without the tag, or with one that is no time
             hours, minutes, seconds = self._tag.split(":")
             return max(0.0, 3600 * int(hours) + 60 * int(minutes) + float(seconds) - self.start_s)
@@ -250,10 +250,11 @@ class VideoSource:
         first, seen = None, 0
         for frame in whole(self._stamped(), self.time_base):
             seen += 1
-            first = frame.pts if first is None else first
-            self._end = frame.pts + frame.duration
+            pts = cast(int, frame.pts)
+            first = pts if first is None else first
+            self._end = pts + frame.duration
             self.end_s = float(self._end * self.time_base)
-            yield frame, frame.pts, frame.duration
+            yield frame, pts, frame.duration
         if first is None:
             raise MediaError(
                 named(self.path), "holds no frame that can be decoded", "copy or export it again", code="no_frames"
@@ -263,7 +264,7 @@ class VideoSource:
         elif (
             self._stream.start_time is not None
         ):  # a broadcast that was joined in the middle: what comes first cannot be decoded
-            first = min(first, round(self._stream.start_time * self._stream.time_base / self.time_base))
+            first = min(first, round(self._stream.start_time * cast(Fraction, self._stream.time_base) / self.time_base))
         if not self.is_live:
             self._compare_length(float((self._end - first) * self.time_base), seen)
 
@@ -271,12 +272,12 @@ class VideoSource:
         """Every decoded frame; its pts, duration and time base are ours."""
         step = max(1, round(1 / (self.rate * self.time_base)))
         least, second = max(1, round(TICK_S / self.time_base)), round(1 / self.time_base)
-        shift = gap = 0
-        last = end = None
+        shift = gap = end = 0
+        last: int | None = None
         for frame in self._decoded():
             pts, duration = self._times.of(frame), self._times.duration_of(frame) or step
             if pts is None:  # due: as long after the one before as that came after its own
-                pts = 0 if end is None else max(end, last + gap) - shift
+                pts = 0 if last is None else max(end, last + gap) - shift
             pts += shift
             if last is not None and pts < last - second:
                 shift += end - pts

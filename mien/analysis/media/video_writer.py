@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import av
 import numpy as np
 from av.container import InputContainer, OutputContainer
 from av.video.reformatter import ColorRange
 
+from mien.analysis.media.animation import AnimationSource
 from mien.analysis.media.camera import CameraSource
 from mien.analysis.media.container import LARGE_PIXELS
 from mien.analysis.media.video_reader import VideoSource, local_url, open_container
@@ -55,7 +56,7 @@ class PartWriter:
     Parts are joined by ``join_parts``. They are NUT files, the container that keeps any time as it is.
     """
 
-    def __init__(self, path: Path, source: VideoSource | CameraSource, form: Format) -> None:
+    def __init__(self, path: Path, source: VideoSource | CameraSource | AnimationSource, form: Format) -> None:
         self._source, self._form = source, form
         self._container = av.open(local_url(path), "w", format="nut")
         self._video = self._container.add_stream("libx264", rate=_sane(source.rate), options=encoder_options(form))
@@ -89,7 +90,7 @@ class PartWriter:
 def join_parts(
     parts: Sequence[Path],
     path: Path,
-    source: VideoSource | CameraSource,
+    source: VideoSource | CameraSource | AnimationSource,
     end_pts: int,
     passed: Callable[[], None] = lambda: None,
 ) -> str:
@@ -108,12 +109,14 @@ def join_parts(
         except MediaError as error:  # an address may be good for once, a disk may be gone
             lost = f"the sound could not be kept (the source {error.found})"
         packets = _packets_of(parts, source.time_base)
-        packet = next(packets)
-        out, video, sound = _begun(stack, part, packet.stream, source, sounding)
+        first = next(packets)
+        out, video, sound = _begun(stack, part, first.stream, source, sounding)
+        packet: av.Packet[Any] | None = first
         while packet is not None:
             following = next(packets, None)
-            time_s = source.begins_s + float(packet.pts * source.time_base)
-            packet.duration = (end_pts - _origin(source) if following is None else following.pts) - packet.pts
+            pts = cast(int, packet.pts)
+            time_s = source.begins_s + float(pts * source.time_base)
+            packet.duration = (end_pts - _origin(source) if following is None else cast(int, following.pts)) - pts
             packet.stream = video
             out.mux(packet)
             sound.copy_until(time_s)
@@ -126,7 +129,11 @@ def join_parts(
 
 
 def _begun(
-    stack: ExitStack, path: Path, pictures: Any, source: VideoSource | CameraSource, sounding: InputContainer | None
+    stack: ExitStack,
+    path: Path,
+    pictures: Any,
+    source: VideoSource | CameraSource | AnimationSource,
+    sounding: InputContainer | None,
 ) -> tuple[OutputContainer, Any, _Sound]:
     """The file with its head written, its stream of pictures, and its sound: without one where an .mp4 refuses to hold it."""
     out = stack.enter_context(av.open(local_url(path), "w", format="mp4", options=FAST_START))
@@ -144,12 +151,12 @@ def _begun(
     return out, video, sound
 
 
-def _origin(source: VideoSource | CameraSource) -> int:
+def _origin(source: VideoSource | CameraSource | AnimationSource) -> int:
     """Where the annotated video's 0 lies in the source's own times, which may be below 0; no container holds such."""
     return round(source.begins_s / source.time_base)
 
 
-def _packets_of(parts: Sequence[Path], time_base: Fraction) -> Iterator[av.Packet]:
+def _packets_of(parts: Sequence[Path], time_base: Fraction) -> Iterator[av.Packet[Any]]:
     """Their packets one after the other, with the times of the annotated video in units of ``time_base``."""
     for part in parts:
         with av.open(local_url(part)) as container:
@@ -193,7 +200,7 @@ class _Sound:
             self._parts = (packet for packet in source.demux(stream) if packet.dts is not None)
             return
         wanted = stream.rate or 48_000
-        rate = min(av.codec.Codec("aac", "w").audio_rates, key=lambda known: abs(known - wanted))
+        rate = min(av.codec.Codec("aac", "w").audio_rates or [wanted], key=lambda known: abs(known - wanted))
         layout = (
             stream.layout.name if stream.layout.name in AAC_LAYOUTS else "mono" if stream.channels == 1 else "stereo"
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import cv2
 import numpy as np
@@ -65,7 +65,7 @@ class Planes:
     def __init__(self, frame: av.VideoFrame, said: Colours) -> None:
         self.frame, self.said = frame, said
         self.brightness, *self.colours = (
-            np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
+            np.frombuffer(cast(Any, plane), np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
             for plane in frame.planes
         )
 
@@ -86,7 +86,7 @@ class Planes:
     @classmethod
     def of_rgb(cls, picture: np.ndarray, said: Colours = BT709) -> Planes:
         """RGB uint8 (H, W, 3) with even sides. FFmpeg's own conversion takes several times as long."""
-        planes = cls._empty(*picture.shape[:2], said)
+        planes = cls._empty(picture.shape[0], picture.shape[1], said)
         planes.put(picture, Area(0, 0, picture.shape[1], picture.shape[0]))
         return planes
 
@@ -118,7 +118,8 @@ class Planes:
 
     def small_rgb(self, least: int) -> np.ndarray:
         """RGB uint8, its sides halved as often as the longest stays ``least`` or more; shrinking ``rgb()`` costs several times as much."""
-        brightness, colours = self.brightness, self.colours
+        brightness: np.ndarray = self.brightness
+        colours: list[np.ndarray] = list(self.colours)
         while max(brightness.shape) >= 2 * least:
             brightness = _halved(brightness)
             size_wh = brightness.shape[1], brightness.shape[0]
@@ -162,7 +163,7 @@ class Planes:
     def grey(self, most: int) -> np.ndarray:
         """Brightness uint8, 0..255, its sides halved until none is longer than ``most``."""
         small = shrunk(self.brightness, most)
-        return cv2.convertScaleAbs(cv2.subtract(small, 16), alpha=255 / 219)
+        return cv2.convertScaleAbs(cv2.subtract(small, cast(Any, 16)), alpha=255 / 219)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from pathlib import Path
+from typing import cast
 
 import cv2
 import numpy as np
@@ -14,7 +16,14 @@ from PIL import Image, ImageDraw, ImageFont
 from mien.analysis.media.container import ANY_SIZE
 from mien.analysis.media.deinterlace import whole
 from mien.analysis.media.timestamps import has_own_times
-from mien.analysis.media.video_reader import open_container, open_video, pixel_ratio, upright, video_stream_of
+from mien.analysis.media.video_reader import (
+    VideoFrame,
+    open_container,
+    open_video,
+    pixel_ratio,
+    upright,
+    video_stream_of,
+)
 from mien.analysis.people.peaks import Peak
 from mien.core.errors import MediaError
 from mien.core.pictures import is_animation
@@ -68,10 +77,10 @@ def _sought(video: Path, time_s: float) -> np.ndarray | None:
             stream = video_stream_of(container, video)
             if not has_own_times(container, stream):
                 return None
-            stream.thread_type = "AUTO"
+            stream.thread_type, time_base = "AUTO", cast(Fraction, stream.time_base)
             try:
-                container.seek(int((time_s - run_up_s) / stream.time_base), stream=stream)
-                for frame in whole(container.decode(stream), stream.time_base):
+                container.seek(int((time_s - run_up_s) / time_base), stream=stream)
+                for frame in whole(container.decode(stream), time_base):
                     if frame.pts is None or frame.time > time_s + SAME_S:
                         break
                     if frame.time >= time_s - SAME_S:
@@ -84,7 +93,7 @@ def _sought(video: Path, time_s: float) -> np.ndarray | None:
 def _read(video: Path, times_s: Sequence[float]) -> Iterator[np.ndarray]:
     with open_video(video, max_pixels=ANY_SIZE) as source:
         frames = source.frames()
-        frame = next(frames)
+        frame: VideoFrame | None = next(frames)
         for time_s in times_s:
             while frame is not None and frame.time_s < time_s - SAME_S:
                 frame = next(frames, None)

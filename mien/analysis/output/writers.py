@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any, Protocol
@@ -73,7 +73,11 @@ def record_path(stem: Path, name: str) -> Path:
 @contextmanager
 def record_writer(stem: Path, formats: Iterable[str], labels: Sequence[str]) -> Iterator[RecordWriter]:
     """The same records in several formats at once; the files take their names when the block ends without an error."""
-    kinds = {"jsonl": _JsonLines, "csv": _Csv, "parquet": _Parquet}
+    kinds: dict[str, Callable[[Path, dict[str, type]], _Format]] = {
+        "jsonl": _JsonLines,
+        "csv": _Csv,
+        "parquet": _Parquet,
+    }
     with ExitStack() as stack:
         writers = []
         for name in formats:
@@ -130,7 +134,8 @@ class _Parquet:
         import pyarrow.parquet
 
         kinds = {str: pyarrow.string(), int: pyarrow.int64(), float: pyarrow.float64(), bool: pyarrow.bool_()}
-        self._arrow, self._rows = pyarrow, []
+        self._arrow = pyarrow
+        self._rows: list[dict[str, Any]] = []
         self._schema = pyarrow.schema(
             [(name, kinds[kind]) for name, kind in columns.items()], metadata={"mien.records": str(RECORD_SCHEMA)}
         )
@@ -178,6 +183,7 @@ def picture_ending(path: Path) -> str:
 
 def write_picture(picture: np.ndarray, path: Path) -> None:
     """RGB uint8 (H, W, 3) → a picture file, its format chosen by the ending."""
-    options = {".jpg": {"quality": 92}, ".jpeg": {"quality": 92}, ".webp": {"quality": 90}}.get(path.suffix.lower(), {})
+    quality = {".jpg": 92, ".jpeg": 92, ".webp": 90}.get(path.suffix.lower())
+    options: dict[str, Any] = {} if quality is None else {"quality": quality}
     with replacing(path) as temporary:
         Image.fromarray(picture).save(temporary, **options)

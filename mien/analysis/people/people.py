@@ -133,9 +133,11 @@ class Person:
     @classmethod
     def from_observation(cls, one: Observation, labels: tuple[str, ...]) -> Person:
         """Somebody who is seen for the first time; `update` with the same observation follows."""
-        zeros = [np.zeros(len(labels)) for _ in range(2)]
-        counts = [np.zeros(shape, np.int64) for shape in (len(labels), (len(labels),) * 2)]
-        return cls(one.track, labels, one.player_time_s, one.player_time_s, *zeros, *counts)
+        k, start_s = len(labels), one.player_time_s
+        seconds, weighted = np.zeros(k), np.zeros(k)
+        return cls(
+            one.track, labels, start_s, start_s, seconds, weighted, np.zeros(k, np.int64), np.zeros((k, k), np.int64)
+        )
 
     @property
     def is_face(self) -> bool:
@@ -247,7 +249,7 @@ class PeopleAccumulator:
     def segments(self, observations: Iterable[Observation]) -> list[Segment]:
         """Add all of them; returns the segments of people in order of their beginnings, those that go on as well."""
         ended = [segment for one in observations if (segment := self.update(one)) is not None]
-        ended += [person.finish() for person in self.tracks.values()]
+        ended += [last for person in self.tracks.values() if (last := person.finish()) is not None]
         faces = {person.track for person in self.people}
         return sorted((one for one in ended if one.track in faces), key=lambda one: (one.start_s, one.track))
 

@@ -171,7 +171,9 @@ def _reader_of(path: Path) -> Callable[[Path], Iterator[tuple[int, dict[str, Any
 def rows_of(path: str | Path, at_once: int = BATCH) -> Iterator[list[dict[str, Any]]]:
     """The records as they were written, a list of so many at a time; for a file that `record_writer` made."""
     path = Path(path)
-    rows = (row for _, row in _reader_of(path)(path))
+    if (read := _reader_of(path)) is None:
+        raise ValueError(f"{path} is no file of records")
+    rows = (row for _, row in read(path))
     while batch := list(islice(rows, at_once)):
         if path.suffix.lower() == ".csv":
             kinds = record_columns(_labels(path, batch[0]))
@@ -207,7 +209,7 @@ class _Rows:
     source: str
     model: str
     detector: str
-    values: array = field(default_factory=lambda: array("d"))
+    values: array[float] = field(default_factory=lambda: array("d"))
 
     def __post_init__(self) -> None:
         kinds = record_columns(self.labels)

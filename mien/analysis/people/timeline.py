@@ -57,7 +57,7 @@ class Timeline:
         if self.start_s is None:
             self.start_s = start_s
         self.end_s = max(self.end_s, start_s + duration_s)
-        self._widen(self.end_s)
+        self._widen(self.end_s - self.start_s)
         start_s, end_s = start_s - self.start_s, start_s - self.start_s + duration_s
         first, last = bins_of(start_s, end_s, self.width_s)
         bins = self.bins.setdefault(track, {})
@@ -73,12 +73,12 @@ class Timeline:
     def add_cut(self, time_s: float) -> None:
         """A new shot begins at this time; what comes before anybody is seen is left out."""
         if self.start_s is not None:
-            self._widen(time_s)
+            self._widen(time_s - self.start_s)
             self.cuts.add(int((time_s - self.start_s) / self.width_s + ROUNDING))
 
-    def _widen(self, end_s: float) -> None:
-        """Make room until then: as often as it takes, two bins become one."""
-        while end_s - self.start_s > self.width_s * (MOST_BINS + ROUNDING):
+    def _widen(self, seconds: float) -> None:
+        """Make room for so many seconds: as often as it takes, two bins become one."""
+        while seconds > self.width_s * (MOST_BINS + ROUNDING):
             self.width_s *= 2
             self.cuts = {place // 2 for place in self.cuts}
             for track, old in self.bins.items():

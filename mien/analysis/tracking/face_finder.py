@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any, cast
 
 import cv2
 import numpy as np
@@ -32,7 +33,7 @@ _STEPS = np.linspace(0.2, 0.8, 5, dtype=np.float32)
 _GRID = np.stack(np.meshgrid(_STEPS, _STEPS), axis=-1).reshape(1, -1, 2)  # (1, G, 2) in sides of a box
 
 #: The window around a point, how often the picture is halved, and when to stop looking.
-FLOW = {
+FLOW: dict[str, Any] = {
     "winSize": (11, 11),
     "maxLevel": 3,
     "criteria": (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 10, 0.03),
@@ -97,7 +98,7 @@ class FaceFinder:
             or self._missed_s.any()
             or (self._way > SEARCH_AFTER_WAY).any()
         )
-        self._found = self._search(picture, time_s, followed, alive) if due else followed
+        self._found = self._search(self.detector, picture, time_s, followed, alive) if due else followed
         self._before, self._time_s = grey, time_s
         return self._found
 
@@ -116,16 +117,16 @@ class FaceFinder:
         return Detections(boxes, last.scores), alive
 
     def _search(
-        self, picture: np.ndarray | Planes, time_s: float, followed: Detections, alive: np.ndarray
+        self, detector: Detector, picture: np.ndarray | Planes, time_s: float, followed: Detections, alive: np.ndarray
     ) -> Detections:
         """What the detector sees, and what it missed but flow still follows."""
-        side = self.detector.frame_side
+        side = detector.frame_side
         if len(followed) and alive.all() and not self._missed_s.any() and self._coarse < FINE_EVERY - 1:
             smallest = (followed.boxes_xyxy[:, 2:] - followed.boxes_xyxy[:, :2]).min()
             side = side // 2 if smallest * (side // 2) / max(picture.shape[:2]) >= COARSE_PIXELS else side
-        self._coarse = self._coarse + 1 if side < self.detector.frame_side else 0
+        self._coarse = self._coarse + 1 if side < detector.frame_side else 0
         self.searched += 1
-        seen = self._seen(picture, side)
+        seen = _seen_by(detector, picture, side)
         missed_s = self._missed_s
         elapsed = time_s - self._time_s
         overlap = overlaps(followed.boxes_xyxy, seen.boxes_xyxy)  # (followed, seen)
@@ -148,12 +149,13 @@ class FaceFinder:
         self._missed_s, self._way, self._search_s = np.array(waiting), np.zeros(len(kept)), time_s
         return kept
 
-    def _seen(self, picture: np.ndarray | Planes, side: int) -> Detections:
-        """What the detector sees with the longest side shrunk to ``side``; boxes in pixels of the picture."""
-        small = picture.small_rgb(max(side, SMALLEST_SIDE)) if isinstance(picture, Planes) else picture
-        found = find_faces(self.detector, small, sides=(side,))
-        factors = np.array([picture.shape[1] / small.shape[1], picture.shape[0] / small.shape[0]] * 2, np.float32)
-        return Detections(found.boxes_xyxy * factors, found.scores)
+
+def _seen_by(detector: Detector, picture: np.ndarray | Planes, side: int) -> Detections:
+    """What the detector sees with the longest side shrunk to ``side``; boxes in pixels of the picture."""
+    small = picture.small_rgb(max(side, SMALLEST_SIDE)) if isinstance(picture, Planes) else picture
+    found = find_faces(detector, small, sides=(side,))
+    factors = np.array([picture.shape[1] / small.shape[1], picture.shape[0] / small.shape[0]] * 2, np.float32)
+    return Detections(found.boxes_xyxy * factors, found.scores)
 
 
 def grey_copy(picture: np.ndarray | Planes) -> np.ndarray:
@@ -174,10 +176,12 @@ def follow_boxes(before: np.ndarray, now: np.ndarray, boxes_xyxy: np.ndarray) ->
     boxes = boxes_xyxy.astype(np.float32)
     points = boxes[:, None, :2] + _GRID * (boxes[:, None, 2:] - boxes[:, None, :2])  # (N, G, 2)
     start = points.reshape(-1, 1, 2)
-    there, seen, _ = cv2.calcOpticalFlowPyrLK(before, now, start, None, **FLOW)
-    back, returned, _ = cv2.calcOpticalFlowPyrLK(now, before, there, None, **FLOW)
+    there, seen, _ = cv2.calcOpticalFlowPyrLK(before, now, start, cast(Any, None), **FLOW)
+    back, returned, _ = cv2.calcOpticalFlowPyrLK(now, before, there, cast(Any, None), **FLOW)
     missed_by = np.abs(back - start).max(axis=(1, 2))
-    good = ((seen & returned).ravel().astype(bool) & (missed_by < RETURN_ERROR)).reshape(count, -1)  # (N, G)
+    good = ((np.asarray(seen) & np.asarray(returned)).ravel().astype(bool) & (missed_by < RETURN_ERROR)).reshape(
+        count, -1
+    )  # (N, G)
     moved, alive = _moved_boxes(boxes, points, there.reshape(points.shape), good), good.mean(axis=1) >= 0.5
     moved = np.where(alive[:, None], moved, boxes)
     centres = (moved[:, :2] + moved[:, 2:]) / 2

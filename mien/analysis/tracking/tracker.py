@@ -168,7 +168,7 @@ class Tracker:
         if not known:
             return matched
         strangers: dict[int, Track] = {}
-        alike = _alike(np.stack([track.looks for track in known]), looks)  # (G, N)
+        alike = _alike(np.stack([track.looks for track in known if track.looks is not None]), looks)  # (G, N)
         for index, track in matched.items():
             if track not in known:
                 continue
@@ -188,7 +188,7 @@ class Tracker:
         if not new or not lost:
             return {}
         distance, growth = apart(np.stack([track.place for track in lost]), places[new])
-        alike = _alike(np.stack([track.looks for track in lost]), looks[new])  # (G, N)
+        alike = _alike(np.stack([track.looks for track in lost if track.looks is not None]), looks[new])  # (G, N)
         asked = np.select([distance < reach for reach, _ in ALIKE], [least for _, least in ALIKE])
         same_size = (growth < math.log(2)) | (distance >= SAME_SIZE_REACH)
         alike = np.where((alike >= asked) & same_size, alike, -1.0)
