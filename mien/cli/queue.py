@@ -76,6 +76,7 @@ def queue(
         speeds = Speeds(plan)
         processes, threads = speeds.layout(processes, threads)
         tell(f"{processes} processes of {threads} threads; see how far they are: mien queue --status --out {out}")
+        tell("hours of all jobs are estimated; once per machine this takes some minutes")
         environment = environment_of(threads)
         working = Queue(
             plan,
