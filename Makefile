@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 DATA ?= fer2013.csv
-LENGTH ?=
+OPTIONS ?=
 space := $(subst ,, )
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo -n)
 PIP := $(BIN)/pip --disable-pip-version-check -q
@@ -50,8 +50,8 @@ fix: .venv/.test  ## mend what the linter and the formatter can
 docs: .venv/.test  ## write docs/commands.md from the program's help, docs/reproduction.md and docs/accuracy.md from its logs
 	$(BIN)/python docs/generate.py
 
-queue: .venv/.test  ## train the reference systems one by one (DATA=files, LENGTH=--short); skips what is done
-	$(BIN)/mien reproduce all --data $(subst $(space),$(space)--data ,$(DATA)) --known docs/reproduction $(LENGTH)
+queue: .venv/.test  ## train everything by priority, and go on after any interruption (DATA=files, OPTIONS='--status --processes 2 --slow-too ...')
+	$(BIN)/mien queue --data $(subst $(space),$(space)--data ,$(DATA)) --known docs/reproduction $(OPTIONS)
 
 bench: .venv/.test  ## measure speed and memory on this machine
 	$(BIN)/python benchmarks/speed.py

@@ -25,6 +25,7 @@ from mien.cli import ensemble as ensembles
 from mien.cli import explain as explaining
 from mien.cli import finish as finishing
 from mien.cli import plot as plots
+from mien.cli import queue as queues
 from mien.cli import reproduce as reproduction
 from mien.cli import serve as serving
 from mien.cli import training as learning
@@ -42,7 +43,7 @@ INTERRUPTED = 130
 
 #: Verbs that keep what they had finished, and how they go on.
 GOES_ON = dict.fromkeys(
-    ("analyze", "reproduce", "audit"), ": what was finished is kept; the same command goes on from there"
+    ("analyze", "reproduce", "queue", "audit"), ": what was finished is kept; the same command goes on from there"
 ) | {"train": ": what was finished is kept; the same command goes on from there with --resume"}
 
 app = typer.Typer(
@@ -65,6 +66,7 @@ app.command("finish")(finishing.finish)
 app.command("ensemble")(ensembles.ensemble)
 app.command("average")(ensembles.average)
 app.command("reproduce")(reproduction.reproduce)
+app.command("queue")(queues.queue)
 app.command("report")(reports.report)
 app.command("compare")(reports.compare)
 app.command("explain")(explaining.explain)

@@ -25,6 +25,7 @@ def reproduce(
         Path | None,
         typer.Option(help="A folder of NAME.json files made before: their runs of the same recipe are not made again."),
     ] = None,
+    run: Annotated[str, typer.Option(help="Train only this run of the study, such as author or ours.")] = "",
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -36,8 +37,9 @@ def reproduce(
     """
     need_torch()
     from mien.core.errors import UsageError
+    from mien.core.locks import only_process
     from mien.reproduction.page import read_results, write_page
-    from mien.reproduction.runner import reproduce as run
+    from mien.reproduction.runner import reproduce as run_study
     from mien.reproduction.studies import studies_named
 
     quiet, results = quiet or as_json, {}
@@ -46,10 +48,10 @@ def reproduce(
         raise UsageError(f"--known {known}", "is no folder", "name the one that holds the NAME.json files")
     faces = read_data(data, quiet=quiet)
     for study in studies:
-        results[study.name] = run(
-            study, faces, out, short=short, known=known, quiet=quiet, say=(lambda text: None) if quiet else say
-        )
-        write_page(read_results(out), out / "reproduction.md", out / "pictures")
+        options = {"short": short, "known": known, "only": run, "quiet": quiet}
+        results[study.name] = run_study(study, faces, out, **options, say=(lambda text: None) if quiet else say)
+        with only_process(out / ".page.lock", out, "wait until it has ended", wait_s=600):
+            write_page(read_results(out), out / "reproduction.md", out / "pictures")
     if as_json:
         say(json.dumps(results, indent=2))
     elif not quiet:

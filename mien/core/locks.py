@@ -45,6 +45,14 @@ def only_process(path: Path, name: object, cure: str, wait_s: float = 2.0, state
         _release(path, file)
 
 
+def is_held(path: Path) -> bool:
+    """Whether a process holds the lock file ``path`` now."""
+    if not path.exists() or (file := _taken(path)) is None:
+        return path.exists()
+    _release(path, file)
+    return False
+
+
 def _taken(path: Path) -> IO[str] | None:
     """The lock file, locked and with our name in it; None where another process holds it."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -59,6 +59,7 @@ class ResidualNet(nn.Module):
         widths: channels of each stage; every stage after the first halves the resolution.
         blocks: basic blocks in each stage.
         dropout: share of features dropped before the linear layer.
+        full_resolution: a plain stem instead, so that the first stage sees every pixel at four times the cost.
         zero_init: begin every block as its shortcut alone (Goyal et al., "Accurate, Large Minibatch SGD", 2017). A deeper
             network that is begun with the weights of a shallower one (``start.model``) then answers as that one at first.
     """
@@ -71,12 +72,16 @@ class ResidualNet(nn.Module):
         blocks: int = 2,
         dropout: float = 0.0,
         zero_init: bool = False,
+        full_resolution: bool = False,
     ) -> None:
         super().__init__()
         if blocks < 1:
             raise ValueError(f"blocks is {blocks}: a stage has at least 1")
         self.stem = nn.Sequential(
-            nn.PixelUnshuffle(2), conv3x3(4 * channels, widths[0]), nn.BatchNorm2d(widths[0]), nn.ReLU()
+            nn.Identity() if full_resolution else nn.PixelUnshuffle(2),
+            conv3x3(channels if full_resolution else 4 * channels, widths[0]),
+            nn.BatchNorm2d(widths[0]),
+            nn.ReLU(),
         )
         stages, inputs = [], widths[0]
         for index, width in enumerate(widths):

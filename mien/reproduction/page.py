@@ -22,6 +22,9 @@ MORE = {"before-the-loss": "A softmax or a ReLU before cross-entropy: R1's first
 #: Student's t at 95 %, two-sided, for one and two degrees of freedom: two and three paired runs.
 T_95 = {2: 12.706, 3: 4.303}
 
+#: A run that was cut to fewer epochs has no result; it is in the table of costs alone.
+LEAST_EPOCHS = 10
+
 INTRO = """\
 # Reproduction
 
@@ -67,8 +70,8 @@ def write_page(results: dict[str, Result], page: Path, pictures: Path) -> None:
     """``page`` in Markdown, and its pictures in the folder ``pictures``, which lies beside or below it."""
     pictures.mkdir(parents=True, exist_ok=True)
     for name in CURVES:
-        if name in results:
-            histories = {run: found["history"] for run, found in _runs(name, results).items() if found["history"]}
+        histories = {run: found["history"] for run, found in _runs(name, results).items() if found["history"]}
+        if histories:
             draw_side_by_side(histories, pictures / f"{name}.png", _titles()[name])
     if "semi-supervised" in results:
         _draw_shares(results["semi-supervised"], pictures / "semi-supervised.png")
@@ -79,11 +82,8 @@ def page_text(results: dict[str, Result], pictures: str) -> str:
     """The page; ``pictures`` is where it finds them."""
     parts = [INTRO, _reference_table(results), _costs(results)]
     for name, title in _titles().items():
-        if name in results and (results[name]["runs"] or "derived" in results[name]):
-            shown = results[name] | {"runs": _runs(name, results)}
-            parts += [f"## {title}", TABLES.get(name, _plain_table)(shown)]
-            if name in SHORTENED and any(len(run["history"]) < run["full_epochs"] for run in shown["runs"].values()):
-                parts.append(SHORTENED[name])
+        if name in results and ((runs := _runs(name, results)) or "derived" in results[name]):
+            parts += [f"## {title}", TABLES.get(name, _plain_table)(results[name] | {"runs": runs})]
             if name in CURVES or name == "semi-supervised":
                 parts.append(f"![{title}]({pictures}/{name}.png)")
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -106,12 +106,13 @@ def _reference_table(results: dict[str, Result]) -> str:
     for study in REFERENCES:
         runs = results.get(study.name, {}).get("runs", {})
         author, ours = runs.get("author"), runs.get("ours")
-        won = bool(ours and ours["scores"] and _best(ours) > (study.reference or 0))
+        won = bool(ours and ours["scores"] and _is_result(ours) and _best(ours) > (study.reference or 0))
         beaten += won
         speed, hours, machine, macro, seed = "", "", "", "", ""
         if ours and ours["scores"]:
             speed, hours, machine = f"{_speed(ours):,.0f}", f"{_hours(ours):.1f}", machines[machine_of(ours)]
-            macro, seed = f"{_score(ours)['macro_f1']:.3f}", str(ours["recipe"]["run"]["seed"])
+            macro = f"{_score(ours)['macro_f1']:.3f}" if _is_result(ours) else ""
+            seed = str(ours["recipe"]["run"]["seed"])
         cells = [
             f"`{study.name}`, {study.title}",
             f"{study.reference:.2f} ({study.what})",
@@ -129,6 +130,7 @@ def _reference_table(results: dict[str, Result]) -> str:
     rows.append(
         f"Accuracy in percent. Bold: our recipe is above the reference ({beaten} of {len(REFERENCES)}). "
         "Ten-crop: the accuracy with predictions averaged over ten crops, as in R5. "
+        f"Too short: a run of fewer than {LEAST_EPOCHS} epochs has no result yet. "
         "Images/s and hours are based on the fastest epoch, because other programs ran on the machines at times."
     )
     rows.append(
@@ -153,7 +155,7 @@ def _taught(run: Result | None) -> str:
 def _costs(results: dict[str, Result]) -> str:
     """Return the table of the time that full schedules take at the measured speed, with their commands."""
     lines = []
-    for study in REFERENCES:
+    for study in (*REFERENCES, *STUDIES):
         runs = results.get(study.name, {}).get("runs", {})
         cut = {name: run for name, run in runs.items() if run["history"] and _planned(run) < run["full_epochs"]}
         if cut:
@@ -309,19 +311,17 @@ TABLES = {
 }
 
 
-#: Note below the table of a study whose runs were shortened.
-SHORTENED = {
-    "augmentation": "Both runs are too short: augmentation only helps once a network overfits. Before that it makes training harder.",
-    "r2-ladder": "With so few epochs, the differences between the steps have no meaning.",
-}
-
-
 def _runs(study: str, results: dict[str, Result]) -> dict[str, Any]:
-    """A study's runs, and the run of another study that belongs beside them."""
-    runs = results[study]["runs"]
+    """A study's runs that count as results, and the run of another study that belongs beside them."""
+    runs = dict(results[study]["runs"]) if study in results else {}
     if study == "augmentation" and (author := results.get("r4-cnn", {}).get("runs", {}).get("author")):
-        return runs | {"with": author}
-    return runs
+        runs["with"] = author
+    return {name: run for name, run in runs.items() if _is_result(run)}
+
+
+def _is_result(run: Result) -> bool:
+    """Whether a run was planned for its whole schedule or LEAST_EPOCHS; one that diverged or stopped early is a result too."""
+    return _planned(run) >= min(LEAST_EPOCHS, run["full_epochs"])
 
 
 def _score(run: Result) -> dict[str, Any]:
@@ -338,6 +338,8 @@ def _accuracy(run: Result | None) -> str:
         return "not run"
     if not run["scores"]:
         return "diverged"
+    if not _is_result(run):
+        return "too short"
     plain = f"{100 * _score(run)['accuracy']:.2f}"
     return plain + (f", ten-crop {_best(run):.2f}" if "ten-crop" in run["scores"] else "")
 

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mien.core.errors import DataError, TrainingDiverged
-from mien.core.files import write_json
+from mien.core.errors import DataError, TrainingDiverged, UsageError
+from mien.core.files import make_folder, write_json
+from mien.core.locks import only_process
 from mien.core.types import FaceSet
 from mien.data.annotators import labelled_by
 from mien.data.splits import one_against_all
@@ -36,6 +37,7 @@ def reproduce(
     *,
     short: bool = False,
     known: Path | None = None,
+    only: str = "",
     quiet: bool = False,
     say: Say = print,
 ) -> dict[str, Any]:
@@ -44,33 +46,35 @@ def reproduce(
     Run folders are ``folder/STUDY/RUN``. A run that was interrupted goes on, one that is done is left as it is. With
     ``short`` runs have their shortened schedule; DataError where one that is done was shorter, or another. ``known`` is a folder of STUDY.json files of other machines or earlier
     days: a run of theirs that had the same recipe and is as long or longer is taken from there, but where a study makes
-    something of its runs' weights.
+    something of its runs' weights. With ``only`` no other run of the study is trained; the result holds those that are done.
     """
-    earlier = {} if known is None or study.name in DERIVED else _runs_in(known / f"{study.name}.json")
+    if only and only not in (names := [run.name for run in study.runs]):
+        raise UsageError(f"run '{only}'", f"is none of {study.name}", f"choose one of {', '.join(names)}")
+    earlier = {} if known is None or study.name in DERIVED else runs_in(known / f"{study.name}.json")
     for name in study.needs:
         reproduce(ALL[name], faces, folder, short=short, quiet=quiet, say=say)
-    result: dict[str, Any] = {"study": study.name, "runs": {}}
     for run in study.runs:
-        place = folder / study.name / run.name
-        recipe = recipe_of(run, short, folder)
+        place, recipe = folder / study.name / run.name, recipe_of(run, short, folder)
+        if only not in ("", run.name):
+            continue
         if (place / "result.json").is_file():
-            result["runs"][run.name] = _finished(place, recipe)
-            continue
-        if run.name in earlier and _as_long(earlier[run.name], recipe):
+            _finished(place, recipe)
+        elif is_known(earlier.get(run.name), recipe):
             say(f"{study.name}, {run.name}: known from {known}")
-            result["runs"][run.name] = earlier[run.name]
-            continue
-        if (recipe.targets.votes or recipe.data.labels == "raters") and faces.votes is None:
+        elif (recipe.targets.votes or recipe.data.labels == "raters") and faces.votes is None:
             say(
                 f"{study.name}, {run.name}: left out, since the data holds no FER+ votes ('mien data convert --ferplus')"
             )
-            continue
-        say(f"{study.name}, {run.name}: {study.title}")
-        result["runs"][run.name] = result_of(run, faces, place, short=short, quiet=quiet, say=say)
-        write_json(place / "result.json", result["runs"][run.name])
-    if study.name in DERIVED:
-        result["derived"] = DERIVED[study.name](folder, faces)
-    write_json(folder / f"{study.name}.json", slim(result))
+        else:
+            say(f"{study.name}, {run.name}: {study.title}")
+            write_json(place / "result.json", result_of(run, faces, place, short=short, quiet=quiet, say=say))
+    # Runs of one study may end in several processes at once: who comes last must have read what all others wrote.
+    cure = "wait until it has ended, or choose another folder with --out"
+    with only_process(make_folder(folder) / f".{study.name}.lock", folder, cure, wait_s=600):
+        result: dict[str, Any] = {"study": study.name, "runs": _done_runs(study, folder, earlier, short)}
+        if study.name in DERIVED and len(result["runs"]) == len(study.runs):
+            result["derived"] = DERIVED[study.name](folder, faces)
+        write_json(folder / f"{study.name}.json", slim(result))
     return result
 
 
@@ -122,25 +126,37 @@ def recipe_of(run: Run, short: bool, runs: Path = Path("runs")) -> Recipe:
     return load_recipe(run.recipe, [*settings, f"schedule.epochs={epochs}"])
 
 
-def _runs_in(file: Path) -> dict[str, Any]:
+def runs_in(file: Path) -> dict[str, Any]:
     """A study's result → its runs; {} where it was not made."""
     return json.loads(file.read_text(encoding="utf-8"))["runs"] if file.is_file() else {}
 
 
-def _finished(place: Path, recipe: Recipe) -> dict[str, Any]:
-    """The result of a run that is done; DataError where it is not that of this recipe, for as many epochs or more."""
+def _done_runs(study: Study, folder: Path, earlier: dict[str, Any], short: bool) -> dict[str, Any]:
+    """Run → result, of the study's runs that are done or known, as long as they are wished or longer."""
+    found = {}
+    for run in study.runs:
+        recipe, file = recipe_of(run, short, folder), folder / study.name / run.name / "result.json"
+        result = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else earlier.get(run.name)
+        if is_known(result, recipe):
+            found[run.name] = result
+    return found
+
+
+def _finished(place: Path, recipe: Recipe) -> None:
+    """DataError where the run that is done is not one of this recipe, for as many epochs or more."""
     result = json.loads((place / "result.json").read_text(encoding="utf-8"))
-    if not _as_long(result, recipe):
+    if not is_known(result, recipe):
         epochs = result["recipe"]["schedule"]["epochs"]
         found = f"holds a run of {epochs} epochs, and {recipe.schedule.epochs} are wished"
         if epochs == recipe.schedule.epochs:
             found = "holds a run with other settings than this study has"
         raise DataError(place, found, "remove it, or choose another --out")
-    return result
 
 
-def _as_long(earlier: dict[str, Any], recipe: Recipe) -> bool:
-    """Whether an earlier run's recipe was this one, for as many epochs or more."""
+def is_known(earlier: dict[str, Any] | None, recipe: Recipe) -> bool:
+    """Whether there is an earlier run whose recipe was this one, for as many epochs or more."""
+    if earlier is None:
+        return False
     theirs = recipe_from(earlier["recipe"], "an earlier run")
     same_length = {"schedule": recipe.schedule, "description": recipe.description}
     lengths = ("epochs", "milestones", "warmup_epochs")

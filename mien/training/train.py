@@ -86,7 +86,7 @@ def _train(recipe: Recipe, faces: FaceSet, folder: Path, resume: bool, quiet: bo
     # Before the network and its random numbers: a teacher draws some too.
     course = course_of(recipe, rows, hardware, say)
     ancestry = _lineage(recipe, rows, saved, say)
-    trained = _network_begun(recipe, rows.training.classes, course.preprocessing, hardware, say)
+    trained = begin_network(recipe, rows.training.classes, course.preprocessing, hardware, say)
     alpha = _alpha(recipe, rows, trained.network, course.preprocessing, hardware) if saved is None else saved["alpha"]
     state = state_of(recipe, trained.network, alpha)
     if saved is not None:
@@ -152,7 +152,7 @@ def course_of(recipe: Recipe, rows: Rows, hardware: Hardware, say: Say = print) 
     return Course(recipe, hardware, preprocessing, images, labels, targets, teacher, unlabelled)
 
 
-def _network_begun(
+def begin_network(
     recipe: Recipe, classes: tuple[str, ...], preprocessing: Preprocessing, hardware: Hardware, say: Say
 ) -> Trained:
     """The recipe's network with the weights that it begins with; RecipeError where it does not give logits."""

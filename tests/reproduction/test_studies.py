@@ -16,6 +16,7 @@ from mien.reproduction import runner as reproduce
 from mien.reproduction import studies
 from mien.reproduction.ablations import page_text as ladder_text
 from mien.reproduction.derived import with_expert
+from mien.reproduction.estimates import TRAINING_FACES
 from mien.reproduction.page import page_text, read_results, write_page
 from mien.training.recipe import load_recipe
 from mien.training.torch_classifier import read_log
@@ -63,6 +64,7 @@ def test_splits_have_the_references_sizes_and_repeat(fer2013: FaceSet, name: str
     divided = studies.SPLITS[name](fer2013)
     assert {part: int((divided.split == part).sum()) for part in divided.splits} == sizes
     assert len(np.unique(divided.names)) == len(divided)
+    assert TRAINING_FACES[name] == sizes["train"]
     assert (studies.SPLITS[name](fer2013).names == divided.names).all()
     if name in ("r1", "r4", "r5"):  # PublicTest is what is scored, whole, and nothing of it trains
         assert set(divided.in_split("test").names) == set(fer2013.in_split("PublicTest").names)
@@ -157,7 +159,9 @@ def tiny_study(monkeypatch: pytest.MonkeyPatch, small_splits: None) -> studies.S
     return study
 
 
-def test_a_study_writes_its_result_and_its_page_and_is_not_run_twice(tiny_study: studies.Study, tmp_path: Path) -> None:
+def test_a_study_writes_its_result_and_its_page_and_is_not_run_twice(
+    tiny_study: studies.Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     result = reproduce.reproduce(tiny_study, patterns(7), tmp_path, short=True, quiet=True, say=silent)
     good, diverged = result["runs"]["with"], result["runs"]["without"]
     assert (len(good["history"]), good["full_epochs"], good["diverged"]) == (2, 4, "")
@@ -189,6 +193,7 @@ def test_a_study_writes_its_result_and_its_page_and_is_not_run_twice(tiny_study:
     reproduce.reproduce(longer, patterns(7), tmp_path / "elsewhere", **options)
     assert len(read_log(tmp_path / "elsewhere" / "batch-norm" / "with")[1]) == 4
 
+    monkeypatch.setattr("mien.reproduction.page.LEAST_EPOCHS", 2)
     write_page(read_results(tmp_path), tmp_path / "page.md", tmp_path / "pictures")
     page = (tmp_path / "page.md").read_text()
     assert f"| with | {100 * good['scores']['none']['accuracy']:.2f} |" in page
@@ -239,16 +244,44 @@ def run_result(accuracy: float, epochs: int = 2, full: int = 2, ten_crop: float 
 def test_the_table_counts_what_is_beaten_as_its_author_tested() -> None:
     results = {
         "r1-final": {"runs": {"ours": run_result(0.62)}},
-        "r4-cnn": {"runs": {"ours": run_result(0.67, epochs=2, full=20)}},
+        "r4-cnn": {"runs": {"ours": run_result(0.67, epochs=12, full=20)}},
         "r5-resnet25": {"runs": {"ours": run_result(0.70, ten_crop=0.71)}},
     }
     page = page_text(results, "pictures")
     assert "(2 of 11)" in page
     assert "**62.00**" in page
     assert "**70.00, ten-crop 71.00**" in page
-    assert "| 67.00 | 2 of 20 |" in page
-    # two epochs took an hour, so twenty take ten
+    assert "| 67.00 | 12 of 20 |" in page
+    # an epoch took half an hour, so twenty take ten
     assert "| `mien reproduce r4-cnn --data fer2013.csv` | ours 20 epochs, 10.0 h |" in page
+
+
+def test_a_run_cut_to_fewer_than_ten_epochs_is_a_cost_and_not_a_result() -> None:
+    short, whole = run_result(0.68, epochs=9, full=20), run_result(0.42, epochs=10, full=30)
+    results = {
+        "r4-cnn": {"runs": {"ours": short, "author": run_result(0.6, epochs=10, full=80)}},
+        "augmentation": {"runs": {"without": short}},
+        "r2-ladder": {"runs": {"plain": run_result(0.41, epochs=2, full=30), "flip": whole}},
+    }
+    page = page_text(results, "pictures")
+    assert "(0 of 11)" in page and "68.00" not in page and "| too short | 9 of 20 |" in page
+    assert "| with | 60.00 |" in page and "| without |" not in page
+    assert "| flip | 42.00 |" in page and "41.00" not in page
+    assert "| `mien reproduce r2-ladder --data fer2013.csv` | plain 30 epochs, 15.0 h, flip 30 epochs, 15.0 h |" in page
+    assert "rungs" not in page_text({"r2-ladder": {"runs": {"plain": results["r2-ladder"]["runs"]["plain"]}}}, "p")
+
+
+def test_one_run_of_a_study_leaves_the_others_and_joins_those_that_are_done(
+    tiny_study: studies.Study, tmp_path: Path
+) -> None:
+    options = {"short": True, "quiet": True, "say": silent}
+    first = reproduce.reproduce(tiny_study, patterns(7), tmp_path, only="without", **options)
+    assert list(first["runs"]) == ["without"] and not (tmp_path / "batch-norm" / "with").exists()
+    second = reproduce.reproduce(tiny_study, patterns(7), tmp_path, only="with", **options)
+    assert list(second["runs"]) == ["with", "without"]
+    assert json.loads((tmp_path / "batch-norm.json").read_text())["runs"].keys() == second["runs"].keys()
+    with pytest.raises(UsageError, match="run 'ours': is none of batch-norm; choose one of with, without"):
+        reproduce.reproduce(tiny_study, patterns(7), tmp_path, only="ours", **options)
 
 
 def test_the_table_says_who_was_taught() -> None:

@@ -60,7 +60,7 @@ def test_wrong_settings_name_themselves_and_their_neighbours(override: str, mess
 def test_unknown_and_broken_recipes(tmp_path: Path) -> None:
     with pytest.raises(
         RecipeError,
-        match=r"choose one of base-second, base-third, base, ferplus, large, nano, r1-alexnet, .*strong or a \.toml file",
+        match=r"choose one of base-second, base-third, base, ferplus, full-resolution, large, nano, r1-alexnet, .*strong or a \.toml file",
     ):
         load_recipe("bass")
     (tmp_path / "x.toml").write_text("epochs = = 3")

@@ -1,0 +1,193 @@
+"""How long the jobs of `mien queue` take here: from logs of the same kind of processor, or from a short timed training."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import subprocess
+import sys
+import time
+from typing import Any
+
+import numpy as np
+import torch
+
+from mien.core.files import write_json
+from mien.core.labels import FER2013
+from mien.core.progress import progress_bar
+from mien.core.types import FaceSet
+from mien.reproduction.jobs import Job, Plan, Training, epoch_seconds
+from mien.reproduction.runner import is_known, recipe_of, runs_in
+from mien.training.environment import processor
+from mien.training.epoch import run_epoch, state_of
+from mien.training.hardware import Hardware
+from mien.training.preparation import choose_rows
+from mien.training.recipe import DataSettings, Recipe, SemiSettings, load_recipe, recipe_from
+from mien.training.train import begin_network, course_of
+
+#: Training faces of each split of FER2013's Training and PublicTest.
+TRAINING_FACES = {
+    "r1": 25_909,
+    "r2": 11_880,
+    "r2-joined": 19_230,
+    "r3": 4_000,
+    "r4": 25_800,
+    "r5": 25_838,
+    "whole": 28_709,
+}
+
+#: Steps of a timed training, and faces in each. The first epoch, in which libraries choose their kernels, does not count.
+_STEPS, _BATCH = 2, 32
+
+
+class Speeds:
+    """Images per second of a training on this machine, kept in ``runs/queue/speeds.json`` by processor."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan, self._file, self._machine = plan, plan.state / "speeds.json", machine()
+        try:
+            self._kept = json.loads(self._file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            self._kept = {}
+
+    def layout(self, processes: int | None, threads: int | None) -> tuple[int, int]:
+        """(processes, threads of each): as given, else the pair that trains most images per second on all cores."""
+        cores = available_cores()
+        if processes is not None or threads is not None:
+            processes = processes or max(1, cores // (threads or 1))
+            return processes, threads or max(1, cores // processes)
+        choices = [count for count in (1, 2, 4) if count <= cores]
+        if len(choices) == 1:
+            return 1, 1
+        speeds = {}
+        for count in choices:
+            key = f"{count} of {cores // count} threads"
+            speeds[count, cores // count] = self._measured(key, load_recipe("base"), cores // count, count)
+        return max(speeds, key=lambda pair: speeds[pair])
+
+    def hours(self, job: Job, threads: int) -> float | None:
+        """Hours that what is left of the job's trainings takes, without the commands that follow; None if unknown."""
+        known, folder = self._plan.known_for(job), self._plan.runs / "reproduce"
+        earlier = runs_in(known / f"{job.study}.json") if known and job.study else {}
+        seconds = 0.0
+        for training in self._plan.trainings(job):
+            run = training.study_run
+            if run and is_known(earlier.get(run.name), recipe_of(run, True, folder)):
+                continue
+            seconds += self._seconds_left(training, job, threads)
+        return None if math.isnan(seconds) else round(seconds / 3600, 2)
+
+    def _seconds_left(self, training: Training, job: Job, threads: int) -> float:
+        """Seconds that the epochs of one training that are left take."""
+        done = epoch_seconds(training.folder)
+        if len(done) >= training.epochs or (training.folder / "result.json").is_file():
+            return 0.0
+        if len(done) > 1:
+            return (training.epochs - len(done)) * float(np.median(done[-5:]))
+        run = training.study_run
+        faces = TRAINING_FACES[run.split if run else "whole"]
+        recipe = load_recipe(training.recipe, _without_run_folders(training.settings))
+        faces = int(faces * recipe.data.keep_labels)
+        speed = self._logged(job, run.name, threads) if run else None
+        if speed is None:
+            speed = self._measured(f"{_key(recipe)}, {threads} threads", recipe, threads)
+        return (training.epochs - len(done)) * faces / speed
+
+    def _logged(self, job: Job, run: str, threads: int) -> float | None:
+        """Images per second of the same run in the known results, if they were made on this kind of processor."""
+        found = runs_in(self._plan.known / f"{job.study}.json").get(run) if self._plan.known else None
+        if not found or not found["history"]:
+            return None
+        there = found["header"]["environment"]
+        if there["device"] != "cpu" or torch.cuda.is_available() or _kind(there["processor"]) != _kind(processor()):
+            return None
+        return max(row["images_per_s"] for row in found["history"]) / there["threads"] * threads
+
+    def _measured(self, key: str, recipe: Recipe, threads: int, processes: int = 1) -> float:
+        """Images per second of all processes together, measured once on this machine; NaN where the training fails."""
+        kept = self._kept.setdefault(self._machine, {})
+        if key not in kept:
+            command = [sys.executable, "-m", "mien.reproduction.estimates"]
+            pipe = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+            probes = [subprocess.Popen(command, env=environment_of(threads), **pipe) for _ in range(processes)]
+            for probe in probes:  # all begin before the first is waited for
+                probe.stdin.write(recipe.model_dump_json())
+                probe.stdin.close()
+            measured = [probe.stdout.read() for probe in probes]
+            if any(probe.wait() for probe in probes):
+                return float("nan")
+            kept[key] = sum(map(float, measured))
+            write_json(self._file, self._kept)
+        return kept[key]
+
+
+def environment_of(threads: int) -> dict[str, str]:
+    """The environment of a process that computes in so many threads."""
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
+    return os.environ | dict.fromkeys(names, str(threads))
+
+
+def available_cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def machine() -> str:
+    """What speeds are kept by: the GPU's name, or the processor's, its instruction sets and cores."""
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else f"{processor()}, {available_cores()} cores"
+
+
+def measure(recipe: Recipe) -> float:
+    """Images per second of a short training of the recipe on made-up faces."""
+    changed = {
+        "data": DataSettings(classes=recipe.data.classes),
+        "schedule": recipe.schedule.model_copy(update={"batch_size": min(_BATCH, recipe.schedule.batch_size)}),
+        "semi": SemiSettings(),
+        "targets": recipe.targets.model_copy(update={"votes": 0.0}),
+    }
+    recipe = recipe.model_copy(update=changed)
+    hardware = Hardware.choose(recipe.run.device, recipe.run.precision)
+    rows = choose_rows(recipe, _made_up(recipe, _STEPS * recipe.schedule.batch_size), lambda text: None)
+    course = course_of(recipe, rows, hardware, lambda text: None)
+    trained = begin_network(recipe, rows.training.classes, course.preprocessing, hardware, lambda text: None)
+    state = state_of(recipe, trained.network)
+    with progress_bar("", None, quiet=True) as bar:
+        for _ in range(2):
+            started = time.perf_counter()
+            state.history.append(run_epoch(course, state, rows.validation, bar))
+    return len(rows.training) / (time.perf_counter() - started)
+
+
+def _made_up(recipe: Recipe, count: int) -> FaceSet:
+    classes, random = tuple(recipe.data.classes or FER2013), np.random.default_rng(0)
+    split = np.array(["Training"] * count + ["PublicTest"] * len(classes))
+    side = recipe.input.size
+    images = random.integers(0, 256, (len(split), side, side), np.uint8)
+    labels = np.arange(len(split)) % len(classes)
+    return FaceSet(images, labels, classes, np.arange(len(split)).astype(str), split)
+
+
+def _without_run_folders(settings: tuple[str, ...]) -> list[str]:
+    """The settings but for models and teachers that are run folders, which may not be there yet."""
+    return [
+        setting
+        for setting in settings
+        if not re.match(r"(targets\.teacher|start\.model)=.*/", setting.replace("RUNS", "/"))
+    ]
+
+
+def _key(recipe: Recipe) -> str:
+    asked = recipe.targets.teacher if recipe.targets.teacher_sees == "augmented" else ""
+    return f"{recipe.network.name} {json.dumps(recipe.network.arguments)} {recipe.input.channels} {asked}"
+
+
+def _kind(name: str) -> str:
+    """``AMD EPYC (avx2)`` → ``(avx2)``: what decides the speed."""
+    return name[name.rfind("(") :]
+
+
+if __name__ == "__main__":
+    recipe_text: dict[str, Any] = json.loads(sys.stdin.read())
+    print(measure(recipe_from(recipe_text, "stdin")))

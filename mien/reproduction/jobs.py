@@ -1,0 +1,174 @@
+"""The jobs of `mien queue`: read from a TOML file, what each runs, and how far it is according to its run folders."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from mien.core.errors import RecipeError
+from mien.core.files import fault_of
+from mien.reproduction.studies import ALL, Run
+from mien.training.recipe import load_recipe
+
+
+@dataclass(frozen=True)
+class Job:
+    """Trainings and commands that run one after another in one process.
+
+    study, run: a study of `mien reproduce` in its shortened length, all of it or one run.
+    train, set: a recipe of `mien train`, with settings laid over it.
+    then: `mien` commands that follow, each a list of words; --data is added to each.
+    after: jobs that must be done before. {runs} in ``set`` and ``then`` is the folder of all runs.
+    """
+
+    name: str
+    study: str = ""
+    run: str = ""
+    train: str = ""
+    set: tuple[str, ...] = ()
+    then: tuple[tuple[str, ...], ...] = ()
+    after: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Training:
+    """One training of a job: its run folder, its recipe with settings, its epochs, and the study's run that it is."""
+
+    folder: Path
+    recipe: str
+    settings: tuple[str, ...]
+    epochs: int
+    study_run: Run | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What all jobs of one queue share. ``runs`` is the folder of all runs, ``known`` results of other machines."""
+
+    jobs: tuple[Job, ...]
+    runs: Path
+    data: tuple[Path, ...]
+    known: Path | None = None
+    state: Path = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "state", self.runs / "queue")
+
+    def job(self, name: str) -> Job:
+        return next(job for job in self.jobs if job.name == name)
+
+    def awaited(self, job: Job) -> list[Job]:
+        """The jobs that must be done before this one, directly."""
+        needs = ALL[job.study].needs if job.study else ()
+        return [other for other in self.jobs if other.name in job.after or (other.study and other.study in needs)]
+
+    def known_for(self, job: Job) -> Path | None:
+        """Where results of other machines may stand for the job's runs: nowhere if another job needs their weights."""
+        return None if any(job in self.awaited(other) for other in self.jobs) else self.known
+
+    def trainings(self, job: Job) -> Iterator[Training]:
+        """The job's trainings in order."""
+        if job.study:
+            for run in ALL[job.study].runs:
+                if job.run in ("", run.name):
+                    place = self.runs / "reproduce" / job.study / run.name
+                    yield Training(place, run.recipe, run.settings, run.short, run)
+        if job.train:
+            settings = tuple(self._filled(job.set))
+            epochs = load_recipe(job.train, list(settings)).schedule.epochs
+            yield Training(self.runs / job.name, job.train, settings, epochs)
+
+    def commands(self, job: Job) -> list[list[str]]:
+        """The words after `mien` of all that the job runs."""
+        found: list[list[str]] = []
+        if job.study:
+            known = self.known_for(job)
+            options = ["--run", job.run] * bool(job.run) + (["--known", str(known)] if known else [])
+            found += [["reproduce", job.study, "--short", "--out", str(self.runs / "reproduce"), *options]]
+        if job.train:
+            settings = [word for setting in self._filled(job.set) for word in ("--set", setting)]
+            found += [["train", job.train, "--resume", "--out", str(self.runs / job.name), *settings]]
+        found += [self._filled(words) for words in job.then]
+        data = [word for path in self.data for word in ("--data", str(path))]
+        return [[*words, *data] for words in found]
+
+    def identity(self, job: Job) -> dict[str, Any]:
+        """What a job's result is the result of; it is stale once this changes."""
+        return {"commands": self.commands(job), "epochs": [training.epochs for training in self.trainings(job)]}
+
+    def result(self, job: Job) -> int | None:
+        """The exit code with which the job ended; None if it did not end, or was another job then."""
+        try:
+            found = json.loads((self.state / f"{job.name}.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        code = found.pop("exit_code", None)
+        return code if found == json.loads(json.dumps(self.identity(job))) else None
+
+    def lock(self, job: Job) -> Path:
+        """Held by the process that runs the job."""
+        return self.state / f"{job.name}.lock"
+
+    def log(self, job: Job) -> Path:
+        """What the job printed."""
+        return self.state / f"{job.name}.log"
+
+    def _filled(self, words: tuple[str, ...]) -> list[str]:
+        return [word.replace("{runs}", self.runs.as_posix()) for word in words]
+
+
+def epoch_seconds(folder: Path) -> list[float]:
+    """The seconds of each finished epoch of a run, from its log; [] before the first."""
+    try:
+        lines = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()[1:]
+        return [json.loads(line)["seconds"] for line in lines]
+    except (OSError, ValueError):
+        return []
+
+
+def read_jobs(path: Path | None = None) -> tuple[Job, ...]:
+    """The jobs of a TOML file (default: the package's queue.toml), the most urgent first.
+
+    Raises RecipeError for what is not TOML, an unknown key, study or run, a name that occurs twice, or an unknown ``after``.
+    """
+    source = path or Path(str(resources.files("mien") / "reproduction" / "queue.toml"))
+    if fault := fault_of(source, "a list of jobs"):
+        raise RecipeError(source, *fault)
+    try:
+        tables = tomllib.loads(source.read_text(encoding="utf-8")).get("job", [])
+    except ValueError as error:
+        raise RecipeError(source, f"is not TOML ({error})", "correct it") from error
+    jobs: list[Job] = []
+    for table in tables:
+        job = _job(table, source)
+        known = [other.name for other in jobs]
+        for problem in _problems(job, known):
+            raise RecipeError(f"job '{job.name}' of {source}", problem, "correct the file")
+        jobs.append(job)
+    return tuple(jobs)
+
+
+def _job(table: dict[str, Any], source: Path) -> Job:
+    try:
+        values = {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
+        return Job(**values | {"then": tuple(tuple(words) for words in table.get("then", ()))})
+    except TypeError as error:
+        known = ", ".join(Job.__dataclass_fields__)
+        raise RecipeError(f"a job of {source}", f"is not a job ({error})", f"known keys: {known}") from error
+
+
+def _problems(job: Job, earlier: list[str]) -> Iterator[str]:
+    if job.name in earlier:
+        yield "occurs twice"
+    if job.study and job.study not in ALL:
+        yield f"names the unknown study '{job.study}'"
+    elif job.run and job.run not in [run.name for run in ALL[job.study].runs]:
+        yield f"names the unknown run '{job.run}' of {job.study}"
+    for name in job.after:
+        if name not in earlier:
+            yield f"waits for '{name}', which is no job before it"
