@@ -155,7 +155,7 @@ def finish(page: Page, line: Line, tab: str) -> None:
 
     page.route("**/v1/jobs/*/events", end)
     address = page.url.split("#")[0] + tab
-    page.goto("about:blank")  # the page is loaded once: a first load would hear of ends that the second finds in the list
+    page.goto("about:blank")  # loaded once: a first load would hear of ends that the second finds in the list
     page.goto(address)
     page.wait_for_selector("html[data-ready]")
 
