@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -69,4 +70,4 @@ def test_two_blocks_of_one_process_exclude_each_other(tmp_path: Path) -> None:
 def test_a_file_that_is_no_lock_of_ours_holds_nobody_up(tmp_path: Path) -> None:
     (tmp_path / ".lock").write_text("[1, 2")
     with only_process(tmp_path / ".lock", "out", "wait", wait_s=0):
-        pass
+        assert f'"process": {os.getpid()}' in (tmp_path / ".lock").read_text()
