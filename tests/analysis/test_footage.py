@@ -258,6 +258,7 @@ def interrupted(inputs: list[str], out: Path) -> tuple[int, str, str]:
     return process.returncode, told, complaints
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends no SIGINT to one process")
 def test_ctrl_c_ends_a_stream_in_good_order(tmp_path: Path) -> None:
     with streaming(tmp_path / "live", 30) as address:

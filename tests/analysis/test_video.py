@@ -198,6 +198,7 @@ def test_a_video_that_breaks_off_keeps_what_was_read(recognizer: Recognizer, tmp
         assert json.loads((tmp_path / "cut.summary.json").read_text())["complete"] is False
 
 
+@pytest.mark.slow
 def test_a_damaged_stretch_is_passed_over_and_said(tmp_path: Path) -> None:
     """In a process of its own: FFmpeg's messages about damage, from several threads, must not block Python."""
     make_clip(tmp_path / "clip.mp4", seconds=6, size_wh=(320, 240))

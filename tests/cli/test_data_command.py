@@ -149,6 +149,7 @@ def test_wrong_divisions_give_one_line_and_exit_code_2(
     assert sorted(path.name for path in Path().iterdir()) == ["faces.csv"]
 
 
+@pytest.mark.slow
 def test_a_preview_is_drawn_the_same_for_the_same_seed(capsys: pytest.CaptureFixture[str]) -> None:
     save_faces(patterns(70), "a.csv")
     save_faces(patterns(14, seed=1, split="PublicTest"), "b.csv")

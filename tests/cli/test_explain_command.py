@@ -81,6 +81,7 @@ def test_the_page_holds_everything_and_asks_for_nothing(model_file: Path, faces_
         assert f">{heading}</h2>" in page
 
 
+@pytest.mark.slow
 def test_the_face_of_a_scene(model_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--method", "gradient", "--detector", "haar", "--no-sanity", "--target", "Sadness", "--json"]
     assert main(["explain", str(model_file), str(ASTRONAUT), *arguments]) == 0

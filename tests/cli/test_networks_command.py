@@ -70,7 +70,8 @@ def test_channels_classes_size_and_arguments(capsys: pytest.CaptureFixture[str])
     assert (report["input"], report["totals"]["parameters"]) == ([3, 48, 48], 24_890_373)
     assert shown(capsys, "r3-vgg", "--channels", "1")["totals"]["parameters"] == 24_890_887 - 2 * 9 * 64
     large = shown(capsys, "residual", "--size", "96", "--set", "widths=[8, 16]", "--set", "blocks=1")
-    expected = {"num_classes": 7, "channels": 1, "widths": [8, 16], "blocks": 1, "dropout": 0.0, "zero_init": False}
+    expected = {"num_classes": 7, "channels": 1, "widths": [8, 16], "blocks": 1, "dropout": 0.0, "zero_init": False,
+                "full_resolution": False}  # fmt: skip
     assert large["arguments"] == expected
     assert large["layers"][0] == {
         "name": "stem.0", "kind": "PixelUnshuffle", "detail": "2x2", "shape": [4, 48, 48],

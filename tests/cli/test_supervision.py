@@ -62,6 +62,7 @@ def photos(*names: str) -> None:
         Path(name).write_bytes(ASTRONAUT.read_bytes())
 
 
+@pytest.mark.slow
 def test_an_input_that_crashes_its_decoder_costs_no_other_input() -> None:
     photos("a.jpg", "b.jpg", "c.jpg")
     done = run("a.jpg", "absent.jpg", "b.jpg", "c.jpg", "--json")
@@ -132,6 +133,7 @@ cli.run()
 """
 
 
+@pytest.mark.slow
 def test_a_video_that_took_too_much_memory_goes_on_from_its_finished_parts() -> None:
     photos("a.jpg")
     make_clip(Path("clip.mp4"), seconds=1, size_wh=(64, 48), sound=None)

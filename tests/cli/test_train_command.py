@@ -19,6 +19,7 @@ from tests.cli.conftest import complaint
 from tests.conftest import ASTRONAUT, SHARED, patterns, small_recipe, voted
 
 
+@pytest.mark.slow
 def test_the_way_from_data_to_a_model_file_and_its_use(capsys: pytest.CaptureFixture[str]) -> None:
     from mien.data.readers import save_faces
 
@@ -53,6 +54,7 @@ def test_the_way_from_data_to_a_model_file_and_its_use(capsys: pytest.CaptureFix
     assert "# small" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_exclude_leaves_rows_out_of_training_and_scoring(capsys: pytest.CaptureFixture[str]) -> None:
     from mien.data.readers import save_faces
 
@@ -142,6 +144,7 @@ def test_skipped_rows_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
     assert "skipped 1 broken rows; the first: faces.csv row 7 (line 9)" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not (SHARED / "data").exists(), reason="the data is not beside this checkout")
 def test_predictions_for_unlabelled_faces() -> None:
     data = SHARED / "data" / "fer2013-privatetest-unlabelled.parquet"
@@ -256,6 +259,7 @@ def test_a_model_that_learnt_from_raters_is_measured_by_them(eight: Path, capsys
     assert (shown["labels_by"], shown["uncertainty"]["faces"]) == ("raters", 75)
 
 
+@pytest.mark.slow
 def test_a_model_of_seven_is_measured_by_raters_on_what_it_knows(
     eight: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -334,6 +338,7 @@ def test_a_training_that_is_refused_leaves_no_folder(capsys: pytest.CaptureFixtu
     assert not Path("runs/x").exists()
 
 
+@pytest.mark.slow
 def test_a_run_of_some_classes_is_measured_on_these(run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The run's recipe chose five classes; the data has seven."""
     from mien.data.readers import save_faces

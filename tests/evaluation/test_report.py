@@ -83,6 +83,7 @@ def test_large_pictures_are_made_smaller() -> None:
     assert small(images, 192) is images
 
 
+@pytest.mark.slow
 def test_a_report_with_everything(voted: FaceSet, tmp_path: Path) -> None:
     probabilities = answers(voted)
     history = [

@@ -190,6 +190,7 @@ def test_log_loss_of_float32_and_of_certainty_equals_scikit_learn() -> None:
     assert score(probabilities, labels, ("a", "b")).log_loss == pytest.approx(theirs, abs=1e-9)
 
 
+@pytest.mark.slow
 def test_intervals_agree_with_redrawing_faces_one_by_one(answers: tuple[np.ndarray, np.ndarray]) -> None:
     probabilities, labels = answers
     rng = np.random.default_rng(1)

@@ -159,6 +159,7 @@ def tiny_study(monkeypatch: pytest.MonkeyPatch, small_splits: None) -> studies.S
     return study
 
 
+@pytest.mark.slow
 def test_a_study_writes_its_result_and_its_page_and_is_not_run_twice(
     tiny_study: studies.Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -69,6 +69,7 @@ def test_a_timeline_that_is_downloaded_finds_the_video_that_is(client: TestClien
     assert '"media":"My clip.annotated.mp4"' in page.text
 
 
+@pytest.mark.slow
 def test_a_job_whose_model_is_not_served_any_more_fails_and_says_so(
     tmp_path: Path, clip: Path, model_file: Path
 ) -> None:
@@ -274,6 +275,7 @@ def test_news_come_no_faster_than_four_a_second(monkeypatch: pytest.MonkeyPatch)
     assert pauses == [0.25] * 4
 
 
+@pytest.mark.slow
 def test_a_running_job_is_cancelled_and_a_waiting_one_too(client: TestClient, long_clip: Path) -> None:
     running, waiting = sent(client, long_clip), sent(client, long_clip)
     until(lambda: (client.get(f"/v1/jobs/{running['id']}").json()["progress"] or 0) > 0)
@@ -338,6 +340,7 @@ def test_a_worker_that_is_killed_is_tried_once_more_while_others_are_answered(
     assert failed["error"]["parameters"] == {"how": "was ended by SIGSEGV", "attempts": 2}
 
 
+@pytest.mark.slow
 @posix
 def test_a_worker_that_was_killed_once_gives_its_results_after_all(client: TestClient, clip: Path) -> None:
     job = sent(client, clip)

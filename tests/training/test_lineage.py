@@ -111,6 +111,7 @@ def test_a_second_run_that_holds_out_what_trained_the_first_says_so_everywhere(
     assert "other may have been trained on these faces" in json.loads(Path("c/compare.json").read_text())["notes"][0]
 
 
+@pytest.mark.slow
 def test_the_average_of_runs_that_held_out_different_faces_is_refused_or_says_so(
     runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

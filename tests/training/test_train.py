@@ -77,6 +77,7 @@ def test_the_kept_epoch_is_the_one_the_recipe_names(run_folder: Path, tmp_path: 
     assert load_run(tmp_path).epoch == best["epoch"]
 
 
+@pytest.mark.slow
 def test_two_runs_of_one_seed_are_equal_and_of_another_are_not(tmp_path: Path) -> None:
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         recipe = small_recipe(schedule={"epochs": 1}, run={"seed": seed})
