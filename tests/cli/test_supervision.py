@@ -199,6 +199,7 @@ def test_who_ends_the_program_ends_the_work() -> None:
     process, worker = begin_and_wait()
     process.kill()
     process.communicate(timeout=120)
+    assert process.returncode == -signal.SIGKILL
     until(lambda: is_gone(worker))
 
 
