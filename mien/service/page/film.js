@@ -7,6 +7,9 @@
 /** What a browser rounds a time by, and more. */
 const ROUNDING_S = 0.001;
 
+/** Times are told to the millisecond: this much later lies inside the frame, not on its edge. */
+export const INSIDE_S = 0.001;
+
 /** What is added to our seconds for the player's, from the mediaTime of the first frame that it shows. */
 export const shiftOf = (mediaTime, start) => (mediaTime >= start - ROUNDING_S ? start : 0);
 
@@ -45,6 +48,36 @@ export async function seekTo(video, time, signal) {
     await there;
     if (time - video.currentTime < ROUNDING_S || video.currentTime !== allowed) return; // there, or called elsewhere meanwhile
   }
+}
+
+/** How far a frame's time may lie from the one that was asked for: less than a frame at 50 a second. */
+const SAME_FRAME_S = 0.02;
+const LOOK_AGAIN_MS = 20;
+const PATIENCE_MS = 10_000;
+
+/**
+ * Seek to the frame of a time of the video's own clock; returns whether the video shows it.
+ *
+ * A busy browser says `seeked` before it has painted the frame: until then a canvas gets the one of the seek before. A
+ * VideoFrame tells the time of what is painted; where there is none (an address that is not secure), `seeked` has to do.
+ */
+export async function showFrame(video, time, signal) {
+  await seekTo(video, time + INSIDE_S, signal);
+  if (!window.VideoFrame) return true;
+  const last = performance.now() + PATIENCE_MS;
+  while (Math.abs(paintedTime(video) - time) > SAME_FRAME_S) {
+    if (performance.now() > last) return false;
+    await new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN_MS));
+    signal.throwIfAborted();
+  }
+  return true;
+}
+
+function paintedTime(video) {
+  const frame = new VideoFrame(video);
+  const time = frame.timestamp / 1e6;
+  frame.close();
+  return time;
 }
 
 /** Whether a seek came to nothing because the player was closed or the video breaks off. */

@@ -1,11 +1,9 @@
 // The strongest moments of each expression in a video, and a still of each.
 
 import { make } from "./dom.js";
-import { isOver, seekTo } from "./film.js";
+import { isOver, showFrame } from "./film.js";
 
 const MOST_PER_LABEL = 4;
-/** Times are told to the millisecond: this much later lies inside the frame, not on its edge. */
-export const INSIDE_S = 0.001;
 
 /**
  * The highest peaks per expression, out of what the summary tells of all: [{label, track, person, player_time_s, probability,
@@ -24,14 +22,15 @@ export function momentsOf({ peaks = [] }) {
  * Draw each moment's face onto its own canvas, out of a copy of the video that nobody sees.
  *
  * `stills` are [{player_time_s, box, canvas}]; `film` is {address, shift} of a video that the browser plays (see film.js); `size` is
- * that of the frames in which boxes are told. Where the video breaks off, the canvases that are left stay as they are.
+ * that of the frames in which boxes are told. Where the video breaks off, the canvases that are left stay empty.
  */
 export async function drawStills({ address, shift }, stills, { width, height }, signal) {
   const video = make("video", { muted: true, preload: "auto", playsinline: true, src: address });
   try {
     for (const { player_time_s: time, box, canvas } of stills) {
-      await seekTo(video, time + shift + INSIDE_S, signal);
+      const isShown = await showFrame(video, time + shift, signal);
       if (!video.videoWidth) return; // only its sound can be played
+      if (!isShown) continue; // no still is better than a wrong one
       drawFace(canvas, video, box, video.videoWidth / width, video.videoHeight / height);
       canvas.classList.add("drawn");
     }

@@ -3,9 +3,9 @@
 import { $, $$, button, icon, make, stem } from "./dom.js";
 import * as api from "./api.js";
 import { bars, timeline } from "./chart.js";
-import { isOver, onFrames, seekTo, shiftOf } from "./film.js";
+import { INSIDE_S, isOver, onFrames, seekTo, shiftOf } from "./film.js";
 import { facesAt } from "./frames.js";
-import { INSIDE_S, drawStills, momentsOf } from "./moments.js";
+import { drawStills, momentsOf } from "./moments.js";
 import { drawFaces } from "./overlay.js";
 import { transport } from "./transport.js";
 import { colourOfLabel } from "./store.js";

@@ -97,6 +97,7 @@ function forget(id) {
 /** A job as it is now; one that is not over is listened to, where not many are: a browser has few lines to one address. */
 function heard(job, isShown = true) {
   const before = jobs.get(job.id);
+  if (before && api.isOver(before) && !api.isOver(job)) return; // a list that was on its way when the job ended
   jobs.set(job.id, job);
   if (api.isOver(job)) {
     if (listening.delete(job.id)) refresh(); // and the next one is listened to

@@ -160,9 +160,6 @@ def finish(page: Page, line: Line, tab: str) -> None:
     page.wait_for_selector("html[data-ready]")
 
 
-@pytest.mark.xfail(
-    strict=False, reason="on a loaded machine the notice of the failed videos is sometimes missing; not understood yet"
-)
 def test_jobs_that_finish_behind_another_tab_are_told_in_few_notices_that_go(opened: Open) -> None:
     page = opened("#settings")
     page.clock.install(time=0)
