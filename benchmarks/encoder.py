@@ -23,8 +23,7 @@ CHOICES = {
     "veryfast, its own quality 23": {"preset": "veryfast"},
     **{f"ours at quality {crf}": encoder_options() | {"crf": crf} for crf in ("22", "23", "24", "25", "26")},
     **{
-        f"ours, flat areas favoured {strength}": encoder_options() | {"aq-strength": strength}
-        for strength in ("0", "1")
+        f"ours, flat areas favored {strength}": encoder_options() | {"aq-strength": strength} for strength in ("0", "1")
     },
     "ours, ultrafast at 23": encoder_options() | {"preset": "ultrafast", "crf": "23"},
 }

@@ -4,7 +4,7 @@
     python benchmarks/framing.py --fit      on Training: the framing of each detector, to be put into mien/analysis/detection/detectors.py
 
 Each 48 x 48 face is enlarged to 96..288 pixels and laid somewhere into a canvas of twice its side, which goes on beyond
-the face's border as its edge pixels ("edge") or in flat grey ("grey"). The detector that `mien analyze` uses looks for
+the face's border as its edge pixels ("edge") or in flat gray ("gray"). The detector that `mien analyze` uses looks for
 it; its box is cut out with its framing, as `mien analyze` does, and classified, and so is the face as it was given.
 """
 
@@ -23,11 +23,11 @@ from mien.core.progress import progress_bar
 from mien.core.types import FaceSet
 from mien.data import load_faces
 
-FILLS = ("edge", "grey")
+FILLS = ("edge", "gray")
 
 
 def laid_out(face: np.ndarray, fill: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """(RGB canvas, the face's square as xyxy) for one grey face (H, W)."""
+    """(RGB canvas, the face's square as xyxy) for one gray face (H, W)."""
     side = int(rng.integers(96, 289))
     left, top = rng.integers(side // 8, side - side // 8, 2)
     enlarged = cv2.resize(face, (side, side), interpolation=cv2.INTER_CUBIC)
@@ -38,7 +38,7 @@ def laid_out(face: np.ndarray, fill: str, rng: np.random.Generator) -> tuple[np.
 
 
 def found_box(detector: Detector, canvas: np.ndarray, square: np.ndarray) -> np.ndarray | None:
-    """The surest box whose centre lies in the face's square, or None."""
+    """The surest box whose center lies in the face's square, or None."""
     for box in find_faces(detector, canvas).boxes_xyxy:
         x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
         if square[0] < x < square[2] and square[1] < y < square[3]:

@@ -72,8 +72,8 @@ def chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def png(width: int, height: int, data: bytes, *extra: bytes, depth: int = 8, colour: int = 2, method: int = 0) -> bytes:
-    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, method)
+def png(width: int, height: int, data: bytes, *extra: bytes, depth: int = 8, color: int = 2, method: int = 0) -> bytes:
+    header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, method)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + b"".join(extra) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
 
@@ -93,7 +93,7 @@ def headers_that_lie() -> Iterator[Attack]:
     photo = ASTRONAUT.read_bytes()
     frame = photo.index(b"\xff\xc0")
     yield upload("png header", png(side, side, few))
-    yield upload("png header, 16 bit", png(side, side, few, depth=16, colour=6))
+    yield upload("png header, 16 bit", png(side, side, few, depth=16, color=6))
     yield upload("png header, interlaced", png(side, side, few, method=1))
     yield upload("png header, largest", png(2**31 - 1, 2**31 - 1, few))
     yield upload("png header, nothing", png(0, 0, few))
@@ -137,10 +137,10 @@ def bombs() -> Iterator[Attack]:
     """Small files that decode to large pictures, within the limits and beyond."""
     yield upload("bomb, 900 million pixels", saved(Image.new("1", (30_000, 30_000)), "png"))
     yield upload("bomb, 60 million pixels RGB", png(10_000, 6_000, zeros(6_000 * 30_001)))
-    yield upload("bomb, 60 million pixels RGBA 16 bit", png(10_000, 6_000, zeros(6_000 * 80_001), depth=16, colour=6))
+    yield upload("bomb, 60 million pixels RGBA 16 bit", png(10_000, 6_000, zeros(6_000 * 80_001), depth=16, color=6))
     yield upload("bomb, more data than pixels", png(10, 10, zeros(200 << 20)))
     yield upload("bomb, text", png(10, 10, zeros(310), chunk(b"zTXt", b"a\0\0" + zeros(200 << 20))))
-    yield upload("bomb, colour profile", png(10, 10, zeros(310), chunk(b"iCCP", b"a\0\0" + zeros(200 << 20))))
+    yield upload("bomb, color profile", png(10, 10, zeros(310), chunk(b"iCCP", b"a\0\0" + zeros(200 << 20))))
     yield upload(
         "bomb, gif of many frames",
         saved(

@@ -21,7 +21,7 @@ import av
 from clips import make_clip
 
 #: What is killed: one clip in parts of half a second, so that the work goes on from another place each time.
-ANALYSE = """
+ANALYZE = """
 import sys
 from pathlib import Path
 from mien import Recognizer
@@ -34,7 +34,7 @@ analyze_input(Input(clip, Path("clip")), recognizer, Settings(out, ("jsonl", "cs
 
 
 def start(clip: Path, out: Path) -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, "-c", ANALYSE, str(clip), str(out)], cwd=Path(__file__).parent.parent)
+    return subprocess.Popen([sys.executable, "-c", ANALYZE, str(clip), str(out)], cwd=Path(__file__).parent.parent)
 
 
 def content(out: Path) -> dict[str, object]:

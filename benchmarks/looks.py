@@ -21,7 +21,7 @@ from mien.data import load_faces
 
 
 def seen_again(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """One grey face uint8 (48, 48) a moment later."""
+    """One gray face uint8 (48, 48) a moment later."""
     matrix = cv2.getRotationMatrix2D((24, 24), rng.uniform(-8, 8), rng.uniform(0.92, 1.08))
     matrix[:, 2] += rng.uniform(-2, 2, 2)
     moved = cv2.warpAffine(image, matrix, (48, 48), borderMode=cv2.BORDER_REPLICATE).astype(float)

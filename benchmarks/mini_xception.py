@@ -39,7 +39,7 @@ class Module(nn.Module):
 
 
 class MiniXception(nn.Module):
-    """Grey (N, 1, S, S) → logits (N, classes); 56,951 trained weights for seven classes, 58,423 with batch norm's means and
+    """Gray (N, 1, S, S) → logits (N, classes); 56,951 trained weights for seven classes, 58,423 with batch norm's means and
     variances, at any S."""
 
     def __init__(self, classes: int = 7) -> None:

@@ -135,7 +135,7 @@ def _read_picture(path: Path) -> None:
     from mien.analysis.media.inputs import Input
     from mien.analysis.media.video_reader import open_video
     from mien.core.errors import MienError
-    from mien.core.pictures import page_count, read_grey, read_picture
+    from mien.core.pictures import page_count, read_gray, read_picture
 
     page_count(path)
     if Input(path, Path("x")).is_video:
@@ -144,7 +144,7 @@ def _read_picture(path: Path) -> None:
                 for frame in source.frames():
                     assert frame.picture.ndim == 3
         except MienError:
-            read_grey(path)  # it is refused there too, or has a first frame
+            read_gray(path)  # it is refused there too, or has a first frame
     assert read_picture(path, allow_truncated=True).ndim == 3
     read_picture(path)
 
@@ -225,7 +225,7 @@ def _models() -> dict[str, bytes]:
     values = {
         "version": METADATA_VERSION, "name": "small", "labels": LABELS, "preprocessing": Preprocessing().to_json(),
         "network": {"name": "small", "arguments": {}}, "temperature": 1.5, "thresholds": {"unsure": 0.5}, "scores": {},
-        "licence": "MIT", "license": "MIT", "quantised": False, "quantized": False, "labels_by": "given",
+        "license": "MIT", "quantized": False, "labels_by": "given",
     }  # fmt: skip
     files = {}
     for name in ("plain.onnx", "negatives.onnx"):

@@ -28,7 +28,7 @@ from mien.core.pictures import read_picture
 
 SIZE_WH, FPS = (1280, 720), 30
 
-#: Where a person is at a time: centre x, centre y and side of the face in pixels; None where it is not in the picture.
+#: Where a person is at a time: center x, center y and side of the face in pixels; None where it is not in the picture.
 Way = Callable[[float], tuple[float, float, float] | None]
 
 
@@ -51,7 +51,7 @@ class Scene:
 
 
 def actors(photos: list[Path]) -> list[Actor]:
-    """Two persons: of one photograph the second is its mirror image in other colours."""
+    """Two persons: of one photograph the second is its mirror image in other colors."""
     found = [_actor(read_picture(photo)) for photo in photos[:2]]
     if len(found) == 1:
         other = cv2.cvtColor(found[0].head[:, ::-1], cv2.COLOR_RGB2HSV).astype(int)
@@ -67,7 +67,7 @@ def _actor(photo: np.ndarray) -> Actor:
     if not len(boxes):
         raise SystemExit("no face in the photograph; name others with --photos")
     x1, y1, x2, y2 = boxes[0]
-    side, reach = float(x2 - x1), 0.95  # the head reaches this far from the face's centre, in its sides
+    side, reach = float(x2 - x1), 0.95  # the head reaches this far from the face's center, in its sides
     x, y, half = (x1 + x2) / 2, (y1 + y2) / 2, side * reach
     matrix = np.array(
         [[300 / (2 * half), 0, -(x - half) * 150 / half], [0, 300 / (2 * half), -(y - half) * 150 / half]]

@@ -49,7 +49,7 @@ class Planted:
 
 
 def plant(faces: FaceSet, nonfaces: np.ndarray, flips: int, duplicates: int, seed: int = 0) -> Planted:
-    """A copy of labelled faces with flipped labels, and with duplicates and pictures without a face at its end."""
+    """A copy of labeled faces with flipped labels, and with duplicates and pictures without a face at its end."""
     rng = np.random.default_rng(seed)
     lively = np.flatnonzero(faces.images.std(axis=(1, 2)) > 10)
     chosen = rng.permutation(lively)[: flips + duplicates]
@@ -87,7 +87,7 @@ def _changed(image: np.ndarray, kind: str, rng: np.random.Generator) -> np.ndarr
 
 
 def photographs() -> list[np.ndarray]:
-    """Grey photographs without people, uint8 (H, W) of any size, of the packages that bring some along."""
+    """Gray photographs without people, uint8 (H, W) of any size, of the packages that bring some along."""
     files = []
     for package, folder, names in (("skimage", "data", PICTURES.split()), ("sklearn", "datasets/images", None)):
         spec = find_spec(package)

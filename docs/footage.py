@@ -76,7 +76,7 @@ def make_up(stem: Path, seed: int, seconds: int, people: int, usual: Sequence[fl
 
 
 def small(source: Path, target: Path, width: int) -> None:
-    """A PNG of at most this width with 256 colours: small enough for a repository."""
+    """A PNG of at most this width with 256 colors: small enough for a repository."""
     picture = Image.open(source).convert("RGB")
     if picture.width > width:
         picture = picture.resize((width, round(picture.height * width / picture.width)), Image.Resampling.LANCZOS)

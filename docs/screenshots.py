@@ -25,7 +25,7 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
-from mien.analysis.output.palette import COLOURS  # noqa: E402
+from mien.analysis.output.palette import COLORS  # noqa: E402
 from mien.core.files import replacing  # noqa: E402
 from mien.core.pictures import read_picture  # noqa: E402
 from tests.conftest import find_chromium  # noqa: E402
@@ -191,23 +191,23 @@ SHOTS: dict[str, Callable[[Studio], Page]] = {
 }  # fmt: skip
 
 
-def reduced(pixels: np.ndarray, colours: int) -> np.ndarray:
-    """uint8 (N, 3) → at most so many colours (K, 3), among which rare ones count too."""
+def reduced(pixels: np.ndarray, colors: int) -> np.ndarray:
+    """uint8 (N, 3) → at most so many colors (K, 3), among which rare ones count too."""
     each, counts = np.unique(pixels, axis=0, return_counts=True)
     few = np.repeat(each, np.ceil(counts**0.4).astype(int), axis=0)
-    made = Image.fromarray(few[None]).quantize(colours, Image.Quantize.MEDIANCUT).getpalette()
-    return np.array(made[: 3 * colours]).reshape(-1, 3)
+    made = Image.fromarray(few[None]).quantize(colors, Image.Quantize.MEDIANCUT).getpalette()
+    return np.array(made[: 3 * colors]).reshape(-1, 3)
 
 
-def palette(shot: np.ndarray, photo_xyxy: tuple[int, int, int, int], colours: int) -> Image.Image:
-    """A palette that the page and the photograph in it share: else a photograph leaves none for a small coloured bar."""
+def palette(shot: np.ndarray, photo_xyxy: tuple[int, int, int, int], colors: int) -> Image.Image:
+    """A palette that the page and the photograph in it share: else a photograph leaves none for a small colored bar."""
     x1, y1, x2, y2 = photo_xyxy
     outside = np.ones(shot.shape[:2], bool)
     outside[y1:y2, x1:x2] = False
     each, counts = np.unique(shot[outside], axis=0, return_counts=True)
-    exact = each[np.argsort(-counts)[: colours // 6]]  # backgrounds, lines and words keep their own colours
-    named = np.array([[int(colour[at : at + 2], 16) for at in (1, 3, 5)] for colour in COLOURS.values()])
-    room = colours - len(exact) - len(named)
+    exact = each[np.argsort(-counts)[: colors // 6]]  # backgrounds, lines and words keep their own colors
+    named = np.array([[int(color[at : at + 2], 16) for at in (1, 3, 5)] for color in COLORS.values()])
+    room = colors - len(exact) - len(named)
     others = [reduced(shot[outside], room // 3)]
     if not outside.all():
         others.append(reduced(shot[~outside], room - room // 3))
@@ -218,17 +218,17 @@ def palette(shot: np.ndarray, photo_xyxy: tuple[int, int, int, int], colours: in
 
 
 def keep(png: bytes, photo_xyxy: tuple[int, int, int, int], path: Path) -> None:
-    """As a PNG with as many colours as fit into the limit."""
+    """As a PNG with as many colors as fit into the limit."""
     shot = Image.open(io.BytesIO(png)).convert("RGB")
-    for colours in (256, 192, 128, 96, 64):
+    for colors in (256, 192, 128, 96, 64):
         buffer = io.BytesIO()
-        shared = palette(np.asarray(shot), photo_xyxy, colours)
+        shared = palette(np.asarray(shot), photo_xyxy, colors)
         shot.quantize(palette=shared, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
         if buffer.tell() < MOST_BYTES:
             break
     with replacing(path) as part:
         part.write_bytes(buffer.getvalue())
-    print(f"{path}: {shot.width} x {shot.height}, {buffer.tell() / 1000:.0f} kB, {colours} colours")
+    print(f"{path}: {shot.width} x {shot.height}, {buffer.tell() / 1000:.0f} kB, {colors} colors")
 
 
 def photo_of(page: Page) -> tuple[int, int, int, int]:

@@ -38,7 +38,7 @@ def analyze_input(
     table: RecordWriter | None = None,
     begin: Callable[[Input], None] | None = None,
 ) -> Done:
-    """Analyse one file, or a stream, and write its outputs; ``table`` gets the same records, for one over many inputs.
+    """Analyze one file, or a stream, and write its outputs; ``table`` gets the same records, for one over many inputs.
 
     ``begin`` is called as soon as no other process can write these outputs; what it raises ends the analysis.
 
@@ -49,15 +49,15 @@ def analyze_input(
 
     stem = settings.out / item.stem
     with ExitStack() as stack:
-        cure = "wait for it, or choose another folder with --out"
-        stack.enter_context(only_process(hidden_beside(stem, "lock"), f"{stem}.*", cure))
+        hint = "wait for it, or choose another folder with --out"
+        stack.enter_context(only_process(hidden_beside(stem, "lock"), f"{stem}.*", hint))
         if begin is not None:
             begin(item)
         tables = [stack.enter_context(record_writer(stem, settings.formats, recognizer.labels))]
         tables += [table] if table is not None else []
         try:
-            analyse = analyze_video if item.is_video else _analyze_picture
-            done = analyse(item, recognizer, settings, stem, tables)
+            analyze = analyze_video if item.is_video else _analyze_picture
+            done = analyze(item, recognizer, settings, stem, tables)
         except IsPicture as found:  # what an address leads to is known when it is opened
             done = _analyze_picture(item, recognizer, settings, stem, tables, found.content)
     done.outputs += [record_path(stem, name) for name in settings.formats]

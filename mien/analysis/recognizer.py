@@ -54,7 +54,7 @@ class Recognizer:
             a number. Without a detector nothing is left out.
         people: keep only so many faces of each picture or frame, the largest ones; 0 keeps all.
         max_pixels: pictures with more are refused, and videos; of these by default those of more than 67,108,864 a frame.
-        allow_truncated: analyse what decodes of a picture file that is cut off, instead of refusing it.
+        allow_truncated: analyze what decodes of a picture file that is cut off, instead of refusing it.
 
     Raises ModelError or UsageError for a model or detector that cannot be used.
     """
@@ -195,7 +195,7 @@ class Recognizer:
         return hashlib.sha256(self.classifier.path.read_bytes()).hexdigest()
 
     def classify(self, crops: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
-        """Face crops uint8 (N, H, W) grey or (N, H, W, 3) RGB → probabilities float32 (N, K) over ``labels``.
+        """Face crops uint8 (N, H, W) gray or (N, H, W, 3) RGB → probabilities float32 (N, K) over ``labels``.
 
         A list of crops of one size is taken, too. Raises ValueError for other shapes and types.
         """

@@ -25,7 +25,7 @@ class Settings:
     """What ``analyze`` writes, and where.
 
     smoothing_s   the time constant along tracks; 0 smooths nothing
-    sampling      which frames of a video are analysed
+    sampling      which frames of a video are analyzed
     watch         called with (seconds done, seconds in all or None, frames done) as a video goes on; what it raises ends
                   the analysis, and nothing is left of it
     stop          asked as a video goes on; where it says yes, the video ends there

@@ -1,4 +1,4 @@
-"""A video → its records, its annotated copy and what sums it up. Reading, analysing and writing go on side by side."""
+"""A video → its records, its annotated copy and what sums it up. Reading, analyzing and writing go on side by side."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from mien.core.memory import lacks_memory, return_memory
 from mien.core.progress import Bar, progress_bar, say
 from mien.core.types import Face, FrameResult
 
-#: Frames are read, analysed and written in batches of about so many bytes, of this many frames at most.
+#: Frames are read, analyzed and written in batches of about so many bytes, of this many frames at most.
 BATCH_BYTES, BATCH_FRAMES = 16_000_000, 8
 
 #: Batches that are decoded ahead, and those whose faces go through the network at once: it has few threads for each of them.
@@ -59,7 +59,7 @@ class State:
 def analyze_video(
     item: Input, recognizer: Recognizer, settings: Settings, stem: Path, tables: list[RecordWriter]
 ) -> Done:
-    """Analyse one video and write its outputs. It is done part by part: after a sudden end, the same call goes on."""
+    """Analyze one video and write its outputs. It is done part by part: after a sudden end, the same call goes on."""
     _keep_subtitles(stem, settings)
     before = item.status()
     with opencv_in_few_threads(), open_video(item.path, settings.sampling, recognizer.max_frame_pixels) as source:
@@ -187,7 +187,7 @@ class VideoAnalysis:
             ahead(decoded, 1 if source.is_large else BATCHES_AHEAD, newest=source.is_live) as frames,
             ahead(_search(_lasting(frames, source) if source.is_live else frames, self.state.finder), 1) as searched,
             closing(several_at_once(self._read, searched, at_once)) as batches,
-            progress_bar(Path(item.name).name, source.analysed_s, done_s, quiet=self.settings.quiet) as bar,
+            progress_bar(Path(item.name).name, source.analyzed_s, done_s, quiet=self.settings.quiet) as bar,
         ):
             for batch in batches:
                 self._part(batch, batches, bar)
@@ -199,7 +199,7 @@ class VideoAnalysis:
         """Say to whoever watches how far this is; also where it only goes on, and gets no further."""
         if self.settings.watch is not None:
             done_s = max(0.0, self.state.last_s - self.source.begins_s) if self.state.done.frames else 0.0
-            self.settings.watch(done_s, self.source.analysed_s, self.state.done.frames)
+            self.settings.watch(done_s, self.source.analyzed_s, self.state.done.frames)
 
     def _stopped(self) -> bool:
         return self.settings.stop is not None and self.settings.stop()

@@ -88,7 +88,7 @@ def _rows_of(paths: Iterable[Path], at_once: int = 1_000) -> Iterator[list[dict[
 
 
 def _captions(analysis: VideoAnalysis) -> Captions:
-    """Those of the annotated video, which begins with the part that was analysed; without one, of the video itself."""
+    """Those of the annotated video, which begins with the part that was analyzed; without one, of the video itself."""
     people, offset_s = analysis.state.people, analysis.source.sampling.from_s if analysis.settings.media else 0.0
     return Captions(people.labels, offset_s, frozenset(person.track for person in people.not_faces))
 
@@ -96,9 +96,9 @@ def _captions(analysis: VideoAnalysis) -> Captions:
 def _summary(analysis: VideoAnalysis) -> dict[str, object]:
     """The video in a few figures.
 
-    seconds    how long what was analysed lasts
+    seconds    how long what was analyzed lasts
     start_s    what a player shows as 0:00, by the file's own times; all other times here are as a player shows them
-    part       which frames were analysed, as --from, --to and --every say it, from that beginning on
+    part       which frames were analyzed, as --from, --to and --every say it, from that beginning on
     bytes      of the file; None of a camera or a stream
     joined     whether the times here are not the file's own: it is recordings joined end to end, whose times jump back, or it
                does not say when its frames are shown

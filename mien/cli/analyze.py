@@ -54,10 +54,10 @@ def analyze(
         typer.Option(min=0, help="Video: time constant of smoothing along a person's track, in seconds; 0: off."),
     ] = 0.25,
     fps: Annotated[
-        float | None, typer.Option(min=0.001, help="Video: analyse so many frames a second. [default: all]")
+        float | None, typer.Option(min=0.001, help="Video: analyze so many frames a second. [default: all]")
     ] = None,
     every: Annotated[
-        float | None, typer.Option(min=0.001, help="Video: analyse one frame every so many seconds.")
+        float | None, typer.Option(min=0.001, help="Video: analyze one frame every so many seconds.")
     ] = None,
     begin: Annotated[
         str, typer.Option("--from", metavar="TIME", help="Video: begin here, in seconds or as 1:02:03.5.")
@@ -81,7 +81,7 @@ def analyze(
         str,
         typer.Option(help="Leave out what is probably no face: off (only mark it), auto, or a score as in 0.9."),
     ] = "off",
-    colour: Annotated[str, typer.Option(help="Colour of boxes and labels: red,green,blue, each 0 to 255.")] = "0,255,0",
+    color: Annotated[str, typer.Option(help="Color of boxes and labels: red,green,blue, each 0 to 255.")] = "0,255,0",
     line_width: Annotated[
         int, typer.Option(min=0, max=100, help="Width of the boxes' lines in pixels; 0 chooses.")
     ] = 0,
@@ -103,7 +103,7 @@ def analyze(
         ),
     ] = None,
     allow_truncated: Annotated[
-        bool, typer.Option("--allow-truncated", help="Analyse what decodes of a picture file that is cut off.")
+        bool, typer.Option("--allow-truncated", help="Analyze what decodes of a picture file that is cut off.")
     ] = False,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -134,7 +134,7 @@ def analyze(
         out,
         check_formats(format),
         "media" in chosen and not no_media,
-        Style(_colour(colour), line_width, text_size, bars, display_width),
+        Style(_color(color), line_width, text_size, bars, display_width),
         quiet or as_json,
         smoothing,
         _sampling(fps, every, begin, end),
@@ -197,7 +197,7 @@ class Stopping:
 
     @contextmanager
     def during(self, item: Input) -> Iterator[None]:
-        """While a stream is analysed, Ctrl-C means this; with a file it ends the program, which goes on from there."""
+        """While a stream is analyzed, Ctrl-C means this; with a file it ends the program, which goes on from there."""
         if not isinstance(item.path, str):
             yield
             return
@@ -228,7 +228,7 @@ def _outputs(text: str) -> set[str]:
 
 
 def _sampling(fps: float | None, every: float | None, begin: str, end: str | None) -> Sampling:
-    """--fps, --every, --from and --to → which frames of a video are analysed."""
+    """--fps, --every, --from and --to → which frames of a video are analyzed."""
     from mien.analysis.media.video_reader import Sampling
     from mien.core.errors import UsageError
 
@@ -253,11 +253,11 @@ def _seconds(option: str, text: str) -> float:
     return 3600 * hours + 60 * minutes + seconds
 
 
-def _colour(text: str) -> tuple[int, int, int]:
+def _color(text: str) -> tuple[int, int, int]:
     from mien.core.errors import UsageError
 
     parts = text.split(",")
     if len(parts) != 3 or not all(part.strip().isdecimal() and int(part) <= 255 for part in parts):
-        raise UsageError(f"--colour {text}", "is not red,green,blue with values in 0..255", "as in --colour 0,255,0")
+        raise UsageError(f"--color {text}", "is not red,green,blue with values in 0..255", "as in --color 0,255,0")
     red, green, blue = (int(part) for part in parts)
     return red, green, blue

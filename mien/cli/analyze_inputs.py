@@ -32,7 +32,7 @@ class Analysis:
     not_done    how many inputs that is
     left_out    endings of pictures and videos in folders that are not read here, counted
 
-    ``crash`` names the signal of the process that analysed these inputs until it crashed: this one goes on behind the
+    ``crash`` names the signal of the process that analyzed these inputs until it crashed: this one goes on behind the
     input that it was at.
     """
 
@@ -71,8 +71,8 @@ class Analysis:
             stack.callback(self.ownership.end)
             self.manifest = None
             if several or self.resume:
-                cure = "wait for it, or choose another folder with --out"
-                stack.enter_context(only_process(out / ".manifest.lock", out, cure))
+                hint = "wait for it, or choose another folder with --out"
+                stack.enter_context(only_process(out / ".manifest.lock", out, hint))
                 self.manifest = Manifest(out, self._key(), self.resume or bool(self.crash), bool(self.crash))
                 stack.callback(self.manifest.close)
                 named = self.manifest.named(items, self.ownership.is_free)
@@ -147,11 +147,11 @@ class Analysis:
         discard(self.settings.out / item.stem, keep_parts=is_short)
         if is_short:
             found = "was not finished: the system ended it, probably for want of memory (SIGKILL)"
-            cure = "what was finished is kept: the same command goes on with more memory"
+            hint = "what was finished is kept: the same command goes on with more memory"
         else:
             found = f"cannot be analyzed: a decoder crashed ({self.crash})"
-            cure = "convert it with another program"
-        why = f"{item.name}: {found}; {cure}"
+            hint = "convert it with another program"
+        why = f"{item.name}: {found}; {hint}"
         self._failed(why)
         if self.manifest is not None:
             self.manifest.add(item, state="failed" if is_short else "crashed", why=why, outputs=[])

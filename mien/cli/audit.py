@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mien.evaluation.audit.findings import Findings
 
 
-#: Of fewer faces, what is an ordinary one cannot be learnt: real ones would be taken for none.
+#: Of fewer faces, what is an ordinary one cannot be learned: real ones would be taken for none.
 LEAST_FACES = 1_000
 
 
@@ -149,7 +149,7 @@ def _judge(
 
     from mien.evaluation.audit.label_errors import read_probabilities
 
-    if not faces.labelled.any():
+    if not faces.labeled.any():
         return None, "labels (there are none)"
     if probabilities is not None:
         return read_probabilities(probabilities, faces), ""
@@ -191,7 +191,7 @@ def _out_of_fold(faces: FaceSet, twins: Twins, out: Path, folds: int, epochs: in
     from mien.evaluation.tables import write_predictions
     from mien.training.folds import assign_folds, out_of_fold
 
-    rows = np.flatnonzero(faces.labelled)
+    rows = np.flatnonzero(faces.labeled)
     place = np.full(len(faces), -1)
     place[rows] = np.arange(len(rows))
     inside = np.isin(twins.pairs, rows).all(axis=1)

@@ -63,15 +63,15 @@ def describe(
     if as_json:
         say(json.dumps(facts, indent=2))
         return
-    say(f"{path}: {len(faces):,} faces of {faces.images.shape[2]} x {faces.images.shape[1]} pixels, grey")
+    say(f"{path}: {len(faces):,} faces of {faces.images.shape[2]} x {faces.images.shape[1]} pixels, gray")
     say(
-        f"  FER+ votes: {'yes' if facts['votes'] else 'no'}; unlabelled: {facts['unlabelled']:,}; broken rows skipped: {facts['skipped']:,}"
+        f"  FER+ votes: {'yes' if facts['votes'] else 'no'}; unlabeled: {facts['unlabeled']:,}; broken rows skipped: {facts['skipped']:,}"
     )
-    rows = [["split", *faces.classes, "unlabelled", "all"]]
+    rows = [["split", *faces.classes, "unlabeled", "all"]]
     for name, counts in facts["splits"].items():
-        numbers = [*counts["classes"].values(), counts["unlabelled"], counts["all"]]
+        numbers = [*counts["classes"].values(), counts["unlabeled"], counts["all"]]
         rows.append([name or "(none)", *(f"{number:,}" for number in numbers)])
-    if not facts["unlabelled"]:
+    if not facts["unlabeled"]:
         rows = [row[:-2] + row[-1:] for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
@@ -158,7 +158,7 @@ def split(
     """Divide a data set anew and write it with its new split names.
 
     For semi-supervised training --keep-labels removes labels, after the division or alone. Parquet files and folders
-    hold labelled and unlabelled faces together, a CSV does not.
+    hold labeled and unlabeled faces together, a CSV does not.
     """
     from mien.core.errors import UsageError
     from mien.data import splits
@@ -226,7 +226,7 @@ def preview(
     """Draw what a recipe makes of the faces: what a network is really given while it is trained.
 
     A row a face: the picture as it is, then changed copies as the training loop makes them, with mixup and cutmix,
-    normalised. Where faces are blended, the shares of the classes in the target stand below.
+    normalized. Where faces are blended, the shares of the classes in the target stand below.
     """
     need_torch()
     from mien.core.errors import UsageError
@@ -324,23 +324,23 @@ def _part_names(text: str, count: int) -> list[str]:
 def _written(faces: FaceSet, out: Path) -> dict[str, Any]:
     """What a file was written of, for machines."""
     parts = {name: faces.take(faces.split == name) for name in faces.splits}
-    splits = {name: {"faces": len(part), "labelled": int(part.labelled.sum())} for name, part in parts.items()}
+    splits = {name: {"faces": len(part), "labeled": int(part.labeled.sum())} for name, part in parts.items()}
     return {"file": str(out), "faces": len(faces), "skipped": len(faces.skipped), "splits": splits}
 
 
 def _described(faces: FaceSet, split: str) -> str:
-    """``"train 28,709 (2,871 labelled)"``."""
+    """``"train 28,709 (2,871 labeled)"``."""
     part = faces.take(faces.split == split)
-    labelled = int(part.labelled.sum())
-    return f"{split or '(none)'} {len(part):,}" + (f" ({labelled:,} labelled)" if labelled < len(part) else "")
+    labeled = int(part.labeled.sum())
+    return f"{split or '(none)'} {len(part):,}" + (f" ({labeled:,} labeled)" if labeled < len(part) else "")
 
 
 def _read(path: Path, ferplus: Path | None, size: int, skip_bad: bool, labels_by: str) -> FaceSet:
     from mien.data import load_faces
-    from mien.data.annotators import labelled_by
+    from mien.data.annotators import labeled_by
 
     faces = load_faces(path, ferplus=ferplus, size=size, skip_bad=skip_bad)
-    return labelled_by(faces, whose_labels(labels_by, faces, None))
+    return labeled_by(faces, whose_labels(labels_by, faces, None))
 
 
 def _facts(faces: FaceSet, path: Path) -> dict:
@@ -348,14 +348,14 @@ def _facts(faces: FaceSet, path: Path) -> dict:
     for name in faces.splits:
         part = faces.take(faces.split == name)
         counts = dict(zip(faces.classes, part.counts().tolist(), strict=True))
-        splits[name] = {"classes": counts, "unlabelled": int((~part.labelled).sum()), "all": len(part)}
+        splits[name] = {"classes": counts, "unlabeled": int((~part.labeled).sum()), "all": len(part)}
     return {
         "path": str(path),
         "faces": len(faces),
         "size": list(faces.images.shape[1:]),
         "classes": list(faces.classes),
         "splits": splits,
-        "unlabelled": int((~faces.labelled).sum()),
+        "unlabeled": int((~faces.labeled).sum()),
         "votes": faces.votes is not None,
         "skipped": len(faces.skipped),
     }

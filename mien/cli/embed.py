@@ -35,8 +35,8 @@ def embed(
 ) -> None:
     """Lay out faces in two dimensions, by their pixels and by the network's features.
 
-    embedding.png shows both for every split, coloured by class; embedding.html opens without a network and shows the face
-    under the pointer; embedding.json says how well classes are apart (nearest neighbours, silhouette), before anything is
+    embedding.png shows both for every split, colored by class; embedding.html opens without a network and shows the face
+    under the pointer; embedding.json says how well classes are apart (nearest neighbors, silhouette), before anything is
     flattened; embedding.csv holds the points. PCA's axes are those of the training faces; t-SNE and UMAP place all
     together. UMAP needs umap-learn, which no extra brings.
     """  # fmt: skip

@@ -44,7 +44,7 @@ def ensemble(
     ] = "likelihood",
     tta: Tta = "none",
     name: Annotated[str, typer.Option(help="The ensemble's name; default: that of the file.")] = "",
-    licence: Annotated[str, typer.Option(help="The licence of the weights, written into the file.")] = "not stated",
+    license: Annotated[str, typer.Option(help="The license of the weights, written into the file.")] = "not stated",
     exclude: Exclude = None,
     labels_by: LabelsBy = "auto",
     skip_bad: SkipBad = False,
@@ -86,9 +86,9 @@ def ensemble(
     )
     faces, split = _that_choose(faces, split, quiet=quiet or as_json)
     joined = join(members, np.full(len(members), 1 / len(members)), name or out.stem)  # refuses what does not fit
-    faces = faces.take(faces.labelled).as_classes(members[0].classes)
+    faces = faces.take(faces.labeled).as_classes(members[0].classes)
     if len(faces) < 2:
-        found = f"has {len(faces)} labelled faces to choose weights by"
+        found = f"has {len(faces)} labeled faces to choose weights by"
         raise UsageError(", ".join(map(str, data)), found, "give more of them")
     probabilities = np.stack(
         [
@@ -101,7 +101,7 @@ def ensemble(
         raise UsageError(f"--weights {weights}", f"has too many points for {len(models)} models", "use likelihood")
     chosen = given if given is not None else np.array(table["ensembles"][weights]["weights"])
     joined = join(members, chosen, name or out.stem)
-    difference = export(joined, out, faces.take(np.arange(min(len(faces), 512))), licence=licence)
+    difference = export(joined, out, faces.take(np.arange(min(len(faces), 512))), license=license)
     table |= {"written": chosen.tolist(), "split": split, "tta": tta, "faces": len(faces), "file": str(out)}
     text = weights_text(table)
     write_text(

@@ -48,7 +48,7 @@ def explain(
     method: Annotated[
         str,
         typer.Option(
-            help="A list of gradient, normalised-gradient, smoothgrad, integrated-gradients, grad-cam, "
+            help="A list of gradient, normalized-gradient, smoothgrad, integrated-gradients, grad-cam, "
             "guided-backprop, occlusion, lime; or all."
         ),
     ] = DEFAULT_METHODS,
@@ -156,7 +156,7 @@ def _from_data(
     model, size = TorchClassifier(trained), trained.preprocessing.size
     faces = read_data(data, size=size, skip_bad=skip_bad, quiet=quiet, labels_by="auto", model=model)
     faces = (faces.in_split(split) if split else faces).as_classes(trained.classes)
-    if not faces.labelled.any():
+    if not faces.labeled.any():
         raise DataError(data[0], "has no labels to choose faces of every class by", "name the pictures themselves")
     rows = [np.flatnonzero(faces.labels == label)[:per_class] for label in range(len(faces.classes))]
     chosen = faces.take(np.concatenate(rows))
@@ -273,7 +273,7 @@ def filters(
     """Show what the filters of a layer answer to.
 
     Writes filters.html with everything in it: the filters' weights; the outputs of the layer and of every block for a
-    picture or for noise; pictures made by gradient ascent from white noise, by plain steps and by regularised ones;
+    picture or for noise; pictures made by gradient ascent from white noise, by plain steps and by regularized ones;
     with --data the faces that excite each filter most. Each is a PNG too, and the numbers are in filters.json.
     """
     need_torch()
@@ -310,9 +310,9 @@ def _list_layers(trained: Trained, as_json: bool) -> None:
     from dataclasses import asdict
 
     from mien.core.errors import UsageError
-    from mien.explanation.filters import conv_layers, normalise, white_noise
+    from mien.explanation.filters import conv_layers, normalize, white_noise
 
-    found = conv_layers(trained.network, normalise(white_noise(1, trained.preprocessing), trained.preprocessing))
+    found = conv_layers(trained.network, normalize(white_noise(1, trained.preprocessing), trained.preprocessing))
     if not found:
         raise UsageError(trained.name, "has no convolution", "choose a network that has")
     if as_json:
@@ -346,8 +346,8 @@ def _given(
         finder = make_detector(detector, detector_model)
         return faces_of(picture, finder, trained.preprocessing)[0], picture.name
     noise = white_noise(1, trained.preprocessing, seed, spread=0.2)[0]
-    grey = np.round(255 * noise.clamp(0, 1).numpy()).astype(np.uint8)
-    return grey.transpose(1, 2, 0) if trained.preprocessing.colour else grey[0], "white noise"
+    gray = np.round(255 * noise.clamp(0, 1).numpy()).astype(np.uint8)
+    return gray.transpose(1, 2, 0) if trained.preprocessing.color else gray[0], "white noise"
 
 
 def _study_filters(
@@ -357,18 +357,18 @@ def _study_filters(
 
     from mien.core.progress import progress_bar
     from mien.explanation.filter_pages import FilterStudy
-    from mien.explanation.filters import Regularisation, ascend, block_outputs, conv_of, layer_output, standardised
+    from mien.explanation.filters import Regularization, ascend, block_outputs, conv_of, layer_output, standardized
 
     network, preprocessing = trained.network, trained.preprocessing
     image = torch.from_numpy(preprocessing.to_tensor(given[0][None]))
     made, activations = {}, {}
-    for rule, regularisation in (("plain", None), ("regularised", Regularisation())):
+    for rule, regularization in (("plain", None), ("regularized", Regularization())):
         with progress_bar(f"{rule} ascent", len(chosen), quiet=quiet) as bar:
             pictures, activations[rule] = ascend(
-                network, layer, chosen, preprocessing, regularisation=regularisation, steps=steps, seed=seed,
+                network, layer, chosen, preprocessing, regularization=regularization, steps=steps, seed=seed,
                 advance=bar.advance,
             )  # fmt: skip
-        made[rule] = standardised(pictures).mean(axis=1)
+        made[rule] = standardized(pictures).mean(axis=1)
     return FilterStudy(
         model=trained.name,
         layer=layer,

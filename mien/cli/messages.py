@@ -1,14 +1,35 @@
-"""Words to the person: help, and errors as one line on stderr (`mien: NAME: FOUND; CURE`)."""
+"""Messages to the person: help, and errors as one line on stderr (`mien: NAME: PROBLEM; HINT`)."""
 
 from __future__ import annotations
 
 import os
+import re
 
 import typer
 
-from mien.core.errors import MienError
+from mien.core.errors import MienError, UsageError
 from mien.core.memory import lacks_memory
 from mien.core.progress import say
+
+#: A parameter in an error of the library, alone or with a value (see mien/core/errors.py).
+_PARAMETER = re.compile(r"`([a-z][a-z0-9_]*(?:\.[a-z0-9_]+)?)(?:=([^`]*))?`")
+
+
+def name_options(text: str) -> str:
+    """Write parameters in the text of an error as options of the command line.
+
+    `` `out` `` becomes ``--out``, `` `skip_bad=True` `` ``--skip-bad``, `` `size=48` `` ``--size 48``, and a setting of a recipe,
+    `` `schedule.epochs=10` ``, ``--set schedule.epochs=10``.
+    """
+    return _PARAMETER.sub(_option, text)
+
+
+def _option(found: re.Match[str]) -> str:
+    name, value = found[1], found[2]
+    if "." in name:
+        return f"--set {name}={value}" if value is not None else f"--set {name}"
+    option = name.replace("_", "-")
+    return {"True": f"--{option}", "False": f"--no-{option}", None: f"--{option}"}.get(value, f"--{option} {value}")
 
 
 def complain(message: str) -> None:
@@ -24,7 +45,8 @@ def explain(error: Exception, place: str = "") -> str:
     if os.environ.get("MIEN_DEBUG", "0") not in ("", "0"):
         raise error
     if isinstance(error, MienError):
-        return str(error)
+        own = isinstance(error, UsageError) or _PARAMETER.fullmatch(error.name)  # else the name is a file's, say
+        return f"{name_options(error.name) if own else error.name}: {name_options(f'{error.problem}; {error.hint}')}"
     if lacks_memory(error):
         return f"{place}there is not enough memory; try smaller or fewer inputs, or end other programs"
     if isinstance(error, OSError) and error.strerror:

@@ -86,14 +86,14 @@ def show(
     say(
         f"file: {path}, {path.stat().st_size / 1e6:.1f} MB\nlabels: {', '.join(info.labels)}\n"
         f"input: {pre.channels} x {pre.size} x {pre.size}, mean {pre.mean}, std {pre.std}, framing {pre.framing}\n"
-        f"network: {info.network['name']} {info.network['arguments']}\nlicence: {info.licence}\n{_runs(model)}"
+        f"network: {info.network['name']} {info.network['arguments']}\nlicense: {info.license}\n{_runs(model)}"
     )
 
 
 def _precision(path: Path) -> str:
     from mien.analysis.inference.model_file import model_info
 
-    return "int8" if model_info(path).quantised else "float"
+    return "int8" if model_info(path).quantized else "float"
 
 
 def _runs(model: str) -> str:

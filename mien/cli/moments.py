@@ -38,9 +38,9 @@ def moments(
     out: Annotated[Path, typer.Option(help="Folder for what is written; records in it are used.")] = Path("mien-out"),
     records: Annotated[Path | None, typer.Option(help="Records of this video that lie elsewhere.")] = None,
     model: Annotated[
-        str | None, typer.Option(help="Model, where the video has to be analysed. [default: base]")
+        str | None, typer.Option(help="Model, where the video has to be analyzed. [default: base]")
     ] = None,
-    detector: Annotated[str, typer.Option(help="Detector, where the video has to be analysed.")] = "auto",
+    detector: Annotated[str, typer.Option(help="Detector, where the video has to be analyzed.")] = "auto",
     detector_model: Annotated[Path | None, typer.Option(help="A YuNet file of your own.")] = None,
     quiet: Quiet = False,
     as_json: Json = False,
@@ -48,7 +48,7 @@ def moments(
     """Write the stills of a video at which an expression peaks.
 
     A peak is a local maximum of a person's smoothed probability within ±--min-gap seconds; the highest come first. Records of
-    the video that 'mien analyze' left in --out are used; where there are none it is analysed first. Writes
+    the video that 'mien analyze' left in --out are used; where there are none it is analyzed first. Writes
     clip.moments/01-happy-0012.40s-person1.jpg and so on, moments.json beside them, and all faces on one sheet,
     clip.moments.png. What an earlier call left in clip.moments is replaced.
     """
@@ -140,11 +140,11 @@ def _records_of(
     if named and not quiet and (why := _doubt_of(found, item)):
         say(f"note: {named} {why}", error=True)
     if found is None:
-        return read_clip(_analyse(item, out, model, detector, label, quiet=quiet))
+        return read_clip(_analyze(item, out, model, detector, label, quiet=quiet))
     _check_choices(found, model, detector)
     if not quiet:
         part = _part_of(_summary_of(found.path))
-        say(f"reading {found.path}{part and f' ({part})'}; the video is not analysed again", error=True)
+        say(f"reading {found.path}{part and f' ({part})'}; the video is not analyzed again", error=True)
     return found
 
 
@@ -243,10 +243,10 @@ def _check_choices(found: Records, model: str | None, detector: tuple[str, Path 
         )
 
 
-def _analyse(
+def _analyze(
     item: Input, out: Path, model: str | None, detector: tuple[str, Path | None], label: str, *, quiet: bool
 ) -> Path:
-    """Analyse the video without media; the path of its records."""
+    """Analyze the video without media; the path of its records."""
     from mien.analysis.output.writers import record_path
     from mien.analysis.pipeline import Settings, analyze_input
     from mien.analysis.recognizer import Recognizer

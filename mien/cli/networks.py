@@ -43,12 +43,12 @@ def list_networks(as_json: Json = False) -> None:
     """
     need_torch()
     from mien.models import MODELS
-    from mien.models.summary import summarise
+    from mien.models.summary import summarize
 
     rows = []
     for name in MODELS:
         network, channels, _, arguments = _build(name)
-        summary = summarise(network, channels, SIZE)
+        summary = summarize(network, channels, SIZE)
         rows.append(
             {
                 "name": name,
@@ -83,7 +83,7 @@ def show(
     ] = [],  # noqa: B006
     classes: Annotated[int | None, typer.Option(min=1, help="How many expressions; default: 7.")] = None,
     channels: Annotated[
-        int | None, typer.Option(min=1, help="1 for grey, 3 for RGB; default: what the network was written for.")
+        int | None, typer.Option(min=1, help="1 for gray, 3 for RGB; default: what the network was written for.")
     ] = None,
     size: Annotated[int | None, typer.Option(min=8, max=512, help="Side of the pictures; default: 48.")] = None,
     out: Annotated[
@@ -131,7 +131,7 @@ def _open(name: str, options: dict[str, Any]) -> _Shown:
     from mien.analysis.inference.model_file import shipped_models
     from mien.core.errors import ModelError, UsageError
     from mien.models import MISFITS, MODELS
-    from mien.models.summary import summarise
+    from mien.models.summary import summarize
 
     if name not in MODELS and (is_run(name) or name in shipped_models() or Path(name).suffix.lower() == ".onnx"):
         from mien.training.torch_classifier import open_trained
@@ -141,7 +141,7 @@ def _open(name: str, options: dict[str, Any]) -> _Shown:
                 next(iter(options)), f"cannot change the trained network of {name}", "leave it out, or name a network"
             )
         trained = open_trained(name)
-        summary = summarise(trained.network, trained.preprocessing.channels, trained.preprocessing.size)
+        summary = summarize(trained.network, trained.preprocessing.channels, trained.preprocessing.size)
         return _Shown(name, trained.network_name, trained.network_arguments, trained.network, summary)
     if name not in MODELS:
         raise ModelError(
@@ -152,7 +152,7 @@ def _open(name: str, options: dict[str, Any]) -> _Shown:
     except MISFITS as error:
         raise ModelError(f"network '{name}'", f"cannot be built like this ({error})", "change --set") from error
     try:
-        summary = summarise(network, channels, size)
+        summary = summarize(network, channels, size)
     except MISFITS as error:
         found = f"cannot take pictures of {channels} x {size} x {size} pixels"
         raise ModelError(f"network '{name}'", found, f"change --size{_wanted_size(name)}") from error
@@ -209,8 +209,8 @@ def _setting(name: str, text: str) -> tuple[str, Any]:
         return key, TypeAdapter(known[key].annotation).validate_python(value)
     except ValidationError as error:
         problem = error.errors()[0]["msg"].lower()
-        cure = "change it" if key == "num_classes" else f"its default is {json.dumps(known[key].default)}"
-        raise UsageError(f"--set {text}", problem, cure) from error
+        hint = "change it" if key == "num_classes" else f"its default is {json.dumps(known[key].default)}"
+        raise UsageError(f"--set {text}", problem, hint) from error
 
 
 def _class_of(name: str) -> tuple[Any, dict[str, Any]]:
@@ -272,7 +272,7 @@ def _table(shown: _Shown) -> str:
 def _draw(shown: _Shown, out: Path) -> None:
     """The network, or each member of an ensemble, as a drawing."""
     from mien.models.drawing import draw_networks
-    from mien.models.summary import summarise
+    from mien.models.summary import summarize
 
     parts = list(_parts(shown.network_name, shown.network, shown.arguments, shown.summary.picture[0], 1.0))
     if len(parts) == 1:
@@ -281,7 +281,7 @@ def _draw(shown: _Shown, out: Path) -> None:
     size = shown.summary.picture[-1]
     draw_networks(
         [
-            (f"{shown.title}: {name}, weight {weight:.2g}", summarise(network, channels, size))
+            (f"{shown.title}: {name}, weight {weight:.2g}", summarize(network, channels, size))
             for name, network, channels, weight in parts
         ],
         out,

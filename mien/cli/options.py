@@ -54,7 +54,7 @@ LabelsBy = Annotated[
     typer.Option(
         callback=_check_whose,
         help="Whose labels count: given (the file's own), raters (what more than half of FER+'s raters of a face saw), "
-        "or auto: those that the model learnt.",
+        "or auto: those that the model learned.",
     ),
 ]
 DataLabelsBy = Annotated[
@@ -67,8 +67,8 @@ DataLabelsBy = Annotated[
 Exclude = Annotated[Path | None, typer.Option(help="A CSV with a column 'path': rows to leave out.")]
 
 
-class Labelling(Protocol):
-    """What a model says of its labels: their names, and whose it learnt."""
+class Labeling(Protocol):
+    """What a model says of its labels: their names, and whose it learned."""
 
     @property
     def labels(self) -> tuple[str, ...]: ...
@@ -77,7 +77,7 @@ class Labelling(Protocol):
     def labels_by(self) -> str: ...
 
 
-class AnyClassifier(Labelling, Protocol):
+class AnyClassifier(Labeling, Protocol):
     """A model file or a run: both know their labels and classify crops."""
 
     @property
@@ -166,7 +166,7 @@ def read_data(
     quiet: bool = False,
     exclude: Path | None = None,
     labels_by: str = "given",
-    model: Labelling | None = None,
+    model: Labeling | None = None,
 ) -> FaceSet:
     """The data set with the labels that count, and a word on stderr about rows that were skipped or excluded.
 
@@ -175,16 +175,16 @@ def read_data(
     from mien.core.errors import DataError
     from mien.core.labels import CANONICAL
     from mien.data import load_faces
-    from mien.data.annotators import RATERS, labelled_by
+    from mien.data.annotators import RATERS, labeled_by
     from mien.data.splits import read_names, without
 
     faces = load_faces(paths, size=size, skip_bad=skip_bad)
     tell_skipped(faces, quiet)
     whose = whose_labels(labels_by, faces, model)
-    faces = labelled_by(faces, whose, CANONICAL if model is None else model.labels)
+    faces = labeled_by(faces, whose, CANONICAL if model is None else model.labels)
     if whose == RATERS and not quiet:
         say(
-            f"{(~faces.labelled).sum():,} of {len(faces):,} faces are without a label: their raters are divided, or saw "
+            f"{(~faces.labeled).sum():,} of {len(faces):,} faces are without a label: their raters are divided, or saw "
             "what is no expression that the model knows",
             error=True,
         )
@@ -198,8 +198,8 @@ def read_data(
     return faces
 
 
-def whose_labels(asked: str, faces: FaceSet, model: Labelling | None) -> str:
-    """``given`` or ``raters``; "auto" means what the model learnt, as far as the faces have votes."""
+def whose_labels(asked: str, faces: FaceSet, model: Labeling | None) -> str:
+    """``given`` or ``raters``; "auto" means what the model learned, as far as the faces have votes."""
     if asked != "auto":
         return asked
     return model.labels_by if model is not None and faces.votes is not None else "given"

@@ -224,7 +224,7 @@ def _on_training(
     if not everything.has_split("train"):
         return None
     part = everything.in_role("train")
-    part = part.take(part.labelled & ~np.isin(part.names, measured.names))  # but for what a run held out of them
+    part = part.take(part.labeled & ~np.isin(part.names, measured.names))  # but for what a run held out of them
     if not len(part):
         return None
     (rows,) = stratified(part.labels, [min(SAMPLE, len(part))], seed=0)
@@ -238,7 +238,7 @@ def _saliency(model: str, images: np.ndarray, probabilities: np.ndarray) -> tupl
     """(rows → what the model looked at in these faces; the method in words; why there is none).
 
     Grad-CAM of the predicted class, or the gradient where a network has no convolutions. Only a network that torch can
-    rebuild can be asked: a quantised file or an installation without torch has no saliency.
+    rebuild can be asked: a quantized file or an installation without torch has no saliency.
     """
     import numpy as np
 
@@ -252,7 +252,7 @@ def _saliency(model: str, images: np.ndarray, probabilities: np.ndarray) -> tupl
 
         trained = open_trained(model)
     except MienError as error:
-        return None, "", f"{error.name} {error.found}"
+        return None, "", f"{error.name} {error.problem}"
 
     def maps(rows: np.ndarray, method: str) -> np.ndarray:
         inputs, targets = trained.preprocessing.to_tensor(images[rows]), probabilities[rows].argmax(axis=1)

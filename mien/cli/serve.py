@@ -30,8 +30,9 @@ def serve(
     token: Annotated[
         str, typer.Option(envvar="MIEN_TOKEN", help="Ask for this in every request; needed at other addresses.")
     ] = "",
-    i_know: Annotated[
-        bool, typer.Option("--i-know", help="Listen at an address that others reach without asking for a token.")
+    allow_insecure: Annotated[
+        bool,
+        typer.Option("--allow-insecure", help="Listen at an address that others reach without asking for a token."),
     ] = False,
     root_path: Annotated[
         str, typer.Option(help="What all addresses begin with behind a proxy, for example /mien.")
@@ -55,7 +56,7 @@ def serve(
     retention_days: Annotated[
         float, typer.Option(min=0, help="Remove finished videos and their results after so long; 0 keeps them.")
     ] = 7.0,
-    jobs: Annotated[int, typer.Option(min=1, max=64, help="Videos that are analysed at the same time.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, max=64, help="Videos that are analyzed at the same time.")] = 1,
     open_page: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser.")] = False,
     quiet: Quiet = False,
 ) -> None:
@@ -63,14 +64,14 @@ def serve(
 
     Nothing leaves this machine: the page loads nothing from elsewhere, and the service listens at 127.0.0.1 unless told
     otherwise. Videos are kept in the state folder until they are removed, by hand or after --retention-days. What it
-    answers is at /docs. Ctrl-C ends it; videos that were being analysed go on when it is started again.
+    answers is at /docs. Ctrl-C ends it; videos that were being analyzed go on when it is started again.
     """  # fmt: skip
     _need_extra()
     from mien.service.addresses import clean_root_path
     from mien.service.config import DAY_S, Config, default_state
 
     config = Config(
-        state=state or default_state(), host=host, port=port, token=token, i_know=i_know, reports=reports,
+        state=state or default_state(), host=host, port=port, token=token, allow_insecure=allow_insecure, reports=reports,
         root_path=clean_root_path(root_path), proxies=tuple(trusted_proxy),
         models=tuple(model), detector=detector, detector_model=detector_model, retention_s=retention_days * DAY_S,
         workers=jobs,
@@ -95,9 +96,9 @@ def check(config: Config) -> None:
     from mien.core.errors import UsageError
     from mien.service.addresses import check_proxies
 
-    if not config.is_loopback and not config.token and not config.i_know:
+    if not config.is_loopback and not config.token and not config.allow_insecure:
         found = "is reached by others, who could then read what is sent here"
-        raise UsageError(f"--host {config.host}", found, "give a --token that they must know, or --i-know")
+        raise UsageError(f"--host {config.host}", found, "give a --token that they must know, or --allow-insecure")
     if config.token and not (
         config.token.isascii() and config.token.isprintable() and not set(config.token) & set(' ",;\\')
     ):

@@ -91,8 +91,8 @@ def _go_on_after_crash() -> None:
     if _told[0] == _OVER:
         sys.exit(_told[1])
     if _told[0] == _NO_INPUT:
-        cure = "end other programs and try again" if _crash == "SIGKILL" else "report it, with the command"
-        complain(f"mien analyze: crashed ({_crash}) outside of any input; {cure}")
+        hint = "end other programs and try again" if _crash == "SIGKILL" else "report it, with the command"
+        complain(f"mien analyze: crashed ({_crash}) outside of any input; {hint}")
         sys.exit(1 if _told[2] else 2)
 
 

@@ -108,7 +108,7 @@ def evaluate(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Score a model on labelled faces.
+    """Score a model on labeled faces.
 
     Accuracy and macro-F1 with 95 % bootstrap intervals; precision, recall, F1 and support of every class; the confusion
     matrix in counts and rates; how far confidences can be relied on: calibration error and risk-coverage curve.
@@ -176,7 +176,7 @@ def predict(
 ) -> None:
     """Write a model's probabilities for every face of a data set: each picture is one, and is not searched for others.
 
-    One CSV row a face, labelled or not, in the order of the data: path, label, truth where it is known, probabilities.
+    One CSV row a face, labeled or not, in the order of the data: path, label, truth where it is known, probabilities.
     """
     import numpy as np
 
@@ -211,13 +211,13 @@ def export(
     data: Annotated[
         list[Path],
         typer.Option(
-            "--data", help="Faces on which torch and ONNX must agree; if labelled, the scores go into file and card."
+            "--data", help="Faces on which torch and ONNX must agree; if labeled, the scores go into file and card."
         ),
     ] = [],  # noqa: B006
     split: Annotated[str, typer.Option(help="Use this split of the data.")] = "",
     name: Annotated[str, typer.Option(help="The model's name; default: the recipe's.")] = "",
-    licence: Annotated[
-        str, typer.Option(help="The licence of the weights, written into file and card.")
+    license: Annotated[
+        str, typer.Option(help="The license of the weights, written into file and card.")
     ] = "not stated",
     half: Annotated[
         bool, typer.Option("--half", help="Store the weights in 16 bits: half the size, run in 32 bits as before.")
@@ -256,7 +256,7 @@ def export(
     if data:
         faces = read_data(data, size=trained.preprocessing.size, quiet=quiet, labels_by=labels_by, model=classifier)
         faces = of_own_classes(str(run), faces.in_split(split) if split else faces, quiet)
-        if faces.labelled.any():
+        if faces.labeled.any():
             measured, which, trained_on = to_score(faces, split, data, run)
             if trained_on and not quiet:
                 say(f"note: {which} is what the run was trained on: no scores are written", error=True)
@@ -264,14 +264,14 @@ def export(
                 scores = _score(classifier, measured, "none", quiet)
                 whose = whose_labels(labels_by, faces, classifier)
     values = {"data": which, "labels_by": whose, **scores.to_json()} if scores else {}
-    difference = write(trained, out, faces, scores=values, licence=licence, half=half, training=training_of(run))
+    difference = write(trained, out, faces, scores=values, license=license, half=half, training=training_of(run))
     stale = int8_file(out)
     if stale.is_file():
         stale.unlink()
         if not quiet:
             say(f"removed {stale.name}, which had other weights", error=True)
     write_text(
-        out.with_suffix(".md"), model_card(run, trained, out, scores, which + by_whom(whose), difference, licence, half)
+        out.with_suffix(".md"), model_card(run, trained, out, scores, which + by_whom(whose), difference, license, half)
     )
     if as_json:
         facts = {"file": str(out), "bytes": out.stat().st_size, "card": str(out.with_suffix(".md"))}
@@ -287,10 +287,10 @@ def export(
 def left_aside(everything: FaceSet, measured: FaceSet, which: str) -> str:
     """A line about the faces that are not measured."""
     count = len(everything) - len(measured)
-    if count == (~everything.labelled).sum():
+    if count == (~everything.labeled).sum():
         return f"{count:,} faces without a label are left aside"
-    unlabelled = "" if everything.labelled.all() else ", or have no label,"
-    return f"{count:,} faces that are not {which}{unlabelled} are left aside; --split names others"
+    unlabeled = "" if everything.labeled.all() else ", or have no label,"
+    return f"{count:,} faces that are not {which}{unlabeled} are left aside; --split names others"
 
 
 def of_own_classes(model: str, faces: FaceSet, quiet: bool) -> FaceSet:
@@ -309,7 +309,7 @@ def of_own_classes(model: str, faces: FaceSet, quiet: bool) -> FaceSet:
     known = {canonical(name) for name in chosen}
     others = [label for label, name in enumerate(faces.classes) if name not in known]
     kept = faces.take(~np.isin(faces.labels, others))
-    if not kept.labelled.any() and faces.labelled.any():
+    if not kept.labeled.any() and faces.labeled.any():
         found = f"has no face of the run's classes ({', '.join(chosen)})"
         raise DataError("data", found, "give faces of these, or name another model")
     if len(kept) < len(faces) and not quiet:
@@ -327,7 +327,7 @@ def by_whom(whose: str) -> str:
 
 
 def to_score(faces: FaceSet, split: str, data: list[Path], run: Path | None) -> tuple[FaceSet, str, bool]:
-    """(labelled faces to score, what they are, whether the model may have been trained on them).
+    """(labeled faces to score, what they are, whether the model may have been trained on them).
 
     They are those of the split asked for; else of the test split, else of the validation split, unless the run was trained
     on it; else what the run held out of its training faces; else all.
@@ -336,14 +336,14 @@ def to_score(faces: FaceSet, split: str, data: list[Path], run: Path | None) -> 
     from mien.core.types import split_role
     from mien.data.splits import read_names, written_in
 
-    labelled = faces.take(faces.labelled)
+    labeled = faces.take(faces.labeled)
     trained = {"train"} if run is None else _roles_trained_on(run)
     everything = faces.in_split(split) if split else faces
-    if not split and len(labelled.splits) > 1:
-        untouched = (role for role in ("test", "validation") if labelled.has_split(role) and role not in trained)
+    if not split and len(labeled.splits) > 1:
+        untouched = (role for role in ("test", "validation") if labeled.has_split(role) and role not in trained)
         split = next(untouched, "")
         everything = faces.in_role(split) if split else faces
-    faces = everything.take(everything.labelled)
+    faces = everything.take(everything.labeled)
     if not len(faces):
         raise DataError(
             ", ".join(map(str, data)),
@@ -357,7 +357,7 @@ def to_score(faces: FaceSet, split: str, data: list[Path], run: Path | None) -> 
         return faces, which, trained_on or _trained_by(run, faces)
     ours = written_in(everything, held_out)
     if len(ours) and len(ours) == len(read_names(held_out)):
-        ours = ours.take(ours.labelled)
+        ours = ours.take(ours.labeled)
         said, is_known = held_out_caveat(run, ours)
         return ours, f"{HELD_OUT}{which}{f' ({said})' if said else ''}", is_known
     return faces, which, trained_on or len(ours) > 0 or _trained_by(run, faces)

@@ -10,7 +10,10 @@
     ├── MissingExtra          an optional dependency that is not installed
     └── TrainingDiverged      a loss that became NaN or infinite
 
-Each carries three parts, because a person needs all of them: the NAME of the thing, what was FOUND, and the CURE.
+Each carries three parts, because a person needs all of them: the NAME of the thing, the PROBLEM that was found, and a HINT what to do.
+The text names parameters as Python has them, in backticks: `` `size` ``, `` `skip_bad=True` ``, `` `schedule.epochs=10` `` of a
+recipe. The command line writes them as its options (mien/cli/messages.py).
+
 For programs it carries a ``code`` that stays the same whatever the words are, and the ``parameters`` that are in the words.
 """
 
@@ -32,7 +35,7 @@ def escape_controls(text: str, *, keep_lines: bool = False) -> str:
 
 
 class MienError(Exception):
-    """An error that a person can act on; printed as ``mien: NAME: FOUND; CURE`` on one line, without a traceback.
+    """An error that a person can act on; printed as ``mien: NAME: PROBLEM; HINT`` on one line, without a traceback.
 
     Args:
         code: which error it is, in lower_case; by default the class says it.
@@ -41,15 +44,15 @@ class MienError(Exception):
 
     code = "error"
 
-    def __init__(self, name: object, found: str, cure: str, *, code: str = "", **parameters: Any) -> None:
-        self.name, self.found, self.cure = (escape_controls(str(part)) for part in (name, found, cure))
+    def __init__(self, name: object, problem: str, hint: str, *, code: str = "", **parameters: Any) -> None:
+        self.name, self.problem, self.hint = (escape_controls(str(part)) for part in (name, problem, hint))
         self.code, self.parameters = code or type(self).code, parameters
-        super().__init__(f"{self.name}: {found}; {cure}")
+        super().__init__(f"{self.name}: {problem}; {hint}")
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON has it."""
         return {
-            "name": self.name, "found": self.found, "cure": self.cure, "code": self.code, "parameters": self.parameters
+            "name": self.name, "problem": self.problem, "hint": self.hint, "code": self.code, "parameters": self.parameters
         }  # fmt: skip
 
 
@@ -96,7 +99,7 @@ class TrainingDiverged(MienError):
 
 
 class MissingExtra(MienError):
-    """An optional dependency is not installed; the cure is the line that installs it."""
+    """An optional dependency is not installed; the hint is the line that installs it."""
 
     code = "missing_extra"
 

@@ -175,15 +175,15 @@ def _must_stay(folder: Path) -> bool:
 
 def make_folder(path: str | Path, option: str = "--out") -> Path:
     """Create a folder with its parents; an OutputError says why where that is not possible, and which option names it."""
-    path, cure = Path(path), f"choose another folder with {option}"
+    path, hint = Path(path), f"choose another folder with {option}"
     try:
         path.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:
-        raise OutputError(path, "is a file, not a folder", cure) from error
+        raise OutputError(path, "is a file, not a folder", hint) from error
     except OSError as error:
-        raise OutputError(path, f"cannot be created ({error.strerror})", cure) from error
+        raise OutputError(path, f"cannot be created ({error.strerror})", hint) from error
     if not os.access(path, os.W_OK):
-        raise OutputError(path, "is not writable", f"{cure} or change its permissions")
+        raise OutputError(path, "is not writable", f"{hint} or change its permissions")
     return path
 
 

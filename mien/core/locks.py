@@ -28,7 +28,7 @@ _HELD = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK)
 
 
 @contextmanager
-def only_process(path: Path, name: object, cure: str, wait_s: float = 2.0, state: str = "written") -> Iterator[None]:
+def only_process(path: Path, name: object, hint: str, wait_s: float = 2.0, state: str = "written") -> Iterator[None]:
     """Hold the lock file ``path`` for the block; OutputError about ``name`` where another process holds it for ``wait_s`` longer.
 
     The operating system takes the lock back when the process ends, however it ends: none is ever stale. On a file system
@@ -37,7 +37,7 @@ def only_process(path: Path, name: object, cure: str, wait_s: float = 2.0, state
     until = time.monotonic() + wait_s
     while (file := _taken(path)) is None:
         if time.monotonic() >= until:
-            raise OutputError(name, f"is being {state} by {_holder(path)}", cure)
+            raise OutputError(name, f"is being {state} by {_holder(path)}", hint)
         time.sleep(0.05)
     try:
         yield

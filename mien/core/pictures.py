@@ -191,7 +191,7 @@ def page_count(path: Path) -> int:
         return 1
 
 
-def read_grey(source: str | Path | bytes, *, name: str | None = None) -> np.ndarray:
+def read_gray(source: str | Path | bytes, *, name: str | None = None) -> np.ndarray:
     """As read_picture, but gray uint8 (H, W)."""
     name = name or (str(source) if not isinstance(source, bytes) else "picture")
     with open_picture(source, name) as picture:
@@ -226,8 +226,8 @@ def open_picture(
         raise MediaError(name, found, HEIF_CURE, code="missing_extra", package="pillow-heif", extra="heic") from error
     except UnidentifiedImageError as error:
         if is_video_head(head):
-            cure = "'mien analyze' reads videos"
-            raise MediaError(name, "is a video, not a picture", cure, code="video_not_picture") from error
+            hint = "'mien analyze' reads videos"
+            raise MediaError(name, "is a video, not a picture", hint, code="video_not_picture") from error
         found = "is not a picture in a format that is read here"
         raise MediaError(
             name, found, "give a JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF or HEIC file", code="not_a_picture"
@@ -244,9 +244,9 @@ def _check_size(picture: Image.Image, name: str, max_pixels: int) -> None:
     pixels = picture.width * picture.height
     if pixels > max_pixels:
         found = f"has {picture.width} x {picture.height} pixels, more than the limit of {max_pixels:,}"
-        cure = f"scale it down, or raise the limit with 'mien analyze --max-pixels {pixels}'"
+        hint = f"scale it down, or raise the limit with 'mien analyze --max-pixels {pixels}'"
         size = {"width": picture.width, "height": picture.height, "limit": max_pixels}
-        raise MediaError(name, found, cure, code="too_many_pixels", **size)
+        raise MediaError(name, found, hint, code="too_many_pixels", **size)
     if not pixels:
         raise MediaError(
             name, f"has {picture.width} x {picture.height} pixels", "copy or export it again", code="picture_broken"
@@ -257,8 +257,8 @@ def _broken(name: str, error: Exception) -> MediaError:
     """What Pillow says of a damaged file, in our words."""
     if "truncated" in str(error).lower() or isinstance(error, EOFError):
         found = "is cut off: the file ends before the picture does"
-        cure = "copy it again, or analyse what there is with 'mien analyze --allow-truncated'"
-        return MediaError(name, found, cure, code="picture_cut_off")
+        hint = "copy it again, or analyze what there is with 'mien analyze --allow-truncated'"
+        return MediaError(name, found, hint, code="picture_cut_off")
     return MediaError(name, f"is broken ({error})", "copy or export it again", code="picture_broken")
 
 

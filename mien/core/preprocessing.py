@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-#: ITU-R BT.601 luma, the weights with which grey pictures are made everywhere in mien (and in Pillow and OpenCV).
+#: ITU-R BT.601 luma, the weights with which gray pictures are made everywhere in mien (and in Pillow and OpenCV).
 LUMA = (0.299, 0.587, 0.114)
 
 #: The crops of ten-crop, in training and in testing, are this share of the side: 44 of 48 pixels.
@@ -23,8 +23,8 @@ class Preprocessing:
     """Size, channels, mean and standard deviation of a network's input; stored in every model file.
 
     ``mean`` and ``std`` hold one value a channel, in units of 0..1 pixels. ``framing`` names the convention by which
-    the training faces were cropped; each detector knows how to cut such a crop from its own box. Without ``colour`` a
-    picture is made grey first, and a network of 3 channels is given the grey picture three times, as it was trained.
+    the training faces were cropped; each detector knows how to cut such a crop from its own box. Without ``color`` a
+    picture is made gray first, and a network of 3 channels is given the gray picture three times, as it was trained.
     """
 
     size: int = 48
@@ -32,7 +32,7 @@ class Preprocessing:
     mean: tuple[float, ...] = (0.5,)
     std: tuple[float, ...] = (0.5,)
     framing: str = "fer2013"
-    colour: bool = False
+    color: bool = False
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "mean", tuple(float(value) for value in self.mean))
@@ -40,15 +40,15 @@ class Preprocessing:
         if not 8 <= self.size <= LARGEST or self.channels not in (1, 3):
             found = f"{self.size} and {self.channels}"
             raise ValueError(f"preprocessing needs a size of 8 to {LARGEST:,} and 1 or 3 channels, not {found}")
-        if self.colour and self.channels != 3:
-            raise ValueError("colour needs 3 channels")
+        if self.color and self.channels != 3:
+            raise ValueError("color needs 3 channels")
         if len(self.mean) != self.channels or len(self.std) != self.channels:
             raise ValueError(f"mean {self.mean} and std {self.std} need one value for each of {self.channels} channels")
         if min(self.std) <= 0:
             raise ValueError(f"std must be positive, not {self.std}")
 
     def to_tensor(self, images: np.ndarray) -> np.ndarray:
-        """Crops of one size, uint8 (N, H, W) grey or (N, H, W, 3) RGB → float32 (N, channels, size, size)."""
+        """Crops of one size, uint8 (N, H, W) gray or (N, H, W, 3) RGB → float32 (N, channels, size, size)."""
         images = self.as_read(images)
         if images.shape[1:3] != (self.size, self.size):
             shape = (len(images), self.size, self.size, *images.shape[3:])
@@ -59,13 +59,13 @@ class Preprocessing:
         values = np.arange(256, dtype=np.float32)[:, None] * scale - shift  # (256, channels)
         tensor = np.empty((len(images), self.channels, self.size, self.size), np.float32)
         for channel in range(self.channels):
-            pixels = images if images.ndim == 3 else images[..., channel]  # grey fills every channel
+            pixels = images if images.ndim == 3 else images[..., channel]  # gray fills every channel
             np.take(values[:, channel], pixels, out=tensor[:, channel], mode="clip")
         return tensor
 
     def as_read(self, images: np.ndarray) -> np.ndarray:
-        """Pictures (..., H, W[, 3]) with their colours where the network was trained on colours, else grey."""
-        return images if self.colour else to_grey(images)
+        """Pictures (..., H, W[, 3]) with their colors where the network was trained on colors, else gray."""
+        return images if self.color else to_gray(images)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self) | {"mean": list(self.mean), "std": list(self.std)}
@@ -75,8 +75,8 @@ class Preprocessing:
         return cls(**values)
 
 
-def to_grey(images: np.ndarray) -> np.ndarray:
-    """RGB uint8 (..., H, W, 3) → grey uint8 (..., H, W); grey (..., H, W) stays as it is."""
+def to_gray(images: np.ndarray) -> np.ndarray:
+    """RGB uint8 (..., H, W, 3) → gray uint8 (..., H, W); gray (..., H, W) stays as it is."""
     if images.ndim < 3 or images.shape[-1] != 3:
         return images
     return np.round(images @ np.asarray(LUMA, np.float32)).astype(np.uint8)

@@ -19,7 +19,7 @@ SPLIT_ROLES = {
 }
 _ROLE_OF = {name: role for role, names in SPLIT_ROLES.items() for name in names}
 
-UNLABELLED = -1
+UNLABELED = -1
 
 #: All the classes but one, for a network that knows that one from the rest.
 OTHER = "other"
@@ -39,7 +39,7 @@ def split_role(name: str) -> str:
 class FaceSet:
     """Face crops of one size with what is known of them.
 
-    images   uint8 (N, H, W), grey
+    images   uint8 (N, H, W), gray
     labels   int64 (N,), index into classes, or -1 where the label is unknown
     classes  class names; the order that labels count in
     names    str (N,), unique: a picture's own path, or ``file#row``
@@ -65,7 +65,7 @@ class FaceSet:
                 raise ValueError(f"{what} must have shape ({count},), not {array.shape}")
         if len(set(self.classes)) < len(self.classes):
             raise ValueError(f"classes must differ from each other, not {', '.join(self.classes)}")
-        if count and not (self.labels.min() >= UNLABELLED and self.labels.max() < len(self.classes)):
+        if count and not (self.labels.min() >= UNLABELED and self.labels.max() < len(self.classes)):
             raise ValueError(f"labels reach {self.labels.min()}..{self.labels.max()} with {len(self.classes)} classes")
         if self.votes is not None and self.votes.shape != (count, 10):
             raise ValueError(f"votes must have shape ({count}, 10), not {self.votes.shape}")
@@ -74,9 +74,9 @@ class FaceSet:
         return len(self.images)
 
     @property
-    def labelled(self) -> np.ndarray:
+    def labeled(self) -> np.ndarray:
         """bool (N,): where the label is known."""
-        return self.labels != UNLABELLED
+        return self.labels != UNLABELED
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -84,8 +84,8 @@ class FaceSet:
         return tuple(dict.fromkeys(self.split.tolist()))
 
     def counts(self) -> np.ndarray:
-        """int64 (K,): labelled faces of each class."""
-        return np.bincount(self.labels[self.labelled], minlength=len(self.classes))
+        """int64 (K,): labeled faces of each class."""
+        return np.bincount(self.labels[self.labeled], minlength=len(self.classes))
 
     def take(self, which: np.ndarray | Sequence[int]) -> FaceSet:
         """The rows that an index array or a boolean mask selects."""
@@ -134,14 +134,14 @@ class FaceSet:
         """The same faces with labels counted in another order, as a model with these classes knows them.
 
         A model of two classes one of which is ``other`` knows one against the rest, so every other class is ``other`` to it.
-        Raises DataError where a labelled face has a class that is not among ``classes``.
+        Raises DataError where a labeled face has a class that is not among ``classes``.
         """
         if tuple(classes) == self.classes:
             return self
         position = {name: index for index, name in enumerate(classes)}
         if len(classes) == 2 and OTHER in position and any(name in position for name in self.classes):
             position = dict.fromkeys(self.classes, position[OTHER]) | position
-        used = [self.classes[label] for label in np.unique(self.labels[self.labelled])]
+        used = [self.classes[label] for label in np.unique(self.labels[self.labeled])]
         unknown = [name for name in used if name not in position]
         if unknown:
             common = ",".join(name for name in used if name in position)
@@ -151,7 +151,7 @@ class FaceSet:
                 f"the data has {', '.join(unknown)}, the model knows {', '.join(classes)}",
                 f"{without}, or rename its classes" if common else "choose another model, or rename the data's classes",
             )
-        table = np.array([position.get(name, UNLABELLED) for name in self.classes] + [UNLABELLED])
+        table = np.array([position.get(name, UNLABELED) for name in self.classes] + [UNLABELED])
         return replace(self, labels=table[self.labels], classes=tuple(classes))
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from mien.core.errors import DataError
 from mien.core.labels import CANONICAL, FERPLUS, FERPLUS_VOTES
-from mien.core.types import UNLABELLED, FaceSet
+from mien.core.types import UNLABELED, FaceSet
 
 #: Whose labels a face can go by: its file's, or its raters'.
 GIVEN, RATERS = "given", "raters"
@@ -24,10 +24,10 @@ def majority(votes: np.ndarray) -> np.ndarray:
     """
     counted = np.where(votes > 1, votes, 0).astype(np.int64)
     most = counted.argmax(axis=1)
-    return np.where(2 * counted.max(axis=1, initial=0) > counted.sum(axis=1), most, UNLABELLED)
+    return np.where(2 * counted.max(axis=1, initial=0) > counted.sum(axis=1), most, UNLABELED)
 
 
-def labelled_by(faces: FaceSet, whose: str, known: Collection[str] = CANONICAL) -> FaceSet:
+def labeled_by(faces: FaceSet, whose: str, known: Collection[str] = CANONICAL) -> FaceSet:
     """The faces with their ``given`` labels, or with those of their ``raters``: FER+'s eight expressions.
 
     Faces whose raters are divided, or agree on what is not ``known`` (or no expression), are left without a label.
@@ -41,5 +41,5 @@ def labelled_by(faces: FaceSet, whose: str, known: Collection[str] = CANONICAL) 
             "holds no FER+ votes, which labels of raters are made of",
             "join them: 'mien data convert --ferplus'",
         )
-    ours = [CANONICAL.index(name) if name in FERPLUS and name in known else UNLABELLED for name in FERPLUS_VOTES]
-    return replace(faces, labels=np.array([*ours, UNLABELLED])[majority(faces.votes)], classes=CANONICAL)
+    ours = [CANONICAL.index(name) if name in FERPLUS and name in known else UNLABELED for name in FERPLUS_VOTES]
+    return replace(faces, labels=np.array([*ours, UNLABELED])[majority(faces.votes)], classes=CANONICAL)

@@ -21,7 +21,7 @@ NEAR = 0.84
 #: Correlation of the coarse descriptors from which a pair is looked at closely. Of the near twins that a search down to
 #: .59 finds in FER2013 it keeps 93 %, and a tenth of the work.
 CANDIDATE = 0.68
-#: Grey levels of deviation below which a picture is blank; all blank pictures look alike, so they are no twins.
+#: Gray levels of deviation below which a picture is blank; all blank pictures look alike, so they are no twins.
 BLANK = 3.0
 
 _CELLS = 8  # side of the coarse descriptor
@@ -52,7 +52,7 @@ class Twins:
 
 
 def deviations(images: np.ndarray) -> np.ndarray:
-    """uint8 (N, H, W) → the standard deviation of each picture's grey levels, float64 (N,)."""
+    """uint8 (N, H, W) → the standard deviation of each picture's gray levels, float64 (N,)."""
     found = np.empty(len(images))
     for start in range(0, len(images), 1_024):  # NumPy takes eight bytes for each pixel on the way
         found[start : start + 1_024] = images[start : start + 1_024].std(axis=(1, 2))
@@ -144,7 +144,7 @@ def leaked(faces: FaceSet, twins: Twins) -> np.ndarray:
     return mask
 
 
-def standardised(rows: np.ndarray) -> np.ndarray:
+def standardized(rows: np.ndarray) -> np.ndarray:
     """Each vector of (..., D) minus its mean, of length 1; one that is constant stays 0."""
     rows = rows - rows.mean(axis=-1, keepdims=True)
     return rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-6)
@@ -173,7 +173,7 @@ def _near_pairs(
 
 def _candidates(coarse: np.ndarray, bar: Bar) -> Iterator[tuple[bool, np.ndarray, np.ndarray]]:
     """(mirrored, a (P,), b (P,)), a < b, whose coarse pictures (N, 8, 8) agree after what all have in common is taken off."""
-    vectors = standardised(coarse.reshape(len(coarse), -1))
+    vectors = standardized(coarse.reshape(len(coarse), -1))
     vectors -= vectors.mean(axis=0)
     vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-6)
     mirrors = np.ascontiguousarray(vectors.reshape(coarse.shape)[:, :, ::-1]).reshape(len(coarse), -1)
@@ -193,7 +193,7 @@ def _candidates(coarse: np.ndarray, bar: Bar) -> Iterator[tuple[bool, np.ndarray
 
 
 class _Comparison:
-    """Looks for the middle of one picture in another, at several sizes and places, by normalised cross-correlation.
+    """Looks for the middle of one picture in another, at several sizes and places, by normalized cross-correlation.
 
     Pictures are first freed of light: the difference from a blurred copy, over its local deviation, so that only edges
     count and each region as much as every other. The middle, 18 × 18 of 24 × 24 cells, is tried at five sizes and 49
@@ -231,8 +231,8 @@ class _Comparison:
             theirs = _apply(self.fine, self.lightless(others[:, :, ::-1] if flip else others))  # (P, 24, 24)
             middles = np.stack([_apply(middle, ours) for middle in self.middles], axis=1)  # (P, 5, 18, 18)
             places = np.lib.stride_tricks.sliding_window_view(theirs, (_TEMPLATE, _TEMPLATE), axis=(1, 2))
-            places = standardised(places.reshape(len(ours), -1, _TEMPLATE**2))  # (P, 49, 324)
-            middles = standardised(middles.reshape(len(ours), -1, _TEMPLATE**2))  # (P, 5, 324)
+            places = standardized(places.reshape(len(ours), -1, _TEMPLATE**2))  # (P, 49, 324)
+            middles = standardized(middles.reshape(len(ours), -1, _TEMPLATE**2))  # (P, 5, 324)
             best.append((places @ middles.transpose(0, 2, 1)).max(axis=(1, 2)))
         return np.concatenate(best)
 

@@ -38,7 +38,7 @@ def load_faces(
         skip_bad: leave broken rows out and count them in ``skipped``, instead of raising.
 
     Raises:
-        DataError: naming the file, the row and the cure.
+        DataError: naming the file, the row and the hint.
     """
     several = [Path(path) for path in ([paths] if isinstance(paths, (str, Path)) else paths)]
     faces = _load_several(several, size, skip_bad)
@@ -131,7 +131,7 @@ def with_votes(faces: FaceSet, path: Path) -> FaceSet:
 def _check_agreement(faces: FaceSet, votes: np.ndarray, path: Path) -> None:
     """Raters and labels agree on two thirds of FER2013's pictures; rows in another order agree on about a fifth."""
     order = [FERPLUS_VOTES.index(name) if name in FERPLUS_VOTES else -1 for name in faces.classes]
-    known = faces.labelled & (votes.sum(axis=1) > 0)
+    known = faces.labeled & (votes.sum(axis=1) > 0)
     agreement = (
         (votes[known].argmax(axis=1) == np.array([*order, -1])[faces.labels[known]]).mean() if known.any() else 1
     )

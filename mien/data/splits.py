@@ -14,7 +14,7 @@ from mien.core.csv_cells import CsvWriter, unguard_cell
 from mien.core.errors import DataError
 from mien.core.files import fault_of, replacing
 from mien.core.labels import canonical
-from mien.core.types import OTHER, UNLABELLED, FaceSet, split_role
+from mien.core.types import OTHER, UNLABELED, FaceSet, split_role
 
 
 def stratified(labels: np.ndarray, sizes: Sequence[int], seed: int) -> list[np.ndarray]:
@@ -120,9 +120,9 @@ def with_counts(faces: FaceSet, parts: dict[str, dict[str, int]], seed: int) -> 
 
 def without_labels(faces: FaceSet, keep: float, seed: int) -> FaceSet:
     """The same faces, of which a stratified share ``keep`` keeps its label; FER+ votes, which tell it, go with it."""
-    known = np.flatnonzero(faces.labelled)
+    known = np.flatnonzero(faces.labeled)
     (kept,) = stratified(faces.labels[known], [round(keep * len(known))], seed)
-    labels = np.full(len(faces), UNLABELLED, np.int64)
+    labels = np.full(len(faces), UNLABELED, np.int64)
     labels[known[kept]] = faces.labels[known[kept]]
     votes = None if faces.votes is None else np.where((labels == faces.labels)[:, None], faces.votes, np.uint8(0))
     return replace(faces, labels=labels, votes=votes)
@@ -144,8 +144,8 @@ def without_training_labels(faces: FaceSet, keep: float, seed: int) -> FaceSet:
             "divide it anew, one part named 'train' by --names, or give the training faces",
         )
     part = faces.take(training)
-    if not part.labelled.any():
-        raise DataError("--keep-labels", "finds no label among the training faces", "give labelled faces")
+    if not part.labeled.any():
+        raise DataError("--keep-labels", "finds no label among the training faces", "give labeled faces")
     bare = without_labels(part, keep, seed)
     lost = [name for name, had, has in zip(faces.classes, part.counts(), bare.counts(), strict=True) if had and not has]
     if lost:
@@ -177,8 +177,8 @@ def one_against_all(faces: FaceSet, name: str) -> FaceSet:
     """Two classes: OTHER, and the one named."""
     (name,) = only_classes(faces, [name]).classes
     if name == OTHER:
-        raise DataError("data.against", f"'{OTHER}' is the name of all the rest", "rename the class")
-    labels = np.where(faces.labelled, faces.labels == faces.classes.index(name), UNLABELLED).astype(np.int64)
+        raise DataError("data.one_vs_rest", f"'{OTHER}' is the name of all the rest", "rename the class")
+    labels = np.where(faces.labeled, faces.labels == faces.classes.index(name), UNLABELED).astype(np.int64)
     return replace(faces, labels=labels, classes=(OTHER, name))
 
 

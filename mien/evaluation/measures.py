@@ -1,4 +1,4 @@
-"""Everything that is measured of a model on labelled faces, with 95 % intervals: what a report holds.
+"""Everything that is measured of a model on labeled faces, with 95 % intervals: what a report holds.
 
 Scores that count right and wrong are redrawn as a whole confusion matrix (one multinomial draw over its cells); those
 that need the probabilities are redrawn face by face.

@@ -84,7 +84,7 @@ def interval(values: np.ndarray) -> tuple[float, float]:
 
 @dataclass(frozen=True)
 class Scores:
-    """What a model scores on labelled faces. ``confusion[i, j]``: faces of class i taken for class j."""
+    """What a model scores on labeled faces. ``confusion[i, j]``: faces of class i taken for class j."""
 
     classes: tuple[str, ...]
     confusion: np.ndarray
@@ -149,7 +149,7 @@ def score(probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[str] 
 
     Without ``classes`` seven are FER2013's, eight those and contempt, and any others go by their numbers.
 
-    Raises ValueError where shapes, labels or probabilities do not fit; unlabelled rows (-1) are not accepted.
+    Raises ValueError where shapes, labels or probabilities do not fit; unlabeled rows (-1) are not accepted.
     """
     probabilities, labels = np.asarray(probabilities), np.asarray(labels)
     if probabilities.ndim != 2 or len(probabilities) == 0 or labels.shape != (len(probabilities),):

@@ -1,4 +1,4 @@
-"""A model against the people who labelled: its probabilities beside the votes of FER+ (Barsoum et al., 2016)."""
+"""A model against the people who labeled: its probabilities beside the votes of FER+ (Barsoum et al., 2016)."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Crowd:
     divergence          mean Kullback-Leibler divergence of the model from the raters, in nats
     correlation         Pearson's, of votes' shares and probabilities over all faces and classes
     class_correlation   the same of each class alone, NaN where one of the two never changes
-    majority_accuracy   how often the model names the raters' favourite, where that is one class
-    label_agreement     how often the data's label is that favourite
+    majority_accuracy   how often the model names the raters' favorite, where that is one class
+    label_agreement     how often the data's label is that favorite
     agreed, disputed    faces, and accuracy against the data's label, where raters agree and where they do not
     groups              accuracy by the raters' agreement: from, to, count, accuracy
     """
@@ -57,16 +57,16 @@ def crowd(probabilities: np.ndarray, votes: np.ndarray, labels: np.ndarray, clas
         return None
     q, p = shares[voted], np.asarray(probabilities, np.float64)[voted]
     right = p.argmax(axis=1) == labels[voted]
-    clear = (q == q.max(axis=1, keepdims=True)).sum(axis=1) == 1  # one favourite, no tie
-    favourite = q.argmax(axis=1)
+    clear = (q == q.max(axis=1, keepdims=True)).sum(axis=1) == 1  # one favorite, no tie
+    favorite = q.argmax(axis=1)
     agreement = rater_agreement(votes)[voted]
     return Crowd(
         count=int(voted.sum()),
         divergence=float(divergences(q, p).mean()),
         correlation=_correlation(q.ravel(), p.ravel()),
         class_correlation=tuple(_correlation(q[:, k], p[:, k]) for k in range(len(classes))),
-        majority_accuracy=_mean((p.argmax(axis=1) == favourite)[clear]),
-        label_agreement=_mean((labels[voted] == favourite)[clear]),
+        majority_accuracy=_mean((p.argmax(axis=1) == favorite)[clear]),
+        label_agreement=_mean((labels[voted] == favorite)[clear]),
         agreed=_accuracy(right[agreement >= AGREED]),
         disputed=_accuracy(right[agreement < AGREED]),
         groups=[

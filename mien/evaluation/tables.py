@@ -118,7 +118,7 @@ def write_predictions(faces: FaceSet, probabilities: np.ndarray, labels: tuple[s
 
     probabilities float (N, K) over ``labels``, the model's classes; the truth is named in the data's own.
     """
-    known = bool(faces.labelled.any())
+    known = bool(faces.labeled.any())
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = CsvWriter(file)
         writer.writerow(["path", "label", *(["truth"] if known else []), *(f"p_{name}" for name in labels)])

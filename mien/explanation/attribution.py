@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from mien.core.errors import UsageError
 from mien.explanation.gradcam import grad_cam
-from mien.explanation.gradients import gradient, guided_backprop, integrated_gradients, normalised_gradient, smoothgrad
+from mien.explanation.gradients import gradient, guided_backprop, integrated_gradients, normalized_gradient, smoothgrad
 from mien.explanation.guard import frozen
 from mien.explanation.occlusion import lime, occlusion
 
@@ -25,7 +25,7 @@ Method = Callable[..., Tensor]
 
 METHODS: dict[str, Method] = {
     "gradient": gradient,
-    "normalised-gradient": normalised_gradient,
+    "normalized-gradient": normalized_gradient,
     "smoothgrad": smoothgrad,
     "integrated-gradients": integrated_gradients,
     "grad-cam": grad_cam,
@@ -36,7 +36,7 @@ METHODS: dict[str, Method] = {
 
 #: What positive values say, for methods that have negative ones too.
 SIGNED = {
-    "normalised-gradient": "a brighter pixel would raise the logit by more than the mean pixel would",
+    "normalized-gradient": "a brighter pixel would raise the logit by more than the mean pixel would",
     "guided-backprop": "a brighter pixel would raise the logit",
     "integrated-gradients": "the pixel speaks for the class",
     "occlusion": "the place speaks for the class",
@@ -48,7 +48,7 @@ def importance(maps: np.ndarray, method: str) -> np.ndarray:
     """Maps (N, H, W) whose largest values are the pixels that matter most.
 
     Guided backprop's sign is the direction in which brightness would have to change, so its magnitude counts. Of the
-    normalised gradient the largest values stay the largest: R4 kept those.
+    normalized gradient the largest values stay the largest: R4 kept those.
     """
     return np.abs(maps) if method == "guided-backprop" else maps
 
@@ -70,7 +70,7 @@ def explain(
 
     Args:
         network: gives logits (N, K); on any device.
-        inputs: float32 (N, C, H, W), normalised as the network is given them.
+        inputs: float32 (N, C, H, W), normalized as the network is given them.
         targets: int (N,), the class whose logit is explained, in 0..K-1.
         method: a key of METHODS.
         batch_size: faces at a time.

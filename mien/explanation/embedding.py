@@ -12,7 +12,7 @@ from mien.core.errors import DataError, MienError, MissingExtra, UsageError
 
 #: t-SNE's and UMAP's cost, and that of all distances, is bearable up to so many points of a split for the silhouette.
 SILHOUETTE_POINTS = 2000
-NEIGHBOURS = 5
+NEIGHBORS = 5
 
 
 @dataclass(frozen=True)
@@ -74,10 +74,10 @@ def _umap(values: np.ndarray, fit_on: np.ndarray, seed: int) -> Flattened:
         import umap
     except ImportError as error:
         raise MissingUmap from error
-    neighbours = min(15, len(values) - 1)
-    model = umap.UMAP(n_neighbors=neighbours, random_state=seed)
+    neighbors = min(15, len(values) - 1)
+    model = umap.UMAP(n_neighbors=neighbors, random_state=seed)
     points = model.fit_transform(_reduced(values, 50)).astype(np.float32)
-    return Flattened(points, ("UMAP 1", "UMAP 2"), {"n_neighbors": neighbours, "seed": seed})
+    return Flattened(points, ("UMAP 1", "UMAP 2"), {"n_neighbors": neighbors, "seed": seed})
 
 
 class MissingUmap(MissingExtra):
@@ -99,7 +99,7 @@ def separability(
 
     silhouette    mean over faces of (b − a) / max(a, b), a being the mean distance to faces of the same class and b that
                   to the nearest other class (Rousseeuw, 1987); −1..1, on SILHOUETTE_POINTS faces at most
-    knn_accuracy  share of faces whose five nearest neighbours have their class in the majority; neighbours are training
+    knn_accuracy  share of faces whose five nearest neighbors have their class in the majority; neighbors are training
                   faces (for the training split: all others of it), or the split's own where there is no training split
     chance        accuracy of always answering with the split's most frequent class
 
@@ -128,13 +128,13 @@ def _silhouette(values: np.ndarray, labels: np.ndarray, seed: int) -> float | No
 
 def _knn(values: np.ndarray, labels: np.ndarray, base: np.ndarray, rows: np.ndarray) -> float | None:
     """Among ``base`` rows the nearest of each of ``rows``, never a row itself; ties go to the class of the nearer."""
-    if len(base) <= NEIGHBOURS or not len(rows):
+    if len(base) <= NEIGHBORS or not len(rows):
         return None
-    search = _sklearn("sklearn.neighbors").NearestNeighbors(n_neighbors=NEIGHBOURS + 1).fit(values[base])
+    search = _sklearn("sklearn.neighbors").NearestNeighbors(n_neighbors=NEIGHBORS + 1).fit(values[base])
     found = base[search.kneighbors(values[rows], return_distance=False)]  # (R, 6)
     own = found == rows[:, None]
     own[~own.any(axis=1), -1] = True  # where a row is not among them the farthest goes
-    near = labels[found[~own].reshape(len(rows), NEIGHBOURS)]
+    near = labels[found[~own].reshape(len(rows), NEIGHBORS)]
     votes = (near[:, :, None] == near[:, None, :]).sum(axis=2)  # (R, 5): how many vote as each
     answers = near[np.arange(len(near)), votes.argmax(axis=1)]  # the first of equals is the nearest
     return float((answers == labels[rows]).mean())
@@ -143,18 +143,18 @@ def _knn(values: np.ndarray, labels: np.ndarray, base: np.ndarray, rows: np.ndar
 def _reduced(values: np.ndarray, dimensions: int) -> np.ndarray:
     if values.shape[1] <= dimensions:
         return values
-    centred = values - values.mean(axis=0)
-    return (centred @ _components(centred)[1][:, :dimensions]).astype(np.float32)
+    centerd = values - values.mean(axis=0)
+    return (centerd @ _components(centerd)[1][:, :dimensions]).astype(np.float32)
 
 
-def _components(centred: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _components(centerd: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(variances, falling; directions (D, ...)) of rows (N, D) around 0. Of few long rows the rows themselves are decomposed:
     D × D would take minutes."""
-    centred = centred.astype(np.float64)
-    if len(centred) < centred.shape[1]:
-        _, spread, directions = np.linalg.svd(centred, full_matrices=False)
-        return spread**2 / max(len(centred) - 1, 1), directions.T
-    variances, directions = np.linalg.eigh(centred.T @ centred / max(len(centred) - 1, 1))
+    centerd = centerd.astype(np.float64)
+    if len(centerd) < centerd.shape[1]:
+        _, spread, directions = np.linalg.svd(centerd, full_matrices=False)
+        return spread**2 / max(len(centerd) - 1, 1), directions.T
+    variances, directions = np.linalg.eigh(centerd.T @ centerd / max(len(centerd) - 1, 1))
     return variances[::-1], directions[:, ::-1]
 
 

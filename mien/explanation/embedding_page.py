@@ -16,8 +16,8 @@ from mien.evaluation.reports.figures import literally, pyplot
 from mien.evaluation.reports.page import Section, data_uri, page, plotly_script, table
 from mien.explanation.embedding import Flattened
 
-#: Colours of classes that colour-blind people tell apart (Okabe & Ito, 2008), and two more.
-COLOURS = ("#D55E00", "#009E73", "#CC79A7", "#E69F00", "#0072B2", "#56B4E9", "#7F7F7F", "#8C564B", "#9467BD", "#000000")
+#: Colors of classes that color-blind people tell apart (Okabe & Ito, 2008), and two more.
+COLORS = ("#D55E00", "#009E73", "#CC79A7", "#E69F00", "#0072B2", "#56B4E9", "#7F7F7F", "#8C564B", "#9467BD", "#000000")
 #: Points from which the page draws by WebGL, which is fast but not to be had everywhere.
 _MANY = 6000
 _COLUMNS = 64
@@ -25,7 +25,7 @@ _COLUMNS = 64
 
 @literally
 def draw_embedding(faces: FaceSet, spaces: dict[str, Flattened], path: Path, title: str) -> None:
-    """A PNG with a row a space and a column a split, coloured by class; unlabelled faces are light grey."""
+    """A PNG with a row a space and a column a split, colored by class; unlabeled faces are light gray."""
     plot, splits = pyplot(), faces.splits
     figure, panels = plot.subplots(
         len(spaces), len(splits), figsize=(1.6 + 4.6 * len(splits), 0.9 + 4.2 * len(spaces)), layout="constrained", squeeze=False
@@ -36,9 +36,9 @@ def draw_embedding(faces: FaceSet, spaces: dict[str, Flattened], path: Path, tit
         for axes, split in zip(row, splits, strict=True):
             chosen = np.flatnonzero(faces.split == split)
             chosen = np.random.default_rng(0).permutation(chosen)  # no class lies above all others
-            colours = [_colour(label) for label in faces.labels[chosen].tolist()]
+            colors = [_color(label) for label in faces.labels[chosen].tolist()]
             size = float(np.clip(12_000 / max(len(chosen), 1), 3, 18))
-            axes.scatter(*flat.points[chosen].T, s=size, c=colours, alpha=0.7, linewidths=0)
+            axes.scatter(*flat.points[chosen].T, s=size, c=colors, alpha=0.7, linewidths=0)
             axes.set(xlim=(low[0] - room[0], high[0] + room[0]), ylim=(low[1] - room[1], high[1] + room[1]))
             axes.set(
                 title=f"{name}, {split or 'all'}: {len(chosen):,} faces", xlabel=flat.axes[0], xticks=[], yticks=[]
@@ -46,7 +46,7 @@ def draw_embedding(faces: FaceSet, spaces: dict[str, Flattened], path: Path, tit
             axes.spines[["top", "right"]].set_visible(False)
         row[0].set_ylabel(flat.axes[1])
     handles = [
-        plot.Line2D([], [], marker="o", linestyle="", color=_colour(k), label=name)
+        plot.Line2D([], [], marker="o", linestyle="", color=_color(k), label=name)
         for k, name in enumerate(faces.classes)
     ]
     figure.legend(handles=handles, loc="outside right upper", frameon=False)
@@ -88,7 +88,7 @@ def embedding_page(
     numbers = Section(
         "How far the classes are apart",
         table(head, rows),
-        "Measured in all dimensions, not in the two that are drawn. Neighbours are training faces. A silhouette of 1 would be "
+        "Measured in all dimensions, not in the two that are drawn. Neighbors are training faces. A silhouette of 1 would be "
         "classes far apart, 0 classes that overlap.",
     )
     data = _data(faces, spaces, predicted)
@@ -101,7 +101,7 @@ def embedding_page(
 def sprite(images: np.ndarray, columns: int = _COLUMNS) -> bytes:
     """All pictures uint8 (N, H, W) side by side as one PNG, ``columns`` a row.
 
-    In 32 greys, which nobody misses in a small picture: half the bytes of 256.
+    In 32 grays, which nobody misses in a small picture: half the bytes of 256.
     """
     from PIL import Image
 
@@ -119,7 +119,7 @@ def _data(faces: FaceSet, spaces: dict[str, Flattened], predicted: Sequence[str]
     """What the script draws: columns of equal length, and the sheet of faces."""
     return {
         "classes": list(faces.classes),
-        "colours": [_colour(k) for k in range(len(faces.classes))],
+        "colors": [_color(k) for k in range(len(faces.classes))],
         "splits": [name or "all" for name in faces.splits],
         "split": [faces.splits.index(name) for name in faces.split.tolist()],
         "label": faces.labels.tolist(),
@@ -138,8 +138,8 @@ def _data(faces: FaceSet, spaces: dict[str, Flattened], predicted: Sequence[str]
     }
 
 
-def _colour(label: int) -> str:
-    return COLOURS[label % len(COLOURS)] if label >= 0 else "#CCCCCC"
+def _color(label: int) -> str:
+    return COLORS[label % len(COLORS)] if label >= 0 else "#CCCCCC"
 
 
 def _figure(value: float | None) -> str:
@@ -175,9 +175,9 @@ _SCRIPT = """
     return classes.map(label => {
       const rows = [];
       DATA.label.forEach((each, row) => { if (each === label && (split < 0 || DATA.split[row] === split)) rows.push(row); });
-      return { type: DATA.kind, mode: "markers", name: label < 0 ? "unlabelled" : DATA.classes[label], customdata: rows,
+      return { type: DATA.kind, mode: "markers", name: label < 0 ? "unlabeled" : DATA.classes[label], customdata: rows,
         x: rows.map(row => space.points[row][0]), y: rows.map(row => space.points[row][1]), hoverinfo: "none",
-        marker: { color: label < 0 ? "#ccc" : DATA.colours[label], size: DATA.size, opacity: 0.75 } };
+        marker: { color: label < 0 ? "#ccc" : DATA.colors[label], size: DATA.size, opacity: 0.75 } };
     });
   }
   function show(event) {
@@ -185,7 +185,7 @@ _SCRIPT = """
     pen.imageSmoothingEnabled = false;
     pen.drawImage(sheet, (row % DATA.columns) * DATA.width, Math.floor(row / DATA.columns) * DATA.height,
       DATA.width, DATA.height, 0, 0, canvas.width, canvas.height);
-    const label = DATA.label[row] < 0 ? "unlabelled" : DATA.classes[DATA.label[row]];
+    const label = DATA.label[row] < 0 ? "unlabeled" : DATA.classes[DATA.label[row]];
     words.textContent = `${DATA.names[row]}: ${label}, read as ${DATA.predicted[row]}`;
     under.style.display = "block";
     under.dataset.row = row;

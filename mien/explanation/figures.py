@@ -1,4 +1,4 @@
-"""Attribution maps as pictures: over the faces, as a grid with its colour bar, and as masks."""
+"""Attribution maps as pictures: over the faces, as a grid with its color bar, and as masks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def overlay(
     never negative; where they are signed blue speaks against the class and red for it.
 
     Args:
-        faces: uint8 (N, H, W) grey or (N, H, W, 3) RGB.
+        faces: uint8 (N, H, W) gray or (N, H, W, 3) RGB.
         maps: float32 (N, H, W).
         signed: whether the scale has two sides; default: whether any value is negative.
         strength: how much of the face the largest value covers, in 0..1.
@@ -50,22 +50,22 @@ def enlarge(face: np.ndarray, zoom: int = ZOOM) -> np.ndarray:
 
 
 def _blend(rgb: np.ndarray, values: np.ndarray, two_sided: bool, strength: float) -> np.ndarray:
-    """rgb uint8 (H, W, 3), values in -1..1 (H, W): the more a value differs from zero, the more its colour covers."""
+    """rgb uint8 (H, W, 3), values in -1..1 (H, W): the more a value differs from zero, the more its color covers."""
     import matplotlib
 
     table = matplotlib.colormaps[_DIVERGING if two_sided else _SEQUENTIAL]
-    colours = table((values + 1) / 2 if two_sided else np.clip(values, 0, 1))[..., :3]
+    colors = table((values + 1) / 2 if two_sided else np.clip(values, 0, 1))[..., :3]
     cover = strength * np.abs(values[..., None]) ** 0.6
-    return np.round(rgb * (1 - cover) + 255 * colours * cover).astype(np.uint8)
+    return np.round(rgb * (1 - cover) + 255 * colors * cover).astype(np.uint8)
 
 
-def colour_bar(two_sided: bool, length: int = 256, width: int = 14) -> np.ndarray:
-    """The scale as it looks over a middle grey, RGB uint8 (length, width, 3), the largest value at the top."""
+def color_bar(two_sided: bool, length: int = 256, width: int = 14) -> np.ndarray:
+    """The scale as it looks over a middle gray, RGB uint8 (length, width, 3), the largest value at the top."""
     values = np.linspace(1, -1 if two_sided else 0, length)[:, None].repeat(width, axis=1)
     return _blend(np.full((length, width, 3), 128, np.uint8), values, two_sided, 0.85)
 
 
-#: What stands for a pixel that is blanked: pale blue, which no grey face has.
+#: What stands for a pixel that is blanked: pale blue, which no gray face has.
 BLANK = (214, 226, 240)
 
 
@@ -98,7 +98,7 @@ def draw_grid(
 ) -> None:
     """Tiles RGB uint8 (H, W, 3), all of one size, as a PNG: one row a face with its caption, one column a method.
 
-    bars: the colour bars to draw at the right, True for the two-sided one.
+    bars: the color bars to draw at the right, True for the two-sided one.
     """
     from matplotlib.figure import Figure  # without pyplot: no screen is looked for, no figure is left open
 
@@ -128,7 +128,7 @@ def draw_grid(
             canvas[y : y + side_y, x : x + side_x] = tile
     for number, two_sided in enumerate(bars):
         x, length = left + len(heads) * (side_x + gap) + 10 + number * bar_width, max(140, min(320, height - top - 40))
-        canvas[top + 8 : top + 8 + length, x : x + 14] = colour_bar(two_sided, length)
+        canvas[top + 8 : top + 8 + length, x : x + 14] = color_bar(two_sided, length)
         ticks = [(0, "positive"), (0.5, "0"), (1, "negative")] if two_sided else [(0, "largest"), (1, "0")]
         for share, word in ticks:
             axes.text(x + 19, top + 8 + share * length, word, va="center", size=8.5, **text)

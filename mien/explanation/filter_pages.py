@@ -89,19 +89,19 @@ def weights_picture(weights: np.ndarray) -> np.ndarray:
 
 
 def maps_picture(maps: np.ndarray, side: int = 96) -> np.ndarray:
-    """Outputs (F, H, W) → grey, each scaled to its own range, all drawn at one size."""
+    """Outputs (F, H, W) → gray, each scaled to its own range, all drawn at one size."""
     low, high = maps.min(axis=(1, 2), keepdims=True), maps.max(axis=(1, 2), keepdims=True)
-    grey = np.round(255 * (maps - low) / np.where(high > low, high - low, 1)).astype(np.uint8)
-    tiles_ = np.stack([cv2.resize(each, (side, side), interpolation=cv2.INTER_NEAREST) for each in grey])
+    gray = np.round(255 * (maps - low) / np.where(high > low, high - low, 1)).astype(np.uint8)
+    tiles_ = np.stack([cv2.resize(each, (side, side), interpolation=cv2.INTER_NEAREST) for each in gray])
     return sheet(tiles_, 8, gap=4)
 
 
 def ascent_picture(made: np.ndarray, zoom: int = 2) -> np.ndarray:
-    """Pictures (F, S, S), minus mean over standard deviation → grey; 2.5 standard deviations are black and white."""
-    return sheet(_grey(made).repeat(zoom, axis=1).repeat(zoom, axis=2), 8, gap=4)
+    """Pictures (F, S, S), minus mean over standard deviation → gray; 2.5 standard deviations are black and white."""
+    return sheet(_gray(made).repeat(zoom, axis=1).repeat(zoom, axis=2), 8, gap=4)
 
 
-def _grey(made: np.ndarray) -> np.ndarray:
+def _gray(made: np.ndarray) -> np.ndarray:
     return np.round(127.5 + np.clip(made / 2.5, -1, 1) * 127.5).astype(np.uint8)
 
 
@@ -120,7 +120,7 @@ def _save(image: np.ndarray, path: Path) -> None:
 def _beside(study: FilterStudy) -> np.ndarray:
     """One row a filter: what was made by each rule, then the faces that excite it most."""
     assert study.faces is not None
-    made = [_grey(each) for each in study.made.values()]  # rules × (F, S, S)
+    made = [_gray(each) for each in study.made.values()]  # rules × (F, S, S)
     rows = []
     for index in range(len(study.filters)):
         faces = study.faces[index]
@@ -180,15 +180,15 @@ def _page(out: Path, study: FilterStudy) -> str:
             "Made to excite",
             "".join(
                 f"<h3>{title}</h3>" + drawn(f"ascent-{rule}.png", f"pictures made by {title}")
-                for rule, title in (("plain", "plain steps along the normalised gradient"),
-                                    ("regularised", "with jitter, blur, decay and a penalty on high frequencies"))
+                for rule, title in (("plain", "plain steps along the normalized gradient"),
+                                    ("regularized", "with jitter, blur, decay and a penalty on high frequencies"))
             ),
             "Gradient ascent from white noise on each filter's mean activation, shown minus its mean, over its deviation.",
         ),
     ]  # fmt: skip
     if study.faces is not None:
         sections.append(Section("Beside the faces", drawn("faces.png", "made pictures beside faces"),
-                                "Each filter: made by the plain and by the regularised rule, then the faces that excite it most."))  # fmt: skip
+                                "Each filter: made by the plain and by the regularized rule, then the faces that excite it most."))  # fmt: skip
     sections.append(Section("Activations", table(*activation_rows(study)), "Mean over all positions."))
     return page(f"Filters of {study.layer} in {study.model}", f"{of[0].upper()}{of[1:]} filters.", sections)
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from mien.core.errors import UsageError
 from mien.core.preprocessing import Preprocessing
 from mien.explanation.guard import feature_maps, frozen, module_of, outputs_of, run_until
-from mien.training.preparation import normalise
+from mien.training.preparation import normalize
 
 
 @dataclass(frozen=True)
@@ -83,21 +83,21 @@ def layer_output(network: nn.Module, image: Tensor, name: str) -> np.ndarray:
 
 
 def white_noise(count: int, preprocessing: Preprocessing, seed: int = 0, spread: float = 0.05) -> Tensor:
-    """White noise around the middle grey in units of 0..1 pixels: float32 (count, C, S, S), each its own."""
+    """White noise around the middle gray in units of 0..1 pixels: float32 (count, C, S, S), each its own."""
     shape = (count, preprocessing.channels, preprocessing.size, preprocessing.size)
     return 0.5 + spread * torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 @dataclass(frozen=True)
-class Regularisation:
+class Regularization:
     """What keeps pictures that a filter likes from being noise that it likes (Olah et al., "Feature Visualization",
     2017).
 
     jitter     before each step the picture is moved by up to so many pixels in each direction, so that nothing hangs on
                one place
     blur       standard deviation in pixels of the Gaussian that is laid over it after every fourth step
-    decay      share by which each step draws it back to the middle grey
-    frequency  weight λ of the penalty ½ λ Σ (difference of neighbours)², whose gradient step is λ times the Laplacian;
+    decay      share by which each step draws it back to the middle gray
+    frequency  weight λ of the penalty ½ λ Σ (difference of neighbors)², whose gradient step is λ times the Laplacian;
                by Parseval's theorem it is the power at each frequency weighted with the frequency's square
     """
 
@@ -113,7 +113,7 @@ def ascend(
     filters: Sequence[int],
     preprocessing: Preprocessing,
     *,
-    regularisation: Regularisation | None = None,
+    regularization: Regularization | None = None,
     steps: int = 64,
     step: float = 0.02,
     seed: int = 0,
@@ -123,7 +123,7 @@ def ascend(
     """Pictures that excite filters, by gradient ascent from white noise.
 
     Each step adds ``step`` · g / rms(g), with g the gradient of the filter's mean activation with respect to the
-    picture and rms its root mean square: R4's plain rule. With a regularisation the picture also stays in 0..1 and
+    picture and rms its root mean square: R4's plain rule. With a regularization the picture also stays in 0..1 and
     smooth.
 
     Args:
@@ -146,7 +146,7 @@ def ascend(
             before = _excitement(network, layer, some, made, preprocessing)[0]
             generator = torch.Generator().manual_seed(seed + 1)
             for number in range(steps):
-                made = _step(network, layer, some, made, preprocessing, step, regularisation, number, generator)
+                made = _step(network, layer, some, made, preprocessing, step, regularization, number, generator)
             after = _excitement(network, layer, some, made, preprocessing)[0]
             pictures.append(made)
             activations.append(torch.stack([before, after], dim=1))
@@ -160,7 +160,7 @@ def _excitement(
 ) -> tuple[Tensor, Tensor]:
     """The mean activation of each picture's own filter (F,), and its gradient (F, C, S, S)."""
     pixels = pixels.detach().requires_grad_()
-    output = run_until(network, normalise(pixels, preprocessing), layer)
+    output = run_until(network, normalize(pixels, preprocessing), layer)
     means = output[torch.arange(len(filters)), filters].mean(dim=(1, 2))
     return means.detach(), torch.autograd.grad(means.sum(), pixels)[0]
 
@@ -172,25 +172,25 @@ def _step(
     pixels: Tensor,
     preprocessing: Preprocessing,
     step: float,
-    regularisation: Regularisation | None,
+    regularization: Regularization | None,
     number: int,
     generator: torch.Generator,
 ) -> Tensor:
-    if regularisation is None:
+    if regularization is None:
         gradient = _excitement(network, layer, filters, pixels, preprocessing)[1]
         return pixels + step * gradient / (gradient.square().mean(dim=(1, 2, 3), keepdim=True).sqrt() + 1e-8)
-    reach = regularisation.jitter
+    reach = regularization.jitter
     moved = torch.randint(-reach, reach + 1, (2,), generator=generator).tolist()
     gradient = _excitement(network, layer, filters, pixels.roll(moved, (2, 3)), preprocessing)[1]
     gradient = gradient.roll([-moved[0], -moved[1]], (2, 3))
     gradient = gradient / (gradient.square().mean(dim=(1, 2, 3), keepdim=True).sqrt() + 1e-8)
-    pixels = pixels + step * gradient + regularisation.frequency * laplacian(pixels)
-    pixels = (0.5 + (1 - regularisation.decay) * (pixels - 0.5)).clamp(0, 1)
-    return _blur(pixels, regularisation.blur) if number % 4 == 3 else pixels
+    pixels = pixels + step * gradient + regularization.frequency * laplacian(pixels)
+    pixels = (0.5 + (1 - regularization.decay) * (pixels - 0.5)).clamp(0, 1)
+    return _blur(pixels, regularization.blur) if number % 4 == 3 else pixels
 
 
 def laplacian(pixels: Tensor) -> Tensor:
-    """The sum of the differences to the four neighbours, (N, C, H, W); the border's pixels go on beyond it."""
+    """The sum of the differences to the four neighbors, (N, C, H, W); the border's pixels go on beyond it."""
     padded = F.pad(pixels, [1] * 4, mode="replicate")
     around = padded[..., :-2, 1:-1] + padded[..., 2:, 1:-1] + padded[..., 1:-1, :-2] + padded[..., 1:-1, 2:]
     return around - 4 * pixels
@@ -207,7 +207,7 @@ def _blur(pixels: Tensor, sigma: float) -> Tensor:
     return F.conv2d(F.conv2d(padded, kernel[:, :, :, None], groups=groups), kernel[:, :, None], groups=groups)
 
 
-def standardised(pictures: np.ndarray) -> np.ndarray:
+def standardized(pictures: np.ndarray) -> np.ndarray:
     """Each picture (F, C, S, S) minus its mean, over its standard deviation, as R4 shows them."""
     mean = pictures.mean(axis=(1, 2, 3), keepdims=True)
     return (pictures - mean) / np.maximum(pictures.std(axis=(1, 2, 3), keepdims=True), 1e-8)

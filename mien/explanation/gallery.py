@@ -30,14 +30,14 @@ SANITY_NOTE = (
     "the map shows the picture and not what was learned."
 )
 
-#: Lines of methods; greys are the controls'.
-_COLOURS = ("C0", "C1", "C2", "C3", "C4", "C5", "C6", "C8")
+#: Lines of methods; grays are the controls'.
+_COLORS = ("C0", "C1", "C2", "C3", "C4", "C5", "C6", "C8")
 
 ABOUT = {
     "gradient": "how much the logit changes with a pixel, whichever way (Simonyan et al., 2014)",
-    "normalised-gradient": "the gradient minus its mean, over its standard deviation, over its maximum",
+    "normalized-gradient": "the gradient minus its mean, over its standard deviation, over its maximum",
     "smoothgrad": "the gradient's mean over noisy copies (Smilkov et al., 2017)",
-    "integrated-gradients": "the gradient gathered from plain grey to the picture (Sundararajan et al., 2017)",
+    "integrated-gradients": "the gradient gathered from plain gray to the picture (Sundararajan et al., 2017)",
     "grad-cam": "the places of the last feature map that raise the logit (Selvaraju et al., 2017)",
     "guided-backprop": "the gradient, each ReLU passing back positive parts only (Springenberg et al., 2015)",
     "occlusion": "what the logit loses when a square is covered (Zeiler & Fergus, 2014)",
@@ -208,7 +208,7 @@ def _draw_curves(path: Path, faces: Faces, found: Findings) -> None:
             look = (
                 {"color": "0.45", "linestyle": ":" if "pixels" in name else "--"}
                 if control
-                else {"color": _COLOURS[index]}
+                else {"color": _COLORS[index]}
             )
             axes.plot(np.linspace(0, 100, len(heights)), heights, label=name, linewidth=2 if control else 1.5, **look)
         axes.set(title=title, xlabel=f"pixels {'removed' if what == 'deletion' else 'shown'} (%)", ylim=(0, 1))

@@ -25,9 +25,9 @@ def input_gradient(network: nn.Module, inputs: Tensor, targets: Tensor) -> Tenso
 
 
 def baseline_of(inputs: Tensor, baseline: Baseline) -> Tensor:
-    """What stands for "no picture", in the shape of the inputs; by default a plain grey of each picture's own mean.
+    """What stands for "no picture", in the shape of the inputs; by default a plain gray of each picture's own mean.
 
-    The mean keeps the brightness, which says nothing of the expression, and needs no knowledge of the normalisation.
+    The mean keeps the brightness, which says nothing of the expression, and needs no knowledge of the normalization.
     """
     if baseline is None:
         return inputs.mean(dim=(2, 3), keepdim=True).expand_as(inputs)
@@ -39,7 +39,7 @@ def gradient(network: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
     return input_gradient(network, inputs, targets).abs().amax(dim=1)
 
 
-def normalised_gradient(network: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+def normalized_gradient(network: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
     """g = ∂S_c/∂x summed over channels, minus its mean, over its standard deviation, over its maximum (R4's wording).
 
     Signed, and at most 1. Dividing by the maximum undoes the standard deviation: only the mean's place is moved, so
@@ -59,7 +59,7 @@ def smoothgrad(
     Args:
         samples: n, how many noisy copies.
         noise: the standard deviation of εᵢ over the range of each picture's values.
-        seed: of the noise; all pictures get the same, so that none depends on its neighbours.
+        seed: of the noise; all pictures get the same, so that none depends on its neighbors.
     """
     generator = torch.Generator().manual_seed(seed)
     spread = noise * (inputs.amax(dim=(1, 2, 3), keepdim=True) - inputs.amin(dim=(1, 2, 3), keepdim=True))

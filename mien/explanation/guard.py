@@ -75,8 +75,8 @@ def module_of(network: nn.Module, name: str) -> nn.Module:
     modules = dict(network.named_modules())
     if name not in modules or not name:
         layers = [each for each, module in modules.items() if isinstance(module, nn.Conv2d)]
-        cure = f"choose one of {', '.join(layers)}" if layers else "take a network with convolutions, this one has none"
-        raise UsageError(f"layer '{name}'", "is not in this network", cure)
+        hint = f"choose one of {', '.join(layers)}" if layers else "take a network with convolutions, this one has none"
+        raise UsageError(f"layer '{name}'", "is not in this network", hint)
     return modules[name]
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Ellipse:
-    """Centre and half-axes in 0..1 of the crop's side; x to the right, y down."""
+    """Center and half-axes in 0..1 of the crop's side; x to the right, y down."""
 
     x: float
     y: float
@@ -23,7 +23,7 @@ class Ellipse:
     half_height: float
 
     def covers(self, size: int) -> np.ndarray:
-        """bool (size, size): the pixels whose centres lie inside."""
+        """bool (size, size): the pixels whose centers lie inside."""
         along = (np.arange(size) + 0.5) / size
         across = (along[None] - self.x) / self.half_width
         down = (along[:, None] - self.y) / self.half_height

@@ -34,7 +34,7 @@ class Curves:
     """Probabilities of the target after each step, float32 (N, steps + 1); at step i a share i / steps of the pixels
     has changed.
 
-    deletion: from the picture to a plain grey, the map's largest values first; insertion: from a blurred copy to the
+    deletion: from the picture to a plain gray, the map's largest values first; insertion: from a blurred copy to the
         picture.
     """
 
@@ -125,7 +125,7 @@ def random_maps(count: int, size: int, kind: str, seed: int = 0) -> np.ndarray:
     return F.interpolate(coarse, size=(size, size), mode="bicubic", align_corners=False)[:, 0].clamp(0, 1).numpy()
 
 
-def randomised(network: nn.Module, seed: int = 0) -> nn.Module:
+def randomized(network: nn.Module, seed: int = 0) -> nn.Module:
     """A copy with weights as before training: each layer is reset; weights of layers that cannot be are shuffled."""
     fresh = copy.deepcopy(network)
     generator = torch.Generator().manual_seed(seed)

@@ -20,7 +20,7 @@ from mien.explanation.sanity import (
     curves,
     paired_difference,
     random_maps,
-    randomised,
+    randomized,
     rank_correlation,
 )
 
@@ -155,7 +155,7 @@ def _compare_with_random_network(
     """
     rows = np.unique(np.linspace(0, len(faces) - 1, min(len(faces), CONTROL_FACES)).round().astype(int))
     inputs, targets = faces.inputs[rows], torch.from_numpy(faces.targets[rows])
-    untrained = randomised(network, seed)
+    untrained = randomized(network, seed)
     for name, maps in found.maps.items():
         with progress_bar(f"{name} of a random network", len(rows), quiet=quiet) as bar:
             theirs = explain(untrained, inputs, targets, name, advance=bar.advance, **options.get(name, {}))

@@ -1,4 +1,4 @@
-"""Superpixels for small grey faces: connected patches of like brightness, all of about one size."""
+"""Superpixels for small gray faces: connected patches of like brightness, all of about one size."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import numpy as np
 def superpixels(picture: np.ndarray, count: int = 64, *, compactness: float = 0.6, rounds: int = 8) -> np.ndarray:
     """SLIC for one channel (Achanta et al., "SLIC Superpixels", 2012): int64 (H, W), numbered from 0.
 
-    k-means over (brightness, y, x), begun at a grid of ``count`` squares; a pixel joins one of the centres within one
+    k-means over (brightness, y, x), begun at a grid of ``count`` squares; a pixel joins one of the centers within one
     and a half squares. D² = (Δ brightness / standard deviation)² + 4 (compactness · distance / spacing of the grid)².
-    Then each patch keeps its largest connected part, and splinters join a neighbour that they touch.
+    Then each patch keeps its largest connected part, and splinters join a neighbor that they touch.
 
     Args:
         picture: float or uint8 (H, W).
@@ -27,9 +27,9 @@ def superpixels(picture: np.ndarray, count: int = 64, *, compactness: float = 0.
     spacing = max(height, width) / side
     for _ in range(rounds):
         counts = np.maximum(np.bincount(labels.ravel(), minlength=side * side), 1)
-        centres = [np.bincount(labels.ravel(), each.ravel(), side * side) / counts for each in (values, y, x)]
-        away = np.hypot(y[..., None] - centres[1], x[..., None] - centres[2]) / spacing  # (H, W, patches)
-        distance = (values[..., None] - centres[0]) ** 2 + 4 * (compactness * away) ** 2
+        centers = [np.bincount(labels.ravel(), each.ravel(), side * side) / counts for each in (values, y, x)]
+        away = np.hypot(y[..., None] - centers[1], x[..., None] - centers[2]) / spacing  # (H, W, patches)
+        distance = (values[..., None] - centers[0]) ** 2 + 4 * (compactness * away) ** 2
         labels = np.where(away <= 1.5, distance, distance + 1e6).argmin(axis=2)
     return _connected(labels)
 

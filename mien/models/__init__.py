@@ -105,7 +105,7 @@ def takes_size(name: str) -> bool:
 def load(model: str | Path) -> nn.Module:
     """The torch network of a model file (or of a shipped model's name), in evaluation mode.
 
-    Needs the ``train`` extra. Raises ModelError for a file that is not ours, is quantised, or does not hold every
+    Needs the ``train`` extra. Raises ModelError for a file that is not ours, is quantized, or does not hold every
     parameter of the network that it names.
     """
     try:
@@ -121,10 +121,10 @@ def load(model: str | Path) -> nn.Module:
             path, "is not an ONNX file that can be read; it may be damaged", "export or download it again"
         ) from error
     info = ModelInfo.from_metadata({entry.key: entry.value for entry in proto.metadata_props}, path)
-    if info.quantised:
-        source = info.quantisation.get("from", "the float file of the same model")
+    if info.quantized:
+        source = info.quantization.get("from", "the float file of the same model")
         raise ModelError(
-            path, "is quantised, so its network cannot be rebuilt", f"name {source}, from which it was made"
+            path, "is quantized, so its network cannot be rebuilt", f"name {source}, from which it was made"
         )
     stored = {tensor.name: torch.from_numpy(numpy_helper.to_array(tensor).copy()) for tensor in proto.graph.initializer}
     try:

@@ -13,7 +13,7 @@ class AlexNet(nn.Module):
 
     Args:
         num_classes: how many expressions.
-        channels: 1 for grey, 3 for RGB.
+        channels: 1 for gray, 3 for RGB.
         size: side of the pictures, a multiple of 16.
         dropout: share dropped before each of the first two linear layers.
     """

@@ -34,8 +34,8 @@ MARGIN, LEVEL = 0.35, 0.42
 #: Letters of a title that find room; of a longer one, such as a path, the end is kept.
 LONGEST_TITLE = 56
 
-#: What a step is → colour; Okabe and Ito's, which people with any colour vision tell apart. In the legend's order.
-COLOURS = {
+#: What a step is → color; Okabe and Ito's, which people with any color vision tell apart. In the legend's order.
+COLORS = {
     "picture": "#dddddd",
     "fold": "#999999",
     "convolution": "#56b4e9",
@@ -117,9 +117,9 @@ class _Panel:
         # A dollar sign would begin a formula.
         axes.text(MARGIN, top - 0.3, title.replace("$", r"\$"), fontsize=13, fontweight="bold", va="center")
         axes.text(MARGIN, top - 0.58, totals, fontsize=8.5, va="center", color="#333333")
-        for x, line, colour, words in self.legend:
+        for x, line, color, words in self.legend:
             y = top - 0.88 - 0.24 * line
-            axes.add_patch(Rectangle((MARGIN + x, y - 0.06), 0.16, 0.12, facecolor=colour, edgecolor=EDGE, lw=0.6))
+            axes.add_patch(Rectangle((MARGIN + x, y - 0.06), 0.16, 0.12, facecolor=color, edgecolor=EDGE, lw=0.6))
             axes.text(MARGIN + x + 0.22, y, words, fontsize=8, va="center")
         y = top - self.head
         for row in self.rows:
@@ -197,7 +197,7 @@ class _Row:
 def _label(step: Layer) -> str:
     """3×3 conv, 64, /2: kernel, channels and stride as He et al. (2016) write them."""
     if step.kind == "picture":
-        return {1: "picture, grey", 3: "picture, RGB"}.get(step.shape[0], "picture")
+        return {1: "picture, gray", 3: "picture, RGB"}.get(step.shape[0], "picture")
     size, *rest = step.detail.replace("x", "×").replace("stride ", "/").split(", ")
     family = family_of(step)
     if family == "convolution":
@@ -219,12 +219,12 @@ def _words_length(box: Box) -> float:
 def _draw_rectangle(axes: Axes, box: Box, x: float, y: float) -> None:
     from matplotlib.patches import Rectangle
 
-    corner, colour = (x + box.x, y - box.height / 2), COLOURS.get(box.family, COLOURS["other"])
-    axes.add_patch(Rectangle(corner, box.width, box.height, facecolor=colour, edgecolor=EDGE, lw=0.6, zorder=2))
+    corner, color = (x + box.x, y - box.height / 2), COLORS.get(box.family, COLORS["other"])
+    axes.add_patch(Rectangle(corner, box.width, box.height, facecolor=color, edgecolor=EDGE, lw=0.6, zorder=2))
 
 
 def _draw_box(axes: Axes, box: Box, x: float, y: float) -> None:
-    """A box with its words below: what it does, and in grey its name in the layer table."""
+    """A box with its words below: what it does, and in gray its name in the layer table."""
     from matplotlib.patches import Circle
 
     if box.family == "join":
@@ -240,7 +240,7 @@ def _draw_box(axes: Axes, box: Box, x: float, y: float) -> None:
 
 
 def _legend(shown: Shown, width: float) -> list[tuple[float, int, str, str]]:
-    """(x, line, colour, words) for every family that is drawn, in lines that are not longer than ``width``."""
+    """(x, line, color, words) for every family that is drawn, in lines that are not longer than ``width``."""
     kinds: dict[str, list[str]] = {}
     for step, _ in shown.values():
         word = step.detail if family_of(step) == "dropout" else NAMES.get(step.kind, step.kind)
@@ -248,13 +248,13 @@ def _legend(shown: Shown, width: float) -> list[tuple[float, int, str, str]]:
         if word not in words:
             words.append(word)
     entries, x, line = [], 0.0, 0
-    for family, colour in COLOURS.items():
+    for family, color in COLORS.items():
         if family not in kinds:
             continue
         words = family if family in ("convolution", "linear") else f"{family} ({', '.join(kinds[family])})"
         length = 0.4 + 0.06 * len(words)
         if x > 0 and x + length > width:
             x, line = 0.0, line + 1
-        entries.append((x, line, colour, words))
+        entries.append((x, line, color, words))
         x += length
     return entries

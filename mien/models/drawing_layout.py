@@ -13,7 +13,7 @@ from mien.models.summary import PICTURE, Layer, Summary
 # All lengths are inches, so that text has the room that it needs whatever the network.
 TALLEST, NARROWEST, WIDEST, STRIP, RADIUS = 2.0, 0.12, 0.8, 0.085, 0.1
 GAP, WIDEST_GAP = 0.17, 0.6
-#: From the middle of one labelled box to that of the next, at least.
+#: From the middle of one labeled box to that of the next, at least.
 PITCH = 0.36
 #: A run of one resolution is at least so long, for the words below it.
 NARROWEST_GROUP = 0.6
@@ -128,7 +128,7 @@ def _in_a_row(summary: Summary, shown: Shown, aside: set[int], gap: float) -> li
     size = summary.picture[-1]
     picture = Layer("", "picture", "", summary.picture, 0, 0, 0, ())
     boxes = [Box(PICTURE, picture, "picture", 0.0, _width("picture", picture), TALLEST, size)]
-    labelled = group = boxes[0]
+    labeled = group = boxes[0]
     for index, (step, _) in shown.items():
         if index in aside:
             continue
@@ -141,11 +141,11 @@ def _in_a_row(summary: Summary, shown: Shown, aside: set[int], gap: float) -> li
             box.height, box.side = before.height, before.side  # also where it reads what a Flatten left of the maps
         else:
             box.x += gap
-            box.x += max(0.0, labelled.middle + PITCH - box.middle)
+            box.x += max(0.0, labeled.middle + PITCH - box.middle)
             if box.side != group.side:
                 box.x = max(box.x, group.x + NARROWEST_GROUP)
                 group = box
-            labelled = box
+            labeled = box
         boxes.append(box)
     return boxes
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 class Ensemble(nn.Module):
     """logits = log Σᵢ wᵢ softmax(logitsᵢ / Tᵢ), so that a softmax over them gives the weighted mean of probabilities.
 
-    Takes grey pictures in 0..1 and gives each member its own normalisation and number of channels. Its features are
+    Takes gray pictures in 0..1 and gives each member its own normalization and number of channels. Its features are
     those of all members, side by side.
 
     Args:

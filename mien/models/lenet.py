@@ -13,7 +13,7 @@ class LeNet(nn.Module):
 
     Args:
         num_classes: how many expressions.
-        channels: 1 for grey, 3 for RGB.
+        channels: 1 for gray, 3 for RGB.
         size: side of the pictures, a multiple of 4.
         norm: batch norm after each convolution. R1 found that without it two epochs reach 20 to 30 % and that the loss
             becomes NaN at times; with it 40 to 50 %.

@@ -33,12 +33,12 @@ class ActivationPReLU(nn.Module):
 class R4CNN(nn.Module):
     """CCP CCP CCP CCP FF; C: 3×3 convolution, PReLU, batch norm; P: max-pool and dropout.
 
-    As Keras counts them, 9,976,775 parameters for grey 48×48 and seven classes: 9,970,887 trainable and 5,888 running
+    As Keras counts them, 9,976,775 parameters for gray 48×48 and seven classes: 9,970,887 trainable and 5,888 running
     statistics.
 
     Args:
         num_classes: how many expressions.
-        channels: 1 for grey, 3 for RGB.
+        channels: 1 for gray, 3 for RGB.
         size: side of the pictures, a multiple of 16.
         dropout: share dropped after each pair of convolutions; the report leaves it open.
         hidden_dropout: share dropped before the last layer.
@@ -83,11 +83,11 @@ class R4DNN(nn.Module):
     """R4's dense network: every pixel alone goes through four dense layers, then all are joined by one.
 
     A dense layer on the last axis of (N, 2304, 64) is a 1×1 convolution of (N, 64, 48, 48), and is written as that.
-    9,893,767 parameters for grey 48×48 and seven classes: 9,893,255 trainable and 512 running statistics.
+    9,893,767 parameters for gray 48×48 and seven classes: 9,893,255 trainable and 512 running statistics.
 
     Args:
         num_classes: how many expressions.
-        channels: 1 for grey, 3 for RGB.
+        channels: 1 for gray, 3 for RGB.
         size: side of the pictures.
         dropout: share dropped after each block; the report leaves it open.
     """

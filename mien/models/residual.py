@@ -55,7 +55,7 @@ class ResidualNet(nn.Module):
 
     Args:
         num_classes: how many expressions.
-        channels: 1 for grey, 3 for RGB.
+        channels: 1 for gray, 3 for RGB.
         widths: channels of each stage; every stage after the first halves the resolution.
         blocks: basic blocks in each stage.
         dropout: share of features dropped before the linear layer.

@@ -16,7 +16,7 @@ class ResNet18(nn.Module):
 
     Args:
         num_classes: how many expressions.
-        channels: 1 for grey, 3 for RGB.
+        channels: 1 for gray, 3 for RGB.
         stem: "7x7", as published: 7×7 convolution with stride 2, then a max-pool, so the stages see 12×12 (R1);
             "3x3": 3×3 convolution with stride 2 and no pool, so they see 24×24 (R2). Neither report says; chosen here.
         dropout: share of features dropped before the linear layer.
@@ -73,7 +73,7 @@ class LeakyResNet(nn.Module):
 
     Args:
         num_classes: how many expressions.
-        channels: 1 for grey, 3 for RGB.
+        channels: 1 for gray, 3 for RGB.
         size: side of the pictures, a multiple of 16.
         blocks: residual blocks in each stage.
         widths: channels of each stage; the stem has half of the first.

@@ -80,7 +80,7 @@ class Summary:
 
 
 @torch.no_grad()
-def summarise(network: nn.Module, channels: int = 1, size: int = 48) -> Summary:
+def summarize(network: nn.Module, channels: int = 1, size: int = 48) -> Summary:
     """Send one black picture through the network and write down what runs.
 
     Works on any device; a network built under ``torch.device("meta")`` costs neither memory nor time. The network's

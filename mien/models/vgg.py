@@ -17,7 +17,7 @@ class R1Final(nn.Module):
 
     Args:
         num_classes: how many expressions.
-        channels: 1 for grey, 3 for RGB.
+        channels: 1 for gray, 3 for RGB.
         size: side of the pictures, a multiple of 8.
     """
 
@@ -59,7 +59,7 @@ class R3VGG(nn.Module):
 
     Args:
         num_classes: how many expressions.
-        channels: R3 gave grey pictures as RGB.
+        channels: R3 gave gray pictures as RGB.
         size: side of the pictures, a multiple of 16.
     """
 
@@ -100,7 +100,7 @@ class VGG10(nn.Module):
 
     Args:
         num_classes: how many expressions.
-        channels: 1 for grey, 3 for RGB.
+        channels: 1 for gray, 3 for RGB.
         size: side of the pictures, a multiple of 16.
         widths: channels of each module; (32, 64, 128, 256) is the same network at half width.
         hidden: width of the first linear layer.

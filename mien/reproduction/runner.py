@@ -11,7 +11,7 @@ from mien.core.errors import DataError, TrainingDiverged, UsageError
 from mien.core.files import make_folder, write_json
 from mien.core.locks import only_process
 from mien.core.types import FaceSet
-from mien.data.annotators import labelled_by
+from mien.data.annotators import labeled_by
 from mien.data.splits import one_against_all
 from mien.evaluation.metrics import score
 from mien.reproduction.derived import ensemble_of_three, rare_class
@@ -69,8 +69,8 @@ def reproduce(
             say(f"{study.name}, {run.name}: {study.title}")
             write_json(place / "result.json", result_of(run, faces, place, short=short, quiet=quiet, say=say))
     # Runs of one study may end in several processes at once: who comes last must have read what all others wrote.
-    cure = "wait until it has ended, or choose another folder with --out"
-    with only_process(make_folder(folder) / f".{study.name}.lock", folder, cure, wait_s=600):
+    hint = "wait until it has ended, or choose another folder with --out"
+    with only_process(make_folder(folder) / f".{study.name}.lock", folder, hint, wait_s=600):
         result: dict[str, Any] = {"study": study.name, "runs": _done_runs(study, folder, earlier, short)}
         if study.name in DERIVED and len(result["runs"]) == len(study.runs):
             result["derived"] = DERIVED[study.name](folder, faces)
@@ -86,7 +86,7 @@ def result_of(run: Run, faces: FaceSet, place: Path, *, short: bool, quiet: bool
     try:
         train(recipe, divided, place, resume=_begun_so(place, recipe), quiet=quiet, say=say)
     except TrainingDiverged as error:
-        diverged = error.found
+        diverged = error.problem
         say(f"{place.parent.name}, {run.name}: {diverged}")
     header, history = read_log(place)
     result = {
@@ -100,9 +100,9 @@ def result_of(run: Run, faces: FaceSet, place: Path, *, short: bool, quiet: bool
     }
     if history:
         classifier = TorchClassifier(load_run(place))
-        test = labelled_by(divided, recipe.data.labels).in_split("test")
-        test = test.take(test.labelled)
-        test = one_against_all(test, run_class) if (run_class := recipe.data.against) else test
+        test = labeled_by(divided, recipe.data.labels).in_split("test")
+        test = test.take(test.labeled)
+        test = one_against_all(test, run_class) if (run_class := recipe.data.one_vs_rest) else test
         test = test.as_classes(classifier.labels)
         for tta in ("none", *run.tta):
             scores = score(classifier.probabilities(test.images, tta), test.labels, classifier.labels)

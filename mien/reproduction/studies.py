@@ -60,7 +60,7 @@ class Study:
 
 
 def official(faces: FaceSet) -> tuple[FaceSet, FaceSet]:
-    """(Training, PublicTest), labelled; DataError where the data has not both. PrivateTest is not touched."""
+    """(Training, PublicTest), labeled; DataError where the data has not both. PrivateTest is not touched."""
     for name in ("Training", "PublicTest"):
         if not faces.has_split(name):
             raise DataError("data", f"has no split {name}", "give FER2013's file, or its Training and PublicTest files")
@@ -72,7 +72,7 @@ def official(faces: FaceSet) -> tuple[FaceSet, FaceSet]:
         raise DataError(
             "data", f"{found}{FER2013_ROWS[1]:,}", "give FER2013's whole file: the splits are drawn from it"
         )
-    return training.take(training.labelled), public.take(public.labelled)
+    return training.take(training.labeled), public.take(public.labeled)
 
 
 def _named(faces: FaceSet, name: str) -> FaceSet:
@@ -128,7 +128,7 @@ def _author(name: str, split: str, epochs: int, short: int, *settings: str, tta:
     return Run("author", name, split, epochs, short, settings, tta)
 
 
-#: base learnt from Training alone, so it may teach where PublicTest is the test; on R2's and R3's splits it has seen test faces.
+#: base learned from Training alone, so it may teach where PublicTest is the test; on R2's and R3's splits it has seen test faces.
 _TAUGHT = ("targets.teacher=base", "targets.teacher_share=0.7", "targets.teacher_sees=augmented")
 FIVE = 'data.classes=["angry", "happy", "neutral", "sad", "surprise"]'
 TEN = ("ten-crop",)
@@ -161,7 +161,7 @@ REFERENCES: tuple[Study, ...] = (
     Study("r4-dnn", "dense network of the same size", (
         _author("r4-dnn", "r4", 80, 16),
         _ours("r4-dnn", "r4", 80, 16, "optimizer.name=adamw", "optimizer.lr=0.002", "optimizer.weight_decay=0.05",
-              # Every place has weights of its own here, so that what is moved or turned far has to be learnt anew.
+              # Every place has weights of its own here, so that what is moved or turned far has to be learned anew.
               "augment.shift=0.03", "augment.degrees=0", "augment.scale=0", "augment.brightness=0", "augment.contrast=0",
               "augment.mixup=0", "augment.erasing=0", "network.arguments={dropout=0}", "schedule.batch_size=64", *_TAUGHT),
     ), 43.1, "test"),
@@ -214,7 +214,7 @@ STUDIES: tuple[Study, ...] = (
             ("inverse", ("loss.class_weights=inverse",)),
             ("effective", ("loss.class_weights=effective",)),
             ("oversampled", ("data.oversample=0.5",)),
-            ("expert", ("data.against=disgust", "data.oversample=0.75")),
+            ("expert", ("data.one_vs_rest=disgust", "data.oversample=0.75")),
         )
     )),
     Study("batch-norm", "R1's first network with and without batch norm", tuple(

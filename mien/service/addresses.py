@@ -27,8 +27,8 @@ def check_proxies(proxies: tuple[str, ...]) -> None:
         try:
             ipaddress.ip_network(proxy)
         except ValueError as error:
-            cure = "as in --trusted-proxy 127.0.0.1 or --trusted-proxy 10.0.0.0/8"
-            raise UsageError(f"--trusted-proxy {proxy}", "is neither an IP address nor a network", cure) from error
+            hint = "as in --trusted-proxy 127.0.0.1 or --trusted-proxy 10.0.0.0/8"
+            raise UsageError(f"--trusted-proxy {proxy}", "is neither an IP address nor a network", hint) from error
 
 
 def route_of(scope: Scope) -> str:

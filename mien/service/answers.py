@@ -10,7 +10,7 @@ Box = Annotated[
     list[float], Field(min_length=4, max_length=4, description="x1, y1, x2, y2 in pixels of the upright picture")
 ]
 Probabilities = Annotated[dict[str, float], Field(description="expression → its probability; they sum to one")]
-Colour = Annotated[str, Field(pattern="^#[0-9a-f]{6}$")]
+Color = Annotated[str, Field(pattern="^#[0-9a-f]{6}$")]
 Seconds = Annotated[float, Field(ge=0)]
 DataUrl = Annotated[str, Field(description="a picture as a data: address")]
 
@@ -19,8 +19,8 @@ class Error(BaseModel):
     """Why something was not done; docs/serving.md lists the codes."""
 
     name: str = Field(description="what it is about")
-    found: str = Field(description="what was found")
-    cure: str = Field(description="what to do")
+    problem: str = Field(description="what was found")
+    hint: str = Field(description="what to do")
     code: str = Field("error", pattern="^[a-z0-9_]+$", description="which error it is, for programs")
     parameters: dict[str, Any] = Field({}, description="numbers and texts that are in the words")
 
@@ -116,7 +116,7 @@ class ModelFacts(BaseModel):
     bytes: int
     precision: str | None = Field(description="how most weights are stored; unknown where onnx is not installed")
     scores: dict[str, Any]
-    licence: str
+    license: str
     card: str | None = Field(description="Markdown")
     kind: Literal["shipped", "local", "pulled"]
 
@@ -142,7 +142,7 @@ class ServiceFacts(BaseModel):
     limits: dict[str, float]
     retention_s: Seconds
     needs_token: bool
-    colours: dict[str, Colour] = Field(description="expression → its colour, in the page and in what is annotated")
+    colors: dict[str, Color] = Field(description="expression → its color, in the page and in what is annotated")
 
 
 class Health(BaseModel):

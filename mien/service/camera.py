@@ -144,8 +144,8 @@ class Camera:
         except ValueError:
             word = None
         if not isinstance(word, dict) or word.get("type") != "record" or not isinstance(word.get("on"), bool):
-            cure = 'send a frame, or {"type": "record", "on": true}'
-            unknown = MienError("message", "is not understood", cure, code="unknown_message")
+            hint = 'send a frame, or {"type": "record", "on": true}'
+            unknown = MienError("message", "is not understood", hint, code="unknown_message")
             await self._socket.send_json(error_body(unknown))
             return
         await self._switch(word["on"])
@@ -200,8 +200,8 @@ class Camera:
         time_s = TIME.unpack_from(data)[0] if len(data) > TIME.size else math.nan
         if not math.isfinite(time_s) or not 0 <= time_s < 1e9 or time_s <= self._last_s:
             found = "does not begin with a time in seconds that rises from frame to frame"
-            cure = "send 8 bytes, a little-endian float64, before the picture"
-            raise Refused(422, "frame_without_time", "frame", found, cure)
+            hint = "send 8 bytes, a little-endian float64, before the picture"
+            raise Refused(422, "frame_without_time", "frame", found, hint)
         return time_s
 
     @staticmethod

@@ -26,7 +26,7 @@ class Limits:
     idle_s, least_rate              a sender may be silent for so long; it sends so many bytes a second on average
     header_s                        a request line and its headers have arrived after so long
     decode_s, decode_bytes          time and memory of the process that decodes a picture
-    worker_bytes                    memory of the process that analyses a video
+    worker_bytes                    memory of the process that analyzes a video
     stall_s, job_s                  a worker is ended after so long without progress; after so long in all
     free_bytes                      no video is taken where the disk would have less left
     decoded_bytes                   decoded pictures that are held at the same time
@@ -65,7 +65,7 @@ class Config:
     """How a service runs.
 
     token         asked for in every call, "" for none
-    i_know        whether an address that others reach is used without a token, on purpose
+    allow_insecure        whether an address that others reach is used without a token, on purpose
     root_path     what all addresses begin with behind a proxy, as "/mien"; "" for none
     proxies       addresses or networks of proxies whose X-Forwarded-For and X-Forwarded-Proto are believed
     state         the folder of jobs and uploads
@@ -74,7 +74,7 @@ class Config:
     detector_model  a YuNet file of one's own, or None
     session_s     a sign-in on the page holds so long
     retention_s   finished jobs are removed after so long; 0 keeps them
-    workers       videos that are analysed at the same time
+    workers       videos that are analyzed at the same time
     decoders      processes that decode pictures
     threads       of each network, in this process; 0 takes all cores
     """
@@ -83,7 +83,7 @@ class Config:
     host: str = "127.0.0.1"
     port: int = 8000
     token: str = ""
-    i_know: bool = False
+    allow_insecure: bool = False
     root_path: str = ""
     proxies: tuple[str, ...] = ()
     reports: Path | None = None

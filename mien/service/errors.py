@@ -1,4 +1,4 @@
-"""Every answer that is no result, as JSON: ``{"error": {"name", "found", "cure", "code", "parameters"}}`` with its status."""
+"""Every answer that is no result, as JSON: ``{"error": {"name", "problem", "hint", "code", "parameters"}}`` with its status."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ class Refused(HTTPException):
     """
 
     def __init__(
-        self, status: int, code: str, name: object, found: str, cure: str, headers: dict[str, str] | None = None,
+        self, status: int, code: str, name: object, problem: str, hint: str, headers: dict[str, str] | None = None,
         **parameters: Any,
     ) -> None:  # fmt: skip
-        super().__init__(status, detail=f"{name}: {found}; {cure}", headers=headers)
-        self.error = MienError(name, found, cure, code=code, **parameters)
+        super().__init__(status, detail=f"{name}: {problem}; {hint}", headers=headers)
+        self.error = MienError(name, problem, hint, code=code, **parameters)
 
     def body(self) -> dict[str, Any]:
         return error_body(self.error)
@@ -54,8 +54,8 @@ def also(status: int, why: str) -> dict[int | str, dict[str, Any]]:
 
 
 def too_large(what: str, limit: int) -> Refused:
-    found = f"is larger than the limit of {limit:,} bytes"
-    return Refused(413, "too_large", what, found, "send a smaller one", limit=limit)
+    problem = f"is larger than the limit of {limit:,} bytes"
+    return Refused(413, "too_large", what, problem, "send a smaller one", limit=limit)
 
 
 #: The status of one request too many.
@@ -63,9 +63,9 @@ BUSY = 429
 
 
 def busy(what: str, limit: int) -> Refused:
-    cure = "try again in a moment"
-    found = f"has its {limit} places taken"
-    return Refused(BUSY, "busy", what, found, cure, {"retry-after": "1"}, limit=limit)
+    hint = "try again in a moment"
+    problem = f"has its {limit} places taken"
+    return Refused(BUSY, "busy", what, problem, hint, {"retry-after": "1"}, limit=limit)
 
 
 def absent(what: object) -> Refused:
@@ -93,21 +93,21 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(MemoryError)
     async def full(_: Request, error: MemoryError) -> JSONResponse:
-        cure = "try again in a moment, with a smaller file"
-        return JSONResponse(error_body(MienError("memory", "is used up", cure, code="memory_full")), 503)
+        hint = "try again in a moment, with a smaller file"
+        return JSONResponse(error_body(MienError("memory", "is used up", hint, code="memory_full")), 503)
 
     @app.exception_handler(sqlite3.OperationalError)
     async def unwritable(_: Request, error: sqlite3.OperationalError) -> JSONResponse:
-        cure = "make room on the service's disk"
-        return JSONResponse(error_body(MienError("state", f"cannot be kept ({error})", cure, code="disk_full")), 503)
+        hint = "make room on the service's disk"
+        return JSONResponse(error_body(MienError("state", f"cannot be kept ({error})", hint, code="disk_full")), 503)
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
         name = ".".join(str(part) for part in first["loc"])
         message = str(first["msg"])
-        found, cure = message[:1].lower() + message[1:], "see /docs for what is taken"
-        return JSONResponse(error_body(MienError(name, found, cure, code="invalid_parameter")), 422)
+        problem, hint = message[:1].lower() + message[1:], "see /docs for what is taken"
+        return JSONResponse(error_body(MienError(name, problem, hint, code="invalid_parameter")), 422)
 
     @app.exception_handler(HTTPException)
     async def other(request: Request, error: HTTPException) -> JSONResponse:

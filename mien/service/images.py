@@ -123,7 +123,7 @@ async def annotate_picture(
     style: Drawn,
     format: Annotated[Literal["jpeg", "png"], Query(description="of the answer")] = "jpeg",
 ) -> Response:
-    """The picture with its faces boxed and labelled; several are numbered from 1."""
+    """The picture with its faces boxed and labeled; several are numbered from 1."""
     service = service_of(request)
     data, upload = await receive_picture(request)
     async with service.decoders.decoded(data, upload.name) as picture:

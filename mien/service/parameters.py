@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mien.service.server import Service
 
 #: Three numbers up to 255, or six hexadecimal digits.
-COLOUR = "^(#[0-9a-fA-F]{6}|(([01]?[0-9]?[0-9]|2[0-4][0-9]|25[0-5])(,(?!$)|$)){3})$"
+COLOR = "^(#[0-9a-fA-F]{6}|(([01]?[0-9]?[0-9]|2[0-4][0-9]|25[0-5])(,(?!$)|$)){3})$"
 
 
 def service_of(request: Request) -> Service:
@@ -39,23 +39,23 @@ def people_of(text: str) -> int:
     return int(text)
 
 
-def colour_of(text: str) -> tuple[int, int, int]:
+def color_of(text: str) -> tuple[int, int, int]:
     """``0,255,0`` or ``#00ff00`` → (red, green, blue)."""
     parts = [str(int(text[n : n + 2], 16)) for n in (1, 3, 5)] if _is_hex(text) else text.split(",")
     if len(parts) != 3 or not all(part.isascii() and part.isdigit() and int(part[:4]) <= 255 for part in parts):
-        cure = "as in colour=0,255,0 or colour=%2300ff00"
-        raise UsageError(f"colour={text[:40]}", "is no colour", cure, code="invalid_parameter")
+        hint = "as in color=0,255,0 or color=%2300ff00"
+        raise UsageError(f"color={text[:40]}", "is no color", hint, code="invalid_parameter")
     red, green, blue = (int(part) for part in parts)
     return red, green, blue
 
 
-def label_colours_of(texts: Sequence[str]) -> tuple[tuple[str, tuple[int, int, int]], ...]:
+def label_colors_of(texts: Sequence[str]) -> tuple[tuple[str, tuple[int, int, int]], ...]:
     """``happy:#e6b800`` → ("happy", (230, 184, 0)), for each."""
     pairs = [text.rpartition(":") for text in texts]
     if any(not label for label, _, _ in pairs):
-        cure = "as in label_colour=happy:%23e6b800"
-        raise UsageError("label_colour", "is no expression with its colour", cure, code="invalid_parameter")
-    return tuple((label, colour_of(colour)) for label, _, colour in pairs)
+        hint = "as in label_color=happy:%23e6b800"
+        raise UsageError("label_color", "is no expression with its color", hint, code="invalid_parameter")
+    return tuple((label, color_of(color)) for label, _, color in pairs)
 
 
 def _is_hex(text: str) -> bool:
@@ -77,18 +77,18 @@ PeopleText = Annotated[
         json_schema_extra={"pattern": "^(all|largest|[1-9][0-9]{0,3})$"},
     ),
 ]
-ColourText = Annotated[
+ColorText = Annotated[
     str,
     Query(
         max_length=20,
         description="red,green,blue or #rrggbb",
-        json_schema_extra={"pattern": COLOUR},
+        json_schema_extra={"pattern": COLOR},
     ),
 ]
-LabelColours = Annotated[
+LabelColors = Annotated[
     Sequence[str],
     Query(
-        max_length=100, description="label:colour of faces with this expression, as in happy:#e6b800; may be repeated"
+        max_length=100, description="label:color of faces with this expression, as in happy:#e6b800; may be repeated"
     ),
 ]
 TtaName = Annotated[
@@ -110,15 +110,15 @@ def wish_of(
 
 
 def style_of(
-    colour: ColourText = "0,255,0",
+    color: ColorText = "0,255,0",
     line_width: Annotated[int, Query(ge=0, le=100, description="pixels; 0 chooses")] = 0,
     text_size: Annotated[int, Query(ge=0, le=100, description="pixels; 0 chooses")] = 0,
     bars: Annotated[bool, Query(description="small bars of all probabilities beside each face")] = False,
     display_width: Annotated[int, Query(ge=0, le=8192, description="of what is annotated; 0 leaves it as it is")] = 0,
-    label_colour: LabelColours = (),
+    label_color: LabelColors = (),
 ) -> Style:
-    own = label_colours_of(label_colour)
-    return Style(colour_of(colour), line_width, text_size, bars, display_width, own)
+    own = label_colors_of(label_color)
+    return Style(color_of(color), line_width, text_size, bars, display_width, own)
 
 
 Wanted = Annotated[Wish, Depends(wish_of)]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 #: Methods that answer within a second or two; LIME takes longer, and another package.
 QUICK = (
-    "gradient", "normalised-gradient", "smoothgrad", "integrated-gradients", "grad-cam", "guided-backprop", "occlusion",
+    "gradient", "normalized-gradient", "smoothgrad", "integrated-gradients", "grad-cam", "guided-backprop", "occlusion",
 )  # fmt: skip
 
 #: One pixel of the crop is drawn as so many.

@@ -69,8 +69,8 @@ class Access:
         if bearer := bearer_of(headers):
             self.check_token(bearer, address_of(scope))
         elif not any(map(self._sessions.is_valid, sessions_of(headers))):
-            cure = "send 'Authorization: Bearer TOKEN', or sign in on the page"
-            raise Refused(401, "token_missing", "token", "is missing", cure, {"www-authenticate": "Bearer"})
+            hint = "send 'Authorization: Bearer TOKEN', or sign in on the page"
+            raise Refused(401, "token_missing", "token", "is missing", hint, {"www-authenticate": "Bearer"})
 
     def check_token(self, token: str, address: str) -> None:
         """Raises Refused for a wrong token (401), and for any after too many wrong ones from the same address (429)."""
@@ -79,8 +79,8 @@ class Access:
         self._attempts.check(address)
         if not hmac.compare_digest(token.encode("utf-8", "replace"), self._token.encode()):
             self._attempts.failed(address)
-            cure = "ask whoever started the service"
-            raise Refused(401, "wrong_token", "token", "is wrong", cure, {"www-authenticate": "Bearer"})
+            hint = "ask whoever started the service"
+            raise Refused(401, "wrong_token", "token", "is wrong", hint, {"www-authenticate": "Bearer"})
 
     def _check_host(self, host: str) -> None:
         """A page of another site whose name was made to lead here (DNS rebinding) sends that name as Host."""

@@ -30,7 +30,7 @@ from mien.service.security import Access, Attempts, Guard
 from mien.service.sessions import Sessions
 
 ABOUT = """Reads facial expressions in pictures, videos and from a camera. An expression is not an inner state: this says
-what a face shows, not what a person feels. Every error is JSON: {"error": {"name", "found", "cure", "code", "parameters"}}."""
+what a face shows, not what a person feels. Every error is JSON: {"error": {"name", "problem", "hint", "code", "parameters"}}."""
 
 
 class Service:

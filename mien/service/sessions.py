@@ -35,8 +35,8 @@ class Sessions:
             self._database.execute(SCHEMA)
         except sqlite3.DatabaseError as error:
             self._database.close()
-            cure = "remove it; everyone signs in again"
-            raise OutputError(folder / FILE, f"cannot be used ({error})", cure) from error
+            hint = "remove it; everyone signs in again"
+            raise OutputError(folder / FILE, f"cannot be used ({error})", hint) from error
 
     def close(self) -> None:
         self._database.close()

@@ -12,7 +12,7 @@ from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 
 from mien import __version__
 from mien.analysis.inference.model_file import PULLABLE, local_model, model_info, shipped_models
-from mien.analysis.output.palette import colours_of
+from mien.analysis.output.palette import colors_of
 from mien.service import saliency
 from mien.service.answers import Health, ModelFacts, ReportLink, ServiceFacts, SignedIn
 from mien.service.config import Config
@@ -141,7 +141,7 @@ async def get_settings(request: Request) -> dict[str, Any]:
         "detectors": reader.detectors, "default_detector": config.detector, "labels": list(labels),
         "saliency": saliency.available(), "saliency_methods": list(saliency.QUICK),
         "limits": {name: getattr(config.limits, name) for name in names}, "retention_s": config.retention_s,
-        "needs_token": bool(config.token), "colours": dict(zip(reader.labels, colours_of(reader.labels), strict=True)),
+        "needs_token": bool(config.token), "colors": dict(zip(reader.labels, colors_of(reader.labels), strict=True)),
     }  # fmt: skip
 
 
@@ -159,7 +159,7 @@ def model_cards(reader: Reader, config: Config) -> list[dict[str, Any]]:
         if file is not None:
             rows.append({
                 "name": name, "labels": [], "parameters": None, "bytes": file.stat().st_size, "precision": None, "scores": {},
-                "licence": known.licence, "card": f"# {name}\n\n{known.about}\n", "kind": "pulled",
+                "license": known.license, "card": f"# {name}\n\n{known.about}\n", "kind": "pulled",
             })  # fmt: skip
     return rows
 
@@ -167,8 +167,8 @@ def model_cards(reader: Reader, config: Config) -> list[dict[str, Any]]:
 def _model(name: str, path: Path) -> dict[str, Any]:
     info, card = model_info(path), path.with_suffix(".md")
     return {
-        "name": name, "labels": list(info.labels), **_weights(path, info.quantised), "bytes": path.stat().st_size,
-        "scores": info.scores, "licence": info.licence,
+        "name": name, "labels": list(info.labels), **_weights(path, info.quantized), "bytes": path.stat().st_size,
+        "scores": info.scores, "license": info.license,
         "card": card.read_text(encoding="utf-8") if card.is_file() else None,
         "kind": "shipped" if shipped_models().get(name) == path else "local",
     }  # fmt: skip

@@ -68,8 +68,8 @@ async def receive_file(
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     if kind != b"multipart/form-data":
         found = f"is {kind.decode('latin-1')[:60]!r}" if kind else "is not given"
-        cure = f"send a form (multipart/form-data) with the field '{field}'"
-        raise Refused(415, "not_a_form", "content-type", found, cure, field=field)
+        hint = f"send a form (multipart/form-data) with the field '{field}'"
+        raise Refused(415, "not_a_form", "content-type", found, hint, field=field)
     form = _Form(target, limit, field, check)
     try:
         parser = MultipartParser(options.get(b"boundary", b""), form.callbacks())
@@ -119,8 +119,8 @@ class _Form:
     def _part_begin(self) -> None:
         self._parts += 1
         if self._parts > MOST_PARTS:
-            found, cure = f"has more than {MOST_PARTS} parts", f"send the field '{self._field}' alone"
-            raise Refused(422, "broken_form", "the form", found, cure)
+            found, hint = f"has more than {MOST_PARTS} parts", f"send the field '{self._field}' alone"
+            raise Refused(422, "broken_form", "the form", found, hint)
         self._headers, self._wanted = {}, False
 
     def _header_begin(self) -> None:

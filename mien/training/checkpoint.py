@@ -22,7 +22,7 @@ class Trained:
     """A trained network with what it takes to use it.
 
     temperature: divides the logits before the softmax; epoch: how many were trained, 0 where it is not known.
-    labels_by: whose labels it learnt, "given" or FER+'s "raters".
+    labels_by: whose labels it learned, "given" or FER+'s "raters".
     """
 
     network: nn.Module

@@ -20,9 +20,9 @@ from mien.evaluation.metrics import accuracy, confusion_matrix, log_losses, macr
 from mien.training.hardware import Hardware
 from mien.training.losses import make_loss
 from mien.training.optimizers import AveragedNetwork, learning_rate, make_optimizer
-from mien.training.preparation import augmentation_of, epoch_order, normalise, to_device
+from mien.training.preparation import augmentation_of, epoch_order, normalize, to_device
 from mien.training.recipe import Recipe
-from mien.training.semi import Unlabelled
+from mien.training.semi import Unlabeled
 from mien.training.targets import Teacher
 
 #: How often the loss is looked at: on a GPU every look waits for it.
@@ -36,7 +36,7 @@ class Course:
     images, labels   uint8 (N, 1, H, W) and int64 (N,), where the network is trained
     targets          float32 (N, K): what each face is to be given, before it is blended with others
     teacher          whom to ask about the augmented inputs, if anybody
-    unlabelled       what else to learn from, if anything
+    unlabeled       what else to learn from, if anything
     """
 
     recipe: Recipe
@@ -46,7 +46,7 @@ class Course:
     labels: Tensor
     targets: Tensor
     teacher: Teacher | None = None
-    unlabelled: Unlabelled | None = None
+    unlabeled: Unlabeled | None = None
 
 
 @dataclass
@@ -135,8 +135,8 @@ def train_epoch(course: Course, state: State, bar: Bar) -> dict[str, float]:
         with hardware.autocast():
             logits = state.network(inputs)
         loss = loss_of(logits, targets)
-        if course.unlabelled is not None:
-            loss = loss + course.unlabelled.loss(state.network, batch_size, epoch + step / steps, state.generator)
+        if course.unlabeled is not None:
+            loss = loss + course.unlabeled.loss(state.network, batch_size, epoch + step / steps, state.generator)
         state.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if recipe.optimizer.clip_norm:
@@ -169,9 +169,9 @@ def make_batch(
 ) -> tuple[Tensor, Tensor]:
     """What the network is given of uint8 images (B, 1, H, W) and targets (B, K): inputs (B, C, H, W) and targets (B, K).
 
-    Noise comes last: a teacher is asked without it, since what it made of the noise would be learnt.
+    Noise comes last: a teacher is asked without it, since what it made of the noise would be learned.
     """
-    inputs = normalise(augmentation_of(recipe)(images.float() / 255, generator), preprocessing)
+    inputs = normalize(augmentation_of(recipe)(images.float() / 255, generator), preprocessing)
     inputs, targets = blend(recipe, inputs, targets, generator)
     if teacher is not None:
         targets = teacher.blend(inputs, targets)
@@ -182,7 +182,7 @@ def make_batch(
 
 
 def blend(recipe: Recipe, inputs: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Mixup, cutmix, or one of the two by the toss of a coin, as the recipe says; FixMatch's labelled faces stay their own."""
+    """Mixup, cutmix, or one of the two by the toss of a coin, as the recipe says; FixMatch's labeled faces stay their own."""
     settings = recipe.augment
     if recipe.semi.method == "fixmatch":
         return inputs, targets
@@ -213,7 +213,7 @@ def probabilities_of(
         parts = []
         for batch in images.split(batch_size):
             with hardware.autocast():
-                logits = network(normalise(batch.float() / 255, preprocessing))
+                logits = network(normalize(batch.float() / 255, preprocessing))
             parts.append(logits.float().softmax(dim=1).cpu())
     finally:
         network.train(was_training)

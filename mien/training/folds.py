@@ -63,7 +63,7 @@ def out_of_fold(
 ) -> np.ndarray:
     """float32 (N, K): each face's probabilities from the network of the folds that it is not in.
 
-    faces: all labelled; chosen int (N,): the fold of each. The networks are kept in ``folder/fold-1``... as run folders;
+    faces: all labeled; chosen int (N,): the fold of each. The networks are kept in ``folder/fold-1``... as run folders;
     those that are finished are not trained again, one that was interrupted goes on.
 
     Raises DataError where the folder holds folds of other faces, or a fold leaves a class without training faces.
@@ -79,7 +79,7 @@ def out_of_fold(
         except (DataError, RecipeError) as error:  # of an earlier call with other faces, or other options
             if error.name != str(run):
                 raise
-            cure = f"give the same data and options as then, remove {folder}, or choose another --out"
-            raise DataError(run, error.found, cure) from error
+            hint = f"give the same data and options as then, remove {folder}, or choose another --out"
+            raise DataError(run, error.problem, hint) from error
         probabilities[held] = TorchClassifier(load_run(run)).probabilities(faces.images[held], "flip")
     return probabilities

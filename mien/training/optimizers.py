@@ -1,4 +1,4 @@
-"""What moves the weights: the optimiser, its learning rate at every step, and the averaged copy of the network."""
+"""What moves the weights: the optimizer, its learning rate at every step, and the averaged copy of the network."""
 
 from __future__ import annotations
 

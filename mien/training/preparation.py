@@ -1,4 +1,4 @@
-"""What a run is given: its rows, the normalisation of its input, and both as tensors."""
+"""What a run is given: its rows, the normalization of its input, and both as tensors."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from mien.core.errors import DataError, ModelError, RecipeError
 from mien.core.preprocessing import Preprocessing
-from mien.core.types import UNLABELLED, FaceSet, concatenate, split_role
-from mien.data.annotators import RATERS, labelled_by, majority
+from mien.core.types import UNLABELED, FaceSet, concatenate, split_role
+from mien.data.annotators import RATERS, labeled_by, majority
 from mien.data.augmentation import Augmentation
 from mien.data.splits import hold_out, one_against_all, only_classes
 from mien.training.hardware import Hardware
@@ -29,7 +29,7 @@ class Rows:
 
     training: FaceSet
     validation: FaceSet
-    unlabelled: FaceSet
+    unlabeled: FaceSet
     held_out: bool = False  # whether those that are watched were taken from the training faces
 
 
@@ -45,18 +45,18 @@ def earlier_models(recipe: dict[str, Any]) -> list[str]:
 def choose_rows(recipe: Recipe, faces: FaceSet, say: Callable[[str], None]) -> Rows:
     """The recipe's splits; where the data has no validation split, a part of the training faces is held out."""
     settings = recipe.data
-    faces = labelled_by(faces, settings.labels)
-    if not faces.labelled.any():
+    faces = labeled_by(faces, settings.labels)
+    if not faces.labeled.any():
         raise DataError(
             "data",
             f"holds no labels ({settings.labels})",
             "training needs a column 'emotion' or 'label', a folder for each class, or FER+'s votes (data.labels)",
         )
-    without_label = faces.take(~faces.labelled)
+    without_label = faces.take(~faces.labeled)
     if settings.labels == RATERS:
         say(f"{len(without_label):,} of {len(faces):,} faces have no expression that most of their raters saw")
         # Who agree that it is none see no expression that a network could find.
-        without_label = without_label.take(majority(without_label.votes) == UNLABELLED)
+        without_label = without_label.take(majority(without_label.votes) == UNLABELED)
     faces = of_classes(settings, faces)
     unknown = _to_learn_from(without_label, settings.train)
     if len(unknown) and "" not in faces.splits and not any(map(faces.has_split, settings.train.split("+"))):
@@ -82,27 +82,27 @@ def choose_rows(recipe: Recipe, faces: FaceSet, say: Callable[[str], None]) -> R
         used = {*training.splits, *validation.splits}
         others = ", ".join(name or "none" for name in faces.splits if name not in used)
         say(f"{aside:,} faces of other splits ({others}) are left aside")
-    unlabelled = unknown.as_classes(training.classes)
+    unlabeled = unknown.as_classes(training.classes)
     if settings.keep_labels < 1:
         dropped, training = hold_out(training, settings.keep_labels, recipe.run.seed)
-        unlabelled = concatenate([unlabelled, dropped]) if len(unlabelled) else dropped
+        unlabeled = concatenate([unlabeled, dropped]) if len(unlabeled) else dropped
         say(f"{len(training):,} faces keep their label, {len(dropped):,} lose it")
         _check_classes(training, f"data.keep_labels of {settings.keep_labels:g} leaves none: raise it")
-    if recipe.semi.method == "none" and len(unlabelled) and settings.keep_labels == 1 and settings.labels != RATERS:
-        say(f"{len(unlabelled):,} faces without a label are not learnt from; semi.method would")
-    if recipe.semi.method != "none" and not len(unlabelled):
+    if recipe.semi.method == "none" and len(unlabeled) and settings.keep_labels == 1 and settings.labels != RATERS:
+        say(f"{len(unlabeled):,} faces without a label are not learned from; semi.method would")
+    if recipe.semi.method != "none" and not len(unlabeled):
         raise DataError(
-            "data", f"has no unlabelled training face for {recipe.semi.method}", "add some, or set data.keep_labels"
+            "data", f"has no unlabeled training face for {recipe.semi.method}", "add some, or set data.keep_labels"
         )
-    return Rows(training, validation, unlabelled, held_out)
+    return Rows(training, validation, unlabeled, held_out)
 
 
 def of_classes(settings: DataSettings, faces: FaceSet) -> FaceSet:
-    """The labelled faces of the recipe's classes."""
-    faces = faces.take(faces.labelled)
+    """The labeled faces of the recipe's classes."""
+    faces = faces.take(faces.labeled)
     if settings.classes:
         faces = only_classes(faces, settings.classes)
-    return one_against_all(faces, settings.against) if settings.against else faces
+    return one_against_all(faces, settings.one_vs_rest) if settings.one_vs_rest else faces
 
 
 def _to_learn_from(without_label: FaceSet, train: str) -> FaceSet:
@@ -112,7 +112,7 @@ def _to_learn_from(without_label: FaceSet, train: str) -> FaceSet:
     return without_label.take(np.isin(without_label.split, alike))
 
 
-def _check_classes(training: FaceSet, cure: str = "") -> None:
+def _check_classes(training: FaceSet, hint: str = "") -> None:
     """DataError unless there are two classes at least and every class has a training face."""
     if len(training.classes) < 2:
         found = ", ".join(training.classes)
@@ -127,7 +127,7 @@ def _check_classes(training: FaceSet, cure: str = "") -> None:
         raise DataError(
             "data",
             f"has no training face of {', '.join(absent)}",
-            cure or f"add some, or train the others alone with --set 'data.classes={json.dumps(present)}'",
+            hint or f"add some, or train the others alone with --set 'data.classes={json.dumps(present)}'",
         )
 
 
@@ -138,7 +138,7 @@ def _in_role(faces: FaceSet, split: str) -> FaceSet:
 
 
 def input_of(recipe: Recipe, training: FaceSet) -> Preprocessing:
-    """The network's input: normalised by the training pictures' mean and deviation, by .5/.5, or not at all."""
+    """The network's input: normalized by the training pictures' mean and deviation, by .5/.5, or not at all."""
     if training.images.shape[1:] != (recipe.input.size, recipe.input.size):
         raise RecipeError(
             "input.size",
@@ -146,7 +146,7 @@ def input_of(recipe: Recipe, training: FaceSet) -> Preprocessing:
             "load the pictures with that size",
         )
     channels = recipe.input.channels
-    if recipe.input.normalise == "training":
+    if recipe.input.normalize == "training":
         counts = np.zeros(256, np.int64)
         for start in range(0, len(training), 1_024):  # bincount needs eight bytes for each pixel
             counts += np.bincount(training.images[start : start + 1_024].ravel(), minlength=256)
@@ -154,7 +154,7 @@ def input_of(recipe: Recipe, training: FaceSet) -> Preprocessing:
         mean = float((counts * levels).sum() / counts.sum())
         std = max(float(np.sqrt((counts * (levels - mean) ** 2).sum() / counts.sum())), 1e-3)
     else:
-        mean, std = (0.5, 0.5) if recipe.input.normalise == "half" else (0.0, 1.0)
+        mean, std = (0.5, 0.5) if recipe.input.normalize == "half" else (0.0, 1.0)
     return Preprocessing(recipe.input.size, channels, (mean,) * channels, (std,) * channels)
 
 
@@ -172,17 +172,17 @@ WEAK = Augmentation(flip=0.5, shift=0.125)
 OF_BATCHES = ("noise", "mixup", "cutmix")
 
 
-def augmentation_of(recipe: Recipe, *, labelled: bool = True) -> Augmentation:
+def augmentation_of(recipe: Recipe, *, labeled: bool = True) -> Augmentation:
     """The recipe's changes to single faces, but for noise; that, and what blends faces of a batch, is made after them.
 
     FixMatch changes faces with a label weakly, and strongly, as the recipe says, those without (Sohn et al., 2020).
     """
-    if labelled and recipe.semi.method == "fixmatch":
+    if labeled and recipe.semi.method == "fixmatch":
         return WEAK
     return Augmentation(**recipe.augment.model_dump(exclude=set(OF_BATCHES)))
 
 
-def normalise(images: Tensor, preprocessing: Preprocessing) -> Tensor:
+def normalize(images: Tensor, preprocessing: Preprocessing) -> Tensor:
     """float (B, 1, H, W) in 0..1 → (B, channels, H, W), what the network is given, channels last in memory."""
     mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (preprocessing.mean, preprocessing.std))
     images = (images - mean.to(images.device, non_blocking=True)) / std.to(images.device, non_blocking=True)
@@ -204,7 +204,7 @@ def epoch_order(labels: Tensor, oversample: float, generator: torch.Generator) -
 def fingerprint(rows: Rows, *, votes: bool = False) -> str:
     """Tells one choice of faces (and of their votes, where those train) from another: a run is not resumed with others."""
     check = zlib.crc32(",".join(rows.training.classes).encode())
-    for faces in (rows.training, rows.validation, rows.unlabelled):
+    for faces in (rows.training, rows.validation, rows.unlabeled):
         check = zlib.crc32(faces.labels.tobytes(), zlib.crc32(faces.images.tobytes(), check))
     if votes and rows.training.votes is not None:
         check = zlib.crc32(rows.training.votes.tobytes(), check)

@@ -15,7 +15,7 @@ from mien.core.errors import DataError, UsageError
 from mien.core.files import replacing
 from mien.core.preprocessing import Preprocessing
 from mien.core.types import FaceSet
-from mien.data.annotators import labelled_by
+from mien.data.annotators import labeled_by
 from mien.training.epoch import make_batch
 from mien.training.hardware import Hardware
 from mien.training.preparation import OF_BATCHES, augmentation_of, choose_rows, epoch_order, input_of, of_classes
@@ -36,9 +36,9 @@ class Preview:
     """Some faces, and what the network is given of them.
 
     faces          R of them, by class
-    inputs         float32 (copies, R, channels, H, W), normalised: nothing is done to them before the first layer
+    inputs         float32 (copies, R, channels, H, W), normalized: nothing is done to them before the first layer
     targets        float32 (copies, R, K), probabilities over faces.classes, before label smoothing
-    preprocessing  the normalisation that was used
+    preprocessing  the normalization that was used
     """
 
     faces: FaceSet
@@ -53,7 +53,7 @@ def preview(
     """Copies of some training faces, made as the training loop makes them.
 
     Each copy comes from a batch of its own, filled up to the recipe's size with other faces, so that mixup and cutmix
-    find the partners here that they find there. The pictures are normalised as the recipe's training faces are, also
+    find the partners here that they find there. The pictures are normalized as the recipe's training faces are, also
     where another split is shown.
 
     Args:
@@ -94,9 +94,9 @@ def choose(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
 
 
 def _to_show(recipe: Recipe, faces: FaceSet, split: str) -> FaceSet:
-    """The training faces of the recipe, or all labelled faces of a split."""
+    """The training faces of the recipe, or all labeled faces of a split."""
     if split:
-        return of_classes(recipe.data, labelled_by(faces.in_split(split), recipe.data.labels))
+        return of_classes(recipe.data, labeled_by(faces.in_split(split), recipe.data.labels))
     return choose_rows(recipe, faces, lambda text: None).training
 
 
@@ -137,7 +137,7 @@ def title_of(made: Preview, recipe: Recipe) -> list[str]:
     changes = [name if value is True else f"{name} {value:g}" for name, value in made_of.items() if value]
     lines = [
         f"{recipe.name}: float32 {channels} × {height} × {width}"
-        + (" (the grey picture three times)" if channels == 3 else "")
+        + (" (the gray picture three times)" if channels == 3 else "")
         + f", values {_number(values.min())} to {_number(values.max())}, mean {_number(values.mean())}, "
         f"std {_number(values.std())}",
         f"value = (pixel / 255 − {scale.mean[0]:.3f}) / {scale.std[0]:.3f}: black is {black}, white is {white}",
@@ -161,12 +161,12 @@ def title_of(made: Preview, recipe: Recipe) -> list[str]:
 def draw_preview(made: Preview, recipe: Recipe, path: Path) -> None:
     """A PNG with one row a face: the picture as it is with its class, then the copies as the network is given them.
 
-    All tiles share one scale of grey, from a black pixel's normalised value to a white one's. One pixel of a face is a
+    All tiles share one scale of gray, from a black pixel's normalized value to a white one's. One pixel of a face is a
     whole number of pixels of the drawing.
     """
     black, white = _limits(made.preprocessing)
     originals = made.faces.images / 255.0 * (white - black) + black  # (R, H, W)
-    # All channels hold the same grey picture, so that the first shows them all.
+    # All channels hold the same gray picture, so that the first shows them all.
     tiles = np.concatenate(
         [originals[:, None], made.inputs[:, :, 0].numpy().swapaxes(0, 1)], axis=1
     )  # (R, 1 + copies, H, W)
@@ -228,7 +228,7 @@ def _shares(recipe: Recipe) -> bool:
 
 
 def _limits(preprocessing: Preprocessing) -> tuple[float, float]:
-    """The normalised values of a black and of a white pixel."""
+    """The normalized values of a black and of a white pixel."""
     mean, std = preprocessing.mean[0], preprocessing.std[0]
     return (0 - mean) / std, (1 - mean) / std
 

@@ -13,6 +13,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from mien.core.errors import RecipeError
 from mien.core.files import fault_of
 
+#: (section, key) of recipes of version 0.1, and what the key is called since: runs that were begun then are resumed.
+_RENAMED = {("input", "normalise"): "normalize", ("data", "against"): "one_vs_rest"}
+
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -39,13 +42,13 @@ class DataSettings(Section):
     )
     holdout: Annotated[float, Field(gt=0, lt=1)] = Field(0.1, description="stratified share of train set aside")
     classes: Names = Field([], description="train on these classes only, in this order; empty: all")
-    against: str = Field("", description="train a network of two classes: this one, and 'other' for all the rest")
+    one_vs_rest: str = Field("", description="train a network of two classes: this one, and 'other' for all the rest")
     labels: Literal["given", "raters"] = Field(
         "given", description="the file's own, or what most of FER+'s raters saw: eight classes, with contempt"
     )
     oversample: Share = Field(0.0, description="0: faces as often as they are; 1: every class equally often")
     keep_labels: Annotated[float, Field(gt=0, le=1)] = Field(
-        1.0, description="stratified share of training labels that is kept; the rest is treated as unlabelled"
+        1.0, description="stratified share of training labels that is kept; the rest is treated as unlabeled"
     )
 
 
@@ -53,8 +56,8 @@ class InputSettings(Section):
     """How a crop becomes a tensor."""
 
     size: Annotated[int, Field(ge=8, le=512)] = 48
-    channels: Literal[1, 3] = Field(1, description="3 gives the grey picture three times")
-    normalise: Literal["training", "half", "unit"] = Field(
+    channels: Literal[1, 3] = Field(1, description="3 gives the gray picture three times")
+    normalize: Literal["training", "half", "unit"] = Field(
         "training", description="mean/std of the training pictures, of .5 and .5, or 0..1 as they are"
     )
 
@@ -93,7 +96,7 @@ class AugmentSettings(Section):
 class LossSettings(Section):
     name: Literal["cross-entropy", "focal", "adaptive"] = "cross-entropy"
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    gamma: Annotated[float, Field(ge=0)] = Field(2.0, description="how much focal and adaptive favour hard faces")
+    gamma: Annotated[float, Field(ge=0)] = Field(2.0, description="how much focal and adaptive favor hard faces")
     class_weights: Literal["none", "inverse", "effective", "validation"] | list[float] = Field(
         "none",
         description="from the training counts, from the confusions of start.model on the validation faces, or given",
@@ -141,11 +144,11 @@ class SemiSettings(Section):
     """Learning from faces whose label is unknown, beside those whose label is known."""
 
     method: Literal["none", "pseudo-label", "fixmatch"] = "none"
-    ratio: Annotated[int, Field(ge=1)] = Field(3, description="unlabelled faces for each labelled one in a batch")
+    ratio: Annotated[int, Field(ge=1)] = Field(3, description="unlabeled faces for each labeled one in a batch")
     threshold: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.8, description="confidence from which a prediction is taken as label"
     )
-    weight: Annotated[float, Field(ge=0)] = Field(1.0, description="of the unlabelled faces' loss")
+    weight: Annotated[float, Field(ge=0)] = Field(1.0, description="of the unlabeled faces' loss")
     rampup_epochs: Annotated[float, Field(ge=0)] = Field(0.0, description="linear rise of that weight")
 
 
@@ -184,8 +187,8 @@ class Recipe(Section):
             raise ValueError("start.freeze without start.model would freeze random weights")
         if self.targets.teacher and not teachers_of(self.targets.teacher):
             raise ValueError(f"targets.teacher is '{self.targets.teacher}', which names no model")
-        if self.data.classes and self.data.against:
-            raise ValueError("data.classes and data.against exclude each other")
+        if self.data.classes and self.data.one_vs_rest:
+            raise ValueError("data.classes and data.one_vs_rest exclude each other")
         if self.schedule.min_lr > self.optimizer.lr:
             raise ValueError("schedule.min_lr is above optimizer.lr, the highest rate of the schedule")
         if given := {"num_classes", "channels", "size"} & set(self.network.arguments):
@@ -220,7 +223,7 @@ def shipped_recipes() -> dict[str, Path]:
 def load_recipe(name_or_path: str | Path, overrides: list[str] | None = None) -> Recipe:
     """A shipped recipe by name, or a TOML file, with ``section.key=value`` overrides laid over it.
 
-    Raises RecipeError for an unknown name, an unknown key (naming its neighbours) or a value out of range.
+    Raises RecipeError for an unknown name, an unknown key (naming its neighbors) or a value out of range.
     """
     path, shipped = Path(name_or_path), shipped_recipes()
     if str(name_or_path) in shipped:
@@ -244,13 +247,13 @@ def load_recipe(name_or_path: str | Path, overrides: list[str] | None = None) ->
 def recipe_from(values: dict[str, Any], source: str) -> Recipe:
     """Validated settings, or a RecipeError that names the setting, what was found and what is allowed."""
     try:
-        return Recipe.model_validate(values)
+        return Recipe.model_validate(_with_present_keys(values))
     except ValidationError as error:
         problem = error.errors()[0]
         place = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
             raise RecipeError(
-                f"recipe '{source}'", f"has the unknown key '{place}'", _neighbours(problem["loc"])
+                f"recipe '{source}'", f"has the unknown key '{place}'", _neighbors(problem["loc"])
             ) from error
         found = problem["msg"].removeprefix("Value error, ")
         if place:
@@ -258,7 +261,16 @@ def recipe_from(values: dict[str, Any], source: str) -> Recipe:
         raise RecipeError(f"recipe '{source}'", found, "change it") from error
 
 
-def _neighbours(location: tuple[int | str, ...]) -> str:
+def _with_present_keys(values: dict[str, Any]) -> dict[str, Any]:
+    """A copy with the keys of an earlier version renamed, but where the present one is given too."""
+    present = {name: dict(section) if isinstance(section, dict) else section for name, section in values.items()}
+    for (section, old), new in _RENAMED.items():
+        if isinstance(settings := present.get(section), dict) and old in settings and new not in settings:
+            settings[new] = settings.pop(old)
+    return present
+
+
+def _neighbors(location: tuple[int | str, ...]) -> str:
     fields = Recipe.model_fields
     if len(location) > 1:
         fields = _settings_of(fields[str(location[0])])

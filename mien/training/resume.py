@@ -37,9 +37,9 @@ def saved_state(folder: Path, recipe: Recipe, identity: dict[str, str], resume: 
         ) from error
     if begun != recipe:
         other = ", ".join(differences(begun, recipe))
-        cure = "resume without --set; to train on with others, begin a new run with --set start.model=RUN"
-        raise RecipeError(folder, f"was trained with other settings ({other})", cure)
-    for what, cure in (
+        hint = "resume without --set; to train on with others, begin a new run with --set start.model=RUN"
+        raise RecipeError(folder, f"was trained with other settings ({other})", hint)
+    for what, hint in (
         ("faces", "give the same --data, --exclude and --skip-bad"),
         ("hardware", "go on where it began, or set run.device and run.precision to what it had"),
         ("teacher", "set targets.teacher to the one it began with"),
@@ -47,7 +47,7 @@ def saved_state(folder: Path, recipe: Recipe, identity: dict[str, str], resume: 
         before = saved["identity"].get(what, identity[what])
         if before != identity[what]:
             found = f"was trained with other {what} ({before}; now {identity[what]})"
-            raise DataError(folder, found, cure)
+            raise DataError(folder, found, hint)
     return saved
 
 

@@ -29,7 +29,7 @@ def log_header(
         "environment": here,
         "training": len(rows.training),
         "validation": len(rows.validation),
-        "unlabelled": len(rows.unlabelled),
+        "unlabeled": len(rows.unlabeled),
         "held_out": rows.held_out,
         "classes": list(rows.training.classes),
         "splits": list(rows.training.splits),

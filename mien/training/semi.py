@@ -10,13 +10,13 @@ from torch import Tensor, nn
 
 from mien.core.preprocessing import Preprocessing
 from mien.training.hardware import Hardware
-from mien.training.preparation import WEAK, augmentation_of, normalise
+from mien.training.preparation import WEAK, augmentation_of, normalize
 from mien.training.recipe import Recipe
 
 
 @dataclass
-class Unlabelled:
-    """Draws batches of unlabelled faces and turns them into a loss.
+class Unlabeled:
+    """Draws batches of unlabeled faces and turns them into a loss.
 
     images: uint8 (M, 1, H, W) on the device where the network is trained.
     """
@@ -37,11 +37,11 @@ class Unlabelled:
         settings = self.recipe.semi
         rows = torch.randint(0, len(self.images), (batch_size * settings.ratio,), generator=generator)
         images = self.images[rows.to(self.images.device)].float() / 255
-        inputs = normalise(augmentation_of(self.recipe, labelled=False)(images, generator), self.preprocessing)
+        inputs = normalize(augmentation_of(self.recipe, labeled=False)(images, generator), self.preprocessing)
         with self.hardware.autocast():
             logits = network(inputs).float()
         if settings.method == "fixmatch":
-            inputs = normalise(WEAK(images, generator), self.preprocessing)
+            inputs = normalize(WEAK(images, generator), self.preprocessing)
             with torch.no_grad(), self.hardware.autocast():
                 answers = network(inputs).float()
         else:

@@ -49,7 +49,7 @@ def targets_of(faces: FaceSet, settings: TargetSettings, say: Callable[[str], No
 class Teacher:
     """A network, or several, asked about the very inputs that the student gets, augmented and blended.
 
-    What it has learnt by heart of the clean faces then counts for little (Beyer et al., "Knowledge distillation: A good
+    What it has learned by heart of the clean faces then counts for little (Beyer et al., "Knowledge distillation: A good
     teacher is patient and consistent", 2022). Of several the mean counts. A shipped teacher answers in int8 where the
     processor gains by it, since training waits for every answer.
 
@@ -79,7 +79,7 @@ def _asked(
         found = f"'{model}' takes {theirs.channels} x {theirs.size} x {theirs.size}, the student "
         found += f"{student.channels} x {student.size} x {student.size}"
         raise RecipeError("targets.teacher", found, "take another, or set targets.teacher_sees=clean")
-    logits_of = _quantised(model, hardware) or _in_torch(trained.network, hardware)
+    logits_of = _quantized(model, hardware) or _in_torch(trained.network, hardware)
     ours_mean, ours_std, mean, std = (
         torch.tensor(values, device=hardware.device).view(1, -1, 1, 1)
         for values in (student.mean, student.std, theirs.mean, theirs.std)
@@ -106,7 +106,7 @@ def _int8_of(model: str, hardware: Hardware) -> Path | None:
     return int8_file(shipped)
 
 
-def _quantised(model: str, hardware: Hardware) -> Callable[[Tensor], Tensor] | None:
+def _quantized(model: str, hardware: Hardware) -> Callable[[Tensor], Tensor] | None:
     """The shipped model's int8 file in ONNX Runtime; None where there is none, or torch has something faster."""
     if _int8_of(model, hardware) is None:
         return None
@@ -146,8 +146,8 @@ def _fingerprint(model: str, settings: TargetSettings, hardware: Hardware) -> st
 
 def _towards_votes(targets: np.ndarray, faces: FaceSet, share: float) -> np.ndarray:
     if faces.votes is None:
-        cure = "join them with 'mien data convert --ferplus', or set targets.votes=0"
-        raise DataError("data", "holds no FER+ votes, which targets.votes asks for", cure)
+        hint = "join them with 'mien data convert --ferplus', or set targets.votes=0"
+        raise DataError("data", "holds no FER+ votes, which targets.votes asks for", hint)
     unknown = [name for name in faces.classes if name not in FERPLUS]
     if unknown:
         found = f"is {share:g}, but FER+ has no votes for {', '.join(unknown)}"

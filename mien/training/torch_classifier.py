@@ -77,10 +77,10 @@ def open_trained(model: str | Path) -> Trained:
 def load_run(path: Path) -> Trained:
     """The network of a run folder (the epoch that its recipe keeps) or of one .pt file."""
     if not path.exists():
-        cure = "check the path of the run folder or .pt file"
+        hint = "check the path of the run folder or .pt file"
         if path.name == str(path) and not path.suffix:  # rather the name of a model
-            cure = f"choose one of {', '.join(shipped_models())}, or name a run folder, a .pt or an .onnx file"
-        raise ModelError(path, "does not exist", cure)
+            hint = f"choose one of {', '.join(shipped_models())}, or name a run folder, a .pt or an .onnx file"
+        raise ModelError(path, "does not exist", hint)
     if path.suffix.lower() == ".onnx":
         raise ModelError(path, "is a model file already", "name the run folder or the .pt file that it came from")
     if path.is_file():

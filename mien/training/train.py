@@ -36,7 +36,7 @@ from mien.training.preparation import Rows, choose_rows, earlier_models, fingerp
 from mien.training.recipe import Recipe
 from mien.training.resume import saved_state
 from mien.training.run_log import batches_note, epoch_line, log_header, opening_line, warmup_note
-from mien.training.semi import Unlabelled
+from mien.training.semi import Unlabeled
 from mien.training.targets import targets_of, teacher_fingerprint, teacher_of
 from mien.training.tensorboard_log import event_log
 from mien.training.torch_classifier import TorchClassifier, load_run
@@ -61,9 +61,9 @@ def train(
     """
     was_there = folder.exists()
     make_folder(folder)
-    cure = "wait until that training has ended, or choose another folder with --out"
+    hint = "wait until that training has ended, or choose another folder with --out"
     try:
-        with only_process(folder / ".lock", folder, cure):
+        with only_process(folder / ".lock", folder, hint):
             return _train(recipe, faces, folder, resume, quiet, say)
     finally:
         if not was_there:
@@ -145,11 +145,11 @@ def course_of(recipe: Recipe, rows: Rows, hardware: Hardware, say: Say = print) 
     preprocessing = input_of(recipe, rows.training)
     targets = targets_of(rows.training, recipe.targets, say).to(hardware.device)
     images, labels = to_device(rows.training, hardware)
-    unlabelled = None
+    unlabeled = None
     if recipe.semi.method != "none":
-        unlabelled = Unlabelled(to_device(rows.unlabelled, hardware)[0], recipe, preprocessing, hardware)
+        unlabeled = Unlabeled(to_device(rows.unlabeled, hardware)[0], recipe, preprocessing, hardware)
     teacher = teacher_of(recipe.targets, rows.training.classes, preprocessing, hardware)
-    return Course(recipe, hardware, preprocessing, images, labels, targets, teacher, unlabelled)
+    return Course(recipe, hardware, preprocessing, images, labels, targets, teacher, unlabeled)
 
 
 def begin_network(
@@ -208,12 +208,12 @@ def _lineage(recipe: Recipe, rows: Rows, saved: dict[str, Any] | None, say: Say)
     """Which faces train the network and trained what it begins with or learns from; says what that means for scores."""
     if saved is not None and saved.get("lineage"):
         return Lineage.from_checkpoint(saved["lineage"])
-    faces = [rows.training, *([rows.unlabelled] if recipe.semi.method != "none" else [])]
+    faces = [rows.training, *([rows.unlabeled] if recipe.semi.method != "none" else [])]
     found = lineage(faces, earlier_models(recipe.model_dump()))
     if note := _caveat(found, rows):
         if found.seen_earlier(rows.validation):
-            cure = "hold out the same faces as that run (its run.seed and data.holdout), or give a validation split"
-            say(f"note: {note}, so that scores on them are too good; {cure}")
+            hint = "hold out the same faces as that run (its run.seed and data.holdout), or give a validation split"
+            say(f"note: {note}, so that scores on them are too good; {hint}")
         else:
             say(f"note: {note}; if so, scores on them are too good")
     if rows.held_out and (twins := found.seen(rows.validation)):

@@ -1,4 +1,4 @@
-"""What the tests of video share: a clip analysed, what lies in the files, and clips changed on the way."""
+"""What the tests of video share: a clip analyzed, what lies in the files, and clips changed on the way."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mien.analysis.media.inputs import Input
 from mien.analysis.pipeline import Done, Settings, analyze_input
 
 
-def analyse(path: Path, recognizer: Recognizer, out: Path, **settings) -> Done:
+def analyze(path: Path, recognizer: Recognizer, out: Path, **settings) -> Done:
     return analyze_input(Input(path, Path(path.stem)), recognizer, Settings(out, quiet=True, **settings))
 
 

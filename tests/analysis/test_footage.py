@@ -46,7 +46,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def analyse(clip: Path, recognizer: Recognizer, out: Path, sampling: Sampling) -> Done:
+def analyze(clip: Path, recognizer: Recognizer, out: Path, sampling: Sampling) -> Done:
     return analyze_input(Input(clip, Path("clip")), recognizer, Settings(out, quiet=True, sampling=sampling))
 
 
@@ -67,7 +67,7 @@ def rows(path: Path) -> list[dict]:
 def test_chosen_frames_have_the_numbers_and_times_of_the_whole(
     recognizer: Recognizer, clip: Path, tmp_path: Path, sampling: Sampling, frames: list[int]
 ) -> None:
-    done = analyse(clip, recognizer, tmp_path, sampling)
+    done = analyze(clip, recognizer, tmp_path, sampling)
     found = {row["frame"]: row["time_s"] for row in rows(tmp_path / "clip.records.jsonl")}
     assert done.frames == len(frames)
     assert list(found) == frames
@@ -75,7 +75,7 @@ def test_chosen_frames_have_the_numbers_and_times_of_the_whole(
 
 
 def test_a_part_keeps_its_own_sound_and_begins_at_0(recognizer: Recognizer, clip: Path, tmp_path: Path) -> None:
-    analyse(clip, recognizer, tmp_path, Sampling(1.0, 2.5))
+    analyze(clip, recognizer, tmp_path, Sampling(1.0, 2.5))
     with av.open(str(tmp_path / "clip.annotated.mp4")) as container:
         times = [frame.time for frame in container.decode(video=0)]
     assert times == pytest.approx([index / 25 for index in range(38)], abs=1e-4)  # up to the last frame before 2.5 s
@@ -86,7 +86,7 @@ def test_a_part_keeps_its_own_sound_and_begins_at_0(recognizer: Recognizer, clip
 
 def test_a_part_that_holds_nothing_is_refused(recognizer: Recognizer, clip: Path, tmp_path: Path) -> None:
     with pytest.raises(MediaError, match=r"has no frame from 10 s to its end; it is 4.00 s long"):
-        analyse(clip, recognizer, tmp_path, Sampling(10.0))
+        analyze(clip, recognizer, tmp_path, Sampling(10.0))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -107,7 +107,7 @@ def test_the_last_sample_lasts_to_the_end_and_no_longer(clip: Path) -> None:
 def test_people_of_sampled_frames_are_on_screen_all_the_while(
     recognizer: Recognizer, clip: Path, tmp_path: Path
 ) -> None:
-    done = analyse(clip, recognizer, tmp_path, Sampling(every_s=0.5))
+    done = analyze(clip, recognizer, tmp_path, Sampling(every_s=0.5))
     assert sum(person["on_screen_s"] for person in done.people) == pytest.approx(4.0, abs=0.01)
 
 
@@ -235,7 +235,7 @@ def streaming(clip: Path, repeats: int) -> Iterator[str]:
         server.server_close()
 
 
-def test_a_stream_is_analysed_to_its_end(recognizer: Recognizer, tmp_path: Path) -> None:
+def test_a_stream_is_analyzed_to_its_end(recognizer: Recognizer, tmp_path: Path) -> None:
     with streaming(tmp_path / "live", 1) as address:
         (item,) = list_inputs([address])
         done = analyze_input(item, recognizer, Settings(tmp_path / "out", quiet=True))
@@ -381,8 +381,8 @@ def test_a_stream_is_never_done_before(tmp_path: Path) -> None:
 
 def test_a_source_says_how_long_the_chosen_part_is(clip: Path) -> None:
     with VideoSource(clip, Sampling(1.0, 2.5)) as source:
-        assert source.analysed_s == pytest.approx(1.5)
+        assert source.analyzed_s == pytest.approx(1.5)
     with VideoSource(clip, Sampling(1.0, 99.0)) as source:
-        assert source.analysed_s == pytest.approx(3.0)
+        assert source.analyzed_s == pytest.approx(3.0)
     with pytest.raises(ValueError, match="from_s < to_s"):
         Sampling(2.0, 1.0)

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from mien.analysis.media.inputs import Input, describe_left_out, list_inputs
-from mien.analysis.output.annotate import GREY, draw_faces
+from mien.analysis.output.annotate import GRAY, draw_faces
 from mien.analysis.output.writers import check_formats, picture_ending, record_columns, record_writer, records_of
 from mien.core.errors import MediaError, UsageError
 from mien.core.types import Face, FrameResult
@@ -135,13 +135,13 @@ def test_what_is_unsure_or_no_face_is_drawn_as_such() -> None:
         draw_faces(picture, [face])
         return picture
 
-    def has(picture: np.ndarray, colour: tuple[int, int, int]) -> bool:
-        return bool((picture == colour).all(axis=2).any())
+    def has(picture: np.ndarray, color: tuple[int, int, int]) -> bool:
+        return bool((picture == color).all(axis=2).any())
 
     sure, unsure, none = drawn(unsure_below=0.5), drawn(unsure_below=0.7), drawn(not_a_face=0.99, non_face=True)
     assert (sure == drawn()).all() and (unsure != sure).any()  # a question mark more
-    assert has(sure, (0, 255, 0)) and not has(sure, GREY)
-    assert has(none, GREY) and not has(none, (0, 255, 0))
+    assert has(sure, (0, 255, 0)) and not has(sure, GRAY)
+    assert has(none, GRAY) and not has(none, (0, 255, 0))
 
 
 def test_a_file_named_itself_and_by_its_folder_comes_once(tmp_path: Path) -> None:

@@ -22,14 +22,14 @@ def test_import_mien_loads_nothing_heavy() -> None:
     )
 
 
-def test_analysing_a_photograph_needs_no_torch_and_nothing_of_training() -> None:
+def test_analyzing_a_photograph_needs_no_torch_and_nothing_of_training() -> None:
     heavy = {"torch", "onnx", "onnxscript", "pydantic", "pyarrow", "sklearn", "scipy"}
     loaded = modules_after(f"from mien import Recognizer\nassert Recognizer('base').analyze({str(ASTRONAUT)!r})")
     assert loaded.isdisjoint(heavy)
     assert loaded.isdisjoint({"matplotlib", "av", "pooch", "requests"})
 
 
-def test_the_program_needs_no_torch_to_analyse(tmp_path: Path) -> None:
+def test_the_program_needs_no_torch_to_analyze(tmp_path: Path) -> None:
     run = f"from mien.cli.main import main\nassert main(['analyze', {str(ASTRONAUT)!r}, '--no-media', '--out', {str(tmp_path)!r}]) == 0"
     assert modules_after(run).isdisjoint({"torch", "matplotlib", "av", "pyarrow", "pooch"})
 

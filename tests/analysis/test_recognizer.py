@@ -36,9 +36,9 @@ def test_paths_arrays_and_pillow_pictures_read_alike(recognizer: Recognizer) -> 
         assert_same(recognizer.analyze(given), expected)
 
 
-def test_a_grey_array_reads_like_the_colour_it_was(recognizer: Recognizer) -> None:
-    grey = np.array(Image.open(ASTRONAUT).convert("L"))
-    assert_same(recognizer.analyze(grey), recognizer.analyze(ASTRONAUT))
+def test_a_gray_array_reads_like_the_color_it_was(recognizer: Recognizer) -> None:
+    gray = np.array(Image.open(ASTRONAUT).convert("L"))
+    assert_same(recognizer.analyze(gray), recognizer.analyze(ASTRONAUT))
 
 
 def test_a_face_says_everything(recognizer: Recognizer) -> None:

@@ -19,7 +19,7 @@ from clips import make_clip
 from mien import Recognizer
 from mien.analysis.media.video_reader import Sampling, VideoSource
 from mien.core.errors import MediaError, OutputError
-from tests.analysis.footage import analyse, frame_times, records, sound_of
+from tests.analysis.footage import analyze, frame_times, records, sound_of
 from tests.conftest import ASTRONAUT, ROOT
 
 
@@ -54,7 +54,7 @@ def test_frames_that_nobody_holds_are_gone_without_a_search_for_circles(tmp_path
 @pytest.mark.parametrize("variable", [False, True])
 def test_times_duration_and_sound_are_kept(recognizer: Recognizer, tmp_path: Path, variable: bool) -> None:
     times = make_clip(tmp_path / "clip.mp4", seconds=2, variable=variable)
-    done = analyse(tmp_path / "clip.mp4", recognizer, tmp_path / "out")
+    done = analyze(tmp_path / "clip.mp4", recognizer, tmp_path / "out")
     annotated = tmp_path / "out" / "clip.annotated.mp4"
     assert done.frames == len(times)
     assert frame_times(annotated) == pytest.approx(times, abs=1e-4)
@@ -72,7 +72,7 @@ def test_times_duration_and_sound_are_kept(recognizer: Recognizer, tmp_path: Pat
 
 def test_boxes_are_drawn_and_the_rest_is_the_picture(recognizer: Recognizer, tmp_path: Path) -> None:
     make_clip(tmp_path / "clip.mp4", seconds=0.4, sound=None)
-    analyse(tmp_path / "clip.mp4", recognizer, tmp_path)
+    analyze(tmp_path / "clip.mp4", recognizer, tmp_path)
     before, after = (next(iter(VideoSource(tmp_path / name).frames())).picture.astype(int)
                      for name in ("clip.mp4", "clip.annotated.mp4"))  # fmt: skip
     (row, *_) = records(tmp_path, "clip")
@@ -84,7 +84,7 @@ def test_boxes_are_drawn_and_the_rest_is_the_picture(recognizer: Recognizer, tmp
 
 def test_odd_sizes_without_sound(recognizer: Recognizer, tmp_path: Path) -> None:
     make_clip(tmp_path / "odd.mkv", seconds=0.4, size_wh=(161, 121), sound=None, codec="ffv1", pixels="bgr0")
-    analyse(tmp_path / "odd.mkv", recognizer, tmp_path)
+    analyze(tmp_path / "odd.mkv", recognizer, tmp_path)
     with av.open(str(tmp_path / "odd.annotated.mp4")) as container:
         assert (container.streams.video[0].width, container.streams.video[0].height) == (162, 122)
         assert not container.streams.audio
@@ -96,7 +96,7 @@ def test_odd_sizes_without_sound(recognizer: Recognizer, tmp_path: Path) -> None
 )
 def test_sound_that_mp4_can_hold_is_copied(recognizer: Recognizer, tmp_path: Path, codec: str, ending: str) -> None:
     make_clip(tmp_path / f"clip.{ending}", seconds=1, sound=codec, size_wh=(160, 120))
-    done = analyse(tmp_path / f"clip.{ending}", recognizer, tmp_path)
+    done = analyze(tmp_path / f"clip.{ending}", recognizer, tmp_path)
     assert done.warnings == []
     (name, seconds, packets), original = (
         sound_of(tmp_path / file) for file in ("clip.annotated.mp4", f"clip.{ending}")
@@ -108,7 +108,7 @@ def test_sound_that_mp4_can_hold_is_copied(recognizer: Recognizer, tmp_path: Pat
 @pytest.mark.parametrize(("codec", "rate"), [("pcm_f32le", 48_000), ("pcm_s16le", 192_000), ("mp2", 44_100)])
 def test_other_sound_is_encoded_again(recognizer: Recognizer, tmp_path: Path, codec: str, rate: int) -> None:
     make_clip(tmp_path / "clip.mkv", seconds=1, sound=codec, rate=rate, size_wh=(160, 120))
-    done = analyse(tmp_path / "clip.mkv", recognizer, tmp_path)
+    done = analyze(tmp_path / "clip.mkv", recognizer, tmp_path)
     assert done.warnings == []
     name, seconds, _ = sound_of(tmp_path / "clip.annotated.mp4")
     assert name == "aac"
@@ -118,7 +118,7 @@ def test_other_sound_is_encoded_again(recognizer: Recognizer, tmp_path: Path, co
 @pytest.mark.parametrize("ending", ["mp4", "mkv"])
 def test_sound_that_lasts_longer_is_no_damage(recognizer: Recognizer, tmp_path: Path, ending: str) -> None:
     make_clip(tmp_path / f"clip.{ending}", seconds=1, sound_seconds=3, size_wh=(160, 120))
-    done = analyse(tmp_path / f"clip.{ending}", recognizer, tmp_path)
+    done = analyze(tmp_path / f"clip.{ending}", recognizer, tmp_path)
     assert done.warnings == []
     assert sound_of(tmp_path / "clip.annotated.mp4")[1] == pytest.approx(3, abs=0.05)
 
@@ -130,7 +130,7 @@ def test_sound_that_cannot_be_kept_costs_only_itself(
         "mien.analysis.media.video_writer.COPIED_SOUND", frozenset({"tta"})
     )  # which an .mp4 does not take
     make_clip(tmp_path / "clip.mkv", seconds=1, sound="tta", size_wh=(160, 120))
-    done = analyse(tmp_path / "clip.mkv", recognizer, tmp_path)
+    done = analyze(tmp_path / "clip.mkv", recognizer, tmp_path)
     (warning,) = done.warnings
     assert warning.startswith("the sound could not be kept")
     assert len(frame_times(tmp_path / "clip.annotated.mp4")) == done.frames == 25
@@ -142,7 +142,7 @@ def test_mp3_of_a_rate_that_mp4_does_not_take_is_encoded_again(
 ) -> None:
     codec = "flv" if ending == "flv" else "libx264"
     make_clip(tmp_path / f"clip.{ending}", seconds=1, sound="libmp3lame", rate=rate, size_wh=(160, 120), codec=codec)
-    assert analyse(tmp_path / f"clip.{ending}", recognizer, tmp_path).warnings == []
+    assert analyze(tmp_path / f"clip.{ending}", recognizer, tmp_path).warnings == []
     name, seconds, _ = sound_of(tmp_path / "clip.annotated.mp4")
     assert name == ("aac" if rate < 16_000 else "mp3float")
     assert seconds == pytest.approx(sound_of(tmp_path / f"clip.{ending}")[1], abs=0.15)
@@ -151,7 +151,7 @@ def test_mp3_of_a_rate_that_mp4_does_not_take_is_encoded_again(
 def test_sound_that_nothing_here_knows_costs_only_itself(recognizer: Recognizer, tmp_path: Path) -> None:
     make_clip(tmp_path / "aac.mkv", seconds=1, size_wh=(160, 120))
     (tmp_path / "clip.mkv").write_bytes((tmp_path / "aac.mkv").read_bytes().replace(b"A_AAC", b"A_XYZ"))
-    done = analyse(tmp_path / "clip.mkv", recognizer, tmp_path)
+    done = analyze(tmp_path / "clip.mkv", recognizer, tmp_path)
     (warning,) = done.warnings
     assert warning.startswith("the sound could not be kept (its format is unknown here)")
     assert len(frame_times(tmp_path / "clip.annotated.mp4")) == done.frames == 25
@@ -159,7 +159,7 @@ def test_sound_that_nothing_here_knows_costs_only_itself(recognizer: Recognizer,
 
 def test_a_video_of_one_frame(recognizer: Recognizer, tmp_path: Path) -> None:
     make_clip(tmp_path / "clip.mp4", seconds=0.04, sound=None)
-    done = analyse(tmp_path / "clip.mp4", recognizer, tmp_path)
+    done = analyze(tmp_path / "clip.mp4", recognizer, tmp_path)
     assert (done.is_video, done.frames, done.faces_seen, done.warnings) == (True, 1, 1, [])
     assert (tmp_path / "clip.summary.json").is_file()
 
@@ -169,7 +169,7 @@ def test_names_that_look_like_protocols_or_are_not_utf8(recognizer: Recognizer, 
     for name in (b"10:20.mkv", b"caf\xe9 50%.mkv", b"-q.mkv", b"$a{$b.mkv"):
         path = tmp_path / os.fsdecode(name)
         path.write_bytes((tmp_path / "clip.mkv").read_bytes())
-        done = analyse(path, recognizer, tmp_path / "out")
+        done = analyze(path, recognizer, tmp_path / "out")
         assert done.frames == 5
         done.source.encode()  # can be printed and written
 
@@ -189,7 +189,7 @@ def test_a_video_that_breaks_off_keeps_what_was_read(recognizer: Recognizer, tmp
     make_clip(tmp_path / f"clip.{ending}", seconds=4, fps=Fraction(10), size_wh=(160, 120))
     whole = (tmp_path / f"clip.{ending}").read_bytes()
     (tmp_path / f"cut.{ending}").write_bytes(whole[: len(whole) // 2])
-    done = analyse(tmp_path / f"cut.{ending}", recognizer, tmp_path)
+    done = analyze(tmp_path / f"cut.{ending}", recognizer, tmp_path)
     assert 5 < done.frames < 35
     assert len(frame_times(tmp_path / "cut.annotated.mp4")) == done.frames
     if ending == "mkv":  # a transport stream does not say how long it should be
@@ -233,11 +233,11 @@ def test_files_that_are_no_videos_leave_nothing_behind(recognizer: Recognizer, t
         archive.write(ASTRONAUT, "a.jpg")
     for name in ("notes.txt", "pictures.zip"):
         with pytest.raises(MediaError, match=f"{name}: is neither a picture nor a video"):
-            analyse(tmp_path / name, recognizer, tmp_path / "out")
+            analyze(tmp_path / name, recognizer, tmp_path / "out")
     for name, message in (("empty", "is empty"), ("text", "is not a video"), ("no-index", "is not a video"),
                           ("sound", "no video stream")):  # fmt: skip
         with pytest.raises(MediaError, match=f"{name}.mp4: .*{message}"):
-            analyse(tmp_path / f"{name}.mp4", recognizer, tmp_path / "out")
+            analyze(tmp_path / f"{name}.mp4", recognizer, tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -254,24 +254,24 @@ def test_words_in_a_file_that_are_no_utf8_or_no_time(recognizer: Recognizer, tmp
         content = path.read_bytes()
         assert b"Interview XX" in content
         path.write_bytes(content.replace(b"Interview XX", b"Interview \xe9\xe8").replace(b"00:00:00.", b"00:00:0x."))
-        assert analyse(path, recognizer, tmp_path / "out", media=False).frames == 5
+        assert analyze(path, recognizer, tmp_path / "out", media=False).frames == 5
 
 
 def test_subtitles_that_lie_where_captions_would_are_kept(recognizer: Recognizer, tmp_path: Path) -> None:
     make_clip(tmp_path / "clip.mp4", seconds=0.4)
     (tmp_path / "clip.vtt").write_text("mine")
     with pytest.raises(OutputError, match=r"clip.vtt: is there already .*; choose another folder with --out"):
-        analyse(tmp_path / "clip.mp4", recognizer, tmp_path)
+        analyze(tmp_path / "clip.mp4", recognizer, tmp_path)
     assert (tmp_path / "clip.vtt").read_text() == "mine"
     (tmp_path / "clip.vtt").unlink()
     for _ in range(2):  # our own are replaced
-        analyse(tmp_path / "clip.mp4", recognizer, tmp_path)
+        analyze(tmp_path / "clip.mp4", recognizer, tmp_path)
     assert (tmp_path / "clip.vtt").read_text().startswith("WEBVTT")
 
 
 def test_without_media_only_tables_are_written(recognizer: Recognizer, tmp_path: Path) -> None:
     make_clip(tmp_path / "clip.mp4", seconds=0.4)
-    analyse(tmp_path / "clip.mp4", recognizer, tmp_path / "out", media=False, formats=("csv",), extras=())
+    analyze(tmp_path / "clip.mp4", recognizer, tmp_path / "out", media=False, formats=("csv",), extras=())
     names = sorted(path.name for path in (tmp_path / "out").glob("[!.]*"))
     assert names == ["clip.records.csv", "clip.summary.json"]
 
@@ -280,7 +280,7 @@ def test_captions_go_with_the_video_that_there_is(recognizer: Recognizer, tmp_pa
     make_clip(tmp_path / "clip.mp4", seconds=2)
     starts = []
     for media in (True, False):
-        analyse(tmp_path / "clip.mp4", recognizer, tmp_path / "out", media=media, sampling=Sampling(1.0))
+        analyze(tmp_path / "clip.mp4", recognizer, tmp_path / "out", media=media, sampling=Sampling(1.0))
         cue = next(line for line in (tmp_path / "out" / "clip.vtt").read_text().splitlines() if "-->" in line)
         starts.append(cue.partition(" ")[0])
     assert starts == [

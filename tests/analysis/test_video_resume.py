@@ -15,7 +15,7 @@ from mien.analysis.media import video_writer as video_out
 from mien.analysis.media.inputs import Input, list_inputs
 from mien.analysis.pipeline import Settings, analyze_input
 from mien.core.errors import MediaError, OutputError
-from tests.analysis.footage import analyse, outputs_of
+from tests.analysis.footage import analyze, outputs_of
 from tests.conftest import ASTRONAUT
 
 
@@ -30,7 +30,7 @@ def test_what_was_interrupted_goes_on_as_if_it_had_not_been(
 ) -> None:
     make_clip(tmp_path / "clip.mp4", seconds=2)
     whole, out = tmp_path / "whole", tmp_path / "out"
-    analyse(tmp_path / "clip.mp4", recognizer, whole, part_frames=16)
+    analyze(tmp_path / "clip.mp4", recognizer, whole, part_frames=16)
     real, calls = Recognizer.read_faces, []
 
     def interrupted(self: Recognizer, pictures: list, found: list) -> list:
@@ -41,12 +41,12 @@ def test_what_was_interrupted_goes_on_as_if_it_had_not_been(
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Recognizer, "read_faces", interrupted)
-        analyse(tmp_path / "clip.mp4", recognizer, out, part_frames=16)
+        analyze(tmp_path / "clip.mp4", recognizer, out, part_frames=16)
     assert [path.name for path in out.iterdir() if not path.name.startswith(".")] == []
     again: list[int] = []
     with monkeypatch.context() as patch:
         patch.setattr(Recognizer, "read_faces", lambda self, p, f: again.append(len(p)) or real(self, p, f))
-        analyse(tmp_path / "clip.mp4", recognizer, out, part_frames=16)
+        analyze(tmp_path / "clip.mp4", recognizer, out, part_frames=16)
     assert outputs_of(out) == outputs_of(whole)
     assert sum(again) == 50 - 16 * ((at - 1) // 2)  # whole parts are not done twice
     assert not any(path.name.startswith(".") for path in out.iterdir())
@@ -62,9 +62,9 @@ def test_another_setting_or_another_clip_starts_anew(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        analyse(tmp_path / "clip.mp4", recognizer, tmp_path / "out", part_frames=8, watch=stops)
-    done = analyse(tmp_path / "clip.mp4", recognizer, tmp_path / "out", part_frames=8, smoothing_s=1.0)
-    plain = analyse(tmp_path / "clip.mp4", recognizer, tmp_path / "plain", part_frames=8, smoothing_s=1.0)
+        analyze(tmp_path / "clip.mp4", recognizer, tmp_path / "out", part_frames=8, watch=stops)
+    done = analyze(tmp_path / "clip.mp4", recognizer, tmp_path / "out", part_frames=8, smoothing_s=1.0)
+    plain = analyze(tmp_path / "clip.mp4", recognizer, tmp_path / "plain", part_frames=8, smoothing_s=1.0)
     assert done.frames == plain.frames
     assert outputs_of(tmp_path / "out") == outputs_of(tmp_path / "plain")
 
@@ -78,8 +78,8 @@ def test_who_watches_hears_of_frames_that_were_done_before(recognizer: Recognize
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        analyse(tmp_path / "clip.mp4", recognizer, tmp_path / "out", part_frames=8, watch=stops)
-    analyse(
+        analyze(tmp_path / "clip.mp4", recognizer, tmp_path / "out", part_frames=8, watch=stops)
+    analyze(
         tmp_path / "clip.mp4", recognizer, tmp_path / "out", part_frames=8, watch=lambda *what: heard.append(what[2])
     )
     assert heard.count(heard[0]) >= 20 and heard[0] >= 24 and heard == sorted(heard)
@@ -93,7 +93,7 @@ def test_a_source_that_is_gone_when_its_sound_is_wanted_costs_only_the_sound(
     def removes(*_: object) -> None:
         (tmp_path / "clip.mp4").unlink(missing_ok=True)
 
-    done = analyse(tmp_path / "clip.mp4", recognizer, tmp_path / "out", watch=removes)
+    done = analyze(tmp_path / "clip.mp4", recognizer, tmp_path / "out", watch=removes)
     assert done.frames == 25 and "the sound could not be kept (the source does not exist)" in done.warnings[0]
     with av.open(str(tmp_path / "out" / "clip.annotated.mp4")) as container:
         assert not container.streams.audio
@@ -109,10 +109,10 @@ def test_a_disk_that_is_full_at_the_end_costs_no_part(
 
     with monkeypatch.context() as patched, pytest.raises(OutputError):
         patched.setattr(video_out, "join_parts", full)
-        analyse(tmp_path / "clip.mp4", recognizer, tmp_path / "out", part_frames=8)
+        analyze(tmp_path / "clip.mp4", recognizer, tmp_path / "out", part_frames=8)
     calls = []
     monkeypatch.setattr(Recognizer, "read_faces", lambda *_: calls.append(1))
-    assert analyse(tmp_path / "clip.mp4", recognizer, tmp_path / "out", part_frames=8).frames == 50
+    assert analyze(tmp_path / "clip.mp4", recognizer, tmp_path / "out", part_frames=8).frames == 50
     assert not calls and not list((tmp_path / "out").glob(".*"))
 
 
@@ -123,7 +123,7 @@ def test_an_error_leaves_nothing(recognizer: Recognizer, tmp_path: Path) -> None
         raise ValueError("not wanted any more")
 
     with pytest.raises(ValueError, match="not wanted"):
-        analyse(tmp_path / "clip.mp4", recognizer, tmp_path / "out", watch=refuses)
+        analyze(tmp_path / "clip.mp4", recognizer, tmp_path / "out", watch=refuses)
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -163,10 +163,10 @@ def test_a_lack_of_memory_or_threads_costs_no_part(
 
     with monkeypatch.context() as patch, pytest.raises(type(error)):
         patch.setattr(Recognizer, "read_faces", lacks)
-        analyse(clip, quick, out, part_frames=8)
+        analyze(clip, quick, out, part_frames=8)
     again: list[int] = []
     monkeypatch.setattr(Recognizer, "read_faces", lambda self, p, f: again.append(len(p)) or real(self, p, f))
-    assert analyse(clip, quick, out, part_frames=8).frames == 25
+    assert analyze(clip, quick, out, part_frames=8).frames == 25
     assert sum(again) <= 25 - 8
 
 
@@ -180,7 +180,7 @@ def test_damaged_parts_are_begun_anew_and_it_is_said(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        analyse(clip, quick, out, part_frames=8, watch=stops)
+        analyze(clip, quick, out, part_frames=8, watch=stops)
     (records,) = out.glob(".*.parts/000000.jsonl")
     records.write_text(records.read_text().replace('"label": "', '"label": "x', 1))
     analyze_input(Input(clip, Path("clip")), quick, Settings(out, part_frames=8))
@@ -188,7 +188,7 @@ def test_damaged_parts_are_begun_anew_and_it_is_said(
     assert told == (
         f"note: {clip} is analyzed from its beginning: what was kept of it is damaged (000000.jsonl: is not as it was written)\n"
     )
-    analyse(clip, quick, tmp_path / "plain", part_frames=8)
+    analyze(clip, quick, tmp_path / "plain", part_frames=8)
     assert outputs_of(out) == outputs_of(tmp_path / "plain")
 
 
@@ -201,9 +201,9 @@ def test_a_video_that_is_replaced_while_it_is_read_gives_no_outputs(quick: Recog
             (tmp_path / "other.mp4").replace(clip)
 
     with pytest.raises(MediaError, match="was replaced or changed while it was read"):
-        analyse(clip, quick, out, watch=replaces)
+        analyze(clip, quick, out, watch=replaces)
     assert list(out.iterdir()) == []
-    assert analyse(clip, quick, out).frames == 38
+    assert analyze(clip, quick, out).frames == 38
 
 
 def test_a_recording_that_still_grows_is_kept_with_a_warning(quick: Recognizer, tmp_path: Path) -> None:
@@ -214,7 +214,7 @@ def test_a_recording_that_still_grows_is_kept_with_a_warning(quick: Recognizer, 
         if clip.stat().st_size == size:
             clip.write_bytes(clip.read_bytes() + b"more")
 
-    done = analyse(clip, quick, tmp_path / "out", watch=grows)
+    done = analyze(clip, quick, tmp_path / "out", watch=grows)
     assert done.frames == 25
     assert done.warnings == ["grew by 4 bytes while it was read; begin again when it is whole"]
 
@@ -233,4 +233,4 @@ def test_a_file_that_was_replaced_while_it_was_read_is_not_done_before(
     read = Recognizer.read
     monkeypatch.setattr(Recognizer, "read", lambda self, path: (read(self, path), os.utime(path, ns=(2, 2)))[0])
     with pytest.raises(MediaError, match="was replaced or changed while it was read"):
-        analyse(tmp_path / "x.jpg", quick, tmp_path / "out")
+        analyze(tmp_path / "x.jpg", quick, tmp_path / "out")

@@ -16,7 +16,7 @@ from mien.analysis.media.tone_mapping import HLG, PQ, to_sdr
 from mien.analysis.media.video_reader import VideoSource
 from mien.analysis.output.stills import pictures_at
 from mien.core.pictures import read_picture
-from tests.analysis.footage import analyse, frame_times, records
+from tests.analysis.footage import analyze, frame_times, records
 from tests.conftest import ASTRONAUT
 
 FACE = np.asarray(Image.fromarray(read_picture(ASTRONAUT)).resize((320, 320)))
@@ -37,12 +37,12 @@ def coded(picture: np.ndarray, transfer: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("transfer", [PQ, HLG])
-def test_colours_come_back_from_high_dynamic_range(transfer: int) -> None:
-    colours = np.uint8(
+def test_colors_come_back_from_high_dynamic_range(transfer: int) -> None:
+    colors = np.uint8(
         [[[0, 0, 0], [60, 60, 60], [128, 128, 128], [200, 90, 80], [40, 120, 60], [60, 70, 160], [200, 200, 200]]]
     )
-    back = to_sdr(np.round(255 * coded(colours, transfer)).astype(np.uint8), transfer, primaries=9)
-    assert np.abs(back.astype(int) - colours).max() <= 10  # eight bits are few for PQ
+    back = to_sdr(np.round(255 * coded(colors, transfer)).astype(np.uint8), transfer, primaries=9)
+    assert np.abs(back.astype(int) - colors).max() <= 10  # eight bits are few for PQ
 
 
 def test_light_above_white_is_bent_and_does_not_wrap() -> None:
@@ -78,7 +78,7 @@ def test_a_video_of_high_dynamic_range_is_seen_as_an_ordinary_screen_shows_it(tm
         seen = next(iter(source.frames())).picture
     dim = FACE < 200  # above, light is bent
     assert np.abs(seen.astype(int) - FACE)[dim].mean() < 8
-    analyse(tmp_path / "hdr.mkv", Recognizer("base", detector="haar"), tmp_path)
+    analyze(tmp_path / "hdr.mkv", Recognizer("base", detector="haar"), tmp_path)
     assert {row["label"] for row in records(tmp_path, "hdr")} == {"happy"}
     with av.open(str(tmp_path / "hdr.annotated.mp4")) as container:
         frame = next(container.decode(video=0))
@@ -86,9 +86,9 @@ def test_a_video_of_high_dynamic_range_is_seen_as_an_ordinary_screen_shows_it(tm
 
 
 def combing(picture: np.ndarray) -> float:
-    """How much more neighbouring lines differ than lines two apart: above 1 where they are of two times."""
-    grey = picture.astype(float).mean(axis=2)
-    return float(np.abs(np.diff(grey, axis=0)).mean() / np.abs(grey[2:] - grey[:-2]).mean())
+    """How much more neighboring lines differ than lines two apart: above 1 where they are of two times."""
+    gray = picture.astype(float).mean(axis=2)
+    return float(np.abs(np.diff(gray, axis=0)).mean() / np.abs(gray[2:] - gray[:-2]).mean())
 
 
 def test_interlaced_frames_are_made_whole(tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_interlaced_frames_are_made_whole(tmp_path: Path) -> None:
     assert min(map(combing, stored)) > 1.2 > 1 > max(combing(picture) for *_, picture in frames)
     (still,) = pictures_at(tmp_path / "clip.mkv", [frames[4][1]])
     assert combing(still) < 1
-    analyse(tmp_path / "clip.mkv", Recognizer("base", detector="haar"), tmp_path)
+    analyze(tmp_path / "clip.mkv", Recognizer("base", detector="haar"), tmp_path)
     assert frame_times(tmp_path / "clip.annotated.mp4") == pytest.approx(
         [number / 25 for number in range(8)], abs=0.001
     )

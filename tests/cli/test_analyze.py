@@ -130,7 +130,7 @@ def test_an_unforeseen_error_costs_one_input(
     assert "b.annotated.jpg" in outputs()
 
 
-def test_outputs_beside_the_inputs_are_not_analysed_again() -> None:
+def test_outputs_beside_the_inputs_are_not_analyzed_again() -> None:
     Path("a.jpg").write_bytes(ASTRONAUT.read_bytes())
     for _ in range(2):
         assert main(["analyze", ".", "--out", ".", "-q"]) == 0
@@ -164,7 +164,7 @@ def test_a_video_cut_off_is_partly_done(capsys: pytest.CaptureFixture[str]) -> N
 def test_a_truncated_picture_on_request(capsys: pytest.CaptureFixture[str]) -> None:
     Path("cut.jpg").write_bytes(ASTRONAUT.read_bytes()[:60_000])
     assert main(["analyze", "cut.jpg"]) == 2
-    assert "cut.jpg: is cut off: the file ends before the picture does; copy it again, or analyse" in complaint(capsys)
+    assert "cut.jpg: is cut off: the file ends before the picture does; copy it again, or analyze" in complaint(capsys)
     assert outputs() == []
     assert main(["analyze", "cut.jpg", "--allow-truncated"]) == 0
     assert "1 face" in capsys.readouterr().out

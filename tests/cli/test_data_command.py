@@ -36,7 +36,7 @@ def test_in_order_and_counts(capsys: pytest.CaptureFixture[str]) -> None:
     assert load_faces("b.csv").split.tolist() == ["train"] * 56 + ["test"] * 14
     capsys.readouterr()
     assert main(["data", "split", "faces.parquet", "--out", "a.csv", "--in-order", "--sizes", "40,20", "--json"]) == 0
-    parts = {"train": {"faces": 40, "labelled": 40}, "validation": {"faces": 20, "labelled": 20}}
+    parts = {"train": {"faces": 40, "labeled": 40}, "validation": {"faces": 20, "labeled": 20}}
     told = {"file": "a.csv", "faces": 60, "skipped": 0, "splits": parts}
     assert json.loads(capsys.readouterr().out) == told | {"left_out": 10}
     assert main(["data", "convert", "a.csv", "--out", "a2.parquet", "--json"]) == 0
@@ -60,15 +60,15 @@ def test_labels_that_were_removed_are_unknown_when_read_again(out: str, capsys: 
     truth = {name.split("/")[-1]: label for name, label in zip(patterns(140).names, patterns(140).labels, strict=True)}
     arguments = ["--fractions", "0.75,0.25", "--keep-labels", "0.2", "--seed", "3"]
     assert main(["data", "split", "faces.parquet", "--out", out, *arguments]) == 0
-    assert capsys.readouterr().out == f"wrote 140 faces to {out}: train 105 (21 labelled), validation 35\n"
+    assert capsys.readouterr().out == f"wrote 140 faces to {out}: train 105 (21 labeled), validation 35\n"
     read = load_faces(out)
     assert (len(read), sorted(read.splits)) == (140, ["train", "validation"])
     assert read.in_split("train").counts().tolist() == [3] * 7
     assert read.in_split("validation").counts().tolist() == [5] * 7
-    ours = [truth[name.split("/")[-1].replace("Training_", "")] for name in read.names[read.labelled].tolist()]
-    assert read.labels[read.labelled].tolist() == ours
+    ours = [truth[name.split("/")[-1].replace("Training_", "")] for name in read.names[read.labeled].tolist()]
+    assert read.labels[read.labeled].tolist() == ours
     rows = choose_rows(small_recipe(semi={"method": "pseudo-label"}), read, print)
-    assert (len(rows.training), len(rows.validation), len(rows.unlabelled)) == (21, 35, 84)
+    assert (len(rows.training), len(rows.validation), len(rows.unlabeled)) == (21, 35, 84)
 
 
 def test_labels_are_removed_without_a_new_division() -> None:
@@ -76,7 +76,7 @@ def test_labels_are_removed_without_a_new_division() -> None:
     assert main(["data", "split", "faces.parquet", "--out", "a.parquet", "--keep-labels", "0.3", "-q"]) == 0
     read = load_faces("a.parquet")
     assert read.split.tolist() == ["Training"] * 70 + ["PublicTest"] * 14
-    assert [int(read.in_split(name).labelled.sum()) for name in read.splits] == [21, 14]
+    assert [int(read.in_split(name).labeled.sum()) for name in read.splits] == [21, 14]
     save_faces(no_splits(), "none.parquet")
     assert main(["data", "split", "none.parquet", "--out", "b.parquet", "--keep-labels", "0.3", "-q"]) == 0
     assert load_faces("b.parquet").counts().tolist() == [3] * 7
@@ -95,17 +95,17 @@ def test_what_cannot_hold_faces_without_labels_names_what_can(capsys: pytest.Cap
     command = ["data", "split", "faces.parquet", "--keep-labels", "0.3", "--out"]
     assert main([*command, "x.csv"]) == 2
     assert complaint(capsys) == (
-        "mien: x.csv: cannot hold labelled and unlabelled faces together; write a .parquet file or a folder"
+        "mien: x.csv: cannot hold labeled and unlabeled faces together; write a .parquet file or a folder"
     )
-    unlabelled = replace(patterns(7, split="mine"), labels=np.full(7, -1))
-    save_faces(unlabelled, "mine.parquet")
+    unlabeled = replace(patterns(7, split="mine"), labels=np.full(7, -1))
+    save_faces(unlabeled, "mine.parquet")
     assert main(["data", "convert", "mine.parquet", "--out", "tree"]) == 2
     assert "tree: cannot hold the split 'mine'" in complaint(capsys)
     assert not Path("x.csv").exists()
     assert not Path("tree").exists()
-    save_faces(replace(unlabelled, split=np.full(7, "test")), "test.parquet")
+    save_faces(replace(unlabeled, split=np.full(7, "test")), "test.parquet")
     assert main(["data", "convert", "test.parquet", "--out", "test-only.csv", "-q"]) == 0
-    assert not load_faces("test-only.csv").labelled.any()
+    assert not load_faces("test-only.csv").labeled.any()
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_a_preview_is_drawn_the_same_for_the_same_seed(capsys: pytest.CaptureFix
         (["faces.csv", "--set", "input.size=40"], "read it with --size 48"),
         (["faces.csv", "--out", "x.jpg"], "--out x.jpg: does not end in .png; as in --out x.png"),
         (["faces.csv", "--out", "faces.csv"], "is, or lies inside, the input faces.csv"),
-        (["unlabelled.csv"], "data: holds no labels"),
+        (["unlabeled.csv"], "data: holds no labels"),
         (["one.csv"], "data: has no training face of"),
     ],
 )
@@ -195,10 +195,10 @@ def test_what_cannot_be_previewed_gives_one_line_and_exit_code_2(
 ) -> None:
     save_faces(patterns(70), "faces.csv")
     save_faces(patterns(1), "one.csv")
-    Path("unlabelled.csv").write_text("pixels\n" + " ".join(["7"] * 2304) + "\n")
+    Path("unlabeled.csv").write_text("pixels\n" + " ".join(["7"] * 2304) + "\n")
     assert main(["data", "preview", *arguments]) == 2
     assert message in complaint(capsys)
-    assert outputs(".") == ["faces.csv", "one.csv", "unlabelled.csv"]
+    assert outputs(".") == ["faces.csv", "one.csv", "unlabeled.csv"]
 
 
 def test_broken_rows_are_left_out_of_a_preview_on_request(capsys: pytest.CaptureFixture[str]) -> None:

@@ -137,21 +137,21 @@ def test_some_of_several_pictures_fail(model_file: Path, capsys: pytest.CaptureF
     assert not Path("none").exists()
 
 
-def quantised_copy(model_file: Path) -> Path:
+def quantized_copy(model_file: Path) -> Path:
     import onnx
 
     proto = onnx.load(str(model_file))
     for entry in proto.metadata_props:
         if entry.key == "mien":
-            entry.value = json.dumps(json.loads(entry.value) | {"quantised": True})
+            entry.value = json.dumps(json.loads(entry.value) | {"quantized": True})
     onnx.save(proto, "int8.onnx")
     return Path("int8.onnx")
 
 
 @pytest.mark.parametrize("verb", ["explain", "filters"])
-def test_a_quantised_file_says_that_it_cannot(verb: str, model_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([verb, str(quantised_copy(model_file)), *([str(ASTRONAUT)] if verb == "explain" else [])]) == 2
-    assert "is quantised, so its network cannot be rebuilt; name the float file of the same model" in complaint(capsys)
+def test_a_quantized_file_says_that_it_cannot(verb: str, model_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([verb, str(quantized_copy(model_file)), *([str(ASTRONAUT)] if verb == "explain" else [])]) == 2
+    assert "is quantized, so its network cannot be rebuilt; name the float file of the same model" in complaint(capsys)
 
 
 @pytest.mark.parametrize(
@@ -170,7 +170,7 @@ def test_a_quantised_file_says_that_it_cannot(verb: str, model_file: Path, capsy
         (["explain", "MODEL", "x.png"], "x.png: does not exist; check the path"),
         (["explain", "MODEL", "film.mp4"], "film.mp4: is no picture; name pictures, or folders of them"),
         (["explain", "MODEL", "crop.png", "--keep", "0"], "invalid value for '--keep'"),
-        (["explain", "MODEL", "--data", "unlabelled.csv"], "has no labels to choose faces of every class by"),
+        (["explain", "MODEL", "--data", "unlabeled.csv"], "has no labels to choose faces of every class by"),
         (["explain", "MODEL", "--data", "faces.csv", "--split", "x"], "split 'x': does not occur"),
         (["explain", "nope", "crop.png"], "nope: does not exist"),
         (["filters"], "missing argument 'MODEL'"),
@@ -186,7 +186,7 @@ def test_wrong_input_gives_one_line_and_exit_code_2(
     arguments: list[str], message: str, model_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     save_faces(patterns(14), "faces.csv")
-    Path("unlabelled.csv").write_text("pixels\n" + " ".join(["7"] * 2304) + "\n")
+    Path("unlabeled.csv").write_text("pixels\n" + " ".join(["7"] * 2304) + "\n")
     Path("film.mp4").write_bytes(b"0")
     Image.fromarray(patterns(1).images[0]).save("crop.png")
     given = outputs(".")
@@ -228,9 +228,9 @@ def test_filters_of_a_layer(model_file: Path, faces_file: Path, capsys: pytest.C
     assert main(["filters", str(model_file), *given, *picture, "--data", str(faces_file)]) == 0
     out, err = capsys.readouterr()
     assert err == ""
-    assert out.splitlines()[0].split() == ["filter", "noise", "plain", "regularised", "strongest", "face"]
+    assert out.splitlines()[0].split() == ["filter", "noise", "plain", "regularized", "strongest", "face"]
     assert outputs("f") == [
-        "ascent-plain.png", "ascent-regularised.png", "block-1-stem.png", "block-2-stages.0.0.png",
+        "ascent-plain.png", "ascent-regularized.png", "block-1-stem.png", "block-2-stages.0.0.png",
         "block-3-stages.1.0.png", "faces.png", "filters.html", "filters.json", "output.png", "weights.png",
     ]  # fmt: skip
     found = read("f/filters.json")

@@ -72,7 +72,7 @@ def test_wrong_wishes_are_one_line(model_file: Path, data: Path, capsys: pytest.
         assert message in complaint(capsys)
     assert main([*finish, "--out", "x.onnx"]) == 0
     assert main(["finish", "x.int8.onnx", "--data", str(data), "--out", "y.onnx", "--no-non-faces"]) == 2
-    assert "is quantised; finish the float file" in complaint(capsys)
+    assert "is quantized; finish the float file" in complaint(capsys)
 
 
 def test_doubt_in_records_and_options(capsys: pytest.CaptureFixture[str]) -> None:

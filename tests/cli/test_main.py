@@ -26,7 +26,7 @@ VERBS = ["analyze", "train", "evaluate", "predict", "export", "data", "models"]
         (["data", "describe", "faces.csv", "--ferplus", "."], ".: is a folder, not a CSV of votes"),
         (["evaluate", "base", "--data", "faces.csv", "--exclude", "."], ".: is a folder, not a CSV of names"),
         (["embed", "base", "--data", "faces.csv", "--seed", "-1"], "invalid value for '--seed'"),
-        (["analyze", "x.jpg", "--colour", "\u00b2,1,1"], "is not red,green,blue"),
+        (["analyze", "x.jpg", "--color", "\u00b2,1,1"], "is not red,green,blue"),
         (["analyze", "."], ".: is a folder without pictures or videos; name another one"),
         (["analyze", "empty.jpg"], "empty.jpg: is empty (0 bytes); copy or export it again"),
         (["analyze", "empty.mp4"], "empty.mp4: is empty (0 bytes); copy or export it again"),
@@ -44,7 +44,7 @@ VERBS = ["analyze", "train", "evaluate", "predict", "export", "data", "models"]
         ),
         (["analyze", "ok.png", "--detector", "yunet"], "not on this machine; pull it with 'mien models pull yunet'"),
         (["analyze", "ok.png", "--format", "xlsx"], "--format xlsx: is unknown; choose from jsonl, csv, parquet"),
-        (["analyze", "ok.png", "--colour", "green"], "--colour green: is not red,green,blue"),
+        (["analyze", "ok.png", "--color", "green"], "--color green: is not red,green,blue"),
         (["analyze", "ok.png", "--tta", "ten"], "--tta ten: is unknown; choose one of none, flip, ten-crop"),
         (
             ["analyze", "ok.png", "--max-pixels", "50"],
@@ -63,13 +63,13 @@ VERBS = ["analyze", "train", "evaluate", "predict", "export", "data", "models"]
             ["evaluate", "base", "--data", "faces.csv", "--split", "test"],
             "split 'test': does not occur; the data has: Training",
         ),
-        (["evaluate", "base", "--data", "unlabelled.csv"], "unlabelled.csv: has no labels to score against"),
+        (["evaluate", "base", "--data", "unlabeled.csv"], "unlabeled.csv: has no labels to score against"),
         (["evaluate", "."], "missing option '--data'"),
         (["evaluate", ".", "--data", "faces.csv"], "holds no trained network"),
         (["predict", "base", "--data", "faces.csv"], "missing option '--out'"),
         (["predict", "base", "--data", "faces.csv", "--out", "."], "is a folder, not a file"),
         (["train", "bass", "--data", "faces.csv"], "recipe 'bass': is unknown; choose one of base"),
-        (["train", "base", "--data", "unlabelled.csv"], "holds no labels"),
+        (["train", "base", "--data", "unlabeled.csv"], "holds no labels"),
         (["train", "base", "--data", "faces.csv", "--set", "epochs=3"], "has the unknown key 'epochs'"),
         (["export", "absent", "--out", "x.onnx"], "absent: does not exist"),
         (["export", ".", "--out", "x.onnx"], ".: holds no trained network"),
@@ -121,7 +121,7 @@ def test_wrong_input_gives_one_line_and_exit_code_2(
             Path(name).unlink()
     save_faces(patterns(70), "faces.csv")
     Path("folder").mkdir()
-    Path("unlabelled.csv").write_text("pixels\n" + " ".join(["7"] * 2304) + "\n")
+    Path("unlabeled.csv").write_text("pixels\n" + " ".join(["7"] * 2304) + "\n")
     assert main(arguments) == 2
     assert message in complaint(capsys)
     assert not Path("x.csv").exists()

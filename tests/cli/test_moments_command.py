@@ -44,7 +44,7 @@ def test_stills_of_the_peaks_from_records(capsys: pytest.CaptureFixture[str]) ->
     pictures = clip_with_records()
     assert main(["moments", "clip.mp4", "--label", "happy", "--plain"]) == 0
     said = capsys.readouterr()
-    assert said.err == "reading mien-out/clip.records.csv; the video is not analysed again\n"
+    assert said.err == "reading mien-out/clip.records.csv; the video is not analyzed again\n"
     names = ["01-happy-0001.00s-person1.jpg", "02-happy-0001.00s-person2.jpg"]
     assert outputs("mien-out/clip.moments") == [*names, "moments.json"]
     assert [name for name in outputs() if "/" not in name] == ["clip.moments.png", "clip.records.csv"]
@@ -60,7 +60,7 @@ def test_records_of_an_earlier_file_of_the_same_name_are_not_used(capsys: pytest
     make_clip(Path("clip.mp4"), seconds=0.5, fps=Fraction(10), size_wh=(320, 240), sound=None)
     assert main(["analyze", "clip.mp4", "--detector", "haar", "--no-media", "--from", "0.2", "-q"]) == 0
     assert main(["moments", "clip.mp4", "--label", "happy", "--detector", "haar"]) == 0
-    assert "clip.records.jsonl (from 0.2 s); the video is not analysed again" in capsys.readouterr().err
+    assert "clip.records.jsonl (from 0.2 s); the video is not analyzed again" in capsys.readouterr().err
     make_clip(Path("clip.mp4"), seconds=1, fps=Fraction(10), size_wh=(320, 240), sound=None)  # exported anew
     assert main(["moments", "clip.mp4", "--label", "happy", "--detector", "haar"]) == 2
     assert "holds records of a file of this name with" in complaint(capsys)
@@ -111,7 +111,7 @@ def test_all_expressions_and_how_far_apart(capsys: pytest.CaptureFixture[str]) -
     assert [row["label"] for row in rows] == ["happy"] * 12 + ["sad"] * 12
 
 
-def test_a_video_without_records_is_analysed_first(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_video_without_records_is_analyzed_first(capsys: pytest.CaptureFixture[str]) -> None:
     make_clip(Path("clip.mp4"), seconds=1, fps=Fraction(8), size_wh=(320, 240), sound=None)
     assert main(["moments", "clip.mp4", "--label", "happy", "--detector", "haar", "--top", "1"]) == 0
     assert capsys.readouterr().err == ""
@@ -119,7 +119,7 @@ def test_a_video_without_records_is_analysed_first(capsys: pytest.CaptureFixture
     assert "clip.records.jsonl" in made and "clip.annotated.mp4" not in made
     assert [name for name in made if name.endswith(".jpg")]
     assert main(["moments", "clip.mp4", "--label", "happy", "--top", "1"]) == 0
-    assert "not analysed again" in capsys.readouterr().err
+    assert "not analyzed again" in capsys.readouterr().err
     shutil.move("mien-out/clip.records.jsonl", "elsewhere.jsonl")
     shutil.move("clip.mp4", "renamed.mp4")
     command = ["moments", "renamed.mp4", "--label", "happy", "--records", "elsewhere.jsonl", "--out", "b"]
@@ -181,7 +181,7 @@ def test_records_of_another_video_of_the_same_name_are_not_taken(capsys: pytest.
     capsys.readouterr()
     assert main(["moments", "b/clip.mp4", "--label", "happy"]) == 2
     assert "has no records of its own: mien-out/clip.records.csv holds records of a/clip.mp4" in complaint(capsys)
-    shutil.copy("mien-out/clip.records.csv", "mien-out/clip.mp4.records.csv")  # as where both were analysed at once
+    shutil.copy("mien-out/clip.records.csv", "mien-out/clip.mp4.records.csv")  # as where both were analyzed at once
     text = Path("mien-out/clip.records.csv").read_text()
     Path("mien-out/clip.mp4.records.csv").write_text(text.replace("a/clip.mp4", "b/clip.mp4"))
     assert main(["moments", "b/clip.mp4", "--label", "happy"]) == 0

@@ -59,7 +59,7 @@ def test_two_clips_are_compared_on_the_same_axes(capsys: pytest.CaptureFixture[s
         "neutral": {"first": 0, "second": 0.5, "difference": 0.5},
     }
     drawn = np.asarray(Image.open("p/a-b.compared.png").convert("RGB")).astype(int)
-    happy = np.abs(drawn - (0xE6, 0xB8, 0x00)).sum(axis=2) < 12  # the colour of happy
+    happy = np.abs(drawn - (0xE6, 0xB8, 0x00)).sum(axis=2) < 12  # the color of happy
     rows = np.flatnonzero(happy.any(axis=1))
     first, second = np.split(rows, [int(np.diff(rows).argmax()) + 1])
     widths = [

@@ -140,9 +140,9 @@ def test_a_video_that_took_too_much_memory_goes_on_from_its_finished_parts() -> 
     arguments = ("clip.mp4", "a.jpg", "--outputs", "none", "-q")
     done = run(*arguments, code=SHORT_OF_MEMORY)
     why = "clip.mp4: was not finished: the system ended it, probably for want of memory (SIGKILL); "
-    cure = "what was finished is kept: the same command goes on with more memory"
+    hint = "what was finished is kept: the same command goes on with more memory"
     assert done.returncode == 1
-    assert done.stderr.splitlines()[0] == f"mien: {why}{cure}"
+    assert done.stderr.splitlines()[0] == f"mien: {why}{hint}"
     (parts,) = Path("mien-out").glob(".*.parts")
     hidden = [path.name for path in Path("mien-out").glob(".*") if path.name != ".outputs.jsonl"]
     assert hidden == [parts.name]  # neither its lock nor half of a table

@@ -146,8 +146,8 @@ def test_skipped_rows_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not (SHARED / "data").exists(), reason="the data is not beside this checkout")
-def test_predictions_for_unlabelled_faces() -> None:
-    data = SHARED / "data" / "fer2013-privatetest-unlabelled.parquet"
+def test_predictions_for_unlabeled_faces() -> None:
+    data = SHARED / "data" / "fer2013-privatetest-unlabeled.parquet"
     assert main(["predict", "base", "--data", str(data), "--out", "p.csv", "--quiet"]) == 0
     lines = Path("p.csv").read_text().splitlines()
     assert len(lines) == 3590
@@ -197,7 +197,7 @@ def test_resuming_where_nothing_was_begun_is_said(capsys: pytest.CaptureFixture[
 @pytest.fixture
 def eight(capsys: pytest.CaptureFixture[str]) -> Path:
     """80 faces in the working folder: 75 with an expression that six of ten raters saw, five without votes; and a model
-    that learnt them."""
+    that learned them."""
     from mien.data.readers import save_faces
 
     rows = [{CANONICAL[n % 8]: 6, "unknown": 4} for n in range(75)]
@@ -210,7 +210,7 @@ def eight(capsys: pytest.CaptureFixture[str]) -> Path:
 
 
 @pytest.mark.slow
-def test_a_model_that_learnt_from_raters_is_measured_by_them(eight: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_model_that_learned_from_raters_is_measured_by_them(eight: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = ["--data", "faces.parquet"]
     assert json.loads((eight / "scores.json").read_text())["labels_by"] == "raters"
     assert main(["evaluate", str(eight), *data]) == 0
@@ -228,7 +228,7 @@ def test_a_model_that_learnt_from_raters_is_measured_by_them(eight: Path, capsys
     assert "100% of each label is FER+'s votes" in card
     assert "## Scores on held out of faces.parquet by FER+'s raters" in card
     assert main(["evaluate", "eight.onnx", *data, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["labels_by"] == "raters", "the file knows whose labels it learnt"
+    assert json.loads(capsys.readouterr().out)["labels_by"] == "raters", "the file knows whose labels it learned"
     assert main(["evaluate", "eight.onnx", *data, "--json", "--labels-by", "given"]) == 0
     assert json.loads(capsys.readouterr().out)["count"] == 80
     assert main(["predict", "eight.onnx", *data, "--out", "p.csv", "-q"]) == 0
@@ -274,9 +274,9 @@ def test_data_goes_by_the_raters_where_it_is_told_to(eight: Path, capsys: pytest
     for command in (["by-raters.parquet"], ["faces.parquet", "--labels-by", "raters"]):
         assert main(["data", "describe", *command, "--json"]) == 0
         facts = json.loads(capsys.readouterr().out)
-        assert (facts["classes"], facts["unlabelled"]) == (list(CANONICAL), 5)
+        assert (facts["classes"], facts["unlabeled"]) == (list(CANONICAL), 5)
     assert main(["data", "describe", "faces.parquet", "--labels-by", "auto", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["unlabelled"] == 0, "no model, no raters"
+    assert json.loads(capsys.readouterr().out)["unlabeled"] == 0, "no model, no raters"
     assert main(["data", "describe", "nothere.parquet", "--labels-by", "crowd"]) == 2
     assert "--labels-by crowd: is unknown; choose given or raters" in complaint(capsys)
 
@@ -317,8 +317,8 @@ def test_undivided_faces_some_of_which_a_run_held_out_may_have_trained_it() -> N
 def test_faces_of_which_none_is_answered_are_scored(capsys: pytest.CaptureFixture[str]) -> None:
     from mien.data.readers import save_faces
 
-    save_faces(replace(patterns(3, split=""), images=np.full((3, 48, 48), 128, np.uint8)), "grey.csv")
-    assert main(["evaluate", "base", "--data", "grey.csv"]) == 0
+    save_faces(replace(patterns(3, split=""), images=np.full((3, 48, 48), 128, np.uint8)), "gray.csv")
+    assert main(["evaluate", "base", "--data", "gray.csv"]) == 0
     assert "none of the faces" in capsys.readouterr().out
 
 

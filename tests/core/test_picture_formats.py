@@ -11,7 +11,7 @@ from PIL import Image, ImageCms
 
 from mien.core.errors import MediaError
 from mien.core.picture_formats import PICTURE_FORMATS, is_heif, is_video_head
-from mien.core.pictures import is_animation, is_picture, page_count, read_grey, read_picture
+from mien.core.pictures import is_animation, is_picture, page_count, read_gray, read_picture
 from tests.conftest import ASTRONAUT, ROOT
 
 POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 99 99\n%%EndComments\nshowpage\n"
@@ -29,7 +29,7 @@ def test_no_file_starts_another_program(tmp_path: Path, monkeypatch: pytest.Monk
     for name in ("a.jpg", "a.eps", "a.png"):
         (tmp_path / name).write_bytes(POSTSCRIPT)
         assert not is_picture(tmp_path / name)
-        for read in (read_picture, read_grey):
+        for read in (read_picture, read_gray):
             with pytest.raises(MediaError, match="is not a picture in a format that is read here"):
                 read(tmp_path / name)
 
@@ -118,7 +118,7 @@ def test_pages_of_a_tiff_are_counted_without_smaller_copies(tmp_path: Path) -> N
     pages = [Image.new("L", (16, 16), value) for value in (10, 20, 30)]
     pages[0].save(tmp_path / "three.tif", save_all=True, append_images=pages[1:])
     assert page_count(tmp_path / "three.tif") == 3 and not is_animation(tmp_path / "three.tif")
-    assert read_grey(tmp_path / "three.tif")[0, 0] == 10
+    assert read_gray(tmp_path / "three.tif")[0, 0] == 10
     pages[1].encoderinfo = {"tiffinfo": {254: 1}}
     pages[0].save(tmp_path / "one.tif", save_all=True, append_images=pages[1:2])
     assert page_count(tmp_path / "one.tif") == 1
@@ -143,7 +143,7 @@ def test_colors_are_brought_to_srgb_by_the_profile_of_a_picture(mode: str, tmp_p
     picture = Image.new("RGB", (8, 8), (255, 0, 0)).convert(mode)
     picture.save(tmp_path / "p.png", icc_profile=profile_with_swapped_primaries())
     assert np.abs(read_picture(tmp_path / "p.png")[4, 4].astype(int) - [0, 0, 255]).max() <= 2
-    assert read_grey(tmp_path / "p.png")[4, 4] == pytest.approx(29, abs=2)  # blue's, not red's 76
+    assert read_gray(tmp_path / "p.png")[4, 4] == pytest.approx(29, abs=2)  # blue's, not red's 76
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[:60], lambda data: b"", lambda data: b"\0" * 300])

@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 
 from mien.core import pictures
 from mien.core.errors import MediaError
-from mien.core.pictures import as_rgb, from_pillow, is_picture, read_grey, read_picture
+from mien.core.pictures import as_rgb, from_pillow, is_picture, read_gray, read_picture
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_exif_orientation_is_applied(picture: np.ndarray, tmp_path: Path) -> Non
     exif[0x0112] = 6  # the camera was turned: the picture must be rotated clockwise to stand upright
     Image.fromarray(picture).save(tmp_path / "p.png", exif=exif)
     np.testing.assert_array_equal(read_picture(tmp_path / "p.png"), np.rot90(picture, k=-1))
-    assert read_grey(tmp_path / "p.png").shape == (60, 40)
+    assert read_gray(tmp_path / "p.png").shape == (60, 40)
 
 
 @pytest.mark.parametrize("ending", ["png", "webp", "jpg"])
@@ -43,7 +43,7 @@ def test_exif_orientation_is_applied(picture: np.ndarray, tmp_path: Path) -> Non
 def test_a_damaged_exif_block_turns_nothing(ending: str, exif: bytes, picture: np.ndarray, tmp_path: Path) -> None:
     Image.fromarray(picture).save(tmp_path / f"p.{ending}", exif=exif)
     assert read_picture(tmp_path / f"p.{ending}").shape == picture.shape
-    assert read_grey(tmp_path / f"p.{ending}").shape == picture.shape[:2]
+    assert read_gray(tmp_path / f"p.{ending}").shape == picture.shape[:2]
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names here")
@@ -76,10 +76,10 @@ def test_float_tiff_is_scaled(tmp_path: Path) -> None:
 
 
 def test_arrays_of_every_kind_become_rgb() -> None:
-    grey = np.array([[0, 51], [102, 255]], np.uint8)
-    expected = np.repeat(grey[..., None], 3, axis=2)
-    for array in (grey, grey[..., None], expected, grey / 255, grey.astype(np.uint16) * 257, grey.astype(np.int64),
-                  grey.astype(np.float32), np.dstack([expected, np.full((2, 2), 255, np.uint8)])):  # fmt: skip
+    gray = np.array([[0, 51], [102, 255]], np.uint8)
+    expected = np.repeat(gray[..., None], 3, axis=2)
+    for array in (gray, gray[..., None], expected, gray / 255, gray.astype(np.uint16) * 257, gray.astype(np.int64),
+                  gray.astype(np.float32), np.dstack([expected, np.full((2, 2), 255, np.uint8)])):  # fmt: skip
         np.testing.assert_array_equal(as_rgb(array), expected)
     assert as_rgb(np.array([[True, False]]))[0, :, 0].tolist() == [255, 0]
 
@@ -209,12 +209,12 @@ def test_a_turned_tiff_is_the_same_from_a_file_and_from_its_bytes(mode: str, ori
     Image.fromarray(stored).convert(mode).save(tmp_path / "x.tif", exif=exif)
     upright = np.rot90(stored, {3: 2, 6: -1, 8: 1}[orientation])
     for source in (tmp_path / "x.tif", (tmp_path / "x.tif").read_bytes()):
-        np.testing.assert_array_equal(read_grey(source, name="x"), upright)
+        np.testing.assert_array_equal(read_gray(source, name="x"), upright)
 
 
-def test_a_colour_that_stands_for_nothing_lies_over_white_in_grey_too(tmp_path: Path) -> None:
+def test_a_color_that_stands_for_nothing_lies_over_white_in_gray_too(tmp_path: Path) -> None:
     Image.fromarray(np.array([[0, 200]], np.uint8)).save(tmp_path / "x.png", transparency=0)
-    assert read_grey(tmp_path / "x.png").tolist() == [[255, 200]]
+    assert read_gray(tmp_path / "x.png").tolist() == [[255, 200]]
 
 
 def test_dark_pictures_of_16_bits_stay_dark_in_either_order_of_bytes() -> None:

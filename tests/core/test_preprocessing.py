@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mien.core.preprocessing import Preprocessing, resize, to_grey
+from mien.core.preprocessing import Preprocessing, resize, to_gray
 
 
 def test_a_tensor_is_pixels_minus_mean_over_std() -> None:
@@ -15,31 +15,31 @@ def test_a_tensor_is_pixels_minus_mean_over_std() -> None:
     np.testing.assert_allclose(tensor[:, 0], (images / 255 - 0.5) / 0.25, atol=1e-5)
 
 
-def test_colour_becomes_grey_as_pillow_makes_it() -> None:
+def test_color_becomes_gray_as_pillow_makes_it() -> None:
     picture = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
-    ours = to_grey(picture).astype(int)
+    ours = to_gray(picture).astype(int)
     theirs = np.stack([np.array(Image.fromarray(one).convert("L")) for one in picture]).astype(int)
     assert np.abs(ours - theirs).max() <= 1
 
 
 def test_three_channels_have_each_their_mean() -> None:
     images = np.full((1, 8, 8, 3), (255, 0, 51), np.uint8)
-    tensor = Preprocessing(8, 3, (0.5, 0.5, 0.2), (0.5, 0.5, 1.0), colour=True).to_tensor(images)
+    tensor = Preprocessing(8, 3, (0.5, 0.5, 0.2), (0.5, 0.5, 1.0), color=True).to_tensor(images)
     np.testing.assert_allclose(tensor[0, :, 4, 4], [1, -1, 0], atol=1e-6)
 
 
-def test_grey_crops_fill_three_channels_and_other_sizes_are_scaled() -> None:
+def test_gray_crops_fill_three_channels_and_other_sizes_are_scaled() -> None:
     tensor = Preprocessing(16, 3, (0.0,) * 3, (1.0,) * 3).to_tensor(np.full((2, 40, 30), 102, np.uint8))
     assert tensor.shape == (2, 3, 16, 16)
     np.testing.assert_allclose(tensor, 0.4, atol=1e-6)
 
 
-def test_a_network_of_three_channels_that_saw_grey_is_given_grey() -> None:
+def test_a_network_of_three_channels_that_saw_gray_is_given_gray() -> None:
     images = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)
     tensor = Preprocessing(16, 3, (0.0,) * 3, (1.0,) * 3).to_tensor(images)
-    np.testing.assert_allclose(tensor, np.repeat(to_grey(images)[:, None] / 255, 3, axis=1), atol=1e-6)
-    with pytest.raises(ValueError, match="colour needs 3 channels"):
-        Preprocessing(16, colour=True)
+    np.testing.assert_allclose(tensor, np.repeat(to_gray(images)[:, None] / 255, 3, axis=1), atol=1e-6)
+    with pytest.raises(ValueError, match="color needs 3 channels"):
+        Preprocessing(16, color=True)
 
 
 def test_no_crops_give_an_empty_tensor() -> None:

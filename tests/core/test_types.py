@@ -21,7 +21,7 @@ def test_a_face_set_checks_itself(faces: FaceSet) -> None:
         replace(faces, votes=np.zeros((70, 9), np.uint8))
 
 
-def test_counts_leave_out_unlabelled_faces(faces: FaceSet) -> None:
+def test_counts_leave_out_unlabeled_faces(faces: FaceSet) -> None:
     labels = faces.labels.copy()
     labels[:7] = -1
     assert replace(faces, labels=labels).counts().tolist() == [9] * 7

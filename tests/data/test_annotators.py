@@ -7,7 +7,7 @@ import pytest
 
 from mien.core.errors import DataError
 from mien.core.labels import CANONICAL, FERPLUS_VOTES
-from mien.data.annotators import labelled_by, majority
+from mien.data.annotators import labeled_by, majority
 from tests.conftest import patterns, voted
 
 
@@ -39,12 +39,12 @@ def test_a_majority_has_more_than_half_of_what_at_least_two_raters_saw(votes: np
 
 def test_faces_go_by_their_raters_and_the_undecided_lose_their_label() -> None:
     faces = voted(patterns(5), {"sad": 9}, {"contempt": 10}, {"not_a_face": 10}, {"happy": 5, "neutral": 5})
-    ours = labelled_by(faces, "raters")
+    ours = labeled_by(faces, "raters")
     assert ours.classes == CANONICAL
     assert [CANONICAL[label] if label >= 0 else "" for label in ours.labels] == ["sad", "contempt", "", "", ""]
     assert ours.names.tolist() == faces.names.tolist()
-    assert labelled_by(faces, "given") is faces
-    assert labelled_by(faces, "raters", known=("sad", "happy")).labels.tolist() == [
+    assert labeled_by(faces, "given") is faces
+    assert labeled_by(faces, "raters", known=("sad", "happy")).labels.tolist() == [
         CANONICAL.index("sad"),
         -1,
         -1,
@@ -55,4 +55,4 @@ def test_faces_go_by_their_raters_and_the_undecided_lose_their_label() -> None:
 
 def test_raters_who_were_never_asked_are_named() -> None:
     with pytest.raises(DataError, match=r"holds no FER\+ votes, which labels of raters are made of"):
-        labelled_by(replace(patterns(4), votes=None), "raters")
+        labeled_by(replace(patterns(4), votes=None), "raters")

@@ -10,7 +10,7 @@ from mien.data import augmentation as augment
 
 @pytest.fixture
 def images() -> Tensor:
-    """float32 (64, 1, 48, 48): a bright spot right of and above the centre on a dark ramp."""
+    """float32 (64, 1, 48, 48): a bright spot right of and above the center on a dark ramp."""
     picture = torch.linspace(0, 0.4, 48).repeat(48, 1)
     picture[14:19, 32:37] = 1.0
     return picture.expand(64, 1, 48, 48).clone()
@@ -41,7 +41,7 @@ def test_flips_come_as_often_as_asked(images: Tensor) -> None:
     assert (spot(flipped)[:, 1] < 24).float().mean().item() == pytest.approx(0.25, abs=0.03)
 
 
-def test_rotation_keeps_the_distance_from_the_centre_and_stays_in_range(images: Tensor) -> None:
+def test_rotation_keeps_the_distance_from_the_center_and_stays_in_range(images: Tensor) -> None:
     offset = spot(augment.Augmentation(degrees=30)(images.repeat(8, 1, 1, 1), generator())) - 23.5
     torch.testing.assert_close(offset.norm(dim=1), torch.full((512,), float(np.hypot(7.5, 10.5))), atol=0.6, rtol=0)
     angles = torch.rad2deg(torch.atan2(offset[:, 0], offset[:, 1])) - np.degrees(np.arctan2(-7.5, 10.5))
@@ -173,7 +173,7 @@ def test_cutmix_takes_a_rectangle_and_its_share_of_the_target() -> None:
     assert max(shares) > 0.5
 
 
-def test_noise_has_the_asked_frequency_and_deviation_and_no_colour() -> None:
+def test_noise_has_the_asked_frequency_and_deviation_and_no_color() -> None:
     images = torch.full((400, 3, 24, 24), 0.5)
     noisy = augment.random_noise(images, generator(), probability=0.25, deviation=(0.02, 0.1))
     torch.testing.assert_close(noisy[:, 0], noisy[:, 2])

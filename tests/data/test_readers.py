@@ -50,7 +50,7 @@ def test_a_csv_of_label_and_pixels_with_names_for_numbers(tmp_path: Path) -> Non
     assert read.splits == ("",)
 
 
-def test_a_csv_without_labels_is_unlabelled(tmp_path: Path) -> None:
+def test_a_csv_without_labels_is_unlabeled(tmp_path: Path) -> None:
     read = load_faces(write_csv(tmp_path / "test.csv", ["pixels"], [[text_of(patterns(1).images[0])]]))
     assert read.labels.tolist() == [-1]
 
@@ -92,7 +92,7 @@ def test_a_folder_without_splits_and_one_wrapped_in_another(tmp_path: Path) -> N
     assert (len(read), read.splits, read.classes) == (14, ("",), FER2013)
 
 
-def test_pictures_of_any_size_and_colour_become_grey_crops(tmp_path: Path) -> None:
+def test_pictures_of_any_size_and_color_become_gray_crops(tmp_path: Path) -> None:
     (tmp_path / "sad").mkdir()
     Image.fromarray(np.full((100, 80, 3), (10, 200, 30), np.uint8)).save(tmp_path / "sad" / "a.jpg", quality=100)
     Image.fromarray(np.full((30, 30, 4), (9, 9, 9, 255), np.uint8)).save(tmp_path / "sad" / "b.png")
@@ -102,7 +102,7 @@ def test_pictures_of_any_size_and_colour_become_grey_crops(tmp_path: Path) -> No
     assert load_faces(tmp_path, size=64).images.shape == (2, 64, 64)
 
 
-def test_a_folder_of_pictures_alone_is_unlabelled(tmp_path: Path) -> None:
+def test_a_folder_of_pictures_alone_is_unlabeled(tmp_path: Path) -> None:
     Image.fromarray(patterns(1).images[0]).save(tmp_path / "x.png")
     assert load_faces(tmp_path).labels.tolist() == [-1]
 
@@ -210,9 +210,9 @@ def test_the_published_counts_of_fer2013() -> None:
     assert len(np.unique(read.names)) == 3589
 
 
-def test_unlabelled_pictures_of_fer2013() -> None:
-    read = load_faces(shared("data/fer2013-privatetest-unlabelled.parquet"))
-    assert (len(read), read.splits, bool(read.labelled.any())) == (3589, ("PrivateTest",), False)
+def test_unlabeled_pictures_of_fer2013() -> None:
+    read = load_faces(shared("data/fer2013-privatetest-unlabeled.parquet"))
+    assert (len(read), read.splits, bool(read.labeled.any())) == (3589, ("PrivateTest",), False)
 
 
 def tree_of_links(tmp_path: Path) -> Path:

@@ -124,7 +124,7 @@ def test_counts_that_the_data_does_not_have_are_refused(faces: FaceSet) -> None:
 
 
 def unlike(count: int = 200) -> FaceSet:
-    """Faces of classes that occur 100 : 60 : 40 times, with votes, of which every tenth is unlabelled."""
+    """Faces of classes that occur 100 : 60 : 40 times, with votes, of which every tenth is unlabeled."""
     labels = np.repeat([0, 1, 2], [count // 2, count * 3 // 10, count // 5])
     labels[::10] = -1
     votes = np.full((count, 10), 7, np.uint8)
@@ -138,14 +138,14 @@ def test_labels_are_kept_by_a_stratified_share() -> None:
     assert bare.counts().sum() == 45  # a quarter of the 180 that were known
     np.testing.assert_allclose(bare.counts(), [22.5, 13.5, 9], atol=1)
     assert bare.names.tolist() == faces.names.tolist()
-    np.testing.assert_array_equal(bare.labels[bare.labelled], faces.labels[bare.labelled])
-    assert not bare.labelled[::10].any()
+    np.testing.assert_array_equal(bare.labels[bare.labeled], faces.labels[bare.labeled])
+    assert not bare.labeled[::10].any()
 
 
 def test_votes_go_with_the_label_that_they_would_tell() -> None:
     faces = unlike()
     bare = splits.without_labels(faces, 0.25, seed=0)
-    lost = faces.labelled & ~bare.labelled
+    lost = faces.labeled & ~bare.labeled
     assert not bare.votes[lost].any()
     assert (bare.votes[~lost] == 7).all()
     assert (faces.votes == 7).all()  # what was given is as it was
@@ -162,9 +162,9 @@ def test_only_training_faces_lose_their_labels() -> None:
     was, now = faces.in_split("val"), bare.in_split("validation")
     np.testing.assert_array_equal(now.labels, was.labels)
     np.testing.assert_array_equal(now.votes, was.votes)
-    assert bare.in_split("train").labelled.sum() == round(0.2 * faces.in_split("train").labelled.sum())
+    assert bare.in_split("train").labeled.sum() == round(0.2 * faces.in_split("train").labeled.sum())
     nowhere = replace(unlike(), split=np.full(200, ""))
-    assert splits.without_training_labels(nowhere, 0.5, seed=0).labelled.sum() == 90
+    assert splits.without_training_labels(nowhere, 0.5, seed=0).labeled.sum() == 90
 
 
 def test_labels_cannot_be_removed_from_nothing_nor_from_a_whole_class() -> None:

@@ -21,7 +21,7 @@ def test_confident_learning_by_hand() -> None:
     labels = np.array([0, 0, 0, 1, 1])
     found = confident_learning(probabilities, labels)
     assert found.thresholds == pytest.approx([(0.9 + 0.8 + 0.1) / 3, (0.7 + 0.35) / 2])  # .6 and .525
-    # 0.9 and 0.8 are confidently class 0; 0.9 of the third, labelled 0, confidently class 1; .7 class 1; .65 class 0
+    # 0.9 and 0.8 are confidently class 0; 0.9 of the third, labeled 0, confidently class 1; .7 class 1; .65 class 0
     assert found.confusion.tolist() == [[2, 1], [1, 1]]
     assert found.flagged.tolist() == [False, False, True, False, True]
     assert found.suspicion == pytest.approx([0.1, 0.2, 0.9, 0.3, 0.65])
@@ -45,7 +45,7 @@ def test_confident_learning_finds_planted_flips() -> None:
 def test_unknown_labels_are_never_suspicious() -> None:
     found = confident_learning(np.array([[0.9, 0.1], [0.1, 0.9], [0.2, 0.8]]), np.array([-1, 1, 1]))
     assert found.suspicion[0] == 0 and not found.flagged[0]
-    assert found.thresholds[0] == 1  # nothing is labelled 0
+    assert found.thresholds[0] == 1  # nothing is labeled 0
 
 
 def test_probabilities_are_read_by_name_and_refused_where_rows_are_absent(tmp_path: Path) -> None:

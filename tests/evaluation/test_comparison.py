@@ -108,7 +108,7 @@ def test_the_crowd_by_hand() -> None:
         {"sad": 8, "neutral": 2},  # agreed
         {"happy": 5, "neutral": 4, "unknown": 1},
         {"not_a_face": 10},  # no expression: left out
-        {"happy": 3, "sad": 3, "contempt": 4},  # no single favourite among the classes
+        {"happy": 3, "sad": 3, "contempt": 4},  # no single favorite among the classes
         {},  # not voted on
     )
     classes = ("happy", "sad", "neutral")

@@ -65,7 +65,7 @@ def test_a_face_is_shown_with_its_answer_its_votes_and_its_saliency(voted: FaceS
     assert asked == [[8, 2]]
     assert "disgust, read as fear\nraters: sad 7, fear 3\nTraining/00008.png" in html.replace("&#39;", "'")
     assert "fear, read right" not in html.split("Training/00008.png")[0]
-    assert 'alt="a face labelled disgust, read as fear"' in html
+    assert 'alt="a face labeled disgust, read as fear"' in html
     pictures = images_in(html)
     np.testing.assert_array_equal(pictures[0], voted.images[8])
     assert (pictures[1] == 7).all()

@@ -12,7 +12,7 @@ from mien.explanation.gradients import integrated_gradients, logits_of
 from mien.models import MODELS, build
 from mien.models.ensemble import Ensemble
 
-GRADIENTS = ["gradient", "normalised-gradient", "smoothgrad", "integrated-gradients", "guided-backprop"]
+GRADIENTS = ["gradient", "normalized-gradient", "smoothgrad", "integrated-gradients", "guided-backprop"]
 
 
 class Linear(nn.Module):
@@ -68,9 +68,9 @@ def test_gradients_of_a_linear_network_are_its_weights() -> None:
     np.testing.assert_allclose(black, (x * weights).sum(1), atol=1e-5)
 
 
-def test_the_normalised_gradient_is_r4s() -> None:
+def test_the_normalized_gradient_is_r4s() -> None:
     network, x = Linear(), pictures(channels=1, size=6)
-    found = explain(network, x, TARGETS, "normalised-gradient")
+    found = explain(network, x, TARGETS, "normalized-gradient")
     for one, target in zip(found, TARGETS, strict=True):
         g = network.weights.detach()[target, 0].numpy()
         g = (g - g.mean()) / g.std(ddof=1)
@@ -197,7 +197,7 @@ def test_midpoints_are_used_again_when_their_number_triples() -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_a_map_does_not_depend_on_its_neighbours(method: str) -> None:
+def test_a_map_does_not_depend_on_its_neighbors(method: str) -> None:
     network, x = Functional().eval(), pictures()
     together = explain(network, x, TARGETS, method)
     assert together.shape == (3, 12, 12)
@@ -309,7 +309,7 @@ def test_gradients_where_the_caller_has_switched_them_off() -> None:
 
 def test_wrong_input() -> None:
     network, x = Functional(), pictures()
-    with pytest.raises(UsageError, match="method 'gradcam': is unknown; choose from gradient, normalised-gradient,"):
+    with pytest.raises(UsageError, match="method 'gradcam': is unknown; choose from gradient, normalized-gradient,"):
         explain(network, x, TARGETS, "gradcam")
     with pytest.raises(ValueError, match=r"needs inputs \(N, C, H, W\) and targets \(N,\)"):
         explain(network, x, TARGETS[:2], "gradient")
@@ -337,4 +337,4 @@ def test_no_faces() -> None:
 def test_importance() -> None:
     maps = np.array([[[-2.0, 1.0]]], np.float32)
     assert importance(maps, "guided-backprop").tolist() == [[[2, 1]]]
-    assert importance(maps, "normalised-gradient").tolist() == [[[-2, 1]]]
+    assert importance(maps, "normalized-gradient").tolist() == [[[-2, 1]]]

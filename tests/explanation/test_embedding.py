@@ -62,11 +62,11 @@ def test_separability_agrees_with_scikit_learn() -> None:
         answers.append(next(label for label in row if votes[label] == votes.max()))
     assert found["PublicTest"]["knn_accuracy"] == pytest.approx((np.array(answers) == labels[test]).mean())
     clear = KNeighborsClassifier(1).fit(values[train], labels[train]).score(values[train], labels[train])
-    assert clear == 1 > found["Training"]["knn_accuracy"]  # a face is no neighbour of its own
+    assert clear == 1 > found["Training"]["knn_accuracy"]  # a face is no neighbor of its own
     assert found["Training"]["chance"] == pytest.approx(1 / 3)
 
 
-def test_too_few_or_unlabelled_faces_have_no_figures() -> None:
+def test_too_few_or_unlabeled_faces_have_no_figures() -> None:
     values, labels = clusters(6)
     found = separability(values, np.full(6, -1), np.full(6, "test"), "")
     assert found["test"] == {"faces": 0, "silhouette": None, "knn_accuracy": None, "chance": None}

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mien.explanation.figures import BLANK, colour_bar, draw_grid, enlarge, masked, overlay, sheet
+from mien.explanation.figures import BLANK, color_bar, draw_grid, enlarge, masked, overlay, sheet
 from mien.explanation.regions import PARTS, REGIONS, areas, outlines, region_map, shares, shares_by_class
 from mien.explanation.superpixels import superpixels
 from tests.conftest import patterns
@@ -17,8 +17,8 @@ def test_a_map_of_zeros_leaves_the_face_as_it_is() -> None:
     drawn = overlay(faces, np.zeros((2, 48, 48), np.float32))
     assert (drawn.shape, drawn.dtype) == ((2, 192, 192, 3), np.uint8)
     np.testing.assert_array_equal(drawn, np.stack([enlarge(face) for face in faces]))
-    colour = np.random.default_rng(0).integers(0, 256, (1, 8, 8, 3), np.uint8)
-    np.testing.assert_array_equal(overlay(colour, np.zeros((1, 8, 8)), zoom=1), colour)
+    color = np.random.default_rng(0).integers(0, 256, (1, 8, 8, 3), np.uint8)
+    np.testing.assert_array_equal(overlay(color, np.zeros((1, 8, 8)), zoom=1), color)
 
 
 def test_red_speaks_for_and_blue_against_the_class() -> None:
@@ -37,12 +37,12 @@ def test_each_map_has_its_own_scale() -> None:
     np.testing.assert_array_equal(drawn[0], drawn[1])
 
 
-def test_the_colour_bar_shows_what_the_overlay_does() -> None:
+def test_the_color_bar_shows_what_the_overlay_does() -> None:
     values = np.linspace(1, -1, 5)[:, None].repeat(5, axis=1)[None]
     drawn = overlay(np.full((1, 5, 5), 128, np.uint8), values, zoom=1)
-    np.testing.assert_array_equal(colour_bar(True, 5, 5), drawn[0])
-    assert (colour_bar(True, 5, 1)[2] == 128).all()
-    assert (colour_bar(False, 5, 1)[-1] == 128).all()
+    np.testing.assert_array_equal(color_bar(True, 5, 5), drawn[0])
+    assert (color_bar(True, 5, 1)[2] == 128).all()
+    assert (color_bar(False, 5, 1)[-1] == 128).all()
 
 
 def test_faces_and_maps_must_fit() -> None:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from mien.core.errors import UsageError
 from mien.core.preprocessing import Preprocessing
 from mien.explanation.filters import (
-    Regularisation,
+    Regularization,
     ascend,
     block_outputs,
     blocks,
@@ -17,7 +17,7 @@ from mien.explanation.filters import (
     laplacian,
     layer_output,
     most_exciting,
-    standardised,
+    standardized,
     white_noise,
 )
 from mien.models import MODELS, build
@@ -102,14 +102,14 @@ def test_plain_ascent_by_hand() -> None:
     np.testing.assert_allclose(activations[:, 1] - activations[:, 0], 0.05 / 0.25, atol=1e-5)
 
 
-@pytest.mark.parametrize("regularisation", [None, Regularisation()])
-def test_ascent_excites_and_does_not_depend_on_the_batch(regularisation: Regularisation | None) -> None:
+@pytest.mark.parametrize("regularization", [None, Regularization()])
+def test_ascent_excites_and_does_not_depend_on_the_batch(regularization: Regularization | None) -> None:
     network, layer = small(), "stages.1.0.conv1"
-    options = {"regularisation": regularisation, "steps": 12}
+    options = {"regularization": regularization, "steps": 12}
     made, activations = ascend(network, layer, range(8), INPUT, **options)
     assert made.shape == (8, 1, 16, 16)
     gained = activations[:, 1] - activations[:, 0]
-    assert gained.min() > 0 if regularisation is None else gained.mean() > 0.01
+    assert gained.min() > 0 if regularization is None else gained.mean() > 0.01
     some, _ = ascend(network, layer, [5, 2], INPUT, batch_size=1, **options)
     np.testing.assert_allclose(some, made[[5, 2]], atol=1e-4)
     again, _ = ascend(network, layer, range(8), INPUT, **options)
@@ -121,11 +121,11 @@ def test_ascent_excites_and_does_not_depend_on_the_batch(regularisation: Regular
     assert not any(module._forward_hooks for module in network.modules())
 
 
-def test_regularised_pictures_are_smoother_and_stay_pictures() -> None:
+def test_regularized_pictures_are_smoother_and_stay_pictures() -> None:
     network = small()
     plain, _ = ascend(network, "stem.1", range(4), INPUT, steps=24)
-    smooth, _ = ascend(network, "stem.1", range(4), INPUT, steps=24, regularisation=Regularisation())
-    roughness = [np.abs(np.diff(standardised(made), axis=3)).mean() for made in (plain, smooth)]
+    smooth, _ = ascend(network, "stem.1", range(4), INPUT, steps=24, regularization=Regularization())
+    roughness = [np.abs(np.diff(standardized(made), axis=3)).mean() for made in (plain, smooth)]
     assert roughness[1] < 0.9 * roughness[0]
     assert smooth.min() >= 0
     assert smooth.max() <= 1

@@ -13,7 +13,7 @@ from mien.explanation.sanity import (
     paired_difference,
     pixel_order,
     random_maps,
-    randomised,
+    randomized,
     rank_correlation,
 )
 from mien.models import MODELS
@@ -53,11 +53,11 @@ def test_the_pixel_that_decides_makes_the_steps() -> None:
     best, worst = np.zeros((1, 24, 24), np.float32), np.zeros((1, 24, 24), np.float32)
     best[0, 1, 2], worst[0, 1, 2] = 1, -1
     network, target = OnePixel(), torch.tensor([0])
-    grey, veiled = (1 / (1 + np.exp(-20 * value)) for value in (1 / 576, float(blurred(x)[0, 0, 1, 2])))
+    gray, veiled = (1 / (1 + np.exp(-20 * value)) for value in (1 / 576, float(blurred(x)[0, 0, 1, 2])))
     drawn, late = (curves(network, x, target, maps, steps=16) for maps in (best, worst))
-    np.testing.assert_allclose(drawn.deletion[0], [1] + 16 * [grey], atol=1e-4)
+    np.testing.assert_allclose(drawn.deletion[0], [1] + 16 * [gray], atol=1e-4)
     np.testing.assert_allclose(drawn.insertion[0], [veiled] + 16 * [1], atol=1e-4)
-    np.testing.assert_allclose(late.deletion[0], 16 * [1] + [grey], atol=1e-4)
+    np.testing.assert_allclose(late.deletion[0], 16 * [1] + [gray], atol=1e-4)
     np.testing.assert_allclose(late.insertion[0], 16 * [veiled] + [1], atol=1e-4)
     assert drawn.areas()[0] < late.areas()[0]
     assert drawn.areas()[1] > late.areas()[1]
@@ -66,7 +66,7 @@ def test_the_pixel_that_decides_makes_the_steps() -> None:
     assert network.training
 
 
-def test_a_curve_does_not_depend_on_its_neighbours() -> None:
+def test_a_curve_does_not_depend_on_its_neighbors() -> None:
     torch.manual_seed(0)
     network = MODELS["residual"](num_classes=7, widths=(4, 8), blocks=1)
     x, targets = torch.randn(5, 1, 16, 16), torch.tensor([0, 1, 2, 3, 4])
@@ -94,12 +94,12 @@ def test_random_maps_are_seeded_and_know_nothing(kind: str) -> None:
     assert maps.max() <= 1
     np.testing.assert_array_equal(maps, random_maps(50, 48, kind))
     assert np.abs(maps - random_maps(50, 48, kind, seed=1)).max() > 0.5
-    neighbours = np.mean([np.corrcoef(one[:, 1:].ravel(), one[:, :-1].ravel())[0, 1] for one in maps])
-    assert (neighbours > 0.9) == (kind == "random blobs")
+    neighbors = np.mean([np.corrcoef(one[:, 1:].ravel(), one[:, :-1].ravel())[0, 1] for one in maps])
+    assert (neighbors > 0.9) == (kind == "random blobs")
 
 
 @pytest.mark.parametrize("name", ["residual", "r4-cnn"])
-def test_a_randomised_network_is_another_one_and_the_original_stays(name: str) -> None:
+def test_a_randomized_network_is_another_one_and_the_original_stays(name: str) -> None:
     torch.manual_seed(0)
     network = MODELS[name](num_classes=7).eval()
     for parameter in network.parameters():
@@ -107,13 +107,13 @@ def test_a_randomised_network_is_another_one_and_the_original_stays(name: str) -
     before = {key: value.clone() for key, value in network.state_dict().items()}
     x = torch.randn(2, 1, 48, 48)
     state = torch.random.get_rng_state()
-    fresh = randomised(network, seed=4)
+    fresh = randomized(network, seed=4)
     assert torch.equal(torch.random.get_rng_state(), state)
     assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
     for (key, ours), theirs in zip(network.named_parameters(), fresh.parameters(), strict=True):
         assert not torch.equal(ours, theirs), key
-    assert torch.equal(fresh(x), randomised(network, seed=4)(x))
-    assert not torch.equal(fresh(x), randomised(network, seed=5)(x))
+    assert torch.equal(fresh(x), randomized(network, seed=4)(x))
+    assert not torch.equal(fresh(x), randomized(network, seed=5)(x))
 
 
 def test_the_rank_correlation_is_spearmans() -> None:

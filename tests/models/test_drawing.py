@@ -13,13 +13,13 @@ from mien.core.errors import OutputError
 from mien.models import MODELS, build
 from mien.models.drawing import draw_networks
 from mien.models.drawing_layout import STRIPS, find_shortcuts, in_rows, place, shown_steps
-from mien.models.summary import PICTURE, Summary, summarise
+from mien.models.summary import PICTURE, Summary, summarize
 
 
 def summary_of(name: str, **arguments: object) -> Summary:
     with torch.device("meta"):
         network = build(name, num_classes=7, **arguments)
-    return summarise(network, inspect.signature(MODELS[name]).parameters["channels"].default)
+    return summarize(network, inspect.signature(MODELS[name]).parameters["channels"].default)
 
 
 def test_shortcuts_go_around_the_blocks() -> None:
@@ -62,8 +62,8 @@ def test_every_layer_has_its_place(name: str) -> None:
     assert set(working) <= set(drawn)
     for before, box in pairwise(boxes):
         assert box.x > before.right or (box.family in STRIPS and box.x == before.right)
-    labelled = [box for box in boxes if box.family not in (*STRIPS, "join")]
-    assert min(after.middle - before.middle for before, after in pairwise(labelled)) > 0.35  # room for two lines
+    labeled = [box for box in boxes if box.family not in (*STRIPS, "join")]
+    assert min(after.middle - before.middle for before, after in pairwise(labeled)) > 0.35  # room for two lines
     for shortcut in shortcuts:  # whole in one row
         around = [index for index, row in enumerate(rows) for box in row if shortcut.start < box.index <= shortcut.end]
         assert len(set(around)) == 1

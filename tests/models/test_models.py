@@ -157,11 +157,11 @@ def test_a_rebuilt_network_has_gradients(model_file: Path) -> None:
 def test_files_that_cannot_be_rebuilt_say_why(model_file: Path, tmp_path: Path) -> None:
     proto = onnx.load(str(model_file))
     (entry,) = proto.metadata_props
-    entry.value = entry.value.replace('"quantised": false', '"quantised": true')
+    entry.value = entry.value.replace('"quantized": false', '"quantized": true')
     onnx.save(proto, str(tmp_path / "int8.onnx"))
-    with pytest.raises(ModelError, match="is quantised, so its network cannot be rebuilt"):
+    with pytest.raises(ModelError, match="is quantized, so its network cannot be rebuilt"):
         load(tmp_path / "int8.onnx")
-    entry.value = entry.value.replace('"quantised": true', '"quantised": false')
+    entry.value = entry.value.replace('"quantized": true', '"quantized": false')
     next(tensor for tensor in proto.graph.initializer if tensor.name == "head.weight").name = "other"
     onnx.save(proto, str(tmp_path / "lacking.onnx"))
     with pytest.raises(ModelError, match=r"lacks the weights head\.weight"):

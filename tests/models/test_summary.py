@@ -8,13 +8,13 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mien.models import MODELS, build
-from mien.models.summary import PICTURE, Layer, Summary, multiply_adds, summarise
+from mien.models.summary import PICTURE, Layer, Summary, multiply_adds, summarize
 
 
 def summary_of(name: str, channels: int = 1, classes: int = 7) -> Summary:
     with torch.device("meta"):
         network = build(name, num_classes=classes, channels=channels)
-    return summarise(network, channels)
+    return summarize(network, channels)
 
 
 def layer(summary: Summary, name: str) -> Layer:
@@ -66,7 +66,7 @@ def test_layers_add_up_to_the_network(name: str) -> None:
     channels = inspect.signature(MODELS[name]).parameters["channels"].default
     with torch.device("meta"):
         network = build(name, num_classes=7)
-    summary = summarise(network, channels)
+    summary = summarize(network, channels)
     assert sum(layer.parameters for layer in summary.layers) == summary.parameters
     assert summary.parameters == sum(parameter.numel() for parameter in network.parameters())
     assert sum(layer.statistics for layer in summary.layers) == summary.statistics
@@ -118,7 +118,7 @@ def test_a_module_that_runs_twice_is_listed_twice_and_its_parameters_counted_onc
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return self.norm(self.conv(self.norm(self.conv(images))))
 
-    summary = summarise(Twice(), channels=4, size=6)
+    summary = summarize(Twice(), channels=4, size=6)
     assert [layer.parameters for layer in summary.layers] == [4 * 2 * 9 + 4, 8, 0, 0]
     assert [layer.statistics for layer in summary.layers] == [0, 8, 0, 0]
     assert [layer.multiply_adds for layer in summary.layers] == [36 * 9 * 4 * 2, 0, 36 * 9 * 4 * 2, 0]
@@ -138,9 +138,9 @@ def test_the_network_is_as_before_afterwards_also_if_it_fails() -> None:
     network.stem.eval()  # as fine-tuning with frozen norms has it
     modes = [module.training for module in network.modules()]
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    summarise(network)
+    summarize(network)
     with pytest.raises(RuntimeError):
-        summarise(network, channels=3)
+        summarize(network, channels=3)
     assert [module.training for module in network.modules()] == modes
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())

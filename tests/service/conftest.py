@@ -105,8 +105,8 @@ def error_of(answer: Any, status: int) -> dict[str, Any]:
     assert answer.status_code == status, answer.text
     document = answer.json()
     assert set(document) == {"error"}
-    assert set(document["error"]) == {"name", "found", "cure", "code", "parameters"}
-    assert all(document["error"][part] for part in ("name", "found", "cure", "code"))
+    assert set(document["error"]) == {"name", "problem", "hint", "code", "parameters"}
+    assert all(document["error"][part] for part in ("name", "problem", "hint", "code"))
     return document["error"]
 
 

@@ -182,14 +182,14 @@ def test_a_frame_that_cannot_be_read_is_answered_and_the_next_one_is_read(
 ) -> None:
     with client.websocket_connect("/v1/camera?detector=haar", headers=HEAD) as camera:
         camera.send_bytes(data)
-        assert found in camera.receive_json()["error"]["found"]
+        assert found in camera.receive_json()["error"]["problem"]
         camera.send_bytes(frame(2.0))
         assert len(camera.receive_json()["faces"]) == 1
         camera.send_bytes(frame(2.0))
-        assert "rises" in camera.receive_json()["error"]["found"]
+        assert "rises" in camera.receive_json()["error"]["problem"]
         for text in ("hello", "[]", '{"type": "record"}', '{"type": "record", "on": 1}', "[" * 100_000):
             camera.send_text(text)
-            assert "is not understood" in camera.receive_json()["error"]["found"]
+            assert "is not understood" in camera.receive_json()["error"]["problem"]
 
 
 def test_a_sender_of_nothing_but_rubbish_is_cut_off(client: TestClient) -> None:
@@ -204,7 +204,7 @@ def test_a_sender_of_nothing_but_rubbish_is_cut_off(client: TestClient) -> None:
 
 def test_a_setting_that_does_not_exist_is_said(client: TestClient) -> None:
     with client.websocket_connect("/v1/camera?model=nothing", headers=HEAD) as camera:
-        assert "is unknown" in camera.receive_json()["error"]["found"]
+        assert "is unknown" in camera.receive_json()["error"]["problem"]
         with pytest.raises(WebSocketDisconnect):
             camera.receive_json()
 

@@ -42,7 +42,7 @@ def test_two_hundred_hostile_uploads(tmp_path: Path) -> None:
         assert bad == {}
         for outcome in outcomes:
             if outcome.status >= 400 and outcome.body.startswith(b"{"):
-                assert set(json.loads(outcome.body)["error"]) == {"name", "found", "cure", "code", "parameters"}
+                assert set(json.loads(outcome.body)["error"]) == {"name", "problem", "hint", "code", "parameters"}
         statuses = Counter(outcome.status for outcome in outcomes)
         assert {0, 200, 202, 400, 408, 413, 415, 422} <= set(statuses), statuses
         after = good()

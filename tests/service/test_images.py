@@ -13,7 +13,7 @@ from PIL import Image
 from mien.analysis.output.annotate import Style, draw_faces
 from mien.analysis.recognizer import Recognizer
 from mien.core.pictures import read_picture
-from mien.service.parameters import label_colours_of
+from mien.service.parameters import label_colors_of
 from tests.conftest import ASTRONAUT, yunet
 from tests.service.conftest import as_file, error_of, form, service
 
@@ -129,7 +129,7 @@ def test_averaging_over_changed_copies(client: TestClient, recognizer: Recognize
 def test_the_annotated_picture_is_the_one_that_analyze_draws(
     client: TestClient, recognizer: Recognizer, kind: str
 ) -> None:
-    query = f"format={kind}&colour=%23ff0080&line_width=5&text_size=30"
+    query = f"format={kind}&color=%23ff0080&line_width=5&text_size=30"
     answer = client.post(f"/v1/images/annotated?{query}", **form(PHOTO, "a b.é.jpg"))
     assert answer.headers["content-type"] == f"image/{kind}"
     assert "a%20b.%C3%A9.annotated" in answer.headers["content-disposition"]
@@ -139,25 +139,25 @@ def test_the_annotated_picture_is_the_one_that_analyze_draws(
     assert np.abs(found.astype(int) - expected).mean() < (3 if kind == "jpeg" else 1e-9)
 
 
-def test_the_annotated_picture_has_the_numbers_and_colours_that_the_page_shows(client: TestClient) -> None:
-    """Several faces are numbered from 1, and each has the colour of its expression as the service told it."""
+def test_the_annotated_picture_has_the_numbers_and_colors_that_the_page_shows(client: TestClient) -> None:
+    """Several faces are numbered from 1, and each has the color of its expression as the service told it."""
     pair = np.hstack([read_picture(ASTRONAUT)] * 2)
-    colours = client.get("/v1/settings").json()["colours"]
-    own = [f"{label}:{colour}" for label, colour in colours.items()]
-    query = {"format": "png", "label_colour": own}
+    colors = client.get("/v1/settings").json()["colors"]
+    own = [f"{label}:{color}" for label, color in colors.items()]
+    query = {"format": "png", "label_color": own}
     answer = client.post("/v1/images/annotated", params=query, **form(as_file(pair)))
     found = np.asarray(Image.open(io.BytesIO(answer.content)))
     faces = client.post("/v1/images", **form(as_file(pair))).json()["faces"]
     assert len(faces) == 2
     for face in faces:
         x1, _, _, y2 = map(round, face["box"])
-        assert f"#{bytes(found[y2 - 30, x1]).hex()}" == colours[face["label"]]
+        assert f"#{bytes(found[y2 - 30, x1]).hex()}" == colors[face["label"]]
     expected, read = pair.copy(), Recognizer("base", detector="haar").analyze(pair)
     numbered = [replace(face, track=number) for number, face in enumerate(read)]
-    draw_faces(expected, numbered, Style(label_colours=label_colours_of(own)))
+    draw_faces(expected, numbered, Style(label_colors=label_colors_of(own)))
     assert (found == expected).all()
     for wrong in ("happy", "happy:red", ":#ffffff", ""):
-        error = error_of(client.post("/v1/images/annotated", params={"label_colour": wrong}, **form(PHOTO)), 422)
+        error = error_of(client.post("/v1/images/annotated", params={"label_color": wrong}, **form(PHOTO)), 422)
         assert error["code"] == "invalid_parameter"
 
 
@@ -183,8 +183,8 @@ def test_saliency_is_the_crop_with_a_map_over_it(client: TestClient) -> None:
     assert {picture.shape for picture in pictures.values()} == {(288, 288, 3)}
     assert (pictures["grad-cam"] != pictures["gradient"]).any()
     assert client.post("/v1/images/saliency?method=grad-cam", **form(PHOTO)).content == answers["grad-cam"].content
-    assert "has 1 face, none" in error_of(client.post("/v1/images/saliency?face=1", **form(PHOTO)), 422)["found"]
-    assert "choose from" in error_of(client.post("/v1/images/saliency?method=lime", **form(PHOTO)), 422)["cure"]
+    assert "has 1 face, none" in error_of(client.post("/v1/images/saliency?face=1", **form(PHOTO)), 422)["problem"]
+    assert "choose from" in error_of(client.post("/v1/images/saliency?method=lime", **form(PHOTO)), 422)["hint"]
 
 
 def test_saliency_without_torch_names_the_install_line(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,7 +192,7 @@ def test_saliency_without_torch_names_the_install_line(client: TestClient, monke
 
     monkeypatch.setattr(saliency, "find_spec", lambda name: None)
     error = error_of(client.post("/v1/images/saliency", **form(PHOTO)), 501)
-    assert error["cure"] == "pip install 'mien[train]'"
+    assert error["hint"] == "pip install 'mien[train]'"
 
 
 @pytest.mark.parametrize(
@@ -212,13 +212,13 @@ def test_saliency_without_torch_names_the_install_line(client: TestClient, monke
     ],
 )
 def test_settings_that_do_not_exist(client: TestClient, query: str, found: str) -> None:
-    assert found in error_of(client.post(f"/v1/images?{query}", **form(PHOTO)), 422)["found"]
+    assert found in error_of(client.post(f"/v1/images?{query}", **form(PHOTO)), 422)["problem"]
 
 
-@pytest.mark.parametrize("colour", ["red", "1,2", "1,2,300", "#12", "1,2,³", "", "#gggggg"])
-def test_colours_that_are_none(client: TestClient, colour: str) -> None:
-    answer = client.post("/v1/images/annotated", params={"colour": colour}, **form(PHOTO))
-    assert error_of(answer, 422)["found"] == "is no colour"
+@pytest.mark.parametrize("color", ["red", "1,2", "1,2,300", "#12", "1,2,³", "", "#gggggg"])
+def test_colors_that_are_none(client: TestClient, color: str) -> None:
+    answer = client.post("/v1/images/annotated", params={"color": color}, **form(PHOTO))
+    assert error_of(answer, 422)["problem"] == "is no color"
 
 
 @pytest.mark.parametrize(
@@ -236,20 +236,20 @@ def test_colours_that_are_none(client: TestClient, colour: str) -> None:
 def test_files_that_are_no_picture(client: TestClient, data: bytes, found: str) -> None:
     error = error_of(client.post("/v1/images", **form(data, "holiday.jpg")), 422)
     assert error["name"] == "holiday.jpg"
-    assert found in error["found"]
-    assert "--" not in error["cure"]  # the options of another program are no help here
+    assert found in error["problem"]
+    assert "--" not in error["hint"]  # the options of another program are no help here
 
 
 def test_limits_on_bytes_and_pixels(tmp_path: Path) -> None:
     with service(tmp_path, limits={"picture_bytes": 50_000, "picture_pixels": 119_999}) as client:
-        assert "50,000 bytes" in error_of(client.post("/v1/images", **form(PHOTO)), 413)["found"]
+        assert "50,000 bytes" in error_of(client.post("/v1/images", **form(PHOTO)), 413)["problem"]
         over = as_file(np.zeros((300, 400, 3), np.uint8))
         error = error_of(client.post("/v1/images", **form(over)), 413)
-        assert "400 x 300 pixels" in error["found"]
+        assert "400 x 300 pixels" in error["problem"]
         assert (error["code"], error["parameters"]["width"]) == ("too_many_pixels", 400)
         assert client.post("/v1/images", **form(as_file(np.zeros((300, 399, 3), np.uint8)))).status_code == 200
         huge = client.post("/v1/images", content=b"x" * 200_000, headers={"content-type": "image/jpeg"})
-        assert "is larger than the limit" in error_of(huge, 413)["found"]
+        assert "is larger than the limit" in error_of(huge, 413)["problem"]
 
 
 def test_forms_that_are_none(client: TestClient) -> None:
@@ -257,16 +257,16 @@ def test_forms_that_are_none(client: TestClient) -> None:
     assert error_of(client.post("/v1/images"), 415)
     assert error_of(client.post("/v1/images", json={"file": "x"}), 415)
     other = client.post("/v1/images", files={"picture": ("a.jpg", PHOTO)})
-    assert error_of(other, 422)["found"] == "is not in the form, or holds no file"
+    assert error_of(other, 422)["problem"] == "is not in the form, or holds no file"
     head = {"content-type": "multipart/form-data"}
-    assert "boundary" in error_of(client.post("/v1/images", content=b"x", headers=head), 422)["found"]
+    assert "boundary" in error_of(client.post("/v1/images", content=b"x", headers=head), 422)["problem"]
     head = {"content-type": "multipart/form-data; boundary=abc"}
     begun = b'--abc\r\ncontent-disposition: form-data; name="file"; filename="a.jpg"\r\n\r\n' + PHOTO
-    assert error_of(client.post("/v1/images", content=begun, headers=head), 422)["found"] == "breaks off"
+    assert error_of(client.post("/v1/images", content=begun, headers=head), 422)["problem"] == "breaks off"
     many = (
         b"".join(b'--abc\r\ncontent-disposition: form-data; name="a"\r\n\r\nx\r\n' for _ in range(50)) + b"--abc--\r\n"
     )
-    assert "parts" in error_of(client.post("/v1/images", content=many, headers=head), 422)["found"]
+    assert "parts" in error_of(client.post("/v1/images", content=many, headers=head), 422)["problem"]
 
 
 @pytest.mark.parametrize(
@@ -305,5 +305,5 @@ def test_requests_at_the_same_time_read_as_alone(client: TestClient, recognizer:
 def test_a_picture_too_long_for_a_jpeg_names_the_other_format(client: TestClient) -> None:
     strip = form(as_file(np.zeros((20, 70_000), np.uint8)))
     error = error_of(client.post("/v1/images/annotated", **strip), 422)
-    assert error["cure"] == "ask for format=png"
+    assert error["hint"] == "ask for format=png"
     assert client.post("/v1/images/annotated", params={"format": "png"}, **strip).status_code == 200

@@ -74,7 +74,7 @@ def test_a_worker_that_dies_is_tried_once_more(store: Store) -> None:
     store.begin(store.get(job_id))
     job = store.crashed(job_id, "was ended by SIGKILL")
     assert (job.state, job.attempts) == (FAILED, 2)
-    assert job.error["found"] == "its worker was ended by SIGKILL, 2 times"
+    assert job.error["problem"] == "its worker was ended by SIGKILL, 2 times"
 
 
 def test_a_server_that_ends_is_no_fault_of_the_job_until_it_is_always_the_same(store: Store) -> None:

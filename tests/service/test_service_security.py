@@ -96,7 +96,7 @@ def test_a_token_is_asked_for(tmp_path: Path) -> None:
 
 def test_signing_in_sets_a_cookie_that_scripts_cannot_read(tmp_path: Path) -> None:
     with service(tmp_path, token=TOKEN) as client:
-        assert error_of(client.post("/v1/login", json={"token": "wrong"}), 401)["found"] == "is wrong"
+        assert error_of(client.post("/v1/login", json={"token": "wrong"}), 401)["problem"] == "is wrong"
         for body in (b'{"token": "\\ud800"}', b'{"token": 1}', b"[" * 50_000, b"{}", b"\xff", b""):
             assert client.post("/v1/login", content=body).status_code in (400, 401, 422)
         answer = client.post("/v1/login", json={"token": TOKEN})
@@ -232,7 +232,7 @@ def test_at_another_address_any_name_will_do_with_a_token_and_none_without(tmp_p
         assert client.get("/v1/jobs", headers=head).status_code == 200
     with service(tmp_path / "c", token=TOKEN) as client:  # behind a proxy
         assert client.get("/v1/jobs", headers=head).status_code == 200
-    with service(tmp_path / "b", host="0.0.0.0", i_know=True) as client:
+    with service(tmp_path / "b", host="0.0.0.0", allow_insecure=True) as client:
         assert client.get("/v1/jobs", headers=head).status_code == 403
         assert client.get("/v1/jobs", headers={"host": "192.168.1.5:8000"}).status_code == 200
         assert client.get("/v1/jobs", headers={"host": f"{socket.gethostname()}:8000"}).status_code == 200
@@ -374,7 +374,7 @@ def test_a_fault_of_ours_is_an_answer_like_others_and_is_counted(
     app = create_app(Config(tmp_path, detector="haar"))
     with TestClient(app, base_url=HERE, raise_server_exceptions=False) as client:
         answer = client.post("/v1/images/annotated", **form(PHOTO))
-        assert "ZeroDivisionError" in error_of(answer, 500)["found"]
+        assert "ZeroDivisionError" in error_of(answer, 500)["problem"]
         assert answer.headers["x-content-type-options"] == "nosniff"
         metrics = client.get("/metrics").text
     assert 'mien_requests_total{method="POST",route="/v1/images/annotated",status="500"} 1.0' in metrics

@@ -9,7 +9,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from mien.analysis.inference.model_file import ModelInfo, model_info, shipped_models
-from mien.analysis.output.palette import COLOURS
+from mien.analysis.output.palette import COLORS
 from mien.core.errors import ModelError, UsageError
 from mien.core.labels import CANONICAL
 from mien.service.config import Config
@@ -26,13 +26,13 @@ def test_what_the_service_says_of_itself(client: TestClient) -> None:
     assert (settings["default_model"], settings["needs_token"]) == ("base", False)
     assert set(settings["detectors"]) == {"auto", "haar", "none"}
     assert settings["limits"]["picture_bytes"] == Config(Path()).limits.picture_bytes
-    assert all(re.fullmatch("#[0-9a-f]{6}", settings["colours"][name]) for name in info.labels)
-    assert settings["colours"]["contempt"] == COLOURS["contempt"]  # of another model that may be chosen
+    assert all(re.fullmatch("#[0-9a-f]{6}", settings["colors"][name]) for name in info.labels)
+    assert settings["colors"]["contempt"] == COLORS["contempt"]  # of another model that may be chosen
 
 
 def test_addresses_that_no_file_can_have_do_not_exist(client: TestClient) -> None:
     for name in ("a" * 300, "a%00b", "..%2f..%2fcli.py"):
-        assert error_of(client.get(f"/page/{name}"), 404)["found"] == "does not exist"
+        assert error_of(client.get(f"/page/{name}"), 404)["problem"] == "does not exist"
 
 
 def test_models_of_one_name_or_that_are_none_are_told_at_the_start(tmp_path: Path, model_file: Path) -> None:
@@ -49,7 +49,7 @@ def test_models_and_their_cards(client: TestClient) -> None:
     base, ferplus, large, nano = client.get("/v1/models").json()
     info, path = model_info(shipped_models()["base"]), shipped_models()["base"]
     assert (base["name"], base["kind"], base["labels"]) == ("base", "shipped", list(info.labels))
-    assert (base["bytes"], base["scores"], base["licence"]) == (path.stat().st_size, info.scores, info.licence)
+    assert (base["bytes"], base["scores"], base["license"]) == (path.stat().st_size, info.scores, info.license)
     assert base["card"] == path.with_suffix(".md").read_text(encoding="utf-8")
     assert base["parameters"] * 2 < base["bytes"] < base["parameters"] * 2 * 1.1  # weights in 16 bits, and little else
     assert base["precision"] == "float16"

@@ -195,7 +195,7 @@ def test_a_decoder_that_dies_or_hangs_is_replaced(decoders) -> None:
     os.kill(pool.pids[0], signal.SIGSTOP)  # it hangs
     (hung,) = decode(pool, data)
     assert isinstance(hung, Refused)
-    assert (hung.status_code, "too much time" in hung.error.found) == (422, True)
+    assert (hung.status_code, "too much time" in hung.error.problem) == (422, True)
     pool._limits = replace(pool._limits, decode_s=300)  # the next one has the time that it needs
     assert decode(pool, data)[0].shape == (512, 512, 3)
     died = psutil.Process(pool.pids[0])
@@ -213,7 +213,7 @@ def test_a_bomb_takes_its_decoder_and_nothing_else(decoders) -> None:
     assert buffer.tell() < 50_000
     pool = decoders(1, picture_pixels=400_000_000, decode_bytes=400 * 2**20)
     (refused,) = decode(pool, buffer.getvalue())
-    assert (refused.status_code, "memory" in refused.error.found) == (422, True)
+    assert (refused.status_code, "memory" in refused.error.problem) == (422, True)
     assert decode(pool, ASTRONAUT.read_bytes())[0].shape == (512, 512, 3)
 
 
@@ -228,7 +228,7 @@ def test_a_header_that_claims_too_many_pixels_is_refused_before_they_are_decoded
     png = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(99))) + chunk(b"IEND", b"")
     pool = decoders(decode_bytes=400 * 2**20)  # its pixels would need 7,500 MB
     (refused,) = decode(pool, png)
-    assert (refused.status_code, "50000 x 50000" in refused.error.found) == (413, True)
+    assert (refused.status_code, "50000 x 50000" in refused.error.problem) == (413, True)
     assert pool.replaced == 0
 
 
@@ -293,7 +293,7 @@ def test_a_decoder_that_cannot_be_started_keeps_its_place(monkeypatch: pytest.Mo
         pool.start()
         for _ in range(3):
             (refused,) = decode(pool, ASTRONAUT.read_bytes())
-            assert (refused.status_code, "cannot start" in refused.error.found) == (503, True)
+            assert (refused.status_code, "cannot start" in refused.error.problem) == (503, True)
     assert decode(pool, ASTRONAUT.read_bytes())[0].shape == (512, 512, 3)
     pool.close()
 
@@ -313,7 +313,7 @@ def test_pixels_of_one_picture_never_reach_the_next_one(decoders, monkeypatch: p
 
 def test_the_decoder_opens_no_other_formats(tmp_path: Path, decoders) -> None:
     (refused,) = decode(decoders(), b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n")
-    assert "not a picture" in refused.error.found
+    assert "not a picture" in refused.error.problem
     for kind in ("webp", "bmp", "gif", "tiff", "ppm"):
         (picture,) = decode(decoders(), as_file(np.full((8, 9, 3), 90, np.uint8), kind))
         assert picture.shape == (8, 9, 3)

@@ -37,7 +37,7 @@ posix = pytest.mark.skipif(sys.platform == "win32", reason="processes are ended 
 def done(client: TestClient, clip: Path) -> dict:
     """A job that is done."""
     return finished(
-        client, sent(client, clip, "My clip.mp4", colour="#ff0000", label_colour="happy:#0000ff", smoothing=0.5)["id"]
+        client, sent(client, clip, "My clip.mp4", color="#ff0000", label_color="happy:#0000ff", smoothing=0.5)["id"]
     )
 
 
@@ -78,7 +78,7 @@ def test_a_job_whose_model_is_not_served_any_more_fails_and_says_so(
     with service(tmp_path) as client:
         job = finished(client, job["id"])
     assert job["state"] == "failed"
-    assert (job["error"]["name"], job["error"]["found"]) == (f"model '{model_file.stem}'", "is not served any more")
+    assert (job["error"]["name"], job["error"]["problem"]) == (f"model '{model_file.stem}'", "is not served any more")
 
 
 def test_the_results_are_whole_files(client: TestClient, done: dict, clip: Path) -> None:
@@ -108,7 +108,7 @@ def test_parts_of_a_video_are_given_for_seeking(client: TestClient, done: dict) 
     assert (asked.status_code, int(asked.headers["content-length"]), asked.content) == (200, len(whole), b"")
 
 
-def test_boxes_have_the_colours_that_were_asked_for(client: TestClient, done: dict, tmp_path: Path) -> None:
+def test_boxes_have_the_colors_that_were_asked_for(client: TestClient, done: dict, tmp_path: Path) -> None:
     (tmp_path / "a.mp4").write_bytes(result(client, done, "annotated.mp4").content)
     records = [json.loads(line) for line in result(client, done, "records.jsonl").text.splitlines()]
     row = next(row for row in records if row["frame"] == 0)
@@ -186,8 +186,8 @@ def test_a_video_that_is_cut_off_fails_with_a_reason(client: TestClient, clip: P
     job = finished(client, sent(client, clip.read_bytes()[:400], "truncated.mp4")["id"])
     assert (job["state"], job["attempts"], job["results"]) == ("failed", 1, ["source"])
     assert job["error"]["name"] == "truncated.mp4"
-    assert "source" not in job["error"]["found"]
-    assert error_of(client.get(f"/v1/jobs/{job['id']}/frames"), 409)["found"] == "is failed"
+    assert "source" not in job["error"]["problem"]
+    assert error_of(client.get(f"/v1/jobs/{job['id']}/frames"), 409)["problem"] == "is failed"
     client.delete(f"/v1/jobs/{job['id']}")
 
 
@@ -203,7 +203,7 @@ def test_texts_are_refused_before_they_are_read(client: TestClient, clip: Path, 
 
 
 def test_settings_of_a_video_that_do_not_exist(client: TestClient, clip: Path) -> None:
-    for query in ({"model": "../x"}, {"detector": "eyes"}, {"people": "none"}, {"colour": "red"}, {"smoothing": -1}):
+    for query in ({"model": "../x"}, {"detector": "eyes"}, {"people": "none"}, {"color": "red"}, {"smoothing": -1}):
         assert client.post("/v1/videos", files={"file": ("a.mp4", clip.read_bytes())}, params=query).status_code == 422
 
 
@@ -335,7 +335,7 @@ def test_a_worker_that_is_killed_is_tried_once_more_while_others_are_answered(
         until(lambda: client.get(f"/v1/jobs/{job['id']}").json()["attempts"] == 2)
     failed = finished(client, job["id"])
     assert (failed["state"], failed["attempts"], len(pids)) == ("failed", 2, 2)
-    assert "SIGSEGV, 2 times" in failed["error"]["found"]
+    assert "SIGSEGV, 2 times" in failed["error"]["problem"]
     assert failed["error"]["code"] == "worker_crashed"
     assert failed["error"]["parameters"] == {"how": "was ended by SIGSEGV", "attempts": 2}
 
@@ -406,10 +406,10 @@ def test_a_worker_without_progress_is_ended(tmp_path: Path, clip: Path) -> None:
 def test_limits_on_videos_that_wait(tmp_path: Path, clip: Path) -> None:
     with service(tmp_path, workers=0, limits={"video_bytes": clip.stat().st_size, "waiting": 2}) as client:
         over = clip.read_bytes() + b"x"
-        assert "is larger than" in error_of(client.post("/v1/videos", files={"file": ("a.mp4", over)}), 413)["found"]
+        assert "is larger than" in error_of(client.post("/v1/videos", files={"file": ("a.mp4", over)}), 413)["problem"]
         sent(client, clip), sent(client, clip)
         full = client.post("/v1/videos", files={"file": ("a.mp4", clip.read_bytes())})
-        assert "already" in error_of(full, 429)["found"]
+        assert "already" in error_of(full, 429)["problem"]
 
 
 @pytest.mark.parametrize(
@@ -424,7 +424,7 @@ def test_limits_on_what_is_in_a_video(
 ) -> None:
     with service(tmp_path, limits=limits) as client:
         job = finished(client, sent(client, clip)["id"])
-    assert (job["state"], found in job["error"]["found"]) == ("failed", True), job["error"]
+    assert (job["state"], found in job["error"]["problem"]) == ("failed", True), job["error"]
     assert not code or (job["error"]["code"], job["error"]["parameters"]["limit"]) == (code, 0.5)
 
 

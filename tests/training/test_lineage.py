@@ -72,7 +72,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("lineage")
     save_faces(patterns(140, split=""), folder / "faces.csv")
     faces = load_faces(folder / "faces.csv")
-    quick = {"schedule": {"epochs": 1, "warmup_epochs": 0}, "input": {"normalise": "half"}}
+    quick = {"schedule": {"epochs": 1, "warmup_epochs": 0}, "input": {"normalize": "half"}}
     train(small_recipe(**quick), faces, folder / "first", quiet=True, say=lambda text: None)
     for name, seed in (("same", 0), ("other", 1)):
         said: list[str] = []

@@ -22,8 +22,8 @@ from mien.training.targets import targets_of
 from tests.conftest import patterns, small_recipe
 
 
-def with_augment(normalise: str = "training", batch_size: int = 28, **augment: float) -> Recipe:
-    values = {"augment": augment, "input": {"normalise": normalise}, "schedule": {"batch_size": batch_size}}
+def with_augment(normalize: str = "training", batch_size: int = 28, **augment: float) -> Recipe:
+    values = {"augment": augment, "input": {"normalize": normalize}, "schedule": {"batch_size": batch_size}}
     return recipe_from({"name": "some", **values}, "test")
 
 
@@ -32,7 +32,7 @@ def both_splits(training: int = 28) -> FaceSet:
 
 
 def flat(count: int) -> FaceSet:
-    """Pictures of one grey each, which tells their class: 30 for the first, 60 for the second, ..."""
+    """Pictures of one gray each, which tells their class: 30 for the first, 60 for the second, ..."""
     faces = patterns(count, split="")
     return replace(faces, images=np.tile((30 * (1 + faces.labels)).astype(np.uint8)[:, None, None], (1, 48, 48)))
 
@@ -76,7 +76,7 @@ class Silent:
 
 
 @pytest.mark.parametrize("split", ["", "validation"])
-def test_without_changes_the_network_is_given_the_pictures_normalised_by_the_training_faces(split: str) -> None:
+def test_without_changes_the_network_is_given_the_pictures_normalized_by_the_training_faces(split: str) -> None:
     faces = both_splits()
     made = preview(with_augment(), faces, split=split, copies=2)
     assert made.faces.splits == ("PublicTest" if split else "Training",)
@@ -87,7 +87,7 @@ def test_without_changes_the_network_is_given_the_pictures_normalised_by_the_tra
     np.testing.assert_array_equal(made.targets, np.tile(np.eye(7), (2, 1, 1)))
 
 
-def test_data_without_the_training_split_is_normalised_by_what_is_shown() -> None:
+def test_data_without_the_training_split_is_normalized_by_what_is_shown() -> None:
     public = both_splits().in_split("PublicTest")
     made = preview(with_augment(), public, split="val")
     assert made.preprocessing.mean[0] == pytest.approx((public.images / 255).mean(), abs=2e-3)  # less what is held out
@@ -105,11 +105,11 @@ def test_mirrored_and_upside_down(augment: dict, axis: int) -> None:
 
 @pytest.mark.parametrize("augment", [{"mixup": 1.0}, {"cutmix": 1.0}, {"mixup": 1.0, "cutmix": 1.0}])
 def test_a_blended_target_says_what_the_picture_is_made_of(augment: dict) -> None:
-    """Where each class has one grey, the mean grey of a blend is the mean of its target."""
+    """Where each class has one gray, the mean gray of a blend is the mean of its target."""
     made = preview(with_augment("unit", **augment), flat(140), copies=12)
-    greys = made.inputs.mean(dim=(2, 3, 4)) * 255  # (copies, R)
+    grays = made.inputs.mean(dim=(2, 3, 4)) * 255  # (copies, R)
     np.testing.assert_allclose(made.targets.sum(dim=2), 1, atol=1e-6)
-    np.testing.assert_allclose(greys, made.targets @ (30.0 * torch.arange(1, 8)), atol=0.01)
+    np.testing.assert_allclose(grays, made.targets @ (30.0 * torch.arange(1, 8)), atol=0.01)
     assert (made.targets.max(dim=2).values < 0.9).any()
 
 
@@ -143,7 +143,7 @@ def test_faces_are_shared_among_the_classes() -> None:
 def test_classes_are_those_of_the_recipe() -> None:
     some = recipe_from({"data": {"classes": ["sad", "happy"]}}, "test")
     assert preview(some, patterns(140)).faces.classes == ("sad", "happy")
-    against = preview(recipe_from({"data": {"against": "happy"}}, "test"), patterns(140))
+    against = preview(recipe_from({"data": {"one_vs_rest": "happy"}}, "test"), patterns(140))
     assert [against.faces.classes[label] for label in against.faces.labels] == ["other", "happy"]
     semi = recipe_from({"semi": {"method": "fixmatch"}, "data": {"keep_labels": 0.5}}, "test")
     assert Counter(preview(semi, both_splits(140), split="val").faces.split) == {"PublicTest": 7}
@@ -181,7 +181,7 @@ def test_the_title_says_the_numbers_of_the_input_and_the_changes() -> None:
     ]
 
 
-def grey(path: Path) -> np.ndarray:
+def gray(path: Path) -> np.ndarray:
     return np.asarray(Image.open(path).convert("L")).astype(int)
 
 
@@ -191,7 +191,7 @@ def tile(drawing: np.ndarray, picture: np.ndarray, left: int) -> int:
     rows = (
         row
         for row in range(len(drawing) - 143)
-        if abs(drawing[row : row + 144, left : left + 144] - large).max() <= 1  # the drawing has 256 greys
+        if abs(drawing[row : row + 144, left : left + 144] - large).max() <= 1  # the drawing has 256 grays
     )
     return next(rows, -1)
 
@@ -200,7 +200,7 @@ def test_the_drawing_holds_the_pictures_pixel_for_pixel(tmp_path: Path) -> None:
     recipe = with_augment(flip=1.0)
     made = preview(recipe, both_splits(), rows=3, copies=2)
     draw_preview(made, recipe, tmp_path / "new" / "preview.png")
-    drawing = grey(tmp_path / "new" / "preview.png")
+    drawing = gray(tmp_path / "new" / "preview.png")
     places = [tile(drawing, picture, left=16) for picture in made.faces.images]
     assert 0 < places[0] < places[1] < places[2]
     assert [tile(drawing, picture[:, ::-1], left=16 + 152 + 8) for picture in made.faces.images] == places
@@ -213,7 +213,7 @@ def test_names_that_are_long_or_look_like_formulas_are_drawn(tmp_path: Path) -> 
     recipe = with_augment(mixup=1.0)
     draw_preview(preview(recipe, faces, copies=1), recipe, tmp_path / "a.png")
     draw_preview(preview(recipe, faces, copies=6), recipe, tmp_path / "b.png")
-    narrow, wide = grey(tmp_path / "a.png").shape, grey(tmp_path / "b.png").shape
+    narrow, wide = gray(tmp_path / "a.png").shape, gray(tmp_path / "b.png").shape
     assert narrow[1] == 760 < wide[1] == 2 * 16 + 7 * 152
 
 

@@ -52,7 +52,7 @@ def test_settings_given_on_the_command_line() -> None:
         ("targets.teacher='+'", r"'base': targets.teacher is '\+', which names no model; change it$"),
     ],
 )
-def test_wrong_settings_name_themselves_and_their_neighbours(override: str, message: str) -> None:
+def test_wrong_settings_name_themselves_and_their_neighbors(override: str, message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         load_recipe("base", [override])
 

@@ -73,7 +73,7 @@ def test_a_teacher_of_other_classes_is_refused(teacher: Path) -> None:
 
 
 def test_a_teacher_of_augmented_inputs_is_asked_about_these(teacher: Path) -> None:
-    """The student normalises otherwise than its teacher did: the teacher gets its own numbers all the same."""
+    """The student normalizes otherwise than its teacher did: the teacher gets its own numbers all the same."""
     faces, settings = patterns(16), TargetSettings(teacher=str(teacher), teacher_share=0.25, teacher_sees="augmented")
     label = np.eye(len(faces.classes), dtype=np.float32)[faces.labels]
     np.testing.assert_array_equal(targets_of(faces, settings).numpy(), label)

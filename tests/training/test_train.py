@@ -184,11 +184,11 @@ def test_validation_faces_are_the_split_or_a_stratified_part() -> None:
     assert "7 of the training faces are held out" in said[0]
 
 
-def test_faces_that_are_not_learnt_from_are_counted() -> None:
+def test_faces_that_are_not_learned_from_are_counted() -> None:
     said: list[str] = []
     faces = patterns(70)
     choose_rows(small_recipe(), replace(faces, labels=np.where(np.arange(70) < 20, -1, faces.labels)), said.append)
-    assert "20 faces without a label are not learnt from; semi.method would" in said
+    assert "20 faces without a label are not learned from; semi.method would" in said
 
 
 def test_few_faces_in_large_batches_are_noted() -> None:
@@ -225,9 +225,9 @@ def test_validation_faces_may_train_too_and_others_are_then_held_out() -> None:
 
 
 def test_data_that_cannot_train_says_why() -> None:
-    unlabelled = replace(patterns(14), labels=np.full(14, -1))
+    unlabeled = replace(patterns(14), labels=np.full(14, -1))
     with pytest.raises(DataError, match="holds no labels"):
-        choose_rows(small_recipe(), unlabelled, silent)
+        choose_rows(small_recipe(), unlabeled, silent)
     lacking = patterns(70).take(np.flatnonzero(patterns(70).labels != 1))
     with pytest.raises(DataError, match="has no training face of disgust"):
         choose_rows(small_recipe(), lacking, silent)
@@ -244,13 +244,13 @@ def test_data_that_cannot_train_says_why() -> None:
     assert choose_rows(five, lacking, silent).training.classes == ("angry", "happy", "neutral", "sad", "surprise")
 
 
-def test_the_input_is_normalised_as_the_recipe_says() -> None:
+def test_the_input_is_normalized_as_the_recipe_says() -> None:
     faces = patterns(14)
     pixels = faces.images / 255
     ours = input_of(small_recipe(), faces)
     assert (ours.mean[0], ours.std[0]) == pytest.approx((pixels.mean(), pixels.std()), rel=1e-9)
-    assert input_of(small_recipe(input={"normalise": "half"}), faces).mean == (0.5,)
-    assert input_of(small_recipe(input={"normalise": "unit"}), faces).std == (1.0,)
+    assert input_of(small_recipe(input={"normalize": "half"}), faces).mean == (0.5,)
+    assert input_of(small_recipe(input={"normalize": "unit"}), faces).std == (1.0,)
     with pytest.raises(RecipeError, match="the pictures are"):
         input_of(small_recipe(input={"size": 64}), faces)
 

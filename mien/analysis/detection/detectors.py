@@ -34,8 +34,8 @@ class Framing:
     """How a detector's box becomes the square that a training face filled.
 
     side    the square's side over the box's sqrt(width * height)
-    right   how far its centre lies to the right of the box's, in box widths
-    down    how far its centre lies below the box's, in box heights
+    right   how far its center lies to the right of the box's, in box widths
+    down    how far its center lies below the box's, in box heights
 
     A square that reaches over the picture's border is filled with the border's pixels.
     """
@@ -45,7 +45,7 @@ class Framing:
     down: float
 
     def square(self, box_xyxy: np.ndarray) -> tuple[float, float, float]:
-        """(centre x, centre y, side) in pixels for one box (4,)."""
+        """(center x, center y, side) in pixels for one box (4,)."""
         x1, y1, x2, y2 = (float(value) for value in box_xyxy)
         width, height = x2 - x1, y2 - y1
         return (
@@ -107,24 +107,24 @@ class HaarDetector:
     picture_sides: tuple[int, ...] = (640,)  # finer, it takes more things for faces than it finds
     frame_side = 400  # half the time of 640; finds faces from about a sixteenth of the frame's longer side
 
-    def __init__(self, cascade: str = "alt", min_neighbours: int = 3) -> None:
+    def __init__(self, cascade: str = "alt", min_neighbors: int = 3) -> None:
         # Read by Python and handed over as text: OpenCV cannot open every path that Windows has.
-        self._arguments = (cascade, min_neighbours)
+        self._arguments = (cascade, min_neighbors)
         file = CASCADES / f"haarcascade_frontalface_{cascade}.xml"
         storage = cv2.FileStorage(file.read_text(encoding="utf-8"), cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY)
         self._cascade = cv2.CascadeClassifier()
         self._cascade.read(storage.getFirstTopLevelNode())
         self._one_at_a_time = threading.Lock()  # OpenCV's cascade keeps what it computes of a picture in itself
-        self._min_neighbours = min_neighbours
+        self._min_neighbors = min_neighbors
 
     def __reduce__(self) -> tuple[object, ...]:
         return HaarDetector, self._arguments
 
     def detect(self, picture: np.ndarray) -> Detections:
-        grey = cv2.equalizeHist(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY))
+        gray = cv2.equalizeHist(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY))
         with self._one_at_a_time:
             found, counts = self._cascade.detectMultiScale2(
-                grey, scaleFactor=1.1, minNeighbors=self._min_neighbours, minSize=(24, 24)
+                gray, scaleFactor=1.1, minNeighbors=self._min_neighbors, minSize=(24, 24)
             )
         if len(found) == 0:
             return NOTHING
@@ -148,8 +148,8 @@ class YuNetDetector:
             check_model(content)
             self._network = YuNet(content, threshold, threads=threads)
         except Exception as error:
-            cure = "pull it with 'mien models pull yunet'"
-            raise ModelError(file, "is not a YuNet file that ONNX Runtime can run", cure) from error
+            hint = "pull it with 'mien models pull yunet'"
+            raise ModelError(file, "is not a YuNet file that ONNX Runtime can run", hint) from error
         self.digest = hashlib.sha256(content).hexdigest()
 
     def in_threads(self, threads: int) -> YuNetDetector:
@@ -270,7 +270,7 @@ def largest(found: Detections, most: int) -> Detections:
 
 
 def crop_faces(picture: np.ndarray | Planes, boxes_xyxy: np.ndarray, framing: Framing | None, size: int) -> np.ndarray:
-    """Cut boxes (N, 4) out of RGB uint8 (H, W, 3), a frame's planes or grey (H, W) → uint8 (N, size, size[, 3]).
+    """Cut boxes (N, 4) out of RGB uint8 (H, W, 3), a frame's planes or gray (H, W) → uint8 (N, size, size[, 3]).
 
     With a framing, each box becomes the square that a training face would have filled; without, the box itself is
     scaled to the square.

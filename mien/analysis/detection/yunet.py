@@ -91,8 +91,8 @@ def _cells(
     scores = np.sqrt(np.clip(classes[:, 0], 0, 1) * np.clip(objects[:, 0], 0, 1))
     sure = np.flatnonzero(scores >= threshold)
     at = np.stack([sure % columns, sure // columns], axis=1)
-    centres, sizes = (at + offsets[sure, :2]) * stride, np.exp(offsets[sure, 2:]) * stride
-    boxes = np.concatenate([centres - sizes / 2, centres + sizes / 2], axis=1).astype(np.float32)
+    centers, sizes = (at + offsets[sure, :2]) * stride, np.exp(offsets[sure, 2:]) * stride
+    boxes = np.concatenate([centers - sizes / 2, centers + sizes / 2], axis=1).astype(np.float32)
     sane = np.isfinite(boxes).all(axis=1) & (sizes.min(axis=1, initial=np.inf) > 1)
     return boxes[sane], scores[sure][sane]
 

@@ -30,7 +30,7 @@ def check_tta(tta: str, named: str = "--tta ") -> None:
 def views(images: np.ndarray, tta: TTA) -> list[np.ndarray]:
     """The versions of uint8 images (N, H, W[, 3]) whose probabilities are averaged, each of any size.
 
-    ``flip``: the picture and its mirror image. ``ten-crop``: four corners and the centre at 44/48 of the side, and
+    ``flip``: the picture and its mirror image. ``ten-crop``: four corners and the center at 44/48 of the side, and
     their mirror images (Krizhevsky et al., 2012).
     """
     if tta == "none":
@@ -66,7 +66,7 @@ def averaged(
     Raises ValueError unless images are uint8 (N, H, W) or (N, H, W, 3).
     """
     images = np.asarray(images)
-    one_rgb_crop = images.ndim == 3 and images.shape[2] == 3  # not N grey crops of three columns
+    one_rgb_crop = images.ndim == 3 and images.shape[2] == 3  # not N gray crops of three columns
     several = images.ndim == 3 or (images.ndim == 4 and images.shape[3] == 3)
     if images.dtype != np.uint8 or one_rgb_crop or not several:
         raise ValueError(f"crops must be uint8 (N, H, W) or (N, H, W, 3), not {images.dtype} {images.shape}")
@@ -133,7 +133,7 @@ class Classifier:
     @property
     def precision(self) -> Literal["float", "int8"]:
         """What is run."""
-        return "int8" if self.info.quantised else "float"
+        return "int8" if self.info.quantized else "float"
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -148,7 +148,7 @@ class Classifier:
         return self.info.preprocessing
 
     def probabilities(self, images: np.ndarray, tta: TTA = "none") -> np.ndarray:
-        """Crops uint8 (N, H, W) grey or (N, H, W, 3) RGB of one size → float32 (N, K), each row summing to 1."""
+        """Crops uint8 (N, H, W) gray or (N, H, W, 3) RGB of one size → float32 (N, K), each row summing to 1."""
         return averaged(self._once, images, tta, self.batch_size, len(self.labels))
 
     def judge(self, images: np.ndarray, tta: TTA = "none") -> tuple[np.ndarray, np.ndarray | None]:

@@ -23,9 +23,11 @@ if TYPE_CHECKING:
 
 #: The ONNX metadata entry that makes a file one of ours.
 METADATA_KEY = "mien"
-METADATA_VERSION = 1
+METADATA_VERSION = 2
+#: Keys of version 1, and what they are called since.
+_RENAMED = {"licence": "license", "quantised": "quantized", "quantisation": "quantization"}
 
-#: How the quantised file of a model is named, beside its float file NAME.onnx.
+#: How the quantized file of a model is named, beside its float file NAME.onnx.
 INT8_ENDING = ".int8.onnx"
 
 #: Where ONNX Runtime may run a model, in the order in which they are taken.
@@ -36,13 +38,13 @@ PROVIDERS = ("CUDAExecutionProvider", "OpenVINOExecutionProvider", "CPUExecution
 class ModelInfo:
     """What a model file says of itself.
 
-    labels_by      whose labels it learnt, "given" or FER+'s "raters"
+    labels_by      whose labels it learned, "given" or FER+'s "raters"
     temperature    divides the logits before the softmax
     thresholds     "unsure": the confidence from which on an answer is given; "not_a_face": the score from which on
                    a crop counts as no face; absent where nothing was fitted
     uncertainty    how these were fitted, and what they are worth on faces that did not fit them; {} before
     training       the splits that trained it, and how many faces; {} where it is not stated
-    quantisation   of an int8 file: what it was made from, calibrated on and what it changes; {} else
+    quantization   of an int8 file: what it was made from, calibrated on and what it changes; {} else
     """
 
     name: str
@@ -52,11 +54,11 @@ class ModelInfo:
     temperature: float
     thresholds: dict[str, float]
     scores: dict[str, Any]
-    licence: str
-    quantised: bool
+    license: str
+    quantized: bool
     labels_by: str = "given"
     uncertainty: dict[str, Any] = field(default_factory=dict)
-    quantisation: dict[str, Any] = field(default_factory=dict)
+    quantization: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -69,7 +71,7 @@ class ModelInfo:
                 "export it with 'mien export', or name a model from 'mien models'",
             )
         try:
-            values = json.loads(metadata[METADATA_KEY])
+            values = read_metadata(metadata[METADATA_KEY])
             if values["version"] > METADATA_VERSION:
                 raise ModelError(
                     path,
@@ -85,15 +87,21 @@ class ModelInfo:
                 temperature=_temperature(values["temperature"]),
                 thresholds={str(name): float(value) for name, value in dict(values["thresholds"]).items()},
                 scores=dict(values["scores"]),
-                licence=str(values["licence"]),
-                quantised=bool(values["quantised"]),
+                license=str(values["license"]),
+                quantized=bool(values["quantized"]),
                 labels_by=str(values.get("labels_by", "given")),
                 uncertainty=dict(values.get("uncertainty", {})),
-                quantisation=dict(values.get("quantisation", {})),
+                quantization=dict(values.get("quantization", {})),
                 training=dict(values.get("training", {})),
             )
         except (ValueError, KeyError, TypeError) as error:
             raise ModelError(path, f"has damaged metadata ({error!r})", "export it again") from error
+
+
+def read_metadata(text: str) -> dict[str, Any]:
+    """The metadata of a model file, in the words of the present version. ValueError, KeyError or TypeError if it is damaged."""
+    values = {_RENAMED.get(key, key): value for key, value in dict(json.loads(text)).items()}
+    return values | {"version": max(values["version"], METADATA_VERSION)}
 
 
 def _labels(values: Any) -> tuple[str, ...]:
@@ -252,7 +260,7 @@ class Pullable:
     file: str
     url: str
     sha256: str
-    licence: str
+    license: str
     about: str
 
 
@@ -263,7 +271,7 @@ PULLABLE = {
         url="https://media.githubusercontent.com/media/opencv/opencv_zoo/main/models/face_detection_yunet/"
         "face_detection_yunet_2023mar.onnx",
         sha256="8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
-        licence="MIT",
+        license="MIT",
         about="YuNet face detector (Wu, Peng & Yu, 2023), from OpenCV Zoo",
     ),
 }
@@ -292,8 +300,8 @@ def pull(name: str, url: str | None = None) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        cure = "name a folder that can be written in the environment variable MIEN_CACHE"
-        raise OutputError(folder, f"cannot be created ({error.strerror})", cure) from error
+        hint = "name a folder that can be written in the environment variable MIEN_CACHE"
+        raise OutputError(folder, f"cannot be created ({error.strerror})", hint) from error
     pooch.get_logger().setLevel(logging.ERROR)
     own_file = "give a file of your own with --detector-model"
     try:

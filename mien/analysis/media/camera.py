@@ -41,7 +41,7 @@ class CameraSource:
         self._camera.release()
 
     @property
-    def analysed_s(self) -> float | None:
+    def analyzed_s(self) -> float | None:
         return None if self.sampling.to_s is None else self.sampling.to_s - self.sampling.from_s
 
     def frames(self, skip: int = 0, passed: Callable[[], None] = lambda: None) -> Iterator[VideoFrame]:

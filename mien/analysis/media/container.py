@@ -49,8 +49,8 @@ def open_container(path: Path | str) -> av.container.InputContainer:
                 container = av.open(path, format="jpeg_pipe", timeout=STREAM_TIMEOUT_S)
             return container
         except (av.error.FFmpegError, OSError) as error:
-            cure = "check the address, and that it can be reached"
-            raise MediaError(named(path), f"is not a stream that can be read ({error.strerror})", cure) from error
+            hint = "check the address, and that it can be reached"
+            raise MediaError(named(path), f"is not a stream that can be read ({error.strerror})", hint) from error
     if fault := fault_of(path, "a video"):
         raise MediaError(path, *fault)
     try:

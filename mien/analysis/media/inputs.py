@@ -1,4 +1,4 @@
-"""Inputs: files, folders, cameras and streams → what is to be analysed, and where its outputs go."""
+"""Inputs: files, folders, cameras and streams → what is to be analyzed, and where its outputs go."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def is_stream(argument: str | Path) -> bool:
 
 @dataclass(frozen=True)
 class Input:
-    """One thing to analyse: a file, or as text a camera (``camera:0``) or a stream's address.
+    """One thing to analyze: a file, or as text a camera (``camera:0``) or a stream's address.
 
     ``stem`` is where its outputs go, relative to the output folder and without an ending.
     """

@@ -62,9 +62,9 @@ class IsPicture(MediaError):
 
 @dataclass(frozen=True)
 class Sampling:
-    """Which frames of a video are analysed. Times are seconds from the video's beginning.
+    """Which frames of a video are analyzed. Times are seconds from the video's beginning.
 
-    from_s, to_s   the part that is analysed; to_s None: to the end
+    from_s, to_s   the part that is analyzed; to_s None: to the end
     every_s        at most one frame in so many seconds; 0: every frame
     """
 
@@ -132,7 +132,7 @@ class VideoSource:
     is_large   whether its frames are so large that only few are to be held in memory
     has_sound  whether there is sound beside the pictures
     start_s    where the video begins, by the stream's own times: what a player shows as 0:00
-    begins_s   where the analysed part begins, by the stream's own times
+    begins_s   where the analyzed part begins, by the stream's own times
     bytes      of the file; None of a stream
     joined     whether the frames' times are not the file's own, since those jump back or are missing; known once they are read
     """
@@ -181,8 +181,8 @@ class VideoSource:
         return self._packets.is_live
 
     @property
-    def analysed_s(self) -> float | None:
-        """Seconds of the part that is analysed, where the file says how long it is."""
+    def analyzed_s(self) -> float | None:
+        """Seconds of the part that is analyzed, where the file says how long it is."""
         ends = [end for end in (self.sampling.to_s, self.duration_s) if end is not None]
         return max(0.0, min(ends) - self.sampling.from_s) if ends else None
 

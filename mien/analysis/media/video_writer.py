@@ -37,7 +37,7 @@ AAC_LAYOUTS = frozenset({"mono", "stereo", "3.0", "4.0", "5.0", "5.1", "7.1"})
 #: x264: without B-frames a frame is shown when it is decoded, so that parts join without a seam; without looking ahead
 #: its output depends on the pictures and the number of threads alone, so that what was resumed equals what was not. At 25 its pictures are about
 #: as near to the original as "veryfast" makes them at its own 23; finer, a camera's noise takes most of file and time. Flat
-#: areas are favoured half as much as x264 does by itself, which saves a tenth of the time (benchmarks/encoder.py).
+#: areas are favored half as much as x264 does by itself, which saves a tenth of the time (benchmarks/encoder.py).
 ENCODER = {"crf": "25", "preset": "superfast", "bf": "0", "rc-lookahead": "0", "aq-strength": "0.5"}
 #: The index goes to the front, so that a browser plays the file while it loads.
 FAST_START = {"movflags": "+faststart"}
@@ -94,7 +94,7 @@ def join_parts(
     end_pts: int,
     passed: Callable[[], None] = lambda: None,
 ) -> str:
-    """Parts in order, and the sound of the source's analysed part, as one .mp4; nothing is encoded again.
+    """Parts in order, and the sound of the source's analyzed part, as one .mp4; nothing is encoded again.
 
     A source that does not begin at 0 is moved there. The sound is read from the source a second time, alongside, so that
     nothing is gathered in memory. end_pts: where the last frame ends. passed: called for each frame. Returns why the sound
@@ -107,7 +107,7 @@ def join_parts(
             if source.has_sound and not source.is_live:
                 sounding = stack.enter_context(open_container(source.path))
         except MediaError as error:  # an address may be good for once, a disk may be gone
-            lost = f"the sound could not be kept (the source {error.found})"
+            lost = f"the sound could not be kept (the source {error.problem})"
         packets = _packets_of(parts, source.time_base)
         first = next(packets)
         out, video, sound = _begun(stack, part, first.stream, source, sounding)
@@ -220,7 +220,7 @@ class _Sound:
     def _advance(self) -> None:
         with self._losing_only_the_sound():
             self._next = next(self._parts, None)
-            while self._next is not None and self._move(self._next) < 0:  # ends before the analysed part begins
+            while self._next is not None and self._move(self._next) < 0:  # ends before the analyzed part begins
                 self._next = next(self._parts, None)
 
     def _move(self, part: Any) -> int:

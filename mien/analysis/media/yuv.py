@@ -1,4 +1,4 @@
-"""Frames as videos hold them: brightness at full size, colours at half of it. RGB is made only where somebody looks."""
+"""Frames as videos hold them: brightness at full size, colors at half of it. RGB is made only where somebody looks."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ _VIDEO_RANGE, _FULL_RANGE = 1, 2
 
 
 @dataclass(frozen=True)
-class Colours:
-    """What a video says of its colours, in FFmpeg's numbers; 2 is "not stated"."""
+class Colors:
+    """What a video says of its colors, in FFmpeg's numbers; 2 is "not stated"."""
 
     matrix: int
     primaries: int
@@ -34,7 +34,7 @@ class Colours:
 
 
 #: ITU-R BT.709 throughout: what players assume of H.264.
-BT709 = Colours(1, 1, 1)
+BT709 = Colors(1, 1, 1)
 
 
 class Area(NamedTuple):
@@ -58,13 +58,13 @@ class Planes:
     """A frame in YUV 4:2:0 with even sides, in FFmpeg's own buffers. What a decoder gave is not to be written to.
 
     brightness   uint8 (H, W), 16..235
-    colours      two uint8 (H/2, W/2), 16..240 around 128: what blue and red are more than brightness
+    colors      two uint8 (H/2, W/2), 16..240 around 128: what blue and red are more than brightness
     said         how they are meant
     """
 
-    def __init__(self, frame: av.VideoFrame, said: Colours) -> None:
+    def __init__(self, frame: av.VideoFrame, said: Colors) -> None:
         self.frame, self.said = frame, said
-        self.brightness, *self.colours = (
+        self.brightness, *self.colors = (
             np.frombuffer(cast(Any, plane), np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
             for plane in frame.planes
         )
@@ -72,26 +72,26 @@ class Planes:
     @classmethod
     def of(cls, frame: av.VideoFrame) -> Planes | None:
         """A decoded frame's, where it is of the kind that is spoken of here; nothing is copied. Else None."""
-        said = Colours(frame.colorspace, frame.color_primaries, frame.color_trc)
+        said = Colors(frame.colorspace, frame.color_primaries, frame.color_trc)
         fits = frame.format.name == "yuv420p" and int(frame.color_range) != _FULL_RANGE and said.matrix in _RED_BLUE
         fits = fits and not is_hdr(said.transfer)
         upright = placing(frame) == UPRIGHT and frame.width % 2 == 0 and frame.height % 2 == 0
         if not (fits and upright and all(plane.line_size > 0 for plane in frame.planes)):  # below 0: bottom row first
             return None
         planes = cls(frame, said)
-        for plane in (planes.brightness, *planes.colours):
+        for plane in (planes.brightness, *planes.colors):
             plane.flags.writeable = False  # the decoder looks back at them
         return planes
 
     @classmethod
-    def of_rgb(cls, picture: np.ndarray, said: Colours = BT709) -> Planes:
+    def of_rgb(cls, picture: np.ndarray, said: Colors = BT709) -> Planes:
         """RGB uint8 (H, W, 3) with even sides. FFmpeg's own conversion takes several times as long."""
         planes = cls._empty(picture.shape[0], picture.shape[1], said)
         planes.put(picture, Area(0, 0, picture.shape[1], picture.shape[0]))
         return planes
 
     @classmethod
-    def _empty(cls, height: int, width: int, said: Colours) -> Planes:
+    def _empty(cls, height: int, width: int, said: Colors) -> Planes:
         import av
 
         frame = av.VideoFrame(width, height, "yuv420p")
@@ -112,21 +112,21 @@ class Planes:
         """The same in buffers of its own."""
         height, width = self.brightness.shape
         twin = self._empty(height, width, self.said)
-        for mine, theirs in zip((self.brightness, *self.colours), (twin.brightness, *twin.colours), strict=True):
+        for mine, theirs in zip((self.brightness, *self.colors), (twin.brightness, *twin.colors), strict=True):
             theirs[:] = mine
         return twin
 
     def small_rgb(self, least: int) -> np.ndarray:
         """RGB uint8, its sides halved as often as the longest stays ``least`` or more; shrinking ``rgb()`` costs several times as much."""
         brightness: np.ndarray = self.brightness
-        colours: list[np.ndarray] = list(self.colours)
+        colors: list[np.ndarray] = list(self.colors)
         while max(brightness.shape) >= 2 * least:
             brightness = _halved(brightness)
             size_wh = brightness.shape[1], brightness.shape[0]
-            colours = [cv2.resize(plane, size_wh, interpolation=cv2.INTER_AREA) for plane in colours]
+            colors = [cv2.resize(plane, size_wh, interpolation=cv2.INTER_AREA) for plane in colors]
         if brightness is self.brightness:
             return self.rgb()
-        return _to_rgb(brightness, colours, self.said)
+        return _to_rgb(brightness, colors, self.said)
 
     def rgb(self) -> np.ndarray:
         """All of it as RGB uint8 (H, W, 3), made anew each time."""
@@ -140,8 +140,8 @@ class Planes:
         """Some of it as RGB uint8 (h, w, 3); the area's numbers are even."""
         half = area.halved().slices
         size_wh = area.right - area.left, area.bottom - area.top
-        colours = [cv2.resize(plane[half], size_wh, interpolation=cv2.INTER_NEAREST) for plane in self.colours]
-        return _to_rgb(self.brightness[area.slices], colours, self.said)
+        colors = [cv2.resize(plane[half], size_wh, interpolation=cv2.INTER_NEAREST) for plane in self.colors]
+        return _to_rgb(self.brightness[area.slices], colors, self.said)
 
     def put(self, picture: np.ndarray, area: Area) -> None:
         """Write RGB uint8 (h, w, 3) there; the area's numbers are even."""
@@ -149,18 +149,18 @@ class Planes:
         whole = cv2.transform(picture, _matrices(self.said.matrix)[0])  # all three at once: OpenCV is slow at fewer
         half = cv2.resize(whole, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
         self.brightness[area.slices] = whole[..., 0]
-        for channel, plane in enumerate(self.colours, 1):
+        for channel, plane in enumerate(self.colors, 1):
             plane[area.halved().slices] = half[..., channel]
 
     def cut(self, area: Area, size: int) -> np.ndarray:
         """The area scaled to RGB uint8 (size, size, 3); the border goes on beyond it.
 
-        From an odd corner the colours are up to a pixel off.
+        From an odd corner the colors are up to a pixel off.
         """
-        colours = [cut(plane, area.halved(), size) for plane in self.colours]
-        return _to_rgb(cut(self.brightness, area, size), colours, self.said)
+        colors = [cut(plane, area.halved(), size) for plane in self.colors]
+        return _to_rgb(cut(self.brightness, area, size), colors, self.said)
 
-    def grey(self, most: int) -> np.ndarray:
+    def gray(self, most: int) -> np.ndarray:
         """Brightness uint8, 0..255, its sides halved until none is longer than ``most``."""
         small = shrunk(self.brightness, most)
         return cv2.convertScaleAbs(cv2.subtract(small, cast(Any, 16)), alpha=255 / 219)
@@ -168,11 +168,11 @@ class Planes:
 
 @dataclass(frozen=True)
 class Format:
-    """Pixels, even both, and what is said of the colours: one for all parts of a video."""
+    """Pixels, even both, and what is said of the colors: one for all parts of a video."""
 
     width: int
     height: int
-    said: Colours
+    said: Colors
 
     @classmethod
     def of(cls, image: np.ndarray | Planes) -> Format:
@@ -210,8 +210,8 @@ def rgb_of(picture: np.ndarray | Planes) -> np.ndarray:
     return picture.rgb() if isinstance(picture, Planes) else picture
 
 
-def _to_rgb(brightness: np.ndarray, colours: list[np.ndarray], said: Colours) -> np.ndarray:
-    return cv2.transform(cv2.merge([brightness, *colours]), _matrices(said.matrix)[1])
+def _to_rgb(brightness: np.ndarray, colors: list[np.ndarray], said: Colors) -> np.ndarray:
+    return cv2.transform(cv2.merge([brightness, *colors]), _matrices(said.matrix)[1])
 
 
 @lru_cache

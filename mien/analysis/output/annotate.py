@@ -28,15 +28,15 @@ BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 #: What is scaled becomes no larger: WebP's longest side, and pixels that FFmpeg takes in one frame.
 MOST_SIDE, MOST_PIXELS = 16_383, 16_383 * 8_192
 
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 
 
 @dataclass(frozen=True)
 class Style:
     """How faces are drawn.
 
-    colour         red, green, blue 0..255 of boxes, labels and the bar of the label shown
-    label_colours  (expression, its colour) for those that have one of their own
+    color         red, green, blue 0..255 of boxes, labels and the bar of the label shown
+    label_colors  (expression, its color) for those that have one of their own
     line_width     of boxes, in pixels; 0 chooses it by the picture's size
     text_size      of labels, in pixels; 0 chooses it by the picture's size
     bars           whether small bars of all probabilities stand beside each face
@@ -44,18 +44,18 @@ class Style:
                    becomes longer than 16,383, since files end there
     """
 
-    colour: Colour = (0, 255, 0)
+    color: Color = (0, 255, 0)
     line_width: int = 0
     text_size: int = 0
     bars: bool = False
     display_width: int = 0
-    label_colours: tuple[tuple[str, Colour], ...] = ()
+    label_colors: tuple[tuple[str, Color], ...] = ()
 
 
 DEFAULT_STYLE = Style()
 
 #: Box and label of what is probably no face; bars of labels that are not the one shown.
-GREY = (150, 150, 150)
+GRAY = (150, 150, 150)
 
 
 class Panel(NamedTuple):
@@ -155,7 +155,7 @@ def display_size(size_wh: tuple[int, int], style: Style) -> tuple[int, int]:
 
 
 def draw_faces(picture: np.ndarray, faces: Iterable[Face], style: Style = DEFAULT_STYLE) -> None:
-    """Draw onto RGB uint8 (H, W, 3), in place, at its own size. Unsure labels get a question mark; non-faces are grey."""
+    """Draw onto RGB uint8 (H, W, 3), in place, at its own size. Unsure labels get a question mark; non-faces are gray."""
     height, width = picture.shape[:2]
     faces = list(faces)
     _draw(picture, faces, lay_out((width, height), faces, style), style)
@@ -165,9 +165,9 @@ def _draw(picture: np.ndarray, faces: Sequence[Face], layout: Sequence[Marks], s
     line = _line(style, (picture.shape[1], picture.shape[0]))
     for face in faces:
         box = _whole(face.box_xyxy)
-        colour = _colour(face, style)
-        _frame(picture, box, line // 2 + 1, line + 1, _ink(colour))  # an edge, seen where the line is not
-        _frame(picture, box, line // 2, line, colour)
+        color = _color(face, style)
+        _frame(picture, box, line // 2 + 1, line + 1, _ink(color))  # an edge, seen where the line is not
+        _frame(picture, box, line // 2, line, color)
     for face, marks in zip(faces, layout, strict=True):
         if marks.bars is not None:
             (x, y), panel = marks.bars
@@ -189,7 +189,7 @@ def lay_out(size_wh: tuple[int, int], faces: Sequence[Face], style: Style = DEFA
     line = _line(style, size_wh)
     room = Room(size_wh, np.array([_whole(face.box_xyxy) for face in faces]), line // 2 + 1)
     order = sorted(range(len(faces)), key=lambda index: (faces[index].track is None, faces[index].track or 0, index))
-    labels = {index: _place_label(room, index, faces[index], size, _colour(faces[index], style)) for index in order}
+    labels = {index: _place_label(room, index, faces[index], size, _color(faces[index], style)) for index in order}
     bars = {}
     for index in order if style.bars else ():
         panel = _panel(faces[index].labels, max(9, round(0.7 * size)))
@@ -199,7 +199,7 @@ def lay_out(size_wh: tuple[int, int], faces: Sequence[Face], style: Style = DEFA
 
 
 def _place_label(
-    room: Room, index: int, face: Face, size: int, colour: Colour
+    room: Room, index: int, face: Face, size: int, color: Color
 ) -> tuple[tuple[int, int], np.ndarray] | None:
     """The fullest label of a face that the room has a place for, smaller where the picture is too narrow for it."""
     label, probability = _words(face)
@@ -208,7 +208,7 @@ def _place_label(
     for words in ((full, f"{probability:.0%}"), (full,), (person,) if person else ()):
         smaller = size
         while words and smaller >= min(size, LEAST_TEXT):
-            chip = np.hstack([_chip(word, smaller, colour, number > 0) for number, word in enumerate(words)])
+            chip = np.hstack([_chip(word, smaller, color, number > 0) for number, word in enumerate(words)])
             place = room.place_label(index, (chip.shape[1], chip.shape[0]))
             if place is not None:
                 return place, chip
@@ -218,8 +218,8 @@ def _place_label(
     return None
 
 
-def _colour(face: Face, style: Style) -> Colour:
-    return GREY if face.non_face else dict(style.label_colours).get(face.shown[0], style.colour)
+def _color(face: Face, style: Style) -> Color:
+    return GRAY if face.non_face else dict(style.label_colors).get(face.shown[0], style.color)
 
 
 def _words(face: Face) -> tuple[str, float]:
@@ -230,18 +230,18 @@ def _words(face: Face) -> tuple[str, float]:
     return f"{label}{'?' if face.shown_unsure else ''}", probability
 
 
-def _frame(picture: np.ndarray, box_xyxy: tuple[int, int, int, int], out: int, line: int, colour: Colour) -> None:
+def _frame(picture: np.ndarray, box_xyxy: tuple[int, int, int, int], out: int, line: int, color: Color) -> None:
     """The lines of a box, so many pixels wide, which begin ``out`` pixels outside it; whole also at the picture's edge."""
     height, width = picture.shape[:2]
     left, right = max(box_xyxy[0] - out, 0), min(box_xyxy[2] + out, width)
     top, bottom = max(box_xyxy[1] - out, 0), min(box_xyxy[3] + out, height)
     if left < right and top < bottom:
-        picture[top : top + line, left:right] = picture[max(bottom - line, top) : bottom, left:right] = colour
-        picture[top:bottom, left : left + line] = picture[top:bottom, max(right - line, left) : right] = colour
+        picture[top : top + line, left:right] = picture[max(bottom - line, top) : bottom, left:right] = color
+        picture[top:bottom, left : left + line] = picture[top:bottom, max(right - line, left) : right] = color
 
 
 def _line(style: Style, size_wh: tuple[int, int]) -> int:
-    least = 1 if min(size_wh) < 200 else 2  # video keeps colour at half its size: of a single pixel's little is left
+    least = 1 if min(size_wh) < 200 else 2  # video keeps color at half its size: of a single pixel's little is left
     return style.line_width or max(least, round(min(size_wh) / 300))
 
 
@@ -250,21 +250,21 @@ def _whole(box_xyxy: tuple[float, float, float, float]) -> tuple[int, int, int, 
     return round(x1), round(y1), round(x2), round(y2)
 
 
-def _ink(colour: Colour) -> Colour:
-    """Black or white, whichever stands out on a colour."""
-    return BLACK if 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2] > 128 else WHITE
+def _ink(color: Color) -> Color:
+    """Black or white, whichever stands out on a color."""
+    return BLACK if 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2] > 128 else WHITE
 
 
 @lru_cache(maxsize=1024)
-def _chip(text: str, size: int, colour: Colour, continues: bool) -> np.ndarray:
+def _chip(text: str, size: int, color: Color, continues: bool) -> np.ndarray:
     """A filled label uint8 (h, w, 3). Kept, since few texts return often; ``continues``: another stands left of it."""
     font = ImageFont.load_default(size)
     left, _, right, _ = font.getbbox(text)
     pad = max(2, size // 4)
     before = 0 if continues else pad
     _, top, _, bottom = font.getbbox("Ag")  # one height for all words
-    chip = Image.new("RGB", (int(right - left) + before + pad, int(bottom - top) + 2 * pad), colour)
-    ImageDraw.Draw(chip).text((before - left, pad - top), text, font=font, fill=_ink(colour))
+    chip = Image.new("RGB", (int(right - left) + before + pad, int(bottom - top) + 2 * pad), color)
+    ImageDraw.Draw(chip).text((before - left, pad - top), text, font=font, fill=_ink(color))
     return np.asarray(chip)
 
 
@@ -282,12 +282,12 @@ def _panel(labels: tuple[str, ...], size: int) -> Panel:
 
 
 def _fill_bars(below: np.ndarray, panel: Panel, face: Face, style: Style) -> None:
-    """Bars of the probabilities that are shown, onto the panel's place in place; the shown label's has the style's colour."""
+    """Bars of the probabilities that are shown, onto the panel's place in place; the shown label's has the style's color."""
     shown, _ = face.shown
     values = face.probabilities if face.smoothed is None else face.smoothed
-    colour = dict(style.label_colours).get(shown, style.colour)
-    colour = colour if _ink(colour) == BLACK else WHITE  # a dark bar would not be seen on a dark panel
+    color = dict(style.label_colors).get(shown, style.color)
+    color = color if _ink(color) == BLACK else WHITE  # a dark bar would not be seen on a dark panel
     for index, name in enumerate(face.labels):
         top = panel.top + index * panel.row + panel.row // 4
         length = max(1, round(float(values[index]) * panel.most))
-        below[top : top + (panel.row + 1) // 2, panel.left : panel.left + length] = colour if name == shown else GREY
+        below[top : top + (panel.row + 1) // 2, panel.left : panel.left + length] = color if name == shown else GRAY

@@ -9,7 +9,7 @@ import numpy as np
 #: A label may stand so far from its face, in sides of the face, where nothing nearer is free.
 REACH = 1.0
 
-#: Pixels between two labels, so that those of one colour do not run together.
+#: Pixels between two labels, so that those of one color do not run together.
 GAP = 2
 
 #: Up to so many faces, places are tried one by one first.
@@ -109,15 +109,15 @@ class Room:
         return self._lay(int(rectangles[best, 0]), int(rectangles[best, 1]), size_wh)
 
     def _near(self, face: int, size_wh: tuple[int, int]) -> tuple[int, int] | None:
-        """The free place nearest to the face's centre, searched in steps of half a label, within REACH of the box."""
+        """The free place nearest to the face's center, searched in steps of half a label, within REACH of the box."""
         (width, height), (w, h) = self.size_wh, size_wh
         x1, y1, x2, y2 = self.faces[face].tolist()
         reach = int(REACH * max(x2 - x1, y2 - y1)) + h
         xs = np.arange(max(0, x1 - reach - w), min(width - w, x2 + reach) + 1, max(1, w // 2))
         ys = np.arange(max(0, y1 - reach - h), min(height - h, y2 + reach) + 1, max(1, h // 2))
         corners = np.stack(np.meshgrid(xs, ys), axis=-1).reshape(-1, 2)
-        centre = np.array([x1 + x2 - w, y1 + y2 - h]) / 2
-        nearest = np.hypot(*(corners - centre).T).argsort(kind="stable")
+        center = np.array([x1 + x2 - w, y1 + y2 - h]) / 2
+        nearest = np.hypot(*(corners - center).T).argsort(kind="stable")
         rectangles = np.concatenate([corners, corners + np.array(size_wh)], axis=1)[nearest]
         free = rectangles[~(shared_areas(rectangles, self._taken) > 0).any(axis=1)]
         return self._take(free[:1, :2], size_wh, face, spare_faces=False) if len(free) else None

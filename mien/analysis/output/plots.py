@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mien.analysis.output.palette import colours_of
+from mien.analysis.output.palette import colors_of
 from mien.analysis.people.people import PeopleAccumulator
 from mien.analysis.people.records import Records
 from mien.analysis.people.timeline import axis_of, minutes, stack
@@ -19,7 +19,7 @@ from mien.evaluation.reports.figures import literally, pyplot
 #: Persons whose transitions are drawn, each in a matrix of its own: those seen longest.
 MOST_MATRICES = 5
 
-#: Colours of two clips, told apart by most people with a colour-vision deficiency.
+#: Colors of two clips, told apart by most people with a color-vision deficiency.
 FIRST, SECOND = "#3b87c8", "#e08a2e"
 
 
@@ -27,7 +27,7 @@ def check_comparable(first: Records, second: Records) -> None:
     """DataError where the two were read by models with different labels."""
     if first.labels != second.labels:
         found = f"has the labels {', '.join(second.labels)}, {first.path.name} has {', '.join(first.labels)}"
-        raise DataError(second.path, found, "analyse both clips with one model")
+        raise DataError(second.path, found, "analyze both clips with one model")
 
 
 def rates(counts: np.ndarray) -> np.ndarray:
@@ -83,14 +83,14 @@ def draw_comparison(people: Sequence[PeopleAccumulator], path: Path, names: Sequ
     """Two clips on axes of one scale: everyone's mean over time above, shares of the time on screen and their difference below."""
     plot = pyplot()
     labels = people[0].labels
-    colours = colours_of(labels)
+    colors = colors_of(labels)
     figure = plot.figure(figsize=(12, 8.4), layout="constrained")
     grid = figure.add_gridspec(3, 2, height_ratios=(1, 1, 1.7), width_ratios=(1.7, 1))
     axes_s = [axis_of(one.timeline) for one in people]
     length_s = max(end_s - start_s for start_s, end_s in axes_s)
     for row, (one, name, (start_s, _)) in enumerate(zip(people, names, axes_s, strict=True)):
         axes = figure.add_subplot(grid[row, :])
-        stack(axes, one.timeline.of_all(one.names), 0, colours)
+        stack(axes, one.timeline.of_all(one.names), 0, colors)
         axes.set(xlim=(start_s, start_s + length_s), ylabel="mean of all", xlabel="time (min:s)" if row else "")
         axes.set_title(name, loc="left", fontsize=11)
         axes.xaxis.set_major_formatter(minutes)
@@ -131,7 +131,7 @@ def draw_transitions(people: PeopleAccumulator, path: Path, title: str) -> None:
 
 
 def _matrix(axes: Any, counts: np.ndarray, labels: Sequence[str]) -> Any:
-    """One matrix: colour by share of the row, in each cell the count and, below it, the share."""
+    """One matrix: color by share of the row, in each cell the count and, below it, the share."""
     share = np.nan_to_num(rates(counts))
     image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     axes.set_xticks(range(len(labels)), labels, rotation=40, ha="right")
@@ -162,7 +162,7 @@ def _bars(axes: Any, labels: Sequence[str], values: Sequence[np.ndarray], names:
 
 
 def _difference(axes: Any, labels: Sequence[str], values: np.ndarray) -> None:
-    """Second − first in percentage points; a bar has the colour of the clip in which there is more."""
+    """Second − first in percentage points; a bar has the color of the clip in which there is more."""
     places = np.arange(len(labels))[::-1]
     points = 100 * values
     bars = axes.barh(places, points, 0.6, color=[SECOND if value > 0 else FIRST for value in points])

@@ -99,8 +99,8 @@ def _read(video: Path, times_s: Sequence[float]) -> Iterator[np.ndarray]:
                 frame = next(frames, None)
             if frame is None or frame.time_s > time_s + SAME_S:
                 found = f"has no frame at {time_s:.3f} s, which the records tell of"
-                cure = "the records are of another video: analyse this one with another --out"
-                raise MediaError(video, found, cure)
+                hint = "the records are of another video: analyze this one with another --out"
+                raise MediaError(video, found, hint)
             yield np.array(frame.picture)  # drawn on, and perhaps asked for twice
 
 

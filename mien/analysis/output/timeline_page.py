@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import numpy as np
 
-from mien.analysis.output.palette import colours_of
+from mien.analysis.output.palette import colors_of
 from mien.analysis.people.people import PeopleAccumulator, Person
 from mien.analysis.people.timeline import MOSTLY, axis_of
 from mien.core.files import hidden_beside, write_text
@@ -78,7 +78,7 @@ def _data(people: PeopleAccumulator, axis_s: tuple[float, float], media: str | N
     start_s, end_s = axis_s
     return {
         "labels": list(timeline.labels),
-        "colours": colours_of(timeline.labels),
+        "colors": colors_of(timeline.labels),
         "width": timeline.width_s,
         "origin": timeline.start_s or 0.0,
         "start": start_s,

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mien.analysis.output.palette import colours_of
+from mien.analysis.output.palette import colors_of
 from mien.core.files import replacing
 from mien.evaluation.reports.figures import literally, pyplot
 
@@ -136,9 +136,9 @@ def draw_timeline(
     figure, panels = plot.subplots(
         count, 1, figsize=(12, 1.2 + 1.5 * count), sharex=True, squeeze=False, layout="constrained"
     )
-    colours = colours_of(timeline.labels)
+    colors = colors_of(timeline.labels)
     for axes, track in zip(panels[:, 0], rows, strict=False):
-        stack(axes, timeline, track, colours)
+        stack(axes, timeline, track, colors)
         axes.set(ylabel=persons[track])
     last = panels[-1, 0]
     low, high = axis_of(timeline) if from_s is None or to_s is None else (from_s, to_s)
@@ -162,14 +162,14 @@ def axis_of(timeline: Timeline) -> tuple[float, float]:
     return (start_s if start_s > timeline.end_s - start_s else 0.0), timeline.end_s
 
 
-def stack(axes: Any, timeline: Timeline, track: int, colours: Sequence[str]) -> None:
-    """A person's probabilities stacked over time onto matplotlib axes, with the cuts; (K,) colours."""
+def stack(axes: Any, timeline: Timeline, track: int, colors: Sequence[str]) -> None:
+    """A person's probabilities stacked over time onto matplotlib axes, with the cuts; (K,) colors."""
     starts, means, unsure = timeline.of(track)
     edges = np.append(starts, starts[-1] + timeline.width_s)
     low = np.zeros(len(starts))
     for index, name in enumerate(timeline.labels):
         high = low + np.nan_to_num(means[:, index])
-        axes.stairs(high, edges, baseline=low, fill=True, color=colours[index], label=name, linewidth=0)
+        axes.stairs(high, edges, baseline=low, fill=True, color=colors[index], label=name, linewidth=0)
         low = high
     pale = np.where(np.nan_to_num(unsure) > MOSTLY, low, 0.0)
     axes.stairs(pale, edges, fill=True, color="white", alpha=0.6, linewidth=0)

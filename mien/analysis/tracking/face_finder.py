@@ -25,7 +25,7 @@ COARSE_PIXELS, FINE_EVERY = 28, 4
 #: A face that flow still follows is kept so long though the search does not see it: detectors miss one now and then.
 MISSED_S = 0.1
 
-#: Frames are followed in grey copies, halved until their longest side is at most this.
+#: Frames are followed in gray copies, halved until their longest side is at most this.
 FLOW_SIDE = 480
 
 #: The grid of points that is followed, over the middle of a face.
@@ -39,7 +39,7 @@ FLOW: dict[str, Any] = {
     "criteria": (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 10, 0.03),
 }
 
-#: Pixels of the grey copy: how far a point may miss its start when it is followed there and back.
+#: Pixels of the gray copy: how far a point may miss its start when it is followed there and back.
 RETURN_ERROR = 1.0
 
 #: Where flow and a search see the same face, the share of the search in its box: little where they agree, so that boxes of
@@ -68,7 +68,7 @@ class FaceFinder:
     was_cut: bool = False
     searched: int = 0
     _cuts: CutFinder = field(default_factory=CutFinder)
-    _before: np.ndarray | None = None  # the grey copy of the last frame
+    _before: np.ndarray | None = None  # the gray copy of the last frame
     _found: Detections | None = None
     _missed_s: np.ndarray = field(default_factory=lambda: np.zeros(0))  # (N,): since when a search has not seen it
     _way: np.ndarray = field(default_factory=lambda: np.zeros(0))  # (N,): sides moved since the last search
@@ -88,9 +88,9 @@ class FaceFinder:
         """RGB uint8 (H, W, 3) or planes → its faces, in pixels of the picture; a followed face keeps its last search's score."""
         if self.detector is None:
             return whole_picture(picture)
-        grey = grey_copy(picture)
-        self.was_cut = self._cuts.is_cut(grey, time_s - self._time_s)
-        followed, alive = self._follow(grey, picture.shape[1] / grey.shape[1])
+        gray = gray_copy(picture)
+        self.was_cut = self._cuts.is_cut(gray, time_s - self._time_s)
+        followed, alive = self._follow(gray, picture.shape[1] / gray.shape[1])
         due = (
             not alive.all()
             or self._found is None
@@ -99,17 +99,17 @@ class FaceFinder:
             or (self._way > SEARCH_AFTER_WAY).any()
         )
         self._found = self._search(self.detector, picture, time_s, followed, alive) if due else followed
-        self._before, self._time_s = grey, time_s
+        self._before, self._time_s = gray, time_s
         return self._found
 
-    def _follow(self, grey: np.ndarray, scale: float) -> tuple[Detections, np.ndarray]:
+    def _follow(self, gray: np.ndarray, scale: float) -> tuple[Detections, np.ndarray]:
         """The last frame's faces where they are now, and bool (N,): which of them could be followed."""
         last = self._found
-        if last is None or self.was_cut or self._before is None or self._before.shape != grey.shape:
+        if last is None or self.was_cut or self._before is None or self._before.shape != gray.shape:
             return Detections(np.empty((0, 4), np.float32), np.empty(0, np.float32)), np.zeros(
                 int(last is not None), bool
             )
-        boxes, alive = follow_boxes(self._before, grey, last.boxes_xyxy / scale)
+        boxes, alive = follow_boxes(self._before, gray, last.boxes_xyxy / scale)
         boxes *= scale
         sides = np.sqrt(np.maximum((last.boxes_xyxy[:, 2:] - last.boxes_xyxy[:, :2]).prod(axis=1), 1))
         moved = np.hypot(*((boxes - last.boxes_xyxy).reshape(-1, 2, 2).mean(axis=1) / sides[:, None]).T)
@@ -158,15 +158,15 @@ def _seen_by(detector: Detector, picture: np.ndarray | Planes, side: int) -> Det
     return Detections(found.boxes_xyxy * factors, found.scores)
 
 
-def grey_copy(picture: np.ndarray | Planes) -> np.ndarray:
-    """RGB uint8 (H, W, 3) or planes → grey uint8, its sides halved as often as it takes to FLOW_SIDE."""
+def gray_copy(picture: np.ndarray | Planes) -> np.ndarray:
+    """RGB uint8 (H, W, 3) or planes → gray uint8, its sides halved as often as it takes to FLOW_SIDE."""
     if isinstance(picture, Planes):
-        return picture.grey(FLOW_SIDE)
+        return picture.gray(FLOW_SIDE)
     return shrunk(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), FLOW_SIDE)
 
 
 def follow_boxes(before: np.ndarray, now: np.ndarray, boxes_xyxy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes (N, 4) of one grey picture → where they are in the next float32 (N, 4), and bool (N,): whether that is known.
+    """Boxes (N, 4) of one gray picture → where they are in the next float32 (N, 4), and bool (N,): whether that is known.
 
     A box moves by the median of its points' ways and grows by the median ratio of their distances.
     """
@@ -184,9 +184,9 @@ def follow_boxes(before: np.ndarray, now: np.ndarray, boxes_xyxy: np.ndarray) ->
     )  # (N, G)
     moved, alive = _moved_boxes(boxes, points, there.reshape(points.shape), good), good.mean(axis=1) >= 0.5
     moved = np.where(alive[:, None], moved, boxes)
-    centres = (moved[:, :2] + moved[:, 2:]) / 2
+    centers = (moved[:, :2] + moved[:, 2:]) / 2
     height, width = now.shape
-    inside = ((centres >= 0) & (centres < (width, height))).all(axis=1)
+    inside = ((centers >= 0) & (centers < (width, height))).all(axis=1)
     moved = np.clip(moved, 0, np.array([width, height] * 2, np.float32))
     return moved, alive & inside & ((moved[:, 2:] - moved[:, :2]).min(axis=1) >= 2)
 
@@ -198,9 +198,9 @@ def _moved_boxes(boxes: np.ndarray, starts: np.ndarray, ends: np.ndarray, good: 
     outer = good & (far > _medians(far[..., None], good) / 2)  # points near the middle say nothing about size
     ratio = np.abs(ends - middles[..., 2:4]).sum(axis=2) / np.maximum(far, 1e-3)
     growth = np.where(outer.any(axis=1), np.clip(_medians(ratio[..., None], outer)[:, 0], 0.9, 1.1), 1.0)
-    centres = (boxes[:, :2] + boxes[:, 2:]) / 2 + middles[:, 0, 4:]
+    centers = (boxes[:, :2] + boxes[:, 2:]) / 2 + middles[:, 0, 4:]
     half = (boxes[:, 2:] - boxes[:, :2]) / 2 * growth[:, None]
-    return np.concatenate([centres - half, centres + half], axis=1).astype(np.float32)
+    return np.concatenate([centers - half, centers + half], axis=1).astype(np.float32)
 
 
 def _medians(values: np.ndarray, good: np.ndarray) -> np.ndarray:

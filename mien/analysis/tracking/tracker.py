@@ -52,7 +52,7 @@ class Track:
     """One face over time.
 
     number    unique within a video, from 0
-    place     (4,) float64: centre x, centre y in pixels, logarithm of width and of height
+    place     (4,) float64: center x, center y in pixels, logarithm of width and of height
     speed     (4,) float64: the same for each second
     time_s    when it was last seen
     seen      how often it was seen
@@ -228,7 +228,7 @@ def _alike(known: np.ndarray, looks: np.ndarray) -> np.ndarray:
 
 
 def places_of(boxes_xyxy: np.ndarray) -> np.ndarray:
-    """(N, 4) corners → (N, 4) centres and logarithms of the sides."""
+    """(N, 4) corners → (N, 4) centers and logarithms of the sides."""
     boxes = np.asarray(boxes_xyxy, np.float64).reshape(-1, 4)
     sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 1e-3)
     return np.concatenate([(boxes[:, :2] + boxes[:, 2:]) / 2, np.log(sides)], axis=1)
@@ -251,7 +251,7 @@ def apart(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def looks_of(picture: np.ndarray | Planes, boxes_xyxy: np.ndarray) -> np.ndarray:
-    """RGB uint8 (H, W, 3) or planes, and boxes (N, 4) → float32 (N, LOOK_SIDE²): small grey crops without their light, of length 1.
+    """RGB uint8 (H, W, 3) or planes, and boxes (N, 4) → float32 (N, LOOK_SIDE²): small gray crops without their light, of length 1.
 
     The product of two is their correlation.
     """
@@ -263,7 +263,7 @@ def looks_of(picture: np.ndarray | Planes, boxes_xyxy: np.ndarray) -> np.ndarray
 
 
 def corners_of(places: np.ndarray) -> np.ndarray:
-    """(N, 4) centres and logarithms of the sides → (N, 4) corners."""
+    """(N, 4) centers and logarithms of the sides → (N, 4) corners."""
     half = np.exp(places[:, 2:]) / 2
     return np.concatenate([places[:, :2] - half, places[:, :2] + half], axis=1)
 
@@ -306,15 +306,15 @@ class CutFinder:
     _before: np.ndarray | None = None
     _usual: float = 0.0
 
-    def is_cut(self, grey: np.ndarray, elapsed_s: float = 0.0) -> bool:
-        """Grey uint8 (H, W) of any size → whether a new shot begins with it; of a video's first frame no.
+    def is_cut(self, gray: np.ndarray, elapsed_s: float = 0.0) -> bool:
+        """Gray uint8 (H, W) of any size → whether a new shot begins with it; of a video's first frame no.
 
         elapsed_s: since the frame before. After more than SPARSE_S a moving camera looks like a cut: who is still where
         they were tells then that there was none (`Follower.was_cut`).
         """
         import cv2
 
-        small = cv2.resize(grey, CUT_SIZE_WH, interpolation=cv2.INTER_AREA).astype(np.float32)
+        small = cv2.resize(gray, CUT_SIZE_WH, interpolation=cv2.INTER_AREA).astype(np.float32)
         before, self._before = self._before, small
         if before is None:
             return False

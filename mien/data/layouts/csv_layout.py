@@ -54,7 +54,7 @@ def read_csv(path: Path, *, size: int = 48, skip_bad: bool = False) -> FaceSet:
     """A CSV of pixels → FaceSet; rows are named ``file#row``, counted from 0 as pandas does.
 
     Labels are FER2013's numbers or, where the first whole row has one, names, your own among them; a file without a label column
-    is unlabelled. Without a column of splits the file's name may tell one (``train.csv``).
+    is unlabeled. Without a column of splits the file's name may tell one (``train.csv``).
     """
     with _table(path) as table:
         label, split = (table.place(names) for names in (LABEL_COLUMNS, SPLIT_COLUMNS))
@@ -130,11 +130,11 @@ def _pixels(text: str, rows: RowCollector, where: str) -> bytes | None:
         expected = f"{rows.size} x {rows.size} = {rows.size**2:,}"
         side = math.isqrt(len(words))
         if side**2 == len(words):
-            cure = (
+            hint = (
                 f"rows of a CSV are not scaled: make it Parquet, whose pictures are (mien data convert {rows.file.name} "
                 f"NEW.parquet --size {side}), or read it with --size {side}, in training --set input.size={side}"
             )
-            rows.bad(where, f"has {len(words):,} pixels, not {expected}", cure)
+            rows.bad(where, f"has {len(words):,} pixels, not {expected}", hint)
         else:
             rows.bad(where, f"has {len(words):,} pixels, not {expected}; it may be cut off", CUT_HINT)
         return None
@@ -193,7 +193,7 @@ def read_votes(path: Path) -> tuple[np.ndarray, list[str]]:
 
 
 def write_kaggle_csv(faces: FaceSet, path: Path) -> None:
-    """``emotion,pixels,Usage`` as the 2013 competition wrote it; unlabelled faces leave the column out."""
+    """``emotion,pixels,Usage`` as the 2013 competition wrote it; unlabeled faces leave the column out."""
     foreign = [name for name in faces.classes if name not in FER2013]
     elsewhere = "write a .parquet file or a folder"
     if foreign:
@@ -202,16 +202,16 @@ def write_kaggle_csv(faces: FaceSet, path: Path) -> None:
         )
     if faces.images.shape[1] != faces.images.shape[2]:
         raise DataError(path, f"cannot hold pictures of {faces.images.shape[1:]} pixels", elsewhere)
-    labelled = bool(faces.labelled.all())
-    if not labelled and faces.labelled.any():
-        raise DataError(path, "cannot hold labelled and unlabelled faces together", elsewhere)
-    labels = faces.as_classes(FER2013).labels if labelled else faces.labels
+    labeled = bool(faces.labeled.all())
+    if not labeled and faces.labeled.any():
+        raise DataError(path, "cannot hold labeled and unlabeled faces together", elsewhere)
+    labels = faces.as_classes(FER2013).labels if labeled else faces.labels
     with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["emotion", "pixels", "Usage"] if labelled else ["pixels", "Usage"])
+        writer.writerow(["emotion", "pixels", "Usage"] if labeled else ["pixels", "Usage"])
         for image, label, split in zip(faces.images, labels, faces.split, strict=True):
             text = " ".join(map(str, image.ravel().tolist()))
-            writer.writerow([label, text, split] if labelled else [text, split])
+            writer.writerow([label, text, split] if labeled else [text, split])
 
 
 def has_pixels(path: Path) -> bool:

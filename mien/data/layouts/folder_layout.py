@@ -11,7 +11,7 @@ from mien.core.errors import DataError, MediaError
 from mien.core.files import files_below, make_folder, printable, replacing_folder
 from mien.core.labels import canonical, is_expression
 from mien.core.picture_formats import PICTURE_SUFFIXES
-from mien.core.pictures import read_grey
+from mien.core.pictures import read_gray
 from mien.core.preprocessing import resize
 from mien.core.types import SPLIT_ROLES, FaceSet, split_role
 from mien.data.layouts.rows import RowCollector, split_of_path
@@ -25,7 +25,7 @@ def read_folder(path: Path, *, size: int = 48, skip_bad: bool = False) -> FaceSe
 
     The folder a picture lies in is its class, or the nearest one above it that is named by an expression, where it is not
     itself (happy/person1). Its split is a folder above that is named train, val, test (or a synonym) or stands beside
-    such folders, or else the one that PATH's own name tells. Pictures that lie in no class folder are unlabelled.
+    such folders, or else the one that PATH's own name tells. Pictures that lie in no class folder are unlabeled.
     """
     split_of_tree = split_of_path(path)
     path = _unwrapped(path)
@@ -43,14 +43,14 @@ def read_folder(path: Path, *, size: int = 48, skip_bad: bool = False) -> FaceSe
             )
         name = printable(file.relative_to(path).as_posix())
         try:
-            grey = read_grey(file)
+            gray = read_gray(file)
         except MediaError as error:
-            cure = "mend or remove it, or leave broken pictures out with --skip-bad"
-            rows.bad(str(file), error.found, error.cure if error.code == "missing_extra" else cure)
+            hint = "mend or remove it, or leave broken pictures out with --skip-bad"
+            rows.bad(str(file), error.problem, error.hint if error.code == "missing_extra" else hint)
             continue
-        if grey.shape != (size, size):
-            grey = resize(grey, size)
-        rows.add(grey.tobytes(), canonical(folder) if folder else None, split or split_of_tree, name)
+        if gray.shape != (size, size):
+            gray = resize(gray, size)
+        rows.add(gray.tobytes(), canonical(folder) if folder else None, split or split_of_tree, name)
     if not rows.names and not rows.skipped:
         expected = f"expected {path.name}/train/angry/*.png or {path.name}/angry/*.png"
         raise DataError(path, "holds no pictures", expected)
@@ -110,7 +110,7 @@ def _pictures(path: Path) -> Iterator[Path]:
 
 
 def write_folder(faces: FaceSet, path: Path) -> None:
-    """Write ``split/class/name.png``, all or nothing; unlabelled faces lie directly in their split's folder.
+    """Write ``split/class/name.png``, all or nothing; unlabeled faces lie directly in their split's folder.
 
     Raises OutputError where ``path`` is not a new or empty folder, DataError for names that a folder cannot hold.
     """

@@ -15,9 +15,9 @@ from PIL import Image
 from mien.core.errors import DataError, MediaError, MissingExtra
 from mien.core.files import replacing
 from mien.core.labels import FER2013, FERPLUS_COLUMNS, canonical, ordered
-from mien.core.pictures import read_grey
+from mien.core.pictures import read_gray
 from mien.core.preprocessing import resize
-from mien.core.types import UNLABELLED, FaceSet
+from mien.core.types import UNLABELED, FaceSet
 from mien.data.layouts.rows import (
     LABEL_COLUMNS,
     PICTURE_COLUMNS,
@@ -45,7 +45,7 @@ def arrow() -> Any:
 
 
 def read_parquet(path: Path, *, size: int = 48, skip_bad: bool = False) -> FaceSet:
-    """One Parquet file → FaceSet. Other sizes are scaled to ``size``, colours become grey."""
+    """One Parquet file → FaceSet. Other sizes are scaled to ``size``, colors become gray."""
     pyarrow = arrow()
     number = 0
     try:
@@ -99,22 +99,22 @@ class _RowReader:
         if not isinstance(data, bytes) or not data:
             return self.rows.bad(where, "holds no picture")
         value = None if self.label is None else row[self.label]
-        unlabelled = value is None or value == UNLABELLED or value == "" or value != value  # NaN differs from itself
-        label = None if unlabelled else class_name(value, self.classes)
-        if label is None and not unlabelled:
+        unlabeled = value is None or value == UNLABELED or value == "" or value != value  # NaN differs from itself
+        label = None if unlabeled else class_name(value, self.classes)
+        if label is None and not unlabeled:
             return self.rows.bad(where, f"has the unknown label {value!r:.42} (known: {', '.join(self.classes)})")
         try:
-            grey = read_grey(data, name=where)
+            gray = read_gray(data, name=where)
         except MediaError as error:
-            return self.rows.bad(where, error.found)
-        if grey.shape != (self.rows.size, self.rows.size):
-            grey = resize(grey, self.rows.size)
+            return self.rows.bad(where, error.problem)
+        if gray.shape != (self.rows.size, self.rows.size):
+            gray = resize(gray, self.rows.size)
         split = str((row[self.split] if self.split else None) or self.split_of_file)
         votes = tuple(row[column] or 0 for column in self.votes) or None
         if votes and not all(isinstance(count, (int, float)) and 0 <= count <= MOST_VOTES for count in votes):
             return self.rows.bad(where, f"has votes that are no counts of 0 to {MOST_VOTES}: {votes}")
         votes = votes and tuple(int(count) for count in votes)
-        self.rows.add(grey.tobytes(), label, split, f"{self.path.name}#{number}", name, votes)
+        self.rows.add(gray.tobytes(), label, split, f"{self.path.name}#{number}", name, votes)
 
 
 def _class_names(file: Any, label: str | None) -> tuple[str, ...]:
@@ -148,7 +148,7 @@ def write_parquet(faces: FaceSet, path: Path) -> None:
         "image": [
             {"bytes": _png(image), "path": str(name)} for image, name in zip(faces.images, faces.names, strict=True)
         ],
-        "label": pyarrow.array(faces.labels, mask=~faces.labelled),
+        "label": pyarrow.array(faces.labels, mask=~faces.labeled),
         "split": faces.split.tolist(),
     }
     if faces.votes is not None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from mien.core.errors import DataError
 from mien.core.labels import canonical, ordered
-from mien.core.types import SPLIT_ROLES, UNLABELLED, FaceSet, split_role
+from mien.core.types import SPLIT_ROLES, UNLABELED, FaceSet, split_role
 
 #: Column names, without case, that say what a column holds.
 PIXEL_COLUMNS = ("pixels", "pixel", "image")
@@ -86,9 +86,9 @@ class RowCollector:
         if votes is not None:
             self.votes.append(votes)
 
-    def bad(self, where: str, found: str, cure: str = SKIP_HINT) -> None:
+    def bad(self, where: str, found: str, hint: str = SKIP_HINT) -> None:
         """A row or picture that cannot be used: ``where`` names it, ``found`` says what is wrong."""
-        error = DataError(where, found, cure)
+        error = DataError(where, found, hint)
         if not self.skip_bad:
             raise error
         self.skipped.append(str(error))
@@ -104,7 +104,7 @@ class RowCollector:
         names = self.names if len(set(self.names)) == len(self.names) else self.numbers
         return FaceSet(
             images=np.frombuffer(self.pixels, np.uint8).reshape(-1, self.size, self.size),
-            labels=np.array([UNLABELLED if name is None else position[name] for name in self.labels], np.int64),
+            labels=np.array([UNLABELED if name is None else position[name] for name in self.labels], np.int64),
             classes=classes,
             names=np.array(names, dtype=str),
             split=np.array(self.split, dtype=str),

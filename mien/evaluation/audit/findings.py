@@ -91,7 +91,7 @@ class Findings:
         if self.suspicion is not None:
             values["labels_flagged"] = int(self.suspicion.flagged.sum())
             right = self.suspicion.suggested == faces.labels
-            values["out_of_fold_accuracy"] = float(right[faces.labelled].mean())
+            values["out_of_fold_accuracy"] = float(right[faces.labeled].mean())
         return values
 
 
@@ -124,7 +124,7 @@ def examine(
     if suspicion is not None:
         flagged = np.flatnonzero(suspicion.flagged)
         most = flagged[np.argsort(-suspicion.suspicion[flagged], kind="stable")]
-        suspicious[most[: round(share * int(faces.labelled.sum()))]] = True
+        suspicious[most[: round(share * int(faces.labeled.sum()))]] = True
     similarity = np.zeros(len(faces), np.float32)
     for column in (0, 1):
         np.maximum.at(similarity, twins.pairs[:, column], twins.similarity)
@@ -147,7 +147,7 @@ def examine(
 def oddities(images: np.ndarray, which: np.ndarray) -> np.ndarray:
     """str (N,): "dark", "bright", "flat" (little contrast), "hard", "blurred" or "noisy", "" for pictures like the others.
 
-    Brightness is the mean, contrast the deviation, sharpness the mean difference of neighbouring pixels over the
+    Brightness is the mean, contrast the deviation, sharpness the mean difference of neighboring pixels over the
     contrast; the last two on a log scale. Odd is what lies ODD robust deviations (1.4826 × the median absolute
     deviation) from the median of the pictures of ``which``, bool (N,).
     """

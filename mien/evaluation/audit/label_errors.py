@@ -22,7 +22,7 @@ class Suspicion:
     suspicion   float32 (N,) in 0..1: one minus the probability of the label
     flagged     bool (N,): confident learning takes the label for wrong
     suggested   int64 (N,): the most probable class
-    confusion   int64 (K, K): how often faces labelled i are confidently a j; off its diagonal stand wrong labels
+    confusion   int64 (K, K): how often faces labeled i are confidently a j; off its diagonal stand wrong labels
     thresholds  float64 (K,): from which probability on a face is confidently a j
     """
 
@@ -36,7 +36,7 @@ class Suspicion:
 def confident_learning(probabilities: np.ndarray, labels: np.ndarray) -> Suspicion:
     """Confident learning (Northcutt, Jiang & Chuang, "Confident learning: estimating uncertainty in dataset labels", 2021).
 
-    With p_j(x) the out-of-fold probability of class j for face x, and X_i the faces labelled i:
+    With p_j(x) the out-of-fold probability of class j for face x, and X_i the faces labeled i:
     t_j = mean of p_j(x) over X_j is the threshold of class j (a class that is rarely sure is asked for less);
     C_ij = number of x in X_i with p_j(x) ≥ t_j, j being the most probable of the classes above their thresholds, is
     the confident joint. Faces counted off its diagonal are flagged (their rule "C_confusion"), and 1 − p_i(x), i being
@@ -76,28 +76,28 @@ def among(classes: Sequence[str], named: Sequence[str], probabilities: np.ndarra
 
 
 def read_probabilities(path: Path, faces: FaceSet) -> np.ndarray:
-    """float32 (N, K) for every face from a CSV as `mien predict` writes it; unlabelled faces may be absent from it.
+    """float32 (N, K) for every face from a CSV as `mien predict` writes it; unlabeled faces may be absent from it.
 
-    Raises DataError where a labelled face or a class is absent, or a value is no probability.
+    Raises DataError where a labeled face or a class is absent, or a value is no probability.
     """
-    cure = "write it with 'mien predict' on the same data"
+    hint = "write it with 'mien predict' on the same data"
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             reader = csv.DictReader(file)
             named = [column[2:] for column in reader.fieldnames or () if column.startswith("p_")]
             absent = [name for name in faces.classes if name not in named]
             if absent or "path" not in (reader.fieldnames or ()):
-                raise DataError(path, f"has no column '{'path' if not absent else f'p_{absent[0]}'}'", cure)
+                raise DataError(path, f"has no column '{'path' if not absent else f'p_{absent[0]}'}'", hint)
             rows = {unguard_cell(row["path"]): [float(row[f"p_{name}"] or "nan") for name in named] for row in reader}
     except (UnicodeDecodeError, csv.Error, ValueError, TypeError) as error:
-        raise DataError(path, f"is not a CSV of probabilities ({error})", cure) from error
+        raise DataError(path, f"is not a CSV of probabilities ({error})", hint) from error
     missing = [
-        name for name, known in zip(faces.names.tolist(), faces.labelled, strict=True) if known and name not in rows
+        name for name, known in zip(faces.names.tolist(), faces.labeled, strict=True) if known and name not in rows
     ]
     if missing:
-        raise DataError(path, f"has no row for {len(missing):,} of the faces, '{missing[0]}' first", cure)
+        raise DataError(path, f"has no row for {len(missing):,} of the faces, '{missing[0]}' first", hint)
     even = [1 / len(named)] * len(named)
     values = np.array([rows.get(name, even) for name in faces.names.tolist()], np.float32)
     if not (np.isfinite(values).all() and (values >= 0).all() and (values <= 1).all()):
-        raise DataError(path, "has values that are no probabilities", cure)
+        raise DataError(path, "has values that are no probabilities", hint)
     return among(faces.classes, named, values)

@@ -1,4 +1,4 @@
-"""Which pictures of a data set are no faces, learnt from the data set alone.
+"""Which pictures of a data set are no faces, learned from the data set alone.
 
 Nobody labels what is no face, but everyone can make it: faces whose tiles are shuffled, that stand on their head, of which
 only a scrap is left, whose phases are noise. A small network learns to tell the pictures of the set from these; what it
@@ -28,7 +28,7 @@ _HIDDEN, _EPOCHS, _BATCH, _RATE, _DECAY = 64, 5, 128, 1e-3, 1e-2
 def nonface_score(images: np.ndarray, *, seed: int = 0, quiet: bool = False) -> np.ndarray:
     """float32 (N,): log odds that each uint8 picture (N, H, W) is no face of this set, less SURE: above 0 it is called none.
 
-    Each half of the set is judged by a network that learnt from the other half. Sets of a few hundred faces teach too
+    Each half of the set is judged by a network that learned from the other half. Sets of a few hundred faces teach too
     little to be relied on.
     """
     if len(images) < 4:

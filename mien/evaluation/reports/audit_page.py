@@ -67,9 +67,9 @@ def _balance(findings: Findings) -> Section:
     note = ""
     if len(present) > 1:
         note = f"The largest class has {present.max() / present.min():.1f} times as many faces as the smallest."
-    unlabelled = int((~faces.labelled).sum())
-    if unlabelled:
-        note += f" {unlabelled:,} faces have no label."
+    unlabeled = int((~faces.labeled).sum())
+    if unlabeled:
+        note += f" {unlabeled:,} faces have no label."
     return Section("Class balance", table(["class", *(name or "faces" for name in names), "share"], rows), note)
 
 
@@ -81,7 +81,7 @@ def _twins(findings: Findings, shown: int) -> list[Section]:
     within = [group for group in groups if int(group[0]) not in seen]
     parts = (
         ("Twins with contradicting labels", contradictory, "One photograph, several labels."),
-        ("Twins across splits", across, "A model that learnt the one knows the other: leaked.csv names those to score without."),
+        ("Twins across splits", across, "A model that learned the one knows the other: leaked.csv names those to score without."),
         ("Twins within a split", within, "The first of each group would stay."),
     )  # fmt: skip
     return [_group_section(findings, title, some, note, shown) for title, some, note in parts]
@@ -125,7 +125,7 @@ def _gallery(findings: Findings, title: str, rows: np.ndarray, words: Sequence[s
 
 def _blank(findings: Findings) -> Section:
     rows = np.flatnonzero(findings.blank)
-    return _gallery(findings, "Blank pictures", rows, [""] * len(rows), "One grey all over.", 24)
+    return _gallery(findings, "Blank pictures", rows, [""] * len(rows), "One gray all over.", 24)
 
 
 def _nonfaces(findings: Findings, shown: int) -> Section:

@@ -34,7 +34,7 @@ def write_comparison(
 ) -> tuple[Comparison, dict[str, Any]]:
     """compare.html, compare.json and compare.png in ``folder``; returns the comparison and what the JSON holds.
 
-    faces: all labelled; both probabilities float (N, K) in the order of faces.classes.
+    faces: all labeled; both probabilities float (N, K) in the order of faces.classes.
     """
     make_folder(folder)
     found = compare(*probabilities, faces.labels, faces.classes)
@@ -158,7 +158,7 @@ def _tiles(found: Comparison, faces: FaceSet, of_truth: Sequence[np.ndarray], ro
     return page.tiles(
         small(faces.images[rows], LARGE),
         [f"A: {a}\nB: {b}\n{faces.names[row]}" for row, (_, a, b) in zip(rows, answers, strict=True)],
-        alts=[f"a face labelled {truth}; A reads {a}, B reads {b}" for truth, a, b in answers],
+        alts=[f"a face labeled {truth}; A reads {a}, B reads {b}" for truth, a, b in answers],
         bars=[[("A", float(of_truth[0][row])), ("B", float(of_truth[1][row]))] for row in rows],
     )
 

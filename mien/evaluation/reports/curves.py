@@ -208,7 +208,7 @@ def crowd_bars(found: Crowd) -> Drawing:
         bars = axes.bar(names, values, color=FIRST, yerr=np.stack([values - low, high - values]), ecolor="gray",
                         capsize=3)  # fmt: skip
         axes.bar_label(bars, [f"{group['count']:,}" for group in groups], label_type="center", fontsize=8)
-        axes.set(xlabel="votes for the raters' favourite", ylabel="accuracy", ylim=(0, 1.02),
+        axes.set(xlabel="votes for the raters' favorite", ylabel="accuracy", ylim=(0, 1.02),
                  title="Accuracy by the raters' agreement")  # fmt: skip
         axes.tick_params(axis="x", labelrotation=25)
         return "Accuracy by the raters' agreement: " + _listed(names, values, "{:.1%}")

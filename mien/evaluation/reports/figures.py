@@ -82,7 +82,7 @@ def draw_confusion(scores: Scores, path: Path, title: str) -> None:
     for axes, values, what, form in drawn:
         image = axes.imshow(
             scores.rates, cmap="Blues", vmin=0, vmax=1
-        )  # both coloured by rate, so rare classes are seen
+        )  # both colored by rate, so rare classes are seen
         axes.set_xticks(range(len(names)), names, rotation=35, ha="right")
         axes.set_yticks(range(len(names)), names)
         axes.set(xlabel="predicted", ylabel="true", title=what)
@@ -105,7 +105,7 @@ def draw_confusion(scores: Scores, path: Path, title: str) -> None:
 
 @literally
 def draw_side_by_side(histories: dict[str, list[dict[str, Any]]], path: Path, title: str) -> None:
-    """Training loss, validation loss and both accuracies of several runs over their epochs, a colour a run.
+    """Training loss, validation loss and both accuracies of several runs over their epochs, a color a run.
 
     histories: name → the rows of a run's log. Training is dashed, validation solid.
     """

@@ -64,7 +64,7 @@ def shown(faces: FaceSet, probabilities: np.ndarray, rows: np.ndarray, saliency:
         [caption(faces, probabilities, row) for row in rows],
         over=over,
         alts=[
-            f"a face labelled {faces.classes[faces.labels[row]]}, read as "
+            f"a face labeled {faces.classes[faces.labels[row]]}, read as "
             f"{faces.classes[int(probabilities[row].argmax())]}"
             for row in rows
         ],
@@ -73,7 +73,7 @@ def shown(faces: FaceSet, probabilities: np.ndarray, rows: np.ndarray, saliency:
 
 
 def caption(faces: FaceSet, probabilities: np.ndarray, row: int) -> str:
-    """The face's name, what it is labelled and read as, and the votes where they are known."""
+    """The face's name, what it is labeled and read as, and the votes where they are known."""
     truth, answer = faces.classes[faces.labels[row]], faces.classes[int(probabilities[row].argmax())]
     said = f"{truth}, read right" if truth == answer else f"{truth}, read as {answer}"
     votes = "" if faces.votes is None else votes_text(faces.votes[row])

@@ -77,7 +77,7 @@ def write_report(
 ) -> dict[str, Any]:
     """report.html, report.json and the figures as PNG in ``folder``; returns what the JSON holds.
 
-    faces: all labelled, classes as the model knows them; probabilities float (N, K) in that order. ``facts`` (model,
+    faces: all labeled, classes as the model knows them; probabilities float (N, K) in that order. ``facts`` (model,
     data, split, ...) come first in the JSON.
     """
     make_folder(folder)
@@ -229,8 +229,8 @@ def _crowd(folder: Path, found: Crowd, classes: Sequence[str]) -> Section:
     facts = [
         (f"accuracy where raters agree (at least {100 * AGREED:.0f} %)", *_rated(found.agreed)),
         ("accuracy where they do not", *_rated(found.disputed)),
-        ("the model names the raters' favourite", _percent(found.majority_accuracy), "where they have one"),
-        ("the label is the raters' favourite", _percent(found.label_agreement), "where they have one"),
+        ("the model names the raters' favorite", _percent(found.majority_accuracy), "where they have one"),
+        ("the label is the raters' favorite", _percent(found.label_agreement), "where they have one"),
         ("divergence from the raters", f"{found.divergence:.3f}", "Kullback-Leibler, nats"),
         ("correlation with the votes", f"{found.correlation:.3f}", "Pearson, over faces and classes"),
     ]

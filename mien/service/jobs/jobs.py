@@ -1,4 +1,4 @@
-"""Videos that are to be, are being and were analysed: kept in SQLite, so that they outlive the server."""
+"""Videos that are to be, are being and were analyzed: kept in SQLite, so that they outlive the server."""
 
 from __future__ import annotations
 
@@ -100,8 +100,8 @@ class Store:
         if is_new:  # one that was there before is shared as its owner wishes
             folder.chmod(0o700)
         self._lock = ExitStack()
-        cure = "end that one, or name another with --state"
-        self._lock.enter_context(only_process(folder / "in-use.lock", folder, cure, state="used"))
+        hint = "end that one, or name another with --state"
+        self._lock.enter_context(only_process(folder / "in-use.lock", folder, hint, state="used"))
         self._database = sqlite3.connect(folder / "jobs.sqlite3", isolation_level=None, check_same_thread=False)
         self._database.row_factory = sqlite3.Row
         try:
@@ -110,8 +110,8 @@ class Store:
             self.all()
         except sqlite3.DatabaseError as error:
             self.close()
-            cure = "name another folder with --state, or remove jobs.sqlite3 from it: its jobs are lost then"
-            raise OutputError(folder, f"cannot be used ({error})", cure) from error
+            hint = "name another folder with --state, or remove jobs.sqlite3 from it: its jobs are lost then"
+            raise OutputError(folder, f"cannot be used ({error})", hint) from error
 
     def close(self) -> None:
         self._database.close()
@@ -210,9 +210,9 @@ class Store:
             text = f"its worker {how}; trying once more"
             return self.update(job_id, state=QUEUED, progress=None, seconds_left=None, text=text)
         found = f"its worker {how}, {job.attempts} times"
-        cure = "the video may be damaged or too large; convert it to an ordinary .mp4 and send it again"
+        hint = "the video may be damaged or too large; convert it to an ordinary .mp4 and send it again"
         known = {"code": "worker_crashed", "how": how, "attempts": job.attempts}
-        return self.end(job_id, FAILED, error=MienError(job.name, found, cure, **known).to_dict())
+        return self.end(job_id, FAILED, error=MienError(job.name, found, hint, **known).to_dict())
 
     def interrupted(self, job_id: str) -> Job | None:
         """The server ended while the job ran; it is no fault of the job's, unless it happens again and again."""
@@ -224,9 +224,9 @@ class Store:
             return self.update(
                 job_id, state=QUEUED, attempts=job.attempts - 1, progress=None, seconds_left=None, text=text
             )  # fmt: skip
-        found, cure = f"the server ended {job.starts} times while it was analysed", "send it again"
+        found, hint = f"the server ended {job.starts} times while it was analyzed", "send it again"
         known = {"code": "server_ended", "times": job.starts}
-        return self.end(job_id, FAILED, error=MienError(job.name, found, cure, **known).to_dict())
+        return self.end(job_id, FAILED, error=MienError(job.name, found, hint, **known).to_dict())
 
     def recover(self) -> None:
         """After a start: jobs that ran when the server ended wait again; what belongs to no job is removed."""

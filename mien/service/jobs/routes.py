@@ -17,7 +17,7 @@ from mien.service.display_names import attachment
 from mien.service.errors import Refused, absent, also
 from mien.service.jobs.jobs import DONE, JOB_ID, Job, source_name
 from mien.service.jobs.overlay import overlay_file
-from mien.service.parameters import ColourText, DetectorName, Drawn, ModelName, PeopleText, people_of, service_of
+from mien.service.parameters import ColorText, DetectorName, Drawn, ModelName, PeopleText, people_of, service_of
 from mien.service.recognition.recognition import Wish
 from mien.service.uploads import FORM, receive_file
 
@@ -54,18 +54,18 @@ async def add_video(
     detector: DetectorName = "",
     people: PeopleText = "all",
     smoothing: Annotated[float, Query(ge=0, le=60, description="time constant along a track, in seconds")] = 0.25,
-    colour: ColourText = "0,255,0",
+    color: ColorText = "0,255,0",
     media: Annotated[bool, Query(description="write the annotated video and the timeline too")] = True,
 ) -> dict[str, Any]:
     """Take a video; the answer is its job, which waits for its turn."""
     service = service_of(request)
     store, limits = service.store, service.config.limits
     wish = service.reader.check(Wish(model, detector or service.config.detector))
-    people_of(people)  # the style's colour was checked when it was made
+    people_of(people)  # the style's color was checked when it was made
     _check_room(service)
     settings = {
-        "model": wish.model, "detector": wish.detector, "people": people, "smoothing": smoothing, "colour": colour,
-        "label_colours": style.label_colours, "line_width": style.line_width, "text_size": style.text_size, "bars": style.bars,
+        "model": wish.model, "detector": wish.detector, "people": people, "smoothing": smoothing, "color": color,
+        "label_colors": style.label_colors, "line_width": style.line_width, "text_size": style.text_size, "bars": style.bars,
         "display_width": style.display_width, "media": media,
     }  # fmt: skip
     job_id, folder = store.new_folder()
@@ -78,8 +78,8 @@ async def add_video(
         job = store.add(job_id, upload.name, source_name(upload.name), settings)
     except OSError as error:
         shutil.rmtree(folder, ignore_errors=True)
-        found, cure = f"cannot take the video ({error.strerror})", "remove some jobs, or make room"
-        raise Refused(503, "disk_full", "disk", found, cure) from error
+        found, hint = f"cannot take the video ({error.strerror})", "remove some jobs, or make room"
+        raise Refused(503, "disk_full", "disk", found, hint) from error
     except BaseException:  # a sender that goes away too: nothing of an upload stays without its job
         shutil.rmtree(folder, ignore_errors=True)
         raise

@@ -19,7 +19,7 @@ from typing import Any
 from mien.core.errors import MienError
 from mien.service.config import Config
 from mien.service.jobs.jobs import CANCELLED, DONE, FAILED, STEM, WORK, Job, Store
-from mien.service.parameters import colour_of, people_of
+from mien.service.parameters import color_of, people_of
 from mien.service.recognition.decoding import child_environment
 
 log = logging.getLogger("mien.service")
@@ -173,9 +173,9 @@ class Runner:
     async def _attempt(self, job: Job, out: Path) -> dict[str, Any]:
         """The worker's last word: ``{"done": ...}``, ``{"error": ...}``, or ``{"died": how}``."""
         if (model := job.settings["model"]) not in self._models:  # served when the job was sent, before a restart
-            cure = f"choose one of {', '.join(self._models)}"
+            hint = f"choose one of {', '.join(self._models)}"
             found = "is not served any more"
-            return {"error": MienError(f"model '{model}'", found, cure, code="unknown_model").to_dict()}
+            return {"error": MienError(f"model '{model}'", found, hint, code="unknown_model").to_dict()}
         out.mkdir(exist_ok=True)
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "mien.service.jobs.worker",
@@ -220,8 +220,8 @@ class Runner:
             "path": str(self._store.folder_of(job.id) / job.source), "out": str(out), "stem": STEM, "name": job.name,
             "model": str(self._models[settings["model"]]), "detector": settings["detector"],
             "detector_model": self._detector_file(settings["detector"]), "people": people_of(settings["people"]),
-            "smoothing": settings["smoothing"], "colour": colour_of(settings["colour"]),
-            "label_colours": settings.get("label_colours", []), "line_width": settings["line_width"], "text_size": settings["text_size"],
+            "smoothing": settings["smoothing"], "color": color_of(settings["color"]),
+            "label_colors": settings.get("label_colors", []), "line_width": settings["line_width"], "text_size": settings["text_size"],
             "bars": settings.get("bars", False), "display_width": settings["display_width"], "media": settings["media"],
             "memory": limits.worker_bytes, "most_pixels": limits.video_pixels, "most_seconds": limits.video_seconds,
         }  # fmt: skip

@@ -1,4 +1,4 @@
-"""The process that analyses one video: a job on stdin, progress as lines of JSON on stdout.
+"""The process that analyzes one video: a job on stdin, progress as lines of JSON on stdout.
 
 It ends when the server does: its stdin then ends. What it writes lies in a folder of its own until the server moves it.
 """
@@ -107,8 +107,8 @@ def probe(path: Path, name: str, most_pixels: int, most_seconds: float) -> dict[
             seconds = (container.duration or 0) / 1_000_000
             width, height = stream.width, stream.height
     except (av.error.FFmpegError, OSError, ValueError) as error:
-        cure = "copy or export it again"
-        raise MediaError(name, "is not a video that can be read", cure, code="not_a_video") from error
+        hint = "copy or export it again"
+        raise MediaError(name, "is not a video that can be read", hint, code="not_a_video") from error
     facts = {"start_s": start_s, "seconds": seconds, "width": width, "height": height}
     return _within(name, facts, most_pixels, most_seconds)
 
@@ -125,7 +125,7 @@ def _within(name: str, facts: dict[str, Any], most_pixels: int, most_seconds: fl
     return facts
 
 
-def analyse(order: dict[str, Any], teller: Teller) -> str:
+def analyze(order: dict[str, Any], teller: Teller) -> str:
     """Do what ``order`` says (see ``Runner._order``), leave the results in its ``out``, and say what was odd."""
     from mien.analysis.output.annotate import Style
     from mien.analysis.pipeline import Settings, analyze_input
@@ -140,9 +140,9 @@ def analyse(order: dict[str, Any], teller: Teller) -> str:
         order["model"], detector=order["detector"], detector_model=order["detector_model"], people=order["people"]
     )
     formats = ("jsonl", "csv", "parquet") if find_spec("pyarrow") else ("jsonl", "csv")
-    own = tuple((label, tuple(colour)) for label, colour in order["label_colours"])
+    own = tuple((label, tuple(color)) for label, color in order["label_colors"])
     names = ("line_width", "text_size", "bars", "display_width")
-    style = Style(tuple(order["colour"]), *(order[name] for name in names), own)
+    style = Style(tuple(order["color"]), *(order[name] for name in names), own)
     for size_wh in ((facts["width"], facts["height"]), (facts["height"], facts["width"])):  # it may be shown turned
         style = fitting(style, size_wh, order["most_pixels"])
     settings = Settings(
@@ -190,12 +190,12 @@ def main() -> int:
     try:
         # A worker whose server was killed may still be about to end.
         with only_process(Path(order["out"]) / "worker.lock", order["name"], "try again later", wait_s=30):
-            text = analyse(order, teller)
+            text = analyze(order, teller)
         teller.tell(done=True, text=text)
     except MienError as error:
         own = str(order["path"])
         name = order["name"] if own in error.name else error.name
-        teller.tell(error=error.to_dict() | {"name": name, "found": error.found.replace(own, order["name"])})
+        teller.tell(error=error.to_dict() | {"name": name, "problem": error.problem.replace(own, order["name"])})
     except MemoryError:
         found = f"needs more memory than the {order['memory'] / 2**30:.0f} GiB that an analysis may have"
         limit = {"code": "video_needs_memory", "limit": order["memory"]}

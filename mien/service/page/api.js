@@ -1,29 +1,29 @@
 // Everything that is asked of the service, at addresses that begin where the page lies. What fails is a ServiceError with the three parts of mien's errors.
 
-import { channels, colourOfLabel, server, settings } from "./store.js";
+import { channels, colorOfLabel, server, settings } from "./store.js";
 import { explained, reasonOf, t } from "./words.js";
 
 export class ServiceError extends Error {
-  constructor({ name, found, cure, code, parameters }, status = 0) {
-    const said = { found, cure, code, parameters };
-    super(explained(said).isTranslated ? reasonOf(said) : [name, found, cure].filter(Boolean).join("; "));
+  constructor({ name, problem, hint, code, parameters }, status = 0) {
+    const said = { problem, hint, code, parameters };
+    super(explained(said).isTranslated ? reasonOf(said) : [name, problem, hint].filter(Boolean).join("; "));
     Object.assign(this, { name, ...said, status });
   }
 }
 
 const silent = () =>
-  new ServiceError({ name: t("error.server"), found: t("error.silent"), cure: t("error.silent.cure") });
+  new ServiceError({ name: t("error.server"), problem: t("error.silent"), hint: t("error.silent.hint") });
 
 /** The error that an answer's text holds, or one that tells its status. */
 function errorOf(text, status) {
   try {
     const { error } = JSON.parse(text);
-    if (error?.found) return new ServiceError(error, status);
+    if (error?.problem) return new ServiceError(error, status);
   } catch {
     // not JSON: a proxy between us, perhaps
   }
   return new ServiceError(
-    { name: t("error.server"), found: t("error.status", { status }), cure: t("error.status.cure") },
+    { name: t("error.server"), problem: t("error.status", { status }), hint: t("error.status.hint") },
     status,
   );
 }
@@ -68,11 +68,11 @@ const reading = () => ({
   people: settings.people,
 });
 
-/** How the server draws them into files: in the colours of the page. */
+/** How the server draws them into files: in the colors of the page. */
 const drawing = () => ({
-  colour: channels(settings.colour).join(","),
-  label_colour:
-    settings.colouring === "one" ? [] : Object.keys(server.colours).map((label) => `${label}:${colourOfLabel(label)}`),
+  color: channels(settings.color).join(","),
+  label_color:
+    settings.coloring === "one" ? [] : Object.keys(server.colors).map((label) => `${label}:${colorOfLabel(label)}`),
   line_width: settings.line || null,
   text_size: settings.text || null,
 });

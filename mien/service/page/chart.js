@@ -1,7 +1,7 @@
 // Bars of an expression's probabilities, and the timeline of each person under a video.
 
-import { $, colourOf, make } from "./dom.js";
-import { colourOfLabel, server } from "./store.js";
+import { $, colorOf, make } from "./dom.js";
+import { colorOfLabel, server } from "./store.js";
 import { clock, labelName, percent, t } from "./words.js";
 
 /** A list of bars in `list`; answers a function that shows other probabilities {label: p}, or null for none. */
@@ -18,7 +18,7 @@ export function bars(list) {
       const p = probabilities?.[label];
       item.classList.toggle("most", p !== undefined && p === most);
       fill.style.setProperty("--share", p ?? 0);
-      fill.style.setProperty("--colour", colourOfLabel(label));
+      fill.style.setProperty("--color", colorOfLabel(label));
       value.textContent = p === undefined ? "–" : percent(p);
     }
   };
@@ -131,7 +131,7 @@ export async function timeline(place, data, persons, seek) {
 }
 
 function layout(persons, range) {
-  const [soft, line, text] = ["--soft", "--line", "--text"].map(colourOf);
+  const [soft, line, text] = ["--soft", "--line", "--text"].map(colorOf);
   const rows = Math.max(persons.length, 1);
   const font = { family: getComputedStyle(document.body).fontFamily, size: 12, color: soft };
   const [ticks, words] = clockTicks(range);
@@ -197,7 +197,7 @@ function clockTicks([from, to]) {
 
 function traces(data, persons) {
   const line = { mode: "lines", line: { width: 0, shape: "hv" }, hoverinfo: "skip" };
-  const veil = colourOf("--panel").replace("rgb(", "rgba(").replace(")", ", 0.6)");
+  const veil = colorOf("--panel").replace("rgb(", "rgba(").replace(")", ", 0.6)");
   return persons.flatMap(({ track }, index) => {
     const { times, rows, unsure } = areas(data, track);
     const axis = { ...line, x: times, yaxis: `y${index ? index + 1 : ""}` };
@@ -206,7 +206,7 @@ function traces(data, persons) {
         ...axis,
         y: rows.map((row) => row[at]),
         stackgroup: `${index}`,
-        fillcolor: colourOfLabel(label),
+        fillcolor: colorOfLabel(label),
       })),
       { ...axis, y: unsure.map(Number), fill: "tozeroy", fillcolor: veil }, // pale where the model is unsure
     ];

@@ -66,11 +66,11 @@ export const stem = (name) =>
     .pop()
     .replace(/\.[^.]*$/, "") || "file";
 
-/** What a colour of the style sheet is at the moment, as the browser resolved it. */
-export function colourOf(variable) {
+/** What a color of the style sheet is at the moment, as the browser resolved it. */
+export function colorOf(variable) {
   const probe = make("i", { style: { color: `var(${variable})`, display: "none" } });
   document.body.append(probe);
-  const colour = getComputedStyle(probe).color;
+  const color = getComputedStyle(probe).color;
   probe.remove();
-  return colour;
+  return color;
 }

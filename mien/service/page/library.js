@@ -49,7 +49,7 @@ function card(model) {
     typeof f1 === "number" && [t("library.f1"), number(f1, 3)],
     model.parameters && [t("library.parameters"), number(model.parameters)],
     model.bytes && [t("library.size"), bytes(model.bytes), model.precision],
-    model.licence && [t("library.licence"), model.licence],
+    model.license && [t("library.license"), model.license],
   ].filter(Boolean);
   const known = ["shipped", "pulled", "local"].includes(model.kind);
   const body = model.card

@@ -1,6 +1,6 @@
 // Boxes and labels on a canvas that lies over a picture or a video. Labels stay inside and never cover one another.
 
-import { boxColour, inkOn, settings } from "./store.js";
+import { boxColor, inkOn, settings } from "./store.js";
 import { nameOf, percent } from "./words.js";
 
 const FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif';
@@ -141,7 +141,7 @@ export function drawFaces(canvas, faces, { width, height, chosen = -1, mirrored 
   });
   const { line, text } = sizesFor(bounds.width, bounds.height, boxes);
   faces.forEach((face, index) =>
-    drawBox(pen, boxes[index], boxColour(face), line, chosen < 0 || chosen === index),
+    drawBox(pen, boxes[index], boxColor(face), line, chosen < 0 || chosen === index),
   );
   pen.font = `600 ${text}px ${FONT}`;
   const pad = Math.round(text * 0.45);
@@ -154,12 +154,12 @@ export function drawFaces(canvas, faces, { width, height, chosen = -1, mirrored 
     .map((_, index) => index)
     .sort((a, b) => (b === chosen) - (a === chosen) || area(boxes[b]) - area(boxes[a]));
   placeLabels(boxes, sizes, bounds, order).forEach((place, index) => {
-    if (place) drawLabel(pen, place, words[index][place.version], boxColour(faces[index]), pad);
+    if (place) drawLabel(pen, place, words[index][place.version], boxColor(faces[index]), pad);
   });
 }
 
 /** A dark rim keeps a light box visible on light ground, and the other way round. */
-function drawBox(pen, [x1, y1, x2, y2], colour, line, strong) {
+function drawBox(pen, [x1, y1, x2, y2], color, line, strong) {
   const round = Math.min(6, (x2 - x1) / 8);
   pen.beginPath();
   pen.roundRect(x1, y1, x2 - x1, y2 - y1, round);
@@ -167,18 +167,18 @@ function drawBox(pen, [x1, y1, x2, y2], colour, line, strong) {
   pen.strokeStyle = "rgb(0 0 0 / .35)";
   pen.lineWidth = (strong ? line : line * 0.7) + 1.5;
   pen.stroke();
-  pen.strokeStyle = colour;
+  pen.strokeStyle = color;
   pen.lineWidth = strong ? line : line * 0.7;
   pen.stroke();
   pen.globalAlpha = 1;
 }
 
-function drawLabel(pen, { x, y, width, height }, text, colour, pad) {
+function drawLabel(pen, { x, y, width, height }, text, color, pad) {
   pen.beginPath();
   pen.roundRect(x + 0.5, y + 0.5, width - 1, height - 1, Math.min(5, height / 3));
-  pen.fillStyle = colour;
+  pen.fillStyle = color;
   pen.fill();
-  pen.fillStyle = inkOn(colour);
+  pen.fillStyle = inkOn(color);
   pen.textBaseline = "middle";
   pen.fillText(text, x + pad, y + height / 2 + 0.5);
 }

@@ -5,7 +5,7 @@ import * as api from "./api.js";
 import { bars } from "./chart.js";
 import { drawFaces, faceUnder } from "./overlay.js";
 import { saveCsv, saveJson } from "./records.js";
-import { boxColour, onChange, server } from "./store.js";
+import { boxColor, onChange, server } from "./store.js";
 import { explained, labelName, nameOf, number, percent, percents, shownOf, t } from "./words.js";
 
 let shared;
@@ -103,7 +103,7 @@ function size(width, height) {
 }
 
 function refuse(error) {
-  const { found, cure } = explained(error);
+  const { problem, hint } = explained(error);
   frame().classList.remove("busy");
   const image = $("img", frame());
   image.onload = image.onerror = null;
@@ -116,8 +116,8 @@ function refuse(error) {
       "section",
       { class: "card failed", role: "alert" },
       make("h2", { text: t("picture.failed") }),
-      make("p", {}, make("strong", { text: `${file.name || error.name}: ` }), found || error.message),
-      cure && make("p", { class: "note", text: cure }),
+      make("p", {}, make("strong", { text: `${file.name || error.name}: ` }), problem || error.message),
+      hint && make("p", { class: "note", text: hint }),
     ),
   );
 }
@@ -131,7 +131,7 @@ function summary() {
   return `${t("picture.found", { count })}: ${each}`;
 }
 
-/** Everything beside and below the picture, in the present language and colours. */
+/** Everything beside and below the picture, in the present language and colors. */
 function fill() {
   const { faces, model, detector, width, height, seconds } = reading;
   $("img", frame()).alt = summary();
@@ -162,7 +162,7 @@ function nothing() {
     { class: "card nothing" },
     icon("noface"),
     make("h2", { text: t("picture.nothing") }),
-    make("p", { text: t("picture.nothing.cure") }),
+    make("p", { text: t("picture.nothing.hint") }),
     server.detectors.includes("none") && make("p", { class: "note", text: t("picture.nothing.crop") }),
   );
 }
@@ -176,7 +176,7 @@ function chips(faces) {
         class: "chip",
         "aria-pressed": "false",
         onclick: () => choose(index),
-        style: { "--colour": boxColour(face) },
+        style: { "--color": boxColor(face) },
       },
       face.crop && make("img", { src: face.crop, alt: "", width: 40, height: 40 }),
       make("span", {}, make("small", { text: t("picture.face", { number: index + 1 }) }), nameOf(face)),
@@ -201,7 +201,7 @@ function choose(index) {
     make("p", { class: "over", text: t("picture.face", { number: index + 1 }) }),
     make(
       "h2",
-      { class: "answer", style: { "--colour": boxColour(face) } },
+      { class: "answer", style: { "--color": boxColor(face) } },
       nameOf(face),
       make("span", { text: percent(face.probability) }),
     ),

@@ -8,7 +8,7 @@ import { facesAt } from "./frames.js";
 import { drawStills, momentsOf } from "./moments.js";
 import { drawFaces } from "./overlay.js";
 import { transport } from "./transport.js";
-import { colourOfLabel } from "./store.js";
+import { colorOfLabel } from "./store.js";
 import { clock, labelName, number, percent, percents, span, t } from "./words.js";
 
 /** Persons that the timeline shows until the person asks for all. */
@@ -191,7 +191,7 @@ function place() {
     make("div", { class: "pointer", hidden: true }),
   );
   const legend = now.data.labels.map((label) =>
-    make("li", { style: { "--colour": colourOfLabel(label) }, text: labelName(label) }),
+    make("li", { style: { "--color": colorOfLabel(label) }, text: labelName(label) }),
   );
   return make(
     "section",
@@ -297,7 +297,7 @@ function people() {
     const strip = make(
       "span",
       { class: `strip${person.mostly_unsure ? " unsure" : ""}`, "aria-hidden": "true" },
-      ...shares.map(([label, share]) => make("i", { style: { "--share": share, "--colour": colourOfLabel(label) } })),
+      ...shares.map(([label, share]) => make("i", { style: { "--share": share, "--color": colorOfLabel(label) } })),
     );
     return make(
       "button",
@@ -348,7 +348,7 @@ function moments() {
   const groups = found.map((label) =>
     make(
       "li",
-      { style: { "--colour": colourOfLabel(label) } },
+      { style: { "--color": colorOfLabel(label) } },
       make("h3", { text: labelName(label) }),
       make(
         "div",

@@ -3,7 +3,7 @@
 import { logout } from "./api.js";
 import { $, button, icon, make } from "./dom.js";
 import { drawFaces } from "./overlay.js";
-import { change, colourOfLabel, onChange, reset, server, settings } from "./store.js";
+import { change, colorOfLabel, onChange, reset, server, settings } from "./store.js";
 import { labelName, number, span, t } from "./words.js";
 
 export function start() {
@@ -12,7 +12,7 @@ export function start() {
   fill();
   onChange((changed) => {
     // A field that is being moved must stay; only what it does not show itself is made anew.
-    if (changed.has("language") || changed.has("colouring") || changed.has("colours") || changed.size > 3) fill();
+    if (changed.has("language") || changed.has("coloring") || changed.has("colors") || changed.size > 3) fill();
     preview();
   });
 }
@@ -107,24 +107,24 @@ function looks() {
 }
 
 function drawing() {
-  const one = settings.colouring === "one";
+  const one = settings.coloring === "one";
   return group(
     "settings.drawing",
     make("div", { class: "preview", id: "settings-preview", "aria-hidden": "true" }, icon("heads"), make("canvas")),
     choice(
-      "colouring",
-      ["expression", "one"].map((name) => [name, t(`set.colouring.${name}`)]),
+      "coloring",
+      ["expression", "one"].map((name) => [name, t(`set.coloring.${name}`)]),
     ),
     one &&
       field(
-        "colour",
+        "color",
         make("input", {
           type: "color",
-          id: "set-colour",
-          value: settings.colour,
-          oninput: (event) => change({ colour: event.target.value }),
+          id: "set-color",
+          value: settings.color,
+          oninput: (event) => change({ color: event.target.value }),
         }),
-        t("set.colour.note"),
+        t("set.color.note"),
       ),
     slider("line", { min: 0, max: 10, step: 1 }, (value) => (value ? t("pixels", { count: value }) : t("automatic"))),
     choice(
@@ -137,28 +137,28 @@ function drawing() {
   );
 }
 
-/** A colour for each expression, in bars, timelines and boxes. */
+/** A color for each expression, in bars, timelines and boxes. */
 function palette() {
-  const inputs = Object.keys(server.colours).map((label) =>
+  const inputs = Object.keys(server.colors).map((label) =>
     make(
       "label",
       { class: "swatch" },
       make("input", {
         type: "color",
-        id: `colour-${label}`,
-        value: colourOfLabel(label),
-        onchange: (event) => change({ colours: { ...settings.colours, [label]: event.target.value } }),
+        id: `color-${label}`,
+        value: colorOfLabel(label),
+        onchange: (event) => change({ colors: { ...settings.colors, [label]: event.target.value } }),
       }),
       make("span", { text: labelName(label) }),
     ),
   );
-  const changed = Object.keys(settings.colours).length > 0;
+  const changed = Object.keys(settings.colors).length > 0;
   return make(
     "div",
-    { class: "field", role: "group", "aria-label": t("set.colours") },
-    make("span", { class: "label", text: t("set.colours") }),
+    { class: "field", role: "group", "aria-label": t("set.colors") },
+    make("span", { class: "label", text: t("set.colors") }),
     make("div", { class: "swatches" }, ...inputs),
-    changed && button("", t("set.colours.reset"), () => change({ colours: {} })),
+    changed && button("", t("set.colors.reset"), () => change({ colors: {} })),
   );
 }
 

@@ -7,9 +7,9 @@ const DEFAULTS = {
   language: "",
   theme: "system",
   display: 0, // widest picture in pixels; 0: as wide as there is room
-  colouring: "expression", // of boxes: "expression" or "one"
-  colour: "#00c853",
-  colours: {}, // expression → a colour of one's own
+  coloring: "expression", // of boxes: "expression" or "one"
+  color: "#00c853",
+  colors: {}, // expression → a color of one's own
   line: 0,
   text: 0,
   model: "",
@@ -26,21 +26,21 @@ const LOOKS = new Set([
   "language",
   "theme",
   "display",
-  "colouring",
-  "colour",
-  "colours",
+  "coloring",
+  "color",
+  "colors",
   "line",
   "text",
   "mirror",
   "understood",
 ]);
 
-const isColour = (value) => /^#[0-9a-f]{6}$/i.test(value);
+const isColor = (value) => /^#[0-9a-f]{6}$/i.test(value);
 
 export const settings = { ...DEFAULTS, ...kept() };
 
 /** What GET /v1/settings answered. */
-export const server = { labels: [], colours: {}, models: [], detectors: ["auto"], limits: {}, saliency: false };
+export const server = { labels: [], colors: {}, models: [], detectors: ["auto"], limits: {}, saliency: false };
 
 const listeners = new Set();
 
@@ -50,8 +50,8 @@ function kept() {
     const values = JSON.parse(localStorage.getItem(KEY)) ?? {};
     const usable = Object.keys(DEFAULTS).filter((name) => typeof values[name] === typeof DEFAULTS[name]);
     const found = Object.fromEntries(usable.map((name) => [name, values[name]]));
-    if (!isColour(found.colour)) delete found.colour;
-    found.colours = Object.fromEntries(Object.entries(found.colours ?? {}).filter(([, value]) => isColour(value)));
+    if (!isColor(found.color)) delete found.color;
+    found.colors = Object.fromEntries(Object.entries(found.colors ?? {}).filter(([, value]) => isColor(value)));
     return found;
   } catch {
     return {}; // another program's text under our name
@@ -76,22 +76,22 @@ export const reset = () => change({ ...DEFAULTS, language: settings.language, un
 
 export const onChange = (listener) => listeners.add(listener);
 
-/** The colour of an expression: the person's own, else the server's. */
-export const colourOfLabel = (label) => settings.colours[label] || server.colours[label] || "#8a949e";
+/** The color of an expression: the person's own, else the server's. */
+export const colorOfLabel = (label) => settings.colors[label] || server.colors[label] || "#8a949e";
 
 /** What is probably no face, in files too. */
-const GREY = "#969696";
+const GRAY = "#969696";
 
-/** The colour that a face is drawn in. */
-export function boxColour({ label, noFace }) {
-  if (noFace) return GREY;
-  return settings.colouring === "one" ? settings.colour : colourOfLabel(label);
+/** The color that a face is drawn in. */
+export function boxColor({ label, noFace }) {
+  if (noFace) return GRAY;
+  return settings.coloring === "one" ? settings.color : colorOfLabel(label);
 }
 
 /** "#00c853" → [0, 200, 83]. */
 export const channels = (hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
 
-/** Black or white, whichever is read better on a colour (WCAG's relative luminance). */
+/** Black or white, whichever is read better on a color (WCAG's relative luminance). */
 export function inkOn(hex) {
   const [red, green, blue] = channels(hex).map((value) => {
     const share = value / 255;

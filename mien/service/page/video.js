@@ -157,8 +157,8 @@ function tooLarge({ name, size }) {
   if (!most || size <= most) return null;
   return new api.ServiceError({
     name,
-    found: t("video.large", { size: bytes(size) }),
-    cure: t("video.large.cure", { most: bytes(most) }),
+    problem: t("video.large", { size: bytes(size) }),
+    hint: t("video.large.hint", { most: bytes(most) }),
   });
 }
 

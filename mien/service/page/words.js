@@ -26,20 +26,20 @@ const fill = (text, values) =>
   text.replace(/\{(\w+)\}/g, (_, name) => (typeof values[name] === "number" ? number(values[name]) : values[name]));
 
 /**
- * What was found and the cure of an error of the service, in the person's language: by its code, where there are words
+ * What was found and the hint of an error of the service, in the person's language: by its code, where there are words
  * for that; the service itself speaks English.
  */
-export function explained({ found, cure, code, parameters }) {
+export function explained({ problem, hint, code, parameters }) {
   const words = (language() === "zh" && CHINESE_ERRORS[code]) || null;
-  if (!words) return { found, cure, isTranslated: false };
+  if (!words) return { problem, hint, isTranslated: false };
   const [ours, todo] = words.map((text) => fill(text, parameters ?? {}));
-  return { found: ours, cure: todo, isTranslated: true };
+  return { problem: ours, hint: todo, isTranslated: true };
 }
 
 /** The same in a line. */
 export function reasonOf(error) {
-  const { found, cure } = explained(error);
-  return [found ?? error.message, cure].filter(Boolean).join(language() === "zh" ? "；" : "; ");
+  const { problem, hint } = explained(error);
+  return [problem ?? error.message, hint].filter(Boolean).join(language() === "zh" ? "；" : "; ");
 }
 
 /** An expression's name; what is not in the dictionary is shown as the model has it. */

@@ -166,8 +166,8 @@ class Decoders:
             return picture
         except EOFError as error:
             found = "could not be decoded: it took too much time or memory, or is broken"
-            cure = "copy or export it again, or send a smaller one"
-            raise Refused(422, "cannot_be_decoded", name, found, cure) from error
+            hint = "copy or export it again, or send a smaller one"
+            raise Refused(422, "cannot_be_decoded", name, found, hint) from error
         finally:
             timer.cancel()
             if not emptied:
@@ -219,10 +219,10 @@ class Decoders:
 
 
 def _refusal(name: str, error: dict[str, Any]) -> Refused:
-    """The decoder's error as an answer; its cures speak of options of the program, which are of no use here."""
-    code, found, parameters = error["code"], error["found"], error["parameters"]
+    """The decoder's error as an answer; its hints speak of options of the program, which are of no use here."""
+    code, found, parameters = error["code"], error["problem"], error["parameters"]
     if code == "too_many_pixels":
         return Refused(413, code, name, found, "send a smaller one", **parameters)
-    first, _, other = error["cure"].partition(", or ")
-    cure = first if "--" in other else error["cure"]
-    return Refused(422, code, name, found, cure, **parameters)
+    first, _, other = error["hint"].partition(", or ")
+    hint = first if "--" in other else error["hint"]
+    return Refused(422, code, name, found, hint, **parameters)

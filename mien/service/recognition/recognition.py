@@ -108,9 +108,9 @@ class Reader:
                 code="unknown_detector",
             )
         if wish.detector not in self.detectors:
-            cure = "pull it with 'mien models pull yunet' and start again, or choose another"
+            hint = "pull it with 'mien models pull yunet' and start again, or choose another"
             raise UsageError(
-                f"detector '{wish.detector}'", "is not on this machine", cure, code="detector_not_installed"
+                f"detector '{wish.detector}'", "is not on this machine", hint, code="detector_not_installed"
             )
         check_tta(wish.tta, "tta=")
         values = {name: getattr(wish, name) for name in ("detector", "threshold", "people", "tta")}

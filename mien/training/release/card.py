@@ -59,7 +59,7 @@ def model_card(
     scores: Scores | None,
     data: str,
     parity: float,
-    licence: str,
+    license: str,
     half: bool = False,
 ) -> str:
     """Return the card in Markdown of a model exported from a run folder or a .pt file in one; ``half``: with 16-bit weights."""
@@ -77,7 +77,7 @@ def model_card(
 | output | logits and features; the probabilities are the softmax of the logits divided by the temperature |
 | network | `{trained.network_name}`, {sum(p.numel() for p in trained.network.parameters()):,} parameters, {json.dumps(trained.network_arguments)} |
 | file | {file.stat().st_size / 1e6:.1f} MB ONNX, float32{", weights stored in 16 bits" if half else ""}; probabilities differ from torch by at most {parity:.1e} |
-| license of the weights | {licence} |""",
+| license of the weights | {license} |""",
         _training(header, history, trained),
     ]
     if scores is not None:
@@ -337,7 +337,7 @@ def _none(none: dict[str, Any], threshold: float) -> str:
 
 
 def _int8(info: ModelInfo) -> str:
-    facts = info.quantisation
+    facts = info.quantization
     same, of = facts["agreement"], facts["calibration"]
     return f"""\
 {INT8}

@@ -56,7 +56,7 @@ def _compositions(total: int, parts: int):
 def likelihood_weights(probabilities: np.ndarray, labels: np.ndarray, steps: int = 500) -> np.ndarray:
     """The weights with the highest likelihood of the labels, found directly.
 
-    The likelihood of a mixture is concave in its weights; expectation-maximisation (Dempster et al., 1977) climbs it
+    The likelihood of a mixture is concave in its weights; expectation-maximization (Dempster et al., 1977) climbs it
     and never leaves the simplex: wᵢ ← wᵢ · meanₙ(pᵢₙ / Σⱼ wⱼ pⱼₙ), p being the probability of the true class.
     probabilities (M, N, K), labels (N,) → (M,) that sum to 1.
     """

@@ -53,14 +53,14 @@ def export(
     faces: FaceSet | None = None,
     *,
     scores: dict[str, Any] | None = None,
-    licence: str = "not stated",
+    license: str = "not stated",
     half: bool = False,
     training: dict[str, Any] | None = None,
 ) -> float:
     """Write the model file; returns the largest difference in probability between torch and ONNX.
 
     Parity is measured on ``faces`` where given, else on noise, and asserted before the file takes its
-    name: on ModelError nothing is written. Initialisers keep the parameters' names and nothing is folded, so that
+    name: on ModelError nothing is written. Initializers keep the parameters' names and nothing is folded, so that
     mien.models.load rebuilds the network. ``half`` rounds the weights to 16 bits and stores them so, which makes the file
     half as large; it is run in 32 all the same.
     """
@@ -80,8 +80,8 @@ def export(
         "temperature": trained.temperature,
         "thresholds": {},
         "scores": scores or {},
-        "licence": licence,
-        "quantised": False,
+        "license": license,
+        "quantized": False,
         "labels_by": trained.labels_by,
     }
     entry = model.metadata_props.add()

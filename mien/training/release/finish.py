@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mien.analysis.inference.classifier import Classifier
-from mien.analysis.inference.model_file import METADATA_KEY, int8_file
+from mien.analysis.inference.model_file import METADATA_KEY, int8_file, read_metadata
 from mien.core.errors import DataError, MissingExtra, ModelError
 from mien.core.files import replacing
 from mien.core.types import FaceSet
@@ -18,7 +17,7 @@ from mien.evaluation.calibration import cross_tempered, fit_temperature, reliabi
 from mien.evaluation.measures import without_nan
 from mien.evaluation.metrics import log_losses
 from mien.evaluation.selective import GOAL, cross_kept, keeping, kept, risk_coverage
-from mien.training.release.quantize import quantise, write_metadata
+from mien.training.release.quantize import quantize, write_metadata
 
 #: A threshold above which fewer validation faces than this lie is none: it would be chance, and mark nearly every label.
 LEAST_ANSWERED = 10
@@ -46,7 +45,7 @@ def finish(
     """Write ``out`` (and out.int8.onnx) from the float file ``source``; returns the metadata's ``uncertainty``, and in
     ``no_int8`` why there is no int8 file, where too few faces would be read right.
 
-    Temperature and thresholds are fitted on the labelled ``validation`` faces; what is reported of them was measured on
+    Temperature and thresholds are fitted on the labeled ``validation`` faces; what is reported of them was measured on
     the half that did not fit them. The network's own weights stay as they are, bit by bit. ``training`` faces are needed
     for the not-a-face score and for int8. Raises ModelError or DataError, and then nothing is written.
     """
@@ -55,16 +54,16 @@ def finish(
     except ImportError as error:
         raise MissingExtra("onnx", "train", "to finish a model") from error
     classifier = Classifier(source)
-    if classifier.info.quantised:
-        raise ModelError(source, "is quantised", "finish the float file that it was made from")
+    if classifier.info.quantized:
+        raise ModelError(source, "is quantized", "finish the float file that it was made from")
     if not (training is not None and len(training)) and (wishes.non_faces or wishes.int8):
         raise DataError(
             "training faces", "are not given", "name their file with --data, or add --no-non-faces --no-int8"
         )
     seen = validation  # raters who call a picture no face give it no label
-    validation = validation.take(validation.labelled).as_classes(classifier.labels)
+    validation = validation.take(validation.labeled).as_classes(classifier.labels)
     if len(validation) < 2:
-        raise DataError("validation faces", "have no labels to fit a temperature by", "give labelled faces")
+        raise DataError("validation faces", "have no labels to fit a temperature by", "give labeled faces")
     logits = classifier.logits(validation.images)
     temperature, values, thresholds = _confidence(logits, validation, wishes)
     model = onnx.load(str(source))
@@ -76,12 +75,12 @@ def finish(
             classifier, training, seen, seed=wishes.seed, quiet=wishes.quiet
         )
         add_output(model, head)
-    elif "not_a_face" in classifier.info.thresholds:  # it was learnt before and stays
+    elif "not_a_face" in classifier.info.thresholds:  # it was learned before and stays
         thresholds["not_a_face"] = classifier.info.thresholds["not_a_face"]
         values["not_a_face"] = classifier.info.uncertainty.get("not_a_face", {})
     if any(_weights(model).get(name) != stored for name, stored in weights.items()):
         raise ModelError(source, "would lose weights of its network", "nothing was written; report this")
-    metadata = json.loads(next(entry.value for entry in model.metadata_props if entry.key == METADATA_KEY))
+    metadata = read_metadata(next(entry.value for entry in model.metadata_props if entry.key == METADATA_KEY))
     metadata |= {"temperature": temperature, "thresholds": thresholds,
                  "uncertainty": values}  # fmt: skip
     with replacing(out) as temporary:
@@ -90,14 +89,14 @@ def finish(
     int8_file(out).unlink(missing_ok=True)  # an earlier one may have other weights
     if wishes.int8:
         try:
-            quantise(out, int8_file(out), training, validation, seed=wishes.seed)
+            quantize(out, int8_file(out), training, validation, seed=wishes.seed)
         except ModelError as error:
-            return values | {"no_int8": error.found}
+            return values | {"no_int8": error.problem}
     return values
 
 
 def _confidence(logits: np.ndarray, faces: FaceSet, wishes: Wishes) -> tuple[float, dict[str, Any], dict[str, float]]:
-    """(temperature, what it and the unsure threshold are worth, thresholds), from logits (N, K) of labelled faces.
+    """(temperature, what it and the unsure threshold are worth, thresholds), from logits (N, K) of labeled faces.
 
     A temperature that does not better the log loss of faces that did not fit it is not taken, but 1.
     """

@@ -10,11 +10,11 @@ import numpy as np
 from mien.analysis.detection.detectors import HaarDetector, crop_faces
 from mien.core.errors import MissingExtra
 from mien.core.pictures import read_picture
-from mien.core.preprocessing import resize, to_grey
+from mien.core.preprocessing import resize, to_gray
 from mien.evaluation.audit.non_faces import SCRAMBLED, unmade_faces
 
 #: The photographs and drawings in scikit-image's own wheel on which no person is seen, in two groups that share no subject:
-#: what is learnt from one is measured on the other. Left out: "astronaut" and "camera" show people, "coins" portraits.
+#: what is learned from one is measured on the other. Left out: "astronaut" and "camera" show people, "coins" portraits.
 GROUPS = (
     ("brick.png", "cell.png", "clock_motion.png", "coffee.png", "grass.png", "hubble_deep_field.jpg", "moon.png",
      "motorcycle_left.png", "motorcycle_right.png", "phantom.png", "text.png"),
@@ -45,25 +45,25 @@ def false_finds(picture: np.ndarray, size: int, most: int, rng: np.random.Genera
     """
     crops = [np.empty((0, size, size, 3), np.uint8)]
     for cascade in ("alt", "alt2", "default"):
-        detector = HaarDetector(cascade, min_neighbours=0)
+        detector = HaarDetector(cascade, min_neighbors=0)
         for side in (320, 640, 1000):
             scale = side / max(picture.shape[:2])
             way = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
             scaled = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=way)
             crops.append(crop_faces(scaled, detector.detect(scaled).boxes_xyxy, detector.framing, size))
-    found = to_grey(np.concatenate(crops))
+    found = to_gray(np.concatenate(crops))
     return found[rng.permutation(len(found))[:most]]
 
 
 def squares(picture: np.ndarray, size: int, count: int, rng: np.random.Generator) -> np.ndarray:
     """uint8 (count, size, size): squares from anywhere in a picture, of any size, mirrored as often as not."""
-    grey = to_grey(picture)
+    gray = to_gray(picture)
     found = np.empty((count, size, size), np.uint8)
     for index in range(count):
-        most = min(grey.shape)
+        most = min(gray.shape)
         side = int(np.exp(rng.uniform(np.log(min(size / 2, most)), np.log(most))))
-        top, left = (int(rng.integers(0, length - side + 1)) for length in grey.shape)
-        crop = resize(np.ascontiguousarray(grey[top : top + side, left : left + side]), size)
+        top, left = (int(rng.integers(0, length - side + 1)) for length in gray.shape)
+        crop = resize(np.ascontiguousarray(gray[top : top + side, left : left + side]), size)
         found[index] = crop if rng.random() < 0.5 else crop[:, ::-1]
     return found
 
@@ -137,10 +137,10 @@ def _slope(size: int, rng: np.random.Generator) -> np.ndarray:
 def _ellipses(size: int, rng: np.random.Generator) -> np.ndarray:
     picture = np.full((size, size), rng.uniform(0, 255), np.float32)
     for _ in range(rng.integers(1, 12)):
-        centre = tuple(int(value) for value in rng.integers(0, size, 2))
+        center = tuple(int(value) for value in rng.integers(0, size, 2))
         axes = tuple(int(value) for value in rng.integers(2, size // 2, 2))
         filled = -1 if rng.random() < 0.7 else 1
-        cv2.ellipse(picture, centre, axes, rng.uniform(0, 180), 0, 360, rng.uniform(0, 255), filled)
+        cv2.ellipse(picture, center, axes, rng.uniform(0, 180), 0, 360, rng.uniform(0, 255), filled)
     return picture
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from mien.analysis.inference.classifier import Classifier
-from mien.analysis.inference.model_file import METADATA_KEY
+from mien.analysis.inference.model_file import METADATA_KEY, read_metadata
 from mien.core.errors import DataError, MissingExtra, ModelError
 from mien.core.files import replacing
 from mien.core.types import FaceSet
@@ -49,7 +49,7 @@ class Agreement:
         return {name: None if value != value else value for name, value in vars(self).items()}
 
 
-def quantise(source: Path, out: Path, training: FaceSet, validation: FaceSet, *, seed: int = 0) -> Agreement:
+def quantize(source: Path, out: Path, training: FaceSet, validation: FaceSet, *, seed: int = 0) -> Agreement:
     """Write the int8 file of ``source``; returns how it agrees with the float file on ``validation``.
 
     Weights and activations become bytes, weights symmetrically and with a scale for each output channel, activations with
@@ -60,34 +60,34 @@ def quantise(source: Path, out: Path, training: FaceSet, validation: FaceSet, *,
     nothing is written, where accuracy falls by more than 0.2 points.
     """
     floats = Classifier(source, threads=1)
-    if floats.info.quantised:
-        raise ModelError(source, "is quantised already", "name the float file that it was made from")
+    if floats.info.quantized:
+        raise ModelError(source, "is quantized already", "name the float file that it was made from")
     if not len(training):
         raise DataError("training faces", "are none", "calibration needs some: check --data and --train-split")
     drawn = np.sort(np.random.default_rng(seed).permutation(len(training))[:CALIBRATION])
     with tempfile.TemporaryDirectory() as folder, replacing(out) as temporary:
         _to_int8(source, temporary, floats.preprocessing.to_tensor(training.images[drawn]), Path(folder))
-        values = json.loads(_metadata(source)) | {"quantised": True}
+        values = read_metadata(_metadata(source)) | {"quantized": True}
         facts = {
             "from": source.name,
             "sha256": hashlib.sha256(source.read_bytes()).hexdigest(),
             "calibration": {"data": ", ".join(training.splits), "faces": len(drawn), "seed": seed},
         }
-        write_metadata(temporary, values | {"quantisation": facts})
+        write_metadata(temporary, values | {"quantization": facts})
         found = agreement(floats, Classifier(temporary), validation)
         lost = found.float_accuracy - found.accuracy
         if lost > max(TOLERANCE, 2 / max(found.faces, 1)):
             raise ModelError(
                 out, f"would read {100 * lost:.2f} points fewer faces right than {source.name}", "run the float file"
             )
-        write_metadata(temporary, values | {"quantisation": facts | {"agreement": found.to_json()}})
+        write_metadata(temporary, values | {"quantization": facts | {"agreement": found.to_json()}})
     return found
 
 
 def agreement(floats: Classifier, bytes_: Classifier, faces: FaceSet) -> Agreement:
     """How two files of one model agree on faces."""
     a, b = floats.probabilities(faces.images), bytes_.probabilities(faces.images)
-    known = faces.labelled
+    known = faces.labeled
     labels = faces.as_classes(floats.labels).labels[known]
     right = [float((p[known].argmax(axis=1) == labels).mean()) if known.any() else float("nan") for p in (a, b)]
     same = float((a.argmax(axis=1) == b.argmax(axis=1)).mean())
@@ -112,14 +112,14 @@ def _metadata(path: Path) -> str:
 
 
 def _to_int8(source: Path, out: Path, tensor: np.ndarray, folder: Path) -> None:
-    """Fuse batch norms into convolutions, calibrate on tensor (N, C, S, S), and write quantise-dequantise pairs, which ONNX
+    """Fuse batch norms into convolutions, calibrate on tensor (N, C, S, S), and write quantize-dequantize pairs, which ONNX
     Runtime turns into integer kernels."""
     try:
         import onnx
         from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
         from onnxruntime.quantization.shape_inference import quant_pre_process
     except ImportError as error:
-        raise MissingExtra("onnx", "train", "to quantise a model") from error
+        raise MissingExtra("onnx", "train", "to quantize a model") from error
 
     class Batches(CalibrationDataReader):
         def __init__(self) -> None:

@@ -33,7 +33,7 @@ def test_it_finds_what_opencv_finds(size_wh: tuple[int, int]) -> None:
         np.testing.assert_allclose(scores, their_scores, atol=1e-5)
 
 
-def test_nothing_is_found_in_grey_and_in_a_sliver() -> None:
+def test_nothing_is_found_in_gray_and_in_a_sliver() -> None:
     network = YuNet(yunet().read_bytes(), threads=1)
     for shape in ((240, 320, 3), (1, 500, 3), (500, 1, 3)):
         boxes, scores = network(np.full(shape, 128, np.uint8))

@@ -55,10 +55,10 @@ def test_no_crops_give_no_rows() -> None:
     assert Classifier("base").probabilities(np.empty((0, 48, 48), np.uint8)).shape == (0, 7)
 
 
-def test_grey_and_colour_crops_of_the_same_face_agree() -> None:
+def test_gray_and_color_crops_of_the_same_face_agree() -> None:
     classifier, images = Classifier("base"), patterns(8).images
-    colour = np.repeat(images[..., None], 3, axis=3)
-    np.testing.assert_allclose(classifier.probabilities(colour), classifier.probabilities(images), atol=1e-6)
+    color = np.repeat(images[..., None], 3, axis=3)
+    np.testing.assert_allclose(classifier.probabilities(color), classifier.probabilities(images), atol=1e-6)
 
 
 def test_crops_of_another_shape_are_refused() -> None:
@@ -76,7 +76,7 @@ def test_flip_and_ten_crop_are_the_mean_over_their_views() -> None:
         np.testing.assert_allclose(classifier.probabilities(images, tta), by_hand, atol=1e-6)
 
 
-def test_ten_crop_takes_44_of_48_at_corners_and_centre() -> None:
+def test_ten_crop_takes_44_of_48_at_corners_and_center() -> None:
     image = np.arange(48 * 48, dtype=np.uint16).reshape(1, 48, 48)
     crops = views(image, "ten-crop")
     assert {crop.shape for crop in crops} == {(1, 44, 44)}
@@ -140,7 +140,7 @@ def small_model(path: Path, **changes: list) -> Path:
     """A network of one multiplication that mien takes for its own: ``images`` → ``logits`` of three labels, as ``changes`` say."""
     values = {
         "version": 1, "name": "small", "labels": ["a", "b", "c"], "preprocessing": {"size": 8, "channels": 1, "mean": [0.5], "std": [0.5]},
-        "network": {"name": "small", "arguments": {}}, "temperature": 1, "thresholds": {}, "scores": {}, "licence": "", "quantised": False,
+        "network": {"name": "small", "arguments": {}}, "temperature": 1, "thresholds": {}, "scores": {}, "license": "", "quantized": False,
     }  # fmt: skip
     sizes = {"flat": [-1, 64], "weights": [64, 3], "images": ["N", 1, 8, 8], "logits": ["N", "K"]} | changes
     shape = onnx.numpy_helper.from_array(np.array(sizes["flat"], np.int64), "shape")

@@ -67,5 +67,5 @@ def test_the_shipped_model_is_small_and_says_what_it_is() -> None:
     path = shipped_models()["base"]
     info = model_info(path)
     assert path.stat().st_size <= 12 * 1024 * 1024
-    assert (info.name, info.labels[3], info.licence) == ("base", "happy", "MIT")
+    assert (info.name, info.labels[3], info.license) == ("base", "happy", "MIT")
     assert path.with_suffix(".md").is_file()

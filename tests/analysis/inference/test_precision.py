@@ -61,7 +61,7 @@ def test_an_int8_file_names_the_float_file_beside_it(name: str) -> None:
     import hashlib
 
     path = weights.shipped_models()[name]
-    facts = weights.model_info(weights.int8_file(path)).quantisation
+    facts = weights.model_info(weights.int8_file(path)).quantization
     assert facts["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
     assert facts["agreement"]["float_accuracy"] - facts["agreement"]["accuracy"] <= 0.002
 
@@ -100,5 +100,5 @@ def test_torch_takes_the_float_file_of_a_name_and_refuses_the_other() -> None:
     from mien.models import load
 
     assert sum(p.numel() for p in load("base").parameters()) > 1e6
-    with pytest.raises(ModelError, match=r"is quantised, so its network cannot be rebuilt; name base.onnx"):
+    with pytest.raises(ModelError, match=r"is quantized, so its network cannot be rebuilt; name base.onnx"):
         load(weights.int8_file(weights.shipped_models()["base"]))

@@ -13,7 +13,7 @@ from mien.analysis.media.inputs import Input
 from mien.analysis.media.video_reader import Sampling, open_video
 from mien.analysis.output.stills import pictures_at
 from mien.core.errors import MediaError
-from tests.analysis.footage import analyse, frame_times, records
+from tests.analysis.footage import analyze, frame_times, records
 from tests.conftest import ASTRONAUT
 
 KINDS = ("gif", "webp", "png", "avif")
@@ -126,7 +126,7 @@ def test_one_that_holds_no_frame_is_refused(tmp_path: Path) -> None:
 def test_a_moving_face_is_analyzed_as_in_a_video(tmp_path: Path) -> None:
     face = Image.open(ASTRONAUT).convert("RGB").resize((256, 256))
     path = save(tmp_path / "face.webp", [face, face.transpose(Image.Transpose.FLIP_LEFT_RIGHT)], [500, 700])
-    done = analyse(path, Recognizer("nano", detector="haar"), tmp_path / "out")
+    done = analyze(path, Recognizer("nano", detector="haar"), tmp_path / "out")
     assert (done.is_video, done.frames, done.warnings) == (True, 2, [])
     rows = records(tmp_path / "out", "face")
     assert [row["time_s"] for row in rows] == [0.0, 0.5]

@@ -1,4 +1,4 @@
-"""Videos that are turned, mirrored, late, joined, of odd pixels or of changing colour and size."""
+"""Videos that are turned, mirrored, late, joined, of odd pixels or of changing color and size."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from PIL import Image
 
 from mien import Recognizer
 from mien.analysis.media.video_reader import VideoSource
-from mien.analysis.media.yuv import Colours, Planes
+from mien.analysis.media.yuv import Colors, Planes
 from mien.analysis.output.stills import pictures_at
 from mien.core.pictures import read_picture
-from tests.analysis.footage import analyse, frame_times, records, remuxed, sound_of, turn
+from tests.analysis.footage import analyze, frame_times, records, remuxed, sound_of, turn
 from tests.conftest import ASTRONAUT
 
 
@@ -37,7 +37,7 @@ def test_a_turned_video_is_seen_and_written_upright(
     size_wh = (320, 240) if quarters == 2 else (240, 320)
     make_clip(tmp_path / "clip.mp4", seconds=0.4, size_wh=size_wh, photos=[stored], sound=None)
     turn(tmp_path / "clip.mp4", *matrix)
-    done = analyse(tmp_path / "clip.mp4", recognizer, tmp_path)
+    done = analyze(tmp_path / "clip.mp4", recognizer, tmp_path)
     assert done.faces_seen > 5
     with av.open(str(tmp_path / "clip.annotated.mp4")) as container:
         frame = next(container.decode(video=0))
@@ -60,7 +60,7 @@ def test_a_mirrored_video_is_seen_as_players_show_it(tmp_path: Path, matrix: tup
 def test_a_video_that_begins_late_keeps_its_times_in_the_records(recognizer: Recognizer, tmp_path: Path) -> None:
     times = make_clip(tmp_path / "clip.mp4", seconds=1, size_wh=(320, 240))
     remuxed(tmp_path / "clip.mp4", tmp_path / "late.mkv", shift_s=7)
-    done = analyse(tmp_path / "late.mkv", recognizer, tmp_path)
+    done = analyze(tmp_path / "late.mkv", recognizer, tmp_path)
     assert done.warnings == []
     rows = records(tmp_path, "late")
     assert all(row["time_s"] == pytest.approx(times[row["frame"]] + 7, abs=2e-3) for row in rows)
@@ -82,7 +82,7 @@ def test_a_frame_lasts_until_the_next_whatever_the_file_says(tmp_path: Path, end
     assert lengths[:-1] == pytest.approx(np.diff(times), abs=2e-3)
 
 
-def test_a_recording_that_begins_before_0_is_analysed_whole(recognizer: Recognizer, tmp_path: Path) -> None:
+def test_a_recording_that_begins_before_0_is_analyzed_whole(recognizer: Recognizer, tmp_path: Path) -> None:
     """As FFmpeg gives the times of a transport stream whose counter went round."""
     tick = Fraction(1, 90_000)
     with av.open(str(tmp_path / "early.ts"), "w", options={"mpegts_copyts": "1"}) as container:
@@ -99,7 +99,7 @@ def test_a_recording_that_begins_before_0_is_analysed_whole(recognizer: Recogniz
         found = [frame.time_s for frame in source.frames()]
         assert source.damage == ""
     assert len(found) == 20 and found[0] < -0.5
-    done = analyse(tmp_path / "early.ts", recognizer, tmp_path)
+    done = analyze(tmp_path / "early.ts", recognizer, tmp_path)
     assert done.frames == 20 and frame_times(tmp_path / "early.annotated.mp4")[0] == pytest.approx(0, abs=0.02)
 
 
@@ -121,7 +121,7 @@ def test_pictures_that_begin_after_the_sound_are_no_damage(tmp_path: Path) -> No
 def test_recordings_joined_end_to_end_go_on(recognizer: Recognizer, tmp_path: Path) -> None:
     make_clip(tmp_path / "clip.ts", seconds=2, fps=Fraction(10), size_wh=(160, 120))
     (tmp_path / "joined.ts").write_bytes((tmp_path / "clip.ts").read_bytes() * 2)
-    done = analyse(tmp_path / "joined.ts", recognizer, tmp_path)
+    done = analyze(tmp_path / "joined.ts", recognizer, tmp_path)
     times = frame_times(tmp_path / "joined.annotated.mp4")
     assert done.frames == len(times) == 40
     assert np.diff(times) == pytest.approx(np.full(39, 0.1), abs=0.02)
@@ -141,7 +141,7 @@ def test_pixels_that_are_not_square_are_made_so(tmp_path: Path, quarters: int) -
     if quarters:
         turn(squeezed, 0, 1, -1, 0, 180, 0)
     for path in (square, squeezed):
-        analyse(path, recognizer, tmp_path)
+        analyze(path, recognizer, tmp_path)
     expected, found = records(tmp_path, "square"), records(tmp_path, "squeezed")
     assert {row["label"] for row in found} == {"happy"}
     sides = ("x1", "y1", "x2", "y2")
@@ -155,14 +155,14 @@ def test_pixels_that_are_not_square_are_made_so(tmp_path: Path, quarters: int) -
 
 
 @pytest.mark.parametrize(("codec", "pixels"), [("ffv1", "bgr0"), ("ffv1", "yuv420p10le"), ("mjpeg", "yuvj420p")])
-def test_colours_come_through(recognizer: Recognizer, tmp_path: Path, codec: str, pixels: str) -> None:
+def test_colors_come_through(recognizer: Recognizer, tmp_path: Path, codec: str, pixels: str) -> None:
     """RGB, ten bits, and brightness from 0 to 255: what is not taken as it is."""
     bands = np.repeat(np.uint8([[[200, 30, 30], [30, 160, 40], [40, 60, 190], [128, 128, 128]]]), 64, axis=1)
     make_clip(
         tmp_path / "clip.mkv", seconds=0.4, size_wh=(256, 64), photos=[np.repeat(bands, 64, axis=0)], sound=None,
         codec=codec, pixels=pixels,
     )  # fmt: skip
-    analyse(tmp_path / "clip.mkv", recognizer, tmp_path)
+    analyze(tmp_path / "clip.mkv", recognizer, tmp_path)
     with av.open(str(tmp_path / "clip.annotated.mp4")) as container:
         frame = next(container.decode(video=0))
         seen = frame.to_ndarray(format="rgb24", src_colorspace="ITU709", dst_colorspace="ITU709")
@@ -171,10 +171,8 @@ def test_colours_come_through(recognizer: Recognizer, tmp_path: Path, codec: str
         np.testing.assert_allclose(seen[32, x].astype(int), before[32, x].astype(int), atol=6)
 
 
-@pytest.mark.parametrize("said", [Colours(2, 2, 2), Colours(1, 1, 1), Colours(6, 6, 6)])
-def test_what_the_source_says_of_its_colours_is_passed_on(
-    recognizer: Recognizer, tmp_path: Path, said: Colours
-) -> None:
+@pytest.mark.parametrize("said", [Colors(2, 2, 2), Colors(1, 1, 1), Colors(6, 6, 6)])
+def test_what_the_source_says_of_its_colors_is_passed_on(recognizer: Recognizer, tmp_path: Path, said: Colors) -> None:
     with av.open(str(tmp_path / "clip.mp4"), "w") as container:
         stream = container.add_stream("libx264", rate=25, options={"crf": "1"})
         stream.width, stream.height, stream.pix_fmt = 128, 64, "yuv420p"
@@ -184,22 +182,22 @@ def test_what_the_source_says_of_its_colours_is_passed_on(
             planes = Planes.of_rgb(np.full((64, 128, 3), (180, 60, 40), np.uint8), said)
             container.mux(stream.encode(planes.frame))
         container.mux(stream.encode(None))
-    analyse(tmp_path / "clip.mp4", recognizer, tmp_path)
+    analyze(tmp_path / "clip.mp4", recognizer, tmp_path)
     with av.open(str(tmp_path / "clip.annotated.mp4")) as container:
         frames = list(container.decode(video=0))
     assert len(frames) == 3
     for frame in frames:
         seen = Planes.of(frame)
         assert seen.said == said
-        for plane, expected in zip((seen.brightness, *seen.colours), (planes.brightness, *planes.colours), strict=True):
+        for plane, expected in zip((seen.brightness, *seen.colors), (planes.brightness, *planes.colors), strict=True):
             assert abs(float(plane.mean()) - float(expected.mean())) < 2
 
 
-def test_colours_that_are_said_otherwise_on_the_way_are_turned_to_the_first(
+def test_colors_that_are_said_otherwise_on_the_way_are_turned_to_the_first(
     recognizer: Recognizer, tmp_path: Path
 ) -> None:
     red = np.full((64, 128, 3), (180, 60, 40), np.uint8)
-    for name, said in (("a", Colours(2, 2, 2)), ("b", Colours(1, 1, 1))):
+    for name, said in (("a", Colors(2, 2, 2)), ("b", Colors(1, 1, 1))):
         with av.open(str(tmp_path / f"{name}.ts"), "w") as container:
             stream = container.add_stream("libx264", rate=25, options={"crf": "1", "bf": "0"})
             stream.width, stream.height, stream.pix_fmt = 128, 64, "yuv420p"
@@ -212,10 +210,10 @@ def test_colours_that_are_said_otherwise_on_the_way_are_turned_to_the_first(
             container.mux(stream.encode(None))
     joined = tmp_path / "joined.ts"
     joined.write_bytes(b"".join((tmp_path / f"{name}.ts").read_bytes() for name in "ab"))
-    assert analyse(joined, recognizer, tmp_path, part_frames=8).frames == 100
+    assert analyze(joined, recognizer, tmp_path, part_frames=8).frames == 100
     with av.open(str(tmp_path / "joined.annotated.mp4")) as container:
         frames = [Planes.of(frame) for frame in container.decode(video=0)]
-    assert {planes.said for planes in frames} == {Colours(2, 2, 2)} and len(frames) == 100
+    assert {planes.said for planes in frames} == {Colors(2, 2, 2)} and len(frames) == 100
     for planes in frames:
         np.testing.assert_allclose(planes.rgb().mean(axis=(0, 1)), red[0, 0], atol=5)
 
@@ -225,7 +223,7 @@ def test_a_size_that_changes_on_the_way_is_scaled_to_the_first(recognizer: Recog
         make_clip(tmp_path / f"{name}.ts", seconds=2, size_wh=size_wh, sound=None)
     joined = tmp_path / "joined.ts"
     joined.write_bytes(b"".join((tmp_path / f"{name}.ts").read_bytes() for name in "ab"))
-    done = analyse(joined, recognizer, tmp_path, part_frames=8)
+    done = analyze(joined, recognizer, tmp_path, part_frames=8)
     with av.open(str(tmp_path / "joined.annotated.mp4")) as container:
         sizes = [(frame.width, frame.height) for frame in container.decode(video=0)]
     assert sizes == [(128, 96)] * done.frames and done.frames == 100

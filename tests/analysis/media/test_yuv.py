@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 from mien.analysis.detection.detectors import crop_faces
-from mien.analysis.media.yuv import BT709, Area, Colours, Planes
+from mien.analysis.media.yuv import BT709, Area, Colors, Planes
 from mien.analysis.output.annotate import Style, annotate, annotate_frame
-from mien.analysis.tracking.face_finder import FLOW_SIDE, grey_copy
+from mien.analysis.tracking.face_finder import FLOW_SIDE, gray_copy
 from mien.core.labels import FER2013
 from mien.core.types import Face
 
 
 def decoded(matrix: int = 2, size_wh: tuple[int, int] = (640, 360), form: str = "yuv420p") -> av.VideoFrame:
-    """A frame of soft colours, as a decoder gives it."""
+    """A frame of soft colors, as a decoder gives it."""
     rng = np.random.default_rng(3)
     small = rng.integers(30, 220, (5, 8, 3), np.uint8)
     picture = cv2.resize(small, size_wh, interpolation=cv2.INTER_CUBIC)
@@ -63,14 +63,14 @@ def test_a_frame_too_thin_to_be_halved_stays_a_pixel_wide() -> None:
     assert Planes.of_rgb(np.zeros((2, 2560, 3), np.uint8)).small_rgb(320).shape == (1, 320, 3)
 
 
-def test_colours_are_written_as_bt709_says() -> None:
+def test_colors_are_written_as_bt709_says() -> None:
     """White, black, red, green and blue, with the values that ITU-R BT.709 gives them in eight bits."""
-    colours = {(255, 255, 255): (235, 128, 128), (0, 0, 0): (16, 128, 128), (255, 0, 0): (63, 102, 240),
+    colors = {(255, 255, 255): (235, 128, 128), (0, 0, 0): (16, 128, 128), (255, 0, 0): (63, 102, 240),
                (0, 255, 0): (173, 42, 26), (0, 0, 255): (32, 240, 118)}  # fmt: skip
-    for rgb, expected in colours.items():
+    for rgb, expected in colors.items():
         planes = Planes.of_rgb(np.full((4, 6, 3), rgb, np.uint8))
         assert planes.said == BT709 and planes.brightness.shape == (4, 6)
-        for plane, value in zip((planes.brightness, *planes.colours), expected, strict=True):
+        for plane, value in zip((planes.brightness, *planes.colors), expected, strict=True):
             assert np.abs(plane.astype(int) - value).max() <= 1
 
 
@@ -78,10 +78,10 @@ def test_what_is_put_back_is_what_was_there() -> None:
     planes, area = Planes.of(decoded()), Area(40, 20, 240, 120)
     copy = planes.copy()
     copy.put(planes.patch(area), area)
-    for before, after in zip((planes.brightness, *planes.colours), (copy.brightness, *copy.colours), strict=True):
+    for before, after in zip((planes.brightness, *planes.colors), (copy.brightness, *copy.colors), strict=True):
         assert np.abs(before.astype(int) - after).max() <= 1
     copy.put(np.zeros((100, 200, 3), np.uint8), area)
-    assert (copy.brightness[20:120, 40:240] == 16).all() and (copy.colours[0][10:60, 20:120] == 128).all()
+    assert (copy.brightness[20:120, 40:240] == 16).all() and (copy.colors[0][10:60, 20:120] == 128).all()
     assert (planes.brightness[20:120, 40:240] > 20).all(), "a copy has buffers of its own"
     with pytest.raises(ValueError, match="read-only"):
         planes.put(np.zeros((100, 200, 3), np.uint8), area)
@@ -96,11 +96,11 @@ def test_crops_are_those_of_the_rgb_picture(size: int) -> None:
     assert np.abs(crops.astype(int) - expected).mean() < 2
 
 
-def test_the_grey_copy_is_that_of_the_rgb_picture() -> None:
+def test_the_gray_copy_is_that_of_the_rgb_picture() -> None:
     planes = Planes.of(decoded(size_wh=(1280, 720)))
-    grey, expected = grey_copy(planes), grey_copy(planes.rgb())
-    assert grey.shape == expected.shape == (180, 320) and max(grey.shape) <= FLOW_SIDE
-    assert np.abs(grey.astype(int) - expected).max() <= 3
+    gray, expected = gray_copy(planes), gray_copy(planes.rgb())
+    assert gray.shape == expected.shape == (180, 320) and max(gray.shape) <= FLOW_SIDE
+    assert np.abs(gray.astype(int) - expected).max() <= 3
 
 
 def test_other_kinds_of_frames_are_left_to_ffmpeg() -> None:
@@ -108,7 +108,7 @@ def test_other_kinds_of_frames_are_left_to_ffmpeg() -> None:
     full.color_range = 2
     for other in (full, decoded(form="yuv444p"), decoded(form="yuv420p10le"), decoded(9), decoded(size_wh=(641, 360))):
         assert Planes.of(other) is None
-    assert Planes.of(decoded()).said == Colours(2, 2, 2)
+    assert Planes.of(decoded()).said == Colors(2, 2, 2)
 
 
 @pytest.mark.parametrize("matrix", [1, 2])

@@ -24,11 +24,11 @@ def face(box: tuple, label: int = 3, track: int | None = None, sure: float = 0.8
     return Face(tuple(float(value) for value in box), 0.9, probabilities, FER2013, **smoothed)
 
 
-def test_an_expression_may_have_a_colour_of_its_own_and_what_is_no_face_is_grey() -> None:
+def test_an_expression_may_have_a_color_of_its_own_and_what_is_no_face_is_gray() -> None:
     happy, sad, cup = face((20, 20, 60, 60)), face((90, 20, 130, 60), label=4), face((160, 20, 200, 60))
     cup = replace(cup, non_face=True, not_a_face=0.9)
     picture = np.zeros((100, 240, 3), np.uint8)
-    draw_faces(picture, [happy, sad, cup], Style((0, 255, 0), label_colours=(("happy", (230, 184, 0)),)))
+    draw_faces(picture, [happy, sad, cup], Style((0, 255, 0), label_colors=(("happy", (230, 184, 0)),)))
     assert [tuple(picture[50, x]) for x in (20, 90, 160)] == [(230, 184, 0), (0, 255, 0), (150, 150, 150)]
 
 
@@ -113,36 +113,36 @@ def test_in_a_crowd_a_label_is_shorter_rather_than_absent() -> None:
 @pytest.mark.parametrize("shape", [(200, 300), (20, 24), (1, 1)])
 def test_pictures_of_any_size_can_be_drawn_on(box: tuple, shape: tuple) -> None:
     picture = np.full((*shape, 3), 90, np.uint8)
-    draw_faces(picture, [face(box)], Style(colour=(255, 0, 0), line_width=2, bars=True))
+    draw_faces(picture, [face(box)], Style(color=(255, 0, 0), line_width=2, bars=True))
     in_sight = box[0] < shape[1] and box[1] < shape[0]
-    assert ((255, 0, 0) in {tuple(colour) for colour in picture.reshape(-1, 3).tolist()}) == in_sight
+    assert ((255, 0, 0) in {tuple(color) for color in picture.reshape(-1, 3).tolist()}) == in_sight
 
 
 @pytest.mark.parametrize("background", [0, 90, 255])
-@pytest.mark.parametrize("colour", [(0, 255, 0), (0, 0, 0), (255, 255, 255), (90, 90, 90), (0, 0, 120)])
-def test_boxes_text_and_bars_stand_out_on_every_background(background: int, colour: tuple[int, int, int]) -> None:
+@pytest.mark.parametrize("color", [(0, 255, 0), (0, 0, 0), (255, 255, 255), (90, 90, 90), (0, 0, 120)])
+def test_boxes_text_and_bars_stand_out_on_every_background(background: int, color: tuple[int, int, int]) -> None:
     """Brightness changes by more than a third of its range along the box's line, in the label and in the bars."""
     picture = np.full((400, 600, 3), background, np.uint8)
     one = face((250, 150, 350, 280), sure=0.7)
-    ((mark, bars),) = lay_out((600, 400), [one], Style(colour=colour, bars=True))
-    draw_faces(picture, [one], Style(colour=colour, bars=True))
-    grey = picture @ np.array([0.299, 0.587, 0.114])
+    ((mark, bars),) = lay_out((600, 400), [one], Style(color=color, bars=True))
+    draw_faces(picture, [one], Style(color=color, bars=True))
+    gray = picture @ np.array([0.299, 0.587, 0.114])
     (x, y), label = mark
     (left, top), panel = bars
-    across = grey[200, 230:270]  # over the left line of the box
-    inside = grey[y : y + label.shape[0], x : x + label.shape[1]]
-    happy = grey[top + panel.top + int(3.5 * panel.row), left + panel.left :][: panel.most]
+    across = gray[200, 230:270]  # over the left line of the box
+    inside = gray[y : y + label.shape[0], x : x + label.shape[1]]
+    happy = gray[top + panel.top + int(3.5 * panel.row), left + panel.left :][: panel.most]
     for part in (across, inside, happy):
         assert np.ptp(part) > 85
     assert np.ptp(happy[: int(0.65 * panel.most)]) < 1 < np.ptp(happy)  # the bar is as long as its share
     assert happy[int(0.72 * panel.most)] < happy[0] - 85
 
 
-def test_text_is_dark_on_light_colours_and_light_on_dark() -> None:
-    for colour, ink in (((255, 255, 0), (0, 0, 0)), ((0, 0, 120), (255, 255, 255))):
-        label = lay_out((300, 200), [face((100, 60, 200, 150))], Style(colour=colour, text_size=24))[0].label[1]
+def test_text_is_dark_on_light_colors_and_light_on_dark() -> None:
+    for color, ink in (((255, 255, 0), (0, 0, 0)), ((0, 0, 120), (255, 255, 255))):
+        label = lay_out((300, 200), [face((100, 60, 200, 150))], Style(color=color, text_size=24))[0].label[1]
         found = {tuple(value) for value in label.reshape(-1, 3).tolist()}
-        assert {colour, ink} <= found
+        assert {color, ink} <= found
 
 
 def test_drawing_changes_nothing_but_boxes_labels_and_bars() -> None:
@@ -156,11 +156,11 @@ def test_drawing_changes_nothing_but_boxes_labels_and_bars() -> None:
     assert (after[80:180, 190:290] == before[80:180, 190:290]).all()  # the face itself is as it was
 
 
-@pytest.mark.parametrize("kind", ["grey", "transparent", "pillow", "array"])
+@pytest.mark.parametrize("kind", ["gray", "transparent", "pillow", "array"])
 def test_whatever_is_read_can_be_drawn_on_and_stays_as_it_is(kind: str) -> None:
     picture = Image.open(ASTRONAUT)
     given = {
-        "grey": np.asarray(picture.convert("L")), "transparent": np.asarray(picture.convert("RGBA")),
+        "gray": np.asarray(picture.convert("L")), "transparent": np.asarray(picture.convert("RGBA")),
         "pillow": picture, "array": np.asarray(picture).copy(),
     }[kind]  # fmt: skip
     before = np.array(given)
@@ -173,13 +173,13 @@ def test_whatever_is_read_can_be_drawn_on_and_stays_as_it_is(kind: str) -> None:
     ("width", "size_wh"), [(0, (512, 512)), (512, (512, 512)), (800, (800, 800)), (123, (123, 123))]
 )
 def test_the_display_size_scales_the_picture_and_not_the_lines(width: int, size_wh: tuple[int, int]) -> None:
-    picture, style = read_picture(ASTRONAUT), Style(colour=(255, 0, 255), line_width=3, display_width=width)
+    picture, style = read_picture(ASTRONAUT), Style(color=(255, 0, 255), line_width=3, display_width=width)
     drawn = annotate(picture.copy(), [face((128, 64, 256, 192))], style)
     assert display_size((512, 512), style) == size_wh == drawn.shape[1::-1]
     scale = size_wh[0] / 512
     middle = (drawn[round(128 * scale)] == (255, 0, 255)).all(axis=1)
     columns = np.flatnonzero(middle)
-    assert len(columns) == 6  # two lines of three pixels, in the pure colour: drawn after scaling
+    assert len(columns) == 6  # two lines of three pixels, in the pure color: drawn after scaling
     assert columns.mean() == pytest.approx(192 * scale - 0.5, abs=1)
     assert display_size((1281, 721), Style(display_width=640)) == (640, 360)
 

@@ -52,10 +52,10 @@ def test_a_file_that_cannot_be_searched_is_read_from_its_start(tmp_path: Path) -
         assert (picture == frames[time]).all()
 
 
-def test_of_joined_recordings_the_frames_are_those_that_were_analysed(tmp_path: Path) -> None:
+def test_of_joined_recordings_the_frames_are_those_that_were_analyzed(tmp_path: Path) -> None:
     """Their own times overlap: at 2.5 s there is a frame of each."""
-    for name, shift_s, grey in (("first", 0, 60), ("second", 1, 200)):
-        pictures = (np.full((120, 160, 3), grey + index, np.uint8) for index in range(30))
+    for name, shift_s, gray in (("first", 0, 60), ("second", 1, 200)):
+        pictures = (np.full((120, 160, 3), gray + index, np.uint8) for index in range(30))
         make_clip(
             tmp_path / f"{name}.mp4", seconds=3, fps=Fraction(10), size_wh=(160, 120), sound=None, pictures=pictures
         )
@@ -86,9 +86,9 @@ def test_tiles_are_square_pieces_around_the_face(box: tuple) -> None:
     tile = tile_of(np.stack([x, y, np.zeros_like(x)], axis=-1), box).astype(int)
     assert tile.shape == (TILE, TILE, 3)
     assert np.ptp(tile[..., 0]) == pytest.approx(np.ptp(tile[..., 1]), abs=3)  # the shape of things is kept
-    centre = np.clip([(box[0] + box[2]) / 2, (box[1] + box[3]) / 2], 0, (119, 79))
-    assert tile[..., 0].min() - 1 <= centre[0] <= tile[..., 0].max() + 1
-    assert tile[..., 1].min() - 1 <= centre[1] <= tile[..., 1].max() + 1
+    center = np.clip([(box[0] + box[2]) / 2, (box[1] + box[3]) / 2], 0, (119, 79))
+    assert tile[..., 0].min() - 1 <= center[0] <= tile[..., 0].max() + 1
+    assert tile[..., 1].min() - 1 <= center[1] <= tile[..., 1].max() + 1
 
 
 def test_the_sheet_has_a_line_for_each_expression() -> None:

@@ -225,7 +225,7 @@ def test_a_timeline_is_drawn_with_gaps_where_nobody_is_seen(tmp_path: Path) -> N
     assert np.isnan(timeline.of(0)[1][41:60]).all()
     draw_timeline(timeline, {0: "person 1"}, tmp_path / "t.png", "clip")
     drawn = np.array(Image.open(tmp_path / "t.png").convert("RGB")).astype(int)
-    yellow = np.abs(drawn - (0xE6, 0xB8, 0x00)).sum(axis=2) < 12  # the colour of happy
+    yellow = np.abs(drawn - (0xE6, 0xB8, 0x00)).sum(axis=2) < 12  # the color of happy
     columns = np.flatnonzero(yellow.any(axis=0))
     assert np.diff(columns).max() > 100
     pale = np.abs(drawn - (255 - 0.4 * (255 - np.array([0xE6, 0xB8, 0x00])))).sum(axis=2) < 12

@@ -11,7 +11,7 @@ import pytest
 
 from mien.analysis.detection.detectors import Detections, HaarDetector
 from mien.analysis.media.yuv import Planes
-from mien.analysis.tracking.face_finder import MISSED_S, SEARCH_EVERY_S, FaceFinder, follow_boxes, grey_copy
+from mien.analysis.tracking.face_finder import MISSED_S, SEARCH_EVERY_S, FaceFinder, follow_boxes, gray_copy
 from mien.analysis.tracking.tracker import overlaps
 from mien.core.pictures import read_picture
 from tests.conftest import ASTRONAUT
@@ -53,7 +53,7 @@ def scene(face: np.ndarray, x: float, y: float, side: float = 120) -> tuple[np.n
 def test_boxes_follow_movement_and_size(face: np.ndarray) -> None:
     first, box = scene(face, 200, 150)
     then, moved = scene(face, 208, 146, 126)
-    boxes, alive = follow_boxes(grey_copy(first), grey_copy(then), np.array([box]) / 2)
+    boxes, alive = follow_boxes(gray_copy(first), gray_copy(then), np.array([box]) / 2)
     assert alive.all()
     np.testing.assert_allclose(boxes[0] * 2, moved, atol=2.0)
 
@@ -61,9 +61,9 @@ def test_boxes_follow_movement_and_size(face: np.ndarray) -> None:
 def test_nothing_to_follow_is_said(face: np.ndarray) -> None:
     first, box = scene(face, 200, 150)
     other = np.random.default_rng(2).integers(0, 256, first.shape, np.uint8)
-    _, alive = follow_boxes(grey_copy(first), grey_copy(other), np.array([box]) / 2)
+    _, alive = follow_boxes(gray_copy(first), gray_copy(other), np.array([box]) / 2)
     assert not alive.any()
-    boxes, alive = follow_boxes(grey_copy(first), grey_copy(first), np.empty((0, 4)))
+    boxes, alive = follow_boxes(gray_copy(first), gray_copy(first), np.empty((0, 4)))
     assert boxes.shape == (0, 4) and alive.shape == (0,)
 
 

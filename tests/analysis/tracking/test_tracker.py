@@ -136,7 +136,7 @@ def test_cuts_are_found_and_movement_is_not_one() -> None:
 
 
 def portrait(seed: int) -> np.ndarray:
-    """Grey uint8 (360, 360), rough as a picture is."""
+    """Gray uint8 (360, 360), rough as a picture is."""
     rough = np.random.default_rng(seed).integers(0, 256, (5, 5), dtype=np.uint8)
     return cv2.resize(rough, (360, 360), interpolation=cv2.INTER_CUBIC)
 

@@ -58,7 +58,7 @@ def marker_x(second: float) -> float:
 
 
 def moving_face(seconds: float) -> Iterable[np.ndarray]:
-    """The astronaut, who moves to the right over a grey ground."""
+    """The astronaut, who moves to the right over a gray ground."""
     photo = read_picture(ASTRONAUT)[:330, 60:390]  # her face lies in its middle, at x = 165
     photo = cv2.resize(photo, (260, 260), interpolation=cv2.INTER_AREA)
     photo[236:256, 120:140] = MARKER_RGB

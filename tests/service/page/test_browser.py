@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from mien import Recognizer
-from mien.analysis.output.palette import COLOURS
+from mien.analysis.output.palette import COLORS
 from tests.service.page.steps import Open, download, open_job, read, second, send, until
 
 if TYPE_CHECKING:
@@ -62,16 +62,16 @@ def test_boxes_lie_where_the_faces_are_and_a_click_chooses(opened: Open, two_fac
     canvas = page.locator("#picture-stage canvas")
     area = canvas.bounding_box()
     scale = area["width"] / 1024
-    colour = "canvas => (x, y) => [...canvas.getContext('2d').getImageData(Math.round(x), Math.round(y), 1, 1).data]"
+    color = "canvas => (x, y) => [...canvas.getContext('2d').getImageData(Math.round(x), Math.round(y), 1, 1).data]"
     for number in (1, 0):
         x1, y1, x2, y2 = (value * scale for value in faces[number].box_xyxy)
         page.mouse.click(area["x"] + (x1 + x2) / 2, area["y"] + (y1 + y2) / 2)
         assert page.locator(".chip").nth(number).get_attribute("aria-pressed") == "true"
         points = {"left": (x1, (y1 + y2) / 2), "right": (x2, (y1 + y2) / 2), "below": ((x1 + x2) / 2, y2)}
         for where, (x, y) in points.items():
-            red, green, blue, alpha = canvas.evaluate(f"(canvas, [x, y]) => ({colour})(canvas)(x, y)", [x, y])
-            assert alpha > 200 and (red, green, blue) == (0xE6, 0xB8, 0x00), where  # the colour of "happy"
-        middle = canvas.evaluate(f"(canvas, [x, y]) => ({colour})(canvas)(x, y)", [(x1 + x2) / 2, (y1 + y2) / 2])
+            red, green, blue, alpha = canvas.evaluate(f"(canvas, [x, y]) => ({color})(canvas)(x, y)", [x, y])
+            assert alpha > 200 and (red, green, blue) == (0xE6, 0xB8, 0x00), where  # the color of "happy"
+        middle = canvas.evaluate(f"(canvas, [x, y]) => ({color})(canvas)(x, y)", [(x1 + x2) / 2, (y1 + y2) / 2])
         assert middle[3] == 0
 
 
@@ -107,8 +107,8 @@ def test_the_files_of_a_picture_are_those_of_analyze(
     original = np.asarray(Image.open(two_faces).convert("RGB"), np.int16)
     assert annotated.shape == original.shape
     x1, y1, _, _ = (round(float(ours[0][side])) for side in ("x1", "y1", "x2", "y2"))
-    drawn = annotated[y1 + 40, x1]  # on the box's left line, in the page's colour of the expression
-    distances = {name: np.abs(np.array([*bytes.fromhex(colour[1:])]) - drawn).sum() for name, colour in COLOURS.items()}
+    drawn = annotated[y1 + 40, x1]  # on the box's left line, in the page's color of the expression
+    distances = {name: np.abs(np.array([*bytes.fromhex(color[1:])]) - drawn).sum() for name, color in COLORS.items()}
     assert min(distances, key=distances.get) == ours[0]["label"]
 
 
@@ -122,7 +122,7 @@ def test_the_map_of_a_face_is_shown_on_request(opened: Open, two_faces: Path) ->
     figure.wait_for()
     image = figure.locator("img")
     until(page, "document.querySelectorAll('.crops img')[1].naturalWidth > 0")
-    assert image.get_attribute("alt") == "The same face, coloured by how much each part mattered"
+    assert image.get_attribute("alt") == "The same face, colored by how much each part mattered"
 
 
 def test_a_picture_without_a_face_is_shown_and_said_so(opened: Open, no_face: Path) -> None:

@@ -105,7 +105,7 @@ def test_several_videos_at_once_are_all_sent_and_say_their_place_in_line(
 def test_a_video_for_which_there_is_no_room_waits_for_it(opened: Open, tmp_path: Path) -> None:
     page = opened("#video", expected=("status of 429",))
     line = Line(page)
-    full = {"name": "jobs", "found": "20 wait already", "cure": "try again", "code": "queue_full", "parameters": {}}
+    full = {"name": "jobs", "problem": "20 wait already", "hint": "try again", "code": "queue_full", "parameters": {}}
     refused = []
 
     def once(route: Route) -> None:
@@ -128,7 +128,7 @@ def test_an_upload_that_fails_stays_in_the_list_and_the_next_one_is_sent(opened:
         if line.held:
             break
         page.wait_for_timeout(50)
-    error = {"name": "film-1.mp4", "found": "is a picture, not a video", "cure": "send it to /v1/images"}
+    error = {"name": "film-1.mp4", "problem": "is a picture, not a video", "hint": "send it to /v1/images"}
     answer({"error": error}, 415)(line.held.pop(0))
     row = page.locator(".job[data-kind^=failed]")
     row.wait_for()
@@ -143,7 +143,7 @@ def test_an_upload_that_fails_stays_in_the_list_and_the_next_one_is_sent(opened:
 
 def finish(page: Page, line: Line, tab: str) -> None:
     """Have fifteen jobs end, two of them badly, while another tab, or the list, is open."""
-    error = {"name": "film", "found": "is broken", "cure": "send another"}
+    error = {"name": "film", "problem": "is broken", "hint": "send another"}
     line.jobs = [job(number, "running") for number in range(1, 16)]
 
     def end(route: Route) -> None:
@@ -197,10 +197,10 @@ def test_errors_are_in_the_language_of_the_page(opened: Open, tmp_path: Path) ->
     page = opened("#video", locale="zh-CN", expected=("status of 413",))
     line = Line(page)
     crashed = {
-        "name": "film", "found": "its worker died, 2 times", "cure": "send it again", "code": "worker_crashed",
+        "name": "film", "problem": "its worker died, 2 times", "hint": "send it again", "code": "worker_crashed",
         "parameters": {"how": "died", "attempts": 2},
     }  # fmt: skip
-    strange = {"name": "film", "found": "is odd", "cure": "look at it", "code": "of-tomorrow", "parameters": {}}
+    strange = {"name": "film", "problem": "is odd", "hint": "look at it", "code": "of-tomorrow", "parameters": {}}
     line.jobs = [job(1, "failed", error=crashed), job(2, "failed", error=strange)]
     page.reload()
     page.wait_for_selector("html[data-ready]")
@@ -209,7 +209,7 @@ def test_errors_are_in_the_language_of_the_page(opened: Open, tmp_path: Path) ->
     assert sorted(texts.all_inner_texts()) == [
         "失败: is odd；look at it", "失败: 识别进程意外结束 2 次；视频可能已损坏或过大；请转换为普通的 .mp4 后重新发送",
     ]  # fmt: skip
-    error = {"name": "x.png", "found": "too large", "cure": "cut", "code": "too_large", "parameters": {"limit": 1234}}
+    error = {"name": "x.png", "problem": "too large", "hint": "cut", "code": "too_large", "parameters": {"limit": 1234}}
     page.route("**/v1/images?*", answer({"error": error}, 413))
     page.locator("#tab-picture").click()
     page.evaluate(DROP, ["body", [["x.png", "image/png"]]])
@@ -224,4 +224,4 @@ def test_every_documented_error_has_chinese_words(opened: Open) -> None:
     rows = [line for line in section.splitlines() if re.match(r"\| (`[a-z_]+`(, )?)+ \|", line)]
     codes = {code for line in rows for code in re.findall(r"`([a-z_]+)`", line.split("|")[1])}
     assert codes <= words.keys()
-    assert all(found and cure for found, cure in words.values())
+    assert all(found and hint for found, hint in words.values())

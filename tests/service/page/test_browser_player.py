@@ -185,14 +185,14 @@ def test_doubt_is_shown_wherever_an_expression_is(opened: Open, tmp_path: Path) 
     assert [set(each) for each in unsure] == [{True}, {False}]
 
 
-def test_what_is_no_face_is_drawn_grey_and_called_so(opened: Open) -> None:
+def test_what_is_no_face_is_drawn_gray_and_called_so(opened: Open) -> None:
     page = opened()
     data = frames_answer([[Face(0, 2, 0.9), Face(1, 1, 0.95)]], LABELS)
     data["not_faces"] = [data["people"].pop(0)]
     code = """async (data) => {
-      const [{ facesAt }, { nameOf }, { boxColour }] =
+      const [{ facesAt }, { nameOf }, { boxColor }] =
         await Promise.all(["frames", "words", "store"].map(name => import(`./page/${name}.js`)));
-      return facesAt(data, 0).map(face => [nameOf(face), boxColour(face)]);
+      return facesAt(data, 0).map(face => [nameOf(face), boxColor(face)]);
     }"""
     assert page.evaluate(code, data) == [["Not a face?", "#969696"], ["Happy", "#e6b800"]]
 

@@ -29,7 +29,7 @@ def test_settings_are_kept_and_used(opened: Open, tmp_path: Path) -> None:
     page.get_by_label("Detector").select_option("none")
     page.get_by_label("Text size").select_option("26")
     page.get_by_label("Boxes are").select_option("one")
-    page.get_by_label("Colour", exact=True).fill("#ff0000")
+    page.get_by_label("Color", exact=True).fill("#ff0000")
     page.get_by_label("Smoothing").fill("0.5")
     page.get_by_label("Size of pictures").select_option("480")
     page.get_by_label("Line width").fill("6")

@@ -138,7 +138,7 @@ def _tensor(trained: Trained, images: np.ndarray):
     return torch.from_numpy(trained.preprocessing.to_tensor(images))
 
 
-def test_colour_pictures_are_read_as_the_members_read_them() -> None:
+def test_color_pictures_are_read_as_the_members_read_them() -> None:
     parts = [tiny("one", 0), tiny("two", 1, channels=3)]
     joined = join(parts, [0.5, 0.5], "both")
     images = np.random.default_rng(0).integers(0, 256, (5, 40, 40, 3), dtype=np.uint8)

@@ -21,7 +21,7 @@ from tests.conftest import patterns, small_recipe
 
 def test_the_file_says_what_it_is(model_file: Path, run_folder: Path) -> None:
     info, trained = Classifier(model_file).info, load_run(run_folder)
-    assert (info.name, info.labels, info.licence, info.quantised) == ("small", trained.classes, "not stated", False)
+    assert (info.name, info.labels, info.license, info.quantized) == ("small", trained.classes, "not stated", False)
     assert info.preprocessing == trained.preprocessing
     assert info.network == {
         "name": "residual",

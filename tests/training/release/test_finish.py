@@ -1,4 +1,4 @@
-"""What `mien finish` makes of a small trained network: calibrated, quantised, with a second answer, its weights untouched."""
+"""What `mien finish` makes of a small trained network: calibrated, quantized, with a second answer, its weights untouched."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from mien.evaluation.audit.non_faces import unmade_faces
 from mien.evaluation.calibration import fit_temperature
 from mien.models import load
 from mien.training.release import not_a_face
-from mien.training.release import quantize as quantise
+from mien.training.release import quantize as quantize
 from mien.training.release.card import finished_card
 from mien.training.release.export import export
 from mien.training.release.finish import Wishes, finish
@@ -68,8 +68,8 @@ def test_finishing_twice_is_finishing_once(finished: Path, tmp_path: Path) -> No
 
 def test_the_int8_file_says_what_it_is_and_agrees(finished: Path) -> None:
     floats, bytes_ = Classifier(finished), Classifier(int8_file(finished))
-    facts = bytes_.info.quantisation
-    assert bytes_.info.quantised and facts["from"] == "small.onnx"
+    facts = bytes_.info.quantization
+    assert bytes_.info.quantized and facts["from"] == "small.onnx"
     assert facts["sha256"] == hashlib.sha256(finished.read_bytes()).hexdigest()
     assert facts["calibration"] == {"data": "Training", "faces": 140, "seed": 0}
     images = patterns(70, seed=9).images
@@ -94,30 +94,30 @@ def test_a_file_with_halved_weights_is_finished_like_any(run_folder: Path, tmp_p
     assert np.abs(ours.probabilities(images) - theirs.probabilities(images)).mean() < 0.02
 
 
-def test_a_quantised_file_is_neither_finished_nor_quantised_again(finished: Path, tmp_path: Path) -> None:
+def test_a_quantized_file_is_neither_finished_nor_quantized_again(finished: Path, tmp_path: Path) -> None:
     int8 = int8_file(finished)
-    with pytest.raises(ModelError, match="is quantised; finish the float file"):
+    with pytest.raises(ModelError, match="is quantized; finish the float file"):
         finish(int8, tmp_path / "x.onnx", patterns(70), validation(), WITHOUT_PHOTOGRAPHS)
-    with pytest.raises(ModelError, match="is quantised already"):
-        quantise.quantise(int8, tmp_path / "x.int8.onnx", patterns(70), validation())
+    with pytest.raises(ModelError, match="is quantized already"):
+        quantize.quantize(int8, tmp_path / "x.int8.onnx", patterns(70), validation())
     with pytest.raises(ModelError, match=r"cannot be rebuilt; name small.onnx, from which it was made"):
         load(int8)
 
 
 def test_an_int8_file_that_reads_worse_is_not_kept(finished: Path, tmp_path: Path) -> None:
     mean = round(255 * Classifier(finished).preprocessing.mean[0])
-    grey = replace(patterns(70), images=np.full((70, 48, 48), mean, np.uint8))  # calibrated on these, faces saturate
+    gray = replace(patterns(70), images=np.full((70, 48, 48), mean, np.uint8))  # calibrated on these, faces saturate
     with pytest.raises(ModelError, match=r"points fewer faces right than small.onnx; run the float file"):
-        quantise.quantise(finished, tmp_path / "x.int8.onnx", grey, patterns(420, seed=5))
+        quantize.quantize(finished, tmp_path / "x.int8.onnx", gray, patterns(420, seed=5))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_without_an_int8_file_the_float_file_is_kept(model_file: Path, tmp_path: Path) -> None:
     mean = round(255 * Classifier(model_file).preprocessing.mean[0])
-    grey = replace(patterns(70), images=np.full((70, 48, 48), mean, np.uint8))  # int8 is worth nothing after these
+    gray = replace(patterns(70), images=np.full((70, 48, 48), mean, np.uint8))  # int8 is worth nothing after these
     int8_file(tmp_path / "x.onnx").write_bytes(b"of an earlier time")
     wishes = Wishes(non_faces=False, quiet=True)
-    found = finish(model_file, tmp_path / "x.onnx", grey, patterns(420, seed=5), wishes)
+    found = finish(model_file, tmp_path / "x.onnx", gray, patterns(420, seed=5), wishes)
     assert "fewer faces right than x.onnx" in found["no_int8"]
     assert [path.name for path in tmp_path.iterdir()] == ["x.onnx"]
     assert "no_int8" not in Classifier(tmp_path / "x.onnx").info.uncertainty
@@ -126,9 +126,9 @@ def test_without_an_int8_file_the_float_file_is_kept(model_file: Path, tmp_path:
 def test_data_that_does_not_suffice_is_named(model_file: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="training faces: are not given"):
         finish(model_file, tmp_path / "x.onnx", None, validation())
-    unlabelled = replace(validation(), labels=np.full(420, -1))
+    unlabeled = replace(validation(), labels=np.full(420, -1))
     with pytest.raises(DataError, match="have no labels to fit a temperature by"):
-        finish(model_file, tmp_path / "x.onnx", None, unlabelled, Wishes(non_faces=False, int8=False))
+        finish(model_file, tmp_path / "x.onnx", None, unlabeled, Wishes(non_faces=False, int8=False))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -148,7 +148,7 @@ def test_the_second_answer_is_that_of_the_head_in_float_and_int8(finished: Path,
     answered, scores = classifier.judge(images)
     np.testing.assert_allclose(answered, probabilities, atol=1e-6)
     np.testing.assert_allclose(scores, 1 / (1 + np.exp(-heads[1].log_odds(features))), atol=1e-5)
-    quantise.quantise(path, int8_file(path), patterns(70), validation())
+    quantize.quantize(path, int8_file(path), patterns(70), validation())
     int8 = Classifier(int8_file(path))
     np.testing.assert_allclose(
         int8.judge(images)[1], 1 / (1 + np.exp(-heads[1].log_odds(int8.features(images)[0]))), atol=1e-5
@@ -218,14 +218,14 @@ def test_the_card_holds_what_was_found_and_one_time_only(finished: Path) -> None
     assert all(speed.milliseconds > 0 and speed.crops_per_second > 0 for speed in speeds)
     assert f"| int8 | {int8_file(finished).stat().st_size / 1e6:.1f} MB | {speeds[1].milliseconds:.2f} ms |" in once
     calibration = info.uncertainty["calibration"]
-    for text in (f"{calibration['error']:.2%}", f"{info.temperature:.3f}", int8.quantisation["sha256"]):
+    for text in (f"{calibration['error']:.2%}", f"{info.temperature:.3f}", int8.quantization["sha256"]):
         assert text in once
     assert once.count("| 0.") >= len(calibration["bins"])
 
 
 def test_the_metadata_is_plain_json(finished: Path) -> None:
     values = json.loads(next(entry.value for entry in onnx.load(str(finished)).metadata_props if entry.key == "mien"))
-    assert values["version"] == 1 and values["quantised"] is False
+    assert values["version"] == 1 and values["quantized"] is False
     assert set(values["thresholds"]) == {"unsure"}
 
 

@@ -26,7 +26,7 @@
   DATA.labels.forEach((label, k) => {
     const item = document.createElement("li"), swatch = document.createElement("i");
     swatch.className = "swatch";
-    swatch.style.background = DATA.colours[k];
+    swatch.style.background = DATA.colors[k];
     item.append(swatch, label);
     at("legend").append(item);
   });
@@ -81,7 +81,7 @@
         text: person ? `person ${person.number}` : DATA.persons.length ? "choose a person above" : "no face was seen" });
       if (!person) continue;
       const areas = DATA.labels.map((label, k) => ({ type: "scatter", mode: "lines", stackgroup: `s${row}`, name: label, hoverinfo: "none",
-        yaxis: `y${suffix}`, ...steps(person, k), line: { width: 0, shape: "hv", color: DATA.colours[k] }, fillcolor: DATA.colours[k] }));
+        yaxis: `y${suffix}`, ...steps(person, k), line: { width: 0, shape: "hv", color: DATA.colors[k] }, fillcolor: DATA.colors[k] }));
       if (person.runs.some(([, , unsure]) => unsure.includes(1)))
         areas.push({ type: "scatter", mode: "lines", fill: "tozeroy", name: "unsure", hoverinfo: "none", yaxis: `y${suffix}`,
           ...steps(person, -1), line: { width: 0, shape: "hv" }, fillcolor: pale });
@@ -138,7 +138,7 @@
       const values = person.at.get(bin), k = values.indexOf(Math.max(...values)), words = document.createElement("span");
       const swatch = document.createElement("i");
       swatch.className = "swatch";
-      swatch.style.background = DATA.colours[k];
+      swatch.style.background = DATA.colors[k];
       words.append(swatch, `person ${person.number}: ${DATA.labels[k]}${person.unsure.has(bin) ? "?" : ""} ${Math.round(values[k] / 10)}%`);
       return words;
     }));
