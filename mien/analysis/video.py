@@ -32,7 +32,7 @@ from mien.analysis.tracking.tracker import MEMORY_S, RETURN_S, Tracker
 from mien.analysis.video_outputs import write_outputs
 from mien.core.errors import MediaError, OutputError
 from mien.core.memory import lacks_memory, return_memory
-from mien.core.progress import Bar, progress_bar, say
+from mien.core.progress import Bar, echo, progress_bar
 from mien.core.types import Face, FrameResult
 
 #: Frames are read, analyzed and written in batches of about so many bytes, of this many frames at most.
@@ -65,7 +65,7 @@ def analyze_video(
     with opencv_in_few_threads(), open_video(item.path, settings.sampling, recognizer.max_frame_pixels) as source:
         parts = Parts(stem, _key(item, recognizer, settings))
         if parts.damage and not settings.quiet:
-            say(
+            echo(
                 f"note: {item.name} is analyzed from its beginning: what was kept of it is damaged ({parts.damage})",
                 error=True,
             )

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mien.cli.messages import complain
+from mien.cli.messages import print_error
 from mien.cli.options import Json, Precision, Quiet, Tta, people_of
-from mien.core.progress import say
+from mien.core.progress import echo
 
 if TYPE_CHECKING:
     from mien.analysis.media.inputs import Input
@@ -157,7 +157,7 @@ def analyze(
     analysis.run(inputs)
     finished, failures = analysis.finished, analysis.failures
     if finished and detector == "auto" and recognizer.detector_name == "haar" and not (quiet or as_json):
-        say(BETTER_DETECTOR)
+        echo(BETTER_DETECTOR)
     if as_json:
         document = {
             "model": recognizer.model_name,
@@ -167,10 +167,10 @@ def analyze(
             "failures": failures,
             "left_out": analysis.left_out,
         }
-        say(json.dumps(document, indent=2))
+        echo(json.dumps(document, indent=2))
     if failures and finished:
         what = "failed" if analysis.not_done == len(failures) else "failed or were not begun"
-        complain(f"{analysis.not_done} of {analysis.not_done + len(finished)} inputs {what}; the rest is done")
+        print_error(f"{analysis.not_done} of {analysis.not_done + len(finished)} inputs {what}; the rest is done")
     if not finished:
         return 2
     from mien.core.picture_formats import HEIF_SUFFIXES

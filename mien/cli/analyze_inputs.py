@@ -6,10 +6,10 @@ from collections import Counter
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
-from mien.cli.messages import complain, counted, explain
+from mien.cli.messages import format_error, pluralize, print_error
 from mien.cli.supervision import begin_input, end_input
 from mien.core.errors import escape_controls
-from mien.core.progress import say
+from mien.core.progress import echo
 
 if TYPE_CHECKING:
     from mien.analysis.manifest import Manifest
@@ -82,7 +82,7 @@ class Analysis:
             told = self._told_before(named)
             self._all(named[told:], told, len(named))
             if self.left_out and self.finished:  # without, the folder's error says it
-                complain(describe_left_out(self.left_out))
+                print_error(describe_left_out(self.left_out))
             if several and self.finished:
                 self._joint_table()
             if self.manifest is not None:
@@ -112,7 +112,9 @@ class Analysis:
                 continue
             owner = None if self.ownership.is_free(item.stem, item) else self.ownership.owner(item.stem)
             if owner is not None:
-                complain(f"{item.name}: its outputs are named {now.stem}.*, since {item.stem}.* are those of {owner}")
+                print_error(
+                    f"{item.name}: its outputs are named {now.stem}.*, since {item.stem}.* are those of {owner}"
+                )
 
     def _told_before(self, items: list[Input | MediaError]) -> int:
         """After a crash: how many inputs had their turn, the last of which crashed; what became of them is known again."""
@@ -136,7 +138,7 @@ class Analysis:
             if "done" in line:
                 self.finished.append(line["done"])
             else:
-                self._failed(explain(item) if isinstance(item, MediaError) else line["why"], told=True)
+                self._failed(format_error(item) if isinstance(item, MediaError) else line["why"], told=True)
         self._crashed(items[crashed])
         return crashed + 1
 
@@ -170,7 +172,7 @@ class Analysis:
         from mien.core.errors import MediaError
 
         if isinstance(item, MediaError):
-            self._failed(explain(item))
+            self._failed(format_error(item))
             return
         if self.manifest is not None:
             if self._known(item):
@@ -181,7 +183,7 @@ class Analysis:
             with self.stopping.during(item):
                 done = analyze_input(item, self.recognizer, self.settings, begin=self.ownership.begin)
         except Exception as error:  # noqa: BLE001 - one bad file must not cost the others their results
-            self._failed(explain(error, f"{item.name}: "))
+            self._failed(format_error(error, f"{item.name}: "))
             if self.manifest is not None:
                 self.manifest.add(item, state="failed", why=self.failures[-1], outputs=[])
             end_input(is_finished=False)
@@ -195,9 +197,9 @@ class Analysis:
         if before is not None and "done" in before:
             self.finished.append(before["done"])
             if self.show:
-                say(f"{escape_controls(item.name)}: done before")
+                echo(f"{escape_controls(item.name)}: done before")
             for warning in before["done"]["warnings"]:  # the exit code speaks of them too
-                complain(f"{item.name}: {warning}")
+                print_error(f"{item.name}: {warning}")
             return True
         line = self.manifest.line(item)
         if line is None or line["state"] != "crashed":
@@ -211,21 +213,21 @@ class Analysis:
         if self.manifest is not None:
             self.manifest.add(item, state="done", outputs=told["outputs"], done=told)
         for warning in done.warnings:
-            complain(f"{done.source}: {warning}")
+            print_error(f"{done.source}: {warning}")
         if old := self.ownership.finish(item, done.outputs):
-            complain(
+            print_error(
                 f"{done.source}: {', '.join(map(str, old))} beside its outputs: of an earlier run with other settings"
             )
         if self.show:
             if len(self.finished) == TABLES_SHOWN + 1:
-                say("of the others a line each; the records hold all of them")
+                echo("of the others a line each; the records hold all of them")
             _print(done, self.recognizer, in_full=len(self.finished) <= TABLES_SHOWN)
 
     def _failed(self, why: str, inputs: int = 1, told: bool = False) -> None:
         self.failures.append(why)
         self.not_done += inputs
         if not told:
-            complain(why)
+            print_error(why)
 
     def _joint_table(self) -> None:
         """The records of all inputs in one table, read back from their own."""
@@ -240,26 +242,26 @@ class Analysis:
                     table.write(rows)
         if self.show:
             paths = ", ".join(str(record_path(out / "all", name)) for name in formats)
-            say(f"all records in one table: {paths}")
+            echo(f"all records in one table: {paths}")
 
 
 def _print(done: Done, recognizer: Recognizer, in_full: bool) -> None:
     """A table of a picture's faces with every probability, or a line for a video; then what was written."""
     source = escape_controls(done.source)
     if done.faces and in_full:
-        say(f"{source}: {counted(len(done.faces), 'face')}")
+        echo(f"{source}: {pluralize(len(done.faces), 'face')}")
         _print_table(done, recognizer)
     elif done.is_video:
         shares = f": {_shares(done.totals)}" if done.people else ""
-        say(f"{source}: {counted(done.frames, 'frame')}, {counted(done.faces_seen, 'face')}{shares}")
+        echo(f"{source}: {pluralize(done.frames, 'frame')}, {pluralize(done.faces_seen, 'face')}{shares}")
         _print_people(done)
     elif done.faces:
-        say(f"{source}: " + ", ".join(f"{face.label} {face.confidence:.0%}" for face in done.faces))
+        echo(f"{source}: " + ", ".join(f"{face.label} {face.confidence:.0%}" for face in done.faces))
     else:
         hint = "" if recognizer.detector is None else " (if the picture is itself a face: --detector none)"
-        say(f"{source}: no face found{hint}")
+        echo(f"{source}: no face found{hint}")
     if in_full:
-        say("  wrote " + ", ".join(escape_controls(str(path)) for path in done.outputs))
+        echo("  wrote " + ", ".join(escape_controls(str(path)) for path in done.outputs))
 
 
 def _print_table(done: Done, recognizer: Recognizer) -> None:
@@ -276,7 +278,7 @@ def _print_table(done: Done, recognizer: Recognizer) -> None:
     ]
     widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
     for row in [head, *rows]:
-        say(
+        echo(
             "  "
             + "  ".join(
                 cell.ljust(width) if column == 1 else cell.rjust(width)
@@ -292,16 +294,16 @@ MOST_LISTED = 8
 def _print_people(done: Done) -> None:
     """A line for each person, who was seen longest first; then one for what was found and is probably no face."""
     for person in done.people[:MOST_LISTED]:
-        say(
+        echo(
             f"  person {person['person']}: {person['on_screen_s']:.1f} s on screen from {person['first_s']:.1f} s, "
-            f"{counted(person['changes'], 'change')}: {_shares(person)}"
+            f"{pluralize(person['changes'], 'change')}: {_shares(person)}"
         )
     if len(done.people) > MOST_LISTED:
-        say(f"  and {len(done.people) - MOST_LISTED:,} more")
+        echo(f"  and {len(done.people) - MOST_LISTED:,} more")
     if done.not_faces:
         names = ", ".join(str(one["person"]) for one in done.not_faces[:MOST_LISTED])
         more = f" and {len(done.not_faces) - MOST_LISTED:,} more" if len(done.not_faces) > MOST_LISTED else ""
-        say(f"  probably no face, and not counted: {names}{more}")
+        echo(f"  probably no face, and not counted: {names}{more}")
 
 
 def _shares(people: dict[str, Any]) -> str:

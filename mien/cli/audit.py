@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mien.cli.options import Json, Quiet, SkipBad, classify_all, keep_inputs, open_classifier
-from mien.core.progress import say
+from mien.cli.options import Json, Quiet, SkipBad, classify_all, open_classifier, refuse_overwrite
+from mien.core.progress import echo
 
 if TYPE_CHECKING:
     import numpy as np
@@ -78,7 +78,7 @@ def audit(
 
     need_jinja()
     _check(labels, probabilities, model)
-    keep_inputs(out, [*paths, *(path for path in (ferplus, probabilities) if path)], writes=TABLES)
+    refuse_overwrite(out, [*paths, *(path for path in (ferplus, probabilities) if path)], writes=TABLES)
     silent = quiet or as_json
     faces = _read(paths, ferplus, size, skip_bad, silent)
     make_folder(out)
@@ -107,9 +107,9 @@ def audit(
     write_json(out / "audit.json", values)
     write_text(out / "audit.html", audit_page(findings, ", ".join(path.name for path in paths)))
     if as_json:
-        say(json.dumps(values, indent=2))
+        echo(json.dumps(values, indent=2))
     elif not quiet:
-        say(f"{_summary(findings, values)}\nwrote {out / 'audit.html'}, audit.json, audit.csv and a CSV for each kind")
+        echo(f"{_summary(findings, values)}\nwrote {out / 'audit.html'}, audit.json, audit.csv and a CSV for each kind")
 
 
 def _check(labels: bool, probabilities: Path | None, model: str) -> None:
@@ -158,7 +158,7 @@ def _judge(
     if find_spec("torch") is None:
         reason = "labels (torch is not installed: pip install 'mien[train]', or give --probabilities or --model)"
         if not silent:
-            say(f"note: not looked at: {reason}", error=True)
+            echo(f"note: not looked at: {reason}", error=True)
         return None, reason
     counts = faces.counts()
     if (counts > 0).sum() < 2 or counts[counts > 0].min() < 2 * folds:
@@ -172,13 +172,13 @@ def _by_model(faces: FaceSet, model: str, silent: bool) -> np.ndarray:
 
     classifier = open_classifier(model)
     if classifier.preprocessing.size != faces.images.shape[1] and not silent:
-        say(f"note: {model} reads faces of {classifier.preprocessing.size} pixels", error=True)
+        echo(f"note: {model} reads faces of {classifier.preprocessing.size} pixels", error=True)
     absent = [name for name in faces.classes if name not in classifier.labels]
     if absent:
         found = f"knows {', '.join(classifier.labels)}, the data has {', '.join(absent)} too"
         raise DataError(f"--model {model}", found, "name another model, or leave --model out")
     if not silent:
-        say(f"note: where {model} was trained on these faces it tends to confirm their labels", error=True)
+        echo(f"note: where {model} was trained on these faces it tends to confirm their labels", error=True)
     found = classify_all(classifier, faces.images, "none", quiet=silent, title="labels")
     return among(faces.classes, classifier.labels, found)
 
@@ -198,7 +198,7 @@ def _out_of_fold(faces: FaceSet, twins: Twins, out: Path, folds: int, epochs: in
     groups = connected(len(rows), place[twins.pairs[inside]])
     part = faces.take(rows)
     chosen = assign_folds(part.labels, groups, folds)
-    quietly = (lambda text: None) if silent else say
+    quietly = (lambda text: None) if silent else echo
     present = np.flatnonzero(part.counts())  # FER2013's numbers name classes of which there may be no face
     known = only_classes(part, [part.classes[label] for label in present])
     judged = np.zeros((len(part), len(part.classes)), np.float32)

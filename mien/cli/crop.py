@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from mien.cli.messages import complain, counted
+from mien.cli.messages import pluralize, print_error
 from mien.cli.options import Json, Quiet, people_of
-from mien.core.progress import say
+from mien.core.progress import echo
 
 #: Pictures without a face that are named on the console; --json names all.
 MOST_NAMED = 20
@@ -48,27 +48,27 @@ def crop(
             paths, out, finder, size=size, people=kept, each=lambda at, of: bar.advance(1, f"{at:,} of {of:,}")
         )
     for failure in done.failures:
-        complain(str(failure))
+        print_error(str(failure))
     if done.videos and not quiet:
         count = f"{done.videos:,} video{'' if done.videos == 1 else 's'}"
-        say(f"note: {count} left out; 'mien moments --plain' takes stills", error=True)
+        echo(f"note: {count} left out; 'mien moments --plain' takes stills", error=True)
     if as_json:
         said = {
             "pictures": done.pictures, "faces": done.faces, "without": done.without, "videos": done.videos,
             "failures": [str(failure) for failure in done.failures],
         }  # fmt: skip
-        say(json.dumps(said, indent=2))
+        echo(json.dumps(said, indent=2))
     elif done.pictures and not quiet:
         of = done.pictures - len(done.without)
         if done.faces:
-            say(f"wrote {counted(done.faces, 'face')} of {counted(of, 'picture')} to {out}")
+            echo(f"wrote {pluralize(done.faces, 'face')} of {pluralize(of, 'picture')} to {out}")
         if done.without:
             nothing = "" if done.faces else "nothing was written: "
-            say(f"{nothing}no face was found in {len(done.without):,} of {counted(done.pictures, 'picture')}:")
+            echo(f"{nothing}no face was found in {len(done.without):,} of {pluralize(done.pictures, 'picture')}:")
             for name in done.without[:MOST_NAMED]:
-                say(f"  {name}")
+                echo(f"  {name}")
             if len(done.without) > MOST_NAMED:
-                say(f"  and {len(done.without) - MOST_NAMED:,} more")
+                echo(f"  and {len(done.without) - MOST_NAMED:,} more")
     if not done.faces:
         return 2
     return 1 if done.failures else 0

@@ -16,13 +16,13 @@ from mien.cli.options import (
     Quiet,
     Set,
     SkipBad,
-    keep_inputs,
-    need_torch,
     read_data,
+    refuse_overwrite,
+    require_torch,
     tell_skipped,
     whose_labels,
 )
-from mien.core.progress import say
+from mien.core.progress import echo
 
 if TYPE_CHECKING:
     from mien.core.types import FaceSet
@@ -61,10 +61,10 @@ def describe(
     faces = _read(path, ferplus, size, skip_bad, labels_by)
     facts = _facts(faces, path)
     if as_json:
-        say(json.dumps(facts, indent=2))
+        echo(json.dumps(facts, indent=2))
         return
-    say(f"{path}: {len(faces):,} faces of {faces.images.shape[2]} x {faces.images.shape[1]} pixels, gray")
-    say(
+    echo(f"{path}: {len(faces):,} faces of {faces.images.shape[2]} x {faces.images.shape[1]} pixels, gray")
+    echo(
         f"  FER+ votes: {'yes' if facts['votes'] else 'no'}; unlabeled: {facts['unlabeled']:,}; broken rows skipped: {facts['skipped']:,}"
     )
     rows = [["split", *faces.classes, "unlabeled", "all"]]
@@ -76,11 +76,11 @@ def describe(
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         first, *rest = (cell.rjust(width) for cell, width in zip(row, widths, strict=True))
-        say(f"  {first.strip().ljust(widths[0])}  " + "  ".join(rest))
+        echo(f"  {first.strip().ljust(widths[0])}  " + "  ".join(rest))
     if faces.classes and not any(is_expression(name) for name in faces.classes):
-        say("  note: none of the class names is an expression that mien knows (see docs/data.md)")
+        echo("  note: none of the class names is an expression that mien knows (see docs/data.md)")
     for why in faces.skipped[:20]:
-        say(f"  skipped: {why}")
+        echo(f"  skipped: {why}")
 
 
 @app.command()
@@ -100,18 +100,18 @@ def convert(
     """
     from mien.data.readers import save_faces
 
-    keep_inputs(out, [path, *([ferplus] if ferplus else [])])
+    refuse_overwrite(out, [path, *([ferplus] if ferplus else [])])
     faces = _read(path, ferplus, size, skip_bad, labels_by)
     save_faces(faces, out)
     if as_json:
-        say(json.dumps(_written(faces, out), indent=2))
+        echo(json.dumps(_written(faces, out), indent=2))
     elif not quiet:
-        say(
+        echo(
             f"wrote {len(faces):,} faces to {out}"
             + (f"; {len(faces.skipped):,} broken rows skipped" if faces.skipped else "")
         )
         if faces.votes is not None and out.suffix.lower() not in (".parquet", ".pq"):
-            say("the FER+ votes are not kept in this layout: write .parquet for that", error=True)
+            echo("the FER+ votes are not kept in this layout: write .parquet for that", error=True)
 
 
 @app.command()
@@ -164,7 +164,7 @@ def split(
     from mien.data import splits
     from mien.data.readers import save_faces
 
-    keep_inputs(out, [path, *([ferplus] if ferplus else [])])
+    refuse_overwrite(out, [path, *([ferplus] if ferplus else [])])
     ways = {"--fractions": fractions, "--sizes": sizes, "--counts": counts, "--official": official}
     _check_ways([name for name, given in ways.items() if given], bool(classes or of or keep_labels is not None))
     if counts and classes:
@@ -197,12 +197,12 @@ def split(
         faces = splits.without_training_labels(faces, keep_labels, seed)
     save_faces(faces, out)
     if as_json:
-        say(json.dumps(_written(faces, out) | {"left_out": count - len(faces)}, indent=2))
+        echo(json.dumps(_written(faces, out) | {"left_out": count - len(faces)}, indent=2))
     elif not quiet:
         left = f"; {count - len(faces):,} of {count:,} left out" if len(faces) < count else ""
         kept = f", divided as in {path.name}" if official and divided else ""
         parts_said = ", ".join(_described(faces, name) for name in faces.splits)
-        say(f"wrote {len(faces):,} faces to {out}{kept}: {parts_said}{left}")
+        echo(f"wrote {len(faces):,} faces to {out}{kept}: {parts_said}{left}")
 
 
 @app.command()
@@ -228,13 +228,13 @@ def preview(
     A row a face: the picture as it is, then changed copies as the training loop makes them, with mixup and cutmix,
     normalized. Where faces are blended, the shares of the classes in the target stand below.
     """
-    need_torch()
+    require_torch()
     from mien.core.errors import UsageError
     from mien.training.preview import draw_preview
     from mien.training.preview import preview as make
     from mien.training.recipe import load_recipe
 
-    keep_inputs(out, paths)
+    refuse_overwrite(out, paths)
     if out.suffix.lower() != ".png":
         raise UsageError(f"--out {out}", "does not end in .png", f"as in --out {out.with_suffix('.png')}")
     settings = load_recipe(recipe, set)
@@ -243,10 +243,10 @@ def preview(
     draw_preview(made, settings, out)
     if as_json:
         drawn = [str(name) for name in made.faces.names]
-        say(json.dumps({"file": str(out), "recipe": settings.name, "faces": drawn, "copies": copies}, indent=2))
+        echo(json.dumps({"file": str(out), "recipe": settings.name, "faces": drawn, "copies": copies}, indent=2))
     elif not quiet:
         of = ", ".join(name for name in made.faces.splits if name)
-        say(f"wrote {len(made.faces):,} faces{f' of {of}' if of else ''} and {copies} copies of each to {out}")
+        echo(f"wrote {len(made.faces):,} faces{f' of {of}' if of else ''} and {copies} copies of each to {out}")
 
 
 app.command()(crop)

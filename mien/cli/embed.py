@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mien.cli.options import Data, Exclude, Json, Quiet, SkipBad, keep_inputs, open_classifier, read_data
+from mien.cli.options import Data, Exclude, Json, Quiet, SkipBad, open_classifier, read_data, refuse_overwrite
 from mien.cli.training import Model
-from mien.core.progress import say
+from mien.core.progress import echo
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,7 +52,7 @@ def embed(
     if method not in METHODS:
         raise UsageError(f"--method {method}", "is unknown", f"choose one of {', '.join(METHODS)}")
     need_plotly()
-    keep_inputs(out, data)
+    refuse_overwrite(out, data)
     classifier = open_classifier(model)
     silent = quiet or as_json
     faces = read_data(
@@ -86,9 +86,9 @@ def embed(
     write_json(out / "embedding.json", results)
     _write_points(faces, spaces, predicted, out / "embedding.csv")
     if as_json:
-        say(json.dumps(results, indent=2))
+        echo(json.dumps(results, indent=2))
     elif not quiet:
-        say(f"{_text(separate)}\nwrote {out / 'embedding.html'}, embedding.png, embedding.json and embedding.csv")
+        echo(f"{_text(separate)}\nwrote {out / 'embedding.html'}, embedding.png, embedding.json and embedding.csv")
 
 
 def _sample(faces: FaceSet, sample: int, seed: int) -> FaceSet:

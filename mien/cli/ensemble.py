@@ -16,12 +16,12 @@ from mien.cli.options import (
     SkipBad,
     Tta,
     classify_all,
-    keep_inputs,
     keep_notes,
-    need_torch,
     read_data,
+    refuse_overwrite,
+    require_torch,
 )
-from mien.core.progress import say
+from mien.core.progress import echo
 
 if TYPE_CHECKING:
     from mien.core.types import FaceSet
@@ -57,7 +57,7 @@ def ensemble(
     on faces that did not choose (each half of them with the weights of the other half). Score the file on other
     faces with 'mien evaluate'.
     """
-    need_torch()
+    require_torch()
     import json
 
     import numpy as np
@@ -108,10 +108,10 @@ def ensemble(
         out.with_suffix(".md"), f"# {joined.name}\n\nA weighted mean of {len(models)} models.\n\n```\n{text}```\n"
     )
     if as_json:
-        say(json.dumps(table, indent=2))
+        echo(json.dumps(table, indent=2))
     elif not quiet:
-        say(text)
-        say(
+        echo(text)
+        echo(
             f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB) and {out.with_suffix('.md').name}; torch and ONNX differ by "
             f"at most {difference:.1e} in probability"
         )
@@ -135,7 +135,7 @@ def average(
     Where one run began with the weights of another, the mean of both is often better than either and costs nothing to run.
     The mean of runs that began apart knows nothing. The folder is a run as any other: evaluate and export it.
     """
-    need_torch()
+    require_torch()
     import json
 
     from mien.core.errors import UsageError
@@ -153,12 +153,12 @@ def average(
     averaged, caveat = average_runs(runs, members, training, out, name)
     if as_json:
         facts = {"run": str(out), "name": averaged.name, "faces": len(training), "held_out_caveat": caveat}
-        say(json.dumps(facts, indent=2))
+        echo(json.dumps(facts, indent=2))
     elif not quiet:
-        say(f"the average of {len(runs)} runs is in {out}; next: mien evaluate {out} --data ...")
+        echo(f"the average of {len(runs)} runs is in {out}; next: mien evaluate {out} --data ...")
         if caveat:
             is_counted = "may have" not in caveat
-            say(f"note: {caveat}{', so that' if is_counted else '; if so,'} scores on them are too good", error=True)
+            echo(f"note: {caveat}{', so that' if is_counted else '; if so,'} scores on them are too good", error=True)
 
 
 def _check_names(models: list[str], data: list[Path], out: Path) -> None:
@@ -170,7 +170,7 @@ def _check_names(models: list[str], data: list[Path], out: Path) -> None:
         raise UsageError("mien ensemble", "names a model twice", "name each once; --weights says how much each counts")
     if out.suffix.lower() != ".onnx":
         raise UsageError(f"--out {out}", "does not end in .onnx", f"as in --out {out.with_suffix('.onnx')}")
-    keep_inputs(out, [*data, *(Path(model) for model in models if Path(model).exists())])
+    refuse_overwrite(out, [*data, *(Path(model) for model in models if Path(model).exists())])
 
 
 def _that_choose(faces: FaceSet, split: str, *, quiet: bool) -> tuple[FaceSet, str]:
@@ -179,7 +179,7 @@ def _that_choose(faces: FaceSet, split: str, *, quiet: bool) -> tuple[FaceSet, s
         return faces.in_split(split), split
     if not quiet:
         note = f"note: the data has no split '{split}': all of it chooses the weights, also what trained the models"
-        say(note, error=True)
+        echo(note, error=True)
     return faces, faces.splits[0] or "the data"
 
 

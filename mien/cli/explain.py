@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mien.cli.messages import complain
-from mien.cli.messages import explain as in_words
-from mien.cli.options import Json, Quiet, SkipBad, keep_inputs, need_torch, read_data
+from mien.cli.messages import format_error as in_words
+from mien.cli.messages import print_error
+from mien.cli.options import Json, Quiet, SkipBad, read_data, refuse_overwrite, require_torch
 from mien.cli.training import Model
-from mien.core.progress import say
+from mien.core.progress import echo
 
 if TYPE_CHECKING:
     import numpy as np
@@ -75,7 +75,7 @@ def explain(
     curves.png (deletion and insertion against random maps), regions.png (where eyes, brows, nose and mouth are taken to
     be) and explain.json. LIME needs captum: pip install 'mien[explain]'; the page needs 'mien[report]'.
     """
-    need_torch()
+    require_torch()
     from mien.core.errors import UsageError
     from mien.core.files import make_folder
     from mien.explanation.gallery import write_all
@@ -91,7 +91,7 @@ def explain(
     if layer and "grad-cam" not in methods:
         raise UsageError("--layer", "is Grad-CAM's", "add --method grad-cam")
     _need_for(methods)
-    keep_inputs(out, [*map(Path, inputs or []), *data])
+    refuse_overwrite(out, [*map(Path, inputs or []), *data])
     trained = open_trained(model)
     target = _target_among(trained.classes, target)
     if layer:
@@ -112,11 +112,11 @@ def explain(
     )  # fmt: skip
     paths = write_all(out, trained.name, faces, results, keep=keep)
     if as_json:
-        say((out / "explain.json").read_text(encoding="utf-8").rstrip())
+        echo((out / "explain.json").read_text(encoding="utf-8").rstrip())
     elif not quiet:
         _print(faces, results, paths)
     if failures:
-        complain(f"{len(failures)} of the inputs failed; the rest is done")
+        print_error(f"{len(failures)} of the inputs failed; the rest is done")
     return 1 if failures else 0
 
 
@@ -184,7 +184,7 @@ def _from_pictures(
             crops = faces_of(item.path, finder, preprocessing)
         except MienError as error:
             failures.append(in_words(error))
-            complain(failures[-1])
+            print_error(failures[-1])
             continue
         parts.append(crops)
         names += [item.path.name if len(crops) == 1 else f"{item.path.name} {n}" for n in range(len(crops))]
@@ -236,13 +236,13 @@ def _print(faces: Faces, results: Findings, paths: list[Path]) -> None:
     for index in range(len(faces)) if len(faces) <= 10 else ():
         label = faces.classes[faces.predicted[index]]
         words = f"{faces.names[index]}: {label} {faces.probabilities[index].max():.0%}"
-        say(words + f", explained for {faces.classes[faces.targets[index]]}")
+        echo(words + f", explained for {faces.classes[faces.targets[index]]}")
     if results.curves:
-        say("\nareas under the deletion (small is good) and insertion (large is good) curves")
+        echo("\nareas under the deletion (small is good) and insertion (large is good) curves")
         print_table(*sanity_rows(results, len(faces)))
-    say("\nper cent of each map on each part of the face")
+    echo("\nper cent of each map on each part of the face")
     print_table(*share_rows(results, faces.pictures.shape[1]))
-    say("\nwrote " + ", ".join(str(path) for path in paths))
+    echo("\nwrote " + ", ".join(str(path) for path in paths))
 
 
 def print_table(heads: list[str], rows: list[list[str]]) -> None:
@@ -250,7 +250,7 @@ def print_table(heads: list[str], rows: list[list[str]]) -> None:
     widths = [max(len(row[column]) for row in [heads, *rows]) for column in range(len(heads))]
     for row in [heads, *rows]:
         cells = [cell.rjust(width) for cell, width in zip(row, widths, strict=True)]
-        say("  ".join([row[0].ljust(widths[0]), *cells[1:]]).rstrip())
+        echo("  ".join([row[0].ljust(widths[0]), *cells[1:]]).rstrip())
 
 
 def filters(
@@ -276,7 +276,7 @@ def filters(
     picture or for noise; pictures made by gradient ascent from white noise, by plain steps and by regularized ones;
     with --data the faces that excite each filter most. Each is a PNG too, and the numbers are in filters.json.
     """
-    need_torch()
+    require_torch()
     from mien.core.files import make_folder
     from mien.explanation.filter_pages import activation_rows, write_filters
     from mien.explanation.filters import conv_of
@@ -289,7 +289,7 @@ def filters(
         return
     convolution = conv_of(trained.network, layer)
     chosen = _chosen(count, convolution.out_channels)
-    keep_inputs(out, [*([picture] if picture else []), *data])
+    refuse_overwrite(out, [*([picture] if picture else []), *data])
     given = _given(trained, picture, detector, detector_model, seed)
     faces = read_data(data, size=trained.preprocessing.size, quiet=quiet or as_json) if data else None
     faces = faces.in_split(split) if faces is not None and split else faces
@@ -299,10 +299,10 @@ def filters(
     make_folder(out)
     paths = write_filters(out, study)
     if as_json:
-        say((out / "filters.json").read_text(encoding="utf-8").rstrip())
+        echo((out / "filters.json").read_text(encoding="utf-8").rstrip())
     elif not quiet:
         print_table(*activation_rows(study))
-        say(f"\nwrote {len(paths)} files: {paths[0]}, ...")
+        echo(f"\nwrote {len(paths)} files: {paths[0]}, ...")
 
 
 def _list_layers(trained: Trained, as_json: bool) -> None:
@@ -316,7 +316,7 @@ def _list_layers(trained: Trained, as_json: bool) -> None:
     if not found:
         raise UsageError(trained.name, "has no convolution", "choose a network that has")
     if as_json:
-        say(json.dumps([asdict(each) for each in found], indent=2))
+        echo(json.dumps([asdict(each) for each in found], indent=2))
         return
     rows = [
         [each.name, str(each.filters), str(each.inputs), *("x".join(map(str, n)) for n in (each.kernel, each.fineness))]

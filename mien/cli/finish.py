@@ -7,9 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mien.cli.messages import complain
-from mien.cli.options import Data, Json, LabelsBy, Quiet, SkipBad, keep_inputs, keep_notes, need_torch, read_data
-from mien.core.progress import say
+from mien.cli.messages import print_error
+from mien.cli.options import (
+    Data,
+    Json,
+    LabelsBy,
+    Quiet,
+    SkipBad,
+    keep_notes,
+    read_data,
+    refuse_overwrite,
+    require_torch,
+)
+from mien.core.progress import echo
 
 if TYPE_CHECKING:
     from mien.core.types import FaceSet
@@ -50,7 +60,7 @@ def finish(
     as many faces right, less 0.2 points. The network's weights stay as they are. It takes minutes, most of them for the score
     of what is no face.
     """
-    need_torch()
+    require_torch()
     import json
 
     from mien.analysis.inference.model_file import INT8_ENDING, find_model, int8_file, model_info
@@ -63,7 +73,7 @@ def finish(
 
     if out.suffix.lower() != ".onnx" or out.name.endswith(INT8_ENDING):
         raise UsageError(f"--out {out}", "is to be the float file's name", "as in --out model.onnx")
-    keep_inputs(out, data)
+    refuse_overwrite(out, data)
     keep_notes(out)
     source = find_model(model)
     faces = read_data(
@@ -88,14 +98,14 @@ def finish(
     card = finished_card(text, model_info(out), int8, out, diagram, speeds)
     write_text(out.with_suffix(".md"), card)
     if "no_int8" in found:
-        complain(f"there is no int8 file: it {found['no_int8']}")
+        print_error(f"there is no int8 file: it {found['no_int8']}")
     if as_json:
-        say(json.dumps(found | {"file": str(out)}, indent=2))
+        echo(json.dumps(found | {"file": str(out)}, indent=2))
     elif not quiet:
-        say(_told(found, model_info(out).temperature, model_info(out).thresholds))
-        say(f"wrote {out}{'' if int8 is None else f', {int8_file(out).name}'} and {out.with_suffix('.md').name}")
+        echo(_told(found, model_info(out).temperature, model_info(out).thresholds))
+        echo(f"wrote {out}{'' if int8 is None else f', {int8_file(out).name}'} and {out.with_suffix('.md').name}")
     if note and not (quiet or as_json):
-        say(note, error=True)
+        echo(note, error=True)
 
 
 def _note(faces: FaceSet) -> str:

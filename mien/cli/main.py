@@ -29,10 +29,10 @@ from mien.cli import queue as queues
 from mien.cli import reproduce as reproduction
 from mien.cli import serve as serving
 from mien.cli import training as learning
-from mien.cli.messages import complain, explain, print_help
+from mien.cli.messages import format_error, print_error, print_help
 from mien.cli.supervision import go_on_in_child, is_over
 from mien.core.files import cache_folder
-from mien.core.progress import say
+from mien.core.progress import echo
 
 HELP = """Read facial expressions: train the networks, measure them, run them on pictures and videos.
 
@@ -81,7 +81,7 @@ app.add_typer(networks.app, name="networks")
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        say(f"mien {__version__}")
+        echo(f"mien {__version__}")
         raise typer.Exit
 
 
@@ -112,14 +112,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given = sys.argv[1:] if arguments is None else arguments
         file = next((word for word in given if word.startswith("-") and os.path.isfile(word)), "")  # noqa: PTH113 - no error for what is too long
         hint = f"the file is given as ./{file}" if file else f"see '{place} --help'"
-        complain(f"{message[:1].lower()}{message[1:].rstrip('.')}; {hint}")
+        print_error(f"{message[:1].lower()}{message[1:].rstrip('.')}; {hint}")
         return 2
     except Exception as error:  # noqa: BLE001 - the last place: no traceback reaches a person
-        complain(explain(error))
+        print_error(format_error(error))
         return 2
     if result == INTERRUPTED:
         verb = next(iter(sys.argv[1:] if arguments is None else arguments), "")
-        complain(f"interrupted{GOES_ON.get(verb, '')}")
+        print_error(f"interrupted{GOES_ON.get(verb, '')}")
     return result if isinstance(result, int) else 0
 
 

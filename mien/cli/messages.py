@@ -9,7 +9,7 @@ import typer
 
 from mien.core.errors import MienError, UsageError
 from mien.core.memory import lacks_memory
-from mien.core.progress import say
+from mien.core.progress import echo
 
 #: A parameter in an error of the library, alone or with a value (see mien/core/errors.py).
 _PARAMETER = re.compile(r"`([a-z][a-z0-9_]*(?:\.[a-z0-9_]+)?)(?:=([^`]*))?`")
@@ -32,12 +32,12 @@ def _option(found: re.Match[str]) -> str:
     return {"True": f"--{option}", "False": f"--no-{option}", None: f"--{option}"}.get(value, f"--{option} {value}")
 
 
-def complain(message: str) -> None:
+def print_error(message: str) -> None:
     """One line, whatever the message holds."""
-    say("mien: " + " ".join(message.split()), error=True)
+    echo("mien: " + " ".join(message.split()), error=True)
 
 
-def explain(error: Exception, place: str = "") -> str:
+def format_error(error: Exception, place: str = "") -> str:
     """The message of an error; ``place`` says where one happened that nobody foresaw.
 
     With MIEN_DEBUG=1 it raises the error instead, for its traceback.
@@ -55,7 +55,7 @@ def explain(error: Exception, place: str = "") -> str:
     return f"{place}unexpected {type(error).__name__}: {error}; set MIEN_DEBUG=1 to see where, and please report it"
 
 
-def counted(count: int, word: str) -> str:
+def pluralize(count: int, word: str) -> str:
     """``1 face``, ``2,000 faces``."""
     return f"{count:,} {word}{'' if count == 1 else 's'}"
 
@@ -63,4 +63,4 @@ def counted(count: int, word: str) -> str:
 def print_help(context: typer.Context) -> None:
     """The help of a group of verbs that was named without a verb."""
     if context.invoked_subcommand is None:
-        say(context.get_help())
+        echo(context.get_help())

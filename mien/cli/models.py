@@ -10,7 +10,7 @@ import typer
 
 from mien.cli.options import Json, Quiet, json_too_early
 from mien.cli.training import by_whom
-from mien.core.progress import say
+from mien.core.progress import echo
 
 app = typer.Typer(invoke_without_command=True, rich_markup_mode=None, help="Model files: shipped, pulled or your own.")
 
@@ -51,10 +51,10 @@ def list_models(as_json: Json = False) -> None:
             }
         )
     if as_json:
-        say(json.dumps(rows, indent=2))
+        echo(json.dumps(rows, indent=2))
         return
     for row in rows:
-        say(f"{row['name']:<8} {row['kind']:<8} {row['about']}\n{'':<18}{row['path']}")
+        echo(f"{row['name']:<8} {row['kind']:<8} {row['about']}\n{'':<18}{row['path']}")
 
 
 @app.command()
@@ -70,20 +70,20 @@ def show(
     if model in PULLABLE:
         known = PULLABLE[model]
         facts = asdict(known) | {"local": str(local_model(model) or "")}
-        say(json.dumps(facts, indent=2) if as_json else "\n".join(f"{key}: {value}" for key, value in facts.items()))
+        echo(json.dumps(facts, indent=2) if as_json else "\n".join(f"{key}: {value}" for key, value in facts.items()))
         return
     path = find_model(model)
     info = model_info(path)
     if as_json:
         run = choose_file(model)
         facts = asdict(info) | {"path": str(path), "runs": str(run), "precision": _precision(run)}
-        say(json.dumps(facts, indent=2))
+        echo(json.dumps(facts, indent=2))
         return
     card = path.with_suffix(".md")
     if card.is_file():
-        say(card.read_text(encoding="utf-8"))
+        echo(card.read_text(encoding="utf-8"))
     pre = info.preprocessing
-    say(
+    echo(
         f"file: {path}, {path.stat().st_size / 1e6:.1f} MB\nlabels: {', '.join(info.labels)}\n"
         f"input: {pre.channels} x {pre.size} x {pre.size}, mean {pre.mean}, std {pre.std}, framing {pre.framing}\n"
         f"network: {info.network['name']} {info.network['arguments']}\nlicense: {info.license}\n{_runs(model)}"
@@ -130,6 +130,6 @@ def pull(
 
     path: Path = fetch(name, url)
     if as_json:
-        say(json.dumps({"name": name, "file": str(path), "bytes": path.stat().st_size}, indent=2))
+        echo(json.dumps({"name": name, "file": str(path), "bytes": path.stat().st_size}, indent=2))
     elif not quiet:
-        say(f"{name} is at {path}")
+        echo(f"{name} is at {path}")

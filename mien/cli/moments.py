@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mien.cli.messages import complain
+from mien.cli.messages import print_error
 from mien.cli.options import Json, Quiet
-from mien.core.progress import say
+from mien.core.progress import echo
 
 if TYPE_CHECKING:
     from mien.analysis.media.inputs import Input
@@ -66,12 +66,12 @@ def moments(
         raise _no_peak(item, found, people, names, track, min_probability)
     written = _write(item, found, chosen, out, plain=plain)
     if as_json:
-        say(json.dumps(written, indent=2))
+        echo(json.dumps(written, indent=2))
     elif not quiet:
         for row in written["moments"]:
-            say(f"{row['file']}: {row['label']}{'?' if row['unsure'] else ''} {row['probability']:.0%}")
+            echo(f"{row['file']}: {row['label']}{'?' if row['unsure'] else ''} {row['probability']:.0%}")
         folder = out / f"{item.stem}.moments"
-        say(
+        echo(
             f"wrote {len(chosen)} still{'' if len(chosen) == 1 else 's'} and moments.json in {folder}, and {folder}.png"
         )
 
@@ -138,13 +138,13 @@ def _records_of(
 
     found = read_clip(named) if named else _left_in(out, item)
     if named and not quiet and (why := _doubt_of(found, item)):
-        say(f"note: {named} {why}", error=True)
+        echo(f"note: {named} {why}", error=True)
     if found is None:
         return read_clip(_analyze(item, out, model, detector, label, quiet=quiet))
     _check_choices(found, model, detector)
     if not quiet:
         part = _part_of(_summary_of(found.path))
-        say(f"reading {found.path}{part and f' ({part})'}; the video is not analyzed again", error=True)
+        echo(f"reading {found.path}{part and f' ({part})'}; the video is not analyzed again", error=True)
     return found
 
 
@@ -255,7 +255,7 @@ def _analyze(
     _labels(label, recognizer.labels)  # before the work, not after it
     done = analyze_input(item, recognizer, Settings(out, ("jsonl",), media=False, quiet=quiet, extras=("captions",)))
     for warning in done.warnings:
-        complain(f"{done.source}: {warning}")
+        print_error(f"{done.source}: {warning}")
     return record_path(out / item.stem, "jsonl")
 
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mien.cli.options import Json, is_run, json_too_early, need_torch
-from mien.core.progress import say
+from mien.cli.options import Json, is_run, json_too_early, require_torch
+from mien.core.progress import echo
 
 if TYPE_CHECKING:
     from torch import nn
@@ -41,7 +41,7 @@ def list_networks(as_json: Json = False) -> None:
 
     With the parameters and the multiply-adds that each has for one face of 48x48 pixels and seven expressions.
     """
-    need_torch()
+    require_torch()
     from mien.models import MODELS
     from mien.models.summary import summarize
 
@@ -61,12 +61,12 @@ def list_networks(as_json: Json = False) -> None:
             }
         )
     if as_json:
-        say(json.dumps(rows, indent=2, ensure_ascii=False))
+        echo(json.dumps(rows, indent=2, ensure_ascii=False))
         return
-    say(f"{'name':<12} {'input':>7} {'parameters':>11} {'multiply-adds':>13}  about")
+    echo(f"{'name':<12} {'input':>7} {'parameters':>11} {'multiply-adds':>13}  about")
     for row in rows:
         shape = "x".join(str(length) for length in row["input"])
-        say(f"{row['name']:<12} {shape:>7} {row['parameters']:>11,} {row['multiply_adds']:>13,}  {row['about']}")
+        echo(f"{row['name']:<12} {shape:>7} {row['parameters']:>11,} {row['multiply_adds']:>13,}  {row['about']}")
 
 
 @app.command()
@@ -97,7 +97,7 @@ def show(
     are in the drawing only. Multiply-adds are those of convolutions and linear layers for one picture. Running
     statistics are the means and variances of batch norms: Keras counts them as parameters, torch does not.
     """
-    need_torch()
+    require_torch()
     from mien.core.errors import UsageError
 
     if out is not None and out.suffix.lower() not in DRAWINGS:
@@ -108,11 +108,11 @@ def show(
         _draw(shown, out)
     if as_json:
         facts = {"name": name, "network": shown.network_name, "arguments": shown.arguments}
-        say(json.dumps(facts | shown.summary.to_json(), indent=2))
+        echo(json.dumps(facts | shown.summary.to_json(), indent=2))
         return
-    say(_table(shown))
+    echo(_table(shown))
     if out is not None:
-        say(f"\nwrote {out}")
+        echo(f"\nwrote {out}")
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
-from mien.core.progress import say
+from mien.core.progress import echo
 
 if TYPE_CHECKING:
     import numpy as np
@@ -94,7 +94,7 @@ def json_too_early(context: typer.Context) -> UsageError:
     return UsageError("--json", f"stands before '{verb}'", f"write it behind: {context.command_path} {verb} ... --json")
 
 
-def need_torch() -> None:
+def require_torch() -> None:
     """MissingExtra with the install line, where torch is not there."""
     from importlib.util import find_spec
 
@@ -119,7 +119,7 @@ def open_classifier(model: str, precision: str = "auto") -> AnyClassifier:
     if is_run(model):
         if precision == "int8":
             raise UsageError("--precision int8", f"does not go with the run {model}", "export it, then 'mien finish'")
-        need_torch()
+        require_torch()
         from mien.training.torch_classifier import TorchClassifier, load_run
 
         return TorchClassifier(load_run(Path(model)))
@@ -135,7 +135,7 @@ def keep_notes(model: Path) -> None:
         raise OutputError(card, "is there already without a model beside it: a text of yours?", "choose another --out")
 
 
-def keep_inputs(out: Path, inputs: Iterable[Path], writes: Iterable[str] = ()) -> None:
+def refuse_overwrite(out: Path, inputs: Iterable[Path], writes: Iterable[str] = ()) -> None:
     """UsageError where an output would take the place of what it is made from, or lie inside it.
 
     ``writes``: files in the folder ``out`` that are written and that an input may be.
@@ -155,7 +155,7 @@ def keep_inputs(out: Path, inputs: Iterable[Path], writes: Iterable[str] = ()) -
 def tell_skipped(faces: FaceSet, quiet: bool) -> None:
     """A word on stderr about rows that ``--skip-bad`` left out."""
     if faces.skipped and not quiet:
-        say(f"skipped {len(faces.skipped):,} broken rows; the first: {faces.skipped[0]}", error=True)
+        echo(f"skipped {len(faces.skipped):,} broken rows; the first: {faces.skipped[0]}", error=True)
 
 
 def read_data(
@@ -183,7 +183,7 @@ def read_data(
     whose = whose_labels(labels_by, faces, model)
     faces = labeled_by(faces, whose, CANONICAL if model is None else model.labels)
     if whose == RATERS and not quiet:
-        say(
+        echo(
             f"{(~faces.labeled).sum():,} of {len(faces):,} faces are without a label: their raters are divided, or saw "
             "what is no expression that the model knows",
             error=True,
@@ -192,7 +192,7 @@ def read_data(
         before = len(faces)
         faces = without(faces, read_names(exclude))
         if not quiet:
-            say(f"excluded {before - len(faces):,} of {before:,} rows named in {exclude}", error=True)
+            echo(f"excluded {before - len(faces):,} of {before:,} rows named in {exclude}", error=True)
     if not len(faces):
         raise DataError(", ".join(map(str, paths)), "has no faces left", "exclude fewer of its rows")
     return faces

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mien.cli.options import Json, Quiet
-from mien.core.progress import say
+from mien.core.progress import echo
 
 if TYPE_CHECKING:
     from mien.analysis.people.records import Records
@@ -60,10 +60,10 @@ def plot(
     written.append(out / f"{'-'.join(names)}.plots.json")
     write_json(written[-1], results)
     if as_json:
-        say(json.dumps(results, indent=2))
+        echo(json.dumps(results, indent=2))
     elif not quiet:
         _print(results, clips, names)
-        say("wrote " + ", ".join(map(str, written)))
+        echo("wrote " + ", ".join(map(str, written)))
 
 
 def _names(records: list[Path]) -> list[str]:
@@ -78,14 +78,14 @@ def _print(results: dict[str, Any], clips: list[Records], names: list[str]) -> N
     """A line for each clip; then, of two, a line for each expression."""
     for clip, values, name in zip(clips, results["clips"], names, strict=True):
         changes, people = values["transitions"]["all"], len(values["people"])
-        say(
+        echo(
             f"{name} ({clip.source}): {people:,} {'person' if people == 1 else 'persons'}, {changes['changes']:,} "
             f"change{'' if changes['changes'] == 1 else 's'}, {changes['changes_per_minute']:.1f} a minute on screen"
         )
     if "compared" not in results:
         return
     widths = [max(len(name), 6) for name in names]
-    say(f"  {'':10}  {names[0]:>{widths[0]}}  {names[1]:>{widths[1]}}  difference")
+    echo(f"  {'':10}  {names[0]:>{widths[0]}}  {names[1]:>{widths[1]}}  difference")
     for label, row in results["compared"]["share"].items():
         first, second = (f"{row[key]:>{width}.1%}" for key, width in zip(("first", "second"), widths, strict=True))
-        say(f"  {label:10}  {first}  {second}  {100 * row['difference']:+10.1f}")
+        echo(f"  {label:10}  {first}  {second}  {100 * row['difference']:+10.1f}")

@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from mien.cli.options import Quiet, need_torch
-from mien.core.progress import say
+from mien.cli.options import Quiet, require_torch
+from mien.core.progress import echo
 
 
 def queue(
@@ -44,14 +44,14 @@ def queue(
     from mien.reproduction.queue import status_text
 
     if status:
-        say(status_text(out))
+        echo(status_text(out))
         return
     if not data:
         raise UsageError("--data", "is missing", "name the files of FER2013's Training and PublicTest")
     for path in (*data, *([known] if known else [])):
         if not path.exists():
             raise UsageError(path, "does not exist", "check --data and --known")
-    need_torch()
+    require_torch()
     from mien.reproduction.jobs import Plan, read_jobs
     from mien.reproduction.queue import Queue, one_queue, run_job, start_process
 
@@ -69,7 +69,7 @@ def queue(
 
     def tell(text: str) -> None:
         if not quiet:
-            say(text)
+            echo(text)
             sys.stdout.flush()  # days may lie between two lines, and who reads a pipe or a file wants to see each
 
     with one_queue(plan):

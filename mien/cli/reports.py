@@ -18,14 +18,14 @@ from mien.cli.options import (
     Tta,
     classify_all,
     is_run,
-    keep_inputs,
-    need_torch,
     open_classifier,
     read_data,
+    refuse_overwrite,
+    require_torch,
     whose_labels,
 )
 from mien.cli.training import HELD_OUT, Model, by_whom, held_out_caveat, left_aside, of_own_classes, to_score
-from mien.core.progress import progress_bar, say
+from mien.core.progress import echo, progress_bar
 
 if TYPE_CHECKING:
     import numpy as np
@@ -70,7 +70,7 @@ def report(
 
     check_tta(tta)
     need_jinja()
-    keep_inputs(out, data)
+    refuse_overwrite(out, data)
     still = quiet or as_json
     classifier = open_classifier(model)
     everything = read_data(
@@ -99,9 +99,9 @@ def report(
     with progress_bar("draw the page", None, quiet=still):
         values = write_report(out, title, facts, faces, probabilities, extras)
     if as_json:
-        say(json.dumps(values, indent=2))
+        echo(json.dumps(values, indent=2))
     elif not quiet:
-        say(f"{title}\n\n{_report_text(values)}\n\nwrote {out / 'report.html'}, report.json and their figures")
+        echo(f"{title}\n\n{_report_text(values)}\n\nwrote {out / 'report.html'}, report.json and their figures")
 
 
 def _to_hold_against(
@@ -152,7 +152,7 @@ def compare(
     need_jinja()
     if a == b:
         raise UsageError(f"{a} and {b}", "are one and the same model", "name two")
-    keep_inputs(out, data)
+    refuse_overwrite(out, data)
     still = quiet or as_json
     one, two = open_classifier(a), open_classifier(b)
     _check_classes(a, one, b, two)
@@ -189,9 +189,9 @@ def compare(
     with progress_bar("draw the page", None, quiet=still):
         found, values = write_comparison(out, (a, b), facts, faces, (of_a, of_b), notes)
     if as_json:
-        say(json.dumps(values, indent=2))
+        echo(json.dumps(values, indent=2))
     elif not quiet:
-        say(f"{comparison_text(found, (a, b))}\n\nwrote {out / 'compare.html'} and compare.json")
+        echo(f"{comparison_text(found, (a, b))}\n\nwrote {out / 'compare.html'} and compare.json")
 
 
 def _check_classes(a: str, one: AnyClassifier, b: str, two: AnyClassifier) -> None:
@@ -206,9 +206,9 @@ def _check_classes(a: str, one: AnyClassifier, b: str, two: AnyClassifier) -> No
 def _tell(faces: FaceSet, everything: FaceSet, which: str, notes: list[str], *, asked: bool, quiet: bool) -> None:
     """On stderr, as `mien evaluate` does: what is left aside, and what the reader must know."""
     if len(faces) < len(everything) and not (asked or quiet):
-        say(left_aside(everything, faces, which), error=True)
+        echo(left_aside(everything, faces, which), error=True)
     for note in notes if not quiet else ():
-        say(note[:1].lower() + note[1:].rstrip("."), error=True)
+        echo(note[:1].lower() + note[1:].rstrip("."), error=True)
 
 
 def _on_training(
@@ -245,7 +245,7 @@ def _saliency(model: str, images: np.ndarray, probabilities: np.ndarray) -> tupl
     from mien.core.errors import MienError
 
     try:
-        need_torch()
+        require_torch()
         from mien.explanation.attribution import explain
         from mien.explanation.figures import overlay
         from mien.training.torch_classifier import open_trained

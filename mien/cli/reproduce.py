@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from mien.cli.options import Data, Json, Quiet, need_torch, read_data
-from mien.core.progress import say
+from mien.cli.options import Data, Json, Quiet, read_data, require_torch
+from mien.core.progress import echo
 
 
 def reproduce(
@@ -35,7 +35,7 @@ def reproduce(
     on faces that neither trained nor chose anything. What is done is skipped, what was interrupted goes on. The folder gets
     the runs, a NAME.json with their logs and scores, and reproduction.md with all tables and curves.
     """
-    need_torch()
+    require_torch()
     from mien.core.errors import UsageError
     from mien.core.locks import only_process
     from mien.reproduction.page import read_results, write_page
@@ -49,10 +49,10 @@ def reproduce(
     faces = read_data(data, quiet=quiet)
     for study in studies:
         options = {"short": short, "known": known, "only": run, "quiet": quiet}
-        results[study.name] = run_study(study, faces, out, **options, say=(lambda text: None) if quiet else say)
+        results[study.name] = run_study(study, faces, out, **options, say=(lambda text: None) if quiet else echo)
         with only_process(out / ".page.lock", out, "wait until it has ended", wait_s=600):
             write_page(read_results(out), out / "reproduction.md", out / "pictures")
     if as_json:
-        say(json.dumps(results, indent=2))
+        echo(json.dumps(results, indent=2))
     elif not quiet:
-        say(f"wrote {out / 'reproduction.md'}")
+        echo(f"wrote {out / 'reproduction.md'}")

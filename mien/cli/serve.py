@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mien.cli.options import Quiet
-from mien.core.progress import say
+from mien.core.progress import echo
 
 if TYPE_CHECKING:
     from mien.service.config import Config
@@ -129,9 +129,9 @@ def run(config: Config, *, open_page: bool, quiet: bool) -> None:
         address = address_of(config)
         if not quiet:
             token = ", token asked for" if config.token else ""
-            say(f"mien is at {address} (Ctrl-C ends it{token}); videos and results in {config.state}")
+            echo(f"mien is at {address} (Ctrl-C ends it{token}); videos and results in {config.state}")
             if 0 < len(config.token) < SAFE_TOKEN and not config.is_loopback:
-                say(
+                echo(
                     f"note: a token of {len(config.token)} letters can be guessed; 'openssl rand -hex 16' makes one of 32"
                 )
         if open_page:

@@ -15,7 +15,7 @@ import sys
 import threading
 from contextlib import suppress
 
-from mien.cli.messages import complain
+from mien.cli.messages import print_error
 
 #: How a process ends that a library has crashed, or the system for want of memory.
 CRASHES = tuple(
@@ -92,7 +92,7 @@ def _go_on_after_crash() -> None:
         sys.exit(_told[1])
     if _told[0] == _NO_INPUT:
         hint = "end other programs and try again" if _crash == "SIGKILL" else "report it, with the command"
-        complain(f"mien analyze: crashed ({_crash}) outside of any input; {hint}")
+        print_error(f"mien analyze: crashed ({_crash}) outside of any input; {hint}")
         sys.exit(1 if _told[2] else 2)
 
 

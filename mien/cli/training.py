@@ -21,14 +21,14 @@ from mien.cli.options import (
     Tta,
     classify_all,
     is_run,
-    keep_inputs,
     keep_notes,
-    need_torch,
     open_classifier,
     read_data,
+    refuse_overwrite,
+    require_torch,
     whose_labels,
 )
-from mien.core.progress import say
+from mien.core.progress import echo
 
 if TYPE_CHECKING:
     from mien.cli.options import AnyClassifier
@@ -59,7 +59,7 @@ def train(
     The run folder gets the resolved recipe, the hardware and versions, a log, curves, the best and the last checkpoint
     after every epoch, and the scores at the end. Ctrl-C or a crash loses at most one epoch: --resume goes on exactly.
     """
-    need_torch()
+    require_torch()
     from mien.core.errors import RecipeError
     from mien.training.recipe import load_recipe
     from mien.training.resume import differences
@@ -75,18 +75,18 @@ def train(
                 folder, f"is a run of '{begun.name}', not of '{settings.name}'", "name its recipe or another --out"
             )
         if (changed := differences(begun, settings)) and not quiet:
-            say(f"note: the run goes on as it was begun, though in the recipe {'; '.join(changed)}", error=True)
+            echo(f"note: the run goes on as it was begun, though in the recipe {'; '.join(changed)}", error=True)
         settings = begun
     given = [*data, *([exclude] if exclude else []), *([] if resume else [Path(recipe)])]
-    keep_inputs(folder, given, writes=("recipe.toml", "validation.csv"))
+    refuse_overwrite(folder, given, writes=("recipe.toml", "validation.csv"))
     faces = read_data(data, size=settings.input.size, skip_bad=skip_bad, quiet=quiet, exclude=exclude)
-    run(settings, faces, folder, resume=resume, quiet=quiet, say=(lambda text: None) if quiet else say)
+    run(settings, faces, folder, resume=resume, quiet=quiet, say=(lambda text: None) if quiet else echo)
     if as_json:
         scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
-        say(json.dumps({"run": str(folder), "scores": scores}, indent=2))
+        echo(json.dumps({"run": str(folder), "scores": scores}, indent=2))
     elif not quiet:
         named = shlex.quote(str(folder))
-        say(f"the run is in {folder}; next: mien evaluate {named} --data ..., mien export {named} --out model.onnx")
+        echo(f"the run is in {folder}; next: mien evaluate {named} --data ..., mien export {named} --out model.onnx")
 
 
 def evaluate(
@@ -120,7 +120,7 @@ def evaluate(
     from mien.evaluation.tables import doubts_text, scores_text, write_scores
 
     check_tta(tta)
-    keep_inputs(out, data)
+    refuse_overwrite(out, data)
     classifier = open_classifier(model, precision)
     faces = read_data(
         data,
@@ -135,14 +135,14 @@ def evaluate(
     everything, whose = faces, whose_labels(labels_by, faces, classifier)
     faces, which, trained_on = to_score(faces, split, data, Path(model) if is_run(model) else None)
     if not (split or quiet or as_json) and len(faces) < len(everything):
-        say(left_aside(everything, faces, which), error=True)
+        echo(left_aside(everything, faces, which), error=True)
     info = getattr(classifier, "info", None)  # a run has none
     named = {split_role(name) for name in info.training.get("splits", ())} if info else set()
     trained_on = trained_on or any(name and split_role(name) in named for name in faces.splits)
     if trained_on and not quiet:
-        say(f"note: {which} is what models are trained on; a score on it says little of other faces", error=True)
+        echo(f"note: {which} is what models are trained on; a score on it says little of other faces", error=True)
     if info and "" in faces.splits and str(info.scores.get("data", "")).startswith(HELD_OUT) and not quiet:
-        say(f"note: the model's own score is of faces {info.scores['data']}; the others trained it", error=True)
+        echo(f"note: the model's own score is of faces {info.scores['data']}; the others trained it", error=True)
     make_folder(out)
     faces = faces.as_classes(classifier.labels)
     probabilities = classify_all(classifier, faces.images, tta, quiet=quiet or as_json, title="evaluate")
@@ -154,9 +154,9 @@ def evaluate(
     unsure_below = info.thresholds.get("unsure") if info else None
     values = write_scores(out, scores, title, facts, (probabilities, faces.labels), unsure_below)
     if as_json:
-        say(json.dumps(values, indent=2))
+        echo(json.dumps(values, indent=2))
     elif not quiet:
-        say(
+        echo(
             f"{title}, {facts['precision']}\n\n{scores_text(scores)}\n{doubts_text(values)}\n"
             f"wrote {out / 'scores.json'}, scores.txt, confusion.png and coverage.png"
         )
@@ -186,7 +186,7 @@ def predict(
     from mien.evaluation.tables import write_predictions
 
     check_tta(tta)
-    keep_inputs(out, data)
+    refuse_overwrite(out, data)
     if out.suffix.lower() not in ("", ".csv", ".txt"):
         raise UsageError(f"--out {out}", "is to hold CSV", f"as in --out {out.with_suffix('.csv')}")
     quiet = quiet or as_json
@@ -200,9 +200,9 @@ def predict(
     if as_json:
         found = np.bincount(probabilities.argmax(axis=1), minlength=len(classifier.labels)).tolist()
         facts = {"model": model, "file": str(out), "faces": len(faces), "tta": tta}
-        say(json.dumps(facts | {"labels": dict(zip(classifier.labels, found, strict=True))}, indent=2))
+        echo(json.dumps(facts | {"labels": dict(zip(classifier.labels, found, strict=True))}, indent=2))
     elif not quiet:
-        say(f"wrote {len(faces):,} rows to {out}", error=is_standard_stream(out))
+        echo(f"wrote {len(faces):,} rows to {out}", error=is_standard_stream(out))
 
 
 def export(
@@ -231,7 +231,7 @@ def export(
     Its labels and preprocessing are inside, its model card beside it. The file is kept only if torch and ONNX Runtime
     agree to 0.001 in every probability.
     """
-    need_torch()
+    require_torch()
     from dataclasses import replace
 
     from mien.analysis.inference.model_file import int8_file
@@ -259,7 +259,7 @@ def export(
         if faces.labeled.any():
             measured, which, trained_on = to_score(faces, split, data, run)
             if trained_on and not quiet:
-                say(f"note: {which} is what the run was trained on: no scores are written", error=True)
+                echo(f"note: {which} is what the run was trained on: no scores are written", error=True)
             if not trained_on:
                 scores = _score(classifier, measured, "none", quiet)
                 whose = whose_labels(labels_by, faces, classifier)
@@ -269,16 +269,16 @@ def export(
     if stale.is_file():
         stale.unlink()
         if not quiet:
-            say(f"removed {stale.name}, which had other weights", error=True)
+            echo(f"removed {stale.name}, which had other weights", error=True)
     write_text(
         out.with_suffix(".md"), model_card(run, trained, out, scores, which + by_whom(whose), difference, license, half)
     )
     if as_json:
         facts = {"file": str(out), "bytes": out.stat().st_size, "card": str(out.with_suffix(".md"))}
-        say(json.dumps(facts | {"difference": difference, "scores": values}, indent=2))
+        echo(json.dumps(facts | {"difference": difference, "scores": values}, indent=2))
     elif not quiet:
         checked = f"{len(faces):,} faces" if faces is not None else "noise; give --data for a check on faces"
-        say(
+        echo(
             f"wrote {out} ({out.stat().st_size / 1e6:.1f} MB) and {out.with_suffix('.md').name}\n"
             f"torch and ONNX differ by at most {difference:.1e} in probability, on {checked}"
         )
@@ -314,7 +314,7 @@ def of_own_classes(model: str, faces: FaceSet, quiet: bool) -> FaceSet:
         raise DataError("data", found, "give faces of these, or name another model")
     if len(kept) < len(faces) and not quiet:
         names = ", ".join(faces.classes[label] for label in others if (faces.labels == label).any())
-        say(
+        echo(
             f"{len(faces) - len(kept):,} faces of classes that the run was not trained on ({names}) are left out",
             error=True,
         )

@@ -53,7 +53,7 @@ def progress_bar(title: str, total: float | None, done: float = 0, quiet: bool =
             _display = None
 
 
-def say(text: str, *, error: bool = False) -> None:
+def echo(text: str, *, error: bool = False) -> None:
     """Print a line on stdout or stderr; above the bars, where they share a terminal with it."""
     text = escape_controls(text, keep_lines=True)  # names of files may hold what a terminal obeys
     stream = sys.stderr if error else sys.stdout

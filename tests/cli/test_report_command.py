@@ -82,7 +82,7 @@ def test_a_model_that_torch_cannot_rebuild_has_a_report_without_saliency(
     def missing() -> None:
         raise MissingExtra("torch", "train", "for training")
 
-    monkeypatch.setattr(reports, "need_torch", missing)
+    monkeypatch.setattr(reports, "require_torch", missing)
     assert main(["report", str(model_file), "--data", str(data), "-q"]) == 0
     assert (
         "Without saliency: torch is not installed and is needed for training."
