@@ -189,7 +189,7 @@ def _out_of_fold(faces: FaceSet, twins: Twins, out: Path, folds: int, epochs: in
     from mien.data.duplicates import connected
     from mien.data.splits import only_classes
     from mien.evaluation.tables import write_predictions
-    from mien.training.folds import assign_folds, out_of_fold
+    from mien.training.folds import assign_folds, predict_out_of_fold
 
     rows = np.flatnonzero(faces.labeled)
     place = np.full(len(faces), -1)
@@ -202,7 +202,7 @@ def _out_of_fold(faces: FaceSet, twins: Twins, out: Path, folds: int, epochs: in
     present = np.flatnonzero(part.counts())  # FER2013's numbers name classes of which there may be no face
     known = only_classes(part, [part.classes[label] for label in present])
     judged = np.zeros((len(part), len(part.classes)), np.float32)
-    judged[:, present] = out_of_fold(known, chosen, out / "folds", epochs=epochs, quiet=silent, say=quietly)
+    judged[:, present] = predict_out_of_fold(known, chosen, out / "folds", epochs=epochs, quiet=silent, echo=quietly)
     write_predictions(part, judged, faces.classes, out / "probabilities.csv")
     everything = np.full((len(faces), len(faces.classes)), 1 / len(faces.classes), np.float32)
     everything[rows] = judged

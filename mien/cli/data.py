@@ -231,7 +231,7 @@ def preview(
     require_torch()
     from mien.core.errors import UsageError
     from mien.training.preview import draw_preview
-    from mien.training.preview import preview as make
+    from mien.training.preview import make_preview as make
     from mien.training.recipe import load_recipe
 
     refuse_overwrite(out, paths)

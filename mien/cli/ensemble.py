@@ -65,15 +65,15 @@ def ensemble(
     from mien.analysis.inference.classifier import check_tta
     from mien.core.errors import UsageError
     from mien.core.files import write_text
-    from mien.training.release.ensemble import CHOOSERS, join, table_of, weights_text
-    from mien.training.release.export import export
-    from mien.training.torch_classifier import TorchClassifier, open_trained
+    from mien.training.release.ensemble import WEIGHTINGS, format_weightings, join_models, score_weightings
+    from mien.training.release.export import export_model
+    from mien.training.torch_classifier import TorchClassifier, open_trained_model
 
     check_tta(tta)
     _check_names(models, data, out)
     keep_notes(out)
-    given = None if weights in CHOOSERS else _given(weights, len(models))
-    members = [open_trained(model) for model in models]
+    given = None if weights in WEIGHTINGS else _given(weights, len(models))
+    members = [open_trained_model(model) for model in models]
     _check_alike(models, [member.classes for member in members])
     faces = read_data(
         data,
@@ -85,7 +85,9 @@ def ensemble(
         model=TorchClassifier(members[0]),
     )
     faces, split = _that_choose(faces, split, quiet=quiet or as_json)
-    joined = join(members, np.full(len(members), 1 / len(members)), name or out.stem)  # refuses what does not fit
+    joined = join_models(
+        members, np.full(len(members), 1 / len(members)), name or out.stem
+    )  # refuses what does not fit
     faces = faces.take(faces.labeled).as_classes(members[0].classes)
     if len(faces) < 2:
         found = f"has {len(faces)} labeled faces to choose weights by"
@@ -96,14 +98,14 @@ def ensemble(
             for member, model in zip(members, models, strict=True)
         ]
     )  # (M, N, K)
-    table = table_of(models, probabilities, faces.labels)
+    table = score_weightings(models, probabilities, faces.labels)
     if given is None and weights not in table["ensembles"]:
         raise UsageError(f"--weights {weights}", f"has too many points for {len(models)} models", "use likelihood")
     chosen = given if given is not None else np.array(table["ensembles"][weights]["weights"])
-    joined = join(members, chosen, name or out.stem)
-    difference = export(joined, out, faces.take(np.arange(min(len(faces), 512))), license=license)
+    joined = join_models(members, chosen, name or out.stem)
+    difference = export_model(joined, out, faces.take(np.arange(min(len(faces), 512))), license=license)
     table |= {"written": chosen.tolist(), "split": split, "tta": tta, "faces": len(faces), "file": str(out)}
-    text = weights_text(table)
+    text = format_weightings(table)
     write_text(
         out.with_suffix(".md"), f"# {joined.name}\n\nA weighted mean of {len(models)} models.\n\n```\n{text}```\n"
     )

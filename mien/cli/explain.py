@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mien.core.types import FaceSet
     from mien.explanation.filter_pages import FilterStudy
     from mien.explanation.study import Faces, Findings
-    from mien.training.checkpoint import Trained
+    from mien.training.checkpoint import TrainedModel
 
 DetectorName = Annotated[
     str,
@@ -81,7 +81,7 @@ def explain(
     from mien.explanation.gallery import write_all
     from mien.explanation.guard import module_of
     from mien.explanation.study import parse_methods, study
-    from mien.training.torch_classifier import open_trained
+    from mien.training.torch_classifier import open_trained_model
 
     methods = parse_methods(method)
     if bool(inputs) == bool(data):
@@ -92,7 +92,7 @@ def explain(
         raise UsageError("--layer", "is Grad-CAM's", "add --method grad-cam")
     _need_for(methods)
     refuse_overwrite(out, [*map(Path, inputs or []), *data])
-    trained = open_trained(model)
+    trained = open_trained_model(model)
     target = _target_among(trained.classes, target)
     if layer:
         module_of(trained.network, layer)
@@ -145,7 +145,7 @@ def _target_among(classes: tuple[str, ...], target: str) -> str:
 
 
 def _from_data(
-    data: list[Path], split: str, per_class: int, trained: Trained, skip_bad: bool, quiet: bool
+    data: list[Path], split: str, per_class: int, trained: TrainedModel, skip_bad: bool, quiet: bool
 ) -> tuple[np.ndarray, list[str], np.ndarray]:
     """(pictures, names, truths): the first faces of every class."""
     import numpy as np
@@ -210,7 +210,7 @@ def faces_of(path: Path, finder: Any, preprocessing: Preprocessing) -> np.ndarra
     return preprocessing.as_read(crop_faces(picture, boxes, finder.framing, preprocessing.size))
 
 
-def _as_faces(trained: Trained, pictures: np.ndarray, names: list[str], truths: np.ndarray, target: str) -> Faces:
+def _as_faces(trained: TrainedModel, pictures: np.ndarray, names: list[str], truths: np.ndarray, target: str) -> Faces:
     import numpy as np
     import torch
 
@@ -280,10 +280,10 @@ def filters(
     from mien.core.files import make_folder
     from mien.explanation.filter_pages import activation_rows, write_filters
     from mien.explanation.filters import conv_of
-    from mien.training.torch_classifier import open_trained
+    from mien.training.torch_classifier import open_trained_model
 
     _need_for([])
-    trained = open_trained(model)
+    trained = open_trained_model(model)
     if not layer:
         _list_layers(trained, as_json)
         return
@@ -305,7 +305,7 @@ def filters(
         echo(f"\nwrote {len(paths)} files: {paths[0]}, ...")
 
 
-def _list_layers(trained: Trained, as_json: bool) -> None:
+def _list_layers(trained: TrainedModel, as_json: bool) -> None:
     """The convolutions, one line each."""
     from dataclasses import asdict
 
@@ -334,7 +334,7 @@ def _chosen(count: str, everything: int) -> list[int]:
 
 
 def _given(
-    trained: Trained, picture: Path | None, detector: str, detector_model: Path | None, seed: int
+    trained: TrainedModel, picture: Path | None, detector: str, detector_model: Path | None, seed: int
 ) -> tuple[np.ndarray, str]:
     """(uint8 (S, S[, 3]), what it is): the first face of a picture, or white noise."""
     import numpy as np
@@ -351,7 +351,13 @@ def _given(
 
 
 def _study_filters(
-    trained: Trained, layer: str, chosen: list[int], given: tuple[np.ndarray, str], steps: int, seed: int, quiet: bool
+    trained: TrainedModel,
+    layer: str,
+    chosen: list[int],
+    given: tuple[np.ndarray, str],
+    steps: int,
+    seed: int,
+    quiet: bool,
 ) -> FilterStudy:
     import torch
 
@@ -383,7 +389,7 @@ def _study_filters(
     )
 
 
-def _add_faces(study: FilterStudy, trained: Trained, faces: FaceSet, quiet: bool) -> None:
+def _add_faces(study: FilterStudy, trained: TrainedModel, faces: FaceSet, quiet: bool) -> None:
     """The faces of a data set that excite each filter most."""
     from mien.core.progress import progress_bar
     from mien.explanation.filters import most_exciting

@@ -66,10 +66,10 @@ def finish(
     from mien.analysis.inference.model_file import INT8_ENDING, find_model, int8_file, model_info
     from mien.core.errors import UsageError
     from mien.core.files import write_text
-    from mien.training.release.card import finished_card
-    from mien.training.release.finish import Wishes
-    from mien.training.release.finish import finish as make
-    from mien.training.release.speed import speed_of
+    from mien.training.release.card import add_release_sections
+    from mien.training.release.finish import ReleaseOptions
+    from mien.training.release.finish import finish_model as make
+    from mien.training.release.speed import measure_speed
 
     if out.suffix.lower() != ".onnx" or out.name.endswith(INT8_ENDING):
         raise UsageError(f"--out {out}", "is to be the float file's name", "as in --out model.onnx")
@@ -87,15 +87,15 @@ def finish(
     training = None if no_non_faces and no_int8 else faces.in_split(train_split)
     validation = faces.in_split(split) if len(faces.splits) > 1 or faces.has_split(split) else faces
     note = _note(validation)
-    wishes = Wishes(accuracy, not no_non_faces, not no_int8, seed, quiet or as_json)
-    found = make(source, out, training, validation, wishes)
+    options = ReleaseOptions(accuracy, not no_non_faces, not no_int8, seed, quiet or as_json)
+    found = make(source, out, training, validation, options)
     old = source.with_suffix(".md")
     text = old.read_text(encoding="utf-8") if old.is_file() else f"# {model_info(out).name}\n"
     if diagram is not None:
         _draw(found, diagram)
     int8 = None if no_int8 or "no_int8" in found else model_info(int8_file(out))
-    speeds = [speed_of(file) for file in ([out] if int8 is None else [out, int8_file(out)])]
-    card = finished_card(text, model_info(out), int8, out, diagram, speeds)
+    speeds = [measure_speed(file) for file in ([out] if int8 is None else [out, int8_file(out)])]
+    card = add_release_sections(text, model_info(out), int8, out, diagram, speeds)
     write_text(out.with_suffix(".md"), card)
     if "no_int8" in found:
         print_error(f"there is no int8 file: it {found['no_int8']}")
@@ -133,7 +133,7 @@ def _draw(found: dict, diagram: Path) -> None:
 
 def _told(found: dict, temperature: float, thresholds: dict[str, float]) -> str:
     """What was found, for people."""
-    from mien.training.release.card import share_right
+    from mien.training.release.card import format_accuracy
 
     calibration, unsure, none = found["calibration"], found["unsure"], found.get("not_a_face")
     lines = [
@@ -143,7 +143,7 @@ def _told(found: dict, temperature: float, thresholds: dict[str, float]) -> str:
     if thresholds["unsure"] < 1:
         lines.append(
             f"unsure below {thresholds['unsure']:.3f}: {unsure['answered_elsewhere']:.1%} of the faces are answered, "
-            f"{share_right(unsure['right_elsewhere'])} of these answers are right, on faces that did not choose it"
+            f"{format_accuracy(unsure['right_elsewhere'])} of these answers are right, on faces that did not choose it"
         )
     else:
         lines.append(

@@ -248,9 +248,9 @@ def _saliency(model: str, images: np.ndarray, probabilities: np.ndarray) -> tupl
         require_torch()
         from mien.explanation.attribution import explain
         from mien.explanation.figures import overlay
-        from mien.training.torch_classifier import open_trained
+        from mien.training.torch_classifier import open_trained_model
 
-        trained = open_trained(model)
+        trained = open_trained_model(model)
     except MienError as error:
         return None, "", f"{error.name} {error.problem}"
 

@@ -62,7 +62,7 @@ def train(
     require_torch()
     from mien.core.errors import RecipeError
     from mien.training.recipe import load_recipe
-    from mien.training.resume import differences
+    from mien.training.resume import list_differences
     from mien.training.train import train as run
 
     quiet = quiet or as_json
@@ -74,13 +74,13 @@ def train(
             raise RecipeError(
                 folder, f"is a run of '{begun.name}', not of '{settings.name}'", "name its recipe or another --out"
             )
-        if (changed := differences(begun, settings)) and not quiet:
+        if (changed := list_differences(begun, settings)) and not quiet:
             echo(f"note: the run goes on as it was begun, though in the recipe {'; '.join(changed)}", error=True)
         settings = begun
     given = [*data, *([exclude] if exclude else []), *([] if resume else [Path(recipe)])]
     refuse_overwrite(folder, given, writes=("recipe.toml", "validation.csv"))
     faces = read_data(data, size=settings.input.size, skip_bad=skip_bad, quiet=quiet, exclude=exclude)
-    run(settings, faces, folder, resume=resume, quiet=quiet, say=(lambda text: None) if quiet else echo)
+    run(settings, faces, folder, resume=resume, quiet=quiet, echo=(lambda text: None) if quiet else echo)
     if as_json:
         scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
         echo(json.dumps({"run": str(folder), "scores": scores}, indent=2))
@@ -237,9 +237,9 @@ def export(
     from mien.analysis.inference.model_file import int8_file
     from mien.core.errors import UsageError
     from mien.core.files import write_text
-    from mien.training.release.card import model_card
-    from mien.training.release.export import export as write
-    from mien.training.release.export import halved, training_of
+    from mien.training.release.card import make_model_card
+    from mien.training.release.export import describe_training_faces, round_weights
+    from mien.training.release.export import export_model as write
     from mien.training.torch_classifier import TorchClassifier, load_run
 
     quiet = quiet or as_json
@@ -250,7 +250,7 @@ def export(
     if name:
         trained = replace(trained, name=name)
     if half:
-        trained = halved(trained)
+        trained = round_weights(trained)
     faces, which, whose, scores = None, "", "given", None
     classifier = TorchClassifier(trained)
     if data:
@@ -264,14 +264,17 @@ def export(
                 scores = _score(classifier, measured, "none", quiet)
                 whose = whose_labels(labels_by, faces, classifier)
     values = {"data": which, "labels_by": whose, **scores.to_json()} if scores else {}
-    difference = write(trained, out, faces, scores=values, license=license, half=half, training=training_of(run))
+    difference = write(
+        trained, out, faces, scores=values, license=license, half=half, training=describe_training_faces(run)
+    )
     stale = int8_file(out)
     if stale.is_file():
         stale.unlink()
         if not quiet:
             echo(f"removed {stale.name}, which had other weights", error=True)
     write_text(
-        out.with_suffix(".md"), model_card(run, trained, out, scores, which + by_whom(whose), difference, license, half)
+        out.with_suffix(".md"),
+        make_model_card(run, trained, out, scores, which + by_whom(whose), difference, license, half),
     )
     if as_json:
         facts = {"file": str(out), "bytes": out.stat().st_size, "card": str(out.with_suffix(".md"))}
@@ -365,17 +368,17 @@ def to_score(faces: FaceSet, split: str, data: list[Path], run: Path | None) -> 
 
 def _trained_by(run: Path | None, faces: FaceSet) -> bool:
     """Whether most of the faces, under whatever name, are pictures that trained the run."""
-    from mien.training.lineage import lineage_of
+    from mien.training.lineage import read_lineage
 
-    found = None if run is None else lineage_of(run)
-    return found is not None and found.seen(faces) > len(faces) / 2
+    found = None if run is None else read_lineage(run)
+    return found is not None and found.count_seen(faces) > len(faces) / 2
 
 
 def held_out_caveat(run: Path, held_out: FaceSet) -> tuple[str, bool]:
     """What to say of a run's score on its held-out faces, and whether it is none: an earlier model learned from them."""
-    from mien.training.lineage import caveat, lineage_of
+    from mien.training.lineage import describe_overlap, read_lineage
 
-    return caveat(lineage_of(run), held_out)
+    return describe_overlap(read_lineage(run), held_out)
 
 
 def _folder_of(run: Path) -> Path:
