@@ -44,7 +44,7 @@ def test_faces_that_trained_an_earlier_model_and_not_this_one_are_counted() -> N
     said, is_known = describe_overlap(found, faces.take(np.arange(90, 100)))
     assert said == "5 of these 10 faces trained a model that this one began with or learned from"
     assert is_known
-    assert describe_overlap(of_faces(faces, unknown_ancestors=("base",)), faces) == (
+    assert describe_overlap(of_faces(faces, unknown=("base",)), faces) == (
         "base may have learned from these faces",
         False,
     )
