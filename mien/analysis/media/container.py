@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mien.analysis.media.inputs import strip_credentials
 from mien.core.errors import MediaError
-from mien.core.files import fault_of
+from mien.core.files import find_file_problem
 
 if TYPE_CHECKING:
     import av
@@ -53,7 +53,7 @@ def open_container(path: Path | str) -> av.container.InputContainer:
             raise MediaError(
                 printable_source(path), f"is not a stream that can be read ({error.strerror})", hint
             ) from error
-    if fault := fault_of(path, "a video"):
+    if fault := find_file_problem(path, "a video"):
         raise MediaError(path, *fault)
     try:
         container = av.open(local_url(path), metadata_errors=METADATA_ERRORS)

@@ -100,7 +100,7 @@ def test_foreign_and_newer_onnx_files_are_told_apart(tmp_path: Path, model_file:
     proto = onnx.load(str(model_file))
     (entry,) = proto.metadata_props
     values = json.loads(entry.value)
-    for change, message in ((lambda v: v | {"version": 2}, "has metadata of version 2"),
+    for change, message in ((lambda v: v | {"version": 3}, "has metadata of version 3"),
                             (lambda v: {k: v[k] for k in v if k != "labels"}, "has damaged metadata")):  # fmt: skip
         entry.value = json.dumps(change(values))
         onnx.save(proto, str(tmp_path / "x.onnx"))
