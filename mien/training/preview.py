@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mien.core.errors import DataError, UsageError
-from mien.core.files import replacing
+from mien.core.files import replace_file
 from mien.core.preprocessing import Preprocessing
 from mien.core.types import FaceSet
 from mien.data.annotators import labeled_by
@@ -103,8 +103,8 @@ def choose_balanced_rows(labels: np.ndarray, count: int, seed: int) -> np.ndarra
 def _select_shown_faces(recipe: Recipe, faces: FaceSet, split: str) -> FaceSet:
     """The training faces of the recipe, or all labeled faces of a split."""
     if split:
-        return select_classes(recipe.data, labeled_by(faces.in_split(split), recipe.data.labels))
-    return select_run_faces(recipe, faces, lambda text: None).training
+        return of_classes(recipe.data, labeled_by(faces.select_split(split), recipe.data.labels))
+    return choose_rows(recipe, faces, lambda text: None).training
 
 
 def _make_copy(
@@ -220,7 +220,7 @@ def _draw_tiles(
         axes.text(_MARGIN, _MARGIN + number * _TITLE_LINE, line, va="top", size=size, parse_math=False)
     for left, head in zip(lefts, ("as it is", "as the network is given it"), strict=False):
         axes.text(left, first - 4, head, va="bottom", size=9, style="italic")
-    with replacing(path) as temporary:
+    with replace_file(path) as temporary:
         figure.savefig(temporary, dpi=_DPI)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -13,7 +14,7 @@ from PIL import Image
 
 from mien.core.csv_cells import CsvWriter
 from mien.core.errors import MissingExtra, UsageError
-from mien.core.files import replacing
+from mien.core.files import replace_file
 from mien.core.types import Face, FrameResult
 
 #: Rises when a column is renamed, removed or changes its meaning. Parquet files and summaries carry it.
@@ -50,8 +51,8 @@ def records_of(result: FrameResult, model: str, detector: str) -> list[dict[str,
             "x1": x1, "y1": y1, "x2": x2, "y2": y2, "score": _rounded(face.score, 4),
             "label": face.label, "confidence": round(face.confidence, 6),
             **{f"p_{name}": round(float(p), 6) for name, p in zip(face.labels, face.probabilities, strict=True)},
-            "unsure": face.unsure, "not_a_face": _rounded(face.not_a_face, 4), "valence": _rounded(face.valence), "model": model, "detector": detector,
-            "s_label": face.steady or None, **_smoothed(face),
+            "unsure": face.is_unsure, "not_a_face": _rounded(face.not_a_face, 4), "valence": _rounded(face.valence), "model": model, "detector": detector,
+            "s_label": face.smoothed_label or None, **_smoothed(face),
         })  # fmt: skip
     return rows
 
@@ -81,7 +82,7 @@ def record_writer(stem: Path, formats: Iterable[str], labels: Sequence[str]) -> 
     with ExitStack() as stack:
         writers = []
         for name in formats:
-            part = stack.enter_context(replacing(record_path(stem, name)))
+            part = stack.enter_context(replace_file(record_path(stem, name)))
             writers.append(kinds[name](part, record_columns(labels)))
             stack.callback(writers[-1].close)
         yield RecordWriter(writers)
@@ -130,6 +131,7 @@ class _Csv:
 
 class _Parquet:
     def __init__(self, path: Path, columns: dict[str, type]) -> None:
+        _require_pyarrow()
         import pyarrow
         import pyarrow.parquet
 
@@ -160,15 +162,23 @@ def check_formats(formats: str | Iterable[str]) -> tuple[str, ...]:
     """``"jsonl,csv"`` → ("jsonl", "csv"); UsageError lists the choices, MissingExtra what Parquet needs."""
     names = formats.split(",") if isinstance(formats, str) else formats
     chosen = tuple(dict.fromkeys(name.strip().lower() for name in names if name.strip()))
-    unknown = [name for name in chosen if name not in RECORD_FORMATS]
-    if unknown or not chosen:
-        raise UsageError(f"--format {','.join(unknown)}", "is unknown", f"choose from {', '.join(RECORD_FORMATS)}")
+    check_format_names(chosen)
     if "parquet" in chosen:
-        try:
-            import pyarrow  # noqa: F401
-        except ImportError as error:
-            raise MissingExtra("pyarrow", "parquet", "for Parquet records") from error
+        _require_pyarrow()
     return chosen
+
+
+def check_format_names(names: Sequence[str]) -> None:
+    """Raise UsageError, with the choices, for a format that is unknown, and where there is none."""
+    unknown = [name for name in names if name not in RECORD_FORMATS]
+    if unknown or not names:
+        raise UsageError(f"`format={','.join(unknown)}`", "is unknown", f"choose from {', '.join(RECORD_FORMATS)}")
+
+
+def _require_pyarrow() -> None:
+    """Raise MissingExtra where pyarrow is not installed."""
+    if find_spec("pyarrow") is None:
+        raise MissingExtra("pyarrow", "parquet", "for Parquet records")
 
 
 #: Endings of annotated pictures.
@@ -185,5 +195,5 @@ def write_picture(picture: np.ndarray, path: Path) -> None:
     """RGB uint8 (H, W, 3) → a picture file, its format chosen by the ending."""
     quality = {".jpg": 92, ".jpeg": 92, ".webp": 90}.get(path.suffix.lower())
     options: dict[str, Any] = {} if quality is None else {"quality": quality}
-    with replacing(path) as temporary:
+    with replace_file(path) as temporary:
         Image.fromarray(picture).save(temporary, **options)

@@ -11,14 +11,13 @@ import signal
 import sys
 import threading
 import time
-from dataclasses import dataclass
-from importlib.util import find_spec
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
 from mien.analysis.media.inputs import Input
 from mien.core.errors import MediaError, MienError
-from mien.core.locks import only_process
+from mien.core.locks import hold_lock
 from mien.service.config import fitting
 from mien.service.recognition.decoder import limit_memory
 
@@ -62,7 +61,7 @@ class Teller:
         self.out.flush()
 
     def watch(self, seconds: float, total: float | None, frames: int) -> None:
-        """As Settings.watch. MediaError for a video that goes on longer than it may."""
+        """As AnalysisContext.report_progress. MediaError for a video that goes on longer than it may."""
         if max(seconds, total or 0.0) > self.limit_s:
             raise too_long(self.name, max(seconds, total or 0.0), self.limit_s)
         now = time.monotonic()
@@ -87,7 +86,12 @@ def probe(path: Path, name: str, most_pixels: int, most_seconds: float) -> dict[
     import av
 
     from mien.analysis.media.animation import AnimationSource
-    from mien.analysis.media.video_reader import TITLES, is_no_film, start_of, video_stream_of
+    from mien.analysis.media.container import (
+        METADATA_ERRORS,
+        container_start_s,
+        is_false_video,
+        select_video_stream,
+    )
     from mien.core.pictures import is_animation, is_picture
 
     if is_animation(path):
@@ -99,11 +103,13 @@ def probe(path: Path, name: str, most_pixels: int, most_seconds: float) -> dict[
     if is_picture(path):
         raise MediaError(name, "is a picture, not a video", "send it to /v1/images", code="picture_not_video")
     try:
-        with av.open(f"file:{path}", options={"format_whitelist": CONTAINERS}, metadata_errors=TITLES) as container:
-            if not container.streams.video or is_no_film(container, path):
+        with av.open(
+            f"file:{path}", options={"format_whitelist": CONTAINERS}, metadata_errors=METADATA_ERRORS
+        ) as container:
+            if not container.streams.video or is_false_video(container, path):
                 raise MediaError(name, "has no pictures in it", "send a video", code="no_video")
-            stream = video_stream_of(container, name)
-            start_s = start_of(container)
+            stream = select_video_stream(container, name)
+            start_s = container_start_s(container)
             seconds = (container.duration or 0) / 1_000_000
             width, height = stream.width, stream.height
     except (av.error.FFmpegError, OSError, ValueError) as error:
@@ -127,36 +133,22 @@ def _within(name: str, facts: dict[str, Any], most_pixels: int, most_seconds: fl
 
 def analyze(order: dict[str, Any], teller: Teller) -> str:
     """Do what ``order`` says (see ``Runner._order``), leave the results in its ``out``, and say what was odd."""
-    from mien.analysis.output.annotate import Style
-    from mien.analysis.pipeline import Settings, analyze_input
+    from mien.analysis.pipeline import analyze_input
     from mien.analysis.recognizer import Recognizer
-    from mien.analysis.settings import EXTRAS
+    from mien.analysis.settings import AnalysisContext, AnalysisOptions
     from mien.core.files import write_json
 
     path, out = Path(order["path"]), Path(order["out"])
     facts = probe(path, order["name"], order["most_pixels"], order["most_seconds"])
     teller.tell(progress=0.0, text="loading the model")
-    recognizer = Recognizer(
-        order["model"], detector=order["detector"], detector_model=order["detector_model"], people=order["people"]
-    )
-    formats = ("jsonl", "csv", "parquet") if find_spec("pyarrow") else ("jsonl", "csv")
-    own = tuple((label, tuple(color)) for label, color in order["label_colors"])
-    names = ("line_width", "text_size", "bars", "display_width")
-    style = Style(tuple(order["color"]), *(order[name] for name in names), own)
+    options = AnalysisOptions.from_dict(order["options"])
+    recognizer, style = Recognizer.from_options(options), options.style
     for size_wh in ((facts["width"], facts["height"]), (facts["height"], facts["width"])):  # it may be shown turned
         style = fitting(style, size_wh, order["most_pixels"])
-    settings = Settings(
-        out,
-        formats,
-        order["media"],
-        style,
-        quiet=True,
-        smoothing_s=order["smoothing"],
-        watch=teller.watch,
-        extras=EXTRAS if order["media"] else ("captions",),
-        inline=True,
+    context = AnalysisContext(
+        out, replace(options, style=style), quiet=True, report_progress=teller.watch, inline_scripts=True
     )
-    done = analyze_input(Sent(path, Path(order["stem"]), order["name"]), recognizer, settings)
+    done = analyze_input(Sent(path, Path(order["stem"]), order["name"]), recognizer, context)
     facts |= {
         "warnings": done.warnings,
         "labels": list(recognizer.labels),
@@ -189,7 +181,7 @@ def main() -> int:
     teller = Teller(out, order["most_seconds"], order["name"])
     try:
         # A worker whose server was killed may still be about to end.
-        with only_process(Path(order["out"]) / "worker.lock", order["name"], "try again later", wait_s=30):
+        with hold_lock(Path(order["out"]) / "worker.lock", order["name"], "try again later", wait_s=30):
             text = analyze(order, teller)
         teller.tell(done=True, text=text)
     except MienError as error:
