@@ -140,8 +140,8 @@ def step_rate(name: str, way: int) -> float:
     import torch
 
     from mien.core.memory import retain_freed_memory
-    from mien.models import build
-    from mien.training.convolution import as_products
+    from mien.models import build_network
+    from mien.training.convolution import replace_large_convolutions
     from mien.training.hardware import Hardware
 
     if way >= 1:

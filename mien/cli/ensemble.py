@@ -85,7 +85,9 @@ def ensemble(
         model=TorchClassifier(members[0]),
     )
     faces, split = _that_choose(faces, split, quiet=quiet or as_json)
-    joined = join(members, np.full(len(members), 1 / len(members)), name or out.stem)  # refuses what does not fit
+    joined = join_models(
+        members, np.full(len(members), 1 / len(members)), name or out.stem
+    )  # refuses what does not fit
     faces = faces.take(faces.is_labeled).reindex_classes(members[0].classes)
     if len(faces) < 2:
         found = f"has {len(faces)} labeled faces to choose weights by"

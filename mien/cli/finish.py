@@ -94,8 +94,8 @@ def finish(
     if diagram is not None:
         _draw(found, diagram)
     int8 = None if no_int8 or "no_int8" in found else read_model_info(int8_path(out))
-    speeds = [speed_of(file) for file in ([out] if int8 is None else [out, int8_path(out)])]
-    card = finished_card(text, read_model_info(out), int8, out, diagram, speeds)
+    speeds = [measure_speed(file) for file in ([out] if int8 is None else [out, int8_path(out)])]
+    card = add_release_sections(text, read_model_info(out), int8, out, diagram, speeds)
     write_text(out.with_suffix(".md"), card)
     if "no_int8" in found:
         print_error(f"there is no int8 file: it {found['no_int8']}")

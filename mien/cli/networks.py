@@ -134,7 +134,7 @@ def _open(name: str, options: dict[str, Any]) -> _Shown:
     from mien.models.summary import summarize_network
 
     if name not in MODELS and (is_run(name) or name in list_shipped_models() or Path(name).suffix.lower() == ".onnx"):
-        from mien.training.torch_classifier import open_trained
+        from mien.training.torch_classifier import open_trained_model
 
         if options:
             raise UsageError(

@@ -264,7 +264,9 @@ def export(
                 scores = _score(classifier, measured, "none", quiet)
                 whose = whose_labels(labels_by, faces, classifier)
     values = {"data": which, "labels_by": whose, **scores.to_json()} if scores else {}
-    difference = write(trained, out, faces, scores=values, license=license, half=half, training=training_of(run))
+    difference = write(
+        trained, out, faces, scores=values, license=license, half=half, training=describe_training_faces(run)
+    )
     stale = int8_path(out)
     if stale.is_file():
         stale.unlink()

@@ -98,7 +98,7 @@ def initial_state(recipe: Recipe, network: nn.Module, alpha: list[float] | None 
     )
 
 
-def run_epoch(course: Course, state: State, validation: FaceSet, bar: ProgressBar) -> dict[str, Any]:
+def run_epoch(course: TrainingContext, state: TrainingState, validation: FaceSet, bar: ProgressBar) -> dict[str, Any]:
     """Train one epoch and watch it: a row of the log. Raises TrainingDiverged before anything of it is saved."""
     started, epoch = time.perf_counter(), len(state.history)
     row = {"epoch": epoch + 1, **train_epoch(course, state, bar)}
@@ -108,7 +108,7 @@ def run_epoch(course: Course, state: State, validation: FaceSet, bar: ProgressBa
     return row | {"seconds": round(time.perf_counter() - started, 2)}
 
 
-def train_epoch(course: Course, state: State, bar: ProgressBar) -> dict[str, float]:
+def train_epoch(course: TrainingContext, state: TrainingState, bar: ProgressBar) -> dict[str, float]:
     """One pass over the training faces: learning rate, loss, accuracy, speed.
 
     Batches are whole: what is left of a shuffled epoch, less than a batch, is not seen in it.
@@ -136,7 +136,9 @@ def train_epoch(course: Course, state: State, bar: ProgressBar) -> dict[str, flo
             logits = state.network(inputs)
         loss = loss_of(logits, targets)
         if course.unlabeled is not None:
-            loss = loss + course.unlabeled.compute_loss(state.network, batch_size, epoch + step / steps, state.generator)
+            loss = loss + course.unlabeled.compute_loss(
+                state.network, batch_size, epoch + step / steps, state.generator
+            )
         state.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if recipe.optimizer.clip_norm:

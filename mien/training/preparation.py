@@ -81,12 +81,12 @@ def select_run_faces(recipe: Recipe, faces: FaceSet, echo: Callable[[str], None]
     if aside:
         used = {*training.splits, *validation.splits}
         others = ", ".join(name or "none" for name in faces.splits if name not in used)
-        say(f"{aside:,} faces of other splits ({others}) are left aside")
+        echo(f"{aside:,} faces of other splits ({others}) are left aside")
     unlabeled = unknown.reindex_classes(training.classes)
     if settings.keep_labels < 1:
         dropped, training = hold_out(training, settings.keep_labels, recipe.run.seed)
         unlabeled = concatenate_faces([unlabeled, dropped]) if len(unlabeled) else dropped
-        say(f"{len(training):,} faces keep their label, {len(dropped):,} lose it")
+        echo(f"{len(training):,} faces keep their label, {len(dropped):,} lose it")
         _check_classes(training, f"data.keep_labels of {settings.keep_labels:g} leaves none: raise it")
     if recipe.semi.method == "none" and len(unlabeled) and settings.keep_labels == 1 and settings.labels != RATERS:
         echo(f"{len(unlabeled):,} faces without a label are not learned from; semi.method would")

@@ -103,8 +103,8 @@ def choose_balanced_rows(labels: np.ndarray, count: int, seed: int) -> np.ndarra
 def _select_shown_faces(recipe: Recipe, faces: FaceSet, split: str) -> FaceSet:
     """The training faces of the recipe, or all labeled faces of a split."""
     if split:
-        return of_classes(recipe.data, labeled_by(faces.select_split(split), recipe.data.labels))
-    return choose_rows(recipe, faces, lambda text: None).training
+        return select_classes(recipe.data, labeled_by(faces.select_split(split), recipe.data.labels))
+    return select_run_faces(recipe, faces, lambda text: None).training
 
 
 def _make_copy(

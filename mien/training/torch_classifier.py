@@ -37,7 +37,7 @@ class TorchClassifier:
 
     def probabilities(self, images: np.ndarray, tta: TTA = "none") -> np.ndarray:
         """Crops uint8 (N, H, W) or (N, H, W, 3) of one size → float32 (N, K), each row summing to 1."""
-        return average_views(self._once, images, tta, self.batch_size, len(self.labels))
+        return average_views(self._predict_batch, images, tta, self.batch_size, len(self.labels))
 
     @torch.no_grad()
     def features(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -61,7 +61,7 @@ def open_trained_model(model: str | Path) -> TrainedModel:
     if str(model) not in list_shipped_models() and Path(model).suffix.lower() != ".onnx":
         return load_run(Path(model))
     info, network = read_model_info(find_model(model)), load(model)
-    return Trained(
+    return TrainedModel(
         network,
         info.name,
         info.network["name"],

@@ -83,7 +83,7 @@ def train(
     hint = "wait until that training has ended, or choose another folder with --out"
     try:
         with hold_lock(folder / ".lock", folder, hint):
-            return _train(recipe, faces, folder, resume, quiet, say)
+            return _train(recipe, faces, folder, resume, quiet, echo)
     finally:
         if not was_there:
             with suppress(OSError):  # an empty folder, of a training that could not begin

@@ -67,7 +67,7 @@ def test_labels_that_were_removed_are_unknown_when_read_again(out: str, capsys: 
     assert read.select_split("validation").class_counts().tolist() == [5] * 7
     ours = [truth[name.split("/")[-1].replace("Training_", "")] for name in read.names[read.is_labeled].tolist()]
     assert read.labels[read.is_labeled].tolist() == ours
-    rows = choose_rows(small_recipe(semi={"method": "pseudo-label"}), read, print)
+    rows = select_run_faces(small_recipe(semi={"method": "pseudo-label"}), read, print)
     assert (len(rows.training), len(rows.validation), len(rows.unlabeled)) == (21, 35, 84)
 
 

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from mien.core.errors import DataError, UsageError
 from mien.core.types import FaceSet, concatenate_faces
-from mien.models import build
-from mien.training.epoch import Course, state_of, train_epoch
+from mien.models import build_network
+from mien.training.epoch import TrainingContext, initial_state, train_epoch
 from mien.training.hardware import Hardware
 from mien.training.preparation import move_to_device
 from mien.training.preview import Preview, choose_balanced_rows, draw_preview, format_target, make_preview, make_title
@@ -91,7 +91,7 @@ def test_without_changes_the_network_is_given_the_pictures_normalized_by_the_tra
 
 def test_data_without_the_training_split_is_normalized_by_what_is_shown() -> None:
     public = both_splits().select_split("PublicTest")
-    made = preview(with_augment(), public, split="val")
+    made = make_preview(with_augment(), public, split="val")
     assert made.preprocessing.mean[0] == pytest.approx((public.images / 255).mean(), abs=2e-3)  # less what is held out
     with pytest.raises(DataError, match="split 'Training': does not occur; the data has: PublicTest"):
         make_preview(with_augment(), public)
@@ -237,7 +237,7 @@ def test_a_drawing_that_nobody_could_look_at_is_refused(tmp_path: Path) -> None:
 def test_of_a_split_that_is_asked_for_every_face_can_be_shown() -> None:
     faces = both_splits()
     few = faces.take(np.flatnonzero(faces.split == "PublicTest")[:7])
-    made = preview(
+    made = make_preview(
         with_augment(), concatenate_faces([faces.select_split("Training"), few]), split="PublicTest", rows=7, copies=1
     )
     assert set(made.faces.names) == set(few.names)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from mien.core.errors import DataError
 from mien.core.preprocessing import Preprocessing
 from mien.core.types import concatenate_faces
+from mien.training import semi_supervised
 from mien.training.checkpoint import read_checkpoint
 from mien.training.epoch import mix_batch
 from mien.training.hardware import Hardware
@@ -89,7 +90,7 @@ def test_fixmatch_changes_faces_with_a_label_weakly() -> None:
 
 def test_labels_are_removed_by_class_share_and_the_rest_is_learned_from() -> None:
     said: list[str] = []
-    rows = choose_rows(small_recipe(data={"keep_labels": 0.2}), patterns(700), said.append)
+    rows = select_run_faces(small_recipe(data={"keep_labels": 0.2}), patterns(700), said.append)
     assert rows.training.class_counts().tolist() == [18] * 7  # a fifth of 630
     assert (len(rows.unlabeled), len(rows.validation)) == (504, 70)
     assert not set(rows.training.names) & set(rows.unlabeled.names)
@@ -99,7 +100,9 @@ def test_labels_are_removed_by_class_share_and_the_rest_is_learned_from() -> Non
 def test_faces_without_a_label_join_those_that_lost_theirs() -> None:
     wild = replace(patterns(40, seed=5, split="train"), labels=np.full(40, -1))
     other = replace(patterns(10, seed=6, split="test"), labels=np.full(10, -1))
-    rows = choose_rows(small_recipe(data={"keep_labels": 0.5}), concatenate_faces([patterns(140), wild, other]), silent)
+    rows = select_run_faces(
+        small_recipe(data={"keep_labels": 0.5}), concatenate_faces([patterns(140), wild, other]), silent
+    )
     assert (len(rows.training), len(rows.unlabeled)) == (63, 63 + 40)
     with pytest.raises(DataError, match="has no unlabeled training face for fixmatch"):
         select_run_faces(small_recipe(semi={"method": "fixmatch"}), patterns(140), silent)

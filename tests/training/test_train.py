@@ -179,9 +179,9 @@ def test_a_loss_that_is_no_number_stops_with_what_to_try(tmp_path: Path) -> None
 def test_validation_faces_are_the_split_or_a_stratified_part() -> None:
     said: list[str] = []
     both = concatenate_faces([patterns(70), patterns(21, split="PublicTest", seed=1)])
-    rows = choose_rows(small_recipe(), both, said.append)
+    rows = select_run_faces(small_recipe(), both, said.append)
     assert (len(rows.training), len(rows.validation), said) == (70, 21, [])
-    rows = choose_rows(small_recipe(), patterns(70), said.append)
+    rows = select_run_faces(small_recipe(), patterns(70), said.append)
     assert (len(rows.training), rows.validation.class_counts().tolist()) == (63, [1] * 7)
     assert "7 of the training faces are held out" in said[0]
 
@@ -204,21 +204,21 @@ def test_few_faces_in_large_batches_are_noted() -> None:
 def test_faces_of_the_test_split_neither_train_nor_validate() -> None:
     said: list[str] = []
     both = concatenate_faces([patterns(70), patterns(21, split="PrivateTest", seed=1)])
-    rows = choose_rows(small_recipe(), both, said.append)
+    rows = select_run_faces(small_recipe(), both, said.append)
     assert set(rows.training.split) | set(rows.validation.split) == {"Training"}
     assert "21 faces of other splits (PrivateTest) are left aside" in said
 
 
 def test_splits_that_play_one_part_are_trained_on_together() -> None:
     both = concatenate_faces([patterns(70), patterns(35, split="train", seed=1), patterns(7, split="val", seed=2)])
-    rows = choose_rows(small_recipe(), both, silent)
+    rows = select_run_faces(small_recipe(), both, silent)
     assert (len(rows.training), len(rows.validation)) == (105, 7)
 
 
 def test_validation_faces_may_train_too_and_others_are_then_held_out() -> None:
     said: list[str] = []
     both = concatenate_faces([patterns(70), patterns(70, split="PublicTest", seed=1)])
-    rows = choose_rows(small_recipe(data={"train": "train+validation"}), both, said.append)
+    rows = select_run_faces(small_recipe(data={"train": "train+validation"}), both, said.append)
     assert (len(rows.training), len(rows.validation)) == (126, 14)
     assert set(rows.validation.split) == {"Training", "PublicTest"}
     assert "14 of the training faces are held out" in said[0]
@@ -238,7 +238,9 @@ def test_data_that_cannot_train_says_why() -> None:
     with pytest.raises(DataError, match=r"has no training face of .*; data.holdout of 0.1 took the last one"):
         select_run_faces(small_recipe(data={"holdout": 0.1}), patterns(7, split=""), silent)
     with pytest.raises(DataError, match=r"has no training face of .*; data.keep_labels of 0.02 leaves none: raise it"):
-        choose_rows(small_recipe(data={"keep_labels": 0.02}, semi={"method": "pseudo-label"}), patterns(140), silent)
+        select_run_faces(
+            small_recipe(data={"keep_labels": 0.02}, semi={"method": "pseudo-label"}), patterns(140), silent
+        )
     watched_alone = concatenate_faces([replace(patterns(14), labels=np.full(14, -1)), patterns(14, split="PublicTest")])
     with pytest.raises(DataError, match="has no label on any face of Training"):
         select_run_faces(small_recipe(data={"train": "Training"}), watched_alone, silent)

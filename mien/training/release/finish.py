@@ -87,9 +87,9 @@ def finish_model(
         onnx.save(model, str(temporary))
         write_metadata(temporary, metadata)
     int8_path(out).unlink(missing_ok=True)  # an earlier one may have other weights
-    if wishes.int8:
+    if options.int8:
         try:
-            quantize(out, int8_path(out), training, validation, seed=wishes.seed)
+            quantize_model(out, int8_path(out), training, validation, seed=options.seed)
         except ModelError as error:
             return values | {"no_int8": error.problem}
     return values

@@ -64,10 +64,10 @@ def quantize_model(source: Path, out: Path, training: FaceSet, validation: FaceS
         raise ModelError(source, "is quantized already", "name the float file that it was made from")
     if not len(training):
         raise DataError("training faces", "are none", "calibration needs some: check --data and --train-split")
-    drawn = np.sort(np.random.default_rng(seed).permutation(len(training))[:CALIBRATION])
+    drawn = np.sort(np.random.default_rng(seed).permutation(len(training))[:CALIBRATION_FACES])
     with tempfile.TemporaryDirectory() as folder, replace_file(out) as temporary:
-        _to_int8(source, temporary, floats.preprocessing.to_tensor(training.images[drawn]), Path(folder))
-        values = read_metadata(_metadata(source)) | {"quantized": True}
+        _write_int8(source, temporary, floats.preprocessing.to_tensor(training.images[drawn]), Path(folder))
+        values = read_metadata(_read_metadata_text(source)) | {"quantized": True}
         facts = {
             "from": source.name,
             "sha256": hashlib.sha256(source.read_bytes()).hexdigest(),

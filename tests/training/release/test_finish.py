@@ -83,8 +83,8 @@ def test_the_int8_file_says_what_it_is_and_agrees(finished: Path) -> None:
 
 
 def test_a_file_with_halved_weights_is_finished_like_any(run_folder: Path, tmp_path: Path, finished: Path) -> None:
-    export(load_run(run_folder), tmp_path / "half.onnx", half=True)
-    finish(tmp_path / "half.onnx", tmp_path / "done.onnx", patterns(140), validation(), WITHOUT_PHOTOGRAPHS)
+    export_model(load_run(run_folder), tmp_path / "half.onnx", half=True)
+    finish_model(tmp_path / "half.onnx", tmp_path / "done.onnx", patterns(140), validation(), WITHOUT_PHOTOGRAPHS)
     int8 = onnx.load(str(int8_path(tmp_path / "done.onnx"))).graph
     assert "Cast" not in {node.op_type for node in int8.node}, "bytes are made of the weights, not of their halves"
     weights = {tensor.data_type for tensor in onnx.load(str(tmp_path / "done.onnx")).graph.initializer}
@@ -116,8 +116,8 @@ def test_without_an_int8_file_the_float_file_is_kept(model_file: Path, tmp_path:
     mean = round(255 * Classifier(model_file).preprocessing.mean[0])
     gray = replace(patterns(70), images=np.full((70, 48, 48), mean, np.uint8))  # int8 is worth nothing after these
     int8_path(tmp_path / "x.onnx").write_bytes(b"of an earlier time")
-    wishes = Wishes(non_faces=False, quiet=True)
-    found = finish(model_file, tmp_path / "x.onnx", gray, patterns(420, seed=5), wishes)
+    wishes = ReleaseOptions(non_faces=False, quiet=True)
+    found = finish_model(model_file, tmp_path / "x.onnx", gray, patterns(420, seed=5), wishes)
     assert "fewer faces right than x.onnx" in found["no_int8"]
     assert [path.name for path in tmp_path.iterdir()] == ["x.onnx"]
     assert "no_int8" not in Classifier(tmp_path / "x.onnx").info.uncertainty
@@ -148,7 +148,7 @@ def test_the_second_answer_is_that_of_the_head_in_float_and_int8(finished: Path,
     answered, scores = classifier.judge(images)
     np.testing.assert_allclose(answered, probabilities, atol=1e-6)
     np.testing.assert_allclose(scores, 1 / (1 + np.exp(-heads[1].log_odds(features))), atol=1e-5)
-    quantize.quantize(path, int8_path(path), patterns(70), validation())
+    quantize.quantize_model(path, int8_path(path), patterns(70), validation())
     int8 = Classifier(int8_path(path))
     np.testing.assert_allclose(
         int8.judge(images)[1], 1 / (1 + np.exp(-heads[1].log_odds(int8.features(images)[0]))), atol=1e-5
@@ -199,9 +199,9 @@ def test_doubt_reaches_the_faces(finished: Path) -> None:
 def test_the_card_holds_what_was_found_and_one_time_only(finished: Path) -> None:
     info, int8 = read_model_info(finished), read_model_info(int8_path(finished))
     card = "# small\n\n## Training\n\nlong\n\n## Intended use\n\nresearch\n\n## Limitations\n\nmany\n"
-    speeds = [speed_of(file, seconds=0.05) for file in (finished, int8_path(finished))]
-    once = finished_card(card, info, int8, finished, speeds=speeds)
-    assert finished_card(once, info, int8, finished, speeds=speeds) == once
+    speeds = [measure_speed(file, seconds=0.05) for file in (finished, int8_path(finished))]
+    once = add_release_sections(card, info, int8, finished, speeds=speeds)
+    assert add_release_sections(once, info, int8, finished, speeds=speeds) == once
     headings = [line for line in once.splitlines() if line.startswith("## ")]
     assert headings == [
         "## Training",
@@ -239,8 +239,10 @@ def test_faces_of_any_side_are_taken_apart(side: int) -> None:
 def test_where_no_confidence_is_enough_every_label_is_marked(model_file: Path, tmp_path: Path) -> None:
     rng, faces = np.random.default_rng(0), patterns(140, seed=8, split="PublicTest")
     lost = replace(faces, labels=rng.integers(0, 7, 140))
-    finish(model_file, tmp_path / "x.onnx", None, lost, Wishes(goal=0.999, non_faces=False, int8=False, quiet=True))
+    finish_model(
+        model_file, tmp_path / "x.onnx", None, lost, ReleaseOptions(goal=0.999, non_faces=False, int8=False, quiet=True)
+    )
     info = read_model_info(tmp_path / "x.onnx")
     assert info.thresholds["unsure"] == 1.0
-    assert "Every label is marked as unsure" in finished_card("# x", info, None, tmp_path / "x.md")
+    assert "Every label is marked as unsure" in add_release_sections("# x", info, None, tmp_path / "x.md")
     assert all(face.is_unsure for face in Recognizer(tmp_path / "x.onnx", detector="none").analyze(faces.images[0]))
