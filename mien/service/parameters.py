@@ -11,7 +11,7 @@ from mien.analysis.detection.detectors import DETECTORS
 from mien.analysis.inference.classifier import TTA_CHOICES
 from mien.analysis.output.annotate import Style
 from mien.core.errors import UsageError
-from mien.service.recognition.recognition import Wish
+from mien.service.recognition.recognition import RequestOptions
 
 if TYPE_CHECKING:
     from mien.service.server import Service
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 COLOR = "^(#[0-9a-fA-F]{6}|(([01]?[0-9]?[0-9]|2[0-4][0-9]|25[0-5])(,(?!$)|$)){3})$"
 
 
-def service_of(request: Request) -> Service:
+def get_service(request: Request) -> Service:
     return request.app.state.service
 
 
-def people_of(text: str) -> int:
+def parse_people(text: str) -> int:
     """``people`` of a request → how many faces are kept, 0 for all; UsageError for anything else."""
     named = {"all": 0, "largest": 1}
     if text in named:
@@ -39,9 +39,9 @@ def people_of(text: str) -> int:
     return int(text)
 
 
-def color_of(text: str) -> tuple[int, int, int]:
+def parse_color(text: str) -> tuple[int, int, int]:
     """``0,255,0`` or ``#00ff00`` → (red, green, blue)."""
-    parts = [str(int(text[n : n + 2], 16)) for n in (1, 3, 5)] if _is_hex(text) else text.split(",")
+    parts = [str(int(text[n : n + 2], 16)) for n in (1, 3, 5)] if _is_hex_color(text) else text.split(",")
     if len(parts) != 3 or not all(part.isascii() and part.isdigit() and int(part[:4]) <= 255 for part in parts):
         hint = "as in color=0,255,0 or color=%2300ff00"
         raise UsageError(f"color={text[:40]}", "is no color", hint, code="invalid_parameter")
@@ -49,16 +49,16 @@ def color_of(text: str) -> tuple[int, int, int]:
     return red, green, blue
 
 
-def label_colors_of(texts: Sequence[str]) -> tuple[tuple[str, tuple[int, int, int]], ...]:
+def parse_label_colors(texts: Sequence[str]) -> tuple[tuple[str, tuple[int, int, int]], ...]:
     """``happy:#e6b800`` → ("happy", (230, 184, 0)), for each."""
     pairs = [text.rpartition(":") for text in texts]
     if any(not label for label, _, _ in pairs):
         hint = "as in label_color=happy:%23e6b800"
         raise UsageError("label_color", "is no expression with its color", hint, code="invalid_parameter")
-    return tuple((label, color_of(color)) for label, _, color in pairs)
+    return tuple((label, parse_color(color)) for label, _, color in pairs)
 
 
-def _is_hex(text: str) -> bool:
+def _is_hex_color(text: str) -> bool:
     return len(text) == 7 and text[0] == "#" and all(letter in "0123456789abcdefABCDEF" for letter in text[1:])
 
 
@@ -96,20 +96,20 @@ TtaName = Annotated[
 ]
 
 
-def wish_of(
+def parse_options(
     request: Request,
     model: ModelName = "",
     detector: DetectorName = "",
     detector_threshold: Threshold = 0.0,
     people: PeopleText = "all",
     tta: TtaName = "none",
-) -> Wish:
-    service = service_of(request)
-    wish = Wish(model, detector or service.config.detector, detector_threshold, people_of(people), tta)
-    return service.reader.check(wish)
+) -> RequestOptions:
+    service = get_service(request)
+    options = RequestOptions(model, detector or service.config.detector, detector_threshold, parse_people(people), tta)
+    return service.recognizers.resolve_options(options)
 
 
-def style_of(
+def parse_style(
     color: ColorText = "0,255,0",
     line_width: Annotated[int, Query(ge=0, le=100, description="pixels; 0 chooses")] = 0,
     text_size: Annotated[int, Query(ge=0, le=100, description="pixels; 0 chooses")] = 0,
@@ -117,9 +117,9 @@ def style_of(
     display_width: Annotated[int, Query(ge=0, le=8192, description="of what is annotated; 0 leaves it as it is")] = 0,
     label_color: LabelColors = (),
 ) -> Style:
-    own = label_colors_of(label_color)
-    return Style(color_of(color), line_width, text_size, bars, display_width, own)
+    own = parse_label_colors(label_color)
+    return Style(parse_color(color), line_width, text_size, bars, display_width, own)
 
 
-Wanted = Annotated[Wish, Depends(wish_of)]
-Drawn = Annotated[Style, Depends(style_of)]
+RequestedOptions = Annotated[RequestOptions, Depends(parse_options)]
+RequestedStyle = Annotated[Style, Depends(parse_style)]

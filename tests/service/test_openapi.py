@@ -9,8 +9,8 @@ import pytest
 
 from mien.core.errors import UsageError
 from mien.service.jobs.jobs import STATES
-from mien.service.parameters import COLOR, color_of
-from mien.service.security import COOKIE, OPEN
+from mien.service.parameters import COLOR, parse_color
+from mien.service.security import COOKIE, PUBLIC_PATHS
 from tests.service.conftest import server, service
 
 OPERATIONS = (
@@ -40,7 +40,7 @@ def test_the_document_has_types_names_and_ways_to_sign_in(tmp_path: Path) -> Non
         failure = route["responses"]["4XX"]["content"]["application/json"]["schema"]
         assert failure == {"$ref": "#/components/schemas/Failure"}
         assert route.get("security", document["security"]) == (
-            [] if path in OPEN else [{"bearer": []}, {"session": []}]
+            [] if path in PUBLIC_PATHS else [{"bearer": []}, {"session": []}]
         )
     assert document["components"]["securitySchemes"]["session"]["name"] == COOKIE
     job = document["components"]["schemas"]["JobState"]["properties"]
@@ -77,7 +77,7 @@ def test_schemathesis_finds_no_answer_that_the_document_does_not_name(tmp_path: 
 )  # fmt: skip
 def test_the_document_takes_the_same_colors_as_the_service(text: str) -> None:
     try:
-        color_of(text)
+        parse_color(text)
         taken = True
     except UsageError:
         taken = False
