@@ -115,7 +115,7 @@ def run(config: Config, *, open_page: bool, quiet: bool) -> None:
 
     from mien.core.errors import UsageError
     from mien.service.logs import start_log
-    from mien.service.server import create_app, open_listener, make_server
+    from mien.service.server import create_app, make_server, open_listener
 
     try:
         listener = open_listener(config.host, config.port)

@@ -133,15 +133,15 @@ async def logout(request: Request) -> Response:
 async def get_settings(request: Request) -> dict[str, Any]:
     """What this service can do, and its limits."""
     service = get_service(request)
-    config, reader = service.config, service.recognizers
-    labels = reader.classifier(reader.default_model).labels
+    config, recognizers = service.config, service.recognizers
+    labels = recognizers.get_classifier(recognizers.default_model).labels
     names = ("picture_bytes", "picture_pixels", "video_bytes", "video_seconds", "jobs")
     return {
-        "version": __version__, "models": list(reader.models), "default_model": reader.default_model,
-        "detectors": reader.detectors, "default_detector": config.detector, "labels": list(labels),
+        "version": __version__, "models": list(recognizers.models), "default_model": recognizers.default_model,
+        "detectors": recognizers.detectors, "default_detector": config.detector, "labels": list(labels),
         "saliency": saliency.is_available(), "saliency_methods": list(saliency.METHODS),
         "limits": {name: getattr(config.limits, name) for name in names}, "retention_s": config.retention_s,
-        "needs_token": bool(config.token), "colors": dict(zip(reader.labels, colors_of(reader.labels), strict=True)),
+        "needs_token": bool(config.token), "colors": dict(zip(recognizers.labels, colors_of(recognizers.labels), strict=True)),
     }  # fmt: skip
 
 
@@ -152,8 +152,8 @@ async def list_models(request: Request) -> list[dict[str, Any]]:
     return await service.recognizers.run_in_thread(describe_models, service.recognizers, service.config)
 
 
-def describe_models(reader: RecognizerPool, config: Config) -> list[dict[str, Any]]:
-    rows = [_describe_model(name, path) for name, path in reader.models.items()]
+def describe_models(recognizers: RecognizerPool, config: Config) -> list[dict[str, Any]]:
+    rows = [_describe_model(name, path) for name, path in recognizers.models.items()]
     for name, known in PULLABLE.items():
         file = config.detector_model or local_model(name)
         if file is not None:

@@ -11,8 +11,7 @@ import signal
 import sys
 import threading
 import time
-from dataclasses import dataclass
-from importlib.util import find_spec
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -62,7 +61,7 @@ class ProgressReporter:
         self.out.flush()
 
     def report_progress(self, seconds: float, total: float | None, frames: int) -> None:
-        """As Settings.watch. MediaError for a video that goes on longer than it may."""
+        """As AnalysisContext.report_progress. MediaError for a video that goes on longer than it may."""
         if max(seconds, total or 0.0) > self.limit_s:
             raise make_too_long_error(self.name, max(seconds, total or 0.0), self.limit_s)
         now = time.monotonic()
@@ -127,36 +126,22 @@ def check_video_limits(name: str, facts: dict[str, Any], most_pixels: int, most_
 
 def analyze_job(task: dict[str, Any], reporter: ProgressReporter) -> str:
     """Do what ``task`` says (see ``Runner._make_task``), leave the results in its ``out``, and say what was odd."""
-    from mien.analysis.output.annotate import Style
-    from mien.analysis.pipeline import Settings, analyze_input
+    from mien.analysis.pipeline import analyze_input
     from mien.analysis.recognizer import Recognizer
-    from mien.analysis.settings import EXTRAS
+    from mien.analysis.settings import AnalysisContext, AnalysisOptions
     from mien.core.files import write_json
 
     path, out = Path(task["path"]), Path(task["out"])
     facts = probe_video(path, task["name"], task["most_pixels"], task["most_seconds"])
     reporter.send_message(progress=0.0, text="loading the model")
-    recognizer = Recognizer(
-        task["model"], detector=task["detector"], detector_model=task["detector_model"], people=task["people"]
-    )
-    formats = ("jsonl", "csv", "parquet") if find_spec("pyarrow") else ("jsonl", "csv")
-    own = tuple((label, tuple(color)) for label, color in task["label_colors"])
-    names = ("line_width", "text_size", "bars", "display_width")
-    style = Style(tuple(task["color"]), *(task[name] for name in names), own)
+    options = AnalysisOptions.from_dict(task["options"])
+    recognizer, style = Recognizer.from_options(options), options.style
     for size_wh in ((facts["width"], facts["height"]), (facts["height"], facts["width"])):  # it may be shown turned
         style = limit_display_width(style, size_wh, task["most_pixels"])
-    settings = Settings(
-        out,
-        formats,
-        task["media"],
-        style,
-        quiet=True,
-        smoothing_s=task["smoothing"],
-        watch=reporter.report_progress,
-        extras=EXTRAS if task["media"] else ("captions",),
-        inline=True,
+    context = AnalysisContext(
+        out, replace(options, style=style), quiet=True, report_progress=reporter.report_progress, inline_scripts=True
     )
-    done = analyze_input(UploadedVideo(path, Path(task["stem"]), task["name"]), recognizer, settings)
+    done = analyze_input(UploadedVideo(path, Path(task["stem"]), task["name"]), recognizer, context)
     facts |= {
         "warnings": done.warnings,
         "labels": list(recognizer.labels),

@@ -8,7 +8,7 @@ import queue
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,15 +19,15 @@ from mien.analysis.detection.detectors import (
     DETECTORS,
     Detections,
     Detector,
-    YuNetDetector,
     crop_faces,
     find_faces,
     largest,
     make_detector,
     whole_picture,
 )
-from mien.analysis.inference.classifier import TTA, Classifier, check_tta
+from mien.analysis.inference.classifier import TTA, Classifier
 from mien.analysis.inference.model_file import find_model, local_model, model_info, shipped_models
+from mien.analysis.settings import AnalysisOptions
 from mien.analysis.thresholds import Doubt, make_faces
 from mien.analysis.tracking.face_finder import FaceFinder
 from mien.core.errors import UsageError
@@ -39,21 +39,6 @@ T = TypeVar("T")
 
 #: A detector that has seen a larger picture is not kept: OpenCV's network holds on to the hundreds of MB it took.
 MAX_KEPT_SIDE = 1920
-
-
-@dataclass(frozen=True)
-class RequestOptions:
-    """How a request wants its pictures read.
-
-    threshold  of the detector's score, 0 for the detector's own
-    people     so many of the largest faces; 0 for all
-    """
-
-    model: str
-    detector: str = "auto"
-    threshold: float = 0.0
-    people: int = 0
-    tta: TTA = "none"
 
 
 @dataclass(frozen=True)
@@ -93,8 +78,8 @@ class RecognizerPool:
         """Run something short that would hold up the others in a thread."""
         return await asyncio.get_running_loop().run_in_executor(self._finding, partial(function, *arguments))
 
-    def resolve_options(self, options: RequestOptions) -> RequestOptions:
-        """The options with its default model filled in; UsageError for what is unknown here."""
+    def resolve_options(self, options: AnalysisOptions) -> AnalysisOptions:
+        """Return the options with the default model filled in; UsageError for what is unknown here."""
         model = options.model or self.default_model
         if model not in self.models:
             raise UsageError(
@@ -112,9 +97,7 @@ class RecognizerPool:
             raise UsageError(
                 f"detector '{options.detector}'", "is not on this machine", hint, code="detector_not_installed"
             )
-        check_tta(options.tta, "tta=")
-        values = {name: getattr(options, name) for name in ("detector", "threshold", "people", "tta")}
-        return RequestOptions(model, **values)
+        return replace(options, model=model)
 
     def get_classifier(self, model: str) -> Classifier:
         """The model, loaded when it is first asked for."""
@@ -127,17 +110,20 @@ class RecognizerPool:
         path = self.models[model]
         return model if shipped_models().get(model) == path else path
 
-    def make_face_finder(self, options: RequestOptions) -> FaceFinder:
+    def make_face_finder(self, options: AnalysisOptions) -> FaceFinder:
         """For a camera: it searches some frames and follows faces through the others, with a detector of its own."""
         detector = None
         if options.detector != "none":
             detector = make_service_detector(
-                options.detector, self._config.detector_model, round(options.threshold, 2), self._config.threads
+                options.detector,
+                self._config.detector_model,
+                round(options.detector_threshold, 2),
+                self._config.threads,
             )
         return FaceFinder(detector, options.people)
 
     async def analyze(
-        self, picture: np.ndarray, options: RequestOptions, finder: FaceFinder | None = None, time_s: float = 0.0
+        self, picture: np.ndarray, options: AnalysisOptions, finder: FaceFinder | None = None, time_s: float = 0.0
     ) -> Recognition:
         """The faces of RGB uint8 (H, W, 3); the options were resolved before.
 
@@ -152,7 +138,7 @@ class RecognizerPool:
             if finder is None:
                 found, name, crops = await self.run_in_thread(self._detect_faces, picture, options, size)
             else:
-                found, name, crops = await self.run_in_thread(_follow_faces, picture, options, size, finder, time_s)
+                found, name, crops = await self.run_in_thread(_follow_faces, picture, size, finder, time_s)
         finally:
             batcher.withdraw_announcement()
         labels = classifier.labels
@@ -161,7 +147,7 @@ class RecognizerPool:
         faces = make_faces(found, rows[:, :-1], nothing, labels, Doubt.of(classifier), detected=name != "none")
         return Recognition(faces, crops, classifier.info.name, name)
 
-    def _get_batcher(self, options: RequestOptions) -> Batcher:
+    def _get_batcher(self, options: AnalysisOptions) -> Batcher:
         key = options.model, options.tta
         if key not in self._batchers:
             classify = partial(_classify_crops, self.get_classifier(options.model), options.tta)
@@ -169,15 +155,15 @@ class RecognizerPool:
         return self._batchers[key]
 
     def _detect_faces(
-        self, picture: np.ndarray, options: RequestOptions, size: int
+        self, picture: np.ndarray, options: AnalysisOptions, size: int
     ) -> tuple[Detections, str, np.ndarray]:
         if options.detector == "none":
             found = whole_picture(picture)
             return found, "none", crop_faces(picture, found.boxes_xyxy, None, size)
         with self._borrow_detector(
-            options.detector, options.threshold, keep=max(picture.shape[:2]) <= MAX_KEPT_SIDE
+            options.detector, options.detector_threshold, keep=max(picture.shape[:2]) <= MAX_KEPT_SIDE
         ) as detector:
-            found = largest(_drop_low_scores(find_faces(detector, picture), options.threshold), options.people)
+            found = largest(find_faces(detector, picture), options.people)
             return found, detector.name, crop_faces(picture, found.boxes_xyxy, detector.framing, size)
 
     @contextmanager
@@ -203,24 +189,16 @@ def _classify_crops(classifier: Classifier, tta: TTA, crops: np.ndarray) -> np.n
 
 
 def _follow_faces(
-    picture: np.ndarray, options: RequestOptions, size: int, finder: FaceFinder, time_s: float
+    picture: np.ndarray, size: int, finder: FaceFinder, time_s: float
 ) -> tuple[Detections, str, np.ndarray]:
-    found, detector = _drop_low_scores(finder.find(picture, time_s), options.threshold), finder.detector
+    found, detector = finder.find(picture, time_s), finder.detector
     framing = detector.framing if detector else None
     return found, detector.name if detector else "none", crop_faces(picture, found.boxes_xyxy, framing, size)
 
 
-def _drop_low_scores(found: Detections, threshold: float) -> Detections:
-    keep = found.scores >= threshold
-    return Detections(found.boxes_xyxy[keep], found.scores[keep])
-
-
 def make_service_detector(name: str, file: Path | None, threshold: float, threads: int = 0) -> Detector:
-    """A detector by name; YuNet takes its threshold when it is made, 0 for its own."""
-    own = file if name in ("auto", "yunet") else None
-    if threshold and name in ("auto", "yunet") and (own or local_model("yunet")):
-        return YuNetDetector(own or local_model("yunet"), max(threshold, 0.05), threads)
-    detector = make_detector(name, own, threads)
+    """A detector by name; it leaves out faces with a lower score than the threshold, 0 for its own."""
+    detector = make_detector(name, file if name in ("auto", "yunet") else None, threads, threshold)
     assert detector is not None  # "none" is dealt with before
     return detector
 
