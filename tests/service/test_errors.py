@@ -33,4 +33,4 @@ def test_every_code_of_an_error_stands_in_the_docs_and_no_other() -> None:
 def test_an_error_has_a_code_for_programs(error: MediaError, code: str, parameters: dict[str, object]) -> None:
     document = error.to_dict()
     assert (document["code"], document["parameters"]) == (code, parameters)
-    assert str(error) == f"{document['name']}: {document['found']}; {document['hint']}"
+    assert str(error) == f"{document['name']}: {document['problem']}; {document['hint']}"

@@ -118,7 +118,7 @@ def test_metrics_count_what_happens_and_name_no_address(tmp_path: Path) -> None:
         client.post("/v1/images", **form(b"nothing"))
         client.get("/some/secret/address")
         client.get(f"/v1/jobs/{'0' * 16}")
-        client.app.state.service.runner._crashed()
+        client.app.state.service.runner._on_crash()
         text = client.get("/metrics").text
     types = dict(re.findall(r"^# TYPE (\w+) (\w+)$", text, flags=re.MULTILINE))
     assert {name for name, kind in types.items() if kind == "gauge" and not name.endswith("_created")} == {"mien_jobs"}
