@@ -8,7 +8,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from mien.analysis.media.inputs import Input
-from mien.analysis.media.video_reader import IsPicture
+from mien.analysis.media.video_reader import PictureInsteadOfVideo
 from mien.analysis.output.annotate import annotate
 from mien.analysis.output.writers import (
     ANNOTATED_SUFFIXES,
@@ -56,7 +56,7 @@ def analyze_input(
         try:
             analyze = analyze_video if item.is_video else _analyze_picture
             result = analyze(item, recognizer, context, stem, tables)
-        except IsPicture as found:  # what an address leads to is known when it is opened
+        except PictureInsteadOfVideo as found:  # what an address leads to is known when it is opened
             result = _analyze_picture(item, recognizer, context, stem, tables, found.content)
     result.outputs += [record_path(stem, name) for name in formats]
     return result

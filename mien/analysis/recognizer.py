@@ -19,14 +19,14 @@ from mien.analysis.detection.detectors import (
     Detections,
     YuNetDetector,
     crop_faces,
-    find_faces,
-    largest,
+    detect_faces,
+    keep_largest,
     make_detector,
     whole_picture,
 )
 from mien.analysis.inference.classifier import TTA, Classifier
-from mien.analysis.media.yuv import Planes
-from mien.analysis.prefetch import quarter_of_the_cores
+from mien.analysis.media.yuv import YuvImage
+from mien.analysis.prefetch import threads_per_stage
 from mien.analysis.settings import AnalysisOptions
 from mien.analysis.thresholds import Doubt, make_faces
 from mien.analysis.tracking.face_finder import FaceFinder
@@ -169,7 +169,7 @@ class Recognizer:
 
         Each network has a quarter of them then, unless ``threads`` says otherwise: more would only wait for each other.
         """
-        twin, threads = copy.copy(self), self.threads or quarter_of_the_cores()
+        twin, threads = copy.copy(self), self.threads or threads_per_stage()
         twin.classifier = self.classifier.in_threads(threads)
         if isinstance(self.detector, YuNetDetector):
             twin.detector = self.detector.in_threads(threads)
@@ -179,7 +179,7 @@ class Recognizer:
         """Finds the faces of a video's frames, given in order, without searching every one of them."""
         return FaceFinder(self.detector, self.options.people)
 
-    def read_faces(self, pictures: Sequence[np.ndarray | Planes], found: Sequence[Detections]) -> list[list[Face]]:
+    def read_faces(self, pictures: Sequence[np.ndarray | YuvImage], found: Sequence[Detections]) -> list[list[Face]]:
         """What was found in each of several pictures, RGB uint8 or planes → its faces; all crops go through the network
         together."""
         size = self.classifier.info.preprocessing.size
@@ -232,5 +232,5 @@ class Recognizer:
 
     def _find(self, picture: np.ndarray, thorough: bool) -> Detections:
         if self.detector is not None:
-            return largest(find_faces(self.detector, picture, thorough=thorough), self.options.people)
+            return keep_largest(detect_faces(self.detector, picture, thorough=thorough), self.options.people)
         return whole_picture(picture)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mien.analysis.inference.classifier import TTA, check_tta
-from mien.analysis.media.video_reader import EVERYTHING, Sampling
+from mien.analysis.media.video_reader import ALL_FRAMES, Sampling
 from mien.analysis.output.style import DEFAULT_STYLE, Style, known_values
 from mien.analysis.output.writers import check_format_names
 from mien.analysis.tracking.smoothing import TIME_CONSTANT_S
@@ -99,7 +99,7 @@ class AnalysisOptions:
     max_pixels: int = MAX_PIXELS
     allow_truncated: bool = False
     smoothing_s: float = TIME_CONSTANT_S
-    sampling: Sampling = EVERYTHING
+    sampling: Sampling = ALL_FRAMES
     formats: tuple[str, ...] = ("jsonl", "csv")
     outputs: tuple[str, ...] = OUTPUTS
     style: Style = DEFAULT_STYLE

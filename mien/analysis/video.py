@@ -17,14 +17,14 @@ from mien.analysis.detection.detectors import Detections
 from mien.analysis.media.animation import AnimationSource
 from mien.analysis.media.camera import CameraSource
 from mien.analysis.media.inputs import Input
-from mien.analysis.media.video_reader import LONGEST_S, VideoFrame, VideoSource, open_video
-from mien.analysis.media.yuv import Format, Planes
+from mien.analysis.media.video_reader import MAX_FRAME_S, VideoFrame, VideoSource, open_video
+from mien.analysis.media.yuv import FrameFormat, YuvImage
 from mien.analysis.output.annotate import annotate_frame
 from mien.analysis.output.writers import RECORD_SCHEMA, RecordWriter, records_of
 from mien.analysis.people.people import PeopleAccumulator, observation_of
-from mien.analysis.prefetch import Behind, ahead, opencv_in_few_threads, several_at_once
+from mien.analysis.prefetch import BackgroundWriter, limit_opencv_threads, parallel_map, prefetch_items
 from mien.analysis.recognizer import Recognizer
-from mien.analysis.resume import Parts
+from mien.analysis.resume import PartStore
 from mien.analysis.settings import AnalysisContext, AnalysisOptions, AnalysisResult
 from mien.analysis.tracking.face_finder import FaceFinder
 from mien.analysis.tracking.follower import Follower
@@ -51,7 +51,7 @@ class State:
     people: PeopleAccumulator
     result: AnalysisResult
     size_wh: tuple[int, int] = (0, 0)
-    annotated: Format | None = None  # its annotated copy, once that is begun
+    annotated: FrameFormat | None = None  # its annotated copy, once that is begun
     last_s: float = 0.0
     end_pts: int = 0
 
@@ -63,10 +63,10 @@ def analyze_video(
     _keep_subtitles(stem, context.options)
     before = item.status()
     with (
-        opencv_in_few_threads(),
+        limit_opencv_threads(),
         open_video(item.path, context.options.sampling, recognizer.max_frame_pixels) as source,
     ):
-        parts = Parts(stem, _key(item, recognizer, context))
+        parts = PartStore(stem, _key(item, recognizer, context))
         if parts.damage and not context.quiet:
             echo(
                 f"note: {item.name} is analyzed from its beginning: what was kept of it is damaged ({parts.damage})",
@@ -178,7 +178,7 @@ class VideoAnalysis:
     source: VideoSource | CameraSource | AnimationSource
     recognizer: Recognizer
     context: AnalysisContext
-    parts: Parts
+    parts: PartStore
     state: State
 
     def run(self, item: Input) -> None:
@@ -191,9 +191,11 @@ class VideoAnalysis:
         most, at_once = (1, 0) if one_by_one else (BATCH_FRAMES, BATCHES_AT_ONCE)
         decoded = _batches(source.frames(self.state.result.frames, self.tell), most)
         with (
-            ahead(decoded, 1 if source.is_large else BATCHES_AHEAD, newest=source.is_live) as frames,
-            ahead(_search(_lasting(frames, source) if source.is_live else frames, self.state.finder), 1) as searched,
-            closing(several_at_once(self._read, searched, at_once)) as batches,
+            prefetch_items(decoded, 1 if source.is_large else BATCHES_AHEAD, newest=source.is_live) as frames,
+            prefetch_items(
+                _search(_lasting(frames, source) if source.is_live else frames, self.state.finder), 1
+            ) as searched,
+            closing(parallel_map(self._read, searched, at_once)) as batches,
             progress_bar(Path(item.name).name, source.analyzed_s, done_s, quiet=self.context.quiet) as bar,
         ):
             for batch in batches:
@@ -267,7 +269,7 @@ class VideoAnalysis:
         """When a player shows the frame, from 0 on."""
         return max(0.0, frame.time_s - self.source.start_s)  # a container rounds where it begins
 
-    def _pictures(self, first: np.ndarray | Planes, most: int) -> _Pictures | _NoPictures:
+    def _pictures(self, first: np.ndarray | YuvImage, most: int) -> _Pictures | _NoPictures:
         return _Pictures(self, first, most) if self.context.options.has_media else _NoPictures()
 
 
@@ -282,13 +284,13 @@ class _NoPictures:
 class _Pictures:
     """The annotated pictures of a part, drawn and encoded behind the analysis."""
 
-    def __init__(self, analysis: VideoAnalysis, first: np.ndarray | Planes, most: int) -> None:
+    def __init__(self, analysis: VideoAnalysis, first: np.ndarray | YuvImage, most: int) -> None:
         from mien.analysis.media.video_writer import PartWriter
 
         self._style, state = analysis.context.options.style, analysis.state
-        state.annotated = state.annotated or Format.of(annotate_frame(first, [], self._style))
+        state.annotated = state.annotated or FrameFormat.of(annotate_frame(first, [], self._style))
         self._writer = PartWriter(analysis.parts.path("nut"), analysis.source, state.annotated)
-        self._behind = Behind(most)
+        self._behind = BackgroundWriter(most)
 
     def __enter__(self) -> Callable[[VideoFrame, list[Face]], None]:
         return lambda frame, faces: self._behind.do(self._write, frame, faces)
@@ -315,7 +317,7 @@ def _lasting(
     batches: Iterator[list[VideoFrame]], source: VideoSource | CameraSource | AnimationSource
 ) -> Iterator[list[VideoFrame]]:
     """Live frames, some of which were left out: each lasts as long as the time since the one before, so that the sum is right."""
-    before, longest = None, LONGEST_S / source.time_base
+    before, longest = None, MAX_FRAME_S / source.time_base
     for batch in batches:
         lasting = []
         for frame in batch:

@@ -57,7 +57,7 @@ class Analysis:
 
     def run(self, inputs: list[str]) -> None:
         from mien.analysis.manifest import Manifest
-        from mien.analysis.media.inputs import describe_left_out, list_inputs, with_distinct_stems
+        from mien.analysis.media.inputs import assign_stems, describe_skipped, list_inputs
         from mien.analysis.ownership import Ownership
         from mien.core.files import make_folder
         from mien.core.locks import hold_lock
@@ -77,12 +77,12 @@ class Analysis:
                 stack.callback(self.manifest.close)
                 named = self.manifest.named(items, self.ownership.is_free)
             else:
-                named = with_distinct_stems(items, is_free=self.ownership.is_free)
+                named = assign_stems(items, is_free=self.ownership.is_free)
             self._say_where(items, named)
             told = self._told_before(named)
             self._all(named[told:], told, len(named))
             if self.left_out and self.finished:  # without, the folder's error says it
-                print_error(describe_left_out(self.left_out))
+                print_error(describe_skipped(self.left_out))
             if several and self.finished:
                 self._joint_table()
             if self.manifest is not None:

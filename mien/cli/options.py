@@ -106,9 +106,9 @@ def require_torch() -> None:
 
 def is_run(model: str) -> bool:
     """Whether MODEL means a run folder or a .pt file, not a model file; a shipped model's name comes first."""
-    from mien.analysis.inference.model_file import shipped_models
+    from mien.analysis.inference.model_file import list_shipped_models
 
-    return model not in shipped_models() and (Path(model).is_dir() or Path(model).suffix == ".pt")
+    return model not in list_shipped_models() and (Path(model).is_dir() or Path(model).suffix == ".pt")
 
 
 def open_classifier(model: str, precision: str = "auto") -> AnyClassifier:

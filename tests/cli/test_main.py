@@ -48,7 +48,7 @@ VERBS = ["analyze", "train", "evaluate", "predict", "export", "data", "models"]
             ["analyze", "ok.png", "--color", "greenish"],
             "--color greenish: is no color; as in --color lime, --color #00ff00 or",
         ),
-        (["analyze", "ok.png", "--smoothing", "nan"], "--smoothing nan: is no number of seconds from 0"),
+        (["analyze", "ok.png", "--smoothing", "inf"], "--smoothing inf: is no number of seconds from 0"),
         (["analyze", "ok.png", "--tta", "ten"], "--tta ten: is unknown; choose one of none, flip, ten-crop"),
         (
             ["analyze", "ok.png", "--max-pixels", "50"],

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from mien.analysis.media.yuv import Area, Planes, rgb_of
+from mien.analysis.media.yuv import Area, YuvImage, image_to_rgb
 from mien.analysis.output.label_layout import Room
 from mien.analysis.output.style import DEFAULT_STYLE, Color, Style
 from mien.core.pictures import convert_pillow, convert_to_rgb
@@ -82,14 +82,14 @@ def annotate(
 
 
 def annotate_frame(
-    image: np.ndarray | Planes, faces: Sequence[Face], style: Style = DEFAULT_STYLE
-) -> np.ndarray | Planes:
+    image: np.ndarray | YuvImage, faces: Sequence[Face], style: Style = DEFAULT_STYLE
+) -> np.ndarray | YuvImage:
     """A video's frame at the display's size with the faces drawn on it.
 
     Of planes that are not scaled, only what is drawn on is turned to RGB and back; they themselves stay as they are.
     """
-    if not isinstance(image, Planes) or style.display_width not in (0, image.shape[1]):
-        return annotate(rgb_of(image), faces, style, in_place=True)
+    if not isinstance(image, YuvImage) or style.display_width not in (0, image.shape[1]):
+        return annotate(image_to_rgb(image), faces, style, in_place=True)
     height, width = image.shape[:2]
     drawn, canvas = image.copy(), np.empty(image.shape, np.uint8)
     layout = lay_out((width, height), faces, style)

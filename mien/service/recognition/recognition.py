@@ -20,13 +20,13 @@ from mien.analysis.detection.detectors import (
     Detections,
     Detector,
     crop_faces,
-    find_faces,
-    largest,
+    detect_faces,
+    keep_largest,
     make_detector,
     whole_picture,
 )
 from mien.analysis.inference.classifier import TTA, Classifier
-from mien.analysis.inference.model_file import find_model, local_model, model_info, shipped_models
+from mien.analysis.inference.model_file import find_model, find_pulled_model, list_shipped_models, read_model_info
 from mien.analysis.settings import AnalysisOptions
 from mien.analysis.thresholds import Doubt, make_faces
 from mien.analysis.tracking.face_finder import FaceFinder
@@ -62,7 +62,9 @@ class RecognizerPool:
         self.models = _name_models(config.models)
         self.default_model = next(iter(self.models))
         # Asked of all, so that a file that is no model is told now and not when somebody chooses it.
-        self.labels = tuple(dict.fromkeys(label for path in self.models.values() for label in model_info(path).labels))
+        self.labels = tuple(
+            dict.fromkeys(label for path in self.models.values() for label in read_model_info(path).labels)
+        )
         self.detectors = find_usable_detectors(config)
         self._finding = ThreadPoolExecutor(max(2, os.cpu_count() or 2), "find")
         self._classifying = ThreadPoolExecutor(1, "classify")  # one batch at a time: the others gather meanwhile
@@ -108,7 +110,7 @@ class RecognizerPool:
     def get_model_source(self, model: str) -> str | Path:
         """What to load for a name: of a shipped model the name, so that the file that suits this machine is taken."""
         path = self.models[model]
-        return model if shipped_models().get(model) == path else path
+        return model if list_shipped_models().get(model) == path else path
 
     def make_face_finder(self, options: AnalysisOptions) -> FaceFinder:
         """For a camera: it searches some frames and follows faces through the others, with a detector of its own."""
@@ -163,7 +165,7 @@ class RecognizerPool:
         with self._borrow_detector(
             options.detector, options.detector_threshold, keep=max(picture.shape[:2]) <= MAX_KEPT_SIDE
         ) as detector:
-            found = largest(find_faces(detector, picture), options.people)
+            found = keep_largest(detect_faces(detector, picture), options.people)
             return found, detector.name, crop_faces(picture, found.boxes_xyxy, detector.framing, size)
 
     @contextmanager
@@ -205,7 +207,7 @@ def make_service_detector(name: str, file: Path | None, threshold: float, thread
 
 def find_usable_detectors(config: Config) -> list[str]:
     """The names in DETECTORS that work on this machine."""
-    has_yunet = config.detector_model is not None or local_model("yunet") is not None
+    has_yunet = config.detector_model is not None or find_pulled_model("yunet") is not None
     return [name for name in DETECTORS if name != "yunet" or has_yunet]
 
 
@@ -217,4 +219,4 @@ def _name_models(models: tuple[str, ...]) -> dict[str, Path]:
         if chosen.setdefault(path.stem, path) != path:
             found = f"is the name of {chosen[path.stem]} and of {path}"
             raise UsageError(f"--model {path.stem}", found, "give one of the files another name")
-    return chosen | {name: path for name, path in shipped_models().items() if name not in chosen}
+    return chosen | {name: path for name, path in list_shipped_models().items() if name not in chosen}
