@@ -42,8 +42,8 @@ def check_method(method: str) -> None:
 
 
 @lru_cache(maxsize=4)
-def _load_network(path: Path) -> Trained:
-    from mien.training.torch_classifier import open_trained
+def _load_network(path: Path) -> TrainedModel:
+    from mien.training.torch_classifier import open_trained_model
 
     return open_trained_model(str(path))
 
