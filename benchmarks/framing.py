@@ -98,7 +98,7 @@ def main() -> None:
                 f"{name}: Framing(side={side:.3f}, right={right:.3f}, down={down:.3f})  from {len(both[0]):,} boxes of {len(faces):,} faces"
             )
             continue
-        faces = faces.as_classes(classifier.labels)
+        faces = faces.reindex_classes(classifier.labels)
         for fill, (indices, _, _, crops) in results.items():
             truth = faces.labels[indices]
             detected = (classifier.probabilities(crops).argmax(axis=1) == truth).mean()

@@ -135,9 +135,9 @@ def _read_picture(path: Path) -> None:
     from mien.analysis.media.inputs import Input
     from mien.analysis.media.video_reader import open_video
     from mien.core.errors import MienError
-    from mien.core.pictures import page_count, read_gray, read_picture
+    from mien.core.pictures import count_pages, read_gray, read_picture
 
-    page_count(path)
+    count_pages(path)
     if Input(path, Path("x")).is_video:
         try:
             with open_video(path) as source:
@@ -272,7 +272,7 @@ def _records() -> dict[str, bytes]:
         with record_writer(stem, formats, LABELS) as writer:
             for frame in range(12):
                 p = np.array([0.2, 0.5, 0.3], np.float32)
-                face = Face((1.0, 2.0, 30.0, 40.0), 0.9, p, LABELS, track=frame % 2, smoothed=p, steady="happy")
+                face = Face((1.0, 2.0, 30.0, 40.0), 0.9, p, LABELS, track=frame % 2, smoothed=p, smoothed_label="happy")
                 writer.write(records_of(FrameResult("clip.mp4", frame, frame / 25, (64, 48), (face,)), "base", "haar"))
         return {f"clip.{name}": record_path(stem, name).read_bytes() for name in formats}
 

@@ -85,7 +85,7 @@ def training() -> None:
     """The rate of train_epoch against the bare forward-backward-step of the same network on one ready batch."""
     import torch
 
-    from mien.core.memory import keep_memory
+    from mien.core.memory import retain_freed_memory
     from mien.core.progress import progress_bar
     from mien.models import build
     from mien.training.epoch import Course, state_of, train_epoch
@@ -97,7 +97,7 @@ def training() -> None:
 
     steps = amount(20)
     recipe, faces, hardware = load_recipe("base"), noise(128 * steps), Hardware.choose()
-    keep_memory()
+    retain_freed_memory()
     loss = make_loss(recipe.loss)
     network = build(recipe.network.name, num_classes=7, **recipe.network.arguments)
     network = network.to(hardware.device, memory_format=torch.channels_last)
@@ -139,13 +139,13 @@ def step_rate(name: str, way: int) -> float:
     """images/s of forward, backward and step of one network, batch 128, in this process, up to so many of WAYS."""
     import torch
 
-    from mien.core.memory import keep_memory
+    from mien.core.memory import retain_freed_memory
     from mien.models import build
     from mien.training.convolution import as_products
     from mien.training.hardware import Hardware
 
     if way >= 1:
-        keep_memory()
+        retain_freed_memory()
     hardware = Hardware.choose()
     network = build(name, num_classes=7, channels=1).to(hardware.device, memory_format=torch.channels_last).train()
     if way >= 2:

@@ -12,7 +12,7 @@ from typing import Any
 from mien.analysis.media.inputs import Input
 from mien.analysis.output.writers import RECORD_FORMATS, record_path
 from mien.core.errors import OutputError
-from mien.core.files import hidden_beside, printable
+from mien.core.files import escape_file_name, hidden_sibling
 
 NAME = ".outputs.jsonl"
 
@@ -58,7 +58,7 @@ class Ownership:
         line = self._lines.get(str(stem).lower())
         if line is None:
             return _summed_up(self._out / f"{stem}.summary.json")
-        left = [self._out / name for name in line["outputs"]] + [hidden_beside(self._out / stem, "parts")]
+        left = [self._out / name for name in line["outputs"]] + [hidden_sibling(self._out / stem, "parts")]
         left += [record_path(self._out / stem, name) for name in RECORD_FORMATS]  # of one that is about to be listed
         return line["owner"] if any(path.exists() for path in left) else None
 
@@ -95,7 +95,7 @@ class Ownership:
         """Nothing was written, by nobody, and nobody is about to: nothing is left."""
         self._read()
         stems = [Path(line["stem"]) for line in self._lines.values()]
-        if not any(hidden_beside(self._out / stem, "lock").exists() or self.owner(stem) is not None for stem in stems):
+        if not any(hidden_sibling(self._out / stem, "lock").exists() or self.owner(stem) is not None for stem in stems):
             self._path.unlink(missing_ok=True)
 
     def _add(self, item: Input, outputs: Mapping[str, str]) -> None:
@@ -110,7 +110,7 @@ class Ownership:
 
 def owner_of(item: Input) -> str:
     """An absolute path, or the address of a stream, as text that can be written."""
-    return item.name if isinstance(item.path, str) else printable(os.path.abspath(item.path))  # noqa: PTH100 - a link keeps its name
+    return item.name if isinstance(item.path, str) else escape_file_name(os.path.abspath(item.path))  # noqa: PTH100 - a link keeps its name
 
 
 def _line(text: str) -> dict[str, Any] | None:

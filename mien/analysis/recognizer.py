@@ -28,7 +28,7 @@ from mien.analysis.prefetch import quarter_of_the_cores
 from mien.analysis.thresholds import Doubt, make_faces
 from mien.analysis.tracking.face_finder import FaceFinder
 from mien.core.errors import UsageError
-from mien.core.pictures import MAX_PIXELS, as_rgb, from_pillow, read_picture
+from mien.core.pictures import MAX_PIXELS, convert_pillow, convert_to_rgb, read_picture
 from mien.core.types import Face
 
 #: A path, a Pillow image, or an array that holds a picture.
@@ -113,7 +113,7 @@ class Recognizer:
         """The faces of one picture, largest detection score first; of a list of pictures such a list for each.
 
         ``picture`` is a path, a PIL image, or an array: RGB (H, W, 3), RGBA (H, W, 4) or gray (H, W), as uint8, uint16 or
-        float (see ``as_rgb``). Of an animated picture the first frame is read. Raises MediaError for a file that cannot be
+        float (see `convert_to_rgb`). Of an animated picture the first frame is read. Raises MediaError for a file that cannot be
         read, ValueError for an array that is no picture.
         """
         if isinstance(picture, (list, tuple)):
@@ -130,8 +130,8 @@ class Recognizer:
         if isinstance(picture, (str, Path)):
             return read_picture(picture, max_pixels=self.max_pixels, allow_truncated=self.allow_truncated)
         if isinstance(picture, Image.Image):
-            return from_pillow(picture)
-        return as_rgb(np.asarray(picture))
+            return convert_pillow(picture)
+        return convert_to_rgb(np.asarray(picture))
 
     def read_bytes(self, content: bytes, name: str) -> np.ndarray:
         """A picture file's bytes → RGB uint8 (H, W, 3), upright; ``name`` is what errors call it."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mien.analysis.state_file import Damaged, checksum, read_state, write_state
-from mien.core.files import hidden_beside, make_folder, replacing, write_json
+from mien.core.files import hidden_sibling, make_folder, replace_file, write_json
 
 
 class Parts:
@@ -27,7 +27,7 @@ class Parts:
     """
 
     def __init__(self, stem: Path, key: dict[str, Any]) -> None:
-        self.folder, self.damage = hidden_beside(stem, "parts"), ""
+        self.folder, self.damage = hidden_sibling(stem, "parts"), ""
         self._key = json.loads(json.dumps(key))
         self.count = 0
         self._state: Any = None
@@ -81,7 +81,7 @@ class Parts:
         """The files of the part that is written now are whole, and this is where the analysis stands."""
         written = self.folder.glob(f"{self.count:06d}.*")
         self._sums |= {path.name: checksum(path) for path in written if path.suffix not in (".state", ".part")}
-        with replacing(self.path("state")) as temporary:
+        with replace_file(self.path("state")) as temporary:
             write_state(temporary, (state, self._sums))
         self.count += 1
         if self.count > 1:

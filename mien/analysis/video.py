@@ -31,8 +31,8 @@ from mien.analysis.tracking.follower import Follower
 from mien.analysis.tracking.tracker import MEMORY_S, RETURN_S, Tracker
 from mien.analysis.video_outputs import write_outputs
 from mien.core.errors import MediaError, OutputError
-from mien.core.memory import lacks_memory, return_memory
-from mien.core.progress import Bar, echo, progress_bar
+from mien.core.memory import is_out_of_memory, release_freed_memory
+from mien.core.progress import ProgressBar, echo, progress_bar
 from mien.core.types import Face, FrameResult
 
 #: Frames are read, analyzed and written in batches of about so many bytes, of this many frames at most.
@@ -82,7 +82,7 @@ def analyze_video(
             return done
         except BaseException as error:
             # Of the machine, not of the video: with more room the same command goes on from the parts.
-            of_machine = isinstance(error, OutputError | OSError) or lacks_memory(error)
+            of_machine = isinstance(error, OutputError | OSError) or is_out_of_memory(error)
             if isinstance(item.path, str) or (
                 isinstance(error, Exception) and not of_machine
             ):  # a stream never goes on
@@ -193,7 +193,7 @@ class VideoAnalysis:
                 self._part(batch, batches, bar)
                 if self._stopped():
                     break
-        return_memory()  # of the threads that have ended; what comes now would else come on top of it
+        release_freed_memory()  # of the threads that have ended; what comes now would else come on top of it
 
     def tell(self) -> None:
         """Say to whoever watches how far this is; also where it only goes on, and gets no further."""
@@ -204,7 +204,7 @@ class VideoAnalysis:
     def _stopped(self) -> bool:
         return self.settings.stop is not None and self.settings.stop()
 
-    def _part(self, first: _Batch, batches: Iterator[_Batch], bar: Bar) -> None:
+    def _part(self, first: _Batch, batches: Iterator[_Batch], bar: ProgressBar) -> None:
         """Batches up to the end of a part: its records, its pictures, and then the state."""
         state, parts = self.state, self.parts
         size = len(first.frames)
@@ -225,7 +225,7 @@ class VideoAnalysis:
                 if self._stopped():
                     break
         parts.finish(state)
-        return_memory()  # the encoder's: the next part has its own
+        release_freed_memory()  # the encoder's: the next part has its own
 
     def _read(self, batch: _Batch) -> _Batch:
         return replace(batch, faces=self.recognizer.read_faces([frame.image for frame in batch.frames], batch.found))

@@ -60,7 +60,7 @@ class Analysis:
         from mien.analysis.media.inputs import describe_left_out, list_inputs, with_distinct_stems
         from mien.analysis.ownership import Ownership
         from mien.core.files import make_folder
-        from mien.core.locks import only_process
+        from mien.core.locks import hold_lock
 
         out = self.settings.out
         items = list_inputs(inputs, out, self.left_out)
@@ -72,7 +72,7 @@ class Analysis:
             self.manifest = None
             if several or self.resume:
                 hint = "wait for it, or choose another folder with --out"
-                stack.enter_context(only_process(out / ".manifest.lock", out, hint))
+                stack.enter_context(hold_lock(out / ".manifest.lock", out, hint))
                 self.manifest = Manifest(out, self._key(), self.resume or bool(self.crash), bool(self.crash))
                 stack.callback(self.manifest.close)
                 named = self.manifest.named(items, self.ownership.is_free)
@@ -270,7 +270,7 @@ def _print_table(done: Done, recognizer: Recognizer) -> None:
     rows = [
         [
             str(number),
-            f"{face.label}{'?' if face.unsure else ''}",
+            f"{face.label}{'?' if face.is_unsure else ''}",
             *(f"{p:.3f}" for p in face.probabilities),
             *(f"{v:.0f}" for v in face.box_xyxy),
         ]

@@ -135,12 +135,12 @@ def _need_for(methods: list[str]) -> None:
 def _target_among(classes: tuple[str, ...], target: str) -> str:
     """The class that is meant, also by a synonym; UsageError where there is none."""
     from mien.core.errors import UsageError
-    from mien.core.labels import canonical
+    from mien.core.labels import normalize_label
 
     if not target or target in classes:
         return target
-    if canonical(target) in classes:
-        return canonical(target)
+    if normalize_label(target) in classes:
+        return normalize_label(target)
     raise UsageError(f"--target {target}", "is no class of this model", f"choose one of {', '.join(classes)}")
 
 
@@ -155,8 +155,8 @@ def _from_data(
 
     model, size = TorchClassifier(trained), trained.preprocessing.size
     faces = read_data(data, size=size, skip_bad=skip_bad, quiet=quiet, labels_by="auto", model=model)
-    faces = (faces.in_split(split) if split else faces).as_classes(trained.classes)
-    if not faces.labeled.any():
+    faces = (faces.select_split(split) if split else faces).reindex_classes(trained.classes)
+    if not faces.is_labeled.any():
         raise DataError(data[0], "has no labels to choose faces of every class by", "name the pictures themselves")
     rows = [np.flatnonzero(faces.labels == label)[:per_class] for label in range(len(faces.classes))]
     chosen = faces.take(np.concatenate(rows))
@@ -203,11 +203,11 @@ def faces_of(path: Path, finder: Any, preprocessing: Preprocessing) -> np.ndarra
 
     picture = read_picture(path)
     if finder is None:
-        return np.stack([resize(preprocessing.as_read(picture), preprocessing.size)])
+        return np.stack([resize(preprocessing.convert_color(picture), preprocessing.size)])
     boxes = find_faces(finder, picture).boxes_xyxy
     if not len(boxes):
         raise MediaError(path, "shows no face that the detector finds", "if it is itself a face, use --detector none")
-    return preprocessing.as_read(crop_faces(picture, boxes, finder.framing, preprocessing.size))
+    return preprocessing.convert_color(crop_faces(picture, boxes, finder.framing, preprocessing.size))
 
 
 def _as_faces(trained: Trained, pictures: np.ndarray, names: list[str], truths: np.ndarray, target: str) -> Faces:
@@ -220,7 +220,7 @@ def _as_faces(trained: Trained, pictures: np.ndarray, names: list[str], truths: 
     probabilities = TorchClassifier(trained).probabilities(pictures)
     targets = np.full(len(pictures), trained.classes.index(target)) if target else probabilities.argmax(axis=1)
     return Faces(
-        pictures=trained.preprocessing.as_read(pictures),
+        pictures=trained.preprocessing.convert_color(pictures),
         inputs=torch.from_numpy(trained.preprocessing.to_tensor(pictures)),
         names=names,
         truths=truths,
@@ -292,7 +292,7 @@ def filters(
     refuse_overwrite(out, [*([picture] if picture else []), *data])
     given = _given(trained, picture, detector, detector_model, seed)
     faces = read_data(data, size=trained.preprocessing.size, quiet=quiet or as_json) if data else None
-    faces = faces.in_split(split) if faces is not None and split else faces
+    faces = faces.select_split(split) if faces is not None and split else faces
     study = _study_filters(trained, layer, chosen, given, steps, seed, quiet or as_json)
     if faces is not None:
         _add_faces(study, trained, faces, quiet or as_json)

@@ -84,8 +84,8 @@ def finish(
         labels_by=labels_by,
         model=model_info(source),
     )
-    training = None if no_non_faces and no_int8 else faces.in_split(train_split)
-    validation = faces.in_split(split) if len(faces.splits) > 1 or faces.has_split(split) else faces
+    training = None if no_non_faces and no_int8 else faces.select_split(train_split)
+    validation = faces.select_split(split) if len(faces.splits) > 1 or faces.has_split(split) else faces
     note = _note(validation)
     wishes = Wishes(accuracy, not no_non_faces, not no_int8, seed, quiet or as_json)
     found = make(source, out, training, validation, wishes)

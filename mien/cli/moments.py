@@ -261,11 +261,11 @@ def _analyze(
 
 def _labels(label: str, known: tuple[str, ...]) -> tuple[str, ...]:
     from mien.core.errors import UsageError
-    from mien.core.labels import canonical
+    from mien.core.labels import normalize_label
 
     if label == "all":
         return known
-    name = label if label in known else canonical(label)
+    name = label if label in known else normalize_label(label)
     if name not in known:
         raise UsageError(f"--label {label}", "is unknown", f"choose all or one of {', '.join(known)}")
     return (name,)
@@ -320,10 +320,10 @@ def _write(item: Input, records: Records, chosen: list[Peak], out: Path, *, plai
 @contextmanager
 def _apart(folder: Path) -> Iterator[Path]:
     """A hidden folder for stills that are being written, always the same, so that what a killed process left is swept."""
-    from mien.core.locks import only_process
+    from mien.core.locks import hold_lock
 
     new = folder / ".new"
-    with only_process(folder / ".lock", folder, "wait for it, or choose another folder with --out"):
+    with hold_lock(folder / ".lock", folder, "wait for it, or choose another folder with --out"):
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir()
         try:

@@ -184,7 +184,7 @@ def read_data(
     faces = labeled_by(faces, whose, CANONICAL if model is None else model.labels)
     if whose == RATERS and not quiet:
         echo(
-            f"{(~faces.labeled).sum():,} of {len(faces):,} faces are without a label: their raters are divided, or saw "
+            f"{(~faces.is_labeled).sum():,} of {len(faces):,} faces are without a label: their raters are divided, or saw "
             "what is no expression that the model knows",
             error=True,
         )

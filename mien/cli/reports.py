@@ -87,7 +87,7 @@ def report(
     warning = f"Note: {which} is what models are trained on; a score on it says little of other faces."
     notes = [warning] if trained_on else []
     _tell(faces, everything, which, notes, asked=bool(split), quiet=still)
-    faces = faces.as_classes(classifier.labels)
+    faces = faces.reindex_classes(classifier.labels)
     probabilities = classify_all(classifier, faces.images, tta, quiet=still, title="report")
     training = None if trained_on else _on_training(classifier, everything, faces, tta, still)
     shown, method, why = _saliency(model, faces.images, probabilities) if saliency else (None, "", "")
@@ -113,7 +113,7 @@ def _to_hold_against(
     faces, which, _ = min(given, key=lambda one: len(one[0]))
     common = set.intersection(*(set(one.names.tolist()) for one, _, _ in given))
     if common:
-        faces = faces.only(common)
+        faces = faces.select_names(common)
     else:  # two runs that held out different faces
         seen = [faces is not one for one, _, _ in given]
     notes = [
@@ -169,7 +169,7 @@ def compare(
         everything = of_own_classes(model, everything, quiet)
     faces, which, notes = _to_hold_against(everything, split, data, (a, b))
     _tell(faces, everything, which, notes, asked=bool(split), quiet=still)
-    faces = faces.as_classes(one.labels)
+    faces = faces.reindex_classes(one.labels)
     images = faces.images
     if two.preprocessing.size != one.preprocessing.size:  # each model is given the pictures that `evaluate` gives it
         other = read_data(
@@ -223,12 +223,12 @@ def _on_training(
 
     if not everything.has_split("train"):
         return None
-    part = everything.in_role("train")
-    part = part.take(part.labeled & ~np.isin(part.names, measured.names))  # but for what a run held out of them
+    part = everything.select_role("train")
+    part = part.take(part.is_labeled & ~np.isin(part.names, measured.names))  # but for what a run held out of them
     if not len(part):
         return None
     (rows,) = stratified(part.labels, [min(SAMPLE, len(part))], seed=0)
-    sample = part.take(rows).as_classes(classifier.labels)
+    sample = part.take(rows).reindex_classes(classifier.labels)
     probabilities = classify_all(classifier, sample.images, tta, quiet=quiet, title="training faces")
     matrix = confusion_matrix(sample.labels, probabilities.argmax(axis=1), len(classifier.labels))
     return TrainingRecall(" and ".join(part.splits), len(sample), len(part), matrix)

@@ -37,7 +37,7 @@ def reproduce(
     """
     require_torch()
     from mien.core.errors import UsageError
-    from mien.core.locks import only_process
+    from mien.core.locks import hold_lock
     from mien.reproduction.page import read_results, write_page
     from mien.reproduction.runner import reproduce as run_study
     from mien.reproduction.studies import studies_named
@@ -50,7 +50,7 @@ def reproduce(
     for study in studies:
         options = {"short": short, "known": known, "only": run, "quiet": quiet}
         results[study.name] = run_study(study, faces, out, **options, say=(lambda text: None) if quiet else echo)
-        with only_process(out / ".page.lock", out, "wait until it has ended", wait_s=600):
+        with hold_lock(out / ".page.lock", out, "wait until it has ended", wait_s=600):
             write_page(read_results(out), out / "reproduction.md", out / "pictures")
     if as_json:
         echo(json.dumps(results, indent=2))

@@ -144,7 +144,7 @@ def evaluate(
     if info and "" in faces.splits and str(info.scores.get("data", "")).startswith(HELD_OUT) and not quiet:
         echo(f"note: the model's own score is of faces {info.scores['data']}; the others trained it", error=True)
     make_folder(out)
-    faces = faces.as_classes(classifier.labels)
+    faces = faces.reindex_classes(classifier.labels)
     probabilities = classify_all(classifier, faces.images, tta, quiet=quiet or as_json, title="evaluate")
     scores = score(probabilities, faces.labels, classifier.labels)
     on = (which or ", ".join(path.name for path in data)) + by_whom(whose)
@@ -194,7 +194,7 @@ def predict(
     faces = read_data(
         data, size=classifier.preprocessing.size, skip_bad=skip_bad, quiet=quiet, labels_by=labels_by, model=classifier
     )
-    faces = faces.in_split(split) if split else faces
+    faces = faces.select_split(split) if split else faces
     probabilities = classify_all(classifier, faces.images, tta, quiet=quiet, title="predict")
     write_predictions(faces, probabilities, classifier.labels, out)
     if as_json:
@@ -255,8 +255,8 @@ def export(
     classifier = TorchClassifier(trained)
     if data:
         faces = read_data(data, size=trained.preprocessing.size, quiet=quiet, labels_by=labels_by, model=classifier)
-        faces = of_own_classes(str(run), faces.in_split(split) if split else faces, quiet)
-        if faces.labeled.any():
+        faces = of_own_classes(str(run), faces.select_split(split) if split else faces, quiet)
+        if faces.is_labeled.any():
             measured, which, trained_on = to_score(faces, split, data, run)
             if trained_on and not quiet:
                 echo(f"note: {which} is what the run was trained on: no scores are written", error=True)
@@ -287,9 +287,9 @@ def export(
 def left_aside(everything: FaceSet, measured: FaceSet, which: str) -> str:
     """A line about the faces that are not measured."""
     count = len(everything) - len(measured)
-    if count == (~everything.labeled).sum():
+    if count == (~everything.is_labeled).sum():
         return f"{count:,} faces without a label are left aside"
-    unlabeled = "" if everything.labeled.all() else ", or have no label,"
+    unlabeled = "" if everything.is_labeled.all() else ", or have no label,"
     return f"{count:,} faces that are not {which}{unlabeled} are left aside; --split names others"
 
 
@@ -300,16 +300,16 @@ def of_own_classes(model: str, faces: FaceSet, quiet: bool) -> FaceSet:
     import numpy as np
 
     from mien.core.errors import DataError
-    from mien.core.labels import canonical
+    from mien.core.labels import normalize_label
     from mien.training.recipe import load_recipe
 
     recipe = _folder_of(Path(model)) / "recipe.toml"
     if not (chosen := load_recipe(recipe).data.classes if recipe.is_file() else []):
         return faces
-    known = {canonical(name) for name in chosen}
+    known = {normalize_label(name) for name in chosen}
     others = [label for label, name in enumerate(faces.classes) if name not in known]
     kept = faces.take(~np.isin(faces.labels, others))
-    if not kept.labeled.any() and faces.labeled.any():
+    if not kept.is_labeled.any() and faces.is_labeled.any():
         found = f"has no face of the run's classes ({', '.join(chosen)})"
         raise DataError("data", found, "give faces of these, or name another model")
     if len(kept) < len(faces) and not quiet:
@@ -336,14 +336,14 @@ def to_score(faces: FaceSet, split: str, data: list[Path], run: Path | None) -> 
     from mien.core.types import split_role
     from mien.data.splits import read_names, written_in
 
-    labeled = faces.take(faces.labeled)
+    labeled = faces.take(faces.is_labeled)
     trained = {"train"} if run is None else _roles_trained_on(run)
-    everything = faces.in_split(split) if split else faces
+    everything = faces.select_split(split) if split else faces
     if not split and len(labeled.splits) > 1:
         untouched = (role for role in ("test", "validation") if labeled.has_split(role) and role not in trained)
         split = next(untouched, "")
-        everything = faces.in_role(split) if split else faces
-    faces = everything.take(everything.labeled)
+        everything = faces.select_role(split) if split else faces
+    faces = everything.take(everything.is_labeled)
     if not len(faces):
         raise DataError(
             ", ".join(map(str, data)),
@@ -357,7 +357,7 @@ def to_score(faces: FaceSet, split: str, data: list[Path], run: Path | None) -> 
         return faces, which, trained_on or _trained_by(run, faces)
     ours = written_in(everything, held_out)
     if len(ours) and len(ours) == len(read_names(held_out)):
-        ours = ours.take(ours.labeled)
+        ours = ours.take(ours.is_labeled)
         said, is_known = held_out_caveat(run, ours)
         return ours, f"{HELD_OUT}{which}{f' ({said})' if said else ''}", is_known
     return faces, which, trained_on or len(ours) > 0 or _trained_by(run, faces)
@@ -395,6 +395,6 @@ def _roles_trained_on(run: Path) -> set[str]:
 def _score(classifier: AnyClassifier, faces: FaceSet, tta: str, quiet: bool) -> Scores:
     from mien.evaluation.metrics import score
 
-    faces = faces.as_classes(classifier.labels)
+    faces = faces.reindex_classes(classifier.labels)
     probabilities = classify_all(classifier, faces.images, tta, quiet=quiet, title="evaluate")
     return score(probabilities, faces.labels, classifier.labels)

@@ -17,7 +17,7 @@ from mien.analysis.detection.detectors import make_detector
 from mien.analysis.resume import Parts
 from mien.analysis.settings import Done
 from mien.analysis.tracking.face_finder import FaceFinder
-from mien.core.files import replacing
+from mien.core.files import replace_file
 
 
 def test_a_part_counts_when_its_state_is_there(tmp_path: Path) -> None:
@@ -36,7 +36,7 @@ def test_a_part_counts_when_its_state_is_there(tmp_path: Path) -> None:
 
 def test_a_state_that_was_being_written_when_it_was_killed_is_none(tmp_path: Path) -> None:
     parts = Parts(tmp_path / "clip", {"model": "a"})
-    with pytest.raises(SystemExit), replacing(parts.path("state")) as temporary:
+    with pytest.raises(SystemExit), replace_file(parts.path("state")) as temporary:
         temporary.write_bytes(b"half a st")
         left = temporary.rename(temporary.with_name("kept"))
         raise SystemExit

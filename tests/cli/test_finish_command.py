@@ -14,7 +14,7 @@ from PIL import Image
 
 from mien.analysis.inference.model_file import model_info
 from mien.cli.main import main
-from mien.core.types import concatenate
+from mien.core.types import concatenate_faces
 from mien.data.readers import save_faces
 from tests.cli.conftest import complaint
 from tests.conftest import patterns
@@ -26,7 +26,7 @@ def data() -> Path:
     held_out = patterns(210, seed=3, split="PublicTest")
     labels = held_out.labels.copy()
     labels[::5] = (labels[::5] + 1) % 7
-    save_faces(concatenate([patterns(140), replace(held_out, labels=labels)]), Path("faces.csv"))
+    save_faces(concatenate_faces([patterns(140), replace(held_out, labels=labels)]), Path("faces.csv"))
     return Path("faces.csv")
 
 

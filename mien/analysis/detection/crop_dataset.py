@@ -13,7 +13,7 @@ from mien.analysis.media.inputs import Input, list_inputs
 from mien.analysis.output.writers import write_picture
 from mien.core.csv_cells import CsvWriter
 from mien.core.errors import MediaError, MienError
-from mien.core.files import make_folder, printable, replacing_folder
+from mien.core.files import escape_file_name, make_folder, replace_folder
 from mien.core.pictures import read_picture
 
 #: The table beside the crops: where each was cut out, by which score of the detector.
@@ -66,7 +66,7 @@ def crop_pictures(
     done = Cropped()
     rows: list[list[str]] = []
     used: set[str] = set()
-    with replacing_folder(out) as staged:
+    with replace_folder(out) as staged:
         items = list_inputs(paths, out)
         pictures = [item for item in items if isinstance(item, MienError) or item.path in paths or not item.is_video]
         done.videos = len(items) - len(pictures)
@@ -115,5 +115,5 @@ def _write(crops: np.ndarray, out: Path, stem: Path, used: set[str]) -> list[str
         number += 1
         make_folder(target.parent)
         write_picture(crop, target)
-        paths.append(printable(target.relative_to(out).as_posix()))
+        paths.append(escape_file_name(target.relative_to(out).as_posix()))
     return paths

@@ -210,7 +210,7 @@ class Classifier:
 
     def as_input(self, crop: np.ndarray) -> np.ndarray:
         """What the network is given for a crop, as a picture: uint8 (S, S) or (S, S, 3)."""
-        return resize(self.preprocessing.as_read(crop), self.preprocessing.size)
+        return resize(self.preprocessing.convert_color(crop), self.preprocessing.size)
 
     def threshold(self, name: Literal["unsure", "not_a_face"], asked: str | float) -> float | None:
         """The model's own threshold for "auto", None for "off" (and for "auto" where the model has none), else the number.

@@ -14,7 +14,7 @@ from mien.analysis.media.container import MAX_FRAME_PIXELS, check_size
 from mien.analysis.media.video_reader import EVERYTHING, SLACK_S, Sampling, VideoFrame
 from mien.core.errors import MediaError
 from mien.core.picture_formats import ANIMATED_FORMATS
-from mien.core.pictures import DAMAGED, from_pillow
+from mien.core.pictures import DECODING_ERRORS, convert_pillow
 
 #: A frame that is said to last no longer than the first is shown for the second, as browsers do: old files mean "as fast as
 #: you can" by 0.
@@ -45,7 +45,7 @@ class AnimationSource:
             self.rate = Fraction(1000, round(_duration_ms(self._picture)))
         except Image.DecompressionBombError as error:
             raise MediaError(path, f"has more than {max_pixels:,} pixels", "scale it down") from error
-        except (OSError, *DAMAGED) as error:
+        except (OSError, *DECODING_ERRORS) as error:
             raise MediaError(path, f"is broken ({error})", "copy or export it again") from error
 
     def __enter__(self) -> AnimationSource:
@@ -95,11 +95,11 @@ class AnimationSource:
                 pts, length = round(ms * 90), _duration_ms(picture)
                 ms += length
                 self.end_s = ms / 1000
-                yield VideoFrame(index, pts, pts / 90_000, max(1, round(ms * 90) - pts), from_pillow(picture))
+                yield VideoFrame(index, pts, pts / 90_000, max(1, round(ms * 90) - pts), convert_pillow(picture))
                 index += 1
         except EOFError:
             pass  # the last frame was read
-        except (OSError, *DAMAGED) as error:
+        except (OSError, *DECODING_ERRORS) as error:
             self.cut_off, self.damage = True, f"the file cannot be read after {ms / 1000:.2f} s ({error})"
         if not index:
             raise MediaError(self.path, "holds no frame that can be decoded", "copy or export it again")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mien.analysis.media.inputs import without_password
 from mien.core.errors import MediaError
-from mien.core.files import fault_of
+from mien.core.files import find_file_problem
 
 if TYPE_CHECKING:
     import av
@@ -51,7 +51,7 @@ def open_container(path: Path | str) -> av.container.InputContainer:
         except (av.error.FFmpegError, OSError) as error:
             hint = "check the address, and that it can be reached"
             raise MediaError(named(path), f"is not a stream that can be read ({error.strerror})", hint) from error
-    if fault := fault_of(path, "a video"):
+    if fault := find_file_problem(path, "a video"):
         raise MediaError(path, *fault)
     try:
         container = av.open(local_url(path), metadata_errors=TITLES)

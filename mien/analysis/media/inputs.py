@@ -14,14 +14,14 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from mien.core.errors import MediaError
-from mien.core.files import fault_of, files_below
+from mien.core.files import find_file_problem, walk_files
 from mien.core.picture_formats import (
-    HEIF_CURE,
+    HEIF_HINT,
     HEIF_SUFFIXES,
     PICTURE_SUFFIXES,
-    head_of,
-    heif_is_installed,
+    is_heif_installed,
     is_video_head,
+    read_head,
 )
 from mien.core.pictures import is_animation, is_picture
 
@@ -73,7 +73,7 @@ class Input:
     @cached_property
     def is_video(self) -> bool:
         """By its content, or, where that says nothing, by its ending. A picture that moves is a video."""
-        if isinstance(self.path, str) or is_video_head(head_of(self.path)):
+        if isinstance(self.path, str) or is_video_head(read_head(self.path)):
             return True
         suffix = self.path.suffix.lower()
         if is_picture(self.path) and suffix not in _JPEG_STREAMS:
@@ -173,7 +173,7 @@ def list_inputs(
             found.append(Input(argument, Path(argument.stem)))
         else:
             found.append(
-                MediaError(argument, *(fault_of(argument, "an input") or ("does not exist", "check the path")))
+                MediaError(argument, *(find_file_problem(argument, "an input") or ("does not exist", "check the path")))
             )
     return with_distinct_stems(_once(found))
 
@@ -200,7 +200,7 @@ def describe_left_out(left_out: Counter[str]) -> str:
     """``3 files left out: 2 .heic (pip install 'mien[heic]'), 1 .dng``."""
     total = left_out.total()
     kinds = (
-        f"{count:,} {suffix}" + (f" ({HEIF_CURE})" if suffix in HEIF_SUFFIXES else "")
+        f"{count:,} {suffix}" + (f" ({HEIF_HINT})" if suffix in HEIF_SUFFIXES else "")
         for suffix, count in left_out.most_common()
     )
     return f"{total:,} file{'' if total == 1 else 's'} left out: {', '.join(kinds)}"
@@ -210,12 +210,12 @@ def _files_below(folder: Path, out: Path | None, faults: list[MediaError], left_
     """What is to be analyzed in a folder, in order; folders that cannot be read are added to ``faults``, and the endings of
     media that are not read here to ``left_out``."""
 
-    def locked(error: OSError) -> None:
+    def record_error(error: OSError) -> None:
         faults.append(MediaError(error.filename, f"cannot be read ({error.strerror})", "check its permissions"))
 
     inside = folder.resolve() in out.resolve().parents if out is not None else False
-    unread = UNREAD_SUFFIXES if heif_is_installed() else UNREAD_SUFFIXES | HEIF_SUFFIXES
-    for path in sorted(files_below(folder, locked)):
+    unread = UNREAD_SUFFIXES if is_heif_installed() else UNREAD_SUFFIXES | HEIF_SUFFIXES
+    for path in sorted(walk_files(folder, record_error)):
         suffix = path.suffix.lower()
         if suffix in unread:
             left_out[suffix] += 1

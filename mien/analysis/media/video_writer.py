@@ -23,7 +23,7 @@ from mien.analysis.media.video_reader import VideoSource, local_url, open_contai
 from mien.analysis.media.yuv import Format, Planes, rgb_of
 from mien.analysis.prefetch import quarter_of_the_cores
 from mien.core.errors import MediaError
-from mien.core.files import replacing
+from mien.core.files import replace_file
 
 #: Sound that an .mp4 can hold as it is; anything else is encoded again, as AAC.
 COPIED_SOUND = frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"})
@@ -101,7 +101,7 @@ def join_parts(
     could not be kept, or "".
     """
     with ExitStack() as stack:
-        part = stack.enter_context(replacing(path))
+        part = stack.enter_context(replace_file(path))
         sounding, lost = None, ""
         try:
             if source.has_sound and not source.is_live:

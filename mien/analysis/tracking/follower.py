@@ -32,7 +32,7 @@ class Follower:
     def follow(
         self, faces: Sequence[Face], time_s: float, was_cut: bool = False, picture: np.ndarray | Planes | None = None
     ) -> list[Face]:
-        """The same faces with ``track``, ``smoothed`` and ``steady``; frames are given in order.
+        """The same faces with ``track``, ``smoothed`` and ``smoothed_label``; frames are given in order.
 
         was_cut: a new shot begins with this frame, and nobody is where the motion so far foretold.
         picture: the frame itself; with it, who comes back is known again by their looks.
@@ -47,6 +47,6 @@ class Follower:
         for face, number in zip(faces, numbers, strict=True):
             state = self._smoother.update(number, face.probabilities, time_s)
             steady = face.labels[state.label]
-            followed.append(replace(face, track=number, smoothed=state.probabilities, steady=steady))
+            followed.append(replace(face, track=number, smoothed=state.probabilities, smoothed_label=steady))
         self._smoother.forget(time_s - self.tracker.memory_s)
         return followed

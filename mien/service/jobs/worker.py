@@ -18,7 +18,7 @@ from typing import IO, Any
 
 from mien.analysis.media.inputs import Input
 from mien.core.errors import MediaError, MienError
-from mien.core.locks import only_process
+from mien.core.locks import hold_lock
 from mien.service.config import fitting
 from mien.service.recognition.decoder import limit_memory
 
@@ -189,7 +189,7 @@ def main() -> int:
     teller = Teller(out, order["most_seconds"], order["name"])
     try:
         # A worker whose server was killed may still be about to end.
-        with only_process(Path(order["out"]) / "worker.lock", order["name"], "try again later", wait_s=30):
+        with hold_lock(Path(order["out"]) / "worker.lock", order["name"], "try again later", wait_s=30):
             text = analyze(order, teller)
         teller.tell(done=True, text=text)
     except MienError as error:

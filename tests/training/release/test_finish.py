@@ -188,12 +188,12 @@ def test_doubt_reaches_the_faces(finished: Path) -> None:
     recognizer = Recognizer(finished, detector="none")
     threshold = model_info(finished).thresholds["unsure"]
     seen = [recognizer.analyze(image)[0] for image in validation().images[:40]]
-    assert all(face.unsure == (face.confidence < threshold) for face in seen)
-    assert 0 < sum(face.unsure for face in seen) < len(seen)
-    assert all("?" in str(face) for face in seen if face.unsure)
+    assert all(face.is_unsure == (face.confidence < threshold) for face in seen)
+    assert 0 < sum(face.is_unsure for face in seen) < len(seen)
+    assert all("?" in str(face) for face in seen if face.is_unsure)
     off = Recognizer(finished, detector="none", unsure="off").analyze(validation().images[0])[0]
-    assert off.unsure is None and off.not_a_face is None
-    assert Recognizer(finished, detector="none", unsure=1.0).analyze(validation().images[0])[0].unsure
+    assert off.is_unsure is None and off.not_a_face is None
+    assert Recognizer(finished, detector="none", unsure=1.0).analyze(validation().images[0])[0].is_unsure
 
 
 def test_the_card_holds_what_was_found_and_one_time_only(finished: Path) -> None:
@@ -243,4 +243,4 @@ def test_where_no_confidence_is_enough_every_label_is_marked(model_file: Path, t
     info = model_info(tmp_path / "x.onnx")
     assert info.thresholds["unsure"] == 1.0
     assert "Every label is marked as unsure" in finished_card("# x", info, None, tmp_path / "x.md")
-    assert all(face.unsure for face in Recognizer(tmp_path / "x.onnx", detector="none").analyze(faces.images[0]))
+    assert all(face.is_unsure for face in Recognizer(tmp_path / "x.onnx", detector="none").analyze(faces.images[0]))
