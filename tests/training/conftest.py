@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
-import mien.evaluation.tables
-import mien.training.train
+from tests.conftest import without_figures
 
 
 @pytest.fixture(autouse=True)
-def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out curves.png and confusion.png, which take most of the time of a small training.
-
-    Fixtures of a wider scope, as ``run_folder``, and the tests of the program draw them.
-    """
-    monkeypatch.setattr(mien.training.train, "draw_curves", lambda *_: None)
-    monkeypatch.setattr(mien.evaluation.tables, "draw_confusion", lambda *_: None)
+def no_figures() -> Iterator[None]:
+    """Draw nothing in a test; fixtures of a wider scope, as ``run_folder``, and the tests of the program do draw."""
+    with without_figures():
+        yield
