@@ -198,13 +198,13 @@ def rates(action: Callable[[np.ndarray], object], crops: np.ndarray) -> None:
 def classify() -> None:
     """Shipped models in float and int8 through Recognizer, pre-processing included, beside mini-XCEPTION."""
     from mien import Recognizer
-    from mien.analysis.inference.model_file import int8_file, open_session, shipped_models
-    from mien.analysis.inference.precision import int8_instructions
+    from mien.analysis.inference.model_file import int8_path, list_shipped_models, open_session
+    from mien.analysis.inference.precision import find_int8_instructions
 
     crops = noise(64).images
-    print(f"classification; instructions for int8: {', '.join(int8_instructions()) or 'none'}")
-    for name, path in shipped_models().items():
-        for precision in ("float", "int8") if int8_file(path).is_file() else ("float",):
+    print(f"classification; instructions for int8: {', '.join(find_int8_instructions()) or 'none'}")
+    for name, path in list_shipped_models().items():
+        for precision in ("float", "int8") if int8_path(path).is_file() else ("float",):
             recognizer = Recognizer(name, detector="none", precision=precision)
             print(
                 f"  {name}, {precision}, {recognizer.classifier.path.stat().st_size / 1e6:.1f} MB, through Recognizer"

@@ -196,7 +196,7 @@ def faces_of(path: Path, finder: Any, preprocessing: Preprocessing) -> np.ndarra
     """The faces of one picture file, uint8 (N, S, S[, 3]) as the network reads them; MediaError where there is none."""
     import numpy as np
 
-    from mien.analysis.detection.detectors import crop_faces, find_faces
+    from mien.analysis.detection.detectors import crop_faces, detect_faces
     from mien.core.errors import MediaError
     from mien.core.pictures import read_picture
     from mien.core.preprocessing import resize
@@ -204,7 +204,7 @@ def faces_of(path: Path, finder: Any, preprocessing: Preprocessing) -> np.ndarra
     picture = read_picture(path)
     if finder is None:
         return np.stack([resize(preprocessing.convert_color(picture), preprocessing.size)])
-    boxes = find_faces(finder, picture).boxes_xyxy
+    boxes = detect_faces(finder, picture).boxes_xyxy
     if not len(boxes):
         raise MediaError(path, "shows no face that the detector finds", "if it is itself a face, use --detector none")
     return preprocessing.convert_color(crop_faces(picture, boxes, finder.framing, preprocessing.size))

@@ -104,7 +104,7 @@ def _no_peak(
 
 def _video(path: Path, out: Path) -> Input:
     """The video. MediaError for what is none."""
-    from mien.analysis.media.container import open_container, video_stream_of
+    from mien.analysis.media.container import open_container, select_video_stream
     from mien.analysis.media.inputs import list_inputs
     from mien.core.errors import MediaError
     from mien.core.pictures import is_animation
@@ -119,7 +119,7 @@ def _video(path: Path, out: Path) -> Input:
     if is_animation(path):
         return item
     with open_container(path) as container:
-        video_stream_of(container, path)
+        select_video_stream(container, path)
     return item
 
 
@@ -153,12 +153,12 @@ def _left_in(out: Path, item: Input) -> Records | None:
     from glob import escape
     from itertools import product
 
-    from mien.analysis.media.inputs import shortened
+    from mien.analysis.media.inputs import shorten_name
     from mien.analysis.output.writers import RECORD_FORMATS, record_path
     from mien.analysis.people.records import read_clip
     from mien.core.errors import DataError, UsageError
 
-    full = shortened(item.path.name)  # where two inputs had the same name; of the third it is followed by -2
+    full = shorten_name(item.path.name)  # where two inputs had the same name; of the third it is followed by -2
     paths = [record_path(stem, name) for stem, name in product([out / item.stem, out / full], RECORD_FORMATS)]
     numbered = [path for name in RECORD_FORMATS for path in sorted(out.glob(f"{escape(full)}-*.records.{name}"))]
     others, unread = [], None
@@ -229,9 +229,9 @@ def _check_choices(found: Records, model: str | None, detector: tuple[str, Path 
     from mien.core.errors import UsageError
 
     if model is not None:
-        from mien.analysis.inference.model_file import find_model, model_info
+        from mien.analysis.inference.model_file import find_model, read_model_info
 
-        if (wanted := model_info(find_model(model)).name) != found.model:
+        if (wanted := read_model_info(find_model(model)).name) != found.model:
             raise UsageError(
                 found.path, f"holds records by the model {found.model}, not {wanted}", "choose another --out"
             )
@@ -248,12 +248,20 @@ def _analyze(
 ) -> Path:
     """Analyze the video without media; the path of its records."""
     from mien.analysis.output.writers import record_path
-    from mien.analysis.pipeline import Settings, analyze_input
+    from mien.analysis.pipeline import analyze_input
     from mien.analysis.recognizer import Recognizer
+    from mien.analysis.settings import AnalysisContext, AnalysisOptions
 
-    recognizer = Recognizer(model or "base", detector=detector[0], detector_model=detector[1])
+    options = AnalysisOptions(
+        model=model or "base",
+        detector=detector[0],
+        detector_model=None if detector[1] is None else str(detector[1]),
+        formats=("jsonl",),
+        outputs=("captions",),
+    )
+    recognizer = Recognizer.from_options(options)
     _labels(label, recognizer.labels)  # before the work, not after it
-    done = analyze_input(item, recognizer, Settings(out, ("jsonl",), media=False, quiet=quiet, extras=("captions",)))
+    done = analyze_input(item, recognizer, AnalysisContext(out, options, quiet=quiet))
     for warning in done.warnings:
         print_error(f"{done.source}: {warning}")
     return record_path(out / item.stem, "jsonl")

@@ -128,12 +128,12 @@ class _Shown:
 
 def _open(name: str, options: dict[str, Any]) -> _Shown:
     """A network of MODELS with options, or the network of a trained model, which leaves nothing to choose."""
-    from mien.analysis.inference.model_file import shipped_models
+    from mien.analysis.inference.model_file import list_shipped_models
     from mien.core.errors import ModelError, UsageError
     from mien.models import MISFITS, MODELS
     from mien.models.summary import summarize
 
-    if name not in MODELS and (is_run(name) or name in shipped_models() or Path(name).suffix.lower() == ".onnx"):
+    if name not in MODELS and (is_run(name) or name in list_shipped_models() or Path(name).suffix.lower() == ".onnx"):
         from mien.training.torch_classifier import open_trained
 
         if options:

@@ -106,9 +106,9 @@ def require_torch() -> None:
 
 def is_run(model: str) -> bool:
     """Whether MODEL means a run folder or a .pt file, not a model file; a shipped model's name comes first."""
-    from mien.analysis.inference.model_file import shipped_models
+    from mien.analysis.inference.model_file import list_shipped_models
 
-    return model not in shipped_models() and (Path(model).is_dir() or Path(model).suffix == ".pt")
+    return model not in list_shipped_models() and (Path(model).is_dir() or Path(model).suffix == ".pt")
 
 
 def open_classifier(model: str, precision: str = "auto") -> AnyClassifier:
@@ -218,15 +218,3 @@ def classify_all(classifier: AnyClassifier, images: np.ndarray, tta: str, *, qui
             parts.append(classifier.probabilities(batch, tta))
             bar.advance(len(batch), f"{start + len(batch):,} of {len(images):,} faces")
     return np.concatenate(parts)
-
-
-def people_of(text: str) -> int:
-    """``--people`` → how many faces are kept; 0: all."""
-    from mien.core.errors import UsageError
-
-    named = {"all": 0, "largest": 1}
-    if text in named:
-        return named[text]
-    if not text.isdecimal() or len(text) > 9 or int(text) < 1:
-        raise UsageError(f"--people {text}", "is neither all, largest nor a number from 1", "as in --people 2")
-    return int(text)

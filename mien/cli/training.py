@@ -234,7 +234,7 @@ def export(
     require_torch()
     from dataclasses import replace
 
-    from mien.analysis.inference.model_file import int8_file
+    from mien.analysis.inference.model_file import int8_path
     from mien.core.errors import UsageError
     from mien.core.files import write_text
     from mien.training.release.card import model_card
@@ -265,7 +265,7 @@ def export(
                 whose = whose_labels(labels_by, faces, classifier)
     values = {"data": which, "labels_by": whose, **scores.to_json()} if scores else {}
     difference = write(trained, out, faces, scores=values, license=license, half=half, training=training_of(run))
-    stale = int8_file(out)
+    stale = int8_path(out)
     if stale.is_file():
         stale.unlink()
         if not quiet:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mien.analysis.inference.classifier import Classifier
-from mien.analysis.inference.model_file import METADATA_KEY, int8_file, read_metadata
+from mien.analysis.inference.model_file import METADATA_KEY, int8_path, read_metadata
 from mien.core.errors import DataError, MissingExtra, ModelError
 from mien.core.files import replace_file
 from mien.core.types import FaceSet
@@ -86,10 +86,10 @@ def finish(
     with replace_file(out) as temporary:
         onnx.save(model, str(temporary))
         write_metadata(temporary, metadata)
-    int8_file(out).unlink(missing_ok=True)  # an earlier one may have other weights
+    int8_path(out).unlink(missing_ok=True)  # an earlier one may have other weights
     if wishes.int8:
         try:
-            quantize(out, int8_file(out), training, validation, seed=wishes.seed)
+            quantize(out, int8_path(out), training, validation, seed=wishes.seed)
         except ModelError as error:
             return values | {"no_int8": error.problem}
     return values
