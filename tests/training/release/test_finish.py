@@ -225,7 +225,7 @@ def test_the_card_holds_what_was_found_and_one_time_only(finished: Path) -> None
 
 def test_the_metadata_is_plain_json(finished: Path) -> None:
     values = json.loads(next(entry.value for entry in onnx.load(str(finished)).metadata_props if entry.key == "mien"))
-    assert values["version"] == 1 and values["quantized"] is False
+    assert values["version"] == METADATA_VERSION and values["quantized"] is False
     assert set(values["thresholds"]) == {"unsure"}
 
 
