@@ -135,9 +135,9 @@ def _read_picture(path: Path) -> None:
     from mien.analysis.media.inputs import Input
     from mien.analysis.media.video_reader import open_video
     from mien.core.errors import MienError
-    from mien.core.pictures import page_count, read_gray, read_picture
+    from mien.core.pictures import count_pages, read_gray, read_picture
 
-    page_count(path)
+    count_pages(path)
     if Input(path, Path("x")).is_video:
         try:
             with open_video(path) as source:
@@ -272,7 +272,7 @@ def _records() -> dict[str, bytes]:
         with record_writer(stem, formats, LABELS) as writer:
             for frame in range(12):
                 p = np.array([0.2, 0.5, 0.3], np.float32)
-                face = Face((1.0, 2.0, 30.0, 40.0), 0.9, p, LABELS, track=frame % 2, smoothed=p, steady="happy")
+                face = Face((1.0, 2.0, 30.0, 40.0), 0.9, p, LABELS, track=frame % 2, smoothed=p, smoothed_label="happy")
                 writer.write(records_of(FrameResult("clip.mp4", frame, frame / 25, (64, 48), (face,)), "base", "haar"))
         return {f"clip.{name}": record_path(stem, name).read_bytes() for name in formats}
 
@@ -289,14 +289,14 @@ def _read_records(path: Path) -> None:
 def _parts() -> dict[str, bytes]:
     """What an analysis leaves that was cut short: two parts, and where it stood."""
     from mien.analysis.detection.detectors import make_detector
-    from mien.analysis.resume import Parts
+    from mien.analysis.resume import PartStore
     from mien.analysis.settings import Done
     from mien.analysis.tracking.face_finder import FaceFinder
 
     finder = FaceFinder(make_detector("haar"))
     finder.find(np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8), 0.0)
     with tempfile.TemporaryDirectory() as folder:
-        parts = Parts(Path(folder) / "clip", {})
+        parts = PartStore(Path(folder) / "clip", {})
         for number in range(2):
             parts.path("jsonl").write_text('{"frame": 0}\n')
             parts.path("vtt").write_text("00:00.000 --> 00:01.000\nhappy\n\n")
@@ -309,11 +309,11 @@ def _parts() -> dict[str, bytes]:
 
 def _read_parts(path: Path) -> None:
     """Damaged parts are thrown away, and it is said so; what is read is whole."""
-    from mien.analysis.resume import Parts
+    from mien.analysis.resume import PartStore
     from mien.core.errors import DataError
 
     _sign(path)
-    parts = Parts(path.parent / "clip", {})
+    parts = PartStore(path.parent / "clip", {})
     if parts.state() is None:
         raise DataError(path, "was thrown away", "the analysis begins anew")
     assert parts.state()["done"].source == "clip.mp4"

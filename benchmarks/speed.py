@@ -85,7 +85,7 @@ def training() -> None:
     """The rate of train_epoch against the bare forward-backward-step of the same network on one ready batch."""
     import torch
 
-    from mien.core.memory import keep_memory
+    from mien.core.memory import retain_freed_memory
     from mien.core.progress import progress_bar
     from mien.models import build
     from mien.training.epoch import Course, state_of, train_epoch
@@ -97,7 +97,7 @@ def training() -> None:
 
     steps = amount(20)
     recipe, faces, hardware = load_recipe("base"), noise(128 * steps), Hardware.choose()
-    keep_memory()
+    retain_freed_memory()
     loss = make_loss(recipe.loss)
     network = build(recipe.network.name, num_classes=7, **recipe.network.arguments)
     network = network.to(hardware.device, memory_format=torch.channels_last)
@@ -139,13 +139,13 @@ def step_rate(name: str, way: int) -> float:
     """images/s of forward, backward and step of one network, batch 128, in this process, up to so many of WAYS."""
     import torch
 
-    from mien.core.memory import keep_memory
+    from mien.core.memory import retain_freed_memory
     from mien.models import build
     from mien.training.convolution import as_products
     from mien.training.hardware import Hardware
 
     if way >= 1:
-        keep_memory()
+        retain_freed_memory()
     hardware = Hardware.choose()
     network = build(name, num_classes=7, channels=1).to(hardware.device, memory_format=torch.channels_last).train()
     if way >= 2:
@@ -198,13 +198,13 @@ def rates(action: Callable[[np.ndarray], object], crops: np.ndarray) -> None:
 def classify() -> None:
     """Shipped models in float and int8 through Recognizer, pre-processing included, beside mini-XCEPTION."""
     from mien import Recognizer
-    from mien.analysis.inference.model_file import int8_file, open_session, shipped_models
-    from mien.analysis.inference.precision import int8_instructions
+    from mien.analysis.inference.model_file import int8_path, list_shipped_models, open_session
+    from mien.analysis.inference.precision import find_int8_instructions
 
     crops = noise(64).images
-    print(f"classification; instructions for int8: {', '.join(int8_instructions()) or 'none'}")
-    for name, path in shipped_models().items():
-        for precision in ("float", "int8") if int8_file(path).is_file() else ("float",):
+    print(f"classification; instructions for int8: {', '.join(find_int8_instructions()) or 'none'}")
+    for name, path in list_shipped_models().items():
+        for precision in ("float", "int8") if int8_path(path).is_file() else ("float",):
             recognizer = Recognizer(name, detector="none", precision=precision)
             print(
                 f"  {name}, {precision}, {recognizer.classifier.path.stat().st_size / 1e6:.1f} MB, through Recognizer"

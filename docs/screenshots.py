@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 from mien.analysis.output.palette import COLORS  # noqa: E402
-from mien.core.files import replacing  # noqa: E402
+from mien.core.files import replace_file  # noqa: E402
 from mien.core.pictures import read_picture  # noqa: E402
 from tests.conftest import find_chromium  # noqa: E402
 from tests.service.page.conftest import serving  # noqa: E402
@@ -226,7 +226,7 @@ def keep(png: bytes, photo_xyxy: tuple[int, int, int, int], path: Path) -> None:
         shot.quantize(palette=shared, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
         if buffer.tell() < MOST_BYTES:
             break
-    with replacing(path) as part:
+    with replace_file(path) as part:
         part.write_bytes(buffer.getvalue())
     print(f"{path}: {shot.width} x {shot.height}, {buffer.tell() / 1000:.0f} kB, {colors} colors")
 

@@ -16,7 +16,7 @@ from clips import make_clip
 from mien import __version__
 from mien.cli.main import VERBS, load_verb, main
 from mien.core.labels import FERPLUS_COLUMNS
-from mien.core.types import concatenate
+from mien.core.types import concatenate_faces
 from mien.data.readers import save_faces
 from tests.conftest import ASTRONAUT, ROOT, patterns
 from tests.data.files import write_csv
@@ -92,7 +92,7 @@ def somewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the files that the documents speak of."""
     folder = tmp_path_factory.mktemp("documents")
     shutil.copy(ASTRONAUT, folder / "photo.jpg")
-    faces = concatenate([patterns(14), patterns(14, split="PublicTest", seed=1)])
+    faces = concatenate_faces([patterns(14), patterns(14, split="PublicTest", seed=1)])
     save_faces(faces, folder / "fer2013.csv")
     votes = np.full((len(faces), len(FERPLUS_COLUMNS)), 1)
     votes[:, 0] = 0

@@ -8,7 +8,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from mien.analysis.media.inputs import Input
-from mien.analysis.media.video_reader import IsPicture
+from mien.analysis.media.video_reader import PictureInsteadOfVideo
 from mien.analysis.output.annotate import annotate
 from mien.analysis.output.writers import (
     ANNOTATED_SUFFIXES,
@@ -23,9 +23,9 @@ from mien.analysis.output.writers import (
 from mien.analysis.recognizer import Recognizer
 from mien.analysis.settings import Done, Settings
 from mien.core.errors import MediaError, OutputError
-from mien.core.files import hidden_beside
-from mien.core.locks import only_process
-from mien.core.pictures import page_count
+from mien.core.files import hidden_sibling
+from mien.core.locks import hold_lock
+from mien.core.pictures import count_pages
 from mien.core.types import FrameResult
 
 __all__ = ["Done", "Settings", "analyze_input"]
@@ -50,7 +50,7 @@ def analyze_input(
     stem = settings.out / item.stem
     with ExitStack() as stack:
         hint = "wait for it, or choose another folder with --out"
-        stack.enter_context(only_process(hidden_beside(stem, "lock"), f"{stem}.*", hint))
+        stack.enter_context(hold_lock(hidden_sibling(stem, "lock"), f"{stem}.*", hint))
         if begin is not None:
             begin(item)
         tables = [stack.enter_context(record_writer(stem, settings.formats, recognizer.labels))]
@@ -58,7 +58,7 @@ def analyze_input(
         try:
             analyze = analyze_video if item.is_video else _analyze_picture
             done = analyze(item, recognizer, settings, stem, tables)
-        except IsPicture as found:  # what an address leads to is known when it is opened
+        except PictureInsteadOfVideo as found:  # what an address leads to is known when it is opened
             done = _analyze_picture(item, recognizer, settings, stem, tables, found.content)
     done.outputs += [record_path(stem, name) for name in settings.formats]
     return done
@@ -69,14 +69,14 @@ def discard(stem: Path, keep_parts: bool = False) -> None:
 
     keep_parts: those of a video stay, so that it goes on from there.
     """
-    with suppress(OutputError), only_process(hidden_beside(stem, "lock"), f"{stem}.*", "wait for it"):
+    with suppress(OutputError), hold_lock(hidden_sibling(stem, "lock"), f"{stem}.*", "wait for it"):
         if not keep_parts:
-            shutil.rmtree(hidden_beside(stem, "parts"), ignore_errors=True)
+            shutil.rmtree(hidden_sibling(stem, "parts"), ignore_errors=True)
         endings = [f"records.{name}" for name in RECORD_FORMATS]
         endings += [f"annotated{suffix}" for suffix in (".mp4", *ANNOTATED_SUFFIXES)]
         for ending in (*endings, "summary.json", "timeline.png", "timeline.html"):
             path = stem.with_name(f"{stem.name}.{ending}")
-            hidden_beside(path, f"part{path.suffix}").unlink(missing_ok=True)
+            hidden_sibling(path, f"part{path.suffix}").unlink(missing_ok=True)
 
 
 def _analyze_picture(
@@ -95,7 +95,7 @@ def _analyze_picture(
     faces = recognizer.analyze_frames([picture], thorough=True)[0]
     done = Done(item.name, faces=tuple(faces))
     done.count(faces)
-    if isinstance(item.path, Path) and (pages := page_count(item.path)) > 1:
+    if isinstance(item.path, Path) and (pages := count_pages(item.path)) > 1:
         done.warnings.append(f"holds {pages:,} pages; only the first was read")
     result = FrameResult(done.source, 0, 0.0, (picture.shape[1], picture.shape[0]), done.faces)
     for table in tables:

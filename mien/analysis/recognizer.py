@@ -17,18 +17,18 @@ from mien.analysis.detection.detectors import (
     Detections,
     YuNetDetector,
     crop_faces,
-    find_faces,
-    largest,
+    detect_faces,
+    keep_largest,
     make_detector,
     whole_picture,
 )
 from mien.analysis.inference.classifier import TTA, Classifier, check_tta
-from mien.analysis.media.yuv import Planes
-from mien.analysis.prefetch import quarter_of_the_cores
+from mien.analysis.media.yuv import YuvImage
+from mien.analysis.prefetch import threads_per_stage
 from mien.analysis.thresholds import Doubt, make_faces
 from mien.analysis.tracking.face_finder import FaceFinder
 from mien.core.errors import UsageError
-from mien.core.pictures import MAX_PIXELS, as_rgb, from_pillow, read_picture
+from mien.core.pictures import MAX_PIXELS, convert_pillow, convert_to_rgb, read_picture
 from mien.core.types import Face
 
 #: A path, a Pillow image, or an array that holds a picture.
@@ -113,7 +113,7 @@ class Recognizer:
         """The faces of one picture, largest detection score first; of a list of pictures such a list for each.
 
         ``picture`` is a path, a PIL image, or an array: RGB (H, W, 3), RGBA (H, W, 4) or gray (H, W), as uint8, uint16 or
-        float (see ``as_rgb``). Of an animated picture the first frame is read. Raises MediaError for a file that cannot be
+        float (see `convert_to_rgb`). Of an animated picture the first frame is read. Raises MediaError for a file that cannot be
         read, ValueError for an array that is no picture.
         """
         if isinstance(picture, (list, tuple)):
@@ -130,8 +130,8 @@ class Recognizer:
         if isinstance(picture, (str, Path)):
             return read_picture(picture, max_pixels=self.max_pixels, allow_truncated=self.allow_truncated)
         if isinstance(picture, Image.Image):
-            return from_pillow(picture)
-        return as_rgb(np.asarray(picture))
+            return convert_pillow(picture)
+        return convert_to_rgb(np.asarray(picture))
 
     def read_bytes(self, content: bytes, name: str) -> np.ndarray:
         """A picture file's bytes → RGB uint8 (H, W, 3), upright; ``name`` is what errors call it."""
@@ -146,7 +146,7 @@ class Recognizer:
 
         Each network has a quarter of them then, unless ``threads`` says otherwise: more would only wait for each other.
         """
-        twin, threads = copy.copy(self), self.threads or quarter_of_the_cores()
+        twin, threads = copy.copy(self), self.threads or threads_per_stage()
         twin.classifier = self.classifier.in_threads(threads)
         if isinstance(self.detector, YuNetDetector):
             twin.detector = self.detector.in_threads(threads)
@@ -156,7 +156,7 @@ class Recognizer:
         """Finds the faces of a video's frames, given in order, without searching every one of them."""
         return FaceFinder(self.detector, self.people)
 
-    def read_faces(self, pictures: Sequence[np.ndarray | Planes], found: Sequence[Detections]) -> list[list[Face]]:
+    def read_faces(self, pictures: Sequence[np.ndarray | YuvImage], found: Sequence[Detections]) -> list[list[Face]]:
         """What was found in each of several pictures, RGB uint8 or planes → its faces; all crops go through the network
         together."""
         size = self.classifier.info.preprocessing.size
@@ -208,5 +208,5 @@ class Recognizer:
 
     def _find(self, picture: np.ndarray, thorough: bool) -> Detections:
         if self.detector is not None:
-            return largest(find_faces(self.detector, picture, thorough=thorough), self.people)
+            return keep_largest(detect_faces(self.detector, picture, thorough=thorough), self.people)
         return whole_picture(picture)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mien.analysis.media.video_reader import EVERYTHING, Sampling
+from mien.analysis.media.video_reader import ALL_FRAMES, Sampling
 from mien.analysis.output.annotate import DEFAULT_STYLE, Style
 from mien.analysis.tracking.smoothing import TIME_CONSTANT_S
 from mien.core.types import Face
@@ -40,7 +40,7 @@ class Settings:
     style: Style = DEFAULT_STYLE
     quiet: bool = False
     smoothing_s: float = TIME_CONSTANT_S
-    sampling: Sampling = EVERYTHING
+    sampling: Sampling = ALL_FRAMES
     watch: Callable[[float, float | None, int], None] | None = None
     stop: Callable[[], bool] | None = None
     part_frames: int = PART_FRAMES

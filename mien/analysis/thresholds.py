@@ -61,7 +61,9 @@ def make_faces(
                 labels,
                 unsure_below=doubt.unsure_below,
                 not_a_face=nothing,
-                non_face=nothing is not None and doubt.non_face_above is not None and nothing > doubt.non_face_above,
+                is_not_a_face=nothing is not None
+                and doubt.non_face_above is not None
+                and nothing > doubt.non_face_above,
             )
         )
     return faces

@@ -17,22 +17,22 @@ from mien.analysis.detection.detectors import Detections
 from mien.analysis.media.animation import AnimationSource
 from mien.analysis.media.camera import CameraSource
 from mien.analysis.media.inputs import Input
-from mien.analysis.media.video_reader import LONGEST_S, VideoFrame, VideoSource, open_video
-from mien.analysis.media.yuv import Format, Planes
+from mien.analysis.media.video_reader import MAX_FRAME_S, VideoFrame, VideoSource, open_video
+from mien.analysis.media.yuv import FrameFormat, YuvImage
 from mien.analysis.output.annotate import annotate_frame
 from mien.analysis.output.writers import RECORD_SCHEMA, RecordWriter, records_of
 from mien.analysis.people.people import PeopleAccumulator, observation_of
-from mien.analysis.prefetch import Behind, ahead, opencv_in_few_threads, several_at_once
+from mien.analysis.prefetch import BackgroundWriter, limit_opencv_threads, parallel_map, prefetch_items
 from mien.analysis.recognizer import Recognizer
-from mien.analysis.resume import Parts
+from mien.analysis.resume import PartStore
 from mien.analysis.settings import Done, Settings
 from mien.analysis.tracking.face_finder import FaceFinder
 from mien.analysis.tracking.follower import Follower
 from mien.analysis.tracking.tracker import MEMORY_S, RETURN_S, Tracker
 from mien.analysis.video_outputs import write_outputs
 from mien.core.errors import MediaError, OutputError
-from mien.core.memory import lacks_memory, return_memory
-from mien.core.progress import Bar, echo, progress_bar
+from mien.core.memory import is_out_of_memory, release_freed_memory
+from mien.core.progress import ProgressBar, echo, progress_bar
 from mien.core.types import Face, FrameResult
 
 #: Frames are read, analyzed and written in batches of about so many bytes, of this many frames at most.
@@ -51,7 +51,7 @@ class State:
     people: PeopleAccumulator
     done: Done
     size_wh: tuple[int, int] = (0, 0)
-    annotated: Format | None = None  # its annotated copy, once that is begun
+    annotated: FrameFormat | None = None  # its annotated copy, once that is begun
     last_s: float = 0.0
     end_pts: int = 0
 
@@ -62,8 +62,8 @@ def analyze_video(
     """Analyze one video and write its outputs. It is done part by part: after a sudden end, the same call goes on."""
     _keep_subtitles(stem, settings)
     before = item.status()
-    with opencv_in_few_threads(), open_video(item.path, settings.sampling, recognizer.max_frame_pixels) as source:
-        parts = Parts(stem, _key(item, recognizer, settings))
+    with limit_opencv_threads(), open_video(item.path, settings.sampling, recognizer.max_frame_pixels) as source:
+        parts = PartStore(stem, _key(item, recognizer, settings))
         if parts.damage and not settings.quiet:
             echo(
                 f"note: {item.name} is analyzed from its beginning: what was kept of it is damaged ({parts.damage})",
@@ -82,7 +82,7 @@ def analyze_video(
             return done
         except BaseException as error:
             # Of the machine, not of the video: with more room the same command goes on from the parts.
-            of_machine = isinstance(error, OutputError | OSError) or lacks_memory(error)
+            of_machine = isinstance(error, OutputError | OSError) or is_out_of_memory(error)
             if isinstance(item.path, str) or (
                 isinstance(error, Exception) and not of_machine
             ):  # a stream never goes on
@@ -171,7 +171,7 @@ class VideoAnalysis:
     source: VideoSource | CameraSource | AnimationSource
     recognizer: Recognizer
     settings: Settings
-    parts: Parts
+    parts: PartStore
     state: State
 
     def run(self, item: Input) -> None:
@@ -184,16 +184,18 @@ class VideoAnalysis:
         most, at_once = (1, 0) if one_by_one else (BATCH_FRAMES, BATCHES_AT_ONCE)
         decoded = _batches(source.frames(self.state.done.frames, self.tell), most)
         with (
-            ahead(decoded, 1 if source.is_large else BATCHES_AHEAD, newest=source.is_live) as frames,
-            ahead(_search(_lasting(frames, source) if source.is_live else frames, self.state.finder), 1) as searched,
-            closing(several_at_once(self._read, searched, at_once)) as batches,
+            prefetch_items(decoded, 1 if source.is_large else BATCHES_AHEAD, newest=source.is_live) as frames,
+            prefetch_items(
+                _search(_lasting(frames, source) if source.is_live else frames, self.state.finder), 1
+            ) as searched,
+            closing(parallel_map(self._read, searched, at_once)) as batches,
             progress_bar(Path(item.name).name, source.analyzed_s, done_s, quiet=self.settings.quiet) as bar,
         ):
             for batch in batches:
                 self._part(batch, batches, bar)
                 if self._stopped():
                     break
-        return_memory()  # of the threads that have ended; what comes now would else come on top of it
+        release_freed_memory()  # of the threads that have ended; what comes now would else come on top of it
 
     def tell(self) -> None:
         """Say to whoever watches how far this is; also where it only goes on, and gets no further."""
@@ -204,7 +206,7 @@ class VideoAnalysis:
     def _stopped(self) -> bool:
         return self.settings.stop is not None and self.settings.stop()
 
-    def _part(self, first: _Batch, batches: Iterator[_Batch], bar: Bar) -> None:
+    def _part(self, first: _Batch, batches: Iterator[_Batch], bar: ProgressBar) -> None:
         """Batches up to the end of a part: its records, its pictures, and then the state."""
         state, parts = self.state, self.parts
         size = len(first.frames)
@@ -225,7 +227,7 @@ class VideoAnalysis:
                 if self._stopped():
                     break
         parts.finish(state)
-        return_memory()  # the encoder's: the next part has its own
+        release_freed_memory()  # the encoder's: the next part has its own
 
     def _read(self, batch: _Batch) -> _Batch:
         return replace(batch, faces=self.recognizer.read_faces([frame.image for frame in batch.frames], batch.found))
@@ -260,7 +262,7 @@ class VideoAnalysis:
         """When a player shows the frame, from 0 on."""
         return max(0.0, frame.time_s - self.source.start_s)  # a container rounds where it begins
 
-    def _pictures(self, first: np.ndarray | Planes, most: int) -> _Pictures | _NoPictures:
+    def _pictures(self, first: np.ndarray | YuvImage, most: int) -> _Pictures | _NoPictures:
         return _Pictures(self, first, most) if self.settings.media else _NoPictures()
 
 
@@ -275,13 +277,13 @@ class _NoPictures:
 class _Pictures:
     """The annotated pictures of a part, drawn and encoded behind the analysis."""
 
-    def __init__(self, analysis: VideoAnalysis, first: np.ndarray | Planes, most: int) -> None:
+    def __init__(self, analysis: VideoAnalysis, first: np.ndarray | YuvImage, most: int) -> None:
         from mien.analysis.media.video_writer import PartWriter
 
         self._style, state = analysis.settings.style, analysis.state
-        state.annotated = state.annotated or Format.of(annotate_frame(first, [], self._style))
+        state.annotated = state.annotated or FrameFormat.of(annotate_frame(first, [], self._style))
         self._writer = PartWriter(analysis.parts.path("nut"), analysis.source, state.annotated)
-        self._behind = Behind(most)
+        self._behind = BackgroundWriter(most)
 
     def __enter__(self) -> Callable[[VideoFrame, list[Face]], None]:
         return lambda frame, faces: self._behind.do(self._write, frame, faces)
@@ -308,7 +310,7 @@ def _lasting(
     batches: Iterator[list[VideoFrame]], source: VideoSource | CameraSource | AnimationSource
 ) -> Iterator[list[VideoFrame]]:
     """Live frames, some of which were left out: each lasts as long as the time since the one before, so that the sum is right."""
-    before, longest = None, LONGEST_S / source.time_base
+    before, longest = None, MAX_FRAME_S / source.time_base
     for batch in batches:
         lasting = []
         for frame in batch:

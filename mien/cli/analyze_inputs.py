@@ -108,7 +108,7 @@ class Analysis:
             restored = self._restore_state(named)
             self._analyze_all(named[restored:], restored, len(named))
             if self.left_out and self.finished:  # without, the folder's error says it
-                print_error(describe_left_out(self.left_out))
+                print_error(describe_skipped(self.left_out))
             if several and self.finished:
                 self._write_joint_table()
             if self.manifest is not None:
@@ -290,7 +290,7 @@ def _face_table(done: Done, recognizer: Recognizer) -> str:
     rows += [
         [
             str(number),
-            f"{face.label}{'?' if face.unsure else ''}",
+            f"{face.label}{'?' if face.is_unsure else ''}",
             *(f"{p:.3f}" for p in face.probabilities),
             *(f"{v:.0f}" for v in face.box_xyxy),
         ]

@@ -118,7 +118,7 @@ def _check(labels: bool, probabilities: Path | None, model: str) -> None:
     if not labels and (probabilities is not None or model):
         given = "--model" if model else "--probabilities"
         raise UsageError("--no-labels", f"contradicts {given}", "leave one of them out")
-    if probabilities is not None and (fault := fault_of(probabilities, "a CSV of predictions")):
+    if probabilities is not None and (fault := find_file_problem(probabilities, "a CSV of predictions")):
         raise DataError(probabilities, *fault)
 
 
@@ -141,7 +141,7 @@ def _judge(
 ) -> tuple[np.ndarray | None, str]:
     """(probabilities float32 (N, K) over the data's classes, "") or (None, why there are none)."""
 
-    if not faces.labeled.any():
+    if not faces.is_labeled.any():
         return None, "labels (there are none)"
     if probabilities is not None:
         return read_probabilities(probabilities, faces), ""
@@ -152,7 +152,7 @@ def _judge(
         if not silent:
             echo(f"note: not looked at: {reason}", error=True)
         return None, reason
-    counts = faces.counts()
+    counts = faces.class_counts()
     if (counts > 0).sum() < 2 or counts[counts > 0].min() < 2 * folds:
         return None, f"labels (a class has fewer than {2 * folds} faces, too few for {folds} folds)"
     return _out_of_fold(faces, twins, out, folds, epochs, silent), ""
@@ -177,7 +177,7 @@ def _out_of_fold(faces: FaceSet, twins: Twins, out: Path, folds: int, epochs: in
 
     from mien.training.folds import assign_folds, out_of_fold
 
-    rows = np.flatnonzero(faces.labeled)
+    rows = np.flatnonzero(faces.is_labeled)
     place = np.full(len(faces), -1)
     place[rows] = np.arange(len(rows))
     inside = np.isin(twins.pairs, rows).all(axis=1)
@@ -185,7 +185,7 @@ def _out_of_fold(faces: FaceSet, twins: Twins, out: Path, folds: int, epochs: in
     part = faces.take(rows)
     chosen = assign_folds(part.labels, groups, folds)
     quietly = (lambda text: None) if silent else echo
-    present = np.flatnonzero(part.counts())  # FER2013's numbers name classes of which there may be no face
+    present = np.flatnonzero(part.class_counts())  # FER2013's numbers name classes of which there may be no face
     known = only_classes(part, [part.classes[label] for label in present])
     judged = np.zeros((len(part), len(part.classes)), np.float32)
     judged[:, present] = out_of_fold(known, chosen, out / "folds", epochs=epochs, quiet=silent, say=quietly)

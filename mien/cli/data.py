@@ -171,7 +171,7 @@ def split(
     print_skipped(faces, quiet or as_json)
     count = len(faces)
     if of:
-        faces = faces.in_split(of)
+        faces = faces.select_split(of)
     if classes:
         faces = splits.only_classes(faces, classes.split(","))
     divided = len(faces.splits) > 1
@@ -277,7 +277,7 @@ def _counts(text: str) -> list[dict[str, int]]:
         parts.append({})
         for item in part.split(","):
             name, _, number = item.rpartition("=")
-            name = canonical(name)
+            name = normalize_label(name)
             number = number.strip()
             if not (name and number.isdecimal() and len(number) < 10 and int(number)):
                 example = "as in --counts 'angry=500,happy=1500;angry=100,happy=100'"
@@ -306,14 +306,14 @@ def _part_names(text: str, count: int) -> list[str]:
 def _written(faces: FaceSet, out: Path) -> dict[str, Any]:
     """What a file was written of, for machines."""
     parts = {name: faces.take(faces.split == name) for name in faces.splits}
-    splits = {name: {"faces": len(part), "labeled": int(part.labeled.sum())} for name, part in parts.items()}
+    splits = {name: {"faces": len(part), "labeled": int(part.is_labeled.sum())} for name, part in parts.items()}
     return {"file": str(out), "faces": len(faces), "skipped": len(faces.skipped), "splits": splits}
 
 
 def _described(faces: FaceSet, split: str) -> str:
     """``"train 28,709 (2,871 labeled)"``."""
     part = faces.take(faces.split == split)
-    labeled = int(part.labeled.sum())
+    labeled = int(part.is_labeled.sum())
     return f"{split or '(none)'} {len(part):,}" + (f" ({labeled:,} labeled)" if labeled < len(part) else "")
 
 
@@ -327,15 +327,15 @@ def _facts(faces: FaceSet, path: Path) -> dict:
     splits = {}
     for name in faces.splits:
         part = faces.take(faces.split == name)
-        counts = dict(zip(faces.classes, part.counts().tolist(), strict=True))
-        splits[name] = {"classes": counts, "unlabeled": int((~part.labeled).sum()), "all": len(part)}
+        counts = dict(zip(faces.classes, part.class_counts().tolist(), strict=True))
+        splits[name] = {"classes": counts, "unlabeled": int((~part.is_labeled).sum()), "all": len(part)}
     return {
         "path": str(path),
         "faces": len(faces),
         "size": list(faces.images.shape[1:]),
         "classes": list(faces.classes),
         "splits": splits,
-        "unlabeled": int((~faces.labeled).sum()),
+        "unlabeled": int((~faces.is_labeled).sum()),
         "votes": faces.votes is not None,
         "skipped": len(faces.skipped),
     }

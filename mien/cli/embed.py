@@ -60,7 +60,7 @@ def embed(
         labels_by="auto",
         model=classifier,
     )
-    faces = faces.in_split(split) if split else faces
+    faces = faces.select_split(split) if split else faces
     faces = _sample(faces, sample, seed)
     make_folder(out)
     features, predicted = _features(classifier, faces, silent)
@@ -116,7 +116,7 @@ def _features(classifier: Any, faces: FaceSet, quiet: bool) -> tuple[np.ndarray,
 def _write_points(faces: FaceSet, spaces: dict[str, Any], predicted: list[str], path: Path) -> None:
 
     heads = [f"{name.split()[-1]}_{axis}" for name in spaces for axis in "xy"]
-    with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+    with replace_file(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         writer = CsvWriter(file)
         writer.writerow(["path", "split", "label", "predicted", *heads])
         for row in range(len(faces)):

@@ -71,7 +71,7 @@ def ensemble(
     )
     faces, split = _that_choose(faces, split, quiet=quiet or as_json)
     joined = join(members, np.full(len(members), 1 / len(members)), name or out.stem)  # refuses what does not fit
-    faces = faces.take(faces.labeled).as_classes(members[0].classes)
+    faces = faces.take(faces.is_labeled).reindex_classes(members[0].classes)
     if len(faces) < 2:
         found = f"has {len(faces)} labeled faces to choose weights by"
         raise UsageError(", ".join(map(str, data)), found, "give more of them")
@@ -132,7 +132,7 @@ def average(
     members = [load_run(run) for run in runs]
     size = members[-1].preprocessing.size
     faces = read_data(data, size=size, skip_bad=skip_bad, quiet=quiet or as_json, exclude=exclude)
-    training = faces.in_split(split) if len(faces.splits) > 1 or faces.has_split(split) else faces
+    training = faces.select_split(split) if len(faces.splits) > 1 or faces.has_split(split) else faces
     averaged, caveat = average_runs(runs, members, training, out, name)
     if as_json:
         facts = {"run": str(out), "name": averaged.name, "faces": len(training), "held_out_caveat": caveat}
@@ -158,7 +158,7 @@ def _check_names(models: list[str], data: list[Path], out: Path) -> None:
 def _that_choose(faces: FaceSet, split: str, *, quiet: bool) -> tuple[FaceSet, str]:
     """The faces that choose the weights, and what they are called: the split's, or all where none is divided off."""
     if len(faces.splits) > 1 or faces.has_split(split):
-        return faces.in_split(split), split
+        return faces.select_split(split), split
     if not quiet:
         note = f"note: the data has no split '{split}': all of it chooses the weights, also what trained the models"
         echo(note, error=True)

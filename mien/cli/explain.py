@@ -130,8 +130,8 @@ def _resolve_target(classes: tuple[str, ...], target: str) -> str:
 
     if not target or target in classes:
         return target
-    if canonical(target) in classes:
-        return canonical(target)
+    if normalize_label(target) in classes:
+        return normalize_label(target)
     raise UsageError(f"--target {target}", "is no class of this model", f"choose one of {', '.join(classes)}")
 
 
@@ -144,8 +144,8 @@ def _read_data_faces(
 
     model, size = TorchClassifier(trained), trained.preprocessing.size
     faces = read_data(data, size=size, skip_bad=skip_bad, quiet=quiet, labels_by="auto", model=model)
-    faces = (faces.in_split(split) if split else faces).as_classes(trained.classes)
-    if not faces.labeled.any():
+    faces = (faces.select_split(split) if split else faces).reindex_classes(trained.classes)
+    if not faces.is_labeled.any():
         raise DataError(data[0], "has no labels to choose faces of every class by", "name the pictures themselves")
     rows = [np.flatnonzero(faces.labels == label)[:per_class] for label in range(len(faces.classes))]
     chosen = faces.take(np.concatenate(rows))
@@ -181,11 +181,11 @@ def crop_picture_faces(path: Path, finder: Any, preprocessing: Preprocessing) ->
 
     picture = read_picture(path)
     if finder is None:
-        return np.stack([resize(preprocessing.as_read(picture), preprocessing.size)])
-    boxes = find_faces(finder, picture).boxes_xyxy
+        return np.stack([resize(preprocessing.convert_color(picture), preprocessing.size)])
+    boxes = detect_faces(finder, picture).boxes_xyxy
     if not len(boxes):
         raise MediaError(path, "shows no face that the detector finds", "if it is itself a face, use --detector none")
-    return preprocessing.as_read(crop_faces(picture, boxes, finder.framing, preprocessing.size))
+    return preprocessing.convert_color(crop_faces(picture, boxes, finder.framing, preprocessing.size))
 
 
 def _make_faces(trained: Trained, pictures: np.ndarray, names: list[str], truths: np.ndarray, target: str) -> Faces:
@@ -197,7 +197,7 @@ def _make_faces(trained: Trained, pictures: np.ndarray, names: list[str], truths
     probabilities = TorchClassifier(trained).probabilities(pictures)
     targets = np.full(len(pictures), trained.classes.index(target)) if target else probabilities.argmax(axis=1)
     return Faces(
-        pictures=trained.preprocessing.as_read(pictures),
+        pictures=trained.preprocessing.convert_color(pictures),
         inputs=torch.from_numpy(trained.preprocessing.to_tensor(pictures)),
         names=names,
         truths=truths,

@@ -70,32 +70,32 @@ def finish(
     source = find_model(model)
     faces = read_data(
         data,
-        size=model_info(source).preprocessing.size,
+        size=read_model_info(source).preprocessing.size,
         skip_bad=skip_bad,
         quiet=quiet or as_json,
         labels_by=labels_by,
-        model=model_info(source),
+        model=read_model_info(source),
     )
-    training = None if no_non_faces and no_int8 else faces.in_split(train_split)
-    validation = faces.in_split(split) if len(faces.splits) > 1 or faces.has_split(split) else faces
+    training = None if no_non_faces and no_int8 else faces.select_split(train_split)
+    validation = faces.select_split(split) if len(faces.splits) > 1 or faces.has_split(split) else faces
     note = _note(validation)
     wishes = Wishes(accuracy, not no_non_faces, not no_int8, seed, quiet or as_json)
     found = make(source, out, training, validation, wishes)
     old = source.with_suffix(".md")
-    text = old.read_text(encoding="utf-8") if old.is_file() else f"# {model_info(out).name}\n"
+    text = old.read_text(encoding="utf-8") if old.is_file() else f"# {read_model_info(out).name}\n"
     if diagram is not None:
         _draw(found, diagram)
-    int8 = None if no_int8 or "no_int8" in found else model_info(int8_file(out))
-    speeds = [speed_of(file) for file in ([out] if int8 is None else [out, int8_file(out)])]
-    card = finished_card(text, model_info(out), int8, out, diagram, speeds)
+    int8 = None if no_int8 or "no_int8" in found else read_model_info(int8_path(out))
+    speeds = [speed_of(file) for file in ([out] if int8 is None else [out, int8_path(out)])]
+    card = finished_card(text, read_model_info(out), int8, out, diagram, speeds)
     write_text(out.with_suffix(".md"), card)
     if "no_int8" in found:
         print_error(f"there is no int8 file: it {found['no_int8']}")
     if as_json:
         echo(json.dumps(found | {"file": str(out)}, indent=2))
     elif not quiet:
-        echo(_told(found, model_info(out).temperature, model_info(out).thresholds))
-        echo(f"wrote {out}{'' if int8 is None else f', {int8_file(out).name}'} and {out.with_suffix('.md').name}")
+        echo(_told(found, read_model_info(out).temperature, read_model_info(out).thresholds))
+        echo(f"wrote {out}{'' if int8 is None else f', {int8_path(out).name}'} and {out.with_suffix('.md').name}")
     if note and not (quiet or as_json):
         echo(note, error=True)
 

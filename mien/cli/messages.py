@@ -11,7 +11,7 @@ from typing import Any
 import typer
 
 from mien.core.errors import MienError, UsageError
-from mien.core.memory import lacks_memory
+from mien.core.memory import is_out_of_memory
 from mien.core.progress import echo
 
 #: A parameter in an error of the library, alone or with a value (see mien/core/errors.py).
@@ -50,7 +50,7 @@ def format_error(error: Exception, place: str = "") -> str:
     if isinstance(error, MienError):
         own = isinstance(error, UsageError) or _PARAMETER.fullmatch(error.name)  # else the name is a file's, say
         return f"{name_options(error.name) if own else error.name}: {name_options(f'{error.problem}; {error.hint}')}"
-    if lacks_memory(error):
+    if is_out_of_memory(error):
         return f"{place}there is not enough memory; try smaller or fewer inputs, or end other programs"
     if isinstance(error, OSError) and error.strerror:
         named = f"{error.filename}: " if error.filename and str(error.filename) not in place else ""

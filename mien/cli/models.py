@@ -48,18 +48,18 @@ def list_models(as_json: Json = False) -> None:
     """List the models that ship with mien and the files that can be pulled."""
 
     rows = []
-    for name, path in shipped_models().items():
-        info = model_info(path)
+    for name, path in list_shipped_models().items():
+        info = read_model_info(path)
         accuracy = info.scores.get("accuracy")
         about = f"{len(info.labels)} expressions" + (
             f", accuracy {accuracy:.1%} on {info.scores.get('data')}{describe_label_source(info.scores.get('labels_by', 'given'))}"
             if accuracy
             else ""
         )
-        about += "; float and int8" if int8_file(path).is_file() else "; float"
+        about += "; float and int8" if int8_path(path).is_file() else "; float"
         rows.append({"name": name, "kind": "shipped", "about": about, "path": str(path)})
-    for name, known in PULLABLE.items():
-        here = local_model(name)
+    for name, known in PULLABLE_MODELS.items():
+        here = find_pulled_model(name)
         rows.append(
             {
                 "name": name,
@@ -82,15 +82,15 @@ def show(
 ) -> None:
     """Show what a model file says of itself, and its model card."""
 
-    if model in PULLABLE:
-        known = PULLABLE[model]
-        facts = asdict(known) | {"local": str(local_model(model) or "")}
+    if model in PULLABLE_MODELS:
+        known = PULLABLE_MODELS[model]
+        facts = asdict(known) | {"local": str(find_pulled_model(model) or "")}
         echo(json.dumps(facts, indent=2) if as_json else "\n".join(f"{key}: {value}" for key, value in facts.items()))
         return
     path = find_model(model)
-    info = model_info(path)
+    info = read_model_info(path)
     if as_json:
-        run = choose_file(model)
+        run = choose_model_file(model)
         facts = asdict(info) | {"path": str(path), "runs": str(run), "precision": _precision(run)}
         echo(json.dumps(facts, indent=2))
         return
@@ -107,23 +107,23 @@ def show(
 
 def _precision(path: Path) -> str:
 
-    return "int8" if model_info(path).quantized else "float"
+    return "int8" if read_model_info(path).quantized else "float"
 
 
 def _runs(model: str) -> str:
     """Which file is run on this machine, why, and how to have the other."""
 
-    path = choose_file(model)
-    if model not in shipped_models():
+    path = choose_model_file(model)
+    if model not in list_shipped_models():
         return f"runs: {path.name}, {_precision(path)}"
-    if not int8_file(find_model(model)).is_file():
+    if not int8_path(find_model(model)).is_file():
         why = "there is no int8 file"
-    elif wanted_precision("auto") != "auto":
-        why = f"{VARIABLE} says so"
-    elif providers() != ["CPUExecutionProvider"]:
-        why = f"{providers()[0].removesuffix('ExecutionProvider')} is given floats"
+    elif resolve_precision("auto") != "auto":
+        why = f"{PRECISION_VARIABLE} says so"
+    elif list_providers() != ["CPUExecutionProvider"]:
+        why = f"{list_providers()[0].removesuffix('ExecutionProvider')} is given floats"
     else:
-        why = f"this processor has {', '.join(int8_instructions()) or 'no instructions for int8'}"
+        why = f"this processor has {', '.join(find_int8_instructions()) or 'no instructions for int8'}"
     return f"runs: {path.name}, {_precision(path)}, as {why}; --precision float or int8 chooses"
 
 

@@ -122,7 +122,7 @@ def _video(path: Path, out: Path) -> Input:
     if is_animation(path):
         return item
     with open_container(path) as container:
-        video_stream_of(container, path)
+        select_video_stream(container, path)
     return item
 
 
@@ -153,7 +153,7 @@ def _records_of(
 def _left_in(out: Path, item: Input) -> Records | None:
     """The records of this video that an analysis left in ``out``; UsageError where there are only those of another."""
 
-    full = shortened(item.path.name)  # where two inputs had the same name; of the third it is followed by -2
+    full = shorten_name(item.path.name)  # where two inputs had the same name; of the third it is followed by -2
     paths = [record_path(stem, name) for stem, name in product([out / item.stem, out / full], RECORD_FORMATS)]
     numbered = [path for name in RECORD_FORMATS for path in sorted(out.glob(f"{escape(full)}-*.records.{name}"))]
     others, unread = [], None
@@ -249,7 +249,7 @@ def _labels(label: str, known: tuple[str, ...]) -> tuple[str, ...]:
 
     if label == "all":
         return known
-    name = label if label in known else canonical(label)
+    name = label if label in known else normalize_label(label)
     if name not in known:
         raise UsageError(f"--label {label}", "is unknown", f"choose all or one of {', '.join(known)}")
     return (name,)
@@ -299,7 +299,7 @@ def _apart(folder: Path) -> Iterator[Path]:
     """A hidden folder for stills that are being written, always the same, so that what a killed process left is swept."""
 
     new = folder / ".new"
-    with only_process(folder / ".lock", folder, "wait for it, or choose another folder with --out"):
+    with hold_lock(folder / ".lock", folder, "wait for it, or choose another folder with --out"):
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir()
         try:

@@ -141,7 +141,7 @@ def _open(name: str, options: dict[str, Any]) -> _Shown:
     from mien.models import MISFITS, MODELS
     from mien.models.summary import summarize
 
-    if name not in MODELS and (is_run(name) or name in shipped_models() or Path(name).suffix.lower() == ".onnx"):
+    if name not in MODELS and (is_run(name) or name in list_shipped_models() or Path(name).suffix.lower() == ".onnx"):
         from mien.training.torch_classifier import open_trained
 
         if options:

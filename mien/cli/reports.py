@@ -115,7 +115,7 @@ def select_common_faces(
     faces, which, _ = min(given, key=lambda one: len(one[0]))
     common = set.intersection(*(set(one.names.tolist()) for one, _, _ in given))
     if common:
-        faces = faces.only(common)
+        faces = faces.select_names(common)
     else:  # two runs that held out different faces
         seen = [faces is not one for one, _, _ in given]
     notes = [
@@ -211,8 +211,8 @@ def _score_training_faces(
 
     if not everything.has_split("train"):
         return None
-    part = everything.in_role("train")
-    part = part.take(part.labeled & ~np.isin(part.names, measured.names))  # but for what a run held out of them
+    part = everything.select_role("train")
+    part = part.take(part.is_labeled & ~np.isin(part.names, measured.names))  # but for what a run held out of them
     if not len(part):
         return None
     (rows,) = stratified(part.labels, [min(SAMPLE, len(part))], seed=0)

@@ -51,7 +51,7 @@ def reproduce(
     for study in studies:
         options = {"short": short, "known": known, "only": run, "quiet": quiet}
         results[study.name] = run_study(study, faces, out, **options, say=(lambda text: None) if quiet else echo)
-        with only_process(out / ".page.lock", out, "wait until it has ended", wait_s=600):
+        with hold_lock(out / ".page.lock", out, "wait until it has ended", wait_s=600):
             write_page(read_results(out), out / "reproduction.md", out / "pictures")
     if as_json:
         echo(json.dumps(results, indent=2))

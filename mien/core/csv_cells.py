@@ -15,7 +15,7 @@ from typing import IO, Any
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 
 
-def guard_cell(value: Any) -> Any:
+def escape_formula(value: Any) -> Any:
     """Put an apostrophe before text that would begin a formula; anything else stays as it is."""
     if not isinstance(value, str) or not _FORMULA.match(value):
         return value
@@ -26,7 +26,7 @@ def guard_cell(value: Any) -> Any:
     return value
 
 
-def unguard_cell(text: str) -> str:
+def unescape_formula(text: str) -> str:
     """The text that `guard_cell` was given."""
     return text[1:] if text[:1] == "'" and _FORMULA.match(text[1:]) else text
 
@@ -38,7 +38,7 @@ class CsvWriter:
         self._writer = csv.writer(file, lineterminator="\n")
 
     def writerow(self, row: Iterable[Any]) -> None:
-        self._writer.writerow([guard_cell(value) for value in row])
+        self._writer.writerow([escape_formula(value) for value in row])
 
     def writerows(self, rows: Iterable[Iterable[Any]]) -> None:
         for row in rows:

@@ -28,9 +28,9 @@ _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a
 _CONTROLS_IN_LINES = re.compile(_CONTROLS.pattern.replace(r"\x00-\x1f", r"\x00-\x08\x0b-\x1f"))
 
 
-def escape_controls(text: str, *, keep_lines: bool = False) -> str:
+def escape_controls(text: str, *, keep_newlines: bool = False) -> str:
     """Text with its control characters written out, as in ``\\x1b``; ``keep_lines`` leaves line ends and tabs."""
-    controls = _CONTROLS_IN_LINES if keep_lines else _CONTROLS
+    controls = _CONTROLS_IN_LINES if keep_newlines else _CONTROLS
     return controls.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
 

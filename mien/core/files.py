@@ -18,7 +18,7 @@ import platformdirs
 from mien.core.errors import OutputError
 
 #: What an operating system answers when the place, not the program, is at fault.
-_CANNOT_WRITE = (
+_WRITE_ERRORS = (
     errno.EACCES,
     errno.EPERM,
     errno.EROFS,
@@ -31,11 +31,11 @@ _CANNOT_WRITE = (
 
 
 #: What a shell gives these may be a file, and stays the shell's.
-_STREAMS = ("/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/self/fd/")
+_STREAM_PREFIXES = ("/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/self/fd/")
 
 
 #: Bytes of a file's name that are no UTF-8, as Python holds them → as a JSON string tells them.
-_ESCAPED = {0xDC00 + byte: f"\\\\x{byte:02x}" for byte in range(0x80, 0x100)}
+_ESCAPED_BYTES = {0xDC00 + byte: f"\\\\x{byte:02x}" for byte in range(0x80, 0x100)}
 
 
 def cache_folder() -> Path:
@@ -43,7 +43,7 @@ def cache_folder() -> Path:
     return Path(os.environ.get("MIEN_CACHE") or platformdirs.user_cache_dir("mien", appauthor=False))
 
 
-def fault_of(path: Path, kind: str) -> tuple[str, str] | None:
+def find_file_problem(path: Path, kind: str) -> tuple[str, str] | None:
     """(what is wrong, what to do) with a path that should be a file of some ``kind`` ("a picture"); None where it can be read."""
     try:
         status = path.stat()
@@ -62,14 +62,14 @@ def fault_of(path: Path, kind: str) -> tuple[str, str] | None:
     return None
 
 
-def files_below(folder: Path, locked: Callable[[OSError], None] | None = None) -> Iterator[Path]:
+def walk_files(folder: Path, on_error: Callable[[OSError], None] | None = None) -> Iterator[Path]:
     """Every file in a folder and in those below it, links to folders among them, but for what is hidden.
 
     A folder that is met again, as where a link leads back up, is not entered a second time; of a folder and a link to it
     beside it, the folder counts. ``locked`` is told of what cannot be read.
     """
     entered: set[str] = set()
-    for place, folders, names in os.walk(folder, onerror=locked, followlinks=True):
+    for place, folders, names in os.walk(folder, onerror=on_error, followlinks=True):
         real = os.path.realpath(place)
         if real in entered:
             folders.clear()
@@ -82,21 +82,21 @@ def files_below(folder: Path, locked: Callable[[OSError], None] | None = None) -
 
 def is_standard_stream(path: str | Path) -> bool:
     """Whether what is written there stands among what the program prints, as with /dev/stdout."""
-    return Path(path).as_posix().startswith(_STREAMS)
+    return Path(path).as_posix().startswith(_STREAM_PREFIXES)
 
 
-def printable(name: str) -> str:
+def escape_file_name(name: str) -> str:
     """A file's name as text that can be written anywhere: bytes that are no UTF-8 become ``\\xe9``."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def hidden_beside(path: Path, ending: str) -> Path:
+def hidden_sibling(path: Path, ending: str) -> Path:
     """``out/photo.jpg`` → ``out/.1a2b3c4d.ENDING``: a short name, the same for the same file."""
     return path.with_name(f".{zlib.crc32(path.name.encode('utf-8', 'surrogateescape')):08x}.{ending}")
 
 
 @contextmanager
-def replacing(path: str | Path) -> Iterator[Path]:
+def replace_file(path: str | Path) -> Iterator[Path]:
     """Give a temporary path beside ``path``; on success it takes the place of ``path``, on any error it is removed.
 
     The temporary name keeps the suffix, since many writers choose the format by it. Of a link the file that it leads to is
@@ -112,12 +112,12 @@ def replacing(path: str | Path) -> Iterator[Path]:
     make_folder(path.parent)
     # Always the same name for one file, so that what a killed process left is overwritten and not gathered; and a short
     # one, since a file system that takes the file's own name may not take it with something added.
-    temporary = hidden_beside(path, f"part{path.suffix}")
+    temporary = hidden_sibling(path, f"part{path.suffix}")
     try:
         yield temporary
         temporary.replace(path)
     except OSError as error:
-        if error.errno not in _CANNOT_WRITE:
+        if error.errno not in _WRITE_ERRORS:
             raise
         raise OutputError(path, f"cannot be written ({error.strerror})", "choose another place with --out") from error
     finally:
@@ -125,7 +125,7 @@ def replacing(path: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
-def replacing_folder(path: str | Path) -> Iterator[Path]:
+def replace_folder(path: str | Path) -> Iterator[Path]:
     """Give a temporary folder that becomes ``path``, which is new or empty, once it is complete; on any error it is removed.
 
     It lies beside ``path``; what a killed process left of an earlier one is removed first. Where a folder must stay the same,
@@ -139,7 +139,7 @@ def replacing_folder(path: str | Path) -> Iterator[Path]:
         make_folder(path)
         if any(entry.name != temporary for entry in path.iterdir()):
             raise OutputError(path, "is not empty", "choose another folder with --out")
-    is_fixed = path.exists() and _must_stay(path)
+    is_fixed = path.exists() and _is_fixed_folder(path)
     place = path if is_fixed else make_folder(path.parent)
     staged = place / temporary
     shutil.rmtree(staged, ignore_errors=True)
@@ -156,14 +156,14 @@ def replacing_folder(path: str | Path) -> Iterator[Path]:
                 path.rmdir()
             staged.replace(path)
     except OSError as error:
-        if error.errno not in _CANNOT_WRITE:
+        if error.errno not in _WRITE_ERRORS:
             raise
         raise OutputError(path, f"cannot be written ({error.strerror})", "choose another place with --out") from error
     finally:
         shutil.rmtree(staged, ignore_errors=True)
 
 
-def _must_stay(folder: Path) -> bool:
+def _is_fixed_folder(folder: Path) -> bool:
     """Whether another folder cannot take the place of this one unnoticed."""
     return (
         os.path.ismount(folder)
@@ -173,9 +173,9 @@ def _must_stay(folder: Path) -> bool:
     )
 
 
-def make_folder(path: str | Path, option: str = "--out") -> Path:
+def make_folder(path: str | Path, parameter: str = "--out") -> Path:
     """Create a folder with its parents; an OutputError says why where that is not possible, and which option names it."""
-    path, hint = Path(path), f"choose another folder with {option}"
+    path, hint = Path(path), f"choose another folder with {parameter}"
     try:
         path.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:
@@ -189,10 +189,10 @@ def make_folder(path: str | Path, option: str = "--out") -> Path:
 
 def write_text(path: str | Path, text: str) -> None:
     """Write UTF-8 text with ``\\n`` line ends, whole or not at all."""
-    with replacing(path) as temporary:
+    with replace_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
 def write_json(path: str | Path, value: Any) -> None:
     """Write indented JSON, whole or not at all; file names in it become printable, as by ``printable``."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False).translate(_ESCAPED) + "\n")
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False).translate(_ESCAPED_BYTES) + "\n")

@@ -45,25 +45,25 @@ _SYNONYMS = {
     "contempt": ("contemptuous", "con"),
     "not_a_face": ("nf", "not_face", "notface", "non_face", "nonface"),
 }
-_TO_OURS = {name: ours for ours, names in _SYNONYMS.items() for name in (ours, *names)}
+_LABEL_OF_SYNONYM = {name: ours for ours, names in _SYNONYMS.items() for name in (ours, *names)}
 
 
-def canonical(name: str) -> str:
+def normalize_label(name: str) -> str:
     """Our word for a class name of any data set: ``"Happiness"`` → ``"happy"``; an unknown name only loses its case.
 
     Blanks and hyphens become underscores, letters with accents are one letter each (macOS writes two), and a leading number as in ``0_angry`` or ``3-happy`` is dropped.
     """
     word = unicodedata.normalize("NFC", name).strip().lower().replace("-", "_").replace(" ", "_")
     unnumbered = word.lstrip("0123456789").lstrip("_.")
-    return _TO_OURS.get(word) or _TO_OURS.get(unnumbered) or word
+    return _LABEL_OF_SYNONYM.get(word) or _LABEL_OF_SYNONYM.get(unnumbered) or word
 
 
 def is_expression(name: str) -> bool:
     """Whether the name, or a synonym of it, is one of the expressions in CANONICAL."""
-    return canonical(name) in CANONICAL
+    return normalize_label(name) in CANONICAL
 
 
-def ordered(names: Iterable[str]) -> tuple[str, ...]:
+def sort_labels(names: Iterable[str]) -> tuple[str, ...]:
     """Class names without repeats: known expressions in the order of CANONICAL, then all others by alphabet."""
     found = set(names)
     return (*(name for name in CANONICAL if name in found), *sorted(found - set(CANONICAL)))

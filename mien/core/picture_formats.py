@@ -38,7 +38,7 @@ PICTURE_FORMATS = tuple(
 #: What phones write; opened by pillow-heif, the extra ``heic``.
 HEIF_FORMAT = "HEIF"
 HEIF_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
-HEIF_CURE = "pip install 'mien[heic]'"
+HEIF_HINT = "pip install 'mien[heic]'"
 
 #: Formats whose frames are an animation. A TIFF's are pages, and those of MPO and HEIF other views or sizes of one picture.
 ANIMATED_FORMATS = frozenset({"GIF", "PNG", "WEBP", "AVIF"})
@@ -75,7 +75,7 @@ _TRANSPORT_STREAMS = ((0, 188), (4, 192))
 HEAD_BYTES = 512
 
 
-def openable_formats(head: bytes) -> list[str]:
+def list_openable_formats(head: bytes) -> list[str]:
     """For ``Image.open``: the formats that a file which begins like this may be opened as.
 
     Raises ImportError where it is a HEIF file and pillow-heif is not installed.
@@ -88,13 +88,13 @@ def openable_formats(head: bytes) -> list[str]:
 
 def is_heif(head: bytes) -> bool:
     """Whether a file that begins like this is HEIC or HEIF."""
-    brands = _brands(head)
+    brands = _read_brands(head)
     return bool(brands) and brands[0] in _HEIF_BRANDS and not _AVIF_BRANDS.intersection(brands)
 
 
 def is_video_head(head: bytes) -> bool:
     """Whether a file that begins like this is a video, by its signature."""
-    if brands := _brands(head):
+    if brands := _read_brands(head):
         return brands[0] not in _HEIF_BRANDS | _AVIF_BRANDS and brands[0] not in (b"jp2 ", b"jpx ")
     if head[:4] == b"RIFF":
         return head[8:12] in (b"AVI ", b"AVIX")
@@ -103,12 +103,12 @@ def is_video_head(head: bytes) -> bool:
     return any(head[place : place + len(signature)] == signature for place, signature in _VIDEO_SIGNATURES)
 
 
-def heif_is_installed() -> bool:
+def is_heif_installed() -> bool:
     """Whether pillow-heif is there; it is not imported."""
     return find_spec("pillow_heif") is not None
 
 
-def _brands(head: bytes) -> list[bytes]:
+def _read_brands(head: bytes) -> list[bytes]:
     """The major brand of an ISO base media file and those that it is compatible with; [] for any other file."""
     if head[4:8] != b"ftyp":
         return []
@@ -123,7 +123,7 @@ def _register_heif() -> None:
     pillow_heif.register_heif_opener()
 
 
-def head_of(path: Path) -> bytes:
+def read_head(path: Path) -> bytes:
     """The first bytes of a file; b"" of what is no file, such as a pipe, which might never answer, or cannot be read."""
     try:
         if not path.is_file():

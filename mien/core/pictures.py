@@ -15,15 +15,15 @@ import numpy as np
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from mien.core.errors import MediaError
-from mien.core.files import fault_of
+from mien.core.files import find_file_problem
 from mien.core.picture_formats import (
     ANIMATED_FORMATS,
     HEAD_BYTES,
-    HEIF_CURE,
-    head_of,
+    HEIF_HINT,
     is_heif,
     is_video_head,
-    openable_formats,
+    list_openable_formats,
+    read_head,
 )
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ STRIP_PIXELS = 4_000_000
 
 #: The EXIF entry that says how a picture is turned, and what brings an upright array to how it is stored. 1 is upright.
 _ORIENTATION = 0x0112
-_AS_STORED = {
+_STORED_VIEWS = {
     2: lambda upright: upright[:, ::-1],
     3: lambda upright: upright[::-1, ::-1],
     4: lambda upright: upright[::-1],
@@ -51,12 +51,12 @@ _AS_STORED = {
 _PAGE_KIND = 254
 
 #: What Pillow and its plugins raise for damaged files, beside OSError; the last one where a later frame claims to be huge.
-DAMAGED = (
+DECODING_ERRORS = (
     SyntaxError, ValueError, EOFError, RuntimeError, TypeError, KeyError, IndexError, AttributeError, OverflowError,
     ZeroDivisionError, struct.error, Image.DecompressionBombError,
 )  # fmt: skip
 
-_PILLOW_SETTINGS = threading.Lock()
+_PILLOW_LOCK = threading.Lock()
 
 
 def read_picture(
@@ -70,30 +70,30 @@ def read_picture(
     """
     name = name or (str(source) if not isinstance(source, bytes) else "picture")
     with open_picture(source, name, max_pixels, allow_truncated) as picture:
-        return from_pillow(picture)
+        return convert_pillow(picture)
 
 
-def from_pillow(picture: Image.Image) -> np.ndarray:
+def convert_pillow(picture: Image.Image) -> np.ndarray:
     """A Pillow image of any mode → RGB uint8 (H, W, 3), upright as its EXIF orientation says, in sRGB.
 
     Raises ValueError for a picture of floats or integers in a range that no picture has.
     """
-    width, height, turned = *picture.size, _orientation(picture)
+    width, height, turned = *picture.size, _read_orientation(picture)
     upright = np.empty((width, height, 3) if turned >= 5 else (height, width, 3), np.uint8)
-    stored = _AS_STORED.get(turned, lambda upright: upright)(upright)
+    stored = _STORED_VIEWS.get(turned, lambda upright: upright)(upright)
     if picture.mode.startswith(("I", "F")):  # 16- and 32-bit: Pillow would clip them to 255 instead of scaling
-        stored[:] = as_rgb(np.asarray(picture))
+        stored[:] = convert_to_rgb(np.asarray(picture))
         return upright
-    to_srgb = _to_srgb(picture)
+    to_srgb = _find_srgb_transform(picture)
     rows = max(1, STRIP_PIXELS // width)
     for top in range(0, height, rows):
         bottom = min(height, top + rows)
         strip = picture if rows >= height else picture.crop((0, top, width, bottom))
-        stored[top:bottom] = np.asarray(_opaque_srgb(strip, to_srgb))
+        stored[top:bottom] = np.asarray(_convert_to_srgb(strip, to_srgb))
     return upright
 
 
-def _opaque_srgb(picture: Image.Image, to_srgb: Any) -> Image.Image:
+def _convert_to_srgb(picture: Image.Image, to_srgb: Any) -> Image.Image:
     """Over white where it is transparent, and its colors as a screen shows them."""
     if picture.has_transparency_data:
         white = Image.new("RGBA", picture.size, "white")
@@ -107,7 +107,7 @@ def _opaque_srgb(picture: Image.Image, to_srgb: Any) -> Image.Image:
     return cast(Image.Image, ImageCms.applyTransform(picture, to_srgb))
 
 
-def _to_srgb(picture: Image.Image) -> Any:
+def _find_srgb_transform(picture: Image.Image) -> Any:
     """What brings the colors of a picture's ICC profile to sRGB; None where it has none, has sRGB's or a damaged one."""
     data = picture.info.get("icc_profile")
     if not data:
@@ -122,32 +122,32 @@ def _to_srgb(picture: Image.Image) -> Any:
         if "sRGB" in ImageCms.getProfileDescription(profile):
             return None
         return ImageCms.buildTransform(profile, ImageCms.createProfile("sRGB"), mode, "RGB")
-    except (ImageCms.PyCMSError, ImportError, OSError, *DAMAGED):
+    except (ImageCms.PyCMSError, ImportError, OSError, *DECODING_ERRORS):
         return None
 
 
-def _orientation(picture: Image.Image) -> int:
+def _read_orientation(picture: Image.Image) -> int:
     """1 to 8, as its EXIF says; a damaged EXIF block says nothing."""
     try:
         value = picture.getexif().get(_ORIENTATION, 1)
-    except (OSError, *DAMAGED):
+    except (OSError, *DECODING_ERRORS):
         return 1
-    return value if value in _AS_STORED else 1
+    return value if value in _STORED_VIEWS else 1
 
 
 def is_picture(path: Path) -> bool:
     """Whether a file begins as a picture does, whatever it is called; a pipe is not asked, since it might never answer."""
-    return bool(_format_of(path)[0])
+    return bool(_detect_format(path)[0])
 
 
 def is_animation(path: Path) -> bool:
     """Whether a picture file holds more than one frame in time."""
-    return _format_of(path)[1]
+    return _detect_format(path)[1]
 
 
-def _format_of(path: Path) -> tuple[str, bool]:
+def _detect_format(path: Path) -> tuple[str, bool]:
     """(its format, "" for no picture; whether it is animated)."""
-    head = head_of(path)
+    head = read_head(path)
     if not head or is_video_head(head):
         return "", False
     if is_heif(head):
@@ -156,25 +156,25 @@ def _format_of(path: Path) -> tuple[str, bool]:
         with (
             warnings.catch_warnings(action="ignore"),
             path.open("rb") as file,
-            Image.open(file, formats=openable_formats(head)) as picture,
+            Image.open(file, formats=list_openable_formats(head)) as picture,
         ):
-            return picture.format or "", picture.format in ANIMATED_FORMATS and _moves(picture)
+            return picture.format or "", picture.format in ANIMATED_FORMATS and _is_animated(picture)
     except Image.DecompressionBombError:
         return "large", False
-    except (OSError, *DAMAGED):
+    except (OSError, *DECODING_ERRORS):
         return "", False
 
 
-def _moves(picture: Image.Image) -> bool:
+def _is_animated(picture: Image.Image) -> bool:
     try:
         return bool(getattr(picture, "is_animated", False))
-    except (OSError, *DAMAGED):  # a GIF's second frame is damaged, so there is one
+    except (OSError, *DECODING_ERRORS):  # a GIF's second frame is damaged, so there is one
         return True
 
 
-def page_count(path: Path) -> int:
+def count_pages(path: Path) -> int:
     """How many pictures of its own a TIFF holds, smaller copies of one left out; 1 for every other file."""
-    if head_of(path)[:2] not in (b"II", b"MM"):
+    if read_head(path)[:2] not in (b"II", b"MM"):
         return 1
     try:
         with (
@@ -187,7 +187,7 @@ def page_count(path: Path) -> int:
                 tiff.seek(number)
                 pages += not tiff.tag_v2.get(_PAGE_KIND, 0) & 1
             return max(1, pages)
-    except (OSError, *DAMAGED):
+    except (OSError, *DECODING_ERRORS):
         return 1
 
 
@@ -198,9 +198,9 @@ def read_gray(source: str | Path | bytes, *, name: str | None = None) -> np.ndar
         plain = (
             picture.mode in ("RGB", "L") and not picture.has_transparency_data and not picture.info.get("icc_profile")
         )
-        if plain and _orientation(picture) == 1:
+        if plain and _read_orientation(picture) == 1:
             return np.array(picture.convert("L"))
-        return np.array(Image.fromarray(from_pillow(picture)).convert("L"))
+        return np.array(Image.fromarray(convert_pillow(picture)).convert("L"))
 
 
 @contextmanager
@@ -208,22 +208,22 @@ def open_picture(
     source: str | Path | bytes, name: str, max_pixels: int = MAX_PIXELS, allow_truncated: bool = False
 ) -> Iterator[Image.Image]:
     """The picture, its pixels decoded; every way in which Pillow can fail becomes a MediaError."""
-    path = None if isinstance(source, bytes) else _existing(Path(source))
+    path = None if isinstance(source, bytes) else _check_file(Path(source))
     head = b""
     try:
         with (
             # Opened here: a file that Pillow opens by its name it may map into memory, and then scrambles turned TIFFs.
             io.BytesIO(cast(bytes, source)) if path is None else path.open("rb") as file,
-            _pillow_set_to(max_pixels, allow_truncated),
+            _pillow_settings(max_pixels, allow_truncated),
         ):
             head = file.read(HEAD_BYTES)
-            with Image.open(file, formats=openable_formats(head)) as picture:
+            with Image.open(file, formats=list_openable_formats(head)) as picture:
                 _check_size(picture, name, max_pixels)
                 picture.load()
                 yield picture
     except ImportError as error:
         found = "is a HEIC picture, and what reads those is not installed"
-        raise MediaError(name, found, HEIF_CURE, code="missing_extra", package="pillow-heif", extra="heic") from error
+        raise MediaError(name, found, HEIF_HINT, code="missing_extra", package="pillow-heif", extra="heic") from error
     except UnidentifiedImageError as error:
         if is_video_head(head):
             hint = "'mien analyze' reads videos"
@@ -235,9 +235,9 @@ def open_picture(
     except OSError as error:
         if error.errno is not None and not isinstance(source, bytes):
             raise MediaError(name, f"cannot be read ({error.strerror})", "check its permissions") from error
-        raise _broken(name, error) from error
-    except DAMAGED as error:
-        raise _broken(name, error) from error
+        raise _decoding_error(name, error) from error
+    except DECODING_ERRORS as error:
+        raise _decoding_error(name, error) from error
 
 
 def _check_size(picture: Image.Image, name: str, max_pixels: int) -> None:
@@ -253,7 +253,7 @@ def _check_size(picture: Image.Image, name: str, max_pixels: int) -> None:
         )
 
 
-def _broken(name: str, error: Exception) -> MediaError:
+def _decoding_error(name: str, error: Exception) -> MediaError:
     """What Pillow says of a damaged file, in our words."""
     if "truncated" in str(error).lower() or isinstance(error, EOFError):
         found = "is cut off: the file ends before the picture does"
@@ -262,16 +262,16 @@ def _broken(name: str, error: Exception) -> MediaError:
     return MediaError(name, f"is broken ({error})", "copy or export it again", code="picture_broken")
 
 
-def _existing(path: Path) -> Path:
-    if fault := fault_of(path, "a picture"):
+def _check_file(path: Path) -> Path:
+    if fault := find_file_problem(path, "a picture"):
         raise MediaError(path, *fault)
     return path
 
 
 @contextmanager
-def _pillow_set_to(max_pixels: int, allow_truncated: bool) -> Iterator[None]:
+def _pillow_settings(max_pixels: int, allow_truncated: bool) -> Iterator[None]:
     """Pillow keeps its pixel limit and its leniency in module variables: set them, and put them back."""
-    with _PILLOW_SETTINGS, warnings.catch_warnings():
+    with _PILLOW_LOCK, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what Pillow would warn about is either refused here or harmless
         before = Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES
         Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = None, allow_truncated
@@ -281,7 +281,7 @@ def _pillow_set_to(max_pixels: int, allow_truncated: bool) -> Iterator[None]:
             Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = before
 
 
-def as_rgb(array: np.ndarray) -> np.ndarray:
+def convert_to_rgb(array: np.ndarray) -> np.ndarray:
     """A picture array → RGB uint8 (H, W, 3), contiguous.
 
     Takes gray (H, W) or (H, W, 1), RGB (H, W, 3) and RGBA (H, W, 4). Values by type:
@@ -305,7 +305,7 @@ def as_rgb(array: np.ndarray) -> np.ndarray:
         if array.ndim == 3 and array.shape[0] in (1, 3, 4):
             found += ": put its channels last"
         raise ValueError(found + (": give several pictures as a list" if array.ndim == 4 else ""))
-    array = _to_uint8(array)
+    array = _convert_to_uint8(array)
     if array.ndim == 2:
         return np.repeat(array[..., None], 3, axis=2)
     if array.shape[2] == 4:  # over white
@@ -314,20 +314,20 @@ def as_rgb(array: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(array)
 
 
-def _to_uint8(array: np.ndarray) -> np.ndarray:
+def _convert_to_uint8(array: np.ndarray) -> np.ndarray:
     if array.dtype == np.uint8:
         return array
     if array.dtype == bool:
         return array.astype(np.uint8) * 255
     if np.issubdtype(array.dtype, np.floating):
-        return _in_strips(array, _from_floats(_float_white(array)))
+        return _convert_in_strips(array, _float_converter(_find_white_level(array)))
     if np.issubdtype(array.dtype, np.integer):
         if array.min() < 0 or array.max() > 65535:
             raise ValueError(f"a picture of integers must lie in 0..65535, not {array.min()}..{array.max()}")
         is_16_bit = array.dtype.kind == "u" and array.dtype.itemsize == 2  # in either order of bytes
         if not is_16_bit and array.max() <= 255:  # other integers usually hold 8-bit values
             return array.astype(np.uint8)
-        return _in_strips(array, lambda strip: np.asarray(strip, np.uint32) // 257)
+        return _convert_in_strips(array, lambda strip: np.asarray(strip, np.uint32) // 257)
     raise ValueError(f"a picture holds numbers, not {array.dtype}")
 
 
@@ -335,16 +335,16 @@ def _to_uint8(array: np.ndarray) -> np.ndarray:
 OVERSHOOT = 0.05
 
 #: Floats that reach more than 1 but less than this were normalized: by common means and deviations, white becomes 2.2 to 3.
-LEAST_WHITE = 4.0
+MIN_WHITE = 4.0
 
 
-def _float_white(array: np.ndarray) -> float:
+def _find_white_level(array: np.ndarray) -> float:
     """What stands for white in a picture of floats: 1, 255 or 65535. ValueError where that cannot be told."""
     low, high = float(array.min()), float(array.max())
     if not np.isfinite((low, high)).all():
         raise ValueError("a picture of floats must not hold NaN or infinity")
     white = next((white for white in (1.0, 255.0, 65535.0) if high <= white * (1 + OVERSHOOT)), None)
-    if white is None or low < -OVERSHOOT * min(white, max(high, 1.0)) or (white > 1 and high < LEAST_WHITE):
+    if white is None or low < -OVERSHOOT * min(white, max(high, 1.0)) or (white > 1 and high < MIN_WHITE):
         raise ValueError(
             f"a picture of floats must lie in 0..1, 0..255 or 0..65535, not {low:.4g}..{high:.4g}: "
             "undo what normalized it, or give uint8"
@@ -352,11 +352,11 @@ def _float_white(array: np.ndarray) -> float:
     return white
 
 
-def _from_floats(white: float) -> Callable[[np.ndarray], np.ndarray]:
+def _float_converter(white: float) -> Callable[[np.ndarray], np.ndarray]:
     return lambda strip: np.clip(np.round(strip * (255 / white)), 0, 255)
 
 
-def _in_strips(array: np.ndarray, convert: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+def _convert_in_strips(array: np.ndarray, convert: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
     """``convert`` of some rows after the other, as uint8: it needs several times the memory of what it is given."""
     out = np.empty(array.shape, np.uint8)
     rows = max(1, STRIP_PIXELS // max(1, array[0].size))

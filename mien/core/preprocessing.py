@@ -15,7 +15,7 @@ TEN_CROP = 44 / 48
 
 
 #: The largest input of a network, in pixels a side: a damaged file may ask for any.
-LARGEST = 2048
+MAX_SIZE = 2048
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,9 @@ class Preprocessing:
     def __post_init__(self) -> None:
         object.__setattr__(self, "mean", tuple(float(value) for value in self.mean))
         object.__setattr__(self, "std", tuple(float(value) for value in self.std))
-        if not 8 <= self.size <= LARGEST or self.channels not in (1, 3):
+        if not 8 <= self.size <= MAX_SIZE or self.channels not in (1, 3):
             found = f"{self.size} and {self.channels}"
-            raise ValueError(f"preprocessing needs a size of 8 to {LARGEST:,} and 1 or 3 channels, not {found}")
+            raise ValueError(f"preprocessing needs a size of 8 to {MAX_SIZE:,} and 1 or 3 channels, not {found}")
         if self.color and self.channels != 3:
             raise ValueError("color needs 3 channels")
         if len(self.mean) != self.channels or len(self.std) != self.channels:
@@ -49,7 +49,7 @@ class Preprocessing:
 
     def to_tensor(self, images: np.ndarray) -> np.ndarray:
         """Crops of one size, uint8 (N, H, W) gray or (N, H, W, 3) RGB → float32 (N, channels, size, size)."""
-        images = self.as_read(images)
+        images = self.convert_color(images)
         if images.shape[1:3] != (self.size, self.size):
             shape = (len(images), self.size, self.size, *images.shape[3:])
             images = np.array([resize(image, self.size) for image in images], np.uint8).reshape(shape)
@@ -63,19 +63,20 @@ class Preprocessing:
             np.take(values[:, channel], pixels, out=tensor[:, channel], mode="clip")
         return tensor
 
-    def as_read(self, images: np.ndarray) -> np.ndarray:
+    def convert_color(self, images: np.ndarray) -> np.ndarray:
         """Pictures (..., H, W[, 3]) with their colors where the network was trained on colors, else gray."""
-        return images if self.color else to_gray(images)
+        return images if self.color else convert_to_gray(images)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self) | {"mean": list(self.mean), "std": list(self.std)}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Preprocessing:
-        return cls(**values)
+        """Return what `to_json` made these values of; older files say ``colour`` for ``color``."""
+        return cls(**{"color" if name == "colour" else name: value for name, value in values.items()})
 
 
-def to_gray(images: np.ndarray) -> np.ndarray:
+def convert_to_gray(images: np.ndarray) -> np.ndarray:
     """RGB uint8 (..., H, W, 3) → gray uint8 (..., H, W); gray (..., H, W) stays as it is."""
     if images.ndim < 3 or images.shape[-1] != 3:
         return images

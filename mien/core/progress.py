@@ -13,17 +13,17 @@ from mien.core.errors import escape_controls
 _display: Any = None
 
 
-class Bar(Protocol):
+class ProgressBar(Protocol):
     def advance(self, amount: float, text: str = "") -> None:
         """Move on by ``amount``; ``text`` replaces the words behind the bar."""
 
 
-class _Silent:
+class _SilentBar:
     def advance(self, amount: float, text: str = "") -> None:
         """Nothing is shown where nobody watches."""
 
 
-class _Shown:
+class _TerminalBar:
     def __init__(self, progress: Any, task: Any) -> None:
         self._progress, self._task = progress, task
 
@@ -33,19 +33,19 @@ class _Shown:
 
 
 @contextmanager
-def progress_bar(title: str, total: float | None, done: float = 0, quiet: bool = False) -> Iterator[Bar]:
+def progress_bar(title: str, total: float | None, done: float = 0, quiet: bool = False) -> Iterator[ProgressBar]:
     """A bar with share, words and time left on stderr, if that is a terminal and ``quiet`` is not set."""
     global _display
     if quiet or not sys.stderr.isatty():
-        yield _Silent()
+        yield _SilentBar()
         return
     outermost = _display is None
     if outermost:
-        _display = _new_display()
+        _display = _create_display()
         _display.start()
     task = _display.add_task(escape_controls(title), total=total, completed=done, text="")
     try:
-        yield _Shown(_display, task)
+        yield _TerminalBar(_display, task)
     finally:
         _display.remove_task(task)
         if outermost:
@@ -55,7 +55,7 @@ def progress_bar(title: str, total: float | None, done: float = 0, quiet: bool =
 
 def echo(text: str, *, error: bool = False) -> None:
     """Print a line on stdout or stderr; above the bars, where they share a terminal with it."""
-    text = escape_controls(text, keep_lines=True)  # names of files may hold what a terminal obeys
+    text = escape_controls(text, keep_newlines=True)  # names of files may hold what a terminal obeys
     stream = sys.stderr if error else sys.stdout
     if _display is not None and stream.isatty():
         _display.console.out(text, highlight=False)
@@ -63,7 +63,7 @@ def echo(text: str, *, error: bool = False) -> None:
         print(text, file=stream)
 
 
-def _new_display() -> Any:
+def _create_display() -> Any:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 

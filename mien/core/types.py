@@ -17,7 +17,7 @@ SPLIT_ROLES = {
     "validation": ("validation", "valid", "val", "dev", "eval", "publictest"),
     "test": ("test", "testing", "privatetest"),
 }
-_ROLE_OF = {name: role for role, names in SPLIT_ROLES.items() for name in names}
+_ROLE_OF_NAME = {name: role for role, names in SPLIT_ROLES.items() for name in names}
 
 UNLABELED = -1
 
@@ -32,7 +32,7 @@ def split_role(name: str) -> str:
     """
     word = name.strip().lower()
     bare = re.sub(r"^fer2013|(set|split|images|data)$", "", re.sub(r"[\s_-]+", "", word))
-    return _ROLE_OF.get(bare, word)
+    return _ROLE_OF_NAME.get(bare, word)
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class FaceSet:
         return len(self.images)
 
     @property
-    def labeled(self) -> np.ndarray:
+    def is_labeled(self) -> np.ndarray:
         """bool (N,): where the label is known."""
         return self.labels != UNLABELED
 
@@ -83,9 +83,9 @@ class FaceSet:
         """The split names that occur, in the order in which they first appear."""
         return tuple(dict.fromkeys(self.split.tolist()))
 
-    def counts(self) -> np.ndarray:
+    def class_counts(self) -> np.ndarray:
         """int64 (K,): labeled faces of each class."""
-        return np.bincount(self.labels[self.labeled], minlength=len(self.classes))
+        return np.bincount(self.labels[self.is_labeled], minlength=len(self.classes))
 
     def take(self, which: np.ndarray | Sequence[int]) -> FaceSet:
         """The rows that an index array or a boolean mask selects."""
@@ -100,19 +100,19 @@ class FaceSet:
             skipped=(),
         )
 
-    def only(self, names: set[str]) -> FaceSet:
+    def select_names(self, names: set[str]) -> FaceSet:
         """The rows with these names."""
         return self.take(np.isin(self.names, sorted(names)))
 
     def has_split(self, name: str) -> bool:
         return split_role(name) in {split_role(found) for found in self.splits}
 
-    def in_split(self, name: str) -> FaceSet:
+    def select_split(self, name: str) -> FaceSet:
         """The rows of a split, by its own name or by the name of its role (``train`` finds ``Training``)."""
         exact = self.split == name
-        return self.take(exact) if exact.any() else self.in_role(name)
+        return self.take(exact) if exact.any() else self.select_role(name)
 
-    def in_role(self, name: str) -> FaceSet:
+    def select_role(self, name: str) -> FaceSet:
         """The rows of every split that plays the same part: ``test`` finds ``test`` and ``PrivateTest``."""
         matching = np.isin(self.split, [found for found in self.splits if split_role(found) == split_role(name)])
         if not matching.any() and self.splits == ("",):
@@ -130,7 +130,7 @@ class FaceSet:
             )
         return self.take(matching)
 
-    def as_classes(self, classes: Sequence[str]) -> FaceSet:
+    def reindex_classes(self, classes: Sequence[str]) -> FaceSet:
         """The same faces with labels counted in another order, as a model with these classes knows them.
 
         A model of two classes one of which is ``other`` knows one against the rest, so every other class is ``other`` to it.
@@ -141,7 +141,7 @@ class FaceSet:
         position = {name: index for index, name in enumerate(classes)}
         if len(classes) == 2 and OTHER in position and any(name in position for name in self.classes):
             position = dict.fromkeys(self.classes, position[OTHER]) | position
-        used = [self.classes[label] for label in np.unique(self.labels[self.labeled])]
+        used = [self.classes[label] for label in np.unique(self.labels[self.is_labeled])]
         unknown = [name for name in used if name not in position]
         if unknown:
             common = ",".join(name for name in used if name in position)
@@ -155,19 +155,21 @@ class FaceSet:
         return replace(self, labels=table[self.labels], classes=tuple(classes))
 
 
-def concatenate(sets: Iterable[FaceSet]) -> FaceSet:
+def concatenate_faces(sets: Iterable[FaceSet]) -> FaceSet:
     """Several sets as one; classes are merged by name, pictures must have one size, names must not repeat."""
-    from mien.core.labels import ordered
+    from mien.core.labels import sort_labels
 
     sets = list(sets)
     if len(sets) == 1:
         return sets[0]
     same_order = len({faces.classes for faces in sets if faces.classes}) == 1
-    classes = next(f.classes for f in sets if f.classes) if same_order else ordered(n for f in sets for n in f.classes)
+    classes = (
+        next(f.classes for f in sets if f.classes) if same_order else sort_labels(n for f in sets for n in f.classes)
+    )
     sizes = {faces.images.shape[1:] for faces in sets}
     if len(sizes) > 1:
         raise DataError("data", f"pictures of different sizes {sorted(sizes)}", "scale them to one size first")
-    sets = [faces.as_classes(classes) for faces in sets]
+    sets = [faces.reindex_classes(classes) for faces in sets]
     names = np.concatenate([faces.names for faces in sets])
     if len(np.unique(names)) != len(names):
         raise DataError("data", "the same picture occurs in two of the files", "name each file once")
@@ -205,10 +207,10 @@ class Face:
     labels: tuple[str, ...]
     track: int | None = None
     smoothed: np.ndarray | None = None
-    steady: str = ""
+    smoothed_label: str = ""
     unsure_below: float | None = None
     not_a_face: float | None = None
-    non_face: bool = False
+    is_not_a_face: bool = False
 
     def __post_init__(self) -> None:
         x1, y1, x2, y2 = self.box_xyxy
@@ -228,49 +230,54 @@ class Face:
         return float(self.probabilities.max())
 
     @property
-    def unsure(self) -> bool | None:
+    def is_unsure(self) -> bool | None:
         """Whether ``confidence`` is too low to rely on; None where no threshold was set."""
         return None if self.unsure_below is None else self.confidence < self.unsure_below
 
     @property
     def valence(self) -> float | None:
         """How pleasant the expression looks, -1..1; None where the model has no label for it (see `valence_of`)."""
-        return valence_of(self.labels, self.probabilities)
+        return compute_valence(self.labels, self.probabilities)
 
     @property
-    def shown(self) -> tuple[str, float]:
-        """(label, probability) for people to read: the steady ones along a track, else the face's own."""
+    def display_label(self) -> str:
+        """The label that is shown to people: the smoothed label of a track, or the face's own label without a track."""
+        return self.label if self.smoothed is None else self.smoothed_label
+
+    @property
+    def display_probability(self) -> float:
+        """The probability of ``display_label``, smoothed along the track if there is one."""
         if self.smoothed is None:
-            return self.label, self.confidence
-        return self.steady, float(self.smoothed[self.labels.index(self.steady)])
+            return self.confidence
+        return float(self.smoothed[self.labels.index(self.smoothed_label)])
 
     @property
-    def shown_unsure(self) -> bool:
-        """The same of the label that people read."""
-        return self.unsure_below is not None and self.shown[1] < self.unsure_below
+    def is_display_unsure(self) -> bool:
+        """Whether ``display_probability`` is too low to rely on; False where no threshold was set."""
+        return self.unsure_below is not None and self.display_probability < self.unsure_below
 
     def __str__(self) -> str:
         x1, y1, x2, y2 = self.box_xyxy
-        return f"{self.label}{'?' if self.unsure else ''} {self.confidence:.2f} at ({x1:.0f}, {y1:.0f})-({x2:.0f}, {y2:.0f})"
+        return f"{self.label}{'?' if self.is_unsure else ''} {self.confidence:.2f} at ({x1:.0f}, {y1:.0f})-({x2:.0f}, {y2:.0f})"
 
 
-def valence_of(labels: tuple[str, ...], probabilities: np.ndarray) -> float | None:
+def compute_valence(labels: tuple[str, ...], probabilities: np.ndarray) -> float | None:
     """p(happy) minus the highest probability of a negative expression, -1..1, as FaceReader defines it.
 
     probabilities: (K,) of the labels (K,). None where a model has no label for happy, or none of labels.NEGATIVE.
     """
-    positive, negative = _valence_places(labels)
+    positive, negative = _find_valence_columns(labels)
     if not positive or not negative:
         return None
     return float(probabilities[list(positive)].max()) - float(probabilities[list(negative)].max())
 
 
 @lru_cache
-def _valence_places(labels: tuple[str, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+def _find_valence_columns(labels: tuple[str, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Where happy stands among the labels, and where the negative expressions do."""
-    from mien.core.labels import NEGATIVE, canonical
+    from mien.core.labels import NEGATIVE, normalize_label
 
-    names = [canonical(label) for label in labels]
+    names = [normalize_label(label) for label in labels]
     positive = tuple(index for index, name in enumerate(names) if name == "happy")
     return positive, tuple(index for index, name in enumerate(names) if name in NEGATIVE)
 

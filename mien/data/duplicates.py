@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mien.core.progress import Bar, progress_bar
+from mien.core.progress import ProgressBar, progress_bar
 from mien.core.types import FaceSet, split_role
 
 #: Correlation from which two pictures are one photograph. Of FER2013's mirrored pairs, whose candidates are nearly all
@@ -171,7 +171,7 @@ def _near_pairs(
     )
 
 
-def _candidates(coarse: np.ndarray, bar: Bar) -> Iterator[tuple[bool, np.ndarray, np.ndarray]]:
+def _candidates(coarse: np.ndarray, bar: ProgressBar) -> Iterator[tuple[bool, np.ndarray, np.ndarray]]:
     """(mirrored, a (P,), b (P,)), a < b, whose coarse pictures (N, 8, 8) agree after what all have in common is taken off."""
     vectors = standardized(coarse.reshape(len(coarse), -1))
     vectors -= vectors.mean(axis=0)

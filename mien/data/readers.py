@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from mien.core.errors import DataError
-from mien.core.files import fault_of, files_below
+from mien.core.files import find_file_problem, walk_files
 from mien.core.labels import FERPLUS_VOTES
-from mien.core.types import FaceSet, concatenate, split_role
+from mien.core.types import FaceSet, concatenate_faces, split_role
 from mien.data.layouts.csv_layout import has_pixels, read_csv, read_votes, write_kaggle_csv
 from mien.data.layouts.folder_layout import read_folder, write_folder
 from mien.data.layouts.parquet_layout import read_parquet, write_parquet
@@ -66,13 +66,13 @@ def _load_several(paths: Sequence[Path], size: int, skip_bad: bool) -> FaceSet:
             replace(faces, names=np.char.add(f"{prefix}/", faces.names))
             for prefix, faces in zip(prefixes, sets, strict=True)
         ]
-    return concatenate(sets)
+    return concatenate_faces(sets)
 
 
 def _load_one(path: Path, size: int, skip_bad: bool) -> FaceSet:
     if os.path.isdir(path):  # noqa: PTH112 - unlike pathlib's, it says no where it may not look
         return _load_folder(path, size, skip_bad)
-    if fault := fault_of(path, "a data set"):
+    if fault := find_file_problem(path, "a data set"):
         raise DataError(path, *fault)
     if path.suffix.lower() == ".csv":
         return read_csv(path, size=size, skip_bad=skip_bad)
@@ -84,7 +84,7 @@ def _load_one(path: Path, size: int, skip_bad: bool) -> FaceSet:
 
 def _load_folder(path: Path, size: int, skip_bad: bool) -> FaceSet:
     """A folder of Parquet files (also below it), of CSVs of pixels, or of pictures; lists beside pictures do not count."""
-    shards = sorted(file for file in files_below(path) if file.suffix.lower() in PARQUET_SUFFIXES)
+    shards = sorted(file for file in walk_files(path) if file.suffix.lower() in PARQUET_SUFFIXES)
     beside = (file for file in path.iterdir() if file.suffix.lower() == ".csv" and not file.name.startswith("."))
     tables = sorted(file for file in beside if has_pixels(file))
     if not shards and not tables:
@@ -107,7 +107,7 @@ def with_votes(faces: FaceSet, path: Path) -> FaceSet:
             f"cannot be joined: {len(faces.skipped)} broken rows were left out of the pictures",
             "join it with the whole file",
         )
-    if fault := fault_of(path, "a CSV of votes"):
+    if fault := find_file_problem(path, "a CSV of votes"):
         raise DataError(path, *fault)
     table, usages = read_votes(path)
     theirs = np.array([split_role(usage) for usage in usages])
@@ -131,7 +131,7 @@ def with_votes(faces: FaceSet, path: Path) -> FaceSet:
 def _check_agreement(faces: FaceSet, votes: np.ndarray, path: Path) -> None:
     """Raters and labels agree on two thirds of FER2013's pictures; rows in another order agree on about a fifth."""
     order = [FERPLUS_VOTES.index(name) if name in FERPLUS_VOTES else -1 for name in faces.classes]
-    known = faces.labeled & (votes.sum(axis=1) > 0)
+    known = faces.is_labeled & (votes.sum(axis=1) > 0)
     agreement = (
         (votes[known].argmax(axis=1) == np.array([*order, -1])[faces.labels[known]]).mean() if known.any() else 1
     )

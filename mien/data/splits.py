@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from mien.core.csv_cells import CsvWriter, unguard_cell
+from mien.core.csv_cells import CsvWriter, unescape_formula
 from mien.core.errors import DataError
-from mien.core.files import fault_of, replacing
-from mien.core.labels import canonical
+from mien.core.files import find_file_problem, replace_file
+from mien.core.labels import normalize_label
 from mien.core.types import OTHER, UNLABELED, FaceSet, split_role
 
 
@@ -97,7 +97,7 @@ def with_counts(faces: FaceSet, parts: dict[str, dict[str, int]], seed: int) -> 
 
     The classes are those that are named, in the order of ``faces.classes``; rows of a part ascend. Raises DataError where there are too few.
     """
-    wanted = {canonical(name) for counts in parts.values() for name in counts}
+    wanted = {normalize_label(name) for counts in parts.values() for name in counts}
     faces = only_classes(
         faces, [name for name in faces.classes if name in wanted] + sorted(wanted - set(faces.classes))
     )
@@ -107,7 +107,7 @@ def with_counts(faces: FaceSet, parts: dict[str, dict[str, int]], seed: int) -> 
     for part, counts in parts.items():
         rows = []
         for name, count in counts.items():
-            name = canonical(name)
+            name = normalize_label(name)
             if count > len(pools[name]):
                 raise DataError("split", f"'{part}' asks for {count:,} faces of {name}, {len(pools[name]):,} are left",
                                 "ask for fewer")  # fmt: skip
@@ -120,7 +120,7 @@ def with_counts(faces: FaceSet, parts: dict[str, dict[str, int]], seed: int) -> 
 
 def without_labels(faces: FaceSet, keep: float, seed: int) -> FaceSet:
     """The same faces, of which a stratified share ``keep`` keeps its label; FER+ votes, which tell it, go with it."""
-    known = np.flatnonzero(faces.labeled)
+    known = np.flatnonzero(faces.is_labeled)
     (kept,) = stratified(faces.labels[known], [round(keep * len(known))], seed)
     labels = np.full(len(faces), UNLABELED, np.int64)
     labels[known[kept]] = faces.labels[known[kept]]
@@ -144,10 +144,14 @@ def without_training_labels(faces: FaceSet, keep: float, seed: int) -> FaceSet:
             "divide it anew, one part named 'train' by --names, or give the training faces",
         )
     part = faces.take(training)
-    if not part.labeled.any():
+    if not part.is_labeled.any():
         raise DataError("--keep-labels", "finds no label among the training faces", "give labeled faces")
     bare = without_labels(part, keep, seed)
-    lost = [name for name, had, has in zip(faces.classes, part.counts(), bare.counts(), strict=True) if had and not has]
+    lost = [
+        name
+        for name, had, has in zip(faces.classes, part.class_counts(), bare.class_counts(), strict=True)
+        if had and not has
+    ]
     if lost:
         raise DataError("--keep-labels", f"{keep:g} leaves no label of {', '.join(lost)}", "keep a larger share")
     labels, votes = faces.labels.copy(), None if faces.votes is None else faces.votes.copy()
@@ -159,7 +163,7 @@ def without_training_labels(faces: FaceSet, keep: float, seed: int) -> FaceSet:
 
 def only_classes(faces: FaceSet, names: Sequence[str]) -> FaceSet:
     """The faces of these classes, labels counted in this order."""
-    names = tuple(canonical(name) for name in names)
+    names = tuple(normalize_label(name) for name in names)
     unknown = [name for name in names if name not in faces.classes]
     if unknown:
         raise DataError(
@@ -170,7 +174,7 @@ def only_classes(faces: FaceSet, names: Sequence[str]) -> FaceSet:
     if len(set(names)) != len(names):
         raise DataError("classes", "a class is named twice", "name each once")
     keep = np.isin(faces.labels, [faces.classes.index(name) for name in names])
-    return faces.take(keep).as_classes(names)
+    return faces.take(keep).reindex_classes(names)
 
 
 def one_against_all(faces: FaceSet, name: str) -> FaceSet:
@@ -178,7 +182,7 @@ def one_against_all(faces: FaceSet, name: str) -> FaceSet:
     (name,) = only_classes(faces, [name]).classes
     if name == OTHER:
         raise DataError("data.one_vs_rest", f"'{OTHER}' is the name of all the rest", "rename the class")
-    labels = np.where(faces.labeled, faces.labels == faces.classes.index(name), UNLABELED).astype(np.int64)
+    labels = np.where(faces.is_labeled, faces.labels == faces.classes.index(name), UNLABELED).astype(np.int64)
     return replace(faces, labels=labels, classes=(OTHER, name))
 
 
@@ -205,7 +209,7 @@ def official_splits(faces: FaceSet) -> FaceSet:
 
 def read_names(path: Path) -> set[str]:
     """The column ``path`` of a CSV: names of rows, as the predictions CSV has them."""
-    if fault := fault_of(path, "a CSV of names"):
+    if fault := find_file_problem(path, "a CSV of names"):
         raise DataError(path, *fault)
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
@@ -221,7 +225,7 @@ def read_names(path: Path) -> set[str]:
                 if row["path"] is None:
                     where = f"{path} line {reader.line_num}"
                     raise DataError(where, "has no field for the column 'path'", "mend the row")
-                names.add(unguard_cell(row["path"]))
+                names.add(unescape_formula(row["path"]))
             return names - {""}
     except (UnicodeDecodeError, csv.Error) as error:
         raise DataError(
@@ -231,7 +235,7 @@ def read_names(path: Path) -> set[str]:
 
 def write_names(faces: FaceSet, path: Path) -> None:
     """The names of the faces as a CSV with the column ``path``, which read_names reads, and a checksum of each picture."""
-    with replacing(path) as part, part.open("w", newline="", encoding="utf-8") as file:
+    with replace_file(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         rows = ([name, f"{check:08x}"] for name, check in zip(faces.names, checksums(faces.images), strict=True))
         CsvWriter(file).writerows([["path", "crc32"], *rows])
 
@@ -239,8 +243,8 @@ def write_names(faces: FaceSet, path: Path) -> None:
 def written_in(faces: FaceSet, path: Path) -> FaceSet:
     """Those of the faces that write_names wrote there: of the same names, and the same pictures."""
     with path.open(newline="", encoding="utf-8") as file:
-        known = {unguard_cell(row["path"]): row.get("crc32") for row in csv.DictReader(file)}
-    ours = faces.only(set(known))
+        known = {unescape_formula(row["path"]): row.get("crc32") for row in csv.DictReader(file)}
+    ours = faces.select_names(set(known))
     same = [
         known[name] in (None, f"{check:08x}") for name, check in zip(ours.names, checksums(ours.images), strict=True)
     ]

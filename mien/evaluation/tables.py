@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mien.core.csv_cells import CsvWriter
-from mien.core.files import replacing, write_json, write_text
+from mien.core.files import replace_file, write_json, write_text
 from mien.core.types import FaceSet
 from mien.evaluation.calibration import reliability
 from mien.evaluation.measures import without_nan
@@ -118,8 +118,8 @@ def write_predictions(faces: FaceSet, probabilities: np.ndarray, labels: tuple[s
 
     probabilities float (N, K) over ``labels``, the model's classes; the truth is named in the data's own.
     """
-    known = bool(faces.labeled.any())
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    known = bool(faces.is_labeled.any())
+    with replace_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = CsvWriter(file)
         writer.writerow(["path", "label", *(["truth"] if known else []), *(f"p_{name}" for name in labels)])
         for name, truth, row in zip(faces.names, faces.labels, probabilities, strict=True):

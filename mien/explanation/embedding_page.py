@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from mien.core.files import replacing
+from mien.core.files import replace_file
 from mien.core.types import FaceSet
 from mien.evaluation.reports.figures import literally, pyplot
 from mien.evaluation.reports.page import Section, data_uri, page, plotly_script, table
@@ -51,7 +51,7 @@ def draw_embedding(faces: FaceSet, spaces: dict[str, Flattened], path: Path, tit
     ]
     figure.legend(handles=handles, loc="outside right upper", frameon=False)
     figure.suptitle(title)
-    with replacing(path) as temporary:
+    with replace_file(path) as temporary:
         figure.savefig(temporary, dpi=100)
     plot.close(figure)
 

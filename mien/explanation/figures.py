@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mien.core.files import replacing
+from mien.core.files import replace_file
 
 #: One pixel of a 48×48 face is drawn as so many.
 ZOOM = 4
@@ -133,7 +133,7 @@ def draw_grid(
         for share, word in ticks:
             axes.text(x + 19, top + 8 + share * length, word, va="center", size=8.5, **text)
     axes.imshow(canvas, interpolation="nearest", aspect="auto")
-    with replacing(path) as temporary:
+    with replace_file(path) as temporary:
         figure.savefig(temporary, dpi=100)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from mien.core.files import replacing, write_json, write_text
+from mien.core.files import replace_file, write_json, write_text
 from mien.evaluation.reports.page import Section, page, picture, table, tiles
 from mien.explanation.figures import enlarge, sheet
 
@@ -64,7 +64,7 @@ def write_filters(out: Path, study: FilterStudy) -> list[Path]:
     paths = []
     for name, image in pictures.items():
         paths.append(out / name)
-        with replacing(paths[-1]) as temporary:
+        with replace_file(paths[-1]) as temporary:
             _save(image, temporary)
     write_json(out / "filters.json", _as_json(study))
     write_text(out / "filters.html", _page(out, study))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mien.core.files import replacing, write_json, write_text
+from mien.core.files import replace_file, write_json, write_text
 from mien.evaluation.reports.page import Section, page, picture, table
 from mien.explanation.attribution import SIGNED, importance
 from mien.explanation.figures import ZOOM, draw_grid, enlarge, masked, overlay
@@ -187,7 +187,7 @@ def _mean_face(faces: Faces) -> np.ndarray:
 def _write_png(path: Path, image: np.ndarray) -> None:
     from PIL import Image
 
-    with replacing(path) as temporary:
+    with replace_file(path) as temporary:
         Image.fromarray(image).save(temporary)
 
 
@@ -219,7 +219,7 @@ def _draw_curves(path: Path, faces: Faces, found: Findings) -> None:
     figure.legend(handles, labels, loc="outside right center", frameon=False)
     count = len(faces)
     figure.suptitle(f"{count:,} face{'' if count == 1 else 's'}, most important pixels first")
-    with replacing(path) as temporary:
+    with replace_file(path) as temporary:
         figure.savefig(temporary, dpi=100)
 
 

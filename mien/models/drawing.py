@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mien.core.files import replacing
+from mien.core.files import replace_file
 from mien.models.drawing_layout import (
     GAP,
     JOINS,
@@ -84,7 +84,7 @@ def draw_networks(panels: Sequence[tuple[str, Summary]], path: Path) -> None:
         panel.draw(axes, top)
         top -= panel.height
     axes.text(MARGIN, 0.22, NOTE, fontsize=7, color=PALE, va="center")
-    with replacing(path) as temporary, warnings.catch_warnings():
+    with replace_file(path) as temporary, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of letters in a title that the font lacks
         figure.savefig(temporary, dpi=150, facecolor="white")
 

@@ -37,7 +37,7 @@ def rare_class(folder: Path, faces: FaceSet) -> dict[str, Any]:
     index = plain.labels.index("disgust")
     found = {}
     for name in ("validation", "test"):
-        part = divided.in_split(name).as_classes(plain.labels)
+        part = divided.select_split(name).reindex_classes(plain.labels)
         found[name] = (plain.probabilities(part.images), expert.probabilities(part.images)[:, 1], part.labels)
     p, q, labels = found["validation"]
     tried = [score(with_expert(p, q, index, share), labels, plain.labels).macro_f1 for share in EXPERT_SHARES]
@@ -61,7 +61,7 @@ def ensemble_of_three(folder: Path, faces: FaceSet) -> dict[str, Any]:
     members = [TorchClassifier(load_run(folder / name)) for name in MEMBERS]
     given = {}
     for part in ("validation", "test"):
-        rows = divided.in_split(part).as_classes(members[0].labels)
+        rows = divided.select_split(part).reindex_classes(members[0].labels)
         given[part] = (np.stack([m.probabilities(rows.images, "ten-crop") for m in members]), rows.labels)
     (chosen_on, chosen_labels), (probabilities, labels) = given["validation"], given["test"]
     result: dict[str, Any] = {"members": {}, "ensembles": {}}

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mien.core.errors import RecipeError
-from mien.core.files import fault_of
+from mien.core.files import find_file_problem
 from mien.reproduction.studies import ALL, Run
 from mien.training.recipe import load_recipe
 
@@ -137,7 +137,7 @@ def read_jobs(path: Path | None = None) -> tuple[Job, ...]:
     Raises RecipeError for what is not TOML, an unknown key, study or run, a name that occurs twice, or an unknown ``after``.
     """
     source = path or Path(str(resources.files("mien") / "reproduction" / "queue.toml"))
-    if fault := fault_of(source, "a list of jobs"):
+    if fault := find_file_problem(source, "a list of jobs"):
         raise RecipeError(source, *fault)
     try:
         tables = tomllib.loads(source.read_text(encoding="utf-8")).get("job", [])

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from mien.core.files import make_folder, write_json
-from mien.core.locks import is_held, only_process
+from mien.core.locks import hold_lock, is_locked
 from mien.core.progress import progress_bar
 from mien.reproduction.jobs import Job, Plan, Training, epoch_seconds
 
@@ -146,14 +146,14 @@ class Queue:
         if entry.state in ("done", "failed"):
             return
         alive = entry.process is not None and entry.process.poll() is None
-        if alive or is_held(self._plan.lock(entry.job)):
+        if alive or is_locked(self._plan.lock(entry.job)):
             if entry.state != "running":
                 self._say(f"{entry.job.name}: still runs, begun by an earlier queue")
             entry.state, entry.reason = "running", ""
         if entry.state == "running":
             if (done := self._epochs_done(entry)) > entry.done:
                 entry.done, entry.attempts, entry.hours = done, 1, self._hours(entry.job)
-            if not alive and not is_held(self._plan.lock(entry.job)):
+            if not alive and not is_locked(self._plan.lock(entry.job)):
                 self._ended(entry)
 
     @staticmethod
@@ -207,7 +207,7 @@ def one_queue(plan: Plan) -> Iterator[None]:
     if threading.current_thread() is threading.main_thread():
         before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with only_process(plan.state / "queue.lock", plan.runs, "see it with --status, or wait until it has ended"):
+        with hold_lock(plan.state / "queue.lock", plan.runs, "see it with --status, or wait until it has ended"):
             yield
     finally:
         if before is not None:
@@ -227,7 +227,7 @@ def start_process(
 
 def run_job(plan: Plan, job: Job, run: Callable[[list[str]], int]) -> int:
     """Run the job's commands in this process until one fails; returns its exit code and writes it."""
-    with only_process(plan.lock(job), job.name, "wait until it has ended"):
+    with hold_lock(plan.lock(job), job.name, "wait until it has ended"):
         code = 0
         for command in plan.commands(job):
             code = code or run(command)
@@ -255,7 +255,7 @@ def status_text(runs: Path) -> str:
     """What runs, how far, what is next and what is left, for a person."""
     state = read_state(runs)
     counts = {name: [job for job in state["jobs"] if job["state"] == name] for name in STATES}
-    working = "the queue is running" if is_held(runs / "queue" / "queue.lock") else "no queue is running"
+    working = "the queue is running" if is_locked(runs / "queue" / "queue.lock") else "no queue is running"
     done = f"{len(counts['done'])} of {len(state['jobs'])} jobs done"
     lines = [f"{working}: {state['processes']} processes, {done}, {hours_left(state):,.1f} h left"]
     for name in STATES[:-1]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from mien.core.errors import DataError, TrainingDiverged, UsageError
 from mien.core.files import make_folder, write_json
-from mien.core.locks import only_process
+from mien.core.locks import hold_lock
 from mien.core.types import FaceSet
 from mien.data.annotators import labeled_by
 from mien.data.splits import one_against_all
@@ -70,7 +70,7 @@ def reproduce(
             write_json(place / "result.json", result_of(run, faces, place, short=short, quiet=quiet, say=say))
     # Runs of one study may end in several processes at once: who comes last must have read what all others wrote.
     hint = "wait until it has ended, or choose another folder with --out"
-    with only_process(make_folder(folder) / f".{study.name}.lock", folder, hint, wait_s=600):
+    with hold_lock(make_folder(folder) / f".{study.name}.lock", folder, hint, wait_s=600):
         result: dict[str, Any] = {"study": study.name, "runs": _done_runs(study, folder, earlier, short)}
         if study.name in DERIVED and len(result["runs"]) == len(study.runs):
             result["derived"] = DERIVED[study.name](folder, faces)
@@ -100,10 +100,10 @@ def result_of(run: Run, faces: FaceSet, place: Path, *, short: bool, quiet: bool
     }
     if history:
         classifier = TorchClassifier(load_run(place))
-        test = labeled_by(divided, recipe.data.labels).in_split("test")
-        test = test.take(test.labeled)
+        test = labeled_by(divided, recipe.data.labels).select_split("test")
+        test = test.take(test.is_labeled)
         test = one_against_all(test, run_class) if (run_class := recipe.data.one_vs_rest) else test
-        test = test.as_classes(classifier.labels)
+        test = test.reindex_classes(classifier.labels)
         for tta in ("none", *run.tta):
             scores = score(classifier.probabilities(test.images, tta), test.labels, classifier.labels)
             result["scores"][tta] = scores.to_json()

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mien.core.errors import DataError, UsageError
-from mien.core.types import FaceSet, concatenate
+from mien.core.types import FaceSet, concatenate_faces
 from mien.data.splits import hold_out, resplit, with_counts
 
 #: Faces of Training and of PublicTest.
@@ -64,7 +64,7 @@ def official(faces: FaceSet) -> tuple[FaceSet, FaceSet]:
     for name in ("Training", "PublicTest"):
         if not faces.has_split(name):
             raise DataError("data", f"has no split {name}", "give FER2013's file, or its Training and PublicTest files")
-    training, public = (faces.in_split(name) for name in ("Training", "PublicTest"))
+    training, public = (faces.select_split(name) for name in ("Training", "PublicTest"))
     if (len(training), len(public)) != FER2013_ROWS:
         found = (
             f"has {len(training):,} faces of Training and {len(public):,} of PublicTest, not {FER2013_ROWS[0]:,} and "
@@ -72,7 +72,7 @@ def official(faces: FaceSet) -> tuple[FaceSet, FaceSet]:
         raise DataError(
             "data", f"{found}{FER2013_ROWS[1]:,}", "give FER2013's whole file: the splits are drawn from it"
         )
-    return training.take(training.labeled), public.take(public.labeled)
+    return training.take(training.is_labeled), public.take(public.is_labeled)
 
 
 def _named(faces: FaceSet, name: str) -> FaceSet:
@@ -82,11 +82,13 @@ def _named(faces: FaceSet, name: str) -> FaceSet:
 def _training_divided(faces: FaceSet, validation: int) -> FaceSet:
     training, public = official(faces)
     parts = resplit(training, ["train", "validation"], [len(training) - validation, validation], SPLIT_SEED)
-    return concatenate([parts, _named(public, "test")])
+    return concatenate_faces([parts, _named(public, "test")])
 
 
 def _r2(faces: FaceSet) -> FaceSet:
-    return resplit(concatenate(official(faces)), ["train", "validation", "test"], [11_880, 7_350, 7_170], SPLIT_SEED)
+    return resplit(
+        concatenate_faces(official(faces)), ["train", "validation", "test"], [11_880, 7_350, 7_170], SPLIT_SEED
+    )
 
 
 def _r2_joined(faces: FaceSet) -> FaceSet:
@@ -97,15 +99,17 @@ def _r2_joined(faces: FaceSet) -> FaceSet:
 
 def _r3(faces: FaceSet) -> FaceSet:
     counts = {"angry": 500, "happy": 1500, "neutral": 1000, "sad": 1500, "surprise": 500}
-    drawn = with_counts(concatenate(official(faces)), {"train": counts, "test": dict.fromkeys(counts, 100)}, SPLIT_SEED)
-    training, validation = hold_out(drawn.in_split("train"), 0.2, SPLIT_SEED)
-    return concatenate([training, _named(validation, "validation"), drawn.in_split("test")])
+    drawn = with_counts(
+        concatenate_faces(official(faces)), {"train": counts, "test": dict.fromkeys(counts, 100)}, SPLIT_SEED
+    )
+    training, validation = hold_out(drawn.select_split("train"), 0.2, SPLIT_SEED)
+    return concatenate_faces([training, _named(validation, "validation"), drawn.select_split("test")])
 
 
 def _whole(faces: FaceSet) -> FaceSet:
     """All of Training, and PublicTest to compare by."""
     training, public = official(faces)
-    return concatenate([_named(training, "train"), _named(public, "test")])
+    return concatenate_faces([_named(training, "train"), _named(public, "test")])
 
 
 #: Name → what draws it from FER2013's Training and PublicTest: splits train, validation (but for r2-joined and whole) and test.

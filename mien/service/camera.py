@@ -212,12 +212,11 @@ class Camera:
 
 
 def _face(face: Face, row: dict[str, Any]) -> dict[str, Any]:
-    label, confidence = face.shown
     values = face.probabilities if face.smoothed is None else face.smoothed
     return {
-        "track": face.track, "box": [row["x1"], row["y1"], row["x2"], row["y2"]], "label": label,
-        "confidence": round(confidence, 4), "unsure": face.shown_unsure, "unsure_below": face.unsure_below,
-        "not_a_face": row["not_a_face"], "is_not_a_face": face.non_face,
+        "track": face.track, "box": [row["x1"], row["y1"], row["x2"], row["y2"]], "label": face.display_label,
+        "confidence": round(face.display_probability, 4), "unsure": face.is_display_unsure, "unsure_below": face.unsure_below,
+        "not_a_face": row["not_a_face"], "is_not_a_face": face.is_not_a_face,
         "probabilities": {name: round(float(p), 4) for name, p in zip(face.labels, np.asarray(values), strict=True)},
     }  # fmt: skip
 

@@ -77,7 +77,7 @@ def _face(face: Any, row: dict[str, Any]) -> dict[str, Any]:
         "face": row["face"], "box": [row["x1"], row["y1"], row["x2"], row["y2"]], "score": row["score"],
         "label": row["label"], "confidence": row["confidence"],
         "probabilities": {name: row[f"p_{name}"] for name in face.labels},
-        "unsure": row["unsure"], "unsure_below": face.unsure_below, "not_a_face": row["not_a_face"], "is_not_a_face": face.non_face,
+        "unsure": row["unsure"], "unsure_below": face.unsure_below, "not_a_face": row["not_a_face"], "is_not_a_face": face.is_not_a_face,
     }  # fmt: skip
 
 

@@ -59,4 +59,4 @@ def saliency(path: Path, crop: np.ndarray, method: str) -> np.ndarray:
         crops = crop[None]
         target = TorchClassifier(trained).probabilities(crops).argmax(axis=1)
         maps = explain(trained.network, trained.preprocessing.to_tensor(crops), target, method)
-        return overlay(trained.preprocessing.as_read(crops), maps, zoom=ZOOM)[0]
+        return overlay(trained.preprocessing.convert_color(crops), maps, zoom=ZOOM)[0]

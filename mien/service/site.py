@@ -11,7 +11,7 @@ from fastapi import APIRouter, Body, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 
 from mien import __version__
-from mien.analysis.inference.model_file import PULLABLE, local_model, model_info, shipped_models
+from mien.analysis.inference.model_file import PULLABLE_MODELS, find_pulled_model, list_shipped_models, read_model_info
 from mien.analysis.output.palette import colors_of
 from mien.service import saliency
 from mien.service.answers import Health, ModelFacts, ReportLink, ServiceFacts, SignedIn
@@ -154,8 +154,8 @@ async def list_models(request: Request) -> list[dict[str, Any]]:
 
 def model_cards(reader: Reader, config: Config) -> list[dict[str, Any]]:
     rows = [_model(name, path) for name, path in reader.models.items()]
-    for name, known in PULLABLE.items():
-        file = config.detector_model or local_model(name)
+    for name, known in PULLABLE_MODELS.items():
+        file = config.detector_model or find_pulled_model(name)
         if file is not None:
             rows.append({
                 "name": name, "labels": [], "parameters": None, "bytes": file.stat().st_size, "precision": None, "scores": {},
@@ -165,12 +165,12 @@ def model_cards(reader: Reader, config: Config) -> list[dict[str, Any]]:
 
 
 def _model(name: str, path: Path) -> dict[str, Any]:
-    info, card = model_info(path), path.with_suffix(".md")
+    info, card = read_model_info(path), path.with_suffix(".md")
     return {
         "name": name, "labels": list(info.labels), **_weights(path, info.quantized), "bytes": path.stat().st_size,
         "scores": info.scores, "license": info.license,
         "card": card.read_text(encoding="utf-8") if card.is_file() else None,
-        "kind": "shipped" if shipped_models().get(name) == path else "local",
+        "kind": "shipped" if list_shipped_models().get(name) == path else "local",
     }  # fmt: skip
 
 

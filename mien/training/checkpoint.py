@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from mien.core.errors import ModelError
-from mien.core.files import replacing
+from mien.core.files import replace_file
 from mien.core.preprocessing import Preprocessing
 from mien.models import MISFITS, build_for, check_finite
 
@@ -55,7 +55,7 @@ def save_trained(path: Path, trained: Trained, **more: Any) -> None:
     Raises OutputError where the file cannot be written whole, as on a full disk.
     """
     # An open file, not its path: what torch writes by itself hides why the operating system refused.
-    with replacing(path) as temporary, temporary.open("wb") as file:
+    with replace_file(path) as temporary, temporary.open("wb") as file:
         try:
             torch.save({**trained.describe(), "weights": trained.network.state_dict(), **more}, file)
         except RuntimeError as error:  # torch's "enforce fail", raised over the system's own error

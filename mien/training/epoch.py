@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mien.core.errors import TrainingDiverged
 from mien.core.preprocessing import Preprocessing
-from mien.core.progress import Bar
+from mien.core.progress import ProgressBar
 from mien.core.types import FaceSet
 from mien.data.augmentation import cutmix, mixup, random_noise
 from mien.evaluation.metrics import accuracy, confusion_matrix, log_losses, macro_f1
@@ -98,7 +98,7 @@ def state_of(recipe: Recipe, network: nn.Module, alpha: list[float] | None = Non
     )
 
 
-def run_epoch(course: Course, state: State, validation: FaceSet, bar: Bar) -> dict[str, Any]:
+def run_epoch(course: Course, state: State, validation: FaceSet, bar: ProgressBar) -> dict[str, Any]:
     """Train one epoch and watch it: a row of the log. Raises TrainingDiverged before anything of it is saved."""
     started, epoch = time.perf_counter(), len(state.history)
     row = {"epoch": epoch + 1, **train_epoch(course, state, bar)}
@@ -108,7 +108,7 @@ def run_epoch(course: Course, state: State, validation: FaceSet, bar: Bar) -> di
     return row | {"seconds": round(time.perf_counter() - started, 2)}
 
 
-def train_epoch(course: Course, state: State, bar: Bar) -> dict[str, float]:
+def train_epoch(course: Course, state: State, bar: ProgressBar) -> dict[str, float]:
     """One pass over the training faces: learning rate, loss, accuracy, speed.
 
     Batches are whole: what is left of a shuffled epoch, less than a batch, is not seen in it.

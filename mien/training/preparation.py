@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mien.core.errors import DataError, ModelError, RecipeError
 from mien.core.preprocessing import Preprocessing
-from mien.core.types import UNLABELED, FaceSet, concatenate, split_role
+from mien.core.types import UNLABELED, FaceSet, concatenate_faces, split_role
 from mien.data.annotators import RATERS, labeled_by, majority
 from mien.data.augmentation import Augmentation
 from mien.data.splits import hold_out, one_against_all, only_classes
@@ -46,13 +46,13 @@ def choose_rows(recipe: Recipe, faces: FaceSet, say: Callable[[str], None]) -> R
     """The recipe's splits; where the data has no validation split, a part of the training faces is held out."""
     settings = recipe.data
     faces = labeled_by(faces, settings.labels)
-    if not faces.labeled.any():
+    if not faces.is_labeled.any():
         raise DataError(
             "data",
             f"holds no labels ({settings.labels})",
             "training needs a column 'emotion' or 'label', a folder for each class, or FER+'s votes (data.labels)",
         )
-    without_label = faces.take(~faces.labeled)
+    without_label = faces.take(~faces.is_labeled)
     if settings.labels == RATERS:
         say(f"{len(without_label):,} of {len(faces):,} faces have no expression that most of their raters saw")
         # Who agree that it is none see no expression that a network could find.
@@ -82,10 +82,10 @@ def choose_rows(recipe: Recipe, faces: FaceSet, say: Callable[[str], None]) -> R
         used = {*training.splits, *validation.splits}
         others = ", ".join(name or "none" for name in faces.splits if name not in used)
         say(f"{aside:,} faces of other splits ({others}) are left aside")
-    unlabeled = unknown.as_classes(training.classes)
+    unlabeled = unknown.reindex_classes(training.classes)
     if settings.keep_labels < 1:
         dropped, training = hold_out(training, settings.keep_labels, recipe.run.seed)
-        unlabeled = concatenate([unlabeled, dropped]) if len(unlabeled) else dropped
+        unlabeled = concatenate_faces([unlabeled, dropped]) if len(unlabeled) else dropped
         say(f"{len(training):,} faces keep their label, {len(dropped):,} lose it")
         _check_classes(training, f"data.keep_labels of {settings.keep_labels:g} leaves none: raise it")
     if recipe.semi.method == "none" and len(unlabeled) and settings.keep_labels == 1 and settings.labels != RATERS:
@@ -99,7 +99,7 @@ def choose_rows(recipe: Recipe, faces: FaceSet, say: Callable[[str], None]) -> R
 
 def of_classes(settings: DataSettings, faces: FaceSet) -> FaceSet:
     """The labeled faces of the recipe's classes."""
-    faces = faces.take(faces.labeled)
+    faces = faces.take(faces.is_labeled)
     if settings.classes:
         faces = only_classes(faces, settings.classes)
     return one_against_all(faces, settings.one_vs_rest) if settings.one_vs_rest else faces
@@ -121,7 +121,7 @@ def _check_classes(training: FaceSet, hint: str = "") -> None:
             f"has one class alone ({found})",
             "give faces of two at least, each in a folder or with a label of its own",
         )
-    counts = dict(zip(training.classes, training.counts(), strict=True))
+    counts = dict(zip(training.classes, training.class_counts(), strict=True))
     present, absent = [name for name in counts if counts[name]], [name for name in counts if not counts[name]]
     if absent:
         raise DataError(
@@ -133,7 +133,7 @@ def _check_classes(training: FaceSet, hint: str = "") -> None:
 
 def _in_role(faces: FaceSet, split: str) -> FaceSet:
     """The faces of every split that plays the part of this one (Training and train), or of several, ``train+validation``."""
-    names = [name for part in split.split("+") for name in faces.in_role(part).splits]  # raises where there is none
+    names = [name for part in split.split("+") for name in faces.select_role(part).splits]  # raises where there is none
     return faces.take(np.isin(faces.split, names))
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mien.core.errors import DataError, UsageError
-from mien.core.files import replacing
+from mien.core.files import replace_file
 from mien.core.preprocessing import Preprocessing
 from mien.core.types import FaceSet
 from mien.data.annotators import labeled_by
@@ -96,7 +96,7 @@ def choose(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
 def _to_show(recipe: Recipe, faces: FaceSet, split: str) -> FaceSet:
     """The training faces of the recipe, or all labeled faces of a split."""
     if split:
-        return of_classes(recipe.data, labeled_by(faces.in_split(split), recipe.data.labels))
+        return of_classes(recipe.data, labeled_by(faces.select_split(split), recipe.data.labels))
     return choose_rows(recipe, faces, lambda text: None).training
 
 
@@ -213,7 +213,7 @@ def _draw_tiles(
         axes.text(_MARGIN, _MARGIN + number * _TITLE_LINE, line, va="top", size=size, parse_math=False)
     for left, head in zip(lefts, ("as it is", "as the network is given it"), strict=False):
         axes.text(left, first - 4, head, va="bottom", size=9, style="italic")
-    with replacing(path) as temporary:
+    with replace_file(path) as temporary:
         figure.savefig(temporary, dpi=_DPI)
 
 

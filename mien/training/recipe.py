@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from mien.core.errors import RecipeError
-from mien.core.files import fault_of
+from mien.core.files import find_file_problem
 
 #: (section, key) of recipes of version 0.1, and what the key is called since: runs that were begun then are resumed.
 _RENAMED = {("input", "normalise"): "normalize", ("data", "against"): "one_vs_rest"}
@@ -228,7 +228,7 @@ def load_recipe(name_or_path: str | Path, overrides: list[str] | None = None) ->
     path, shipped = Path(name_or_path), shipped_recipes()
     if str(name_or_path) in shipped:
         path = shipped[str(name_or_path)]
-    elif path.suffix.lower() == ".toml" and (fault := fault_of(path, "a recipe")):
+    elif path.suffix.lower() == ".toml" and (fault := find_file_problem(path, "a recipe")):
         raise RecipeError(path, *fault)
     elif not path.is_file():
         raise RecipeError(

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mien.analysis.inference.classifier import Classifier
-from mien.analysis.inference.model_file import choose_file, int8_file, shipped_models
+from mien.analysis.inference.model_file import choose_model_file, int8_path, list_shipped_models
 from mien.core.errors import DataError, RecipeError
 from mien.core.labels import FERPLUS
 from mien.core.preprocessing import Preprocessing
@@ -100,10 +100,10 @@ def _in_torch(network: nn.Module, hardware: Hardware) -> Callable[[Tensor], Tens
 
 def _int8_of(model: str, hardware: Hardware) -> Path | None:
     """The int8 file that answers for a shipped model here, if one does."""
-    shipped = shipped_models().get(model)
-    if shipped is None or hardware.device.type != "cpu" or choose_file(model) != int8_file(shipped):
+    shipped = list_shipped_models().get(model)
+    if shipped is None or hardware.device.type != "cpu" or choose_model_file(model) != int8_path(shipped):
         return None
-    return int8_file(shipped)
+    return int8_path(shipped)
 
 
 def _quantized(model: str, hardware: Hardware) -> Callable[[Tensor], Tensor] | None:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from mien.analysis.inference.classifier import TTA, averaged, softmax
-from mien.analysis.inference.model_file import find_model, model_info, shipped_models
+from mien.analysis.inference.classifier import TTA, average_views, softmax
+from mien.analysis.inference.model_file import find_model, list_shipped_models, read_model_info
 from mien.core.errors import ModelError
 from mien.core.preprocessing import Preprocessing
 from mien.models import load
@@ -37,7 +37,7 @@ class TorchClassifier:
 
     def probabilities(self, images: np.ndarray, tta: TTA = "none") -> np.ndarray:
         """Crops uint8 (N, H, W) or (N, H, W, 3) of one size → float32 (N, K), each row summing to 1."""
-        return averaged(self._once, images, tta, self.batch_size, len(self.labels))
+        return average_views(self._once, images, tta, self.batch_size, len(self.labels))
 
     @torch.no_grad()
     def features(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -58,9 +58,9 @@ class TorchClassifier:
 
 def open_trained(model: str | Path) -> Trained:
     """The network of a shipped model, a float model file, a run folder or a .pt file, in evaluation mode on the CPU."""
-    if str(model) not in shipped_models() and Path(model).suffix.lower() != ".onnx":
+    if str(model) not in list_shipped_models() and Path(model).suffix.lower() != ".onnx":
         return load_run(Path(model))
-    info, network = model_info(find_model(model)), load(model)
+    info, network = read_model_info(find_model(model)), load(model)
     return Trained(
         network,
         info.name,
@@ -79,7 +79,7 @@ def load_run(path: Path) -> Trained:
     if not path.exists():
         hint = "check the path of the run folder or .pt file"
         if path.name == str(path) and not path.suffix:  # rather the name of a model
-            hint = f"choose one of {', '.join(shipped_models())}, or name a run folder, a .pt or an .onnx file"
+            hint = f"choose one of {', '.join(list_shipped_models())}, or name a run folder, a .pt or an .onnx file"
         raise ModelError(path, "does not exist", hint)
     if path.suffix.lower() == ".onnx":
         raise ModelError(path, "is a model file already", "name the run folder or the .pt file that it came from")

@@ -15,8 +15,8 @@ from torch import nn
 
 from mien.core.errors import RecipeError
 from mien.core.files import make_folder, write_json, write_text
-from mien.core.locks import only_process
-from mien.core.memory import keep_memory
+from mien.core.locks import hold_lock
+from mien.core.memory import retain_freed_memory
 from mien.core.preprocessing import Preprocessing
 from mien.core.progress import progress_bar
 from mien.core.types import FaceSet
@@ -63,7 +63,7 @@ def train(
     make_folder(folder)
     hint = "wait until that training has ended, or choose another folder with --out"
     try:
-        with only_process(folder / ".lock", folder, hint):
+        with hold_lock(folder / ".lock", folder, hint):
             return _train(recipe, faces, folder, resume, quiet, say)
     finally:
         if not was_there:
@@ -74,7 +74,7 @@ def train(
 def _train(recipe: Recipe, faces: FaceSet, folder: Path, resume: bool, quiet: bool, say: Say) -> list[dict[str, Any]]:
     rows = choose_rows(recipe, faces, say)
     hardware = Hardware.choose(recipe.run.device, recipe.run.precision)
-    keep_memory()
+    retain_freed_memory()
     identity = {
         "faces": fingerprint(rows, votes=bool(recipe.targets.votes)),
         "hardware": f"{hardware.device.type}, {hardware.precision}",
@@ -191,7 +191,7 @@ def _alpha(
     recipe: Recipe, rows: Rows, network: nn.Module, preprocessing: Preprocessing, hardware: Hardware
 ) -> list[float] | None:
     """The weights of the classes in the loss, as loss.class_weights says; None: all alike."""
-    how, counts = recipe.loss.class_weights, rows.training.counts()
+    how, counts = recipe.loss.class_weights, rows.training.class_counts()
     if how == "none":
         return None
     if how == "validation":  # the confusions of the network as it is before the first step

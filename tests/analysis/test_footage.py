@@ -24,7 +24,7 @@ from clips import make_clip, tone
 from mien.analysis.manifest import Manifest
 from mien.analysis.media import camera
 from mien.analysis.media.camera import CameraSource
-from mien.analysis.media.inputs import Input, list_inputs, without_password
+from mien.analysis.media.inputs import Input, list_inputs, strip_credentials
 from mien.analysis.media.video_reader import Sampling, VideoSource
 from mien.analysis.pipeline import Done, Settings, analyze_input
 from mien.analysis.recognizer import Recognizer
@@ -140,7 +140,7 @@ def test_streams_are_named_without_their_password() -> None:
     door, camera, live = list_inputs(names)
     assert [str(one.stem) for one in (door, camera, live)] == ["cam.local-554-door", "camera-0", "host-live"]
     assert door.name == "rtsp://cam.local:554/door" and door.path == names[0] and door.is_video
-    assert without_password("camera:0") == "camera:0"
+    assert strip_credentials("camera:0") == "camera:0"
 
 
 def test_errors_of_streams_name_no_password(tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ def test_a_cameras_clock_begins_with_its_first_picture(monkeypatch: pytest.Monke
             return there, np.zeros((8, 8, 3), np.uint8)
 
     seconds = [1.0, 1.1, 1.2, 1.6, 1.7, 1.8, 1.9]
-    monkeypatch.setattr(camera, "_camera", lambda number: Camera())
+    monkeypatch.setattr(camera, "_open_camera", lambda number: Camera())
     monkeypatch.setattr(camera.time, "monotonic", lambda: Camera.clock)
     Camera.read_at = iter([(second, True) for second in seconds])
     times = [frame.time_s for frame in CameraSource("camera:0").frames()]

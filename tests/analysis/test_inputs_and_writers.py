@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mien.analysis.media.inputs import Input, describe_left_out, list_inputs
+from mien.analysis.media.inputs import Input, describe_skipped, list_inputs
 from mien.analysis.output.annotate import GRAY, draw_faces
 from mien.analysis.output.writers import check_formats, picture_ending, record_columns, record_writer, records_of
 from mien.core.errors import MediaError, UsageError
@@ -138,7 +138,7 @@ def test_what_is_unsure_or_no_face_is_drawn_as_such() -> None:
     def has(picture: np.ndarray, color: tuple[int, int, int]) -> bool:
         return bool((picture == color).all(axis=2).any())
 
-    sure, unsure, none = drawn(unsure_below=0.5), drawn(unsure_below=0.7), drawn(not_a_face=0.99, non_face=True)
+    sure, unsure, none = drawn(unsure_below=0.5), drawn(unsure_below=0.7), drawn(not_a_face=0.99, is_not_a_face=True)
     assert (sure == drawn()).all() and (unsure != sure).any()  # a question mark more
     assert has(sure, (0, 255, 0)) and not has(sure, GRAY)
     assert has(none, GRAY) and not has(none, (0, 255, 0))
@@ -175,7 +175,7 @@ def test_media_in_folders_that_are_not_read_are_counted(tmp_path: Path, monkeypa
     names = ["a.dng", "b.DNG", "c.psd", "d.heic", "e.jpg", "f.jp2", "g.h264", "h.txt", "i.dv", "j.ppm", "k.mod"]
     touch(*(tmp_path / name for name in names))
     for installed, unread in ((True, {}), (False, {".heic": 1})):
-        monkeypatch.setattr("mien.analysis.media.inputs.heif_is_installed", lambda installed=installed: installed)
+        monkeypatch.setattr("mien.analysis.media.inputs.is_heif_installed", lambda installed=installed: installed)
         left_out: Counter[str] = Counter()
         found = [item.path.name for item in list_inputs([tmp_path], left_out=left_out)]
         assert left_out == {".dng": 2, ".psd": 1} | unread
@@ -186,8 +186,8 @@ def test_what_was_left_out_is_said_with_the_line_that_would_read_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said = "3 files left out: 2 .heic (pip install 'mien[heic]'), 1 .dng"
-    assert describe_left_out(Counter({".dng": 1, ".heic": 2})) == said
+    assert describe_skipped(Counter({".dng": 1, ".heic": 2})) == said
     touch(*(tmp_path / name for name in ("a.dng", "b.heic", "c.heic")))
-    monkeypatch.setattr("mien.analysis.media.inputs.heif_is_installed", lambda: False)
+    monkeypatch.setattr("mien.analysis.media.inputs.is_heif_installed", lambda: False)
     (error,) = list_inputs([tmp_path])
     assert str(error) == f"{tmp_path}: is a folder without pictures or videos that are read here; {said}"

@@ -127,7 +127,7 @@ def test_sound_that_cannot_be_kept_costs_only_itself(
     recognizer: Recognizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "mien.analysis.media.video_writer.COPIED_SOUND", frozenset({"tta"})
+        "mien.analysis.media.video_writer.COPIED_AUDIO_CODECS", frozenset({"tta"})
     )  # which an .mp4 does not take
     make_clip(tmp_path / "clip.mkv", seconds=1, sound="tta", size_wh=(160, 120))
     done = analyze(tmp_path / "clip.mkv", recognizer, tmp_path)

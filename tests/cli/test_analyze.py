@@ -255,7 +255,7 @@ def test_a_folder_says_what_it_leaves_out(capsys: pytest.CaptureFixture[str], mo
     assert json.loads(printed.out)["left_out"] == {".dng": 1}
     assert printed.err == "mien: 1 file left out: 1 .dng\n"
     Path("photos/c.heic").touch()
-    monkeypatch.setattr("mien.analysis.media.inputs.heif_is_installed", lambda: False)
+    monkeypatch.setattr("mien.analysis.media.inputs.is_heif_installed", lambda: False)
     assert main(arguments) == 1
     assert "2 files left out: 1 .dng, 1 .heic (pip install 'mien[heic]')" in capsys.readouterr().err
 

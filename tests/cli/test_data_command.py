@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from mien.cli.main import main
-from mien.core.types import FaceSet, concatenate
+from mien.core.types import FaceSet, concatenate_faces
 from mien.data import load_faces
 from mien.data.readers import save_faces
 from tests.cli.conftest import complaint, outputs
@@ -27,7 +27,7 @@ def test_in_order_and_counts(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "split", "faces.parquet", "--out", "a.parquet", "--in-order", "--sizes", "40,20"]) == 0
     assert capsys.readouterr().out == "wrote 60 faces to a.parquet: train 40, validation 20; 10 of 70 left out\n"
     read = load_faces("a.parquet")
-    assert (read.in_split("train").names.tolist(), read.in_split("validation").names.tolist()) == (
+    assert (read.select_split("train").names.tolist(), read.select_split("validation").names.tolist()) == (
         names[:40],
         names[40:60],
     )
@@ -45,8 +45,8 @@ def test_in_order_and_counts(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "split", "faces.parquet", "--out", "c.csv", "--counts", counts, "--names", "train,test"]) == 0
     assert capsys.readouterr().out.endswith("wrote 18 faces to c.csv: train 13, test 5; 52 of 70 left out\n")
     read = load_faces("c.csv")
-    assert read.in_split("train").counts().tolist() == [5, 0, 0, 8, 0, 0, 0]
-    assert read.in_split("test").counts().tolist() == [3, 0, 0, 2, 0, 0, 0]
+    assert read.select_split("train").class_counts().tolist() == [5, 0, 0, 8, 0, 0, 0]
+    assert read.select_split("test").class_counts().tolist() == [3, 0, 0, 2, 0, 0, 0]
     assert main(["data", "split", "faces.parquet", "--out", "d.parquet", "--counts", "sad=5", "-q"]) == 0
     assert capsys.readouterr() == ("", "")
     assert (load_faces("d.parquet").classes, load_faces("d.parquet").splits) == (("sad",), ("train",))
@@ -63,27 +63,27 @@ def test_labels_that_were_removed_are_unknown_when_read_again(out: str, capsys: 
     assert capsys.readouterr().out == f"wrote 140 faces to {out}: train 105 (21 labeled), validation 35\n"
     read = load_faces(out)
     assert (len(read), sorted(read.splits)) == (140, ["train", "validation"])
-    assert read.in_split("train").counts().tolist() == [3] * 7
-    assert read.in_split("validation").counts().tolist() == [5] * 7
-    ours = [truth[name.split("/")[-1].replace("Training_", "")] for name in read.names[read.labeled].tolist()]
-    assert read.labels[read.labeled].tolist() == ours
+    assert read.select_split("train").class_counts().tolist() == [3] * 7
+    assert read.select_split("validation").class_counts().tolist() == [5] * 7
+    ours = [truth[name.split("/")[-1].replace("Training_", "")] for name in read.names[read.is_labeled].tolist()]
+    assert read.labels[read.is_labeled].tolist() == ours
     rows = choose_rows(small_recipe(semi={"method": "pseudo-label"}), read, print)
     assert (len(rows.training), len(rows.validation), len(rows.unlabeled)) == (21, 35, 84)
 
 
 def test_labels_are_removed_without_a_new_division() -> None:
-    save_faces(concatenate([patterns(70), patterns(14, seed=1, split="PublicTest")]), "faces.parquet")
+    save_faces(concatenate_faces([patterns(70), patterns(14, seed=1, split="PublicTest")]), "faces.parquet")
     assert main(["data", "split", "faces.parquet", "--out", "a.parquet", "--keep-labels", "0.3", "-q"]) == 0
     read = load_faces("a.parquet")
     assert read.split.tolist() == ["Training"] * 70 + ["PublicTest"] * 14
-    assert [int(read.in_split(name).labeled.sum()) for name in read.splits] == [21, 14]
+    assert [int(read.select_split(name).is_labeled.sum()) for name in read.splits] == [21, 14]
     save_faces(no_splits(), "none.parquet")
     assert main(["data", "split", "none.parquet", "--out", "b.parquet", "--keep-labels", "0.3", "-q"]) == 0
-    assert load_faces("b.parquet").counts().tolist() == [3] * 7
+    assert load_faces("b.parquet").class_counts().tolist() == [3] * 7
 
 
 def test_a_file_that_is_divided_already_keeps_its_splits_and_that_is_said(capsys: pytest.CaptureFixture[str]) -> None:
-    save_faces(concatenate([patterns(70), patterns(14, seed=1, split="PublicTest")]), "faces.parquet")
+    save_faces(concatenate_faces([patterns(70), patterns(14, seed=1, split="PublicTest")]), "faces.parquet")
     assert main(["data", "split", "faces.parquet", "--out", "a.parquet", "--official"]) == 0
     expected = "wrote 84 faces to a.parquet, divided as in faces.parquet: Training 70, PublicTest 14\n"
     assert capsys.readouterr().out == expected
@@ -105,7 +105,7 @@ def test_what_cannot_hold_faces_without_labels_names_what_can(capsys: pytest.Cap
     assert not Path("tree").exists()
     save_faces(replace(unlabeled, split=np.full(7, "test")), "test.parquet")
     assert main(["data", "convert", "test.parquet", "--out", "test-only.csv", "-q"]) == 0
-    assert not load_faces("test-only.csv").labeled.any()
+    assert not load_faces("test-only.csv").is_labeled.any()
 
 
 @pytest.mark.parametrize(

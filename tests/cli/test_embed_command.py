@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mien.cli.main import main
-from mien.core.types import concatenate
+from mien.core.types import concatenate_faces
 from mien.data.readers import save_faces
 from tests.cli.conftest import complaint, outputs
 from tests.conftest import patterns, voted
@@ -19,7 +19,7 @@ pytest.importorskip("sklearn")
 
 def write_faces() -> None:
     parts = (patterns(140), patterns(42, seed=1, split="PublicTest"), patterns(42, seed=2, split="PrivateTest"))
-    save_faces(concatenate(parts), "faces.parquet")
+    save_faces(concatenate_faces(parts), "faces.parquet")
 
 
 @pytest.mark.parametrize("method", ["pca", "tsne"])

@@ -12,7 +12,7 @@ import pytest
 
 from mien.analysis.inference.classifier import Classifier
 from mien.cli.main import main
-from mien.core.types import concatenate
+from mien.core.types import concatenate_faces
 from mien.data.readers import save_faces
 from tests.conftest import patterns
 
@@ -20,7 +20,7 @@ from tests.conftest import patterns
 @pytest.fixture
 def faces_file(tmp_path: Path) -> Path:
     path = tmp_path / "faces.parquet"
-    save_faces(concatenate([patterns(140), patterns(70, seed=3, split="PublicTest")]), path)
+    save_faces(concatenate_faces([patterns(140), patterns(70, seed=3, split="PublicTest")]), path)
     return path
 
 

@@ -15,8 +15,8 @@ from mien.analysis.media.inputs import Input
 from mien.analysis.ownership import Ownership
 from mien.cli.main import main
 from mien.core.errors import OutputError
-from mien.core.files import hidden_beside
-from mien.core.locks import only_process
+from mien.core.files import hidden_sibling
+from mien.core.locks import hold_lock
 
 #: Nothing is searched for, and records alone are written.
 QUICK = ["--detector", "none", "--no-media", "-q"]
@@ -154,13 +154,13 @@ def test_two_processes_do_not_write_the_same_outputs(capsys: pytest.CaptureFixtu
     monkeypatch.setattr("mien.core.locks.time.monotonic", iter(range(0, 10_000, 10)).__next__)
     picture(Path("a.png"), 60), picture(Path("b.png"), 90)
     out = Path("mien-out")
-    with only_process(hidden_beside(out / "a", "lock"), "a", "wait"):
+    with hold_lock(hidden_sibling(out / "a", "lock"), "a", "wait"):
         assert main(["analyze", "a.png", *QUICK]) == 2
         assert main(["analyze", "b.png", *QUICK]) == 0  # another process may write other outputs there
     told = capsys.readouterr().err
     assert told.startswith("mien: mien-out/a.*: is being written by process ")
     assert told.endswith("; wait for it, or choose another folder with --out\n")
-    with only_process(out / ".manifest.lock", out, "wait"):
+    with hold_lock(out / ".manifest.lock", out, "wait"):
         assert main(["analyze", "a.png", "b.png", *QUICK]) == 2
     assert capsys.readouterr().err.startswith("mien: mien-out: is being written by process ")
 
@@ -174,7 +174,7 @@ def test_two_processes_that_begin_at_once_do_not_overwrite_inputs_of_one_name(
     def begin(self: Ownership, item: Input) -> None:  # the other process is through before this one has its turn
         if not codes:
             codes.append(None)
-            ours = hidden_beside(self._out / item.stem, "lock")
+            ours = hidden_sibling(self._out / item.stem, "lock")
             ours.rename(away := ours.with_suffix(".away"))
             codes[0] = main(["analyze", str(first), *QUICK])
             away.rename(ours)

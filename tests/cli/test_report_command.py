@@ -17,10 +17,10 @@ from tests.conftest import patterns
 @pytest.fixture
 def data() -> Path:
     """Training faces and faces to measure on, in one file."""
-    from mien.core.types import concatenate
+    from mien.core.types import concatenate_faces
     from mien.data.readers import save_faces
 
-    faces = concatenate([patterns(70), patterns(35, seed=1, split="PublicTest")])
+    faces = concatenate_faces([patterns(70), patterns(35, seed=1, split="PublicTest")])
     save_faces(faces, "faces.parquet")
     return Path("faces.parquet")
 

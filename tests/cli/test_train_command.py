@@ -13,7 +13,7 @@ from mien.cli.main import main
 from mien.cli.scoring import select_scored_faces
 from mien.core.errors import DataError
 from mien.core.labels import CANONICAL
-from mien.core.types import FaceSet, concatenate
+from mien.core.types import FaceSet, concatenate_faces
 from mien.data.splits import write_names
 from tests.cli.conftest import complaint
 from tests.conftest import ASTRONAUT, SHARED, patterns, small_recipe, voted
@@ -291,7 +291,7 @@ def run_trained_on(folder: str, train: str, held_out: FaceSet) -> Path:
 
 
 def test_a_run_is_not_scored_on_splits_that_it_trained_on_without_a_word() -> None:
-    faces = concatenate([patterns(30), patterns(20, seed=1, split="PublicTest")])
+    faces = concatenate_faces([patterns(30), patterns(20, seed=1, split="PublicTest")])
     run = run_trained_on("both", "Training+PublicTest", faces.take([1, 5, 33]))
     scored, which, trained_on = select_scored_faces(faces, "", [Path("x.csv")], run)
     assert (sorted(scored.names), trained_on) == (sorted(faces.names[[1, 5, 33]]), False)
@@ -325,10 +325,10 @@ def test_faces_of_which_none_is_answered_are_scored(capsys: pytest.CaptureFixtur
 
 
 def test_a_model_of_one_class_against_the_rest_knows_all_others_as_other() -> None:
-    faces = patterns(14).as_classes(("other", "happy"))
-    assert faces.counts().tolist() == [12, 2]
+    faces = patterns(14).reindex_classes(("other", "happy"))
+    assert faces.class_counts().tolist() == [12, 2]
     with pytest.raises(DataError, match="the data has"):
-        patterns(14).as_classes(("happy", "sad"))
+        patterns(14).reindex_classes(("happy", "sad"))
 
 
 def test_a_training_that_is_refused_leaves_no_folder(capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,24 +7,24 @@ import io
 
 import pytest
 
-from mien.core.csv_cells import CsvWriter, guard_cell, unguard_cell
+from mien.core.csv_cells import CsvWriter, escape_formula, unescape_formula
 
 
 @pytest.mark.parametrize(
     "text", ["=cmd|calc.mp4", "+1+1", "-photo.jpg", "@SUM(A1)", "\tx", "\rx", "'=1", "''=1", "--", "=1"]
 )
 def test_what_would_be_a_formula_is_written_with_an_apostrophe_and_read_as_it_was(text: str) -> None:
-    assert guard_cell(text) == f"'{text}"
-    assert unguard_cell(guard_cell(text)) == text
+    assert escape_formula(text) == f"'{text}"
+    assert unescape_formula(escape_formula(text)) == text
 
 
 @pytest.mark.parametrize(
     "value", ["photo.jpg", "", "'quoted'", "'", "it's", "a=b", "-0.5", "+3", "-1e-5", -0.5, 7, None, True]
 )
 def test_anything_else_stays_as_it_is(value: object) -> None:
-    assert guard_cell(value) == value
+    assert escape_formula(value) == value
     if isinstance(value, str):
-        assert unguard_cell(value) == value
+        assert unescape_formula(value) == value
 
 
 def test_a_row_is_guarded_cell_by_cell() -> None:

@@ -12,7 +12,7 @@ from mien.core import labels
      (" neutral ", "neutral"), ("Deeply Bored", "deeply_bored")],
 )  # fmt: skip
 def test_synonyms_become_our_words(name: str, ours: str) -> None:
-    assert labels.canonical(name) == ours
+    assert labels.normalize_label(name) == ours
 
 
 def test_fer2013_order_is_the_published_one() -> None:
@@ -20,8 +20,8 @@ def test_fer2013_order_is_the_published_one() -> None:
 
 
 def test_ferplus_columns_map_to_votes_one_to_one() -> None:
-    assert tuple(labels.canonical(name) for name in labels.FERPLUS_COLUMNS) == labels.FERPLUS_VOTES
+    assert tuple(labels.normalize_label(name) for name in labels.FERPLUS_COLUMNS) == labels.FERPLUS_VOTES
 
 
 def test_ordered_lists_expressions_first_then_others_by_alphabet() -> None:
-    assert labels.ordered(["zest", "sad", "awe", "angry", "sad"]) == ("angry", "sad", "awe", "zest")
+    assert labels.sort_labels(["zest", "sad", "awe", "angry", "sad"]) == ("angry", "sad", "awe", "zest")

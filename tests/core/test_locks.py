@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from mien.core.errors import OutputError
-from mien.core.locks import only_process
+from mien.core.locks import hold_lock
 from tests.conftest import ROOT
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from mien.core.locks import only_process
-with only_process(Path(sys.argv[1]), "out", "wait"):
+from mien.core.locks import hold_lock
+with hold_lock(Path(sys.argv[1]), "out", "wait"):
     print("held", flush=True)
     sys.stdin.readline()
 """
@@ -34,7 +34,7 @@ def test_a_held_lock_says_who_holds_it_and_is_free_when_that_process_is_killed(t
     lock = tmp_path / "new" / ".lock"
     process = holder(lock)
     try:
-        with pytest.raises(OutputError) as caught, only_process(lock, "out/clip.*", "wait for it", wait_s=0):
+        with pytest.raises(OutputError) as caught, hold_lock(lock, "out/clip.*", "wait for it", wait_s=0):
             pass
         told = str(caught.value)
         assert told.startswith(f"out/clip.*: is being written by process {process.pid} since 20")
@@ -43,7 +43,7 @@ def test_a_held_lock_says_who_holds_it_and_is_free_when_that_process_is_killed(t
         process.kill()
         process.communicate()
     assert lock.exists(), "a killed process removes nothing"
-    with only_process(lock, "out", "wait", wait_s=0):
+    with hold_lock(lock, "out", "wait", wait_s=0):
         assert lock.exists()
     assert not lock.exists()
 
@@ -53,21 +53,21 @@ def test_who_waits_gets_the_lock_when_it_is_given_back(tmp_path: Path) -> None:
     process = holder(lock)
     process.stdin.write("\n")
     process.stdin.flush()
-    with only_process(lock, "out", "wait", wait_s=120):
+    with hold_lock(lock, "out", "wait", wait_s=120):
         process.communicate(timeout=120)
     assert process.returncode == 0
 
 
 def test_two_blocks_of_one_process_exclude_each_other(tmp_path: Path) -> None:
     with (
-        only_process(tmp_path / ".lock", "out", "wait"),
+        hold_lock(tmp_path / ".lock", "out", "wait"),
         pytest.raises(OutputError, match="is being written by process"),
-        only_process(tmp_path / ".lock", "out", "wait", wait_s=0),
+        hold_lock(tmp_path / ".lock", "out", "wait", wait_s=0),
     ):
         pass
 
 
 def test_a_file_that_is_no_lock_of_ours_holds_nobody_up(tmp_path: Path) -> None:
     (tmp_path / ".lock").write_text("[1, 2")
-    with only_process(tmp_path / ".lock", "out", "wait", wait_s=0):
+    with hold_lock(tmp_path / ".lock", "out", "wait", wait_s=0):
         assert f'"process": {os.getpid()}' in (tmp_path / ".lock").read_text()

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mien.core.memory import lacks_memory, return_memory
+from mien.core.memory import is_out_of_memory, release_freed_memory
 
 MB = 1 << 20
 
@@ -32,7 +32,7 @@ def test_what_a_thread_has_freed_goes_back() -> None:
     thread.start()
     thread.join()
     before = resident()
-    return_memory()
+    release_freed_memory()
     assert before - resident() > 60 * MB
     assert last[0].sum() == 8_000
 
@@ -49,4 +49,4 @@ def test_what_a_thread_has_freed_goes_back() -> None:
     ],
 )
 def test_a_lack_of_memory_is_told_from_other_errors(error: Exception, lacks: bool) -> None:
-    assert lacks_memory(error) == lacks
+    assert is_out_of_memory(error) == lacks

@@ -11,7 +11,7 @@ from PIL import Image, ImageCms
 
 from mien.core.errors import MediaError
 from mien.core.picture_formats import PICTURE_FORMATS, is_heif, is_video_head
-from mien.core.pictures import is_animation, is_picture, page_count, read_gray, read_picture
+from mien.core.pictures import count_pages, is_animation, is_picture, read_gray, read_picture
 from tests.conftest import ASTRONAUT, ROOT
 
 POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 99 99\n%%EndComments\nshowpage\n"
@@ -117,12 +117,12 @@ def test_a_video_given_for_a_picture_says_where_videos_go(tmp_path: Path) -> Non
 def test_pages_of_a_tiff_are_counted_without_smaller_copies(tmp_path: Path) -> None:
     pages = [Image.new("L", (16, 16), value) for value in (10, 20, 30)]
     pages[0].save(tmp_path / "three.tif", save_all=True, append_images=pages[1:])
-    assert page_count(tmp_path / "three.tif") == 3 and not is_animation(tmp_path / "three.tif")
+    assert count_pages(tmp_path / "three.tif") == 3 and not is_animation(tmp_path / "three.tif")
     assert read_gray(tmp_path / "three.tif")[0, 0] == 10
     pages[1].encoderinfo = {"tiffinfo": {254: 1}}
     pages[0].save(tmp_path / "one.tif", save_all=True, append_images=pages[1:2])
-    assert page_count(tmp_path / "one.tif") == 1
-    assert page_count(ASTRONAUT) == 1
+    assert count_pages(tmp_path / "one.tif") == 1
+    assert count_pages(ASTRONAUT) == 1
 
 
 def profile_with_swapped_primaries() -> bytes:

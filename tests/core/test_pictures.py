@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 
 from mien.core import pictures
 from mien.core.errors import MediaError
-from mien.core.pictures import as_rgb, from_pillow, is_picture, read_gray, read_picture
+from mien.core.pictures import convert_pillow, convert_to_rgb, is_picture, read_gray, read_picture
 
 
 @pytest.fixture
@@ -80,8 +80,8 @@ def test_arrays_of_every_kind_become_rgb() -> None:
     expected = np.repeat(gray[..., None], 3, axis=2)
     for array in (gray, gray[..., None], expected, gray / 255, gray.astype(np.uint16) * 257, gray.astype(np.int64),
                   gray.astype(np.float32), np.dstack([expected, np.full((2, 2), 255, np.uint8)])):  # fmt: skip
-        np.testing.assert_array_equal(as_rgb(array), expected)
-    assert as_rgb(np.array([[True, False]]))[0, :, 0].tolist() == [255, 0]
+        np.testing.assert_array_equal(convert_to_rgb(array), expected)
+    assert convert_to_rgb(np.array([[True, False]]))[0, :, 0].tolist() == [255, 0]
 
 
 @pytest.mark.parametrize(("low", "high"), [(0, 1), (0, 255), (0, 65535), (-0.03, 1.04), (-4, 262)])
@@ -89,12 +89,12 @@ def test_floats_are_scaled_by_what_stands_for_white(low: float, high: float) -> 
     """Cubic interpolation leaves values a little beyond black and white."""
     white = 1 if high < 2 else 255 if high < 300 else 65535
     array = np.array([[low, white / 2, high]], np.float32)
-    assert np.abs(as_rgb(array)[0, :, 0].astype(int) - [0, 128, 255]).max() <= 1
+    assert np.abs(convert_to_rgb(array)[0, :, 0].astype(int) - [0, 128, 255]).max() <= 1
 
 
 @pytest.mark.parametrize("white", [1.0, 255.0, 65535.0])
 def test_white_pictures_of_floats_are_white(white: float) -> None:
-    assert as_rgb(np.full((4, 4, 3), white)).min() == 255
+    assert convert_to_rgb(np.full((4, 4, 3), white)).min() == 255
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
@@ -105,7 +105,7 @@ def test_normalized_pictures_are_refused_with_what_was_expected(dtype: type) -> 
         with pytest.raises(
             ValueError, match=r"must lie in 0\.\.1, 0\.\.255 or 0\.\.65535, not .*: undo what normalized it"
         ):
-            as_rgb(array.astype(dtype))
+            convert_to_rgb(array.astype(dtype))
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -114,25 +114,25 @@ def test_every_orientation_is_pillows_own(orientation: int, monkeypatch: pytest.
     picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (7, 5, 3), dtype=np.uint8))
     picture.getexif()[0x0112] = orientation
     expected = np.asarray(ImageOps.exif_transpose(picture))
-    np.testing.assert_array_equal(from_pillow(picture), expected)
+    np.testing.assert_array_equal(convert_pillow(picture), expected)
     monkeypatch.setattr(pictures, "STRIP_PIXELS", 10)
-    np.testing.assert_array_equal(from_pillow(picture), expected)
+    np.testing.assert_array_equal(convert_pillow(picture), expected)
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P", "CMYK", "1", "L"])
 def test_a_picture_read_in_strips_is_the_same(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (40, 30, 4), dtype=np.uint8)
     picture = Image.fromarray(noise).convert(mode) if mode != "CMYK" else Image.fromarray(noise, "CMYK")
-    whole = from_pillow(picture)
+    whole = convert_pillow(picture)
     monkeypatch.setattr(pictures, "STRIP_PIXELS", 100)
-    np.testing.assert_array_equal(from_pillow(picture), whole)
+    np.testing.assert_array_equal(convert_pillow(picture), whole)
 
 
 def test_a_large_transparent_picture_is_held_twice_and_no_more() -> None:
     """Once by Pillow (4 bytes a pixel), once as the array (3)."""
     picture = Image.new("RGBA", (4000, 6000), (10, 20, 30, 128))
     tracemalloc.start()
-    read = from_pillow(picture)
+    read = convert_pillow(picture)
     peak = tracemalloc.get_traced_memory()[1]  # NumPy's; what Pillow holds of a strip is no more
     tracemalloc.stop()
     assert read[0, 0].tolist() == [132, 137, 142]
@@ -145,7 +145,7 @@ def test_a_large_transparent_picture_is_held_twice_and_no_more() -> None:
 )
 def test_what_is_no_picture_is_refused(array: np.ndarray) -> None:
     with pytest.raises(ValueError, match="a picture"):
-        as_rgb(array)
+        convert_to_rgb(array)
 
 
 def test_a_limit_on_pixels_names_the_option(picture: np.ndarray, tmp_path: Path) -> None:
@@ -219,4 +219,4 @@ def test_a_color_that_stands_for_nothing_lies_over_white_in_gray_too(tmp_path: P
 
 def test_dark_pictures_of_16_bits_stay_dark_in_either_order_of_bytes() -> None:
     dark = np.full((4, 4), 255)
-    assert as_rgb(dark.astype("<u2")).max() == as_rgb(dark.astype(">u2")).max() == 0
+    assert convert_to_rgb(dark.astype("<u2")).max() == convert_to_rgb(dark.astype(">u2")).max() == 0

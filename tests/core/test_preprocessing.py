@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mien.core.preprocessing import Preprocessing, resize, to_gray
+from mien.core.preprocessing import Preprocessing, convert_to_gray, resize
 
 
 def test_a_tensor_is_pixels_minus_mean_over_std() -> None:
@@ -17,7 +17,7 @@ def test_a_tensor_is_pixels_minus_mean_over_std() -> None:
 
 def test_color_becomes_gray_as_pillow_makes_it() -> None:
     picture = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 3), dtype=np.uint8)
-    ours = to_gray(picture).astype(int)
+    ours = convert_to_gray(picture).astype(int)
     theirs = np.stack([np.array(Image.fromarray(one).convert("L")) for one in picture]).astype(int)
     assert np.abs(ours - theirs).max() <= 1
 
@@ -37,7 +37,7 @@ def test_gray_crops_fill_three_channels_and_other_sizes_are_scaled() -> None:
 def test_a_network_of_three_channels_that_saw_gray_is_given_gray() -> None:
     images = np.random.default_rng(0).integers(0, 256, (2, 16, 16, 3), dtype=np.uint8)
     tensor = Preprocessing(16, 3, (0.0,) * 3, (1.0,) * 3).to_tensor(images)
-    np.testing.assert_allclose(tensor, np.repeat(to_gray(images)[:, None] / 255, 3, axis=1), atol=1e-6)
+    np.testing.assert_allclose(tensor, np.repeat(convert_to_gray(images)[:, None] / 255, 3, axis=1), atol=1e-6)
     with pytest.raises(ValueError, match="color needs 3 channels"):
         Preprocessing(16, color=True)
 
@@ -60,3 +60,10 @@ def test_json_and_back() -> None:
 def test_impossible_settings_are_refused(wrong: dict) -> None:
     with pytest.raises(ValueError, match=r"needs|need|must"):
         Preprocessing(**wrong)
+
+
+def test_files_of_an_older_version_are_read() -> None:
+    made = Preprocessing(48, 3, (0.5,) * 3, (0.25,) * 3, color=True)
+    values = made.to_json()
+    values["colour"] = values.pop("color")
+    assert Preprocessing.from_json(values) == Preprocessing.from_json(made.to_json())

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mien.core.types import FaceSet, concatenate
+from mien.core.types import FaceSet, concatenate_faces
 from tests.conftest import patterns
 
 
@@ -30,7 +30,7 @@ def png(image: np.ndarray) -> bytes:
 
 
 def both_splits() -> FaceSet:
-    return concatenate([patterns(21), patterns(14, seed=1, split="PublicTest")])
+    return concatenate_faces([patterns(21), patterns(14, seed=1, split="PublicTest")])
 
 
 def assert_same(a: FaceSet, b: FaceSet) -> None:

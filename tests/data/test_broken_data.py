@@ -11,7 +11,7 @@ import pytest
 
 from mien.core.errors import DataError, OutputError
 from mien.core.labels import FER2013, FERPLUS_COLUMNS, FERPLUS_VOTES
-from mien.core.types import concatenate
+from mien.core.types import concatenate_faces
 from mien.data import load_faces
 from mien.data.layouts.csv_layout import _well_formed
 from mien.data.readers import save_faces
@@ -193,7 +193,9 @@ def test_a_folder_and_what_lies_in_it_are_not_read_together(tmp_path: Path) -> N
 
 def test_folders_do_not_lose_splits_without_a_word(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="cannot hold the split 'fold 2'"):
-        save_faces(concatenate([patterns(7, split="train"), patterns(7, seed=1, split="fold 2")]), tmp_path / "tree")
+        save_faces(
+            concatenate_faces([patterns(7, split="train"), patterns(7, seed=1, split="fold 2")]), tmp_path / "tree"
+        )
     assert not (tmp_path / "tree").exists()
 
 

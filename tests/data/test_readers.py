@@ -76,13 +76,13 @@ def test_parquet_round_trip_keeps_everything(tmp_path: Path) -> None:
 def test_folder_round_trip_and_foreign_class_names(tmp_path: Path) -> None:
     save_faces(both_splits(), tmp_path / "tree")
     read = load_faces(tmp_path / "tree")
-    assert read.counts().tolist() == both_splits().counts().tolist()
+    assert read.class_counts().tolist() == both_splits().class_counts().tolist()
     assert sorted(read.splits) == ["PublicTest", "Training"]
     (tmp_path / "tree" / "Training" / "angry").rename(tmp_path / "tree" / "Training" / "1_Anger")
     (tmp_path / "tree" / "Training" / "happy").rename(tmp_path / "tree" / "Training" / "Bored stiff")
     renamed = load_faces(tmp_path / "tree")
     assert renamed.classes == (*FER2013, "bored_stiff")
-    assert renamed.counts().tolist() == [5, 5, 5, 2, 5, 5, 5, 3]
+    assert renamed.class_counts().tolist() == [5, 5, 5, 2, 5, 5, 5, 3]
 
 
 def test_a_folder_without_splits_and_one_wrapped_in_another(tmp_path: Path) -> None:
@@ -147,7 +147,7 @@ def test_splits_are_told_by_files_and_folders_where_rows_do_not(tmp_path: Path) 
     for paths in (["train.csv", "test.csv"], ["FER/train", "FER/test"], ["FER"], ["hub"]):
         read = load_faces([tmp_path / path for path in paths])
         assert sorted(read.splits) == ["test", "train"], paths
-        assert (len(read), len(read.in_split("train"))) == (14, 7)
+        assert (len(read), len(read.select_split("train"))) == (14, 7)
 
 
 @pytest.mark.parametrize(
@@ -204,7 +204,7 @@ def test_several_files_are_one_set_and_names_stay_unique(tmp_path: Path) -> None
 
 def test_the_published_counts_of_fer2013() -> None:
     read = load_faces(shared("data/fer2013-publictest.parquet"))
-    assert read.counts().tolist() == [467, 56, 496, 895, 653, 415, 607]
+    assert read.class_counts().tolist() == [467, 56, 496, 895, 653, 415, 607]
     assert read.splits == ("PublicTest",)
     assert read.votes is not None
     assert len(np.unique(read.names)) == 3589
@@ -212,7 +212,7 @@ def test_the_published_counts_of_fer2013() -> None:
 
 def test_unlabeled_pictures_of_fer2013() -> None:
     read = load_faces(shared("data/fer2013-privatetest-unlabeled.parquet"))
-    assert (len(read), read.splits, bool(read.labeled.any())) == (3589, ("PrivateTest",), False)
+    assert (len(read), read.splits, bool(read.is_labeled.any())) == (3589, ("PrivateTest",), False)
 
 
 def tree_of_links(tmp_path: Path) -> Path:
@@ -285,7 +285,7 @@ def test_two_names_of_one_expression_are_one_class(tmp_path: Path) -> None:
     named = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
     pyarrow.parquet.write_table(named, tmp_path / "hub.parquet")
     read = load_faces(tmp_path / "hub.parquet")
-    counts = dict(zip(read.classes, read.counts().tolist(), strict=True))
+    counts = dict(zip(read.classes, read.class_counts().tolist(), strict=True))
     assert counts == {"neutral": 4, "happy": 2, "sad": 2}
     with pytest.raises(ValueError, match="classes must differ"):
         replace(faces, classes=("sad",) * 7)

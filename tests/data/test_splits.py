@@ -42,7 +42,7 @@ def test_fractions_that_add_up_to_one_use_every_row() -> None:
 
 def test_hold_out_sets_a_stratified_part_aside(faces: FaceSet) -> None:
     rest, held = splits.hold_out(faces, 0.2, seed=0)
-    assert held.counts().tolist() == [2] * 7
+    assert held.class_counts().tolist() == [2] * 7
     assert set(rest.names).isdisjoint(held.names)
     assert len(rest) + len(held) == 70
 
@@ -60,7 +60,7 @@ def test_the_five_sizes_of_the_second_reference_system() -> None:
 
 def test_only_the_named_classes_in_the_named_order(faces: FaceSet) -> None:
     some = splits.only_classes(faces, ["sadness", "angry"])
-    assert (some.classes, some.counts().tolist()) == (("sad", "angry"), [10, 10])
+    assert (some.classes, some.class_counts().tolist()) == (("sad", "angry"), [10, 10])
     np.testing.assert_array_equal(some.images[some.labels == 1], faces.images[faces.labels == 0])
     with pytest.raises(DataError, match="contempt does not occur"):
         splits.only_classes(faces, ["contempt"])
@@ -103,8 +103,8 @@ def test_counts_of_each_class_are_exact_and_parts_disjoint(faces: FaceSet) -> No
     parts = {"train": {"happy": 6, "angry": 3}, "test": {"Anger": 2, "happy": 4}}
     drawn = splits.with_counts(faces, parts, seed=1)
     assert drawn.classes == ("angry", "happy")  # in the order of the data
-    assert drawn.in_split("train").counts().tolist() == [3, 6]
-    assert drawn.in_split("test").counts().tolist() == [2, 4]
+    assert drawn.select_split("train").class_counts().tolist() == [3, 6]
+    assert drawn.select_split("test").class_counts().tolist() == [2, 4]
     assert len(set(drawn.names)) == 15
     labels = {name: faces.classes[label] for name, label in zip(faces.names, faces.labels, strict=True)}
     assert [labels[name] for name in drawn.names] == [drawn.classes[label] for label in drawn.labels]
@@ -134,18 +134,18 @@ def unlike(count: int = 200) -> FaceSet:
 def test_labels_are_kept_by_a_stratified_share() -> None:
     faces = unlike()
     bare = splits.without_labels(faces, 0.25, seed=0)
-    assert faces.counts().tolist() == [90, 54, 36]
-    assert bare.counts().sum() == 45  # a quarter of the 180 that were known
-    np.testing.assert_allclose(bare.counts(), [22.5, 13.5, 9], atol=1)
+    assert faces.class_counts().tolist() == [90, 54, 36]
+    assert bare.class_counts().sum() == 45  # a quarter of the 180 that were known
+    np.testing.assert_allclose(bare.class_counts(), [22.5, 13.5, 9], atol=1)
     assert bare.names.tolist() == faces.names.tolist()
-    np.testing.assert_array_equal(bare.labels[bare.labeled], faces.labels[bare.labeled])
-    assert not bare.labeled[::10].any()
+    np.testing.assert_array_equal(bare.labels[bare.is_labeled], faces.labels[bare.is_labeled])
+    assert not bare.is_labeled[::10].any()
 
 
 def test_votes_go_with_the_label_that_they_would_tell() -> None:
     faces = unlike()
     bare = splits.without_labels(faces, 0.25, seed=0)
-    lost = faces.labeled & ~bare.labeled
+    lost = faces.is_labeled & ~bare.is_labeled
     assert not bare.votes[lost].any()
     assert (bare.votes[~lost] == 7).all()
     assert (faces.votes == 7).all()  # what was given is as it was
@@ -159,12 +159,12 @@ def test_labels_are_kept_by_the_seed() -> None:
 def test_only_training_faces_lose_their_labels() -> None:
     faces = replace(unlike(), split=np.array(["Training", "val"] * 100))
     bare = splits.without_training_labels(faces, 0.2, seed=0)
-    was, now = faces.in_split("val"), bare.in_split("validation")
+    was, now = faces.select_split("val"), bare.select_split("validation")
     np.testing.assert_array_equal(now.labels, was.labels)
     np.testing.assert_array_equal(now.votes, was.votes)
-    assert bare.in_split("train").labeled.sum() == round(0.2 * faces.in_split("train").labeled.sum())
+    assert bare.select_split("train").is_labeled.sum() == round(0.2 * faces.select_split("train").is_labeled.sum())
     nowhere = replace(unlike(), split=np.full(200, ""))
-    assert splits.without_training_labels(nowhere, 0.5, seed=0).labeled.sum() == 90
+    assert splits.without_training_labels(nowhere, 0.5, seed=0).is_labeled.sum() == 90
 
 
 def test_labels_cannot_be_removed_from_nothing_nor_from_a_whole_class() -> None:
@@ -184,7 +184,7 @@ def test_one_class_against_all_others(faces: FaceSet) -> None:
     assert two.classes == ("other", "happy")
     expected = [-1, *(int(name == "happy") for name in np.array(faces.classes)[faces.labels[1:]])]
     assert two.labels.tolist() == expected
-    assert two.counts().tolist() == [59, 10]
+    assert two.class_counts().tolist() == [59, 10]
     np.testing.assert_array_equal(two.images, faces.images)
     with pytest.raises(DataError, match="contempt does not occur"):
         splits.one_against_all(faces, "contempt")
@@ -200,7 +200,7 @@ def test_one_name_for_all_of_fer2013_is_no_division() -> None:
     whole = FaceSet(np.zeros((32_298, 1, 1), np.uint8), np.zeros(32_298, np.int64), ("a",),
                     np.array([str(row) for row in range(32_298)]), np.full(32_298, "dev"))  # fmt: skip
     divided = splits.official_splits(whole)
-    assert [len(divided.in_split(name)) for name in ("Training", "PublicTest")] == [28_709, 3_589]
+    assert [len(divided.select_split(name)) for name in ("Training", "PublicTest")] == [28_709, 3_589]
     some = whole.take(np.arange(10))
     assert splits.official_splits(some).splits == ("dev",)
 

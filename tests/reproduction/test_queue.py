@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from mien.core.errors import RecipeError
-from mien.core.locks import only_process
-from mien.core.types import concatenate
+from mien.core.locks import hold_lock
+from mien.core.types import concatenate_faces
 from mien.reproduction import studies
 from mien.reproduction.estimates import Speeds, available_cores, measure
 from mien.reproduction.jobs import Plan, read_jobs
@@ -167,7 +167,7 @@ def test_a_job_of_an_earlier_queue_is_waited_for(plan: Plan) -> None:
     work = Work(plan, at_once=False)
     queue = work.queue()
     plan.state.mkdir(parents=True)
-    with only_process(plan.lock(plan.job("last")), "last", "wait"):
+    with hold_lock(plan.lock(plan.job("last")), "last", "wait"):
         assert queue._step() and work.begun == []
         assert work.states()["last"] == "running"
     assert queue._step() and work.begun == ["first"]  # last was cut off, and it is not its turn
@@ -250,7 +250,7 @@ def test_a_short_training_is_timed_with_any_recipe() -> None:
 def test_killed_queues_and_trainings_end_as_if_nobody_had_killed_them(plan: Plan) -> None:
     from mien.data.readers import save_faces
 
-    faces = concatenate([patterns(280), patterns(70, seed=1, split="PublicTest")])
+    faces = concatenate_faces([patterns(280), patterns(70, seed=1, split="PublicTest")])
     save_faces(faces, "faces.parquet")
     Path("small.toml").write_text(small_recipe(schedule={"epochs": 25}).to_toml())
     Path("jobs.toml").write_text(

@@ -11,7 +11,7 @@ import pytest
 
 from mien.core.errors import DataError, UsageError
 from mien.core.labels import CANONICAL
-from mien.core.types import FaceSet, concatenate
+from mien.core.types import FaceSet, concatenate_faces
 from mien.reproduction import runner as reproduce
 from mien.reproduction import studies
 from mien.reproduction.ablations import page_text as ladder_text
@@ -46,7 +46,7 @@ def fer2013() -> FaceSet:
                 split=np.full(len(labels), split),
             )
         )
-    return concatenate(parts)
+    return concatenate_faces(parts)
 
 
 @pytest.mark.parametrize(
@@ -67,23 +67,23 @@ def test_splits_have_the_references_sizes_and_repeat(fer2013: FaceSet, name: str
     assert TRAINING_FACES[name] == sizes["train"]
     assert (studies.SPLITS[name](fer2013).names == divided.names).all()
     if name in ("r1", "r4", "r5"):  # PublicTest is what is scored, whole, and nothing of it trains
-        assert set(divided.in_split("test").names) == set(fer2013.in_split("PublicTest").names)
-    whole, part = fer2013.counts() / len(fer2013), divided.in_split("train").counts() / sizes["train"]
+        assert set(divided.select_split("test").names) == set(fer2013.select_split("PublicTest").names)
+    whole, part = fer2013.class_counts() / len(fer2013), divided.select_split("train").class_counts() / sizes["train"]
     if name != "r3":
         assert np.abs(whole - part).max() < 0.003
 
 
 def test_r3s_stand_in_has_its_counts(fer2013: FaceSet) -> None:
     divided = studies.SPLITS["r3"](fer2013)
-    trained_on = concatenate([divided.in_split("train"), divided.in_split("validation")])
-    counts = dict(zip(divided.classes, trained_on.counts().tolist(), strict=True))
+    trained_on = concatenate_faces([divided.select_split("train"), divided.select_split("validation")])
+    counts = dict(zip(divided.classes, trained_on.class_counts().tolist(), strict=True))
     assert counts == {"angry": 500, "happy": 1500, "neutral": 1000, "sad": 1500, "surprise": 500}
-    assert set(divided.in_split("test").counts()) == {100}
+    assert set(divided.select_split("test").class_counts()) == {100}
 
 
 def test_the_last_rung_of_r2_never_trains_on_its_test_faces(fer2013: FaceSet) -> None:
     joined, ladder = studies.SPLITS["r2-joined"](fer2013), studies.SPLITS["r2"](fer2013)
-    assert set(joined.in_split("test").names) == set(ladder.in_split("test").names)
+    assert set(joined.select_split("test").names) == set(ladder.select_split("test").names)
     for run in studies.ALL["r2-resnet18"].runs:
         assert reproduce.recipe_of(run, short=True).run.keep == "last"  # it watches them, so it must not choose by them
 
@@ -121,7 +121,7 @@ def divided(recipe_split: str) -> FaceSet:
     faces = replace(faces, split=np.array(["train"] * 512 + ["validation"] * 70 + ["test"] * 70))
     if recipe_split == "r3":
         classes = ("angry", "happy", "sad", "surprise", "neutral")
-        return faces.take(np.isin(faces.labels, [0, 3, 4, 5, 6])).as_classes(classes)
+        return faces.take(np.isin(faces.labels, [0, 3, 4, 5, 6])).reindex_classes(classes)
     if recipe_split == "r2-joined":
         return replace(faces, split=np.where(faces.split == "test", "test", "train"))
     return faces
@@ -301,14 +301,14 @@ def test_augmentation_is_shown_beside_r4s_own_run() -> None:
 
 
 def test_base_teaches_only_where_it_has_not_seen_the_faces_that_are_scored(fer2013: FaceSet) -> None:
-    training, taught = set(fer2013.in_split("Training").names), set()
+    training, taught = set(fer2013.select_split("Training").names), set()
     for study in studies.ALL.values():
         for run in study.runs:
             if reproduce.recipe_of(run, short=True).targets.teacher:
                 taught.add(run.split)
     assert taught
     for split in taught:
-        assert training.isdisjoint(studies.SPLITS[split](fer2013).in_split("test").names)
+        assert training.isdisjoint(studies.SPLITS[split](fer2013).select_split("test").names)
 
 
 def test_the_ladder_is_measured_against_the_mean_of_its_first_row() -> None:
@@ -324,8 +324,8 @@ def test_the_ladder_is_measured_against_the_mean_of_its_first_row() -> None:
 
 def test_the_ladder_trains_on_training_and_is_scored_on_publictest(fer2013: FaceSet) -> None:
     divided = studies.SPLITS["whole"](fer2013)
-    assert set(divided.in_split("train").names) == set(fer2013.in_split("Training").names)
-    assert set(divided.in_split("test").names) == set(fer2013.in_split("PublicTest").names)
+    assert set(divided.select_split("train").names) == set(fer2013.select_split("Training").names)
+    assert set(divided.select_split("test").names) == set(fer2013.select_split("PublicTest").names)
     for run in studies.LADDER.runs:
         recipe = reproduce.recipe_of(run, short=True)
         assert (recipe.data.validation, recipe.run.keep) == ("test", "last")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from mien.analysis.inference.model_file import ModelInfo, model_info, shipped_models
+from mien.analysis.inference.model_file import ModelInfo, list_shipped_models, read_model_info
 from mien.analysis.output.palette import COLORS
 from mien.core.errors import ModelError, UsageError
 from mien.core.labels import CANONICAL
@@ -21,7 +21,7 @@ from tests.service.conftest import error_of, form, service
 
 def test_what_the_service_says_of_itself(client: TestClient) -> None:
     settings = client.get("/v1/settings").json()
-    info: ModelInfo = model_info(shipped_models()["base"])
+    info: ModelInfo = read_model_info(list_shipped_models()["base"])
     assert settings["labels"] == list(info.labels)
     assert (settings["default_model"], settings["needs_token"]) == ("base", False)
     assert set(settings["detectors"]) == {"auto", "haar", "none"}
@@ -47,7 +47,7 @@ def test_models_of_one_name_or_that_are_none_are_told_at_the_start(tmp_path: Pat
 
 def test_models_and_their_cards(client: TestClient) -> None:
     base, ferplus, large, nano = client.get("/v1/models").json()
-    info, path = model_info(shipped_models()["base"]), shipped_models()["base"]
+    info, path = read_model_info(list_shipped_models()["base"]), list_shipped_models()["base"]
     assert (base["name"], base["kind"], base["labels"]) == ("base", "shipped", list(info.labels))
     assert (base["bytes"], base["scores"], base["license"]) == (path.stat().st_size, info.scores, info.license)
     assert base["card"] == path.with_suffix(".md").read_text(encoding="utf-8")

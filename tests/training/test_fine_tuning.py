@@ -101,7 +101,7 @@ def test_alpha_comes_from_the_validation_confusions_of_the_weights_begun_with(ru
     train(recipe, faces, tmp_path, quiet=True, say=silent)
     from mien.data.splits import read_names
 
-    watched = faces.only(read_names(tmp_path / "validation.csv"))
+    watched = faces.select_names(read_names(tmp_path / "validation.csv"))
     # the network is begun with, but the input is normalized as the new run does
     given = load_run(tmp_path).preprocessing
     trained = load_run(run_folder)

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from mien.core.errors import DataError, UsageError
-from mien.core.types import FaceSet, concatenate
+from mien.core.types import FaceSet, concatenate_faces
 from mien.models import build
 from mien.training.epoch import Course, state_of, train_epoch
 from mien.training.hardware import Hardware
@@ -28,7 +28,7 @@ def with_augment(normalize: str = "training", batch_size: int = 28, **augment: f
 
 
 def both_splits(training: int = 28) -> FaceSet:
-    return concatenate([patterns(training), patterns(14, seed=1, split="PublicTest")])
+    return concatenate_faces([patterns(training), patterns(14, seed=1, split="PublicTest")])
 
 
 def flat(count: int) -> FaceSet:
@@ -80,7 +80,7 @@ def test_without_changes_the_network_is_given_the_pictures_normalized_by_the_tra
     faces = both_splits()
     made = preview(with_augment(), faces, split=split, copies=2)
     assert made.faces.splits == ("PublicTest" if split else "Training",)
-    training = faces.in_split("train").images / 255
+    training = faces.select_split("train").images / 255
     expected = (made.faces.images / 255 - training.mean()) / training.std()
     for copy in made.inputs:
         np.testing.assert_allclose(copy[:, 0], expected, atol=1e-5)
@@ -88,7 +88,7 @@ def test_without_changes_the_network_is_given_the_pictures_normalized_by_the_tra
 
 
 def test_data_without_the_training_split_is_normalized_by_what_is_shown() -> None:
-    public = both_splits().in_split("PublicTest")
+    public = both_splits().select_split("PublicTest")
     made = preview(with_augment(), public, split="val")
     assert made.preprocessing.mean[0] == pytest.approx((public.images / 255).mean(), abs=2e-3)  # less what is held out
     with pytest.raises(DataError, match="split 'Training': does not occur; the data has: PublicTest"):
@@ -232,5 +232,7 @@ def test_a_drawing_that_nobody_could_look_at_is_refused(tmp_path: Path) -> None:
 def test_of_a_split_that_is_asked_for_every_face_can_be_shown() -> None:
     faces = both_splits()
     few = faces.take(np.flatnonzero(faces.split == "PublicTest")[:7])
-    made = preview(with_augment(), concatenate([faces.in_split("Training"), few]), split="PublicTest", rows=7, copies=1)
+    made = preview(
+        with_augment(), concatenate_faces([faces.select_split("Training"), few]), split="PublicTest", rows=7, copies=1
+    )
     assert set(made.faces.names) == set(few.names)

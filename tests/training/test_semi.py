@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mien.core.errors import DataError
 from mien.core.preprocessing import Preprocessing
-from mien.core.types import concatenate
+from mien.core.types import concatenate_faces
 from mien.training.checkpoint import read_checkpoint
 from mien.training.epoch import blend
 from mien.training.hardware import Hardware
@@ -83,7 +83,7 @@ def test_fixmatch_changes_faces_with_a_label_weakly() -> None:
 def test_labels_are_removed_by_class_share_and_the_rest_is_learned_from() -> None:
     said: list[str] = []
     rows = choose_rows(small_recipe(data={"keep_labels": 0.2}), patterns(700), said.append)
-    assert rows.training.counts().tolist() == [18] * 7  # a fifth of 630
+    assert rows.training.class_counts().tolist() == [18] * 7  # a fifth of 630
     assert (len(rows.unlabeled), len(rows.validation)) == (504, 70)
     assert not set(rows.training.names) & set(rows.unlabeled.names)
     assert "126 faces keep their label, 504 lose it" in said
@@ -92,7 +92,7 @@ def test_labels_are_removed_by_class_share_and_the_rest_is_learned_from() -> Non
 def test_faces_without_a_label_join_those_that_lost_theirs() -> None:
     wild = replace(patterns(40, seed=5, split="train"), labels=np.full(40, -1))
     other = replace(patterns(10, seed=6, split="test"), labels=np.full(10, -1))
-    rows = choose_rows(small_recipe(data={"keep_labels": 0.5}), concatenate([patterns(140), wild, other]), silent)
+    rows = choose_rows(small_recipe(data={"keep_labels": 0.5}), concatenate_faces([patterns(140), wild, other]), silent)
     assert (len(rows.training), len(rows.unlabeled)) == (63, 63 + 40)
     with pytest.raises(DataError, match="has no unlabeled training face for fixmatch"):
         choose_rows(small_recipe(semi={"method": "fixmatch"}), patterns(140), silent)

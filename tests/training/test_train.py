@@ -14,8 +14,8 @@ import pytest
 import torch
 
 from mien.core.errors import DataError, ModelError, OutputError, RecipeError, TrainingDiverged
-from mien.core.locks import only_process
-from mien.core.types import concatenate
+from mien.core.locks import hold_lock
+from mien.core.types import concatenate_faces
 from mien.data.splits import read_names
 from mien.evaluation import score
 from mien.training import epoch
@@ -59,7 +59,7 @@ def test_a_run_leaves_what_the_contract_names(run_folder: Path) -> None:
 
 def test_a_run_learns_and_its_scores_are_those_of_its_weights_on_the_held_out_faces(run_folder: Path) -> None:
     scores = json.loads((run_folder / "scores.json").read_text())
-    held_out = patterns(560).only(read_names(run_folder / "validation.csv"))
+    held_out = patterns(560).select_names(read_names(run_folder / "validation.csv"))
     probabilities = TorchClassifier(load_run(run_folder)).probabilities(held_out.images)
     assert scores["confusion"] == score(probabilities, held_out.labels).confusion.tolist()
     assert (scores["count"], scores["accuracy"] > 0.9) == (56, True)
@@ -176,11 +176,11 @@ def test_a_loss_that_is_no_number_stops_with_what_to_try(tmp_path: Path) -> None
 
 def test_validation_faces_are_the_split_or_a_stratified_part() -> None:
     said: list[str] = []
-    both = concatenate([patterns(70), patterns(21, split="PublicTest", seed=1)])
+    both = concatenate_faces([patterns(70), patterns(21, split="PublicTest", seed=1)])
     rows = choose_rows(small_recipe(), both, said.append)
     assert (len(rows.training), len(rows.validation), said) == (70, 21, [])
     rows = choose_rows(small_recipe(), patterns(70), said.append)
-    assert (len(rows.training), rows.validation.counts().tolist()) == (63, [1] * 7)
+    assert (len(rows.training), rows.validation.class_counts().tolist()) == (63, [1] * 7)
     assert "7 of the training faces are held out" in said[0]
 
 
@@ -201,21 +201,21 @@ def test_few_faces_in_large_batches_are_noted() -> None:
 
 def test_faces_of_the_test_split_neither_train_nor_validate() -> None:
     said: list[str] = []
-    both = concatenate([patterns(70), patterns(21, split="PrivateTest", seed=1)])
+    both = concatenate_faces([patterns(70), patterns(21, split="PrivateTest", seed=1)])
     rows = choose_rows(small_recipe(), both, said.append)
     assert set(rows.training.split) | set(rows.validation.split) == {"Training"}
     assert "21 faces of other splits (PrivateTest) are left aside" in said
 
 
 def test_splits_that_play_one_part_are_trained_on_together() -> None:
-    both = concatenate([patterns(70), patterns(35, split="train", seed=1), patterns(7, split="val", seed=2)])
+    both = concatenate_faces([patterns(70), patterns(35, split="train", seed=1), patterns(7, split="val", seed=2)])
     rows = choose_rows(small_recipe(), both, silent)
     assert (len(rows.training), len(rows.validation)) == (105, 7)
 
 
 def test_validation_faces_may_train_too_and_others_are_then_held_out() -> None:
     said: list[str] = []
-    both = concatenate([patterns(70), patterns(70, split="PublicTest", seed=1)])
+    both = concatenate_faces([patterns(70), patterns(70, split="PublicTest", seed=1)])
     rows = choose_rows(small_recipe(data={"train": "train+validation"}), both, said.append)
     assert (len(rows.training), len(rows.validation)) == (126, 14)
     assert set(rows.validation.split) == {"Training", "PublicTest"}
@@ -237,7 +237,7 @@ def test_data_that_cannot_train_says_why() -> None:
         choose_rows(small_recipe(data={"holdout": 0.1}), patterns(7, split=""), silent)
     with pytest.raises(DataError, match=r"has no training face of .*; data.keep_labels of 0.02 leaves none: raise it"):
         choose_rows(small_recipe(data={"keep_labels": 0.02}, semi={"method": "pseudo-label"}), patterns(140), silent)
-    watched_alone = concatenate([replace(patterns(14), labels=np.full(14, -1)), patterns(14, split="PublicTest")])
+    watched_alone = concatenate_faces([replace(patterns(14), labels=np.full(14, -1)), patterns(14, split="PublicTest")])
     with pytest.raises(DataError, match="has no label on any face of Training"):
         choose_rows(small_recipe(data={"train": "Training"}), watched_alone, silent)
     five = small_recipe(data={"classes": ["angry", "happy", "neutral", "sad", "surprise"]})
@@ -315,7 +315,7 @@ def test_several_splits_are_watched(tmp_path: Path) -> None:
 
 def test_a_second_training_into_the_same_folder_is_refused(tmp_path: Path) -> None:
     with (
-        only_process(tmp_path / "run" / ".lock", "run", "wait"),
+        hold_lock(tmp_path / "run" / ".lock", "run", "wait"),
         pytest.raises(
             OutputError, match=r"run: is being written by process \d+ since .*; wait until that training has ended"
         ),

@@ -16,8 +16,8 @@ import numpy as np
 
 from mien.analysis.detection.yunet import YuNet
 from mien.analysis.inference.model_check import check_model
-from mien.analysis.inference.model_file import local_model
-from mien.analysis.media.yuv import Area, Planes, cut
+from mien.analysis.inference.model_file import find_pulled_model
+from mien.analysis.media.yuv import Area, YuvImage, crop_area
 from mien.core.errors import ModelError, UsageError
 
 DETECTORS = ("auto", "haar", "yunet", "none")
@@ -26,7 +26,7 @@ DETECTORS = ("auto", "haar", "yunet", "none")
 CASCADES = Path(cast(Any, cv2).data.haarcascades)
 
 #: Pictures smaller than this are enlarged to it: the detectors need about 20 pixels of face, better 60.
-SMALLEST_SIDE = 240
+MIN_SIDE_PX = 240
 
 
 @dataclass(frozen=True)
@@ -70,10 +70,10 @@ class Detections:
         return len(self.scores)
 
 
-NOTHING = Detections(np.empty((0, 4), np.float32), np.empty(0, np.float32))
+NO_DETECTIONS = Detections(np.empty((0, 4), np.float32), np.empty(0, np.float32))
 
 
-def whole_picture(picture: np.ndarray | Planes) -> Detections:
+def whole_picture(picture: np.ndarray | YuvImage) -> Detections:
     """Without a detector: the picture (H, W[, 3]) is itself the face."""
     height, width = picture.shape[:2]
     return Detections(np.array([[0, 0, width, height]], np.float32), np.ones(1, np.float32))
@@ -127,11 +127,11 @@ class HaarDetector:
                 gray, scaleFactor=1.1, minNeighbors=self._min_neighbors, minSize=(24, 24)
             )
         if len(found) == 0:
-            return NOTHING
+            return NO_DETECTIONS
         boxes, windows = np.asarray(found, np.float32), np.asarray(counts, np.float32).ravel()
         boxes[:, 2:] += boxes[:, :2]  # x, y, w, h -> x1, y1, x2, y2
         # How many windows agreed, squeezed into 0..1: 5 of them give 0.5.
-        return _best_first(boxes, windows / (windows + 5))
+        return _sort_by_score(boxes, windows / (windows + 5))
 
 
 class YuNetDetector:
@@ -178,7 +178,7 @@ def make_detector(name: str = "auto", file: str | Path | None = None, threads: i
         if not Path(file).is_file():
             raise ModelError(file, "does not exist", "check the path, or pull it with 'mien models pull yunet'")
         return YuNetDetector(Path(file), threads=threads)
-    pulled = local_model("yunet")
+    pulled = find_pulled_model("yunet")
     if name == "haar" or (name == "auto" and pulled is None):
         return HaarDetector()
     if pulled is None:
@@ -190,7 +190,7 @@ def make_detector(name: str = "auto", file: str | Path | None = None, threads: i
     return YuNetDetector(pulled, threads=threads)
 
 
-def find_faces(
+def detect_faces(
     detector: Detector, picture: np.ndarray, *, thorough: bool = True, sides: tuple[int, ...] = ()
 ) -> Detections:
     """Faces in RGB uint8 (H, W, 3), boxes in its pixels.
@@ -200,17 +200,17 @@ def find_faces(
     the lengths to which the longest side is shrunk.
     """
     sides = sides or (detector.picture_sides if thorough else (detector.frame_side,))
-    found = [_at_scale(detector, picture, scale) for scale in _scales(picture, sides)]
+    found = [_detect_at_scale(detector, picture, scale) for scale in _search_scales(picture, sides)]
     boxes = np.concatenate([detections.boxes_xyxy for detections in found])
     scores = np.concatenate([detections.scores for detections in found])
-    return _suppressed(_clipped(Detections(boxes, scores), picture))
+    return _suppress_overlaps(_clip_boxes(Detections(boxes, scores), picture))
 
 
-def _scales(picture: np.ndarray, sides: tuple[int, ...]) -> Iterator[float]:
+def _search_scales(picture: np.ndarray, sides: tuple[int, ...]) -> Iterator[float]:
     """Factors by which a picture is searched: so that its longest side is each of ``sides``, as long as that shrinks it."""
     longest = max(picture.shape[:2])
-    if longest < SMALLEST_SIDE:
-        yield SMALLEST_SIDE / longest
+    if longest < MIN_SIDE_PX:
+        yield MIN_SIDE_PX / longest
         return
     for side in sides:
         yield min(1.0, side / longest)
@@ -218,7 +218,7 @@ def _scales(picture: np.ndarray, sides: tuple[int, ...]) -> Iterator[float]:
             return
 
 
-def _at_scale(detector: Detector, picture: np.ndarray, scale: float) -> Detections:
+def _detect_at_scale(detector: Detector, picture: np.ndarray, scale: float) -> Detections:
     if scale == 1:
         return detector.detect(picture)
     height, width = picture.shape[:2]
@@ -231,12 +231,12 @@ def _at_scale(detector: Detector, picture: np.ndarray, scale: float) -> Detectio
     return Detections(found.boxes_xyxy * factors, found.scores)
 
 
-def _best_first(boxes: np.ndarray, scores: np.ndarray) -> Detections:
+def _sort_by_score(boxes: np.ndarray, scores: np.ndarray) -> Detections:
     order = np.argsort(-scores, kind="stable")
     return Detections(boxes[order], scores[order].astype(np.float32))
 
 
-def _clipped(found: Detections, picture: np.ndarray) -> Detections:
+def _clip_boxes(found: Detections, picture: np.ndarray) -> Detections:
     """Boxes cut at the picture's border; what is left of less than a pixel is dropped."""
     height, width = picture.shape[:2]
     boxes = np.clip(found.boxes_xyxy, 0, np.array([width, height, width, height], np.float32))
@@ -244,9 +244,9 @@ def _clipped(found: Detections, picture: np.ndarray) -> Detections:
     return Detections(boxes[keep], found.scores[keep])
 
 
-def _suppressed(found: Detections, overlap: float = 0.4) -> Detections:
+def _suppress_overlaps(found: Detections, overlap: float = 0.4) -> Detections:
     """One box a face: of boxes that share more than ``overlap`` (union), or lie mostly in each other, the surest stays."""
-    found = _best_first(found.boxes_xyxy, found.scores)
+    found = _sort_by_score(found.boxes_xyxy, found.scores)
     boxes, areas = found.boxes_xyxy, np.prod(found.boxes_xyxy[:, 2:] - found.boxes_xyxy[:, :2], axis=1)
     kept: list[int] = []
     for index in range(len(found)):
@@ -260,7 +260,7 @@ def _suppressed(found: Detections, overlap: float = 0.4) -> Detections:
     return Detections(boxes[kept], found.scores[kept])
 
 
-def largest(found: Detections, most: int) -> Detections:
+def keep_largest(found: Detections, most: int) -> Detections:
     """The ``most`` largest faces, in the order in which they were; all of them for 0."""
     if not most or len(found) <= most:
         return found
@@ -269,21 +269,23 @@ def largest(found: Detections, most: int) -> Detections:
     return Detections(found.boxes_xyxy[kept], found.scores[kept])
 
 
-def crop_faces(picture: np.ndarray | Planes, boxes_xyxy: np.ndarray, framing: Framing | None, size: int) -> np.ndarray:
+def crop_faces(
+    picture: np.ndarray | YuvImage, boxes_xyxy: np.ndarray, framing: Framing | None, size: int
+) -> np.ndarray:
     """Cut boxes (N, 4) out of RGB uint8 (H, W, 3), a frame's planes or gray (H, W) → uint8 (N, size, size[, 3]).
 
     With a framing, each box becomes the square that a training face would have filled; without, the box itself is
     scaled to the square.
     """
-    crops = [_crop(picture, box, framing, size) for box in boxes_xyxy]
+    crops = [_crop_face(picture, box, framing, size) for box in boxes_xyxy]
     return np.stack(crops) if crops else np.empty((0, size, size, *picture.shape[2:]), np.uint8)
 
 
-def _crop(picture: np.ndarray | Planes, box: np.ndarray, framing: Framing | None, size: int) -> np.ndarray:
+def _crop_face(picture: np.ndarray | YuvImage, box: np.ndarray, framing: Framing | None, size: int) -> np.ndarray:
     if framing is None:
         left, top, right, bottom = (round(float(value)) for value in box)
     else:
         x, y, side = framing.square(box)
         left, top, right, bottom = round(x - side / 2), round(y - side / 2), round(x + side / 2), round(y + side / 2)
     area = Area(left, top, max(right, left + 1), max(bottom, top + 1))
-    return picture.cut(area, size) if isinstance(picture, Planes) else cut(picture, area, size)
+    return picture.cut(area, size) if isinstance(picture, YuvImage) else crop_area(picture, area, size)

@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from mien.analysis.media.yuv import Area, Planes, rgb_of
+from mien.analysis.media.yuv import Area, YuvImage, image_to_rgb
 from mien.analysis.output.label_layout import Room
-from mien.core.pictures import as_rgb, from_pillow
+from mien.core.pictures import convert_pillow, convert_to_rgb
 from mien.core.types import Face
 
 #: Text below this height in pixels is not readable: where a label would need it, there is none.
@@ -92,7 +92,7 @@ def annotate(
     are crisp. ``in_place``: RGB uint8 that is not scaled is itself drawn on and returned.
     """
     given, faces = picture, list(faces)
-    picture = from_pillow(picture) if isinstance(picture, Image.Image) else as_rgb(picture)
+    picture = convert_pillow(picture) if isinstance(picture, Image.Image) else convert_to_rgb(picture)
     height, width = picture.shape[:2]
     if style.display_width not in (0, width):
         size_wh = display_size((width, height), style)
@@ -107,14 +107,14 @@ def annotate(
 
 
 def annotate_frame(
-    image: np.ndarray | Planes, faces: Sequence[Face], style: Style = DEFAULT_STYLE
-) -> np.ndarray | Planes:
+    image: np.ndarray | YuvImage, faces: Sequence[Face], style: Style = DEFAULT_STYLE
+) -> np.ndarray | YuvImage:
     """A video's frame at the display's size with the faces drawn on it.
 
     Of planes that are not scaled, only what is drawn on is turned to RGB and back; they themselves stay as they are.
     """
-    if not isinstance(image, Planes) or style.display_width not in (0, image.shape[1]):
-        return annotate(rgb_of(image), faces, style, in_place=True)
+    if not isinstance(image, YuvImage) or style.display_width not in (0, image.shape[1]):
+        return annotate(image_to_rgb(image), faces, style, in_place=True)
     height, width = image.shape[:2]
     drawn, canvas = image.copy(), np.empty(image.shape, np.uint8)
     layout = lay_out((width, height), faces, style)
@@ -219,15 +219,14 @@ def _place_label(
 
 
 def _color(face: Face, style: Style) -> Color:
-    return GRAY if face.non_face else dict(style.label_colors).get(face.shown[0], style.color)
+    return GRAY if face.is_not_a_face else dict(style.label_colors).get(face.display_label, style.color)
 
 
 def _words(face: Face) -> tuple[str, float]:
     """``happy`` and .93, ``sad?`` and .41 where that is unsure, ``not a face?`` and .99."""
-    if face.non_face and face.not_a_face is not None:
+    if face.is_not_a_face and face.not_a_face is not None:
         return "not a face?", face.not_a_face
-    label, probability = face.shown
-    return f"{label}{'?' if face.shown_unsure else ''}", probability
+    return f"{face.display_label}{'?' if face.is_display_unsure else ''}", face.display_probability
 
 
 def _frame(picture: np.ndarray, box_xyxy: tuple[int, int, int, int], out: int, line: int, color: Color) -> None:
@@ -283,7 +282,7 @@ def _panel(labels: tuple[str, ...], size: int) -> Panel:
 
 def _fill_bars(below: np.ndarray, panel: Panel, face: Face, style: Style) -> None:
     """Bars of the probabilities that are shown, onto the panel's place in place; the shown label's has the style's color."""
-    shown, _ = face.shown
+    shown = face.display_label
     values = face.probabilities if face.smoothed is None else face.smoothed
     color = dict(style.label_colors).get(shown, style.color)
     color = color if _ink(color) == BLACK else WHITE  # a dark bar would not be seen on a dark panel

@@ -13,7 +13,7 @@ from mien.analysis.people.people import PeopleAccumulator
 from mien.analysis.people.records import Records
 from mien.analysis.people.timeline import axis_of, minutes, stack
 from mien.core.errors import DataError
-from mien.core.files import replacing
+from mien.core.files import replace_file
 from mien.evaluation.reports.figures import literally, pyplot
 
 #: Persons whose transitions are drawn, each in a matrix of its own: those seen longest.
@@ -175,6 +175,6 @@ def _difference(axes: Any, labels: Sequence[str], values: np.ndarray) -> None:
 
 
 def _save(plot: Any, figure: Any, path: Path) -> None:
-    with replacing(path) as temporary:
+    with replace_file(path) as temporary:
         figure.savefig(temporary, dpi=110)
     plot.close(figure)

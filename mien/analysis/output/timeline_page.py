@@ -15,8 +15,8 @@ import numpy as np
 from mien.analysis.output.palette import colors_of
 from mien.analysis.people.people import PeopleAccumulator, Person
 from mien.analysis.people.timeline import MOSTLY, axis_of
-from mien.core.files import hidden_beside, write_text
-from mien.core.locks import only_process
+from mien.core.files import hidden_sibling, write_text
+from mien.core.locks import hold_lock
 from mien.evaluation.reports.page import Section, page, plotly_script, table
 
 #: Persons that are shown at once when the page opens, and those that it holds at all: those seen longest.
@@ -60,7 +60,7 @@ def _linked(folder: Path, page_folder: Path) -> str:
 
     file = folder / f"plotly-{plotly.__version__}.min.js"
     if not file.exists():
-        with only_process(hidden_beside(file, "lock"), file, "try again", wait_s=60):
+        with hold_lock(hidden_sibling(file, "lock"), file, "try again", wait_s=60):
             write_text(file, plotly_script())
     address = quote(Path(os.path.relpath(file, page_folder)).as_posix())
     lost = f"{file.name} is not where it was: put it back beside the pages."

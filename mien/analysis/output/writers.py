@@ -13,7 +13,7 @@ from PIL import Image
 
 from mien.core.csv_cells import CsvWriter
 from mien.core.errors import MissingExtra, UsageError
-from mien.core.files import replacing
+from mien.core.files import replace_file
 from mien.core.types import Face, FrameResult
 
 #: Rises when a column is renamed, removed or changes its meaning. Parquet files and summaries carry it.
@@ -50,8 +50,8 @@ def records_of(result: FrameResult, model: str, detector: str) -> list[dict[str,
             "x1": x1, "y1": y1, "x2": x2, "y2": y2, "score": _rounded(face.score, 4),
             "label": face.label, "confidence": round(face.confidence, 6),
             **{f"p_{name}": round(float(p), 6) for name, p in zip(face.labels, face.probabilities, strict=True)},
-            "unsure": face.unsure, "not_a_face": _rounded(face.not_a_face, 4), "valence": _rounded(face.valence), "model": model, "detector": detector,
-            "s_label": face.steady or None, **_smoothed(face),
+            "unsure": face.is_unsure, "not_a_face": _rounded(face.not_a_face, 4), "valence": _rounded(face.valence), "model": model, "detector": detector,
+            "s_label": face.smoothed_label or None, **_smoothed(face),
         })  # fmt: skip
     return rows
 
@@ -81,7 +81,7 @@ def record_writer(stem: Path, formats: Iterable[str], labels: Sequence[str]) -> 
     with ExitStack() as stack:
         writers = []
         for name in formats:
-            part = stack.enter_context(replacing(record_path(stem, name)))
+            part = stack.enter_context(replace_file(record_path(stem, name)))
             writers.append(kinds[name](part, record_columns(labels)))
             stack.callback(writers[-1].close)
         yield RecordWriter(writers)
@@ -185,5 +185,5 @@ def write_picture(picture: np.ndarray, path: Path) -> None:
     """RGB uint8 (H, W, 3) → a picture file, its format chosen by the ending."""
     quality = {".jpg": 92, ".jpeg": 92, ".webp": 90}.get(path.suffix.lower())
     options: dict[str, Any] = {} if quality is None else {"quality": quality}
-    with replacing(path) as temporary:
+    with replace_file(path) as temporary:
         Image.fromarray(picture).save(temporary, **options)

@@ -17,9 +17,9 @@ import numpy as np
 from mien.analysis.output.writers import RECORD_FORMATS, record_columns
 from mien.analysis.people.peaks import PeakRule
 from mien.analysis.people.people import Observation, PeopleAccumulator, Segment
-from mien.core.csv_cells import unguard_cell
+from mien.core.csv_cells import unescape_formula
 from mien.core.errors import DataError, MissingExtra
-from mien.core.types import valence_of
+from mien.core.types import compute_valence
 
 #: Columns that records of schema 2 lack: what they hold is told from the others then.
 SINCE_3 = ("player_time_s", "duration_s", "valence")
@@ -265,7 +265,7 @@ class _Rows:
         if np.isnan(optional["duration_s"]).any():
             optional["duration_s"] = _durations_s(time_s, frame)
         if np.isnan(optional["valence"]).any():
-            values = [valence_of(self.labels, row) for row in probabilities]
+            values = [compute_valence(self.labels, row) for row in probabilities]
             optional["valence"] = np.array([math.nan if value is None else value for value in values])
         return Records(
             self.path, self.source, self.model, self.detector, self.labels, frame=frame, time_s=time_s, track=track,
@@ -316,7 +316,7 @@ def _csv(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             if len(values) != len(columns):
                 found = f"record {number:,} has {len(values)} values for {len(columns)} columns"
                 raise DataError(path, found, "write it again with 'mien analyze'")
-            yield number, {name: unguard_cell(value) or None for name, value in zip(columns, values, strict=True)}
+            yield number, {name: unescape_formula(value) or None for name, value in zip(columns, values, strict=True)}
 
 
 def _parquet(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:

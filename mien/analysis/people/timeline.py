@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from mien.analysis.output.palette import colors_of
-from mien.core.files import replacing
+from mien.core.files import replace_file
 from mien.evaluation.reports.figures import literally, pyplot
 
 #: Bins over the whole video; when they are full, two become one.
@@ -151,7 +151,7 @@ def draw_timeline(
     if rows:
         handles, names = panels[0, 0].get_legend_handles_labels()
         figure.legend(handles, names, loc="outside right upper", frameon=False)
-    with replacing(path) as temporary:
+    with replace_file(path) as temporary:
         figure.savefig(temporary, dpi=110)
     plot.close(figure)
 

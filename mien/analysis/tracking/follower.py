@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from mien.analysis.media.yuv import Planes
+from mien.analysis.media.yuv import YuvImage
 from mien.analysis.tracking.smoothing import TIME_CONSTANT_S, Smoother
-from mien.analysis.tracking.tracker import SPARSE_S, Tracker, looks_of
+from mien.analysis.tracking.tracker import SPARSE_S, Tracker, appearance_embeddings
 from mien.core.types import Face
 
 
@@ -30,9 +30,9 @@ class Follower:
         self._smoother = Smoother(self.smoothing_s)
 
     def follow(
-        self, faces: Sequence[Face], time_s: float, was_cut: bool = False, picture: np.ndarray | Planes | None = None
+        self, faces: Sequence[Face], time_s: float, was_cut: bool = False, picture: np.ndarray | YuvImage | None = None
     ) -> list[Face]:
-        """The same faces with ``track``, ``smoothed`` and ``steady``; frames are given in order.
+        """The same faces with ``track``, ``smoothed`` and ``smoothed_label``; frames are given in order.
 
         was_cut: a new shot begins with this frame, and nobody is where the motion so far foretold.
         picture: the frame itself; with it, who comes back is known again by their looks.
@@ -40,13 +40,13 @@ class Follower:
         if was_cut:
             self.tracker.cut()
         boxes = np.array([face.box_xyxy for face in faces], np.float64).reshape(-1, 4)
-        numbers = self.tracker.update(boxes, time_s, None if picture is None else looks_of(picture, boxes))
+        numbers = self.tracker.update(boxes, time_s, None if picture is None else appearance_embeddings(picture, boxes))
         is_sparse, self._time_s = time_s - self._time_s > SPARSE_S, time_s
         self.was_cut = (was_cut and not (is_sparse and self.tracker.stayed)) or self.tracker.jumped > 1
         followed = []
         for face, number in zip(faces, numbers, strict=True):
             state = self._smoother.update(number, face.probabilities, time_s)
             steady = face.labels[state.label]
-            followed.append(replace(face, track=number, smoothed=state.probabilities, steady=steady))
+            followed.append(replace(face, track=number, smoothed=state.probabilities, smoothed_label=steady))
         self._smoother.forget(time_s - self.tracker.memory_s)
         return followed

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 
 from mien.core.errors import DataError
-from mien.core.files import replacing
-from mien.core.labels import FER2013, FERPLUS_COLUMNS, canonical
+from mien.core.files import replace_file
+from mien.core.labels import FER2013, FERPLUS_COLUMNS, normalize_label
 from mien.core.types import FaceSet
 from mien.data.layouts.rows import (
     CUT_HINT,
@@ -79,7 +79,7 @@ def read_csv(path: Path, *, size: int = 48, skip_bad: bool = False) -> FaceSet:
             if in_words is None and label is not None:
                 in_words = _has_letters(row[label])  # who begins with a number means FER2013's
             if label is not None and name is None and in_words and _has_letters(row[label]):
-                name = canonical(row[label])
+                name = normalize_label(row[label])
             if label is not None and name is None:
                 known = "known: 0..6 for FER2013's expressions, or names"
                 rows.bad(where, f"has the unknown label {row[label][:LONGEST_SHOWN]!r} ({known})")
@@ -202,11 +202,11 @@ def write_kaggle_csv(faces: FaceSet, path: Path) -> None:
         )
     if faces.images.shape[1] != faces.images.shape[2]:
         raise DataError(path, f"cannot hold pictures of {faces.images.shape[1:]} pixels", elsewhere)
-    labeled = bool(faces.labeled.all())
-    if not labeled and faces.labeled.any():
+    labeled = bool(faces.is_labeled.all())
+    if not labeled and faces.is_labeled.any():
         raise DataError(path, "cannot hold labeled and unlabeled faces together", elsewhere)
-    labels = faces.as_classes(FER2013).labels if labeled else faces.labels
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    labels = faces.reindex_classes(FER2013).labels if labeled else faces.labels
+    with replace_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["emotion", "pixels", "Usage"] if labeled else ["pixels", "Usage"])
         for image, label, split in zip(faces.images, labels, faces.split, strict=True):

@@ -8,8 +8,8 @@ from pathlib import Path
 from PIL import Image
 
 from mien.core.errors import DataError, MediaError
-from mien.core.files import files_below, make_folder, printable, replacing_folder
-from mien.core.labels import canonical, is_expression
+from mien.core.files import escape_file_name, make_folder, replace_folder, walk_files
+from mien.core.labels import is_expression, normalize_label
 from mien.core.picture_formats import PICTURE_SUFFIXES
 from mien.core.pictures import read_gray
 from mien.core.preprocessing import resize
@@ -30,7 +30,7 @@ def read_folder(path: Path, *, size: int = 48, skip_bad: bool = False) -> FaceSe
     split_of_tree = split_of_path(path)
     path = _unwrapped(path)
     rows = RowCollector(path, size, skip_bad)
-    files = {file: [printable(part) for part in file.relative_to(path).parts[:-1]] for file in _pictures(path)}
+    files = {file: [escape_file_name(part) for part in file.relative_to(path).parts[:-1]] for file in _pictures(path)}
     divided = _divided(files.values())
     for file, above in files.items():
         split, folders = _split_and_rest(above, divided)
@@ -41,7 +41,7 @@ def read_folder(path: Path, *, size: int = 48, skip_bad: bool = False) -> FaceSe
                 f"has a class folder named '{folder}', and numbers mean other expressions in every data set",
                 "name it by its expression (angry, disgust, fear, happy, sad, surprise, neutral)",
             )
-        name = printable(file.relative_to(path).as_posix())
+        name = escape_file_name(file.relative_to(path).as_posix())
         try:
             gray = read_gray(file)
         except MediaError as error:
@@ -50,7 +50,7 @@ def read_folder(path: Path, *, size: int = 48, skip_bad: bool = False) -> FaceSe
             continue
         if gray.shape != (size, size):
             gray = resize(gray, size)
-        rows.add(gray.tobytes(), canonical(folder) if folder else None, split or split_of_tree, name)
+        rows.add(gray.tobytes(), normalize_label(folder) if folder else None, split or split_of_tree, name)
     if not rows.names and not rows.skipped:
         expected = f"expected {path.name}/train/angry/*.png or {path.name}/angry/*.png"
         raise DataError(path, "holds no pictures", expected)
@@ -103,7 +103,7 @@ def _unwrapped(path: Path) -> Path:
 
 def _pictures(path: Path) -> Iterator[Path]:
     """Picture files below a folder, sorted, so that the order is the same on every system; not what mien drew on."""
-    for file in sorted(files_below(path)):
+    for file in sorted(walk_files(path)):
         ours = file.stem.endswith(".annotated")
         if file.suffix.lower() in PICTURE_SUFFIXES and not ours and file.is_file():
             yield file
@@ -126,7 +126,7 @@ def write_folder(faces: FaceSet, path: Path) -> None:
             raise DataError(
                 path, f"cannot hold the class '{name}': no folder is called so", "write a .parquet file, or rename it"
             )
-    with replacing_folder(path) as staged:
+    with replace_folder(path) as staged:
         _write_pictures(faces, staged)
 
 

@@ -13,8 +13,8 @@ import numpy as np
 from PIL import Image
 
 from mien.core.errors import DataError, MediaError, MissingExtra
-from mien.core.files import replacing
-from mien.core.labels import FER2013, FERPLUS_COLUMNS, canonical, ordered
+from mien.core.files import replace_file
+from mien.core.labels import FER2013, FERPLUS_COLUMNS, normalize_label, sort_labels
 from mien.core.pictures import read_gray
 from mien.core.preprocessing import resize
 from mien.core.types import UNLABELED, FaceSet
@@ -123,21 +123,21 @@ def _class_names(file: Any, label: str | None) -> tuple[str, ...]:
         return FER2013
     metadata = file.schema_arrow.metadata or {}
     if b"label_names" in metadata:
-        return tuple(canonical(name) for name in metadata[b"label_names"].decode("utf-8", "replace").split(","))
+        return tuple(normalize_label(name) for name in metadata[b"label_names"].decode("utf-8", "replace").split(","))
     if b"huggingface" in metadata:
         with suppress(
             ValueError, TypeError, KeyError, AttributeError, RecursionError
         ):  # other, or damaged: as if it were not there
             names = json.loads(metadata[b"huggingface"])["info"]["features"][label]["names"]
             if names:
-                return tuple(canonical(name) for name in names)
+                return tuple(normalize_label(name) for name in names)
     pyarrow = arrow()
     kind = file.schema_arrow.field(label).type
     kind = kind.value_type if pyarrow.types.is_dictionary(kind) else kind
     if pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind) or pyarrow.types.is_string_view(kind):
         texts = [text for text in file.read(columns=[label])[label].unique().to_pylist() if text]
         if not all(text.strip().isdigit() for text in texts):
-            return ordered(canonical(text) for text in texts)
+            return sort_labels(normalize_label(text) for text in texts)
     return FER2013
 
 
@@ -148,7 +148,7 @@ def write_parquet(faces: FaceSet, path: Path) -> None:
         "image": [
             {"bytes": _png(image), "path": str(name)} for image, name in zip(faces.images, faces.names, strict=True)
         ],
-        "label": pyarrow.array(faces.labels, mask=~faces.labeled),
+        "label": pyarrow.array(faces.labels, mask=~faces.is_labeled),
         "split": faces.split.tolist(),
     }
     if faces.votes is not None:
@@ -156,7 +156,7 @@ def write_parquet(faces: FaceSet, path: Path) -> None:
     features = {"image": {"_type": "Image"}, "label": {"names": list(faces.classes), "_type": "ClassLabel"}}
     metadata = {"huggingface": json.dumps({"info": {"features": features}})}
     table = pyarrow.table(columns).replace_schema_metadata(metadata)
-    with replacing(path) as temporary:
+    with replace_file(path) as temporary:
         pyarrow.parquet.write_table(table, temporary, row_group_size=1024)
 
 

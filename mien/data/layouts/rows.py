@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from mien.core.errors import DataError
-from mien.core.labels import canonical, ordered
+from mien.core.labels import normalize_label, sort_labels
 from mien.core.types import SPLIT_ROLES, UNLABELED, FaceSet, split_role
 
 #: Column names, without case, that say what a column holds.
@@ -54,7 +54,7 @@ def split_of_path(path: Path) -> str:
 def class_name(value: object, classes: tuple[str, ...]) -> str | None:
     """A label as files write it: a name, or a whole number into ``classes``. None if it is neither."""
     text = str(value).strip()
-    name = canonical(text)
+    name = normalize_label(text)
     if name in classes:
         return name
     number = text.removesuffix(".0")  # tables with gaps hold whole numbers as floats
@@ -99,7 +99,7 @@ class RowCollector:
             why = f"{len(self.skipped)} broken rows and no good one" if self.skipped else "no faces"
             raise DataError(self.file, f"holds {why}", "check that it is the right file and that it is whole")
         if classes is None:
-            classes = ordered(name for name in self.labels if name is not None)
+            classes = sort_labels(name for name in self.labels if name is not None)
         position = {name: index for index, name in enumerate(classes)}
         names = self.names if len(set(self.names)) == len(self.names) else self.numbers
         return FaceSet(

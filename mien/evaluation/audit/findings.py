@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mien.core.csv_cells import CsvWriter
-from mien.core.files import replacing
+from mien.core.files import replace_file
 from mien.core.labels import FERPLUS_VOTES
 from mien.core.types import FaceSet
 from mien.data.duplicates import BLANK, Twins, contradicting, deviations, kept_instead, leaked
@@ -76,7 +76,7 @@ class Findings:
         values: dict[str, Any] = {
             "faces": len(faces),
             "splits": {name or "(none)": int((faces.split == name).sum()) for name in faces.splits},
-            "classes": dict(zip(faces.classes, faces.counts().tolist(), strict=True)),
+            "classes": dict(zip(faces.classes, faces.class_counts().tolist(), strict=True)),
             "groups": _group_counts(faces, twins.groups),
             "exact_groups": _group_counts(faces, one_pixelwise),
             "near_pairs": int((~twins.exact).sum()),
@@ -91,7 +91,7 @@ class Findings:
         if self.suspicion is not None:
             values["labels_flagged"] = int(self.suspicion.flagged.sum())
             right = self.suspicion.suggested == faces.labels
-            values["out_of_fold_accuracy"] = float(right[faces.labeled].mean())
+            values["out_of_fold_accuracy"] = float(right[faces.is_labeled].mean())
         return values
 
 
@@ -124,7 +124,7 @@ def examine(
     if suspicion is not None:
         flagged = np.flatnonzero(suspicion.flagged)
         most = flagged[np.argsort(-suspicion.suspicion[flagged], kind="stable")]
-        suspicious[most[: round(share * int(faces.labeled.sum()))]] = True
+        suspicious[most[: round(share * int(faces.is_labeled.sum()))]] = True
     similarity = np.zeros(len(faces), np.float32)
     for column in (0, 1):
         np.maximum.at(similarity, twins.pairs[:, column], twins.similarity)
@@ -188,7 +188,7 @@ def write_tables(findings: Findings, folder: Path) -> list[Path]:
         rows = np.flatnonzero(mask)
         if name == "labels.csv" and findings.suspicion is not None:
             rows = rows[np.argsort(-findings.suspicion.suspicion[rows], kind="stable")]
-        with replacing(folder / name) as part, part.open("w", newline="", encoding="utf-8") as file:
+        with replace_file(folder / name) as part, part.open("w", newline="", encoding="utf-8") as file:
             writer = CsvWriter(file)
             writer.writerow(COLUMNS)
             writer.writerows(_row(findings, reasons, int(row)) for row in rows)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mien.core.csv_cells import unguard_cell
+from mien.core.csv_cells import unescape_formula
 from mien.core.errors import DataError
 from mien.core.types import FaceSet
 from mien.evaluation.comparison import in_order_of
@@ -88,11 +88,13 @@ def read_probabilities(path: Path, faces: FaceSet) -> np.ndarray:
             absent = [name for name in faces.classes if name not in named]
             if absent or "path" not in (reader.fieldnames or ()):
                 raise DataError(path, f"has no column '{'path' if not absent else f'p_{absent[0]}'}'", hint)
-            rows = {unguard_cell(row["path"]): [float(row[f"p_{name}"] or "nan") for name in named] for row in reader}
+            rows = {
+                unescape_formula(row["path"]): [float(row[f"p_{name}"] or "nan") for name in named] for row in reader
+            }
     except (UnicodeDecodeError, csv.Error, ValueError, TypeError) as error:
         raise DataError(path, f"is not a CSV of probabilities ({error})", hint) from error
     missing = [
-        name for name, known in zip(faces.names.tolist(), faces.labeled, strict=True) if known and name not in rows
+        name for name, known in zip(faces.names.tolist(), faces.is_labeled, strict=True) if known and name not in rows
     ]
     if missing:
         raise DataError(path, f"has no row for {len(missing):,} of the faces, '{missing[0]}' first", hint)

@@ -58,7 +58,7 @@ def _summary(findings: Findings) -> Section:
 def _balance(findings: Findings) -> Section:
     faces = findings.faces
     names = list(faces.splits)
-    counts = np.stack([faces.take(faces.split == name).counts() for name in names], axis=1)  # (K, splits)
+    counts = np.stack([faces.take(faces.split == name).class_counts() for name in names], axis=1)  # (K, splits)
     rows = [
         [name, *(f"{count:,}" for count in counts[k].tolist()), f"{counts[k].sum() / max(counts.sum(), 1):.1%}"]
         for k, name in enumerate(faces.classes)
@@ -67,7 +67,7 @@ def _balance(findings: Findings) -> Section:
     note = ""
     if len(present) > 1:
         note = f"The largest class has {present.max() / present.min():.1f} times as many faces as the smallest."
-    unlabeled = int((~faces.labeled).sum())
+    unlabeled = int((~faces.is_labeled).sum())
     if unlabeled:
         note += f" {unlabeled:,} faces have no label."
     return Section("Class balance", table(["class", *(name or "faces" for name in names), "share"], rows), note)

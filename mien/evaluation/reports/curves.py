@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mien.core.files import replacing
+from mien.core.files import replace_file
 from mien.evaluation.calibration import Reliability
 from mien.evaluation.ranking import precision_recall_curve, roc_curve
 from mien.evaluation.rater_agreement import Crowd
@@ -51,7 +51,7 @@ def drawn(draw: Drawing, path: Path | None = None, size: tuple[float, float] = (
             canvas.savefig(buffer, format="png", dpi=110)
             pictures.append(buffer.getvalue())
     if path is not None:
-        with replacing(path) as temporary:
+        with replace_file(path) as temporary:
             temporary.write_bytes(pictures[0])
     return Figure(pictures[0], pictures[1], alt)
 

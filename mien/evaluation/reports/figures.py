@@ -9,7 +9,7 @@ from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
 
-from mien.core.files import replacing
+from mien.core.files import replace_file
 from mien.evaluation.metrics import Scores
 
 P = ParamSpec("P")
@@ -64,7 +64,7 @@ def draw_curves(history: list[dict[str, Any]], path: Path, title: str) -> None:
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     figure.suptitle(title)
-    with replacing(path) as temporary:
+    with replace_file(path) as temporary:
         figure.savefig(temporary, dpi=110)
     plot.close(figure)
 
@@ -98,7 +98,7 @@ def draw_confusion(scores: Scores, path: Path, title: str) -> None:
             )
     figure.colorbar(image, ax=panels, shrink=0.8, label="share of the true class")
     figure.suptitle(f"{title}: accuracy {scores.accuracy:.2%}, macro-F1 {scores.macro_f1:.3f}, {scores.count:,} faces")
-    with replacing(path) as temporary:
+    with replace_file(path) as temporary:
         figure.savefig(temporary, dpi=110)
     plot.close(figure)
 
@@ -124,7 +124,7 @@ def draw_side_by_side(histories: dict[str, list[dict[str, Any]]], path: Path, ti
         axes.spines[["top", "right"]].set_visible(False)
     accuracy.legend()
     figure.suptitle(title)
-    with replacing(path) as temporary:
+    with replace_file(path) as temporary:
         figure.savefig(temporary, dpi=90)
     plot.close(figure)
 
@@ -154,6 +154,6 @@ def draw_points(
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend()
-    with replacing(path) as temporary:
+    with replace_file(path) as temporary:
         figure.savefig(temporary, dpi=90)
     plot.close(figure)

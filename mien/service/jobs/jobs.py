@@ -17,7 +17,7 @@ from typing import Any
 from mien.analysis.media.inputs import VIDEO_SUFFIXES
 from mien.core.errors import MienError, OutputError
 from mien.core.files import make_folder
-from mien.core.locks import only_process
+from mien.core.locks import hold_lock
 
 QUEUED, RUNNING, DONE, FAILED, CANCELLED = STATES = ("queued", "running", "done", "failed", "cancelled")
 FINAL = (DONE, FAILED, CANCELLED)
@@ -101,7 +101,7 @@ class Store:
             folder.chmod(0o700)
         self._lock = ExitStack()
         hint = "end that one, or name another with --state"
-        self._lock.enter_context(only_process(folder / "in-use.lock", folder, hint, state="used"))
+        self._lock.enter_context(hold_lock(folder / "in-use.lock", folder, hint, state="used"))
         self._database = sqlite3.connect(folder / "jobs.sqlite3", isolation_level=None, check_same_thread=False)
         self._database.row_factory = sqlite3.Row
         try:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from mien.analysis.people.records import FRAME_S
-from mien.core.files import replacing
+from mien.core.files import replace_file
 from mien.service.jobs.jobs import STEM
 
 #: Frames whose times are a little early still count as due: frame times are rounded to what the stream can say.
@@ -43,7 +43,7 @@ def _make(kept: Path, fps: int) -> None:
     facts = json.loads((results / "facts.json").read_text(encoding="utf-8"))
     with (results / f"{STEM}.records.jsonl").open(encoding="utf-8") as lines:
         document = overlay(map(json.loads, lines), summary, facts, fps)
-    with replacing(kept) as part:
+    with replace_file(kept) as part:
         part.write_bytes(gzip.compress(json.dumps(document, separators=(",", ":")).encode(), 6))
 
 

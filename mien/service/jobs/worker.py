@@ -18,7 +18,7 @@ from typing import IO, Any
 
 from mien.analysis.media.inputs import Input
 from mien.core.errors import MediaError, MienError
-from mien.core.locks import only_process
+from mien.core.locks import hold_lock
 from mien.service.config import fitting
 from mien.service.recognition.decoder import limit_memory
 
@@ -87,7 +87,12 @@ def probe(path: Path, name: str, most_pixels: int, most_seconds: float) -> dict[
     import av
 
     from mien.analysis.media.animation import AnimationSource
-    from mien.analysis.media.video_reader import TITLES, is_no_film, start_of, video_stream_of
+    from mien.analysis.media.container import (
+        METADATA_ERRORS,
+        container_start_s,
+        is_false_video,
+        select_video_stream,
+    )
     from mien.core.pictures import is_animation, is_picture
 
     if is_animation(path):
@@ -99,11 +104,13 @@ def probe(path: Path, name: str, most_pixels: int, most_seconds: float) -> dict[
     if is_picture(path):
         raise MediaError(name, "is a picture, not a video", "send it to /v1/images", code="picture_not_video")
     try:
-        with av.open(f"file:{path}", options={"format_whitelist": CONTAINERS}, metadata_errors=TITLES) as container:
-            if not container.streams.video or is_no_film(container, path):
+        with av.open(
+            f"file:{path}", options={"format_whitelist": CONTAINERS}, metadata_errors=METADATA_ERRORS
+        ) as container:
+            if not container.streams.video or is_false_video(container, path):
                 raise MediaError(name, "has no pictures in it", "send a video", code="no_video")
-            stream = video_stream_of(container, name)
-            start_s = start_of(container)
+            stream = select_video_stream(container, name)
+            start_s = container_start_s(container)
             seconds = (container.duration or 0) / 1_000_000
             width, height = stream.width, stream.height
     except (av.error.FFmpegError, OSError, ValueError) as error:
@@ -189,7 +196,7 @@ def main() -> int:
     teller = Teller(out, order["most_seconds"], order["name"])
     try:
         # A worker whose server was killed may still be about to end.
-        with only_process(Path(order["out"]) / "worker.lock", order["name"], "try again later", wait_s=30):
+        with hold_lock(Path(order["out"]) / "worker.lock", order["name"], "try again later", wait_s=30):
             text = analyze(order, teller)
         teller.tell(done=True, text=text)
     except MienError as error:

@@ -21,13 +21,13 @@ from mien.analysis.detection.detectors import (
     Detector,
     YuNetDetector,
     crop_faces,
-    find_faces,
-    largest,
+    detect_faces,
+    keep_largest,
     make_detector,
     whole_picture,
 )
 from mien.analysis.inference.classifier import TTA, Classifier, check_tta
-from mien.analysis.inference.model_file import find_model, local_model, model_info, shipped_models
+from mien.analysis.inference.model_file import find_model, find_pulled_model, list_shipped_models, read_model_info
 from mien.analysis.thresholds import Doubt, make_faces
 from mien.analysis.tracking.face_finder import FaceFinder
 from mien.core.errors import UsageError
@@ -77,7 +77,9 @@ class Reader:
         self.models = _named(config.models)
         self.default_model = next(iter(self.models))
         # Asked of all, so that a file that is no model is told now and not when somebody chooses it.
-        self.labels = tuple(dict.fromkeys(label for path in self.models.values() for label in model_info(path).labels))
+        self.labels = tuple(
+            dict.fromkeys(label for path in self.models.values() for label in read_model_info(path).labels)
+        )
         self.detectors = usable_detectors(config)
         self._finding = ThreadPoolExecutor(max(2, os.cpu_count() or 2), "find")
         self._classifying = ThreadPoolExecutor(1, "classify")  # one batch at a time: the others gather meanwhile
@@ -125,7 +127,7 @@ class Reader:
     def asked(self, model: str) -> str | Path:
         """What to load for a name: of a shipped model the name, so that the file that suits this machine is taken."""
         path = self.models[model]
-        return model if shipped_models().get(model) == path else path
+        return model if list_shipped_models().get(model) == path else path
 
     def finder(self, wish: Wish) -> FaceFinder:
         """For a camera: it searches some frames and follows faces through the others, with a detector of its own."""
@@ -173,7 +175,7 @@ class Reader:
             found = whole_picture(picture)
             return found, "none", crop_faces(picture, found.boxes_xyxy, None, size)
         with self._lent(wish.detector, wish.threshold, keep=max(picture.shape[:2]) <= KEPT_SIDE) as detector:
-            found = largest(_sure(find_faces(detector, picture), wish.threshold), wish.people)
+            found = keep_largest(_sure(detect_faces(detector, picture), wish.threshold), wish.people)
             return found, detector.name, crop_faces(picture, found.boxes_xyxy, detector.framing, size)
 
     @contextmanager
@@ -214,8 +216,8 @@ def _sure(found: Detections, threshold: float) -> Detections:
 def new_detector(name: str, file: Path | None, threshold: float, threads: int = 0) -> Detector:
     """A detector by name; YuNet takes its threshold when it is made, 0 for its own."""
     own = file if name in ("auto", "yunet") else None
-    if threshold and name in ("auto", "yunet") and (own or local_model("yunet")):
-        return YuNetDetector(own or local_model("yunet"), max(threshold, 0.05), threads)
+    if threshold and name in ("auto", "yunet") and (own or find_pulled_model("yunet")):
+        return YuNetDetector(own or find_pulled_model("yunet"), max(threshold, 0.05), threads)
     detector = make_detector(name, own, threads)
     assert detector is not None  # "none" is dealt with before
     return detector
@@ -223,7 +225,7 @@ def new_detector(name: str, file: Path | None, threshold: float, threads: int = 
 
 def usable_detectors(config: Config) -> list[str]:
     """The names in DETECTORS that work on this machine."""
-    has_yunet = config.detector_model is not None or local_model("yunet") is not None
+    has_yunet = config.detector_model is not None or find_pulled_model("yunet") is not None
     return [name for name in DETECTORS if name != "yunet" or has_yunet]
 
 
@@ -235,4 +237,4 @@ def _named(models: tuple[str, ...]) -> dict[str, Path]:
         if chosen.setdefault(path.stem, path) != path:
             found = f"is the name of {chosen[path.stem]} and of {path}"
             raise UsageError(f"--model {path.stem}", found, "give one of the files another name")
-    return chosen | {name: path for name, path in shipped_models().items() if name not in chosen}
+    return chosen | {name: path for name, path in list_shipped_models().items() if name not in chosen}

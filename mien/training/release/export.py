@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from mien.analysis.inference.classifier import Classifier
 from mien.analysis.inference.model_file import METADATA_KEY, METADATA_VERSION
 from mien.core.errors import MissingExtra, ModelError
-from mien.core.files import replacing
+from mien.core.files import replace_file
 from mien.core.types import FaceSet
 from mien.training.checkpoint import Trained
 from mien.training.torch_classifier import TorchClassifier, read_log
@@ -86,7 +86,7 @@ def export(
     }
     entry = model.metadata_props.add()
     entry.key, entry.value = METADATA_KEY, json.dumps(values)
-    with replacing(path) as temporary:
+    with replace_file(path) as temporary:
         temporary.write_bytes(model.SerializeToString())
         difference = parity(trained, temporary, faces)
         if not difference <= PARITY:  # NaN is none either

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from mien.analysis.inference.classifier import Classifier
-from mien.analysis.inference.model_file import METADATA_KEY, int8_file, read_metadata
+from mien.analysis.inference.model_file import METADATA_KEY, int8_path, read_metadata
 from mien.core.errors import DataError, MissingExtra, ModelError
-from mien.core.files import replacing
+from mien.core.files import replace_file
 from mien.core.types import FaceSet
 from mien.evaluation.calibration import cross_tempered, fit_temperature, reliability, tempered
 from mien.evaluation.measures import without_nan
@@ -61,7 +61,7 @@ def finish(
             "training faces", "are not given", "name their file with --data, or add --no-non-faces --no-int8"
         )
     seen = validation  # raters who call a picture no face give it no label
-    validation = validation.take(validation.labeled).as_classes(classifier.labels)
+    validation = validation.take(validation.is_labeled).reindex_classes(classifier.labels)
     if len(validation) < 2:
         raise DataError("validation faces", "have no labels to fit a temperature by", "give labeled faces")
     logits = classifier.logits(validation.images)
@@ -83,13 +83,13 @@ def finish(
     metadata = read_metadata(next(entry.value for entry in model.metadata_props if entry.key == METADATA_KEY))
     metadata |= {"temperature": temperature, "thresholds": thresholds,
                  "uncertainty": values}  # fmt: skip
-    with replacing(out) as temporary:
+    with replace_file(out) as temporary:
         onnx.save(model, str(temporary))
         write_metadata(temporary, metadata)
-    int8_file(out).unlink(missing_ok=True)  # an earlier one may have other weights
+    int8_path(out).unlink(missing_ok=True)  # an earlier one may have other weights
     if wishes.int8:
         try:
-            quantize(out, int8_file(out), training, validation, seed=wishes.seed)
+            quantize(out, int8_path(out), training, validation, seed=wishes.seed)
         except ModelError as error:
             return values | {"no_int8": error.problem}
     return values

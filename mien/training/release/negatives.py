@@ -10,7 +10,7 @@ import numpy as np
 from mien.analysis.detection.detectors import HaarDetector, crop_faces
 from mien.core.errors import MissingExtra
 from mien.core.pictures import read_picture
-from mien.core.preprocessing import resize, to_gray
+from mien.core.preprocessing import convert_to_gray, resize
 from mien.evaluation.audit.non_faces import SCRAMBLED, unmade_faces
 
 #: The photographs and drawings in scikit-image's own wheel on which no person is seen, in two groups that share no subject:
@@ -51,13 +51,13 @@ def false_finds(picture: np.ndarray, size: int, most: int, rng: np.random.Genera
             way = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
             scaled = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=way)
             crops.append(crop_faces(scaled, detector.detect(scaled).boxes_xyxy, detector.framing, size))
-    found = to_gray(np.concatenate(crops))
+    found = convert_to_gray(np.concatenate(crops))
     return found[rng.permutation(len(found))[:most]]
 
 
 def squares(picture: np.ndarray, size: int, count: int, rng: np.random.Generator) -> np.ndarray:
     """uint8 (count, size, size): squares from anywhere in a picture, of any size, mirrored as often as not."""
-    gray = to_gray(picture)
+    gray = convert_to_gray(picture)
     found = np.empty((count, size, size), np.uint8)
     for index in range(count):
         most = min(gray.shape)

@@ -16,7 +16,7 @@ import numpy as np
 from mien.analysis.inference.classifier import Classifier
 from mien.analysis.inference.model_file import METADATA_KEY, read_metadata
 from mien.core.errors import DataError, MissingExtra, ModelError
-from mien.core.files import replacing
+from mien.core.files import replace_file
 from mien.core.types import FaceSet
 
 #: Pictures that calibration looks at, to learn between which values each activation lies.
@@ -65,7 +65,7 @@ def quantize(source: Path, out: Path, training: FaceSet, validation: FaceSet, *,
     if not len(training):
         raise DataError("training faces", "are none", "calibration needs some: check --data and --train-split")
     drawn = np.sort(np.random.default_rng(seed).permutation(len(training))[:CALIBRATION])
-    with tempfile.TemporaryDirectory() as folder, replacing(out) as temporary:
+    with tempfile.TemporaryDirectory() as folder, replace_file(out) as temporary:
         _to_int8(source, temporary, floats.preprocessing.to_tensor(training.images[drawn]), Path(folder))
         values = read_metadata(_metadata(source)) | {"quantized": True}
         facts = {
@@ -87,8 +87,8 @@ def quantize(source: Path, out: Path, training: FaceSet, validation: FaceSet, *,
 def agreement(floats: Classifier, bytes_: Classifier, faces: FaceSet) -> Agreement:
     """How two files of one model agree on faces."""
     a, b = floats.probabilities(faces.images), bytes_.probabilities(faces.images)
-    known = faces.labeled
-    labels = faces.as_classes(floats.labels).labels[known]
+    known = faces.is_labeled
+    labels = faces.reindex_classes(floats.labels).labels[known]
     right = [float((p[known].argmax(axis=1) == labels).mean()) if known.any() else float("nan") for p in (a, b)]
     same = float((a.argmax(axis=1) == b.argmax(axis=1)).mean())
     return Agreement(len(faces), *right, same, float(np.abs(a - b).max(axis=1).mean()))

@@ -20,13 +20,13 @@ from tests.conftest import ASTRONAUT
 def face(box: tuple, label: int = 3, track: int | None = None, sure: float = 0.8) -> Face:
     probabilities = np.full(7, (1 - sure) / 6, np.float32)
     probabilities[label] = sure
-    smoothed = {} if track is None else {"track": track, "smoothed": probabilities, "steady": FER2013[label]}
+    smoothed = {} if track is None else {"track": track, "smoothed": probabilities, "smoothed_label": FER2013[label]}
     return Face(tuple(float(value) for value in box), 0.9, probabilities, FER2013, **smoothed)
 
 
 def test_an_expression_may_have_a_color_of_its_own_and_what_is_no_face_is_gray() -> None:
     happy, sad, cup = face((20, 20, 60, 60)), face((90, 20, 130, 60), label=4), face((160, 20, 200, 60))
-    cup = replace(cup, non_face=True, not_a_face=0.9)
+    cup = replace(cup, is_not_a_face=True, not_a_face=0.9)
     picture = np.zeros((100, 240, 3), np.uint8)
     draw_faces(picture, [happy, sad, cup], Style((0, 255, 0), label_colors=(("happy", (230, 184, 0)),)))
     assert [tuple(picture[50, x]) for x in (20, 90, 160)] == [(230, 184, 0), (0, 255, 0), (150, 150, 150)]

@@ -14,7 +14,7 @@ import pytest
 from clips import make_clip
 from PIL import Image
 
-from mien.analysis.detection.detectors import Detections, largest
+from mien.analysis.detection.detectors import Detections, keep_largest
 from mien.analysis.media.inputs import Input
 from mien.analysis.output.captions import Captions, clock
 from mien.analysis.people.people import Observation, PeopleAccumulator
@@ -42,7 +42,7 @@ def test_following_gives_tracks_and_steady_labels() -> None:
         (followed,) = follower.follow([face(label, x=2 * index)], index / 10)
         assert (followed.track, followed.label) == (0, LABELS[label])  # what the network said stays as it is
         assert followed.smoothed.sum() == pytest.approx(1)
-        shown.append(followed.shown[0])
+        shown.append(followed.display_label)
     assert shown[3:] == ["happy"] * 37
     assert [one.track for one in follower.follow([face(1, x=80)], 4.0, was_cut=True)] == [1]
     assert follower.follow([], 4.1) == []
@@ -240,8 +240,8 @@ def test_the_largest_faces_are_kept() -> None:
     found = Detections(
         np.array([[0, 0, 10, 10], [0, 0, 30, 30], [0, 0, 20, 20]], np.float32), np.array([0.9, 0.8, 0.7])
     )
-    assert largest(found, 2).scores.tolist() == [0.8, 0.7]
-    assert largest(found, 0) is found
+    assert keep_largest(found, 2).scores.tolist() == [0.8, 0.7]
+    assert keep_largest(found, 0) is found
 
 
 def test_a_video_gets_tracks_people_captions_and_a_timeline(tmp_path: Path) -> None:

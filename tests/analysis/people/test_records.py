@@ -28,7 +28,7 @@ def face(label: int, track: int | None, rng: np.random.Generator) -> Face:
     one = Face(
         (10.0, 20.0, 50.25, 60.5), None if label else 0.9, raw, LABELS, unsure_below=unsure_below, not_a_face=nothing
     )
-    return one if track is None else replace(one, track=track, smoothed=smoothed, steady=LABELS[label])
+    return one if track is None else replace(one, track=track, smoothed=smoothed, smoothed_label=LABELS[label])
 
 
 def film(seed: int = 0, frames: int = 400) -> list[FrameResult]:
@@ -63,9 +63,9 @@ def test_every_format_is_read_back_as_it_was_written(tmp_path: Path, name: str) 
     assert (found.source, found.model, found.detector, found.labels) == ("film.mp4", "base", "yunet", LABELS)
     assert found.frame.tolist() == [result.frame for result, _ in faces]
     assert found.track.tolist() == [face.track for _, face in faces]
-    assert [found.labels[k] for k in found.shown] == [face.steady for _, face in faces]
+    assert [found.labels[k] for k in found.shown] == [face.smoothed_label for _, face in faces]
     assert [found.labels[k] for k in found.raw_label] == [face.label for _, face in faces]
-    assert found.unsure.tolist() == [face.unsure for _, face in faces]
+    assert found.unsure.tolist() == [face.is_unsure for _, face in faces]
     for name in ("time_s", "player_time_s", "duration_s"):
         np.testing.assert_allclose(getattr(found, name), [getattr(result, name) for result, _ in faces], atol=1e-6)
     np.testing.assert_allclose(found.not_a_face, [face.not_a_face for _, face in faces], atol=1e-4)

@@ -10,7 +10,7 @@ import torch
 
 from mien import models
 from mien.analysis.inference.classifier import Classifier
-from mien.analysis.inference.model_file import model_info
+from mien.analysis.inference.model_file import read_model_info
 from mien.core.errors import ModelError
 from mien.core.types import FaceSet
 from mien.training.release import export as exporting
@@ -138,7 +138,7 @@ def test_the_file_names_what_trained_it_and_how_a_crop_becomes_its_input(
 
     monkeypatch.chdir(tmp_path)
     assert main(["export", str(run_folder), "--out", "x.onnx", "-q"]) == 0
-    assert model_info(Path("x.onnx")).training == {"splits": ["Training"], "faces": 504, "held_out": True}
+    assert read_model_info(Path("x.onnx")).training == {"splits": ["Training"], "faces": 504, "held_out": True}
     (entry,) = onnx.load("x.onnx").metadata_props
     assert json.loads(entry.value)["input"]["resampling"].startswith("cv2.INTER_AREA where both sides")
     file = onnx.load("x.onnx")

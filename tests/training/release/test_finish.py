@@ -14,7 +14,7 @@ import torch
 from onnx import numpy_helper
 
 from mien.analysis.inference.classifier import Classifier
-from mien.analysis.inference.model_file import int8_file, model_info
+from mien.analysis.inference.model_file import int8_path, read_model_info
 from mien.analysis.recognizer import Recognizer
 from mien.core.errors import DataError, ModelError
 from mien.core.types import FaceSet
@@ -67,7 +67,7 @@ def test_finishing_twice_is_finishing_once(finished: Path, tmp_path: Path) -> No
 
 
 def test_the_int8_file_says_what_it_is_and_agrees(finished: Path) -> None:
-    floats, bytes_ = Classifier(finished), Classifier(int8_file(finished))
+    floats, bytes_ = Classifier(finished), Classifier(int8_path(finished))
     facts = bytes_.info.quantization
     assert bytes_.info.quantized and facts["from"] == "small.onnx"
     assert facts["sha256"] == hashlib.sha256(finished.read_bytes()).hexdigest()
@@ -76,7 +76,7 @@ def test_the_int8_file_says_what_it_is_and_agrees(finished: Path) -> None:
     assert np.abs(floats.probabilities(images) - bytes_.probabilities(images)).mean() < 0.02
     features, _ = bytes_.features(images)
     assert features.shape == floats.features(images)[0].shape
-    kinds = {node.op_type for node in onnx.load(str(int8_file(finished))).graph.node}
+    kinds = {node.op_type for node in onnx.load(str(int8_path(finished))).graph.node}
     assert "QuantizeLinear" in kinds and "BatchNormalization" not in kinds
     one = np.concatenate([bytes_.probabilities(image[None]) for image in images[:5]])
     np.testing.assert_allclose(one, bytes_.probabilities(images[:5]), atol=1e-5)
@@ -85,17 +85,17 @@ def test_the_int8_file_says_what_it_is_and_agrees(finished: Path) -> None:
 def test_a_file_with_halved_weights_is_finished_like_any(run_folder: Path, tmp_path: Path, finished: Path) -> None:
     export(load_run(run_folder), tmp_path / "half.onnx", half=True)
     finish(tmp_path / "half.onnx", tmp_path / "done.onnx", patterns(140), validation(), WITHOUT_PHOTOGRAPHS)
-    int8 = onnx.load(str(int8_file(tmp_path / "done.onnx"))).graph
+    int8 = onnx.load(str(int8_path(tmp_path / "done.onnx"))).graph
     assert "Cast" not in {node.op_type for node in int8.node}, "bytes are made of the weights, not of their halves"
     weights = {tensor.data_type for tensor in onnx.load(str(tmp_path / "done.onnx")).graph.initializer}
     assert onnx.TensorProto.FLOAT16 in weights, "what finish writes is as small as what it was given"
     images = patterns(70, seed=9).images
-    ours, theirs = (Classifier(int8_file(path)) for path in (tmp_path / "done.onnx", finished))
+    ours, theirs = (Classifier(int8_path(path)) for path in (tmp_path / "done.onnx", finished))
     assert np.abs(ours.probabilities(images) - theirs.probabilities(images)).mean() < 0.02
 
 
 def test_a_quantized_file_is_neither_finished_nor_quantized_again(finished: Path, tmp_path: Path) -> None:
-    int8 = int8_file(finished)
+    int8 = int8_path(finished)
     with pytest.raises(ModelError, match="is quantized; finish the float file"):
         finish(int8, tmp_path / "x.onnx", patterns(70), validation(), WITHOUT_PHOTOGRAPHS)
     with pytest.raises(ModelError, match="is quantized already"):
@@ -115,7 +115,7 @@ def test_an_int8_file_that_reads_worse_is_not_kept(finished: Path, tmp_path: Pat
 def test_without_an_int8_file_the_float_file_is_kept(model_file: Path, tmp_path: Path) -> None:
     mean = round(255 * Classifier(model_file).preprocessing.mean[0])
     gray = replace(patterns(70), images=np.full((70, 48, 48), mean, np.uint8))  # int8 is worth nothing after these
-    int8_file(tmp_path / "x.onnx").write_bytes(b"of an earlier time")
+    int8_path(tmp_path / "x.onnx").write_bytes(b"of an earlier time")
     wishes = Wishes(non_faces=False, quiet=True)
     found = finish(model_file, tmp_path / "x.onnx", gray, patterns(420, seed=5), wishes)
     assert "fewer faces right than x.onnx" in found["no_int8"]
@@ -148,8 +148,8 @@ def test_the_second_answer_is_that_of_the_head_in_float_and_int8(finished: Path,
     answered, scores = classifier.judge(images)
     np.testing.assert_allclose(answered, probabilities, atol=1e-6)
     np.testing.assert_allclose(scores, 1 / (1 + np.exp(-heads[1].log_odds(features))), atol=1e-5)
-    quantize.quantize(path, int8_file(path), patterns(70), validation())
-    int8 = Classifier(int8_file(path))
+    quantize.quantize(path, int8_path(path), patterns(70), validation())
+    int8 = Classifier(int8_path(path))
     np.testing.assert_allclose(
         int8.judge(images)[1], 1 / (1 + np.exp(-heads[1].log_odds(int8.features(images)[0]))), atol=1e-5
     )
@@ -186,20 +186,20 @@ def test_raters_say_which_pictures_are_no_faces() -> None:
 
 def test_doubt_reaches_the_faces(finished: Path) -> None:
     recognizer = Recognizer(finished, detector="none")
-    threshold = model_info(finished).thresholds["unsure"]
+    threshold = read_model_info(finished).thresholds["unsure"]
     seen = [recognizer.analyze(image)[0] for image in validation().images[:40]]
-    assert all(face.unsure == (face.confidence < threshold) for face in seen)
-    assert 0 < sum(face.unsure for face in seen) < len(seen)
-    assert all("?" in str(face) for face in seen if face.unsure)
+    assert all(face.is_unsure == (face.confidence < threshold) for face in seen)
+    assert 0 < sum(face.is_unsure for face in seen) < len(seen)
+    assert all("?" in str(face) for face in seen if face.is_unsure)
     off = Recognizer(finished, detector="none", unsure="off").analyze(validation().images[0])[0]
-    assert off.unsure is None and off.not_a_face is None
-    assert Recognizer(finished, detector="none", unsure=1.0).analyze(validation().images[0])[0].unsure
+    assert off.is_unsure is None and off.not_a_face is None
+    assert Recognizer(finished, detector="none", unsure=1.0).analyze(validation().images[0])[0].is_unsure
 
 
 def test_the_card_holds_what_was_found_and_one_time_only(finished: Path) -> None:
-    info, int8 = model_info(finished), model_info(int8_file(finished))
+    info, int8 = read_model_info(finished), read_model_info(int8_path(finished))
     card = "# small\n\n## Training\n\nlong\n\n## Intended use\n\nresearch\n\n## Limitations\n\nmany\n"
-    speeds = [speed_of(file, seconds=0.05) for file in (finished, int8_file(finished))]
+    speeds = [speed_of(file, seconds=0.05) for file in (finished, int8_path(finished))]
     once = finished_card(card, info, int8, finished, speeds=speeds)
     assert finished_card(once, info, int8, finished, speeds=speeds) == once
     headings = [line for line in once.splitlines() if line.startswith("## ")]
@@ -216,7 +216,7 @@ def test_the_card_holds_what_was_found_and_one_time_only(finished: Path) -> None
     assert renewed == once.replace("## Intended use", "## Meant for")
     assert [speed.precision for speed in speeds] == ["float", "int8"]
     assert all(speed.milliseconds > 0 and speed.crops_per_second > 0 for speed in speeds)
-    assert f"| int8 | {int8_file(finished).stat().st_size / 1e6:.1f} MB | {speeds[1].milliseconds:.2f} ms |" in once
+    assert f"| int8 | {int8_path(finished).stat().st_size / 1e6:.1f} MB | {speeds[1].milliseconds:.2f} ms |" in once
     calibration = info.uncertainty["calibration"]
     for text in (f"{calibration['error']:.2%}", f"{info.temperature:.3f}", int8.quantization["sha256"]):
         assert text in once
@@ -240,7 +240,7 @@ def test_where_no_confidence_is_enough_every_label_is_marked(model_file: Path, t
     rng, faces = np.random.default_rng(0), patterns(140, seed=8, split="PublicTest")
     lost = replace(faces, labels=rng.integers(0, 7, 140))
     finish(model_file, tmp_path / "x.onnx", None, lost, Wishes(goal=0.999, non_faces=False, int8=False, quiet=True))
-    info = model_info(tmp_path / "x.onnx")
+    info = read_model_info(tmp_path / "x.onnx")
     assert info.thresholds["unsure"] == 1.0
     assert "Every label is marked as unsure" in finished_card("# x", info, None, tmp_path / "x.md")
-    assert all(face.unsure for face in Recognizer(tmp_path / "x.onnx", detector="none").analyze(faces.images[0]))
+    assert all(face.is_unsure for face in Recognizer(tmp_path / "x.onnx", detector="none").analyze(faces.images[0]))
