@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from mien.analysis.manifest import Manifest
-from mien.analysis.media.inputs import Input, describe_left_out, list_inputs, with_distinct_stems
+from mien.analysis.media.inputs import Input, assign_stems, describe_skipped, list_inputs
 from mien.analysis.output.writers import record_path, record_writer, records_of
 from mien.analysis.ownership import Ownership
 from mien.analysis.people.records import rows_of
@@ -20,7 +20,7 @@ from mien.cli.messages import format_error, format_table, pluralize, print_error
 from mien.cli.supervision import begin_input, end_input
 from mien.core.errors import MediaError, escape_controls
 from mien.core.files import make_folder
-from mien.core.locks import only_process
+from mien.core.locks import hold_lock
 from mien.core.progress import echo, progress_bar
 from mien.core.types import FrameResult
 
@@ -98,12 +98,12 @@ class Analysis:
             self.manifest = None
             if several or self.resume:
                 hint = "wait for it, or choose another folder with --out"
-                stack.enter_context(only_process(out / ".manifest.lock", out, hint))
+                stack.enter_context(hold_lock(out / ".manifest.lock", out, hint))
                 self.manifest = Manifest(out, self._fingerprint(), self.resume or bool(self.crash), bool(self.crash))
                 stack.callback(self.manifest.close)
                 named = self.manifest.named(items, self.ownership.is_free)
             else:
-                named = with_distinct_stems(items, is_free=self.ownership.is_free)
+                named = assign_stems(items, is_free=self.ownership.is_free)
             self._print_renamed(items, named)
             restored = self._restore_state(named)
             self._analyze_all(named[restored:], restored, len(named))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +13,7 @@ import typer
 from mien.cli.loaders import classify_images, open_classifier, print_skipped, refuse_overwrite
 from mien.cli.options import Json, Quiet, SkipBad
 from mien.core.errors import DataError, UsageError
-from mien.core.files import fault_of, make_folder, write_json, write_text
+from mien.core.files import find_file_problem, make_folder, write_json, write_text
 from mien.core.progress import echo
 from mien.core.types import FaceSet
 from mien.data import load_faces
@@ -125,7 +125,7 @@ def _check(labels: bool, probabilities: Path | None, model: str) -> None:
 def _read(paths: list[Path], ferplus: Path | None, size: int, skip_bad: bool, silent: bool) -> FaceSet:
 
     faces = load_faces(paths, ferplus=ferplus, size=size, skip_bad=skip_bad)
-    print_skipped(faces, silent)
+    print_skipped(faces, quiet=silent)
     return faces
 
 
@@ -147,7 +147,7 @@ def _judge(
         return read_probabilities(probabilities, faces), ""
     if model:
         return _by_model(faces, model, silent), ""
-    if find_spec("torch") is None:
+    if importlib.util.find_spec("torch") is None:
         reason = "labels (torch is not installed: pip install 'mien[train]', or give --probabilities or --model)"
         if not silent:
             echo(f"note: not looked at: {reason}", error=True)

@@ -13,7 +13,7 @@ from mien.cli.loaders import print_skipped, read_data, refuse_overwrite, require
 from mien.cli.messages import print_help
 from mien.cli.options import DataLabelsBy, Json, Quiet, Set, SkipBad
 from mien.core.errors import UsageError
-from mien.core.labels import canonical, is_expression
+from mien.core.labels import is_expression, normalize_label
 from mien.core.progress import echo
 from mien.core.types import FaceSet
 from mien.data import load_faces, splits
@@ -168,7 +168,7 @@ def split(
     parts = _part_names(names or "train,validation,test", len(shares or numbers or of_classes))
 
     faces = _read(path, ferplus, size, skip_bad, labels_by)
-    print_skipped(faces, quiet or as_json)
+    print_skipped(faces, quiet=quiet or as_json)
     count = len(faces)
     if of:
         faces = faces.select_split(of)

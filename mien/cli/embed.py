@@ -13,7 +13,7 @@ from mien.cli.loaders import open_classifier, read_data, refuse_overwrite
 from mien.cli.options import Data, Exclude, Json, Model, Quiet, SkipBad
 from mien.core.csv_cells import CsvWriter
 from mien.core.errors import UsageError
-from mien.core.files import make_folder, replacing, write_json, write_text
+from mien.core.files import make_folder, replace_file, write_json, write_text
 from mien.core.progress import echo, progress_bar
 from mien.core.types import FaceSet, split_role
 from mien.data.splits import stratified

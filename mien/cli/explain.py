@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 import typer
 
-from mien.analysis.detection.detectors import crop_faces, find_faces, make_detector
+from mien.analysis.detection.detectors import crop_faces, detect_faces, make_detector
 from mien.analysis.media.inputs import list_inputs
 from mien.cli.loaders import read_data, refuse_overwrite, require_torch
 from mien.cli.messages import emit, format_error, format_table, print_error
 from mien.cli.options import Detector, DetectorModel, Json, Model, OutFolder, Quiet, Seed, SkipBad, Split
 from mien.core.errors import DataError, MediaError, MienError, MissingExtra, UsageError
 from mien.core.files import make_folder
-from mien.core.labels import canonical
+from mien.core.labels import normalize_label
 from mien.core.pictures import read_picture
 from mien.core.preprocessing import Preprocessing, resize
 
@@ -119,9 +119,9 @@ def explain(
 def require_extras(methods: list[str]) -> None:
     """Raise MissingExtra before minutes of work, not after them."""
 
-    if find_spec("jinja2") is None:
+    if importlib.util.find_spec("jinja2") is None:
         raise MissingExtra("jinja2", "report", "to write pages")
-    if "lime" in methods and find_spec("captum") is None:
+    if "lime" in methods and importlib.util.find_spec("captum") is None:
         raise MissingExtra("captum", "explain", "for LIME; the other methods do without")
 
 

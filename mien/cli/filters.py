@@ -63,7 +63,7 @@ def filters(
     refuse_overwrite(out, [*([picture] if picture else []), *data])
     shown = _load_picture(trained, picture, detector, detector_model, seed)
     faces = read_data(data, size=trained.preprocessing.size, quiet=quiet or as_json) if data else None
-    faces = faces.in_split(split) if faces is not None and split else faces
+    faces = faces.select_split(split) if faces is not None and split else faces
     study = _study_filters(trained, layer, chosen, shown, steps, seed, quiet or as_json)
     if faces is not None:
         _add_faces(study, trained, faces, quiet or as_json)

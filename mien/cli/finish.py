@@ -9,7 +9,7 @@ from typing import Annotated
 import numpy as np
 import typer
 
-from mien.analysis.inference.model_file import INT8_ENDING, find_model, int8_file, model_info
+from mien.analysis.inference.model_file import INT8_ENDING, find_model, int8_path, read_model_info
 from mien.cli.loaders import check_onnx_path, read_data, refuse_overwrite, require_torch
 from mien.cli.messages import print_error
 from mien.cli.options import Data, Json, LabelsBy, Quiet, SkipBad

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,7 +11,7 @@ import numpy as np
 import typer
 
 from mien.analysis.inference.classifier import Classifier
-from mien.analysis.inference.model_file import shipped_models
+from mien.analysis.inference.model_file import list_shipped_models
 from mien.cli.messages import print_note
 from mien.core.errors import DataError, MissingExtra, OutputError, UsageError
 from mien.core.labels import CANONICAL
@@ -53,13 +53,13 @@ def misplaced_json_error(context: typer.Context) -> UsageError:
 
 def require_torch() -> None:
     """Raise MissingExtra with the line that installs torch, where it is absent."""
-    if find_spec("torch") is None:
+    if importlib.util.find_spec("torch") is None:
         raise MissingExtra("torch", "train", "for training, runs and checkpoints")
 
 
 def is_run(model: str) -> bool:
     """Return whether MODEL is a run folder or a .pt file, not a model file; a shipped model's name comes first."""
-    return model not in shipped_models() and (Path(model).is_dir() or Path(model).suffix == ".pt")
+    return model not in list_shipped_models() and (Path(model).is_dir() or Path(model).suffix == ".pt")
 
 
 def open_classifier(model: str, precision: str = "auto") -> AnyClassifier:
@@ -126,7 +126,7 @@ def read_data(
     faces = labeled_by(faces, source, CANONICAL if model is None else model.labels)
     if source == RATERS:
         print_note(
-            f"{(~faces.labeled).sum():,} of {len(faces):,} faces have no label: their raters disagree, or name no "
+            f"{(~faces.is_labeled).sum():,} of {len(faces):,} faces have no label: their raters disagree, or name no "
             "expression that the model knows",
             quiet=quiet,
         )

@@ -10,17 +10,17 @@ from typing import Annotated
 import typer
 
 from mien.analysis.inference.model_file import (
-    PULLABLE,
-    choose_file,
+    PULLABLE_MODELS,
+    choose_model_file,
     find_model,
-    int8_file,
-    local_model,
-    model_info,
-    providers,
-    shipped_models,
+    find_pulled_model,
+    int8_path,
+    list_providers,
+    list_shipped_models,
+    read_model_info,
 )
-from mien.analysis.inference.model_file import pull as fetch
-from mien.analysis.inference.precision import VARIABLE, int8_instructions, wanted_precision
+from mien.analysis.inference.model_file import pull_model as fetch
+from mien.analysis.inference.precision import PRECISION_VARIABLE, find_int8_instructions, resolve_precision
 from mien.cli.loaders import misplaced_json_error
 from mien.cli.options import Json, Quiet
 from mien.cli.scoring import describe_label_source

@@ -14,9 +14,9 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from mien.analysis.inference.model_file import find_model, model_info
-from mien.analysis.media.container import open_container, video_stream_of
-from mien.analysis.media.inputs import Input, list_inputs, shortened
+from mien.analysis.inference.model_file import find_model, read_model_info
+from mien.analysis.media.container import open_container, select_video_stream
+from mien.analysis.media.inputs import Input, list_inputs, shorten_name
 from mien.analysis.output.annotate import draw_faces
 from mien.analysis.output.stills import contact_sheet, face_of, name_of, pictures_at, tile_of
 from mien.analysis.output.writers import RECORD_FORMATS, record_path, write_picture
@@ -29,8 +29,8 @@ from mien.cli.messages import print_error
 from mien.cli.options import Json, Quiet
 from mien.core.errors import DataError, MediaError, UsageError
 from mien.core.files import make_folder, write_json
-from mien.core.labels import canonical
-from mien.core.locks import only_process
+from mien.core.labels import normalize_label
+from mien.core.locks import hold_lock
 from mien.core.pictures import is_animation
 from mien.core.progress import echo
 
@@ -222,7 +222,7 @@ def _part_of(summary: dict[str, Any]) -> str:
 def _check_choices(found: Records, model: str | None, detector: tuple[str, Path | None]) -> None:
     """UsageError where records were made by another model or detector than the one that is asked for."""
 
-    if model is not None and (asked := model_info(find_model(model)).name) != found.model:
+    if model is not None and (asked := read_model_info(find_model(model)).name) != found.model:
         raise UsageError(found.path, f"holds records by the model {found.model}, not {asked}", "choose another --out")
     name, file = detector
     wanted = "yunet" if file is not None else name

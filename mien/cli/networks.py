@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mien.analysis.inference.model_file import shipped_models
+from mien.analysis.inference.model_file import list_shipped_models
 from mien.cli.loaders import is_run, misplaced_json_error, require_torch
 from mien.cli.options import Json
 from mien.core.errors import ModelError, UsageError

@@ -91,7 +91,7 @@ def report(
     notes = [warning] if trained_on else []
     print_left_out(everything, faces, which, quiet=bool(split) or silent)
     _print_notes(notes, quiet=silent)
-    faces = faces.as_classes(classifier.labels)
+    faces = faces.reindex_classes(classifier.labels)
     probabilities = classify_images(classifier, faces.images, tta, quiet=silent, title="report")
     training = None if trained_on else _score_training_faces(classifier, everything, faces, tta, silent)
     draw_maps, method, problem = _make_saliency(model, faces.images, probabilities) if saliency else (None, "", "")
@@ -167,7 +167,7 @@ def compare(
     faces, which, notes = select_common_faces(everything, split, data, (a, b))
     print_left_out(everything, faces, which, quiet=bool(split) or silent)
     _print_notes(notes, quiet=silent)
-    faces = faces.as_classes(one.labels)
+    faces = faces.reindex_classes(one.labels)
     images = faces.images
     if two.preprocessing.size != one.preprocessing.size:  # each model is given the pictures that `evaluate` gives it
         other = read_data(
@@ -216,7 +216,7 @@ def _score_training_faces(
     if not len(part):
         return None
     (rows,) = stratified(part.labels, [min(SAMPLE, len(part))], seed=0)
-    sample = part.take(rows).as_classes(classifier.labels)
+    sample = part.take(rows).reindex_classes(classifier.labels)
     probabilities = classify_images(classifier, sample.images, tta, quiet=quiet, title="training faces")
     matrix = confusion_matrix(sample.labels, probabilities.argmax(axis=1), len(classifier.labels))
     return TrainingRecall(" and ".join(part.splits), len(sample), len(part), matrix)

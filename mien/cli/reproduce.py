@@ -11,7 +11,7 @@ import typer
 from mien.cli.loaders import read_data, require_torch
 from mien.cli.options import Data, Json, Quiet
 from mien.core.errors import UsageError
-from mien.core.locks import only_process
+from mien.core.locks import hold_lock
 from mien.core.progress import echo
 from mien.reproduction.page import read_results, write_page
 from mien.reproduction.studies import studies_named

@@ -10,7 +10,7 @@ import numpy as np
 from mien.cli.loaders import AnyClassifier, classify_images, is_run
 from mien.cli.messages import print_note
 from mien.core.errors import DataError
-from mien.core.labels import canonical
+from mien.core.labels import normalize_label
 from mien.core.types import FaceSet, split_role
 from mien.data.splits import read_names, written_in
 from mien.evaluation.metrics import Scores, score
@@ -33,14 +33,14 @@ def select_scored_faces(faces: FaceSet, split: str, data: list[Path], run: Path 
     They are those of ``split`` if it is named; else of the test split, else of the validation split, unless the run was trained
     on it; else those that the run held out of its training faces; else all.
     """
-    labeled = faces.take(faces.labeled)
+    labeled = faces.take(faces.is_labeled)
     trained_roles = {"train"} if run is None else _training_roles(run)
-    everything = faces.in_split(split) if split else faces
+    everything = faces.select_split(split) if split else faces
     if not split and len(labeled.splits) > 1:
         untouched = (role for role in ("test", "validation") if labeled.has_split(role) and role not in trained_roles)
         split = next(untouched, "")
-        everything = faces.in_role(split) if split else faces
-    faces = everything.take(everything.labeled)
+        everything = faces.select_role(split) if split else faces
+    faces = everything.take(everything.is_labeled)
     if not len(faces):
         raise DataError(
             ", ".join(map(str, data)),
@@ -54,7 +54,7 @@ def select_scored_faces(faces: FaceSet, split: str, data: list[Path], run: Path 
         return Selection(faces, description, is_trained_on or _has_trained(run, faces))
     ours = written_in(everything, held_out)
     if len(ours) and len(ours) == len(read_names(held_out)):
-        ours = ours.take(ours.labeled)
+        ours = ours.take(ours.is_labeled)
         caveat, is_known = held_out_caveat(run, ours)
         return Selection(ours, f"{HELD_OUT}{description}{f' ({caveat})' if caveat else ''}", is_known)
     return Selection(faces, description, is_trained_on or len(ours) > 0 or _has_trained(run, faces))
@@ -99,10 +99,10 @@ def keep_run_classes(model: str, faces: FaceSet, *, quiet: bool) -> FaceSet:
     recipe = _run_folder(Path(model)) / "recipe.toml"
     if not (chosen := load_recipe(recipe).data.classes if recipe.is_file() else []):
         return faces
-    known = {canonical(name) for name in chosen}
+    known = {normalize_label(name) for name in chosen}
     others = [label for label, name in enumerate(faces.classes) if name not in known]
     kept = faces.take(~np.isin(faces.labels, others))
-    if not kept.labeled.any() and faces.labeled.any():
+    if not kept.is_labeled.any() and faces.is_labeled.any():
         found = f"has no face of the run's classes ({', '.join(chosen)})"
         raise DataError("data", found, "give faces of these, or name another model")
     if len(kept) < len(faces):
@@ -117,10 +117,10 @@ def print_left_out(everything: FaceSet, scored: FaceSet, description: str, *, qu
     count = len(everything) - len(scored)
     if not count:
         return
-    if count == (~everything.labeled).sum():
+    if count == (~everything.is_labeled).sum():
         print_note(f"{count:,} faces without a label are left out", quiet=quiet)
         return
-    unlabeled = "" if everything.labeled.all() else ", or have no label,"
+    unlabeled = "" if everything.is_labeled.all() else ", or have no label,"
     note = f"{count:,} faces that are not {description}{unlabeled} are left out; --split selects another split"
     print_note(note, quiet=quiet)
 
@@ -132,6 +132,6 @@ def describe_label_source(labels_by: str) -> str:
 
 def score_classifier(classifier: AnyClassifier, faces: FaceSet, *, quiet: bool) -> Scores:
     """Classify labeled faces and compare with their labels."""
-    faces = faces.as_classes(classifier.labels)
+    faces = faces.reindex_classes(classifier.labels)
     probabilities = classify_images(classifier, faces.images, "none", quiet=quiet, title="evaluate")
     return score(probabilities, faces.labels, classifier.labels)

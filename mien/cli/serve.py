@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import threading
 import webbrowser
 from contextlib import suppress
 from dataclasses import replace
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -87,7 +87,7 @@ def serve(
 def _need_extra() -> None:
 
     for module, package in NEEDED.items():
-        if find_spec(module) is None:
+        if importlib.util.find_spec(module) is None:
             raise MissingExtra(package, "serve", "for the service")
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import typer
 
 from mien.analysis.inference.classifier import check_tta
-from mien.analysis.inference.model_file import int8_file
+from mien.analysis.inference.model_file import int8_path
 from mien.cli.loaders import (
     AnyClassifier,
     check_onnx_path,
@@ -150,7 +150,7 @@ def evaluate(
     print_left_out(everything, faces, which, quiet=bool(split) or silent)
     _print_caveats(classifier, faces, which, is_trained_on, quiet=quiet)
     make_folder(out)
-    faces = faces.as_classes(classifier.labels)
+    faces = faces.reindex_classes(classifier.labels)
     probabilities = classify_images(classifier, faces.images, tta, quiet=silent, title="evaluate")
     scores = score(probabilities, faces.labels, classifier.labels)
     described = (which or ", ".join(path.name for path in data)) + describe_label_source(labels_by)
@@ -207,7 +207,7 @@ def predict(
     faces = read_data(
         data, size=classifier.preprocessing.size, skip_bad=skip_bad, quiet=silent, labels_by=labels_by, model=classifier
     )
-    faces = faces.in_split(split) if split else faces
+    faces = faces.select_split(split) if split else faces
     probabilities = classify_images(classifier, faces.images, tta, quiet=silent, title="predict")
     write_predictions(faces, probabilities, classifier.labels, out)
     counts = np.bincount(probabilities.argmax(axis=1), minlength=len(classifier.labels)).tolist()
@@ -261,7 +261,7 @@ def export(
     classifier = TorchClassifier(trained)
     if data:
         faces = read_data(data, size=trained.preprocessing.size, quiet=silent, labels_by=labels_by, model=classifier)
-        faces = keep_run_classes(str(run), faces.in_split(split) if split else faces, quiet=silent)
+        faces = keep_run_classes(str(run), faces.select_split(split) if split else faces, quiet=silent)
         measured = _measure(classifier, faces, split, data, run, labels_by, quiet=silent)
     scores = measured.scores
     values = {"data": measured.data, "labels_by": measured.labels_by, **scores.to_json()} if scores else {}
@@ -297,7 +297,7 @@ class _Measured:
 def _measure(
     classifier: Any, faces: FaceSet, split: str, data: list[Path], run: Path, labels_by: str, *, quiet: bool
 ) -> _Measured:
-    if not faces.labeled.any():
+    if not faces.is_labeled.any():
         return _Measured()
     scored, description, is_trained_on = select_scored_faces(faces, split, data, run)
     if is_trained_on:
@@ -309,7 +309,7 @@ def _measure(
 
 def _remove_stale_int8(out: Path, *, quiet: bool) -> None:
     """Remove the int8 file of the weights that a new file replaces."""
-    stale = int8_file(out)
+    stale = int8_path(out)
     if stale.is_file():
         stale.unlink()
         print_note(f"removed {stale.name}, which had other weights", quiet=quiet)
