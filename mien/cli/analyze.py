@@ -5,19 +5,19 @@ from __future__ import annotations
 import math
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 
+from mien.analysis.inference.classifier import TTA
 from mien.analysis.media.video_reader import Sampling
-from mien.analysis.output.annotate import Style
+from mien.analysis.output.style import Style, parse_color
 from mien.analysis.output.writers import check_formats
-from mien.analysis.pipeline import Settings
 from mien.analysis.recognizer import Recognizer
-from mien.analysis.settings import EXTRAS
+from mien.analysis.settings import AnalysisContext, AnalysisOptions, parse_outputs, parse_people
 from mien.cli.analyze_inputs import Analysis, GracefulStop
 from mien.cli.messages import emit, print_error
-from mien.cli.options import Detector, DetectorModel, Json, ModelName, OutFolder, Precision, Quiet, Tta, parse_people
+from mien.cli.options import Detector, DetectorModel, Json, ModelName, OutFolder, Precision, Quiet, Tta
 from mien.cli.supervision import last_crash
 from mien.core.errors import UsageError
 from mien.core.picture_formats import HEIF_SUFFIXES
@@ -69,7 +69,9 @@ DropNonFaces = Annotated[
     str,
     typer.Option("--drop-non-faces", help="Drop probable non-faces: off (only mark them), auto, or a score of 0 to 1."),
 ]
-Color = Annotated[str, typer.Option("--color", help="Color of boxes and labels: red,green,blue, each 0 to 255.")]
+Color = Annotated[
+    str, typer.Option("--color", help="Color of boxes and labels: a name like lime, #00ff00, or 0,255,0.")
+]
 LineWidth = Annotated[
     int, typer.Option("--line-width", min=0, max=100, help="Line width of the boxes in pixels; 0: automatic.")
 ]
@@ -119,7 +121,7 @@ def analyze(
     precision: Precision = "auto",
     unsure: Unsure = "auto",
     drop_non_faces: DropNonFaces = "off",
-    color: Color = "0,255,0",
+    color: Color = "lime",
     line_width: LineWidth = 0,
     text_size: TextSize = 0,
     bars: Bars = False,
@@ -141,31 +143,27 @@ def analyze(
     FFmpeg. The content of a file decides, not its name. Animated pictures are analyzed as videos. Folders are searched with
     all folders below them.
     """
-    stop, chosen = GracefulStop(), _parse_outputs(outputs)
-    settings = Settings(
-        out,
-        check_formats(formats),
-        "media" in chosen and not no_media,
-        Style(_parse_color(color), line_width, text_size, bars, display_width),
-        quiet or as_json,
-        smoothing,
-        _parse_sampling(fps, every, begin, end),
-        stop=stop.is_requested,
-        extras=tuple(name for name in EXTRAS if name in chosen),
-    )
-    recognizer = Recognizer(
-        model,
+    stop, chosen = GracefulStop(), parse_outputs(outputs)
+    options = AnalysisOptions(
+        model=model,
         detector=detector,
-        detector_model=detector_model,
-        tta=tta,
+        detector_model=None if detector_model is None else str(detector_model),
+        tta=cast(TTA, tta),
         precision=precision,
         unsure=unsure,
         drop_non_faces=drop_non_faces,
         people=parse_people(people),
         max_pixels=max_pixels or MAX_PIXELS,
         allow_truncated=allow_truncated,
+        smoothing_s=smoothing,
+        sampling=_parse_sampling(fps, every, begin, end),
+        formats=check_formats(formats),
+        outputs=tuple(name for name in chosen if not (name == "media" and no_media)),
+        style=Style(parse_color(color), line_width, text_size, bars, display_width),
     )
-    analysis = Analysis(recognizer, settings, resume, not (quiet or as_json), stop, last_crash())
+    context = AnalysisContext(out, options, quiet=quiet or as_json, should_stop=stop.is_requested)
+    recognizer = Recognizer.from_options(options)
+    analysis = Analysis(recognizer, context, resume, not (quiet or as_json), stop, last_crash())
     analysis.run(inputs)
     has_default_detector = detector == "auto" and recognizer.detector_name == "haar"
     note = DETECTOR_NOTE if analysis.finished and has_default_detector else ""
@@ -197,18 +195,6 @@ def _exit_code(analysis: Analysis) -> int:
     return 1 if failures or needs_extra or any(done["warnings"] for done in finished) else 0
 
 
-def _parse_outputs(text: str) -> set[str]:
-    """Return the outputs that --outputs names."""
-
-    known = {"media", *EXTRAS}
-    names = {name.strip().lower() for name in text.split(",")} - {"none", ""}
-    if unknown := sorted(names - known):
-        raise UsageError(
-            f"--outputs {','.join(unknown)}", "is unknown", f"choose from {', '.join(['media', *EXTRAS])}, or none"
-        )
-    return names
-
-
 def _parse_sampling(fps: float | None, every: float | None, begin: str, end: str | None) -> Sampling:
     """Return which frames of a video --fps, --every, --from and --to select."""
 
@@ -230,12 +216,3 @@ def _parse_time(option: str, text: str) -> float:
         raise UsageError(f"{option} {text}", "is no time", "give seconds, or as in 1:23 or 1:02:03.5")
     hours, minutes, seconds = (float(part or 0) for part in match.groups())
     return 3600 * hours + 60 * minutes + seconds
-
-
-def _parse_color(text: str) -> tuple[int, int, int]:
-
-    parts = text.split(",")
-    if len(parts) != 3 or not all(part.strip().isdecimal() and int(part) <= 255 for part in parts):
-        raise UsageError(f"--color {text}", "is not red,green,blue with values in 0..255", "as in --color 0,255,0")
-    red, green, blue = (int(part) for part in parts)
-    return red, green, blue

@@ -15,7 +15,7 @@ from mien.analysis.ownership import Ownership
 from mien.analysis.people.records import rows_of
 from mien.analysis.pipeline import analyze_input, discard
 from mien.analysis.recognizer import Recognizer
-from mien.analysis.settings import Done, Settings
+from mien.analysis.settings import AnalysisContext, AnalysisResult
 from mien.cli.messages import format_error, format_table, pluralize, print_error
 from mien.cli.supervision import begin_input, end_input
 from mien.core.errors import MediaError, escape_controls
@@ -73,13 +73,13 @@ class Analysis:
     def __init__(
         self,
         recognizer: Recognizer,
-        settings: Settings,
+        context: AnalysisContext,
         resume: bool,
         show: bool,
         stop: GracefulStop,
         crash: str = "",
     ) -> None:
-        self.recognizer, self.settings, self.resume, self.show = recognizer, settings, resume, show
+        self.recognizer, self.context, self.resume, self.show = recognizer, context, resume, show
         self.stop, self.crash = stop, crash
         self.finished: list[dict[str, Any]] = []
         self.failures: list[str] = []
@@ -88,7 +88,7 @@ class Analysis:
 
     def run(self, inputs: list[str]) -> None:
 
-        out = self.settings.out
+        out = self.context.out
         items = list_inputs(inputs, out, self.left_out)
         several = len(items) > 1
         make_folder(out)
@@ -119,7 +119,7 @@ class Analysis:
 
     def _analyze_all(self, items: list[Input | MediaError], restored: int, count: int) -> None:
 
-        with progress_bar("files", count, restored, quiet=self.settings.quiet or count == 1) as bar:
+        with progress_bar("files", count, restored, quiet=self.context.quiet or count == 1) as bar:
             for done, item in enumerate(items, start=restored + 1):
                 self._analyze_one(item)
                 bar.advance(1, f"{len(self.finished):,} done, {len(self.failures):,} failed")
@@ -170,7 +170,7 @@ class Analysis:
     def _record_crash(self, item: Input) -> None:
 
         is_short = self.crash == "SIGKILL"  # of memory: nothing is wrong with the input
-        discard(self.settings.out / item.stem, keep_parts=is_short)
+        discard(self.context.out / item.stem, keep_parts=is_short)
         if is_short:
             found = "was not finished: the system ended it, probably because memory ran out (SIGKILL)"
             hint = "finished work is kept: the same command continues it with more memory"
@@ -184,12 +184,7 @@ class Analysis:
 
     def _fingerprint(self) -> dict[str, Any]:
         """Return what the results depend on beside the inputs."""
-        settings = self.settings
-        choices = {
-            name: repr(getattr(settings, name))
-            for name in ("formats", "media", "style", "smoothing_s", "sampling", "extras")
-        }
-        return {**self.recognizer.describe(), **choices}
+        return {**self.recognizer.describe(), "options": self.context.options.output_choices()}
 
     def _analyze_one(self, item: Input | MediaError) -> None:
 
@@ -203,7 +198,7 @@ class Analysis:
         begin_input()
         try:
             with self.stop.handle_interrupt(item):
-                done = analyze_input(item, self.recognizer, self.settings, begin=self.ownership.begin)
+                done = analyze_input(item, self.recognizer, self.context, begin=self.ownership.begin)
         except Exception as error:  # noqa: BLE001 - one bad file must not cost the others their results
             self._record_failure(format_error(error, f"{item.name}: "))
             if self.manifest is not None:
@@ -229,7 +224,7 @@ class Analysis:
         self._record_failure(f"{line['why']} (known from an earlier run)")
         return True
 
-    def _record_result(self, item: Input, done: Done) -> None:
+    def _record_result(self, item: Input, done: AnalysisResult) -> None:
         values = _to_json(done, self.recognizer)
         self.finished.append(values)
         if self.manifest is not None:
@@ -254,7 +249,7 @@ class Analysis:
     def _write_joint_table(self) -> None:
         """Write the records of all inputs into one table; they are read back from their files."""
 
-        out, formats = self.settings.out, self.settings.formats
+        out, formats = self.context.out, self.context.options.formats
         with record_writer(out / "all", formats, self.recognizer.labels) as table:
             for done in self.finished:
                 (own,) = (path for path in done["outputs"] if path.endswith(f".records.{formats[0]}"))
@@ -265,7 +260,7 @@ class Analysis:
             echo(f"all records in one table: {paths}")
 
 
-def _print(done: Done, recognizer: Recognizer, in_full: bool) -> None:
+def _print(done: AnalysisResult, recognizer: Recognizer, in_full: bool) -> None:
     """Print a table of the faces of a picture, or lines for a video; then what was written."""
     source = escape_controls(done.source)
     if done.faces and in_full:
@@ -284,7 +279,7 @@ def _print(done: Done, recognizer: Recognizer, in_full: bool) -> None:
         echo("  wrote " + ", ".join(escape_controls(str(path)) for path in done.outputs))
 
 
-def _face_table(done: Done, recognizer: Recognizer) -> str:
+def _face_table(done: AnalysisResult, recognizer: Recognizer) -> str:
     """Return a table of the faces of a picture with every probability."""
     rows = [["face", "expression", *recognizer.labels, "x1", "y1", "x2", "y2"]]
     rows += [
@@ -303,7 +298,7 @@ def _face_table(done: Done, recognizer: Recognizer) -> str:
 MOST_LISTED = 8
 
 
-def _print_people(done: Done) -> None:
+def _print_people(done: AnalysisResult) -> None:
     """Print a line for each person, the longest on screen first; then one for tracks that are probably not faces."""
     for person in done.people[:MOST_LISTED]:
         echo(
@@ -327,7 +322,7 @@ def _format_shares(people: dict[str, Any]) -> str:
     )
 
 
-def _to_json(done: Done, recognizer: Recognizer) -> dict[str, Any]:
+def _to_json(done: AnalysisResult, recognizer: Recognizer) -> dict[str, Any]:
 
     values = done.to_json()
     if not done.is_video:

@@ -10,8 +10,9 @@ import typer
 
 from mien.analysis.detection.crop_dataset import crop_pictures
 from mien.analysis.detection.detectors import make_detector
+from mien.analysis.settings import parse_people
 from mien.cli.messages import pluralize, print_error
-from mien.cli.options import Json, Quiet, parse_people
+from mien.cli.options import Json, Quiet
 from mien.core.errors import UsageError
 from mien.core.progress import echo, progress_bar
 

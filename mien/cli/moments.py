@@ -23,8 +23,9 @@ from mien.analysis.output.writers import RECORD_FORMATS, record_path, write_pict
 from mien.analysis.people.peaks import Peak, PeakRule
 from mien.analysis.people.people import PeopleAccumulator
 from mien.analysis.people.records import Records, read_clip
-from mien.analysis.pipeline import Settings, analyze_input
+from mien.analysis.pipeline import analyze_input
 from mien.analysis.recognizer import Recognizer
+from mien.analysis.settings import AnalysisContext, AnalysisOptions
 from mien.cli.messages import print_error
 from mien.cli.options import Json, Quiet
 from mien.core.errors import DataError, MediaError, UsageError
@@ -237,9 +238,16 @@ def _analyze(
 ) -> Path:
     """Analyze the video without media; the path of its records."""
 
-    recognizer = Recognizer(model or "base", detector=detector[0], detector_model=detector[1])
+    options = AnalysisOptions(
+        model=model or "base",
+        detector=detector[0],
+        detector_model=None if detector[1] is None else str(detector[1]),
+        formats=("jsonl",),
+        outputs=("captions",),
+    )
+    recognizer = Recognizer.from_options(options)
     _labels(label, recognizer.labels)  # before the work, not after it
-    done = analyze_input(item, recognizer, Settings(out, ("jsonl",), media=False, quiet=quiet, extras=("captions",)))
+    done = analyze_input(item, recognizer, AnalysisContext(out, options, quiet=quiet))
     for warning in done.warnings:
         print_error(f"{done.source}: {warning}")
     return record_path(out / item.stem, "jsonl")

@@ -88,13 +88,3 @@ Set = Annotated[
 ]
 Seed = Annotated[int, typer.Option("--seed", min=0, max=2**32 - 1, help="Seed of the random generator.")]
 License = Annotated[str, typer.Option("--license", help="License of the weights, written into file and card.")]
-
-
-def parse_people(text: str) -> int:
-    """Return how many faces of a picture ``--people`` keeps; 0: all."""
-    named = {"all": 0, "largest": 1}
-    if text in named:
-        return named[text]
-    if not text.isdecimal() or len(text) > 9 or int(text) < 1:
-        raise UsageError(f"--people {text}", "is neither all, largest nor a number from 1", "as in --people 2")
-    return int(text)

@@ -77,7 +77,7 @@ class JobState(BaseModel):
     started: float | None
     ended: float | None
     expires: float | None = Field(description="when it is removed with its results")
-    settings: dict[str, Any] = Field(description="as the request gave them")
+    options: dict[str, Any] = Field(description="of the analysis, with all defaults")
     results: list[str] = Field(description="names for /v1/jobs/{id}/results/{name}")
 
 

@@ -18,13 +18,14 @@ from fastapi import APIRouter, Query, WebSocket
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
 from mien.analysis.output.writers import records_of
+from mien.analysis.settings import AnalysisOptions, parse_people
 from mien.analysis.tracking.follower import Follower
 from mien.analysis.tracking.smoothing import TIME_CONSTANT_S
 from mien.core.errors import MienError
 from mien.core.types import Face, FrameResult
 from mien.service.errors import Refused, error_body
-from mien.service.parameters import DetectorName, ModelName, PeopleText, Threshold, people_of
-from mien.service.recognition.recognition import Reading, Wish
+from mien.service.parameters import DetectorName, ModelName, PeopleText, Threshold
+from mien.service.recognition.recognition import Reading
 
 if TYPE_CHECKING:
     from mien.service.server import Service
@@ -105,11 +106,11 @@ class Recording:
 class Camera:
     """One connection."""
 
-    def __init__(self, service: Service, socket: WebSocket, wish: Wish, smoothing_s: float) -> None:
+    def __init__(self, service: Service, socket: WebSocket, wish: AnalysisOptions) -> None:
         self._service, self._socket, self._wish = service, socket, wish
         self._newest = Newest()
         self._recording = Recording(service.config.limits.camera_rows)
-        self._finder, self._follower = service.reader.finder(wish), Follower(smoothing_s)
+        self._finder, self._follower = service.reader.finder(wish), Follower(wish.smoothing_s)
         self._frames, self._last_s, self._bad = 0, -math.inf, 0
 
     async def run(self) -> None:
@@ -234,16 +235,20 @@ async def camera(
     service: Service = socket.app.state.service
     await socket.accept()
     try:
-        wish = Wish(
-            model, detector or service.config.detector, detector_threshold, people_of(people)
-        )  # fmt: skip
+        wish = AnalysisOptions(
+            model=model,
+            detector=detector or service.config.detector,
+            detector_threshold=detector_threshold,
+            people=parse_people(people),
+            smoothing_s=smoothing,
+        )
         wish = service.reader.check(wish)
     except MienError as error:
         await socket.send_json(error_body(error))
         await socket.close(POLICY, "unknown setting")
         return
     try:
-        await Camera(service, socket, wish, smoothing).run()
+        await Camera(service, socket, wish).run()
     finally:
         if socket.client_state == socket.application_state == WebSocketState.CONNECTED:
             with suppress(RuntimeError, WebSocketDisconnect):

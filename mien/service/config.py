@@ -8,7 +8,8 @@ from pathlib import Path
 
 import platformdirs
 
-from mien.analysis.output.annotate import Style, display_size
+from mien.analysis.output.annotate import display_size
+from mien.analysis.output.style import Style
 
 DAY_S = 86_400.0
 MIB = 2**20

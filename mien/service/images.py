@@ -15,7 +15,8 @@ import numpy as np
 from fastapi import APIRouter, Query, Request, Response
 from PIL import Image
 
-from mien.analysis.output.annotate import Style, annotate
+from mien.analysis.output.annotate import annotate
+from mien.analysis.output.style import Style
 from mien.analysis.output.writers import records_of
 from mien.core.errors import UsageError
 from mien.core.types import FrameResult

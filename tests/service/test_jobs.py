@@ -1,17 +1,21 @@
 from __future__ import annotations
 
+import json
 import sqlite3
 import stat
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from mien.core.errors import OutputError
+from mien.analysis.output.style import Style
+from mien.analysis.settings import AnalysisOptions
+from mien.core.errors import MienError, OutputError
 from mien.service.jobs.jobs import CANCELLED, DONE, FAILED, QUEUED, RUNNING, Store, source_name
 
-SETTINGS = {"model": "base"}
+OPTIONS = AnalysisOptions(model="base", people=2, style=Style(bars=True, label_colors=(("happy", (1, 2, 3)),)))
 
 
 @pytest.fixture
@@ -24,14 +28,14 @@ def store(tmp_path: Path):
 def added(store: Store, name: str = "clip.mp4") -> str:
     job_id, folder = store.new_folder()
     (folder / "source.mp4").write_bytes(b"video")
-    return store.add(job_id, name, "source.mp4", SETTINGS).id
+    return store.add(job_id, name, "source.mp4", OPTIONS).id
 
 
 def test_a_job_from_its_beginning_to_its_end(store: Store) -> None:
     first, second = added(store, "ä/../b.mp4"), added(store)
     assert [job.id for job in store.all()] == [second, first]
     job = store.next()
-    assert (job.id, job.state, job.name, job.settings, job.attempts) == (first, QUEUED, "ä/../b.mp4", SETTINGS, 0)
+    assert (job.id, job.state, job.name, job.options, job.attempts) == (first, QUEUED, "ä/../b.mp4", OPTIONS, 0)
     job = store.begin(job)
     assert (job.state, job.attempts) == (RUNNING, 1)
     assert store.next().id == second
@@ -181,3 +185,54 @@ def test_the_database_survives_a_writer_that_is_cut_off(tmp_path: Path) -> None:
     with sqlite3.connect(copy) as database:
         assert [row[0] for row in database.execute("SELECT id FROM jobs")] == [job_id]
     store.close()
+
+
+def rewritten(folder: Path, **columns: object) -> None:
+    """Write other values into the columns of all jobs, as another version of the service would have."""
+    database = sqlite3.connect(folder / "jobs.sqlite3")
+    for column, value in columns.items():
+        database.execute(f"UPDATE jobs SET {column} = ?", (json.dumps(value),))
+    database.commit()
+    database.close()
+
+
+@pytest.mark.parametrize(
+    ("color", "label_colors"), [("colour", "label_colours"), ("color", "label_colors")], ids=["0.1", "between"]
+)
+def test_jobs_of_an_older_version_are_read(tmp_path: Path, color: str, label_colors: str) -> None:
+    store = Store(tmp_path, 100.0)
+    job_id = added(store)
+    store.end(job_id, FAILED)
+    store.close()
+    settings = {
+        "model": "nano", "detector": "haar", "people": "largest", "smoothing": 0.5, color: "255,0,0",
+        label_colors: [["happy", [0, 0, 255]]], "line_width": 3, "text_size": 20, "bars": True, "display_width": 640,
+        "media": False,
+    }  # fmt: skip
+    error = {
+        "name": "clip.mp4",
+        "found": "is damaged",
+        "cure": "copy it again",
+        "code": "media_error",
+        "parameters": {},
+    }
+    rewritten(tmp_path, settings=settings, error=error)
+    store = Store(tmp_path, 100.0)
+    job = store.get(job_id)
+    assert job.options == replace(
+        AnalysisOptions(model="nano", detector="haar", people=1, smoothing_s=0.5, outputs=("captions",)),
+        formats=job.options.formats,
+        style=Style((255, 0, 0), 3, 20, True, 640, (("happy", (0, 0, 255)),)),
+    )
+    known = {"code": "media_error"}
+    assert job.error == MienError("clip.mp4", "is damaged", "copy it again", **known).to_dict()
+    store.close()
+
+
+def test_jobs_of_a_newer_version_are_told(tmp_path: Path) -> None:
+    store = Store(tmp_path, 100.0)
+    added(store)
+    store.close()
+    rewritten(tmp_path, settings=OPTIONS.to_dict() | {"glow": 3})
+    with pytest.raises(OutputError, match=r"cannot be used \(`glow`: is unknown; choose from model, detector"):
+        Store(tmp_path, 100.0)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from mien.analysis.output.style import COLOR_PATTERN, parse_color
 from mien.core.errors import UsageError
 from mien.service.jobs.jobs import STATES
-from mien.service.parameters import COLOR, color_of
 from mien.service.security import COOKIE, OPEN
 from tests.service.conftest import server, service
 
@@ -73,12 +73,12 @@ def test_schemathesis_finds_no_answer_that_the_document_does_not_name(tmp_path: 
 
 @pytest.mark.parametrize(
     "text",
-    ["0,255,0", "#00fF00", "1,2,3", "255,255,255", "007,2,3", "256,0,0", "1,2", "1,2,3,4", "red", "#12345", "", "1,2,3,", "1,2,3 "],
+    ["0,255,0", "#00fF00", "1,2,3", "255,255,255", "007,2,3", "256,0,0", "1,2", "1,2,3,4", "red", "reddish", "#12345", "", "1,2,3,", "1,2,3 "],
 )  # fmt: skip
 def test_the_document_takes_the_same_colors_as_the_service(text: str) -> None:
     try:
-        color_of(text)
+        parse_color(text)
         taken = True
     except UsageError:
         taken = False
-    assert bool(re.search(COLOR, text)) is taken
+    assert bool(re.search(COLOR_PATTERN, text)) is taken

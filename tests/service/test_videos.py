@@ -20,8 +20,9 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from mien.analysis.media.inputs import Input
-from mien.analysis.pipeline import Settings, analyze_input
+from mien.analysis.pipeline import analyze_input
 from mien.analysis.recognizer import Recognizer
+from mien.analysis.settings import AnalysisContext, AnalysisOptions
 from mien.service.answers import Frames
 from mien.service.events import News
 from mien.service.jobs import jobs
@@ -50,7 +51,7 @@ def test_a_video_gives_what_analyze_gives(client: TestClient, done: dict, clip: 
     analyze_input(
         Input(clip, Path("clip")),
         Recognizer("base", detector="haar"),
-        Settings(tmp_path, ("jsonl",), media=False, quiet=True, smoothing_s=0.5),
+        AnalysisContext(tmp_path, AnalysisOptions(formats=("jsonl",), outputs=(), smoothing_s=0.5), quiet=True),
     )
     expected = [json.loads(line) for line in (tmp_path / "clip.records.jsonl").read_text().splitlines()]
     found = [json.loads(line) for line in result(client, done, "records.jsonl").text.splitlines()]
@@ -203,7 +204,7 @@ def test_texts_are_refused_before_they_are_read(client: TestClient, clip: Path, 
 
 
 def test_settings_of_a_video_that_do_not_exist(client: TestClient, clip: Path) -> None:
-    for query in ({"model": "../x"}, {"detector": "eyes"}, {"people": "none"}, {"color": "red"}, {"smoothing": -1}):
+    for query in ({"model": "../x"}, {"detector": "eyes"}, {"people": "none"}, {"color": "reddish"}, {"smoothing": -1}):
         assert client.post("/v1/videos", files={"file": ("a.mp4", clip.read_bytes())}, params=query).status_code == 422
 
 

@@ -107,15 +107,15 @@ class HaarDetector:
     picture_sides: tuple[int, ...] = (640,)  # finer, it takes more things for faces than it finds
     frame_side = 400  # half the time of 640; finds faces from about a sixteenth of the frame's longer side
 
-    def __init__(self, cascade: str = "alt", min_neighbors: int = 3) -> None:
+    def __init__(self, cascade: str = "alt", min_neighbors: int = 3, threshold: float = 0.0) -> None:
         # Read by Python and handed over as text: OpenCV cannot open every path that Windows has.
-        self._arguments = (cascade, min_neighbors)
+        self._arguments = (cascade, min_neighbors, threshold)
         file = CASCADES / f"haarcascade_frontalface_{cascade}.xml"
         storage = cv2.FileStorage(file.read_text(encoding="utf-8"), cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY)
         self._cascade = cv2.CascadeClassifier()
         self._cascade.read(storage.getFirstTopLevelNode())
         self._one_at_a_time = threading.Lock()  # OpenCV's cascade keeps what it computes of a picture in itself
-        self._min_neighbors = min_neighbors
+        self._min_neighbors, self._threshold = min_neighbors, threshold
 
     def __reduce__(self) -> tuple[object, ...]:
         return HaarDetector, self._arguments
@@ -131,7 +131,13 @@ class HaarDetector:
         boxes, windows = np.asarray(found, np.float32), np.asarray(counts, np.float32).ravel()
         boxes[:, 2:] += boxes[:, :2]  # x, y, w, h -> x1, y1, x2, y2
         # How many windows agreed, squeezed into 0..1: 5 of them give 0.5.
-        return _sort_by_score(boxes, windows / (windows + 5))
+        scores = windows / (windows + 5)
+        is_sure = scores >= self._threshold
+        return _sort_by_score(boxes[is_sure], scores[is_sure])
+
+
+#: Scores below which YuNet's boxes are left out: unless another is chosen, and at least.
+YUNET_THRESHOLD, LEAST_THRESHOLD = 0.7, 0.05
 
 
 class YuNetDetector:
@@ -142,7 +148,8 @@ class YuNetDetector:
     picture_sides: tuple[int, ...] = (640, 1280, 2560)
     frame_side = 640
 
-    def __init__(self, file: Path, threshold: float = 0.7, threads: int = 0) -> None:
+    def __init__(self, file: Path, threshold: float = 0.0, threads: int = 0) -> None:
+        threshold = max(threshold, LEAST_THRESHOLD) if threshold else YUNET_THRESHOLD
         try:
             content = file.read_bytes()
             check_model(content)
@@ -162,10 +169,13 @@ class YuNetDetector:
         return Detections(*self._network(picture))
 
 
-def make_detector(name: str = "auto", file: str | Path | None = None, threads: int = 0) -> Detector | None:
+def make_detector(
+    name: str = "auto", file: str | Path | None = None, threads: int = 0, threshold: float = 0.0
+) -> Detector | None:
     """A detector by name; None for "none", where the whole picture is taken for a face.
 
-    ``auto`` is YuNet where its file is given or was pulled, else Haar. ``threads`` are YuNet's; 0: all cores. Raises ModelError where YuNet is asked for and
+    ``auto`` is YuNet where its file is given or was pulled, else Haar. ``threads`` are YuNet's; 0: all cores.
+    Faces with a score below ``threshold`` are left out; 0: the detector's own threshold. Raises ModelError where YuNet is asked for and
     its file is not there.
     """
     if name not in DETECTORS:
@@ -177,17 +187,17 @@ def make_detector(name: str = "auto", file: str | Path | None = None, threads: i
     if file is not None:
         if not Path(file).is_file():
             raise ModelError(file, "does not exist", "check the path, or pull it with 'mien models pull yunet'")
-        return YuNetDetector(Path(file), threads=threads)
+        return YuNetDetector(Path(file), threshold, threads)
     pulled = find_pulled_model("yunet")
     if name == "haar" or (name == "auto" and pulled is None):
-        return HaarDetector()
+        return HaarDetector(threshold=threshold)
     if pulled is None:
         raise ModelError(
             "detector 'yunet'",
             "is not on this machine",
             "pull it with 'mien models pull yunet', or give its file with --detector-model",
         )
-    return YuNetDetector(pulled, threads=threads)
+    return YuNetDetector(pulled, threshold, threads)
 
 
 def detect_faces(

@@ -10,14 +10,16 @@ import sqlite3
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path, PurePath
 from typing import Any
 
 from mien.analysis.media.inputs import VIDEO_SUFFIXES
-from mien.core.errors import MienError, OutputError
+from mien.analysis.settings import AnalysisOptions
+from mien.core.errors import MienError, OutputError, UsageError
 from mien.core.files import make_folder
 from mien.core.locks import hold_lock
+from mien.service.jobs.old_jobs import updated_error, updated_options
 
 QUEUED, RUNNING, DONE, FAILED, CANCELLED = STATES = ("queued", "running", "done", "failed", "cancelled")
 FINAL = (DONE, FAILED, CANCELLED)
@@ -57,7 +59,7 @@ class Job:
     error     of what ended it, as MienError.to_dict has it
     attempts  how often its worker was started, not counting those that a restart of the server ended
     starts    counting those too
-    settings  of the analysis, as the request gave them
+    options   of the analysis; ``model`` is a name that is served
     source    the file of the video in the job's folder
     """
 
@@ -65,7 +67,7 @@ class Job:
     name: str
     state: str
     created: float
-    settings: dict[str, Any]
+    options: AnalysisOptions
     source: str
     started: float | None = None
     ended: float | None = None
@@ -108,7 +110,7 @@ class Store:
             for statement in ("PRAGMA journal_mode = WAL", "PRAGMA synchronous = NORMAL", SCHEMA):
                 self._database.execute(statement)
             self.all()
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UsageError) as error:  # the latter for jobs of a newer version
             self.close()
             hint = "name another folder with --state, or remove jobs.sqlite3 from it: its jobs are lost then"
             raise OutputError(folder, f"cannot be used ({error})", hint) from error
@@ -127,9 +129,9 @@ class Store:
         job_id = secrets.token_hex(8)
         return job_id, make_folder(self.folder_of(job_id))
 
-    def add(self, job_id: str, name: str, source: str, settings: dict[str, Any]) -> Job:
-        job = Job(job_id, self._free_name(name), QUEUED, time.time(), settings, source, text="waiting")
-        values = asdict(job) | {"settings": json.dumps(settings), "error": None}
+    def add(self, job_id: str, name: str, source: str, options: AnalysisOptions) -> Job:
+        job = Job(job_id, self._free_name(name), QUEUED, time.time(), options, source, text="waiting")
+        values = _values(job) | {"settings": json.dumps(options.to_dict())}
         marks = ", ".join(f":{key}" for key in values)
         self._database.execute(f"INSERT INTO jobs ({', '.join(values)}) VALUES ({marks})", values)
         self.watch(job)
@@ -266,13 +268,19 @@ class Store:
 
     def to_json(self, job: Job) -> dict[str, Any]:
         """As the interface shows it."""
-        values = {key: value for key, value in asdict(job).items() if key not in ("source", "starts")}
+        values = {key: value for key, value in _values(job).items() if key not in ("source", "starts")}
+        values["options"] = job.options.to_dict()
         more = {"position": self.position(job), "expires": self.expires(job), "results": list(self.results(job))}
         return values | more
 
 
+def _values(job: Job) -> dict[str, Any]:
+    """Name → value of a job's fields but its options."""
+    return {field.name: getattr(job, field.name) for field in fields(job) if field.name != "options"}
+
+
 def _job(row: sqlite3.Row) -> Job:
     values = dict(row)
-    values["settings"] = json.loads(values["settings"])
-    values["error"] = json.loads(values["error"]) if values["error"] else None
-    return Job(**values)
+    options = AnalysisOptions.from_dict(updated_options(json.loads(values.pop("settings"))))
+    error = updated_error(json.loads(values["error"])) if values["error"] else None
+    return Job(**values | {"options": options, "error": error})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import codecs
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,13 +13,13 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi import Path as InPath
 from fastapi.responses import FileResponse, StreamingResponse
 
+from mien.analysis.settings import OUTPUTS, AnalysisOptions, parse_people
 from mien.service.answers import Frames, JobAdded, JobState
 from mien.service.display_names import attachment
 from mien.service.errors import Refused, absent, also
 from mien.service.jobs.jobs import DONE, JOB_ID, Job, source_name
 from mien.service.jobs.overlay import overlay_file
-from mien.service.parameters import ColorText, DetectorName, Drawn, ModelName, PeopleText, people_of, service_of
-from mien.service.recognition.recognition import Wish
+from mien.service.parameters import DetectorName, Drawn, ModelName, PeopleText, service_of
 from mien.service.uploads import FORM, receive_file
 
 router = APIRouter(prefix="/v1", tags=["videos"])
@@ -54,20 +55,23 @@ async def add_video(
     detector: DetectorName = "",
     people: PeopleText = "all",
     smoothing: Annotated[float, Query(ge=0, le=60, description="time constant along a track, in seconds")] = 0.25,
-    color: ColorText = "0,255,0",
     media: Annotated[bool, Query(description="write the annotated video and the timeline too")] = True,
 ) -> dict[str, Any]:
     """Take a video; the answer is its job, which waits for its turn."""
     service = service_of(request)
     store, limits = service.store, service.config.limits
-    wish = service.reader.check(Wish(model, detector or service.config.detector))
-    people_of(people)  # the style's color was checked when it was made
+    options = service.reader.check(
+        AnalysisOptions(
+            model=model,
+            detector=detector or service.config.detector,
+            people=parse_people(people),
+            smoothing_s=smoothing,
+            formats=("jsonl", "csv", "parquet") if find_spec("pyarrow") else ("jsonl", "csv"),
+            outputs=OUTPUTS if media else ("captions",),
+            style=style,
+        )
+    )
     _check_room(service)
-    settings = {
-        "model": wish.model, "detector": wish.detector, "people": people, "smoothing": smoothing, "color": color,
-        "label_colors": style.label_colors, "line_width": style.line_width, "text_size": style.text_size, "bars": style.bars,
-        "display_width": style.display_width, "media": media,
-    }  # fmt: skip
     job_id, folder = store.new_folder()
     try:
         part = folder / "source.part"
@@ -75,7 +79,7 @@ async def add_video(
             upload = await receive_file(request, file, limits.video_bytes, check_video)
         part.rename(folder / source_name(upload.name))
         _check_room(service)
-        job = store.add(job_id, upload.name, source_name(upload.name), settings)
+        job = store.add(job_id, upload.name, source_name(upload.name), options)
     except OSError as error:
         shutil.rmtree(folder, ignore_errors=True)
         found, hint = f"cannot take the video ({error.strerror})", "remove some jobs, or make room"

@@ -13,13 +13,13 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from mien.core.errors import MienError
 from mien.service.config import Config
 from mien.service.jobs.jobs import CANCELLED, DONE, FAILED, STEM, WORK, Job, Store
-from mien.service.parameters import color_of, people_of
 from mien.service.recognition.decoding import child_environment
 
 log = logging.getLogger("mien.service")
@@ -172,7 +172,7 @@ class Runner:
 
     async def _attempt(self, job: Job, out: Path) -> dict[str, Any]:
         """The worker's last word: ``{"done": ...}``, ``{"error": ...}``, or ``{"died": how}``."""
-        if (model := job.settings["model"]) not in self._models:  # served when the job was sent, before a restart
+        if (model := job.options.model) not in self._models:  # served when the job was sent, before a restart
             hint = f"choose one of {', '.join(self._models)}"
             found = "is not served any more"
             return {"error": MienError(f"model '{model}'", found, hint, code="unknown_model").to_dict()}
@@ -215,15 +215,12 @@ class Runner:
 
     def _order(self, job: Job, out: Path) -> dict[str, Any]:
         """What the worker is told."""
-        limits, settings = self._config.limits, job.settings
+        limits, options = self._config.limits, job.options
+        file = self._detector_file(options.detector)
+        options = replace(options, model=str(self._models[options.model]), detector_model=file)
         return {
             "path": str(self._store.folder_of(job.id) / job.source), "out": str(out), "stem": STEM, "name": job.name,
-            "model": str(self._models[settings["model"]]), "detector": settings["detector"],
-            "detector_model": self._detector_file(settings["detector"]), "people": people_of(settings["people"]),
-            "smoothing": settings["smoothing"], "color": color_of(settings["color"]),
-            "label_colors": settings.get("label_colors", []), "line_width": settings["line_width"], "text_size": settings["text_size"],
-            "bars": settings.get("bars", False), "display_width": settings["display_width"], "media": settings["media"],
-            "memory": limits.worker_bytes, "most_pixels": limits.video_pixels, "most_seconds": limits.video_seconds,
+            "options": options.to_dict(), "memory": limits.worker_bytes, "most_pixels": limits.video_pixels, "most_seconds": limits.video_seconds,
         }  # fmt: skip
 
     def _detector_file(self, detector: str) -> str | None:

@@ -11,8 +11,7 @@ import signal
 import sys
 import threading
 import time
-from dataclasses import dataclass
-from importlib.util import find_spec
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -62,7 +61,7 @@ class Teller:
         self.out.flush()
 
     def watch(self, seconds: float, total: float | None, frames: int) -> None:
-        """As Settings.watch. MediaError for a video that goes on longer than it may."""
+        """As AnalysisContext.report_progress. MediaError for a video that goes on longer than it may."""
         if max(seconds, total or 0.0) > self.limit_s:
             raise too_long(self.name, max(seconds, total or 0.0), self.limit_s)
         now = time.monotonic()
@@ -134,36 +133,22 @@ def _within(name: str, facts: dict[str, Any], most_pixels: int, most_seconds: fl
 
 def analyze(order: dict[str, Any], teller: Teller) -> str:
     """Do what ``order`` says (see ``Runner._order``), leave the results in its ``out``, and say what was odd."""
-    from mien.analysis.output.annotate import Style
-    from mien.analysis.pipeline import Settings, analyze_input
+    from mien.analysis.pipeline import analyze_input
     from mien.analysis.recognizer import Recognizer
-    from mien.analysis.settings import EXTRAS
+    from mien.analysis.settings import AnalysisContext, AnalysisOptions
     from mien.core.files import write_json
 
     path, out = Path(order["path"]), Path(order["out"])
     facts = probe(path, order["name"], order["most_pixels"], order["most_seconds"])
     teller.tell(progress=0.0, text="loading the model")
-    recognizer = Recognizer(
-        order["model"], detector=order["detector"], detector_model=order["detector_model"], people=order["people"]
-    )
-    formats = ("jsonl", "csv", "parquet") if find_spec("pyarrow") else ("jsonl", "csv")
-    own = tuple((label, tuple(color)) for label, color in order["label_colors"])
-    names = ("line_width", "text_size", "bars", "display_width")
-    style = Style(tuple(order["color"]), *(order[name] for name in names), own)
+    options = AnalysisOptions.from_dict(order["options"])
+    recognizer, style = Recognizer.from_options(options), options.style
     for size_wh in ((facts["width"], facts["height"]), (facts["height"], facts["width"])):  # it may be shown turned
         style = fitting(style, size_wh, order["most_pixels"])
-    settings = Settings(
-        out,
-        formats,
-        order["media"],
-        style,
-        quiet=True,
-        smoothing_s=order["smoothing"],
-        watch=teller.watch,
-        extras=EXTRAS if order["media"] else ("captions",),
-        inline=True,
+    context = AnalysisContext(
+        out, replace(options, style=style), quiet=True, report_progress=teller.watch, inline_scripts=True
     )
-    done = analyze_input(Sent(path, Path(order["stem"]), order["name"]), recognizer, settings)
+    done = analyze_input(Sent(path, Path(order["stem"]), order["name"]), recognizer, context)
     facts |= {
         "warnings": done.warnings,
         "labels": list(recognizer.labels),

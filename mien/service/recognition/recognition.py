@@ -8,7 +8,7 @@ import queue
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,15 +19,15 @@ from mien.analysis.detection.detectors import (
     DETECTORS,
     Detections,
     Detector,
-    YuNetDetector,
     crop_faces,
     detect_faces,
     keep_largest,
     make_detector,
     whole_picture,
 )
-from mien.analysis.inference.classifier import TTA, Classifier, check_tta
+from mien.analysis.inference.classifier import TTA, Classifier
 from mien.analysis.inference.model_file import find_model, find_pulled_model, list_shipped_models, read_model_info
+from mien.analysis.settings import AnalysisOptions
 from mien.analysis.thresholds import Doubt, make_faces
 from mien.analysis.tracking.face_finder import FaceFinder
 from mien.core.errors import UsageError
@@ -39,21 +39,6 @@ T = TypeVar("T")
 
 #: A detector that has seen a larger picture is not kept: OpenCV's network holds on to the hundreds of MB it took.
 KEPT_SIDE = 1920
-
-
-@dataclass(frozen=True)
-class Wish:
-    """How a request wants its pictures read.
-
-    threshold  of the detector's score, 0 for the detector's own
-    people     so many of the largest faces; 0 for all
-    """
-
-    model: str
-    detector: str = "auto"
-    threshold: float = 0.0
-    people: int = 0
-    tta: TTA = "none"
 
 
 @dataclass(frozen=True)
@@ -95,7 +80,7 @@ class Reader:
         """Run something short that would hold up the others in a thread."""
         return await asyncio.get_running_loop().run_in_executor(self._finding, partial(function, *arguments))
 
-    def check(self, wish: Wish) -> Wish:
+    def check(self, wish: AnalysisOptions) -> AnalysisOptions:
         """The wish with its default model filled in; UsageError for what is unknown here."""
         model = wish.model or self.default_model
         if model not in self.models:
@@ -114,9 +99,7 @@ class Reader:
             raise UsageError(
                 f"detector '{wish.detector}'", "is not on this machine", hint, code="detector_not_installed"
             )
-        check_tta(wish.tta, "tta=")
-        values = {name: getattr(wish, name) for name in ("detector", "threshold", "people", "tta")}
-        return Wish(model, **values)
+        return replace(wish, model=model)
 
     def classifier(self, model: str) -> Classifier:
         """The model, loaded when it is first asked for."""
@@ -129,17 +112,17 @@ class Reader:
         path = self.models[model]
         return model if list_shipped_models().get(model) == path else path
 
-    def finder(self, wish: Wish) -> FaceFinder:
+    def finder(self, wish: AnalysisOptions) -> FaceFinder:
         """For a camera: it searches some frames and follows faces through the others, with a detector of its own."""
         detector = None
         if wish.detector != "none":
             detector = new_detector(
-                wish.detector, self._config.detector_model, round(wish.threshold, 2), self._config.threads
+                wish.detector, self._config.detector_model, round(wish.detector_threshold, 2), self._config.threads
             )
         return FaceFinder(detector, wish.people)
 
     async def read(
-        self, picture: np.ndarray, wish: Wish, finder: FaceFinder | None = None, time_s: float = 0.0
+        self, picture: np.ndarray, wish: AnalysisOptions, finder: FaceFinder | None = None, time_s: float = 0.0
     ) -> Reading:
         """The faces of RGB uint8 (H, W, 3); the wish was checked.
 
@@ -154,7 +137,7 @@ class Reader:
             if finder is None:
                 found, name, crops = await self.run(self._find, picture, wish, size)
             else:
-                found, name, crops = await self.run(_followed, picture, wish, size, finder, time_s)
+                found, name, crops = await self.run(_followed, picture, size, finder, time_s)
         finally:
             batcher.arrive()
         labels = classifier.labels
@@ -163,19 +146,19 @@ class Reader:
         faces = make_faces(found, rows[:, :-1], nothing, labels, Doubt.of(classifier), detected=name != "none")
         return Reading(faces, crops, classifier.info.name, name)
 
-    def _batcher(self, wish: Wish) -> Batcher:
+    def _batcher(self, wish: AnalysisOptions) -> Batcher:
         key = wish.model, wish.tta
         if key not in self._batchers:
             classify = partial(_judged, self.classifier(wish.model), wish.tta)
             self._batchers[key] = Batcher(classify, self._classifying, self._watch)
         return self._batchers[key]
 
-    def _find(self, picture: np.ndarray, wish: Wish, size: int) -> tuple[Detections, str, np.ndarray]:
+    def _find(self, picture: np.ndarray, wish: AnalysisOptions, size: int) -> tuple[Detections, str, np.ndarray]:
         if wish.detector == "none":
             found = whole_picture(picture)
             return found, "none", crop_faces(picture, found.boxes_xyxy, None, size)
-        with self._lent(wish.detector, wish.threshold, keep=max(picture.shape[:2]) <= KEPT_SIDE) as detector:
-            found = keep_largest(_sure(detect_faces(detector, picture), wish.threshold), wish.people)
+        with self._lent(wish.detector, wish.detector_threshold, keep=max(picture.shape[:2]) <= KEPT_SIDE) as detector:
+            found = keep_largest(detect_faces(detector, picture), wish.people)
             return found, detector.name, crop_faces(picture, found.boxes_xyxy, detector.framing, size)
 
     @contextmanager
@@ -200,25 +183,15 @@ def _judged(classifier: Classifier, tta: TTA, crops: np.ndarray) -> np.ndarray:
     return np.column_stack([probabilities, last])
 
 
-def _followed(
-    picture: np.ndarray, wish: Wish, size: int, finder: FaceFinder, time_s: float
-) -> tuple[Detections, str, np.ndarray]:
-    found, detector = _sure(finder.find(picture, time_s), wish.threshold), finder.detector
+def _followed(picture: np.ndarray, size: int, finder: FaceFinder, time_s: float) -> tuple[Detections, str, np.ndarray]:
+    found, detector = finder.find(picture, time_s), finder.detector
     framing = detector.framing if detector else None
     return found, detector.name if detector else "none", crop_faces(picture, found.boxes_xyxy, framing, size)
 
 
-def _sure(found: Detections, threshold: float) -> Detections:
-    keep = found.scores >= threshold
-    return Detections(found.boxes_xyxy[keep], found.scores[keep])
-
-
 def new_detector(name: str, file: Path | None, threshold: float, threads: int = 0) -> Detector:
-    """A detector by name; YuNet takes its threshold when it is made, 0 for its own."""
-    own = file if name in ("auto", "yunet") else None
-    if threshold and name in ("auto", "yunet") and (own or find_pulled_model("yunet")):
-        return YuNetDetector(own or find_pulled_model("yunet"), max(threshold, 0.05), threads)
-    detector = make_detector(name, own, threads)
+    """A detector by name; it leaves out faces with a lower score than the threshold, 0 for its own."""
+    detector = make_detector(name, file if name in ("auto", "yunet") else None, threads, threshold)
     assert detector is not None  # "none" is dealt with before
     return detector
 
