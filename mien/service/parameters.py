@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mien.service.server import Service
 
 
-def service_of(request: Request) -> Service:
+def get_service(request: Request) -> Service:
     return request.app.state.service
 
 
@@ -54,7 +54,7 @@ TtaName = Annotated[
 ]
 
 
-def wish_of(
+def parse_options(
     request: Request,
     model: ModelName = "",
     detector: DetectorName = "",
@@ -62,8 +62,8 @@ def wish_of(
     people: PeopleText = "all",
     tta: TtaName = "none",
 ) -> AnalysisOptions:
-    service = service_of(request)
-    return service.reader.check(
+    service = get_service(request)
+    return service.recognizers.resolve_options(
         AnalysisOptions(
             model=model,
             detector=detector or service.config.detector,
@@ -74,7 +74,7 @@ def wish_of(
     )
 
 
-def style_of(
+def parse_style(
     color: ColorText = "lime",
     line_width: Annotated[int, Query(ge=0, le=100, description="pixels; 0 chooses")] = 0,
     text_size: Annotated[int, Query(ge=0, le=100, description="pixels; 0 chooses")] = 0,
@@ -86,5 +86,5 @@ def style_of(
     return Style(parse_color(color), line_width, text_size, bars, display_width, own)
 
 
-Wanted = Annotated[AnalysisOptions, Depends(wish_of)]
-Drawn = Annotated[Style, Depends(style_of)]
+RequestedOptions = Annotated[AnalysisOptions, Depends(parse_options)]
+RequestedStyle = Annotated[Style, Depends(parse_style)]

@@ -281,9 +281,9 @@ def test_forms_that_are_none(client: TestClient) -> None:
     ],
 )
 def test_names_of_files_are_shown_and_never_used(sent: str, shown: str) -> None:
-    from mien.service.display_names import display_name
+    from mien.service.display_names import clean_display_name
 
-    assert display_name(sent) == shown
+    assert clean_display_name(sent) == shown
 
 
 def test_requests_at_the_same_time_read_as_alone(client: TestClient, recognizer: Recognizer) -> None:

@@ -10,11 +10,11 @@ import pytest
 from mien.analysis.output.style import COLOR_PATTERN, parse_color
 from mien.core.errors import UsageError
 from mien.service.jobs.jobs import STATES
-from mien.service.security import COOKIE, OPEN
+from mien.service.security import COOKIE, PUBLIC_PATHS
 from tests.service.conftest import server, service
 
 OPERATIONS = (
-    "read_picture", "annotate_picture", "explain_face", "add_video", "list_jobs", "get_job", "follow_job", "cancel_job",
+    "analyze_picture", "annotate_picture", "explain_face", "add_video", "list_jobs", "get_job", "follow_job", "cancel_job",
     "remove_job", "get_result", "get_frames", "get_health", "get_metrics", "login", "logout", "get_settings", "list_models",
     "list_reports", "get_report",
 )  # fmt: skip
@@ -40,7 +40,7 @@ def test_the_document_has_types_names_and_ways_to_sign_in(tmp_path: Path) -> Non
         failure = route["responses"]["4XX"]["content"]["application/json"]["schema"]
         assert failure == {"$ref": "#/components/schemas/Failure"}
         assert route.get("security", document["security"]) == (
-            [] if path in OPEN else [{"bearer": []}, {"session": []}]
+            [] if path in PUBLIC_PATHS else [{"bearer": []}, {"session": []}]
         )
     assert document["components"]["securitySchemes"]["session"]["name"] == COOKIE
     job = document["components"]["schemas"]["JobState"]["properties"]

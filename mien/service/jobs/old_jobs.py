@@ -9,7 +9,7 @@ from mien.analysis.output.style import format_color, parse_color
 from mien.analysis.settings import OUTPUTS, parse_people
 
 
-def updated_options(values: dict[str, Any]) -> dict[str, Any]:
+def convert_options(values: dict[str, Any]) -> dict[str, Any]:
     """Return what `AnalysisOptions.from_dict` reads; version 0.1 kept the texts of the request.
 
     Its keys: ``model``, ``detector``, ``people`` (all, largest or a number), ``smoothing``, ``color`` or ``colour``,
@@ -29,7 +29,7 @@ def updated_options(values: dict[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def updated_error(values: dict[str, Any]) -> dict[str, Any]:
+def convert_error(values: dict[str, Any]) -> dict[str, Any]:
     """Return an error as `MienError.to_dict` writes it; version 0.1 named its parts ``found`` and ``cure``."""
     names = {"found": "problem", "cure": "hint"}
     return {names.get(name, name): value for name, value in values.items()}
