@@ -16,7 +16,7 @@ from mien.analysis.detection.detectors import make_detector
 from mien.cli.options import Quiet
 from mien.core.errors import MissingExtra, UsageError
 from mien.core.progress import echo
-from mien.service.config import DAY_S, Config, default_state
+from mien.service.config import DAY_S, Config, default_state_folder
 from mien.service.logs import start_log
 
 #: A shorter token can be guessed by who may try as often as he likes.
@@ -111,7 +111,7 @@ def check(config: Config) -> None:
 def run(config: Config, *, open_page: bool, quiet: bool) -> None:
     """Listen until Ctrl-C. UsageError where the address cannot be listened at."""
 
-    from mien.service.server import create_app, listen, make_server
+    from mien.service.server import create_app, make_server, open_listener
 
     try:
         listener = open_listener(config.host, config.port)
