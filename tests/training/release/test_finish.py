@@ -14,7 +14,7 @@ import torch
 from onnx import numpy_helper
 
 from mien.analysis.inference.classifier import Classifier
-from mien.analysis.inference.model_file import int8_path, read_model_info
+from mien.analysis.inference.model_file import METADATA_VERSION, int8_path, read_model_info
 from mien.analysis.recognizer import Recognizer
 from mien.core.errors import DataError, ModelError
 from mien.core.types import FaceSet
