@@ -142,6 +142,18 @@ def small_recipe(**sections):
     return parse_recipe(values, "test")
 
 
+@contextmanager
+def without_figures() -> Iterator[None]:
+    """Leave out curves.png and confusion.png of trainings, which take most of the time of a small one."""
+    import mien.evaluation.tables
+    import mien.training.train
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mien.training.train, "draw_curves", lambda *_: None)
+        patch.setattr(mien.evaluation.tables, "draw_confusion", lambda *_: None)
+        yield
+
+
 def shared(name: str) -> Path:
     """A file of the folder beside the checkout that holds data; the test is skipped where there is none."""
     path = SHARED / name

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
+import numpy as np
 import typer
 
+from mien.analysis.inference.model_file import INT8_ENDING, find_model, int8_path, read_model_info
+from mien.cli.loaders import check_onnx_path, read_data, refuse_overwrite, require_torch
 from mien.cli.messages import print_error
-from mien.cli.options import (
-    Data,
-    Json,
-    LabelsBy,
-    Quiet,
-    SkipBad,
-    keep_notes,
-    read_data,
-    refuse_overwrite,
-    require_torch,
-)
+from mien.cli.options import Data, Json, LabelsBy, Quiet, SkipBad
+from mien.core.errors import UsageError
+from mien.core.files import write_text
 from mien.core.progress import echo
-
-if TYPE_CHECKING:
-    from mien.core.types import FaceSet
+from mien.core.types import FaceSet, split_role
+from mien.evaluation.calibration import BINS, Reliability
+from mien.evaluation.reports.curves import drawn, reliability_diagram
+from mien.training.release.finish import Wishes
+from mien.training.release.finish import finish as make
 
 #: With fewer validation faces, temperature and thresholds are mostly chance.
 FEW = 300
@@ -61,20 +59,14 @@ def finish(
     of what is no face.
     """
     require_torch()
-    import json
 
-    from mien.analysis.inference.model_file import INT8_ENDING, find_model, int8_path, read_model_info
-    from mien.core.errors import UsageError
-    from mien.core.files import write_text
-    from mien.training.release.card import add_release_sections
-    from mien.training.release.finish import ReleaseOptions
-    from mien.training.release.finish import finish_model as make
-    from mien.training.release.speed import measure_speed
+    from mien.training.release.card import finished_card
+    from mien.training.release.speed import speed_of
 
     if out.suffix.lower() != ".onnx" or out.name.endswith(INT8_ENDING):
         raise UsageError(f"--out {out}", "is to be the float file's name", "as in --out model.onnx")
     refuse_overwrite(out, data)
-    keep_notes(out)
+    check_onnx_path(out)
     source = find_model(model)
     faces = read_data(
         data,
@@ -110,7 +102,6 @@ def finish(
 
 def _note(faces: FaceSet) -> str:
     """What is to be said where the faces that fit the temperature may have trained the model."""
-    from mien.core.types import split_role
 
     if not any(name == "" or split_role(name) == "train" for name in faces.splits):
         return ""
@@ -119,10 +110,6 @@ def _note(faces: FaceSet) -> str:
 
 def _draw(found: dict, diagram: Path) -> None:
     """The reliability diagram as PNG, of faces that did not fit the temperature."""
-    import numpy as np
-
-    from mien.evaluation.calibration import BINS, Reliability
-    from mien.evaluation.reports.curves import drawn, reliability_diagram
 
     count, confidence, accuracy = np.zeros(BINS, np.int64), np.full(BINS, np.nan), np.full(BINS, np.nan)
     for row in found["calibration"]["bins"]:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import inspect
 import json
+import re
+import tomllib
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mien.cli.options import Json, is_run, json_too_early, require_torch
+from mien.analysis.inference.model_file import list_shipped_models
+from mien.cli.loaders import is_run, misplaced_json_error, require_torch
+from mien.cli.options import Json
+from mien.core.errors import ModelError, UsageError
 from mien.core.progress import echo
 
 if TYPE_CHECKING:
@@ -18,7 +27,9 @@ if TYPE_CHECKING:
 
     from mien.models.summary import Summary
 
-app = typer.Typer(invoke_without_command=True, rich_markup_mode=None, help="Architectures that can be trained.")
+app = typer.Typer(
+    add_completion=False, invoke_without_command=True, rich_markup_mode=None, help="Architectures that can be trained."
+)
 
 #: What a network is shown for where nothing else is asked.
 CLASSES, SIZE = 7, 48
@@ -32,7 +43,7 @@ def _default(context: typer.Context, as_json: Json = False) -> None:
     if context.invoked_subcommand is None:
         list_networks(as_json)
     elif as_json:
-        raise json_too_early(context)
+        raise misplaced_json_error(context)
 
 
 @app.command("list")
@@ -98,7 +109,6 @@ def show(
     statistics are the means and variances of batch norms: Keras counts them as parameters, torch does not.
     """
     require_torch()
-    from mien.core.errors import UsageError
 
     if out is not None and out.suffix.lower() not in DRAWINGS:
         raise UsageError(f"--out {out}", "is no drawing", f"end it in {', '.join(DRAWINGS)}, as in --out network.png")
@@ -128,10 +138,8 @@ class _Shown:
 
 def _open(name: str, options: dict[str, Any]) -> _Shown:
     """A network of MODELS with options, or the network of a trained model, which leaves nothing to choose."""
-    from mien.analysis.inference.model_file import list_shipped_models
-    from mien.core.errors import ModelError, UsageError
-    from mien.models import BUILD_ERRORS, MODELS
-    from mien.models.summary import summarize_network
+    from mien.models import MISFITS, MODELS
+    from mien.models.summary import summarize
 
     if name not in MODELS and (is_run(name) or name in list_shipped_models() or Path(name).suffix.lower() == ".onnx"):
         from mien.training.torch_classifier import open_trained_model
@@ -161,7 +169,6 @@ def _open(name: str, options: dict[str, Any]) -> _Shown:
 
 def _build(name: str, **options: Any) -> tuple[nn.Module, int, int, dict[str, Any]]:
     """(network, channels, size, all its arguments) of a name in MODELS; its weights take no memory and hold no values."""
-    import warnings
 
     import torch
 
@@ -181,7 +188,6 @@ def _build(name: str, **options: Any) -> tuple[nn.Module, int, int, dict[str, An
 
 def _parameters(name: str) -> dict[str, Any]:
     """The arguments that a network takes, with their defaults and types."""
-    import inspect
 
     from mien.models import MODELS
 
@@ -190,12 +196,8 @@ def _parameters(name: str) -> dict[str, Any]:
 
 def _setting(name: str, text: str) -> tuple[str, Any]:
     """One ``key=value`` of --set; the value is read as TOML, as text where it is none, and must be of the right type."""
-    import contextlib
-    import tomllib
 
     from pydantic import TypeAdapter, ValidationError
-
-    from mien.core.errors import UsageError
 
     key, equals, value = (part.strip() for part in text.partition("="))
     known = _parameters(name)
@@ -215,7 +217,6 @@ def _setting(name: str, text: str) -> tuple[str, Any]:
 
 def _class_of(name: str) -> tuple[Any, dict[str, Any]]:
     """The class behind a name, and what the name presets of its arguments."""
-    from functools import partial
 
     from mien.models import MODELS
 
@@ -225,7 +226,6 @@ def _class_of(name: str) -> tuple[Any, dict[str, Any]]:
 
 def _about(name: str) -> str:
     """The first line of a network's docstring, and what tells this name from others of the same class."""
-    import inspect
 
     network, preset = _class_of(name)
     words = (inspect.getdoc(network) or "").split("\n")[0]
@@ -234,7 +234,6 @@ def _about(name: str) -> str:
 
 def _wanted_size(name: str) -> str:
     """What the network's docstring says of its argument ``size``, if it has one."""
-    import re
 
     said = re.search(r"^\s+size: (.+?)\.?$", _class_of(name)[0].__doc__ or "", flags=re.MULTILINE)
     return f", the {said[1]}" if said else ""

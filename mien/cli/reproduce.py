@@ -8,8 +8,13 @@ from typing import Annotated
 
 import typer
 
-from mien.cli.options import Data, Json, Quiet, read_data, require_torch
+from mien.cli.loaders import read_data, require_torch
+from mien.cli.options import Data, Json, Quiet
+from mien.core.errors import UsageError
+from mien.core.locks import hold_lock
 from mien.core.progress import echo
+from mien.reproduction.page import read_results, write_page
+from mien.reproduction.studies import studies_named
 
 
 def reproduce(
@@ -36,11 +41,7 @@ def reproduce(
     the runs, a NAME.json with their logs and scores, and reproduction.md with all tables and curves.
     """
     require_torch()
-    from mien.core.errors import UsageError
-    from mien.core.locks import hold_lock
-    from mien.reproduction.page import read_results, write_page
     from mien.reproduction.runner import reproduce as run_study
-    from mien.reproduction.studies import studies_named
 
     quiet, results = quiet or as_json, {}
     studies = studies_named(name)

@@ -60,8 +60,8 @@ from mien.training.targets import fingerprint_teachers, make_targets, make_teach
 from mien.training.tensorboard_log import event_log
 from mien.training.torch_classifier import TorchClassifier, load_run
 
-Echo = Callable[[str], None]
-#: Drawing takes half a second: epochs that are shorter do not draw each time.
+Say = Callable[[str], None]
+#: Seconds between two drawings of the curves. Drawing takes half a second, so short epochs do not draw each time.
 CURVES_EVERY_S = 10.0
 
 
@@ -70,10 +70,10 @@ def train(
 ) -> list[dict[str, Any]]:
     """Train a network as the recipe says; returns the log, a row an epoch.
 
-    The run folder gets recipe.toml, environment.json, log.jsonl, curves.png, best.pt and last.pt, all brought up to
-    date after every epoch, and at the end the scores on the validation faces. With ``resume`` a run that was
-    interrupted goes on after its last whole epoch and ends with the same weights, bit for bit on the CPU, as if it had
-    not been.
+    The run folder gets recipe.toml, environment.json, log.jsonl, best.pt and last.pt, all brought up to date after
+    every epoch, curves.png, drawn every ten seconds and at the end, and at the end the scores on the validation faces.
+    With ``resume`` a run that was interrupted goes on after its last whole epoch and ends with the same weights, bit for
+    bit on the CPU, as if it had not been.
 
     Raises TrainingDiverged when the loss is no longer a number, OutputError when the folder holds another run, and
     RecipeError or DataError when a run is resumed with other settings or other faces.
@@ -127,7 +127,7 @@ def _train(recipe: Recipe, faces: FaceSet, folder: Path, resume: bool, quiet: bo
         if note:
             echo(note)
 
-    epochs, drawn, count = recipe.schedule.epochs, float("-inf"), len(course.images)
+    epochs, drawn, count = recipe.schedule.epochs, time.perf_counter(), len(course.images)
     if len(state.history) >= epochs:
         echo(f"all {epochs} epochs are done")
     with (

@@ -23,7 +23,7 @@ from mien.training.lineage import (
 )
 from mien.training.torch_classifier import load_run
 from mien.training.train import train
-from tests.conftest import patterns, small_recipe
+from tests.conftest import patterns, small_recipe, without_figures
 
 
 def of_faces(own: FaceSet, earlier: FaceSet | None = None, unknown: tuple[str, ...] = ()) -> Lineage:
@@ -81,20 +81,31 @@ def test_an_average_knows_the_faces_that_its_other_members_trained_on(tmp_path: 
     assert combine_lineages([one, None], ["a", "b"]) is None
 
 
+QUICK = {"schedule": {"epochs": 1, "warmup_epochs": 0}, "input": {"normalize": "half"}}
+
+
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with faces.csv, a run "first", and two that began with it: with its seed, and with another."""
+def one_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with faces.csv and a run "first"."""
     folder = tmp_path_factory.mktemp("lineage")
     save_faces(patterns(140, split=""), folder / "faces.csv")
-    faces = load_faces(folder / "faces.csv")
-    quick = {"schedule": {"epochs": 1, "warmup_epochs": 0}, "input": {"normalize": "half"}}
-    train(small_recipe(**quick), faces, folder / "first", quiet=True, echo=lambda text: None)
+    with without_figures():
+        train(
+            small_recipe(**QUICK), load_faces(folder / "faces.csv"), folder / "first", quiet=True, say=lambda text: None
+        )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runs(one_run: Path) -> Path:
+    """The same folder with two runs that began with the first: with its seed, and with another."""
     for name, seed in (("same", 0), ("other", 1)):
         said: list[str] = []
-        recipe = small_recipe(**quick, start={"model": str(folder / "first")}, run={"seed": seed})
-        train(recipe, faces, folder / name, quiet=True, echo=said.append)
-        (folder / f"{name}.txt").write_text("\n".join(said))
-    return folder
+        recipe = small_recipe(**QUICK, start={"model": str(one_run / "first")}, run={"seed": seed})
+        with without_figures():
+            train(recipe, load_faces(one_run / "faces.csv"), one_run / name, quiet=True, say=said.append)
+        (one_run / f"{name}.txt").write_text("\n".join(said))
+    return one_run
 
 
 @pytest.mark.slow
@@ -145,9 +156,9 @@ def test_the_average_of_runs_that_held_out_different_faces_is_refused_or_says_so
 
 
 def test_a_run_that_is_given_its_training_faces_under_other_names_says_so(
-    runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    one_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(runs)
+    monkeypatch.chdir(one_run)
     faces = patterns(140, split="")
     save_faces(replace(faces, names=np.array([f"x{n}" for n in range(140)])), Path("renamed.csv"))
     assert main(["evaluate", "first", "--data", "renamed.csv", "--out", "e"]) == 0

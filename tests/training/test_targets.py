@@ -16,7 +16,7 @@ from mien.training.recipe import TargetSettings
 from mien.training.targets import Teacher, fingerprint_teachers, make_targets
 from mien.training.torch_classifier import TorchClassifier, load_run, open_trained_model
 from mien.training.train import train
-from tests.conftest import patterns, small_recipe, voted
+from tests.conftest import patterns, small_recipe, voted, without_figures
 
 
 def test_a_label_is_the_whole_target_by_default() -> None:
@@ -52,7 +52,17 @@ def test_votes_that_are_not_there_are_asked_for() -> None:
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("teacher")
-    train(small_recipe(), patterns(64), folder, quiet=True, echo=lambda text: None)
+    with without_figures():
+        train(small_recipe(), patterns(64), folder, quiet=True, say=lambda text: None)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def another(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another teacher, in a folder whose name does not stand for two."""
+    folder = tmp_path_factory.mktemp("another") / "an+other"
+    with without_figures():
+        train(small_recipe(run={"seed": 1}), patterns(64), folder, quiet=True, say=lambda text: None)
     return folder
 
 
@@ -104,22 +114,21 @@ def test_a_teacher_is_asked_about_faces_without_the_noise(teacher: Path) -> None
 
 
 @pytest.mark.parametrize("sees", ["clean", "augmented"])
-def test_of_several_teachers_the_mean_counts(teacher: Path, tmp_path: Path, sees: str) -> None:
-    faces, other = patterns(16), tmp_path / "an+other"  # one folder, and not two teachers
-    train(small_recipe(run={"seed": 1}), patterns(64), other, quiet=True, echo=lambda text: None)
+def test_of_several_teachers_the_mean_counts(teacher: Path, another: Path, sees: str) -> None:
+    faces = patterns(16)
     label = torch.eye(len(faces.classes))[torch.from_numpy(faces.labels)]
     found = {}
-    for name in (str(teacher), str(other), f"{teacher}+{teacher}+base", "base"):
+    for name in (str(teacher), str(another), f"{teacher}+{teacher}+base", "base"):
         settings = TargetSettings(teacher=name, teacher_share=1.0, teacher_sees=sees)
         if sees == "clean":
             found[name] = make_targets(faces, settings)
             continue
         student = open_trained_model("base").preprocessing
         asked = Teacher(settings, faces.classes, student, Hardware.choose("cpu", "fp32"))
-        found[name] = asked.blend_targets(torch.from_numpy(student.to_tensor(faces.images)), label)
-    one, another, several, base = found.values()
+        found[name] = asked.blend(torch.from_numpy(student.to_tensor(faces.images)), label)
+    one, other, several, base = found.values()
     torch.testing.assert_close(several, (2 * one + base) / 3, atol=1e-5, rtol=0)
-    assert not torch.equal(one, another)
+    assert not torch.equal(one, other)
 
 
 def test_a_shipped_teacher_says_in_int8_what_it_says_in_torch(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,13 +175,13 @@ def test_a_resumed_student_ends_as_one_that_was_left_in_peace(teacher: Path, tmp
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
-def test_a_run_is_not_resumed_with_another_teacher(teacher: Path, tmp_path: Path) -> None:
+def test_a_run_is_not_resumed_with_another_teacher(teacher: Path, another: Path, tmp_path: Path) -> None:
     faces, mine = patterns(64), tmp_path / "teacher"
     shutil.copytree(teacher, mine)
-    recipe = small_recipe(targets={"teacher": str(mine)})
-    train(recipe, faces, tmp_path / "run", quiet=True, echo=lambda text: None)
+    recipe = small_recipe(targets={"teacher": str(mine)}, schedule={"epochs": 1})
+    train(recipe, faces, tmp_path / "run", quiet=True, say=lambda text: None)
     shutil.rmtree(mine)
-    train(small_recipe(run={"seed": 1}), faces, mine, quiet=True, echo=lambda text: None)
+    shutil.copytree(another, mine)
     with pytest.raises(DataError, match="was trained with other teacher"):
         train(recipe, faces, tmp_path / "run", resume=True, quiet=True, echo=lambda text: None)
 

@@ -14,7 +14,7 @@ import torch
 from onnx import numpy_helper
 
 from mien.analysis.inference.classifier import Classifier
-from mien.analysis.inference.model_file import int8_path, read_model_info
+from mien.analysis.inference.model_file import METADATA_VERSION, int8_path, read_model_info
 from mien.analysis.recognizer import Recognizer
 from mien.core.errors import DataError, ModelError
 from mien.core.types import FaceSet
@@ -225,7 +225,7 @@ def test_the_card_holds_what_was_found_and_one_time_only(finished: Path) -> None
 
 def test_the_metadata_is_plain_json(finished: Path) -> None:
     values = json.loads(next(entry.value for entry in onnx.load(str(finished)).metadata_props if entry.key == "mien"))
-    assert values["version"] == 1 and values["quantized"] is False
+    assert values["version"] == METADATA_VERSION and values["quantized"] is False
     assert set(values["thresholds"]) == {"unsure"}
 
 
