@@ -50,15 +50,15 @@ def ensemble(
     """
     require_torch()
 
-    from mien.training.release.ensemble import CHOOSERS, join, table_of, weights_text
-    from mien.training.release.export import export
-    from mien.training.torch_classifier import TorchClassifier, open_trained
+    from mien.training.release.ensemble import WEIGHTINGS, format_weightings, join_models, score_weightings
+    from mien.training.release.export import export_model
+    from mien.training.torch_classifier import TorchClassifier, open_trained_model
 
     check_tta(tta)
     _check_names(models, data, out)
     check_onnx_path(out)
-    given = None if weights in CHOOSERS else _given(weights, len(models))
-    members = [open_trained(model) for model in models]
+    given = None if weights in WEIGHTINGS else _given(weights, len(models))
+    members = [open_trained_model(model) for model in models]
     _check_alike(models, [member.classes for member in members])
     faces = read_data(
         data,

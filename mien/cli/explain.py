@@ -86,7 +86,7 @@ def explain(
         raise UsageError("--layer", "is Grad-CAM's", "add --method grad-cam")
     require_extras(methods)
     refuse_overwrite(out, [*map(Path, inputs or []), *data])
-    trained = open_trained(model)
+    trained = open_trained_model(model)
     target = _resolve_target(trained.classes, target)
     if layer:
         module_of(trained.network, layer)
@@ -136,7 +136,7 @@ def _resolve_target(classes: tuple[str, ...], target: str) -> str:
 
 
 def _read_data_faces(
-    data: list[Path], split: str, per_class: int, trained: Trained, skip_bad: bool, quiet: bool
+    data: list[Path], split: str, per_class: int, trained: TrainedModel, skip_bad: bool, quiet: bool
 ) -> tuple[np.ndarray, list[str], np.ndarray]:
     """Return (pictures, names, truths) of the first faces of every class."""
 
@@ -188,7 +188,9 @@ def crop_picture_faces(path: Path, finder: Any, preprocessing: Preprocessing) ->
     return preprocessing.convert_color(crop_faces(picture, boxes, finder.framing, preprocessing.size))
 
 
-def _make_faces(trained: Trained, pictures: np.ndarray, names: list[str], truths: np.ndarray, target: str) -> Faces:
+def _make_faces(
+    trained: TrainedModel, pictures: np.ndarray, names: list[str], truths: np.ndarray, target: str
+) -> Faces:
     import torch
 
     from mien.explanation.study import Faces

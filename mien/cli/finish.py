@@ -19,8 +19,8 @@ from mien.core.progress import echo
 from mien.core.types import FaceSet, split_role
 from mien.evaluation.calibration import BINS, Reliability
 from mien.evaluation.reports.curves import drawn, reliability_diagram
-from mien.training.release.finish import Wishes
-from mien.training.release.finish import finish as make
+from mien.training.release.finish import ReleaseOptions
+from mien.training.release.finish import finish_model as make
 
 #: With fewer validation faces, temperature and thresholds are mostly chance.
 FEW = 300
@@ -60,8 +60,8 @@ def finish(
     """
     require_torch()
 
-    from mien.training.release.card import finished_card
-    from mien.training.release.speed import speed_of
+    from mien.training.release.card import add_release_sections
+    from mien.training.release.speed import measure_speed
 
     if out.suffix.lower() != ".onnx" or out.name.endswith(INT8_ENDING):
         raise UsageError(f"--out {out}", "is to be the float file's name", "as in --out model.onnx")

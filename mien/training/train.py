@@ -60,7 +60,7 @@ from mien.training.targets import fingerprint_teachers, make_targets, make_teach
 from mien.training.tensorboard_log import event_log
 from mien.training.torch_classifier import TorchClassifier, load_run
 
-Say = Callable[[str], None]
+Echo = Callable[[str], None]
 #: Seconds between two drawings of the curves. Drawing takes half a second, so short epochs do not draw each time.
 CURVES_EVERY_S = 10.0
 

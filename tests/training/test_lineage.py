@@ -91,7 +91,11 @@ def one_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_faces(patterns(140, split=""), folder / "faces.csv")
     with without_figures():
         train(
-            small_recipe(**QUICK), load_faces(folder / "faces.csv"), folder / "first", quiet=True, say=lambda text: None
+            small_recipe(**QUICK),
+            load_faces(folder / "faces.csv"),
+            folder / "first",
+            quiet=True,
+            echo=lambda text: None,
         )
     return folder
 
@@ -103,7 +107,7 @@ def runs(one_run: Path) -> Path:
         said: list[str] = []
         recipe = small_recipe(**QUICK, start={"model": str(one_run / "first")}, run={"seed": seed})
         with without_figures():
-            train(recipe, load_faces(one_run / "faces.csv"), one_run / name, quiet=True, say=said.append)
+            train(recipe, load_faces(one_run / "faces.csv"), one_run / name, quiet=True, echo=said.append)
         (one_run / f"{name}.txt").write_text("\n".join(said))
     return one_run
 

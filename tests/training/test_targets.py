@@ -53,7 +53,7 @@ def test_votes_that_are_not_there_are_asked_for() -> None:
 def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("teacher")
     with without_figures():
-        train(small_recipe(), patterns(64), folder, quiet=True, say=lambda text: None)
+        train(small_recipe(), patterns(64), folder, quiet=True, echo=lambda text: None)
     return folder
 
 
@@ -62,7 +62,7 @@ def another(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Another teacher, in a folder whose name does not stand for two."""
     folder = tmp_path_factory.mktemp("another") / "an+other"
     with without_figures():
-        train(small_recipe(run={"seed": 1}), patterns(64), folder, quiet=True, say=lambda text: None)
+        train(small_recipe(run={"seed": 1}), patterns(64), folder, quiet=True, echo=lambda text: None)
     return folder
 
 
@@ -179,7 +179,7 @@ def test_a_run_is_not_resumed_with_another_teacher(teacher: Path, another: Path,
     faces, mine = patterns(64), tmp_path / "teacher"
     shutil.copytree(teacher, mine)
     recipe = small_recipe(targets={"teacher": str(mine)}, schedule={"epochs": 1})
-    train(recipe, faces, tmp_path / "run", quiet=True, say=lambda text: None)
+    train(recipe, faces, tmp_path / "run", quiet=True, echo=lambda text: None)
     shutil.rmtree(mine)
     shutil.copytree(another, mine)
     with pytest.raises(DataError, match="was trained with other teacher"):
