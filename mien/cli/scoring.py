@@ -67,7 +67,7 @@ def _has_trained(run: Path | None, faces: FaceSet) -> bool:
     from mien.training.lineage import read_lineage
 
     found = read_lineage(run)
-    return found is not None and found.seen(faces) > len(faces) / 2
+    return found is not None and found.count_seen(faces) > len(faces) / 2
 
 
 def held_out_caveat(run: Path, held_out: FaceSet) -> tuple[str, bool]:
