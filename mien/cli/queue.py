@@ -11,6 +11,7 @@ import typer
 
 from mien.cli.loaders import require_torch
 from mien.cli.main import main
+from mien.cli.messages import name_options
 from mien.cli.options import Quiet
 from mien.core.errors import UsageError
 from mien.core.progress import echo
@@ -43,10 +44,10 @@ def queue(
     after kill -9 of the queue or of a job. A job that fails does not stop the others; the next start tries it again. Once per
     machine a timed training of seconds decides between many processes of one thread and few of several.
     """
-    from mien.reproduction.queue import status_text
+    from mien.reproduction.queue import format_status
 
     if status:
-        echo(status_text(out))
+        echo(format_status(out))
         return
     if not data:
         raise UsageError("--data", "is missing", "name the files of FER2013's Training and PublicTest")
@@ -55,38 +56,38 @@ def queue(
             raise UsageError(path, "does not exist", "check --data and --known")
     require_torch()
     from mien.reproduction.jobs import Plan, read_jobs
-    from mien.reproduction.queue import Queue, one_queue, run_job, start_process
+    from mien.reproduction.queue import Queue, hold_queue_lock, run_job, start_process
 
     plan = Plan(read_jobs(jobs), out, tuple(data), known)
     if job:
         if hasattr(os, "nice"):
             os.nice(10)
         raise typer.Exit(run_job(plan, plan.job(job), main))
-    from mien.reproduction.estimates import Speeds, environment_of
+    from mien.reproduction.estimates import Speeds, make_thread_environment
 
     shared = [word for path in data for word in ("--data", str(path))] + ["--out", str(out)]
     shared += (["--jobs", str(jobs)] if jobs else []) + (["--known", str(known)] if known else [])
 
     def tell(text: str) -> None:
         if not quiet:
-            echo(text)
+            echo(name_options(text))
             sys.stdout.flush()  # days may lie between two lines, and who reads a pipe or a file wants to see each
 
-    with one_queue(plan):
+    with hold_queue_lock(plan):
         speeds = Speeds(plan)
-        processes, threads = speeds.layout(processes, threads)
+        processes, threads = speeds.choose_layout(processes, threads)
         tell(f"{processes} processes of {threads} threads; see how far they are: mien queue --status --out {out}")
         tell("hours of all jobs are estimated; once per machine this takes some minutes")
-        environment = environment_of(threads)
+        environment = make_thread_environment(threads)
         working = Queue(
             plan,
             lambda one: start_process(plan, one, shared, environment),
-            lambda one: speeds.hours(one, threads),
+            lambda one: speeds.estimate_hours(one, threads),
             processes,
             slow_too,
             tell,
         )
         done = working.run(quiet=quiet)
-    tell(status_text(out))
+    tell(format_status(out))
     if not done:
         raise typer.Exit(1)

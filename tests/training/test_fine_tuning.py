@@ -78,7 +78,7 @@ def test_other_classes_get_a_fresh_last_layer(run_folder: Path, tmp_path: Path) 
 
 
 def test_what_cannot_be_started_from_is_named(run_folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"'nose' begins no parameter's name; they begin with stem, stages, head"):
+    with pytest.raises(RecipeError, match=r"'nose' matches no parameter; their names start with stem, stages, head"):
         train(continued(run_folder, start={"freeze": ["nose"]}), patterns(70), tmp_path / "a", quiet=True, echo=silent)
     lenet = continued(run_folder, network={"name": "r1-lenet", "arguments": {}}, data={"classes": ["angry", "sad"]})
     with pytest.raises(ModelError, match="shares no weights with this network"):
@@ -159,7 +159,7 @@ def test_upside_down_faces_are_warned_of(tmp_path: Path) -> None:
     said: list[str] = []
     recipe = small_recipe(augment={"vertical_flip": 0.5, "cutmix": 1.0}, schedule={"epochs": 1})
     train(recipe, patterns(70), tmp_path, quiet=True, echo=said.append)
-    assert any("augment.vertical_flip shows faces upside down" in text for text in said)
+    assert any("augment.vertical_flip trains on upside-down faces" in text for text in said)
 
 
 def test_the_console_says_what_trains_where(tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_the_console_says_what_trains_where(tmp_path: Path) -> None:
     train(small_recipe(schedule={"epochs": 1}), patterns(70), tmp_path, quiet=True, echo=said.append)
     header, _ = read_log(tmp_path)
     (line,) = [text for text in said if text.startswith("residual, ")]
-    assert f"{header['parameters']:,} parameters, 63 faces train, 7 are watched" in line
+    assert f"{header['parameters']:,} parameters, 63 training faces, 7 validation faces" in line
     assert header["environment"]["started"] in line
 
 
