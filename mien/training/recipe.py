@@ -241,7 +241,7 @@ def load_recipe(name_or_path: str | Path, overrides: list[str] | None = None) ->
             f"recipe '{name_or_path}'", "is unknown", f"choose one of {', '.join(shipped)} or a .toml file"
         )
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        values = rename_old_keys(tomllib.loads(path.read_text(encoding="utf-8")))
     except (ValueError, RecursionError) as error:  # ValueError also for text that is not UTF-8, and for huge numbers
         raise RecipeError(path, f"is not TOML ({error})", "correct it") from error
     values.setdefault("name", path.stem)
@@ -256,7 +256,7 @@ def parse_recipe(values: dict[str, Any], source: str) -> Recipe:
     Keys of earlier versions are read, too. Raises RecipeError with the setting, its value and what is allowed.
     """
     try:
-        return Recipe.model_validate(_rename_old_keys(values))
+        return Recipe.model_validate(rename_old_keys(values))
     except ValidationError as error:
         problem = error.errors()[0]
         place = ".".join(str(part) for part in problem["loc"])
@@ -270,7 +270,7 @@ def parse_recipe(values: dict[str, Any], source: str) -> Recipe:
         raise RecipeError(f"recipe '{source}'", found, "change it") from error
 
 
-def _rename_old_keys(values: dict[str, Any]) -> dict[str, Any]:
+def rename_old_keys(values: dict[str, Any]) -> dict[str, Any]:
     """Return a copy with keys of earlier versions renamed, unless the present key is given, too."""
     present = {name: dict(section) if isinstance(section, dict) else section for name, section in values.items()}
     for (section, old), new in _RENAMED.items():
@@ -302,6 +302,7 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
     keys = place.strip().split(".")
     if not equals or not all(keys):
         raise RecipeError(f"setting '{override}'", "is not of the form section.key=value", "as in `schedule.epochs=10`")
+    keys[-1] = _RENAMED.get((keys[0], keys[-1]), keys[-1])
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except (ValueError, RecursionError):

@@ -40,7 +40,7 @@ def test_frozen_layers_stay_as_they_were_running_statistics_too(run_folder: Path
     assert all(torch.equal(before[name], after[name]) for name in frozen)
     assert not torch.equal(before["stages.1.0.conv1.weight"], after["stages.1.0.conv1.weight"])
     assert not torch.equal(before["stages.1.0.norm1.running_mean"], after["stages.1.0.norm1.running_mean"])
-    (line,) = [text for text in said if text.startswith("begins with")]
+    (line,) = [text for text in said if text.startswith("starts with")]
     assert line.endswith("; 9 are frozen")
 
 
@@ -61,7 +61,7 @@ def test_a_deeper_network_begins_as_the_shallow_one(run_folder: Path) -> None:
     for zero_init in (True, False):
         deep = build_network("residual", **arguments, zero_init=zero_init).eval()
         said = load_start_weights(deep, StartSettings(model=str(run_folder)), shallow.classes)
-        assert "(fresh: stages." in said
+        assert "(new: stages." in said
         answers[zero_init] = deep(images)
     expected = shallow.network.eval()(images)
     assert torch.allclose(answers[True], expected, atol=1e-5)
@@ -74,7 +74,7 @@ def test_other_classes_get_a_fresh_last_layer(run_folder: Path, tmp_path: Path) 
     recipe = continued(run_folder, data={"classes": five}, schedule={"epochs": 1})
     train(recipe, patterns(140), tmp_path, quiet=True, echo=said.append)
     assert load_run(tmp_path).classes == tuple(five)
-    assert any("(fresh: head.weight, head.bias)" in text for text in said)
+    assert any("(new: head.weight, head.bias)" in text for text in said)
 
 
 def test_what_cannot_be_started_from_is_named(run_folder: Path, tmp_path: Path) -> None:

@@ -149,7 +149,7 @@ def test_the_average_of_runs_that_held_out_different_faces_is_refused_or_says_so
     data = ["--data", "faces.csv"]
     for one, two in (("first", "other"), ("first/last.pt", "other/last.pt")):
         assert main(["average", one, two, *data, "--out", "mean"]) == 2
-        assert "did not watch the same faces" in capsys.readouterr().err
+        assert "have different validation faces" in capsys.readouterr().err
     Path("first.pt").write_bytes(Path("first/last.pt").read_bytes())  # alone, without the list of what it held out
     assert main(["average", "first.pt", "other", *data, "--out", "mean"]) == 0
     assert "held-out faces trained another of the runs, so that scores on them are too good" in capsys.readouterr().err

@@ -100,7 +100,7 @@ def test_a_quantized_file_is_neither_finished_nor_quantized_again(finished: Path
         finish_model(int8, tmp_path / "x.onnx", patterns(70), validation(), WITHOUT_PHOTOGRAPHS)
     with pytest.raises(ModelError, match="is quantized already"):
         quantize.quantize_model(int8, tmp_path / "x.int8.onnx", patterns(70), validation())
-    with pytest.raises(ModelError, match=r"cannot be rebuilt; name small.onnx, from which it was made"):
+    with pytest.raises(ModelError, match=r"cannot be rebuilt; use small.onnx, from which it was made"):
         load(int8)
 
 
