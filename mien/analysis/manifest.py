@@ -32,13 +32,13 @@ class Manifest:
     Raises OutputError where another file has that name.
     """
 
-    def __init__(self, out: Path, key: dict[str, Any], again: bool = False, after_crash: bool = False) -> None:
+    def __init__(self, out: Path, key: dict[str, Any], reuse_ended: bool = False, after_crash: bool = False) -> None:
         self._path = out / MANIFEST_NAME
         key = json.loads(json.dumps(key))
         lines = _read_lines(self._path)
         if self._path.exists() and not (lines and "key" in lines[0]):
             raise OutputError(self._path, "is a file that mien did not write", "choose another folder with --out")
-        goes_on = bool(lines) and lines[0].get("key") == key and (again or not lines[-1].get("ended"))
+        goes_on = bool(lines) and lines[0].get("key") == key and (reuse_ended or not lines[-1].get("ended"))
         known = {line["stem"]: line for line in lines[1:] if _is_complete(line)} if goes_on else {}
         # Where this run has not crashed, what an earlier one had begun and not finished is begun anew.
         self._known = {stem: line for stem, line in known.items() if after_crash or line["state"] != "begun"}
@@ -46,39 +46,39 @@ class Manifest:
         write_text(self._path, "".join(_format_line(line) for line in [self._head, *self._known.values()]))
         self._file = self._path.open("a", encoding="utf-8", newline="\n")
 
-    def named(self, items: Sequence[Input | MediaError], is_free: IsStemFree) -> list[Input | MediaError]:
+    def assign_stems(self, items: Sequence[Input | MediaError], is_free: IsStemFree) -> list[Input | MediaError]:
         """The same, each with the stem it had before; others take none of those (see with_distinct_stems)."""
         return assign_stems(items, {line["source"]: stem for stem, line in self._known.items()}, is_free)
 
-    def line(self, item: Input) -> dict[str, Any] | None:
+    def find_entry(self, item: Input) -> dict[str, Any] | None:
         """What became of an input that is as it was then; else None."""
         line = self._known.get(str(item.stem))
         if line is None or line["source"] != item.name or not line["input"] or line["input"] != item.fingerprint():
             return None
         return line
 
-    def finished(self, item: Input) -> dict[str, Any] | None:
+    def find_finished(self, item: Input) -> dict[str, Any] | None:
         """The line of an input that was done before and is as it was then, with all its outputs; else None."""
-        line = self.line(item)
+        line = self.find_entry(item)
         if line is None or line["state"] != "done":
             return None
         return line if all(Path(output).exists() for output in line["outputs"]) else None
 
-    def latest(self, item: Input) -> dict[str, Any]:
+    def latest_entry(self, item: Input) -> dict[str, Any]:
         """The last line of an input, whatever became of that since; of one that never had its turn, ``state`` is ""."""
         return self._known.get(str(item.stem), {"state": ""})
 
     def begin(self, item: Input) -> None:
         """It has its turn now: where this is its last line, its analysis came to a sudden end."""
-        self._add({"source": item.name, "stem": str(item.stem), "input": item.fingerprint(), "state": "begun"})
+        self._append({"source": item.name, "stem": str(item.stem), "input": item.fingerprint(), "state": "begun"})
 
     def add(self, item: Input, **what: Any) -> None:
         """``state``, ``outputs`` and whatever else is known of an input by now; the input is the one that was begun."""
         begun = self._known.get(str(item.stem), {})
         seen = begun["input"] if begun.get("source") == item.name else item.fingerprint()
-        self._add({"source": item.name, "stem": str(item.stem), "input": seen, **what})
+        self._append({"source": item.name, "stem": str(item.stem), "input": seen, **what})
 
-    def _add(self, line: dict[str, Any]) -> None:
+    def _append(self, line: dict[str, Any]) -> None:
         self._known[line["stem"]] = line
         self._file.write(_format_line(line))
         self._file.flush()

@@ -81,14 +81,14 @@ class Ownership:
             )
         line = self._lines.get(str(item.stem).lower())
         if line is None or line["owner"] != owner_name(item):
-            self._add(item, {})
+            self._append(item, {})
 
     def finish(self, item: Input, outputs: list[Path]) -> list[Path]:
         """Its outputs are whole; returns those beside them that an earlier analysis with other settings left."""
         new = {os.path.relpath(path, self._out): self._digest for path in outputs}
         known = self._lines.get(str(item.stem).lower(), {"outputs": {}})["outputs"]
         kept = {name: digest for name, digest in known.items() if name not in new and (self._out / name).exists()}
-        self._add(item, kept | new)
+        self._append(item, kept | new)
         return [self._out / name for name, digest in kept.items() if digest != self._digest]
 
     def end(self) -> None:
@@ -98,7 +98,7 @@ class Ownership:
         if not any(hidden_sibling(self._out / stem, "lock").exists() or self.owner(stem) is not None for stem in stems):
             self._path.unlink(missing_ok=True)
 
-    def _add(self, item: Input, outputs: Mapping[str, str]) -> None:
+    def _append(self, item: Input, outputs: Mapping[str, str]) -> None:
         stem = str(item.stem)
         line = {"stem": stem, "owner": owner_name(item), "outputs": dict(outputs)}
         if self._lines.get(stem.lower()) == line:

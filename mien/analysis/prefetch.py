@@ -24,21 +24,21 @@ _END = object()
 
 
 @contextmanager
-def prefetch_items(items: Iterable[T], most: int, *, newest: bool = False) -> Iterator[Iterator[T]]:
+def prefetch_items(items: Iterable[T], max_items: int, *, keep_newest: bool = False) -> Iterator[Iterator[T]]:
     """The same items, made in a thread that is up to ``most`` of them ahead.
 
     ``newest`` is for live pictures: where the reader of the items is slow, the oldest waiting one is thrown away, so that
     what it gets is never old. An error of ``items`` is raised where its next item would have come. Leaving the block ends
     the thread, after the item that it is making.
     """
-    waiting: queue.Queue[Any] = queue.Queue(most)
+    waiting: queue.Queue[Any] = queue.Queue(max_items)
     stop = threading.Event()
     failure: list[BaseException] = []
 
     def make() -> None:
         try:
             for item in items:
-                if not _put_item(waiting, item, stop, newest):
+                if not _put_item(waiting, item, stop, keep_newest):
                     return
         except BaseException as error:  # noqa: BLE001 - raised again in the thread that reads
             failure.append(error)
@@ -59,17 +59,17 @@ def prefetch_items(items: Iterable[T], most: int, *, newest: bool = False) -> It
         thread.join()
 
 
-def parallel_map(action: Callable[[T], R], items: Iterable[T], most: int) -> Generator[R]:
+def parallel_map(action: Callable[[T], R], items: Iterable[T], max_workers: int) -> Generator[R]:
     """``action`` of each item, in order; up to ``most`` are worked on, each in a thread, while the caller uses the one before.
 
     With 0 none is: an item is worked on when it is asked for, and comes at once. An error of ``items`` or of ``action`` is
     raised where the item would have come. To end the threads early, close the generator.
     """
-    with ThreadPoolExecutor(max(1, most), "mien-several") as pool:
+    with ThreadPoolExecutor(max(1, max_workers), "mien-several") as pool:
         waiting: deque[Future[R]] = deque()
         items, ended = iter(items), False
         while not ended or waiting:
-            while not ended and len(waiting) <= most:
+            while not ended and len(waiting) <= max_workers:
                 try:
                     waiting.append(pool.submit(action, next(items)))
                 except StopIteration:
@@ -143,13 +143,13 @@ class BackgroundWriter:
     An error of a call is raised by the next ``do`` or by ``wait``; the calls after it are not made.
     """
 
-    def __init__(self, most: int) -> None:
-        self._waiting: queue.Queue[Any] = queue.Queue(most)
+    def __init__(self, max_waiting: int) -> None:
+        self._waiting: queue.Queue[Any] = queue.Queue(max_waiting)
         self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._work, name="mien-behind", daemon=True)
         self._thread.start()
 
-    def do(self, call: Callable[..., object], *arguments: object) -> None:
+    def submit(self, call: Callable[..., object], *arguments: object) -> None:
         """Have it called soon."""
         self._raise()
         self._waiting.put((call, arguments))

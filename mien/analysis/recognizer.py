@@ -147,9 +147,9 @@ class Recognizer:
         Each network has a quarter of them then, unless ``threads`` says otherwise: more would only wait for each other.
         """
         twin, threads = copy.copy(self), self.threads or threads_per_stage()
-        twin.classifier = self.classifier.in_threads(threads)
+        twin.classifier = self.classifier.with_threads(threads)
         if isinstance(self.detector, YuNetDetector):
-            twin.detector = self.detector.in_threads(threads)
+            twin.detector = self.detector.with_threads(threads)
         return twin
 
     def finder(self) -> FaceFinder:
@@ -166,7 +166,7 @@ class Recognizer:
         ]
         if not crops:
             return []
-        probabilities, non_faces = self.classifier.judge(np.concatenate(crops), self.tta)
+        probabilities, non_faces = self.classifier.predict(np.concatenate(crops), self.tta)
         faces, start = [], 0
         for one in found:
             mine = slice(start, start + len(one))

@@ -75,7 +75,7 @@ class Analysis:
                 stack.enter_context(hold_lock(out / ".manifest.lock", out, hint))
                 self.manifest = Manifest(out, self._key(), self.resume or bool(self.crash), bool(self.crash))
                 stack.callback(self.manifest.close)
-                named = self.manifest.named(items, self.ownership.is_free)
+                named = self.manifest.assign_stems(items, self.ownership.is_free)
             else:
                 named = assign_stems(items, is_free=self.ownership.is_free)
             self._say_where(items, named)
@@ -123,7 +123,7 @@ class Analysis:
         if not self.crash:
             return 0
         lines = [
-            {} if self.manifest is None or isinstance(item, MediaError) else self.manifest.latest(item)
+            {} if self.manifest is None or isinstance(item, MediaError) else self.manifest.latest_entry(item)
             for item in items
         ]
         begun = [
@@ -193,7 +193,7 @@ class Analysis:
 
     def _known(self, item: Input) -> bool:
         """Whether it is known from an earlier run what becomes of an input, which is then told."""
-        before = self.manifest.finished(item)
+        before = self.manifest.find_finished(item)
         if before is not None and "done" in before:
             self.finished.append(before["done"])
             if self.show:
@@ -201,7 +201,7 @@ class Analysis:
             for warning in before["done"]["warnings"]:  # the exit code speaks of them too
                 print_error(f"{item.name}: {warning}")
             return True
-        line = self.manifest.line(item)
+        line = self.manifest.find_entry(item)
         if line is None or line["state"] != "crashed":
             return False
         self._failed(f"{line['why']} (known from an earlier run)")

@@ -183,7 +183,7 @@ class Camera:
         service = self._service
         async with service.decoders.decoded(data[TIME.size :], "frame") as picture:
             reading = await service.reader.read(picture, self._wish, self._finder, time_s)
-            faces = self._follower.follow(reading.faces, time_s, self._finder.was_cut, picture)
+            faces = self._follower.follow_faces(reading.faces, time_s, self._finder.was_cut, picture)
             size_wh = picture.shape[1], picture.shape[0]
         index, self._frames, self._last_s = self._frames, self._frames + 1, time_s
         service.metrics.camera_frames.inc()

@@ -63,7 +63,7 @@ async def read_picture(
             "faces": [_face(face, row) for face, row in zip(reading.faces, rows, strict=True)], "records": rows,
         }  # fmt: skip
         if crops:
-            as_input = service.reader.classifier(wish.model).as_input
+            as_input = service.reader.classifier(wish.model).network_input
             for face, crop in zip(answer["faces"], reading.crops, strict=True):
                 face["crop"] = data_url(encoded(as_input(crop), "png"), "png")
         if view:

@@ -111,7 +111,7 @@ def _quantized(model: str, hardware: Hardware) -> Callable[[Tensor], Tensor] | N
     if _int8_of(model, hardware) is None:
         return None
     classifier = Classifier(model, threads=torch.get_num_threads(), precision="int8")
-    return lambda inputs: torch.from_numpy(classifier.logits_of(inputs.contiguous().numpy()))
+    return lambda inputs: torch.from_numpy(classifier.tensor_logits(inputs.contiguous().numpy()))
 
 
 def teacher_of(

@@ -37,7 +37,7 @@ class TorchClassifier:
 
     def probabilities(self, images: np.ndarray, tta: TTA = "none") -> np.ndarray:
         """Crops uint8 (N, H, W) or (N, H, W, 3) of one size → float32 (N, K), each row summing to 1."""
-        return average_views(self._once, images, tta, self.batch_size, len(self.labels))
+        return average_views(self._predict_batch, images, tta, self.batch_size, len(self.labels))
 
     @torch.no_grad()
     def features(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -51,7 +51,7 @@ class TorchClassifier:
         return features, softmax(logits / self.trained.temperature)
 
     @torch.no_grad()
-    def _once(self, images: np.ndarray) -> np.ndarray:
+    def _predict_batch(self, images: np.ndarray) -> np.ndarray:
         tensor = torch.from_numpy(self.preprocessing.to_tensor(images)).contiguous(memory_format=torch.channels_last)
         return softmax(self.trained.network.eval()(tensor).numpy() / self.trained.temperature)
 

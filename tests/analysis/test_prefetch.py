@@ -56,7 +56,7 @@ def test_of_live_pictures_the_newest_wait() -> None:
         yield from range(1, 101)
         ended.set()
 
-    with prefetch_items(items(), 1, newest=True) as numbers:
+    with prefetch_items(items(), 1, keep_newest=True) as numbers:
         assert next(numbers) == 0
         shown.set()
         assert ended.wait(300)  # a slow reader
@@ -115,7 +115,7 @@ def test_calls_are_made_in_order_while_the_caller_goes_on() -> None:
     done: list[int] = []
     behind = BackgroundWriter(4)
     for number in range(20):
-        behind.do(done.append, number)
+        behind.submit(done.append, number)
     behind.wait()
     behind.close()
     assert done == list(range(20))
@@ -128,12 +128,12 @@ def test_an_error_behind_is_raised_in_front_and_ends_the_calls() -> None:
         raise OSError("no space left")
 
     behind = BackgroundWriter(4)
-    behind.do(fails)
-    behind.do(done.append, 1)
+    behind.submit(fails)
+    behind.submit(done.append, 1)
     with pytest.raises(OSError, match="no space left"):
         behind.wait()
     with pytest.raises(OSError, match="no space left"):
-        behind.do(done.append, 2)
+        behind.submit(done.append, 2)
     behind.close()
     assert done == []
 

@@ -47,13 +47,13 @@ def test_a_state_that_was_being_written_when_it_was_killed_is_none(tmp_path: Pat
 def test_arrays_of_every_kind_in_use_come_back(tmp_path: Path) -> None:
     parts = PartStore(tmp_path / "clip", {})
     finder = FaceFinder(make_detector("haar"))
-    finder.find(np.arange(60 * 90 * 3, dtype=np.uint8).reshape(60, 90, 3), 0.0)
+    finder.find_faces(np.arange(60 * 90 * 3, dtype=np.uint8).reshape(60, 90, 3), 0.0)
     parts.finish({"finder": finder, "times": np.array([1.5, 2.5]), "one": np.float64(0.1), "seen": {1, 2}})
     state = PartStore(tmp_path / "clip", {}).state()
     assert state["times"].tolist() == [1.5, 2.5] and state["one"] == 0.1 and state["seen"] == {1, 2}
     same = np.full((60, 90, 3), 250, np.uint8)
     state["finder"].detector = finder.detector  # which is not kept
-    assert not len(state["finder"].find(same, 0.1)) and state["finder"].was_cut
+    assert not len(state["finder"].find_faces(same, 0.1)) and state["finder"].was_cut
 
 
 def kept(tmp_path: Path) -> PartStore:

@@ -44,7 +44,7 @@ class Framing:
     right: float
     down: float
 
-    def square(self, box_xyxy: np.ndarray) -> tuple[float, float, float]:
+    def face_square(self, box_xyxy: np.ndarray) -> tuple[float, float, float]:
         """(center x, center y, side) in pixels for one box (4,)."""
         x1, y1, x2, y2 = (float(value) for value in box_xyxy)
         width, height = x2 - x1, y2 - y1
@@ -114,7 +114,7 @@ class HaarDetector:
         storage = cv2.FileStorage(file.read_text(encoding="utf-8"), cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY)
         self._cascade = cv2.CascadeClassifier()
         self._cascade.read(storage.getFirstTopLevelNode())
-        self._one_at_a_time = threading.Lock()  # OpenCV's cascade keeps what it computes of a picture in itself
+        self._lock = threading.Lock()  # OpenCV's cascade keeps what it computes of a picture in itself
         self._min_neighbors = min_neighbors
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -122,7 +122,7 @@ class HaarDetector:
 
     def detect(self, picture: np.ndarray) -> Detections:
         gray = cv2.equalizeHist(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY))
-        with self._one_at_a_time:
+        with self._lock:
             found, counts = self._cascade.detectMultiScale2(
                 gray, scaleFactor=1.1, minNeighbors=self._min_neighbors, minSize=(24, 24)
             )
@@ -152,10 +152,10 @@ class YuNetDetector:
             raise ModelError(file, "is not a YuNet file that ONNX Runtime can run", hint) from error
         self.digest = hashlib.sha256(content).hexdigest()
 
-    def in_threads(self, threads: int) -> YuNetDetector:
+    def with_threads(self, threads: int) -> YuNetDetector:
         """Another that runs the same file in so many threads."""
         twin = copy.copy(self)
-        twin._network = self._network.in_threads(threads)
+        twin._network = self._network.with_threads(threads)
         return twin
 
     def detect(self, picture: np.ndarray) -> Detections:
@@ -260,12 +260,12 @@ def _suppress_overlaps(found: Detections, overlap: float = 0.4) -> Detections:
     return Detections(boxes[kept], found.scores[kept])
 
 
-def keep_largest(found: Detections, most: int) -> Detections:
+def keep_largest(found: Detections, count: int) -> Detections:
     """The ``most`` largest faces, in the order in which they were; all of them for 0."""
-    if not most or len(found) <= most:
+    if not count or len(found) <= count:
         return found
     areas = (found.boxes_xyxy[:, 2:] - found.boxes_xyxy[:, :2]).prod(axis=1)
-    kept = np.sort(np.argsort(-areas, kind="stable")[:most])
+    kept = np.sort(np.argsort(-areas, kind="stable")[:count])
     return Detections(found.boxes_xyxy[kept], found.scores[kept])
 
 
@@ -285,7 +285,7 @@ def _crop_face(picture: np.ndarray | YuvImage, box: np.ndarray, framing: Framing
     if framing is None:
         left, top, right, bottom = (round(float(value)) for value in box)
     else:
-        x, y, side = framing.square(box)
+        x, y, side = framing.face_square(box)
         left, top, right, bottom = round(x - side / 2), round(y - side / 2), round(x + side / 2), round(y + side / 2)
     area = Area(left, top, max(right, left + 1), max(bottom, top + 1))
-    return picture.cut(area, size) if isinstance(picture, YuvImage) else crop_area(picture, area, size)
+    return picture.crop(area, size) if isinstance(picture, YuvImage) else crop_area(picture, area, size)

@@ -41,7 +41,7 @@ class Sent(Input):
     def name(self) -> str:
         return self.shown
 
-    def called(self, output: Path) -> str:
+    def output_name(self, output: Path) -> str:
         """As `videos.download_name` has it."""
         return Path(self.shown).stem + output.name.removeprefix(self.stem.name)
 

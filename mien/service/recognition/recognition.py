@@ -159,7 +159,7 @@ class Reader:
             batcher.arrive()
         labels = classifier.labels
         rows = await batcher.probabilities(crops) if len(crops) else np.empty((0, len(labels) + 1), np.float32)
-        nothing = rows[:, -1] if classifier.knows_non_faces else None
+        nothing = rows[:, -1] if classifier.has_non_face_score else None
         faces = make_faces(found, rows[:, :-1], nothing, labels, Doubt.of(classifier), detected=name != "none")
         return Reading(faces, crops, classifier.info.name, name)
 
@@ -195,7 +195,7 @@ class Reader:
 
 def _judged(classifier: Classifier, tta: TTA, crops: np.ndarray) -> np.ndarray:
     """float32 (N, K + 1): the probabilities of crops, and in the last column the score that each is no face (0: unknown)."""
-    probabilities, non_faces = classifier.judge(crops, tta)
+    probabilities, non_faces = classifier.predict(crops, tta)
     last = np.zeros(len(crops), np.float32) if non_faces is None else non_faces
     return np.column_stack([probabilities, last])
 
@@ -203,7 +203,7 @@ def _judged(classifier: Classifier, tta: TTA, crops: np.ndarray) -> np.ndarray:
 def _followed(
     picture: np.ndarray, wish: Wish, size: int, finder: FaceFinder, time_s: float
 ) -> tuple[Detections, str, np.ndarray]:
-    found, detector = _sure(finder.find(picture, time_s), wish.threshold), finder.detector
+    found, detector = _sure(finder.find_faces(picture, time_s), wish.threshold), finder.detector
     framing = detector.framing if detector else None
     return found, detector.name if detector else "none", crop_faces(picture, found.boxes_xyxy, framing, size)
 

@@ -122,7 +122,7 @@ def test_tiny_and_thin_pictures_are_searched_without_harm(shape: tuple[int, int]
 
 
 def test_a_framing_moves_and_scales_the_square() -> None:
-    x, y, side = Framing(side=1.5, right=0.1, down=-0.2).square(np.array([10, 20, 50, 120]))
+    x, y, side = Framing(side=1.5, right=0.1, down=-0.2).face_square(np.array([10, 20, 50, 120]))
     assert (x, y, side) == pytest.approx((30 + 4, 70 - 20, 1.5 * np.sqrt(40 * 100)))
 
 
