@@ -15,12 +15,10 @@ from PIL import Image
 from mien import __version__
 from mien.analysis.detection.detectors import (
     Detections,
-    YuNetDetector,
     crop_faces,
     detect_faces,
     keep_largest,
     make_detector,
-    whole_picture,
 )
 from mien.analysis.inference.classifier import TTA, Classifier, check_tta
 from mien.analysis.media.yuv import YuvImage
@@ -101,7 +99,7 @@ class Recognizer:
 
     @property
     def detector_name(self) -> str:
-        return self.detector.name if self.detector else "none"
+        return self.detector.name
 
     @overload
     def analyze(self, picture: Picture) -> list[Face]: ...  # type: ignore[overload-overlap]  # a str is a sequence of str
@@ -148,8 +146,7 @@ class Recognizer:
         """
         twin, threads = copy.copy(self), self.threads or threads_per_stage()
         twin.classifier = self.classifier.with_threads(threads)
-        if isinstance(self.detector, YuNetDetector):
-            twin.detector = self.detector.with_threads(threads)
+        twin.detector = self.detector.with_threads(threads)
         return twin
 
     def finder(self) -> FaceFinder:
@@ -160,9 +157,9 @@ class Recognizer:
         """What was found in each of several pictures, RGB uint8 or planes → its faces; all crops go through the network
         together."""
         size = self.classifier.info.preprocessing.size
-        framing = self.detector.framing if self.detector else None
         crops = [
-            crop_faces(picture, one.boxes_xyxy, framing, size) for picture, one in zip(pictures, found, strict=True)
+            crop_faces(picture, one.boxes_xyxy, self.detector.framing, size)
+            for picture, one in zip(pictures, found, strict=True)
         ]
         if not crops:
             return []
@@ -172,7 +169,9 @@ class Recognizer:
             mine = slice(start, start + len(one))
             nothing = None if non_faces is None else non_faces[mine]
             faces.append(
-                make_faces(one, probabilities[mine], nothing, self.labels, self.doubt, self.detector is not None)
+                make_faces(
+                    one, probabilities[mine], nothing, self.labels, self.doubt, not self.detector.is_whole_picture
+                )
             )
             start += len(one)
         return faces
@@ -183,7 +182,7 @@ class Recognizer:
             "mien": __version__,
             "model": self._digest,
             "detector": self.detector_name,
-            "detector_file": self.detector.digest if isinstance(self.detector, YuNetDetector) else "",
+            "detector_file": self.detector.digest,
             "people": self.people,
             "tta": self.tta,
             "doubt": repr(self.doubt),
@@ -207,6 +206,4 @@ class Recognizer:
         return self.classifier.probabilities(crops, self.tta)
 
     def _find(self, picture: np.ndarray, thorough: bool) -> Detections:
-        if self.detector is not None:
-            return keep_largest(detect_faces(self.detector, picture, thorough=thorough), self.people)
-        return whole_picture(picture)
+        return keep_largest(detect_faces(self.detector, picture, thorough=thorough), self.people)

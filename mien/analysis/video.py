@@ -175,7 +175,7 @@ class VideoAnalysis:
     state: State
 
     def run(self, item: Input) -> None:
-        source, earlier = self.source, self.parts.state()
+        source, earlier = self.source, self.parts.stored_state()
         if earlier is not None:
             earlier.finder.detector = self.recognizer.detector
             self.state = earlier
@@ -228,7 +228,7 @@ class VideoAnalysis:
                 self.tell()
                 if self._stopped():
                     break
-        parts.finish(state)
+        parts.finish_part(state)
         release_freed_memory()  # the encoder's: the next part has its own
 
     def _read(self, batch: _Batch) -> _Batch:
@@ -285,17 +285,17 @@ class _Pictures:
         self._style, state = analysis.settings.style, analysis.state
         state.annotated = state.annotated or FrameFormat.from_image(annotate_frame(first, [], self._style))
         self._writer = PartWriter(analysis.parts.path("nut"), analysis.source, state.annotated)
-        self._behind = BackgroundWriter(most)
+        self._background = BackgroundWriter(most)
 
     def __enter__(self) -> Callable[[VideoFrame, list[Face]], None]:
-        return lambda frame, faces: self._behind.submit(self._write, frame, faces)
+        return lambda frame, faces: self._background.submit(self._write, frame, faces)
 
     def __exit__(self, kind: object, *_: object) -> None:
         try:
             if kind is None:
-                self._behind.wait()
+                self._background.flush()
         finally:
-            self._behind.close()
+            self._background.close()
             self._writer.close()
 
     def _write(self, frame: VideoFrame, faces: list[Face]) -> None:

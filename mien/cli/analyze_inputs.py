@@ -68,7 +68,7 @@ class Analysis:
         make_folder(out)
         self.ownership = Ownership(out, self._key())
         with ExitStack() as stack:
-            stack.callback(self.ownership.end)
+            stack.callback(self.ownership.remove_unused)
             self.manifest = None
             if several or self.resume:
                 hint = "wait for it, or choose another folder with --out"
@@ -89,7 +89,7 @@ class Analysis:
                 if not self.finished:
                     self.manifest.remove(named)
                 elif not self.stopping.is_wanted():
-                    self.manifest.end()
+                    self.manifest.mark_ended()
 
     def _all(self, items: list[Input | MediaError], told: int, count: int) -> None:
         from mien.core.progress import progress_bar
@@ -110,7 +110,7 @@ class Analysis:
         for item, now in zip(items, named, strict=True):
             if isinstance(item, MediaError) or item.stem == now.stem or self.crash:
                 continue
-            owner = None if self.ownership.is_free(item.stem, item) else self.ownership.owner(item.stem)
+            owner = None if self.ownership.is_free(item.stem, item) else self.ownership.find_owner(item.stem)
             if owner is not None:
                 print_error(
                     f"{item.name}: its outputs are named {now.stem}.*, since {item.stem}.* are those of {owner}"
@@ -156,7 +156,7 @@ class Analysis:
         why = f"{item.name}: {found}; {hint}"
         self._failed(why)
         if self.manifest is not None:
-            self.manifest.add(item, state="failed" if is_short else "crashed", why=why, outputs=[])
+            self.manifest.add_result(item, state="failed" if is_short else "crashed", why=why, outputs=[])
 
     def _key(self) -> dict[str, Any]:
         """What the results depend on beside the inputs."""
@@ -177,15 +177,15 @@ class Analysis:
         if self.manifest is not None:
             if self._known(item):
                 return
-            self.manifest.begin(item)
+            self.manifest.mark_begun(item)
         begin_input()
         try:
             with self.stopping.during(item):
-                done = analyze_input(item, self.recognizer, self.settings, begin=self.ownership.begin)
+                done = analyze_input(item, self.recognizer, self.settings, begin=self.ownership.claim_stem)
         except Exception as error:  # noqa: BLE001 - one bad file must not cost the others their results
             self._failed(format_error(error, f"{item.name}: "))
             if self.manifest is not None:
-                self.manifest.add(item, state="failed", why=self.failures[-1], outputs=[])
+                self.manifest.add_result(item, state="failed", why=self.failures[-1], outputs=[])
             end_input(is_finished=False)
             return
         self._tell(item, done)
@@ -211,10 +211,10 @@ class Analysis:
         told = _as_json(done, self.recognizer)
         self.finished.append(told)
         if self.manifest is not None:
-            self.manifest.add(item, state="done", outputs=told["outputs"], done=told)
+            self.manifest.add_result(item, state="done", outputs=told["outputs"], done=told)
         for warning in done.warnings:
             print_error(f"{done.source}: {warning}")
-        if old := self.ownership.finish(item, done.outputs):
+        if old := self.ownership.record_outputs(item, done.outputs):
             print_error(
                 f"{done.source}: {', '.join(map(str, old))} beside its outputs: of an earlier run with other settings"
             )
@@ -258,7 +258,7 @@ def _print(done: Done, recognizer: Recognizer, in_full: bool) -> None:
     elif done.faces:
         echo(f"{source}: " + ", ".join(f"{face.label} {face.confidence:.0%}" for face in done.faces))
     else:
-        hint = "" if recognizer.detector is None else " (if the picture is itself a face: --detector none)"
+        hint = "" if recognizer.detector.is_whole_picture else " (if the picture is itself a face: --detector none)"
         echo(f"{source}: no face found{hint}")
     if in_full:
         echo("  wrote " + ", ".join(escape_controls(str(path)) for path in done.outputs))

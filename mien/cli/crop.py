@@ -40,7 +40,7 @@ def crop(
     from mien.core.progress import progress_bar
 
     finder = make_detector(detector, detector_model)
-    if finder is None:
+    if finder.is_whole_picture:
         raise UsageError("--detector none", "finds no faces to cut out", "use auto, haar or yunet")
     kept = people_of(people)
     with progress_bar("pictures", None, quiet=quiet or as_json) as bar:

@@ -194,16 +194,12 @@ def _from_pictures(
 
 def faces_of(path: Path, finder: Any, preprocessing: Preprocessing) -> np.ndarray:
     """The faces of one picture file, uint8 (N, S, S[, 3]) as the network reads them; MediaError where there is none."""
-    import numpy as np
 
     from mien.analysis.detection.detectors import crop_faces, detect_faces
     from mien.core.errors import MediaError
     from mien.core.pictures import read_picture
-    from mien.core.preprocessing import resize
 
     picture = read_picture(path)
-    if finder is None:
-        return np.stack([resize(preprocessing.convert_color(picture), preprocessing.size)])
     boxes = detect_faces(finder, picture).boxes_xyxy
     if not len(boxes):
         raise MediaError(path, "shows no face that the detector finds", "if it is itself a face, use --detector none")

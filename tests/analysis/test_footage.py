@@ -329,13 +329,13 @@ def test_only_a_run_that_was_cut_short_goes_on_by_itself(tmp_path: Path) -> None
 
     for ended in (False, True):
         manifest = Manifest(tmp_path, {"model": "a"})
-        manifest.add(item, state="done", outputs=[])
-        manifest.end() if ended else None
+        manifest.add_result(item, state="done", outputs=[])
+        manifest.mark_ended() if ended else None
         manifest.close()
         assert (Manifest(tmp_path, {"model": "a"}).find_finished(item) is None) == ended
     manifest = Manifest(tmp_path, {"model": "a"})
-    manifest.add(item, state="done", outputs=[])
-    manifest.end()
+    manifest.add_result(item, state="done", outputs=[])
+    manifest.mark_ended()
     manifest.close()
     assert Manifest(tmp_path, {"model": "a"}, reuse_ended=True).find_finished(item)["state"] == "done"
     os.utime(tmp_path / "x.jpg", ns=(1, 1))
@@ -374,7 +374,7 @@ def test_a_line_that_does_not_say_what_every_line_says_counts_for_nothing(tmp_pa
 def test_a_stream_is_never_done_before(tmp_path: Path) -> None:
     (item,) = list_inputs(["camera:0"])
     manifest = Manifest(tmp_path, {"model": "a"})
-    manifest.add(item, state="done", outputs=[])
+    manifest.add_result(item, state="done", outputs=[])
     assert manifest.find_finished(item) is None
     manifest.close()
 

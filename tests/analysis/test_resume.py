@@ -22,9 +22,9 @@ from mien.core.files import replace_file
 
 def test_a_part_counts_when_its_state_is_there(tmp_path: Path) -> None:
     parts = PartStore(tmp_path / "clip", {"model": "a"})
-    assert parts.count == 0 and parts.state() is None
+    assert parts.count == 0 and parts.stored_state() is None
     parts.path("jsonl").write_text("one")
-    parts.finish(Done("clip.mp4", frames=8, warnings=["cut off"]))
+    parts.finish_part(Done("clip.mp4", frames=8, warnings=["cut off"]))
     parts.path("jsonl").write_text("half a p")  # and here it is killed
     again = PartStore(tmp_path / "clip", {"model": "a"})
     assert again.count == 1 and [path.read_text() for path in again.paths("jsonl")] == ["one"]
@@ -48,8 +48,8 @@ def test_arrays_of_every_kind_in_use_come_back(tmp_path: Path) -> None:
     parts = PartStore(tmp_path / "clip", {})
     finder = FaceFinder(make_detector("haar"))
     finder.find_faces(np.arange(60 * 90 * 3, dtype=np.uint8).reshape(60, 90, 3), 0.0)
-    parts.finish({"finder": finder, "times": np.array([1.5, 2.5]), "one": np.float64(0.1), "seen": {1, 2}})
-    state = PartStore(tmp_path / "clip", {}).state()
+    parts.finish_part({"finder": finder, "times": np.array([1.5, 2.5]), "one": np.float64(0.1), "seen": {1, 2}})
+    state = PartStore(tmp_path / "clip", {}).stored_state()
     assert state["times"].tolist() == [1.5, 2.5] and state["one"] == 0.1 and state["seen"] == {1, 2}
     same = np.full((60, 90, 3), 250, np.uint8)
     state["finder"].detector = finder.detector  # which is not kept
@@ -61,7 +61,7 @@ def kept(tmp_path: Path) -> PartStore:
     parts = PartStore(tmp_path / "clip", {})
     parts.path("jsonl").write_text("one\n")
     parts.path("nut").write_bytes(b"pictures")
-    parts.finish(Done("clip.mp4", frames=8))
+    parts.finish_part(Done("clip.mp4", frames=8))
     return parts
 
 
@@ -137,9 +137,9 @@ def test_a_state_that_somebody_made_runs_nothing(tmp_path: Path) -> None:
 
 def test_what_cannot_be_kept_is_refused_when_it_is_written(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="Path cannot be kept"):
-        PartStore(tmp_path / "clip", {}).finish({"place": tmp_path})
+        PartStore(tmp_path / "clip", {}).finish_part({"place": tmp_path})
     with pytest.raises(TypeError, match="an array of objects cannot be kept"):
-        PartStore(tmp_path / "clip", {}).finish(np.array([None]))
+        PartStore(tmp_path / "clip", {}).finish_part(np.array([None]))
 
 
 def test_an_array_whose_head_is_damaged_is_thrown_away_though_the_checksum_fits(tmp_path: Path) -> None:

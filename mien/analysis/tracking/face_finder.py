@@ -12,9 +12,9 @@ from mien.analysis.detection.detectors import (
     MIN_SIDE_PX,
     Detections,
     Detector,
+    box_whole_picture,
     detect_faces,
     keep_largest,
-    whole_picture,
 )
 from mien.analysis.media.yuv import YuvImage, halve_to_fit
 from mien.analysis.tracking.tracker import CutDetector, pairwise_iou
@@ -69,7 +69,7 @@ class FaceFinder:
     searched   how many frames were searched
     """
 
-    detector: Detector | None
+    detector: Detector
     people: int = 0
     search_every_s: float = SEARCH_EVERY_S
     was_cut: bool = False
@@ -93,8 +93,8 @@ class FaceFinder:
 
     def find_faces(self, picture: np.ndarray | YuvImage, time_s: float) -> Detections:
         """RGB uint8 (H, W, 3) or planes → its faces, in pixels of the picture; a followed face keeps its last search's score."""
-        if self.detector is None:
-            return whole_picture(picture)
+        if self.detector.is_whole_picture:
+            return box_whole_picture(picture)
         gray = make_gray_copy(picture)
         self.was_cut = self._cuts.is_cut(gray, time_s - self._time_s)
         followed, alive = self._follow(gray, picture.shape[1] / gray.shape[1])
@@ -105,7 +105,7 @@ class FaceFinder:
             or self._missed_s.any()
             or (self._moved_sides > SEARCH_AFTER_SIDES).any()
         )
-        self._found = self._search(self.detector, picture, time_s, followed, alive) if due else followed
+        self._found = self._search(picture, time_s, followed, alive) if due else followed
         self._before, self._time_s = gray, time_s
         return self._found
 
@@ -124,16 +124,16 @@ class FaceFinder:
         return Detections(boxes, last.scores), alive
 
     def _search(
-        self, detector: Detector, picture: np.ndarray | YuvImage, time_s: float, followed: Detections, alive: np.ndarray
+        self, picture: np.ndarray | YuvImage, time_s: float, followed: Detections, alive: np.ndarray
     ) -> Detections:
         """What the detector sees, and what it missed but flow still follows."""
-        side = detector.frame_side
+        side = self.detector.frame_side
         if len(followed) and alive.all() and not self._missed_s.any() and self._coarse_searches < FINE_EVERY - 1:
             smallest = (followed.boxes_xyxy[:, 2:] - followed.boxes_xyxy[:, :2]).min()
             side = side // 2 if smallest * (side // 2) / max(picture.shape[:2]) >= MIN_COARSE_FACE_PX else side
-        self._coarse_searches = self._coarse_searches + 1 if side < detector.frame_side else 0
+        self._coarse_searches = self._coarse_searches + 1 if side < self.detector.frame_side else 0
         self.search_count += 1
-        seen = _detect_shrunk(detector, picture, side)
+        seen = _detect_shrunk(self.detector, picture, side)
         missed_s = self._missed_s
         elapsed = time_s - self._time_s
         overlap = pairwise_iou(followed.boxes_xyxy, seen.boxes_xyxy)  # (followed, seen)

@@ -24,7 +24,6 @@ from mien.analysis.detection.detectors import (
     detect_faces,
     keep_largest,
     make_detector,
-    whole_picture,
 )
 from mien.analysis.inference.classifier import TTA, Classifier, check_tta
 from mien.analysis.inference.model_file import find_model, find_pulled_model, list_shipped_models, read_model_info
@@ -131,11 +130,9 @@ class Reader:
 
     def finder(self, wish: Wish) -> FaceFinder:
         """For a camera: it searches some frames and follows faces through the others, with a detector of its own."""
-        detector = None
-        if wish.detector != "none":
-            detector = new_detector(
-                wish.detector, self._config.detector_model, round(wish.threshold, 2), self._config.threads
-            )
+        detector = new_detector(
+            wish.detector, self._config.detector_model, round(wish.threshold, 2), self._config.threads
+        )
         return FaceFinder(detector, wish.people)
 
     async def read(
@@ -171,9 +168,6 @@ class Reader:
         return self._batchers[key]
 
     def _find(self, picture: np.ndarray, wish: Wish, size: int) -> tuple[Detections, str, np.ndarray]:
-        if wish.detector == "none":
-            found = whole_picture(picture)
-            return found, "none", crop_faces(picture, found.boxes_xyxy, None, size)
         with self._lent(wish.detector, wish.threshold, keep=max(picture.shape[:2]) <= KEPT_SIDE) as detector:
             found = keep_largest(_sure(detect_faces(detector, picture), wish.threshold), wish.people)
             return found, detector.name, crop_faces(picture, found.boxes_xyxy, detector.framing, size)
@@ -204,8 +198,7 @@ def _followed(
     picture: np.ndarray, wish: Wish, size: int, finder: FaceFinder, time_s: float
 ) -> tuple[Detections, str, np.ndarray]:
     found, detector = _sure(finder.find_faces(picture, time_s), wish.threshold), finder.detector
-    framing = detector.framing if detector else None
-    return found, detector.name if detector else "none", crop_faces(picture, found.boxes_xyxy, framing, size)
+    return found, detector.name, crop_faces(picture, found.boxes_xyxy, detector.framing, size)
 
 
 def _sure(found: Detections, threshold: float) -> Detections:
@@ -218,9 +211,7 @@ def new_detector(name: str, file: Path | None, threshold: float, threads: int = 
     own = file if name in ("auto", "yunet") else None
     if threshold and name in ("auto", "yunet") and (own or find_pulled_model("yunet")):
         return YuNetDetector(own or find_pulled_model("yunet"), max(threshold, 0.05), threads)
-    detector = make_detector(name, own, threads)
-    assert detector is not None  # "none" is dealt with before
-    return detector
+    return make_detector(name, own, threads)
 
 
 def usable_detectors(config: Config) -> list[str]:

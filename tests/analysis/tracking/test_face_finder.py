@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mien.analysis.detection.detectors import Detections, HaarDetector
+from mien.analysis.detection.detectors import Detections, Detector, HaarDetector, WholePictureDetector
 from mien.analysis.media.yuv import YuvImage
 from mien.analysis.tracking.face_finder import MAX_MISSED_S, SEARCH_EVERY_S, FaceFinder, follow_boxes, make_gray_copy
 from mien.analysis.tracking.tracker import pairwise_iou
@@ -19,10 +19,10 @@ from tests.conftest import ASTRONAUT
 FPS = 30
 
 
-class Known:
+class Known(Detector):
     """A detector that knows where the face is, and can be told to miss it."""
 
-    name, picture_sides, frame_side = "known", (640,), 100_000
+    name, framing, picture_sides, frame_side = "known", None, (640,), 100_000
 
     def __init__(self) -> None:
         self.boxes: list[tuple[float, ...]] = []
@@ -143,7 +143,7 @@ def test_the_largest_and_no_detector(face: np.ndarray) -> None:
     detector.boxes = [(10, 10, 60, 60), box]
     for index in range(10):
         assert finder.find_faces(picture, index / FPS).boxes_xyxy.round().tolist() == [list(box)]
-    whole = FaceFinder(None)
+    whole = FaceFinder(WholePictureDetector())
     for number, shown in enumerate((picture, 255 - picture)):  # the same person, whatever is shown
         assert whole.find_faces(shown, 0.04 * number).boxes_xyxy.tolist() == [[0, 0, 640, 480]] and not whole.was_cut
 
