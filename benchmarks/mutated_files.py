@@ -290,7 +290,7 @@ def _parts() -> dict[str, bytes]:
     """What an analysis leaves that was cut short: two parts, and where it stood."""
     from mien.analysis.detection.detectors import make_detector
     from mien.analysis.resume import PartStore
-    from mien.analysis.settings import Done
+    from mien.analysis.settings import AnalysisResult
     from mien.analysis.tracking.face_finder import FaceFinder
 
     finder = FaceFinder(make_detector("haar"))
@@ -301,7 +301,12 @@ def _parts() -> dict[str, bytes]:
             parts.path("jsonl").write_text('{"frame": 0}\n')
             parts.path("vtt").write_text("00:00.000 --> 00:01.000\nhappy\n\n")
             parts.finish(
-                {"done": Done("clip.mp4", frames=8 * number), "finder": finder, "times": np.arange(9.0), "seen": {1}}
+                {
+                    "done": AnalysisResult("clip.mp4", frames=8 * number),
+                    "finder": finder,
+                    "times": np.arange(9.0),
+                    "seen": {1},
+                }
             )
         files = sorted(path for path in parts.folder.iterdir())
         return {f"{parts.folder.name}/{path.name}": path.read_bytes() for path in files}

@@ -234,8 +234,9 @@ def track(options: argparse.Namespace) -> None:
 
 def speed(options: argparse.Namespace) -> None:
     from mien.analysis.media.inputs import Input
-    from mien.analysis.pipeline import Settings, analyze_input
+    from mien.analysis.pipeline import analyze_input
     from mien.analysis.recognizer import Recognizer
+    from mien.analysis.settings import OUTPUTS, AnalysisContext, AnalysisOptions
 
     seconds = options.seconds or 60
     with tempfile.TemporaryDirectory() as folder:
@@ -250,7 +251,13 @@ def speed(options: argparse.Namespace) -> None:
                 for _ in range(options.runs):
                     started = time.perf_counter()
                     done = analyze_input(
-                        Input(clip, Path("clip")), recognizer, Settings(Path(folder) / "out", media=media, quiet=True)
+                        Input(clip, Path("clip")),
+                        recognizer,
+                        AnalysisContext(
+                            Path(folder) / "out",
+                            AnalysisOptions(outputs=OUTPUTS if media else OUTPUTS[1:]),
+                            quiet=True,
+                        ),
                     )
                     rates.append(done.frames / (time.perf_counter() - started))
                 kind = "annotated H.264" if media else "records alone"

@@ -9,15 +9,16 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from mien.cli.messages import print_error
-from mien.cli.options import Json, Precision, Quiet, Tta, people_of
+from mien.cli.options import Json, Precision, Quiet, Tta
 from mien.core.progress import echo
 
 if TYPE_CHECKING:
+    from mien.analysis.inference.classifier import TTA
     from mien.analysis.media.inputs import Input
     from mien.analysis.media.video_reader import Sampling
 
@@ -81,7 +82,9 @@ def analyze(
         str,
         typer.Option(help="Leave out what is probably no face: off (only mark it), auto, or a score as in 0.9."),
     ] = "off",
-    color: Annotated[str, typer.Option(help="Color of boxes and labels: red,green,blue, each 0 to 255.")] = "0,255,0",
+    color: Annotated[
+        str, typer.Option(help="Color of boxes and labels: a name, as in lime; #00ff00; or 0,255,0.")
+    ] = "lime",
     line_width: Annotated[
         int, typer.Option(min=0, max=100, help="Width of the boxes' lines in pixels; 0 chooses.")
     ] = 0,
@@ -120,40 +123,35 @@ def analyze(
     Reads JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF, JPEG 2000, PPM, HEIC (with the extra "heic"), and the video formats of
     FFmpeg; folders with all below them. What a file is goes by its content. A picture that moves is analyzed as a video.
     """
-    from mien.analysis.output.annotate import Style
+    from mien.analysis.output.style import Style, parse_color
     from mien.analysis.output.writers import check_formats
-    from mien.analysis.pipeline import Settings
     from mien.analysis.recognizer import Recognizer
-    from mien.analysis.settings import EXTRAS
+    from mien.analysis.settings import AnalysisContext, AnalysisOptions, parse_outputs, parse_people
     from mien.cli.analyze_inputs import Analysis
     from mien.cli.supervision import last_crash
     from mien.core.pictures import MAX_PIXELS
 
-    stopping, chosen = Stopping(), _outputs(outputs)
-    settings = Settings(
-        out,
-        check_formats(format),
-        "media" in chosen and not no_media,
-        Style(_color(color), line_width, text_size, bars, display_width),
-        quiet or as_json,
-        smoothing,
-        _sampling(fps, every, begin, end),
-        stop=stopping.is_wanted,
-        extras=tuple(name for name in EXTRAS if name in chosen),
-    )
-    recognizer = Recognizer(
-        model,
+    stopping, chosen = Stopping(), parse_outputs(outputs)
+    options = AnalysisOptions(
+        model=model,
         detector=detector,
-        detector_model=detector_model,
-        tta=tta,
+        detector_model=None if detector_model is None else str(detector_model),
+        tta=cast("TTA", tta),
         precision=precision,
         unsure=unsure,
         drop_non_faces=drop_non_faces,
-        people=people_of(people),
+        people=parse_people(people),
         max_pixels=max_pixels or MAX_PIXELS,
         allow_truncated=allow_truncated,
+        smoothing_s=smoothing,
+        sampling=_sampling(fps, every, begin, end),
+        formats=check_formats(format),
+        outputs=tuple(name for name in chosen if not (name == "media" and no_media)),
+        style=Style(parse_color(color), line_width, text_size, bars, display_width),
     )
-    analysis = Analysis(recognizer, settings, resume, not (quiet or as_json), stopping, last_crash())
+    context = AnalysisContext(out, options, quiet=quiet or as_json, should_stop=stopping.is_wanted)
+    recognizer = Recognizer.from_options(options)
+    analysis = Analysis(recognizer, context, resume, not (quiet or as_json), stopping, last_crash())
     analysis.run(inputs)
     finished, failures = analysis.finished, analysis.failures
     if finished and detector == "auto" and recognizer.detector_name == "haar" and not (quiet or as_json):
@@ -213,20 +211,6 @@ class Stopping:
             signal.signal(signal.SIGINT, before)
 
 
-def _outputs(text: str) -> set[str]:
-    """--outputs → what is written beside the records."""
-    from mien.analysis.settings import EXTRAS
-    from mien.core.errors import UsageError
-
-    known = {"media", *EXTRAS}
-    names = {name.strip().lower() for name in text.split(",")} - {"none", ""}
-    if unknown := sorted(names - known):
-        raise UsageError(
-            f"--outputs {','.join(unknown)}", "is unknown", f"choose from {', '.join(['media', *EXTRAS])}, or none"
-        )
-    return names
-
-
 def _sampling(fps: float | None, every: float | None, begin: str, end: str | None) -> Sampling:
     """--fps, --every, --from and --to → which frames of a video are analyzed."""
     from mien.analysis.media.video_reader import Sampling
@@ -251,13 +235,3 @@ def _seconds(option: str, text: str) -> float:
         raise UsageError(f"{option} {text}", "is no time", "give seconds, or as in 1:23 or 1:02:03.5")
     hours, minutes, seconds = (float(part or 0) for part in match.groups())
     return 3600 * hours + 60 * minutes + seconds
-
-
-def _color(text: str) -> tuple[int, int, int]:
-    from mien.core.errors import UsageError
-
-    parts = text.split(",")
-    if len(parts) != 3 or not all(part.strip().isdecimal() and int(part) <= 255 for part in parts):
-        raise UsageError(f"--color {text}", "is not red,green,blue with values in 0..255", "as in --color 0,255,0")
-    red, green, blue = (int(part) for part in parts)
-    return red, green, blue

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mien.analysis.media.inputs import Input
     from mien.analysis.ownership import Ownership
     from mien.analysis.recognizer import Recognizer
-    from mien.analysis.settings import Done, Settings
+    from mien.analysis.settings import AnalysisContext, AnalysisResult
     from mien.cli.analyze import Stopping
     from mien.core.errors import MediaError
 
@@ -42,13 +42,13 @@ class Analysis:
     def __init__(
         self,
         recognizer: Recognizer,
-        settings: Settings,
+        context: AnalysisContext,
         resume: bool,
         show: bool,
         stopping: Stopping,
         crash: str = "",
     ) -> None:
-        self.recognizer, self.settings, self.resume, self.show = recognizer, settings, resume, show
+        self.recognizer, self.context, self.resume, self.show = recognizer, context, resume, show
         self.stopping, self.crash = stopping, crash
         self.finished: list[dict[str, Any]] = []
         self.failures: list[str] = []
@@ -62,7 +62,7 @@ class Analysis:
         from mien.core.files import make_folder
         from mien.core.locks import hold_lock
 
-        out = self.settings.out
+        out = self.context.out
         items = list_inputs(inputs, out, self.left_out)
         several = len(items) > 1
         make_folder(out)
@@ -94,7 +94,7 @@ class Analysis:
     def _all(self, items: list[Input | MediaError], told: int, count: int) -> None:
         from mien.core.progress import progress_bar
 
-        with progress_bar("files", count, told, quiet=self.settings.quiet or count == 1) as bar:
+        with progress_bar("files", count, told, quiet=self.context.quiet or count == 1) as bar:
             for done, item in enumerate(items, start=told + 1):
                 self._one(item)
                 bar.advance(1, f"{len(self.finished):,} done, {len(self.failures):,} failed")
@@ -146,7 +146,7 @@ class Analysis:
         from mien.analysis.pipeline import discard
 
         is_short = self.crash == "SIGKILL"  # of memory: nothing is wrong with the input
-        discard(self.settings.out / item.stem, keep_parts=is_short)
+        discard(self.context.out / item.stem, keep_parts=is_short)
         if is_short:
             found = "was not finished: the system ended it, probably for want of memory (SIGKILL)"
             hint = "what was finished is kept: the same command goes on with more memory"
@@ -160,12 +160,7 @@ class Analysis:
 
     def _key(self) -> dict[str, Any]:
         """What the results depend on beside the inputs."""
-        settings = self.settings
-        choices = {
-            name: repr(getattr(settings, name))
-            for name in ("formats", "media", "style", "smoothing_s", "sampling", "extras")
-        }
-        return {**self.recognizer.describe(), **choices}
+        return {**self.recognizer.describe(), "options": self.context.options.output_choices()}
 
     def _one(self, item: Input | MediaError) -> None:
         from mien.analysis.pipeline import analyze_input
@@ -181,7 +176,7 @@ class Analysis:
         begin_input()
         try:
             with self.stopping.during(item):
-                done = analyze_input(item, self.recognizer, self.settings, begin=self.ownership.claim_stem)
+                done = analyze_input(item, self.recognizer, self.context, begin=self.ownership.claim_stem)
         except Exception as error:  # noqa: BLE001 - one bad file must not cost the others their results
             self._failed(format_error(error, f"{item.name}: "))
             if self.manifest is not None:
@@ -207,7 +202,7 @@ class Analysis:
         self._failed(f"{line['why']} (known from an earlier run)")
         return True
 
-    def _tell(self, item: Input, done: Done) -> None:
+    def _tell(self, item: Input, done: AnalysisResult) -> None:
         told = _as_json(done, self.recognizer)
         self.finished.append(told)
         if self.manifest is not None:
@@ -234,7 +229,7 @@ class Analysis:
         from mien.analysis.output.writers import record_path, record_writer
         from mien.analysis.people.records import rows_of
 
-        out, formats = self.settings.out, self.settings.formats
+        out, formats = self.context.out, self.context.options.formats
         with record_writer(out / "all", formats, self.recognizer.labels) as table:
             for done in self.finished:
                 (own,) = (path for path in done["outputs"] if path.endswith(f".records.{formats[0]}"))
@@ -245,7 +240,7 @@ class Analysis:
             echo(f"all records in one table: {paths}")
 
 
-def _print(done: Done, recognizer: Recognizer, in_full: bool) -> None:
+def _print(done: AnalysisResult, recognizer: Recognizer, in_full: bool) -> None:
     """A table of a picture's faces with every probability, or a line for a video; then what was written."""
     source = escape_controls(done.source)
     if done.faces and in_full:
@@ -264,7 +259,7 @@ def _print(done: Done, recognizer: Recognizer, in_full: bool) -> None:
         echo("  wrote " + ", ".join(escape_controls(str(path)) for path in done.outputs))
 
 
-def _print_table(done: Done, recognizer: Recognizer) -> None:
+def _print_table(done: AnalysisResult, recognizer: Recognizer) -> None:
     """Plain columns: they fit any terminal, and can be cut and sorted by other programs."""
     head = ["face", "expression", *recognizer.labels, "x1", "y1", "x2", "y2"]
     rows = [
@@ -291,7 +286,7 @@ def _print_table(done: Done, recognizer: Recognizer) -> None:
 MOST_LISTED = 8
 
 
-def _print_people(done: Done) -> None:
+def _print_people(done: AnalysisResult) -> None:
     """A line for each person, who was seen longest first; then one for what was found and is probably no face."""
     for person in done.people[:MOST_LISTED]:
         echo(
@@ -315,7 +310,7 @@ def _shares(people: dict[str, Any]) -> str:
     )
 
 
-def _as_json(done: Done, recognizer: Recognizer) -> dict[str, Any]:
+def _as_json(done: AnalysisResult, recognizer: Recognizer) -> dict[str, Any]:
     from mien.analysis.output.writers import records_of
     from mien.core.types import FrameResult
 

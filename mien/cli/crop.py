@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from mien.cli.messages import pluralize, print_error
-from mien.cli.options import Json, Quiet, people_of
+from mien.cli.options import Json, Quiet
 from mien.core.progress import echo
 
 #: Pictures without a face that are named on the console; --json names all.
@@ -36,13 +36,14 @@ def crop(
     """
     from mien.analysis.detection.crop_dataset import crop_pictures
     from mien.analysis.detection.detectors import make_detector
+    from mien.analysis.settings import parse_people
     from mien.core.errors import UsageError
     from mien.core.progress import progress_bar
 
     finder = make_detector(detector, detector_model)
     if finder.is_whole_picture:
         raise UsageError("--detector none", "finds no faces to cut out", "use auto, haar or yunet")
-    kept = people_of(people)
+    kept = parse_people(people)
     with progress_bar("pictures", None, quiet=quiet or as_json) as bar:
         done = crop_pictures(
             paths, out, finder, size=size, people=kept, on_progress=lambda at, of: bar.advance(1, f"{at:,} of {of:,}")

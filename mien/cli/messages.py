@@ -15,6 +15,10 @@ from mien.core.progress import echo
 _PARAMETER = re.compile(r"`([a-z][a-z0-9_]*(?:\.[a-z0-9_]+)?)(?:=([^`]*))?`")
 
 
+#: Parameters whose names have a unit that the option's does not.
+_OPTIONS = {"smoothing_s": "smoothing"}
+
+
 def name_options(text: str) -> str:
     """Write parameters in the text of an error as options of the command line.
 
@@ -28,7 +32,7 @@ def _option(found: re.Match[str]) -> str:
     name, value = found[1], found[2]
     if "." in name:
         return f"--set {name}={value}" if value is not None else f"--set {name}"
-    option = name.replace("_", "-")
+    option = _OPTIONS.get(name, name).replace("_", "-")
     return {"True": f"--{option}", "False": f"--no-{option}", None: f"--{option}"}.get(value, f"--{option} {value}")
 
 

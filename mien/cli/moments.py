@@ -248,12 +248,20 @@ def _analyze(
 ) -> Path:
     """Analyze the video without media; the path of its records."""
     from mien.analysis.output.writers import record_path
-    from mien.analysis.pipeline import Settings, analyze_input
+    from mien.analysis.pipeline import analyze_input
     from mien.analysis.recognizer import Recognizer
+    from mien.analysis.settings import AnalysisContext, AnalysisOptions
 
-    recognizer = Recognizer(model or "base", detector=detector[0], detector_model=detector[1])
+    options = AnalysisOptions(
+        model=model or "base",
+        detector=detector[0],
+        detector_model=None if detector[1] is None else str(detector[1]),
+        formats=("jsonl",),
+        outputs=("captions",),
+    )
+    recognizer = Recognizer.from_options(options)
     _labels(label, recognizer.labels)  # before the work, not after it
-    done = analyze_input(item, recognizer, Settings(out, ("jsonl",), media=False, quiet=quiet, extras=("captions",)))
+    done = analyze_input(item, recognizer, AnalysisContext(out, options, quiet=quiet))
     for warning in done.warnings:
         print_error(f"{done.source}: {warning}")
     return record_path(out / item.stem, "jsonl")

@@ -218,15 +218,3 @@ def classify_all(classifier: AnyClassifier, images: np.ndarray, tta: str, *, qui
             parts.append(classifier.probabilities(batch, tta))
             bar.advance(len(batch), f"{start + len(batch):,} of {len(images):,} faces")
     return np.concatenate(parts)
-
-
-def people_of(text: str) -> int:
-    """``--people`` → how many faces are kept; 0: all."""
-    from mien.core.errors import UsageError
-
-    named = {"all": 0, "largest": 1}
-    if text in named:
-        return named[text]
-    if not text.isdecimal() or len(text) > 9 or int(text) < 1:
-        raise UsageError(f"--people {text}", "is neither all, largest nor a number from 1", "as in --people 2")
-    return int(text)

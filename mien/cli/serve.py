@@ -68,10 +68,10 @@ def serve(
     """  # fmt: skip
     _need_extra()
     from mien.service.addresses import clean_root_path
-    from mien.service.config import DAY_S, Config, default_state
+    from mien.service.config import DAY_S, Config, default_state_folder
 
     config = Config(
-        state=state or default_state(), host=host, port=port, token=token, allow_insecure=allow_insecure, reports=reports,
+        state=state or default_state_folder(), host=host, port=port, token=token, allow_insecure=allow_insecure, reports=reports,
         root_path=clean_root_path(root_path), proxies=tuple(trusted_proxy),
         models=tuple(model), detector=detector, detector_model=detector_model, retention_s=retention_days * DAY_S,
         workers=jobs,
@@ -115,10 +115,10 @@ def run(config: Config, *, open_page: bool, quiet: bool) -> None:
 
     from mien.core.errors import UsageError
     from mien.service.logs import start_log
-    from mien.service.server import create_app, listen, make_server
+    from mien.service.server import create_app, make_server, open_listener
 
     try:
-        listener = listen(config.host, config.port)
+        listener = open_listener(config.host, config.port)
     except OSError as error:
         found = f"cannot be listened at ({error.strerror})"
         raise UsageError(f"{config.host}:{config.port}", found, "choose another --port or --host") from error

@@ -26,8 +26,9 @@ from mien.analysis.media import camera
 from mien.analysis.media.camera import CameraSource
 from mien.analysis.media.inputs import Input, list_inputs, strip_credentials
 from mien.analysis.media.video_reader import Sampling, VideoSource
-from mien.analysis.pipeline import Done, Settings, analyze_input
+from mien.analysis.pipeline import analyze_input
 from mien.analysis.recognizer import Recognizer
+from mien.analysis.settings import AnalysisContext, AnalysisOptions, AnalysisResult
 from mien.cli.main import main
 from mien.core.errors import MediaError, OutputError
 from tests.conftest import ASTRONAUT, ROOT
@@ -46,8 +47,9 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def analyze(clip: Path, recognizer: Recognizer, out: Path, sampling: Sampling) -> Done:
-    return analyze_input(Input(clip, Path("clip")), recognizer, Settings(out, quiet=True, sampling=sampling))
+def analyze(clip: Path, recognizer: Recognizer, out: Path, sampling: Sampling) -> AnalysisResult:
+    context = AnalysisContext(out, AnalysisOptions(sampling=sampling), quiet=True)
+    return analyze_input(Input(clip, Path("clip")), recognizer, context)
 
 
 def rows(path: Path) -> list[dict]:
@@ -238,7 +240,7 @@ def streaming(clip: Path, repeats: int) -> Iterator[str]:
 def test_a_stream_is_analyzed_to_its_end(recognizer: Recognizer, tmp_path: Path) -> None:
     with streaming(tmp_path / "live", 1) as address:
         (item,) = list_inputs([address])
-        done = analyze_input(item, recognizer, Settings(tmp_path / "out", quiet=True))
+        done = analyze_input(item, recognizer, AnalysisContext(tmp_path / "out", quiet=True))
     found = rows(tmp_path / "out" / f"{item.stem}.records.jsonl")
     assert done.frames == len(found) >= 1  # what comes too fast for this machine is left out
     assert [row["time_s"] for row in found] == sorted({row["time_s"] for row in found})

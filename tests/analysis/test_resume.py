@@ -15,7 +15,7 @@ import pytest
 
 from mien.analysis.detection.detectors import make_detector
 from mien.analysis.resume import PartStore
-from mien.analysis.settings import Done
+from mien.analysis.settings import AnalysisResult
 from mien.analysis.tracking.face_finder import FaceFinder
 from mien.core.files import replace_file
 
@@ -24,11 +24,11 @@ def test_a_part_counts_when_its_state_is_there(tmp_path: Path) -> None:
     parts = PartStore(tmp_path / "clip", {"model": "a"})
     assert parts.count == 0 and parts.stored_state() is None
     parts.path("jsonl").write_text("one")
-    parts.finish_part(Done("clip.mp4", frames=8, warnings=["cut off"]))
+    parts.finish_part(AnalysisResult("clip.mp4", frames=8, warnings=["cut off"]))
     parts.path("jsonl").write_text("half a p")  # and here it is killed
     again = PartStore(tmp_path / "clip", {"model": "a"})
     assert again.count == 1 and [path.read_text() for path in again.paths("jsonl")] == ["one"]
-    assert again.state() == Done("clip.mp4", frames=8, warnings=["cut off"])
+    assert again.state() == AnalysisResult("clip.mp4", frames=8, warnings=["cut off"])
     assert PartStore(tmp_path / "clip", {"model": "b"}).count == 0
     again.remove()
     assert list(tmp_path.iterdir()) == []
@@ -61,7 +61,7 @@ def kept(tmp_path: Path) -> PartStore:
     parts = PartStore(tmp_path / "clip", {})
     parts.path("jsonl").write_text("one\n")
     parts.path("nut").write_bytes(b"pictures")
-    parts.finish_part(Done("clip.mp4", frames=8))
+    parts.finish_part(AnalysisResult("clip.mp4", frames=8))
     return parts
 
 
@@ -121,7 +121,7 @@ def test_a_state_that_somebody_made_runs_nothing(tmp_path: Path) -> None:
         with_checksum(archive(["class", "os", "mkdir", {"path": str(target)}])),
         with_checksum(archive(["class", "mien.core.files", "write_text", {"path": str(target), "text": "x"}])),
         with_checksum(archive(["class", "mien.core.files", "Path", {}])),
-        with_checksum(archive(["class", "mien.analysis.settings", "Done", {"no_such_field": 1}])),
+        with_checksum(archive(["class", "mien.analysis.settings", "AnalysisResult", {"no_such_field": 1}])),
         with_checksum(archive(["array", 7])),
         with_checksum(archive(["tuple", ["list"], 3])),
         with_checksum(archive(deep)),

@@ -13,7 +13,8 @@ from mien import Recognizer
 from mien.analysis.manifest import Manifest
 from mien.analysis.media import video_writer as video_out
 from mien.analysis.media.inputs import Input, list_inputs
-from mien.analysis.pipeline import Settings, analyze_input
+from mien.analysis.pipeline import analyze_input
+from mien.analysis.settings import AnalysisContext
 from mien.core.errors import MediaError, OutputError
 from tests.analysis.footage import analyze, outputs_of
 from tests.conftest import ASTRONAUT
@@ -62,7 +63,7 @@ def test_another_setting_or_another_clip_starts_anew(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        analyze(tmp_path / "clip.mp4", recognizer, tmp_path / "out", part_frames=8, watch=stops)
+        analyze(tmp_path / "clip.mp4", recognizer, tmp_path / "out", part_frames=8, report_progress=stops)
     done = analyze(tmp_path / "clip.mp4", recognizer, tmp_path / "out", part_frames=8, smoothing_s=1.0)
     plain = analyze(tmp_path / "clip.mp4", recognizer, tmp_path / "plain", part_frames=8, smoothing_s=1.0)
     assert done.frames == plain.frames
@@ -78,9 +79,13 @@ def test_who_watches_hears_of_frames_that_were_done_before(recognizer: Recognize
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        analyze(tmp_path / "clip.mp4", recognizer, tmp_path / "out", part_frames=8, watch=stops)
+        analyze(tmp_path / "clip.mp4", recognizer, tmp_path / "out", part_frames=8, report_progress=stops)
     analyze(
-        tmp_path / "clip.mp4", recognizer, tmp_path / "out", part_frames=8, watch=lambda *what: heard.append(what[2])
+        tmp_path / "clip.mp4",
+        recognizer,
+        tmp_path / "out",
+        part_frames=8,
+        report_progress=lambda *what: heard.append(what[2]),
     )
     assert heard.count(heard[0]) >= 20 and heard[0] >= 24 and heard == sorted(heard)
 
@@ -93,7 +98,7 @@ def test_a_source_that_is_gone_when_its_sound_is_wanted_costs_only_the_sound(
     def removes(*_: object) -> None:
         (tmp_path / "clip.mp4").unlink(missing_ok=True)
 
-    done = analyze(tmp_path / "clip.mp4", recognizer, tmp_path / "out", watch=removes)
+    done = analyze(tmp_path / "clip.mp4", recognizer, tmp_path / "out", report_progress=removes)
     assert done.frames == 25 and "the sound could not be kept (the source does not exist)" in done.warnings[0]
     with av.open(str(tmp_path / "out" / "clip.annotated.mp4")) as container:
         assert not container.streams.audio
@@ -123,7 +128,7 @@ def test_an_error_leaves_nothing(recognizer: Recognizer, tmp_path: Path) -> None
         raise ValueError("not wanted any more")
 
     with pytest.raises(ValueError, match="not wanted"):
-        analyze(tmp_path / "clip.mp4", recognizer, tmp_path / "out", watch=refuses)
+        analyze(tmp_path / "clip.mp4", recognizer, tmp_path / "out", report_progress=refuses)
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -180,10 +185,10 @@ def test_damaged_parts_are_begun_anew_and_it_is_said(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        analyze(clip, quick, out, part_frames=8, watch=stops)
+        analyze(clip, quick, out, part_frames=8, report_progress=stops)
     (records,) = out.glob(".*.parts/000000.jsonl")
     records.write_text(records.read_text().replace('"label": "', '"label": "x', 1))
-    analyze_input(Input(clip, Path("clip")), quick, Settings(out, part_frames=8))
+    analyze_input(Input(clip, Path("clip")), quick, AnalysisContext(out, part_frames=8))
     told = capsys.readouterr().err
     assert told == (
         f"note: {clip} is analyzed from its beginning: what was kept of it is damaged (000000.jsonl: is not as it was written)\n"
@@ -201,7 +206,7 @@ def test_a_video_that_is_replaced_while_it_is_read_gives_no_outputs(quick: Recog
             (tmp_path / "other.mp4").replace(clip)
 
     with pytest.raises(MediaError, match="was replaced or changed while it was read"):
-        analyze(clip, quick, out, watch=replaces)
+        analyze(clip, quick, out, report_progress=replaces)
     assert list(out.iterdir()) == []
     assert analyze(clip, quick, out).frames == 38
 
@@ -214,7 +219,7 @@ def test_a_recording_that_still_grows_is_kept_with_a_warning(quick: Recognizer, 
         if clip.stat().st_size == size:
             clip.write_bytes(clip.read_bytes() + b"more")
 
-    done = analyze(clip, quick, tmp_path / "out", watch=grows)
+    done = analyze(clip, quick, tmp_path / "out", report_progress=grows)
     assert done.frames == 25
     assert done.warnings == ["grew by 4 bytes while it was read; begin again when it is whole"]
 

@@ -26,7 +26,7 @@ VERBS = ["analyze", "train", "evaluate", "predict", "export", "data", "models"]
         (["data", "describe", "faces.csv", "--ferplus", "."], ".: is a folder, not a CSV of votes"),
         (["evaluate", "base", "--data", "faces.csv", "--exclude", "."], ".: is a folder, not a CSV of names"),
         (["embed", "base", "--data", "faces.csv", "--seed", "-1"], "invalid value for '--seed'"),
-        (["analyze", "x.jpg", "--color", "\u00b2,1,1"], "is not red,green,blue"),
+        (["analyze", "x.jpg", "--color", "\u00b2,1,1"], "is no color"),
         (["analyze", "."], ".: is a folder without pictures or videos; name another one"),
         (["analyze", "empty.jpg"], "empty.jpg: is empty (0 bytes); copy or export it again"),
         (["analyze", "empty.mp4"], "empty.mp4: is empty (0 bytes); copy or export it again"),
@@ -44,7 +44,11 @@ VERBS = ["analyze", "train", "evaluate", "predict", "export", "data", "models"]
         ),
         (["analyze", "ok.png", "--detector", "yunet"], "not on this machine; pull it with 'mien models pull yunet'"),
         (["analyze", "ok.png", "--format", "xlsx"], "--format xlsx: is unknown; choose from jsonl, csv, parquet"),
-        (["analyze", "ok.png", "--color", "green"], "--color green: is not red,green,blue"),
+        (
+            ["analyze", "ok.png", "--color", "greenish"],
+            "--color greenish: is no color; as in --color lime, --color #00ff00 or",
+        ),
+        (["analyze", "ok.png", "--smoothing", "inf"], "--smoothing inf: is no number of seconds from 0"),
         (["analyze", "ok.png", "--tta", "ten"], "--tta ten: is unknown; choose one of none, flip, ten-crop"),
         (
             ["analyze", "ok.png", "--max-pixels", "50"],

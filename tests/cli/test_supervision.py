@@ -116,8 +116,8 @@ def test_a_crash_at_the_end_of_the_process_loses_nothing_that_was_done() -> None
 SHORT_OF_MEMORY = """
 import dataclasses, os, pathlib, signal
 from mien.analysis import settings, video
-settings.Settings.__init__.__defaults__ = tuple(
-    8 if value == settings.PART_FRAMES else value for value in settings.Settings.__init__.__defaults__
+settings.AnalysisContext.__init__.__defaults__ = tuple(
+    8 if value == settings.PART_FRAMES else value for value in settings.AnalysisContext.__init__.__defaults__
 )
 part, parts = video.VideoAnalysis._part, []
 def killed(self, *rest):

@@ -18,7 +18,7 @@ from PIL import Image
 
 from mien.service.config import Config, Limits
 from mien.service.jobs.jobs import FINAL
-from mien.service.server import create_app, listen, make_server
+from mien.service.server import create_app, make_server, open_listener
 from tests.cli.conftest import elsewhere  # noqa: F401 - each test runs in a folder of its own
 
 #: What a client at this machine says it wants to reach.
@@ -48,7 +48,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
 def server(state: Path, **changes: Any) -> Iterator[tuple[str, int]]:
     """A service that listens at a free port: (host, port)."""
     limits = Limits(**changes.pop("limits", {}))
-    listener = listen("127.0.0.1", 0)
+    listener = open_listener("127.0.0.1", 0)
     port = listener.getsockname()[1]
     config = Config(**{"state": state, "detector": "haar", "limits": limits, "port": port} | changes)
     running = make_server(create_app(config), config)

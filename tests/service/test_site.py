@@ -14,7 +14,7 @@ from mien.core.errors import ModelError, UsageError
 from mien.core.labels import CANONICAL
 from mien.service.config import Config
 from mien.service.server import create_app
-from mien.service.site import found_reports
+from mien.service.site import find_reports
 from tests.conftest import ASTRONAUT
 from tests.service.conftest import error_of, form, service
 
@@ -96,8 +96,8 @@ def test_reports_are_found_by_folder_and_shown_in_a_sandbox(tmp_path: Path) -> N
     (folder / "x" / "report.html").symlink_to(outside / "report.html")
     (folder / "y").symlink_to(outside, target_is_directory=True)
     (folder / "z").symlink_to(folder / "a", target_is_directory=True)  # stays inside
-    assert {"x", "y"}.isdisjoint(found_reports(folder))
-    assert found_reports(None) == found_reports(tmp_path / "absent") == {}
+    assert {"x", "y"}.isdisjoint(find_reports(folder))
+    assert find_reports(None) == find_reports(tmp_path / "absent") == {}
 
 
 def test_the_document_names_every_route_and_loads_nothing_from_elsewhere(client: TestClient) -> None:
@@ -118,7 +118,7 @@ def test_metrics_count_what_happens_and_name_no_address(tmp_path: Path) -> None:
         client.post("/v1/images", **form(b"nothing"))
         client.get("/some/secret/address")
         client.get(f"/v1/jobs/{'0' * 16}")
-        client.app.state.service.runner._crashed()
+        client.app.state.service.runner._on_crash()
         text = client.get("/metrics").text
     types = dict(re.findall(r"^# TYPE (\w+) (\w+)$", text, flags=re.MULTILINE))
     assert {name for name, kind in types.items() if kind == "gauge" and not name.endswith("_created")} == {"mien_jobs"}

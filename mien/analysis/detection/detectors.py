@@ -140,15 +140,15 @@ class HaarDetector(Detector):
     picture_sides: tuple[int, ...] = (640,)  # at larger sizes the false positives outnumber the additional faces
     frame_side = 400  # takes half the time of 640; detects faces from 1/16 of the frame's longest side
 
-    def __init__(self, cascade: str = "alt", min_neighbors: int = 3) -> None:
+    def __init__(self, cascade: str = "alt", min_neighbors: int = 3, threshold: float = 0.0) -> None:
         # Python reads the file and passes its text, since OpenCV cannot open every path on Windows.
-        self._arguments = (cascade, min_neighbors)
+        self._arguments = (cascade, min_neighbors, threshold)
         file = CASCADES / f"haarcascade_frontalface_{cascade}.xml"
         storage = cv2.FileStorage(file.read_text(encoding="utf-8"), cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY)
         self._cascade = cv2.CascadeClassifier()
         self._cascade.read(storage.getFirstTopLevelNode())
         self._lock = threading.Lock()  # a cascade stores intermediate results, so that it serves one thread at a time
-        self._min_neighbors = min_neighbors
+        self._min_neighbors, self._threshold = min_neighbors, threshold
 
     def __reduce__(self) -> tuple[object, ...]:
         return HaarDetector, self._arguments
@@ -164,7 +164,13 @@ class HaarDetector(Detector):
         boxes, windows = np.asarray(found, np.float32), np.asarray(counts, np.float32).ravel()
         boxes[:, 2:] += boxes[:, :2]  # x, y, w, h -> x1, y1, x2, y2
         # The score maps the number of agreeing windows to 0..1; 5 windows give 0.5.
-        return _sort_by_score(boxes, windows / (windows + 5))
+        scores = windows / (windows + 5)
+        is_sure = scores >= self._threshold
+        return _sort_by_score(boxes[is_sure], scores[is_sure])
+
+
+#: YuNet's default minimum score of a face, and the lowest that can be chosen.
+YUNET_THRESHOLD, MIN_YUNET_THRESHOLD = 0.7, 0.05
 
 
 class YuNetDetector(Detector):
@@ -182,7 +188,8 @@ class YuNetDetector(Detector):
     picture_sides: tuple[int, ...] = (640, 1280, 2560)
     frame_side = 640
 
-    def __init__(self, file: Path, threshold: float = 0.7, threads: int = 0) -> None:
+    def __init__(self, file: Path, threshold: float = 0.0, threads: int = 0) -> None:
+        threshold = max(threshold, MIN_YUNET_THRESHOLD) if threshold else YUNET_THRESHOLD
         try:
             content = file.read_bytes()
             check_model(content)
@@ -202,12 +209,15 @@ class YuNetDetector(Detector):
         return Detections(*self._network(picture))
 
 
-def make_detector(name: str = "auto", file: str | Path | None = None, threads: int = 0) -> Detector:
+def make_detector(
+    name: str = "auto", file: str | Path | None = None, threads: int = 0, threshold: float = 0.0
+) -> Detector:
     """Create a detector by its name, one of DETECTORS.
 
-    name      "auto" is YuNet if ``file`` is given or YuNet was downloaded, else Haar; "none" returns the whole picture
-    file      a YuNet file of your own
-    threads   threads of YuNet; 0: all cores
+    name        "auto" is YuNet if ``file`` is given or YuNet was downloaded, else Haar; "none" returns the whole picture
+    file        a YuNet file of your own
+    threads     threads of YuNet; 0: all cores
+    threshold   minimum score of a face, 0..1; 0: the detector's default
 
     Raises UsageError for an unknown name and for a file that the detector cannot use, ModelError for a missing file.
     """
@@ -220,17 +230,17 @@ def make_detector(name: str = "auto", file: str | Path | None = None, threads: i
     if file is not None:
         if not Path(file).is_file():
             raise ModelError(file, "does not exist", "check the path, or pull it with 'mien models pull yunet'")
-        return YuNetDetector(Path(file), threads=threads)
+        return YuNetDetector(Path(file), threshold, threads)
     pulled = find_pulled_model("yunet")
     if name == "haar" or (name == "auto" and pulled is None):
-        return HaarDetector()
+        return HaarDetector(threshold=threshold)
     if pulled is None:
         raise ModelError(
             "detector 'yunet'",
             "is not on this machine",
             "pull it with 'mien models pull yunet', or give its file as `detector_model`",
         )
-    return YuNetDetector(pulled, threads=threads)
+    return YuNetDetector(pulled, threshold, threads)
 
 
 def detect_faces(

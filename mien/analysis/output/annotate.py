@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from mien.analysis.media.yuv import Area, YuvImage, image_to_rgb
 from mien.analysis.output.label_layout import Room
+from mien.analysis.output.style import DEFAULT_STYLE, Color, Style
 from mien.core.pictures import convert_pillow, convert_to_rgb
 from mien.core.types import Face
 
@@ -27,32 +28,6 @@ BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 
 #: What is scaled becomes no larger: WebP's longest side, and pixels that FFmpeg takes in one frame.
 MOST_SIDE, MOST_PIXELS = 16_383, 16_383 * 8_192
-
-Color = tuple[int, int, int]
-
-
-@dataclass(frozen=True)
-class Style:
-    """How faces are drawn.
-
-    color         red, green, blue 0..255 of boxes, labels and the bar of the label shown
-    label_colors  (expression, its color) for those that have one of their own
-    line_width     of boxes, in pixels; 0 chooses it by the picture's size
-    text_size      of labels, in pixels; 0 chooses it by the picture's size
-    bars           whether small bars of all probabilities stand beside each face
-    display_width  width in pixels to which `annotate` scales the picture, its shape kept; 0 leaves it as it is. No side
-                   becomes longer than 16,383, since files end there
-    """
-
-    color: Color = (0, 255, 0)
-    line_width: int = 0
-    text_size: int = 0
-    bars: bool = False
-    display_width: int = 0
-    label_colors: tuple[tuple[str, Color], ...] = ()
-
-
-DEFAULT_STYLE = Style()
 
 #: Box and label of what is probably no face; bars of labels that are not the one shown.
 GRAY = (150, 150, 150)

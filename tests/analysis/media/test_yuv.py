@@ -9,7 +9,8 @@ import pytest
 
 from mien.analysis.detection.detectors import crop_faces
 from mien.analysis.media.yuv import BT709, Area, ColorSpec, YuvImage
-from mien.analysis.output.annotate import Style, annotate, annotate_frame
+from mien.analysis.output.annotate import annotate, annotate_frame
+from mien.analysis.output.style import Style
 from mien.analysis.tracking.face_finder import FLOW_SIDE_PX, make_gray_copy
 from mien.core.labels import FER2013
 from mien.core.types import Face
