@@ -28,7 +28,7 @@ def test_a_part_counts_when_its_state_is_there(tmp_path: Path) -> None:
     parts.path("jsonl").write_text("half a p")  # and here it is killed
     again = PartStore(tmp_path / "clip", {"model": "a"})
     assert again.count == 1 and [path.read_text() for path in again.paths("jsonl")] == ["one"]
-    assert again.state() == AnalysisResult("clip.mp4", frames=8, warnings=["cut off"])
+    assert again.stored_state() == AnalysisResult("clip.mp4", frames=8, warnings=["cut off"])
     assert PartStore(tmp_path / "clip", {"model": "b"}).count == 0
     again.remove()
     assert list(tmp_path.iterdir()) == []
@@ -78,14 +78,14 @@ def other_digit(path: Path) -> None:
 def test_parts_that_were_changed_are_thrown_away_and_it_is_said(tmp_path: Path, ending: str, change) -> None:
     change(kept(tmp_path).path(ending, 0))
     again = PartStore(tmp_path / "clip", {})
-    assert (again.count, again.state()) == (0, None)
+    assert (again.count, again.stored_state()) == (0, None)
     assert again.damage.startswith(f"000000.{ending}: ")
     assert [path.name for path in again.folder.iterdir()] == ["key.json"]
 
 
 def test_a_file_of_a_part_that_is_missing_is_damage(tmp_path: Path) -> None:
     kept(tmp_path).path("nut", 0).unlink()
-    assert PartStore(tmp_path / "clip", {}).damage == "000000.nut: is not as it was written"
+    assert PartStore(tmp_path / "clip", {}).damage == "000000.nut: was changed"
 
 
 def with_checksum(content: bytes) -> bytes:
@@ -131,14 +131,14 @@ def test_a_state_that_somebody_made_runs_nothing(tmp_path: Path) -> None:
         parts = kept(tmp_path)
         parts.path("state", 0).write_bytes(content)
         again = PartStore(tmp_path / "clip", {})
-        assert (again.count, again.state(), bool(again.damage)) == (0, None, True)
+        assert (again.count, again.stored_state(), bool(again.damage)) == (0, None, True)
     assert not target.exists()
 
 
 def test_what_cannot_be_kept_is_refused_when_it_is_written(tmp_path: Path) -> None:
-    with pytest.raises(TypeError, match="Path cannot be kept"):
+    with pytest.raises(TypeError, match="Path cannot be stored"):
         PartStore(tmp_path / "clip", {}).finish_part({"place": tmp_path})
-    with pytest.raises(TypeError, match="an array of objects cannot be kept"):
+    with pytest.raises(TypeError, match="an array of objects cannot be stored"):
         PartStore(tmp_path / "clip", {}).finish_part(np.array([None]))
 
 
