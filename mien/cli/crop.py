@@ -8,9 +8,13 @@ from typing import Annotated
 
 import typer
 
+from mien.analysis.detection.crop_dataset import crop_pictures
+from mien.analysis.detection.detectors import make_detector
+from mien.analysis.settings import parse_people
 from mien.cli.messages import pluralize, print_error
 from mien.cli.options import Json, Quiet
-from mien.core.progress import echo
+from mien.core.errors import UsageError
+from mien.core.progress import echo, progress_bar
 
 #: Pictures without a face that are named on the console; --json names all.
 MOST_NAMED = 20
@@ -34,11 +38,6 @@ def crop(
     that a network learns faces as it will be given them. The folders stay: photos/train/angry/a.jpg becomes
     OUT/train/angry/a.png, and of several faces the others a-face2.png. OUT/crops.csv says where each was cut out.
     """
-    from mien.analysis.detection.crop_dataset import crop_pictures
-    from mien.analysis.detection.detectors import make_detector
-    from mien.analysis.settings import parse_people
-    from mien.core.errors import UsageError
-    from mien.core.progress import progress_bar
 
     finder = make_detector(detector, detector_model)
     if finder.is_whole_picture:
