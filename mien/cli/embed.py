@@ -45,13 +45,13 @@ def embed(
     from mien.core.errors import UsageError
     from mien.core.files import make_folder, write_json, write_text
     from mien.core.types import split_role
-    from mien.evaluation.reports.page import need_plotly
+    from mien.evaluation.reports.page import require_plotly
     from mien.explanation.embedding import METHODS, flatten, separability
     from mien.explanation.embedding_page import draw_embedding, embedding_page
 
     if method not in METHODS:
         raise UsageError(f"--method {method}", "is unknown", f"choose one of {', '.join(METHODS)}")
-    need_plotly()
+    require_plotly()
     refuse_overwrite(out, data)
     classifier = open_classifier(model)
     silent = quiet or as_json
@@ -95,14 +95,14 @@ def _sample(faces: FaceSet, sample: int, seed: int) -> FaceSet:
     """``sample`` faces of each split at most, stratified by class."""
     import numpy as np
 
-    from mien.data.splits import stratified
+    from mien.data.splits import sample_stratified
 
     if not sample:
         return faces
     kept = []
     for name in faces.splits:
         rows = np.flatnonzero(faces.split == name)
-        kept.append(rows[stratified(faces.labels[rows], [min(sample, len(rows))], seed)[0]])
+        kept.append(rows[sample_stratified(faces.labels[rows], [min(sample, len(rows))], seed)[0]])
     return faces.take(np.sort(np.concatenate(kept)))
 
 

@@ -175,13 +175,13 @@ def read_data(
     from mien.core.errors import DataError
     from mien.core.labels import CANONICAL
     from mien.data import load_faces
-    from mien.data.annotators import RATERS, labeled_by
-    from mien.data.splits import read_names, without
+    from mien.data.annotators import RATERS, relabel_faces
+    from mien.data.splits import exclude_faces, read_names
 
     faces = load_faces(paths, size=size, skip_bad=skip_bad)
     tell_skipped(faces, quiet)
     whose = whose_labels(labels_by, faces, model)
-    faces = labeled_by(faces, whose, CANONICAL if model is None else model.labels)
+    faces = relabel_faces(faces, whose, CANONICAL if model is None else model.labels)
     if whose == RATERS and not quiet:
         echo(
             f"{(~faces.is_labeled).sum():,} of {len(faces):,} faces are without a label: their raters are divided, or saw "
@@ -190,7 +190,7 @@ def read_data(
         )
     if exclude is not None:
         before = len(faces)
-        faces = without(faces, read_names(exclude))
+        faces = exclude_faces(faces, read_names(exclude))
         if not quiet:
             echo(f"excluded {before - len(faces):,} of {before:,} rows named in {exclude}", error=True)
     if not len(faces):

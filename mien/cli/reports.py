@@ -66,10 +66,10 @@ def report(
     """
     from mien.analysis.inference.classifier import check_tta
     from mien.evaluation.reports.model_report import Extras, write_report
-    from mien.evaluation.reports.page import need_jinja
+    from mien.evaluation.reports.page import require_jinja
 
     check_tta(tta)
-    need_jinja()
+    require_jinja()
     refuse_overwrite(out, data)
     still = quiet or as_json
     classifier = open_classifier(model)
@@ -144,12 +144,12 @@ def compare(
     """
     from mien.analysis.inference.classifier import check_tta
     from mien.core.errors import UsageError
-    from mien.evaluation.comparison import in_order_of
-    from mien.evaluation.reports.comparison_report import comparison_text, write_comparison
-    from mien.evaluation.reports.page import need_jinja
+    from mien.evaluation.comparison import reorder_columns
+    from mien.evaluation.reports.comparison_report import format_comparison, write_comparison
+    from mien.evaluation.reports.page import require_jinja
 
     check_tta(tta)
-    need_jinja()
+    require_jinja()
     if a == b:
         raise UsageError(f"{a} and {b}", "are one and the same model", "name two")
     refuse_overwrite(out, data)
@@ -183,7 +183,7 @@ def compare(
         )
         images = _same_faces(other, faces).images
     of_a = classify_all(one, faces.images, tta, quiet=still, title="A")
-    of_b = in_order_of(classify_all(two, images, tta, quiet=still, title="B"), two.labels, one.labels)
+    of_b = reorder_columns(classify_all(two, images, tta, quiet=still, title="B"), two.labels, one.labels)
     facts = {"model_a": a, "model_b": b, "data": [str(path) for path in data], "split": which, "tta": tta}
     facts["labels_by"] = whose_labels(labels_by, everything, one)
     with progress_bar("draw the page", None, quiet=still):
@@ -191,7 +191,7 @@ def compare(
     if as_json:
         echo(json.dumps(values, indent=2))
     elif not quiet:
-        echo(f"{comparison_text(found, (a, b))}\n\nwrote {out / 'compare.html'} and compare.json")
+        echo(f"{format_comparison(found, (a, b))}\n\nwrote {out / 'compare.html'} and compare.json")
 
 
 def _check_classes(a: str, one: AnyClassifier, b: str, two: AnyClassifier) -> None:
@@ -217,7 +217,7 @@ def _on_training(
     """How training faces are read, at most SAMPLE of them, drawn by class; None where the data has no training split."""
     import numpy as np
 
-    from mien.data.splits import stratified
+    from mien.data.splits import sample_stratified
     from mien.evaluation.metrics import confusion_matrix
     from mien.evaluation.reports.model_report import TrainingRecall
 
@@ -227,7 +227,7 @@ def _on_training(
     part = part.take(part.is_labeled & ~np.isin(part.names, measured.names))  # but for what a run held out of them
     if not len(part):
         return None
-    (rows,) = stratified(part.labels, [min(SAMPLE, len(part))], seed=0)
+    (rows,) = sample_stratified(part.labels, [min(SAMPLE, len(part))], seed=0)
     sample = part.take(rows).reindex_classes(classifier.labels)
     probabilities = classify_all(classifier, sample.images, tta, quiet=quiet, title="training faces")
     matrix = confusion_matrix(sample.labels, probabilities.argmax(axis=1), len(classifier.labels))
@@ -297,15 +297,15 @@ def _same_faces(everything: FaceSet, wanted: FaceSet) -> FaceSet:
 
 def _report_text(values: dict[str, Any]) -> str:
     """The scores of the whole, a line each."""
-    from mien.evaluation.reports.model_report import NAMES, value_text
+    from mien.evaluation.reports.model_report import METRIC_NAMES, format_value
 
-    width = max(len(title) for title, _ in NAMES.values())
+    width = max(len(title) for title, _ in METRIC_NAMES.values())
     lines = [f"{'faces':<{width}}  {values['count']:,}"]
-    for name, (title, _) in NAMES.items():
+    for name, (title, _) in METRIC_NAMES.items():
         value, between = (values[name], values[f"{name}_interval"])
         if value is None:
             lines.append(f"{title:<{width}}  —")
         else:
-            shown, limits = value_text(name, value, between)
+            shown, limits = format_value(name, value, between)
             lines.append(f"{title:<{width}}  {shown:>7}  ({limits})")
     return "\n".join(lines)

@@ -117,7 +117,7 @@ def evaluate(
     from mien.core.files import make_folder
     from mien.core.types import split_role
     from mien.evaluation.metrics import score
-    from mien.evaluation.tables import doubts_text, scores_text, write_scores
+    from mien.evaluation.tables import format_scores, format_uncertainty, write_scores
 
     check_tta(tta)
     refuse_overwrite(out, data)
@@ -157,7 +157,7 @@ def evaluate(
         echo(json.dumps(values, indent=2))
     elif not quiet:
         echo(
-            f"{title}, {facts['precision']}\n\n{scores_text(scores)}\n{doubts_text(values)}\n"
+            f"{title}, {facts['precision']}\n\n{format_scores(scores)}\n{format_uncertainty(values)}\n"
             f"wrote {out / 'scores.json'}, scores.txt, confusion.png and coverage.png"
         )
 
@@ -334,7 +334,7 @@ def to_score(faces: FaceSet, split: str, data: list[Path], run: Path | None) -> 
     """
     from mien.core.errors import DataError
     from mien.core.types import split_role
-    from mien.data.splits import read_names, written_in
+    from mien.data.splits import read_names, select_written
 
     labeled = faces.take(faces.is_labeled)
     trained = {"train"} if run is None else _roles_trained_on(run)
@@ -355,7 +355,7 @@ def to_score(faces: FaceSet, split: str, data: list[Path], run: Path | None) -> 
     held_out = None if run is None else _folder_of(run) / "validation.csv"
     if held_out is None or not held_out.is_file() or not (trained_on or "" in faces.splits):
         return faces, which, trained_on or _trained_by(run, faces)
-    ours = written_in(everything, held_out)
+    ours = select_written(everything, held_out)
     if len(ours) and len(ours) == len(read_names(held_out)):
         ours = ours.take(ours.is_labeled)
         said, is_known = held_out_caveat(run, ours)

@@ -15,7 +15,7 @@ from mien.core.errors import DataError, UsageError
 from mien.core.files import replace_file
 from mien.core.preprocessing import Preprocessing
 from mien.core.types import FaceSet
-from mien.data.annotators import labeled_by
+from mien.data.annotators import relabel_faces
 from mien.training.epoch import make_batch
 from mien.training.hardware import Hardware
 from mien.training.preparation import OF_BATCHES, augmentation_of, choose_rows, epoch_order, input_of, of_classes
@@ -96,7 +96,7 @@ def choose(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
 def _to_show(recipe: Recipe, faces: FaceSet, split: str) -> FaceSet:
     """The training faces of the recipe, or all labeled faces of a split."""
     if split:
-        return of_classes(recipe.data, labeled_by(faces.select_split(split), recipe.data.labels))
+        return of_classes(recipe.data, relabel_faces(faces.select_split(split), recipe.data.labels))
     return choose_rows(recipe, faces, lambda text: None).training
 
 
