@@ -10,7 +10,8 @@ import timeit
 
 import numpy as np
 
-from mien.analysis.output.annotate import Style, draw_faces
+from mien.analysis.output.annotate import draw_faces
+from mien.analysis.output.style import Style
 from mien.core.labels import FER2013
 from mien.core.types import Face
 

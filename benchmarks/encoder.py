@@ -17,7 +17,7 @@ from clips import ASTRONAUT
 from people import FPS, SCENES, SIZE_WH, actors, frames
 
 from mien.analysis.media.video_writer import encoder_options
-from mien.analysis.media.yuv import Planes
+from mien.analysis.media.yuv import YuvImage
 
 CHOICES = {
     "veryfast, its own quality 23": {"preset": "veryfast"},
@@ -29,17 +29,17 @@ CHOICES = {
 }
 
 
-def clip(seconds: float, noise: float) -> list[Planes]:
+def clip(seconds: float, noise: float) -> list[YuvImage]:
     rng = np.random.default_rng(0)
     found = []
     for picture, _ in frames(SCENES["walking"], seconds, actors([ASTRONAUT])):
         if noise:
             picture = np.clip(picture + rng.normal(0, noise, picture.shape), 0, 255).astype(np.uint8)
-        found.append(Planes.of_rgb(picture))
+        found.append(YuvImage.of_rgb(picture))
     return found
 
 
-def encode(originals: list[Planes], options: dict[str, str], path: Path) -> tuple[float, float, float]:
+def encode(originals: list[YuvImage], options: dict[str, str], path: Path) -> tuple[float, float, float]:
     """(ms of processor time a frame, MB a minute, peak signal-to-noise ratio of brightness in dB)."""
     with av.open(str(path), "w", format="nut") as container:
         stream = container.add_stream("libx264", rate=FPS, options=options)
@@ -53,7 +53,7 @@ def encode(originals: list[Planes], options: dict[str, str], path: Path) -> tupl
         spent = time.process_time() - started
     with av.open(str(path)) as container:
         errors = [
-            np.square(Planes(frame, planes.said).brightness.astype(np.float32) - planes.brightness).mean()
+            np.square(YuvImage(frame, planes.said).brightness.astype(np.float32) - planes.brightness).mean()
             for frame, planes in zip(container.decode(video=0), originals, strict=True)
         ]
     minutes = len(originals) / FPS / 60

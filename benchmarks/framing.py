@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from places import YUNET, find
 
-from mien.analysis.detection.detectors import Detector, HaarDetector, crop_faces, find_faces, make_detector
+from mien.analysis.detection.detectors import Detector, HaarDetector, crop_faces, detect_faces, make_detector
 from mien.analysis.inference.classifier import Classifier
 from mien.core.progress import progress_bar
 from mien.core.types import FaceSet
@@ -39,7 +39,7 @@ def laid_out(face: np.ndarray, fill: str, rng: np.random.Generator) -> tuple[np.
 
 def found_box(detector: Detector, canvas: np.ndarray, square: np.ndarray) -> np.ndarray | None:
     """The surest box whose center lies in the face's square, or None."""
-    for box in find_faces(detector, canvas).boxes_xyxy:
+    for box in detect_faces(detector, canvas).boxes_xyxy:
         x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
         if square[0] < x < square[2] and square[1] < y < square[3]:
             return box

@@ -25,11 +25,12 @@ ANALYZE = """
 import sys
 from pathlib import Path
 from mien import Recognizer
-from mien.analysis.pipeline import Settings, analyze_input
+from mien.analysis.pipeline import analyze_input
+from mien.analysis.settings import AnalysisContext
 from mien.analysis.media.inputs import Input
 clip, out = map(Path, sys.argv[1:3])
 recognizer = Recognizer("base", detector="haar", threads=1)
-analyze_input(Input(clip, Path("clip")), recognizer, Settings(out, ("jsonl", "csv"), quiet=True, part_frames=16))
+analyze_input(Input(clip, Path("clip")), recognizer, AnalysisContext(out, quiet=True, part_frames=16))
 """
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from places import find
 
 from mien.analysis.inference.classifier import Classifier
-from mien.analysis.tracking.tracker import looks_of
+from mien.analysis.tracking.tracker import appearance_embeddings
 from mien.data import load_faces
 
 
@@ -31,7 +31,7 @@ def seen_again(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def looks(images: np.ndarray) -> np.ndarray:
     whole = np.array([[0, 0, 48, 48]], np.float32)
-    return np.concatenate([looks_of(np.repeat(image[..., None], 3, axis=2), whole) for image in images])
+    return np.concatenate([appearance_embeddings(np.repeat(image[..., None], 3, axis=2), whole) for image in images])
 
 
 def features(images: np.ndarray, classifier: Classifier) -> np.ndarray:

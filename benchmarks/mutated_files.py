@@ -289,19 +289,24 @@ def _read_records(path: Path) -> None:
 def _parts() -> dict[str, bytes]:
     """What an analysis leaves that was cut short: two parts, and where it stood."""
     from mien.analysis.detection.detectors import make_detector
-    from mien.analysis.resume import Parts
-    from mien.analysis.settings import Done
+    from mien.analysis.resume import PartStore
+    from mien.analysis.settings import AnalysisResult
     from mien.analysis.tracking.face_finder import FaceFinder
 
     finder = FaceFinder(make_detector("haar"))
     finder.find(np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8), 0.0)
     with tempfile.TemporaryDirectory() as folder:
-        parts = Parts(Path(folder) / "clip", {})
+        parts = PartStore(Path(folder) / "clip", {})
         for number in range(2):
             parts.path("jsonl").write_text('{"frame": 0}\n')
             parts.path("vtt").write_text("00:00.000 --> 00:01.000\nhappy\n\n")
             parts.finish(
-                {"done": Done("clip.mp4", frames=8 * number), "finder": finder, "times": np.arange(9.0), "seen": {1}}
+                {
+                    "done": AnalysisResult("clip.mp4", frames=8 * number),
+                    "finder": finder,
+                    "times": np.arange(9.0),
+                    "seen": {1},
+                }
             )
         files = sorted(path for path in parts.folder.iterdir())
         return {f"{parts.folder.name}/{path.name}": path.read_bytes() for path in files}
@@ -309,11 +314,11 @@ def _parts() -> dict[str, bytes]:
 
 def _read_parts(path: Path) -> None:
     """Damaged parts are thrown away, and it is said so; what is read is whole."""
-    from mien.analysis.resume import Parts
+    from mien.analysis.resume import PartStore
     from mien.core.errors import DataError
 
     _sign(path)
-    parts = Parts(path.parent / "clip", {})
+    parts = PartStore(path.parent / "clip", {})
     if parts.state() is None:
         raise DataError(path, "was thrown away", "the analysis begins anew")
     assert parts.state()["done"].source == "clip.mp4"

@@ -22,8 +22,8 @@ from clips import ASTRONAUT, make_clip
 from places import YUNET, there
 
 from mien.analysis.detection.detectors import HaarDetector
-from mien.analysis.media.yuv import Planes
-from mien.analysis.tracking.tracker import overlaps
+from mien.analysis.media.yuv import YuvImage
+from mien.analysis.tracking.tracker import pairwise_iou
 from mien.core.pictures import read_picture
 
 SIZE_WH, FPS = (1280, 720), 30
@@ -117,14 +117,16 @@ SCENES: dict[str, Scene] = {
 Truth = tuple[int, np.ndarray, float]
 
 
-def frames(scene: Scene, seconds: float, people: list[Actor]) -> Iterator[tuple[np.ndarray, list[Truth]]]:
-    """RGB frames and who is where."""
+def frames(
+    scene: Scene, seconds: float, people: list[Actor], every: int = 1
+) -> Iterator[tuple[np.ndarray, list[Truth]]]:
+    """RGB frames and who is where; ``every``: only each second frame (2), each third (3) and so on."""
     rng = np.random.default_rng(5)
     grounds = [
         cv2.resize(rng.integers(low, low + 90, (9, 16, 3), np.uint8), SIZE_WH, interpolation=cv2.INTER_CUBIC)
         for low in (40, 150)
     ]
-    for number in range(round(seconds * FPS)):
+    for number in range(0, round(seconds * FPS), every):
         time_s = number / FPS
         picture, truth = grounds[scene.ground(time_s)].copy(), []
         covered = np.zeros(SIZE_WH[::-1], bool)
@@ -187,7 +189,7 @@ def account(truth: list[list[Truth]], found: list[list[tuple[int, np.ndarray]]])
     """
     total, last, numbers = Account(), {}, set()
     for wanted, given in zip(truth, found, strict=True):
-        overlap = overlaps(
+        overlap = pairwise_iou(
             np.array([box for _, box, _ in wanted]).reshape(-1, 4), np.array([box for _, box in given]).reshape(-1, 4)
         )
         certain = {row for row, (_, _, seen) in enumerate(wanted) if seen >= 0.6}
@@ -222,7 +224,7 @@ def track(options: argparse.Namespace) -> None:
         finder, follower, truth, found = recognizer.finder(), Follower(), [], []
         count = 0
         for count, (picture, known) in enumerate(frames(scene, options.seconds or 20, people), 1):
-            time_s, frame = (count - 1) / FPS, Planes.of_rgb(picture)  # as videos give them
+            time_s, frame = (count - 1) / FPS, YuvImage.of_rgb(picture)  # as videos give them
             seen = finder.find(frame, time_s)
             faces = follower.follow(recognizer.read_faces([frame], [seen])[0], time_s, finder.was_cut, frame)
             truth.append(known)
@@ -234,8 +236,9 @@ def track(options: argparse.Namespace) -> None:
 
 def speed(options: argparse.Namespace) -> None:
     from mien.analysis.media.inputs import Input
-    from mien.analysis.pipeline import Settings, analyze_input
+    from mien.analysis.pipeline import analyze_input
     from mien.analysis.recognizer import Recognizer
+    from mien.analysis.settings import OUTPUTS, AnalysisContext, AnalysisOptions
 
     seconds = options.seconds or 60
     with tempfile.TemporaryDirectory() as folder:
@@ -250,7 +253,13 @@ def speed(options: argparse.Namespace) -> None:
                 for _ in range(options.runs):
                     started = time.perf_counter()
                     done = analyze_input(
-                        Input(clip, Path("clip")), recognizer, Settings(Path(folder) / "out", media=media, quiet=True)
+                        Input(clip, Path("clip")),
+                        recognizer,
+                        AnalysisContext(
+                            Path(folder) / "out",
+                            AnalysisOptions(outputs=OUTPUTS if media else OUTPUTS[1:]),
+                            quiet=True,
+                        ),
                     )
                     rates.append(done.frames / (time.perf_counter() - started))
                 kind = "annotated H.264" if media else "records alone"
@@ -265,10 +274,10 @@ def _stages(clip: Path, options: argparse.Namespace) -> None:
     """Milliseconds a frame of each stage alone, in as many threads as it has beside the others, on up to 300 frames."""
     from mien.analysis.media.video_reader import VideoSource
     from mien.analysis.media.video_writer import PartWriter
-    from mien.analysis.media.yuv import Format
+    from mien.analysis.media.yuv import FrameFormat
     from mien.analysis.output.annotate import annotate_frame
     from mien.analysis.output.writers import records_of
-    from mien.analysis.prefetch import opencv_in_few_threads
+    from mien.analysis.prefetch import limit_opencv_threads
     from mien.analysis.recognizer import Recognizer
     from mien.analysis.tracking.follower import Follower
     from mien.core.types import FrameResult
@@ -283,12 +292,12 @@ def _stages(clip: Path, options: argparse.Namespace) -> None:
         spent[name] = spent.get(name, 0.0) + time.perf_counter() - started
         return result
 
-    with opencv_in_few_threads(), VideoSource(clip) as source, tempfile.TemporaryDirectory() as folder:
+    with limit_opencv_threads(), VideoSource(clip) as source, tempfile.TemporaryDirectory() as folder:
         stream, read = source.frames(), []
         while len(read) < 300 and (frame := clocked("decode", next, stream, None)) is not None:
             read.append(frame)
         finder, follower = recognizer.finder(), Follower()
-        writer = PartWriter(Path(folder) / "part.nut", source, Format.of(read[0].image))
+        writer = PartWriter(Path(folder) / "part.nut", source, FrameFormat.of(read[0].image))
         for start in range(0, len(read), 5):
             batch = read[start : start + 5]
             found = [clocked("find", finder.find, frame.image, frame.time_s) for frame in batch]

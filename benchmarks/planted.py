@@ -169,10 +169,10 @@ def main() -> None:
 
 def _labels(planted: Planted, duplicates: Duplicates, folder: Path, epochs: int) -> dict[str, float]:
     from mien.evaluation.audit.label_errors import find_label_errors
-    from mien.training.folds import assign_folds, out_of_fold
+    from mien.training.folds import assign_folds, predict_out_of_fold
 
     faces = planted.faces
-    probabilities = out_of_fold(faces, assign_folds(faces.labels, duplicates.groups, 3), folder, epochs=epochs)
+    probabilities = predict_out_of_fold(faces, assign_folds(faces.labels, duplicates.groups, 3), folder, epochs=epochs)
     found = find_label_errors(probabilities, faces.labels)
     np.savez(folder / "probabilities.npz", probabilities=probabilities, labels=faces.labels, flipped=planted.flipped)
     return {

@@ -16,7 +16,8 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from mien.analysis.output.annotate import Style, annotate
+from mien.analysis.output.annotate import annotate
+from mien.analysis.output.style import Style
 from mien.analysis.output.timeline_page import write_timeline_page
 from mien.analysis.output.writers import record_path, record_writer, records_of
 from mien.analysis.people.records import read_clip

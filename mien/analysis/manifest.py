@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mien.analysis.media.inputs import Input, with_distinct_stems
+from mien.analysis.media.inputs import Input, assign_stems
 from mien.core.errors import MediaError, OutputError
 from mien.core.files import write_text
 
-NAME = "manifest.jsonl"
+MANIFEST_NAME = "manifest.jsonl"
 
-IsFree = Callable[[Path, Input], bool]
+IsStemFree = Callable[[Path, Input], bool]
 
 
 class Manifest:
@@ -33,22 +33,22 @@ class Manifest:
     """
 
     def __init__(self, out: Path, key: dict[str, Any], again: bool = False, after_crash: bool = False) -> None:
-        self._path = out / NAME
+        self._path = out / MANIFEST_NAME
         key = json.loads(json.dumps(key))
-        lines = _lines_of(self._path)
+        lines = _read_lines(self._path)
         if self._path.exists() and not (lines and "key" in lines[0]):
             raise OutputError(self._path, "is a file that mien did not write", "choose another folder with --out")
         goes_on = bool(lines) and lines[0].get("key") == key and (again or not lines[-1].get("ended"))
-        known = {line["stem"]: line for line in lines[1:] if _is_whole(line)} if goes_on else {}
+        known = {line["stem"]: line for line in lines[1:] if _is_complete(line)} if goes_on else {}
         # Where this run has not crashed, what an earlier one had begun and not finished is begun anew.
         self._known = {stem: line for stem, line in known.items() if after_crash or line["state"] != "begun"}
         self._head = {"key": key}
-        write_text(self._path, "".join(_text(line) for line in [self._head, *self._known.values()]))
+        write_text(self._path, "".join(_format_line(line) for line in [self._head, *self._known.values()]))
         self._file = self._path.open("a", encoding="utf-8", newline="\n")
 
-    def named(self, items: Sequence[Input | MediaError], is_free: IsFree) -> list[Input | MediaError]:
+    def named(self, items: Sequence[Input | MediaError], is_free: IsStemFree) -> list[Input | MediaError]:
         """The same, each with the stem it had before; others take none of those (see with_distinct_stems)."""
-        return with_distinct_stems(items, {line["source"]: stem for stem, line in self._known.items()}, is_free)
+        return assign_stems(items, {line["source"]: stem for stem, line in self._known.items()}, is_free)
 
     def line(self, item: Input) -> dict[str, Any] | None:
         """What became of an input that is as it was then; else None."""
@@ -80,14 +80,14 @@ class Manifest:
 
     def _add(self, line: dict[str, Any]) -> None:
         self._known[line["stem"]] = line
-        self._file.write(_text(line))
+        self._file.write(_format_line(line))
         self._file.flush()
 
     def end(self) -> None:
         """Every input had its turn: one line for each, the latest."""
         self.close()
         lines = [self._head, *self._known.values(), {"ended": True}]
-        write_text(self._path, "".join(_text(line) for line in lines))
+        write_text(self._path, "".join(_format_line(line) for line in lines))
 
     def remove(self, items: Sequence[Input | MediaError]) -> None:
         """Nothing was done of these: nothing is left, unless there are lines of other inputs."""
@@ -101,11 +101,11 @@ class Manifest:
         self._file.close()
 
 
-def _text(line: dict[str, Any]) -> str:
+def _format_line(line: dict[str, Any]) -> str:
     return json.dumps(line) + "\n"  # ASCII: a path may hold what UTF-8 cannot
 
 
-def _lines_of(path: Path) -> list[dict[str, Any]]:
+def _read_lines(path: Path) -> list[dict[str, Any]]:
     """All lines that are whole: the last may have been cut off."""
     if not path.is_file():
         return []
@@ -120,7 +120,7 @@ def _lines_of(path: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def _is_whole(line: dict[str, Any]) -> bool:
+def _is_complete(line: dict[str, Any]) -> bool:
     """Whether a line says what every line says; a person, or another program, may have changed the file."""
     kinds = {"source": str, "stem": str, "state": str, "input": list}
     if not all(isinstance(line.get(name), kind) for name, kind in kinds.items()):

@@ -14,7 +14,7 @@ from mien.analysis.output.writers import RECORD_FORMATS, record_path
 from mien.core.errors import OutputError
 from mien.core.files import escape_file_name, hidden_sibling
 
-NAME = ".outputs.jsonl"
+OWNERSHIP_NAME = ".outputs.jsonl"
 
 
 class Ownership:
@@ -29,7 +29,7 @@ class Ownership:
     """
 
     def __init__(self, out: Path, key: dict[str, Any]) -> None:
-        self._out, self._path = out, out / NAME
+        self._out, self._path = out, out / OWNERSHIP_NAME
         self._digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
         self._lines: dict[str, dict[str, Any]] = {}
         self._file, self._read_bytes = 0, 0  # which file was read (its inode), and how much of it
@@ -50,21 +50,21 @@ class Ownership:
             content = file.read()
         self._read_bytes += content.rfind(b"\n") + 1
         for text in content.decode("utf-8", "replace").splitlines():
-            if (line := _line(text)) is not None:
+            if (line := _parse_line(text)) is not None:
                 self._lines[line["stem"].lower()] = line
 
     def owner(self, stem: Path) -> str | None:
         """The absolute path of the input whose outputs have this stem; None where there are none, or nobody knows."""
         line = self._lines.get(str(stem).lower())
         if line is None:
-            return _summed_up(self._out / f"{stem}.summary.json")
+            return _read_summary_source(self._out / f"{stem}.summary.json")
         left = [self._out / name for name in line["outputs"]] + [hidden_sibling(self._out / stem, "parts")]
         left += [record_path(self._out / stem, name) for name in RECORD_FORMATS]  # of one that is about to be listed
         return line["owner"] if any(path.exists() for path in left) else None
 
     def is_free(self, stem: Path, item: Input) -> bool:
         """Whether an input may write its outputs there: nobody has, or it has itself."""
-        owner, own = self.owner(stem), owner_of(item)
+        owner, own = self.owner(stem), owner_name(item)
         return owner is None or owner == item.name or os.path.abspath(owner) == own  # noqa: PTH100
 
     def begin(self, item: Input) -> None:
@@ -80,7 +80,7 @@ class Ownership:
                 "give the same command again",
             )
         line = self._lines.get(str(item.stem).lower())
-        if line is None or line["owner"] != owner_of(item):
+        if line is None or line["owner"] != owner_name(item):
             self._add(item, {})
 
     def finish(self, item: Input, outputs: list[Path]) -> list[Path]:
@@ -100,7 +100,7 @@ class Ownership:
 
     def _add(self, item: Input, outputs: Mapping[str, str]) -> None:
         stem = str(item.stem)
-        line = {"stem": stem, "owner": owner_of(item), "outputs": dict(outputs)}
+        line = {"stem": stem, "owner": owner_name(item), "outputs": dict(outputs)}
         if self._lines.get(stem.lower()) == line:
             return
         self._lines[stem.lower()] = line
@@ -108,12 +108,12 @@ class Ownership:
             file.write(json.dumps(line) + "\n")
 
 
-def owner_of(item: Input) -> str:
+def owner_name(item: Input) -> str:
     """An absolute path, or the address of a stream, as text that can be written."""
     return item.name if isinstance(item.path, str) else escape_file_name(os.path.abspath(item.path))  # noqa: PTH100 - a link keeps its name
 
 
-def _line(text: str) -> dict[str, Any] | None:
+def _parse_line(text: str) -> dict[str, Any] | None:
     try:
         line = json.loads(text)
     except ValueError:  # cut off
@@ -123,7 +123,7 @@ def _line(text: str) -> dict[str, Any] | None:
     return line if whole else None
 
 
-def _summed_up(summary: Path) -> str | None:
+def _read_summary_source(summary: Path) -> str | None:
     """The input that a summary names, as it was given then; None without one."""
     try:
         source = json.loads(summary.read_text(encoding="utf-8"))["source"]

@@ -8,7 +8,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from mien.analysis.media.inputs import Input
-from mien.analysis.media.video_reader import IsPicture
+from mien.analysis.media.video_reader import PictureInsteadOfVideo
 from mien.analysis.output.annotate import annotate
 from mien.analysis.output.writers import (
     ANNOTATED_SUFFIXES,
@@ -21,23 +21,21 @@ from mien.analysis.output.writers import (
     write_picture,
 )
 from mien.analysis.recognizer import Recognizer
-from mien.analysis.settings import Done, Settings
+from mien.analysis.settings import AnalysisContext, AnalysisResult
 from mien.core.errors import MediaError, OutputError
 from mien.core.files import hidden_sibling
 from mien.core.locks import hold_lock
 from mien.core.pictures import count_pages
 from mien.core.types import FrameResult
 
-__all__ = ["Done", "Settings", "analyze_input"]
-
 
 def analyze_input(
     item: Input,
     recognizer: Recognizer,
-    settings: Settings,
+    context: AnalysisContext,
     table: RecordWriter | None = None,
     begin: Callable[[Input], None] | None = None,
-) -> Done:
+) -> AnalysisResult:
     """Analyze one file, or a stream, and write its outputs; ``table`` gets the same records, for one over many inputs.
 
     ``begin`` is called as soon as no other process can write these outputs; what it raises ends the analysis.
@@ -47,21 +45,21 @@ def analyze_input(
     """
     from mien.analysis.video import analyze_video
 
-    stem = settings.out / item.stem
+    stem, formats = context.out / item.stem, context.options.formats
     with ExitStack() as stack:
         hint = "wait for it, or choose another folder with --out"
         stack.enter_context(hold_lock(hidden_sibling(stem, "lock"), f"{stem}.*", hint))
         if begin is not None:
             begin(item)
-        tables = [stack.enter_context(record_writer(stem, settings.formats, recognizer.labels))]
+        tables = [stack.enter_context(record_writer(stem, formats, recognizer.labels))]
         tables += [table] if table is not None else []
         try:
             analyze = analyze_video if item.is_video else _analyze_picture
-            done = analyze(item, recognizer, settings, stem, tables)
-        except IsPicture as found:  # what an address leads to is known when it is opened
-            done = _analyze_picture(item, recognizer, settings, stem, tables, found.content)
-    done.outputs += [record_path(stem, name) for name in settings.formats]
-    return done
+            result = analyze(item, recognizer, context, stem, tables)
+        except PictureInsteadOfVideo as found:  # what an address leads to is known when it is opened
+            result = _analyze_picture(item, recognizer, context, stem, tables, found.content)
+    result.outputs += [record_path(stem, name) for name in formats]
+    return result
 
 
 def discard(stem: Path, keep_parts: bool = False) -> None:
@@ -82,29 +80,29 @@ def discard(stem: Path, keep_parts: bool = False) -> None:
 def _analyze_picture(
     item: Input,
     recognizer: Recognizer,
-    settings: Settings,
+    context: AnalysisContext,
     stem: Path,
     tables: list[RecordWriter],
     content: bytes | None = None,
-) -> Done:
+) -> AnalysisResult:
     """content: the file's bytes, where the input is an address."""
     before = item.status()
     picture = recognizer.read(item.path) if content is None else recognizer.read_bytes(content, item.name)
     if grown := item.check_unchanged(before):
         raise MediaError(item.name, *grown.split("; "))
     faces = recognizer.analyze_frames([picture], thorough=True)[0]
-    done = Done(item.name, faces=tuple(faces))
-    done.count(faces)
+    result = AnalysisResult(item.name, faces=tuple(faces))
+    result.add_frame(faces)
     if isinstance(item.path, Path) and (pages := count_pages(item.path)) > 1:
-        done.warnings.append(f"holds {pages:,} pages; only the first was read")
-    result = FrameResult(done.source, 0, 0.0, (picture.shape[1], picture.shape[0]), done.faces)
+        result.warnings.append(f"holds {pages:,} pages; only the first was read")
+    frame = FrameResult(result.source, 0, 0.0, (picture.shape[1], picture.shape[0]), result.faces)
     for table in tables:
-        table.write(records_of(result, recognizer.model_name, recognizer.detector_name))
-    if settings.media:
-        picture = annotate(picture, faces, settings.style, in_place=True)
+        table.write(records_of(frame, recognizer.model_name, recognizer.detector_name))
+    if context.options.has_media:
+        picture = annotate(picture, faces, context.options.style, in_place=True)
         annotated = stem.with_name(
             f"{stem.name}.annotated{picture_ending(Path(item.path) if content is None else stem)}"
         )
         write_picture(picture, annotated)
-        done.outputs.append(annotated)
-    return done
+        result.outputs.append(annotated)
+    return result

@@ -24,7 +24,7 @@ _END = object()
 
 
 @contextmanager
-def ahead(items: Iterable[T], most: int, *, newest: bool = False) -> Iterator[Iterator[T]]:
+def prefetch_items(items: Iterable[T], most: int, *, newest: bool = False) -> Iterator[Iterator[T]]:
     """The same items, made in a thread that is up to ``most`` of them ahead.
 
     ``newest`` is for live pictures: where the reader of the items is slow, the oldest waiting one is thrown away, so that
@@ -38,11 +38,11 @@ def ahead(items: Iterable[T], most: int, *, newest: bool = False) -> Iterator[It
     def make() -> None:
         try:
             for item in items:
-                if not _put(waiting, item, stop, newest):
+                if not _put_item(waiting, item, stop, newest):
                     return
         except BaseException as error:  # noqa: BLE001 - raised again in the thread that reads
             failure.append(error)
-        _put(waiting, _END, stop, newest=False)
+        _put_item(waiting, _END, stop, newest=False)
 
     def read() -> Iterator[T]:
         while (item := waiting.get()) is not _END:
@@ -59,7 +59,7 @@ def ahead(items: Iterable[T], most: int, *, newest: bool = False) -> Iterator[It
         thread.join()
 
 
-def several_at_once(action: Callable[[T], R], items: Iterable[T], most: int) -> Generator[R]:
+def parallel_map(action: Callable[[T], R], items: Iterable[T], most: int) -> Generator[R]:
     """``action`` of each item, in order; up to ``most`` are worked on, each in a thread, while the caller uses the one before.
 
     With 0 none is: an item is worked on when it is asked for, and comes at once. An error of ``items`` or of ``action`` is
@@ -75,19 +75,19 @@ def several_at_once(action: Callable[[T], R], items: Iterable[T], most: int) -> 
                 except StopIteration:
                     ended = True
                 except BaseException as error:  # noqa: BLE001 - raised again behind what came before it
-                    waiting.append(_failed(error))
+                    waiting.append(_failed_future(error))
                     ended = True
             if waiting:
                 yield waiting.popleft().result()
 
 
-def _failed(error: BaseException) -> Future[Any]:
+def _failed_future(error: BaseException) -> Future[Any]:
     future: Future[Any] = Future()
     future.set_exception(error)
     return future
 
 
-def _put(waiting: queue.Queue[Any], item: object, stop: threading.Event, newest: bool) -> bool:
+def _put_item(waiting: queue.Queue[Any], item: object, stop: threading.Event, newest: bool) -> bool:
     """Wait for room, or make it; False when it is no longer wanted."""
     while not stop.is_set():
         try:
@@ -95,24 +95,24 @@ def _put(waiting: queue.Queue[Any], item: object, stop: threading.Event, newest:
             return True
         except queue.Full:
             if newest:
-                _take(waiting)
+                _drop_oldest(waiting)
     return False
 
 
-def _take(waiting: queue.Queue[Any]) -> object:
+def _drop_oldest(waiting: queue.Queue[Any]) -> object:
     try:
         return waiting.get_nowait()
     except queue.Empty:  # its reader was quicker
         return None
 
 
-def quarter_of_the_cores() -> int:
+def threads_per_stage() -> int:
     """Threads of one of the four stages of footage, at least one; of the cores that this process may use."""
     allowed = getattr(os, "sched_getaffinity", None)  # Linux has it
     return max(1, (len(allowed(0)) if allowed else os.cpu_count() or 1) // 4)
 
 
-class _OpenCV:
+class _OpenCVThreads:
     """How many analyses want few threads of OpenCV, and how many it had before the first: the setting is the process's."""
 
     lock = threading.Lock()
@@ -121,23 +121,23 @@ class _OpenCV:
 
 
 @contextmanager
-def opencv_in_few_threads() -> Iterator[None]:
+def limit_opencv_threads() -> Iterator[None]:
     """Where every core has its stage already, OpenCV's own threads only get in each other's way."""
-    with _OpenCV.lock:
-        if not _OpenCV.wanted:
-            _OpenCV.before = cv2.getNumThreads()
-            cv2.setNumThreads(min(_OpenCV.before, quarter_of_the_cores()))
-        _OpenCV.wanted += 1
+    with _OpenCVThreads.lock:
+        if not _OpenCVThreads.wanted:
+            _OpenCVThreads.before = cv2.getNumThreads()
+            cv2.setNumThreads(min(_OpenCVThreads.before, threads_per_stage()))
+        _OpenCVThreads.wanted += 1
     try:
         yield
     finally:
-        with _OpenCV.lock:
-            _OpenCV.wanted -= 1
-            if not _OpenCV.wanted:
-                cv2.setNumThreads(_OpenCV.before)
+        with _OpenCVThreads.lock:
+            _OpenCVThreads.wanted -= 1
+            if not _OpenCVThreads.wanted:
+                cv2.setNumThreads(_OpenCVThreads.before)
 
 
-class Behind:
+class BackgroundWriter:
     """Calls that are made in a thread, one after the other, while the caller goes on; up to ``most`` wait.
 
     An error of a call is raised by the next ``do`` or by ``wait``; the calls after it are not made.

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import inspect
 from collections.abc import Sequence
+from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
 from typing import cast, overload
@@ -17,17 +19,17 @@ from mien.analysis.detection.detectors import (
     Detections,
     YuNetDetector,
     crop_faces,
-    find_faces,
-    largest,
+    detect_faces,
+    keep_largest,
     make_detector,
     whole_picture,
 )
-from mien.analysis.inference.classifier import TTA, Classifier, check_tta
-from mien.analysis.media.yuv import Planes
-from mien.analysis.prefetch import quarter_of_the_cores
+from mien.analysis.inference.classifier import TTA, Classifier
+from mien.analysis.media.yuv import YuvImage
+from mien.analysis.prefetch import threads_per_stage
+from mien.analysis.settings import AnalysisOptions
 from mien.analysis.thresholds import Doubt, make_faces
 from mien.analysis.tracking.face_finder import FaceFinder
-from mien.core.errors import UsageError
 from mien.core.pictures import MAX_PIXELS, convert_pillow, convert_to_rgb, read_picture
 from mien.core.types import Face
 
@@ -46,6 +48,7 @@ class Recognizer:
         model: a shipped model's name, or the path of an .onnx file.
         detector: "auto" (YuNet if it was pulled, else Haar), "haar", "yunet", or "none": the whole picture is a face.
         detector_model: a YuNet file of your own.
+        detector_threshold: faces with a lower detection score are left out; 0: the detector's own threshold.
         tta: "none", "flip" or "ten-crop": average the probabilities over changed copies of each face.
         threads: processor threads for each of the networks; 0 takes all cores.
         precision: "float" or "int8"; "auto" takes int8 where this processor gains by it.
@@ -65,6 +68,7 @@ class Recognizer:
         *,
         detector: str = "auto",
         detector_model: str | Path | None = None,
+        detector_threshold: float = 0.0,
         tta: TTA = "none",
         threads: int = 0,
         precision: str = "auto",
@@ -74,21 +78,36 @@ class Recognizer:
         max_pixels: int = MAX_PIXELS,
         allow_truncated: bool = False,
     ) -> None:
-        check_tta(tta)
-        if not isinstance(people, (int, np.integer)) or people < 0:
-            raise UsageError(f"people={people!r}", "is no number of faces", "as in people=1, or 0 for all")
+        self.options = AnalysisOptions(
+            model=str(model),
+            detector=detector,
+            detector_model=None if detector_model is None else str(detector_model),
+            detector_threshold=detector_threshold,
+            tta=tta,
+            precision=precision,
+            unsure=unsure,
+            drop_non_faces=drop_non_faces,
+            people=int(people) if isinstance(people, np.integer) else people,
+            max_pixels=max_pixels,
+            allow_truncated=allow_truncated,
+        )
         self.classifier = Classifier(model, threads=threads, precision=precision)
         self.doubt = Doubt.of(self.classifier, unsure, drop_non_faces)
-        self.detector = make_detector(detector, detector_model, threads)
-        self.threads, self.people = threads, people
-        self.tta, self.max_pixels, self.allow_truncated = tta, max_pixels, allow_truncated
+        self.detector = make_detector(detector, detector_model, threads, detector_threshold)
+        self.threads = threads
+
+    @classmethod
+    def from_options(cls, options: AnalysisOptions) -> Recognizer:
+        """Return a recognizer with the model, the detector and the thresholds of these options."""
+        names = inspect.signature(cls).parameters.keys() & {field.name for field in fields(options)}
+        return cls(**{name: getattr(options, name) for name in names})
 
     @property
     def max_frame_pixels(self) -> int:
         """The limit for the frames of a video: a lower one, since several are in memory, where none was chosen."""
         from mien.analysis.media.container import MAX_FRAME_PIXELS
 
-        return MAX_FRAME_PIXELS if self.max_pixels == MAX_PIXELS else self.max_pixels
+        return MAX_FRAME_PIXELS if self.options.max_pixels == MAX_PIXELS else self.options.max_pixels
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -128,14 +147,18 @@ class Recognizer:
     def read(self, picture: Picture) -> np.ndarray:
         """Whatever ``analyze`` takes → RGB uint8 (H, W, 3), upright."""
         if isinstance(picture, (str, Path)):
-            return read_picture(picture, max_pixels=self.max_pixels, allow_truncated=self.allow_truncated)
+            return read_picture(
+                picture, max_pixels=self.options.max_pixels, allow_truncated=self.options.allow_truncated
+            )
         if isinstance(picture, Image.Image):
             return convert_pillow(picture)
         return convert_to_rgb(np.asarray(picture))
 
     def read_bytes(self, content: bytes, name: str) -> np.ndarray:
         """A picture file's bytes → RGB uint8 (H, W, 3), upright; ``name`` is what errors call it."""
-        return read_picture(content, name=name, max_pixels=self.max_pixels, allow_truncated=self.allow_truncated)
+        return read_picture(
+            content, name=name, max_pixels=self.options.max_pixels, allow_truncated=self.options.allow_truncated
+        )
 
     def analyze_frames(self, pictures: Sequence[np.ndarray], *, thorough: bool = False) -> list[list[Face]]:
         """The faces of several RGB uint8 pictures, each searched; their crops go through the network together."""
@@ -146,7 +169,7 @@ class Recognizer:
 
         Each network has a quarter of them then, unless ``threads`` says otherwise: more would only wait for each other.
         """
-        twin, threads = copy.copy(self), self.threads or quarter_of_the_cores()
+        twin, threads = copy.copy(self), self.threads or threads_per_stage()
         twin.classifier = self.classifier.in_threads(threads)
         if isinstance(self.detector, YuNetDetector):
             twin.detector = self.detector.in_threads(threads)
@@ -154,9 +177,9 @@ class Recognizer:
 
     def finder(self) -> FaceFinder:
         """Finds the faces of a video's frames, given in order, without searching every one of them."""
-        return FaceFinder(self.detector, self.people)
+        return FaceFinder(self.detector, self.options.people)
 
-    def read_faces(self, pictures: Sequence[np.ndarray | Planes], found: Sequence[Detections]) -> list[list[Face]]:
+    def read_faces(self, pictures: Sequence[np.ndarray | YuvImage], found: Sequence[Detections]) -> list[list[Face]]:
         """What was found in each of several pictures, RGB uint8 or planes → its faces; all crops go through the network
         together."""
         size = self.classifier.info.preprocessing.size
@@ -166,7 +189,7 @@ class Recognizer:
         ]
         if not crops:
             return []
-        probabilities, non_faces = self.classifier.judge(np.concatenate(crops), self.tta)
+        probabilities, non_faces = self.classifier.judge(np.concatenate(crops), self.options.tta)
         faces, start = [], 0
         for one in found:
             mine = slice(start, start + len(one))
@@ -184,8 +207,9 @@ class Recognizer:
             "model": self._digest,
             "detector": self.detector_name,
             "detector_file": self.detector.digest if isinstance(self.detector, YuNetDetector) else "",
-            "people": self.people,
-            "tta": self.tta,
+            "detector_threshold": self.options.detector_threshold,
+            "people": self.options.people,
+            "tta": self.options.tta,
             "doubt": repr(self.doubt),
         }
 
@@ -204,9 +228,9 @@ class Recognizer:
             if len(sizes) > 1:
                 raise ValueError(f"crops have one size, not {', '.join(map(str, sorted(sizes)))}: resize them")
             crops = np.stack(crops) if len(crops) else np.empty((0, 1, 1), np.uint8)
-        return self.classifier.probabilities(crops, self.tta)
+        return self.classifier.probabilities(crops, self.options.tta)
 
     def _find(self, picture: np.ndarray, thorough: bool) -> Detections:
         if self.detector is not None:
-            return largest(find_faces(self.detector, picture, thorough=thorough), self.people)
+            return keep_largest(detect_faces(self.detector, picture, thorough=thorough), self.options.people)
         return whole_picture(picture)

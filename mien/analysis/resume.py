@@ -7,11 +7,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from mien.analysis.state_file import Damaged, checksum, read_state, write_state
+from mien.analysis.state_file import DamagedState, file_sha256, read_state, write_state
 from mien.core.files import hidden_sibling, make_folder, replace_file, write_json
 
 
-class Parts:
+class PartStore:
     """Numbered parts in a hidden folder; each has its files and then, when these are whole, the state at its end.
 
     A part without a state does not count: it was being written when the analysis ended, and is written anew. The state
@@ -39,7 +39,7 @@ class Parts:
         if self.count:
             try:
                 self._state, self._sums = self._read(self.path("state", self.count - 1))
-            except Damaged as error:
+            except DamagedState as error:
                 self.damage = str(error)
                 self._begin()
 
@@ -52,11 +52,11 @@ class Parts:
     def _read(self, path: Path) -> tuple[Any, dict[str, str]]:
         content = read_state(path)
         if not (isinstance(content, tuple) and len(content) == 2 and isinstance(content[1], dict)):
-            raise Damaged(f"{path.name}: holds something else")
+            raise DamagedState(f"{path.name}: holds something else")
         for name, known in content[1].items():
             file = self.folder / Path(name).name
-            if not file.is_file() or checksum(file) != known:
-                raise Damaged(f"{name}: is not as it was written")
+            if not file.is_file() or file_sha256(file) != known:
+                raise DamagedState(f"{name}: is not as it was written")
         return content
 
     def _read_key(self) -> object:
@@ -80,7 +80,7 @@ class Parts:
     def finish(self, state: object) -> None:
         """The files of the part that is written now are whole, and this is where the analysis stands."""
         written = self.folder.glob(f"{self.count:06d}.*")
-        self._sums |= {path.name: checksum(path) for path in written if path.suffix not in (".state", ".part")}
+        self._sums |= {path.name: file_sha256(path) for path in written if path.suffix not in (".state", ".part")}
         with replace_file(self.path("state")) as temporary:
             write_state(temporary, (state, self._sums))
         self.count += 1

@@ -17,23 +17,23 @@ from typing import Any
 import numpy as np
 
 #: Where the data classes are that a file may name.
-_ROOMS = ("mien.core.", "mien.analysis.")
+_ALLOWED_PACKAGES = ("mien.core.", "mien.analysis.")
 
 #: What reading a file raises that was changed since it was written.
-_FAULTS = (
+_READ_ERRORS = (
     OSError, ValueError, TypeError, LookupError, AttributeError, ImportError, EOFError, RecursionError, zipfile.BadZipFile,
     zlib.error, tokenize.TokenError, SyntaxError,
 )  # fmt: skip
 
 
-class Damaged(Exception):
+class DamagedState(Exception):
     """A file is not as it was written."""
 
 
 def write_state(path: Path, state: object) -> None:
     """Write data classes, dicts, lists, tuples, sets, arrays and plain values; TypeError for anything else."""
     arrays: list[np.ndarray] = []
-    tree = json.dumps(_packed(state, arrays))
+    tree = json.dumps(_encode(state, arrays))
     content = io.BytesIO()
     named: dict[str, Any] = {f"array{number}": array for number, array in enumerate(arrays)}
     np.savez(content, tree=np.frombuffer(tree.encode(), np.uint8), **named)
@@ -48,17 +48,17 @@ def read_state(path: Path) -> Any:
         if hashlib.sha256(content).hexdigest().encode() != digest:
             raise ValueError("the checksum differs")
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            return _unpacked(json.loads(arrays["tree"].tobytes()), arrays)
-    except _FAULTS as error:
-        raise Damaged(f"{path.name}: {error}") from error
+            return _decode(json.loads(arrays["tree"].tobytes()), arrays)
+    except _READ_ERRORS as error:
+        raise DamagedState(f"{path.name}: {error}") from error
 
 
-def checksum(path: Path) -> str:
+def file_sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _packed(value: object, arrays: list[np.ndarray]) -> object:
+def _encode(value: object, arrays: list[np.ndarray]) -> object:
     """As JSON holds it; what JSON has no word for is a list that begins with its kind."""
     if value is None or (isinstance(value, bool | int | float | str) and not isinstance(value, np.generic)):
         return value
@@ -69,20 +69,20 @@ def _packed(value: object, arrays: list[np.ndarray]) -> object:
         return ["scalar" if isinstance(value, np.generic) else "array", len(arrays) - 1]
     if isinstance(value, dict):
         kind = "counter" if isinstance(value, Counter) else "dict"
-        return [kind, *([_packed(key, arrays), _packed(one, arrays)] for key, one in value.items())]
+        return [kind, *([_encode(key, arrays), _encode(one, arrays)] for key, one in value.items())]
     for container in (list, tuple, set):
         if type(value) is container:
-            return [container.__name__, *(_packed(one, arrays) for one in value)]
-    if is_dataclass(value) and not isinstance(value, type) and type(value).__module__.startswith(_ROOMS):
+            return [container.__name__, *(_encode(one, arrays) for one in value)]
+    if is_dataclass(value) and not isinstance(value, type) and type(value).__module__.startswith(_ALLOWED_PACKAGES):
         kept = value.__getstate__()
         if not isinstance(kept, dict):  # a class with slots
             kept = {field.name: getattr(value, field.name) for field in fields(value)}
-        content = {name: _packed(one, arrays) for name, one in kept.items()}
+        content = {name: _encode(one, arrays) for name, one in kept.items()}
         return ["class", type(value).__module__, type(value).__qualname__, content]
     raise TypeError(f"{type(value).__name__} cannot be kept")
 
 
-def _unpacked(value: Any, arrays: Any) -> Any:
+def _decode(value: Any, arrays: Any) -> Any:
     if not isinstance(value, list):
         return value
     kind, *content = value
@@ -90,22 +90,22 @@ def _unpacked(value: Any, arrays: Any) -> Any:
         array = arrays[f"array{content[0]}"]
         return array[()] if kind == "scalar" else array
     if kind in ("dict", "counter"):
-        pairs = {_unpacked(key, arrays): _unpacked(one, arrays) for key, one in content}
+        pairs = {_decode(key, arrays): _decode(one, arrays) for key, one in content}
         return Counter(pairs) if kind == "counter" else pairs
     if kind == "class":
         module, name, values = content
-        made: Any = object.__new__(_class(module, name))
+        made: Any = object.__new__(_find_class(module, name))
         for key in {field.name for field in fields(made)} - values.keys():
             raise ValueError(f"{name} has no {key}")
         for key, one in values.items():  # those that it sets itself, too
-            object.__setattr__(made, key, _unpacked(one, arrays))
+            object.__setattr__(made, key, _decode(one, arrays))
         return made
     kinds = {"list": list, "tuple": tuple, "set": set}
-    return kinds[kind](_unpacked(one, arrays) for one in content)
+    return kinds[kind](_decode(one, arrays) for one in content)
 
 
-def _class(module: str, name: str) -> type:
-    if not module.startswith(_ROOMS):
+def _find_class(module: str, name: str) -> type:
+    if not module.startswith(_ALLOWED_PACKAGES):
         raise ValueError(f"{module}.{name} is not one of ours")
     found = getattr(import_module(module), name)
     if not (is_dataclass(found) and isinstance(found, type) and found.__module__ == module):

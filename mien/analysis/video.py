@@ -17,15 +17,15 @@ from mien.analysis.detection.detectors import Detections
 from mien.analysis.media.animation import AnimationSource
 from mien.analysis.media.camera import CameraSource
 from mien.analysis.media.inputs import Input
-from mien.analysis.media.video_reader import LONGEST_S, VideoFrame, VideoSource, open_video
-from mien.analysis.media.yuv import Format, Planes
+from mien.analysis.media.video_reader import MAX_FRAME_S, VideoFrame, VideoSource, open_video
+from mien.analysis.media.yuv import FrameFormat, YuvImage
 from mien.analysis.output.annotate import annotate_frame
 from mien.analysis.output.writers import RECORD_SCHEMA, RecordWriter, records_of
 from mien.analysis.people.people import PeopleAccumulator, observation_of
-from mien.analysis.prefetch import Behind, ahead, opencv_in_few_threads, several_at_once
+from mien.analysis.prefetch import BackgroundWriter, limit_opencv_threads, parallel_map, prefetch_items
 from mien.analysis.recognizer import Recognizer
-from mien.analysis.resume import Parts
-from mien.analysis.settings import Done, Settings
+from mien.analysis.resume import PartStore
+from mien.analysis.settings import AnalysisContext, AnalysisOptions, AnalysisResult
 from mien.analysis.tracking.face_finder import FaceFinder
 from mien.analysis.tracking.follower import Follower
 from mien.analysis.tracking.tracker import MEMORY_S, RETURN_S, Tracker
@@ -49,37 +49,40 @@ class State:
     finder: FaceFinder
     follower: Follower
     people: PeopleAccumulator
-    done: Done
+    result: AnalysisResult
     size_wh: tuple[int, int] = (0, 0)
-    annotated: Format | None = None  # its annotated copy, once that is begun
+    annotated: FrameFormat | None = None  # its annotated copy, once that is begun
     last_s: float = 0.0
     end_pts: int = 0
 
 
 def analyze_video(
-    item: Input, recognizer: Recognizer, settings: Settings, stem: Path, tables: list[RecordWriter]
-) -> Done:
+    item: Input, recognizer: Recognizer, context: AnalysisContext, stem: Path, tables: list[RecordWriter]
+) -> AnalysisResult:
     """Analyze one video and write its outputs. It is done part by part: after a sudden end, the same call goes on."""
-    _keep_subtitles(stem, settings)
+    _keep_subtitles(stem, context.options)
     before = item.status()
-    with opencv_in_few_threads(), open_video(item.path, settings.sampling, recognizer.max_frame_pixels) as source:
-        parts = Parts(stem, _key(item, recognizer, settings))
-        if parts.damage and not settings.quiet:
+    with (
+        limit_opencv_threads(),
+        open_video(item.path, context.options.sampling, recognizer.max_frame_pixels) as source,
+    ):
+        parts = PartStore(stem, _key(item, recognizer, context))
+        if parts.damage and not context.quiet:
             echo(
                 f"note: {item.name} is analyzed from its beginning: what was kept of it is damaged ({parts.damage})",
                 error=True,
             )
         recognizer = recognizer.side_by_side()
         try:
-            analysis = VideoAnalysis(source, recognizer, settings, parts, _begin(item, recognizer, settings))
+            analysis = VideoAnalysis(source, recognizer, context, parts, _begin(item, recognizer, context.options))
             analysis.run(item)
-            if not analysis.state.done.frames:
+            if not analysis.state.result.frames:
                 raise _nothing_chosen(item, source)
             if grown := item.check_unchanged(before):
-                analysis.state.done.warnings.append(grown)
-            done = write_outputs(analysis, item, stem, tables)
-            _check_sound(item, before, done)
-            return done
+                analysis.state.result.warnings.append(grown)
+            result = write_outputs(analysis, item, stem, tables)
+            _check_sound(item, before, result)
+            return result
         except BaseException as error:
             # Of the machine, not of the video: with more room the same command goes on from the parts.
             of_machine = isinstance(error, OutputError | OSError) or is_out_of_memory(error)
@@ -91,20 +94,20 @@ def analyze_video(
         # Anything else (Ctrl-C, the end of the process) leaves the parts where they are.
 
 
-def _check_sound(item: Input, before: os.stat_result | None, done: Done) -> None:
+def _check_sound(item: Input, before: os.stat_result | None, result: AnalysisResult) -> None:
     """MediaError where the file was replaced while its sound was copied; the outputs are gone then."""
     try:
         item.check_unchanged(before)
     except MediaError:
-        for path in done.outputs:
+        for path in result.outputs:
             path.unlink(missing_ok=True)
         raise
 
 
-def _keep_subtitles(stem: Path, settings: Settings) -> None:
+def _keep_subtitles(stem: Path, options: AnalysisOptions) -> None:
     """OutputError where captions would replace subtitles that are not ours: those lie beside a summary."""
     captions = stem.with_name(f"{stem.name}.vtt")
-    if "captions" in settings.extras and captions.exists() and not stem.with_name(f"{stem.name}.summary.json").exists():
+    if "captions" in options.outputs and captions.exists() and not stem.with_name(f"{stem.name}.summary.json").exists():
         raise OutputError(
             captions,
             "is there already without a summary beside it: subtitles of yours?",
@@ -118,17 +121,17 @@ def _nothing_chosen(item: Input, source: VideoSource | CameraSource | AnimationS
     return MediaError(item.name, f"has no frame from {sampling.from_s:g} s to {until}{length}", "choose other times")
 
 
-def _begin(item: Input, recognizer: Recognizer, settings: Settings) -> State:
-    every_s = settings.sampling.every_s
+def _begin(item: Input, recognizer: Recognizer, options: AnalysisOptions) -> State:
+    every_s = options.sampling.every_s
     return State(
         recognizer.finder(),
-        Follower(settings.smoothing_s, Tracker(max(MEMORY_S, 1.5 * every_s), max(RETURN_S, 2 * every_s))),
+        Follower(options.smoothing_s, Tracker(max(MEMORY_S, 1.5 * every_s), max(RETURN_S, 2 * every_s))),
         PeopleAccumulator(recognizer.labels),
-        Done(item.name, is_video=True),
+        AnalysisResult(item.name, is_video=True),
     )
 
 
-def _key(item: Input, recognizer: Recognizer, settings: Settings) -> dict[str, Any]:
+def _key(item: Input, recognizer: Recognizer, context: AnalysisContext) -> dict[str, Any]:
     """What the parts of a video depend on; a stream is never the same twice."""
     if isinstance(item.path, str):
         import uuid
@@ -136,17 +139,21 @@ def _key(item: Input, recognizer: Recognizer, settings: Settings) -> dict[str, A
         return {"stream": uuid.uuid4().hex}
     status = item.path.stat()
     encoder: dict[str, str] = {}
-    if settings.media:
+    if context.options.has_media:
         from mien.analysis.media.video_writer import encoder_options
 
         encoder = encoder_options()
-    choices = {
-        name: repr(getattr(settings, name)) for name in ("media", "style", "smoothing_s", "sampling", "part_frames")
-    }
     return {
         "source": item.name, "bytes": status.st_size, "changed": status.st_mtime_ns, "schema": RECORD_SCHEMA,
-        "recognizer": recognizer.describe(), "encoder": encoder, **choices,
+        "recognizer": recognizer.describe(), "encoder": encoder, "part_frames": context.part_frames,
+        "options": _part_choices(context.options),
     }  # fmt: skip
+
+
+def _part_choices(options: AnalysisOptions) -> dict[str, Any]:
+    """Return the options that parts depend on: those of what is written once they are whole may change."""
+    choices = options.output_choices()
+    return {name: choices[name] for name in ("style", "smoothing_s", "sampling")} | {"media": options.has_media}
 
 
 @dataclass(frozen=True)
@@ -170,8 +177,8 @@ class VideoAnalysis:
 
     source: VideoSource | CameraSource | AnimationSource
     recognizer: Recognizer
-    settings: Settings
-    parts: Parts
+    context: AnalysisContext
+    parts: PartStore
     state: State
 
     def run(self, item: Input) -> None:
@@ -182,12 +189,14 @@ class VideoAnalysis:
         done_s = max(0.0, self.state.last_s - source.begins_s) if earlier is not None else 0.0
         one_by_one = source.is_live or source.is_large
         most, at_once = (1, 0) if one_by_one else (BATCH_FRAMES, BATCHES_AT_ONCE)
-        decoded = _batches(source.frames(self.state.done.frames, self.tell), most)
+        decoded = _batches(source.frames(self.state.result.frames, self.tell), most)
         with (
-            ahead(decoded, 1 if source.is_large else BATCHES_AHEAD, newest=source.is_live) as frames,
-            ahead(_search(_lasting(frames, source) if source.is_live else frames, self.state.finder), 1) as searched,
-            closing(several_at_once(self._read, searched, at_once)) as batches,
-            progress_bar(Path(item.name).name, source.analyzed_s, done_s, quiet=self.settings.quiet) as bar,
+            prefetch_items(decoded, 1 if source.is_large else BATCHES_AHEAD, newest=source.is_live) as frames,
+            prefetch_items(
+                _search(_lasting(frames, source) if source.is_live else frames, self.state.finder), 1
+            ) as searched,
+            closing(parallel_map(self._read, searched, at_once)) as batches,
+            progress_bar(Path(item.name).name, source.analyzed_s, done_s, quiet=self.context.quiet) as bar,
         ):
             for batch in batches:
                 self._part(batch, batches, bar)
@@ -197,18 +206,18 @@ class VideoAnalysis:
 
     def tell(self) -> None:
         """Say to whoever watches how far this is; also where it only goes on, and gets no further."""
-        if self.settings.watch is not None:
-            done_s = max(0.0, self.state.last_s - self.source.begins_s) if self.state.done.frames else 0.0
-            self.settings.watch(done_s, self.source.analyzed_s, self.state.done.frames)
+        if self.context.report_progress is not None:
+            done_s = max(0.0, self.state.last_s - self.source.begins_s) if self.state.result.frames else 0.0
+            self.context.report_progress(done_s, self.source.analyzed_s, self.state.result.frames)
 
     def _stopped(self) -> bool:
-        return self.settings.stop is not None and self.settings.stop()
+        return self.context.should_stop is not None and self.context.should_stop()
 
     def _part(self, first: _Batch, batches: Iterator[_Batch], bar: ProgressBar) -> None:
         """Batches up to the end of a part: its records, its pictures, and then the state."""
         state, parts = self.state, self.parts
         size = len(first.frames)
-        count = max(1, self.settings.part_frames // size)
+        count = max(1, self.context.part_frames // size)
         with ExitStack() as stack:
             records = stack.enter_context(parts.path("jsonl").open("w", encoding="utf-8", newline="\n"))
             write = stack.enter_context(self._pictures(first.frames[0].image, size))
@@ -220,7 +229,7 @@ class VideoAnalysis:
                     write(frame, faces)
                 state.finder = batch.finder
                 seconds = float(sum(frame.duration for frame in batch.frames) * self.source.time_base)
-                bar.advance(seconds, f"{state.done.frames:,} frames")
+                bar.advance(seconds, f"{state.result.frames:,} frames")
                 self.tell()
                 if self._stopped():
                     break
@@ -243,7 +252,7 @@ class VideoAnalysis:
         self.state.size_wh = frame.image.shape[1], frame.image.shape[0]
         duration_s = float(frame.duration * self.source.time_base)
         result = FrameResult(
-            self.state.done.source, frame.index, frame.time_s, self.state.size_wh, tuple(faces),
+            self.state.result.source, frame.index, frame.time_s, self.state.size_wh, tuple(faces),
             self._player_time_s(frame), duration_s,
         )  # fmt: skip
         return records_of(result, self.recognizer.model_name, self.recognizer.detector_name)
@@ -251,7 +260,7 @@ class VideoAnalysis:
     def _count(self, frame: VideoFrame, faces: list[Face], rows: list[dict[str, Any]]) -> None:
         """Add a frame to all that sums the video up; its people go by its records, as those that are read back do."""
         state = self.state
-        state.done.count(faces)
+        state.result.add_frame(faces)
         state.last_s, state.end_pts = frame.time_s, frame.pts + frame.duration
         for row in rows:
             state.people.update(observation_of(row, self.recognizer.labels))
@@ -260,8 +269,8 @@ class VideoAnalysis:
         """When a player shows the frame, from 0 on."""
         return max(0.0, frame.time_s - self.source.start_s)  # a container rounds where it begins
 
-    def _pictures(self, first: np.ndarray | Planes, most: int) -> _Pictures | _NoPictures:
-        return _Pictures(self, first, most) if self.settings.media else _NoPictures()
+    def _pictures(self, first: np.ndarray | YuvImage, most: int) -> _Pictures | _NoPictures:
+        return _Pictures(self, first, most) if self.context.options.has_media else _NoPictures()
 
 
 class _NoPictures:
@@ -275,13 +284,13 @@ class _NoPictures:
 class _Pictures:
     """The annotated pictures of a part, drawn and encoded behind the analysis."""
 
-    def __init__(self, analysis: VideoAnalysis, first: np.ndarray | Planes, most: int) -> None:
+    def __init__(self, analysis: VideoAnalysis, first: np.ndarray | YuvImage, most: int) -> None:
         from mien.analysis.media.video_writer import PartWriter
 
-        self._style, state = analysis.settings.style, analysis.state
-        state.annotated = state.annotated or Format.of(annotate_frame(first, [], self._style))
+        self._style, state = analysis.context.options.style, analysis.state
+        state.annotated = state.annotated or FrameFormat.of(annotate_frame(first, [], self._style))
         self._writer = PartWriter(analysis.parts.path("nut"), analysis.source, state.annotated)
-        self._behind = Behind(most)
+        self._behind = BackgroundWriter(most)
 
     def __enter__(self) -> Callable[[VideoFrame, list[Face]], None]:
         return lambda frame, faces: self._behind.do(self._write, frame, faces)
@@ -308,7 +317,7 @@ def _lasting(
     batches: Iterator[list[VideoFrame]], source: VideoSource | CameraSource | AnimationSource
 ) -> Iterator[list[VideoFrame]]:
     """Live frames, some of which were left out: each lasts as long as the time since the one before, so that the sum is right."""
-    before, longest = None, LONGEST_S / source.time_base
+    before, longest = None, MAX_FRAME_S / source.time_base
     for batch in batches:
         lasting = []
         for frame in batch:

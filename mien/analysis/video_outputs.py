@@ -15,7 +15,7 @@ from mien.analysis.output.timeline_page import write_timeline_page
 from mien.analysis.output.writers import RECORD_SCHEMA, RecordWriter
 from mien.analysis.people.people import observation_of
 from mien.analysis.people.timeline import draw_timeline
-from mien.analysis.settings import Done
+from mien.analysis.settings import AnalysisResult
 from mien.core.errors import MissingExtra
 from mien.core.files import write_json
 
@@ -23,43 +23,43 @@ if TYPE_CHECKING:
     from mien.analysis.video import VideoAnalysis
 
 
-def write_outputs(analysis: VideoAnalysis, item: Input, stem: Path, tables: list[RecordWriter]) -> Done:
+def write_outputs(analysis: VideoAnalysis, item: Input, stem: Path, tables: list[RecordWriter]) -> AnalysisResult:
     """The parts as whole files, and what sums the video up."""
-    source, state, parts, settings = analysis.source, analysis.state, analysis.parts, analysis.settings
-    done = state.done
+    source, state, parts, context = analysis.source, analysis.state, analysis.parts, analysis.context
+    options, result = context.options, state.result
     annotated, summary, captions, drawing = (
         stem.with_name(f"{stem.name}.{what}") for what in ("annotated.mp4", "summary.json", "vtt", "timeline.png")
     )
     cues = parts.folder / "captions.vtt"  # under its name once the summary is there: without one, captions are not ours
-    _write_rows(analysis, tables, cues if "captions" in settings.extras else None)
+    _write_rows(analysis, tables, cues if "captions" in options.outputs else None)
     if source.damage:
-        done.warnings.append(f"{source.damage}; what was read is kept")
-    if settings.media:
+        result.warnings.append(f"{source.damage}; what was read is kept")
+    if options.has_media:
         from mien.analysis.media.video_writer import join_parts
 
         lost = join_parts(parts.paths("nut"), annotated, source, state.end_pts, analysis.tell)
         if lost:
-            done.warnings.append(f"{lost}; the annotated video has none or only a part of it")
-    done.totals = state.people.to_json()
+            result.warnings.append(f"{lost}; the annotated video has none or only a part of it")
+    result.totals = state.people.to_json()
     write_json(summary, _summary(analysis))
-    done.outputs += [annotated, summary] if settings.media else [summary]
-    if "captions" in settings.extras:
+    result.outputs += [annotated, summary] if options.has_media else [summary]
+    if "captions" in options.outputs:
         cues.replace(captions)
-        done.outputs.append(captions)
+        result.outputs.append(captions)
     title, start_s = Path(item.name).name, source.sampling.from_s
     end_s = float(state.end_pts * source.time_base) - source.start_s
-    if "timeline" in settings.extras:
+    if "timeline" in options.outputs:
         draw_timeline(state.people.timeline, state.people.names, drawing, title, start_s, end_s)
-        done.outputs.append(drawing)
-    if "page" in settings.extras:
+        result.outputs.append(drawing)
+    if "page" in options.outputs:
         page = stem.with_name(f"{stem.name}.timeline.html")
         with suppress(MissingExtra):  # an extra: the picture says the same
-            media = item.called(annotated) if settings.media else None
-            scripts_folder = None if settings.inline else settings.out
+            media = item.called(annotated) if options.has_media else None
+            scripts_folder = None if context.inline_scripts else context.out
             write_timeline_page(state.people, page, title, media, start_s, end_s, scripts_folder)
-            done.outputs.append(page)
+            result.outputs.append(page)
     parts.remove()
-    return done
+    return result
 
 
 def _write_rows(analysis: VideoAnalysis, tables: list[RecordWriter], captions: Path | None) -> None:
@@ -89,7 +89,10 @@ def _rows_of(paths: Iterable[Path], at_once: int = 1_000) -> Iterator[list[dict[
 
 def _captions(analysis: VideoAnalysis) -> Captions:
     """Those of the annotated video, which begins with the part that was analyzed; without one, of the video itself."""
-    people, offset_s = analysis.state.people, analysis.source.sampling.from_s if analysis.settings.media else 0.0
+    people, offset_s = (
+        analysis.state.people,
+        analysis.source.sampling.from_s if analysis.context.options.has_media else 0.0,
+    )
     return Captions(people.labels, offset_s, frozenset(person.track for person in people.not_faces))
 
 
@@ -104,14 +107,14 @@ def _summary(analysis: VideoAnalysis) -> dict[str, object]:
                does not say when its frames are shown
     """
     state, source, recognizer = analysis.state, analysis.source, analysis.recognizer
-    done, part = state.done, source.sampling
+    result, part = state.result, source.sampling
     return {
-        "schema": RECORD_SCHEMA, "source": done.source, "model": recognizer.model_name,
+        "schema": RECORD_SCHEMA, "source": result.source, "model": recognizer.model_name,
         "precision": recognizer.classifier.precision, "detector": recognizer.detector_name,
-        "width": state.size_wh[0], "height": state.size_wh[1], "frames": done.frames,
+        "width": state.size_wh[0], "height": state.size_wh[1], "frames": result.frames,
         "seconds": round(float(state.end_pts * source.time_base) - source.begins_s, 6), "start_s": source.start_s,
         "part": {"from_s": part.from_s, "to_s": part.to_s, "every_s": part.every_s},
         "bytes": source.bytes, "joined": source.joined,
-        "faces": done.faces_seen, "labels": state.people.raw_labels, **done.totals,
-        "complete": not done.warnings, "warnings": done.warnings,
+        "faces": result.faces_seen, "labels": state.people.raw_labels, **result.totals,
+        "complete": not result.warnings, "warnings": result.warnings,
     }  # fmt: skip

@@ -8,9 +8,13 @@ from typing import Annotated
 
 import typer
 
+from mien.analysis.detection.crop_dataset import crop_pictures
+from mien.analysis.detection.detectors import make_detector
+from mien.analysis.settings import parse_people
 from mien.cli.messages import pluralize, print_error
-from mien.cli.options import Json, Quiet, people_of
-from mien.core.progress import echo
+from mien.cli.options import Json, Quiet
+from mien.core.errors import UsageError
+from mien.core.progress import echo, progress_bar
 
 #: Pictures without a face that are named on the console; --json names all.
 MOST_NAMED = 20
@@ -34,15 +38,11 @@ def crop(
     that a network learns faces as it will be given them. The folders stay: photos/train/angry/a.jpg becomes
     OUT/train/angry/a.png, and of several faces the others a-face2.png. OUT/crops.csv says where each was cut out.
     """
-    from mien.analysis.detection.crop_dataset import crop_pictures
-    from mien.analysis.detection.detectors import make_detector
-    from mien.core.errors import UsageError
-    from mien.core.progress import progress_bar
 
     finder = make_detector(detector, detector_model)
     if finder is None:
         raise UsageError("--detector none", "finds no faces to cut out", "use auto, haar or yunet")
-    kept = people_of(people)
+    kept = parse_people(people)
     with progress_bar("pictures", None, quiet=quiet or as_json) as bar:
         done = crop_pictures(
             paths, out, finder, size=size, people=kept, each=lambda at, of: bar.advance(1, f"{at:,} of {of:,}")

@@ -3,16 +3,35 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mien.cli.options import Json, Quiet, json_too_early
-from mien.cli.training import by_whom
+from mien.analysis.inference.model_file import (
+    PULLABLE_MODELS,
+    choose_model_file,
+    find_model,
+    find_pulled_model,
+    int8_path,
+    list_providers,
+    list_shipped_models,
+    read_model_info,
+)
+from mien.analysis.inference.model_file import pull_model as fetch
+from mien.analysis.inference.precision import PRECISION_VARIABLE, find_int8_instructions, resolve_precision
+from mien.cli.loaders import misplaced_json_error
+from mien.cli.options import Json, Quiet
+from mien.cli.scoring import describe_label_source
 from mien.core.progress import echo
 
-app = typer.Typer(invoke_without_command=True, rich_markup_mode=None, help="Model files: shipped, pulled or your own.")
+app = typer.Typer(
+    add_completion=False,
+    invoke_without_command=True,
+    rich_markup_mode=None,
+    help="Model files: shipped, pulled or your own.",
+)
 
 
 @app.callback()
@@ -21,27 +40,26 @@ def _default(context: typer.Context, as_json: Json = False) -> None:
     if context.invoked_subcommand is None:
         list_models(as_json)
     elif as_json:
-        raise json_too_early(context)
+        raise misplaced_json_error(context)
 
 
 @app.command("list")
 def list_models(as_json: Json = False) -> None:
     """List the models that ship with mien and the files that can be pulled."""
-    from mien.analysis.inference.model_file import PULLABLE, int8_file, local_model, model_info, shipped_models
 
     rows = []
-    for name, path in shipped_models().items():
-        info = model_info(path)
+    for name, path in list_shipped_models().items():
+        info = read_model_info(path)
         accuracy = info.scores.get("accuracy")
         about = f"{len(info.labels)} expressions" + (
-            f", accuracy {accuracy:.1%} on {info.scores.get('data')}{by_whom(info.scores.get('labels_by', 'given'))}"
+            f", accuracy {accuracy:.1%} on {info.scores.get('data')}{describe_label_source(info.scores.get('labels_by', 'given'))}"
             if accuracy
             else ""
         )
-        about += "; float and int8" if int8_file(path).is_file() else "; float"
+        about += "; float and int8" if int8_path(path).is_file() else "; float"
         rows.append({"name": name, "kind": "shipped", "about": about, "path": str(path)})
-    for name, known in PULLABLE.items():
-        here = local_model(name)
+    for name, known in PULLABLE_MODELS.items():
+        here = find_pulled_model(name)
         rows.append(
             {
                 "name": name,
@@ -63,19 +81,16 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show what a model file says of itself, and its model card."""
-    from dataclasses import asdict
 
-    from mien.analysis.inference.model_file import PULLABLE, choose_file, find_model, local_model, model_info
-
-    if model in PULLABLE:
-        known = PULLABLE[model]
-        facts = asdict(known) | {"local": str(local_model(model) or "")}
+    if model in PULLABLE_MODELS:
+        known = PULLABLE_MODELS[model]
+        facts = asdict(known) | {"local": str(find_pulled_model(model) or "")}
         echo(json.dumps(facts, indent=2) if as_json else "\n".join(f"{key}: {value}" for key, value in facts.items()))
         return
     path = find_model(model)
-    info = model_info(path)
+    info = read_model_info(path)
     if as_json:
-        run = choose_file(model)
+        run = choose_model_file(model)
         facts = asdict(info) | {"path": str(path), "runs": str(run), "precision": _precision(run)}
         echo(json.dumps(facts, indent=2))
         return
@@ -91,27 +106,24 @@ def show(
 
 
 def _precision(path: Path) -> str:
-    from mien.analysis.inference.model_file import model_info
 
-    return "int8" if model_info(path).quantized else "float"
+    return "int8" if read_model_info(path).quantized else "float"
 
 
 def _runs(model: str) -> str:
     """Which file is run on this machine, why, and how to have the other."""
-    from mien.analysis.inference.model_file import choose_file, find_model, int8_file, providers, shipped_models
-    from mien.analysis.inference.precision import VARIABLE, int8_instructions, wanted_precision
 
-    path = choose_file(model)
-    if model not in shipped_models():
+    path = choose_model_file(model)
+    if model not in list_shipped_models():
         return f"runs: {path.name}, {_precision(path)}"
-    if not int8_file(find_model(model)).is_file():
+    if not int8_path(find_model(model)).is_file():
         why = "there is no int8 file"
-    elif wanted_precision("auto") != "auto":
-        why = f"{VARIABLE} says so"
-    elif providers() != ["CPUExecutionProvider"]:
-        why = f"{providers()[0].removesuffix('ExecutionProvider')} is given floats"
+    elif resolve_precision("auto") != "auto":
+        why = f"{PRECISION_VARIABLE} says so"
+    elif list_providers() != ["CPUExecutionProvider"]:
+        why = f"{list_providers()[0].removesuffix('ExecutionProvider')} is given floats"
     else:
-        why = f"this processor has {', '.join(int8_instructions()) or 'no instructions for int8'}"
+        why = f"this processor has {', '.join(find_int8_instructions()) or 'no instructions for int8'}"
     return f"runs: {path.name}, {_precision(path)}, as {why}; --precision float or int8 chooses"
 
 
@@ -126,7 +138,6 @@ def pull(
 
     Its SHA-256 is checked, and it is kept in the cache folder (or the folder that MIEN_CACHE names).
     """
-    from mien.analysis.inference.model_file import pull as fetch
 
     path: Path = fetch(name, url)
     if as_json:

@@ -72,7 +72,8 @@ class Preprocessing:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Preprocessing:
-        return cls(**values)
+        """Return what `to_json` made these values of; older files say ``colour`` for ``color``."""
+        return cls(**{"color" if name == "colour" else name: value for name, value in values.items()})
 
 
 def convert_to_gray(images: np.ndarray) -> np.ndarray:

@@ -98,7 +98,7 @@ def split_by_class_counts(faces: FaceSet, parts: dict[str, dict[str, int]], seed
     The classes are those that are named, in the order of ``faces.classes``; rows of a part ascend. Raises DataError where there are too few.
     """
     wanted = {normalize_label(name) for counts in parts.values() for name in counts}
-    faces = select_classes(
+    faces = filter_classes(
         faces, [name for name in faces.classes if name in wanted] + sorted(wanted - set(faces.classes))
     )
     rng = np.random.default_rng(seed)
@@ -163,7 +163,7 @@ def remove_training_labels(faces: FaceSet, labeled_share: float, seed: int) -> F
     return replace(faces, labels=labels, votes=votes)
 
 
-def select_classes(faces: FaceSet, names: Sequence[str]) -> FaceSet:
+def filter_classes(faces: FaceSet, names: Sequence[str]) -> FaceSet:
     """The faces of these classes, labels counted in this order."""
     names = tuple(normalize_label(name) for name in names)
     unknown = [name for name in names if name not in faces.classes]
@@ -181,7 +181,7 @@ def select_classes(faces: FaceSet, names: Sequence[str]) -> FaceSet:
 
 def make_one_vs_rest(faces: FaceSet, name: str) -> FaceSet:
     """Two classes: OTHER, and the one named."""
-    (name,) = select_classes(faces, [name]).classes
+    (name,) = filter_classes(faces, [name]).classes
     if name == OTHER:
         raise DataError("data.one_vs_rest", f"'{OTHER}' is the name of all the rest", "rename the class")
     labels = np.where(faces.is_labeled, faces.labels == faces.classes.index(name), UNLABELED).astype(np.int64)

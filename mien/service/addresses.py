@@ -31,13 +31,13 @@ def check_proxies(proxies: tuple[str, ...]) -> None:
             raise UsageError(f"--trusted-proxy {proxy}", "is neither an IP address nor a network", hint) from error
 
 
-def route_of(scope: Scope) -> str:
+def get_route_path(scope: Scope) -> str:
     """The path of a request as routes know it, without the root path; `RootPath` stood before."""
     path = scope["path"]
     return path.removeprefix(scope["root_path"]) if scope.get("root_path") else path
 
 
-class RootPath:
+class RootPathMiddleware:
     """The ASGI application around all others: a proxy may pass the root path on or take it away, both lead to the same."""
 
     def __init__(self, app: ASGIApp, root_path: str) -> None:

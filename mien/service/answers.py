@@ -31,7 +31,7 @@ class Failure(BaseModel):
     error: Error
 
 
-class FaceReading(BaseModel):
+class FaceResult(BaseModel):
     """One face and how its expression reads."""
 
     face: int = Field(description="its number in the picture, from 0")
@@ -47,7 +47,7 @@ class FaceReading(BaseModel):
     crop: DataUrl | None = None
 
 
-class PictureReading(BaseModel):
+class PictureResult(BaseModel):
     """The faces of one picture."""
 
     source: str
@@ -55,7 +55,7 @@ class PictureReading(BaseModel):
     detector: str
     width: int
     height: int
-    faces: list[FaceReading]
+    faces: list[FaceResult]
     records: list[dict[str, Any]] = Field(description="the rows that mien analyze writes, columns by name")
     picture: DataUrl | None = None
     seconds: Seconds
@@ -77,7 +77,7 @@ class JobState(BaseModel):
     started: float | None
     ended: float | None
     expires: float | None = Field(description="when it is removed with its results")
-    settings: dict[str, Any] = Field(description="as the request gave them")
+    options: dict[str, Any] = Field(description="of the analysis, with all defaults")
     results: list[str] = Field(description="names for /v1/jobs/{id}/results/{name}")
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import platformdirs
 
-from mien.analysis.output.annotate import Style, display_size
+from mien.analysis.output.annotate import display_size
+from mien.analysis.output.style import Style
 
 DAY_S = 86_400.0
 MIB = 2**20
@@ -112,12 +113,12 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-def default_state() -> Path:
+def default_state_folder() -> Path:
     """Where jobs lie if nobody says otherwise: the system's own folder for what programs keep."""
     return platformdirs.user_state_path("mien", appauthor=False) / "serve"
 
 
-def fitting(style: Style, size_wh: tuple[int, int], most_pixels: int) -> Style:
+def limit_display_width(style: Style, size_wh: tuple[int, int], most_pixels: int) -> Style:
     """The style, without its display width where a picture of this size would become one of too many pixels."""
     wide, high = display_size(size_wh, style)
     return style if wide * high <= most_pixels else replace(style, display_width=0)

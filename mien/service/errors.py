@@ -22,7 +22,7 @@ STATUS_OF: tuple[tuple[type[MienError], int], ...] = (
 )
 
 
-class Refused(HTTPException):
+class RequestError(HTTPException):
     """A request that is not done, with its status, the headers of the answer and what every error of mien has.
 
     ``code`` is one of those that docs/serving.md lists.
@@ -36,10 +36,10 @@ class Refused(HTTPException):
         self.error = MienError(name, problem, hint, code=code, **parameters)
 
     def body(self) -> dict[str, Any]:
-        return error_body(self.error)
+        return make_error_body(self.error)
 
 
-def error_body(error: MienError) -> dict[str, Any]:
+def make_error_body(error: MienError) -> dict[str, Any]:
     return {"error": error.to_dict()}
 
 
@@ -48,58 +48,60 @@ CONTENT = {"application/json": {"schema": {"$ref": "#/components/schemas/Failure
 RESPONSES: dict[int | str, dict[str, Any]] = {"4XX": {"description": "Not done, and why.", "content": CONTENT}}
 
 
-def also(status: int, why: str) -> dict[int | str, dict[str, Any]]:
+def describe_error(status: int, why: str) -> dict[int | str, dict[str, Any]]:
     """``responses`` of a route that may answer with another error, too."""
     return {status: {"description": why, "content": CONTENT}}
 
 
-def too_large(what: str, limit: int) -> Refused:
+def make_too_large_error(what: str, limit: int) -> RequestError:
     problem = f"is larger than the limit of {limit:,} bytes"
-    return Refused(413, "too_large", what, problem, "send a smaller one", limit=limit)
+    return RequestError(413, "too_large", what, problem, "send a smaller one", limit=limit)
 
 
 #: The status of one request too many.
-BUSY = 429
+BUSY_STATUS = 429
 
 
-def busy(what: str, limit: int) -> Refused:
+def make_busy_error(what: str, limit: int) -> RequestError:
     hint = "try again in a moment"
     problem = f"has its {limit} places taken"
-    return Refused(BUSY, "busy", what, problem, hint, {"retry-after": "1"}, limit=limit)
+    return RequestError(BUSY_STATUS, "busy", what, problem, hint, {"retry-after": "1"}, limit=limit)
 
 
-def absent(what: object) -> Refused:
-    return Refused(404, "not_found", what, "does not exist", "check the address; it may have been removed")
+def make_not_found_error(what: object) -> RequestError:
+    return RequestError(404, "not_found", what, "does not exist", "check the address; it may have been removed")
 
 
-def unforeseen(path: str, error: Exception) -> JSONResponse:
+def answer_unexpected_error(path: str, error: Exception) -> JSONResponse:
     """The answer to a request that failed through a fault of ours."""
     kind = type(error).__name__
     known = MienError(path, f"failed with an unforeseen {kind}", "please report it", code="unexpected", kind=kind)
-    return JSONResponse(error_body(known), 500)
+    return JSONResponse(make_error_body(known), 500)
 
 
-def install(app: FastAPI) -> None:
+def add_error_handlers(app: FastAPI) -> None:
     """Have ``app`` answer every kind of error that is foreseen in the one shape."""
 
-    @app.exception_handler(Refused)
-    async def refused(_: Request, error: Refused) -> JSONResponse:
+    @app.exception_handler(RequestError)
+    async def refused(_: Request, error: RequestError) -> JSONResponse:
         return JSONResponse(error.body(), error.status_code, error.headers)
 
     @app.exception_handler(MienError)
     async def known(_: Request, error: MienError) -> JSONResponse:
         status = next(status for kind, status in STATUS_OF if isinstance(error, kind))
-        return JSONResponse(error_body(error), status)
+        return JSONResponse(make_error_body(error), status)
 
     @app.exception_handler(MemoryError)
     async def full(_: Request, error: MemoryError) -> JSONResponse:
         hint = "try again in a moment, with a smaller file"
-        return JSONResponse(error_body(MienError("memory", "is used up", hint, code="memory_full")), 503)
+        return JSONResponse(make_error_body(MienError("memory", "is used up", hint, code="memory_full")), 503)
 
     @app.exception_handler(sqlite3.OperationalError)
     async def unwritable(_: Request, error: sqlite3.OperationalError) -> JSONResponse:
         hint = "make room on the service's disk"
-        return JSONResponse(error_body(MienError("state", f"cannot be kept ({error})", hint, code="disk_full")), 503)
+        return JSONResponse(
+            make_error_body(MienError("state", f"cannot be kept ({error})", hint, code="disk_full")), 503
+        )
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> JSONResponse:
@@ -107,10 +109,10 @@ def install(app: FastAPI) -> None:
         name = ".".join(str(part) for part in first["loc"])
         message = str(first["msg"])
         problem, hint = message[:1].lower() + message[1:], "see /docs for what is taken"
-        return JSONResponse(error_body(MienError(name, problem, hint, code="invalid_parameter")), 422)
+        return JSONResponse(make_error_body(MienError(name, problem, hint, code="invalid_parameter")), 422)
 
     @app.exception_handler(HTTPException)
     async def other(request: Request, error: HTTPException) -> JSONResponse:
         code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "bad_request")
         known = MienError(request.url.path, str(error.detail).lower(), "see /docs for what there is", code=code)
-        return JSONResponse(error_body(known), error.status_code, error.headers)
+        return JSONResponse(make_error_body(known), error.status_code, error.headers)

@@ -34,17 +34,17 @@ class Metrics:
         self.decoders_replaced = Counter("mien_decoders_replaced", "Decoders that died or were ended", **known)
         self.worker_crashes = Counter("mien_worker_crashes", "Workers of videos that died or were ended", **known)
 
-    def saw_batch(self, requests: int, crops: int) -> None:
+    def count_batch(self, requests: int, crops: int) -> None:
         self.batches.observe(crops)
         self.batch_requests.observe(requests)
 
-    def text(self, service: Service) -> bytes:
-        for state, count in service.store.counts().items():
+    def render(self, service: Service) -> bytes:
+        for state, count in service.store.count_states().items():
             self._jobs.labels(state).set(count)
         return generate_latest(self.registry)
 
 
-class Measured:
+class MetricsMiddleware:
     """The ASGI application around all others: counts requests by route and status."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from fastapi import FastAPI
 
 from mien.service.answers import Failure
-from mien.service.security import COOKIE, OPEN
+from mien.service.security import COOKIE, PUBLIC_PATHS
 
 STYLE = (
     ":root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;max-width:52rem;margin:2rem auto;padding:0 1rem}"
@@ -37,7 +37,7 @@ SCHEMES = {
 }
 
 
-def interface_of(app: FastAPI, *, needs_token: bool) -> dict[str, Any]:
+def make_openapi_document(app: FastAPI, *, needs_token: bool) -> dict[str, Any]:
     """The OpenAPI document, with the ways to sign in; made once."""
     if app.openapi_schema is None:
         document = FastAPI.openapi(app)
@@ -46,16 +46,18 @@ def interface_of(app: FastAPI, *, needs_token: bool) -> dict[str, Any]:
         document["components"]["securitySchemes"] = SCHEMES
         if needs_token:
             document["security"] = [{name: []} for name in SCHEMES]
-            for path in set(OPEN) & set(document["paths"]):
+            for path in set(PUBLIC_PATHS) & set(document["paths"]):
                 for route in document["paths"][path].values():
                     route["security"] = []
     return app.openapi_schema
 
 
-def interface_page(document: dict[str, Any]) -> str:
+def render_openapi_page(document: dict[str, Any]) -> str:
     """An OpenAPI document as one page that loads nothing."""
     routes = [
-        _route(method, path, route) for path, methods in document["paths"].items() for method, route in methods.items()
+        _render_route(method, path, route)
+        for path, methods in document["paths"].items()
+        for method, route in methods.items()
     ]
     title, version = html.escape(document["info"]["title"]), html.escape(document["openapi"])
     return (
@@ -65,9 +67,9 @@ def interface_page(document: dict[str, Any]) -> str:
     )
 
 
-def _route(method: str, path: str, route: dict[str, Any]) -> str:
+def _render_route(method: str, path: str, route: dict[str, Any]) -> str:
     text = html.escape(route.get("description") or route.get("summary", ""))
-    rows = "".join(_parameter(parameter) for parameter in route.get("parameters", []))
+    rows = "".join(_render_parameter(parameter) for parameter in route.get("parameters", []))
     if "requestBody" in route:
         kinds = html.escape(", ".join(route["requestBody"]["content"]))
         field = "file" if "multipart" in kinds else "body"
@@ -78,7 +80,7 @@ def _route(method: str, path: str, route: dict[str, Any]) -> str:
     return f"{head}<p>{text}</p>{table}<p class=answers>answers: {answers}</p>"
 
 
-def _parameter(parameter: dict[str, Any]) -> str:
+def _render_parameter(parameter: dict[str, Any]) -> str:
     schema = parameter["schema"]
     kind = " | ".join(value for value in schema["enum"] if value) if "enum" in schema else schema.get("type", "")
     if schema.get("default", "") != "":

@@ -3,63 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 from fastapi import Depends, Query, Request
 
 from mien.analysis.detection.detectors import DETECTORS
-from mien.analysis.inference.classifier import TTA_CHOICES
-from mien.analysis.output.annotate import Style
-from mien.core.errors import UsageError
-from mien.service.recognition.recognition import Wish
+from mien.analysis.inference.classifier import TTA, TTA_CHOICES
+from mien.analysis.output.style import COLOR_PATTERN, Style, parse_color, parse_label_colors
+from mien.analysis.settings import AnalysisOptions, parse_people
 
 if TYPE_CHECKING:
     from mien.service.server import Service
 
-#: Three numbers up to 255, or six hexadecimal digits.
-COLOR = "^(#[0-9a-fA-F]{6}|(([01]?[0-9]?[0-9]|2[0-4][0-9]|25[0-5])(,(?!$)|$)){3})$"
 
-
-def service_of(request: Request) -> Service:
+def get_service(request: Request) -> Service:
     return request.app.state.service
-
-
-def people_of(text: str) -> int:
-    """``people`` of a request → how many faces are kept, 0 for all; UsageError for anything else."""
-    named = {"all": 0, "largest": 1}
-    if text in named:
-        return named[text]
-    if not (text.isascii() and text.isdecimal() and 1 <= int(text[:9]) < 10_000):
-        raise UsageError(
-            f"people={text[:40]}",
-            "is neither all, largest nor a number from 1",
-            "as in people=2",
-            code="invalid_parameter",
-        )
-    return int(text)
-
-
-def color_of(text: str) -> tuple[int, int, int]:
-    """``0,255,0`` or ``#00ff00`` → (red, green, blue)."""
-    parts = [str(int(text[n : n + 2], 16)) for n in (1, 3, 5)] if _is_hex(text) else text.split(",")
-    if len(parts) != 3 or not all(part.isascii() and part.isdigit() and int(part[:4]) <= 255 for part in parts):
-        hint = "as in color=0,255,0 or color=%2300ff00"
-        raise UsageError(f"color={text[:40]}", "is no color", hint, code="invalid_parameter")
-    red, green, blue = (int(part) for part in parts)
-    return red, green, blue
-
-
-def label_colors_of(texts: Sequence[str]) -> tuple[tuple[str, tuple[int, int, int]], ...]:
-    """``happy:#e6b800`` → ("happy", (230, 184, 0)), for each."""
-    pairs = [text.rpartition(":") for text in texts]
-    if any(not label for label, _, _ in pairs):
-        hint = "as in label_color=happy:%23e6b800"
-        raise UsageError("label_color", "is no expression with its color", hint, code="invalid_parameter")
-    return tuple((label, color_of(color)) for label, _, color in pairs)
-
-
-def _is_hex(text: str) -> bool:
-    return len(text) == 7 and text[0] == "#" and all(letter in "0123456789abcdefABCDEF" for letter in text[1:])
 
 
 # What requests may ask for. Values are checked by our own functions, whose errors say more; the document is told as well.
@@ -81,8 +39,8 @@ ColorText = Annotated[
     str,
     Query(
         max_length=20,
-        description="red,green,blue or #rrggbb",
-        json_schema_extra={"pattern": COLOR},
+        description="red,green,blue, #rrggbb, or a name of CSS as in lime",
+        json_schema_extra={"pattern": COLOR_PATTERN},
     ),
 ]
 LabelColors = Annotated[
@@ -96,30 +54,37 @@ TtaName = Annotated[
 ]
 
 
-def wish_of(
+def parse_options(
     request: Request,
     model: ModelName = "",
     detector: DetectorName = "",
     detector_threshold: Threshold = 0.0,
     people: PeopleText = "all",
     tta: TtaName = "none",
-) -> Wish:
-    service = service_of(request)
-    wish = Wish(model, detector or service.config.detector, detector_threshold, people_of(people), tta)
-    return service.reader.check(wish)
+) -> AnalysisOptions:
+    service = get_service(request)
+    return service.recognizers.resolve_options(
+        AnalysisOptions(
+            model=model,
+            detector=detector or service.config.detector,
+            detector_threshold=detector_threshold,
+            people=parse_people(people),
+            tta=cast(TTA, tta),
+        )
+    )
 
 
-def style_of(
-    color: ColorText = "0,255,0",
+def parse_style(
+    color: ColorText = "lime",
     line_width: Annotated[int, Query(ge=0, le=100, description="pixels; 0 chooses")] = 0,
     text_size: Annotated[int, Query(ge=0, le=100, description="pixels; 0 chooses")] = 0,
     bars: Annotated[bool, Query(description="small bars of all probabilities beside each face")] = False,
     display_width: Annotated[int, Query(ge=0, le=8192, description="of what is annotated; 0 leaves it as it is")] = 0,
     label_color: LabelColors = (),
 ) -> Style:
-    own = label_colors_of(label_color)
-    return Style(color_of(color), line_width, text_size, bars, display_width, own)
+    own = parse_label_colors(label_color)
+    return Style(parse_color(color), line_width, text_size, bars, display_width, own)
 
 
-Wanted = Annotated[Wish, Depends(wish_of)]
-Drawn = Annotated[Style, Depends(style_of)]
+RequestedOptions = Annotated[AnalysisOptions, Depends(parse_options)]
+RequestedStyle = Annotated[Style, Depends(parse_style)]

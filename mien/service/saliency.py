@@ -13,10 +13,10 @@ import numpy as np
 from mien.core.errors import MissingExtra, UsageError
 
 if TYPE_CHECKING:
-    from mien.training.checkpoint import Trained
+    from mien.training.checkpoint import TrainedModel
 
 #: Methods that answer within a second or two; LIME takes longer, and another package.
-QUICK = (
+METHODS = (
     "gradient", "normalized-gradient", "smoothgrad", "integrated-gradients", "grad-cam", "guided-backprop", "occlusion",
 )  # fmt: skip
 
@@ -24,38 +24,38 @@ QUICK = (
 ZOOM = 6
 
 #: A network's hooks and mode are changed while it is explained: one at a time.
-_ONE = threading.Lock()
+_LOCK = threading.Lock()
 
 
-def available() -> bool:
+def is_available() -> bool:
     return find_spec("torch") is not None
 
 
 def check_method(method: str) -> None:
     """UsageError for a method that is not offered, MissingExtra (501) without torch."""
-    if method not in QUICK:
+    if method not in METHODS:
         raise UsageError(
-            f"method '{method}'", "is not offered here", f"choose from {', '.join(QUICK)}", code="unknown_method"
+            f"method '{method}'", "is not offered here", f"choose from {', '.join(METHODS)}", code="unknown_method"
         )
-    if not available():
+    if not is_available():
         raise MissingExtra("torch", "train", "for saliency")
 
 
 @lru_cache(maxsize=4)
-def _network(path: Path) -> Trained:
-    from mien.training.torch_classifier import open_trained
+def _load_network(path: Path) -> TrainedModel:
+    from mien.training.torch_classifier import open_trained_model
 
-    return open_trained(str(path))
+    return open_trained_model(str(path))
 
 
-def saliency(path: Path, crop: np.ndarray, method: str) -> np.ndarray:
+def draw_saliency(path: Path, crop: np.ndarray, method: str) -> np.ndarray:
     """One crop uint8 (S, S, 3), enlarged, with what of it speaks for its most probable expression: RGB uint8."""
     from mien.explanation.attribution import explain
     from mien.explanation.figures import overlay
     from mien.training.torch_classifier import TorchClassifier
 
-    with _ONE:
-        trained = _network(path)
+    with _LOCK:
+        trained = _load_network(path)
         crops = crop[None]
         target = TorchClassifier(trained).probabilities(crops).argmax(axis=1)
         maps = explain(trained.network, trained.preprocessing.to_tensor(crops), target, method)

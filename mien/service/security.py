@@ -17,9 +17,15 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mien.service.addresses import route_of
+from mien.service.addresses import get_route_path
 from mien.service.config import MIB, Config
-from mien.service.errors import BUSY, Refused, busy, too_large, unforeseen
+from mien.service.errors import (
+    BUSY_STATUS,
+    RequestError,
+    answer_unexpected_error,
+    make_busy_error,
+    make_too_large_error,
+)
 from mien.service.sessions import Sessions
 
 COOKIE = "mien_session"
@@ -28,7 +34,7 @@ COOKIE = "mien_session"
 OLD_COOKIE = "mien_token"
 
 #: What anyone who reaches the address may see: the page, which then asks for the token, and whether the service is well.
-OPEN = ("/", "/healthz", "/v1/login", "/v1/logout", "/docs", "/openapi.json", "/favicon.ico")
+PUBLIC_PATHS = ("/", "/healthz", "/v1/login", "/v1/logout", "/docs", "/openapi.json", "/favicon.ico")
 
 #: Sent with every answer: nothing is loaded from elsewhere, framed elsewhere, or taken for another type than it is.
 HEADERS = {
@@ -46,41 +52,43 @@ HEADERS = {
 class Access:
     """Decides who may ask: whoever has the token, or signed in with it."""
 
-    def __init__(self, config: Config, sessions: Sessions, attempts: Attempts) -> None:
-        self._token, self._sessions, self._attempts = config.token, sessions, attempts
+    def __init__(self, config: Config, sessions: Sessions, failed_sign_ins: FailedSignIns) -> None:
+        self._token, self._sessions, self._failed_sign_ins = config.token, sessions, failed_sign_ins
         self._loopback = config.is_loopback
         machine = socket.gethostname().lower()
         self._names = {"localhost"} if self._loopback else {"localhost", machine, f"{machine}.local", config.host}
 
-    def check(self, scope: Scope) -> None:
-        """Raises Refused for a foreign host or origin (403), and where the token is missing or wrong (401, 429)."""
-        headers, path = Headers(scope=scope), route_of(scope)
+    def check_request(self, scope: Scope) -> None:
+        """Raises RequestError for a foreign host or origin (403), and where the token is missing or wrong (401, 429)."""
+        headers, path = Headers(scope=scope), get_route_path(scope)
         self._check_host(headers.get("host", ""))
         origin = headers.get("origin")
-        if origin is not None and _host_of(origin) != headers.get("host", "").lower():
-            raise Refused(
+        if origin is not None and _parse_host(origin) != headers.get("host", "").lower():
+            raise RequestError(
                 403, "foreign_site", "origin", f"is {origin[:100]!r}, another site", "use the page of this service"
             )
         site = headers.get("sec-fetch-site", "none")
-        if site not in ("none", "same-origin") and not _is_open(path):
-            raise Refused(403, "foreign_site", "sec-fetch-site", f"is {site[:20]!r}", "use the page of this service")
-        if not self._token or _is_open(path):
+        if site not in ("none", "same-origin") and not _is_public(path):
+            raise RequestError(
+                403, "foreign_site", "sec-fetch-site", f"is {site[:20]!r}", "use the page of this service"
+            )
+        if not self._token or _is_public(path):
             return
-        if bearer := bearer_of(headers):
-            self.check_token(bearer, address_of(scope))
-        elif not any(map(self._sessions.is_valid, sessions_of(headers))):
+        if bearer := parse_bearer_token(headers):
+            self.check_token(bearer, get_client_address(scope))
+        elif not any(map(self._sessions.is_valid, parse_session_cookies(headers))):
             hint = "send 'Authorization: Bearer TOKEN', or sign in on the page"
-            raise Refused(401, "token_missing", "token", "is missing", hint, {"www-authenticate": "Bearer"})
+            raise RequestError(401, "token_missing", "token", "is missing", hint, {"www-authenticate": "Bearer"})
 
     def check_token(self, token: str, address: str) -> None:
-        """Raises Refused for a wrong token (401), and for any after too many wrong ones from the same address (429)."""
+        """Raises RequestError for a wrong token (401), and for any after too many wrong ones from the same address (429)."""
         if not self._token:
             return
-        self._attempts.check(address)
+        self._failed_sign_ins.check_address(address)
         if not hmac.compare_digest(token.encode("utf-8", "replace"), self._token.encode()):
-            self._attempts.failed(address)
+            self._failed_sign_ins.add_failure(address)
             hint = "ask whoever started the service"
-            raise Refused(401, "wrong_token", "token", "is wrong", hint, {"www-authenticate": "Bearer"})
+            raise RequestError(401, "wrong_token", "token", "is wrong", hint, {"www-authenticate": "Bearer"})
 
     def _check_host(self, host: str) -> None:
         """A page of another site whose name was made to lead here (DNS rebinding) sends that name as Host."""
@@ -95,10 +103,12 @@ class Access:
             if address.is_loopback or not self._loopback:
                 return
         if name not in self._names:
-            raise Refused(403, "foreign_host", "host", f"is {host[:100]!r}", "use the address that the service printed")
+            raise RequestError(
+                403, "foreign_host", "host", f"is {host[:100]!r}", "use the address that the service printed"
+            )
 
 
-def _host_of(origin: str) -> str | None:
+def _parse_host(origin: str) -> str | None:
     """None for what is no address."""
     try:
         return urlsplit(origin).netloc.lower()
@@ -106,52 +116,54 @@ def _host_of(origin: str) -> str | None:
         return None
 
 
-def _is_open(path: str) -> bool:
-    return path in OPEN or path.startswith("/page/")
+def _is_public(path: str) -> bool:
+    return path in PUBLIC_PATHS or path.startswith("/page/")
 
 
-def address_of(scope: Scope) -> str:
+def get_client_address(scope: Scope) -> str:
     """Who sent a request; behind a trusted proxy, whom that names."""
     client = scope.get("client")
     return client[0] if client else ""
 
 
-def bearer_of(headers: Headers) -> str:
+def parse_bearer_token(headers: Headers) -> str:
     """The token in a request's header; "" without one."""
     kind, _, token = headers.get("authorization", "").partition(" ")
     return token.strip() if kind.lower() == "bearer" else ""
 
 
-def sessions_of(headers: Headers) -> list[str]:
+def parse_session_cookies(headers: Headers) -> list[str]:
     """The sessions in a request's cookies: a browser also sends that of another service of this host, at a longer or shorter
     path."""
     pairs = (part.partition("=") for part in headers.get("cookie", "").split(";"))
     return [value.strip() for name, _, value in pairs if name.strip() == COOKIE]
 
 
-class Attempts:
-    """Counts wrong tokens: after ``most`` within ``within_s`` their address has to wait until some are forgotten."""
+class FailedSignIns:
+    """Counts wrong tokens: after ``max_failures`` within ``within_s`` their address has to wait until some are forgotten."""
 
-    def __init__(self, most: int = 10, within_s: float = 60.0, clock: Callable[[], float] = time.monotonic) -> None:
-        self._most, self._within_s, self._clock = most, within_s, clock
+    def __init__(
+        self, max_failures: int = 10, within_s: float = 60.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._max_failures, self._within_s, self._clock = max_failures, within_s, clock
         self._failed: deque[tuple[float, str]] = deque()
 
-    def check(self, address: str) -> None:
+    def check_address(self, address: str) -> None:
         now = self._clock()
         while self._failed and self._failed[0][0] < now - self._within_s:
             self._failed.popleft()
-        if sum(other == address for _, other in self._failed) >= self._most:
-            raise Refused(
+        if sum(other == address for _, other in self._failed) >= self._max_failures:
+            raise RequestError(
                 429, "too_many_attempts", "sign-in", "failed too often", "wait a minute", {"retry-after": "60"}
             )
 
-    def failed(self, address: str) -> None:
+    def add_failure(self, address: str) -> None:
         self._failed.append((self._clock(), address))
 
 
-def kind_of(scope: Scope) -> str:
+def get_request_kind(scope: Scope) -> str:
     """Which of the limits on requests at the same time a request counts towards."""
-    path = route_of(scope)
+    path = get_route_path(scope)
     if path.startswith("/v1/images"):
         return "pictures"
     if path == "/v1/videos":
@@ -166,7 +178,7 @@ DRAINED_BYTES, DRAINED_S = 8 * MIB, 1.0
 
 
 @dataclass
-class _Sender:
+class _RequestBody:
     """Reads a request's body for the application, and refuses one that is too long or too slow."""
 
     receive: Receive
@@ -174,38 +186,38 @@ class _Sender:
     idle_s: float
     least_rate: int
     started: float
-    taken: int = 0
-    finished: bool = False
-    answered: bool = False
+    received: int = 0
+    is_finished: bool = False
+    is_answered: bool = False
 
     async def __call__(self) -> Message:
-        if self.finished:
+        if self.is_finished:
             return await self.receive()
         try:
             message = await asyncio.wait_for(self.receive(), self.idle_s)
         except TimeoutError:
-            raise self._slow(f"sent nothing for {self.idle_s:.0f} s") from None
-        self.taken += len(message.get("body", b""))
-        self.finished = not message.get("more_body", False)
-        if self.taken > self.limit:
-            raise too_large("the request", self.limit)
+            raise self._make_slow_error(f"sent nothing for {self.idle_s:.0f} s") from None
+        self.received += len(message.get("body", b""))
+        self.is_finished = not message.get("more_body", False)
+        if self.received > self.limit:
+            raise make_too_large_error("the request", self.limit)
         over_s = time.monotonic() - self.started - 2 * self.idle_s
-        if not self.finished and over_s > 0 and self.taken < over_s * self.least_rate:
-            raise self._slow(f"sends less than {self.least_rate:,} bytes a second")
+        if not self.is_finished and over_s > 0 and self.received < over_s * self.least_rate:
+            raise self._make_slow_error(f"sends less than {self.least_rate:,} bytes a second")
         return message
 
-    async def drain(self) -> None:
+    async def drain_body(self) -> None:
         """Take and forget what is still sent, within bounds."""
         end, taken = time.monotonic() + DRAINED_S, 0
         with suppress(TimeoutError):
-            while not self.finished and taken < DRAINED_BYTES:
+            while not self.is_finished and taken < DRAINED_BYTES:
                 message = await asyncio.wait_for(self.receive(), end - time.monotonic())
                 taken += len(message.get("body", b""))
-                self.finished = not message.get("more_body", False)
+                self.is_finished = not message.get("more_body", False)
 
     @staticmethod
-    def _slow(found: str) -> Refused:
-        return Refused(408, "too_slow", "the sender", found, "send it again, over a faster line")
+    def _make_slow_error(found: str) -> RequestError:
+        return RequestError(408, "too_slow", "the sender", found, "send it again, over a faster line")
 
 
 class Guard:
@@ -219,51 +231,51 @@ class Guard:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        kind = kind_of(scope)
-        sender = self._sender(scope, receive, kind)
-        send = _with_headers(send, sender)
+        kind = get_request_kind(scope)
+        body = self._make_request_body(scope, receive, kind)
+        send = _add_headers(send, body)
         try:
-            self._access.check(scope)
-            self._check_places(kind)
-            self._check_length(scope, sender)
-        except Refused as error:
-            await self._refuse(error, scope, receive, send)
+            self._access.check_request(scope)
+            self._check_concurrency(kind)
+            self._check_length(scope, body)
+        except RequestError as error:
+            await self._send_error(error, scope, receive, send)
             return
         if kind == "others":  # a player may well read a video slowly, but not the page
-            send = _in_time(send)
+            send = _limit_send_time(send)
         self._running[kind] += 1
         try:
-            await self._app(scope, sender if scope["type"] == "http" else receive, send)
+            await self._app(scope, body if scope["type"] == "http" else receive, send)
         except Exception as error:
             # Answered here and not by the framework, which would stand outside: with our headers, and counted as what it is.
-            if scope["type"] == "http" and not sender.answered:
-                await unforeseen(route_of(scope), error)(scope, receive, send)
+            if scope["type"] == "http" and not body.is_answered:
+                await answer_unexpected_error(get_route_path(scope), error)(scope, receive, send)
             raise
         finally:
             self._running[kind] -= 1
 
-    def _check_places(self, kind: str) -> None:
-        places = getattr(self._limits, kind)
-        if self._running[kind] >= places:
-            raise busy(kind, places)
+    def _check_concurrency(self, kind: str) -> None:
+        limit = getattr(self._limits, kind)
+        if self._running[kind] >= limit:
+            raise make_busy_error(kind, limit)
 
-    def _sender(self, scope: Scope, receive: Receive, kind: str) -> _Sender:
+    def _make_request_body(self, scope: Scope, receive: Receive, kind: str) -> _RequestBody:
         limits, headers = self._limits, Headers(scope=scope)
         size = {"pictures": limits.picture_bytes, "uploads": limits.video_bytes}.get(kind, 0) + limits.other_bytes
-        nothing = "transfer-encoding" not in headers and headers.get("content-length", "0") == "0"
-        return _Sender(receive, size, limits.idle_s, limits.least_rate, time.monotonic(), finished=nothing)
+        is_empty = "transfer-encoding" not in headers and headers.get("content-length", "0") == "0"
+        return _RequestBody(receive, size, limits.idle_s, limits.least_rate, time.monotonic(), is_finished=is_empty)
 
     @staticmethod
-    def _check_length(scope: Scope, sender: _Sender) -> None:
+    def _check_length(scope: Scope, body: _RequestBody) -> None:
         stated = Headers(scope=scope).get("content-length", "")
-        if stated.isascii() and stated.isdigit() and int(stated[:20]) > sender.limit:
-            raise too_large("the request", sender.limit)
+        if stated.isascii() and stated.isdigit() and int(stated[:20]) > body.limit:
+            raise make_too_large_error("the request", body.limit)
 
     @staticmethod
-    async def _refuse(error: Refused, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _send_error(error: RequestError, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
             await receive()  # its handshake
-            if error.status_code == BUSY:  # a browser learns no reason where that is refused
+            if error.status_code == BUSY_STATUS:  # a browser learns no reason where that is refused
                 await send({"type": "websocket.accept"})
             await send({"type": "websocket.close", "code": 1008, "reason": error.detail[:120]})
             return
@@ -272,28 +284,28 @@ class Guard:
 
 
 #: Who takes nothing of an answer for so long is given up: the place is another's.
-TAKEN_S = 30.0
+SEND_TIMEOUT_S = 30.0
 
 
-def _in_time(send: Send) -> Send:
+def _limit_send_time(send: Send) -> Send:
     """Ends an answer that nobody takes."""
 
     async def sending(message: Message) -> None:
-        await asyncio.wait_for(send(message), TAKEN_S)
+        await asyncio.wait_for(send(message), SEND_TIMEOUT_S)
 
     return sending
 
 
-def _with_headers(send: Send, sender: _Sender) -> Send:
+def _add_headers(send: Send, body: _RequestBody) -> Send:
     """Adds HEADERS to an answer. One that comes before the end of what was sent ends the connection, too."""
 
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":
-            sender.answered = True
+            body.is_answered = True
             headers = message.setdefault("headers", [])
-            if not sender.finished and message["status"] != 408:
-                await sender.drain()
-            if not sender.finished:
+            if not body.is_finished and message["status"] != 408:
+                await body.drain_body()
+            if not body.is_finished:
                 headers.append((b"connection", b"close"))
             present = {name.lower() for name, _ in headers}
             headers += [(k.encode(), v.encode()) for k, v in HEADERS.items() if k.encode() not in present]

@@ -16,17 +16,17 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from mien import __version__
 from mien.service import camera, images, site
 from mien.service import errors as refusals
-from mien.service.addresses import RootPath
+from mien.service.addresses import RootPathMiddleware
 from mien.service.config import Config
-from mien.service.events import News
+from mien.service.events import EventBroker
 from mien.service.jobs import routes as videos
-from mien.service.jobs.jobs import Store
+from mien.service.jobs.jobs import JobStore
 from mien.service.jobs.runner import Runner
-from mien.service.metrics import Measured, Metrics
-from mien.service.openapi_page import TAGS, interface_of
+from mien.service.metrics import Metrics, MetricsMiddleware
+from mien.service.openapi_page import TAGS, make_openapi_document
 from mien.service.recognition.decoding import Decoders
-from mien.service.recognition.recognition import Reader
-from mien.service.security import Access, Attempts, Guard
+from mien.service.recognition.recognition import RecognizerPool
+from mien.service.security import Access, FailedSignIns, Guard
 from mien.service.sessions import Sessions
 
 ABOUT = """Reads facial expressions in pictures, videos and from a camera. An expression is not an inner state: this says
@@ -39,16 +39,16 @@ class Service:
     def __init__(self, config: Config) -> None:
         self.config = config
         self.metrics = Metrics()
-        self.news = News()
-        self.reader = Reader(config, self.metrics.saw_batch)
-        self.reader.classifier(
-            self.reader.default_model
+        self.events = EventBroker()
+        self.recognizers = RecognizerPool(config, self.metrics.count_batch)
+        self.recognizers.get_classifier(
+            self.recognizers.default_model
         )  # a model that cannot be used is said now, not when it is asked
-        self.store = Store(config.state, config.retention_s, self.news.tell)
+        self.store = JobStore(config.state, config.retention_s, self.events.publish_job)
         self.sessions = Sessions(config.state, config.token, config.session_s)
-        self.access = Access(config, self.sessions, Attempts())
+        self.access = Access(config, self.sessions, FailedSignIns())
         self.decoders = Decoders(config.decoders, config.limits, self.metrics.decoders_replaced.inc)
-        models = {name: self.reader.asked(name) for name in self.reader.models}
+        models = {name: self.recognizers.get_model_source(name) for name in self.recognizers.models}
         self.runner = Runner(config, self.store, models, self.metrics.worker_crashes.inc)
 
     async def start(self) -> None:
@@ -56,10 +56,10 @@ class Service:
         await asyncio.to_thread(self.decoders.start)
 
     async def close(self) -> None:
-        self.news.close()
+        self.events.close()
         await self.runner.close()
         self.decoders.close()
-        self.reader.close()
+        self.recognizers.close()
         self.sessions.close()
         self.store.close()
 
@@ -85,14 +85,14 @@ def create_app(config: Config) -> FastAPI:
         telemetry={"auto_configure": False, "tracing": False, "metrics": False, "logs": False},
     )  # fmt: skip
     app.state.service = service
-    app.openapi = lambda: interface_of(app, needs_token=bool(config.token))
+    app.openapi = lambda: make_openapi_document(app, needs_token=bool(config.token))
     for part in (images, videos, camera, site):
         app.include_router(part.router)
-    refusals.install(app)
+    refusals.add_error_handlers(app)
     app.add_middleware(Guard, config=config, access=service.access)
-    app.add_middleware(Measured, metrics=service.metrics)
+    app.add_middleware(MetricsMiddleware, metrics=service.metrics)
     if config.root_path:
-        app.add_middleware(RootPath, root_path=config.root_path)
+        app.add_middleware(RootPathMiddleware, root_path=config.root_path)
     if config.proxies:
         app.add_middleware(ProxyHeadersMiddleware, trusted_hosts=list(config.proxies))
     return app
@@ -143,7 +143,7 @@ class Server(uvicorn.Server):
     """A server that ends its streams of events when it is told to end."""
 
     def handle_exit(self, sig: int, frame: Any) -> None:
-        self.config.loaded_app_service.news.close()
+        self.config.loaded_app_service.events.close()
         super().handle_exit(sig, frame)
 
 
@@ -160,7 +160,7 @@ def make_server(app: FastAPI, config: Config) -> Server:
     return Server(settings)
 
 
-def listen(host: str, port: int) -> socket.socket:
+def open_listener(host: str, port: int) -> socket.socket:
     """A socket that listens, before anything else is started. OSError where the address cannot be used."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family)

@@ -11,16 +11,16 @@ from fastapi import APIRouter, Body, Request, Response
 from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 
 from mien import __version__
-from mien.analysis.inference.model_file import PULLABLE, local_model, model_info, shipped_models
+from mien.analysis.inference.model_file import PULLABLE_MODELS, find_pulled_model, list_shipped_models, read_model_info
 from mien.analysis.output.palette import colors_of
 from mien.service import saliency
 from mien.service.answers import Health, ModelFacts, ReportLink, ServiceFacts, SignedIn
 from mien.service.config import Config
-from mien.service.errors import Refused, absent
-from mien.service.openapi_page import interface_page
-from mien.service.parameters import service_of
-from mien.service.recognition.recognition import Reader
-from mien.service.security import COOKIE, OLD_COOKIE, address_of, sessions_of
+from mien.service.errors import RequestError, make_not_found_error
+from mien.service.openapi_page import render_openapi_page
+from mien.service.parameters import get_service
+from mien.service.recognition.recognition import RecognizerPool
+from mien.service.security import COOKIE, OLD_COOKIE, get_client_address, parse_session_cookies
 
 router = APIRouter()
 
@@ -37,30 +37,30 @@ TYPES = {
 #: What a report may do: run the scripts inside it. It cannot reach the service.
 SANDBOX = "sandbox allow-scripts allow-downloads allow-popups; default-src 'unsafe-inline' data: blob:"
 
-MOST_REPORTS = 500
+MAX_REPORTS = 500
 
 
 @router.head("/", include_in_schema=False)
 @router.get("/", response_class=HTMLResponse, include_in_schema=False)
-async def index() -> Response:
-    return page_file("index.html")
+async def get_index() -> Response:
+    return answer_page_file("index.html")
 
 
 @router.head("/page/{path:path}", include_in_schema=False)
 @router.get("/page/{path:path}", include_in_schema=False)
-async def page(path: str) -> Response:
+async def get_page(path: str) -> Response:
     if path == "plotly.min.js":
-        return plotly()
-    return page_file(path)
+        return answer_plotly()
+    return answer_page_file(path)
 
 
 @router.get("/favicon.ico", include_in_schema=False)
-async def icon() -> Response:
+async def get_icon() -> Response:
     """What a browser asks for by itself, on /docs too."""
-    return page_file("icon.svg")
+    return answer_page_file("icon.svg")
 
 
-def page_file(path: str) -> Response:
+def answer_page_file(path: str) -> Response:
     """A file of the page; whatever leads out of its folder does not exist."""
     try:
         file = (PAGE / path).resolve()
@@ -68,16 +68,16 @@ def page_file(path: str) -> Response:
     except (OSError, ValueError):  # too long a name, or a zero byte in it
         known = False
     if not known:
-        raise absent(f"/page/{path[:100]}")
+        raise make_not_found_error(f"/page/{path[:100]}")
     return FileResponse(file, media_type=TYPES[file.suffix], headers={"cache-control": "no-cache"})
 
 
-def plotly() -> Response:
+def answer_plotly() -> Response:
     """The charts' script out of plotly's own package."""
     spec = find_spec("plotly")
     file = Path(spec.origin).parent / "package_data" / "plotly.min.js" if spec and spec.origin else None
     if file is None or not file.is_file():
-        raise Refused(
+        raise RequestError(
             404,
             "missing_extra",
             "plotly",
@@ -98,15 +98,15 @@ async def get_health() -> dict[str, str]:
 @router.get("/metrics", tags=["service"], response_class=Response)
 async def get_metrics(request: Request) -> Response:
     """Counts for Prometheus."""
-    service = service_of(request)
-    return Response(service.metrics.text(service), media_type="text/plain; version=0.0.4; charset=utf-8")
+    service = get_service(request)
+    return Response(service.metrics.render(service), media_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 @router.post("/v1/login", tags=["service"], response_model=SignedIn)
 async def login(request: Request, token: Annotated[str, Body(embed=True, max_length=1000)]) -> Response:
     """Give the token, and a cookie holds a session from then on: for what a browser fetches by itself."""
-    service = service_of(request)
-    service.access.check_token(token, address_of(request.scope))
+    service = get_service(request)
+    service.access.check_token(token, get_client_address(request.scope))
     answer = JSONResponse({"ok": True})
     answer.delete_cookie(OLD_COOKIE)
     if service.config.token:
@@ -120,8 +120,8 @@ async def login(request: Request, token: Annotated[str, Body(embed=True, max_len
 @router.post("/v1/logout", tags=["service"], status_code=204, response_class=Response)
 async def logout(request: Request) -> Response:
     """End the session, and remove its cookie."""
-    service = service_of(request)
-    for value in sessions_of(request.headers):
+    service = get_service(request)
+    for value in parse_session_cookies(request.headers):
         service.sessions.end(value)
     answer = Response(status_code=204)
     answer.delete_cookie(OLD_COOKIE)
@@ -132,30 +132,30 @@ async def logout(request: Request) -> Response:
 @router.get("/v1/settings", tags=["service"], response_model=ServiceFacts)
 async def get_settings(request: Request) -> dict[str, Any]:
     """What this service can do, and its limits."""
-    service = service_of(request)
-    config, reader = service.config, service.reader
-    labels = reader.classifier(reader.default_model).labels
+    service = get_service(request)
+    config, recognizers = service.config, service.recognizers
+    labels = recognizers.get_classifier(recognizers.default_model).labels
     names = ("picture_bytes", "picture_pixels", "video_bytes", "video_seconds", "jobs")
     return {
-        "version": __version__, "models": list(reader.models), "default_model": reader.default_model,
-        "detectors": reader.detectors, "default_detector": config.detector, "labels": list(labels),
-        "saliency": saliency.available(), "saliency_methods": list(saliency.QUICK),
+        "version": __version__, "models": list(recognizers.models), "default_model": recognizers.default_model,
+        "detectors": recognizers.detectors, "default_detector": config.detector, "labels": list(labels),
+        "saliency": saliency.is_available(), "saliency_methods": list(saliency.METHODS),
         "limits": {name: getattr(config.limits, name) for name in names}, "retention_s": config.retention_s,
-        "needs_token": bool(config.token), "colors": dict(zip(reader.labels, colors_of(reader.labels), strict=True)),
+        "needs_token": bool(config.token), "colors": dict(zip(recognizers.labels, colors_of(recognizers.labels), strict=True)),
     }  # fmt: skip
 
 
 @router.get("/v1/models", tags=["service"], response_model=list[ModelFacts])
 async def list_models(request: Request) -> list[dict[str, Any]]:
     """The models that can be asked for, and the pulled detector."""
-    service = service_of(request)
-    return await service.reader.run(model_cards, service.reader, service.config)
+    service = get_service(request)
+    return await service.recognizers.run_in_thread(describe_models, service.recognizers, service.config)
 
 
-def model_cards(reader: Reader, config: Config) -> list[dict[str, Any]]:
-    rows = [_model(name, path) for name, path in reader.models.items()]
-    for name, known in PULLABLE.items():
-        file = config.detector_model or local_model(name)
+def describe_models(recognizers: RecognizerPool, config: Config) -> list[dict[str, Any]]:
+    rows = [_describe_model(name, path) for name, path in recognizers.models.items()]
+    for name, known in PULLABLE_MODELS.items():
+        file = config.detector_model or find_pulled_model(name)
         if file is not None:
             rows.append({
                 "name": name, "labels": [], "parameters": None, "bytes": file.stat().st_size, "precision": None, "scores": {},
@@ -164,17 +164,17 @@ def model_cards(reader: Reader, config: Config) -> list[dict[str, Any]]:
     return rows
 
 
-def _model(name: str, path: Path) -> dict[str, Any]:
-    info, card = model_info(path), path.with_suffix(".md")
+def _describe_model(name: str, path: Path) -> dict[str, Any]:
+    info, card = read_model_info(path), path.with_suffix(".md")
     return {
-        "name": name, "labels": list(info.labels), **_weights(path, info.quantized), "bytes": path.stat().st_size,
+        "name": name, "labels": list(info.labels), **_describe_weights(path, info.quantized), "bytes": path.stat().st_size,
         "scores": info.scores, "license": info.license,
         "card": card.read_text(encoding="utf-8") if card.is_file() else None,
-        "kind": "shipped" if shipped_models().get(name) == path else "local",
+        "kind": "shipped" if list_shipped_models().get(name) == path else "local",
     }  # fmt: skip
 
 
-def _weights(path: Path, is_quantized: bool) -> dict[str, Any]:
+def _describe_weights(path: Path, is_quantized: bool) -> dict[str, Any]:
     """Numbers in a model's initializers, and how most of them are stored; None where onnx, which tells, is not installed."""
     if find_spec("onnx") is None:
         return {"parameters": None, "precision": "int8" if is_quantized else None}
@@ -189,13 +189,13 @@ def _weights(path: Path, is_quantized: bool) -> dict[str, Any]:
     return {"parameters": stored.total(), "precision": "float32" if precision == "float" else precision}
 
 
-def found_reports(folder: Path | None) -> dict[str, Path]:
+def find_reports(folder: Path | None) -> dict[str, Path]:
     """Name → file of what `mien report` and `mien compare` wrote below a folder: the name is the folder in which one lies,
     for a comparison with ``~compare`` behind it. Links out of the folder are passed over."""
     if folder is None or not folder.is_dir():
         return {}
     found, root = {}, folder.resolve()
-    for file in sorted([*folder.rglob("report.html"), *folder.rglob("compare.html")])[:MOST_REPORTS]:
+    for file in sorted([*folder.rglob("report.html"), *folder.rglob("compare.html")])[:MAX_REPORTS]:
         if not file.resolve().is_relative_to(root):  # a link that leads out of the folder
             continue
         name = "~".join(file.relative_to(folder).parent.parts) or root.name or "report"
@@ -208,21 +208,21 @@ async def list_reports(request: Request) -> list[dict[str, str]]:
     """Reports in the folder that was given at the start; ``href`` begins at the service's own address."""
     from urllib.parse import quote
 
-    found = await service_of(request).reader.run(found_reports, service_of(request).config.reports)
+    found = await get_service(request).recognizers.run_in_thread(find_reports, get_service(request).config.reports)
     return [{"name": name, "href": f"v1/reports/{quote(name, safe='')}"} for name in found]
 
 
 @router.get("/v1/reports/{name}", tags=["service"], response_class=HTMLResponse)
 async def get_report(request: Request, name: str) -> Response:
     """One of them."""
-    found = await service_of(request).reader.run(found_reports, service_of(request).config.reports)
+    found = await get_service(request).recognizers.run_in_thread(find_reports, get_service(request).config.reports)
     if name not in found:
-        raise absent(f"report {name[:100]!r}")
+        raise make_not_found_error(f"report {name[:100]!r}")
     headers = {"content-security-policy": SANDBOX, "x-frame-options": "SAMEORIGIN"}
     return FileResponse(found[name], media_type=TYPES[".html"], headers=headers)
 
 
 @router.get("/docs", response_class=HTMLResponse, include_in_schema=False)
-async def document(request: Request) -> HTMLResponse:
+async def get_docs(request: Request) -> HTMLResponse:
     """The interface as a page that needs no other host, as the usual ones do."""
-    return HTMLResponse(interface_page(request.app.openapi()))
+    return HTMLResponse(render_openapi_page(request.app.openapi()))

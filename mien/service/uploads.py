@@ -11,8 +11,8 @@ from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
-from mien.service.display_names import display_name
-from mien.service.errors import Refused, too_large
+from mien.service.display_names import clean_display_name
+from mien.service.errors import RequestError, make_too_large_error
 
 #: It tells every broken form to whoever reads the log; whoever sent one is told by the answer.
 logging.getLogger("python_multipart").setLevel(logging.ERROR)
@@ -24,7 +24,7 @@ FIELD = "file"
 HEAD = 512
 
 #: Parts of a form; more are no form that this service asked for.
-MOST_PARTS = 16
+MAX_PARTS = 16
 
 #: What a route that takes a form says in the OpenAPI document.
 FORM = {
@@ -59,9 +59,9 @@ async def receive_file(
     """Write the file of a form to ``target``.
 
     check: given the first bytes of the file (HEAD, or all that there are) and its name, as soon as they are there; may
-    raise Refused, too.
+    raise RequestError, too.
 
-    Raises Refused: 415 for another content type, 422 for a form that breaks off or holds no such file, 413 for one that
+    Raises RequestError: 415 for another content type, 422 for a form that breaks off or holds no such file, 413 for one that
     is longer than ``limit`` bytes.
     """
     field = FIELD
@@ -69,8 +69,8 @@ async def receive_file(
     if kind != b"multipart/form-data":
         found = f"is {kind.decode('latin-1')[:60]!r}" if kind else "is not given"
         hint = f"send a form (multipart/form-data) with the field '{field}'"
-        raise Refused(415, "not_a_form", "content-type", found, hint, field=field)
-    form = _Form(target, limit, field, check)
+        raise RequestError(415, "not_a_form", "content-type", found, hint, field=field)
+    form = _FormReceiver(target, limit, field, check)
     try:
         parser = MultipartParser(options.get(b"boundary", b""), form.callbacks())
         if not options.get(b"boundary"):
@@ -79,25 +79,27 @@ async def receive_file(
             parser.write(chunk)
         parser.finalize()
     except ClientDisconnect as error:
-        raise _broken("breaks off") from error
+        raise _make_broken_form_error("breaks off") from error
     except ValueError as error:  # every error of the parser is one
-        raise _broken(f"is broken ({error})") from error
+        raise _make_broken_form_error(f"is broken ({error})") from error
     if not form.ended:
-        raise _broken("breaks off")
+        raise _make_broken_form_error("breaks off")
     if not form.found:
         found = "is not in the form, or holds no file"
-        raise Refused(422, "no_file", field, found, f"send one file in the field '{field}'", field=field)
+        raise RequestError(422, "no_file", field, found, f"send one file in the field '{field}'", field=field)
     if not form.upload.size:
-        raise Refused(422, "empty_file", form.upload.name or field, "is empty (0 bytes)", "copy or export it again")
+        raise RequestError(
+            422, "empty_file", form.upload.name or field, "is empty (0 bytes)", "copy or export it again"
+        )
     form.check_head()
     return form.upload
 
 
-def _broken(found: str) -> Refused:
-    return Refused(422, "broken_form", "the form", found, "send it again")
+def _make_broken_form_error(found: str) -> RequestError:
+    return RequestError(422, "broken_form", "the form", found, "send it again")
 
 
-class _Form:
+class _FormReceiver:
     """What the parser calls: keeps the first part with the wanted name, and counts everything."""
 
     def __init__(self, target: BinaryIO, limit: int, field: str, check: Callable[[bytes, str], None] | None) -> None:
@@ -118,9 +120,9 @@ class _Form:
 
     def _part_begin(self) -> None:
         self._parts += 1
-        if self._parts > MOST_PARTS:
-            found, hint = f"has more than {MOST_PARTS} parts", f"send the field '{self._field}' alone"
-            raise Refused(422, "broken_form", "the form", found, hint)
+        if self._parts > MAX_PARTS:
+            found, hint = f"has more than {MAX_PARTS} parts", f"send the field '{self._field}' alone"
+            raise RequestError(422, "broken_form", "the form", found, hint)
         self._headers, self._wanted = {}, False
 
     def _header_begin(self) -> None:
@@ -140,13 +142,13 @@ class _Form:
         if self.found or options.get(b"name", b"").decode("utf-8", "replace") != self._field:
             return
         self._wanted = self.found = True
-        self.upload.name = display_name(options.get(b"filename", b"").decode("utf-8", "replace"))
+        self.upload.name = clean_display_name(options.get(b"filename", b"").decode("utf-8", "replace"))
 
     def _part_data(self, data: bytes, start: int, end: int) -> None:
         if self._wanted:
             self.upload.size += end - start
             if self.upload.size > self._limit:
-                raise too_large(self.upload.name, self._limit)
+                raise make_too_large_error(self.upload.name, self._limit)
             if self._check is not None:
                 self._start += data[start : min(end, start + HEAD)]
                 if len(self._start) >= HEAD:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import av
@@ -11,11 +12,23 @@ import numpy as np
 
 from mien import Recognizer
 from mien.analysis.media.inputs import Input
-from mien.analysis.pipeline import Done, Settings, analyze_input
+from mien.analysis.pipeline import analyze_input
+from mien.analysis.settings import PART_FRAMES, AnalysisContext, AnalysisOptions, AnalysisResult
 
 
-def analyze(path: Path, recognizer: Recognizer, out: Path, **settings) -> Done:
-    return analyze_input(Input(path, Path(path.stem)), recognizer, Settings(out, quiet=True, **settings))
+def analyze(
+    path: Path,
+    recognizer: Recognizer,
+    out: Path,
+    *,
+    part_frames: int = PART_FRAMES,
+    report_progress: Callable | None = None,
+    **options,
+) -> AnalysisResult:
+    context = AnalysisContext(
+        out, AnalysisOptions(**options), quiet=True, part_frames=part_frames, report_progress=report_progress
+    )
+    return analyze_input(Input(path, Path(path.stem)), recognizer, context)
 
 
 def frame_times(path: Path) -> list[float]:

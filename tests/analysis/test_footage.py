@@ -24,10 +24,11 @@ from clips import make_clip, tone
 from mien.analysis.manifest import Manifest
 from mien.analysis.media import camera
 from mien.analysis.media.camera import CameraSource
-from mien.analysis.media.inputs import Input, list_inputs, without_password
+from mien.analysis.media.inputs import Input, list_inputs, strip_credentials
 from mien.analysis.media.video_reader import Sampling, VideoSource
-from mien.analysis.pipeline import Done, Settings, analyze_input
+from mien.analysis.pipeline import analyze_input
 from mien.analysis.recognizer import Recognizer
+from mien.analysis.settings import AnalysisContext, AnalysisOptions, AnalysisResult
 from mien.cli.main import main
 from mien.core.errors import MediaError, OutputError
 from tests.conftest import ASTRONAUT, ROOT
@@ -46,8 +47,9 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def analyze(clip: Path, recognizer: Recognizer, out: Path, sampling: Sampling) -> Done:
-    return analyze_input(Input(clip, Path("clip")), recognizer, Settings(out, quiet=True, sampling=sampling))
+def analyze(clip: Path, recognizer: Recognizer, out: Path, sampling: Sampling) -> AnalysisResult:
+    context = AnalysisContext(out, AnalysisOptions(sampling=sampling), quiet=True)
+    return analyze_input(Input(clip, Path("clip")), recognizer, context)
 
 
 def rows(path: Path) -> list[dict]:
@@ -140,7 +142,7 @@ def test_streams_are_named_without_their_password() -> None:
     door, camera, live = list_inputs(names)
     assert [str(one.stem) for one in (door, camera, live)] == ["cam.local-554-door", "camera-0", "host-live"]
     assert door.name == "rtsp://cam.local:554/door" and door.path == names[0] and door.is_video
-    assert without_password("camera:0") == "camera:0"
+    assert strip_credentials("camera:0") == "camera:0"
 
 
 def test_errors_of_streams_name_no_password(tmp_path: Path) -> None:
@@ -176,7 +178,7 @@ def test_a_cameras_clock_begins_with_its_first_picture(monkeypatch: pytest.Monke
             return there, np.zeros((8, 8, 3), np.uint8)
 
     seconds = [1.0, 1.1, 1.2, 1.6, 1.7, 1.8, 1.9]
-    monkeypatch.setattr(camera, "_camera", lambda number: Camera())
+    monkeypatch.setattr(camera, "_open_camera", lambda number: Camera())
     monkeypatch.setattr(camera.time, "monotonic", lambda: Camera.clock)
     Camera.read_at = iter([(second, True) for second in seconds])
     times = [frame.time_s for frame in CameraSource("camera:0").frames()]
@@ -238,7 +240,7 @@ def streaming(clip: Path, repeats: int) -> Iterator[str]:
 def test_a_stream_is_analyzed_to_its_end(recognizer: Recognizer, tmp_path: Path) -> None:
     with streaming(tmp_path / "live", 1) as address:
         (item,) = list_inputs([address])
-        done = analyze_input(item, recognizer, Settings(tmp_path / "out", quiet=True))
+        done = analyze_input(item, recognizer, AnalysisContext(tmp_path / "out", quiet=True))
     found = rows(tmp_path / "out" / f"{item.stem}.records.jsonl")
     assert done.frames == len(found) >= 1  # what comes too fast for this machine is left out
     assert [row["time_s"] for row in found] == sorted({row["time_s"] for row in found})

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mien.analysis.media.inputs import Input, describe_left_out, list_inputs
+from mien.analysis.media.inputs import Input, describe_skipped, list_inputs
 from mien.analysis.output.annotate import GRAY, draw_faces
 from mien.analysis.output.writers import check_formats, picture_ending, record_columns, record_writer, records_of
 from mien.core.errors import MediaError, UsageError
@@ -186,7 +186,7 @@ def test_what_was_left_out_is_said_with_the_line_that_would_read_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said = "3 files left out: 2 .heic (pip install 'mien[heic]'), 1 .dng"
-    assert describe_left_out(Counter({".dng": 1, ".heic": 2})) == said
+    assert describe_skipped(Counter({".dng": 1, ".heic": 2})) == said
     touch(*(tmp_path / name for name in ("a.dng", "b.heic", "c.heic")))
     monkeypatch.setattr("mien.analysis.media.inputs.is_heif_installed", lambda: False)
     (error,) = list_inputs([tmp_path])

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import cv2
 import pytest
 
-from mien.analysis.prefetch import Behind, ahead, opencv_in_few_threads, several_at_once
+from mien.analysis.prefetch import BackgroundWriter, limit_opencv_threads, parallel_map, prefetch_items
 
 
 def test_items_come_in_order_and_are_made_ahead() -> None:
@@ -20,7 +20,7 @@ def test_items_come_in_order_and_are_made_ahead() -> None:
             made.append(number)
             yield number
 
-    with ahead(items(), 3) as numbers:
+    with prefetch_items(items(), 3) as numbers:
         assert next(numbers) == 0
         deadline = time.monotonic() + 300
         while len(made) < 5 and time.monotonic() < deadline:
@@ -34,7 +34,7 @@ def test_an_error_comes_where_its_item_would_have() -> None:
         yield 1
         raise ValueError("broken here")
 
-    with ahead(items(), 2) as numbers:
+    with prefetch_items(items(), 2) as numbers:
         assert next(numbers) == 1
         with pytest.raises(ValueError, match="broken here"):
             next(numbers)
@@ -42,7 +42,7 @@ def test_an_error_comes_where_its_item_would_have() -> None:
 
 def test_leaving_early_ends_the_thread() -> None:
     before = threading.active_count()
-    with ahead(iter(range(1000)), 2) as numbers:
+    with prefetch_items(iter(range(1000)), 2) as numbers:
         assert next(numbers) == 0
     assert threading.active_count() == before
 
@@ -56,7 +56,7 @@ def test_of_live_pictures_the_newest_wait() -> None:
         yield from range(1, 101)
         ended.set()
 
-    with ahead(items(), 1, newest=True) as numbers:
+    with prefetch_items(items(), 1, newest=True) as numbers:
         assert next(numbers) == 0
         shown.set()
         assert ended.wait(300)  # a slow reader
@@ -73,12 +73,12 @@ def test_several_are_worked_on_at_once_and_come_in_order() -> None:
         time.sleep(0.02 if number % 2 == 0 else 0)  # the earlier of two is the slower
         return number * number
 
-    assert list(several_at_once(action, range(7), 2)) == [0, 1, 4, 9, 16, 25, 36]
+    assert list(parallel_map(action, range(7), 2)) == [0, 1, 4, 9, 16, 25, 36]
 
 
 def test_with_none_at_once_an_item_is_made_only_when_it_is_asked_for() -> None:
     made = []
-    numbers = several_at_once(lambda number: number, (made.append(number) or number for number in range(5)), 0)
+    numbers = parallel_map(lambda number: number, (made.append(number) or number for number in range(5)), 0)
     for number in range(5):
         assert next(numbers) == number
         assert made == list(range(number + 1))
@@ -92,20 +92,20 @@ def test_what_came_before_an_error_still_comes(most: int) -> None:
 
     got = []
     with pytest.raises(OSError, match="the disk is gone"):
-        for number in several_at_once(lambda number: number, items(), most):
+        for number in parallel_map(lambda number: number, items(), most):
             got.append(number)
     assert got == [0, 1, 2, 3]
 
     got.clear()
     with pytest.raises(ZeroDivisionError):
-        for number in several_at_once(lambda number: 6 // (2 - number), range(5), most):
+        for number in parallel_map(lambda number: 6 // (2 - number), range(5), most):
             got.append(number)
     assert got == [3, 6]
 
 
 def test_closing_early_ends_the_threads() -> None:
     before = threading.active_count()
-    numbers = several_at_once(lambda number: number, range(1000), 2)
+    numbers = parallel_map(lambda number: number, range(1000), 2)
     assert next(numbers) == 0
     numbers.close()
     assert threading.active_count() == before
@@ -113,7 +113,7 @@ def test_closing_early_ends_the_threads() -> None:
 
 def test_calls_are_made_in_order_while_the_caller_goes_on() -> None:
     done: list[int] = []
-    behind = Behind(4)
+    behind = BackgroundWriter(4)
     for number in range(20):
         behind.do(done.append, number)
     behind.wait()
@@ -127,7 +127,7 @@ def test_an_error_behind_is_raised_in_front_and_ends_the_calls() -> None:
     def fails() -> None:
         raise OSError("no space left")
 
-    behind = Behind(4)
+    behind = BackgroundWriter(4)
     behind.do(fails)
     behind.do(done.append, 1)
     with pytest.raises(OSError, match="no space left"):
@@ -139,11 +139,11 @@ def test_an_error_behind_is_raised_in_front_and_ends_the_calls() -> None:
 
 
 def test_opencv_has_its_threads_again_after_the_last_of_several(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mien.analysis.prefetch.quarter_of_the_cores", lambda: 1)
+    monkeypatch.setattr("mien.analysis.prefetch.threads_per_stage", lambda: 1)
     before = cv2.getNumThreads()
     cv2.setNumThreads(2)
     try:
-        first, second = opencv_in_few_threads(), opencv_in_few_threads()
+        first, second = limit_opencv_threads(), limit_opencv_threads()
         first.__enter__()
         second.__enter__()
         assert cv2.getNumThreads() == 1

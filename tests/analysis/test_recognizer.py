@@ -3,6 +3,7 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -114,13 +115,13 @@ def test_its_twin_for_footage_answers_alike_and_keeps_what_was_set() -> None:
     recognizer = Recognizer("base", detector="yunet", detector_model=yunet(), people=1)
     recognizer.detector.frame_side = 320
     twin = recognizer.side_by_side()
-    assert (twin.people, twin.detector.frame_side, twin.describe()) == (1, 320, recognizer.describe())
+    assert (twin.options.people, twin.detector.frame_side, twin.describe()) == (1, 320, recognizer.describe())
     ours, theirs = recognizer.analyze(ASTRONAUT), twin.analyze(ASTRONAUT)
     np.testing.assert_allclose(theirs[0].probabilities, ours[0].probabilities, atol=1e-6)
     np.testing.assert_allclose(theirs[0].box_xyxy, ours[0].box_xyxy, atol=1e-3)
-    recognizer.people = 2
+    recognizer.options = replace(recognizer.options, people=2)
     later = recognizer.side_by_side()
-    assert (later.people, twin.people) == (2, 1)
+    assert (later.options.people, twin.options.people) == (2, 1)
     assert later.classifier._session is twin.classifier._session, "networks are opened once, not for every video"
 
 

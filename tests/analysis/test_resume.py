@@ -14,54 +14,54 @@ import numpy as np
 import pytest
 
 from mien.analysis.detection.detectors import make_detector
-from mien.analysis.resume import Parts
-from mien.analysis.settings import Done
+from mien.analysis.resume import PartStore
+from mien.analysis.settings import AnalysisResult
 from mien.analysis.tracking.face_finder import FaceFinder
 from mien.core.files import replace_file
 
 
 def test_a_part_counts_when_its_state_is_there(tmp_path: Path) -> None:
-    parts = Parts(tmp_path / "clip", {"model": "a"})
+    parts = PartStore(tmp_path / "clip", {"model": "a"})
     assert parts.count == 0 and parts.state() is None
     parts.path("jsonl").write_text("one")
-    parts.finish(Done("clip.mp4", frames=8, warnings=["cut off"]))
+    parts.finish(AnalysisResult("clip.mp4", frames=8, warnings=["cut off"]))
     parts.path("jsonl").write_text("half a p")  # and here it is killed
-    again = Parts(tmp_path / "clip", {"model": "a"})
+    again = PartStore(tmp_path / "clip", {"model": "a"})
     assert again.count == 1 and [path.read_text() for path in again.paths("jsonl")] == ["one"]
-    assert again.state() == Done("clip.mp4", frames=8, warnings=["cut off"])
-    assert Parts(tmp_path / "clip", {"model": "b"}).count == 0
+    assert again.state() == AnalysisResult("clip.mp4", frames=8, warnings=["cut off"])
+    assert PartStore(tmp_path / "clip", {"model": "b"}).count == 0
     again.remove()
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_state_that_was_being_written_when_it_was_killed_is_none(tmp_path: Path) -> None:
-    parts = Parts(tmp_path / "clip", {"model": "a"})
+    parts = PartStore(tmp_path / "clip", {"model": "a"})
     with pytest.raises(SystemExit), replace_file(parts.path("state")) as temporary:
         temporary.write_bytes(b"half a st")
         left = temporary.rename(temporary.with_name("kept"))
         raise SystemExit
     left.rename(temporary)
-    assert Parts(tmp_path / "clip", {"model": "a"}).count == 0
+    assert PartStore(tmp_path / "clip", {"model": "a"}).count == 0
 
 
 def test_arrays_of_every_kind_in_use_come_back(tmp_path: Path) -> None:
-    parts = Parts(tmp_path / "clip", {})
+    parts = PartStore(tmp_path / "clip", {})
     finder = FaceFinder(make_detector("haar"))
     finder.find(np.arange(60 * 90 * 3, dtype=np.uint8).reshape(60, 90, 3), 0.0)
     parts.finish({"finder": finder, "times": np.array([1.5, 2.5]), "one": np.float64(0.1), "seen": {1, 2}})
-    state = Parts(tmp_path / "clip", {}).state()
+    state = PartStore(tmp_path / "clip", {}).state()
     assert state["times"].tolist() == [1.5, 2.5] and state["one"] == 0.1 and state["seen"] == {1, 2}
     same = np.full((60, 90, 3), 250, np.uint8)
     state["finder"].detector = finder.detector  # which is not kept
     assert not len(state["finder"].find(same, 0.1)) and state["finder"].was_cut
 
 
-def kept(tmp_path: Path) -> Parts:
+def kept(tmp_path: Path) -> PartStore:
     """A part that is whole."""
-    parts = Parts(tmp_path / "clip", {})
+    parts = PartStore(tmp_path / "clip", {})
     parts.path("jsonl").write_text("one\n")
     parts.path("nut").write_bytes(b"pictures")
-    parts.finish(Done("clip.mp4", frames=8))
+    parts.finish(AnalysisResult("clip.mp4", frames=8))
     return parts
 
 
@@ -77,7 +77,7 @@ def other_digit(path: Path) -> None:
 )
 def test_parts_that_were_changed_are_thrown_away_and_it_is_said(tmp_path: Path, ending: str, change) -> None:
     change(kept(tmp_path).path(ending, 0))
-    again = Parts(tmp_path / "clip", {})
+    again = PartStore(tmp_path / "clip", {})
     assert (again.count, again.state()) == (0, None)
     assert again.damage.startswith(f"000000.{ending}: ")
     assert [path.name for path in again.folder.iterdir()] == ["key.json"]
@@ -85,7 +85,7 @@ def test_parts_that_were_changed_are_thrown_away_and_it_is_said(tmp_path: Path, 
 
 def test_a_file_of_a_part_that_is_missing_is_damage(tmp_path: Path) -> None:
     kept(tmp_path).path("nut", 0).unlink()
-    assert Parts(tmp_path / "clip", {}).damage == "000000.nut: is not as it was written"
+    assert PartStore(tmp_path / "clip", {}).damage == "000000.nut: is not as it was written"
 
 
 def with_checksum(content: bytes) -> bytes:
@@ -121,7 +121,7 @@ def test_a_state_that_somebody_made_runs_nothing(tmp_path: Path) -> None:
         with_checksum(archive(["class", "os", "mkdir", {"path": str(target)}])),
         with_checksum(archive(["class", "mien.core.files", "write_text", {"path": str(target), "text": "x"}])),
         with_checksum(archive(["class", "mien.core.files", "Path", {}])),
-        with_checksum(archive(["class", "mien.analysis.settings", "Done", {"no_such_field": 1}])),
+        with_checksum(archive(["class", "mien.analysis.settings", "AnalysisResult", {"no_such_field": 1}])),
         with_checksum(archive(["array", 7])),
         with_checksum(archive(["tuple", ["list"], 3])),
         with_checksum(archive(deep)),
@@ -130,16 +130,16 @@ def test_a_state_that_somebody_made_runs_nothing(tmp_path: Path) -> None:
     ):
         parts = kept(tmp_path)
         parts.path("state", 0).write_bytes(content)
-        again = Parts(tmp_path / "clip", {})
+        again = PartStore(tmp_path / "clip", {})
         assert (again.count, again.state(), bool(again.damage)) == (0, None, True)
     assert not target.exists()
 
 
 def test_what_cannot_be_kept_is_refused_when_it_is_written(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="Path cannot be kept"):
-        Parts(tmp_path / "clip", {}).finish({"place": tmp_path})
+        PartStore(tmp_path / "clip", {}).finish({"place": tmp_path})
     with pytest.raises(TypeError, match="an array of objects cannot be kept"):
-        Parts(tmp_path / "clip", {}).finish(np.array([None]))
+        PartStore(tmp_path / "clip", {}).finish(np.array([None]))
 
 
 def test_an_array_whose_head_is_damaged_is_thrown_away_though_the_checksum_fits(tmp_path: Path) -> None:
@@ -153,5 +153,5 @@ def test_an_array_whose_head_is_damaged_is_thrown_away_though_the_checksum_fits(
             new.writestr(name, data.replace(b"'descr'", b"((descr").replace(b"}", b"(", 1))
     changed = path.read_bytes()
     path.write_bytes(hashlib.sha256(changed).hexdigest().encode() + b"\n" + changed)
-    again = Parts(tmp_path / "clip", {})
+    again = PartStore(tmp_path / "clip", {})
     assert again.count == 0 and again.damage

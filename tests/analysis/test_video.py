@@ -18,6 +18,7 @@ from clips import make_clip
 
 from mien import Recognizer
 from mien.analysis.media.video_reader import Sampling, VideoSource
+from mien.analysis.settings import OUTPUTS
 from mien.core.errors import MediaError, OutputError
 from tests.analysis.footage import analyze, frame_times, records, sound_of
 from tests.conftest import ASTRONAUT, ROOT
@@ -127,7 +128,7 @@ def test_sound_that_cannot_be_kept_costs_only_itself(
     recognizer: Recognizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        "mien.analysis.media.video_writer.COPIED_SOUND", frozenset({"tta"})
+        "mien.analysis.media.video_writer.COPIED_AUDIO_CODECS", frozenset({"tta"})
     )  # which an .mp4 does not take
     make_clip(tmp_path / "clip.mkv", seconds=1, sound="tta", size_wh=(160, 120))
     done = analyze(tmp_path / "clip.mkv", recognizer, tmp_path)
@@ -254,7 +255,7 @@ def test_words_in_a_file_that_are_no_utf8_or_no_time(recognizer: Recognizer, tmp
         content = path.read_bytes()
         assert b"Interview XX" in content
         path.write_bytes(content.replace(b"Interview XX", b"Interview \xe9\xe8").replace(b"00:00:00.", b"00:00:0x."))
-        assert analyze(path, recognizer, tmp_path / "out", media=False).frames == 5
+        assert analyze(path, recognizer, tmp_path / "out", outputs=OUTPUTS[1:]).frames == 5
 
 
 def test_subtitles_that_lie_where_captions_would_are_kept(recognizer: Recognizer, tmp_path: Path) -> None:
@@ -271,7 +272,7 @@ def test_subtitles_that_lie_where_captions_would_are_kept(recognizer: Recognizer
 
 def test_without_media_only_tables_are_written(recognizer: Recognizer, tmp_path: Path) -> None:
     make_clip(tmp_path / "clip.mp4", seconds=0.4)
-    analyze(tmp_path / "clip.mp4", recognizer, tmp_path / "out", media=False, formats=("csv",), extras=())
+    analyze(tmp_path / "clip.mp4", recognizer, tmp_path / "out", formats=("csv",), outputs=())
     names = sorted(path.name for path in (tmp_path / "out").glob("[!.]*"))
     assert names == ["clip.records.csv", "clip.summary.json"]
 
@@ -279,8 +280,8 @@ def test_without_media_only_tables_are_written(recognizer: Recognizer, tmp_path:
 def test_captions_go_with_the_video_that_there_is(recognizer: Recognizer, tmp_path: Path) -> None:
     make_clip(tmp_path / "clip.mp4", seconds=2)
     starts = []
-    for media in (True, False):
-        analyze(tmp_path / "clip.mp4", recognizer, tmp_path / "out", media=media, sampling=Sampling(1.0))
+    for outputs in (OUTPUTS, OUTPUTS[1:]):
+        analyze(tmp_path / "clip.mp4", recognizer, tmp_path / "out", outputs=outputs, sampling=Sampling(1.0))
         cue = next(line for line in (tmp_path / "out" / "clip.vtt").read_text().splitlines() if "-->" in line)
         starts.append(cue.partition(" ")[0])
     assert starts == [

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from mien import Recognizer
-from mien.analysis.media.tone_mapping import HLG, PQ, to_sdr
+from mien.analysis.media.tone_mapping import HLG, PQ, map_to_sdr
 from mien.analysis.media.video_reader import VideoSource
 from mien.analysis.output.stills import pictures_at
 from mien.core.pictures import read_picture
@@ -41,13 +41,13 @@ def test_colors_come_back_from_high_dynamic_range(transfer: int) -> None:
     colors = np.uint8(
         [[[0, 0, 0], [60, 60, 60], [128, 128, 128], [200, 90, 80], [40, 120, 60], [60, 70, 160], [200, 200, 200]]]
     )
-    back = to_sdr(np.round(255 * coded(colors, transfer)).astype(np.uint8), transfer, primaries=9)
+    back = map_to_sdr(np.round(255 * coded(colors, transfer)).astype(np.uint8), transfer, primaries=9)
     assert np.abs(back.astype(int) - colors).max() <= 10  # eight bits are few for PQ
 
 
 def test_light_above_white_is_bent_and_does_not_wrap() -> None:
     ramp = np.repeat(np.arange(256, dtype=np.uint8)[None, :, None], 3, axis=2)
-    shown = to_sdr(ramp, PQ, primaries=1).astype(int)[0, :, 0]
+    shown = map_to_sdr(ramp, PQ, primaries=1).astype(int)[0, :, 0]
     assert (np.diff(shown) >= 0).all()
     assert (shown[0], shown[-1]) == (0, 255)
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mien.analysis.inference.model_file import model_info
+from mien.analysis.inference.model_file import read_model_info
 from mien.cli.main import main
 from mien.core.types import concatenate_faces
 from mien.data.readers import save_faces
@@ -47,7 +47,7 @@ def test_one_command_finishes_a_model(model_file: Path, data: Path, capsys: pyte
     assert card.count(" crops/s |") == 2
     assert "](pictures/reliability.png)" in card and card.index("## Calibration") < card.index("## Meant for")
     assert Image.open("done/pictures/reliability.png").size[0] > 400
-    info = model_info(Path("done/small.onnx"))
+    info = read_model_info(Path("done/small.onnx"))
     assert info.uncertainty["data"] == "PublicTest" and info.uncertainty["unsure"]["goal"] == 0.7
     assert info.uncertainty["unsure"]["right"] >= 0.7
 
@@ -111,9 +111,9 @@ def test_both_precisions_can_be_asked_for(data: Path, capsys: pytest.CaptureFixt
 
 
 def model_info_of_base():
-    from mien.analysis.inference.model_file import shipped_models
+    from mien.analysis.inference.model_file import list_shipped_models
 
-    return model_info(shipped_models()["base"])
+    return read_model_info(list_shipped_models()["base"])
 
 
 def test_faces_that_may_have_trained_the_model_are_told(

@@ -26,7 +26,7 @@ VERBS = ["analyze", "train", "evaluate", "predict", "export", "data", "models"]
         (["data", "describe", "faces.csv", "--ferplus", "."], ".: is a folder, not a CSV of votes"),
         (["evaluate", "base", "--data", "faces.csv", "--exclude", "."], ".: is a folder, not a CSV of names"),
         (["embed", "base", "--data", "faces.csv", "--seed", "-1"], "invalid value for '--seed'"),
-        (["analyze", "x.jpg", "--color", "\u00b2,1,1"], "is not red,green,blue"),
+        (["analyze", "x.jpg", "--color", "\u00b2,1,1"], "is no color"),
         (["analyze", "."], ".: is a folder without pictures or videos; name another one"),
         (["analyze", "empty.jpg"], "empty.jpg: is empty (0 bytes); copy or export it again"),
         (["analyze", "empty.mp4"], "empty.mp4: is empty (0 bytes); copy or export it again"),
@@ -44,7 +44,11 @@ VERBS = ["analyze", "train", "evaluate", "predict", "export", "data", "models"]
         ),
         (["analyze", "ok.png", "--detector", "yunet"], "not on this machine; pull it with 'mien models pull yunet'"),
         (["analyze", "ok.png", "--format", "xlsx"], "--format xlsx: is unknown; choose from jsonl, csv, parquet"),
-        (["analyze", "ok.png", "--color", "green"], "--color green: is not red,green,blue"),
+        (
+            ["analyze", "ok.png", "--color", "greenish"],
+            "--color greenish: is no color; as in --color lime, --color #00ff00 or",
+        ),
+        (["analyze", "ok.png", "--smoothing", "inf"], "--smoothing inf: is no number of seconds from 0"),
         (["analyze", "ok.png", "--tta", "ten"], "--tta ten: is unknown; choose one of none, flip, ten-crop"),
         (
             ["analyze", "ok.png", "--max-pixels", "50"],
@@ -161,27 +165,22 @@ def test_debugging_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_nobody_foresaw_is_one_line_too(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import mien.analysis.recognizer
-
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("two\nlines")
 
-    monkeypatch.setattr(mien.analysis.recognizer, "Recognizer", broken)
+    monkeypatch.setattr("mien.cli.analyze.Recognizer.from_options", broken)
     assert main(["analyze", str(ASTRONAUT)]) == 2
     assert "unexpected RuntimeError: two lines; set MIEN_DEBUG=1" in complaint(capsys)
 
 
 def test_ctrl_c_exits_with_130(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    import mien.analysis.inference.classifier
-    import mien.analysis.recognizer
-
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(mien.analysis.recognizer, "Recognizer", interrupted)
+    monkeypatch.setattr("mien.cli.analyze.Recognizer.from_options", interrupted)
     assert main(["analyze", str(ASTRONAUT)]) == 130
-    assert "interrupted: what was finished is kept; the same command goes on" in complaint(capsys)
-    monkeypatch.setattr(mien.analysis.inference.classifier, "Classifier", interrupted)
+    assert "interrupted: finished work is kept; the same command continues it" in complaint(capsys)
+    monkeypatch.setattr("mien.cli.loaders.Classifier", interrupted)
     assert main(["evaluate", "base", "--data", "x.csv", "--split", "train"]) == 130
     assert complaint(capsys) == "mien: interrupted"  # no word of going on: "train" is a split here
 

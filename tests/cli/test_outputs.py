@@ -85,7 +85,7 @@ def test_old_media_beside_new_records_are_named(capsys: pytest.CaptureFixture[st
     told = capsys.readouterr().err
     assert (
         told
-        == "mien: face.png: mien-out/face.annotated.png beside its outputs: of an earlier run with other settings\n"
+        == "mien: face.png: mien-out/face.annotated.png beside its outputs come from an earlier run with other settings\n"
     )
 
 

@@ -22,7 +22,7 @@ import pytest
 from clips import make_clip
 
 from mien.cli.main import main
-from mien.service.jobs.jobs import Store
+from mien.service.jobs.jobs import JobStore
 from tests.cli.conftest import complaint
 from tests.conftest import ROOT
 
@@ -123,8 +123,8 @@ def test_ctrl_c_ends_it_and_what_it_started_at_once(tmp_path: Path) -> None:
         process.wait(300)
         stream.close()
         assert psutil.wait_procs(children, timeout=120)[1] == []
-    store = Store(tmp_path / "state", 0)
-    assert not store.get(job).is_final  # nor did the video
+    store = JobStore(tmp_path / "state", 0)
+    assert not store.get_job(job).is_final  # nor did the video
     store.close()
 
 
@@ -161,7 +161,7 @@ def test_a_port_that_is_taken(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_state_folder_that_is_in_use_or_cannot_be_used(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    store = Store(tmp_path / "state", 1.0)
+    store = JobStore(tmp_path / "state", 1.0)
     assert main(["serve", "--state", str(tmp_path / "state"), "--port", "0"]) == 2
     assert "is being used by process " in complaint(capsys)
     store.close()

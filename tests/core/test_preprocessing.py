@@ -60,3 +60,10 @@ def test_json_and_back() -> None:
 def test_impossible_settings_are_refused(wrong: dict) -> None:
     with pytest.raises(ValueError, match=r"needs|need|must"):
         Preprocessing(**wrong)
+
+
+def test_files_of_an_older_version_are_read() -> None:
+    made = Preprocessing(48, 3, (0.5,) * 3, (0.25,) * 3, color=True)
+    values = made.to_json()
+    values["colour"] = values.pop("color")
+    assert Preprocessing.from_json(values) == Preprocessing.from_json(made.to_json())

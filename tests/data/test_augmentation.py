@@ -145,12 +145,12 @@ def test_resized_crops_have_the_asked_area_and_stay_inside() -> None:
 
 
 def test_ten_crop_in_training_draws_the_crops_of_testing() -> None:
-    from mien.analysis.inference.classifier import views
+    from mien.analysis.inference.classifier import make_views
     from mien.core.preprocessing import resize
 
     rng = np.random.default_rng(0)
     smooth = resize(rng.integers(0, 256, (6, 6), dtype=np.uint8), 48)
-    ten = np.stack([resize(view[0], 48) for view in views(smooth[None], "ten-crop")]) / 255
+    ten = np.stack([resize(view[0], 48) for view in make_views(smooth[None], "ten-crop")]) / 255
     drawn = augment.Augmentation(ten_crop=True)(
         torch.from_numpy(smooth / 255).float().expand(200, 1, 48, 48), generator()
     )

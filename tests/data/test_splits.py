@@ -59,11 +59,11 @@ def test_the_five_sizes_of_the_second_reference_system() -> None:
 
 
 def test_only_the_named_classes_in_the_named_order(faces: FaceSet) -> None:
-    some = splits.select_classes(faces, ["sadness", "angry"])
+    some = splits.filter_classes(faces, ["sadness", "angry"])
     assert (some.classes, some.class_counts().tolist()) == (("sad", "angry"), [10, 10])
     np.testing.assert_array_equal(some.images[some.labels == 1], faces.images[faces.labels == 0])
     with pytest.raises(DataError, match="contempt does not occur"):
-        splits.select_classes(faces, ["contempt"])
+        splits.filter_classes(faces, ["contempt"])
 
 
 def test_official_splits_are_told_from_the_order_of_a_whole_file() -> None:

@@ -17,7 +17,7 @@ from starlette.websockets import WebSocketDisconnect
 from websockets.sync.client import connect
 
 from mien.analysis.recognizer import Recognizer
-from mien.service.camera import MOST_BAD, Camera, Newest, Recording
+from mien.service.camera import MAX_BAD_FRAMES, CameraConnection, LatestFrame, Recording
 from mien.service.server import _Protocol
 from tests.conftest import ASTRONAUT
 from tests.service.conftest import PATIENCE_S, as_file, server, service
@@ -97,16 +97,16 @@ def test_a_recording_that_is_full_ends_and_is_sent(tmp_path: Path) -> None:
 
 def test_the_newest_frame_takes_the_place_of_those_before_it() -> None:
     async def run() -> list[tuple[bytes, int]]:
-        newest = Newest()
+        newest = LatestFrame()
         for number in range(5):
-            newest.put(b"%d" % number)
-        taken = [await newest.take()]
-        newest.put(b"5")
-        taken.append(await newest.take())
-        waiting = asyncio.create_task(newest.take())
+            newest.put_frame(b"%d" % number)
+        taken = [await newest.take_frame()]
+        newest.put_frame(b"5")
+        taken.append(await newest.take_frame())
+        waiting = asyncio.create_task(newest.take_frame())
         await asyncio.sleep(0.01)
         assert not waiting.done()
-        newest.put(b"6")
+        newest.put_frame(b"6")
         return [*taken, await waiting]
 
     assert asyncio.run(run()) == [(b"4", 4), (b"5", 0), (b"6", 0)]
@@ -116,19 +116,19 @@ def test_a_sender_that_is_faster_than_the_network_is_never_answered_late(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Forty frames, thirty of them while the first is read: few are answered, the last among them, all others are counted."""
-    overtaken, put, answer = threading.Event(), Newest.put, Camera._answer
+    overtaken, put, answer = threading.Event(), LatestFrame.put_frame, CameraConnection._analyze_frame
 
-    def put_and_count(self: Newest, data: bytes) -> None:
+    def put_and_count(self: LatestFrame, data: bytes) -> None:
         put(self, data)
         if self.dropped >= 30:
             overtaken.set()
 
-    async def answer_slowly(self: Camera, data: bytes) -> dict:
+    async def answer_slowly(self: CameraConnection, data: bytes) -> dict:
         await asyncio.to_thread(overtaken.wait, PATIENCE_S)
         return await answer(self, data)
 
-    monkeypatch.setattr(Newest, "put", put_and_count)
-    monkeypatch.setattr(Camera, "_answer", answer_slowly)
+    monkeypatch.setattr(LatestFrame, "put_frame", put_and_count)
+    monkeypatch.setattr(CameraConnection, "_analyze_frame", answer_slowly)
     with server(tmp_path) as (host, port), connect(f"ws://{host}:{port}/v1/camera?detector=haar") as camera:
         for each in [frame(number + 1.0, side=400) for number in range(40)]:
             camera.send(each)
@@ -194,7 +194,7 @@ def test_a_frame_that_cannot_be_read_is_answered_and_the_next_one_is_read(
 
 def test_a_sender_of_nothing_but_rubbish_is_cut_off(client: TestClient) -> None:
     with client.websocket_connect("/v1/camera", headers=HEAD) as camera:
-        for _ in range(MOST_BAD):
+        for _ in range(MAX_BAD_FRAMES):
             camera.send_bytes(b"rubbish")
             assert "error" in camera.receive_json()
         with pytest.raises(WebSocketDisconnect) as closed:
@@ -247,12 +247,12 @@ def test_cameras_at_the_same_time_do_not_mix(client: TestClient) -> None:
 
 
 def test_a_recording_that_is_full_has_no_gaps() -> None:
-    recording = Recording(most=5)
-    recording.switch(True)
+    recording = Recording(max_rows=5)
+    recording.set_on(True)
     for number, faces in enumerate((0, 2, 2, 2, 1)):
-        recording.add(10 + number, 12.5 + number, [{"faces": faces}] * faces)
-    rows = list(map(json.loads, recording.switch(False)))
+        recording.add_records(10 + number, 12.5 + number, [{"faces": faces}] * faces)
+    rows = list(map(json.loads, recording.set_on(False)))
     assert rows == [{"faces": 2, "frame": frame, "time_s": float(frame)} for frame in (1, 1, 2, 2)]
-    recording.switch(True)
-    recording.add(20, 60.0, [{"faces": 1}])
-    assert json.loads(recording.switch(False)[0]) == {"faces": 1, "frame": 0, "time_s": 0.0}
+    recording.set_on(True)
+    recording.add_records(20, 60.0, [{"faces": 1}])
+    assert json.loads(recording.set_on(False)[0]) == {"faces": 1, "frame": 0, "time_s": 0.0}

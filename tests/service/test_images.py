@@ -10,10 +10,10 @@ import pytest
 from fastapi.testclient import TestClient
 from PIL import Image
 
-from mien.analysis.output.annotate import Style, draw_faces
+from mien.analysis.output.annotate import draw_faces
+from mien.analysis.output.style import Style, parse_label_colors
 from mien.analysis.recognizer import Recognizer
 from mien.core.pictures import read_picture
-from mien.service.parameters import label_colors_of
 from tests.conftest import ASTRONAUT, yunet
 from tests.service.conftest import as_file, error_of, form, service
 
@@ -154,9 +154,9 @@ def test_the_annotated_picture_has_the_numbers_and_colors_that_the_page_shows(cl
         assert f"#{bytes(found[y2 - 30, x1]).hex()}" == colors[face["label"]]
     expected, read = pair.copy(), Recognizer("base", detector="haar").analyze(pair)
     numbered = [replace(face, track=number) for number, face in enumerate(read)]
-    draw_faces(expected, numbered, Style(label_colors=label_colors_of(own)))
+    draw_faces(expected, numbered, Style(label_colors=parse_label_colors(own)))
     assert (found == expected).all()
-    for wrong in ("happy", "happy:red", ":#ffffff", ""):
+    for wrong in ("happy", "happy:reddish", ":#ffffff", ""):
         error = error_of(client.post("/v1/images/annotated", params={"label_color": wrong}, **form(PHOTO)), 422)
         assert error["code"] == "invalid_parameter"
 
@@ -215,7 +215,7 @@ def test_settings_that_do_not_exist(client: TestClient, query: str, found: str) 
     assert found in error_of(client.post(f"/v1/images?{query}", **form(PHOTO)), 422)["problem"]
 
 
-@pytest.mark.parametrize("color", ["red", "1,2", "1,2,300", "#12", "1,2,³", "", "#gggggg"])
+@pytest.mark.parametrize("color", ["reddish", "1,2", "1,2,300", "#12", "1,2,³", "", "#gggggg"])
 def test_colors_that_are_none(client: TestClient, color: str) -> None:
     answer = client.post("/v1/images/annotated", params={"color": color}, **form(PHOTO))
     assert error_of(answer, 422)["problem"] == "is no color"
@@ -281,9 +281,9 @@ def test_forms_that_are_none(client: TestClient) -> None:
     ],
 )
 def test_names_of_files_are_shown_and_never_used(sent: str, shown: str) -> None:
-    from mien.service.display_names import display_name
+    from mien.service.display_names import clean_display_name
 
-    assert display_name(sent) == shown
+    assert clean_display_name(sent) == shown
 
 
 def test_requests_at_the_same_time_read_as_alone(client: TestClient, recognizer: Recognizer) -> None:

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from mien.analysis.output.style import COLOR_PATTERN, parse_color
 from mien.core.errors import UsageError
 from mien.service.jobs.jobs import STATES
-from mien.service.parameters import COLOR, color_of
-from mien.service.security import COOKIE, OPEN
+from mien.service.security import COOKIE, PUBLIC_PATHS
 from tests.service.conftest import server, service
 
 OPERATIONS = (
-    "read_picture", "annotate_picture", "explain_face", "add_video", "list_jobs", "get_job", "follow_job", "cancel_job",
+    "analyze_picture", "annotate_picture", "explain_face", "add_video", "list_jobs", "get_job", "follow_job", "cancel_job",
     "remove_job", "get_result", "get_frames", "get_health", "get_metrics", "login", "logout", "get_settings", "list_models",
     "list_reports", "get_report",
 )  # fmt: skip
@@ -40,7 +40,7 @@ def test_the_document_has_types_names_and_ways_to_sign_in(tmp_path: Path) -> Non
         failure = route["responses"]["4XX"]["content"]["application/json"]["schema"]
         assert failure == {"$ref": "#/components/schemas/Failure"}
         assert route.get("security", document["security"]) == (
-            [] if path in OPEN else [{"bearer": []}, {"session": []}]
+            [] if path in PUBLIC_PATHS else [{"bearer": []}, {"session": []}]
         )
     assert document["components"]["securitySchemes"]["session"]["name"] == COOKIE
     job = document["components"]["schemas"]["JobState"]["properties"]
@@ -73,12 +73,12 @@ def test_schemathesis_finds_no_answer_that_the_document_does_not_name(tmp_path: 
 
 @pytest.mark.parametrize(
     "text",
-    ["0,255,0", "#00fF00", "1,2,3", "255,255,255", "007,2,3", "256,0,0", "1,2", "1,2,3,4", "red", "#12345", "", "1,2,3,", "1,2,3 "],
+    ["0,255,0", "#00fF00", "1,2,3", "255,255,255", "007,2,3", "256,0,0", "1,2", "1,2,3,4", "red", "reddish", "#12345", "", "1,2,3,", "1,2,3 "],
 )  # fmt: skip
 def test_the_document_takes_the_same_colors_as_the_service(text: str) -> None:
     try:
-        color_of(text)
+        parse_color(text)
         taken = True
     except UsageError:
         taken = False
-    assert bool(re.search(COLOR, text)) is taken
+    assert bool(re.search(COLOR_PATTERN, text)) is taken

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from mien.service.jobs.overlay import overlay, thinned
+from mien.service.jobs.overlay import make_overlay, thin_frames
 
 LABELS = ["happy", "sad"]
 SUMMARY = {"width": 64, "height": 48, "seconds": 9.0, "frames": 100, "people": []}
@@ -28,7 +28,7 @@ def facts(start_s: float = 0.0) -> dict[str, object]:
 
 def test_faces_are_the_smoothed_ones_in_few_digits() -> None:
     records = [row(0, 5.0), row(0, 5.0, track=3, happy=0.12345), row(1, 5.04)]
-    made = overlay(records, SUMMARY | {"frames": 2}, facts(start_s=5.0), 25)
+    made = make_overlay(records, SUMMARY | {"frames": 2}, facts(start_s=5.0), 25)
     assert (made["width"], made["height"], made["seconds"], made["labels"]) == (64, 48, 9.0, LABELS)
     assert made["times"] == [0.0, 0.04]  # of the annotated video, which begins at 0
     assert made["start_s"] == 5.0  # for players that count by the file's own timestamps
@@ -42,7 +42,7 @@ def test_faces_are_the_smoothed_ones_in_few_digits() -> None:
 def test_no_box_outlives_its_face() -> None:
     """Seen in frames 10 to 12 and 20 of 100: after 12 and after 20 nobody is there."""
     records = [row(number, number * 0.04) for number in (10, 11, 12, 20)]
-    made = overlay(records, SUMMARY, facts(), 25)
+    made = make_overlay(records, SUMMARY, facts(), 25)
     shown = dict(zip(made["times"], map(len, made["faces"]), strict=True))
     assert shown == pytest.approx({0.4: 1, 0.44: 1, 0.48: 1, 0.52: 0, 0.8: 1, 0.84: 0})
 
@@ -50,13 +50,13 @@ def test_no_box_outlives_its_face() -> None:
 def test_frames_last_as_long_as_they_say() -> None:
     """Slides: frame 1 is shown for 5 s, after frame 3 nobody is there for 2 s."""
     records = [row_3(0, 0.0, 1.0), row_3(1, 1.0, 5.0), row_3(3, 8.0, 0.5), row_3(5, 10.5, 1.0)]
-    made = overlay(records, SUMMARY | {"frames": 6}, facts(start_s=7.0), 25)
+    made = make_overlay(records, SUMMARY | {"frames": 6}, facts(start_s=7.0), 25)
     assert made["times"] == [0, 1, 6, 8, 8.5, 10.5]
     assert [len(faces) for faces in made["faces"]] == [1, 1, 0, 1, 0, 1]
 
 
 def test_a_face_to_the_very_end_stays() -> None:
-    made = overlay([row(98, 3.92), row(99, 3.96)], SUMMARY, facts(), 25)
+    made = make_overlay([row(98, 3.92), row(99, 3.96)], SUMMARY, facts(), 25)
     assert [len(faces) for faces in made["faces"]] == [1, 1]
 
 
@@ -64,7 +64,7 @@ def test_a_face_to_the_very_end_stays() -> None:
 @pytest.mark.parametrize("rate", [24.0, 29.97, 60.0])
 def test_thinning_keeps_about_so_many_a_second(fps: int, rate: float) -> None:
     frames = [(number / rate, [{}]) for number in range(int(rate * 20))]
-    kept = [time_s for time_s, _ in thinned(frames, 1 / fps)]
+    kept = [time_s for time_s, _ in thin_frames(frames, 1 / fps)]
     assert len(kept) == pytest.approx(min(fps, rate) * 20, rel=0.35)
     assert len(kept) <= fps * 20 * 1.05 + 1
     steps = [b - a for a, b in itertools.pairwise(kept)]
@@ -72,5 +72,5 @@ def test_thinning_keeps_about_so_many_a_second(fps: int, rate: float) -> None:
 
 
 def test_nothing_seen_gives_nothing() -> None:
-    made = overlay([], SUMMARY, facts(), 10)
+    made = make_overlay([], SUMMARY, facts(), 10)
     assert (made["times"], made["faces"]) == ([], [])

@@ -15,8 +15,8 @@ from starlette.websockets import WebSocketDisconnect
 from mien.core.errors import OutputError
 from mien.service import security
 from mien.service.config import Config, is_loopback
-from mien.service.errors import Refused
-from mien.service.security import COOKIE, HEADERS, Attempts, sessions_of
+from mien.service.errors import RequestError
+from mien.service.security import COOKIE, HEADERS, FailedSignIns, parse_session_cookies
 from mien.service.server import create_app
 from mien.service.sessions import FILE as SESSIONS
 from mien.service.sessions import Sessions
@@ -189,26 +189,26 @@ def test_wrong_headers_are_counted_like_wrong_sign_ins(tmp_path: Path) -> None:
 
 def test_who_guesses_keeps_nobody_else_out() -> None:
     now = 0.0
-    attempts = Attempts(most=2, clock=lambda: now)
+    attempts = FailedSignIns(max_failures=2, clock=lambda: now)
     for _ in range(2):
-        attempts.check("10.0.0.1")
-        attempts.failed("10.0.0.1")
-    attempts.check("10.0.0.2")
-    with pytest.raises(Refused, match="failed too often"):
-        attempts.check("10.0.0.1")
+        attempts.check_address("10.0.0.1")
+        attempts.add_failure("10.0.0.1")
+    attempts.check_address("10.0.0.2")
+    with pytest.raises(RequestError, match="failed too often"):
+        attempts.check_address("10.0.0.1")
     now = 61.0
-    attempts.check("10.0.0.1")
+    attempts.check_address("10.0.0.1")
 
 
 @pytest.mark.parametrize("others", ['foo={"a":1}; ', "flag; ", "a b=1; ", "café=1; ", ""])
 def test_cookies_of_other_programs_are_passed_over(others: str) -> None:
     headers = Headers(raw=[(b"cookie", f"{others}{COOKIE}={TOKEN}".encode("latin-1"))])
-    assert sessions_of(headers) == [TOKEN]
+    assert parse_session_cookies(headers) == [TOKEN]
 
 
 def test_of_two_services_of_one_host_each_finds_its_own_cookie() -> None:
     both = Headers(raw=[(b"cookie", f"{COOKIE}=own; {COOKIE}=other".encode())])
-    assert sessions_of(both) == ["own", "other"]
+    assert parse_session_cookies(both) == ["own", "other"]
 
 
 def test_damaged_sessions_are_named(tmp_path: Path) -> None:
@@ -221,9 +221,9 @@ def test_a_reader_that_takes_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch
     async def never(message: object) -> None:
         await asyncio.sleep(60)
 
-    monkeypatch.setattr(security, "TAKEN_S", 0.01)
+    monkeypatch.setattr(security, "SEND_TIMEOUT_S", 0.01)
     with pytest.raises(TimeoutError):
-        asyncio.run(security._in_time(never)({"type": "http.response.body"}))
+        asyncio.run(security._limit_send_time(never)({"type": "http.response.body"}))
 
 
 def test_at_another_address_any_name_will_do_with_a_token_and_none_without(tmp_path: Path) -> None:

@@ -8,20 +8,20 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from mien.analysis.inference.model_file import ModelInfo, model_info, shipped_models
+from mien.analysis.inference.model_file import ModelInfo, list_shipped_models, read_model_info
 from mien.analysis.output.palette import COLORS
 from mien.core.errors import ModelError, UsageError
 from mien.core.labels import CANONICAL
 from mien.service.config import Config
 from mien.service.server import create_app
-from mien.service.site import found_reports
+from mien.service.site import find_reports
 from tests.conftest import ASTRONAUT
 from tests.service.conftest import error_of, form, service
 
 
 def test_what_the_service_says_of_itself(client: TestClient) -> None:
     settings = client.get("/v1/settings").json()
-    info: ModelInfo = model_info(shipped_models()["base"])
+    info: ModelInfo = read_model_info(list_shipped_models()["base"])
     assert settings["labels"] == list(info.labels)
     assert (settings["default_model"], settings["needs_token"]) == ("base", False)
     assert set(settings["detectors"]) == {"auto", "haar", "none"}
@@ -47,7 +47,7 @@ def test_models_of_one_name_or_that_are_none_are_told_at_the_start(tmp_path: Pat
 
 def test_models_and_their_cards(client: TestClient) -> None:
     base, ferplus, large, nano = client.get("/v1/models").json()
-    info, path = model_info(shipped_models()["base"]), shipped_models()["base"]
+    info, path = read_model_info(list_shipped_models()["base"]), list_shipped_models()["base"]
     assert (base["name"], base["kind"], base["labels"]) == ("base", "shipped", list(info.labels))
     assert (base["bytes"], base["scores"], base["license"]) == (path.stat().st_size, info.scores, info.license)
     assert base["card"] == path.with_suffix(".md").read_text(encoding="utf-8")
@@ -96,8 +96,8 @@ def test_reports_are_found_by_folder_and_shown_in_a_sandbox(tmp_path: Path) -> N
     (folder / "x" / "report.html").symlink_to(outside / "report.html")
     (folder / "y").symlink_to(outside, target_is_directory=True)
     (folder / "z").symlink_to(folder / "a", target_is_directory=True)  # stays inside
-    assert {"x", "y"}.isdisjoint(found_reports(folder))
-    assert found_reports(None) == found_reports(tmp_path / "absent") == {}
+    assert {"x", "y"}.isdisjoint(find_reports(folder))
+    assert find_reports(None) == find_reports(tmp_path / "absent") == {}
 
 
 def test_the_document_names_every_route_and_loads_nothing_from_elsewhere(client: TestClient) -> None:
@@ -118,7 +118,7 @@ def test_metrics_count_what_happens_and_name_no_address(tmp_path: Path) -> None:
         client.post("/v1/images", **form(b"nothing"))
         client.get("/some/secret/address")
         client.get(f"/v1/jobs/{'0' * 16}")
-        client.app.state.service.runner._crashed()
+        client.app.state.service.runner._on_crash()
         text = client.get("/metrics").text
     types = dict(re.findall(r"^# TYPE (\w+) (\w+)$", text, flags=re.MULTILINE))
     assert {name for name, kind in types.items() if kind == "gauge" and not name.endswith("_created")} == {"mien_jobs"}

@@ -18,9 +18,9 @@ from PIL import Image
 from starlette.requests import Request
 
 from mien.service.config import Limits
-from mien.service.errors import Refused
+from mien.service.errors import RequestError
 from mien.service.jobs.routes import check_video
-from mien.service.recognition.batching import MOST_CROPS, Batcher
+from mien.service.recognition.batching import MAX_CROPS, Batcher
 from mien.service.recognition.decoding import Decoders
 from mien.service.uploads import receive_file
 from tests.conftest import ASTRONAUT
@@ -66,7 +66,7 @@ def test_a_file_is_the_same_however_its_form_is_cut(step: int) -> None:
 def test_what_is_no_video_is_refused_before_all_of_it_was_sent(head: bytes, code: str) -> None:
     body = b'--AaB\r\nContent-Disposition: form-data; name="file"; filename="a.mp4"\r\n\r\n' + head + bytes(50_000)
     target = io.BytesIO()
-    with pytest.raises(Refused) as refused:  # that it breaks off is told of what is taken to its end
+    with pytest.raises(RequestError) as refused:  # that it breaks off is told of what is taken to its end
         asyncio.run(receive_file(request_of(body, 1000), target, 100_000, check_video))
     assert refused.value.error.code == (code or "broken_form")
     assert (len(target.getvalue()) < 2000) is bool(code)
@@ -75,14 +75,14 @@ def test_what_is_no_video_is_refused_before_all_of_it_was_sent(head: bytes, code
 
 def test_text_that_is_shorter_than_what_is_looked_at_is_refused_too() -> None:
     body = b'--AaB\r\nContent-Disposition: form-data; name="file"; filename="a.mp4"\r\n\r\n{"a": 1}\r\n--AaB--\r\n'
-    with pytest.raises(Refused, match="is text, not a video"):
+    with pytest.raises(RequestError, match="is text, not a video"):
         asyncio.run(receive_file(request_of(body, 1000), io.BytesIO(), 100_000, check_video))
 
 
 def test_no_more_is_written_than_may_be() -> None:
     body = b'--AaB\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n' + b"x" * 100_000
     target = io.BytesIO()
-    with pytest.raises(Refused) as refused:
+    with pytest.raises(RequestError) as refused:
         asyncio.run(receive_file(request_of(body, 1000), target, 5000))
     assert refused.value.status_code == 413
     assert len(target.getvalue()) <= 5000
@@ -101,14 +101,14 @@ def test_what_arrives_together_is_one_batch_and_everyone_gets_their_own() -> Non
         with ThreadPoolExecutor(1) as executor:
             batcher = Batcher(slow_means, executor, lambda requests, crops: batches.append((requests, crops)))
             crops = [np.full((1 + n % 3, 4, 4), n, np.uint8) for n in range(20)]
-            return await asyncio.gather(*[batcher.probabilities(each) for each in crops])
+            return await asyncio.gather(*[batcher.classify_crops(each) for each in crops])
 
     answers = asyncio.run(many())
     for n, answer in enumerate(answers):
         assert answer.tolist() == [[n]] * (1 + n % 3)
     assert sum(requests for requests, _ in batches) == 20
     assert len(batches) <= 2
-    assert max(crops for _, crops in batches) <= MOST_CROPS
+    assert max(crops for _, crops in batches) <= MAX_CROPS
 
 
 def test_those_on_their_way_are_waited_for() -> None:
@@ -117,14 +117,14 @@ def test_those_on_their_way_are_waited_for() -> None:
     async def two() -> None:
         with ThreadPoolExecutor(1) as executor:
             batcher = Batcher(slow_means, executor, lambda requests, crops: batches.append(requests), gather_s=0.05)
-            batcher.expect()
+            batcher.announce_request()
 
             async def later() -> None:
                 await asyncio.sleep(0)
-                batcher.arrive()
-                await batcher.probabilities(np.zeros((1, 4, 4), np.uint8))
+                batcher.withdraw_announcement()
+                await batcher.classify_crops(np.zeros((1, 4, 4), np.uint8))
 
-            await asyncio.gather(batcher.probabilities(np.ones((1, 4, 4), np.uint8)), later())
+            await asyncio.gather(batcher.classify_crops(np.ones((1, 4, 4), np.uint8)), later())
 
     asyncio.run(two())
     assert batches == [2]
@@ -143,8 +143,8 @@ def test_a_batch_holds_no_more_than_it_may_and_an_error_reaches_those_who_asked(
         with ThreadPoolExecutor(1) as executor:
             batcher = Batcher(fails_on_black, executor)
             crops = [np.full((40, 4, 4), value, np.uint8) for value in (1, 0, 2)]
-            answers = await asyncio.gather(*[batcher.probabilities(each) for each in crops], return_exceptions=True)
-            return [*answers, await batcher.probabilities(crops[0])]
+            answers = await asyncio.gather(*[batcher.classify_crops(each) for each in crops], return_exceptions=True)
+            return [*answers, await batcher.classify_crops(crops[0])]
 
     one, black, two, again = asyncio.run(ask())
     assert sizes == [40, 40, 40, 40]
@@ -156,7 +156,7 @@ def decode(decoders: Decoders, *files: bytes) -> list[object]:
     """What becomes of files that are decoded at the same time: an array, or the refusal."""
 
     async def each(data: bytes) -> np.ndarray:
-        async with decoders.decoded(data, "file") as picture:
+        async with decoders.decode_picture(data, "file") as picture:
             return picture
 
     async def all_of() -> list[object]:
@@ -194,7 +194,7 @@ def test_a_decoder_that_dies_or_hangs_is_replaced(decoders) -> None:
     data = ASTRONAUT.read_bytes()
     os.kill(pool.pids[0], signal.SIGSTOP)  # it hangs
     (hung,) = decode(pool, data)
-    assert isinstance(hung, Refused)
+    assert isinstance(hung, RequestError)
     assert (hung.status_code, "too much time" in hung.error.problem) == (422, True)
     pool._limits = replace(pool._limits, decode_s=300)  # the next one has the time that it needs
     assert decode(pool, data)[0].shape == (512, 512, 3)
@@ -238,7 +238,7 @@ def test_pictures_wait_for_room(decoders) -> None:
     held: list[int] = []
 
     async def hold() -> None:
-        async with pool.decoded(as_file(np.zeros((300, 300, 3), np.uint8)), "file"):
+        async with pool.decode_picture(as_file(np.zeros((300, 300, 3), np.uint8)), "file"):
             held.append(pool._held)
             await asyncio.sleep(0.02)
 
@@ -263,7 +263,7 @@ def test_who_does_not_wait_any_more_leaves_no_room_taken(decoders) -> None:
     pool.start()
 
     async def hold() -> None:
-        async with pool.decoded(ASTRONAUT.read_bytes(), "frame"):
+        async with pool.decode_picture(ASTRONAUT.read_bytes(), "frame"):
             await asyncio.Event().wait()
 
     async def leave() -> None:
@@ -273,7 +273,7 @@ def test_who_does_not_wait_any_more_leaves_no_room_taken(decoders) -> None:
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
-        async with pool.decoded(ASTRONAUT.read_bytes(), "frame") as picture:
+        async with pool.decode_picture(ASTRONAUT.read_bytes(), "frame") as picture:
             assert pool._held == picture.nbytes
 
     asyncio.run(leave())

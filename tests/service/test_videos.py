@@ -20,13 +20,14 @@ from fastapi.testclient import TestClient
 from PIL import Image
 
 from mien.analysis.media.inputs import Input
-from mien.analysis.pipeline import Settings, analyze_input
+from mien.analysis.pipeline import analyze_input
 from mien.analysis.recognizer import Recognizer
+from mien.analysis.settings import AnalysisContext, AnalysisOptions
 from mien.service.answers import Frames
-from mien.service.events import News
+from mien.service.events import EventBroker
 from mien.service.jobs import jobs
-from mien.service.jobs.jobs import Store
-from mien.service.jobs.overlay import overlay_file
+from mien.service.jobs.jobs import JobStore
+from mien.service.jobs.overlay import load_overlay
 from tests.conftest import ASTRONAUT
 from tests.service.conftest import as_file, error_of, finished, sent, service, until
 
@@ -50,7 +51,7 @@ def test_a_video_gives_what_analyze_gives(client: TestClient, done: dict, clip: 
     analyze_input(
         Input(clip, Path("clip")),
         Recognizer("base", detector="haar"),
-        Settings(tmp_path, ("jsonl",), media=False, quiet=True, smoothing_s=0.5),
+        AnalysisContext(tmp_path, AnalysisOptions(formats=("jsonl",), outputs=(), smoothing_s=0.5), quiet=True),
     )
     expected = [json.loads(line) for line in (tmp_path / "clip.records.jsonl").read_text().splitlines()]
     found = [json.loads(line) for line in result(client, done, "records.jsonl").text.splitlines()]
@@ -203,7 +204,7 @@ def test_texts_are_refused_before_they_are_read(client: TestClient, clip: Path, 
 
 
 def test_settings_of_a_video_that_do_not_exist(client: TestClient, clip: Path) -> None:
-    for query in ({"model": "../x"}, {"detector": "eyes"}, {"people": "none"}, {"color": "red"}, {"smoothing": -1}):
+    for query in ({"model": "../x"}, {"detector": "eyes"}, {"people": "none"}, {"color": "reddish"}, {"smoothing": -1}):
         assert client.post("/v1/videos", files={"file": ("a.mp4", clip.read_bytes())}, params=query).status_code == 422
 
 
@@ -233,27 +234,27 @@ def events(client: TestClient, job_id: str) -> list[dict]:
     return found
 
 
-def test_news_of_a_job_end_with_it(client: TestClient, clip: Path) -> None:
+def test_events_of_a_job_end_with_it(client: TestClient, clip: Path) -> None:
     job = sent(client, clip)
-    news = events(client, job["id"])
-    assert (news[-1]["state"], news[-1]["id"]) == ("done", job["id"])
-    assert all(one != other for one, other in pairwise(news))
-    progress = [each["progress"] or 0.0 for each in news]
+    changes = events(client, job["id"])
+    assert (changes[-1]["state"], changes[-1]["id"]) == ("done", job["id"])
+    assert all(one != other for one, other in pairwise(changes))
+    progress = [each["progress"] or 0.0 for each in changes]
     assert progress == sorted(progress)
     assert [each["state"] for each in events(client, job["id"])] == ["done"]  # whoever comes late hears the end
 
 
-def test_news_come_no_faster_than_four_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_events_come_no_faster_than_four_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
     import asyncio
 
     job = jobs.Job("0" * 16, "a", "running", 0.0, {}, "source.mp4")
-    news, state, pauses = News(), {"ended": None, "n": 0}, []
+    broker, state, pauses = EventBroker(), {"ended": None, "n": 0}, []
 
     def change(times: int) -> None:
         for _ in range(times):
             state["n"] += 1
             state["ended"] = 1.0 if state["n"] >= 100 else None
-            news.tell(job)
+            broker.publish_job(job)
 
     async def sleep(seconds: float) -> None:
         """A pause, in which much changes."""
@@ -262,7 +263,7 @@ def test_news_come_no_faster_than_four_a_second(monkeypatch: pytest.MonkeyPatch)
 
     async def listen() -> list[int]:
         found = []
-        async for event in news.stream(job.id, lambda _: dict(state)):
+        async for event in broker.stream_job(job.id, lambda _: dict(state)):
             found.append(json.loads(event.partition("data: ")[2])["n"])
             change(1)
         return found
@@ -285,7 +286,7 @@ def test_a_running_job_is_cancelled_and_a_waiting_one_too(client: TestClient, lo
         answer = client.post(f"/v1/jobs/{job['id']}/cancel").json()
         assert (answer["state"], answer["results"]) == ("cancelled", ["source"])
     until(lambda: not is_alive(pid))
-    folder = client.app.state.service.store.folder_of(running["id"])
+    folder = client.app.state.service.store.get_folder(running["id"])
     assert until(lambda: sorted(path.name for path in folder.iterdir()) == ["source.mp4"])
     assert client.post(f"/v1/jobs/{running['id']}/cancel").json()["state"] == "cancelled"  # once more changes nothing
 
@@ -303,7 +304,7 @@ def test_a_running_job_is_removed_with_its_files(client: TestClient, long_clip: 
     assert client.delete(f"/v1/jobs/{job['id']}").status_code == 204
     until(lambda: not is_alive(pid))
     assert error_of(client.get(f"/v1/jobs/{job['id']}"), 404)
-    assert not client.app.state.service.store.folder_of(job["id"]).exists()
+    assert not client.app.state.service.store.get_folder(job["id"]).exists()
 
 
 def test_three_videos_that_are_sent_at_once_all_wait(tmp_path: Path, clip: Path) -> None:
@@ -348,7 +349,7 @@ def test_a_worker_that_was_killed_once_gives_its_results_after_all(client: TestC
     os.kill(until(lambda: runner.pids.get(job["id"])), signal.SIGKILL)
     done = finished(client, job["id"])
     assert (done["state"], done["attempts"]) == ("done", 2)
-    folder = client.app.state.service.store.folder_of(job["id"])
+    folder = client.app.state.service.store.get_folder(job["id"])
     assert sorted(path.name for path in folder.iterdir()) == ["results", "source.mp4"]
     assert {path.name.split(".")[0] for path in (folder / "results").iterdir()} == {"video", "facts"}
 
@@ -370,25 +371,25 @@ def test_a_job_outlives_a_database_that_cannot_be_written_for_a_moment(
     monkeypatch.setattr("mien.service.jobs.runner.RETRY_S", 0.1)
     failures = {"begin": 1, "end": 1}
     for name in failures:
-        right = getattr(Store, name)
+        right = getattr(JobStore, name)
 
-        def fails(self: Store, *what: object, name: str = name, right=right) -> object:
+        def fails(self: JobStore, *what: object, name: str = name, right=right) -> object:
             if failures[name]:
                 failures[name] -= 1
                 raise sqlite3.OperationalError("database or disk is full")
             return right(self, *what)
 
-        monkeypatch.setattr(Store, name, fails)
+        monkeypatch.setattr(JobStore, name, fails)
     with service(tmp_path) as client:
         job = finished(client, sent(client, clip)["id"])
     assert (job["state"], job["attempts"], failures) == ("done", 2, {"begin": 0, "end": 0})
 
 
 def test_the_overlay_is_whole_for_all_who_ask_at_once(client: TestClient, done: dict) -> None:
-    results = client.app.state.service.store.folder_of(done["id"]) / "results"
+    results = client.app.state.service.store.get_folder(done["id"]) / "results"
     with ThreadPoolExecutor(4) as pool:
         for fps in range(1, 16):
-            made = list(pool.map(lambda _, fps=fps: overlay_file(results, fps), range(4)))
+            made = list(pool.map(lambda _, fps=fps: load_overlay(results, fps), range(4)))
             assert made[0] and made == made[:1] * 4
 
 
@@ -450,7 +451,7 @@ def test_finished_jobs_are_removed_when_their_time_is_over(
         job = sent(client, clip)
         done = finished(client, job["id"])
         assert (done["ended"], done["expires"]) == (1e9, 1e9 + 1)
-        folder = client.app.state.service.store.folder_of(job["id"])
+        folder = client.app.state.service.store.get_folder(job["id"])
         assert folder.exists()
         clock.now += 1.5
         until(lambda: client.get(f"/v1/jobs/{job['id']}").status_code == 404)

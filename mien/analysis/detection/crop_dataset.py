@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mien.analysis.detection.detectors import Detections, Detector, crop_faces, find_faces, largest
+from mien.analysis.detection.detectors import Detections, Detector, crop_faces, detect_faces, keep_largest
 from mien.analysis.media.inputs import Input, list_inputs
 from mien.analysis.output.writers import write_picture
 from mien.core.csv_cells import CsvWriter
@@ -17,11 +17,11 @@ from mien.core.files import escape_file_name, make_folder, replace_folder
 from mien.core.pictures import read_picture
 
 #: The table beside the crops: where each was cut out, by which score of the detector.
-TABLE = "crops.csv"
+CROPS_TABLE = "crops.csv"
 
 
 @dataclass
-class Cropped:
+class CropSummary:
     """What became of the pictures.
 
     pictures   how many were read
@@ -53,7 +53,7 @@ def crop_pictures(
     size: int = 48,
     people: int = 1,
     each: Callable[[int, int], None] = lambda done, of: None,
-) -> Cropped:
+) -> CropSummary:
     """Write the faces of pictures and of folders of pictures as RGB PNG files of ``size`` × ``size`` into ``out``.
 
     A crop is framed as `mien analyze` frames what it reads, so that a network learns faces as it will be given them. The tree
@@ -63,7 +63,7 @@ def crop_pictures(
     The folder appears when it is complete. Raises OutputError where it is neither new nor empty. A picture that cannot be read is in ``failures``, and so is a video
     that is named; those in folders are counted.
     """
-    done = Cropped()
+    done = CropSummary()
     rows: list[list[str]] = []
     used: set[str] = set()
     with replace_folder(out) as staged:
@@ -74,36 +74,36 @@ def crop_pictures(
             try:
                 if isinstance(item, MienError):
                     raise item
-                picture = _read(item)
+                picture = _read_input(item)
             except MienError as error:
                 done.failures.append(error)
             else:
-                found = _largest_first(find_faces(detector, picture), people)
+                found = _sort_by_size(detect_faces(detector, picture), people)
                 crops = crop_faces(picture, found.boxes_xyxy, detector.framing, size)
-                names = _write(crops, staged, item.stem, used)
+                names = _write_crops(crops, staged, item.stem, used)
                 for path, box, score in zip(names, found.boxes_xyxy, found.scores, strict=True):
                     rows.append([path, item.name, *(f"{value:.1f}" for value in box), f"{score:.3f}"])
                 done.add(item.name, len(crops))
             each(number, len(pictures))
         if rows:
-            with (staged / TABLE).open("w", encoding="utf-8", newline="") as file:
+            with (staged / CROPS_TABLE).open("w", encoding="utf-8", newline="") as file:
                 CsvWriter(file).writerows([["path", "source", "x1", "y1", "x2", "y2", "score"], *rows])
     return done
 
 
-def _read(item: Input) -> np.ndarray:
+def _read_input(item: Input) -> np.ndarray:
     if item.is_video:
         raise MediaError(item.name, "is a video", "take stills of it with 'mien moments --plain'")
     return read_picture(item.path)
 
 
-def _largest_first(found: Detections, people: int) -> Detections:
-    found = largest(found, people)
+def _sort_by_size(found: Detections, people: int) -> Detections:
+    found = keep_largest(found, people)
     order = (-(found.boxes_xyxy[:, 2:] - found.boxes_xyxy[:, :2]).prod(axis=1)).argsort(kind="stable")
     return Detections(found.boxes_xyxy[order], found.scores[order])
 
 
-def _write(crops: np.ndarray, out: Path, stem: Path, used: set[str]) -> list[str]:
+def _write_crops(crops: np.ndarray, out: Path, stem: Path, used: set[str]) -> list[str]:
     """The crops of one picture as files; their paths below ``out``. ``used``: names, without case, that are taken."""
     paths, number = [], 1
     for crop in crops:

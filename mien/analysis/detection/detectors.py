@@ -16,8 +16,8 @@ import numpy as np
 
 from mien.analysis.detection.yunet import YuNet
 from mien.analysis.inference.model_check import check_model
-from mien.analysis.inference.model_file import local_model
-from mien.analysis.media.yuv import Area, Planes, cut
+from mien.analysis.inference.model_file import find_pulled_model
+from mien.analysis.media.yuv import Area, YuvImage, crop_area
 from mien.core.errors import ModelError, UsageError
 
 DETECTORS = ("auto", "haar", "yunet", "none")
@@ -26,7 +26,7 @@ DETECTORS = ("auto", "haar", "yunet", "none")
 CASCADES = Path(cast(Any, cv2).data.haarcascades)
 
 #: Pictures smaller than this are enlarged to it: the detectors need about 20 pixels of face, better 60.
-SMALLEST_SIDE = 240
+MIN_SIDE_PX = 240
 
 
 @dataclass(frozen=True)
@@ -70,10 +70,10 @@ class Detections:
         return len(self.scores)
 
 
-NOTHING = Detections(np.empty((0, 4), np.float32), np.empty(0, np.float32))
+NO_DETECTIONS = Detections(np.empty((0, 4), np.float32), np.empty(0, np.float32))
 
 
-def whole_picture(picture: np.ndarray | Planes) -> Detections:
+def whole_picture(picture: np.ndarray | YuvImage) -> Detections:
     """Without a detector: the picture (H, W[, 3]) is itself the face."""
     height, width = picture.shape[:2]
     return Detections(np.array([[0, 0, width, height]], np.float32), np.ones(1, np.float32))
@@ -107,15 +107,15 @@ class HaarDetector:
     picture_sides: tuple[int, ...] = (640,)  # finer, it takes more things for faces than it finds
     frame_side = 400  # half the time of 640; finds faces from about a sixteenth of the frame's longer side
 
-    def __init__(self, cascade: str = "alt", min_neighbors: int = 3) -> None:
+    def __init__(self, cascade: str = "alt", min_neighbors: int = 3, threshold: float = 0.0) -> None:
         # Read by Python and handed over as text: OpenCV cannot open every path that Windows has.
-        self._arguments = (cascade, min_neighbors)
+        self._arguments = (cascade, min_neighbors, threshold)
         file = CASCADES / f"haarcascade_frontalface_{cascade}.xml"
         storage = cv2.FileStorage(file.read_text(encoding="utf-8"), cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY)
         self._cascade = cv2.CascadeClassifier()
         self._cascade.read(storage.getFirstTopLevelNode())
         self._one_at_a_time = threading.Lock()  # OpenCV's cascade keeps what it computes of a picture in itself
-        self._min_neighbors = min_neighbors
+        self._min_neighbors, self._threshold = min_neighbors, threshold
 
     def __reduce__(self) -> tuple[object, ...]:
         return HaarDetector, self._arguments
@@ -127,11 +127,17 @@ class HaarDetector:
                 gray, scaleFactor=1.1, minNeighbors=self._min_neighbors, minSize=(24, 24)
             )
         if len(found) == 0:
-            return NOTHING
+            return NO_DETECTIONS
         boxes, windows = np.asarray(found, np.float32), np.asarray(counts, np.float32).ravel()
         boxes[:, 2:] += boxes[:, :2]  # x, y, w, h -> x1, y1, x2, y2
         # How many windows agreed, squeezed into 0..1: 5 of them give 0.5.
-        return _best_first(boxes, windows / (windows + 5))
+        scores = windows / (windows + 5)
+        is_sure = scores >= self._threshold
+        return _sort_by_score(boxes[is_sure], scores[is_sure])
+
+
+#: Scores below which YuNet's boxes are left out: unless another is chosen, and at least.
+YUNET_THRESHOLD, LEAST_THRESHOLD = 0.7, 0.05
 
 
 class YuNetDetector:
@@ -142,7 +148,8 @@ class YuNetDetector:
     picture_sides: tuple[int, ...] = (640, 1280, 2560)
     frame_side = 640
 
-    def __init__(self, file: Path, threshold: float = 0.7, threads: int = 0) -> None:
+    def __init__(self, file: Path, threshold: float = 0.0, threads: int = 0) -> None:
+        threshold = max(threshold, LEAST_THRESHOLD) if threshold else YUNET_THRESHOLD
         try:
             content = file.read_bytes()
             check_model(content)
@@ -162,10 +169,13 @@ class YuNetDetector:
         return Detections(*self._network(picture))
 
 
-def make_detector(name: str = "auto", file: str | Path | None = None, threads: int = 0) -> Detector | None:
+def make_detector(
+    name: str = "auto", file: str | Path | None = None, threads: int = 0, threshold: float = 0.0
+) -> Detector | None:
     """A detector by name; None for "none", where the whole picture is taken for a face.
 
-    ``auto`` is YuNet where its file is given or was pulled, else Haar. ``threads`` are YuNet's; 0: all cores. Raises ModelError where YuNet is asked for and
+    ``auto`` is YuNet where its file is given or was pulled, else Haar. ``threads`` are YuNet's; 0: all cores.
+    Faces with a score below ``threshold`` are left out; 0: the detector's own threshold. Raises ModelError where YuNet is asked for and
     its file is not there.
     """
     if name not in DETECTORS:
@@ -177,20 +187,20 @@ def make_detector(name: str = "auto", file: str | Path | None = None, threads: i
     if file is not None:
         if not Path(file).is_file():
             raise ModelError(file, "does not exist", "check the path, or pull it with 'mien models pull yunet'")
-        return YuNetDetector(Path(file), threads=threads)
-    pulled = local_model("yunet")
+        return YuNetDetector(Path(file), threshold, threads)
+    pulled = find_pulled_model("yunet")
     if name == "haar" or (name == "auto" and pulled is None):
-        return HaarDetector()
+        return HaarDetector(threshold=threshold)
     if pulled is None:
         raise ModelError(
             "detector 'yunet'",
             "is not on this machine",
             "pull it with 'mien models pull yunet', or give its file with --detector-model",
         )
-    return YuNetDetector(pulled, threads=threads)
+    return YuNetDetector(pulled, threshold, threads)
 
 
-def find_faces(
+def detect_faces(
     detector: Detector, picture: np.ndarray, *, thorough: bool = True, sides: tuple[int, ...] = ()
 ) -> Detections:
     """Faces in RGB uint8 (H, W, 3), boxes in its pixels.
@@ -200,17 +210,17 @@ def find_faces(
     the lengths to which the longest side is shrunk.
     """
     sides = sides or (detector.picture_sides if thorough else (detector.frame_side,))
-    found = [_at_scale(detector, picture, scale) for scale in _scales(picture, sides)]
+    found = [_detect_at_scale(detector, picture, scale) for scale in _search_scales(picture, sides)]
     boxes = np.concatenate([detections.boxes_xyxy for detections in found])
     scores = np.concatenate([detections.scores for detections in found])
-    return _suppressed(_clipped(Detections(boxes, scores), picture))
+    return _suppress_overlaps(_clip_boxes(Detections(boxes, scores), picture))
 
 
-def _scales(picture: np.ndarray, sides: tuple[int, ...]) -> Iterator[float]:
+def _search_scales(picture: np.ndarray, sides: tuple[int, ...]) -> Iterator[float]:
     """Factors by which a picture is searched: so that its longest side is each of ``sides``, as long as that shrinks it."""
     longest = max(picture.shape[:2])
-    if longest < SMALLEST_SIDE:
-        yield SMALLEST_SIDE / longest
+    if longest < MIN_SIDE_PX:
+        yield MIN_SIDE_PX / longest
         return
     for side in sides:
         yield min(1.0, side / longest)
@@ -218,7 +228,7 @@ def _scales(picture: np.ndarray, sides: tuple[int, ...]) -> Iterator[float]:
             return
 
 
-def _at_scale(detector: Detector, picture: np.ndarray, scale: float) -> Detections:
+def _detect_at_scale(detector: Detector, picture: np.ndarray, scale: float) -> Detections:
     if scale == 1:
         return detector.detect(picture)
     height, width = picture.shape[:2]
@@ -231,12 +241,12 @@ def _at_scale(detector: Detector, picture: np.ndarray, scale: float) -> Detectio
     return Detections(found.boxes_xyxy * factors, found.scores)
 
 
-def _best_first(boxes: np.ndarray, scores: np.ndarray) -> Detections:
+def _sort_by_score(boxes: np.ndarray, scores: np.ndarray) -> Detections:
     order = np.argsort(-scores, kind="stable")
     return Detections(boxes[order], scores[order].astype(np.float32))
 
 
-def _clipped(found: Detections, picture: np.ndarray) -> Detections:
+def _clip_boxes(found: Detections, picture: np.ndarray) -> Detections:
     """Boxes cut at the picture's border; what is left of less than a pixel is dropped."""
     height, width = picture.shape[:2]
     boxes = np.clip(found.boxes_xyxy, 0, np.array([width, height, width, height], np.float32))
@@ -244,9 +254,9 @@ def _clipped(found: Detections, picture: np.ndarray) -> Detections:
     return Detections(boxes[keep], found.scores[keep])
 
 
-def _suppressed(found: Detections, overlap: float = 0.4) -> Detections:
+def _suppress_overlaps(found: Detections, overlap: float = 0.4) -> Detections:
     """One box a face: of boxes that share more than ``overlap`` (union), or lie mostly in each other, the surest stays."""
-    found = _best_first(found.boxes_xyxy, found.scores)
+    found = _sort_by_score(found.boxes_xyxy, found.scores)
     boxes, areas = found.boxes_xyxy, np.prod(found.boxes_xyxy[:, 2:] - found.boxes_xyxy[:, :2], axis=1)
     kept: list[int] = []
     for index in range(len(found)):
@@ -260,7 +270,7 @@ def _suppressed(found: Detections, overlap: float = 0.4) -> Detections:
     return Detections(boxes[kept], found.scores[kept])
 
 
-def largest(found: Detections, most: int) -> Detections:
+def keep_largest(found: Detections, most: int) -> Detections:
     """The ``most`` largest faces, in the order in which they were; all of them for 0."""
     if not most or len(found) <= most:
         return found
@@ -269,21 +279,23 @@ def largest(found: Detections, most: int) -> Detections:
     return Detections(found.boxes_xyxy[kept], found.scores[kept])
 
 
-def crop_faces(picture: np.ndarray | Planes, boxes_xyxy: np.ndarray, framing: Framing | None, size: int) -> np.ndarray:
+def crop_faces(
+    picture: np.ndarray | YuvImage, boxes_xyxy: np.ndarray, framing: Framing | None, size: int
+) -> np.ndarray:
     """Cut boxes (N, 4) out of RGB uint8 (H, W, 3), a frame's planes or gray (H, W) → uint8 (N, size, size[, 3]).
 
     With a framing, each box becomes the square that a training face would have filled; without, the box itself is
     scaled to the square.
     """
-    crops = [_crop(picture, box, framing, size) for box in boxes_xyxy]
+    crops = [_crop_face(picture, box, framing, size) for box in boxes_xyxy]
     return np.stack(crops) if crops else np.empty((0, size, size, *picture.shape[2:]), np.uint8)
 
 
-def _crop(picture: np.ndarray | Planes, box: np.ndarray, framing: Framing | None, size: int) -> np.ndarray:
+def _crop_face(picture: np.ndarray | YuvImage, box: np.ndarray, framing: Framing | None, size: int) -> np.ndarray:
     if framing is None:
         left, top, right, bottom = (round(float(value)) for value in box)
     else:
         x, y, side = framing.square(box)
         left, top, right, bottom = round(x - side / 2), round(y - side / 2), round(x + side / 2), round(y + side / 2)
     area = Area(left, top, max(right, left + 1), max(bottom, top + 1))
-    return picture.cut(area, size) if isinstance(picture, Planes) else cut(picture, area, size)
+    return picture.cut(area, size) if isinstance(picture, YuvImage) else crop_area(picture, area, size)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, cast
 import cv2
 import numpy as np
 
-from mien.analysis.inference.model_file import Sessions, session_options
-from mien.analysis.inference.protobuf import field, fields
+from mien.analysis.inference.model_file import SessionPool, make_session_options
+from mien.analysis.inference.protobuf import encode_field, read_fields
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
@@ -31,10 +31,10 @@ class YuNet:
     """
 
     def __init__(self, content: bytes, threshold: float = 0.7, overlap: float = 0.3, threads: int = 0) -> None:
-        self._model = with_free_size(
+        self._model = remove_fixed_sizes(
             content, [f"{kind}_{stride}" for stride in STRIDES for kind in ("cls", "obj", "bbox")]
         )
-        self._sessions = Sessions(partial(_open, self._model))
+        self._sessions = SessionPool(partial(_open_session, self._model))
         self._threads = threads
         self._sessions.of(threads)
         self._threshold, self._overlap = threshold, overlap
@@ -57,7 +57,7 @@ class YuNet:
         session = self._sessions.of(self._threads)
         answers = session.run(None, {session.get_inputs()[0].name: blob})
         found = [
-            _cells(
+            _decode_cells(
                 answers[3 * level][0],
                 answers[3 * level + 1][0],
                 answers[3 * level + 2][0],
@@ -77,14 +77,14 @@ class YuNet:
         return boxes[kept], scores[kept]
 
 
-def _open(model: bytes, threads: int) -> InferenceSession:
+def _open_session(model: bytes, threads: int) -> InferenceSession:
     import onnxruntime
 
     processor = ["CPUExecutionProvider"]
-    return onnxruntime.InferenceSession(model, session_options(threads), providers=processor, enable_fallback=0)
+    return onnxruntime.InferenceSession(model, make_session_options(threads), providers=processor, enable_fallback=0)
 
 
-def _cells(
+def _decode_cells(
     classes: np.ndarray, objects: np.ndarray, offsets: np.ndarray, stride: int, columns: int, threshold: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """One level's cells (M, 1), (M, 1), (M, 4), row by row → boxes (N, 4) and scores (N,) of those that are sure enough."""
@@ -97,36 +97,48 @@ def _cells(
     return boxes[sane], scores[sure][sane]
 
 
-def with_free_size(model: bytes, outputs: list[str]) -> bytes:
+def remove_fixed_sizes(model: bytes, outputs: list[str]) -> bytes:
     """An ONNX file of a fully convolutional network for one picture size, rewritten to take any; of its outputs, these.
 
     The file states the size of every tensor, and ONNX Runtime holds it to them. The network itself has no need of
     them: only the statements go.
     """
     return b"".join(
-        field(_MODEL_GRAPH, _freed(cast(memoryview, value), outputs)) if number == _MODEL_GRAPH else raw
-        for number, raw, value in fields(memoryview(model))
+        encode_field(_MODEL_GRAPH, _remove_graph_sizes(cast(memoryview, value), outputs))
+        if number == _MODEL_GRAPH
+        else raw
+        for number, raw, value in read_fields(memoryview(model))
     )
 
 
-def _freed(graph: memoryview, outputs: list[str]) -> bytes:
+def _remove_graph_sizes(graph: memoryview, outputs: list[str]) -> bytes:
     kept: list[bytes | memoryview] = []
-    for number, raw, value in fields(graph):
+    for number, raw, value in read_fields(graph):
         if number not in (_GRAPH_INPUT, _GRAPH_OUTPUT, _GRAPH_SHAPES):
             kept.append(raw)
         elif number == _GRAPH_INPUT:
-            sizes = b"".join(field(1, size) for size in (b"\x08\x01", b"\x08\x03", field(2, b"h"), field(2, b"w")))
-            kept.append(
-                field(_GRAPH_INPUT, field(_VALUE_NAME, _name(cast(memoryview, value))) + _float_tensor(field(2, sizes)))
+            sizes = b"".join(
+                encode_field(1, size)
+                for size in (b"\x08\x01", b"\x08\x03", encode_field(2, b"h"), encode_field(2, b"w"))
             )
-    kept += [field(_GRAPH_OUTPUT, field(_VALUE_NAME, name.encode()) + _float_tensor(b"")) for name in outputs]
+            kept.append(
+                encode_field(
+                    _GRAPH_INPUT,
+                    encode_field(_VALUE_NAME, _read_value_name(cast(memoryview, value)))
+                    + _encode_tensor_type(encode_field(2, sizes)),
+                )
+            )
+    kept += [
+        encode_field(_GRAPH_OUTPUT, encode_field(_VALUE_NAME, name.encode()) + _encode_tensor_type(b""))
+        for name in outputs
+    ]
     return b"".join(kept)
 
 
-def _float_tensor(shape: bytes) -> bytes:
+def _encode_tensor_type(shape: bytes) -> bytes:
     """ValueInfoProto.type: a tensor of floats (element type 1) and its shape, if it has a fixed number of sides."""
-    return field(2, field(1, b"\x08\x01" + shape))
+    return encode_field(2, encode_field(1, b"\x08\x01" + shape))
 
 
-def _name(value_info: memoryview) -> bytes:
-    return next(bytes(value) for number, _, value in fields(value_info) if number == _VALUE_NAME)
+def _read_value_name(value_info: memoryview) -> bytes:
+    return next(bytes(value) for number, _, value in read_fields(value_info) if number == _VALUE_NAME)

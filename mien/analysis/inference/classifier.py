@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from mien.analysis.inference.model_file import Sessions, choose_file, model_info, open_session
+from mien.analysis.inference.model_file import SessionPool, choose_model_file, open_session, read_model_info
 from mien.core.errors import ModelError, UsageError
 from mien.core.preprocessing import TEN_CROP, Preprocessing, resize
 
@@ -27,7 +27,7 @@ def check_tta(tta: str, named: str = "--tta ") -> None:
         raise UsageError(f"{named}{tta}", "is unknown", f"choose one of {', '.join(TTA_CHOICES)}")
 
 
-def views(images: np.ndarray, tta: TTA) -> list[np.ndarray]:
+def make_views(images: np.ndarray, tta: TTA) -> list[np.ndarray]:
     """The versions of uint8 images (N, H, W[, 3]) whose probabilities are averaged, each of any size.
 
     ``flip``: the picture and its mirror image. ``ten-crop``: four corners and the center at 44/48 of the side, and
@@ -58,7 +58,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return (exponentials / exponentials.sum(axis=-1, keepdims=True)).astype(np.float32)
 
 
-def averaged(
+def average_views(
     classify: Callable[[np.ndarray], np.ndarray], images: np.ndarray, tta: TTA, batch_size: int, num_classes: int
 ) -> np.ndarray:
     """Probabilities float32 (N, K) of ``classify``, batch by batch, averaged over the views of ``tta``.
@@ -72,7 +72,7 @@ def averaged(
         raise ValueError(f"crops must be uint8 (N, H, W) or (N, H, W, 3), not {images.dtype} {images.shape}")
     parts = [np.empty((0, num_classes), np.float32)]
     for start in range(0, len(images), batch_size):
-        parts.append(np.mean([classify(view) for view in views(images[start : start + batch_size], tta)], axis=0))
+        parts.append(np.mean([classify(view) for view in make_views(images[start : start + batch_size], tta)], axis=0))
     return np.concatenate(parts)
 
 
@@ -92,11 +92,11 @@ class Classifier:
     def __init__(
         self, model: str | Path = "base", *, threads: int = 0, batch_size: int = 64, precision: str = "auto"
     ) -> None:
-        self.path = choose_file(model, precision)
+        self.path = choose_model_file(model, precision)
         self.batch_size = batch_size
-        self._sessions = Sessions(partial(open_session, self.path))
+        self._sessions = SessionPool(partial(open_session, self.path))
         self._threads = threads
-        self.info = model_info(self.path, self._session)
+        self.info = read_model_info(self.path, self._session)
         if precision != "auto" and precision != self.precision:
             raise ModelError(self.path, f"is {self.precision}, not {precision}", f"name the {precision} file itself")
         outputs = {output.name: output.shape for output in self._session.get_outputs()}
@@ -149,7 +149,7 @@ class Classifier:
 
     def probabilities(self, images: np.ndarray, tta: TTA = "none") -> np.ndarray:
         """Crops uint8 (N, H, W) gray or (N, H, W, 3) RGB of one size → float32 (N, K), each row summing to 1."""
-        return averaged(self._once, images, tta, self.batch_size, len(self.labels))
+        return average_views(self._once, images, tta, self.batch_size, len(self.labels))
 
     def judge(self, images: np.ndarray, tta: TTA = "none") -> tuple[np.ndarray, np.ndarray | None]:
         """What each crop shows and whether it is a face at all.
@@ -159,7 +159,7 @@ class Classifier:
         """
         if not self.knows_non_faces:
             return self.probabilities(images, tta), None
-        both = averaged(self._both, images, tta, self.batch_size, len(self.labels) + 1)
+        both = average_views(self._both, images, tta, self.batch_size, len(self.labels) + 1)
         return np.ascontiguousarray(both[:, :-1]), both[:, -1]
 
     def logits(self, images: np.ndarray) -> np.ndarray:

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mien.analysis.inference.protobuf import fields, varints
+from mien.analysis.inference.protobuf import read_fields, read_varints
 
 #: Elements of all constants of a model together, 512 MB as float32; the largest network of mien has 40 million.
-MOST_ELEMENTS = 2**27
+MAX_CONSTANT_ELEMENTS = 2**27
 
 #: Fields of ONNX's messages (onnx.proto).
 _GRAPH, _FUNCTIONS = 7, 25
@@ -21,15 +21,15 @@ _DIMS, _TYPE, _INT64S, _NAME, _RAW, _EXTERNAL, _LOCATION = 1, 2, 7, 8, 9, 13, 14
 _INT64 = 7
 
 #: Operators whose result may be far larger than what they are given. No network of mien computes constants with them.
-_GROWING = frozenset({
+_GROWING_OPERATORS = frozenset({
     "ConstantOfShape", "Expand", "Tile", "Range", "Resize", "Upsample", "Pad", "ConvTranspose", "OneHot", "EyeLike", "Einsum",
     "RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial", "GridSample",
     "MaxUnpool", "Loop", "Scan", "If", "DFT", "STFT", "HannWindow", "HammingWindow", "BlackmanWindow", "MelWeightMatrix",
 })  # fmt: skip
-_PRODUCTS = frozenset(
+_PRODUCT_OPERATORS = frozenset(
     {"MatMul", "Gemm", "MatMulInteger", "QLinearMatMul", "Conv", "ConvInteger", "QLinearConv", "Gather", "GatherND"}
 )
-_OF_THE_FIRST = frozenset({"QuantizeLinear", "DequantizeLinear"})
+_SHAPE_KEEPING_OPERATORS = frozenset({"QuantizeLinear", "DequantizeLinear"})
 
 
 class UnboundedModel(ValueError):
@@ -56,8 +56,8 @@ class _Graph:
 
     def add(self, name: bytes, constant: _Constant) -> None:
         self.elements += constant.elements
-        if self.elements > MOST_ELEMENTS:
-            found = f"its constants would have more than {MOST_ELEMENTS:,} numbers"
+        if self.elements > MAX_CONSTANT_ELEMENTS:
+            found = f"its constants would have more than {MAX_CONSTANT_ELEMENTS:,} numbers"
             raise UnboundedModel(found)
         self.constants[name] = constant
 
@@ -69,7 +69,7 @@ def check_model(content: bytes) -> None:
     files, sparse ones, functions and subgraphs, and how large what is computed from constants alone becomes. What it takes
     to run is not: that depends on the pictures.
     """
-    for number, _, value in fields(memoryview(content)):
+    for number, _, value in read_fields(memoryview(content)):
         if number == _FUNCTIONS:
             raise UnboundedModel("it defines functions of its own")
         if number == _GRAPH and isinstance(value, memoryview):
@@ -78,11 +78,11 @@ def check_model(content: bytes) -> None:
 
 def _check_graph(message: memoryview, size: int) -> None:
     graph, nodes = _Graph(size), []
-    for number, _, value in fields(message):
+    for number, _, value in read_fields(message):
         if number == _SPARSE:
             raise UnboundedModel("it holds sparse tensors")
         if number == _INITIALIZER and isinstance(value, memoryview):
-            name, constant = _tensor(value, size)
+            name, constant = _read_tensor(value, size)
             graph.add(name, constant)
         elif number == _NODE and isinstance(value, memoryview):
             nodes.append(value)
@@ -94,34 +94,34 @@ def _check_node(message: memoryview, graph: _Graph) -> None:
     inputs: list[bytes] = []
     outputs: list[bytes] = []
     operator, tensor = "", None
-    for number, _, value in fields(message):
+    for number, _, value in read_fields(message):
         if number == _OP:
-            operator = _bytes(value).decode("utf-8", "replace")
+            operator = _as_bytes(value).decode("utf-8", "replace")
         elif number in (_INPUT, _OUTPUT):
-            (inputs if number == _INPUT else outputs).append(_bytes(value))
+            (inputs if number == _INPUT else outputs).append(_as_bytes(value))
         elif number == _ATTRIBUTE and isinstance(value, memoryview):
-            tensor = _attribute(value, graph.size) or tensor
+            tensor = _read_attribute(value, graph.size) or tensor
     if operator == "Constant":
         graph.add(outputs[0] if outputs else b"", tensor or _Constant((1,)))
         return
     given = [graph.constants.get(name) for name in inputs if name]
     if all(constant is not None for constant in given):
-        made = _Constant(_shape_of(operator, [constant for constant in given if constant is not None]))
+        made = _Constant(_bound_shape(operator, [constant for constant in given if constant is not None]))
         for name in outputs:
             graph.add(name, made)
 
 
-def _shape_of(operator: str, given: list[_Constant]) -> tuple[int, ...]:
+def _bound_shape(operator: str, given: list[_Constant]) -> tuple[int, ...]:
     """How large at most what an operator makes of constants alone is."""
     if operator == "ConstantOfShape" and given and given[0].values:
         return given[0].values
-    if operator in _GROWING or not given:
+    if operator in _GROWING_OPERATORS or not given:
         raise UnboundedModel(f"it computes a constant by {operator or 'nothing'}")
     if operator == "Concat":
         return (sum(constant.elements for constant in given),)
-    if operator in _PRODUCTS:
+    if operator in _PRODUCT_OPERATORS:
         return (math.prod(constant.elements for constant in given[:2]),)
-    if operator in _OF_THE_FIRST:
+    if operator in _SHAPE_KEEPING_OPERATORS:
         return given[0].shape
     try:
         return np.broadcast_shapes(*(constant.shape for constant in given))
@@ -129,28 +129,28 @@ def _shape_of(operator: str, given: list[_Constant]) -> tuple[int, ...]:
         return (max(constant.elements for constant in given),)
 
 
-def _attribute(message: memoryview, size: int) -> _Constant | None:
+def _read_attribute(message: memoryview, size: int) -> _Constant | None:
     """The tensor of an attribute, if it is one."""
     found = None
-    for number, _, value in fields(message):
+    for number, _, value in read_fields(message):
         if number in (_SUBGRAPH, _SUBGRAPHS, _SPARSE_TENSOR):
             raise UnboundedModel("it holds subgraphs or sparse tensors")
         if number == _TENSOR and isinstance(value, memoryview):
-            found = _tensor(value, size)[1]
+            found = _read_tensor(value, size)[1]
     return found
 
 
-def _tensor(message: memoryview, size: int) -> tuple[bytes, _Constant]:
+def _read_tensor(message: memoryview, size: int) -> tuple[bytes, _Constant]:
     name, shape, kind, values = b"", [], 0, []
-    for number, _, value in fields(message):
+    for number, _, value in read_fields(message):
         if number == _DIMS:
-            shape += varints(value) if isinstance(value, memoryview) else [value]
+            shape += read_varints(value) if isinstance(value, memoryview) else [value]
         elif number == _TYPE and isinstance(value, int):
             kind = value
         elif number == _NAME:
-            name = _bytes(value)
+            name = _as_bytes(value)
         elif number == _INT64S:
-            values += varints(value) if isinstance(value, memoryview) else [value]
+            values += read_varints(value) if isinstance(value, memoryview) else [value]
         elif number == _RAW and kind == _INT64 and isinstance(value, memoryview) and len(value) <= 64:
             values = np.frombuffer(value[: len(value) // 8 * 8], "<i8").tolist()
         elif number == _EXTERNAL or (number == _LOCATION and value):
@@ -160,5 +160,5 @@ def _tensor(message: memoryview, size: int) -> tuple[bytes, _Constant]:
     return name, _Constant(tuple(shape), tuple(max(0, value) for value in values[:8]) if kind == _INT64 else ())
 
 
-def _bytes(value: int | memoryview) -> bytes:
+def _as_bytes(value: int | memoryview) -> bytes:
     return bytes(value) if isinstance(value, memoryview) else b""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mien.analysis.inference.model_check import UnboundedModel, check_model
-from mien.analysis.inference.precision import int8_instructions, wanted_precision
+from mien.analysis.inference.precision import find_int8_instructions, resolve_precision
 from mien.core.errors import ModelError, OutputError
 from mien.core.files import cache_folder
 from mien.core.preprocessing import Preprocessing
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 METADATA_KEY = "mien"
 METADATA_VERSION = 2
 #: Keys of version 1, and what they are called since.
-_RENAMED = {"licence": "license", "quantised": "quantized", "quantisation": "quantization"}
+_RENAMED_KEYS = {"licence": "license", "quantised": "quantized", "quantisation": "quantization"}
 
 #: How the quantized file of a model is named, beside its float file NAME.onnx.
 INT8_ENDING = ".int8.onnx"
@@ -81,10 +81,10 @@ class ModelInfo:
             network = dict(values["network"])
             return cls(
                 name=str(values["name"]),
-                labels=_labels(values["labels"]),
+                labels=_parse_labels(values["labels"]),
                 preprocessing=Preprocessing.from_json(values["preprocessing"]),
                 network=network | {"name": str(network["name"]), "arguments": dict(network["arguments"])},
-                temperature=_temperature(values["temperature"]),
+                temperature=_parse_temperature(values["temperature"]),
                 thresholds={str(name): float(value) for name, value in dict(values["thresholds"]).items()},
                 scores=dict(values["scores"]),
                 license=str(values["license"]),
@@ -100,11 +100,11 @@ class ModelInfo:
 
 def read_metadata(text: str) -> dict[str, Any]:
     """The metadata of a model file, in the words of the present version. ValueError, KeyError or TypeError if it is damaged."""
-    values = {_RENAMED.get(key, key): value for key, value in dict(json.loads(text)).items()}
+    values = {_RENAMED_KEYS.get(key, key): value for key, value in dict(json.loads(text)).items()}
     return values | {"version": max(values["version"], METADATA_VERSION)}
 
 
-def _labels(values: Any) -> tuple[str, ...]:
+def _parse_labels(values: Any) -> tuple[str, ...]:
     if not isinstance(values, list) or not values or not all(isinstance(name, str) for name in values):
         raise ValueError(f"labels are {values!r}, not a list of names")
     if len(set(values)) < len(values):
@@ -112,27 +112,27 @@ def _labels(values: Any) -> tuple[str, ...]:
     return tuple(values)
 
 
-def _temperature(value: Any) -> float:
+def _parse_temperature(value: Any) -> float:
     temperature = float(value)
     if not 0 < temperature < math.inf:
         raise ValueError(f"temperature is {value}")
     return temperature
 
 
-def shipped_models() -> dict[str, Path]:
+def list_shipped_models() -> dict[str, Path]:
     """Name → float file of the models inside the package."""
     folder = Path(str(resources.files("mien") / "assets"))
     return {path.stem: path for path in sorted(folder.glob("*.onnx")) if not path.name.endswith(INT8_ENDING)}
 
 
-def int8_file(path: Path) -> Path:
+def int8_path(path: Path) -> Path:
     """``base.onnx`` → ``base.int8.onnx``, whether it is there or not."""
     return path.with_suffix(INT8_ENDING)
 
 
 def find_model(name_or_path: str | Path) -> Path:
     """The float file of a shipped model by name, or an .onnx file by path. ModelError lists the choices."""
-    shipped = shipped_models()
+    shipped = list_shipped_models()
     if str(name_or_path) in shipped:
         return shipped[str(name_or_path)]
     path = Path(name_or_path)
@@ -153,31 +153,31 @@ def find_model(name_or_path: str | Path) -> Path:
     )
 
 
-def choose_file(model: str | Path, precision: str = "auto") -> Path:
+def choose_model_file(model: str | Path, precision: str = "auto") -> Path:
     """The file to run for a model and a precision: "auto", "float" or "int8".
 
     A shipped name has two files: auto takes int8 where this machine gains by it (see ``mien.analysis.inference.precision``) and what
     MIEN_PRECISION says where that is set. A path is taken as it is. Raises ModelError for a name without an int8 file
     when that is asked for, UsageError for a precision that is unknown.
     """
-    asked, path = wanted_precision(precision), find_model(model)
-    if str(model) not in shipped_models():
+    asked, path = resolve_precision(precision), find_model(model)
+    if str(model) not in list_shipped_models():
         return path
-    int8 = int8_file(path)
+    int8 = int8_path(path)
     if asked == "int8" and not int8.is_file():
         raise ModelError(f"model '{model}'", "has no int8 file", "run it with --precision float")
-    gains = asked == "auto" and bool(int8_instructions()) and providers() == ["CPUExecutionProvider"]
+    gains = asked == "auto" and bool(find_int8_instructions()) and list_providers() == ["CPUExecutionProvider"]
     return int8 if (asked == "int8" or gains) and int8.is_file() else path
 
 
-def providers() -> list[str]:
+def list_providers() -> list[str]:
     """Where ONNX Runtime, as it is installed here, can run models; the first one is taken."""
     import onnxruntime
 
     return [name for name in PROVIDERS if name in onnxruntime.get_available_providers()]
 
 
-def session_options(threads: int = 0) -> SessionOptions:
+def make_session_options(threads: int = 0) -> SessionOptions:
     """So many threads (0: all cores), which leave the cores to others between two runs; errors are raised, not printed."""
     import onnxruntime
 
@@ -197,13 +197,13 @@ def open_session(path: Path, threads: int = 0) -> InferenceSession:
 
     try:
         check_model(path.read_bytes())
-        chosen = providers()
+        chosen = list_providers()
         # What fails on an accelerator is tried without. On the processor there is nothing else, and stdout is not ONNX Runtime's.
         return onnxruntime.InferenceSession(
-            str(path), session_options(threads), providers=chosen, enable_fallback=len(chosen) > 1
+            str(path), make_session_options(threads), providers=chosen, enable_fallback=len(chosen) > 1
         )
     except UnicodeDecodeError as error:
-        raise _no_text(path) from error
+        raise _encoding_error(path) from error
     except UnboundedModel as error:
         found = f"is not a model that is run here: {error}"
         raise ModelError(path, found, "export or download it again") from error
@@ -213,20 +213,20 @@ def open_session(path: Path, threads: int = 0) -> InferenceSession:
         ) from error
 
 
-def _no_text(path: Path) -> ModelError:
+def _encoding_error(path: Path) -> ModelError:
     return ModelError(path, "has damaged metadata (it is not UTF-8)", "export or download it again")
 
 
-def model_info(path: Path, session: InferenceSession | None = None) -> ModelInfo:
+def read_model_info(path: Path, session: InferenceSession | None = None) -> ModelInfo:
     """What a model file says of itself."""
     try:
         metadata = (session or open_session(path)).get_modelmeta().custom_metadata_map
     except UnicodeDecodeError as error:
-        raise _no_text(path) from error
+        raise _encoding_error(path) from error
     return ModelInfo.from_metadata(metadata, path)
 
 
-class Sessions:
+class SessionPool:
     """One session of a model for each number of threads, opened when it is first asked for.
 
     It can be pickled, and it can be forked: sessions live in the process that opened them, so another opens its own.
@@ -253,7 +253,7 @@ class Sessions:
 
 
 @dataclass(frozen=True)
-class Pullable:
+class PullableModel:
     """A file that others publish and that is fetched on demand."""
 
     name: str
@@ -264,8 +264,8 @@ class Pullable:
     about: str
 
 
-PULLABLE = {
-    "yunet": Pullable(
+PULLABLE_MODELS = {
+    "yunet": PullableModel(
         name="yunet",
         file="face_detection_yunet_2023mar.onnx",
         url="https://media.githubusercontent.com/media/opencv/opencv_zoo/main/models/face_detection_yunet/"
@@ -277,25 +277,25 @@ PULLABLE = {
 }
 
 
-def local_model(name: str) -> Path | None:
+def find_pulled_model(name: str) -> Path | None:
     """The file of a pullable model, if it was pulled; else None."""
-    path = cache_folder() / PULLABLE[name].file
+    path = cache_folder() / PULLABLE_MODELS[name].file
     return path if path.is_file() else None
 
 
-def pull(name: str, url: str | None = None) -> Path:
+def pull_model(name: str, url: str | None = None) -> Path:
     """Fetch a pullable file into the cache folder and return its path; a good file that is there is not fetched again.
 
     Raises ModelError for an unknown name, an address that does not answer, and a file with another SHA-256.
     """
-    if name not in PULLABLE:
-        raise ModelError(f"model '{name}'", "cannot be pulled", f"choose one of {', '.join(PULLABLE)}")
+    if name not in PULLABLE_MODELS:
+        raise ModelError(f"model '{name}'", "cannot be pulled", f"choose one of {', '.join(PULLABLE_MODELS)}")
     import logging
 
     import pooch
     import requests
 
-    known, address = PULLABLE[name], url or PULLABLE[name].url
+    known, address = PULLABLE_MODELS[name], url or PULLABLE_MODELS[name].url
     folder = cache_folder()
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -21,7 +21,7 @@ Precision = Literal["auto", "float", "int8"]
 PRECISIONS: tuple[Precision, ...] = ("auto", "float", "int8")
 
 #: The environment variable that chooses where nothing else does.
-VARIABLE = "MIEN_PRECISION"
+PRECISION_VARIABLE = "MIEN_PRECISION"
 
 #: What operating systems call the instructions that make int8 pay → our name.
 _LINUX = {"amx_int8": "AMX", "avx512_vnni": "AVX512-VNNI", "avx_vnni": "AVX-VNNI", "avx2": "AVX2",
@@ -34,9 +34,9 @@ _NUMPY = {"AVX512VNNI": "AVX512-VNNI", "AVX512_ICL": "AVX512-VNNI", "AVX2": "AVX
 _WINDOWS_ARM_DOT = 43
 
 
-def wanted_precision(precision: str) -> Precision:
+def resolve_precision(precision: str) -> Precision:
     """``precision``, or for "auto" what MIEN_PRECISION says; UsageError, with the choices, for an unknown one."""
-    for name, value in (("--precision", precision), (VARIABLE, os.environ.get(VARIABLE) or "auto")):
+    for name, value in (("--precision", precision), (PRECISION_VARIABLE, os.environ.get(PRECISION_VARIABLE) or "auto")):
         if value not in PRECISIONS:
             raise UsageError(f"{name} {value}", "is unknown", f"choose one of {', '.join(PRECISIONS)}")
         if value != "auto":
@@ -45,29 +45,29 @@ def wanted_precision(precision: str) -> Precision:
 
 
 @cache
-def int8_instructions() -> tuple[str, ...]:
+def find_int8_instructions() -> tuple[str, ...]:
     """The instructions of this processor that make int8 pay, as the operating system (else NumPy) tells them."""
     system = platform.system()
     if system == "Linux":
-        found = _of_linux(Path("/proc/cpuinfo"))
+        found = _find_linux_instructions(Path("/proc/cpuinfo"))
     elif system == "Darwin":
-        found = {ours for name, ours in _MACOS.items() if _sysctl(name)}
+        found = {ours for name, ours in _MACOS.items() if _has_sysctl_value(name)}
     else:
-        found = _of_windows() | _of_numpy()
+        found = _find_windows_instructions() | _find_numpy_instructions()
     return tuple(sorted(found))
 
 
-def _of_linux(cpuinfo: Path) -> set[str]:
+def _find_linux_instructions(cpuinfo: Path) -> set[str]:
     """From the kernel's list: "flags" of the first processor on x86, "Features" on ARM."""
     try:
         lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:  # a container without /proc
-        return _of_numpy()
+        return _find_numpy_instructions()
     named = next((line for line in lines if line.lower().startswith(("flags", "features"))), "")
     return {ours for name, ours in _LINUX.items() if name in named.split()}
 
 
-def _sysctl(name: str) -> bool:
+def _has_sysctl_value(name: str) -> bool:
     """macOS: whether a value of the kernel is there and not 0."""
     import ctypes
 
@@ -79,7 +79,7 @@ def _sysctl(name: str) -> bool:
     return answer == 0 and value.value != 0
 
 
-def _of_windows() -> set[str]:
+def _find_windows_instructions() -> set[str]:
     if sys.platform != "win32":
         return set()
     import ctypes
@@ -88,7 +88,7 @@ def _of_windows() -> set[str]:
     return {"ARM dot product"} if there else set()
 
 
-def _of_numpy() -> set[str]:
+def _find_numpy_instructions() -> set[str]:
     """What NumPy found when it was loaded; its table is not part of its public names."""
     try:
         from numpy._core._multiarray_umath import __cpu_features__ as features

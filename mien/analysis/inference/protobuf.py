@@ -9,7 +9,7 @@ VARINT, BYTES = 0, 2
 _FIXED = {1: 8, 5: 4}
 
 
-def fields(message: memoryview) -> Iterator[tuple[int, memoryview, int | memoryview]]:
+def read_fields(message: memoryview) -> Iterator[tuple[int, memoryview, int | memoryview]]:
     """A message's fields as (number, the whole field, its content): a number, or the bytes of everything else.
 
     Raises ValueError where it is damaged.
@@ -45,7 +45,7 @@ def read_varint(message: memoryview, at: int) -> tuple[int, int]:
     raise ValueError("ends in the middle of a number")
 
 
-def varints(packed: memoryview) -> list[int]:
+def read_varints(packed: memoryview) -> list[int]:
     """Numbers one after the other."""
     found, at = [], 0
     while at < len(packed):
@@ -54,12 +54,12 @@ def varints(packed: memoryview) -> list[int]:
     return found
 
 
-def field(number: int, content: bytes) -> bytes:
+def encode_field(number: int, content: bytes) -> bytes:
     """A field of bytes."""
-    return _varint(number << 3 | BYTES) + _varint(len(content)) + content
+    return _encode_varint(number << 3 | BYTES) + _encode_varint(len(content)) + content
 
 
-def _varint(value: int) -> bytes:
+def _encode_varint(value: int) -> bytes:
     parts = bytearray()
     while value > 127:
         parts.append(value & 127 | 128)

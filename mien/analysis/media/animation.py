@@ -10,8 +10,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from mien.analysis.media.container import MAX_FRAME_PIXELS, check_size
-from mien.analysis.media.video_reader import EVERYTHING, SLACK_S, Sampling, VideoFrame
+from mien.analysis.media.container import MAX_FRAME_PIXELS, check_frame_size
+from mien.analysis.media.video_reader import ALL_FRAMES, TIME_TOLERANCE_S, Sampling, VideoFrame
 from mien.core.errors import MediaError
 from mien.core.picture_formats import ANIMATED_FORMATS
 from mien.core.pictures import DECODING_ERRORS, convert_pillow
@@ -32,7 +32,7 @@ class AnimationSource:
     duration_s: float | None = None  # not said anywhere: it is the sum of all frames
     time_base = Fraction(1, 90_000)
 
-    def __init__(self, path: Path, sampling: Sampling = EVERYTHING, max_pixels: int = MAX_FRAME_PIXELS) -> None:
+    def __init__(self, path: Path, sampling: Sampling = ALL_FRAMES, max_pixels: int = MAX_FRAME_PIXELS) -> None:
         self.path, self.sampling, self.begins_s = path, sampling, sampling.from_s
         self.bytes = path.stat().st_size
         self.end_s, self.cut_off, self.damage = 0.0, False, ""
@@ -41,8 +41,8 @@ class AnimationSource:
                 warnings.simplefilter("ignore")  # of large pictures: they are refused here
                 self._picture = Image.open(path, formats=sorted(ANIMATED_FORMATS))
             self.size_wh = self._picture.size
-            check_size(*self.size_wh, path, max_pixels)
-            self.rate = Fraction(1000, round(_duration_ms(self._picture)))
+            check_frame_size(*self.size_wh, path, max_pixels)
+            self.rate = Fraction(1000, round(_frame_duration_ms(self._picture)))
         except Image.DecompressionBombError as error:
             raise MediaError(path, f"has more than {max_pixels:,} pixels", "scale it down") from error
         except (OSError, *DECODING_ERRORS) as error:
@@ -77,7 +77,7 @@ class AnimationSource:
                 self._end = round(to_s / self.time_base)
                 return
             self._end = frame.pts + frame.duration
-            if frame.time_s < due_s - SLACK_S:
+            if frame.time_s < due_s - TIME_TOLERANCE_S:
                 continue
             if every_s:
                 due_s += (int((frame.time_s - due_s) / every_s + 1e-6) + 1) * every_s
@@ -92,7 +92,7 @@ class AnimationSource:
             while True:
                 picture.seek(first + index)
                 picture.load()
-                pts, length = round(ms * 90), _duration_ms(picture)
+                pts, length = round(ms * 90), _frame_duration_ms(picture)
                 ms += length
                 self.end_s = ms / 1000
                 yield VideoFrame(index, pts, pts / 90_000, max(1, round(ms * 90) - pts), convert_pillow(picture))
@@ -105,7 +105,7 @@ class AnimationSource:
             raise MediaError(self.path, "holds no frame that can be decoded", "copy or export it again")
 
 
-def _duration_ms(picture: Image.Image) -> float:
+def _frame_duration_ms(picture: Image.Image) -> float:
     """How long the frame is shown that was read last."""
     said = picture.info.get("duration") or 0
     return float(said) if said > INSTANT_MS else DEFAULT_MS

@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import cv2
 
-from mien.analysis.media.video_reader import EVERYTHING, SLACK_S, Sampling, VideoFrame
+from mien.analysis.media.video_reader import ALL_FRAMES, TIME_TOLERANCE_S, Sampling, VideoFrame
 from mien.core.errors import MediaError
 
 
@@ -26,9 +26,9 @@ class CameraSource:
     damage = ""
     time_base = Fraction(1, 1_000_000)
 
-    def __init__(self, path: str, sampling: Sampling = EVERYTHING) -> None:
+    def __init__(self, path: str, sampling: Sampling = ALL_FRAMES) -> None:
         self.path, self.sampling, self.begins_s, self.end_s = path, sampling, sampling.from_s, 0.0
-        self._camera = _camera(int(path.partition(":")[2]))
+        self._camera = _open_camera(int(path.partition(":")[2]))
         if not self._camera.isOpened():
             raise MediaError(path, "is not there, or another program uses it", "connect it, or try camera:1")
         stated = self._camera.get(cv2.CAP_PROP_FPS)
@@ -56,7 +56,7 @@ class CameraSource:
             time_s = time.monotonic() - began if index else 0.0
             if not there or (self.sampling.to_s is not None and time_s >= self.sampling.to_s):
                 return
-            if time_s >= due_s - SLACK_S:
+            if time_s >= due_s - TIME_TOLERANCE_S:
                 if every_s := self.sampling.every_s:
                     due_s += (int((time_s - due_s) / every_s + 1e-6) + 1) * every_s
                 self.end_s = time_s + step
@@ -67,7 +67,7 @@ class CameraSource:
             index += 1
 
 
-def _camera(number: int) -> cv2.VideoCapture:
+def _open_camera(number: int) -> cv2.VideoCapture:
     """OpenCV's, without what it prints where there is none."""
     before = cv2.utils.logging.getLogLevel()
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import av
 
 
-def whole(frames: Iterable[av.VideoFrame], time_base: Fraction) -> Iterator[av.VideoFrame]:
+def deinterlace_frames(frames: Iterable[av.VideoFrame], time_base: Fraction) -> Iterator[av.VideoFrame]:
     """Frames as they are decoded → one for each, at its time; from the first interlaced one on FFmpeg's bwdif fills their lines.
 
     A frame that is not interlaced passes bwdif as it is. Memory holds three frames.
@@ -22,16 +22,16 @@ def whole(frames: Iterable[av.VideoFrame], time_base: Fraction) -> Iterator[av.V
             continue
         if graph is None or (frame.width, frame.height, frame.format.name) != shape:
             if graph is not None:
-                yield from _drained(graph, time_base, last=True)
+                yield from _pull_frames(graph, time_base, last=True)
             shape = frame.width, frame.height, frame.format.name
-            graph = _graph(frame, time_base)
+            graph = _build_graph(frame, time_base)
         graph.push(frame)
-        yield from _drained(graph, time_base)
+        yield from _pull_frames(graph, time_base)
     if graph is not None:
-        yield from _drained(graph, time_base, last=True)
+        yield from _pull_frames(graph, time_base, last=True)
 
 
-def _graph(frame: av.VideoFrame, time_base: Fraction) -> av.filter.Graph:
+def _build_graph(frame: av.VideoFrame, time_base: Fraction) -> av.filter.Graph:
     from av.filter import Graph
 
     graph = Graph()
@@ -43,7 +43,7 @@ def _graph(frame: av.VideoFrame, time_base: Fraction) -> av.filter.Graph:
     return graph
 
 
-def _drained(graph: av.filter.Graph, time_base: Fraction, last: bool = False) -> Iterator[av.VideoFrame]:
+def _pull_frames(graph: av.filter.Graph, time_base: Fraction, last: bool = False) -> Iterator[av.VideoFrame]:
     """What has come through; its times in units of ``time_base``, since the filter halves them."""
     from av.error import BlockingIOError, EOFError
 

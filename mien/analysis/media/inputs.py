@@ -26,7 +26,7 @@ from mien.core.picture_formats import (
 from mien.core.pictures import is_animation, is_picture
 
 #: How the names of pictures, videos and folders end that mien makes of its inputs.
-OURS = (".annotated", ".timeline", ".moments", ".expressions", ".transitions", ".compared")
+OWN_NAME_ENDINGS = (".annotated", ".timeline", ".moments", ".expressions", ".transitions", ".compared")
 
 #: File endings that folders are searched for; a file named outright is tried whatever it is called.
 VIDEO_SUFFIXES = frozenset({
@@ -49,15 +49,15 @@ _JPEG_STREAMS = frozenset({".mjpg", ".mjpeg"})
 
 
 #: Bytes of an output's name without what is added to it (``.annotated.mp4``, ``-2.records.parquet``): file systems take 255.
-LONGEST_STEM = 225
+MAX_STEM_BYTES = 225
 
 #: Addresses of streams, and ``camera:0``.
-_STREAM = re.compile(r"(https?|rtsps?|rtmps?|rtp|udp|tcp|srt)://.+|camera:\d+", re.IGNORECASE)
+_STREAM_ADDRESS = re.compile(r"(https?|rtsps?|rtmps?|rtp|udp|tcp|srt)://.+|camera:\d+", re.IGNORECASE)
 
 
-def is_stream(argument: str | Path) -> bool:
+def is_stream_address(argument: str | Path) -> bool:
     """Whether an argument names a camera or a stream rather than a file."""
-    return isinstance(argument, str) and _STREAM.fullmatch(argument) is not None
+    return isinstance(argument, str) and _STREAM_ADDRESS.fullmatch(argument) is not None
 
 
 @dataclass(frozen=True)
@@ -117,11 +117,11 @@ class Input:
         Of an address, without the name and password that it may carry.
         """
         if isinstance(self.path, str):
-            return without_password(self.path)
+            return strip_credentials(self.path)
         return os.fsencode(self.path).decode("utf-8", "backslashreplace")
 
 
-def without_password(address: str) -> str:
+def strip_credentials(address: str) -> str:
     """``rtsp://me:secret@host/door`` → ``rtsp://host/door``; what stands behind a question mark goes too."""
     if "://" not in address:
         return address
@@ -129,11 +129,11 @@ def without_password(address: str) -> str:
     return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
 
 
-def _stream(address: str) -> Input | MediaError:
+def _stream_input(address: str) -> Input | MediaError:
     """Its outputs are named by the address: ``camera:0`` → ``camera-0``; ``rtsp://host:554/door`` → ``host-554-door``."""
     address = address if "://" in address else address.lower()
     try:
-        bare = without_password(address).partition("://")[2] or address
+        bare = strip_credentials(address).partition("://")[2] or address
     except ValueError as error:
         shown = address.rpartition("@")[2]  # what stands before it may be a password
         return MediaError(f"'{shown}'", f"is not an address ({error})", "check it")
@@ -153,8 +153,8 @@ def list_inputs(
     left_out = Counter() if left_out is None else left_out
     found: list[Input | MediaError] = []
     for given in arguments:
-        if is_stream(given):
-            found.append(_stream(str(given)))
+        if is_stream_address(given):
+            found.append(_stream_input(str(given)))
             continue
         if not str(given):
             found.append(MediaError("''", "is an empty name", "name a file or folder; '.' is this one"))
@@ -163,22 +163,22 @@ def list_inputs(
         if os.path.isdir(argument):  # noqa: PTH112 - unlike pathlib's, it says no to a name that is too long
             faults: list[MediaError] = []
             unread: Counter[str] = Counter()
-            files = list(_files_below(argument, out, faults, unread))
+            files = list(_list_media(argument, out, faults, unread))
             left_out.update(unread)
             found += [Input(file, file.relative_to(argument).with_suffix("")) for file in files]
             found += faults
             if not files and not faults:
-                found.append(_without_media(argument, unread))
+                found.append(_empty_folder_error(argument, unread))
         elif os.path.exists(argument):  # noqa: PTH110 - as above
             found.append(Input(argument, Path(argument.stem)))
         else:
             found.append(
                 MediaError(argument, *(find_file_problem(argument, "an input") or ("does not exist", "check the path")))
             )
-    return with_distinct_stems(_once(found))
+    return assign_stems(_remove_duplicates(found))
 
 
-def _once(found: list[Input | MediaError]) -> list[Input | MediaError]:
+def _remove_duplicates(found: list[Input | MediaError]) -> list[Input | MediaError]:
     """Each file once, where it first came, by its own name rather than by that of a link to it."""
     once: dict[object, tuple[Input | MediaError, bool]] = {}  # and whether its name is a link
     for item in found:
@@ -189,14 +189,14 @@ def _once(found: list[Input | MediaError]) -> list[Input | MediaError]:
     return [item for item, _ in once.values()]
 
 
-def _without_media(folder: Path, left_out: Counter[str]) -> MediaError:
+def _empty_folder_error(folder: Path, left_out: Counter[str]) -> MediaError:
     found = "is a folder without pictures or videos"
     if not left_out:
         return MediaError(folder, found, "name another one")
-    return MediaError(folder, f"{found} that are read here", describe_left_out(left_out))
+    return MediaError(folder, f"{found} that are read here", describe_skipped(left_out))
 
 
-def describe_left_out(left_out: Counter[str]) -> str:
+def describe_skipped(left_out: Counter[str]) -> str:
     """``3 files left out: 2 .heic (pip install 'mien[heic]'), 1 .dng``."""
     total = left_out.total()
     kinds = (
@@ -206,7 +206,7 @@ def describe_left_out(left_out: Counter[str]) -> str:
     return f"{total:,} file{'' if total == 1 else 's'} left out: {', '.join(kinds)}"
 
 
-def _files_below(folder: Path, out: Path | None, faults: list[MediaError], left_out: Counter[str]) -> Iterator[Path]:
+def _list_media(folder: Path, out: Path | None, faults: list[MediaError], left_out: Counter[str]) -> Iterator[Path]:
     """What is to be analyzed in a folder, in order; folders that cannot be read are added to ``faults``, and the endings of
     media that are not read here to ``left_out``."""
 
@@ -223,13 +223,13 @@ def _files_below(folder: Path, out: Path | None, faults: list[MediaError], left_
         if suffix not in PICTURE_SUFFIXES | VIDEO_SUFFIXES:
             continue
         parts = path.relative_to(folder).parts
-        ours = path.stem.endswith(OURS) or any(part.endswith(OURS) for part in parts[:-1])
+        ours = path.stem.endswith(OWN_NAME_ENDINGS) or any(part.endswith(OWN_NAME_ENDINGS) for part in parts[:-1])
         written = out is not None and inside and path.resolve().is_relative_to(out.resolve())
         if not ours and not written and path.is_file():
             yield path
 
 
-def with_distinct_stems(
+def assign_stems(
     found: Sequence[Input | MediaError],
     kept: Mapping[str, str] = {},
     is_free: Callable[[Path, Input], bool] = lambda stem, item: True,
@@ -248,26 +248,26 @@ def with_distinct_stems(
         if isinstance(item, Input) and item.name in left:
             item = replace(item, stem=Path(left.pop(item.name)))
         elif isinstance(item, Input):
-            stems = (stem for stem in _stems(item) if str(stem).lower() not in taken and is_free(stem, item))
+            stems = (stem for stem in _candidate_stems(item) if str(stem).lower() not in taken and is_free(stem, item))
             item = replace(item, stem=next(stems))
             taken.add(str(item.stem).lower())
         distinct.append(item)
     return distinct
 
 
-def _stems(item: Input) -> Iterator[Path]:
+def _candidate_stems(item: Input) -> Iterator[Path]:
     """Where the outputs of an input may go, the best place first, without end."""
-    yield item.stem.with_name(shortened(item.stem.name))
+    yield item.stem.with_name(shorten_name(item.stem.name))
     own = item.stem.name if isinstance(item.path, str) else item.path.name
-    yield item.stem.with_name(shortened(own))
+    yield item.stem.with_name(shorten_name(own))
     for number in count(2):
-        yield item.stem.with_name(f"{shortened(own)}-{number}")
+        yield item.stem.with_name(f"{shorten_name(own)}-{number}")
 
 
-def shortened(name: str) -> str:
+def shorten_name(name: str) -> str:
     """A file name of ``LONGEST_STEM`` bytes at most; of a longer one the beginning and a checksum of the whole."""
     raw = os.fsencode(name)
-    if len(raw) <= LONGEST_STEM:
+    if len(raw) <= MAX_STEM_BYTES:
         return name
     check = f"~{zlib.crc32(raw):08x}"
-    return raw[: LONGEST_STEM - len(check)].decode("utf-8", "ignore") + check
+    return raw[: MAX_STEM_BYTES - len(check)].decode("utf-8", "ignore") + check

@@ -18,7 +18,7 @@ UPRIGHT = (1, 0, 0, 1)
 _DISPLAY_MATRIX, _KINDS = 6, 64
 
 
-def placing(frame: av.VideoFrame) -> tuple[int, int, int, int]:
+def find_orientation(frame: av.VideoFrame) -> tuple[int, int, int, int]:
     """Signs (a, b, c, d) of a frame's display matrix: what was stored at (x, y) is shown at (ax + cy, bx + dy).
 
     PyAV 18 frees a color profile twice and knows no kind of side data above 27, and it builds all that a frame has at once.
@@ -27,7 +27,7 @@ def placing(frame: av.VideoFrame) -> tuple[int, int, int, int]:
     from av.error import BlockingIOError
     from av.sidedata.sidedata import SideDataContainer, Type
 
-    graph = _graph(frame)
+    graph = _matrix_filter(frame)
     graph.push(frame)
     try:
         alone = graph.pull()
@@ -39,16 +39,16 @@ def placing(frame: av.VideoFrame) -> tuple[int, int, int, int]:
     return (a, b, c, d) if a * d or b * c else UPRIGHT
 
 
-_KEPT = threading.local()
+_CACHE = threading.local()
 
 
-def _graph(frame: av.VideoFrame) -> av.filter.Graph:
+def _matrix_filter(frame: av.VideoFrame) -> av.filter.Graph:
     """Lets frames of this shape through that have a matrix, without what else they have; the last one is kept per thread."""
     from av.filter import Graph
 
     shape = frame.width, frame.height, frame.format.name
-    if getattr(_KEPT, "shape", None) == shape:
-        return _KEPT.graph
+    if getattr(_CACHE, "shape", None) == shape:
+        return _CACHE.graph
     graph = Graph()
     width, height, form = shape
     last = graph.add_buffer(width=width, height=height, format=cast(Any, form), time_base=Fraction(1, 1000))
@@ -59,5 +59,5 @@ def _graph(frame: av.VideoFrame) -> av.filter.Graph:
         last = chosen
     last.link_to(graph.add("buffersink"))
     graph.configure()
-    _KEPT.shape, _KEPT.graph = shape, graph
+    _CACHE.shape, _CACHE.graph = shape, graph
     return graph

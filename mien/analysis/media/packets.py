@@ -15,23 +15,23 @@ if TYPE_CHECKING:
     import av
 
 #: Over these protocols pictures come as they are made, whoever waits; over others a file may come as fast as it is taken.
-CLOCKED = ("udp", "rtp", "rtsp", "rtsps", "rtmp", "rtmps", "rtmpt", "srt")
+LIVE_PROTOCOLS = ("udp", "rtp", "rtsp", "rtsps", "rtmp", "rtmps", "rtmpt", "srt")
 
 #: Formats that are live where they do not say how long they are: lists of pieces that grow, and pictures pushed to browsers.
-CLOCKED_FORMATS = ("hls", "dash", "mpjpeg")
+LIVE_FORMATS = ("hls", "dash", "mpjpeg")
 
 #: A source of unknown length is watched for so long, or for so many bytes; it has a clock where its own times advance at most
 #: so many times as fast as ours. What was gathered before it was opened comes in a burst, and is not measured.
-WATCH_S, WATCH_BYTES, BURST_S, PACE = 2.0, 64_000_000, 0.5, 1.25
+PROBE_S, PROBE_BYTES, BURST_S, MAX_LIVE_PACE = 2.0, 64_000_000, 0.5, 1.25
 
 #: A packet that was waited for less was there already.
-WAITED_S = 0.005
+MIN_WAIT_S = 0.005
 
 #: Formats that go on behind what they cannot read, without a word about what they left out.
-RESUMING = ("matroska,webm", "flv", "ogg", "asf")
+RESYNCING_FORMATS = ("matroska,webm", "flv", "ogg", "asf")
 
 #: Between packets lie heads and paddings; so many bytes, and twice as many as elsewhere in the file, are lost packets.
-LOST_BYTES = 1000
+MIN_LOST_BYTES = 1000
 
 
 class PacketReader:
@@ -49,11 +49,11 @@ class PacketReader:
     ) -> None:
         """opening_s: how long the source took to be opened."""
         self._container, self._stream = container, stream
-        self._resumes = isinstance(path, Path) and container.format.name in RESUMING
+        self._resumes = isinstance(path, Path) and container.format.name in RESYNCING_FORMATS
         self._began = time.monotonic() - opening_s
         self._waiting: deque[tuple[av.Packet[Any], float, bool]] = deque()
         self._arriving = self._arrivals()
-        self._gaps = _Gaps(stream)
+        self._gaps = _GapDetector(stream)
         self.gaps = self._gaps.found
         self.is_live = self.by_clock = False
         self.error: av.error.FFmpegError | None = None
@@ -98,7 +98,7 @@ class PacketReader:
                 self._gaps.see(packet)
             if packet.stream is self._stream:  # an empty packet has no index
                 now = time.monotonic()
-                yield packet, now - self._began, now - before > WAITED_S
+                yield packet, now - self._began, now - before > MIN_WAIT_S
 
     def _tell_pace(self, scheme: str) -> None:
         """Whether a source of unknown length is live, and whether the clock is to tell its times."""
@@ -106,7 +106,7 @@ class PacketReader:
 
         name, flags = self._container.format.name, self._container.format.flags
         stamped = not flags & cast(int, av.format.Flags.no_timestamps.value)
-        clocked = scheme in CLOCKED or name in CLOCKED_FORMATS
+        clocked = scheme in LIVE_PROTOCOLS or name in LIVE_FORMATS
         if not clocked and self._container.size > 0:  # of a file the server says how long it is
             return
         self.is_live = clocked
@@ -119,13 +119,13 @@ class PacketReader:
 
     def _watch(self) -> tuple[bool, bool]:
         """Read for a while: whether the source ended meanwhile, and whether its own times advance as our clock does."""
-        until, size, seen, ended = time.monotonic() + WATCH_S, 0, [], True
+        until, size, seen, ended = time.monotonic() + PROBE_S, 0, [], True
         for packet, arrived, waited in self._arriving:
             self._waiting.append((packet, arrived, waited))
             size += packet.size
             if packet.dts is not None:
                 seen.append((arrived, float(packet.dts * packet.time_base)))
-            if time.monotonic() > until or size > WATCH_BYTES:
+            if time.monotonic() > until or size > PROBE_BYTES:
                 ended = False
                 break
         steady = [(arrived, media) for arrived, media in seen if arrived > seen[0][0] + BURST_S]
@@ -134,7 +134,7 @@ class PacketReader:
         if len(steady) < 2:
             return ended, not ended
         passed, advanced = (last - first for first, last in zip(steady[0], steady[-1], strict=True))
-        return ended, advanced < PACE * passed
+        return ended, advanced < MAX_LIVE_PACE * passed
 
     def _spread_burst(self) -> None:
         """What was there when the source was open came while it was opened: evenly, as far as anyone knows."""
@@ -146,7 +146,7 @@ class PacketReader:
             self._waiting[index] = packet, arrived * (index + 1) / there, waited
 
 
-class _Gaps:
+class _GapDetector:
     """Finds where bytes of a file were passed over and, with them, pictures."""
 
     def __init__(self, stream: av.VideoStream) -> None:
@@ -177,7 +177,7 @@ class _Gaps:
     def _see_bytes(self, start: int, end: int) -> None:
         if self._bytes_end is not None:
             between = start - self._bytes_end
-            if between > max(LOST_BYTES, 2 * self._usual):
+            if between > max(MIN_LOST_BYTES, 2 * self._usual):
                 self._lost = 2  # of Ogg, the first packet behind gets the time of the first lost one
             else:
                 self._usual = max(self._usual, between)

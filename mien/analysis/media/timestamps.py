@@ -13,16 +13,16 @@ if TYPE_CHECKING:
 TICK_S = Fraction(1, 1000)
 
 #: Presentation times are not believed where they fall so often among so many frames; damage makes them fall once.
-FALLS, NEAR = 3, 16
+MAX_FALLS, FALL_WINDOW = 3, 16
 
 
-def has_own_times(container: av.container.InputContainer, stream: av.VideoStream) -> bool:
+def stores_frame_times(container: av.container.InputContainer, stream: av.VideoStream) -> bool:
     """Whether a file stores when its frames are shown: AVI does not, where that is not the order of decoding."""
     return container.format.name != "avi" or not stream.codec_context.has_b_frames
 
 
 #: FFmpeg keeps both sides of a fraction as integers of 32 bits.
-LARGEST = 2**31 - 1
+MAX_INT32 = 2**31 - 1
 
 
 #: What FFmpeg calls a frame that refers to a later one (AV_PICTURE_TYPE_B).
@@ -45,7 +45,7 @@ class Timestamps:
         self._is_avi = format_name == "avi"
         stored = TICK_S if by_clock else stream.time_base or Fraction(1, 90000)
         self._scale = -(-stored // TICK_S)
-        if (stored / self._scale).denominator > LARGEST:  # of a damaged file that counts in hours
+        if (stored / self._scale).denominator > MAX_INT32:  # of a damaged file that counts in hours
             self._scale = 1
         self.time_base = stored / self._scale
         self._rounding = 2 * TICK_S / stored  # of files that keep milliseconds
@@ -57,7 +57,7 @@ class Timestamps:
         self._last_pts: int | None = None
         self._last_dts: int | None = None
         self._pts_less_dts = 0
-        self._falls: deque[bool] = deque(maxlen=NEAR)
+        self._falls: deque[bool] = deque(maxlen=FALL_WINDOW)
 
     def see(self, packet: av.Packet[Any]) -> None:
         """Take note of a packet before it is decoded."""
@@ -100,7 +100,7 @@ class Timestamps:
         self._falls.append(falls and rises)
         self._last_pts = self._last_pts if pts is None else pts
         self._last_dts = self._last_dts if dts is None else dts
-        if sum(self._falls) < FALLS:
+        if sum(self._falls) < MAX_FALLS:
             if not falls and pts is not None and dts is not None:
                 self._pts_less_dts = pts - dts
             return pts

@@ -16,23 +16,20 @@ from mien.analysis.media.container import (
     LARGE_PIXELS,
     MAX_FRAME_PIXELS,
     STREAM_TIMEOUT_S,
-    TITLES,
-    check_size,
-    is_no_film,
+    check_frame_size,
+    container_start_s,
     is_picture_format,
-    local_url,
-    named,
     open_container,
-    pixel_ratio,
-    start_of,
-    video_stream_of,
+    pixel_aspect_ratio,
+    printable_source,
+    select_video_stream,
 )
-from mien.analysis.media.deinterlace import whole
-from mien.analysis.media.orientation import placing
+from mien.analysis.media.deinterlace import deinterlace_frames
+from mien.analysis.media.orientation import find_orientation
 from mien.analysis.media.packets import PacketReader
 from mien.analysis.media.timestamps import TICK_S, Timestamps
-from mien.analysis.media.tone_mapping import is_hdr, to_sdr
-from mien.analysis.media.yuv import Planes, rgb_of
+from mien.analysis.media.tone_mapping import is_hdr, map_to_sdr
+from mien.analysis.media.yuv import YuvImage, image_to_rgb
 from mien.core.errors import MediaError
 from mien.core.pictures import is_animation
 
@@ -42,21 +39,20 @@ if TYPE_CHECKING:
     from mien.analysis.media.animation import AnimationSource
     from mien.analysis.media.camera import CameraSource
 
-__all__ = ["EVERYTHING", "LONGEST_S", "TITLES", "Sampling", "VideoFrame", "VideoSource", "is_no_film",
-           "local_url", "open_container", "open_video", "pixel_ratio", "start_of", "upright", "video_stream_of"]  # fmt: skip
-
 #: A live source that shows the same frame for longer has stopped meanwhile.
-LONGEST_S = STREAM_TIMEOUT_S
+MAX_FRAME_S = STREAM_TIMEOUT_S
 
 #: Matroska rounds times to milliseconds: a frame that is early by less is due.
-SLACK_S = 0.0006
+TIME_TOLERANCE_S = 0.0006
 
 
-class IsPicture(MediaError):
+class PictureInsteadOfVideo(MediaError):
     """An address at which a single picture is, not a video. ``content``: the picture file's bytes."""
 
     def __init__(self, path: Path | str, content: bytes) -> None:
-        super().__init__(named(path), "is a picture, not a video", "name a video; 'mien analyze' reads pictures")
+        super().__init__(
+            printable_source(path), "is a picture, not a video", "name a video; 'mien analyze' reads pictures"
+        )
         self.content = content
 
 
@@ -77,7 +73,7 @@ class Sampling:
             raise ValueError(f"{self} must have 0 <= from_s < to_s and every_s >= 0")
 
 
-EVERYTHING = Sampling()
+ALL_FRAMES = Sampling()
 
 
 @dataclass(frozen=True)
@@ -91,16 +87,16 @@ class VideoFrame:
     pts: int
     time_s: float
     duration: int
-    image: np.ndarray | Planes
+    image: np.ndarray | YuvImage
 
     @property
     def picture(self) -> np.ndarray:
         """RGB uint8 (H, W, 3), upright; of YUV made anew each time."""
-        return rgb_of(self.image)
+        return image_to_rgb(self.image)
 
 
 @dataclass(frozen=True)
-class _Decoded:
+class _DecodedFrame:
     """A frame as FFmpeg gives it.
 
     nominal   how long it is said to last
@@ -116,7 +112,7 @@ class _Decoded:
     def until(self, end: int | None, time_base: Fraction, ratio: Fraction) -> VideoFrame:
         """Upright, of square pixels, and shown until ``end``; None: as long as it is said to last."""
         duration = self.nominal if end is None else end - self.pts
-        image = (Planes.of(self.frame) if ratio == 1 else None) or upright(self.frame, ratio)
+        image = (YuvImage.of(self.frame) if ratio == 1 else None) or to_upright_rgb(self.frame, ratio)
         return VideoFrame(self.index, self.pts, float(self.pts * time_base), max(duration, 1), image)
 
 
@@ -137,12 +133,12 @@ class VideoSource:
     joined     whether the frames' times are not the file's own, since those jump back or are missing; known once they are read
     """
 
-    def __init__(self, path: Path | str, sampling: Sampling = EVERYTHING, max_pixels: int = MAX_FRAME_PIXELS) -> None:
+    def __init__(self, path: Path | str, sampling: Sampling = ALL_FRAMES, max_pixels: int = MAX_FRAME_PIXELS) -> None:
         self.path, self.sampling, self._max_pixels = path, sampling, max_pixels
         opening = time.monotonic()
         self._container = open_container(path)
         try:
-            self._stream = video_stream_of(self._container, path, max_pixels)
+            self._stream = select_video_stream(self._container, path, max_pixels)
             self._packets = PacketReader(self._container, self._stream, path, time.monotonic() - opening)
             self._refuse_picture()
         except BaseException:
@@ -153,8 +149,8 @@ class VideoSource:
         self._times = Timestamps(self._stream, self._container.format.name, by_clock=self._packets.by_clock)
         self.time_base = self._times.time_base
         self.rate: Fraction = self._stream.average_rate or self._stream.guessed_rate or Fraction(25)
-        self._ratio = pixel_ratio(self._stream)
-        self.start_s = 0.0 if self._packets.by_clock else start_of(self._container)
+        self._ratio = pixel_aspect_ratio(self._stream)
+        self.start_s = 0.0 if self._packets.by_clock else container_start_s(self._container)
         self._tag = self._stream.metadata.get("DURATION", "")  # Matroska's: where the stream ends
         self.duration_s = self._stated_duration()
         self.bytes = path.stat().st_size if isinstance(path, Path) else None  # now: it may be gone at the end
@@ -174,7 +170,7 @@ class VideoSource:
         if isinstance(self.path, str) and is_picture_format(self._container):
             content = self._packets.only_picture()
             if content is not None:
-                raise IsPicture(self.path, content)
+                raise PictureInsteadOfVideo(self.path, content)
 
     @property
     def is_live(self) -> bool:
@@ -226,7 +222,7 @@ class VideoSource:
         if held is not None and number >= skip:
             yield held.until(self._end, self.time_base, self._ratio)
 
-    def _chosen(self) -> Iterator[_Decoded]:
+    def _chosen(self) -> Iterator[_DecodedFrame]:
         """What ``sampling`` chooses."""
         due_s, every_s, to_s = self.begins_s, self.sampling.every_s, self.sampling.to_s
         stops_s = float("inf") if to_s is None else self.start_s + to_s
@@ -236,19 +232,19 @@ class VideoSource:
             if time_s >= stops_s - 1e-9:
                 self._end = min(pts, round(stops_s / self.time_base))
                 return
-            if time_s < due_s - SLACK_S:
+            if time_s < due_s - TIME_TOLERANCE_S:
                 continue
             if every_s:
                 due_s += (int((time_s - due_s) / every_s + 1e-6) + 1) * every_s
                 duration = max(duration, round(every_s / self.time_base))
-            behind = sum(end_s <= time_s + SLACK_S for _, end_s in self._packets.gaps)
-            yield _Decoded(index, frame, pts, duration, is_late=behind > gaps)
+            behind = sum(end_s <= time_s + TIME_TOLERANCE_S for _, end_s in self._packets.gaps)
+            yield _DecodedFrame(index, frame, pts, duration, is_late=behind > gaps)
             gaps = behind
 
     def _timed(self) -> Iterator[tuple[av.VideoFrame, int, int]]:
         """Every decoded frame with its pts, mended where needed, and its duration."""
         first, seen = None, 0
-        for frame in whole(self._stamped(), self.time_base):
+        for frame in deinterlace_frames(self._stamped(), self.time_base):
             seen += 1
             pts = cast(int, frame.pts)
             first = pts if first is None else first
@@ -257,7 +253,10 @@ class VideoSource:
             yield frame, pts, frame.duration
         if first is None:
             raise MediaError(
-                named(self.path), "holds no frame that can be decoded", "copy or export it again", code="no_frames"
+                printable_source(self.path),
+                "holds no frame that can be decoded",
+                "copy or export it again",
+                code="no_frames",
             )
         if self._tag:  # the pictures may begin later than the sound
             first = min(first, round(self.start_s / self.time_base))
@@ -318,7 +317,7 @@ class VideoSource:
             damaged = packet.is_corrupt and not self.is_live  # a stream is joined in the middle of something
             try:
                 for frame in packet.decode():
-                    check_size(frame.width, frame.height, self.path, self._max_pixels)
+                    check_frame_size(frame.width, frame.height, self.path, self._max_pixels)
                     flawed += frame.is_corrupt
                     yield frame
             except av.error.FFmpegError:
@@ -347,7 +346,7 @@ class VideoSource:
 
 
 def open_video(
-    path: Path | str, sampling: Sampling = EVERYTHING, max_pixels: int = MAX_FRAME_PIXELS
+    path: Path | str, sampling: Sampling = ALL_FRAMES, max_pixels: int = MAX_FRAME_PIXELS
 ) -> VideoSource | CameraSource | AnimationSource:
     """A file, an animated picture, a stream's address or ``camera:0``, to be read frame by frame."""
     from mien.analysis.media.animation import AnimationSource
@@ -360,13 +359,13 @@ def open_video(
     return VideoSource(path, sampling, max_pixels)
 
 
-def upright(frame: av.VideoFrame, ratio: Fraction = Fraction(1)) -> np.ndarray:
+def to_upright_rgb(frame: av.VideoFrame, ratio: Fraction = Fraction(1)) -> np.ndarray:
     """A decoded frame as RGB uint8 (H, W, 3) for an ordinary screen, turned and mirrored as its file says, and as wide as its
     pixels' ratio makes it."""
     width = frame.width if ratio == 1 else max(1, round(frame.width * ratio))
-    picture, (a, b, c, d) = frame.to_ndarray(format="rgb24", width=width), placing(frame)
+    picture, (a, b, c, d) = frame.to_ndarray(format="rgb24", width=width), find_orientation(frame)
     if is_hdr(frame.color_trc):
-        picture = to_sdr(picture, frame.color_trc, frame.color_primaries)
+        picture = map_to_sdr(picture, frame.color_trc, frame.color_primaries)
     across, down = a, d
     if not a:
         picture, across, down = picture.transpose(1, 0, 2), c, b

@@ -18,18 +18,18 @@ from av.video.reformatter import ColorRange
 
 from mien.analysis.media.animation import AnimationSource
 from mien.analysis.media.camera import CameraSource
-from mien.analysis.media.container import LARGE_PIXELS
-from mien.analysis.media.video_reader import VideoSource, local_url, open_container
-from mien.analysis.media.yuv import Format, Planes, rgb_of
-from mien.analysis.prefetch import quarter_of_the_cores
+from mien.analysis.media.container import LARGE_PIXELS, local_url, open_container
+from mien.analysis.media.video_reader import VideoSource
+from mien.analysis.media.yuv import FrameFormat, YuvImage, image_to_rgb
+from mien.analysis.prefetch import threads_per_stage
 from mien.core.errors import MediaError
 from mien.core.files import replace_file
 
 #: Sound that an .mp4 can hold as it is; anything else is encoded again, as AAC.
-COPIED_SOUND = frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"})
+COPIED_AUDIO_CODECS = frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"})
 
 #: An .mp4 holds no MP3 of lower rates.
-LEAST_MP3_HZ = 16_000
+MIN_MP3_HZ = 16_000
 
 #: Arrangements of channels that the AAC encoder takes; others are mixed to one of the first two.
 AAC_LAYOUTS = frozenset({"mono", "stereo", "3.0", "4.0", "5.0", "5.1", "7.1"})
@@ -43,11 +43,11 @@ ENCODER = {"crf": "25", "preset": "superfast", "bf": "0", "rc-lookahead": "0", "
 FAST_START = {"movflags": "+faststart"}
 
 
-def encoder_options(form: Format | None = None) -> dict[str, str]:
+def encoder_options(form: FrameFormat | None = None) -> dict[str, str]:
     """x264's on this machine. Two threads at least: one frame is written while the next is drawn. Of large frames one alone,
     since each thread keeps several."""
     is_large = form is not None and form.width * form.height > LARGE_PIXELS
-    return ENCODER | {"threads": "1" if is_large else str(max(2, quarter_of_the_cores()))}
+    return ENCODER | {"threads": "1" if is_large else str(max(2, threads_per_stage()))}
 
 
 class PartWriter:
@@ -56,10 +56,12 @@ class PartWriter:
     Parts are joined by ``join_parts``. They are NUT files, the container that keeps any time as it is.
     """
 
-    def __init__(self, path: Path, source: VideoSource | CameraSource | AnimationSource, form: Format) -> None:
+    def __init__(self, path: Path, source: VideoSource | CameraSource | AnimationSource, form: FrameFormat) -> None:
         self._source, self._form = source, form
         self._container = av.open(local_url(path), "w", format="nut")
-        self._video = self._container.add_stream("libx264", rate=_sane(source.rate), options=encoder_options(form))
+        self._video = self._container.add_stream(
+            "libx264", rate=_limit_rate(source.rate), options=encoder_options(form)
+        )
         self._video.width, self._video.height, self._video.pix_fmt = form.width, form.height, "yuv420p"
         encoder = self._video.codec_context
         encoder.thread_type = "FRAME"  # slices, which PyAV asks for, would cost quality
@@ -68,15 +70,15 @@ class PartWriter:
         encoder.colorspace, encoder.color_primaries, encoder.color_trc = said.matrix, said.primaries, said.transfer
         encoder.color_range = ColorRange.MPEG
 
-    def write(self, pts: int, image: np.ndarray | Planes) -> None:
+    def write(self, pts: int, image: np.ndarray | YuvImage) -> None:
         """Add RGB uint8 (H, W, 3) or planes, shown from the source's ``pts`` on. Odd sides get one more pixel: H.264 needs even ones."""
-        if not isinstance(image, Planes) or image.said != self._form.said:
-            picture = rgb_of(image)
+        if not isinstance(image, YuvImage) or image.said != self._form.said:
+            picture = image_to_rgb(image)
             height, width = picture.shape[:2]
             if height % 2 or width % 2:
                 picture = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-            image = Planes.of_rgb(picture, self._form.said)
-        image.frame.pts, image.frame.time_base = max(0, pts - _origin(self._source)), self._source.time_base
+            image = YuvImage.of_rgb(picture, self._form.said)
+        image.frame.pts, image.frame.time_base = max(0, pts - _origin_pts(self._source)), self._source.time_base
         self._container.mux(self._video.encode(image.frame))
 
     def close(self) -> None:
@@ -108,15 +110,15 @@ def join_parts(
                 sounding = stack.enter_context(open_container(source.path))
         except MediaError as error:  # an address may be good for once, a disk may be gone
             lost = f"the sound could not be kept (the source {error.problem})"
-        packets = _packets_of(parts, source.time_base)
+        packets = _read_packets(parts, source.time_base)
         first = next(packets)
-        out, video, sound = _begun(stack, part, first.stream, source, sounding)
+        out, video, sound = _start_output(stack, part, first.stream, source, sounding)
         packet: av.Packet[Any] | None = first
         while packet is not None:
             following = next(packets, None)
             pts = cast(int, packet.pts)
             time_s = source.begins_s + float(pts * source.time_base)
-            packet.duration = (end_pts - _origin(source) if following is None else cast(int, following.pts)) - pts
+            packet.duration = (end_pts - _origin_pts(source) if following is None else cast(int, following.pts)) - pts
             packet.stream = video
             out.mux(packet)
             sound.copy_until(time_s)
@@ -128,35 +130,35 @@ def join_parts(
         return lost or sound.lost
 
 
-def _begun(
+def _start_output(
     stack: ExitStack,
     path: Path,
     pictures: Any,
     source: VideoSource | CameraSource | AnimationSource,
     sounding: InputContainer | None,
-) -> tuple[OutputContainer, Any, _Sound]:
+) -> tuple[OutputContainer, Any, _AudioCopier]:
     """The file with its head written, its stream of pictures, and its sound: without one where an .mp4 refuses to hold it."""
     out = stack.enter_context(av.open(local_url(path), "w", format="mp4", options=FAST_START))
     video = out.add_stream_from_template(pictures)
     video.time_base = source.time_base
-    sound = _Sound(sounding, out, source.begins_s)
+    sound = _AudioCopier(sounding, out, source.begins_s)
     try:
         out.start_encoding()
     except av.error.FFmpegError as error:
         if sounding is None:
             raise
         out.close()
-        out, video, sound = _begun(stack, path, pictures, source, None)
+        out, video, sound = _start_output(stack, path, pictures, source, None)
         sound.lost = f"the sound could not be kept ({error})"
     return out, video, sound
 
 
-def _origin(source: VideoSource | CameraSource | AnimationSource) -> int:
+def _origin_pts(source: VideoSource | CameraSource | AnimationSource) -> int:
     """Where the annotated video's 0 lies in the source's own times, which may be below 0; no container holds such."""
     return round(source.begins_s / source.time_base)
 
 
-def _packets_of(parts: Sequence[Path], time_base: Fraction) -> Iterator[av.Packet[Any]]:
+def _read_packets(parts: Sequence[Path], time_base: Fraction) -> Iterator[av.Packet[Any]]:
     """Their packets one after the other, with the times of the annotated video in units of ``time_base``."""
     for part in parts:
         with av.open(local_url(part)) as container:
@@ -167,12 +169,12 @@ def _packets_of(parts: Sequence[Path], time_base: Fraction) -> Iterator[av.Packe
                     yield packet
 
 
-def _sane(rate: Fraction) -> Fraction:
+def _limit_rate(rate: Fraction) -> Fraction:
     """A rate that the encoder accepts; it is a hint only, the times of the frames count."""
     return rate.limit_denominator(1001 * 60) if 0 < rate <= 1000 else Fraction(25)
 
 
-class _Sound:
+class _AudioCopier:
     """The first audio stream of a file, passed on packet by packet, or encoded again, up to a given time."""
 
     def __init__(self, source: InputContainer | None, container: OutputContainer, start_s: float) -> None:
@@ -195,7 +197,7 @@ class _Sound:
             self.lost = "the sound could not be kept (its format is unknown here)"
             return
         name = stream.codec_context.codec.canonical_name
-        if name in COPIED_SOUND and not (name == "mp3" and (stream.rate or 0) < LEAST_MP3_HZ):
+        if name in COPIED_AUDIO_CODECS and not (name == "mp3" and (stream.rate or 0) < MIN_MP3_HZ):
             self._output = self._container.add_stream_from_template(stream)
             self._parts = (packet for packet in source.demux(stream) if packet.dts is not None)
             return

@@ -9,23 +9,23 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import cv2
 import numpy as np
 
-from mien.analysis.media.orientation import UPRIGHT, placing
+from mien.analysis.media.orientation import UPRIGHT, find_orientation
 from mien.analysis.media.tone_mapping import is_hdr
-from mien.analysis.prefetch import quarter_of_the_cores
+from mien.analysis.prefetch import threads_per_stage
 
 if TYPE_CHECKING:
     import av
 
 #: FFmpeg's numbers of matrices → the weights of red and blue in brightness: ITU-R BT.709, and BT.601 under two numbers.
 #: 2 is "not stated", which FFmpeg and we read as BT.601.
-_RED_BLUE = {1: (0.2126, 0.0722), 2: (0.299, 0.114), 5: (0.299, 0.114), 6: (0.299, 0.114)}
+_RED_BLUE_WEIGHTS = {1: (0.2126, 0.0722), 2: (0.299, 0.114), 5: (0.299, 0.114), 6: (0.299, 0.114)}
 
 #: FFmpeg's numbers of what brightness spans: 16..235, or 0..255.
 _VIDEO_RANGE, _FULL_RANGE = 1, 2
 
 
 @dataclass(frozen=True)
-class Colors:
+class ColorSpec:
     """What a video says of its colors, in FFmpeg's numbers; 2 is "not stated"."""
 
     matrix: int
@@ -34,7 +34,7 @@ class Colors:
 
 
 #: ITU-R BT.709 throughout: what players assume of H.264.
-BT709 = Colors(1, 1, 1)
+BT709 = ColorSpec(1, 1, 1)
 
 
 class Area(NamedTuple):
@@ -54,7 +54,7 @@ class Area(NamedTuple):
         return Area(self.left // 2, self.top // 2, -(-self.right // 2), -(-self.bottom // 2))
 
 
-class Planes:
+class YuvImage:
     """A frame in YUV 4:2:0 with even sides, in FFmpeg's own buffers. What a decoder gave is not to be written to.
 
     brightness   uint8 (H, W), 16..235
@@ -62,7 +62,7 @@ class Planes:
     said         how they are meant
     """
 
-    def __init__(self, frame: av.VideoFrame, said: Colors) -> None:
+    def __init__(self, frame: av.VideoFrame, said: ColorSpec) -> None:
         self.frame, self.said = frame, said
         self.brightness, *self.colors = (
             np.frombuffer(cast(Any, plane), np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
@@ -70,12 +70,16 @@ class Planes:
         )
 
     @classmethod
-    def of(cls, frame: av.VideoFrame) -> Planes | None:
+    def of(cls, frame: av.VideoFrame) -> YuvImage | None:
         """A decoded frame's, where it is of the kind that is spoken of here; nothing is copied. Else None."""
-        said = Colors(frame.colorspace, frame.color_primaries, frame.color_trc)
-        fits = frame.format.name == "yuv420p" and int(frame.color_range) != _FULL_RANGE and said.matrix in _RED_BLUE
+        said = ColorSpec(frame.colorspace, frame.color_primaries, frame.color_trc)
+        fits = (
+            frame.format.name == "yuv420p"
+            and int(frame.color_range) != _FULL_RANGE
+            and said.matrix in _RED_BLUE_WEIGHTS
+        )
         fits = fits and not is_hdr(said.transfer)
-        upright = placing(frame) == UPRIGHT and frame.width % 2 == 0 and frame.height % 2 == 0
+        upright = find_orientation(frame) == UPRIGHT and frame.width % 2 == 0 and frame.height % 2 == 0
         if not (fits and upright and all(plane.line_size > 0 for plane in frame.planes)):  # below 0: bottom row first
             return None
         planes = cls(frame, said)
@@ -84,14 +88,14 @@ class Planes:
         return planes
 
     @classmethod
-    def of_rgb(cls, picture: np.ndarray, said: Colors = BT709) -> Planes:
+    def of_rgb(cls, picture: np.ndarray, said: ColorSpec = BT709) -> YuvImage:
         """RGB uint8 (H, W, 3) with even sides. FFmpeg's own conversion takes several times as long."""
         planes = cls._empty(picture.shape[0], picture.shape[1], said)
         planes.put(picture, Area(0, 0, picture.shape[1], picture.shape[0]))
         return planes
 
     @classmethod
-    def _empty(cls, height: int, width: int, said: Colors) -> Planes:
+    def _empty(cls, height: int, width: int, said: ColorSpec) -> YuvImage:
         import av
 
         frame = av.VideoFrame(width, height, "yuv420p")
@@ -108,7 +112,7 @@ class Planes:
     def nbytes(self) -> int:
         return self.brightness.nbytes * 3 // 2
 
-    def copy(self) -> Planes:
+    def copy(self) -> YuvImage:
         """The same in buffers of its own."""
         height, width = self.brightness.shape
         twin = self._empty(height, width, self.said)
@@ -121,19 +125,19 @@ class Planes:
         brightness: np.ndarray = self.brightness
         colors: list[np.ndarray] = list(self.colors)
         while max(brightness.shape) >= 2 * least:
-            brightness = _halved(brightness)
+            brightness = _halve(brightness)
             size_wh = brightness.shape[1], brightness.shape[0]
             colors = [cv2.resize(plane, size_wh, interpolation=cv2.INTER_AREA) for plane in colors]
         if brightness is self.brightness:
             return self.rgb()
-        return _to_rgb(brightness, colors, self.said)
+        return _yuv_to_rgb(brightness, colors, self.said)
 
     def rgb(self) -> np.ndarray:
         """All of it as RGB uint8 (H, W, 3), made anew each time."""
         from av.video.reformatter import VideoReformatter
 
         # One of our own: the frame would keep its converter, which holds megabytes, for as long as it waits its turn.
-        converted = VideoReformatter().reformat(self.frame, format="rgb24", threads=quarter_of_the_cores())
+        converted = VideoReformatter().reformat(self.frame, format="rgb24", threads=threads_per_stage())
         return np.ascontiguousarray(converted.to_ndarray())
 
     def patch(self, area: Area) -> np.ndarray:
@@ -141,12 +145,14 @@ class Planes:
         half = area.halved().slices
         size_wh = area.right - area.left, area.bottom - area.top
         colors = [cv2.resize(plane[half], size_wh, interpolation=cv2.INTER_NEAREST) for plane in self.colors]
-        return _to_rgb(self.brightness[area.slices], colors, self.said)
+        return _yuv_to_rgb(self.brightness[area.slices], colors, self.said)
 
     def put(self, picture: np.ndarray, area: Area) -> None:
         """Write RGB uint8 (h, w, 3) there; the area's numbers are even."""
         height, width = picture.shape[:2]
-        whole = cv2.transform(picture, _matrices(self.said.matrix)[0])  # all three at once: OpenCV is slow at fewer
+        whole = cv2.transform(
+            picture, _conversion_matrices(self.said.matrix)[0]
+        )  # all three at once: OpenCV is slow at fewer
         half = cv2.resize(whole, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
         self.brightness[area.slices] = whole[..., 0]
         for channel, plane in enumerate(self.colors, 1):
@@ -157,31 +163,31 @@ class Planes:
 
         From an odd corner the colors are up to a pixel off.
         """
-        colors = [cut(plane, area.halved(), size) for plane in self.colors]
-        return _to_rgb(cut(self.brightness, area, size), colors, self.said)
+        colors = [crop_area(plane, area.halved(), size) for plane in self.colors]
+        return _yuv_to_rgb(crop_area(self.brightness, area, size), colors, self.said)
 
     def gray(self, most: int) -> np.ndarray:
         """Brightness uint8, 0..255, its sides halved until none is longer than ``most``."""
-        small = shrunk(self.brightness, most)
+        small = halve_to_fit(self.brightness, most)
         return cv2.convertScaleAbs(cv2.subtract(small, cast(Any, 16)), alpha=255 / 219)
 
 
 @dataclass(frozen=True)
-class Format:
+class FrameFormat:
     """Pixels, even both, and what is said of the colors: one for all parts of a video."""
 
     width: int
     height: int
-    said: Colors
+    said: ColorSpec
 
     @classmethod
-    def of(cls, image: np.ndarray | Planes) -> Format:
+    def of(cls, image: np.ndarray | YuvImage) -> FrameFormat:
         """That of a video whose first frame this is; RGB is written as BT.709."""
         height, width = image.shape[:2]
-        return cls(width + width % 2, height + height % 2, image.said if isinstance(image, Planes) else BT709)
+        return cls(width + width % 2, height + height % 2, image.said if isinstance(image, YuvImage) else BT709)
 
 
-def cut(picture: np.ndarray, area: Area, size: int) -> np.ndarray:
+def crop_area(picture: np.ndarray, area: Area, size: int) -> np.ndarray:
     """An area of uint8 (H, W[, 3]) scaled to (size, size[, 3]); beyond the border, the border goes on."""
     height, width = picture.shape[:2]
     left, top, right, bottom = area
@@ -193,31 +199,31 @@ def cut(picture: np.ndarray, area: Area, size: int) -> np.ndarray:
     return cv2.resize(inside, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
-def shrunk(picture: np.ndarray, most: int) -> np.ndarray:
+def halve_to_fit(picture: np.ndarray, most: int) -> np.ndarray:
     """Its sides halved until none is longer than ``most``. Halving is quick, other scales are not."""
     while max(picture.shape[:2]) > most:
-        picture = _halved(picture)
+        picture = _halve(picture)
     return picture
 
 
-def _halved(picture: np.ndarray) -> np.ndarray:
+def _halve(picture: np.ndarray) -> np.ndarray:
     height, width = picture.shape[:2]
     return cv2.resize(picture, (max(1, width // 2), max(1, height // 2)), interpolation=cv2.INTER_AREA)
 
 
-def rgb_of(picture: np.ndarray | Planes) -> np.ndarray:
+def image_to_rgb(picture: np.ndarray | YuvImage) -> np.ndarray:
     """RGB uint8 (H, W, 3) of a frame that may be either."""
-    return picture.rgb() if isinstance(picture, Planes) else picture
+    return picture.rgb() if isinstance(picture, YuvImage) else picture
 
 
-def _to_rgb(brightness: np.ndarray, colors: list[np.ndarray], said: Colors) -> np.ndarray:
-    return cv2.transform(cv2.merge([brightness, *colors]), _matrices(said.matrix)[1])
+def _yuv_to_rgb(brightness: np.ndarray, colors: list[np.ndarray], said: ColorSpec) -> np.ndarray:
+    return cv2.transform(cv2.merge([brightness, *colors]), _conversion_matrices(said.matrix)[1])
 
 
 @lru_cache
-def _matrices(number: int) -> tuple[np.ndarray, np.ndarray]:
+def _conversion_matrices(number: int) -> tuple[np.ndarray, np.ndarray]:
     """(R, G, B, 1 in 0..255 → Y, U, V; Y, U, V, 1 → R, G, B), both float64 (3, 4), for brightness in 16..235."""
-    red, blue = _RED_BLUE[number]
+    red, blue = _RED_BLUE_WEIGHTS[number]
     light = np.array([red, 1 - red - blue, blue])
     rows = [
         light * 219,

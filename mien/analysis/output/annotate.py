@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -12,8 +12,9 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from mien.analysis.media.yuv import Area, Planes, rgb_of
+from mien.analysis.media.yuv import Area, YuvImage, image_to_rgb
 from mien.analysis.output.label_layout import Room
+from mien.analysis.output.style import DEFAULT_STYLE, Color, Style
 from mien.core.pictures import convert_pillow, convert_to_rgb
 from mien.core.types import Face
 
@@ -27,32 +28,6 @@ BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 
 #: What is scaled becomes no larger: WebP's longest side, and pixels that FFmpeg takes in one frame.
 MOST_SIDE, MOST_PIXELS = 16_383, 16_383 * 8_192
-
-Color = tuple[int, int, int]
-
-
-@dataclass(frozen=True)
-class Style:
-    """How faces are drawn.
-
-    color         red, green, blue 0..255 of boxes, labels and the bar of the label shown
-    label_colors  (expression, its color) for those that have one of their own
-    line_width     of boxes, in pixels; 0 chooses it by the picture's size
-    text_size      of labels, in pixels; 0 chooses it by the picture's size
-    bars           whether small bars of all probabilities stand beside each face
-    display_width  width in pixels to which `annotate` scales the picture, its shape kept; 0 leaves it as it is. No side
-                   becomes longer than 16,383, since files end there
-    """
-
-    color: Color = (0, 255, 0)
-    line_width: int = 0
-    text_size: int = 0
-    bars: bool = False
-    display_width: int = 0
-    label_colors: tuple[tuple[str, Color], ...] = ()
-
-
-DEFAULT_STYLE = Style()
 
 #: Box and label of what is probably no face; bars of labels that are not the one shown.
 GRAY = (150, 150, 150)
@@ -107,14 +82,14 @@ def annotate(
 
 
 def annotate_frame(
-    image: np.ndarray | Planes, faces: Sequence[Face], style: Style = DEFAULT_STYLE
-) -> np.ndarray | Planes:
+    image: np.ndarray | YuvImage, faces: Sequence[Face], style: Style = DEFAULT_STYLE
+) -> np.ndarray | YuvImage:
     """A video's frame at the display's size with the faces drawn on it.
 
     Of planes that are not scaled, only what is drawn on is turned to RGB and back; they themselves stay as they are.
     """
-    if not isinstance(image, Planes) or style.display_width not in (0, image.shape[1]):
-        return annotate(rgb_of(image), faces, style, in_place=True)
+    if not isinstance(image, YuvImage) or style.display_width not in (0, image.shape[1]):
+        return annotate(image_to_rgb(image), faces, style, in_place=True)
     height, width = image.shape[:2]
     drawn, canvas = image.copy(), np.empty(image.shape, np.uint8)
     layout = lay_out((width, height), faces, style)

@@ -13,17 +13,15 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from mien.analysis.media.container import ANY_SIZE
-from mien.analysis.media.deinterlace import whole
-from mien.analysis.media.timestamps import has_own_times
-from mien.analysis.media.video_reader import (
-    VideoFrame,
+from mien.analysis.media.container import (
+    NO_PIXEL_LIMIT,
     open_container,
-    open_video,
-    pixel_ratio,
-    upright,
-    video_stream_of,
+    pixel_aspect_ratio,
+    select_video_stream,
 )
+from mien.analysis.media.deinterlace import deinterlace_frames
+from mien.analysis.media.timestamps import stores_frame_times
+from mien.analysis.media.video_reader import VideoFrame, open_video, to_upright_rgb
 from mien.analysis.people.peaks import Peak
 from mien.core.errors import MediaError
 from mien.core.pictures import is_animation
@@ -74,24 +72,24 @@ def _sought(video: Path, time_s: float) -> np.ndarray | None:
 
     for run_up_s in RUN_UPS_S:
         with open_container(video) as container:
-            stream = video_stream_of(container, video)
-            if not has_own_times(container, stream):
+            stream = select_video_stream(container, video)
+            if not stores_frame_times(container, stream):
                 return None
             stream.thread_type, time_base = "AUTO", cast(Fraction, stream.time_base)
             try:
                 container.seek(int((time_s - run_up_s) / time_base), stream=stream)
-                for frame in whole(container.decode(stream), time_base):
+                for frame in deinterlace_frames(container.decode(stream), time_base):
                     if frame.pts is None or frame.time > time_s + SAME_S:
                         break
                     if frame.time >= time_s - SAME_S:
-                        return upright(frame, pixel_ratio(stream))
+                        return to_upright_rgb(frame, pixel_aspect_ratio(stream))
             except av.error.FFmpegError:
                 continue  # this file cannot be searched like that
     return None
 
 
 def _read(video: Path, times_s: Sequence[float]) -> Iterator[np.ndarray]:
-    with open_video(video, max_pixels=ANY_SIZE) as source:
+    with open_video(video, max_pixels=NO_PIXEL_LIMIT) as source:
         frames = source.frames()
         frame: VideoFrame | None = next(frames)
         for time_s in times_s:

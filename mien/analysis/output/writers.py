@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any, Protocol
 
@@ -130,6 +131,7 @@ class _Csv:
 
 class _Parquet:
     def __init__(self, path: Path, columns: dict[str, type]) -> None:
+        _require_pyarrow()
         import pyarrow
         import pyarrow.parquet
 
@@ -160,15 +162,23 @@ def check_formats(formats: str | Iterable[str]) -> tuple[str, ...]:
     """``"jsonl,csv"`` → ("jsonl", "csv"); UsageError lists the choices, MissingExtra what Parquet needs."""
     names = formats.split(",") if isinstance(formats, str) else formats
     chosen = tuple(dict.fromkeys(name.strip().lower() for name in names if name.strip()))
-    unknown = [name for name in chosen if name not in RECORD_FORMATS]
-    if unknown or not chosen:
-        raise UsageError(f"--format {','.join(unknown)}", "is unknown", f"choose from {', '.join(RECORD_FORMATS)}")
+    check_format_names(chosen)
     if "parquet" in chosen:
-        try:
-            import pyarrow  # noqa: F401
-        except ImportError as error:
-            raise MissingExtra("pyarrow", "parquet", "for Parquet records") from error
+        _require_pyarrow()
     return chosen
+
+
+def check_format_names(names: Sequence[str]) -> None:
+    """Raise UsageError, with the choices, for a format that is unknown, and where there is none."""
+    unknown = [name for name in names if name not in RECORD_FORMATS]
+    if unknown or not names:
+        raise UsageError(f"`format={','.join(unknown)}`", "is unknown", f"choose from {', '.join(RECORD_FORMATS)}")
+
+
+def _require_pyarrow() -> None:
+    """Raise MissingExtra where pyarrow is not installed."""
+    if find_spec("pyarrow") is None:
+        raise MissingExtra("pyarrow", "parquet", "for Parquet records")
 
 
 #: Endings of annotated pictures.

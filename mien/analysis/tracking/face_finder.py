@@ -8,43 +8,50 @@ from typing import Any, cast
 import cv2
 import numpy as np
 
-from mien.analysis.detection.detectors import SMALLEST_SIDE, Detections, Detector, find_faces, largest, whole_picture
-from mien.analysis.media.yuv import Planes, shrunk
-from mien.analysis.tracking.tracker import CutFinder, overlaps
+from mien.analysis.detection.detectors import (
+    MIN_SIDE_PX,
+    Detections,
+    Detector,
+    detect_faces,
+    keep_largest,
+    whole_picture,
+)
+from mien.analysis.media.yuv import YuvImage, halve_to_fit
+from mien.analysis.tracking.tracker import CutDetector, pairwise_iou
 
 #: Faces are searched for at least so often (seconds): a new one is found, a lost one found again, within this time.
 SEARCH_EVERY_S = 0.2
 
 #: And before any face has moved further than this since the last search, in its own sides.
-SEARCH_AFTER_WAY = 0.5
+SEARCH_AFTER_SIDES = 0.5
 
 #: Three of four searches are made at half the size, a quarter of the price, as long as every face that is followed keeps
 #: so many pixels there. The fourth, and any for a face that was lost, finds the small ones too.
-COARSE_PIXELS, FINE_EVERY = 28, 4
+MIN_COARSE_FACE_PX, FINE_EVERY = 28, 4
 
 #: A face that flow still follows is kept so long though the search does not see it: detectors miss one now and then.
-MISSED_S = 0.1
+MAX_MISSED_S = 0.1
 
 #: Frames are followed in gray copies, halved until their longest side is at most this.
-FLOW_SIDE = 480
+FLOW_SIDE_PX = 480
 
 #: The grid of points that is followed, over the middle of a face.
 _STEPS = np.linspace(0.2, 0.8, 5, dtype=np.float32)
 _GRID = np.stack(np.meshgrid(_STEPS, _STEPS), axis=-1).reshape(1, -1, 2)  # (1, G, 2) in sides of a box
 
 #: The window around a point, how often the picture is halved, and when to stop looking.
-FLOW: dict[str, Any] = {
+FLOW_OPTIONS: dict[str, Any] = {
     "winSize": (11, 11),
     "maxLevel": 3,
     "criteria": (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 10, 0.03),
 }
 
 #: Pixels of the gray copy: how far a point may miss its start when it is followed there and back.
-RETURN_ERROR = 1.0
+MAX_RETURN_ERROR_PX = 1.0
 
 #: Where flow and a search see the same face, the share of the search in its box: little where they agree, so that boxes of
 #: still faces stay still, most where they do not.
-SEARCH_SHARE, SHARE_AGREED, AGREED = 0.6, 0.2, 0.75
+SEARCH_SHARE, AGREED_SEARCH_SHARE, AGREEMENT_IOU = 0.6, 0.2, 0.75
 
 
 @dataclass
@@ -67,7 +74,7 @@ class FaceFinder:
     search_every_s: float = SEARCH_EVERY_S
     was_cut: bool = False
     searched: int = 0
-    _cuts: CutFinder = field(default_factory=CutFinder)
+    _cuts: CutDetector = field(default_factory=CutDetector)
     _before: np.ndarray | None = None  # the gray copy of the last frame
     _found: Detections | None = None
     _missed_s: np.ndarray = field(default_factory=lambda: np.zeros(0))  # (N,): since when a search has not seen it
@@ -84,11 +91,11 @@ class FaceFinder:
         """Another that goes on from here."""
         return replace(self, _cuts=replace(self._cuts))  # nothing else is changed in place
 
-    def find(self, picture: np.ndarray | Planes, time_s: float) -> Detections:
+    def find(self, picture: np.ndarray | YuvImage, time_s: float) -> Detections:
         """RGB uint8 (H, W, 3) or planes → its faces, in pixels of the picture; a followed face keeps its last search's score."""
         if self.detector is None:
             return whole_picture(picture)
-        gray = gray_copy(picture)
+        gray = make_gray_copy(picture)
         self.was_cut = self._cuts.is_cut(gray, time_s - self._time_s)
         followed, alive = self._follow(gray, picture.shape[1] / gray.shape[1])
         due = (
@@ -96,7 +103,7 @@ class FaceFinder:
             or self._found is None
             or time_s - self._search_s >= self.search_every_s - 1e-6
             or self._missed_s.any()
-            or (self._way > SEARCH_AFTER_WAY).any()
+            or (self._way > SEARCH_AFTER_SIDES).any()
         )
         self._found = self._search(self.detector, picture, time_s, followed, alive) if due else followed
         self._before, self._time_s = gray, time_s
@@ -117,31 +124,33 @@ class FaceFinder:
         return Detections(boxes, last.scores), alive
 
     def _search(
-        self, detector: Detector, picture: np.ndarray | Planes, time_s: float, followed: Detections, alive: np.ndarray
+        self, detector: Detector, picture: np.ndarray | YuvImage, time_s: float, followed: Detections, alive: np.ndarray
     ) -> Detections:
         """What the detector sees, and what it missed but flow still follows."""
         side = detector.frame_side
         if len(followed) and alive.all() and not self._missed_s.any() and self._coarse < FINE_EVERY - 1:
             smallest = (followed.boxes_xyxy[:, 2:] - followed.boxes_xyxy[:, :2]).min()
-            side = side // 2 if smallest * (side // 2) / max(picture.shape[:2]) >= COARSE_PIXELS else side
+            side = side // 2 if smallest * (side // 2) / max(picture.shape[:2]) >= MIN_COARSE_FACE_PX else side
         self._coarse = self._coarse + 1 if side < detector.frame_side else 0
         self.searched += 1
-        seen = _seen_by(detector, picture, side)
+        seen = _detect_shrunk(detector, picture, side)
         missed_s = self._missed_s
         elapsed = time_s - self._time_s
-        overlap = overlaps(followed.boxes_xyxy, seen.boxes_xyxy)  # (followed, seen)
+        overlap = pairwise_iou(followed.boxes_xyxy, seen.boxes_xyxy)  # (followed, seen)
         boxes, scores, waiting = list(seen.boxes_xyxy), list(seen.scores), [0.0] * len(seen)
         for index in range(len(followed)):
             best = int(overlap[index].argmax()) if len(seen) else -1
             if best >= 0 and overlap[index, best] > 0.5 and alive[index]:
-                share = SHARE_AGREED if overlap[index, best] > AGREED else SEARCH_SHARE
+                share = AGREED_SEARCH_SHARE if overlap[index, best] > AGREEMENT_IOU else SEARCH_SHARE
                 boxes[best] = followed.boxes_xyxy[index] + share * (seen.boxes_xyxy[best] - followed.boxes_xyxy[index])
-            elif alive[index] and (best < 0 or overlap[index, best] < 0.1) and missed_s[index] + elapsed <= MISSED_S:
+            elif (
+                alive[index] and (best < 0 or overlap[index, best] < 0.1) and missed_s[index] + elapsed <= MAX_MISSED_S
+            ):
                 boxes.append(followed.boxes_xyxy[index])
                 scores.append(followed.scores[index])
                 waiting.append(missed_s[index] + elapsed)
         found = Detections(np.array(boxes, np.float32).reshape(-1, 4), np.array(scores, np.float32))
-        kept = largest(found, self.people)
+        kept = keep_largest(found, self.people)
         if len(kept) < len(found):
             waiting = [
                 waiting[i] for i in range(len(found)) if (kept.boxes_xyxy == found.boxes_xyxy[i]).all(axis=1).any()
@@ -150,19 +159,19 @@ class FaceFinder:
         return kept
 
 
-def _seen_by(detector: Detector, picture: np.ndarray | Planes, side: int) -> Detections:
+def _detect_shrunk(detector: Detector, picture: np.ndarray | YuvImage, side: int) -> Detections:
     """What the detector sees with the longest side shrunk to ``side``; boxes in pixels of the picture."""
-    small = picture.small_rgb(max(side, SMALLEST_SIDE)) if isinstance(picture, Planes) else picture
-    found = find_faces(detector, small, sides=(side,))
+    small = picture.small_rgb(max(side, MIN_SIDE_PX)) if isinstance(picture, YuvImage) else picture
+    found = detect_faces(detector, small, sides=(side,))
     factors = np.array([picture.shape[1] / small.shape[1], picture.shape[0] / small.shape[0]] * 2, np.float32)
     return Detections(found.boxes_xyxy * factors, found.scores)
 
 
-def gray_copy(picture: np.ndarray | Planes) -> np.ndarray:
+def make_gray_copy(picture: np.ndarray | YuvImage) -> np.ndarray:
     """RGB uint8 (H, W, 3) or planes → gray uint8, its sides halved as often as it takes to FLOW_SIDE."""
-    if isinstance(picture, Planes):
-        return picture.gray(FLOW_SIDE)
-    return shrunk(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), FLOW_SIDE)
+    if isinstance(picture, YuvImage):
+        return picture.gray(FLOW_SIDE_PX)
+    return halve_to_fit(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), FLOW_SIDE_PX)
 
 
 def follow_boxes(before: np.ndarray, now: np.ndarray, boxes_xyxy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -176,13 +185,13 @@ def follow_boxes(before: np.ndarray, now: np.ndarray, boxes_xyxy: np.ndarray) ->
     boxes = boxes_xyxy.astype(np.float32)
     points = boxes[:, None, :2] + _GRID * (boxes[:, None, 2:] - boxes[:, None, :2])  # (N, G, 2)
     start = points.reshape(-1, 1, 2)
-    there, seen, _ = cv2.calcOpticalFlowPyrLK(before, now, start, cast(Any, None), **FLOW)
-    back, returned, _ = cv2.calcOpticalFlowPyrLK(now, before, there, cast(Any, None), **FLOW)
+    there, seen, _ = cv2.calcOpticalFlowPyrLK(before, now, start, cast(Any, None), **FLOW_OPTIONS)
+    back, returned, _ = cv2.calcOpticalFlowPyrLK(now, before, there, cast(Any, None), **FLOW_OPTIONS)
     missed_by = np.abs(back - start).max(axis=(1, 2))
-    good = ((np.asarray(seen) & np.asarray(returned)).ravel().astype(bool) & (missed_by < RETURN_ERROR)).reshape(
+    good = ((np.asarray(seen) & np.asarray(returned)).ravel().astype(bool) & (missed_by < MAX_RETURN_ERROR_PX)).reshape(
         count, -1
     )  # (N, G)
-    moved, alive = _moved_boxes(boxes, points, there.reshape(points.shape), good), good.mean(axis=1) >= 0.5
+    moved, alive = _move_boxes(boxes, points, there.reshape(points.shape), good), good.mean(axis=1) >= 0.5
     moved = np.where(alive[:, None], moved, boxes)
     centers = (moved[:, :2] + moved[:, 2:]) / 2
     height, width = now.shape
@@ -191,19 +200,19 @@ def follow_boxes(before: np.ndarray, now: np.ndarray, boxes_xyxy: np.ndarray) ->
     return moved, alive & inside & ((moved[:, 2:] - moved[:, :2]).min(axis=1) >= 2)
 
 
-def _moved_boxes(boxes: np.ndarray, starts: np.ndarray, ends: np.ndarray, good: np.ndarray) -> np.ndarray:
+def _move_boxes(boxes: np.ndarray, starts: np.ndarray, ends: np.ndarray, good: np.ndarray) -> np.ndarray:
     """Boxes (N, 4) carried along by their points (N, G, 2), of which the good ones (N, G) count."""
-    middles = _medians(np.concatenate([starts, ends, ends - starts], axis=2), good)[:, None]  # (N, 1, 6)
+    middles = _masked_medians(np.concatenate([starts, ends, ends - starts], axis=2), good)[:, None]  # (N, 1, 6)
     far = np.abs(starts - middles[..., :2]).sum(axis=2)  # (N, G)
-    outer = good & (far > _medians(far[..., None], good) / 2)  # points near the middle say nothing about size
+    outer = good & (far > _masked_medians(far[..., None], good) / 2)  # points near the middle say nothing about size
     ratio = np.abs(ends - middles[..., 2:4]).sum(axis=2) / np.maximum(far, 1e-3)
-    growth = np.where(outer.any(axis=1), np.clip(_medians(ratio[..., None], outer)[:, 0], 0.9, 1.1), 1.0)
+    growth = np.where(outer.any(axis=1), np.clip(_masked_medians(ratio[..., None], outer)[:, 0], 0.9, 1.1), 1.0)
     centers = (boxes[:, :2] + boxes[:, 2:]) / 2 + middles[:, 0, 4:]
     half = (boxes[:, 2:] - boxes[:, :2]) / 2 * growth[:, None]
     return np.concatenate([centers - half, centers + half], axis=1).astype(np.float32)
 
 
-def _medians(values: np.ndarray, good: np.ndarray) -> np.ndarray:
+def _masked_medians(values: np.ndarray, good: np.ndarray) -> np.ndarray:
     """Medians (N, D) over the good ones (N, G) of values (N, G, D); of none, 0."""
     ordered = np.sort(np.where(good[..., None], values, np.inf), axis=1)
     count, rows = good.sum(axis=1), np.arange(len(values))

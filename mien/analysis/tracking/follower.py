@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from mien.analysis.media.yuv import Planes
+from mien.analysis.media.yuv import YuvImage
 from mien.analysis.tracking.smoothing import TIME_CONSTANT_S, Smoother
-from mien.analysis.tracking.tracker import SPARSE_S, Tracker, looks_of
+from mien.analysis.tracking.tracker import SPARSE_S, Tracker, appearance_embeddings
 from mien.core.types import Face
 
 
@@ -30,7 +30,7 @@ class Follower:
         self._smoother = Smoother(self.smoothing_s)
 
     def follow(
-        self, faces: Sequence[Face], time_s: float, was_cut: bool = False, picture: np.ndarray | Planes | None = None
+        self, faces: Sequence[Face], time_s: float, was_cut: bool = False, picture: np.ndarray | YuvImage | None = None
     ) -> list[Face]:
         """The same faces with ``track``, ``smoothed`` and ``smoothed_label``; frames are given in order.
 
@@ -40,7 +40,7 @@ class Follower:
         if was_cut:
             self.tracker.cut()
         boxes = np.array([face.box_xyxy for face in faces], np.float64).reshape(-1, 4)
-        numbers = self.tracker.update(boxes, time_s, None if picture is None else looks_of(picture, boxes))
+        numbers = self.tracker.update(boxes, time_s, None if picture is None else appearance_embeddings(picture, boxes))
         is_sparse, self._time_s = time_s - self._time_s > SPARSE_S, time_s
         self.was_cut = (was_cut and not (is_sparse and self.tracker.stayed)) or self.tracker.jumped > 1
         followed = []

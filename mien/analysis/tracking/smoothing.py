@@ -11,11 +11,11 @@ import numpy as np
 TIME_CONSTANT_S = 0.25
 
 #: A new label must be this much more probable than the one that is shown, after smoothing.
-MARGIN = 0.05
+LABEL_MARGIN = 0.05
 
 
 @dataclass
-class Smoothed:
+class SmoothedTrack:
     """One track's smoothed probabilities float32 (K,), and the index of the label that is shown."""
 
     probabilities: np.ndarray
@@ -34,21 +34,21 @@ class Smoother:
     """
 
     time_constant_s: float = TIME_CONSTANT_S
-    margin: float = MARGIN
-    tracks: dict[int, Smoothed] = field(default_factory=dict)
+    margin: float = LABEL_MARGIN
+    tracks: dict[int, SmoothedTrack] = field(default_factory=dict)
 
-    def update(self, track: int, probabilities: np.ndarray, time_s: float) -> Smoothed:
+    def update(self, track: int, probabilities: np.ndarray, time_s: float) -> SmoothedTrack:
         """Add one answer (K,) of a track; returns its state, which stays valid."""
         before = self.tracks.get(track)
         if before is None or self.time_constant_s <= 0:
-            after = Smoothed(probabilities, int(probabilities.argmax()), time_s)
+            after = SmoothedTrack(probabilities, int(probabilities.argmax()), time_s)
         else:
             elapsed = max(time_s - before.time_s, 0.0)
             weight = max(1 - math.exp(-elapsed / self.time_constant_s), 1 / (before.count + 1))
             mean = before.probabilities + np.float32(weight) * (probabilities - before.probabilities)
             best = int(mean.argmax())
             clear = mean[best] - mean[before.label] >= self.margin
-            after = Smoothed(mean, best if clear else before.label, time_s, before.count + 1)
+            after = SmoothedTrack(mean, best if clear else before.label, time_s, before.count + 1)
         self.tracks[track] = after
         return after
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from mien.analysis.detection.detectors import crop_faces
-from mien.analysis.media.yuv import Planes
+from mien.analysis.media.yuv import YuvImage
 
 #: Boxes further apart than this (in sides of a face) and without overlap are never the same face a moment later.
-REACH = 0.8
+MAX_MATCH_DISTANCE = 0.8
 
 #: A face that is not seen keeps its place, moving on as it moved, for so long; then its number is given up.
 MEMORY_S = 1.0
@@ -22,29 +22,29 @@ RETURN_S = 30.0
 #: ...where a face looks like it: the correlation of the two crops. What is asked for depends on how far away it appears, in
 #: sides of a face, and anywhere. Of pairs of different faces of FER2013's PublicTest 23, 2 and 0.1 in 1,000 reach
 #: these, of the same face shifted, turned, scaled and lit otherwise 997, 966 and 774 (benchmarks/looks.py).
-ALIKE = ((0.8, 0.6), (3.0, 0.75), (math.inf, 0.85))
+SIMILARITY_THRESHOLDS = ((0.8, 0.6), (3.0, 0.75), (math.inf, 0.85))
 
 #: Nearer than the last of these, faces of one person have one size; further away they may be of another shot.
-SAME_SIZE_REACH = 3.0
+SAME_SIZE_DISTANCE = 3.0
 
 #: Two faces that are less alike than this are two persons, if no more than so many seconds lie between them: of pairs of
 #: different faces of FER2013's PublicTest 86 in 100 are, of the same face shifted, turned, scaled and lit otherwise none.
-DIFFERENT, DIFFERENT_S = 0.4, 0.25
+MAX_STRANGER_SIMILARITY, STRANGER_TIME_S = 0.4, 0.25
 
 #: A face is somebody else than who should be there if it is so much more like another.
-MORE_ALIKE = 0.25
+SIMILARITY_MARGIN = 0.25
 
 #: Faces are compared at this size: hair, brows, shadows and the set of the head, not the expression.
-LOOK_SIDE = 12
+EMBEDDING_SIDE_PX = 12
 
 #: Share of a new look in what is known of a track's: little, since a face that is about to vanish is half covered.
-LOOK_SHARE = 0.03
+EMBEDDING_UPDATE_SHARE = 0.03
 
 #: Share of a new position that is believed; the rest is what the motion so far foretold. Of the speed, less.
-TRUST, TRUST_SPEED = 0.7, 0.4
+POSITION_SHARE, SPEED_SHARE = 0.7, 0.4
 
 #: Seconds between two frames that a speed is told from, at least: nearer ones stand beside a hole in a file's times.
-LEAST_S = 0.001
+MIN_STEP_S = 0.001
 
 
 @dataclass(eq=False)
@@ -73,11 +73,11 @@ class Track:
 
     def update(self, place: np.ndarray, time_s: float) -> None:
         """It is seen here now."""
-        elapsed = max(time_s - self.time_s, LEAST_S)
+        elapsed = max(time_s - self.time_s, MIN_STEP_S)
         foretold = self.at(time_s)
-        now = foretold + TRUST * (place - foretold)
+        now = foretold + POSITION_SHARE * (place - foretold)
         # A single step tells nothing of the speed that came before it: the first one is believed in full.
-        share = 1.0 if self.seen == 1 else TRUST_SPEED
+        share = 1.0 if self.seen == 1 else SPEED_SHARE
         self.speed += share * ((place - self.place) / elapsed - self.speed)
         self.place, self.time_s, self.seen = now, time_s, self.seen + 1
 
@@ -87,12 +87,12 @@ class Track:
         return (
             self.seen > 1
             and self.looks is not None
-            and _alike(self.looks[None, :1], self.looks[1:])[0, 0] >= ALIKE[0][1]
+            and _appearance_similarities(self.looks[None, :1], self.looks[1:])[0, 0] >= SIMILARITY_THRESHOLDS[0][1]
         )
 
     def update_look(self, look: np.ndarray) -> None:
         """It looks like this now, (LOOK_SIDE²,)."""
-        usual = look if self.looks is None else self.looks[0] + LOOK_SHARE * (look - self.looks[0])
+        usual = look if self.looks is None else self.looks[0] + EMBEDDING_UPDATE_SHARE * (look - self.looks[0])
         self.looks = np.stack([usual, look])
 
 
@@ -128,7 +128,7 @@ class Tracker:
         """
         self._give_up([track for track in self.tracks if time_s - track.time_s > self.memory_s])
         self.gone = [track for track in self.gone if time_s - track.time_s <= self.return_s]
-        places = places_of(boxes_xyxy)
+        places = boxes_to_places(boxes_xyxy)
         matched = self._match(places, time_s)
         if looks is not None:
             matched = self._told_apart(matched, looks, time_s)
@@ -168,13 +168,15 @@ class Tracker:
         if not known:
             return matched
         strangers: dict[int, Track] = {}
-        alike = _alike(np.stack([track.looks for track in known if track.looks is not None]), looks)  # (G, N)
+        alike = _appearance_similarities(
+            np.stack([track.looks for track in known if track.looks is not None]), looks
+        )  # (G, N)
         for index, track in matched.items():
             if track not in known:
                 continue
             own, best = alike[known.index(track), index], alike[:, index].max()
-            is_other = own < DIFFERENT and time_s - track.time_s <= DIFFERENT_S and track.has_one_look
-            if is_other or (best >= ALIKE[1][1] and best - own > MORE_ALIKE):
+            is_other = own < MAX_STRANGER_SIMILARITY and time_s - track.time_s <= STRANGER_TIME_S and track.has_one_look
+            if is_other or (best >= SIMILARITY_THRESHOLDS[1][1] and best - own > SIMILARITY_MARGIN):
                 strangers[index] = track
         self._give_up(list(strangers.values()))
         return {index: track for index, track in matched.items() if index not in strangers}
@@ -187,17 +189,21 @@ class Tracker:
         lost = [track for track in (*self.tracks, *self.gone) if track.looks is not None and track not in taken]
         if not new or not lost:
             return {}
-        distance, growth = apart(np.stack([track.place for track in lost]), places[new])
-        alike = _alike(np.stack([track.looks for track in lost if track.looks is not None]), looks[new])  # (G, N)
-        asked = np.select([distance < reach for reach, _ in ALIKE], [least for _, least in ALIKE])
-        same_size = (growth < math.log(2)) | (distance >= SAME_SIZE_REACH)
+        distance, growth = pair_distances(np.stack([track.place for track in lost]), places[new])
+        alike = _appearance_similarities(
+            np.stack([track.looks for track in lost if track.looks is not None]), looks[new]
+        )  # (G, N)
+        asked = np.select(
+            [distance < reach for reach, _ in SIMILARITY_THRESHOLDS], [least for _, least in SIMILARITY_THRESHOLDS]
+        )
+        same_size = (growth < math.log(2)) | (distance >= SAME_SIZE_DISTANCE)
         alike = np.where((alike >= asked) & same_size, alike, -1.0)
         found: dict[int, Track] = {}
         while alike.size and alike.max() > 0:
             row, column = np.unravel_index(alike.argmax(), alike.shape)
             found[new[column]] = lost[row]
-            self.jumped += bool(distance[row, column] > REACH)
-            self.stayed += bool(distance[row, column] <= REACH)
+            self.jumped += bool(distance[row, column] > MAX_MATCH_DISTANCE)
+            self.stayed += bool(distance[row, column] <= MAX_MATCH_DISTANCE)
             alike[row], alike[:, column] = -1.0, -1.0
         returned = list(found.values())
         self.gone = [track for track in self.gone if track not in returned]
@@ -221,13 +227,13 @@ class Tracker:
         }
 
 
-def _alike(known: np.ndarray, looks: np.ndarray) -> np.ndarray:
+def _appearance_similarities(known: np.ndarray, looks: np.ndarray) -> np.ndarray:
     """(G, 2, D) looks of tracks and (N, D) of faces → how alike they are (G, N): the better of the usual look and the last."""
     known = known / np.maximum(np.linalg.norm(known, axis=2, keepdims=True), 1e-6)
     return (known @ looks.T).max(axis=1)
 
 
-def places_of(boxes_xyxy: np.ndarray) -> np.ndarray:
+def boxes_to_places(boxes_xyxy: np.ndarray) -> np.ndarray:
     """(N, 4) corners → (N, 4) centers and logarithms of the sides."""
     boxes = np.asarray(boxes_xyxy, np.float64).reshape(-1, 4)
     sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 1e-3)
@@ -236,13 +242,13 @@ def places_of(boxes_xyxy: np.ndarray) -> np.ndarray:
 
 def pair_costs(expected: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(T, 4) and (N, 4) places → costs (T, N), and bool (T, N): which pairs can be one face at all."""
-    distance, growth = apart(expected, places)
-    overlap = overlaps(corners_of(expected), corners_of(places))
-    allowed = ((overlap > 0) | (distance < REACH)) & (growth < math.log(2))
+    distance, growth = pair_distances(expected, places)
+    overlap = pairwise_iou(places_to_boxes(expected), places_to_boxes(places))
+    allowed = ((overlap > 0) | (distance < MAX_MATCH_DISTANCE)) & (growth < math.log(2))
     return 1 - overlap + distance + growth, allowed
 
 
-def apart(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def pair_distances(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(T, 4) and (N, 4) places → distances in sides of a face (T, N), and differences of the logarithms of their sizes."""
     a, b = a[:, None], b[None]
     sides = np.exp((a[..., 2:].mean(axis=-1) + b[..., 2:].mean(axis=-1)) / 2)  # geometric mean of all four sides
@@ -250,25 +256,25 @@ def apart(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return distance, np.abs(a[..., 2:] - b[..., 2:]).max(axis=-1)
 
 
-def looks_of(picture: np.ndarray | Planes, boxes_xyxy: np.ndarray) -> np.ndarray:
+def appearance_embeddings(picture: np.ndarray | YuvImage, boxes_xyxy: np.ndarray) -> np.ndarray:
     """RGB uint8 (H, W, 3) or planes, and boxes (N, 4) → float32 (N, LOOK_SIDE²): small gray crops without their light, of length 1.
 
     The product of two is their correlation.
     """
-    seen = picture.brightness if isinstance(picture, Planes) else picture
-    crops = crop_faces(seen, boxes_xyxy, None, LOOK_SIDE).astype(np.float32)
-    crops = (crops if crops.ndim == 3 else crops.mean(axis=-1)).reshape(-1, LOOK_SIDE**2)
+    seen = picture.brightness if isinstance(picture, YuvImage) else picture
+    crops = crop_faces(seen, boxes_xyxy, None, EMBEDDING_SIDE_PX).astype(np.float32)
+    crops = (crops if crops.ndim == 3 else crops.mean(axis=-1)).reshape(-1, EMBEDDING_SIDE_PX**2)
     crops -= crops.mean(axis=1, keepdims=True)
     return crops / np.maximum(np.linalg.norm(crops, axis=1, keepdims=True), 1e-6)
 
 
-def corners_of(places: np.ndarray) -> np.ndarray:
+def places_to_boxes(places: np.ndarray) -> np.ndarray:
     """(N, 4) centers and logarithms of the sides → (N, 4) corners."""
     half = np.exp(places[:, 2:]) / 2
     return np.concatenate([places[:, :2] - half, places[:, :2] + half], axis=1)
 
 
-def overlaps(a_xyxy: np.ndarray, b_xyxy: np.ndarray) -> np.ndarray:
+def pairwise_iou(a_xyxy: np.ndarray, b_xyxy: np.ndarray) -> np.ndarray:
     """Intersection over union of boxes (T, 4) and (N, 4) → (T, N)."""
     a, b = np.asarray(a_xyxy, np.float64)[:, None], np.asarray(b_xyxy, np.float64)[None]
     shared = np.clip(np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]), 0, None).prod(axis=-1)
@@ -287,14 +293,14 @@ CUT_DIFFERENCE = 0.5
 SPARSE_S, SPARSE_DIFFERENCE = 0.15, 0.8
 
 #: Deviation of brightness, of 255, below which a picture counts as flat: what little there is in it may be noise.
-FLAT = 8.0
+MIN_CONTRAST = 8.0
 
 #: A line of a small picture with less deviation than this, and less change, is a bar at the border.
-BAR = 2.0
+MAX_BAR_CONTRAST = 2.0
 
 
 @dataclass
-class CutFinder:
+class CutDetector:
     """Tells where a video cuts to another shot.
 
     A cut changes most of the picture at once: small copies of two frames in a row, without their light and contrast and
@@ -318,8 +324,8 @@ class CutFinder:
         before, self._before = self._before, small
         if before is None:
             return False
-        inside = _without_bars(before, small)
-        change = float(np.abs(_plain(small[inside]) - _plain(before[inside])).mean())
+        inside = _find_content(before, small)
+        change = float(np.abs(_standardize(small[inside]) - _standardize(before[inside])).mean())
         least = self.difference if elapsed_s <= SPARSE_S else max(self.difference, SPARSE_DIFFERENCE)
         found = change > max(least, 2 * self._usual)
         if not found:
@@ -327,16 +333,20 @@ class CutFinder:
         return found
 
 
-def _plain(picture: np.ndarray) -> np.ndarray:
+def _standardize(picture: np.ndarray) -> np.ndarray:
     """Without its light and contrast: mean 0, deviation 1; flat pictures stay flat."""
-    return (picture - picture.mean()) / max(float(picture.std()), FLAT)
+    return (picture - picture.mean()) / max(float(picture.std()), MIN_CONTRAST)
 
 
-def _without_bars(a: np.ndarray, b: np.ndarray) -> tuple[slice, slice]:
+def _find_content(a: np.ndarray, b: np.ndarray) -> tuple[slice, slice]:
     """The part inside lines at the borders that are flat, and alike in both; all of it where nothing would be left."""
     inside = []
     for axis in (1, 0):
-        bar = (a.std(axis) < BAR) & (b.std(axis) < BAR) & (np.abs(a.mean(axis) - b.mean(axis)) < BAR)
+        bar = (
+            (a.std(axis) < MAX_BAR_CONTRAST)
+            & (b.std(axis) < MAX_BAR_CONTRAST)
+            & (np.abs(a.mean(axis) - b.mean(axis)) < MAX_BAR_CONTRAST)
+        )
         lines = np.flatnonzero(~bar)
         inside.append(slice(lines[0], lines[-1] + 1) if len(lines) else slice(None))
     return inside[0], inside[1]

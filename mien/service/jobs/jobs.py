@@ -10,21 +10,23 @@ import sqlite3
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path, PurePath
 from typing import Any
 
 from mien.analysis.media.inputs import VIDEO_SUFFIXES
-from mien.core.errors import MienError, OutputError
+from mien.analysis.settings import AnalysisOptions
+from mien.core.errors import MienError, OutputError, UsageError
 from mien.core.files import make_folder
 from mien.core.locks import hold_lock
+from mien.service.jobs.old_jobs import convert_error, convert_options
 
 QUEUED, RUNNING, DONE, FAILED, CANCELLED = STATES = ("queued", "running", "done", "failed", "cancelled")
 FINAL = (DONE, FAILED, CANCELLED)
 
 #: A job is begun this often: a second time after its worker died, and a third time if the server did.
-MOST_ATTEMPTS = 2
-MOST_STARTS = 4
+MAX_ATTEMPTS = 2
+MAX_STARTS = 4
 
 JOB_ID = re.compile(r"[0-9a-f]{16}")
 
@@ -57,7 +59,7 @@ class Job:
     error     of what ended it, as MienError.to_dict has it
     attempts  how often its worker was started, not counting those that a restart of the server ended
     starts    counting those too
-    settings  of the analysis, as the request gave them
+    options   of the analysis; ``model`` is a name that is served
     source    the file of the video in the job's folder
     """
 
@@ -65,7 +67,7 @@ class Job:
     name: str
     state: str
     created: float
-    settings: dict[str, Any]
+    options: AnalysisOptions
     source: str
     started: float | None = None
     ended: float | None = None
@@ -81,21 +83,21 @@ class Job:
         return self.state in FINAL
 
 
-def source_name(name: str) -> str:
+def make_source_name(name: str) -> str:
     """What an upload is called on disk: always ``source``, with the ending of its name if it is one of a video."""
     suffix = Path(name).suffix.lower()
     return f"source{suffix if suffix in VIDEO_SUFFIXES else '.mp4'}"
 
 
-class Store:
+class JobStore:
     """The jobs of one state folder, which it keeps for itself. All calls come from one thread.
 
-    ``watch`` is called with every job that changed.
+    ``on_change`` is called with every job that changed.
     """
 
-    def __init__(self, folder: Path, retention_s: float, watch: Callable[[Job], None] = lambda job: None) -> None:
+    def __init__(self, folder: Path, retention_s: float, on_change: Callable[[Job], None] = lambda job: None) -> None:
         is_new = not folder.exists()
-        self.folder, self.retention_s, self.watch = make_folder(folder, "--state"), retention_s, watch
+        self.folder, self.retention_s, self.on_change = make_folder(folder, "--state"), retention_s, on_change
         make_folder(folder / "jobs").chmod(0o700)  # faces of people lie here
         if is_new:  # one that was there before is shared as its owner wishes
             folder.chmod(0o700)
@@ -107,8 +109,8 @@ class Store:
         try:
             for statement in ("PRAGMA journal_mode = WAL", "PRAGMA synchronous = NORMAL", SCHEMA):
                 self._database.execute(statement)
-            self.all()
-        except sqlite3.DatabaseError as error:
+            self.list_jobs()
+        except (sqlite3.DatabaseError, UsageError) as error:  # the latter for jobs of a newer version
             self.close()
             hint = "name another folder with --state, or remove jobs.sqlite3 from it: its jobs are lost then"
             raise OutputError(folder, f"cannot be used ({error})", hint) from error
@@ -117,122 +119,122 @@ class Store:
         self._database.close()
         self._lock.close()
 
-    def folder_of(self, job_id: str) -> Path:
+    def get_folder(self, job_id: str) -> Path:
         if not JOB_ID.fullmatch(job_id):
             raise ValueError(f"{job_id!r} is no job's id")
         return self.folder / "jobs" / job_id
 
-    def new_folder(self) -> tuple[str, Path]:
+    def make_job_folder(self) -> tuple[str, Path]:
         """(id, folder) for a job that is about to be added."""
         job_id = secrets.token_hex(8)
-        return job_id, make_folder(self.folder_of(job_id))
+        return job_id, make_folder(self.get_folder(job_id))
 
-    def add(self, job_id: str, name: str, source: str, settings: dict[str, Any]) -> Job:
-        job = Job(job_id, self._free_name(name), QUEUED, time.time(), settings, source, text="waiting")
-        values = asdict(job) | {"settings": json.dumps(settings), "error": None}
+    def add_job(self, job_id: str, name: str, source: str, options: AnalysisOptions) -> Job:
+        job = Job(job_id, self._choose_free_name(name), QUEUED, time.time(), options, source, text="waiting")
+        values = _list_fields(job) | {"settings": json.dumps(options.to_dict())}
         marks = ", ".join(f":{key}" for key in values)
         self._database.execute(f"INSERT INTO jobs ({', '.join(values)}) VALUES ({marks})", values)
-        self.watch(job)
+        self.on_change(job)
         return job
 
-    def _free_name(self, name: str) -> str:
+    def _choose_free_name(self, name: str) -> str:
         """``clip.mp4``, or ``clip (2).mp4`` where a job has that name: results are saved under it."""
         taken, path = {row["name"] for row in self._database.execute("SELECT name FROM jobs")}, PurePath(name)
         more = (f"{path.stem} ({number}){path.suffix}" for number in range(2, len(taken) + 3))
         return next(each for each in (name, *more) if each not in taken)
 
-    def get(self, job_id: str) -> Job | None:
+    def get_job(self, job_id: str) -> Job | None:
         row = self._database.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone()
-        return None if row is None else _job(row)
+        return None if row is None else _job_from_row(row)
 
-    def all(self) -> list[Job]:
+    def list_jobs(self) -> list[Job]:
         """The newest first."""
-        return [_job(row) for row in self._database.execute("SELECT * FROM jobs ORDER BY created DESC, id")]
+        return [_job_from_row(row) for row in self._database.execute("SELECT * FROM jobs ORDER BY created DESC, id")]
 
-    def next(self) -> Job | None:
+    def find_next_job(self) -> Job | None:
         """The queued job that has waited longest."""
         query = "SELECT * FROM jobs WHERE state = ? ORDER BY created, id LIMIT 1"
         row = self._database.execute(query, (QUEUED,)).fetchone()
-        return None if row is None else _job(row)
+        return None if row is None else _job_from_row(row)
 
-    def counts(self) -> dict[str, int]:
+    def count_states(self) -> dict[str, int]:
         """State → jobs in it, for every state."""
         rows = self._database.execute("SELECT state, COUNT(*) FROM jobs GROUP BY state")
         return dict.fromkeys(STATES, 0) | dict(rows)
 
-    def update(self, job_id: str, **changes: Any) -> Job | None:
+    def update_job(self, job_id: str, **changes: Any) -> Job | None:
         """Change columns of a job; None where it is gone."""
         values = changes | {"error": json.dumps(changes["error"])} if changes.get("error") else changes
         places = ", ".join(f"{key} = :{key}" for key in values)
         self._database.execute(f"UPDATE jobs SET {places} WHERE id = :job_id", values | {"job_id": job_id})
-        job = self.get(job_id)
+        job = self.get_job(job_id)
         if job is not None:
-            self._changed(job, "state" in changes)
+            self._report_change(job, "state" in changes)
         return job
 
-    def _changed(self, job: Job, is_moved: bool) -> None:
+    def _report_change(self, job: Job, is_moved: bool) -> None:
         """Tell of a job; where its state changed, of those that wait too, since their places in line are others."""
-        self.watch(job)
-        for other in self.all() if is_moved else ():
+        self.on_change(job)
+        for other in self.list_jobs() if is_moved else ():
             if other.state == QUEUED and other.id != job.id:
-                self.watch(other)
+                self.on_change(other)
 
-    def position(self, job: Job) -> int | None:
+    def find_queue_position(self, job: Job) -> int | None:
         """Place in line from 1 of a job that waits, else None."""
         if job.state != QUEUED:
             return None
         query = "SELECT COUNT(*) FROM jobs WHERE state = ? AND (created, id) <= (?, ?)"
         return self._database.execute(query, (QUEUED, job.created, job.id)).fetchone()[0]
 
-    def begin(self, job: Job) -> Job | None:
-        return self.update(
+    def start_job(self, job: Job) -> Job | None:
+        return self.update_job(
             job.id, state=RUNNING, started=time.time(), attempts=job.attempts + 1, starts=job.starts + 1, progress=None,
             seconds_left=None, text="starting",
         )  # fmt: skip
 
-    def end(self, job_id: str, state: str, text: str = "", error: dict[str, Any] | None = None) -> Job | None:
+    def end_job(self, job_id: str, state: str, text: str = "", error: dict[str, Any] | None = None) -> Job | None:
         """Put a job into a final state, unless it is in one already."""
-        job = self.get(job_id)
+        job = self.get_job(job_id)
         if job is None or job.is_final:
             return job
         changes = {"progress": 1.0} if state == DONE else {}
-        return self.update(
+        return self.update_job(
             job_id, state=state, ended=time.time(), seconds_left=None, text=text,
             error=error, **changes,
         )  # fmt: skip
 
-    def crashed(self, job_id: str, how: str) -> Job | None:
+    def handle_crash(self, job_id: str, how: str) -> Job | None:
         """The worker died: once more, or the end."""
-        job = self.get(job_id)
+        job = self.get_job(job_id)
         if job is None or job.state != RUNNING:
             return job
-        if job.attempts < MOST_ATTEMPTS:
+        if job.attempts < MAX_ATTEMPTS:
             text = f"its worker {how}; trying once more"
-            return self.update(job_id, state=QUEUED, progress=None, seconds_left=None, text=text)
+            return self.update_job(job_id, state=QUEUED, progress=None, seconds_left=None, text=text)
         found = f"its worker {how}, {job.attempts} times"
         hint = "the video may be damaged or too large; convert it to an ordinary .mp4 and send it again"
         known = {"code": "worker_crashed", "how": how, "attempts": job.attempts}
-        return self.end(job_id, FAILED, error=MienError(job.name, found, hint, **known).to_dict())
+        return self.end_job(job_id, FAILED, error=MienError(job.name, found, hint, **known).to_dict())
 
-    def interrupted(self, job_id: str) -> Job | None:
+    def requeue_interrupted_job(self, job_id: str) -> Job | None:
         """The server ended while the job ran; it is no fault of the job's, unless it happens again and again."""
-        job = self.get(job_id)
+        job = self.get_job(job_id)
         if job is None or job.state != RUNNING:
             return job
-        if job.starts < MOST_STARTS:
+        if job.starts < MAX_STARTS:
             text = "waiting, since the server was started again"
-            return self.update(
+            return self.update_job(
                 job_id, state=QUEUED, attempts=job.attempts - 1, progress=None, seconds_left=None, text=text
             )  # fmt: skip
         found, hint = f"the server ended {job.starts} times while it was analyzed", "send it again"
         known = {"code": "server_ended", "times": job.starts}
-        return self.end(job_id, FAILED, error=MienError(job.name, found, hint, **known).to_dict())
+        return self.end_job(job_id, FAILED, error=MienError(job.name, found, hint, **known).to_dict())
 
-    def recover(self) -> None:
+    def recover_jobs(self) -> None:
         """After a start: jobs that ran when the server ended wait again; what belongs to no job is removed."""
-        for job in self.all():
-            self.interrupted(job.id)
-        jobs = {job.id: job for job in self.all()}
+        for job in self.list_jobs():
+            self.requeue_interrupted_job(job.id)
+        jobs = {job.id: job for job in self.list_jobs()}
         for folder in (self.folder / "jobs").iterdir():
             if not JOB_ID.fullmatch(folder.name):
                 continue  # somebody else's
@@ -241,24 +243,24 @@ class Store:
             elif jobs[folder.name].is_final:
                 shutil.rmtree(folder / WORK, ignore_errors=True)
 
-    def forget(self, job_id: str) -> None:
+    def delete_job(self, job_id: str) -> None:
         """Remove the row; the caller removes the folder."""
-        job = self.get(job_id)
+        job = self.get_job(job_id)
         self._database.execute("DELETE FROM jobs WHERE id = ?", (job_id,))
         if job is not None:
-            self._changed(replace(job, state=CANCELLED), is_moved=True)
+            self._report_change(replace(job, state=CANCELLED), is_moved=True)
 
-    def expires(self, job: Job) -> float | None:
+    def get_expiry(self, job: Job) -> float | None:
         return job.ended + self.retention_s if job.ended and self.retention_s else None
 
-    def expired(self) -> list[Job]:
+    def find_expired_jobs(self) -> list[Job]:
         """Jobs whose time is over."""
         now = time.time()
-        return [job for job in self.all() if job.is_final and (self.expires(job) or now) < now]
+        return [job for job in self.list_jobs() if job.is_final and (self.get_expiry(job) or now) < now]
 
-    def results(self, job: Job) -> dict[str, Path]:
+    def find_results(self, job: Job) -> dict[str, Path]:
         """Name → file of what there is."""
-        folder = self.folder_of(job.id)
+        folder = self.get_folder(job.id)
         places = {"source": folder / job.source}
         if job.state == DONE:
             places |= {name: folder / "results" / f"{STEM}{ending}" for name, ending in RESULTS.items()}
@@ -266,13 +268,23 @@ class Store:
 
     def to_json(self, job: Job) -> dict[str, Any]:
         """As the interface shows it."""
-        values = {key: value for key, value in asdict(job).items() if key not in ("source", "starts")}
-        more = {"position": self.position(job), "expires": self.expires(job), "results": list(self.results(job))}
+        values = {key: value for key, value in _list_fields(job).items() if key not in ("source", "starts")}
+        values["options"] = job.options.to_dict()
+        more = {
+            "position": self.find_queue_position(job),
+            "expires": self.get_expiry(job),
+            "results": list(self.find_results(job)),
+        }
         return values | more
 
 
-def _job(row: sqlite3.Row) -> Job:
+def _list_fields(job: Job) -> dict[str, Any]:
+    """Name → value of a job's fields but its options."""
+    return {field.name: getattr(job, field.name) for field in fields(job) if field.name != "options"}
+
+
+def _job_from_row(row: sqlite3.Row) -> Job:
     values = dict(row)
-    values["settings"] = json.loads(values["settings"])
-    values["error"] = json.loads(values["error"]) if values["error"] else None
-    return Job(**values)
+    options = AnalysisOptions.from_dict(convert_options(json.loads(values.pop("settings"))))
+    error = convert_error(json.loads(values["error"])) if values["error"] else None
+    return Job(**values | {"options": options, "error": error})

@@ -22,32 +22,32 @@ SLACK_S = 0.002
 VERSION = 2
 
 #: Two requests for the same file would write over each other.
-_ONE_AT_A_TIME = threading.Lock()
+_LOCK = threading.Lock()
 
 
-def overlay_file(results: Path, fps: int) -> bytes:
+def load_overlay(results: Path, fps: int) -> bytes:
     """The overlay as gzip'd JSON, made once and kept beside the results.
 
     Raises FileNotFoundError where the results are gone.
     """
     kept = results / f"{STEM}.overlay-{VERSION}-{fps}.json.gz"
-    with _ONE_AT_A_TIME:
+    with _LOCK:
         if not kept.is_file():
-            _make(kept, fps)
+            _write_overlay(kept, fps)
     return kept.read_bytes()
 
 
-def _make(kept: Path, fps: int) -> None:
+def _write_overlay(kept: Path, fps: int) -> None:
     results = kept.parent
     summary = json.loads((results / f"{STEM}.summary.json").read_text(encoding="utf-8"))
     facts = json.loads((results / "facts.json").read_text(encoding="utf-8"))
     with (results / f"{STEM}.records.jsonl").open(encoding="utf-8") as lines:
-        document = overlay(map(json.loads, lines), summary, facts, fps)
+        document = make_overlay(map(json.loads, lines), summary, facts, fps)
     with replace_file(kept) as part:
         part.write_bytes(gzip.compress(json.dumps(document, separators=(",", ":")).encode(), 6))
 
 
-def overlay(
+def make_overlay(
     records: Iterable[dict[str, Any]], summary: dict[str, Any], facts: dict[str, Any], fps: float
 ) -> dict[str, Any]:
     """Times and faces, thinned to ``fps``.
@@ -62,9 +62,9 @@ def overlay(
     """
     labels = facts["labels"]
     times, faces = [], []
-    for time_s, rows in thinned(shown(records, summary["frames"], facts["start_s"]), 1 / fps):
+    for time_s, rows in thin_frames(iterate_frames(records, summary["frames"], facts["start_s"]), 1 / fps):
         times.append(round(time_s, 3))
-        faces.append([_face(row, labels) for row in rows])
+        faces.append([_face_to_list(row, labels) for row in rows])
     return {
         "width": summary["width"], "height": summary["height"], "seconds": summary["seconds"] or facts["seconds"],
         "start_s": facts["start_s"],
@@ -74,7 +74,7 @@ def overlay(
     }  # fmt: skip
 
 
-def shown(
+def iterate_frames(
     records: Iterable[dict[str, Any]], frames: int, start_s: float
 ) -> Iterator[tuple[float, list[dict[str, Any]]]]:
     """(player's time, rows) of every frame with faces, and (time, []) where one ends that none follows.
@@ -95,7 +95,7 @@ def shown(
         yield end_s, []
 
 
-def thinned(
+def thin_frames(
     frames: Iterable[tuple[float, list[dict[str, Any]]]], step_s: float
 ) -> Iterator[tuple[float, list[dict[str, Any]]]]:
     """Frames at least ``step_s`` apart; of a change between seen and not seen, both sides stay."""
@@ -108,7 +108,7 @@ def thinned(
         due, empty = (due if 0 <= late < step_s else time_s) + step_s, not rows
 
 
-def _face(row: dict[str, Any], labels: list[str]) -> list[Any]:
+def _face_to_list(row: dict[str, Any], labels: list[str]) -> list[Any]:
     smoothed = row.get("s_label")
     kind = "s_" if smoothed else "p_"
     box = [round(row[name], 1) for name in ("x1", "y1", "x2", "y2")]

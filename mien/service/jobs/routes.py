@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import codecs
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,13 +13,13 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi import Path as InPath
 from fastapi.responses import FileResponse, StreamingResponse
 
+from mien.analysis.settings import OUTPUTS, AnalysisOptions, parse_people
 from mien.service.answers import Frames, JobAdded, JobState
-from mien.service.display_names import attachment
-from mien.service.errors import Refused, absent, also
-from mien.service.jobs.jobs import DONE, JOB_ID, Job, source_name
-from mien.service.jobs.overlay import overlay_file
-from mien.service.parameters import ColorText, DetectorName, Drawn, ModelName, PeopleText, people_of, service_of
-from mien.service.recognition.recognition import Wish
+from mien.service.display_names import make_content_disposition
+from mien.service.errors import RequestError, describe_error, make_not_found_error
+from mien.service.jobs.jobs import DONE, JOB_ID, Job, make_source_name
+from mien.service.jobs.overlay import load_overlay
+from mien.service.parameters import DetectorName, ModelName, PeopleText, RequestedStyle, get_service
 from mien.service.uploads import FORM, receive_file
 
 router = APIRouter(prefix="/v1", tags=["videos"])
@@ -34,7 +35,7 @@ TYPES = {
 }  # fmt: skip
 
 #: Beginnings of pictures that never move: they are read at once, by another route.
-PICTURES = (b"\xff\xd8\xff", b"BM")
+STILL_SIGNATURES = (b"\xff\xd8\xff", b"BM")
 
 #: A page that was made here may run its own scripts, and reach nothing.
 SANDBOX = "sandbox allow-scripts allow-downloads; default-src 'unsafe-inline' data: blob:; frame-ancestors 'self'"
@@ -45,57 +46,60 @@ SANDBOX = "sandbox allow-scripts allow-downloads; default-src 'unsafe-inline' da
     status_code=202,
     openapi_extra=FORM,
     response_model=JobAdded,
-    responses=also(503, "the disk is almost full"),
+    responses=describe_error(503, "the disk is almost full"),
 )
 async def add_video(
     request: Request,
-    style: Drawn,
+    style: RequestedStyle,
     model: ModelName = "",
     detector: DetectorName = "",
     people: PeopleText = "all",
     smoothing: Annotated[float, Query(ge=0, le=60, description="time constant along a track, in seconds")] = 0.25,
-    color: ColorText = "0,255,0",
     media: Annotated[bool, Query(description="write the annotated video and the timeline too")] = True,
 ) -> dict[str, Any]:
     """Take a video; the answer is its job, which waits for its turn."""
-    service = service_of(request)
+    service = get_service(request)
     store, limits = service.store, service.config.limits
-    wish = service.reader.check(Wish(model, detector or service.config.detector))
-    people_of(people)  # the style's color was checked when it was made
-    _check_room(service)
-    settings = {
-        "model": wish.model, "detector": wish.detector, "people": people, "smoothing": smoothing, "color": color,
-        "label_colors": style.label_colors, "line_width": style.line_width, "text_size": style.text_size, "bars": style.bars,
-        "display_width": style.display_width, "media": media,
-    }  # fmt: skip
-    job_id, folder = store.new_folder()
+    options = service.recognizers.resolve_options(
+        AnalysisOptions(
+            model=model,
+            detector=detector or service.config.detector,
+            people=parse_people(people),
+            smoothing_s=smoothing,
+            formats=("jsonl", "csv", "parquet") if find_spec("pyarrow") else ("jsonl", "csv"),
+            outputs=OUTPUTS if media else ("captions",),
+            style=style,
+        )
+    )
+    check_capacity(service)
+    job_id, folder = store.make_job_folder()
     try:
         part = folder / "source.part"
         with part.open("wb") as file:
             upload = await receive_file(request, file, limits.video_bytes, check_video)
-        part.rename(folder / source_name(upload.name))
-        _check_room(service)
-        job = store.add(job_id, upload.name, source_name(upload.name), settings)
+        part.rename(folder / make_source_name(upload.name))
+        check_capacity(service)
+        job = store.add_job(job_id, upload.name, make_source_name(upload.name), options)
     except OSError as error:
         shutil.rmtree(folder, ignore_errors=True)
         found, hint = f"cannot take the video ({error.strerror})", "remove some jobs, or make room"
-        raise Refused(503, "disk_full", "disk", found, hint) from error
+        raise RequestError(503, "disk_full", "disk", found, hint) from error
     except BaseException:  # a sender that goes away too: nothing of an upload stays without its job
         shutil.rmtree(folder, ignore_errors=True)
         raise
-    service.runner.wake()
+    service.runner.wake_up()
     return {"job": store.to_json(job)}
 
 
-def _check_room(service: Any) -> None:
-    """Refused (429, 503) where there are too many jobs, or too little disk."""
-    counts, limits = service.store.counts(), service.config.limits
+def check_capacity(service: Any) -> None:
+    """Raise RequestError (429, 503) where there are too many jobs, or too little disk."""
+    counts, limits = service.store.count_states(), service.config.limits
     if sum(counts.values()) >= limits.jobs:
-        raise Refused(
+        raise RequestError(
             429, "too_many_jobs", "jobs", f"are {limits.jobs} already", "remove some that are done", limit=limits.jobs
         )
     if counts["queued"] + counts["running"] >= limits.waiting:
-        raise Refused(
+        raise RequestError(
             429,
             "queue_full",
             "jobs",
@@ -104,15 +108,15 @@ def _check_room(service: Any) -> None:
             limit=limits.waiting,
         )
     if shutil.disk_usage(service.store.folder).free < limits.free_bytes:
-        raise Refused(503, "disk_full", "disk", "is almost full", "remove some jobs, or make room")
+        raise RequestError(503, "disk_full", "disk", "is almost full", "remove some jobs, or make room")
 
 
 def check_video(head: bytes, name: str) -> None:
-    """Refused (415) for what begins as a picture or as text: it is told before all of it was sent."""
+    """Raise RequestError (415) for what begins as a picture or as text: it is told before all of it was sent."""
     if is_still(head):
-        raise Refused(415, "picture_not_video", name, "is a picture, not a video", "send it to /v1/images")
+        raise RequestError(415, "picture_not_video", name, "is a picture, not a video", "send it to /v1/images")
     if is_text(head):
-        raise Refused(415, "not_a_video", name, "is text, not a video", "send the video itself")
+        raise RequestError(415, "not_a_video", name, "is text, not a video", "send the video itself")
 
 
 def is_still(head: bytes) -> bool:
@@ -121,7 +125,7 @@ def is_still(head: bytes) -> bool:
         return b"IDAT" in head and b"acTL" not in head
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return head[12:16] != b"VP8X" or not head[20:21] or not head[20] & 2  # the flag of an animation
-    return head.startswith(PICTURES)
+    return head.startswith(STILL_SIGNATURES)
 
 
 def is_text(head: bytes) -> bool:
@@ -133,24 +137,24 @@ def is_text(head: bytes) -> bool:
         return False
 
 
-def job_of(request: Request, job_id: str) -> Job:
-    job = service_of(request).store.get(job_id)
+def find_job(request: Request, job_id: str) -> Job:
+    job = get_service(request).store.get_job(job_id)
     if job is None:
-        raise absent(f"job {job_id}")
+        raise make_not_found_error(f"job {job_id}")
     return job
 
 
 @router.get("/jobs", response_model=list[JobState])
 async def list_jobs(request: Request) -> list[dict[str, Any]]:
     """All jobs, the newest first."""
-    store = service_of(request).store
-    return [store.to_json(job) for job in store.all()]
+    store = get_service(request).store
+    return [store.to_json(job) for job in store.list_jobs()]
 
 
 @router.get("/jobs/{job_id}", response_model=JobState)
 async def get_job(request: Request, job_id: JobId) -> dict[str, Any]:
     """One job."""
-    return service_of(request).store.to_json(job_of(request, job_id))
+    return get_service(request).store.to_json(find_job(request, job_id))
 
 
 @router.get(
@@ -158,33 +162,33 @@ async def get_job(request: Request, job_id: JobId) -> dict[str, Any]:
 )
 async def follow_job(request: Request, job_id: JobId) -> StreamingResponse:
     """Server-sent events: ``event: job`` with the job as data whenever it changes, until it is finished."""
-    service = service_of(request)
-    job_of(request, job_id)
+    service = get_service(request)
+    find_job(request, job_id)
 
     def get(which: str) -> dict[str, Any] | None:
-        job = service.store.get(which)
+        job = service.store.get_job(which)
         return None if job is None else service.store.to_json(job)
 
     headers = {"x-accel-buffering": "no"}
-    return StreamingResponse(service.news.stream(job_id, get), media_type="text/event-stream", headers=headers)
+    return StreamingResponse(service.events.stream_job(job_id, get), media_type="text/event-stream", headers=headers)
 
 
 @router.post("/jobs/{job_id}/cancel", response_model=JobState)
 async def cancel_job(request: Request, job_id: JobId) -> dict[str, Any]:
     """End a job; what is finished stays as it is."""
-    service = service_of(request)
-    job_of(request, job_id)
-    job = await service.runner.cancel(job_id)
+    service = get_service(request)
+    find_job(request, job_id)
+    job = await service.runner.cancel_job(job_id)
     if job is None:
-        raise absent(f"job {job_id}")
+        raise make_not_found_error(f"job {job_id}")
     return service.store.to_json(job)
 
 
 @router.delete("/jobs/{job_id}", status_code=204, response_class=Response)
 async def remove_job(request: Request, job_id: JobId) -> Response:
     """Remove a job, its video and its results, ending it first if it runs."""
-    job_of(request, job_id)
-    await service_of(request).runner.remove(job_id)
+    find_job(request, job_id)
+    await get_service(request).runner.remove_job(job_id)
     return Response(status_code=204)
 
 
@@ -197,19 +201,19 @@ async def get_result(
     download: Annotated[bool, Query(description="have a browser save it")] = False,
 ) -> FileResponse:
     """One file of a job; parts of it by Range."""
-    job = job_of(request, job_id)
-    path = service_of(request).store.results(job).get(what)
+    job = find_job(request, job_id)
+    path = get_service(request).store.find_results(job).get(what)
     if path is None:
-        raise absent(f"result {what!r} of this job")
+        raise make_not_found_error(f"result {what!r} of this job")
     headers = {}
     if download:
-        headers["content-disposition"] = attachment(download_name(job, what, path))
+        headers["content-disposition"] = make_content_disposition(make_download_name(job, what, path))
     if path.suffix == ".html":
         headers |= {"content-security-policy": SANDBOX, "x-frame-options": "SAMEORIGIN"}
     return FileResponse(path, media_type=TYPES.get(path.suffix, "application/octet-stream"), headers=headers)
 
 
-def download_name(job: Job, what: str, path: Path) -> str:
+def make_download_name(job: Job, what: str, path: Path) -> str:
     """``clip.mov`` and ``annotated.mp4`` → ``clip.annotated.mp4``."""
     return job.name if what == "source" else f"{Path(job.name).stem}.{what}"
 
@@ -221,14 +225,16 @@ async def get_frames(
     fps: Annotated[int, Query(ge=1, le=30, description="no more frames a second than this")] = 10,
 ) -> Response:
     """What a player lays over the video: times, boxes, tracks and smoothed probabilities."""
-    service = service_of(request)
-    job = job_of(request, job_id)
+    service = get_service(request)
+    job = find_job(request, job_id)
     if job.state != DONE:
-        raise Refused(409, "not_done", f"job {job_id}", f"is {job.state}", "wait until it is done", state=job.state)
+        raise RequestError(
+            409, "not_done", f"job {job_id}", f"is {job.state}", "wait until it is done", state=job.state
+        )
     try:
-        data = await asyncio.to_thread(overlay_file, service.store.folder_of(job_id) / "results", fps)
+        data = await asyncio.to_thread(load_overlay, service.store.get_folder(job_id) / "results", fps)
     except FileNotFoundError as error:  # removed meanwhile
-        raise absent(f"job {job_id}") from error
+        raise make_not_found_error(f"job {job_id}") from error
     headers = {"vary": "accept-encoding"}
     if "gzip" in request.headers.get("accept-encoding", ""):
         return Response(data, media_type="application/json", headers=headers | {"content-encoding": "gzip"})

@@ -9,75 +9,75 @@ from concurrent.futures import Executor
 import numpy as np
 
 #: Crops of one batch: enough to use the network well, few enough that nobody waits long.
-MOST_CROPS = 64
+MAX_CROPS = 64
 
 
 class Batcher:
     """Collects crops while a batch is in the network; all that came meanwhile are the next one.
 
-    A request that is alone is never kept waiting. ``expect`` and ``arrive`` tell how many requests are still looking for
-    their faces: with others on their way, one waits for them up to ``gather_s``.
+    A request that is alone never waits. ``announce_request`` and ``withdraw_announcement`` count requests whose faces are
+    still being detected: where there are some, a batch waits for them up to ``gather_s``.
 
     Args:
         classify: uint8 (N, S, S[, 3]) → float32 (N, K), run in ``executor``.
-        watch: called with the number of requests and of crops of each batch.
+        on_batch: called with the number of requests and of crops of each batch.
     """
 
     def __init__(
         self,
         classify: Callable[[np.ndarray], np.ndarray],
         executor: Executor,
-        watch: Callable[[int, int], None] = lambda requests, crops: None,
+        on_batch: Callable[[int, int], None] = lambda requests, crops: None,
         gather_s: float = 0.003,
     ) -> None:
-        self._classify, self._executor, self._watch, self._gather_s = classify, executor, watch, gather_s
+        self._classify, self._executor, self._on_batch, self._gather_s = classify, executor, on_batch, gather_s
         self._waiting: list[tuple[np.ndarray, asyncio.Future[np.ndarray]]] = []
         self._task: asyncio.Task[None] | None = None
-        self._expected = 0
+        self._announced = 0
 
-    def expect(self) -> None:
+    def announce_request(self) -> None:
         """A request has begun that will ask."""
-        self._expected += 1
+        self._announced += 1
 
-    def arrive(self) -> None:
+    def withdraw_announcement(self) -> None:
         """It has asked, or it never will."""
-        self._expected -= 1
+        self._announced -= 1
 
-    async def probabilities(self, crops: np.ndarray) -> np.ndarray:
+    async def classify_crops(self, crops: np.ndarray) -> np.ndarray:
         """float32 (N, K) of crops (N, S, S[, 3]), read in one batch with those of others."""
         future: asyncio.Future[np.ndarray] = asyncio.get_running_loop().create_future()
         self._waiting.append((crops, future))
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._work())
+            self._task = asyncio.create_task(self._run_batches())
         return await future
 
-    async def _work(self) -> None:
+    async def _run_batches(self) -> None:
         while self._waiting:
-            if self._expected and self._gather_s:
+            if self._announced and self._gather_s:
                 await asyncio.sleep(self._gather_s)
-            batch = self._next()
+            batch = self._take_batch()
             try:
-                rows = await asyncio.get_running_loop().run_in_executor(self._executor, self._run, batch)
+                rows = await asyncio.get_running_loop().run_in_executor(self._executor, self._classify_batch, batch)
             except Exception as error:  # noqa: BLE001 - whatever the network raises belongs to those who asked
                 for _, future in batch:
                     if not future.done():
                         future.set_exception(error)
                 continue
-            self._watch(len(batch), len(rows))
+            self._on_batch(len(batch), len(rows))
             start = 0
             for crops, future in batch:
                 if not future.done():
                     future.set_result(rows[start : start + len(crops)])
                 start += len(crops)
 
-    def _next(self) -> list[tuple[np.ndarray, asyncio.Future[np.ndarray]]]:
+    def _take_batch(self) -> list[tuple[np.ndarray, asyncio.Future[np.ndarray]]]:
         """As many of those that wait as fit, at least one."""
         count, crops = 0, 0
-        while count < len(self._waiting) and (not count or crops + len(self._waiting[count][0]) <= MOST_CROPS):
+        while count < len(self._waiting) and (not count or crops + len(self._waiting[count][0]) <= MAX_CROPS):
             crops += len(self._waiting[count][0])
             count += 1
         batch, self._waiting = self._waiting[:count], self._waiting[count:]
         return batch
 
-    def _run(self, batch: list[tuple[np.ndarray, asyncio.Future[np.ndarray]]]) -> np.ndarray:
+    def _classify_batch(self, batch: list[tuple[np.ndarray, asyncio.Future[np.ndarray]]]) -> np.ndarray:
         return self._classify(np.concatenate([crops for crops, _ in batch]))

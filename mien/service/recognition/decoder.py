@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 REQUEST = struct.Struct("<QQ")
 ANSWER = struct.Struct("<BII")
-GOOD, BAD, LAST = 0, 1, 2
+DECODED, FAILED, EXHAUSTED = 0, 1, 2
 
 
 def limit_memory(most_bytes: int) -> None:
@@ -37,7 +37,7 @@ def limit_memory(most_bytes: int) -> None:
             continue
 
 
-def serve(requests: BinaryIO, answers: BinaryIO) -> None:
+def decode_pictures(requests: BinaryIO, answers: BinaryIO) -> None:
     """Decode until ``requests`` ends. After a picture that took more memory than there is, the process ends too."""
     from mien.core.errors import MediaError
     from mien.core.pictures import read_picture
@@ -48,19 +48,19 @@ def serve(requests: BinaryIO, answers: BinaryIO) -> None:
         try:
             picture = read_picture(data, max_pixels=most_pixels)
         except MediaError as error:
-            _refuse(answers, BAD, error)
+            _write_error(answers, FAILED, error)
             continue
         except MemoryError:
             del data
             found = "needs more memory than a picture may"
-            _refuse(answers, LAST, MediaError("", found, "send a smaller one", code="picture_needs_memory"))
+            _write_error(answers, EXHAUSTED, MediaError("", found, "send a smaller one", code="picture_needs_memory"))
             return
-        answers.write(ANSWER.pack(GOOD, *picture.shape[:2]))
+        answers.write(ANSWER.pack(DECODED, *picture.shape[:2]))
         answers.write(picture.data)
         answers.flush()
 
 
-def _refuse(answers: BinaryIO, kind: int, error: MienError) -> None:
+def _write_error(answers: BinaryIO, kind: int, error: MienError) -> None:
     text = json.dumps(error.to_dict()).encode()
     answers.write(ANSWER.pack(kind, len(text), 0) + text)
     answers.flush()
@@ -70,7 +70,7 @@ def main(memory: int) -> None:
     requests, answers = sys.stdin.buffer, os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints must not stand between the pixels
     limit_memory(memory)
-    serve(requests, answers)
+    decode_pictures(requests, answers)
 
 
 if __name__ == "__main__":

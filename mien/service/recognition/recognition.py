@@ -8,7 +8,7 @@ import queue
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -19,15 +19,15 @@ from mien.analysis.detection.detectors import (
     DETECTORS,
     Detections,
     Detector,
-    YuNetDetector,
     crop_faces,
-    find_faces,
-    largest,
+    detect_faces,
+    keep_largest,
     make_detector,
     whole_picture,
 )
-from mien.analysis.inference.classifier import TTA, Classifier, check_tta
-from mien.analysis.inference.model_file import find_model, local_model, model_info, shipped_models
+from mien.analysis.inference.classifier import TTA, Classifier
+from mien.analysis.inference.model_file import find_model, find_pulled_model, list_shipped_models, read_model_info
+from mien.analysis.settings import AnalysisOptions
 from mien.analysis.thresholds import Doubt, make_faces
 from mien.analysis.tracking.face_finder import FaceFinder
 from mien.core.errors import UsageError
@@ -38,26 +38,11 @@ from mien.service.recognition.batching import Batcher
 T = TypeVar("T")
 
 #: A detector that has seen a larger picture is not kept: OpenCV's network holds on to the hundreds of MB it took.
-KEPT_SIDE = 1920
+MAX_KEPT_SIDE = 1920
 
 
 @dataclass(frozen=True)
-class Wish:
-    """How a request wants its pictures read.
-
-    threshold  of the detector's score, 0 for the detector's own
-    people     so many of the largest faces; 0 for all
-    """
-
-    model: str
-    detector: str = "auto"
-    threshold: float = 0.0
-    people: int = 0
-    tta: TTA = "none"
-
-
-@dataclass(frozen=True)
-class Reading:
+class Recognition:
     """What was found: faces, and their crops uint8 (N, S, S, 3) as the detector's framing cuts them."""
 
     faces: list[Face]
@@ -66,19 +51,21 @@ class Reading:
     detector: str
 
 
-class Reader:
+class RecognizerPool:
     """Reads pictures with any of the models and detectors of a service.
 
     A detector of OpenCV serves one thread at a time, so each is lent out and given back; ONNX Runtime serves many.
     """
 
-    def __init__(self, config: Config, watch: Callable[[int, int], None] = lambda requests, crops: None) -> None:
-        self._config, self._watch = config, watch
-        self.models = _named(config.models)
+    def __init__(self, config: Config, on_batch: Callable[[int, int], None] = lambda requests, crops: None) -> None:
+        self._config, self._on_batch = config, on_batch
+        self.models = _name_models(config.models)
         self.default_model = next(iter(self.models))
         # Asked of all, so that a file that is no model is told now and not when somebody chooses it.
-        self.labels = tuple(dict.fromkeys(label for path in self.models.values() for label in model_info(path).labels))
-        self.detectors = usable_detectors(config)
+        self.labels = tuple(
+            dict.fromkeys(label for path in self.models.values() for label in read_model_info(path).labels)
+        )
+        self.detectors = find_usable_detectors(config)
         self._finding = ThreadPoolExecutor(max(2, os.cpu_count() or 2), "find")
         self._classifying = ThreadPoolExecutor(1, "classify")  # one batch at a time: the others gather meanwhile
         self._classifiers: dict[str, Classifier] = {}
@@ -89,95 +76,100 @@ class Reader:
         for executor in (self._finding, self._classifying):
             executor.shutdown(wait=False, cancel_futures=True)
 
-    async def run(self, function: Callable[..., T], *arguments: Any) -> T:
+    async def run_in_thread(self, function: Callable[..., T], *arguments: Any) -> T:
         """Run something short that would hold up the others in a thread."""
         return await asyncio.get_running_loop().run_in_executor(self._finding, partial(function, *arguments))
 
-    def check(self, wish: Wish) -> Wish:
-        """The wish with its default model filled in; UsageError for what is unknown here."""
-        model = wish.model or self.default_model
+    def resolve_options(self, options: AnalysisOptions) -> AnalysisOptions:
+        """Return the options with the default model filled in; UsageError for what is unknown here."""
+        model = options.model or self.default_model
         if model not in self.models:
             raise UsageError(
                 f"model '{model[:60]}'", "is unknown", f"choose one of {', '.join(self.models)}", code="unknown_model"
             )
-        if wish.detector not in DETECTORS:
+        if options.detector not in DETECTORS:
             raise UsageError(
-                f"detector '{wish.detector[:60]}'",
+                f"detector '{options.detector[:60]}'",
                 "is unknown",
                 f"choose one of {', '.join(DETECTORS)}",
                 code="unknown_detector",
             )
-        if wish.detector not in self.detectors:
+        if options.detector not in self.detectors:
             hint = "pull it with 'mien models pull yunet' and start again, or choose another"
             raise UsageError(
-                f"detector '{wish.detector}'", "is not on this machine", hint, code="detector_not_installed"
+                f"detector '{options.detector}'", "is not on this machine", hint, code="detector_not_installed"
             )
-        check_tta(wish.tta, "tta=")
-        values = {name: getattr(wish, name) for name in ("detector", "threshold", "people", "tta")}
-        return Wish(model, **values)
+        return replace(options, model=model)
 
-    def classifier(self, model: str) -> Classifier:
+    def get_classifier(self, model: str) -> Classifier:
         """The model, loaded when it is first asked for."""
         if model not in self._classifiers:
-            self._classifiers[model] = Classifier(self.asked(model), threads=self._config.threads)
+            self._classifiers[model] = Classifier(self.get_model_source(model), threads=self._config.threads)
         return self._classifiers[model]
 
-    def asked(self, model: str) -> str | Path:
+    def get_model_source(self, model: str) -> str | Path:
         """What to load for a name: of a shipped model the name, so that the file that suits this machine is taken."""
         path = self.models[model]
-        return model if shipped_models().get(model) == path else path
+        return model if list_shipped_models().get(model) == path else path
 
-    def finder(self, wish: Wish) -> FaceFinder:
+    def make_face_finder(self, options: AnalysisOptions) -> FaceFinder:
         """For a camera: it searches some frames and follows faces through the others, with a detector of its own."""
         detector = None
-        if wish.detector != "none":
-            detector = new_detector(
-                wish.detector, self._config.detector_model, round(wish.threshold, 2), self._config.threads
+        if options.detector != "none":
+            detector = make_service_detector(
+                options.detector,
+                self._config.detector_model,
+                round(options.detector_threshold, 2),
+                self._config.threads,
             )
-        return FaceFinder(detector, wish.people)
+        return FaceFinder(detector, options.people)
 
-    async def read(
-        self, picture: np.ndarray, wish: Wish, finder: FaceFinder | None = None, time_s: float = 0.0
-    ) -> Reading:
-        """The faces of RGB uint8 (H, W, 3); the wish was checked.
+    async def analyze(
+        self, picture: np.ndarray, options: AnalysisOptions, finder: FaceFinder | None = None, time_s: float = 0.0
+    ) -> Recognition:
+        """The faces of RGB uint8 (H, W, 3); the options were resolved before.
 
         finder: finds the faces of a camera's frames, given in order with their times.
         """
-        if wish.model not in self._classifiers:
-            await asyncio.get_running_loop().run_in_executor(self._classifying, self.classifier, wish.model)
-        classifier, batcher = self.classifier(wish.model), self._batcher(wish)
-        batcher.expect()
+        if options.model not in self._classifiers:
+            await asyncio.get_running_loop().run_in_executor(self._classifying, self.get_classifier, options.model)
+        classifier, batcher = self.get_classifier(options.model), self._get_batcher(options)
+        batcher.announce_request()
         try:
             size = classifier.preprocessing.size
             if finder is None:
-                found, name, crops = await self.run(self._find, picture, wish, size)
+                found, name, crops = await self.run_in_thread(self._detect_faces, picture, options, size)
             else:
-                found, name, crops = await self.run(_followed, picture, wish, size, finder, time_s)
+                found, name, crops = await self.run_in_thread(_follow_faces, picture, size, finder, time_s)
         finally:
-            batcher.arrive()
+            batcher.withdraw_announcement()
         labels = classifier.labels
-        rows = await batcher.probabilities(crops) if len(crops) else np.empty((0, len(labels) + 1), np.float32)
+        rows = await batcher.classify_crops(crops) if len(crops) else np.empty((0, len(labels) + 1), np.float32)
         nothing = rows[:, -1] if classifier.knows_non_faces else None
         faces = make_faces(found, rows[:, :-1], nothing, labels, Doubt.of(classifier), detected=name != "none")
-        return Reading(faces, crops, classifier.info.name, name)
+        return Recognition(faces, crops, classifier.info.name, name)
 
-    def _batcher(self, wish: Wish) -> Batcher:
-        key = wish.model, wish.tta
+    def _get_batcher(self, options: AnalysisOptions) -> Batcher:
+        key = options.model, options.tta
         if key not in self._batchers:
-            classify = partial(_judged, self.classifier(wish.model), wish.tta)
-            self._batchers[key] = Batcher(classify, self._classifying, self._watch)
+            classify = partial(_classify_crops, self.get_classifier(options.model), options.tta)
+            self._batchers[key] = Batcher(classify, self._classifying, self._on_batch)
         return self._batchers[key]
 
-    def _find(self, picture: np.ndarray, wish: Wish, size: int) -> tuple[Detections, str, np.ndarray]:
-        if wish.detector == "none":
+    def _detect_faces(
+        self, picture: np.ndarray, options: AnalysisOptions, size: int
+    ) -> tuple[Detections, str, np.ndarray]:
+        if options.detector == "none":
             found = whole_picture(picture)
             return found, "none", crop_faces(picture, found.boxes_xyxy, None, size)
-        with self._lent(wish.detector, wish.threshold, keep=max(picture.shape[:2]) <= KEPT_SIDE) as detector:
-            found = largest(_sure(find_faces(detector, picture), wish.threshold), wish.people)
+        with self._borrow_detector(
+            options.detector, options.detector_threshold, keep=max(picture.shape[:2]) <= MAX_KEPT_SIDE
+        ) as detector:
+            found = keep_largest(detect_faces(detector, picture), options.people)
             return found, detector.name, crop_faces(picture, found.boxes_xyxy, detector.framing, size)
 
     @contextmanager
-    def _lent(self, name: str, threshold: float, keep: bool) -> Iterator[Detector]:
+    def _borrow_detector(self, name: str, threshold: float, keep: bool) -> Iterator[Detector]:
         key = name, round(threshold, 2)
         if len(self._idle) > 20 and key not in self._idle:
             self._idle.clear()  # thresholds of all kinds were asked for: begin again rather than keep them all
@@ -185,49 +177,41 @@ class Reader:
         try:
             detector = idle.get_nowait()
         except queue.Empty:
-            detector = new_detector(name, self._config.detector_model, key[1], self._config.threads)
+            detector = make_service_detector(name, self._config.detector_model, key[1], self._config.threads)
         yield detector
         if keep:
             idle.put(detector)
 
 
-def _judged(classifier: Classifier, tta: TTA, crops: np.ndarray) -> np.ndarray:
+def _classify_crops(classifier: Classifier, tta: TTA, crops: np.ndarray) -> np.ndarray:
     """float32 (N, K + 1): the probabilities of crops, and in the last column the score that each is no face (0: unknown)."""
     probabilities, non_faces = classifier.judge(crops, tta)
     last = np.zeros(len(crops), np.float32) if non_faces is None else non_faces
     return np.column_stack([probabilities, last])
 
 
-def _followed(
-    picture: np.ndarray, wish: Wish, size: int, finder: FaceFinder, time_s: float
+def _follow_faces(
+    picture: np.ndarray, size: int, finder: FaceFinder, time_s: float
 ) -> tuple[Detections, str, np.ndarray]:
-    found, detector = _sure(finder.find(picture, time_s), wish.threshold), finder.detector
+    found, detector = finder.find(picture, time_s), finder.detector
     framing = detector.framing if detector else None
     return found, detector.name if detector else "none", crop_faces(picture, found.boxes_xyxy, framing, size)
 
 
-def _sure(found: Detections, threshold: float) -> Detections:
-    keep = found.scores >= threshold
-    return Detections(found.boxes_xyxy[keep], found.scores[keep])
-
-
-def new_detector(name: str, file: Path | None, threshold: float, threads: int = 0) -> Detector:
-    """A detector by name; YuNet takes its threshold when it is made, 0 for its own."""
-    own = file if name in ("auto", "yunet") else None
-    if threshold and name in ("auto", "yunet") and (own or local_model("yunet")):
-        return YuNetDetector(own or local_model("yunet"), max(threshold, 0.05), threads)
-    detector = make_detector(name, own, threads)
+def make_service_detector(name: str, file: Path | None, threshold: float, threads: int = 0) -> Detector:
+    """A detector by name; it leaves out faces with a lower score than the threshold, 0 for its own."""
+    detector = make_detector(name, file if name in ("auto", "yunet") else None, threads, threshold)
     assert detector is not None  # "none" is dealt with before
     return detector
 
 
-def usable_detectors(config: Config) -> list[str]:
+def find_usable_detectors(config: Config) -> list[str]:
     """The names in DETECTORS that work on this machine."""
-    has_yunet = config.detector_model is not None or local_model("yunet") is not None
+    has_yunet = config.detector_model is not None or find_pulled_model("yunet") is not None
     return [name for name in DETECTORS if name != "yunet" or has_yunet]
 
 
-def _named(models: tuple[str, ...]) -> dict[str, Path]:
+def _name_models(models: tuple[str, ...]) -> dict[str, Path]:
     """Name → file: those of the start first, by their file's stem, then what ships with mien. UsageError where two have one
     name."""
     chosen: dict[str, Path] = {}
@@ -235,4 +219,4 @@ def _named(models: tuple[str, ...]) -> dict[str, Path]:
         if chosen.setdefault(path.stem, path) != path:
             found = f"is the name of {chosen[path.stem]} and of {path}"
             raise UsageError(f"--model {path.stem}", found, "give one of the files another name")
-    return chosen | {name: path for name, path in shipped_models().items() if name not in chosen}
+    return chosen | {name: path for name, path in list_shipped_models().items() if name not in chosen}

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from mien.analysis.detection.crop_dataset import crop_pictures
-from mien.analysis.detection.detectors import crop_faces, find_faces, make_detector
+from mien.analysis.detection.detectors import crop_faces, detect_faces, make_detector
 from mien.cli.main import main
 from mien.core.errors import OutputError
 from mien.data import load_faces
@@ -46,7 +46,7 @@ def test_photographs_become_a_data_set_framed_as_they_will_be_read(photos: Path,
     }
     assert [faces.classes[label] for label in faces.labels] == ["sad", "happy"]
     picture = np.asarray(Image.open(photos / "train" / "happy" / "one.png"))
-    expected = crop_faces(picture, find_faces(detector, picture).boxes_xyxy, detector.framing, 48)[0]
+    expected = crop_faces(picture, detect_faces(detector, picture).boxes_xyxy, detector.framing, 48)[0]
     assert np.array_equal(np.asarray(Image.open(tmp_path / "faces" / "train" / "happy" / "one.png")), expected)
 
 

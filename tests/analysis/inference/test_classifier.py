@@ -7,8 +7,8 @@ import numpy as np
 import onnx
 import pytest
 
-from mien.analysis.inference.classifier import Classifier, softmax, views
-from mien.analysis.inference.model_file import shipped_models
+from mien.analysis.inference.classifier import Classifier, make_views, softmax
+from mien.analysis.inference.model_file import list_shipped_models
 from mien.core.errors import ModelError
 from tests.conftest import patterns
 
@@ -41,7 +41,7 @@ def test_one_crop_reads_as_it_does_in_a_batch() -> None:
     ],
 )
 def test_a_file_that_says_what_cannot_be_is_refused(entry: str, value: object, found: str, tmp_path: Path) -> None:
-    model = onnx.load(shipped_models()["nano"])
+    model = onnx.load(list_shipped_models()["nano"])
     (metadata,) = model.metadata_props
     values = json.loads(metadata.value)
     values[entry] = values[entry] | value if entry == "preprocessing" else value
@@ -70,7 +70,7 @@ def test_crops_of_another_shape_are_refused() -> None:
 def test_flip_and_ten_crop_are_the_mean_over_their_views() -> None:
     classifier, images = Classifier("base"), patterns(5).images
     for tta, count in (("flip", 2), ("ten-crop", 10)):
-        seen = views(images, tta)
+        seen = make_views(images, tta)
         assert len(seen) == count
         by_hand = np.mean([classifier.probabilities(np.ascontiguousarray(view)) for view in seen], axis=0)
         np.testing.assert_allclose(classifier.probabilities(images, tta), by_hand, atol=1e-6)
@@ -78,7 +78,7 @@ def test_flip_and_ten_crop_are_the_mean_over_their_views() -> None:
 
 def test_ten_crop_takes_44_of_48_at_corners_and_center() -> None:
     image = np.arange(48 * 48, dtype=np.uint16).reshape(1, 48, 48)
-    crops = views(image, "ten-crop")
+    crops = make_views(image, "ten-crop")
     assert {crop.shape for crop in crops} == {(1, 44, 44)}
     assert [int(crop[0, 0, 0]) for crop in crops[:5]] == [0, 4, 4 * 48, 4 * 48 + 4, 2 * 48 + 2]
     np.testing.assert_array_equal(crops[5], crops[0][:, :, ::-1])
@@ -100,7 +100,7 @@ def test_foreign_and_newer_onnx_files_are_told_apart(tmp_path: Path, model_file:
     proto = onnx.load(str(model_file))
     (entry,) = proto.metadata_props
     values = json.loads(entry.value)
-    for change, message in ((lambda v: v | {"version": 2}, "has metadata of version 2"),
+    for change, message in ((lambda v: v | {"version": 3}, "has metadata of version 3"),
                             (lambda v: {k: v[k] for k in v if k != "labels"}, "has damaged metadata")):  # fmt: skip
         entry.value = json.dumps(change(values))
         onnx.save(proto, str(tmp_path / "x.onnx"))
@@ -114,7 +114,7 @@ def test_foreign_and_newer_onnx_files_are_told_apart(tmp_path: Path, model_file:
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_a_model_that_answers_with_no_numbers_is_refused(value: float, tmp_path: Path) -> None:
-    model = onnx.load(shipped_models()["nano"])
+    model = onnx.load(list_shipped_models()["nano"])
     weights = next(tensor for tensor in model.graph.initializer if len(tensor.dims) == 4)
     damaged = np.full(tuple(weights.dims), value, np.float32)
     weights.CopyFrom(
@@ -130,7 +130,7 @@ def test_a_model_that_answers_with_no_numbers_is_refused(value: float, tmp_path:
 
 
 def test_metadata_that_is_no_text_is_refused(tmp_path: Path) -> None:
-    content = shipped_models()["nano"].read_bytes()
+    content = list_shipped_models()["nano"].read_bytes()
     (tmp_path / "odd.onnx").write_bytes(content.replace(b'"labels"', b'"l\xff\xfeels"'))
     with pytest.raises(ModelError, match=r"odd.onnx: has damaged metadata \(it is not UTF-8\)"):
         Classifier(tmp_path / "odd.onnx")

@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from mien.analysis.inference.model_check import UnboundedModel, check_model
-from mien.analysis.inference.model_file import open_session, shipped_models
+from mien.analysis.inference.model_file import list_shipped_models, open_session
 from mien.core.errors import ModelError
 from tests.conftest import yunet
 
@@ -95,8 +95,8 @@ def test_what_a_loop_would_take_is_not_guessed() -> None:
 
 def test_models_that_are_used_pass() -> None:
     for path in [
-        *shipped_models().values(),
-        *(file.with_suffix(".int8.onnx") for file in shipped_models().values()),
+        *list_shipped_models().values(),
+        *(file.with_suffix(".int8.onnx") for file in list_shipped_models().values()),
         yunet(),
     ]:
         check_model(path.read_bytes())
@@ -109,7 +109,7 @@ def test_constants_that_are_small_pass() -> None:
 
 
 def test_a_file_cut_anywhere_is_refused(tmp_path: Path) -> None:
-    content = shipped_models()["nano"].read_bytes()
+    content = list_shipped_models()["nano"].read_bytes()
     for share in (0.1, 0.5, 0.999):
         (tmp_path / "cut.onnx").write_bytes(content[: int(len(content) * share)])
         with pytest.raises(ModelError, match=r"cut.onnx: is not an ONNX file that can be run"):

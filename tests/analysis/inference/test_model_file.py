@@ -8,7 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from mien.analysis.inference.model_file import PULLABLE, local_model, model_info, pull, shipped_models
+from mien.analysis.inference.model_file import (
+    PULLABLE_MODELS,
+    find_pulled_model,
+    list_shipped_models,
+    pull_model,
+    read_model_info,
+)
 from mien.core.errors import ModelError
 from tests.conftest import yunet
 
@@ -38,34 +44,34 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_file_is_fetched_checked_and_kept(server: tuple[Path, str], cache: Path) -> None:
     folder, address = server
     (folder / "yunet.onnx").write_bytes(yunet().read_bytes())
-    assert local_model("yunet") is None
-    path = pull("yunet", f"{address}/yunet.onnx")
-    assert path == local_model("yunet") == cache / PULLABLE["yunet"].file
+    assert find_pulled_model("yunet") is None
+    path = pull_model("yunet", f"{address}/yunet.onnx")
+    assert path == find_pulled_model("yunet") == cache / PULLABLE_MODELS["yunet"].file
     (folder / "yunet.onnx").unlink()
-    assert pull("yunet", f"{address}/yunet.onnx") == path  # it is here: nothing is fetched
+    assert pull_model("yunet", f"{address}/yunet.onnx") == path  # it is here: nothing is fetched
 
 
 def test_another_file_is_refused_and_not_kept(server: tuple[Path, str], cache: Path) -> None:
     folder, address = server
     (folder / "yunet.onnx").write_bytes(b"something else")
     with pytest.raises(ModelError, match="its SHA-256 differs"):
-        pull("yunet", f"{address}/yunet.onnx")
-    assert local_model("yunet") is None
+        pull_model("yunet", f"{address}/yunet.onnx")
+    assert find_pulled_model("yunet") is None
     assert list(cache.iterdir()) == []
 
 
 def test_addresses_that_do_not_answer_and_unknown_names(server: tuple[Path, str]) -> None:
     with pytest.raises(ModelError, match=r"could not be fetched \(HTTPError\)"):
-        pull("yunet", f"{server[1]}/absent.onnx")
+        pull_model("yunet", f"{server[1]}/absent.onnx")
     with pytest.raises(ModelError, match=r"could not be fetched \(ConnectionError\)"):
-        pull("yunet", "http://127.0.0.1:9/x")
+        pull_model("yunet", "http://127.0.0.1:9/x")
     with pytest.raises(ModelError, match="cannot be pulled; choose one of yunet"):
-        pull("retinaface")
+        pull_model("retinaface")
 
 
 def test_the_shipped_model_is_small_and_says_what_it_is() -> None:
-    path = shipped_models()["base"]
-    info = model_info(path)
+    path = list_shipped_models()["base"]
+    info = read_model_info(path)
     assert path.stat().st_size <= 12 * 1024 * 1024
     assert (info.name, info.labels[3], info.license) == ("base", "happy", "MIT")
     assert path.with_suffix(".md").is_file()

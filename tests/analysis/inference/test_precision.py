@@ -11,13 +11,13 @@ import pytest
 from mien.analysis.inference import model_file as weights
 from mien.analysis.inference import precision
 from mien.analysis.inference.classifier import Classifier
-from mien.analysis.inference.precision import VARIABLE, int8_instructions, wanted_precision
+from mien.analysis.inference.precision import PRECISION_VARIABLE, find_int8_instructions, resolve_precision
 from mien.core.errors import ModelError, UsageError
 
 
 @pytest.fixture(autouse=True)
 def unforced(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.delenv(PRECISION_VARIABLE, raising=False)
 
 
 def test_the_linux_list_is_read_on_x86_and_arm(tmp_path: Path) -> None:
@@ -30,21 +30,21 @@ def test_the_linux_list_is_read_on_x86_and_arm(tmp_path: Path) -> None:
     for number, (text, found) in enumerate(cases.items()):
         file = tmp_path / str(number)
         file.write_text(text)
-        assert precision._of_linux(file) == found
+        assert precision._find_linux_instructions(file) == found
 
 
 def test_the_option_comes_before_the_variable_and_both_name_their_choices(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert wanted_precision("auto") == "auto"
-    monkeypatch.setenv(VARIABLE, "float")
-    assert (wanted_precision("auto"), wanted_precision("int8")) == ("float", "int8")
-    monkeypatch.setenv(VARIABLE, "fp16")
+    assert resolve_precision("auto") == "auto"
+    monkeypatch.setenv(PRECISION_VARIABLE, "float")
+    assert (resolve_precision("auto"), resolve_precision("int8")) == ("float", "int8")
+    monkeypatch.setenv(PRECISION_VARIABLE, "fp16")
     with pytest.raises(UsageError, match=r"MIEN_PRECISION fp16: is unknown; choose one of auto, float, int8"):
-        wanted_precision("auto")
+        resolve_precision("auto")
     with pytest.raises(UsageError, match="--precision half"):
-        wanted_precision("half")
+        resolve_precision("half")
 
 
-@pytest.mark.parametrize("name", list(weights.shipped_models()))
+@pytest.mark.parametrize("name", list(weights.list_shipped_models()))
 def test_both_files_of_a_shipped_model_run_and_agree(name: str) -> None:
     floats, bytes_ = Classifier(name, precision="float"), Classifier(name, precision="int8")
     assert (floats.precision, bytes_.precision) == ("float", "int8")
@@ -56,42 +56,42 @@ def test_both_files_of_a_shipped_model_run_and_agree(name: str) -> None:
     assert bytes_.path.stat().st_size < 0.6 * floats.path.stat().st_size < 12e6
 
 
-@pytest.mark.parametrize("name", list(weights.shipped_models()))
+@pytest.mark.parametrize("name", list(weights.list_shipped_models()))
 def test_an_int8_file_names_the_float_file_beside_it(name: str) -> None:
     import hashlib
 
-    path = weights.shipped_models()[name]
-    facts = weights.model_info(weights.int8_file(path)).quantization
+    path = weights.list_shipped_models()[name]
+    facts = weights.read_model_info(weights.int8_path(path)).quantization
     assert facts["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
     assert facts["agreement"]["float_accuracy"] - facts["agreement"]["accuracy"] <= 0.002
 
 
-@pytest.mark.parametrize("name", list(weights.shipped_models()))
+@pytest.mark.parametrize("name", list(weights.list_shipped_models()))
 def test_two_products_of_bytes_fit_into_16_bits(name: str) -> None:
     """Else processors with AVX2 alone would answer differently, and worse."""
     import onnx
     from onnx import numpy_helper
 
-    graph = onnx.load(str(weights.int8_file(weights.shipped_models()[name]))).graph
+    graph = onnx.load(str(weights.int8_path(weights.list_shipped_models()[name]))).graph
     kernels = [array for array in map(numpy_helper.to_array, graph.initializer) if array.dtype == np.int8]
     assert sum(array.size for array in kernels) > 400_000
     assert max(int(np.abs(array.astype(int)).max()) for array in kernels) * 255 * 2 < 2**15
 
 
 def test_auto_follows_the_processor_and_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = "int8" if int8_instructions() and weights.providers() == ["CPUExecutionProvider"] else "float"
+    expected = "int8" if find_int8_instructions() and weights.list_providers() == ["CPUExecutionProvider"] else "float"
     assert Classifier("base").precision == expected
     for forced in ("float", "int8"):
-        monkeypatch.setenv(VARIABLE, forced)
+        monkeypatch.setenv(PRECISION_VARIABLE, forced)
         assert Classifier("base").precision == forced
 
 
 def test_a_path_is_taken_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(VARIABLE, "int8")
-    path = weights.shipped_models()["base"]
+    monkeypatch.setenv(PRECISION_VARIABLE, "int8")
+    path = weights.list_shipped_models()["base"]
     mine = Path(shutil.copy(path, tmp_path / "mine.onnx"))
     assert Classifier(mine).precision == "float"
-    assert Classifier(shutil.copy(weights.int8_file(path), tmp_path / "x.onnx")).precision == "int8"
+    assert Classifier(shutil.copy(weights.int8_path(path), tmp_path / "x.onnx")).precision == "int8"
     with pytest.raises(ModelError, match=r"mine.onnx: is float, not int8; name the int8 file itself"):
         Classifier(mine, precision="int8")
 
@@ -101,4 +101,4 @@ def test_torch_takes_the_float_file_of_a_name_and_refuses_the_other() -> None:
 
     assert sum(p.numel() for p in load("base").parameters()) > 1e6
     with pytest.raises(ModelError, match=r"is quantized, so its network cannot be rebuilt; name base.onnx"):
-        load(weights.int8_file(weights.shipped_models()["base"]))
+        load(weights.int8_path(weights.list_shipped_models()["base"]))

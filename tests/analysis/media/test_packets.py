@@ -20,7 +20,7 @@ from PIL import Image
 
 from mien.analysis.media import container as opening
 from mien.analysis.media import packets
-from mien.analysis.media.video_reader import IsPicture, VideoFrame, VideoSource
+from mien.analysis.media.video_reader import PictureInsteadOfVideo, VideoFrame, VideoSource
 from mien.cli.main import main
 from tests.conftest import ASTRONAUT
 
@@ -87,7 +87,7 @@ def test_of_a_recording_without_a_length_every_frame_is_read(tmp_path: Path, for
 
 
 def test_what_comes_at_its_own_pace_is_live(monkeypatch: pytest.MonkeyPatch, transport: bytes) -> None:
-    monkeypatch.setattr(packets, "WATCH_S", 0.5)
+    monkeypatch.setattr(packets, "PROBE_S", 0.5)
     monkeypatch.setattr(packets, "BURST_S", 0.1)
     stop = threading.Event()
 
@@ -131,7 +131,7 @@ def test_a_picture_at_an_address_is_read_as_a_picture(tmp_path: Path, length: bo
     Image.open(ASTRONAUT).rotate(90, expand=True).save(turned, "JPEG", exif=exif, quality=95)
     headers = {"Content_Length": str(turned.tell())} if length else {}
     with serving(lambda handler: handler.wfile.write(turned.getvalue()), **headers) as address:
-        with pytest.raises(IsPicture, match="is a picture, not a video"):
+        with pytest.raises(PictureInsteadOfVideo, match="is a picture, not a video"):
             VideoSource(f"{address}face.jpg")
         command = ["analyze", f"{address}face.jpg", "--out", str(tmp_path), "--detector", "haar", "--format", "jsonl"]
         assert main(command) == 0

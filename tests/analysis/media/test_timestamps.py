@@ -166,11 +166,11 @@ def test_a_damaged_clock_that_counts_in_hours_stays_within_what_ffmpeg_can_count
     from fractions import Fraction
     from types import SimpleNamespace
 
-    from mien.analysis.media.timestamps import LARGEST, Timestamps
+    from mien.analysis.media.timestamps import MAX_INT32, Timestamps
 
     for stored in (Fraction(2**31 - 1, 2**31 - 3), Fraction(2**31 - 1, 25), Fraction(1, 25), Fraction(1001, 30000)):
         base = Timestamps(SimpleNamespace(codec_context=None, time_base=stored), "mpegts").time_base
-        assert max(base.numerator, base.denominator) <= LARGEST
+        assert max(base.numerator, base.denominator) <= MAX_INT32
         assert base <= stored
 
 

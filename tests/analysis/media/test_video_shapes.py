@@ -13,7 +13,7 @@ from PIL import Image
 
 from mien import Recognizer
 from mien.analysis.media.video_reader import VideoSource
-from mien.analysis.media.yuv import Colors, Planes
+from mien.analysis.media.yuv import ColorSpec, YuvImage
 from mien.analysis.output.stills import pictures_at
 from mien.core.pictures import read_picture
 from tests.analysis.footage import analyze, frame_times, records, remuxed, sound_of, turn
@@ -171,15 +171,17 @@ def test_colors_come_through(recognizer: Recognizer, tmp_path: Path, codec: str,
         np.testing.assert_allclose(seen[32, x].astype(int), before[32, x].astype(int), atol=6)
 
 
-@pytest.mark.parametrize("said", [Colors(2, 2, 2), Colors(1, 1, 1), Colors(6, 6, 6)])
-def test_what_the_source_says_of_its_colors_is_passed_on(recognizer: Recognizer, tmp_path: Path, said: Colors) -> None:
+@pytest.mark.parametrize("said", [ColorSpec(2, 2, 2), ColorSpec(1, 1, 1), ColorSpec(6, 6, 6)])
+def test_what_the_source_says_of_its_colors_is_passed_on(
+    recognizer: Recognizer, tmp_path: Path, said: ColorSpec
+) -> None:
     with av.open(str(tmp_path / "clip.mp4"), "w") as container:
         stream = container.add_stream("libx264", rate=25, options={"crf": "1"})
         stream.width, stream.height, stream.pix_fmt = 128, 64, "yuv420p"
         encoder = stream.codec_context
         encoder.colorspace, encoder.color_primaries, encoder.color_trc = said.matrix, said.primaries, said.transfer
         for _ in range(3):
-            planes = Planes.of_rgb(np.full((64, 128, 3), (180, 60, 40), np.uint8), said)
+            planes = YuvImage.of_rgb(np.full((64, 128, 3), (180, 60, 40), np.uint8), said)
             container.mux(stream.encode(planes.frame))
         container.mux(stream.encode(None))
     analyze(tmp_path / "clip.mp4", recognizer, tmp_path)
@@ -187,7 +189,7 @@ def test_what_the_source_says_of_its_colors_is_passed_on(recognizer: Recognizer,
         frames = list(container.decode(video=0))
     assert len(frames) == 3
     for frame in frames:
-        seen = Planes.of(frame)
+        seen = YuvImage.of(frame)
         assert seen.said == said
         for plane, expected in zip((seen.brightness, *seen.colors), (planes.brightness, *planes.colors), strict=True):
             assert abs(float(plane.mean()) - float(expected.mean())) < 2
@@ -197,14 +199,14 @@ def test_colors_that_are_said_otherwise_on_the_way_are_turned_to_the_first(
     recognizer: Recognizer, tmp_path: Path
 ) -> None:
     red = np.full((64, 128, 3), (180, 60, 40), np.uint8)
-    for name, said in (("a", Colors(2, 2, 2)), ("b", Colors(1, 1, 1))):
+    for name, said in (("a", ColorSpec(2, 2, 2)), ("b", ColorSpec(1, 1, 1))):
         with av.open(str(tmp_path / f"{name}.ts"), "w") as container:
             stream = container.add_stream("libx264", rate=25, options={"crf": "1", "bf": "0"})
             stream.width, stream.height, stream.pix_fmt = 128, 64, "yuv420p"
             encoder = stream.codec_context
             encoder.colorspace, encoder.color_primaries, encoder.color_trc = said.matrix, said.primaries, said.transfer
             for number in range(50):
-                planes = Planes.of_rgb(red, said)
+                planes = YuvImage.of_rgb(red, said)
                 planes.frame.pts = number
                 container.mux(stream.encode(planes.frame))
             container.mux(stream.encode(None))
@@ -212,8 +214,8 @@ def test_colors_that_are_said_otherwise_on_the_way_are_turned_to_the_first(
     joined.write_bytes(b"".join((tmp_path / f"{name}.ts").read_bytes() for name in "ab"))
     assert analyze(joined, recognizer, tmp_path, part_frames=8).frames == 100
     with av.open(str(tmp_path / "joined.annotated.mp4")) as container:
-        frames = [Planes.of(frame) for frame in container.decode(video=0)]
-    assert {planes.said for planes in frames} == {Colors(2, 2, 2)} and len(frames) == 100
+        frames = [YuvImage.of(frame) for frame in container.decode(video=0)]
+    assert {planes.said for planes in frames} == {ColorSpec(2, 2, 2)} and len(frames) == 100
     for planes in frames:
         np.testing.assert_allclose(planes.rgb().mean(axis=(0, 1)), red[0, 0], atol=5)
 

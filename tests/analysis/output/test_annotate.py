@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mien.analysis.output.annotate import Marks, Style, annotate, display_size, draw_faces, lay_out
+from mien.analysis.output.annotate import Marks, annotate, display_size, draw_faces, lay_out
 from mien.analysis.output.label_layout import shared_areas
+from mien.analysis.output.style import Style
 from mien.core.labels import FER2013
 from mien.core.pictures import read_picture
 from mien.core.types import Face

@@ -14,14 +14,15 @@ import pytest
 from clips import make_clip
 from PIL import Image
 
-from mien.analysis.detection.detectors import Detections, largest
+from mien.analysis.detection.detectors import Detections, keep_largest
 from mien.analysis.media.inputs import Input
 from mien.analysis.output.captions import Captions, clock
 from mien.analysis.people.people import Observation, PeopleAccumulator
 from mien.analysis.people.records import read_clip
 from mien.analysis.people.timeline import MOST_BINS, Timeline, draw_timeline
-from mien.analysis.pipeline import Settings, analyze_input
+from mien.analysis.pipeline import analyze_input
 from mien.analysis.recognizer import Recognizer
+from mien.analysis.settings import AnalysisContext
 from mien.analysis.tracking.follower import Follower
 from mien.core.types import Face
 from tests.conftest import yunet
@@ -240,15 +241,15 @@ def test_the_largest_faces_are_kept() -> None:
     found = Detections(
         np.array([[0, 0, 10, 10], [0, 0, 30, 30], [0, 0, 20, 20]], np.float32), np.array([0.9, 0.8, 0.7])
     )
-    assert largest(found, 2).scores.tolist() == [0.8, 0.7]
-    assert largest(found, 0) is found
+    assert keep_largest(found, 2).scores.tolist() == [0.8, 0.7]
+    assert keep_largest(found, 0) is found
 
 
 def test_a_video_gets_tracks_people_captions_and_a_timeline(tmp_path: Path) -> None:
     clip = tmp_path / "clip.mp4"
     make_clip(clip, seconds=2, size_wh=(320, 240), fps=Fraction(15))
     recognizer = Recognizer(detector="yunet", detector_model=yunet(), people=1)
-    done = analyze_input(Input(clip, Path("clip")), recognizer, Settings(tmp_path / "out", quiet=True))
+    done = analyze_input(Input(clip, Path("clip")), recognizer, AnalysisContext(tmp_path / "out", quiet=True))
     with (tmp_path / "out" / "clip.records.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert {row["track"] for row in rows} == {"0"}

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from mien.analysis.detection.detectors import Detections, HaarDetector
-from mien.analysis.media.yuv import Planes
-from mien.analysis.tracking.face_finder import MISSED_S, SEARCH_EVERY_S, FaceFinder, follow_boxes, gray_copy
-from mien.analysis.tracking.tracker import overlaps
+from mien.analysis.media.yuv import YuvImage
+from mien.analysis.tracking.face_finder import MAX_MISSED_S, SEARCH_EVERY_S, FaceFinder, follow_boxes, make_gray_copy
+from mien.analysis.tracking.tracker import pairwise_iou
 from mien.core.pictures import read_picture
 from tests.conftest import ASTRONAUT
 
@@ -53,7 +53,7 @@ def scene(face: np.ndarray, x: float, y: float, side: float = 120) -> tuple[np.n
 def test_boxes_follow_movement_and_size(face: np.ndarray) -> None:
     first, box = scene(face, 200, 150)
     then, moved = scene(face, 208, 146, 126)
-    boxes, alive = follow_boxes(gray_copy(first), gray_copy(then), np.array([box]) / 2)
+    boxes, alive = follow_boxes(make_gray_copy(first), make_gray_copy(then), np.array([box]) / 2)
     assert alive.all()
     np.testing.assert_allclose(boxes[0] * 2, moved, atol=2.0)
 
@@ -61,9 +61,9 @@ def test_boxes_follow_movement_and_size(face: np.ndarray) -> None:
 def test_nothing_to_follow_is_said(face: np.ndarray) -> None:
     first, box = scene(face, 200, 150)
     other = np.random.default_rng(2).integers(0, 256, first.shape, np.uint8)
-    _, alive = follow_boxes(gray_copy(first), gray_copy(other), np.array([box]) / 2)
+    _, alive = follow_boxes(make_gray_copy(first), make_gray_copy(other), np.array([box]) / 2)
     assert not alive.any()
-    boxes, alive = follow_boxes(gray_copy(first), gray_copy(first), np.empty((0, 4)))
+    boxes, alive = follow_boxes(make_gray_copy(first), make_gray_copy(first), np.empty((0, 4)))
     assert boxes.shape == (0, 4) and alive.shape == (0,)
 
 
@@ -71,8 +71,8 @@ def test_nothing_to_follow_is_said(face: np.ndarray) -> None:
 def test_frames_as_videos_hold_them_show_the_same_faces(size_wh: tuple[int, int]) -> None:
     """Large ones are searched in a small copy, whose boxes are scaled back."""
     picture = cv2.resize(read_picture(ASTRONAUT), size_wh, interpolation=cv2.INTER_CUBIC)
-    of_rgb, of_planes = (FaceFinder(HaarDetector()).find(image, 0.0) for image in (picture, Planes.of_rgb(picture)))
-    assert overlaps(of_rgb.boxes_xyxy[:1], of_planes.boxes_xyxy[:1])[0, 0] > 0.85  # the surest of each
+    of_rgb, of_planes = (FaceFinder(HaarDetector()).find(image, 0.0) for image in (picture, YuvImage.of_rgb(picture)))
+    assert pairwise_iou(of_rgb.boxes_xyxy[:1], of_planes.boxes_xyxy[:1])[0, 0] > 0.85  # the surest of each
 
 
 def test_a_still_face_is_searched_five_times_a_second_and_never_further_off(face: np.ndarray) -> None:
@@ -82,7 +82,7 @@ def test_a_still_face_is_searched_five_times_a_second_and_never_further_off(face
         picture, box = scene(face, 100 + 3 * index, 150)
         detector.boxes = [box]
         found = finder.find(picture, index / FPS)
-        assert overlaps(found.boxes_xyxy, np.array([box]))[0, 0] > 0.9
+        assert pairwise_iou(found.boxes_xyxy, np.array([box]))[0, 0] > 0.9
         assert found.scores.tolist() == [pytest.approx(0.9)]
     assert finder.searched == detector.calls == round(2 / SEARCH_EVERY_S)
 
@@ -118,7 +118,7 @@ def test_what_the_detector_misses_is_kept_for_a_moment_only(face: np.ndarray) ->
         detector.boxes = [box] if index < 6 or index > 20 else []
         kept.append(len(finder.find(picture, index / FPS)))
     gone = kept.index(0)
-    assert kept[:6] == [1] * 6 and 6 / FPS + MISSED_S >= gone / FPS > 6 / FPS + MISSED_S / 2
+    assert kept[:6] == [1] * 6 and 6 / FPS + MAX_MISSED_S >= gone / FPS > 6 / FPS + MAX_MISSED_S / 2
     assert kept[-1] == 1
 
 

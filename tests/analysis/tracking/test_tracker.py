@@ -8,9 +8,16 @@ import cv2
 import numpy as np
 import pytest
 
-from mien.analysis.media.yuv import Planes
+from mien.analysis.media.yuv import YuvImage
 from mien.analysis.tracking.smoothing import Smoother
-from mien.analysis.tracking.tracker import CutFinder, Tracker, corners_of, looks_of, overlaps, places_of
+from mien.analysis.tracking.tracker import (
+    CutDetector,
+    Tracker,
+    appearance_embeddings,
+    boxes_to_places,
+    pairwise_iou,
+    places_to_boxes,
+)
 from mien.core.pictures import read_picture
 from tests.conftest import ASTRONAUT
 
@@ -118,15 +125,15 @@ def test_a_box_far_away_or_of_another_size_is_another_face() -> None:
 
 def test_overlap_and_places_by_hand() -> None:
     a, b = np.array([[0.0, 0, 4, 2]]), np.array([[2.0, 0, 6, 2], [10, 10, 12, 12], [0, 0, 4, 2]])
-    assert overlaps(a, b).tolist() == [[pytest.approx(4 / 12), 0.0, 1.0]]
-    np.testing.assert_allclose(corners_of(places_of(b)), b)
+    assert pairwise_iou(a, b).tolist() == [[pytest.approx(4 / 12), 0.0, 1.0]]
+    np.testing.assert_allclose(places_to_boxes(boxes_to_places(b)), b)
 
 
 def test_cuts_are_found_and_movement_is_not_one() -> None:
     rng = np.random.default_rng(0)
     rough = rng.integers(0, 256, (3, 4, 6), dtype=np.uint8)
     scenes = [cv2.resize(one, (640, 360), interpolation=cv2.INTER_CUBIC) for one in rough]
-    finder, found = CutFinder(), []
+    finder, found = CutDetector(), []
     for frame in range(90):
         scene = np.roll(scenes[frame // 30], 2 * frame, axis=1)  # the camera pans
         flicker = np.clip(scene.astype(int) + (10 if frame % 2 else -10), 0, 255).astype(np.uint8)
@@ -143,7 +150,7 @@ def portrait(seed: int) -> np.ndarray:
 
 @pytest.mark.parametrize("way", ["as it is", "dark", "narrow", "small and dark"])
 def test_cuts_are_found_in_dark_footage_and_between_black_bars(way: str) -> None:
-    finder, found = CutFinder(), []
+    finder, found = CutDetector(), []
     for frame in range(40):
         picture = portrait(frame // 10 % 2)
         picture = np.roll(picture, frame, axis=0)
@@ -160,7 +167,7 @@ def test_cuts_are_found_in_dark_footage_and_between_black_bars(way: str) -> None
 
 
 def test_a_flash_or_a_fade_is_no_cut() -> None:
-    finder = CutFinder()
+    finder = CutDetector()
     light = [1.0, 1.0, 2.5, 1.0, 0.9, 0.5, 0.2, 0.0, 0.2, 1.0]
     assert not any(
         finder.is_cut(np.clip(100 + share * (portrait(0) - 128.0) / 3, 0, 255).astype(np.uint8)) for share in light
@@ -231,7 +238,7 @@ def seen(tracker: Tracker, time_s: float, *people: tuple[np.ndarray, float, floa
     boxes = np.array([[x, y, x + 80, y + 80] for _, x, y in people], np.float64).reshape(-1, 4)
     for face, x, y in people:
         picture[int(y) : int(y) + 80, int(x) : int(x) + 80] = face
-    return tracker.update(boxes, time_s, looks_of(picture, boxes))
+    return tracker.update(boxes, time_s, appearance_embeddings(picture, boxes))
 
 
 def test_who_comes_back_is_known_by_place_size_and_look() -> None:
@@ -299,7 +306,7 @@ def test_a_face_that_changes_from_frame_to_frame_keeps_its_number() -> None:
 def test_looks_are_alike_in_rgb_and_in_planes() -> None:
     picture = read_picture(ASTRONAUT)
     boxes = np.array([[175, 65, 275, 165], [10, 10, 110, 110]])
-    of_rgb, of_planes = looks_of(picture, boxes), looks_of(Planes.of_rgb(picture), boxes)
+    of_rgb, of_planes = appearance_embeddings(picture, boxes), appearance_embeddings(YuvImage.of_rgb(picture), boxes)
     assert (of_rgb * of_planes).sum(axis=1).min() > 0.99
 
 
@@ -307,8 +314,8 @@ def test_looks_do_not_see_light_but_see_faces() -> None:
     tom, eve = patches(2)
     boxes = np.array([[0, 0, 80, 80]])
     bright = np.clip(tom * 1.2 + 20.0, 0, 255).astype(np.uint8)
-    a, b, c = (looks_of(face, boxes)[0] for face in (tom, bright, eve))
+    a, b, c = (appearance_embeddings(face, boxes)[0] for face in (tom, bright, eve))
     assert np.linalg.norm(a) == pytest.approx(1, abs=1e-5)
     assert a @ b > 0.95 and a @ c < 0.5
-    assert looks_of(np.zeros((9, 9, 3), np.uint8), np.array([[0, 0, 9, 9]]))[0].tolist() == [0.0] * 144
-    assert looks_of(tom, np.empty((0, 4))).shape == (0, 144)
+    assert appearance_embeddings(np.zeros((9, 9, 3), np.uint8), np.array([[0, 0, 9, 9]]))[0].tolist() == [0.0] * 144
+    assert appearance_embeddings(tom, np.empty((0, 4))).shape == (0, 144)

@@ -393,7 +393,7 @@ def test_a_camera_that_is_allowed_behind_another_tab_stays_off(opened: Open) -> 
     page = opened("#camera")
     page.evaluate(
         "const media = navigator.mediaDevices, ask = media.getUserMedia.bind(media);"
-        "media.getUserMedia = (wish) => new Promise((allow) => (window.allow = async () => allow(window.given = await ask(wish)))); 0"
+        "media.getUserMedia = (options) => new Promise((allow) => (window.allow = async () => allow(window.given = await ask(options)))); 0"
     )
     page.get_by_role("button", name="Turn the camera on").click()
     page.click("#tab-picture")

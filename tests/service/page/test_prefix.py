@@ -19,11 +19,11 @@ def prefixed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a service below ``/mien/``, behind a proxy that takes this away."""
     pytest.importorskip("fastapi", reason="the service needs its extra: pip install 'mien[serve]'")
     from mien.service.config import Config
-    from mien.service.server import create_app, listen, make_server
+    from mien.service.server import create_app, make_server, open_listener
     from tests.service.conftest import until
     from tests.service.test_addresses import stripping
 
-    listener = listen("127.0.0.1", 0)
+    listener = open_listener("127.0.0.1", 0)
     port = listener.getsockname()[1]
     config = Config(
         tmp_path_factory.mktemp("state"), detector="haar", port=port, token="open-sesame", root_path="/mien"
