@@ -103,7 +103,7 @@ def test_a_report_with_everything(voted: FaceSet, tmp_path: Path) -> None:
     assert set(re.findall(r'href="#([^"]+)"', html)) <= set(re.findall(r'id="([^"]+)"', html))
     assert not re.findall(r'<img class="figure"[^>]*alt=""', html)
     figures = sorted(path.name for path in tmp_path.glob("*.png"))
-    assert figures == ["confidence.png", "confusion.png", "rater_agreement.png", "precision_recall.png", "recall.png",
+    assert figures == ["confidence.png", "confusion.png", "precision_recall.png", "rater_agreement.png", "recall.png",
                        "reliability.png", "roc.png", "training_accuracy.png", "training_loss.png",
                        "training_recall.png"]  # fmt: skip
     assert values == json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
