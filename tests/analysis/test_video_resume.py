@@ -234,10 +234,10 @@ def test_a_file_that_was_replaced_while_it_was_read_is_not_done_before(
     (tmp_path / "x.jpg").write_bytes(ASTRONAUT.read_bytes())
     (item,) = list_inputs([tmp_path / "x.jpg"])
     manifest = Manifest(tmp_path, {})
-    manifest.begin(item)
+    manifest.mark_begun(item)
     os.utime(tmp_path / "x.jpg", ns=(1, 1))  # another file now
-    manifest.add(item, state="done", outputs=[], done={"outputs": [], "warnings": []})
-    assert manifest.finished(item) is None
+    manifest.add_result(item, state="done", outputs=[], done={"outputs": [], "warnings": []})
+    assert manifest.find_finished(item) is None
     manifest.close()
     read = Recognizer.read
     monkeypatch.setattr(Recognizer, "read", lambda self, path: (read(self, path), os.utime(path, ns=(2, 2)))[0])
