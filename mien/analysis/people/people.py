@@ -282,7 +282,7 @@ class PeopleAccumulator:
                     if index in person.peaks and track in (None, person.track)
                     for peak in person.peaks[index].peaks()
                 ),
-                self.rule.most if most is None else most,
+                self.rule.max_peaks if most is None else most,
             )
         ]
 
