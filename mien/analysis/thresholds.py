@@ -33,8 +33,8 @@ class Thresholds:
         Raises UsageError for what is neither of these nor a number in 0..1.
         """
         return cls(
-            classifier.threshold("unsure", unsure),
-            classifier.threshold("not_a_face", drop_non_faces),
+            classifier.resolve_threshold("unsure", unsure),
+            classifier.resolve_threshold("not_a_face", drop_non_faces),
             classifier.info.thresholds.get("not_a_face"),
         )
 

@@ -184,16 +184,18 @@ class VideoAnalysis:
     state: VideoState
 
     def run(self, item: Input) -> None:
-        source, earlier = self.source, self.parts.state()
+        source, earlier = self.source, self.parts.stored_state()
         if earlier is not None:
             earlier.finder.detector = self.recognizer.detector
             self.state = earlier
-        done_s = max(0.0, self.state.last_s - source.begins_s) if earlier is not None else 0.0
-        one_by_one = source.is_live or source.is_large
+        done_s = max(0.0, self.state.last_s - source.analysis_start_s) if earlier is not None else 0.0
+        one_by_one = source.is_live or source.has_large_frames
         most, at_once = (1, 0) if one_by_one else (BATCH_FRAMES, BATCHES_AT_ONCE)
         decoded = _batch_frames(source.frames(self.state.result.frames, self.report_progress), most)
         with (
-            prefetch_items(decoded, 1 if source.is_large else BATCHES_AHEAD, newest=source.is_live) as frames,
+            prefetch_items(
+                decoded, 1 if source.has_large_frames else BATCHES_AHEAD, keep_newest=source.is_live
+            ) as frames,
             prefetch_items(
                 _detect_batches(_set_live_durations(frames, source) if source.is_live else frames, self.state.finder), 1
             ) as searched,
@@ -209,7 +211,7 @@ class VideoAnalysis:
     def report_progress(self) -> None:
         """Say to whoever watches how far this is; also where it only goes on, and gets no further."""
         if self.context.report_progress is not None:
-            done_s = max(0.0, self.state.last_s - self.source.begins_s) if self.state.result.frames else 0.0
+            done_s = max(0.0, self.state.last_s - self.source.analysis_start_s) if self.state.result.frames else 0.0
             self.context.report_progress(done_s, self.source.analyzed_s, self.state.result.frames)
 
     def _should_stop(self) -> bool:
@@ -235,7 +237,7 @@ class VideoAnalysis:
                 self.report_progress()
                 if self._should_stop():
                     break
-        parts.finish(state)
+        parts.finish_part(state)
         release_freed_memory()  # the encoder's: the next part has its own
 
     def _classify_batch(self, batch: _Batch) -> _Batch:
@@ -247,7 +249,7 @@ class VideoAnalysis:
         """What each frame's faces show, followed frame by frame."""
         followed = []
         for frame, faces, was_cut in zip(batch.frames, batch.faces, batch.cuts, strict=True):
-            followed.append(self.state.follower.follow(faces, frame.time_s, was_cut, frame.image))
+            followed.append(self.state.follower.follow_faces(faces, frame.time_s, was_cut, frame.image))
             if self.state.follower.was_cut:
                 self.state.people.timeline.add_cut(self._player_time_s(frame))
         return followed
@@ -292,19 +294,19 @@ class _AnnotatedPart:
         from mien.analysis.media.video_writer import PartWriter
 
         self._style, state = analysis.context.options.style, analysis.state
-        state.annotated = state.annotated or FrameFormat.of(annotate_frame(first, [], self._style))
+        state.annotated = state.annotated or FrameFormat.from_image(annotate_frame(first, [], self._style))
         self._writer = PartWriter(analysis.parts.path("nut"), analysis.source, state.annotated)
-        self._behind = BackgroundWriter(most)
+        self._background = BackgroundWriter(most)
 
     def __enter__(self) -> Callable[[VideoFrame, list[Face]], None]:
-        return lambda frame, faces: self._behind.do(self._write, frame, faces)
+        return lambda frame, faces: self._background.submit(self._write, frame, faces)
 
     def __exit__(self, kind: object, *_: object) -> None:
         try:
             if kind is None:
-                self._behind.wait()
+                self._background.flush()
         finally:
-            self._behind.close()
+            self._background.close()
             self._writer.close()
 
     def _write(self, frame: VideoFrame, faces: list[Face]) -> None:
@@ -336,6 +338,6 @@ def _detect_batches(batches: Iterator[list[VideoFrame]], finder: FaceFinder) -> 
     for batch in batches:
         found, cuts = [], []
         for frame in batch:
-            found.append(finder.find(frame.image, frame.time_s))
+            found.append(finder.find_faces(frame.image, frame.time_s))
             cuts.append(finder.was_cut)
         yield _Batch(batch, found, cuts, finder.copy())

@@ -145,13 +145,13 @@ def test_the_second_answer_is_that_of_the_head_in_float_and_int8(finished: Path,
     onnx.checker.check_model(str(path), full_check=True)
     classifier = Classifier(path)
     features, probabilities = classifier.features(images)
-    answered, scores = classifier.judge(images)
+    answered, scores = classifier.predict(images)
     np.testing.assert_allclose(answered, probabilities, atol=1e-6)
     np.testing.assert_allclose(scores, 1 / (1 + np.exp(-heads[1].log_odds(features))), atol=1e-5)
     quantize.quantize_model(path, int8_path(path), patterns(70), validation())
     int8 = Classifier(int8_path(path))
     np.testing.assert_allclose(
-        int8.judge(images)[1], 1 / (1 + np.exp(-heads[1].log_odds(int8.features(images)[0]))), atol=1e-5
+        int8.predict(images)[1], 1 / (1 + np.exp(-heads[1].log_odds(int8.features(images)[0]))), atol=1e-5
     )
     assert all(torch.equal(load(path).state_dict()[k], v) for k, v in load(finished).state_dict().items())
     not_a_face.remove_head(model)
