@@ -159,7 +159,7 @@ def describe_models(recognizers: RecognizerPool, config: Config) -> list[dict[st
         if file is not None:
             rows.append({
                 "name": name, "labels": [], "parameters": None, "bytes": file.stat().st_size, "precision": None, "scores": {},
-                "license": known.license, "card": f"# {name}\n\n{known.about}\n", "kind": "pulled",
+                "license": known.license, "card": f"# {name}\n\n{known.description}\n", "kind": "pulled",
             })  # fmt: skip
     return rows
 
