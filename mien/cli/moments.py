@@ -282,7 +282,7 @@ def _write(item: Input, records: Records, chosen: list[Peak], out: Path, *, plai
     tiles: dict[int, np.ndarray] = {}
     rows: dict[int, dict[str, Any]] = {}
     with _apart(folder) as apart:  # a video that breaks off leaves the old ones
-        pictures = read_frames_at(item.path, [chosen[i].time_s for i in order], joined=joined)
+        pictures = read_frames_at(item.path, [chosen[i].time_s for i in order], has_rebuilt_times=joined)
         for index, picture in zip(order, pictures, strict=True):
             peak = chosen[index]
             tiles[index] = crop_tile(picture, peak.box_xyxy)

@@ -52,14 +52,14 @@ def face_from_peak(peak: Peak, labels: tuple[str, ...]) -> Face:
     return Face(peak.box_xyxy, None, peak.probabilities, labels, peak.track, peak.probabilities, peak.label)
 
 
-def read_frames_at(video: Path, times_s: Sequence[float], *, joined: bool = False) -> Iterator[np.ndarray]:
-    """The frames shown at these times, rising, as upright RGB uint8 (H, W, 3).
+def read_frames_at(video: Path, times_s: Sequence[float], *, has_rebuilt_times: bool = False) -> Iterator[np.ndarray]:
+    """Yield the frames that are shown at these times, in seconds and rising, as upright RGB uint8 (H, W, 3).
 
-    Found by seeking, so that a moment late in a long film does not cost reading all that comes before it; where a file does
-    not let itself be searched, or is ``joined`` of recordings whose times jump back, it is read from its start. Raises
-    MediaError where there is no such frame.
+    It seeks, so that a frame late in a long film is found quickly. It reads from the start where a file cannot be searched.
+    has_rebuilt_times: the times are not the file's own, so that it cannot be searched. Raises MediaError where there is no
+    frame at a time.
     """
-    if joined or is_animation(video):
+    if has_rebuilt_times or is_animation(video):
         yield from _read_in_order(video, times_s)
         return
     for time_s in times_s:
