@@ -10,7 +10,7 @@ import typer
 
 from mien.cli.crop import crop
 from mien.cli.loaders import print_skipped, read_data, refuse_overwrite, require_torch, resolve_labels_by
-from mien.cli.messages import print_help
+from mien.cli.messages import name_options, print_help
 from mien.cli.options import DataLabelsBy, Json, Quiet, Set, SkipBad
 from mien.core.errors import UsageError
 from mien.core.labels import is_expression, normalize_label
@@ -73,7 +73,7 @@ def describe(
     if faces.classes and not any(is_expression(name) for name in faces.classes):
         echo("  note: none of the class names is an expression that mien knows (see docs/data.md)")
     for why in faces.skipped[:20]:
-        echo(f"  skipped: {why}")
+        echo(f"  skipped: {name_options(why)}")
 
 
 @app.command()
