@@ -33,7 +33,7 @@ if where == "table":
 parent = os.getpid()
 if where == "exit":
     atexit.register(lambda: os.getpid() == parent or crash())
-read = Recognizer.read
+read = Recognizer.read_picture
 def crashing(self, picture):
     if pathlib.Path(picture).name == "b.jpg":
         os.kill(os.getpid(), signal.SIGSEGV)
@@ -41,7 +41,7 @@ def crashing(self, picture):
         pathlib.Path("waiting").write_text(str(os.getpid()))
         time.sleep(300)
     return read(self, picture)
-Recognizer.read = crashing
+Recognizer.read_picture = crashing
 from mien.cli import main as cli
 cli.run()
 """
