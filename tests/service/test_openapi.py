@@ -14,7 +14,7 @@ from mien.service.security import COOKIE, PUBLIC_PATHS
 from tests.service.conftest import server, service
 
 OPERATIONS = (
-    "analyze_picture", "annotate_picture", "explain_face", "add_video", "list_jobs", "get_job", "follow_job", "cancel_job",
+    "analyze_picture", "annotate_picture", "explain_face", "add_video", "get_capacity", "list_jobs", "get_job", "follow_job", "cancel_job",
     "remove_job", "get_result", "get_frames", "get_health", "get_metrics", "login", "logout", "get_settings", "list_models",
     "list_reports", "get_report",
 )  # fmt: skip
