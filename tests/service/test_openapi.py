@@ -68,7 +68,7 @@ def test_schemathesis_finds_no_answer_that_the_document_does_not_name(tmp_path: 
         ]
         done = subprocess.run([*command, *options], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-6000:]
-    assert re.search(r"Tested: 1[0-9]", done.stdout), done.stdout[-3000:]
+    assert re.search(r"Tested: [12][0-9]", done.stdout), done.stdout[-3000:]
 
 
 @pytest.mark.parametrize(
