@@ -74,7 +74,7 @@ def main() -> None:
         classifier = Classifier(arguments.model, precision=precision)
         print(f"\n{precision:<24}  accuracy  calibration  answered  right of these  taken for no face")
         for name, change in CHANGES.items():
-            probabilities, none = classifier.judge(change(faces.images))
+            probabilities, none = classifier.predict(change(faces.images))
             right = (probabilities.argmax(axis=1) == faces.labels).mean()
             left = kept(probabilities, faces.labels, classifier.info.thresholds["unsure"])
             error = reliability(probabilities, faces.labels).error

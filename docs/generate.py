@@ -14,17 +14,17 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from mien.cli.main import command, main
+from mien.cli.main import VERBS, load_verb, main
 
 DOCS = Path(__file__).resolve().parent
 
 
 def verbs() -> Iterator[list[str]]:
-    """The program, its commands, and the commands of its groups."""
+    """Yield the words of the program, of its commands, and of the commands of its groups."""
     yield []
-    for name, verb in command().commands.items():
+    for name in VERBS:
         yield [name]
-        for below in getattr(verb, "commands", {}):
+        for below in getattr(load_verb(name), "commands", {}):
             yield [name, below]
 
 
@@ -38,8 +38,8 @@ def help_of(verb: list[str]) -> str:
 def commands() -> str:
     """docs/commands.md."""
     parts = ["# Commands", "Written by `make docs` from the program's own help.",
-             "Exit codes: 0 all done · 1 some inputs failed or were damaged · 2 nothing was done · 130 interrupted. Errors go to stderr as\n"
-             "one line, `mien: NAME: what was found; what to do`; `MIEN_DEBUG=1` shows the traceback."]  # fmt: skip
+             "Exit codes: 0 all done · 1 some inputs failed or were damaged · 2 nothing was done · 130 interrupted. Errors are one line on\n"
+             "stderr, `mien: NAME: PROBLEM; HINT`. `MIEN_DEBUG=1` shows the traceback."]  # fmt: skip
     for verb in verbs():
         parts += [f"## `{' '.join(['mien', *verb])}`", f"```\n{help_of(verb)}\n```"]
     return "\n\n".join(parts) + "\n"

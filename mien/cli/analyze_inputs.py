@@ -1,39 +1,70 @@
-"""The inputs of `mien analyze`, one after the other, and what the program says of each."""
+"""Analyze the inputs of `mien analyze` one after the other, and print the result of each."""
 
 from __future__ import annotations
 
+import signal
 from collections import Counter
-from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
 
-from mien.cli.messages import format_error, pluralize, print_error
+from mien.analysis.manifest import Manifest
+from mien.analysis.media.inputs import Input, assign_stems, describe_skipped, list_inputs
+from mien.analysis.output.writers import record_path, record_writer, records_of
+from mien.analysis.ownership import Ownership
+from mien.analysis.people.records import rows_of
+from mien.analysis.pipeline import analyze_input, discard
+from mien.analysis.recognizer import Recognizer
+from mien.analysis.settings import AnalysisContext, AnalysisResult
+from mien.cli.messages import format_error, format_table, pluralize, print_error
 from mien.cli.supervision import begin_input, end_input
-from mien.core.errors import escape_controls
-from mien.core.progress import echo
-
-if TYPE_CHECKING:
-    from mien.analysis.manifest import Manifest
-    from mien.analysis.media.inputs import Input
-    from mien.analysis.ownership import Ownership
-    from mien.analysis.recognizer import Recognizer
-    from mien.analysis.settings import AnalysisContext, AnalysisResult
-    from mien.cli.analyze import Stopping
-    from mien.core.errors import MediaError
+from mien.core.errors import MediaError, escape_controls
+from mien.core.files import make_folder
+from mien.core.locks import hold_lock
+from mien.core.progress import echo, progress_bar
+from mien.core.types import FrameResult
 
 #: Pictures whose faces are printed one by one; of more, only a line each.
 TABLES_SHOWN = 10
 
 
+class GracefulStop:
+    """Ctrl-C while a stream is analyzed: its outputs are finished, and no other input is begun."""
+
+    def __init__(self) -> None:
+        self._is_requested = False
+
+    def is_requested(self) -> bool:
+        """Return whether Ctrl-C was pressed during a stream."""
+        return self._is_requested
+
+    @contextmanager
+    def handle_interrupt(self, item: Input) -> Iterator[None]:
+        """Handle Ctrl-C while a stream is analyzed. With a file it ends the program; the same command continues."""
+        if not isinstance(item.path, str):
+            yield
+            return
+
+        def request_stop(*_: object) -> None:
+            self._is_requested = True
+            signal.signal(signal.SIGINT, before)  # a second Ctrl-C ends it at once
+
+        before = signal.signal(signal.SIGINT, request_stop)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+
 class Analysis:
-    """All inputs, one after the other; what was done, and what failed and why, is told as it happens.
+    """All inputs, one after the other; each result or failure is printed at once.
 
-    finished    for each input what --json says of it
-    failures    a message for each, and for all that were not begun
-    not_done    how many inputs that is
-    left_out    endings of pictures and videos in folders that are not read here, counted
+    finished    what --json prints of each input
+    failures    a message for each failed input, and one for all that were not begun
+    not_done    how many inputs these are
+    left_out    suffixes of unsupported pictures and videos in folders, counted
 
-    ``crash`` names the signal of the process that analyzed these inputs until it crashed: this one goes on behind the
-    input that it was at.
+    ``crash`` is the signal by which the worker before this one crashed: this one continues behind the input that crashed.
     """
 
     manifest: Manifest | None
@@ -45,85 +76,77 @@ class Analysis:
         context: AnalysisContext,
         resume: bool,
         show: bool,
-        stopping: Stopping,
+        stop: GracefulStop,
         crash: str = "",
     ) -> None:
         self.recognizer, self.context, self.resume, self.show = recognizer, context, resume, show
-        self.stopping, self.crash = stopping, crash
+        self.stop, self.crash = stop, crash
         self.finished: list[dict[str, Any]] = []
         self.failures: list[str] = []
         self.not_done = 0
         self.left_out: Counter[str] = Counter()
 
     def run(self, inputs: list[str]) -> None:
-        from mien.analysis.manifest import Manifest
-        from mien.analysis.media.inputs import assign_stems, describe_skipped, list_inputs
-        from mien.analysis.ownership import Ownership
-        from mien.core.files import make_folder
-        from mien.core.locks import hold_lock
 
         out = self.context.out
         items = list_inputs(inputs, out, self.left_out)
         several = len(items) > 1
         make_folder(out)
-        self.ownership = Ownership(out, self._key())
+        self.ownership = Ownership(out, self._fingerprint())
         with ExitStack() as stack:
-            stack.callback(self.ownership.end)
+            stack.callback(self.ownership.remove_unused)
             self.manifest = None
             if several or self.resume:
                 hint = "wait for it, or choose another folder with --out"
                 stack.enter_context(hold_lock(out / ".manifest.lock", out, hint))
-                self.manifest = Manifest(out, self._key(), self.resume or bool(self.crash), bool(self.crash))
+                self.manifest = Manifest(out, self._fingerprint(), self.resume or bool(self.crash), bool(self.crash))
                 stack.callback(self.manifest.close)
-                named = self.manifest.named(items, self.ownership.is_free)
+                named = self.manifest.assign_stems(items, self.ownership.is_free)
             else:
                 named = assign_stems(items, is_free=self.ownership.is_free)
-            self._say_where(items, named)
-            told = self._told_before(named)
-            self._all(named[told:], told, len(named))
+            self._print_renamed(items, named)
+            restored = self._restore_state(named)
+            self._analyze_all(named[restored:], restored, len(named))
             if self.left_out and self.finished:  # without, the folder's error says it
                 print_error(describe_skipped(self.left_out))
             if several and self.finished:
-                self._joint_table()
+                self._write_joint_table()
             if self.manifest is not None:
                 if not self.finished:
                     self.manifest.remove(named)
-                elif not self.stopping.is_wanted():
-                    self.manifest.end()
+                elif not self.stop.is_requested():
+                    self.manifest.mark_ended()
 
-    def _all(self, items: list[Input | MediaError], told: int, count: int) -> None:
-        from mien.core.progress import progress_bar
+    def _analyze_all(self, items: list[Input | MediaError], restored: int, count: int) -> None:
 
-        with progress_bar("files", count, told, quiet=self.context.quiet or count == 1) as bar:
-            for done, item in enumerate(items, start=told + 1):
-                self._one(item)
+        with progress_bar("files", count, restored, quiet=self.context.quiet or count == 1) as bar:
+            for done, item in enumerate(items, start=restored + 1):
+                self._analyze_one(item)
                 bar.advance(1, f"{len(self.finished):,} done, {len(self.failures):,} failed")
-                if self.stopping.is_wanted() and done < count:
+                if self.stop.is_requested() and done < count:
                     left = count - done
-                    self._failed(f"stopped: {left:,} of {count:,} inputs were not begun", left)
+                    self._record_failure(f"stopped: {left:,} of {count:,} inputs were not begun", left)
                     break
 
-    def _say_where(self, items: list[Input | MediaError], named: list[Input | MediaError]) -> None:
-        """Say of which inputs the outputs are named differently, because those of another input have the name."""
-        from mien.core.errors import MediaError
+    def _print_renamed(self, items: list[Input | MediaError], named: list[Input | MediaError]) -> None:
+        """Print which inputs get outputs of another name, because another input owns the usual one."""
 
         for item, now in zip(items, named, strict=True):
             if isinstance(item, MediaError) or item.stem == now.stem or self.crash:
                 continue
-            owner = None if self.ownership.is_free(item.stem, item) else self.ownership.owner(item.stem)
+            owner = None if self.ownership.is_free(item.stem, item) else self.ownership.find_owner(item.stem)
             if owner is not None:
                 print_error(
                     f"{item.name}: its outputs are named {now.stem}.*, since {item.stem}.* are those of {owner}"
                 )
 
-    def _told_before(self, items: list[Input | MediaError]) -> int:
-        """After a crash: how many inputs had their turn, the last of which crashed; what became of them is known again."""
-        from mien.core.errors import MediaError
+    def _restore_state(self, items: list[Input | MediaError]) -> int:
+        """Restore the results of the inputs before a crash, and return how many inputs these are, the crashed one included."""
 
         if not self.crash:
             return 0
         lines = [
-            {} if self.manifest is None or isinstance(item, MediaError) else self.manifest.latest(item)
+            {} if self.manifest is None or isinstance(item, MediaError) else self.manifest.latest_entry(item)
             for item in items
         ]
         begun = [
@@ -138,57 +161,56 @@ class Analysis:
             if "done" in line:
                 self.finished.append(line["done"])
             else:
-                self._failed(format_error(item) if isinstance(item, MediaError) else line["why"], told=True)
-        self._crashed(items[crashed])
+                self._record_failure(
+                    format_error(item) if isinstance(item, MediaError) else line["why"], is_printed=True
+                )
+        self._record_crash(items[crashed])
         return crashed + 1
 
-    def _crashed(self, item: Input) -> None:
-        from mien.analysis.pipeline import discard
+    def _record_crash(self, item: Input) -> None:
 
         is_short = self.crash == "SIGKILL"  # of memory: nothing is wrong with the input
         discard(self.context.out / item.stem, keep_parts=is_short)
         if is_short:
-            found = "was not finished: the system ended it, probably for want of memory (SIGKILL)"
-            hint = "what was finished is kept: the same command goes on with more memory"
+            found = "was not finished: the system ended it, probably because memory ran out (SIGKILL)"
+            hint = "finished work is kept: the same command continues it with more memory"
         else:
             found = f"cannot be analyzed: a decoder crashed ({self.crash})"
             hint = "convert it with another program"
         why = f"{item.name}: {found}; {hint}"
-        self._failed(why)
+        self._record_failure(why)
         if self.manifest is not None:
-            self.manifest.add(item, state="failed" if is_short else "crashed", why=why, outputs=[])
+            self.manifest.add_result(item, state="failed" if is_short else "crashed", why=why, outputs=[])
 
-    def _key(self) -> dict[str, Any]:
-        """What the results depend on beside the inputs."""
+    def _fingerprint(self) -> dict[str, Any]:
+        """Return what the results depend on beside the inputs."""
         return {**self.recognizer.describe(), "options": self.context.options.output_choices()}
 
-    def _one(self, item: Input | MediaError) -> None:
-        from mien.analysis.pipeline import analyze_input
-        from mien.core.errors import MediaError
+    def _analyze_one(self, item: Input | MediaError) -> None:
 
         if isinstance(item, MediaError):
-            self._failed(format_error(item))
+            self._record_failure(format_error(item))
             return
         if self.manifest is not None:
-            if self._known(item):
+            if self._is_known(item):
                 return
-            self.manifest.begin(item)
+            self.manifest.mark_begun(item)
         begin_input()
         try:
-            with self.stopping.during(item):
-                done = analyze_input(item, self.recognizer, self.context, begin=self.ownership.begin)
+            with self.stop.handle_interrupt(item):
+                done = analyze_input(item, self.recognizer, self.context, begin=self.ownership.claim_stem)
         except Exception as error:  # noqa: BLE001 - one bad file must not cost the others their results
-            self._failed(format_error(error, f"{item.name}: "))
+            self._record_failure(format_error(error, f"{item.name}: "))
             if self.manifest is not None:
-                self.manifest.add(item, state="failed", why=self.failures[-1], outputs=[])
+                self.manifest.add_result(item, state="failed", why=self.failures[-1], outputs=[])
             end_input(is_finished=False)
             return
-        self._tell(item, done)
+        self._record_result(item, done)
         end_input(is_finished=True)
 
-    def _known(self, item: Input) -> bool:
-        """Whether it is known from an earlier run what becomes of an input, which is then told."""
-        before = self.manifest.finished(item)
+    def _is_known(self, item: Input) -> bool:
+        """Return whether an earlier run knows the result of an input; print it then."""
+        before = self.manifest.find_finished(item)
         if before is not None and "done" in before:
             self.finished.append(before["done"])
             if self.show:
@@ -196,38 +218,36 @@ class Analysis:
             for warning in before["done"]["warnings"]:  # the exit code speaks of them too
                 print_error(f"{item.name}: {warning}")
             return True
-        line = self.manifest.line(item)
+        line = self.manifest.find_entry(item)
         if line is None or line["state"] != "crashed":
             return False
-        self._failed(f"{line['why']} (known from an earlier run)")
+        self._record_failure(f"{line['why']} (known from an earlier run)")
         return True
 
-    def _tell(self, item: Input, done: AnalysisResult) -> None:
-        told = _as_json(done, self.recognizer)
-        self.finished.append(told)
+    def _record_result(self, item: Input, done: AnalysisResult) -> None:
+        values = _to_json(done, self.recognizer)
+        self.finished.append(values)
         if self.manifest is not None:
-            self.manifest.add(item, state="done", outputs=told["outputs"], done=told)
+            self.manifest.add_result(item, state="done", outputs=values["outputs"], done=values)
         for warning in done.warnings:
             print_error(f"{done.source}: {warning}")
-        if old := self.ownership.finish(item, done.outputs):
+        if old := self.ownership.record_outputs(item, done.outputs):
             print_error(
-                f"{done.source}: {', '.join(map(str, old))} beside its outputs: of an earlier run with other settings"
+                f"{done.source}: {', '.join(map(str, old))} beside its outputs come from an earlier run with other settings"
             )
         if self.show:
             if len(self.finished) == TABLES_SHOWN + 1:
-                echo("of the others a line each; the records hold all of them")
+                echo("one line for each of the others; the records hold all faces")
             _print(done, self.recognizer, in_full=len(self.finished) <= TABLES_SHOWN)
 
-    def _failed(self, why: str, inputs: int = 1, told: bool = False) -> None:
+    def _record_failure(self, why: str, inputs: int = 1, is_printed: bool = False) -> None:
         self.failures.append(why)
         self.not_done += inputs
-        if not told:
+        if not is_printed:
             print_error(why)
 
-    def _joint_table(self) -> None:
-        """The records of all inputs in one table, read back from their own."""
-        from mien.analysis.output.writers import record_path, record_writer
-        from mien.analysis.people.records import rows_of
+    def _write_joint_table(self) -> None:
+        """Write the records of all inputs into one table; they are read back from their files."""
 
         out, formats = self.context.out, self.context.options.formats
         with record_writer(out / "all", formats, self.recognizer.labels) as table:
@@ -241,28 +261,28 @@ class Analysis:
 
 
 def _print(done: AnalysisResult, recognizer: Recognizer, in_full: bool) -> None:
-    """A table of a picture's faces with every probability, or a line for a video; then what was written."""
+    """Print a table of the faces of a picture, or lines for a video; then what was written."""
     source = escape_controls(done.source)
     if done.faces and in_full:
         echo(f"{source}: {pluralize(len(done.faces), 'face')}")
-        _print_table(done, recognizer)
+        echo(_face_table(done, recognizer))
     elif done.is_video:
-        shares = f": {_shares(done.totals)}" if done.people else ""
+        shares = f": {_format_shares(done.totals)}" if done.people else ""
         echo(f"{source}: {pluralize(done.frames, 'frame')}, {pluralize(done.faces_seen, 'face')}{shares}")
         _print_people(done)
     elif done.faces:
         echo(f"{source}: " + ", ".join(f"{face.label} {face.confidence:.0%}" for face in done.faces))
     else:
-        hint = "" if recognizer.detector is None else " (if the picture is itself a face: --detector none)"
+        hint = "" if recognizer.detector.is_whole_picture else " (if the picture is itself a face: --detector none)"
         echo(f"{source}: no face found{hint}")
     if in_full:
         echo("  wrote " + ", ".join(escape_controls(str(path)) for path in done.outputs))
 
 
-def _print_table(done: AnalysisResult, recognizer: Recognizer) -> None:
-    """Plain columns: they fit any terminal, and can be cut and sorted by other programs."""
-    head = ["face", "expression", *recognizer.labels, "x1", "y1", "x2", "y2"]
-    rows = [
+def _face_table(done: AnalysisResult, recognizer: Recognizer) -> str:
+    """Return a table of the faces of a picture with every probability."""
+    rows = [["face", "expression", *recognizer.labels, "x1", "y1", "x2", "y2"]]
+    rows += [
         [
             str(number),
             f"{face.label}{'?' if face.is_unsure else ''}",
@@ -271,38 +291,30 @@ def _print_table(done: AnalysisResult, recognizer: Recognizer) -> None:
         ]
         for number, face in enumerate(done.faces)
     ]
-    widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
-    for row in [head, *rows]:
-        echo(
-            "  "
-            + "  ".join(
-                cell.ljust(width) if column == 1 else cell.rjust(width)
-                for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-            )
-        )
+    return format_table(rows, left=(1,), indent="  ")
 
 
-#: People of a video that are listed on the console; the summary has all.
+#: People of a video that are printed; the summary has all.
 MOST_LISTED = 8
 
 
 def _print_people(done: AnalysisResult) -> None:
-    """A line for each person, who was seen longest first; then one for what was found and is probably no face."""
+    """Print a line for each person, the longest on screen first; then one for tracks that are probably not faces."""
     for person in done.people[:MOST_LISTED]:
         echo(
             f"  person {person['person']}: {person['on_screen_s']:.1f} s on screen from {person['first_s']:.1f} s, "
-            f"{pluralize(person['changes'], 'change')}: {_shares(person)}"
+            f"{pluralize(person['changes'], 'change')}: {_format_shares(person)}"
         )
     if len(done.people) > MOST_LISTED:
         echo(f"  and {len(done.people) - MOST_LISTED:,} more")
     if done.not_faces:
         names = ", ".join(str(one["person"]) for one in done.not_faces[:MOST_LISTED])
         more = f" and {len(done.not_faces) - MOST_LISTED:,} more" if len(done.not_faces) > MOST_LISTED else ""
-        echo(f"  probably no face, and not counted: {names}{more}")
+        echo(f"  probably not a face, not counted: {names}{more}")
 
 
-def _shares(people: dict[str, Any]) -> str:
-    """``happy 62%, sad 38%``: shares of the time on screen of one person, or of all; with the doubt there is."""
+def _format_shares(people: dict[str, Any]) -> str:
+    """Return the shares of the time on screen, as in ``happy 62%, sad 38%``, and whether most of them are unsure."""
     share = {name: value for name, value in people["share"].items() if value >= 0.005}
     shares = ", ".join(f"{name} {value:.0%}" for name, value in sorted(share.items(), key=lambda item: -item[1]))
     return (
@@ -310,9 +322,7 @@ def _shares(people: dict[str, Any]) -> str:
     )
 
 
-def _as_json(done: AnalysisResult, recognizer: Recognizer) -> dict[str, Any]:
-    from mien.analysis.output.writers import records_of
-    from mien.core.types import FrameResult
+def _to_json(done: AnalysisResult, recognizer: Recognizer) -> dict[str, Any]:
 
     values = done.to_json()
     if not done.is_video:

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
+import numpy as np
 import typer
 
-from mien.cli.options import Json, Quiet, SkipBad, classify_all, open_classifier, refuse_overwrite
+from mien.cli.loaders import classify_images, open_classifier, print_skipped, refuse_overwrite
+from mien.cli.options import Json, Quiet, SkipBad
+from mien.core.errors import DataError, UsageError
+from mien.core.files import find_file_problem, make_folder, write_json, write_text
 from mien.core.progress import echo
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from mien.core.types import FaceSet
-    from mien.data.duplicates import Twins
-    from mien.evaluation.audit.findings import Findings
-
+from mien.core.types import FaceSet
+from mien.data import load_faces
+from mien.data.duplicates import Twins, connected, find_twins
+from mien.data.splits import only_classes
+from mien.evaluation.audit.findings import TABLES, Findings, examine, write_tables
+from mien.evaluation.audit.label_errors import among, confident_learning, read_probabilities
+from mien.evaluation.audit.non_faces import nonface_score
+from mien.evaluation.reports.audit_page import audit_page
+from mien.evaluation.reports.page import need_jinja
+from mien.evaluation.tables import write_predictions
 
 #: Of fewer faces, what is an ordinary one cannot be learned: real ones would be taken for none.
 LEAST_FACES = 1_000
@@ -69,12 +76,6 @@ def audit(
     that the others judge: on two cores that takes half an hour for FER2013. They are kept, so that an audit that was
     interrupted goes on; --probabilities or --model spares them, and --no-labels leaves labels out.
     """  # fmt: skip
-    from mien.core.files import make_folder, write_json, write_text
-    from mien.data.duplicates import find_twins
-    from mien.evaluation.audit.findings import TABLES, examine, write_tables
-    from mien.evaluation.audit.non_faces import nonface_score
-    from mien.evaluation.reports.audit_page import audit_page
-    from mien.evaluation.reports.page import need_jinja
 
     need_jinja()
     _check(labels, probabilities, model)
@@ -98,8 +99,6 @@ def audit(
     if judged is None:
         left_out.append(why)
     else:
-        from mien.evaluation.audit.label_errors import confident_learning
-
         suspicion = confident_learning(judged, faces.labels)
     findings = examine(faces, twins, nonface_score=score, suspicion=suspicion, share=share, left_out=tuple(left_out))
     values = findings.counts()
@@ -113,8 +112,6 @@ def audit(
 
 
 def _check(labels: bool, probabilities: Path | None, model: str) -> None:
-    from mien.core.errors import DataError, UsageError
-    from mien.core.files import find_file_problem
 
     if probabilities is not None and model:
         raise UsageError("--probabilities", "was given with --model", "give one of them")
@@ -126,11 +123,9 @@ def _check(labels: bool, probabilities: Path | None, model: str) -> None:
 
 
 def _read(paths: list[Path], ferplus: Path | None, size: int, skip_bad: bool, silent: bool) -> FaceSet:
-    from mien.cli.options import tell_skipped
-    from mien.data import load_faces
 
     faces = load_faces(paths, ferplus=ferplus, size=size, skip_bad=skip_bad)
-    tell_skipped(faces, silent)
+    print_skipped(faces, quiet=silent)
     return faces
 
 
@@ -145,9 +140,6 @@ def _judge(
     silent: bool,
 ) -> tuple[np.ndarray | None, str]:
     """(probabilities float32 (N, K) over the data's classes, "") or (None, why there are none)."""
-    from importlib.util import find_spec
-
-    from mien.evaluation.audit.label_errors import read_probabilities
 
     if not faces.is_labeled.any():
         return None, "labels (there are none)"
@@ -155,7 +147,7 @@ def _judge(
         return read_probabilities(probabilities, faces), ""
     if model:
         return _by_model(faces, model, silent), ""
-    if find_spec("torch") is None:
+    if importlib.util.find_spec("torch") is None:
         reason = "labels (torch is not installed: pip install 'mien[train]', or give --probabilities or --model)"
         if not silent:
             echo(f"note: not looked at: {reason}", error=True)
@@ -167,8 +159,6 @@ def _judge(
 
 
 def _by_model(faces: FaceSet, model: str, silent: bool) -> np.ndarray:
-    from mien.core.errors import DataError
-    from mien.evaluation.audit.label_errors import among
 
     classifier = open_classifier(model)
     if classifier.preprocessing.size != faces.images.shape[1] and not silent:
@@ -179,17 +169,13 @@ def _by_model(faces: FaceSet, model: str, silent: bool) -> np.ndarray:
         raise DataError(f"--model {model}", found, "name another model, or leave --model out")
     if not silent:
         echo(f"note: where {model} was trained on these faces it tends to confirm their labels", error=True)
-    found = classify_all(classifier, faces.images, "none", quiet=silent, title="labels")
+    found = classify_images(classifier, faces.images, "none", quiet=silent, title="labels")
     return among(faces.classes, classifier.labels, found)
 
 
 def _out_of_fold(faces: FaceSet, twins: Twins, out: Path, folds: int, epochs: int, silent: bool) -> np.ndarray:
-    import numpy as np
 
-    from mien.data.duplicates import connected
-    from mien.data.splits import only_classes
-    from mien.evaluation.tables import write_predictions
-    from mien.training.folds import assign_folds, out_of_fold
+    from mien.training.folds import assign_folds, predict_out_of_fold
 
     rows = np.flatnonzero(faces.is_labeled)
     place = np.full(len(faces), -1)
@@ -202,7 +188,7 @@ def _out_of_fold(faces: FaceSet, twins: Twins, out: Path, folds: int, epochs: in
     present = np.flatnonzero(part.class_counts())  # FER2013's numbers name classes of which there may be no face
     known = only_classes(part, [part.classes[label] for label in present])
     judged = np.zeros((len(part), len(part.classes)), np.float32)
-    judged[:, present] = out_of_fold(known, chosen, out / "folds", epochs=epochs, quiet=silent, say=quietly)
+    judged[:, present] = predict_out_of_fold(known, chosen, out / "folds", epochs=epochs, quiet=silent, echo=quietly)
     write_predictions(part, judged, faces.classes, out / "probabilities.csv")
     everything = np.full((len(faces), len(faces.classes)), 1 / len(faces.classes), np.float32)
     everything[rows] = judged

@@ -8,9 +8,13 @@ from typing import Annotated
 
 import typer
 
+from mien.analysis.detection.crop_dataset import crop_pictures
+from mien.analysis.detection.detectors import make_detector
+from mien.analysis.settings import parse_people
 from mien.cli.messages import pluralize, print_error
 from mien.cli.options import Json, Quiet
-from mien.core.progress import echo
+from mien.core.errors import UsageError
+from mien.core.progress import echo, progress_bar
 
 #: Pictures without a face that are named on the console; --json names all.
 MOST_NAMED = 20
@@ -34,19 +38,14 @@ def crop(
     that a network learns faces as it will be given them. The folders stay: photos/train/angry/a.jpg becomes
     OUT/train/angry/a.png, and of several faces the others a-face2.png. OUT/crops.csv says where each was cut out.
     """
-    from mien.analysis.detection.crop_dataset import crop_pictures
-    from mien.analysis.detection.detectors import make_detector
-    from mien.analysis.settings import parse_people
-    from mien.core.errors import UsageError
-    from mien.core.progress import progress_bar
 
     finder = make_detector(detector, detector_model)
-    if finder is None:
+    if finder.is_whole_picture:
         raise UsageError("--detector none", "finds no faces to cut out", "use auto, haar or yunet")
     kept = parse_people(people)
     with progress_bar("pictures", None, quiet=quiet or as_json) as bar:
         done = crop_pictures(
-            paths, out, finder, size=size, people=kept, each=lambda at, of: bar.advance(1, f"{at:,} of {of:,}")
+            paths, out, finder, size=size, people=kept, on_progress=lambda at, of: bar.advance(1, f"{at:,} of {of:,}")
         )
     for failure in done.failures:
         print_error(str(failure))
@@ -55,21 +54,21 @@ def crop(
         echo(f"note: {count} left out; 'mien moments --plain' takes stills", error=True)
     if as_json:
         said = {
-            "pictures": done.pictures, "faces": done.faces, "without": done.without, "videos": done.videos,
+            "pictures": done.pictures, "faces": done.faces, "without": done.without_faces, "videos": done.videos,
             "failures": [str(failure) for failure in done.failures],
         }  # fmt: skip
         echo(json.dumps(said, indent=2))
     elif done.pictures and not quiet:
-        of = done.pictures - len(done.without)
+        of = done.pictures - len(done.without_faces)
         if done.faces:
             echo(f"wrote {pluralize(done.faces, 'face')} of {pluralize(of, 'picture')} to {out}")
-        if done.without:
+        if done.without_faces:
             nothing = "" if done.faces else "nothing was written: "
-            echo(f"{nothing}no face was found in {len(done.without):,} of {pluralize(done.pictures, 'picture')}:")
-            for name in done.without[:MOST_NAMED]:
+            echo(f"{nothing}no face was found in {len(done.without_faces):,} of {pluralize(done.pictures, 'picture')}:")
+            for name in done.without_faces[:MOST_NAMED]:
                 echo(f"  {name}")
-            if len(done.without) > MOST_NAMED:
-                echo(f"  and {len(done.without) - MOST_NAMED:,} more")
+            if len(done.without_faces) > MOST_NAMED:
+                echo(f"  and {len(done.without_faces) - MOST_NAMED:,} more")
     if not done.faces:
         return 2
     return 1 if done.failures else 0

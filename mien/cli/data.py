@@ -4,30 +4,24 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from mien.cli.crop import crop
+from mien.cli.loaders import print_skipped, read_data, refuse_overwrite, require_torch, resolve_labels_by
 from mien.cli.messages import print_help
-from mien.cli.options import (
-    DataLabelsBy,
-    Json,
-    Quiet,
-    Set,
-    SkipBad,
-    read_data,
-    refuse_overwrite,
-    require_torch,
-    tell_skipped,
-    whose_labels,
-)
+from mien.cli.options import DataLabelsBy, Json, Quiet, Set, SkipBad
+from mien.core.errors import UsageError
+from mien.core.labels import is_expression, normalize_label
 from mien.core.progress import echo
-
-if TYPE_CHECKING:
-    from mien.core.types import FaceSet
+from mien.core.types import FaceSet
+from mien.data import load_faces, splits
+from mien.data.annotators import labeled_by
+from mien.data.readers import save_faces
 
 app = typer.Typer(
+    add_completion=False,
     invoke_without_command=True,
     rich_markup_mode=None,
     help="Make a data set of photographs, look at one, convert it, divide it, see what a network is given of it.\n\nReads FER2013 as Kaggle's and the ICML CSV, Parquet in the "
@@ -56,7 +50,6 @@ def describe(
     as_json: Json = False,
 ) -> None:
     """Say what a data set holds: faces, splits, classes, votes, and what is broken."""
-    from mien.core.labels import is_expression
 
     faces = _read(path, ferplus, size, skip_bad, labels_by)
     facts = _facts(faces, path)
@@ -98,7 +91,6 @@ def convert(
 
     Pixels, labels, splits and votes are kept as far as the layout holds them.
     """
-    from mien.data.readers import save_faces
 
     refuse_overwrite(out, [path, *([ferplus] if ferplus else [])])
     faces = _read(path, ferplus, size, skip_bad, labels_by)
@@ -160,9 +152,6 @@ def split(
     For semi-supervised training --keep-labels removes labels, after the division or alone. Parquet files and folders
     hold labeled and unlabeled faces together, a CSV does not.
     """
-    from mien.core.errors import UsageError
-    from mien.data import splits
-    from mien.data.readers import save_faces
 
     refuse_overwrite(out, [path, *([ferplus] if ferplus else [])])
     ways = {"--fractions": fractions, "--sizes": sizes, "--counts": counts, "--official": official}
@@ -179,7 +168,7 @@ def split(
     parts = _part_names(names or "train,validation,test", len(shares or numbers or of_classes))
 
     faces = _read(path, ferplus, size, skip_bad, labels_by)
-    tell_skipped(faces, quiet or as_json)
+    print_skipped(faces, quiet=quiet or as_json)
     count = len(faces)
     if of:
         faces = faces.select_split(of)
@@ -229,9 +218,8 @@ def preview(
     normalized. Where faces are blended, the shares of the classes in the target stand below.
     """
     require_torch()
-    from mien.core.errors import UsageError
     from mien.training.preview import draw_preview
-    from mien.training.preview import preview as make
+    from mien.training.preview import make_preview as make
     from mien.training.recipe import load_recipe
 
     refuse_overwrite(out, paths)
@@ -254,7 +242,6 @@ app.command()(crop)
 
 def _check_ways(given: list[str], something_else: bool) -> None:
     """UsageError unless one way to divide is given, or none where there is something else to do."""
-    from mien.core.errors import UsageError
 
     if len(given) > 1 or not (given or something_else):
         raise UsageError(
@@ -265,7 +252,6 @@ def _check_ways(given: list[str], something_else: bool) -> None:
 
 
 def _numbers(text: str, kind: type) -> list:
-    from mien.core.errors import UsageError
 
     try:
         return [kind(part) for part in text.split(",")] if text else []
@@ -276,7 +262,6 @@ def _numbers(text: str, kind: type) -> list:
 
 
 def _sizes(text: str) -> list[int]:
-    from mien.core.errors import UsageError
 
     sizes = _numbers(text, int)
     if min(sizes, default=1) < 1:
@@ -286,8 +271,6 @@ def _sizes(text: str) -> list[int]:
 
 def _counts(text: str) -> list[dict[str, int]]:
     """``"angry=500,sad=500;angry=100,sad=100"`` → the classes and their numbers in each part."""
-    from mien.core.errors import UsageError
-    from mien.core.labels import normalize_label
 
     parts: list[dict[str, int]] = []
     for part in text.split(";") if text else []:
@@ -309,7 +292,6 @@ def _counts(text: str) -> list[dict[str, int]]:
 
 def _part_names(text: str, count: int) -> list[str]:
     """The first ``count`` of the names, each of its own."""
-    from mien.core.errors import UsageError
 
     parts = [name.strip() for name in text.split(",")]
     if count > len(parts):
@@ -336,11 +318,9 @@ def _described(faces: FaceSet, split: str) -> str:
 
 
 def _read(path: Path, ferplus: Path | None, size: int, skip_bad: bool, labels_by: str) -> FaceSet:
-    from mien.data import load_faces
-    from mien.data.annotators import labeled_by
 
     faces = load_faces(path, ferplus=ferplus, size=size, skip_bad=skip_bad)
-    return labeled_by(faces, whose_labels(labels_by, faces, None))
+    return labeled_by(faces, resolve_labels_by(labels_by, faces, None))
 
 
 def _facts(faces: FaceSet, path: Path) -> dict:

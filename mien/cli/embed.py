@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
+import numpy as np
 import typer
 
-from mien.cli.options import Data, Exclude, Json, Quiet, SkipBad, open_classifier, read_data, refuse_overwrite
-from mien.cli.training import Model
-from mien.core.progress import echo
-
-if TYPE_CHECKING:
-    import numpy as np
-
-    from mien.core.types import FaceSet
+from mien.cli.loaders import open_classifier, read_data, refuse_overwrite
+from mien.cli.options import Data, Exclude, Json, Model, Quiet, SkipBad
+from mien.core.csv_cells import CsvWriter
+from mien.core.errors import UsageError
+from mien.core.files import make_folder, replace_file, write_json, write_text
+from mien.core.progress import echo, progress_bar
+from mien.core.types import FaceSet, split_role
+from mien.data.splits import stratified
+from mien.evaluation.reports.page import need_plotly
+from mien.explanation.embedding import METHODS, flatten, separability
+from mien.explanation.embedding_page import draw_embedding, embedding_page
 
 
 def embed(
@@ -40,14 +44,6 @@ def embed(
     flattened; embedding.csv holds the points. PCA's axes are those of the training faces; t-SNE and UMAP place all
     together. UMAP needs umap-learn, which no extra brings.
     """  # fmt: skip
-    import numpy as np
-
-    from mien.core.errors import UsageError
-    from mien.core.files import make_folder, write_json, write_text
-    from mien.core.types import split_role
-    from mien.evaluation.reports.page import need_plotly
-    from mien.explanation.embedding import METHODS, flatten, separability
-    from mien.explanation.embedding_page import draw_embedding, embedding_page
 
     if method not in METHODS:
         raise UsageError(f"--method {method}", "is unknown", f"choose one of {', '.join(METHODS)}")
@@ -93,9 +89,6 @@ def embed(
 
 def _sample(faces: FaceSet, sample: int, seed: int) -> FaceSet:
     """``sample`` faces of each split at most, stratified by class."""
-    import numpy as np
-
-    from mien.data.splits import stratified
 
     if not sample:
         return faces
@@ -108,9 +101,6 @@ def _sample(faces: FaceSet, sample: int, seed: int) -> FaceSet:
 
 def _features(classifier: Any, faces: FaceSet, quiet: bool) -> tuple[np.ndarray, list[str]]:
     """(float32 (N, D), the predicted class of each) with a progress bar."""
-    import numpy as np
-
-    from mien.core.progress import progress_bar
 
     features, predicted = [], []
     with progress_bar("embed", len(faces), quiet=quiet) as bar:
@@ -124,8 +114,6 @@ def _features(classifier: Any, faces: FaceSet, quiet: bool) -> tuple[np.ndarray,
 
 
 def _write_points(faces: FaceSet, spaces: dict[str, Any], predicted: list[str], path: Path) -> None:
-    from mien.core.csv_cells import CsvWriter
-    from mien.core.files import replace_file
 
     heads = [f"{name.split()[-1]}_{axis}" for name in spaces for axis in "xy"]
     with replace_file(path) as part, part.open("w", newline="", encoding="utf-8") as file:

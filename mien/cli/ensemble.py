@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
+import numpy as np
 import typer
 
-from mien.cli.options import (
-    Data,
-    Exclude,
-    Json,
-    LabelsBy,
-    Quiet,
-    SkipBad,
-    Tta,
-    classify_all,
-    keep_notes,
-    read_data,
-    refuse_overwrite,
-    require_torch,
-)
+from mien.analysis.inference.classifier import check_tta
+from mien.cli.loaders import check_onnx_path, classify_images, read_data, refuse_overwrite, require_torch
+from mien.cli.options import Data, Exclude, Json, LabelsBy, Quiet, SkipBad, Tta
+from mien.core.errors import ModelError, UsageError
+from mien.core.files import write_text
 from mien.core.progress import echo
-
-if TYPE_CHECKING:
-    from mien.core.types import FaceSet
+from mien.core.types import FaceSet
 
 
 def ensemble(
@@ -58,22 +49,16 @@ def ensemble(
     faces with 'mien evaluate'.
     """
     require_torch()
-    import json
 
-    import numpy as np
-
-    from mien.analysis.inference.classifier import check_tta
-    from mien.core.errors import UsageError
-    from mien.core.files import write_text
-    from mien.training.release.ensemble import CHOOSERS, join, table_of, weights_text
-    from mien.training.release.export import export
-    from mien.training.torch_classifier import TorchClassifier, open_trained
+    from mien.training.release.ensemble import WEIGHTINGS, format_weightings, join_models, score_weightings
+    from mien.training.release.export import export_model
+    from mien.training.torch_classifier import TorchClassifier, open_trained_model
 
     check_tta(tta)
     _check_names(models, data, out)
-    keep_notes(out)
-    given = None if weights in CHOOSERS else _given(weights, len(models))
-    members = [open_trained(model) for model in models]
+    check_onnx_path(out)
+    given = None if weights in WEIGHTINGS else _given(weights, len(models))
+    members = [open_trained_model(model) for model in models]
     _check_alike(models, [member.classes for member in members])
     faces = read_data(
         data,
@@ -85,25 +70,27 @@ def ensemble(
         model=TorchClassifier(members[0]),
     )
     faces, split = _that_choose(faces, split, quiet=quiet or as_json)
-    joined = join(members, np.full(len(members), 1 / len(members)), name or out.stem)  # refuses what does not fit
+    joined = join_models(
+        members, np.full(len(members), 1 / len(members)), name or out.stem
+    )  # refuses what does not fit
     faces = faces.take(faces.is_labeled).reindex_classes(members[0].classes)
     if len(faces) < 2:
         found = f"has {len(faces)} labeled faces to choose weights by"
         raise UsageError(", ".join(map(str, data)), found, "give more of them")
     probabilities = np.stack(
         [
-            classify_all(TorchClassifier(member), faces.images, tta, quiet=quiet or as_json, title=model)
+            classify_images(TorchClassifier(member), faces.images, tta, quiet=quiet or as_json, title=model)
             for member, model in zip(members, models, strict=True)
         ]
     )  # (M, N, K)
-    table = table_of(models, probabilities, faces.labels)
+    table = score_weightings(models, probabilities, faces.labels)
     if given is None and weights not in table["ensembles"]:
         raise UsageError(f"--weights {weights}", f"has too many points for {len(models)} models", "use likelihood")
     chosen = given if given is not None else np.array(table["ensembles"][weights]["weights"])
-    joined = join(members, chosen, name or out.stem)
-    difference = export(joined, out, faces.take(np.arange(min(len(faces), 512))), license=license)
+    joined = join_models(members, chosen, name or out.stem)
+    difference = export_model(joined, out, faces.take(np.arange(min(len(faces), 512))), license=license)
     table |= {"written": chosen.tolist(), "split": split, "tta": tta, "faces": len(faces), "file": str(out)}
-    text = weights_text(table)
+    text = format_weightings(table)
     write_text(
         out.with_suffix(".md"), f"# {joined.name}\n\nA weighted mean of {len(models)} models.\n\n```\n{text}```\n"
     )
@@ -136,9 +123,7 @@ def average(
     The mean of runs that began apart knows nothing. The folder is a run as any other: evaluate and export it.
     """
     require_torch()
-    import json
 
-    from mien.core.errors import UsageError
     from mien.training.release.average import average_runs
     from mien.training.torch_classifier import load_run
 
@@ -162,7 +147,6 @@ def average(
 
 
 def _check_names(models: list[str], data: list[Path], out: Path) -> None:
-    from mien.core.errors import UsageError
 
     if len(models) < 2:
         raise UsageError("mien ensemble", "needs two models at least", "name several")
@@ -185,7 +169,6 @@ def _that_choose(faces: FaceSet, split: str, *, quiet: bool) -> tuple[FaceSet, s
 
 def _check_alike(models: list[str], classes: list[tuple[str, ...]]) -> None:
     """ModelError, which names the files, where they know different classes."""
-    from mien.core.errors import ModelError
 
     for model, known in zip(models, classes, strict=True):
         if known != classes[0]:
@@ -195,9 +178,6 @@ def _check_alike(models: list[str], classes: list[tuple[str, ...]]) -> None:
 
 def _given(text: str, count: int):
     """Weights from the command line, or UsageError."""
-    import numpy as np
-
-    from mien.core.errors import UsageError
 
     try:
         values = np.array([float(part) for part in text.split(",")])

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
+import numpy as np
 import typer
 
+from mien.analysis.inference.model_file import INT8_ENDING, find_model, int8_path, read_model_info
+from mien.cli.loaders import check_onnx_path, read_data, refuse_overwrite, require_torch
 from mien.cli.messages import print_error
-from mien.cli.options import (
-    Data,
-    Json,
-    LabelsBy,
-    Quiet,
-    SkipBad,
-    keep_notes,
-    read_data,
-    refuse_overwrite,
-    require_torch,
-)
+from mien.cli.options import Data, Json, LabelsBy, Quiet, SkipBad
+from mien.core.errors import UsageError
+from mien.core.files import write_text
 from mien.core.progress import echo
-
-if TYPE_CHECKING:
-    from mien.core.types import FaceSet
+from mien.core.types import FaceSet, split_role
+from mien.evaluation.calibration import BINS, Reliability
+from mien.evaluation.reports.curves import drawn, reliability_diagram
+from mien.training.release.finish import ReleaseOptions
+from mien.training.release.finish import finish_model as make
 
 #: With fewer validation faces, temperature and thresholds are mostly chance.
 FEW = 300
@@ -61,20 +59,14 @@ def finish(
     of what is no face.
     """
     require_torch()
-    import json
 
-    from mien.analysis.inference.model_file import INT8_ENDING, find_model, int8_path, read_model_info
-    from mien.core.errors import UsageError
-    from mien.core.files import write_text
-    from mien.training.release.card import finished_card
-    from mien.training.release.finish import Wishes
-    from mien.training.release.finish import finish as make
-    from mien.training.release.speed import speed_of
+    from mien.training.release.card import add_release_sections
+    from mien.training.release.speed import measure_speed
 
     if out.suffix.lower() != ".onnx" or out.name.endswith(INT8_ENDING):
         raise UsageError(f"--out {out}", "is to be the float file's name", "as in --out model.onnx")
     refuse_overwrite(out, data)
-    keep_notes(out)
+    check_onnx_path(out)
     source = find_model(model)
     faces = read_data(
         data,
@@ -87,15 +79,15 @@ def finish(
     training = None if no_non_faces and no_int8 else faces.select_split(train_split)
     validation = faces.select_split(split) if len(faces.splits) > 1 or faces.has_split(split) else faces
     note = _note(validation)
-    wishes = Wishes(accuracy, not no_non_faces, not no_int8, seed, quiet or as_json)
-    found = make(source, out, training, validation, wishes)
+    options = ReleaseOptions(accuracy, not no_non_faces, not no_int8, seed, quiet or as_json)
+    found = make(source, out, training, validation, options)
     old = source.with_suffix(".md")
     text = old.read_text(encoding="utf-8") if old.is_file() else f"# {read_model_info(out).name}\n"
     if diagram is not None:
         _draw(found, diagram)
     int8 = None if no_int8 or "no_int8" in found else read_model_info(int8_path(out))
-    speeds = [speed_of(file) for file in ([out] if int8 is None else [out, int8_path(out)])]
-    card = finished_card(text, read_model_info(out), int8, out, diagram, speeds)
+    speeds = [measure_speed(file) for file in ([out] if int8 is None else [out, int8_path(out)])]
+    card = add_release_sections(text, read_model_info(out), int8, out, diagram, speeds)
     write_text(out.with_suffix(".md"), card)
     if "no_int8" in found:
         print_error(f"there is no int8 file: it {found['no_int8']}")
@@ -110,7 +102,6 @@ def finish(
 
 def _note(faces: FaceSet) -> str:
     """What is to be said where the faces that fit the temperature may have trained the model."""
-    from mien.core.types import split_role
 
     if not any(name == "" or split_role(name) == "train" for name in faces.splits):
         return ""
@@ -119,10 +110,6 @@ def _note(faces: FaceSet) -> str:
 
 def _draw(found: dict, diagram: Path) -> None:
     """The reliability diagram as PNG, of faces that did not fit the temperature."""
-    import numpy as np
-
-    from mien.evaluation.calibration import BINS, Reliability
-    from mien.evaluation.reports.curves import drawn, reliability_diagram
 
     count, confidence, accuracy = np.zeros(BINS, np.int64), np.full(BINS, np.nan), np.full(BINS, np.nan)
     for row in found["calibration"]["bins"]:
@@ -133,7 +120,7 @@ def _draw(found: dict, diagram: Path) -> None:
 
 def _told(found: dict, temperature: float, thresholds: dict[str, float]) -> str:
     """What was found, for people."""
-    from mien.training.release.card import share_right
+    from mien.training.release.card import format_accuracy
 
     calibration, unsure, none = found["calibration"], found["unsure"], found.get("not_a_face")
     lines = [
@@ -143,7 +130,7 @@ def _told(found: dict, temperature: float, thresholds: dict[str, float]) -> str:
     if thresholds["unsure"] < 1:
         lines.append(
             f"unsure below {thresholds['unsure']:.3f}: {unsure['answered_elsewhere']:.1%} of the faces are answered, "
-            f"{share_right(unsure['right_elsewhere'])} of these answers are right, on faces that did not choose it"
+            f"{format_accuracy(unsure['right_elsewhere'])} of these answers are right, on faces that did not choose it"
         )
     else:
         lines.append(

@@ -1,9 +1,12 @@
-"""Messages to the person: help, and errors as one line on stderr (`mien: NAME: PROBLEM; HINT`)."""
+"""What the program prints: results, tables, help, and errors as one line on stderr (`mien: NAME: PROBLEM; HINT`)."""
 
 from __future__ import annotations
 
+import json
 import os
 import re
+from collections.abc import Collection, Sequence
+from typing import Any
 
 import typer
 
@@ -37,12 +40,12 @@ def _option(found: re.Match[str]) -> str:
 
 
 def print_error(message: str) -> None:
-    """One line, whatever the message holds."""
+    """Print an error as one line, whatever the message holds."""
     echo("mien: " + " ".join(message.split()), error=True)
 
 
 def format_error(error: Exception, place: str = "") -> str:
-    """The message of an error; ``place`` says where one happened that nobody foresaw.
+    """Return the message of an error; ``place`` is put before errors that are not mien's own.
 
     With MIEN_DEBUG=1 it raises the error instead, for its traceback.
     """
@@ -60,11 +63,39 @@ def format_error(error: Exception, place: str = "") -> str:
 
 
 def pluralize(count: int, word: str) -> str:
-    """``1 face``, ``2,000 faces``."""
+    """Return a count with its word, as in ``1 face`` or ``2,000 faces``."""
     return f"{count:,} {word}{'' if count == 1 else 's'}"
 
 
+def emit(result: Any, text: str, *, as_json: bool, quiet: bool = False) -> None:
+    """Print a result as one JSON document, or as text for people; with ``quiet`` no text."""
+    if as_json:
+        echo(json.dumps(result, indent=2))
+    elif text and not quiet:
+        echo(text)
+
+
+def print_note(text: str, *, quiet: bool) -> None:
+    """Print a line on stderr that is no error."""
+    if text and not quiet:
+        echo(text, error=True)
+
+
+def format_table(rows: Sequence[Sequence[str]], *, left: Collection[int] = (0,), indent: str = "") -> str:
+    """Return rows, the first of which is the head, as plain columns: they fit any terminal, and other programs can cut them.
+
+    The columns whose numbers are in ``left`` are aligned to the left, the others to the right.
+    """
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        sized = enumerate(zip(row, widths, strict=True))
+        cells = [cell.ljust(width) if column in left else cell.rjust(width) for column, (cell, width) in sized]
+        lines.append((indent + "  ".join(cells)).rstrip())
+    return "\n".join(lines)
+
+
 def print_help(context: typer.Context) -> None:
-    """The help of a group of verbs that was named without a verb."""
+    """Print the help of a group of verbs that was named without a verb."""
     if context.invoked_subcommand is None:
         echo(context.get_help())

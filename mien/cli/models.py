@@ -3,16 +3,35 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mien.cli.options import Json, Quiet, json_too_early
-from mien.cli.training import by_whom
+from mien.analysis.inference.model_file import (
+    PULLABLE_MODELS,
+    choose_model_file,
+    find_model,
+    find_pulled_model,
+    int8_path,
+    list_providers,
+    list_shipped_models,
+    read_model_info,
+)
+from mien.analysis.inference.model_file import pull_model as fetch
+from mien.analysis.inference.precision import PRECISION_VARIABLE, find_int8_instructions, resolve_precision
+from mien.cli.loaders import misplaced_json_error
+from mien.cli.options import Json, Quiet
+from mien.cli.scoring import describe_label_source
 from mien.core.progress import echo
 
-app = typer.Typer(invoke_without_command=True, rich_markup_mode=None, help="Model files: shipped, pulled or your own.")
+app = typer.Typer(
+    add_completion=False,
+    invoke_without_command=True,
+    rich_markup_mode=None,
+    help="Model files: shipped, pulled or your own.",
+)
 
 
 @app.callback()
@@ -21,26 +40,19 @@ def _default(context: typer.Context, as_json: Json = False) -> None:
     if context.invoked_subcommand is None:
         list_models(as_json)
     elif as_json:
-        raise json_too_early(context)
+        raise misplaced_json_error(context)
 
 
 @app.command("list")
 def list_models(as_json: Json = False) -> None:
     """List the models that ship with mien and the files that can be pulled."""
-    from mien.analysis.inference.model_file import (
-        PULLABLE_MODELS,
-        find_pulled_model,
-        int8_path,
-        list_shipped_models,
-        read_model_info,
-    )
 
     rows = []
     for name, path in list_shipped_models().items():
         info = read_model_info(path)
         accuracy = info.scores.get("accuracy")
         about = f"{len(info.labels)} expressions" + (
-            f", accuracy {accuracy:.1%} on {info.scores.get('data')}{by_whom(info.scores.get('labels_by', 'given'))}"
+            f", accuracy {accuracy:.1%} on {info.scores.get('data')}{describe_label_source(info.scores.get('labels_by', 'given'))}"
             if accuracy
             else ""
         )
@@ -52,7 +64,7 @@ def list_models(as_json: Json = False) -> None:
             {
                 "name": name,
                 "kind": "pulled" if here else "to pull",
-                "about": known.about,
+                "about": known.description,
                 "path": str(here) if here else f"mien models pull {name}",
             }
         )
@@ -69,15 +81,6 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show what a model file says of itself, and its model card."""
-    from dataclasses import asdict
-
-    from mien.analysis.inference.model_file import (
-        PULLABLE_MODELS,
-        choose_model_file,
-        find_model,
-        find_pulled_model,
-        read_model_info,
-    )
 
     if model in PULLABLE_MODELS:
         known = PULLABLE_MODELS[model]
@@ -103,21 +106,12 @@ def show(
 
 
 def _precision(path: Path) -> str:
-    from mien.analysis.inference.model_file import read_model_info
 
     return "int8" if read_model_info(path).quantized else "float"
 
 
 def _runs(model: str) -> str:
     """Which file is run on this machine, why, and how to have the other."""
-    from mien.analysis.inference.model_file import (
-        choose_model_file,
-        find_model,
-        int8_path,
-        list_providers,
-        list_shipped_models,
-    )
-    from mien.analysis.inference.precision import PRECISION_VARIABLE, find_int8_instructions, resolve_precision
 
     path = choose_model_file(model)
     if model not in list_shipped_models():
@@ -144,7 +138,6 @@ def pull(
 
     Its SHA-256 is checked, and it is kept in the cache folder (or the folder that MIEN_CACHE names).
     """
-    from mien.analysis.inference.model_file import pull_model as fetch
 
     path: Path = fetch(name, url)
     if as_json:

@@ -6,21 +6,34 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from glob import escape
+from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
+import numpy as np
 import typer
 
+from mien.analysis.inference.model_file import find_model, read_model_info
+from mien.analysis.media.container import open_container, select_video_stream
+from mien.analysis.media.inputs import Input, list_inputs, shorten_name
+from mien.analysis.output.annotate import draw_faces
+from mien.analysis.output.stills import contact_sheet, face_of, name_of, pictures_at, tile_of
+from mien.analysis.output.writers import RECORD_FORMATS, record_path, write_picture
+from mien.analysis.people.peaks import Peak, PeakRule
+from mien.analysis.people.people import PeopleAccumulator
+from mien.analysis.people.records import Records, read_clip
+from mien.analysis.pipeline import analyze_input
+from mien.analysis.recognizer import Recognizer
+from mien.analysis.settings import AnalysisContext, AnalysisOptions
 from mien.cli.messages import print_error
 from mien.cli.options import Json, Quiet
+from mien.core.errors import DataError, MediaError, UsageError
+from mien.core.files import make_folder, write_json
+from mien.core.labels import normalize_label
+from mien.core.locks import hold_lock
+from mien.core.pictures import is_animation
 from mien.core.progress import echo
-
-if TYPE_CHECKING:
-    from mien.analysis.media.inputs import Input
-    from mien.analysis.people.peaks import Peak
-    from mien.analysis.people.people import PeopleAccumulator
-    from mien.analysis.people.records import Records
-    from mien.core.errors import MediaError
 
 
 def moments(
@@ -52,8 +65,6 @@ def moments(
     clip.moments/01-happy-0012.40s-person1.jpg and so on, moments.json beside them, and all faces on one sheet,
     clip.moments.png. What an earlier call left in clip.moments is replaced.
     """
-    from mien.analysis.people.peaks import PeakRule
-    from mien.core.files import make_folder
 
     item = _video(video, out)
     make_folder(out)
@@ -85,9 +96,6 @@ def _no_peak(
     min_probability: float,
 ) -> MediaError:
     """What to say where no peak was found: how high the expressions come."""
-    import numpy as np
-
-    from mien.core.errors import MediaError
 
     tracks = [one for one in people.names if track in (None, one)]
     rows = np.isin(records.track, tracks)
@@ -104,10 +112,6 @@ def _no_peak(
 
 def _video(path: Path, out: Path) -> Input:
     """The video. MediaError for what is none."""
-    from mien.analysis.media.container import open_container, select_video_stream
-    from mien.analysis.media.inputs import list_inputs
-    from mien.core.errors import MediaError
-    from mien.core.pictures import is_animation
 
     if path.is_dir():
         raise MediaError(path, "is a folder, not a video", "name a file in it")
@@ -134,7 +138,6 @@ def _records_of(
     quiet: bool,
 ) -> Records:
     """The video's records: those named, those in ``out``, or new ones."""
-    from mien.analysis.people.records import read_clip
 
     found = read_clip(named) if named else _left_in(out, item)
     if named and not quiet and (why := _doubt_of(found, item)):
@@ -150,13 +153,6 @@ def _records_of(
 
 def _left_in(out: Path, item: Input) -> Records | None:
     """The records of this video that an analysis left in ``out``; UsageError where there are only those of another."""
-    from glob import escape
-    from itertools import product
-
-    from mien.analysis.media.inputs import shorten_name
-    from mien.analysis.output.writers import RECORD_FORMATS, record_path
-    from mien.analysis.people.records import read_clip
-    from mien.core.errors import DataError, UsageError
 
     full = shorten_name(item.path.name)  # where two inputs had the same name; of the third it is followed by -2
     paths = [record_path(stem, name) for stem, name in product([out / item.stem, out / full], RECORD_FORMATS)]
@@ -226,15 +222,9 @@ def _part_of(summary: dict[str, Any]) -> str:
 
 def _check_choices(found: Records, model: str | None, detector: tuple[str, Path | None]) -> None:
     """UsageError where records were made by another model or detector than the one that is asked for."""
-    from mien.core.errors import UsageError
 
-    if model is not None:
-        from mien.analysis.inference.model_file import find_model, read_model_info
-
-        if (wanted := read_model_info(find_model(model)).name) != found.model:
-            raise UsageError(
-                found.path, f"holds records by the model {found.model}, not {wanted}", "choose another --out"
-            )
+    if model is not None and (asked := read_model_info(find_model(model)).name) != found.model:
+        raise UsageError(found.path, f"holds records by the model {found.model}, not {asked}", "choose another --out")
     name, file = detector
     wanted = "yunet" if file is not None else name
     if wanted not in ("auto", found.detector):
@@ -247,10 +237,6 @@ def _analyze(
     item: Input, out: Path, model: str | None, detector: tuple[str, Path | None], label: str, *, quiet: bool
 ) -> Path:
     """Analyze the video without media; the path of its records."""
-    from mien.analysis.output.writers import record_path
-    from mien.analysis.pipeline import analyze_input
-    from mien.analysis.recognizer import Recognizer
-    from mien.analysis.settings import AnalysisContext, AnalysisOptions
 
     options = AnalysisOptions(
         model=model or "base",
@@ -268,8 +254,6 @@ def _analyze(
 
 
 def _labels(label: str, known: tuple[str, ...]) -> tuple[str, ...]:
-    from mien.core.errors import UsageError
-    from mien.core.labels import normalize_label
 
     if label == "all":
         return known
@@ -281,7 +265,6 @@ def _labels(label: str, known: tuple[str, ...]) -> tuple[str, ...]:
 
 def _track(person: int | None, people: PeopleAccumulator, item: Input) -> int | None:
     """``--person`` → the number of the track."""
-    from mien.core.errors import UsageError
 
     if person is None or person - 1 in people.names:
         return None if person is None else person - 1
@@ -292,12 +275,6 @@ def _track(person: int | None, people: PeopleAccumulator, item: Input) -> int | 
 
 def _write(item: Input, records: Records, chosen: list[Peak], out: Path, *, plain: bool) -> dict[str, Any]:
     """The stills, the sheet and moments.json; what moments.json holds."""
-    import numpy as np
-
-    from mien.analysis.output.annotate import draw_faces
-    from mien.analysis.output.stills import contact_sheet, face_of, name_of, pictures_at, tile_of
-    from mien.analysis.output.writers import write_picture
-    from mien.core.files import make_folder, write_json
 
     folder = make_folder(out / f"{item.stem}.moments")
     joined = bool(_summary_of(records.path).get("joined"))
@@ -328,7 +305,6 @@ def _write(item: Input, records: Records, chosen: list[Peak], out: Path, *, plai
 @contextmanager
 def _apart(folder: Path) -> Iterator[Path]:
     """A hidden folder for stills that are being written, always the same, so that what a killed process left is swept."""
-    from mien.core.locks import hold_lock
 
     new = folder / ".new"
     with hold_lock(folder / ".lock", folder, "wait for it, or choose another folder with --out"):

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import inspect
 import json
+import re
+import tomllib
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mien.cli.options import Json, is_run, json_too_early, require_torch
+from mien.analysis.inference.model_file import list_shipped_models
+from mien.cli.loaders import is_run, misplaced_json_error, require_torch
+from mien.cli.options import Json
+from mien.core.errors import ModelError, UsageError
 from mien.core.progress import echo
 
 if TYPE_CHECKING:
@@ -18,7 +27,9 @@ if TYPE_CHECKING:
 
     from mien.models.summary import Summary
 
-app = typer.Typer(invoke_without_command=True, rich_markup_mode=None, help="Architectures that can be trained.")
+app = typer.Typer(
+    add_completion=False, invoke_without_command=True, rich_markup_mode=None, help="Architectures that can be trained."
+)
 
 #: What a network is shown for where nothing else is asked.
 CLASSES, SIZE = 7, 48
@@ -32,7 +43,7 @@ def _default(context: typer.Context, as_json: Json = False) -> None:
     if context.invoked_subcommand is None:
         list_networks(as_json)
     elif as_json:
-        raise json_too_early(context)
+        raise misplaced_json_error(context)
 
 
 @app.command("list")
@@ -43,12 +54,12 @@ def list_networks(as_json: Json = False) -> None:
     """
     require_torch()
     from mien.models import MODELS
-    from mien.models.summary import summarize
+    from mien.models.summary import summarize_network
 
     rows = []
     for name in MODELS:
         network, channels, _, arguments = _build(name)
-        summary = summarize(network, channels, SIZE)
+        summary = summarize_network(network, channels, SIZE)
         rows.append(
             {
                 "name": name,
@@ -98,7 +109,6 @@ def show(
     statistics are the means and variances of batch norms: Keras counts them as parameters, torch does not.
     """
     require_torch()
-    from mien.core.errors import UsageError
 
     if out is not None and out.suffix.lower() not in DRAWINGS:
         raise UsageError(f"--out {out}", "is no drawing", f"end it in {', '.join(DRAWINGS)}, as in --out network.png")
@@ -128,20 +138,18 @@ class _Shown:
 
 def _open(name: str, options: dict[str, Any]) -> _Shown:
     """A network of MODELS with options, or the network of a trained model, which leaves nothing to choose."""
-    from mien.analysis.inference.model_file import list_shipped_models
-    from mien.core.errors import ModelError, UsageError
-    from mien.models import MISFITS, MODELS
-    from mien.models.summary import summarize
+    from mien.models import BUILD_ERRORS, MODELS
+    from mien.models.summary import summarize_network
 
     if name not in MODELS and (is_run(name) or name in list_shipped_models() or Path(name).suffix.lower() == ".onnx"):
-        from mien.training.torch_classifier import open_trained
+        from mien.training.torch_classifier import open_trained_model
 
         if options:
             raise UsageError(
                 next(iter(options)), f"cannot change the trained network of {name}", "leave it out, or name a network"
             )
-        trained = open_trained(name)
-        summary = summarize(trained.network, trained.preprocessing.channels, trained.preprocessing.size)
+        trained = open_trained_model(name)
+        summary = summarize_network(trained.network, trained.preprocessing.channels, trained.preprocessing.size)
         return _Shown(name, trained.network_name, trained.network_arguments, trained.network, summary)
     if name not in MODELS:
         raise ModelError(
@@ -149,11 +157,11 @@ def _open(name: str, options: dict[str, Any]) -> _Shown:
         )
     try:
         network, channels, size, arguments = _build(name, **options)
-    except MISFITS as error:
+    except BUILD_ERRORS as error:
         raise ModelError(f"network '{name}'", f"cannot be built like this ({error})", "change --set") from error
     try:
-        summary = summarize(network, channels, size)
-    except MISFITS as error:
+        summary = summarize_network(network, channels, size)
+    except BUILD_ERRORS as error:
         found = f"cannot take pictures of {channels} x {size} x {size} pixels"
         raise ModelError(f"network '{name}'", found, f"change --size{_wanted_size(name)}") from error
     return _Shown(name, name, arguments, network, summary)
@@ -161,11 +169,10 @@ def _open(name: str, options: dict[str, Any]) -> _Shown:
 
 def _build(name: str, **options: Any) -> tuple[nn.Module, int, int, dict[str, Any]]:
     """(network, channels, size, all its arguments) of a name in MODELS; its weights take no memory and hold no values."""
-    import warnings
 
     import torch
 
-    from mien.models import build
+    from mien.models import build_network
 
     known = _parameters(name)
     wanted = {"num_classes": CLASSES, "channels": known["channels"].default, "size": SIZE}
@@ -175,13 +182,12 @@ def _build(name: str, **options: Any) -> tuple[nn.Module, int, int, dict[str, An
     arguments = {key: wanted.get(key, parameter.default) for key, parameter in known.items()}
     with torch.device("meta"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch warns of layers of no width, which then fail
-        network = build(name, **arguments)
+        network = build_network(name, **arguments)
     return network, wanted["channels"], wanted["size"], arguments
 
 
 def _parameters(name: str) -> dict[str, Any]:
     """The arguments that a network takes, with their defaults and types."""
-    import inspect
 
     from mien.models import MODELS
 
@@ -190,12 +196,8 @@ def _parameters(name: str) -> dict[str, Any]:
 
 def _setting(name: str, text: str) -> tuple[str, Any]:
     """One ``key=value`` of --set; the value is read as TOML, as text where it is none, and must be of the right type."""
-    import contextlib
-    import tomllib
 
     from pydantic import TypeAdapter, ValidationError
-
-    from mien.core.errors import UsageError
 
     key, equals, value = (part.strip() for part in text.partition("="))
     known = _parameters(name)
@@ -215,7 +217,6 @@ def _setting(name: str, text: str) -> tuple[str, Any]:
 
 def _class_of(name: str) -> tuple[Any, dict[str, Any]]:
     """The class behind a name, and what the name presets of its arguments."""
-    from functools import partial
 
     from mien.models import MODELS
 
@@ -225,7 +226,6 @@ def _class_of(name: str) -> tuple[Any, dict[str, Any]]:
 
 def _about(name: str) -> str:
     """The first line of a network's docstring, and what tells this name from others of the same class."""
-    import inspect
 
     network, preset = _class_of(name)
     words = (inspect.getdoc(network) or "").split("\n")[0]
@@ -234,7 +234,6 @@ def _about(name: str) -> str:
 
 def _wanted_size(name: str) -> str:
     """What the network's docstring says of its argument ``size``, if it has one."""
-    import re
 
     said = re.search(r"^\s+size: (.+?)\.?$", _class_of(name)[0].__doc__ or "", flags=re.MULTILINE)
     return f", the {said[1]}" if said else ""
@@ -272,7 +271,7 @@ def _table(shown: _Shown) -> str:
 def _draw(shown: _Shown, out: Path) -> None:
     """The network, or each member of an ensemble, as a drawing."""
     from mien.models.drawing import draw_networks
-    from mien.models.summary import summarize
+    from mien.models.summary import summarize_network
 
     parts = list(_parts(shown.network_name, shown.network, shown.arguments, shown.summary.picture[0], 1.0))
     if len(parts) == 1:
@@ -281,7 +280,7 @@ def _draw(shown: _Shown, out: Path) -> None:
     size = shown.summary.picture[-1]
     draw_networks(
         [
-            (f"{shown.title}: {name}, weight {weight:.2g}", summarize(network, channels, size))
+            (f"{shown.title}: {name}, weight {weight:.2g}", summarize_network(network, channels, size))
             for name, network, channels, weight in parts
         ],
         out,

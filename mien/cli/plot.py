@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from mien.analysis.output import plots
+from mien.analysis.people.records import Records, read_clip
+from mien.analysis.people.timeline import draw_timeline
 from mien.cli.options import Json, Quiet
+from mien.core.errors import UsageError
+from mien.core.files import make_folder, write_json
 from mien.core.progress import echo
-
-if TYPE_CHECKING:
-    from mien.analysis.people.records import Records
 
 #: What the name of records ends in before their format.
 _ENDING = ".records"
@@ -32,11 +34,6 @@ def plot(
     a second video also a-b.compared.png: both on the same axes, the share of the time on screen that each expression has
     in them, and the difference. Transitions are counted from segment to segment of the label shown, not from frame to frame.
     """
-    from mien.analysis.output import plots
-    from mien.analysis.people.records import read_clip
-    from mien.analysis.people.timeline import draw_timeline
-    from mien.core.errors import UsageError
-    from mien.core.files import make_folder, write_json
 
     if len(records) > 2:
         raise UsageError("RECORDS", f"{len(records)} files", "name one, or two to compare")

@@ -9,7 +9,10 @@ from typing import Annotated
 
 import typer
 
-from mien.cli.options import Quiet, require_torch
+from mien.cli.loaders import require_torch
+from mien.cli.main import main
+from mien.cli.options import Quiet
+from mien.core.errors import UsageError
 from mien.core.progress import echo
 
 
@@ -40,7 +43,6 @@ def queue(
     after kill -9 of the queue or of a job. A job that fails does not stop the others; the next start tries it again. Once per
     machine a timed training of seconds decides between many processes of one thread and few of several.
     """
-    from mien.core.errors import UsageError
     from mien.reproduction.queue import status_text
 
     if status:
@@ -57,8 +59,6 @@ def queue(
 
     plan = Plan(read_jobs(jobs), out, tuple(data), known)
     if job:
-        from mien.cli.main import main
-
         if hasattr(os, "nice"):
             os.nice(10)
         raise typer.Exit(run_job(plan, plan.job(job), main))

@@ -1,57 +1,63 @@
-"""`mien report` and `mien compare`: pages that show what a model reads, and where two models differ."""
+"""`mien report` and `mien compare`: pages about one model, and about the differences of two."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
+import numpy as np
 import typer
 
-from mien.cli.options import (
-    Data,
-    Exclude,
-    Json,
-    LabelsBy,
-    Quiet,
-    SkipBad,
-    Tta,
-    classify_all,
+from mien.analysis.inference.classifier import check_tta
+from mien.cli.loaders import (
+    AnyClassifier,
+    classify_images,
     is_run,
     open_classifier,
     read_data,
     refuse_overwrite,
     require_torch,
-    whose_labels,
+    resolve_labels_by,
 )
-from mien.cli.training import HELD_OUT, Model, by_whom, held_out_caveat, left_aside, of_own_classes, to_score
-from mien.core.progress import echo, progress_bar
+from mien.cli.messages import emit, print_note
+from mien.cli.options import Data, Exclude, Json, LabelsBy, Model, OutFolder, Quiet, SkipBad, Tta
+from mien.cli.scoring import (
+    HELD_OUT,
+    describe_label_source,
+    held_out_caveat,
+    keep_run_classes,
+    print_left_out,
+    select_scored_faces,
+)
+from mien.core.errors import MienError, ModelError, UsageError
+from mien.core.preprocessing import resize
+from mien.core.progress import progress_bar
+from mien.core.types import FaceSet
+from mien.data.splits import stratified
+from mien.evaluation.comparison import in_order_of
+from mien.evaluation.metrics import confusion_matrix
+from mien.evaluation.reports.comparison_report import comparison_text, write_comparison
+from mien.evaluation.reports.galleries import Saliency
+from mien.evaluation.reports.model_report import NAMES, Extras, TrainingRecall, value_text, write_report
+from mien.evaluation.reports.page import need_jinja
+from mien.explanation.figures import overlay
 
-if TYPE_CHECKING:
-    import numpy as np
-
-    from mien.cli.options import AnyClassifier
-    from mien.core.types import FaceSet
-    from mien.evaluation.reports.galleries import Saliency
-    from mien.evaluation.reports.model_report import TrainingRecall
-
-#: Training faces that are read for comparison: enough for a point of accuracy, in a few seconds.
+#: Training faces that are scored for comparison: enough for one point of accuracy, in a few seconds.
 SAMPLE = 2000
 
-Out = Annotated[Path, typer.Option(help="The folder to write to.")]
-Split = Annotated[str, typer.Option(help="Measure this split; default: the test split, else the validation split.")]
+ScoredSplit = Annotated[
+    str, typer.Option("--split", help="Score this split. Default: the test split, else the validation split.")
+]
 
 
 def report(
     model: Model,
     data: Data,
-    out: Out = Path("mien-out"),
-    split: Split = "",
+    out: OutFolder = Path("mien-out"),
+    split: ScoredSplit = "",
     tta: Tta = "none",
     exclude: Exclude = None,
-    saliency: Annotated[
-        bool, typer.Option(help="Show what the model looked at, beside each face; needs torch.")
-    ] = True,
+    saliency: Annotated[bool, typer.Option(help="Show a saliency map beside each face; needs torch.")] = True,
     labels_by: LabelsBy = "auto",
     skip_bad: SkipBad = False,
     quiet: Quiet = False,
@@ -59,56 +65,52 @@ def report(
 ) -> None:
     """Write a page about a model: its faces, its confusions, all its scores.
 
-    report.html opens without a network and can be mailed. It shows for every class the faces that the model is surest
-    of, right and wrong, and least sure of, with what it looked at; the faces behind every cell of the confusion matrix;
-    every score with its 95 % interval; curves and calibration; the votes of FER+, where the data has them; and, for a
-    run folder, its training. Its figures lie beside it as PNG, its numbers as report.json.
+    report.html is one file that opens offline. It shows, for every class, the most and the least confident predictions with
+    saliency maps; the faces behind every cell of the confusion matrix; every score with its 95 % interval; curves and
+    calibration; the votes of FER+, if the data has them; and the training of a run folder. Its figures are written beside it
+    as PNG, its numbers as report.json.
     """
-    from mien.analysis.inference.classifier import check_tta
-    from mien.evaluation.reports.model_report import Extras, write_report
-    from mien.evaluation.reports.page import need_jinja
 
     check_tta(tta)
     need_jinja()
     refuse_overwrite(out, data)
-    still = quiet or as_json
+    silent = quiet or as_json
     classifier = open_classifier(model)
     everything = read_data(
         data,
         size=classifier.preprocessing.size,
         skip_bad=skip_bad,
-        quiet=still,
+        quiet=silent,
         exclude=exclude,
         labels_by=labels_by,
         model=classifier,
     )
-    everything = of_own_classes(model, everything, quiet)
-    faces, which, trained_on = to_score(everything, split, data, Path(model) if is_run(model) else None)
+    everything = keep_run_classes(model, everything, quiet=quiet)
+    faces, which, trained_on = select_scored_faces(everything, split, data, Path(model) if is_run(model) else None)
     warning = f"Note: {which} is what models are trained on; a score on it says little of other faces."
     notes = [warning] if trained_on else []
-    _tell(faces, everything, which, notes, asked=bool(split), quiet=still)
+    print_left_out(everything, faces, which, quiet=bool(split) or silent)
+    _print_notes(notes, quiet=silent)
     faces = faces.reindex_classes(classifier.labels)
-    probabilities = classify_all(classifier, faces.images, tta, quiet=still, title="report")
-    training = None if trained_on else _on_training(classifier, everything, faces, tta, still)
-    shown, method, why = _saliency(model, faces.images, probabilities) if saliency else (None, "", "")
-    notes += [f"Without saliency: {why}."] if why else []
-    extras = Extras(shown, method, _history(model), training, tuple(notes))
-    whose = whose_labels(labels_by, everything, classifier)
-    title = f"{model} on {which}{by_whom(whose)}" + (f", {tta}" if tta != "none" else "")
-    facts = {"model": model, "data": [str(path) for path in data], "split": which, "tta": tta, "labels_by": whose}
-    with progress_bar("draw the page", None, quiet=still):
+    probabilities = classify_images(classifier, faces.images, tta, quiet=silent, title="report")
+    training = None if trained_on else _score_training_faces(classifier, everything, faces, tta, silent)
+    draw_maps, method, problem = _make_saliency(model, faces.images, probabilities) if saliency else (None, "", "")
+    notes += [f"Without saliency: {problem}."] if problem else []
+    extras = Extras(draw_maps, method, _read_history(model), training, tuple(notes))
+    labels_by = resolve_labels_by(labels_by, everything, classifier)
+    title = f"{model} on {which}{describe_label_source(labels_by)}" + (f", {tta}" if tta != "none" else "")
+    facts = {"model": model, "data": [str(path) for path in data], "split": which, "tta": tta, "labels_by": labels_by}
+    with progress_bar("draw the page", None, quiet=silent):
         values = write_report(out, title, facts, faces, probabilities, extras)
-    if as_json:
-        echo(json.dumps(values, indent=2))
-    elif not quiet:
-        echo(f"{title}\n\n{_report_text(values)}\n\nwrote {out / 'report.html'}, report.json and their figures")
+    text = f"{title}\n\n{_report_text(values)}\n\nwrote {out / 'report.html'}, report.json and their figures"
+    emit(values, text, as_json=as_json, quiet=quiet)
 
 
-def _to_hold_against(
+def select_common_faces(
     everything: FaceSet, split: str, data: list[Path], models: tuple[str, str]
 ) -> tuple[FaceSet, str, list[str]]:
-    """(faces, what they are, notes). Each model may be a run that held faces out: what neither has seen is taken, if any."""
-    given = [to_score(everything, split, data, Path(model) if is_run(model) else None) for model in models]
+    """Return (faces, their description, notes). Of runs that held faces out, those that no run was trained on, if any."""
+    given = [select_scored_faces(everything, split, data, Path(model) if is_run(model) else None) for model in models]
     seen = [trained_on for _, _, trained_on in given]
     faces, which, _ = min(given, key=lambda one: len(one[0]))
     common = set.intersection(*(set(one.names.tolist()) for one, _, _ in given))
@@ -126,10 +128,10 @@ def _to_hold_against(
 
 def compare(
     a: Annotated[str, typer.Argument(metavar="A", help="A model's name, an .onnx file, a run folder or a .pt file.")],
-    b: Annotated[str, typer.Argument(metavar="B", help="The model to hold against it.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="The model to compare it with.")],
     data: Data,
-    out: Out = Path("mien-out"),
-    split: Split = "",
+    out: OutFolder = Path("mien-out"),
+    split: ScoredSplit = "",
     tta: Tta = "none",
     exclude: Exclude = None,
     labels_by: LabelsBy = "auto",
@@ -137,38 +139,34 @@ def compare(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Hold two models against each other on the same faces.
+    """Compare two models on the same faces.
 
-    Says whether one is better than chance explains (McNemar's test, paired bootstrap of accuracy and macro-F1), which
-    classes gain and lose, and shows the faces on which they differ in compare.html.
+    Tests whether the difference is significant (McNemar's test, paired bootstrap of accuracy and macro-F1), and lists the
+    classes that gain and lose. compare.html shows the faces on which the models differ.
     """
-    from mien.analysis.inference.classifier import check_tta
-    from mien.core.errors import UsageError
-    from mien.evaluation.comparison import in_order_of
-    from mien.evaluation.reports.comparison_report import comparison_text, write_comparison
-    from mien.evaluation.reports.page import need_jinja
 
     check_tta(tta)
     need_jinja()
     if a == b:
         raise UsageError(f"{a} and {b}", "are one and the same model", "name two")
     refuse_overwrite(out, data)
-    still = quiet or as_json
+    silent = quiet or as_json
     one, two = open_classifier(a), open_classifier(b)
     _check_classes(a, one, b, two)
     everything = read_data(
         data,
         size=one.preprocessing.size,
         skip_bad=skip_bad,
-        quiet=still,
+        quiet=silent,
         exclude=exclude,
         labels_by=labels_by,
         model=one,
     )
     for model in (a, b):
-        everything = of_own_classes(model, everything, quiet)
-    faces, which, notes = _to_hold_against(everything, split, data, (a, b))
-    _tell(faces, everything, which, notes, asked=bool(split), quiet=still)
+        everything = keep_run_classes(model, everything, quiet=quiet)
+    faces, which, notes = select_common_faces(everything, split, data, (a, b))
+    print_left_out(everything, faces, which, quiet=bool(split) or silent)
+    _print_notes(notes, quiet=silent)
     faces = faces.reindex_classes(one.labels)
     images = faces.images
     if two.preprocessing.size != one.preprocessing.size:  # each model is given the pictures that `evaluate` gives it
@@ -181,45 +179,35 @@ def compare(
             labels_by=labels_by,
             model=one,
         )
-        images = _same_faces(other, faces).images
-    of_a = classify_all(one, faces.images, tta, quiet=still, title="A")
-    of_b = in_order_of(classify_all(two, images, tta, quiet=still, title="B"), two.labels, one.labels)
+        images = _select_faces(other, faces).images
+    of_a = classify_images(one, faces.images, tta, quiet=silent, title="A")
+    of_b = in_order_of(classify_images(two, images, tta, quiet=silent, title="B"), two.labels, one.labels)
     facts = {"model_a": a, "model_b": b, "data": [str(path) for path in data], "split": which, "tta": tta}
-    facts["labels_by"] = whose_labels(labels_by, everything, one)
-    with progress_bar("draw the page", None, quiet=still):
+    facts["labels_by"] = resolve_labels_by(labels_by, everything, one)
+    with progress_bar("draw the page", None, quiet=silent):
         found, values = write_comparison(out, (a, b), facts, faces, (of_a, of_b), notes)
-    if as_json:
-        echo(json.dumps(values, indent=2))
-    elif not quiet:
-        echo(f"{comparison_text(found, (a, b))}\n\nwrote {out / 'compare.html'} and compare.json")
+    text = f"{comparison_text(found, (a, b))}\n\nwrote {out / 'compare.html'} and compare.json"
+    emit(values, text, as_json=as_json, quiet=quiet)
 
 
 def _check_classes(a: str, one: AnyClassifier, b: str, two: AnyClassifier) -> None:
-    """ModelError unless both know the same classes, in any order."""
-    from mien.core.errors import ModelError
+    """Raise ModelError unless both know the same classes, in any order."""
 
     if set(one.labels) != set(two.labels):
         found = f"knows {', '.join(two.labels)}, and {a} knows {', '.join(one.labels)}"
         raise ModelError(b, found, "compare models of the same classes")
 
 
-def _tell(faces: FaceSet, everything: FaceSet, which: str, notes: list[str], *, asked: bool, quiet: bool) -> None:
-    """On stderr, as `mien evaluate` does: what is left aside, and what the reader must know."""
-    if len(faces) < len(everything) and not (asked or quiet):
-        echo(left_aside(everything, faces, which), error=True)
-    for note in notes if not quiet else ():
-        echo(note[:1].lower() + note[1:].rstrip("."), error=True)
+def _print_notes(notes: list[str], *, quiet: bool) -> None:
+    """Print the notes of a page on stderr, in the form that errors have."""
+    for note in notes:
+        print_note(note[:1].lower() + note[1:].rstrip("."), quiet=quiet)
 
 
-def _on_training(
+def _score_training_faces(
     classifier: AnyClassifier, everything: FaceSet, measured: FaceSet, tta: str, quiet: bool
 ) -> TrainingRecall | None:
-    """How training faces are read, at most SAMPLE of them, drawn by class; None where the data has no training split."""
-    import numpy as np
-
-    from mien.data.splits import stratified
-    from mien.evaluation.metrics import confusion_matrix
-    from mien.evaluation.reports.model_report import TrainingRecall
+    """Return the recall on training faces, at most SAMPLE of them, drawn by class; None without a training split."""
 
     if not everything.has_split("train"):
         return None
@@ -229,28 +217,24 @@ def _on_training(
         return None
     (rows,) = stratified(part.labels, [min(SAMPLE, len(part))], seed=0)
     sample = part.take(rows).reindex_classes(classifier.labels)
-    probabilities = classify_all(classifier, sample.images, tta, quiet=quiet, title="training faces")
+    probabilities = classify_images(classifier, sample.images, tta, quiet=quiet, title="training faces")
     matrix = confusion_matrix(sample.labels, probabilities.argmax(axis=1), len(classifier.labels))
     return TrainingRecall(" and ".join(part.splits), len(sample), len(part), matrix)
 
 
-def _saliency(model: str, images: np.ndarray, probabilities: np.ndarray) -> tuple[Saliency | None, str, str]:
-    """(rows → what the model looked at in these faces; the method in words; why there is none).
+def _make_saliency(model: str, images: np.ndarray, probabilities: np.ndarray) -> tuple[Saliency | None, str, str]:
+    """Return (a function from rows to drawn saliency maps; the name of the method; why there are no maps).
 
     Grad-CAM of the predicted class, or the gradient where a network has no convolutions. Only a network that torch can
     rebuild can be asked: a quantized file or an installation without torch has no saliency.
     """
-    import numpy as np
-
-    from mien.core.errors import MienError
 
     try:
         require_torch()
         from mien.explanation.attribution import explain
-        from mien.explanation.figures import overlay
-        from mien.training.torch_classifier import open_trained
+        from mien.training.torch_classifier import open_trained_model
 
-        trained = open_trained(model)
+        trained = open_trained_model(model)
     except MienError as error:
         return None, "", f"{error.name} {error.problem}"
 
@@ -264,24 +248,21 @@ def _saliency(model: str, images: np.ndarray, probabilities: np.ndarray) -> tupl
     except MienError:
         method, name = "gradient", "the size of the gradient (Simonyan et al., 2014)"
 
-    def of_rows(rows: np.ndarray) -> np.ndarray:
+    def draw_maps(rows: np.ndarray) -> np.ndarray:
         found = maps(rows, method)
-        return overlay(_of_size(images[rows], found.shape[1]), found, zoom=2)
+        return overlay(_resize_faces(images[rows], found.shape[1]), found, zoom=2)
 
-    return of_rows, f"what the model looked at, by {name}", ""
+    return draw_maps, f"what the model looked at, by {name}", ""
 
 
-def _of_size(faces: np.ndarray, side: int) -> np.ndarray:
-    """Faces uint8 (n, H, W) at the side in pixels that the network sees."""
-    import numpy as np
-
-    from mien.core.preprocessing import resize
+def _resize_faces(faces: np.ndarray, side: int) -> np.ndarray:
+    """Return faces uint8 (N, H, W) at the side in pixels of the network's input."""
 
     return faces if faces.shape[1:3] == (side, side) else np.stack([resize(face, side) for face in faces])
 
 
-def _history(model: str) -> list[dict[str, Any]]:
-    """The training log of a run folder; empty for model files."""
+def _read_history(model: str) -> list[dict[str, Any]]:
+    """Return the training log of a run folder; empty for model files."""
     if not (is_run(model) and Path(model).is_dir()):
         return []
     from mien.training.torch_classifier import read_log
@@ -289,15 +270,14 @@ def _history(model: str) -> list[dict[str, Any]]:
     return read_log(Path(model))[1]
 
 
-def _same_faces(everything: FaceSet, wanted: FaceSet) -> FaceSet:
-    """The rows of ``everything`` with the names of ``wanted``, in its order."""
+def _select_faces(everything: FaceSet, wanted: FaceSet) -> FaceSet:
+    """Return the rows of ``everything`` with the names of ``wanted``, in its order."""
     place = {name: row for row, name in enumerate(everything.names.tolist())}
     return everything.take([place[name] for name in wanted.names.tolist()])
 
 
 def _report_text(values: dict[str, Any]) -> str:
-    """The scores of the whole, a line each."""
-    from mien.evaluation.reports.model_report import NAMES, value_text
+    """Return the overall scores, a line each."""
 
     width = max(len(title) for title, _ in NAMES.values())
     lines = [f"{'faces':<{width}}  {values['count']:,}"]

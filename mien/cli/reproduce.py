@@ -8,8 +8,13 @@ from typing import Annotated
 
 import typer
 
-from mien.cli.options import Data, Json, Quiet, read_data, require_torch
+from mien.cli.loaders import read_data, require_torch
+from mien.cli.options import Data, Json, Quiet
+from mien.core.errors import UsageError
+from mien.core.locks import hold_lock
 from mien.core.progress import echo
+from mien.reproduction.page import read_results, write_page
+from mien.reproduction.studies import studies_named
 
 
 def reproduce(
@@ -36,11 +41,7 @@ def reproduce(
     the runs, a NAME.json with their logs and scores, and reproduction.md with all tables and curves.
     """
     require_torch()
-    from mien.core.errors import UsageError
-    from mien.core.locks import hold_lock
-    from mien.reproduction.page import read_results, write_page
     from mien.reproduction.runner import reproduce as run_study
-    from mien.reproduction.studies import studies_named
 
     quiet, results = quiet or as_json, {}
     studies = studies_named(name)
@@ -49,7 +50,7 @@ def reproduce(
     faces = read_data(data, quiet=quiet)
     for study in studies:
         options = {"short": short, "known": known, "only": run, "quiet": quiet}
-        results[study.name] = run_study(study, faces, out, **options, say=(lambda text: None) if quiet else echo)
+        results[study.name] = run_study(study, faces, out, **options, echo=(lambda text: None) if quiet else echo)
         with hold_lock(out / ".page.lock", out, "wait until it has ended", wait_s=600):
             write_page(read_results(out), out / "reproduction.md", out / "pictures")
     if as_json:

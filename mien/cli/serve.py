@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import importlib.util
+import threading
+import webbrowser
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from mien.analysis.detection.detectors import make_detector
 from mien.cli.options import Quiet
+from mien.core.errors import MissingExtra, UsageError
 from mien.core.progress import echo
-
-if TYPE_CHECKING:
-    from mien.service.config import Config
+from mien.service.config import DAY_S, Config, default_state_folder
+from mien.service.logs import start_log
 
 #: A shorter token can be guessed by who may try as often as he likes.
 SAFE_TOKEN = 16
@@ -68,7 +73,6 @@ def serve(
     """  # fmt: skip
     _need_extra()
     from mien.service.addresses import clean_root_path
-    from mien.service.config import DAY_S, Config, default_state_folder
 
     config = Config(
         state=state or default_state_folder(), host=host, port=port, token=token, allow_insecure=allow_insecure, reports=reports,
@@ -81,19 +85,14 @@ def serve(
 
 
 def _need_extra() -> None:
-    from importlib.util import find_spec
-
-    from mien.core.errors import MissingExtra
 
     for module, package in NEEDED.items():
-        if find_spec(module) is None:
+        if importlib.util.find_spec(module) is None:
             raise MissingExtra(package, "serve", "for the service")
 
 
 def check(config: Config) -> None:
     """UsageError for what would be unsafe or cannot work."""
-    from mien.analysis.detection.detectors import make_detector
-    from mien.core.errors import UsageError
     from mien.service.addresses import check_proxies
 
     if not config.is_loopback and not config.token and not config.allow_insecure:
@@ -111,10 +110,7 @@ def check(config: Config) -> None:
 
 def run(config: Config, *, open_page: bool, quiet: bool) -> None:
     """Listen until Ctrl-C. UsageError where the address cannot be listened at."""
-    from dataclasses import replace
 
-    from mien.core.errors import UsageError
-    from mien.service.logs import start_log
     from mien.service.server import create_app, make_server, open_listener
 
     try:
@@ -135,9 +131,6 @@ def run(config: Config, *, open_page: bool, quiet: bool) -> None:
                     f"note: a token of {len(config.token)} letters can be guessed; 'openssl rand -hex 16' makes one of 32"
                 )
         if open_page:
-            import threading
-            import webbrowser
-
             threading.Timer(1.0, webbrowser.open, [address]).start()
         with suppress(KeyboardInterrupt):  # that is how it ends
             server.run(sockets=[listener])

@@ -1,8 +1,8 @@
-"""A crash of a decoder costs its input alone: the program works in a child process, which is begun anew after a crash.
+"""Run the program in a worker process, so that a decoder that crashes fails its own input only.
 
-A crash outside of any input would come again with the next child: it ends the program.
+After a crash of an input the next worker continues behind it. A crash outside of any input would come again: it ends the program.
 
-The child is forked before anything heavy is imported, which takes about a millisecond. Where there is no fork (Windows) the
+The worker is forked before anything heavy is imported, which takes about a millisecond. Where there is no fork (Windows) the
 program works in its own process, and a crash ends it.
 """
 
@@ -17,87 +17,86 @@ from contextlib import suppress
 
 from mien.cli.messages import print_error
 
-#: How a process ends that a library has crashed, or the system for want of memory.
+#: Signals that end a process when a library crashes, or when the system lacks memory.
 CRASHES = tuple(
     getattr(signal, name)
     for name in ("SIGSEGV", "SIGBUS", "SIGABRT", "SIGILL", "SIGFPE", "SIGSYS", "SIGKILL")
     if hasattr(signal, name)
 )
 
-#: What is passed on to the child, which is no longer in the terminal's foreground group.
-_PASSED_ON = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2")
+#: The worker is not in the terminal's foreground group: these are forwarded to it.
+_FORWARDED_SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT", "SIGUSR1", "SIGUSR2")
 
 
-#: Where the child is, in memory that it shares with its parent; its exit code once it is over; whether an input was finished.
-_NO_INPUT, _AT_INPUT, _OVER = 0, 1, 2
-_told = mmap.mmap(-1, 3)
+#: Shared by both processes: the state of the worker, its exit code when it has ended, whether an input was finished.
+_NO_INPUT, _AT_INPUT, _ENDED = 0, 1, 2
+_status = mmap.mmap(-1, 3)
 
 _crash = ""
 
 
 def last_crash() -> str:
-    """Return the name of the signal by which the child process before this one crashed, as in ``SIGSEGV``; "" without one."""
+    """Return the name of the signal by which the worker before this one crashed, as in ``SIGSEGV``; "" without one."""
     return _crash
 
 
 def begin_input() -> None:
-    """From now on a crash is that of an input: the next child goes on behind it."""
-    _told[0] = _AT_INPUT
+    """Record that an input is being analyzed: after a crash the next worker continues behind it."""
+    _status[0] = _AT_INPUT
 
 
 def end_input(is_finished: bool) -> None:
-    """What became of the input is known and told."""
-    _told[0] = _NO_INPUT
-    _told[2] |= is_finished
+    """Record that the result of the input is known and printed."""
+    _status[0] = _NO_INPUT
+    _status[2] |= is_finished
 
 
-def is_over(code: int) -> None:
-    """All is done and printed: the program ends with this exit code, even if a library crashes at the end of the process."""
-    _told[1], _told[0] = code, _OVER
+def report_end(code: int) -> None:
+    """Record that all is done: the program ends with this exit code, even if a library crashes while the process exits."""
+    _status[1], _status[0] = code, _ENDED
 
 
-def go_on_in_child() -> None:
-    """Go on in a child process: only there this returns.
+def fork_worker() -> None:
+    """Fork a worker process; the function returns in the worker only.
 
-    The process that called it waits, passes signals on, forks again after a crash of an input, and exits as the last child
-    did.
+    The process that called it waits, forwards signals, forks again after a crash of an input, and exits as the last worker did.
     """
     global _crash
     while hasattr(os, "fork"):
         sys.stdout.flush()
         sys.stderr.flush()
-        _told[0] = _NO_INPUT
+        _status[0] = _NO_INPUT
         alive, held = os.pipe()
         child = os.fork()
         if not child:
             os.close(held)
-            _become_child(alive)
+            _detach_worker(alive)
             return
         os.close(alive)
         try:
-            code = _wait(child)
+            code = _wait_for_worker(child)
         finally:
             os.close(held)
         if code >= 0 or -code not in CRASHES:
             sys.exit(code if code >= 0 else 128 - code)
         _crash = signal.Signals(-code).name
-        _go_on_after_crash()
+        _handle_crash()
 
 
-def _go_on_after_crash() -> None:
-    """Only where the crash was that of an input this returns."""
+def _handle_crash() -> None:
+    """Return after the crash of an input; after any other exit."""
     if sys.stderr.isatty():  # a bar hides the cursor
         sys.stderr.write("\x1b[?25h\r\x1b[K")
-    if _told[0] == _OVER:
-        sys.exit(_told[1])
-    if _told[0] == _NO_INPUT:
+    if _status[0] == _ENDED:
+        sys.exit(_status[1])
+    if _status[0] == _NO_INPUT:
         hint = "end other programs and try again" if _crash == "SIGKILL" else "report it, with the command"
         print_error(f"mien analyze: crashed ({_crash}) outside of any input; {hint}")
-        sys.exit(1 if _told[2] else 2)
+        sys.exit(1 if _status[2] else 2)
 
 
-def _become_child(alive: int) -> None:
-    """A group of its own, so that Ctrl-C comes once, through the parent; and an end when the parent ends."""
+def _detach_worker(alive: int) -> None:
+    """Give the worker its own process group, so that Ctrl-C arrives once, and end it when its parent ends."""
     os.setpgid(0, 0)
     signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # it may still write to the terminal
 
@@ -108,8 +107,8 @@ def _become_child(alive: int) -> None:
     threading.Thread(target=watch, daemon=True, name="watch parent").start()
 
 
-def _wait(child: int) -> int:
-    """Wait for the child; its exit code, or minus the signal that ended it."""
+def _wait_for_worker(child: int) -> int:
+    """Wait for the worker; return its exit code, or minus the signal that ended it."""
 
     def pass_on(number: int, _: object) -> None:
         with suppress(ProcessLookupError):
@@ -120,7 +119,7 @@ def _wait(child: int) -> int:
         os.kill(os.getpid(), signal.SIGSTOP)  # returns when the shell says `fg` or `bg`
         pass_on(signal.SIGCONT, None)
 
-    handlers = dict.fromkeys(_PASSED_ON, pass_on) | {"SIGTSTP": stop}
+    handlers = dict.fromkeys(_FORWARDED_SIGNALS, pass_on) | {"SIGTSTP": stop}
     before = {}
     for name, handler in handlers.items():
         number = getattr(signal, name)

@@ -40,7 +40,7 @@ VERBS = ["analyze", "train", "evaluate", "predict", "export", "data", "models"]
         (["analyze", "ok.png", "--model", "empty.onnx"], "empty.onnx: is empty"),
         (
             ["analyze", "ok.png", "--detector", "dlib"],
-            "detector 'dlib': is unknown; choose one of auto, haar, yunet, none",
+            "--detector dlib: is unknown; choose one of auto, haar, yunet, none",
         ),
         (["analyze", "ok.png", "--detector", "yunet"], "not on this machine; pull it with 'mien models pull yunet'"),
         (["analyze", "ok.png", "--format", "xlsx"], "--format xlsx: is unknown; choose from jsonl, csv, parquet"),
@@ -165,27 +165,22 @@ def test_debugging_shows_the_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_nobody_foresaw_is_one_line_too(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import mien.analysis.recognizer
-
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("two\nlines")
 
-    monkeypatch.setattr(mien.analysis.recognizer, "Recognizer", broken)
+    monkeypatch.setattr("mien.cli.analyze.Recognizer.from_options", broken)
     assert main(["analyze", str(ASTRONAUT)]) == 2
     assert "unexpected RuntimeError: two lines; set MIEN_DEBUG=1" in complaint(capsys)
 
 
 def test_ctrl_c_exits_with_130(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    import mien.analysis.inference.classifier
-    import mien.analysis.recognizer
-
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(mien.analysis.recognizer, "Recognizer", interrupted)
+    monkeypatch.setattr("mien.cli.analyze.Recognizer.from_options", interrupted)
     assert main(["analyze", str(ASTRONAUT)]) == 130
-    assert "interrupted: what was finished is kept; the same command goes on" in complaint(capsys)
-    monkeypatch.setattr(mien.analysis.inference.classifier, "Classifier", interrupted)
+    assert "interrupted: finished work is kept; the same command continues it" in complaint(capsys)
+    monkeypatch.setattr("mien.cli.loaders.Classifier", interrupted)
     assert main(["evaluate", "base", "--data", "x.csv", "--split", "train"]) == 130
     assert complaint(capsys) == "mien: interrupted"  # no word of going on: "train" is a split here
 

@@ -85,7 +85,7 @@ def test_old_media_beside_new_records_are_named(capsys: pytest.CaptureFixture[st
     told = capsys.readouterr().err
     assert (
         told
-        == "mien: face.png: mien-out/face.annotated.png beside its outputs: of an earlier run with other settings\n"
+        == "mien: face.png: mien-out/face.annotated.png beside its outputs come from an earlier run with other settings\n"
     )
 
 
@@ -186,7 +186,7 @@ def test_two_processes_that_begin_at_once_do_not_overwrite_inputs_of_one_name(
     owner = first.absolute()
     assert capsys.readouterr().err == (
         f"mien: mien-out/face.*: are those of {owner}, which another process analyzed meanwhile; "
-        "give the same command again\n"
+        "run the same analysis again\n"
     )
     assert sources(Path("mien-out/face.records.jsonl")) == {"S1/face.png"}
     assert str(owner) in Path("mien-out/.outputs.jsonl").read_text()
@@ -202,7 +202,7 @@ def test_records_that_are_not_listed_yet_belong_to_the_input_that_was_begun() ->
     here.begin(mine)
     assert there.is_free(Path("face"), other)
     (out / "face.records.csv").touch()
-    with pytest.raises(OutputError, match="which another process analyzed meanwhile; give the same command again"):
+    with pytest.raises(OutputError, match="which another process analyzed meanwhile; run the same analysis again"):
         there.begin(other)
     there.end()
     assert Ownership(out, settings).owner(Path("face")) == str(Path("S1/face.png").absolute())

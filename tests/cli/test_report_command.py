@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mien.cli.main import main
-from mien.cli.reports import _to_hold_against
+from mien.cli.reports import select_common_faces
 from mien.data.splits import write_names
 from tests.cli.conftest import complaint, outputs
 from tests.conftest import patterns
@@ -41,7 +41,7 @@ def test_a_report_of_a_run(run_folder: Path, data: Path, capsys: pytest.CaptureF
     out, err = capsys.readouterr()
     assert f"{run_folder} on PublicTest" in out
     assert "Matthews correlation" in out
-    assert err == "70 faces that are not PublicTest are left aside; --split names others\n"
+    assert err == "70 faces that are not PublicTest are left out; --split selects another split\n"
     values = json.loads(Path("r/report.json").read_text())
     assert main(["evaluate", str(run_folder), "--data", str(data), "--json"]) == 0
     scores = json.loads(capsys.readouterr().out)
@@ -73,7 +73,7 @@ def test_a_report_of_a_model_file_as_json_on_the_split_that_is_asked_for(
     assert 'id="training"' not in html
 
 
-def test_a_model_that_torch_cannot_rebuild_has_a_report_without_saliency(
+def test_a_model_that_torch_cannot_rebuild_has_a_report_without_make_saliency(
     model_file: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mien.cli import reports
@@ -95,16 +95,16 @@ def test_a_network_without_convolutions_is_asked_for_its_gradient(monkeypatch: p
 
     import torch
 
-    from mien.cli.reports import _saliency
+    from mien.cli.reports import _make_saliency
     from mien.core.preprocessing import Preprocessing
     from mien.training import torch_classifier as inference
 
     network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48 * 48, 7)).eval()
     monkeypatch.setattr(
-        inference, "open_trained", lambda model: SimpleNamespace(network=network, preprocessing=Preprocessing())
+        inference, "open_trained_model", lambda model: SimpleNamespace(network=network, preprocessing=Preprocessing())
     )
     faces = patterns(7)
-    of_rows, method, why = _saliency("any", faces.images, np.eye(7))
+    of_rows, method, why = _make_saliency("any", faces.images, np.eye(7))
     assert (method, why) == ("what the model looked at, by the size of the gradient (Simonyan et al., 2014)", "")
     pictures = of_rows(np.array([3, 5]))
     assert (pictures.dtype, pictures.shape) == (np.uint8, (2, 96, 96, 3))
@@ -117,7 +117,7 @@ def test_two_models_on_the_same_faces(
     out, err = capsys.readouterr()
     assert "McNemar p = " in out
     assert "wrote c/compare.html and compare.json" in out.replace("\\", "/")
-    assert err == "70 faces that are not PublicTest are left aside; --split names others\n"
+    assert err == "70 faces that are not PublicTest are left out; --split selects another split\n"
     values = json.loads(Path("c/compare.json").read_text())
     right = []
     for model in ("base", str(model_file)):
@@ -209,8 +209,8 @@ def test_two_runs_are_compared_on_what_neither_has_seen(order: tuple[str, str]) 
     for name, rows in (("a", [0, 1, 2, 3]), ("b", [2, 3, 4, 5])):
         Path(name).mkdir()
         write_names(faces.take(rows), Path(name, "validation.csv"))
-    found, _, notes = _to_hold_against(faces, "", [Path("x.csv")], order)
+    found, _, notes = select_common_faces(faces, "", [Path("x.csv")], order)
     assert (found.names.tolist(), notes) == (faces.names[2:4].tolist(), [])
     write_names(faces.take([8, 9, 10]), Path("b", "validation.csv"))  # nothing in common
-    found, _, notes = _to_hold_against(faces, "", [Path("x.csv")], order)
+    found, _, notes = select_common_faces(faces, "", [Path("x.csv")], order)
     assert (len(found), notes) == (3, ["Note: a may have been trained on these faces."])

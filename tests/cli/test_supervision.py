@@ -29,7 +29,7 @@ if where == "loading":
     Recognizer.__init__ = crash
 if where == "table":
     from mien.cli.analyze_inputs import Analysis
-    Analysis._joint_table = crash
+    Analysis._write_joint_table = crash
 parent = os.getpid()
 if where == "exit":
     atexit.register(lambda: os.getpid() == parent or crash())
@@ -139,8 +139,8 @@ def test_a_video_that_took_too_much_memory_goes_on_from_its_finished_parts() -> 
     make_clip(Path("clip.mp4"), seconds=1, size_wh=(64, 48), sound=None)
     arguments = ("clip.mp4", "a.jpg", "--outputs", "none", "-q")
     done = run(*arguments, code=SHORT_OF_MEMORY)
-    why = "clip.mp4: was not finished: the system ended it, probably for want of memory (SIGKILL); "
-    hint = "what was finished is kept: the same command goes on with more memory"
+    why = "clip.mp4: was not finished: the system ended it, probably because memory ran out (SIGKILL); "
+    hint = "finished work is kept: the same command continues it with more memory"
     assert done.returncode == 1
     assert done.stderr.splitlines()[0] == f"mien: {why}{hint}"
     (parts,) = Path("mien-out").glob(".*.parts")
@@ -157,7 +157,7 @@ def test_after_a_crash_the_cursor_of_the_terminal_is_shown_again(
 ) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     supervision.begin_input()
-    supervision._go_on_after_crash()
+    supervision._handle_crash()
     assert capsys.readouterr().err == "\x1b[?25h\r\x1b[K"
     supervision.end_input(is_finished=False)
 
@@ -191,7 +191,7 @@ def test_ctrl_c_ends_the_work_and_the_program() -> None:
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=120)
     assert process.returncode == 130
-    assert err.splitlines() == ["mien: interrupted: what was finished is kept; the same command goes on from there"]
+    assert err.splitlines() == ["mien: interrupted: finished work is kept; the same command continues it"]
     until(lambda: is_gone(worker))
 
 

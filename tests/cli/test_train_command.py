@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mien.cli.main import main
-from mien.cli.training import to_score
+from mien.cli.scoring import select_scored_faces
 from mien.core.errors import DataError
 from mien.core.labels import CANONICAL
 from mien.core.types import FaceSet, concatenate_faces
@@ -72,7 +72,7 @@ def test_exclude_leaves_rows_out_of_training_and_scoring(capsys: pytest.CaptureF
     command = ["train", "small.toml", "--data", "faces.csv", "--exclude", "out.csv", "--resume"]
     assert main(command) == 0
     out, err = capsys.readouterr()
-    assert "note: the run goes on as it was begun, though in the recipe schedule.epochs was 1, now 5" in err
+    assert "note: the run continues with its own settings; in the recipe schedule.epochs was 1, now 5" in err
     assert "all 1 epochs are done" in out
 
 
@@ -180,7 +180,7 @@ def test_faces_that_are_not_scored_are_counted(capsys: pytest.CaptureFixture[str
     save_faces(patterns(14), "a.csv")
     save_faces(patterns(7, split="PublicTest"), "b.csv")
     assert main(["evaluate", "base", "--data", "a.csv", "--data", "b.csv"]) == 0
-    assert capsys.readouterr().err == "14 faces that are not PublicTest are left aside; --split names others\n"
+    assert capsys.readouterr().err == "14 faces that are not PublicTest are left out; --split selects another split\n"
     assert main(["evaluate", "base", "--data", "a.csv", "--data", "b.csv", "--split", "PublicTest"]) == 0
     assert capsys.readouterr().err == ""
 
@@ -216,7 +216,7 @@ def test_a_model_that_learned_from_raters_is_measured_by_them(eight: Path, capsy
     assert main(["evaluate", str(eight), *data]) == 0
     out, err = capsys.readouterr()
     assert "runs/small on held out of faces.parquet by FER+'s raters" in out
-    assert "5 of 80 faces are without a label: their raters are divided" in err
+    assert "5 of 80 faces have no label: their raters disagree" in err
     assert main(["evaluate", str(eight), *data, "--json"]) == 0
     scores = json.loads(capsys.readouterr().out)
     assert (scores["split"], scores["count"], scores["labels_by"]) == ("held out of faces.parquet", 15, "raters")
@@ -282,7 +282,7 @@ def test_data_goes_by_the_raters_where_it_is_told_to(eight: Path, capsys: pytest
 
 
 def run_trained_on(folder: str, train: str, held_out: FaceSet) -> Path:
-    """What `to_score` reads of a run."""
+    """What `select_scored_faces` reads of a run."""
     run = Path(folder)
     run.mkdir()
     (run / "recipe.toml").write_text(f'[data]\ntrain = "{train}"\n')
@@ -293,24 +293,26 @@ def run_trained_on(folder: str, train: str, held_out: FaceSet) -> Path:
 def test_a_run_is_not_scored_on_splits_that_it_trained_on_without_a_word() -> None:
     faces = concatenate_faces([patterns(30), patterns(20, seed=1, split="PublicTest")])
     run = run_trained_on("both", "Training+PublicTest", faces.take([1, 5, 33]))
-    scored, which, trained_on = to_score(faces, "", [Path("x.csv")], run)
+    scored, which, trained_on = select_scored_faces(faces, "", [Path("x.csv")], run)
     assert (sorted(scored.names), trained_on) == (sorted(faces.names[[1, 5, 33]]), False)
     assert which == "held out of Training, PublicTest"
-    assert to_score(faces, "PublicTest", [Path("x.csv")], run)[2]  # all of them were asked for
-    only = run_trained_on("one", "Training", faces.select_split("PublicTest"))
-    scored, which, trained_on = to_score(faces, "", [Path("x.csv")], only)
+    assert select_scored_faces(faces, "PublicTest", [Path("x.csv")], run)[2]  # all of them were asked for
+    only = run_trained_on("one", "Training", faces.in_split("PublicTest"))
+    scored, which, trained_on = select_scored_faces(faces, "", [Path("x.csv")], only)
     assert (len(scored), which, trained_on) == (20, "PublicTest", False)
 
 
 def test_undivided_faces_some_of_which_a_run_held_out_may_have_trained_it() -> None:
     faces = patterns(40, split="")
     run = run_trained_on("some", "Training", faces.take([0, 7, 12]))
-    assert not to_score(faces, "", [Path("x.csv")], run)[2]
-    assert to_score(faces.take(np.arange(1, 40)), "", [Path("x.csv")], run)[2]  # one that was held out is missing
+    assert not select_scored_faces(faces, "", [Path("x.csv")], run)[2]
+    assert select_scored_faces(faces.take(np.arange(1, 40)), "", [Path("x.csv")], run)[
+        2
+    ]  # one that was held out is missing
     strangers = replace(faces, names=np.array([f"other.csv#{row}" for row in range(40)]))
-    assert not to_score(strangers, "", [Path("other.csv")], run)[2]
+    assert not select_scored_faces(strangers, "", [Path("other.csv")], run)[2]
     namesakes = replace(patterns(40, seed=9, split=""), names=faces.names)  # 1.png of another folder
-    scored, which, trained_on = to_score(namesakes, "", [Path("x.csv")], run)
+    scored, which, trained_on = select_scored_faces(namesakes, "", [Path("x.csv")], run)
     assert (len(scored), which, trained_on) == (40, "x.csv", False)
 
 
@@ -342,16 +344,16 @@ def test_a_training_that_is_refused_leaves_no_folder(capsys: pytest.CaptureFixtu
 def test_a_run_of_some_classes_is_measured_on_these(run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The run's recipe chose five classes; the data has seven."""
     from mien.data.readers import save_faces
-    from mien.models import build
-    from mien.training.checkpoint import save_trained
+    from mien.models import build_network
+    from mien.training.checkpoint import save_trained_model
     from mien.training.torch_classifier import load_run
 
     five = ("angry", "happy", "neutral", "sad", "surprise")
     small = load_run(run_folder)
     arguments = small.network_arguments | {"num_classes": 5}
-    network = build(small.network_name, **arguments).eval()
+    network = build_network(small.network_name, **arguments).eval()
     Path("run").mkdir()
-    save_trained(Path("run/last.pt"), replace(small, network=network, network_arguments=arguments, classes=five))
+    save_trained_model(Path("run/last.pt"), replace(small, network=network, network_arguments=arguments, classes=five))
     Path("run/recipe.toml").write_text(small_recipe(data={"classes": list(five)}).to_toml())
     save_faces(patterns(70, split="test"), "faces.csv")
     said = "20 faces of classes that the run was not trained on (disgust, fear) are left out"
