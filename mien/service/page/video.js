@@ -102,6 +102,7 @@ function forgetJob(id) {
 /** A job as it is now; one that is not over is listened to, where not many are: a browser has few lines to one address. */
 function onJobUpdate(job, isShown = true) {
   const before = jobs.get(job.id);
+  if (before && api.isOver(before) && !api.isOver(job)) return; // a list that was on its way when the job ended
   jobs.set(job.id, job);
   if (api.isOver(job)) {
     if (subscriptions.delete(job.id)) refreshJobs(); // and the next one is listened to
