@@ -6,8 +6,10 @@ OPTIONS ?=
 space := $(subst ,, )
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo -n)
 PIP := $(BIN)/pip --disable-pip-version-check -q
-# Tests run in this many processes; each then computes in one thread.
+# Tests run in this many processes; each then computes in one thread. A third uses the time in which tests wait for
+# servers and processes, and costs 20 seconds of imports and shared fixtures: it pays where two leave the processors idle.
 WORKERS ?= 2
+# A file's tests stay in one process, so that its clips, models and trainings are made once.
 PYTEST := OMP_NUM_THREADS=1 OPENCV_FOR_THREADS_NUM=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 # Rooms without findings of the type checker; pyproject.toml has the same list, and checks them strictly.

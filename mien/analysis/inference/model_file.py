@@ -100,7 +100,8 @@ class ModelInfo:
 
 def read_metadata(text: str) -> dict[str, Any]:
     """The metadata of a model file, in the words of the present version. ValueError, KeyError or TypeError if it is damaged."""
-    values = {_RENAMED_KEYS.get(key, key): value for key, value in dict(json.loads(text)).items()}
+    stored: dict[str, Any] = dict(json.loads(text))
+    values = {_RENAMED_KEYS.get(key, key): value for key, value in stored.items()}
     return values | {"version": max(values["version"], METADATA_VERSION)}
 
 

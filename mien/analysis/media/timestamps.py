@@ -40,16 +40,16 @@ class Timestamps:
     are_own   whether all times are the file's own
     """
 
-    def __init__(self, stream: av.VideoStream, format_name: str, *, by_clock: bool = False) -> None:
+    def __init__(self, stream: av.VideoStream, format_name: str, *, uses_arrival_times: bool = False) -> None:
         self._codec = stream.codec_context
         self._is_avi = format_name == "avi"
-        stored = TICK_S if by_clock else stream.time_base or Fraction(1, 90000)
+        stored = TICK_S if uses_arrival_times else stream.time_base or Fraction(1, 90000)
         self._scale = -(-stored // TICK_S)
         if (stored / self._scale).denominator > MAX_INT32:  # of a damaged file that counts in hours
             self._scale = 1
         self.time_base = stored / self._scale
         self._rounding = 2 * TICK_S / stored  # of files that keep milliseconds
-        self.are_from_file = not by_clock
+        self.are_from_file = not uses_arrival_times
         self._offset: int | None = None  # presentation less decoding, where that is the same for all packets so far
         self._reorders = self._has_b = False
         self._start: int | None = None

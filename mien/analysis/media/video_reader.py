@@ -276,7 +276,7 @@ class VideoSource:
         shift = gap = end = 0
         last: int | None = None
         for frame in self._decoded_frames():
-            pts, duration = self._times.of(frame), self._times.frame_duration(frame) or step
+            pts, duration = self._times.frame_pts(frame), self._times.frame_duration(frame) or step
             if pts is None:  # due: as long after the one before as that came after its own
                 pts = 0 if last is None else max(end, last + gap) - shift
             pts += shift

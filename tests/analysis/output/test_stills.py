@@ -66,7 +66,7 @@ def test_of_joined_recordings_the_frames_are_those_that_were_analyzed(tmp_path: 
         frames = {frame.time_s: frame.picture for frame in source.frames()}
         assert source.has_rebuilt_times
     times = [list(frames)[place] for place in (5, 25, 31, 31, 55)]
-    for time, picture in zip(times, pictures_at(path, times, has_rebuilt_times=True), strict=True):
+    for time, picture in zip(times, pictures_at(path, times, joined=True), strict=True):
         assert (picture == frames[time]).all()
         picture[:] = 0  # as when it is drawn on
 
@@ -77,7 +77,7 @@ def test_records_of_another_video_are_found_out(tmp_path: Path) -> None:
         with pytest.raises(MediaError, match=r"has no frame at .* the records are of another video"):
             list(pictures_at(tmp_path / "clip.mp4", [time]))
         with pytest.raises(MediaError, match=r"has no frame at .* the records are of another video"):
-            list(pictures_at(tmp_path / "clip.mp4", [0.1, time], has_rebuilt_times=True))
+            list(pictures_at(tmp_path / "clip.mp4", [0.1, time], joined=True))
 
 
 @pytest.mark.parametrize("box", [(40, 30, 60, 50), (-5, -5, 10, 10), (90, 50, 130, 90), (0, 0, 120, 80), (1, 1, 2, 2)])

@@ -18,7 +18,7 @@ from mien.analysis.inference.model_file import METADATA_VERSION, int8_path, read
 from mien.analysis.recognizer import Recognizer
 from mien.core.errors import DataError, ModelError
 from mien.core.types import FaceSet
-from mien.evaluation.audit.non_faces import unmade_faces
+from mien.evaluation.audit.non_faces import make_non_faces
 from mien.evaluation.calibration import fit_temperature
 from mien.models import load
 from mien.training.release import not_a_face
@@ -232,7 +232,7 @@ def test_the_metadata_is_plain_json(finished: Path) -> None:
 @pytest.mark.parametrize("side", [8, 11, 32, 40, 48, 49, 64, 100])
 def test_faces_of_any_side_are_taken_apart(side: int) -> None:
     faces = np.random.default_rng(0).integers(0, 256, (6, side, side), dtype=np.uint8)
-    assert unmade_faces(faces, 60, np.random.default_rng(1)).shape == (60, side, side)
+    assert make_non_faces(faces, 60, np.random.default_rng(1)).shape == (60, side, side)
     assert draw_textures(60, side, np.random.default_rng(1)).shape == (60, side, side)
 
 
