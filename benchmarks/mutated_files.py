@@ -258,12 +258,12 @@ def _read_model(path: Path) -> None:
     from mien.analysis.inference.classifier import Classifier
 
     classifier = Classifier(path, threads=1)
-    probabilities, _ = classifier.judge(np.zeros((2, 48, 48), np.uint8))
+    probabilities, _ = classifier.predict(np.zeros((2, 48, 48), np.uint8))
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-4)
 
 
 def _records() -> dict[str, bytes]:
-    from mien.analysis.output.writers import record_path, record_writer, records_of
+    from mien.analysis.output.writers import make_records, record_path, record_writer
     from mien.core.types import Face, FrameResult
 
     formats = ("jsonl", "csv", "parquet")
@@ -273,7 +273,9 @@ def _records() -> dict[str, bytes]:
             for frame in range(12):
                 p = np.array([0.2, 0.5, 0.3], np.float32)
                 face = Face((1.0, 2.0, 30.0, 40.0), 0.9, p, LABELS, track=frame % 2, smoothed=p, smoothed_label="happy")
-                writer.write(records_of(FrameResult("clip.mp4", frame, frame / 25, (64, 48), (face,)), "base", "haar"))
+                writer.write(
+                    make_records(FrameResult("clip.mp4", frame, frame / 25, (64, 48), (face,)), "base", "haar")
+                )
         return {f"clip.{name}": record_path(stem, name).read_bytes() for name in formats}
 
 
@@ -294,7 +296,7 @@ def _parts() -> dict[str, bytes]:
     from mien.analysis.tracking.face_finder import FaceFinder
 
     finder = FaceFinder(make_detector("haar"))
-    finder.find(np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8), 0.0)
+    finder.find_faces(np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8), 0.0)
     with tempfile.TemporaryDirectory() as folder:
         parts = PartStore(Path(folder) / "clip", {})
         for number in range(2):

@@ -10,10 +10,10 @@ from typing import Any
 
 from mien.analysis.manifest import Manifest
 from mien.analysis.media.inputs import Input, assign_stems, describe_skipped, list_inputs
-from mien.analysis.output.writers import record_path, record_writer, records_of
+from mien.analysis.output.writers import make_records, record_path, record_writer
 from mien.analysis.ownership import Ownership
-from mien.analysis.people.records import rows_of
-from mien.analysis.pipeline import analyze_input, discard
+from mien.analysis.people.records import iterate_rows
+from mien.analysis.pipeline import analyze_input, discard_unfinished
 from mien.analysis.recognizer import Recognizer
 from mien.analysis.settings import AnalysisContext, AnalysisResult
 from mien.cli.messages import format_error, format_table, pluralize, print_error
@@ -41,7 +41,7 @@ class GracefulStop:
     @contextmanager
     def handle_interrupt(self, item: Input) -> Iterator[None]:
         """Handle Ctrl-C while a stream is analyzed. With a file it ends the program; the same command continues."""
-        if not isinstance(item.path, str):
+        if not item.is_stream:
             yield
             return
 
@@ -94,14 +94,14 @@ class Analysis:
         make_folder(out)
         self.ownership = Ownership(out, self._fingerprint())
         with ExitStack() as stack:
-            stack.callback(self.ownership.end)
+            stack.callback(self.ownership.remove_unused)
             self.manifest = None
             if several or self.resume:
                 hint = "wait for it, or choose another folder with --out"
                 stack.enter_context(hold_lock(out / ".manifest.lock", out, hint))
                 self.manifest = Manifest(out, self._fingerprint(), self.resume or bool(self.crash), bool(self.crash))
                 stack.callback(self.manifest.close)
-                named = self.manifest.named(items, self.ownership.is_free)
+                named = self.manifest.assign_stems(items, self.ownership.is_free)
             else:
                 named = assign_stems(items, is_free=self.ownership.is_free)
             self._print_renamed(items, named)
@@ -115,7 +115,7 @@ class Analysis:
                 if not self.finished:
                     self.manifest.remove(named)
                 elif not self.stop.is_requested():
-                    self.manifest.end()
+                    self.manifest.mark_ended()
 
     def _analyze_all(self, items: list[Input | MediaError], restored: int, count: int) -> None:
 
@@ -134,7 +134,7 @@ class Analysis:
         for item, now in zip(items, named, strict=True):
             if isinstance(item, MediaError) or item.stem == now.stem or self.crash:
                 continue
-            owner = None if self.ownership.is_free(item.stem, item) else self.ownership.owner(item.stem)
+            owner = None if self.ownership.is_free(item.stem, item) else self.ownership.find_owner(item.stem)
             if owner is not None:
                 print_error(
                     f"{item.name}: its outputs are named {now.stem}.*, since {item.stem}.* are those of {owner}"
@@ -146,7 +146,7 @@ class Analysis:
         if not self.crash:
             return 0
         lines = [
-            {} if self.manifest is None or isinstance(item, MediaError) else self.manifest.latest(item)
+            {} if self.manifest is None or isinstance(item, MediaError) else self.manifest.latest_entry(item)
             for item in items
         ]
         begun = [
@@ -170,7 +170,7 @@ class Analysis:
     def _record_crash(self, item: Input) -> None:
 
         is_short = self.crash == "SIGKILL"  # of memory: nothing is wrong with the input
-        discard(self.context.out / item.stem, keep_parts=is_short)
+        discard_unfinished(self.context.out / item.stem, keep_parts=is_short)
         if is_short:
             found = "was not finished: the system ended it, probably because memory ran out (SIGKILL)"
             hint = "finished work is kept: the same command continues it with more memory"
@@ -180,11 +180,11 @@ class Analysis:
         why = f"{item.name}: {found}; {hint}"
         self._record_failure(why)
         if self.manifest is not None:
-            self.manifest.add(item, state="failed" if is_short else "crashed", why=why, outputs=[])
+            self.manifest.add_result(item, state="failed" if is_short else "crashed", why=why, outputs=[])
 
     def _fingerprint(self) -> dict[str, Any]:
         """Return what the results depend on beside the inputs."""
-        return {**self.recognizer.describe(), "options": self.context.options.output_choices()}
+        return {**self.recognizer.fingerprint(), "options": self.context.options.output_choices()}
 
     def _analyze_one(self, item: Input | MediaError) -> None:
 
@@ -194,15 +194,15 @@ class Analysis:
         if self.manifest is not None:
             if self._is_known(item):
                 return
-            self.manifest.begin(item)
+            self.manifest.mark_begun(item)
         begin_input()
         try:
             with self.stop.handle_interrupt(item):
-                done = analyze_input(item, self.recognizer, self.context, begin=self.ownership.begin)
+                done = analyze_input(item, self.recognizer, self.context, begin=self.ownership.claim_stem)
         except Exception as error:  # noqa: BLE001 - one bad file must not cost the others their results
             self._record_failure(format_error(error, f"{item.name}: "))
             if self.manifest is not None:
-                self.manifest.add(item, state="failed", why=self.failures[-1], outputs=[])
+                self.manifest.add_result(item, state="failed", why=self.failures[-1], outputs=[])
             end_input(is_finished=False)
             return
         self._record_result(item, done)
@@ -210,7 +210,7 @@ class Analysis:
 
     def _is_known(self, item: Input) -> bool:
         """Return whether an earlier run knows the result of an input; print it then."""
-        before = self.manifest.finished(item)
+        before = self.manifest.find_finished(item)
         if before is not None and "done" in before:
             self.finished.append(before["done"])
             if self.show:
@@ -218,7 +218,7 @@ class Analysis:
             for warning in before["done"]["warnings"]:  # the exit code speaks of them too
                 print_error(f"{item.name}: {warning}")
             return True
-        line = self.manifest.line(item)
+        line = self.manifest.find_entry(item)
         if line is None or line["state"] != "crashed":
             return False
         self._record_failure(f"{line['why']} (known from an earlier run)")
@@ -228,10 +228,10 @@ class Analysis:
         values = _to_json(done, self.recognizer)
         self.finished.append(values)
         if self.manifest is not None:
-            self.manifest.add(item, state="done", outputs=values["outputs"], done=values)
+            self.manifest.add_result(item, state="done", outputs=values["outputs"], done=values)
         for warning in done.warnings:
             print_error(f"{done.source}: {warning}")
-        if old := self.ownership.finish(item, done.outputs):
+        if old := self.ownership.record_outputs(item, done.outputs):
             print_error(
                 f"{done.source}: {', '.join(map(str, old))} beside its outputs come from an earlier run with other settings"
             )
@@ -253,7 +253,7 @@ class Analysis:
         with record_writer(out / "all", formats, self.recognizer.labels) as table:
             for done in self.finished:
                 (own,) = (path for path in done["outputs"] if path.endswith(f".records.{formats[0]}"))
-                for rows in rows_of(own):
+                for rows in iterate_rows(own):
                     table.write(rows)
         if self.show:
             paths = ", ".join(str(record_path(out / "all", name)) for name in formats)
@@ -273,7 +273,7 @@ def _print(done: AnalysisResult, recognizer: Recognizer, in_full: bool) -> None:
     elif done.faces:
         echo(f"{source}: " + ", ".join(f"{face.label} {face.confidence:.0%}" for face in done.faces))
     else:
-        hint = "" if recognizer.detector is None else " (if the picture is itself a face: --detector none)"
+        hint = "" if recognizer.detector.is_whole_picture else " (if the picture is itself a face: --detector none)"
         echo(f"{source}: no face found{hint}")
     if in_full:
         echo("  wrote " + ", ".join(escape_controls(str(path)) for path in done.outputs))
@@ -327,5 +327,5 @@ def _to_json(done: AnalysisResult, recognizer: Recognizer) -> dict[str, Any]:
     values = done.to_json()
     if not done.is_video:
         result = FrameResult(done.source, 0, 0.0, (0, 0), done.faces)
-        values["records"] = records_of(result, recognizer.model_name, recognizer.detector_name)
+        values["records"] = make_records(result, recognizer.model_name, recognizer.detector_name)
     return values

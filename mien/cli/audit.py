@@ -17,13 +17,13 @@ from mien.core.files import find_file_problem, make_folder, write_json, write_te
 from mien.core.progress import echo
 from mien.core.types import FaceSet
 from mien.data import load_faces
-from mien.data.duplicates import Twins, connected, find_twins
-from mien.data.splits import only_classes
-from mien.evaluation.audit.findings import TABLES, Findings, examine, write_tables
-from mien.evaluation.audit.label_errors import among, confident_learning, read_probabilities
-from mien.evaluation.audit.non_faces import nonface_score
-from mien.evaluation.reports.audit_page import audit_page
-from mien.evaluation.reports.page import need_jinja
+from mien.data.duplicates import Duplicates, connected_components, find_duplicates
+from mien.data.splits import filter_classes
+from mien.evaluation.audit.findings import TABLES, Findings, collect_findings, write_tables
+from mien.evaluation.audit.label_errors import find_label_errors, read_probabilities, select_columns
+from mien.evaluation.audit.non_faces import score_non_faces
+from mien.evaluation.reports.audit_page import render_audit_page
+from mien.evaluation.reports.page import require_jinja
 from mien.evaluation.tables import write_predictions
 
 #: Of fewer faces, what is an ordinary one cannot be learned: real ones would be taken for none.
@@ -77,34 +77,36 @@ def audit(
     interrupted goes on; --probabilities or --model spares them, and --no-labels leaves labels out.
     """  # fmt: skip
 
-    need_jinja()
+    require_jinja()
     _check(labels, probabilities, model)
     refuse_overwrite(out, [*paths, *(path for path in (ferplus, probabilities) if path)], writes=TABLES)
     silent = quiet or as_json
     faces = _read(paths, ferplus, size, skip_bad, silent)
     make_folder(out)
-    twins = find_twins(faces.images, near=near, quiet=silent)
+    duplicates = find_duplicates(faces.images, near=near, quiet=silent)
     enough = len(faces) >= LEAST_FACES
-    score = nonface_score(faces.images, quiet=silent) if nonfaces and enough else None
+    score = score_non_faces(faces.images, quiet=silent) if nonfaces and enough else None
     few = f"non-faces (fewer than {LEAST_FACES:,} faces, too few to learn from what faces look like)"
-    left_out = [
+    skipped = [
         *([] if near else ["near duplicates (--no-near)"]),
         *([] if nonfaces else ["non-faces (--no-nonfaces)"]),
         *([few] if nonfaces and not enough else []),
     ]
     judged, why = None, "labels (--no-labels)"
     if labels:
-        judged, why = _judge(faces, twins, out, probabilities, model, folds, epochs, silent)
-    suspicion = None
+        judged, why = _judge(faces, duplicates, out, probabilities, model, folds, epochs, silent)
+    label_errors = None
     if judged is None:
-        left_out.append(why)
+        skipped.append(why)
     else:
-        suspicion = confident_learning(judged, faces.labels)
-    findings = examine(faces, twins, nonface_score=score, suspicion=suspicion, share=share, left_out=tuple(left_out))
+        label_errors = find_label_errors(judged, faces.labels)
+    findings = collect_findings(
+        faces, duplicates, nonface_score=score, label_errors=label_errors, share=share, skipped_checks=tuple(skipped)
+    )
     values = findings.counts()
     write_tables(findings, out)
     write_json(out / "audit.json", values)
-    write_text(out / "audit.html", audit_page(findings, ", ".join(path.name for path in paths)))
+    write_text(out / "audit.html", render_audit_page(findings, ", ".join(path.name for path in paths)))
     if as_json:
         echo(json.dumps(values, indent=2))
     elif not quiet:
@@ -131,7 +133,7 @@ def _read(paths: list[Path], ferplus: Path | None, size: int, skip_bad: bool, si
 
 def _judge(
     faces: FaceSet,
-    twins: Twins,
+    duplicates: Duplicates,
     out: Path,
     probabilities: Path | None,
     model: str,
@@ -150,12 +152,12 @@ def _judge(
     if importlib.util.find_spec("torch") is None:
         reason = "labels (torch is not installed: pip install 'mien[train]', or give --probabilities or --model)"
         if not silent:
-            echo(f"note: not looked at: {reason}", error=True)
+            echo(f"note: not checked: {reason}", error=True)
         return None, reason
     counts = faces.class_counts()
     if (counts > 0).sum() < 2 or counts[counts > 0].min() < 2 * folds:
         return None, f"labels (a class has fewer than {2 * folds} faces, too few for {folds} folds)"
-    return _out_of_fold(faces, twins, out, folds, epochs, silent), ""
+    return _out_of_fold(faces, duplicates, out, folds, epochs, silent), ""
 
 
 def _by_model(faces: FaceSet, model: str, silent: bool) -> np.ndarray:
@@ -170,23 +172,25 @@ def _by_model(faces: FaceSet, model: str, silent: bool) -> np.ndarray:
     if not silent:
         echo(f"note: where {model} was trained on these faces it tends to confirm their labels", error=True)
     found = classify_images(classifier, faces.images, "none", quiet=silent, title="labels")
-    return among(faces.classes, classifier.labels, found)
+    return select_columns(faces.classes, classifier.labels, found)
 
 
-def _out_of_fold(faces: FaceSet, twins: Twins, out: Path, folds: int, epochs: int, silent: bool) -> np.ndarray:
+def _out_of_fold(
+    faces: FaceSet, duplicates: Duplicates, out: Path, folds: int, epochs: int, silent: bool
+) -> np.ndarray:
 
     from mien.training.folds import assign_folds, predict_out_of_fold
 
     rows = np.flatnonzero(faces.is_labeled)
     place = np.full(len(faces), -1)
     place[rows] = np.arange(len(rows))
-    inside = np.isin(twins.pairs, rows).all(axis=1)
-    groups = connected(len(rows), place[twins.pairs[inside]])
+    inside = np.isin(duplicates.pairs, rows).all(axis=1)
+    groups = connected_components(len(rows), place[duplicates.pairs[inside]])
     part = faces.take(rows)
     chosen = assign_folds(part.labels, groups, folds)
     quietly = (lambda text: None) if silent else echo
     present = np.flatnonzero(part.class_counts())  # FER2013's numbers name classes of which there may be no face
-    known = only_classes(part, [part.classes[label] for label in present])
+    known = filter_classes(part, [part.classes[label] for label in present])
     judged = np.zeros((len(part), len(part.classes)), np.float32)
     judged[:, present] = predict_out_of_fold(known, chosen, out / "folds", epochs=epochs, quiet=silent, echo=quietly)
     write_predictions(part, judged, faces.classes, out / "probabilities.csv")
@@ -200,13 +204,13 @@ def _summary(findings: Findings, values: dict[str, Any]) -> str:
     lines = [
         f"{values['faces']:,} faces: " + ", ".join(f"{name} {count:,}" for name, count in values["splits"].items()),
         "classes: " + ", ".join(f"{name} {count:,}" for name, count in values["classes"].items()),
-        f"twins: {groups['groups']:,} groups of {groups['rows']:,} faces; {exact['groups']:,} groups are exact",
+        f"duplicates: {groups['groups']:,} groups of {groups['rows']:,} faces; {exact['groups']:,} groups are exact",
         f"  {groups['within_one_split']:,} within one split, {groups['across_splits']:,} across splits, "
         f"{groups['contradictory']:,} with contradicting labels",
-        f"  {values['duplicate']:,} duplicates could be left out; "
-        f"{sum(values['leaked'].values()):,} validation and test faces have a training twin",
-        f"blank {values['blank']:,}, probably no face {values['not-a-face']:,}, odd in light {values['odd']:,}",
+        f"  {values['duplicate']:,} duplicates to exclude; "
+        f"{sum(values['leaked'].values()):,} validation and test faces have a duplicate in the training split",
+        f"blank {values['blank']:,}, probably no face {values['not-a-face']:,}, unusual lighting {values['outlier']:,}",
     ]
-    if findings.suspicion is not None:
-        lines.append(f"labels: {values['labels_flagged']:,} taken for wrong, {values['label']:,} most suspicious")
-    return "\n".join(lines + [f"not looked at: {what}" for what in findings.left_out])
+    if findings.label_errors is not None:
+        lines.append(f"labels: {values['labels_flagged']:,} probably wrong, {values['label-error']:,} in audit.csv")
+    return "\n".join(lines + [f"not checked: {what}" for what in findings.skipped_checks])

@@ -40,12 +40,12 @@ def crop(
     """
 
     finder = make_detector(detector, detector_model)
-    if finder is None:
+    if finder.is_whole_picture:
         raise UsageError("--detector none", "finds no faces to cut out", "use auto, haar or yunet")
     kept = parse_people(people)
     with progress_bar("pictures", None, quiet=quiet or as_json) as bar:
         done = crop_pictures(
-            paths, out, finder, size=size, people=kept, each=lambda at, of: bar.advance(1, f"{at:,} of {of:,}")
+            paths, out, finder, size=size, people=kept, on_progress=lambda at, of: bar.advance(1, f"{at:,} of {of:,}")
         )
     for failure in done.failures:
         print_error(str(failure))
@@ -54,21 +54,21 @@ def crop(
         echo(f"note: {count} left out; 'mien moments --plain' takes stills", error=True)
     if as_json:
         said = {
-            "pictures": done.pictures, "faces": done.faces, "without": done.without, "videos": done.videos,
+            "pictures": done.pictures, "faces": done.faces, "without": done.without_faces, "videos": done.videos,
             "failures": [str(failure) for failure in done.failures],
         }  # fmt: skip
         echo(json.dumps(said, indent=2))
     elif done.pictures and not quiet:
-        of = done.pictures - len(done.without)
+        of = done.pictures - len(done.without_faces)
         if done.faces:
             echo(f"wrote {pluralize(done.faces, 'face')} of {pluralize(of, 'picture')} to {out}")
-        if done.without:
+        if done.without_faces:
             nothing = "" if done.faces else "nothing was written: "
-            echo(f"{nothing}no face was found in {len(done.without):,} of {pluralize(done.pictures, 'picture')}:")
-            for name in done.without[:MOST_NAMED]:
+            echo(f"{nothing}no face was found in {len(done.without_faces):,} of {pluralize(done.pictures, 'picture')}:")
+            for name in done.without_faces[:MOST_NAMED]:
                 echo(f"  {name}")
-            if len(done.without) > MOST_NAMED:
-                echo(f"  and {len(done.without) - MOST_NAMED:,} more")
+            if len(done.without_faces) > MOST_NAMED:
+                echo(f"  and {len(done.without_faces) - MOST_NAMED:,} more")
     if not done.faces:
         return 2
     return 1 if done.failures else 0

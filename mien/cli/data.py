@@ -10,14 +10,14 @@ import typer
 
 from mien.cli.crop import crop
 from mien.cli.loaders import print_skipped, read_data, refuse_overwrite, require_torch, resolve_labels_by
-from mien.cli.messages import print_help
+from mien.cli.messages import name_options, print_help
 from mien.cli.options import DataLabelsBy, Json, Quiet, Set, SkipBad
 from mien.core.errors import UsageError
 from mien.core.labels import is_expression, normalize_label
 from mien.core.progress import echo
 from mien.core.types import FaceSet
 from mien.data import load_faces, splits
-from mien.data.annotators import labeled_by
+from mien.data.annotators import relabel_faces
 from mien.data.readers import save_faces
 
 app = typer.Typer(
@@ -73,7 +73,7 @@ def describe(
     if faces.classes and not any(is_expression(name) for name in faces.classes):
         echo("  note: none of the class names is an expression that mien knows (see docs/data.md)")
     for why in faces.skipped[:20]:
-        echo(f"  skipped: {why}")
+        echo(f"  skipped: {name_options(why)}")
 
 
 @app.command()
@@ -173,17 +173,21 @@ def split(
     if of:
         faces = faces.select_split(of)
     if classes:
-        faces = splits.only_classes(faces, classes.split(","))
+        faces = splits.filter_classes(faces, classes.split(","))
     divided = len(faces.splits) > 1
     if official:
-        faces = splits.official_splits(faces)
+        faces = splits.assign_official_splits(faces)
     elif counts:
-        faces = splits.with_counts(faces, dict(zip(parts, of_classes, strict=True)), seed)
+        faces = splits.split_by_class_counts(faces, dict(zip(parts, of_classes, strict=True)), seed)
     elif parts:
-        numbers = numbers or splits.fraction_sizes(len(faces), shares)
-        faces = splits.in_order(faces, parts, numbers) if in_order else splits.resplit(faces, parts, numbers, seed)
+        numbers = numbers or splits.sizes_from_fractions(len(faces), shares)
+        faces = (
+            splits.split_in_order(faces, parts, numbers)
+            if in_order
+            else splits.split_stratified(faces, parts, numbers, seed)
+        )
     if keep_labels is not None:
-        faces = splits.without_training_labels(faces, keep_labels, seed)
+        faces = splits.remove_training_labels(faces, keep_labels, seed)
     save_faces(faces, out)
     if as_json:
         echo(json.dumps(_written(faces, out) | {"left_out": count - len(faces)}, indent=2))
@@ -320,7 +324,7 @@ def _described(faces: FaceSet, split: str) -> str:
 def _read(path: Path, ferplus: Path | None, size: int, skip_bad: bool, labels_by: str) -> FaceSet:
 
     faces = load_faces(path, ferplus=ferplus, size=size, skip_bad=skip_bad)
-    return labeled_by(faces, resolve_labels_by(labels_by, faces, None))
+    return relabel_faces(faces, resolve_labels_by(labels_by, faces, None))
 
 
 def _facts(faces: FaceSet, path: Path) -> dict:

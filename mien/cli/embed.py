@@ -16,8 +16,8 @@ from mien.core.errors import UsageError
 from mien.core.files import make_folder, replace_file, write_json, write_text
 from mien.core.progress import echo, progress_bar
 from mien.core.types import FaceSet, split_role
-from mien.data.splits import stratified
-from mien.evaluation.reports.page import need_plotly
+from mien.data.splits import sample_stratified
+from mien.evaluation.reports.page import require_plotly
 from mien.explanation.embedding import METHODS, measure_separability, project_points
 from mien.explanation.embedding_page import draw_embedding, make_embedding_page
 
@@ -47,7 +47,7 @@ def embed(
 
     if method not in METHODS:
         raise UsageError(f"--method {method}", "is unknown", f"choose one of {', '.join(METHODS)}")
-    need_plotly()
+    require_plotly()
     refuse_overwrite(out, data)
     classifier = open_classifier(model)
     silent = quiet or as_json
@@ -95,7 +95,7 @@ def _sample(faces: FaceSet, sample: int, seed: int) -> FaceSet:
     kept = []
     for name in faces.splits:
         rows = np.flatnonzero(faces.split == name)
-        kept.append(rows[stratified(faces.labels[rows], [min(sample, len(rows))], seed)[0]])
+        kept.append(rows[sample_stratified(faces.labels[rows], [min(sample, len(rows))], seed)[0]])
     return faces.take(np.sort(np.concatenate(kept)))
 
 

@@ -77,7 +77,8 @@ def filters(
 def _print_layers(trained: TrainedModel, as_json: bool) -> None:
     """Print the convolutions, one line each."""
 
-    from mien.explanation.filters import list_convolutions, make_white_noise, normalize
+    from mien.explanation.filters import list_convolutions, make_white_noise
+    from mien.training.preparation import normalize
 
     found = list_convolutions(
         trained.network, normalize(make_white_noise(1, trained.preprocessing), trained.preprocessing)

@@ -17,8 +17,8 @@ from mien.core.errors import UsageError
 from mien.core.files import write_text
 from mien.core.progress import echo
 from mien.core.types import FaceSet, split_role
-from mien.evaluation.calibration import BINS, Reliability
-from mien.evaluation.reports.curves import drawn, reliability_diagram
+from mien.evaluation.calibration import NUM_BINS, Reliability
+from mien.evaluation.reports.curves import draw_figure, plot_reliability
 from mien.training.release.finish import ReleaseOptions
 from mien.training.release.finish import finish_model as make
 
@@ -111,11 +111,11 @@ def _note(faces: FaceSet) -> str:
 def _draw(found: dict, diagram: Path) -> None:
     """The reliability diagram as PNG, of faces that did not fit the temperature."""
 
-    count, confidence, accuracy = np.zeros(BINS, np.int64), np.full(BINS, np.nan), np.full(BINS, np.nan)
+    count, confidence, accuracy = np.zeros(NUM_BINS, np.int64), np.full(NUM_BINS, np.nan), np.full(NUM_BINS, np.nan)
     for row in found["calibration"]["bins"]:
-        place = round(row["from"] * BINS)
+        place = round(row["from"] * NUM_BINS)
         count[place], confidence[place], accuracy[place] = row["count"], row["confidence"], row["accuracy"]
-    drawn(reliability_diagram(Reliability(np.linspace(0, 1, BINS + 1), count, confidence, accuracy)), diagram)
+    draw_figure(plot_reliability(Reliability(np.linspace(0, 1, NUM_BINS + 1), count, confidence, accuracy)), diagram)
 
 
 def _told(found: dict, temperature: float, thresholds: dict[str, float]) -> str:

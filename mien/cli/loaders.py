@@ -12,15 +12,15 @@ import typer
 
 from mien.analysis.inference.classifier import Classifier
 from mien.analysis.inference.model_file import list_shipped_models
-from mien.cli.messages import print_note
+from mien.cli.messages import name_options, print_note
 from mien.core.errors import DataError, MissingExtra, OutputError, UsageError
 from mien.core.labels import CANONICAL
 from mien.core.preprocessing import Preprocessing
 from mien.core.progress import progress_bar
 from mien.core.types import FaceSet
 from mien.data import load_faces
-from mien.data.annotators import RATERS, labeled_by
-from mien.data.splits import read_names, without
+from mien.data.annotators import RATERS, relabel_faces
+from mien.data.splits import exclude_faces, read_names
 
 #: Faces that are classified at once.
 BATCH = 256
@@ -101,7 +101,9 @@ def refuse_overwrite(out: Path, inputs: Iterable[Path], writes: Iterable[str] = 
 def print_skipped(faces: FaceSet, *, quiet: bool) -> None:
     """Print on stderr how many rows ``--skip-bad`` left out."""
     if faces.skipped:
-        print_note(f"skipped {len(faces.skipped):,} broken rows; the first: {faces.skipped[0]}", quiet=quiet)
+        print_note(
+            f"skipped {len(faces.skipped):,} broken rows; the first: {name_options(faces.skipped[0])}", quiet=quiet
+        )
 
 
 def read_data(
@@ -123,7 +125,7 @@ def read_data(
     faces = load_faces(paths, size=size, skip_bad=skip_bad)
     print_skipped(faces, quiet=quiet)
     source = resolve_labels_by(labels_by, faces, model)
-    faces = labeled_by(faces, source, CANONICAL if model is None else model.labels)
+    faces = relabel_faces(faces, source, CANONICAL if model is None else model.labels)
     if source == RATERS:
         print_note(
             f"{(~faces.is_labeled).sum():,} of {len(faces):,} faces have no label: their raters disagree, or name no "
@@ -132,7 +134,7 @@ def read_data(
         )
     if exclude is not None:
         before = len(faces)
-        faces = without(faces, read_names(exclude))
+        faces = exclude_faces(faces, read_names(exclude))
         print_note(f"excluded {before - len(faces):,} of {before:,} rows named in {exclude}", quiet=quiet)
     if not len(faces):
         raise DataError(", ".join(map(str, paths)), "has no faces left", "exclude fewer of its rows")

@@ -64,7 +64,7 @@ def list_models(as_json: Json = False) -> None:
             {
                 "name": name,
                 "kind": "pulled" if here else "to pull",
-                "about": known.about,
+                "about": known.description,
                 "path": str(here) if here else f"mien models pull {name}",
             }
         )

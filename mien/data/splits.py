@@ -1,4 +1,4 @@
-"""Dividing a FaceSet: stratified fractions, exact sizes, class subsets. All take a seed and give the same rows again."""
+"""Splits of a FaceSet: stratified fractions, exact sizes, class subsets. A seed always selects the same rows."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from mien.core.labels import normalize_label
 from mien.core.types import OTHER, UNLABELED, FaceSet, split_role
 
 
-def stratified(labels: np.ndarray, sizes: Sequence[int], seed: int) -> list[np.ndarray]:
-    """Disjoint index arrays of exactly ``sizes``, each with the class shares of the whole as nearly as integers allow.
+def sample_stratified(labels: np.ndarray, sizes: Sequence[int], seed: int) -> list[np.ndarray]:
+    """Draw disjoint stratified parts of exactly the given sizes, each int64 (size,) ascending row numbers.
 
-    labels (N,) int; -1 is a class of its own. Each part's places are given to classes by largest remainder of what is
-    left. Indices within a part ascend. Raises DataError if the sizes are more than there are rows.
+    Each part has the class distribution of labels int (N,), up to rounding by the largest remainder. The label -1 is a class
+    of its own. Raises DataError if the sizes exceed N.
     """
     _check_sizes(sizes, len(labels))
     rng = np.random.default_rng(seed)
@@ -38,9 +38,9 @@ def stratified(labels: np.ndarray, sizes: Sequence[int], seed: int) -> list[np.n
     return parts
 
 
-def halves(labels: np.ndarray, seed: int) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
-    """Stratified halves of labels (N,) as (mine, other) and (other, mine): what is chosen on one is measured on the other."""
-    one, other = stratified(labels, [len(labels) // 2, len(labels) - len(labels) // 2], seed)
+def split_halves(labels: np.ndarray, seed: int) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """Split labels int (N,) into stratified halves. Returns the rows as (mine, other) and (other, mine), for cross-fitting."""
+    one, other = sample_stratified(labels, [len(labels) // 2, len(labels) - len(labels) // 2], seed)
     return (one, other), (other, one)
 
 
@@ -52,8 +52,8 @@ def _check_sizes(sizes: Sequence[int], count: int) -> None:
         raise DataError("split", f"sizes {listed} add up to {sum(sizes):,} of {count:,} faces", "ask for fewer")
 
 
-def fraction_sizes(count: int, fractions: Sequence[float]) -> list[int]:
-    """Whole sizes for fractions of ``count``; fractions that add up to 1 use every row."""
+def sizes_from_fractions(count: int, fractions: Sequence[float]) -> list[int]:
+    """Convert fractions of ``count`` to sizes. Fractions that add up to 1 use every row."""
     if not (min(fractions) > 0 and sum(fractions) <= 1 + 1e-9):  # so that NaN fails too
         raise DataError(
             "split", f"fractions {', '.join(map(str, fractions))}", "give positive numbers that add up to at most 1"
@@ -69,36 +69,37 @@ def fraction_sizes(count: int, fractions: Sequence[float]) -> list[int]:
     return sizes
 
 
-def hold_out(faces: FaceSet, fraction: float, seed: int) -> tuple[FaceSet, FaceSet]:
-    """(rest, held out): a stratified fraction of the rows set aside for validation."""
+def hold_out_faces(faces: FaceSet, fraction: float, seed: int) -> tuple[FaceSet, FaceSet]:
+    """Hold out a stratified fraction of the rows. Returns (rest, held out)."""
     size = max(1, round(len(faces) * fraction))
-    (held,) = stratified(faces.labels, [size], seed)
+    (held,) = sample_stratified(faces.labels, [size], seed)
     mask = np.zeros(len(faces), bool)
     mask[held] = True
     return faces.take(~mask), faces.take(mask)
 
 
-def resplit(faces: FaceSet, names: Sequence[str], sizes: Sequence[int], seed: int) -> FaceSet:
-    """The same faces under new split names, stratified to exact sizes; rows beyond the sizes are left out."""
-    parts = stratified(faces.labels, sizes, seed)
+def split_stratified(faces: FaceSet, names: Sequence[str], sizes: Sequence[int], seed: int) -> FaceSet:
+    """Divide the faces into stratified splits of exact sizes. The remaining rows are dropped."""
+    parts = sample_stratified(faces.labels, sizes, seed)
     order = np.concatenate(parts)
     split = np.repeat(np.asarray(names, dtype=str), sizes)
     return replace(faces.take(order), split=split)
 
 
-def in_order(faces: FaceSet, names: Sequence[str], sizes: Sequence[int]) -> FaceSet:
-    """The first rows under the first name, the next under the next; rows beyond the sizes are left out."""
+def split_in_order(faces: FaceSet, names: Sequence[str], sizes: Sequence[int]) -> FaceSet:
+    """Divide the faces in their order into splits of exact sizes. The remaining rows are dropped."""
     _check_sizes(sizes, len(faces))
     return replace(faces.take(np.arange(sum(sizes))), split=np.repeat(np.asarray(names, dtype=str), sizes))
 
 
-def with_counts(faces: FaceSet, parts: dict[str, dict[str, int]], seed: int) -> FaceSet:
-    """Disjoint splits of given counts of each class: ``{"train": {"angry": 500, ...}, "test": {...}}``; the rest is left out.
+def split_by_class_counts(faces: FaceSet, parts: dict[str, dict[str, int]], seed: int) -> FaceSet:
+    """Draw disjoint splits with given counts of each class: ``{"train": {"angry": 500, ...}, "test": {...}}``.
 
-    The classes are those that are named, in the order of ``faces.classes``; rows of a part ascend. Raises DataError where there are too few.
+    The result has the named classes in the order of ``faces.classes``. The remaining rows are dropped.
+    Raises DataError if a class has too few faces.
     """
     wanted = {normalize_label(name) for counts in parts.values() for name in counts}
-    faces = only_classes(
+    faces = filter_classes(
         faces, [name for name in faces.classes if name in wanted] + sorted(wanted - set(faces.classes))
     )
     rng = np.random.default_rng(seed)
@@ -118,20 +119,20 @@ def with_counts(faces: FaceSet, parts: dict[str, dict[str, int]], seed: int) -> 
     return replace(faces.take(np.concatenate(chosen)), split=np.array(split))
 
 
-def without_labels(faces: FaceSet, keep: float, seed: int) -> FaceSet:
-    """The same faces, of which a stratified share ``keep`` keeps its label; FER+ votes, which tell it, go with it."""
+def remove_labels(faces: FaceSet, labeled_share: float, seed: int) -> FaceSet:
+    """Remove labels and votes from all but a stratified share ``labeled_share`` of the labeled faces."""
     known = np.flatnonzero(faces.is_labeled)
-    (kept,) = stratified(faces.labels[known], [round(keep * len(known))], seed)
+    (kept,) = sample_stratified(faces.labels[known], [round(labeled_share * len(known))], seed)
     labels = np.full(len(faces), UNLABELED, np.int64)
     labels[known[kept]] = faces.labels[known[kept]]
     votes = None if faces.votes is None else np.where((labels == faces.labels)[:, None], faces.votes, np.uint8(0))
     return replace(faces, labels=labels, votes=votes)
 
 
-def without_training_labels(faces: FaceSet, keep: float, seed: int) -> FaceSet:
-    """The same faces; of those that train (all where the data has no splits) a stratified share ``keep`` keeps its label.
+def remove_training_labels(faces: FaceSet, labeled_share: float, seed: int) -> FaceSet:
+    """Remove labels and votes from all but a stratified share of the training faces (of all faces without splits).
 
-    Raises DataError where no split trains, where no label is known, or where a class would keep none.
+    Raises DataError if there is no training split, if it has no labels, or if a class would lose all its labels.
     """
     training = np.array([split_role(name) == "train" for name in faces.split.tolist()], bool)
     if faces.splits == ("",):
@@ -139,21 +140,23 @@ def without_training_labels(faces: FaceSet, keep: float, seed: int) -> FaceSet:
     if not training.any():
         found = ", ".join(name or "(none)" for name in faces.splits)
         raise DataError(
-            "--keep-labels",
+            "`keep_labels`",
             f"finds no training split; the data has: {found}",
-            "divide it anew, one part named 'train' by --names, or give the training faces",
+            "divide it anew, with a part that `names` calls 'train', or give the training faces",
         )
     part = faces.take(training)
     if not part.is_labeled.any():
-        raise DataError("--keep-labels", "finds no label among the training faces", "give labeled faces")
-    bare = without_labels(part, keep, seed)
+        raise DataError("`keep_labels`", "finds no label among the training faces", "give labeled faces")
+    bare = remove_labels(part, labeled_share, seed)
     lost = [
         name
         for name, had, has in zip(faces.classes, part.class_counts(), bare.class_counts(), strict=True)
         if had and not has
     ]
     if lost:
-        raise DataError("--keep-labels", f"{keep:g} leaves no label of {', '.join(lost)}", "keep a larger share")
+        raise DataError(
+            "`keep_labels`", f"{labeled_share:g} leaves no label of {', '.join(lost)}", "keep a larger share"
+        )
     labels, votes = faces.labels.copy(), None if faces.votes is None else faces.votes.copy()
     labels[training] = bare.labels
     if votes is not None:
@@ -161,8 +164,8 @@ def without_training_labels(faces: FaceSet, keep: float, seed: int) -> FaceSet:
     return replace(faces, labels=labels, votes=votes)
 
 
-def only_classes(faces: FaceSet, names: Sequence[str]) -> FaceSet:
-    """The faces of these classes, labels counted in this order."""
+def filter_classes(faces: FaceSet, names: Sequence[str]) -> FaceSet:
+    """Return the faces of these classes, with labels in this order."""
     names = tuple(normalize_label(name) for name in names)
     unknown = [name for name in names if name not in faces.classes]
     if unknown:
@@ -177,9 +180,9 @@ def only_classes(faces: FaceSet, names: Sequence[str]) -> FaceSet:
     return faces.take(keep).reindex_classes(names)
 
 
-def one_against_all(faces: FaceSet, name: str) -> FaceSet:
-    """Two classes: OTHER, and the one named."""
-    (name,) = only_classes(faces, [name]).classes
+def make_one_vs_rest(faces: FaceSet, name: str) -> FaceSet:
+    """Return the faces with two classes: OTHER, and the named one."""
+    (name,) = filter_classes(faces, [name]).classes
     if name == OTHER:
         raise DataError("data.one_vs_rest", f"'{OTHER}' is the name of all the rest", "rename the class")
     labels = np.where(faces.is_labeled, faces.labels == faces.classes.index(name), UNLABELED).astype(np.int64)
@@ -187,28 +190,28 @@ def one_against_all(faces: FaceSet, name: str) -> FaceSet:
 
 
 #: Faces of FER2013's official splits, in the order of its file.
-OFFICIAL = {"Training": 28_709, "PublicTest": 3_589, "PrivateTest": 3_589}
+OFFICIAL_SIZES = {"Training": 28_709, "PublicTest": 3_589, "PrivateTest": 3_589}
 
 
-def official_splits(faces: FaceSet) -> FaceSet:
-    """FER2013's own splits: kept where the file names them, else told from the order of its rows."""
+def assign_official_splits(faces: FaceSet) -> FaceSet:
+    """Assign the splits of FER2013 by the order of its rows, unless the file has splits."""
     if len(faces.splits) > 1:
         return faces
-    sizes = list(OFFICIAL.values())
+    sizes = list(OFFICIAL_SIZES.values())
     for parts in (3, 2):  # of one name for all, which is no division
         if len(faces) == sum(sizes[:parts]):
-            return replace(faces, split=np.repeat(np.array(list(OFFICIAL)[:parts]), sizes[:parts]))
+            return replace(faces, split=np.repeat(np.array(list(OFFICIAL_SIZES)[:parts]), sizes[:parts]))
     if faces.splits != ("",):
         return faces
     raise DataError(
-        "--official",
+        "`official`",
         f"needs all of FER2013 (35,887 rows, or 32,298 without PrivateTest), not {len(faces):,}",
-        "divide with --fractions or --sizes",
+        "divide it with `fractions` or `sizes`",
     )
 
 
 def read_names(path: Path) -> set[str]:
-    """The column ``path`` of a CSV: names of rows, as the predictions CSV has them."""
+    """Read the column ``path`` of a CSV: names of rows, as in the predictions CSV."""
     if fault := find_file_problem(path, "a CSV of names"):
         raise DataError(path, *fault)
     try:
@@ -224,7 +227,7 @@ def read_names(path: Path) -> set[str]:
             for row in reader:
                 if row["path"] is None:
                     where = f"{path} line {reader.line_num}"
-                    raise DataError(where, "has no field for the column 'path'", "mend the row")
+                    raise DataError(where, "has no field for the column 'path'", "correct the row")
                 names.add(unescape_formula(row["path"]))
             return names - {""}
     except (UnicodeDecodeError, csv.Error) as error:
@@ -234,40 +237,43 @@ def read_names(path: Path) -> set[str]:
 
 
 def write_names(faces: FaceSet, path: Path) -> None:
-    """The names of the faces as a CSV with the column ``path``, which read_names reads, and a checksum of each picture."""
+    """Write the names of the faces as a CSV with the column ``path``, which `read_names` reads, and a checksum of each."""
     with replace_file(path) as part, part.open("w", newline="", encoding="utf-8") as file:
-        rows = ([name, f"{check:08x}"] for name, check in zip(faces.names, checksums(faces.images), strict=True))
+        rows = (
+            [name, f"{check:08x}"] for name, check in zip(faces.names, compute_checksums(faces.images), strict=True)
+        )
         CsvWriter(file).writerows([["path", "crc32"], *rows])
 
 
-def written_in(faces: FaceSet, path: Path) -> FaceSet:
-    """Those of the faces that write_names wrote there: of the same names, and the same pictures."""
+def select_written(faces: FaceSet, path: Path) -> FaceSet:
+    """Return the faces that `write_names` wrote to the file: equal name and equal checksum."""
     with path.open(newline="", encoding="utf-8") as file:
         known = {unescape_formula(row["path"]): row.get("crc32") for row in csv.DictReader(file)}
     ours = faces.select_names(set(known))
     same = [
-        known[name] in (None, f"{check:08x}") for name, check in zip(ours.names, checksums(ours.images), strict=True)
+        known[name] in (None, f"{check:08x}")
+        for name, check in zip(ours.names, compute_checksums(ours.images), strict=True)
     ]
     return ours.take(np.array(same, bool))
 
 
 def read_checksums(path: Path) -> np.ndarray:
-    """uint32 (N,): the checksums of the pictures that write_names wrote there; empty where an older one has none."""
+    """Read the checksums that `write_names` wrote, uint32 (N,); empty for older files without checksums."""
     with path.open(newline="", encoding="utf-8") as file:
         return np.array([int(row["crc32"], 16) for row in csv.DictReader(file) if row.get("crc32")], np.uint32)
 
 
-def checksums(images: np.ndarray) -> np.ndarray:
-    """uint32 (N,): the CRC-32 of each picture of uint8 images (N, H, W)."""
+def compute_checksums(images: np.ndarray) -> np.ndarray:
+    """Compute the CRC-32 of each picture of uint8 images (N, H, W); uint32 (N,)."""
     return np.array([zlib.crc32(np.ascontiguousarray(image).data) for image in images], np.uint32)
 
 
-def without(faces: FaceSet, names: set[str]) -> FaceSet:
-    """The faces that are not named. Raises DataError where a name does not occur: it would be left in unnoticed."""
+def exclude_faces(faces: FaceSet, names: set[str]) -> FaceSet:
+    """Return the faces without the named ones. Raise DataError if a name does not occur in the data."""
     absent = names - set(faces.names.tolist())
     if absent:
         raise DataError(
-            "--exclude",
+            "`exclude`",
             f"names {len(absent):,} rows that the data does not have, '{sorted(absent)[0]}' first",
             "use the names of 'mien predict' on the same data",
         )

@@ -14,7 +14,7 @@ import numpy as np
 from mien.analysis.inference.classifier import TTA
 from mien.core.errors import DataError, UsageError
 from mien.core.types import FaceSet, concatenate_faces
-from mien.data.splits import hold_out, resplit, with_counts
+from mien.data.splits import hold_out_faces, split_by_class_counts, split_stratified
 
 #: Faces of Training and of PublicTest.
 FER2013_ROWS = (28_709, 3_589)
@@ -82,12 +82,12 @@ def _rename_split(faces: FaceSet, name: str) -> FaceSet:
 
 def _divide_training(faces: FaceSet, validation: int) -> FaceSet:
     training, public = select_official_splits(faces)
-    parts = resplit(training, ["train", "validation"], [len(training) - validation, validation], SPLIT_SEED)
+    parts = split_stratified(training, ["train", "validation"], [len(training) - validation, validation], SPLIT_SEED)
     return concatenate_faces([parts, _rename_split(public, "test")])
 
 
 def _draw_r2(faces: FaceSet) -> FaceSet:
-    return resplit(
+    return split_stratified(
         concatenate_faces(select_official_splits(faces)),
         ["train", "validation", "test"],
         [11_880, 7_350, 7_170],
@@ -103,12 +103,12 @@ def _draw_r2_joined(faces: FaceSet) -> FaceSet:
 
 def _draw_r3(faces: FaceSet) -> FaceSet:
     counts = {"angry": 500, "happy": 1500, "neutral": 1000, "sad": 1500, "surprise": 500}
-    drawn = with_counts(
+    drawn = split_by_class_counts(
         concatenate_faces(select_official_splits(faces)),
         {"train": counts, "test": dict.fromkeys(counts, 100)},
         SPLIT_SEED,
     )
-    training, validation = hold_out(drawn.select_split("train"), 0.2, SPLIT_SEED)
+    training, validation = hold_out_faces(drawn.select_split("train"), 0.2, SPLIT_SEED)
     return concatenate_faces([training, _rename_split(validation, "validation"), drawn.select_split("test")])
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from fastapi import APIRouter, Query, WebSocket
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
-from mien.analysis.output.writers import records_of
+from mien.analysis.output.writers import make_records
 from mien.analysis.settings import AnalysisOptions, parse_people
 from mien.analysis.tracking.follower import Follower
 from mien.analysis.tracking.smoothing import TIME_CONSTANT_S
@@ -184,7 +184,7 @@ class CameraConnection:
         service = self._service
         async with service.decoders.decode_picture(data[TIME.size :], "frame") as picture:
             result = await service.recognizers.analyze(picture, self._options, self._finder, time_s)
-            faces = self._follower.follow(result.faces, time_s, self._finder.was_cut, picture)
+            faces = self._follower.follow_faces(result.faces, time_s, self._finder.was_cut, picture)
             size_wh = picture.shape[1], picture.shape[0]
         index, self._frames, self._last_s = self._frames, self._frames + 1, time_s
         service.metrics.camera_frames.inc()
@@ -209,7 +209,7 @@ class CameraConnection:
     def _make_records(
         index: int, time_s: float, size_wh: tuple[int, int], faces: list[Face], result: Recognition
     ) -> list[dict[str, Any]]:
-        return records_of(FrameResult("camera", index, time_s, size_wh, tuple(faces)), result.model, result.detector)
+        return make_records(FrameResult("camera", index, time_s, size_wh, tuple(faces)), result.model, result.detector)
 
 
 def _face_to_json(face: Face, row: dict[str, Any]) -> dict[str, Any]:

@@ -40,6 +40,12 @@ def recognizer() -> Recognizer:
 
 
 @pytest.fixture(scope="module")
+def quick() -> Recognizer:
+    """Nothing is searched for: every frame is a face."""
+    return Recognizer("base", detector="none")
+
+
+@pytest.fixture(scope="module")
 def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Four seconds at 25 frames a second, with sound."""
     path = tmp_path_factory.mktemp("clips") / "clip.mp4"
@@ -48,7 +54,8 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def analyze(clip: Path, recognizer: Recognizer, out: Path, sampling: Sampling) -> AnalysisResult:
-    context = AnalysisContext(out, AnalysisOptions(sampling=sampling), quiet=True)
+    """Analyze a clip without drawing its timeline, which takes longer than all the rest of a short one."""
+    context = AnalysisContext(out, AnalysisOptions(sampling=sampling, outputs=("media", "captions")), quiet=True)
     return analyze_input(Input(clip, Path("clip")), recognizer, context)
 
 
@@ -67,9 +74,9 @@ def rows(path: Path) -> list[dict]:
     ],
 )
 def test_chosen_frames_have_the_numbers_and_times_of_the_whole(
-    recognizer: Recognizer, clip: Path, tmp_path: Path, sampling: Sampling, frames: list[int]
+    quick: Recognizer, clip: Path, tmp_path: Path, sampling: Sampling, frames: list[int]
 ) -> None:
-    done = analyze(clip, recognizer, tmp_path, sampling)
+    done = analyze(clip, quick, tmp_path, sampling)
     found = {row["frame"]: row["time_s"] for row in rows(tmp_path / "clip.records.jsonl")}
     assert done.frames == len(frames)
     assert list(found) == frames
@@ -188,7 +195,7 @@ def test_a_cameras_clock_begins_with_its_first_picture(monkeypatch: pytest.Monke
     assert sampled == pytest.approx([0, 0.2, 0.6, 0.8])  # after the late one no two in a row
     Camera.read_at = iter([(second, True) for second in seconds])
     source = CameraSource("camera:0", Sampling(from_s=0.5))
-    assert source.begins_s == 0.5  # what is written begins there, not with half a second of nothing
+    assert source.analysis_start_s == 0.5  # what is written begins there, not with half a second of nothing
     assert [frame.time_s for frame in source.frames()] == pytest.approx([0.6, 0.7, 0.8, 0.9])
 
 
@@ -288,7 +295,7 @@ def test_many_inputs_go_on_after_a_broken_one_and_are_not_done_twice(
 ) -> None:
     folder, out = tmp_path / "in", tmp_path / "out"
     folder.mkdir()
-    make_clip(folder / "a.mp4", seconds=1)
+    make_clip(folder / "a.mp4", seconds=1, size_wh=(160, 120))
     (folder / "b.mp4").write_bytes(b"no video at all")
     (folder / "c.jpg").write_bytes(Path(ASTRONAUT).read_bytes())
     command = ["analyze", str(folder), "--out", str(out), "--detector", "haar", "--format", "csv,jsonl"]
@@ -306,7 +313,7 @@ def test_many_inputs_go_on_after_a_broken_one_and_are_not_done_twice(
     assert (out / "a.annotated.mp4").stat().st_mtime_ns == before
     assert (out / "all.records.csv").read_bytes() == table and (out / "all.records.jsonl").read_bytes() == jsonl
 
-    make_clip(folder / "b.mp4", seconds=1)  # mended
+    make_clip(folder / "b.mp4", seconds=1, size_wh=(160, 120))  # mended
     (out / "c.annotated.jpg").unlink()  # and an output that went missing
     assert main([*command, "--resume"]) == 0
     assert [line.get("state") for line in rows(out / "manifest.jsonl")].count("done") == 3
@@ -327,21 +334,21 @@ def test_only_a_run_that_was_cut_short_goes_on_by_itself(tmp_path: Path) -> None
     cut_short.close()
     with (tmp_path / "manifest.jsonl").open("a") as file:
         file.write('{"source": "half a li')
-    assert Manifest(tmp_path, {"model": "b"}).finished(item) is None  # another setting
+    assert Manifest(tmp_path, {"model": "b"}).find_finished(item) is None  # another setting
 
     for ended in (False, True):
         manifest = Manifest(tmp_path, {"model": "a"})
-        manifest.add(item, state="done", outputs=[])
-        manifest.end() if ended else None
+        manifest.add_result(item, state="done", outputs=[])
+        manifest.mark_ended() if ended else None
         manifest.close()
-        assert (Manifest(tmp_path, {"model": "a"}).finished(item) is None) == ended
+        assert (Manifest(tmp_path, {"model": "a"}).find_finished(item) is None) == ended
     manifest = Manifest(tmp_path, {"model": "a"})
-    manifest.add(item, state="done", outputs=[])
-    manifest.end()
+    manifest.add_result(item, state="done", outputs=[])
+    manifest.mark_ended()
     manifest.close()
-    assert Manifest(tmp_path, {"model": "a"}, again=True).finished(item)["state"] == "done"
+    assert Manifest(tmp_path, {"model": "a"}, reuse_ended=True).find_finished(item)["state"] == "done"
     os.utime(tmp_path / "x.jpg", ns=(1, 1))
-    assert Manifest(tmp_path, {"model": "a"}, again=True).finished(item) is None  # the picture has changed
+    assert Manifest(tmp_path, {"model": "a"}, reuse_ended=True).find_finished(item) is None  # the picture has changed
 
 
 @pytest.mark.parametrize("text", ['{"audio": "a.wav"}\n', "a.wav happy\n", "[1, 2]\n"])
@@ -369,15 +376,15 @@ def test_a_line_that_does_not_say_what_every_line_says_counts_for_nothing(tmp_pa
     text = "".join(json.dumps(one) + "\n" for one in ({"key": {}}, line))
     (tmp_path / "manifest.jsonl").write_text(text)
     manifest = Manifest(tmp_path, {})
-    assert (manifest.latest(item)["state"], manifest.finished(item)) == ("", None)
+    assert (manifest.latest_entry(item)["state"], manifest.find_finished(item)) == ("", None)
     manifest.close()
 
 
 def test_a_stream_is_never_done_before(tmp_path: Path) -> None:
     (item,) = list_inputs(["camera:0"])
     manifest = Manifest(tmp_path, {"model": "a"})
-    manifest.add(item, state="done", outputs=[])
-    assert manifest.finished(item) is None
+    manifest.add_result(item, state="done", outputs=[])
+    assert manifest.find_finished(item) is None
     manifest.close()
 
 

@@ -14,7 +14,7 @@ from mien.analysis.manifest import Manifest
 from mien.analysis.media import video_writer as video_out
 from mien.analysis.media.inputs import Input, list_inputs
 from mien.analysis.pipeline import analyze_input
-from mien.analysis.settings import AnalysisContext
+from mien.analysis.settings import OUTPUTS, AnalysisContext
 from mien.core.errors import MediaError, OutputError
 from tests.analysis.footage import analyze, outputs_of, records
 from tests.conftest import ASTRONAUT
@@ -48,7 +48,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def whole(clip: Path, recognizer: Recognizer) -> Path:
     """What an analysis of it writes that nothing interrupts."""
     folder = clip.with_name("whole")
-    analyze(clip, recognizer, folder, part_frames=16)
+    analyze(clip, recognizer, folder, part_frames=16, outputs=OUTPUTS)
     assert len(records(folder, "clip")) > 25
     return folder
 
@@ -58,7 +58,7 @@ def test_what_was_interrupted_goes_on_as_if_it_had_not_been(
     recognizer: Recognizer, clip: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
 ) -> None:
     out = tmp_path / "out"
-    real, calls = Recognizer.read_faces, []
+    real, calls = Recognizer.classify_faces, []
 
     def interrupted(self: Recognizer, pictures: list, found: list) -> list:
         calls.append(len(pictures))
@@ -67,13 +67,13 @@ def test_what_was_interrupted_goes_on_as_if_it_had_not_been(
         return real(self, pictures, found)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Recognizer, "read_faces", interrupted)
-        analyze(clip, recognizer, out, part_frames=16)
+        patch.setattr(Recognizer, "classify_faces", interrupted)
+        analyze(clip, recognizer, out, part_frames=16, outputs=OUTPUTS)
     assert [path.name for path in out.iterdir() if not path.name.startswith(".")] == []
     again: list[int] = []
     with monkeypatch.context() as patch:
-        patch.setattr(Recognizer, "read_faces", lambda self, p, f: again.append(len(p)) or real(self, p, f))
-        analyze(clip, recognizer, out, part_frames=16)
+        patch.setattr(Recognizer, "classify_faces", lambda self, p, f: again.append(len(p)) or real(self, p, f))
+        analyze(clip, recognizer, out, part_frames=16, outputs=OUTPUTS)
     assert outputs_of(out) == outputs_of(whole)
     assert sum(again) == 50 - 16 * ((at - 1) // 2)  # whole parts are not done twice
     assert not any(path.name.startswith(".") for path in out.iterdir())
@@ -131,7 +131,7 @@ def test_a_disk_that_is_full_at_the_end_costs_no_part(
         patched.setattr(video_out, "join_parts", full)
         analyze(clip, quick, tmp_path / "out", part_frames=8)
     calls = []
-    monkeypatch.setattr(Recognizer, "read_faces", lambda *_: calls.append(1))
+    monkeypatch.setattr(Recognizer, "classify_faces", lambda *_: calls.append(1))
     assert analyze(clip, quick, tmp_path / "out", part_frames=8).frames == 50
     assert not calls and not list((tmp_path / "out").glob(".*"))
 
@@ -162,7 +162,7 @@ def test_a_lack_of_memory_or_threads_costs_no_part(
     quick: Recognizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     clip, out = small_clip(tmp_path / "clip.mp4"), tmp_path / "out"
-    real, calls = Recognizer.read_faces, []
+    real, calls = Recognizer.classify_faces, []
 
     def lacks(self: Recognizer, pictures: list, found: list) -> list:
         calls.append(len(pictures))
@@ -171,10 +171,10 @@ def test_a_lack_of_memory_or_threads_costs_no_part(
         return real(self, pictures, found)
 
     with monkeypatch.context() as patch, pytest.raises(type(error)):
-        patch.setattr(Recognizer, "read_faces", lacks)
+        patch.setattr(Recognizer, "classify_faces", lacks)
         analyze(clip, quick, out, part_frames=8)
     again: list[int] = []
-    monkeypatch.setattr(Recognizer, "read_faces", lambda self, p, f: again.append(len(p)) or real(self, p, f))
+    monkeypatch.setattr(Recognizer, "classify_faces", lambda self, p, f: again.append(len(p)) or real(self, p, f))
     assert analyze(clip, quick, out, part_frames=8).frames == 25
     assert sum(again) <= 25 - 8
 
@@ -189,15 +189,15 @@ def test_damaged_parts_are_begun_anew_and_it_is_said(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        analyze(clip, quick, out, part_frames=8, report_progress=stops)
+        analyze(clip, quick, out, part_frames=8, outputs=OUTPUTS, report_progress=stops)
     (records,) = out.glob(".*.parts/000000.jsonl")
     records.write_text(records.read_text().replace('"label": "', '"label": "x', 1))
     analyze_input(Input(clip, Path("clip")), quick, AnalysisContext(out, part_frames=8))
     told = capsys.readouterr().err
     assert told == (
-        f"note: {clip} is analyzed from its beginning: what was kept of it is damaged (000000.jsonl: is not as it was written)\n"
+        f"note: {clip} is analyzed from its beginning: what was kept of it is damaged (000000.jsonl: was changed)\n"
     )
-    analyze(clip, quick, tmp_path / "plain", part_frames=8)
+    analyze(clip, quick, tmp_path / "plain", part_frames=8, outputs=OUTPUTS)
     assert outputs_of(out) == outputs_of(tmp_path / "plain")
 
 
@@ -225,7 +225,7 @@ def test_a_recording_that_still_grows_is_kept_with_a_warning(quick: Recognizer, 
 
     done = analyze(clip, quick, tmp_path / "out", report_progress=grows)
     assert done.frames == 25
-    assert done.warnings == ["grew by 4 bytes while it was read; begin again when it is whole"]
+    assert done.warnings == ["grew by 4 bytes while it was read; analyze it again when it is complete"]
 
 
 def test_a_file_that_was_replaced_while_it_was_read_is_not_done_before(
@@ -234,12 +234,12 @@ def test_a_file_that_was_replaced_while_it_was_read_is_not_done_before(
     (tmp_path / "x.jpg").write_bytes(ASTRONAUT.read_bytes())
     (item,) = list_inputs([tmp_path / "x.jpg"])
     manifest = Manifest(tmp_path, {})
-    manifest.begin(item)
+    manifest.mark_begun(item)
     os.utime(tmp_path / "x.jpg", ns=(1, 1))  # another file now
-    manifest.add(item, state="done", outputs=[], done={"outputs": [], "warnings": []})
-    assert manifest.finished(item) is None
+    manifest.add_result(item, state="done", outputs=[], done={"outputs": [], "warnings": []})
+    assert manifest.find_finished(item) is None
     manifest.close()
-    read = Recognizer.read
-    monkeypatch.setattr(Recognizer, "read", lambda self, path: (read(self, path), os.utime(path, ns=(2, 2)))[0])
+    read = Recognizer.read_picture
+    monkeypatch.setattr(Recognizer, "read_picture", lambda self, path: (read(self, path), os.utime(path, ns=(2, 2)))[0])
     with pytest.raises(MediaError, match="was replaced or changed while it was read"):
         analyze(tmp_path / "x.jpg", quick, tmp_path / "out")

@@ -137,7 +137,7 @@ def test_as_many_jobs_run_at_once_as_there_are_processes(plan: Plan) -> None:
     work.processes["first"].end()
     assert queue._update_jobs() and work.begun == ["first", "broken", "follows"]
     assert queue._format_progress() == "broken 0/0, follows 0/0; next blocked; 2.0 h left"
-    queue._stop()
+    queue._stop_jobs()
     assert [process.code for process in work.processes.values()] == [0, -15, -15]
 
 

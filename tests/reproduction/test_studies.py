@@ -188,7 +188,7 @@ def test_a_study_writes_its_result_and_its_page_and_is_not_run_twice(
         reproduce.reproduce_study(other, patterns(7), tmp_path, short=True, quiet=True, echo=silent)
 
     known: list[str] = []
-    options = {"known": tmp_path, "quiet": True, "say": known.append}
+    options = {"known": tmp_path, "quiet": True, "echo": known.append}
     taken = reproduce.reproduce_study(tiny_study, patterns(7), tmp_path / "elsewhere", short=True, **options)
     assert len(known) == 2 and not (tmp_path / "elsewhere" / "batch-norm").exists()
     assert taken["runs"]["with"]["scores"] == kept["runs"]["with"]["scores"]
@@ -279,7 +279,7 @@ def test_a_run_cut_to_fewer_than_ten_epochs_is_a_cost_and_not_a_result() -> None
 def test_one_run_of_a_study_leaves_the_others_and_joins_those_that_are_done(
     tiny_study: studies.Study, tmp_path: Path
 ) -> None:
-    options = {"short": True, "quiet": True, "say": silent}
+    options = {"short": True, "quiet": True, "echo": silent}
     first = reproduce.reproduce_study(tiny_study, patterns(7), tmp_path, only="without", **options)
     assert list(first["runs"]) == ["without"] and not (tmp_path / "batch-norm" / "with").exists()
     second = reproduce.reproduce_study(tiny_study, patterns(7), tmp_path, only="with", **options)

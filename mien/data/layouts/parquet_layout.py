@@ -1,4 +1,4 @@
-"""Parquet in the Hugging Face layout: a column of pictures ``{bytes, path}``, a label, FER+ votes if there are any."""
+"""Parquet in the Hugging Face layout: a column of pictures ``{bytes, path}``, a label, and optional FER+ votes."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from mien.data.layouts.rows import (
     PICTURE_COLUMNS,
     SPLIT_COLUMNS,
     RowCollector,
-    class_name,
     find_column,
-    split_of_path,
+    infer_split,
+    parse_label,
 )
 
-#: More raters than FER+ has, and what a byte holds.
-MOST_VOTES = 255
+#: The highest vote count that fits into uint8.
+MAX_VOTES = 255
 
 VOTE_COLUMNS = tuple(f"ferplus_{name}" for name in FERPLUS_COLUMNS)
 
 
-def arrow() -> Any:
-    """pyarrow and pyarrow.parquet, or the line that installs them."""
+def import_pyarrow() -> Any:
+    """Import pyarrow and pyarrow.parquet. Raise MissingExtra if they are not installed."""
     try:
         import pyarrow
         import pyarrow.parquet
@@ -45,31 +45,31 @@ def arrow() -> Any:
 
 
 def read_parquet(path: Path, *, size: int = 48, skip_bad: bool = False) -> FaceSet:
-    """One Parquet file → FaceSet. Other sizes are scaled to ``size``, colors become gray."""
-    pyarrow = arrow()
+    """Read one Parquet file. Pictures are scaled to (size, size) and converted to gray."""
+    pyarrow = import_pyarrow()
     number = 0
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
-            reader = _RowReader.of(file, path, RowCollector(path, size, skip_bad))
+            reader = _RowReader.for_file(file, path, RowCollector(path, size, skip_bad))
             for batch in file.iter_batches(batch_size=1024, columns=reader.columns):
                 for row in batch.to_pylist():
-                    reader.add(number, row)
+                    reader.add_row(number, row)
                     number += 1
-    except MemoryError as error:  # pyarrow's own is one of its exceptions too
+    except MemoryError as error:  # that of pyarrow is an ArrowException too
         raise MemoryError(f"{path} needs more memory than there is") from error
     except UnicodeDecodeError as error:
         found = f"has text that is no UTF-8 ({error})"
         raise DataError(path, found, "write its labels, splits and names as UTF-8") from error
     except (pyarrow.ArrowException, OSError) as error:
-        if isinstance(error, OSError) and error.errno:  # the system's word, not the file's fault
+        if isinstance(error, OSError) and error.errno:  # an error of the system, not of the file
             raise
         raise DataError(path, "is not a whole Parquet file", "download it again") from error
-    return reader.rows.face_set(tuple(dict.fromkeys(reader.classes)))  # two names may mean one expression
+    return reader.rows.build_face_set(tuple(dict.fromkeys(reader.classes)))  # two names may be synonyms
 
 
 @dataclass(frozen=True)
 class _RowReader:
-    """Which columns of a file hold what, and how a row of them becomes a face."""
+    """The columns of a file, and the conversion of its rows to faces."""
 
     path: Path
     rows: RowCollector
@@ -81,44 +81,46 @@ class _RowReader:
     split_of_file: str
 
     @classmethod
-    def of(cls, file: Any, path: Path, rows: RowCollector) -> _RowReader:
+    def for_file(cls, file: Any, path: Path, rows: RowCollector) -> _RowReader:
         columns = file.schema_arrow.names
         image, label, split = (find_column(columns, names) for names in (PICTURE_COLUMNS, LABEL_COLUMNS, SPLIT_COLUMNS))
         if image is None:
             raise DataError(path, f"has no column of pictures (found: {', '.join(columns)})", "name it 'image'")
         votes = VOTE_COLUMNS if set(VOTE_COLUMNS) <= set(columns) else ()
-        return cls(path, rows, image, label, split, votes, _class_names(file, label), split_of_path(path))
+        return cls(path, rows, image, label, split, votes, _read_class_names(file, label), infer_split(path))
 
     @property
     def columns(self) -> list[str]:
         return [column for column in (self.image, self.label, self.split) if column is not None] + list(self.votes)
 
-    def add(self, number: int, row: dict[str, Any]) -> None:
+    def add_row(self, number: int, row: dict[str, Any]) -> None:
         where, cell = f"{self.path} row {number}", row[self.image]
         data, name = (cell.get("bytes"), cell.get("path")) if isinstance(cell, dict) else (cell, None)
         if not isinstance(data, bytes) or not data:
-            return self.rows.bad(where, "holds no picture")
+            return self.rows.reject_row(where, "holds no picture")
         value = None if self.label is None else row[self.label]
         unlabeled = value is None or value == UNLABELED or value == "" or value != value  # NaN differs from itself
-        label = None if unlabeled else class_name(value, self.classes)
+        label = None if unlabeled else parse_label(value, self.classes)
         if label is None and not unlabeled:
-            return self.rows.bad(where, f"has the unknown label {value!r:.42} (known: {', '.join(self.classes)})")
+            return self.rows.reject_row(
+                where, f"has the unknown label {value!r:.42} (known: {', '.join(self.classes)})"
+            )
         try:
             gray = read_gray(data, name=where)
         except MediaError as error:
-            return self.rows.bad(where, error.problem)
+            return self.rows.reject_row(where, error.problem)
         if gray.shape != (self.rows.size, self.rows.size):
             gray = resize(gray, self.rows.size)
         split = str((row[self.split] if self.split else None) or self.split_of_file)
         votes = tuple(row[column] or 0 for column in self.votes) or None
-        if votes and not all(isinstance(count, (int, float)) and 0 <= count <= MOST_VOTES for count in votes):
-            return self.rows.bad(where, f"has votes that are no counts of 0 to {MOST_VOTES}: {votes}")
+        if votes and not all(isinstance(count, (int, float)) and 0 <= count <= MAX_VOTES for count in votes):
+            return self.rows.reject_row(where, f"has votes that are no counts of 0 to {MAX_VOTES}: {votes}")
         votes = votes and tuple(int(count) for count in votes)
-        self.rows.add(gray.tobytes(), label, split, f"{self.path.name}#{number}", name, votes)
+        self.rows.add_row(gray.tobytes(), label, split, f"{self.path.name}#{number}", name, votes)
 
 
-def _class_names(file: Any, label: str | None) -> tuple[str, ...]:
-    """Class names from the file's own metadata (ours, or Hugging Face's ClassLabel), the label texts, or FER2013's."""
+def _read_class_names(file: Any, label: str | None) -> tuple[str, ...]:
+    """Return the class names: from the metadata (``label_names`` or Hugging Face's ClassLabel), the texts, or FER2013."""
     if label is None:
         return FER2013
     metadata = file.schema_arrow.metadata or {}
@@ -127,11 +129,11 @@ def _class_names(file: Any, label: str | None) -> tuple[str, ...]:
     if b"huggingface" in metadata:
         with suppress(
             ValueError, TypeError, KeyError, AttributeError, RecursionError
-        ):  # other, or damaged: as if it were not there
+        ):  # other or damaged metadata is ignored
             names = json.loads(metadata[b"huggingface"])["info"]["features"][label]["names"]
             if names:
                 return tuple(normalize_label(name) for name in names)
-    pyarrow = arrow()
+    pyarrow = import_pyarrow()
     kind = file.schema_arrow.field(label).type
     kind = kind.value_type if pyarrow.types.is_dictionary(kind) else kind
     if pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind) or pyarrow.types.is_string_view(kind):
@@ -142,11 +144,12 @@ def _class_names(file: Any, label: str | None) -> tuple[str, ...]:
 
 
 def write_parquet(faces: FaceSet, path: Path) -> None:
-    """One Parquet file in the Hugging Face layout: lossless PNG bytes, label, split, votes; reads back unchanged."""
-    pyarrow = arrow()
+    """Write a Parquet file in the Hugging Face layout: PNG bytes, label, split, votes. Reading restores the same FaceSet."""
+    pyarrow = import_pyarrow()
     columns: dict[str, Any] = {
         "image": [
-            {"bytes": _png(image), "path": str(name)} for image, name in zip(faces.images, faces.names, strict=True)
+            {"bytes": _encode_png(image), "path": str(name)}
+            for image, name in zip(faces.images, faces.names, strict=True)
         ],
         "label": pyarrow.array(faces.labels, mask=~faces.is_labeled),
         "split": faces.split.tolist(),
@@ -160,7 +163,7 @@ def write_parquet(faces: FaceSet, path: Path) -> None:
         pyarrow.parquet.write_table(table, temporary, row_group_size=1024)
 
 
-def _png(image: np.ndarray) -> bytes:
+def _encode_png(image: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, format="PNG")
     return buffer.getvalue()

@@ -11,7 +11,7 @@ from mien.analysis.detection.detectors import HaarDetector, crop_faces
 from mien.core.errors import MissingExtra
 from mien.core.pictures import read_picture
 from mien.core.preprocessing import convert_to_gray, resize
-from mien.evaluation.audit.non_faces import SCRAMBLED, unmade_faces
+from mien.evaluation.audit.non_faces import SCRAMBLING, make_non_faces
 
 #: Photographs and drawings without people in scikit-image's wheel, in two groups that share no subject: one trains, the
 #: other tests. Left out: "astronaut" and "camera" show people, "coins" portraits.
@@ -70,7 +70,7 @@ def crop_squares(picture: np.ndarray, size: int, count: int, rng: np.random.Gene
 
 def scramble_faces(faces: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
     """Return scrambled faces, uint8 (count, S, S). None is only rotated, since a rotated face is a face."""
-    return unmade_faces(faces, count, rng, SCRAMBLED)
+    return make_non_faces(faces, count, rng, SCRAMBLING)
 
 
 def distort_images(images: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:

@@ -14,7 +14,7 @@ from clips import make_clip, tone
 from PIL import Image
 
 from mien.analysis.media.video_reader import VideoSource
-from mien.analysis.output.stills import pictures_at
+from mien.analysis.output.stills import read_frames_at
 from mien.core.errors import MediaError
 
 COVER = 200
@@ -74,7 +74,7 @@ def test_a_cover_before_the_film_is_passed_over(tmp_path: Path) -> None:
     with av.open(str(path)) as container:
         assert [bool(one.disposition & Disposition.attached_pic) for one in container.streams.video] == [True, False]
     assert seen(path) == [50] * 5
-    (picture,) = pictures_at(path, [0.3])
+    (picture,) = read_frames_at(path, [0.3])
     assert round(float(picture.mean())) == 50
 
 
@@ -104,7 +104,7 @@ def test_frames_above_the_limit_are_refused_before_they_are_decoded(tmp_path: Pa
     with VideoSource(tmp_path / "clip.mp4", max_pixels=320 * 240) as source:
         assert len(list(source.frames())) == 5
     expected = r"has frames of 320 x 240 pixels, more than the limit of 76,799; scale it down, or raise the limit with "
-    with pytest.raises(MediaError, match=f"{expected}'mien analyze --max-pixels 76800'"):
+    with pytest.raises(MediaError, match=f"{expected}`max_pixels=76800`"):
         VideoSource(tmp_path / "clip.mp4", max_pixels=320 * 240 - 1)
 
 
