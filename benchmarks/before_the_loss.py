@@ -48,7 +48,7 @@ def main() -> None:
             run = Run(name, "r1-lenet", "r1", 10, 1)
             with patch.object(training, "make_loss", mistaken):
                 write_json(
-                    place / "result.json", result_of(run, faces, place, short=arguments.short, quiet=False, say=print)
+                    place / "result.json", result_of(run, faces, place, short=arguments.short, quiet=False, echo=print)
                 )
         runs[name] = json.loads((place / "result.json").read_text(encoding="utf-8"))
     write_json(arguments.out / "before-the-loss.json", slim({"study": "before-the-loss", "runs": runs}))

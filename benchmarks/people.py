@@ -117,14 +117,16 @@ SCENES: dict[str, Scene] = {
 Truth = tuple[int, np.ndarray, float]
 
 
-def frames(scene: Scene, seconds: float, people: list[Actor]) -> Iterator[tuple[np.ndarray, list[Truth]]]:
-    """RGB frames and who is where."""
+def frames(
+    scene: Scene, seconds: float, people: list[Actor], every: int = 1
+) -> Iterator[tuple[np.ndarray, list[Truth]]]:
+    """RGB frames and who is where; ``every``: only each second frame (2), each third (3) and so on."""
     rng = np.random.default_rng(5)
     grounds = [
         cv2.resize(rng.integers(low, low + 90, (9, 16, 3), np.uint8), SIZE_WH, interpolation=cv2.INTER_CUBIC)
         for low in (40, 150)
     ]
-    for number in range(round(seconds * FPS)):
+    for number in range(0, round(seconds * FPS), every):
         time_s = number / FPS
         picture, truth = grounds[scene.ground(time_s)].copy(), []
         covered = np.zeros(SIZE_WH[::-1], bool)

@@ -169,10 +169,10 @@ def main() -> None:
 
 def _labels(planted: Planted, twins: Twins, folder: Path, epochs: int) -> dict[str, float]:
     from mien.evaluation.audit.label_errors import confident_learning
-    from mien.training.folds import assign_folds, out_of_fold
+    from mien.training.folds import assign_folds, predict_out_of_fold
 
     faces = planted.faces
-    probabilities = out_of_fold(faces, assign_folds(faces.labels, twins.groups, 3), folder, epochs=epochs)
+    probabilities = predict_out_of_fold(faces, assign_folds(faces.labels, twins.groups, 3), folder, epochs=epochs)
     found = confident_learning(probabilities, faces.labels)
     np.savez(folder / "probabilities.npz", probabilities=probabilities, labels=faces.labels, flipped=planted.flipped)
     return {

@@ -25,7 +25,7 @@ from places import YUNET, find, there
 
 from mien.core.types import FaceSet
 from mien.data.readers import load_faces, save_faces
-from mien.training.environment import PACKAGES, processor
+from mien.training.environment import PACKAGES, describe_processor
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -87,23 +87,23 @@ def training() -> None:
 
     from mien.core.memory import retain_freed_memory
     from mien.core.progress import progress_bar
-    from mien.models import build
-    from mien.training.epoch import Course, state_of, train_epoch
+    from mien.models import build_network
+    from mien.training.epoch import TrainingContext, initial_state, train_epoch
     from mien.training.hardware import Hardware
     from mien.training.losses import make_loss
-    from mien.training.preparation import input_of, to_device
+    from mien.training.preparation import make_preprocessing, move_to_device
     from mien.training.recipe import load_recipe
-    from mien.training.targets import targets_of
+    from mien.training.targets import make_targets
 
     steps = amount(20)
     recipe, faces, hardware = load_recipe("base"), noise(128 * steps), Hardware.choose()
     retain_freed_memory()
     loss = make_loss(recipe.loss)
-    network = build(recipe.network.name, num_classes=7, **recipe.network.arguments)
+    network = build_network(recipe.network.name, num_classes=7, **recipe.network.arguments)
     network = network.to(hardware.device, memory_format=torch.channels_last)
-    state, (images, labels) = state_of(recipe, network), to_device(faces, hardware)
-    targets = targets_of(faces, recipe.targets).to(hardware.device)
-    course = Course(recipe, hardware, input_of(recipe, faces), images, labels, targets)
+    state, (images, labels) = initial_state(recipe, network), move_to_device(faces, hardware)
+    targets = make_targets(faces, recipe.targets).to(hardware.device)
+    course = TrainingContext(recipe, hardware, make_preprocessing(recipe, faces), images, labels, targets)
     batch = torch.randn(128, 1, 48, 48, device=hardware.device).contiguous(memory_format=torch.channels_last)
 
     def bare() -> float:
@@ -140,16 +140,18 @@ def step_rate(name: str, way: int) -> float:
     import torch
 
     from mien.core.memory import retain_freed_memory
-    from mien.models import build
-    from mien.training.convolution import as_products
+    from mien.models import build_network
+    from mien.training.convolution import replace_large_convolutions
     from mien.training.hardware import Hardware
 
     if way >= 1:
         retain_freed_memory()
     hardware = Hardware.choose()
-    network = build(name, num_classes=7, channels=1).to(hardware.device, memory_format=torch.channels_last).train()
+    network = (
+        build_network(name, num_classes=7, channels=1).to(hardware.device, memory_format=torch.channels_last).train()
+    )
     if way >= 2:
-        as_products(network, hardware)
+        replace_large_convolutions(network, hardware)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
     faces, steps = amount(128, 4), amount(8)
     batch = torch.randn(faces, 1, 48, 48, device=hardware.device).contiguous(memory_format=torch.channels_last)
@@ -338,7 +340,7 @@ def main() -> None:
     parts = options.parts or [name for name in PARTS if TINY or name not in ("memory", "networks")]
     from importlib.metadata import version
 
-    print(f"{processor()}, {os.cpu_count()} cores; Python {sys.version.split()[0]}, "
+    print(f"{describe_processor()}, {os.cpu_count()} cores; Python {sys.version.split()[0]}, "
           + ", ".join(f"{name} {version(name)}" for name in PACKAGES))  # fmt: skip
     for name in parts:
         PARTS[name]()

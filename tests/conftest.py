@@ -109,24 +109,24 @@ def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from mien.training.train import train
 
     folder = tmp_path_factory.mktemp("runs") / "small"
-    train(small_recipe(), patterns(560), folder, quiet=True, say=lambda text: None)
+    train(small_recipe(), patterns(560), folder, quiet=True, echo=lambda text: None)
     return folder
 
 
 @pytest.fixture(scope="session")
 def model_file(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same network as an ONNX file."""
-    from mien.training.release.export import export
+    from mien.training.release.export import export_model
     from mien.training.torch_classifier import load_run
 
     path = tmp_path_factory.mktemp("models") / "small.onnx"
-    export(load_run(run_folder), path, patterns(70, seed=3))
+    export_model(load_run(run_folder), path, patterns(70, seed=3))
     return path
 
 
 def small_recipe(**sections):
     """A recipe that trains in seconds; keyword arguments lay settings over its sections."""
-    from mien.training.recipe import recipe_from
+    from mien.training.recipe import parse_recipe
 
     values = {
         "name": "small",
@@ -139,7 +139,19 @@ def small_recipe(**sections):
     }
     for section, settings in sections.items():
         values[section] = values.get(section, {}) | settings
-    return recipe_from(values, "test")
+    return parse_recipe(values, "test")
+
+
+@contextmanager
+def without_figures() -> Iterator[None]:
+    """Leave out curves.png and confusion.png of trainings, which take most of the time of a small one."""
+    import mien.evaluation.tables
+    import mien.training.train
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mien.training.train, "draw_curves", lambda *_: None)
+        patch.setattr(mien.evaluation.tables, "draw_confusion", lambda *_: None)
+        yield
 
 
 def shared(name: str) -> Path:

@@ -185,7 +185,7 @@ def _predict_out_of_fold(faces: FaceSet, twins: Twins, out: Path, folds: int, ep
     present = np.flatnonzero(part.class_counts())  # FER2013's numbers name classes of which there may be no face
     known = only_classes(part, [part.classes[label] for label in present])
     judged = np.zeros((len(part), len(part.classes)), np.float32)
-    judged[:, present] = out_of_fold(known, chosen, out / "folds", epochs=epochs, quiet=silent, say=quietly)
+    judged[:, present] = predict_out_of_fold(known, chosen, out / "folds", epochs=epochs, quiet=silent, echo=quietly)
     write_predictions(part, judged, faces.classes, out / "probabilities.csv")
     everything = np.full((len(faces), len(faces.classes)), 1 / len(faces.classes), np.float32)
     everything[rows] = judged

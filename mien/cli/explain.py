@@ -23,7 +23,7 @@ from mien.core.preprocessing import Preprocessing, resize
 
 if TYPE_CHECKING:
     from mien.explanation.study import Faces, Findings
-    from mien.training.checkpoint import Trained
+    from mien.training.checkpoint import TrainedModel
 
 OptionalData = Annotated[
     list[Path],
@@ -75,7 +75,7 @@ def explain(
     from mien.explanation.gallery import write_all
     from mien.explanation.guard import module_of
     from mien.explanation.study import parse_methods, study
-    from mien.training.torch_classifier import open_trained
+    from mien.training.torch_classifier import open_trained_model
 
     methods = parse_methods(method)
     if bool(inputs) == bool(data):
@@ -86,7 +86,7 @@ def explain(
         raise UsageError("--layer", "is Grad-CAM's", "add --method grad-cam")
     require_extras(methods)
     refuse_overwrite(out, [*map(Path, inputs or []), *data])
-    trained = open_trained(model)
+    trained = open_trained_model(model)
     target = _resolve_target(trained.classes, target)
     if layer:
         module_of(trained.network, layer)
@@ -134,7 +134,7 @@ def _resolve_target(classes: tuple[str, ...], target: str) -> str:
 
 
 def _read_data_faces(
-    data: list[Path], split: str, per_class: int, trained: Trained, skip_bad: bool, quiet: bool
+    data: list[Path], split: str, per_class: int, trained: TrainedModel, skip_bad: bool, quiet: bool
 ) -> tuple[np.ndarray, list[str], np.ndarray]:
     """Return (pictures, names, truths) of the first faces of every class."""
     from mien.training.torch_classifier import TorchClassifier
@@ -183,7 +183,9 @@ def crop_picture_faces(path: Path, finder: Any, preprocessing: Preprocessing) ->
     return preprocessing.convert_color(crop_faces(picture, boxes, finder.framing, preprocessing.size))
 
 
-def _make_faces(trained: Trained, pictures: np.ndarray, names: list[str], truths: np.ndarray, target: str) -> Faces:
+def _make_faces(
+    trained: TrainedModel, pictures: np.ndarray, names: list[str], truths: np.ndarray, target: str
+) -> Faces:
     import torch
 
     from mien.explanation.study import Faces

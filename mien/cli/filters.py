@@ -20,7 +20,7 @@ from mien.core.types import FaceSet
 from mien.explanation.filter_pages import FilterStudy, activation_rows, write_filters
 
 if TYPE_CHECKING:
-    from mien.training.checkpoint import Trained
+    from mien.training.checkpoint import TrainedModel
 
 from mien.cli.explain import OptionalData, crop_picture_faces, require_extras
 from mien.cli.messages import emit, format_table
@@ -51,10 +51,10 @@ def filters(
     """
     require_torch()
     from mien.explanation.filters import conv_of
-    from mien.training.torch_classifier import open_trained
+    from mien.training.torch_classifier import open_trained_model
 
     require_extras([])
-    trained = open_trained(model)
+    trained = open_trained_model(model)
     if not layer:
         _print_layers(trained, as_json)
         return
@@ -74,7 +74,7 @@ def filters(
     emit(json.loads((out / "filters.json").read_text(encoding="utf-8")), text, as_json=as_json, quiet=quiet)
 
 
-def _print_layers(trained: Trained, as_json: bool) -> None:
+def _print_layers(trained: TrainedModel, as_json: bool) -> None:
     """Print the convolutions, one line each."""
     from mien.explanation.filters import conv_layers, normalize, white_noise
 
@@ -96,7 +96,7 @@ def _parse_count(count: str, everything: int) -> list[int]:
 
 
 def _load_picture(
-    trained: Trained, picture: Path | None, detector: str, detector_model: Path | None, seed: int
+    trained: TrainedModel, picture: Path | None, detector: str, detector_model: Path | None, seed: int
 ) -> tuple[np.ndarray, str]:
     """(uint8 (S, S[, 3]), what it is): the first face of a picture, or white noise."""
     from mien.explanation.filters import white_noise
@@ -110,7 +110,13 @@ def _load_picture(
 
 
 def _study_filters(
-    trained: Trained, layer: str, chosen: list[int], shown: tuple[np.ndarray, str], steps: int, seed: int, quiet: bool
+    trained: TrainedModel,
+    layer: str,
+    chosen: list[int],
+    shown: tuple[np.ndarray, str],
+    steps: int,
+    seed: int,
+    quiet: bool,
 ) -> FilterStudy:
     import torch
 
@@ -140,7 +146,7 @@ def _study_filters(
     )
 
 
-def _add_faces(study: FilterStudy, trained: Trained, faces: FaceSet, quiet: bool) -> None:
+def _add_faces(study: FilterStudy, trained: TrainedModel, faces: FaceSet, quiet: bool) -> None:
     """The faces of a data set that excite each filter most."""
     from mien.explanation.filters import most_exciting
 

@@ -80,8 +80,8 @@ def finish(
     if diagram is not None:
         _draw_reliability(found, diagram)
     int8 = None if no_int8 or "no_int8" in found else read_model_info(int8_path(out))
-    speeds = [speed_of(file) for file in ([out] if int8 is None else [out, int8_path(out)])]
-    card = finished_card(text, read_model_info(out), int8, out, diagram, speeds)
+    speeds = [measure_speed(file) for file in ([out] if int8 is None else [out, int8_path(out)])]
+    card = add_release_sections(text, read_model_info(out), int8, out, diagram, speeds)
     write_text(out.with_suffix(".md"), card)
     if "no_int8" in found:
         print_error(f"there is no int8 file: it {found['no_int8']}")
@@ -122,7 +122,7 @@ def _summary(found: dict[str, Any], temperature: float, thresholds: dict[str, fl
     if thresholds["unsure"] < 1:
         lines.append(
             f"unsure below {thresholds['unsure']:.3f}: {unsure['answered_elsewhere']:.1%} of the faces are answered, "
-            f"{share_right(unsure['right_elsewhere'])} of these answers are right, on faces that did not choose it"
+            f"{format_accuracy(unsure['right_elsewhere'])} of these answers are right, on faces that did not choose it"
         )
     else:
         lines.append(

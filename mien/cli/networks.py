@@ -57,12 +57,12 @@ def list_networks(as_json: Json = False) -> None:
     """
     require_torch()
     from mien.models import MODELS
-    from mien.models.summary import summarize
+    from mien.models.summary import summarize_network
 
     rows = []
     for name in MODELS:
         network, channels, _, arguments = _build(name)
-        summary = summarize(network, channels, SIZE)
+        summary = summarize_network(network, channels, SIZE)
         rows.append(
             {
                 "name": name,
@@ -137,14 +137,14 @@ def _load_network(name: str, options: dict[str, Any]) -> _Shown:
     from mien.models.summary import summarize
 
     if name not in MODELS and (is_run(name) or name in list_shipped_models() or Path(name).suffix.lower() == ".onnx"):
-        from mien.training.torch_classifier import open_trained
+        from mien.training.torch_classifier import open_trained_model
 
         if options:
             raise UsageError(
                 next(iter(options)), f"cannot change the trained network of {name}", "leave it out, or name a network"
             )
-        trained = open_trained(name)
-        summary = summarize(trained.network, trained.preprocessing.channels, trained.preprocessing.size)
+        trained = open_trained_model(name)
+        summary = summarize_network(trained.network, trained.preprocessing.channels, trained.preprocessing.size)
         return _Shown(name, trained.network_name, trained.network_arguments, trained.network, summary)
     if name not in MODELS:
         raise ModelError(
@@ -152,11 +152,11 @@ def _load_network(name: str, options: dict[str, Any]) -> _Shown:
         )
     try:
         network, channels, size, arguments = _build(name, **options)
-    except MISFITS as error:
+    except BUILD_ERRORS as error:
         raise ModelError(f"network '{name}'", f"cannot be built like this ({error})", "change --set") from error
     try:
-        summary = summarize(network, channels, size)
-    except MISFITS as error:
+        summary = summarize_network(network, channels, size)
+    except BUILD_ERRORS as error:
         found = f"cannot take pictures of {channels} x {size} x {size} pixels"
         raise ModelError(f"network '{name}'", found, f"change --size{_size_hint(name)}") from error
     return _Shown(name, name, arguments, network, summary)
@@ -166,7 +166,7 @@ def _build(name: str, **options: Any) -> tuple[nn.Module, int, int, dict[str, An
     """Return (network, channels, size, all arguments) of a name in MODELS; its weights are on the meta device, without values."""
     import torch
 
-    from mien.models import build
+    from mien.models import build_network
 
     known = _parameters(name)
     wanted = {"num_classes": CLASSES, "channels": known["channels"].default, "size": SIZE}
@@ -176,7 +176,7 @@ def _build(name: str, **options: Any) -> tuple[nn.Module, int, int, dict[str, An
     arguments = {key: wanted.get(key, parameter.default) for key, parameter in known.items()}
     with torch.device("meta"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch warns of layers of no width, which then fail
-        network = build(name, **arguments)
+        network = build_network(name, **arguments)
     return network, wanted["channels"], wanted["size"], arguments
 
 
@@ -254,7 +254,7 @@ def _summary(shown: _Shown) -> str:
 def _draw(shown: _Shown, out: Path) -> None:
     """Draw the network, or each member of an ensemble."""
     from mien.models.drawing import draw_networks
-    from mien.models.summary import summarize
+    from mien.models.summary import summarize_network
 
     parts = list(_iterate_members(shown.network_name, shown.network, shown.arguments, shown.summary.picture[0], 1.0))
     if len(parts) == 1:
@@ -263,7 +263,7 @@ def _draw(shown: _Shown, out: Path) -> None:
     size = shown.summary.picture[-1]
     draw_networks(
         [
-            (f"{shown.title}: {name}, weight {weight:.2g}", summarize(network, channels, size))
+            (f"{shown.title}: {name}, weight {weight:.2g}", summarize_network(network, channels, size))
             for name, network, channels, weight in parts
         ],
         out,

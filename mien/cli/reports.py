@@ -227,9 +227,9 @@ def _make_saliency(model: str, images: np.ndarray, probabilities: np.ndarray) ->
     try:
         require_torch()
         from mien.explanation.attribution import explain
-        from mien.training.torch_classifier import open_trained
+        from mien.training.torch_classifier import open_trained_model
 
-        trained = open_trained(model)
+        trained = open_trained_model(model)
     except MienError as error:
         return None, "", f"{error.name} {error.problem}"
 

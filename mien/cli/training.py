@@ -88,7 +88,7 @@ def train(
     inputs = [*data, *([exclude] if exclude else []), *([] if resume else [Path(recipe)])]
     refuse_overwrite(folder, inputs, writes=("recipe.toml", "validation.csv"))
     faces = read_data(data, size=settings.input.size, skip_bad=skip_bad, quiet=quiet, exclude=exclude)
-    run_training(settings, faces, folder, resume=resume, quiet=quiet, say=(lambda text: None) if quiet else echo)
+    run_training(settings, faces, folder, resume=resume, quiet=quiet, echo=(lambda text: None) if quiet else echo)
     scores = json.loads((folder / "scores.json").read_text(encoding="utf-8"))
     path = shlex.quote(str(folder))
     text = f"the run is in {folder}; next: mien evaluate {path} --data ..., mien export {path} --out model.onnx"
@@ -98,13 +98,13 @@ def train(
 def _load_begun_recipe(folder: Path, settings: TrainingRecipe, *, quiet: bool) -> TrainingRecipe:
     """Return the recipe that a run was begun with, its own --set included; print how ``settings`` differ."""
     from mien.training.recipe import load_recipe
-    from mien.training.resume import differences
+    from mien.training.resume import list_differences
 
     begun = load_recipe(folder / "recipe.toml")
     if begun.name != settings.name:
         found = f"is a run of '{begun.name}', not of '{settings.name}'"
         raise RecipeError(folder, found, "name its recipe or another --out")
-    if changed := differences(begun, settings):
+    if changed := list_differences(begun, settings):
         print_note(f"note: the run continues with its own settings; in the recipe {'; '.join(changed)}", quiet=quiet)
     return begun
 
@@ -245,9 +245,9 @@ def export(
     Runtime differ by at most 0.001 in every probability.
     """
     require_torch()
-    from mien.training.release.card import model_card
-    from mien.training.release.export import export as write
-    from mien.training.release.export import halved, training_of
+    from mien.training.release.card import make_model_card
+    from mien.training.release.export import describe_training_faces, round_weights
+    from mien.training.release.export import export_model as write
     from mien.training.torch_classifier import TorchClassifier, load_run
 
     silent = quiet or as_json
@@ -256,7 +256,7 @@ def export(
     if name:
         trained = replace(trained, name=name)
     if half:
-        trained = halved(trained)
+        trained = round_weights(trained)
     faces, measured = None, _Measured()
     classifier = TorchClassifier(trained)
     if data:
@@ -265,11 +265,13 @@ def export(
         measured = _measure(classifier, faces, split, data, run, labels_by, quiet=silent)
     scores = measured.scores
     values = {"data": measured.data, "labels_by": measured.labels_by, **scores.to_json()} if scores else {}
-    difference = write(trained, out, faces, scores=values, license=license, half=half, training=training_of(run))
+    difference = write(
+        trained, out, faces, scores=values, license=license, half=half, training=describe_training_faces(run)
+    )
     _remove_stale_int8(out, quiet=silent)
     scored_on = measured.data + describe_label_source(measured.labels_by)
     card = out.with_suffix(".md")
-    write_text(card, model_card(run, trained, out, scores, scored_on, difference, license, half))
+    write_text(card, make_model_card(run, trained, out, scores, scored_on, difference, license, half))
     facts = {
         "file": str(out),
         "bytes": out.stat().st_size,

@@ -40,14 +40,14 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
 
 
 #: What torch says of pictures and arguments that fit nowhere, when a network is built or first asked.
-MISFITS = (RuntimeError, ValueError, IndexError, ArithmeticError)
+BUILD_ERRORS = (RuntimeError, ValueError, IndexError, ArithmeticError)
 
 
 #: More than any network needs; a damaged or crafted file may ask for as much as fills the memory or takes for ever.
-MOST_BLOCKS, MOST_STAGES, MOST_WIDTH, MOST_SIZE, MOST_MEMBERS = 100, 16, 16_384, 512, 64
+MAX_BLOCKS, MAX_STAGES, MAX_WIDTH, MAX_SIZE, MAX_MEMBERS = 100, 16, 16_384, 512, 64
 
 
-def build(name: str, **arguments: Any) -> nn.Module:
+def build_network(name: str, **arguments: Any) -> nn.Module:
     """A fresh network by name; an unknown name lists the choices, an unknown argument is named.
 
     "ensemble" builds its members too: ``members`` holds each one's name, arguments, mean, std and temperature.
@@ -58,7 +58,7 @@ def build(name: str, **arguments: Any) -> nn.Module:
         if not arguments.get("members"):
             raise ModelError("network 'ensemble'", "has no members", "make one of trained models with 'mien ensemble'")
         members = arguments["members"]
-        networks = [build(member["name"], **member["arguments"]) for member in members]
+        networks = [build_network(member["name"], **member["arguments"]) for member in members]
         return Ensemble(networks, members, arguments["weights"])
     if name not in MODELS:
         raise ModelError(f"network '{name}'", "is unknown", f"choose one of {', '.join(sorted(MODELS))}")
@@ -75,12 +75,12 @@ def build(name: str, **arguments: Any) -> nn.Module:
 def _check_limits(name: str, arguments: dict[str, Any]) -> None:
     """ModelError for a network that is larger than any that is used."""
     widths, members = arguments.get("widths", ()), arguments.get("members", ())
-    limits = [("blocks", arguments.get("blocks", 0), MOST_BLOCKS), ("size", arguments.get("size", 0), MOST_SIZE)]
-    limits += [(key, arguments.get(key, 0), MOST_WIDTH) for key in ("num_classes", "hidden")]
-    for key, values, most in (("widths", widths, MOST_STAGES), ("members", members, MOST_MEMBERS)):
+    limits = [("blocks", arguments.get("blocks", 0), MAX_BLOCKS), ("size", arguments.get("size", 0), MAX_SIZE)]
+    limits += [(key, arguments.get(key, 0), MAX_WIDTH) for key in ("num_classes", "hidden")]
+    for key, values, most in (("widths", widths, MAX_STAGES), ("members", members, MAX_MEMBERS)):
         if isinstance(values, Sequence):
             limits.append((f"the number of {key}", len(values), most))
-    limits += [("widths", width, MOST_WIDTH) for width in widths] if isinstance(widths, Sequence) else []
+    limits += [("widths", width, MAX_WIDTH) for width in widths] if isinstance(widths, Sequence) else []
     for key, value, most in limits:
         if key == "widths" and (type(value) is not int or value < 1):
             raise ModelError(f"network '{name}'", f"has widths of {value!r}", "give whole numbers from 1")
@@ -88,16 +88,16 @@ def _check_limits(name: str, arguments: dict[str, Any]) -> None:
             raise ModelError(f"network '{name}'", f"has {key} of {value}", f"give at most {most:,}")
 
 
-def build_for(weights: Mapping[str, torch.Tensor], name: str, /, **arguments: Any) -> nn.Module:
+def build_network_for_weights(weights: Mapping[str, torch.Tensor], name: str, /, **arguments: Any) -> nn.Module:
     """`build`, with these weights; ValueError before anything large is made where the network has more than them."""
     with torch.device("meta"):
-        expected = sum(value.numel() for value in build(name, **arguments).state_dict().values())
-    if expected > (stored := sum(value.numel() for value in weights.values())) + len(weights) + MOST_BLOCKS**2:
+        expected = sum(value.numel() for value in build_network(name, **arguments).state_dict().values())
+    if expected > (stored := sum(value.numel() for value in weights.values())) + len(weights) + MAX_BLOCKS**2:
         raise ValueError(f"{name} with {arguments} has {expected:,} weights, the file {stored:,}")
-    return build(name, **arguments)
+    return build_network(name, **arguments)
 
 
-def takes_size(name: str) -> bool:
+def has_fixed_size(name: str) -> bool:
     """Whether a network is built for one side of picture; the others take any."""
     return name in MODELS and "size" in signature(MODELS[name]).parameters
 
@@ -128,8 +128,8 @@ def load(model: str | Path) -> nn.Module:
         )
     stored = {tensor.name: torch.from_numpy(numpy_helper.to_array(tensor).copy()) for tensor in proto.graph.initializer}
     try:
-        network = build_for(stored, info.network["name"], **info.network["arguments"])
-    except (*MISFITS, KeyError, TypeError, AttributeError) as error:
+        network = build_network_for_weights(stored, info.network["name"], **info.network["arguments"])
+    except (*BUILD_ERRORS, KeyError, TypeError, AttributeError) as error:
         raise ModelError(path, f"names a network that is not inside ({error})", "export it again") from error
     wanted = network.state_dict()
     # What export leaves out because inference does not need it: batch norm's count of the batches it has seen.
@@ -140,11 +140,11 @@ def load(model: str | Path) -> nn.Module:
     if misfit := next((name for name, value in fitting.items() if value.shape != wanted[name].shape), ""):
         raise ModelError(path, f"has weights of another shape ({misfit})", "export it again")
     network.load_state_dict(fitting, strict=False)
-    check_finite(network, path)
+    check_finite_weights(network, path)
     return network.eval()
 
 
-def check_finite(network: nn.Module, path: Path) -> None:
+def check_finite_weights(network: nn.Module, path: Path) -> None:
     """ModelError where a weight or a running statistic is NaN or infinite: every answer would be NaN."""
     bad = [name for name, value in network.state_dict().items() if not torch.isfinite(value).all()]
     if bad:

@@ -18,11 +18,11 @@ from mien.models.drawing_layout import (
     Box,
     Shortcut,
     Shown,
-    family_of,
+    find_family,
     find_shortcuts,
-    in_rows,
-    place,
-    shown_steps,
+    place_boxes,
+    select_shown_steps,
+    split_rows,
 )
 from mien.models.summary import Layer, Summary
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 #: From the edge of the drawing to what is drawn, and from one level of shortcuts to the next, in inches.
 MARGIN, LEVEL = 0.35, 0.42
 #: Letters of a title that find room; of a longer one, such as a path, the end is kept.
-LONGEST_TITLE = 56
+MAX_TITLE_LENGTH = 56
 
 #: What a step is → color; Okabe and Ito's, which people with any color vision tell apart. In the legend's order.
 COLORS = {
@@ -94,12 +94,12 @@ class _Panel:
 
     def __init__(self, title: str, summary: Summary) -> None:
         self.title, self.summary = title, summary
-        shown = shown_steps(summary.steps)
+        shown = select_shown_steps(summary.steps)
         shortcuts = find_shortcuts(shown)
-        rows = in_rows(place(summary, shown, shortcuts), shortcuts)
+        rows = split_rows(place_boxes(summary, shown, shortcuts), shortcuts)
         self.rows = [_Row(boxes, shortcuts, shown) for boxes in rows]
         self.width = max(NARROWEST_ROW, *(row.length for row in self.rows))
-        self.legend = _legend(shown, self.width)
+        self.legend = _make_legend(shown, self.width)
         self.head = 0.95 + 0.24 * (1 + max((line for _, line, _, _ in self.legend), default=0))
         self.height = self.head + sum(row.above + row.below for row in self.rows)
 
@@ -113,7 +113,7 @@ class _Panel:
             f"{summary.parameters:,} parameters and {summary.statistics:,} running statistics; "
             f"{summary.multiply_adds / 1e6:,.1f} million multiply-adds for a picture of {shape}"
         )
-        title = self.title if len(self.title) <= LONGEST_TITLE else f"…{self.title[-LONGEST_TITLE:]}"
+        title = self.title if len(self.title) <= MAX_TITLE_LENGTH else f"…{self.title[-MAX_TITLE_LENGTH:]}"
         # A dollar sign would begin a formula.
         axes.text(MARGIN, top - 0.3, title.replace("$", r"\$"), fontsize=13, fontweight="bold", va="center")
         axes.text(MARGIN, top - 0.58, totals, fontsize=8.5, va="center", color="#333333")
@@ -139,7 +139,7 @@ class _Row:
             self._add_arc(shortcut)
         tops = [box.height / 2 for box in boxes] + [y + (0.32 if way.steps else 0.1) for _, _, y, way in self.arcs]
         self.above = max(tops) + 0.1
-        self.words = max(box.height / 2 + _words_length(box) for box in boxes) + 0.12
+        self.words = max(box.height / 2 + _estimate_label_length(box) for box in boxes) + 0.12
         self.below = self.words + 0.4
 
     def _add_arc(self, shortcut: Shortcut) -> None:
@@ -174,12 +174,12 @@ class _Row:
     def _draw_way(self, axes: Axes, shortcut: Shortcut, middle: float, y: float) -> None:
         """The layers that lie on a shortcut."""
         steps = [self.shown[index][0] for index in shortcut.steps]
-        widths = [STRIP if family_of(step) in STRIPS else 0.28 for step in steps]
+        widths = [STRIP if find_family(step) in STRIPS else 0.28 for step in steps]
         x = middle - sum(widths) / 2
         for step, width in zip(steps, widths, strict=True):
-            _draw_rectangle(axes, Box(0, step, family_of(step), x, width, 0.2), 0.0, y)
+            _draw_rectangle(axes, Box(0, step, find_family(step), x, width, 0.2), 0.0, y)
             x += width
-        words = [_label(step) for step in steps if family_of(step) not in STRIPS]
+        words = [_format_label(step) for step in steps if find_family(step) not in STRIPS]
         if len(words) == 1:  # more than one find no room above their boxes
             axes.text(middle, y + 0.14, words[0], fontsize=6.5, ha="center", va="bottom")
 
@@ -194,12 +194,12 @@ class _Row:
         return runs
 
 
-def _label(step: Layer) -> str:
+def _format_label(step: Layer) -> str:
     """3×3 conv, 64, /2: kernel, channels and stride as He et al. (2016) write them."""
     if step.kind == "picture":
         return {1: "picture, gray", 3: "picture, RGB"}.get(step.shape[0], "picture")
     size, *rest = step.detail.replace("x", "×").replace("stride ", "/").split(", ")
-    family = family_of(step)
+    family = find_family(step)
     if family == "convolution":
         return ", ".join([f"{size} conv", str(step.shape[0]), *rest])
     if family == "linear":
@@ -209,11 +209,11 @@ def _label(step: Layer) -> str:
     return ", ".join([f"{NAMES.get(step.kind, step.kind)} {size}".strip(), *rest])
 
 
-def _words_length(box: Box) -> float:
+def _estimate_label_length(box: Box) -> float:
     """About how long the words below a box are, in inches: their type is 8 and 6.5 points high."""
     if box.family in (*STRIPS, "join"):
         return 0.0
-    return 0.07 + max(0.067 * len(_label(box.step)), 0.053 * len(box.step.name))
+    return 0.07 + max(0.067 * len(_format_label(box.step)), 0.053 * len(box.step.name))
 
 
 def _draw_rectangle(axes: Axes, box: Box, x: float, y: float) -> None:
@@ -235,16 +235,16 @@ def _draw_box(axes: Axes, box: Box, x: float, y: float) -> None:
     if box.family in STRIPS:
         return
     below, side = y - box.height / 2 - 0.07, "right" if box.step.name else "center"
-    axes.text(x + box.middle, below, _label(box.step), fontsize=8, rotation=90, ha=side, va="top")
+    axes.text(x + box.middle, below, _format_label(box.step), fontsize=8, rotation=90, ha=side, va="top")
     axes.text(x + box.middle + 0.01, below, box.step.name, fontsize=6.5, rotation=90, ha="left", va="top", color=PALE)
 
 
-def _legend(shown: Shown, width: float) -> list[tuple[float, int, str, str]]:
+def _make_legend(shown: Shown, width: float) -> list[tuple[float, int, str, str]]:
     """(x, line, color, words) for every family that is drawn, in lines that are not longer than ``width``."""
     kinds: dict[str, list[str]] = {}
     for step, _ in shown.values():
-        word = step.detail if family_of(step) == "dropout" else NAMES.get(step.kind, step.kind)
-        words = kinds.setdefault(family_of(step), [])
+        word = step.detail if find_family(step) == "dropout" else NAMES.get(step.kind, step.kind)
+        words = kinds.setdefault(find_family(step), [])
         if word not in words:
             words.append(word)
     entries, x, line = [], 0.0, 0

@@ -74,7 +74,7 @@ class Shortcut:
     steps: tuple[int, ...]
 
 
-def family_of(step: Layer) -> str:
+def find_family(step: Layer) -> str:
     """What the step is drawn as: a name of FAMILIES, "join" or "other"; "" for what is left out."""
     if step.kind in JOINS and len(step.inputs) > 1:
         return "join"
@@ -83,12 +83,12 @@ def family_of(step: Layer) -> str:
     return _FAMILY.get(step.kind, "other" if step.name else "")
 
 
-def shown_steps(steps: Sequence[Layer]) -> Shown:
+def select_shown_steps(steps: Sequence[Layer]) -> Shown:
     """The steps that are drawn; one that is left out hands on what it reads."""
     stands_for, shown = {PICTURE: PICTURE}, {}
     for index, step in enumerate(steps):
         sources = tuple(dict.fromkeys(stands_for[source] for source in step.inputs)) or (PICTURE,)
-        family = family_of(step)
+        family = find_family(step)
         stands_for[index] = sources[0]
         if family and not (family == "join" and len(sources) == 1):
             shown[index] = (step, sources)
@@ -113,28 +113,28 @@ def find_shortcuts(shown: Shown) -> list[Shortcut]:
     return found
 
 
-def place(summary: Summary, shown: Shown, shortcuts: Sequence[Shortcut]) -> list[Box]:
+def place_boxes(summary: Summary, shown: Shown, shortcuts: Sequence[Shortcut]) -> list[Box]:
     """The picture and all steps that lie on no shortcut, in one endless row."""
     aside = {index for shortcut in shortcuts for index in shortcut.steps}
-    boxes = _in_a_row(summary, shown, aside, GAP)
+    boxes = _place_row(summary, shown, aside, GAP)
     missing = NARROWEST_ROW - 2 * GAP - boxes[-1].right
     if missing > 0:
         gaps = sum(box.family not in STRIPS for box in boxes)
-        boxes = _in_a_row(summary, shown, aside, min(WIDEST_GAP, GAP + missing / gaps))
+        boxes = _place_row(summary, shown, aside, min(WIDEST_GAP, GAP + missing / gaps))
     return boxes
 
 
-def _in_a_row(summary: Summary, shown: Shown, aside: set[int], gap: float) -> list[Box]:
+def _place_row(summary: Summary, shown: Shown, aside: set[int], gap: float) -> list[Box]:
     size = summary.picture[-1]
     picture = Layer("", "picture", "", summary.picture, 0, 0, 0, ())
-    boxes = [Box(PICTURE, picture, "picture", 0.0, _width("picture", picture), TALLEST, size)]
+    boxes = [Box(PICTURE, picture, "picture", 0.0, _compute_width("picture", picture), TALLEST, size)]
     labeled = group = boxes[0]
     for index, (step, _) in shown.items():
         if index in aside:
             continue
-        before, family = boxes[-1], family_of(step)
+        before, family = boxes[-1], find_family(step)
         side = step.shape[-1] if len(step.shape) == 3 else 0
-        box = Box(index, step, family, before.right, _width(family, step), _height(step, size), side)
+        box = Box(index, step, family, before.right, _compute_width(family, step), _compute_height(step, size), side)
         if family == "join" or (family in STRIPS and before.family == "join"):
             box.x += GAP / 2
         elif family in STRIPS:
@@ -150,13 +150,13 @@ def _in_a_row(summary: Summary, shown: Shown, aside: set[int], gap: float) -> li
     return boxes
 
 
-def _height(step: Layer, size: int) -> float:
+def _compute_height(step: Layer, size: int) -> float:
     if len(step.shape) == 3:
         return TALLEST * math.sqrt(min(1.0, step.shape[-1] / size))
     return TALLEST * min(1.0, math.log2(1 + math.prod(step.shape)) / 13)
 
 
-def _width(family: str, step: Layer) -> float:
+def _compute_width(family: str, step: Layer) -> float:
     if family in STRIPS:
         return STRIP
     if family == "join":
@@ -166,7 +166,7 @@ def _width(family: str, step: Layer) -> float:
     return 0.16 if family == "linear" else NARROWEST
 
 
-def in_rows(boxes: list[Box], shortcuts: Sequence[Shortcut]) -> list[list[Box]]:
+def split_rows(boxes: list[Box], shortcuts: Sequence[Shortcut]) -> list[list[Box]]:
     """The boxes in rows of about one length, broken beside no shortcut and rather where the resolution changes."""
     length = boxes[-1].right
     count = math.ceil(length / WIDEST_ROW)

@@ -80,7 +80,7 @@ class Summary:
 
 
 @torch.no_grad()
-def summarize(network: nn.Module, channels: int = 1, size: int = 48) -> Summary:
+def summarize_network(network: nn.Module, channels: int = 1, size: int = 48) -> Summary:
     """Send one black picture through the network and write down what runs.
 
     Works on any device; a network built under ``torch.device("meta")`` costs neither memory nor time. The network's
@@ -95,8 +95,8 @@ def summarize(network: nn.Module, channels: int = 1, size: int = 48) -> Summary:
     try:
         for name, module in network.named_modules():
             if not any(True for _ in module.children()):
-                handles.append(module.register_forward_pre_hook(recorder.enter))
-                handles.append(module.register_forward_hook(partial(recorder.leave, name)))
+                handles.append(module.register_forward_pre_hook(recorder.enter_module))
+                handles.append(module.register_forward_hook(partial(recorder.leave_module, name)))
         network.eval()  # batch norm over a batch of one has no variance
         with recorder:
             network(picture)
@@ -118,7 +118,7 @@ def count_statistics(network: nn.Module) -> int:
 
     Their count of batches is left out: it is a number that torch keeps for itself.
     """
-    return sum(_statistics(module) for module in network.modules())
+    return sum(_count_module_statistics(module) for module in network.modules())
 
 
 class _Recorder(TorchFunctionMode):
@@ -132,27 +132,29 @@ class _Recorder(TorchFunctionMode):
         self._counted: set[int] = set()
         self._within = False
 
-    def enter(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
+    def enter_module(self, module: nn.Module, inputs: tuple[Any, ...]) -> None:
         self._within = True
 
-    def leave(self, name: str, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+    def leave_module(self, name: str, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         self._within = False
         if not isinstance(output, Tensor):
             return
         fresh = [parameter for parameter in module.parameters() if id(parameter) not in self._counted]
-        statistics = 0 if id(module) in self._counted else _statistics(module)
+        statistics = 0 if id(module) in self._counted else _count_module_statistics(module)
         self._counted |= {id(module), *map(id, fresh)}
         parameters = sum(parameter.numel() for parameter in fresh)
-        macs = multiply_adds(module, tuple(output.shape[1:]))
-        self._write(name, type(module).__name__, _detail(module), parameters, statistics, macs, inputs, output)
+        macs = count_multiply_adds(module, tuple(output.shape[1:]))
+        self._add_step(
+            name, type(module).__name__, _describe_module(module), parameters, statistics, macs, inputs, output
+        )
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         output = function(*args, **(kwargs or {}))
-        if not self._within and isinstance(output, Tensor) and self._sources(args):
-            self._write("", function.__name__.strip("_"), "", 0, 0, 0, args, output)
+        if not self._within and isinstance(output, Tensor) and self._find_sources(args):
+            self._add_step("", function.__name__.strip("_"), "", 0, 0, 0, args, output)
         return output
 
-    def _write(
+    def _add_step(
         self,
         name: str,
         kind: str,
@@ -163,24 +165,24 @@ class _Recorder(TorchFunctionMode):
         inputs: Iterable[Any],
         output: Tensor,
     ) -> None:
-        sources = tuple(dict.fromkeys(self._sources(inputs)))
+        sources = tuple(dict.fromkeys(self._find_sources(inputs)))
         self.steps.append(Layer(name, kind, detail, tuple(output.shape[1:]), parameters, statistics, macs, sources))
         if kind != "Identity":  # it gives the very tensor that it got, which others read too
             self._made_by[id(output)] = len(self.steps) - 1
             self._kept.append(output)
 
-    def _sources(self, values: Iterable[Any]) -> list[int]:
+    def _find_sources(self, values: Iterable[Any]) -> list[int]:
         """The steps that made the tensors among ``values`` and in lists in them."""
         found = []
         for value in values:
             if isinstance(value, (list, tuple)):
-                found += self._sources(value)
+                found += self._find_sources(value)
             elif isinstance(value, Tensor) and id(value) in self._made_by:
                 found.append(self._made_by[id(value)])
         return found
 
 
-def multiply_adds(module: nn.Module, shape: tuple[int, ...]) -> int:
+def count_multiply_adds(module: nn.Module, shape: tuple[int, ...]) -> int:
     """Multiply-adds of one module for one output of ``shape`` (without the batch).
 
     Convolution: output values × kernel area × input channels / groups. Linear: output values × inputs. Biases, norms,
@@ -197,16 +199,16 @@ def multiply_adds(module: nn.Module, shape: tuple[int, ...]) -> int:
     return 0
 
 
-def _statistics(module: nn.Module) -> int:
+def _count_module_statistics(module: nn.Module) -> int:
     if not isinstance(module, _BatchNorm):
         return 0
     return sum(buffer.numel() for buffer in module.buffers(recurse=False) if buffer.is_floating_point())
 
 
-def _detail(module: nn.Module) -> str:
+def _describe_module(module: nn.Module) -> str:
     """The settings of a module that a reader of a layer table asks for."""
     if isinstance(module, (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)):
-        kernel, stride = _pair(module.kernel_size), _pair(module.stride)
+        kernel, stride = _as_pair(module.kernel_size), _as_pair(module.stride)
         usual = (1, 1) if isinstance(module, nn.Conv2d) else kernel
         parts = [f"{kernel[0]}x{kernel[1]}"]
         if stride != usual:
@@ -223,5 +225,5 @@ def _detail(module: nn.Module) -> str:
     return ""
 
 
-def _pair(value: Any) -> tuple[int, int]:
+def _as_pair(value: Any) -> tuple[int, int]:
     return value if isinstance(value, tuple) else (value, value)

@@ -10,7 +10,7 @@ import numpy as np
 from mien.core.types import FaceSet
 from mien.evaluation.metrics import score
 from mien.reproduction.studies import SPLITS
-from mien.training.release.ensemble import CHOOSERS, mixed
+from mien.training.release.ensemble import WEIGHTINGS, mix_probabilities
 from mien.training.torch_classifier import TorchClassifier, load_run
 
 #: The shares of the expert that are tried on the validation faces.
@@ -67,8 +67,8 @@ def ensemble_of_three(folder: Path, faces: FaceSet) -> dict[str, Any]:
     result: dict[str, Any] = {"members": {}, "ensembles": {}}
     for name, each in zip(MEMBERS, probabilities, strict=True):
         result["members"][name] = score(each, labels, members[0].labels).to_json()
-    for way, choose in CHOOSERS.items():
+    for way, choose in WEIGHTINGS.items():
         weights = choose(chosen_on, chosen_labels)
-        scores = score(mixed(weights, probabilities), labels, members[0].labels).to_json()
+        scores = score(mix_probabilities(weights, probabilities), labels, members[0].labels).to_json()
         result["ensembles"][way] = {"weights": weights.tolist(), "scores": scores}
     return result

@@ -20,12 +20,12 @@ from mien.core.progress import progress_bar
 from mien.core.types import FaceSet
 from mien.reproduction.jobs import Job, Plan, Training, epoch_seconds
 from mien.reproduction.runner import is_known, recipe_of, runs_in
-from mien.training.environment import processor
-from mien.training.epoch import run_epoch, state_of
+from mien.training.environment import describe_processor
+from mien.training.epoch import initial_state, run_epoch
 from mien.training.hardware import Hardware
-from mien.training.preparation import choose_rows
-from mien.training.recipe import DataSettings, Recipe, SemiSettings, load_recipe, recipe_from
-from mien.training.train import begin_network, course_of
+from mien.training.preparation import select_run_faces
+from mien.training.recipe import DataSettings, Recipe, SemiSettings, load_recipe, parse_recipe
+from mien.training.train import initialize_network, make_context
 
 #: Training faces of each split of FER2013's Training and PublicTest.
 TRAINING_FACES = {
@@ -101,7 +101,11 @@ class Speeds:
         if not found or not found["history"]:
             return None
         there = found["header"]["environment"]
-        if there["device"] != "cpu" or torch.cuda.is_available() or _kind(there["processor"]) != _kind(processor()):
+        if (
+            there["device"] != "cpu"
+            or torch.cuda.is_available()
+            or _kind(there["processor"]) != _kind(describe_processor())
+        ):
             return None
         return max(row["images_per_s"] for row in found["history"]) / there["threads"] * threads
 
@@ -136,7 +140,11 @@ def available_cores() -> int:
 
 def machine() -> str:
     """What speeds are kept by: the GPU's name, or the processor's, its instruction sets and cores."""
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else f"{processor()}, {available_cores()} cores"
+    return (
+        torch.cuda.get_device_name()
+        if torch.cuda.is_available()
+        else f"{describe_processor()}, {available_cores()} cores"
+    )
 
 
 def measure(recipe: Recipe) -> float:
@@ -149,10 +157,10 @@ def measure(recipe: Recipe) -> float:
     }
     recipe = recipe.model_copy(update=changed)
     hardware = Hardware.choose(recipe.run.device, recipe.run.precision)
-    rows = choose_rows(recipe, _made_up(recipe, _STEPS * recipe.schedule.batch_size), lambda text: None)
-    course = course_of(recipe, rows, hardware, lambda text: None)
-    trained = begin_network(recipe, rows.training.classes, course.preprocessing, hardware, lambda text: None)
-    state = state_of(recipe, trained.network)
+    rows = select_run_faces(recipe, _made_up(recipe, _STEPS * recipe.schedule.batch_size), lambda text: None)
+    course = make_context(recipe, rows, hardware, lambda text: None)
+    trained = initialize_network(recipe, rows.training.classes, course.preprocessing, hardware, lambda text: None)
+    state = initial_state(recipe, trained.network)
     with progress_bar("", None, quiet=True) as bar:
         for _ in range(2):
             started = time.perf_counter()
@@ -190,4 +198,4 @@ def _kind(name: str) -> str:
 
 if __name__ == "__main__":
     recipe_text: dict[str, Any] = json.loads(sys.stdin.read())
-    print(measure(recipe_from(recipe_text, "stdin")))
+    print(measure(parse_recipe(recipe_text, "stdin")))

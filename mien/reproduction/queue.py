@@ -24,7 +24,7 @@ from mien.core.locks import hold_lock, is_locked
 from mien.core.progress import progress_bar
 from mien.reproduction.jobs import Job, Plan, Training, epoch_seconds
 
-Say = Callable[[str], None]
+Echo = Callable[[str], None]
 
 #: A job that would take longer is refused unless told: nobody waits for it by accident.
 MOST_HOURS = 24.0
@@ -82,7 +82,7 @@ class Queue:
         include_slow: bool = False,
         say: Say = print,
     ) -> None:
-        self._plan, self._start, self._hours, self._processes, self._say = plan, start, hours, processes, say
+        self._plan, self._start, self._hours, self._processes, self._echo = plan, start, hours, processes, echo
         self._written: dict[str, Any] = {}
         self.entries = [self._entry(job, include_slow) for job in plan.jobs]
 
@@ -137,7 +137,7 @@ class Queue:
         (self._plan.state / f"{entry.job.name}.json").unlink(missing_ok=True)
         entry.attempts += 1
         entry.process, entry.state = self._start(entry.job), "running"
-        self._say(
+        self._echo(
             f"{entry.job.name}: begun" if entry.done == 0 else f"{entry.job.name}: goes on after {entry.done} epochs"
         )
 
@@ -148,7 +148,7 @@ class Queue:
         alive = entry.process is not None and entry.process.poll() is None
         if alive or is_locked(self._plan.lock(entry.job)):
             if entry.state != "running":
-                self._say(f"{entry.job.name}: still runs, begun by an earlier queue")
+                self._echo(f"{entry.job.name}: still runs, begun by an earlier queue")
             entry.state, entry.reason = "running", ""
         if entry.state == "running":
             if (done := self._epochs_done(entry)) > entry.done:
@@ -165,14 +165,14 @@ class Queue:
         entry.process = None
         if code == 0:
             entry.state, entry.done, entry.hours = "done", entry.epochs, 0.0
-            self._say(f"{name}: done")
+            self._echo(f"{name}: done")
         elif code is None and entry.attempts < MOST_ATTEMPTS:
             entry.state = "waiting"
-            self._say(f"{name}: was cut off after {entry.done} epochs")
+            self._echo(f"{name}: was cut off after {entry.done} epochs")
         else:
             entry.state = "failed"
             entry.reason = last_line(self._plan.log(entry.job)) or "was cut off again and again"
-            self._say(f"{name}: failed: {entry.reason} (see {self._plan.log(entry.job)})")
+            self._echo(f"{name}: failed: {entry.reason} (see {self._plan.log(entry.job)})")
 
     def _state(self) -> dict[str, Any]:
         return {"processes": self._processes, "jobs": [entry.to_json() for entry in self.entries]}

@@ -17,11 +17,11 @@ from mien.evaluation.metrics import score
 from mien.reproduction.derived import ensemble_of_three, rare_class
 from mien.reproduction.studies import ALL, SPLITS, Run, Study
 from mien.training.checkpoint import read_checkpoint
-from mien.training.recipe import Recipe, load_recipe, recipe_from
+from mien.training.recipe import Recipe, load_recipe, parse_recipe
 from mien.training.torch_classifier import TorchClassifier, load_run, read_log
 from mien.training.train import train
 
-Say = Callable[[str], None]
+Echo = Callable[[str], None]
 
 #: What a study makes of its runs, and of other studies' runs, once they are trained.
 DERIVED: dict[str, Callable[[Path, FaceSet], dict[str, Any]]] = {
@@ -39,7 +39,7 @@ def reproduce(
     known: Path | None = None,
     only: str = "",
     quiet: bool = False,
-    say: Say = print,
+    echo: Echo = print,
 ) -> dict[str, Any]:
     """Train and score what is not yet there; returns the study's result and writes it as ``folder/STUDY.json``.
 
@@ -52,7 +52,7 @@ def reproduce(
         raise UsageError(f"run '{only}'", f"is none of {study.name}", f"choose one of {', '.join(names)}")
     earlier = {} if known is None or study.name in DERIVED else runs_in(known / f"{study.name}.json")
     for name in study.needs:
-        reproduce(ALL[name], faces, folder, short=short, quiet=quiet, say=say)
+        reproduce(ALL[name], faces, folder, short=short, quiet=quiet, echo=echo)
     for run in study.runs:
         place, recipe = folder / study.name / run.name, recipe_of(run, short, folder)
         if only not in ("", run.name):
@@ -60,14 +60,14 @@ def reproduce(
         if (place / "result.json").is_file():
             _finished(place, recipe)
         elif is_known(earlier.get(run.name), recipe):
-            say(f"{study.name}, {run.name}: known from {known}")
+            echo(f"{study.name}, {run.name}: known from {known}")
         elif (recipe.targets.votes or recipe.data.labels == "raters") and faces.votes is None:
-            say(
+            echo(
                 f"{study.name}, {run.name}: left out, since the data holds no FER+ votes ('mien data convert --ferplus')"
             )
         else:
-            say(f"{study.name}, {run.name}: {study.title}")
-            write_json(place / "result.json", result_of(run, faces, place, short=short, quiet=quiet, say=say))
+            echo(f"{study.name}, {run.name}: {study.title}")
+            write_json(place / "result.json", result_of(run, faces, place, short=short, quiet=quiet, echo=echo))
     # Runs of one study may end in several processes at once: who comes last must have read what all others wrote.
     hint = "wait until it has ended, or choose another folder with --out"
     with hold_lock(make_folder(folder) / f".{study.name}.lock", folder, hint, wait_s=600):
@@ -78,16 +78,16 @@ def reproduce(
     return result
 
 
-def result_of(run: Run, faces: FaceSet, place: Path, *, short: bool, quiet: bool, say: Say) -> dict[str, Any]:
+def result_of(run: Run, faces: FaceSet, place: Path, *, short: bool, quiet: bool, echo: Echo) -> dict[str, Any]:
     """Train one run and score it on its test faces; a loss that becomes NaN is a result too."""
     recipe = recipe_of(run, short, place.parent.parent)
     divided = SPLITS[run.split](faces)
     diverged = ""
     try:
-        train(recipe, divided, place, resume=_begun_so(place, recipe), quiet=quiet, say=say)
+        train(recipe, divided, place, resume=_begun_so(place, recipe), quiet=quiet, echo=echo)
     except TrainingDiverged as error:
         diverged = error.problem
-        say(f"{place.parent.name}, {run.name}: {diverged}")
+        echo(f"{place.parent.name}, {run.name}: {diverged}")
     header, history = read_log(place)
     result = {
         "recipe": recipe.model_dump(),
@@ -107,7 +107,7 @@ def result_of(run: Run, faces: FaceSet, place: Path, *, short: bool, quiet: bool
         for tta in ("none", *run.tta):
             scores = score(classifier.probabilities(test.images, tta), test.labels, classifier.labels)
             result["scores"][tta] = scores.to_json()
-            say(f"{place.parent.name}, {run.name}, {tta}: {scores.accuracy:.2%} of {scores.count:,} test faces")
+            echo(f"{place.parent.name}, {run.name}, {tta}: {scores.accuracy:.2%} of {scores.count:,} test faces")
     return result
 
 
@@ -157,7 +157,7 @@ def is_known(earlier: dict[str, Any] | None, recipe: Recipe) -> bool:
     """Whether there is an earlier run whose recipe was this one, for as many epochs or more."""
     if earlier is None:
         return False
-    theirs = recipe_from(earlier["recipe"], "an earlier run")
+    theirs = parse_recipe(earlier["recipe"], "an earlier run")
     same_length = {"schedule": recipe.schedule, "description": recipe.description}
     lengths = ("epochs", "milestones", "warmup_epochs")
     same_schedule = {name: getattr(recipe.schedule, name) for name in lengths}
@@ -171,7 +171,7 @@ def is_known(earlier: dict[str, Any] | None, recipe: Recipe) -> bool:
 def _begun_so(place: Path, recipe: Recipe) -> bool:
     """Whether the folder holds a run of this very recipe, to go on with; one of another length is refused by train."""
     last = place / "last.pt"
-    return last.is_file() and recipe_from(json.loads(read_checkpoint(last)["recipe"]), str(place)) == recipe
+    return last.is_file() and parse_recipe(json.loads(read_checkpoint(last)["recipe"]), str(place)) == recipe
 
 
 def slim(result: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import numpy as np
 from mien.core.errors import MissingExtra, UsageError
 
 if TYPE_CHECKING:
-    from mien.training.checkpoint import Trained
+    from mien.training.checkpoint import TrainedModel
 
 #: Methods that answer within a second or two; LIME takes longer, and another package.
 METHODS = (
@@ -42,10 +42,10 @@ def check_method(method: str) -> None:
 
 
 @lru_cache(maxsize=4)
-def _load_network(path: Path) -> Trained:
-    from mien.training.torch_classifier import open_trained
+def _load_network(path: Path) -> TrainedModel:
+    from mien.training.torch_classifier import open_trained_model
 
-    return open_trained(str(path))
+    return open_trained_model(str(path))
 
 
 def draw_saliency(path: Path, crop: np.ndarray, method: str) -> np.ndarray:

@@ -12,13 +12,13 @@ from torch import nn
 from mien.core.errors import ModelError
 from mien.core.files import replace_file
 from mien.core.preprocessing import Preprocessing
-from mien.models import MISFITS, build_for, check_finite
+from mien.models import BUILD_ERRORS, build_network_for_weights, check_finite_weights
 
 FORMAT = 1
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainedModel:
     """A trained network with what it takes to use it.
 
     temperature: divides the logits before the softmax; epoch: how many were trained, 0 where it is not known.
@@ -49,7 +49,7 @@ class Trained:
         }
 
 
-def save_trained(path: Path, trained: Trained, **more: Any) -> None:
+def save_trained_model(path: Path, trained: TrainedModel, **more: Any) -> None:
     """Write weights (of ``trained.network``) and description; ``more`` holds what resuming and the lineage need.
 
     Raises OutputError where the file cannot be written whole, as on a full disk.
@@ -79,7 +79,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return contents
 
 
-def load_trained(path: Path) -> Trained:
+def load_trained_model(path: Path) -> TrainedModel:
     """The network of a .pt file, in evaluation mode on the CPU.
 
     Raises ModelError where the file does not describe a network, lacks weights of it, or has weights that are no numbers.
@@ -87,29 +87,29 @@ def load_trained(path: Path) -> Trained:
     contents = read_checkpoint(path)
     try:
         arguments = dict(contents["arguments"])
-        network = build_for(contents["weights"], _text(contents["network"]), **arguments)
+        network = build_network_for_weights(contents["weights"], _require_text(contents["network"]), **arguments)
         network.load_state_dict(contents["weights"])
-        trained = Trained(
+        trained = TrainedModel(
             network.eval(),
-            _text(contents["name"]),
+            _require_text(contents["name"]),
             contents["network"],
             arguments,
-            tuple(_text(name) for name in contents["classes"]),
+            tuple(_require_text(name) for name in contents["classes"]),
             Preprocessing.from_json(contents["preprocessing"]),
             int(contents["epoch"]),
-            labels_by=_text(contents.get("labels_by", "given")),
+            labels_by=_require_text(contents.get("labels_by", "given")),
         )
         if len(trained.classes) != arguments.get("num_classes", len(trained.classes)):
             raise ValueError(f"{len(trained.classes)} class names for {arguments['num_classes']} classes")
-    except (*MISFITS, KeyError, TypeError, AttributeError, ModelError) as error:
+    except (*BUILD_ERRORS, KeyError, TypeError, AttributeError, ModelError) as error:
         reason = " ".join(str(error).split())[:200]
         found = f"is a damaged checkpoint ({type(error).__name__}: {reason})"
         raise ModelError(path, found, "train again, or name another file") from error
-    check_finite(network, path)
+    check_finite_weights(network, path)
     return trained
 
 
-def _text(value: object) -> str:
+def _require_text(value: object) -> str:
     if not isinstance(value, str):
         raise TypeError(f"{value!r:.50} is not a text")
     return value

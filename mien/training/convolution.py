@@ -10,7 +10,7 @@ from mien.training.hardware import Hardware
 
 #: From so many weights on, and up to so many places that the kernel is laid on, the product is the faster way.
 #: benchmarks/speed.py networks measures what it brings; at 6×6 places it was slower.
-_WEIGHTS, _PLACES = 256 * 256 * 9, 9
+_MIN_WEIGHTS, _MAX_POSITIONS = 256 * 256 * 9, 9
 
 
 class ProductConv2d(nn.Conv2d):
@@ -23,7 +23,7 @@ class ProductConv2d(nn.Conv2d):
     def forward(self, images: Tensor) -> Tensor:
         (kernel, _), (stride, _), (padding, _) = self.kernel_size, self.stride, self.padding
         tall, wide = ((side + 2 * padding - kernel) // stride + 1 for side in images.shape[2:])
-        if tall * wide > _PLACES:
+        if tall * wide > _MAX_POSITIONS:
             return super().forward(images)
         padded = F.pad(images.permute(0, 2, 3, 1), (0, 0, padding, padding, padding, padding))
         covered = [
@@ -35,23 +35,23 @@ class ProductConv2d(nn.Conv2d):
         return F.linear(torch.cat(covered, dim=3), weight, self.bias).permute(0, 3, 1, 2)
 
 
-def as_products(network: nn.Module, hardware: Hardware) -> nn.Module:
+def replace_large_convolutions(network: nn.Module, hardware: Hardware) -> nn.Module:
     """The same network, its large convolutions replaced in place where the hardware gains by it: bf16 on a processor.
 
     Weights, their names and what comes out (but for rounding) stay as they are.
     """
     if hardware.device.type == "cpu" and hardware.dtype == torch.bfloat16:
         for module in network.modules():
-            if type(module) is nn.Conv2d and _fits(module):
+            if type(module) is nn.Conv2d and _is_replaceable(module):
                 module.__class__ = ProductConv2d
     return network
 
 
-def _fits(convolution: nn.Conv2d) -> bool:
+def _is_replaceable(convolution: nn.Conv2d) -> bool:
     """Many weights, square, undivided, padded with zeros."""
     plain = convolution.groups == 1 and convolution.dilation == (1, 1) and convolution.padding_mode == "zeros"
     square = all(
         isinstance(pair, tuple) and len(set(pair)) == 1
         for pair in (convolution.kernel_size, convolution.stride, convolution.padding)
     )
-    return plain and square and convolution.weight.numel() >= _WEIGHTS
+    return plain and square and convolution.weight.numel() >= _MIN_WEIGHTS

@@ -19,25 +19,25 @@ import mien
 PACKAGES = ("torch", "numpy", "onnx", "onnxruntime", "opencv-python-headless", "pillow")
 
 
-def environment(device: torch.device, precision: str, seed: int) -> dict[str, Any]:
+def describe_environment(device: torch.device, precision: str, seed: int) -> dict[str, Any]:
     """Plain values for environment.json."""
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "mien": mien.__version__,
-        "commit": _commit(),
+        "commit": _find_commit(),
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.machine()}",
-        "processor": processor(),
+        "processor": describe_processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "precision": precision,
         "seed": seed,
-        "versions": {name: _version(name) for name in PACKAGES},
+        "versions": {name: _find_version(name) for name in PACKAGES},
     }
 
 
-def processor() -> str:
+def describe_processor() -> str:
     """The processor's name with the instruction sets that decide its speed here."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
@@ -50,14 +50,14 @@ def processor() -> str:
     return f"{facts.get('model name', 'unknown')} ({', '.join(notable) or 'no vector extensions listed'})"
 
 
-def _version(package: str) -> str | None:
+def _find_version(package: str) -> str | None:
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
 
 
-def _commit() -> str | None:
+def _find_commit() -> str | None:
     """The commit of the checkout that runs, with "+" if it was changed; None outside one."""
     git, folder = shutil.which("git"), Path(mien.__file__).parent.parent
     if git is None or not (folder / ".git").exists():

@@ -19,18 +19,18 @@ from mien.data.augmentation import cutmix, mixup, random_noise
 from mien.evaluation.metrics import accuracy, confusion_matrix, log_losses, macro_f1
 from mien.training.hardware import Hardware
 from mien.training.losses import make_loss
-from mien.training.optimizers import AveragedNetwork, learning_rate, make_optimizer
-from mien.training.preparation import augmentation_of, epoch_order, normalize, to_device
+from mien.training.optimizers import AveragedNetwork, compute_learning_rate, make_optimizer
+from mien.training.preparation import draw_epoch_order, make_augmentation, move_to_device, normalize
 from mien.training.recipe import Recipe
-from mien.training.semi import Unlabeled
+from mien.training.semi_supervised import UnlabeledLoss
 from mien.training.targets import Teacher
 
 #: How often the loss is looked at: on a GPU every look waits for it.
-LOOK_EVERY = 10
+LOSS_CHECK_STEPS = 10
 
 
 @dataclass(frozen=True)
-class Course:
+class TrainingContext:
     """What is taught, the same in every epoch.
 
     images, labels   uint8 (N, 1, H, W) and int64 (N,), where the network is trained
@@ -46,11 +46,11 @@ class Course:
     labels: Tensor
     targets: Tensor
     teacher: Teacher | None = None
-    unlabeled: Unlabeled | None = None
+    unlabeled: UnlabeledLoss | None = None
 
 
 @dataclass
-class State:
+class TrainingState:
     """All that changes while a network is trained; what a checkpoint must hold for a run to go on exactly."""
 
     network: nn.Module
@@ -59,10 +59,10 @@ class State:
     generator: torch.Generator
     alpha: list[float] | None  # weights of the classes in the loss
     history: list[dict[str, Any]] = field(default_factory=list)
-    best: float = -1.0
+    best_accuracy: float = -1.0
 
     def to_checkpoint(self) -> dict[str, Any]:
-        """Everything but the averaged weights, which save_trained writes for use."""
+        """Everything but the averaged weights, which save_trained_model writes for use."""
         return {
             "raw_weights": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -72,7 +72,7 @@ class State:
             "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
             "alpha": self.alpha,
             "history": json.dumps(self.history),
-            "best": self.best,
+            "best": self.best_accuracy,
         }
 
     def restore(self, saved: dict[str, Any]) -> None:
@@ -84,12 +84,12 @@ class State:
         torch.set_rng_state(saved["torch_rng"])
         if saved["cuda_rng"] and torch.cuda.is_available():
             torch.cuda.set_rng_state_all(saved["cuda_rng"][: torch.cuda.device_count()])
-        self.history, self.best = json.loads(saved["history"]), saved["best"]
+        self.history, self.best_accuracy = json.loads(saved["history"]), saved["best"]
 
 
-def state_of(recipe: Recipe, network: nn.Module, alpha: list[float] | None = None) -> State:
+def initial_state(recipe: Recipe, network: nn.Module, alpha: list[float] | None = None) -> TrainingState:
     """Before the first step."""
-    return State(
+    return TrainingState(
         network,
         make_optimizer(network, recipe.optimizer),
         AveragedNetwork(network, recipe.run.ema),
@@ -98,17 +98,17 @@ def state_of(recipe: Recipe, network: nn.Module, alpha: list[float] | None = Non
     )
 
 
-def run_epoch(course: Course, state: State, validation: FaceSet, bar: ProgressBar) -> dict[str, Any]:
+def run_epoch(course: TrainingContext, state: TrainingState, validation: FaceSet, bar: ProgressBar) -> dict[str, Any]:
     """Train one epoch and watch it: a row of the log. Raises TrainingDiverged before anything of it is saved."""
     started, epoch = time.perf_counter(), len(state.history)
     row = {"epoch": epoch + 1, **train_epoch(course, state, bar)}
-    row |= watch(state.averaged.network, validation, course.preprocessing, course.hardware)
+    row |= evaluate_epoch(state.averaged.network, validation, course.preprocessing, course.hardware)
     if not np.isfinite(row["validation_loss"]):
-        raise _diverged(course.recipe, epoch, row["lr"])
+        raise _make_divergence_error(course.recipe, epoch, row["lr"])
     return row | {"seconds": round(time.perf_counter() - started, 2)}
 
 
-def train_epoch(course: Course, state: State, bar: ProgressBar) -> dict[str, float]:
+def train_epoch(course: TrainingContext, state: TrainingState, bar: ProgressBar) -> dict[str, float]:
     """One pass over the training faces: learning rate, loss, accuracy, speed.
 
     Batches are whole: what is left of a shuffled epoch, less than a batch, is not seen in it.
@@ -122,10 +122,10 @@ def train_epoch(course: Course, state: State, bar: ProgressBar) -> dict[str, flo
     trained = [p for p in state.network.parameters() if p.requires_grad]
     loss_sum = right = torch.zeros((), device=hardware.device)
     started = time.perf_counter()
-    training_mode(state.network)
-    order = epoch_order(course.labels.cpu(), recipe.data.oversample, state.generator).to(hardware.device)
+    set_training_mode(state.network)
+    order = draw_epoch_order(course.labels.cpu(), recipe.data.oversample, state.generator).to(hardware.device)
     for step in range(steps):
-        rate = learning_rate(epoch * steps + step, steps, recipe.optimizer.lr, recipe.schedule, watched)
+        rate = compute_learning_rate(epoch * steps + step, steps, recipe.optimizer.lr, recipe.schedule, watched)
         for group in state.optimizer.param_groups:
             group["lr"] = rate
         rows = order[step * batch_size : (step + 1) * batch_size]
@@ -136,7 +136,9 @@ def train_epoch(course: Course, state: State, bar: ProgressBar) -> dict[str, flo
             logits = state.network(inputs)
         loss = loss_of(logits, targets)
         if course.unlabeled is not None:
-            loss = loss + course.unlabeled.loss(state.network, batch_size, epoch + step / steps, state.generator)
+            loss = loss + course.unlabeled.compute_loss(
+                state.network, batch_size, epoch + step / steps, state.generator
+            )
         state.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if recipe.optimizer.clip_norm:
@@ -146,17 +148,17 @@ def train_epoch(course: Course, state: State, bar: ProgressBar) -> dict[str, flo
 
         loss_sum = loss_sum + loss.detach()
         right = right + (logits.detach().argmax(1) == targets.argmax(1)).sum()
-        if (step + 1) % LOOK_EVERY == 0 or step == steps - 1:
+        if (step + 1) % LOSS_CHECK_STEPS == 0 or step == steps - 1:
             seen, mean_loss = (step + 1) * batch_size, float(loss_sum) / (step + 1)
             if not np.isfinite(mean_loss):
-                raise _diverged(recipe, epoch, rate)
-            speed, share_right = seen / (time.perf_counter() - started), float(right) / seen
+                raise _make_divergence_error(recipe, epoch, rate)
+            speed, train_accuracy = seen / (time.perf_counter() - started), float(right) / seen
             bar.advance(
-                (step % LOOK_EVERY + 1) * batch_size,
+                (step % LOSS_CHECK_STEPS + 1) * batch_size,
                 f"epoch {epoch + 1}/{recipe.schedule.epochs} "
-                f"loss {mean_loss:.3f} accuracy {share_right:.1%} {speed:,.0f} images/s",
+                f"loss {mean_loss:.3f} accuracy {train_accuracy:.1%} {speed:,.0f} images/s",
             )
-    return {"lr": rate, "loss": mean_loss, "accuracy": share_right, "images_per_s": round(speed, 1)}
+    return {"lr": rate, "loss": mean_loss, "accuracy": train_accuracy, "images_per_s": round(speed, 1)}
 
 
 def make_batch(
@@ -171,17 +173,17 @@ def make_batch(
 
     Noise comes last: a teacher is asked without it, since what it made of the noise would be learned.
     """
-    inputs = normalize(augmentation_of(recipe)(images.float() / 255, generator), preprocessing)
-    inputs, targets = blend(recipe, inputs, targets, generator)
+    inputs = normalize(make_augmentation(recipe)(images.float() / 255, generator), preprocessing)
+    inputs, targets = mix_batch(recipe, inputs, targets, generator)
     if teacher is not None:
-        targets = teacher.blend(inputs, targets)
+        targets = teacher.blend_targets(inputs, targets)
     if recipe.augment.noise and recipe.semi.method != "fixmatch":
         std = torch.tensor(preprocessing.std, device=inputs.device).view(1, -1, 1, 1)
         inputs = random_noise(inputs * std, generator, probability=recipe.augment.noise) / std
     return inputs, targets
 
 
-def blend(recipe: Recipe, inputs: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def mix_batch(recipe: Recipe, inputs: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Mixup, cutmix, or one of the two by the toss of a coin, as the recipe says; FixMatch's labeled faces stay their own."""
     settings = recipe.augment
     if recipe.semi.method == "fixmatch":
@@ -194,7 +196,7 @@ def blend(recipe: Recipe, inputs: Tensor, targets: Tensor, generator: torch.Gene
     return inputs, targets
 
 
-def training_mode(network: nn.Module) -> None:
+def set_training_mode(network: nn.Module) -> None:
     """Training mode, but for batch norms whose weights are frozen: their running statistics stay as they are too."""
     network.train()
     for module in network.modules():
@@ -203,7 +205,7 @@ def training_mode(network: nn.Module) -> None:
 
 
 @torch.no_grad()
-def probabilities_of(
+def predict_probabilities(
     network: nn.Module, images: Tensor, preprocessing: Preprocessing, hardware: Hardware, batch_size: int = 256
 ) -> np.ndarray:
     """uint8 (N, 1, H, W) → float32 (N, K), in evaluation mode; the network's mode is put back."""
@@ -220,12 +222,12 @@ def probabilities_of(
     return torch.cat(parts).numpy()
 
 
-def watch(
+def evaluate_epoch(
     network: nn.Module, validation: FaceSet, preprocessing: Preprocessing, hardware: Hardware
 ) -> dict[str, float]:
     """Loss, accuracy and macro-F1 on the validation faces."""
-    images, _ = to_device(validation, hardware)
-    probabilities = probabilities_of(network, images, preprocessing, hardware)
+    images, _ = move_to_device(validation, hardware)
+    probabilities = predict_probabilities(network, images, preprocessing, hardware)
     matrix = confusion_matrix(validation.labels, probabilities.argmax(axis=1), probabilities.shape[1])
     of_truth = probabilities[np.arange(len(validation)), validation.labels]
     return {
@@ -235,7 +237,7 @@ def watch(
     }
 
 
-def _diverged(recipe: Recipe, epoch: int, rate: float) -> TrainingDiverged:
+def _make_divergence_error(recipe: Recipe, epoch: int, rate: float) -> TrainingDiverged:
     kept = "the epochs before are kept; " if epoch else ""
     return TrainingDiverged(
         recipe.name,

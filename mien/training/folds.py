@@ -10,14 +10,14 @@ import numpy as np
 
 from mien.core.errors import DataError, RecipeError
 from mien.core.types import FaceSet
-from mien.training.recipe import Recipe, recipe_from
+from mien.training.recipe import Recipe, parse_recipe
 from mien.training.torch_classifier import TorchClassifier, load_run
 from mien.training.train import train
 
 
-def fold_recipe(size: int, epochs: int = 8, seed: int = 0) -> Recipe:
+def make_fold_recipe(size: int, epochs: int = 8, seed: int = 0) -> Recipe:
     """A small residual network and a short schedule: a second opinion of each face, not a good score."""
-    return recipe_from(
+    return parse_recipe(
         {
             "name": "fold",
             "description": "One of the networks whose out-of-fold probabilities 'mien audit' looks at",
@@ -52,14 +52,14 @@ def assign_folds(labels: np.ndarray, groups: Sequence[np.ndarray], folds: int, s
     return chosen
 
 
-def out_of_fold(
+def predict_out_of_fold(
     faces: FaceSet,
-    chosen: np.ndarray,
+    fold_indices: np.ndarray,
     folder: Path,
     *,
     epochs: int = 8,
     quiet: bool = False,
-    say: Callable[[str], None] = print,
+    echo: Callable[[str], None] = print,
 ) -> np.ndarray:
     """float32 (N, K): each face's probabilities from the network of the folds that it is not in.
 
@@ -68,14 +68,14 @@ def out_of_fold(
 
     Raises DataError where the folder holds folds of other faces, or a fold leaves a class without training faces.
     """
-    recipe = fold_recipe(faces.images.shape[1], epochs)
+    recipe = make_fold_recipe(faces.images.shape[1], epochs)
     probabilities = np.empty((len(faces), len(faces.classes)), np.float32)
-    for fold in np.unique(chosen):
-        held = chosen == fold
+    for fold in np.unique(fold_indices):
+        held = fold_indices == fold
         part, run = replace(faces, split=np.where(held, "validation", "train")), folder / f"fold-{fold + 1}"
-        say(f"fold {fold + 1} of {chosen.max() + 1}: {(~held).sum():,} faces train, {held.sum():,} are judged")
+        echo(f"fold {fold + 1} of {fold_indices.max() + 1}: {(~held).sum():,} faces train, {held.sum():,} are judged")
         try:
-            train(recipe, part, run, resume=(run / "last.pt").is_file(), quiet=quiet, say=say)
+            train(recipe, part, run, resume=(run / "last.pt").is_file(), quiet=quiet, echo=echo)
         except (DataError, RecipeError) as error:  # of an earlier call with other faces, or other options
             if error.name != str(run):
                 raise

@@ -16,7 +16,7 @@ from mien.training.checkpoint import read_checkpoint
 
 #: Above this share of faces that trained an earlier model, a score on them is no held-out score.
 #: Checksums of 32 bits agree by chance in about one of a million pairs of data sets' faces.
-MOST_SEEN = 0.01
+MAX_SEEN_SHARE = 0.01
 
 
 @dataclass(frozen=True)
@@ -29,29 +29,31 @@ class Lineage:
     unknown   earlier models of which nobody knows what trained them
     """
 
-    own: np.ndarray
-    earlier: np.ndarray
+    own_faces: np.ndarray
+    ancestor_faces: np.ndarray
     size: int
-    unknown: tuple[str, ...] = ()
+    unknown_ancestors: tuple[str, ...] = ()
 
-    def seen_earlier(self, faces: FaceSet) -> int:
+    def count_seen_by_ancestors(self, faces: FaceSet) -> int:
         """How many of the faces trained an earlier model but not this one; 0 where their size differs.
 
         A picture that also trained this network is a duplicate, and no sign that the models held out different faces.
         """
-        return self._count(checksums(faces.images), np.setdiff1d(self.earlier, self.own), faces.images.shape[1])
+        return self._count_matches(
+            checksums(faces.images), np.setdiff1d(self.ancestor_faces, self.own_faces), faces.images.shape[1]
+        )
 
-    def seen(self, faces: FaceSet) -> int:
+    def count_seen(self, faces: FaceSet) -> int:
         """How many of the faces are pictures that trained this network."""
-        return self._count(checksums(faces.images), self.own, faces.images.shape[1])
+        return self._count_matches(checksums(faces.images), self.own_faces, faces.images.shape[1])
 
-    def _count(self, pictures: np.ndarray, known: np.ndarray, size: int) -> int:
+    def _count_matches(self, pictures: np.ndarray, known: np.ndarray, size: int) -> int:
         return int(np.isin(pictures, known).sum()) if size == self.size else 0
 
     def to_checkpoint(self) -> dict[str, Any]:
         """Tensors and plain values, as a checkpoint may hold them."""
-        own, earlier = (torch.from_numpy(values.view(np.int32)) for values in (self.own, self.earlier))
-        return {"own": own, "earlier": earlier, "size": self.size, "unknown": list(self.unknown)}
+        own, earlier = (torch.from_numpy(values.view(np.int32)) for values in (self.own_faces, self.ancestor_faces))
+        return {"own": own, "earlier": earlier, "size": self.size, "unknown": list(self.unknown_ancestors)}
 
     @classmethod
     def from_checkpoint(cls, values: dict[str, Any]) -> Lineage:
@@ -59,7 +61,7 @@ class Lineage:
         return cls(own, earlier, int(values["size"]), tuple(map(str, values["unknown"])))
 
 
-def lineage_of(model: str | Path) -> Lineage | None:
+def read_lineage(model: str | Path) -> Lineage | None:
     """The lineage in a run folder or a .pt file; None for model files, older runs, and what is no run."""
     path = Path(model)
     path = path / "last.pt" if path.is_dir() else path
@@ -69,57 +71,57 @@ def lineage_of(model: str | Path) -> Lineage | None:
     return Lineage.from_checkpoint(contents["lineage"]) if contents.get("lineage") else None
 
 
-def lineage(training: Sequence[FaceSet], models: Sequence[str]) -> Lineage:
+def collect_lineage(training: Sequence[FaceSet], models: Sequence[str]) -> Lineage:
     """The lineage of a network that these faces train and that begins with, or learns from, these models."""
     size = training[0].images.shape[1]
     own = np.unique(np.concatenate([checksums(faces.images) for faces in training]))
-    found = {name: lineage_of(name) for name in models}
+    found = {name: read_lineage(name) for name in models}
     unknown = [name for name, one in found.items() if one is None or one.size != size]
     known = [one for one in found.values() if one is not None and one.size == size]
-    return Lineage(own, _faces_of(known), size, _names(unknown, known))
+    return Lineage(own, _collect_checksums(known), size, _collect_unknown(unknown, known))
 
 
-def of_average(members: Sequence[Lineage | None], names: Sequence[str]) -> Lineage | None:
+def combine_lineages(members: Sequence[Lineage | None], names: Sequence[str]) -> Lineage | None:
     """The lineage of averaged runs: the faces of the last one, and as earlier models all others; None where it has none."""
     last = members[-1]
     if last is None:
         return None
     unknown = [name for name, one in zip(names, members, strict=True) if one is None or one.size != last.size]
     known = [one for one in members[:-1] if one is not None and one.size == last.size]
-    earlier = np.union1d(_faces_of(known), last.earlier)
-    return Lineage(last.own, earlier, last.size, _names(unknown, [*known, last]))
+    earlier = np.union1d(_collect_checksums(known), last.ancestor_faces)
+    return Lineage(last.own_faces, earlier, last.size, _collect_unknown(unknown, [*known, last]))
 
 
-def _faces_of(models: Sequence[Lineage]) -> np.ndarray:
+def _collect_checksums(models: Sequence[Lineage]) -> np.ndarray:
     """uint32, ascending: all faces behind some models."""
-    parts = [faces for model in models for faces in (model.own, model.earlier)]
+    parts = [faces for model in models for faces in (model.own_faces, model.ancestor_faces)]
     return np.unique(np.concatenate([np.empty(0, np.uint32), *parts]))
 
 
-def _names(unknown: Sequence[str], models: Sequence[Lineage]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys([*unknown, *(name for model in models for name in model.unknown)]))
+def _collect_unknown(unknown: Sequence[str], models: Sequence[Lineage]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys([*unknown, *(name for model in models for name in model.unknown_ancestors)]))
 
 
-def caveat(found: Lineage | None, faces: FaceSet) -> tuple[str, bool]:
+def describe_overlap(found: Lineage | None, faces: FaceSet) -> tuple[str, bool]:
     """(what is to be said of held-out faces, "" where nothing is; whether a score on them is no held-out score)."""
     if found is None:
         return "", False
-    count = found.seen_earlier(faces)
+    count = found.count_seen_by_ancestors(faces)
     said = []
     if count:
         said.append(f"{count:,} of these {len(faces):,} faces trained a model that this one began with or learned from")
-    if found.unknown:
-        said.append(f"{' and '.join(found.unknown)} may have learned from these faces")
-    return "; ".join(said), count > MOST_SEEN * len(faces)
+    if found.unknown_ancestors:
+        said.append(f"{' and '.join(found.unknown_ancestors)} may have learned from these faces")
+    return "; ".join(said), count > MAX_SEEN_SHARE * len(faces)
 
 
-def written_caveat(found: Lineage | None, names: Path) -> str:
+def describe_stored_overlap(found: Lineage | None, names: Path) -> str:
     """`caveat` for the held-out faces that a run's validation.csv lists."""
     if found is None or not names.is_file():
         return ""
     pictures = read_checksums(names)
-    count = int(np.isin(pictures, np.setdiff1d(found.earlier, found.own)).sum())
+    count = int(np.isin(pictures, np.setdiff1d(found.ancestor_faces, found.own_faces)).sum())
     said = [f"{count:,} of the {len(pictures):,} held-out faces trained another of the runs"] if count else []
-    if found.unknown:
-        said.append(f"{' and '.join(found.unknown)} may have learned from these faces")
+    if found.unknown_ancestors:
+        said.append(f"{' and '.join(found.unknown_ancestors)} may have learned from these faces")
     return "; ".join(said)

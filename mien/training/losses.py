@@ -19,10 +19,10 @@ from mien.training.recipe import LossSettings
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 #: The range of R5's weights: the class that is read best gets the least, the one that is read worst 1.
-LEAST_ALPHA = 0.4
+MIN_ALPHA = 0.4
 
 
-def smooth(targets: Tensor, smoothing: float) -> Tensor:
+def smooth_labels(targets: Tensor, smoothing: float) -> Tensor:
     """(N, K) → (N, K): the true class keeps 1 − ε(1 − 1/K), every other gets ε/K (Szegedy et al., 2016).
 
     "Rethinking the Inception Architecture for Computer Vision". Every row still sums to 1.
@@ -30,23 +30,23 @@ def smooth(targets: Tensor, smoothing: float) -> Tensor:
     return targets * (1 - smoothing) + smoothing / targets.shape[1]
 
 
-def cross_entropy_each(logits: Tensor, targets: Tensor) -> Tensor:
+def cross_entropy_per_face(logits: Tensor, targets: Tensor) -> Tensor:
     """−Σₖ yₖ log pₖ for each face, (N,); float32 whatever the logits' precision."""
     return F.cross_entropy(logits.float(), targets, reduction="none")
 
 
-def focal_each(logits: Tensor, targets: Tensor, gamma: float) -> Tensor:
+def focal_loss_per_face(logits: Tensor, targets: Tensor, gamma: float) -> Tensor:
     """−Σₖ yₖ (1 − pₖ)^γ log pₖ for each face, (N,) (Lin et al., "Focal Loss for Dense Object Detection", 2017)."""
     log_p = F.log_softmax(logits.float(), dim=1)
     return -(targets * (-torch.expm1(log_p)).clamp(min=1e-12) ** gamma * log_p).sum(dim=1)
 
 
-def adaptive_each(logits: Tensor, targets: Tensor, gamma: float) -> Tensor:
+def adaptive_loss_per_face(logits: Tensor, targets: Tensor, gamma: float) -> Tensor:
     """(1 − e^(−ce))^γ · ce with ce = −Σₖ yₖ log pₖ for each face, (N,): the loss of R5, without its weights.
 
     With γ = 0 it is cross-entropy; with hard targets e^(−ce) is p_t and it is the focal loss.
     """
-    ce = cross_entropy_each(logits, targets)
+    ce = cross_entropy_per_face(logits, targets)
     hard = (-torch.expm1(-ce)).clamp(min=1e-12)  # clamped for the sake of the gradient at γ < 1
     return hard**gamma * ce if gamma else ce
 
@@ -60,30 +60,30 @@ def make_loss(settings: LossSettings, alpha: Sequence[float] | None = None) -> L
     weights = None if alpha is None else torch.tensor(alpha, dtype=torch.float32)
 
     def loss(logits: Tensor, targets: Tensor) -> Tensor:
-        smoothed = smooth(targets, settings.label_smoothing)
+        smoothed = smooth_labels(targets, settings.label_smoothing)
         if settings.name == "cross-entropy":
-            each = cross_entropy_each(logits, smoothed)
+            each = cross_entropy_per_face(logits, smoothed)
         elif settings.name == "focal":
-            each = focal_each(logits, smoothed, settings.gamma)
+            each = focal_loss_per_face(logits, smoothed, settings.gamma)
         else:
-            each = adaptive_each(logits, smoothed, settings.gamma)
+            each = adaptive_loss_per_face(logits, smoothed, settings.gamma)
         return each.mean() if weights is None else (each * (targets @ weights.to(targets.device))).mean()
 
     return loss
 
 
-def class_weights(counts: np.ndarray, how: str, beta: float = 0.999) -> list[float]:
+def compute_class_weights(counts: np.ndarray, method: str, beta: float = 0.999) -> list[float]:
     """Weights (K,) from the classes' counts, scaled so that the mean over faces is 1.
 
     "inverse": 1 / n. "effective": (1 − β) / (1 − βⁿ), the inverse of the effective number of examples (Cui et al.,
     "Class-Balanced Loss Based on Effective Number of Samples", 2019).
     """
     counts = np.asarray(counts, np.float64)
-    weights = 1 / counts if how == "inverse" else (1 - beta) / -np.expm1(counts * np.log(beta))
+    weights = 1 / counts if method == "inverse" else (1 - beta) / -np.expm1(counts * np.log(beta))
     return (weights * counts.sum() / (weights * counts).sum()).tolist()
 
 
-def retuned_alpha(confusion: np.ndarray) -> list[float]:
+def compute_recall_weights(confusion: np.ndarray) -> list[float]:
     """Weights (K,) from a validation confusion matrix (true × predicted): 1 for the worst recall, .4 for the best.
 
     R5 retuned its α by hand from the confusion matrix near the end of training; this is that step as a formula, linear
@@ -94,12 +94,12 @@ def retuned_alpha(confusion: np.ndarray) -> list[float]:
     recall = np.diag(confusion)[seen] / support[seen]
     alpha = np.ones(len(support))
     if seen.any() and np.ptp(recall) > 0:
-        alpha[seen] = 1 - (1 - LEAST_ALPHA) * (recall - recall.min()) / np.ptp(recall)
+        alpha[seen] = 1 - (1 - MIN_ALPHA) * (recall - recall.min()) / np.ptp(recall)
         alpha[~seen] = alpha[seen].mean()
     return alpha.tolist()
 
 
-def check_alpha(alpha: Sequence[float], classes: tuple[str, ...]) -> None:
+def check_class_weights(alpha: Sequence[float], classes: tuple[str, ...]) -> None:
     """RecipeError unless there is one weight a class."""
     if len(alpha) != len(classes):
         raise RecipeError(
@@ -110,7 +110,7 @@ def check_alpha(alpha: Sequence[float], classes: tuple[str, ...]) -> None:
 
 
 @torch.no_grad()
-def gives_logits(network: nn.Module, channels: int, size: int) -> None:
+def check_outputs_logits(network: nn.Module, channels: int, size: int) -> None:
     """ModelError if a softmax, a ReLU or the like ends the network: the losses here take logits.
 
     A softmax before cross-entropy squeezes its gradient, and a ReLU kills the classes whose logits it makes zero;

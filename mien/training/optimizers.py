@@ -32,7 +32,7 @@ def make_optimizer(network: nn.Module, settings: OptimizerSettings) -> torch.opt
     return kind(groups, lr=settings.lr, betas=(settings.momentum, 0.999))
 
 
-def learning_rate(
+def compute_learning_rate(
     step: int,
     steps_per_epoch: int,
     peak: float,
@@ -59,7 +59,7 @@ def learning_rate(
     if settings.name == "step":
         drops = sum(step >= epoch * steps_per_epoch for epoch in settings.milestones)
     elif settings.name == "plateau":
-        drops = plateaus(validation_losses, settings.patience)
+        drops = count_plateaus(validation_losses, settings.patience)
     else:
         drops = 0
     return max(peak * settings.factor**drops, low)
@@ -70,7 +70,7 @@ def _half_cosine(progress: float) -> float:
     return (1 - math.cos(math.pi * progress)) / 2
 
 
-def plateaus(losses: Sequence[float], patience: int) -> int:
+def count_plateaus(losses: Sequence[float], patience: int) -> int:
     """How often ``patience`` epochs in a row brought no new lowest validation loss; the count starts anew each time."""
     count, waited, lowest = 0, 0, math.inf
     for loss in losses:

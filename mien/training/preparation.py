@@ -19,12 +19,12 @@ from mien.data.annotators import RATERS, labeled_by, majority
 from mien.data.augmentation import Augmentation
 from mien.data.splits import hold_out, one_against_all, only_classes
 from mien.training.hardware import Hardware
-from mien.training.recipe import DataSettings, Recipe, StartSettings, teachers_of
-from mien.training.torch_classifier import open_trained
+from mien.training.recipe import DataSettings, Recipe, StartSettings, list_teachers
+from mien.training.torch_classifier import open_trained_model
 
 
 @dataclass(frozen=True)
-class Rows:
+class RunFaces:
     """The faces of a run: those that train, those that are watched, and those whose label is unknown or set aside."""
 
     training: FaceSet
@@ -33,16 +33,16 @@ class Rows:
     held_out: bool = False  # whether those that are watched were taken from the training faces
 
 
-def earlier_models(recipe: dict[str, Any]) -> list[str]:
+def list_ancestor_models(recipe: dict[str, Any]) -> list[str]:
     """The models that a recipe, as a dictionary, begins with or learns from."""
     start, teachers = (
         recipe.get("start", {}).get("model"),
-        teachers_of(recipe.get("targets", {}).get("teacher") or ""),
+        list_teachers(recipe.get("targets", {}).get("teacher") or ""),
     )
     return list(dict.fromkeys(name for name in (start, *teachers) if name))
 
 
-def choose_rows(recipe: Recipe, faces: FaceSet, say: Callable[[str], None]) -> Rows:
+def select_run_faces(recipe: Recipe, faces: FaceSet, echo: Callable[[str], None]) -> RunFaces:
     """The recipe's splits; where the data has no validation split, a part of the training faces is held out."""
     settings = recipe.data
     faces = labeled_by(faces, settings.labels)
@@ -54,26 +54,26 @@ def choose_rows(recipe: Recipe, faces: FaceSet, say: Callable[[str], None]) -> R
         )
     without_label = faces.take(~faces.is_labeled)
     if settings.labels == RATERS:
-        say(f"{len(without_label):,} of {len(faces):,} faces have no expression that most of their raters saw")
+        echo(f"{len(without_label):,} of {len(faces):,} faces have no expression that most of their raters saw")
         # Who agree that it is none see no expression that a network could find.
         without_label = without_label.take(majority(without_label.votes) == UNLABELED)
-    faces = of_classes(settings, faces)
-    unknown = _to_learn_from(without_label, settings.train)
+    faces = select_classes(settings, faces)
+    unknown = _select_unlabeled(without_label, settings.train)
     if len(unknown) and "" not in faces.splits and not any(map(faces.has_split, settings.train.split("+"))):
         raise DataError("data", f"has no label on any face of {settings.train}", "name another split with data.train")
-    training = faces if faces.splits == ("",) else _in_role(faces, settings.train)
+    training = faces if faces.splits == ("",) else _select_role(faces, settings.train)
     _check_classes(training)
     trained_on = {split_role(name) for name in settings.train.split("+")}
     watched = settings.validation.split("+")
     if trained_on.isdisjoint(map(split_role, watched)) and all(map(faces.has_split, watched)):
-        validation = _in_role(faces, settings.validation)
+        validation = _select_role(faces, settings.validation)
         aside = len(faces) - len(training) - len(validation)
         held_out = False
     else:
         aside = len(faces) - len(training)
         training, validation = hold_out(training, settings.holdout, recipe.run.seed)
         splits = "" if faces.splits == ("",) else f" '{settings.validation}' beside {settings.train}"
-        say(
+        echo(
             f"the data has no validation split{splits}: {len(validation):,} of the training faces are held out to watch"
         )
         held_out = True
@@ -81,23 +81,23 @@ def choose_rows(recipe: Recipe, faces: FaceSet, say: Callable[[str], None]) -> R
     if aside:
         used = {*training.splits, *validation.splits}
         others = ", ".join(name or "none" for name in faces.splits if name not in used)
-        say(f"{aside:,} faces of other splits ({others}) are left aside")
+        echo(f"{aside:,} faces of other splits ({others}) are left aside")
     unlabeled = unknown.reindex_classes(training.classes)
     if settings.keep_labels < 1:
         dropped, training = hold_out(training, settings.keep_labels, recipe.run.seed)
         unlabeled = concatenate_faces([unlabeled, dropped]) if len(unlabeled) else dropped
-        say(f"{len(training):,} faces keep their label, {len(dropped):,} lose it")
+        echo(f"{len(training):,} faces keep their label, {len(dropped):,} lose it")
         _check_classes(training, f"data.keep_labels of {settings.keep_labels:g} leaves none: raise it")
     if recipe.semi.method == "none" and len(unlabeled) and settings.keep_labels == 1 and settings.labels != RATERS:
-        say(f"{len(unlabeled):,} faces without a label are not learned from; semi.method would")
+        echo(f"{len(unlabeled):,} faces without a label are not learned from; semi.method would")
     if recipe.semi.method != "none" and not len(unlabeled):
         raise DataError(
             "data", f"has no unlabeled training face for {recipe.semi.method}", "add some, or set data.keep_labels"
         )
-    return Rows(training, validation, unlabeled, held_out)
+    return RunFaces(training, validation, unlabeled, held_out)
 
 
-def of_classes(settings: DataSettings, faces: FaceSet) -> FaceSet:
+def select_classes(settings: DataSettings, faces: FaceSet) -> FaceSet:
     """The labeled faces of the recipe's classes."""
     faces = faces.take(faces.is_labeled)
     if settings.classes:
@@ -105,7 +105,7 @@ def of_classes(settings: DataSettings, faces: FaceSet) -> FaceSet:
     return one_against_all(faces, settings.one_vs_rest) if settings.one_vs_rest else faces
 
 
-def _to_learn_from(without_label: FaceSet, train: str) -> FaceSet:
+def _select_unlabeled(without_label: FaceSet, train: str) -> FaceSet:
     """Of faces without a label those of the training split, or of no split at all."""
     roles = {split_role(part) for part in train.split("+")}
     alike = [name for name in without_label.splits if not name or split_role(name) in roles]
@@ -131,13 +131,13 @@ def _check_classes(training: FaceSet, hint: str = "") -> None:
         )
 
 
-def _in_role(faces: FaceSet, split: str) -> FaceSet:
+def _select_role(faces: FaceSet, split: str) -> FaceSet:
     """The faces of every split that plays the part of this one (Training and train), or of several, ``train+validation``."""
     names = [name for part in split.split("+") for name in faces.select_role(part).splits]  # raises where there is none
     return faces.take(np.isin(faces.split, names))
 
 
-def input_of(recipe: Recipe, training: FaceSet) -> Preprocessing:
+def make_preprocessing(recipe: Recipe, training: FaceSet) -> Preprocessing:
     """The network's input: normalized by the training pictures' mean and deviation, by .5/.5, or not at all."""
     if training.images.shape[1:] != (recipe.input.size, recipe.input.size):
         raise RecipeError(
@@ -158,28 +158,28 @@ def input_of(recipe: Recipe, training: FaceSet) -> Preprocessing:
     return Preprocessing(recipe.input.size, channels, (mean,) * channels, (std,) * channels)
 
 
-def to_device(faces: FaceSet, hardware: Hardware) -> tuple[Tensor, Tensor]:
+def move_to_device(faces: FaceSet, hardware: Hardware) -> tuple[Tensor, Tensor]:
     """All pictures as one uint8 tensor (N, 1, H, W) and the labels int64 (N,), moved once."""
     images = torch.from_numpy(np.array(faces.images))[:, None]
     return images.to(hardware.device), torch.from_numpy(faces.labels).to(hardware.device)
 
 
 #: FixMatch's weak change: a mirror image and a shift of an eighth at most, as in the paper.
-WEAK = Augmentation(flip=0.5, shift=0.125)
+WEAK_AUGMENTATION = Augmentation(flip=0.5, shift=0.125)
 
 
 #: What `recipe.augment` says of whole batches. FixMatch's faces with a label go without.
-OF_BATCHES = ("noise", "mixup", "cutmix")
+BATCH_AUGMENTATIONS = ("noise", "mixup", "cutmix")
 
 
-def augmentation_of(recipe: Recipe, *, labeled: bool = True) -> Augmentation:
+def make_augmentation(recipe: Recipe, *, labeled: bool = True) -> Augmentation:
     """The recipe's changes to single faces, but for noise; that, and what blends faces of a batch, is made after them.
 
     FixMatch changes faces with a label weakly, and strongly, as the recipe says, those without (Sohn et al., 2020).
     """
     if labeled and recipe.semi.method == "fixmatch":
-        return WEAK
-    return Augmentation(**recipe.augment.model_dump(exclude=set(OF_BATCHES)))
+        return WEAK_AUGMENTATION
+    return Augmentation(**recipe.augment.model_dump(exclude=set(BATCH_AUGMENTATIONS)))
 
 
 def normalize(images: Tensor, preprocessing: Preprocessing) -> Tensor:
@@ -189,7 +189,7 @@ def normalize(images: Tensor, preprocessing: Preprocessing) -> Tensor:
     return images.contiguous(memory_format=torch.channels_last)
 
 
-def epoch_order(labels: Tensor, oversample: float, generator: torch.Generator) -> Tensor:
+def draw_epoch_order(labels: Tensor, oversample: float, generator: torch.Generator) -> Tensor:
     """The rows of one epoch, int64 (N,), shuffled.
 
     labels (N,) on the CPU. With ``oversample`` s rows are drawn with replacement and each class's share of the draws
@@ -201,7 +201,7 @@ def epoch_order(labels: Tensor, oversample: float, generator: torch.Generator) -
     return torch.multinomial(counts.double()[labels] ** -oversample, len(labels), True, generator=generator)
 
 
-def fingerprint(rows: Rows, *, votes: bool = False) -> str:
+def fingerprint_faces(rows: RunFaces, *, votes: bool = False) -> str:
     """Tells one choice of faces (and of their votes, where those train) from another: a run is not resumed with others."""
     check = zlib.crc32(",".join(rows.training.classes).encode())
     for faces in (rows.training, rows.validation, rows.unlabeled):
@@ -211,13 +211,13 @@ def fingerprint(rows: Rows, *, votes: bool = False) -> str:
     return f"{len(rows.training)} + {len(rows.validation)} faces, {check:08x}"
 
 
-def start_from(network: nn.Module, settings: StartSettings, classes: tuple[str, ...]) -> str:
+def load_start_weights(network: nn.Module, settings: StartSettings, classes: tuple[str, ...]) -> str:
     """Lay the weights of ``start.model`` over a fresh network and freeze what ``start.freeze`` names; says what was done.
 
     Tensors of the same name and shape are taken; a last layer for other classes stays fresh. Raises ModelError where
     nothing fits, RecipeError where a name to freeze does not occur.
     """
-    given = open_trained(settings.model)
+    given = open_trained_model(settings.model)
     theirs, ours = given.network.state_dict(), network.state_dict()
     head = {name for name in ours if name.startswith("head.")} if given.classes != classes else set()
     fitting = {name: value for name, value in theirs.items() if name in ours and ours[name].shape == value.shape}

@@ -18,17 +18,24 @@ from mien.core.types import FaceSet
 from mien.data.annotators import labeled_by
 from mien.training.epoch import make_batch
 from mien.training.hardware import Hardware
-from mien.training.preparation import OF_BATCHES, augmentation_of, choose_rows, epoch_order, input_of, of_classes
+from mien.training.preparation import (
+    BATCH_AUGMENTATIONS,
+    draw_epoch_order,
+    make_augmentation,
+    make_preprocessing,
+    select_classes,
+    select_run_faces,
+)
 from mien.training.recipe import Recipe
-from mien.training.targets import Teacher, targets_of, teacher_of
+from mien.training.targets import Teacher, make_targets, make_teacher
 
 #: The drawing's measures in its own pixels: a tile's side at least, and what lies around and between tiles.
 _TILE, _GAP, _MARGIN, _LINE, _TITLE_LINE = 144, 8, 16, 17, 19
 _DPI = 100
 #: A drawing is at least so wide, for the words above it.
-_LEAST_WIDTH = 760
+_MIN_WIDTH = 760
 #: More than this takes minutes and gigabytes, and nobody looks at it.
-_MOST_PIXELS = 50_000_000
+_MAX_PIXELS = 50_000_000
 
 
 @dataclass(frozen=True)
@@ -47,7 +54,7 @@ class Preview:
     preprocessing: Preprocessing
 
 
-def preview(
+def make_preview(
     recipe: Recipe, faces: FaceSet, *, split: str = "", rows: int | None = None, copies: int = 8, seed: int = 0
 ) -> Preview:
     """Copies of some training faces, made as the training loop makes them.
@@ -64,20 +71,20 @@ def preview(
     Raises:
         DataError: where the recipe could not be trained on this data, or has fewer faces than ``rows``.
     """
-    given = _to_show(recipe, faces, split)
+    given = _select_shown_faces(recipe, faces, split)
     # A data set without the recipe's training split can be shown by its own mean and deviation only.
-    trained_on = _to_show(recipe, faces, "") if split and faces.has_split(recipe.data.train) else given
-    preprocessing = input_of(recipe, trained_on)
-    shown = choose(given.labels, len(given.classes) if rows is None else rows, seed)
+    trained_on = _select_shown_faces(recipe, faces, "") if split and faces.has_split(recipe.data.train) else given
+    preprocessing = make_preprocessing(recipe, trained_on)
+    shown = choose_balanced_rows(given.labels, len(given.classes) if rows is None else rows, seed)
     generator = torch.Generator().manual_seed(seed)
-    wanted = targets_of(given, recipe.targets)
-    teacher = teacher_of(recipe.targets, given.classes, preprocessing, Hardware.choose("cpu", "fp32"))
-    made = [_step(recipe, given, wanted, shown, preprocessing, teacher, generator) for _ in range(copies)]
+    wanted = make_targets(given, recipe.targets)
+    teacher = make_teacher(recipe.targets, given.classes, preprocessing, Hardware.choose("cpu", "fp32"))
+    made = [_make_copy(recipe, given, wanted, shown, preprocessing, teacher, generator) for _ in range(copies)]
     inputs, targets = (torch.stack(parts) for parts in zip(*made, strict=True))
     return Preview(given.take(shown), inputs, targets, preprocessing)
 
 
-def choose(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
+def choose_balanced_rows(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
     """``count`` rows, as many of each class as of every other as far as they reach; int64, by class.
 
     labels (N,) int, all known. Raises DataError where there are fewer.
@@ -93,14 +100,14 @@ def choose(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
     return dealt[np.lexsort((turn[dealt], labels[dealt]))]
 
 
-def _to_show(recipe: Recipe, faces: FaceSet, split: str) -> FaceSet:
+def _select_shown_faces(recipe: Recipe, faces: FaceSet, split: str) -> FaceSet:
     """The training faces of the recipe, or all labeled faces of a split."""
     if split:
-        return of_classes(recipe.data, labeled_by(faces.select_split(split), recipe.data.labels))
-    return choose_rows(recipe, faces, lambda text: None).training
+        return select_classes(recipe.data, labeled_by(faces.select_split(split), recipe.data.labels))
+    return select_run_faces(recipe, faces, lambda text: None).training
 
 
-def _step(
+def _make_copy(
     recipe: Recipe,
     faces: FaceSet,
     wanted: Tensor,
@@ -111,7 +118,7 @@ def _step(
 ) -> tuple[Tensor, Tensor]:
     """The shown faces' part of one batch: inputs (R, channels, H, W) and targets (R, K)."""
     labels = torch.from_numpy(faces.labels)
-    order = epoch_order(labels, recipe.data.oversample, generator).numpy()
+    order = draw_epoch_order(labels, recipe.data.oversample, generator).numpy()
     others = order[~np.isin(order, shown)][: max(0, recipe.schedule.batch_size - len(shown))]
     rows = np.concatenate([shown, others])
     images = torch.from_numpy(faces.images[rows])[:, None]  # uint8 (B, 1, H, W)
@@ -119,34 +126,34 @@ def _step(
     return inputs[: len(shown)], targets[: len(shown)]
 
 
-def target_text(target: np.ndarray, classes: tuple[str, ...]) -> str:
+def format_target(target: np.ndarray, classes: tuple[str, ...]) -> str:
     """A target (K,) in words, the largest share first: ``"happy .7 sad .3"``, ``"happy 1"``."""
     shares = np.round(target.astype(float), 2)  # what rounds to 0 is not written
     order = [index for index in np.argsort(-target, kind="stable") if shares[index]]
     return " ".join(f"{classes[index]} {shares[index]:g}".replace(" 0.", " .") for index in order)
 
 
-def title_of(made: Preview, recipe: Recipe) -> list[str]:
+def make_title(made: Preview, recipe: Recipe) -> list[str]:
     """The lines above the drawing: the numbers of the input, and what the recipe does to the pictures."""
     channels, height, width = made.inputs.shape[2:]
     values, scale = made.inputs, made.preprocessing
-    black, white = map(_number, _limits(scale))
-    made_of = recipe.augment.model_dump() | asdict(augmentation_of(recipe))
+    black, white = map(_format_number, _gray_limits(scale))
+    made_of = recipe.augment.model_dump() | asdict(make_augmentation(recipe))
     if recipe.semi.method == "fixmatch":
-        made_of |= dict.fromkeys(OF_BATCHES, 0)
+        made_of |= dict.fromkeys(BATCH_AUGMENTATIONS, 0)
     changes = [name if value is True else f"{name} {value:g}" for name, value in made_of.items() if value]
     lines = [
         f"{recipe.name}: float32 {channels} × {height} × {width}"
         + (" (the gray picture three times)" if channels == 3 else "")
-        + f", values {_number(values.min())} to {_number(values.max())}, mean {_number(values.mean())}, "
-        f"std {_number(values.std())}",
+        + f", values {_format_number(values.min())} to {_format_number(values.max())}, mean {_format_number(values.mean())}, "
+        f"std {_format_number(values.std())}",
         f"value = (pixel / 255 − {scale.mean[0]:.3f}) / {scale.std[0]:.3f}: black is {black}, white is {white}",
         "changes, drawn anew for every copy: " + (", ".join(changes) or "none, so that all copies are alike"),
     ]
-    if _shares(recipe):
+    if _has_soft_targets(recipe):
         smoothing = recipe.loss.label_smoothing
         origins = {
-            "each face is blended with another of its batch": _blends(recipe),
+            "each face is blended with another of its batch": _mixes_faces(recipe),
             f"{recipe.targets.votes:.0%} of each label gives way to FER+'s votes": recipe.targets.votes,
             f"{recipe.targets.teacher_share:.0%} of the target is what {recipe.targets.teacher} says": recipe.targets.teacher,
         }
@@ -164,7 +171,7 @@ def draw_preview(made: Preview, recipe: Recipe, path: Path) -> None:
     All tiles share one scale of gray, from a black pixel's normalized value to a white one's. One pixel of a face is a
     whole number of pixels of the drawing.
     """
-    black, white = _limits(made.preprocessing)
+    black, white = _gray_limits(made.preprocessing)
     originals = made.faces.images / 255.0 * (white - black) + black  # (R, H, W)
     # All channels hold the same gray picture, so that the first shows them all.
     tiles = np.concatenate(
@@ -172,10 +179,10 @@ def draw_preview(made: Preview, recipe: Recipe, path: Path) -> None:
     )  # (R, 1 + copies, H, W)
     classes, targets = made.faces.classes, made.targets.numpy().swapaxes(0, 1)  # (R, copies, K)
     captions = [
-        [classes[label], *(target_text(target, classes) if _shares(recipe) else "" for target in of_face)]
+        [classes[label], *(format_target(target, classes) if _has_soft_targets(recipe) else "" for target in of_face)]
         for label, of_face in zip(made.faces.labels, targets, strict=True)
     ]
-    _draw_tiles(tiles, captions, (black, white), title_of(made, recipe), path)
+    _draw_tiles(tiles, captions, (black, white), make_title(made, recipe), path)
 
 
 def _draw_tiles(
@@ -189,12 +196,12 @@ def _draw_tiles(
     tall, wide = height * zoom, width * zoom
     captions = [[textwrap.fill(text, wide // 6) for text in row] for row in captions]
     lines = [1 + max(text.count("\n") for text in row) for row in captions]  # of the captions of each row
-    total = max(_LEAST_WIDTH, 2 * _MARGIN + columns * (wide + _GAP))
+    total = max(_MIN_WIDTH, 2 * _MARGIN + columns * (wide + _GAP))
     title = [line for text in title for line in textwrap.wrap(text, int(total / 7.2))]
     first = _MARGIN + (len(title) + 1) * _TITLE_LINE + _GAP
     uppers = np.cumsum([first, *(tall + count * _LINE + _GAP for count in lines)])
     lefts = _MARGIN + np.arange(columns) * (wide + _GAP) + _GAP * (np.arange(columns) > 0)
-    if total * uppers[-1] > _MOST_PIXELS:
+    if total * uppers[-1] > _MAX_PIXELS:
         raise UsageError("--rows and --copies", f"make a drawing of {total:,} x {uppers[-1]:,} pixels", "ask for fewer")
     canvas = np.full((uppers[-1] + _GAP, total), limits[1], np.float32)
 
@@ -217,21 +224,21 @@ def _draw_tiles(
         figure.savefig(temporary, dpi=_DPI)
 
 
-def _blends(recipe: Recipe) -> bool:
+def _mixes_faces(recipe: Recipe) -> bool:
     """Whether faces are blended with others; FixMatch does without."""
     return bool(recipe.augment.mixup or recipe.augment.cutmix) and recipe.semi.method != "fixmatch"
 
 
-def _shares(recipe: Recipe) -> bool:
+def _has_soft_targets(recipe: Recipe) -> bool:
     """Whether a target is more than one class."""
-    return _blends(recipe) or bool(recipe.targets.votes or recipe.targets.teacher)
+    return _mixes_faces(recipe) or bool(recipe.targets.votes or recipe.targets.teacher)
 
 
-def _limits(preprocessing: Preprocessing) -> tuple[float, float]:
+def _gray_limits(preprocessing: Preprocessing) -> tuple[float, float]:
     """The normalized values of a black and of a white pixel."""
     mean, std = preprocessing.mean[0], preprocessing.std[0]
     return (0 - mean) / std, (1 - mean) / std
 
 
-def _number(value: float | Tensor) -> str:
+def _format_number(value: float | Tensor) -> str:
     return f"{float(value):.2f}".replace("-", "−")

@@ -19,12 +19,12 @@ _RENAMED = {("input", "normalise"): "normalize", ("data", "against"): "one_vs_re
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-def _listed(given: object) -> object:
+def _split_list(given: object) -> object:
     """``happy,sad`` → a list, as the command line's other options take it."""
     return [name.strip() for name in given.split(",") if name.strip()] if isinstance(given, str) else given
 
 
-Names = Annotated[list[str], BeforeValidator(_listed)]
+Names = Annotated[list[str], BeforeValidator(_split_list)]
 
 
 class Section(BaseModel):
@@ -179,13 +179,13 @@ class Recipe(Section):
     run: RunSettings = RunSettings()
 
     @model_validator(mode="after")
-    def _fits(self) -> Recipe:
+    def _check_consistency(self) -> Recipe:
         """What no field can see alone; a ValueError becomes a RecipeError."""
         if self.loss.class_weights == "validation" and not self.start.model:
             raise ValueError("loss.class_weights = 'validation' needs start.model, whose confusions it weighs")
         if self.start.freeze and not self.start.model:
             raise ValueError("start.freeze without start.model would freeze random weights")
-        if self.targets.teacher and not teachers_of(self.targets.teacher):
+        if self.targets.teacher and not list_teachers(self.targets.teacher):
             raise ValueError(f"targets.teacher is '{self.targets.teacher}', which names no model")
         if self.data.classes and self.data.one_vs_rest:
             raise ValueError("data.classes and data.one_vs_rest exclude each other")
@@ -200,14 +200,14 @@ class Recipe(Section):
 
     def to_toml(self) -> str:
         """The whole recipe with every default written out; `load_recipe` reads it back equal."""
-        lines = [f"{key} = {_toml_value(getattr(self, key))}" for key in ("name", "description")]
+        lines = [f"{key} = {_format_toml(getattr(self, key))}" for key in ("name", "description")]
         for key, section in self:
             if isinstance(section, Section):
-                lines += ["", f"[{key}]"] + [f"{name} = {_toml_value(value)}" for name, value in section]
+                lines += ["", f"[{key}]"] + [f"{name} = {_format_toml(value)}" for name, value in section]
         return "\n".join(lines) + "\n"
 
 
-def teachers_of(named: str) -> list[str]:
+def list_teachers(named: str) -> list[str]:
     """The models that ``targets.teacher`` names; a file or folder with a + in its own name is one."""
     if named and Path(named).exists():
         return [named]
@@ -240,20 +240,20 @@ def load_recipe(name_or_path: str | Path, overrides: list[str] | None = None) ->
         raise RecipeError(path, f"is not TOML ({error})", "mend it") from error
     values.setdefault("name", path.stem)
     for override in overrides or []:
-        _apply(values, override)
-    return recipe_from(values, str(name_or_path))
+        _apply_override(values, override)
+    return parse_recipe(values, str(name_or_path))
 
 
-def recipe_from(values: dict[str, Any], source: str) -> Recipe:
+def parse_recipe(values: dict[str, Any], source: str) -> Recipe:
     """Validated settings, or a RecipeError that names the setting, what was found and what is allowed."""
     try:
-        return Recipe.model_validate(_with_present_keys(values))
+        return Recipe.model_validate(_rename_old_keys(values))
     except ValidationError as error:
         problem = error.errors()[0]
         place = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "extra_forbidden":
             raise RecipeError(
-                f"recipe '{source}'", f"has the unknown key '{place}'", _neighbors(problem["loc"])
+                f"recipe '{source}'", f"has the unknown key '{place}'", _suggest_keys(problem["loc"])
             ) from error
         found = problem["msg"].removeprefix("Value error, ")
         if place:
@@ -261,7 +261,7 @@ def recipe_from(values: dict[str, Any], source: str) -> Recipe:
         raise RecipeError(f"recipe '{source}'", found, "change it") from error
 
 
-def _with_present_keys(values: dict[str, Any]) -> dict[str, Any]:
+def _rename_old_keys(values: dict[str, Any]) -> dict[str, Any]:
     """A copy with the keys of an earlier version renamed, but where the present one is given too."""
     present = {name: dict(section) if isinstance(section, dict) else section for name, section in values.items()}
     for (section, old), new in _RENAMED.items():
@@ -270,24 +270,24 @@ def _with_present_keys(values: dict[str, Any]) -> dict[str, Any]:
     return present
 
 
-def _neighbors(location: tuple[int | str, ...]) -> str:
+def _suggest_keys(location: tuple[int | str, ...]) -> str:
     fields = Recipe.model_fields
     if len(location) > 1:
-        fields = _settings_of(fields[str(location[0])])
+        fields = _list_settings(fields[str(location[0])])
     close = difflib.get_close_matches(str(location[-1]), list(fields), n=1)
     if not close and len(location) == 1:
-        close = [f"{name}.{location[0]}" for name, field in fields.items() if str(location[0]) in _settings_of(field)]
+        close = [f"{name}.{location[0]}" for name, field in fields.items() if str(location[0]) in _list_settings(field)]
     guess = f"did you mean '{close[0]}'? " if close else ""
     return f"{guess}known here: {', '.join(fields)}"
 
 
-def _settings_of(field: Any) -> dict[str, Any]:
+def _list_settings(field: Any) -> dict[str, Any]:
     """The settings of a section; {} of what is none."""
     section = field.annotation
     return section.model_fields if isinstance(section, type) and issubclass(section, Section) else {}
 
 
-def _apply(values: dict[str, Any], override: str) -> None:
+def _apply_override(values: dict[str, Any], override: str) -> None:
     """Lay one ``section.key=value`` over nested values; the value is read as TOML, and as text where it is none."""
     place, equals, text = override.partition("=")
     keys = place.strip().split(".")
@@ -306,14 +306,14 @@ def _apply(values: dict[str, Any], override: str) -> None:
     values[keys[-1]] = value
 
 
-def _toml_value(value: Any) -> str:
+def _format_toml(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str):
         escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
         return f'"{escaped}"'
     if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(_toml_value(item) for item in value) + "]"
+        return "[" + ", ".join(_format_toml(item) for item in value) + "]"
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{key} = {_toml_value(item)}" for key, item in value.items()) + "}"
+        return "{" + ", ".join(f"{key} = {_format_toml(item)}" for key, item in value.items()) + "}"
     return repr(value)

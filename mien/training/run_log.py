@@ -7,18 +7,18 @@ from typing import Any
 
 import numpy as np
 
-from mien.training.environment import environment
-from mien.training.epoch import State
+from mien.training.environment import describe_environment
+from mien.training.epoch import TrainingState
 from mien.training.hardware import Hardware
-from mien.training.preparation import Rows
+from mien.training.preparation import RunFaces
 from mien.training.recipe import Recipe
 
 
-def log_header(
-    recipe: Recipe, hardware: Hardware, rows: Rows, state: State, saved: dict[str, Any] | None
+def make_log_header(
+    recipe: Recipe, hardware: Hardware, rows: RunFaces, state: TrainingState, saved: dict[str, Any] | None
 ) -> dict[str, Any]:
     """The first line of the log: what the run began with, and where it was resumed."""
-    here = environment(hardware.device, hardware.precision, recipe.run.seed)
+    here = describe_environment(hardware.device, hardware.precision, recipe.run.seed)
     if saved is not None:
         header = json.loads(saved["header"])
         if len(json.loads(saved["history"])) < recipe.schedule.epochs:
@@ -39,7 +39,7 @@ def log_header(
     }
 
 
-def opening_line(header: dict[str, Any]) -> str:
+def format_opening_line(header: dict[str, Any]) -> str:
     """What is trained on what and where: the console's form of the log's first line."""
     here = (header["resumed"] or [header["environment"]])[-1]
     device = here["processor"] if here["device"] == "cpu" else here["device"]
@@ -49,7 +49,7 @@ def opening_line(header: dict[str, Any]) -> str:
     )
 
 
-def epoch_line(row: dict[str, Any], epochs: int) -> str:
+def format_epoch_line(row: dict[str, Any], epochs: int) -> str:
     return (
         f"epoch {row['epoch']:>3}/{epochs}  lr {row['lr']:.4f}  loss {row['loss']:.3f}  accuracy {row['accuracy']:.1%}  "
         f"validation loss {row['validation_loss']:.3f}  accuracy {row['validation_accuracy']:.2%}  "
@@ -57,7 +57,7 @@ def epoch_line(row: dict[str, Any], epochs: int) -> str:
     )
 
 
-def batches_note(recipe: Recipe, count: int) -> str:
+def format_steps_note(recipe: Recipe, count: int) -> str:
     """A line where few faces make few steps, of which many are left over; "" else."""
     batch = min(recipe.schedule.batch_size, count)
     steps, left = divmod(count, batch)
@@ -71,7 +71,7 @@ def batches_note(recipe: Recipe, count: int) -> str:
     )
 
 
-def warmup_note(recipe: Recipe) -> str:
+def format_warmup_note(recipe: Recipe) -> str:
     """A line where the learning rate only rises; "" else."""
     warmup, epochs = recipe.schedule.warmup_epochs, recipe.schedule.epochs
     if warmup < epochs or not warmup:

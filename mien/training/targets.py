@@ -17,13 +17,13 @@ from mien.core.labels import FERPLUS
 from mien.core.preprocessing import Preprocessing
 from mien.core.types import FaceSet
 from mien.evaluation.rater_agreement import vote_shares
-from mien.training.checkpoint import Trained
+from mien.training.checkpoint import TrainedModel
 from mien.training.hardware import Hardware
-from mien.training.recipe import TargetSettings, teachers_of
-from mien.training.torch_classifier import TorchClassifier, open_trained
+from mien.training.recipe import TargetSettings, list_teachers
+from mien.training.torch_classifier import TorchClassifier, open_trained_model
 
 
-def targets_of(faces: FaceSet, settings: TargetSettings, say: Callable[[str], None] = lambda text: None) -> Tensor:
+def make_targets(faces: FaceSet, settings: TargetSettings, echo: Callable[[str], None] = lambda text: None) -> Tensor:
     """float32 (N, K) on the CPU: the distribution over ``faces.classes`` that each face is to be given, before smoothing.
 
     A share ``votes`` of it is FER+'s vote distribution (Barsoum et al., "Training Deep Networks for Facial Expression
@@ -37,10 +37,10 @@ def targets_of(faces: FaceSet, settings: TargetSettings, say: Callable[[str], No
     """
     targets = np.eye(len(faces.classes), dtype=np.float32)[faces.labels]
     if settings.votes:
-        targets = _towards_votes(targets, faces, settings.votes)
+        targets = _blend_votes(targets, faces, settings.votes)
     if settings.teacher and settings.teacher_sees == "clean":
-        teachers = [TorchClassifier(_opened(name, faces.classes)) for name in teachers_of(settings.teacher)]
-        say(f"{settings.teacher} is asked about {len(faces):,} faces")
+        teachers = [TorchClassifier(_open_teacher(name, faces.classes)) for name in list_teachers(settings.teacher)]
+        echo(f"{settings.teacher} is asked about {len(faces):,} faces")
         taught = np.mean([teacher.probabilities(faces.images, "flip") for teacher in teachers], axis=0)
         targets = targets + settings.teacher_share * (taught - targets)
     return torch.from_numpy(targets)
@@ -60,26 +60,28 @@ class Teacher:
         self, settings: TargetSettings, classes: tuple[str, ...], student: Preprocessing, hardware: Hardware
     ) -> None:
         self._share = settings.teacher_share
-        self._asked = [_asked(name, classes, student, hardware) for name in teachers_of(settings.teacher)]
+        self._predictors = [
+            _make_predictor(name, classes, student, hardware) for name in list_teachers(settings.teacher)
+        ]
 
     @torch.no_grad()
-    def blend(self, inputs: Tensor, targets: Tensor) -> Tensor:
+    def blend_targets(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """The student's inputs (B, C, H, W) and their targets (B, K) → targets (B, K) with the teacher's share in them."""
-        taught = torch.stack([probabilities_of(inputs) for probabilities_of in self._asked]).mean(dim=0)
+        taught = torch.stack([probabilities_of(inputs) for probabilities_of in self._predictors]).mean(dim=0)
         return targets + self._share * (taught - targets)
 
 
-def _asked(
+def _make_predictor(
     model: str, classes: tuple[str, ...], student: Preprocessing, hardware: Hardware
 ) -> Callable[[Tensor], Tensor]:
     """One teacher: the student's inputs (B, C, H, W) → its probabilities (B, K)."""
-    trained = _opened(model, classes)
+    trained = _open_teacher(model, classes)
     theirs = trained.preprocessing
     if (theirs.channels, theirs.size) != (student.channels, student.size):
         found = f"'{model}' takes {theirs.channels} x {theirs.size} x {theirs.size}, the student "
         found += f"{student.channels} x {student.size} x {student.size}"
         raise RecipeError("targets.teacher", found, "take another, or set targets.teacher_sees=clean")
-    logits_of = _quantized(model, hardware) or _in_torch(trained.network, hardware)
+    logits_of = _make_int8_predictor(model, hardware) or _make_torch_predictor(trained.network, hardware)
     ours_mean, ours_std, mean, std = (
         torch.tensor(values, device=hardware.device).view(1, -1, 1, 1)
         for values in (student.mean, student.std, theirs.mean, theirs.std)
@@ -88,7 +90,7 @@ def _asked(
     return lambda inputs: (logits_of(inputs * scale + shift) / trained.temperature).softmax(dim=1)
 
 
-def _in_torch(network: nn.Module, hardware: Hardware) -> Callable[[Tensor], Tensor]:
+def _make_torch_predictor(network: nn.Module, hardware: Hardware) -> Callable[[Tensor], Tensor]:
     network = network.to(hardware.device, memory_format=torch.channels_last).eval()
 
     def logits_of(inputs: Tensor) -> Tensor:
@@ -98,7 +100,7 @@ def _in_torch(network: nn.Module, hardware: Hardware) -> Callable[[Tensor], Tens
     return logits_of
 
 
-def _int8_of(model: str, hardware: Hardware) -> Path | None:
+def _find_int8_file(model: str, hardware: Hardware) -> Path | None:
     """The int8 file that answers for a shipped model here, if one does."""
     shipped = list_shipped_models().get(model)
     if shipped is None or hardware.device.type != "cpu" or choose_model_file(model) != int8_path(shipped):
@@ -106,15 +108,15 @@ def _int8_of(model: str, hardware: Hardware) -> Path | None:
     return int8_path(shipped)
 
 
-def _quantized(model: str, hardware: Hardware) -> Callable[[Tensor], Tensor] | None:
+def _make_int8_predictor(model: str, hardware: Hardware) -> Callable[[Tensor], Tensor] | None:
     """The shipped model's int8 file in ONNX Runtime; None where there is none, or torch has something faster."""
-    if _int8_of(model, hardware) is None:
+    if _find_int8_file(model, hardware) is None:
         return None
     classifier = Classifier(model, threads=torch.get_num_threads(), precision="int8")
     return lambda inputs: torch.from_numpy(classifier.logits_of(inputs.contiguous().numpy()))
 
 
-def teacher_of(
+def make_teacher(
     settings: TargetSettings, classes: tuple[str, ...], student: Preprocessing, hardware: Hardware
 ) -> Teacher | None:
     """Whom to ask in every step, if anybody."""
@@ -122,29 +124,29 @@ def teacher_of(
     return Teacher(settings, classes, student, hardware) if asked else None
 
 
-def _opened(model: str, classes: tuple[str, ...]) -> Trained:
-    trained = open_trained(model)
+def _open_teacher(model: str, classes: tuple[str, ...]) -> TrainedModel:
+    trained = open_trained_model(model)
     if trained.classes != classes:
         found = f"'{model}' knows {', '.join(trained.classes)}, the faces {', '.join(classes)}"
         raise RecipeError("targets.teacher", found, "take a teacher of the same classes in the same order")
     return trained
 
 
-def teacher_fingerprint(settings: TargetSettings, hardware: Hardware) -> str:
+def fingerprint_teachers(settings: TargetSettings, hardware: Hardware) -> str:
     """Tells one teacher from another, so that a run is not resumed with another; "" without one."""
-    return " and ".join(_fingerprint(name, settings, hardware) for name in teachers_of(settings.teacher))
+    return " and ".join(_fingerprint_teacher(name, settings, hardware) for name in list_teachers(settings.teacher))
 
 
-def _fingerprint(model: str, settings: TargetSettings, hardware: Hardware) -> str:
-    trained = open_trained(model)
+def _fingerprint_teacher(model: str, settings: TargetSettings, hardware: Hardware) -> str:
+    trained = open_trained_model(model)
     check = zlib.crc32(f"{trained.temperature} {trained.preprocessing}".encode())
     for tensor in trained.network.state_dict().values():
         check = zlib.crc32(tensor.numpy().tobytes(), check)
-    in_int8 = settings.teacher_sees == "augmented" and _int8_of(model, hardware) is not None
+    in_int8 = settings.teacher_sees == "augmented" and _find_int8_file(model, hardware) is not None
     return f"{model}, {check:08x}{', int8' if in_int8 else ''}"
 
 
-def _towards_votes(targets: np.ndarray, faces: FaceSet, share: float) -> np.ndarray:
+def _blend_votes(targets: np.ndarray, faces: FaceSet, share: float) -> np.ndarray:
     if faces.votes is None:
         hint = "join them with 'mien data convert --ferplus', or set targets.votes=0"
         raise DataError("data", "holds no FER+ votes, which targets.votes asks for", hint)

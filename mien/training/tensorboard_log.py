@@ -11,19 +11,19 @@ from mien.core.errors import MissingExtra
 
 
 @contextmanager
-def event_log(folder: Path, wanted: bool, done: int) -> Iterator[Callable[[dict[str, Any]], None]]:
+def event_log(folder: Path, enabled: bool, epochs_done: int) -> Iterator[Callable[[dict[str, Any]], None]]:
     """What takes the rows of the log; with ``wanted`` it writes them to ``folder/tensorboard``, else it does nothing.
 
     Epochs after the first ``done``, written by a run that was interrupted, are taken as not written.
     """
-    if not wanted:
+    if not enabled:
         yield lambda row: None
         return
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise MissingExtra("tensorboard", "tensorboard", "for run.tensorboard = true") from error
-    with SummaryWriter(str(folder / "tensorboard"), purge_step=done + 1) as writer:
+    with SummaryWriter(str(folder / "tensorboard"), purge_step=epochs_done + 1) as writer:
 
         def add(row: dict[str, Any]) -> None:
             for name, value in row.items():

@@ -14,13 +14,13 @@ from mien.analysis.inference.model_file import find_model, list_shipped_models, 
 from mien.core.errors import ModelError
 from mien.core.preprocessing import Preprocessing
 from mien.models import load
-from mien.training.checkpoint import Trained, load_trained
+from mien.training.checkpoint import TrainedModel, load_trained_model
 
 
 class TorchClassifier:
     """A trained network on the CPU in float32, with the same ``labels`` and ``probabilities`` as a model file has."""
 
-    def __init__(self, trained: Trained, batch_size: int = 256) -> None:
+    def __init__(self, trained: TrainedModel, batch_size: int = 256) -> None:
         self.trained, self.batch_size = trained, batch_size
 
     @property
@@ -37,7 +37,7 @@ class TorchClassifier:
 
     def probabilities(self, images: np.ndarray, tta: TTA = "none") -> np.ndarray:
         """Crops uint8 (N, H, W) or (N, H, W, 3) of one size → float32 (N, K), each row summing to 1."""
-        return average_views(self._once, images, tta, self.batch_size, len(self.labels))
+        return average_views(self._predict_batch, images, tta, self.batch_size, len(self.labels))
 
     @torch.no_grad()
     def features(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -51,17 +51,17 @@ class TorchClassifier:
         return features, softmax(logits / self.trained.temperature)
 
     @torch.no_grad()
-    def _once(self, images: np.ndarray) -> np.ndarray:
+    def _predict_batch(self, images: np.ndarray) -> np.ndarray:
         tensor = torch.from_numpy(self.preprocessing.to_tensor(images)).contiguous(memory_format=torch.channels_last)
         return softmax(self.trained.network.eval()(tensor).numpy() / self.trained.temperature)
 
 
-def open_trained(model: str | Path) -> Trained:
+def open_trained_model(model: str | Path) -> TrainedModel:
     """The network of a shipped model, a float model file, a run folder or a .pt file, in evaluation mode on the CPU."""
     if str(model) not in list_shipped_models() and Path(model).suffix.lower() != ".onnx":
         return load_run(Path(model))
     info, network = read_model_info(find_model(model)), load(model)
-    return Trained(
+    return TrainedModel(
         network,
         info.name,
         info.network["name"],
@@ -74,7 +74,7 @@ def open_trained(model: str | Path) -> Trained:
     )
 
 
-def load_run(path: Path) -> Trained:
+def load_run(path: Path) -> TrainedModel:
     """The network of a run folder (the epoch that its recipe keeps) or of one .pt file."""
     if not path.exists():
         hint = "check the path of the run folder or .pt file"
@@ -84,15 +84,15 @@ def load_run(path: Path) -> Trained:
     if path.suffix.lower() == ".onnx":
         raise ModelError(path, "is a model file already", "name the run folder or the .pt file that it came from")
     if path.is_file():
-        return load_trained(path)
+        return load_trained_model(path)
     if not (path / "last.pt").is_file():
         raise ModelError(
             path, "holds no trained network", "name a run folder with last.pt in it, a .pt or an .onnx file"
         )
-    return load_trained(path / f"{_kept(path)}.pt")
+    return load_trained_model(path / f"{_read_kept_epoch(path)}.pt")
 
 
-def _kept(folder: Path) -> str:
+def _read_kept_epoch(folder: Path) -> str:
     """ "best" or "last", as the run's own recipe says."""
     from mien.training.recipe import load_recipe
 

@@ -24,37 +24,56 @@ from mien.data.splits import write_names
 from mien.evaluation.metrics import confusion_matrix, score
 from mien.evaluation.reports.figures import draw_curves
 from mien.evaluation.tables import write_scores
-from mien.models import MISFITS, build, takes_size
-from mien.training.checkpoint import Trained, save_trained
-from mien.training.convolution import as_products
-from mien.training.epoch import Course, probabilities_of, run_epoch, state_of
+from mien.models import BUILD_ERRORS, build_network, has_fixed_size
+from mien.training.checkpoint import TrainedModel, save_trained_model
+from mien.training.convolution import replace_large_convolutions
+from mien.training.epoch import TrainingContext, initial_state, predict_probabilities, run_epoch
 from mien.training.hardware import Hardware
-from mien.training.lineage import Lineage, caveat, lineage
-from mien.training.losses import check_alpha, class_weights, gives_logits, retuned_alpha
+from mien.training.lineage import Lineage, collect_lineage, describe_overlap
+from mien.training.losses import (
+    check_class_weights,
+    check_outputs_logits,
+    compute_class_weights,
+    compute_recall_weights,
+)
 from mien.training.optimizers import should_stop
-from mien.training.preparation import Rows, choose_rows, earlier_models, fingerprint, input_of, start_from, to_device
+from mien.training.preparation import (
+    RunFaces,
+    fingerprint_faces,
+    list_ancestor_models,
+    load_start_weights,
+    make_preprocessing,
+    move_to_device,
+    select_run_faces,
+)
 from mien.training.recipe import Recipe
-from mien.training.resume import saved_state
-from mien.training.run_log import batches_note, epoch_line, log_header, opening_line, warmup_note
-from mien.training.semi import Unlabeled
-from mien.training.targets import targets_of, teacher_fingerprint, teacher_of
+from mien.training.resume import load_resume_state
+from mien.training.run_log import (
+    format_epoch_line,
+    format_opening_line,
+    format_steps_note,
+    format_warmup_note,
+    make_log_header,
+)
+from mien.training.semi_supervised import UnlabeledLoss
+from mien.training.targets import fingerprint_teachers, make_targets, make_teacher
 from mien.training.tensorboard_log import event_log
 from mien.training.torch_classifier import TorchClassifier, load_run
 
-Say = Callable[[str], None]
-#: Drawing takes half a second: epochs that are shorter do not draw each time.
+Echo = Callable[[str], None]
+#: Seconds between two drawings of the curves. Drawing takes half a second, so short epochs do not draw each time.
 CURVES_EVERY_S = 10.0
 
 
 def train(
-    recipe: Recipe, faces: FaceSet, folder: Path, *, resume: bool = False, quiet: bool = False, say: Say = print
+    recipe: Recipe, faces: FaceSet, folder: Path, *, resume: bool = False, quiet: bool = False, echo: Echo = print
 ) -> list[dict[str, Any]]:
     """Train a network as the recipe says; returns the log, a row an epoch.
 
-    The run folder gets recipe.toml, environment.json, log.jsonl, curves.png, best.pt and last.pt, all brought up to
-    date after every epoch, and at the end the scores on the validation faces. With ``resume`` a run that was
-    interrupted goes on after its last whole epoch and ends with the same weights, bit for bit on the CPU, as if it had
-    not been.
+    The run folder gets recipe.toml, environment.json, log.jsonl, best.pt and last.pt, all brought up to date after
+    every epoch, curves.png, drawn every ten seconds and at the end, and at the end the scores on the validation faces.
+    With ``resume`` a run that was interrupted goes on after its last whole epoch and ends with the same weights, bit for
+    bit on the CPU, as if it had not been.
 
     Raises TrainingDiverged when the loss is no longer a number, OutputError when the folder holds another run, and
     RecipeError or DataError when a run is resumed with other settings or other faces.
@@ -64,69 +83,75 @@ def train(
     hint = "wait until that training has ended, or choose another folder with --out"
     try:
         with hold_lock(folder / ".lock", folder, hint):
-            return _train(recipe, faces, folder, resume, quiet, say)
+            return _train(recipe, faces, folder, resume, quiet, echo)
     finally:
         if not was_there:
             with suppress(OSError):  # an empty folder, of a training that could not begin
                 folder.rmdir()
 
 
-def _train(recipe: Recipe, faces: FaceSet, folder: Path, resume: bool, quiet: bool, say: Say) -> list[dict[str, Any]]:
-    rows = choose_rows(recipe, faces, say)
+def _train(recipe: Recipe, faces: FaceSet, folder: Path, resume: bool, quiet: bool, echo: Echo) -> list[dict[str, Any]]:
+    rows = select_run_faces(recipe, faces, echo)
     hardware = Hardware.choose(recipe.run.device, recipe.run.precision)
     retain_freed_memory()
     identity = {
-        "faces": fingerprint(rows, votes=bool(recipe.targets.votes)),
+        "faces": fingerprint_faces(rows, votes=bool(recipe.targets.votes)),
         "hardware": f"{hardware.device.type}, {hardware.precision}",
-        "teacher": teacher_fingerprint(recipe.targets, hardware),
+        "teacher": fingerprint_teachers(recipe.targets, hardware),
     }
-    saved = saved_state(folder, recipe, identity, resume)
+    saved = load_resume_state(folder, recipe, identity, resume)
     if resume and saved is None:
-        say(f"{folder} holds no whole epoch to go on from: beginning with the first")
+        echo(f"{folder} holds no whole epoch to go on from: beginning with the first")
     # Before the network and its random numbers: a teacher draws some too.
-    course = course_of(recipe, rows, hardware, say)
-    ancestry = _lineage(recipe, rows, saved, say)
-    trained = begin_network(recipe, rows.training.classes, course.preprocessing, hardware, say)
-    alpha = _alpha(recipe, rows, trained.network, course.preprocessing, hardware) if saved is None else saved["alpha"]
-    state = state_of(recipe, trained.network, alpha)
+    course = make_context(recipe, rows, hardware, echo)
+    ancestry = _make_lineage(recipe, rows, saved, echo)
+    trained = initialize_network(recipe, rows.training.classes, course.preprocessing, hardware, echo)
+    alpha = (
+        _make_class_weights(recipe, rows, trained.network, course.preprocessing, hardware)
+        if saved is None
+        else saved["alpha"]
+    )
+    state = initial_state(recipe, trained.network, alpha)
     if saved is not None:
         state.restore(saved)
     trained = replace(trained, network=state.averaged.network)
-    header = log_header(recipe, hardware, rows, state, saved) | {"held_out_caveat": _caveat(ancestry, rows)}
+    header = make_log_header(recipe, hardware, rows, state, saved) | {
+        "held_out_caveat": _describe_held_out_overlap(ancestry, rows)
+    }
     write_text(folder / "recipe.toml", recipe.to_toml())
     write_json(folder / "environment.json", header["environment"])
     write_names(rows.validation, folder / "validation.csv")
-    say(opening_line(header))
-    say(f"classes: {', '.join(rows.training.classes)}")
-    for note in (batches_note(recipe, len(rows.training)), warmup_note(recipe)):
+    echo(format_opening_line(header))
+    echo(f"classes: {', '.join(rows.training.classes)}")
+    for note in (format_steps_note(recipe, len(rows.training)), format_warmup_note(recipe)):
         if note:
-            say(note)
+            echo(note)
 
-    epochs, drawn, count = recipe.schedule.epochs, float("-inf"), len(course.images)
+    epochs, drawn, count = recipe.schedule.epochs, time.perf_counter(), len(course.images)
     if len(state.history) >= epochs:
-        say(f"all {epochs} epochs are done")
+        echo(f"all {epochs} epochs are done")
     with (
         progress_bar(recipe.name, epochs * count, done=len(state.history) * count, quiet=quiet) as bar,
         event_log(folder, recipe.run.tensorboard, len(state.history)) as log_events,
     ):
         for epoch in range(len(state.history), epochs):
             if should_stop(state.history, recipe.schedule.early_stop):
-                say(f"stopped early: {recipe.schedule.early_stop} bad epochs in a row")
+                echo(f"stopped early: {recipe.schedule.early_stop} bad epochs in a row")
                 break
             row = run_epoch(course, state, rows.validation, bar)
             state.history.append(row)
-            say(epoch_line(row, epochs))
+            echo(format_epoch_line(row, epochs))
             log_events(row)
 
             trained = replace(trained, epoch=epoch + 1)
-            if row["validation_accuracy"] > state.best:
-                state.best = row["validation_accuracy"]
-                save_trained(folder / "best.pt", trained, lineage=ancestry.to_checkpoint())
+            if row["validation_accuracy"] > state.best_accuracy:
+                state.best_accuracy = row["validation_accuracy"]
+                save_trained_model(folder / "best.pt", trained, lineage=ancestry.to_checkpoint())
             write_text(folder / "log.jsonl", "".join(json.dumps(line) + "\n" for line in (header, *state.history)))
             if time.perf_counter() - drawn > CURVES_EVERY_S:
                 draw_curves(state.history, folder / "curves.png", recipe.name)
                 drawn = time.perf_counter()
-            save_trained(
+            save_trained_model(
                 folder / "last.pt",
                 trained,
                 **state.to_checkpoint(),
@@ -136,46 +161,46 @@ def _train(recipe: Recipe, faces: FaceSet, folder: Path, resume: bool, quiet: bo
                 lineage=ancestry.to_checkpoint(),
             )
     draw_curves(state.history, folder / "curves.png", recipe.name)
-    _score_kept(folder, recipe, rows.validation, header["held_out_caveat"])
+    _score_run(folder, recipe, rows.validation, header["held_out_caveat"])
     return state.history
 
 
-def course_of(recipe: Recipe, rows: Rows, hardware: Hardware, say: Say = print) -> Course:
+def make_context(recipe: Recipe, rows: RunFaces, hardware: Hardware, echo: Echo = print) -> TrainingContext:
     """What the recipe teaches from these rows, moved to where the network is trained."""
-    preprocessing = input_of(recipe, rows.training)
-    targets = targets_of(rows.training, recipe.targets, say).to(hardware.device)
-    images, labels = to_device(rows.training, hardware)
+    preprocessing = make_preprocessing(recipe, rows.training)
+    targets = make_targets(rows.training, recipe.targets, echo).to(hardware.device)
+    images, labels = move_to_device(rows.training, hardware)
     unlabeled = None
     if recipe.semi.method != "none":
-        unlabeled = Unlabeled(to_device(rows.unlabeled, hardware)[0], recipe, preprocessing, hardware)
-    teacher = teacher_of(recipe.targets, rows.training.classes, preprocessing, hardware)
-    return Course(recipe, hardware, preprocessing, images, labels, targets, teacher, unlabeled)
+        unlabeled = UnlabeledLoss(move_to_device(rows.unlabeled, hardware)[0], recipe, preprocessing, hardware)
+    teacher = make_teacher(recipe.targets, rows.training.classes, preprocessing, hardware)
+    return TrainingContext(recipe, hardware, preprocessing, images, labels, targets, teacher, unlabeled)
 
 
-def begin_network(
-    recipe: Recipe, classes: tuple[str, ...], preprocessing: Preprocessing, hardware: Hardware, say: Say
-) -> Trained:
+def initialize_network(
+    recipe: Recipe, classes: tuple[str, ...], preprocessing: Preprocessing, hardware: Hardware, echo: Echo
+) -> TrainedModel:
     """The recipe's network with the weights that it begins with; RecipeError where it does not give logits."""
     torch.manual_seed(recipe.run.seed)  # initial weights and dropout draw from the global generator
-    size = {"size": preprocessing.size} if takes_size(recipe.network.name) else {}
+    size = {"size": preprocessing.size} if has_fixed_size(recipe.network.name) else {}
     arguments = {
         "num_classes": len(classes), "channels": preprocessing.channels, **size, **recipe.network.arguments
     }  # fmt: skip
     try:
-        network = build(recipe.network.name, **arguments).to(hardware.device, memory_format=torch.channels_last)
-        as_products(network, hardware)
-        gives_logits(network, preprocessing.channels, preprocessing.size)
+        network = build_network(recipe.network.name, **arguments).to(hardware.device, memory_format=torch.channels_last)
+        replace_large_convolutions(network, hardware)
+        check_outputs_logits(network, preprocessing.channels, preprocessing.size)
     except torch.OutOfMemoryError:
         raise
-    except MISFITS as error:
+    except BUILD_ERRORS as error:
         wanted = f"{preprocessing.channels} x {preprocessing.size} x {preprocessing.size} pixels"
         found = f"{recipe.network.name} cannot take pictures of {wanted} with these arguments ({error})"
         raise RecipeError("network", found, "change input.size or network.arguments") from error
     if recipe.start.model:
-        say(start_from(network, recipe.start, classes))
+        echo(load_start_weights(network, recipe.start, classes))
     if recipe.augment.vertical_flip:
-        say("note: augment.vertical_flip shows faces upside down, as none is met in use; it usually costs accuracy")
-    return Trained(
+        echo("note: augment.vertical_flip shows faces upside down, as none is met in use; it usually costs accuracy")
+    return TrainedModel(
         network,
         recipe.name,
         recipe.network.name,
@@ -187,46 +212,46 @@ def begin_network(
     )
 
 
-def _alpha(
-    recipe: Recipe, rows: Rows, network: nn.Module, preprocessing: Preprocessing, hardware: Hardware
+def _make_class_weights(
+    recipe: Recipe, rows: RunFaces, network: nn.Module, preprocessing: Preprocessing, hardware: Hardware
 ) -> list[float] | None:
     """The weights of the classes in the loss, as loss.class_weights says; None: all alike."""
     how, counts = recipe.loss.class_weights, rows.training.class_counts()
     if how == "none":
         return None
     if how == "validation":  # the confusions of the network as it is before the first step
-        images, _ = to_device(rows.validation, hardware)
-        predicted = probabilities_of(network, images, preprocessing, hardware).argmax(axis=1)
-        return retuned_alpha(confusion_matrix(rows.validation.labels, predicted, len(counts)))
+        images, _ = move_to_device(rows.validation, hardware)
+        predicted = predict_probabilities(network, images, preprocessing, hardware).argmax(axis=1)
+        return compute_recall_weights(confusion_matrix(rows.validation.labels, predicted, len(counts)))
     if isinstance(how, str):
-        return class_weights(counts, how)
-    check_alpha(how, rows.training.classes)
+        return compute_class_weights(counts, how)
+    check_class_weights(how, rows.training.classes)
     return list(how)
 
 
-def _lineage(recipe: Recipe, rows: Rows, saved: dict[str, Any] | None, say: Say) -> Lineage:
+def _make_lineage(recipe: Recipe, rows: RunFaces, saved: dict[str, Any] | None, echo: Echo) -> Lineage:
     """Which faces train the network and trained what it begins with or learns from; says what that means for scores."""
     if saved is not None and saved.get("lineage"):
         return Lineage.from_checkpoint(saved["lineage"])
     faces = [rows.training, *([rows.unlabeled] if recipe.semi.method != "none" else [])]
-    found = lineage(faces, earlier_models(recipe.model_dump()))
-    if note := _caveat(found, rows):
-        if found.seen_earlier(rows.validation):
+    found = collect_lineage(faces, list_ancestor_models(recipe.model_dump()))
+    if note := _describe_held_out_overlap(found, rows):
+        if found.count_seen_by_ancestors(rows.validation):
             hint = "hold out the same faces as that run (its run.seed and data.holdout), or give a validation split"
-            say(f"note: {note}, so that scores on them are too good; {hint}")
+            echo(f"note: {note}, so that scores on them are too good; {hint}")
         else:
-            say(f"note: {note}; if so, scores on them are too good")
-    if rows.held_out and (twins := found.seen(rows.validation)):
-        say(f"note: {twins:,} of the held-out faces have an identical picture among the training faces")
+            echo(f"note: {note}; if so, scores on them are too good")
+    if rows.held_out and (twins := found.count_seen(rows.validation)):
+        echo(f"note: {twins:,} of the held-out faces have an identical picture among the training faces")
     return found
 
 
-def _caveat(found: Lineage, rows: Rows) -> str:
+def _describe_held_out_overlap(found: Lineage, rows: RunFaces) -> str:
     """What is to be said of scores on the faces that are watched: only of those that were held out."""
-    return caveat(found, rows.validation)[0] if rows.held_out else ""
+    return describe_overlap(found, rows.validation)[0] if rows.held_out else ""
 
 
-def _score_kept(folder: Path, recipe: Recipe, validation: FaceSet, caveat: str) -> None:
+def _score_run(folder: Path, recipe: Recipe, validation: FaceSet, caveat: str) -> None:
     """Scores of the weights that the run stands for, in float32, as `mien evaluate` gives them."""
     classifier = TorchClassifier(load_run(folder))
     scores = score(classifier.probabilities(validation.images), validation.labels, classifier.labels)

@@ -16,7 +16,7 @@ from mien.analysis.media.inputs import Input, list_inputs
 from mien.analysis.pipeline import analyze_input
 from mien.analysis.settings import AnalysisContext
 from mien.core.errors import MediaError, OutputError
-from tests.analysis.footage import analyze, outputs_of
+from tests.analysis.footage import analyze, outputs_of, records
 from tests.conftest import ASTRONAUT
 
 
@@ -25,13 +25,39 @@ def recognizer() -> Recognizer:
     return Recognizer("base", detector="haar")
 
 
+@pytest.fixture(scope="module")
+def quick() -> Recognizer:
+    """Nothing is searched for: every frame is a face."""
+    return Recognizer("base", detector="none")
+
+
+def small_clip(path: Path, seconds: float = 1.0) -> Path:
+    make_clip(path, seconds=seconds, size_wh=(64, 48))
+    return path
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two seconds of the astronaut's face."""
+    path = tmp_path_factory.mktemp("clips") / "clip.mp4"
+    make_clip(path, seconds=2, size_wh=(160, 120))
+    return path
+
+
+@pytest.fixture(scope="module")
+def whole(clip: Path, recognizer: Recognizer) -> Path:
+    """What an analysis of it writes that nothing interrupts."""
+    folder = clip.with_name("whole")
+    analyze(clip, recognizer, folder, part_frames=16)
+    assert len(records(folder, "clip")) > 25
+    return folder
+
+
 @pytest.mark.parametrize("at", [1, 3, 5])
 def test_what_was_interrupted_goes_on_as_if_it_had_not_been(
-    recognizer: Recognizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
+    recognizer: Recognizer, clip: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
 ) -> None:
-    make_clip(tmp_path / "clip.mp4", seconds=2)
-    whole, out = tmp_path / "whole", tmp_path / "out"
-    analyze(tmp_path / "clip.mp4", recognizer, whole, part_frames=16)
+    out = tmp_path / "out"
     real, calls = Recognizer.read_faces, []
 
     def interrupted(self: Recognizer, pictures: list, found: list) -> list:
@@ -42,12 +68,12 @@ def test_what_was_interrupted_goes_on_as_if_it_had_not_been(
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Recognizer, "read_faces", interrupted)
-        analyze(tmp_path / "clip.mp4", recognizer, out, part_frames=16)
+        analyze(clip, recognizer, out, part_frames=16)
     assert [path.name for path in out.iterdir() if not path.name.startswith(".")] == []
     again: list[int] = []
     with monkeypatch.context() as patch:
         patch.setattr(Recognizer, "read_faces", lambda self, p, f: again.append(len(p)) or real(self, p, f))
-        analyze(tmp_path / "clip.mp4", recognizer, out, part_frames=16)
+        analyze(clip, recognizer, out, part_frames=16)
     assert outputs_of(out) == outputs_of(whole)
     assert sum(again) == 50 - 16 * ((at - 1) // 2)  # whole parts are not done twice
     assert not any(path.name.startswith(".") for path in out.iterdir())
@@ -56,7 +82,7 @@ def test_what_was_interrupted_goes_on_as_if_it_had_not_been(
 def test_another_setting_or_another_clip_starts_anew(
     recognizer: Recognizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make_clip(tmp_path / "clip.mp4", seconds=1)
+    make_clip(tmp_path / "clip.mp4", seconds=1, size_wh=(160, 120))
 
     def stops(done_s: float, whole_s: float, frames: int) -> None:
         if frames >= 16:
@@ -70,8 +96,7 @@ def test_another_setting_or_another_clip_starts_anew(
     assert outputs_of(tmp_path / "out") == outputs_of(tmp_path / "plain")
 
 
-def test_who_watches_hears_of_frames_that_were_done_before(recognizer: Recognizer, tmp_path: Path) -> None:
-    make_clip(tmp_path / "clip.mp4", seconds=2)
+def test_who_watches_hears_of_frames_that_were_done_before(quick: Recognizer, clip: Path, tmp_path: Path) -> None:
     heard: list[int] = []
 
     def stops(done_s: float, whole_s: float, frames: int) -> None:
@@ -79,56 +104,46 @@ def test_who_watches_hears_of_frames_that_were_done_before(recognizer: Recognize
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        analyze(tmp_path / "clip.mp4", recognizer, tmp_path / "out", part_frames=8, report_progress=stops)
-    analyze(
-        tmp_path / "clip.mp4",
-        recognizer,
-        tmp_path / "out",
-        part_frames=8,
-        report_progress=lambda *what: heard.append(what[2]),
-    )
+        analyze(clip, quick, tmp_path / "out", part_frames=8, report_progress=stops)
+    analyze(clip, quick, tmp_path / "out", part_frames=8, report_progress=lambda *what: heard.append(what[2]))
     assert heard.count(heard[0]) >= 20 and heard[0] >= 24 and heard == sorted(heard)
 
 
-def test_a_source_that_is_gone_when_its_sound_is_wanted_costs_only_the_sound(
-    recognizer: Recognizer, tmp_path: Path
-) -> None:
-    make_clip(tmp_path / "clip.mp4", seconds=1)
+def test_a_source_that_is_gone_when_its_sound_is_wanted_costs_only_the_sound(quick: Recognizer, tmp_path: Path) -> None:
+    small_clip(tmp_path / "clip.mp4")
 
     def removes(*_: object) -> None:
         (tmp_path / "clip.mp4").unlink(missing_ok=True)
 
-    done = analyze(tmp_path / "clip.mp4", recognizer, tmp_path / "out", report_progress=removes)
+    done = analyze(tmp_path / "clip.mp4", quick, tmp_path / "out", report_progress=removes)
     assert done.frames == 25 and "the sound could not be kept (the source does not exist)" in done.warnings[0]
     with av.open(str(tmp_path / "out" / "clip.annotated.mp4")) as container:
         assert not container.streams.audio
 
 
 def test_a_disk_that_is_full_at_the_end_costs_no_part(
-    recognizer: Recognizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    quick: Recognizer, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    make_clip(tmp_path / "clip.mp4", seconds=2)
-
     def full(*_: object) -> str:
         raise OutputError("clip.annotated.mp4", "cannot be written (No space left on device)", "make room")
 
     with monkeypatch.context() as patched, pytest.raises(OutputError):
         patched.setattr(video_out, "join_parts", full)
-        analyze(tmp_path / "clip.mp4", recognizer, tmp_path / "out", part_frames=8)
+        analyze(clip, quick, tmp_path / "out", part_frames=8)
     calls = []
     monkeypatch.setattr(Recognizer, "read_faces", lambda *_: calls.append(1))
-    assert analyze(tmp_path / "clip.mp4", recognizer, tmp_path / "out", part_frames=8).frames == 50
+    assert analyze(clip, quick, tmp_path / "out", part_frames=8).frames == 50
     assert not calls and not list((tmp_path / "out").glob(".*"))
 
 
-def test_an_error_leaves_nothing(recognizer: Recognizer, tmp_path: Path) -> None:
-    make_clip(tmp_path / "clip.mp4", seconds=1)
+def test_an_error_leaves_nothing(quick: Recognizer, tmp_path: Path) -> None:
+    small_clip(tmp_path / "clip.mp4")
 
     def refuses(done_s: float, whole_s: float, frames: int) -> None:
         raise ValueError("not wanted any more")
 
     with pytest.raises(ValueError, match="not wanted"):
-        analyze(tmp_path / "clip.mp4", recognizer, tmp_path / "out", report_progress=refuses)
+        analyze(tmp_path / "clip.mp4", quick, tmp_path / "out", report_progress=refuses)
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -140,17 +155,6 @@ LACKS = [
     ValueError("OpenCV(4.12.0) alloc.cpp:73: error: (-4:Insufficient memory) Failed to allocate 9 bytes"),
     OSError(12, "Cannot allocate memory"),
 ]
-
-
-@pytest.fixture(scope="module")
-def quick() -> Recognizer:
-    """Nothing is searched for: every frame is a face."""
-    return Recognizer("base", detector="none")
-
-
-def small_clip(path: Path, seconds: float = 1.0) -> Path:
-    make_clip(path, seconds=seconds, size_wh=(64, 48))
-    return path
 
 
 @pytest.mark.parametrize("error", LACKS, ids=lambda error: type(error).__name__)

@@ -54,7 +54,7 @@ def test_in_order_and_counts(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("out", ["out.parquet", "out"])
 def test_labels_that_were_removed_are_unknown_when_read_again(out: str, capsys: pytest.CaptureFixture[str]) -> None:
-    from mien.training.preparation import choose_rows
+    from mien.training.preparation import select_run_faces
 
     save_faces(no_splits(140), "faces.parquet")
     truth = {name.split("/")[-1]: label for name, label in zip(patterns(140).names, patterns(140).labels, strict=True)}
@@ -67,7 +67,7 @@ def test_labels_that_were_removed_are_unknown_when_read_again(out: str, capsys: 
     assert read.select_split("validation").class_counts().tolist() == [5] * 7
     ours = [truth[name.split("/")[-1].replace("Training_", "")] for name in read.names[read.is_labeled].tolist()]
     assert read.labels[read.is_labeled].tolist() == ours
-    rows = choose_rows(small_recipe(semi={"method": "pseudo-label"}), read, print)
+    rows = select_run_faces(small_recipe(semi={"method": "pseudo-label"}), read, print)
     assert (len(rows.training), len(rows.validation), len(rows.unlabeled)) == (21, 35, 84)
 
 

@@ -113,16 +113,16 @@ def test_an_ensemble_is_drawn_member_by_member_and_so_is_one_in_it(
     import mien.training.torch_classifier
     from mien.core.labels import FER2013
     from mien.core.preprocessing import Preprocessing
-    from mien.models import build
-    from mien.training.checkpoint import Trained
+    from mien.models import build_network
+    from mien.training.checkpoint import TrainedModel
 
     member = {"name": "r1-lenet", "arguments": {"num_classes": 7}, "mean": [0.5], "std": [0.3], "temperature": 1.0}
     rgb = member | {"mean": [0.5] * 3, "std": [0.3] * 3, "arguments": {"num_classes": 7, "channels": 3}}
     both = {"members": [member, rgb], "weights": [0.6, 0.4]}
     inner = {"name": "ensemble", "arguments": both, "mean": [0.0], "std": [1.0], "temperature": 1.0}
     arguments = {"members": [inner, member], "weights": [0.5, 0.5]}
-    trained = Trained(
-        build("ensemble", **arguments),
+    trained = TrainedModel(
+        build_network("ensemble", **arguments),
         "pair",
         "ensemble",
         arguments,
@@ -130,7 +130,7 @@ def test_an_ensemble_is_drawn_member_by_member_and_so_is_one_in_it(
         Preprocessing(mean=(0.0,), std=(1.0,)),
         0,
     )
-    monkeypatch.setattr(mien.training.torch_classifier, "open_trained", lambda model: trained)
+    monkeypatch.setattr(mien.training.torch_classifier, "open_trained_model", lambda model: trained)
     assert main(["networks", "show", str(model_file), "--out", "all.png"]) == 0
     out = capsys.readouterr().out
     assert out.splitlines()[0] == "ensemble, input 1 x 48 x 48"

@@ -101,7 +101,7 @@ def test_a_network_without_convolutions_is_asked_for_its_gradient(monkeypatch: p
 
     network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(48 * 48, 7)).eval()
     monkeypatch.setattr(
-        inference, "open_trained", lambda model: SimpleNamespace(network=network, preprocessing=Preprocessing())
+        inference, "open_trained_model", lambda model: SimpleNamespace(network=network, preprocessing=Preprocessing())
     )
     faces = patterns(7)
     of_rows, method, why = _make_saliency("any", faces.images, np.eye(7))

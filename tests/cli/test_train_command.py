@@ -344,16 +344,16 @@ def test_a_training_that_is_refused_leaves_no_folder(capsys: pytest.CaptureFixtu
 def test_a_run_of_some_classes_is_measured_on_these(run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The run's recipe chose five classes; the data has seven."""
     from mien.data.readers import save_faces
-    from mien.models import build
-    from mien.training.checkpoint import save_trained
+    from mien.models import build_network
+    from mien.training.checkpoint import save_trained_model
     from mien.training.torch_classifier import load_run
 
     five = ("angry", "happy", "neutral", "sad", "surprise")
     small = load_run(run_folder)
     arguments = small.network_arguments | {"num_classes": 5}
-    network = build(small.network_name, **arguments).eval()
+    network = build_network(small.network_name, **arguments).eval()
     Path("run").mkdir()
-    save_trained(Path("run/last.pt"), replace(small, network=network, network_arguments=arguments, classes=five))
+    save_trained_model(Path("run/last.pt"), replace(small, network=network, network_arguments=arguments, classes=five))
     Path("run/recipe.toml").write_text(small_recipe(data={"classes": list(five)}).to_toml())
     save_faces(patterns(70, split="test"), "faces.csv")
     said = "20 faces of classes that the run was not trained on (disgust, fear) are left out"

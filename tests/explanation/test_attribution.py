@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from mien.core.errors import MissingExtra, UsageError
 from mien.explanation.attribution import METHODS, SIGNED, explain, importance
 from mien.explanation.gradients import integrated_gradients, logits_of
-from mien.models import MODELS, build
+from mien.models import MODELS, build_network
 from mien.models.ensemble import Ensemble
 
 GRADIENTS = ["gradient", "normalized-gradient", "smoothgrad", "integrated-gradients", "guided-backprop"]
@@ -175,10 +175,10 @@ def test_lime_finds_the_patch_that_decides() -> None:
 @pytest.mark.slow
 def test_integrated_gradients_are_complete_to_one_per_cent() -> None:
     """Σ map = S_c(x) − S_c(b) on the shipped network, for the class that it reads in stripes it was never shown."""
-    from mien.training.torch_classifier import open_trained
+    from mien.training.torch_classifier import open_trained_model
     from tests.conftest import patterns
 
-    trained = open_trained("base")
+    trained = open_trained_model("base")
     x = torch.from_numpy(trained.preprocessing.to_tensor(patterns(6).images))
     with torch.no_grad():
         targets = trained.network(x).argmax(dim=1)
@@ -225,7 +225,7 @@ def test_grad_cam_looks_behind_the_last_convolution_and_before_the_pool() -> Non
     from mien.explanation.gradcam import last_feature_maps
 
     def layer(name: str, **arguments: object) -> list[str]:
-        return last_feature_maps(build(name, num_classes=7, **arguments).eval(), torch.zeros(1, 1, 48, 48))
+        return last_feature_maps(build_network(name, num_classes=7, **arguments).eval(), torch.zeros(1, 1, 48, 48))
 
     assert layer("residual") == ["stages"]
     assert layer("r5-vgg10") == ["stages.3.5"]  # the rectifier, not the pool behind it

@@ -20,7 +20,7 @@ from mien.explanation.filters import (
     standardized,
     white_noise,
 )
-from mien.models import MODELS, build
+from mien.models import MODELS, build_network
 from tests.conftest import patterns
 
 INPUT = Preprocessing(size=16, mean=(0.5,), std=(0.25,))
@@ -62,7 +62,7 @@ def test_blocks_are_those_of_the_author(name: str, expected: list[str]) -> None:
 
 def test_blocks_of_an_ensemble_are_those_of_its_members() -> None:
     member = {"name": "r1-lenet", "arguments": {"num_classes": 7}, "mean": [0.5], "std": [0.3], "temperature": 1.0}
-    network = build("ensemble", members=[member, member], weights=[0.5, 0.5])
+    network = build_network("ensemble", members=[member, member], weights=[0.5, 0.5])
     expected = ["networks.0.conv1", "networks.0.conv2", "networks.1.conv1", "networks.1.conv2"]
     assert list(block_outputs(network, torch.zeros(1, 1, 48, 48))) == expected
 

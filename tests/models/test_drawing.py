@@ -10,21 +10,21 @@ import torch
 from PIL import Image
 
 from mien.core.errors import OutputError
-from mien.models import MODELS, build
+from mien.models import MODELS, build_network
 from mien.models.drawing import draw_networks
-from mien.models.drawing_layout import STRIPS, find_shortcuts, in_rows, place, shown_steps
-from mien.models.summary import PICTURE, Summary, summarize
+from mien.models.drawing_layout import STRIPS, find_shortcuts, place_boxes, select_shown_steps, split_rows
+from mien.models.summary import PICTURE, Summary, summarize_network
 
 
 def summary_of(name: str, **arguments: object) -> Summary:
     with torch.device("meta"):
-        network = build(name, num_classes=7, **arguments)
-    return summarize(network, inspect.signature(MODELS[name]).parameters["channels"].default)
+        network = build_network(name, num_classes=7, **arguments)
+    return summarize_network(network, inspect.signature(MODELS[name]).parameters["channels"].default)
 
 
 def test_shortcuts_go_around_the_blocks() -> None:
     steps = summary_of("residual").steps
-    shown = shown_steps(steps)
+    shown = select_shown_steps(steps)
     shortcuts = sorted(find_shortcuts(shown), key=lambda shortcut: shortcut.end)
     assert len(shortcuts) == 6
     assert steps[shortcuts[0].start].name == "stem.3"
@@ -42,7 +42,7 @@ def test_shortcuts_go_around_the_blocks() -> None:
 
 
 def test_plain_networks_have_no_shortcut_and_what_changes_nothing_is_left_out() -> None:
-    shown = shown_steps(summary_of("r1-lenet", norm=False).steps)
+    shown = select_shown_steps(summary_of("r1-lenet", norm=False).steps)
     assert find_shortcuts(shown) == []
     kinds = [step.kind for step, _ in shown.values()]
     assert kinds == ["Conv2d", "ReLU", "MaxPool2d", "Conv2d", "ReLU", "MaxPool2d", "Linear", "relu", "Linear"]
@@ -51,10 +51,10 @@ def test_plain_networks_have_no_shortcut_and_what_changes_nothing_is_left_out() 
 @pytest.mark.parametrize("name", [*MODELS, "deep"])
 def test_every_layer_has_its_place(name: str) -> None:
     summary = summary_of("residual", blocks=9) if name == "deep" else summary_of(name)
-    shown = shown_steps(summary.steps)
+    shown = select_shown_steps(summary.steps)
     shortcuts = find_shortcuts(shown)
-    boxes = place(summary, shown, shortcuts)
-    rows = in_rows(boxes, shortcuts)
+    boxes = place_boxes(summary, shown, shortcuts)
+    rows = split_rows(boxes, shortcuts)
     assert [box for row in rows for box in row] == boxes
     drawn = [box.index for box in boxes] + [index for shortcut in shortcuts for index in shortcut.steps]
     assert sorted(drawn) == [PICTURE, *shown]

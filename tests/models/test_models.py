@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mien.core.errors import ModelError
-from mien.models import MODELS, build, load
+from mien.models import MODELS, build_network, load
 from mien.models.residual import SlicedConv2d, conv1x1
 from mien.training.torch_classifier import load_run
 from tests.conftest import patterns
@@ -96,7 +96,7 @@ def test_every_activation_has_a_slope_of_its_own() -> None:
 def test_every_network_gives_logits_from_its_features() -> None:
     torch.manual_seed(0)
     for name in MODELS:
-        network = build(name, num_classes=5, channels=3).eval()
+        network = build_network(name, num_classes=5, channels=3).eval()
         images = torch.rand(3, 3, 48, 48)
         logits = network(images)
         torch.testing.assert_close(network.head(network.features(images)), logits)
@@ -105,17 +105,17 @@ def test_every_network_gives_logits_from_its_features() -> None:
 
 def test_unknown_names_and_arguments_list_what_is_known() -> None:
     with pytest.raises(ModelError, match=r"network 'resnet': is unknown; choose one of r1-alexnet, .*residual"):
-        build("resnet", num_classes=7)
+        build_network("resnet", num_classes=7)
     with pytest.raises(ModelError, match="unexpected keyword argument 'depth'"):
-        build("residual", num_classes=7, depth=3)
+        build_network("residual", num_classes=7, depth=3)
     with pytest.raises(ModelError, match="network 'ensemble': has no members"):
-        build("ensemble")
+        build_network("ensemble")
 
 
 @pytest.mark.parametrize("arguments", [{"blocks": 10**6}, {"widths": [8] * 1_000}, {"widths": [10**9]}])
 def test_a_network_beyond_all_use_is_refused_before_it_is_built(arguments: dict[str, object]) -> None:
     with pytest.raises(ModelError, match=r"network 'residual': has .* of \d+; give at most"):
-        build("residual", num_classes=7, **arguments)
+        build_network("residual", num_classes=7, **arguments)
 
 
 def test_narrow_shortcuts_give_the_same_numbers_without_a_strided_convolution() -> None:
@@ -131,7 +131,7 @@ def test_narrow_shortcuts_give_the_same_numbers_without_a_strided_convolution() 
 
 
 def test_a_narrow_network_trains_on_pictures_in_channels_last() -> None:
-    network = build("residual", num_classes=7, widths=[4, 5, 6], blocks=1).to(memory_format=torch.channels_last)
+    network = build_network("residual", num_classes=7, widths=[4, 5, 6], blocks=1).to(memory_format=torch.channels_last)
     images = torch.randn(28, 1, 48, 48, generator=torch.Generator().manual_seed(0))
     for _ in range(3):
         network(images.contiguous(memory_format=torch.channels_last)).sum().backward()

@@ -7,14 +7,14 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from mien.models import MODELS, build
-from mien.models.summary import PICTURE, Layer, Summary, multiply_adds, summarize
+from mien.models import MODELS, build_network
+from mien.models.summary import PICTURE, Layer, Summary, count_multiply_adds, summarize_network
 
 
 def summary_of(name: str, channels: int = 1, classes: int = 7) -> Summary:
     with torch.device("meta"):
-        network = build(name, num_classes=classes, channels=channels)
-    return summarize(network, channels)
+        network = build_network(name, num_classes=classes, channels=channels)
+    return summarize_network(network, channels)
 
 
 def layer(summary: Summary, name: str) -> Layer:
@@ -65,8 +65,8 @@ def test_r3_vgg_has_the_parameters_of_its_report() -> None:
 def test_layers_add_up_to_the_network(name: str) -> None:
     channels = inspect.signature(MODELS[name]).parameters["channels"].default
     with torch.device("meta"):
-        network = build(name, num_classes=7)
-    summary = summarize(network, channels)
+        network = build_network(name, num_classes=7)
+    summary = summarize_network(network, channels)
     assert sum(layer.parameters for layer in summary.layers) == summary.parameters
     assert summary.parameters == sum(parameter.numel() for parameter in network.parameters())
     assert sum(layer.statistics for layer in summary.layers) == summary.statistics
@@ -118,7 +118,7 @@ def test_a_module_that_runs_twice_is_listed_twice_and_its_parameters_counted_onc
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return self.norm(self.conv(self.norm(self.conv(images))))
 
-    summary = summarize(Twice(), channels=4, size=6)
+    summary = summarize_network(Twice(), channels=4, size=6)
     assert [layer.parameters for layer in summary.layers] == [4 * 2 * 9 + 4, 8, 0, 0]
     assert [layer.statistics for layer in summary.layers] == [0, 8, 0, 0]
     assert [layer.multiply_adds for layer in summary.layers] == [36 * 9 * 4 * 2, 0, 36 * 9 * 4 * 2, 0]
@@ -126,21 +126,21 @@ def test_a_module_that_runs_twice_is_listed_twice_and_its_parameters_counted_onc
 
 
 def test_multiply_adds_of_one_module() -> None:
-    assert multiply_adds(nn.Conv2d(3, 8, (3, 5), bias=False), (8, 10, 20)) == 8 * 10 * 20 * 15 * 3
-    assert multiply_adds(nn.Conv2d(8, 8, 3, groups=8), (8, 4, 4)) == 8 * 16 * 9
-    assert multiply_adds(nn.Linear(5, 7), (7,)) == 35
-    assert multiply_adds(nn.Linear(5, 7), (16, 7)) == 16 * 35  # a layer on the last axis
-    assert multiply_adds(nn.BatchNorm2d(8), (8, 4, 4)) == 0
+    assert count_multiply_adds(nn.Conv2d(3, 8, (3, 5), bias=False), (8, 10, 20)) == 8 * 10 * 20 * 15 * 3
+    assert count_multiply_adds(nn.Conv2d(8, 8, 3, groups=8), (8, 4, 4)) == 8 * 16 * 9
+    assert count_multiply_adds(nn.Linear(5, 7), (7,)) == 35
+    assert count_multiply_adds(nn.Linear(5, 7), (16, 7)) == 16 * 35  # a layer on the last axis
+    assert count_multiply_adds(nn.BatchNorm2d(8), (8, 4, 4)) == 0
 
 
 def test_the_network_is_as_before_afterwards_also_if_it_fails() -> None:
-    network = build("residual", num_classes=7, widths=[8, 8]).train()
+    network = build_network("residual", num_classes=7, widths=[8, 8]).train()
     network.stem.eval()  # as fine-tuning with frozen norms has it
     modes = [module.training for module in network.modules()]
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-    summarize(network)
+    summarize_network(network)
     with pytest.raises(RuntimeError):
-        summarize(network, channels=3)
+        summarize_network(network, channels=3)
     assert [module.training for module in network.modules()] == modes
     assert not any(module._forward_hooks or module._forward_pre_hooks for module in network.modules())
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())

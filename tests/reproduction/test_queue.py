@@ -20,7 +20,7 @@ from mien.reproduction import studies
 from mien.reproduction.estimates import Speeds, available_cores, measure
 from mien.reproduction.jobs import Plan, read_jobs
 from mien.reproduction.queue import Queue, read_state, run_job, status_text
-from mien.training.environment import processor
+from mien.training.environment import describe_processor
 from mien.training.recipe import load_recipe
 from tests.conftest import patterns, small_recipe
 from tests.reproduction.test_studies import run_result
@@ -99,7 +99,7 @@ class Work:
         return process
 
     def queue(self, hours: Callable[[object], float | None] = lambda job: 1.0, processes: int = 1, **options) -> Queue:
-        return Queue(self.plan, self.start, hours, processes, say=self.said.append, **options)
+        return Queue(self.plan, self.start, hours, processes, echo=self.said.append, **options)
 
     def states(self) -> dict[str, str]:
         return {job["name"]: job["state"] for job in read_state(self.plan.runs)["jobs"]}
@@ -217,7 +217,7 @@ def test_hours_come_from_what_was_measured_on_this_kind_of_processor(
     assert speeds.hours(job, 1) == pytest.approx(40 * 25_800 / 100 / 3600, abs=0.01)
 
     known = run_result(0.5, epochs=3, full=80)  # 100 images/s in two threads
-    known["header"]["environment"]["processor"] = f"Other{processor()[processor().rfind('(') :]}"
+    known["header"]["environment"]["processor"] = f"Other{describe_processor()[describe_processor().rfind('(') :]}"
     (tmp_path / "r4-cnn.json").write_text(json.dumps({"runs": {"author": known}}))
     assert speeds.hours(job, 1) == pytest.approx(40 * 25_800 / 50 / 3600, abs=0.01)
 

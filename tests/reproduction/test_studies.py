@@ -141,7 +141,7 @@ def test_every_reference_trains_one_epoch_of_512_faces(
     both = study.name in ("r1-lenet", "r1-alexnet", "r3-vgg")  # our recipe on all of them would take minutes
     for run in study.runs if both else study.runs[:1]:
         run = replace(run, short=1, tta=())
-        result = reproduce.result_of(run, patterns(7), tmp_path / run.name, short=True, quiet=True, say=silent)
+        result = reproduce.result_of(run, patterns(7), tmp_path / run.name, short=True, quiet=True, echo=silent)
         assert [row["epoch"] for row in result["history"]] == [1]
         assert result["recipe"]["network"]["name"] == study.name
         assert result["scores"]["none"]["count"] == (50 if run.split == "r3" else 70)
@@ -163,7 +163,7 @@ def tiny_study(monkeypatch: pytest.MonkeyPatch, small_splits: None) -> studies.S
 def test_a_study_writes_its_result_and_its_page_and_is_not_run_twice(
     tiny_study: studies.Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    result = reproduce.reproduce(tiny_study, patterns(7), tmp_path, short=True, quiet=True, say=silent)
+    result = reproduce.reproduce(tiny_study, patterns(7), tmp_path, short=True, quiet=True, echo=silent)
     good, diverged = result["runs"]["with"], result["runs"]["without"]
     assert (len(good["history"]), good["full_epochs"], good["diverged"]) == (2, 4, "")
     assert good["split"] == {"train": 512, "validation": 70, "test": 70}
@@ -174,16 +174,16 @@ def test_a_study_writes_its_result_and_its_page_and_is_not_run_twice(
 
     stamp = (tmp_path / "batch-norm" / "with" / "last.pt").stat().st_mtime_ns
     said: list[str] = []
-    again = reproduce.reproduce(tiny_study, patterns(7), tmp_path, short=True, quiet=True, say=said.append)
+    again = reproduce.reproduce(tiny_study, patterns(7), tmp_path, short=True, quiet=True, echo=said.append)
     assert (tmp_path / "batch-norm" / "with" / "last.pt").stat().st_mtime_ns == stamp
     assert (said, again["runs"]["with"]["history"]) == ([], json.loads(json.dumps(good["history"])))
     with pytest.raises(DataError, match=r"with: holds a run of 2 epochs, and 4 are wished; remove it"):
-        reproduce.reproduce(tiny_study, patterns(7), tmp_path, quiet=True, say=silent)
+        reproduce.reproduce(tiny_study, patterns(7), tmp_path, quiet=True, echo=silent)
     other = replace(
         tiny_study, runs=(replace(tiny_study.runs[0], settings=(*tiny_study.runs[0].settings, "run.seed=5")),)
     )
     with pytest.raises(DataError, match="holds a run with other settings"):
-        reproduce.reproduce(other, patterns(7), tmp_path, short=True, quiet=True, say=silent)
+        reproduce.reproduce(other, patterns(7), tmp_path, short=True, quiet=True, echo=silent)
 
     known: list[str] = []
     options = {"known": tmp_path, "quiet": True, "say": known.append}
@@ -213,12 +213,12 @@ def test_a_study_of_raters_is_scored_by_them_and_left_out_without_them(
     run = replace(studies.ALL["ferplus"].runs[0], short=1)
     run = replace(run, settings=(*run.settings, *small))
     study = studies.Study("ferplus", "FER+", (run,))
-    result = reproduce.reproduce(study, voted(patterns(80), *seen), tmp_path / "a", short=True, quiet=True, say=silent)
+    result = reproduce.reproduce(study, voted(patterns(80), *seen), tmp_path / "a", short=True, quiet=True, echo=silent)
     scores = result["runs"]["votes"]["scores"]["none"]
     assert scores["count"] == 13 and [row["class"] for row in scores["per_class"]] == list(CANONICAL)
 
     said: list[str] = []
-    result = reproduce.reproduce(study, patterns(80), tmp_path / "b", short=True, quiet=True, say=said.append)
+    result = reproduce.reproduce(study, patterns(80), tmp_path / "b", short=True, quiet=True, echo=said.append)
     assert result["runs"] == {} and "the data holds no FER+ votes" in said[0]
     assert "## FER+" not in page_text(read_results(tmp_path / "b"), "pictures")
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from clips import make_clip
@@ -121,6 +122,23 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def long_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A minute of it: long enough to be interrupted."""
-    path = tmp_path_factory.mktemp("clips") / "long.mp4"
-    make_clip(path, seconds=60, size_wh=(320, 240), sound=None)
-    return path
+    folder = tmp_path_factory.mktemp("clips")
+    make_clip(folder / "short.mp4", seconds=3, size_wh=(320, 240), sound=None)
+    repeat_packets(folder / "short.mp4", folder / "long.mp4", times=20)
+    return folder / "long.mp4"
+
+
+def repeat_packets(path: Path, target: Path, times: int) -> None:
+    """Write the pictures of a video several times one after the other, without encoding them again."""
+    with av.open(str(path)) as source, av.open(str(target), "w") as out:
+        stream = source.streams.video[0]
+        copied = out.add_stream_from_template(stream)
+        for number in range(times):
+            source.seek(0)
+            for packet in source.demux(stream):
+                if packet.dts is None:
+                    continue
+                packet.pts += number * stream.duration
+                packet.dts += number * stream.duration
+                packet.stream = copied
+                out.mux(packet)

@@ -13,7 +13,7 @@ import torch
 from mien.cli.main import main
 from mien.core.errors import ModelError, OutputError
 from mien.data.readers import save_faces
-from mien.training.checkpoint import load_trained, save_trained
+from mien.training.checkpoint import load_trained_model, save_trained_model
 from mien.training.torch_classifier import load_run, read_log
 from tests.cli.conftest import complaint
 from tests.conftest import patterns
@@ -58,7 +58,7 @@ def test_a_checkpoint_that_is_not_what_it_says_is_refused(
     change(contents)
     torch.save(contents, tmp_path / "x.pt")
     with pytest.raises(ModelError, match=found) as error:
-        load_trained(tmp_path / "x.pt")
+        load_trained_model(tmp_path / "x.pt")
     assert "\n" not in str(error.value) and len(str(error.value)) < 500
 
 
@@ -78,7 +78,7 @@ def test_a_full_disk_is_named_and_leaves_the_last_checkpoint(
     run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trained = load_run(run_folder)
-    save_trained(tmp_path / "last.pt", trained)
+    save_trained_model(tmp_path / "last.pt", trained)
     before = (tmp_path / "last.pt").read_bytes()
 
     class FullDisk:
@@ -105,7 +105,7 @@ def test_a_full_disk_is_named_and_leaves_the_last_checkpoint(
     opened = Path.open
     monkeypatch.setattr(Path, "open", lambda path, mode="r", **more: FullDisk(opened(path, mode, **more)))
     with pytest.raises(OutputError, match=r"last\.pt: cannot be written \(No space left on device\)"):
-        save_trained(tmp_path / "last.pt", trained)
+        save_trained_model(tmp_path / "last.pt", trained)
     monkeypatch.undo()
     assert (tmp_path / "last.pt").read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["last.pt"]
@@ -123,7 +123,7 @@ def test_a_folder_of_weights_alone_is_no_training_to_go_on_with(
 ) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "recipe.toml").write_bytes((run_folder / "recipe.toml").read_bytes())
-    save_trained(tmp_path / "run" / "last.pt", load_run(run_folder))
+    save_trained_model(tmp_path / "run" / "last.pt", load_run(run_folder))
     save_faces(patterns(70), tmp_path / "faces.csv")
     command = ["train", str(run_folder / "recipe.toml"), "--data", str(tmp_path / "faces.csv")]
     assert main([*command, "--out", str(tmp_path / "run"), "--resume"]) == 2

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from mien.models import build
-from mien.training.convolution import ProductConv2d, as_products
+from mien.models import build_network
+from mien.training.convolution import ProductConv2d, replace_large_convolutions
 from mien.training.hardware import Hardware
 
 
@@ -32,11 +32,11 @@ def test_the_product_is_the_convolution(side: int, stride: int, kernel: int) -> 
 
 
 def test_only_large_convolutions_are_replaced_and_only_where_that_pays() -> None:
-    network = build("r1-resnet18", num_classes=7)
+    network = build_network("r1-resnet18", num_classes=7)
     names = set(network.state_dict())
-    as_products(network, Hardware.choose("cpu", "fp32"))
+    replace_large_convolutions(network, Hardware.choose("cpu", "fp32"))
     assert not any(isinstance(module, ProductConv2d) for module in network.modules())
-    as_products(network, Hardware.choose("cpu", "bf16"))
+    replace_large_convolutions(network, Hardware.choose("cpu", "bf16"))
     replaced = [module for module in network.modules() if isinstance(module, ProductConv2d)]
     assert {module.out_channels for module in replaced} == {256, 512}
     assert all(module.kernel_size == (3, 3) for module in replaced)
@@ -47,5 +47,5 @@ def test_divided_and_dilated_convolutions_stay() -> None:
     kept = nn.Sequential(
         nn.Conv2d(1024, 1024, 3, groups=2), nn.Conv2d(256, 256, 3, dilation=2), nn.Conv2d(256, 256, 3, padding="same")
     )
-    as_products(kept, Hardware.choose("cpu", "bf16"))
+    replace_large_convolutions(kept, Hardware.choose("cpu", "bf16"))
     assert [type(module) for module in kept] == [nn.Conv2d] * 3

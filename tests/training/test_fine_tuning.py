@@ -10,10 +10,10 @@ import torch
 
 from mien.core.errors import MissingExtra, ModelError, RecipeError
 from mien.evaluation.metrics import confusion_matrix
-from mien.models import build
+from mien.models import build_network
 from mien.training.checkpoint import read_checkpoint
-from mien.training.losses import retuned_alpha
-from mien.training.preparation import start_from
+from mien.training.losses import compute_recall_weights
+from mien.training.preparation import load_start_weights
 from mien.training.recipe import StartSettings
 from mien.training.torch_classifier import TorchClassifier, load_run, read_log
 from mien.training.train import train
@@ -32,7 +32,7 @@ def continued(run_folder: Path, **sections):
 def test_frozen_layers_stay_as_they_were_running_statistics_too(run_folder: Path, tmp_path: Path) -> None:
     said: list[str] = []
     recipe = continued(run_folder, start={"freeze": ["stem", "stages.0"]}, schedule={"epochs": 1}, run={"ema": 0.0})
-    train(recipe, patterns(140), tmp_path, quiet=True, say=said.append)
+    train(recipe, patterns(140), tmp_path, quiet=True, echo=said.append)
     before = load_run(run_folder).network.state_dict()
     after = load_run(tmp_path).network.state_dict()
     frozen = [name for name in after if name.startswith(("stem", "stages.0"))]
@@ -47,7 +47,7 @@ def test_frozen_layers_stay_as_they_were_running_statistics_too(run_folder: Path
 def test_a_run_begins_where_the_other_ended(run_folder: Path, model_file: Path, tmp_path: Path) -> None:
     for model, folder in ((run_folder, tmp_path / "a"), (model_file, tmp_path / "b")):
         recipe = continued(model, optimizer={"lr": 1e-9}, schedule={"epochs": 1}, run={"ema": 0.0})
-        train(recipe, patterns(140), folder, quiet=True, say=silent)
+        train(recipe, patterns(140), folder, quiet=True, echo=silent)
         fresh = patterns(70, seed=8).images
         before, after = (TorchClassifier(load_run(path)).probabilities(fresh) for path in (run_folder, folder))
         assert (before.argmax(axis=1) == after.argmax(axis=1)).mean() > 0.95
@@ -59,8 +59,8 @@ def test_a_deeper_network_begins_as_the_shallow_one(run_folder: Path) -> None:
     images = torch.rand(5, 1, 48, 48)
     answers = {}
     for zero_init in (True, False):
-        deep = build("residual", **arguments, zero_init=zero_init).eval()
-        said = start_from(deep, StartSettings(model=str(run_folder)), shallow.classes)
+        deep = build_network("residual", **arguments, zero_init=zero_init).eval()
+        said = load_start_weights(deep, StartSettings(model=str(run_folder)), shallow.classes)
         assert "(fresh: stages." in said
         answers[zero_init] = deep(images)
     expected = shallow.network.eval()(images)
@@ -72,17 +72,17 @@ def test_other_classes_get_a_fresh_last_layer(run_folder: Path, tmp_path: Path) 
     said: list[str] = []
     five = ["angry", "happy", "neutral", "sad", "surprise"]
     recipe = continued(run_folder, data={"classes": five}, schedule={"epochs": 1})
-    train(recipe, patterns(140), tmp_path, quiet=True, say=said.append)
+    train(recipe, patterns(140), tmp_path, quiet=True, echo=said.append)
     assert load_run(tmp_path).classes == tuple(five)
     assert any("(fresh: head.weight, head.bias)" in text for text in said)
 
 
 def test_what_cannot_be_started_from_is_named(run_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"'nose' begins no parameter's name; they begin with stem, stages, head"):
-        train(continued(run_folder, start={"freeze": ["nose"]}), patterns(70), tmp_path / "a", quiet=True, say=silent)
+        train(continued(run_folder, start={"freeze": ["nose"]}), patterns(70), tmp_path / "a", quiet=True, echo=silent)
     lenet = continued(run_folder, network={"name": "r1-lenet", "arguments": {}}, data={"classes": ["angry", "sad"]})
     with pytest.raises(ModelError, match="shares no weights with this network"):
-        train(lenet, patterns(70), tmp_path / "b", quiet=True, say=silent)
+        train(lenet, patterns(70), tmp_path / "b", quiet=True, echo=silent)
     for sections, message in (
         ({"loss": {"class_weights": "validation"}}, "needs start.model"),
         ({"start": {"freeze": ["stem"]}}, "would freeze random weights"),
@@ -98,7 +98,7 @@ def test_alpha_comes_from_the_validation_confusions_of_the_weights_begun_with(ru
     noisy = faces.images.astype(int) + np.random.default_rng(0).normal(0, 90, faces.images.shape)
     faces = type(faces)(np.clip(noisy, 0, 255).astype(np.uint8), faces.labels, faces.classes, faces.names, faces.split)
     recipe = continued(run_folder, loss={"name": "adaptive", "class_weights": "validation"}, schedule={"epochs": 1})
-    train(recipe, faces, tmp_path, quiet=True, say=silent)
+    train(recipe, faces, tmp_path, quiet=True, echo=silent)
     from mien.data.splits import read_names
 
     watched = faces.select_names(read_names(tmp_path / "validation.csv"))
@@ -108,7 +108,7 @@ def test_alpha_comes_from_the_validation_confusions_of_the_weights_begun_with(ru
     predicted = TorchClassifier(type(trained)(**{**vars(trained), "preprocessing": given})).probabilities(
         watched.images
     )
-    expected = retuned_alpha(confusion_matrix(watched.labels, predicted.argmax(axis=1), 7))
+    expected = compute_recall_weights(confusion_matrix(watched.labels, predicted.argmax(axis=1), 7))
     header, _ = read_log(tmp_path)
     assert header["alpha"] == pytest.approx(expected)
     assert min(expected) == pytest.approx(0.4)
@@ -117,16 +117,16 @@ def test_alpha_comes_from_the_validation_confusions_of_the_weights_begun_with(ru
 
 def test_class_weights_of_the_recipe_reach_the_log(tmp_path: Path) -> None:
     recipe = small_recipe(loss={"class_weights": "inverse"}, schedule={"epochs": 1})
-    train(recipe, patterns(140), tmp_path / "a", quiet=True, say=silent)
+    train(recipe, patterns(140), tmp_path / "a", quiet=True, echo=silent)
     assert read_log(tmp_path / "a")[0]["alpha"] == pytest.approx([1.0] * 7)
     given = small_recipe(loss={"class_weights": [1, 2]}, schedule={"epochs": 1})
     with pytest.raises(RecipeError, match="has 2 weights for the 7 classes"):
-        train(given, patterns(140), tmp_path / "b", quiet=True, say=silent)
+        train(given, patterns(140), tmp_path / "b", quiet=True, echo=silent)
 
 
 def test_one_class_against_the_rest(tmp_path: Path) -> None:
     recipe = small_recipe(data={"against": "disgust", "oversample": 0.75}, schedule={"epochs": 4})
-    train(recipe, patterns(560), tmp_path, quiet=True, say=silent)
+    train(recipe, patterns(560), tmp_path, quiet=True, echo=silent)
     classifier = TorchClassifier(load_run(tmp_path))
     assert classifier.labels == ("other", "disgust")
     fresh = patterns(140, seed=9)
@@ -140,31 +140,31 @@ def test_early_stopping_ends_the_run_and_the_best_weights_stand(tmp_path: Path) 
         run={"keep": "best", "ema": 0.0},
     )
     said: list[str] = []
-    history = train(recipe, patterns(70), tmp_path, quiet=True, say=said.append)
+    history = train(recipe, patterns(70), tmp_path, quiet=True, echo=said.append)
     assert len(history) < 40
     assert "stopped early: 2 bad epochs in a row" in said
     best = max(history, key=lambda row: row["validation_accuracy"])
     assert load_run(tmp_path).epoch == best["epoch"]
-    again = train(recipe, patterns(70), tmp_path, resume=True, quiet=True, say=silent)
+    again = train(recipe, patterns(70), tmp_path, resume=True, quiet=True, echo=silent)
     assert again == history  # it does not go on by being resumed
 
 
 def test_clipping_keeps_a_wild_rate_from_diverging(tmp_path: Path) -> None:
     wild = {"optimizer": {"lr": 3.0, "clip_norm": 0.01}, "schedule": {"epochs": 1, "warmup_epochs": 0}}
-    (row,) = train(small_recipe(**wild), patterns(140), tmp_path, quiet=True, say=silent)
+    (row,) = train(small_recipe(**wild), patterns(140), tmp_path, quiet=True, echo=silent)
     assert np.isfinite(row["loss"])
 
 
 def test_upside_down_faces_are_warned_of(tmp_path: Path) -> None:
     said: list[str] = []
     recipe = small_recipe(augment={"vertical_flip": 0.5, "cutmix": 1.0}, schedule={"epochs": 1})
-    train(recipe, patterns(70), tmp_path, quiet=True, say=said.append)
+    train(recipe, patterns(70), tmp_path, quiet=True, echo=said.append)
     assert any("augment.vertical_flip shows faces upside down" in text for text in said)
 
 
 def test_the_console_says_what_trains_where(tmp_path: Path) -> None:
     said: list[str] = []
-    train(small_recipe(schedule={"epochs": 1}), patterns(70), tmp_path, quiet=True, say=said.append)
+    train(small_recipe(schedule={"epochs": 1}), patterns(70), tmp_path, quiet=True, echo=said.append)
     header, _ = read_log(tmp_path)
     (line,) = [text for text in said if text.startswith("residual, ")]
     assert f"{header['parameters']:,} parameters, 63 faces train, 7 are watched" in line
@@ -176,7 +176,7 @@ def test_the_log_goes_to_tensorboard_where_it_is_wanted(tmp_path: Path, monkeypa
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     recipe = small_recipe(schedule={"epochs": 2}, run={"tensorboard": True})
-    history = train(recipe, patterns(70), tmp_path, quiet=True, say=silent)
+    history = train(recipe, patterns(70), tmp_path, quiet=True, echo=silent)
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
     drawn = [(event.step, event.value) for event in events.Scalars("validation/accuracy")]
@@ -188,4 +188,4 @@ def test_without_tensorboard_the_install_line_is_given(tmp_path: Path, monkeypat
 
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
     with pytest.raises(MissingExtra, match=r"pip install 'mien\[tensorboard\]'"):
-        train(small_recipe(run={"tensorboard": True}), patterns(70), tmp_path, quiet=True, say=silent)
+        train(small_recipe(run={"tensorboard": True}), patterns(70), tmp_path, quiet=True, echo=silent)

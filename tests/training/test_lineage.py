@@ -12,11 +12,18 @@ from mien.cli.main import main
 from mien.core.types import FaceSet
 from mien.data.readers import load_faces, save_faces
 from mien.data.splits import checksums, write_names
-from mien.training.checkpoint import save_trained
-from mien.training.lineage import Lineage, caveat, lineage, lineage_of, of_average, written_caveat
+from mien.training.checkpoint import save_trained_model
+from mien.training.lineage import (
+    Lineage,
+    collect_lineage,
+    combine_lineages,
+    describe_overlap,
+    describe_stored_overlap,
+    read_lineage,
+)
 from mien.training.torch_classifier import load_run
 from mien.training.train import train
-from tests.conftest import patterns, small_recipe
+from tests.conftest import patterns, small_recipe, without_figures
 
 
 def of_faces(own: FaceSet, earlier: FaceSet | None = None, unknown: tuple[str, ...] = ()) -> Lineage:
@@ -27,59 +34,82 @@ def of_faces(own: FaceSet, earlier: FaceSet | None = None, unknown: tuple[str, .
 def test_faces_that_trained_an_earlier_model_and_not_this_one_are_counted() -> None:
     faces = patterns(100)
     found = of_faces(faces.take(np.arange(90)), faces.take(np.arange(5, 95)))
-    assert found.seen_earlier(faces.take(np.arange(90, 100))) == 5
-    assert found.seen_earlier(faces.take(np.arange(90))) == 0  # duplicates of its own faces say nothing of a split
-    assert found.seen(faces) == 90
+    assert found.count_seen_by_ancestors(faces.take(np.arange(90, 100))) == 5
+    assert (
+        found.count_seen_by_ancestors(faces.take(np.arange(90))) == 0
+    )  # duplicates of its own faces say nothing of a split
+    assert found.count_seen(faces) == 90
     small = replace(faces, images=faces.images[:, ::2, ::2])
-    assert found.seen_earlier(small) == found.seen(small) == 0
-    said, is_known = caveat(found, faces.take(np.arange(90, 100)))
+    assert found.count_seen_by_ancestors(small) == found.count_seen(small) == 0
+    said, is_known = describe_overlap(found, faces.take(np.arange(90, 100)))
     assert said == "5 of these 10 faces trained a model that this one began with or learned from"
     assert is_known
-    assert caveat(of_faces(faces, unknown=("base",)), faces) == ("base may have learned from these faces", False)
-    assert caveat(None, faces) == ("", False)
+    assert describe_overlap(of_faces(faces, unknown=("base",)), faces) == (
+        "base may have learned from these faces",
+        False,
+    )
+    assert describe_overlap(None, faces) == ("", False)
 
 
 def test_a_lineage_goes_through_a_checkpoint_and_gathers_its_ancestors(run_folder: Path, tmp_path: Path) -> None:
     faces = patterns(40, seed=5)
     first = of_faces(faces.take([0, 1]), faces.take([2]), ("base",))
-    save_trained(tmp_path / "first.pt", load_run(run_folder), lineage=first.to_checkpoint())
-    back = lineage_of(tmp_path / "first.pt")
+    save_trained_model(tmp_path / "first.pt", load_run(run_folder), lineage=first.to_checkpoint())
+    back = read_lineage(tmp_path / "first.pt")
     assert back is not None
-    assert np.array_equal(back.own, first.own) and back.unknown == ("base",)
-    second = lineage([faces.take([3, 4])], [str(tmp_path / "first.pt"), "nano"])
-    assert set(second.earlier) == set(checksums(faces.images[:3]))
-    assert set(second.unknown) == {"nano", "base"}
-    assert lineage_of("nano") is None and lineage_of(tmp_path) is None
+    assert np.array_equal(back.own_faces, first.own_faces) and back.unknown_ancestors == ("base",)
+    second = collect_lineage([faces.take([3, 4])], [str(tmp_path / "first.pt"), "nano"])
+    assert set(second.ancestor_faces) == set(checksums(faces.images[:3]))
+    assert set(second.unknown_ancestors) == {"nano", "base"}
+    assert read_lineage("nano") is None and read_lineage(tmp_path) is None
 
 
 def test_an_average_knows_the_faces_that_its_other_members_trained_on(tmp_path: Path) -> None:
     faces = patterns(20)
     one, other = of_faces(faces.take(np.arange(18))), of_faces(faces.take(np.arange(2, 20)))
-    found = of_average([one, other], ["a", "b"])
+    found = combine_lineages([one, other], ["a", "b"])
     assert found is not None
-    assert found.seen_earlier(faces.take([0, 1])) == 2
+    assert found.count_seen_by_ancestors(faces.take([0, 1])) == 2
     write_names(faces.take([0, 1]), tmp_path / "validation.csv")
-    assert written_caveat(found, tmp_path / "validation.csv") == "2 of the 2 held-out faces trained another of the runs"
-    half_known = of_average([None, other], ["a", "b"])
-    assert half_known is not None and half_known.unknown == ("a",)
-    assert written_caveat(half_known, tmp_path / "validation.csv") == "a may have learned from these faces"
-    assert of_average([one, None], ["a", "b"]) is None
+    assert (
+        describe_stored_overlap(found, tmp_path / "validation.csv")
+        == "2 of the 2 held-out faces trained another of the runs"
+    )
+    half_known = combine_lineages([None, other], ["a", "b"])
+    assert half_known is not None and half_known.unknown_ancestors == ("a",)
+    assert describe_stored_overlap(half_known, tmp_path / "validation.csv") == "a may have learned from these faces"
+    assert combine_lineages([one, None], ["a", "b"]) is None
+
+
+QUICK = {"schedule": {"epochs": 1, "warmup_epochs": 0}, "input": {"normalize": "half"}}
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with faces.csv, a run "first", and two that began with it: with its seed, and with another."""
+def one_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with faces.csv and a run "first"."""
     folder = tmp_path_factory.mktemp("lineage")
     save_faces(patterns(140, split=""), folder / "faces.csv")
-    faces = load_faces(folder / "faces.csv")
-    quick = {"schedule": {"epochs": 1, "warmup_epochs": 0}, "input": {"normalize": "half"}}
-    train(small_recipe(**quick), faces, folder / "first", quiet=True, say=lambda text: None)
+    with without_figures():
+        train(
+            small_recipe(**QUICK),
+            load_faces(folder / "faces.csv"),
+            folder / "first",
+            quiet=True,
+            echo=lambda text: None,
+        )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runs(one_run: Path) -> Path:
+    """The same folder with two runs that began with the first: with its seed, and with another."""
     for name, seed in (("same", 0), ("other", 1)):
         said: list[str] = []
-        recipe = small_recipe(**quick, start={"model": str(folder / "first")}, run={"seed": seed})
-        train(recipe, faces, folder / name, quiet=True, say=said.append)
-        (folder / f"{name}.txt").write_text("\n".join(said))
-    return folder
+        recipe = small_recipe(**QUICK, start={"model": str(one_run / "first")}, run={"seed": seed})
+        with without_figures():
+            train(recipe, load_faces(one_run / "faces.csv"), one_run / name, quiet=True, echo=said.append)
+        (one_run / f"{name}.txt").write_text("\n".join(said))
+    return one_run
 
 
 @pytest.mark.slow
@@ -130,9 +160,9 @@ def test_the_average_of_runs_that_held_out_different_faces_is_refused_or_says_so
 
 
 def test_a_run_that_is_given_its_training_faces_under_other_names_says_so(
-    runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    one_run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(runs)
+    monkeypatch.chdir(one_run)
     faces = patterns(140, split="")
     save_faces(replace(faces, names=np.array([f"x{n}" for n in range(140)])), Path("renamed.csv"))
     assert main(["evaluate", "first", "--data", "renamed.csv", "--out", "e"]) == 0

@@ -13,15 +13,15 @@ from mien.core.preprocessing import Preprocessing
 from mien.training.epoch import make_batch
 from mien.training.hardware import Hardware
 from mien.training.recipe import TargetSettings
-from mien.training.targets import Teacher, targets_of, teacher_fingerprint
-from mien.training.torch_classifier import TorchClassifier, load_run, open_trained
+from mien.training.targets import Teacher, fingerprint_teachers, make_targets
+from mien.training.torch_classifier import TorchClassifier, load_run, open_trained_model
 from mien.training.train import train
-from tests.conftest import patterns, small_recipe, voted
+from tests.conftest import patterns, small_recipe, voted, without_figures
 
 
 def test_a_label_is_the_whole_target_by_default() -> None:
     faces = patterns(8)
-    targets = targets_of(faces, TargetSettings()).numpy()
+    targets = make_targets(faces, TargetSettings()).numpy()
     np.testing.assert_array_equal(targets, np.eye(len(faces.classes))[faces.labels])
 
 
@@ -29,7 +29,7 @@ def test_votes_take_their_share_where_there_are_any_for_these_classes() -> None:
     faces = patterns(4)
     first, second = faces.classes[:2]
     faces = voted(faces, {first: 6, second: 2, "not_a_face": 2}, {"contempt": 10}, {second: 10})
-    targets = targets_of(faces, TargetSettings(votes=0.4)).numpy()
+    targets = make_targets(faces, TargetSettings(votes=0.4)).numpy()
     label = np.eye(len(faces.classes))[faces.labels]
     crowd = np.zeros(len(faces.classes))
     crowd[:2] = 0.75, 0.25  # of the votes for an expression that is known here
@@ -41,24 +41,34 @@ def test_votes_take_their_share_where_there_are_any_for_these_classes() -> None:
 def test_votes_for_classes_that_nobody_was_asked_about_are_refused() -> None:
     faces = voted(replace(patterns(4, classes=("other", "disgust"))), {"disgust": 10})
     with pytest.raises(RecipeError, match="has no votes for other"):
-        targets_of(faces, TargetSettings(votes=0.1))
+        make_targets(faces, TargetSettings(votes=0.1))
 
 
 def test_votes_that_are_not_there_are_asked_for() -> None:
     with pytest.raises(DataError, match=r"holds no FER\+ votes"):
-        targets_of(patterns(4), TargetSettings(votes=0.1))
+        make_targets(patterns(4), TargetSettings(votes=0.1))
 
 
 @pytest.fixture(scope="module")
 def teacher(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("teacher")
-    train(small_recipe(), patterns(64), folder, quiet=True, say=lambda text: None)
+    with without_figures():
+        train(small_recipe(), patterns(64), folder, quiet=True, echo=lambda text: None)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def another(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another teacher, in a folder whose name does not stand for two."""
+    folder = tmp_path_factory.mktemp("another") / "an+other"
+    with without_figures():
+        train(small_recipe(run={"seed": 1}), patterns(64), folder, quiet=True, echo=lambda text: None)
     return folder
 
 
 def test_a_teacher_takes_its_share(teacher: Path) -> None:
     faces = patterns(16)
-    targets = targets_of(faces, TargetSettings(teacher=str(teacher), teacher_share=0.25)).numpy()
+    targets = make_targets(faces, TargetSettings(teacher=str(teacher), teacher_share=0.25)).numpy()
     taught = TorchClassifier(load_run(teacher)).probabilities(faces.images, "flip")
     label = np.eye(len(faces.classes))[faces.labels]
     np.testing.assert_allclose(targets, 0.75 * label + 0.25 * taught, atol=1e-6)
@@ -69,19 +79,19 @@ def test_a_teacher_of_other_classes_is_refused(teacher: Path) -> None:
     faces = patterns(8)
     other = replace(faces, classes=tuple(reversed(faces.classes)))
     with pytest.raises(RecipeError, match=r"targets\.teacher"):
-        targets_of(other, TargetSettings(teacher=str(teacher)))
+        make_targets(other, TargetSettings(teacher=str(teacher)))
 
 
 def test_a_teacher_of_augmented_inputs_is_asked_about_these(teacher: Path) -> None:
     """The student normalizes otherwise than its teacher did: the teacher gets its own numbers all the same."""
     faces, settings = patterns(16), TargetSettings(teacher=str(teacher), teacher_share=0.25, teacher_sees="augmented")
     label = np.eye(len(faces.classes), dtype=np.float32)[faces.labels]
-    np.testing.assert_array_equal(targets_of(faces, settings).numpy(), label)
+    np.testing.assert_array_equal(make_targets(faces, settings).numpy(), label)
     student = Preprocessing(size=48, mean=(0.2,), std=(0.7,))
     asked = Teacher(settings, faces.classes, student, Hardware.choose("cpu", "fp32"))
     inputs = torch.from_numpy(student.to_tensor(faces.images[:, :, ::-1]))
     taught = TorchClassifier(load_run(teacher)).probabilities(faces.images[:, :, ::-1])
-    targets = asked.blend(inputs, torch.from_numpy(label))
+    targets = asked.blend_targets(inputs, torch.from_numpy(label))
     np.testing.assert_allclose(targets.numpy(), 0.75 * label + 0.25 * taught, atol=1e-5)
     assert not targets.requires_grad
 
@@ -92,7 +102,7 @@ def test_a_teacher_is_asked_about_faces_without_the_noise(teacher: Path) -> None
     targets = {"teacher": str(teacher), "teacher_sees": "augmented"}
     for noise in (0.0, 1.0):
         recipe = small_recipe(targets=targets, augment={"degrees": 15, "mixup": 0.4, "noise": noise})
-        preprocessing = open_trained(str(teacher)).preprocessing
+        preprocessing = open_trained_model(str(teacher)).preprocessing
         asked = Teacher(recipe.targets, faces.classes, preprocessing, Hardware.choose("cpu", "fp32"))
         generator = torch.Generator().manual_seed(3)
         made[noise] = make_batch(recipe, images, label, preprocessing, asked, generator)
@@ -104,34 +114,35 @@ def test_a_teacher_is_asked_about_faces_without_the_noise(teacher: Path) -> None
 
 
 @pytest.mark.parametrize("sees", ["clean", "augmented"])
-def test_of_several_teachers_the_mean_counts(teacher: Path, tmp_path: Path, sees: str) -> None:
-    faces, other = patterns(16), tmp_path / "an+other"  # one folder, and not two teachers
-    train(small_recipe(run={"seed": 1}), patterns(64), other, quiet=True, say=lambda text: None)
+def test_of_several_teachers_the_mean_counts(teacher: Path, another: Path, sees: str) -> None:
+    faces = patterns(16)
     label = torch.eye(len(faces.classes))[torch.from_numpy(faces.labels)]
     found = {}
-    for name in (str(teacher), str(other), f"{teacher}+{teacher}+base", "base"):
+    for name in (str(teacher), str(another), f"{teacher}+{teacher}+base", "base"):
         settings = TargetSettings(teacher=name, teacher_share=1.0, teacher_sees=sees)
         if sees == "clean":
-            found[name] = targets_of(faces, settings)
+            found[name] = make_targets(faces, settings)
             continue
-        student = open_trained("base").preprocessing
+        student = open_trained_model("base").preprocessing
         asked = Teacher(settings, faces.classes, student, Hardware.choose("cpu", "fp32"))
         found[name] = asked.blend(torch.from_numpy(student.to_tensor(faces.images)), label)
-    one, another, several, base = found.values()
+    one, other, several, base = found.values()
     torch.testing.assert_close(several, (2 * one + base) / 3, atol=1e-5, rtol=0)
-    assert not torch.equal(one, another)
+    assert not torch.equal(one, other)
 
 
 def test_a_shipped_teacher_says_in_int8_what_it_says_in_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     """Inputs such as training makes: erased with noise, and beyond the range of pixels."""
     faces, settings = patterns(16), TargetSettings(teacher="base", teacher_share=1.0, teacher_sees="augmented")
     label = torch.eye(len(faces.classes))[torch.from_numpy(faces.labels)]
-    student = open_trained("base").preprocessing
+    student = open_trained_model("base").preprocessing
     inputs = torch.from_numpy(student.to_tensor(faces.images)) * 1.2
     said = {}
     for precision in ("float", "int8"):
         monkeypatch.setenv("MIEN_PRECISION", precision)
-        said[precision] = Teacher(settings, faces.classes, student, Hardware.choose("cpu", "fp32")).blend(inputs, label)
+        said[precision] = Teacher(settings, faces.classes, student, Hardware.choose("cpu", "fp32")).blend_targets(
+            inputs, label
+        )
     assert not torch.equal(said["float"], said["int8"])
     torch.testing.assert_close(said["int8"], said["float"], atol=0.1, rtol=0)
 
@@ -151,28 +162,28 @@ def test_a_resumed_student_ends_as_one_that_was_left_in_peace(teacher: Path, tmp
         network={"arguments": {"widths": [8, 16], "blocks": 1, "dropout": 0.5}},
     )
     faces = patterns(64)
-    train(recipe, faces, tmp_path / "peace", quiet=True, say=lambda text: None)
+    train(recipe, faces, tmp_path / "peace", quiet=True, echo=lambda text: None)
 
     def stop(text: str) -> None:
         if text.startswith("epoch   2"):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        train(recipe, faces, tmp_path / "stopped", quiet=True, say=stop)
-    train(recipe, faces, tmp_path / "stopped", resume=True, quiet=True, say=lambda text: None)
+        train(recipe, faces, tmp_path / "stopped", quiet=True, echo=stop)
+    train(recipe, faces, tmp_path / "stopped", resume=True, quiet=True, echo=lambda text: None)
     ours, theirs = (load_run(tmp_path / name).network.state_dict() for name in ("peace", "stopped"))
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
-def test_a_run_is_not_resumed_with_another_teacher(teacher: Path, tmp_path: Path) -> None:
+def test_a_run_is_not_resumed_with_another_teacher(teacher: Path, another: Path, tmp_path: Path) -> None:
     faces, mine = patterns(64), tmp_path / "teacher"
     shutil.copytree(teacher, mine)
-    recipe = small_recipe(targets={"teacher": str(mine)})
-    train(recipe, faces, tmp_path / "run", quiet=True, say=lambda text: None)
+    recipe = small_recipe(targets={"teacher": str(mine)}, schedule={"epochs": 1})
+    train(recipe, faces, tmp_path / "run", quiet=True, echo=lambda text: None)
     shutil.rmtree(mine)
-    train(small_recipe(run={"seed": 1}), faces, mine, quiet=True, say=lambda text: None)
+    shutil.copytree(another, mine)
     with pytest.raises(DataError, match="was trained with other teacher"):
-        train(recipe, faces, tmp_path / "run", resume=True, quiet=True, say=lambda text: None)
+        train(recipe, faces, tmp_path / "run", resume=True, quiet=True, echo=lambda text: None)
 
 
 def test_what_is_trained_on_are_the_targets(tmp_path: Path) -> None:
@@ -181,7 +192,7 @@ def test_what_is_trained_on_are_the_targets(tmp_path: Path) -> None:
     other = (faces.labels + 1) % len(faces.classes)
     faces = voted(faces, *({faces.classes[label]: 10} for label in other))
     recipe = small_recipe(targets={"votes": 1.0}, schedule={"epochs": 8})
-    train(recipe, faces, tmp_path, quiet=True, say=lambda text: None)
+    train(recipe, faces, tmp_path, quiet=True, echo=lambda text: None)
     found = TorchClassifier(load_run(tmp_path)).probabilities(faces.images).argmax(axis=1)
     assert (found == other).mean() > 0.8
 
@@ -191,10 +202,10 @@ def test_a_teacher_that_answers_in_another_precision_is_another_teacher(monkeypa
     told = []
     for precision in ("float", "int8"):
         monkeypatch.setenv("MIEN_PRECISION", precision)
-        told.append(teacher_fingerprint(settings, hardware))
+        told.append(fingerprint_teachers(settings, hardware))
     assert told[1] == f"{told[0]}, int8"
-    trained = open_trained("base")
+    trained = open_trained_model("base")
     monkeypatch.setattr(
-        "mien.training.targets.open_trained", lambda name: replace(trained, temperature=2 * trained.temperature)
+        "mien.training.targets.open_trained_model", lambda name: replace(trained, temperature=2 * trained.temperature)
     )
-    assert teacher_fingerprint(settings, hardware) != told[1]
+    assert fingerprint_teachers(settings, hardware) != told[1]

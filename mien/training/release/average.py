@@ -14,13 +14,15 @@ from torch import nn
 from mien.core.errors import ModelError
 from mien.core.files import make_folder, write_json, write_text
 from mien.core.types import FaceSet
-from mien.training.checkpoint import Trained, save_trained
-from mien.training.lineage import lineage_of, of_average, written_caveat
+from mien.training.checkpoint import TrainedModel, save_trained_model
+from mien.training.lineage import combine_lineages, describe_stored_overlap, read_lineage
 from mien.training.recipe import load_recipe
 from mien.training.torch_classifier import read_log
 
 
-def average(members: Sequence[Trained], images: torch.Tensor, batch_size: int = 512, seed: int = 0) -> Trained:
+def average_models(
+    members: Sequence[TrainedModel], images: torch.Tensor, batch_size: int = 512, seed: int = 0
+) -> TrainedModel:
     """The last member, whose network is given the mean of the weights of all; its running statistics are measured anew on ``images``.
 
     It pays where one training went on from the other, so that both lie in the same valley of the loss; averaging
@@ -42,12 +44,12 @@ def average(members: Sequence[Trained], images: torch.Tensor, batch_size: int = 
         for name, value in states[-1].items()
     }
     network.load_state_dict(mean)
-    measure_batch_norms(network, images, batch_size, torch.Generator().manual_seed(seed))
+    update_batch_norms(network, images, batch_size, torch.Generator().manual_seed(seed))
     return replace(last, network=network.eval())
 
 
 @torch.no_grad()
-def measure_batch_norms(network: nn.Module, images: torch.Tensor, batch_size: int, generator: torch.Generator) -> None:
+def update_batch_norms(network: nn.Module, images: torch.Tensor, batch_size: int, generator: torch.Generator) -> None:
     """Set the running statistics of all batch norms to the means over shuffled batches, each weighted by its size.
 
     images (N, C, S, S). Batches in the order of the data would not do: where it is sorted by class, the variance within a
@@ -72,8 +74,8 @@ def measure_batch_norms(network: nn.Module, images: torch.Tensor, batch_size: in
 
 
 def average_runs(
-    runs: Sequence[Path], members: Sequence[Trained], training: FaceSet, out: Path, name: str = ""
-) -> tuple[Trained, str]:
+    runs: Sequence[Path], members: Sequence[TrainedModel], training: FaceSet, out: Path, name: str = ""
+) -> tuple[TrainedModel, str]:
     """The average of several runs as a run folder, which holds the log of the last of them and says what it is; and what is
     to be said of scores on the faces that the last one held out, "" where nothing is.
 
@@ -88,13 +90,13 @@ def average_runs(
         found = "did not watch the same faces, so that what one held out may have taught another"
         raise ModelError(", ".join(map(str, runs)), found, "average runs on the same data")
     preprocessing = members[-1].preprocessing
-    averaged = average(members, torch.from_numpy(preprocessing.to_tensor(training.images)))
+    averaged = average_models(members, torch.from_numpy(preprocessing.to_tensor(training.images)))
     averaged = replace(averaged, name=name or out.name)
-    found = of_average([lineage_of(run) for run in runs], [str(run) for run in runs])
+    found = combine_lineages([read_lineage(run) for run in runs], [str(run) for run in runs])
     make_folder(out)
     last = folders[-1]
     header, history = read_log(last)
-    note = written_caveat(found, last / "validation.csv") if header.get("held_out") else ""
+    note = describe_stored_overlap(found, last / "validation.csv") if header.get("held_out") else ""
     if header:
         header["averaged"] = {"with": [run.name for run in runs[:-1]], "faces": len(training)}
         header.pop("held_out_caveat", None)
@@ -106,5 +108,5 @@ def average_runs(
         if (last / file).is_file():
             shutil.copyfile(last / file, out / file)
     write_text(out / "recipe.toml", load_recipe(last / "recipe.toml", ["run.keep=last"]).to_toml())
-    save_trained(out / "last.pt", averaged, **({"lineage": found.to_checkpoint()} if found else {}))
+    save_trained_model(out / "last.pt", averaged, **({"lineage": found.to_checkpoint()} if found else {}))
     return averaged, note

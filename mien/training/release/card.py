@@ -13,9 +13,9 @@ from mien.analysis.inference.model_file import ModelInfo
 from mien.data.splits import OFFICIAL
 from mien.evaluation.metrics import Scores
 from mien.evaluation.tables import scores_text
-from mien.training.checkpoint import Trained
-from mien.training.preparation import OF_BATCHES, WEAK, earlier_models
-from mien.training.recipe import load_recipe, shipped_recipes, teachers_of
+from mien.training.checkpoint import TrainedModel
+from mien.training.preparation import BATCH_AUGMENTATIONS, WEAK_AUGMENTATION, list_ancestor_models
+from mien.training.recipe import list_teachers, load_recipe, shipped_recipes
 from mien.training.release.speed import Speed
 from mien.training.torch_classifier import read_log
 
@@ -52,9 +52,9 @@ FER2013_LIMITS = """\
 """
 
 
-def model_card(
+def make_model_card(
     run: Path,
-    trained: Trained,
+    trained: TrainedModel,
     file: Path,
     scores: Scores | None,
     data: str,
@@ -68,17 +68,17 @@ def model_card(
     pre = trained.preprocessing
     parts = [
         f"# {trained.name}",
-        _described(header.get("recipe", {})),
+        _describe_recipe(header.get("recipe", {})),
         f"""\
 | | |
 |---|---|
 | classes | {", ".join(trained.classes)} |
-| input | {pre.channels} × {pre.size} × {pre.size}, mean {_list(pre.mean)}, std {_list(pre.std)} of pixels in 0..1; crops framed as in {pre.framing} |
+| input | {pre.channels} × {pre.size} × {pre.size}, mean {_format_values(pre.mean)}, std {_format_values(pre.std)} of pixels in 0..1; crops framed as in {pre.framing} |
 | output | logits and features; the probabilities are the softmax of the logits divided by the temperature |
 | network | `{trained.network_name}`, {sum(p.numel() for p in trained.network.parameters()):,} parameters, {json.dumps(trained.network_arguments)} |
 | file | {file.stat().st_size / 1e6:.1f} MB ONNX, float32{", weights stored in 16 bits" if half else ""}; probabilities differ from torch by at most {parity:.1e} |
 | license of the weights | {license} |""",
-        _training(header, history, trained),
+        _training_section(header, history, trained),
     ]
     if scores is not None:
         parts.append(f"""\
@@ -94,17 +94,17 @@ Without test-time augmentation, with 95 % bootstrap intervals.
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _training(header: dict[str, Any], history: list[dict[str, Any]], trained: Trained) -> str:
+def _training_section(header: dict[str, Any], history: list[dict[str, Any]], trained: TrainedModel) -> str:
     if not history:
         return ""
     recipe, machine = header["recipe"], header["environment"]
     values = dict(recipe["augment"])
     fixmatch = recipe.get("semi", {}).get("method") == "fixmatch"
     if fixmatch:
-        values |= dict.fromkeys(OF_BATCHES, 0)
+        values |= dict.fromkeys(BATCH_AUGMENTATIONS, 0)
     augment = ", ".join(f"{key} {value:g}" for key, value in values.items() if value)
     if fixmatch:
-        augment = f"labeled faces: flip {WEAK.flip:g}, shift {WEAK.shift:g}; unlabeled faces: {augment}"
+        augment = f"labeled faces: flip {WEAK_AUGMENTATION.flip:g}, shift {WEAK_AUGMENTATION.shift:g}; unlabeled faces: {augment}"
     optimizer, schedule, loss = recipe["optimizer"], recipe["schedule"], recipe["loss"]
     by_raters = ", labeled by the majority of FER+'s annotators" if recipe["data"].get("labels") == "raters" else ""
     start, warmup = recipe.get("start", {}).get("model"), schedule["warmup_epochs"]
@@ -119,14 +119,14 @@ def _training(header: dict[str, Any], history: list[dict[str, Any]], trained: Tr
     return f"""\
 ## Training
 
-- Data: {header["training"]:,} faces{_of_split(header)}{by_raters}; {header["validation"]:,} validation faces; {_kept(recipe, history, trained.epoch, "averaged" in header)}{_seen_before(header)}.
-- Recipe: {_epochs(len(history), schedule["epochs"])} of batches of {schedule["batch_size"]}{begun}; {optimizer["name"]} with peak learning rate {optimizer["lr"]:g}, momentum {optimizer["momentum"]:g}{", Nesterov" if _nesterov(optimizer) else ""}, weight decay {optimizer["weight_decay"]:g} on weight matrices; {warmup:g} epoch{"" if warmup == 1 else "s"} of warm-up, then {schedule["name"]}; {loss["name"]}, label smoothing {loss["label_smoothing"]:g}{_targets(recipe.get("targets", {}), trained.name)}{_beside(recipe)}.
-- Augmentation: {augment or "none"}.{_averaged(header)}
+- Data: {header["training"]:,} faces{_describe_split(header)}{by_raters}; {header["validation"]:,} validation faces; {_describe_kept_epoch(recipe, history, trained.epoch, "averaged" in header)}{_describe_overlap(header)}.
+- Recipe: {_format_epochs(len(history), schedule["epochs"])} of batches of {schedule["batch_size"]}{begun}; {optimizer["name"]} with peak learning rate {optimizer["lr"]:g}, momentum {optimizer["momentum"]:g}{", Nesterov" if _uses_nesterov(optimizer) else ""}, weight decay {optimizer["weight_decay"]:g} on weight matrices; {warmup:g} epoch{"" if warmup == 1 else "s"} of warm-up, then {schedule["name"]}; {loss["name"]}, label smoothing {loss["label_smoothing"]:g}{_describe_targets(recipe.get("targets", {}), trained.name)}{_describe_other_settings(recipe)}.
+- Augmentation: {augment or "none"}.{_averaging_line(header)}
 - Hardware: {machine["device"]}, {machine["processor"]}, {machine["threads"]} threads, {machine["precision"]}; {speed:,.0f} images/s on average, {hours:.1f} hours; one run, seed {machine["seed"]}.
 - Software: mien {machine["mien"]}{commit}, Python {machine["python"]}, {versions}."""
 
 
-def _averaged(header: dict[str, Any]) -> str:
+def _averaging_line(header: dict[str, Any]) -> str:
     """Return the line about the weights of an averaged run, "" for other runs."""
     if "averaged" not in header:
         return ""
@@ -137,30 +137,32 @@ def _averaged(header: dict[str, Any]) -> str:
     )
 
 
-def _kept(recipe: dict[str, Any], history: list[dict[str, Any]], epoch: int, averaged: bool = False) -> str:
+def _describe_kept_epoch(
+    recipe: dict[str, Any], history: list[dict[str, Any]], epoch: int, averaged: bool = False
+) -> str:
     """Return which epoch was kept, and whether the validation faces selected it."""
     accuracies = [row["validation_accuracy"] for row in history]
     if epoch == len(history) and (recipe["run"]["keep"] == "last" or max(accuracies) > accuracies[-1]):
         return "the last epoch was kept" + (
-            "" if averaged or _watched_matters(recipe) else ", so the validation faces selected nothing"
+            "" if averaged or _uses_validation(recipe) else ", so the validation faces selected nothing"
         )
     if accuracies[epoch - 1] == max(accuracies):
         return f"epoch {epoch} was kept, the one with the best validation accuracy"
     return f"epoch {epoch} of {len(history)} was kept"
 
 
-def _seen_before(header: dict[str, Any]) -> str:
+def _describe_overlap(header: dict[str, Any]) -> str:
     """Return a note if held-out faces may have trained a model that the run started from or learned from, else ""."""
     if not header.get("held_out"):
         return ""
     note = header.get("held_out_caveat")
     if note is None:  # a run of an older mien
-        others = earlier_models(header["recipe"])
+        others = list_ancestor_models(header["recipe"])
         note = f"{' and '.join(others)} may have learned from these faces" if others else ""
     return f"; they were held out of the training faces, and {note}" if note else ""
 
 
-def _described(recipe: dict[str, Any]) -> str:
+def _describe_recipe(recipe: dict[str, Any]) -> str:
     """Return the description of the recipe, and the sections with changed settings."""
     text, name = recipe.get("description", ""), recipe.get("name", "")
     if not text or name not in shipped_recipes():
@@ -170,7 +172,7 @@ def _described(recipe: dict[str, Any]) -> str:
     return f"{text} (with changed settings in: {', '.join(changed)})" if changed else text
 
 
-def _of_split(header: dict[str, Any]) -> str:
+def _describe_split(header: dict[str, Any]) -> str:
     return (
         " of data without splits"
         if header.get("splits") == [""]
@@ -178,26 +180,26 @@ def _of_split(header: dict[str, Any]) -> str:
     )
 
 
-def share_right(share: float | None) -> str:
+def format_accuracy(share: float | None) -> str:
     """Return ``93.1%``, or "none" if nothing was answered."""
     return "none" if share is None else f"{share:.1%}"
 
 
-def _epochs(run: int, planned: int) -> str:
+def _format_epochs(run: int, planned: int) -> str:
     return f"{planned} epochs" if run == planned else f"{run} of {planned} epochs"
 
 
-def _nesterov(optimizer: dict[str, Any]) -> bool:
+def _uses_nesterov(optimizer: dict[str, Any]) -> bool:
     return optimizer["name"] == "sgd" and optimizer["nesterov"] and optimizer["momentum"] > 0
 
 
-def _watched_matters(recipe: dict[str, Any]) -> bool:
+def _uses_validation(recipe: dict[str, Any]) -> bool:
     """Return whether validation faces affect the last epoch: by the learning rate, early stopping or class weights."""
     schedule, weights = recipe["schedule"], recipe["loss"].get("class_weights")
     return schedule["name"] == "plateau" or bool(schedule.get("early_stop")) or weights == "validation"
 
 
-def _beside(recipe: dict[str, Any]) -> str:
+def _describe_other_settings(recipe: dict[str, Any]) -> str:
     """Return the other settings that differ from the defaults, each after a semicolon."""
     data, semi, loss = recipe["data"], recipe.get("semi", {}), recipe["loss"]
     parts = []
@@ -220,14 +222,14 @@ def _beside(recipe: dict[str, Any]) -> str:
     return "".join(f"; {part}" for part in parts)
 
 
-def _targets(settings: dict[str, Any], name: str) -> str:
+def _describe_targets(settings: dict[str, Any], name: str) -> str:
     """Return what the targets contain besides the labels, "" if nothing. ``name`` is the name of the model itself."""
     parts = []
     if settings.get("votes"):
         parts.append(f", {settings['votes']:.0%} of each label is FER+'s votes")
     if settings.get("teacher"):
         about = "each augmented input" if settings.get("teacher_sees") == "augmented" else "the face"
-        teachers = [f"an earlier {name}" if one == name else one for one in teachers_of(settings["teacher"])]
+        teachers = [f"an earlier {name}" if one == name else one for one in list_teachers(settings["teacher"])]
         predict = "predicts" if len(teachers) == 1 else "predict on average"
         parts.append(
             f", {settings['teacher_share']:.0%} of each target is what {' and '.join(teachers)} {predict} for {about}"
@@ -235,17 +237,17 @@ def _targets(settings: dict[str, Any], name: str) -> str:
     return "".join(parts)
 
 
-def _list(values: tuple[float, ...]) -> str:
+def _format_values(values: tuple[float, ...]) -> str:
     return ", ".join(f"{value:.4f}" for value in values)
 
 
 #: The sections that `mien finish` writes into a card, and the name that the first one had before.
-CALIBRATION, INT8, SPEED, CALIBRATION_BEFORE = "## Calibration and thresholds", "## int8", "## Speed", "## Doubt"
+CALIBRATION, INT8, SPEED, OLD_CALIBRATION = "## Calibration and thresholds", "## int8", "## Speed", "## Doubt"
 #: Where these sections are inserted; cards of earlier versions have the second heading.
-BEFORE = re.compile("^(?=## (?:Intended use|Meant for)$)", re.MULTILINE)
+INSERTION_POINT = re.compile("^(?=## (?:Intended use|Meant for)$)", re.MULTILINE)
 
 
-def finished_card(
+def add_release_sections(
     text: str,
     info: ModelInfo,
     int8: ModelInfo | None,
@@ -258,18 +260,18 @@ def finished_card(
     text: the card so far; info and int8: the metadata of the float file and of its int8 file; file: where the card is
     written; diagram: the file of the reliability diagram, if there is one; speeds: of the model's files, if measured.
     """
-    for heading in (CALIBRATION, CALIBRATION_BEFORE, INT8, SPEED):
+    for heading in (CALIBRATION, OLD_CALIBRATION, INT8, SPEED):
         text = re.sub(rf"^{heading}\n.*?(?=^## |\Z)", "", text, flags=re.MULTILINE | re.DOTALL)
-    sections = [_calibration(info, file, diagram)]
+    sections = [_calibration_section(info, file, diagram)]
     if int8 is not None:
-        sections.append(_int8(int8))
+        sections.append(_int8_section(int8))
     if speeds:
-        sections.append(_speed(speeds))
-    before, *after = BEFORE.split(text, maxsplit=1)
+        sections.append(_speed_section(speeds))
+    before, *after = INSERTION_POINT.split(text, maxsplit=1)
     return "\n\n".join(part for part in (before.strip(), *sections, *(part.strip() for part in after)) if part) + "\n"
 
 
-def _speed(speeds: Sequence[Speed]) -> str:
+def _speed_section(speeds: Sequence[Speed]) -> str:
     rows = [
         f"| {speed.precision} | {speed.megabytes:.1f} MB | {speed.milliseconds:.2f} ms | {speed.crops_per_second:,.0f} crops/s |"
         for speed in speeds
@@ -280,7 +282,7 @@ def _speed(speeds: Sequence[Speed]) -> str:
     ])  # fmt: skip
 
 
-def _calibration(info: ModelInfo, file: Path, diagram: Path | None) -> str:
+def _calibration_section(info: ModelInfo, file: Path, diagram: Path | None) -> str:
     found = info.uncertainty
     calibration, unsure, none = found["calibration"], found["unsure"], found.get("not_a_face")
     rows = [
@@ -296,10 +298,10 @@ these faces is scored with the values fitted on the other half.
 
 - Temperature {info.temperature:.3f}. Expected calibration error (15 bins) {calibration["error_before"]:.2%} before,
   {calibration["error"]:.2%} after; log loss {calibration["log_loss_before"]:.4f} before, {calibration["log_loss"]:.4f} after.
-{_unsure(unsure, info.thresholds.get("unsure"))}"""
+{_describe_unsure(unsure, info.thresholds.get("unsure"))}"""
     ]
     if none:
-        parts[0] += "\n" + _none(none, info.thresholds["not_a_face"])
+        parts[0] += "\n" + _describe_not_a_face(none, info.thresholds["not_a_face"])
     if diagram is not None:
         place = Path(os.path.relpath(diagram.resolve(), file.resolve().parent)).as_posix()
         parts.append(f"![Reliability diagram: accuracy against confidence]({place})")
@@ -307,16 +309,16 @@ these faces is scored with the values fitted on the other half.
     return "\n\n".join(parts)
 
 
-def _unsure(unsure: dict[str, Any], threshold: float | None) -> str:
+def _describe_unsure(unsure: dict[str, Any], threshold: float | None) -> str:
     if threshold is None or threshold >= 1:
         return f"- Every label is marked as unsure: no confidence threshold reaches an accuracy of {unsure['goal']:.0%} on more than a few faces."
     return (
         f"- Labels with a confidence below {threshold:.3f} are marked as unsure. Coverage {unsure['answered_elsewhere']:.1%},\n"
-        f"  accuracy of the other labels {share_right(unsure['right_elsewhere'])} (target {unsure['goal']:.0%})."
+        f"  accuracy of the other labels {format_accuracy(unsure['right_elsewhere'])} (target {unsure['goal']:.0%})."
     )
 
 
-def _none(none: dict[str, Any], threshold: float) -> str:
+def _describe_not_a_face(none: dict[str, Any], threshold: float) -> str:
     """Return the lines about the score ``not_a_face``."""
     names = {
         "finds": "false detections of a Haar cascade, in photographs that were not used for training",
@@ -336,7 +338,7 @@ def _none(none: dict[str, Any], threshold: float) -> str:
     return "\n".join(lines)
 
 
-def _int8(info: ModelInfo) -> str:
+def _int8_section(info: ModelInfo) -> str:
     facts = info.quantization
     same, of = facts["agreement"], facts["calibration"]
     return f"""\

@@ -12,28 +12,28 @@ from mien.core.errors import ModelError, UsageError
 from mien.core.preprocessing import Preprocessing
 from mien.data.splits import halves
 from mien.evaluation.metrics import log_losses
-from mien.models import build
-from mien.training.checkpoint import Trained
+from mien.models import build_network
+from mien.training.checkpoint import TrainedModel
 
 #: A grid of more points than this is refused: it would take minutes, and the likelihood does as well.
-MOST_POINTS = 200_000
+MAX_POINTS = 200_000
 
 
-def equal_weights(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def choose_equal_weights(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """1 / M for each of M members."""
     return np.full(len(probabilities), 1 / len(probabilities))
 
 
-def grid_weights(probabilities: np.ndarray, labels: np.ndarray, parts: int = 10) -> np.ndarray:
+def search_weights(probabilities: np.ndarray, labels: np.ndarray, parts: int = 10) -> np.ndarray:
     """The weights in tenths with the best accuracy, as R5 searched them; ties go to the lower log loss.
 
     probabilities (M, N, K), labels (N,) → (M,) that sum to 1.
     """
     points = comb(parts + len(probabilities) - 1, parts)
-    if points > MOST_POINTS:
+    if points > MAX_POINTS:
         raise UsageError("--weights grid", f"has {points:,} points for {len(probabilities)} members", "use likelihood")
     best, chosen = (-1.0, 0.0), np.empty(0)
-    for shares in _compositions(parts, len(probabilities)):
+    for shares in _list_compositions(parts, len(probabilities)):
         weights = np.array(shares) / parts
         mixed = np.tensordot(weights, probabilities, 1)
         of_truth = mixed[np.arange(len(labels)), labels]
@@ -43,17 +43,17 @@ def grid_weights(probabilities: np.ndarray, labels: np.ndarray, parts: int = 10)
     return chosen
 
 
-def _compositions(total: int, parts: int):
+def _list_compositions(total: int, parts: int):
     """All tuples of ``parts`` whole numbers, 0 or more, that sum to ``total``."""
     if parts == 1:
         yield (total,)
         return
     for first in range(total + 1):
-        for rest in _compositions(total - first, parts - 1):
+        for rest in _list_compositions(total - first, parts - 1):
             yield (first, *rest)
 
 
-def likelihood_weights(probabilities: np.ndarray, labels: np.ndarray, steps: int = 500) -> np.ndarray:
+def fit_weights(probabilities: np.ndarray, labels: np.ndarray, steps: int = 500) -> np.ndarray:
     """The weights with the highest likelihood of the labels, found directly.
 
     The likelihood of a mixture is concave in its weights; expectation-maximization (Dempster et al., 1977) climbs it
@@ -69,30 +69,32 @@ def likelihood_weights(probabilities: np.ndarray, labels: np.ndarray, steps: int
 
 
 #: Name → chooser of weights: (probabilities (M, N, K), labels (N,)) → (M,).
-CHOOSERS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
-    "equal": equal_weights,
-    "grid": grid_weights,
-    "likelihood": likelihood_weights,
+WEIGHTINGS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "equal": choose_equal_weights,
+    "grid": search_weights,
+    "likelihood": fit_weights,
 }
 
 
-def mixed(weights: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+def mix_probabilities(weights: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     """(M,), (M, N, K) → (N, K)."""
     return np.tensordot(weights, probabilities, 1)
 
 
-def cross_fitted(probabilities: np.ndarray, labels: np.ndarray, choose: Callable, seed: int = 0) -> np.ndarray:
+def cross_fit_probabilities(
+    probabilities: np.ndarray, labels: np.ndarray, choose: Callable, seed: int = 0
+) -> np.ndarray:
     """Probabilities (N, K) of which every row's weights were chosen on the other half of the faces.
 
     Their accuracy is what the ensemble promises on new faces; on the faces that chose the weights it is too good.
     """
     result = np.empty(probabilities.shape[1:], probabilities.dtype)
     for mine, other in halves(labels, seed):
-        result[mine] = mixed(choose(probabilities[:, other], labels[other]), probabilities[:, mine])
+        result[mine] = mix_probabilities(choose(probabilities[:, other], labels[other]), probabilities[:, mine])
     return result
 
 
-def join(members: Sequence[Trained], weights: Sequence[float], name: str) -> Trained:
+def join_models(members: Sequence[TrainedModel], weights: Sequence[float], name: str) -> TrainedModel:
     """One network of several; members without weight are left out.
 
     Raises ModelError where the members do not know the same classes in the same order or read pictures of different
@@ -125,11 +127,11 @@ def join(members: Sequence[Trained], weights: Sequence[float], name: str) -> Tra
         ],
         "weights": [weight for _, weight in kept],
     }
-    network = build("ensemble", **arguments)
+    network = build_network("ensemble", **arguments)
     for part, (member, _) in zip(network.networks, kept, strict=True):
         part.load_state_dict(member.network.state_dict())
     unit = Preprocessing(first.preprocessing.size, 1, (0.0,), (1.0,), first.preprocessing.framing)
-    return Trained(
+    return TrainedModel(
         network.eval(),
         name,
         "ensemble",
@@ -141,7 +143,7 @@ def join(members: Sequence[Trained], weights: Sequence[float], name: str) -> Tra
     )
 
 
-def table_of(names: Sequence[str], probabilities: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+def score_weightings(names: Sequence[str], probabilities: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     """What each member and each way of weighing scores: accuracy and log loss on the faces that chose the weights, and
     accuracy on faces that did not (cross-fitted). probabilities (M, N, K), labels (N,)."""
 
@@ -150,22 +152,22 @@ def table_of(names: Sequence[str], probabilities: np.ndarray, labels: np.ndarray
         return {"accuracy": float((each.argmax(axis=1) == labels).mean()), "log_loss": float(losses.mean())}
 
     ensembles = {}
-    for way, choose in CHOOSERS.items():
+    for way, choose in WEIGHTINGS.items():
         try:
             weights = choose(probabilities, labels)
         except UsageError:  # a grid of too many points
             continue
-        others = cross_fitted(probabilities, labels, choose)
+        others = cross_fit_probabilities(probabilities, labels, choose)
         ensembles[way] = {
             "weights": weights.tolist(),
-            **scores(mixed(weights, probabilities)),
+            **scores(mix_probabilities(weights, probabilities)),
             "cross_fitted_accuracy": scores(others)["accuracy"],
         }
     members = [{"model": name, **scores(each)} for name, each in zip(names, probabilities, strict=True)]
     return {"members": members, "ensembles": ensembles}
 
 
-def weights_text(table: dict[str, Any]) -> str:
+def format_weightings(table: dict[str, Any]) -> str:
     """The table for people."""
     width = max(11, *(len(member["model"]) for member in table["members"]))
     lines = [f"{table['faces']:,} faces of {table['split']} chose the weights" + (

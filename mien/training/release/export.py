@@ -19,15 +19,15 @@ from mien.analysis.inference.model_file import METADATA_KEY, METADATA_VERSION
 from mien.core.errors import MissingExtra, ModelError
 from mien.core.files import replace_file
 from mien.core.types import FaceSet
-from mien.training.checkpoint import Trained
+from mien.training.checkpoint import TrainedModel
 from mien.training.torch_classifier import TorchClassifier, read_log
 
 #: The largest difference in any probability between torch (fp32) and ONNX Runtime that is accepted.
-PARITY = 1e-3
+MAX_DIFFERENCE = 1e-3
 
 
 #: How a crop becomes the input, in words, for those who read the metadata without mien.
-INPUT = {
+INPUT_DESCRIPTION = {
     "gray": "round(0.299 R + 0.587 G + 0.114 B), before the resampling",
     "resampling": "cv2.INTER_AREA where both sides are at least the size, else cv2.INTER_LINEAR",
     "scaling": "(pixel / 255 - mean) / std",
@@ -35,7 +35,7 @@ INPUT = {
 }
 
 
-class _WithFeatures(nn.Module):
+class _TwoOutputNetwork(nn.Module):
     """The network with both outputs; a network is `head(features(images))`. Its parameters' names begin with "network.", which export takes off again."""
 
     def __init__(self, network: nn.Module) -> None:
@@ -47,8 +47,8 @@ class _WithFeatures(nn.Module):
         return self.network.head(features), features
 
 
-def export(
-    trained: Trained,
+def export_model(
+    trained: TrainedModel,
     path: Path,
     faces: FaceSet | None = None,
     *,
@@ -65,16 +65,16 @@ def export(
     half as large; it is run in 32 all the same.
     """
     if half:
-        trained = halved(trained)
-    model = _to_onnx(trained)
+        trained = round_weights(trained)
+    model = _convert_to_onnx(trained)
     if half:
-        _halve(model)
+        _store_float16(model)
     values = {
         "version": METADATA_VERSION,
         "name": trained.name,
         "labels": list(trained.classes),
         "preprocessing": trained.preprocessing.to_json(),
-        "input": INPUT,
+        "input": INPUT_DESCRIPTION,
         "training": training or {},
         "network": {"name": trained.network_name, "arguments": trained.network_arguments},
         "temperature": trained.temperature,
@@ -88,23 +88,23 @@ def export(
     entry.key, entry.value = METADATA_KEY, json.dumps(values)
     with replace_file(path) as temporary:
         temporary.write_bytes(model.SerializeToString())
-        difference = parity(trained, temporary, faces)
-        if not difference <= PARITY:  # NaN is none either
+        difference = measure_difference(trained, temporary, faces)
+        if not difference <= MAX_DIFFERENCE:  # NaN is none either
             raise ModelError(
                 path,
-                f"differs from the torch network by {difference:.2g} in probability (limit {PARITY:g})",
+                f"differs from the torch network by {difference:.2g} in probability (limit {MAX_DIFFERENCE:g})",
                 "nothing was written; report this with the recipe",
             )
     return difference
 
 
-def training_of(run: Path) -> dict[str, Any]:
+def describe_training_faces(run: Path) -> dict[str, Any]:
     """Return what a model file says of the faces that trained a run; {} where its log does not tell."""
     header = read_log(run if run.is_dir() else run.parent)[0]
     return {"splits": header["splits"], "faces": header["training"], "held_out": header["held_out"]} if header else {}
 
 
-def halved(trained: Trained) -> Trained:
+def round_weights(trained: TrainedModel) -> TrainedModel:
     """The same with its weights rounded to 16 bits, but for those of a channel each (biases, scales, statistics)."""
     network = copy.deepcopy(trained.network)
     with torch.no_grad():
@@ -114,7 +114,7 @@ def halved(trained: Trained) -> Trained:
     return replace(trained, network=network)
 
 
-def parity(trained: Trained, path: Path, faces: FaceSet | None) -> float:
+def measure_difference(trained: TrainedModel, path: Path, faces: FaceSet | None) -> float:
     """The largest difference in any probability between the torch network in fp32 and the ONNX file."""
     size = trained.preprocessing.size
     images = (
@@ -125,7 +125,7 @@ def parity(trained: Trained, path: Path, faces: FaceSet | None) -> float:
     return float(np.abs(of_torch - of_onnx).max())
 
 
-def _to_onnx(trained: Trained):
+def _convert_to_onnx(trained: TrainedModel):
     """The ONNX graph: constants of shapes are folded, weights are not, and traces of the exporting machine are removed."""
     try:
         import onnx_ir
@@ -134,7 +134,7 @@ def _to_onnx(trained: Trained):
     except ImportError as error:
         raise MissingExtra("onnx and onnxscript", "train", "to export a model") from error
 
-    network = _WithFeatures(trained.network).eval()
+    network = _TwoOutputNetwork(trained.network).eval()
     size, channels = trained.preprocessing.size, trained.preprocessing.channels
     example = torch.zeros(2, channels, size, size)
     logger = logging.getLogger("torch.onnx")
@@ -167,7 +167,7 @@ def _to_onnx(trained: Trained):
     return proto
 
 
-def _halve(model: Any) -> None:
+def _store_float16(model: Any) -> None:
     """Store rounded weights as float16 under their own names, and turn them back where they are used: once, when a session
     opens."""
     import onnx

@@ -17,14 +17,14 @@ from mien.evaluation.calibration import cross_tempered, fit_temperature, reliabi
 from mien.evaluation.measures import without_nan
 from mien.evaluation.metrics import log_losses
 from mien.evaluation.selective import GOAL, cross_kept, keeping, kept, risk_coverage
-from mien.training.release.quantize import quantize, write_metadata
+from mien.training.release.quantize import quantize_model, write_metadata
 
 #: A threshold above which fewer validation faces than this lie is none: it would be chance, and mark nearly every label.
-LEAST_ANSWERED = 10
+MIN_ANSWERED = 10
 
 
 @dataclass(frozen=True)
-class Wishes:
+class ReleaseOptions:
     """What `finish` is to make.
 
     goal        answers that are given are to be right this often
@@ -39,8 +39,8 @@ class Wishes:
     quiet: bool = False
 
 
-def finish(
-    source: Path, out: Path, training: FaceSet | None, validation: FaceSet, wishes: Wishes = Wishes()
+def finish_model(
+    source: Path, out: Path, training: FaceSet | None, validation: FaceSet, options: ReleaseOptions = ReleaseOptions()
 ) -> dict[str, Any]:
     """Write ``out`` (and out.int8.onnx) from the float file ``source``; returns the metadata's ``uncertainty``, and in
     ``no_int8`` why there is no int8 file, where too few faces would be read right.
@@ -56,7 +56,7 @@ def finish(
     classifier = Classifier(source)
     if classifier.info.quantized:
         raise ModelError(source, "is quantized", "finish the float file that it was made from")
-    if not (training is not None and len(training)) and (wishes.non_faces or wishes.int8):
+    if not (training is not None and len(training)) and (options.non_faces or options.int8):
         raise DataError(
             "training faces", "are not given", "name their file with --data, or add --no-non-faces --no-int8"
         )
@@ -65,20 +65,20 @@ def finish(
     if len(validation) < 2:
         raise DataError("validation faces", "have no labels to fit a temperature by", "give labeled faces")
     logits = classifier.logits(validation.images)
-    temperature, values, thresholds = _confidence(logits, validation, wishes)
+    temperature, values, thresholds = _fit_confidence(logits, validation, options)
     model = onnx.load(str(source))
-    weights = _weights(model)
-    if wishes.non_faces:
-        from mien.training.release.not_a_face import add_output, learn
+    weights = _read_weights(model)
+    if options.non_faces:
+        from mien.training.release.not_a_face import add_head, fit_head
 
-        head, thresholds["not_a_face"], values["not_a_face"] = learn(
-            classifier, training, seen, seed=wishes.seed, quiet=wishes.quiet
+        head, thresholds["not_a_face"], values["not_a_face"] = fit_head(
+            classifier, training, seen, seed=options.seed, quiet=options.quiet
         )
-        add_output(model, head)
+        add_head(model, head)
     elif "not_a_face" in classifier.info.thresholds:  # it was learned before and stays
         thresholds["not_a_face"] = classifier.info.thresholds["not_a_face"]
         values["not_a_face"] = classifier.info.uncertainty.get("not_a_face", {})
-    if any(_weights(model).get(name) != stored for name, stored in weights.items()):
+    if any(_read_weights(model).get(name) != stored for name, stored in weights.items()):
         raise ModelError(source, "would lose weights of its network", "nothing was written; report this")
     metadata = read_metadata(next(entry.value for entry in model.metadata_props if entry.key == METADATA_KEY))
     metadata |= {"temperature": temperature, "thresholds": thresholds,
@@ -87,15 +87,17 @@ def finish(
         onnx.save(model, str(temporary))
         write_metadata(temporary, metadata)
     int8_path(out).unlink(missing_ok=True)  # an earlier one may have other weights
-    if wishes.int8:
+    if options.int8:
         try:
-            quantize(out, int8_path(out), training, validation, seed=wishes.seed)
+            quantize_model(out, int8_path(out), training, validation, seed=options.seed)
         except ModelError as error:
             return values | {"no_int8": error.problem}
     return values
 
 
-def _confidence(logits: np.ndarray, faces: FaceSet, wishes: Wishes) -> tuple[float, dict[str, Any], dict[str, float]]:
+def _fit_confidence(
+    logits: np.ndarray, faces: FaceSet, options: ReleaseOptions
+) -> tuple[float, dict[str, Any], dict[str, float]]:
     """(temperature, what it and the unsure threshold are worth, thresholds), from logits (N, K) of labeled faces.
 
     A temperature that does not better the log loss of faces that did not fit it is not taken, but 1.
@@ -106,14 +108,14 @@ def _confidence(logits: np.ndarray, faces: FaceSet, wishes: Wishes) -> tuple[flo
         return float(log_losses(probabilities[np.arange(len(labels)), labels]).mean())
 
     temperature = fit_temperature(logits, labels)
-    before, (after, temperatures) = tempered(logits, 1), cross_tempered(logits, labels, wishes.seed)
+    before, (after, temperatures) = tempered(logits, 1), cross_tempered(logits, labels, options.seed)
     fits = log_loss(after) < log_loss(before)
     if not fits:
         temperature, after = 1.0, before
     fitted = tempered(logits, temperature)
-    threshold = keeping(fitted, labels, wishes.goal)
+    threshold = keeping(fitted, labels, options.goal)
     found = kept(fitted, labels, threshold)
-    promised = cross_kept(logits, labels, wishes.goal, wishes.seed, fits=fits)
+    promised = cross_kept(logits, labels, options.goal, options.seed, fits=fits)
     values: dict[str, Any] = {
         "data": ", ".join(name for name in faces.splits if name) or "validation faces",
         "faces": len(faces),
@@ -126,7 +128,7 @@ def _confidence(logits: np.ndarray, faces: FaceSet, wishes: Wishes) -> tuple[flo
             "bins": [row for row in reliability(after, labels).to_json() if row["count"]],
         },
         "unsure": {
-            "goal": wishes.goal,
+            "goal": options.goal,
             "answered": found.coverage,
             "right": found.accuracy,
             "answered_elsewhere": promised.coverage,
@@ -134,11 +136,11 @@ def _confidence(logits: np.ndarray, faces: FaceSet, wishes: Wishes) -> tuple[flo
             "risk_coverage_area": risk_coverage(after, labels).area,
         },
     }
-    answers = round(found.coverage * len(labels)) >= LEAST_ANSWERED
+    answers = round(found.coverage * len(labels)) >= MIN_ANSWERED
     return temperature, without_nan(values), {"unsure": min(threshold, 1.0) if answers else 1.0}
 
 
-def _weights(model: Any) -> dict[str, bytes]:
+def _read_weights(model: Any) -> dict[str, bytes]:
     """Name → bytes of the network's own weights."""
     from onnx import numpy_helper
 

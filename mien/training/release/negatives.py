@@ -23,12 +23,12 @@ GROUPS = (
 )  # fmt: skip
 
 #: Crops of each photograph: squares at random, and at most so many of a detector's false finds.
-SQUARES, FINDS = 150, 250
+SQUARES_PER_PHOTOGRAPH, MAX_FALSE_DETECTIONS = 150, 250
 
 _LETTERS = list("abcdefghijklmnopqrstuvwxyz0123456789")
 
 
-def photographs(group: int) -> list[np.ndarray]:
+def load_photographs(group: int) -> list[np.ndarray]:
     """RGB uint8 (H, W, 3) of one of GROUPS. MissingExtra where scikit-image is not installed."""
     try:
         import skimage
@@ -38,7 +38,7 @@ def photographs(group: int) -> list[np.ndarray]:
     return [read_picture(folder / name) for name in GROUPS[group]]
 
 
-def false_finds(picture: np.ndarray, size: int, most: int, rng: np.random.Generator) -> np.ndarray:
+def crop_false_detections(picture: np.ndarray, size: int, most: int, rng: np.random.Generator) -> np.ndarray:
     """uint8 (n, size, size): what OpenCV's frontal cascades take for faces in a picture without one, ``most`` at most.
 
     Every window that passes a cascade counts, also where no second one agrees; at three scales.
@@ -55,7 +55,7 @@ def false_finds(picture: np.ndarray, size: int, most: int, rng: np.random.Genera
     return found[rng.permutation(len(found))[:most]]
 
 
-def squares(picture: np.ndarray, size: int, count: int, rng: np.random.Generator) -> np.ndarray:
+def crop_squares(picture: np.ndarray, size: int, count: int, rng: np.random.Generator) -> np.ndarray:
     """uint8 (count, size, size): squares from anywhere in a picture, of any size, mirrored as often as not."""
     gray = convert_to_gray(picture)
     found = np.empty((count, size, size), np.uint8)
@@ -68,12 +68,12 @@ def squares(picture: np.ndarray, size: int, count: int, rng: np.random.Generator
     return found
 
 
-def scrambled(faces: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+def scramble_faces(faces: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
     """uint8 (count, S, S): faces taken apart, none of them only turned: a turned face is one."""
     return unmade_faces(faces, count, rng, SCRAMBLED)
 
 
-def moved(images: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
+def distort_images(images: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
     """uint8 (count, S, S): pictures drawn with replacement, as other cameras and detectors would give them: turned, framed
     otherwise, in other light, and some of them blurred, noisy, coarse or partly covered."""
     size = images.shape[1]
@@ -99,9 +99,9 @@ def moved(images: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarra
     return found
 
 
-def textures(count: int, size: int, rng: np.random.Generator) -> np.ndarray:
+def draw_textures(count: int, size: int, rng: np.random.Generator) -> np.ndarray:
     """uint8 (count, size, size): stripes, clouds, boards, slopes of light, ellipses and writing, under noise."""
-    ways = (_stripes, _clouds, _board, _slope, _ellipses, _writing)
+    ways = (_draw_stripes, _draw_clouds, _draw_board, _draw_slope, _draw_ellipses, _draw_writing)
     found = np.empty((count, size, size), np.uint8)
     for index in range(count):
         picture = ways[index % len(ways)](size, rng) + rng.normal(0, rng.uniform(0, 10), (size, size))
@@ -109,32 +109,32 @@ def textures(count: int, size: int, rng: np.random.Generator) -> np.ndarray:
     return found
 
 
-def _stripes(size: int, rng: np.random.Generator) -> np.ndarray:
+def _draw_stripes(size: int, rng: np.random.Generator) -> np.ndarray:
     y, x = np.mgrid[:size, :size]
     angle = rng.uniform(0, np.pi)
     across = x * np.cos(angle) + y * np.sin(angle)
     return 128 + rng.uniform(20, 120) * np.sin(across * rng.uniform(0.1, 2) + rng.uniform(0, 2 * np.pi))
 
 
-def _clouds(size: int, rng: np.random.Generator) -> np.ndarray:
+def _draw_clouds(size: int, rng: np.random.Generator) -> np.ndarray:
     """Noise whose amplitude falls with frequency, as it does in photographs (where the power is near 1)."""
     frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(size), np.fft.fftfreq(size))) + 1 / size
     noise = np.real(np.fft.ifft2(np.fft.fft2(rng.normal(size=(size, size))) / frequency ** rng.uniform(0, 2.5)))
     return 128 + (noise - noise.mean()) / noise.std() * rng.uniform(10, 70)
 
 
-def _board(size: int, rng: np.random.Generator) -> np.ndarray:
+def _draw_board(size: int, rng: np.random.Generator) -> np.ndarray:
     y, x = np.mgrid[:size, :size]
     cell = int(rng.integers(2, max(3, size // 3)))
     return (x // cell + y // cell) % 2 * rng.uniform(30, 220) + rng.uniform(0, 80)
 
 
-def _slope(size: int, rng: np.random.Generator) -> np.ndarray:
+def _draw_slope(size: int, rng: np.random.Generator) -> np.ndarray:
     y, x = np.mgrid[:size, :size]
     return rng.uniform(0, 255) + x * rng.uniform(-3, 3) + y * rng.uniform(-3, 3)
 
 
-def _ellipses(size: int, rng: np.random.Generator) -> np.ndarray:
+def _draw_ellipses(size: int, rng: np.random.Generator) -> np.ndarray:
     picture = np.full((size, size), rng.uniform(0, 255), np.float32)
     for _ in range(rng.integers(1, 12)):
         center = tuple(int(value) for value in rng.integers(0, size, 2))
@@ -144,7 +144,7 @@ def _ellipses(size: int, rng: np.random.Generator) -> np.ndarray:
     return picture
 
 
-def _writing(size: int, rng: np.random.Generator) -> np.ndarray:
+def _draw_writing(size: int, rng: np.random.Generator) -> np.ndarray:
     picture = np.full((size, size), rng.uniform(0, 255), np.float32)
     for _ in range(rng.integers(1, 5)):
         place = int(rng.integers(-5, size // 2)), int(rng.integers(min(10, size - 1), size))

@@ -16,19 +16,19 @@ from mien.core.progress import progress_bar
 from mien.core.types import FaceSet
 from mien.evaluation.ranking import roc_auc
 from mien.training.release.negatives import (
-    FINDS,
     GROUPS,
-    SQUARES,
-    false_finds,
-    moved,
-    photographs,
-    scrambled,
-    squares,
-    textures,
+    MAX_FALSE_DETECTIONS,
+    SQUARES_PER_PHOTOGRAPH,
+    crop_false_detections,
+    crop_squares,
+    distort_images,
+    draw_textures,
+    load_photographs,
+    scramble_faces,
 )
 
 #: Share of real faces that the threshold takes for none.
-LOST = 0.005
+MAX_LOST_SHARE = 0.005
 
 #: Pictures of each kind; ``no faces`` are FER+'s, each shown about ten times.
 REAL, REAL_MOVED, NO_FACES, SCRAMBLED, TEXTURES, MOVED = 6000, 6000, 1500, 3000, 2000, 1500
@@ -44,17 +44,19 @@ NAMES = ("not_a_face.0.weight", "not_a_face.0.bias", "not_a_face.2.weight", "not
 class Head:
     """score = sigmoid(out · relu(into · features + bias) + offset); float32 into (H, D), bias (H,), out (1, H), offset (1,)."""
 
-    into: np.ndarray
-    bias: np.ndarray
-    out: np.ndarray
-    offset: np.ndarray
+    hidden_weight: np.ndarray
+    hidden_bias: np.ndarray
+    output_weight: np.ndarray
+    output_bias: np.ndarray
 
     def log_odds(self, features: np.ndarray) -> np.ndarray:
         """(N, D) → (N,)."""
-        return (np.maximum(features @ self.into.T + self.bias, 0) @ self.out.T + self.offset)[:, 0]
+        return (
+            np.maximum(features @ self.hidden_weight.T + self.hidden_bias, 0) @ self.output_weight.T + self.output_bias
+        )[:, 0]
 
 
-def none_and_some(faces: FaceSet) -> tuple[np.ndarray, np.ndarray]:
+def find_faces_by_votes(faces: FaceSet) -> tuple[np.ndarray, np.ndarray]:
     """bool (N,), bool (N,): pictures that FER+'s raters mostly called no face, and those that none of them did."""
     if faces.votes is None:
         return np.zeros(len(faces), bool), np.ones(len(faces), bool)
@@ -62,7 +64,7 @@ def none_and_some(faces: FaceSet) -> tuple[np.ndarray, np.ndarray]:
     return votes > faces.votes[:, :_VOTE].max(axis=1), votes == 0
 
 
-def learn(
+def fit_head(
     classifier: Classifier, training: FaceSet, validation: FaceSet, *, seed: int = 0, quiet: bool = False
 ) -> tuple[Head, float, dict[str, Any]]:
     """(head, threshold on its score, what it is worth on pictures that it did not learn from).
@@ -72,25 +74,25 @@ def learn(
     one real face in 200 is lost. False finds are scored by a head that did not see their photographs.
     """
     rng = np.random.default_rng(seed)
-    found = _described(classifier, _pictures(training, rng), quiet)
-    none, some = none_and_some(validation)
+    found = _compute_features(classifier, _collect_pictures(training, rng), quiet)
+    none, some = find_faces_by_votes(validation)
     if not some.any():
         raise DataError("validation faces", "are none", "check --data and --split")
     of_validation, _ = classifier.features(validation.images)
 
-    head = _fit(found, ("finds0", "finds1", "squares0", "squares1"), seed)
+    head = _fit_weights(found, ("finds0", "finds1", "squares0", "squares1"), seed)
     real = head.log_odds(of_validation[some])
-    limit = float(np.quantile(real, 1 - LOST))
-    values: dict[str, Any] = {"faces": int(some.sum()), "lost": _lost(real, rng)}
+    limit = float(np.quantile(real, 1 - MAX_LOST_SHARE))
+    values: dict[str, Any] = {"faces": int(some.sum()), "lost": _measure_lost_share(real, rng)}
     if none.any():
-        values["ferplus"] = _worth(real, head.log_odds(of_validation[none]), limit)
-    others = [_fit(found, (f"finds{group}", f"squares{group}"), seed) for group in range(len(GROUPS))]
+        values["ferplus"] = _measure_detection(real, head.log_odds(of_validation[none]), limit)
+    others = [_fit_weights(found, (f"finds{group}", f"squares{group}"), seed) for group in range(len(GROUPS))]
     for name in ("finds", "squares"):
         parts = []
         for mine, other in ((0, others[1]), (1, others[0])):
             # Each head has an offset of its own: false finds are compared with real faces by the same head.
             against, rows = other.log_odds(of_validation[some]), other.log_odds(found[f"{name}{mine}"])
-            parts.append(_worth(against, rows, float(np.quantile(against, 1 - LOST))))
+            parts.append(_measure_detection(against, rows, float(np.quantile(against, 1 - MAX_LOST_SHARE))))
         total = sum(part["count"] for part in parts)
         values[name] = {"count": total} | {
             key: sum(part["count"] * part[key] for part in parts) / total for key in parts[0] if key != "count"
@@ -98,13 +100,15 @@ def learn(
     return head, float(1 / (1 + np.exp(-limit))), values
 
 
-def _lost(real: np.ndarray, rng: np.random.Generator) -> float:
+def _measure_lost_share(real: np.ndarray, rng: np.random.Generator) -> float:
     """The share of real faces that a threshold takes for none, each half judged by the threshold of the other half."""
     a, b = np.array_split(rng.permutation(real), 2)
-    return float(np.concatenate([mine > np.quantile(other, 1 - LOST) for mine, other in ((a, b), (b, a))]).mean())
+    return float(
+        np.concatenate([mine > np.quantile(other, 1 - MAX_LOST_SHARE) for mine, other in ((a, b), (b, a))]).mean()
+    )
 
 
-def _worth(real: np.ndarray, none: np.ndarray, limit: float) -> dict[str, Any]:
+def _measure_detection(real: np.ndarray, none: np.ndarray, limit: float) -> dict[str, Any]:
     """Log odds of real faces and of pictures without one → area under ROC, recall at 1 % false alarms and at the limit."""
     odds, positive = np.concatenate([real, none]), np.repeat([False, True], [len(real), len(none)])
     return {
@@ -115,30 +119,34 @@ def _worth(real: np.ndarray, none: np.ndarray, limit: float) -> dict[str, Any]:
     }
 
 
-def _pictures(training: FaceSet, rng: np.random.Generator) -> dict[str, np.ndarray]:
+def _collect_pictures(training: FaceSet, rng: np.random.Generator) -> dict[str, np.ndarray]:
     """Kind → pictures uint8 (n, S, S)."""
-    none, some = none_and_some(training)
+    none, some = find_faces_by_votes(training)
     faces, size = training.images[some], training.images.shape[1]
     if not len(faces):
         raise DataError("training faces", "are none", "check --data and --train-split")
     kinds = {
         "real": faces[rng.permutation(len(faces))[:REAL]],
-        "real moved": moved(faces, REAL_MOVED, rng),
-        "scrambled": scrambled(faces, SCRAMBLED, rng),
-        "textures": textures(TEXTURES, size, rng),
+        "real moved": distort_images(faces, REAL_MOVED, rng),
+        "scrambled": scramble_faces(faces, SCRAMBLED, rng),
+        "textures": draw_textures(TEXTURES, size, rng),
     }
     # What wears faces wears these too, so that wear itself is no sign of anything.
-    kinds |= {f"{name} moved": moved(kinds[name], MOVED, rng) for name in ("scrambled", "textures")}
+    kinds |= {f"{name} moved": distort_images(kinds[name], MOVED, rng) for name in ("scrambled", "textures")}
     if none.any():
-        kinds["no faces"] = moved(training.images[none], NO_FACES, rng)
+        kinds["no faces"] = distort_images(training.images[none], NO_FACES, rng)
     for group in range(len(GROUPS)):
-        pictures = photographs(group)
-        kinds[f"squares{group}"] = np.concatenate([squares(picture, size, SQUARES, rng) for picture in pictures])
-        kinds[f"finds{group}"] = np.concatenate([false_finds(picture, size, FINDS, rng) for picture in pictures])
+        pictures = load_photographs(group)
+        kinds[f"squares{group}"] = np.concatenate(
+            [crop_squares(picture, size, SQUARES_PER_PHOTOGRAPH, rng) for picture in pictures]
+        )
+        kinds[f"finds{group}"] = np.concatenate(
+            [crop_false_detections(picture, size, MAX_FALSE_DETECTIONS, rng) for picture in pictures]
+        )
     return kinds
 
 
-def _described(classifier: Classifier, kinds: dict[str, np.ndarray], quiet: bool) -> dict[str, np.ndarray]:
+def _compute_features(classifier: Classifier, kinds: dict[str, np.ndarray], quiet: bool) -> dict[str, np.ndarray]:
     """The features (n, D) of each kind."""
     found: dict[str, np.ndarray] = {}
     with progress_bar("not a face", sum(map(len, kinds.values())), quiet=quiet) as bar:
@@ -152,7 +160,7 @@ def _described(classifier: Classifier, kinds: dict[str, np.ndarray], quiet: bool
     return found
 
 
-def _fit(found: dict[str, np.ndarray], photographs: tuple[str, ...], seed: int) -> Head:
+def _fit_weights(found: dict[str, np.ndarray], photographs: tuple[str, ...], seed: int) -> Head:
     """Logistic loss, AdamW with a falling rate, on the features of real faces against those of all else."""
     some = [name for name in ("real", "real moved") if name in found]
     none = [
@@ -183,13 +191,15 @@ def _fit(found: dict[str, np.ndarray], photographs: tuple[str, ...], seed: int) 
     return Head(*(w.detach().numpy().copy() for w in (scaled, bias, weights[2], weights[3])))
 
 
-def add_output(model: Any, head: Head) -> None:
+def add_head(model: Any, head: Head) -> None:
     """Give an ONNX model the output ``not_a_face`` (N,), computed from ``features``; one that it has is replaced."""
     from onnx import TensorProto, helper, numpy_helper
 
-    drop_output(model)
+    remove_head(model)
     graph = model.graph
-    for name, value in zip(NAMES, (head.into, head.bias, head.out, head.offset), strict=True):
+    for name, value in zip(
+        NAMES, (head.hidden_weight, head.hidden_bias, head.output_weight, head.output_bias), strict=True
+    ):
         graph.initializer.append(numpy_helper.from_array(np.ascontiguousarray(value, np.float32), name))
     one_side = np.array([-1], np.int64)
     graph.initializer.append(numpy_helper.from_array(one_side, "not_a_face.shape"))
@@ -204,7 +214,7 @@ def add_output(model: Any, head: Head) -> None:
     graph.output.append(helper.make_tensor_value_info("not_a_face", TensorProto.FLOAT, ["N"]))
 
 
-def drop_output(model: Any) -> None:
+def remove_head(model: Any) -> None:
     """Take the output ``not_a_face``, its nodes and its weights out of an ONNX model, where they are there."""
     graph = model.graph
     for parts in (graph.node, graph.initializer, graph.output):

@@ -20,14 +20,14 @@ from mien.core.files import replace_file
 from mien.core.types import FaceSet
 
 #: Pictures that calibration looks at, to learn between which values each activation lies.
-CALIBRATION = 640
+CALIBRATION_FACES = 640
 
 #: Accuracy that may be lost; of small sets two faces.
-TOLERANCE = 0.002
+MAX_ACCURACY_LOSS = 0.002
 
 #: What is computed in bytes. What only moves numbers is among it, so that they are not turned into floats and back between
 #: two convolutions; what follows the features stays float.
-OPERATIONS = ("Conv", "Add", "Mul", "Relu", "LeakyRelu", "Clip", "MaxPool", "AveragePool", "Concat", "Reshape",
+QUANTIZED_OPERATIONS = ("Conv", "Add", "Mul", "Relu", "LeakyRelu", "Clip", "MaxPool", "AveragePool", "Concat", "Reshape",
               "Transpose", "MatMul", "Gemm")  # fmt: skip
 
 
@@ -49,7 +49,7 @@ class Agreement:
         return {name: None if value != value else value for name, value in vars(self).items()}
 
 
-def quantize(source: Path, out: Path, training: FaceSet, validation: FaceSet, *, seed: int = 0) -> Agreement:
+def quantize_model(source: Path, out: Path, training: FaceSet, validation: FaceSet, *, seed: int = 0) -> Agreement:
     """Write the int8 file of ``source``; returns how it agrees with the float file on ``validation``.
 
     Weights and activations become bytes, weights symmetrically and with a scale for each output channel, activations with
@@ -64,19 +64,19 @@ def quantize(source: Path, out: Path, training: FaceSet, validation: FaceSet, *,
         raise ModelError(source, "is quantized already", "name the float file that it was made from")
     if not len(training):
         raise DataError("training faces", "are none", "calibration needs some: check --data and --train-split")
-    drawn = np.sort(np.random.default_rng(seed).permutation(len(training))[:CALIBRATION])
+    drawn = np.sort(np.random.default_rng(seed).permutation(len(training))[:CALIBRATION_FACES])
     with tempfile.TemporaryDirectory() as folder, replace_file(out) as temporary:
-        _to_int8(source, temporary, floats.preprocessing.to_tensor(training.images[drawn]), Path(folder))
-        values = read_metadata(_metadata(source)) | {"quantized": True}
+        _write_int8(source, temporary, floats.preprocessing.to_tensor(training.images[drawn]), Path(folder))
+        values = read_metadata(_read_metadata_text(source)) | {"quantized": True}
         facts = {
             "from": source.name,
             "sha256": hashlib.sha256(source.read_bytes()).hexdigest(),
             "calibration": {"data": ", ".join(training.splits), "faces": len(drawn), "seed": seed},
         }
         write_metadata(temporary, values | {"quantization": facts})
-        found = agreement(floats, Classifier(temporary), validation)
+        found = measure_agreement(floats, Classifier(temporary), validation)
         lost = found.float_accuracy - found.accuracy
-        if lost > max(TOLERANCE, 2 / max(found.faces, 1)):
+        if lost > max(MAX_ACCURACY_LOSS, 2 / max(found.faces, 1)):
             raise ModelError(
                 out, f"would read {100 * lost:.2f} points fewer faces right than {source.name}", "run the float file"
             )
@@ -84,7 +84,7 @@ def quantize(source: Path, out: Path, training: FaceSet, validation: FaceSet, *,
     return found
 
 
-def agreement(floats: Classifier, bytes_: Classifier, faces: FaceSet) -> Agreement:
+def measure_agreement(floats: Classifier, bytes_: Classifier, faces: FaceSet) -> Agreement:
     """How two files of one model agree on faces."""
     a, b = floats.probabilities(faces.images), bytes_.probabilities(faces.images)
     known = faces.is_labeled
@@ -105,13 +105,13 @@ def write_metadata(path: Path, values: dict[str, Any]) -> None:
     path.write_bytes(model.SerializeToString())
 
 
-def _metadata(path: Path) -> str:
+def _read_metadata_text(path: Path) -> str:
     import onnx
 
     return next(entry.value for entry in onnx.load(str(path)).metadata_props if entry.key == METADATA_KEY)
 
 
-def _to_int8(source: Path, out: Path, tensor: np.ndarray, folder: Path) -> None:
+def _write_int8(source: Path, out: Path, tensor: np.ndarray, folder: Path) -> None:
     """Fuse batch norms into convolutions, calibrate on tensor (N, C, S, S), and write quantize-dequantize pairs, which ONNX
     Runtime turns into integer kernels."""
     try:
@@ -140,8 +140,8 @@ def _to_int8(source: Path, out: Path, tensor: np.ndarray, folder: Path) -> None:
             str(out),
             Batches(),
             quant_format=QuantFormat.QDQ,
-            op_types_to_quantize=list(OPERATIONS),
-            nodes_to_exclude=_after_features(onnx.load(str(fused)).graph),
+            op_types_to_quantize=list(QUANTIZED_OPERATIONS),
+            nodes_to_exclude=_find_head_nodes(onnx.load(str(fused)).graph),
             per_channel=True,
             reduce_range=True,  # 7 bits
             # Unsigned activations and signed weights: the kind that VNNI, AMX and ONNX Runtime's kernels multiply.
@@ -154,7 +154,7 @@ def _to_int8(source: Path, out: Path, tensor: np.ndarray, folder: Path) -> None:
         root.setLevel(level)
 
 
-def _after_features(graph: Any) -> list[str]:
+def _find_head_nodes(graph: Any) -> list[str]:
     """Names of the nodes that turn features into outputs."""
     known, names = {"features"}, []
     for node in graph.node:  # in the order in which they are computed

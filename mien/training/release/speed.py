@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from mien.analysis.inference.classifier import Classifier
-from mien.training.environment import processor
+from mien.training.environment import describe_processor
 
 #: Crops that are given at once where the rate is measured.
 BATCH = 64
@@ -29,7 +29,7 @@ class Speed:
     processor: str
 
 
-def speed_of(path: Path, seconds: float = 0.5) -> Speed:
+def measure_speed(path: Path, seconds: float = 0.5) -> Speed:
     """Measured for about ``seconds`` each, after some answers that are not counted; whatever else runs then slows it.
 
     The crops are noise: a network's speed does not depend on what they show.
@@ -38,7 +38,7 @@ def speed_of(path: Path, seconds: float = 0.5) -> Speed:
     crops = np.random.default_rng(0).integers(0, 256, (BATCH, 48, 48), dtype=np.uint8)
     one, many = (_median_seconds(classifier, crops[:count], seconds) for count in (1, BATCH))
     size = path.stat().st_size / 1e6
-    return Speed(classifier.precision, size, 1000 * one, BATCH / many, os.cpu_count() or 1, processor())
+    return Speed(classifier.precision, size, 1000 * one, BATCH / many, os.cpu_count() or 1, describe_processor())
 
 
 def _median_seconds(classifier: Classifier, crops: np.ndarray, seconds: float) -> float:

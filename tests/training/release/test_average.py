@@ -11,14 +11,14 @@ import torch
 from mien.cli.main import main
 from mien.core.errors import ModelError
 from mien.data.readers import save_faces
-from mien.training.checkpoint import Trained
-from mien.training.release.average import average, measure_batch_norms
+from mien.training.checkpoint import TrainedModel
+from mien.training.release.average import average_models, update_batch_norms
 from mien.training.torch_classifier import load_run
 from tests.cli.conftest import complaint
 from tests.conftest import patterns
 
 
-def twice(run: Path) -> tuple[Trained, Trained]:
+def twice(run: Path) -> tuple[TrainedModel, TrainedModel]:
     """A trained network, and the same with other weights."""
     one, other = load_run(run), load_run(run)
     with torch.no_grad():
@@ -31,7 +31,7 @@ def test_weights_are_means_and_running_statistics_those_of_the_images(run_folder
     one, other = twice(run_folder)
     expected = {name: 1.25 * value for name, value in one.network.named_parameters()}
     images = torch.from_numpy(one.preprocessing.to_tensor(patterns(40).images))
-    found = average([one, other], images, batch_size=40)
+    found = average_models([one, other], images, batch_size=40)
     for name, value in found.network.named_parameters():
         torch.testing.assert_close(value, expected[name])
     seen = []
@@ -51,20 +51,20 @@ def test_running_statistics_of_sorted_images_in_unequal_batches_are_those_of_all
     images = brightness + torch.randn(330, 1, 8, 8, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         seen = network[0](images).double()
-    measure_batch_norms(network, images, 100, torch.Generator().manual_seed(2))
+    update_batch_norms(network, images, 100, torch.Generator().manual_seed(2))
     # The last batch, of 30, counts less; plain means over batches in order have a fourteenth of the variance.
     torch.testing.assert_close(network[1].running_mean, seen.mean(dim=(0, 2, 3)).float(), rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(network[1].running_var, seen.var(dim=(0, 2, 3)).float(), rtol=0.05, atol=0)
     assert network[1].momentum == 0.1
     before = network[1].running_var.clone()
-    measure_batch_norms(network, images.flip(0), 100, torch.Generator().manual_seed(2))
+    update_batch_norms(network, images.flip(0), 100, torch.Generator().manual_seed(2))
     torch.testing.assert_close(network[1].running_var, before, rtol=0.05, atol=0)
 
 
 def test_networks_that_differ_are_refused(run_folder: Path) -> None:
     one, other = twice(run_folder)
     with pytest.raises(ModelError, match="average trainings of one network on the same classes"):
-        average([one, replace(other, classes=("a", "b"))], torch.zeros(2, 1, 48, 48))
+        average_models([one, replace(other, classes=("a", "b"))], torch.zeros(2, 1, 48, 48))
 
 
 def test_an_averaged_run_is_a_run(

@@ -14,7 +14,7 @@ from mien.analysis.inference.model_file import read_model_info
 from mien.core.errors import ModelError
 from mien.core.types import FaceSet
 from mien.training.release import export as exporting
-from mien.training.release.card import model_card
+from mien.training.release.card import make_model_card
 from mien.training.torch_classifier import TorchClassifier, load_run
 from tests.conftest import patterns, small_recipe
 
@@ -53,69 +53,81 @@ def test_nothing_of_the_exporting_machine_is_inside(model_file: Path) -> None:
     assert str(Path(torch.__file__).parent).encode() not in model_file.read_bytes()
 
 
-def test_halved_weights_keep_their_names_and_change_little(run_folder: Path, tmp_path: Path, faces: FaceSet) -> None:
+def test_halved_weights_keep_their_names_and_change_little(
+    run_folder: Path, model_file: Path, tmp_path: Path, faces: FaceSet
+) -> None:
     """Also where rounding them changes much: torch and ONNX are compared with the same weights."""
     trained = load_run(run_folder)
-    whole, halved = tmp_path / "whole.onnx", tmp_path / "halved.onnx"
-    exporting.export(trained, whole)
+    halved = tmp_path / "halved.onnx"
     assert exporting.export(trained, halved, half=True) < 1e-5
-    saved = sum(2 * weights.numel() for weights in trained.network.state_dict().values() if weights.ndim > 1)
-    assert whole.stat().st_size - halved.stat().st_size == pytest.approx(saved, rel=0.1)
+    smaller = sum(2 * weights.numel() for weights in trained.network.state_dict().values() if weights.ndim > 1)
+    assert model_file.stat().st_size - halved.stat().st_size == pytest.approx(smaller, rel=0.1)
     rebuilt, original = models.load(halved).state_dict(), trained.network.state_dict()
     for name, weights in rebuilt.items():
         if weights.is_floating_point():  # the count of batches that were seen is not exported
             torch.testing.assert_close(weights, original[name], rtol=1e-3, atol=1e-7)
-    probabilities = Classifier(whole).probabilities(faces.images)
+    probabilities = Classifier(model_file).probabilities(faces.images)
     np.testing.assert_allclose(Classifier(halved).probabilities(faces.images), probabilities, atol=exporting.PARITY)
 
 
-def test_a_file_that_disagrees_is_never_kept(run_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_disagrees_is_never_kept(
+    run_folder: Path, model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exporting, "_to_onnx", lambda _: onnx.load(model_file))  # made before: it takes seconds
     monkeypatch.setattr(exporting, "parity", lambda *_: 0.02)
     with pytest.raises(ModelError, match=r"differs from the torch network by 0.02"):
-        exporting.export(load_run(run_folder), tmp_path / "x.onnx")
+        exporting.export_model(load_run(run_folder), tmp_path / "x.onnx")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_parity_sees_a_difference(model_file: Path, run_folder: Path, faces: FaceSet) -> None:
     trained = load_run(run_folder)
-    assert exporting.parity(trained, model_file, faces) < 1e-5
+    assert exporting.measure_difference(trained, model_file, faces) < 1e-5
     with torch.no_grad():
         trained.network.head.bias[3] += 1
-    assert exporting.parity(trained, model_file, faces) > 0.01
+    assert exporting.measure_difference(trained, model_file, faces) > 0.01
 
 
 def test_the_card_says_who_taught() -> None:
-    from mien.training.release.card import _targets
+    from mien.training.release.card import _describe_targets
 
-    assert _targets({}, "x") == _targets({"votes": 0.0, "teacher": "", "teacher_share": 0.7}, "x") == ""
+    assert (
+        _describe_targets({}, "x") == _describe_targets({"votes": 0.0, "teacher": "", "teacher_share": 0.7}, "x") == ""
+    )
     taught = {"votes": 0.3, "teacher": "base", "teacher_share": 0.7, "teacher_sees": "augmented"}
-    assert _targets(taught, "nano") == (
+    assert _describe_targets(taught, "nano") == (
         ", 30% of each label is FER+'s votes, 70% of each target is what base predicts for each augmented input"
     )
-    assert "what an earlier base predicts" in _targets(taught, "base")
+    assert "what an earlier base predicts" in _describe_targets(taught, "base")
 
 
 def test_the_card_says_which_epoch_was_kept_and_by_whom() -> None:
-    from mien.training.release.card import _kept, _seen_before
+    from mien.training.release.card import _describe_kept_epoch, _describe_overlap
 
     history = [{"validation_accuracy": value} for value in (0.3, 0.6, 0.5)]
     recipe = small_recipe(run={"keep": "last"}).model_dump()
-    assert _kept(recipe, history, 3) == "the last epoch was kept, so the validation faces selected nothing"
-    assert _kept(recipe, history, 3, averaged=True) == "the last epoch was kept"  # they may have chosen the runs
-    assert _kept(recipe, history, 2) == "epoch 2 was kept, the one with the best validation accuracy"
-    assert _kept(recipe, history, 1) == "epoch 1 of 3 was kept"
-    recipe["run"]["keep"] = "best"
-    assert _kept(recipe, history, 2) == "epoch 2 was kept, the one with the best validation accuracy"
-    assert _kept(recipe, history, 3).startswith("the last epoch was kept")
-    assert _kept(recipe, history[:2], 2) == "epoch 2 was kept, the one with the best validation accuracy"
-    begun = small_recipe(start={"model": "base"}).model_dump()
-    assert "base may have learned from these faces" in _seen_before({"recipe": begun, "held_out": True})
     assert (
-        _seen_before({"recipe": begun, "held_out": False}) == _seen_before({"recipe": recipe, "held_out": True}) == ""
+        _describe_kept_epoch(recipe, history, 3) == "the last epoch was kept, so the validation faces selected nothing"
+    )
+    assert (
+        _describe_kept_epoch(recipe, history, 3, averaged=True) == "the last epoch was kept"
+    )  # they may have chosen the runs
+    assert _describe_kept_epoch(recipe, history, 2) == "epoch 2 was kept, the one with the best validation accuracy"
+    assert _describe_kept_epoch(recipe, history, 1) == "epoch 1 of 3 was kept"
+    recipe["run"]["keep"] = "best"
+    assert _describe_kept_epoch(recipe, history, 2) == "epoch 2 was kept, the one with the best validation accuracy"
+    assert _describe_kept_epoch(recipe, history, 3).startswith("the last epoch was kept")
+    assert _describe_kept_epoch(recipe, history[:2], 2) == "epoch 2 was kept, the one with the best validation accuracy"
+    begun = small_recipe(start={"model": "base"}).model_dump()
+    assert "base may have learned from these faces" in _describe_overlap({"recipe": begun, "held_out": True})
+    assert (
+        _describe_overlap({"recipe": begun, "held_out": False})
+        == _describe_overlap({"recipe": recipe, "held_out": True})
+        == ""
     )
     known = {"recipe": begun, "held_out": True, "held_out_caveat": "3 of these 7 faces trained a model"}
-    assert _seen_before(known).endswith("and 3 of these 7 faces trained a model")
-    assert _seen_before(known | {"held_out_caveat": ""}) == ""
+    assert _describe_overlap(known).endswith("and 3 of these 7 faces trained a model")
+    assert _describe_overlap(known | {"held_out_caveat": ""}) == ""
 
 
 def test_the_card_states_the_run(model_file: Path, run_folder: Path) -> None:
@@ -123,7 +135,7 @@ def test_the_card_states_the_run(model_file: Path, run_folder: Path) -> None:
 
     trained, faces = load_run(run_folder), patterns(140, seed=4)
     scores = score(TorchClassifier(trained).probabilities(faces.images), faces.labels)
-    card = model_card(run_folder, trained, model_file, scores, "patterns", 1e-7, "MIT")
+    card = make_model_card(run_folder, trained, model_file, scores, "patterns", 1e-7, "MIT")
     assert "web searches of 2013" not in card  # it was not trained on FER2013
     for text in ("# small", "7 labels for everything", "3 epochs of batches of 28", "## Scores on patterns", f"{scores.accuracy:.2%}", "surprise",
                  "An expression is not an inner state", "Article 5(1)(f)", "the last epoch was kept"):  # fmt: skip

@@ -14,7 +14,7 @@ import torch
 from onnx import numpy_helper
 
 from mien.analysis.inference.classifier import Classifier
-from mien.analysis.inference.model_file import int8_path, read_model_info
+from mien.analysis.inference.model_file import METADATA_VERSION, int8_path, read_model_info
 from mien.analysis.recognizer import Recognizer
 from mien.core.errors import DataError, ModelError
 from mien.core.types import FaceSet
@@ -23,15 +23,15 @@ from mien.evaluation.calibration import fit_temperature
 from mien.models import load
 from mien.training.release import not_a_face
 from mien.training.release import quantize as quantize
-from mien.training.release.card import finished_card
-from mien.training.release.export import export
-from mien.training.release.finish import Wishes, finish
-from mien.training.release.negatives import textures
-from mien.training.release.speed import speed_of
+from mien.training.release.card import add_release_sections
+from mien.training.release.export import export_model
+from mien.training.release.finish import ReleaseOptions, finish_model
+from mien.training.release.negatives import draw_textures
+from mien.training.release.speed import measure_speed
 from mien.training.torch_classifier import load_run
 from tests.conftest import patterns
 
-WITHOUT_PHOTOGRAPHS = Wishes(goal=0.79, non_faces=False, quiet=True)  # a quarter of the labels is wrong
+WITHOUT_PHOTOGRAPHS = ReleaseOptions(goal=0.79, non_faces=False, quiet=True)  # a quarter of the labels is wrong
 
 
 def validation() -> FaceSet:
@@ -45,7 +45,7 @@ def validation() -> FaceSet:
 @pytest.fixture(scope="module")
 def finished(model_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("finished") / "small.onnx"
-    finish(model_file, path, patterns(140), validation(), WITHOUT_PHOTOGRAPHS)
+    finish_model(model_file, path, patterns(140), validation(), WITHOUT_PHOTOGRAPHS)
     return path
 
 
@@ -62,7 +62,7 @@ def test_the_network_is_the_same_and_only_its_confidence_changes(model_file: Pat
 
 
 def test_finishing_twice_is_finishing_once(finished: Path, tmp_path: Path) -> None:
-    finish(finished, tmp_path / "again.onnx", patterns(140), validation(), WITHOUT_PHOTOGRAPHS)
+    finish_model(finished, tmp_path / "again.onnx", patterns(140), validation(), WITHOUT_PHOTOGRAPHS)
     assert (tmp_path / "again.onnx").read_bytes() == finished.read_bytes()
 
 
@@ -83,8 +83,8 @@ def test_the_int8_file_says_what_it_is_and_agrees(finished: Path) -> None:
 
 
 def test_a_file_with_halved_weights_is_finished_like_any(run_folder: Path, tmp_path: Path, finished: Path) -> None:
-    export(load_run(run_folder), tmp_path / "half.onnx", half=True)
-    finish(tmp_path / "half.onnx", tmp_path / "done.onnx", patterns(140), validation(), WITHOUT_PHOTOGRAPHS)
+    export_model(load_run(run_folder), tmp_path / "half.onnx", half=True)
+    finish_model(tmp_path / "half.onnx", tmp_path / "done.onnx", patterns(140), validation(), WITHOUT_PHOTOGRAPHS)
     int8 = onnx.load(str(int8_path(tmp_path / "done.onnx"))).graph
     assert "Cast" not in {node.op_type for node in int8.node}, "bytes are made of the weights, not of their halves"
     weights = {tensor.data_type for tensor in onnx.load(str(tmp_path / "done.onnx")).graph.initializer}
@@ -97,9 +97,9 @@ def test_a_file_with_halved_weights_is_finished_like_any(run_folder: Path, tmp_p
 def test_a_quantized_file_is_neither_finished_nor_quantized_again(finished: Path, tmp_path: Path) -> None:
     int8 = int8_path(finished)
     with pytest.raises(ModelError, match="is quantized; finish the float file"):
-        finish(int8, tmp_path / "x.onnx", patterns(70), validation(), WITHOUT_PHOTOGRAPHS)
+        finish_model(int8, tmp_path / "x.onnx", patterns(70), validation(), WITHOUT_PHOTOGRAPHS)
     with pytest.raises(ModelError, match="is quantized already"):
-        quantize.quantize(int8, tmp_path / "x.int8.onnx", patterns(70), validation())
+        quantize.quantize_model(int8, tmp_path / "x.int8.onnx", patterns(70), validation())
     with pytest.raises(ModelError, match=r"cannot be rebuilt; name small.onnx, from which it was made"):
         load(int8)
 
@@ -108,7 +108,7 @@ def test_an_int8_file_that_reads_worse_is_not_kept(finished: Path, tmp_path: Pat
     mean = round(255 * Classifier(finished).preprocessing.mean[0])
     gray = replace(patterns(70), images=np.full((70, 48, 48), mean, np.uint8))  # calibrated on these, faces saturate
     with pytest.raises(ModelError, match=r"points fewer faces right than small.onnx; run the float file"):
-        quantize.quantize(finished, tmp_path / "x.int8.onnx", gray, patterns(420, seed=5))
+        quantize.quantize_model(finished, tmp_path / "x.int8.onnx", gray, patterns(420, seed=5))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -116,8 +116,8 @@ def test_without_an_int8_file_the_float_file_is_kept(model_file: Path, tmp_path:
     mean = round(255 * Classifier(model_file).preprocessing.mean[0])
     gray = replace(patterns(70), images=np.full((70, 48, 48), mean, np.uint8))  # int8 is worth nothing after these
     int8_path(tmp_path / "x.onnx").write_bytes(b"of an earlier time")
-    wishes = Wishes(non_faces=False, quiet=True)
-    found = finish(model_file, tmp_path / "x.onnx", gray, patterns(420, seed=5), wishes)
+    wishes = ReleaseOptions(non_faces=False, quiet=True)
+    found = finish_model(model_file, tmp_path / "x.onnx", gray, patterns(420, seed=5), wishes)
     assert "fewer faces right than x.onnx" in found["no_int8"]
     assert [path.name for path in tmp_path.iterdir()] == ["x.onnx"]
     assert "no_int8" not in Classifier(tmp_path / "x.onnx").info.uncertainty
@@ -125,10 +125,10 @@ def test_without_an_int8_file_the_float_file_is_kept(model_file: Path, tmp_path:
 
 def test_data_that_does_not_suffice_is_named(model_file: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="training faces: are not given"):
-        finish(model_file, tmp_path / "x.onnx", None, validation())
+        finish_model(model_file, tmp_path / "x.onnx", None, validation())
     unlabeled = replace(validation(), labels=np.full(420, -1))
     with pytest.raises(DataError, match="have no labels to fit a temperature by"):
-        finish(model_file, tmp_path / "x.onnx", None, unlabeled, Wishes(non_faces=False, int8=False))
+        finish_model(model_file, tmp_path / "x.onnx", None, unlabeled, ReleaseOptions(non_faces=False, int8=False))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -139,7 +139,7 @@ def test_the_second_answer_is_that_of_the_head_in_float_and_int8(finished: Path,
     heads = [not_a_face.Head(*(rng.normal(size=size).astype(np.float32) for size in sizes)) for _ in range(2)]
     model = onnx.load(str(finished))
     for head in heads:  # the second takes the place of the first
-        not_a_face.add_output(model, head)
+        not_a_face.add_head(model, head)
     path = tmp_path / "both.onnx"
     onnx.save(model, str(path))
     onnx.checker.check_model(str(path), full_check=True)
@@ -148,13 +148,13 @@ def test_the_second_answer_is_that_of_the_head_in_float_and_int8(finished: Path,
     answered, scores = classifier.judge(images)
     np.testing.assert_allclose(answered, probabilities, atol=1e-6)
     np.testing.assert_allclose(scores, 1 / (1 + np.exp(-heads[1].log_odds(features))), atol=1e-5)
-    quantize.quantize(path, int8_path(path), patterns(70), validation())
+    quantize.quantize_model(path, int8_path(path), patterns(70), validation())
     int8 = Classifier(int8_path(path))
     np.testing.assert_allclose(
         int8.judge(images)[1], 1 / (1 + np.exp(-heads[1].log_odds(int8.features(images)[0]))), atol=1e-5
     )
     assert all(torch.equal(load(path).state_dict()[k], v) for k, v in load(finished).state_dict().items())
-    not_a_face.drop_output(model)
+    not_a_face.remove_head(model)
     stored = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     assert not any(name.startswith("not_a_face") for name in stored)
 
@@ -169,17 +169,17 @@ def test_the_head_learns_to_tell_two_clouds_apart() -> None:
     clouds["textures"][:, 0] += 8
     clouds["squares"][:, 0] -= 8  # on the other side: no straight border between them and the real ones
     found = {name: rows.astype(np.float32) for name, rows in clouds.items()}
-    head = not_a_face._fit(found, ("squares",), seed=0)
+    head = not_a_face._fit_weights(found, ("squares",), seed=0)
     assert (head.log_odds(found["real"]) < 0).mean() > 0.99
     assert all((head.log_odds(found[name]) > 0).mean() > 0.99 for name in ("textures", "squares"))
-    again = not_a_face._fit(found, ("squares",), seed=0)
+    again = not_a_face._fit_weights(found, ("squares",), seed=0)
     np.testing.assert_array_equal(head.into, again.into)
 
 
 def test_raters_say_which_pictures_are_no_faces() -> None:
     votes = np.zeros((4, 10), np.uint8)
     votes[0, 9], votes[1, 0], votes[2, [0, 9]], votes[3, [1, 9]] = 10, 10, (8, 2), (3, 7)
-    none, some = not_a_face.none_and_some(replace(patterns(4), votes=votes))
+    none, some = not_a_face.find_faces_by_votes(replace(patterns(4), votes=votes))
     assert none.tolist() == [True, False, False, True]
     assert some.tolist() == [False, True, False, False]
 
@@ -199,9 +199,9 @@ def test_doubt_reaches_the_faces(finished: Path) -> None:
 def test_the_card_holds_what_was_found_and_one_time_only(finished: Path) -> None:
     info, int8 = read_model_info(finished), read_model_info(int8_path(finished))
     card = "# small\n\n## Training\n\nlong\n\n## Intended use\n\nresearch\n\n## Limitations\n\nmany\n"
-    speeds = [speed_of(file, seconds=0.05) for file in (finished, int8_path(finished))]
-    once = finished_card(card, info, int8, finished, speeds=speeds)
-    assert finished_card(once, info, int8, finished, speeds=speeds) == once
+    speeds = [measure_speed(file, seconds=0.05) for file in (finished, int8_path(finished))]
+    once = add_release_sections(card, info, int8, finished, speeds=speeds)
+    assert add_release_sections(once, info, int8, finished, speeds=speeds) == once
     headings = [line for line in once.splitlines() if line.startswith("## ")]
     assert headings == [
         "## Training",
@@ -212,7 +212,7 @@ def test_the_card_holds_what_was_found_and_one_time_only(finished: Path) -> None
         "## Limitations",
     ]
     older = once.replace("## Calibration and thresholds", "## Doubt").replace("## Intended use", "## Meant for")
-    renewed = finished_card(older, info, int8, finished, speeds=speeds)
+    renewed = add_release_sections(older, info, int8, finished, speeds=speeds)
     assert renewed == once.replace("## Intended use", "## Meant for")
     assert [speed.precision for speed in speeds] == ["float", "int8"]
     assert all(speed.milliseconds > 0 and speed.crops_per_second > 0 for speed in speeds)
@@ -225,7 +225,7 @@ def test_the_card_holds_what_was_found_and_one_time_only(finished: Path) -> None
 
 def test_the_metadata_is_plain_json(finished: Path) -> None:
     values = json.loads(next(entry.value for entry in onnx.load(str(finished)).metadata_props if entry.key == "mien"))
-    assert values["version"] == 1 and values["quantized"] is False
+    assert values["version"] == METADATA_VERSION and values["quantized"] is False
     assert set(values["thresholds"]) == {"unsure"}
 
 
@@ -233,14 +233,16 @@ def test_the_metadata_is_plain_json(finished: Path) -> None:
 def test_faces_of_any_side_are_taken_apart(side: int) -> None:
     faces = np.random.default_rng(0).integers(0, 256, (6, side, side), dtype=np.uint8)
     assert unmade_faces(faces, 60, np.random.default_rng(1)).shape == (60, side, side)
-    assert textures(60, side, np.random.default_rng(1)).shape == (60, side, side)
+    assert draw_textures(60, side, np.random.default_rng(1)).shape == (60, side, side)
 
 
 def test_where_no_confidence_is_enough_every_label_is_marked(model_file: Path, tmp_path: Path) -> None:
     rng, faces = np.random.default_rng(0), patterns(140, seed=8, split="PublicTest")
     lost = replace(faces, labels=rng.integers(0, 7, 140))
-    finish(model_file, tmp_path / "x.onnx", None, lost, Wishes(goal=0.999, non_faces=False, int8=False, quiet=True))
+    finish_model(
+        model_file, tmp_path / "x.onnx", None, lost, ReleaseOptions(goal=0.999, non_faces=False, int8=False, quiet=True)
+    )
     info = read_model_info(tmp_path / "x.onnx")
     assert info.thresholds["unsure"] == 1.0
-    assert "Every label is marked as unsure" in finished_card("# x", info, None, tmp_path / "x.md")
+    assert "Every label is marked as unsure" in add_release_sections("# x", info, None, tmp_path / "x.md")
     assert all(face.is_unsure for face in Recognizer(tmp_path / "x.onnx", detector="none").analyze(faces.images[0]))

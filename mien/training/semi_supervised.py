@@ -10,12 +10,12 @@ from torch import Tensor, nn
 
 from mien.core.preprocessing import Preprocessing
 from mien.training.hardware import Hardware
-from mien.training.preparation import WEAK, augmentation_of, normalize
+from mien.training.preparation import WEAK_AUGMENTATION, make_augmentation, normalize
 from mien.training.recipe import Recipe
 
 
 @dataclass
-class Unlabeled:
+class UnlabeledLoss:
     """Draws batches of unlabeled faces and turns them into a loss.
 
     images: uint8 (M, 1, H, W) on the device where the network is trained.
@@ -26,7 +26,7 @@ class Unlabeled:
     preprocessing: Preprocessing
     hardware: Hardware
 
-    def loss(self, network: nn.Module, batch_size: int, epoch: float, generator: torch.Generator) -> Tensor:
+    def compute_loss(self, network: nn.Module, batch_size: int, epoch: float, generator: torch.Generator) -> Tensor:
         """The weighted loss of ``batch_size`` × ratio faces, drawn with replacement; epoch counts from 0, in parts.
 
         Pseudo-label (Lee, "Pseudo-Label", 2013): the network's own answer on the changed face is the label of that same
@@ -37,11 +37,11 @@ class Unlabeled:
         settings = self.recipe.semi
         rows = torch.randint(0, len(self.images), (batch_size * settings.ratio,), generator=generator)
         images = self.images[rows.to(self.images.device)].float() / 255
-        inputs = normalize(augmentation_of(self.recipe, labeled=False)(images, generator), self.preprocessing)
+        inputs = normalize(make_augmentation(self.recipe, labeled=False)(images, generator), self.preprocessing)
         with self.hardware.autocast():
             logits = network(inputs).float()
         if settings.method == "fixmatch":
-            inputs = normalize(WEAK(images, generator), self.preprocessing)
+            inputs = normalize(WEAK_AUGMENTATION(images, generator), self.preprocessing)
             with torch.no_grad(), self.hardware.autocast():
                 answers = network(inputs).float()
         else:
