@@ -172,7 +172,7 @@ def _predict_by_model(faces: FaceSet, model: str, silent: bool) -> np.ndarray:
 
 
 def _predict_out_of_fold(faces: FaceSet, twins: Twins, out: Path, folds: int, epochs: int, silent: bool) -> np.ndarray:
-    from mien.training.folds import assign_folds, out_of_fold
+    from mien.training.folds import assign_folds, predict_out_of_fold
 
     rows = np.flatnonzero(faces.is_labeled)
     place = np.full(len(faces), -1)

@@ -234,7 +234,7 @@ def preview_data(
     of the classes in the target.
     """
     require_torch()
-    from mien.training.preview import draw_preview, preview
+    from mien.training.preview import draw_preview, make_preview
     from mien.training.recipe import load_recipe
 
     refuse_overwrite(out, paths)
@@ -242,7 +242,7 @@ def preview_data(
         raise UsageError(f"--out {out}", "does not end in .png", f"as in --out {out.with_suffix('.png')}")
     settings = load_recipe(recipe, set)
     faces = read_data(paths, size=settings.input.size, skip_bad=skip_bad, quiet=quiet or as_json)
-    drawing = preview(settings, faces, split=split, rows=rows, copies=copies, seed=seed)
+    drawing = make_preview(settings, faces, split=split, rows=rows, copies=copies, seed=seed)
     draw_preview(drawing, settings, out)
     drawn = [str(name) for name in drawing.faces.names]
     described = ", ".join(name for name in drawing.faces.splits if name)

@@ -57,16 +57,16 @@ def ensemble(
     'mien evaluate'.
     """
     require_torch()
-    from mien.training.release.ensemble import CHOOSERS, join, table_of, weights_text
-    from mien.training.release.export import export
-    from mien.training.torch_classifier import TorchClassifier, open_trained
+    from mien.training.release.ensemble import WEIGHTINGS, format_weightings, join_models, score_weightings
+    from mien.training.release.export import export_model
+    from mien.training.torch_classifier import TorchClassifier, open_trained_model
 
     silent = quiet or as_json
     check_tta(tta)
     _check_names(models, data, out)
     check_onnx_path(out)
-    numbers = None if weights in CHOOSERS else _parse_weights(weights, len(models))
-    members = [open_trained(model) for model in models]
+    numbers = None if weights in WEIGHTINGS else _parse_weights(weights, len(models))
+    members = [open_trained_model(model) for model in models]
     _check_classes(models, [member.classes for member in members])
     faces = read_data(
         data,
@@ -78,7 +78,9 @@ def ensemble(
         model=TorchClassifier(members[0]),
     )
     faces, split = _select_choosing_faces(faces, split, quiet=silent)
-    joined = join(members, np.full(len(members), 1 / len(members)), name or out.stem)  # refuses what does not fit
+    joined = join_models(
+        members, np.full(len(members), 1 / len(members)), name or out.stem
+    )  # refuses what does not fit
     faces = faces.take(faces.is_labeled).reindex_classes(members[0].classes)
     if len(faces) < 2:
         found = f"has {len(faces)} labeled faces to choose weights by"
@@ -87,14 +89,14 @@ def ensemble(
     probabilities = np.stack(
         [classify_images(member, faces.images, tta, quiet=silent, title=model) for member, model in classifiers]
     )  # (M, N, K)
-    table = table_of(models, probabilities, faces.labels)
+    table = score_weightings(models, probabilities, faces.labels)
     if numbers is None and weights not in table["ensembles"]:
         raise UsageError(f"--weights {weights}", f"has too many points for {len(models)} models", "use likelihood")
     chosen = np.array(table["ensembles"][weights]["weights"]) if numbers is None else numbers
-    joined = join(members, chosen, name or out.stem)
-    difference = export(joined, out, faces.take(np.arange(min(len(faces), 512))), license=license)
+    joined = join_models(members, chosen, name or out.stem)
+    difference = export_model(joined, out, faces.take(np.arange(min(len(faces), 512))), license=license)
     table |= {"written": chosen.tolist(), "split": split, "tta": tta, "faces": len(faces), "file": str(out)}
-    card, text = out.with_suffix(".md"), weights_text(table)
+    card, text = out.with_suffix(".md"), format_weightings(table)
     write_text(card, f"# {joined.name}\n\nA weighted mean of {len(models)} models.\n\n```\n{text}```\n")
     text += (
         f"\nwrote {out} ({out.stat().st_size / 1e6:.1f} MB) and {card.name}; torch and ONNX differ by "

@@ -53,10 +53,9 @@ def finish(
     """
     require_torch()
 
-    from mien.training.release.card import finished_card
-    from mien.training.release.finish import Wishes
-    from mien.training.release.finish import finish as finish_model
-    from mien.training.release.speed import speed_of
+    from mien.training.release.card import add_release_sections
+    from mien.training.release.finish import ReleaseOptions, finish_model
+    from mien.training.release.speed import measure_speed
 
     if out.suffix.lower() != ".onnx" or out.name.endswith(INT8_ENDING):
         raise UsageError(f"--out {out}", "is to be the float file's name", "as in --out model.onnx")
@@ -73,7 +72,7 @@ def finish(
     )
     training = None if no_non_faces and no_int8 else faces.select_split(train_split)
     validation = faces.select_split(split) if len(faces.splits) > 1 or faces.has_split(split) else faces
-    options = Wishes(accuracy, not no_non_faces, not no_int8, seed, quiet or as_json)
+    options = ReleaseOptions(accuracy, not no_non_faces, not no_int8, seed, quiet or as_json)
     found = finish_model(source, out, training, validation, options)
     old = source.with_suffix(".md")
     text = old.read_text(encoding="utf-8") if old.is_file() else f"# {read_model_info(out).name}\n"
@@ -112,7 +111,7 @@ def _draw_reliability(found: dict[str, Any], diagram: Path) -> None:
 
 def _summary(found: dict[str, Any], temperature: float, thresholds: dict[str, float]) -> str:
     """Return the calibration, the thresholds and the non-face scores as text."""
-    from mien.training.release.card import share_right
+    from mien.training.release.card import format_accuracy
 
     calibration, unsure, none = found["calibration"], found["unsure"], found.get("not_a_face")
     lines = [

@@ -133,8 +133,8 @@ class _Shown:
 
 def _load_network(name: str, options: dict[str, Any]) -> _Shown:
     """Return a network of MODELS with options, or the network of a trained model, which takes no options."""
-    from mien.models import MISFITS, MODELS
-    from mien.models.summary import summarize
+    from mien.models import BUILD_ERRORS, MODELS
+    from mien.models.summary import summarize_network
 
     if name not in MODELS and (is_run(name) or name in list_shipped_models() or Path(name).suffix.lower() == ".onnx"):
         from mien.training.torch_classifier import open_trained_model

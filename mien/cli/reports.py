@@ -1,4 +1,4 @@
-"""`mien report` and `mien compare`: pages about one model, and about the differences of two."""
+"""`mien report` and `mien compare`: pages about one model, and about the list_differences of two."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ class Queue:
         hours: Callable[[Job], float | None],
         processes: int,
         include_slow: bool = False,
-        say: Say = print,
+        echo: Echo = print,
     ) -> None:
         self._plan, self._start, self._hours, self._processes, self._echo = plan, start, hours, processes, echo
         self._written: dict[str, Any] = {}
@@ -110,7 +110,7 @@ class Queue:
         if (entry.hours or 0.0) > MOST_HOURS and not include_slow:
             entry.state = "refused"
             entry.reason = f"takes {entry.hours:,.0f} h on this machine; `include_slow=True` runs it all the same"
-            self._say(f"{job.name}: refused, {entry.reason}")
+            self._echo(f"{job.name}: refused, {entry.reason}")
         return entry
 
     def _step(self) -> bool:

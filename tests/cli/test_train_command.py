@@ -297,7 +297,7 @@ def test_a_run_is_not_scored_on_splits_that_it_trained_on_without_a_word() -> No
     assert (sorted(scored.names), trained_on) == (sorted(faces.names[[1, 5, 33]]), False)
     assert which == "held out of Training, PublicTest"
     assert select_scored_faces(faces, "PublicTest", [Path("x.csv")], run)[2]  # all of them were asked for
-    only = run_trained_on("one", "Training", faces.in_split("PublicTest"))
+    only = run_trained_on("one", "Training", faces.select_split("PublicTest"))
     scored, which, trained_on = select_scored_faces(faces, "", [Path("x.csv")], only)
     assert (len(scored), which, trained_on) == (20, "PublicTest", False)
 
