@@ -17,8 +17,8 @@ from places import find
 
 from mien.analysis.inference.classifier import Classifier
 from mien.data.readers import load_faces
-from mien.evaluation.calibration import reliability
-from mien.evaluation.selective import kept
+from mien.evaluation.calibration import measure_reliability
+from mien.evaluation.selective import measure_threshold
 
 
 def each(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
@@ -74,10 +74,10 @@ def main() -> None:
         classifier = Classifier(arguments.model, precision=precision)
         print(f"\n{precision:<24}  accuracy  calibration  answered  right of these  taken for no face")
         for name, change in CHANGES.items():
-            probabilities, none = classifier.judge(change(faces.images))
+            probabilities, none = classifier.predict(change(faces.images))
             right = (probabilities.argmax(axis=1) == faces.labels).mean()
-            left = kept(probabilities, faces.labels, classifier.info.thresholds["unsure"])
-            error = reliability(probabilities, faces.labels).error
+            left = measure_threshold(probabilities, faces.labels, classifier.info.thresholds["unsure"])
+            error = measure_reliability(probabilities, faces.labels).calibration_error
             lost = (none > classifier.info.thresholds["not_a_face"]).mean()
             print(f"{name:<24}  {right:>8.1%}  {error:>11.1%}  {left.coverage:>8.1%}  {left.accuracy:>14.1%}  {lost:>17.1%}",
                   flush=True)  # fmt: skip

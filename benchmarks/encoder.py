@@ -35,7 +35,7 @@ def clip(seconds: float, noise: float) -> list[YuvImage]:
     for picture, _ in frames(SCENES["walking"], seconds, actors([ASTRONAUT])):
         if noise:
             picture = np.clip(picture + rng.normal(0, noise, picture.shape), 0, 255).astype(np.uint8)
-        found.append(YuvImage.of_rgb(picture))
+        found.append(YuvImage.from_rgb(picture))
     return found
 
 
@@ -53,7 +53,7 @@ def encode(originals: list[YuvImage], options: dict[str, str], path: Path) -> tu
         spent = time.process_time() - started
     with av.open(str(path)) as container:
         errors = [
-            np.square(YuvImage(frame, planes.said).brightness.astype(np.float32) - planes.brightness).mean()
+            np.square(YuvImage(frame, planes.color_spec).luma.astype(np.float32) - planes.luma).mean()
             for frame, planes in zip(container.decode(video=0), originals, strict=True)
         ]
     minutes = len(originals) / FPS / 60

@@ -258,7 +258,7 @@ def _read_model(path: Path) -> None:
     from mien.analysis.inference.classifier import Classifier
 
     classifier = Classifier(path, threads=1)
-    probabilities, _ = classifier.judge(np.zeros((2, 48, 48), np.uint8))
+    probabilities, _ = classifier.predict(np.zeros((2, 48, 48), np.uint8))
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-4)
 
 
@@ -294,7 +294,7 @@ def _parts() -> dict[str, bytes]:
     from mien.analysis.tracking.face_finder import FaceFinder
 
     finder = FaceFinder(make_detector("haar"))
-    finder.find(np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8), 0.0)
+    finder.find_faces(np.random.default_rng(0).integers(0, 256, (60, 90, 3), dtype=np.uint8), 0.0)
     with tempfile.TemporaryDirectory() as folder:
         parts = PartStore(Path(folder) / "clip", {})
         for number in range(2):

@@ -224,14 +224,14 @@ def track(options: argparse.Namespace) -> None:
         finder, follower, truth, found = recognizer.finder(), Follower(), [], []
         count = 0
         for count, (picture, known) in enumerate(frames(scene, options.seconds or 20, people), 1):
-            time_s, frame = (count - 1) / FPS, YuvImage.of_rgb(picture)  # as videos give them
-            seen = finder.find(frame, time_s)
-            faces = follower.follow(recognizer.read_faces([frame], [seen])[0], time_s, finder.was_cut, frame)
+            time_s, frame = (count - 1) / FPS, YuvImage.from_rgb(picture)  # as videos give them
+            seen = finder.find_faces(frame, time_s)
+            faces = follower.follow_faces(recognizer.read_faces([frame], [seen])[0], time_s, finder.was_cut, frame)
             truth.append(known)
             found.append([(face.track, np.array(face.box_xyxy)) for face in faces])
         result = account(truth, found)
         print(f"| {name} | {len(scene.ways)} | {result.mota:.3f} | {result.missed / result.truths:.1%} | "
-              f"{result.false / result.truths:.1%} | {result.switches} | {result.numbers} | {finder.searched / count:.0%} |")  # fmt: skip
+              f"{result.false / result.truths:.1%} | {result.switches} | {result.numbers} | {finder.search_count / count:.0%} |")  # fmt: skip
 
 
 def speed(options: argparse.Namespace) -> None:
@@ -297,20 +297,20 @@ def _stages(clip: Path, options: argparse.Namespace) -> None:
         while len(read) < 300 and (frame := clocked("decode", next, stream, None)) is not None:
             read.append(frame)
         finder, follower = recognizer.finder(), Follower()
-        writer = PartWriter(Path(folder) / "part.nut", source, FrameFormat.of(read[0].image))
+        writer = PartWriter(Path(folder) / "part.nut", source, FrameFormat.from_image(read[0].image))
         for start in range(0, len(read), 5):
             batch = read[start : start + 5]
-            found = [clocked("find", finder.find, frame.image, frame.time_s) for frame in batch]
+            found = [clocked("find", finder.find_faces, frame.image, frame.time_s) for frame in batch]
             faces = clocked("classify", recognizer.read_faces, [frame.image for frame in batch], found)
             for frame, one in zip(batch, faces, strict=True):
-                followed = clocked("follow", follower.follow, one, frame.time_s, False, frame.image)
+                followed = clocked("follow", follower.follow_faces, one, frame.time_s, False, frame.image)
                 result = FrameResult("clip", frame.index, frame.time_s, SIZE_WH, tuple(followed))
                 clocked("records", records_of, result, "base", "yunet")
                 drawn = clocked("draw", annotate_frame, frame.image, followed)
                 clocked("encode", writer.write, frame.pts, drawn)
         writer.close()
     print(f"{options.detector}, ms a frame: " + ", ".join(f"{name} {1000 * s / len(read):.2f}" for name, s in spent.items())
-          + f"; {finder.searched / len(read):.0%} of the frames were searched")  # fmt: skip
+          + f"; {finder.search_count / len(read):.0%} of the frames were searched")  # fmt: skip
 
 
 def _plain_loop(clip: Path, most: int = 150) -> float:

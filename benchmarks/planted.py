@@ -25,9 +25,9 @@ from places import find
 
 from mien.core.types import FaceSet
 from mien.data import load_faces
-from mien.data.duplicates import Twins, connected, find_twins
-from mien.data.splits import stratified
-from mien.evaluation.audit.non_faces import nonface_score
+from mien.data.duplicates import Duplicates, connected_components, find_duplicates
+from mien.data.splits import sample_stratified
+from mien.evaluation.audit.non_faces import score_non_faces
 
 FILES = ("fer2013-training.parquet", "fer2013-publictest.parquet")
 #: Photographs of scikit-image's wheel that show no human face.
@@ -113,19 +113,19 @@ def crops(count: int, side: int, seed: int = 0) -> np.ndarray:
     return np.stack(made)
 
 
-def score_twins(planted: Planted, twins: Twins, real: Twins) -> dict[str, float]:
+def score_duplicates(planted: Planted, duplicates: Duplicates, real: Duplicates) -> dict[str, float]:
     """Recall over planted copies, precision over the pairs that they are in.
 
-    A pair is right if both pictures go back to one source, or to sources that were twins before anything was planted.
+    A pair is right if both pictures go back to one source, or to sources that were duplicates before anything was planted.
     """
     links = np.stack([planted.sources, planted.copies], axis=1)
     family = np.arange(len(planted.faces))
-    for group in connected(len(family), np.concatenate([links, real.pairs])):
+    for group in connected_components(len(family), np.concatenate([links, real.pairs])):
         family[group] = group[0]
-    about = np.isin(twins.pairs, planted.copies).any(axis=1)
-    right = family[twins.pairs[:, 0]] == family[twins.pairs[:, 1]]
+    about = np.isin(duplicates.pairs, planted.copies).any(axis=1)
+    right = family[duplicates.pairs[:, 0]] == family[duplicates.pairs[:, 1]]
     together = np.arange(len(family))
-    for group in twins.groups:
+    for group in duplicates.groups:
         together[group] = group[0]
     found = together[planted.copies] == together[planted.sources]
     return {
@@ -146,40 +146,40 @@ def main() -> None:
     arguments = _arguments()
     faces = load_faces([find(name) for name in FILES])
     if arguments.faces:
-        faces = faces.take(stratified(faces.labels, [arguments.faces], 0)[0])
+        faces = faces.take(sample_stratified(faces.labels, [arguments.faces], 0)[0])
     started = time.perf_counter()
-    real = find_twins(faces.images)
+    real = find_duplicates(faces.images)
     planted = plant(faces, crops(100, 48), 200, 200)
-    twins = find_twins(planted.faces.images)
+    duplicates = find_duplicates(planted.faces.images)
     figures = {
         "faces": len(planted.faces),
         "photographs": len(photographs()),
-        "twins": score_twins(planted, twins, real),
+        "duplicates": score_duplicates(planted, duplicates, real),
     }
-    score = nonface_score(planted.faces.images)
+    score = score_non_faces(planted.faces.images)
     figures["nonfaces"] = {
         "recall": float((score[planted.nonfaces] > 0).mean()),
         "share_of_others": float((np.delete(score, planted.nonfaces) > 0).mean()),
     }
     print(json.dumps(figures, indent=2))
     if arguments.labels:
-        figures["labels"] = _labels(planted, twins, Path(arguments.out or tempfile.mkdtemp()), arguments.epochs)
+        figures["labels"] = _labels(planted, duplicates, Path(arguments.out or tempfile.mkdtemp()), arguments.epochs)
     print(json.dumps(figures | {"seconds": round(time.perf_counter() - started)}, indent=2))
 
 
-def _labels(planted: Planted, twins: Twins, folder: Path, epochs: int) -> dict[str, float]:
-    from mien.evaluation.audit.label_errors import confident_learning
+def _labels(planted: Planted, duplicates: Duplicates, folder: Path, epochs: int) -> dict[str, float]:
+    from mien.evaluation.audit.label_errors import find_label_errors
     from mien.training.folds import assign_folds, predict_out_of_fold
 
     faces = planted.faces
-    probabilities = predict_out_of_fold(faces, assign_folds(faces.labels, twins.groups, 3), folder, epochs=epochs)
-    found = confident_learning(probabilities, faces.labels)
+    probabilities = predict_out_of_fold(faces, assign_folds(faces.labels, duplicates.groups, 3), folder, epochs=epochs)
+    found = find_label_errors(probabilities, faces.labels)
     np.savez(folder / "probabilities.npz", probabilities=probabilities, labels=faces.labels, flipped=planted.flipped)
     return {
         "out_of_fold_accuracy": float((probabilities.argmax(axis=1) == faces.labels).mean()),
-        "recall_in_top_5_percent": score_labels(planted, found.suspicion),
-        "flagged": float(found.flagged.mean()),
-        "recall_of_flags": float(found.flagged[planted.flipped].mean()),
+        "recall_in_top_5_percent": score_labels(planted, found.error_score),
+        "flagged": float(found.is_flagged.mean()),
+        "recall_of_flags": float(found.is_flagged[planted.flipped].mean()),
     }
 
 

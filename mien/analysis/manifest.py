@@ -1,4 +1,4 @@
-"""What became of each of many inputs: one line each, written as soon as it is known, so that a run can go on later."""
+"""The manifest of a run over many inputs: one line per input, written as soon as its result is known, so that the run can resume."""
 
 from __future__ import annotations
 
@@ -19,94 +19,94 @@ IsStemFree = Callable[[Path, Input], bool]
 class Manifest:
     """``manifest.jsonl`` in the output folder.
 
-    Its first line says what the run depends on; then comes a line for every input: ``source``, the ``stem`` of its outputs,
-    ``state`` (begun, done, failed or crashed), ``why`` it failed, the ``outputs`` and what was counted; the last line says that the run came to its end.
-    The lines of a run that came to a sudden end are taken over by the next one with the same settings.
+    The first line holds the key of the run. Each input has a line with its ``source``, the ``stem`` of its outputs, its
+    ``state`` ("begun", "done", "failed" or "crashed"), ``why`` it failed, its ``outputs`` and its counts. The last line says
+    that the run has ended. A run with the same key takes over the lines of an interrupted run.
 
     Args:
         out: the output folder.
-        key: what the results depend on beside the inputs, as JSON.
-        again: take over the lines of a run that came to its end, too.
-        after_crash: what was begun and not finished has crashed; its line is kept.
+        key: what the results depend on besides the inputs, as JSON.
+        reuse_ended: also take over the lines of a run that has ended.
+        after_crash: keep the lines of inputs that were begun and not finished: they crashed.
 
-    Raises OutputError where another file has that name.
+    Raises OutputError if the folder has another file of this name.
     """
 
-    def __init__(self, out: Path, key: dict[str, Any], again: bool = False, after_crash: bool = False) -> None:
+    def __init__(self, out: Path, key: dict[str, Any], reuse_ended: bool = False, after_crash: bool = False) -> None:
         self._path = out / MANIFEST_NAME
         key = json.loads(json.dumps(key))
         lines = _read_lines(self._path)
         if self._path.exists() and not (lines and "key" in lines[0]):
-            raise OutputError(self._path, "is a file that mien did not write", "choose another folder with --out")
-        goes_on = bool(lines) and lines[0].get("key") == key and (again or not lines[-1].get("ended"))
-        known = {line["stem"]: line for line in lines[1:] if _is_complete(line)} if goes_on else {}
-        # Where this run has not crashed, what an earlier one had begun and not finished is begun anew.
+            raise OutputError(self._path, "is a file that mien did not write", "choose another folder with `out`")
+        continues = bool(lines) and lines[0].get("key") == key and (reuse_ended or not lines[-1].get("ended"))
+        known = {line["stem"]: line for line in lines[1:] if _is_complete(line)} if continues else {}
+        # Without a crash, inputs that an earlier run had begun and not finished are analyzed again.
         self._known = {stem: line for stem, line in known.items() if after_crash or line["state"] != "begun"}
         self._head = {"key": key}
         write_text(self._path, "".join(_format_line(line) for line in [self._head, *self._known.values()]))
         self._file = self._path.open("a", encoding="utf-8", newline="\n")
 
-    def named(self, items: Sequence[Input | MediaError], is_free: IsStemFree) -> list[Input | MediaError]:
-        """The same, each with the stem it had before; others take none of those (see with_distinct_stems)."""
+    def assign_stems(self, items: Sequence[Input | MediaError], is_free: IsStemFree) -> list[Input | MediaError]:
+        """Give each input a distinct stem: the one that it had before, or one that is free (see ``inputs.assign_stems``)."""
         return assign_stems(items, {line["source"]: stem for stem, line in self._known.items()}, is_free)
 
-    def line(self, item: Input) -> dict[str, Any] | None:
-        """What became of an input that is as it was then; else None."""
+    def find_entry(self, item: Input) -> dict[str, Any] | None:
+        """Return the line of an input; None without one, or if the input has changed since."""
         line = self._known.get(str(item.stem))
         if line is None or line["source"] != item.name or not line["input"] or line["input"] != item.fingerprint():
             return None
         return line
 
-    def finished(self, item: Input) -> dict[str, Any] | None:
-        """The line of an input that was done before and is as it was then, with all its outputs; else None."""
-        line = self.line(item)
+    def find_finished(self, item: Input) -> dict[str, Any] | None:
+        """Return the line of an unchanged input that is done and whose outputs all exist; else None."""
+        line = self.find_entry(item)
         if line is None or line["state"] != "done":
             return None
         return line if all(Path(output).exists() for output in line["outputs"]) else None
 
-    def latest(self, item: Input) -> dict[str, Any]:
-        """The last line of an input, whatever became of that since; of one that never had its turn, ``state`` is ""."""
+    def latest_entry(self, item: Input) -> dict[str, Any]:
+        """Return the last line of an input, changed or not; without one, ``state`` is ""."""
         return self._known.get(str(item.stem), {"state": ""})
 
-    def begin(self, item: Input) -> None:
-        """It has its turn now: where this is its last line, its analysis came to a sudden end."""
-        self._add({"source": item.name, "stem": str(item.stem), "input": item.fingerprint(), "state": "begun"})
+    def mark_begun(self, item: Input) -> None:
+        """Write that the analysis of an input begins. If this stays its last line, the analysis was interrupted."""
+        self._append({"source": item.name, "stem": str(item.stem), "input": item.fingerprint(), "state": "begun"})
 
-    def add(self, item: Input, **what: Any) -> None:
-        """``state``, ``outputs`` and whatever else is known of an input by now; the input is the one that was begun."""
+    def add_result(self, item: Input, **values: Any) -> None:
+        """Write the ``state``, the ``outputs`` and other values of an input."""
         begun = self._known.get(str(item.stem), {})
-        seen = begun["input"] if begun.get("source") == item.name else item.fingerprint()
-        self._add({"source": item.name, "stem": str(item.stem), "input": seen, **what})
+        fingerprint = begun["input"] if begun.get("source") == item.name else item.fingerprint()
+        self._append({"source": item.name, "stem": str(item.stem), "input": fingerprint, **values})
 
-    def _add(self, line: dict[str, Any]) -> None:
+    def _append(self, line: dict[str, Any]) -> None:
         self._known[line["stem"]] = line
         self._file.write(_format_line(line))
         self._file.flush()
 
-    def end(self) -> None:
-        """Every input had its turn: one line for each, the latest."""
+    def mark_ended(self) -> None:
+        """Mark the run as ended, and keep only the last line of each input."""
         self.close()
         lines = [self._head, *self._known.values(), {"ended": True}]
         write_text(self._path, "".join(_format_line(line) for line in lines))
 
     def remove(self, items: Sequence[Input | MediaError]) -> None:
-        """Nothing was done of these: nothing is left, unless there are lines of other inputs."""
+        """Remove the manifest after a run without results, unless it has lines of other inputs."""
         self.close()
         if self._known.keys() <= {str(item.stem) for item in items if isinstance(item, Input)}:
             self._path.unlink(missing_ok=True)
         else:
-            self.end()
+            self.mark_ended()
 
     def close(self) -> None:
         self._file.close()
 
 
 def _format_line(line: dict[str, Any]) -> str:
-    return json.dumps(line) + "\n"  # ASCII: a path may hold what UTF-8 cannot
+    return json.dumps(line) + "\n"  # ASCII, since a path may contain bytes that are not UTF-8
 
 
 def _read_lines(path: Path) -> list[dict[str, Any]]:
-    """All lines that are whole: the last may have been cut off."""
+    """Return all complete lines; the last one may be truncated."""
     if not path.is_file():
         return []
     lines = []
@@ -121,11 +121,13 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
 
 
 def _is_complete(line: dict[str, Any]) -> bool:
-    """Whether a line says what every line says; a person, or another program, may have changed the file."""
+    """Whether a line has all required values; other programs may have changed the file."""
     kinds = {"source": str, "stem": str, "state": str, "input": list}
     if not all(isinstance(line.get(name), kind) for name, kind in kinds.items()):
         return False
     if line["state"] != "done":
         return True
-    told = line.get("done", {"outputs": [], "warnings": []})
-    return isinstance(line.get("outputs"), list) and isinstance(told, dict) and {"outputs", "warnings"} <= told.keys()
+    result = line.get("done", {"outputs": [], "warnings": []})
+    return (
+        isinstance(line.get("outputs"), list) and isinstance(result, dict) and {"outputs", "warnings"} <= result.keys()
+    )

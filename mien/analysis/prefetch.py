@@ -1,6 +1,6 @@
-"""Work that goes on at the same time: what is read ahead, what is worked on several at once, what is written behind; in order.
+"""Pipeline stages in threads: prefetched items, parallel calls and background calls, all in order.
 
-Decoding, networks and encoding leave Python while they work, so threads are enough to keep every core busy.
+Decoding, networks and encoding release the GIL, so that threads keep all cores busy.
 """
 
 from __future__ import annotations
@@ -19,62 +19,64 @@ import cv2
 T = TypeVar("T")
 R = TypeVar("R")
 
-#: Ends a queue. An object of its own, since None may be among the items.
+#: Marks the end of a queue. It is an object of its own, since an item may be None.
 _END = object()
 
 
 @contextmanager
-def prefetch_items(items: Iterable[T], most: int, *, newest: bool = False) -> Iterator[Iterator[T]]:
-    """The same items, made in a thread that is up to ``most`` of them ahead.
+def prefetch_items(items: Iterable[T], max_items: int, *, keep_newest: bool = False) -> Iterator[Iterator[T]]:
+    """Iterate over ``items`` in a background thread, and yield an iterator over them.
 
-    ``newest`` is for live pictures: where the reader of the items is slow, the oldest waiting one is thrown away, so that
-    what it gets is never old. An error of ``items`` is raised where its next item would have come. Leaving the block ends
-    the thread, after the item that it is making.
+    max_items     maximum number of items in the queue
+    keep_newest   for live frames: if the queue is full, drop its oldest item instead of waiting
+
+    An error of ``items`` is raised at the position of the item that failed. Leaving the block ends the thread after its
+    current item.
     """
-    waiting: queue.Queue[Any] = queue.Queue(most)
+    waiting: queue.Queue[Any] = queue.Queue(max_items)
     stop = threading.Event()
     failure: list[BaseException] = []
 
-    def make() -> None:
+    def produce() -> None:
         try:
             for item in items:
-                if not _put_item(waiting, item, stop, newest):
+                if not _put_item(waiting, item, stop, keep_newest):
                     return
-        except BaseException as error:  # noqa: BLE001 - raised again in the thread that reads
+        except BaseException as error:  # noqa: BLE001 - raised again in the consuming thread
             failure.append(error)
         _put_item(waiting, _END, stop, newest=False)
 
-    def read() -> Iterator[T]:
+    def consume() -> Iterator[T]:
         while (item := waiting.get()) is not _END:
             yield item
         if failure:
             raise failure[0]
 
-    thread = threading.Thread(target=make, name="mien-ahead", daemon=True)
+    thread = threading.Thread(target=produce, name="mien-prefetch", daemon=True)
     thread.start()
     try:
-        yield read()
+        yield consume()
     finally:
         stop.set()
         thread.join()
 
 
-def parallel_map(action: Callable[[T], R], items: Iterable[T], most: int) -> Generator[R]:
-    """``action`` of each item, in order; up to ``most`` are worked on, each in a thread, while the caller uses the one before.
+def parallel_map(action: Callable[[T], R], items: Iterable[T], max_workers: int) -> Generator[R]:
+    """Yield ``action(item)`` for each item, in order, while threads process up to ``max_workers`` further items.
 
-    With 0 none is: an item is worked on when it is asked for, and comes at once. An error of ``items`` or of ``action`` is
-    raised where the item would have come. To end the threads early, close the generator.
+    With ``max_workers=0`` an item is processed when the caller asks for it. An error of ``items`` or of ``action`` is raised
+    at the position of its item. Close the generator to end the threads early.
     """
-    with ThreadPoolExecutor(max(1, most), "mien-several") as pool:
+    with ThreadPoolExecutor(max(1, max_workers), "mien-parallel") as pool:
         waiting: deque[Future[R]] = deque()
         items, ended = iter(items), False
         while not ended or waiting:
-            while not ended and len(waiting) <= most:
+            while not ended and len(waiting) <= max_workers:
                 try:
                     waiting.append(pool.submit(action, next(items)))
                 except StopIteration:
                     ended = True
-                except BaseException as error:  # noqa: BLE001 - raised again behind what came before it
+                except BaseException as error:  # noqa: BLE001 - raised again after the items before it
                     waiting.append(_failed_future(error))
                     ended = True
             if waiting:
@@ -88,7 +90,7 @@ def _failed_future(error: BaseException) -> Future[Any]:
 
 
 def _put_item(waiting: queue.Queue[Any], item: object, stop: threading.Event, newest: bool) -> bool:
-    """Wait for room, or make it; False when it is no longer wanted."""
+    """Put an item into the queue; return False if ``stop`` is set. With ``newest``, drop the oldest item of a full queue."""
     while not stop.is_set():
         try:
             waiting.put(item, timeout=0 if newest else 0.1)
@@ -102,79 +104,80 @@ def _put_item(waiting: queue.Queue[Any], item: object, stop: threading.Event, ne
 def _drop_oldest(waiting: queue.Queue[Any]) -> object:
     try:
         return waiting.get_nowait()
-    except queue.Empty:  # its reader was quicker
+    except queue.Empty:  # the consumer took it meanwhile
         return None
 
 
 def threads_per_stage() -> int:
-    """Threads of one of the four stages of footage, at least one; of the cores that this process may use."""
-    allowed = getattr(os, "sched_getaffinity", None)  # Linux has it
+    """Return the threads of one of the four stages of an analysis: a quarter of the cores of this process, at least 1."""
+    allowed = getattr(os, "sched_getaffinity", None)  # Linux only
     return max(1, (len(allowed(0)) if allowed else os.cpu_count() or 1) // 4)
 
 
 class _OpenCVThreads:
-    """How many analyses want few threads of OpenCV, and how many it had before the first: the setting is the process's."""
+    """The process-wide setting: how many blocks limit OpenCV's threads, and its threads before the first of them."""
 
     lock = threading.Lock()
-    wanted = 0
-    before = 0
+    active_blocks = 0
+    original_count = 0
 
 
 @contextmanager
 def limit_opencv_threads() -> Iterator[None]:
-    """Where every core has its stage already, OpenCV's own threads only get in each other's way."""
+    """Limit OpenCV to the threads of one stage within the block: more would compete with the other stages."""
     with _OpenCVThreads.lock:
-        if not _OpenCVThreads.wanted:
-            _OpenCVThreads.before = cv2.getNumThreads()
-            cv2.setNumThreads(min(_OpenCVThreads.before, threads_per_stage()))
-        _OpenCVThreads.wanted += 1
+        if not _OpenCVThreads.active_blocks:
+            _OpenCVThreads.original_count = cv2.getNumThreads()
+            cv2.setNumThreads(min(_OpenCVThreads.original_count, threads_per_stage()))
+        _OpenCVThreads.active_blocks += 1
     try:
         yield
     finally:
         with _OpenCVThreads.lock:
-            _OpenCVThreads.wanted -= 1
-            if not _OpenCVThreads.wanted:
-                cv2.setNumThreads(_OpenCVThreads.before)
+            _OpenCVThreads.active_blocks -= 1
+            if not _OpenCVThreads.active_blocks:
+                cv2.setNumThreads(_OpenCVThreads.original_count)
 
 
 class BackgroundWriter:
-    """Calls that are made in a thread, one after the other, while the caller goes on; up to ``most`` wait.
+    """Execute calls in a background thread, in order.
 
-    An error of a call is raised by the next ``do`` or by ``wait``; the calls after it are not made.
+    ``max_waiting`` calls may wait; then ``submit`` blocks. The next ``submit`` or ``flush`` raises the error of a call, and the
+    calls after it are dropped.
     """
 
-    def __init__(self, most: int) -> None:
-        self._waiting: queue.Queue[Any] = queue.Queue(most)
+    def __init__(self, max_waiting: int) -> None:
+        self._waiting: queue.Queue[Any] = queue.Queue(max_waiting)
         self._failure: BaseException | None = None
-        self._thread = threading.Thread(target=self._work, name="mien-behind", daemon=True)
+        self._thread = threading.Thread(target=self._run_calls, name="mien-background", daemon=True)
         self._thread.start()
 
-    def do(self, call: Callable[..., object], *arguments: object) -> None:
-        """Have it called soon."""
-        self._raise()
+    def submit(self, call: Callable[..., object], *arguments: object) -> None:
+        """Queue ``call(*arguments)``."""
+        self._raise_error()
         self._waiting.put((call, arguments))
 
-    def wait(self) -> None:
-        """Until all that was asked for is done."""
+    def flush(self) -> None:
+        """Wait until all submitted calls are done."""
         self._waiting.join()
-        self._raise()
+        self._raise_error()
 
     def close(self) -> None:
-        """End the thread after what it is doing; what still waits is dropped."""
+        """End the thread after its current call; drop the calls that wait."""
         self._failure = self._failure or RuntimeError("closed")
         self._waiting.put(_END)
         self._thread.join()
 
-    def _raise(self) -> None:
+    def _raise_error(self) -> None:
         if self._failure is not None:
             raise self._failure
 
-    def _work(self) -> None:
+    def _run_calls(self) -> None:
         while (item := self._waiting.get()) is not _END:
             call, arguments = item
             if self._failure is None:
                 try:
                     call(*arguments)
-                except BaseException as error:  # noqa: BLE001 - raised again in the thread that asked
+                except BaseException as error:  # noqa: BLE001 - raised again in the submitting thread
                     self._failure = error
             self._waiting.task_done()

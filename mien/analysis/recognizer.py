@@ -17,12 +17,10 @@ from PIL import Image
 from mien import __version__
 from mien.analysis.detection.detectors import (
     Detections,
-    YuNetDetector,
     crop_faces,
     detect_faces,
     keep_largest,
     make_detector,
-    whole_picture,
 )
 from mien.analysis.inference.classifier import TTA, Classifier
 from mien.analysis.media.yuv import YuvImage
@@ -120,7 +118,7 @@ class Recognizer:
 
     @property
     def detector_name(self) -> str:
-        return self.detector.name if self.detector else "none"
+        return self.detector.name
 
     @overload
     def analyze(self, picture: Picture) -> list[Face]: ...  # type: ignore[overload-overlap]  # a str is a sequence of str
@@ -170,9 +168,8 @@ class Recognizer:
         Each network has a quarter of them then, unless ``threads`` says otherwise: more would only wait for each other.
         """
         twin, threads = copy.copy(self), self.threads or threads_per_stage()
-        twin.classifier = self.classifier.in_threads(threads)
-        if isinstance(self.detector, YuNetDetector):
-            twin.detector = self.detector.in_threads(threads)
+        twin.classifier = self.classifier.with_threads(threads)
+        twin.detector = self.detector.with_threads(threads)
         return twin
 
     def finder(self) -> FaceFinder:
@@ -183,19 +180,21 @@ class Recognizer:
         """What was found in each of several pictures, RGB uint8 or planes → its faces; all crops go through the network
         together."""
         size = self.classifier.info.preprocessing.size
-        framing = self.detector.framing if self.detector else None
         crops = [
-            crop_faces(picture, one.boxes_xyxy, framing, size) for picture, one in zip(pictures, found, strict=True)
+            crop_faces(picture, one.boxes_xyxy, self.detector.framing, size)
+            for picture, one in zip(pictures, found, strict=True)
         ]
         if not crops:
             return []
-        probabilities, non_faces = self.classifier.judge(np.concatenate(crops), self.options.tta)
+        probabilities, non_faces = self.classifier.predict(np.concatenate(crops), self.options.tta)
         faces, start = [], 0
         for one in found:
             mine = slice(start, start + len(one))
             nothing = None if non_faces is None else non_faces[mine]
             faces.append(
-                make_faces(one, probabilities[mine], nothing, self.labels, self.doubt, self.detector is not None)
+                make_faces(
+                    one, probabilities[mine], nothing, self.labels, self.doubt, not self.detector.is_whole_picture
+                )
             )
             start += len(one)
         return faces
@@ -206,7 +205,7 @@ class Recognizer:
             "mien": __version__,
             "model": self._digest,
             "detector": self.detector_name,
-            "detector_file": self.detector.digest if isinstance(self.detector, YuNetDetector) else "",
+            "detector_file": self.detector.digest,
             "detector_threshold": self.options.detector_threshold,
             "people": self.options.people,
             "tta": self.options.tta,
@@ -231,6 +230,4 @@ class Recognizer:
         return self.classifier.probabilities(crops, self.options.tta)
 
     def _find(self, picture: np.ndarray, thorough: bool) -> Detections:
-        if self.detector is not None:
-            return keep_largest(detect_faces(self.detector, picture, thorough=thorough), self.options.people)
-        return whole_picture(picture)
+        return keep_largest(detect_faces(self.detector, picture, thorough=thorough), self.options.people)

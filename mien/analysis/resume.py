@@ -1,4 +1,4 @@
-"""What an analysis has finished so far, in parts beside its outputs, so that after a sudden end it goes on from there."""
+"""Store the finished parts of an analysis beside its outputs, so that an interrupted analysis can resume."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from mien.core.files import hidden_sibling, make_folder, replace_file, write_jso
 
 
 class PartStore:
-    """Numbered parts in a hidden folder; each has its files and then, when these are whole, the state at its end.
+    """Numbered parts of an analysis in a hidden folder: the files of each, and the state at the end of the last.
 
-    A part without a state does not count: it was being written when the analysis ended, and is written anew. The state
-    holds the checksums of all files of all parts; where one differs, the parts are thrown away.
+    A part is finished once its state is written; an unfinished part is written again. The state contains the checksums
+    of all files of all parts. If one differs, all parts are discarded.
 
     Args:
-        stem: the outputs' path without an ending; the folder lies beside it.
-        key: what the parts depend on (the input, the model, the settings). Parts of another key are thrown away.
+        stem: path of the outputs without a suffix; the folder is beside it.
+        key: what the parts depend on (input, model, settings), as JSON. Parts with another key are discarded.
 
     Attributes:
-        count: how many parts are whole.
-        damage: what was wrong with parts that were thrown away because they were damaged; "" where nothing was.
+        count: number of finished parts.
+        damage: why damaged parts were discarded; "" if none were.
     """
 
     def __init__(self, stem: Path, key: dict[str, Any]) -> None:
@@ -31,32 +31,34 @@ class PartStore:
         self._key = json.loads(json.dumps(key))
         self.count = 0
         self._state: Any = None
-        self._sums: dict[str, str] = {}
+        self._checksums: dict[str, str] = {}
         if self._read_key() != self._key:
-            self._begin()
+            self._discard_parts()
             return
         self.count = max((int(path.stem) + 1 for path in self.folder.glob("[0-9]*.state")), default=0)
         if self.count:
             try:
-                self._state, self._sums = self._read(self.path("state", self.count - 1))
+                self._state, self._checksums = self._read_state(self.path("state", self.count - 1))
             except DamagedState as error:
                 self.damage = str(error)
-                self._begin()
+                self._discard_parts()
 
-    def _begin(self) -> None:
-        self.count, self._state, self._sums = 0, None, {}
+    def _discard_parts(self) -> None:
+        """Start with an empty folder."""
+        self.count, self._state, self._checksums = 0, None, {}
         shutil.rmtree(self.folder, ignore_errors=True)
         make_folder(self.folder)
         write_json(self.folder / "key.json", self._key)
 
-    def _read(self, path: Path) -> tuple[Any, dict[str, str]]:
+    def _read_state(self, path: Path) -> tuple[Any, dict[str, str]]:
+        """Return (state, checksums). Raises DamagedState if the state or a file of a part was changed."""
         content = read_state(path)
         if not (isinstance(content, tuple) and len(content) == 2 and isinstance(content[1], dict)):
-            raise DamagedState(f"{path.name}: holds something else")
+            raise DamagedState(f"{path.name}: has an unexpected content")
         for name, known in content[1].items():
             file = self.folder / Path(name).name
             if not file.is_file() or file_sha256(file) != known:
-                raise DamagedState(f"{name}: is not as it was written")
+                raise DamagedState(f"{name}: was changed")
         return content
 
     def _read_key(self) -> object:
@@ -66,27 +68,27 @@ class PartStore:
             return None
 
     def path(self, ending: str, number: int | None = None) -> Path:
-        """A file of a part; without a number, of the one that is written now."""
+        """Return the path of a file of part ``number``, by default the part that is being written."""
         return self.folder / f"{self.count if number is None else number:06d}.{ending}"
 
     def paths(self, ending: str) -> list[Path]:
-        """The files of all whole parts, in order."""
+        """Return the files of all finished parts, in order."""
         return [self.path(ending, number) for number in range(self.count)]
 
-    def state(self) -> Any:
-        """The state at the end of the last whole part that was found; None before the first."""
+    def stored_state(self) -> Any:
+        """Return the state at the end of the last part that was found at the start; None without parts."""
         return self._state
 
-    def finish(self, state: object) -> None:
-        """The files of the part that is written now are whole, and this is where the analysis stands."""
+    def finish_part(self, state: object) -> None:
+        """Mark the current part as finished, and store the state at its end."""
         written = self.folder.glob(f"{self.count:06d}.*")
-        self._sums |= {path.name: file_sha256(path) for path in written if path.suffix not in (".state", ".part")}
+        self._checksums |= {path.name: file_sha256(path) for path in written if path.suffix not in (".state", ".part")}
         with replace_file(self.path("state")) as temporary:
-            write_state(temporary, (state, self._sums))
+            write_state(temporary, (state, self._checksums))
         self.count += 1
         if self.count > 1:
             self.path("state", self.count - 2).unlink(missing_ok=True)
 
     def remove(self) -> None:
-        """All of it: the outputs are whole, or the analysis failed."""
+        """Remove all parts: the outputs are complete, or the analysis failed."""
         shutil.rmtree(self.folder, ignore_errors=True)

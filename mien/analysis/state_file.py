@@ -1,4 +1,4 @@
-"""A tree of our data classes as a file and back: JSON and plain arrays with a checksum, and nothing that can run code."""
+"""Write trees of mien's data classes to files and read them: JSON and NumPy arrays with a checksum, without executable code."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-#: Where the data classes are that a file may name.
+#: Packages whose data classes a file may contain.
 _ALLOWED_PACKAGES = ("mien.core.", "mien.analysis.")
 
-#: What reading a file raises that was changed since it was written.
+#: Errors that reading a damaged file raises.
 _READ_ERRORS = (
     OSError, ValueError, TypeError, LookupError, AttributeError, ImportError, EOFError, RecursionError, zipfile.BadZipFile,
     zlib.error, tokenize.TokenError, SyntaxError,
@@ -27,11 +27,11 @@ _READ_ERRORS = (
 
 
 class DamagedState(Exception):
-    """A file is not as it was written."""
+    """A state file was changed or truncated since it was written."""
 
 
 def write_state(path: Path, state: object) -> None:
-    """Write data classes, dicts, lists, tuples, sets, arrays and plain values; TypeError for anything else."""
+    """Write a tree of data classes, dicts, lists, tuples, sets, arrays and JSON values. Raises TypeError for other types."""
     arrays: list[np.ndarray] = []
     tree = json.dumps(_encode(state, arrays))
     content = io.BytesIO()
@@ -42,7 +42,7 @@ def write_state(path: Path, state: object) -> None:
 
 
 def read_state(path: Path) -> Any:
-    """The same again. Raises Damaged."""
+    """Read what ``write_state`` wrote. Raises DamagedState for a file that was changed since."""
     try:
         digest, _, content = path.read_bytes().partition(b"\n")
         if hashlib.sha256(content).hexdigest().encode() != digest:
@@ -54,17 +54,18 @@ def read_state(path: Path) -> Any:
 
 
 def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file as hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _encode(value: object, arrays: list[np.ndarray]) -> object:
-    """As JSON holds it; what JSON has no word for is a list that begins with its kind."""
+    """Encode a value as JSON; types that JSON lacks become lists that start with the name of the type."""
     if value is None or (isinstance(value, bool | int | float | str) and not isinstance(value, np.generic)):
         return value
     if isinstance(value, np.ndarray | np.generic):
         if value.dtype.hasobject:
-            raise TypeError("an array of objects cannot be kept")
+            raise TypeError("an array of objects cannot be stored")
         arrays.append(np.asarray(value))
         return ["scalar" if isinstance(value, np.generic) else "array", len(arrays) - 1]
     if isinstance(value, dict):
@@ -79,10 +80,11 @@ def _encode(value: object, arrays: list[np.ndarray]) -> object:
             kept = {field.name: getattr(value, field.name) for field in fields(value)}
         content = {name: _encode(one, arrays) for name, one in kept.items()}
         return ["class", type(value).__module__, type(value).__qualname__, content]
-    raise TypeError(f"{type(value).__name__} cannot be kept")
+    raise TypeError(f"{type(value).__name__} cannot be stored")
 
 
 def _decode(value: Any, arrays: Any) -> Any:
+    """Decode what ``_encode`` made."""
     if not isinstance(value, list):
         return value
     kind, *content = value
@@ -97,7 +99,7 @@ def _decode(value: Any, arrays: Any) -> Any:
         made: Any = object.__new__(_find_class(module, name))
         for key in {field.name for field in fields(made)} - values.keys():
             raise ValueError(f"{name} has no {key}")
-        for key, one in values.items():  # those that it sets itself, too
+        for key, one in values.items():  # including fields with init=False and private attributes
             object.__setattr__(made, key, _decode(one, arrays))
         return made
     kinds = {"list": list, "tuple": tuple, "set": set}
@@ -105,9 +107,10 @@ def _decode(value: Any, arrays: Any) -> Any:
 
 
 def _find_class(module: str, name: str) -> type:
+    """Return the data class of this name. Raises ValueError for any other object."""
     if not module.startswith(_ALLOWED_PACKAGES):
-        raise ValueError(f"{module}.{name} is not one of ours")
+        raise ValueError(f"{module}.{name} is not a class of mien")
     found = getattr(import_module(module), name)
     if not (is_dataclass(found) and isinstance(found, type) and found.__module__ == module):
-        raise ValueError(f"{module}.{name} is no data class")
+        raise ValueError(f"{module}.{name} is not a data class")
     return found

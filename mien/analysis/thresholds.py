@@ -28,8 +28,8 @@ class Doubt:
     def of(cls, classifier: Classifier, unsure: str | float = "auto", drop_non_faces: str | float = "off") -> Doubt:
         """What is asked for, "auto" being the model's own; UsageError for what makes no sense."""
         return cls(
-            classifier.threshold("unsure", unsure),
-            classifier.threshold("not_a_face", drop_non_faces),
+            classifier.resolve_threshold("unsure", unsure),
+            classifier.resolve_threshold("not_a_face", drop_non_faces),
             classifier.info.thresholds.get("not_a_face"),
         )
 

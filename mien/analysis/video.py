@@ -182,16 +182,18 @@ class VideoAnalysis:
     state: State
 
     def run(self, item: Input) -> None:
-        source, earlier = self.source, self.parts.state()
+        source, earlier = self.source, self.parts.stored_state()
         if earlier is not None:
             earlier.finder.detector = self.recognizer.detector
             self.state = earlier
-        done_s = max(0.0, self.state.last_s - source.begins_s) if earlier is not None else 0.0
-        one_by_one = source.is_live or source.is_large
+        done_s = max(0.0, self.state.last_s - source.analysis_start_s) if earlier is not None else 0.0
+        one_by_one = source.is_live or source.has_large_frames
         most, at_once = (1, 0) if one_by_one else (BATCH_FRAMES, BATCHES_AT_ONCE)
         decoded = _batches(source.frames(self.state.result.frames, self.tell), most)
         with (
-            prefetch_items(decoded, 1 if source.is_large else BATCHES_AHEAD, newest=source.is_live) as frames,
+            prefetch_items(
+                decoded, 1 if source.has_large_frames else BATCHES_AHEAD, keep_newest=source.is_live
+            ) as frames,
             prefetch_items(
                 _search(_lasting(frames, source) if source.is_live else frames, self.state.finder), 1
             ) as searched,
@@ -207,7 +209,7 @@ class VideoAnalysis:
     def tell(self) -> None:
         """Say to whoever watches how far this is; also where it only goes on, and gets no further."""
         if self.context.report_progress is not None:
-            done_s = max(0.0, self.state.last_s - self.source.begins_s) if self.state.result.frames else 0.0
+            done_s = max(0.0, self.state.last_s - self.source.analysis_start_s) if self.state.result.frames else 0.0
             self.context.report_progress(done_s, self.source.analyzed_s, self.state.result.frames)
 
     def _stopped(self) -> bool:
@@ -233,7 +235,7 @@ class VideoAnalysis:
                 self.tell()
                 if self._stopped():
                     break
-        parts.finish(state)
+        parts.finish_part(state)
         release_freed_memory()  # the encoder's: the next part has its own
 
     def _read(self, batch: _Batch) -> _Batch:
@@ -243,7 +245,7 @@ class VideoAnalysis:
         """What each frame's faces show, followed frame by frame."""
         followed = []
         for frame, faces, was_cut in zip(batch.frames, batch.faces, batch.cuts, strict=True):
-            followed.append(self.state.follower.follow(faces, frame.time_s, was_cut, frame.image))
+            followed.append(self.state.follower.follow_faces(faces, frame.time_s, was_cut, frame.image))
             if self.state.follower.was_cut:
                 self.state.people.timeline.add_cut(self._player_time_s(frame))
         return followed
@@ -288,19 +290,19 @@ class _Pictures:
         from mien.analysis.media.video_writer import PartWriter
 
         self._style, state = analysis.context.options.style, analysis.state
-        state.annotated = state.annotated or FrameFormat.of(annotate_frame(first, [], self._style))
+        state.annotated = state.annotated or FrameFormat.from_image(annotate_frame(first, [], self._style))
         self._writer = PartWriter(analysis.parts.path("nut"), analysis.source, state.annotated)
-        self._behind = BackgroundWriter(most)
+        self._background = BackgroundWriter(most)
 
     def __enter__(self) -> Callable[[VideoFrame, list[Face]], None]:
-        return lambda frame, faces: self._behind.do(self._write, frame, faces)
+        return lambda frame, faces: self._background.submit(self._write, frame, faces)
 
     def __exit__(self, kind: object, *_: object) -> None:
         try:
             if kind is None:
-                self._behind.wait()
+                self._background.flush()
         finally:
-            self._behind.close()
+            self._background.close()
             self._writer.close()
 
     def _write(self, frame: VideoFrame, faces: list[Face]) -> None:
@@ -332,6 +334,6 @@ def _search(batches: Iterator[list[VideoFrame]], finder: FaceFinder) -> Iterator
     for batch in batches:
         found, cuts = [], []
         for frame in batch:
-            found.append(finder.find(frame.image, frame.time_s))
+            found.append(finder.find_faces(frame.image, frame.time_s))
             cuts.append(finder.was_cut)
         yield _Batch(batch, found, cuts, finder.copy())

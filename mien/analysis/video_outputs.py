@@ -54,7 +54,7 @@ def write_outputs(analysis: VideoAnalysis, item: Input, stem: Path, tables: list
     if "page" in options.outputs:
         page = stem.with_name(f"{stem.name}.timeline.html")
         with suppress(MissingExtra):  # an extra: the picture says the same
-            media = item.called(annotated) if options.has_media else None
+            media = item.output_name(annotated) if options.has_media else None
             scripts_folder = None if context.inline_scripts else context.out
             write_timeline_page(state.people, page, title, media, start_s, end_s, scripts_folder)
             result.outputs.append(page)
@@ -112,9 +112,9 @@ def _summary(analysis: VideoAnalysis) -> dict[str, object]:
         "schema": RECORD_SCHEMA, "source": result.source, "model": recognizer.model_name,
         "precision": recognizer.classifier.precision, "detector": recognizer.detector_name,
         "width": state.size_wh[0], "height": state.size_wh[1], "frames": result.frames,
-        "seconds": round(float(state.end_pts * source.time_base) - source.begins_s, 6), "start_s": source.start_s,
+        "seconds": round(float(state.end_pts * source.time_base) - source.analysis_start_s, 6), "start_s": source.start_s,
         "part": {"from_s": part.from_s, "to_s": part.to_s, "every_s": part.every_s},
-        "bytes": source.bytes, "joined": source.joined,
+        "bytes": source.size_bytes, "joined": source.has_rebuilt_times,
         "faces": result.faces_seen, "labels": state.people.raw_labels, **result.totals,
         "complete": not result.warnings, "warnings": result.warnings,
     }  # fmt: skip

@@ -93,14 +93,14 @@ class Analysis:
         make_folder(out)
         self.ownership = Ownership(out, self._fingerprint())
         with ExitStack() as stack:
-            stack.callback(self.ownership.end)
+            stack.callback(self.ownership.remove_unused)
             self.manifest = None
             if several or self.resume:
                 hint = "wait for it, or choose another folder with --out"
                 stack.enter_context(hold_lock(out / ".manifest.lock", out, hint))
                 self.manifest = Manifest(out, self._fingerprint(), self.resume or bool(self.crash), bool(self.crash))
                 stack.callback(self.manifest.close)
-                named = self.manifest.named(items, self.ownership.is_free)
+                named = self.manifest.assign_stems(items, self.ownership.is_free)
             else:
                 named = assign_stems(items, is_free=self.ownership.is_free)
             self._print_renamed(items, named)
@@ -114,7 +114,7 @@ class Analysis:
                 if not self.finished:
                     self.manifest.remove(named)
                 elif not self.stop.is_requested():
-                    self.manifest.end()
+                    self.manifest.mark_ended()
 
     def _analyze_all(self, items: list[Input | MediaError], restored: int, count: int) -> None:
         with progress_bar("files", count, restored, quiet=self.context.quiet or count == 1) as bar:
@@ -131,7 +131,7 @@ class Analysis:
         for item, now in zip(items, named, strict=True):
             if isinstance(item, MediaError) or item.stem == now.stem or self.crash:
                 continue
-            owner = None if self.ownership.is_free(item.stem, item) else self.ownership.owner(item.stem)
+            owner = None if self.ownership.is_free(item.stem, item) else self.ownership.find_owner(item.stem)
             if owner is not None:
                 print_error(
                     f"{item.name}: its outputs are named {now.stem}.*, since {item.stem}.* are those of {owner}"
@@ -142,7 +142,7 @@ class Analysis:
         if not self.crash:
             return 0
         lines = [
-            {} if self.manifest is None or isinstance(item, MediaError) else self.manifest.latest(item)
+            {} if self.manifest is None or isinstance(item, MediaError) else self.manifest.latest_entry(item)
             for item in items
         ]
         begun = [
@@ -175,7 +175,7 @@ class Analysis:
         why = f"{item.name}: {found}; {hint}"
         self._record_failure(why)
         if self.manifest is not None:
-            self.manifest.add(item, state="failed" if is_short else "crashed", why=why, outputs=[])
+            self.manifest.add_result(item, state="failed" if is_short else "crashed", why=why, outputs=[])
 
     def _fingerprint(self) -> dict[str, Any]:
         """Return what the results depend on beside the inputs."""
@@ -188,15 +188,15 @@ class Analysis:
         if self.manifest is not None:
             if self._is_known(item):
                 return
-            self.manifest.begin(item)
+            self.manifest.mark_begun(item)
         begin_input()
         try:
             with self.stop.handle_interrupt(item):
-                done = analyze_input(item, self.recognizer, self.context, begin=self.ownership.begin)
+                done = analyze_input(item, self.recognizer, self.context, begin=self.ownership.claim_stem)
         except Exception as error:  # noqa: BLE001 - one bad file must not cost the others their results
             self._record_failure(format_error(error, f"{item.name}: "))
             if self.manifest is not None:
-                self.manifest.add(item, state="failed", why=self.failures[-1], outputs=[])
+                self.manifest.add_result(item, state="failed", why=self.failures[-1], outputs=[])
             end_input(is_finished=False)
             return
         self._record_result(item, done)
@@ -204,7 +204,7 @@ class Analysis:
 
     def _is_known(self, item: Input) -> bool:
         """Return whether an earlier run knows the result of an input; print it then."""
-        before = self.manifest.finished(item)
+        before = self.manifest.find_finished(item)
         if before is not None and "done" in before:
             self.finished.append(before["done"])
             if self.show:
@@ -212,7 +212,7 @@ class Analysis:
             for warning in before["done"]["warnings"]:  # the exit code speaks of them too
                 print_error(f"{item.name}: {warning}")
             return True
-        line = self.manifest.line(item)
+        line = self.manifest.find_entry(item)
         if line is None or line["state"] != "crashed":
             return False
         self._record_failure(f"{line['why']} (known from an earlier run)")
@@ -222,10 +222,10 @@ class Analysis:
         values = _to_json(done, self.recognizer)
         self.finished.append(values)
         if self.manifest is not None:
-            self.manifest.add(item, state="done", outputs=values["outputs"], done=values)
+            self.manifest.add_result(item, state="done", outputs=values["outputs"], done=values)
         for warning in done.warnings:
             print_error(f"{done.source}: {warning}")
-        if old := self.ownership.finish(item, done.outputs):
+        if old := self.ownership.record_outputs(item, done.outputs):
             print_error(
                 f"{done.source}: {', '.join(map(str, old))} beside its outputs come from an earlier run with other settings"
             )
@@ -266,7 +266,7 @@ def _print(done: AnalysisResult, recognizer: Recognizer, in_full: bool) -> None:
     elif done.faces:
         echo(f"{source}: " + ", ".join(f"{face.label} {face.confidence:.0%}" for face in done.faces))
     else:
-        hint = "" if recognizer.detector is None else " (if the picture is itself a face: --detector none)"
+        hint = "" if recognizer.detector.is_whole_picture else " (if the picture is itself a face: --detector none)"
         echo(f"{source}: no face found{hint}")
     if in_full:
         echo("  wrote " + ", ".join(escape_controls(str(path)) for path in done.outputs))

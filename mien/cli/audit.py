@@ -18,13 +18,13 @@ from mien.core.files import find_file_problem, make_folder, write_json, write_te
 from mien.core.progress import echo
 from mien.core.types import FaceSet
 from mien.data import load_faces
-from mien.data.duplicates import Twins, connected, find_twins
-from mien.data.splits import only_classes
-from mien.evaluation.audit.findings import TABLES, Findings, examine, write_tables
-from mien.evaluation.audit.label_errors import among, confident_learning, read_probabilities
-from mien.evaluation.audit.non_faces import nonface_score
-from mien.evaluation.reports.audit_page import audit_page
-from mien.evaluation.reports.page import need_jinja
+from mien.data.duplicates import Duplicates, connected_components, find_duplicates
+from mien.data.splits import filter_classes
+from mien.evaluation.audit.findings import TABLES, Findings, collect_findings, write_tables
+from mien.evaluation.audit.label_errors import find_label_errors, read_probabilities, select_columns
+from mien.evaluation.audit.non_faces import score_non_faces
+from mien.evaluation.reports.audit_page import render_audit_page
+from mien.evaluation.reports.page import require_jinja
 from mien.evaluation.tables import write_predictions
 
 #: Fewer faces are too few to learn what faces look like: real ones would be taken for non-faces.
@@ -133,7 +133,7 @@ def _check_options(labels: bool, probabilities: Path | None, model: str) -> None
 
 def _predict_labels(
     faces: FaceSet,
-    twins: Twins,
+    duplicates: Duplicates,
     out: Path,
     probabilities: Path | None,
     model: str,
@@ -168,7 +168,7 @@ def _predict_by_model(faces: FaceSet, model: str, silent: bool) -> np.ndarray:
         raise DataError(f"--model {model}", found, "name another model, or leave --model out")
     print_note(f"note: where {model} was trained on these faces it tends to confirm their labels", quiet=silent)
     found = classify_images(classifier, faces.images, "none", quiet=silent, title="labels")
-    return among(faces.classes, classifier.labels, found)
+    return select_columns(faces.classes, classifier.labels, found)
 
 
 def _predict_out_of_fold(faces: FaceSet, twins: Twins, out: Path, folds: int, epochs: int, silent: bool) -> np.ndarray:
@@ -177,13 +177,13 @@ def _predict_out_of_fold(faces: FaceSet, twins: Twins, out: Path, folds: int, ep
     rows = np.flatnonzero(faces.is_labeled)
     place = np.full(len(faces), -1)
     place[rows] = np.arange(len(rows))
-    inside = np.isin(twins.pairs, rows).all(axis=1)
-    groups = connected(len(rows), place[twins.pairs[inside]])
+    inside = np.isin(duplicates.pairs, rows).all(axis=1)
+    groups = connected_components(len(rows), place[duplicates.pairs[inside]])
     part = faces.take(rows)
     chosen = assign_folds(part.labels, groups, folds)
     quietly = (lambda text: None) if silent else echo
     present = np.flatnonzero(part.class_counts())  # FER2013's numbers name classes of which there may be no face
-    known = only_classes(part, [part.classes[label] for label in present])
+    known = filter_classes(part, [part.classes[label] for label in present])
     judged = np.zeros((len(part), len(part.classes)), np.float32)
     judged[:, present] = predict_out_of_fold(known, chosen, out / "folds", epochs=epochs, quiet=silent, echo=quietly)
     write_predictions(part, judged, faces.classes, out / "probabilities.csv")
@@ -197,7 +197,7 @@ def _summary(findings: Findings, values: dict[str, Any]) -> str:
     lines = [
         f"{values['faces']:,} faces: " + ", ".join(f"{name} {count:,}" for name, count in values["splits"].items()),
         "classes: " + ", ".join(f"{name} {count:,}" for name, count in values["classes"].items()),
-        f"twins: {groups['groups']:,} groups of {groups['rows']:,} faces; {exact['groups']:,} groups are exact",
+        f"duplicates: {groups['groups']:,} groups of {groups['rows']:,} faces; {exact['groups']:,} groups are exact",
         f"  {groups['within_one_split']:,} within one split, {groups['across_splits']:,} across splits, "
         f"{groups['contradictory']:,} with contradicting labels",
         f"  {values['duplicate']:,} duplicates can be left out; "

@@ -43,7 +43,7 @@ def crop(
     kept = parse_people(people)
     with progress_bar("pictures", None, quiet=quiet or as_json) as bar:
         done = crop_pictures(
-            paths, out, finder, size=size, people=kept, each=lambda at, of: bar.advance(1, f"{at:,} of {of:,}")
+            paths, out, finder, size=size, people=kept, on_progress=lambda at, of: bar.advance(1, f"{at:,} of {of:,}")
         )
     for failure in done.failures:
         print_error(str(failure))

@@ -18,7 +18,7 @@ from mien.core.errors import UsageError
 from mien.core.labels import is_expression, normalize_label
 from mien.core.types import FaceSet
 from mien.data import load_faces, splits
-from mien.data.annotators import labeled_by
+from mien.data.annotators import relabel_faces
 from mien.data.readers import save_faces
 
 Number = TypeVar("Number", int, float)
@@ -168,7 +168,7 @@ def split_data(
     was_divided = len(faces.splits) > 1
     faces = division.apply(faces, parts, seed)
     if keep_labels is not None:
-        faces = splits.without_training_labels(faces, keep_labels, seed)
+        faces = splits.remove_training_labels(faces, keep_labels, seed)
     save_faces(faces, out)
     left_out = len(everything) - len(faces)
     text = (
@@ -328,7 +328,7 @@ def _describe_split(faces: FaceSet, split: str) -> str:
 
 def _read(path: Path, ferplus: Path | None, size: int, skip_bad: bool, labels_by: str) -> FaceSet:
     faces = load_faces(path, ferplus=ferplus, size=size, skip_bad=skip_bad)
-    return labeled_by(faces, resolve_labels_by(labels_by, faces, None))
+    return relabel_faces(faces, resolve_labels_by(labels_by, faces, None))
 
 
 def _description(faces: FaceSet, facts: dict[str, Any], path: Path) -> str:

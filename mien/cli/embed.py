@@ -16,8 +16,8 @@ from mien.core.errors import UsageError
 from mien.core.files import make_folder, replace_file, write_json, write_text
 from mien.core.progress import progress_bar
 from mien.core.types import FaceSet, split_role
-from mien.data.splits import stratified
-from mien.evaluation.reports.page import need_plotly
+from mien.data.splits import sample_stratified
+from mien.evaluation.reports.page import require_plotly
 from mien.explanation.embedding import METHODS, flatten, separability
 from mien.explanation.embedding_page import draw_embedding, embedding_page
 
@@ -46,7 +46,7 @@ def embed(
     """  # fmt: skip
     if method not in METHODS:
         raise UsageError(f"--method {method}", "is unknown", f"choose one of {', '.join(METHODS)}")
-    need_plotly()
+    require_plotly()
     refuse_overwrite(out, data)
     classifier = open_classifier(model)
     silent = quiet or as_json
@@ -91,7 +91,7 @@ def _draw_sample(faces: FaceSet, sample: int, seed: int) -> FaceSet:
     kept = []
     for name in faces.splits:
         rows = np.flatnonzero(faces.split == name)
-        kept.append(rows[stratified(faces.labels[rows], [min(sample, len(rows))], seed)[0]])
+        kept.append(rows[sample_stratified(faces.labels[rows], [min(sample, len(rows))], seed)[0]])
     return faces.take(np.sort(np.concatenate(kept)))
 
 

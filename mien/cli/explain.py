@@ -19,7 +19,7 @@ from mien.core.errors import DataError, MediaError, MienError, MissingExtra, Usa
 from mien.core.files import make_folder
 from mien.core.labels import normalize_label
 from mien.core.pictures import read_picture
-from mien.core.preprocessing import Preprocessing, resize
+from mien.core.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     from mien.explanation.study import Faces, Findings
@@ -175,8 +175,6 @@ def _read_picture_faces(
 def crop_picture_faces(path: Path, finder: Any, preprocessing: Preprocessing) -> np.ndarray:
     """Return the faces of a picture file, uint8 (N, S, S[, 3]), cropped for the network; MediaError where there is none."""
     picture = read_picture(path)
-    if finder is None:
-        return np.stack([resize(preprocessing.convert_color(picture), preprocessing.size)])
     boxes = detect_faces(finder, picture).boxes_xyxy
     if not len(boxes):
         raise MediaError(path, "shows no face that the detector finds", "if it is itself a face, use --detector none")

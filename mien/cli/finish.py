@@ -104,9 +104,9 @@ def _draw_reliability(found: dict[str, Any], diagram: Path) -> None:
     """Draw the reliability diagram, on faces that did not fit the temperature, as PNG."""
     count, confidence, accuracy = np.zeros(BINS, np.int64), np.full(BINS, np.nan), np.full(BINS, np.nan)
     for row in found["calibration"]["bins"]:
-        place = round(row["from"] * BINS)
+        place = round(row["from"] * NUM_BINS)
         count[place], confidence[place], accuracy[place] = row["count"], row["confidence"], row["accuracy"]
-    drawn(reliability_diagram(Reliability(np.linspace(0, 1, BINS + 1), count, confidence, accuracy)), diagram)
+    draw_figure(plot_reliability(Reliability(np.linspace(0, 1, NUM_BINS + 1), count, confidence, accuracy)), diagram)
 
 
 def _summary(found: dict[str, Any], temperature: float, thresholds: dict[str, float]) -> str:

@@ -19,8 +19,8 @@ from mien.core.preprocessing import Preprocessing
 from mien.core.progress import progress_bar
 from mien.core.types import FaceSet
 from mien.data import load_faces
-from mien.data.annotators import RATERS, labeled_by
-from mien.data.splits import read_names, without
+from mien.data.annotators import RATERS, relabel_faces
+from mien.data.splits import exclude_faces, read_names
 
 #: Faces that are classified at once.
 BATCH = 256
@@ -122,7 +122,7 @@ def read_data(
     faces = load_faces(paths, size=size, skip_bad=skip_bad)
     print_skipped(faces, quiet=quiet)
     source = resolve_labels_by(labels_by, faces, model)
-    faces = labeled_by(faces, source, CANONICAL if model is None else model.labels)
+    faces = relabel_faces(faces, source, CANONICAL if model is None else model.labels)
     if source == RATERS:
         print_note(
             f"{(~faces.is_labeled).sum():,} of {len(faces):,} faces have no label: their raters disagree, or name no "
@@ -131,7 +131,7 @@ def read_data(
         )
     if exclude is not None:
         before = len(faces)
-        faces = without(faces, read_names(exclude))
+        faces = exclude_faces(faces, read_names(exclude))
         print_note(f"excluded {before - len(faces):,} of {before:,} rows named in {exclude}", quiet=quiet)
     if not len(faces):
         raise DataError(", ".join(map(str, paths)), "has no faces left", "exclude fewer of its rows")

@@ -33,13 +33,13 @@ from mien.core.errors import MienError, ModelError, UsageError
 from mien.core.preprocessing import resize
 from mien.core.progress import progress_bar
 from mien.core.types import FaceSet
-from mien.data.splits import stratified
-from mien.evaluation.comparison import in_order_of
+from mien.data.splits import sample_stratified
+from mien.evaluation.comparison import reorder_columns
 from mien.evaluation.metrics import confusion_matrix
-from mien.evaluation.reports.comparison_report import comparison_text, write_comparison
+from mien.evaluation.reports.comparison_report import format_comparison, write_comparison
 from mien.evaluation.reports.galleries import Saliency
-from mien.evaluation.reports.model_report import NAMES, Extras, TrainingRecall, value_text, write_report
-from mien.evaluation.reports.page import need_jinja
+from mien.evaluation.reports.model_report import METRIC_NAMES, Extras, TrainingRecall, format_value, write_report
+from mien.evaluation.reports.page import require_jinja
 from mien.explanation.figures import overlay
 
 #: Training faces that are scored for comparison: enough for one point of accuracy, in a few seconds.
@@ -71,7 +71,7 @@ def report(
     as PNG, its numbers as report.json.
     """
     check_tta(tta)
-    need_jinja()
+    require_jinja()
     refuse_overwrite(out, data)
     silent = quiet or as_json
     classifier = open_classifier(model)
@@ -144,7 +144,7 @@ def compare(
     classes that gain and lose. compare.html shows the faces on which the models differ.
     """
     check_tta(tta)
-    need_jinja()
+    require_jinja()
     if a == b:
         raise UsageError(f"{a} and {b}", "are one and the same model", "name two")
     refuse_overwrite(out, data)
@@ -179,12 +179,12 @@ def compare(
         )
         images = _select_faces(other, faces).images
     of_a = classify_images(one, faces.images, tta, quiet=silent, title="A")
-    of_b = in_order_of(classify_images(two, images, tta, quiet=silent, title="B"), two.labels, one.labels)
+    of_b = reorder_columns(classify_images(two, images, tta, quiet=silent, title="B"), two.labels, one.labels)
     facts = {"model_a": a, "model_b": b, "data": [str(path) for path in data], "split": which, "tta": tta}
     facts["labels_by"] = resolve_labels_by(labels_by, everything, one)
     with progress_bar("draw the page", None, quiet=silent):
         found, values = write_comparison(out, (a, b), facts, faces, (of_a, of_b), notes)
-    text = f"{comparison_text(found, (a, b))}\n\nwrote {out / 'compare.html'} and compare.json"
+    text = f"{format_comparison(found, (a, b))}\n\nwrote {out / 'compare.html'} and compare.json"
     emit(values, text, as_json=as_json, quiet=quiet)
 
 
@@ -211,7 +211,7 @@ def _score_training_faces(
     part = part.take(part.is_labeled & ~np.isin(part.names, measured.names))  # but for what a run held out of them
     if not len(part):
         return None
-    (rows,) = stratified(part.labels, [min(SAMPLE, len(part))], seed=0)
+    (rows,) = sample_stratified(part.labels, [min(SAMPLE, len(part))], seed=0)
     sample = part.take(rows).reindex_classes(classifier.labels)
     probabilities = classify_images(classifier, sample.images, tta, quiet=quiet, title="training faces")
     matrix = confusion_matrix(sample.labels, probabilities.argmax(axis=1), len(classifier.labels))
@@ -274,11 +274,11 @@ def _report_text(values: dict[str, Any]) -> str:
     """Return the overall scores, a line each."""
     width = max(len(title) for title, _ in NAMES.values())
     lines = [f"{'faces':<{width}}  {values['count']:,}"]
-    for name, (title, _) in NAMES.items():
+    for name, (title, _) in METRIC_NAMES.items():
         value, between = (values[name], values[f"{name}_interval"])
         if value is None:
             lines.append(f"{title:<{width}}  —")
         else:
-            shown, limits = value_text(name, value, between)
+            shown, limits = format_value(name, value, between)
             lines.append(f"{title:<{width}}  {shown:>7}  ({limits})")
     return "\n".join(lines)

@@ -12,7 +12,7 @@ from mien.cli.messages import print_note
 from mien.core.errors import DataError
 from mien.core.labels import normalize_label
 from mien.core.types import FaceSet, split_role
-from mien.data.splits import read_names, written_in
+from mien.data.splits import read_names, select_written
 from mien.evaluation.metrics import Scores, score
 
 #: How a score begins that is of those training faces that a run did not train on.
@@ -52,7 +52,7 @@ def select_scored_faces(faces: FaceSet, split: str, data: list[Path], run: Path 
     held_out = None if run is None else _run_folder(run) / "validation.csv"
     if run is None or held_out is None or not held_out.is_file() or not (is_trained_on or "" in faces.splits):
         return Selection(faces, description, is_trained_on or _has_trained(run, faces))
-    ours = written_in(everything, held_out)
+    ours = select_written(everything, held_out)
     if len(ours) and len(ours) == len(read_names(held_out)):
         ours = ours.take(ours.is_labeled)
         caveat, is_known = held_out_caveat(run, ours)

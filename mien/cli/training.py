@@ -54,7 +54,7 @@ from mien.core.files import is_standard_stream, make_folder, write_text
 from mien.core.progress import echo
 from mien.core.types import FaceSet, split_role
 from mien.evaluation.metrics import Scores, score
-from mien.evaluation.tables import doubts_text, scores_text, write_predictions, write_scores
+from mien.evaluation.tables import format_scores, format_uncertainty, write_predictions, write_scores
 
 if TYPE_CHECKING:
     from mien.training.recipe import Recipe as TrainingRecipe
@@ -161,7 +161,7 @@ def evaluate(
     unsure_below = info.thresholds.get("unsure") if info else None
     values = write_scores(out, scores, title, facts, (probabilities, faces.labels), unsure_below)
     text = (
-        f"{title}, {facts['precision']}\n\n{scores_text(scores)}\n{doubts_text(values)}\n"
+        f"{title}, {facts['precision']}\n\n{format_scores(scores)}\n{format_uncertainty(values)}\n"
         f"wrote {out / 'scores.json'}, scores.txt, confusion.png and coverage.png"
     )
     emit(values, text, as_json=as_json, quiet=quiet)

@@ -15,7 +15,7 @@ from mien.core.types import UNLABELED, FaceSet
 GIVEN, RATERS = "given", "raters"
 
 
-def majority(votes: np.ndarray) -> np.ndarray:
+def majority_votes(votes: np.ndarray) -> np.ndarray:
     """uint8 (N, 10) in the order of FERPLUS_VOTES → int64 (N,), an index into it, or -1 where there is no majority.
 
     As Barsoum et al. count ("Training Deep Networks for Facial Expression Recognition with Crowd-Sourced Label
@@ -27,13 +27,13 @@ def majority(votes: np.ndarray) -> np.ndarray:
     return np.where(2 * counted.max(axis=1, initial=0) > counted.sum(axis=1), most, UNLABELED)
 
 
-def labeled_by(faces: FaceSet, whose: str, known: Collection[str] = CANONICAL) -> FaceSet:
+def relabel_faces(faces: FaceSet, source: str, known_classes: Collection[str] = CANONICAL) -> FaceSet:
     """The faces with their ``given`` labels, or with those of their ``raters``: FER+'s eight expressions.
 
     Faces whose raters are divided, or agree on what is not ``known`` (or no expression), are left without a label.
     DataError where the faces have no votes.
     """
-    if whose == GIVEN:
+    if source == GIVEN:
         return faces
     if faces.votes is None:
         raise DataError(
@@ -41,5 +41,5 @@ def labeled_by(faces: FaceSet, whose: str, known: Collection[str] = CANONICAL) -
             "holds no FER+ votes, which labels of raters are made of",
             "join them: 'mien data convert --ferplus'",
         )
-    ours = [CANONICAL.index(name) if name in FERPLUS and name in known else UNLABELED for name in FERPLUS_VOTES]
-    return replace(faces, labels=np.array([*ours, UNLABELED])[majority(faces.votes)], classes=CANONICAL)
+    ours = [CANONICAL.index(name) if name in FERPLUS and name in known_classes else UNLABELED for name in FERPLUS_VOTES]
+    return replace(faces, labels=np.array([*ours, UNLABELED])[majority_votes(faces.votes)], classes=CANONICAL)

@@ -19,12 +19,12 @@ from torch import Tensor
 from mien.core.preprocessing import TEN_CROP
 
 
-def uniform(count: int, low: float, high: float, generator: torch.Generator, like: Tensor) -> Tensor:
+def sample_uniform(count: int, low: float, high: float, generator: torch.Generator, like: Tensor) -> Tensor:
     """float32 (count,) drawn evenly from low..high, on the device of ``like``."""
     return (torch.rand(count, generator=generator) * (high - low) + low).to(like.device, non_blocking=True)
 
 
-def affine_matrices(
+def sample_affine_matrices(
     images: Tensor,
     generator: torch.Generator,
     *,
@@ -41,39 +41,43 @@ def affine_matrices(
     scale by 1 ± scale, shift by ±shift of the side.
     """
     count = len(images)
-    angle = uniform(count, -degrees, degrees, generator, images) * (math.pi / 180)
-    factor = 1 / (1 + uniform(count, -scale, scale, generator, images))
-    move = uniform(2 * count, -shift, shift, generator, images).view(count, 2) * 2  # grid units: the side is 2 long
-    mirror = torch.where(uniform(count, 0, 1, generator, images) < flip, -1.0, 1.0)
+    angle = sample_uniform(count, -degrees, degrees, generator, images) * (math.pi / 180)
+    factor = 1 / (1 + sample_uniform(count, -scale, scale, generator, images))
+    move = (
+        sample_uniform(2 * count, -shift, shift, generator, images).view(count, 2) * 2
+    )  # grid units: the side is 2 long
+    mirror = torch.where(sample_uniform(count, 0, 1, generator, images) < flip, -1.0, 1.0)
     cos, sin = factor * angle.cos(), factor * angle.sin()
-    matrices = _matrices([[mirror * cos, -sin, move[:, 0]], [mirror * sin, cos, move[:, 1]]])
+    matrices = _stack_matrices([[mirror * cos, -sin, move[:, 0]], [mirror * sin, cos, move[:, 1]]])
     if shear:
-        slant = (uniform(count, -shear, shear, generator, images) * (math.pi / 180)).tan()
+        slant = (sample_uniform(count, -shear, shear, generator, images) * (math.pi / 180)).tan()
         one, zero = torch.ones_like(slant), torch.zeros_like(slant)
-        matrices = matrices @ _matrices([[one, slant, zero], [zero, one, zero]])
+        matrices = matrices @ _stack_matrices([[one, slant, zero], [zero, one, zero]])
     if vertical_flip:
-        upside = torch.where(uniform(count, 0, 1, generator, images) < vertical_flip, -1.0, 1.0)
+        upside = torch.where(sample_uniform(count, 0, 1, generator, images) < vertical_flip, -1.0, 1.0)
         one, zero = torch.ones_like(upside), torch.zeros_like(upside)
-        matrices = matrices @ _matrices([[one, zero, zero], [zero, upside, zero]])
+        matrices = matrices @ _stack_matrices([[one, zero, zero], [zero, upside, zero]])
     return matrices
 
 
-def crop_matrices(images: Tensor, generator: torch.Generator, *, least: float, aspect: float = 4 / 3) -> Tensor:
+def sample_crop_matrices(
+    images: Tensor, generator: torch.Generator, *, min_area: float, aspect: float = 4 / 3
+) -> Tensor:
     """float32 (B, 3, 3) for random resized crops (Szegedy et al., "Going Deeper with Convolutions", 2015).
 
     The crop has between ``least`` and all of the picture's area, and a width over height between 1/aspect and aspect,
     drawn on a log scale; sides that would be longer than the picture's are cut.
     """
     count = len(images)
-    area = uniform(count, least, 1, generator, images).sqrt()
-    ratio = uniform(count, -math.log(aspect), math.log(aspect), generator, images).exp().sqrt()
+    area = sample_uniform(count, min_area, 1, generator, images).sqrt()
+    ratio = sample_uniform(count, -math.log(aspect), math.log(aspect), generator, images).exp().sqrt()
     wide, tall = (area * ratio).clamp(max=1), (area / ratio).clamp(max=1)
-    place = uniform(2 * count, -1, 1, generator, images).view(count, 2)
+    place = sample_uniform(2 * count, -1, 1, generator, images).view(count, 2)
     zero = torch.zeros_like(wide)
-    return _matrices([[wide, zero, place[:, 0] * (1 - wide)], [zero, tall, place[:, 1] * (1 - tall)]])
+    return _stack_matrices([[wide, zero, place[:, 0] * (1 - wide)], [zero, tall, place[:, 1] * (1 - tall)]])
 
 
-def ten_crop_matrices(images: Tensor, generator: torch.Generator) -> Tensor:
+def sample_ten_crop_matrices(images: Tensor, generator: torch.Generator) -> Tensor:
     """float32 (B, 3, 3): one of the ten crops of ``--tta ten-crop`` for each picture, drawn evenly.
 
     Training on a random one of the ten costs a tenth of training on all and has the same mean gradient.
@@ -82,19 +86,19 @@ def ten_crop_matrices(images: Tensor, generator: torch.Generator) -> Tensor:
     corner = torch.randint(0, 5, (count,), generator=generator)
     places = torch.tensor([[-1.0, -1.0], [1.0, -1.0], [-1.0, 1.0], [1.0, 1.0], [0.0, 0.0]])
     place = places[corner].to(images.device, non_blocking=True) * slack
-    mirror = torch.where(uniform(count, 0, 1, generator, images) < 0.5, -TEN_CROP, TEN_CROP)
+    mirror = torch.where(sample_uniform(count, 0, 1, generator, images) < 0.5, -TEN_CROP, TEN_CROP)
     side, zero = torch.full_like(mirror, TEN_CROP), torch.zeros_like(mirror)
-    return _matrices([[mirror, zero, place[:, 0]], [zero, side, place[:, 1]]])
+    return _stack_matrices([[mirror, zero, place[:, 0]], [zero, side, place[:, 1]]])
 
 
-def _matrices(rows: list[list[Tensor]]) -> Tensor:
+def _stack_matrices(rows: list[list[Tensor]]) -> Tensor:
     """Two rows of three tensors (B,) → (B, 3, 3) with 0 0 1 below."""
     one = torch.ones_like(rows[0][0])
     zero = torch.zeros_like(one)
     return torch.stack([*rows[0], *rows[1], zero, zero, one], dim=1).view(-1, 3, 3)
 
 
-def warp(images: Tensor, matrices: Tensor) -> Tensor:
+def warp_images(images: Tensor, matrices: Tensor) -> Tensor:
     """Resample (B, C, H, W) once, bilinearly, by matrices (B, 3, 3).
 
     Beyond the edge the edge pixel is repeated, as the runtime does for a crop that reaches over the picture's border.
@@ -103,19 +107,19 @@ def warp(images: Tensor, matrices: Tensor) -> Tensor:
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
-def random_light(
+def jitter_light(
     images: Tensor, generator: torch.Generator, *, brightness: float = 0.0, contrast: float = 0.0
 ) -> Tensor:
     """Multiply pixels by 1 ± brightness, then their distance from the picture's mean by 1 ± contrast; stay in 0..1."""
     count = len(images)
-    gain = (1 + uniform(count, -brightness, brightness, generator, images)).view(-1, 1, 1, 1)
-    stretch = (1 + uniform(count, -contrast, contrast, generator, images)).view(-1, 1, 1, 1)
+    gain = (1 + sample_uniform(count, -brightness, brightness, generator, images)).view(-1, 1, 1, 1)
+    stretch = (1 + sample_uniform(count, -contrast, contrast, generator, images)).view(-1, 1, 1, 1)
     images = images * gain
     mean = images.mean(dim=(1, 2, 3), keepdim=True)
     return ((images - mean) * stretch + mean).clamp(0, 1)
 
 
-def random_erasing(
+def erase_rectangles(
     images: Tensor,
     generator: torch.Generator,
     *,
@@ -129,12 +133,12 @@ def random_erasing(
     ``area`` is the rectangle's share of the picture, ``aspect`` its height over its width, drawn on a log scale.
     """
     count, _, height, width = images.shape
-    side = uniform(count, *area, generator, images).sqrt()
-    ratio = uniform(count, math.log(aspect[0]), math.log(aspect[1]), generator, images).exp().sqrt()
+    side = sample_uniform(count, *area, generator, images).sqrt()
+    ratio = sample_uniform(count, math.log(aspect[0]), math.log(aspect[1]), generator, images).exp().sqrt()
     tall, wide = (side * ratio).clamp(max=1) * height, (side / ratio).clamp(max=1) * width
-    top = uniform(count, 0, 1, generator, images) * (height - tall)
-    left = uniform(count, 0, 1, generator, images) * (width - wide)
-    chosen = uniform(count, 0, 1, generator, images) < probability
+    top = sample_uniform(count, 0, 1, generator, images) * (height - tall)
+    left = sample_uniform(count, 0, 1, generator, images) * (width - wide)
+    chosen = sample_uniform(count, 0, 1, generator, images) < probability
     y = torch.arange(height, device=images.device) + 0.5
     x = torch.arange(width, device=images.device) + 0.5
     rows = (y >= top[:, None]) & (y < (top + tall)[:, None])  # (B, H)
@@ -143,7 +147,7 @@ def random_erasing(
     return images.masked_fill(inside, value)
 
 
-def random_noise(
+def add_noise(
     images: Tensor, generator: torch.Generator, *, probability: float, deviation: tuple[float, float] = (0.01, 0.12)
 ) -> Tensor:
     """Add normal noise, as of a sensor in little light, to some pictures; the same to all channels.
@@ -151,8 +155,8 @@ def random_noise(
     ``deviation`` is drawn evenly for each. The result is not cut to 0..1.
     """
     count = len(images)
-    chosen = uniform(count, 0, 1, generator, images) < probability
-    strength = uniform(count, *deviation, generator, images) * chosen
+    chosen = sample_uniform(count, 0, 1, generator, images) < probability
+    strength = sample_uniform(count, *deviation, generator, images) * chosen
     noise = torch.randn(count, 1, *images.shape[2:], generator=generator).to(images.device, non_blocking=True)
     return images + noise * strength.view(-1, 1, 1, 1)
 
@@ -180,18 +184,18 @@ class Augmentation:
         """float32 (B, C, H, W) in 0..1 → the same, changed."""
         matrices = []
         if self.ten_crop:
-            matrices.append(ten_crop_matrices(images, generator))
+            matrices.append(sample_ten_crop_matrices(images, generator))
         if self.crop:
-            matrices.append(crop_matrices(images, generator, least=self.crop))
+            matrices.append(sample_crop_matrices(images, generator, min_area=self.crop))
         affine = ("flip", "vertical_flip", "degrees", "scale", "shift", "shear")
         if any(getattr(self, name) for name in affine):
-            matrices.append(affine_matrices(images, generator, **{name: getattr(self, name) for name in affine}))
+            matrices.append(sample_affine_matrices(images, generator, **{name: getattr(self, name) for name in affine}))
         if matrices:
-            images = warp(images, reduce(torch.matmul, matrices))
+            images = warp_images(images, reduce(torch.matmul, matrices))
         if self.brightness or self.contrast:
-            images = random_light(images, generator, brightness=self.brightness, contrast=self.contrast)
+            images = jitter_light(images, generator, brightness=self.brightness, contrast=self.contrast)
         if self.erasing:
-            images = random_erasing(images, generator, probability=self.erasing)
+            images = erase_rectangles(images, generator, probability=self.erasing)
         return images
 
 
@@ -200,7 +204,7 @@ def mixup(images: Tensor, targets: Tensor, alpha: float, generator: torch.Genera
 
     images (B, C, H, W), targets (B, K) probabilities; one weight λ ~ Beta(alpha, alpha) a batch.
     """
-    weight = _beta(alpha, generator)
+    weight = _sample_beta(alpha, generator)
     other = torch.randperm(len(images), generator=generator).to(images.device, non_blocking=True)
     return torch.lerp(images[other], images, weight), torch.lerp(targets[other], targets, weight)
 
@@ -212,7 +216,7 @@ def cutmix(images: Tensor, targets: Tensor, alpha: float, generator: torch.Gener
     rectangle with an area of 1 − λ, λ ~ Beta(alpha, alpha), a batch; what lies outside the picture is cut off it.
     """
     height, width = images.shape[2:]
-    side = math.sqrt(1 - _beta(alpha, generator))
+    side = math.sqrt(1 - _sample_beta(alpha, generator))
     y, x = (int(torch.randint(0, size, (), generator=generator)) for size in (height, width))
     rows = slice(max(0, y - round(side * height / 2)), y + round(side * height / 2))
     columns = slice(max(0, x - round(side * width / 2)), x + round(side * width / 2))
@@ -223,7 +227,7 @@ def cutmix(images: Tensor, targets: Tensor, alpha: float, generator: torch.Gener
     return mixed, torch.lerp(targets[other], targets, kept)
 
 
-def _beta(alpha: float, generator: torch.Generator) -> float:
+def _sample_beta(alpha: float, generator: torch.Generator) -> float:
     """A draw of Beta(alpha, alpha); torch's own takes no generator."""
     seed = int(torch.randint(2**62, (), generator=generator))
     return float(np.random.default_rng(seed).beta(alpha, alpha))

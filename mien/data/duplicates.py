@@ -1,7 +1,7 @@
-"""Pictures that a data set holds twice: exact twins by their pixels, near twins by what they show.
+"""Duplicate pictures of a data set: exact duplicates by their pixels, near duplicates by what they show.
 
-A near twin is the same photograph once more: scaled down and up, lighter or darker, with more or less contrast, mirrored,
-compressed again, or cut out a few pixels elsewhere. Two pictures of one person are none.
+Near duplicates show the same photograph. They may differ in scale, brightness, contrast, compression, mirroring, or by a crop
+that is shifted by a few pixels. Two photographs of one person are no duplicates.
 """
 
 from __future__ import annotations
@@ -15,81 +15,93 @@ import numpy as np
 from mien.core.progress import ProgressBar, progress_bar
 from mien.core.types import FaceSet, split_role
 
-#: Correlation from which two pictures are one photograph. Of FER2013's mirrored pairs, whose candidates are nearly all
-#: strangers, those above .85 are all true, those from .82 to .85 mostly, those below mostly not.
-NEAR = 0.84
-#: Correlation of the coarse descriptors from which a pair is looked at closely. Of the near twins that a search down to
-#: .59 finds in FER2013 it keeps 93 %, and a tenth of the work.
-CANDIDATE = 0.68
-#: Gray levels of deviation below which a picture is blank; all blank pictures look alike, so they are no twins.
-BLANK = 3.0
+#: Two pictures are near duplicates from this correlation on. Checked on FER2013's mirrored pairs, whose candidates are mostly
+#: different photographs: above .85 all pairs are true, from .82 to .85 most, below .82 few.
+NEAR_CORRELATION = 0.84
+#: A pair is compared closely from this correlation of the coarse descriptors on. On FER2013 it finds 93 % of the near
+#: duplicates that a limit of .59 finds, with a tenth of the work.
+CANDIDATE_CORRELATION = 0.68
+#: A picture is blank below this deviation of its gray levels. Blank pictures are not compared, since all look alike.
+BLANK_DEVIATION = 3.0
 
-_CELLS = 8  # side of the coarse descriptor
-_FINE, _TEMPLATE = 24, 18  # sides, in cells, of the picture and of its middle that is looked for in another
+_COARSE_CELLS = 8  # side of the coarse descriptor
+_FINE_CELLS, _TEMPLATE_CELLS = 24, 18  # sides, in cells, of the picture and of the template in its middle
 _SCALES = (0.92, 0.96, 1.0, 1.04, 1.08)
-_BLOCK = 2**23  # correlations held at once: 32 MB
-_PAIRS = 256  # pairs verified at once: about 30 MB
-_MOST = 50  # candidates of one picture: films of one still face would have as many as there are frames
+_BLOCK_CORRELATIONS = 2**23  # correlations held at once: 32 MB
+_PAIRS_AT_ONCE = 256  # pairs verified at once: about 30 MB
+_MAX_CANDIDATES = 50  # candidates of one picture: frames of one still face would all be candidates of each other
 
 
 @dataclass(frozen=True)
-class Twins:
-    """Pairs of pictures that are one photograph, and the groups that they form.
+class Duplicates:
+    """Pairs of duplicate pictures, and the groups that they form.
 
-    pairs       int64 (P, 2), each row ascending. Of k exact twins only the k − 1 pairs with the first are listed, and
-                near twins are pairs of such firsts
-    similarity  float32 (P,): correlation after alignment, 1 for exact twins
-    mirrored    bool (P,): one is the mirror image of the other
-    exact       bool (P,): equal pixel by pixel
-    groups      int64 (M,) arrays of M ≥ 2 rows that hang together, ascending, in the order of their first rows
+    pairs        int64 (P, 2), each row ascending. Of k exact duplicates, only the k − 1 pairs with the first are listed.
+                 Near duplicates are pairs of such first pictures
+    similarity   float32 (P,): correlation after alignment, 1 for exact duplicates
+    is_mirrored  bool (P,): one picture is the mirror image of the other
+    is_exact     bool (P,): equal pixel by pixel
+    groups       int64 (M,) arrays of M ≥ 2 connected rows, ascending, in the order of their first rows
     """
 
     pairs: np.ndarray
     similarity: np.ndarray
-    mirrored: np.ndarray
-    exact: np.ndarray
+    is_mirrored: np.ndarray
+    is_exact: np.ndarray
     groups: tuple[np.ndarray, ...]
 
 
-def deviations(images: np.ndarray) -> np.ndarray:
-    """uint8 (N, H, W) → the standard deviation of each picture's gray levels, float64 (N,)."""
+def compute_deviations(images: np.ndarray) -> np.ndarray:
+    """Compute the standard deviation of the gray levels of each picture: uint8 (N, H, W) → float64 (N,)."""
     found = np.empty(len(images))
-    for start in range(0, len(images), 1_024):  # NumPy takes eight bytes for each pixel on the way
+    for start in range(0, len(images), 1_024):  # NumPy needs eight bytes a pixel for this
         found[start : start + 1_024] = images[start : start + 1_024].std(axis=(1, 2))
     return found
 
 
-def find_twins(images: np.ndarray, *, near: bool = True, threshold: float = NEAR, quiet: bool = False) -> Twins:
-    """Exact and near twins among uint8 (N, H, W) pictures; blank ones are left aside.
+def find_duplicates(
+    images: np.ndarray, *, near: bool = True, threshold: float = NEAR_CORRELATION, quiet: bool = False
+) -> Duplicates:
+    """Find the exact and near duplicates among pictures. Blank pictures are skipped.
 
-    Near twins: coarse descriptors of all pictures, and of their mirror images, are multiplied block by block; pairs that
-    agree are aligned and compared closely. Memory does not grow with N² and time, with N = 32,298, is a minute.
+    Coarse descriptors of all pictures and of their mirror images are multiplied block by block. Pairs with a high
+    correlation are then aligned and compared closely. Memory does not grow with N², and N = 32,298 takes about a minute.
+
+    Args:
+        images: uint8 (N, H, W).
+        near: find near duplicates too, not only exact ones.
+        threshold: correlation from which a pair is a near duplicate.
     """
-    lively = np.flatnonzero(deviations(images) >= BLANK)
-    first = first_alike(images)
-    copies = lively[first[lively] != lively]
+    textured = np.flatnonzero(compute_deviations(images) >= BLANK_DEVIATION)
+    first = find_first_copies(images)
+    copies = textured[first[textured] != textured]
     found = [np.stack([first[copies], copies], axis=1)]
     similarity, mirrored = [np.ones(len(copies), np.float32)], [np.zeros(len(copies), bool)]
-    alone = lively[first[lively] == lively]
-    if near and len(alone) > 1:
-        pairs, scores, flips = _near_pairs(images, alone, threshold, quiet)
+    unique = textured[first[textured] == textured]
+    if near and len(unique) > 1:
+        pairs, scores, flips = _find_near_pairs(images, unique, threshold, quiet)
         found.append(pairs)
         similarity.append(scores)
         mirrored.append(flips)
     pairs = np.concatenate(found).astype(np.int64).reshape(-1, 2)
     exact = np.arange(len(pairs)) < len(copies)
-    return Twins(pairs, np.concatenate(similarity), np.concatenate(mirrored), exact, connected(len(images), pairs))
+    return Duplicates(
+        pairs, np.concatenate(similarity), np.concatenate(mirrored), exact, connected_components(len(images), pairs)
+    )
 
 
-def first_alike(images: np.ndarray) -> np.ndarray:
-    """int64 (N,): the first row with the same pixels as each row."""
+def find_first_copies(images: np.ndarray) -> np.ndarray:
+    """Return int64 (N,): for each picture of (N, H, W), the first row with the same pixels."""
     first: dict[bytes, int] = {}
     keys = (hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in images)
     return np.array([first.setdefault(key, row) for row, key in enumerate(keys)], np.int64)
 
 
-def connected(count: int, pairs: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Groups of two rows or more that pairs int (P, 2) join, by union-find; rows ascend, groups by their first row."""
+def connected_components(count: int, pairs: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Group the rows that are connected by pairs int (P, 2), by union-find. ``count`` is the number of all rows.
+
+    Returns groups of at least two rows, int64 (M,) ascending, in the order of their first rows.
+    """
     parent = list(range(count))
 
     def root(row: int) -> int:
@@ -107,20 +119,23 @@ def connected(count: int, pairs: np.ndarray) -> tuple[np.ndarray, ...]:
     return tuple(np.array(rows, np.int64) for _, rows in sorted(members.items()))
 
 
-def kept_instead(faces: FaceSet, twins: Twins) -> np.ndarray:
-    """int64 (N,): for each row that should be left out the twin that stays in its place, −1 for rows that stay.
+def choose_originals(faces: FaceSet, duplicates: Duplicates) -> np.ndarray:
+    """Choose the picture of each group that is kept. The others should be excluded.
 
-    One picture of a group stays: of the test split before the validation split before any other, so that no test
-    picture gives way to its training twin; among those one with the label that most of the group have; then the first.
+    The order of preference is: the test split, the validation split, any other split; then the most frequent label
+    of the group; then the first row. So a test picture is never replaced by its duplicate in the training split.
+
+    Returns:
+        int64 (N,): for each row to exclude, the row that is kept instead; −1 for rows that are kept.
     """
-    kept = np.full(len(faces), -1, np.int64)
-    for group in twins.groups:
-        kept[group] = _best(faces, group)
-        kept[kept[group[0]]] = -1
-    return kept
+    originals = np.full(len(faces), -1, np.int64)
+    for group in duplicates.groups:
+        originals[group] = _choose_original(faces, group)
+        originals[originals[group[0]]] = -1
+    return originals
 
 
-def _best(faces: FaceSet, group: np.ndarray) -> int:
+def _choose_original(faces: FaceSet, group: np.ndarray) -> int:
     rank = {"test": 0, "validation": 1}
     labels = faces.labels[group]
     votes = np.array([np.sum(labels == label) if label >= 0 else 0 for label in labels])
@@ -128,36 +143,36 @@ def _best(faces: FaceSet, group: np.ndarray) -> int:
     return int(min(order)[2])
 
 
-def contradicting(faces: FaceSet, group: np.ndarray) -> bool:
-    """Whether the pictures of a group have different labels."""
+def has_label_conflict(faces: FaceSet, group: np.ndarray) -> bool:
+    """Return whether the pictures of a group, rows (M,), have different labels."""
     labels = faces.labels[group]
     return len(np.unique(labels[labels >= 0])) > 1
 
 
-def leaked(faces: FaceSet, twins: Twins) -> np.ndarray:
-    """bool (N,): pictures of validation and test splits that have a twin among the training pictures."""
+def find_leaked(faces: FaceSet, duplicates: Duplicates) -> np.ndarray:
+    """Return bool (N,): validation and test pictures that have a duplicate in the training split."""
     roles = np.array([split_role(name) for name in faces.split.tolist()], dtype=str)
     mask = np.zeros(len(faces), bool)
-    for group in twins.groups:
+    for group in duplicates.groups:
         if (roles[group] == "train").any():
             mask[group] = np.isin(roles[group], ("validation", "test"))
     return mask
 
 
-def standardized(rows: np.ndarray) -> np.ndarray:
-    """Each vector of (..., D) minus its mean, of length 1; one that is constant stays 0."""
+def standardize_vectors(rows: np.ndarray) -> np.ndarray:
+    """Subtract the mean from each vector of (..., D) and scale it to length 1; a constant vector becomes 0."""
     rows = rows - rows.mean(axis=-1, keepdims=True)
     return rows / np.maximum(np.linalg.norm(rows, axis=-1, keepdims=True), 1e-6)
 
 
-def _near_pairs(
+def _find_near_pairs(
     images: np.ndarray, rows: np.ndarray, threshold: float, quiet: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(pairs (P, 2) of these rows, similarity (P,), mirrored (P,)) of near twins."""
-    compare = _Comparison(*images.shape[1:])
+    """Return (pairs (P, 2), similarity (P,), is_mirrored (P,)) of the near duplicates among these rows."""
+    compare = _TemplateMatcher(*images.shape[1:])
     best: dict[tuple[int, int], tuple[float, bool]] = {}
-    with progress_bar("twins", 2 * len(rows), quiet=quiet) as bar:
-        for flip, a, b in _candidates(compare.describe(images, rows), bar):
+    with progress_bar("duplicates", 2 * len(rows), quiet=quiet) as bar:
+        for flip, a, b in _find_candidates(compare.describe_pictures(images, rows), bar):
             scores = compare(images, rows[a], rows[b], flip)
             for pair in np.flatnonzero(scores >= threshold):
                 key, score = (int(rows[a[pair]]), int(rows[b[pair]])), float(scores[pair])
@@ -171,87 +186,89 @@ def _near_pairs(
     )
 
 
-def _candidates(coarse: np.ndarray, bar: ProgressBar) -> Iterator[tuple[bool, np.ndarray, np.ndarray]]:
-    """(mirrored, a (P,), b (P,)), a < b, whose coarse pictures (N, 8, 8) agree after what all have in common is taken off."""
-    vectors = standardized(coarse.reshape(len(coarse), -1))
+def _find_candidates(coarse: np.ndarray, bar: ProgressBar) -> Iterator[tuple[bool, np.ndarray, np.ndarray]]:
+    """Yield (is mirrored, a (P,), b (P,)) with a < b: pairs of similar coarse pictures (N, 8, 8), the mean picture subtracted."""
+    vectors = standardize_vectors(coarse.reshape(len(coarse), -1))
     vectors -= vectors.mean(axis=0)
     vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-6)
     mirrors = np.ascontiguousarray(vectors.reshape(coarse.shape)[:, :, ::-1]).reshape(len(coarse), -1)
-    block = max(1, _BLOCK // len(coarse))
+    block = max(1, _BLOCK_CORRELATIONS // len(coarse))
     for flip, others in ((False, vectors), (True, mirrors)):
         for start in range(0, len(vectors), block):
             agreement = vectors[start : start + block] @ others[start:].T  # (block, N - start)
             height, width = agreement.shape
             agreement[np.tri(height, width, dtype=bool)] = -1  # each pair once, none with itself
-            floor = np.full((height, 1), CANDIDATE, np.float32)
-            crowded = np.flatnonzero((agreement > CANDIDATE).sum(axis=1) > _MOST)
+            floor = np.full((height, 1), CANDIDATE_CORRELATION, np.float32)
+            crowded = np.flatnonzero((agreement > CANDIDATE_CORRELATION).sum(axis=1) > _MAX_CANDIDATES)
             if len(crowded):
-                floor[crowded, 0] = np.partition(agreement[crowded], -_MOST, axis=1)[:, -_MOST]
+                floor[crowded, 0] = np.partition(agreement[crowded], -_MAX_CANDIDATES, axis=1)[:, -_MAX_CANDIDATES]
             a, b = np.nonzero(agreement >= floor)
             bar.advance(height, f"{start + height:,} of {len(vectors):,} pictures{' mirrored' if flip else ''}")
             yield flip, a + start, b + start
 
 
-class _Comparison:
-    """Looks for the middle of one picture in another, at several sizes and places, by normalized cross-correlation.
+class _TemplateMatcher:
+    """Searches the middle of one picture in another, at several scales and positions, by normalized cross-correlation.
 
-    Pictures are first freed of light: the difference from a blurred copy, over its local deviation, so that only edges
-    count and each region as much as every other. The middle, 18 × 18 of 24 × 24 cells, is tried at five sizes and 49
-    places; the best correlation counts (Lewis, "Fast normalized cross-correlation", 1995).
+    First, lighting is removed: the difference from a blurred copy is divided by its local deviation. Only edges remain,
+    and all regions have the same weight. The template, 18 × 18 of 24 × 24 cells, is tried at five scales and 49
+    positions. The result is the highest correlation (Lewis, "Fast normalized cross-correlation", 1995).
     """
 
     def __init__(self, height: int, width: int) -> None:
-        self.blurs = _gauss(height), _gauss(width)
-        self.coarse = _area(height, _CELLS), _area(width, _CELLS)
-        self.fine = _area(height, _FINE), _area(width, _FINE)
+        self.blurs = _gaussian_blur_matrix(height), _gaussian_blur_matrix(width)
+        self.coarse = _area_average_matrix(height, _COARSE_CELLS), _area_average_matrix(width, _COARSE_CELLS)
+        self.fine = _area_average_matrix(height, _FINE_CELLS), _area_average_matrix(width, _FINE_CELLS)
         self.middles = [
-            (_area(height, _TEMPLATE, share), _area(width, _TEMPLATE, share))
-            for share in (scale * _TEMPLATE / _FINE for scale in _SCALES)
+            (_area_average_matrix(height, _TEMPLATE_CELLS, share), _area_average_matrix(width, _TEMPLATE_CELLS, share))
+            for share in (scale * _TEMPLATE_CELLS / _FINE_CELLS for scale in _SCALES)
         ]
 
-    def lightless(self, images: np.ndarray) -> np.ndarray:
-        """uint8 (N, H, W) → float32 (N, H, W): detail over the local deviation of detail."""
+    def normalize_lighting(self, images: np.ndarray) -> np.ndarray:
+        """Divide the detail of pictures by its local deviation: uint8 (N, H, W) → float32 (N, H, W)."""
         pictures = images.astype(np.float32)
-        detail = pictures - _apply(self.blurs, pictures)
+        detail = pictures - _apply_separable(self.blurs, pictures)
         variance = pictures.var(axis=(1, 2), keepdims=True)
-        # The sum's last parts keep noise in flat regions from being blown up to detail.
-        return detail / np.sqrt(_apply(self.blurs, detail**2) + 0.03 * variance + 1)
+        # The last two terms prevent that noise in flat regions is amplified.
+        return detail / np.sqrt(_apply_separable(self.blurs, detail**2) + 0.03 * variance + 1)
 
-    def describe(self, images: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        """float32 (len(rows), 8, 8): the coarse pictures."""
+    def describe_pictures(self, images: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """Return the coarse pictures of these rows, float32 (len(rows), 8, 8)."""
         parts = [rows[start : start + 1024] for start in range(0, len(rows), 1024)]
-        return np.concatenate([_apply(self.coarse, self.lightless(images[part])) for part in parts])
+        return np.concatenate([_apply_separable(self.coarse, self.normalize_lighting(images[part])) for part in parts])
 
     def __call__(self, images: np.ndarray, a: np.ndarray, b: np.ndarray, flip: bool) -> np.ndarray:
-        """float32 (P,): the best correlation of images[a] with images[b], or with the mirror images of images[b]."""
+        """Return float32 (P,): the highest correlation of images[a] with images[b], or with their mirror images for ``flip``."""
         best = [np.empty(0, np.float32)]
-        for start in range(0, len(a), _PAIRS):
-            ours = self.lightless(images[a[start : start + _PAIRS]])
-            others = images[b[start : start + _PAIRS]]
-            theirs = _apply(self.fine, self.lightless(others[:, :, ::-1] if flip else others))  # (P, 24, 24)
-            middles = np.stack([_apply(middle, ours) for middle in self.middles], axis=1)  # (P, 5, 18, 18)
-            places = np.lib.stride_tricks.sliding_window_view(theirs, (_TEMPLATE, _TEMPLATE), axis=(1, 2))
-            places = standardized(places.reshape(len(ours), -1, _TEMPLATE**2))  # (P, 49, 324)
-            middles = standardized(middles.reshape(len(ours), -1, _TEMPLATE**2))  # (P, 5, 324)
+        for start in range(0, len(a), _PAIRS_AT_ONCE):
+            ours = self.normalize_lighting(images[a[start : start + _PAIRS_AT_ONCE]])
+            others = images[b[start : start + _PAIRS_AT_ONCE]]
+            theirs = _apply_separable(
+                self.fine, self.normalize_lighting(others[:, :, ::-1] if flip else others)
+            )  # (P, 24, 24)
+            middles = np.stack([_apply_separable(middle, ours) for middle in self.middles], axis=1)  # (P, 5, 18, 18)
+            places = np.lib.stride_tricks.sliding_window_view(theirs, (_TEMPLATE_CELLS, _TEMPLATE_CELLS), axis=(1, 2))
+            places = standardize_vectors(places.reshape(len(ours), -1, _TEMPLATE_CELLS**2))  # (P, 49, 324)
+            middles = standardize_vectors(middles.reshape(len(ours), -1, _TEMPLATE_CELLS**2))  # (P, 5, 324)
             best.append((places @ middles.transpose(0, 2, 1)).max(axis=(1, 2)))
         return np.concatenate(best)
 
 
-def _apply(operators: tuple[np.ndarray, np.ndarray], pictures: np.ndarray) -> np.ndarray:
-    """A linear operator on the rows and one on the columns of pictures (N, H, W)."""
+def _apply_separable(operators: tuple[np.ndarray, np.ndarray], pictures: np.ndarray) -> np.ndarray:
+    """Apply one linear operator to the rows and one to the columns of pictures (N, H, W)."""
     down, across = operators
     return down @ pictures @ across.T
 
 
-def _gauss(length: int) -> np.ndarray:
-    """float32 (length, length): blur with a deviation of a twelfth of the length; weights are scaled up at the borders."""
+def _gaussian_blur_matrix(length: int) -> np.ndarray:
+    """Return a blur as a matrix, float32 (length, length). Its deviation is length / 12; each row sums to 1."""
     distance = np.arange(length)[:, None] - np.arange(length)
     weights = np.exp(-0.5 * (distance / (length / 12)) ** 2)
     return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-def _area(length: int, cells: int, share: float = 1.0) -> np.ndarray:
-    """float32 (cells, length): area averages over the middle ``share`` of ``length`` pixels."""
+def _area_average_matrix(length: int, cells: int, share: float = 1.0) -> np.ndarray:
+    """Return area averages over the middle ``share`` of ``length`` pixels as a matrix, float32 (cells, length)."""
     edges = length / 2 * (1 + share * np.linspace(-1, 1, cells + 1))
     pixels = np.arange(length)
     overlap = np.minimum(edges[1:, None], pixels + 1) - np.maximum(edges[:-1, None], pixels)

@@ -13,10 +13,10 @@ from mien.core.errors import DataError
 from mien.core.files import find_file_problem, walk_files
 from mien.core.labels import FERPLUS_VOTES
 from mien.core.types import FaceSet, concatenate_faces, split_role
-from mien.data.layouts.csv_layout import has_pixels, read_csv, read_votes, write_kaggle_csv
+from mien.data.layouts.csv_layout import has_pixel_columns, read_csv, read_votes, write_kaggle_csv
 from mien.data.layouts.folder_layout import read_folder, write_folder
 from mien.data.layouts.parquet_layout import read_parquet, write_parquet
-from mien.data.layouts.rows import split_of_path
+from mien.data.layouts.rows import infer_split
 
 PARQUET_SUFFIXES = frozenset({".parquet", ".pq"})
 
@@ -47,7 +47,7 @@ def load_faces(
     if any(path.is_dir() for path in several):
         raise DataError(ferplus, "cannot be joined with folders: their pictures are not in the order of its rows",
                         "join it with the CSV or Parquet file")  # fmt: skip
-    return with_votes(faces, Path(ferplus))
+    return join_votes(faces, Path(ferplus))
 
 
 def _load_several(paths: Sequence[Path], size: int, skip_bad: bool) -> FaceSet:
@@ -86,17 +86,17 @@ def _load_folder(path: Path, size: int, skip_bad: bool) -> FaceSet:
     """A folder of Parquet files (also below it), of CSVs of pixels, or of pictures; lists beside pictures do not count."""
     shards = sorted(file for file in walk_files(path) if file.suffix.lower() in PARQUET_SUFFIXES)
     beside = (file for file in path.iterdir() if file.suffix.lower() == ".csv" and not file.name.startswith("."))
-    tables = sorted(file for file in beside if has_pixels(file))
+    tables = sorted(file for file in beside if has_pixel_columns(file))
     if not shards and not tables:
         return read_folder(path, size=size, skip_bad=skip_bad)
-    parts_of_one = not (shards and tables) and (len(tables) < 2 or all(map(split_of_path, tables)))
+    parts_of_one = not (shards and tables) and (len(tables) < 2 or all(map(infer_split, tables)))
     if not parts_of_one:
         names = ", ".join(file.relative_to(path).as_posix() for file in [*shards, *tables])
         raise DataError(path, f"holds several tables ({names})", "name those that belong together")
     return _load_several(shards or tables, size, skip_bad)
 
 
-def with_votes(faces: FaceSet, path: Path) -> FaceSet:
+def join_votes(faces: FaceSet, path: Path) -> FaceSet:
     """Join FER+'s votes row by row, split by split; DataError where a split has more or fewer rows of one than the other.
 
     Splits of FER+ that the pictures do not have are left out.

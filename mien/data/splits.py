@@ -17,7 +17,7 @@ from mien.core.labels import normalize_label
 from mien.core.types import OTHER, UNLABELED, FaceSet, split_role
 
 
-def stratified(labels: np.ndarray, sizes: Sequence[int], seed: int) -> list[np.ndarray]:
+def sample_stratified(labels: np.ndarray, sizes: Sequence[int], seed: int) -> list[np.ndarray]:
     """Disjoint index arrays of exactly ``sizes``, each with the class shares of the whole as nearly as integers allow.
 
     labels (N,) int; -1 is a class of its own. Each part's places are given to classes by largest remainder of what is
@@ -38,9 +38,9 @@ def stratified(labels: np.ndarray, sizes: Sequence[int], seed: int) -> list[np.n
     return parts
 
 
-def halves(labels: np.ndarray, seed: int) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+def split_halves(labels: np.ndarray, seed: int) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
     """Stratified halves of labels (N,) as (mine, other) and (other, mine): what is chosen on one is measured on the other."""
-    one, other = stratified(labels, [len(labels) // 2, len(labels) - len(labels) // 2], seed)
+    one, other = sample_stratified(labels, [len(labels) // 2, len(labels) - len(labels) // 2], seed)
     return (one, other), (other, one)
 
 
@@ -52,7 +52,7 @@ def _check_sizes(sizes: Sequence[int], count: int) -> None:
         raise DataError("split", f"sizes {listed} add up to {sum(sizes):,} of {count:,} faces", "ask for fewer")
 
 
-def fraction_sizes(count: int, fractions: Sequence[float]) -> list[int]:
+def sizes_from_fractions(count: int, fractions: Sequence[float]) -> list[int]:
     """Whole sizes for fractions of ``count``; fractions that add up to 1 use every row."""
     if not (min(fractions) > 0 and sum(fractions) <= 1 + 1e-9):  # so that NaN fails too
         raise DataError(
@@ -69,36 +69,36 @@ def fraction_sizes(count: int, fractions: Sequence[float]) -> list[int]:
     return sizes
 
 
-def hold_out(faces: FaceSet, fraction: float, seed: int) -> tuple[FaceSet, FaceSet]:
+def hold_out_faces(faces: FaceSet, fraction: float, seed: int) -> tuple[FaceSet, FaceSet]:
     """(rest, held out): a stratified fraction of the rows set aside for validation."""
     size = max(1, round(len(faces) * fraction))
-    (held,) = stratified(faces.labels, [size], seed)
+    (held,) = sample_stratified(faces.labels, [size], seed)
     mask = np.zeros(len(faces), bool)
     mask[held] = True
     return faces.take(~mask), faces.take(mask)
 
 
-def resplit(faces: FaceSet, names: Sequence[str], sizes: Sequence[int], seed: int) -> FaceSet:
+def split_stratified(faces: FaceSet, names: Sequence[str], sizes: Sequence[int], seed: int) -> FaceSet:
     """The same faces under new split names, stratified to exact sizes; rows beyond the sizes are left out."""
-    parts = stratified(faces.labels, sizes, seed)
+    parts = sample_stratified(faces.labels, sizes, seed)
     order = np.concatenate(parts)
     split = np.repeat(np.asarray(names, dtype=str), sizes)
     return replace(faces.take(order), split=split)
 
 
-def in_order(faces: FaceSet, names: Sequence[str], sizes: Sequence[int]) -> FaceSet:
+def split_in_order(faces: FaceSet, names: Sequence[str], sizes: Sequence[int]) -> FaceSet:
     """The first rows under the first name, the next under the next; rows beyond the sizes are left out."""
     _check_sizes(sizes, len(faces))
     return replace(faces.take(np.arange(sum(sizes))), split=np.repeat(np.asarray(names, dtype=str), sizes))
 
 
-def with_counts(faces: FaceSet, parts: dict[str, dict[str, int]], seed: int) -> FaceSet:
+def split_by_class_counts(faces: FaceSet, parts: dict[str, dict[str, int]], seed: int) -> FaceSet:
     """Disjoint splits of given counts of each class: ``{"train": {"angry": 500, ...}, "test": {...}}``; the rest is left out.
 
     The classes are those that are named, in the order of ``faces.classes``; rows of a part ascend. Raises DataError where there are too few.
     """
     wanted = {normalize_label(name) for counts in parts.values() for name in counts}
-    faces = only_classes(
+    faces = filter_classes(
         faces, [name for name in faces.classes if name in wanted] + sorted(wanted - set(faces.classes))
     )
     rng = np.random.default_rng(seed)
@@ -118,17 +118,17 @@ def with_counts(faces: FaceSet, parts: dict[str, dict[str, int]], seed: int) -> 
     return replace(faces.take(np.concatenate(chosen)), split=np.array(split))
 
 
-def without_labels(faces: FaceSet, keep: float, seed: int) -> FaceSet:
+def remove_labels(faces: FaceSet, labeled_share: float, seed: int) -> FaceSet:
     """The same faces, of which a stratified share ``keep`` keeps its label; FER+ votes, which tell it, go with it."""
     known = np.flatnonzero(faces.is_labeled)
-    (kept,) = stratified(faces.labels[known], [round(keep * len(known))], seed)
+    (kept,) = sample_stratified(faces.labels[known], [round(labeled_share * len(known))], seed)
     labels = np.full(len(faces), UNLABELED, np.int64)
     labels[known[kept]] = faces.labels[known[kept]]
     votes = None if faces.votes is None else np.where((labels == faces.labels)[:, None], faces.votes, np.uint8(0))
     return replace(faces, labels=labels, votes=votes)
 
 
-def without_training_labels(faces: FaceSet, keep: float, seed: int) -> FaceSet:
+def remove_training_labels(faces: FaceSet, labeled_share: float, seed: int) -> FaceSet:
     """The same faces; of those that train (all where the data has no splits) a stratified share ``keep`` keeps its label.
 
     Raises DataError where no split trains, where no label is known, or where a class would keep none.
@@ -146,14 +146,16 @@ def without_training_labels(faces: FaceSet, keep: float, seed: int) -> FaceSet:
     part = faces.take(training)
     if not part.is_labeled.any():
         raise DataError("--keep-labels", "finds no label among the training faces", "give labeled faces")
-    bare = without_labels(part, keep, seed)
+    bare = remove_labels(part, labeled_share, seed)
     lost = [
         name
         for name, had, has in zip(faces.classes, part.class_counts(), bare.class_counts(), strict=True)
         if had and not has
     ]
     if lost:
-        raise DataError("--keep-labels", f"{keep:g} leaves no label of {', '.join(lost)}", "keep a larger share")
+        raise DataError(
+            "--keep-labels", f"{labeled_share:g} leaves no label of {', '.join(lost)}", "keep a larger share"
+        )
     labels, votes = faces.labels.copy(), None if faces.votes is None else faces.votes.copy()
     labels[training] = bare.labels
     if votes is not None:
@@ -161,7 +163,7 @@ def without_training_labels(faces: FaceSet, keep: float, seed: int) -> FaceSet:
     return replace(faces, labels=labels, votes=votes)
 
 
-def only_classes(faces: FaceSet, names: Sequence[str]) -> FaceSet:
+def filter_classes(faces: FaceSet, names: Sequence[str]) -> FaceSet:
     """The faces of these classes, labels counted in this order."""
     names = tuple(normalize_label(name) for name in names)
     unknown = [name for name in names if name not in faces.classes]
@@ -177,9 +179,9 @@ def only_classes(faces: FaceSet, names: Sequence[str]) -> FaceSet:
     return faces.take(keep).reindex_classes(names)
 
 
-def one_against_all(faces: FaceSet, name: str) -> FaceSet:
+def make_one_vs_rest(faces: FaceSet, name: str) -> FaceSet:
     """Two classes: OTHER, and the one named."""
-    (name,) = only_classes(faces, [name]).classes
+    (name,) = filter_classes(faces, [name]).classes
     if name == OTHER:
         raise DataError("data.one_vs_rest", f"'{OTHER}' is the name of all the rest", "rename the class")
     labels = np.where(faces.is_labeled, faces.labels == faces.classes.index(name), UNLABELED).astype(np.int64)
@@ -187,17 +189,17 @@ def one_against_all(faces: FaceSet, name: str) -> FaceSet:
 
 
 #: Faces of FER2013's official splits, in the order of its file.
-OFFICIAL = {"Training": 28_709, "PublicTest": 3_589, "PrivateTest": 3_589}
+OFFICIAL_SIZES = {"Training": 28_709, "PublicTest": 3_589, "PrivateTest": 3_589}
 
 
-def official_splits(faces: FaceSet) -> FaceSet:
+def assign_official_splits(faces: FaceSet) -> FaceSet:
     """FER2013's own splits: kept where the file names them, else told from the order of its rows."""
     if len(faces.splits) > 1:
         return faces
-    sizes = list(OFFICIAL.values())
+    sizes = list(OFFICIAL_SIZES.values())
     for parts in (3, 2):  # of one name for all, which is no division
         if len(faces) == sum(sizes[:parts]):
-            return replace(faces, split=np.repeat(np.array(list(OFFICIAL)[:parts]), sizes[:parts]))
+            return replace(faces, split=np.repeat(np.array(list(OFFICIAL_SIZES)[:parts]), sizes[:parts]))
     if faces.splits != ("",):
         return faces
     raise DataError(
@@ -236,17 +238,20 @@ def read_names(path: Path) -> set[str]:
 def write_names(faces: FaceSet, path: Path) -> None:
     """The names of the faces as a CSV with the column ``path``, which read_names reads, and a checksum of each picture."""
     with replace_file(path) as part, part.open("w", newline="", encoding="utf-8") as file:
-        rows = ([name, f"{check:08x}"] for name, check in zip(faces.names, checksums(faces.images), strict=True))
+        rows = (
+            [name, f"{check:08x}"] for name, check in zip(faces.names, compute_checksums(faces.images), strict=True)
+        )
         CsvWriter(file).writerows([["path", "crc32"], *rows])
 
 
-def written_in(faces: FaceSet, path: Path) -> FaceSet:
+def select_written(faces: FaceSet, path: Path) -> FaceSet:
     """Those of the faces that write_names wrote there: of the same names, and the same pictures."""
     with path.open(newline="", encoding="utf-8") as file:
         known = {unescape_formula(row["path"]): row.get("crc32") for row in csv.DictReader(file)}
     ours = faces.select_names(set(known))
     same = [
-        known[name] in (None, f"{check:08x}") for name, check in zip(ours.names, checksums(ours.images), strict=True)
+        known[name] in (None, f"{check:08x}")
+        for name, check in zip(ours.names, compute_checksums(ours.images), strict=True)
     ]
     return ours.take(np.array(same, bool))
 
@@ -257,12 +262,12 @@ def read_checksums(path: Path) -> np.ndarray:
         return np.array([int(row["crc32"], 16) for row in csv.DictReader(file) if row.get("crc32")], np.uint32)
 
 
-def checksums(images: np.ndarray) -> np.ndarray:
+def compute_checksums(images: np.ndarray) -> np.ndarray:
     """uint32 (N,): the CRC-32 of each picture of uint8 images (N, H, W)."""
     return np.array([zlib.crc32(np.ascontiguousarray(image).data) for image in images], np.uint32)
 
 
-def without(faces: FaceSet, names: set[str]) -> FaceSet:
+def exclude_faces(faces: FaceSet, names: set[str]) -> FaceSet:
     """The faces that are not named. Raises DataError where a name does not occur: it would be left in unnoticed."""
     absent = names - set(faces.names.tolist())
     if absent:

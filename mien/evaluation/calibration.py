@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from mien.data.splits import halves
+from mien.data.splits import split_halves
 
 #: Bins of equal width in which confidence and accuracy are compared.
-BINS = 15
+NUM_BINS = 15
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Reliability:
     accuracy: np.ndarray
 
     @property
-    def error(self) -> float:
+    def calibration_error(self) -> float:
         """Expected calibration error (Naeini et al., 2015; Guo et al., 2017): Σ count / N · |accuracy − confidence|."""
         gaps = np.nan_to_num(np.abs(self.accuracy - self.confidence))
         return float((self.count * gaps).sum() / self.count.sum())
@@ -48,43 +48,43 @@ class Reliability:
         ]
 
 
-def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS) -> Reliability:
+def measure_reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = NUM_BINS) -> Reliability:
     """Probabilities (N, K) and labels (N,) → confidence against accuracy in bins of equal width."""
-    confidence, right = confidences(probabilities, labels)
+    confidence, right = find_confidences(probabilities, labels)
     edges = np.linspace(0, 1, bins + 1)
-    place = bins_of(confidence, bins)
+    place = assign_bins(confidence, bins)
     count = np.bincount(place, minlength=bins)
     sums = (np.bincount(place, values, minlength=bins) for values in (confidence, right.astype(float)))
     means = [np.divide(total, count, out=np.full(bins, np.nan), where=count > 0) for total in sums]
     return Reliability(edges, count, *means)
 
 
-def calibration_errors(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def weighted_calibration_errors(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """The expected calibration error of weighted faces; weights (..., N) → (...)."""
-    confidence, right = confidences(probabilities, labels)
-    member = bins_of(confidence, BINS)[:, None] == np.arange(BINS)  # (N, B)
+    confidence, right = find_confidences(probabilities, labels)
+    member = assign_bins(confidence, NUM_BINS)[:, None] == np.arange(NUM_BINS)  # (N, B)
     gaps = weights @ (member * (right - confidence)[:, None])  # (..., B): weight × (accuracy − confidence)
     return np.abs(gaps).sum(axis=-1) / weights.sum(axis=-1)
 
 
-def confidences(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def find_confidences(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(probability of the predicted class, float64 (N,); whether that class is the truth, bool (N,))."""
     probabilities = np.asarray(probabilities, np.float64)
     return probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
 
 
-def bins_of(confidence: np.ndarray, bins: int) -> np.ndarray:
+def assign_bins(confidence: np.ndarray, bins: int) -> np.ndarray:
     """int (N,): the bin of each confidence; a bin has its upper edge and not its lower."""
     return np.digitize(confidence, np.linspace(0, 1, bins + 1)[1:-1], right=True)
 
 
-def by_confidence(probabilities: np.ndarray, labels: np.ndarray, steps: int = 20) -> list[dict[str, float]]:
+def accuracy_by_confidence(probabilities: np.ndarray, labels: np.ndarray, steps: int = 20) -> list[dict[str, float]]:
     """What is left, and how right it is, where answers below a confidence are not given: one dict a threshold.
 
     ``threshold`` 0, 1 / steps, ...; ``coverage`` is the share of faces with at least that confidence, ``accuracy`` the
     share of these that is right, NaN where there are none (the risk-coverage curve of El-Yaniv & Wiener, 2010).
     """
-    confidence, right = confidences(probabilities, labels)
+    confidence, right = find_confidences(probabilities, labels)
     rows = []
     for threshold in np.arange(steps + 1) / steps:
         kept = confidence >= threshold
@@ -98,7 +98,7 @@ def by_confidence(probabilities: np.ndarray, labels: np.ndarray, steps: int = 20
     return rows
 
 
-def tempered(logits: np.ndarray, temperature: float) -> np.ndarray:
+def apply_temperature(logits: np.ndarray, temperature: float) -> np.ndarray:
     """Logits (N, K) → probabilities float64 (N, K): the softmax of logits / temperature."""
     scaled = np.asarray(logits, np.float64) / temperature
     exponentials = np.exp(scaled - scaled.max(axis=1, keepdims=True))
@@ -113,7 +113,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     logits, truth = np.asarray(logits, np.float64), np.asarray(logits, np.float64)[np.arange(len(labels)), labels]
 
     def slope(inverse: float) -> float:
-        return float(((tempered(logits, 1 / inverse) * logits).sum(axis=1) - truth).mean())
+        return float(((apply_temperature(logits, 1 / inverse) * logits).sum(axis=1) - truth).mean())
 
     low, high = 1 / 20, 20.0
     for _ in range(50):
@@ -122,13 +122,13 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     return float(1 / np.sqrt(low * high))
 
 
-def cross_tempered(logits: np.ndarray, labels: np.ndarray, seed: int = 0) -> tuple[np.ndarray, list[float]]:
+def cross_fit_temperature(logits: np.ndarray, labels: np.ndarray, seed: int = 0) -> tuple[np.ndarray, list[float]]:
     """(probabilities (N, K), two temperatures): each half of the faces with the temperature of the other half.
 
     What is measured on these probabilities was measured on faces that did not fit the temperature.
     """
     probabilities, temperatures = np.empty(np.shape(logits)), []
-    for mine, other in halves(labels, seed):
+    for mine, other in split_halves(labels, seed):
         temperatures.append(fit_temperature(logits[other], labels[other]))
-        probabilities[mine] = tempered(logits[mine], temperatures[-1])
+        probabilities[mine] = apply_temperature(logits[mine], temperatures[-1])
     return probabilities, temperatures

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 
 from mien.core.labels import FER2013
-from mien.evaluation.metrics import Scores, divide, f1, interval, recall, score
+from mien.evaluation.metrics import Scores, divide_or_zero, f1, percentile_interval, recall, score
 
 #: Counts that are drawn at once, so that memory stays small: 40 MB.
 _CELLS_AT_ONCE = 5_000_000
 
 #: Below this many faces on which exactly one model is right, McNemar's test is exact.
-EXACT_BELOW = 25
+MIN_CHI_SQUARE = 25
 
 
 @dataclass(frozen=True)
@@ -80,14 +80,14 @@ class Comparison:
                 name: {"value": value, "interval": list(between)} for name, (value, between) in self.differences.items()
             },
             "mcnemar": vars(self.mcnemar),
-            "same_answer": int((self.predicted_a == self.predicted_b).sum()),
+            "same_prediction": int((self.predicted_a == self.predicted_b).sum()),
             "per_class": self.per_class(),
         }
 
 
-def compare(
-    of_a: np.ndarray,
-    of_b: np.ndarray,
+def compare_models(
+    probabilities_a: np.ndarray,
+    probabilities_b: np.ndarray,
     labels: np.ndarray,
     classes: Sequence[str] = FER2013,
     *,
@@ -98,8 +98,8 @@ def compare(
 
     Raises ValueError as `score` does.
     """
-    a, b = score(of_a, labels, classes), score(of_b, labels, classes)
-    predicted_a, predicted_b = np.asarray(of_a).argmax(axis=1), np.asarray(of_b).argmax(axis=1)
+    a, b = score(probabilities_a, labels, classes), score(probabilities_b, labels, classes)
+    predicted_a, predicted_b = np.asarray(probabilities_a).argmax(axis=1), np.asarray(probabilities_b).argmax(axis=1)
     right_a, right_b = predicted_a == labels, predicted_b == labels
     only_a, only_b = right_a & ~right_b, right_b & ~right_a
     num_classes = len(a.classes)
@@ -109,7 +109,7 @@ def compare(
         predicted_a,
         predicted_b,
         paired_bootstrap(labels, predicted_a, predicted_b, num_classes, samples, seed),
-        mcnemar(int(only_a.sum()), int(only_b.sum())),
+        mcnemar_test(int(only_a.sum()), int(only_b.sum())),
         gained=np.bincount(labels[only_b], minlength=num_classes),
         lost=np.bincount(labels[only_a], minlength=num_classes),
     )
@@ -130,39 +130,41 @@ def paired_bootstrap(
     drawn: dict[str, list[np.ndarray]] = {"accuracy": [], "macro_f1": []}
     for start in range(0, samples, at_once):
         counts = rng.multinomial(len(labels), cells / len(labels), size=min(at_once, samples - start)).astype(float)
-        for name, difference in _differences(counts, truth, by_a, by_b).items():
+        for name, difference in _score_differences(counts, truth, by_a, by_b).items():
             drawn[name].append(difference)
-    values = _differences(cells[None].astype(float), truth, by_a, by_b)
-    return {name: (float(values[name][0]), interval(np.concatenate(draws))) for name, draws in drawn.items()}
+    values = _score_differences(cells[None].astype(float), truth, by_a, by_b)
+    return {name: (float(values[name][0]), percentile_interval(np.concatenate(draws))) for name, draws in drawn.items()}
 
 
-def _differences(counts: np.ndarray, truth: np.ndarray, by_a: np.ndarray, by_b: np.ndarray) -> dict[str, np.ndarray]:
+def _score_differences(
+    counts: np.ndarray, truth: np.ndarray, by_a: np.ndarray, by_b: np.ndarray
+) -> dict[str, np.ndarray]:
     """B − A in accuracy and macro-F1, each (S,), of counts (S, M) of the combinations; their classes as 0 and 1 (M, K)."""
     scores = []
     occurs = counts @ truth
     for predicted in (by_a, by_b):
         right, all_of_class = counts @ (truth * predicted), occurs + counts @ predicted  # (S, K)
-        f1s = divide(2 * right, all_of_class)
-        macro = divide(f1s.sum(axis=1), (all_of_class > 0).sum(axis=1))
+        f1s = divide_or_zero(2 * right, all_of_class)
+        macro = divide_or_zero(f1s.sum(axis=1), (all_of_class > 0).sum(axis=1))
         scores.append((right.sum(axis=1) / counts.sum(axis=1), macro))
     (accuracy_a, macro_a), (accuracy_b, macro_b) = scores
     return {"accuracy": accuracy_b - accuracy_a, "macro_f1": macro_b - macro_a}
 
 
-def mcnemar(only_a: int, only_b: int) -> McNemar:
+def mcnemar_test(only_a: int, only_b: int) -> McNemar:
     """McNemar's test (1947) of two numbers of faces: right by A alone, right by B alone.
 
     Below 25 such faces the two-sided exact binomial test with p = 1/2; else chi-square with one degree of freedom and
     Edwards' continuity correction, (max(|a − b| − 1, 0))² / (a + b).
     """
     differ = only_a + only_b
-    if differ < EXACT_BELOW:
+    if differ < MIN_CHI_SQUARE:
         tail = sum(math.comb(differ, k) for k in range(min(only_a, only_b) + 1)) / 2**differ
         return McNemar(only_a, only_b, None, min(1.0, 2 * tail))
     statistic = max(abs(only_a - only_b) - 1, 0) ** 2 / differ
     return McNemar(only_a, only_b, statistic, math.erfc(math.sqrt(statistic / 2)))  # P(χ²₁ > s) = erfc(√(s / 2))
 
 
-def in_order_of(probabilities: np.ndarray, labels: Sequence[str], wanted: Sequence[str]) -> np.ndarray:
+def reorder_columns(probabilities: np.ndarray, labels: Sequence[str], wanted: Sequence[str]) -> np.ndarray:
     """Columns for ``wanted`` out of probabilities (N, M) over ``labels``; all must be among them."""
     return probabilities[:, [list(labels).index(name) for name in wanted]]

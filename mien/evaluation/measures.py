@@ -14,37 +14,42 @@ from typing import Any
 import numpy as np
 
 from mien.core.labels import FER2013
-from mien.evaluation import counts, metrics
-from mien.evaluation.calibration import Reliability, by_confidence, calibration_errors, reliability
+from mien.evaluation import confusion_metrics, metrics
+from mien.evaluation.calibration import (
+    Reliability,
+    accuracy_by_confidence,
+    measure_reliability,
+    weighted_calibration_errors,
+)
 from mien.evaluation.metrics import Scores, log_losses, score
-from mien.evaluation.ranking import average_precision, in_top, roc_auc
+from mien.evaluation.ranking import average_precision, is_in_top_k, roc_auc
 
 #: Scores of the whole that are functions of the confusion matrix.
-OF_COUNTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+OVERALL_METRICS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "accuracy": metrics.accuracy,
-    "balanced_accuracy": counts.balanced_accuracy,
+    "balanced_accuracy": confusion_metrics.balanced_accuracy,
     "macro_f1": metrics.macro_f1,
-    "weighted_f1": counts.weighted_f1,
-    "cohen_kappa": counts.cohen_kappa,
-    "matthews_correlation": counts.matthews_correlation,
-    "hamming_distance": counts.hamming_distance,
+    "weighted_f1": confusion_metrics.weighted_f1,
+    "cohen_kappa": confusion_metrics.cohen_kappa,
+    "matthews_correlation": confusion_metrics.matthews_correlation,
+    "hamming_distance": confusion_metrics.hamming_distance,
 }
 
 #: Scores of each class that are functions of the confusion matrix.
-OF_CLASS_COUNTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+CLASS_METRICS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "precision": metrics.precision,
     "recall": metrics.recall,
-    "specificity": counts.specificity,
+    "specificity": confusion_metrics.specificity,
     "f1": metrics.f1,
-    "accuracy": counts.one_vs_rest_accuracy,
+    "accuracy": confusion_metrics.one_vs_rest_accuracy,
 }
 
 #: Scores that redrawing makes larger, since noise adds to every gap: the draws are moved by the difference of their mean and
 #: the score, or their interval would lie beside it (Efron & Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 10).
-BIASED = ("expected_calibration_error",)
+BIASED_METRICS = ("expected_calibration_error",)
 
 #: Faces are redrawn in groups of this many draws at once, so that memory stays small.
-_AT_ONCE = 100
+_DRAWS_AT_ONCE = 100
 
 #: Cells of redrawn confusion matrices that are held at once, so that memory stays small with many classes: 40 MB.
 _CELLS_AT_ONCE = 5_000_000
@@ -86,10 +91,10 @@ class Measures:
         values["per_class"] = self.per_class()
         values["calibration"] = {"bins": self.reliability.to_json(), "overconfidence": self.reliability.overconfidence}
         values["by_confidence"] = self.confidence
-        return without_nan(values)
+        return replace_nan(values)
 
 
-def measure(
+def compute_measures(
     probabilities: np.ndarray,
     labels: np.ndarray,
     classes: Sequence[str] = FER2013,
@@ -105,7 +110,7 @@ def measure(
     probabilities, matrix = np.asarray(probabilities, np.float64), scores.confusion
     rng = np.random.default_rng(seed)
     shares = matrix.ravel() / scores.count
-    of_matrix = OF_COUNTS | {f"class {name}": of for name, of in OF_CLASS_COUNTS.items()}
+    of_matrix = OVERALL_METRICS | {f"class {name}": of for name, of in CLASS_METRICS.items()}
     parts: dict[str, list[np.ndarray]] = {name: [] for name in of_matrix}
     supports = []
     at_once = max(1, _CELLS_AT_ONCE // matrix.size)
@@ -115,54 +120,62 @@ def measure(
         for name, of in of_matrix.items():
             parts[name].append(of(drawn))
     redrawn_of = {name: np.concatenate(found) for name, found in parts.items()}
-    overall = {name: (float(of(matrix)), _between(redrawn_of[name])) for name, of in OF_COUNTS.items()}
+    overall = {
+        name: (float(of(matrix)), _percentile_interval(redrawn_of[name])) for name, of in OVERALL_METRICS.items()
+    }
     overall |= {name: (getattr(scores, name), getattr(scores, f"{name}_interval")) for name in ("accuracy", "macro_f1")}
     without = np.concatenate(supports) == 0  # draws in which a class does not occur say nothing of it
     by_class = {
-        name: (of(matrix), *_limits(np.where(without, np.nan, redrawn_of[f"class {name}"])))
-        for name, of in OF_CLASS_COUNTS.items()
+        name: (of(matrix), *_percentile_limits(np.where(without, np.nan, redrawn_of[f"class {name}"])))
+        for name, of in CLASS_METRICS.items()
     }
 
-    of_faces = _of_faces(probabilities, labels)
+    of_faces = _weighted_metrics(probabilities, labels)
     once = {name: of(np.ones(len(labels))) for name, of in of_faces.items()}
     draws: dict[str, list[np.ndarray]] = {name: [] for name in of_faces}
     truth, present = np.eye(len(matrix))[labels], []
-    for weights in redraws(len(labels), samples, rng):
+    for weights in draw_bootstrap_weights(len(labels), samples, rng):
         present.append(weights @ truth > 0)
         for name, of in of_faces.items():
             draws[name].append(of(weights))
     for name, value in once.items():
         redrawn = np.concatenate(draws[name])
         if np.ndim(value):
-            by_class[name] = (value, *_limits(np.where(np.concatenate(present), redrawn, np.nan)))
+            by_class[name] = (value, *_percentile_limits(np.where(np.concatenate(present), redrawn, np.nan)))
         else:
-            bias = redrawn.mean() - value if name in BIASED else 0.0
-            low, high = _between(redrawn - bias)
-            overall[name] = (float(value), (max(0.0, low), high) if name in BIASED else (low, high))
-    return Measures(scores, overall, by_class, reliability(probabilities, labels), by_confidence(probabilities, labels))
+            bias = redrawn.mean() - value if name in BIASED_METRICS else 0.0
+            low, high = _percentile_interval(redrawn - bias)
+            overall[name] = (float(value), (max(0.0, low), high) if name in BIASED_METRICS else (low, high))
+    return Measures(
+        scores,
+        overall,
+        by_class,
+        measure_reliability(probabilities, labels),
+        accuracy_by_confidence(probabilities, labels),
+    )
 
 
-def redraws(count: int, samples: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
+def draw_bootstrap_weights(count: int, samples: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
     """How often each of ``count`` faces is drawn when as many are drawn with replacement: float (<= 100, N) at a time."""
-    for start in range(0, samples, _AT_ONCE):
-        many = min(_AT_ONCE, samples - start)
+    for start in range(0, samples, _DRAWS_AT_ONCE):
+        many = min(_DRAWS_AT_ONCE, samples - start)
         rows = rng.integers(0, count, (many, count)) + count * np.arange(many)[:, None]
         yield np.bincount(rows.ravel(), minlength=many * count).reshape(many, count).astype(float)
 
 
-def without_nan(value: Any) -> Any:
+def replace_nan(value: Any) -> Any:
     """The same with None for every NaN, as JSON has no word for it."""
     if isinstance(value, dict):
-        return {name: without_nan(each) for name, each in value.items()}
+        return {name: replace_nan(each) for name, each in value.items()}
     if isinstance(value, list | tuple):
-        return [without_nan(each) for each in value]
+        return [replace_nan(each) for each in value]
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def _of_faces(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
+def _weighted_metrics(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
     """Scores as functions of how often each face counts: weights (..., N) → (...), or (..., K) of each class."""
     losses = log_losses(probabilities[np.arange(len(labels)), labels])
-    top_two = in_top(probabilities, labels, 2).astype(float)
+    top_two = is_in_top_k(probabilities, labels, 2).astype(float)
     is_class = [labels == k for k in range(probabilities.shape[1])]
 
     def mean_of(values: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
@@ -176,13 +189,13 @@ def _of_faces(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, Callab
     return {
         "log_loss": mean_of(losses),
         "top_2_accuracy": mean_of(top_two),
-        "expected_calibration_error": lambda weights: calibration_errors(probabilities, labels, weights),
+        "expected_calibration_error": lambda weights: weighted_calibration_errors(probabilities, labels, weights),
         "roc_auc": of_each_class(roc_auc),
         "average_precision": of_each_class(average_precision),
     }
 
 
-def _limits(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _percentile_limits(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """2.5 and 97.5 percentiles over the first axis, of the draws in which the value is defined; else NaN."""
     low, high = np.full((2, *draws.shape[1:]), np.nan)
     defined = np.isfinite(draws).any(axis=0)
@@ -191,6 +204,6 @@ def _limits(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return low, high
 
 
-def _between(draws: np.ndarray) -> Interval:
-    low, high = _limits(draws[:, None])
+def _percentile_interval(draws: np.ndarray) -> Interval:
+    low, high = _percentile_limits(draws[:, None])
     return float(low[0]), float(high[0])

@@ -20,36 +20,36 @@ def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, num_classes: int
     return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
-def divide(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def divide_or_zero(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """a / b, and 0 where b is 0: a class that was never predicted has precision 0, as in scikit-learn."""
     return np.divide(a, b, out=np.zeros(np.broadcast_shapes(a.shape, b.shape)), where=b != 0)
 
 
 def accuracy(matrix: np.ndarray) -> np.ndarray:
     """Share of right predictions; matrix (..., K, K) → (...)."""
-    return divide(np.trace(matrix, axis1=-2, axis2=-1).astype(float), matrix.sum(axis=(-2, -1)))
+    return divide_or_zero(np.trace(matrix, axis1=-2, axis2=-1).astype(float), matrix.sum(axis=(-2, -1)))
 
 
 def precision(matrix: np.ndarray) -> np.ndarray:
     """Right predictions of a class over all predictions of it; matrix (..., K, K) → (..., K)."""
-    return divide(np.diagonal(matrix, axis1=-2, axis2=-1).astype(float), matrix.sum(axis=-2))
+    return divide_or_zero(np.diagonal(matrix, axis1=-2, axis2=-1).astype(float), matrix.sum(axis=-2))
 
 
 def recall(matrix: np.ndarray) -> np.ndarray:
     """Right predictions of a class over all faces of it; matrix (..., K, K) → (..., K)."""
-    return divide(np.diagonal(matrix, axis1=-2, axis2=-1).astype(float), matrix.sum(axis=-1))
+    return divide_or_zero(np.diagonal(matrix, axis1=-2, axis2=-1).astype(float), matrix.sum(axis=-1))
 
 
 def f1(matrix: np.ndarray) -> np.ndarray:
     """2 TP / (2 TP + FP + FN) of each class; matrix (..., K, K) → (..., K)."""
     right = np.diagonal(matrix, axis1=-2, axis2=-1).astype(float)
-    return divide(2 * right, matrix.sum(axis=-2) + matrix.sum(axis=-1))
+    return divide_or_zero(2 * right, matrix.sum(axis=-2) + matrix.sum(axis=-1))
 
 
 def macro_f1(matrix: np.ndarray) -> np.ndarray:
     """Mean F1 over the classes that occur as truth or as prediction (scikit-learn's rule); (..., K, K) → (...)."""
     occurs = (matrix.sum(axis=-2) + matrix.sum(axis=-1)) > 0
-    return divide((f1(matrix) * occurs).sum(axis=-1), occurs.sum(axis=-1))
+    return divide_or_zero((f1(matrix) * occurs).sum(axis=-1), occurs.sum(axis=-1))
 
 
 def log_losses(of_truth: np.ndarray) -> np.ndarray:
@@ -71,12 +71,12 @@ def bootstrap_intervals(matrix: np.ndarray, samples: int = 2000, seed: int = 0) 
         accuracies.append(accuracy(draws))
         macro_f1s.append(macro_f1(draws))
     return {
-        "accuracy": interval(np.concatenate(accuracies)),
-        "macro_f1": interval(np.concatenate(macro_f1s)),
+        "accuracy": percentile_interval(np.concatenate(accuracies)),
+        "macro_f1": percentile_interval(np.concatenate(macro_f1s)),
     }
 
 
-def interval(values: np.ndarray) -> tuple[float, float]:
+def percentile_interval(values: np.ndarray) -> tuple[float, float]:
     """The 95 % percentile interval of bootstrap draws."""
     low, high = np.percentile(values, [2.5, 97.5])
     return float(low), float(high)
@@ -99,9 +99,9 @@ class Scores:
         return int(self.confusion.sum())
 
     @property
-    def rates(self) -> np.ndarray:
+    def confusion_rates(self) -> np.ndarray:
         """float (K, K): the confusion matrix with every row divided by its sum."""
-        return divide(self.confusion.astype(float), self.confusion.sum(axis=1, keepdims=True))
+        return divide_or_zero(self.confusion.astype(float), self.confusion.sum(axis=1, keepdims=True))
 
     @property
     def macro_f1_of_present(self) -> float:
@@ -109,7 +109,7 @@ class Scores:
         return float(f1(self.confusion)[self.confusion.sum(axis=1) > 0].mean())
 
     @property
-    def absent(self) -> tuple[str, ...]:
+    def absent_classes(self) -> tuple[str, ...]:
         """The classes without faces."""
         return tuple(name for name, count in zip(self.classes, self.confusion.sum(axis=1), strict=True) if not count)
 
@@ -140,7 +140,7 @@ class Scores:
             "classes": list(self.classes),
             "per_class": self.per_class(),
             "confusion": self.confusion.tolist(),
-            "confusion_rates": np.round(self.rates, 6).tolist(),
+            "confusion_rates": np.round(self.confusion_rates, 6).tolist(),
         }
 
 

@@ -10,14 +10,14 @@ import numpy as np
 from mien.core.labels import FERPLUS, FERPLUS_VOTES
 
 #: Raters agree on a picture where at least this share of all its votes names one expression.
-AGREED = 0.8
+AGREEMENT_THRESHOLD = 0.8
 
 #: Lower ends of the groups of agreement in which accuracy is shown.
-GROUPS = (0.0, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+GROUP_EDGES = (0.0, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
 @dataclass(frozen=True)
-class Crowd:
+class RaterAgreement:
     """How a model's answers sit with those of the people who rated the pictures.
 
     count               faces with at least one vote for a class that the model knows
@@ -44,7 +44,9 @@ class Crowd:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
 
 
-def crowd(probabilities: np.ndarray, votes: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]) -> Crowd | None:
+def compare_with_raters(
+    probabilities: np.ndarray, votes: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]
+) -> RaterAgreement | None:
     """Probabilities (N, K) over ``classes``, votes (N, 10) in the order of FERPLUS_VOTES, labels (N,) → Crowd.
 
     None where a class has no column of votes, or no face a vote for any of the classes.
@@ -59,19 +61,19 @@ def crowd(probabilities: np.ndarray, votes: np.ndarray, labels: np.ndarray, clas
     right = p.argmax(axis=1) == labels[voted]
     clear = (q == q.max(axis=1, keepdims=True)).sum(axis=1) == 1  # one favorite, no tie
     favorite = q.argmax(axis=1)
-    agreement = rater_agreement(votes)[voted]
-    return Crowd(
+    agreement = vote_agreement(votes)[voted]
+    return RaterAgreement(
         count=int(voted.sum()),
-        divergence=float(divergences(q, p).mean()),
+        divergence=float(kl_divergences(q, p).mean()),
         correlation=_correlation(q.ravel(), p.ravel()),
         class_correlation=tuple(_correlation(q[:, k], p[:, k]) for k in range(len(classes))),
         majority_accuracy=_mean((p.argmax(axis=1) == favorite)[clear]),
         label_agreement=_mean((labels[voted] == favorite)[clear]),
-        agreed=_accuracy(right[agreement >= AGREED]),
-        disputed=_accuracy(right[agreement < AGREED]),
+        agreed=_accuracy(right[agreement >= AGREEMENT_THRESHOLD]),
+        disputed=_accuracy(right[agreement < AGREEMENT_THRESHOLD]),
         groups=[
             {"from": low, "to": high, **_accuracy(right[(agreement >= low) & ((agreement < high) | (high == 1))])}
-            for low, high in zip(GROUPS, (*GROUPS[1:], 1.0), strict=True)
+            for low, high in zip(GROUP_EDGES, (*GROUP_EDGES[1:], 1.0), strict=True)
         ],
     )
 
@@ -83,14 +85,14 @@ def vote_shares(votes: np.ndarray, classes: tuple[str, ...]) -> np.ndarray:
     return np.divide(columns, total, out=np.full(columns.shape, np.nan), where=total > 0)
 
 
-def rater_agreement(votes: np.ndarray) -> np.ndarray:
+def vote_agreement(votes: np.ndarray) -> np.ndarray:
     """votes (N, 10) → float (N,): the share of all votes that names the most named expression; 0 without votes."""
     total = votes.sum(axis=1, dtype=float)
     most = votes[:, : len(FERPLUS)].max(axis=1).astype(float)  # "unknown" and "not a face" are no expressions
     return np.divide(most, total, out=np.zeros(len(votes)), where=total > 0)
 
 
-def divergences(q: np.ndarray, p: np.ndarray) -> np.ndarray:
+def kl_divergences(q: np.ndarray, p: np.ndarray) -> np.ndarray:
     """Kullback-Leibler divergence of each row, Σ q ln(q / p) with 0 ln 0 = 0, in nats; (N, K), (N, K) → (N,).
 
     p is kept above the smallest step of float64, so that a class which the model rules out costs much and not ∞.
@@ -99,7 +101,7 @@ def divergences(q: np.ndarray, p: np.ndarray) -> np.ndarray:
     return (q * np.log(ratio)).sum(axis=1)
 
 
-def votes_text(votes: np.ndarray) -> str:
+def format_votes(votes: np.ndarray) -> str:
     """The votes of one face (10,), most first: ``"sad 6, fear 3, neutral 1"``; empty where there are none."""
     order = np.argsort(-votes.astype(int), kind="stable")
     return ", ".join(f"{FERPLUS_VOTES[k].replace('_', ' ')} {votes[k]}" for k in order if votes[k])

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mien.data.splits import halves
-from mien.evaluation.calibration import confidences, fit_temperature, tempered
+from mien.data.splits import split_halves
+from mien.evaluation.calibration import apply_temperature, find_confidences, fit_temperature
 
 #: Answers that are given are to be right this often.
-GOAL = 0.85
+TARGET_ACCURACY = 0.85
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class RiskCoverage:
 def risk_coverage(probabilities: np.ndarray, labels: np.ndarray) -> RiskCoverage:
     """Probabilities (N, K) and labels (N,) → the curve. Faces of one confidence are answered together or not at all, so
     that each of them has the values of the last."""
-    confidence, right = confidences(probabilities, labels)
+    confidence, right = find_confidences(probabilities, labels)
     order = np.argsort(-confidence, kind="stable")
     confidence, wrong = confidence[order], ~right[order]
     given = np.arange(1, len(order) + 1)
@@ -43,34 +43,43 @@ def risk_coverage(probabilities: np.ndarray, labels: np.ndarray) -> RiskCoverage
     return RiskCoverage(confidence, (given / len(order))[last], (np.cumsum(wrong) / given)[last])
 
 
-def keeping(probabilities: np.ndarray, labels: np.ndarray, goal: float = GOAL) -> float:
+def find_threshold(probabilities: np.ndarray, labels: np.ndarray, target: float = TARGET_ACCURACY) -> float:
     """The lowest confidence from which on answers are right in a share of at least ``goal``; above 1 where none is."""
     curve = risk_coverage(probabilities, labels)
-    good = np.flatnonzero(1 - curve.risk >= goal)
+    good = np.flatnonzero(1 - curve.risk >= target)
     return float(curve.confidence[good[-1]]) if len(good) else float(np.nextafter(1, 2))
 
 
 @dataclass(frozen=True)
-class Kept:
+class SelectiveAccuracy:
     """What a threshold does: the share of the faces that is answered, and of these the share that is right (else NaN)."""
 
     coverage: float
     accuracy: float
 
 
-def kept(probabilities: np.ndarray, labels: np.ndarray, threshold: float | np.ndarray) -> Kept:
+def measure_threshold(
+    probabilities: np.ndarray, labels: np.ndarray, threshold: float | np.ndarray
+) -> SelectiveAccuracy:
     """Probabilities (N, K) and labels (N,) with one threshold, or one for each face (N,)."""
-    confidence, right = confidences(probabilities, labels)
+    confidence, right = find_confidences(probabilities, labels)
     answered = confidence >= threshold
-    return Kept(float(answered.mean()), float(right[answered].mean()) if answered.any() else float("nan"))
+    return SelectiveAccuracy(float(answered.mean()), float(right[answered].mean()) if answered.any() else float("nan"))
 
 
-def cross_kept(logits: np.ndarray, labels: np.ndarray, goal: float = GOAL, seed: int = 0, *, fits: bool = True) -> Kept:
+def cross_validate_threshold(
+    logits: np.ndarray,
+    labels: np.ndarray,
+    target: float = TARGET_ACCURACY,
+    seed: int = 0,
+    *,
+    fit_temperatures: bool = True,
+) -> SelectiveAccuracy:
     """Logits (N, K) → the same, with temperature and threshold of each half of the faces fitted on the other half: what
     they promise on new faces. ``fits``: whether there is a temperature at all."""
     probabilities, thresholds = np.empty(np.shape(logits)), np.empty(len(labels))
-    for mine, other in halves(labels, seed):
-        temperature = fit_temperature(logits[other], labels[other]) if fits else 1.0
-        thresholds[mine] = keeping(tempered(logits[other], temperature), labels[other], goal)
-        probabilities[mine] = tempered(logits[mine], temperature)
-    return kept(probabilities, labels, thresholds)
+    for mine, other in split_halves(labels, seed):
+        temperature = fit_temperature(logits[other], labels[other]) if fit_temperatures else 1.0
+        thresholds[mine] = find_threshold(apply_temperature(logits[other], temperature), labels[other], target)
+        probabilities[mine] = apply_temperature(logits[mine], temperature)
+    return measure_threshold(probabilities, labels, thresholds)

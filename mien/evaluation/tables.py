@@ -10,15 +10,15 @@ import numpy as np
 from mien.core.csv_cells import CsvWriter
 from mien.core.files import replace_file, write_json, write_text
 from mien.core.types import FaceSet
-from mien.evaluation.calibration import reliability
-from mien.evaluation.measures import without_nan
+from mien.evaluation.calibration import measure_reliability
+from mien.evaluation.measures import replace_nan
 from mien.evaluation.metrics import Scores
-from mien.evaluation.reports.curves import coverage_curve, drawn
+from mien.evaluation.reports.curves import draw_figure, plot_coverage
 from mien.evaluation.reports.figures import draw_confusion
-from mien.evaluation.selective import kept, risk_coverage
+from mien.evaluation.selective import measure_threshold, risk_coverage
 
 
-def scores_text(scores: Scores) -> str:
+def format_scores(scores: Scores) -> str:
     """Accuracy and macro-F1 with their 95 % intervals, a line a class, and the confusion matrix in counts and rates."""
     low, high = scores.accuracy_interval
     f1_low, f1_high = scores.macro_f1_interval
@@ -26,7 +26,7 @@ def scores_text(scores: Scores) -> str:
     lines = [
         f"accuracy  {scores.accuracy:.2%}  (95 % interval {low:.2%} to {high:.2%})",
         f"macro-F1  {scores.macro_f1:.4f}  ({f1_low:.4f} to {f1_high:.4f})",
-        *_absent(scores),
+        *_format_absent_classes(scores),
         f"log loss  {scores.log_loss:.4f}",
         f"faces     {scores.count:,}",
         "",
@@ -38,7 +38,7 @@ def scores_text(scores: Scores) -> str:
     ]
     for title, matrix, form in (
         ("faces", scores.confusion, "{:,}"),
-        ("share of the true class", scores.rates, "{:.2f}"),
+        ("share of the true class", scores.confusion_rates, "{:.2f}"),
     ):
         cells = [[form.format(value) for value in row] for row in matrix.tolist()]
         columns = [max(len(name), *(len(row[index]) for row in cells)) for index, name in enumerate(scores.classes)]
@@ -53,14 +53,14 @@ def scores_text(scores: Scores) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _absent(scores: Scores) -> list[str]:
+def _format_absent_classes(scores: Scores) -> list[str]:
     """A line about classes without faces, of which macro-F1 counts those that are predicted."""
-    if not scores.absent:
+    if not scores.absent_classes:
         return []
-    counted = [name for name in scores.absent if scores.confusion[:, scores.classes.index(name)].any()]
+    counted = [name for name in scores.absent_classes if scores.confusion[:, scores.classes.index(name)].any()]
     said = f"counts {', '.join(counted)} as 0" if counted else "leaves them out"
     mean = f"; {scores.macro_f1_of_present:.4f} over the classes with faces" if counted else ""
-    return [f"          no faces of {', '.join(scores.absent)}: macro-F1 {said}{mean}"]
+    return [f"          no faces of {', '.join(scores.absent_classes)}: macro-F1 {said}{mean}"]
 
 
 def write_scores(
@@ -76,31 +76,31 @@ def write_scores(
     With ``answers``, the probabilities (N, K) and labels (N,) that were scored, also how far confidences can be relied on,
     and coverage.png; ``unsure_below`` is the model's threshold.
     """
-    values, text = facts | scores.to_json(), f"{title}\n\n{scores_text(scores)}"
+    values, text = facts | scores.to_json(), f"{title}\n\n{format_scores(scores)}"
     if answers is not None:
-        doubt = doubts(*answers, unsure_below)
-        values, text = without_nan(values | doubt), f"{text}\n{doubts_text(doubt)}"
-        drawn(coverage_curve(risk_coverage(*answers), unsure_below), folder / "coverage.png")
+        doubt = measure_uncertainty(*answers, unsure_below)
+        values, text = replace_nan(values | doubt), f"{text}\n{format_uncertainty(doubt)}"
+        draw_figure(plot_coverage(risk_coverage(*answers), unsure_below), folder / "coverage.png")
     write_json(folder / "scores.json", values)
     write_text(folder / "scores.txt", text)
     draw_confusion(scores, folder / "confusion.png", title)
     return values
 
 
-def doubts(probabilities: np.ndarray, labels: np.ndarray, unsure_below: float | None) -> dict[str, Any]:
+def measure_uncertainty(probabilities: np.ndarray, labels: np.ndarray, unsure_below: float | None) -> dict[str, Any]:
     """How far confidences can be relied on: calibration error, risk-coverage area, and what a threshold keeps."""
     values: dict[str, Any] = {
-        "expected_calibration_error": reliability(probabilities, labels).error,
+        "expected_calibration_error": measure_reliability(probabilities, labels).calibration_error,
         "risk_coverage_area": risk_coverage(probabilities, labels).area,
         "unsure": None,
     }
     if unsure_below is not None:
-        left = kept(probabilities, labels, unsure_below)
+        left = measure_threshold(probabilities, labels, unsure_below)
         values["unsure"] = {"below": unsure_below, "answered": left.coverage, "right": left.accuracy}
     return values
 
 
-def doubts_text(values: dict[str, Any]) -> str:
+def format_uncertainty(values: dict[str, Any]) -> str:
     """The same for people."""
     lines = [
         f"calibration error   {values['expected_calibration_error']:.2%}  (15 bins)",

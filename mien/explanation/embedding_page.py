@@ -12,8 +12,8 @@ import numpy as np
 
 from mien.core.files import replace_file
 from mien.core.types import FaceSet
-from mien.evaluation.reports.figures import literally, pyplot
-from mien.evaluation.reports.page import Section, data_uri, page, plotly_script, table
+from mien.evaluation.reports.figures import import_pyplot, without_math_text
+from mien.evaluation.reports.page import Section, encode_data_uri, read_plotly_script, render_page, render_table
 from mien.explanation.embedding import Flattened
 
 #: Colors of classes that color-blind people tell apart (Okabe & Ito, 2008), and two more.
@@ -23,10 +23,10 @@ _MANY = 6000
 _COLUMNS = 64
 
 
-@literally
+@without_math_text
 def draw_embedding(faces: FaceSet, spaces: dict[str, Flattened], path: Path, title: str) -> None:
     """A PNG with a row a space and a column a split, colored by class; unlabeled faces are light gray."""
-    plot, splits = pyplot(), faces.splits
+    plot, splits = import_pyplot(), faces.splits
     figure, panels = plot.subplots(
         len(spaces), len(splits), figsize=(1.6 + 4.6 * len(splits), 0.9 + 4.2 * len(spaces)), layout="constrained", squeeze=False
     )  # fmt: skip
@@ -87,14 +87,14 @@ def embedding_page(
     head = ["space", "split", "faces", "5-NN accuracy", "most frequent class", "silhouette"]
     numbers = Section(
         "How far the classes are apart",
-        table(head, rows),
+        render_table(head, rows),
         "Measured in all dimensions, not in the two that are drawn. Neighbors are training faces. A silhouette of 1 would be "
         "classes far apart, 0 classes that overlap.",
     )
     data = _data(faces, spaces, predicted)
     script = f"const DATA = {json.dumps(data, separators=(',', ':'))};".replace("</", "<\\/")
-    return page(
-        "Embedding", lead, [Section("Faces as points", body), numbers], scripts=[plotly_script(), script, _SCRIPT]
+    return render_page(
+        "Embedding", lead, [Section("Faces as points", body), numbers], scripts=[read_plotly_script(), script, _SCRIPT]
     )
 
 
@@ -132,7 +132,7 @@ def _data(faces: FaceSet, spaces: dict[str, Flattened], predicted: Sequence[str]
         "height": faces.images.shape[1],
         "width": faces.images.shape[2],
         "columns": _COLUMNS,
-        "sheet": data_uri(sprite(faces.images)),
+        "sheet": encode_data_uri(sprite(faces.images)),
         "size": 6 if len(faces) / len(faces.splits) < 1000 else 4,
         "kind": "scattergl" if len(faces) > _MANY else "scatter",
     }

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from mien.core.files import replace_file, write_json, write_text
-from mien.evaluation.reports.page import Section, page, picture, table, tiles
+from mien.evaluation.reports.page import Section, render_page, render_picture, render_table, render_tiles
 from mien.explanation.figures import enlarge, sheet
 
 #: A kernel that reads more channels than this is drawn by its first ones.
@@ -147,7 +147,7 @@ def _as_json(study: FilterStudy) -> dict[str, Any]:
 
 def _page(out: Path, study: FilterStudy) -> str:
     def drawn(name: str, alt: str) -> str:
-        return picture((out / name).read_bytes(), alt)
+        return render_picture((out / name).read_bytes(), alt)
 
     count, everything = len(study.filters), len(study.weights)
     of = f"all {everything}" if count == everything else f"the first {count} of {everything}"
@@ -163,7 +163,7 @@ def _page(out: Path, study: FilterStudy) -> str:
         ),
         Section(
             "Outputs",
-            tiles(study.given[None], [study.source])
+            render_tiles(study.given[None], [study.source])
             + "".join(
                 f"<h3>{title}</h3>" + drawn(name, f"outputs of {title}")
                 for name, title in [
@@ -189,8 +189,8 @@ def _page(out: Path, study: FilterStudy) -> str:
     if study.faces is not None:
         sections.append(Section("Beside the faces", drawn("faces.png", "made pictures beside faces"),
                                 "Each filter: made by the plain and by the regularized rule, then the faces that excite it most."))  # fmt: skip
-    sections.append(Section("Activations", table(*activation_rows(study)), "Mean over all positions."))
-    return page(f"Filters of {study.layer} in {study.model}", f"{of[0].upper()}{of[1:]} filters.", sections)
+    sections.append(Section("Activations", render_table(*activation_rows(study)), "Mean over all positions."))
+    return render_page(f"Filters of {study.layer} in {study.model}", f"{of[0].upper()}{of[1:]} filters.", sections)
 
 
 def _fineness(maps: np.ndarray) -> str:

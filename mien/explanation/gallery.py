@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from mien.core.files import replace_file, write_json, write_text
-from mien.evaluation.reports.page import Section, page, picture, table
+from mien.evaluation.reports.page import Section, render_page, render_picture, render_table
 from mien.explanation.attribution import SIGNED, importance
 from mien.explanation.figures import ZOOM, draw_grid, enlarge, masked, overlay
 from mien.explanation.regions import REGIONS, areas, outlines
@@ -225,13 +225,13 @@ def _draw_curves(path: Path, faces: Faces, found: Findings) -> None:
 
 def _page(out: Path, model: str, faces: Faces, found: Findings, shown: np.ndarray, keep: float) -> str:
     def drawn(name: str, alt: str, width: int | None = None) -> str:
-        return picture((out / name).read_bytes(), alt, width=width)
+        return render_picture((out / name).read_bytes(), alt, width=width)
 
     meanings = [[name, ABOUT[name], SIGNED.get(name, "never negative")] for name in found.maps]
     note = "" if len(shown) == len(faces) else f"{len(shown)} of {len(faces):,} faces are drawn; all are measured."
     sections = [
         Section("Maps", drawn("explain.png", "attribution maps over faces")
-                + table(["method", "what it is", "what a positive value says"], meanings), note),
+                + render_table(["method", "what it is", "what a positive value says"], meanings), note),
         Section("What is left", drawn("masked.png", "faces with unimportant pixels blanked"),
                 f"The {keep:.0%} of the pixels that matter most to each method; right before wrong predictions."),
     ]  # fmt: skip
@@ -239,25 +239,27 @@ def _page(out: Path, model: str, faces: Faces, found: Findings, shown: np.ndarra
         few = f"\nFewer than {LEAST_FACES} faces: too few for a verdict." if len(faces) < LEAST_FACES else ""
         sections.append(Section(
             "Do the maps mean anything?",
-            table(*sanity_rows(found, len(faces))) + drawn("curves.png", "deletion and insertion curves"),
+            render_table(*sanity_rows(found, len(faces))) + drawn("curves.png", "deletion and insertion curves"),
             SANITY_NOTE + few,
         ))  # fmt: skip
     sections.append(_region_section(faces, found, drawn))
     which = ", ".join(faces.classes[target] for target in np.unique(faces.targets))
     lead = (f"{len(faces):,} face{'' if len(faces) == 1 else 's'}, {len(found.maps)} methods; explained for: {which}.\n"
             "A map says what moves the network's output, not why a person looks as they do.")  # fmt: skip
-    return page(f"What {model} looks at", lead, sections)
+    return render_page(f"What {model} looks at", lead, sections)
 
 
 def _region_section(faces: Faces, found: Findings, drawn: Any) -> Section:
     parts = [drawn("regions.png", "the regions on the mean of these faces", 288)]
-    parts.append(table(*share_rows(found, faces.pictures.shape[1]), caption="all faces: per cent of a map's magnitude"))
+    parts.append(
+        render_table(*share_rows(found, faces.pictures.shape[1]), caption="all faces: per cent of a map's magnitude")
+    )
     for name in found.maps:
         groups = {group: values for group, values in found.numbers[name]["shares"].items() if group != "all"}
         if len(groups) > 1:
             rows = [[group, values["faces"], *(f"{100 * values[region]:.0f}" for region in REGIONS)]
                     for group, values in groups.items()]  # fmt: skip
-            parts.append(table(["explained for", "faces", *REGIONS], rows, caption=f"{name}, by class"))
+            parts.append(render_table(["explained for", "faces", *REGIONS], rows, caption=f"{name}, by class"))
     return Section(
         "Where it looks", "".join(parts),
         "The share of each map's magnitude that falls on a part of the face, beside the share of the picture that the "

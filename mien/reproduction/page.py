@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from mien.core.files import write_text
-from mien.evaluation.reports.figures import draw_points, draw_side_by_side
+from mien.evaluation.reports.figures import draw_points, draw_run_curves
 from mien.reproduction.studies import ALL, REFERENCES, STUDIES
 
 Result = dict[str, Any]
@@ -72,7 +72,7 @@ def write_page(results: dict[str, Result], page: Path, pictures: Path) -> None:
     for name in CURVES:
         histories = {run: found["history"] for run, found in _runs(name, results).items() if found["history"]}
         if histories:
-            draw_side_by_side(histories, pictures / f"{name}.png", _titles()[name])
+            draw_run_curves(histories, pictures / f"{name}.png", _titles()[name])
     if "semi-supervised" in results:
         _draw_shares(results["semi-supervised"], pictures / "semi-supervised.png")
     write_text(page, page_text(results, pictures.relative_to(page.parent).as_posix()))

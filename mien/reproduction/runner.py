@@ -11,8 +11,8 @@ from mien.core.errors import DataError, TrainingDiverged, UsageError
 from mien.core.files import make_folder, write_json
 from mien.core.locks import hold_lock
 from mien.core.types import FaceSet
-from mien.data.annotators import labeled_by
-from mien.data.splits import one_against_all
+from mien.data.annotators import relabel_faces
+from mien.data.splits import make_one_vs_rest
 from mien.evaluation.metrics import score
 from mien.reproduction.derived import ensemble_of_three, rare_class
 from mien.reproduction.studies import ALL, SPLITS, Run, Study
@@ -100,9 +100,9 @@ def result_of(run: Run, faces: FaceSet, place: Path, *, short: bool, quiet: bool
     }
     if history:
         classifier = TorchClassifier(load_run(place))
-        test = labeled_by(divided, recipe.data.labels).select_split("test")
+        test = relabel_faces(divided, recipe.data.labels).select_split("test")
         test = test.take(test.is_labeled)
-        test = one_against_all(test, run_class) if (run_class := recipe.data.one_vs_rest) else test
+        test = make_one_vs_rest(test, run_class) if (run_class := recipe.data.one_vs_rest) else test
         test = test.reindex_classes(classifier.labels)
         for tta in ("none", *run.tta):
             scores = score(classifier.probabilities(test.images, tta), test.labels, classifier.labels)

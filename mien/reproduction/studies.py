@@ -13,7 +13,7 @@ import numpy as np
 
 from mien.core.errors import DataError, UsageError
 from mien.core.types import FaceSet, concatenate_faces
-from mien.data.splits import hold_out, resplit, with_counts
+from mien.data.splits import hold_out_faces, split_by_class_counts, split_stratified
 
 #: Faces of Training and of PublicTest.
 FER2013_ROWS = (28_709, 3_589)
@@ -81,12 +81,12 @@ def _named(faces: FaceSet, name: str) -> FaceSet:
 
 def _training_divided(faces: FaceSet, validation: int) -> FaceSet:
     training, public = official(faces)
-    parts = resplit(training, ["train", "validation"], [len(training) - validation, validation], SPLIT_SEED)
+    parts = split_stratified(training, ["train", "validation"], [len(training) - validation, validation], SPLIT_SEED)
     return concatenate_faces([parts, _named(public, "test")])
 
 
 def _r2(faces: FaceSet) -> FaceSet:
-    return resplit(
+    return split_stratified(
         concatenate_faces(official(faces)), ["train", "validation", "test"], [11_880, 7_350, 7_170], SPLIT_SEED
     )
 
@@ -99,10 +99,10 @@ def _r2_joined(faces: FaceSet) -> FaceSet:
 
 def _r3(faces: FaceSet) -> FaceSet:
     counts = {"angry": 500, "happy": 1500, "neutral": 1000, "sad": 1500, "surprise": 500}
-    drawn = with_counts(
+    drawn = split_by_class_counts(
         concatenate_faces(official(faces)), {"train": counts, "test": dict.fromkeys(counts, 100)}, SPLIT_SEED
     )
-    training, validation = hold_out(drawn.select_split("train"), 0.2, SPLIT_SEED)
+    training, validation = hold_out_faces(drawn.select_split("train"), 0.2, SPLIT_SEED)
     return concatenate_faces([training, _named(validation, "validation"), drawn.select_split("test")])
 
 

@@ -184,7 +184,7 @@ class CameraConnection:
         service = self._service
         async with service.decoders.decode_picture(data[TIME.size :], "frame") as picture:
             result = await service.recognizers.analyze(picture, self._options, self._finder, time_s)
-            faces = self._follower.follow(result.faces, time_s, self._finder.was_cut, picture)
+            faces = self._follower.follow_faces(result.faces, time_s, self._finder.was_cut, picture)
             size_wh = picture.shape[1], picture.shape[0]
         index, self._frames, self._last_s = self._frames, self._frames + 1, time_s
         service.metrics.camera_frames.inc()

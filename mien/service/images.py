@@ -64,7 +64,7 @@ async def analyze_picture(
             "faces": [_face_to_json(face, row) for face, row in zip(result.faces, rows, strict=True)], "records": rows,
         }  # fmt: skip
         if crops:
-            as_input = service.recognizers.get_classifier(options.model).as_input
+            as_input = service.recognizers.get_classifier(options.model).network_input
             for face, crop in zip(answer["faces"], result.crops, strict=True):
                 face["crop"] = make_data_url(encode_picture(as_input(crop), "png"), "png")
         if view:

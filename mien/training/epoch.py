@@ -15,7 +15,7 @@ from mien.core.errors import TrainingDiverged
 from mien.core.preprocessing import Preprocessing
 from mien.core.progress import ProgressBar
 from mien.core.types import FaceSet
-from mien.data.augmentation import cutmix, mixup, random_noise
+from mien.data.augmentation import add_noise, cutmix, mixup
 from mien.evaluation.metrics import accuracy, confusion_matrix, log_losses, macro_f1
 from mien.training.hardware import Hardware
 from mien.training.losses import make_loss
@@ -179,7 +179,7 @@ def make_batch(
         targets = teacher.blend_targets(inputs, targets)
     if recipe.augment.noise and recipe.semi.method != "fixmatch":
         std = torch.tensor(preprocessing.std, device=inputs.device).view(1, -1, 1, 1)
-        inputs = random_noise(inputs * std, generator, probability=recipe.augment.noise) / std
+        inputs = add_noise(inputs * std, generator, probability=recipe.augment.noise) / std
     return inputs, targets
 
 

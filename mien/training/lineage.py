@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from mien.core.types import FaceSet
-from mien.data.splits import checksums, read_checksums
+from mien.data.splits import compute_checksums, read_checksums
 from mien.training.checkpoint import read_checkpoint
 
 #: Above this share of faces that trained an earlier model, a score on them is no held-out score.
@@ -40,12 +40,12 @@ class Lineage:
         A picture that also trained this network is a duplicate, and no sign that the models held out different faces.
         """
         return self._count_matches(
-            checksums(faces.images), np.setdiff1d(self.ancestor_faces, self.own_faces), faces.images.shape[1]
+            compute_checksums(faces.images), np.setdiff1d(self.ancestor_faces, self.own_faces), faces.images.shape[1]
         )
 
     def count_seen(self, faces: FaceSet) -> int:
         """How many of the faces are pictures that trained this network."""
-        return self._count_matches(checksums(faces.images), self.own_faces, faces.images.shape[1])
+        return self._count_matches(compute_checksums(faces.images), self.own_faces, faces.images.shape[1])
 
     def _count_matches(self, pictures: np.ndarray, known: np.ndarray, size: int) -> int:
         return int(np.isin(pictures, known).sum()) if size == self.size else 0
@@ -74,7 +74,7 @@ def read_lineage(model: str | Path) -> Lineage | None:
 def collect_lineage(training: Sequence[FaceSet], models: Sequence[str]) -> Lineage:
     """The lineage of a network that these faces train and that begins with, or learns from, these models."""
     size = training[0].images.shape[1]
-    own = np.unique(np.concatenate([checksums(faces.images) for faces in training]))
+    own = np.unique(np.concatenate([compute_checksums(faces.images) for faces in training]))
     found = {name: read_lineage(name) for name in models}
     unknown = [name for name, one in found.items() if one is None or one.size != size]
     known = [one for one in found.values() if one is not None and one.size == size]

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from mien.core.errors import DataError, ModelError, RecipeError
 from mien.core.preprocessing import Preprocessing
 from mien.core.types import UNLABELED, FaceSet, concatenate_faces, split_role
-from mien.data.annotators import RATERS, labeled_by, majority
+from mien.data.annotators import RATERS, majority_votes, relabel_faces
 from mien.data.augmentation import Augmentation
-from mien.data.splits import hold_out, one_against_all, only_classes
+from mien.data.splits import filter_classes, hold_out_faces, make_one_vs_rest
 from mien.training.hardware import Hardware
 from mien.training.recipe import DataSettings, Recipe, StartSettings, list_teachers
 from mien.training.torch_classifier import open_trained_model
@@ -45,7 +45,7 @@ def list_ancestor_models(recipe: dict[str, Any]) -> list[str]:
 def select_run_faces(recipe: Recipe, faces: FaceSet, echo: Callable[[str], None]) -> RunFaces:
     """The recipe's splits; where the data has no validation split, a part of the training faces is held out."""
     settings = recipe.data
-    faces = labeled_by(faces, settings.labels)
+    faces = relabel_faces(faces, settings.labels)
     if not faces.is_labeled.any():
         raise DataError(
             "data",
@@ -56,7 +56,7 @@ def select_run_faces(recipe: Recipe, faces: FaceSet, echo: Callable[[str], None]
     if settings.labels == RATERS:
         echo(f"{len(without_label):,} of {len(faces):,} faces have no expression that most of their raters saw")
         # Who agree that it is none see no expression that a network could find.
-        without_label = without_label.take(majority(without_label.votes) == UNLABELED)
+        without_label = without_label.take(majority_votes(without_label.votes) == UNLABELED)
     faces = select_classes(settings, faces)
     unknown = _select_unlabeled(without_label, settings.train)
     if len(unknown) and "" not in faces.splits and not any(map(faces.has_split, settings.train.split("+"))):
@@ -71,7 +71,7 @@ def select_run_faces(recipe: Recipe, faces: FaceSet, echo: Callable[[str], None]
         held_out = False
     else:
         aside = len(faces) - len(training)
-        training, validation = hold_out(training, settings.holdout, recipe.run.seed)
+        training, validation = hold_out_faces(training, settings.holdout, recipe.run.seed)
         splits = "" if faces.splits == ("",) else f" '{settings.validation}' beside {settings.train}"
         echo(
             f"the data has no validation split{splits}: {len(validation):,} of the training faces are held out to watch"
@@ -84,7 +84,7 @@ def select_run_faces(recipe: Recipe, faces: FaceSet, echo: Callable[[str], None]
         echo(f"{aside:,} faces of other splits ({others}) are left aside")
     unlabeled = unknown.reindex_classes(training.classes)
     if settings.keep_labels < 1:
-        dropped, training = hold_out(training, settings.keep_labels, recipe.run.seed)
+        dropped, training = hold_out_faces(training, settings.keep_labels, recipe.run.seed)
         unlabeled = concatenate_faces([unlabeled, dropped]) if len(unlabeled) else dropped
         echo(f"{len(training):,} faces keep their label, {len(dropped):,} lose it")
         _check_classes(training, f"data.keep_labels of {settings.keep_labels:g} leaves none: raise it")
@@ -101,8 +101,8 @@ def select_classes(settings: DataSettings, faces: FaceSet) -> FaceSet:
     """The labeled faces of the recipe's classes."""
     faces = faces.take(faces.is_labeled)
     if settings.classes:
-        faces = only_classes(faces, settings.classes)
-    return one_against_all(faces, settings.one_vs_rest) if settings.one_vs_rest else faces
+        faces = filter_classes(faces, settings.classes)
+    return make_one_vs_rest(faces, settings.one_vs_rest) if settings.one_vs_rest else faces
 
 
 def _select_unlabeled(without_label: FaceSet, train: str) -> FaceSet:

@@ -15,7 +15,7 @@ from mien.core.errors import DataError, UsageError
 from mien.core.files import replace_file
 from mien.core.preprocessing import Preprocessing
 from mien.core.types import FaceSet
-from mien.data.annotators import labeled_by
+from mien.data.annotators import relabel_faces
 from mien.training.epoch import make_batch
 from mien.training.hardware import Hardware
 from mien.training.preparation import (
@@ -103,7 +103,7 @@ def choose_balanced_rows(labels: np.ndarray, count: int, seed: int) -> np.ndarra
 def _select_shown_faces(recipe: Recipe, faces: FaceSet, split: str) -> FaceSet:
     """The training faces of the recipe, or all labeled faces of a split."""
     if split:
-        return select_classes(recipe.data, labeled_by(faces.select_split(split), recipe.data.labels))
+        return select_classes(recipe.data, relabel_faces(faces.select_split(split), recipe.data.labels))
     return select_run_faces(recipe, faces, lambda text: None).training
 
 

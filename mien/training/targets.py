@@ -113,7 +113,7 @@ def _make_int8_predictor(model: str, hardware: Hardware) -> Callable[[Tensor], T
     if _find_int8_file(model, hardware) is None:
         return None
     classifier = Classifier(model, threads=torch.get_num_threads(), precision="int8")
-    return lambda inputs: torch.from_numpy(classifier.logits_of(inputs.contiguous().numpy()))
+    return lambda inputs: torch.from_numpy(classifier.tensor_logits(inputs.contiguous().numpy()))
 
 
 def make_teacher(

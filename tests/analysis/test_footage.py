@@ -188,7 +188,7 @@ def test_a_cameras_clock_begins_with_its_first_picture(monkeypatch: pytest.Monke
     assert sampled == pytest.approx([0, 0.2, 0.6, 0.8])  # after the late one no two in a row
     Camera.read_at = iter([(second, True) for second in seconds])
     source = CameraSource("camera:0", Sampling(from_s=0.5))
-    assert source.begins_s == 0.5  # what is written begins there, not with half a second of nothing
+    assert source.analysis_start_s == 0.5  # what is written begins there, not with half a second of nothing
     assert [frame.time_s for frame in source.frames()] == pytest.approx([0.6, 0.7, 0.8, 0.9])
 
 
@@ -327,21 +327,21 @@ def test_only_a_run_that_was_cut_short_goes_on_by_itself(tmp_path: Path) -> None
     cut_short.close()
     with (tmp_path / "manifest.jsonl").open("a") as file:
         file.write('{"source": "half a li')
-    assert Manifest(tmp_path, {"model": "b"}).finished(item) is None  # another setting
+    assert Manifest(tmp_path, {"model": "b"}).find_finished(item) is None  # another setting
 
     for ended in (False, True):
         manifest = Manifest(tmp_path, {"model": "a"})
-        manifest.add(item, state="done", outputs=[])
-        manifest.end() if ended else None
+        manifest.add_result(item, state="done", outputs=[])
+        manifest.mark_ended() if ended else None
         manifest.close()
-        assert (Manifest(tmp_path, {"model": "a"}).finished(item) is None) == ended
+        assert (Manifest(tmp_path, {"model": "a"}).find_finished(item) is None) == ended
     manifest = Manifest(tmp_path, {"model": "a"})
-    manifest.add(item, state="done", outputs=[])
-    manifest.end()
+    manifest.add_result(item, state="done", outputs=[])
+    manifest.mark_ended()
     manifest.close()
-    assert Manifest(tmp_path, {"model": "a"}, again=True).finished(item)["state"] == "done"
+    assert Manifest(tmp_path, {"model": "a"}, reuse_ended=True).find_finished(item)["state"] == "done"
     os.utime(tmp_path / "x.jpg", ns=(1, 1))
-    assert Manifest(tmp_path, {"model": "a"}, again=True).finished(item) is None  # the picture has changed
+    assert Manifest(tmp_path, {"model": "a"}, reuse_ended=True).find_finished(item) is None  # the picture has changed
 
 
 @pytest.mark.parametrize("text", ['{"audio": "a.wav"}\n', "a.wav happy\n", "[1, 2]\n"])
@@ -369,15 +369,15 @@ def test_a_line_that_does_not_say_what_every_line_says_counts_for_nothing(tmp_pa
     text = "".join(json.dumps(one) + "\n" for one in ({"key": {}}, line))
     (tmp_path / "manifest.jsonl").write_text(text)
     manifest = Manifest(tmp_path, {})
-    assert (manifest.latest(item)["state"], manifest.finished(item)) == ("", None)
+    assert (manifest.latest_entry(item)["state"], manifest.find_finished(item)) == ("", None)
     manifest.close()
 
 
 def test_a_stream_is_never_done_before(tmp_path: Path) -> None:
     (item,) = list_inputs(["camera:0"])
     manifest = Manifest(tmp_path, {"model": "a"})
-    manifest.add(item, state="done", outputs=[])
-    assert manifest.finished(item) is None
+    manifest.add_result(item, state="done", outputs=[])
+    assert manifest.find_finished(item) is None
     manifest.close()
 
 

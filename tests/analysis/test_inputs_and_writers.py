@@ -177,7 +177,7 @@ def test_media_in_folders_that_are_not_read_are_counted(tmp_path: Path, monkeypa
     for installed, unread in ((True, {}), (False, {".heic": 1})):
         monkeypatch.setattr("mien.analysis.media.inputs.is_heif_installed", lambda installed=installed: installed)
         left_out: Counter[str] = Counter()
-        found = [item.path.name for item in list_inputs([tmp_path], left_out=left_out)]
+        found = [item.path.name for item in list_inputs([tmp_path], skipped=left_out)]
         assert left_out == {".dng": 2, ".psd": 1} | unread
         assert found == [*["d.heic"] * installed, "e.jpg", "f.jp2", "g.h264", "i.dv", "j.ppm", "k.mod"]
 

@@ -1,4 +1,4 @@
-"""Reading ahead and writing behind: order, errors, an early end, and what is thrown away of live pictures."""
+"""Reading ahead and writing writer: order, errors, an early end, and what is thrown away of live pictures."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_of_live_pictures_the_newest_wait() -> None:
         yield from range(1, 101)
         ended.set()
 
-    with prefetch_items(items(), 1, newest=True) as numbers:
+    with prefetch_items(items(), 1, keep_newest=True) as numbers:
         assert next(numbers) == 0
         shown.set()
         assert ended.wait(300)  # a slow reader
@@ -113,28 +113,28 @@ def test_closing_early_ends_the_threads() -> None:
 
 def test_calls_are_made_in_order_while_the_caller_goes_on() -> None:
     done: list[int] = []
-    behind = BackgroundWriter(4)
+    writer = BackgroundWriter(4)
     for number in range(20):
-        behind.do(done.append, number)
-    behind.wait()
-    behind.close()
+        writer.submit(done.append, number)
+    writer.flush()
+    writer.close()
     assert done == list(range(20))
 
 
-def test_an_error_behind_is_raised_in_front_and_ends_the_calls() -> None:
+def test_an_error_writer_is_raised_in_front_and_ends_the_calls() -> None:
     done: list[int] = []
 
     def fails() -> None:
         raise OSError("no space left")
 
-    behind = BackgroundWriter(4)
-    behind.do(fails)
-    behind.do(done.append, 1)
+    writer = BackgroundWriter(4)
+    writer.submit(fails)
+    writer.submit(done.append, 1)
     with pytest.raises(OSError, match="no space left"):
-        behind.wait()
+        writer.flush()
     with pytest.raises(OSError, match="no space left"):
-        behind.do(done.append, 2)
-    behind.close()
+        writer.submit(done.append, 2)
+    writer.close()
     assert done == []
 
 

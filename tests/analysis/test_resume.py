@@ -22,13 +22,13 @@ from mien.core.files import replace_file
 
 def test_a_part_counts_when_its_state_is_there(tmp_path: Path) -> None:
     parts = PartStore(tmp_path / "clip", {"model": "a"})
-    assert parts.count == 0 and parts.state() is None
+    assert parts.count == 0 and parts.stored_state() is None
     parts.path("jsonl").write_text("one")
-    parts.finish(AnalysisResult("clip.mp4", frames=8, warnings=["cut off"]))
+    parts.finish_part(AnalysisResult("clip.mp4", frames=8, warnings=["cut off"]))
     parts.path("jsonl").write_text("half a p")  # and here it is killed
     again = PartStore(tmp_path / "clip", {"model": "a"})
     assert again.count == 1 and [path.read_text() for path in again.paths("jsonl")] == ["one"]
-    assert again.state() == AnalysisResult("clip.mp4", frames=8, warnings=["cut off"])
+    assert again.stored_state() == AnalysisResult("clip.mp4", frames=8, warnings=["cut off"])
     assert PartStore(tmp_path / "clip", {"model": "b"}).count == 0
     again.remove()
     assert list(tmp_path.iterdir()) == []
@@ -47,13 +47,13 @@ def test_a_state_that_was_being_written_when_it_was_killed_is_none(tmp_path: Pat
 def test_arrays_of_every_kind_in_use_come_back(tmp_path: Path) -> None:
     parts = PartStore(tmp_path / "clip", {})
     finder = FaceFinder(make_detector("haar"))
-    finder.find(np.arange(60 * 90 * 3, dtype=np.uint8).reshape(60, 90, 3), 0.0)
-    parts.finish({"finder": finder, "times": np.array([1.5, 2.5]), "one": np.float64(0.1), "seen": {1, 2}})
-    state = PartStore(tmp_path / "clip", {}).state()
+    finder.find_faces(np.arange(60 * 90 * 3, dtype=np.uint8).reshape(60, 90, 3), 0.0)
+    parts.finish_part({"finder": finder, "times": np.array([1.5, 2.5]), "one": np.float64(0.1), "seen": {1, 2}})
+    state = PartStore(tmp_path / "clip", {}).stored_state()
     assert state["times"].tolist() == [1.5, 2.5] and state["one"] == 0.1 and state["seen"] == {1, 2}
     same = np.full((60, 90, 3), 250, np.uint8)
     state["finder"].detector = finder.detector  # which is not kept
-    assert not len(state["finder"].find(same, 0.1)) and state["finder"].was_cut
+    assert not len(state["finder"].find_faces(same, 0.1)) and state["finder"].was_cut
 
 
 def kept(tmp_path: Path) -> PartStore:
@@ -61,7 +61,7 @@ def kept(tmp_path: Path) -> PartStore:
     parts = PartStore(tmp_path / "clip", {})
     parts.path("jsonl").write_text("one\n")
     parts.path("nut").write_bytes(b"pictures")
-    parts.finish(AnalysisResult("clip.mp4", frames=8))
+    parts.finish_part(AnalysisResult("clip.mp4", frames=8))
     return parts
 
 
@@ -78,14 +78,14 @@ def other_digit(path: Path) -> None:
 def test_parts_that_were_changed_are_thrown_away_and_it_is_said(tmp_path: Path, ending: str, change) -> None:
     change(kept(tmp_path).path(ending, 0))
     again = PartStore(tmp_path / "clip", {})
-    assert (again.count, again.state()) == (0, None)
+    assert (again.count, again.stored_state()) == (0, None)
     assert again.damage.startswith(f"000000.{ending}: ")
     assert [path.name for path in again.folder.iterdir()] == ["key.json"]
 
 
 def test_a_file_of_a_part_that_is_missing_is_damage(tmp_path: Path) -> None:
     kept(tmp_path).path("nut", 0).unlink()
-    assert PartStore(tmp_path / "clip", {}).damage == "000000.nut: is not as it was written"
+    assert PartStore(tmp_path / "clip", {}).damage == "000000.nut: was changed"
 
 
 def with_checksum(content: bytes) -> bytes:
@@ -131,15 +131,15 @@ def test_a_state_that_somebody_made_runs_nothing(tmp_path: Path) -> None:
         parts = kept(tmp_path)
         parts.path("state", 0).write_bytes(content)
         again = PartStore(tmp_path / "clip", {})
-        assert (again.count, again.state(), bool(again.damage)) == (0, None, True)
+        assert (again.count, again.stored_state(), bool(again.damage)) == (0, None, True)
     assert not target.exists()
 
 
 def test_what_cannot_be_kept_is_refused_when_it_is_written(tmp_path: Path) -> None:
-    with pytest.raises(TypeError, match="Path cannot be kept"):
-        PartStore(tmp_path / "clip", {}).finish({"place": tmp_path})
-    with pytest.raises(TypeError, match="an array of objects cannot be kept"):
-        PartStore(tmp_path / "clip", {}).finish(np.array([None]))
+    with pytest.raises(TypeError, match="Path cannot be stored"):
+        PartStore(tmp_path / "clip", {}).finish_part({"place": tmp_path})
+    with pytest.raises(TypeError, match="an array of objects cannot be stored"):
+        PartStore(tmp_path / "clip", {}).finish_part(np.array([None]))
 
 
 def test_an_array_whose_head_is_damaged_is_thrown_away_though_the_checksum_fits(tmp_path: Path) -> None:

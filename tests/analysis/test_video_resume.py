@@ -195,7 +195,7 @@ def test_damaged_parts_are_begun_anew_and_it_is_said(
     analyze_input(Input(clip, Path("clip")), quick, AnalysisContext(out, part_frames=8))
     told = capsys.readouterr().err
     assert told == (
-        f"note: {clip} is analyzed from its beginning: what was kept of it is damaged (000000.jsonl: is not as it was written)\n"
+        f"note: {clip} is analyzed from its beginning: what was kept of it is damaged (000000.jsonl: was changed)\n"
     )
     analyze(clip, quick, tmp_path / "plain", part_frames=8)
     assert outputs_of(out) == outputs_of(tmp_path / "plain")

@@ -19,8 +19,8 @@ from tests.data.test_duplicates import blobs, lit, mirrored
 QUICK = ["--no-non-faces", "--quiet"]
 
 
-def with_twins() -> FaceSet:
-    """60 training and 4 validation faces; of the latter two are twins of training faces, one with another label."""
+def with_duplicates() -> FaceSet:
+    """60 training and 4 validation faces; of the latter two are duplicates of training faces, one with another label."""
     base = patterns(64)
     images = blobs(64)
     images[60], images[61] = images[3], mirrored(lit(images[4]))
@@ -48,7 +48,7 @@ def test_what_an_audit_writes_and_that_exclude_takes_it(capsys: pytest.CaptureFi
     values = json.loads(Path("mien-out/audit.json").read_text())
     assert (values["groups"]["across_splits"], values["mirrored_pairs"], values["leaked"]["PublicTest"]) == (2, 1, 2)
     page = Path("mien-out/audit.html").read_text()
-    assert "Twins with contradicting labels" in page
+    assert "Duplicates with contradicting labels" in page
     assert 'src="http' not in page
     arguments = ["evaluate", "base", "--data", "faces.csv", "--split", "PublicTest", "--exclude", "mien-out/leaked.csv"]
     assert main([*arguments, "--json", "--out", "scores"]) == 0
@@ -69,7 +69,9 @@ def test_labels_are_judged_by_given_probabilities(capsys: pytest.CaptureFixture[
     assert sorted(names("labels.csv")) == ["faces.csv#10", "faces.csv#50"]
     assert names("audit.csv") == ["faces.csv#10", "faces.csv#50"]
     with Path("mien-out/labels.csv").open() as table:
-        assert {row["suggested"] for row in csv.DictReader(table)} == {faces.classes[faces.labels[k]] for k in (10, 50)}
+        assert {row["suggested_label"] for row in csv.DictReader(table)} == {
+            faces.classes[faces.labels[k]] for k in (10, 50)
+        }
 
 
 @pytest.mark.slow
@@ -100,13 +102,13 @@ def test_planted_flips_are_found_by_networks_trained_here_which_are_kept(capsys:
 
 
 def test_data_without_labels_or_with_few_is_audited_for_the_rest(capsys: pytest.CaptureFixture[str]) -> None:
-    faces = with_twins()
+    faces = with_duplicates()
     save_faces(replace(faces, labels=np.full(64, -1, np.int64)), "faces.parquet")
     assert main(["audit", "faces.parquet", "--no-non-faces"]) == 0
     assert "labels (there are none)" in capsys.readouterr().out
     save_faces(faces.take(np.arange(20)), "few.csv")
     assert main(["audit", "few.csv", "--json"]) == 0
-    nonfaces, labels = json.loads(capsys.readouterr().out)["left_out"]
+    nonfaces, labels = json.loads(capsys.readouterr().out)["skipped_checks"]
     assert "non-faces (fewer than 1,000 faces" in nonfaces and "too few for 3 folds" in labels
 
 

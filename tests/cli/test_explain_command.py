@@ -166,7 +166,7 @@ def test_a_quantized_file_says_that_it_cannot(verb: str, model_file: Path, capsy
         (["explain", "MODEL", "x.png", "--layer", "stem", "--method", "lime"], "--layer: is Grad-CAM's; add"),
         (["explain", "MODEL", "crop.png", "--detector", "none", "--method", "grad-cam", "--layer", "stm"],
          "layer 'stm': is not in this network; choose one of stem.1,"),
-        (["explain", "MODEL", "crop.png", "--detector", "dlib"], "detector 'dlib': is unknown"),
+        (["explain", "MODEL", "crop.png", "--detector", "dlib"], "--detector dlib: is unknown"),
         (["explain", "MODEL", "x.png"], "x.png: does not exist; check the path"),
         (["explain", "MODEL", "film.mp4"], "film.mp4: is no picture; name pictures, or folders of them"),
         (["explain", "MODEL", "crop.png", "--keep", "0"], "invalid value for '--keep'"),

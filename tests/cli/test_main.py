@@ -40,7 +40,7 @@ VERBS = ["analyze", "train", "evaluate", "predict", "export", "data", "models"]
         (["analyze", "ok.png", "--model", "empty.onnx"], "empty.onnx: is empty"),
         (
             ["analyze", "ok.png", "--detector", "dlib"],
-            "detector 'dlib': is unknown; choose one of auto, haar, yunet, none",
+            "--detector dlib: is unknown; choose one of auto, haar, yunet, none",
         ),
         (["analyze", "ok.png", "--detector", "yunet"], "not on this machine; pull it with 'mien models pull yunet'"),
         (["analyze", "ok.png", "--format", "xlsx"], "--format xlsx: is unknown; choose from jsonl, csv, parquet"),

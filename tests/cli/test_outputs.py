@@ -169,7 +169,7 @@ def test_two_processes_that_begin_at_once_do_not_overwrite_inputs_of_one_name(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = picture(Path("S1/face.png"), 60), picture(Path("S2/face.png"), 90)
-    real, codes = Ownership.begin, []
+    real, codes = Ownership.claim_stem, []
 
     def begin(self: Ownership, item: Input) -> None:  # the other process is through before this one has its turn
         if not codes:
@@ -180,13 +180,13 @@ def test_two_processes_that_begin_at_once_do_not_overwrite_inputs_of_one_name(
             away.rename(ours)
         real(self, item)
 
-    monkeypatch.setattr(Ownership, "begin", begin)
+    monkeypatch.setattr(Ownership, "claim_stem", begin)
     assert main(["analyze", str(second), *QUICK]) == 2
     assert codes == [0]
     owner = first.absolute()
     assert capsys.readouterr().err == (
         f"mien: mien-out/face.*: are those of {owner}, which another process analyzed meanwhile; "
-        "give the same command again\n"
+        "run the same analysis again\n"
     )
     assert sources(Path("mien-out/face.records.jsonl")) == {"S1/face.png"}
     assert str(owner) in Path("mien-out/.outputs.jsonl").read_text()
@@ -199,13 +199,13 @@ def test_records_that_are_not_listed_yet_belong_to_the_input_that_was_begun() ->
     out.mkdir()
     mine, other = (Input(picture(Path(f"S{number}/face.png"), 60), Path("face")) for number in (1, 2))
     here, there = Ownership(out, settings), Ownership(out, settings)
-    here.begin(mine)
+    here.claim_stem(mine)
     assert there.is_free(Path("face"), other)
     (out / "face.records.csv").touch()
-    with pytest.raises(OutputError, match="which another process analyzed meanwhile; give the same command again"):
-        there.begin(other)
-    there.end()
-    assert Ownership(out, settings).owner(Path("face")) == str(Path("S1/face.png").absolute())
+    with pytest.raises(OutputError, match="which another process analyzed meanwhile; run the same analysis again"):
+        there.claim_stem(other)
+    there.remove_unused()
+    assert Ownership(out, settings).find_owner(Path("face")) == str(Path("S1/face.png").absolute())
 
 
 def test_an_input_that_fails_leaves_the_manifest_of_others() -> None:

@@ -132,7 +132,7 @@ def test_two_models_on_the_same_faces(
     # a run and its own export give the same answers
     assert main(["compare", str(run_folder), str(model_file), "--data", str(data), "--json"]) == 0
     values = json.loads(capsys.readouterr().out)
-    assert (values["same_answer"], values["changed"], values["mcnemar"]["p_value"]) == (35, [], 1)
+    assert (values["same_prediction"], values["changed"], values["mcnemar"]["p_value"]) == (35, [], 1)
 
 
 def test_what_cannot_be_compared_or_reported(

@@ -136,7 +136,7 @@ def test_ctrl_c_ends_it_and_what_it_started_at_once(tmp_path: Path) -> None:
         (["--token", "ä"], "--token: holds letters that no HTTP header takes"),
         (["--token", 'a"b'], "--token: holds letters"),
         (["--model", "nothing"], "model 'nothing': is unknown; choose one of base"),
-        (["--detector", "eyes"], "detector 'eyes': is unknown"),
+        (["--detector", "eyes"], "--detector eyes: is unknown"),
         (["--detector", "yunet"], "pull it with 'mien models pull yunet'"),
         (["--trusted-proxy", "example.org"], "--trusted-proxy example.org: is neither an IP address nor a network"),
         (["--root-path", "/a b"], "--root-path /a b: is not a path of an address"),

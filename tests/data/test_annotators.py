@@ -7,7 +7,7 @@ import pytest
 
 from mien.core.errors import DataError
 from mien.core.labels import CANONICAL, FERPLUS_VOTES
-from mien.data.annotators import labeled_by, majority
+from mien.data.annotators import majority_votes, relabel_faces
 from tests.conftest import patterns, voted
 
 
@@ -33,18 +33,18 @@ def of(**named: int) -> np.ndarray:
     ],
 )
 def test_a_majority_has_more_than_half_of_what_at_least_two_raters_saw(votes: np.ndarray, seen: str | None) -> None:
-    (found,) = majority(votes[None])
+    (found,) = majority_votes(votes[None])
     assert (FERPLUS_VOTES[found] if found >= 0 else None) == seen
 
 
 def test_faces_go_by_their_raters_and_the_undecided_lose_their_label() -> None:
     faces = voted(patterns(5), {"sad": 9}, {"contempt": 10}, {"not_a_face": 10}, {"happy": 5, "neutral": 5})
-    ours = labeled_by(faces, "raters")
+    ours = relabel_faces(faces, "raters")
     assert ours.classes == CANONICAL
     assert [CANONICAL[label] if label >= 0 else "" for label in ours.labels] == ["sad", "contempt", "", "", ""]
     assert ours.names.tolist() == faces.names.tolist()
-    assert labeled_by(faces, "given") is faces
-    assert labeled_by(faces, "raters", known=("sad", "happy")).labels.tolist() == [
+    assert relabel_faces(faces, "given") is faces
+    assert relabel_faces(faces, "raters", known_classes=("sad", "happy")).labels.tolist() == [
         CANONICAL.index("sad"),
         -1,
         -1,
@@ -55,4 +55,4 @@ def test_faces_go_by_their_raters_and_the_undecided_lose_their_label() -> None:
 
 def test_raters_who_were_never_asked_are_named() -> None:
     with pytest.raises(DataError, match=r"holds no FER\+ votes, which labels of raters are made of"):
-        labeled_by(replace(patterns(4), votes=None), "raters")
+        relabel_faces(replace(patterns(4), votes=None), "raters")

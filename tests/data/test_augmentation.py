@@ -66,18 +66,18 @@ def test_beyond_the_edge_the_edge_goes_on() -> None:
 
 def test_light_multiplies_brightness_and_stretches_contrast() -> None:
     images = torch.tensor([0.2, 0.6]).view(1, 1, 1, 2).expand(500, 1, 1, 2)
-    bright = augment.random_light(images, generator(), brightness=0.3)
+    bright = augment.jitter_light(images, generator(), brightness=0.3)
     ratio = bright / images
     torch.testing.assert_close(ratio[..., 0], ratio[..., 1])
     assert 0.69 < ratio.min() < 0.72
     assert 1.28 < ratio.max() < 1.31
-    stretched = augment.random_light(images, generator(), contrast=0.3)
+    stretched = augment.jitter_light(images, generator(), contrast=0.3)
     torch.testing.assert_close(stretched.mean(dim=3), images.mean(dim=3))
 
 
 def test_erased_rectangles_have_the_asked_share_and_frequency() -> None:
     images = torch.zeros(2000, 1, 48, 48)
-    erased = augment.random_erasing(images, generator(), probability=0.5, area=(0.02, 0.2), value=1.0)
+    erased = augment.erase_rectangles(images, generator(), probability=0.5, area=(0.02, 0.2), value=1.0)
     share = erased.mean(dim=(1, 2, 3))
     touched = share > 0
     assert touched.float().mean().item() == pytest.approx(0.5, abs=0.04)
@@ -175,7 +175,7 @@ def test_cutmix_takes_a_rectangle_and_its_share_of_the_target() -> None:
 
 def test_noise_has_the_asked_frequency_and_deviation_and_no_color() -> None:
     images = torch.full((400, 3, 24, 24), 0.5)
-    noisy = augment.random_noise(images, generator(), probability=0.25, deviation=(0.02, 0.1))
+    noisy = augment.add_noise(images, generator(), probability=0.25, deviation=(0.02, 0.1))
     torch.testing.assert_close(noisy[:, 0], noisy[:, 2])
     deviation = (noisy - images)[:, 0].flatten(1).std(dim=1)
     touched = deviation > 0

@@ -13,7 +13,7 @@ from mien.core.errors import DataError, OutputError
 from mien.core.labels import FER2013, FERPLUS_COLUMNS, FERPLUS_VOTES
 from mien.core.types import concatenate_faces
 from mien.data import load_faces
-from mien.data.layouts.csv_layout import _well_formed
+from mien.data.layouts.csv_layout import _parse_well_formed
 from mien.data.readers import save_faces
 from tests.conftest import patterns
 from tests.data.files import both_splits, png, text_of, write_csv
@@ -220,7 +220,7 @@ def test_folders_do_not_lose_splits_without_a_word(tmp_path: Path) -> None:
     ],
 )
 def test_pixels_read_all_at_once_are_those_read_word_by_word(text: str, values: list[int] | None) -> None:
-    assert _well_formed(text, 4) == (None if values is None else bytes(values))
+    assert _parse_well_formed(text, 4) == (None if values is None else bytes(values))
 
 
 def test_unusual_blanks_between_pixels_are_read_too(tmp_path: Path) -> None:
@@ -232,7 +232,7 @@ def test_all_numbers_of_a_byte_are_read_wherever_they_stand() -> None:
     rng = np.random.default_rng(0)
     for _ in range(20):
         values = rng.permutation(256)
-        assert _well_formed(" ".join(map(str, values)), 256) == bytes(values.tolist())
+        assert _parse_well_formed(" ".join(map(str, values)), 256) == bytes(values.tolist())
 
 
 def test_a_broken_first_row_does_not_decide_how_labels_are_written(tmp_path: Path) -> None:

@@ -7,7 +7,14 @@ import numpy as np
 import pytest
 
 from mien.core.types import FaceSet
-from mien.data.duplicates import connected, contradicting, find_twins, first_alike, kept_instead, leaked
+from mien.data.duplicates import (
+    choose_originals,
+    connected_components,
+    find_duplicates,
+    find_first_copies,
+    find_leaked,
+    has_label_conflict,
+)
 from tests.conftest import patterns
 
 
@@ -42,44 +49,44 @@ def mirrored(image: np.ndarray) -> np.ndarray:
 def test_changed_copies_are_found_and_strangers_are_not(change) -> None:
     originals = blobs(120)
     copies = np.stack([change(image) for image in originals[:20]])
-    twins = find_twins(np.concatenate([originals, copies]), quiet=True)
-    assert twins.pairs.tolist() == [[row, 120 + row] for row in range(20)]
-    assert (twins.mirrored == (change is mirrored)).all()
-    assert not twins.exact.any()
-    assert (twins.similarity >= 0.84).all()
+    duplicates = find_duplicates(np.concatenate([originals, copies]), quiet=True)
+    assert duplicates.pairs.tolist() == [[row, 120 + row] for row in range(20)]
+    assert (duplicates.is_mirrored == (change is mirrored)).all()
+    assert not duplicates.is_exact.any()
+    assert (duplicates.similarity >= 0.84).all()
 
 
 def test_exact_copies_are_named_once_for_the_first_and_blank_pictures_are_left_aside() -> None:
     originals = blobs(5)
     images = np.concatenate([originals, originals[[1, 1]], np.zeros((3, 48, 48), np.uint8)])
-    twins = find_twins(images, quiet=True)
-    assert twins.pairs.tolist() == [[1, 5], [1, 6]]
-    assert twins.exact.all() and (twins.similarity == 1).all()
-    assert [group.tolist() for group in twins.groups] == [[1, 5, 6]]
-    assert first_alike(images).tolist() == [0, 1, 2, 3, 4, 1, 1, 7, 7, 7]
+    duplicates = find_duplicates(images, quiet=True)
+    assert duplicates.pairs.tolist() == [[1, 5], [1, 6]]
+    assert duplicates.is_exact.all() and (duplicates.similarity == 1).all()
+    assert [group.tolist() for group in duplicates.groups] == [[1, 5, 6]]
+    assert find_first_copies(images).tolist() == [0, 1, 2, 3, 4, 1, 1, 7, 7, 7]
 
 
 def test_only_exact_copies_are_looked_for_where_near_ones_are_not_asked_for() -> None:
     originals = blobs(4)
     images = np.concatenate([originals, originals[:1], mirrored(originals[1])[None]])
-    assert find_twins(images, near=False, quiet=True).pairs.tolist() == [[0, 4]]
+    assert find_duplicates(images, near=False, quiet=True).pairs.tolist() == [[0, 4]]
 
 
 def test_the_order_of_pictures_and_the_size_of_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     originals = blobs(60)
     images = np.concatenate([originals, np.stack([scaled(image) for image in originals[:6]])])
     order = np.random.default_rng(0).permutation(len(images))
-    whole = {tuple(sorted(order[list(pair)].tolist())) for pair in find_twins(images[order], quiet=True).pairs}
-    monkeypatch.setattr("mien.data.duplicates._BLOCK", 7 * len(images))
-    assert {tuple(pair) for pair in find_twins(images, quiet=True).pairs.tolist()} == whole
+    whole = {tuple(sorted(order[list(pair)].tolist())) for pair in find_duplicates(images[order], quiet=True).pairs}
+    monkeypatch.setattr("mien.data.duplicates._BLOCK_CORRELATIONS", 7 * len(images))
+    assert {tuple(pair) for pair in find_duplicates(images, quiet=True).pairs.tolist()} == whole
 
 
 def test_a_film_of_one_still_picture_stays_one_group() -> None:
     rng = np.random.default_rng(0)
     still = blobs(1)[0].astype(int)
     frames = np.stack([np.clip(still + rng.integers(-3, 4, still.shape), 0, 255) for _ in range(130)]).astype(np.uint8)
-    twins = find_twins(np.concatenate([frames, blobs(20, seed=1)]), quiet=True)
-    assert [len(group) for group in twins.groups] == [130]
+    duplicates = find_duplicates(np.concatenate([frames, blobs(20, seed=1)]), quiet=True)
+    assert [len(group) for group in duplicates.groups] == [130]
 
 
 def test_connected_joins_pairs_as_scipy_does() -> None:
@@ -89,7 +96,7 @@ def test_connected_joins_pairs_as_scipy_does() -> None:
     graph = sparse.coo_matrix((np.ones(len(pairs)), pairs.T), shape=(300, 300))
     _, which = sparse.csgraph.connected_components(graph, directed=False)
     expected = {tuple(np.flatnonzero(which == k)) for k in range(which.max() + 1) if (which == k).sum() > 1}
-    assert {tuple(group) for group in connected(300, pairs)} == expected
+    assert {tuple(group) for group in connected_components(300, pairs)} == expected
 
 
 def _set_of(images: np.ndarray, split: list[str], labels: list[int]) -> FaceSet:
@@ -101,7 +108,7 @@ def test_a_test_picture_never_gives_way_to_its_training_twin() -> None:
     images = blobs(3)[[0, 0, 0, 1, 1, 1, 2]]
     split = ["Training", "PublicTest", "PrivateTest", "Training", "Training", "Training", "Training"]
     faces = _set_of(images, split, [0, 0, 0, 3, 4, 4, 1])
-    twins = find_twins(faces.images, quiet=True)
-    assert kept_instead(faces, twins).tolist() == [2, 2, -1, 4, -1, 4, -1]  # the label of most, then the first
-    assert leaked(faces, twins).tolist() == [False, True, True, False, False, False, False]
-    assert [contradicting(faces, group) for group in twins.groups] == [False, True]
+    duplicates = find_duplicates(faces.images, quiet=True)
+    assert choose_originals(faces, duplicates).tolist() == [2, 2, -1, 4, -1, 4, -1]  # the label of most, then the first
+    assert find_leaked(faces, duplicates).tolist() == [False, True, True, False, False, False, False]
+    assert [has_label_conflict(faces, group) for group in duplicates.groups] == [False, True]

@@ -19,7 +19,7 @@ from PIL import Image
 from mien.core.errors import DataError
 from mien.core.labels import FER2013, FERPLUS_COLUMNS, FERPLUS_VOTES
 from mien.data import load_faces
-from mien.data.layouts.rows import class_name, split_of_path
+from mien.data.layouts.rows import infer_split, parse_label
 from mien.data.readers import save_faces
 from tests.conftest import patterns, shared
 from tests.data.files import assert_same, both_splits, png, text_of, write_csv
@@ -156,7 +156,7 @@ def test_splits_are_told_by_files_and_folders_where_rows_do_not(tmp_path: Path) 
      ("fer2013.csv", ""), ("train_test.csv", ""), ("FER2013Test", "FER2013Test".lower()), ("contest.csv", "")],
 )  # fmt: skip
 def test_what_a_name_says_of_a_split(name: str, split: str) -> None:
-    assert split_of_path(Path("somewhere") / name) == split
+    assert infer_split(Path("somewhere") / name) == split
 
 
 def test_lists_beside_folders_of_pictures_do_not_count(tmp_path: Path) -> None:
@@ -265,7 +265,7 @@ def test_texts_of_every_kind_name_classes(kind: str, tmp_path: Path) -> None:
 
 
 def test_a_raised_figure_is_no_number() -> None:
-    assert class_name("²", FER2013) is None
+    assert parse_label("²", FER2013) is None
 
 
 def test_names_of_ones_own_in_a_csv_are_classes(tmp_path: Path) -> None:

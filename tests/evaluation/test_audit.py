@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from mien.core.errors import DataError
-from mien.data.duplicates import find_twins
-from mien.evaluation.audit.findings import examine, oddities, write_tables
-from mien.evaluation.audit.label_errors import Suspicion, confident_learning, read_probabilities
-from mien.evaluation.audit.non_faces import nonface_score, oriented_gradients, unmade_faces
+from mien.data.duplicates import find_duplicates
+from mien.evaluation.audit.findings import collect_findings, find_outliers, write_tables
+from mien.evaluation.audit.label_errors import LabelErrors, find_label_errors, read_probabilities
+from mien.evaluation.audit.non_faces import make_non_faces, oriented_gradients, score_non_faces
 from tests.conftest import patterns
 from tests.data.test_duplicates import blobs
 
@@ -19,12 +19,12 @@ from tests.data.test_duplicates import blobs
 def test_confident_learning_by_hand() -> None:
     probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.1, 0.9], [0.3, 0.7], [0.65, 0.35]])
     labels = np.array([0, 0, 0, 1, 1])
-    found = confident_learning(probabilities, labels)
+    found = find_label_errors(probabilities, labels)
     assert found.thresholds == pytest.approx([(0.9 + 0.8 + 0.1) / 3, (0.7 + 0.35) / 2])  # .6 and .525
     # 0.9 and 0.8 are confidently class 0; 0.9 of the third, labeled 0, confidently class 1; .7 class 1; .65 class 0
-    assert found.confusion.tolist() == [[2, 1], [1, 1]]
-    assert found.flagged.tolist() == [False, False, True, False, True]
-    assert found.suspicion == pytest.approx([0.1, 0.2, 0.9, 0.3, 0.65])
+    assert found.confident_joint.tolist() == [[2, 1], [1, 1]]
+    assert found.is_flagged.tolist() == [False, False, True, False, True]
+    assert found.error_score == pytest.approx([0.1, 0.2, 0.9, 0.3, 0.65])
     assert found.suggested.tolist() == [0, 0, 1, 1, 0]
 
 
@@ -36,15 +36,15 @@ def test_confident_learning_finds_planted_flips() -> None:
     labels = truth.copy()
     flips = rng.permutation(2000)[:100]
     labels[flips] = (labels[flips] + rng.integers(1, 5, 100)) % 5
-    found = confident_learning(probabilities, labels)
-    assert np.isin(flips, np.argsort(-found.suspicion)[:100]).all()
-    assert found.flagged.sum() > 40  # those of more than the mean probability of their class
-    assert np.isin(np.flatnonzero(found.flagged), flips).all()
+    found = find_label_errors(probabilities, labels)
+    assert np.isin(flips, np.argsort(-found.error_score)[:100]).all()
+    assert found.is_flagged.sum() > 40  # those of more than the mean probability of their class
+    assert np.isin(np.flatnonzero(found.is_flagged), flips).all()
 
 
 def test_unknown_labels_are_never_suspicious() -> None:
-    found = confident_learning(np.array([[0.9, 0.1], [0.1, 0.9], [0.2, 0.8]]), np.array([-1, 1, 1]))
-    assert found.suspicion[0] == 0 and not found.flagged[0]
+    found = find_label_errors(np.array([[0.9, 0.1], [0.1, 0.9], [0.2, 0.8]]), np.array([-1, 1, 1]))
+    assert found.error_score[0] == 0 and not found.is_flagged[0]
     assert found.thresholds[0] == 1  # nothing is labeled 0
 
 
@@ -77,13 +77,13 @@ def test_oriented_gradients_see_direction_and_not_light() -> None:
 
 def test_unmade_faces_are_pictures_and_come_again_from_a_seed() -> None:
     images = blobs(30)
-    made = unmade_faces(images, 24, np.random.default_rng(1))
+    made = make_non_faces(images, 24, np.random.default_rng(1))
     assert made.shape == (24, 48, 48) and made.dtype == np.uint8
-    assert np.array_equal(made, unmade_faces(images, 24, np.random.default_rng(1)))
+    assert np.array_equal(made, make_non_faces(images, 24, np.random.default_rng(1)))
 
 
 def test_pictures_unlike_the_others_are_no_faces(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mien.evaluation.audit.non_faces._LEARN_FROM", 1200)
+    monkeypatch.setattr("mien.evaluation.audit.non_faces._TRAINING_PICTURES", 1200)
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:48, :48]
     ordinary = []  # an oval with two eyes and a mouth, everywhere a little different
@@ -93,7 +93,7 @@ def test_pictures_unlike_the_others_are_no_faces(monkeypatch: pytest.MonkeyPatch
         for cx, cy, w, h in ((16, 18, 4, 2), (32, 18, 4, 2), (24, 34, 7, 2)):
             face = np.where(((x - cx - dx) / w) ** 2 + ((y - cy - dy) / h) ** 2 < 1, 40, face)
         ordinary.append(np.clip(face + rng.normal(0, 8, face.shape), 0, 255).astype(np.uint8))
-    score = nonface_score(np.concatenate([np.stack(ordinary), blobs(40)]), quiet=True)
+    score = score_non_faces(np.concatenate([np.stack(ordinary), blobs(40)]), quiet=True)
     assert (score[600:] > 0).mean() >= 0.8
     assert (score[:600] > 0).mean() <= 0.02
 
@@ -104,13 +104,13 @@ def test_odd_light_is_named_and_ordinary_light_is_not() -> None:
     images[0] *= 0.03
     images[1] = 128 + (images[1] - 128) * 0.02
     images[2] = np.clip(rng.normal(128, 30, (48, 48)), 0, 255)
-    found = oddities(np.clip(images, 0, 255).astype(np.uint8), np.ones(200, bool))
+    found = find_outliers(np.clip(images, 0, 255).astype(np.uint8), np.ones(200, bool))
     assert found[:3].tolist() == ["flat", "flat", "noisy"]
     assert (found[3:] == "").all()
 
 
 def test_tables_name_rows_that_exclude_understands(tmp_path: Path) -> None:
-    from mien.data.splits import read_names, without
+    from mien.data.splits import exclude_faces, read_names
 
     base = patterns(8)
     images = np.concatenate([blobs(5), blobs(5)[[0, 1]], np.zeros((1, 48, 48), np.uint8)])
@@ -118,16 +118,20 @@ def test_tables_name_rows_that_exclude_understands(tmp_path: Path) -> None:
     votes = np.zeros((8, 10), np.uint8)
     votes[3, 9] = 6
     faces = replace(base, images=images, split=split, votes=votes)
-    findings = examine(faces, find_twins(images, quiet=True))
+    findings = collect_findings(faces, find_duplicates(images, quiet=True))
     write_tables(findings, tmp_path)
     assert read_names(tmp_path / "duplicates.csv") == {str(faces.names[0]), str(faces.names[6])}
     assert read_names(tmp_path / "leaked.csv") == {str(faces.names[5])}
     assert read_names(tmp_path / "nonfaces.csv") == {str(faces.names[3]), str(faces.names[7])}
-    assert len(without(faces, read_names(tmp_path / "audit.csv"))) == 4
+    assert len(exclude_faces(faces, read_names(tmp_path / "audit.csv"))) == 4
     assert not (tmp_path / "labels.csv").exists()
     with (tmp_path / "audit.csv").open() as file:
         first = next(csv.DictReader(file))
-    assert (first["reasons"], first["twin"], first["twin_split"]) == ("duplicate", str(faces.names[5]), "PublicTest")
+    assert (first["reasons"], first["duplicate_of"], first["duplicate_of_split"]) == (
+        "duplicate",
+        str(faces.names[5]),
+        "PublicTest",
+    )
     counts = findings.counts()
     assert counts["groups"] == {
         "groups": 2, "rows": 4, "surplus": 2, "within_one_split": 1, "across_splits": 1, "contradictory": 2,
@@ -138,6 +142,6 @@ def test_tables_name_rows_that_exclude_understands(tmp_path: Path) -> None:
 def test_of_the_flagged_labels_the_most_suspicious_are_taken() -> None:
     faces, nothing = patterns(20), np.zeros((7, 7))
     flagged = np.arange(20) >= 14
-    suspicion = Suspicion(np.linspace(1, 0, 20, dtype=np.float32), flagged, faces.labels, nothing, nothing[0])
-    found = examine(faces, find_twins(faces.images), suspicion=suspicion, share=0.15)
-    assert np.flatnonzero(found.suspicious).tolist() == [14, 15, 16]
+    suspicion = LabelErrors(np.linspace(1, 0, 20, dtype=np.float32), flagged, faces.labels, nothing, nothing[0])
+    found = collect_findings(faces, find_duplicates(faces.images), label_errors=suspicion, share=0.15)
+    assert np.flatnonzero(found.has_label_error).tolist() == [14, 15, 16]

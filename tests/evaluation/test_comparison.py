@@ -11,8 +11,14 @@ from scipy import stats
 from sklearn.metrics import accuracy_score, f1_score
 
 from mien.core.labels import FERPLUS_VOTES
-from mien.evaluation.comparison import compare, in_order_of, mcnemar, paired_bootstrap
-from mien.evaluation.rater_agreement import crowd, divergences, rater_agreement, vote_shares, votes_text
+from mien.evaluation.comparison import compare_models, mcnemar_test, paired_bootstrap, reorder_columns
+from mien.evaluation.rater_agreement import (
+    compare_with_raters,
+    format_votes,
+    kl_divergences,
+    vote_agreement,
+    vote_shares,
+)
 
 
 def answers(seed: int, labels: np.ndarray, strength: float) -> np.ndarray:
@@ -24,7 +30,7 @@ def answers(seed: int, labels: np.ndarray, strength: float) -> np.ndarray:
 
 @pytest.mark.parametrize(("only_a", "only_b"), [(0, 0), (1, 0), (0, 5), (6, 6), (3, 9), (11, 13), (0, 24), (24, 0)])
 def test_mcnemar_is_exact_where_few_differ(only_a: int, only_b: int) -> None:
-    found = mcnemar(only_a, only_b)
+    found = mcnemar_test(only_a, only_b)
     theirs = stats.binomtest(only_a, only_a + only_b, 0.5).pvalue if only_a + only_b else 1.0
     assert found.p_value == pytest.approx(theirs, abs=1e-12)
     assert found.statistic is None
@@ -32,7 +38,7 @@ def test_mcnemar_is_exact_where_few_differ(only_a: int, only_b: int) -> None:
 
 @pytest.mark.parametrize(("only_a", "only_b"), [(10, 15), (15, 10), (60, 40), (100, 300), (13, 12), (20, 20)])
 def test_mcnemar_is_chi_square_where_many_differ(only_a: int, only_b: int) -> None:
-    found = mcnemar(only_a, only_b)
+    found = mcnemar_test(only_a, only_b)
     statistic = max(abs(only_a - only_b) - 1, 0) ** 2 / (only_a + only_b)
     assert found.statistic == pytest.approx(statistic, abs=1e-12)
     assert found.p_value == pytest.approx(stats.chi2.sf(statistic, 1), abs=1e-12)
@@ -41,14 +47,14 @@ def test_mcnemar_is_chi_square_where_many_differ(only_a: int, only_b: int) -> No
 def test_differences_gains_and_losses_by_hand() -> None:
     labels = np.array([0, 0, 0, 1, 1])
     a, b = np.eye(2)[[0, 0, 1, 1, 0]], np.eye(2)[[0, 1, 0, 1, 1]]
-    found = compare(a, b, labels, ("x", "y"))
+    found = compare_models(a, b, labels, ("x", "y"))
     assert found.differences["accuracy"][0] == pytest.approx(4 / 5 - 3 / 5)
     assert (found.mcnemar.only_a, found.mcnemar.only_b, found.mcnemar.p_value) == (1, 2, 1.0)
     rows = found.per_class()
     assert [(row["support"], row["gained"], row["lost"]) for row in rows] == [(3, 1, 1), (2, 1, 0)]
     assert [row["recall_difference"] for row in rows] == pytest.approx([0, 0.5])
     assert [row["f1_a"] for row in rows] == pytest.approx([4 / 6, 1 / 2])
-    assert found.to_json()["same_answer"] == 2
+    assert found.to_json()["same_prediction"] == 2
     json.dumps(found.to_json(), allow_nan=False)
 
 
@@ -92,7 +98,7 @@ def test_pairing_makes_the_interval_narrower() -> None:
 
 
 def test_columns_are_found_by_name() -> None:
-    assert in_order_of(np.array([[0.1, 0.7, 0.2]]), ("a", "b", "c"), ("c", "a", "b")).tolist() == [[0.2, 0.1, 0.7]]
+    assert reorder_columns(np.array([[0.1, 0.7, 0.2]]), ("a", "b", "c"), ("c", "a", "b")).tolist() == [[0.2, 0.1, 0.7]]
 
 
 def votes_of(*rows: dict[str, int]) -> np.ndarray:
@@ -114,7 +120,7 @@ def test_the_crowd_by_hand() -> None:
     classes = ("happy", "sad", "neutral")
     probabilities = np.array([[0.1, 0.7, 0.2], [0.2, 0.2, 0.6], [1, 0, 0], [0.5, 0.4, 0.1], [1, 0, 0]])
     labels = np.array([1, 0, 0, 1, 0])
-    found = crowd(probabilities, votes, labels, classes)
+    found = compare_with_raters(probabilities, votes, labels, classes)
     assert found is not None
     assert found.count == 3
     q = np.array([[0, 0.8, 0.2], [5 / 9, 0, 4 / 9], [0.5, 0.5, 0]])
@@ -132,19 +138,19 @@ def test_the_crowd_by_hand() -> None:
 
 def test_agreement_and_shares_of_votes() -> None:
     votes = votes_of({"sad": 8, "neutral": 2}, {"not_a_face": 9, "fear": 1}, {}, {"contempt": 5, "sad": 5})
-    np.testing.assert_allclose(rater_agreement(votes), [0.8, 0.1, 0, 0.5])
+    np.testing.assert_allclose(vote_agreement(votes), [0.8, 0.1, 0, 0.5])
     shares = vote_shares(votes, ("sad", "happy"))
     np.testing.assert_allclose(shares, [[1, 0], [np.nan, np.nan], [np.nan, np.nan], [1, 0]])
-    assert [votes_text(row) for row in votes] == ["sad 8, neutral 2", "not a face 9, fear 1", "", "sad 5, contempt 5"]
+    assert [format_votes(row) for row in votes] == ["sad 8, neutral 2", "not a face 9, fear 1", "", "sad 5, contempt 5"]
 
 
 def test_divergence_stays_finite_where_a_model_rules_out_what_raters_saw() -> None:
-    found = divergences(np.array([[0.5, 0.5], [1, 0]]), np.array([[1.0, 0.0], [1, 0]]))
+    found = kl_divergences(np.array([[0.5, 0.5], [1, 0]]), np.array([[1.0, 0.0], [1, 0]]))
     assert found[0] == pytest.approx(0.5 * np.log(0.5) + 0.5 * np.log(0.5 / np.finfo(float).eps))
     assert found[1] == 0
 
 
 def test_no_crowd_without_votes_for_the_classes() -> None:
     probabilities, labels = np.array([[0.5, 0.5]]), np.array([0])
-    assert crowd(probabilities, votes_of({"sad": 3}), labels, ("other", "sad")) is None
-    assert crowd(probabilities, votes_of({"contempt": 3}), labels, ("happy", "sad")) is None
+    assert compare_with_raters(probabilities, votes_of({"sad": 3}), labels, ("other", "sad")) is None
+    assert compare_with_raters(probabilities, votes_of({"contempt": 3}), labels, ("happy", "sad")) is None

@@ -13,7 +13,7 @@ from sklearn import metrics as sklearn
 from mien.core.labels import FER2013
 from mien.evaluation import metrics, score
 from mien.evaluation.reports.figures import draw_confusion
-from mien.evaluation.tables import scores_text, write_predictions, write_scores
+from mien.evaluation.tables import format_scores, write_predictions, write_scores
 from tests.conftest import patterns
 
 
@@ -112,7 +112,7 @@ def test_files_of_scores(answers: tuple[np.ndarray, np.ndarray], tmp_path: Path)
     assert np.array(values["confusion_rates"]).sum(axis=1) == pytest.approx(np.ones(7), abs=1e-5)
     text = (tmp_path / "scores.txt").read_text()
     assert text.startswith(f"a title\n\naccuracy  {scores.accuracy:.2%}  (95 % interval ")
-    assert text.endswith(scores_text(scores))
+    assert text.endswith(format_scores(scores))
     assert Image.open(tmp_path / "confusion.png").size[0] > 1000
 
 

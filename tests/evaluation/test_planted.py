@@ -7,20 +7,20 @@ from dataclasses import replace
 import numpy as np
 import planted
 
-from mien.data.duplicates import find_twins
+from mien.data.duplicates import find_duplicates
 from tests.conftest import patterns
 from tests.data.test_duplicates import blobs
 
 
 def test_planted_duplicates_are_found_again() -> None:
     faces = replace(patterns(300), images=blobs(300))
-    real = find_twins(faces.images, quiet=True)
+    real = find_duplicates(faces.images, quiet=True)
     copy = planted.plant(faces, planted.crops(10, 48), flips=20, duplicates=40, seed=1)
     assert len(copy.faces) == 350 and len(copy.flipped) == 20
     assert (copy.faces.labels[copy.flipped] != faces.labels[copy.flipped]).all()
     assert (np.delete(copy.faces.labels[:300], copy.flipped) == np.delete(faces.labels, copy.flipped)).all()
     assert np.unique(copy.kinds, return_counts=True)[1].tolist() == [20, 6, 7, 7]  # exact, lit, mirrored, scaled
-    found = planted.score_twins(copy, find_twins(copy.faces.images, quiet=True), real)
+    found = planted.score_duplicates(copy, find_duplicates(copy.faces.images, quiet=True), real)
     assert found["recall"] >= 0.95
     assert found["precision"] >= 0.99
 
@@ -29,12 +29,14 @@ def test_a_pair_of_strangers_lowers_precision_and_a_copy_not_found_recall() -> N
     faces = replace(patterns(40), images=blobs(40))
     copy = planted.plant(faces, planted.crops(2, 48), flips=2, duplicates=4)
     exact = [row for row, kind in zip(copy.copies, copy.kinds, strict=True) if kind == "exact"]
-    real, twins = find_twins(faces.images, quiet=True), find_twins(copy.faces.images, quiet=True)
-    stranger = next(row for row in range(40) if row not in copy.sources)
-    wrong = replace(twins, pairs=np.concatenate([twins.pairs, [[stranger, exact[0]]]]))
-    assert planted.score_twins(copy, wrong, real)["precision"] == len(twins.pairs) / (len(twins.pairs) + 1)
-    nothing = replace(twins, groups=())
-    assert planted.score_twins(copy, nothing, real)["recall"] == 0
+    real, duplicates = find_duplicates(faces.images, quiet=True), find_duplicates(copy.faces.images, quiet=True)
+    is_not_a_face = next(row for row in range(40) if row not in copy.sources)
+    wrong = replace(duplicates, pairs=np.concatenate([duplicates.pairs, [[is_not_a_face, exact[0]]]]))
+    assert planted.score_duplicates(copy, wrong, real)["precision"] == len(duplicates.pairs) / (
+        len(duplicates.pairs) + 1
+    )
+    nothing = replace(duplicates, groups=())
+    assert planted.score_duplicates(copy, nothing, real)["recall"] == 0
 
 
 def test_flips_are_counted_among_the_most_suspicious() -> None:

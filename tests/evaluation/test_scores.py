@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from sklearn import metrics as sklearn
 
-from mien.evaluation import counts, score
-from mien.evaluation.calibration import by_confidence, calibration_errors, reliability
-from mien.evaluation.measures import measure, redraws
+from mien.evaluation import confusion_metrics, score
+from mien.evaluation.calibration import accuracy_by_confidence, measure_reliability, weighted_calibration_errors
+from mien.evaluation.measures import compute_measures, draw_bootstrap_weights
 from mien.evaluation.metrics import confusion_matrix
-from mien.evaluation.ranking import average_precision, in_top, precision_recall_curve, roc_auc, roc_curve
-from mien.evaluation.tables import scores_text
+from mien.evaluation.ranking import average_precision, is_in_top_k, precision_recall_curve, roc_auc, roc_curve
+from mien.evaluation.tables import format_scores
 
 CLASSES = tuple("abcdefg")
 
@@ -34,7 +34,7 @@ def answers() -> tuple[np.ndarray, np.ndarray]:
 def test_scores_of_counts_equal_scikit_learn(answers: tuple[np.ndarray, np.ndarray]) -> None:
     probabilities, labels = answers
     predicted = probabilities.argmax(axis=1)
-    overall = {name: value for name, (value, _) in measure(*answers, CLASSES, samples=10).overall.items()}
+    overall = {name: value for name, (value, _) in compute_measures(*answers, CLASSES, samples=10).overall.items()}
     assert overall["accuracy"] == pytest.approx(sklearn.accuracy_score(labels, predicted), abs=1e-12)
     assert overall["balanced_accuracy"] == pytest.approx(sklearn.balanced_accuracy_score(labels, predicted), abs=1e-12)
     assert overall["macro_f1"] == pytest.approx(sklearn.f1_score(labels, predicted, average="macro"), abs=1e-12)
@@ -50,7 +50,7 @@ def test_scores_of_counts_equal_scikit_learn(answers: tuple[np.ndarray, np.ndarr
 def test_scores_of_each_class_equal_scikit_learn(answers: tuple[np.ndarray, np.ndarray]) -> None:
     probabilities, labels = answers
     predicted = probabilities.argmax(axis=1)
-    for k, row in enumerate(measure(*answers, CLASSES, samples=10).per_class()):
+    for k, row in enumerate(compute_measures(*answers, CLASSES, samples=10).per_class()):
         truth, guess = labels == k, predicted == k
         theirs = {
             "class": CLASSES[k],
@@ -80,16 +80,20 @@ def test_scores_of_each_class_equal_scikit_learn(answers: tuple[np.ndarray, np.n
 )
 def test_degenerate_counts_equal_scikit_learn(labels: list[int], predicted: list[int]) -> None:
     matrix = confusion_matrix(np.array(labels), np.array(predicted), 5)
-    assert counts.balanced_accuracy(matrix) == pytest.approx(sklearn.balanced_accuracy_score(labels, predicted))
-    assert counts.weighted_f1(matrix) == pytest.approx(sklearn.f1_score(labels, predicted, average="weighted"))
+    assert confusion_metrics.balanced_accuracy(matrix) == pytest.approx(
+        sklearn.balanced_accuracy_score(labels, predicted)
+    )
+    assert confusion_metrics.weighted_f1(matrix) == pytest.approx(
+        sklearn.f1_score(labels, predicted, average="weighted")
+    )
     kappa = sklearn.cohen_kappa_score(labels, predicted, labels=range(5))
-    assert counts.cohen_kappa(matrix) == pytest.approx(kappa, nan_ok=True)
-    assert counts.matthews_correlation(matrix) == pytest.approx(sklearn.matthews_corrcoef(labels, predicted))
+    assert confusion_metrics.cohen_kappa(matrix) == pytest.approx(kappa, nan_ok=True)
+    assert confusion_metrics.matthews_correlation(matrix) == pytest.approx(sklearn.matthews_corrcoef(labels, predicted))
     for k in range(5):
         truth, guess = np.array(labels) == k, np.array(predicted) == k
         specificity = sklearn.recall_score(truth, guess, pos_label=False, zero_division=0)
-        assert counts.specificity(matrix)[k] == pytest.approx(specificity)
-        assert counts.one_vs_rest_accuracy(matrix)[k] == pytest.approx(sklearn.accuracy_score(truth, guess))
+        assert confusion_metrics.specificity(matrix)[k] == pytest.approx(specificity)
+        assert confusion_metrics.one_vs_rest_accuracy(matrix)[k] == pytest.approx(sklearn.accuracy_score(truth, guess))
 
 
 def test_many_matrices_are_scored_as_each_alone() -> None:
@@ -97,7 +101,7 @@ def test_many_matrices_are_scored_as_each_alone() -> None:
     names = ("balanced_accuracy", "weighted_f1", "cohen_kappa", "matthews_correlation", "hamming_distance",
              "specificity", "one_vs_rest_accuracy")  # fmt: skip
     for name in names:
-        of = getattr(counts, name)
+        of = getattr(confusion_metrics, name)
         np.testing.assert_allclose(of(matrices), [of(matrix) for matrix in matrices], atol=1e-15)
 
 
@@ -144,16 +148,16 @@ def test_top_k_takes_ties_as_scikit_learn_does(answers: tuple[np.ndarray, np.nda
     probabilities, labels = answers
     for k in (1, 2, 3):
         theirs = sklearn.top_k_accuracy_score(labels, probabilities, k=k, normalize=False)
-        assert in_top(probabilities, labels, k).sum() == theirs
-    assert in_top(probabilities[:, :2], labels % 2, 2).all()
+        assert is_in_top_k(probabilities, labels, k).sum() == theirs
+    assert is_in_top_k(probabilities[:, :2], labels % 2, 2).all()
 
 
 def test_calibration_error_by_hand() -> None:
     # three faces sure to 0.9 of which two are right, one sure to 0.6 and wrong
     probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.1, 0.9], [0.4, 0.6]])
     labels = np.array([0, 1, 1, 0])
-    found = reliability(probabilities, labels)
-    assert found.error == pytest.approx(3 / 4 * abs(2 / 3 - 0.9) + 1 / 4 * 0.6)
+    found = measure_reliability(probabilities, labels)
+    assert found.calibration_error == pytest.approx(3 / 4 * abs(2 / 3 - 0.9) + 1 / 4 * 0.6)
     assert found.overconfidence == pytest.approx((3 * 0.9 + 0.6) / 4 - 2 / 4)
     assert found.count.sum() == 4
     assert (found.count[8], found.count[13]) == (1, 3)  # 8/15 < 0.6 <= 9/15, 13/15 < 0.9 <= 14/15
@@ -167,15 +171,17 @@ def test_calibration_error_equals_a_loop_over_bins(answers: tuple[np.ndarray, np
         inside = (confidence > low) & (confidence <= high)
         if inside.any():
             error += inside.mean() * abs(right[inside].mean() - confidence[inside].mean())
-    assert reliability(probabilities, labels).error == pytest.approx(error, abs=1e-12)
-    assert measure(*answers, CLASSES, samples=10).overall["expected_calibration_error"][0] == pytest.approx(error)
-    twice = calibration_errors(probabilities, labels, np.full((2, 400), 2.0))
+    assert measure_reliability(probabilities, labels).calibration_error == pytest.approx(error, abs=1e-12)
+    assert compute_measures(*answers, CLASSES, samples=10).overall["expected_calibration_error"][0] == pytest.approx(
+        error
+    )
+    twice = weighted_calibration_errors(probabilities, labels, np.full((2, 400), 2.0))
     np.testing.assert_allclose(twice, error, atol=1e-12)
 
 
 def test_accuracy_by_confidence_by_hand() -> None:
     probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.4, 0.6], [0.5, 0.5]])
-    rows = by_confidence(probabilities, np.array([0, 1, 1, 1]), steps=10)
+    rows = accuracy_by_confidence(probabilities, np.array([0, 1, 1, 1]), steps=10)
     assert rows[0] == {"threshold": 0.0, "coverage": 1.0, "accuracy": 0.5}
     assert rows[8] == {"threshold": 0.8, "coverage": 0.5, "accuracy": 0.5}
     assert rows[9] == {"threshold": 0.9, "coverage": 0.25, "accuracy": 1.0}
@@ -195,12 +201,12 @@ def test_intervals_agree_with_redrawing_faces_one_by_one(answers: tuple[np.ndarr
     probabilities, labels = answers
     rng = np.random.default_rng(1)
     rows = [rng.integers(0, 400, 400) for _ in range(400)]
-    ours = measure(probabilities, labels, CLASSES)
+    ours = compute_measures(probabilities, labels, CLASSES)
     references = {
         "balanced_accuracy": lambda p, y: sklearn.balanced_accuracy_score(y, p.argmax(axis=1)),
         "cohen_kappa": lambda p, y: sklearn.cohen_kappa_score(y, p.argmax(axis=1)),
         "log_loss": lambda p, y: sklearn.log_loss(y, p, labels=range(7)),
-        "expected_calibration_error": lambda p, y: reliability(p, y).error,
+        "expected_calibration_error": lambda p, y: measure_reliability(p, y).calibration_error,
     }
     for name, of in references.items():
         value, (low, high) = ours.overall[name]
@@ -216,14 +222,14 @@ def test_intervals_agree_with_redrawing_faces_one_by_one(answers: tuple[np.ndarr
 
 
 def test_redraws_are_of_n_faces_each() -> None:
-    drawn = np.concatenate(list(redraws(50, 230, np.random.default_rng(0))))
+    drawn = np.concatenate(list(draw_bootstrap_weights(50, 230, np.random.default_rng(0))))
     assert drawn.shape == (230, 50)
     assert (drawn.sum(axis=1) == 50).all()
     assert drawn.var() == pytest.approx(1, abs=0.1)  # nearly Poisson
 
 
 def test_what_is_undefined_is_null_in_json() -> None:
-    values = measure(np.array([[0.6, 0.3, 0.1]] * 4), np.zeros(4, int), tuple("abc"), samples=50).to_json()
+    values = compute_measures(np.array([[0.6, 0.3, 0.1]] * 4), np.zeros(4, int), tuple("abc"), samples=50).to_json()
     assert values["cohen_kappa"] is None
     assert values["cohen_kappa_interval"] == [None, None]
     assert [row["roc_auc"] for row in values["per_class"]] == [None, None, None]
@@ -235,7 +241,7 @@ def test_what_is_undefined_is_null_in_json() -> None:
 
 
 def test_the_same_seed_gives_the_same_intervals(answers: tuple[np.ndarray, np.ndarray]) -> None:
-    one, two = (measure(*answers, CLASSES, samples=50).to_json() for _ in range(2))
+    one, two = (compute_measures(*answers, CLASSES, samples=50).to_json() for _ in range(2))
     assert one == two
 
 
@@ -244,7 +250,7 @@ def test_the_interval_of_a_calibration_error_holds_the_error_itself() -> None:
     for count in (100, 1_000):
         confidence = rng.uniform(0.4, 1, count)
         labels = np.where(rng.random(count) < confidence, 0, 1)  # as right as it is sure: the error is chance alone
-        value, (low, high) = measure(
+        value, (low, high) = compute_measures(
             np.stack([confidence, 1 - confidence], axis=1), labels, ("a", "b"), samples=200
         ).overall["expected_calibration_error"]
         assert 0 <= low < value < high
@@ -255,9 +261,9 @@ def test_macro_f1_says_what_it_makes_of_classes_without_faces() -> None:
     scores = score(np.eye(3)[predicted], labels, ("happy", "sad", "neutral"))
     assert scores.macro_f1 == pytest.approx((1 + 2 / 3 + 0) / 3)
     assert scores.macro_f1_of_present == pytest.approx((1 + 2 / 3) / 2)
-    assert "no faces of neutral: macro-F1 counts neutral as 0; 0.8333 over the classes with faces" in scores_text(
+    assert "no faces of neutral: macro-F1 counts neutral as 0; 0.8333 over the classes with faces" in format_scores(
         scores
     )
     unseen = score(np.eye(3)[labels], labels, ("happy", "sad", "neutral"))
-    assert "no faces of neutral: macro-F1 leaves them out" in scores_text(unseen)
-    assert "no faces" not in scores_text(score(np.eye(2)[labels], labels, ("happy", "sad")))
+    assert "no faces of neutral: macro-F1 leaves them out" in format_scores(unseen)
+    assert "no faces" not in format_scores(score(np.eye(2)[labels], labels, ("happy", "sad")))

@@ -11,7 +11,7 @@ import torch
 from mien.cli.main import main
 from mien.core.types import FaceSet
 from mien.data.readers import load_faces, save_faces
-from mien.data.splits import checksums, write_names
+from mien.data.splits import compute_checksums, write_names
 from mien.training.checkpoint import save_trained_model
 from mien.training.lineage import (
     Lineage,
@@ -27,8 +27,8 @@ from tests.conftest import patterns, small_recipe, without_figures
 
 
 def of_faces(own: FaceSet, earlier: FaceSet | None = None, unknown: tuple[str, ...] = ()) -> Lineage:
-    earlier_faces = np.empty(0, np.uint32) if earlier is None else np.unique(checksums(earlier.images))
-    return Lineage(np.unique(checksums(own.images)), earlier_faces, 48, unknown)
+    earlier_faces = np.empty(0, np.uint32) if earlier is None else np.unique(compute_checksums(earlier.images))
+    return Lineage(np.unique(compute_checksums(own.images)), earlier_faces, 48, unknown)
 
 
 def test_faces_that_trained_an_earlier_model_and_not_this_one_are_counted() -> None:
@@ -59,7 +59,7 @@ def test_a_lineage_goes_through_a_checkpoint_and_gathers_its_ancestors(run_folde
     assert back is not None
     assert np.array_equal(back.own_faces, first.own_faces) and back.unknown_ancestors == ("base",)
     second = collect_lineage([faces.take([3, 4])], [str(tmp_path / "first.pt"), "nano"])
-    assert set(second.ancestor_faces) == set(checksums(faces.images[:3]))
+    assert set(second.ancestor_faces) == set(compute_checksums(faces.images[:3]))
     assert set(second.unknown_ancestors) == {"nano", "base"}
     assert read_lineage("nano") is None and read_lineage(tmp_path) is None
 

@@ -33,7 +33,7 @@ class CropSummary:
 
     pictures: int = 0
     faces: int = 0
-    without: list[str] = field(default_factory=list)
+    without_faces: list[str] = field(default_factory=list)
     videos: int = 0
     failures: list[MienError] = field(default_factory=list)
 
@@ -42,7 +42,7 @@ class CropSummary:
         self.pictures += 1
         self.faces += faces
         if not faces:
-            self.without.append(name)
+            self.without_faces.append(name)
 
 
 def crop_pictures(
@@ -52,7 +52,7 @@ def crop_pictures(
     *,
     size: int = 48,
     people: int = 1,
-    each: Callable[[int, int], None] = lambda done, of: None,
+    on_progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> CropSummary:
     """Write the faces of pictures and of folders of pictures as RGB PNG files of ``size`` × ``size`` into ``out``.
 
@@ -84,7 +84,7 @@ def crop_pictures(
                 for path, box, score in zip(names, found.boxes_xyxy, found.scores, strict=True):
                     rows.append([path, item.name, *(f"{value:.1f}" for value in box), f"{score:.3f}"])
                 done.add(item.name, len(crops))
-            each(number, len(pictures))
+            on_progress(number, len(pictures))
         if rows:
             with (staged / CROPS_TABLE).open("w", encoding="utf-8", newline="") as file:
                 CsvWriter(file).writerows([["path", "source", "x1", "y1", "x2", "y2", "score"], *rows])

@@ -1,4 +1,4 @@
-"""Pictures → face boxes, and face boxes → crops framed as the training faces were."""
+"""Detect faces in pictures, and crop them with the framing of the training faces."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ from mien.core.errors import ModelError, UsageError
 
 DETECTORS = ("auto", "haar", "yunet", "none")
 
-#: OpenCV's files of cascades; its type stubs do not know the folder.
+#: The folder of OpenCV's cascade files; OpenCV's type stubs lack it.
 CASCADES = Path(cast(Any, cv2).data.haarcascades)
 
-#: Pictures smaller than this are enlarged to it: the detectors need about 20 pixels of face, better 60.
+#: Smaller pictures are enlarged until their longest side has this length. Detectors need faces of 20 px, better 60 px.
 MIN_SIDE_PX = 240
 
 
 @dataclass(frozen=True)
 class Framing:
-    """How a detector's box becomes the square that a training face filled.
+    """Map a detector's box to a square with the framing of the training faces.
 
-    side    the square's side over the box's sqrt(width * height)
-    right   how far its center lies to the right of the box's, in box widths
-    down    how far its center lies below the box's, in box heights
+    side    side of the square, as a multiple of the box's sqrt(width * height)
+    right   shift of the square's center to the right, in box widths
+    down    shift of the square's center downwards, in box heights
 
-    A square that reaches over the picture's border is filled with the border's pixels.
+    Pixels beyond the border of the picture repeat the border.
     """
 
     side: float
     right: float
     down: float
 
-    def square(self, box_xyxy: np.ndarray) -> tuple[float, float, float]:
-        """(center x, center y, side) in pixels for one box (4,)."""
+    def face_square(self, box_xyxy: np.ndarray) -> tuple[float, float, float]:
+        """Return (center x, center y, side) in pixels for one box (4,)."""
         x1, y1, x2, y2 = (float(value) for value in box_xyxy)
         width, height = x2 - x1, y2 - y1
         return (
@@ -57,14 +57,20 @@ class Framing:
 
 @dataclass(frozen=True)
 class Detections:
-    """boxes_xyxy float32 (N, 4) in pixels, scores float32 (N,) in 0..1; best first."""
+    """Boxes and scores of the detected faces, highest score first.
+
+    boxes_xyxy   float32 (N, 4) in pixels
+    scores       float32 (N,) in 0..1
+
+    Raises ValueError if the shapes do not match.
+    """
 
     boxes_xyxy: np.ndarray
     scores: np.ndarray
 
     def __post_init__(self) -> None:
         if self.boxes_xyxy.shape != (len(self.scores), 4):
-            raise ValueError(f"boxes {self.boxes_xyxy.shape} and scores {self.scores.shape} do not fit")
+            raise ValueError(f"boxes {self.boxes_xyxy.shape} and scores {self.scores.shape} do not match")
 
     def __len__(self) -> int:
         return len(self.scores)
@@ -73,48 +79,75 @@ class Detections:
 NO_DETECTIONS = Detections(np.empty((0, 4), np.float32), np.empty(0, np.float32))
 
 
-def whole_picture(picture: np.ndarray | YuvImage) -> Detections:
-    """Without a detector: the picture (H, W[, 3]) is itself the face."""
+class Detector(Protocol):
+    """The interface of a face detector.
+
+    name              the name that the records carry
+    framing           maps a box to the square crop; None: the box itself is scaled to a square
+    picture_sides     for pictures: lengths of the longest side at which the detector runs, in pixels, ascending
+    frame_side        the same for frames of a video
+    is_whole_picture  True if the detector does not search and returns the whole picture: such faces have no score
+    digest            SHA-256 of the detector's file; "" without a file
+    """
+
+    name: str
+    framing: Framing | None
+    picture_sides: tuple[int, ...]
+    frame_side: int
+    is_whole_picture: bool = False
+    digest: str = ""
+
+    def detect(self, picture: np.ndarray) -> Detections:
+        """Detect faces in RGB uint8 (H, W, 3) at its own scale."""
+        ...
+
+    def with_threads(self, threads: int) -> Detector:
+        """Return a detector that runs in ``threads`` threads; the same detector if it has no such setting."""
+        return self
+
+
+class WholePictureDetector(Detector):
+    """Return the whole picture as one face, with score 1: for pictures that are face crops already."""
+
+    name = "none"
+    framing = None
+    picture_sides: tuple[int, ...] = ()
+    frame_side = 0
+    is_whole_picture = True
+
+    def detect(self, picture: np.ndarray) -> Detections:
+        """Return one box that covers the picture (H, W[, 3])."""
+        return box_whole_picture(picture)
+
+
+def box_whole_picture(picture: np.ndarray | YuvImage) -> Detections:
+    """Return one box with score 1 that covers an array (H, W[, 3]) or a YUV image."""
     height, width = picture.shape[:2]
     return Detections(np.array([[0, 0, width, height]], np.float32), np.ones(1, np.float32))
 
 
-class Detector(Protocol):
-    """Finds faces in RGB uint8 (H, W, 3).
+class HaarDetector(Detector):
+    """Detect frontal faces with the Haar cascade of Viola & Jones (2001) from OpenCV's wheel; no download is needed.
 
-    ``name`` goes into the records, and ``framing`` cuts its boxes to crops. Pictures are searched with their longest side
-    shrunk to each of ``picture_sides``: first for large faces, then for small ones; frames of a video to ``frame_side``.
-    """
-
-    name: str
-    framing: Framing
-    picture_sides: tuple[int, ...]
-    frame_side: int
-
-    def detect(self, picture: np.ndarray) -> Detections:
-        """Faces at one scale, as the picture is."""
-
-
-class HaarDetector:
-    """Viola & Jones' cascade (2001), from OpenCV's own wheel: works offline, frontal faces only.
-
-    Of the wheel's frontal cascades it is "alt": it finds about as many faces as "default" does, with boxes that cost less
-    accuracy (benchmarks/framing.py --cascade), and takes fewer other things for faces.
+    The default cascade is "alt". It detects about as many faces as "default", has fewer false positives, and its boxes
+    give a higher accuracy (benchmarks/framing.py --cascade).
     """
 
     name = "haar"
-    framing = Framing(side=1.08, right=0.0, down=0.0)  # the median is 1.04; a little wider reads better
-    picture_sides: tuple[int, ...] = (640,)  # finer, it takes more things for faces than it finds
-    frame_side = 400  # half the time of 640; finds faces from about a sixteenth of the frame's longer side
+    framing: Framing | None = Framing(
+        side=1.08, right=0.0, down=0.0
+    )  # the median is 1.04; wider crops give a higher accuracy
+    picture_sides: tuple[int, ...] = (640,)  # at larger sizes the false positives outnumber the additional faces
+    frame_side = 400  # takes half the time of 640; detects faces from 1/16 of the frame's longest side
 
     def __init__(self, cascade: str = "alt", min_neighbors: int = 3, threshold: float = 0.0) -> None:
-        # Read by Python and handed over as text: OpenCV cannot open every path that Windows has.
+        # Python reads the file and passes its text, since OpenCV cannot open every path on Windows.
         self._arguments = (cascade, min_neighbors, threshold)
         file = CASCADES / f"haarcascade_frontalface_{cascade}.xml"
         storage = cv2.FileStorage(file.read_text(encoding="utf-8"), cv2.FILE_STORAGE_READ | cv2.FILE_STORAGE_MEMORY)
         self._cascade = cv2.CascadeClassifier()
         self._cascade.read(storage.getFirstTopLevelNode())
-        self._one_at_a_time = threading.Lock()  # OpenCV's cascade keeps what it computes of a picture in itself
+        self._lock = threading.Lock()  # a cascade stores intermediate results, so that it serves one thread at a time
         self._min_neighbors, self._threshold = min_neighbors, threshold
 
     def __reduce__(self) -> tuple[object, ...]:
@@ -122,7 +155,7 @@ class HaarDetector:
 
     def detect(self, picture: np.ndarray) -> Detections:
         gray = cv2.equalizeHist(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY))
-        with self._one_at_a_time:
+        with self._lock:
             found, counts = self._cascade.detectMultiScale2(
                 gray, scaleFactor=1.1, minNeighbors=self._min_neighbors, minSize=(24, 24)
             )
@@ -130,26 +163,33 @@ class HaarDetector:
             return NO_DETECTIONS
         boxes, windows = np.asarray(found, np.float32), np.asarray(counts, np.float32).ravel()
         boxes[:, 2:] += boxes[:, :2]  # x, y, w, h -> x1, y1, x2, y2
-        # How many windows agreed, squeezed into 0..1: 5 of them give 0.5.
+        # The score maps the number of agreeing windows to 0..1; 5 windows give 0.5.
         scores = windows / (windows + 5)
         is_sure = scores >= self._threshold
         return _sort_by_score(boxes[is_sure], scores[is_sure])
 
 
-#: Scores below which YuNet's boxes are left out: unless another is chosen, and at least.
-YUNET_THRESHOLD, LEAST_THRESHOLD = 0.7, 0.05
+#: YuNet's default minimum score of a face, and the lowest that can be chosen.
+YUNET_THRESHOLD, MIN_YUNET_THRESHOLD = 0.7, 0.05
 
 
-class YuNetDetector:
-    """YuNet (Wu, Peng & Yu, "YuNet: A Tiny Millisecond-level Face Detector", 2023), a file from OpenCV Zoo."""
+class YuNetDetector(Detector):
+    """Detect faces with YuNet (Wu, Peng & Yu, "YuNet: A Tiny Millisecond-level Face Detector", 2023).
+
+    file        the ONNX file of OpenCV Zoo
+    threshold   minimum score of a face, 0..1
+    threads     threads of ONNX Runtime; 0: all cores
+
+    Raises ModelError for a file that is not a YuNet model.
+    """
 
     name = "yunet"
-    framing = Framing(side=1.10, right=0.0, down=-0.01)
+    framing: Framing | None = Framing(side=1.10, right=0.0, down=-0.01)
     picture_sides: tuple[int, ...] = (640, 1280, 2560)
     frame_side = 640
 
     def __init__(self, file: Path, threshold: float = 0.0, threads: int = 0) -> None:
-        threshold = max(threshold, LEAST_THRESHOLD) if threshold else YUNET_THRESHOLD
+        threshold = max(threshold, MIN_YUNET_THRESHOLD) if threshold else YUNET_THRESHOLD
         try:
             content = file.read_bytes()
             check_model(content)
@@ -159,10 +199,10 @@ class YuNetDetector:
             raise ModelError(file, "is not a YuNet file that ONNX Runtime can run", hint) from error
         self.digest = hashlib.sha256(content).hexdigest()
 
-    def in_threads(self, threads: int) -> YuNetDetector:
-        """Another that runs the same file in so many threads."""
+    def with_threads(self, threads: int) -> YuNetDetector:
+        """Return a detector that runs the same model in ``threads`` threads."""
         twin = copy.copy(self)
-        twin._network = self._network.in_threads(threads)
+        twin._network = self._network.with_threads(threads)
         return twin
 
     def detect(self, picture: np.ndarray) -> Detections:
@@ -171,19 +211,22 @@ class YuNetDetector:
 
 def make_detector(
     name: str = "auto", file: str | Path | None = None, threads: int = 0, threshold: float = 0.0
-) -> Detector | None:
-    """A detector by name; None for "none", where the whole picture is taken for a face.
+) -> Detector:
+    """Create a detector by its name, one of DETECTORS.
 
-    ``auto`` is YuNet where its file is given or was pulled, else Haar. ``threads`` are YuNet's; 0: all cores.
-    Faces with a score below ``threshold`` are left out; 0: the detector's own threshold. Raises ModelError where YuNet is asked for and
-    its file is not there.
+    name        "auto" is YuNet if ``file`` is given or YuNet was downloaded, else Haar; "none" returns the whole picture
+    file        a YuNet file of your own
+    threads     threads of YuNet; 0: all cores
+    threshold   minimum score of a face, 0..1; 0: the detector's default
+
+    Raises UsageError for an unknown name and for a file that the detector cannot use, ModelError for a missing file.
     """
     if name not in DETECTORS:
-        raise UsageError(f"detector '{name}'", "is unknown", f"choose one of {', '.join(DETECTORS)}")
+        raise UsageError(f"`detector={name}`", "is unknown", f"choose one of {', '.join(DETECTORS)}")
     if file is not None and name in ("haar", "none"):
-        raise UsageError("--detector-model", f"does not go with --detector {name}", "use --detector yunet")
+        raise UsageError("`detector_model`", f"cannot be combined with `detector={name}`", "use `detector=yunet`")
     if name == "none":
-        return None
+        return WholePictureDetector()
     if file is not None:
         if not Path(file).is_file():
             raise ModelError(file, "does not exist", "check the path, or pull it with 'mien models pull yunet'")
@@ -195,7 +238,7 @@ def make_detector(
         raise ModelError(
             "detector 'yunet'",
             "is not on this machine",
-            "pull it with 'mien models pull yunet', or give its file with --detector-model",
+            "pull it with 'mien models pull yunet', or give its file as `detector_model`",
         )
     return YuNetDetector(pulled, threshold, threads)
 
@@ -203,12 +246,14 @@ def make_detector(
 def detect_faces(
     detector: Detector, picture: np.ndarray, *, thorough: bool = True, sides: tuple[int, ...] = ()
 ) -> Detections:
-    """Faces in RGB uint8 (H, W, 3), boxes in its pixels.
+    """Detect the faces of RGB uint8 (H, W, 3); the boxes are in its pixels.
 
-    ``thorough`` (pictures): large ones are searched at several scales, from a shrunk copy in which large faces have the
-    size the detectors know up to a fine one for small faces. Otherwise (video frames) at one scale alone; or at ``sides``,
-    the lengths to which the longest side is shrunk.
+    thorough   True (pictures): the detector runs at all of its ``picture_sides`` that are smaller than the picture.
+               False (frames of a video): it runs at its ``frame_side`` only
+    sides      lengths of the longest side at which the detector runs instead, in pixels, ascending
     """
+    if detector.is_whole_picture:
+        return detector.detect(picture)
     sides = sides or (detector.picture_sides if thorough else (detector.frame_side,))
     found = [_detect_at_scale(detector, picture, scale) for scale in _search_scales(picture, sides)]
     boxes = np.concatenate([detections.boxes_xyxy for detections in found])
@@ -217,7 +262,7 @@ def detect_faces(
 
 
 def _search_scales(picture: np.ndarray, sides: tuple[int, ...]) -> Iterator[float]:
-    """Factors by which a picture is searched: so that its longest side is each of ``sides``, as long as that shrinks it."""
+    """Yield the scale factors that give the longest side each length of ``sides``, up to the size of the picture."""
     longest = max(picture.shape[:2])
     if longest < MIN_SIDE_PX:
         yield MIN_SIDE_PX / longest
@@ -229,11 +274,12 @@ def _search_scales(picture: np.ndarray, sides: tuple[int, ...]) -> Iterator[floa
 
 
 def _detect_at_scale(detector: Detector, picture: np.ndarray, scale: float) -> Detections:
+    """Detect faces in the scaled picture; the boxes are in pixels of the unscaled one."""
     if scale == 1:
         return detector.detect(picture)
     height, width = picture.shape[:2]
     size_wh = max(1, round(width * scale)), max(1, round(height * scale))
-    while picture.shape[1] >= 4 * size_wh[0] and picture.shape[0] >= 4 * size_wh[1]:  # halving is many times quicker
+    while picture.shape[1] >= 4 * size_wh[0] and picture.shape[0] >= 4 * size_wh[1]:  # halving is much faster
         picture = cv2.resize(picture, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
     resized = cv2.resize(picture, size_wh, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
     found = detector.detect(resized)
@@ -247,7 +293,7 @@ def _sort_by_score(boxes: np.ndarray, scores: np.ndarray) -> Detections:
 
 
 def _clip_boxes(found: Detections, picture: np.ndarray) -> Detections:
-    """Boxes cut at the picture's border; what is left of less than a pixel is dropped."""
+    """Clip boxes to the picture, and drop those of less than a pixel."""
     height, width = picture.shape[:2]
     boxes = np.clip(found.boxes_xyxy, 0, np.array([width, height, width, height], np.float32))
     keep = (boxes[:, 2:] - boxes[:, :2]).min(axis=1, initial=np.inf) >= 1 if len(boxes) else np.zeros(0, bool)
@@ -255,7 +301,7 @@ def _clip_boxes(found: Detections, picture: np.ndarray) -> Detections:
 
 
 def _suppress_overlaps(found: Detections, overlap: float = 0.4) -> Detections:
-    """One box a face: of boxes that share more than ``overlap`` (union), or lie mostly in each other, the surest stays."""
+    """Suppress boxes that overlap one with a higher score: IoU above ``overlap``, or 70 % of the smaller box inside."""
     found = _sort_by_score(found.boxes_xyxy, found.scores)
     boxes, areas = found.boxes_xyxy, np.prod(found.boxes_xyxy[:, 2:] - found.boxes_xyxy[:, :2], axis=1)
     kept: list[int] = []
@@ -270,22 +316,21 @@ def _suppress_overlaps(found: Detections, overlap: float = 0.4) -> Detections:
     return Detections(boxes[kept], found.scores[kept])
 
 
-def keep_largest(found: Detections, most: int) -> Detections:
-    """The ``most`` largest faces, in the order in which they were; all of them for 0."""
-    if not most or len(found) <= most:
+def keep_largest(found: Detections, count: int) -> Detections:
+    """Keep the ``count`` largest faces in their order; 0 keeps all."""
+    if not count or len(found) <= count:
         return found
     areas = (found.boxes_xyxy[:, 2:] - found.boxes_xyxy[:, :2]).prod(axis=1)
-    kept = np.sort(np.argsort(-areas, kind="stable")[:most])
+    kept = np.sort(np.argsort(-areas, kind="stable")[:count])
     return Detections(found.boxes_xyxy[kept], found.scores[kept])
 
 
 def crop_faces(
     picture: np.ndarray | YuvImage, boxes_xyxy: np.ndarray, framing: Framing | None, size: int
 ) -> np.ndarray:
-    """Cut boxes (N, 4) out of RGB uint8 (H, W, 3), a frame's planes or gray (H, W) → uint8 (N, size, size[, 3]).
+    """Crop boxes (N, 4) of RGB uint8 (H, W, 3), gray uint8 (H, W) or YUV → uint8 (N, size, size[, 3]).
 
-    With a framing, each box becomes the square that a training face would have filled; without, the box itself is
-    scaled to the square.
+    framing   maps each box to a square, see ``Framing``; None: the box itself is scaled to a square
     """
     crops = [_crop_face(picture, box, framing, size) for box in boxes_xyxy]
     return np.stack(crops) if crops else np.empty((0, size, size, *picture.shape[2:]), np.uint8)
@@ -295,7 +340,7 @@ def _crop_face(picture: np.ndarray | YuvImage, box: np.ndarray, framing: Framing
     if framing is None:
         left, top, right, bottom = (round(float(value)) for value in box)
     else:
-        x, y, side = framing.square(box)
+        x, y, side = framing.face_square(box)
         left, top, right, bottom = round(x - side / 2), round(y - side / 2), round(x + side / 2), round(y + side / 2)
     area = Area(left, top, max(right, left + 1), max(bottom, top + 1))
-    return picture.cut(area, size) if isinstance(picture, YuvImage) else crop_area(picture, area, size)
+    return picture.crop(area, size) if isinstance(picture, YuvImage) else crop_area(picture, area, size)

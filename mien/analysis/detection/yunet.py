@@ -36,14 +36,14 @@ class YuNet:
         )
         self._sessions = SessionPool(partial(_open_session, self._model))
         self._threads = threads
-        self._sessions.of(threads)
+        self._sessions.get_session(threads)
         self._threshold, self._overlap = threshold, overlap
 
-    def in_threads(self, threads: int) -> YuNet:
+    def with_threads(self, threads: int) -> YuNet:
         """Another that runs in so many threads."""
         twin = copy.copy(self)
         twin._threads = threads
-        twin._sessions.of(threads)
+        twin._sessions.get_session(threads)
         return twin
 
     def __call__(self, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -54,7 +54,7 @@ class YuNet:
             picture = cv2.copyMakeBorder(picture, 0, down, 0, right, cv2.BORDER_CONSTANT)
         # float32 (1, 3, H, W), blue first, 0..255. OpenCV's blobFromImage takes several times as long.
         blob = np.ascontiguousarray(picture[None, ..., ::-1].transpose(0, 3, 1, 2), dtype=np.float32)
-        session = self._sessions.of(self._threads)
+        session = self._sessions.get_session(self._threads)
         answers = session.run(None, {session.get_inputs()[0].name: blob})
         found = [
             _decode_cells(

@@ -101,7 +101,7 @@ class Classifier:
             raise ModelError(self.path, f"is {self.precision}, not {precision}", f"name the {precision} file itself")
         outputs = {output.name: output.shape for output in self._session.get_outputs()}
         self._check(outputs)
-        self.knows_non_faces = "not_a_face" in outputs
+        self.has_non_face_score = "not_a_face" in outputs
 
     def _check(self, outputs: dict[str, list[int | str]]) -> None:
         """ModelError where the network takes or gives other sizes than the file says."""
@@ -121,13 +121,13 @@ class Classifier:
 
     @property
     def _session(self) -> InferenceSession:
-        return self._sessions.of(self._threads)
+        return self._sessions.get_session(self._threads)
 
-    def in_threads(self, threads: int) -> Classifier:
+    def with_threads(self, threads: int) -> Classifier:
         """Another that runs the same file in so many threads."""
         twin = copy.copy(self)
         twin._threads = threads
-        twin._sessions.of(threads)
+        twin._sessions.get_session(threads)
         return twin
 
     @property
@@ -149,26 +149,26 @@ class Classifier:
 
     def probabilities(self, images: np.ndarray, tta: TTA = "none") -> np.ndarray:
         """Crops uint8 (N, H, W) gray or (N, H, W, 3) RGB of one size → float32 (N, K), each row summing to 1."""
-        return average_views(self._once, images, tta, self.batch_size, len(self.labels))
+        return average_views(self._predict_batch, images, tta, self.batch_size, len(self.labels))
 
-    def judge(self, images: np.ndarray, tta: TTA = "none") -> tuple[np.ndarray, np.ndarray | None]:
+    def predict(self, images: np.ndarray, tta: TTA = "none") -> tuple[np.ndarray, np.ndarray | None]:
         """What each crop shows and whether it is a face at all.
 
         Crops as for ``probabilities`` → (probabilities float32 (N, K); score float32 (N,) that a crop is no face, 0..1,
         or None where the model has none).
         """
-        if not self.knows_non_faces:
+        if not self.has_non_face_score:
             return self.probabilities(images, tta), None
-        both = average_views(self._both, images, tta, self.batch_size, len(self.labels) + 1)
+        both = average_views(self._predict_batch_with_non_face, images, tta, self.batch_size, len(self.labels) + 1)
         return np.ascontiguousarray(both[:, :-1]), both[:, -1]
 
     def logits(self, images: np.ndarray) -> np.ndarray:
         """What the network itself says, before temperature and softmax: uint8 crops → float32 (N, K)."""
         parts = [images[start : start + self.batch_size] for start in range(0, len(images), self.batch_size)]
-        found = [self.logits_of(self.preprocessing.to_tensor(part)) for part in parts]
+        found = [self.tensor_logits(self.preprocessing.to_tensor(part)) for part in parts]
         return np.concatenate([np.empty((0, len(self.labels)), np.float32), *found])
 
-    def logits_of(self, tensor: np.ndarray) -> np.ndarray:
+    def tensor_logits(self, tensor: np.ndarray) -> np.ndarray:
         """The same of inputs that are prepared already: float32 (N, channels, size, size) → float32 (N, K)."""
         return self._run(["logits"], tensor)[0]
 
@@ -199,20 +199,20 @@ class Classifier:
         features, logits = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
         return features, softmax(logits / self.info.temperature)
 
-    def _once(self, images: np.ndarray) -> np.ndarray:
-        return softmax(self.logits_of(self.preprocessing.to_tensor(images)) / self.info.temperature)
+    def _predict_batch(self, images: np.ndarray) -> np.ndarray:
+        return softmax(self.tensor_logits(self.preprocessing.to_tensor(images)) / self.info.temperature)
 
-    def _both(self, images: np.ndarray) -> np.ndarray:
+    def _predict_batch_with_non_face(self, images: np.ndarray) -> np.ndarray:
         """(N, K + 1): the probabilities, and in the last column the score that it is no face."""
         tensor = self.preprocessing.to_tensor(images)
         logits, score = self._run(["logits", "not_a_face"], tensor)
         return np.concatenate([softmax(logits / self.info.temperature), score[:, None]], axis=1)
 
-    def as_input(self, crop: np.ndarray) -> np.ndarray:
+    def network_input(self, crop: np.ndarray) -> np.ndarray:
         """What the network is given for a crop, as a picture: uint8 (S, S) or (S, S, 3)."""
         return resize(self.preprocessing.convert_color(crop), self.preprocessing.size)
 
-    def threshold(self, name: Literal["unsure", "not_a_face"], asked: str | float) -> float | None:
+    def resolve_threshold(self, name: Literal["unsure", "not_a_face"], asked: str | float) -> float | None:
         """The model's own threshold for "auto", None for "off" (and for "auto" where the model has none), else the number.
 
         Raises UsageError for what is none of these or not in 0..1, and for "not_a_face" where the model has no such score.
@@ -230,7 +230,7 @@ class Classifier:
             raise UsageError(
                 f"{option} {asked}", "is neither auto, off nor a number from 0 to 1", f"as in {option} 0.6"
             )
-        if name == "not_a_face" and not self.knows_non_faces:
+        if name == "not_a_face" and not self.has_non_face_score:
             raise UsageError(
                 f"{option} {asked}", f"needs a score that {self.path.name} does not give", "make one with 'mien finish'"
             )

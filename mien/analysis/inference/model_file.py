@@ -100,7 +100,8 @@ class ModelInfo:
 
 def read_metadata(text: str) -> dict[str, Any]:
     """The metadata of a model file, in the words of the present version. ValueError, KeyError or TypeError if it is damaged."""
-    values = {_RENAMED_KEYS.get(key, key): value for key, value in dict(json.loads(text)).items()}
+    stored: dict[str, Any] = dict(json.loads(text))
+    values = {_RENAMED_KEYS.get(key, key): value for key, value in stored.items()}
     return values | {"version": max(values["version"], METADATA_VERSION)}
 
 
@@ -237,12 +238,12 @@ class SessionPool:
         self._open_with = open_with
         self._process = os.getpid()
         self._opened: dict[int, InferenceSession] = {}
-        self._left: list[object] = []
+        self._inherited: list[object] = []
 
-    def of(self, threads: int) -> InferenceSession:
+    def get_session(self, threads: int) -> InferenceSession:
         if self._process != os.getpid():  # after a fork the threads of the parent's sessions are not there
             # Nor can those be ended here: they would wait for their threads.
-            self._left.append(self._opened)
+            self._inherited.append(self._opened)
             self._process, self._opened = os.getpid(), {}
         if threads not in self._opened:
             self._opened[threads] = self._open_with(threads)
@@ -261,7 +262,7 @@ class PullableModel:
     url: str
     sha256: str
     license: str
-    about: str
+    description: str
 
 
 PULLABLE_MODELS = {
@@ -272,7 +273,7 @@ PULLABLE_MODELS = {
         "face_detection_yunet_2023mar.onnx",
         sha256="8f2383e4dd3cfbb4553ea8718107fc0423210dc964f9f4280604804ed2552fa4",
         license="MIT",
-        about="YuNet face detector (Wu, Peng & Yu, 2023), from OpenCV Zoo",
+        description="YuNet face detector (Wu, Peng & Yu, 2023), from OpenCV Zoo",
     ),
 }
 

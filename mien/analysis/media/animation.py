@@ -27,15 +27,15 @@ class AnimationSource:
     It has what VideoSource has; its times begin at 0. Raises MediaError for what cannot be read.
     """
 
-    is_live = joined = has_sound = is_large = False
+    is_live = has_rebuilt_times = has_sound = has_large_frames = False
     start_s = 0.0
     duration_s: float | None = None  # not said anywhere: it is the sum of all frames
     time_base = Fraction(1, 90_000)
 
     def __init__(self, path: Path, sampling: Sampling = ALL_FRAMES, max_pixels: int = MAX_FRAME_PIXELS) -> None:
-        self.path, self.sampling, self.begins_s = path, sampling, sampling.from_s
-        self.bytes = path.stat().st_size
-        self.end_s, self.cut_off, self.damage = 0.0, False, ""
+        self.path, self.sampling, self.analysis_start_s = path, sampling, sampling.from_s
+        self.size_bytes = path.stat().st_size
+        self.end_s, self.is_cut_off, self.damage = 0.0, False, ""
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of large pictures: they are refused here
@@ -61,7 +61,7 @@ class AnimationSource:
     def frames(self, skip: int = 0, passed: Callable[[], None] = lambda: None) -> Iterator[VideoFrame]:
         """RGB frames in order, as ``sampling`` chooses them, without the first ``skip``; see ``VideoSource.frames``."""
         held, number = None, -1
-        for number, chosen in enumerate(self._chosen()):
+        for number, chosen in enumerate(self._sampled_frames()):
             if held is not None and number > skip:
                 yield replace(held, duration=chosen.pts - held.pts)
             elif held is not None:
@@ -70,9 +70,9 @@ class AnimationSource:
         if held is not None and number >= skip:
             yield replace(held, duration=max(1, self._end - held.pts))
 
-    def _chosen(self) -> Iterator[VideoFrame]:
-        due_s, every_s, to_s = self.begins_s, self.sampling.every_s, self.sampling.to_s
-        for frame in self._timed():
+    def _sampled_frames(self) -> Iterator[VideoFrame]:
+        due_s, every_s, to_s = self.analysis_start_s, self.sampling.every_s, self.sampling.to_s
+        for frame in self._timed_frames():
             if to_s is not None and frame.time_s >= to_s - 1e-9:
                 self._end = round(to_s / self.time_base)
                 return
@@ -83,7 +83,7 @@ class AnimationSource:
                 due_s += (int((frame.time_s - due_s) / every_s + 1e-6) + 1) * every_s
             yield frame
 
-    def _timed(self) -> Iterator[VideoFrame]:
+    def _timed_frames(self) -> Iterator[VideoFrame]:
         """Every frame that can be read; ``damage`` says where that ends before the file does."""
         picture, ms = self._picture, 0.0
         first = 1 if picture.info.get("default_image") else 0  # APNG: shown by those who know no animations
@@ -100,7 +100,7 @@ class AnimationSource:
         except EOFError:
             pass  # the last frame was read
         except (OSError, *DECODING_ERRORS) as error:
-            self.cut_off, self.damage = True, f"the file cannot be read after {ms / 1000:.2f} s ({error})"
+            self.is_cut_off, self.damage = True, f"the file cannot be read after {ms / 1000:.2f} s ({error})"
         if not index:
             raise MediaError(self.path, "holds no frame that can be decoded", "copy or export it again")
 

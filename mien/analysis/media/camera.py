@@ -19,15 +19,15 @@ class CameraSource:
     """
 
     is_live = True
-    cut_off = has_sound = is_large = False
-    bytes = duration_s = None
-    joined = False
+    is_cut_off = has_sound = has_large_frames = False
+    size_bytes = duration_s = None
+    has_rebuilt_times = False
     start_s = 0.0
     damage = ""
     time_base = Fraction(1, 1_000_000)
 
     def __init__(self, path: str, sampling: Sampling = ALL_FRAMES) -> None:
-        self.path, self.sampling, self.begins_s, self.end_s = path, sampling, sampling.from_s, 0.0
+        self.path, self.sampling, self.analysis_start_s, self.end_s = path, sampling, sampling.from_s, 0.0
         self._camera = _open_camera(int(path.partition(":")[2]))
         if not self._camera.isOpened():
             raise MediaError(path, "is not there, or another program uses it", "connect it, or try camera:1")

@@ -106,7 +106,7 @@ class Input:
             return f"grew by {now.st_size - before.st_size:,} bytes while it was read; begin again when it is whole"
         raise MediaError(self.name, "was replaced or changed while it was read", "begin again when it is whole")
 
-    def called(self, output: Path) -> str:
+    def output_name(self, output: Path) -> str:
         """By which name those who get an output of it know that."""
         return output.name
 
@@ -141,7 +141,7 @@ def _stream_input(address: str) -> Input | MediaError:
 
 
 def list_inputs(
-    arguments: Sequence[str | Path], out: Path | None = None, left_out: Counter[str] | None = None
+    arguments: Sequence[str | Path], out: Path | None = None, skipped: Counter[str] | None = None
 ) -> list[Input | MediaError]:
     """Every file that the arguments mean, in a stable order; an argument that means none gives its error instead.
 
@@ -150,7 +150,7 @@ def list_inputs(
     have the same name, their outputs carry the ending too. ``left_out`` counts, by their endings, the pictures and videos in
     folders that are not read here.
     """
-    left_out = Counter() if left_out is None else left_out
+    skipped = Counter() if skipped is None else skipped
     found: list[Input | MediaError] = []
     for given in arguments:
         if is_stream_address(given):
@@ -164,7 +164,7 @@ def list_inputs(
             faults: list[MediaError] = []
             unread: Counter[str] = Counter()
             files = list(_list_media(argument, out, faults, unread))
-            left_out.update(unread)
+            skipped.update(unread)
             found += [Input(file, file.relative_to(argument).with_suffix("")) for file in files]
             found += faults
             if not files and not faults:
@@ -231,7 +231,7 @@ def _list_media(folder: Path, out: Path | None, faults: list[MediaError], left_o
 
 def assign_stems(
     found: Sequence[Input | MediaError],
-    kept: Mapping[str, str] = {},
+    known_stems: Mapping[str, str] = {},
     is_free: Callable[[Path, Input], bool] = lambda stem, item: True,
 ) -> list[Input | MediaError]:
     """photo.jpg and photo.png → photo and photo.png; x.jpg of three folders → x, x.jpg and x.jpg-2.
@@ -241,8 +241,8 @@ def assign_stems(
     have a stem, for what else may be in the folder.
     """
     taken = {"all"} if len(found) > 1 else set()  # the name of the table over several inputs
-    taken |= {stem.lower() for stem in kept.values()}
-    left = dict(kept)
+    taken |= {stem.lower() for stem in known_stems.values()}
+    left = dict(known_stems)
     distinct: list[Input | MediaError] = []
     for item in found:
         if isinstance(item, Input) and item.name in left:

@@ -52,35 +52,35 @@ class PacketReader:
         self._resumes = isinstance(path, Path) and container.format.name in RESYNCING_FORMATS
         self._began = time.monotonic() - opening_s
         self._waiting: deque[tuple[av.Packet[Any], float, bool]] = deque()
-        self._arriving = self._arrivals()
+        self._incoming = self._read_packets()
         self._gaps = _GapDetector(stream)
         self.gaps = self._gaps.found
-        self.is_live = self.by_clock = False
+        self.is_live = self.uses_arrival_times = False
         self.error: av.error.FFmpegError | None = None
         if isinstance(path, str) and not container.duration:
-            self._tell_pace(path.partition(":")[0].lower())
+            self._detect_live(path.partition(":")[0].lower())
 
     def __iter__(self) -> Iterator[av.Packet[Any]]:
         first = None
-        for packet, arrived, _ in self._all():
-            if self.by_clock and packet.size:
+        for packet, arrived, _ in self._all_packets():
+            if self.uses_arrival_times and packet.size:
                 first = arrived if first is None else first
                 packet.pts = packet.dts = round((arrived - first) / TICK_S)
                 packet.duration = 0
             yield packet
 
-    def only_picture(self) -> bytes | None:
+    def read_single_picture(self) -> bytes | None:
         """The one packet's bytes where no second one comes; else None. To be asked before the packets are read."""
-        self._waiting.extend(islice(self._arriving, 2 - len(self._waiting)))
+        self._waiting.extend(islice(self._incoming, 2 - len(self._waiting)))
         pictures = [packet for packet, *_ in self._waiting if packet.size]
         return bytes(pictures[0]) if len(pictures) == 1 else None
 
-    def _all(self) -> Iterator[tuple[av.Packet[Any], float, bool]]:
+    def _all_packets(self) -> Iterator[tuple[av.Packet[Any], float, bool]]:
         while self._waiting:
             yield self._waiting.popleft()
-        yield from self._arriving
+        yield from self._incoming
 
-    def _arrivals(self) -> Iterator[tuple[av.Packet[Any], float, bool]]:
+    def _read_packets(self) -> Iterator[tuple[av.Packet[Any], float, bool]]:
         """Each packet, when it came by our clock since the source began to be opened, and whether it was waited for."""
         import av
 
@@ -95,12 +95,12 @@ class PacketReader:
             if packet is None:
                 return
             if self._resumes:
-                self._gaps.see(packet)
+                self._gaps.update(packet)
             if packet.stream is self._stream:  # an empty packet has no index
                 now = time.monotonic()
                 yield packet, now - self._began, now - before > MIN_WAIT_S
 
-    def _tell_pace(self, scheme: str) -> None:
+    def _detect_live(self, scheme: str) -> None:
         """Whether a source of unknown length is live, and whether the clock is to tell its times."""
         import av
 
@@ -111,16 +111,16 @@ class PacketReader:
             return
         self.is_live = clocked
         if not clocked or not stamped:
-            ended, is_paced = self._watch()
+            ended, is_paced = self._probe_pace()
             self.is_live = (clocked or is_paced) and not ended
-            self.by_clock = not stamped and (name == "mpjpeg" or is_paced)
-        if self.by_clock:
+            self.uses_arrival_times = not stamped and (name == "mpjpeg" or is_paced)
+        if self.uses_arrival_times:
             self._spread_burst()
 
-    def _watch(self) -> tuple[bool, bool]:
+    def _probe_pace(self) -> tuple[bool, bool]:
         """Read for a while: whether the source ended meanwhile, and whether its own times advance as our clock does."""
         until, size, seen, ended = time.monotonic() + PROBE_S, 0, [], True
-        for packet, arrived, waited in self._arriving:
+        for packet, arrived, waited in self._incoming:
             self._waiting.append((packet, arrived, waited))
             size += packet.size
             if packet.dts is not None:
@@ -160,9 +160,9 @@ class _GapDetector:
         self._latest_s: float | None = None
         self.found: list[tuple[float, float]] = []
 
-    def see(self, packet: av.Packet[Any]) -> None:
+    def update(self, packet: av.Packet[Any]) -> None:
         if packet.pos is not None and packet.size:
-            self._see_bytes(packet.pos, packet.pos + packet.size)
+            self._update_byte_position(packet.pos, packet.pos + packet.size)
         if packet.stream_index != self._index or packet.pts is None:
             return
         time_s = float(packet.pts * packet.time_base)
@@ -174,7 +174,7 @@ class _GapDetector:
         self._lost = max(0, self._lost - 1)
         self._latest_s = time_s if self._latest_s is None else max(self._latest_s, time_s)
 
-    def _see_bytes(self, start: int, end: int) -> None:
+    def _update_byte_position(self, start: int, end: int) -> None:
         if self._bytes_end is not None:
             between = start - self._bytes_end
             if between > max(MIN_LOST_BYTES, 2 * self._usual):

@@ -40,16 +40,16 @@ class Timestamps:
     are_own   whether all times are the file's own
     """
 
-    def __init__(self, stream: av.VideoStream, format_name: str, *, by_clock: bool = False) -> None:
+    def __init__(self, stream: av.VideoStream, format_name: str, *, uses_arrival_times: bool = False) -> None:
         self._codec = stream.codec_context
         self._is_avi = format_name == "avi"
-        stored = TICK_S if by_clock else stream.time_base or Fraction(1, 90000)
+        stored = TICK_S if uses_arrival_times else stream.time_base or Fraction(1, 90000)
         self._scale = -(-stored // TICK_S)
         if (stored / self._scale).denominator > MAX_INT32:  # of a damaged file that counts in hours
             self._scale = 1
         self.time_base = stored / self._scale
         self._rounding = 2 * TICK_S / stored  # of files that keep milliseconds
-        self.are_own = not by_clock
+        self.are_from_file = not uses_arrival_times
         self._offset: int | None = None  # presentation less decoding, where that is the same for all packets so far
         self._reorders = self._has_b = False
         self._start: int | None = None
@@ -59,7 +59,7 @@ class Timestamps:
         self._pts_less_dts = 0
         self._falls: deque[bool] = deque(maxlen=FALL_WINDOW)
 
-    def see(self, packet: av.Packet[Any]) -> None:
+    def add_packet(self, packet: av.Packet[Any]) -> None:
         """Take note of a packet before it is decoded."""
         times = [time for time in (packet.pts, packet.dts) if time is not None]
         if not times:
@@ -71,16 +71,16 @@ class Timestamps:
             self._offset = offset if self._offset is None else self._offset
             self._reorders |= abs(offset - self._offset) > self._rounding
 
-    def of(self, frame: av.VideoFrame) -> int | None:
+    def frame_pts(self, frame: av.VideoFrame) -> int | None:
         """A decoded frame's time; None where nothing says it, so that the frame is due when the one before it ends."""
-        tick = self._of(frame)
+        tick = self._frame_tick(frame)
         return None if tick is None else tick * self._scale
 
-    def duration_of(self, frame: av.VideoFrame) -> int:
+    def frame_duration(self, frame: av.VideoFrame) -> int:
         """How long it is said to last; 0 where nothing is said."""
         return frame.duration * self._scale
 
-    def _of(self, frame: av.VideoFrame) -> int | None:
+    def _frame_tick(self, frame: av.VideoFrame) -> int | None:
         if self._codec.has_b_frames and (self._is_avi or not self._reorders):
             if self._delay is None and frame.dts is not None and self._start is not None:
                 self._delay = frame.dts - self._start
@@ -90,7 +90,7 @@ class Timestamps:
             if frame.dts is None or self._delay is None:
                 return None
             tick = frame.dts - self._delay
-            self.are_own &= tick == frame.pts
+            self.are_from_file &= tick == frame.pts
             return tick
         return self._best_effort(frame.pts, frame.dts)
 
@@ -104,5 +104,5 @@ class Timestamps:
             if not falls and pts is not None and dts is not None:
                 self._pts_less_dts = pts - dts
             return pts
-        self.are_own = False
+        self.are_from_file = False
         return None if dts is None else dts + self._pts_less_dts

@@ -106,13 +106,13 @@ class _DecodedFrame:
     index: int
     frame: av.VideoFrame
     pts: int
-    nominal: int
-    is_late: bool
+    nominal_duration: int
+    follows_gap: bool
 
-    def until(self, end: int | None, time_base: Fraction, ratio: Fraction) -> VideoFrame:
+    def to_video_frame(self, end: int | None, time_base: Fraction, ratio: Fraction) -> VideoFrame:
         """Upright, of square pixels, and shown until ``end``; None: as long as it is said to last."""
-        duration = self.nominal if end is None else end - self.pts
-        image = (YuvImage.of(self.frame) if ratio == 1 else None) or to_upright_rgb(self.frame, ratio)
+        duration = self.nominal_duration if end is None else end - self.pts
+        image = (YuvImage.from_frame(self.frame) if ratio == 1 else None) or to_upright_rgb(self.frame, ratio)
         return VideoFrame(self.index, self.pts, float(self.pts * time_base), max(duration, 1), image)
 
 
@@ -144,20 +144,22 @@ class VideoSource:
         except BaseException:
             self._container.close()
             raise
-        self.is_large = self._stream.width * self._stream.height > LARGE_PIXELS
-        self._stream.thread_type = "SLICE" if self.is_large else "AUTO"  # by frames, each thread would hold one
-        self._times = Timestamps(self._stream, self._container.format.name, by_clock=self._packets.by_clock)
+        self.has_large_frames = self._stream.width * self._stream.height > LARGE_PIXELS
+        self._stream.thread_type = "SLICE" if self.has_large_frames else "AUTO"  # by frames, each thread would hold one
+        self._times = Timestamps(
+            self._stream, self._container.format.name, uses_arrival_times=self._packets.uses_arrival_times
+        )
         self.time_base = self._times.time_base
         self.rate: Fraction = self._stream.average_rate or self._stream.guessed_rate or Fraction(25)
         self._ratio = pixel_aspect_ratio(self._stream)
-        self.start_s = 0.0 if self._packets.by_clock else container_start_s(self._container)
+        self.start_s = 0.0 if self._packets.uses_arrival_times else container_start_s(self._container)
         self._tag = self._stream.metadata.get("DURATION", "")  # Matroska's: where the stream ends
         self.duration_s = self._stated_duration()
-        self.bytes = path.stat().st_size if isinstance(path, Path) else None  # now: it may be gone at the end
+        self.size_bytes = path.stat().st_size if isinstance(path, Path) else None  # now: it may be gone at the end
         self.has_sound = bool(self._container.streams.audio)
-        self.begins_s = self.start_s + sampling.from_s
+        self.analysis_start_s = self.start_s + sampling.from_s
         self.end_s, self._end = 0.0, 0
-        self.cut_off = self.joined = False
+        self.is_cut_off = self.has_rebuilt_times = False
         self.damage = ""
 
     def __enter__(self) -> VideoSource:
@@ -168,7 +170,7 @@ class VideoSource:
 
     def _refuse_picture(self) -> None:
         if isinstance(self.path, str) and is_picture_format(self._container):
-            content = self._packets.only_picture()
+            content = self._packets.read_single_picture()
             if content is not None:
                 raise PictureInsteadOfVideo(self.path, content)
 
@@ -209,25 +211,25 @@ class VideoSource:
         a frame after which others are missing.
         """
         held = None
-        for number, chosen in enumerate(self._chosen()):
+        for number, chosen in enumerate(self._sampled_frames()):
             if self.is_live:
-                yield chosen.until(None, self.time_base, self._ratio)
+                yield chosen.to_video_frame(None, self.time_base, self._ratio)
                 continue
             if held is not None and number > skip:
-                end = min(chosen.pts, held.pts + held.nominal) if chosen.is_late else chosen.pts
-                yield held.until(end, self.time_base, self._ratio)
+                end = min(chosen.pts, held.pts + held.nominal_duration) if chosen.follows_gap else chosen.pts
+                yield held.to_video_frame(end, self.time_base, self._ratio)
             elif held is not None:
                 passed()
             held = chosen
         if held is not None and number >= skip:
-            yield held.until(self._end, self.time_base, self._ratio)
+            yield held.to_video_frame(self._end, self.time_base, self._ratio)
 
-    def _chosen(self) -> Iterator[_DecodedFrame]:
+    def _sampled_frames(self) -> Iterator[_DecodedFrame]:
         """What ``sampling`` chooses."""
-        due_s, every_s, to_s = self.begins_s, self.sampling.every_s, self.sampling.to_s
+        due_s, every_s, to_s = self.analysis_start_s, self.sampling.every_s, self.sampling.to_s
         stops_s = float("inf") if to_s is None else self.start_s + to_s
         gaps = 0
-        for index, (frame, pts, duration) in enumerate(self._timed()):
+        for index, (frame, pts, duration) in enumerate(self._timed_frames()):
             time_s = float(pts * self.time_base)
             if time_s >= stops_s - 1e-9:
                 self._end = min(pts, round(stops_s / self.time_base))
@@ -238,13 +240,13 @@ class VideoSource:
                 due_s += (int((time_s - due_s) / every_s + 1e-6) + 1) * every_s
                 duration = max(duration, round(every_s / self.time_base))
             behind = sum(end_s <= time_s + TIME_TOLERANCE_S for _, end_s in self._packets.gaps)
-            yield _DecodedFrame(index, frame, pts, duration, is_late=behind > gaps)
+            yield _DecodedFrame(index, frame, pts, duration, follows_gap=behind > gaps)
             gaps = behind
 
-    def _timed(self) -> Iterator[tuple[av.VideoFrame, int, int]]:
+    def _timed_frames(self) -> Iterator[tuple[av.VideoFrame, int, int]]:
         """Every decoded frame with its pts, mended where needed, and its duration."""
         first, seen = None, 0
-        for frame in deinterlace_frames(self._stamped(), self.time_base):
+        for frame in deinterlace_frames(self._stamped_frames(), self.time_base):
             seen += 1
             pts = cast(int, frame.pts)
             first = pts if first is None else first
@@ -265,55 +267,55 @@ class VideoSource:
         ):  # a broadcast that was joined in the middle: what comes first cannot be decoded
             first = min(first, round(self._stream.start_time * cast(Fraction, self._stream.time_base) / self.time_base))
         if not self.is_live:
-            self._compare_length(float((self._end - first) * self.time_base), seen)
+            self._check_length(float((self._end - first) * self.time_base), seen)
 
-    def _stamped(self) -> Iterator[av.VideoFrame]:
+    def _stamped_frames(self) -> Iterator[av.VideoFrame]:
         """Every decoded frame; its pts, duration and time base are ours."""
         step = max(1, round(1 / (self.rate * self.time_base)))
         least, second = max(1, round(TICK_S / self.time_base)), round(1 / self.time_base)
         shift = gap = end = 0
         last: int | None = None
-        for frame in self._decoded():
-            pts, duration = self._times.of(frame), self._times.duration_of(frame) or step
+        for frame in self._decoded_frames():
+            pts, duration = self._times.frame_pts(frame), self._times.frame_duration(frame) or step
             if pts is None:  # due: as long after the one before as that came after its own
                 pts = 0 if last is None else max(end, last + gap) - shift
             pts += shift
             if last is not None and pts < last - second:
                 shift += end - pts
-                pts, self.joined = end, True
+                pts, self.has_rebuilt_times = end, True
             if last is not None and pts <= last:
-                pts, self.joined = last + least, True
-            self.joined |= not self._times.are_own
+                pts, self.has_rebuilt_times = last + least, True
+            self.has_rebuilt_times |= not self._times.are_from_file
             gap = 0 if last is None else pts - last
             last, end = pts, pts + duration
             frame.pts, frame.duration, frame.time_base = pts, duration, self.time_base
             yield frame
 
-    def _compare_length(self, seconds: float, frames: int) -> None:
+    def _check_length(self, seconds: float, frames: int) -> None:
         """Both are of what was decoded. FFmpeg guesses the length of an .avi from its size, but not its frames; of a frame
         that is shown for longer these count every one that it stands for."""
         stated = self._stream.frames if self._container.format.name == "avi" else 0
         there = max(frames, round(seconds * self.rate))
         if stated - there > max(3, stated // 50):
-            self._cut_off(f"the file ends after {there:,} of the {stated:,} frames it states")
+            self._mark_cut_off(f"the file ends after {there:,} of the {stated:,} frames it states")
         elif not stated and self.duration_s and self.duration_s - seconds > max(0.5, 3 / float(self.rate)):
-            self._cut_off(f"the file ends after {seconds:.2f} s of the {self.duration_s:.2f} s it states")
+            self._mark_cut_off(f"the file ends after {seconds:.2f} s of the {self.duration_s:.2f} s it states")
 
-    def _cut_off(self, damage: str) -> None:
-        self.cut_off = True
+    def _mark_cut_off(self, damage: str) -> None:
+        self.is_cut_off = True
         self._add_damage(damage)
 
     def _add_damage(self, damage: str) -> None:
         self.damage = f"{self.damage}; {damage}" if self.damage else damage
 
-    def _decoded(self) -> Iterator[av.VideoFrame]:
+    def _decoded_frames(self) -> Iterator[av.VideoFrame]:
         """Frames as they are decoded. Packets that do not decode are passed over and counted; so is what follows a
         point where the file itself cannot be read. Where an address does not say how much there is, that is its end."""
         import av
 
         broken, flawed = 0, 0
         for packet in self._packets:
-            self._times.see(packet)
+            self._times.add_packet(packet)
             damaged = packet.is_corrupt and not self.is_live  # a stream is joined in the middle of something
             try:
                 for frame in packet.decode():
@@ -325,10 +327,10 @@ class VideoSource:
             broken += damaged
         error = self._packets.error
         if error is not None and (isinstance(self.path, Path) or self._container.size > 0):
-            self._cut_off(f"the file cannot be read after {self.end_s:.2f} s ({error.strerror})")
-        self._tell_damage(broken, flawed)
+            self._mark_cut_off(f"the file cannot be read after {self.end_s:.2f} s ({error.strerror})")
+        self._report_damage(broken, flawed)
 
-    def _tell_damage(self, broken: int, flawed: int) -> None:
+    def _report_damage(self, broken: int, flawed: int) -> None:
         """Packets that did not decode, frames that did with errors, and pictures that never came."""
         if self.is_live:
             return

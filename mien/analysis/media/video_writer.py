@@ -66,18 +66,18 @@ class PartWriter:
         encoder = self._video.codec_context
         encoder.thread_type = "FRAME"  # slices, which PyAV asks for, would cost quality
         encoder.time_base = self._video.time_base = source.time_base
-        said = form.said
+        said = form.color_spec
         encoder.colorspace, encoder.color_primaries, encoder.color_trc = said.matrix, said.primaries, said.transfer
         encoder.color_range = ColorRange.MPEG
 
     def write(self, pts: int, image: np.ndarray | YuvImage) -> None:
         """Add RGB uint8 (H, W, 3) or planes, shown from the source's ``pts`` on. Odd sides get one more pixel: H.264 needs even ones."""
-        if not isinstance(image, YuvImage) or image.said != self._form.said:
+        if not isinstance(image, YuvImage) or image.color_spec != self._form.color_spec:
             picture = image_to_rgb(image)
             height, width = picture.shape[:2]
             if height % 2 or width % 2:
                 picture = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-            image = YuvImage.of_rgb(picture, self._form.said)
+            image = YuvImage.from_rgb(picture, self._form.color_spec)
         image.frame.pts, image.frame.time_base = max(0, pts - _origin_pts(self._source)), self._source.time_base
         self._container.mux(self._video.encode(image.frame))
 
@@ -94,7 +94,7 @@ def join_parts(
     path: Path,
     source: VideoSource | CameraSource | AnimationSource,
     end_pts: int,
-    passed: Callable[[], None] = lambda: None,
+    on_frame: Callable[[], None] = lambda: None,
 ) -> str:
     """Parts in order, and the sound of the source's analyzed part, as one .mp4; nothing is encoded again.
 
@@ -117,14 +117,14 @@ def join_parts(
         while packet is not None:
             following = next(packets, None)
             pts = cast(int, packet.pts)
-            time_s = source.begins_s + float(pts * source.time_base)
+            time_s = source.analysis_start_s + float(pts * source.time_base)
             packet.duration = (end_pts - _origin_pts(source) if following is None else cast(int, following.pts)) - pts
             packet.stream = video
             out.mux(packet)
             sound.copy_until(time_s)
-            passed()
+            on_frame()
             packet = following
-        stops = source.cut_off or source.sampling.to_s is not None
+        stops = source.is_cut_off or source.sampling.to_s is not None
         sound.copy_until(float(end_pts * source.time_base) if stops else float("inf"))
         sound.finish()
         return lost or sound.lost
@@ -141,7 +141,7 @@ def _start_output(
     out = stack.enter_context(av.open(local_url(path), "w", format="mp4", options=FAST_START))
     video = out.add_stream_from_template(pictures)
     video.time_base = source.time_base
-    sound = _AudioCopier(sounding, out, source.begins_s)
+    sound = _AudioCopier(sounding, out, source.analysis_start_s)
     try:
         out.start_encoding()
     except av.error.FFmpegError as error:
@@ -155,7 +155,7 @@ def _start_output(
 
 def _origin_pts(source: VideoSource | CameraSource | AnimationSource) -> int:
     """Where the annotated video's 0 lies in the source's own times, which may be below 0; no container holds such."""
-    return round(source.begins_s / source.time_base)
+    return round(source.analysis_start_s / source.time_base)
 
 
 def _read_packets(parts: Sequence[Path], time_base: Fraction) -> Iterator[av.Packet[Any]]:
@@ -182,13 +182,13 @@ class _AudioCopier:
         self._container, self._start_s = container, start_s
         self._next: Any = None
         self._end: int | None = None  # where the last packet or frame ended, in its own time base
-        self._jumped = 0  # what was added to times that jumped back
+        self._time_correction = 0  # what was added to times that jumped back
         self._parts: Iterator[Any] = iter(())
         self._output: Any = None
         self._encodes = False
         if source is not None and source.streams.audio:
             stream = source.streams.audio[0]
-            with self._losing_only_the_sound():
+            with self._drop_audio_on_error():
                 self._begin(source, stream)
         self._advance()
 
@@ -211,7 +211,7 @@ class _AudioCopier:
         self._encodes = True
 
     @contextmanager
-    def _losing_only_the_sound(self) -> Iterator[None]:
+    def _drop_audio_on_error(self) -> Iterator[None]:
         """What FFmpeg cannot do with the sound ends the sound, not the video."""
         try:
             yield
@@ -220,7 +220,7 @@ class _AudioCopier:
             self._parts, self._next = iter(()), None
 
     def _advance(self) -> None:
-        with self._losing_only_the_sound():
+        with self._drop_audio_on_error():
             self._next = next(self._parts, None)
             while self._next is not None and self._move(self._next) < 0:  # ends before the analyzed part begins
                 self._next = next(self._parts, None)
@@ -233,9 +233,9 @@ class _AudioCopier:
         if part.pts is None:
             part.pts = self._end or 0
             return part.pts + 1
-        shift = round(-self._start_s / part.time_base) + self._jumped
+        shift = round(-self._start_s / part.time_base) + self._time_correction
         if self._end is not None and part.pts + shift < self._end - round(1 / part.time_base):
-            self._jumped += self._end - part.pts - shift
+            self._time_correction += self._end - part.pts - shift
             shift = self._end - part.pts
         part.pts += shift
         if isinstance(part, av.Packet):
@@ -247,7 +247,7 @@ class _AudioCopier:
     def copy_until(self, time_s: float) -> None:
         """Pass on what begins no later than ``time_s`` of the source."""
         while self._next is not None and float(self._next.pts * self._next.time_base) <= time_s - self._start_s:
-            with self._losing_only_the_sound():
+            with self._drop_audio_on_error():
                 if self._encodes:
                     self._container.mux(self._output.encode(self._next))
                 else:
@@ -257,5 +257,5 @@ class _AudioCopier:
 
     def finish(self) -> None:
         if self._encodes and not self.lost:
-            with self._losing_only_the_sound():
+            with self._drop_audio_on_error():
                 self._container.mux(self._output.encode(None))

@@ -49,7 +49,7 @@ class Area(NamedTuple):
     def slices(self) -> tuple[slice, slice]:
         return slice(self.top, self.bottom), slice(self.left, self.right)
 
-    def halved(self) -> Area:
+    def halve(self) -> Area:
         """The same where two pixels are one; what is half covered belongs to it."""
         return Area(self.left // 2, self.top // 2, -(-self.right // 2), -(-self.bottom // 2))
 
@@ -63,14 +63,14 @@ class YuvImage:
     """
 
     def __init__(self, frame: av.VideoFrame, said: ColorSpec) -> None:
-        self.frame, self.said = frame, said
-        self.brightness, *self.colors = (
+        self.frame, self.color_spec = frame, said
+        self.luma, *self.chroma = (
             np.frombuffer(cast(Any, plane), np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
             for plane in frame.planes
         )
 
     @classmethod
-    def of(cls, frame: av.VideoFrame) -> YuvImage | None:
+    def from_frame(cls, frame: av.VideoFrame) -> YuvImage | None:
         """A decoded frame's, where it is of the kind that is spoken of here; nothing is copied. Else None."""
         said = ColorSpec(frame.colorspace, frame.color_primaries, frame.color_trc)
         fits = (
@@ -83,19 +83,19 @@ class YuvImage:
         if not (fits and upright and all(plane.line_size > 0 for plane in frame.planes)):  # below 0: bottom row first
             return None
         planes = cls(frame, said)
-        for plane in (planes.brightness, *planes.colors):
+        for plane in (planes.luma, *planes.chroma):
             plane.flags.writeable = False  # the decoder looks back at them
         return planes
 
     @classmethod
-    def of_rgb(cls, picture: np.ndarray, said: ColorSpec = BT709) -> YuvImage:
+    def from_rgb(cls, picture: np.ndarray, said: ColorSpec = BT709) -> YuvImage:
         """RGB uint8 (H, W, 3) with even sides. FFmpeg's own conversion takes several times as long."""
-        planes = cls._empty(picture.shape[0], picture.shape[1], said)
-        planes.put(picture, Area(0, 0, picture.shape[1], picture.shape[0]))
+        planes = cls._allocate(picture.shape[0], picture.shape[1], said)
+        planes.write_rgb(picture, Area(0, 0, picture.shape[1], picture.shape[0]))
         return planes
 
     @classmethod
-    def _empty(cls, height: int, width: int, said: ColorSpec) -> YuvImage:
+    def _allocate(cls, height: int, width: int, said: ColorSpec) -> YuvImage:
         import av
 
         frame = av.VideoFrame(width, height, "yuv420p")
@@ -106,33 +106,33 @@ class YuvImage:
     @property
     def shape(self) -> tuple[int, int, int]:
         """That of the RGB picture."""
-        return (*self.brightness.shape, 3)
+        return (*self.luma.shape, 3)
 
     @property
     def nbytes(self) -> int:
-        return self.brightness.nbytes * 3 // 2
+        return self.luma.nbytes * 3 // 2
 
     def copy(self) -> YuvImage:
         """The same in buffers of its own."""
-        height, width = self.brightness.shape
-        twin = self._empty(height, width, self.said)
-        for mine, theirs in zip((self.brightness, *self.colors), (twin.brightness, *twin.colors), strict=True):
+        height, width = self.luma.shape
+        twin = self._allocate(height, width, self.color_spec)
+        for mine, theirs in zip((self.luma, *self.chroma), (twin.luma, *twin.chroma), strict=True):
             theirs[:] = mine
         return twin
 
-    def small_rgb(self, least: int) -> np.ndarray:
+    def to_small_rgb(self, min_side_px: int) -> np.ndarray:
         """RGB uint8, its sides halved as often as the longest stays ``least`` or more; shrinking ``rgb()`` costs several times as much."""
-        brightness: np.ndarray = self.brightness
-        colors: list[np.ndarray] = list(self.colors)
-        while max(brightness.shape) >= 2 * least:
+        brightness: np.ndarray = self.luma
+        colors: list[np.ndarray] = list(self.chroma)
+        while max(brightness.shape) >= 2 * min_side_px:
             brightness = _halve(brightness)
             size_wh = brightness.shape[1], brightness.shape[0]
             colors = [cv2.resize(plane, size_wh, interpolation=cv2.INTER_AREA) for plane in colors]
-        if brightness is self.brightness:
-            return self.rgb()
-        return _yuv_to_rgb(brightness, colors, self.said)
+        if brightness is self.luma:
+            return self.to_rgb()
+        return _yuv_to_rgb(brightness, colors, self.color_spec)
 
-    def rgb(self) -> np.ndarray:
+    def to_rgb(self) -> np.ndarray:
         """All of it as RGB uint8 (H, W, 3), made anew each time."""
         from av.video.reformatter import VideoReformatter
 
@@ -140,35 +140,35 @@ class YuvImage:
         converted = VideoReformatter().reformat(self.frame, format="rgb24", threads=threads_per_stage())
         return np.ascontiguousarray(converted.to_ndarray())
 
-    def patch(self, area: Area) -> np.ndarray:
+    def area_to_rgb(self, area: Area) -> np.ndarray:
         """Some of it as RGB uint8 (h, w, 3); the area's numbers are even."""
-        half = area.halved().slices
+        half = area.halve().slices
         size_wh = area.right - area.left, area.bottom - area.top
-        colors = [cv2.resize(plane[half], size_wh, interpolation=cv2.INTER_NEAREST) for plane in self.colors]
-        return _yuv_to_rgb(self.brightness[area.slices], colors, self.said)
+        colors = [cv2.resize(plane[half], size_wh, interpolation=cv2.INTER_NEAREST) for plane in self.chroma]
+        return _yuv_to_rgb(self.luma[area.slices], colors, self.color_spec)
 
-    def put(self, picture: np.ndarray, area: Area) -> None:
+    def write_rgb(self, picture: np.ndarray, area: Area) -> None:
         """Write RGB uint8 (h, w, 3) there; the area's numbers are even."""
         height, width = picture.shape[:2]
         whole = cv2.transform(
-            picture, _conversion_matrices(self.said.matrix)[0]
+            picture, _conversion_matrices(self.color_spec.matrix)[0]
         )  # all three at once: OpenCV is slow at fewer
         half = cv2.resize(whole, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
-        self.brightness[area.slices] = whole[..., 0]
-        for channel, plane in enumerate(self.colors, 1):
-            plane[area.halved().slices] = half[..., channel]
+        self.luma[area.slices] = whole[..., 0]
+        for channel, plane in enumerate(self.chroma, 1):
+            plane[area.halve().slices] = half[..., channel]
 
-    def cut(self, area: Area, size: int) -> np.ndarray:
+    def crop(self, area: Area, size: int) -> np.ndarray:
         """The area scaled to RGB uint8 (size, size, 3); the border goes on beyond it.
 
         From an odd corner the colors are up to a pixel off.
         """
-        colors = [crop_area(plane, area.halved(), size) for plane in self.colors]
-        return _yuv_to_rgb(crop_area(self.brightness, area, size), colors, self.said)
+        colors = [crop_area(plane, area.halve(), size) for plane in self.chroma]
+        return _yuv_to_rgb(crop_area(self.luma, area, size), colors, self.color_spec)
 
-    def gray(self, most: int) -> np.ndarray:
+    def to_gray(self, max_side_px: int) -> np.ndarray:
         """Brightness uint8, 0..255, its sides halved until none is longer than ``most``."""
-        small = halve_to_fit(self.brightness, most)
+        small = halve_to_fit(self.luma, max_side_px)
         return cv2.convertScaleAbs(cv2.subtract(small, cast(Any, 16)), alpha=255 / 219)
 
 
@@ -178,13 +178,13 @@ class FrameFormat:
 
     width: int
     height: int
-    said: ColorSpec
+    color_spec: ColorSpec
 
     @classmethod
-    def of(cls, image: np.ndarray | YuvImage) -> FrameFormat:
+    def from_image(cls, image: np.ndarray | YuvImage) -> FrameFormat:
         """That of a video whose first frame this is; RGB is written as BT.709."""
         height, width = image.shape[:2]
-        return cls(width + width % 2, height + height % 2, image.said if isinstance(image, YuvImage) else BT709)
+        return cls(width + width % 2, height + height % 2, image.color_spec if isinstance(image, YuvImage) else BT709)
 
 
 def crop_area(picture: np.ndarray, area: Area, size: int) -> np.ndarray:
@@ -199,9 +199,9 @@ def crop_area(picture: np.ndarray, area: Area, size: int) -> np.ndarray:
     return cv2.resize(inside, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 
-def halve_to_fit(picture: np.ndarray, most: int) -> np.ndarray:
+def halve_to_fit(picture: np.ndarray, max_side_px: int) -> np.ndarray:
     """Its sides halved until none is longer than ``most``. Halving is quick, other scales are not."""
-    while max(picture.shape[:2]) > most:
+    while max(picture.shape[:2]) > max_side_px:
         picture = _halve(picture)
     return picture
 
@@ -213,7 +213,7 @@ def _halve(picture: np.ndarray) -> np.ndarray:
 
 def image_to_rgb(picture: np.ndarray | YuvImage) -> np.ndarray:
     """RGB uint8 (H, W, 3) of a frame that may be either."""
-    return picture.rgb() if isinstance(picture, YuvImage) else picture
+    return picture.to_rgb() if isinstance(picture, YuvImage) else picture
 
 
 def _yuv_to_rgb(brightness: np.ndarray, colors: list[np.ndarray], said: ColorSpec) -> np.ndarray:

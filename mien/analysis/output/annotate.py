@@ -96,10 +96,10 @@ def annotate_frame(
     areas = [_area_of(face, marks, (width, height), style) for face, marks in zip(faces, layout, strict=True)]
     areas = [area for area in areas if area.left < area.right and area.top < area.bottom]
     for area in areas:
-        canvas[area.slices] = image.patch(area)
+        canvas[area.slices] = image.area_to_rgb(area)
     _draw(canvas, faces, layout, style)
     for area in areas:
-        drawn.put(canvas[area.slices], area)
+        drawn.write_rgb(canvas[area.slices], area)
     return drawn
 
 

@@ -14,7 +14,7 @@ from mien.analysis.people.records import Records
 from mien.analysis.people.timeline import axis_of, minutes, stack
 from mien.core.errors import DataError
 from mien.core.files import replace_file
-from mien.evaluation.reports.figures import literally, pyplot
+from mien.evaluation.reports.figures import import_pyplot, without_math_text
 
 #: Persons whose transitions are drawn, each in a matrix of its own: those seen longest.
 MOST_MATRICES = 5
@@ -78,10 +78,10 @@ def compare_shares(clips: Sequence[Records], people: Sequence[PeopleAccumulator]
     return {"first": str(first.path), "second": str(second.path)} | values
 
 
-@literally
+@without_math_text
 def draw_comparison(people: Sequence[PeopleAccumulator], path: Path, names: Sequence[str], title: str) -> None:
     """Two clips on axes of one scale: everyone's mean over time above, shares of the time on screen and their difference below."""
-    plot = pyplot()
+    plot = import_pyplot()
     labels = people[0].labels
     colors = colors_of(labels)
     figure = plot.figure(figsize=(12, 8.4), layout="constrained")
@@ -104,10 +104,10 @@ def draw_comparison(people: Sequence[PeopleAccumulator], path: Path, names: Sequ
     _save(plot, figure, path)
 
 
-@literally
+@without_math_text
 def draw_transitions(people: PeopleAccumulator, path: Path, title: str) -> None:
     """How often the label shown went from one expression to another, in all and for the persons seen longest."""
-    plot = pyplot()
+    plot = import_pyplot()
     persons = people.people
     drawn = [(f"person {persons[0].track + 1}" if len(persons) == 1 else "all persons", all_transitions(people))]
     if len(persons) > 1:

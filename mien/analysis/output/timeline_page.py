@@ -17,7 +17,7 @@ from mien.analysis.people.people import PeopleAccumulator, Person
 from mien.analysis.people.timeline import MOSTLY, axis_of
 from mien.core.files import hidden_sibling, write_text
 from mien.core.locks import hold_lock
-from mien.evaluation.reports.page import Section, page, plotly_script, table
+from mien.evaluation.reports.page import Section, read_plotly_script, render_page, render_table
 
 #: Persons that are shown at once when the page opens, and those that it holds at all: those seen longest.
 FIRST, MOST = 6, 300
@@ -39,7 +39,9 @@ def write_timeline_page(
     Without them from 0, or from the first face of a part, to the last. scripts_folder: where plotly lies, 5 MB,
     once for all pages; without one it is inside the page. Raises MissingExtra.
     """
-    inline, linked = (plotly_script(), "") if scripts_folder is None else ("", _linked(scripts_folder, path.parent))
+    inline, linked = (
+        (read_plotly_script(), "") if scripts_folder is None else ("", _linked(scripts_folder, path.parent))
+    )
     from_s, to_s = axis_of(people.timeline)
     axis_s = from_s if start_s is None else start_s, to_s if end_s is None else end_s
     data = json.dumps(_data(people, axis_s, media), separators=(",", ":")).replace("</", "<\\/")
@@ -51,7 +53,7 @@ def write_timeline_page(
     lead = f"{_clock(axis_s[1] - axis_s[0])} long, {count}. Stacked: each person's probabilities, smoothed along the track."
     scripts = [inline, f"const DATA = {data};", _part("timeline.js")]
     footer = "An expression is not an inner state: this is what faces show, not what people feel."
-    write_text(path, page(title, lead, sections, footer=footer, scripts=scripts))
+    write_text(path, render_page(title, lead, sections, footer=footer, scripts=scripts))
 
 
 def _linked(folder: Path, page_folder: Path) -> str:
@@ -61,7 +63,7 @@ def _linked(folder: Path, page_folder: Path) -> str:
     file = folder / f"plotly-{plotly.__version__}.min.js"
     if not file.exists():
         with hold_lock(hidden_sibling(file, "lock"), file, "try again", wait_s=60):
-            write_text(file, plotly_script())
+            write_text(file, read_plotly_script())
     address = quote(Path(os.path.relpath(file, page_folder)).as_posix())
     lost = f"{file.name} is not where it was: put it back beside the pages."
     return f"<script src=\"{address}\" onerror=\"document.getElementById('plot').textContent = '{lost}'\"></script>"
@@ -124,7 +126,7 @@ def _table(labels: Sequence[str], persons: Sequence[Person]) -> str:
          "" if one.sure.value is None else f"{one.sure.value:.0%}", *(f"{share:.0%}" for share in one.share)]
         for one in persons[:MOST]
     ]  # fmt: skip
-    return table(columns, rows)
+    return render_table(columns, rows)
 
 
 def _more(people: Sequence[Person]) -> str:

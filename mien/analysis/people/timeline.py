@@ -12,7 +12,7 @@ import numpy as np
 
 from mien.analysis.output.palette import colors_of
 from mien.core.files import replace_file
-from mien.evaluation.reports.figures import literally, pyplot
+from mien.evaluation.reports.figures import import_pyplot, without_math_text
 
 #: Bins over the whole video; when they are full, two become one.
 MOST_BINS = 1_200
@@ -115,7 +115,7 @@ def bins_of(start_s: float, end_s: float, width_s: float) -> tuple[int, int]:
     return first, max(math.ceil(end_s / width_s - ROUNDING), first + 1)
 
 
-@literally
+@without_math_text
 def draw_timeline(
     timeline: Timeline,
     persons: Mapping[int, str],
@@ -129,7 +129,7 @@ def draw_timeline(
     persons: track → what is said of them, who was seen longest first; of many the first few are drawn. from_s, to_s: what
     the axis shows, by the player's time; without them from 0, or from the first face of a part, to the last.
     """
-    plot = pyplot()
+    plot = import_pyplot()
     tracks = list(persons)
     rows = sorted(tracks[:MOST_PERSONS], key=lambda track: min(timeline.bins[track]))  # who came first stands first
     count = max(len(rows), 1)

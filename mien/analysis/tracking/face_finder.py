@@ -12,9 +12,9 @@ from mien.analysis.detection.detectors import (
     MIN_SIDE_PX,
     Detections,
     Detector,
+    box_whole_picture,
     detect_faces,
     keep_largest,
-    whole_picture,
 )
 from mien.analysis.media.yuv import YuvImage, halve_to_fit
 from mien.analysis.tracking.tracker import CutDetector, pairwise_iou
@@ -69,19 +69,19 @@ class FaceFinder:
     searched   how many frames were searched
     """
 
-    detector: Detector | None
+    detector: Detector
     people: int = 0
     search_every_s: float = SEARCH_EVERY_S
     was_cut: bool = False
-    searched: int = 0
+    search_count: int = 0
     _cuts: CutDetector = field(default_factory=CutDetector)
     _before: np.ndarray | None = None  # the gray copy of the last frame
     _found: Detections | None = None
     _missed_s: np.ndarray = field(default_factory=lambda: np.zeros(0))  # (N,): since when a search has not seen it
-    _way: np.ndarray = field(default_factory=lambda: np.zeros(0))  # (N,): sides moved since the last search
+    _moved_sides: np.ndarray = field(default_factory=lambda: np.zeros(0))  # (N,): sides moved since the last search
     _time_s: float = 0.0
     _search_s: float = 0.0
-    _coarse: int = 0  # searches at half the size since the last at full size
+    _coarse_searches: int = 0  # searches at half the size since the last at full size
 
     def __getstate__(self) -> dict[str, object]:
         """All but the detector, which whoever goes on from here brings along."""
@@ -91,10 +91,10 @@ class FaceFinder:
         """Another that goes on from here."""
         return replace(self, _cuts=replace(self._cuts))  # nothing else is changed in place
 
-    def find(self, picture: np.ndarray | YuvImage, time_s: float) -> Detections:
+    def find_faces(self, picture: np.ndarray | YuvImage, time_s: float) -> Detections:
         """RGB uint8 (H, W, 3) or planes → its faces, in pixels of the picture; a followed face keeps its last search's score."""
-        if self.detector is None:
-            return whole_picture(picture)
+        if self.detector.is_whole_picture:
+            return box_whole_picture(picture)
         gray = make_gray_copy(picture)
         self.was_cut = self._cuts.is_cut(gray, time_s - self._time_s)
         followed, alive = self._follow(gray, picture.shape[1] / gray.shape[1])
@@ -103,9 +103,9 @@ class FaceFinder:
             or self._found is None
             or time_s - self._search_s >= self.search_every_s - 1e-6
             or self._missed_s.any()
-            or (self._way > SEARCH_AFTER_SIDES).any()
+            or (self._moved_sides > SEARCH_AFTER_SIDES).any()
         )
-        self._found = self._search(self.detector, picture, time_s, followed, alive) if due else followed
+        self._found = self._search(picture, time_s, followed, alive) if due else followed
         self._before, self._time_s = gray, time_s
         return self._found
 
@@ -120,20 +120,20 @@ class FaceFinder:
         boxes *= scale
         sides = np.sqrt(np.maximum((last.boxes_xyxy[:, 2:] - last.boxes_xyxy[:, :2]).prod(axis=1), 1))
         moved = np.hypot(*((boxes - last.boxes_xyxy).reshape(-1, 2, 2).mean(axis=1) / sides[:, None]).T)
-        self._way = self._way + moved
+        self._moved_sides = self._moved_sides + moved
         return Detections(boxes, last.scores), alive
 
     def _search(
-        self, detector: Detector, picture: np.ndarray | YuvImage, time_s: float, followed: Detections, alive: np.ndarray
+        self, picture: np.ndarray | YuvImage, time_s: float, followed: Detections, alive: np.ndarray
     ) -> Detections:
         """What the detector sees, and what it missed but flow still follows."""
-        side = detector.frame_side
-        if len(followed) and alive.all() and not self._missed_s.any() and self._coarse < FINE_EVERY - 1:
+        side = self.detector.frame_side
+        if len(followed) and alive.all() and not self._missed_s.any() and self._coarse_searches < FINE_EVERY - 1:
             smallest = (followed.boxes_xyxy[:, 2:] - followed.boxes_xyxy[:, :2]).min()
             side = side // 2 if smallest * (side // 2) / max(picture.shape[:2]) >= MIN_COARSE_FACE_PX else side
-        self._coarse = self._coarse + 1 if side < detector.frame_side else 0
-        self.searched += 1
-        seen = _detect_shrunk(detector, picture, side)
+        self._coarse_searches = self._coarse_searches + 1 if side < self.detector.frame_side else 0
+        self.search_count += 1
+        seen = _detect_shrunk(self.detector, picture, side)
         missed_s = self._missed_s
         elapsed = time_s - self._time_s
         overlap = pairwise_iou(followed.boxes_xyxy, seen.boxes_xyxy)  # (followed, seen)
@@ -155,13 +155,13 @@ class FaceFinder:
             waiting = [
                 waiting[i] for i in range(len(found)) if (kept.boxes_xyxy == found.boxes_xyxy[i]).all(axis=1).any()
             ]
-        self._missed_s, self._way, self._search_s = np.array(waiting), np.zeros(len(kept)), time_s
+        self._missed_s, self._moved_sides, self._search_s = np.array(waiting), np.zeros(len(kept)), time_s
         return kept
 
 
 def _detect_shrunk(detector: Detector, picture: np.ndarray | YuvImage, side: int) -> Detections:
     """What the detector sees with the longest side shrunk to ``side``; boxes in pixels of the picture."""
-    small = picture.small_rgb(max(side, MIN_SIDE_PX)) if isinstance(picture, YuvImage) else picture
+    small = picture.to_small_rgb(max(side, MIN_SIDE_PX)) if isinstance(picture, YuvImage) else picture
     found = detect_faces(detector, small, sides=(side,))
     factors = np.array([picture.shape[1] / small.shape[1], picture.shape[0] / small.shape[0]] * 2, np.float32)
     return Detections(found.boxes_xyxy * factors, found.scores)
@@ -170,7 +170,7 @@ def _detect_shrunk(detector: Detector, picture: np.ndarray | YuvImage, side: int
 def make_gray_copy(picture: np.ndarray | YuvImage) -> np.ndarray:
     """RGB uint8 (H, W, 3) or planes → gray uint8, its sides halved as often as it takes to FLOW_SIDE."""
     if isinstance(picture, YuvImage):
-        return picture.gray(FLOW_SIDE_PX)
+        return picture.to_gray(FLOW_SIDE_PX)
     return halve_to_fit(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), FLOW_SIDE_PX)
 
 

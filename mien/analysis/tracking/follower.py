@@ -29,7 +29,7 @@ class Follower:
     def __post_init__(self) -> None:
         self._smoother = Smoother(self.smoothing_s)
 
-    def follow(
+    def follow_faces(
         self, faces: Sequence[Face], time_s: float, was_cut: bool = False, picture: np.ndarray | YuvImage | None = None
     ) -> list[Face]:
         """The same faces with ``track``, ``smoothed`` and ``smoothed_label``; frames are given in order.
@@ -38,15 +38,15 @@ class Follower:
         picture: the frame itself; with it, who comes back is known again by their looks.
         """
         if was_cut:
-            self.tracker.cut()
+            self.tracker.start_shot()
         boxes = np.array([face.box_xyxy for face in faces], np.float64).reshape(-1, 4)
         numbers = self.tracker.update(boxes, time_s, None if picture is None else appearance_embeddings(picture, boxes))
         is_sparse, self._time_s = time_s - self._time_s > SPARSE_S, time_s
-        self.was_cut = (was_cut and not (is_sparse and self.tracker.stayed)) or self.tracker.jumped > 1
+        self.was_cut = (was_cut and not (is_sparse and self.tracker.stayed_count)) or self.tracker.moved_count > 1
         followed = []
         for face, number in zip(faces, numbers, strict=True):
             state = self._smoother.update(number, face.probabilities, time_s)
             steady = face.labels[state.label]
             followed.append(replace(face, track=number, smoothed=state.probabilities, smoothed_label=steady))
-        self._smoother.forget(time_s - self.tracker.memory_s)
+        self._smoother.forget_tracks(time_s - self.tracker.memory_s)
         return followed

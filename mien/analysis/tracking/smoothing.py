@@ -52,6 +52,6 @@ class Smoother:
         self.tracks[track] = after
         return after
 
-    def forget(self, before_s: float) -> None:
+    def forget_tracks(self, before_s: float) -> None:
         """Drop the tracks that were not seen since ``before_s``, so that memory stays flat."""
         self.tracks = {number: state for number, state in self.tracks.items() if state.time_s >= before_s}

@@ -63,10 +63,10 @@ class Track:
     place: np.ndarray
     speed: np.ndarray
     time_s: float
-    seen: int = 1
-    looks: np.ndarray | None = None
+    update_count: int = 1
+    embeddings: np.ndarray | None = None
 
-    def at(self, time_s: float) -> np.ndarray:
+    def predict_place(self, time_s: float) -> np.ndarray:
         """Where it should be, (4,); the size does not go on growing while it is out of sight."""
         elapsed = time_s - self.time_s
         return self.place + self.speed * elapsed * np.array([1, 1, 0, 0])
@@ -74,26 +74,31 @@ class Track:
     def update(self, place: np.ndarray, time_s: float) -> None:
         """It is seen here now."""
         elapsed = max(time_s - self.time_s, MIN_STEP_S)
-        foretold = self.at(time_s)
+        foretold = self.predict_place(time_s)
         now = foretold + POSITION_SHARE * (place - foretold)
         # A single step tells nothing of the speed that came before it: the first one is believed in full.
-        share = 1.0 if self.seen == 1 else SPEED_SHARE
+        share = 1.0 if self.update_count == 1 else SPEED_SHARE
         self.speed += share * ((place - self.place) / elapsed - self.speed)
-        self.place, self.time_s, self.seen = now, time_s, self.seen + 1
+        self.place, self.time_s, self.update_count = now, time_s, self.update_count + 1
 
     @property
-    def has_one_look(self) -> bool:
+    def has_stable_appearance(self) -> bool:
         """Whether it looks now as it does most of the time: not of a head that turns, or of noise in the dark."""
         return (
-            self.seen > 1
-            and self.looks is not None
-            and _appearance_similarities(self.looks[None, :1], self.looks[1:])[0, 0] >= SIMILARITY_THRESHOLDS[0][1]
+            self.update_count > 1
+            and self.embeddings is not None
+            and _appearance_similarities(self.embeddings[None, :1], self.embeddings[1:])[0, 0]
+            >= SIMILARITY_THRESHOLDS[0][1]
         )
 
-    def update_look(self, look: np.ndarray) -> None:
+    def update_embedding(self, look: np.ndarray) -> None:
         """It looks like this now, (LOOK_SIDE²,)."""
-        usual = look if self.looks is None else self.looks[0] + EMBEDDING_UPDATE_SHARE * (look - self.looks[0])
-        self.looks = np.stack([usual, look])
+        usual = (
+            look
+            if self.embeddings is None
+            else self.embeddings[0] + EMBEDDING_UPDATE_SHARE * (look - self.embeddings[0])
+        )
+        self.embeddings = np.stack([usual, look])
 
 
 @dataclass
@@ -114,84 +119,90 @@ class Tracker:
 
     memory_s: float = MEMORY_S
     return_s: float = RETURN_S
-    jumped: int = 0
-    stayed: int = 0
+    moved_count: int = 0
+    stayed_count: int = 0
     tracks: list[Track] = field(default_factory=list)
-    numbers: int = 0
-    gone: list[Track] = field(default_factory=list)
+    next_number: int = 0
+    lost_tracks: list[Track] = field(default_factory=list)
 
-    def update(self, boxes_xyxy: np.ndarray, time_s: float, looks: np.ndarray | None = None) -> list[int]:
+    def update(self, boxes_xyxy: np.ndarray, time_s: float, embeddings: np.ndarray | None = None) -> list[int]:
         """Boxes (N, 4) of one frame, times rising from call to call → a number for each box.
 
         looks: (N, D) from ``looks_of``. With them a face that comes back, after a cut or from behind something, gets its
         number again where place, size and look agree; without them it gets a new one.
         """
-        self._give_up([track for track in self.tracks if time_s - track.time_s > self.memory_s])
-        self.gone = [track for track in self.gone if time_s - track.time_s <= self.return_s]
+        self._retire_tracks([track for track in self.tracks if time_s - track.time_s > self.memory_s])
+        self.lost_tracks = [track for track in self.lost_tracks if time_s - track.time_s <= self.return_s]
         places = boxes_to_places(boxes_xyxy)
         matched = self._match(places, time_s)
-        if looks is not None:
-            matched = self._told_apart(matched, looks, time_s)
-            matched |= self._returned(places, looks, matched)
+        if embeddings is not None:
+            matched = self._reject_strangers(matched, embeddings, time_s)
+            matched |= self._reidentify(places, embeddings, matched)
         numbers = []
         for index, place in enumerate(places):
             track = matched.get(index)
             if track is None:
-                track = Track(self.numbers, place, np.zeros(4), time_s)
+                track = Track(self.next_number, place, np.zeros(4), time_s)
                 self.tracks.append(track)
-                self.numbers += 1
+                self.next_number += 1
             elif track in self.tracks:
                 track.update(place, time_s)
             else:
-                track = Track(track.number, place, np.zeros(4), time_s, looks=track.looks)
+                track = Track(track.number, place, np.zeros(4), time_s, embeddings=track.embeddings)
                 self.tracks.append(track)
-            if looks is not None:
-                track.update_look(looks[index])
+            if embeddings is not None:
+                track.update_embedding(embeddings[index])
             numbers.append(track.number)
         return numbers
 
-    def cut(self) -> None:
+    def start_shot(self) -> None:
         """The picture changed altogether: nobody is where the motion so far foretold."""
-        self._give_up(self.tracks)
+        self._retire_tracks(self.tracks)
 
-    def _give_up(self, tracks: list[Track]) -> None:
-        self.gone += [track for track in tracks if track.looks is not None]
+    def _retire_tracks(self, tracks: list[Track]) -> None:
+        self.lost_tracks += [track for track in tracks if track.embeddings is not None]
         self.tracks = [track for track in self.tracks if track not in tracks]
 
-    def _told_apart(self, matched: dict[int, Track], looks: np.ndarray, time_s: float) -> dict[int, Track]:
+    def _reject_strangers(self, matched: dict[int, Track], looks: np.ndarray, time_s: float) -> dict[int, Track]:
         """The matches without those in which somebody else stands where a track should be; such a track is given up.
 
         Somebody else looks like another track, or, a moment later, not like this one, if this one looks like itself: not
         a head that turns, nor noise in the dark.
         """
-        known = [track for track in (*self.tracks, *self.gone) if track.looks is not None]
+        known = [track for track in (*self.tracks, *self.lost_tracks) if track.embeddings is not None]
         if not known:
             return matched
         strangers: dict[int, Track] = {}
         alike = _appearance_similarities(
-            np.stack([track.looks for track in known if track.looks is not None]), looks
+            np.stack([track.embeddings for track in known if track.embeddings is not None]), looks
         )  # (G, N)
         for index, track in matched.items():
             if track not in known:
                 continue
             own, best = alike[known.index(track), index], alike[:, index].max()
-            is_other = own < MAX_STRANGER_SIMILARITY and time_s - track.time_s <= STRANGER_TIME_S and track.has_one_look
+            is_other = (
+                own < MAX_STRANGER_SIMILARITY
+                and time_s - track.time_s <= STRANGER_TIME_S
+                and track.has_stable_appearance
+            )
             if is_other or (best >= SIMILARITY_THRESHOLDS[1][1] and best - own > SIMILARITY_MARGIN):
                 strangers[index] = track
-        self._give_up(list(strangers.values()))
+        self._retire_tracks(list(strangers.values()))
         return {index: track for index, track in matched.items() if index not in strangers}
 
-    def _returned(self, places: np.ndarray, looks: np.ndarray, matched: dict[int, Track]) -> dict[int, Track]:
+    def _reidentify(self, places: np.ndarray, looks: np.ndarray, matched: dict[int, Track]) -> dict[int, Track]:
         """Index of a place that no track leads to → whose track it continues by its look; the most alike first."""
-        self.jumped = self.stayed = 0
+        self.moved_count = self.stayed_count = 0
         new = [index for index in range(len(places)) if index not in matched]
         taken = list(matched.values())
-        lost = [track for track in (*self.tracks, *self.gone) if track.looks is not None and track not in taken]
+        lost = [
+            track for track in (*self.tracks, *self.lost_tracks) if track.embeddings is not None and track not in taken
+        ]
         if not new or not lost:
             return {}
         distance, growth = pair_distances(np.stack([track.place for track in lost]), places[new])
         alike = _appearance_similarities(
-            np.stack([track.looks for track in lost if track.looks is not None]), looks[new]
+            np.stack([track.embeddings for track in lost if track.embeddings is not None]), looks[new]
         )  # (G, N)
         asked = np.select(
             [distance < reach for reach, _ in SIMILARITY_THRESHOLDS], [least for _, least in SIMILARITY_THRESHOLDS]
@@ -202,11 +213,11 @@ class Tracker:
         while alike.size and alike.max() > 0:
             row, column = np.unravel_index(alike.argmax(), alike.shape)
             found[new[column]] = lost[row]
-            self.jumped += bool(distance[row, column] > MAX_MATCH_DISTANCE)
-            self.stayed += bool(distance[row, column] <= MAX_MATCH_DISTANCE)
+            self.moved_count += bool(distance[row, column] > MAX_MATCH_DISTANCE)
+            self.stayed_count += bool(distance[row, column] <= MAX_MATCH_DISTANCE)
             alike[row], alike[:, column] = -1.0, -1.0
         returned = list(found.values())
-        self.gone = [track for track in self.gone if track not in returned]
+        self.lost_tracks = [track for track in self.lost_tracks if track not in returned]
         self.tracks = [track for track in self.tracks if track not in returned]
         return found
 
@@ -216,7 +227,7 @@ class Tracker:
             return {}
         import lap
 
-        expected = np.stack([track.at(time_s) for track in self.tracks])  # (T, 4)
+        expected = np.stack([track.predict_place(time_s) for track in self.tracks])  # (T, 4)
         costs, allowed = pair_costs(expected, places)
         most = 1e6
         _, column_of, _ = lap.lapjv(np.where(allowed, costs, most), extend_cost=True)
@@ -261,7 +272,7 @@ def appearance_embeddings(picture: np.ndarray | YuvImage, boxes_xyxy: np.ndarray
 
     The product of two is their correlation.
     """
-    seen = picture.brightness if isinstance(picture, YuvImage) else picture
+    seen = picture.luma if isinstance(picture, YuvImage) else picture
     crops = crop_faces(seen, boxes_xyxy, None, EMBEDDING_SIDE_PX).astype(np.float32)
     crops = (crops if crops.ndim == 3 else crops.mean(axis=-1)).reshape(-1, EMBEDDING_SIDE_PX**2)
     crops -= crops.mean(axis=1, keepdims=True)
@@ -310,7 +321,7 @@ class CutDetector:
 
     difference: float = CUT_DIFFERENCE
     _before: np.ndarray | None = None
-    _usual: float = 0.0
+    _usual_change: float = 0.0
 
     def is_cut(self, gray: np.ndarray, elapsed_s: float = 0.0) -> bool:
         """Gray uint8 (H, W) of any size → whether a new shot begins with it; of a video's first frame no.
@@ -327,9 +338,9 @@ class CutDetector:
         inside = _find_content(before, small)
         change = float(np.abs(_standardize(small[inside]) - _standardize(before[inside])).mean())
         least = self.difference if elapsed_s <= SPARSE_S else max(self.difference, SPARSE_DIFFERENCE)
-        found = change > max(least, 2 * self._usual)
+        found = change > max(least, 2 * self._usual_change)
         if not found:
-            self._usual += 0.1 * (change - self._usual)
+            self._usual_change += 0.1 * (change - self._usual_change)
         return found
 
 

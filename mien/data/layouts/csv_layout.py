@@ -17,15 +17,15 @@ from mien.core.files import replace_file
 from mien.core.labels import FER2013, FERPLUS_COLUMNS, normalize_label
 from mien.core.types import FaceSet
 from mien.data.layouts.rows import (
-    CUT_HINT,
     LABEL_COLUMNS,
     PIXEL_COLUMNS,
     SKIP_HINT,
     SPLIT_COLUMNS,
+    TRUNCATED_HINT,
     RowCollector,
-    class_name,
     find_column,
-    split_of_path,
+    infer_split,
+    parse_label,
 )
 
 #: "0".."255" → the byte.
@@ -41,10 +41,10 @@ _WHOLE = re.compile(r"\.0*$")
 _PIXEL_COLUMN = re.compile(r"(?:pixels?|px|p)?[ _.-]?(\d{1,6})$", re.IGNORECASE)
 
 #: Fewer numbers are no picture: 8 x 8.
-FEWEST_PIXELS = 64
+MIN_PIXELS = 64
 
 #: Characters of a wrong value that are shown.
-LONGEST_SHOWN = 40
+MAX_SHOWN_CHARACTERS = 40
 
 #: Characters that one field may have: enough for the pixels of a 1,000 x 1,000 picture.
 _FIELD_LIMIT = 4_000_000
@@ -56,60 +56,62 @@ def read_csv(path: Path, *, size: int = 48, skip_bad: bool = False) -> FaceSet:
     Labels are FER2013's numbers or, where the first whole row has one, names, your own among them; a file without a label column
     is unlabeled. Without a column of splits the file's name may tell one (``train.csv``).
     """
-    with _table(path) as table:
-        label, split = (table.place(names) for names in (LABEL_COLUMNS, SPLIT_COLUMNS))
-        pixels = table.pixels()
+    with _open_table(path) as table:
+        label, split = (table.find_column(names) for names in (LABEL_COLUMNS, SPLIT_COLUMNS))
+        pixels = table.find_pixel_columns()
         if not pixels:
-            raise DataError(path, f"has no column 'pixels' (found: {_listed(table.columns)})",
+            raise DataError(path, f"has no column 'pixels' (found: {_list_columns(table.columns)})",
                             "give the CSV with one row of pixels a face, in one column or in a column each")  # fmt: skip
-        rows, split_of_file = RowCollector(path, size, skip_bad), split_of_path(path)
+        rows, split_of_file = RowCollector(path, size, skip_bad), infer_split(path)
         seen: set[str] = set()
         in_words: bool | None = None
-        for number, ((line, row), is_last) in enumerate(_marking_the_last(table.rows)):
+        for number, ((line, row), is_last) in enumerate(_mark_last(table.rows)):
             where = f"{path} row {number} (line {line})"
-            row = _with_pixels_joined(row, len(table.columns), pixels)
+            row = _join_pixel_fields(row, len(table.columns), pixels)
             if len(row) != len(table.columns):
                 if len(row) < len(table.columns):
                     found = f"has {len(row)} of {len(table.columns)} fields; the file may be cut off here"
-                    rows.bad(where, found, CUT_HINT)
+                    rows.reject_row(where, found, TRUNCATED_HINT)
                 else:
-                    rows.bad(where, f"has {len(row)} fields, and the first line {len(table.columns)}", SKIP_HINT)
+                    rows.reject_row(where, f"has {len(row)} fields, and the first line {len(table.columns)}", SKIP_HINT)
                 continue
-            name = None if label is None else class_name(row[label], FER2013)
+            name = None if label is None else parse_label(row[label], FER2013)
             if in_words is None and label is not None:
                 in_words = _has_letters(row[label])  # who begins with a number means FER2013's
             if label is not None and name is None and in_words and _has_letters(row[label]):
                 name = normalize_label(row[label])
             if label is not None and name is None:
                 known = "known: 0..6 for FER2013's expressions, or names"
-                rows.bad(where, f"has the unknown label {row[label][:LONGEST_SHOWN]!r} ({known})")
+                rows.reject_row(where, f"has the unknown label {row[label][:MAX_SHOWN_CHARACTERS]!r} ({known})")
                 continue
             usage = (row[split].strip() if split is not None else "") or split_of_file
             if is_last and usage not in seen and any(known.startswith(usage) for known in seen):
-                rows.bad(
-                    where, f"ends in {usage!r}, the beginning of a split's name; the file may be cut off here", CUT_HINT
+                rows.reject_row(
+                    where,
+                    f"ends in {usage!r}, the beginning of a split's name; the file may be cut off here",
+                    TRUNCATED_HINT,
                 )
                 continue
-            values = _pixels(" ".join(row[place] for place in pixels), rows, where)
+            values = _parse_pixels(" ".join(row[place] for place in pixels), rows, where)
             if values is not None:
                 seen.add(usage)
-                rows.add(values, name, usage, f"{path.name}#{number}")
+                rows.add_row(values, name, usage, f"{path.name}#{number}")
     foreign = any(name is not None and name not in FER2013 for name in rows.labels)
-    return rows.face_set(None if foreign else FER2013)
+    return rows.build_face_set(None if foreign else FER2013)
 
 
 def _has_letters(text: str) -> bool:
     return any(letter.isalpha() for letter in text)
 
 
-def _listed(columns: list[str], most: int = 8, longest: int = 30) -> str:
+def _list_columns(columns: list[str], most: int = 8, longest: int = 30) -> str:
     """Some of the names, each of them short: a table without a first line has pixels there."""
     short = [name if len(name) <= longest else f"{name[:longest]}..." for name in columns[:most]]
     more = [f"and {len(columns) - most:,} more"] if len(columns) > most else []
     return ", ".join(short + more) or "nothing"
 
 
-def _marking_the_last(rows: Iterator[_Row]) -> Iterator[tuple[_Row, bool]]:
+def _mark_last(rows: Iterator[_Row]) -> Iterator[tuple[_Row, bool]]:
     """(row, whether it is the last): where a file is cut off, only the last row can show it."""
     row = next(rows, None)
     while row is not None:
@@ -118,11 +120,11 @@ def _marking_the_last(rows: Iterator[_Row]) -> Iterator[tuple[_Row, bool]]:
         row = following
 
 
-def _pixels(text: str, rows: RowCollector, where: str) -> bytes | None:
+def _parse_pixels(text: str, rows: RowCollector, where: str) -> bytes | None:
     """``"70 80 82 ..."`` → bytes, or None after a complaint."""
     if not text[:12].replace(" ", "").isdigit():  # a list as Python writes it, or numbers with commas
         text = text.strip("[] ").replace(",", " ").replace(";", " ")
-    values = _well_formed(text, rows.size**2)
+    values = _parse_well_formed(text, rows.size**2)
     if values is not None:
         return values
     words = text.split()
@@ -134,27 +136,29 @@ def _pixels(text: str, rows: RowCollector, where: str) -> bytes | None:
                 f"rows of a CSV are not scaled: make it Parquet, whose pictures are (mien data convert {rows.file.name} "
                 f"NEW.parquet --size {side}), or read it with --size {side}, in training --set input.size={side}"
             )
-            rows.bad(where, f"has {len(words):,} pixels, not {expected}", hint)
+            rows.reject_row(where, f"has {len(words):,} pixels, not {expected}", hint)
         else:
-            rows.bad(where, f"has {len(words):,} pixels, not {expected}; it may be cut off", CUT_HINT)
+            rows.reject_row(where, f"has {len(words):,} pixels, not {expected}; it may be cut off", TRUNCATED_HINT)
         return None
     try:
         return bytes(_BYTE_OF[_WHOLE.sub("", word)] for word in words)
     except KeyError as error:
-        rows.bad(where, f"has the pixel {error.args[0][:LONGEST_SHOWN]!r}, which is not a whole number in 0..255")
+        rows.reject_row(
+            where, f"has the pixel {error.args[0][:MAX_SHOWN_CHARACTERS]!r}, which is not a whole number in 0..255"
+        )
         return None
 
 
-def _with_pixels_joined(row: list[str], count: int, pixels: list[int]) -> list[str]:
+def _join_pixel_fields(row: list[str], count: int, pixels: list[int]) -> list[str]:
     """A row in which commas without quotes made fields of the pixels, with these in one field again."""
     extra = len(row) - count
-    if extra < FEWEST_PIXELS - 1 or len(pixels) != 1:
+    if extra < MIN_PIXELS - 1 or len(pixels) != 1:
         return row
     begin, end = pixels[0], pixels[0] + extra + 1
     return [*row[:begin], " ".join(row[begin:end]), *row[end:]]
 
 
-def _well_formed(text: str, count: int) -> bytes | None:
+def _parse_well_formed(text: str, count: int) -> bytes | None:
     """``count`` numbers in 0..255 with single blanks between them → bytes; None for anything else, to be looked at word by
     word. Every number is read backwards from the blank behind it, all at once, which is several times as fast."""
     digits = np.frombuffer(b"    " + text.encode("ascii", "replace") + b" ", np.uint8) - ord("0")  # what is none is > 9
@@ -173,12 +177,12 @@ def _well_formed(text: str, count: int) -> bytes | None:
 
 def read_votes(path: Path) -> tuple[np.ndarray, list[str]]:
     """FER+'s file (``Usage,Image name`` and ten vote columns) → votes uint8 (N, 10) and each row's Usage."""
-    with _table(path) as table:
-        found = {name: table.place((name.lower(),)) for name in FERPLUS_COLUMNS}
+    with _open_table(path) as table:
+        found = {name: table.find_column((name.lower(),)) for name in FERPLUS_COLUMNS}
         places = [place for place in found.values() if place is not None]
         if absent := [name for name, place in found.items() if place is None]:
             raise DataError(path, f"has no column {', '.join(absent)}", "give FER+'s fer2013new.csv")
-        usage = table.place(SPLIT_COLUMNS)
+        usage = table.find_column(SPLIT_COLUMNS)
         votes, splits = [], []
         for number, (line, row) in enumerate(table.rows):
             try:
@@ -214,15 +218,15 @@ def write_kaggle_csv(faces: FaceSet, path: Path) -> None:
             writer.writerow([label, text, split] if labeled else [text, split])
 
 
-def has_pixels(path: Path) -> bool:
+def has_pixel_columns(path: Path) -> bool:
     """Whether a CSV holds pictures, and not, as those beside folders of pictures do, a list of them."""
     try:
-        with _table(path) as table:
-            wide = table.pixels()  # numbers alone may name the columns of an embedding
-            return table.place(PIXEL_COLUMNS[:2]) is not None or (
+        with _open_table(path) as table:
+            wide = table.find_pixel_columns()  # numbers alone may name the columns of an embedding
+            return table.find_column(PIXEL_COLUMNS[:2]) is not None or (
                 len(wide) > 1
                 and math.isqrt(len(wide)) ** 2 == len(wide)
-                and (table.place(LABEL_COLUMNS) is not None or table.columns[wide[0]][:1].isalpha())
+                and (table.find_column(LABEL_COLUMNS) is not None or table.columns[wide[0]][:1].isalpha())
             )
     except DataError:
         return False
@@ -235,22 +239,22 @@ class _Table:
     columns: list[str]
     rows: Iterator[_Row]
 
-    def place(self, names: tuple[str, ...]) -> int | None:
+    def find_column(self, names: tuple[str, ...]) -> int | None:
         column = find_column(self.columns, names)
         return None if column is None else self.columns.index(column)
 
-    def pixels(self) -> list[int]:
+    def find_pixel_columns(self) -> list[int]:
         """Where the pixels stand: one column of all, or one column for each, in the order of their numbers; [] without any."""
-        if (one := self.place(PIXEL_COLUMNS)) is not None:
+        if (one := self.find_column(PIXEL_COLUMNS)) is not None:
             return [one]
         numbered = [(int(match[1]), place) for place, name in enumerate(self.columns)
                     if (match := _PIXEL_COLUMN.match(name))]  # fmt: skip
         distinct = len({number for number, _ in numbered}) == len(numbered)  # else these are pixels, not their names
-        return [place for _, place in sorted(numbered)] if distinct and len(numbered) >= FEWEST_PIXELS else []
+        return [place for _, place in sorted(numbered)] if distinct and len(numbered) >= MIN_PIXELS else []
 
 
 @contextmanager
-def _table(path: Path) -> Iterator[_Table]:
+def _open_table(path: Path) -> Iterator[_Table]:
     """A CSV; what is not text or not a table becomes a DataError."""
     csv.field_size_limit(max(csv.field_size_limit(), _FIELD_LIMIT))
     try:

@@ -14,10 +14,10 @@ from mien.core.picture_formats import PICTURE_SUFFIXES
 from mien.core.pictures import read_gray
 from mien.core.preprocessing import resize
 from mien.core.types import SPLIT_ROLES, FaceSet, split_role
-from mien.data.layouts.rows import RowCollector, split_of_path
+from mien.data.layouts.rows import RowCollector, infer_split
 
 #: Letters of the short forms that some data sets use for expressions, which may be a name as well.
-SHORT = 2
+MAX_SHORT_FORM = 2
 
 
 def read_folder(path: Path, *, size: int = 48, skip_bad: bool = False) -> FaceSet:
@@ -27,14 +27,16 @@ def read_folder(path: Path, *, size: int = 48, skip_bad: bool = False) -> FaceSe
     itself (happy/person1). Its split is a folder above that is named train, val, test (or a synonym) or stands beside
     such folders, or else the one that PATH's own name tells. Pictures that lie in no class folder are unlabeled.
     """
-    split_of_tree = split_of_path(path)
-    path = _unwrapped(path)
+    split_of_tree = infer_split(path)
+    path = _unwrap_folder(path)
     rows = RowCollector(path, size, skip_bad)
-    files = {file: [escape_file_name(part) for part in file.relative_to(path).parts[:-1]] for file in _pictures(path)}
-    divided = _divided(files.values())
+    files = {
+        file: [escape_file_name(part) for part in file.relative_to(path).parts[:-1]] for file in _list_pictures(path)
+    }
+    divided = _find_divided_folders(files.values())
     for file, above in files.items():
-        split, folders = _split_and_rest(above, divided)
-        folder = _class_folder(folders)
+        split, folders = _separate_split(above, divided)
+        folder = _find_class_folder(folders)
         if folder.isdigit():
             raise DataError(
                 path,
@@ -46,22 +48,22 @@ def read_folder(path: Path, *, size: int = 48, skip_bad: bool = False) -> FaceSe
             gray = read_gray(file)
         except MediaError as error:
             hint = "mend or remove it, or leave broken pictures out with --skip-bad"
-            rows.bad(str(file), error.problem, error.hint if error.code == "missing_extra" else hint)
+            rows.reject_row(str(file), error.problem, error.hint if error.code == "missing_extra" else hint)
             continue
         if gray.shape != (size, size):
             gray = resize(gray, size)
-        rows.add(gray.tobytes(), normalize_label(folder) if folder else None, split or split_of_tree, name)
+        rows.add_row(gray.tobytes(), normalize_label(folder) if folder else None, split or split_of_tree, name)
     if not rows.names and not rows.skipped:
         expected = f"expected {path.name}/train/angry/*.png or {path.name}/angry/*.png"
         raise DataError(path, "holds no pictures", expected)
-    return rows.face_set()
+    return rows.build_face_set()
 
 
 def _is_split(folder: str) -> bool:
     return split_role(folder) in SPLIT_ROLES
 
 
-def _divided(trees: Iterable[list[str]]) -> set[tuple[str, ...]]:
+def _find_divided_folders(trees: Iterable[list[str]]) -> set[tuple[str, ...]]:
     """The folders, as paths, that hold folders of splits."""
     found = set()
     for above in trees:
@@ -71,7 +73,7 @@ def _divided(trees: Iterable[list[str]]) -> set[tuple[str, ...]]:
     return found
 
 
-def _split_and_rest(above: list[str], divided: set[tuple[str, ...]]) -> tuple[str, list[str]]:
+def _separate_split(above: list[str], divided: set[tuple[str, ...]]) -> tuple[str, list[str]]:
     """The folders above a picture → (its split or "", the others)."""
     rest = [part for part in above if not _is_split(part)]
     if len(rest) < len(above):
@@ -82,26 +84,28 @@ def _split_and_rest(above: list[str], divided: set[tuple[str, ...]]) -> tuple[st
     return "", above
 
 
-def _class_folder(folders: list[str]) -> str:
+def _find_class_folder(folders: list[str]) -> str:
     """The innermost folder that is named by an expression, or else the innermost; "" without any.
 
     A short form (An, Ha, Su) counts where no folder is named in full: below another expression it is a person's name.
     """
-    named = sorted((name for name in reversed(folders) if is_expression(name)), key=lambda name: len(name) <= SHORT)
+    named = sorted(
+        (name for name in reversed(folders) if is_expression(name)), key=lambda name: len(name) <= MAX_SHORT_FORM
+    )
     return named[0] if named else folders[-1] if folders else ""
 
 
-def _unwrapped(path: Path) -> Path:
+def _unwrap_folder(path: Path) -> Path:
     """Below a folder that holds one other folder and nothing else, as unpacked archives often do; an expression is no wrapper."""
     inside = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
     is_wrapper = len(inside) == 1 and inside[0].is_dir() and not _is_split(inside[0].name)
     is_wrapper = is_wrapper and not is_expression(inside[0].name)
     if is_wrapper and any(entry.is_dir() for entry in inside[0].iterdir()):
-        return _unwrapped(inside[0])
+        return _unwrap_folder(inside[0])
     return path
 
 
-def _pictures(path: Path) -> Iterator[Path]:
+def _list_pictures(path: Path) -> Iterator[Path]:
     """Picture files below a folder, sorted, so that the order is the same on every system; not what mien drew on."""
     for file in sorted(walk_files(path)):
         ours = file.stem.endswith(".annotated")
@@ -115,14 +119,14 @@ def write_folder(faces: FaceSet, path: Path) -> None:
     Raises OutputError where ``path`` is not a new or empty folder, DataError for names that a folder cannot hold.
     """
     for split in faces.splits:
-        if split and not _is_split(_file_name(split)):
+        if split and not _is_split(_sanitize_name(split)):
             raise DataError(
                 path,
                 f"cannot hold the split '{split}': its folder would not be read as one",
                 "write a .parquet file, or name the split train, validation or test",
             )
     for name in faces.classes:
-        if not _file_name(name) or _file_name(name).isdigit():
+        if not _sanitize_name(name) or _sanitize_name(name).isdigit():
             raise DataError(
                 path, f"cannot hold the class '{name}': no folder is called so", "write a .parquet file, or rename it"
             )
@@ -133,8 +137,8 @@ def write_folder(faces: FaceSet, path: Path) -> None:
 def _write_pictures(faces: FaceSet, folder: Path) -> None:
     taken: set[str] = set()  # without case, as the file systems of Windows and macOS compare names
     for image, label, name, split in zip(faces.images, faces.labels, faces.names, faces.split, strict=True):
-        place = folder / _file_name(str(split)) / _file_name(faces.classes[label] if label >= 0 else "")
-        stem = _file_name(str(name))
+        place = folder / _sanitize_name(str(split)) / _sanitize_name(faces.classes[label] if label >= 0 else "")
+        stem = _sanitize_name(str(name))
         stem = Path(stem).stem if Path(stem).suffix.lower() in PICTURE_SUFFIXES else stem
         target, number = place / f"{stem}.png", 2
         while str(target).lower() in taken:  # x.jpg and x.bmp would both become x.png
@@ -144,6 +148,6 @@ def _write_pictures(faces: FaceSet, folder: Path) -> None:
         Image.fromarray(image).save(target)
 
 
-def _file_name(text: str) -> str:
+def _sanitize_name(text: str) -> str:
     """Text from a data set as one name in a folder: it must not lead anywhere else."""
     return "".join(c if c.isalnum() or c in "-_. " else "_" for c in text).strip(". ")

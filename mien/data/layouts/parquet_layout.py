@@ -23,18 +23,18 @@ from mien.data.layouts.rows import (
     PICTURE_COLUMNS,
     SPLIT_COLUMNS,
     RowCollector,
-    class_name,
     find_column,
-    split_of_path,
+    infer_split,
+    parse_label,
 )
 
 #: More raters than FER+ has, and what a byte holds.
-MOST_VOTES = 255
+MAX_VOTES = 255
 
 VOTE_COLUMNS = tuple(f"ferplus_{name}" for name in FERPLUS_COLUMNS)
 
 
-def arrow() -> Any:
+def import_pyarrow() -> Any:
     """pyarrow and pyarrow.parquet, or the line that installs them."""
     try:
         import pyarrow
@@ -46,14 +46,14 @@ def arrow() -> Any:
 
 def read_parquet(path: Path, *, size: int = 48, skip_bad: bool = False) -> FaceSet:
     """One Parquet file → FaceSet. Other sizes are scaled to ``size``, colors become gray."""
-    pyarrow = arrow()
+    pyarrow = import_pyarrow()
     number = 0
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
-            reader = _RowReader.of(file, path, RowCollector(path, size, skip_bad))
+            reader = _RowReader.for_file(file, path, RowCollector(path, size, skip_bad))
             for batch in file.iter_batches(batch_size=1024, columns=reader.columns):
                 for row in batch.to_pylist():
-                    reader.add(number, row)
+                    reader.add_row(number, row)
                     number += 1
     except MemoryError as error:  # pyarrow's own is one of its exceptions too
         raise MemoryError(f"{path} needs more memory than there is") from error
@@ -64,7 +64,7 @@ def read_parquet(path: Path, *, size: int = 48, skip_bad: bool = False) -> FaceS
         if isinstance(error, OSError) and error.errno:  # the system's word, not the file's fault
             raise
         raise DataError(path, "is not a whole Parquet file", "download it again") from error
-    return reader.rows.face_set(tuple(dict.fromkeys(reader.classes)))  # two names may mean one expression
+    return reader.rows.build_face_set(tuple(dict.fromkeys(reader.classes)))  # two names may mean one expression
 
 
 @dataclass(frozen=True)
@@ -81,43 +81,45 @@ class _RowReader:
     split_of_file: str
 
     @classmethod
-    def of(cls, file: Any, path: Path, rows: RowCollector) -> _RowReader:
+    def for_file(cls, file: Any, path: Path, rows: RowCollector) -> _RowReader:
         columns = file.schema_arrow.names
         image, label, split = (find_column(columns, names) for names in (PICTURE_COLUMNS, LABEL_COLUMNS, SPLIT_COLUMNS))
         if image is None:
             raise DataError(path, f"has no column of pictures (found: {', '.join(columns)})", "name it 'image'")
         votes = VOTE_COLUMNS if set(VOTE_COLUMNS) <= set(columns) else ()
-        return cls(path, rows, image, label, split, votes, _class_names(file, label), split_of_path(path))
+        return cls(path, rows, image, label, split, votes, _read_class_names(file, label), infer_split(path))
 
     @property
     def columns(self) -> list[str]:
         return [column for column in (self.image, self.label, self.split) if column is not None] + list(self.votes)
 
-    def add(self, number: int, row: dict[str, Any]) -> None:
+    def add_row(self, number: int, row: dict[str, Any]) -> None:
         where, cell = f"{self.path} row {number}", row[self.image]
         data, name = (cell.get("bytes"), cell.get("path")) if isinstance(cell, dict) else (cell, None)
         if not isinstance(data, bytes) or not data:
-            return self.rows.bad(where, "holds no picture")
+            return self.rows.reject_row(where, "holds no picture")
         value = None if self.label is None else row[self.label]
         unlabeled = value is None or value == UNLABELED or value == "" or value != value  # NaN differs from itself
-        label = None if unlabeled else class_name(value, self.classes)
+        label = None if unlabeled else parse_label(value, self.classes)
         if label is None and not unlabeled:
-            return self.rows.bad(where, f"has the unknown label {value!r:.42} (known: {', '.join(self.classes)})")
+            return self.rows.reject_row(
+                where, f"has the unknown label {value!r:.42} (known: {', '.join(self.classes)})"
+            )
         try:
             gray = read_gray(data, name=where)
         except MediaError as error:
-            return self.rows.bad(where, error.problem)
+            return self.rows.reject_row(where, error.problem)
         if gray.shape != (self.rows.size, self.rows.size):
             gray = resize(gray, self.rows.size)
         split = str((row[self.split] if self.split else None) or self.split_of_file)
         votes = tuple(row[column] or 0 for column in self.votes) or None
-        if votes and not all(isinstance(count, (int, float)) and 0 <= count <= MOST_VOTES for count in votes):
-            return self.rows.bad(where, f"has votes that are no counts of 0 to {MOST_VOTES}: {votes}")
+        if votes and not all(isinstance(count, (int, float)) and 0 <= count <= MAX_VOTES for count in votes):
+            return self.rows.reject_row(where, f"has votes that are no counts of 0 to {MAX_VOTES}: {votes}")
         votes = votes and tuple(int(count) for count in votes)
-        self.rows.add(gray.tobytes(), label, split, f"{self.path.name}#{number}", name, votes)
+        self.rows.add_row(gray.tobytes(), label, split, f"{self.path.name}#{number}", name, votes)
 
 
-def _class_names(file: Any, label: str | None) -> tuple[str, ...]:
+def _read_class_names(file: Any, label: str | None) -> tuple[str, ...]:
     """Class names from the file's own metadata (ours, or Hugging Face's ClassLabel), the label texts, or FER2013's."""
     if label is None:
         return FER2013
@@ -131,7 +133,7 @@ def _class_names(file: Any, label: str | None) -> tuple[str, ...]:
             names = json.loads(metadata[b"huggingface"])["info"]["features"][label]["names"]
             if names:
                 return tuple(normalize_label(name) for name in names)
-    pyarrow = arrow()
+    pyarrow = import_pyarrow()
     kind = file.schema_arrow.field(label).type
     kind = kind.value_type if pyarrow.types.is_dictionary(kind) else kind
     if pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind) or pyarrow.types.is_string_view(kind):
@@ -143,10 +145,11 @@ def _class_names(file: Any, label: str | None) -> tuple[str, ...]:
 
 def write_parquet(faces: FaceSet, path: Path) -> None:
     """One Parquet file in the Hugging Face layout: lossless PNG bytes, label, split, votes; reads back unchanged."""
-    pyarrow = arrow()
+    pyarrow = import_pyarrow()
     columns: dict[str, Any] = {
         "image": [
-            {"bytes": _png(image), "path": str(name)} for image, name in zip(faces.images, faces.names, strict=True)
+            {"bytes": _encode_png(image), "path": str(name)}
+            for image, name in zip(faces.images, faces.names, strict=True)
         ],
         "label": pyarrow.array(faces.labels, mask=~faces.is_labeled),
         "split": faces.split.tolist(),
@@ -160,7 +163,7 @@ def write_parquet(faces: FaceSet, path: Path) -> None:
         pyarrow.parquet.write_table(table, temporary, row_group_size=1024)
 
 
-def _png(image: np.ndarray) -> bytes:
+def _encode_png(image: np.ndarray) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, format="PNG")
     return buffer.getvalue()

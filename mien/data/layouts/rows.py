@@ -19,10 +19,10 @@ LABEL_COLUMNS = ("emotion", "label", "labels", "class", "expression")
 SPLIT_COLUMNS = ("usage", "split")
 
 SKIP_HINT = "mend the row, or leave broken rows out with --skip-bad"
-CUT_HINT = "get the whole file again, or leave broken rows out with --skip-bad"
+TRUNCATED_HINT = "get the whole file again, or leave broken rows out with --skip-bad"
 
 #: Digits that a label may have.
-LONGEST_LABEL = 9
+MAX_LABEL_DIGITS = 9
 
 #: How FER2013 itself writes the roles of its splits.
 _OFFICIAL = {"training": "Training", "publictest": "PublicTest", "privatetest": "PrivateTest"}
@@ -34,7 +34,7 @@ def find_column(columns: Iterable[str], names: tuple[str, ...]) -> str | None:
     return next((by_name[name] for name in names if name in by_name), None)
 
 
-def split_of_path(path: Path) -> str:
+def infer_split(path: Path) -> str:
     """The split that a word of a file's name tells, or a folder's whole name; "" if none does.
 
     ``train.csv``, ``fer2013-publictest.parquet`` and ``test-00000-of-00001.parquet`` tell one. Of a file that is but a
@@ -51,7 +51,7 @@ def split_of_path(path: Path) -> str:
     return parent if is_part and split_role(parent) in SPLIT_ROLES else ""
 
 
-def class_name(value: object, classes: tuple[str, ...]) -> str | None:
+def parse_label(value: object, classes: tuple[str, ...]) -> str | None:
     """A label as files write it: a name, or a whole number into ``classes``. None if it is neither."""
     text = str(value).strip()
     name = normalize_label(text)
@@ -59,7 +59,7 @@ def class_name(value: object, classes: tuple[str, ...]) -> str | None:
         return name
     number = text.removesuffix(".0")  # tables with gaps hold whole numbers as floats
     # Longer numbers name no class, and Python turns none of more than 4,300 digits into an int.
-    is_number = number.isascii() and number.isdigit() and len(number) <= LONGEST_LABEL
+    is_number = number.isascii() and number.isdigit() and len(number) <= MAX_LABEL_DIGITS
     return classes[int(number)] if is_number and int(number) < len(classes) else None
 
 
@@ -76,7 +76,7 @@ class RowCollector:
         self.votes: list[tuple[int, ...]] = []
         self.skipped: list[str] = []
 
-    def add(self, pixels: bytes, label: str | None, split: str, number: str, name: str | None = None,
+    def add_row(self, pixels: bytes, label: str | None, split: str, number: str, name: str | None = None,
             votes: tuple[int, ...] | None = None) -> None:  # fmt: skip
         self.pixels += pixels
         self.labels.append(label)
@@ -86,14 +86,14 @@ class RowCollector:
         if votes is not None:
             self.votes.append(votes)
 
-    def bad(self, where: str, found: str, hint: str = SKIP_HINT) -> None:
+    def reject_row(self, where: str, found: str, hint: str = SKIP_HINT) -> None:
         """A row or picture that cannot be used: ``where`` names it, ``found`` says what is wrong."""
         error = DataError(where, found, hint)
         if not self.skip_bad:
             raise error
         self.skipped.append(str(error))
 
-    def face_set(self, classes: tuple[str, ...] | None = None) -> FaceSet:
+    def build_face_set(self, classes: tuple[str, ...] | None = None) -> FaceSet:
         """The set; its classes are the given ones, or those that occur, in canonical order."""
         if not self.names:
             why = f"{len(self.skipped)} broken rows and no good one" if self.skipped else "no faces"

@@ -1,4 +1,4 @@
-"""Labels that are probably wrong, from probabilities of a model that did not train on them."""
+"""Probable label errors, found with probabilities of models that were not trained on these faces."""
 
 from __future__ import annotations
 
@@ -12,39 +12,44 @@ import numpy as np
 from mien.core.csv_cells import unescape_formula
 from mien.core.errors import DataError
 from mien.core.types import FaceSet
-from mien.evaluation.comparison import in_order_of
+from mien.evaluation.comparison import reorder_columns
 
 
 @dataclass(frozen=True)
-class Suspicion:
-    """What out-of-fold probabilities say of N labels.
+class LabelErrors:
+    """Probable errors among N labels, by confident learning.
 
-    suspicion   float32 (N,) in 0..1: one minus the probability of the label
-    flagged     bool (N,): confident learning takes the label for wrong
-    suggested   int64 (N,): the most probable class
-    confusion   int64 (K, K): how often faces labeled i are confidently a j; off its diagonal stand wrong labels
-    thresholds  float64 (K,): from which probability on a face is confidently a j
+    error_score      float32 (N,) in 0..1: one minus the probability of the label
+    is_flagged       bool (N,): confident learning considers the label wrong
+    suggested        int64 (N,): the most probable class
+    confident_joint  int64 (K, K): faces with label i that are confidently of class j. Off the diagonal: label errors
+    thresholds       float64 (K,): a face is confidently of class j from this probability on
     """
 
-    suspicion: np.ndarray
-    flagged: np.ndarray
+    error_score: np.ndarray
+    is_flagged: np.ndarray
     suggested: np.ndarray
-    confusion: np.ndarray
+    confident_joint: np.ndarray
     thresholds: np.ndarray
 
 
-def confident_learning(probabilities: np.ndarray, labels: np.ndarray) -> Suspicion:
-    """Confident learning (Northcutt, Jiang & Chuang, "Confident learning: estimating uncertainty in dataset labels", 2021).
+def find_label_errors(probabilities: np.ndarray, labels: np.ndarray) -> LabelErrors:
+    """Find probable label errors by confident learning.
 
-    With p_j(x) the out-of-fold probability of class j for face x, and X_i the faces labeled i:
-    t_j = mean of p_j(x) over X_j is the threshold of class j (a class that is rarely sure is asked for less);
-    C_ij = number of x in X_i with p_j(x) ≥ t_j, j being the most probable of the classes above their thresholds, is
-    the confident joint. Faces counted off its diagonal are flagged (their rule "C_confusion"), and 1 − p_i(x), i being
-    the label, ranks all: with the weak networks that can be trained in minutes this "self-confidence" finds more planted
-    flips than the margin to the most probable other class (benchmarks/planted.py).
+    Let p_j(x) be the out-of-fold probability of class j for face x, and X_i the faces with label i.
+    The threshold of class j is t_j = mean of p_j(x) over X_j, so that a class of low confidence has a low threshold.
+    The confident joint C_ij counts the faces x in X_i with p_j(x) ≥ t_j, where j is the most probable such class.
+    Faces off its diagonal are flagged (the rule "C_confusion").
 
-    probabilities float (N, K); labels int (N,), −1 where unknown: never flagged, with a suspicion of 0. A class
-    without any label has the threshold 1.
+    The score is 1 − p_i(x) for the label i ("self-confidence"). With small networks it finds more planted label errors than
+    the margin to the most probable other class (benchmarks/planted_errors.py).
+
+    Source: Northcutt, Jiang & Chuang, "Confident learning: estimating uncertainty in dataset labels", 2021.
+
+    Args:
+        probabilities: float (N, K), out of fold.
+        labels: int (N,), −1 where unknown. Unknown labels are never flagged and score 0. A class without any label has the
+            threshold 1.
     """
     probabilities = np.asarray(probabilities, np.float64)
     count, num_classes = probabilities.shape
@@ -56,29 +61,33 @@ def confident_learning(probabilities: np.ndarray, labels: np.ndarray) -> Suspici
         [probabilities[labels == j, j].mean() if (labels == j).any() else 1.0 for j in range(num_classes)]
     )
     confident = np.where(probabilities >= thresholds, probabilities, -1)  # (N, K)
-    sure, taken_for = confident.max(axis=1) >= 0, confident.argmax(axis=1)
-    counted = known & sure
-    confusion = np.zeros((num_classes, num_classes), np.int64)
-    np.add.at(confusion, (labels[counted], taken_for[counted]), 1)
-    return Suspicion(
-        suspicion=np.where(known, 1 - probabilities[rows, labels], 0).astype(np.float32),
-        flagged=counted & (taken_for != labels),
+    is_confident, confident_class = confident.max(axis=1) >= 0, confident.argmax(axis=1)
+    counted = known & is_confident
+    confident_joint = np.zeros((num_classes, num_classes), np.int64)
+    np.add.at(confident_joint, (labels[counted], confident_class[counted]), 1)
+    return LabelErrors(
+        error_score=np.where(known, 1 - probabilities[rows, labels], 0).astype(np.float32),
+        is_flagged=counted & (confident_class != labels),
         suggested=probabilities.argmax(axis=1),
-        confusion=confusion,
+        confident_joint=confident_joint,
         thresholds=thresholds,
     )
 
 
-def among(classes: Sequence[str], named: Sequence[str], probabilities: np.ndarray) -> np.ndarray:
-    """Columns for ``classes`` out of columns (N, M) for ``named``, each row summing to 1 again; all must be among them."""
-    chosen = in_order_of(probabilities, named, classes)
+def select_columns(classes: Sequence[str], columns: Sequence[str], probabilities: np.ndarray) -> np.ndarray:
+    """Select the columns of ``classes`` and normalize each row to the sum 1.
+
+    ``columns`` (M,) are the class names of probabilities (N, M); every class must be among them. Returns float (N, K).
+    """
+    chosen = reorder_columns(probabilities, columns, classes)
     return chosen / np.maximum(chosen.sum(axis=1, keepdims=True), 1e-12)
 
 
 def read_probabilities(path: Path, faces: FaceSet) -> np.ndarray:
-    """float32 (N, K) for every face from a CSV as `mien predict` writes it; unlabeled faces may be absent from it.
+    """Read the probabilities of all faces from a predictions CSV.
 
-    Raises DataError where a labeled face or a class is absent, or a value is no probability.
+    Unlabeled faces may be missing from the file; their probabilities are equal. Returns float32 (N, K).
+    Raises DataError if a labeled face or a class is missing, or if a value is no probability.
     """
     hint = "write it with 'mien predict' on the same data"
     try:
@@ -102,4 +111,4 @@ def read_probabilities(path: Path, faces: FaceSet) -> np.ndarray:
     values = np.array([rows.get(name, even) for name in faces.names.tolist()], np.float32)
     if not (np.isfinite(values).all() and (values >= 0).all() and (values <= 1).all()):
         raise DataError(path, "has values that are no probabilities", hint)
-    return among(faces.classes, named, values)
+    return select_columns(faces.classes, named, values)

@@ -18,14 +18,14 @@ from mien.core.progress import progress_bar
 
 #: Log odds that are asked for before a picture is called no face, as there are far fewer of them than the network is shown.
 #: At this, of crops of photographs without faces nine in ten are found, and of FER2013's pictures one or two in a hundred.
-SURE = 1.5
-_SIDE = 48
-_LEARN_FROM = 12_000  # pictures of each kind
+LOG_ODDS_MARGIN = 1.5
+_SIDE_PX = 48
+_TRAINING_PICTURES = 12_000  # pictures of each kind
 _CELLS = 12  # side of the coarse picture beside the gradients, which do not see light
 _HIDDEN, _EPOCHS, _BATCH, _RATE, _DECAY = 64, 5, 128, 1e-3, 1e-2
 
 
-def nonface_score(images: np.ndarray, *, seed: int = 0, quiet: bool = False) -> np.ndarray:
+def score_non_faces(images: np.ndarray, *, seed: int = 0, quiet: bool = False) -> np.ndarray:
     """float32 (N,): log odds that each uint8 picture (N, H, W) is no face of this set, less SURE: above 0 it is called none.
 
     Each half of the set is judged by a network that learned from the other half. Sets of a few hundred faces teach too
@@ -34,30 +34,34 @@ def nonface_score(images: np.ndarray, *, seed: int = 0, quiet: bool = False) -> 
     if len(images) < 4:
         return np.full(len(images), -np.inf, np.float32)
     rng = np.random.default_rng(seed)
-    pictures = images if images.shape[1:] == (_SIDE, _SIDE) else np.stack([resize(image, _SIDE) for image in images])
+    pictures = (
+        images if images.shape[1:] == (_SIDE_PX, _SIDE_PX) else np.stack([resize(image, _SIDE_PX) for image in images])
+    )
     score = np.empty(len(images), np.float32)
     halves = np.array_split(rng.permutation(len(images)), 2)
-    steps = len(images) + 6 * _LEARN_FROM
+    steps = len(images) + 6 * _TRAINING_PICTURES
     with progress_bar("non-faces", steps, quiet=quiet) as bar:
-        described = describe(pictures, bar.advance)
+        described = describe_pictures(pictures, bar.advance)
         for ours, others in (halves, halves[::-1]):
             # A small set is seen several times, and mirrored as often as not.
-            drawn = np.concatenate([rng.permutation(others) for _ in range(-(-_LEARN_FROM // len(others)))])[
-                :_LEARN_FROM
+            drawn = np.concatenate([rng.permutation(others) for _ in range(-(-_TRAINING_PICTURES // len(others)))])[
+                :_TRAINING_PICTURES
             ]
             shown = np.where(rng.random((len(drawn), 1, 1)) < 0.5, pictures[drawn], pictures[drawn][:, :, ::-1])
-            made = unmade_faces(pictures[others], len(drawn), rng)
-            network = _Network(np.concatenate([describe(shown, bar.advance), describe(made, bar.advance)]), rng)
+            made = make_non_faces(pictures[others], len(drawn), rng)
+            network = _Network(
+                np.concatenate([describe_pictures(shown, bar.advance), describe_pictures(made, bar.advance)]), rng
+            )
             network.fit(np.repeat([0.0, 1.0], [len(shown), len(made)]), rng)
-            score[ours] = network.log_odds(described[ours]) - SURE
-            bar.advance(_LEARN_FROM)
+            score[ours] = network.log_odds(described[ours]) - LOG_ODDS_MARGIN
+            bar.advance(_TRAINING_PICTURES)
     return score
 
 
-def describe(images: np.ndarray, advance: Callable[[float], None] = lambda amount: None) -> np.ndarray:
+def describe_pictures(images: np.ndarray, advance: Callable[[float], None] = lambda amount: None) -> np.ndarray:
     """float32 (N, 1044) of uint8 (N, 48, 48): oriented gradients, and the picture in 12 × 12 cells, its light taken off."""
     pictures = images.astype(np.float32)
-    cells = pictures.reshape(len(images), _CELLS, _SIDE // _CELLS, _CELLS, _SIDE // _CELLS).mean(axis=(2, 4))
+    cells = pictures.reshape(len(images), _CELLS, _SIDE_PX // _CELLS, _CELLS, _SIDE_PX // _CELLS).mean(axis=(2, 4))
     mean, deviation = pictures.mean(axis=(1, 2)), np.maximum(pictures.std(axis=(1, 2)), 3)
     coarse = (cells.reshape(len(images), -1) - mean[:, None]) / deviation[:, None]
     return np.concatenate([oriented_gradients(images, advance), coarse], axis=1)
@@ -70,7 +74,7 @@ def oriented_gradients(images: np.ndarray, advance: Callable[[float], None] = la
     """
     import cv2
 
-    histograms = cv2.HOGDescriptor((_SIDE, _SIDE), (16, 16), (8, 8), (8, 8), 9)
+    histograms = cv2.HOGDescriptor((_SIDE_PX, _SIDE_PX), (16, 16), (8, 8), (8, 8), 9)
     rows = np.empty((len(images), histograms.getDescriptorSize()), np.float32)
     for index, image in enumerate(images):
         rows[index] = np.ravel(histograms.compute(np.ascontiguousarray(image)))
@@ -79,28 +83,28 @@ def oriented_gradients(images: np.ndarray, advance: Callable[[float], None] = la
     return rows
 
 
-def unmade_faces(
+def make_non_faces(
     images: np.ndarray,
     count: int,
     rng: np.random.Generator,
-    ways: Sequence[Callable[[np.ndarray, np.random.Generator], np.ndarray]] | None = None,
+    distortions: Sequence[Callable[[np.ndarray, np.random.Generator], np.ndarray]] | None = None,
 ) -> np.ndarray:
     """uint8 (count, S, S): what faces (N, S, S) become when they are taken apart in one of several ways; default: all six."""
-    ways = ways or (_shuffled, _turned, _scrap, _noise, _rolled, _tiled)
+    distortions = distortions or (_shuffle_tiles, _rotate, _enlarge_piece, _randomize_phases, _roll, _repeat_piece)
     rows = rng.integers(0, len(images), count)
-    return np.stack([ways[index % len(ways)](images[row], rng) for index, row in enumerate(rows)])
+    return np.stack([distortions[index % len(distortions)](images[row], rng) for index, row in enumerate(rows)])
 
 
-def _shuffled(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _shuffle_tiles(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Square tiles in another order."""
     cells = int(rng.choice([2, 3, 4, 6, 8]))
     side = len(image) // cells
     if side * cells < len(image):  # what the tiles do not cover is given up
-        return resize(_in_another_order(image[: side * cells, : side * cells], cells, rng), len(image))
-    return _in_another_order(image, cells, rng)
+        return resize(_permute_tiles(image[: side * cells, : side * cells], cells, rng), len(image))
+    return _permute_tiles(image, cells, rng)
 
 
-def _in_another_order(image: np.ndarray, cells: int, rng: np.random.Generator) -> np.ndarray:
+def _permute_tiles(image: np.ndarray, cells: int, rng: np.random.Generator) -> np.ndarray:
     """(S, S) of cells × cells square tiles, S a multiple of cells."""
     side = len(image) // cells
     tiles = image.reshape(cells, side, cells, side).swapaxes(1, 2).reshape(-1, side, side)
@@ -108,19 +112,19 @@ def _in_another_order(image: np.ndarray, cells: int, rng: np.random.Generator) -
     return tiles.reshape(cells, cells, side, side).swapaxes(1, 2).reshape(image.shape)
 
 
-def _turned(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _rotate(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """On its side or its head."""
     return np.rot90(image, int(rng.integers(1, 4)))
 
 
-def _scrap(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _enlarge_piece(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A piece too small to show what it belongs to, enlarged."""
     side = int(rng.integers(len(image) // 6, len(image) // 2 - 2))
     top, left = rng.integers(0, len(image) - side, 2)
     return resize(image[top : top + side, left : left + side], len(image))
 
 
-def _noise(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _randomize_phases(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """The picture's own frequencies with the phases of noise: a texture."""
     phases = np.angle(np.fft.fft2(rng.normal(size=image.shape)))
     texture = np.real(np.fft.ifft2(np.abs(np.fft.fft2(image)) * np.exp(1j * phases)))
@@ -128,13 +132,13 @@ def _noise(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.clip(texture, 0, 255).astype(np.uint8)
 
 
-def _rolled(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _roll(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Moved by a quarter to three quarters of the side, what leaves on one side entering on the other."""
     down, right = rng.integers(len(image) // 4, 3 * len(image) // 4 + 1, 2)
     return np.roll(image, (int(down), int(right)), (0, 1))
 
 
-def _tiled(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _repeat_piece(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Four times the same half-sized piece, turned."""
     side = int(rng.integers(len(image) // 3, len(image)))
     top, left = rng.integers(0, len(image) - side + 1, 2)
@@ -143,7 +147,7 @@ def _tiled(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 #: The ways after which nobody would see a face any more.
-SCRAMBLED = (_shuffled, _scrap, _noise, _rolled, _tiled)
+SCRAMBLING = (_shuffle_tiles, _enlarge_piece, _randomize_phases, _roll, _repeat_piece)
 
 
 class _Network:

@@ -10,18 +10,18 @@ import numpy as np
 
 from mien.core.files import make_folder, write_json, write_text
 from mien.core.types import FaceSet
-from mien.evaluation.comparison import Comparison, compare
-from mien.evaluation.measures import without_nan
+from mien.evaluation.comparison import Comparison, compare_models
+from mien.evaluation.measures import replace_nan
 from mien.evaluation.reports import curves, page
-from mien.evaluation.reports.curves import drawn
-from mien.evaluation.reports.galleries import LARGE, per_group, small
+from mien.evaluation.reports.curves import draw_figure
+from mien.evaluation.reports.galleries import LARGE_PX, faces_per_group, shrink_pictures
 from mien.evaluation.reports.page import Section
 
 #: A difference is called one below this p-value.
-LEVEL = 0.05
+SIGNIFICANCE_LEVEL = 0.05
 
 #: Of fewer faces nothing is concluded.
-FEW = 10
+MIN_FACES = 10
 
 
 def write_comparison(
@@ -37,23 +37,25 @@ def write_comparison(
     faces: all labeled; both probabilities float (N, K) in the order of faces.classes.
     """
     make_folder(folder)
-    found = compare(*probabilities, faces.labels, faces.classes)
-    changed = _changed(found, faces)
-    values = without_nan(facts | found.to_json() | {"notes": list(notes), "changed": changed})
+    found = compare_models(*probabilities, faces.labels, faces.classes)
+    changed = _list_changed_faces(found, faces)
+    values = replace_nan(facts | found.to_json() | {"notes": list(notes), "changed": changed})
     title = f"{names[0]} against {names[1]}"
     sections = [
-        _in_short(folder, found, names),
-        Section("Class by class", _class_table(found), "A face is gained where B reads it right and A did not, and lost where A did and B does not."),
-        *_galleries(found, faces, probabilities),
-        Section("How this was measured", _method(facts)),
+        _summary_section(folder, found, names),
+        Section("Class by class", _class_table_html(found), "A face is gained where B reads it right and A did not, and lost where A did and B does not."),
+        *_gallery_sections(found, faces, probabilities),
+        Section("How this was measured", _method_html(facts)),
     ]  # fmt: skip
-    lead = "\n".join([_sentence(found), f"A: {names[0]}\nB: {names[1]}", *notes])
-    write_text(folder / "compare.html", page.page(title, lead, sections, footer="The numbers are in compare.json."))
+    lead = "\n".join([_conclusion_text(found), f"A: {names[0]}\nB: {names[1]}", *notes])
+    write_text(
+        folder / "compare.html", page.render_page(title, lead, sections, footer="The numbers are in compare.json.")
+    )
     write_json(folder / "compare.json", values)
     return found, values
 
 
-def comparison_text(found: Comparison, names: tuple[str, str]) -> str:
+def format_comparison(found: Comparison, names: tuple[str, str]) -> str:
     """The comparison for a terminal."""
     test, lines = found.mcnemar, [f"A  {names[0]}", f"B  {names[1]}", "", f"{'':<10}{'A':>9}{'B':>9}{'B − A':>10}"]
     for name, value, form in (("accuracy", "accuracy", "{:.2%}"), ("macro-F1", "macro_f1", "{:.4f}")):
@@ -68,8 +70,8 @@ def comparison_text(found: Comparison, names: tuple[str, str]) -> str:
     lines += [
         "",
         f"{found.a.count:,} faces; right by A alone {test.only_a:,}, by B alone {test.only_b:,}",
-        f"McNemar p = {_p_text(test.p_value)} ({how})",
-        _sentence(found),
+        f"McNemar p = {_format_p_value(test.p_value)} ({how})",
+        _conclusion_text(found),
         "",
     ]
     width = max(map(len, found.a.classes))
@@ -82,59 +84,67 @@ def comparison_text(found: Comparison, names: tuple[str, str]) -> str:
     return "\n".join(lines)
 
 
-def _sentence(found: Comparison) -> str:
+def _conclusion_text(found: Comparison) -> str:
     """What the test says, in words."""
     difference, (low, high) = found.differences["accuracy"]
-    if found.a.count < FEW:
+    if found.a.count < MIN_FACES:
         return f"{found.a.count:,} face{'' if found.a.count == 1 else 's'}: too few to say which reads better."
-    if found.mcnemar.p_value >= LEVEL:
+    if found.mcnemar.p_value >= SIGNIFICANCE_LEVEL:
         return (
-            f"On these {found.a.count:,} faces no difference in accuracy is shown (p = {_p_text(found.mcnemar.p_value)}): "
-            f"it is {_points(difference)} (B − A), and may be anything from {_points(low)} to {_points(high)}."
+            f"On these {found.a.count:,} faces no difference in accuracy is shown (p = {_format_p_value(found.mcnemar.p_value)}): "
+            f"it is {_format_points(difference)} (B − A), and may be anything from {_format_points(low)} to {_format_points(high)}."
         )
     better = "B" if difference > 0 else "A"
     return (
-        f"{better} reads more of these {found.a.count:,} faces right (p = {_p_text(found.mcnemar.p_value)}): the "
-        f"difference B − A is {_points(difference)}, 95 % interval {_points(low)} to {_points(high)}."
+        f"{better} reads more of these {found.a.count:,} faces right (p = {_format_p_value(found.mcnemar.p_value)}): the "
+        f"difference B − A is {_format_points(difference)}, 95 % interval {_format_points(low)} to {_format_points(high)}."
     )
 
 
-def _in_short(folder: Path, found: Comparison, names: tuple[str, str]) -> Section:
+def _summary_section(folder: Path, found: Comparison, names: tuple[str, str]) -> Section:
     rows = found.per_class()
     series = {side: [row[f"recall_{side.lower()}"] for row in rows] for side in ("A", "B")}
-    figure = drawn(curves.bars(found.a.classes, series, "Faces of each class that are found"), folder / "compare.png")
+    figure = draw_figure(
+        curves.plot_class_bars(found.a.classes, series, "Faces of each class that are found"), folder / "compare.png"
+    )
     accuracy, macro = found.differences["accuracy"], found.differences["macro_f1"]
     facts = [
         ("accuracy of A", f"{100 * found.a.accuracy:.1f} %", names[0]),
         ("accuracy of B", f"{100 * found.b.accuracy:.1f} %", names[1]),
-        ("accuracy, B − A", _points(accuracy[0]), f"{_points(accuracy[1][0])} to {_points(accuracy[1][1])}"),
+        (
+            "accuracy, B − A",
+            _format_points(accuracy[0]),
+            f"{_format_points(accuracy[1][0])} to {_format_points(accuracy[1][1])}",
+        ),
         ("macro-F1, B − A", f"{macro[0]:+.3f}", f"{macro[1][0]:+.3f} to {macro[1][1]:+.3f}"),
-        ("McNemar's p", _p_text(found.mcnemar.p_value), "chance of such a difference between equals"),
+        ("McNemar's p", _format_p_value(found.mcnemar.p_value), "chance of such a difference between equals"),
         ("right by A alone", f"{found.mcnemar.only_a:,}", "lost from A to B"),
         ("right by B alone", f"{found.mcnemar.only_b:,}", "gained from A to B"),
         ("same answer", f"{100 * (found.predicted_a == found.predicted_b).mean():.1f} %", "right or wrong"),
     ]
-    body = page.beside([page.picture(figure.light, figure.alt, dark=figure.dark), page.cards(facts)])
+    body = page.render_columns(
+        [page.render_picture(figure.light, figure.alt, dark=figure.dark), page.render_cards(facts)]
+    )
     return Section("In short", body)
 
 
-def _class_table(found: Comparison) -> str:
+def _class_table_html(found: Comparison) -> str:
     rows = [
         [row["class"], f"{row['support']:,}", f"{100 * row['recall_a']:.1f} %", f"{100 * row['recall_b']:.1f} %",
-         _points(row["recall_difference"]), f"{row['f1_a']:.3f}", f"{row['f1_b']:.3f}", f"{row['f1_difference']:+.3f}",
+         _format_points(row["recall_difference"]), f"{row['f1_a']:.3f}", f"{row['f1_b']:.3f}", f"{row['f1_difference']:+.3f}",
          f"{row['gained']:,}", f"{row['lost']:,}"]
         for row in found.per_class()
     ]  # fmt: skip
     heads = ["class", "faces", "recall A", "recall B", "B − A", "F1 A", "F1 B", "B − A", "gained", "lost"]
-    return page.table(heads, rows)
+    return page.render_table(heads, rows)
 
 
-def _galleries(found: Comparison, faces: FaceSet, probabilities: tuple[np.ndarray, np.ndarray]) -> list[Section]:
+def _gallery_sections(found: Comparison, faces: FaceSet, probabilities: tuple[np.ndarray, np.ndarray]) -> list[Section]:
     """The faces gained and the faces lost, class by class, those that moved most first."""
     right_a, right_b = (predicted == faces.labels for predicted in (found.predicted_a, found.predicted_b))
     of_truth = [each[np.arange(len(faces)), faces.labels] for each in probabilities]
     moved = of_truth[1] - of_truth[0]
-    count = 2 * per_group(len(faces.classes))
+    count = 2 * faces_per_group(len(faces.classes))
     sections = []
     for title, changed in (("Gained", right_b & ~right_a), ("Lost", right_a & ~right_b)):
         order = np.argsort(-np.abs(moved), kind="stable")
@@ -143,27 +153,29 @@ def _galleries(found: Comparison, faces: FaceSet, probabilities: tuple[np.ndarra
             rows = order[changed[order] & (faces.labels[order] == k)]
             if len(rows):
                 many = f"{len(rows):,}" if len(rows) <= count else f"{count} of {len(rows):,}"
-                parts.append(f"<h3>{page.text(name)}: {many}</h3>{_tiles(found, faces, of_truth, rows[:count])}")
+                parts.append(
+                    f"<h3>{page.escape_text(name)}: {many}</h3>{_gallery_html(found, faces, of_truth, rows[:count])}"
+                )
         note = "wrong by A, right by B" if title == "Gained" else "right by A, wrong by B"
         note = f"{int(changed.sum()):,} faces, {note}; bars: the probability that each gives to the label."
         sections.append(Section(title, "\n".join(parts) or "<p>None.</p>", note))
     return sections
 
 
-def _tiles(found: Comparison, faces: FaceSet, of_truth: Sequence[np.ndarray], rows: np.ndarray) -> str:
+def _gallery_html(found: Comparison, faces: FaceSet, of_truth: Sequence[np.ndarray], rows: np.ndarray) -> str:
     answers = [
         (faces.classes[faces.labels[row]], faces.classes[found.predicted_a[row]], faces.classes[found.predicted_b[row]])
         for row in rows
     ]
-    return page.tiles(
-        small(faces.images[rows], LARGE),
+    return page.render_tiles(
+        shrink_pictures(faces.images[rows], LARGE_PX),
         [f"A: {a}\nB: {b}\n{faces.names[row]}" for row, (_, a, b) in zip(rows, answers, strict=True)],
         alts=[f"a face labeled {truth}; A reads {a}, B reads {b}" for truth, a, b in answers],
         bars=[[("A", float(of_truth[0][row])), ("B", float(of_truth[1][row]))] for row in rows],
     )
 
 
-def _changed(found: Comparison, faces: FaceSet) -> list[dict[str, str]]:
+def _list_changed_faces(found: Comparison, faces: FaceSet) -> list[dict[str, str]]:
     """Every face that one model reads right and the other wrong, in the order of the data."""
     right_a, right_b = (predicted == faces.labels for predicted in (found.predicted_a, found.predicted_b))
     return [
@@ -178,19 +190,19 @@ def _changed(found: Comparison, faces: FaceSet) -> list[dict[str, str]]:
     ]
 
 
-def _method(facts: dict[str, Any]) -> str:
+def _method_html(facts: dict[str, Any]) -> str:
     rows = [[name, ", ".join(value) if isinstance(value, list) else str(value or "—")] for name, value in facts.items()]
     said = (
         "Intervals: both models are scored on the same faces, drawn anew with replacement 2,000 times (paired percentile "
         "bootstrap), with a fixed seed. McNemar's test (1947) looks at the faces on which exactly one model is right: exact "
         "binomial below 25 of them, else chi-square with Edwards' continuity correction."
     )
-    return page.table(["what", "value"], rows) + f"<p>{said}</p>"
+    return page.render_table(["what", "value"], rows) + f"<p>{said}</p>"
 
 
-def _points(value: float) -> str:
+def _format_points(value: float) -> str:
     return f"{100 * value:+.1f} points".replace("-", "−")
 
 
-def _p_text(value: float) -> str:
+def _format_p_value(value: float) -> str:
     return f"{value:.3f}" if value >= 0.001 else f"{value:.1e}"

@@ -13,7 +13,7 @@ import numpy as np
 from mien.core.files import replace_file
 from mien.evaluation.calibration import Reliability
 from mien.evaluation.ranking import precision_recall_curve, roc_curve
-from mien.evaluation.rater_agreement import Crowd
+from mien.evaluation.rater_agreement import RaterAgreement
 from mien.evaluation.selective import RiskCoverage
 
 #: Draws on matplotlib axes, and returns what it shows in words.
@@ -34,7 +34,7 @@ class Figure(NamedTuple):
     alt: str
 
 
-def drawn(draw: Drawing, path: Path | None = None, size: tuple[float, float] = (6.4, 4.6)) -> Figure:
+def draw_figure(draw: Drawing, path: Path | None = None, size: tuple[float, float] = (6.4, 4.6)) -> Figure:
     """Draw twice. ``draw`` is given matplotlib axes and returns the alt text; the light figure is kept at ``path``."""
     pictures = []
     for theme in (LIGHT, DARK):
@@ -69,7 +69,7 @@ def _theme(paper: str, ink: str) -> Iterator[None]:
         yield
 
 
-def roc(probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[str], areas: np.ndarray) -> Drawing:
+def plot_roc(probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[str], areas: np.ndarray) -> Drawing:
     """Draws the ROC curve of every class against the rest; ``areas`` (K,) go into the legend."""
 
     def draw(axes: Any) -> str:
@@ -79,13 +79,13 @@ def roc(probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[str], a
                 axes.plot(curve.x, curve.y, label=f"{name} {areas[k]:.3f}", color=f"C{k}", linewidth=1.6)
         axes.plot([0, 1], [0, 1], linestyle=":", color="gray", linewidth=1)
         axes.set(xlabel="false-positive rate", ylabel="true-positive rate", title="ROC, each class against the rest")
-        _legend(axes, "area", loc="lower right")
-        return "ROC curves. Areas: " + _listed(classes, areas)
+        _add_legend(axes, "area", loc="lower right")
+        return "ROC curves. Areas: " + _list_values(classes, areas)
 
     return draw
 
 
-def precision_recall(
+def plot_precision_recall(
     probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[str], averages: np.ndarray
 ) -> Drawing:
     """Draws the precision-recall curve of every class that occurs; ``averages`` (K,) go into the legend."""
@@ -99,13 +99,13 @@ def precision_recall(
                 )
         axes.set(xlabel="recall", ylabel="precision", title="Precision and recall, each class against the rest",
                  ylim=(0, 1.02))  # fmt: skip
-        _legend(axes, "average precision", loc="lower left")
-        return "Precision-recall curves. Average precision: " + _listed(classes, averages)
+        _add_legend(axes, "average precision", loc="lower left")
+        return "Precision-recall curves. Average precision: " + _list_values(classes, averages)
 
     return draw
 
 
-def reliability_diagram(found: Reliability) -> Drawing:
+def plot_reliability(found: Reliability) -> Drawing:
     """Draws accuracy against confidence by bin, with the gap to the diagonal and each bin's share of the faces."""
 
     def draw(axes: Any) -> str:
@@ -120,18 +120,18 @@ def reliability_diagram(found: Reliability) -> Drawing:
             found.confidence[some], found.accuracy[some], "o", color=SECOND, markersize=4, label="mean confidence"
         )
         axes.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.02),
-                 title=f"Reliability: expected calibration error {found.error:.3f}")  # fmt: skip
-        _legend(axes, loc="upper left")
+                 title=f"Reliability: expected calibration error {found.calibration_error:.3f}")  # fmt: skip
+        _add_legend(axes, loc="upper left")
         tendency = "surer than it is right" if found.overconfidence > 0 else "less sure than it is right"
         return (
-            f"Reliability diagram, 15 bins. The expected calibration error is {found.error:.3f}; on the whole the model "
+            f"Reliability diagram, 15 bins. The expected calibration error is {found.calibration_error:.3f}; on the whole the model "
             f"is {tendency}, by {abs(found.overconfidence):.1%}."
         )
 
     return draw
 
 
-def confidence_curve(rows: Sequence[dict[str, float]]) -> Drawing:
+def plot_confidence(rows: Sequence[dict[str, float]]) -> Drawing:
     """Draws accuracy and the share of faces kept, where answers below a confidence are not given."""
 
     def draw(axes: Any) -> str:
@@ -142,7 +142,7 @@ def confidence_curve(rows: Sequence[dict[str, float]]) -> Drawing:
                   label="share of the faces answered")  # fmt: skip
         axes.set(xlabel="answers are given from this confidence on", xlim=(0, 1), ylim=(0, 1.02),
                  title="Accuracy by confidence")  # fmt: skip
-        _legend(axes, loc="lower left")
+        _add_legend(axes, loc="lower left")
         told = [row for row in rows if row["threshold"] in (0.5, 0.8) and row["coverage"] > 0]
         return "Accuracy by confidence. " + " ".join(
             f"From {row['threshold']:.1f} on: {row['coverage']:.0%} of the faces, {row['accuracy']:.1%} right."
@@ -152,7 +152,7 @@ def confidence_curve(rows: Sequence[dict[str, float]]) -> Drawing:
     return draw
 
 
-def coverage_curve(found: RiskCoverage, threshold: float | None = None) -> Drawing:
+def plot_coverage(found: RiskCoverage, threshold: float | None = None) -> Drawing:
     """Draws the risk-coverage curve: how often answers are wrong when only the surest share of the faces is answered; with
     a dot at a confidence ``threshold``."""
 
@@ -169,13 +169,13 @@ def coverage_curve(found: RiskCoverage, threshold: float | None = None) -> Drawi
             told += f" From a confidence of {threshold:.2f} on: {share:.1%} answered, {risk:.1%} of them wrong."
         axes.set(xlabel="share of the faces that is answered, surest first", ylabel="share of the answers that is wrong",
                  xlim=(0, 1), ylim=(0, None), title="Risk and coverage")  # fmt: skip
-        _legend(axes, loc="upper left")
+        _add_legend(axes, loc="upper left")
         return told
 
     return draw
 
 
-def bars(classes: Sequence[str], series: Mapping[str, Sequence[float] | np.ndarray], title: str) -> Drawing:
+def plot_class_bars(classes: Sequence[str], series: Mapping[str, Sequence[float] | np.ndarray], title: str) -> Drawing:
     """Draws one group of bars a class; ``series``: name → a share 0..1 of each class."""
 
     def draw(axes: Any) -> str:
@@ -191,13 +191,13 @@ def bars(classes: Sequence[str], series: Mapping[str, Sequence[float] | np.ndarr
         if len(series) > 1:
             axes.legend(frameon=False, fontsize=9, ncols=len(series), loc="upper center", bbox_to_anchor=(0.5, 1.0))
         return f"{title}. " + " ".join(
-            f"{name}: {_listed(classes, values, '{:.1%}')}." for name, values in series.items()
+            f"{name}: {_list_values(classes, values, '{:.1%}')}." for name, values in series.items()
         )
 
     return draw
 
 
-def crowd_bars(found: Crowd) -> Drawing:
+def plot_rater_agreement(found: RaterAgreement) -> Drawing:
     """Draws accuracy by how far the raters agree, with the number of faces."""
 
     def draw(axes: Any) -> str:
@@ -211,12 +211,12 @@ def crowd_bars(found: Crowd) -> Drawing:
         axes.set(xlabel="votes for the raters' favorite", ylabel="accuracy", ylim=(0, 1.02),
                  title="Accuracy by the raters' agreement")  # fmt: skip
         axes.tick_params(axis="x", labelrotation=25)
-        return "Accuracy by the raters' agreement: " + _listed(names, values, "{:.1%}")
+        return "Accuracy by the raters' agreement: " + _list_values(names, values, "{:.1%}")
 
     return draw
 
 
-def training(history: Sequence[dict[str, Any]], what: str) -> Drawing:
+def plot_training(history: Sequence[dict[str, Any]], what: str) -> Drawing:
     """Draws "loss" or "accuracy" of training and validation over the epochs of a run's log."""
 
     def draw(axes: Any) -> str:
@@ -226,7 +226,7 @@ def training(history: Sequence[dict[str, Any]], what: str) -> Drawing:
         axes.plot(epochs, ours, color=FIRST, label="training (augmented)", **look)
         axes.plot(epochs, theirs, color=SECOND, label="validation", **look)
         axes.set(xlabel="epoch", title=f"{what} over the epochs".capitalize())
-        _legend(axes)
+        _add_legend(axes)
         best = (max if what == "accuracy" else min)(theirs)
         return (
             f"{what} over {len(epochs)} epochs: training ends at {ours[-1]:.3f}, validation at {theirs[-1]:.3f}; "
@@ -236,12 +236,12 @@ def training(history: Sequence[dict[str, Any]], what: str) -> Drawing:
     return draw
 
 
-def _legend(axes: Any, title: str | None = None, loc: str = "best") -> None:
+def _add_legend(axes: Any, title: str | None = None, loc: str = "best") -> None:
     if axes.get_legend_handles_labels()[0]:
         axes.legend(title=title, loc=loc, fontsize=9, title_fontsize=9, framealpha=0.8, edgecolor="none")
 
 
-def _listed(names: Sequence[str], values: Sequence[float] | np.ndarray, form: str = "{:.3f}") -> str:
+def _list_values(names: Sequence[str], values: Sequence[float] | np.ndarray, form: str = "{:.3f}") -> str:
     """``"angry 0.912, happy 0.970"``."""
     return ", ".join(
         f"{name} {form.format(value)}" for name, value in zip(names, values, strict=True) if np.isfinite(value)

@@ -16,7 +16,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def literally(draw: Callable[P, R]) -> Callable[P, R]:
+def without_math_text(draw: Callable[P, R]) -> Callable[P, R]:
     """Decorates what draws: words are drawn as they are, where matplotlib would take what stands between two $ for a formula."""
 
     @wraps(draw)
@@ -29,7 +29,7 @@ def literally(draw: Callable[P, R]) -> Callable[P, R]:
     return drawing
 
 
-def pyplot() -> Any:
+def import_pyplot() -> Any:
     """matplotlib without a screen, imported only when something is drawn."""
     import matplotlib
 
@@ -39,10 +39,10 @@ def pyplot() -> Any:
     return plot
 
 
-@literally
+@without_math_text
 def draw_curves(history: list[dict[str, Any]], path: Path, title: str) -> None:
     """Loss and accuracy of training and validation, and the learning rate, over the epochs of a run's log."""
-    plot = pyplot()
+    plot = import_pyplot()
     epochs = [row["epoch"] for row in history]
     figure, (left, right, rate) = plot.subplots(1, 3, figsize=(13, 4), layout="constrained")
     marker = "o" if len(epochs) == 1 else None
@@ -69,19 +69,19 @@ def draw_curves(history: list[dict[str, Any]], path: Path, title: str) -> None:
     plot.close(figure)
 
 
-@literally
+@without_math_text
 def draw_confusion(scores: Scores, path: Path, title: str) -> None:
     """The confusion matrix twice, in counts and in rates of the true class."""
-    plot = pyplot()
+    plot = import_pyplot()
     names = list(scores.classes)
     figure, panels = plot.subplots(1, 2, figsize=(14, 6.2), layout="constrained")
     drawn = (
         (panels[0], scores.confusion, "faces", "{:,.0f}"),
-        (panels[1], scores.rates, "share of the true class", "{:.2f}"),
+        (panels[1], scores.confusion_rates, "share of the true class", "{:.2f}"),
     )
     for axes, values, what, form in drawn:
         image = axes.imshow(
-            scores.rates, cmap="Blues", vmin=0, vmax=1
+            scores.confusion_rates, cmap="Blues", vmin=0, vmax=1
         )  # both colored by rate, so rare classes are seen
         axes.set_xticks(range(len(names)), names, rotation=35, ha="right")
         axes.set_yticks(range(len(names)), names)
@@ -94,7 +94,7 @@ def draw_confusion(scores: Scores, path: Path, title: str) -> None:
                 ha="center",
                 va="center",
                 fontsize=9,
-                color="white" if scores.rates[row, column] > 0.55 else "black",
+                color="white" if scores.confusion_rates[row, column] > 0.55 else "black",
                 in_layout=False,  # it lies inside its panel: measuring it for the layout takes a third of the drawing
             )
     figure.colorbar(image, ax=panels, shrink=0.8, label="share of the true class")
@@ -104,13 +104,13 @@ def draw_confusion(scores: Scores, path: Path, title: str) -> None:
     plot.close(figure)
 
 
-@literally
-def draw_side_by_side(histories: dict[str, list[dict[str, Any]]], path: Path, title: str) -> None:
+@without_math_text
+def draw_run_curves(histories: dict[str, list[dict[str, Any]]], path: Path, title: str) -> None:
     """Training loss, validation loss and both accuracies of several runs over their epochs, a color a run.
 
     histories: name → the rows of a run's log. Training is dashed, validation solid.
     """
-    plot = pyplot()
+    plot = import_pyplot()
     figure, (loss, accuracy) = plot.subplots(1, 2, figsize=(12, 4.2), layout="constrained")
     for index, (name, history) in enumerate(histories.items()):
         epochs = [row["epoch"] for row in history]
@@ -130,7 +130,7 @@ def draw_side_by_side(histories: dict[str, list[dict[str, Any]]], path: Path, ti
     plot.close(figure)
 
 
-@literally
+@without_math_text
 def draw_points(
     series: dict[str, list[tuple[float, list[float]]]], path: Path, title: str, xlabel: str, ylabel: str
 ) -> None:
@@ -138,7 +138,7 @@ def draw_points(
 
     series: name → (x, measurements at x), x ascending.
     """
-    plot = pyplot()
+    plot = import_pyplot()
     figure, axes = plot.subplots(figsize=(7, 4.2), layout="constrained")
     for index, (name, points) in enumerate(series.items()):
         color = f"C{index}"

@@ -8,11 +8,11 @@ from typing import NamedTuple
 import numpy as np
 
 from mien.core.types import FaceSet
-from mien.evaluation.rater_agreement import votes_text
-from mien.evaluation.reports.page import tiles
+from mien.evaluation.rater_agreement import format_votes
+from mien.evaluation.reports.page import render_tiles
 
 #: A picture on the page is at most this large: pixels of a side, among others and in the pages of confusions.
-LARGE, SMALL = 96, 48
+LARGE_PX, SMALL_PX = 96, 48
 
 #: Rows of faces → their saliency as pictures, uint8 (n, H', W', 3).
 Saliency = Callable[[np.ndarray], np.ndarray]
@@ -26,7 +26,7 @@ class Picks(NamedTuple):
     unsure: np.ndarray
 
 
-def pick(probabilities: np.ndarray, labels: np.ndarray, count: int) -> list[Picks]:
+def pick_faces(probabilities: np.ndarray, labels: np.ndarray, count: int) -> list[Picks]:
     """At most ``count`` of each kind for each class: most confident right, most confident wrong, least sure."""
     confidence, predicted = probabilities.max(axis=1), probabilities.argmax(axis=1)
     surest = np.argsort(-confidence, kind="stable")
@@ -38,55 +38,55 @@ def pick(probabilities: np.ndarray, labels: np.ndarray, count: int) -> list[Pick
     return picks
 
 
-def behind(probabilities: np.ndarray, labels: np.ndarray, truth: int, answer: int, count: int) -> np.ndarray:
+def find_confused(probabilities: np.ndarray, labels: np.ndarray, truth: int, answer: int, count: int) -> np.ndarray:
     """The rows of class ``truth`` that were taken for ``answer``, the surest first."""
     rows = np.flatnonzero((labels == truth) & (probabilities.argmax(axis=1) == answer))
     return rows[np.argsort(-probabilities[rows, answer], kind="stable")][:count]
 
 
-def per_group(num_classes: int) -> int:
+def faces_per_group(num_classes: int) -> int:
     """How many faces a group has: five, a row of the page, and fewer where there are many classes: pages stay small."""
     return max(2, min(5, 48 // num_classes))
 
 
-def per_cell(num_classes: int) -> int:
+def faces_per_cell(num_classes: int) -> int:
     """How many faces stand behind a cell of the confusion matrix."""
     return max(1, min(12, 1200 // num_classes**2))
 
 
-def shown(faces: FaceSet, probabilities: np.ndarray, rows: np.ndarray, saliency: Saliency | None = None) -> str:
+def render_faces(faces: FaceSet, probabilities: np.ndarray, rows: np.ndarray, saliency: Saliency | None = None) -> str:
     """Tiles of these faces: label and answer, the raters' votes where known, and the three highest probabilities."""
     if not len(rows):
         return "<p>None.</p>"
-    over = None if saliency is None else small(saliency(rows), LARGE)
-    return tiles(
-        small(faces.images[rows], LARGE if saliency else SMALL),
-        [caption(faces, probabilities, row) for row in rows],
+    over = None if saliency is None else shrink_pictures(saliency(rows), LARGE_PX)
+    return render_tiles(
+        shrink_pictures(faces.images[rows], LARGE_PX if saliency else SMALL_PX),
+        [format_caption(faces, probabilities, row) for row in rows],
         over=over,
         alts=[
             f"a face labeled {faces.classes[faces.labels[row]]}, read as "
             f"{faces.classes[int(probabilities[row].argmax())]}"
             for row in rows
         ],
-        bars=[top(probabilities[row], faces.classes) for row in rows],
+        bars=[top_probabilities(probabilities[row], faces.classes) for row in rows],
     )
 
 
-def caption(faces: FaceSet, probabilities: np.ndarray, row: int) -> str:
+def format_caption(faces: FaceSet, probabilities: np.ndarray, row: int) -> str:
     """The face's name, what it is labeled and read as, and the votes where they are known."""
     truth, answer = faces.classes[faces.labels[row]], faces.classes[int(probabilities[row].argmax())]
     said = f"{truth}, read right" if truth == answer else f"{truth}, read as {answer}"
-    votes = "" if faces.votes is None else votes_text(faces.votes[row])
+    votes = "" if faces.votes is None else format_votes(faces.votes[row])
     return "\n".join([said, *([f"raters: {votes}"] if votes else []), str(faces.names[row])])
 
 
-def top(probabilities: np.ndarray, classes: Sequence[str], count: int = 3) -> list[tuple[str, float]]:
+def top_probabilities(probabilities: np.ndarray, classes: Sequence[str], count: int = 3) -> list[tuple[str, float]]:
     """The highest probabilities of one face (K,), with their names."""
     order = np.argsort(-probabilities, kind="stable")[:count]
     return [(classes[k], float(probabilities[k])) for k in order]
 
 
-def small(images: np.ndarray, side: int) -> np.ndarray:
+def shrink_pictures(images: np.ndarray, side: int) -> np.ndarray:
     """Pictures uint8 (n, H, W[, 3]) no larger than ``side``: a page with hundreds of them can still be mailed."""
     if max(images.shape[1:3]) <= side:
         return images

@@ -11,16 +11,23 @@ import numpy as np
 
 from mien.core.files import make_folder, write_json, write_text
 from mien.core.types import FaceSet
-from mien.evaluation.measures import Measures, measure, without_nan
-from mien.evaluation.rater_agreement import AGREED, Crowd, crowd
+from mien.evaluation.measures import Measures, compute_measures, replace_nan
+from mien.evaluation.rater_agreement import AGREEMENT_THRESHOLD, RaterAgreement, compare_with_raters
 from mien.evaluation.reports import curves, page
-from mien.evaluation.reports.curves import Figure, drawn
+from mien.evaluation.reports.curves import Figure, draw_figure
 from mien.evaluation.reports.figures import draw_confusion
-from mien.evaluation.reports.galleries import Saliency, behind, per_cell, per_group, pick, shown
+from mien.evaluation.reports.galleries import (
+    Saliency,
+    faces_per_cell,
+    faces_per_group,
+    find_confused,
+    pick_faces,
+    render_faces,
+)
 from mien.evaluation.reports.page import Section
 
 #: What the page calls each score, and in one line what it is.
-NAMES = {
+METRIC_NAMES = {
     "accuracy": ("accuracy", "share of the faces that are read right"),
     "balanced_accuracy": ("balanced accuracy", "mean recall of the classes, each counting alike"),
     "macro_f1": ("macro-F1", "mean F1 of the classes that occur as truth or as answer"),
@@ -34,9 +41,9 @@ NAMES = {
 }
 
 #: Scores that are shares, shown in percent.
-_SHARES = {"accuracy", "balanced_accuracy", "top_2_accuracy", "hamming_distance"}
+_PERCENT_METRICS = {"accuracy", "balanced_accuracy", "top_2_accuracy", "hamming_distance"}
 
-_NEVER = "A ratio with nothing below the line is 0 as in scikit-learn; — stands where a score is not defined."
+_UNDEFINED_NOTE = "A ratio with nothing below the line is 0 as in scikit-learn; — stands where a score is not defined."
 
 
 @dataclass(frozen=True)
@@ -50,7 +57,7 @@ class TrainingRecall:
 
     split: str
     count: int
-    of: int
+    total: int
     matrix: np.ndarray
 
 
@@ -81,40 +88,44 @@ def write_report(
     data, split, ...) come first in the JSON.
     """
     make_folder(folder)
-    found = measure(probabilities, faces.labels, faces.classes)
-    raters = None if faces.votes is None else crowd(probabilities, faces.votes, faces.labels, faces.classes)
+    found = compute_measures(probabilities, faces.labels, faces.classes)
+    raters = (
+        None if faces.votes is None else compare_with_raters(probabilities, faces.votes, faces.labels, faces.classes)
+    )
     draw_confusion(found.scores, folder / "confusion.png", title)
     sections = [
-        _in_short(folder, found),
-        _faces(faces, probabilities, extras),
-        _confusions(faces, probabilities, found),
-        _scores(found),
-        _curves(folder, faces, probabilities, found),
-        _calibration(folder, found),
-        *([_crowd(folder, raters, faces.classes)] if raters else []),
-        *_training(folder, found, extras),
-        Section("How this was measured", _method(facts, extras)),
+        _summary_section(folder, found),
+        _faces_section(faces, probabilities, extras),
+        _confusions_section(faces, probabilities, found),
+        _scores_section(found),
+        _curves_section(folder, faces, probabilities, found),
+        _confidence_section(folder, found),
+        *([_raters_section(folder, raters, faces.classes)] if raters else []),
+        *_training_section(folder, found, extras),
+        Section("How this was measured", _method_html(facts, extras)),
     ]
     values = facts | found.to_json()
     values["notes"] = list(extras.notes)
-    values["crowd"] = raters.to_json() if raters else None
+    values["rater_agreement"] = raters.to_json() if raters else None
     values["training"] = _training_json(extras)
-    values = without_nan(values)
-    write_text(folder / "report.html", page.page(title, _lead(found, extras), sections, footer=_footer()))
+    values = replace_nan(values)
+    write_text(
+        folder / "report.html", page.render_page(title, _lead_text(found, extras), sections, footer=_footer_text())
+    )
     write_json(folder / "report.json", values)
     return values
 
 
-def value_text(name: str, value: float, between: tuple[float, float]) -> tuple[str, str]:
+def format_value(name: str, value: float, between: tuple[float, float]) -> tuple[str, str]:
     """("71.2 %", "69.7 to 72.6 %"), as a page shows a score."""
     if not np.isfinite(value):
         return "—", ""
-    if name in _SHARES:
+    if name in _PERCENT_METRICS:
         return f"{100 * value:.1f} %", f"{100 * between[0]:.1f} to {100 * between[1]:.1f} %"
     return f"{value:.3f}", f"{between[0]:.3f} to {between[1]:.3f}"
 
 
-def _lead(found: Measures, extras: Extras) -> str:
+def _lead_text(found: Measures, extras: Extras) -> str:
     """What the numbers say, in three sentences."""
     scores = found.scores
     recalls = {row["class"]: row["recall"] for row in scores.per_class() if row["support"]}
@@ -122,7 +133,7 @@ def _lead(found: Measures, extras: Extras) -> str:
     text = f"{scores.accuracy:.1%} of {scores.count:,} faces are read right."
     if len(recalls) > 1:
         text += f" Read best: {best} ({recalls[best]:.0%}); worst: {worst} ({recalls[worst]:.0%})."
-    mixed = scores.rates * (1 - np.eye(len(scores.classes)))
+    mixed = scores.confusion_rates * (1 - np.eye(len(scores.classes)))
     truth, answer = np.unravel_index(mixed.argmax(), mixed.shape)
     if mixed.max() > 0:
         text += (
@@ -131,91 +142,95 @@ def _lead(found: Measures, extras: Extras) -> str:
     return "\n".join([text.replace("%", " %"), *extras.notes])
 
 
-def _in_short(folder: Path, found: Measures) -> Section:
-    recalls = {"recall": _recalls(found.scores.confusion)}
-    figure = drawn(curves.bars(found.scores.classes, recalls, "Faces of each class that are found"),
+def _summary_section(folder: Path, found: Measures) -> Section:
+    recalls = {"recall": _class_recalls(found.scores.confusion)}
+    figure = draw_figure(curves.plot_class_bars(found.scores.classes, recalls, "Faces of each class that are found"),
                    folder / "recall.png")  # fmt: skip
-    facts = [(NAMES[name][0], *value_text(name, *found.overall[name])) for name in NAMES]
+    facts = [(METRIC_NAMES[name][0], *format_value(name, *found.overall[name])) for name in METRIC_NAMES]
     return Section(
-        "In short", page.beside([_figure(figure), page.cards(facts)]), "Below each score: its 95 % interval."
+        "In short",
+        page.render_columns([_figure_html(figure), page.render_cards(facts)]),
+        "Below each score: its 95 % interval.",
     )
 
 
-def _faces(faces: FaceSet, probabilities: np.ndarray, extras: Extras) -> Section:
+def _faces_section(faces: FaceSet, probabilities: np.ndarray, extras: Extras) -> Section:
     """Three strips of faces for every class."""
-    count = per_group(len(faces.classes))
+    count = faces_per_group(len(faces.classes))
     present = np.unique(faces.labels).tolist()
-    links = " · ".join(page.link(faces.classes[k], f"#faces-{k}") for k in present)
+    links = " · ".join(page.render_link(faces.classes[k], f"#faces-{k}") for k in present)
     parts = [f"<p>{links}</p>"]
-    for k, picks in enumerate(pick(probabilities, faces.labels, count)):
+    for k, picks in enumerate(pick_faces(probabilities, faces.labels, count)):
         if k not in present:
             continue
-        parts.append(f'<h3 id="faces-{k}">{page.text(faces.classes[k])}</h3>')
+        parts.append(f'<h3 id="faces-{k}">{page.escape_text(faces.classes[k])}</h3>')
         for what, rows in (("Surest and right", picks.right), ("Surest and wrong", picks.wrong),
-                           ("Least sure", _beside(picks.unsure, picks.wrong))):  # fmt: skip
-            parts.append(f"<h4>{what}</h4>{shown(faces, probabilities, rows, extras.saliency)}")
+                           ("Least sure", _exclude_rows(picks.unsure, picks.wrong))):  # fmt: skip
+            parts.append(f"<h4>{what}</h4>{render_faces(faces, probabilities, rows, extras.saliency)}")
     note = f"Of every class: the {count} that the model is surest of and right, surest of and wrong, and least sure of."
     if extras.saliency:
         note += f" Beside each face: {extras.method}, for the expression that the model named."
     return Section("Faces", "\n".join(parts), note)
 
 
-def _beside(rows: np.ndarray, shown: np.ndarray) -> np.ndarray:
+def _exclude_rows(rows: np.ndarray, shown: np.ndarray) -> np.ndarray:
     """The rows, in their order, that are not shown already."""
     return rows[~np.isin(rows, shown)]
 
 
-def _confusions(faces: FaceSet, probabilities: np.ndarray, found: Measures) -> Section:
+def _confusions_section(faces: FaceSet, probabilities: np.ndarray, found: Measures) -> Section:
     """The confusion matrix, whose cells open the faces behind them."""
-    matrix, many = found.scores.confusion, per_cell(len(faces.classes))
+    matrix, many = found.scores.confusion, faces_per_cell(len(faces.classes))
     opened = {}
     for i, j in zip(*np.nonzero(matrix), strict=True):
-        rows = behind(probabilities, faces.labels, i, j, many)
+        rows = find_confused(probabilities, faces.labels, i, j, many)
         note = f"<p>The {len(rows)} that the model is surest of.</p>" if len(rows) < matrix[i, j] else ""
-        opened[int(i), int(j)] = note + shown(faces, probabilities, rows)
-    body = page.confusion(
-        faces.classes, matrix, found.scores.rates, opened, caption="Faces, and their share of the label"
+        opened[int(i), int(j)] = note + render_faces(faces, probabilities, rows)
+    body = page.render_confusion(
+        faces.classes, matrix, found.scores.confusion_rates, opened, caption="Faces, and their share of the label"
     )
     return Section("Confusions", body, "Choose a cell to see the faces behind it.")
 
 
-def _scores(found: Measures) -> Section:
-    overall = [[title, *value_text(name, *found.overall[name]), meaning] for name, (title, meaning) in NAMES.items()]
+def _scores_section(found: Measures) -> Section:
+    overall = [
+        [title, *format_value(name, *found.overall[name]), meaning] for name, (title, meaning) in METRIC_NAMES.items()
+    ]
     columns = ["precision", "recall", "specificity", "f1", "accuracy", "roc_auc", "average_precision"]
     heads = ["class", "faces", "precision", "recall", "specificity", "F1", "accuracy", "ROC AUC", "average precision"]
     rows = [
-        [row["class"], f"{row['support']:,}", *(_short(row[name], row[f"{name}_interval"]) for name in columns)]
+        [row["class"], f"{row['support']:,}", *(_format_cell(row[name], row[f"{name}_interval"]) for name in columns)]
         for row in found.per_class()
     ]
     return Section(
         "Scores",
-        page.table(["score", "value", "95 % interval", "what it is"], overall)
-        + page.table(heads, rows, caption="Each class against the rest, with 95 % intervals"),
-        _NEVER,
+        page.render_table(["score", "value", "95 % interval", "what it is"], overall)
+        + page.render_table(heads, rows, caption="Each class against the rest, with 95 % intervals"),
+        _UNDEFINED_NOTE,
     )
 
 
-def _curves(folder: Path, faces: FaceSet, probabilities: np.ndarray, found: Measures) -> Section:
+def _curves_section(folder: Path, faces: FaceSet, probabilities: np.ndarray, found: Measures) -> Section:
     areas, averages = found.by_class["roc_auc"][0], found.by_class["average_precision"][0]
     figures = [
-        drawn(curves.roc(probabilities, faces.labels, faces.classes, areas), folder / "roc.png"),
-        drawn(curves.precision_recall(probabilities, faces.labels, faces.classes, averages),
+        draw_figure(curves.plot_roc(probabilities, faces.labels, faces.classes, areas), folder / "roc.png"),
+        draw_figure(curves.plot_precision_recall(probabilities, faces.labels, faces.classes, averages),
               folder / "precision_recall.png"),
     ]  # fmt: skip
-    return Section("ROC and precision-recall", page.beside([_figure(figure) for figure in figures]))
+    return Section("ROC and precision-recall", page.render_columns([_figure_html(figure) for figure in figures]))
 
 
-def _calibration(folder: Path, found: Measures) -> Section:
+def _confidence_section(folder: Path, found: Measures) -> Section:
     figures = [
-        drawn(curves.reliability_diagram(found.reliability), folder / "reliability.png"),
-        drawn(curves.confidence_curve(found.confidence), folder / "confidence.png"),
+        draw_figure(curves.plot_reliability(found.reliability), folder / "reliability.png"),
+        draw_figure(curves.plot_confidence(found.confidence), folder / "confidence.png"),
     ]
     rows = [
-        [f"{row['threshold']:.2f}", f"{100 * row['coverage']:.1f} %", _percent(row["accuracy"])]
+        [f"{row['threshold']:.2f}", f"{100 * row['coverage']:.1f} %", _format_percent(row["accuracy"])]
         for row in found.confidence[::2]
     ]
-    table = page.table(["confidence at least", "faces answered", "accuracy"], rows)
-    body = page.beside([_figure(figure) for figure in figures])
+    table = page.render_table(["confidence at least", "faces answered", "accuracy"], rows)
+    body = page.render_columns([_figure_html(figure) for figure in figures])
     return Section(
         "Confidence",
         f"{body}<details><summary>The same as a table</summary>{table}</details>",
@@ -224,43 +239,51 @@ def _calibration(folder: Path, found: Measures) -> Section:
     )
 
 
-def _crowd(folder: Path, found: Crowd, classes: Sequence[str]) -> Section:
-    figure = drawn(curves.crowd_bars(found), folder / "crowd.png")
+def _raters_section(folder: Path, found: RaterAgreement, classes: Sequence[str]) -> Section:
+    figure = draw_figure(curves.plot_rater_agreement(found), folder / "rater_agreement.png")
     facts = [
-        (f"accuracy where raters agree (at least {100 * AGREED:.0f} %)", *_rated(found.agreed)),
-        ("accuracy where they do not", *_rated(found.disputed)),
-        ("the model names the raters' favorite", _percent(found.majority_accuracy), "where they have one"),
-        ("the label is the raters' favorite", _percent(found.label_agreement), "where they have one"),
+        (f"accuracy where raters agree (at least {100 * AGREEMENT_THRESHOLD:.0f} %)", *_format_accuracy(found.agreed)),
+        ("accuracy where they do not", *_format_accuracy(found.disputed)),
+        ("the model names the raters' favorite", _format_percent(found.majority_accuracy), "where they have one"),
+        ("the label is the raters' favorite", _format_percent(found.label_agreement), "where they have one"),
         ("divergence from the raters", f"{found.divergence:.3f}", "Kullback-Leibler, nats"),
         ("correlation with the votes", f"{found.correlation:.3f}", "Pearson, over faces and classes"),
     ]
     correlations = [f"{value:.3f}" if np.isfinite(value) else "—" for value in found.class_correlation]
     return Section(
-        "Against the crowd",
-        page.beside([_figure(figure), page.cards(facts)])
-        + page.table([*classes], [correlations], caption="Correlation of votes and probabilities, class by class"),
+        "Agreement with the annotators",
+        page.render_columns([_figure_html(figure), page.render_cards(facts)])
+        + page.render_table(
+            [*classes], [correlations], caption="Correlation of votes and probabilities, class by class"
+        ),
         f"FER+ asked ten people about each face; {found.count:,} of these have votes for the classes. Where people differ, "
         "no model can be right for all of them. Numbers in the bars: faces.",
     )
 
 
-def _training(folder: Path, found: Measures, extras: Extras) -> list[Section]:
+def _training_section(folder: Path, found: Measures, extras: Extras) -> list[Section]:
     parts = []
     if extras.history:
-        parts.append(page.beside([
-            _figure(drawn(curves.training(extras.history, what), folder / f"training_{what}.png"))
+        parts.append(page.render_columns([
+            _figure_html(draw_figure(curves.plot_training(extras.history, what), folder / f"training_{what}.png"))
             for what in ("loss", "accuracy")
         ]))  # fmt: skip
     note = ""
     if extras.training is not None:
         part, classes = extras.training, found.scores.classes
-        ours, theirs = _recalls(part.matrix), _recalls(found.scores.confusion)
+        ours, theirs = _class_recalls(part.matrix), _class_recalls(found.scores.confusion)
         names = {part.split: ours, "measured here": theirs}
-        figure = drawn(
-            curves.bars(classes, names, "Training faces against the measured ones"), folder / "training_recall.png"
+        figure = draw_figure(
+            curves.plot_class_bars(classes, names, "Training faces against the measured ones"),
+            folder / "training_recall.png",
         )
         rows = [
-            [name, _percent(a), _percent(b), f"{100 * (a - b):+.1f} points" if np.isfinite(a - b) else "—"]
+            [
+                name,
+                _format_percent(a),
+                _format_percent(b),
+                f"{100 * (a - b):+.1f} points" if np.isfinite(a - b) else "—",
+            ]
             for name, a, b in zip(
                 [*classes, "all"],
                 [*ours, np.trace(part.matrix) / part.count],
@@ -268,13 +291,19 @@ def _training(folder: Path, found: Measures, extras: Extras) -> list[Section]:
                 strict=True,
             )
         ]
-        parts.append(page.beside([_figure(figure), page.table(["class", *names, "difference"], rows)]))
-        read = f"{part.count:,} of {part.of:,} faces, drawn by class" if part.count < part.of else f"{part.of:,} faces"
+        parts.append(
+            page.render_columns([_figure_html(figure), page.render_table(["class", *names, "difference"], rows)])
+        )
+        read = (
+            f"{part.count:,} of {part.total:,} faces, drawn by class"
+            if part.count < part.total
+            else f"{part.total:,} faces"
+        )
         note = f"{part.split}: {read}, not augmented. A large difference means that the model knows its training faces by heart."
     return [Section("Training", "\n".join(parts), note)] if parts else []
 
 
-def _recalls(matrix: np.ndarray) -> np.ndarray:
+def _class_recalls(matrix: np.ndarray) -> np.ndarray:
     """float (K,), NaN for a class without faces: a bar of height 0 would say that all were missed."""
     support = matrix.sum(axis=1)
     return np.divide(np.diag(matrix), support, out=np.full(len(matrix), np.nan), where=support > 0)
@@ -287,50 +316,50 @@ def _training_json(extras: Extras) -> dict[str, Any] | None:
     return {
         "split": part.split,
         "count": part.count,
-        "of": part.of,
+        "of": part.total,
         "accuracy": float(np.trace(part.matrix) / part.count),
-        "recall": _recalls(part.matrix).tolist(),
+        "recall": _class_recalls(part.matrix).tolist(),
     }
 
 
-def _method(facts: dict[str, Any], extras: Extras) -> str:
+def _method_html(facts: dict[str, Any], extras: Extras) -> str:
     rows = [[name, ", ".join(value) if isinstance(value, list) else str(value or "—")] for name, value in facts.items()]
     said = [
         "Accuracy, precision, recall, specificity, F1, kappa, Matthews correlation, log loss, ROC AUC and average precision "
-        "are those of scikit-learn. " + _NEVER,
+        "are those of scikit-learn. " + _UNDEFINED_NOTE,
         "Intervals are bootstrap percentiles (Efron, 1979): faces are drawn anew with replacement, 1,000 times, 2,000 for "
         "accuracy and macro-F1, with a fixed seed. The calibration error of few faces is too large by chance; "
         "redrawing adds as much again, which its interval is corrected for.",
         *([f"Saliency: {extras.method}."] if extras.method else []),
         "An expression is not an inner state: this says what faces show, not what people feel.",
     ]
-    return page.table(["what", "value"], rows) + "".join(f"<p>{page.text(each)}</p>" for each in said)
+    return page.render_table(["what", "value"], rows) + "".join(f"<p>{page.escape_text(each)}</p>" for each in said)
 
 
-def _footer() -> str:
+def _footer_text() -> str:
     from mien import __version__
 
     return f"Written by mien {__version__}. The numbers are in report.json, the figures beside it."
 
 
-def _figure(figure: Figure) -> str:
-    return page.picture(figure.light, figure.alt, dark=figure.dark)
+def _figure_html(figure: Figure) -> str:
+    return page.render_picture(figure.light, figure.alt, dark=figure.dark)
 
 
-def _percent(value: float) -> str:
+def _format_percent(value: float) -> str:
     return f"{100 * value:.1f} %" if np.isfinite(value) else "—"
 
 
-def _rated(part: dict[str, Any]) -> tuple[str, str]:
+def _format_accuracy(part: dict[str, Any]) -> tuple[str, str]:
     """("79.0 %", "77.2 to 80.6 %, 2,049 faces")."""
     if not part["count"]:
         return "—", "no faces"
     low, high = part["accuracy_interval"]
-    return _percent(part["accuracy"]), f"{100 * low:.1f} to {100 * high:.1f} %, {part['count']:,} faces"
+    return _format_percent(part["accuracy"]), f"{100 * low:.1f} to {100 * high:.1f} %, {part['count']:,} faces"
 
 
-def _short(value: float, between: Sequence[float]) -> Any:
+def _format_cell(value: float, between: Sequence[float]) -> Any:
     """A score with its interval below it, for a cell."""
     if not np.isfinite(value):
         return "—"
-    return page.with_below(f"{value:.3f}", f"{between[0]:.2f}–{between[1]:.2f}" if np.isfinite(between[0]) else "")
+    return page.render_cell(f"{value:.3f}", f"{between[0]:.2f}–{between[1]:.2f}" if np.isfinite(between[0]) else "")

@@ -30,55 +30,57 @@ class Section:
         return re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")
 
 
-def page(title: str, lead: str, sections: Sequence[Section], *, footer: str = "", scripts: Sequence[str] = ()) -> str:
+def render_page(
+    title: str, lead: str, sections: Sequence[Section], *, footer: str = "", scripts: Sequence[str] = ()
+) -> str:
     """The whole document, with a list of its sections. ``lead`` and ``footer`` are plain text, ``scripts`` JavaScript."""
     from markupsafe import Markup
 
     safe = [{"title": s.title, "anchor": s.anchor, "note": s.note, "body": Markup(s.body)} for s in sections]
-    return _template("page.html").render(
+    return _load_template("page.html").render(
         title=title, lead=lead, sections=safe, footer=footer, scripts=[Markup(script) for script in scripts]
     )
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, caption: str = "") -> str:
+def render_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, caption: str = "") -> str:
     """A table; texts are escaped, numbers stand right. A cell that is Markup (as `link` gives) is taken as HTML."""
     numeric = [all(_is_number(row[index]) for row in rows) for index in range(len(columns))] if rows else []
-    return _template("table.html").render(columns=columns, rows=rows, numeric=numeric, caption=caption)
+    return _load_template("table.html").render(columns=columns, rows=rows, numeric=numeric, caption=caption)
 
 
-def link(text: Any, target: str) -> Any:
+def render_link(text: Any, target: str) -> Any:
     """Markup of a link, for a cell of a table."""
     from markupsafe import Markup, escape
 
     return Markup(f'<a href="{escape(target)}">{escape(text)}</a>')
 
 
-def with_below(value: str, below: str) -> Any:
+def render_cell(value: str, below: str) -> Any:
     """Markup of a cell of a table: a value with a small line below it."""
     from markupsafe import Markup, escape
 
     return Markup(f"{escape(value)}<small>{escape(below)}</small>") if below else value
 
 
-def picture(png: bytes, alt: str, *, width: int | None = None, dark: bytes | None = None) -> str:
+def render_picture(png: bytes, alt: str, *, width: int | None = None, dark: bytes | None = None) -> str:
     """A PNG inside the page; ``alt`` says what it shows to those who do not see it. ``dark``: the same for dark pages."""
-    night = None if dark is None else data_uri(dark)
-    return _template("picture.html").render(source=data_uri(png), alt=alt, width=width, dark=night)
+    night = None if dark is None else encode_data_uri(dark)
+    return _load_template("picture.html").render(source=encode_data_uri(png), alt=alt, width=width, dark=night)
 
 
-def beside(parts: Sequence[str]) -> str:
+def render_columns(parts: Sequence[str]) -> str:
     """Pieces of HTML side by side where there is room, one below the other where there is none."""
     from markupsafe import Markup
 
-    return _template("beside.html").render(parts=[Markup(part) for part in parts])
+    return _load_template("beside.html").render(parts=[Markup(part) for part in parts])
 
 
-def cards(facts: Sequence[tuple[str, str, str]]) -> str:
+def render_cards(facts: Sequence[tuple[str, str, str]]) -> str:
     """Numbers that stand out: (what it is, the value, a small line below it) of each; plain text."""
-    return _template("cards.html").render(facts=facts)
+    return _load_template("cards.html").render(facts=facts)
 
 
-def tiles(
+def render_tiles(
     images: np.ndarray,
     captions: Sequence[str],
     *,
@@ -95,14 +97,14 @@ def tiles(
     where the caption does not. ``bars``: for each face names with shares 0..1, drawn as bars below the caption.
     """
     faces = [
-        {"sources": [data_uri(png_of(each)) for each in (image, *(() if over is None else (over[index],)))],
+        {"sources": [encode_data_uri(encode_png(each)) for each in (image, *(() if over is None else (over[index],)))],
          "caption": captions[index], "alt": alts[index] if alts else "", "bars": bars[index] if bars else ()}
         for index, image in enumerate(images)
     ]  # fmt: skip
-    return _template("tiles.html").render(faces=faces, side=side, anchor=anchor)
+    return _load_template("tiles.html").render(faces=faces, side=side, anchor=anchor)
 
 
-def confusion(
+def render_confusion(
     classes: Sequence[str],
     matrix: np.ndarray,
     rates: np.ndarray,
@@ -123,17 +125,17 @@ def confusion(
             if (i, j) in behind:
                 opened.append(cell | {"body": Markup(behind[i, j])})
         rows.append({"name": truth, "cells": cells, "support": int(matrix[i].sum())})
-    return _template("confusion.html").render(classes=classes, rows=rows, galleries=opened, caption=caption)
+    return _load_template("confusion.html").render(classes=classes, rows=rows, galleries=opened, caption=caption)
 
 
-def text(plain: Any) -> str:
+def escape_text(plain: Any) -> str:
     """Plain text as HTML."""
     from markupsafe import escape
 
     return str(escape(plain))
 
 
-def png_of(image: np.ndarray) -> bytes:
+def encode_png(image: np.ndarray) -> bytes:
     """uint8 (H, W) or (H, W, 3) → PNG."""
     from PIL import Image
 
@@ -142,7 +144,7 @@ def png_of(image: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
-def data_uri(png: bytes) -> str:
+def encode_data_uri(png: bytes) -> str:
     return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
 
 
@@ -153,7 +155,7 @@ def _is_number(cell: Any) -> bool:
     return isinstance(cell, str) and re.fullmatch(r"[-+−]?[\d.,]+( ?%| points)?( \(.*\))?|—|", bare) is not None
 
 
-def need_jinja() -> None:
+def require_jinja() -> None:
     """MissingExtra with the install line where Jinja is not there: asked before the work that a page is to show."""
     from importlib.util import find_spec
 
@@ -161,13 +163,13 @@ def need_jinja() -> None:
         raise MissingExtra("jinja2", "report", "to write pages")
 
 
-def need_plotly() -> None:
+def require_plotly() -> None:
     """The same for pages that answer to the pointer, which need Jinja and plotly."""
-    need_jinja()
-    plotly_script()
+    require_jinja()
+    read_plotly_script()
 
 
-def plotly_script() -> str:
+def read_plotly_script() -> str:
     """plotly.min.js as its wheel ships it, for pages that answer to the pointer without a network."""
     try:
         import plotly
@@ -176,9 +178,9 @@ def plotly_script() -> str:
     return (Path(plotly.__file__).parent / "package_data" / "plotly.min.js").read_text(encoding="utf-8")
 
 
-def _template(name: str) -> Any:
+def _load_template(name: str) -> Any:
     """A template of mien/evaluation/reports/templates; what is put in is escaped."""
-    need_jinja()
+    require_jinja()
     import jinja2
 
     folder = str(resources.files("mien.evaluation.reports") / "templates")

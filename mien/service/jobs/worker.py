@@ -40,7 +40,7 @@ class UploadedVideo(Input):
     def name(self) -> str:
         return self.display_name
 
-    def called(self, output: Path) -> str:
+    def output_name(self, output: Path) -> str:
         """As `videos.download_name` has it."""
         return Path(self.display_name).stem + output.name.removeprefix(self.stem.name)
 

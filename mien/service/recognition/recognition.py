@@ -23,7 +23,6 @@ from mien.analysis.detection.detectors import (
     detect_faces,
     keep_largest,
     make_detector,
-    whole_picture,
 )
 from mien.analysis.inference.classifier import TTA, Classifier
 from mien.analysis.inference.model_file import find_model, find_pulled_model, list_shipped_models, read_model_info
@@ -114,14 +113,12 @@ class RecognizerPool:
 
     def make_face_finder(self, options: AnalysisOptions) -> FaceFinder:
         """For a camera: it searches some frames and follows faces through the others, with a detector of its own."""
-        detector = None
-        if options.detector != "none":
-            detector = make_service_detector(
-                options.detector,
-                self._config.detector_model,
-                round(options.detector_threshold, 2),
-                self._config.threads,
-            )
+        detector = make_service_detector(
+            options.detector,
+            self._config.detector_model,
+            round(options.detector_threshold, 2),
+            self._config.threads,
+        )
         return FaceFinder(detector, options.people)
 
     async def analyze(
@@ -145,7 +142,7 @@ class RecognizerPool:
             batcher.withdraw_announcement()
         labels = classifier.labels
         rows = await batcher.classify_crops(crops) if len(crops) else np.empty((0, len(labels) + 1), np.float32)
-        nothing = rows[:, -1] if classifier.knows_non_faces else None
+        nothing = rows[:, -1] if classifier.has_non_face_score else None
         faces = make_faces(found, rows[:, :-1], nothing, labels, Doubt.of(classifier), detected=name != "none")
         return Recognition(faces, crops, classifier.info.name, name)
 
@@ -159,9 +156,6 @@ class RecognizerPool:
     def _detect_faces(
         self, picture: np.ndarray, options: AnalysisOptions, size: int
     ) -> tuple[Detections, str, np.ndarray]:
-        if options.detector == "none":
-            found = whole_picture(picture)
-            return found, "none", crop_faces(picture, found.boxes_xyxy, None, size)
         with self._borrow_detector(
             options.detector, options.detector_threshold, keep=max(picture.shape[:2]) <= MAX_KEPT_SIDE
         ) as detector:
@@ -185,7 +179,7 @@ class RecognizerPool:
 
 def _classify_crops(classifier: Classifier, tta: TTA, crops: np.ndarray) -> np.ndarray:
     """float32 (N, K + 1): the probabilities of crops, and in the last column the score that each is no face (0: unknown)."""
-    probabilities, non_faces = classifier.judge(crops, tta)
+    probabilities, non_faces = classifier.predict(crops, tta)
     last = np.zeros(len(crops), np.float32) if non_faces is None else non_faces
     return np.column_stack([probabilities, last])
 
@@ -193,16 +187,13 @@ def _classify_crops(classifier: Classifier, tta: TTA, crops: np.ndarray) -> np.n
 def _follow_faces(
     picture: np.ndarray, size: int, finder: FaceFinder, time_s: float
 ) -> tuple[Detections, str, np.ndarray]:
-    found, detector = finder.find(picture, time_s), finder.detector
-    framing = detector.framing if detector else None
-    return found, detector.name if detector else "none", crop_faces(picture, found.boxes_xyxy, framing, size)
+    found, detector = finder.find_faces(picture, time_s), finder.detector
+    return found, detector.name, crop_faces(picture, found.boxes_xyxy, detector.framing, size)
 
 
 def make_service_detector(name: str, file: Path | None, threshold: float, threads: int = 0) -> Detector:
     """A detector by name; it leaves out faces with a lower score than the threshold, 0 for its own."""
-    detector = make_detector(name, file if name in ("auto", "yunet") else None, threads, threshold)
-    assert detector is not None  # "none" is dealt with before
-    return detector
+    return make_detector(name, file if name in ("auto", "yunet") else None, threads, threshold)
 
 
 def find_usable_detectors(config: Config) -> list[str]:

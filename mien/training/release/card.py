@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from mien.analysis.inference.model_file import ModelInfo
-from mien.data.splits import OFFICIAL
+from mien.data.splits import OFFICIAL_SIZES
 from mien.evaluation.metrics import Scores
-from mien.evaluation.tables import scores_text
+from mien.evaluation.tables import format_scores
 from mien.training.checkpoint import TrainedModel
 from mien.training.preparation import BATCH_AUGMENTATIONS, WEAK_AUGMENTATION, list_ancestor_models
 from mien.training.recipe import list_teachers, load_recipe, shipped_recipes
@@ -43,7 +43,7 @@ LIMITS = """\
 - Accuracy is lower for classes with few examples. See their support and recall."""
 
 #: Faces of FER2013's Training, and those of them with a majority label of FER+'s annotators.
-FER2013_FACES = (OFFICIAL["Training"], 25_060)
+FER2013_FACES = (OFFICIAL_SIZES["Training"], 25_060)
 
 #: Added to LIMITS for models trained on these faces.
 FER2013_LIMITS = """\
@@ -87,7 +87,7 @@ def make_model_card(
 Without test-time augmentation, with 95 % bootstrap intervals.
 
 ```
-{scores_text(scores)}```""")
+{format_scores(scores)}```""")
     from_fer2013 = header.get("recipe", {}).get("name") in shipped_recipes() and header["training"] in FER2013_FACES
     limits = LIMITS.format(count=len(trained.classes), size=pre.size, data=FER2013_LIMITS if from_fer2013 else "")
     parts += [USES, limits]

@@ -10,7 +10,7 @@ import numpy as np
 
 from mien.core.errors import ModelError, UsageError
 from mien.core.preprocessing import Preprocessing
-from mien.data.splits import halves
+from mien.data.splits import split_halves
 from mien.evaluation.metrics import log_losses
 from mien.models import build_network
 from mien.training.checkpoint import TrainedModel
@@ -89,7 +89,7 @@ def cross_fit_probabilities(
     Their accuracy is what the ensemble promises on new faces; on the faces that chose the weights it is too good.
     """
     result = np.empty(probabilities.shape[1:], probabilities.dtype)
-    for mine, other in halves(labels, seed):
+    for mine, other in split_halves(labels, seed):
         result[mine] = mix_probabilities(choose(probabilities[:, other], labels[other]), probabilities[:, mine])
     return result
 

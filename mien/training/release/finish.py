@@ -13,10 +13,16 @@ from mien.analysis.inference.model_file import METADATA_KEY, int8_path, read_met
 from mien.core.errors import DataError, MissingExtra, ModelError
 from mien.core.files import replace_file
 from mien.core.types import FaceSet
-from mien.evaluation.calibration import cross_tempered, fit_temperature, reliability, tempered
-from mien.evaluation.measures import without_nan
+from mien.evaluation.calibration import apply_temperature, cross_fit_temperature, fit_temperature, measure_reliability
+from mien.evaluation.measures import replace_nan
 from mien.evaluation.metrics import log_losses
-from mien.evaluation.selective import GOAL, cross_kept, keeping, kept, risk_coverage
+from mien.evaluation.selective import (
+    TARGET_ACCURACY,
+    cross_validate_threshold,
+    find_threshold,
+    measure_threshold,
+    risk_coverage,
+)
 from mien.training.release.quantize import quantize_model, write_metadata
 
 #: A threshold above which fewer validation faces than this lie is none: it would be chance, and mark nearly every label.
@@ -32,7 +38,7 @@ class ReleaseOptions:
     int8        whether to write the int8 file beside the float file
     """
 
-    goal: float = GOAL
+    goal: float = TARGET_ACCURACY
     non_faces: bool = True
     int8: bool = True
     seed: int = 0
@@ -108,24 +114,24 @@ def _fit_confidence(
         return float(log_losses(probabilities[np.arange(len(labels)), labels]).mean())
 
     temperature = fit_temperature(logits, labels)
-    before, (after, temperatures) = tempered(logits, 1), cross_tempered(logits, labels, options.seed)
+    before, (after, temperatures) = apply_temperature(logits, 1), cross_fit_temperature(logits, labels, options.seed)
     fits = log_loss(after) < log_loss(before)
     if not fits:
         temperature, after = 1.0, before
-    fitted = tempered(logits, temperature)
-    threshold = keeping(fitted, labels, options.goal)
-    found = kept(fitted, labels, threshold)
-    promised = cross_kept(logits, labels, options.goal, options.seed, fits=fits)
+    fitted = apply_temperature(logits, temperature)
+    threshold = find_threshold(fitted, labels, options.goal)
+    found = measure_threshold(fitted, labels, threshold)
+    promised = cross_validate_threshold(logits, labels, options.goal, options.seed, fit_temperatures=fits)
     values: dict[str, Any] = {
         "data": ", ".join(name for name in faces.splits if name) or "validation faces",
         "faces": len(faces),
         "calibration": {
             "temperatures_of_halves": temperatures,
-            "error_before": reliability(before, labels).error,
-            "error": reliability(after, labels).error,
+            "error_before": measure_reliability(before, labels).calibration_error,
+            "error": measure_reliability(after, labels).calibration_error,
             "log_loss_before": log_loss(before),
             "log_loss": log_loss(after),
-            "bins": [row for row in reliability(after, labels).to_json() if row["count"]],
+            "bins": [row for row in measure_reliability(after, labels).to_json() if row["count"]],
         },
         "unsure": {
             "goal": options.goal,
@@ -137,7 +143,7 @@ def _fit_confidence(
         },
     }
     answers = round(found.coverage * len(labels)) >= MIN_ANSWERED
-    return temperature, without_nan(values), {"unsure": min(threshold, 1.0) if answers else 1.0}
+    return temperature, replace_nan(values), {"unsure": min(threshold, 1.0) if answers else 1.0}
 
 
 def _read_weights(model: Any) -> dict[str, bytes]:

@@ -11,7 +11,7 @@ from mien.analysis.detection.detectors import HaarDetector, crop_faces
 from mien.core.errors import MissingExtra
 from mien.core.pictures import read_picture
 from mien.core.preprocessing import convert_to_gray, resize
-from mien.evaluation.audit.non_faces import SCRAMBLED, unmade_faces
+from mien.evaluation.audit.non_faces import SCRAMBLING, make_non_faces
 
 #: The photographs and drawings in scikit-image's own wheel on which no person is seen, in two groups that share no subject:
 #: what is learned from one is measured on the other. Left out: "astronaut" and "camera" show people, "coins" portraits.
@@ -70,7 +70,7 @@ def crop_squares(picture: np.ndarray, size: int, count: int, rng: np.random.Gene
 
 def scramble_faces(faces: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
     """uint8 (count, S, S): faces taken apart, none of them only turned: a turned face is one."""
-    return unmade_faces(faces, count, rng, SCRAMBLED)
+    return make_non_faces(faces, count, rng, SCRAMBLING)
 
 
 def distort_images(images: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:

@@ -36,8 +36,8 @@ def photos(tmp_path: Path) -> Path:
 
 def test_photographs_become_a_data_set_framed_as_they_will_be_read(photos: Path, tmp_path: Path) -> None:
     detector, told = make_detector("haar"), []
-    done = crop_pictures([photos], tmp_path / "faces", detector, each=lambda at, of: told.append((at, of)))
-    assert (done.pictures, done.faces, len(done.without), len(done.failures)) == (3, 2, 1, 1)
+    done = crop_pictures([photos], tmp_path / "faces", detector, on_progress=lambda at, of: told.append((at, of)))
+    assert (done.pictures, done.faces, len(done.without_faces), len(done.failures)) == (3, 2, 1, 1)
     assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
     faces = load_faces(tmp_path / "faces")
     assert dict(zip(faces.names, faces.split, strict=True)) == {

@@ -9,6 +9,7 @@ import pytest
 
 from mien.analysis.detection.detectors import (
     Detections,
+    Detector,
     Framing,
     HaarDetector,
     _suppress_overlaps,
@@ -24,7 +25,7 @@ from tests.conftest import ASTRONAUT, shared, yunet
 FACE = np.array([175, 65, 275, 185])
 
 
-class Spy:
+class Spy(Detector):
     """A detector that finds one box, and remembers the sizes it was shown."""
 
     name, framing, picture_sides, frame_side = "spy", Framing(1.0, 0.0, 0.0), (640, 1280, 2560), 400
@@ -122,7 +123,7 @@ def test_tiny_and_thin_pictures_are_searched_without_harm(shape: tuple[int, int]
 
 
 def test_a_framing_moves_and_scales_the_square() -> None:
-    x, y, side = Framing(side=1.5, right=0.1, down=-0.2).square(np.array([10, 20, 50, 120]))
+    x, y, side = Framing(side=1.5, right=0.1, down=-0.2).face_square(np.array([10, 20, 50, 120]))
     assert (x, y, side) == pytest.approx((30 + 4, 70 - 20, 1.5 * np.sqrt(40 * 100)))
 
 
@@ -150,12 +151,12 @@ def test_without_a_framing_the_box_is_the_crop() -> None:
 def test_detectors_that_are_not_there_say_how_to_get_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MIEN_CACHE", str(tmp_path))
     assert make_detector("auto").name == "haar"
-    assert make_detector("none") is None
+    assert make_detector("none").name == "none"
     with pytest.raises(ModelError, match=r"not on this machine; pull it with 'mien models pull yunet'"):
         make_detector("yunet")
     with pytest.raises(UsageError, match="choose one of auto, haar, yunet, none"):
         make_detector("mtcnn")
-    with pytest.raises(UsageError, match="does not go with --detector haar"):
+    with pytest.raises(UsageError, match="cannot be combined with `detector=haar`"):
         make_detector("haar", yunet())
     with pytest.raises(ModelError, match="does not exist"):
         make_detector("auto", tmp_path / "absent.onnx")

@@ -124,7 +124,7 @@ def test_a_model_that_answers_with_no_numbers_is_refused(value: float, tmp_path:
     )
     onnx.save(model, tmp_path / "nan.onnx")
     classifier, images = Classifier(tmp_path / "nan.onnx"), patterns(2).images
-    for ask in (classifier.probabilities, classifier.judge, classifier.logits, classifier.features):
+    for ask in (classifier.probabilities, classifier.predict, classifier.logits, classifier.features):
         with pytest.raises(ModelError, match=r"nan.onnx: answers with NaN or infinity.*export it again"):
             ask(images)
 

@@ -112,7 +112,7 @@ def test_what_is_cut_off_is_read_in_part_and_says_so(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(content.getvalue()[: len(content.getvalue()) // 2])
     with open_video(tmp_path / "a.png") as source:
         assert 1 <= len(list(source.frames())) < 5
-        assert source.cut_off
+        assert source.is_cut_off
         assert "the file cannot be read after" in source.damage
 
 

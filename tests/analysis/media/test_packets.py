@@ -164,7 +164,7 @@ def test_a_sender_that_ends_ends_the_stream_in_good_order(monkeypatch: pytest.Mo
     finally:
         opened.set()
         thread.join()
-    assert source.is_live and count > 0 and (source.damage, source.cut_off) == ("", False)
+    assert source.is_live and count > 0 and (source.damage, source.is_cut_off) == ("", False)
 
 
 def test_pictures_that_damage_leaves_out_are_said(tmp_path: Path) -> None:

@@ -85,7 +85,7 @@ def test_frames_of_files_without_presentation_times_are_all_there_at_their_times
     assert [number_of(frame.picture) for frame in frames] == list(range(FRAMES))
     assert [frame.time_s for frame in frames] == pytest.approx([number / 30 for number in range(FRAMES)], abs=0.003)
     assert float(sum(frame.duration for frame in frames) * source.time_base) == pytest.approx(1.0, abs=0.04)
-    assert (source.damage, source.joined) == ("", True)
+    assert (source.damage, source.has_rebuilt_times) == ("", True)
     times = [frames[number].time_s for number in (4, 5, 17, 29)]
     assert [number_of(picture) for picture in pictures_at(path, times, joined=True)] == [4, 5, 17, 29]
 
@@ -97,7 +97,7 @@ def test_presentation_times_that_are_stored_are_kept(tmp_path: Path, name: str) 
     start_s = frames[0].time_s
     assert [frame.time_s - start_s for frame in frames] == pytest.approx([n / 30 for n in range(FRAMES)], abs=0.001)
     assert [number_of(frame.picture) for frame in frames] == list(range(FRAMES))
-    assert not source.joined
+    assert not source.has_rebuilt_times
 
 
 def test_frames_with_the_same_time_are_counted_one_after_the_other(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_frames_with_the_same_time_are_counted_one_after_the_other(tmp_path: Pat
     assert [number_of(frame.picture) for frame in frames] == [frame.index for frame in frames] == list(range(FRAMES))
     times = [frame.time_s for frame in frames]
     assert min(np.diff(times)) > 0 and times[11] == pytest.approx(10 / 30, abs=0.002)
-    assert source.joined
+    assert source.has_rebuilt_times
     picture = next(pictures_at(tmp_path / "same.mkv", [times[11]], joined=True))
     assert number_of(picture) == 11
 

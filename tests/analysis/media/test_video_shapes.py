@@ -181,7 +181,7 @@ def test_what_the_source_says_of_its_colors_is_passed_on(
         encoder = stream.codec_context
         encoder.colorspace, encoder.color_primaries, encoder.color_trc = said.matrix, said.primaries, said.transfer
         for _ in range(3):
-            planes = YuvImage.of_rgb(np.full((64, 128, 3), (180, 60, 40), np.uint8), said)
+            planes = YuvImage.from_rgb(np.full((64, 128, 3), (180, 60, 40), np.uint8), said)
             container.mux(stream.encode(planes.frame))
         container.mux(stream.encode(None))
     analyze(tmp_path / "clip.mp4", recognizer, tmp_path)
@@ -189,9 +189,9 @@ def test_what_the_source_says_of_its_colors_is_passed_on(
         frames = list(container.decode(video=0))
     assert len(frames) == 3
     for frame in frames:
-        seen = YuvImage.of(frame)
-        assert seen.said == said
-        for plane, expected in zip((seen.brightness, *seen.colors), (planes.brightness, *planes.colors), strict=True):
+        seen = YuvImage.from_frame(frame)
+        assert seen.color_spec == said
+        for plane, expected in zip((seen.luma, *seen.chroma), (planes.luma, *planes.chroma), strict=True):
             assert abs(float(plane.mean()) - float(expected.mean())) < 2
 
 
@@ -206,7 +206,7 @@ def test_colors_that_are_said_otherwise_on_the_way_are_turned_to_the_first(
             encoder = stream.codec_context
             encoder.colorspace, encoder.color_primaries, encoder.color_trc = said.matrix, said.primaries, said.transfer
             for number in range(50):
-                planes = YuvImage.of_rgb(red, said)
+                planes = YuvImage.from_rgb(red, said)
                 planes.frame.pts = number
                 container.mux(stream.encode(planes.frame))
             container.mux(stream.encode(None))
@@ -214,10 +214,10 @@ def test_colors_that_are_said_otherwise_on_the_way_are_turned_to_the_first(
     joined.write_bytes(b"".join((tmp_path / f"{name}.ts").read_bytes() for name in "ab"))
     assert analyze(joined, recognizer, tmp_path, part_frames=8).frames == 100
     with av.open(str(tmp_path / "joined.annotated.mp4")) as container:
-        frames = [YuvImage.of(frame) for frame in container.decode(video=0)]
-    assert {planes.said for planes in frames} == {ColorSpec(2, 2, 2)} and len(frames) == 100
+        frames = [YuvImage.from_frame(frame) for frame in container.decode(video=0)]
+    assert {planes.color_spec for planes in frames} == {ColorSpec(2, 2, 2)} and len(frames) == 100
     for planes in frames:
-        np.testing.assert_allclose(planes.rgb().mean(axis=(0, 1)), red[0, 0], atol=5)
+        np.testing.assert_allclose(planes.to_rgb().mean(axis=(0, 1)), red[0, 0], atol=5)
 
 
 def test_a_size_that_changes_on_the_way_is_scaled_to_the_first(recognizer: Recognizer, tmp_path: Path) -> None:

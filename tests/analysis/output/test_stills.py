@@ -64,7 +64,7 @@ def test_of_joined_recordings_the_frames_are_those_that_were_analyzed(tmp_path: 
     path.write_bytes((tmp_path / "first.ts").read_bytes() + (tmp_path / "second.ts").read_bytes())
     with VideoSource(path) as source:
         frames = {frame.time_s: frame.picture for frame in source.frames()}
-        assert source.joined
+        assert source.has_rebuilt_times
     times = [list(frames)[place] for place in (5, 25, 31, 31, 55)]
     for time, picture in zip(times, pictures_at(path, times, joined=True), strict=True):
         assert (picture == frames[time]).all()

@@ -40,13 +40,13 @@ def test_following_gives_tracks_and_steady_labels() -> None:
     follower, shown = Follower(), []
     for index in range(40):
         label = 1 if index % 5 else 0  # every fifth answer is another one
-        (followed,) = follower.follow([face(label, x=2 * index)], index / 10)
+        (followed,) = follower.follow_faces([face(label, x=2 * index)], index / 10)
         assert (followed.track, followed.label) == (0, LABELS[label])  # what the network said stays as it is
         assert followed.smoothed.sum() == pytest.approx(1)
         shown.append(followed.display_label)
     assert shown[3:] == ["happy"] * 37
-    assert [one.track for one in follower.follow([face(1, x=80)], 4.0, was_cut=True)] == [1]
-    assert follower.follow([], 4.1) == []
+    assert [one.track for one in follower.follow_faces([face(1, x=80)], 4.0, was_cut=True)] == [1]
+    assert follower.follow_faces([], 4.1) == []
 
 
 def seen(

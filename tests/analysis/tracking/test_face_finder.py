@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mien.analysis.detection.detectors import Detections, HaarDetector
+from mien.analysis.detection.detectors import Detections, Detector, HaarDetector, WholePictureDetector
 from mien.analysis.media.yuv import YuvImage
 from mien.analysis.tracking.face_finder import MAX_MISSED_S, SEARCH_EVERY_S, FaceFinder, follow_boxes, make_gray_copy
 from mien.analysis.tracking.tracker import pairwise_iou
@@ -19,10 +19,10 @@ from tests.conftest import ASTRONAUT
 FPS = 30
 
 
-class Known:
+class Known(Detector):
     """A detector that knows where the face is, and can be told to miss it."""
 
-    name, picture_sides, frame_side = "known", (640,), 100_000
+    name, framing, picture_sides, frame_side = "known", None, (640,), 100_000
 
     def __init__(self) -> None:
         self.boxes: list[tuple[float, ...]] = []
@@ -71,7 +71,9 @@ def test_nothing_to_follow_is_said(face: np.ndarray) -> None:
 def test_frames_as_videos_hold_them_show_the_same_faces(size_wh: tuple[int, int]) -> None:
     """Large ones are searched in a small copy, whose boxes are scaled back."""
     picture = cv2.resize(read_picture(ASTRONAUT), size_wh, interpolation=cv2.INTER_CUBIC)
-    of_rgb, of_planes = (FaceFinder(HaarDetector()).find(image, 0.0) for image in (picture, YuvImage.of_rgb(picture)))
+    of_rgb, of_planes = (
+        FaceFinder(HaarDetector()).find_faces(image, 0.0) for image in (picture, YuvImage.from_rgb(picture))
+    )
     assert pairwise_iou(of_rgb.boxes_xyxy[:1], of_planes.boxes_xyxy[:1])[0, 0] > 0.85  # the surest of each
 
 
@@ -81,10 +83,10 @@ def test_a_still_face_is_searched_five_times_a_second_and_never_further_off(face
     for index in range(60):
         picture, box = scene(face, 100 + 3 * index, 150)
         detector.boxes = [box]
-        found = finder.find(picture, index / FPS)
+        found = finder.find_faces(picture, index / FPS)
         assert pairwise_iou(found.boxes_xyxy, np.array([box]))[0, 0] > 0.9
         assert found.scores.tolist() == [pytest.approx(0.9)]
-    assert finder.searched == detector.calls == round(2 / SEARCH_EVERY_S)
+    assert finder.search_count == detector.calls == round(2 / SEARCH_EVERY_S)
 
 
 def test_a_face_that_moves_far_is_searched_more_often(face: np.ndarray) -> None:
@@ -93,8 +95,8 @@ def test_a_face_that_moves_far_is_searched_more_often(face: np.ndarray) -> None:
     for index in range(20):
         picture, box = scene(face, 20 + 22 * index, 150)  # half its side in three frames
         detector.boxes = [box]
-        finder.find(picture, index / FPS)
-    assert finder.searched >= 6
+        finder.find_faces(picture, index / FPS)
+    assert finder.search_count >= 6
 
 
 def test_a_new_face_is_found_within_the_stated_time(face: np.ndarray) -> None:
@@ -105,7 +107,7 @@ def test_a_new_face_is_found_within_the_stated_time(face: np.ndarray) -> None:
         if index < 10:
             picture[:] = 90
         detector.boxes = [box] if index >= 10 else []
-        found = finder.find(picture, index / FPS)
+        found = finder.find_faces(picture, index / FPS)
         missing += index >= 10 and not len(found)
     assert missing / FPS <= SEARCH_EVERY_S
 
@@ -116,7 +118,7 @@ def test_what_the_detector_misses_is_kept_for_a_moment_only(face: np.ndarray) ->
     picture, box = scene(face, 300, 200)
     for index in range(30):
         detector.boxes = [box] if index < 6 or index > 20 else []
-        kept.append(len(finder.find(picture, index / FPS)))
+        kept.append(len(finder.find_faces(picture, index / FPS)))
     gone = kept.index(0)
     assert kept[:6] == [1] * 6 and 6 / FPS + MAX_MISSED_S >= gone / FPS > 6 / FPS + MAX_MISSED_S / 2
     assert kept[-1] == 1
@@ -128,9 +130,9 @@ def test_a_cut_is_searched_at_once(face: np.ndarray) -> None:
     for index in range(4):
         picture, box = scene(face, 300, 200)
         detector.boxes = [box]
-        finder.find(picture, index / FPS)
+        finder.find_faces(picture, index / FPS)
     calls, detector.boxes = detector.calls, []
-    assert len(finder.find(np.full_like(picture, 250), 4 / FPS)) == 0
+    assert len(finder.find_faces(np.full_like(picture, 250), 4 / FPS)) == 0
     assert finder.was_cut and detector.calls == calls + 1
 
 
@@ -140,10 +142,10 @@ def test_the_largest_and_no_detector(face: np.ndarray) -> None:
     picture, box = scene(face, 300, 200)
     detector.boxes = [(10, 10, 60, 60), box]
     for index in range(10):
-        assert finder.find(picture, index / FPS).boxes_xyxy.round().tolist() == [list(box)]
-    whole = FaceFinder(None)
+        assert finder.find_faces(picture, index / FPS).boxes_xyxy.round().tolist() == [list(box)]
+    whole = FaceFinder(WholePictureDetector())
     for number, shown in enumerate((picture, 255 - picture)):  # the same person, whatever is shown
-        assert whole.find(shown, 0.04 * number).boxes_xyxy.tolist() == [[0, 0, 640, 480]] and not whole.was_cut
+        assert whole.find_faces(shown, 0.04 * number).boxes_xyxy.tolist() == [[0, 0, 640, 480]] and not whole.was_cut
 
 
 def test_a_saved_state_goes_on_alike(face: np.ndarray) -> None:
@@ -153,9 +155,9 @@ def test_a_saved_state_goes_on_alike(face: np.ndarray) -> None:
     for index in range(30):
         picture, box = scene(face, 100 + 4 * index, 150)
         detector.boxes = [box]
-        found.append(whole.find(picture, index / FPS).boxes_xyxy)
+        found.append(whole.find_faces(picture, index / FPS).boxes_xyxy)
         if index == 13:
             half = pickle.loads(pickle.dumps(whole))
             half.detector = detector
         if index > 13:
-            np.testing.assert_array_equal(half.find(picture, index / FPS).boxes_xyxy, found[-1])
+            np.testing.assert_array_equal(half.find_faces(picture, index / FPS).boxes_xyxy, found[-1])

@@ -28,14 +28,14 @@ def test_two_people_keep_their_numbers(scene: people.Scene, seconds: float, dete
     every = 2  # fifteen frames a second do
     for index, (picture, there) in enumerate(people.frames(scene, seconds, people.actors([ASTRONAUT]), every)):
         time_s = every * index / people.FPS
-        faces = recognizer.read_faces([picture], [finder.find(picture, time_s)])[0]
-        followed = follower.follow(faces, time_s, finder.was_cut, picture)
+        faces = recognizer.read_faces([picture], [finder.find_faces(picture, time_s)])[0]
+        followed = follower.follow_faces(faces, time_s, finder.was_cut, picture)
         truth.append(there)
         found.append([(face.track, np.array(face.box_xyxy)) for face in followed])
     result = people.account(truth, found)
     assert (result.switches, result.numbers) == (0, 2)
     assert detector == "haar" or result.mota > 0.97  # Haar does not see the darker face all the time
-    assert finder.searched < 0.5 * len(truth)
+    assert finder.search_count < 0.5 * len(truth)
 
 
 def test_what_is_missed_false_or_switched_is_counted_by_hand() -> None:
@@ -61,8 +61,8 @@ def test_a_still_face_before_a_moving_ground_is_one_person_however_sparsely_it_i
     for index in range(16):
         picture, time_s = ground[:, 180 * index : 180 * index + 640].copy(), 0.3 * index
         people._paste(picture, actor, 320, 240, 180)
-        faces = recognizer.read_faces([picture], [finder.find(picture, time_s)])[0]
-        numbers |= {face.track for face in follower.follow(faces, time_s, finder.was_cut, picture)}
+        faces = recognizer.read_faces([picture], [finder.find_faces(picture, time_s)])[0]
+        numbers |= {face.track for face in follower.follow_faces(faces, time_s, finder.was_cut, picture)}
         changes, cuts = changes + finder.was_cut, cuts + follower.was_cut
     assert numbers == {0}
     assert changes > 3 and cuts == 0

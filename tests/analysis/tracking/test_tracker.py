@@ -109,7 +109,7 @@ def test_a_cut_ends_all_tracks() -> None:
     box = np.array([[10.0, 10, 90, 90]])
     assert tracker.update(box, 0.0) == [0]
     assert tracker.update(box, 0.1) == [0]
-    tracker.cut()
+    tracker.start_shot()
     assert tracker.update(box, 0.2) == [1]
     assert tracker.update(np.empty((0, 4)), 0.3) == []
 
@@ -222,7 +222,7 @@ def test_smoothing_is_its_formula_and_depends_on_time_alone() -> None:
     off = Smoother(time_constant_s=0)
     off.update(0, a, 0.0)
     assert off.update(0, b, 0.01).label == 1
-    smoother.forget(before_s=6.0)
+    smoother.forget_tracks(before_s=6.0)
     assert smoother.tracks == {}
 
 
@@ -257,11 +257,11 @@ def test_a_cut_and_back_again_keeps_everybody_but_never_takes_one_for_another() 
     tracker = Tracker()
     for index in range(10):
         seen(tracker, index / 10, (tom, 100, 100), (eve, 500, 100))
-    tracker.cut()
+    tracker.start_shot()
     assert seen(tracker, 1.0, (ann, 300, 100)) == [2]
-    tracker.cut()
+    tracker.start_shot()
     assert seen(tracker, 2.0, (eve, 500, 100), (tom, 100, 100)) == [1, 0]
-    tracker.cut()
+    tracker.start_shot()
     assert seen(tracker, 3.0, (tom, 500, 100), (eve, 100, 100)) == [0, 1]  # the same crops, wherever they are
     assert seen(tracker, 50.0, (ann, 300, 100)) == [3]  # too long ago
 
@@ -282,7 +282,7 @@ def test_where_the_tiles_of_a_video_call_change_places_appearance_decides(step_s
         if not frame:
             of = dict(zip(order.tolist(), numbers, strict=True))
         assert numbers == [of[who] for who in order]
-        assert (tracker.jumped > 1) == (frame % 10 == 0 and frame > 0)
+        assert (tracker.moved_count > 1) == (frame % 10 == 0 and frame > 0)
     assert tracker.numbers == 8
 
 
@@ -306,7 +306,7 @@ def test_a_face_that_changes_from_frame_to_frame_keeps_its_number() -> None:
 def test_looks_are_alike_in_rgb_and_in_planes() -> None:
     picture = read_picture(ASTRONAUT)
     boxes = np.array([[175, 65, 275, 165], [10, 10, 110, 110]])
-    of_rgb, of_planes = appearance_embeddings(picture, boxes), appearance_embeddings(YuvImage.of_rgb(picture), boxes)
+    of_rgb, of_planes = appearance_embeddings(picture, boxes), appearance_embeddings(YuvImage.from_rgb(picture), boxes)
     assert (of_rgb * of_planes).sum(axis=1).min() > 0.99
 
 

@@ -18,7 +18,7 @@ from mien.analysis.inference.model_file import METADATA_VERSION, int8_path, read
 from mien.analysis.recognizer import Recognizer
 from mien.core.errors import DataError, ModelError
 from mien.core.types import FaceSet
-from mien.evaluation.audit.non_faces import unmade_faces
+from mien.evaluation.audit.non_faces import make_non_faces
 from mien.evaluation.calibration import fit_temperature
 from mien.models import load
 from mien.training.release import not_a_face
@@ -145,13 +145,13 @@ def test_the_second_answer_is_that_of_the_head_in_float_and_int8(finished: Path,
     onnx.checker.check_model(str(path), full_check=True)
     classifier = Classifier(path)
     features, probabilities = classifier.features(images)
-    answered, scores = classifier.judge(images)
+    answered, scores = classifier.predict(images)
     np.testing.assert_allclose(answered, probabilities, atol=1e-6)
     np.testing.assert_allclose(scores, 1 / (1 + np.exp(-heads[1].log_odds(features))), atol=1e-5)
     quantize.quantize_model(path, int8_path(path), patterns(70), validation())
     int8 = Classifier(int8_path(path))
     np.testing.assert_allclose(
-        int8.judge(images)[1], 1 / (1 + np.exp(-heads[1].log_odds(int8.features(images)[0]))), atol=1e-5
+        int8.predict(images)[1], 1 / (1 + np.exp(-heads[1].log_odds(int8.features(images)[0]))), atol=1e-5
     )
     assert all(torch.equal(load(path).state_dict()[k], v) for k, v in load(finished).state_dict().items())
     not_a_face.remove_head(model)
@@ -232,7 +232,7 @@ def test_the_metadata_is_plain_json(finished: Path) -> None:
 @pytest.mark.parametrize("side", [8, 11, 32, 40, 48, 49, 64, 100])
 def test_faces_of_any_side_are_taken_apart(side: int) -> None:
     faces = np.random.default_rng(0).integers(0, 256, (6, side, side), dtype=np.uint8)
-    assert unmade_faces(faces, 60, np.random.default_rng(1)).shape == (60, side, side)
+    assert make_non_faces(faces, 60, np.random.default_rng(1)).shape == (60, side, side)
     assert draw_textures(60, side, np.random.default_rng(1)).shape == (60, side, side)
 
 
