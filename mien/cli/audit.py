@@ -88,35 +88,40 @@ def audit(
     that are trained here, each on the faces that the others check: on two cores this takes half an hour for FER2013. They are
     stored, so that an interrupted audit continues. --probabilities or --model replaces them; --no-labels leaves labels out.
     """
-    need_jinja()
+    require_jinja()
     _check_options(labels, probabilities, model)
     refuse_overwrite(out, [*paths, *(path for path in (ferplus, probabilities) if path)], writes=TABLES)
     silent = quiet or as_json
     faces = load_faces(paths, ferplus=ferplus, size=size, skip_bad=skip_bad)
     print_skipped(faces, quiet=silent)
     make_folder(out)
-    twins = find_twins(faces.images, near=near_duplicates, quiet=silent)
+    duplicates = find_duplicates(faces.images, near=near_duplicates, quiet=silent)
     has_enough = len(faces) >= MIN_FACES
-    score = nonface_score(faces.images, quiet=silent) if non_faces and has_enough else None
+    score = score_non_faces(faces.images, quiet=silent) if non_faces and has_enough else None
     few = f"non-faces (fewer than {MIN_FACES:,} faces, too few to learn what faces look like)"
-    left_out = [
+    skipped = [
         *([] if near_duplicates else ["near duplicates (--no-near-duplicates)"]),
         *([] if non_faces else ["non-faces (--no-non-faces)"]),
         *([few] if non_faces and not has_enough else []),
     ]
     judged, problem = None, "labels (--no-labels)"
     if labels:
-        judged, problem = _predict_labels(faces, twins, out, probabilities, model, folds, epochs, silent)
+        judged, problem = _predict_labels(faces, duplicates, out, probabilities, model, folds, epochs, silent)
     if judged is None:
-        left_out.append(problem)
-    errors = None if judged is None else confident_learning(judged, faces.labels)
-    findings = examine(
-        faces, twins, nonface_score=score, suspicion=errors, share=max_label_share, left_out=tuple(left_out)
+        skipped.append(problem)
+    errors = None if judged is None else find_label_errors(judged, faces.labels)
+    findings = collect_findings(
+        faces,
+        duplicates,
+        nonface_score=score,
+        label_errors=errors,
+        share=max_label_share,
+        skipped_checks=tuple(skipped),
     )
     values = findings.counts()
     write_tables(findings, out)
     write_json(out / "audit.json", values)
-    write_text(out / "audit.html", audit_page(findings, ", ".join(path.name for path in paths)))
+    write_text(out / "audit.html", render_audit_page(findings, ", ".join(path.name for path in paths)))
     text = f"{_summary(findings, values)}\nwrote {out / 'audit.html'}, audit.json, audit.csv and a CSV for each kind"
     emit(values, text, as_json=as_json, quiet=quiet)
 
@@ -155,7 +160,7 @@ def _predict_labels(
     counts = faces.class_counts()
     if (counts > 0).sum() < 2 or counts[counts > 0].min() < 2 * folds:
         return None, f"labels (a class has fewer than {2 * folds} faces, too few for {folds} folds)"
-    return _predict_out_of_fold(faces, twins, out, folds, epochs, silent), ""
+    return _predict_out_of_fold(faces, duplicates, out, folds, epochs, silent), ""
 
 
 def _predict_by_model(faces: FaceSet, model: str, silent: bool) -> np.ndarray:
@@ -171,7 +176,9 @@ def _predict_by_model(faces: FaceSet, model: str, silent: bool) -> np.ndarray:
     return select_columns(faces.classes, classifier.labels, found)
 
 
-def _predict_out_of_fold(faces: FaceSet, twins: Twins, out: Path, folds: int, epochs: int, silent: bool) -> np.ndarray:
+def _predict_out_of_fold(
+    faces: FaceSet, duplicates: Duplicates, out: Path, folds: int, epochs: int, silent: bool
+) -> np.ndarray:
     from mien.training.folds import assign_folds, predict_out_of_fold
 
     rows = np.flatnonzero(faces.is_labeled)
@@ -200,10 +207,10 @@ def _summary(findings: Findings, values: dict[str, Any]) -> str:
         f"duplicates: {groups['groups']:,} groups of {groups['rows']:,} faces; {exact['groups']:,} groups are exact",
         f"  {groups['within_one_split']:,} within one split, {groups['across_splits']:,} across splits, "
         f"{groups['contradictory']:,} with contradicting labels",
-        f"  {values['duplicate']:,} duplicates can be left out; "
-        f"{sum(values['leaked'].values()):,} validation and test faces have a training twin",
-        f"blank {values['blank']:,}, probably no face {values['not-a-face']:,}, odd in light {values['odd']:,}",
+        f"  {values['duplicate']:,} duplicates to exclude; "
+        f"{sum(values['leaked'].values()):,} validation and test faces have a duplicate in the training split",
+        f"blank {values['blank']:,}, probably no face {values['not-a-face']:,}, unusual lighting {values['outlier']:,}",
     ]
-    if findings.suspicion is not None:
-        lines.append(f"labels: {values['labels_flagged']:,} probably wrong, {values['label']:,} of them in audit.csv")
-    return "\n".join(lines + [f"not checked: {what}" for what in findings.left_out])
+    if findings.label_errors is not None:
+        lines.append(f"labels: {values['labels_flagged']:,} probably wrong, {values['label-error']:,} in audit.csv")
+    return "\n".join(lines + [f"not checked: {check}" for check in findings.skipped_checks])

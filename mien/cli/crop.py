@@ -38,7 +38,7 @@ def crop(
     a-face2.png and so on. OUT/crops.csv lists the picture and the box of each crop.
     """
     finder = make_detector(detector, detector_model)
-    if finder is None:
+    if finder.is_whole_picture:
         raise UsageError("--detector none", "finds no faces to crop", "use auto, haar or yunet")
     kept = parse_people(people)
     with progress_bar("pictures", None, quiet=quiet or as_json) as bar:
@@ -51,7 +51,7 @@ def crop(
         note = f"note: {pluralize(done.videos, 'video')} left out; 'mien moments --plain' writes stills"
         print_note(note, quiet=quiet)
     facts = {
-        "pictures": done.pictures, "faces": done.faces, "without": done.without, "videos": done.videos,
+        "pictures": done.pictures, "faces": done.faces, "without": done.without_faces, "videos": done.videos,
         "failures": [str(failure) for failure in done.failures],
     }  # fmt: skip
     emit(facts, _summary(done, out), as_json=as_json, quiet=quiet)
@@ -64,12 +64,14 @@ def _summary(done: CropSummary, out: Path) -> str:
     """Return what was written, and the pictures without a face."""
     lines = []
     if done.faces:
-        pictures = pluralize(done.pictures - len(done.without), "picture")
+        pictures = pluralize(done.pictures - len(done.without_faces), "picture")
         lines.append(f"wrote {pluralize(done.faces, 'face')} of {pictures} to {out}")
-    if done.without:
+    if done.without_faces:
         nothing = "" if done.faces else "nothing was written: "
-        lines.append(f"{nothing}no face was found in {len(done.without):,} of {pluralize(done.pictures, 'picture')}:")
-        lines += [f"  {name}" for name in done.without[:MAX_LISTED]]
-    if len(done.without) > MAX_LISTED:
-        lines.append(f"  and {len(done.without) - MAX_LISTED:,} more")
+        lines.append(
+            f"{nothing}no face was found in {len(done.without_faces):,} of {pluralize(done.pictures, 'picture')}:"
+        )
+        lines += [f"  {name}" for name in done.without_faces[:MAX_LISTED]]
+    if len(done.without_faces) > MAX_LISTED:
+        lines.append(f"  and {len(done.without_faces) - MAX_LISTED:,} more")
     return "\n".join(lines)

@@ -164,7 +164,7 @@ def split_data(
     print_skipped(everything, quiet=quiet or as_json)
     faces = everything.select_split(split) if split else everything
     if classes:
-        faces = splits.only_classes(faces, classes.split(","))
+        faces = splits.filter_classes(faces, classes.split(","))
     was_divided = len(faces.splits) > 1
     faces = division.apply(faces, parts, seed)
     if keep_labels is not None:
@@ -196,15 +196,15 @@ class _Division:
     def apply(self, faces: FaceSet, parts: list[str], seed: int) -> FaceSet:
         """Return the faces in their parts; as they are where there is nothing to divide by."""
         if self.is_official:
-            return splits.official_splits(faces)
+            return splits.assign_official_splits(faces)
         if self.counts:
-            return splits.with_counts(faces, dict(zip(parts, self.counts, strict=True)), seed)
+            return splits.split_by_class_counts(faces, dict(zip(parts, self.counts, strict=True)), seed)
         if not parts:
             return faces
-        sizes = self.sizes or splits.fraction_sizes(len(faces), self.shares)
+        sizes = self.sizes or splits.sizes_from_fractions(len(faces), self.shares)
         if self.is_in_order:
-            return splits.in_order(faces, parts, sizes)
-        return splits.resplit(faces, parts, sizes, seed)
+            return splits.split_in_order(faces, parts, sizes)
+        return splits.split_stratified(faces, parts, sizes, seed)
 
 
 @app.command("preview")

@@ -15,8 +15,8 @@ from mien.cli.options import Data, Json, LabelsBy, Quiet, Seed, SkipBad
 from mien.core.errors import UsageError
 from mien.core.files import write_text
 from mien.core.types import FaceSet, split_role
-from mien.evaluation.calibration import BINS, Reliability
-from mien.evaluation.reports.curves import drawn, reliability_diagram
+from mien.evaluation.calibration import NUM_BINS, Reliability
+from mien.evaluation.reports.curves import draw_figure, plot_reliability
 
 #: With fewer validation faces, temperature and thresholds are mostly noise.
 MIN_FACES = 300
@@ -102,7 +102,7 @@ def _caveat(faces: FaceSet) -> str:
 
 def _draw_reliability(found: dict[str, Any], diagram: Path) -> None:
     """Draw the reliability diagram, on faces that did not fit the temperature, as PNG."""
-    count, confidence, accuracy = np.zeros(BINS, np.int64), np.full(BINS, np.nan), np.full(BINS, np.nan)
+    count, confidence, accuracy = np.zeros(NUM_BINS, np.int64), np.full(NUM_BINS, np.nan), np.full(NUM_BINS, np.nan)
     for row in found["calibration"]["bins"]:
         place = round(row["from"] * NUM_BINS)
         count[place], confidence[place], accuracy[place] = row["count"], row["confidence"], row["accuracy"]

@@ -52,7 +52,7 @@ def list_models(as_json: Json = False) -> None:
     for name, known in PULLABLE_MODELS.items():
         local = find_pulled_model(name)
         kind, place = ("pulled", str(local)) if local else ("to pull", f"mien models pull {name}")
-        rows.append({"name": name, "kind": kind, "about": known.about, "path": place})
+        rows.append({"name": name, "kind": kind, "about": known.description, "path": place})
     lines = [f"{row['name']:<8} {row['kind']:<8} {row['about']}\n{'':<18}{row['path']}" for row in rows]
     emit(rows, "\n".join(lines), as_json=as_json)
 

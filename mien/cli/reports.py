@@ -272,7 +272,7 @@ def _select_faces(everything: FaceSet, wanted: FaceSet) -> FaceSet:
 
 def _report_text(values: dict[str, Any]) -> str:
     """Return the overall scores, a line each."""
-    width = max(len(title) for title, _ in NAMES.values())
+    width = max(len(title) for title, _ in METRIC_NAMES.values())
     lines = [f"{'faces':<{width}}  {values['count']:,}"]
     for name, (title, _) in METRIC_NAMES.items():
         value, between = (values[name], values[f"{name}_interval"])

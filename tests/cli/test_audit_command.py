@@ -36,7 +36,7 @@ def names(file: str) -> list[str]:
 
 
 def test_what_an_audit_writes_and_that_exclude_takes_it(capsys: pytest.CaptureFixture[str]) -> None:
-    save_faces(with_twins(), "faces.csv")
+    save_faces(with_duplicates(), "faces.csv")
     assert main(["audit", "faces.csv", "--no-labels", "--no-non-faces"]) == 0
     said = capsys.readouterr().out
     assert "2 groups of 4 faces; 1 groups are exact" in said

@@ -99,12 +99,11 @@ def test_kill_the_server_and_start_it_again(tmp_path: Path) -> None:
         assert sorted(path.name for path in folder.iterdir()) == ["results", "source.mp4"]
 
 
-@pytest.mark.parametrize(("token", "noted"), [("secret", True), ("0123456789abcdef", False)])
-def test_a_token_that_can_be_guessed_is_noted(tmp_path: Path, token: str, noted: bool) -> None:
-    with program(tmp_path, "--host", "0.0.0.0", "--token", token) as (process, address):
+def test_a_token_that_can_be_guessed_is_noted(tmp_path: Path) -> None:
+    with program(tmp_path, "--host", "0.0.0.0", "--token", "secret") as (process, address):
         until(lambda: get(address, "healthz"))
         process.send_signal(signal.SIGINT)
-        assert ("can be guessed" in process.stdout.read()) == noted
+        assert "can be guessed" in process.stdout.read()
 
 
 @pytest.mark.slow
@@ -196,10 +195,14 @@ def test_the_service_does_without_torch(tmp_path: Path) -> None:
 
 
 def test_it_says_where_it_is_and_answers_with_the_token_alone(tmp_path: Path) -> None:
-    with program(tmp_path / "state", "--token", "secret", "--reports", str(tmp_path)) as (_, address):
+    token = "0123456789abcdef"
+    options = ("--host", "0.0.0.0", "--token", token, "--reports", str(tmp_path))
+    with program(tmp_path / "state", *options) as (process, address):
         assert get(address, "healthz")["status"] == "ok"
         with pytest.raises(urllib.error.HTTPError, match="401"):
             get(address, "v1/jobs")
-        request = urllib.request.Request(f"{address}v1/jobs", headers={"Authorization": "Bearer secret"})
+        request = urllib.request.Request(f"{address}v1/jobs", headers={"Authorization": f"Bearer {token}"})
         with urllib.request.urlopen(request, timeout=120) as answer:
             assert json.load(answer) == []
+        process.send_signal(signal.SIGINT)
+        assert "can be guessed" not in process.stdout.read()
