@@ -12,7 +12,7 @@ import typer
 from mien.cli.completion import complete_recipes
 from mien.cli.crop import crop
 from mien.cli.loaders import print_skipped, read_data, refuse_overwrite, require_torch, resolve_labels_by
-from mien.cli.messages import emit, format_table, print_help, print_note
+from mien.cli.messages import emit, format_table, name_options, print_help, print_note
 from mien.cli.options import DataLabelsBy, Ferplus, Json, Quiet, Seed, Set, SkipBad
 from mien.core.errors import UsageError
 from mien.core.labels import is_expression, normalize_label
@@ -347,7 +347,7 @@ def _description(faces: FaceSet, facts: dict[str, Any], path: Path) -> str:
     ]
     if faces.classes and not any(is_expression(name) for name in faces.classes):
         lines.append("  note: none of the class names is an expression that mien knows (see docs/data.md)")
-    return "\n".join(lines + [f"  skipped: {row}" for row in faces.skipped[:20]])
+    return "\n".join(lines + [f"  skipped: {name_options(row)}" for row in faces.skipped[:20]])
 
 
 def _to_json(faces: FaceSet, path: Path) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import typer
 
 from mien.analysis.inference.classifier import Classifier
 from mien.analysis.inference.model_file import list_shipped_models
-from mien.cli.messages import print_note
+from mien.cli.messages import name_options, print_note
 from mien.core.errors import DataError, MissingExtra, OutputError, UsageError
 from mien.core.labels import CANONICAL
 from mien.core.preprocessing import Preprocessing
@@ -100,7 +100,9 @@ def refuse_overwrite(out: Path, inputs: Iterable[Path], writes: Iterable[str] = 
 def print_skipped(faces: FaceSet, *, quiet: bool) -> None:
     """Print on stderr how many rows ``--skip-bad`` left out."""
     if faces.skipped:
-        print_note(f"skipped {len(faces.skipped):,} broken rows; the first: {faces.skipped[0]}", quiet=quiet)
+        print_note(
+            f"skipped {len(faces.skipped):,} broken rows; the first: {name_options(faces.skipped[0])}", quiet=quiet
+        )
 
 
 def read_data(

@@ -104,7 +104,7 @@ def replace_file(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     if path.is_dir():
-        raise OutputError(path, "is a folder, not a file", "name a file in it with --out")
+        raise OutputError(path, "is a folder, not a file", "name a file in it with `out`")
     if path.exists() and (not path.is_file() or is_standard_stream(path)):
         yield path
         return
@@ -119,7 +119,7 @@ def replace_file(path: str | Path) -> Iterator[Path]:
     except OSError as error:
         if error.errno not in _WRITE_ERRORS:
             raise
-        raise OutputError(path, f"cannot be written ({error.strerror})", "choose another place with --out") from error
+        raise OutputError(path, f"cannot be written ({error.strerror})", "choose another place with `out`") from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -138,7 +138,7 @@ def replace_folder(path: str | Path) -> Iterator[Path]:
     if path.exists():
         make_folder(path)
         if any(entry.name != temporary for entry in path.iterdir()):
-            raise OutputError(path, "is not empty", "choose another folder with --out")
+            raise OutputError(path, "is not empty", "choose another folder with `out`")
     is_fixed = path.exists() and _is_fixed_folder(path)
     place = path if is_fixed else make_folder(path.parent)
     staged = place / temporary
@@ -158,7 +158,7 @@ def replace_folder(path: str | Path) -> Iterator[Path]:
     except OSError as error:
         if error.errno not in _WRITE_ERRORS:
             raise
-        raise OutputError(path, f"cannot be written ({error.strerror})", "choose another place with --out") from error
+        raise OutputError(path, f"cannot be written ({error.strerror})", "choose another place with `out`") from error
     finally:
         shutil.rmtree(staged, ignore_errors=True)
 
@@ -173,9 +173,12 @@ def _is_fixed_folder(folder: Path) -> bool:
     )
 
 
-def make_folder(path: str | Path, parameter: str = "--out") -> Path:
-    """Create a folder with its parents; an OutputError says why where that is not possible, and which option names it."""
-    path, hint = Path(path), f"choose another folder with {parameter}"
+def make_folder(path: str | Path, parameter: str = "out") -> Path:
+    """Create a folder with its parents and return it.
+
+    Raises OutputError if that is not possible. Its hint names the ``parameter`` that holds the path.
+    """
+    path, hint = Path(path), f"choose another folder with `{parameter}`"
     try:
         path.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:

@@ -244,7 +244,7 @@ def _check_size(picture: Image.Image, name: str, max_pixels: int) -> None:
     pixels = picture.width * picture.height
     if pixels > max_pixels:
         found = f"has {picture.width} x {picture.height} pixels, more than the limit of {max_pixels:,}"
-        hint = f"scale it down, or raise the limit with 'mien analyze --max-pixels {pixels}'"
+        hint = f"scale it down, or raise the limit with `max_pixels={pixels}`"
         size = {"width": picture.width, "height": picture.height, "limit": max_pixels}
         raise MediaError(name, found, hint, code="too_many_pixels", **size)
     if not pixels:
@@ -257,7 +257,7 @@ def _decoding_error(name: str, error: Exception) -> MediaError:
     """What Pillow says of a damaged file, in our words."""
     if "truncated" in str(error).lower() or isinstance(error, EOFError):
         found = "is cut off: the file ends before the picture does"
-        hint = "copy it again, or analyze what there is with 'mien analyze --allow-truncated'"
+        hint = "copy it again, or analyze what there is with `allow_truncated=True`"
         return MediaError(name, found, hint, code="picture_cut_off")
     return MediaError(name, f"is broken ({error})", "copy or export it again", code="picture_broken")
 

@@ -119,14 +119,14 @@ class FaceSet:
             raise DataError(
                 f"split '{name}'",
                 "does not occur; the data is not divided",
-                "divide it with 'mien data split PATH --out NEW.parquet --fractions 0.8,0.1,0.1'",
+                "divide it with 'mien data split', or with mien.data.splits",
             )
         if not matching.any():
             found = ", ".join(f"{split or '(none)'}" for split in self.splits)
             raise DataError(
                 f"split '{name}'",
                 f"does not occur; the data has: {found}",
-                "name one of these (--split, or --set data.train=... when training)",
+                "name one of these with `split`, or with `data.train` and `data.validation` of a recipe",
             )
         return self.take(matching)
 
@@ -145,7 +145,7 @@ class FaceSet:
         unknown = [name for name in used if name not in position]
         if unknown:
             common = ",".join(name for name in used if name in position)
-            without = f"write the data without them: mien data split PATH --out FILE --classes {common}"
+            without = f"select the other classes with `classes={common}` of 'mien data split'"
             raise DataError(
                 "classes",
                 f"the data has {', '.join(unknown)}, the model knows {', '.join(classes)}",

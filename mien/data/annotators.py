@@ -39,7 +39,7 @@ def relabel_faces(faces: FaceSet, source: str, known_classes: Collection[str] = 
         raise DataError(
             "data",
             "holds no FER+ votes, which labels of raters are made of",
-            "join them: 'mien data convert --ferplus'",
+            "join them with `ferplus` when the data is read",
         )
     ours = [CANONICAL.index(name) if name in FERPLUS and name in known_classes else UNLABELED for name in FERPLUS_VOTES]
     return replace(faces, labels=np.array([*ours, UNLABELED])[majority_votes(faces.votes)], classes=CANONICAL)

@@ -78,7 +78,7 @@ def sample_crop_matrices(
 
 
 def sample_ten_crop_matrices(images: Tensor, generator: torch.Generator) -> Tensor:
-    """float32 (B, 3, 3): one of the ten crops of ``--tta ten-crop`` for each picture, drawn evenly.
+    """float32 (B, 3, 3): one random crop of the ten of ten-crop testing for each picture.
 
     Training on a random one of the ten costs a tenth of training on all and has the same mean gradient.
     """

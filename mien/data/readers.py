@@ -79,7 +79,7 @@ def _load_one(path: Path, size: int, skip_bad: bool) -> FaceSet:
     if path.suffix.lower() in PARQUET_SUFFIXES:
         return read_parquet(path, size=size, skip_bad=skip_bad)
     raise DataError(path, f"is neither a CSV, a Parquet file nor a folder (its ending is '{path.suffix}')",
-                    "give one of these; see 'mien data --help'")  # fmt: skip
+                    "give one of these")  # fmt: skip
 
 
 def _load_folder(path: Path, size: int, skip_bad: bool) -> FaceSet:

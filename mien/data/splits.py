@@ -139,13 +139,13 @@ def remove_training_labels(faces: FaceSet, labeled_share: float, seed: int) -> F
     if not training.any():
         found = ", ".join(name or "(none)" for name in faces.splits)
         raise DataError(
-            "--keep-labels",
+            "`keep_labels`",
             f"finds no training split; the data has: {found}",
-            "divide it anew, one part named 'train' by --names, or give the training faces",
+            "divide it anew, with a part that `names` calls 'train', or give the training faces",
         )
     part = faces.take(training)
     if not part.is_labeled.any():
-        raise DataError("--keep-labels", "finds no label among the training faces", "give labeled faces")
+        raise DataError("`keep_labels`", "finds no label among the training faces", "give labeled faces")
     bare = remove_labels(part, labeled_share, seed)
     lost = [
         name
@@ -154,7 +154,7 @@ def remove_training_labels(faces: FaceSet, labeled_share: float, seed: int) -> F
     ]
     if lost:
         raise DataError(
-            "--keep-labels", f"{labeled_share:g} leaves no label of {', '.join(lost)}", "keep a larger share"
+            "`keep_labels`", f"{labeled_share:g} leaves no label of {', '.join(lost)}", "keep a larger share"
         )
     labels, votes = faces.labels.copy(), None if faces.votes is None else faces.votes.copy()
     labels[training] = bare.labels
@@ -203,9 +203,9 @@ def assign_official_splits(faces: FaceSet) -> FaceSet:
     if faces.splits != ("",):
         return faces
     raise DataError(
-        "--official",
+        "`official`",
         f"needs all of FER2013 (35,887 rows, or 32,298 without PrivateTest), not {len(faces):,}",
-        "divide with --fractions or --sizes",
+        "divide it with `fractions` or `sizes`",
     )
 
 
@@ -226,7 +226,7 @@ def read_names(path: Path) -> set[str]:
             for row in reader:
                 if row["path"] is None:
                     where = f"{path} line {reader.line_num}"
-                    raise DataError(where, "has no field for the column 'path'", "mend the row")
+                    raise DataError(where, "has no field for the column 'path'", "correct the row")
                 names.add(unescape_formula(row["path"]))
             return names - {""}
     except (UnicodeDecodeError, csv.Error) as error:
@@ -272,7 +272,7 @@ def exclude_faces(faces: FaceSet, names: set[str]) -> FaceSet:
     absent = names - set(faces.names.tolist())
     if absent:
         raise DataError(
-            "--exclude",
+            "`exclude`",
             f"names {len(absent):,} rows that the data does not have, '{sorted(absent)[0]}' first",
             "use the names of 'mien predict' on the same data",
         )

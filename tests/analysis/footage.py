@@ -15,6 +15,9 @@ from mien.analysis.media.inputs import Input
 from mien.analysis.pipeline import analyze_input
 from mien.analysis.settings import PART_FRAMES, AnalysisContext, AnalysisOptions, AnalysisResult
 
+#: All but the timeline and its page: to draw the timeline takes longer than all the rest of a short clip.
+QUICK_OUTPUTS = ("media", "captions")
+
 
 def analyze(
     path: Path,
@@ -23,10 +26,15 @@ def analyze(
     *,
     part_frames: int = PART_FRAMES,
     report_progress: Callable | None = None,
+    outputs: tuple[str, ...] = QUICK_OUTPUTS,
     **options,
 ) -> AnalysisResult:
     context = AnalysisContext(
-        out, AnalysisOptions(**options), quiet=True, part_frames=part_frames, report_progress=report_progress
+        out,
+        AnalysisOptions(outputs=outputs, **options),
+        quiet=True,
+        part_frames=part_frames,
+        report_progress=report_progress,
     )
     return analyze_input(Input(path, Path(path.stem)), recognizer, context)
 

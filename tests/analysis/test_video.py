@@ -160,7 +160,7 @@ def test_sound_that_nothing_here_knows_costs_only_itself(recognizer: Recognizer,
 
 def test_a_video_of_one_frame(recognizer: Recognizer, tmp_path: Path) -> None:
     make_clip(tmp_path / "clip.mp4", seconds=0.04, sound=None)
-    done = analyze(tmp_path / "clip.mp4", recognizer, tmp_path)
+    done = analyze(tmp_path / "clip.mp4", recognizer, tmp_path, outputs=OUTPUTS)
     assert (done.is_video, done.frames, done.faces_seen, done.warnings) == (True, 1, 1, [])
     assert (tmp_path / "clip.summary.json").is_file()
 
@@ -170,7 +170,7 @@ def test_names_that_look_like_protocols_or_are_not_utf8(recognizer: Recognizer, 
     for name in (b"10:20.mkv", b"caf\xe9 50%.mkv", b"-q.mkv", b"$a{$b.mkv"):
         path = tmp_path / os.fsdecode(name)
         path.write_bytes((tmp_path / "clip.mkv").read_bytes())
-        done = analyze(path, recognizer, tmp_path / "out")
+        done = analyze(path, recognizer, tmp_path / "out", outputs=OUTPUTS)
         assert done.frames == 5
         done.source.encode()  # can be printed and written
 

@@ -14,7 +14,7 @@ from mien.analysis.manifest import Manifest
 from mien.analysis.media import video_writer as video_out
 from mien.analysis.media.inputs import Input, list_inputs
 from mien.analysis.pipeline import analyze_input
-from mien.analysis.settings import AnalysisContext
+from mien.analysis.settings import OUTPUTS, AnalysisContext
 from mien.core.errors import MediaError, OutputError
 from tests.analysis.footage import analyze, outputs_of, records
 from tests.conftest import ASTRONAUT
@@ -48,7 +48,7 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def whole(clip: Path, recognizer: Recognizer) -> Path:
     """What an analysis of it writes that nothing interrupts."""
     folder = clip.with_name("whole")
-    analyze(clip, recognizer, folder, part_frames=16)
+    analyze(clip, recognizer, folder, part_frames=16, outputs=OUTPUTS)
     assert len(records(folder, "clip")) > 25
     return folder
 
@@ -68,12 +68,12 @@ def test_what_was_interrupted_goes_on_as_if_it_had_not_been(
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Recognizer, "read_faces", interrupted)
-        analyze(clip, recognizer, out, part_frames=16)
+        analyze(clip, recognizer, out, part_frames=16, outputs=OUTPUTS)
     assert [path.name for path in out.iterdir() if not path.name.startswith(".")] == []
     again: list[int] = []
     with monkeypatch.context() as patch:
         patch.setattr(Recognizer, "read_faces", lambda self, p, f: again.append(len(p)) or real(self, p, f))
-        analyze(clip, recognizer, out, part_frames=16)
+        analyze(clip, recognizer, out, part_frames=16, outputs=OUTPUTS)
     assert outputs_of(out) == outputs_of(whole)
     assert sum(again) == 50 - 16 * ((at - 1) // 2)  # whole parts are not done twice
     assert not any(path.name.startswith(".") for path in out.iterdir())
@@ -189,7 +189,7 @@ def test_damaged_parts_are_begun_anew_and_it_is_said(
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        analyze(clip, quick, out, part_frames=8, report_progress=stops)
+        analyze(clip, quick, out, part_frames=8, outputs=OUTPUTS, report_progress=stops)
     (records,) = out.glob(".*.parts/000000.jsonl")
     records.write_text(records.read_text().replace('"label": "', '"label": "x', 1))
     analyze_input(Input(clip, Path("clip")), quick, AnalysisContext(out, part_frames=8))
@@ -197,7 +197,7 @@ def test_damaged_parts_are_begun_anew_and_it_is_said(
     assert told == (
         f"note: {clip} is analyzed from its beginning: what was kept of it is damaged (000000.jsonl: was changed)\n"
     )
-    analyze(clip, quick, tmp_path / "plain", part_frames=8)
+    analyze(clip, quick, tmp_path / "plain", part_frames=8, outputs=OUTPUTS)
     assert outputs_of(out) == outputs_of(tmp_path / "plain")
 
 

@@ -34,7 +34,7 @@ def test_a_file_takes_its_name_only_when_it_is_whole(tmp_path: Path) -> None:
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for wrong in (tmp_path / "file", tmp_path / "file" / "below"):
-        with pytest.raises(OutputError, match="choose another folder with --out"):
+        with pytest.raises(OutputError, match="choose another folder with `out`"):
             make_folder(wrong)
     with pytest.raises(OutputError, match="is a folder, not a file"), replace_file(tmp_path) as part:
         part.write_text("a file where a folder is")

@@ -151,7 +151,7 @@ def test_what_is_no_picture_is_refused(array: np.ndarray) -> None:
 def test_a_limit_on_pixels_names_the_option(picture: np.ndarray, tmp_path: Path) -> None:
     Image.fromarray(picture).save(tmp_path / "p.png")
     with pytest.raises(
-        MediaError, match=r"60 x 40 pixels, more than the limit of 2,399; scale it down, or raise .*--max-pixels 2400"
+        MediaError, match=r"60 x 40 pixels, more than the limit of 2,399; scale it down, or raise .*`max_pixels=2400`"
     ):
         read_picture(tmp_path / "p.png", max_pixels=2399)
     assert read_picture(tmp_path / "p.png", max_pixels=2400).shape == (40, 60, 3)

@@ -90,7 +90,7 @@ GOOD = text_of(np.arange(48 * 48).reshape(48, 48) % 256)
 def test_broken_rows_name_the_row_and_can_be_skipped(tmp_path: Path, row: list[str], message: str) -> None:
     good = ["3", GOOD, "Training"]
     path = write_csv(tmp_path / "fer.csv", ["emotion", "pixels", "Usage"], [good, row, good])
-    with pytest.raises(DataError, match=r"fer.csv row 1 .*" + message.split(": ")[-1] + ".*--skip-bad"):
+    with pytest.raises(DataError, match=r"fer.csv row 1 .*" + message.split(": ")[-1] + ".*`skip_bad=True`"):
         load_faces(path)
     read = load_faces(path, skip_bad=True)
     assert (len(read), len(read.skipped), read.names.tolist()) == (2, 1, ["fer.csv#0", "fer.csv#2"])
@@ -178,7 +178,7 @@ def test_layouts_that_cannot_hold_the_data_say_so(tmp_path: Path) -> None:
 def test_rows_that_are_too_long_and_tables_without_names(tmp_path: Path) -> None:
     image = patterns(1).images[0]
     long = write_csv(tmp_path / "long.csv", ["emotion", "pixels"], [[3, text_of(image), "", ""]])
-    with pytest.raises(DataError, match="has 4 fields, and the first line 2; mend the row"):
+    with pytest.raises(DataError, match="has 4 fields, and the first line 2; correct the row"):
         load_faces(long)
     with pytest.raises(DataError, match="has no column 'pixels'") as error:
         load_faces(write_csv(tmp_path / "none.csv", [str(value) for value in image.ravel()], [[3]]))

@@ -133,8 +133,8 @@ def _parse_pixels(text: str, rows: RowCollector, where: str) -> bytes | None:
         side = math.isqrt(len(words))
         if side**2 == len(words):
             hint = (
-                f"rows of a CSV are not scaled: make it Parquet, whose pictures are (mien data convert {rows.file.name} "
-                f"NEW.parquet --size {side}), or read it with --size {side}, in training --set input.size={side}"
+                f"rows of a CSV are not scaled: read it with `size={side}` (in training `input.size={side}`), "
+                f"or convert it to Parquet with `size={side}`: pictures of Parquet files are scaled"
             )
             rows.reject_row(where, f"has {len(words):,} pixels, not {expected}", hint)
         else:

@@ -47,7 +47,7 @@ def read_folder(path: Path, *, size: int = 48, skip_bad: bool = False) -> FaceSe
         try:
             gray = read_gray(file)
         except MediaError as error:
-            hint = "mend or remove it, or leave broken pictures out with --skip-bad"
+            hint = "correct or remove it, or skip broken pictures with `skip_bad=True`"
             rows.reject_row(str(file), error.problem, error.hint if error.code == "missing_extra" else hint)
             continue
         if gray.shape != (size, size):

@@ -18,8 +18,8 @@ PICTURE_COLUMNS = ("image", "img", "images", "picture")
 LABEL_COLUMNS = ("emotion", "label", "labels", "class", "expression")
 SPLIT_COLUMNS = ("usage", "split")
 
-SKIP_HINT = "mend the row, or leave broken rows out with --skip-bad"
-TRUNCATED_HINT = "get the whole file again, or leave broken rows out with --skip-bad"
+SKIP_HINT = "correct the row, or skip broken rows with `skip_bad=True`"
+TRUNCATED_HINT = "get the whole file again, or skip broken rows with `skip_bad=True`"
 
 #: Digits that a label may have.
 MAX_LABEL_DIGITS = 9

@@ -97,7 +97,7 @@ class JobStore:
 
     def __init__(self, folder: Path, retention_s: float, on_change: Callable[[Job], None] = lambda job: None) -> None:
         is_new = not folder.exists()
-        self.folder, self.retention_s, self.on_change = make_folder(folder, "--state"), retention_s, on_change
+        self.folder, self.retention_s, self.on_change = make_folder(folder, "state"), retention_s, on_change
         make_folder(folder / "jobs").chmod(0o700)  # faces of people lie here
         if is_new:  # one that was there before is shared as its owner wishes
             folder.chmod(0o700)

@@ -15,6 +15,7 @@ from mien import Recognizer
 from mien.analysis.media.video_reader import VideoSource
 from mien.analysis.media.yuv import ColorSpec, YuvImage
 from mien.analysis.output.stills import pictures_at
+from mien.analysis.settings import OUTPUTS
 from mien.core.pictures import read_picture
 from tests.analysis.footage import analyze, frame_times, records, remuxed, sound_of, turn
 from tests.conftest import ASTRONAUT
@@ -60,7 +61,7 @@ def test_a_mirrored_video_is_seen_as_players_show_it(tmp_path: Path, matrix: tup
 def test_a_video_that_begins_late_keeps_its_times_in_the_records(recognizer: Recognizer, tmp_path: Path) -> None:
     times = make_clip(tmp_path / "clip.mp4", seconds=1, size_wh=(320, 240))
     remuxed(tmp_path / "clip.mp4", tmp_path / "late.mkv", shift_s=7)
-    done = analyze(tmp_path / "late.mkv", recognizer, tmp_path)
+    done = analyze(tmp_path / "late.mkv", recognizer, tmp_path, outputs=OUTPUTS)
     assert done.warnings == []
     rows = records(tmp_path, "late")
     assert all(row["time_s"] == pytest.approx(times[row["frame"]] + 7, abs=2e-3) for row in rows)
