@@ -6,15 +6,17 @@ OPTIONS ?=
 space := $(subst ,, )
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo -n)
 PIP := $(BIN)/pip --disable-pip-version-check -q
-# Tests run in this many processes; each then computes in one thread.
+# Tests run in this many processes; each then computes in one thread. A third uses the time in which tests wait for
+# servers and processes, and costs 20 seconds of imports and shared fixtures: it pays where two leave the processors idle.
 WORKERS ?= 2
+# A file's tests stay in one process, so that its clips, models and trainings are made once.
 PYTEST := OMP_NUM_THREADS=1 OPENCV_FOR_THREADS_NUM=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 # Rooms without findings of the type checker; pyproject.toml has the same list, and checks them strictly.
 TYPED := mien/core mien/data mien/evaluation mien/analysis
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-browser test-all check types fix docs queue bench dist clean
+.PHONY: help demo test test-slow test-browser test-all check check-js types fix docs queue bench dist clean
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +41,10 @@ check: .venv/.test  ## lint, formatting, types of the rooms without findings, ge
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m mypy $(TYPED)
 	$(BIN)/python docs/generate.py --check
+	@if command -v npm > /dev/null; then $(MAKE) --no-print-directory check-js; else echo "no npm here: the page's JavaScript is not checked"; fi
+
+check-js: tests/js/node_modules/.made  ## check the types of the page's JavaScript; needs node and npm
+	npm --prefix tests/js run --silent check
 
 types: .venv/.test  ## check the types of the whole package
 	$(BIN)/python -m mypy mien
@@ -69,7 +75,7 @@ dist: .venv/.release  ## build the wheel and the sdist into dist/, and try the w
 	ls -l dist
 
 clean:  ## remove the environment and what tests and demos wrote
-	rm -rf .venv mien-out build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
+	rm -rf .venv tests/js/node_modules mien-out build dist *.egg-info .pytest_cache .ruff_cache .mypy_cache
 
 .venv/.made:
 	$(PYTHON) -m venv .venv
@@ -87,6 +93,10 @@ clean:  ## remove the environment and what tests and demos wrote
 .venv/.release: .venv/.made pyproject.toml constraints.txt
 	$(PIP) install -c constraints.txt -e '.[release]'
 	touch $@ .venv/.core
+
+tests/js/node_modules/.made: tests/js/package.json tests/js/package-lock.json
+	npm --prefix tests/js ci --silent
+	touch $@
 
 # A system's own Chromium, Debian's if it has none, else the one that playwright fetches.
 .venv/.chromium: .venv/.test

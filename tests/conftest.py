@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,19 +70,24 @@ def browser() -> Iterator[Browser]:
         yield launched
 
 
-def patterns(count: int, seed: int = 0, classes: tuple[str, ...] = FER2013, split: str = "Training") -> FaceSet:
-    """Pictures that a network can learn at once: each class has stripes of its own direction, under noise."""
+@cache
+def _striped_images(count: int, seed: int, class_count: int) -> np.ndarray:
+    """Return the pictures of `patterns`, (N, 48, 48) uint8; tests ask for the same ones again and again."""
     rng = np.random.default_rng(seed)
-    labels = np.arange(count) % len(classes)
     y, x = np.mgrid[:48, :48]
     images = np.empty((count, 48, 48), np.uint8)
-    for index, label in enumerate(labels):
-        angle = np.pi * label / len(classes)
+    for index in range(count):
+        angle = np.pi * (index % class_count) / class_count
         stripes = np.sin((x * np.cos(angle) + y * np.sin(angle)) / 2 + rng.uniform(0, 2 * np.pi))
         images[index] = np.clip(128 + 60 * stripes + rng.normal(0, 15, (48, 48)), 0, 255)
+    return images
+
+
+def patterns(count: int, seed: int = 0, classes: tuple[str, ...] = FER2013, split: str = "Training") -> FaceSet:
+    """Pictures that a network can learn at once: each class has stripes of its own direction, under noise."""
     return FaceSet(
-        images=images,
-        labels=labels.astype(np.int64),
+        images=_striped_images(count, seed, len(classes)).copy(),
+        labels=np.arange(count, dtype=np.int64) % len(classes),
         classes=classes,
         names=np.array([f"{split}/{index:05d}.png" for index in range(count)]),
         split=np.full(count, split),

@@ -113,6 +113,7 @@ def test_reproduce_lists_its_names_and_needs_the_official_splits(
     assert not (tmp_path / "runs" / "r1-lenet" / "author" / "last.pt").exists()
 
 
+@pytest.mark.slow
 def test_data_that_is_not_divided_chooses_weights_with_a_note(
     run_folder: Path, model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,16 @@ from tests.cli.conftest import complaint
 from tests.conftest import ASTRONAUT, ROOT, patterns
 
 VERBS = ["analyze", "train", "evaluate", "predict", "export", "data", "models"]
+
+
+@pytest.fixture(scope="module")
+def faces_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """70 faces in a CSV file."""
+    from mien.data.readers import save_faces
+
+    path = tmp_path_factory.mktemp("data") / "faces.csv"
+    save_faces(patterns(70), path)
+    return path
 
 
 @pytest.mark.parametrize(
@@ -110,10 +121,8 @@ VERBS = ["analyze", "train", "evaluate", "predict", "export", "data", "models"]
     ],
 )
 def test_wrong_input_gives_one_line_and_exit_code_2(
-    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], message: str, faces_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from mien.data.readers import save_faces
-
     for name in ("empty.jpg", "empty.mp4", "empty.onnx"):
         Path(name).write_bytes(b"")
     for name in ("text.jpg", "text.mp4", "text.onnx", "text.pt"):
@@ -123,7 +132,7 @@ def test_wrong_input_gives_one_line_and_exit_code_2(
     else:
         for name in ("empty.jpg", "empty.mp4", "text.jpg", "text.mp4"):
             Path(name).unlink()
-    save_faces(patterns(70), "faces.csv")
+    shutil.copy(faces_file, "faces.csv")
     Path("folder").mkdir()
     Path("unlabeled.csv").write_text("pixels\n" + " ".join(["7"] * 2304) + "\n")
     assert main(arguments) == 2

@@ -11,7 +11,7 @@ from clips import make_clip
 from PIL import Image
 
 from mien.analysis.media.video_reader import VideoSource
-from mien.analysis.output.writers import record_writer, records_of
+from mien.analysis.output.writers import make_records, record_writer
 from mien.cli.main import main
 from mien.core.labels import FER2013
 from mien.core.types import Face, FrameResult
@@ -36,7 +36,7 @@ def clip_with_records(stem: str = "clip", *, source: str = "clip.mp4", people: i
                 box = (100 + 60 * track, 80, 150 + 60 * track, 140)
                 faces.append(Face(box, 0.9, probabilities, FER2013, track, probabilities, FER2013[label]))
             result = FrameResult(source, frame.index, frame.time_s, (320, 240), tuple(faces))
-            records.write(records_of(result, "base", "haar"))
+            records.write(make_records(result, "base", "haar"))
     return pictures
 
 
@@ -130,6 +130,22 @@ def test_a_video_without_records_is_analyzed_first(capsys: pytest.CaptureFixture
     assert note in capsys.readouterr().err
 
 
+@pytest.fixture(scope="module")
+def several(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two clips and their records, a clip without any, one of nobody, a picture and a text."""
+    folder = tmp_path_factory.mktemp("several")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        clip_with_records()
+        clip_with_records("other")
+        shutil.copy(ASTRONAUT, "photo.jpg")
+        Path("text.mp4").write_text("no video")
+        make_clip(Path("fresh.mp4"), seconds=0.4, size_wh=(160, 120), sound=None)
+        shutil.copy("fresh.mp4", "nobody.mp4")
+        Path("mien-out/nobody.records.jsonl").touch()
+    return folder
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -158,14 +174,10 @@ def test_a_video_without_records_is_analyzed_first(capsys: pytest.CaptureFixture
         (["fresh.mp4", "--label", "happy", "--records", "mien-out/clip.records.csv"], "records are of another video"),
     ],
 )
-def test_wrong_input_is_one_line(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    clip_with_records()
-    clip_with_records("other")
-    shutil.copy(ASTRONAUT, "photo.jpg")
-    Path("text.mp4").write_text("no video")
-    make_clip(Path("fresh.mp4"), seconds=0.4, size_wh=(160, 120), sound=None)
-    shutil.copy("fresh.mp4", "nobody.mp4")
-    Path("mien-out/nobody.records.jsonl").touch()
+def test_wrong_input_is_one_line(
+    arguments: list[str], message: str, several: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(several, ".", dirs_exist_ok=True)
     before = outputs()
     capsys.readouterr()
     assert main(["moments", *arguments, "-q"]) == 2

@@ -73,7 +73,8 @@ def test_a_report_of_a_model_file_as_json_on_the_split_that_is_asked_for(
     assert 'id="training"' not in html
 
 
-def test_a_model_that_torch_cannot_rebuild_has_a_report_without_make_saliency(
+@pytest.mark.slow
+def test_a_model_that_torch_cannot_rebuild_has_a_report_without_saliency(
     model_file: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mien.cli import reports

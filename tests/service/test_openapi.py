@@ -14,7 +14,7 @@ from mien.service.security import COOKIE, PUBLIC_PATHS
 from tests.service.conftest import server, service
 
 OPERATIONS = (
-    "analyze_picture", "annotate_picture", "explain_face", "add_video", "list_jobs", "get_job", "follow_job", "cancel_job",
+    "analyze_picture", "annotate_picture", "explain_face", "add_video", "get_capacity", "list_jobs", "get_job", "follow_job", "cancel_job",
     "remove_job", "get_result", "get_frames", "get_health", "get_metrics", "login", "logout", "get_settings", "list_models",
     "list_reports", "get_report",
 )  # fmt: skip
@@ -68,7 +68,7 @@ def test_schemathesis_finds_no_answer_that_the_document_does_not_name(tmp_path: 
         ]
         done = subprocess.run([*command, *options], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-6000:]
-    assert re.search(r"Tested: 1[0-9]", done.stdout), done.stdout[-3000:]
+    assert re.search(r"Tested: [12][0-9]", done.stdout), done.stdout[-3000:]
 
 
 @pytest.mark.parametrize(

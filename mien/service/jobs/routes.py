@@ -7,7 +7,7 @@ import codecs
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi import Path as InPath
@@ -21,6 +21,9 @@ from mien.service.jobs.jobs import DONE, JOB_ID, Job, make_source_name
 from mien.service.jobs.overlay import load_overlay
 from mien.service.parameters import DetectorName, ModelName, PeopleText, RequestedStyle, get_service
 from mien.service.uploads import FORM, receive_file
+
+if TYPE_CHECKING:
+    from mien.service.server import Service
 
 router = APIRouter(prefix="/v1", tags=["videos"])
 
@@ -91,7 +94,19 @@ async def add_video(
     return {"job": store.to_json(job)}
 
 
-def check_capacity(service: Any) -> None:
+@router.get(
+    "/videos/capacity",
+    status_code=204,
+    response_class=Response,
+    responses=describe_error(503, "the disk is almost full"),
+)
+async def get_capacity(request: Request) -> Response:
+    """Whether another video would be taken now; else the error that sending one would have. Ask before you send a large one."""
+    check_capacity(get_service(request))
+    return Response(status_code=204)
+
+
+def check_capacity(service: Service) -> None:
     """Raise RequestError (429, 503) where there are too many jobs, or too little disk."""
     counts, limits = service.store.count_states(), service.config.limits
     if sum(counts.values()) >= limits.jobs:

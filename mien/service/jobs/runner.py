@@ -155,7 +155,7 @@ class Runner:
         elif "died" in end:
             self._on_crash()
             log.warning("job %s: its worker %s", job.id, end["died"])
-            self._store.crashed(job.id, end["died"])
+            self._store.handle_crash(job.id, end["died"])
         elif "error" in end:
             self._store.end_job(job.id, FAILED, error=end["error"])
         else:

@@ -1,13 +1,13 @@
 // The page as a whole: tabs and addresses, the server's facts, files that are dropped, notices.
 
-import { $, $$, announce, icon, make } from "./dom.js";
+import { $, $$, makeIcon, makeElement } from "./dom.js";
 import * as api from "./api.js";
 import * as camera from "./camera.js";
 import * as library from "./library.js";
 import * as picture from "./picture.js";
 import * as form from "./settings.js";
 import * as video from "./video.js";
-import { change, onChange, server, settings } from "./store.js";
+import { changeSettings, onSettingsChange, server, settings } from "./store.js";
 import { language, t, translate } from "./words.js";
 
 /** In the order of the tabs. A tab may have enter(rest of the address), leave(), and place(): the address it was left at. */
@@ -16,13 +16,13 @@ let current = "";
 let shown = ""; // the address that was shown last
 
 /** "#video/ab12" → ["video", "ab12"]. */
-function route() {
+function parseRoute() {
   const [tab, rest = ""] = location.hash.slice(1).split("/");
   return tab in TABS ? [tab, rest] : ["picture", ""];
 }
 
-function show() {
-  const [tab, rest] = route();
+function showTab() {
+  const [tab, rest] = parseRoute();
   if (current && current !== tab) {
     TABS[current].leave?.();
     scrollTo(0, 0);
@@ -44,23 +44,23 @@ function show() {
 function startTabs() {
   const names = Object.keys(TABS);
   for (const name of names)
-    $(`#tab-${name}`).addEventListener("click", () => go(name === current ? name : (TABS[name].place?.() ?? name)));
+    $(`#tab-${name}`).addEventListener("click", () => goTo(name === current ? name : (TABS[name].place?.() ?? name)));
   $("[role=tablist]").addEventListener("keydown", (event) => {
     const at = names.indexOf(current);
     const to = { ArrowRight: at + 1, ArrowLeft: at - 1, Home: 0, End: names.length - 1 }[event.key];
     if (to === undefined) return;
     event.preventDefault();
     const name = names[(to + names.length) % names.length];
-    go(TABS[name].place?.() ?? name);
+    goTo(TABS[name].place?.() ?? name);
     $(`#tab-${name}`).focus();
   });
-  addEventListener("hashchange", () => location.hash === shown || show());
+  addEventListener("hashchange", () => location.hash === shown || showTab());
 }
 
 /** At once, not when the browser says that the address has changed: a second key may come before that. */
-const go = (place) => {
+const goTo = (place) => {
   location.hash = place;
-  show();
+  showTab();
 };
 
 /** Notices that are shown at the same time; the oldest makes room. */
@@ -72,15 +72,15 @@ const NOTICE_MS = 10_000;
  * page. `action`: {text, run}; one that leads to a `place` is gone when the person gets there; of those with the same `key`
  * the last takes the place of the one before. `lasting`: it stays. Answers whether it is still shown.
  */
-function notice(text, { action, lasting = false, place = "", key = text } = {}) {
+function showNotice(text, { action, lasting = false, place = "", key = text } = /** @type {NoticeOptions} */ ({})) {
   const close = () => box.remove();
-  const box = make(
+  const box = makeElement(
     "div",
     { class: "notice", "data-place": place, "data-key": key },
-    make("p", { text }),
+    makeElement("p", { text }),
     action &&
-      make("button", { type: "button", class: "button", text: action.text, onclick: () => (close(), action.run()) }),
-    make("button", { type: "button", class: "button quiet", "aria-label": t("close"), onclick: close }, icon("close")),
+      makeElement("button", { type: "button", class: "button", text: action.text, onclick: () => (close(), action.run()) }),
+    makeElement("button", { type: "button", class: "button quiet", "aria-label": t("close"), onclick: close }, makeIcon("close")),
   );
   const list = $("#notices");
   for (const other of $$(".notice", list)) if (other.dataset.key === key) other.remove();
@@ -104,17 +104,23 @@ const isVideo = ({ type, name }) =>
     (current === "video" || /\.(mkv|avi|mts|m2ts|ts|vob|wmv|flv|mxf|mov|mp4|webm)$/i.test(name)));
 
 /** Files that were dropped, pasted or chosen: all videos are sent one after the other, and the first picture is read. */
-function take(files) {
+function openFiles(files) {
   const videos = files.filter(isVideo);
   const pictures = files.filter((file) => !videos.includes(file));
   if (!files.length) return;
-  if (pictures.length > 1) notice(t("drop.first", { name: pictures[0].name }));
-  go(videos.includes(files[0]) ? "video" : "picture");
-  if (pictures.length) picture.take(pictures[0]);
-  if (videos.length) video.take(videos);
+  if (pictures.length > 1) showNotice(t("drop.first", { name: pictures[0].name }));
+  goTo(videos.includes(files[0]) ? "video" : "picture");
+  if (pictures.length) picture.openFile(pictures[0]);
+  if (videos.length) video.openFiles(videos);
 }
 
-function startDrops() {
+/** Send files as videos, whatever their kind: a moving picture too. */
+function sendVideos(files) {
+  goTo("video");
+  video.openFiles(files);
+}
+
+function startDragAndDrop() {
   const cover = $("#cover");
   const carriesFiles = (event) => event.dataTransfer?.types.includes("Files");
   addEventListener("dragover", (event) => {
@@ -127,14 +133,15 @@ function startDrops() {
     cover.hidden = true;
     if (!carriesFiles(event)) return;
     event.preventDefault();
-    take([...event.dataTransfer.files]);
+    openFiles([...(event.dataTransfer?.files ?? [])]);
   });
   addEventListener("paste", (event) => {
-    if (!event.target.closest?.("input, textarea")) take([...(event.clipboardData?.files ?? [])]);
+    const isField = event.target instanceof Element && event.target.closest("input, textarea");
+    if (!isField) openFiles([...(event.clipboardData?.files ?? [])]);
   });
 }
 
-function dress() {
+function applySettings() {
   const root = document.documentElement;
   root.lang = language() === "zh" ? "zh-CN" : "en";
   if (settings.theme === "system") delete root.dataset.theme;
@@ -148,17 +155,18 @@ function dress() {
 }
 
 /** The server's facts. */
-async function meet() {
-  Object.assign(server, await api.serverSettings());
-  if (!["", ...server.models].includes(settings.model)) change({ model: "" }); // kept of another day's server
-  if (!["", ...server.detectors].includes(settings.detector)) change({ detector: "" });
+async function loadServerSettings() {
+  Object.assign(server, await api.fetchServerSettings());
+  if (!["", ...server.models].includes(settings.model)) changeSettings({ model: "" }); // kept of another day's server
+  if (!["", ...server.detectors].includes(settings.detector)) changeSettings({ detector: "" });
 }
 
 function askForToken() {
   const dialog = $("#login");
   const field = $("input[name=token]", dialog);
   dialog.showModal();
-  return new Promise((resolve) => {
+  /** @type {Promise<void>} */
+  const signedIn = new Promise((resolve) => {
     dialog.onclose = () => dialog.showModal(); // nothing behind it works; some browsers close it by Escape all the same
     dialog.oncancel = (event) => event.preventDefault();
     $("form", dialog).onsubmit = async (event) => {
@@ -175,27 +183,28 @@ function askForToken() {
       }
     };
   });
+  return signedIn;
 }
 
 async function start() {
-  dress();
-  onChange(dress);
+  applySettings();
+  onSettingsChange(applySettings);
   $("#understand button").addEventListener("click", () => {
-    change({ understood: true });
+    changeSettings({ understood: true });
     $("#main").focus();
   });
   $(".skip").addEventListener("click", (event) => (event.preventDefault(), $("#main").focus()));
   startTabs();
-  api.askForTokenBy(askForToken);
+  api.setTokenDialog(askForToken);
   try {
-    await meet();
+    await loadServerSettings();
   } catch (error) {
-    notice(error.message, { lasting: true, action: { text: t("again"), run: () => location.reload() } });
+    showNotice(error.message, { lasting: true, action: { text: t("again"), run: () => location.reload() } });
   }
-  const shared = { go, notice, take };
+  const shared = { goTo, showNotice, openFiles, sendVideos };
   for (const tab of Object.values(TABS)) tab.start(shared);
-  startDrops();
-  show();
+  startDragAndDrop();
+  showTab();
   document.documentElement.dataset.ready = "";
 }
 

@@ -1,16 +1,16 @@
 // Bars of an expression's probabilities, and the timeline of each person under a video.
 
-import { $, colorOf, make } from "./dom.js";
-import { colorOfLabel, server } from "./store.js";
-import { clock, labelName, percent, t } from "./words.js";
+import { $, resolveColor, makeElement } from "./dom.js";
+import { getLabelColor, server } from "./store.js";
+import { formatClock, getLabelName, formatPercent, t } from "./words.js";
 
 /** A list of bars in `list`; answers a function that shows other probabilities {label: p}, or null for none. */
-export function bars(list) {
+export function makeBars(list) {
   let rows = {};
   return (probabilities, labels = server.labels) => {
-    if (list.dataset.labels !== labels.map(labelName).join()) {
-      list.dataset.labels = labels.map(labelName).join();
-      rows = Object.fromEntries(labels.map((label) => [label, row(label)]));
+    if (list.dataset.labels !== labels.map(getLabelName).join()) {
+      list.dataset.labels = labels.map(getLabelName).join();
+      rows = Object.fromEntries(labels.map((label) => [label, makeBarRow(label)]));
       list.replaceChildren(...Object.values(rows).map(({ item }) => item));
     }
     const most = probabilities && Math.max(...Object.values(probabilities));
@@ -18,20 +18,20 @@ export function bars(list) {
       const p = probabilities?.[label];
       item.classList.toggle("most", p !== undefined && p === most);
       fill.style.setProperty("--share", p ?? 0);
-      fill.style.setProperty("--color", colorOfLabel(label));
-      value.textContent = p === undefined ? "–" : percent(p);
+      fill.style.setProperty("--color", getLabelColor(label));
+      value.textContent = p === undefined ? "–" : formatPercent(p);
     }
   };
 }
 
-function row(label) {
-  const fill = make("i");
-  const value = make("span", { class: "value" });
-  const item = make(
+function makeBarRow(label) {
+  const fill = makeElement("i");
+  const value = makeElement("span", { class: "value" });
+  const item = makeElement(
     "li",
     {},
-    make("span", { class: "name", text: labelName(label) }),
-    make("span", { class: "rail" }, fill),
+    makeElement("span", { class: "name", text: getLabelName(label) }),
+    makeElement("span", { class: "rail" }, fill),
     value,
   );
   return { item, fill, value };
@@ -40,9 +40,9 @@ function row(label) {
 let loading = null;
 
 /** plotly.min.js, fetched once and only when a timeline is drawn; null where the server has none. */
-function plotly() {
+function loadPlotly() {
   loading ??= new Promise((resolve) => {
-    const script = make("script", {
+    const script = makeElement("script", {
       src: "page/plotly.min.js",
       onload: () => resolve(window.Plotly),
       onerror: () => resolve(null),
@@ -63,8 +63,8 @@ const MOST_POINTS = 700;
  * `place` is an element with role="slider"; `data` is what the service's frames tell; `seek` hears the second that was
  * clicked. Answers {show(second), draw(), close()}, or null where plotly is missing.
  */
-export async function timeline(place, data, persons, seek) {
-  const Plotly = await plotly();
+export async function makeTimeline(place, data, persons, seek) {
+  const Plotly = await loadPlotly();
   if (!Plotly) return null;
   const chart = $(".chart", place);
   const pointer = $(".pointer", place);
@@ -78,7 +78,7 @@ export async function timeline(place, data, persons, seek) {
     pointer.hidden = share < 0 || share > 1;
     pointer.style.transform = `translateX(${MARGIN.l + share * span()}px)`;
     place.setAttribute("aria-valuenow", second.toFixed(1));
-    place.setAttribute("aria-valuetext", clock(second, true));
+    place.setAttribute("aria-valuetext", formatClock(second, true));
   };
   const secondAt = (event) => {
     const x = event.clientX - chart.getBoundingClientRect().left - MARGIN.l;
@@ -86,7 +86,7 @@ export async function timeline(place, data, persons, seek) {
   };
 
   const draw = async () => {
-    await Plotly.react(chart, traces(data, persons), layout(persons, range), {
+    await Plotly.react(chart, makeTraces(data, persons), makeLayout(persons, range), {
       displayModeBar: false,
       responsive: false,
     });
@@ -130,11 +130,11 @@ export async function timeline(place, data, persons, seek) {
   };
 }
 
-function layout(persons, range) {
-  const [soft, line, text] = ["--soft", "--line", "--text"].map(colorOf);
+function makeLayout(persons, range) {
+  const [soft, line, text] = ["--soft", "--line", "--text"].map(resolveColor);
   const rows = Math.max(persons.length, 1);
   const font = { family: getComputedStyle(document.body).fontFamily, size: 12, color: soft };
-  const [ticks, words] = clockTicks(range);
+  const [ticks, words] = makeClockTicks(range);
   const axes = Object.fromEntries(
     persons.map((_, index) => [
       `yaxis${index ? index + 1 : ""}`,
@@ -187,26 +187,26 @@ function layout(persons, range) {
 }
 
 /** About six round times and how they are written. */
-function clockTicks([from, to]) {
+function makeClockTicks([from, to]) {
   const steps = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600];
   const step = steps.find((each) => (to - from) / each <= 7) ?? 7200;
   const ticks = [];
   for (let at = Math.ceil(from / step) * step; at <= to + 1e-9; at += step) ticks.push(Math.round(at * 10) / 10);
-  return [ticks, ticks.map((at) => clock(at, step < 1))];
+  return [ticks, ticks.map((at) => formatClock(at, step < 1))];
 }
 
-function traces(data, persons) {
+function makeTraces(data, persons) {
   const line = { mode: "lines", line: { width: 0, shape: "hv" }, hoverinfo: "skip" };
-  const veil = colorOf("--panel").replace("rgb(", "rgba(").replace(")", ", 0.6)");
+  const veil = resolveColor("--panel").replace("rgb(", "rgba(").replace(")", ", 0.6)");
   return persons.flatMap(({ track }, index) => {
-    const { times, rows, unsure } = areas(data, track);
+    const { times, rows, unsure } = sampleProbabilities(data, track);
     const axis = { ...line, x: times, yaxis: `y${index ? index + 1 : ""}` };
     return [
       ...data.labels.map((label, at) => ({
         ...axis,
         y: rows.map((row) => row[at]),
         stackgroup: `${index}`,
-        fillcolor: colorOfLabel(label),
+        fillcolor: getLabelColor(label),
       })),
       { ...axis, y: unsure.map(Number), fill: "tozeroy", fillcolor: veil }, // pale where the model is unsure
     ];
@@ -217,9 +217,10 @@ function traces(data, persons) {
  * A person's probabilities (seconds, rows of K), thinned, and whether the model is unsure of them; zero where the person is
  * not seen, so that the areas break off.
  */
-export function areas(data, track) {
+export function sampleProbabilities(data, track) {
   const every = Math.max(1, Math.ceil(data.times.length / MOST_POINTS));
   const none = data.labels.map(() => 0);
+  /** @type {[number[], number[][], boolean[]]} */
   const [times, rows, unsure] = [[], [], []];
   for (let at = 0; at < data.times.length; at += every) {
     const face = data.faces[at].find(([each]) => each === track);

@@ -1,19 +1,39 @@
 // A few lines that make the other modules short: finding and making elements, saving files, announcing.
 
+/**
+ * The first element that a selector finds, one that index.html or its caller made.
+ *
+ * @param {string} selector
+ * @param {ParentNode} root
+ * @returns {any}
+ */
 export const $ = (selector, root = document) => root.querySelector(selector);
+
+/**
+ * All elements that a selector finds.
+ *
+ * @param {string} selector
+ * @param {ParentNode} root
+ * @returns {any[]}
+ */
 export const $$ = (selector, root = document) => [...root.querySelectorAll(selector)];
 
 /**
  * An element. In `properties`, functions named on… are listeners, `text` is its text, `style` an object of CSS
  * properties, everything else an attribute; false, null and undefined leave an attribute out, but for aria-…="false".
+ *
+ * @param {string} tag
+ * @param {Record<string, any>} properties
+ * @param {any[]} children elements and texts; false, null and undefined are left out
+ * @returns {any}
  */
-export function make(tag, properties = {}, ...children) {
+export function makeElement(tag, properties = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(properties)) {
     if (name === "text") element.textContent = value;
     else if (name === "style") for (const [key, each] of Object.entries(value)) element.style.setProperty(key, each);
     else if (typeof value === "function") element.addEventListener(name.slice(2), value);
-    else if (name.startsWith("aria-") && typeof value === "boolean") element.setAttribute(name, value);
+    else if (name.startsWith("aria-") && typeof value === "boolean") element.setAttribute(name, String(value));
     else if (value !== false && value !== null && value !== undefined)
       element.setAttribute(name, value === true ? "" : value);
   }
@@ -22,7 +42,7 @@ export function make(tag, properties = {}, ...children) {
 }
 
 /** One of the drawings at the top of index.html. */
-export function icon(name) {
+export function makeIcon(name) {
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
   const use = document.createElementNS("http://www.w3.org/2000/svg", "use");
   use.setAttribute("href", `#i-${name}`);
@@ -32,13 +52,20 @@ export function icon(name) {
   return svg;
 }
 
-/** A button with a drawing and a word. */
-export function button(iconName, text, onclick, properties = {}) {
-  return make(
+/**
+ * A button with a drawing and a word.
+ *
+ * @param {string} iconName "" for none
+ * @param {string} text
+ * @param {(event: any) => unknown} onclick
+ * @param {Record<string, any>} properties
+ */
+export function makeButton(iconName, text, onclick, properties = {}) {
+  return makeElement(
     "button",
     { type: "button", class: "button", onclick, ...properties },
-    iconName && icon(iconName),
-    make("span", { text }),
+    iconName && makeIcon(iconName),
+    makeElement("span", { text }),
   );
 }
 
@@ -50,9 +77,9 @@ export function announce(text) {
 }
 
 /** Hand the person a file: a Blob, or the address of one. */
-export function save(content, name) {
+export function saveFile(content, name) {
   const address = typeof content === "string" ? content : URL.createObjectURL(content);
-  const link = make("a", { href: address, download: name });
+  const link = makeElement("a", { href: address, download: name });
   document.body.append(link);
   link.click();
   link.remove();
@@ -60,15 +87,15 @@ export function save(content, name) {
 }
 
 /** "holiday/photo.jpg" → "photo". */
-export const stem = (name) =>
+export const getStem = (name) =>
   name
     .split(/[\\/]/)
     .pop()
     .replace(/\.[^.]*$/, "") || "file";
 
 /** What a color of the style sheet is at the moment, as the browser resolved it. */
-export function colorOf(variable) {
-  const probe = make("i", { style: { color: `var(${variable})`, display: "none" } });
+export function resolveColor(variable) {
+  const probe = makeElement("i", { style: { color: `var(${variable})`, display: "none" } });
   document.body.append(probe);
   const color = getComputedStyle(probe).color;
   probe.remove();

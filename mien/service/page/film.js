@@ -11,21 +11,21 @@ const ROUNDING_S = 0.001;
 export const INSIDE_S = 0.001;
 
 /** What is added to our seconds for the player's, from the mediaTime of the first frame that it shows. */
-export const shiftOf = (mediaTime, start) => (mediaTime >= start - ROUNDING_S ? start : 0);
+export const computeShift = (mediaTime, start) => (mediaTime >= start - ROUNDING_S ? start : 0);
 
 /**
- * Call `hear(mediaTime)` with every frame that a video shows, until `signal` ends it. Without that in a browser it hears
+ * Call `onFrame(mediaTime)` with every frame that a video shows, until `signal` ends it. Without that in a browser it hears
  * the video's clock.
  */
-export function onFrames(video, signal, hear) {
-  const next = (heard) =>
+export function onEachFrame(video, signal, onFrame) {
+  const requestFrame = (heard) =>
     video.requestVideoFrameCallback ? video.requestVideoFrameCallback(heard) : requestAnimationFrame(heard);
-  const heard = (_, frame) => {
+  const listener = (_, frame) => {
     if (signal.aborted) return;
-    if (frame || video.readyState > 1) hear(frame?.mediaTime ?? video.currentTime);
-    next(heard);
+    if (frame || video.readyState > 1) onFrame(frame?.mediaTime ?? video.currentTime);
+    requestFrame(listener);
   };
-  next(heard);
+  requestFrame(listener);
 }
 
 /**
@@ -36,13 +36,13 @@ export function onFrames(video, signal, hear) {
 export async function seekTo(video, time, signal) {
   signal.throwIfAborted();
   for (let tries = 0; tries < 2; tries += 1) {
-    const heard = new AbortController(); // takes the listeners of this seek away
+    const listener = new AbortController(); // takes the listeners of this seek away
     const there = new Promise((resolve, reject) => {
-      const once = { once: true, signal: heard.signal };
+      const once = { once: true, signal: listener.signal };
       video.addEventListener("seeked", resolve, once);
       video.addEventListener("error", () => reject(video.error), once);
       signal.addEventListener("abort", () => reject(signal.reason), once);
-    }).finally(() => heard.abort());
+    }).finally(() => listener.abort());
     video.currentTime = time;
     const allowed = video.currentTime;
     await there;
@@ -65,7 +65,7 @@ export async function showFrame(video, time, signal) {
   await seekTo(video, time + INSIDE_S, signal);
   if (!window.VideoFrame) return true;
   const last = performance.now() + PATIENCE_MS;
-  while (Math.abs(paintedTime(video) - time) > SAME_FRAME_S) {
+  while (Math.abs(getPaintedTime(video) - time) > SAME_FRAME_S) {
     if (performance.now() > last) return false;
     await new Promise((resolve) => setTimeout(resolve, LOOK_AGAIN_MS));
     signal.throwIfAborted();
@@ -73,7 +73,7 @@ export async function showFrame(video, time, signal) {
   return true;
 }
 
-function paintedTime(video) {
+function getPaintedTime(video) {
   const frame = new VideoFrame(video);
   const time = frame.timestamp / 1e6;
   frame.close();

@@ -7,7 +7,7 @@ const BRIDGE_S = 0.4;
 const ROUNDING_S = 0.0006;
 
 /** The last reading at or before a second: an index, or -1. */
-function readingAt(times, second) {
+function findReadingIndex(times, second) {
   let [low, high] = [0, times.length];
   while (low < high) {
     const middle = (low + high) >> 1;
@@ -18,8 +18,8 @@ function readingAt(times, second) {
 }
 
 /** The faces at a second: a reading holds until the next; boxes between two close ones are led along a straight line. */
-export function facesAt(data, second) {
-  const at = readingAt(data.times, second);
+export function getFacesAt(data, second) {
+  const at = findReadingIndex(data.times, second);
   if (at < 0) return [];
   const next = data.times[at + 1] - data.times[at] <= BRIDGE_S ? data.faces[at + 1] : [];
   const share = next.length ? (second - data.times[at]) / (data.times[at + 1] - data.times[at]) : 0;

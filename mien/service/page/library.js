@@ -1,75 +1,80 @@
 // The tab of models and reports.
 
-import { $, icon, make } from "./dom.js";
+import { $, makeIcon, makeElement } from "./dom.js";
 import * as api from "./api.js";
-import { markdown } from "./markdown.js";
-import { onChange } from "./store.js";
-import { bytes, labelName, number, t } from "./words.js";
+import { renderMarkdown } from "./markdown.js";
+import { onSettingsChange } from "./store.js";
+import { formatBytes, getLabelName, formatNumber, t } from "./words.js";
 
-let [models, reports] = [null, null];
+/** @type {any[]} */
+let models = [];
+/** @type {{name: string, href: string}[]} */
+let reports = [];
+let isLoaded = false;
 
 export function start() {
-  onChange((changed) => changed.has("language") && models && draw());
+  onSettingsChange((changed) => changed.has("language") && isLoaded && drawLists());
 }
 
 export async function enter() {
   try {
-    [models, reports] = await Promise.all([api.models(), api.reports()]);
-    draw();
+    [models, reports] = await Promise.all([api.fetchModels(), api.fetchReports()]);
+    isLoaded = true;
+    drawLists();
   } catch (error) {
-    $("#models").replaceChildren(make("p", { class: "error-text", role: "alert", text: error.message }));
+    $("#models").replaceChildren(makeElement("p", { class: "error-text", role: "alert", text: error.message }));
   }
 }
 
-function draw() {
+function drawLists() {
   $("#models").replaceChildren(
-    ...(models.length ? models.map(card) : [make("p", { class: "none", text: t("library.nomodels") })]),
+    ...(models.length ? models.map(makeModelCard) : [makeElement("p", { class: "none", text: t("library.nomodels") })]),
   );
   $("#reports").replaceChildren(
     reports.length
-      ? make("ul", { class: "reports" }, ...reports.map(reportLine))
-      : make("p", { class: "none" }, t("library.noreports"), make("code", { text: "mien serve --reports DIR" })),
+      ? makeElement("ul", { class: "reports" }, ...reports.map(makeReportLine))
+      : makeElement("p", { class: "none" }, t("library.noreports"), makeElement("code", { text: "mien serve --reports DIR" })),
   );
 }
 
-function reportLine({ name, href }) {
-  return make(
+function makeReportLine({ name, href }) {
+  return makeElement(
     "li",
     {},
-    make("a", { href, target: "_blank", rel: "noopener" }, icon("page"), make("span", { text: name }), icon("open")),
+    makeElement("a", { href, target: "_blank", rel: "noopener" }, makeIcon("page"), makeElement("span", { text: name }), makeIcon("open")),
   );
 }
 
 /** A model in figures; its whole card unfolds. */
-function card(model) {
+function makeModelCard(model) {
   const { accuracy, macro_f1: f1, data, labels_by: whose } = model.scores || {};
   const on = whose === "raters" ? `${data}, ${t("library.raters")}` : data;
   const facts = [
-    typeof accuracy === "number" && [t("library.accuracy"), `${number(accuracy * 100, 1)}%`, on],
-    typeof f1 === "number" && [t("library.f1"), number(f1, 3)],
-    model.parameters && [t("library.parameters"), number(model.parameters)],
-    model.bytes && [t("library.size"), bytes(model.bytes), model.precision],
+    typeof accuracy === "number" && [t("library.accuracy"), `${formatNumber(accuracy * 100, 1)}%`, on],
+    typeof f1 === "number" && [t("library.f1"), formatNumber(f1, 3)],
+    model.parameters && [t("library.parameters"), formatNumber(model.parameters)],
+    model.bytes && [t("library.size"), formatBytes(model.bytes), model.precision],
     model.license && [t("library.license"), model.license],
   ].filter(Boolean);
   const known = ["shipped", "pulled", "local"].includes(model.kind);
   const body = model.card
-    ? make("details", { class: "card-text" }, make("summary", { text: t("library.card") }), ...markdown(model.card))
-    : make("p", { class: "note", text: t("library.nocard") });
-  return make(
+    ? makeElement("details", { class: "card-text" }, makeElement("summary", { text: t("library.card") }), ...renderMarkdown(model.card))
+    : makeElement("p", { class: "note", text: t("library.nocard") });
+  return makeElement(
     "article",
     { class: "card model" },
-    make(
+    makeElement(
       "div",
       { class: "bar" },
-      make("h3", { text: model.name }),
-      known && make("span", { class: "tag", text: t(`library.${model.kind}`) }),
+      makeElement("h3", { text: model.name }),
+      known && makeElement("span", { class: "tag", text: t(`library.${model.kind}`) }),
     ),
-    model.labels.length > 0 && make("p", { class: "labels", text: model.labels.map(labelName).join(" · ") }),
-    make(
+    model.labels.length > 0 && makeElement("p", { class: "labels", text: model.labels.map(getLabelName).join(" · ") }),
+    makeElement(
       "dl",
       {},
       ...facts.map(([name, value, note]) =>
-        make("div", {}, make("dt", { text: name }), make("dd", {}, value, note && make("small", { text: note }))),
+        makeElement("div", {}, makeElement("dt", { text: name }), makeElement("dd", {}, value, note && makeElement("small", { text: note }))),
       ),
     ),
     body,

@@ -1,6 +1,6 @@
 // The strongest moments of each expression in a video, and a still of each.
 
-import { make } from "./dom.js";
+import { makeElement } from "./dom.js";
 import { isOver, showFrame } from "./film.js";
 
 const MOST_PER_LABEL = 4;
@@ -9,7 +9,7 @@ const MOST_PER_LABEL = 4;
  * The highest peaks per expression, out of what the summary tells of all: [{label, track, person, player_time_s, probability,
  * box}], the highest first. A face of which the model is unsure is a moment of nothing.
  */
-export function momentsOf({ peaks = [] }) {
+export function selectMoments({ peaks = [] }) {
   const kept = new Map();
   for (const peak of [...peaks].sort((a, b) => b.probability - a.probability)) {
     const others = kept.get(peak.label) ?? [];
@@ -25,7 +25,7 @@ export function momentsOf({ peaks = [] }) {
  * that of the frames in which boxes are told. Where the video breaks off, the canvases that are left stay empty.
  */
 export async function drawStills({ address, shift }, stills, { width, height }, signal) {
-  const video = make("video", { muted: true, preload: "auto", playsinline: true, src: address });
+  const video = makeElement("video", { muted: true, preload: "auto", playsinline: true, src: address });
   try {
     for (const { player_time_s: time, box, canvas } of stills) {
       const isShown = await showFrame(video, time + shift, signal);

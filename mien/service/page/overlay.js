@@ -1,19 +1,19 @@
 // Boxes and labels on a canvas that lies over a picture or a video. Labels stay inside and never cover one another.
 
-import { boxColor, inkOn, settings } from "./store.js";
-import { nameOf, percent } from "./words.js";
+import { getBoxColor, chooseTextColor, settings } from "./store.js";
+import { getFaceName, formatPercent } from "./words.js";
 
 const FONT = 'system-ui, -apple-system, "Segoe UI", Roboto, "Noto Sans", sans-serif';
 
-const meet = (a, b) => a.x < b.x + b.width && b.x < a.x + a.width && a.y < b.y + b.height && b.y < a.y + a.height;
+const overlap = (a, b) => a.x < b.x + b.width && b.x < a.x + a.width && a.y < b.y + b.height && b.y < a.y + a.height;
 
-const inside = (value, size, room) => Math.min(Math.max(value, 0), Math.max(room - size, 0));
+const clamp = (value, size, room) => Math.min(Math.max(value, 0), Math.max(room - size, 0));
 
 /** More faces than this are a crowd: a label that finds no place beside its face is left out rather than put far away. */
 const CROWD = 12;
 
 /** Places for a label outside its box [x1, y1, x2, y2] but touching it, best first; pushed inside the bounds. */
-function beside([x1, y1, x2, y2], { width, height }, bounds) {
+function listOuterPlaces([x1, y1, x2, y2], { width, height }, bounds) {
   const above = [
     [x1, y1 - height],
     [x2 - width, y1 - height],
@@ -28,12 +28,12 @@ function beside([x1, y1, x2, y2], { width, height }, bounds) {
     [x2, y2 - height],
     [x1 - width, y2 - height],
   ];
-  return pushed([...above, ...below, ...aside], width, height, bounds);
+  return pushInside([...above, ...below, ...aside], width, height, bounds);
 }
 
 /** Places within the box: at its top, at its bottom. */
-const within = ([x1, y1, , y2], { width, height }, bounds) =>
-  pushed(
+const listInnerPlaces = ([x1, y1, , y2], { width, height }, bounds) =>
+  pushInside(
     [
       [x1, y1],
       [x1, y2 - height],
@@ -43,11 +43,11 @@ const within = ([x1, y1, , y2], { width, height }, bounds) =>
     bounds,
   );
 
-const pushed = (corners, width, height, bounds) =>
-  corners.map(([x, y]) => ({ x: inside(x, width, bounds.width), y: inside(y, height, bounds.height), width, height }));
+const pushInside = (corners, width, height, bounds) =>
+  corners.map(([x, y]) => ({ x: clamp(x, width, bounds.width), y: clamp(y, height, bounds.height), width, height }));
 
 /** Places all over the bounds, those near the box first. */
-function anywhere([x1, y1], { width, height }, bounds) {
+function listAllPlaces([x1, y1], { width, height }, bounds) {
   const all = [];
   for (let y = 0; y + height <= bounds.height; y += height)
     for (let x = 0; x + width <= bounds.width; x += Math.max(width / 2, 8)) all.push({ x, y, width, height });
@@ -67,25 +67,25 @@ export function placeLabels(boxes, sizes, bounds, order = boxes.map((_, index) =
     const others = boxes
       .filter((_, each) => each !== index)
       .map(([x1, y1, x2, y2]) => ({ x: x1, y: y1, width: x2 - x1, height: y2 - y1 }));
-    placed[index] = freePlace(boxes[index], sizes[index], bounds, taken, others);
+    placed[index] = findFreePlace(boxes[index], sizes[index], bounds, taken, others);
     if (placed[index]) taken.push(placed[index]);
   }
   return placed;
 }
 
 /** Beside the face and over no other; within its own box; beside it over others; anywhere. Fewer words before the next. */
-function freePlace(box, versions, bounds, taken, others) {
-  const clear = (place) => !taken.some((label) => meet(place, label));
-  const alone = (place) => clear(place) && !others.some((face) => meet(place, face));
+function findFreePlace(box, versions, bounds, taken, others) {
+  const isClear = (place) => !taken.some((label) => overlap(place, label));
+  const isAlone = (place) => isClear(place) && !others.some((face) => overlap(place, face));
   const crowd = others.length >= CROWD;
   const ways = [
-    [beside, alone],
-    [(face, size, room) => (size.width <= face[2] - face[0] ? within(face, size, room) : []), alone],
+    [listOuterPlaces, isAlone],
+    [(face, size, room) => (size.width <= face[2] - face[0] ? listInnerPlaces(face, size, room) : []), isAlone],
     ...(crowd
       ? []
       : [
-          [beside, clear],
-          [anywhere, clear],
+          [listOuterPlaces, isClear],
+          [listAllPlaces, isClear],
         ]),
   ];
   for (const [places, fits] of ways)
@@ -98,7 +98,7 @@ function freePlace(box, versions, bounds, taken, others) {
 }
 
 /** Sizes of lines and text in pixels of the page: the person's, else by the size of what is shown and of its faces. */
-function sizesFor(width, height, boxes) {
+function chooseSizes(width, height, boxes) {
   const side = Math.min(width, height);
   const faces = boxes.map(([, y1, , y2]) => y2 - y1).sort((a, b) => a - b);
   const usual = faces[faces.length >> 1];
@@ -108,11 +108,16 @@ function sizesFor(width, height, boxes) {
   };
 }
 
-/** What stands on a face's label, longest first; of several faces the number, which the page names them by, comes last. */
-function texts({ number, probability, ...face }) {
-  const name = nameOf(face);
-  if (number === undefined) return [`${name} ${percent(probability)}`, name];
-  return [`${number} · ${name} ${percent(probability)}`, `${number} · ${name}`, `${number}`];
+/**
+ * What stands on a face's label, longest first; of several faces the number, which the page names them by, comes last.
+ *
+ * @param {DrawnFace} face
+ */
+function makeLabelTexts(face) {
+  const { number, probability } = face;
+  const name = getFaceName(face);
+  if (number === undefined) return [`${name} ${formatPercent(probability)}`, name];
+  return [`${number} · ${name} ${formatPercent(probability)}`, `${number} · ${name}`, `${number}`];
 }
 
 /**
@@ -139,22 +144,22 @@ export function drawFaces(canvas, faces, { width, height, chosen = -1, mirrored 
       (y2 * bounds.height) / height,
     ];
   });
-  const { line, text } = sizesFor(bounds.width, bounds.height, boxes);
+  const { line, text } = chooseSizes(bounds.width, bounds.height, boxes);
   faces.forEach((face, index) =>
-    drawBox(pen, boxes[index], boxColor(face), line, chosen < 0 || chosen === index),
+    drawBox(pen, boxes[index], getBoxColor(face), line, chosen < 0 || chosen === index),
   );
   pen.font = `600 ${text}px ${FONT}`;
   const pad = Math.round(text * 0.45);
-  const words = faces.map(texts);
+  const words = faces.map(makeLabelTexts);
   const sizes = words.map((versions) =>
     versions.map((each) => ({ width: pen.measureText(each).width + 2 * pad, height: text + pad + 2 })),
   );
   const area = ([x1, y1, x2, y2]) => (x2 - x1) * (y2 - y1);
   const order = boxes
     .map((_, index) => index)
-    .sort((a, b) => (b === chosen) - (a === chosen) || area(boxes[b]) - area(boxes[a]));
+    .sort((a, b) => Number(b === chosen) - Number(a === chosen) || area(boxes[b]) - area(boxes[a]));
   placeLabels(boxes, sizes, bounds, order).forEach((place, index) => {
-    if (place) drawLabel(pen, place, words[index][place.version], boxColor(faces[index]), pad);
+    if (place) drawLabel(pen, place, words[index][place.version], getBoxColor(faces[index]), pad);
   });
 }
 
@@ -178,13 +183,13 @@ function drawLabel(pen, { x, y, width, height }, text, color, pad) {
   pen.roundRect(x + 0.5, y + 0.5, width - 1, height - 1, Math.min(5, height / 3));
   pen.fillStyle = color;
   pen.fill();
-  pen.fillStyle = inkOn(color);
+  pen.fillStyle = chooseTextColor(color);
   pen.textBaseline = "middle";
   pen.fillText(text, x + pad, y + height / 2 + 0.5);
 }
 
 /** Which face lies under a pointer event: the smallest there, or -1. */
-export function faceUnder(event, canvas, faces, { width, height }) {
+export function findFaceAt(event, canvas, faces, { width, height }) {
   const area = canvas.getBoundingClientRect();
   const x = ((event.clientX - area.left) / area.width) * width;
   const y = ((event.clientY - area.top) / area.height) * height;

@@ -1,51 +1,60 @@
 // The tab that reads one picture.
 
-import { $, announce, button, icon, make, save, stem } from "./dom.js";
+import { $, announce, makeButton, makeIcon, makeElement, saveFile, getStem } from "./dom.js";
+import { isAnimated } from "./animation.js";
 import * as api from "./api.js";
-import { bars } from "./chart.js";
-import { drawFaces, faceUnder } from "./overlay.js";
+import { makeBars } from "./chart.js";
+import { drawFaces, findFaceAt } from "./overlay.js";
 import { saveCsv, saveJson } from "./records.js";
-import { boxColor, onChange, server } from "./store.js";
-import { explained, labelName, nameOf, number, percent, percents, shownOf, t } from "./words.js";
+import { getBoxColor, onSettingsChange, server } from "./store.js";
+import { explainError, getLabelName, getFaceName, formatNumber, formatPercent, formatPercents, getShownValues, t } from "./words.js";
 
+/** @type {Shared} */
 let shared;
-/** The picture at hand: its file, what the service read in it, which face is chosen. */
-let [file, reading, chosen] = [null, null, -1];
-let [request, preview] = [null, ""];
+/** The picture that is shown. @type {File} */
+let file;
+/** What the service answered, or null while it has not. @type {PictureResult | null} */
+let result = null;
+let chosen = -1;
+/** @type {AbortController | null} */
+let request = null;
+let preview = "";
 let showBars = null;
+/** Whether the file moves. */
+let isMoving = false;
 /** Maps that were asked for, by face: the address of a picture. */
 let maps = new Map();
 
-const frame = () => $("#picture-stage .frame");
-const canvas = () => $("#picture-stage canvas");
+const getFrame = () => $("#picture-stage .frame");
+const getCanvas = () => $("#picture-stage canvas");
 
 export function start(given) {
   shared = given;
   const chooser = $("#picture-file");
   for (const id of ["#picture-drop", "#picture-other"]) $(id).addEventListener("click", () => chooser.click());
   chooser.addEventListener("change", () => {
-    if (chooser.files[0]) take(chooser.files[0]);
+    if (chooser.files[0]) openFile(chooser.files[0]);
     chooser.value = "";
   });
-  canvas().addEventListener("click", (event) => {
-    const found = reading ? faceUnder(event, canvas(), reading.faces, reading) : -1;
-    if (found >= 0) choose(found);
+  getCanvas().addEventListener("click", (event) => {
+    const found = result ? findFaceAt(event, getCanvas(), result.faces, result) : -1;
+    if (found >= 0) chooseFace(found);
   });
-  new ResizeObserver(draw).observe(canvas());
-  onChange((changed, readAgain) => {
+  new ResizeObserver(drawBoxes).observe(getCanvas());
+  onSettingsChange((changed, readAgain) => {
     if (!file) return;
-    if (readAgain) take(file);
-    else if (reading) fill();
-    else if (changed.has("language")) take(file);
+    if (readAgain) openFile(file);
+    else if (result) showResult();
+    else if (changed.has("language")) openFile(file);
   });
 }
 
 /** Read a picture; one that is still being read is left. */
-export async function take(given) {
+export async function openFile(given) {
   request?.abort();
   request = new AbortController();
   const { signal } = request;
-  [file, reading, chosen] = [given, null, -1];
+  [file, result, chosen] = [given, null, -1];
   for (const address of maps.values()) URL.revokeObjectURL(address);
   maps = new Map();
   $("#picture-start").hidden = true;
@@ -54,20 +63,23 @@ export async function take(given) {
   $("#picture-side").replaceChildren();
   $("#picture-work").classList.remove("broken");
   $("#picture-name").focus();
-  say(t("picture.reading"));
+  showStatus(t("picture.reading"));
   showPreview(given);
   try {
-    const read = await api.readPicture(given, signal);
+    const [read, moves] = await Promise.all([api.analyzePicture(given, signal), isAnimated(given)]);
     if (signal.aborted) return; // another is being read by now
-    frame().classList.remove("busy");
-    reading = { ...read, faces: read.faces.map((face) => ({ ...face, ...shownOf(face) })) };
+    getFrame().classList.remove("busy");
+    isMoving = moves;
+    /** @type {PictureResult} */
+    const found = { ...read, faces: read.faces.map((face) => ({ ...face, ...getShownValues(face) })) };
+    result = found;
     await showPicture(read.picture || preview, read.width, read.height);
     if (signal.aborted) return;
-    chosen = reading.faces.length ? 0 : -1;
-    fill();
-    announce(summary());
+    chosen = found.faces.length ? 0 : -1;
+    showResult();
+    announce(describeFaces(found));
   } catch (error) {
-    if (!signal.aborted) refuse(error);
+    if (!signal.aborted) showError(error);
   }
 }
 
@@ -75,197 +87,211 @@ export async function take(given) {
 function showPreview(given) {
   if (preview) URL.revokeObjectURL(preview);
   preview = URL.createObjectURL(given);
-  frame().classList.add("busy");
-  const image = $("img", frame());
+  getFrame().classList.add("busy");
+  const image = $("img", getFrame());
   image.hidden = true;
   image.onerror = () => (image.hidden = true);
   image.onload = () => {
     image.hidden = false;
-    size(image.naturalWidth, image.naturalHeight);
+    setSize(image.naturalWidth, image.naturalHeight);
   };
   image.src = preview;
   image.alt = "";
-  draw();
+  drawBoxes();
 }
 
 async function showPicture(address, width, height) {
-  const image = $("img", frame());
+  const image = $("img", getFrame());
   image.onload = image.onerror = null;
   image.src = address;
   await image.decode().catch(() => {}); // it is drawn when it can be
   image.hidden = false;
-  size(width, height);
+  setSize(width, height);
 }
 
-function size(width, height) {
-  frame().style.setProperty("--ratio", width / height);
-  frame().style.setProperty("--natural", `${width}px`);
+function setSize(width, height) {
+  getFrame().style.setProperty("--ratio", width / height);
+  getFrame().style.setProperty("--natural", `${width}px`);
 }
 
-function refuse(error) {
-  const { problem, hint } = explained(error);
-  frame().classList.remove("busy");
-  const image = $("img", frame());
+function showError(error) {
+  const { problem, hint } = explainError(error);
+  getFrame().classList.remove("busy");
+  const image = $("img", getFrame());
   image.onload = image.onerror = null;
   image.hidden = true;
   image.removeAttribute("src");
-  say("");
+  showStatus("");
   $("#picture-work").classList.add("broken");
   $("#picture-side").replaceChildren(
-    make(
+    makeElement(
       "section",
       { class: "card failed", role: "alert" },
-      make("h2", { text: t("picture.failed") }),
-      make("p", {}, make("strong", { text: `${file.name || error.name}: ` }), problem || error.message),
-      hint && make("p", { class: "note", text: hint }),
+      makeElement("h2", { text: t("picture.failed") }),
+      makeElement("p", {}, makeElement("strong", { text: `${file.name || error.name}: ` }), problem || error.message),
+      hint && makeElement("p", { class: "note", text: hint }),
     ),
   );
 }
 
-const say = (text) => ($("#picture-status").textContent = text);
+const showStatus = (text) => ($("#picture-status").textContent = text);
 
-function summary() {
-  const count = reading.faces.length;
+/** @param {PictureResult} found */
+function describeFaces({ faces }) {
+  const count = faces.length;
   if (!count) return t("picture.nothing");
-  const each = reading.faces.map((face) => `${nameOf(face)} ${percent(face.probability)}`).join(", ");
+  const each = faces.map((face) => `${getFaceName(face)} ${formatPercent(face.probability)}`).join(", ");
   return `${t("picture.found", { count })}: ${each}`;
 }
 
 /** Everything beside and below the picture, in the present language and colors. */
-function fill() {
-  const { faces, model, detector, width, height, seconds } = reading;
-  $("img", frame()).alt = summary();
-  say(
+function showResult() {
+  if (!result) return;
+  const { faces, model, detector, width, height, seconds } = result;
+  $("img", getFrame()).alt = describeFaces(result);
+  showStatus(
     [
       faces.length ? t("picture.found", { count: faces.length }) : t("picture.nothing"),
-      `${number(width)} × ${number(height)}`, // a picture's size reads the same everywhere
+      `${formatNumber(width)} × ${formatNumber(height)}`, // a picture's size reads the same everywhere
       t("picture.by", { model, detector }),
-      t("picture.seconds", { seconds: number(seconds, 2) }),
+      t("picture.seconds", { seconds: formatNumber(seconds, 2) }),
     ].join(" · "),
   );
   const side = $("#picture-side");
-  if (!faces.length) side.replaceChildren(nothing());
+  if (!faces.length) side.replaceChildren(makeNoFaceCard());
   else {
     side.replaceChildren(
-      ...(faces.length > 1 ? [chips(faces)] : []),
-      make("section", { class: "card face" }),
-      downloads(),
+      ...(faces.length > 1 ? [makeFaceButtons(faces)] : []),
+      makeElement("section", { class: "card face" }),
+      makeDownloads(result),
     );
-    choose(chosen);
+    chooseFace(chosen);
   }
-  draw();
+  if (isMoving) side.prepend(makeMovingCard());
+  drawBoxes();
 }
 
-function nothing() {
-  return make(
+/** Of a moving picture only the first frame is shown: it is offered as a video. */
+function makeMovingCard() {
+  return makeElement(
     "section",
-    { class: "card nothing" },
-    icon("noface"),
-    make("h2", { text: t("picture.nothing") }),
-    make("p", { text: t("picture.nothing.hint") }),
-    server.detectors.includes("none") && make("p", { class: "note", text: t("picture.nothing.crop") }),
+    { class: "card moving" },
+    makeElement("p", { text: t("picture.moving") }),
+    makeButton("play", t("picture.moving.video"), () => shared.sendVideos([file]), { class: "button primary" }),
   );
 }
 
-function chips(faces) {
+function makeNoFaceCard() {
+  return makeElement(
+    "section",
+    { class: "card nothing" },
+    makeIcon("noface"),
+    makeElement("h2", { text: t("picture.nothing") }),
+    makeElement("p", { text: t("picture.nothing.hint") }),
+    server.detectors.includes("none") && makeElement("p", { class: "note", text: t("picture.nothing.crop") }),
+  );
+}
+
+function makeFaceButtons(faces) {
   const list = faces.map((face, index) =>
-    make(
+    makeElement(
       "button",
       {
         type: "button",
         class: "chip",
         "aria-pressed": "false",
-        onclick: () => choose(index),
-        style: { "--color": boxColor(face) },
+        onclick: () => chooseFace(index),
+        style: { "--color": getBoxColor(face) },
       },
-      face.crop && make("img", { src: face.crop, alt: "", width: 40, height: 40 }),
-      make("span", {}, make("small", { text: t("picture.face", { number: index + 1 }) }), nameOf(face)),
+      face.crop && makeElement("img", { src: face.crop, alt: "", width: 40, height: 40 }),
+      makeElement("span", {}, makeElement("small", { text: t("picture.face", { number: index + 1 }) }), getFaceName(face)),
     ),
   );
-  return make("div", { class: "chips", role: "group", "aria-label": t("picture.faces") }, ...list);
+  return makeElement("div", { class: "chips", role: "group", "aria-label": t("picture.faces") }, ...list);
 }
 
-function choose(index) {
+function chooseFace(index) {
+  if (!result) return;
   chosen = index;
   document
     .querySelectorAll("#picture-side .chip")
-    .forEach((chip, at) => chip.setAttribute("aria-pressed", at === index));
-  const face = reading.faces[index];
-  const list = make("ol", { class: "bars", "aria-label": t("bars") });
-  showBars = bars(list);
+    .forEach((chip, at) => chip.setAttribute("aria-pressed", String(at === index)));
+  const face = result.faces[index];
+  const list = makeElement("ol", { class: "bars", "aria-label": t("bars") });
+  showBars = makeBars(list);
   showBars(face.probabilities, Object.keys(face.probabilities));
   const [x1, y1, x2, y2] = face.box;
   const facts = [t("picture.size", { width: Math.round(x2 - x1), height: Math.round(y2 - y1) })];
-  if (face.score !== null && face.score !== undefined) facts.push(t("picture.score", { score: number(face.score, 2) }));
+  if (face.score !== null && face.score !== undefined) facts.push(t("picture.score", { score: formatNumber(face.score, 2) }));
   $("#picture-side .face").replaceChildren(
-    make("p", { class: "over", text: t("picture.face", { number: index + 1 }) }),
-    make(
+    makeElement("p", { class: "over", text: t("picture.face", { number: index + 1 }) }),
+    makeElement(
       "h2",
-      { class: "answer", style: { "--color": boxColor(face) } },
-      nameOf(face),
-      make("span", { text: percent(face.probability) }),
+      { class: "answer", style: { "--color": getBoxColor(face) } },
+      getFaceName(face),
+      makeElement("span", { text: formatPercent(face.probability) }),
     ),
-    ...doubts(face),
+    ...makeDoubts(face),
     list,
-    make("p", { class: "note", text: facts.join(" · ") }),
-    ...(face.crop ? [given(face, index)] : []),
+    makeElement("p", { class: "note", text: facts.join(" · ") }),
+    ...(face.crop ? [makeInputView(face, index)] : []),
   );
-  draw();
+  drawBoxes();
 }
 
 /** What speaks against taking the answer at its word. */
-function doubts(face) {
+function makeDoubts(face) {
   const words = [];
-  if (face.unsure && !face.noFace) words.push(unsure(face));
+  if (face.unsure && !face.noFace) words.push(explainUnsure(face));
   if (face.noFace) words.push(t("picture.noface"));
-  return words.map((text) => make("p", { class: "doubt", text }));
+  return words.map((text) => makeElement("p", { class: "doubt", text }));
 }
 
 /** Why there is a question mark behind the expression. */
-function unsure({ label, confidence, unsure_below: least }) {
-  const [share, from] = percents(confidence, least);
-  return t("picture.unsure", { label: labelName(label), share, from });
+function explainUnsure({ label, confidence, unsure_below: least }) {
+  const [share, from] = formatPercents(confidence, least);
+  return t("picture.unsure", { label: getLabelName(label), share, from });
 }
 
 /** What the network was given, and on request where it looked. */
-function given(face, index) {
-  const map = make(
+function makeInputView(face, index) {
+  const map = makeElement(
     "figure",
     { hidden: true },
-    make("img", { alt: t("given.map.alt"), width: 144, height: 144 }),
-    make("figcaption", { text: t("given.map") }),
+    makeElement("img", { alt: t("given.map.alt"), width: 144, height: 144 }),
+    makeElement("figcaption", { text: t("given.map") }),
   );
-  const ask = button("eye", t("given.ask"), async () => {
+  const ask = makeButton("eye", t("given.ask"), async () => {
     ask.disabled = true;
     try {
-      if (!maps.has(index)) maps.set(index, URL.createObjectURL(await api.saliency(file, index)));
+      if (!maps.has(index)) maps.set(index, URL.createObjectURL(await api.explainFace(file, index)));
       showMap();
     } catch (error) {
       ask.disabled = false;
       why.textContent = error.message;
     }
   });
-  const why = make("p", { class: "error-text", role: "alert" });
+  const why = makeElement("p", { class: "error-text", role: "alert" });
   const showMap = () => {
     $("img", map).src = maps.get(index);
     map.hidden = false;
     ask.hidden = true;
     note.hidden = false;
   };
-  const note = make("p", { class: "note", text: t("given.note"), hidden: true });
+  const note = makeElement("p", { class: "note", text: t("given.note"), hidden: true });
   if (maps.has(index)) queueMicrotask(showMap);
-  return make(
+  return makeElement(
     "div",
     { class: "given" },
-    make("h3", { text: t("given.title") }),
-    make(
+    makeElement("h3", { text: t("given.title") }),
+    makeElement(
       "div",
       { class: "crops" },
-      make(
+      makeElement(
         "figure",
         {},
-        make("img", { src: face.crop, alt: t("given.crop.alt"), width: 144, height: 144 }),
-        make("figcaption", { text: t("given.crop") }),
+        makeElement("img", { src: face.crop, alt: t("given.crop.alt"), width: 144, height: 144 }),
+        makeElement("figcaption", { text: t("given.crop") }),
       ),
       map,
     ),
@@ -275,38 +301,39 @@ function given(face, index) {
   );
 }
 
-function downloads() {
-  const name = stem(file.name || "pasted.png");
+/** @param {PictureResult} found */
+function makeDownloads({ records }) {
+  const name = getStem(file.name || "pasted.png");
   const fetchAnnotated = async (event) => {
     const pressed = event.currentTarget;
     pressed.disabled = true;
     try {
-      const blob = await api.annotated(file);
-      save(blob, `${name}.annotated.${{ "image/png": "png", "image/webp": "webp" }[blob.type] || "jpg"}`);
+      const blob = await api.annotatePicture(file);
+      saveFile(blob, `${name}.annotated.${{ "image/png": "png", "image/webp": "webp" }[blob.type] || "jpg"}`);
     } catch (error) {
-      shared.notice(error.message);
+      shared.showNotice(error.message);
     } finally {
       pressed.disabled = false;
     }
   };
-  return make(
+  return makeElement(
     "section",
     { class: "card downloads" },
-    make("h2", { text: t("downloads") }),
-    make(
+    makeElement("h2", { text: t("downloads") }),
+    makeElement(
       "div",
       { class: "buttons" },
-      button("save", t("downloads.picture"), fetchAnnotated),
-      button("save", "CSV", () => saveCsv(reading.records, name)),
-      button("save", "JSON", () => saveJson(reading.records, name)),
+      makeButton("save", t("downloads.picture"), fetchAnnotated),
+      makeButton("save", "CSV", () => saveCsv(records, name)),
+      makeButton("save", "JSON", () => saveJson(records, name)),
     ),
   );
 }
 
-function draw() {
-  const faces = (reading?.faces || []).map((face, index, all) => ({
+function drawBoxes() {
+  const faces = (result?.faces || []).map((face, index, all) => ({
     ...face,
     number: all.length > 1 ? index + 1 : undefined,
   }));
-  drawFaces(canvas(), faces, { width: reading?.width, height: reading?.height, chosen });
+  drawFaces(getCanvas(), faces, { width: result?.width, height: result?.height, chosen });
 }

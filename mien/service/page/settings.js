@@ -1,44 +1,44 @@
 // The tab of settings. Each is kept in the browser at once; nothing has to be saved.
 
 import { logout } from "./api.js";
-import { $, button, icon, make } from "./dom.js";
+import { $, makeButton, makeIcon, makeElement } from "./dom.js";
 import { drawFaces } from "./overlay.js";
-import { change, colorOfLabel, onChange, reset, server, settings } from "./store.js";
-import { labelName, number, span, t } from "./words.js";
+import { changeSettings, getLabelColor, onSettingsChange, resetSettings, server, settings } from "./store.js";
+import { getLabelName, formatNumber, formatSpan, t } from "./words.js";
 
 export function start() {
   const form = $("#settings-form");
   form.addEventListener("submit", (event) => event.preventDefault());
-  fill();
-  onChange((changed) => {
+  drawForm();
+  onSettingsChange((changed) => {
     // A field that is being moved must stay; only what it does not show itself is made anew.
-    if (changed.has("language") || changed.has("coloring") || changed.has("colors") || changed.size > 3) fill();
-    preview();
+    if (changed.has("language") || changed.has("coloring") || changed.has("colors") || changed.size > 3) drawForm();
+    drawPreview();
   });
 }
 
-export const enter = () => preview();
+export const enter = () => drawPreview();
 
 /** A choice between words: [value, text]. */
-function choice(name, choices, note, convert = String) {
-  const select = make(
+function makeChoice(name, choices, note = "", convert = /** @type {(value: string) => any} */ (String)) {
+  const select = makeElement(
     "select",
     {
       id: `set-${name}`,
-      onchange: () => change({ [name]: convert(select.value) }),
+      onchange: () => changeSettings({ [name]: convert(select.value) }),
       "aria-describedby": note && `note-${name}`,
     },
     ...choices.map(([value, text]) =>
-      make("option", { value, text, selected: String(settings[name]) === String(value) }),
+      makeElement("option", { value, text, selected: String(settings[name]) === String(value) }),
     ),
   );
-  return field(name, select, note);
+  return makeField(name, select, note);
 }
 
-/** A number on a slider; `says` puts it into words. */
-function slider(name, { min, max, step }, says, note) {
-  const output = make("output", { for: `set-${name}`, text: says(settings[name]) });
-  const range = make("input", {
+/** A number on a slider; `describeValue` puts it into words. */
+function makeSlider(name, { min, max, step }, describeValue, note) {
+  const output = makeElement("output", { for: `set-${name}`, text: describeValue(settings[name]) });
+  const range = makeElement("input", {
     type: "range",
     id: `set-${name}`,
     min,
@@ -47,54 +47,54 @@ function slider(name, { min, max, step }, says, note) {
     value: settings[name],
     "aria-describedby": note && `note-${name}`,
     oninput: () => {
-      change({ [name]: Number(range.value) });
-      output.textContent = says(Number(range.value));
+      changeSettings({ [name]: Number(range.value) });
+      output.textContent = describeValue(Number(range.value));
       range.setAttribute("aria-valuetext", output.textContent);
     },
   });
   range.setAttribute("aria-valuetext", output.textContent);
-  return field(name, make("span", { class: "slider" }, range, output), note);
+  return makeField(name, makeElement("span", { class: "slider" }, range, output), note);
 }
 
-function field(name, control, note) {
-  return make(
+function makeField(name, control, note) {
+  return makeElement(
     "div",
     { class: "field" },
-    make("label", { for: `set-${name}`, text: t(`set.${name}`) }),
+    makeElement("label", { for: `set-${name}`, text: t(`set.${name}`) }),
     control,
-    note && make("p", { class: "note", id: `note-${name}`, text: note }),
+    note && makeElement("p", { class: "note", id: `note-${name}`, text: note }),
   );
 }
 
-function group(title, ...fields) {
-  return make(
+function makeGroup(title, ...fields) {
+  return makeElement(
     "fieldset",
     { class: `card ${title.split(".")[1]}` },
-    make("legend", { text: t(title) }),
+    makeElement("legend", { text: t(title) }),
     ...fields.filter(Boolean),
   );
 }
 
-function fill() {
+function drawForm() {
   const focused = document.activeElement?.id;
-  $("#settings-form").replaceChildren(looks(), drawing(), reading(), about());
+  $("#settings-form").replaceChildren(makeLooksGroup(), makeDrawingGroup(), makeAnalysisGroup(), makeAboutGroup());
   if (focused) document.getElementById(focused)?.focus();
-  preview();
+  drawPreview();
 }
 
-function looks() {
-  return group(
+function makeLooksGroup() {
+  return makeGroup(
     "settings.looks",
-    choice("language", [
+    makeChoice("language", [
       ["", t("set.language.auto")],
       ["en", "English"],
       ["zh", "中文"],
     ]),
-    choice(
+    makeChoice(
       "theme",
       ["system", "light", "dark"].map((name) => [name, t(`set.theme.${name}`)]),
     ),
-    choice(
+    makeChoice(
       "display",
       [
         [0, t("set.display.all")],
@@ -106,68 +106,68 @@ function looks() {
   );
 }
 
-function drawing() {
+function makeDrawingGroup() {
   const one = settings.coloring === "one";
-  return group(
+  return makeGroup(
     "settings.drawing",
-    make("div", { class: "preview", id: "settings-preview", "aria-hidden": "true" }, icon("heads"), make("canvas")),
-    choice(
+    makeElement("div", { class: "preview", id: "settings-preview", "aria-hidden": "true" }, makeIcon("heads"), makeElement("canvas")),
+    makeChoice(
       "coloring",
       ["expression", "one"].map((name) => [name, t(`set.coloring.${name}`)]),
     ),
     one &&
-      field(
+      makeField(
         "color",
-        make("input", {
+        makeElement("input", {
           type: "color",
           id: "set-color",
           value: settings.color,
-          oninput: (event) => change({ color: event.target.value }),
+          oninput: (event) => changeSettings({ color: event.target.value }),
         }),
         t("set.color.note"),
       ),
-    slider("line", { min: 0, max: 10, step: 1 }, (value) => (value ? t("pixels", { count: value }) : t("automatic"))),
-    choice(
+    makeSlider("line", { min: 0, max: 10, step: 1 }, (value) => (value ? t("pixels", { count: value }) : t("automatic"))),
+    makeChoice(
       "text",
       [[0, t("automatic")], ...[12, 14, 16, 20, 26, 34].map((size) => [size, t("pixels", { count: size })])],
       "",
       Number,
     ),
-    palette(),
+    makePalette(),
   );
 }
 
 /** A color for each expression, in bars, timelines and boxes. */
-function palette() {
+function makePalette() {
   const inputs = Object.keys(server.colors).map((label) =>
-    make(
+    makeElement(
       "label",
       { class: "swatch" },
-      make("input", {
+      makeElement("input", {
         type: "color",
         id: `color-${label}`,
-        value: colorOfLabel(label),
-        onchange: (event) => change({ colors: { ...settings.colors, [label]: event.target.value } }),
+        value: getLabelColor(label),
+        onchange: (event) => changeSettings({ colors: { ...settings.colors, [label]: event.target.value } }),
       }),
-      make("span", { text: labelName(label) }),
+      makeElement("span", { text: getLabelName(label) }),
     ),
   );
   const changed = Object.keys(settings.colors).length > 0;
-  return make(
+  return makeElement(
     "div",
     { class: "field", role: "group", "aria-label": t("set.colors") },
-    make("span", { class: "label", text: t("set.colors") }),
-    make("div", { class: "swatches" }, ...inputs),
-    changed && button("", t("set.colors.reset"), () => change({ colors: {} })),
+    makeElement("span", { class: "label", text: t("set.colors") }),
+    makeElement("div", { class: "swatches" }, ...inputs),
+    changed && makeButton("", t("set.colors.reset"), () => changeSettings({ colors: {} })),
   );
 }
 
-function reading() {
+function makeAnalysisGroup() {
   const models = server.models.map((name) => [name === server.default_model ? "" : name, name]);
-  return group(
+  return makeGroup(
     "settings.reading",
-    choice("model", models.length ? models : [["", "base"]], t("set.model.note")),
-    choice(
+    makeChoice("model", models.length ? models : [["", "base"]], t("set.model.note")),
+    makeChoice(
       "detector",
       server.detectors.map((name) => [
         name === (server.default_detector ?? "auto") ? "" : name,
@@ -175,52 +175,52 @@ function reading() {
       ]),
       t("set.detector.note"),
     ),
-    slider(
+    makeSlider(
       "threshold",
       { min: 0, max: 0.95, step: 0.05 },
-      (value) => (value ? number(value, 2) : t("set.threshold.own")),
+      (value) => (value ? formatNumber(value, 2) : t("set.threshold.own")),
       t("set.threshold.note"),
     ),
-    choice("people", [
+    makeChoice("people", [
       ["all", t("set.people.all")],
       ["largest", t("set.people.largest")],
       ...[2, 3, 5].map((count) => [String(count), t("set.people.some", { count })]),
     ]),
-    slider(
+    makeSlider(
       "smoothing",
       { min: 0, max: 2, step: 0.05 },
-      (value) => (value ? t("seconds", { seconds: number(value, 2) }) : t("off")),
+      (value) => (value ? t("seconds", { seconds: formatNumber(value, 2) }) : t("off")),
       t("set.smoothing.note"),
     ),
   );
 }
 
-function about() {
-  return group(
+function makeAboutGroup() {
+  return makeGroup(
     "settings.about",
-    make("p", { text: t("understand") }),
-    make("p", { class: "note", text: t("about.private") }),
-    server.retention_s && make("p", { class: "note", text: t("video.kept", { span: span(server.retention_s) }) }),
-    make(
+    makeElement("p", { text: t("understand") }),
+    makeElement("p", { class: "note", text: t("about.private") }),
+    server.retention_s && makeElement("p", { class: "note", text: t("video.kept", { span: formatSpan(server.retention_s) }) }),
+    makeElement(
       "p",
       { class: "note" },
       `mien ${server.version ?? ""} · `,
-      make("a", { href: "docs", target: "_blank", rel: "noopener", text: t("about.api") }),
+      makeElement("a", { href: "docs", target: "_blank", rel: "noopener", text: t("about.api") }),
     ),
-    make(
+    makeElement(
       "div",
       { class: "buttons" },
-      button("", t("set.reset"), reset, { id: "set-reset" }),
-      server.needs_token && button("", t("set.logout"), leave),
+      makeButton("", t("set.reset"), resetSettings, { id: "set-reset" }),
+      server.needs_token && makeButton("", t("set.logout"), signOut),
     ),
   );
 }
 
 /** Sign out; the page asks for the token again. */
-const leave = () => logout().finally(() => location.reload());
+const signOut = () => logout().finally(() => location.reload());
 
 /** Two faces that nobody has, drawn as a picture's would be. */
-function preview() {
+function drawPreview() {
   const canvas = $("#settings-preview canvas");
   if (!canvas?.clientWidth) return;
   const [first, second] = [

@@ -37,7 +37,7 @@ const LOOKS = new Set([
 
 const isColor = (value) => /^#[0-9a-f]{6}$/i.test(value);
 
-export const settings = { ...DEFAULTS, ...kept() };
+export const settings = { ...DEFAULTS, ...loadKeptSettings() };
 
 /** What GET /v1/settings answered. */
 export const server = { labels: [], colors: {}, models: [], detectors: ["auto"], limits: {}, saliency: false };
@@ -45,9 +45,9 @@ export const server = { labels: [], colors: {}, models: [], detectors: ["auto"],
 const listeners = new Set();
 
 /** What the browser kept of settings that there are, as far as it can be one of ours. */
-function kept() {
+function loadKeptSettings() {
   try {
-    const values = JSON.parse(localStorage.getItem(KEY)) ?? {};
+    const values = JSON.parse(localStorage.getItem(KEY) ?? "null") ?? {};
     const usable = Object.keys(DEFAULTS).filter((name) => typeof values[name] === typeof DEFAULTS[name]);
     const found = Object.fromEntries(usable.map((name) => [name, values[name]]));
     if (!isColor(found.color)) delete found.color;
@@ -59,7 +59,7 @@ function kept() {
 }
 
 /** Change settings; every listener is told what changed, and whether faces must be read again. */
-export function change(values) {
+export function changeSettings(values) {
   const changed = Object.keys(values).filter((name) => JSON.stringify(settings[name]) !== JSON.stringify(values[name]));
   if (!changed.length) return;
   Object.assign(settings, values);
@@ -72,28 +72,28 @@ export function change(values) {
   for (const listener of listeners) listener(new Set(changed), reading);
 }
 
-export const reset = () => change({ ...DEFAULTS, language: settings.language, understood: settings.understood });
+export const resetSettings = () => changeSettings({ ...DEFAULTS, language: settings.language, understood: settings.understood });
 
-export const onChange = (listener) => listeners.add(listener);
+export const onSettingsChange = (listener) => listeners.add(listener);
 
 /** The color of an expression: the person's own, else the server's. */
-export const colorOfLabel = (label) => settings.colors[label] || server.colors[label] || "#8a949e";
+export const getLabelColor = (label) => settings.colors[label] || server.colors[label] || "#8a949e";
 
 /** What is probably no face, in files too. */
 const GRAY = "#969696";
 
-/** The color that a face is drawn in. */
-export function boxColor({ label, noFace }) {
+/** The color that a face is drawn in. @param {NamedFace} face */
+export function getBoxColor({ label, noFace }) {
   if (noFace) return GRAY;
-  return settings.coloring === "one" ? settings.color : colorOfLabel(label);
+  return settings.coloring === "one" ? settings.color : getLabelColor(label);
 }
 
 /** "#00c853" → [0, 200, 83]. */
-export const channels = (hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
+export const parseHexColor = (hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
 
 /** Black or white, whichever is read better on a color (WCAG's relative luminance). */
-export function inkOn(hex) {
-  const [red, green, blue] = channels(hex).map((value) => {
+export function chooseTextColor(hex) {
+  const [red, green, blue] = parseHexColor(hex).map((value) => {
     const share = value / 255;
     return share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
   });

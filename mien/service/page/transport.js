@@ -1,7 +1,7 @@
 // The controls under a video: play, time, sound, speed, boxes, full screen; by hand or by key.
 
-import { $, button, icon, make } from "./dom.js";
-import { clock, t } from "./words.js";
+import { $, makeButton, makeIcon, makeElement } from "./dom.js";
+import { formatClock, t } from "./words.js";
 
 const SPEEDS = [0.25, 0.5, 1, 1.5, 2];
 
@@ -9,12 +9,12 @@ const SPEEDS = [0.25, 0.5, 1, 1.5, 2];
  * A bar of controls for `video`; `whole` is what fills the screen. `toggleBoxes` hears whether boxes are wished; `position` is
  * where the video stands, in our seconds: now(), end(), seek(second).
  */
-export function transport(video, whole, { toggleBoxes, position, signal }) {
-  const play = button("play", "", () => (video.paused ? video.play() : video.pause()), {
+export function makeTransport(video, whole, { toggleBoxes, position, signal }) {
+  const play = makeButton("play", "", () => (video.paused ? video.play() : video.pause()), {
     class: "button round primary",
   });
-  const sound = button("sound", "", () => (video.muted = !video.muted), { class: "button quiet round" });
-  const boxes = button(
+  const sound = makeButton("sound", "", () => (video.muted = !video.muted), { class: "button quiet round" });
+  const boxes = makeButton(
     "boxes",
     "",
     () => {
@@ -29,7 +29,7 @@ export function transport(video, whole, { toggleBoxes, position, signal }) {
       title: t("player.boxes"),
     },
   );
-  const full = button(
+  const full = makeButton(
     "full",
     "",
     () => (document.fullscreenElement ? document.exitFullscreen() : whole.requestFullscreen()),
@@ -40,8 +40,8 @@ export function transport(video, whole, { toggleBoxes, position, signal }) {
       hidden: !whole.requestFullscreen,
     },
   );
-  const time = make("span", { class: "time" });
-  const place = make("input", {
+  const time = makeElement("span", { class: "time" });
+  const place = makeElement("input", {
     type: "range",
     min: 0,
     max: 1,
@@ -50,33 +50,33 @@ export function transport(video, whole, { toggleBoxes, position, signal }) {
     "aria-label": t("player.place"),
     oninput: () => position.seek(Number(place.value)),
   });
-  const speed = make(
+  const speed = makeElement(
     "select",
     {
       "aria-label": t("player.speed"),
       title: t("player.speed"),
       onchange: () => (video.playbackRate = Number(speed.value)),
     },
-    ...SPEEDS.map((value) => make("option", { value, text: `${value}×`, selected: value === 1 })),
+    ...SPEEDS.map((value) => makeElement("option", { value, text: `${value}×`, selected: value === 1 })),
   );
 
-  const draw = () => {
+  const update = () => {
     const [second, end] = [position.now(), position.end()];
-    time.textContent = `${clock(second)} / ${clock(end)}`;
+    time.textContent = `${formatClock(second)} / ${formatClock(end)}`;
     place.max = end || 1;
     place.value = second;
-    place.setAttribute("aria-valuetext", clock(second));
+    place.setAttribute("aria-valuetext", formatClock(second));
     place.style.setProperty("--share", end ? second / end : 0);
-    dress(play, video.paused ? "play" : "pause", t(video.paused ? "player.play" : "player.pause"));
-    dress(sound, video.muted ? "mute" : "sound", t(video.muted ? "player.unmute" : "player.mute"));
+    setButton(play, video.paused ? "play" : "pause", t(video.paused ? "player.play" : "player.pause"));
+    setButton(sound, video.muted ? "mute" : "sound", t(video.muted ? "player.unmute" : "player.mute"));
   };
   const events = ["timeupdate", "play", "pause", "loadedmetadata", "durationchange", "volumechange", "seeking"];
   for (const name of [...events, "clockchange"])
-    video.addEventListener(name, draw, { signal });
+    video.addEventListener(name, update, { signal });
   video.addEventListener("click", () => play.click(), { signal });
-  $("#player").addEventListener("keydown", (event) => keys(event, video, { play, sound, full, position }), { signal });
-  draw();
-  return make(
+  $("#player").addEventListener("keydown", (event) => onKey(event, video, { play, sound, full, position }), { signal });
+  update();
+  return makeElement(
     "div",
     { class: "controls transport", role: "group", "aria-label": t("player.controls") },
     play,
@@ -89,18 +89,18 @@ export function transport(video, whole, { toggleBoxes, position, signal }) {
   );
 }
 
-function dress(control, name, words) {
+function setButton(control, name, words) {
   if (control.title === words) return;
   control.title = words;
   control.setAttribute("aria-label", words);
-  control.firstElementChild.replaceWith(icon(name));
+  control.firstElementChild.replaceWith(makeIcon(name));
 }
 
 /**
  * K plays, M mutes, F fills the screen, J and L go five seconds back and on, comma and full stop step a frame: while the
  * focus is in the player, so that other keys mean nothing elsewhere. Fields keep their own keys.
  */
-function keys(event, video, { play, sound, full, position }) {
+function onKey(event, video, { play, sound, full, position }) {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   const does = {
     k: () => play.click(),

@@ -71,6 +71,8 @@ export const ENGLISH = {
   "picture.found=1": "1 face",
   "picture.by": "{model}, faces by {detector}",
   "picture.seconds": "{seconds} s",
+  "picture.moving": "This picture moves. Only its first frame is analyzed here.",
+  "picture.moving.video": "Analyze it as a video",
   "picture.nothing": "No face found",
   "picture.nothing.hint":
     "Faces are found when they are turned towards the camera, not too dark and not tiny. Another detector, or a lower threshold in Settings, finds more.",

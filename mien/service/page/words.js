@@ -19,64 +19,66 @@ export function t(key, values = {}) {
   const words = WORDS[language()];
   const text = (values.count === 1 && words[`${key}=1`]) || words[key];
   if (text === undefined) throw new Error(`no words for ${key}`);
-  return fill(text, values);
+  return fillWords(text, values);
 }
 
-const fill = (text, values) =>
-  text.replace(/\{(\w+)\}/g, (_, name) => (typeof values[name] === "number" ? number(values[name]) : values[name]));
+const fillWords = (text, values) =>
+  text.replace(/\{(\w+)\}/g, (_, name) => (typeof values[name] === "number" ? formatNumber(values[name]) : values[name]));
 
 /**
  * What was found and the hint of an error of the service, in the person's language: by its code, where there are words
  * for that; the service itself speaks English.
+ *
+ * @param {ServiceErrorParts} error
  */
-export function explained({ problem, hint, code, parameters }) {
+export function explainError({ problem, hint, code, parameters }) {
   const words = (language() === "zh" && CHINESE_ERRORS[code]) || null;
   if (!words) return { problem, hint, isTranslated: false };
-  const [ours, todo] = words.map((text) => fill(text, parameters ?? {}));
-  return { problem: ours, hint: todo, isTranslated: true };
+  const [found, advice] = words.map((text) => fillWords(text, parameters ?? {}));
+  return { problem: found, hint: advice, isTranslated: true };
 }
 
 /** The same in a line. */
-export function reasonOf(error) {
-  const { problem, hint } = explained(error);
+export function formatError(error) {
+  const { problem, hint } = explainError(error);
   return [problem ?? error.message, hint].filter(Boolean).join(language() === "zh" ? "；" : "; ");
 }
 
 /** An expression's name; what is not in the dictionary is shown as the model has it. */
-export const labelName = (label) =>
+export const getLabelName = (label) =>
   WORDS[language()][`label.${label}`] ?? label.charAt(0).toUpperCase() + label.slice(1);
 
-/** The label of a face, with a question mark where it is unsure; of what is probably no face, that. */
-export const nameOf = ({ label, unsure, noFace }) =>
-  noFace ? WORDS[language()]["label.noface"] : labelName(label) + (unsure ? "?" : "");
+/** The label of a face, with a question mark where it is unsure; of what is probably no face, that. @param {NamedFace} face */
+export const getFaceName = ({ label, unsure, noFace }) =>
+  noFace ? WORDS[language()]["label.noface"] : getLabelName(label) + (unsure ? "?" : "");
 
 /** What is shown of a face that the service tells of: its expression, or that it is probably none. */
-export const shownOf = ({ is_not_a_face: noFace, not_a_face: score, confidence }) => ({
+export const getShownValues = ({ is_not_a_face: noFace, not_a_face: score, confidence }) => ({
   noFace,
   probability: noFace ? score : confidence,
 });
 
-const locale = () => (language() === "zh" ? "zh-CN" : "en");
+const getLocale = () => (language() === "zh" ? "zh-CN" : "en");
 
-export const number = (value, digits = 0) =>
-  value.toLocaleString(locale(), { minimumFractionDigits: digits, maximumFractionDigits: digits });
+export const formatNumber = (value, digits = 0) =>
+  value.toLocaleString(getLocale(), { minimumFractionDigits: digits, maximumFractionDigits: digits });
 
-export const percent = (share, digits = 0) => `${number(share * 100, digits)}%`;
+export const formatPercent = (share, digits = 0) => `${formatNumber(share * 100, digits)}%`;
 
 /** Two shares of which the first is the lower, with as many digits as it takes to see that. */
-export function percents(lower, higher) {
-  const digits = [0, 1, 2].find((count) => percent(lower, count) !== percent(higher, count)) ?? 2;
-  return [percent(lower, digits), percent(higher, digits)];
+export function formatPercents(lower, higher) {
+  const digits = [0, 1, 2].find((count) => formatPercent(lower, count) !== formatPercent(higher, count)) ?? 2;
+  return [formatPercent(lower, digits), formatPercent(higher, digits)];
 }
 
 /** 1234567 → "1.2 MB". */
-export function bytes(count) {
+export function formatBytes(count) {
   const step = [1e9, 1e6, 1e3].find((each) => count >= each);
-  return step ? `${number(count / step, 1)} ${{ 1e9: "GB", 1e6: "MB", 1e3: "kB" }[step]}` : `${count} B`;
+  return step ? `${formatNumber(count / step, 1)} ${{ 1e9: "GB", 1e6: "MB", 1e3: "kB" }[step]}` : `${count} B`;
 }
 
 /** 75.3 → "1:15"; with tenths "1:15.3". */
-export function clock(seconds, tenths = false) {
+export function formatClock(seconds, tenths = false) {
   const whole = tenths ? Math.floor(seconds * 10 + 1e-6) / 10 : Math.floor(seconds + 1e-6);
   const minutes = Math.floor(whole / 60);
   const rest = whole - minutes * 60;
@@ -85,7 +87,7 @@ export function clock(seconds, tenths = false) {
 }
 
 /** Seconds in words: "40 s", "3 min", "2 h", "7 days". */
-export function span(seconds) {
+export function formatSpan(seconds) {
   if (seconds < 90) return t("span.seconds", { count: Math.max(1, Math.round(seconds)) });
   if (seconds < 5400) return t("span.minutes", { count: Math.round(seconds / 60) });
   if (seconds < 172_800) return t("span.hours", { count: Math.round(seconds / 3600) });
@@ -93,8 +95,8 @@ export function span(seconds) {
 }
 
 /** A moment of the past or future as a date and a time of day. */
-export const date = (unix) =>
-  new Date(unix * 1000).toLocaleString(locale(), { dateStyle: "medium", timeStyle: "short" });
+export const formatDate = (unix) =>
+  new Date(unix * 1000).toLocaleString(getLocale(), { dateStyle: "medium", timeStyle: "short" });
 
 /** Write the words into a part of the page: data-t is text, data-t-label aria-label, data-t-title title. */
 export function translate(root = document) {

@@ -69,6 +69,8 @@ export const CHINESE = {
   "picture.found": "{count} 张脸",
   "picture.by": "模型 {model}，检测器 {detector}",
   "picture.seconds": "{seconds} 秒",
+  "picture.moving": "这是动态图片，这里只识别了第一帧。",
+  "picture.moving.video": "作为视频识别",
   "picture.nothing": "没有找到人脸",
   "picture.nothing.hint": "人脸需要朝向镜头、不太暗、也不太小才能被找到。可在设置中换一个检测器或降低阈值。",
   "picture.nothing.crop": "如果图片本身就是一张裁剪好的脸，请在设置中把检测器选为“整张图片就是一张脸”。",

@@ -145,7 +145,7 @@ def peak(track: int, label: str, frame: int, probability: float, *, unsure: bool
 def job_answer(name: str, **others: Any) -> dict[str, Any]:
     return {
         "id": JOB, "name": name, "state": "done", "created": 1.0, "started": 1.0, "ended": 2.0, "progress": 1.0,
-        "seconds_left": None, "text": "done", "error": None, "attempts": 1, "settings": {}, "expires": None,
+        "seconds_left": None, "text": "done", "error": None, "attempts": 1, "options": {}, "expires": None,
         "results": ["source"],
     } | others  # fmt: skip
 

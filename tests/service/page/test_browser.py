@@ -263,7 +263,7 @@ def test_boxes_follow_the_records(opened: Open, read_clip: str) -> None:
     address = page.url.split("#")[0]
     rows = list(csv.DictReader(io.StringIO(page.request.get(f"{address}v1/jobs/{job}/results/records.csv").text())))
     data = page.request.get(f"{address}v1/jobs/{job}/frames?fps=30").json()
-    code = "async ([data, second]) => (await import('/page/frames.js')).facesAt(data, second)"
+    code = "async ([data, second]) => (await import('/page/frames.js')).getFacesAt(data, second)"
     sides = ("x1", "y1", "x2", "y2")
     for row, after in ((rows[0], rows[1]), (rows[20], rows[21]), (rows[-2], rows[-1])):
         (face,) = page.evaluate(code, [data, float(row["time_s"])])

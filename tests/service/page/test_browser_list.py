@@ -10,11 +10,13 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.conftest import ROOT
 from tests.service.page.films import answer, job_answer
-from tests.service.page.steps import Open, until
+from tests.service.page.steps import Open, read, until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page, Route
@@ -45,6 +47,7 @@ class Line:
         page.route("**/v1/jobs", lambda route: answer(self.jobs)(route))
         page.route("**/v1/jobs/*/events", lambda route: None)
         page.route("**/v1/videos?*", lambda route: self.held.append(route))
+        page.route("**/v1/videos/capacity", lambda route: route.fulfill(status=204))
 
     def let(self, page: Page, state: str) -> None:
         """Take the upload that is on its way."""
@@ -102,22 +105,29 @@ def test_several_videos_at_once_are_all_sent_and_say_their_place_in_line(
     assert page.locator(".notice").count() == 0
 
 
-def test_a_video_for_which_there_is_no_room_waits_for_it(opened: Open, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("address", "uploads"), [("**/v1/videos/capacity", 1), ("**/v1/videos?*", 2)], ids=["asked first", "refused"]
+)
+def test_a_video_for_which_there_is_no_room_waits_for_it(
+    opened: Open, tmp_path: Path, address: str, uploads: int
+) -> None:
+    """A full queue is asked about before a large file is sent; one that fills up meanwhile refuses the upload."""
     page = opened("#video", expected=("status of 429",))
     line = Line(page)
     full = {"name": "jobs", "problem": "20 wait already", "hint": "try again", "code": "queue_full", "parameters": {}}
-    refused = []
+    asked, sent = [], []
+    page.on("request", lambda request: sent.append(request) if "/v1/videos?" in request.url else None)
 
-    def once(route: Route) -> None:
-        refused.append(route)
-        answer({"error": full}, 429)(route) if len(refused) == 1 else line.held.append(route)
+    def refuse_once(route: Route) -> None:
+        asked.append(route)
+        answer({"error": full}, 429)(route) if len(asked) == 1 else route.fallback()
 
-    page.route("**/v1/videos?*", once)
+    page.route(address, refuse_once)
     page.set_input_files("#video-file", videos(tmp_path, 1))
     page.get_by_text("Waiting to be sent").wait_for()
     line.let(page, "queued")
     page.get_by_text("Waiting · number 1 in line").wait_for()
-    assert len(refused) == 2
+    assert (len(asked), len(sent)) == (2, uploads)
 
 
 def test_an_upload_that_fails_stays_in_the_list_and_the_next_one_is_sent(opened: Open, tmp_path: Path) -> None:
@@ -183,6 +193,68 @@ def test_jobs_that_finish_in_view_of_the_list_need_no_notice(opened: Open) -> No
     until(page, "document.querySelectorAll('.job[data-kind^=done]').length === 13")
     until(page, "document.querySelectorAll('.job[data-kind^=failed]').length === 2")
     assert page.locator(".notice").count() == 0
+
+
+def test_a_list_that_is_older_than_an_ending_does_not_undo_it(opened: Open) -> None:
+    """The list was asked for while the job ran, and arrives after the event that the job is done."""
+    page = opened("#settings")
+    Line(page)
+    running, done = job(1, "running"), job(1, "done")
+    lists: list[Route] = []
+    events: list[Route] = []
+    page.route("**/v1/jobs", lambda route: lists.append(route))
+    page.route("**/v1/jobs/*/events", lambda route: events.append(route))
+
+    def wait_for(routes: list[Route], count: int) -> None:
+        for _ in range(1200):
+            if len(routes) >= count:
+                return
+            page.wait_for_timeout(50)
+        raise AssertionError(f"never asked {count} times")
+
+    address = page.url
+    page.goto("about:blank")
+    page.goto(address)
+    wait_for(lists, 1)
+    answer([running])(lists[0])
+    wait_for(events, 1)
+    page.locator("#tab-video").click()  # the list is asked for again
+    wait_for(lists, 2)
+    page.locator("#tab-settings").click()
+    body = f"event: job\ndata: {json.dumps(done)}\n\n"
+    events[0].fulfill(status=200, content_type="text/event-stream", body=body)
+    page.get_by_text("film-1.mp4 is ready").wait_for()
+    wait_for(lists, 3)
+    answer([running])(lists[1])
+    until(page, "document.querySelectorAll('.job').length === 1")
+    answer([done])(lists[2])
+    page.locator("#tab-video").click()
+    wait_for(lists, 4)
+    answer([done])(lists[3])
+    page.locator(".job[data-kind^=done]").wait_for()
+    assert len(events) == 1  # nobody follows it again
+    assert page.locator(".notice").count() <= 1
+    assert page.get_by_text("videos are ready").count() == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "frames", "is_offered"), [("gif", 2, True), ("gif", 1, False), ("png", 2, True), ("webp", 2, True)]
+)
+def test_a_picture_that_moves_is_offered_as_a_video(
+    opened: Open, tmp_path: Path, kind: str, frames: int, is_offered: bool
+) -> None:
+    page = opened()
+    line = Line(page)
+    pictures = [Image.fromarray(np.full((60, 80, 3), shade, np.uint8)) for shade in (80, 160)][:frames]
+    pictures[0].save(tmp_path / f"film-1.{kind}", save_all=True, append_images=pictures[1:], duration=100)
+    read(page, tmp_path / f"film-1.{kind}")
+    offer = page.get_by_role("button", name="Analyze it as a video")
+    assert offer.count() == is_offered
+    if is_offered:
+        offer.click()
+        line.let(page, "queued")
+        page.get_by_text("number 1 in line").wait_for()
+        assert page.get_attribute("#tab-video", "aria-selected") == "true"
 
 
 def test_several_pictures_are_read_one_at_a_time_and_that_is_said(opened: Open, two_faces: Path, no_face: Path) -> None:

@@ -17,7 +17,7 @@ from tests.service.page.films import FPS, Face, frames_answer, serve_film, write
 from tests.service.page.steps import Open, open_job, second, send, until
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Page, Route
 
 pytestmark = pytest.mark.slow
 
@@ -131,6 +131,26 @@ def test_a_moment_leads_to_its_frame(opened: Open, tmp_path: Path) -> None:
     assert second(page) == pytest.approx(1.0 + 5.7, abs=0.01)
 
 
+def test_a_seek_before_the_first_frame_leads_to_the_right_one(opened: Open, tmp_path: Path) -> None:
+    """Which clock the browser has is only seen by the first frame, from which this file counts on from 1 s."""
+    film = write_film(tmp_path / "coded.mp4", films.coded_frames(60), 1.0)
+    page = opened()
+    serve_film(page, film, frames_answer(peaked(), LABELS, 1.0))
+    held: list[Route] = []
+    page.route("**/results/source", lambda route: held.append(route) if len(held) < 1 else route.fallback())
+    page.evaluate(f"location.hash = 'video/{films.JOB}'")
+    slider = page.get_by_role("slider", name="Place in the video")
+    slider.evaluate("(slider) => { slider.max = 6; }")
+    slider.evaluate(SLIDE, 2.5)
+    for _ in range(1200):
+        if held:
+            break
+        page.wait_for_timeout(50)
+    held[0].fallback()
+    until(page, "document.querySelector('.transport .time').textContent === '0:02 / 0:06'")
+    assert second(page) == pytest.approx(1.0 + 2.5, abs=0.01)
+
+
 def test_who_is_not_in_view_has_no_bars(opened: Open, tmp_path: Path) -> None:
     """Person 1 leaves after two seconds, person 2 comes after one and leaves after four."""
     film = write_film(tmp_path / "coded.mp4", films.coded_frames(60))
@@ -180,7 +200,7 @@ def test_doubt_is_shown_wherever_an_expression_is(opened: Open, tmp_path: Path) 
     page.wait_for_selector(".timeline .main-svg")
     until(page, "document.querySelector('.timeline').textContent.includes('Person 1 (mostly unsure)')")
     assert page.locator(".moment").count() == 0
-    code = "async ([data]) => { const { areas } = await import('./page/chart.js'); return [0, 1].map(each => areas(data, each).unsure); }"
+    code = "async ([data]) => { const { sampleProbabilities } = await import('./page/chart.js'); return [0, 1].map(each => sampleProbabilities(data, each).unsure); }"
     unsure = page.evaluate(code, [frames_answer(faces, LABELS)])
     assert [set(each) for each in unsure] == [{True}, {False}]
 
@@ -190,9 +210,9 @@ def test_what_is_no_face_is_drawn_gray_and_called_so(opened: Open) -> None:
     data = frames_answer([[Face(0, 2, 0.9), Face(1, 1, 0.95)]], LABELS)
     data["not_faces"] = [data["people"].pop(0)]
     code = """async (data) => {
-      const [{ facesAt }, { nameOf }, { boxColor }] =
+      const [{ getFacesAt }, { getFaceName }, { getBoxColor }] =
         await Promise.all(["frames", "words", "store"].map(name => import(`./page/${name}.js`)));
-      return facesAt(data, 0).map(face => [nameOf(face), boxColor(face)]);
+      return getFacesAt(data, 0).map(face => [getFaceName(face), getBoxColor(face)]);
     }"""
     assert page.evaluate(code, data) == [["Not a face?", "#969696"], ["Happy", "#e6b800"]]
 
