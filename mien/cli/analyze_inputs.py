@@ -41,7 +41,7 @@ class GracefulStop:
     @contextmanager
     def handle_interrupt(self, item: Input) -> Iterator[None]:
         """Handle Ctrl-C while a stream is analyzed. With a file it ends the program; the same command continues."""
-        if not isinstance(item.path, str):
+        if not item.is_stream:
             yield
             return
 
