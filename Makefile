@@ -56,8 +56,8 @@ fix: .venv/.test  ## fix what the linter and the formatter can
 docs: .venv/.test  ## write docs/commands.md from the program's help, docs/reproduction.md and docs/accuracy.md from its logs
 	$(BIN)/python docs/generate.py
 
-queue: .venv/.test  ## train everything by priority, and resume after any interruption (DATA=files, OPTIONS='--status --processes 2 --slow-too ...')
-	$(BIN)/mien queue --data $(subst $(space),$(space)--data ,$(DATA)) --known docs/reproduction $(OPTIONS)
+queue: .venv/.test  ## train everything by priority, and resume after any interruption (DATA=files, OPTIONS='--status --processes 2 --include-slow ...')
+	$(BIN)/mien queue --data $(subst $(space),$(space)--data ,$(DATA)) --known-results docs/reproduction $(OPTIONS)
 
 bench: .venv/.test  ## measure speed and memory on this machine
 	$(BIN)/python benchmarks/speed.py

@@ -126,7 +126,7 @@ def test_class_weights_of_the_recipe_reach_the_log(tmp_path: Path) -> None:
 
 def test_one_class_against_the_rest(tmp_path: Path) -> None:
     recipe = small_recipe(data={"against": "disgust", "oversample": 0.75}, schedule={"epochs": 4})
-    train(recipe, patterns(560), tmp_path, quiet=True, echo=silent)
+    train(recipe, patterns(280), tmp_path, quiet=True, echo=silent)
     classifier = TorchClassifier(load_run(tmp_path))
     assert classifier.labels == ("other", "disgust")
     fresh = patterns(140, seed=9)
