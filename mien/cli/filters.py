@@ -76,7 +76,6 @@ def filters(
 
 def _print_layers(trained: TrainedModel, as_json: bool) -> None:
     """Print the convolutions, one line each."""
-
     from mien.explanation.filters import list_convolutions, make_white_noise
     from mien.training.preparation import normalize
 
@@ -99,7 +98,6 @@ def _print_layers(trained: TrainedModel, as_json: bool) -> None:
 
 
 def _parse_count(count: str, everything: int) -> list[int]:
-
     if count != "all" and not (count.isascii() and count.isdigit() and int(count) > 0):
         raise UsageError(f"--count {count}", "is neither a number from 1 nor all", "as in --count 64")
     return list(range(everything if count == "all" else min(int(count), everything)))
@@ -109,7 +107,6 @@ def _load_picture(
     trained: TrainedModel, picture: Path | None, detector: str, detector_model: Path | None, seed: int
 ) -> tuple[np.ndarray, str]:
     """(uint8 (S, S[, 3]), what it is): the first face of a picture, or white noise."""
-
     from mien.explanation.filters import make_white_noise
 
     if picture is not None:

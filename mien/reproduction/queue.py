@@ -79,12 +79,12 @@ class Queue:
         start: Callable[[Job], subprocess.Popen[bytes]],
         hours: Callable[[Job], float | None],
         processes: int,
-        slow_too: bool = False,
+        include_slow: bool = False,
         echo: Echo = print,
     ) -> None:
         self._plan, self._start, self._hours, self._processes, self._echo = plan, start, hours, processes, echo
         self._written_state: dict[str, Any] = {}
-        self.entries = [self._make_entry(job, slow_too) for job in plan.jobs]
+        self.entries = [self._make_entry(job, include_slow) for job in plan.jobs]
 
     def run(self, poll_s: float = 1.0, quiet: bool = False) -> bool:
         """Work until nothing is left that can run; returns whether all jobs are done."""
@@ -101,15 +101,15 @@ class Queue:
                 self._stop_jobs()
         return all(entry.state == "done" for entry in self.entries)
 
-    def _make_entry(self, job: Job, slow_too: bool) -> Entry:
+    def _make_entry(self, job: Job, include_slow: bool) -> Entry:
         entry = Entry(job, tuple(self._plan.list_trainings(job)))
         if self._plan.read_exit_code(job) == 0:
             entry.state, entry.done, entry.hours = "done", entry.epochs, 0.0
             return entry
         entry.done, entry.hours = self._count_epochs(entry), self._hours(job)
-        if (entry.hours or 0.0) > MAX_HOURS and not slow_too:
+        if (entry.hours or 0.0) > MAX_HOURS and not include_slow:
             entry.state = "refused"
-            entry.reason = f"takes {entry.hours:,.0f} h on this machine; `slow_too=True` allows it"
+            entry.reason = f"takes {entry.hours:,.0f} h on this machine; `include_slow=True` allows it"
             self._echo(f"{job.name}: refused, {entry.reason}")
         return entry
 
