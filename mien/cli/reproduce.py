@@ -14,7 +14,7 @@ from mien.core.errors import UsageError
 from mien.core.locks import hold_lock
 from mien.core.progress import echo
 from mien.reproduction.page import read_results, write_page
-from mien.reproduction.studies import studies_named
+from mien.reproduction.studies import find_studies
 
 
 def reproduce(
@@ -40,10 +40,10 @@ def reproduce(
     NAME.json with their logs and scores, and reproduction.md with all tables and curves.
     """
     require_torch()
-    from mien.reproduction.runner import reproduce as run_study
+    from mien.reproduction.runner import reproduce_study as run_study
 
     quiet, results = quiet or as_json, {}
-    studies = studies_named(name)
+    studies = find_studies(name)
     if known_results is not None and not known_results.is_dir():
         raise UsageError(
             f"--known-results {known_results}", "is no folder", "name the one that holds the NAME.json files"
