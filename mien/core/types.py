@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
-from mien.core.errors import DataError
+from mien.core.errors import DataError, UsageError
 
 #: Splits that play the same part under different names; a name found here matches every other name of its part.
 SPLIT_ROLES = {
@@ -23,6 +24,9 @@ UNLABELED = -1
 
 #: All the classes but one, for a network that knows that one from the rest.
 OTHER = "other"
+
+#: Faces that the text of a `Faces` has at most.
+FACES_SHOWN = 4
 
 
 def split_role(name: str) -> str:
@@ -185,20 +189,24 @@ def concatenate_faces(sets: Iterable[FaceSet]) -> FaceSet:
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Face:
-    """One face in one picture, with what its expression reads as.
+    """One face of one picture, with its box and its expression.
 
-    box_xyxy        where the detector saw it, floats in pixels of the upright picture
-    score           the detector's confidence in 0..1, None where no detector ran
+    Two faces are equal where all their fields are.
+
+    box_xyxy        where the detector found it, floats in pixels of the upright picture
+    score           the detector's score in 0..1, None where no detector ran
     probabilities   float32 (K,), summing to one over labels
-    labels          the model's class names
-    track           in a video, the number of the person, else None
+    labels          the model's class names (K,)
+    track           in a video, the number of its track from 0, else None
     smoothed        float32 (K,), the probabilities smoothed along the track, else None
-    steady          the label that is shown along the track and does not flicker; "" without a track
-    unsure_below    a label with less probability than this is unsure; None: nobody asked
-    not_a_face      the model's score in 0..1 that the detector was wrong, None where the model has none
-    non_face        whether that score is above the model's threshold
+    smoothed_label  the label that is shown along the track and does not flicker; "" without a track
+    unsure_below    a label with a lower probability is unsure; None without a threshold
+    not_a_face      the model's score in 0..1 that this is no face, None where the model has none
+    is_not_a_face   whether that score is above the model's threshold
+
+    Raises ValueError for a box without area and for probabilities of another shape.
     """
 
     box_xyxy: tuple[float, float, float, float]
@@ -236,7 +244,7 @@ class Face:
 
     @property
     def valence(self) -> float | None:
-        """How pleasant the expression looks, -1..1; None where the model has no label for it (see `valence_of`)."""
+        """How pleasant the expression looks, -1..1; None where the model has no label for it (see `compute_valence`)."""
         return compute_valence(self.labels, self.probabilities)
 
     @property
@@ -256,9 +264,71 @@ class Face:
         """Whether ``display_probability`` is too low to rely on; False where no threshold was set."""
         return self.unsure_below is not None and self.display_probability < self.unsure_below
 
+    def probability(self, label: str) -> float:
+        """Return the probability of a label, 0..1; other names of it are understood, as in "happiness".
+
+        Raises UsageError, with the choices, for a label that the model does not have.
+        """
+        from mien.core.labels import normalize_label
+
+        name = label if label in self.labels else normalize_label(label)
+        if name not in self.labels:
+            raise UsageError(f"`label={label}`", "is unknown", f"choose one of {', '.join(self.labels)}")
+        return float(self.probabilities[self.labels.index(name)])
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the face as JSON holds it; probabilities by label, and all that is derived of them."""
+        return {
+            "label": self.label, "confidence": self.confidence, "box_xyxy": [float(value) for value in self.box_xyxy],
+            "score": self.score, "probabilities": _values_by_label(self.labels, self.probabilities),
+            "is_unsure": self.is_unsure, "unsure_below": self.unsure_below, "not_a_face": self.not_a_face,
+            "is_not_a_face": self.is_not_a_face, "valence": self.valence, "track": self.track,
+            "smoothed_label": self.smoothed_label or None,
+            "smoothed": None if self.smoothed is None else _values_by_label(self.labels, self.smoothed),
+        }  # fmt: skip
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Face):
+            return NotImplemented
+        return all(_is_equal(getattr(self, one.name), getattr(other, one.name)) for one in fields(self))
+
+    def __hash__(self) -> int:
+        return hash((self.box_xyxy, self.labels, self.track))
+
     def __str__(self) -> str:
         x1, y1, x2, y2 = self.box_xyxy
         return f"{self.label}{'?' if self.is_unsure else ''} {self.confidence:.2f} at ({x1:.0f}, {y1:.0f})-({x2:.0f}, {y2:.0f})"
+
+    def __repr__(self) -> str:
+        return f"<Face {self}>" if self.track is None else f"<Face {self}, track {self.track}>"
+
+
+def _is_equal(one: Any, other: Any) -> bool:
+    """Whether two values are equal, arrays by shape and content."""
+    if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
+        return one is not None and other is not None and np.array_equal(one, other)
+    return bool(one == other)
+
+
+def _values_by_label(labels: tuple[str, ...], values: np.ndarray) -> dict[str, float]:
+    return {name: float(value) for name, value in zip(labels, values, strict=True)}
+
+
+class Faces(tuple[Face, ...]):
+    """The faces of one picture: an immutable sequence of `Face`, equal to any list or tuple of the same faces."""
+
+    __slots__ = ()
+    __hash__ = tuple.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return tuple(self) == tuple(other) if isinstance(other, (list, tuple)) else NotImplemented
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __repr__(self) -> str:
+        more = f", and {len(self) - FACES_SHOWN} more" if len(self) > FACES_SHOWN else ""
+        return f"<Faces ({len(self)}): {'; '.join(map(str, self[:FACES_SHOWN]))}{more}>" if self else "<Faces (0)>"
 
 
 def compute_valence(labels: tuple[str, ...], probabilities: np.ndarray) -> float | None:
