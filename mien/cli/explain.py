@@ -118,7 +118,6 @@ def explain(
 
 def require_extras(methods: list[str]) -> None:
     """Raise MissingExtra before minutes of work, not after them."""
-
     if importlib.util.find_spec("jinja2") is None:
         raise MissingExtra("jinja2", "report", "to write pages")
     if "lime" in methods and importlib.util.find_spec("captum") is None:
@@ -127,7 +126,6 @@ def require_extras(methods: list[str]) -> None:
 
 def _resolve_target(classes: tuple[str, ...], target: str) -> str:
     """Return the class that ``target`` names, also by a synonym; UsageError for an unknown one."""
-
     if not target or target in classes:
         return target
     if normalize_label(target) in classes:
@@ -139,7 +137,6 @@ def _read_data_faces(
     data: list[Path], split: str, per_class: int, trained: TrainedModel, skip_bad: bool, quiet: bool
 ) -> tuple[np.ndarray, list[str], np.ndarray]:
     """Return (pictures, names, truths) of the first faces of every class."""
-
     from mien.training.torch_classifier import TorchClassifier
 
     model, size = TorchClassifier(trained), trained.preprocessing.size
@@ -156,7 +153,6 @@ def _read_picture_faces(
     inputs: list[str], preprocessing: Preprocessing, detector: str, detector_model: Path | None, out: Path
 ) -> tuple[tuple[np.ndarray, list[str], np.ndarray], list[str]]:
     """Return ((pictures, names, truths), messages of failures) of the faces in picture files, cropped for the network."""
-
     finder = make_detector(detector, detector_model)
     parts, names, failures = [], [], []
     for item in list_inputs(inputs, out):
@@ -178,7 +174,6 @@ def _read_picture_faces(
 
 def crop_picture_faces(path: Path, finder: Any, preprocessing: Preprocessing) -> np.ndarray:
     """Return the faces of a picture file, uint8 (N, S, S[, 3]), cropped for the network; MediaError where there is none."""
-
     picture = read_picture(path)
     boxes = detect_faces(finder, picture).boxes_xyxy
     if not len(boxes):

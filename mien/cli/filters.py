@@ -76,7 +76,6 @@ def filters(
 
 def _print_layers(trained: TrainedModel, as_json: bool) -> None:
     """Print the convolutions, one line each."""
-
     from mien.explanation.filters import conv_layers, normalize, white_noise
 
     found = conv_layers(trained.network, normalize(white_noise(1, trained.preprocessing), trained.preprocessing))
@@ -91,7 +90,6 @@ def _print_layers(trained: TrainedModel, as_json: bool) -> None:
 
 
 def _parse_count(count: str, everything: int) -> list[int]:
-
     if count != "all" and not (count.isascii() and count.isdigit() and int(count) > 0):
         raise UsageError(f"--count {count}", "is neither a number from 1 nor all", "as in --count 64")
     return list(range(everything if count == "all" else min(int(count), everything)))
@@ -101,7 +99,6 @@ def _load_picture(
     trained: TrainedModel, picture: Path | None, detector: str, detector_model: Path | None, seed: int
 ) -> tuple[np.ndarray, str]:
     """(uint8 (S, S[, 3]), what it is): the first face of a picture, or white noise."""
-
     from mien.explanation.filters import white_noise
 
     if picture is not None:

@@ -88,7 +88,7 @@ class Plan:
         found: list[list[str]] = []
         if job.study:
             known = self.known_for(job)
-            options = ["--run", job.run] * bool(job.run) + (["--known", str(known)] if known else [])
+            options = ["--run", job.run] * bool(job.run) + (["--known-results", str(known)] if known else [])
             found += [["reproduce", job.study, "--short", "--out", str(self.runs / "reproduce"), *options]]
         if job.train:
             settings = [word for setting in self._filled(job.set) for word in ("--set", setting)]

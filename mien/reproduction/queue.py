@@ -79,12 +79,12 @@ class Queue:
         start: Callable[[Job], subprocess.Popen[bytes]],
         hours: Callable[[Job], float | None],
         processes: int,
-        slow_too: bool = False,
+        include_slow: bool = False,
         echo: Echo = print,
     ) -> None:
         self._plan, self._start, self._hours, self._processes, self._echo = plan, start, hours, processes, echo
         self._written: dict[str, Any] = {}
-        self.entries = [self._entry(job, slow_too) for job in plan.jobs]
+        self.entries = [self._entry(job, include_slow) for job in plan.jobs]
 
     def run(self, poll_s: float = 1.0, quiet: bool = False) -> bool:
         """Work until nothing is left that can run; returns whether all jobs are done."""
@@ -101,15 +101,15 @@ class Queue:
                 self._stop()
         return all(entry.state == "done" for entry in self.entries)
 
-    def _entry(self, job: Job, slow_too: bool) -> Entry:
+    def _entry(self, job: Job, include_slow: bool) -> Entry:
         entry = Entry(job, tuple(self._plan.trainings(job)))
         if self._plan.result(job) == 0:
             entry.state, entry.done, entry.hours = "done", entry.epochs, 0.0
             return entry
         entry.done, entry.hours = self._epochs_done(entry), self._hours(job)
-        if (entry.hours or 0.0) > MOST_HOURS and not slow_too:
+        if (entry.hours or 0.0) > MOST_HOURS and not include_slow:
             entry.state = "refused"
-            entry.reason = f"takes {entry.hours:,.0f} h on this machine; --slow-too runs it all the same"
+            entry.reason = f"takes {entry.hours:,.0f} h on this machine; `include_slow=True` runs it all the same"
             self._echo(f"{job.name}: refused, {entry.reason}")
         return entry
 

@@ -237,7 +237,7 @@ def load_recipe(name_or_path: str | Path, overrides: list[str] | None = None) ->
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:  # ValueError also of text that is no UTF-8, and of endless numbers
-        raise RecipeError(path, f"is not TOML ({error})", "mend it") from error
+        raise RecipeError(path, f"is not TOML ({error})", "fix it") from error
     values.setdefault("name", path.stem)
     for override in overrides or []:
         _apply_override(values, override)

@@ -148,10 +148,10 @@ def test_a_job_that_takes_days_is_refused_unless_told(plan: Plan) -> None:
     work = Work(plan)
     work.queue(hours).run(poll_s=0, quiet=True)
     assert work.begun == ["broken", "last"]
-    assert "first: refused, takes 61 h on this machine; --slow-too runs it all the same" in work.said
+    assert "first: refused, takes 61 h on this machine; `include_slow=True` runs it all the same" in work.said
     assert "after first (refused)" in status_text(plan.runs)
     told = Work(plan)
-    told.queue(hours, slow_too=True).run(poll_s=0, quiet=True)
+    told.queue(hours, include_slow=True).run(poll_s=0, quiet=True)
     assert told.begun == ["first", "broken", "follows"]
 
 
