@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mien.data import load_faces
     from mien.evaluation import score
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "AnalysisOptions", "Face", "Faces", "MienError", "Recognizer", "Style", "__version__", "annotate", "load_faces", "score",
 ]  # fmt: skip

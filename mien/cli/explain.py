@@ -91,8 +91,9 @@ def explain(
     if layer:
         find_module(trained.network, layer)
     silent = quiet or as_json
+    failures: list[str] = []
     if data:
-        found, failures = _read_data_faces(data, split, per_class, trained, skip_bad, silent), []
+        found = _read_data_faces(data, split, per_class, trained, skip_bad, silent)
     else:
         found, failures = _read_picture_faces(inputs or [], trained.preprocessing, detector, detector_model, out)
         if not len(found[0]):
@@ -159,15 +160,16 @@ def _read_picture_faces(
         try:
             if isinstance(item, MediaError):
                 raise item
-            if item.is_video:
+            if item.is_stream or item.is_video:
                 raise MediaError(item.name, "is no picture", "name pictures, or folders of them")
-            crops = crop_picture_faces(item.path, finder, preprocessing)
+            crops = crop_picture_faces(Path(item.path), finder, preprocessing)
         except MienError as error:
             failures.append(format_error(error))
             print_error(failures[-1])
             continue
         parts.append(crops)
-        names += [item.path.name if len(crops) == 1 else f"{item.path.name} {n}" for n in range(len(crops))]
+        file_name = Path(item.path).name
+        names += [file_name if len(crops) == 1 else f"{file_name} {number}" for number in range(len(crops))]
     pictures = np.concatenate(parts) if parts else np.empty((0, preprocessing.size, preprocessing.size), np.uint8)
     return (pictures, names, np.full(len(pictures), -1)), failures
 

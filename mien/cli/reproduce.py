@@ -50,8 +50,10 @@ def reproduce(
         )
     faces = read_data(data, quiet=quiet)
     for study in studies:
-        options = {"short": short, "known": known_results, "only": run, "quiet": quiet}
-        results[study.name] = run_study(study, faces, out, **options, echo=(lambda text: None) if quiet else echo)
+        results[study.name] = run_study(
+            study, faces, out, short=short, known=known_results, only=run, quiet=quiet,
+            echo=(lambda text: None) if quiet else echo,
+        )  # fmt: skip
         with hold_lock(out / ".page.lock", out, "wait until it has ended", wait_s=600):
             write_page(read_results(out), out / "reproduction.md", out / "pictures")
     emit(results, f"wrote {out / 'reproduction.md'}", as_json=as_json, quiet=quiet)
