@@ -129,7 +129,7 @@ class Analysis:
     def _print_renamed(self, items: list[Input | MediaError], named: list[Input | MediaError]) -> None:
         """Print which inputs get outputs of another name, because another input owns the usual one."""
         for item, now in zip(items, named, strict=True):
-            if isinstance(item, MediaError) or item.stem == now.stem or self.crash:
+            if isinstance(item, MediaError) or isinstance(now, MediaError) or item.stem == now.stem or self.crash:
                 continue
             owner = None if self.ownership.is_free(item.stem, item) else self.ownership.find_owner(item.stem)
             if owner is not None:
@@ -160,7 +160,9 @@ class Analysis:
                 self._record_failure(
                     format_error(item) if isinstance(item, MediaError) else line["why"], is_printed=True
                 )
-        self._record_crash(items[crashed])
+        item = items[crashed]
+        assert not isinstance(item, MediaError)  # only an input is begun
+        self._record_crash(item)
         return crashed + 1
 
     def _record_crash(self, item: Input) -> None:
@@ -186,7 +188,7 @@ class Analysis:
             self._record_failure(format_error(item))
             return
         if self.manifest is not None:
-            if self._is_known(item):
+            if self._is_known(item, self.manifest):
                 return
             self.manifest.mark_begun(item)
         begin_input()
@@ -202,9 +204,9 @@ class Analysis:
         self._record_result(item, done)
         end_input(is_finished=True)
 
-    def _is_known(self, item: Input) -> bool:
+    def _is_known(self, item: Input, manifest: Manifest) -> bool:
         """Return whether an earlier run knows the result of an input; print it then."""
-        before = self.manifest.find_finished(item)
+        before = manifest.find_finished(item)
         if before is not None and "done" in before:
             self.finished.append(before["done"])
             if self.show:
@@ -212,7 +214,7 @@ class Analysis:
             for warning in before["done"]["warnings"]:  # the exit code speaks of them too
                 print_error(f"{item.name}: {warning}")
             return True
-        line = self.manifest.find_entry(item)
+        line = manifest.find_entry(item)
         if line is None or line["state"] != "crashed":
             return False
         self._record_failure(f"{line['why']} (known from an earlier run)")

@@ -172,8 +172,8 @@ def _predict_by_model(faces: FaceSet, model: str, silent: bool) -> np.ndarray:
         found = f"knows {', '.join(classifier.labels)}, the data has {', '.join(absent)} too"
         raise DataError(f"--model {model}", found, "name another model, or leave --model out")
     print_note(f"note: where {model} was trained on these faces it tends to confirm their labels", quiet=silent)
-    found = classify_images(classifier, faces.images, "none", quiet=silent, title="labels")
-    return select_columns(faces.classes, classifier.labels, found)
+    predicted = classify_images(classifier, faces.images, "none", quiet=silent, title="labels")
+    return select_columns(faces.classes, classifier.labels, predicted)
 
 
 def _predict_out_of_fold(

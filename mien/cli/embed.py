@@ -18,8 +18,8 @@ from mien.core.progress import progress_bar
 from mien.core.types import FaceSet, split_role
 from mien.data.splits import sample_stratified
 from mien.evaluation.reports.page import require_plotly
-from mien.explanation.embedding import METHODS, flatten, separability
-from mien.explanation.embedding_page import draw_embedding, embedding_page
+from mien.explanation.embedding import METHODS, measure_separability, project_points
+from mien.explanation.embedding_page import draw_embedding, make_embedding_page
 
 
 def embed(
@@ -69,15 +69,15 @@ def embed(
     values = {"raw pixels": pixels, "features": features}
     spaces, separate = {}, {}
     for name, rows in values.items():
-        spaces[name] = flatten(rows, method, fit_on, seed)
-        separate[name] = separability(rows, faces.labels, faces.split, train, seed)
+        spaces[name] = project_points(rows, method, fit_on, seed)
+        separate[name] = measure_separability(rows, faces.labels, faces.split, train, seed)
     title = f"{model} on {', '.join(path.name for path in data)}"
     facts = {"model": model, "method": method, "faces": len(faces), "seed": seed}
     results = facts | {
         space: {"layout": spaces[space].facts, "splits": separate[space]} for space in values
     }  # fmt: skip
     draw_embedding(faces, spaces, out / "embedding.png", f"{title}, {method}")
-    write_text(out / "embedding.html", embedding_page(faces, spaces, predicted, separate, title, method))
+    write_text(out / "embedding.html", make_embedding_page(faces, spaces, predicted, separate, title, method))
     write_json(out / "embedding.json", results)
     _write_points(faces, spaces, predicted, out / "embedding.csv")
     text = f"{_summary(separate)}\nwrote {out / 'embedding.html'}, embedding.png, embedding.json and embedding.csv"

@@ -78,9 +78,7 @@ def ensemble(
         model=TorchClassifier(members[0]),
     )
     faces, split = _select_choosing_faces(faces, split, quiet=silent)
-    joined = join_models(
-        members, np.full(len(members), 1 / len(members)), name or out.stem
-    )  # refuses what does not fit
+    joined = join_models(members, [1 / len(members)] * len(members), name or out.stem)  # refuses what does not fit
     faces = faces.take(faces.is_labeled).reindex_classes(members[0].classes)
     if len(faces) < 2:
         found = f"has {len(faces)} labeled faces to choose weights by"
@@ -93,7 +91,7 @@ def ensemble(
     if numbers is None and weights not in table["ensembles"]:
         raise UsageError(f"--weights {weights}", f"has too many points for {len(models)} models", "use likelihood")
     chosen = np.array(table["ensembles"][weights]["weights"]) if numbers is None else numbers
-    joined = join_models(members, chosen, name or out.stem)
+    joined = join_models(members, chosen.tolist(), name or out.stem)
     difference = export_model(joined, out, faces.take(np.arange(min(len(faces), 512))), license=license)
     table |= {"written": chosen.tolist(), "split": split, "tta": tta, "faces": len(faces), "file": str(out)}
     card, text = out.with_suffix(".md"), format_weightings(table)

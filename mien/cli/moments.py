@@ -141,7 +141,7 @@ def _load_records(
 
 def _find_records(out: Path, item: Input) -> Records | None:
     """Return the records of this video in ``out``, if any; UsageError where there are only those of another."""
-    full = shorten_name(item.path.name)  # where two inputs had the same name; of the third it is followed by -2
+    full = shorten_name(Path(item.path).name)  # where two inputs had the same name; of the third it is followed by -2
     paths = [record_path(stem, name) for stem, name in product([out / item.stem, out / full], RECORD_FORMATS)]
     numbered = [path for name in RECORD_FORMATS for path in sorted(out.glob(f"{escape(full)}-*.records.{name}"))]
     others, unread = [], None
@@ -176,7 +176,7 @@ def _is_source(source: str, item: Input) -> bool:
     if source == item.name:
         return True
     other = Path(source)
-    return other.name == item.path.name and not (other.exists() and not other.samefile(item.path))
+    return other.name == Path(item.path).name and not (other.exists() and not other.samefile(item.path))
 
 
 def _read_summary(records: Path) -> dict[str, Any]:
@@ -190,7 +190,7 @@ def _read_summary(records: Path) -> dict[str, Any]:
 
 def _describe_size_change(item: Input, summary: dict[str, Any]) -> str:
     """Return why a summary is that of another file of the same name, else ""."""
-    was, now = summary.get("bytes"), item.path.stat().st_size
+    was, now = summary.get("bytes"), Path(item.path).stat().st_size
     if was in (None, now):
         return ""
     return f"holds records of a file of this name with {was:,} bytes, and it has {now:,} now"
@@ -253,7 +253,7 @@ def _find_track(person: int | None, people: PeopleAccumulator, item: Input) -> i
         return None if person is None else person - 1
     tracks = [track + 1 for track in people.names]
     listed = ", ".join(map(str, tracks[:12])) + (" and so on" if len(tracks) > 12 else "")
-    raise UsageError(f"--person {person}", f"is not seen in {item.path.name}", f"choose one of {listed}")
+    raise UsageError(f"--person {person}", f"is not seen in {Path(item.path).name}", f"choose one of {listed}")
 
 
 def _write_stills(item: Input, records: Records, chosen: list[Peak], out: Path, *, plain: bool) -> dict[str, Any]:
@@ -264,7 +264,7 @@ def _write_stills(item: Input, records: Records, chosen: list[Peak], out: Path, 
     tiles: dict[int, np.ndarray] = {}
     rows: dict[int, dict[str, Any]] = {}
     with _staging_folder(folder) as staging:  # a video that breaks off leaves the old ones
-        pictures = read_frames_at(item.path, [chosen[i].time_s for i in order], has_rebuilt_times=joined)
+        pictures = read_frames_at(Path(item.path), [chosen[i].time_s for i in order], has_rebuilt_times=joined)
         for index, picture in zip(order, pictures, strict=True):
             peak = chosen[index]
             tiles[index] = crop_tile(picture, peak.box_xyxy)

@@ -8,11 +8,11 @@ import json
 import re
 import tomllib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -59,7 +59,7 @@ def list_networks(as_json: Json = False) -> None:
     from mien.models import MODELS
     from mien.models.summary import summarize_network
 
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name in MODELS:
         network, channels, _, arguments = _build(name)
         summary = summarize_network(network, channels, SIZE)
@@ -277,5 +277,6 @@ def _iterate_members(
     if name != "ensemble":
         yield name, network, channels, weight
         return
-    for part, member, share in zip(network.networks, arguments["members"], arguments["weights"], strict=True):
+    members = cast("Iterable[nn.Module]", network.networks)
+    for part, member, share in zip(members, arguments["members"], arguments["weights"], strict=True):
         yield from _iterate_members(member["name"], part, member["arguments"], len(member["mean"]), weight * share)

@@ -47,10 +47,10 @@ def queue(
     kill -9 of the queue or of a job. A failed job does not stop the others; the next start repeats it. Once per machine a short
     timed training decides between many processes of one thread and few processes of several threads.
     """
-    from mien.reproduction.queue import status_text
+    from mien.reproduction.queue import format_status
 
     if status:
-        echo(name_options(status_text(out)))
+        echo(name_options(format_status(out)))
         return
     if not data:
         raise UsageError("--data", "is missing", "name the files of FER2013's Training and PublicTest")
@@ -59,14 +59,14 @@ def queue(
             raise UsageError(path, "does not exist", "check --data and --known-results")
     require_torch()
     from mien.reproduction.jobs import Plan, read_jobs
-    from mien.reproduction.queue import Queue, one_queue, run_job, start_process
+    from mien.reproduction.queue import Queue, hold_queue_lock, run_job, start_process
 
     plan = Plan(read_jobs(jobs), out, tuple(data), known_results)
     if job:
         if hasattr(os, "nice"):
             os.nice(10)
         raise typer.Exit(run_job(plan, plan.job(job), main))
-    from mien.reproduction.estimates import Speeds, environment_of
+    from mien.reproduction.estimates import Speeds, make_thread_environment
 
     shared = [word for path in data for word in ("--data", str(path))] + ["--out", str(out)]
     shared += (["--jobs", str(jobs)] if jobs else []) + (
@@ -78,21 +78,21 @@ def queue(
             echo(name_options(text))
             sys.stdout.flush()  # days may pass between two lines, and a pipe or a file should show each at once
 
-    with one_queue(plan):
+    with hold_queue_lock(plan):
         speeds = Speeds(plan)
-        processes, threads = speeds.layout(processes, threads)
+        processes, threads = speeds.choose_layout(processes, threads)
         print_line(f"{processes} processes of {threads} threads; progress: mien queue --status --out {out}")
         print_line("estimating the hours of all jobs; once per machine this takes some minutes")
-        environment = environment_of(threads)
+        environment = make_thread_environment(threads)
         working = Queue(
             plan,
             lambda one: start_process(plan, one, shared, environment),
-            lambda one: speeds.hours(one, threads),
+            lambda one: speeds.estimate_hours(one, threads),
             processes,
             include_slow,
             print_line,
         )
         done = working.run(quiet=quiet)
-    print_line(status_text(out))
+    print_line(format_status(out))
     if not done:
         raise typer.Exit(1)

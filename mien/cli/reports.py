@@ -40,7 +40,7 @@ from mien.evaluation.reports.comparison_report import format_comparison, write_c
 from mien.evaluation.reports.galleries import Saliency
 from mien.evaluation.reports.model_report import METRIC_NAMES, Extras, TrainingRecall, format_value, write_report
 from mien.evaluation.reports.page import require_jinja
-from mien.explanation.figures import overlay
+from mien.explanation.figures import draw_overlays
 
 #: Training faces that are scored for comparison: enough for one point of accuracy, in a few seconds.
 SAMPLE = 2000
@@ -226,7 +226,7 @@ def _make_saliency(model: str, images: np.ndarray, probabilities: np.ndarray) ->
     """
     try:
         require_torch()
-        from mien.explanation.attribution import explain
+        from mien.explanation.attribution import compute_attributions
         from mien.training.torch_classifier import open_trained_model
 
         trained = open_trained_model(model)
@@ -235,7 +235,7 @@ def _make_saliency(model: str, images: np.ndarray, probabilities: np.ndarray) ->
 
     def maps(rows: np.ndarray, method: str) -> np.ndarray:
         inputs, targets = trained.preprocessing.to_tensor(images[rows]), probabilities[rows].argmax(axis=1)
-        return explain(trained.network, inputs, targets, method)
+        return compute_attributions(trained.network, inputs, targets, method)
 
     method, name = "grad-cam", "Grad-CAM (Selvaraju et al., 2017)"
     try:
@@ -245,7 +245,7 @@ def _make_saliency(model: str, images: np.ndarray, probabilities: np.ndarray) ->
 
     def draw_maps(rows: np.ndarray) -> np.ndarray:
         found = maps(rows, method)
-        return overlay(_resize_faces(images[rows], found.shape[1]), found, zoom=2)
+        return draw_overlays(_resize_faces(images[rows], found.shape[1]), found, zoom=2)
 
     return draw_maps, f"what the model looked at, by {name}", ""
 

@@ -14,7 +14,7 @@ from mien.core.errors import UsageError
 from mien.core.locks import hold_lock
 from mien.core.progress import echo
 from mien.reproduction.page import read_results, write_page
-from mien.reproduction.studies import studies_named
+from mien.reproduction.studies import find_studies
 
 
 def reproduce(
@@ -40,18 +40,20 @@ def reproduce(
     NAME.json with their logs and scores, and reproduction.md with all tables and curves.
     """
     require_torch()
-    from mien.reproduction.runner import reproduce as run_study
+    from mien.reproduction.runner import reproduce_study as run_study
 
     quiet, results = quiet or as_json, {}
-    studies = studies_named(name)
+    studies = find_studies(name)
     if known_results is not None and not known_results.is_dir():
         raise UsageError(
             f"--known-results {known_results}", "is no folder", "name the one that holds the NAME.json files"
         )
     faces = read_data(data, quiet=quiet)
     for study in studies:
-        options = {"short": short, "known": known_results, "only": run, "quiet": quiet}
-        results[study.name] = run_study(study, faces, out, **options, echo=(lambda text: None) if quiet else echo)
+        results[study.name] = run_study(
+            study, faces, out, short=short, known=known_results, only=run, quiet=quiet,
+            echo=(lambda text: None) if quiet else echo,
+        )  # fmt: skip
         with hold_lock(out / ".page.lock", out, "wait until it has ended", wait_s=600):
             write_page(read_results(out), out / "reproduction.md", out / "pictures")
     emit(results, f"wrote {out / 'reproduction.md'}", as_json=as_json, quiet=quiet)
