@@ -21,7 +21,7 @@ RETURN_S = 30.0
 
 #: ...by a face of similar appearance: (maximum distance in sides of a face, minimum correlation of the embeddings). Of pairs of
 #: different faces of FER2013's PublicTest 23, 2 and 0.1 in 1,000 reach these correlations; of the same face shifted, rotated,
-#: scaled and lit differently 997, 966 and 774 (benchmarks/looks.py).
+#: scaled and lit differently 997, 966 and 774 (benchmarks/appearance.py).
 SIMILARITY_THRESHOLDS = ((0.8, 0.6), (3.0, 0.75), (math.inf, 0.85))
 
 #: Within this distance a person's face keeps its size; further away it may be in another shot.
