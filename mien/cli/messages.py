@@ -15,7 +15,7 @@ from mien.core.memory import is_out_of_memory
 from mien.core.progress import echo
 
 #: A parameter in an error of the library, alone or with a value (see mien/core/errors.py).
-_PARAMETER = re.compile(r"`([a-z][a-z0-9_]*(?:\.[a-z0-9_]+)?)(?:=([^`]*))?`")
+_PARAMETER = re.compile(r"(\bset )?`([a-z][a-z0-9_]*(?:\.[a-z0-9_]+)?)(?:=([^`]*))?`")
 
 
 #: Parameters whose names have a unit that the option's does not.
@@ -26,17 +26,19 @@ def name_options(text: str) -> str:
     """Write parameters in the text of an error as options of the command line.
 
     `` `out` `` becomes ``--out``, `` `skip_bad=True` `` ``--skip-bad``, `` `size=48` `` ``--size 48``, and a setting of a recipe,
-    `` `schedule.epochs=10` ``, ``--set schedule.epochs=10``.
+    `` `schedule.epochs=10` ``, ``--set schedule.epochs=10``. The bare name of a setting stays as it is.
     """
     return _PARAMETER.sub(_option, text)
 
 
 def _option(found: re.Match[str]) -> str:
-    name, value = found[1], found[2]
+    verb, name, value = found[1] or "", found[2], found[3]
     if "." in name:
-        return f"--set {name}={value}" if value is not None else f"--set {name}"
+        return f"{verb}{name}" if value is None else f"{'add ' if verb else ''}--set {name}={value}"
     option = _OPTIONS.get(name, name).replace("_", "-")
-    return {"True": f"--{option}", "False": f"--no-{option}", None: f"--{option}"}.get(value, f"--{option} {value}")
+    return verb + {"True": f"--{option}", "False": f"--no-{option}", None: f"--{option}"}.get(
+        value, f"--{option} {value}"
+    )
 
 
 def print_error(message: str) -> None:

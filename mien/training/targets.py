@@ -139,7 +139,8 @@ def fingerprint_teachers(settings: TargetSettings, hardware: Hardware) -> str:
 
 def _fingerprint_teacher(model: str, settings: TargetSettings, hardware: Hardware) -> str:
     trained = open_trained_model(model)
-    check = zlib.crc32(f"{trained.temperature} {trained.preprocessing}".encode())
+    preprocessing = repr(trained.preprocessing).replace("color=", "colour=")  # as in runs that version 0.1 began
+    check = zlib.crc32(f"{trained.temperature} {preprocessing}".encode())
     for tensor in trained.network.state_dict().values():
         check = zlib.crc32(tensor.numpy().tobytes(), check)
     in_int8 = settings.teacher_sees == "augmented" and _find_int8_file(model, hardware) is not None
