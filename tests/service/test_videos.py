@@ -210,7 +210,7 @@ def test_settings_of_a_video_that_do_not_exist(client: TestClient, clip: Path) -
 
 def test_the_annotated_video_at_the_displays_size(client: TestClient, clip: Path) -> None:
     job = finished(client, sent(client, clip, display_width=80, bars=1)["id"])
-    assert (job["settings"]["display_width"], job["settings"]["bars"]) == (80, True)
+    assert (job["options"]["style"]["display_width"], job["options"]["style"]["bars"]) == (80, True)
     with av.open(io.BytesIO(result(client, job, "annotated.mp4").content)) as video:
         assert (video.streams.video[0].width, video.streams.video[0].height) == (80, 60)
     overlay = client.get(f"/v1/jobs/{job['id']}/frames").json()
