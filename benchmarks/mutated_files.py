@@ -263,7 +263,7 @@ def _read_model(path: Path) -> None:
 
 
 def _records() -> dict[str, bytes]:
-    from mien.analysis.output.writers import record_path, record_writer, records_of
+    from mien.analysis.output.writers import make_records, record_path, record_writer
     from mien.core.types import Face, FrameResult
 
     formats = ("jsonl", "csv", "parquet")
@@ -273,7 +273,9 @@ def _records() -> dict[str, bytes]:
             for frame in range(12):
                 p = np.array([0.2, 0.5, 0.3], np.float32)
                 face = Face((1.0, 2.0, 30.0, 40.0), 0.9, p, LABELS, track=frame % 2, smoothed=p, smoothed_label="happy")
-                writer.write(records_of(FrameResult("clip.mp4", frame, frame / 25, (64, 48), (face,)), "base", "haar"))
+                writer.write(
+                    make_records(FrameResult("clip.mp4", frame, frame / 25, (64, 48), (face,)), "base", "haar")
+                )
         return {f"clip.{name}": record_path(stem, name).read_bytes() for name in formats}
 
 

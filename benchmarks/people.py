@@ -221,12 +221,12 @@ def track(options: argparse.Namespace) -> None:
     )
     for name, scene in SCENES.items():
         recognizer = Recognizer("base", detector=options.detector, detector_model=options.detector_model)
-        finder, follower, truth, found = recognizer.finder(), Follower(), [], []
+        finder, follower, truth, found = recognizer.make_face_finder(), Follower(), [], []
         count = 0
         for count, (picture, known) in enumerate(frames(scene, options.seconds or 20, people), 1):
             time_s, frame = (count - 1) / FPS, YuvImage.from_rgb(picture)  # as videos give them
             seen = finder.find_faces(frame, time_s)
-            faces = follower.follow_faces(recognizer.read_faces([frame], [seen])[0], time_s, finder.was_cut, frame)
+            faces = follower.follow_faces(recognizer.classify_faces([frame], [seen])[0], time_s, finder.was_cut, frame)
             truth.append(known)
             found.append([(face.track, np.array(face.box_xyxy)) for face in faces])
         result = account(truth, found)
@@ -276,14 +276,14 @@ def _stages(clip: Path, options: argparse.Namespace) -> None:
     from mien.analysis.media.video_writer import PartWriter
     from mien.analysis.media.yuv import FrameFormat
     from mien.analysis.output.annotate import annotate_frame
-    from mien.analysis.output.writers import records_of
+    from mien.analysis.output.writers import make_records
     from mien.analysis.prefetch import limit_opencv_threads
     from mien.analysis.recognizer import Recognizer
     from mien.analysis.tracking.follower import Follower
     from mien.core.types import FrameResult
 
     recognizer = Recognizer("base", detector=options.detector, detector_model=options.detector_model)
-    recognizer = recognizer.side_by_side()
+    recognizer = recognizer.for_streaming()
     spent: dict[str, float] = {}
 
     def clocked(name: str, action: Callable[..., object], *arguments: object) -> object:
@@ -296,16 +296,16 @@ def _stages(clip: Path, options: argparse.Namespace) -> None:
         stream, read = source.frames(), []
         while len(read) < 300 and (frame := clocked("decode", next, stream, None)) is not None:
             read.append(frame)
-        finder, follower = recognizer.finder(), Follower()
+        finder, follower = recognizer.make_face_finder(), Follower()
         writer = PartWriter(Path(folder) / "part.nut", source, FrameFormat.from_image(read[0].image))
         for start in range(0, len(read), 5):
             batch = read[start : start + 5]
             found = [clocked("find", finder.find_faces, frame.image, frame.time_s) for frame in batch]
-            faces = clocked("classify", recognizer.read_faces, [frame.image for frame in batch], found)
+            faces = clocked("classify", recognizer.classify_faces, [frame.image for frame in batch], found)
             for frame, one in zip(batch, faces, strict=True):
                 followed = clocked("follow", follower.follow_faces, one, frame.time_s, False, frame.image)
                 result = FrameResult("clip", frame.index, frame.time_s, SIZE_WH, tuple(followed))
-                clocked("records", records_of, result, "base", "yunet")
+                clocked("records", make_records, result, "base", "yunet")
                 drawn = clocked("draw", annotate_frame, frame.image, followed)
                 clocked("encode", writer.write, frame.pts, drawn)
         writer.close()

@@ -19,7 +19,7 @@ from PIL import Image
 from mien.analysis.output.annotate import annotate
 from mien.analysis.output.style import Style
 from mien.analysis.output.timeline_page import write_timeline_page
-from mien.analysis.output.writers import record_path, record_writer, records_of
+from mien.analysis.output.writers import make_records, record_path, record_writer
 from mien.analysis.people.records import read_clip
 from mien.analysis.recognizer import Recognizer
 from mien.analysis.tracking.smoothing import Smoother
@@ -72,7 +72,7 @@ def make_up(stem: Path, seed: int, seconds: int, people: int, usual: Sequence[fl
                     values = (track, state.probabilities, FER2013[state.label])
                     faces.append(Face((0.0, 0.0, 9.0, 9.0), 0.9, raw, FER2013, *values))
             result = FrameResult(f"{stem.name}.mp4", index, index / 25, (9, 9), tuple(faces), duration_s=1 / 25)
-            records.write(records_of(result, "-", "-"))
+            records.write(make_records(result, "-", "-"))
     return record_path(stem, "jsonl")
 
 

@@ -14,10 +14,10 @@ from mien.analysis.output.writers import (
     ANNOTATED_SUFFIXES,
     RECORD_FORMATS,
     RecordWriter,
-    picture_ending,
+    annotated_suffix,
+    make_records,
     record_path,
     record_writer,
-    records_of,
     write_picture,
 )
 from mien.analysis.recognizer import Recognizer
@@ -62,7 +62,7 @@ def analyze_input(
     return result
 
 
-def discard(stem: Path, keep_parts: bool = False) -> None:
+def discard_unfinished(stem: Path, keep_parts: bool = False) -> None:
     """Remove what an analysis that crashed has left half done of the outputs with this stem, and its lock.
 
     keep_parts: those of a video stay, so that it goes on from there.
@@ -87,7 +87,7 @@ def _analyze_picture(
 ) -> AnalysisResult:
     """content: the file's bytes, where the input is an address."""
     before = item.status()
-    picture = recognizer.read(item.path) if content is None else recognizer.read_bytes(content, item.name)
+    picture = recognizer.read_picture(item.path) if content is None else recognizer.read_bytes(content, item.name)
     if grown := item.check_unchanged(before):
         raise MediaError(item.name, *grown.split("; "))
     faces = recognizer.analyze_frames([picture], thorough=True)[0]
@@ -97,11 +97,11 @@ def _analyze_picture(
         result.warnings.append(f"holds {pages:,} pages; only the first was read")
     frame = FrameResult(result.source, 0, 0.0, (picture.shape[1], picture.shape[0]), result.faces)
     for table in tables:
-        table.write(records_of(frame, recognizer.model_name, recognizer.detector_name))
+        table.write(make_records(frame, recognizer.model_name, recognizer.detector_name))
     if context.options.has_media:
         picture = annotate(picture, faces, context.options.style, in_place=True)
         annotated = stem.with_name(
-            f"{stem.name}.annotated{picture_ending(Path(item.path) if content is None else stem)}"
+            f"{stem.name}.annotated{annotated_suffix(Path(item.path) if content is None else stem)}"
         )
         write_picture(picture, annotated)
         result.outputs.append(annotated)

@@ -26,7 +26,7 @@ from mien.analysis.inference.classifier import TTA, Classifier
 from mien.analysis.media.yuv import YuvImage
 from mien.analysis.prefetch import threads_per_stage
 from mien.analysis.settings import AnalysisOptions
-from mien.analysis.thresholds import Doubt, make_faces
+from mien.analysis.thresholds import Thresholds, make_faces
 from mien.analysis.tracking.face_finder import FaceFinder
 from mien.core.pictures import MAX_PIXELS, convert_pillow, convert_to_rgb, read_picture
 from mien.core.types import Face
@@ -90,7 +90,7 @@ class Recognizer:
             allow_truncated=allow_truncated,
         )
         self.classifier = Classifier(model, threads=threads, precision=precision)
-        self.doubt = Doubt.of(self.classifier, unsure, drop_non_faces)
+        self.thresholds = Thresholds.from_classifier(self.classifier, unsure, drop_non_faces)
         self.detector = make_detector(detector, detector_model, threads, detector_threshold)
         self.threads = threads
 
@@ -140,9 +140,9 @@ class Recognizer:
                 )
             if all(isinstance(one, (str, Path, Image.Image)) or np.ndim(one) > 1 for one in picture):
                 return [self.analyze(one) for one in picture]
-        return self.analyze_frames([self.read(cast(Picture, picture))], thorough=True)[0]
+        return self.analyze_frames([self.read_picture(cast(Picture, picture))], thorough=True)[0]
 
-    def read(self, picture: Picture) -> np.ndarray:
+    def read_picture(self, picture: Picture) -> np.ndarray:
         """Whatever ``analyze`` takes → RGB uint8 (H, W, 3), upright."""
         if isinstance(picture, (str, Path)):
             return read_picture(
@@ -160,9 +160,9 @@ class Recognizer:
 
     def analyze_frames(self, pictures: Sequence[np.ndarray], *, thorough: bool = False) -> list[list[Face]]:
         """The faces of several RGB uint8 pictures, each searched; their crops go through the network together."""
-        return self.read_faces(pictures, [self._find(picture, thorough) for picture in pictures])
+        return self.classify_faces(pictures, [self._detect_faces(picture, thorough) for picture in pictures])
 
-    def side_by_side(self) -> Recognizer:
+    def for_streaming(self) -> Recognizer:
         """The same, as it is now, for footage, where reading, searching, classifying and writing share the cores.
 
         Each network has a quarter of them then, unless ``threads`` says otherwise: more would only wait for each other.
@@ -172,11 +172,13 @@ class Recognizer:
         twin.detector = self.detector.with_threads(threads)
         return twin
 
-    def finder(self) -> FaceFinder:
+    def make_face_finder(self) -> FaceFinder:
         """Finds the faces of a video's frames, given in order, without searching every one of them."""
         return FaceFinder(self.detector, self.options.people)
 
-    def read_faces(self, pictures: Sequence[np.ndarray | YuvImage], found: Sequence[Detections]) -> list[list[Face]]:
+    def classify_faces(
+        self, pictures: Sequence[np.ndarray | YuvImage], found: Sequence[Detections]
+    ) -> list[list[Face]]:
         """What was found in each of several pictures, RGB uint8 or planes → its faces; all crops go through the network
         together."""
         size = self.classifier.info.preprocessing.size
@@ -193,13 +195,13 @@ class Recognizer:
             nothing = None if non_faces is None else non_faces[mine]
             faces.append(
                 make_faces(
-                    one, probabilities[mine], nothing, self.labels, self.doubt, not self.detector.is_whole_picture
+                    one, probabilities[mine], nothing, self.labels, self.thresholds, not self.detector.is_whole_picture
                 )
             )
             start += len(one)
         return faces
 
-    def describe(self) -> dict[str, object]:
+    def fingerprint(self) -> dict[str, object]:
         """All that its answers depend on, as JSON holds it."""
         return {
             "mien": __version__,
@@ -209,7 +211,7 @@ class Recognizer:
             "detector_threshold": self.options.detector_threshold,
             "people": self.options.people,
             "tta": self.options.tta,
-            "doubt": repr(self.doubt),
+            "doubt": repr(self.thresholds),
         }
 
     @cached_property
@@ -229,5 +231,5 @@ class Recognizer:
             crops = np.stack(crops) if len(crops) else np.empty((0, 1, 1), np.uint8)
         return self.classifier.probabilities(crops, self.options.tta)
 
-    def _find(self, picture: np.ndarray, thorough: bool) -> Detections:
+    def _detect_faces(self, picture: np.ndarray, thorough: bool) -> Detections:
         return keep_largest(detect_faces(self.detector, picture, thorough=thorough), self.options.people)

@@ -12,7 +12,7 @@ from typing import Any
 from mien.analysis.inference.classifier import TTA, check_tta
 from mien.analysis.media.video_reader import ALL_FRAMES, Sampling
 from mien.analysis.output.style import DEFAULT_STYLE, Style, known_values
-from mien.analysis.output.writers import check_format_names
+from mien.analysis.output.writers import check_formats
 from mien.analysis.tracking.smoothing import TIME_CONSTANT_S
 from mien.core.errors import UsageError
 from mien.core.pictures import MAX_PIXELS
@@ -106,7 +106,7 @@ class AnalysisOptions:
 
     def __post_init__(self) -> None:
         check_tta(self.tta)
-        check_format_names(self.formats)
+        check_formats(self.formats)
         check_outputs(self.outputs)
         if not isinstance(self.people, int) or self.people < 0:
             raise UsageError(f"`people={self.people!r}`", "is no number of faces", "as in `people=1`, or 0 for all")

@@ -1,4 +1,4 @@
-"""What a detector found and a network said → faces, with what there is to doubt."""
+"""Detections and probabilities → faces, with those marked that are unsure or probably no face."""
 
 from __future__ import annotations
 
@@ -12,21 +12,26 @@ from mien.core.types import Face
 
 
 @dataclass(frozen=True)
-class Doubt:
-    """Thresholds in 0..1, None for none.
+class Thresholds:
+    """Thresholds of one recognizer, each in 0..1 or None for none.
 
-    unsure_below     labels with less probability are unsure
-    drop_above       what has a higher not-a-face score is left out
-    non_face_above   what has a higher one is marked
+    unsure_below       labels with a lower probability are unsure
+    drop_above         faces with a higher not-a-face score are left out
+    not_a_face_above   faces with a higher one are marked
     """
 
     unsure_below: float | None = None
     drop_above: float | None = None
-    non_face_above: float | None = None
+    not_a_face_above: float | None = None
 
     @classmethod
-    def of(cls, classifier: Classifier, unsure: str | float = "auto", drop_non_faces: str | float = "off") -> Doubt:
-        """What is asked for, "auto" being the model's own; UsageError for what makes no sense."""
+    def from_classifier(
+        cls, classifier: Classifier, unsure: str | float = "auto", drop_non_faces: str | float = "off"
+    ) -> Thresholds:
+        """Return the thresholds that are asked for; "auto" is the model's own, "off" none.
+
+        Raises UsageError for what is neither of these nor a number in 0..1.
+        """
         return cls(
             classifier.resolve_threshold("unsure", unsure),
             classifier.resolve_threshold("not_a_face", drop_non_faces),
@@ -37,33 +42,39 @@ class Doubt:
 def make_faces(
     found: Detections,
     probabilities: np.ndarray,
-    non_faces: np.ndarray | None,
+    not_a_face_scores: np.ndarray | None,
     labels: tuple[str, ...],
-    doubt: Doubt,
-    detected: bool = True,
+    thresholds: Thresholds,
+    has_detector: bool = True,
 ) -> list[Face]:
-    """The faces of one picture.
+    """Return the faces of one picture.
 
-    probabilities   float32 (N, K) for the N boxes
-    non_faces       float32 (N,), scores that each is no face, or None where the model gives none
-    detected        False: no detector ran, the picture is the face; it has no score and is never left out
+    found              N boxes
+    probabilities      float32 (N, K)
+    not_a_face_scores  float32 (N,), or None where the model has no such score
+    has_detector       False: the whole picture is the face; it has no score and is never left out
     """
     faces = []
     for index, (box, score, row) in enumerate(zip(found.boxes_xyxy, found.scores, probabilities, strict=True)):
-        nothing = None if non_faces is None else float(non_faces[index])
-        if detected and nothing is not None and doubt.drop_above is not None and nothing > doubt.drop_above:
+        nothing = None if not_a_face_scores is None else float(not_a_face_scores[index])
+        if (
+            has_detector
+            and nothing is not None
+            and thresholds.drop_above is not None
+            and nothing > thresholds.drop_above
+        ):
             continue
         faces.append(
             Face(
                 (float(box[0]), float(box[1]), float(box[2]), float(box[3])),
-                float(score) if detected else None,
+                float(score) if has_detector else None,
                 row,
                 labels,
-                unsure_below=doubt.unsure_below,
+                unsure_below=thresholds.unsure_below,
                 not_a_face=nothing,
                 is_not_a_face=nothing is not None
-                and doubt.non_face_above is not None
-                and nothing > doubt.non_face_above,
+                and thresholds.not_a_face_above is not None
+                and nothing > thresholds.not_a_face_above,
             )
         )
     return faces

@@ -20,8 +20,8 @@ from mien.analysis.media.inputs import Input
 from mien.analysis.media.video_reader import MAX_FRAME_S, VideoFrame, VideoSource, open_video
 from mien.analysis.media.yuv import FrameFormat, YuvImage
 from mien.analysis.output.annotate import annotate_frame
-from mien.analysis.output.writers import RECORD_SCHEMA, RecordWriter, records_of
-from mien.analysis.people.people import PeopleAccumulator, observation_of
+from mien.analysis.output.writers import RECORD_SCHEMA, RecordWriter, make_records
+from mien.analysis.people.people import PeopleAccumulator, observation_from_record
 from mien.analysis.prefetch import BackgroundWriter, limit_opencv_threads, parallel_map, prefetch_items
 from mien.analysis.recognizer import Recognizer
 from mien.analysis.resume import PartStore
@@ -43,7 +43,7 @@ BATCHES_AHEAD, BATCHES_AT_ONCE = 2, 2
 
 
 @dataclass
-class State:
+class VideoState:
     """Where the analysis of a video stands; what is kept does not grow with the number of frames."""
 
     finder: FaceFinder
@@ -60,28 +60,30 @@ def analyze_video(
     item: Input, recognizer: Recognizer, context: AnalysisContext, stem: Path, tables: list[RecordWriter]
 ) -> AnalysisResult:
     """Analyze one video and write its outputs. It is done part by part: after a sudden end, the same call goes on."""
-    _keep_subtitles(stem, context.options)
+    _refuse_foreign_subtitles(stem, context.options)
     before = item.status()
     with (
         limit_opencv_threads(),
         open_video(item.path, context.options.sampling, recognizer.max_frame_pixels) as source,
     ):
-        parts = PartStore(stem, _key(item, recognizer, context))
+        parts = PartStore(stem, _parts_key(item, recognizer, context))
         if parts.damage and not context.quiet:
             echo(
                 f"note: {item.name} is analyzed from its beginning: what was kept of it is damaged ({parts.damage})",
                 error=True,
             )
-        recognizer = recognizer.side_by_side()
+        recognizer = recognizer.for_streaming()
         try:
-            analysis = VideoAnalysis(source, recognizer, context, parts, _begin(item, recognizer, context.options))
+            analysis = VideoAnalysis(
+                source, recognizer, context, parts, _initial_state(item, recognizer, context.options)
+            )
             analysis.run(item)
             if not analysis.state.result.frames:
-                raise _nothing_chosen(item, source)
+                raise _no_frame_error(item, source)
             if grown := item.check_unchanged(before):
                 analysis.state.result.warnings.append(grown)
             result = write_outputs(analysis, item, stem, tables)
-            _check_sound(item, before, result)
+            _refuse_replaced_source(item, before, result)
             return result
         except BaseException as error:
             # Of the machine, not of the video: with more room the same command goes on from the parts.
@@ -94,7 +96,7 @@ def analyze_video(
         # Anything else (Ctrl-C, the end of the process) leaves the parts where they are.
 
 
-def _check_sound(item: Input, before: os.stat_result | None, result: AnalysisResult) -> None:
+def _refuse_replaced_source(item: Input, before: os.stat_result | None, result: AnalysisResult) -> None:
     """MediaError where the file was replaced while its sound was copied; the outputs are gone then."""
     try:
         item.check_unchanged(before)
@@ -104,7 +106,7 @@ def _check_sound(item: Input, before: os.stat_result | None, result: AnalysisRes
         raise
 
 
-def _keep_subtitles(stem: Path, options: AnalysisOptions) -> None:
+def _refuse_foreign_subtitles(stem: Path, options: AnalysisOptions) -> None:
     """OutputError where captions would replace subtitles that are not ours: those lie beside a summary."""
     captions = stem.with_name(f"{stem.name}.vtt")
     if "captions" in options.outputs and captions.exists() and not stem.with_name(f"{stem.name}.summary.json").exists():
@@ -115,23 +117,23 @@ def _keep_subtitles(stem: Path, options: AnalysisOptions) -> None:
         )
 
 
-def _nothing_chosen(item: Input, source: VideoSource | CameraSource | AnimationSource) -> MediaError:
+def _no_frame_error(item: Input, source: VideoSource | CameraSource | AnimationSource) -> MediaError:
     sampling, length = source.sampling, "" if source.duration_s is None else f"; it is {source.duration_s:.2f} s long"
     until = "its end" if sampling.to_s is None else f"{sampling.to_s:g} s"
     return MediaError(item.name, f"has no frame from {sampling.from_s:g} s to {until}{length}", "choose other times")
 
 
-def _begin(item: Input, recognizer: Recognizer, options: AnalysisOptions) -> State:
+def _initial_state(item: Input, recognizer: Recognizer, options: AnalysisOptions) -> VideoState:
     every_s = options.sampling.every_s
-    return State(
-        recognizer.finder(),
+    return VideoState(
+        recognizer.make_face_finder(),
         Follower(options.smoothing_s, Tracker(max(MEMORY_S, 1.5 * every_s), max(RETURN_S, 2 * every_s))),
         PeopleAccumulator(recognizer.labels),
         AnalysisResult(item.name, is_video=True),
     )
 
 
-def _key(item: Input, recognizer: Recognizer, context: AnalysisContext) -> dict[str, Any]:
+def _parts_key(item: Input, recognizer: Recognizer, context: AnalysisContext) -> dict[str, Any]:
     """What the parts of a video depend on; a stream is never the same twice."""
     if isinstance(item.path, str):
         import uuid
@@ -145,7 +147,7 @@ def _key(item: Input, recognizer: Recognizer, context: AnalysisContext) -> dict[
         encoder = encoder_options()
     return {
         "source": item.name, "bytes": status.st_size, "changed": status.st_mtime_ns, "schema": RECORD_SCHEMA,
-        "recognizer": recognizer.describe(), "encoder": encoder, "part_frames": context.part_frames,
+        "recognizer": recognizer.fingerprint(), "encoder": encoder, "part_frames": context.part_frames,
         "options": _part_choices(context.options),
     }  # fmt: skip
 
@@ -179,7 +181,7 @@ class VideoAnalysis:
     recognizer: Recognizer
     context: AnalysisContext
     parts: PartStore
-    state: State
+    state: VideoState
 
     def run(self, item: Input) -> None:
         source, earlier = self.source, self.parts.stored_state()
@@ -189,59 +191,61 @@ class VideoAnalysis:
         done_s = max(0.0, self.state.last_s - source.analysis_start_s) if earlier is not None else 0.0
         one_by_one = source.is_live or source.has_large_frames
         most, at_once = (1, 0) if one_by_one else (BATCH_FRAMES, BATCHES_AT_ONCE)
-        decoded = _batches(source.frames(self.state.result.frames, self.tell), most)
+        decoded = _batch_frames(source.frames(self.state.result.frames, self.report_progress), most)
         with (
             prefetch_items(
                 decoded, 1 if source.has_large_frames else BATCHES_AHEAD, keep_newest=source.is_live
             ) as frames,
             prefetch_items(
-                _search(_lasting(frames, source) if source.is_live else frames, self.state.finder), 1
+                _detect_batches(_set_live_durations(frames, source) if source.is_live else frames, self.state.finder), 1
             ) as searched,
-            closing(parallel_map(self._read, searched, at_once)) as batches,
+            closing(parallel_map(self._classify_batch, searched, at_once)) as batches,
             progress_bar(Path(item.name).name, source.analyzed_s, done_s, quiet=self.context.quiet) as bar,
         ):
             for batch in batches:
-                self._part(batch, batches, bar)
-                if self._stopped():
+                self._analyze_part(batch, batches, bar)
+                if self._should_stop():
                     break
         release_freed_memory()  # of the threads that have ended; what comes now would else come on top of it
 
-    def tell(self) -> None:
+    def report_progress(self) -> None:
         """Say to whoever watches how far this is; also where it only goes on, and gets no further."""
         if self.context.report_progress is not None:
             done_s = max(0.0, self.state.last_s - self.source.analysis_start_s) if self.state.result.frames else 0.0
             self.context.report_progress(done_s, self.source.analyzed_s, self.state.result.frames)
 
-    def _stopped(self) -> bool:
+    def _should_stop(self) -> bool:
         return self.context.should_stop is not None and self.context.should_stop()
 
-    def _part(self, first: _Batch, batches: Iterator[_Batch], bar: ProgressBar) -> None:
+    def _analyze_part(self, first: _Batch, batches: Iterator[_Batch], bar: ProgressBar) -> None:
         """Batches up to the end of a part: its records, its pictures, and then the state."""
         state, parts = self.state, self.parts
         size = len(first.frames)
         count = max(1, self.context.part_frames // size)
         with ExitStack() as stack:
             records = stack.enter_context(parts.path("jsonl").open("w", encoding="utf-8", newline="\n"))
-            write = stack.enter_context(self._pictures(first.frames[0].image, size))
+            write = stack.enter_context(self._open_annotated_part(first.frames[0].image, size))
             for batch in chain([first], islice(batches, count - 1)):
-                for frame, faces in zip(batch.frames, self._followed(batch), strict=True):
-                    rows = self._records(frame, faces)
+                for frame, faces in zip(batch.frames, self._track_batch(batch), strict=True):
+                    rows = self._make_frame_records(frame, faces)
                     records.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-                    self._count(frame, faces, rows)
+                    self._add_frame(frame, faces, rows)
                     write(frame, faces)
                 state.finder = batch.finder
                 seconds = float(sum(frame.duration for frame in batch.frames) * self.source.time_base)
                 bar.advance(seconds, f"{state.result.frames:,} frames")
-                self.tell()
-                if self._stopped():
+                self.report_progress()
+                if self._should_stop():
                     break
         parts.finish_part(state)
         release_freed_memory()  # the encoder's: the next part has its own
 
-    def _read(self, batch: _Batch) -> _Batch:
-        return replace(batch, faces=self.recognizer.read_faces([frame.image for frame in batch.frames], batch.found))
+    def _classify_batch(self, batch: _Batch) -> _Batch:
+        return replace(
+            batch, faces=self.recognizer.classify_faces([frame.image for frame in batch.frames], batch.found)
+        )
 
-    def _followed(self, batch: _Batch) -> list[list[Face]]:
+    def _track_batch(self, batch: _Batch) -> list[list[Face]]:
         """What each frame's faces show, followed frame by frame."""
         followed = []
         for frame, faces, was_cut in zip(batch.frames, batch.faces, batch.cuts, strict=True):
@@ -250,32 +254,32 @@ class VideoAnalysis:
                 self.state.people.timeline.add_cut(self._player_time_s(frame))
         return followed
 
-    def _records(self, frame: VideoFrame, faces: list[Face]) -> list[dict[str, Any]]:
+    def _make_frame_records(self, frame: VideoFrame, faces: list[Face]) -> list[dict[str, Any]]:
         self.state.size_wh = frame.image.shape[1], frame.image.shape[0]
         duration_s = float(frame.duration * self.source.time_base)
         result = FrameResult(
             self.state.result.source, frame.index, frame.time_s, self.state.size_wh, tuple(faces),
             self._player_time_s(frame), duration_s,
         )  # fmt: skip
-        return records_of(result, self.recognizer.model_name, self.recognizer.detector_name)
+        return make_records(result, self.recognizer.model_name, self.recognizer.detector_name)
 
-    def _count(self, frame: VideoFrame, faces: list[Face], rows: list[dict[str, Any]]) -> None:
+    def _add_frame(self, frame: VideoFrame, faces: list[Face], rows: list[dict[str, Any]]) -> None:
         """Add a frame to all that sums the video up; its people go by its records, as those that are read back do."""
         state = self.state
         state.result.add_frame(faces)
         state.last_s, state.end_pts = frame.time_s, frame.pts + frame.duration
         for row in rows:
-            state.people.update(observation_of(row, self.recognizer.labels))
+            state.people.update(observation_from_record(row, self.recognizer.labels))
 
     def _player_time_s(self, frame: VideoFrame) -> float:
         """When a player shows the frame, from 0 on."""
         return max(0.0, frame.time_s - self.source.start_s)  # a container rounds where it begins
 
-    def _pictures(self, first: np.ndarray | YuvImage, most: int) -> _Pictures | _NoPictures:
-        return _Pictures(self, first, most) if self.context.options.has_media else _NoPictures()
+    def _open_annotated_part(self, first: np.ndarray | YuvImage, most: int) -> _AnnotatedPart | _NoAnnotatedPart:
+        return _AnnotatedPart(self, first, most) if self.context.options.has_media else _NoAnnotatedPart()
 
 
-class _NoPictures:
+class _NoAnnotatedPart:
     def __enter__(self) -> Callable[..., None]:
         return lambda frame, faces: None
 
@@ -283,7 +287,7 @@ class _NoPictures:
         """Nothing was opened."""
 
 
-class _Pictures:
+class _AnnotatedPart:
     """The annotated pictures of a part, drawn and encoded behind the analysis."""
 
     def __init__(self, analysis: VideoAnalysis, first: np.ndarray | YuvImage, most: int) -> None:
@@ -309,13 +313,13 @@ class _Pictures:
         self._writer.write(frame.pts, annotate_frame(frame.image, faces, self._style))
 
 
-def _batches(frames: Iterator[VideoFrame], most: int) -> Iterator[list[VideoFrame]]:
+def _batch_frames(frames: Iterator[VideoFrame], most: int) -> Iterator[list[VideoFrame]]:
     for first in frames:
         size = max(1, min(most, BATCH_BYTES // first.image.nbytes))
         yield [first, *islice(frames, size - 1)]
 
 
-def _lasting(
+def _set_live_durations(
     batches: Iterator[list[VideoFrame]], source: VideoSource | CameraSource | AnimationSource
 ) -> Iterator[list[VideoFrame]]:
     """Live frames, some of which were left out: each lasts as long as the time since the one before, so that the sum is right."""
@@ -329,7 +333,7 @@ def _lasting(
         yield lasting
 
 
-def _search(batches: Iterator[list[VideoFrame]], finder: FaceFinder) -> Iterator[_Batch]:
+def _detect_batches(batches: Iterator[list[VideoFrame]], finder: FaceFinder) -> Iterator[_Batch]:
     """Where the faces are: frame by frame, since each depends on the one before."""
     for batch in batches:
         found, cuts = [], []

@@ -13,7 +13,7 @@ from mien.analysis.media.inputs import Input
 from mien.analysis.output.captions import Captions
 from mien.analysis.output.timeline_page import write_timeline_page
 from mien.analysis.output.writers import RECORD_SCHEMA, RecordWriter
-from mien.analysis.people.people import observation_of
+from mien.analysis.people.people import observation_from_record
 from mien.analysis.people.timeline import draw_timeline
 from mien.analysis.settings import AnalysisResult
 from mien.core.errors import MissingExtra
@@ -31,17 +31,17 @@ def write_outputs(analysis: VideoAnalysis, item: Input, stem: Path, tables: list
         stem.with_name(f"{stem.name}.{what}") for what in ("annotated.mp4", "summary.json", "vtt", "timeline.png")
     )
     cues = parts.folder / "captions.vtt"  # under its name once the summary is there: without one, captions are not ours
-    _write_rows(analysis, tables, cues if "captions" in options.outputs else None)
+    _write_records(analysis, tables, cues if "captions" in options.outputs else None)
     if source.damage:
         result.warnings.append(f"{source.damage}; what was read is kept")
     if options.has_media:
         from mien.analysis.media.video_writer import join_parts
 
-        lost = join_parts(parts.paths("nut"), annotated, source, state.end_pts, analysis.tell)
+        lost = join_parts(parts.paths("nut"), annotated, source, state.end_pts, analysis.report_progress)
         if lost:
             result.warnings.append(f"{lost}; the annotated video has none or only a part of it")
     result.totals = state.people.to_json()
-    write_json(summary, _summary(analysis))
+    write_json(summary, _summarize_video(analysis))
     result.outputs += [annotated, summary] if options.has_media else [summary]
     if "captions" in options.outputs:
         cues.replace(captions)
@@ -62,32 +62,32 @@ def write_outputs(analysis: VideoAnalysis, item: Input, stem: Path, tables: list
     return result
 
 
-def _write_rows(analysis: VideoAnalysis, tables: list[RecordWriter], captions: Path | None) -> None:
+def _write_records(analysis: VideoAnalysis, tables: list[RecordWriter], captions: Path | None) -> None:
     """The records of all parts into the tables, and what they say into the captions, if these are wanted."""
     with ExitStack() as stack:
-        cues, file = _captions(analysis), None
+        cues, file = _make_captions(analysis), None
         if captions is not None:
             file = stack.enter_context(captions.open("w", encoding="utf-8", newline="\n"))
             file.write("WEBVTT\n")
-        for rows in _rows_of(analysis.parts.paths("jsonl")):
+        for rows in _iterate_rows(analysis.parts.paths("jsonl")):
             for table in tables:
                 table.write(rows)
             if file is not None:
                 for row in rows:
-                    file.writelines(cues.update(observation_of(row, cues.labels)))
-            analysis.tell()
+                    file.writelines(cues.update(observation_from_record(row, cues.labels)))
+            analysis.report_progress()
         if file is not None:
             file.writelines(cues.finish())
 
 
-def _rows_of(paths: Iterable[Path], at_once: int = 1_000) -> Iterator[list[dict[str, Any]]]:
+def _iterate_rows(paths: Iterable[Path], at_once: int = 1_000) -> Iterator[list[dict[str, Any]]]:
     for path in paths:
         with path.open(encoding="utf-8") as lines:
             while rows := [json.loads(line) for line in islice(lines, at_once)]:
                 yield rows
 
 
-def _captions(analysis: VideoAnalysis) -> Captions:
+def _make_captions(analysis: VideoAnalysis) -> Captions:
     """Those of the annotated video, which begins with the part that was analyzed; without one, of the video itself."""
     people, offset_s = (
         analysis.state.people,
@@ -96,7 +96,7 @@ def _captions(analysis: VideoAnalysis) -> Captions:
     return Captions(people.labels, offset_s, frozenset(person.track for person in people.not_faces))
 
 
-def _summary(analysis: VideoAnalysis) -> dict[str, object]:
+def _summarize_video(analysis: VideoAnalysis) -> dict[str, object]:
     """The video in a few figures.
 
     seconds    how long what was analyzed lasts

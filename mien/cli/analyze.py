@@ -12,7 +12,7 @@ import typer
 from mien.analysis.inference.classifier import TTA
 from mien.analysis.media.video_reader import Sampling
 from mien.analysis.output.style import Style, parse_color
-from mien.analysis.output.writers import check_formats
+from mien.analysis.output.writers import parse_formats
 from mien.analysis.recognizer import Recognizer
 from mien.analysis.settings import AnalysisContext, AnalysisOptions, parse_outputs, parse_people
 from mien.cli.analyze_inputs import Analysis, GracefulStop
@@ -157,7 +157,7 @@ def analyze(
         allow_truncated=allow_truncated,
         smoothing_s=smoothing,
         sampling=_parse_sampling(fps, every, begin, end),
-        formats=check_formats(formats),
+        formats=parse_formats(formats),
         outputs=tuple(name for name in chosen if not (name == "media" and no_media)),
         style=Style(parse_color(color), line_width, text_size, bars, display_width),
     )

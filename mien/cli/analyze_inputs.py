@@ -10,10 +10,10 @@ from typing import Any
 
 from mien.analysis.manifest import Manifest
 from mien.analysis.media.inputs import Input, assign_stems, describe_skipped, list_inputs
-from mien.analysis.output.writers import record_path, record_writer, records_of
+from mien.analysis.output.writers import make_records, record_path, record_writer
 from mien.analysis.ownership import Ownership
-from mien.analysis.people.records import rows_of
-from mien.analysis.pipeline import analyze_input, discard
+from mien.analysis.people.records import iterate_rows
+from mien.analysis.pipeline import analyze_input, discard_unfinished
 from mien.analysis.recognizer import Recognizer
 from mien.analysis.settings import AnalysisContext, AnalysisResult
 from mien.cli.messages import format_error, format_table, pluralize, print_error
@@ -170,7 +170,7 @@ class Analysis:
     def _record_crash(self, item: Input) -> None:
 
         is_short = self.crash == "SIGKILL"  # of memory: nothing is wrong with the input
-        discard(self.context.out / item.stem, keep_parts=is_short)
+        discard_unfinished(self.context.out / item.stem, keep_parts=is_short)
         if is_short:
             found = "was not finished: the system ended it, probably because memory ran out (SIGKILL)"
             hint = "finished work is kept: the same command continues it with more memory"
@@ -184,7 +184,7 @@ class Analysis:
 
     def _fingerprint(self) -> dict[str, Any]:
         """Return what the results depend on beside the inputs."""
-        return {**self.recognizer.describe(), "options": self.context.options.output_choices()}
+        return {**self.recognizer.fingerprint(), "options": self.context.options.output_choices()}
 
     def _analyze_one(self, item: Input | MediaError) -> None:
 
@@ -253,7 +253,7 @@ class Analysis:
         with record_writer(out / "all", formats, self.recognizer.labels) as table:
             for done in self.finished:
                 (own,) = (path for path in done["outputs"] if path.endswith(f".records.{formats[0]}"))
-                for rows in rows_of(own):
+                for rows in iterate_rows(own):
                     table.write(rows)
         if self.show:
             paths = ", ".join(str(record_path(out / "all", name)) for name in formats)
@@ -327,5 +327,5 @@ def _to_json(done: AnalysisResult, recognizer: Recognizer) -> dict[str, Any]:
     values = done.to_json()
     if not done.is_video:
         result = FrameResult(done.source, 0, 0.0, (0, 0), done.faces)
-        values["records"] = records_of(result, recognizer.model_name, recognizer.detector_name)
+        values["records"] = make_records(result, recognizer.model_name, recognizer.detector_name)
     return values

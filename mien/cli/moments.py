@@ -18,7 +18,7 @@ from mien.analysis.inference.model_file import find_model, read_model_info
 from mien.analysis.media.container import open_container, select_video_stream
 from mien.analysis.media.inputs import Input, list_inputs, shorten_name
 from mien.analysis.output.annotate import draw_faces
-from mien.analysis.output.stills import contact_sheet, face_of, name_of, pictures_at, tile_of
+from mien.analysis.output.stills import crop_tile, face_from_peak, make_contact_sheet, read_frames_at, still_name
 from mien.analysis.output.writers import RECORD_FORMATS, record_path, write_picture
 from mien.analysis.people.peaks import Peak, PeakRule
 from mien.analysis.people.people import PeopleAccumulator
@@ -282,20 +282,20 @@ def _write(item: Input, records: Records, chosen: list[Peak], out: Path, *, plai
     tiles: dict[int, np.ndarray] = {}
     rows: dict[int, dict[str, Any]] = {}
     with _apart(folder) as apart:  # a video that breaks off leaves the old ones
-        pictures = pictures_at(item.path, [chosen[i].time_s for i in order], joined=joined)
+        pictures = read_frames_at(item.path, [chosen[i].time_s for i in order], has_rebuilt_times=joined)
         for index, picture in zip(order, pictures, strict=True):
             peak = chosen[index]
-            tiles[index] = tile_of(picture, peak.box_xyxy)
+            tiles[index] = crop_tile(picture, peak.box_xyxy)
             if not plain:
-                draw_faces(picture, [face_of(peak, records.labels)])
-            path = apart / f"{index + 1:0{max(2, len(str(len(chosen))))}d}-{name_of(peak)}.jpg"
+                draw_faces(picture, [face_from_peak(peak, records.labels)])
+            path = apart / f"{index + 1:0{max(2, len(str(len(chosen))))}d}-{still_name(peak)}.jpg"
             write_picture(picture, path)
             rows[index] = {"file": str(folder / path.name), **peak.to_json()}
         _clear(folder)
         for path in apart.iterdir():
             path.replace(folder / path.name)
     places = range(len(chosen))
-    write_picture(contact_sheet([tiles[place] for place in places], chosen), out / f"{item.stem}.moments.png")
+    write_picture(make_contact_sheet([tiles[place] for place in places], chosen), out / f"{item.stem}.moments.png")
     written = {"source": item.name, "records": str(records.path), "model": records.model, "detector": records.detector,
                "moments": [rows[place] for place in places]}  # fmt: skip
     write_json(folder / "moments.json", written)

@@ -49,7 +49,7 @@ def plot(
         written += [out / f"{name}.expressions.png", out / f"{name}.transitions.png"]
         draw_timeline(one.timeline, one.names, written[-2], title)
         plots.draw_transitions(one, written[-1], title)
-    results: dict[str, Any] = {"clips": [plots.summary_of(*pair) for pair in zip(clips, people, strict=True)]}
+    results: dict[str, Any] = {"clips": [plots.summarize_records(*pair) for pair in zip(clips, people, strict=True)]}
     if len(clips) == 2:
         results["compared"] = plots.compare_shares(clips, people)
         written.append(out / f"{names[0]}-{names[1]}.compared.png")

@@ -17,7 +17,7 @@ import numpy as np
 from fastapi import APIRouter, Query, WebSocket
 from starlette.websockets import WebSocketDisconnect, WebSocketState
 
-from mien.analysis.output.writers import records_of
+from mien.analysis.output.writers import make_records
 from mien.analysis.settings import AnalysisOptions, parse_people
 from mien.analysis.tracking.follower import Follower
 from mien.analysis.tracking.smoothing import TIME_CONSTANT_S
@@ -209,7 +209,7 @@ class CameraConnection:
     def _make_records(
         index: int, time_s: float, size_wh: tuple[int, int], faces: list[Face], result: Recognition
     ) -> list[dict[str, Any]]:
-        return records_of(FrameResult("camera", index, time_s, size_wh, tuple(faces)), result.model, result.detector)
+        return make_records(FrameResult("camera", index, time_s, size_wh, tuple(faces)), result.model, result.detector)
 
 
 def _face_to_json(face: Face, row: dict[str, Any]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from PIL import Image
 
 from mien.analysis.output.annotate import annotate
 from mien.analysis.output.style import Style
-from mien.analysis.output.writers import records_of
+from mien.analysis.output.writers import make_records
 from mien.core.errors import UsageError
 from mien.core.types import FrameResult
 from mien.service.answers import PictureResult
@@ -56,7 +56,7 @@ async def analyze_picture(
         result = await service.recognizers.analyze(picture, options)
         service.metrics.faces.inc(len(result.faces))
         height, width = picture.shape[:2]
-        rows = records_of(
+        rows = make_records(
             FrameResult(upload.name, 0, 0.0, (width, height), tuple(result.faces)), result.model, result.detector
         )
         answer = {

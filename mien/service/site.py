@@ -12,7 +12,7 @@ from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 
 from mien import __version__
 from mien.analysis.inference.model_file import PULLABLE_MODELS, find_pulled_model, list_shipped_models, read_model_info
-from mien.analysis.output.palette import colors_of
+from mien.analysis.output.palette import colors_for_labels
 from mien.service import saliency
 from mien.service.answers import Health, ModelFacts, ReportLink, ServiceFacts, SignedIn
 from mien.service.config import Config
@@ -141,7 +141,7 @@ async def get_settings(request: Request) -> dict[str, Any]:
         "detectors": recognizers.detectors, "default_detector": config.detector, "labels": list(labels),
         "saliency": saliency.is_available(), "saliency_methods": list(saliency.METHODS),
         "limits": {name: getattr(config.limits, name) for name in names}, "retention_s": config.retention_s,
-        "needs_token": bool(config.token), "colors": dict(zip(recognizers.labels, colors_of(recognizers.labels), strict=True)),
+        "needs_token": bool(config.token), "colors": dict(zip(recognizers.labels, colors_for_labels(recognizers.labels), strict=True)),
     }  # fmt: skip
 
 
@@ -159,7 +159,7 @@ def describe_models(recognizers: RecognizerPool, config: Config) -> list[dict[st
         if file is not None:
             rows.append({
                 "name": name, "labels": [], "parameters": None, "bytes": file.stat().st_size, "precision": None, "scores": {},
-                "license": known.license, "card": f"# {name}\n\n{known.about}\n", "kind": "pulled",
+                "license": known.license, "card": f"# {name}\n\n{known.description}\n", "kind": "pulled",
             })  # fmt: skip
     return rows
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from mien.analysis.media.inputs import Input, describe_skipped, list_inputs
 from mien.analysis.output.annotate import GRAY, draw_faces
-from mien.analysis.output.writers import check_formats, picture_ending, record_columns, record_writer, records_of
+from mien.analysis.output.writers import annotated_suffix, make_records, parse_formats, record_columns, record_writer
 from mien.core.errors import MediaError, UsageError
 from mien.core.types import Face, FrameResult
 
@@ -75,7 +75,7 @@ def test_records_have_the_columns_of_the_contract() -> None:
                 "p_sad", "p_happy", "unsure", "not_a_face", "valence", "model", "detector",
                 "s_label", "s_sad", "s_happy"]  # fmt: skip
     assert list(record_columns(LABELS)) == expected
-    (row,) = records_of(FrameResult("a.mp4", 7, 0.28, (100, 80), (face(),)), "base", "haar")
+    (row,) = make_records(FrameResult("a.mp4", 7, 0.28, (100, 80), (face(),)), "base", "haar")
     assert list(row) == expected
     assert row["p_happy"] == row["confidence"] == 0.75
     assert [row[name] for name in ("track", "unsure", "not_a_face", "s_label", "s_happy")] == [None] * 5
@@ -84,7 +84,7 @@ def test_records_have_the_columns_of_the_contract() -> None:
 def test_every_format_holds_the_same_rows(tmp_path: Path) -> None:
     import pyarrow.parquet
 
-    rows = records_of(FrameResult('ä, "b".mp4', 7, 0.28, (100, 80), (face(), face("sad"))), "base", "haar")
+    rows = make_records(FrameResult('ä, "b".mp4', 7, 0.28, (100, 80), (face(), face("sad"))), "base", "haar")
     with record_writer(tmp_path / "clip", ("jsonl", "csv", "parquet"), LABELS) as records:
         records.write(rows)
         records.write([])
@@ -109,23 +109,23 @@ def test_no_rows_still_give_whole_files(tmp_path: Path) -> None:
 
 def test_an_error_leaves_no_file(tmp_path: Path) -> None:
     with pytest.raises(RuntimeError), record_writer(tmp_path / "clip", ("jsonl", "csv", "parquet"), LABELS) as records:
-        records.write(records_of(FrameResult("a", 0, 0.0, (1, 1), (face(),)), "base", "haar"))
+        records.write(make_records(FrameResult("a", 0, 0.0, (1, 1), (face(),)), "base", "haar"))
         raise RuntimeError
     assert list(tmp_path.iterdir()) == []
 
 
 def test_formats_are_checked() -> None:
-    assert check_formats(" CSV,jsonl,csv") == ("csv", "jsonl")
+    assert parse_formats(" CSV,jsonl,csv") == ("csv", "jsonl")
     for wrong in ("xlsx", "", "csv,tsv"):
         with pytest.raises(UsageError, match="choose from jsonl, csv, parquet"):
-            check_formats(wrong)
+            parse_formats(wrong)
 
 
 @pytest.mark.parametrize(
     ("name", "ending"), [("a.JPG", ".jpg"), ("a.gif", ".png"), ("a.tiff", ".tiff"), ("a.jfif", ".png")]
 )
 def test_annotated_pictures_keep_their_kind_where_it_can_be_written(name: str, ending: str) -> None:
-    assert picture_ending(Path(name)) == ending
+    assert annotated_suffix(Path(name)) == ending
 
 
 def test_what_is_unsure_or_no_face_is_drawn_as_such() -> None:

@@ -114,22 +114,22 @@ def test_what_cannot_be_meant_is_refused_at_once(recognizer: Recognizer) -> None
 def test_its_twin_for_footage_answers_alike_and_keeps_what_was_set() -> None:
     recognizer = Recognizer("base", detector="yunet", detector_model=yunet(), people=1)
     recognizer.detector.frame_side = 320
-    twin = recognizer.side_by_side()
-    assert (twin.options.people, twin.detector.frame_side, twin.describe()) == (1, 320, recognizer.describe())
+    twin = recognizer.for_streaming()
+    assert (twin.options.people, twin.detector.frame_side, twin.fingerprint()) == (1, 320, recognizer.fingerprint())
     ours, theirs = recognizer.analyze(ASTRONAUT), twin.analyze(ASTRONAUT)
     np.testing.assert_allclose(theirs[0].probabilities, ours[0].probabilities, atol=1e-6)
     np.testing.assert_allclose(theirs[0].box_xyxy, ours[0].box_xyxy, atol=1e-3)
     recognizer.options = replace(recognizer.options, people=2)
-    later = recognizer.side_by_side()
+    later = recognizer.for_streaming()
     assert (later.options.people, twin.options.people) == (2, 1)
     assert later.classifier._session is twin.classifier._session, "networks are opened once, not for every video"
 
 
 def test_what_its_answers_depend_on_names_the_detectors_file() -> None:
     file = yunet()
-    described = Recognizer("base", detector_model=file).describe()
+    described = Recognizer("base", detector_model=file).fingerprint()
     assert described["detector_file"] == hashlib.sha256(file.read_bytes()).hexdigest()
-    assert Recognizer("base", detector="haar").describe()["detector_file"] == ""
+    assert Recognizer("base", detector="haar").fingerprint()["detector_file"] == ""
 
 
 @pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())

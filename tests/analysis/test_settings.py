@@ -67,7 +67,7 @@ def test_a_recognizer_is_made_of_options(model_file: Path) -> None:
     recognizer = Recognizer.from_options(options)
     assert recognizer.options == options
     assert recognizer.classifier.path == model_file
-    assert (recognizer.detector_name, recognizer.doubt.unsure_below) == ("haar", 0.3)
+    assert (recognizer.detector_name, recognizer.thresholds.unsure_below) == ("haar", 0.3)
 
 
 def test_a_face_that_the_detector_is_less_sure_of_is_left_out(model_file: Path) -> None:

@@ -58,7 +58,7 @@ def test_what_was_interrupted_goes_on_as_if_it_had_not_been(
     recognizer: Recognizer, clip: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
 ) -> None:
     out = tmp_path / "out"
-    real, calls = Recognizer.read_faces, []
+    real, calls = Recognizer.classify_faces, []
 
     def interrupted(self: Recognizer, pictures: list, found: list) -> list:
         calls.append(len(pictures))
@@ -67,12 +67,12 @@ def test_what_was_interrupted_goes_on_as_if_it_had_not_been(
         return real(self, pictures, found)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Recognizer, "read_faces", interrupted)
+        patch.setattr(Recognizer, "classify_faces", interrupted)
         analyze(clip, recognizer, out, part_frames=16, outputs=OUTPUTS)
     assert [path.name for path in out.iterdir() if not path.name.startswith(".")] == []
     again: list[int] = []
     with monkeypatch.context() as patch:
-        patch.setattr(Recognizer, "read_faces", lambda self, p, f: again.append(len(p)) or real(self, p, f))
+        patch.setattr(Recognizer, "classify_faces", lambda self, p, f: again.append(len(p)) or real(self, p, f))
         analyze(clip, recognizer, out, part_frames=16, outputs=OUTPUTS)
     assert outputs_of(out) == outputs_of(whole)
     assert sum(again) == 50 - 16 * ((at - 1) // 2)  # whole parts are not done twice
@@ -131,7 +131,7 @@ def test_a_disk_that_is_full_at_the_end_costs_no_part(
         patched.setattr(video_out, "join_parts", full)
         analyze(clip, quick, tmp_path / "out", part_frames=8)
     calls = []
-    monkeypatch.setattr(Recognizer, "read_faces", lambda *_: calls.append(1))
+    monkeypatch.setattr(Recognizer, "classify_faces", lambda *_: calls.append(1))
     assert analyze(clip, quick, tmp_path / "out", part_frames=8).frames == 50
     assert not calls and not list((tmp_path / "out").glob(".*"))
 
@@ -162,7 +162,7 @@ def test_a_lack_of_memory_or_threads_costs_no_part(
     quick: Recognizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     clip, out = small_clip(tmp_path / "clip.mp4"), tmp_path / "out"
-    real, calls = Recognizer.read_faces, []
+    real, calls = Recognizer.classify_faces, []
 
     def lacks(self: Recognizer, pictures: list, found: list) -> list:
         calls.append(len(pictures))
@@ -171,10 +171,10 @@ def test_a_lack_of_memory_or_threads_costs_no_part(
         return real(self, pictures, found)
 
     with monkeypatch.context() as patch, pytest.raises(type(error)):
-        patch.setattr(Recognizer, "read_faces", lacks)
+        patch.setattr(Recognizer, "classify_faces", lacks)
         analyze(clip, quick, out, part_frames=8)
     again: list[int] = []
-    monkeypatch.setattr(Recognizer, "read_faces", lambda self, p, f: again.append(len(p)) or real(self, p, f))
+    monkeypatch.setattr(Recognizer, "classify_faces", lambda self, p, f: again.append(len(p)) or real(self, p, f))
     assert analyze(clip, quick, out, part_frames=8).frames == 25
     assert sum(again) <= 25 - 8
 
@@ -234,12 +234,12 @@ def test_a_file_that_was_replaced_while_it_was_read_is_not_done_before(
     (tmp_path / "x.jpg").write_bytes(ASTRONAUT.read_bytes())
     (item,) = list_inputs([tmp_path / "x.jpg"])
     manifest = Manifest(tmp_path, {})
-    manifest.begin(item)
+    manifest.mark_begun(item)
     os.utime(tmp_path / "x.jpg", ns=(1, 1))  # another file now
-    manifest.add(item, state="done", outputs=[], done={"outputs": [], "warnings": []})
-    assert manifest.finished(item) is None
+    manifest.add_result(item, state="done", outputs=[], done={"outputs": [], "warnings": []})
+    assert manifest.find_finished(item) is None
     manifest.close()
-    read = Recognizer.read
-    monkeypatch.setattr(Recognizer, "read", lambda self, path: (read(self, path), os.utime(path, ns=(2, 2)))[0])
+    read = Recognizer.read_picture
+    monkeypatch.setattr(Recognizer, "read_picture", lambda self, path: (read(self, path), os.utime(path, ns=(2, 2)))[0])
     with pytest.raises(MediaError, match="was replaced or changed while it was read"):
         analyze(tmp_path / "x.jpg", quick, tmp_path / "out")

@@ -14,7 +14,7 @@ from PIL import Image
 from mien import Recognizer
 from mien.analysis.media.tone_mapping import HLG, PQ, map_to_sdr
 from mien.analysis.media.video_reader import VideoSource
-from mien.analysis.output.stills import pictures_at
+from mien.analysis.output.stills import read_frames_at
 from mien.core.pictures import read_picture
 from tests.analysis.footage import analyze, frame_times, records
 from tests.conftest import ASTRONAUT
@@ -106,7 +106,7 @@ def test_interlaced_frames_are_made_whole(tmp_path: Path) -> None:
     assert [index for index, *_ in frames] == list(range(8))
     assert [time_s for _, time_s, _ in frames] == pytest.approx([number / 25 for number in range(8)], abs=0.001)
     assert min(map(combing, stored)) > 1.2 > 1 > max(combing(picture) for *_, picture in frames)
-    (still,) = pictures_at(tmp_path / "clip.mkv", [frames[4][1]])
+    (still,) = read_frames_at(tmp_path / "clip.mkv", [frames[4][1]])
     assert combing(still) < 1
     analyze(tmp_path / "clip.mkv", Recognizer("base", detector="haar"), tmp_path)
     assert frame_times(tmp_path / "clip.annotated.mp4") == pytest.approx(

@@ -113,14 +113,14 @@ def test_an_unforeseen_error_costs_one_input(
 ) -> None:
     from mien.analysis.recognizer import Recognizer
 
-    real = Recognizer.read
+    real = Recognizer.read_picture
 
     def breaks(self: Recognizer, picture: Path) -> np.ndarray:
         if "a.jpg" in str(picture):
             raise RuntimeError("two\nlines")
         return real(self, picture)
 
-    monkeypatch.setattr(Recognizer, "read", breaks)
+    monkeypatch.setattr(Recognizer, "read_picture", breaks)
     for name in ("a.jpg", "b.jpg"):
         Path(name).write_bytes(ASTRONAUT.read_bytes())
     assert main(["analyze", "a.jpg", "b.jpg", "-q"]) == 1

@@ -11,7 +11,7 @@ from clips import make_clip
 from PIL import Image
 
 from mien.analysis.media.video_reader import VideoSource
-from mien.analysis.output.writers import record_writer, records_of
+from mien.analysis.output.writers import make_records, record_writer
 from mien.cli.main import main
 from mien.core.labels import FER2013
 from mien.core.types import Face, FrameResult
@@ -36,7 +36,7 @@ def clip_with_records(stem: str = "clip", *, source: str = "clip.mp4", people: i
                 box = (100 + 60 * track, 80, 150 + 60 * track, 140)
                 faces.append(Face(box, 0.9, probabilities, FER2013, track, probabilities, FER2013[label]))
             result = FrameResult(source, frame.index, frame.time_s, (320, 240), tuple(faces))
-            records.write(records_of(result, "base", "haar"))
+            records.write(make_records(result, "base", "haar"))
     return pictures
 
 

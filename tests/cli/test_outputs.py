@@ -108,9 +108,9 @@ def test_a_file_named_like_a_formula_is_text_in_a_spreadsheet_and_itself_for_us(
     table = Path("mien-out/=cmd|calc.records.csv")
     with table.open(newline="") as file:
         assert [row["source"] for row in csv.DictReader(file)] == ["'=cmd|calc.png"]
-    from mien.analysis.people.records import rows_of
+    from mien.analysis.people.records import iterate_rows
 
-    assert [row["source"] for rows in rows_of(table) for row in rows] == ["=cmd|calc.png"]
+    assert [row["source"] for rows in iterate_rows(table) for row in rows] == ["=cmd|calc.png"]
 
 
 @pytest.mark.parametrize(

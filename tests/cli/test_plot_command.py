@@ -9,7 +9,7 @@ import pytest
 from clips import make_clip
 from PIL import Image
 
-from mien.analysis.output.writers import record_writer, records_of
+from mien.analysis.output.writers import make_records, record_writer
 from mien.cli.main import main
 from mien.core.types import Face, FrameResult
 from tests.cli.conftest import complaint, outputs
@@ -28,7 +28,7 @@ def write(stem: str, shown: list[int], *, people: int = 1, labels: tuple[str, ..
                 steady = labels[0 if track else label]
                 faces.append(Face((1, 1, 9, 9), 0.9, probabilities, labels, track, probabilities, steady))
             result = FrameResult(f"videos/{stem} $a$.mp4", index, index / 10, (90, 60), tuple(faces))
-            records.write(records_of(result, "base", "haar"))
+            records.write(make_records(result, "base", "haar"))
     return Path(f"{stem}.records.{name}")
 
 

@@ -33,7 +33,7 @@ if where == "table":
 parent = os.getpid()
 if where == "exit":
     atexit.register(lambda: os.getpid() == parent or crash())
-read = Recognizer.read
+read = Recognizer.read_picture
 def crashing(self, picture):
     if pathlib.Path(picture).name == "b.jpg":
         os.kill(os.getpid(), signal.SIGSEGV)
@@ -41,7 +41,7 @@ def crashing(self, picture):
         pathlib.Path("waiting").write_text(str(os.getpid()))
         time.sleep(300)
     return read(self, picture)
-Recognizer.read = crashing
+Recognizer.read_picture = crashing
 from mien.cli import main as cli
 cli.run()
 """
@@ -119,7 +119,7 @@ from mien.analysis import settings, video
 settings.AnalysisContext.__init__.__defaults__ = tuple(
     8 if value == settings.PART_FRAMES else value for value in settings.AnalysisContext.__init__.__defaults__
 )
-part, parts = video.VideoAnalysis._part, []
+part, parts = video.VideoAnalysis._analyze_part, []
 def killed(self, *rest):
     parts.append(self.parts.count)
     pathlib.Path("begun").write_text(str(parts[0]))
@@ -127,7 +127,7 @@ def killed(self, *rest):
         pathlib.Path("killed").touch()
         os.kill(os.getpid(), signal.SIGKILL)
     part(self, *rest)
-video.VideoAnalysis._part = killed
+video.VideoAnalysis._analyze_part = killed
 from mien.cli import main as cli
 cli.run()
 """

@@ -13,28 +13,28 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from mien.analysis.media.yuv import Area, YuvImage, image_to_rgb
-from mien.analysis.output.label_layout import Room
+from mien.analysis.output.label_layout import LabelLayout
 from mien.analysis.output.style import DEFAULT_STYLE, Color, Style
 from mien.core.pictures import convert_pillow, convert_to_rgb
 from mien.core.types import Face
 
 #: Text below this height in pixels is not readable: where a label would need it, there is none.
-LEAST_TEXT = 8
+MIN_TEXT_PX = 8
 
 #: How much of the picture shows through below bars.
-SEE_THROUGH = 0.2
+PANEL_TRANSPARENCY = 0.2
 
 BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 
 #: What is scaled becomes no larger: WebP's longest side, and pixels that FFmpeg takes in one frame.
-MOST_SIDE, MOST_PIXELS = 16_383, 16_383 * 8_192
+MAX_SIDE_PX, MAX_PIXELS = 16_383, 16_383 * 8_192
 
 #: Box and label of what is probably no face; bars of labels that are not the one shown.
 GRAY = (150, 150, 150)
 
 
-class Panel(NamedTuple):
-    """What bars are drawn on: names in white on black, RGB uint8 (h, w, 3), with room for bars to their right.
+class BarPanel(NamedTuple):
+    """What bars are drawn on: names in white on black, RGB uint8 (h, w, 3), with space for bars to their right.
 
     left, top   pixels at which bars begin, and the first row
     row, most   height of a row, length of a bar of probability 1
@@ -47,11 +47,11 @@ class Panel(NamedTuple):
     most: int
 
 
-class Marks(NamedTuple):
+class FaceMarks(NamedTuple):
     """What stands beside one face: (upper left corner, what is laid there); None where it found no place."""
 
     label: tuple[tuple[int, int], np.ndarray] | None
-    bars: tuple[tuple[int, int], Panel] | None
+    bars: tuple[tuple[int, int], BarPanel] | None
 
 
 def annotate(
@@ -92,26 +92,26 @@ def annotate_frame(
         return annotate(image_to_rgb(image), faces, style, in_place=True)
     height, width = image.shape[:2]
     drawn, canvas = image.copy(), np.empty(image.shape, np.uint8)
-    layout = lay_out((width, height), faces, style)
-    areas = [_area_of(face, marks, (width, height), style) for face, marks in zip(faces, layout, strict=True)]
+    layout = place_marks((width, height), faces, style)
+    areas = [_drawn_area(face, marks, (width, height), style) for face, marks in zip(faces, layout, strict=True)]
     areas = [area for area in areas if area.left < area.right and area.top < area.bottom]
     for area in areas:
         canvas[area.slices] = image.area_to_rgb(area)
-    _draw(canvas, faces, layout, style)
+    _draw_marks(canvas, faces, layout, style)
     for area in areas:
         drawn.write_rgb(canvas[area.slices], area)
     return drawn
 
 
-def _area_of(face: Face, marks: Marks, size_wh: tuple[int, int], style: Style) -> Area:
+def _drawn_area(face: Face, marks: FaceMarks, size_wh: tuple[int, int], style: Style) -> Area:
     """What is drawn for a face of it inside the picture, its numbers even; empty where all lies outside."""
-    out = _line(style, size_wh) // 2 + 1
-    left, top, right, bottom = _whole(face.box_xyxy)
+    out = _line_width(style, size_wh) // 2 + 1
+    left, top, right, bottom = _round_box(face.box_xyxy)
     areas = [(left - out, top - out, right + out, bottom + out)]
     for mark in marks:
         if mark is not None:
             (x, y), what = mark
-            height, width = (what.picture if isinstance(what, Panel) else what).shape[:2]
+            height, width = (what.picture if isinstance(what, BarPanel) else what).shape[:2]
             areas.append((x, y, x + width, y + height))
     lefts, tops, rights, bottoms = zip(*areas, strict=True)
     left, top = (max(0, min(numbers) // 2 * 2) for numbers in (lefts, tops))
@@ -124,8 +124,8 @@ def display_size(size_wh: tuple[int, int], style: Style) -> tuple[int, int]:
     width, height = size_wh
     if not style.display_width:
         return size_wh
-    most = max(MOST_PIXELS, width * height)
-    factor = min(style.display_width / width, MOST_SIDE / max(width, height), math.sqrt(most / (width * height)))
+    most = max(MAX_PIXELS, width * height)
+    factor = min(style.display_width / width, MAX_SIDE_PX / max(width, height), math.sqrt(most / (width * height)))
     return max(1, round(width * factor)), max(1, round(height * factor))
 
 
@@ -133,78 +133,80 @@ def draw_faces(picture: np.ndarray, faces: Iterable[Face], style: Style = DEFAUL
     """Draw onto RGB uint8 (H, W, 3), in place, at its own size. Unsure labels get a question mark; non-faces are gray."""
     height, width = picture.shape[:2]
     faces = list(faces)
-    _draw(picture, faces, lay_out((width, height), faces, style), style)
+    _draw_marks(picture, faces, place_marks((width, height), faces, style), style)
 
 
-def _draw(picture: np.ndarray, faces: Sequence[Face], layout: Sequence[Marks], style: Style) -> None:
-    line = _line(style, (picture.shape[1], picture.shape[0]))
+def _draw_marks(picture: np.ndarray, faces: Sequence[Face], layout: Sequence[FaceMarks], style: Style) -> None:
+    line = _line_width(style, (picture.shape[1], picture.shape[0]))
     for face in faces:
-        box = _whole(face.box_xyxy)
-        color = _color(face, style)
-        _frame(picture, box, line // 2 + 1, line + 1, _ink(color))  # an edge, seen where the line is not
-        _frame(picture, box, line // 2, line, color)
+        box = _round_box(face.box_xyxy)
+        color = _face_color(face, style)
+        _draw_box(picture, box, line // 2 + 1, line + 1, _text_color(color))  # an edge, seen where the line is not
+        _draw_box(picture, box, line // 2, line, color)
     for face, marks in zip(faces, layout, strict=True):
         if marks.bars is not None:
             (x, y), panel = marks.bars
             below = picture[y : y + panel.picture.shape[0], x : x + panel.picture.shape[1]]
-            below[:] = cv2.addWeighted(below, SEE_THROUGH, panel.picture, 1, 0)
-            _fill_bars(below, panel, face, style)
+            below[:] = cv2.addWeighted(below, PANEL_TRANSPARENCY, panel.picture, 1, 0)
+            _draw_bars(below, panel, face, style)
         if marks.label is not None:
             (x, y), chip = marks.label
             picture[y : y + chip.shape[0], x : x + chip.shape[1]] = chip
 
 
-def lay_out(size_wh: tuple[int, int], faces: Sequence[Face], style: Style = DEFAULT_STYLE) -> list[Marks]:
+def place_marks(size_wh: tuple[int, int], faces: Sequence[Face], style: Style = DEFAULT_STYLE) -> list[FaceMarks]:
     """Label and bars of every face, in order, inside a picture of this size and without a pixel in common.
 
     Labels come first, by the number of the person, so that they stay where they are from frame to frame. Where a label
-    has no room a shorter one is tried; bars without room are left out.
+    has no space, a shorter one is tried; bars without space are left out.
     """
     size = style.text_size or max(11, round(min(size_wh) / 32))
-    line = _line(style, size_wh)
-    room = Room(size_wh, np.array([_whole(face.box_xyxy) for face in faces]), line // 2 + 1)
+    line = _line_width(style, size_wh)
+    layout = LabelLayout(size_wh, np.array([_round_box(face.box_xyxy) for face in faces]), line // 2 + 1)
     order = sorted(range(len(faces)), key=lambda index: (faces[index].track is None, faces[index].track or 0, index))
-    labels = {index: _place_label(room, index, faces[index], size, _color(faces[index], style)) for index in order}
+    labels = {
+        index: _place_label(layout, index, faces[index], size, _face_color(faces[index], style)) for index in order
+    }
     bars = {}
     for index in order if style.bars else ():
-        panel = _panel(faces[index].labels, max(9, round(0.7 * size)))
-        place = room.place_bars(index, (panel.picture.shape[1], panel.picture.shape[0]))
+        panel = _render_panel(faces[index].labels, max(9, round(0.7 * size)))
+        place = layout.place_bars(index, (panel.picture.shape[1], panel.picture.shape[0]))
         bars[index] = None if place is None else (place, panel)
-    return [Marks(labels[index], bars.get(index)) for index in range(len(faces))]
+    return [FaceMarks(labels[index], bars.get(index)) for index in range(len(faces))]
 
 
 def _place_label(
-    room: Room, index: int, face: Face, size: int, color: Color
+    layout: LabelLayout, index: int, face: Face, size: int, color: Color
 ) -> tuple[tuple[int, int], np.ndarray] | None:
-    """The fullest label of a face that the room has a place for, smaller where the picture is too narrow for it."""
-    label, probability = _words(face)
+    """The fullest label of a face that the layout has a place for, smaller where the picture is too narrow for it."""
+    label, probability = _label_text(face)
     person = "" if face.track is None else f"{face.track + 1}"
     full = f"{person}: {label}" if person else label
     for words in ((full, f"{probability:.0%}"), (full,), (person,) if person else ()):
         smaller = size
-        while words and smaller >= min(size, LEAST_TEXT):
-            chip = np.hstack([_chip(word, smaller, color, number > 0) for number, word in enumerate(words)])
-            place = room.place_label(index, (chip.shape[1], chip.shape[0]))
+        while words and smaller >= min(size, MIN_TEXT_PX):
+            chip = np.hstack([_render_label(word, smaller, color, number > 0) for number, word in enumerate(words)])
+            place = layout.place_label(index, (chip.shape[1], chip.shape[0]))
             if place is not None:
                 return place, chip
-            if chip.shape[1] <= room.size_wh[0] and chip.shape[0] <= room.size_wh[1]:
+            if chip.shape[1] <= layout.size_wh[0] and chip.shape[0] <= layout.size_wh[1]:
                 break  # it would fit, but for others: then rather fewer words than small ones
             smaller = smaller * 7 // 8
     return None
 
 
-def _color(face: Face, style: Style) -> Color:
+def _face_color(face: Face, style: Style) -> Color:
     return GRAY if face.is_not_a_face else dict(style.label_colors).get(face.display_label, style.color)
 
 
-def _words(face: Face) -> tuple[str, float]:
+def _label_text(face: Face) -> tuple[str, float]:
     """``happy`` and .93, ``sad?`` and .41 where that is unsure, ``not a face?`` and .99."""
     if face.is_not_a_face and face.not_a_face is not None:
         return "not a face?", face.not_a_face
     return f"{face.display_label}{'?' if face.is_display_unsure else ''}", face.display_probability
 
 
-def _frame(picture: np.ndarray, box_xyxy: tuple[int, int, int, int], out: int, line: int, color: Color) -> None:
+def _draw_box(picture: np.ndarray, box_xyxy: tuple[int, int, int, int], out: int, line: int, color: Color) -> None:
     """The lines of a box, so many pixels wide, which begin ``out`` pixels outside it; whole also at the picture's edge."""
     height, width = picture.shape[:2]
     left, right = max(box_xyxy[0] - out, 0), min(box_xyxy[2] + out, width)
@@ -214,23 +216,23 @@ def _frame(picture: np.ndarray, box_xyxy: tuple[int, int, int, int], out: int, l
         picture[top:bottom, left : left + line] = picture[top:bottom, max(right - line, left) : right] = color
 
 
-def _line(style: Style, size_wh: tuple[int, int]) -> int:
+def _line_width(style: Style, size_wh: tuple[int, int]) -> int:
     least = 1 if min(size_wh) < 200 else 2  # video keeps color at half its size: of a single pixel's little is left
     return style.line_width or max(least, round(min(size_wh) / 300))
 
 
-def _whole(box_xyxy: tuple[float, float, float, float]) -> tuple[int, int, int, int]:
+def _round_box(box_xyxy: tuple[float, float, float, float]) -> tuple[int, int, int, int]:
     x1, y1, x2, y2 = box_xyxy
     return round(x1), round(y1), round(x2), round(y2)
 
 
-def _ink(color: Color) -> Color:
+def _text_color(color: Color) -> Color:
     """Black or white, whichever stands out on a color."""
     return BLACK if 0.299 * color[0] + 0.587 * color[1] + 0.114 * color[2] > 128 else WHITE
 
 
 @lru_cache(maxsize=1024)
-def _chip(text: str, size: int, color: Color, continues: bool) -> np.ndarray:
+def _render_label(text: str, size: int, color: Color, continues: bool) -> np.ndarray:
     """A filled label uint8 (h, w, 3). Kept, since few texts return often; ``continues``: another stands left of it."""
     font = ImageFont.load_default(size)
     left, _, right, _ = font.getbbox(text)
@@ -238,12 +240,12 @@ def _chip(text: str, size: int, color: Color, continues: bool) -> np.ndarray:
     before = 0 if continues else pad
     _, top, _, bottom = font.getbbox("Ag")  # one height for all words
     chip = Image.new("RGB", (int(right - left) + before + pad, int(bottom - top) + 2 * pad), color)
-    ImageDraw.Draw(chip).text((before - left, pad - top), text, font=font, fill=_ink(color))
+    ImageDraw.Draw(chip).text((before - left, pad - top), text, font=font, fill=_text_color(color))
     return np.asarray(chip)
 
 
 @lru_cache(maxsize=64)
-def _panel(labels: tuple[str, ...], size: int) -> Panel:
+def _render_panel(labels: tuple[str, ...], size: int) -> BarPanel:
     """The panel for a model's labels at a text size."""
     font = ImageFont.load_default(size)
     row, pad, most = round(1.3 * size), max(3, size // 3), 4 * size
@@ -252,15 +254,15 @@ def _panel(labels: tuple[str, ...], size: int) -> Panel:
     pen = ImageDraw.Draw(picture)
     for index, name in enumerate(labels):
         pen.text((pad, pad // 2 + index * row + row / 2), name, font=font, fill=WHITE, anchor="lm")
-    return Panel(np.asarray(picture), names + 2 * pad, pad // 2, row, most)
+    return BarPanel(np.asarray(picture), names + 2 * pad, pad // 2, row, most)
 
 
-def _fill_bars(below: np.ndarray, panel: Panel, face: Face, style: Style) -> None:
+def _draw_bars(below: np.ndarray, panel: BarPanel, face: Face, style: Style) -> None:
     """Bars of the probabilities that are shown, onto the panel's place in place; the shown label's has the style's color."""
     shown = face.display_label
     values = face.probabilities if face.smoothed is None else face.smoothed
     color = dict(style.label_colors).get(shown, style.color)
-    color = color if _ink(color) == BLACK else WHITE  # a dark bar would not be seen on a dark panel
+    color = color if _text_color(color) == BLACK else WHITE  # a dark bar would not be seen on a dark panel
     for index, name in enumerate(face.labels):
         top = panel.top + index * panel.row + panel.row // 4
         length = max(1, round(float(values[index]) * panel.most))

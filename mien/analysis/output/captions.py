@@ -42,7 +42,7 @@ class Captions:
     def finish(self) -> Iterator[str]:
         """The cues that end with the video."""
         yield from self._close_frame()
-        yield from self._cue(self._end_s)
+        yield from self._format_cue(self._end_s)
 
     def _close_frame(self) -> Iterator[str]:
         frame = sorted((one for one in self._frame if one.track not in self.hidden), key=lambda one: one.track)
@@ -52,10 +52,10 @@ class Captions:
         start_s = frame[0].player_time_s - self.offset_s
         shown = [(one.track, one.label) for one in frame]
         if self._shown and start_s > self._end_s + SLACK_S:  # nobody was seen in between
-            yield from self._cue(self._end_s)
+            yield from self._format_cue(self._end_s)
             self._shown = []
         if shown != self._shown:
-            yield from self._cue(start_s)
+            yield from self._format_cue(start_s)
             self._shown, self._start_s, self._sure_s = shown, start_s, {}
         self._end_s = start_s + frame[0].duration_s
         for one in frame:
@@ -63,27 +63,29 @@ class Captions:
                 seconds = -one.duration_s if one.is_unsure else one.duration_s
                 self._sure_s[one.track] = self._sure_s.get(one.track, 0.0) + seconds
 
-    def _cue(self, end_s: float) -> Iterator[str]:
-        if not self._shown or milliseconds(end_s) <= milliseconds(self._start_s):
+    def _format_cue(self, end_s: float) -> Iterator[str]:
+        if not self._shown or to_milliseconds(end_s) <= to_milliseconds(self._start_s):
             return  # as they are written: a cue that ends where it begins is an error
-        yield f"\n{clock(self._start_s)} --> {clock(end_s)}\n" + "".join(self._line(*one) for one in self._shown)
+        yield f"\n{format_timestamp(self._start_s)} --> {format_timestamp(end_s)}\n" + "".join(
+            self._format_line(*one) for one in self._shown
+        )
 
-    def _line(self, track: int, label: int) -> str:
+    def _format_line(self, track: int, label: int) -> str:
         doubt = "?" if self._sure_s.get(track, 0.0) < 0 else ""
-        return f"{track + 1}: {cue_text(self.labels[label])}{doubt}\n"
+        return f"{track + 1}: {escape_cue_text(self.labels[label])}{doubt}\n"
 
 
-def cue_text(text: str) -> str:
+def escape_cue_text(text: str) -> str:
     """Text as a cue may hold it (WebVTT, section 3.1): no tag, no ``-->``, no line break, whatever a model's labels are."""
     text = " ".join(text.split())
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def clock(seconds: float) -> str:
+def format_timestamp(seconds: float) -> str:
     """3723.5 → ``01:02:03.500``; what lies before 0 is 0."""
-    count = milliseconds(seconds)
+    count = to_milliseconds(seconds)
     return f"{count // 3_600_000:02d}:{count // 60_000 % 60:02d}:{count // 1000 % 60:02d}.{count % 1000:03d}"
 
 
-def milliseconds(seconds: float) -> int:
+def to_milliseconds(seconds: float) -> int:
     return max(0, round(seconds * 1000))

@@ -7,16 +7,16 @@ from collections.abc import Sequence
 import numpy as np
 
 #: A label may stand so far from its face, in sides of the face, where nothing nearer is free.
-REACH = 1.0
+MAX_DISTANCE = 1.0
 
 #: Pixels between two labels, so that those of one color do not run together.
-GAP = 2
+GAP_PX = 2
 
 #: Up to so many faces, places are tried one by one first.
-FEW = 12
+MAX_FACES_ONE_BY_ONE = 12
 
 
-class Room:
+class LabelLayout:
     """What is free of a picture: rectangles are laid down one after the other, each where none lies yet.
 
     All rectangles are (x1, y1, x2, y2) in whole pixels, x2 and y2 being the first ones outside.
@@ -47,7 +47,7 @@ class Room:
             (left, y1 - out - h), (right, y1 - out - h), (left, y2 + out), (right, y2 + out),
             (left, y1 + out), (left, y2 - out - h), (x2 + out, y1), (x1 - out - w, y1),
         ]  # fmt: skip
-        return self._find(corners, size_wh, face, spare_faces=False) or self._near(face, size_wh)
+        return self._place(corners, size_wh, face, spare_faces=False) or self._place_near(face, size_wh)
 
     def place_bars(self, face: int, size_wh: tuple[int, int]) -> tuple[int, int] | None:
         """The same for bars (w, h): to the right or the left of the box, below or above it, over no face; else None."""
@@ -59,14 +59,14 @@ class Room:
             *((x, min(max(y, 0), lowest)) for y in (y1, y2 - h) for x in (x2 + out, x1 - out - w)),
             *((x, y) for y in (y2 + out, y1 - out - h) for x in (x1, x2 - w)),
         ]
-        return self._find(corners, size_wh, face, spare_faces=True)
+        return self._place(corners, size_wh, face, spare_faces=True)
 
-    def _find(
+    def _place(
         self, corners: Sequence[tuple[int, int]], size_wh: tuple[int, int], face: int, *, spare_faces: bool
     ) -> tuple[int, int] | None:
         """Lay a rectangle at the best of these corners. Of few faces the first corner mostly covers nothing at all, which is
         found sooner one by one than by arrays."""
-        if len(self.faces) <= FEW:
+        if len(self.faces) <= MAX_FACES_ONE_BY_ONE:
             (width, height), (w, h) = self.size_wh, size_wh
             others = [box for index, box in enumerate(self.faces.tolist()) if spare_faces or index != face]
             others += self._taken.tolist()
@@ -74,56 +74,56 @@ class Room:
                 x = min(max(x, 0), max(width - w, 0))
                 inside = w <= width and 0 <= y <= height - h
                 if inside and not any(x < c and a < x + w and y < d and b < y + h for a, b, c, d in others):
-                    return self._lay(x, y, size_wh)
-        return self._take(self._inside(corners, size_wh), size_wh, face, spare_faces=spare_faces)
+                    return self._occupy(x, y, size_wh)
+        return self._place_best(self._keep_inside(corners, size_wh), size_wh, face, spare_faces=spare_faces)
 
-    def _lay(self, x: int, y: int, size_wh: tuple[int, int]) -> tuple[int, int]:
+    def _occupy(self, x: int, y: int, size_wh: tuple[int, int]) -> tuple[int, int]:
         """Note what is taken, with a margin."""
-        around = np.array([[x - GAP, y - GAP, x + size_wh[0] + GAP, y + size_wh[1] + GAP]])
+        around = np.array([[x - GAP_PX, y - GAP_PX, x + size_wh[0] + GAP_PX, y + size_wh[1] + GAP_PX]])
         self._taken = np.concatenate([self._taken, around])
         return x, y
 
-    def _inside(self, corners: Sequence[tuple[int, int]], size_wh: tuple[int, int]) -> np.ndarray:
+    def _keep_inside(self, corners: Sequence[tuple[int, int]], size_wh: tuple[int, int]) -> np.ndarray:
         """Corners (C, 2) moved sideways into the frame; those too high or too low for it are left out."""
         places = np.array(corners, np.int64)
         (width, height), (w, h) = self.size_wh, size_wh
         places[:, 0] = places[:, 0].clip(0, max(width - w, 0))
         return places[(places[:, 1] >= 0) & (places[:, 1] <= height - h) & (w <= width)]
 
-    def _take(
+    def _place_best(
         self, corners: np.ndarray, size_wh: tuple[int, int], face: int, *, spare_faces: bool
     ) -> tuple[int, int] | None:
         """Lay a rectangle at the first free corner, or, where all of them cover some other face, at that which covers
         least; ``spare_faces``: only where it covers no face at all, its own included."""
         rectangles = np.concatenate([corners, corners + np.array(size_wh)], axis=1)
-        rectangles = rectangles[~(shared_areas(rectangles, self._taken) > 0).any(axis=1)]
+        rectangles = rectangles[~(intersection_areas(rectangles, self._taken) > 0).any(axis=1)]
         if not len(rectangles):
             return None
-        covered = shared_areas(rectangles, self.faces)
+        covered = intersection_areas(rectangles, self.faces)
         if not spare_faces:
             covered = np.delete(covered, face, axis=1)
         covered = covered.sum(axis=1)
         best = int(covered.argmin())  # of equals the first
         if spare_faces and covered[best] > 0:
             return None
-        return self._lay(int(rectangles[best, 0]), int(rectangles[best, 1]), size_wh)
+        return self._occupy(int(rectangles[best, 0]), int(rectangles[best, 1]), size_wh)
 
-    def _near(self, face: int, size_wh: tuple[int, int]) -> tuple[int, int] | None:
+    def _place_near(self, face: int, size_wh: tuple[int, int]) -> tuple[int, int] | None:
         """The free place nearest to the face's center, searched in steps of half a label, within REACH of the box."""
         (width, height), (w, h) = self.size_wh, size_wh
         x1, y1, x2, y2 = self.faces[face].tolist()
-        reach = int(REACH * max(x2 - x1, y2 - y1)) + h
+        reach = int(MAX_DISTANCE * max(x2 - x1, y2 - y1)) + h
         xs = np.arange(max(0, x1 - reach - w), min(width - w, x2 + reach) + 1, max(1, w // 2))
         ys = np.arange(max(0, y1 - reach - h), min(height - h, y2 + reach) + 1, max(1, h // 2))
         corners = np.stack(np.meshgrid(xs, ys), axis=-1).reshape(-1, 2)
         center = np.array([x1 + x2 - w, y1 + y2 - h]) / 2
         nearest = np.hypot(*(corners - center).T).argsort(kind="stable")
         rectangles = np.concatenate([corners, corners + np.array(size_wh)], axis=1)[nearest]
-        free = rectangles[~(shared_areas(rectangles, self._taken) > 0).any(axis=1)]
-        return self._take(free[:1, :2], size_wh, face, spare_faces=False) if len(free) else None
+        free = rectangles[~(intersection_areas(rectangles, self._taken) > 0).any(axis=1)]
+        return self._place_best(free[:1, :2], size_wh, face, spare_faces=False) if len(free) else None
 
 
-def shared_areas(a_xyxy: np.ndarray, b_xyxy: np.ndarray) -> np.ndarray:
+def intersection_areas(a_xyxy: np.ndarray, b_xyxy: np.ndarray) -> np.ndarray:
     """Pixels that rectangles (A, 4) and (B, 4) have in common, (A, B)."""
     a, b = a_xyxy[:, None], b_xyxy[None]
     return np.clip(np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]), 0, None).prod(axis=-1)

@@ -9,9 +9,9 @@ COLORS = {
 }  # fmt: skip
 
 #: For labels of a model's own, in the order in which it lists them.
-OTHERS = ("#8c564b", "#9467bd", "#17becf", "#bcbd22", "#e377c2", "#637939", "#843c39", "#3182bd")
+OTHER_COLORS = ("#8c564b", "#9467bd", "#17becf", "#bcbd22", "#e377c2", "#637939", "#843c39", "#3182bd")
 
 
-def colors_of(labels: tuple[str, ...]) -> list[str]:
+def colors_for_labels(labels: tuple[str, ...]) -> list[str]:
     """``#rrggbb`` of each label, in order."""
-    return [COLORS.get(name, OTHERS[index % len(OTHERS)]) for index, name in enumerate(labels)]
+    return [COLORS.get(name, OTHER_COLORS[index % len(OTHER_COLORS)]) for index, name in enumerate(labels)]

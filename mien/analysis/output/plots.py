@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from mien.analysis.output.palette import colors_of
+from mien.analysis.output.palette import colors_for_labels
 from mien.analysis.people.people import PeopleAccumulator
 from mien.analysis.people.records import Records
-from mien.analysis.people.timeline import axis_of, minutes, stack
+from mien.analysis.people.timeline import axis_range_s, draw_stacked_probabilities, format_axis_time
 from mien.core.errors import DataError
 from mien.core.files import replace_file
 from mien.evaluation.reports.figures import import_pyplot, without_math_text
 
 #: Persons whose transitions are drawn, each in a matrix of its own: those seen longest.
-MOST_MATRICES = 5
+MAX_MATRICES = 5
 
 #: Colors of two clips, told apart by most people with a color-vision deficiency.
 FIRST, SECOND = "#3b87c8", "#e08a2e"
@@ -30,35 +30,35 @@ def check_comparable(first: Records, second: Records) -> None:
         raise DataError(second.path, found, "analyze both clips with one model")
 
 
-def rates(counts: np.ndarray) -> np.ndarray:
+def transition_rates(counts: np.ndarray) -> np.ndarray:
     """Counts (K, K) → the share of each row that went to each column; NaN where a label was never left."""
     left = counts.sum(axis=1, keepdims=True)
     return np.where(left > 0, counts / np.maximum(left, 1), np.nan)
 
 
-def summary_of(records: Records, people: PeopleAccumulator) -> dict[str, Any]:
+def summarize_records(records: Records, people: PeopleAccumulator) -> dict[str, Any]:
     """A clip, its people and their transitions as JSON; of people the same figures as in ``clip.summary.json``."""
-    each = [(person, _transitions(person.transitions, person.seen_s)) for person in people.people]
+    each = [(person, _transitions_json(person.transitions, person.seen_s)) for person in people.people]
     return {
         "records": str(records.path), "source": records.source, "model": records.model, "detector": records.detector,
         "labels": list(records.labels), **people.to_json(),
         "transitions": {
-            "all": _transitions(all_transitions(people), sum(person.seen_s for person in people.people)),
+            "all": _transitions_json(sum_transitions(people), sum(person.seen_s for person in people.people)),
             "persons": [{"person": person.track + 1} | values for person, values in each],
         },
     }  # fmt: skip
 
 
-def all_transitions(people: PeopleAccumulator) -> np.ndarray:
+def sum_transitions(people: PeopleAccumulator) -> np.ndarray:
     """How often the label shown went from one (row) to another (column), of all persons: int64 (K, K)."""
     return sum(
         (person.transitions for person in people.people), np.zeros((len(people.labels), len(people.labels)), np.int64)
     )
 
 
-def _transitions(counts: np.ndarray, seconds: float) -> dict[str, Any]:
+def _transitions_json(counts: np.ndarray, seconds: float) -> dict[str, Any]:
     """Rows are the labels left, columns those that followed; a row of rates is null where its label was never left."""
-    shared = [None if np.isnan(row).any() else row.round(4).tolist() for row in rates(counts)]
+    shared = [None if np.isnan(row).any() else row.round(4).tolist() for row in transition_rates(counts)]
     seconds = round(seconds, 3)
     per_minute = round(float(counts.sum()) * 60 / seconds, 3) if seconds else 0.0  # of a frame shorter than 0.5 ms
     return {"counts": counts.tolist(), "rates": shared, "changes": int(counts.sum()), "changes_per_minute": per_minute}
@@ -83,25 +83,25 @@ def draw_comparison(people: Sequence[PeopleAccumulator], path: Path, names: Sequ
     """Two clips on axes of one scale: everyone's mean over time above, shares of the time on screen and their difference below."""
     plot = import_pyplot()
     labels = people[0].labels
-    colors = colors_of(labels)
+    colors = colors_for_labels(labels)
     figure = plot.figure(figsize=(12, 8.4), layout="constrained")
     grid = figure.add_gridspec(3, 2, height_ratios=(1, 1, 1.7), width_ratios=(1.7, 1))
-    axes_s = [axis_of(one.timeline) for one in people]
+    axes_s = [axis_range_s(one.timeline) for one in people]
     length_s = max(end_s - start_s for start_s, end_s in axes_s)
     for row, (one, name, (start_s, _)) in enumerate(zip(people, names, axes_s, strict=True)):
         axes = figure.add_subplot(grid[row, :])
-        stack(axes, one.timeline.of_all(one.names), 0, colors)
+        draw_stacked_probabilities(axes, one.timeline.merge_tracks(one.names), 0, colors)
         axes.set(xlim=(start_s, start_s + length_s), ylabel="mean of all", xlabel="time (min:s)" if row else "")
         axes.set_title(name, loc="left", fontsize=11)
-        axes.xaxis.set_major_formatter(minutes)
+        axes.xaxis.set_major_formatter(format_axis_time)
         axes.tick_params(labelbottom=bool(row))
     figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper", frameon=False)
-    _bars(figure.add_subplot(grid[2, 0]), labels, [one.share for one in people], names)
+    _draw_bars(figure.add_subplot(grid[2, 0]), labels, [one.share for one in people], names)
     below = figure.add_subplot(grid[2, 1])
-    _difference(below, labels, people[1].share - people[0].share)
+    _draw_difference(below, labels, people[1].share - people[0].share)
     below.set_title("second − first", loc="left", fontsize=11)
     figure.suptitle(title)
-    _save(plot, figure, path)
+    _save_figure(plot, figure, path)
 
 
 @without_math_text
@@ -109,9 +109,9 @@ def draw_transitions(people: PeopleAccumulator, path: Path, title: str) -> None:
     """How often the label shown went from one expression to another, in all and for the persons seen longest."""
     plot = import_pyplot()
     persons = people.people
-    drawn = [(f"person {persons[0].track + 1}" if len(persons) == 1 else "all persons", all_transitions(people))]
+    drawn = [(f"person {persons[0].track + 1}" if len(persons) == 1 else "all persons", sum_transitions(people))]
     if len(persons) > 1:
-        drawn += [(f"person {person.track + 1}", person.transitions) for person in persons[:MOST_MATRICES]]
+        drawn += [(f"person {person.track + 1}", person.transitions) for person in persons[:MAX_MATRICES]]
     columns = min(len(drawn), 3)
     rows = -(-len(drawn) // columns)
     figure, panels = plot.subplots(
@@ -120,19 +120,19 @@ def draw_transitions(people: PeopleAccumulator, path: Path, title: str) -> None:
     for axes in panels.flat[len(drawn) :]:
         axes.set_visible(False)
     for axes, (name, counts) in zip(panels.flat, drawn, strict=False):
-        image = _matrix(axes, counts, people.labels)
+        image = _draw_matrix(axes, counts, people.labels)
         total = int(counts.sum())
         axes.set_title(f"{name}: {total:,} change{'' if total == 1 else 's'}", fontsize=11)
     figure.colorbar(image, ax=panels, shrink=0.6, label="share of the changes away from the row's expression")
-    left = len(persons) - MOST_MATRICES
+    left = len(persons) - MAX_MATRICES
     more = f"; {left:,} more person{'' if left == 1 else 's'} only in 'all'" if left > 0 else ""
     figure.suptitle(f"{title}: what followed what{more}")
-    _save(plot, figure, path)
+    _save_figure(plot, figure, path)
 
 
-def _matrix(axes: Any, counts: np.ndarray, labels: Sequence[str]) -> Any:
+def _draw_matrix(axes: Any, counts: np.ndarray, labels: Sequence[str]) -> Any:
     """One matrix: color by share of the row, in each cell the count and, below it, the share."""
-    share = np.nan_to_num(rates(counts))
+    share = np.nan_to_num(transition_rates(counts))
     image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     axes.set_xticks(range(len(labels)), labels, rotation=40, ha="right")
     axes.set_yticks(range(len(labels)), labels)
@@ -149,7 +149,7 @@ def _matrix(axes: Any, counts: np.ndarray, labels: Sequence[str]) -> Any:
     return image
 
 
-def _bars(axes: Any, labels: Sequence[str], values: Sequence[np.ndarray], names: Sequence[str]) -> None:
+def _draw_bars(axes: Any, labels: Sequence[str], values: Sequence[np.ndarray], names: Sequence[str]) -> None:
     """Two bars for each expression, in percent of the time on screen."""
     places = np.arange(len(labels))
     for index, (shared, name) in enumerate(zip(values, names, strict=True)):
@@ -161,7 +161,7 @@ def _bars(axes: Any, labels: Sequence[str], values: Sequence[np.ndarray], names:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _difference(axes: Any, labels: Sequence[str], values: np.ndarray) -> None:
+def _draw_difference(axes: Any, labels: Sequence[str], values: np.ndarray) -> None:
     """Second − first in percentage points; a bar has the color of the clip in which there is more."""
     places = np.arange(len(labels))[::-1]
     points = 100 * values
@@ -174,7 +174,7 @@ def _difference(axes: Any, labels: Sequence[str], values: np.ndarray) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _save(plot: Any, figure: Any, path: Path) -> None:
+def _save_figure(plot: Any, figure: Any, path: Path) -> None:
     with replace_file(path) as temporary:
         figure.savefig(temporary, dpi=110)
     plot.close(figure)

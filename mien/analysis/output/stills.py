@@ -41,33 +41,33 @@ TILE, CAPTION = 240, 44
 AROUND = 2.2
 
 
-def name_of(peak: Peak) -> str:
+def still_name(peak: Peak) -> str:
     """``happy-0012.40s-person1``; what of a model's own label no file can be called is left out."""
     label = re.sub(r"[^\w-]+", "_", peak.label)
     return f"{label}-{peak.player_time_s:07.2f}s-person{peak.track + 1}"
 
 
-def face_of(peak: Peak, labels: tuple[str, ...]) -> Face:
+def face_from_peak(peak: Peak, labels: tuple[str, ...]) -> Face:
     """The face as it is drawn onto a peak's still."""
     return Face(peak.box_xyxy, None, peak.probabilities, labels, peak.track, peak.probabilities, peak.label)
 
 
-def pictures_at(video: Path, times_s: Sequence[float], *, joined: bool = False) -> Iterator[np.ndarray]:
-    """The frames shown at these times, rising, as upright RGB uint8 (H, W, 3).
+def read_frames_at(video: Path, times_s: Sequence[float], *, has_rebuilt_times: bool = False) -> Iterator[np.ndarray]:
+    """Yield the frames that are shown at these times, in seconds and rising, as upright RGB uint8 (H, W, 3).
 
-    Found by seeking, so that a moment late in a long film does not cost reading all that comes before it; where a file does
-    not let itself be searched, or is ``joined`` of recordings whose times jump back, it is read from its start. Raises
-    MediaError where there is no such frame.
+    It seeks, so that a frame late in a long film is found quickly. It reads from the start where a file cannot be searched.
+    has_rebuilt_times: the times are not the file's own, so that it cannot be searched. Raises MediaError where there is no
+    frame at a time.
     """
-    if joined or is_animation(video):
-        yield from _read(video, times_s)
+    if has_rebuilt_times or is_animation(video):
+        yield from _read_in_order(video, times_s)
         return
     for time_s in times_s:
-        picture = _sought(video, time_s)
-        yield next(_read(video, [time_s])) if picture is None else picture
+        picture = _seek_frame(video, time_s)
+        yield next(_read_in_order(video, [time_s])) if picture is None else picture
 
 
-def _sought(video: Path, time_s: float) -> np.ndarray | None:
+def _seek_frame(video: Path, time_s: float) -> np.ndarray | None:
     import av
 
     for run_up_s in RUN_UPS_S:
@@ -88,7 +88,7 @@ def _sought(video: Path, time_s: float) -> np.ndarray | None:
     return None
 
 
-def _read(video: Path, times_s: Sequence[float]) -> Iterator[np.ndarray]:
+def _read_in_order(video: Path, times_s: Sequence[float]) -> Iterator[np.ndarray]:
     with open_video(video, max_pixels=NO_PIXEL_LIMIT) as source:
         frames = source.frames()
         frame: VideoFrame | None = next(frames)
@@ -102,7 +102,7 @@ def _read(video: Path, times_s: Sequence[float]) -> Iterator[np.ndarray]:
             yield np.array(frame.picture)  # drawn on, and perhaps asked for twice
 
 
-def tile_of(picture: np.ndarray, box_xyxy: Sequence[float]) -> np.ndarray:
+def crop_tile(picture: np.ndarray, box_xyxy: Sequence[float]) -> np.ndarray:
     """A face with some of what is around it, square, uint8 (TILE, TILE, 3)."""
     height, width = picture.shape[:2]
     x1, y1, x2, y2 = box_xyxy
@@ -113,7 +113,7 @@ def tile_of(picture: np.ndarray, box_xyxy: Sequence[float]) -> np.ndarray:
     return cv2.resize(crop, (TILE, TILE), interpolation=cv2.INTER_AREA if side > TILE else cv2.INTER_CUBIC)
 
 
-def contact_sheet(tiles: Sequence[np.ndarray], peaks: Sequence[Peak]) -> np.ndarray:
+def make_contact_sheet(tiles: Sequence[np.ndarray], peaks: Sequence[Peak]) -> np.ndarray:
     """All peaks side by side with what they show below them, RGB uint8; another expression begins a new line."""
     most = max(Counter(peak.label for peak in peaks).values())
     columns = min(most, 4 if len(tiles) <= 12 else 6)
@@ -135,12 +135,12 @@ def contact_sheet(tiles: Sequence[np.ndarray], peaks: Sequence[Peak]) -> np.ndar
             font=large,
             fill="#1c2126",
         )
-        below = f"{clock_of(peak.player_time_s)}, person {peak.track + 1}"
+        below = f"{format_clock(peak.player_time_s)}, person {peak.track + 1}"
         pen.text((x, y + TILE + 25), below, font=small, fill="#5b6670")
     return np.asarray(sheet)
 
 
-def clock_of(seconds: float) -> str:
+def format_clock(seconds: float) -> str:
     """75.5 → ``1:15.50``."""
     hundredths = round(100 * seconds)
     return f"{hundredths // 6000}:{hundredths // 100 % 60:02d}.{hundredths % 100:02d}"

@@ -12,15 +12,15 @@ from urllib.parse import quote
 
 import numpy as np
 
-from mien.analysis.output.palette import colors_of
+from mien.analysis.output.palette import colors_for_labels
 from mien.analysis.people.people import PeopleAccumulator, Person
-from mien.analysis.people.timeline import MOSTLY, axis_of
+from mien.analysis.people.timeline import MOSTLY_SHARE, axis_range_s
 from mien.core.files import hidden_sibling, write_text
 from mien.core.locks import hold_lock
 from mien.evaluation.reports.page import Section, read_plotly_script, render_page, render_table
 
 #: Persons that are shown at once when the page opens, and those that it holds at all: those seen longest.
-FIRST, MOST = 6, 300
+FIRST_PERSONS, MAX_PERSONS = 6, 300
 
 
 def write_timeline_page(
@@ -40,23 +40,23 @@ def write_timeline_page(
     once for all pages; without one it is inside the page. Raises MissingExtra.
     """
     inline, linked = (
-        (read_plotly_script(), "") if scripts_folder is None else ("", _linked(scripts_folder, path.parent))
+        (read_plotly_script(), "") if scripts_folder is None else ("", _link_script(scripts_folder, path.parent))
     )
-    from_s, to_s = axis_of(people.timeline)
+    from_s, to_s = axis_range_s(people.timeline)
     axis_s = from_s if start_s is None else start_s, to_s if end_s is None else end_s
-    data = json.dumps(_data(people, axis_s, media), separators=(",", ":")).replace("</", "<\\/")
-    sections = [Section("Over time", _part("timeline.html") + linked, _note(media))]
+    data = json.dumps(_make_page_data(people, axis_s, media), separators=(",", ":")).replace("</", "<\\/")
+    sections = [Section("Over time", _read_template("timeline.html") + linked, _describe_chart(media))]
     persons = people.people
     if persons:
-        sections.append(Section("People", _table(people.labels, persons), _more(persons)))
+        sections.append(Section("People", _make_table(people.labels, persons), _describe_table(persons)))
     count = f"{len(persons):,} {'person' if len(persons) == 1 else 'persons'}"
-    lead = f"{_clock(axis_s[1] - axis_s[0])} long, {count}. Stacked: each person's probabilities, smoothed along the track."
-    scripts = [inline, f"const DATA = {data};", _part("timeline.js")]
+    lead = f"{_format_clock(axis_s[1] - axis_s[0])} long, {count}. Stacked: each person's probabilities, smoothed along the track."
+    scripts = [inline, f"const DATA = {data};", _read_template("timeline.js")]
     footer = "An expression is not an inner state: this is what faces show, not what people feel."
     write_text(path, render_page(title, lead, sections, footer=footer, scripts=scripts))
 
 
-def _linked(folder: Path, page_folder: Path) -> str:
+def _link_script(folder: Path, page_folder: Path) -> str:
     """The element that loads plotly from ``folder``, where it is written if it is not there."""
     import plotly
 
@@ -69,35 +69,35 @@ def _linked(folder: Path, page_folder: Path) -> str:
     return f"<script src=\"{address}\" onerror=\"document.getElementById('plot').textContent = '{lost}'\"></script>"
 
 
-def _note(media: str | None) -> str:
+def _describe_chart(media: str | None) -> str:
     seen = "to see the frame" if media else "to see who shows what then"
     return f"Nothing is drawn where a person is not seen; pale is what is mostly unsure; dotted lines are cuts. Click {seen}, drag to look closer, double-click to go back."
 
 
-def _data(people: PeopleAccumulator, axis_s: tuple[float, float], media: str | None) -> dict[str, Any]:
+def _make_page_data(people: PeopleAccumulator, axis_s: tuple[float, float], media: str | None) -> dict[str, Any]:
     """What the script draws; of each person only the bins in which they are seen, in thousandths."""
     timeline, persons = people.timeline, people.people
     start_s, end_s = axis_s
     return {
         "labels": list(timeline.labels),
-        "colors": colors_of(timeline.labels),
+        "colors": colors_for_labels(timeline.labels),
         "width": timeline.width_s,
         "origin": timeline.start_s or 0.0,
         "start": start_s,
         "end": max(end_s, start_s + timeline.width_s),
         "cuts": timeline.cut_times_s(),
         "media": media,
-        "first": FIRST,
-        "more": max(len(persons) - MOST, 0),
+        "first": FIRST_PERSONS,
+        "more": max(len(persons) - MAX_PERSONS, 0),
         "persons": [
-            {"number": person.track + 1, "seen": round(person.seen_s, 3), "mostly": _mostly(person),
-             "runs": _runs(timeline.bins.get(person.track, {}))}
-            for person in persons[:MOST]
+            {"number": person.track + 1, "seen": round(person.seen_s, 3), "mostly": _describe_main_label(person),
+             "runs": _make_runs(timeline.bins.get(person.track, {}))}
+            for person in persons[:MAX_PERSONS]
         ],
     }  # fmt: skip
 
 
-def _runs(bins: dict[int, np.ndarray]) -> list[tuple[int, list[int], list[int]]]:
+def _make_runs(bins: dict[int, np.ndarray]) -> list[tuple[int, list[int], list[int]]]:
     """Bins of a person → (first bin, the values of it and all that follow without a gap, K each, in thousandths, and of each
     1 where it is mostly unsure)."""
     runs: list[tuple[int, list[int], list[int]]] = []
@@ -108,41 +108,41 @@ def _runs(bins: dict[int, np.ndarray]) -> list[tuple[int, list[int], list[int]]]
         row = bins[place]
         seconds = max(float(row[-2]), 1e-9)
         runs[-1][1].extend(np.rint(1000 * row[:-2] / seconds).astype(int).tolist())
-        runs[-1][2].append(int(row[-1] / seconds > MOSTLY))
+        runs[-1][2].append(int(row[-1] / seconds > MOSTLY_SHARE))
         before = place
     return runs
 
 
-def _mostly(person: Person) -> str:
+def _describe_main_label(person: Person) -> str:
     """``happy 62%``: what a person shows most of the time."""
     index = int(person.share.argmax())
     return f"{'mostly unsure, ' if person.is_mostly_unsure else ''}{person.labels[index]} {person.share[index]:.0%}"
 
 
-def _table(labels: Sequence[str], persons: Sequence[Person]) -> str:
+def _make_table(labels: Sequence[str], persons: Sequence[Person]) -> str:
     columns = ["person", "on screen", "from", "changes", "sure", *labels]
     rows = [
-        [f"{one.track + 1}", _clock(one.seen_s), _clock(one.first_s), int(one.transitions.sum()),
+        [f"{one.track + 1}", _format_clock(one.seen_s), _format_clock(one.first_s), int(one.transitions.sum()),
          "" if one.sure.value is None else f"{one.sure.value:.0%}", *(f"{share:.0%}" for share in one.share)]
-        for one in persons[:MOST]
+        for one in persons[:MAX_PERSONS]
     ]  # fmt: skip
     return render_table(columns, rows)
 
 
-def _more(people: Sequence[Person]) -> str:
+def _describe_table(people: Sequence[Person]) -> str:
     shares = (
         "Share of the time on screen with each expression shown, and of that in which the model was sure; who was seen "
         "longest first."
     )
-    return f"{shares} The {MOST} seen longest of {len(people):,}." if len(people) > MOST else shares
+    return f"{shares} The {MAX_PERSONS} seen longest of {len(people):,}." if len(people) > MAX_PERSONS else shares
 
 
-def _clock(seconds: float) -> str:
+def _format_clock(seconds: float) -> str:
     """75.5 → ``1:15``, 3723 → ``1:02:03``."""
     whole = round(seconds)
     minutes = f"{whole // 60 % 60:02d}:{whole % 60:02d}" if whole >= 3600 else f"{whole // 60}:{whole % 60:02d}"
     return f"{whole // 3600}:{minutes}" if whole >= 3600 else minutes
 
 
-def _part(name: str) -> str:
+def _read_template(name: str) -> str:
     return (resources.files("mien.analysis.output") / "templates" / name).read_text(encoding="utf-8")

@@ -36,7 +36,7 @@ def record_columns(labels: Sequence[str]) -> dict[str, type]:
     }  # fmt: skip
 
 
-def records_of(result: FrameResult, model: str, detector: str) -> list[dict[str, Any]]:
+def make_records(result: FrameResult, model: str, detector: str) -> list[dict[str, Any]]:
     """One record a face. ``duration_s``, ``track`` and what begins with ``s_``, smoothed along it, are empty for pictures;
     ``unsure`` is empty with ``--unsure off``, and both it and ``not_a_face`` for models that know nothing of it;
     ``valence``, of the ``p_`` columns, is empty for models without a label that it needs."""
@@ -46,22 +46,22 @@ def records_of(result: FrameResult, model: str, detector: str) -> list[dict[str,
         x1, y1, x2, y2 = (round(float(value), 2) for value in face.box_xyxy)
         rows.append({
             "source": result.source, "frame": result.frame, "time_s": round(result.time_s, 6),
-            "player_time_s": round(player_time_s, 6), "duration_s": _rounded(result.duration_s),
+            "player_time_s": round(player_time_s, 6), "duration_s": _round(result.duration_s),
             "face": number, "track": face.track,
-            "x1": x1, "y1": y1, "x2": x2, "y2": y2, "score": _rounded(face.score, 4),
+            "x1": x1, "y1": y1, "x2": x2, "y2": y2, "score": _round(face.score, 4),
             "label": face.label, "confidence": round(face.confidence, 6),
             **{f"p_{name}": round(float(p), 6) for name, p in zip(face.labels, face.probabilities, strict=True)},
-            "unsure": face.is_unsure, "not_a_face": _rounded(face.not_a_face, 4), "valence": _rounded(face.valence), "model": model, "detector": detector,
-            "s_label": face.smoothed_label or None, **_smoothed(face),
+            "unsure": face.is_unsure, "not_a_face": _round(face.not_a_face, 4), "valence": _round(face.valence), "model": model, "detector": detector,
+            "s_label": face.smoothed_label or None, **_smoothed_columns(face),
         })  # fmt: skip
     return rows
 
 
-def _rounded(value: float | None, digits: int = 6) -> float | None:
+def _round(value: float | None, digits: int = 6) -> float | None:
     return None if value is None else round(float(value), digits)
 
 
-def _smoothed(face: Face) -> dict[str, float | None]:
+def _smoothed_columns(face: Face) -> dict[str, float | None]:
     values = [None] * len(face.labels) if face.smoothed is None else [round(float(p), 6) for p in face.smoothed]
     return {f"s_{name}": value for name, value in zip(face.labels, values, strict=True)}
 
@@ -158,17 +158,17 @@ class _Parquet:
         self._writer.close()
 
 
-def check_formats(formats: str | Iterable[str]) -> tuple[str, ...]:
+def parse_formats(formats: str | Iterable[str]) -> tuple[str, ...]:
     """``"jsonl,csv"`` → ("jsonl", "csv"); UsageError lists the choices, MissingExtra what Parquet needs."""
     names = formats.split(",") if isinstance(formats, str) else formats
     chosen = tuple(dict.fromkeys(name.strip().lower() for name in names if name.strip()))
-    check_format_names(chosen)
+    check_formats(chosen)
     if "parquet" in chosen:
         _require_pyarrow()
     return chosen
 
 
-def check_format_names(names: Sequence[str]) -> None:
+def check_formats(names: Sequence[str]) -> None:
     """Raise UsageError, with the choices, for a format that is unknown, and where there is none."""
     unknown = [name for name in names if name not in RECORD_FORMATS]
     if unknown or not names:
@@ -185,7 +185,7 @@ def _require_pyarrow() -> None:
 ANNOTATED_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
 
-def picture_ending(path: Path) -> str:
+def annotated_suffix(path: Path) -> str:
     """The ending of an annotated picture: the input's own where it can be written without loss of sense, else .png."""
     ending = path.suffix.lower()
     return ending if ending in ANNOTATED_SUFFIXES else ".png"

@@ -22,7 +22,7 @@ ROUNDING_S = 2e-6
 MIN_PROBABILITY = 0.4
 
 #: Peaks that are kept of each expression of a person: the highest.
-MOST_PEAKS = 12
+MAX_PEAKS = 12
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class PeakRule:
 
     min_gap_s: float = MIN_GAP_S
     min_probability: float = MIN_PROBABILITY
-    most: int = MOST_PEAKS
+    max_peaks: int = MAX_PEAKS
 
 
 @dataclass(frozen=True)
@@ -94,29 +94,31 @@ class PeakFinder:
             return
         now_s, window = observation.player_time_s, self._window
         while window and now_s - window[0][0] >= self.rule.min_gap_s - ROUNDING_S:
-            self._keep(window.pop(0)[2])
+            self._add_found(window.pop(0)[2])
         while window and window[-1][1] < probability:
             window.pop()
-        peak = None if window else _peak(label, probability, observation)
+        peak = None if window else _make_peak(label, probability, observation)
         window.append((now_s, probability, peak))
 
     def peaks(self) -> list[Peak]:
         """The highest so far, the highest first; nothing that comes is awaited."""
-        return highest([*self.found, *(peak for _, _, peak in self._window if peak is not None)], self.rule.most)
+        return select_highest(
+            [*self.found, *(peak for _, _, peak in self._window if peak is not None)], self.rule.max_peaks
+        )
 
-    def _keep(self, peak: Peak | None) -> None:
+    def _add_found(self, peak: Peak | None) -> None:
         if peak is not None:
             insort(self.found, peak, key=lambda one: one.rank)
-            del self.found[self.rule.most :]
+            del self.found[self.rule.max_peaks :]
 
 
-def _peak(label: str, probability: float, one: Observation) -> Peak:
+def _make_peak(label: str, probability: float, one: Observation) -> Peak:
     return Peak(
         label, probability, one.time_s, one.player_time_s, one.frame, one.track, one.box_xyxy, one.is_unsure,
         one.probabilities,
     )  # fmt: skip
 
 
-def highest(peaks: Iterable[Peak], most: int) -> list[Peak]:
+def select_highest(peaks: Iterable[Peak], most: int) -> list[Peak]:
     """So many of the peaks, the highest first; of equal ones the earliest."""
     return sorted(peaks, key=lambda one: one.rank)[:most]

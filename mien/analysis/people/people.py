@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mien.analysis.people.peaks import Peak, PeakFinder, PeakRule, highest
-from mien.analysis.people.timeline import MOSTLY, Timeline
+from mien.analysis.people.peaks import Peak, PeakFinder, PeakRule, select_highest
+from mien.analysis.people.timeline import MOSTLY_SHARE, Timeline
 from mien.analysis.tracking.tracker import MEMORY_S
 
 #: A track whose not-a-face score is above this, averaged over its time, is no person. Models mark a single face from 0.86
@@ -42,8 +42,8 @@ class Observation(NamedTuple):
     valence: float | None
 
 
-def observation_of(row: Mapping[str, Any], labels: tuple[str, ...]) -> Observation:
-    """A record of a video, as `records_of` makes it, as an observation."""
+def observation_from_record(row: Mapping[str, Any], labels: tuple[str, ...]) -> Observation:
+    """A record of a video, as `make_records` makes it, as an observation."""
     return Observation(
         row["frame"], row["time_s"], row["player_time_s"], row["duration_s"], row["track"],
         labels.index(row["s_label"]), labels.index(row["label"]),
@@ -71,7 +71,7 @@ class Segment:
         return {
             "person": self.track + 1, "track": self.track, "label": self.label, "start_s": round(self.start_s, 3),
             "end_s": round(self.end_s, 3), "probability": round(self.probability, 4),
-            "sure_share": _rounded(self.sure_share),
+            "sure_share": _round(self.sure_share),
         }  # fmt: skip
 
 
@@ -147,7 +147,7 @@ class Person:
     @property
     def is_mostly_unsure(self) -> bool:
         """Whether the network is sure of less than half of the time."""
-        return self.sure.value is not None and self.sure.value < MOSTLY
+        return self.sure.value is not None and self.sure.value < MOSTLY_SHARE
 
     @property
     def share(self) -> np.ndarray:
@@ -164,7 +164,7 @@ class Person:
         seconds, ended = one.duration_s, None
         sure = None if one.is_unsure is None else 1.0 - one.is_unsure
         if self.segment is None or one.label != self.segment.label or one.player_time_s - self.last_s > MEMORY_S:
-            ended = self.finish()
+            ended = self.close_segment()
             if self.segment is not None and self.segment.label != one.label:
                 self.transitions[self.segment.label, one.label] += 1
             self.segment = _OpenSegment(one.label, one.player_time_s)
@@ -189,7 +189,7 @@ class Person:
                 finder.update(self.labels[index], probability, one)
         return ended
 
-    def finish(self) -> Segment | None:
+    def close_segment(self) -> Segment | None:
         """The segment that goes on, as if it ended here; None before the first."""
         if self.segment is None:
             return None
@@ -203,11 +203,11 @@ class Person:
         return {
             "person": self.track + 1, "track": self.track, "first_s": round(self.first_s, 3), "last_s": round(self.last_s, 3),
             "on_screen_s": round(self.seen_s, 3), "frames": self.frames, "changes": int(self.transitions.sum()),
-            "sure_share": _rounded(self.sure.value), "mostly_unsure": self.is_mostly_unsure,
-            "not_a_face": not self.is_face, "not_a_face_score": _rounded(self.not_a_face.value),
-            "share": named(self.labels, self.share),
-            "mean": named(self.labels, self.probability_s / max(self.seen_s, 1e-9)),
-            "valence": _rounded(self.valence.value),
+            "sure_share": _round(self.sure.value), "mostly_unsure": self.is_mostly_unsure,
+            "not_a_face": not self.is_face, "not_a_face_score": _round(self.not_a_face.value),
+            "share": values_by_label(self.labels, self.share),
+            "mean": values_by_label(self.labels, self.probability_s / max(self.seen_s, 1e-9)),
+            "valence": _round(self.valence.value),
             "longest": {
                 self.labels[label]: {"start_s": round(start, 3), "seconds": round(length, 3)}
                 for label, (start, length) in sorted(self.longest.items())
@@ -249,21 +249,21 @@ class PeopleAccumulator:
     def segments(self, observations: Iterable[Observation]) -> list[Segment]:
         """Add all of them; returns the segments of people in order of their beginnings, those that go on as well."""
         ended = [segment for one in observations if (segment := self.update(one)) is not None]
-        ended += [last for person in self.tracks.values() if (last := person.finish()) is not None]
+        ended += [last for person in self.tracks.values() if (last := person.close_segment()) is not None]
         faces = {person.track for person in self.people}
         return sorted((one for one in ended if one.track in faces), key=lambda one: (one.start_s, one.track))
 
     @property
     def people(self) -> list[Person]:
         """Who was seen longest first."""
-        return [person for person in self._by_time() if person.is_face]
+        return [person for person in self._sorted_by_time() if person.is_face]
 
     @property
     def not_faces(self) -> list[Person]:
         """Tracks that are no faces, the longest first."""
-        return [person for person in self._by_time() if not person.is_face]
+        return [person for person in self._sorted_by_time() if not person.is_face]
 
-    def _by_time(self) -> list[Person]:
+    def _sorted_by_time(self) -> list[Person]:
         return sorted(self.tracks.values(), key=lambda person: (-round(person.seen_s, 6), person.track))
 
     def peaks(self, label: str | None = None, *, track: int | None = None, most: int | None = None) -> list[Peak]:
@@ -275,28 +275,28 @@ class PeopleAccumulator:
             peak
             for index, name in enumerate(self.labels)
             if label in (None, name)
-            for peak in highest(
+            for peak in select_highest(
                 (
                     peak
                     for person in self.people
                     if index in person.peaks and track in (None, person.track)
                     for peak in person.peaks[index].peaks()
                 ),
-                self.rule.most if most is None else most,
+                self.rule.max_peaks if most is None else most,
             )
         ]
 
     @property
     def share(self) -> np.ndarray:
         """Of all people together: share of the time on screen with each label shown (K,)."""
-        return self._together("label_s")
+        return self._average_over_people("label_s")
 
     @property
     def mean(self) -> np.ndarray:
         """Of all people together: mean smoothed probabilities (K,)."""
-        return self._together("probability_s")
+        return self._average_over_people("probability_s")
 
-    def _together(self, name: str) -> np.ndarray:
+    def _average_over_people(self, name: str) -> np.ndarray:
         total = sum(person.seen_s for person in self.people)
         return sum((getattr(person, name) for person in self.people), np.zeros(len(self.labels))) / max(total, 1e-9)
 
@@ -320,18 +320,18 @@ class PeopleAccumulator:
     def to_json(self) -> dict[str, Any]:
         """What summaries hold of people: all together, each, what was left out, and the peaks."""
         return {
-            "share": named(self.labels, self.share), "mean": named(self.labels, self.mean),
-            "sure_share": _rounded(self.sure_share),
-            "mostly_unsure": self.sure_share is not None and self.sure_share < MOSTLY,
+            "share": values_by_label(self.labels, self.share), "mean": values_by_label(self.labels, self.mean),
+            "sure_share": _round(self.sure_share),
+            "mostly_unsure": self.sure_share is not None and self.sure_share < MOSTLY_SHARE,
             "people": [person.to_json() for person in self.people],
             "not_faces": [person.to_json() for person in self.not_faces],
             "peaks": [peak.to_json() for peak in self.peaks()],
         }  # fmt: skip
 
 
-def named(labels: tuple[str, ...], values: np.ndarray) -> dict[str, float]:
+def values_by_label(labels: tuple[str, ...], values: np.ndarray) -> dict[str, float]:
     return {name: round(float(value), 4) for name, value in zip(labels, values, strict=True)}
 
 
-def _rounded(value: float | None) -> float | None:
+def _round(value: float | None) -> float | None:
     return None if value is None else round(value, 4)

@@ -85,12 +85,12 @@ class Records:
     def observations(self) -> Iterator[Observation]:
         """The faces in order of time, as the analysis saw them."""
         for row in self.player_time_s.argsort(kind="stable").tolist():
-            unsure = _known(self.unsure[row])
+            unsure = _none_if_nan(self.unsure[row])
             yield Observation(
                 int(self.frame[row]), float(self.time_s[row]), float(self.player_time_s[row]), float(self.duration_s[row]),
                 int(self.track[row]), int(self.shown[row]), int(self.raw_label[row]), self.smoothed[row],
                 tuple(self.boxes_xyxy[row].tolist()), None if unsure is None else bool(unsure),
-                _known(self.not_a_face[row]), _known(self.valence[row]),
+                _none_if_nan(self.not_a_face[row]), _none_if_nan(self.valence[row]),
             )  # fmt: skip
 
     def people(self, rule: PeakRule | None = None) -> PeopleAccumulator:
@@ -102,11 +102,11 @@ class Records:
         return PeopleAccumulator(self.labels).segments(self.observations())
 
 
-def _known(value: float) -> float | None:
+def _none_if_nan(value: float) -> float | None:
     return None if math.isnan(value) else float(value)
 
 
-def _durations_s(time_s: np.ndarray, frame: np.ndarray) -> np.ndarray:
+def _estimate_durations_s(time_s: np.ndarray, frame: np.ndarray) -> np.ndarray:
     """Seconds for which each row's frame (N,) is shown: up to the next frame with a face, or the usual length before a gap.
 
     For records without that column, which name only frames on which somebody was seen: where numbers are left out, a longer
@@ -122,7 +122,7 @@ def _durations_s(time_s: np.ndarray, frame: np.ndarray) -> np.ndarray:
     return lengths[where]
 
 
-def _start_s(path: Path, time_s: np.ndarray) -> float:
+def _find_start_s(path: Path, time_s: np.ndarray) -> float:
     """What a player shows as 0, by the stream's own times (N,), for records without that column.
 
     As the summary beside them says; else their beginning, where they begin later than they last, as those of a broadcast.
@@ -140,7 +140,7 @@ def read_records(path: str | Path) -> list[Records]:
     Raises DataError for what is not records or is damaged, MissingExtra for Parquet without pyarrow.
     """
     path = Path(path)
-    kind = _reader_of(path)
+    kind = _select_reader(path)
     if path.is_dir():
         raise DataError(path, "is a folder, not records", "name a file in it that ends in .records.jsonl or .csv")
     if not path.exists():
@@ -153,7 +153,7 @@ def read_records(path: str | Path) -> list[Records]:
     try:
         for number, row in kind(path):
             if not labels:
-                labels = _labels(path, row)
+                labels = _labels_from_columns(path, row)
             source = str(row.get("source"))
             if source not in found:
                 found[source] = _Rows(path, labels, source, str(row.get("model")), str(row.get("detector")))
@@ -163,25 +163,25 @@ def read_records(path: str | Path) -> list[Records]:
     return [rows.finish() for rows in found.values()]
 
 
-def _reader_of(path: Path) -> Callable[[Path], Iterator[tuple[int, dict[str, Any]]]] | None:
+def _select_reader(path: Path) -> Callable[[Path], Iterator[tuple[int, dict[str, Any]]]] | None:
     """What reads the rows of a file, by its ending."""
-    return {"jsonl": _jsonl, "csv": _csv, "parquet": _parquet}.get(path.suffix.lower().lstrip("."))
+    return {"jsonl": _read_jsonl, "csv": _read_csv, "parquet": _read_parquet}.get(path.suffix.lower().lstrip("."))
 
 
-def rows_of(path: str | Path, at_once: int = BATCH) -> Iterator[list[dict[str, Any]]]:
+def iterate_rows(path: str | Path, at_once: int = BATCH) -> Iterator[list[dict[str, Any]]]:
     """The records as they were written, a list of so many at a time; for a file that `record_writer` made."""
     path = Path(path)
-    if (read := _reader_of(path)) is None:
+    if (read := _select_reader(path)) is None:
         raise ValueError(f"{path} is no file of records")
     rows = (row for _, row in read(path))
     while batch := list(islice(rows, at_once)):
         if path.suffix.lower() == ".csv":
-            kinds = record_columns(_labels(path, batch[0]))
-            batch = [{name: _typed(text, kinds[name]) for name, text in row.items()} for row in batch]
+            kinds = record_columns(_labels_from_columns(path, batch[0]))
+            batch = [{name: _convert_text(text, kinds[name]) for name, text in row.items()} for row in batch]
         yield batch
 
 
-def _typed(text: str | None, kind: type) -> Any:
+def _convert_text(text: str | None, kind: type) -> Any:
     """A CSV's text → the value that it was written from."""
     if text is None:
         return None
@@ -227,7 +227,7 @@ class _Rows:
             smoothed = [float(row[name]) for name in self._smoothed] if tracked else values[6:]
             raw_label = self._index[row["label"]]
             shown = self._index[row["s_label"]] if tracked else raw_label
-            optional = [_number(row.get(name)) for name in OPTIONAL]
+            optional = [_parse_number(row.get(name)) for name in OPTIONAL]
         except (KeyError, TypeError, ValueError) as error:
             raise self._error(number, row) from error
         if not all(map(math.isfinite, (*values, track, *smoothed))) or any(
@@ -245,7 +245,7 @@ class _Rows:
             if name in ("label", "s_label"):
                 return row.get(name) in self._index
             try:
-                value = _number(row.get(name))
+                value = _parse_number(row.get(name))
             except (TypeError, ValueError):
                 return False
             return name in OPTIONAL or (not math.isnan(value) and not (name in whole and value % 1))
@@ -261,9 +261,9 @@ class _Rows:
         time_s, probabilities = table[:, 1].copy(), table[:, first : first + count].astype(np.float32)
         optional = dict(zip(OPTIONAL, table[:, 9:first].T.copy(), strict=True))
         if np.isnan(optional["player_time_s"]).any():
-            optional["player_time_s"] = np.maximum(0.0, time_s - _start_s(self.path, time_s))
+            optional["player_time_s"] = np.maximum(0.0, time_s - _find_start_s(self.path, time_s))
         if np.isnan(optional["duration_s"]).any():
-            optional["duration_s"] = _durations_s(time_s, frame)
+            optional["duration_s"] = _estimate_durations_s(time_s, frame)
         if np.isnan(optional["valence"]).any():
             values = [compute_valence(self.labels, row) for row in probabilities]
             optional["valence"] = np.array([math.nan if value is None else value for value in values])
@@ -274,7 +274,7 @@ class _Rows:
         )  # fmt: skip
 
 
-def _number(value: Any) -> float:
+def _parse_number(value: Any) -> float:
     """A number, or true or false as 1 or 0, as any format has it; NaN for nothing. ValueError for anything else."""
     if value is None:
         return math.nan
@@ -285,7 +285,7 @@ def _number(value: Any) -> float:
     return number
 
 
-def _labels(path: Path, row: dict[str, Any]) -> tuple[str, ...]:
+def _labels_from_columns(path: Path, row: dict[str, Any]) -> tuple[str, ...]:
     """The labels that the columns name; a DataError says which column is not there."""
     labels = tuple(name[2:] for name in row if name.startswith("p_"))
     absent = [name for name in record_columns(labels) if name not in row and name not in SINCE_3]
@@ -295,7 +295,7 @@ def _labels(path: Path, row: dict[str, Any]) -> tuple[str, ...]:
     return labels
 
 
-def _jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     with path.open(encoding="utf-8-sig") as file:
         for number, line in enumerate(file, 1):
             try:
@@ -307,11 +307,11 @@ def _jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             yield number, row
 
 
-def _csv(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _read_csv(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = csv.reader(file)
         columns = next(rows, [])
-        _labels(path, dict.fromkeys(columns))
+        _labels_from_columns(path, dict.fromkeys(columns))
         for number, values in enumerate(rows, 1):
             if len(values) != len(columns):
                 found = f"record {number:,} has {len(values)} values for {len(columns)} columns"
@@ -319,7 +319,7 @@ def _csv(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             yield number, {name: unescape_formula(value) or None for name, value in zip(columns, values, strict=True)}
 
 
-def _parquet(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def _read_parquet(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     try:
         import pyarrow
         import pyarrow.parquet
@@ -328,7 +328,7 @@ def _parquet(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     number = 0
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
-            _labels(path, dict.fromkeys(file.schema_arrow.names))
+            _labels_from_columns(path, dict.fromkeys(file.schema_arrow.names))
             for batch in file.iter_batches(BATCH):
                 for row in batch.to_pylist():
                     number += 1

@@ -10,24 +10,24 @@ from typing import Any
 
 import numpy as np
 
-from mien.analysis.output.palette import colors_of
+from mien.analysis.output.palette import colors_for_labels
 from mien.core.files import replace_file
 from mien.evaluation.reports.figures import import_pyplot, without_math_text
 
 #: Bins over the whole video; when they are full, two become one.
-MOST_BINS = 1_200
+MAX_BINS = 1_200
 
 #: In bins: 0.3 / 0.1 is a little less than 3, and a frame at 0.3 s belongs to bin 3 all the same.
 ROUNDING = 1e-6
 
 #: Persons that are drawn: those seen longest.
-MOST_PERSONS = 6
+MAX_PERSONS = 6
 
 #: What is unsure, or sure, for more than this share of the time is mostly so.
-MOSTLY = 0.5
+MOSTLY_SHARE = 0.5
 
 #: Cuts of more shots than this are not drawn: their lines would hide the rest.
-MOST_CUTS = 60
+MAX_CUTS = 60
 
 
 @dataclass
@@ -57,9 +57,9 @@ class Timeline:
         if self.start_s is None:
             self.start_s = start_s
         self.end_s = max(self.end_s, start_s + duration_s)
-        self._widen(self.end_s - self.start_s)
+        self._widen_bins(self.end_s - self.start_s)
         start_s, end_s = start_s - self.start_s, start_s - self.start_s + duration_s
-        first, last = bins_of(start_s, end_s, self.width_s)
+        first, last = bin_range(start_s, end_s, self.width_s)
         bins = self.bins.setdefault(track, {})
         for place in range(first, last):
             seconds = max(0.0, min(end_s, (place + 1) * self.width_s) - max(start_s, place * self.width_s))
@@ -73,12 +73,12 @@ class Timeline:
     def add_cut(self, time_s: float) -> None:
         """A new shot begins at this time; what comes before anybody is seen is left out."""
         if self.start_s is not None:
-            self._widen(time_s - self.start_s)
+            self._widen_bins(time_s - self.start_s)
             self.cuts.add(int((time_s - self.start_s) / self.width_s + ROUNDING))
 
-    def _widen(self, seconds: float) -> None:
+    def _widen_bins(self, seconds: float) -> None:
         """Make room for so many seconds: as often as it takes, two bins become one."""
-        while seconds > self.width_s * (MOST_BINS + ROUNDING):
+        while seconds > self.width_s * (MAX_BINS + ROUNDING):
             self.width_s *= 2
             self.cuts = {place // 2 for place in self.cuts}
             for track, old in self.bins.items():
@@ -87,10 +87,10 @@ class Timeline:
                     new[place // 2] = new[place // 2] + row if place // 2 in new else row
                 self.bins[track] = new
 
-    def of(self, track: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def mean_probabilities(self, track: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """(times at which bins begin (B,), mean probabilities (B, K), share of unsure time (B,)); NaN where nobody is seen."""
         start_s = self.start_s or 0.0
-        count = bins_of(0.0, self.end_s - start_s, self.width_s)[1]
+        count = bin_range(0.0, self.end_s - start_s, self.width_s)[1]
         rows = np.full((count, len(self.labels) + 1), np.nan)
         for place, row in self.bins.get(track, {}).items():
             rows[place] = np.append(row[:-2], row[-1]) / max(row[-2], 1e-9)
@@ -100,7 +100,7 @@ class Timeline:
         """When a new shot begins, to a bin."""
         return [round((self.start_s or 0.0) + place * self.width_s, 3) for place in sorted(self.cuts)]
 
-    def of_all(self, tracks: Iterable[int]) -> Timeline:
+    def merge_tracks(self, tracks: Iterable[int]) -> Timeline:
         """The same bins with these persons together in one, number 0."""
         together: dict[int, np.ndarray] = {}
         for track in tracks:
@@ -109,7 +109,7 @@ class Timeline:
         return replace(self, bins={0: together})
 
 
-def bins_of(start_s: float, end_s: float, width_s: float) -> tuple[int, int]:
+def bin_range(start_s: float, end_s: float, width_s: float) -> tuple[int, int]:
     """(first, last + 1) of the bins that a time covers, at least one."""
     first = math.floor(start_s / width_s + ROUNDING)
     return first, max(math.ceil(end_s / width_s - ROUNDING), first + 1)
@@ -131,19 +131,19 @@ def draw_timeline(
     """
     plot = import_pyplot()
     tracks = list(persons)
-    rows = sorted(tracks[:MOST_PERSONS], key=lambda track: min(timeline.bins[track]))  # who came first stands first
+    rows = sorted(tracks[:MAX_PERSONS], key=lambda track: min(timeline.bins[track]))  # who came first stands first
     count = max(len(rows), 1)
     figure, panels = plot.subplots(
         count, 1, figsize=(12, 1.2 + 1.5 * count), sharex=True, squeeze=False, layout="constrained"
     )
-    colors = colors_of(timeline.labels)
+    colors = colors_for_labels(timeline.labels)
     for axes, track in zip(panels[:, 0], rows, strict=False):
-        stack(axes, timeline, track, colors)
+        draw_stacked_probabilities(axes, timeline, track, colors)
         axes.set(ylabel=persons[track])
     last = panels[-1, 0]
-    low, high = axis_of(timeline) if from_s is None or to_s is None else (from_s, to_s)
+    low, high = axis_range_s(timeline) if from_s is None or to_s is None else (from_s, to_s)
     last.set(xlim=(low, max(high, low + timeline.width_s)), xlabel="time (min:s)")
-    last.xaxis.set_major_formatter(minutes)
+    last.xaxis.set_major_formatter(format_axis_time)
     more = f"; {len(tracks) - len(rows)} more persons are not drawn" if len(tracks) > len(rows) else ""
     figure.suptitle(
         f"{title}: smoothed probabilities, pale where unsure{more}" if rows else f"{title}: no face was seen"
@@ -156,30 +156,30 @@ def draw_timeline(
     plot.close(figure)
 
 
-def axis_of(timeline: Timeline) -> tuple[float, float]:
+def axis_range_s(timeline: Timeline) -> tuple[float, float]:
     """From 0, or from the first face where that comes later than all of it lasts, to the last face."""
     start_s = timeline.start_s or 0.0
     return (start_s if start_s > timeline.end_s - start_s else 0.0), timeline.end_s
 
 
-def stack(axes: Any, timeline: Timeline, track: int, colors: Sequence[str]) -> None:
+def draw_stacked_probabilities(axes: Any, timeline: Timeline, track: int, colors: Sequence[str]) -> None:
     """A person's probabilities stacked over time onto matplotlib axes, with the cuts; (K,) colors."""
-    starts, means, unsure = timeline.of(track)
+    starts, means, unsure = timeline.mean_probabilities(track)
     edges = np.append(starts, starts[-1] + timeline.width_s)
     low = np.zeros(len(starts))
     for index, name in enumerate(timeline.labels):
         high = low + np.nan_to_num(means[:, index])
         axes.stairs(high, edges, baseline=low, fill=True, color=colors[index], label=name, linewidth=0)
         low = high
-    pale = np.where(np.nan_to_num(unsure) > MOSTLY, low, 0.0)
+    pale = np.where(np.nan_to_num(unsure) > MOSTLY_SHARE, low, 0.0)
     axes.stairs(pale, edges, fill=True, color="white", alpha=0.6, linewidth=0)
     axes.set(ylim=(0, 1), yticks=(0, 0.5, 1))
-    if len(timeline.cuts) <= MOST_CUTS:
+    if len(timeline.cuts) <= MAX_CUTS:
         axes.vlines(timeline.cut_times_s(), 0, 1, colors="0.2", linewidth=0.7, linestyle=":")
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def minutes(seconds: float, _: object = None) -> str:
+def format_axis_time(seconds: float, _: object = None) -> str:
     """75.0 → ``1:15``, 0.25 → ``0:00.25``: the ticks of an axis of time."""
     hundredths = round(100 * seconds)
     part = f"{hundredths % 100:02d}".rstrip("0")

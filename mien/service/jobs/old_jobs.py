@@ -18,7 +18,9 @@ def convert_options(values: dict[str, Any]) -> dict[str, Any]:
     if "style" in values:
         return values
     own = values.get("label_colors", values.get("label_colours", []))
-    style = {name: values[name] for name in ("line_width", "text_size", "bars", "display_width") if name in values}
+    style: dict[str, Any] = {
+        name: values[name] for name in ("line_width", "text_size", "bars", "display_width") if name in values
+    }
     style["color"] = format_color(parse_color(values.get("color", values.get("colour", "lime"))))
     style["label_colors"] = {label: format_color(tuple(color)) for label, color in own}
     return {

@@ -152,8 +152,8 @@ def analyze_job(task: dict[str, Any], reporter: ProgressReporter) -> str:
     facts |= {
         "warnings": done.warnings,
         "labels": list(recognizer.labels),
-        "unsure_below": recognizer.doubt.unsure_below,
-        "not_a_face_above": recognizer.doubt.non_face_above,
+        "unsure_below": recognizer.thresholds.unsure_below,
+        "not_a_face_above": recognizer.thresholds.not_a_face_above,
     }
     write_json(out / "facts.json", facts)
     return "; ".join(done.warnings)

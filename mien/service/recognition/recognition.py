@@ -27,7 +27,7 @@ from mien.analysis.detection.detectors import (
 from mien.analysis.inference.classifier import TTA, Classifier
 from mien.analysis.inference.model_file import find_model, find_pulled_model, list_shipped_models, read_model_info
 from mien.analysis.settings import AnalysisOptions
-from mien.analysis.thresholds import Doubt, make_faces
+from mien.analysis.thresholds import Thresholds, make_faces
 from mien.analysis.tracking.face_finder import FaceFinder
 from mien.core.errors import UsageError
 from mien.core.types import Face
@@ -143,7 +143,9 @@ class RecognizerPool:
         labels = classifier.labels
         rows = await batcher.classify_crops(crops) if len(crops) else np.empty((0, len(labels) + 1), np.float32)
         nothing = rows[:, -1] if classifier.has_non_face_score else None
-        faces = make_faces(found, rows[:, :-1], nothing, labels, Doubt.of(classifier), detected=name != "none")
+        faces = make_faces(
+            found, rows[:, :-1], nothing, labels, Thresholds.from_classifier(classifier), has_detector=name != "none"
+        )
         return Recognition(faces, crops, classifier.info.name, name)
 
     def _get_batcher(self, options: AnalysisOptions) -> Batcher:

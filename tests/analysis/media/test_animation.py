@@ -11,7 +11,7 @@ from mien import Recognizer
 from mien.analysis.media.animation import AnimationSource
 from mien.analysis.media.inputs import Input
 from mien.analysis.media.video_reader import Sampling, open_video
-from mien.analysis.output.stills import pictures_at
+from mien.analysis.output.stills import read_frames_at
 from mien.core.errors import MediaError
 from tests.analysis.footage import analyze, frame_times, records
 from tests.conftest import ASTRONAUT
@@ -132,7 +132,7 @@ def test_a_moving_face_is_analyzed_as_in_a_video(tmp_path: Path) -> None:
     assert [row["time_s"] for row in rows] == [0.0, 0.5]
     assert all(row["track"] is not None for row in rows)
     assert frame_times(tmp_path / "out" / "face.annotated.mp4") == pytest.approx([0.0, 0.5])
-    (still,) = pictures_at(path, [0.5])
+    (still,) = read_frames_at(path, [0.5])
     assert np.abs(still.astype(int) - np.asarray(face)[:, ::-1]).mean() < 3
 
 

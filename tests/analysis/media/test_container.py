@@ -14,7 +14,7 @@ from clips import make_clip, tone
 from PIL import Image
 
 from mien.analysis.media.video_reader import VideoSource
-from mien.analysis.output.stills import pictures_at
+from mien.analysis.output.stills import read_frames_at
 from mien.core.errors import MediaError
 
 COVER = 200
@@ -74,7 +74,7 @@ def test_a_cover_before_the_film_is_passed_over(tmp_path: Path) -> None:
     with av.open(str(path)) as container:
         assert [bool(one.disposition & Disposition.attached_pic) for one in container.streams.video] == [True, False]
     assert seen(path) == [50] * 5
-    (picture,) = pictures_at(path, [0.3])
+    (picture,) = read_frames_at(path, [0.3])
     assert round(float(picture.mean())) == 50
 
 

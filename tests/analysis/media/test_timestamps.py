@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from mien.analysis.media.video_reader import VideoFrame, VideoSource
-from mien.analysis.output.stills import pictures_at
+from mien.analysis.output.stills import read_frames_at
 
 #: How many frames the clips have: their gray says which one it is.
 FRAMES = 30
@@ -87,7 +87,7 @@ def test_frames_of_files_without_presentation_times_are_all_there_at_their_times
     assert float(sum(frame.duration for frame in frames) * source.time_base) == pytest.approx(1.0, abs=0.04)
     assert (source.damage, source.has_rebuilt_times) == ("", True)
     times = [frames[number].time_s for number in (4, 5, 17, 29)]
-    assert [number_of(picture) for picture in pictures_at(path, times, joined=True)] == [4, 5, 17, 29]
+    assert [number_of(picture) for picture in read_frames_at(path, times, has_rebuilt_times=True)] == [4, 5, 17, 29]
 
 
 @pytest.mark.parametrize("name", ["clip.mp4", "clip.mkv", "clip.ts"])
@@ -113,7 +113,7 @@ def test_frames_with_the_same_time_are_counted_one_after_the_other(tmp_path: Pat
     times = [frame.time_s for frame in frames]
     assert min(np.diff(times)) > 0 and times[11] == pytest.approx(10 / 30, abs=0.002)
     assert source.has_rebuilt_times
-    picture = next(pictures_at(tmp_path / "same.mkv", [times[11]], joined=True))
+    picture = next(read_frames_at(tmp_path / "same.mkv", [times[11]], has_rebuilt_times=True))
     assert number_of(picture) == 11
 
 

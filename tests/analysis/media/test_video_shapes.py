@@ -14,7 +14,7 @@ from PIL import Image
 from mien import Recognizer
 from mien.analysis.media.video_reader import VideoSource
 from mien.analysis.media.yuv import ColorSpec, YuvImage
-from mien.analysis.output.stills import pictures_at
+from mien.analysis.output.stills import read_frames_at
 from mien.analysis.settings import OUTPUTS
 from mien.core.pictures import read_picture
 from tests.analysis.footage import analyze, frame_times, records, remuxed, sound_of, turn
@@ -151,7 +151,7 @@ def test_pixels_that_are_not_square_are_made_so(tmp_path: Path, quarters: int) -
     with av.open(str(tmp_path / "squeezed.annotated.mp4")) as container:
         stream = container.streams.video[0]
         assert (stream.width, stream.height, stream.sample_aspect_ratio or 1) == (360, 360, 1)
-    (still,) = pictures_at(squeezed, [found[-1]["time_s"]])
+    (still,) = read_frames_at(squeezed, [found[-1]["time_s"]])
     assert still.shape == (360, 360, 3)
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mien.analysis.output.annotate import Marks, annotate, display_size, draw_faces, lay_out
-from mien.analysis.output.label_layout import shared_areas
+from mien.analysis.output.annotate import FaceMarks, annotate, display_size, draw_faces, place_marks
+from mien.analysis.output.label_layout import intersection_areas
 from mien.analysis.output.style import Style
 from mien.core.labels import FER2013
 from mien.core.pictures import read_picture
@@ -43,7 +43,7 @@ def random_faces(rng: np.random.Generator, size_wh: tuple[int, int], count: int)
     return [face(box, int(rng.integers(7)), int(n) if n % 4 else None) for box, n in zip(boxes, numbers, strict=True)]
 
 
-def rectangles(marks: list[Marks]) -> np.ndarray:
+def rectangles(marks: list[FaceMarks]) -> np.ndarray:
     """(N, 4): where all labels and bars lie."""
     found = [((x, y), label.shape) for (x, y), label in (one.label for one in marks if one.label)]
     found += [((x, y), panel.picture.shape) for (x, y), panel in (one.bars for one in marks if one.bars)]
@@ -56,10 +56,10 @@ def test_no_two_labels_or_bars_have_a_pixel_in_common(size_wh: tuple[int, int], 
     rng = np.random.default_rng(sum(size_wh))
     for count in (1, 2, 2, 3, 5, 8, 40):
         faces = random_faces(rng, size_wh, count)
-        found = rectangles(lay_out(size_wh, faces, Style(bars=bars, text_size=int(rng.choice([0, 0, 14, 30])))))
+        found = rectangles(place_marks(size_wh, faces, Style(bars=bars, text_size=int(rng.choice([0, 0, 14, 30])))))
         assert (found[:, :2] >= 0).all() and (found[:, 2:] <= size_wh).all()
         for a, b in combinations(found, 2):
-            assert shared_areas(a[None], b[None]).item() == 0
+            assert intersection_areas(a[None], b[None]).item() == 0
 
 
 def test_bars_cover_no_face() -> None:
@@ -67,17 +67,17 @@ def test_bars_cover_no_face() -> None:
     for _ in range(30):
         faces = random_faces(rng, (640, 360), 4)
         boxes = np.array([face.box_xyxy for face in faces]).round()
-        bars = [mark.bars for mark in lay_out((640, 360), faces, Style(bars=True)) if mark.bars]
+        bars = [mark.bars for mark in place_marks((640, 360), faces, Style(bars=True)) if mark.bars]
         for (x, y), panel in bars:
             place = np.array([[x, y, x + panel.picture.shape[1], y + panel.picture.shape[0]]])
-            assert shared_areas(place, boxes).max() == 0
+            assert intersection_areas(place, boxes).max() == 0
 
 
 def test_two_people_side_by_side_keep_their_whole_labels_and_their_bars() -> None:
     faces = [face((270, 170, 380, 300), track=0), face((390, 180, 500, 310), label=5, track=1)]
-    one, other = lay_out((1280, 720), faces, Style(bars=True))
+    one, other = place_marks((1280, 720), faces, Style(bars=True))
     widths = [mark.label[1].shape[1] for mark in (one, other)]
-    alone = [lay_out((1280, 720), [each])[0].label[1].shape[1] for each in faces]
+    alone = [place_marks((1280, 720), [each])[0].label[1].shape[1] for each in faces]
     assert widths == alone
     assert one.bars and other.bars
 
@@ -85,7 +85,7 @@ def test_two_people_side_by_side_keep_their_whole_labels_and_their_bars() -> Non
 def test_a_label_stands_above_its_box_or_below_it_where_above_is_no_room() -> None:
     style = Style(text_size=14, line_width=2)
     for box, where in (((100, 60, 200, 150), "above"), ((250, 5, 299, 120), "below"), ((5, 2, 290, 198), "inside")):
-        ((x, y), label), _ = lay_out((300, 200), [face(box)], style)[0]
+        ((x, y), label), _ = place_marks((300, 200), [face(box)], style)[0]
         low, high = y, y + label.shape[0]
         assert {"above": high <= box[1], "below": low >= box[3], "inside": box[1] < low and high < box[3]}[where]
         assert 0 <= x and x + label.shape[1] <= 300
@@ -93,7 +93,7 @@ def test_a_label_stands_above_its_box_or_below_it_where_above_is_no_room() -> No
 
 def test_text_shrinks_into_narrow_pictures_and_is_left_out_of_tiny_ones() -> None:
     wide, narrow, tiny = (
-        lay_out((side, side), [face((2, 2, side - 2, side - 2))], Style(text_size=20))[0].label
+        place_marks((side, side), [face((2, 2, side - 2, side - 2))], Style(text_size=20))[0].label
         for side in (400, 60, 12)
     )
     assert wide[1].shape[1] > 100 and narrow[1].shape[1] <= 60 and tiny is None
@@ -102,7 +102,7 @@ def test_text_shrinks_into_narrow_pictures_and_is_left_out_of_tiny_ones() -> Non
 def test_in_a_crowd_a_label_is_shorter_rather_than_absent() -> None:
     """Many people at one place: some labels tell the person alone, in the size of all others."""
     faces = [face((100 + index, 100, 130 + index, 140), track=index) for index in range(30)]
-    marks = lay_out((400, 300), faces)
+    marks = place_marks((400, 300), faces)
     heights = {mark.label[1].shape[0] for mark in marks if mark.label}
     widths = [mark.label[1].shape[1] for mark in marks if mark.label]
     assert len(heights) == 1 and min(widths) < max(widths) / 2
@@ -125,7 +125,7 @@ def test_boxes_text_and_bars_stand_out_on_every_background(background: int, colo
     """Brightness changes by more than a third of its range along the box's line, in the label and in the bars."""
     picture = np.full((400, 600, 3), background, np.uint8)
     one = face((250, 150, 350, 280), sure=0.7)
-    ((mark, bars),) = lay_out((600, 400), [one], Style(color=color, bars=True))
+    ((mark, bars),) = place_marks((600, 400), [one], Style(color=color, bars=True))
     draw_faces(picture, [one], Style(color=color, bars=True))
     gray = picture @ np.array([0.299, 0.587, 0.114])
     (x, y), label = mark
@@ -141,7 +141,7 @@ def test_boxes_text_and_bars_stand_out_on_every_background(background: int, colo
 
 def test_text_is_dark_on_light_colors_and_light_on_dark() -> None:
     for color, ink in (((255, 255, 0), (0, 0, 0)), ((0, 0, 120), (255, 255, 255))):
-        label = lay_out((300, 200), [face((100, 60, 200, 150))], Style(color=color, text_size=24))[0].label[1]
+        label = place_marks((300, 200), [face((100, 60, 200, 150))], Style(color=color, text_size=24))[0].label[1]
         found = {tuple(value) for value in label.reshape(-1, 3).tolist()}
         assert {color, ink} <= found
 
@@ -151,7 +151,7 @@ def test_drawing_changes_nothing_but_boxes_labels_and_bars() -> None:
     after, one = before.copy(), face((180, 70, 300, 190), track=0)
     assert annotate(after, [one], Style(bars=True), in_place=True) is after
     changed = (after != before).any(axis=2)
-    for x1, y1, x2, y2 in [*rectangles(lay_out((512, 512), [one], Style(bars=True))), (176, 66, 304, 194)]:
+    for x1, y1, x2, y2 in [*rectangles(place_marks((512, 512), [one], Style(bars=True))), (176, 66, 304, 194)]:
         changed[y1:y2, x1:x2] = False
     assert not changed.any()
     assert (after[80:180, 190:290] == before[80:180, 190:290]).all()  # the face itself is as it was
@@ -197,7 +197,7 @@ def test_trying_places_one_by_one_finds_what_arrays_find(monkeypatch: pytest.Mon
     rng = np.random.default_rng(3)
     for _ in range(40):
         faces = random_faces(rng, (500, 400), int(rng.integers(1, 8)))
-        found = rectangles(lay_out((500, 400), faces, Style(bars=True)))
+        found = rectangles(place_marks((500, 400), faces, Style(bars=True)))
         with monkeypatch.context() as patch:
-            patch.setattr("mien.analysis.output.label_layout.FEW", -1)
-            assert (rectangles(lay_out((500, 400), faces, Style(bars=True))) == found).all()
+            patch.setattr("mien.analysis.output.label_layout.MAX_FACES_ONE_BY_ONE", -1)
+            assert (rectangles(place_marks((500, 400), faces, Style(bars=True))) == found).all()

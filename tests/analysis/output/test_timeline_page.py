@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from clips import make_clip
 
-from mien.analysis.output.timeline_page import FIRST, MOST, write_timeline_page
+from mien.analysis.output.timeline_page import FIRST_PERSONS, MAX_PERSONS, write_timeline_page
 from mien.analysis.people.people import Observation, PeopleAccumulator
-from mien.analysis.people.timeline import minutes
+from mien.analysis.people.timeline import format_axis_time
 from mien.core.errors import MissingExtra
 from mien.core.labels import FER2013
 
@@ -57,7 +57,7 @@ def test_the_page_holds_the_timeline_of_every_person(tmp_path: Path) -> None:
     assert [person["mostly"] for person in data["persons"]] == [
         "happy 50%", "mostly unsure, surprise 100%", "mostly unsure, surprise 100%"]  # fmt: skip
     for person, row in zip(data["persons"], people.people, strict=True):
-        means = people.timeline.of(row.track)[1]
+        means = people.timeline.mean_probabilities(row.track)[1]
         again = np.full_like(means, np.nan)
         for start, values, unsure in person["runs"]:
             block = np.array(values).reshape(-1, 7) / 1000
@@ -68,10 +68,10 @@ def test_the_page_holds_the_timeline_of_every_person(tmp_path: Path) -> None:
 
 
 def test_a_page_of_many_persons_and_of_nobody_stays_small(tmp_path: Path) -> None:
-    people = film(MOST + 50, seconds=MOST + 60, fps=4)
+    people = film(MAX_PERSONS + 50, seconds=MAX_PERSONS + 60, fps=4)
     write_timeline_page(people, tmp_path / "t.html", "crowd.mp4")
     data = data_of(tmp_path / "t.html")
-    assert (len(data["persons"]), data["more"], data["media"]) == (MOST, len(people.people) - MOST, None)
+    assert (len(data["persons"]), data["more"], data["media"]) == (MAX_PERSONS, len(people.people) - MAX_PERSONS, None)
     assert (tmp_path / "t.html").stat().st_size < 6e6
     write_timeline_page(PeopleAccumulator(FER2013), tmp_path / "none.html", "empty.mp4")
     assert data_of(tmp_path / "none.html")["persons"] == []
@@ -187,7 +187,7 @@ def test_persons_are_chosen_and_a_part_is_looked_at_closely(browser, tmp_path: P
     with Opened(browser, tmp_path / "t.html") as page:
         rows = "document.querySelectorAll('.nsewdrag').length"
         boxes = page.locator("#chooser input")
-        assert (boxes.count(), page.evaluate(rows)) == (12, FIRST)
+        assert (boxes.count(), page.evaluate(rows)) == (12, FIRST_PERSONS)
         assert page.inner_text("#count") == "6 of 12 shown"
         page.click("#none")
         boxes.nth(7).check()
@@ -228,5 +228,5 @@ def test_it_fits_narrow_and_wide_windows_by_day_and_by_night(browser, tmp_path: 
 
 
 def test_ticks_of_short_clips_are_told_apart() -> None:
-    ticks = [minutes(seconds) for seconds in (0, 0.25, 0.5, 12.3, 59.999, 75, 3600)]
+    ticks = [format_axis_time(seconds) for seconds in (0, 0.25, 0.5, 12.3, 59.999, 75, 3600)]
     assert ticks == ["0:00", "0:00.25", "0:00.5", "0:12.3", "1:00", "1:15", "60:00"]

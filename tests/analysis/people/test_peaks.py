@@ -43,7 +43,7 @@ def test_peaks_by_comparing_everything_with_everything() -> None:
             and (values[near[index]] <= values[index]).all()
             and not (values[near[index] & earlier[index]] == values[index]).any()  # of equal ones the earliest
         ]
-        found = peaks(times, values, PeakRule(gap, most=999))
+        found = peaks(times, values, PeakRule(gap, max_peaks=999))
         assert sorted(peak.frame for peak in found) == reference
         assert [peak.rank for peak in found] == sorted(peak.rank for peak in found)
 
@@ -51,12 +51,12 @@ def test_peaks_by_comparing_everything_with_everything() -> None:
 def test_peaks_are_the_highest_and_lie_apart() -> None:
     times = np.arange(0, 60, 0.04)
     happy = 0.55 + 0.4 * np.exp(-((times - 10) ** 2)) + 0.3 * np.exp(-((times - 30) ** 2)) - 0.5 * (times > 45)
-    found = peaks(times, happy, PeakRule(4.0, most=3))
+    found = peaks(times, happy, PeakRule(4.0, max_peaks=3))
     assert [round(one.player_time_s, 2) for one in found[:2]] == [10.0, 30.0]
     assert [round(one.time_s, 2) for one in found[:2]] == [17.0, 37.0]
     assert found[0].probability == pytest.approx(0.95, abs=1e-4)
-    assert all(one.player_time_s <= 45 for one in peaks(times, happy, PeakRule(0.5, most=99)))
-    many = peaks(times, happy + np.random.default_rng(0).uniform(0, 1e-3, len(times)), PeakRule(4.0, most=99))
+    assert all(one.player_time_s <= 45 for one in peaks(times, happy, PeakRule(0.5, max_peaks=99)))
+    many = peaks(times, happy + np.random.default_rng(0).uniform(0, 1e-3, len(times)), PeakRule(4.0, max_peaks=99))
     assert len(many) > 3 and np.diff(sorted(one.player_time_s for one in many)).min() >= 4 - 1e-5
 
 
@@ -89,7 +89,7 @@ def test_lower_peaks_are_found_when_asked_for() -> None:
 
 
 def test_what_is_kept_does_not_grow_with_the_video() -> None:
-    finder, rng = PeakFinder(PeakRule(0.5, most=5)), np.random.default_rng(0)
+    finder, rng = PeakFinder(PeakRule(0.5, max_peaks=5)), np.random.default_rng(0)
     times = np.arange(0, 500, 0.1)
     for one in observations(times, rng.uniform(0.4, 1, len(times))):
         finder.update("happy", float(one.probabilities[1]), one)

@@ -16,10 +16,10 @@ from PIL import Image
 
 from mien.analysis.detection.detectors import Detections, keep_largest
 from mien.analysis.media.inputs import Input
-from mien.analysis.output.captions import Captions, clock
+from mien.analysis.output.captions import Captions, format_timestamp
 from mien.analysis.people.people import Observation, PeopleAccumulator
 from mien.analysis.people.records import read_clip
-from mien.analysis.people.timeline import MOST_BINS, Timeline, draw_timeline
+from mien.analysis.people.timeline import MAX_BINS, Timeline, draw_timeline
 from mien.analysis.pipeline import analyze_input
 from mien.analysis.recognizer import Recognizer
 from mien.analysis.settings import AnalysisContext
@@ -111,7 +111,7 @@ def test_who_is_unsure_most_of_the_time_is_said_to_be() -> None:
     assert (half.to_json()["sure_share"], half.to_json()["mostly_unsure"]) == (0.5, False)
     told = people.to_json()
     assert (told["sure_share"], told["mostly_unsure"]) == (0.45, True)
-    assert people.timeline.of(0)[2].round(3).tolist() == [1] * 6 + [0] * 4  # bin by bin
+    assert people.timeline.mean_probabilities(0)[2].round(3).tolist() == [1] * 6 + [0] * 4  # bin by bin
     assert people.names == {0: "person 1\n(mostly unsure)", 1: "person 2"}
 
 
@@ -156,7 +156,7 @@ def test_captions_change_when_what_is_shown_changes() -> None:
         "\n00:00:00.500 --> 00:00:01.500\n1: happy\n\n00:00:01.500 --> 00:00:02.000\n1: happy\n2: sad\n"
         "\n00:00:02.500 --> 00:00:03.000\n3: neutral\n"
     )
-    assert clock(3723.5) == "01:02:03.500"
+    assert format_timestamp(3723.5) == "01:02:03.500"
 
 
 def test_captions_say_what_is_unsure_and_leave_out_what_is_no_face() -> None:
@@ -183,7 +183,7 @@ def test_a_parser_reads_captions_whatever_the_labels_are_called(tmp_path: Path) 
     assert [(start, length) for start, length, _ in found] == [(500 * index, 500) for index in range(6)]
     assert [cue.dialogue.decode() for *_, cue in found] == texts
     assert "\n\n\n" not in path.read_text() and path.read_text().count("-->") == 6
-    assert clock(-0.2) == "00:00:00.000"
+    assert format_timestamp(-0.2) == "00:00:00.000"
 
 
 def test_the_timeline_keeps_means_while_its_bins_widen() -> None:
@@ -193,10 +193,10 @@ def test_the_timeline_keeps_means_while_its_bins_widen() -> None:
         one = seen(1 if index < 2500 else 0, begins + index / 10, 0.1)
         timeline.update(7, one.probabilities, one.time_s, 0.1)
     assert timeline.width_s == pytest.approx(0.8)  # 0.1, 0.2, 0.4: 1,200 bins of it are 480 s
-    starts, means, _ = timeline.of(7)
+    starts, means, _ = timeline.mean_probabilities(7)
     assert starts[0] == begins  # what comes before anybody is seen takes no bins
     starts = starts - begins
-    assert len(timeline.bins[7]) <= MOST_BINS
+    assert len(timeline.bins[7]) <= MAX_BINS
     np.testing.assert_allclose(means[starts + 0.8 <= 250][:, 1], 0.8, atol=1e-6)
     np.testing.assert_allclose(means[(starts >= 250.4) & (starts < 499)][:, 0], 0.8, atol=1e-6)
     total = sum(row[-2] for row in timeline.bins[7].values())
@@ -210,7 +210,7 @@ def test_a_person_who_is_always_seen_has_no_gap_at_any_frame_rate(fps: float) ->
         if index == int(100 * fps):
             timeline.add_cut(index / fps)
         timeline.update(0, seen(1, 0, 0).probabilities, index / fps, 1 / fps)
-    means = timeline.of(0)[1]
+    means = timeline.mean_probabilities(0)[1]
     assert not np.isnan(means).any()
     np.testing.assert_allclose(means[:, 1], 0.8, atol=1e-5)
     assert sum(row[-2] for row in timeline.bins[0].values()) == pytest.approx(int(seconds * fps) / fps)
@@ -223,7 +223,7 @@ def test_a_timeline_is_drawn_with_gaps_where_nobody_is_seen(tmp_path: Path) -> N
     for index in range(100):
         if index < 40 or index > 60:
             timeline.update(0, seen(1, 0, 0).probabilities, index / 10, 0.1, index > 80)
-    assert np.isnan(timeline.of(0)[1][41:60]).all()
+    assert np.isnan(timeline.mean_probabilities(0)[1][41:60]).all()
     draw_timeline(timeline, {0: "person 1"}, tmp_path / "t.png", "clip")
     drawn = np.array(Image.open(tmp_path / "t.png").convert("RGB")).astype(int)
     yellow = np.abs(drawn - (0xE6, 0xB8, 0x00)).sum(axis=2) < 12  # the color of happy

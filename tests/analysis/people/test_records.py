@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mien.analysis.output.plots import all_transitions, rates, summary_of
-from mien.analysis.output.writers import record_columns, record_writer, records_of
-from mien.analysis.people.people import PeopleAccumulator, observation_of
-from mien.analysis.people.records import SINCE_3, Records, _durations_s, read_clip, read_records, rows_of
+from mien.analysis.output.plots import sum_transitions, summarize_records, transition_rates
+from mien.analysis.output.writers import make_records, record_columns, record_writer
+from mien.analysis.people.people import PeopleAccumulator, observation_from_record
+from mien.analysis.people.records import SINCE_3, Records, _estimate_durations_s, iterate_rows, read_clip, read_records
 from mien.core.errors import DataError
 from mien.core.types import Face, FrameResult
 
@@ -45,7 +45,7 @@ def film(seed: int = 0, frames: int = 400) -> list[FrameResult]:
 def write(results: list[FrameResult], stem: Path, formats: tuple[str, ...] = FORMATS) -> None:
     with record_writer(stem, formats, LABELS) as records:
         for result in results:
-            records.write(records_of(result, "base", "yunet"))
+            records.write(make_records(result, "base", "yunet"))
 
 
 @pytest.fixture
@@ -132,9 +132,9 @@ def test_what_is_not_records_is_told_with_its_place(tmp_path: Path) -> None:
 
 def live(results: list[FrameResult]) -> tuple[PeopleAccumulator, list]:
     """What the analysis gathers frame by frame, and its segments."""
-    rows = [row for result in results for row in records_of(result, "base", "yunet")]
+    rows = [row for result in results for row in make_records(result, "base", "yunet")]
     people = PeopleAccumulator(LABELS)
-    return people, people.segments(observation_of(row, LABELS) for row in rows)
+    return people, people.segments(observation_from_record(row, LABELS) for row in rows)
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -152,9 +152,11 @@ def test_the_analysis_and_its_records_tell_the_same_of_people_segments_timeline_
     assert (again.timeline.width_s, again.timeline.start_s, again.timeline.end_s) == (
         people.timeline.width_s, people.timeline.start_s, people.timeline.end_s)  # fmt: skip
     for track in (0, 4):
-        for ours, theirs in zip(again.timeline.of(track), people.timeline.of(track), strict=True):
+        for ours, theirs in zip(
+            again.timeline.mean_probabilities(track), people.timeline.mean_probabilities(track), strict=True
+        ):
             np.testing.assert_array_equal(ours, theirs)
-    assert np.isnan(again.timeline.of(0)[1]).any()  # the two seconds without anybody
+    assert np.isnan(again.timeline.mean_probabilities(0)[1]).any()  # the two seconds without anybody
 
 
 def test_records_in_another_order_tell_the_same(tmp_path: Path) -> None:
@@ -172,7 +174,7 @@ def test_records_of_schema_2_are_read(tmp_path: Path, name: str, start_s: float 
     """They have neither durations nor the player's time."""
     results = [replace(one, duration_s=STEP_S) for one in film()]
     write(results, tmp_path / "new", (name,))
-    rows = [row for rows in rows_of(tmp_path / f"new.records.{name}") for row in rows]
+    rows = [row for rows in iterate_rows(tmp_path / f"new.records.{name}") for row in rows]
     columns = [column for column in record_columns(LABELS) if column not in SINCE_3]
     with (tmp_path / f"old.records.{name}").open("w", newline="") as file:
         old = [{column: row[column] for column in columns} for row in rows]
@@ -208,7 +210,7 @@ def test_valence_is_happy_less_the_strongest_negative_expression() -> None:
     )
     assert with_contempt.valence == pytest.approx(0.15 - 0.4)
     assert replace(plain, labels=tuple("abcdefg")).valence is None
-    (row,) = records_of(FrameResult("a.jpg", 0, 0.0, (9, 9), (plain,)), "base", "haar")
+    (row,) = make_records(FrameResult("a.jpg", 0, 0.0, (9, 9), (plain,)), "base", "haar")
     assert (row["valence"], row["duration_s"], row["player_time_s"]) == (pytest.approx(0.15), None, 0.0)
     order = ["source", "frame", "time_s", "player_time_s", "duration_s", "face", "track", "x1"]
     assert list(row)[:8] == order
@@ -231,7 +233,7 @@ def test_transitions_count_segments(tmp_path: Path) -> None:
     assert people.tracks[1].transitions.tolist() == [[0, 0, 0], [0, 0, 0], [1, 0, 0]]
     assert [(one.label, round(one.start_s, 3), round(one.end_s, 3)) for one in records.segments() if one.track == 0] == [
         ("happy", 3.0, 4.0), ("sad", 4.0, 4.1), ("happy", 4.1, 7.1), ("neutral", 7.1, 7.6), ("happy", 7.6, 7.8)]  # fmt: skip
-    values = summary_of(records, people)
+    values = summarize_records(records, people)
     assert values["transitions"]["all"]["counts"] == [[0, 1, 0], [1, 0, 1], [1, 1, 0]]
     assert values["transitions"]["all"]["rates"] == [[0, 1, 0], [0.5, 0, 0.5], [0.5, 0.5, 0]]
     assert values["transitions"]["persons"][1]["rates"] == [None, None, [1, 0, 0]]
@@ -256,7 +258,7 @@ def test_a_person_seen_for_no_time_at_all_is_summed_up(tmp_path: Path) -> None:
     results = [FrameResult("a.mp4", i, t, (9, 9), (face(0, min(i, 1), rng),)) for i, t in enumerate(times)]
     write(results, tmp_path / "a", ("jsonl",))
     records = read_clip(tmp_path / "a.records.jsonl")
-    values = summary_of(records, records.people())
+    values = summarize_records(records, records.people())
     seconds = {row["person"]: row["on_screen_s"] for row in values["people"]}
     assert seconds[1] == 0
     assert [one["changes_per_minute"] for one in values["transitions"]["persons"]] == [0, 0]
@@ -264,26 +266,28 @@ def test_a_person_seen_for_no_time_at_all_is_summed_up(tmp_path: Path) -> None:
 
 def test_the_chances_of_a_row_sum_to_one_and_nobody_changes_to_the_same(records: Records) -> None:
     people = records.people()
-    counts = all_transitions(people)
+    counts = sum_transitions(people)
     assert np.trace(counts) == 0
     assert counts.sum() == sum(person.to_json()["changes"] for person in people.people)
-    np.testing.assert_allclose(rates(counts).sum(axis=1), 1)
+    np.testing.assert_allclose(transition_rates(counts).sum(axis=1), 1)
     assert people.share.sum() == pytest.approx(1)
     assert people.mean.sum() == pytest.approx(1, abs=1e-5)
 
 
 def test_without_durations_frames_last_until_the_next_and_no_longer_where_nobody_is_seen() -> None:
     times = np.array([0, 0, 0.1, 0.3, 0.4, 20])
-    durations = _durations_s(times, np.array([0, 0, 1, 2, 3, 180]))
+    durations = _estimate_durations_s(times, np.array([0, 0, 1, 2, 3, 180]))
     np.testing.assert_allclose(durations, [0.1, 0.1, 0.2, 0.1, 0.15, 0.15])
-    varying = _durations_s(times, np.array([0, 0, 1, 2, 3, 4]))  # no frame is between: slides, a recorded screen
+    varying = _estimate_durations_s(
+        times, np.array([0, 0, 1, 2, 3, 4])
+    )  # no frame is between: slides, a recorded screen
     np.testing.assert_allclose(varying, [0.1, 0.1, 0.2, 0.1, 19.6, 0.15])
-    assert _durations_s(times[:2], np.zeros(2, int)).tolist() == [0.04, 0.04]
+    assert _estimate_durations_s(times[:2], np.zeros(2, int)).tolist() == [0.04, 0.04]
 
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_rows_come_back_with_their_types(tmp_path: Path, name: str) -> None:
     results = film()
     write(results, tmp_path / "film", (name,))
-    written = [row for result in results for row in records_of(result, "base", "yunet")]
-    assert [row for rows in rows_of(tmp_path / f"film.records.{name}", 100) for row in rows] == written
+    written = [row for result in results for row in make_records(result, "base", "yunet")]
+    assert [row for rows in iterate_rows(tmp_path / f"film.records.{name}", 100) for row in rows] == written

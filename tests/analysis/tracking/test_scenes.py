@@ -24,11 +24,11 @@ def test_two_people_keep_their_numbers(scene: people.Scene, seconds: float, dete
     file = yunet() if detector == "yunet" else None
     recognizer = Recognizer("base", detector=detector, detector_model=file)
     follower, truth, found = Follower(), [], []
-    finder = recognizer.finder()
+    finder = recognizer.make_face_finder()
     every = 2  # fifteen frames a second do
     for index, (picture, there) in enumerate(people.frames(scene, seconds, people.actors([ASTRONAUT]), every)):
         time_s = every * index / people.FPS
-        faces = recognizer.read_faces([picture], [finder.find_faces(picture, time_s)])[0]
+        faces = recognizer.classify_faces([picture], [finder.find_faces(picture, time_s)])[0]
         followed = follower.follow_faces(faces, time_s, finder.was_cut, picture)
         truth.append(there)
         found.append([(face.track, np.array(face.box_xyxy)) for face in followed])
@@ -57,11 +57,11 @@ def test_a_still_face_before_a_moving_ground_is_one_person_however_sparsely_it_i
     rng = np.random.default_rng(0)
     ground = cv2.resize(rng.integers(0, 256, (20, 60, 3), np.uint8), (3400, 480), interpolation=cv2.INTER_CUBIC)
     (actor, _), recognizer = people.actors([ASTRONAUT]), Recognizer("base", detector="haar", people=1)
-    finder, follower, numbers, changes, cuts = recognizer.finder(), Follower(), set(), 0, 0
+    finder, follower, numbers, changes, cuts = recognizer.make_face_finder(), Follower(), set(), 0, 0
     for index in range(16):
         picture, time_s = ground[:, 180 * index : 180 * index + 640].copy(), 0.3 * index
         people._paste(picture, actor, 320, 240, 180)
-        faces = recognizer.read_faces([picture], [finder.find_faces(picture, time_s)])[0]
+        faces = recognizer.classify_faces([picture], [finder.find_faces(picture, time_s)])[0]
         numbers |= {face.track for face in follower.follow_faces(faces, time_s, finder.was_cut, picture)}
         changes, cuts = changes + finder.was_cut, cuts + follower.was_cut
     assert numbers == {0}
