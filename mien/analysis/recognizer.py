@@ -17,6 +17,7 @@ from PIL import Image
 from mien import __version__
 from mien.analysis.detection.detectors import (
     Detections,
+    Detector,
     crop_faces,
     detect_faces,
     keep_largest,
@@ -100,6 +101,15 @@ class Recognizer:
         names = inspect.signature(cls).parameters.keys() & {field.name for field in fields(options)}
         return cls(**{name: getattr(options, name) for name in names})
 
+    @classmethod
+    def from_parts(cls, options: AnalysisOptions, classifier: Classifier, detector: Detector) -> Recognizer:
+        """Return a recognizer of a model and a detector that are loaded already; the options give all the rest."""
+        recognizer = cls.__new__(cls)
+        recognizer.options, recognizer.classifier, recognizer.detector = options, classifier, detector
+        recognizer.thresholds = Thresholds.from_classifier(classifier, options.unsure, options.drop_non_faces)
+        recognizer.threads = 0
+        return recognizer
+
     @property
     def max_frame_pixels(self) -> int:
         """The limit for the frames of a video: a lower one, since several are in memory, where none was chosen."""
@@ -160,7 +170,7 @@ class Recognizer:
 
     def analyze_frames(self, pictures: Sequence[np.ndarray], *, thorough: bool = False) -> list[list[Face]]:
         """The faces of several RGB uint8 pictures, each searched; their crops go through the network together."""
-        return self.classify_faces(pictures, [self._detect_faces(picture, thorough) for picture in pictures])
+        return self.classify_faces(pictures, [self.detect_faces(picture, thorough=thorough) for picture in pictures])
 
     def for_streaming(self) -> Recognizer:
         """The same, as it is now, for footage, where reading, searching, classifying and writing share the cores.
@@ -181,11 +191,7 @@ class Recognizer:
     ) -> list[list[Face]]:
         """What was found in each of several pictures, RGB uint8 or planes → its faces; all crops go through the network
         together."""
-        size = self.classifier.info.preprocessing.size
-        crops = [
-            crop_faces(picture, one.boxes_xyxy, self.detector.framing, size)
-            for picture, one in zip(pictures, found, strict=True)
-        ]
+        crops = [self.crop_faces(picture, one) for picture, one in zip(pictures, found, strict=True)]
         if not crops:
             return []
         probabilities, non_faces = self.classifier.predict(np.concatenate(crops), self.options.tta)
@@ -193,13 +199,27 @@ class Recognizer:
         for one in found:
             mine = slice(start, start + len(one))
             nothing = None if non_faces is None else non_faces[mine]
-            faces.append(
-                make_faces(
-                    one, probabilities[mine], nothing, self.labels, self.thresholds, not self.detector.is_whole_picture
-                )
-            )
+            faces.append(self.make_faces(one, probabilities[mine], nothing))
             start += len(one)
         return faces
+
+    def detect_faces(self, picture: np.ndarray, *, thorough: bool = True) -> Detections:
+        """Return the boxes of RGB uint8 (H, W, 3): the first step of `analyze`. A search that is not thorough is for frames of videos."""
+        return keep_largest(detect_faces(self.detector, picture, thorough=thorough), self.options.people)
+
+    def crop_faces(self, picture: np.ndarray | YuvImage, found: Detections) -> np.ndarray:
+        """Return what the model gets to see of each box, uint8 (N, S, S[, 3]): the second step of `analyze`."""
+        size = self.classifier.info.preprocessing.size
+        return crop_faces(picture, found.boxes_xyxy, self.detector.framing, size)
+
+    def make_faces(self, found: Detections, probabilities: np.ndarray, non_faces: np.ndarray | None) -> list[Face]:
+        """Return the faces of boxes and of what the model predicts for their crops: the last step of `analyze`.
+
+        probabilities   float32 (N, K)
+        non_faces       float32 (N,), scores that each is no face; None where the model gives none
+        """
+        has_detector = not self.detector.is_whole_picture
+        return make_faces(found, probabilities, non_faces, self.labels, self.thresholds, has_detector)
 
     def fingerprint(self) -> dict[str, object]:
         """All that its answers depend on, as JSON holds it."""
@@ -230,6 +250,3 @@ class Recognizer:
                 raise ValueError(f"crops have one size, not {', '.join(map(str, sorted(sizes)))}: resize them")
             crops = np.stack(crops) if len(crops) else np.empty((0, 1, 1), np.uint8)
         return self.classifier.probabilities(crops, self.options.tta)
-
-    def _detect_faces(self, picture: np.ndarray, thorough: bool) -> Detections:
-        return keep_largest(detect_faces(self.detector, picture, thorough=thorough), self.options.people)

@@ -102,7 +102,7 @@ class JobStore:
         if is_new:  # one that was there before is shared as its owner wishes
             folder.chmod(0o700)
         self._lock = ExitStack()
-        hint = "end that one, or name another with --state"
+        hint = "end that one, or name another with `state`"
         self._lock.enter_context(hold_lock(folder / "in-use.lock", folder, hint, state="used"))
         self._database = sqlite3.connect(folder / "jobs.sqlite3", isolation_level=None, check_same_thread=False)
         self._database.row_factory = sqlite3.Row
@@ -112,7 +112,7 @@ class JobStore:
             self.list_jobs()
         except (sqlite3.DatabaseError, UsageError) as error:  # the latter for jobs of a newer version
             self.close()
-            hint = "name another folder with --state, or remove jobs.sqlite3 from it: its jobs are lost then"
+            hint = "name another folder with `state`, or remove jobs.sqlite3 from it: its jobs are lost then"
             raise OutputError(folder, f"cannot be used ({error})", hint) from error
 
     def close(self) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 
 from mien.core.errors import MienError
 from mien.service.config import Config
+from mien.service.errors import drop_parameters
 from mien.service.jobs.jobs import CANCELLED, DONE, FAILED, STEM, WORK, Job, JobStore
 from mien.service.recognition.decoding import make_child_environment
 
@@ -157,7 +158,9 @@ class Runner:
             log.warning("job %s: its worker %s", job.id, end["died"])
             self._store.handle_crash(job.id, end["died"])
         elif "error" in end:
-            self._store.end_job(job.id, FAILED, error=end["error"])
+            error = end["error"]
+            hint = drop_parameters(error["hint"])
+            self._store.end_job(job.id, FAILED, error=error | {"hint": hint})
         else:
             results = out.with_name("results")
             shutil.rmtree(results, ignore_errors=True)  # of an attempt whose end could not be written down

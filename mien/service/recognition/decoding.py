@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from mien.service.config import Limits
-from mien.service.errors import RequestError
+from mien.service.errors import RequestError, drop_parameters
 from mien.service.recognition.decoder import ANSWER, DECODED, EXHAUSTED, REQUEST
 
 #: Decoders do one thing at a time: threads of the libraries would only take memory.
@@ -219,10 +219,8 @@ class Decoders:
 
 
 def _make_request_error(name: str, error: dict[str, Any]) -> RequestError:
-    """The decoder's error as an answer; its hints speak of options of the program, which are of no use here."""
+    """The decoder's error as an answer; parameters that its hint names are of no use to a client."""
     code, found, parameters = error["code"], error["problem"], error["parameters"]
     if code == "too_many_pixels":
         return RequestError(413, code, name, found, "send a smaller one", **parameters)
-    first, _, other = error["hint"].partition(", or ")
-    hint = first if "--" in other else error["hint"]
-    return RequestError(422, code, name, found, hint, **parameters)
+    return RequestError(422, code, name, found, drop_parameters(error["hint"]), **parameters)
