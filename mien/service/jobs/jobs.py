@@ -213,7 +213,7 @@ class JobStore:
             return self.update_job(job_id, state=QUEUED, progress=None, seconds_left=None, text=text)
         found = f"its worker {how}, {job.attempts} times"
         hint = "the video may be damaged or too large; convert it to an ordinary .mp4 and send it again"
-        known = {"code": "worker_crashed", "how": how, "attempts": job.attempts}
+        known: dict[str, Any] = {"code": "worker_crashed", "how": how, "attempts": job.attempts}
         return self.end_job(job_id, FAILED, error=MienError(job.name, found, hint, **known).to_dict())
 
     def requeue_interrupted_job(self, job_id: str) -> Job | None:
@@ -227,7 +227,7 @@ class JobStore:
                 job_id, state=QUEUED, attempts=job.attempts - 1, progress=None, seconds_left=None, text=text
             )  # fmt: skip
         found, hint = f"the server ended {job.starts} times while it was analyzed", "send it again"
-        known = {"code": "server_ended", "times": job.starts}
+        known: dict[str, Any] = {"code": "server_ended", "times": job.starts}
         return self.end_job(job_id, FAILED, error=MienError(job.name, found, hint, **known).to_dict())
 
     def recover_jobs(self) -> None:
