@@ -1,4 +1,4 @@
-# What one does with this checkout. `make help` lists it.
+# Development targets. `make help` lists them.
 PYTHON ?= python3
 BIN := .venv/bin
 DATA ?= fer2013.csv
@@ -13,7 +13,7 @@ WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 OPENCV_FOR_THREADS_NUM=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 # Rooms without findings of the type checker; pyproject.toml has the same list, and checks them strictly.
-TYPED := mien/core mien/data mien/evaluation mien/analysis mien/service
+TYPED := mien/core mien/data mien/evaluation mien/analysis mien/models mien/training mien/explanation mien/reproduction mien/service mien/cli
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow test-browser test-all check check-js types fix docs queue bench dist clean
@@ -21,7 +21,7 @@ TYPED := mien/core mien/data mien/evaluation mien/analysis mien/service
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: .venv/.core  ## install the light core and read the face in examples/astronaut.jpg
+demo: .venv/.core  ## install the core and analyze examples/astronaut.jpg
 	$(BIN)/mien analyze examples/astronaut.jpg
 
 test: .venv/.test  ## install what the tests need and run them, without the slow ones and those that drive a browser
@@ -36,7 +36,7 @@ test-browser: .venv/.chromium  ## drive the pages in Chromium, which is installe
 test-all: .venv/.test .venv/.strace  ## run every test; those of the pages are skipped without Chromium
 	$(PYTEST)
 
-check: .venv/.test  ## lint, formatting, types of the rooms without findings, generated documents
+check: .venv/.test  ## lint, formatting, types, generated documents
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/python -m mypy $(TYPED)
@@ -49,15 +49,15 @@ check-js: tests/js/node_modules/.made  ## check the types of the page's JavaScri
 types: .venv/.test  ## check the types of the whole package
 	$(BIN)/python -m mypy mien
 
-fix: .venv/.test  ## mend what the linter and the formatter can
+fix: .venv/.test  ## fix what the linter and the formatter can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 docs: .venv/.test  ## write docs/commands.md from the program's help, docs/reproduction.md and docs/accuracy.md from its logs
 	$(BIN)/python docs/generate.py
 
-queue: .venv/.test  ## train everything by priority, and go on after any interruption (DATA=files, OPTIONS='--status --processes 2 --slow-too ...')
-	$(BIN)/mien queue --data $(subst $(space),$(space)--data ,$(DATA)) --known docs/reproduction $(OPTIONS)
+queue: .venv/.test  ## train everything by priority, and resume after any interruption (DATA=files, OPTIONS='--status --processes 2 --include-slow ...')
+	$(BIN)/mien queue --data $(subst $(space),$(space)--data ,$(DATA)) --known-results docs/reproduction $(OPTIONS)
 
 bench: .venv/.test  ## measure speed and memory on this machine
 	$(BIN)/python benchmarks/speed.py

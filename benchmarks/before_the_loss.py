@@ -18,7 +18,7 @@ from torch import Tensor
 
 from mien.core.files import write_json
 from mien.data import load_faces
-from mien.reproduction.runner import result_of, slim
+from mien.reproduction.runner import round_numbers, train_run
 from mien.reproduction.studies import Run
 from mien.training import epoch as training
 from mien.training.losses import make_loss
@@ -48,10 +48,10 @@ def main() -> None:
             run = Run(name, "r1-lenet", "r1", 10, 1)
             with patch.object(training, "make_loss", mistaken):
                 write_json(
-                    place / "result.json", result_of(run, faces, place, short=arguments.short, quiet=False, echo=print)
+                    place / "result.json", train_run(run, faces, place, short=arguments.short, quiet=False, echo=print)
                 )
         runs[name] = json.loads((place / "result.json").read_text(encoding="utf-8"))
-    write_json(arguments.out / "before-the-loss.json", slim({"study": "before-the-loss", "runs": runs}))
+    write_json(arguments.out / "before-the-loss.json", round_numbers({"study": "before-the-loss", "runs": runs}))
 
 
 if __name__ == "__main__":

@@ -54,11 +54,11 @@ def write_reproduction(page: Path) -> None:
 
 def accuracy() -> str:
     """docs/accuracy.md, from the ladder's log; empty where it has not run."""
-    from mien.reproduction.ablations import page_text
+    from mien.reproduction.ablations import make_page
     from mien.reproduction.page import read_results
 
     results = read_results(DOCS / "reproduction")
-    return page_text(results["ladder"]) if "ladder" in results else ""
+    return make_page(results["ladder"]) if "ladder" in results else ""
 
 
 def _text(path: Path) -> str:

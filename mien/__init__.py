@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mien.core.errors import MienError
     from mien.core.types import Face
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["Face", "MienError", "Recognizer", "__version__"]
 
 #: Public names and where they live: imported when they are first used, so that `import mien` costs next to nothing.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import builtins
 import re
 import shutil
 import subprocess
@@ -92,6 +94,8 @@ def somewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the files that the documents speak of."""
     folder = tmp_path_factory.mktemp("documents")
     shutil.copy(ASTRONAUT, folder / "photo.jpg")
+    (folder / "examples").mkdir()
+    shutil.copy(ASTRONAUT, folder / "examples" / "astronaut.jpg")
     faces = concatenate_faces([patterns(14), patterns(14, split="PublicTest", seed=1)])
     save_faces(faces, folder / "fer2013.csv")
     votes = np.full((len(faces), len(FERPLUS_COLUMNS)), 1)
@@ -161,3 +165,58 @@ def test_nothing_points_at_a_machine() -> None:
     }
     pattern = re.compile(r"(?<![\w.])/(home|root|Users)/\w|extra-index" + "-url")
     assert [name for name, text in texts.items() if pattern.search(text)] == []
+
+
+def _worked_examples() -> list[tuple[str, str, str]]:
+    """(language, module that the text names last before the block, code) of CONTRIBUTING's examples."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    examples = []
+    for match in re.finditer(r"^( *)```(python|js)\n(.*?)^ *```$", text, re.MULTILINE | re.DOTALL):
+        modules = re.findall(r"`((?:mien|tests)/[\w/]+\.py|\w+\.js)`", text[: match.start()])
+        examples.append((match[2], modules[-1] if modules else "", textwrap.dedent(match[3])))
+    return examples
+
+
+def test_the_python_examples_for_contributors_use_names_that_exist() -> None:
+    examples = [
+        (module, ast.parse(code.removeprefix("el")))
+        for language, module, code in _worked_examples()
+        if language == "python"
+    ]
+    own = {
+        node.name for _, tree in examples for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.ClassDef)
+    }
+    own |= {node.arg for _, tree in examples for node in ast.walk(tree) if isinstance(node, ast.arg)}
+    own |= {node.id for _, tree in examples for node in ast.walk(tree)
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}  # fmt: skip
+    own |= {node.asname or node.name for _, tree in examples for node in ast.walk(tree) if isinstance(node, ast.alias)}
+    own |= {node.name for _, tree in examples for node in ast.walk(tree) if isinstance(node, ast.ExceptHandler)}
+    missing = []
+    for module, tree in examples:
+        known = (
+            (ROOT / module).read_text(encoding="utf-8") if (ROOT / module).exists() else ""
+        )  # some are to be created
+        used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+        missing += [
+            (module, name) for name in sorted(used - own - set(dir(builtins))) if not re.search(rf"\b{name}\b", known)
+        ]
+    assert examples and not missing
+
+
+def test_the_javascript_examples_for_contributors_import_what_is_exported() -> None:
+    imports = [
+        (name.strip(), module)
+        for language, _, code in _worked_examples() if language == "js"
+        for names, module in re.findall(r"import \{([^}]+)\} from \"\./([\w.]+)\"", code)
+        for name in names.split(",")
+    ]  # fmt: skip
+    page = ROOT / "mien" / "service" / "page"
+    missing = [
+        (name, module)
+        for name, module in imports
+        if not re.search(
+            rf"export (async )?(const|let|function\*?) {re.escape(name)}(?!\w)",
+            (page / module).read_text(encoding="utf-8"),
+        )
+    ]
+    assert imports and not missing

@@ -12,7 +12,7 @@ from typing import Any
 from mien.analysis.media.inputs import Input
 from mien.analysis.output.writers import RECORD_FORMATS, record_path
 from mien.core.errors import OutputError
-from mien.core.files import escape_file_name, hidden_sibling
+from mien.core.files import hidden_sibling
 
 OWNERSHIP_NAME = ".outputs.jsonl"
 
@@ -66,7 +66,7 @@ class Ownership:
 
     def is_free(self, stem: Path, item: Input) -> bool:
         """Whether an input may use a stem: no other input has outputs there."""
-        owner, own = self.find_owner(stem), owner_name(item)
+        owner, own = self.find_owner(stem), item.absolute_name
         return owner is None or owner == item.name or os.path.abspath(owner) == own  # noqa: PTH100
 
     def claim_stem(self, item: Input) -> None:
@@ -82,7 +82,7 @@ class Ownership:
                 "run the same analysis again",
             )
         line = self._lines.get(str(item.stem).lower())
-        if line is None or line["owner"] != owner_name(item):
+        if line is None or line["owner"] != item.absolute_name:
             self._append(item, {})
 
     def record_outputs(self, item: Input, outputs: list[Path]) -> list[Path]:
@@ -104,17 +104,12 @@ class Ownership:
 
     def _append(self, item: Input, outputs: Mapping[str, str]) -> None:
         stem = str(item.stem)
-        line = {"stem": stem, "owner": owner_name(item), "outputs": dict(outputs)}
+        line = {"stem": stem, "owner": item.absolute_name, "outputs": dict(outputs)}
         if self._lines.get(stem.lower()) == line:
             return
         self._lines[stem.lower()] = line
         with self._path.open("a", encoding="utf-8", newline="\n") as file:
             file.write(json.dumps(line) + "\n")
-
-
-def owner_name(item: Input) -> str:
-    """Return the absolute path of an input, or the address of a stream, as printable text."""
-    return item.name if isinstance(item.path, str) else escape_file_name(os.path.abspath(item.path))  # noqa: PTH100 - does not resolve links
 
 
 def _parse_line(text: str) -> dict[str, Any] | None:

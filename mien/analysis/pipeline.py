@@ -86,14 +86,14 @@ def _analyze_picture(
     content: bytes | None = None,
 ) -> AnalysisResult:
     """content: the file's bytes, where the input is an address."""
-    before = item.status()
+    before = item.file_status()
     picture = recognizer.read_picture(item.path) if content is None else recognizer.read_bytes(content, item.name)
     if grown := item.check_unchanged(before):
         raise MediaError(item.name, *grown.split("; "))
     faces = recognizer.analyze_frames([picture], thorough=True)[0]
     result = AnalysisResult(item.name, faces=tuple(faces))
     result.add_frame(faces)
-    if isinstance(item.path, Path) and (pages := count_pages(item.path)) > 1:
+    if item.file is not None and (pages := count_pages(item.file)) > 1:
         result.warnings.append(f"holds {pages:,} pages; only the first was read")
     frame = FrameResult(result.source, 0, 0.0, (picture.shape[1], picture.shape[0]), result.faces)
     for table in tables:

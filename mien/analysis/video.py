@@ -61,7 +61,7 @@ def analyze_video(
 ) -> AnalysisResult:
     """Analyze one video and write its outputs. It is done part by part: after a sudden end, the same call goes on."""
     _refuse_foreign_subtitles(stem, context.options)
-    before = item.status()
+    before = item.file_status()
     with (
         limit_opencv_threads(),
         open_video(item.path, context.options.sampling, recognizer.max_frame_pixels) as source,
@@ -88,9 +88,7 @@ def analyze_video(
         except BaseException as error:
             # Of the machine, not of the video: with more room the same command goes on from the parts.
             of_machine = isinstance(error, OutputError | OSError) or is_out_of_memory(error)
-            if isinstance(item.path, str) or (
-                isinstance(error, Exception) and not of_machine
-            ):  # a stream never goes on
+            if item.is_stream or (isinstance(error, Exception) and not of_machine):  # a stream never goes on
                 parts.remove()
             raise
         # Anything else (Ctrl-C, the end of the process) leaves the parts where they are.
@@ -135,11 +133,11 @@ def _initial_state(item: Input, recognizer: Recognizer, options: AnalysisOptions
 
 def _parts_key(item: Input, recognizer: Recognizer, context: AnalysisContext) -> dict[str, Any]:
     """What the parts of a video depend on; a stream is never the same twice."""
-    if isinstance(item.path, str):
+    if item.file is None:
         import uuid
 
         return {"stream": uuid.uuid4().hex}
-    status = item.path.stat()
+    status = item.file.stat()
     encoder: dict[str, str] = {}
     if context.options.has_media:
         from mien.analysis.media.video_writer import encoder_options

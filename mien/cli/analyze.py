@@ -197,7 +197,6 @@ def _exit_code(analysis: Analysis) -> int:
 
 def _parse_sampling(fps: float | None, every: float | None, begin: str, end: str | None) -> Sampling:
     """Return which frames of a video --fps, --every, --from and --to select."""
-
     if fps is not None and every is not None:
         raise UsageError("--fps and --every", "both say how often", "give one of them")
     if not math.isfinite((fps or 1) * (every or 1)):
@@ -210,7 +209,6 @@ def _parse_sampling(fps: float | None, every: float | None, begin: str, end: str
 
 def _parse_time(option: str, text: str) -> float:
     """Return the seconds of a time like ``83``, ``1:23`` or ``0:01:23.5``."""
-
     match = re.fullmatch(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d*)?)", text.strip())
     if match is None or (match[2] and float(match[3]) >= 60) or (match[1] and int(match[2]) >= 60):
         raise UsageError(f"{option} {text}", "is no time", "give seconds, or as in 1:23 or 1:02:03.5")

@@ -41,7 +41,7 @@ class GracefulStop:
     @contextmanager
     def handle_interrupt(self, item: Input) -> Iterator[None]:
         """Handle Ctrl-C while a stream is analyzed. With a file it ends the program; the same command continues."""
-        if not isinstance(item.path, str):
+        if not item.is_stream:
             yield
             return
 
@@ -87,7 +87,6 @@ class Analysis:
         self.left_out: Counter[str] = Counter()
 
     def run(self, inputs: list[str]) -> None:
-
         out = self.context.out
         items = list_inputs(inputs, out, self.left_out)
         several = len(items) > 1
@@ -118,7 +117,6 @@ class Analysis:
                     self.manifest.mark_ended()
 
     def _analyze_all(self, items: list[Input | MediaError], restored: int, count: int) -> None:
-
         with progress_bar("files", count, restored, quiet=self.context.quiet or count == 1) as bar:
             for done, item in enumerate(items, start=restored + 1):
                 self._analyze_one(item)
@@ -130,9 +128,8 @@ class Analysis:
 
     def _print_renamed(self, items: list[Input | MediaError], named: list[Input | MediaError]) -> None:
         """Print which inputs get outputs of another name, because another input owns the usual one."""
-
         for item, now in zip(items, named, strict=True):
-            if isinstance(item, MediaError) or item.stem == now.stem or self.crash:
+            if isinstance(item, MediaError) or isinstance(now, MediaError) or item.stem == now.stem or self.crash:
                 continue
             owner = None if self.ownership.is_free(item.stem, item) else self.ownership.find_owner(item.stem)
             if owner is not None:
@@ -142,7 +139,6 @@ class Analysis:
 
     def _restore_state(self, items: list[Input | MediaError]) -> int:
         """Restore the results of the inputs before a crash, and return how many inputs these are, the crashed one included."""
-
         if not self.crash:
             return 0
         lines = [
@@ -164,11 +160,12 @@ class Analysis:
                 self._record_failure(
                     format_error(item) if isinstance(item, MediaError) else line["why"], is_printed=True
                 )
-        self._record_crash(items[crashed])
+        item = items[crashed]
+        assert not isinstance(item, MediaError)  # only an input is begun
+        self._record_crash(item)
         return crashed + 1
 
     def _record_crash(self, item: Input) -> None:
-
         is_short = self.crash == "SIGKILL"  # of memory: nothing is wrong with the input
         discard_unfinished(self.context.out / item.stem, keep_parts=is_short)
         if is_short:
@@ -187,12 +184,11 @@ class Analysis:
         return {**self.recognizer.fingerprint(), "options": self.context.options.output_choices()}
 
     def _analyze_one(self, item: Input | MediaError) -> None:
-
         if isinstance(item, MediaError):
             self._record_failure(format_error(item))
             return
         if self.manifest is not None:
-            if self._is_known(item):
+            if self._is_known(item, self.manifest):
                 return
             self.manifest.mark_begun(item)
         begin_input()
@@ -208,9 +204,9 @@ class Analysis:
         self._record_result(item, done)
         end_input(is_finished=True)
 
-    def _is_known(self, item: Input) -> bool:
+    def _is_known(self, item: Input, manifest: Manifest) -> bool:
         """Return whether an earlier run knows the result of an input; print it then."""
-        before = self.manifest.find_finished(item)
+        before = manifest.find_finished(item)
         if before is not None and "done" in before:
             self.finished.append(before["done"])
             if self.show:
@@ -218,7 +214,7 @@ class Analysis:
             for warning in before["done"]["warnings"]:  # the exit code speaks of them too
                 print_error(f"{item.name}: {warning}")
             return True
-        line = self.manifest.find_entry(item)
+        line = manifest.find_entry(item)
         if line is None or line["state"] != "crashed":
             return False
         self._record_failure(f"{line['why']} (known from an earlier run)")
@@ -248,7 +244,6 @@ class Analysis:
 
     def _write_joint_table(self) -> None:
         """Write the records of all inputs into one table; they are read back from their files."""
-
         out, formats = self.context.out, self.context.options.formats
         with record_writer(out / "all", formats, self.recognizer.labels) as table:
             for done in self.finished:
@@ -323,7 +318,6 @@ def _format_shares(people: dict[str, Any]) -> str:
 
 
 def _to_json(done: AnalysisResult, recognizer: Recognizer) -> dict[str, Any]:
-
     values = done.to_json()
     if not done.is_video:
         result = FrameResult(done.source, 0, 0.0, (0, 0), done.faces)

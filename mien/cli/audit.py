@@ -1,17 +1,18 @@
-"""`mien audit`: what is wrong with a data set, as a gallery to look at and CSVs to leave rows out by."""
+"""`mien audit`: the errors of a data set, as a gallery and as CSVs for --exclude."""
 
 from __future__ import annotations
 
 import importlib.util
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 import typer
 
+from mien.cli.completion import complete_models
 from mien.cli.loaders import classify_images, open_classifier, print_skipped, refuse_overwrite
-from mien.cli.options import Json, Quiet, SkipBad
+from mien.cli.messages import emit, print_note
+from mien.cli.options import Ferplus, Json, OutFolder, Quiet, SkipBad
 from mien.core.errors import DataError, UsageError
 from mien.core.files import find_file_problem, make_folder, write_json, write_text
 from mien.core.progress import echo
@@ -26,112 +27,116 @@ from mien.evaluation.reports.audit_page import render_audit_page
 from mien.evaluation.reports.page import require_jinja
 from mien.evaluation.tables import write_predictions
 
-#: Of fewer faces, what is an ordinary one cannot be learned: real ones would be taken for none.
-LEAST_FACES = 1_000
+#: Fewer faces are too few to learn what faces look like: real ones would be taken for non-faces.
+MIN_FACES = 1_000
+
+
+Paths = Annotated[
+    list[Path],
+    typer.Argument(metavar="PATH", help="CSV or Parquet files, or folders of pictures; several are audited as one."),
+]
+NearDuplicates = Annotated[bool, typer.Option(help="Find near duplicates, beside exact ones.")]
+NonFaces = Annotated[bool, typer.Option(help="Find pictures that are no faces.")]
+WrongLabels = Annotated[bool, typer.Option("--labels/--no-labels", help="Find wrong labels.")]
+Probabilities = Annotated[
+    Path | None,
+    typer.Option(
+        "--probabilities",
+        help="CSV of 'mien predict' from a model that did not train on these faces; nothing is trained then.",
+    ),
+]
+JudgeModel = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        autocompletion=complete_models,
+        help="Check labels by this model; weaker if it trained on these faces.",
+    ),
+]
+Folds = Annotated[
+    int, typer.Option("--folds", min=2, help="Number of networks that check labels, each on other faces.")
+]
+Epochs = Annotated[int, typer.Option("--epochs", min=1, help="Epochs of each network.")]
+MaxLabelShare = Annotated[
+    float, typer.Option("--max-label-share", min=0, max=1, help="Maximum share of the labels in audit.csv.")
+]
+Size = Annotated[int, typer.Option("--size", min=24, help="Side in pixels to which pictures are scaled.")]
 
 
 def audit(
-    paths: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="PATH", help="A CSV or Parquet file, or a folder of pictures; several are audited as one."
-        ),
-    ],
-    out: Annotated[Path, typer.Option(help="The folder for audit.html, audit.json and the CSVs.")] = Path("mien-out"),
-    ferplus: Annotated[
-        Path | None, typer.Option(help="FER+'s CSV of votes, whose raters know what is no face.")
-    ] = None,
-    near: Annotated[bool, typer.Option(help="Look for near duplicates too, not for exact ones alone.")] = True,
-    nonfaces: Annotated[bool, typer.Option(help="Look for pictures that are no faces.")] = True,
-    labels: Annotated[bool, typer.Option(help="Look for wrong labels.")] = True,
-    probabilities: Annotated[
-        Path | None,
-        typer.Option(
-            help="A CSV of 'mien predict' from a model that did not train on these faces; nothing is trained."
-        ),
-    ] = None,
-    model: Annotated[
-        str, typer.Option(help="Judge labels by this model; weaker where it trained on these faces.")
-    ] = "",
-    folds: Annotated[
-        int, typer.Option(min=2, help="Networks that are trained, each judging the faces it is not shown.")
-    ] = 3,
-    epochs: Annotated[int, typer.Option(min=1, help="How long each is trained.")] = 8,
-    share: Annotated[
-        float,
-        typer.Option(min=0, max=1, help="At most this share of the labels, the most suspicious, go into audit.csv."),
-    ] = 0.05,
-    size: Annotated[
-        int, typer.Option(min=24, help="Side in pixels that pictures of files and folders are scaled to.")
-    ] = 48,
+    paths: Paths,
+    out: OutFolder = Path("mien-out"),
+    ferplus: Ferplus = None,
+    near_duplicates: NearDuplicates = True,
+    non_faces: NonFaces = True,
+    labels: WrongLabels = True,
+    probabilities: Probabilities = None,
+    model: JudgeModel = "",
+    folds: Folds = 3,
+    epochs: Epochs = 8,
+    max_label_share: MaxLabelShare = 0.05,
+    size: Size = 48,
     skip_bad: SkipBad = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Find duplicates, pictures that are no faces, and wrong labels.
 
-    audit.html shows what was found. audit.csv names every row with its reasons, duplicates.csv, leaked.csv, nonfaces.csv
-    and labels.csv those of one kind; all go into --exclude of train, evaluate and others. Of each group of duplicates one stays,
-    a test face before its training twin. Wrong labels are told by small networks that are trained here, each on the faces
-    that the others judge: on two cores that takes half an hour for FER2013. They are kept, so that an audit that was
-    interrupted goes on; --probabilities or --model spares them, and --no-labels leaves labels out.
-    """  # fmt: skip
-
+    audit.html shows the findings. audit.csv lists every row with its reasons; duplicates.csv, leaked.csv, nonfaces.csv and
+    labels.csv those of one kind. Each can be given to --exclude of train, evaluate and others. One face of each group of
+    duplicates stays; a test face is kept before its duplicate in the training split. Wrong labels are found by small networks
+    that are trained here, each on the faces that the others check: on two cores this takes half an hour for FER2013. They are
+    stored, so that an interrupted audit continues. --probabilities or --model replaces them; --no-labels leaves labels out.
+    """
     require_jinja()
-    _check(labels, probabilities, model)
+    _check_options(labels, probabilities, model)
     refuse_overwrite(out, [*paths, *(path for path in (ferplus, probabilities) if path)], writes=TABLES)
     silent = quiet or as_json
-    faces = _read(paths, ferplus, size, skip_bad, silent)
+    faces = load_faces(paths, ferplus=ferplus, size=size, skip_bad=skip_bad)
+    print_skipped(faces, quiet=silent)
     make_folder(out)
-    duplicates = find_duplicates(faces.images, near=near, quiet=silent)
-    enough = len(faces) >= LEAST_FACES
-    score = score_non_faces(faces.images, quiet=silent) if nonfaces and enough else None
-    few = f"non-faces (fewer than {LEAST_FACES:,} faces, too few to learn from what faces look like)"
+    duplicates = find_duplicates(faces.images, near=near_duplicates, quiet=silent)
+    has_enough = len(faces) >= MIN_FACES
+    score = score_non_faces(faces.images, quiet=silent) if non_faces and has_enough else None
+    few = f"non-faces (fewer than {MIN_FACES:,} faces, too few to learn what faces look like)"
     skipped = [
-        *([] if near else ["near duplicates (--no-near)"]),
-        *([] if nonfaces else ["non-faces (--no-nonfaces)"]),
-        *([few] if nonfaces and not enough else []),
+        *([] if near_duplicates else ["near duplicates (--no-near-duplicates)"]),
+        *([] if non_faces else ["non-faces (--no-non-faces)"]),
+        *([few] if non_faces and not has_enough else []),
     ]
-    judged, why = None, "labels (--no-labels)"
+    judged, problem = None, "labels (--no-labels)"
     if labels:
-        judged, why = _judge(faces, duplicates, out, probabilities, model, folds, epochs, silent)
-    label_errors = None
+        judged, problem = _predict_labels(faces, duplicates, out, probabilities, model, folds, epochs, silent)
     if judged is None:
-        skipped.append(why)
-    else:
-        label_errors = find_label_errors(judged, faces.labels)
+        skipped.append(problem)
+    errors = None if judged is None else find_label_errors(judged, faces.labels)
     findings = collect_findings(
-        faces, duplicates, nonface_score=score, label_errors=label_errors, share=share, skipped_checks=tuple(skipped)
+        faces,
+        duplicates,
+        nonface_score=score,
+        label_errors=errors,
+        share=max_label_share,
+        skipped_checks=tuple(skipped),
     )
     values = findings.counts()
     write_tables(findings, out)
     write_json(out / "audit.json", values)
     write_text(out / "audit.html", render_audit_page(findings, ", ".join(path.name for path in paths)))
-    if as_json:
-        echo(json.dumps(values, indent=2))
-    elif not quiet:
-        echo(f"{_summary(findings, values)}\nwrote {out / 'audit.html'}, audit.json, audit.csv and a CSV for each kind")
+    text = f"{_summary(findings, values)}\nwrote {out / 'audit.html'}, audit.json, audit.csv and a CSV for each kind"
+    emit(values, text, as_json=as_json, quiet=quiet)
 
 
-def _check(labels: bool, probabilities: Path | None, model: str) -> None:
-
+def _check_options(labels: bool, probabilities: Path | None, model: str) -> None:
     if probabilities is not None and model:
         raise UsageError("--probabilities", "was given with --model", "give one of them")
     if not labels and (probabilities is not None or model):
-        given = "--model" if model else "--probabilities"
-        raise UsageError("--no-labels", f"contradicts {given}", "leave one of them out")
+        option = "--model" if model else "--probabilities"
+        raise UsageError("--no-labels", f"contradicts {option}", "leave one of them out")
     if probabilities is not None and (fault := find_file_problem(probabilities, "a CSV of predictions")):
         raise DataError(probabilities, *fault)
 
 
-def _read(paths: list[Path], ferplus: Path | None, size: int, skip_bad: bool, silent: bool) -> FaceSet:
-
-    faces = load_faces(paths, ferplus=ferplus, size=size, skip_bad=skip_bad)
-    print_skipped(faces, quiet=silent)
-    return faces
-
-
-def _judge(
+def _predict_labels(
     faces: FaceSet,
     duplicates: Duplicates,
     out: Path,
@@ -141,44 +146,39 @@ def _judge(
     epochs: int,
     silent: bool,
 ) -> tuple[np.ndarray | None, str]:
-    """(probabilities float32 (N, K) over the data's classes, "") or (None, why there are none)."""
-
+    """Return (probabilities float32 (N, K) over the data's classes, ""), or (None, the reason why there are none)."""
     if not faces.is_labeled.any():
         return None, "labels (there are none)"
     if probabilities is not None:
         return read_probabilities(probabilities, faces), ""
     if model:
-        return _by_model(faces, model, silent), ""
+        return _predict_by_model(faces, model, silent), ""
     if importlib.util.find_spec("torch") is None:
         reason = "labels (torch is not installed: pip install 'mien[train]', or give --probabilities or --model)"
-        if not silent:
-            echo(f"note: not checked: {reason}", error=True)
+        print_note(f"note: not checked: {reason}", quiet=silent)
         return None, reason
     counts = faces.class_counts()
     if (counts > 0).sum() < 2 or counts[counts > 0].min() < 2 * folds:
         return None, f"labels (a class has fewer than {2 * folds} faces, too few for {folds} folds)"
-    return _out_of_fold(faces, duplicates, out, folds, epochs, silent), ""
+    return _predict_out_of_fold(faces, duplicates, out, folds, epochs, silent), ""
 
 
-def _by_model(faces: FaceSet, model: str, silent: bool) -> np.ndarray:
-
+def _predict_by_model(faces: FaceSet, model: str, silent: bool) -> np.ndarray:
     classifier = open_classifier(model)
-    if classifier.preprocessing.size != faces.images.shape[1] and not silent:
-        echo(f"note: {model} reads faces of {classifier.preprocessing.size} pixels", error=True)
+    if classifier.preprocessing.size != faces.images.shape[1]:
+        print_note(f"note: {model} takes faces of {classifier.preprocessing.size} pixels", quiet=silent)
     absent = [name for name in faces.classes if name not in classifier.labels]
     if absent:
         found = f"knows {', '.join(classifier.labels)}, the data has {', '.join(absent)} too"
         raise DataError(f"--model {model}", found, "name another model, or leave --model out")
-    if not silent:
-        echo(f"note: where {model} was trained on these faces it tends to confirm their labels", error=True)
-    found = classify_images(classifier, faces.images, "none", quiet=silent, title="labels")
-    return select_columns(faces.classes, classifier.labels, found)
+    print_note(f"note: where {model} was trained on these faces it tends to confirm their labels", quiet=silent)
+    predicted = classify_images(classifier, faces.images, "none", quiet=silent, title="labels")
+    return select_columns(faces.classes, classifier.labels, predicted)
 
 
-def _out_of_fold(
+def _predict_out_of_fold(
     faces: FaceSet, duplicates: Duplicates, out: Path, folds: int, epochs: int, silent: bool
 ) -> np.ndarray:
-
     from mien.training.folds import assign_folds, predict_out_of_fold
 
     rows = np.flatnonzero(faces.is_labeled)
@@ -213,4 +213,4 @@ def _summary(findings: Findings, values: dict[str, Any]) -> str:
     ]
     if findings.label_errors is not None:
         lines.append(f"labels: {values['labels_flagged']:,} probably wrong, {values['label-error']:,} in audit.csv")
-    return "\n".join(lines + [f"not checked: {what}" for what in findings.skipped_checks])
+    return "\n".join(lines + [f"not checked: {check}" for check in findings.skipped_checks])

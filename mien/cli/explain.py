@@ -22,7 +22,7 @@ from mien.core.pictures import read_picture
 from mien.core.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
-    from mien.explanation.study import Faces, Findings
+    from mien.explanation.study import ExplainedFaces, Findings
     from mien.training.checkpoint import TrainedModel
 
 OptionalData = Annotated[
@@ -72,9 +72,9 @@ def explain(
     mouth); and explain.json. LIME needs captum: pip install 'mien[explain]'; the page needs 'mien[report]'.
     """
     require_torch()
-    from mien.explanation.gallery import write_all
-    from mien.explanation.guard import module_of
-    from mien.explanation.study import parse_methods, study
+    from mien.explanation.gallery import write_explanation
+    from mien.explanation.guard import find_module
+    from mien.explanation.study import parse_methods, run_study
     from mien.training.torch_classifier import open_trained_model
 
     methods = parse_methods(method)
@@ -89,10 +89,11 @@ def explain(
     trained = open_trained_model(model)
     target = _resolve_target(trained.classes, target)
     if layer:
-        module_of(trained.network, layer)
+        find_module(trained.network, layer)
     silent = quiet or as_json
+    failures: list[str] = []
     if data:
-        found, failures = _read_data_faces(data, split, per_class, trained, skip_bad, silent), []
+        found = _read_data_faces(data, split, per_class, trained, skip_bad, silent)
     else:
         found, failures = _read_picture_faces(inputs or [], trained.preprocessing, detector, detector_model, out)
         if not len(found[0]):
@@ -100,11 +101,11 @@ def explain(
     faces = _make_faces(trained, *found, target)
     make_folder(out)
     options = {"grad-cam": {"layer": layer}} if layer else {}
-    results = study(
+    results = run_study(
         trained.network, faces, methods, options=options, sanity=not no_sanity, temperature=trained.temperature,
         seed=seed, quiet=silent,
     )  # fmt: skip
-    paths = write_all(out, trained.name, faces, results, keep=keep)
+    paths = write_explanation(out, trained.name, faces, results, keep=keep)
     emit(
         json.loads((out / "explain.json").read_text(encoding="utf-8")),
         _summary(faces, results, paths),
@@ -118,7 +119,6 @@ def explain(
 
 def require_extras(methods: list[str]) -> None:
     """Raise MissingExtra before minutes of work, not after them."""
-
     if importlib.util.find_spec("jinja2") is None:
         raise MissingExtra("jinja2", "report", "to write pages")
     if "lime" in methods and importlib.util.find_spec("captum") is None:
@@ -127,7 +127,6 @@ def require_extras(methods: list[str]) -> None:
 
 def _resolve_target(classes: tuple[str, ...], target: str) -> str:
     """Return the class that ``target`` names, also by a synonym; UsageError for an unknown one."""
-
     if not target or target in classes:
         return target
     if normalize_label(target) in classes:
@@ -139,7 +138,6 @@ def _read_data_faces(
     data: list[Path], split: str, per_class: int, trained: TrainedModel, skip_bad: bool, quiet: bool
 ) -> tuple[np.ndarray, list[str], np.ndarray]:
     """Return (pictures, names, truths) of the first faces of every class."""
-
     from mien.training.torch_classifier import TorchClassifier
 
     model, size = TorchClassifier(trained), trained.preprocessing.size
@@ -156,29 +154,28 @@ def _read_picture_faces(
     inputs: list[str], preprocessing: Preprocessing, detector: str, detector_model: Path | None, out: Path
 ) -> tuple[tuple[np.ndarray, list[str], np.ndarray], list[str]]:
     """Return ((pictures, names, truths), messages of failures) of the faces in picture files, cropped for the network."""
-
     finder = make_detector(detector, detector_model)
     parts, names, failures = [], [], []
     for item in list_inputs(inputs, out):
         try:
             if isinstance(item, MediaError):
                 raise item
-            if item.is_video:
+            if item.is_stream or item.is_video:
                 raise MediaError(item.name, "is no picture", "name pictures, or folders of them")
-            crops = crop_picture_faces(item.path, finder, preprocessing)
+            crops = crop_picture_faces(Path(item.path), finder, preprocessing)
         except MienError as error:
             failures.append(format_error(error))
             print_error(failures[-1])
             continue
         parts.append(crops)
-        names += [item.path.name if len(crops) == 1 else f"{item.path.name} {n}" for n in range(len(crops))]
+        file_name = Path(item.path).name
+        names += [file_name if len(crops) == 1 else f"{file_name} {number}" for number in range(len(crops))]
     pictures = np.concatenate(parts) if parts else np.empty((0, preprocessing.size, preprocessing.size), np.uint8)
     return (pictures, names, np.full(len(pictures), -1)), failures
 
 
 def crop_picture_faces(path: Path, finder: Any, preprocessing: Preprocessing) -> np.ndarray:
     """Return the faces of a picture file, uint8 (N, S, S[, 3]), cropped for the network; MediaError where there is none."""
-
     picture = read_picture(path)
     boxes = detect_faces(finder, picture).boxes_xyxy
     if not len(boxes):
@@ -188,15 +185,15 @@ def crop_picture_faces(path: Path, finder: Any, preprocessing: Preprocessing) ->
 
 def _make_faces(
     trained: TrainedModel, pictures: np.ndarray, names: list[str], truths: np.ndarray, target: str
-) -> Faces:
+) -> ExplainedFaces:
     import torch
 
-    from mien.explanation.study import Faces
+    from mien.explanation.study import ExplainedFaces
     from mien.training.torch_classifier import TorchClassifier
 
     probabilities = TorchClassifier(trained).probabilities(pictures)
     targets = np.full(len(pictures), trained.classes.index(target)) if target else probabilities.argmax(axis=1)
-    return Faces(
+    return ExplainedFaces(
         pictures=trained.preprocessing.convert_color(pictures),
         inputs=torch.from_numpy(trained.preprocessing.to_tensor(pictures)),
         names=names,
@@ -207,19 +204,19 @@ def _make_faces(
     )
 
 
-def _summary(faces: Faces, results: Findings, paths: list[Path]) -> str:
+def _summary(faces: ExplainedFaces, results: Findings, paths: list[Path]) -> str:
     """Return the predictions of a few faces, and the tables of curves and of parts of the face."""
-    from mien.explanation.gallery import sanity_rows, share_rows
+    from mien.explanation.gallery import make_sanity_rows, make_share_rows
 
     lines = []
     for index in range(len(faces)) if len(faces) <= 10 else ():
         label, target = faces.classes[faces.predicted[index]], faces.classes[faces.targets[index]]
         lines.append(f"{faces.names[index]}: {label} {faces.probabilities[index].max():.0%}, explained for {target}")
     if results.curves:
-        heads, rows = sanity_rows(results, len(faces))
+        heads, rows = make_sanity_rows(results, len(faces))
         lines.append("\nareas under the deletion (small is good) and insertion (large is good) curves")
         lines.append(format_table([heads, *rows]))
-    heads, rows = share_rows(results, faces.pictures.shape[1])
+    heads, rows = make_share_rows(results, faces.pictures.shape[1])
     lines.append("\npercentage of each map on each part of the face")
     lines.append(format_table([heads, *rows]))
     return "\n".join([*lines, "\nwrote " + ", ".join(map(str, paths))])

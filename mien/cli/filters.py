@@ -17,7 +17,7 @@ from mien.core.errors import UsageError
 from mien.core.files import make_folder
 from mien.core.progress import progress_bar
 from mien.core.types import FaceSet
-from mien.explanation.filter_pages import FilterStudy, activation_rows, write_filters
+from mien.explanation.filter_pages import FilterStudy, make_activation_rows, write_filter_study
 
 if TYPE_CHECKING:
     from mien.training.checkpoint import TrainedModel
@@ -50,7 +50,7 @@ def filters(
     activate each filter most. Each is a PNG too, and the numbers are in filters.json.
     """
     require_torch()
-    from mien.explanation.filters import conv_of
+    from mien.explanation.filters import find_convolution
     from mien.training.torch_classifier import open_trained_model
 
     require_extras([])
@@ -58,7 +58,7 @@ def filters(
     if not layer:
         _print_layers(trained, as_json)
         return
-    convolution = conv_of(trained.network, layer)
+    convolution = find_convolution(trained.network, layer)
     chosen = _parse_count(count, convolution.out_channels)
     refuse_overwrite(out, [*([picture] if picture else []), *data])
     shown = _load_picture(trained, picture, detector, detector_model, seed)
@@ -68,30 +68,36 @@ def filters(
     if faces is not None:
         _add_faces(study, trained, faces, quiet or as_json)
     make_folder(out)
-    paths = write_filters(out, study)
-    heads, rows = activation_rows(study)
+    paths = write_filter_study(out, study)
+    heads, rows = make_activation_rows(study)
     text = f"{format_table([heads, *rows])}\n\nwrote {len(paths)} files: {paths[0]}, ..."
     emit(json.loads((out / "filters.json").read_text(encoding="utf-8")), text, as_json=as_json, quiet=quiet)
 
 
 def _print_layers(trained: TrainedModel, as_json: bool) -> None:
     """Print the convolutions, one line each."""
+    from mien.explanation.filters import list_convolutions, make_white_noise
+    from mien.training.preparation import normalize
 
-    from mien.explanation.filters import conv_layers, normalize, white_noise
-
-    found = conv_layers(trained.network, normalize(white_noise(1, trained.preprocessing), trained.preprocessing))
+    found = list_convolutions(
+        trained.network, normalize(make_white_noise(1, trained.preprocessing), trained.preprocessing)
+    )
     if not found:
         raise UsageError(trained.name, "has no convolution", "choose a network that has")
     rows = [["layer", "filters", "inputs", "kernel", "output"]]
     rows += [
-        [each.name, str(each.filters), str(each.inputs), *("x".join(map(str, n)) for n in (each.kernel, each.fineness))]
+        [
+            each.name,
+            str(each.filters),
+            str(each.inputs),
+            *("x".join(map(str, n)) for n in (each.kernel, each.resolution)),
+        ]
         for each in found
     ]
     emit([asdict(each) for each in found], format_table(rows), as_json=as_json)
 
 
 def _parse_count(count: str, everything: int) -> list[int]:
-
     if count != "all" and not (count.isascii() and count.isdigit() and int(count) > 0):
         raise UsageError(f"--count {count}", "is neither a number from 1 nor all", "as in --count 64")
     return list(range(everything if count == "all" else min(int(count), everything)))
@@ -101,13 +107,12 @@ def _load_picture(
     trained: TrainedModel, picture: Path | None, detector: str, detector_model: Path | None, seed: int
 ) -> tuple[np.ndarray, str]:
     """(uint8 (S, S[, 3]), what it is): the first face of a picture, or white noise."""
-
-    from mien.explanation.filters import white_noise
+    from mien.explanation.filters import make_white_noise
 
     if picture is not None:
         finder = make_detector(detector, detector_model)
         return crop_picture_faces(picture, finder, trained.preprocessing)[0], picture.name
-    noise = white_noise(1, trained.preprocessing, seed, spread=0.2)[0]
+    noise = make_white_noise(1, trained.preprocessing, seed, spread=0.2)[0]
     gray = np.round(255 * noise.clamp(0, 1).numpy()).astype(np.uint8)
     return gray.transpose(1, 2, 0) if trained.preprocessing.color else gray[0], "white noise"
 
@@ -123,38 +128,45 @@ def _study_filters(
 ) -> FilterStudy:
     import torch
 
-    from mien.explanation.filters import Regularization, ascend, block_outputs, conv_of, layer_output, standardized
+    from mien.explanation.filters import (
+        Regularization,
+        compute_block_outputs,
+        compute_layer_output,
+        find_convolution,
+        maximize_activations,
+        standardize_pictures,
+    )
 
     network, preprocessing = trained.network, trained.preprocessing
     image = torch.from_numpy(preprocessing.to_tensor(shown[0][None]))
     made, activations = {}, {}
     for rule, regularization in (("plain", None), ("regularized", Regularization())):
         with progress_bar(f"{rule} ascent", len(chosen), quiet=quiet) as bar:
-            pictures, activations[rule] = ascend(
+            pictures, activations[rule] = maximize_activations(
                 network, layer, chosen, preprocessing, regularization=regularization, steps=steps, seed=seed,
                 advance=bar.advance,
             )  # fmt: skip
-        made[rule] = standardized(pictures).mean(axis=1)
+        made[rule] = standardize_pictures(pictures).mean(axis=1)
     return FilterStudy(
         model=trained.name,
         layer=layer,
         filters=chosen,
-        weights=conv_of(network, layer).weight.detach().numpy(),
-        given=shown[0],
+        weights=find_convolution(network, layer).weight.detach().numpy(),
+        input_picture=shown[0],
         source=shown[1],
-        blocks=block_outputs(network, image),
-        output=layer_output(network, image, layer),
-        made=made,
+        blocks=compute_block_outputs(network, image),
+        output=compute_layer_output(network, image, layer),
+        ascents=made,
         activations=activations,
     )
 
 
 def _add_faces(study: FilterStudy, trained: TrainedModel, faces: FaceSet, quiet: bool) -> None:
     """The faces of a data set that excite each filter most."""
-    from mien.explanation.filters import most_exciting
+    from mien.explanation.filters import find_strongest_pictures
 
     with progress_bar("faces", len(faces), quiet=quiet) as bar:
-        rows, study.exciting = most_exciting(
+        rows, study.face_activations = find_strongest_pictures(
             trained.network, study.layer, study.filters, faces.images, trained.preprocessing, advance=bar.advance
         )
     study.faces = faces.images[rows]

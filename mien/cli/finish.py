@@ -1,29 +1,25 @@
-"""`mien finish`: calibrated probabilities, thresholds for doubt, a score for what is no face, and an int8 file."""
+"""`mien finish`: calibrated probabilities, thresholds, a non-face score, and an int8 file."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import typer
 
 from mien.analysis.inference.model_file import INT8_ENDING, find_model, int8_path, read_model_info
 from mien.cli.loaders import check_onnx_path, read_data, refuse_overwrite, require_torch
-from mien.cli.messages import print_error
-from mien.cli.options import Data, Json, LabelsBy, Quiet, SkipBad
+from mien.cli.messages import emit, print_error, print_note
+from mien.cli.options import Data, Json, LabelsBy, Quiet, Seed, SkipBad
 from mien.core.errors import UsageError
 from mien.core.files import write_text
-from mien.core.progress import echo
 from mien.core.types import FaceSet, split_role
 from mien.evaluation.calibration import NUM_BINS, Reliability
 from mien.evaluation.reports.curves import draw_figure, plot_reliability
-from mien.training.release.finish import ReleaseOptions
-from mien.training.release.finish import finish_model as make
 
-#: With fewer validation faces, temperature and thresholds are mostly chance.
-FEW = 300
+#: With fewer validation faces, temperature and thresholds are mostly noise.
+MIN_FACES = 300
 
 
 def finish(
@@ -32,35 +28,33 @@ def finish(
     out: Annotated[
         Path, typer.Option(help="The .onnx file to write; FILE.int8.onnx and the card FILE.md go beside it.")
     ],
-    split: Annotated[str, typer.Option(help="The faces that fit temperature and thresholds.")] = "validation",
+    split: Annotated[str, typer.Option(help="Split that fits temperature and thresholds.")] = "validation",
     train_split: Annotated[
-        str, typer.Option(help="The faces that int8 is calibrated on and that non-faces are told from.")
+        str, typer.Option(help="Split for the calibration of int8 and for the non-face score.")
     ] = "train",
     accuracy: Annotated[
-        float, typer.Option(min=0, max=1, help="How often an answer that is not marked as unsure is to be right.")
+        float, typer.Option(min=0, max=1, help="Accuracy to reach on labels that are not marked as unsure.")
     ] = 0.85,
-    no_non_faces: Annotated[
-        bool, typer.Option("--no-non-faces", help="Do not learn a score for what is no face.")
-    ] = False,
+    no_non_faces: Annotated[bool, typer.Option("--no-non-faces", help="Learn no non-face score.")] = False,
     no_int8: Annotated[bool, typer.Option("--no-int8", help="Write no int8 file.")] = False,
     diagram: Annotated[Path | None, typer.Option(help="Draw the reliability diagram into this PNG file.")] = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**32 - 1, help="Draws the pictures that are looked at.")] = 0,
+    seed: Seed = 0,
     labels_by: LabelsBy = "auto",
     skip_bad: SkipBad = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Make a trained model fit for use: honest about doubt, and fast.
+    """Calibrate a model, set its thresholds and quantize it to int8.
 
-    On validation faces it fits the temperature that makes confidences true and the confidence below which labels are
-    marked as unsure; it teaches the model a score for what is no face (this needs scikit-image, whose photographs without
-    people it learns from, and is best with the votes of FER+), and writes an int8 file, which is kept only if it reads
-    as many faces right, less 0.2 points. The network's weights stay as they are. It takes minutes, most of them for the score
-    of what is no face.
+    Validation faces fit the temperature and the threshold below which labels are unsure. A non-face score is learned from
+    photographs without people (it needs scikit-image, and is best with the votes of FER+). The int8 file is kept only if its
+    accuracy is at most 0.2 points lower. The weights of the network stay as they are. This takes minutes, mostly for the
+    non-face score.
     """
     require_torch()
 
     from mien.training.release.card import add_release_sections
+    from mien.training.release.finish import ReleaseOptions, finish_model
     from mien.training.release.speed import measure_speed
 
     if out.suffix.lower() != ".onnx" or out.name.endswith(INT8_ENDING):
@@ -78,39 +72,36 @@ def finish(
     )
     training = None if no_non_faces and no_int8 else faces.select_split(train_split)
     validation = faces.select_split(split) if len(faces.splits) > 1 or faces.has_split(split) else faces
-    note = _note(validation)
     options = ReleaseOptions(accuracy, not no_non_faces, not no_int8, seed, quiet or as_json)
-    found = make(source, out, training, validation, options)
+    found = finish_model(source, out, training, validation, options)
     old = source.with_suffix(".md")
     text = old.read_text(encoding="utf-8") if old.is_file() else f"# {read_model_info(out).name}\n"
     if diagram is not None:
-        _draw(found, diagram)
+        _draw_reliability(found, diagram)
     int8 = None if no_int8 or "no_int8" in found else read_model_info(int8_path(out))
     speeds = [measure_speed(file) for file in ([out] if int8 is None else [out, int8_path(out)])]
     card = add_release_sections(text, read_model_info(out), int8, out, diagram, speeds)
     write_text(out.with_suffix(".md"), card)
     if "no_int8" in found:
         print_error(f"there is no int8 file: it {found['no_int8']}")
-    if as_json:
-        echo(json.dumps(found | {"file": str(out)}, indent=2))
-    elif not quiet:
-        echo(_told(found, read_model_info(out).temperature, read_model_info(out).thresholds))
-        echo(f"wrote {out}{'' if int8 is None else f', {int8_path(out).name}'} and {out.with_suffix('.md').name}")
-    if note and not (quiet or as_json):
-        echo(note, error=True)
+    info = read_model_info(out)
+    text = (
+        f"{_summary(found, info.temperature, info.thresholds)}\n"
+        f"wrote {out}{'' if int8 is None else f', {int8_path(out).name}'} and {out.with_suffix('.md').name}"
+    )
+    emit(found | {"file": str(out)}, text, as_json=as_json, quiet=quiet)
+    print_note(_caveat(validation), quiet=quiet or as_json)
 
 
-def _note(faces: FaceSet) -> str:
-    """What is to be said where the faces that fit the temperature may have trained the model."""
-
+def _caveat(faces: FaceSet) -> str:
+    """Return a note where the faces that fit the temperature may have trained the model, else ""."""
     if not any(name == "" or split_role(name) == "train" for name in faces.splits):
         return ""
-    return "note: these faces may have trained the model, which is then surer of them than of others: give faces it never saw"
+    return "note: these faces may have trained the model, which is overconfident on them: give faces that it never saw"
 
 
-def _draw(found: dict, diagram: Path) -> None:
-    """The reliability diagram as PNG, of faces that did not fit the temperature."""
-
+def _draw_reliability(found: dict[str, Any], diagram: Path) -> None:
+    """Draw the reliability diagram, on faces that did not fit the temperature, as PNG."""
     count, confidence, accuracy = np.zeros(NUM_BINS, np.int64), np.full(NUM_BINS, np.nan), np.full(NUM_BINS, np.nan)
     for row in found["calibration"]["bins"]:
         place = round(row["from"] * NUM_BINS)
@@ -118,8 +109,8 @@ def _draw(found: dict, diagram: Path) -> None:
     draw_figure(plot_reliability(Reliability(np.linspace(0, 1, NUM_BINS + 1), count, confidence, accuracy)), diagram)
 
 
-def _told(found: dict, temperature: float, thresholds: dict[str, float]) -> str:
-    """What was found, for people."""
+def _summary(found: dict[str, Any], temperature: float, thresholds: dict[str, float]) -> str:
+    """Return the calibration, the thresholds and the non-face scores as text."""
     from mien.training.release.card import format_accuracy
 
     calibration, unsure, none = found["calibration"], found["unsure"], found.get("not_a_face")
@@ -136,8 +127,8 @@ def _told(found: dict, temperature: float, thresholds: dict[str, float]) -> str:
         lines.append(
             f"unsure: no confidence keeps {unsure['goal']:.0%} of more than a few answers right; every label is marked"
         )
-    if found["faces"] < FEW:
-        lines.append(f"note: {found['faces']} faces are few to fit these by; give some hundreds")
+    if found["faces"] < MIN_FACES:
+        lines.append(f"note: {found['faces']} faces are few to fit these; give some hundreds")
     if none:
         lines.append(
             f"not a face above {thresholds['not_a_face']:.3f}: {none['lost']:.2%} of real faces lost; found of"

@@ -41,7 +41,6 @@ class AnyClassifier(LabelInfo, Protocol):
 
     @property
     def preprocessing(self) -> Preprocessing: ...
-
     def probabilities(self, images: np.ndarray, tta: Any = "none") -> np.ndarray: ...
 
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
 from importlib import import_module
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -90,7 +90,7 @@ def load_verb(name: str) -> TyperCommand | TyperGroup:
     if not isinstance(found, typer.Typer):
         function, found = found, typer.Typer(add_completion=False, **SETTINGS)
         found.command(name)(function)
-    return typer.main.get_command(found)
+    return cast(TyperCommand | TyperGroup, typer.main.get_command(found))
 
 
 app = typer.Typer(name="mien", cls=VerbGroup, help=HELP, invoke_without_command=True, **SETTINGS)
@@ -116,7 +116,7 @@ def _print_help(
 @cache
 def command() -> TyperGroup:
     """Build the program; its verbs are still to be loaded."""
-    return typer.main.get_command(app)
+    return cast(TyperGroup, typer.main.get_command(app))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,4 +1,4 @@
-"""`mien moments`: the stills of a video at which an expression peaks."""
+"""`mien moments`: stills of a video at which an expression peaks."""
 
 from __future__ import annotations
 
@@ -26,68 +26,60 @@ from mien.analysis.people.records import Records, read_clip
 from mien.analysis.pipeline import analyze_input
 from mien.analysis.recognizer import Recognizer
 from mien.analysis.settings import AnalysisContext, AnalysisOptions
-from mien.cli.messages import print_error
-from mien.cli.options import Json, Quiet
+from mien.cli.messages import emit, pluralize, print_error, print_note
+from mien.cli.options import DetectorModel, Json, Quiet
 from mien.core.errors import DataError, MediaError, UsageError
 from mien.core.files import make_folder, write_json
 from mien.core.labels import normalize_label
 from mien.core.locks import hold_lock
 from mien.core.pictures import is_animation
-from mien.core.progress import echo
 
 
 def moments(
     video: Annotated[Path, typer.Argument(metavar="VIDEO", help="A video.")],
-    label: Annotated[str, typer.Option(help="An expression, or all: each of them.")],
-    top: Annotated[int, typer.Option(min=1, help="So many stills at most, of each expression.")] = 12,
-    person: Annotated[int | None, typer.Option(min=1, help="Of this person only, as numbered in the video.")] = None,
-    min_gap: Annotated[
-        float, typer.Option(min=0, help="Seconds between two stills of the same person and expression, at least.")
-    ] = 2.0,
-    min_probability: Annotated[
-        float, typer.Option(min=0, max=1, help="Smoothed probability that a peak has at least.")
-    ] = 0.4,
-    plain: Annotated[bool, typer.Option("--plain", help="Stills without box and label.")] = False,
-    out: Annotated[Path, typer.Option(help="Folder for what is written; records in it are used.")] = Path("mien-out"),
-    records: Annotated[Path | None, typer.Option(help="Records of this video that lie elsewhere.")] = None,
-    model: Annotated[
-        str | None, typer.Option(help="Model, where the video has to be analyzed. [default: base]")
+    label: Annotated[str, typer.Option(help="An expression, or all of them: all.")],
+    top: Annotated[int, typer.Option(min=1, help="Maximum number of stills of each expression.")] = 12,
+    person: Annotated[
+        int | None, typer.Option(min=1, help="Number of the person in the video. Default: all persons.")
     ] = None,
-    detector: Annotated[str, typer.Option(help="Detector, where the video has to be analyzed.")] = "auto",
-    detector_model: Annotated[Path | None, typer.Option(help="A YuNet file of your own.")] = None,
+    min_gap: Annotated[
+        float, typer.Option(min=0, help="Minimum time in seconds between two stills of the same person and expression.")
+    ] = 2.0,
+    min_probability: Annotated[float, typer.Option(min=0, max=1, help="Minimum smoothed probability of a peak.")] = 0.4,
+    plain: Annotated[bool, typer.Option("--plain", help="Write stills without box and label.")] = False,
+    out: Annotated[Path, typer.Option(help="Folder to write to; records in it are used.")] = Path("mien-out"),
+    records: Annotated[Path | None, typer.Option(help="Records of this video in another folder.")] = None,
+    model: Annotated[str | None, typer.Option(help="Model for a video without records. [default: base]")] = None,
+    detector: Annotated[str, typer.Option(help="Detector for a video without records.")] = "auto",
+    detector_model: DetectorModel = None,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
     """Write the stills of a video at which an expression peaks.
 
     A peak is a local maximum of a person's smoothed probability within ±--min-gap seconds; the highest come first. Records of
-    the video that 'mien analyze' left in --out are used; where there are none it is analyzed first. Writes
+    'mien analyze' in --out are used; a video without records is analyzed first. Writes
     clip.moments/01-happy-0012.40s-person1.jpg and so on, moments.json beside them, and all faces on one sheet,
-    clip.moments.png. What an earlier call left in clip.moments is replaced.
+    clip.moments.png. Stills of an earlier call in clip.moments are replaced.
     """
-
-    item = _video(video, out)
+    item = _open_input(video, out)
     make_folder(out)
-    found = _records_of(item, out, records, model, (detector, detector_model), label, quiet=quiet or as_json)
-    names = _labels(label, found.labels)
+    found = _load_records(item, out, records, model, (detector, detector_model), label, quiet=quiet or as_json)
+    names = _parse_label(label, found.labels)
     people = found.people(PeakRule(min_gap, min_probability, top))
-    track = _track(person, people, item)
+    track = _find_track(person, people, item)
     chosen = [peak for name in names for peak in people.peaks(name, track=track)]
     if not chosen:
-        raise _no_peak(item, found, people, names, track, min_probability)
-    written = _write(item, found, chosen, out, plain=plain)
-    if as_json:
-        echo(json.dumps(written, indent=2))
-    elif not quiet:
-        for row in written["moments"]:
-            echo(f"{row['file']}: {row['label']}{'?' if row['unsure'] else ''} {row['probability']:.0%}")
-        folder = out / f"{item.stem}.moments"
-        echo(
-            f"wrote {len(chosen)} still{'' if len(chosen) == 1 else 's'} and moments.json in {folder}, and {folder}.png"
-        )
+        raise _no_peak_error(item, found, people, names, track, min_probability)
+    written = _write_stills(item, found, chosen, out, plain=plain)
+    rows = written["moments"]
+    lines = [f"{row['file']}: {row['label']}{'?' if row['unsure'] else ''} {row['probability']:.0%}" for row in rows]
+    folder = out / f"{item.stem}.moments"
+    lines.append(f"wrote {pluralize(len(chosen), 'still')} and moments.json in {folder}, and {folder}.png")
+    emit(written, "\n".join(lines), as_json=as_json, quiet=quiet)
 
 
-def _no_peak(
+def _no_peak_error(
     item: Input,
     records: Records,
     people: PeopleAccumulator,
@@ -95,8 +87,7 @@ def _no_peak(
     track: int | None,
     min_probability: float,
 ) -> MediaError:
-    """What to say where no peak was found: how high the expressions come."""
-
+    """Return the error for a video without a peak; it says how high the probabilities come."""
     tracks = [one for one in people.names if track in (None, one)]
     rows = np.isin(records.track, tracks)
     if not rows.any():
@@ -110,9 +101,8 @@ def _no_peak(
     return MediaError(item.path, f"{what} {min_probability:g}; the highest is {highest:.2f}", lower)
 
 
-def _video(path: Path, out: Path) -> Input:
-    """The video. MediaError for what is none."""
-
+def _open_input(path: Path, out: Path) -> Input:
+    """Return the video; MediaError for anything else."""
     if path.is_dir():
         raise MediaError(path, "is a folder, not a video", "name a file in it")
     (item,) = list_inputs([path], out)
@@ -127,7 +117,7 @@ def _video(path: Path, out: Path) -> Input:
     return item
 
 
-def _records_of(
+def _load_records(
     item: Input,
     out: Path,
     named: Path | None,
@@ -137,24 +127,21 @@ def _records_of(
     *,
     quiet: bool,
 ) -> Records:
-    """The video's records: those named, those in ``out``, or new ones."""
-
-    found = read_clip(named) if named else _left_in(out, item)
-    if named and not quiet and (why := _doubt_of(found, item)):
-        echo(f"note: {named} {why}", error=True)
+    """Return the video's records: those named, those in ``out``, or new ones."""
+    found = read_clip(named) if named else _find_records(out, item)
+    if found is not None and named and (mismatch := _describe_mismatch(found, item)):
+        print_note(f"note: {named} {mismatch}", quiet=quiet)
     if found is None:
         return read_clip(_analyze(item, out, model, detector, label, quiet=quiet))
-    _check_choices(found, model, detector)
-    if not quiet:
-        part = _part_of(_summary_of(found.path))
-        echo(f"reading {found.path}{part and f' ({part})'}; the video is not analyzed again", error=True)
+    _check_analysis(found, model, detector)
+    part = _describe_part(_read_summary(found.path))
+    print_note(f"reading {found.path}{part and f' ({part})'}; the video is not analyzed again", quiet=quiet)
     return found
 
 
-def _left_in(out: Path, item: Input) -> Records | None:
-    """The records of this video that an analysis left in ``out``; UsageError where there are only those of another."""
-
-    full = shorten_name(item.path.name)  # where two inputs had the same name; of the third it is followed by -2
+def _find_records(out: Path, item: Input) -> Records | None:
+    """Return the records of this video in ``out``, if any; UsageError where there are only those of another."""
+    full = shorten_name(Path(item.path).name)  # where two inputs had the same name; of the third it is followed by -2
     paths = [record_path(stem, name) for stem, name in product([out / item.stem, out / full], RECORD_FORMATS)]
     numbered = [path for name in RECORD_FORMATS for path in sorted(out.glob(f"{escape(full)}-*.records.{name}"))]
     others, unread = [], None
@@ -164,10 +151,10 @@ def _left_in(out: Path, item: Input) -> Records | None:
         except DataError as error:  # of a picture beside the video, or of no face
             unread = unread or (None if path in numbered else error)
             continue
-        if not (why := _doubt_of(found, item)):
+        if not (mismatch := _describe_mismatch(found, item)):
             return found
         if path not in numbered:  # those may be of anything
-            others.append(f"{path} {why}")
+            others.append(f"{path} {mismatch}")
     if others:
         raise UsageError(
             item.path, f"has no records of its own: {others[0]}", "choose another --out, or name --records"
@@ -177,23 +164,23 @@ def _left_in(out: Path, item: Input) -> Records | None:
     return None
 
 
-def _doubt_of(found: Records, item: Input) -> str:
-    """Why records that were named may be of another video; "" where nothing says so."""
-    if not _is_of(found.source, item):
+def _describe_mismatch(found: Records, item: Input) -> str:
+    """Return why records may be those of another video, else ""."""
+    if not _is_source(found.source, item):
         return f"holds records of {found.source}"
-    return _other_than(item, _summary_of(found.path))
+    return _describe_size_change(item, _read_summary(found.path))
 
 
-def _is_of(source: str, item: Input) -> bool:
-    """Whether records name this video; it may have been called from another folder then."""
+def _is_source(source: str, item: Input) -> bool:
+    """Return whether records name this video; the path may be relative to another folder."""
     if source == item.name:
         return True
     other = Path(source)
-    return other.name == item.path.name and not (other.exists() and not other.samefile(item.path))
+    return other.name == Path(item.path).name and not (other.exists() and not other.samefile(item.path))
 
 
-def _summary_of(records: Path) -> dict[str, Any]:
-    """What lies beside records as their summary; {} where none does."""
+def _read_summary(records: Path) -> dict[str, Any]:
+    """Return the summary beside records, or {}."""
     stem = records.name.partition(".records.")[0]
     try:
         return json.loads(records.with_name(f"{stem}.summary.json").read_text(encoding="utf-8"))
@@ -201,16 +188,16 @@ def _summary_of(records: Path) -> dict[str, Any]:
         return {}
 
 
-def _other_than(item: Input, summary: dict[str, Any]) -> str:
-    """Why what is summed up is another file than the video, though of its name; "" where nothing says so."""
-    was, now = summary.get("bytes"), item.path.stat().st_size
+def _describe_size_change(item: Input, summary: dict[str, Any]) -> str:
+    """Return why a summary is that of another file of the same name, else ""."""
+    was, now = summary.get("bytes"), Path(item.path).stat().st_size
     if was in (None, now):
         return ""
     return f"holds records of a file of this name with {was:,} bytes, and it has {now:,} now"
 
 
-def _part_of(summary: dict[str, Any]) -> str:
-    """Which part of the video its records are of, for a note; "" for all of it."""
+def _describe_part(summary: dict[str, Any]) -> str:
+    """Return which part of the video the records cover; "" for all of it."""
     part = summary.get("part") or {}
     words = [
         f"from {part['from_s']:g} s" if part.get("from_s") else "",
@@ -220,9 +207,8 @@ def _part_of(summary: dict[str, Any]) -> str:
     return " ".join(word for word in words if word)
 
 
-def _check_choices(found: Records, model: str | None, detector: tuple[str, Path | None]) -> None:
-    """UsageError where records were made by another model or detector than the one that is asked for."""
-
+def _check_analysis(found: Records, model: str | None, detector: tuple[str, Path | None]) -> None:
+    """Raise UsageError where the records are those of another model or detector than the one asked for."""
     if model is not None and (asked := read_model_info(find_model(model)).name) != found.model:
         raise UsageError(found.path, f"holds records by the model {found.model}, not {asked}", "choose another --out")
     name, file = detector
@@ -236,8 +222,7 @@ def _check_choices(found: Records, model: str | None, detector: tuple[str, Path 
 def _analyze(
     item: Input, out: Path, model: str | None, detector: tuple[str, Path | None], label: str, *, quiet: bool
 ) -> Path:
-    """Analyze the video without media; the path of its records."""
-
+    """Analyze the video without media; return the path of its records."""
     options = AnalysisOptions(
         model=model or "base",
         detector=detector[0],
@@ -246,15 +231,14 @@ def _analyze(
         outputs=("captions",),
     )
     recognizer = Recognizer.from_options(options)
-    _labels(label, recognizer.labels)  # before the work, not after it
+    _parse_label(label, recognizer.labels)  # before the work, not after it
     done = analyze_input(item, recognizer, AnalysisContext(out, options, quiet=quiet))
     for warning in done.warnings:
         print_error(f"{done.source}: {warning}")
     return record_path(out / item.stem, "jsonl")
 
 
-def _labels(label: str, known: tuple[str, ...]) -> tuple[str, ...]:
-
+def _parse_label(label: str, known: tuple[str, ...]) -> tuple[str, ...]:
     if label == "all":
         return known
     name = label if label in known else normalize_label(label)
@@ -263,36 +247,34 @@ def _labels(label: str, known: tuple[str, ...]) -> tuple[str, ...]:
     return (name,)
 
 
-def _track(person: int | None, people: PeopleAccumulator, item: Input) -> int | None:
-    """``--person`` → the number of the track."""
-
+def _find_track(person: int | None, people: PeopleAccumulator, item: Input) -> int | None:
+    """Return the track of ``--person``; None for all."""
     if person is None or person - 1 in people.names:
         return None if person is None else person - 1
     tracks = [track + 1 for track in people.names]
     listed = ", ".join(map(str, tracks[:12])) + (" and so on" if len(tracks) > 12 else "")
-    raise UsageError(f"--person {person}", f"is not seen in {item.path.name}", f"choose one of {listed}")
+    raise UsageError(f"--person {person}", f"is not seen in {Path(item.path).name}", f"choose one of {listed}")
 
 
-def _write(item: Input, records: Records, chosen: list[Peak], out: Path, *, plain: bool) -> dict[str, Any]:
-    """The stills, the sheet and moments.json; what moments.json holds."""
-
+def _write_stills(item: Input, records: Records, chosen: list[Peak], out: Path, *, plain: bool) -> dict[str, Any]:
+    """Write the stills, the sheet and moments.json; return the content of moments.json."""
     folder = make_folder(out / f"{item.stem}.moments")
-    joined = bool(_summary_of(records.path).get("joined"))
+    joined = bool(_read_summary(records.path).get("joined"))
     order = sorted(range(len(chosen)), key=lambda index: chosen[index].time_s)
     tiles: dict[int, np.ndarray] = {}
     rows: dict[int, dict[str, Any]] = {}
-    with _apart(folder) as apart:  # a video that breaks off leaves the old ones
-        pictures = read_frames_at(item.path, [chosen[i].time_s for i in order], has_rebuilt_times=joined)
+    with _staging_folder(folder) as staging:  # a video that breaks off leaves the old ones
+        pictures = read_frames_at(Path(item.path), [chosen[i].time_s for i in order], has_rebuilt_times=joined)
         for index, picture in zip(order, pictures, strict=True):
             peak = chosen[index]
             tiles[index] = crop_tile(picture, peak.box_xyxy)
             if not plain:
                 draw_faces(picture, [face_from_peak(peak, records.labels)])
-            path = apart / f"{index + 1:0{max(2, len(str(len(chosen))))}d}-{still_name(peak)}.jpg"
+            path = staging / f"{index + 1:0{max(2, len(str(len(chosen))))}d}-{still_name(peak)}.jpg"
             write_picture(picture, path)
             rows[index] = {"file": str(folder / path.name), **peak.to_json()}
-        _clear(folder)
-        for path in apart.iterdir():
+        _remove_old_stills(folder)
+        for path in staging.iterdir():
             path.replace(folder / path.name)
     places = range(len(chosen))
     write_picture(make_contact_sheet([tiles[place] for place in places], chosen), out / f"{item.stem}.moments.png")
@@ -303,9 +285,8 @@ def _write(item: Input, records: Records, chosen: list[Peak], out: Path, *, plai
 
 
 @contextmanager
-def _apart(folder: Path) -> Iterator[Path]:
-    """A hidden folder for stills that are being written, always the same, so that what a killed process left is swept."""
-
+def _staging_folder(folder: Path) -> Iterator[Path]:
+    """Yield a hidden folder for unfinished stills. It is always the same, so that the next call removes those of a killed process."""
     new = folder / ".new"
     with hold_lock(folder / ".lock", folder, "wait for it, or choose another folder with --out"):
         shutil.rmtree(new, ignore_errors=True)
@@ -316,8 +297,8 @@ def _apart(folder: Path) -> Iterator[Path]:
             shutil.rmtree(new, ignore_errors=True)
 
 
-def _clear(folder: Path) -> None:
-    """Remove the stills of an earlier call, those that its moments.json names; what else lies there stays."""
+def _remove_old_stills(folder: Path) -> None:
+    """Remove the stills that the moments.json of an earlier call names; other files stay."""
     listed = folder / "moments.json"
     try:
         names = [Path(row["file"]).name for row in json.loads(listed.read_text(encoding="utf-8"))["moments"]]

@@ -1,4 +1,4 @@
-"""`mien queue`: works through a list of trainings by priority and goes on where it was cut off."""
+"""`mien queue`: run a list of trainings by priority, and continue after an interruption."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import typer
 
 from mien.cli.loaders import require_torch
 from mien.cli.main import main
+from mien.cli.messages import name_options
 from mien.cli.options import Quiet
 from mien.core.errors import UsageError
 from mien.core.progress import echo
@@ -18,75 +19,80 @@ from mien.core.progress import echo
 
 def queue(
     data: Annotated[
-        list[Path], typer.Option(help="FER2013's Training and PublicTest; may be given several times.")
+        list[Path], typer.Option(help="FER2013's Training and PublicTest; repeat it for several files.")
     ] = [],  # noqa: B006
     out: Annotated[
-        Path, typer.Option(help="Folder of all runs; the queue's own files lie in its folder queue.")
+        Path, typer.Option(help="Folder of all runs; the files of the queue are in its folder queue.")
     ] = Path("runs"),
-    jobs: Annotated[Path | None, typer.Option(help="A TOML file of jobs instead of the reference systems.")] = None,
-    known: Annotated[
-        Path | None,
-        typer.Option(help="A folder of NAME.json files of 'mien reproduce': their runs are not made again."),
+    jobs: Annotated[Path | None, typer.Option(help="TOML file of other jobs.")] = None,
+    known_results: Annotated[
+        Path | None, typer.Option(help="Folder of NAME.json files of 'mien reproduce': runs in them are not repeated.")
     ] = None,
-    processes: Annotated[int | None, typer.Option(min=1, help="Jobs at a time; default: measured.")] = None,
-    threads: Annotated[int | None, typer.Option(min=1, help="Threads of each; default: measured.")] = None,
-    slow_too: Annotated[bool, typer.Option("--slow-too", help="Run jobs that take more than a day here too.")] = False,
+    processes: Annotated[int | None, typer.Option(min=1, help="Number of jobs at a time. Default: measured.")] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Number of threads of each job. Default: measured.")
+    ] = None,
+    include_slow: Annotated[
+        bool, typer.Option("--include-slow", help="Run jobs that take more than 24 hours on this machine, too.")
+    ] = False,
     status: Annotated[
-        bool, typer.Option("--status", help="Print what runs, what is next and what is left; run nothing.")
+        bool, typer.Option("--status", help="Print the running, the next and the remaining jobs, and stop.")
     ] = False,
     job: Annotated[str, typer.Option(hidden=True)] = "",
     quiet: Quiet = False,
 ) -> None:
     """Train the reference systems and the shipped models, by priority.
 
-    Each job runs in a process of its own with low priority. What is done is skipped and what was interrupted goes on, even
-    after kill -9 of the queue or of a job. A job that fails does not stop the others; the next start tries it again. Once per
-    machine a timed training of seconds decides between many processes of one thread and few of several.
+    Each job runs in its own process with low priority. Finished jobs are skipped and interrupted jobs continue, also after
+    kill -9 of the queue or of a job. A failed job does not stop the others; the next start repeats it. Once per machine a short
+    timed training decides between many processes of one thread and few processes of several threads.
     """
-    from mien.reproduction.queue import status_text
+    from mien.reproduction.queue import format_status
 
     if status:
-        echo(status_text(out))
+        echo(name_options(format_status(out)))
         return
     if not data:
         raise UsageError("--data", "is missing", "name the files of FER2013's Training and PublicTest")
-    for path in (*data, *([known] if known else [])):
+    for path in (*data, *([known_results] if known_results else [])):
         if not path.exists():
-            raise UsageError(path, "does not exist", "check --data and --known")
+            raise UsageError(path, "does not exist", "check --data and --known-results")
     require_torch()
     from mien.reproduction.jobs import Plan, read_jobs
-    from mien.reproduction.queue import Queue, one_queue, run_job, start_process
+    from mien.reproduction.queue import Queue, hold_queue_lock, run_job, start_process
 
-    plan = Plan(read_jobs(jobs), out, tuple(data), known)
+    plan = Plan(read_jobs(jobs), out, tuple(data), known_results)
     if job:
         if hasattr(os, "nice"):
             os.nice(10)
         raise typer.Exit(run_job(plan, plan.job(job), main))
-    from mien.reproduction.estimates import Speeds, environment_of
+    from mien.reproduction.estimates import Speeds, make_thread_environment
 
     shared = [word for path in data for word in ("--data", str(path))] + ["--out", str(out)]
-    shared += (["--jobs", str(jobs)] if jobs else []) + (["--known", str(known)] if known else [])
+    shared += (["--jobs", str(jobs)] if jobs else []) + (
+        ["--known-results", str(known_results)] if known_results else []
+    )
 
-    def tell(text: str) -> None:
+    def print_line(text: str) -> None:
         if not quiet:
-            echo(text)
-            sys.stdout.flush()  # days may lie between two lines, and who reads a pipe or a file wants to see each
+            echo(name_options(text))
+            sys.stdout.flush()  # days may pass between two lines, and a pipe or a file should show each at once
 
-    with one_queue(plan):
+    with hold_queue_lock(plan):
         speeds = Speeds(plan)
-        processes, threads = speeds.layout(processes, threads)
-        tell(f"{processes} processes of {threads} threads; see how far they are: mien queue --status --out {out}")
-        tell("hours of all jobs are estimated; once per machine this takes some minutes")
-        environment = environment_of(threads)
+        processes, threads = speeds.choose_layout(processes, threads)
+        print_line(f"{processes} processes of {threads} threads; progress: mien queue --status --out {out}")
+        print_line("estimating the hours of all jobs; once per machine this takes some minutes")
+        environment = make_thread_environment(threads)
         working = Queue(
             plan,
             lambda one: start_process(plan, one, shared, environment),
-            lambda one: speeds.hours(one, threads),
+            lambda one: speeds.estimate_hours(one, threads),
             processes,
-            slow_too,
-            tell,
+            include_slow,
+            print_line,
         )
         done = working.run(quiet=quiet)
-    tell(status_text(out))
+    print_line(format_status(out))
     if not done:
         raise typer.Exit(1)

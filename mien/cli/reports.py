@@ -1,4 +1,4 @@
-"""`mien report` and `mien compare`: pages about one model, and about the differences of two."""
+"""`mien report` and `mien compare`: pages about one model, and about the list_differences of two."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from mien.evaluation.reports.comparison_report import format_comparison, write_c
 from mien.evaluation.reports.galleries import Saliency
 from mien.evaluation.reports.model_report import METRIC_NAMES, Extras, TrainingRecall, format_value, write_report
 from mien.evaluation.reports.page import require_jinja
-from mien.explanation.figures import overlay
+from mien.explanation.figures import draw_overlays
 
 #: Training faces that are scored for comparison: enough for one point of accuracy, in a few seconds.
 SAMPLE = 2000
@@ -70,7 +70,6 @@ def report(
     calibration; the votes of FER+, if the data has them; and the training of a run folder. Its figures are written beside it
     as PNG, its numbers as report.json.
     """
-
     check_tta(tta)
     require_jinja()
     refuse_overwrite(out, data)
@@ -144,7 +143,6 @@ def compare(
     Tests whether the difference is significant (McNemar's test, paired bootstrap of accuracy and macro-F1), and lists the
     classes that gain and lose. compare.html shows the faces on which the models differ.
     """
-
     check_tta(tta)
     require_jinja()
     if a == b:
@@ -192,7 +190,6 @@ def compare(
 
 def _check_classes(a: str, one: AnyClassifier, b: str, two: AnyClassifier) -> None:
     """Raise ModelError unless both know the same classes, in any order."""
-
     if set(one.labels) != set(two.labels):
         found = f"knows {', '.join(two.labels)}, and {a} knows {', '.join(one.labels)}"
         raise ModelError(b, found, "compare models of the same classes")
@@ -208,7 +205,6 @@ def _score_training_faces(
     classifier: AnyClassifier, everything: FaceSet, measured: FaceSet, tta: str, quiet: bool
 ) -> TrainingRecall | None:
     """Return the recall on training faces, at most SAMPLE of them, drawn by class; None without a training split."""
-
     if not everything.has_split("train"):
         return None
     part = everything.select_role("train")
@@ -228,10 +224,9 @@ def _make_saliency(model: str, images: np.ndarray, probabilities: np.ndarray) ->
     Grad-CAM of the predicted class, or the gradient where a network has no convolutions. Only a network that torch can
     rebuild can be asked: a quantized file or an installation without torch has no saliency.
     """
-
     try:
         require_torch()
-        from mien.explanation.attribution import explain
+        from mien.explanation.attribution import compute_attributions
         from mien.training.torch_classifier import open_trained_model
 
         trained = open_trained_model(model)
@@ -240,7 +235,7 @@ def _make_saliency(model: str, images: np.ndarray, probabilities: np.ndarray) ->
 
     def maps(rows: np.ndarray, method: str) -> np.ndarray:
         inputs, targets = trained.preprocessing.to_tensor(images[rows]), probabilities[rows].argmax(axis=1)
-        return explain(trained.network, inputs, targets, method)
+        return compute_attributions(trained.network, inputs, targets, method)
 
     method, name = "grad-cam", "Grad-CAM (Selvaraju et al., 2017)"
     try:
@@ -250,14 +245,13 @@ def _make_saliency(model: str, images: np.ndarray, probabilities: np.ndarray) ->
 
     def draw_maps(rows: np.ndarray) -> np.ndarray:
         found = maps(rows, method)
-        return overlay(_resize_faces(images[rows], found.shape[1]), found, zoom=2)
+        return draw_overlays(_resize_faces(images[rows], found.shape[1]), found, zoom=2)
 
     return draw_maps, f"what the model looked at, by {name}", ""
 
 
 def _resize_faces(faces: np.ndarray, side: int) -> np.ndarray:
     """Return faces uint8 (N, H, W) at the side in pixels of the network's input."""
-
     return faces if faces.shape[1:3] == (side, side) else np.stack([resize(face, side) for face in faces])
 
 
@@ -278,7 +272,6 @@ def _select_faces(everything: FaceSet, wanted: FaceSet) -> FaceSet:
 
 def _report_text(values: dict[str, Any]) -> str:
     """Return the overall scores, a line each."""
-
     width = max(len(title) for title, _ in METRIC_NAMES.values())
     lines = [f"{'faces':<{width}}  {values['count']:,}"]
     for name, (title, _) in METRIC_NAMES.items():

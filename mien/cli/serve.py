@@ -13,65 +13,61 @@ from typing import Annotated
 import typer
 
 from mien.analysis.detection.detectors import make_detector
-from mien.cli.options import Quiet
+from mien.cli.options import DetectorModel, Quiet
 from mien.core.errors import MissingExtra, UsageError
 from mien.core.progress import echo
 from mien.service.config import DAY_S, Config, default_state_folder
 from mien.service.logs import start_log
 
-#: A shorter token can be guessed by who may try as often as he likes.
-SAFE_TOKEN = 16
+#: Shorter tokens can be guessed by trial.
+MIN_TOKEN_LENGTH = 16
 
-#: What the extra brings, by the names they are imported under.
-NEEDED = {"fastapi": "fastapi", "uvicorn": "uvicorn", "python_multipart": "python-multipart",
+#: Packages of the extra, by the names of their modules.
+PACKAGES = {"fastapi": "fastapi", "uvicorn": "uvicorn", "python_multipart": "python-multipart",
           "prometheus_client": "prometheus-client", "websockets": "websockets"}  # fmt: skip
 
 
 def serve(
     host: Annotated[
-        str, typer.Option(help="The address to listen at; the default is reached from this machine only.")
+        str, typer.Option(help="Address to listen at; the default is reached from this machine only.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 takes a free one.")] = 8000,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0: any free port.")] = 8000,
     token: Annotated[
-        str, typer.Option(envvar="MIEN_TOKEN", help="Ask for this in every request; needed at other addresses.")
+        str, typer.Option(envvar="MIEN_TOKEN", help="Token that every request must have; required at other addresses.")
     ] = "",
     allow_insecure: Annotated[
         bool,
-        typer.Option("--allow-insecure", help="Listen at an address that others reach without asking for a token."),
+        typer.Option("--allow-insecure", help="Listen without a token at an address that other machines reach."),
     ] = False,
-    root_path: Annotated[
-        str, typer.Option(help="What all addresses begin with behind a proxy, for example /mien.")
-    ] = "",
+    root_path: Annotated[str, typer.Option(help="Prefix of all paths behind a proxy, as in /mien.")] = "",
     trusted_proxy: Annotated[
         list[str],
-        typer.Option(help="Address or network of a proxy; its X-Forwarded-For and X-Forwarded-Proto are believed."),
+        typer.Option(help="Address or network of a proxy whose X-Forwarded-For and X-Forwarded-Proto are trusted."),
     ] = [],  # noqa: B006
     state: Annotated[
-        Path | None, typer.Option(help="Folder of videos and their results; default: the system's own.")
+        Path | None, typer.Option(help="Folder of videos and their results. Default: the user's data folder.")
     ] = None,
-    reports: Annotated[
-        Path | None, typer.Option(help="A folder that is searched for report.html files to show.")
-    ] = None,
+    reports: Annotated[Path | None, typer.Option(help="Folder whose report.html files are shown.")] = None,
     model: Annotated[
         list[str],
-        typer.Option(help="A model's name or an .onnx file; may be given several times, the first is the default."),
+        typer.Option(help="A model's name or an .onnx file; repeat it for several. The first is the default."),
     ] = ["base"],  # noqa: B006
-    detector: Annotated[str, typer.Option(help="The default: auto, haar, yunet or none.")] = "auto",
-    detector_model: Annotated[Path | None, typer.Option(help="A YuNet file of your own.")] = None,
+    detector: Annotated[str, typer.Option(help="Default detector: auto, haar, yunet or none.")] = "auto",
+    detector_model: DetectorModel = None,
     retention_days: Annotated[
-        float, typer.Option(min=0, help="Remove finished videos and their results after so long; 0 keeps them.")
+        float, typer.Option(min=0, help="Days after which finished videos and their results are removed; 0: never.")
     ] = 7.0,
-    jobs: Annotated[int, typer.Option(min=1, max=64, help="Videos that are analyzed at the same time.")] = 1,
+    jobs: Annotated[int, typer.Option(min=1, max=64, help="Number of videos that are analyzed at the same time.")] = 1,
     open_page: Annotated[bool, typer.Option("--open/--no-open", help="Open the page in the browser.")] = False,
     quiet: Quiet = False,
 ) -> None:
-    """Show the page for pictures, videos and the camera, and answer HTTP requests.
+    """Serve the page for pictures, videos and the camera, and the HTTP API.
 
-    Nothing leaves this machine: the page loads nothing from elsewhere, and the service listens at 127.0.0.1 unless told
-    otherwise. Videos are kept in the state folder until they are removed, by hand or after --retention-days. What it
-    answers is at /docs. Ctrl-C ends it; videos that were being analyzed go on when it is started again.
+    No data leaves this machine: the page loads nothing from other hosts, and the default address is reached from this machine
+    only. Videos stay in the state folder until they are removed, by hand or after --retention-days. /docs describes the API.
+    Ctrl-C ends the service; the analysis of videos continues when it is started again.
     """  # fmt: skip
-    _need_extra()
+    _require_extra()
     from mien.service.addresses import clean_root_path
 
     config = Config(
@@ -80,19 +76,18 @@ def serve(
         models=tuple(model), detector=detector, detector_model=detector_model, retention_s=retention_days * DAY_S,
         workers=jobs,
     )  # fmt: skip
-    check(config)
-    run(config, open_page=open_page, quiet=quiet)
+    check_config(config)
+    run_server(config, open_page=open_page, quiet=quiet)
 
 
-def _need_extra() -> None:
-
-    for module, package in NEEDED.items():
+def _require_extra() -> None:
+    for module, package in PACKAGES.items():
         if importlib.util.find_spec(module) is None:
             raise MissingExtra(package, "serve", "for the service")
 
 
-def check(config: Config) -> None:
-    """UsageError for what would be unsafe or cannot work."""
+def check_config(config: Config) -> None:
+    """Raise UsageError for a configuration that is unsafe or cannot work."""
     from mien.service.addresses import check_proxies
 
     if not config.is_loopback and not config.token and not config.allow_insecure:
@@ -108,9 +103,8 @@ def check(config: Config) -> None:
     make_detector(config.detector, config.detector_model)
 
 
-def run(config: Config, *, open_page: bool, quiet: bool) -> None:
-    """Listen until Ctrl-C. UsageError where the address cannot be listened at."""
-
+def run_server(config: Config, *, open_page: bool, quiet: bool) -> None:
+    """Serve until Ctrl-C. Raises UsageError where the address cannot be listened at."""
     from mien.service.server import create_app, make_server, open_listener
 
     try:
@@ -122,11 +116,11 @@ def run(config: Config, *, open_page: bool, quiet: bool) -> None:
     with listener:
         config = replace(config, port=listener.getsockname()[1])
         server = make_server(create_app(config), config)
-        address = address_of(config)
+        address = browser_address(config)
         if not quiet:
             token = ", token asked for" if config.token else ""
             echo(f"mien is at {address} (Ctrl-C ends it{token}); videos and results in {config.state}")
-            if 0 < len(config.token) < SAFE_TOKEN and not config.is_loopback:
+            if 0 < len(config.token) < MIN_TOKEN_LENGTH and not config.is_loopback:
                 echo(
                     f"note: a token of {len(config.token)} letters can be guessed; 'openssl rand -hex 16' makes one of 32"
                 )
@@ -136,8 +130,8 @@ def run(config: Config, *, open_page: bool, quiet: bool) -> None:
             server.run(sockets=[listener])
 
 
-def address_of(config: Config) -> str:
-    """What to type into a browser on this machine."""
+def browser_address(config: Config) -> str:
+    """Return the address for a browser on this machine."""
     everywhere = config.host in ("0.0.0.0", "::")
     host = "127.0.0.1" if everywhere else config.host.strip("[]")
     return f"http://{f'[{host}]' if ':' in host else host}:{config.port}{config.root_path}/"

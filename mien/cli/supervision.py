@@ -13,7 +13,9 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 from mien.cli.messages import print_error
 
@@ -119,8 +121,9 @@ def _wait_for_worker(child: int) -> int:
         os.kill(os.getpid(), signal.SIGSTOP)  # returns when the shell says `fg` or `bg`
         pass_on(signal.SIGCONT, None)
 
-    handlers = dict.fromkeys(_FORWARDED_SIGNALS, pass_on) | {"SIGTSTP": stop}
-    before = {}
+    handlers: dict[str, Callable[[int, object], None]] = {"SIGTSTP": stop}
+    handlers.update(dict.fromkeys(_FORWARDED_SIGNALS, pass_on))
+    before: dict[int, Any] = {}
     for name, handler in handlers.items():
         number = getattr(signal, name)
         if signal.getsignal(number) is not signal.SIG_IGN:  # as with nohup, or in the background of a script

@@ -246,8 +246,7 @@ def export(
     """
     require_torch()
     from mien.training.release.card import make_model_card
-    from mien.training.release.export import describe_training_faces, round_weights
-    from mien.training.release.export import export_model as write
+    from mien.training.release.export import describe_training_faces, export_model, round_weights
     from mien.training.torch_classifier import TorchClassifier, load_run
 
     silent = quiet or as_json
@@ -265,7 +264,7 @@ def export(
         measured = _measure(classifier, faces, split, data, run, labels_by, quiet=silent)
     scores = measured.scores
     values = {"data": measured.data, "labels_by": measured.labels_by, **scores.to_json()} if scores else {}
-    difference = write(
+    difference = export_model(
         trained, out, faces, scores=values, license=license, half=half, training=describe_training_faces(run)
     )
     _remove_stale_int8(out, quiet=silent)

@@ -1,1 +1,1 @@
-"""What every room shares: the error tree, label orders, the data types and the preprocessing of a face crop."""
+"""Shared by all packages: errors, label orders, data types, files, pictures and preprocessing."""

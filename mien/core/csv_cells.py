@@ -1,7 +1,7 @@
-"""CSV that a spreadsheet can open: text that it would take for a formula is written with an apostrophe, and read without it.
+"""CSV cells that are safe in a spreadsheet: text that could be a formula is written with an apostrophe, and read without it.
 
-The rule is OWASP's for CSV injection: a cell that begins with ``=``, ``+``, ``-``, ``@``, a tab or a carriage return is data, and a
-file named ``=cmd|calc.mp4`` must not become a formula. Numbers are left as they are.
+This follows OWASP's rule against CSV injection. It concerns text that begins with ``=``, ``+``, ``-``, ``@``, a tab or a carriage
+return, such as a file named ``=cmd|calc.mp4``. Numbers are not changed.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import re
 from collections.abc import Iterable
 from typing import IO, Any
 
-#: Text that would begin a formula; or that would be read back as such, since it begins with our own apostrophe.
+#: Text that begins a formula, or begins with apostrophes before one: reading removes one apostrophe.
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
 
 
 def escape_formula(value: Any) -> Any:
-    """Put an apostrophe before text that would begin a formula; anything else stays as it is."""
+    """Put an apostrophe before text that a spreadsheet would read as a formula. Other values are returned unchanged."""
     if not isinstance(value, str) or not _FORMULA.match(value):
         return value
     try:
@@ -27,12 +27,12 @@ def escape_formula(value: Any) -> Any:
 
 
 def unescape_formula(text: str) -> str:
-    """The text that `guard_cell` was given."""
+    """Return the text that was given to `escape_formula`."""
     return text[1:] if text[:1] == "'" and _FORMULA.match(text[1:]) else text
 
 
 class CsvWriter:
-    """Rows of a CSV with ``\\n`` line ends, their text guarded."""
+    """Writes the rows of a CSV with ``\\n`` line ends and escaped formulas."""
 
     def __init__(self, file: IO[str]) -> None:
         self._writer = csv.writer(file, lineterminator="\n")

@@ -1,4 +1,4 @@
-"""Every error that mien raises on purpose.
+"""The errors that mien raises on purpose.
 
     MienError                 exit code 2 unless said otherwise
     ├── DataError             a data set that cannot be read, joined or split
@@ -10,11 +10,11 @@
     ├── MissingExtra          an optional dependency that is not installed
     └── TrainingDiverged      a loss that became NaN or infinite
 
-Each carries three parts, because a person needs all of them: the NAME of the thing, the PROBLEM that was found, and a HINT what to do.
+Each error has three parts: the NAME of the thing, the PROBLEM that was found, and a HINT what to do.
 The text names parameters as Python has them, in backticks: `` `size` ``, `` `skip_bad=True` ``, `` `schedule.epochs=10` `` of a
 recipe. The command line writes them as its options (mien/cli/messages.py).
 
-For programs it carries a ``code`` that stays the same whatever the words are, and the ``parameters`` that are in the words.
+For programs, an error has a ``code`` that does not change with the words, and the ``parameters`` that occur in the words.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from __future__ import annotations
 import re
 from typing import Any
 
-#: Control characters, and those that turn the direction of what follows: in the name of a file they would move the cursor of
-#: a terminal, color it, or make a line look like another.
+#: Control characters, and characters that change the writing direction. In a file's name, they could move the cursor of a
+#: terminal, change its colors, or disguise a line.
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 _CONTROLS_IN_LINES = re.compile(_CONTROLS.pattern.replace(r"\x00-\x1f", r"\x00-\x08\x0b-\x1f"))
 
 
 def escape_controls(text: str, *, keep_newlines: bool = False) -> str:
-    """Text with its control characters written out, as in ``\\x1b``; ``keep_lines`` leaves line ends and tabs."""
+    """Write the control characters of a text as escapes such as ``\\x1b``; ``keep_newlines`` keeps line ends and tabs."""
     controls = _CONTROLS_IN_LINES if keep_newlines else _CONTROLS
     return controls.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
 
@@ -38,8 +38,8 @@ class MienError(Exception):
     """An error that a person can act on; printed as ``mien: NAME: PROBLEM; HINT`` on one line, without a traceback.
 
     Args:
-        code: which error it is, in lower_case; by default the class says it.
-        parameters: numbers and texts that are in the words, as JSON has them.
+        code: identifies the error, in lower_case; default: the code of the class.
+        parameters: numbers and texts that occur in the words, as JSON values.
     """
 
     code = "error"
@@ -50,7 +50,7 @@ class MienError(Exception):
         super().__init__(f"{self.name}: {problem}; {hint}")
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON has it."""
+        """Return the error as JSON has it."""
         return {
             "name": self.name, "problem": self.problem, "hint": self.hint, "code": self.code, "parameters": self.parameters
         }  # fmt: skip

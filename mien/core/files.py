@@ -17,7 +17,7 @@ import platformdirs
 
 from mien.core.errors import OutputError
 
-#: What an operating system answers when the place, not the program, is at fault.
+#: Errors of the operating system that concern the path, not the program.
 _WRITE_ERRORS = (
     errno.EACCES,
     errno.EPERM,
@@ -30,11 +30,11 @@ _WRITE_ERRORS = (
 )
 
 
-#: What a shell gives these may be a file, and stays the shell's.
+#: Standard streams. A shell may redirect them to a file, which must not be replaced.
 _STREAM_PREFIXES = ("/dev/stdout", "/dev/stderr", "/dev/fd/", "/proc/self/fd/")
 
 
-#: Bytes of a file's name that are no UTF-8, as Python holds them → as a JSON string tells them.
+#: Bytes of a file's name that are no UTF-8: as Python represents them → as text in a JSON string.
 _ESCAPED_BYTES = {0xDC00 + byte: f"\\\\x{byte:02x}" for byte in range(0x80, 0x100)}
 
 
@@ -44,7 +44,10 @@ def cache_folder() -> Path:
 
 
 def find_file_problem(path: Path, kind: str) -> tuple[str, str] | None:
-    """(what is wrong, what to do) with a path that should be a file of some ``kind`` ("a picture"); None where it can be read."""
+    """Return (problem, hint) for a path that should be a readable file, or None.
+
+    ``kind`` says what the file should be, as in "a picture".
+    """
     try:
         status = path.stat()
     except PermissionError as error:
@@ -63,10 +66,10 @@ def find_file_problem(path: Path, kind: str) -> tuple[str, str] | None:
 
 
 def walk_files(folder: Path, on_error: Callable[[OSError], None] | None = None) -> Iterator[Path]:
-    """Every file in a folder and in those below it, links to folders among them, but for what is hidden.
+    """Yield all files in a folder and its subfolders, except hidden ones. Links to folders are followed.
 
-    A folder that is met again, as where a link leads back up, is not entered a second time; of a folder and a link to it
-    beside it, the folder counts. ``locked`` is told of what cannot be read.
+    Each folder is entered once, also if a link leads back to it. A folder has precedence over links to it.
+    ``on_error`` is called with the error of each folder that cannot be read.
     """
     entered: set[str] = set()
     for place, folders, names in os.walk(folder, onerror=on_error, followlinks=True):
@@ -81,26 +84,26 @@ def walk_files(folder: Path, on_error: Callable[[OSError], None] | None = None) 
 
 
 def is_standard_stream(path: str | Path) -> bool:
-    """Whether what is written there stands among what the program prints, as with /dev/stdout."""
+    """Return whether a path is a standard stream of the program, such as /dev/stdout."""
     return Path(path).as_posix().startswith(_STREAM_PREFIXES)
 
 
 def escape_file_name(name: str) -> str:
-    """A file's name as text that can be written anywhere: bytes that are no UTF-8 become ``\\xe9``."""
+    """Return a file's name as valid Unicode: bytes that are no UTF-8 become escapes such as ``\\xe9``."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def hidden_sibling(path: Path, ending: str) -> Path:
-    """``out/photo.jpg`` → ``out/.1a2b3c4d.ENDING``: a short name, the same for the same file."""
+    """Return a short hidden path in the same folder: ``out/photo.jpg`` → ``out/.1a2b3c4d.ENDING``, always the same."""
     return path.with_name(f".{zlib.crc32(path.name.encode('utf-8', 'surrogateescape')):08x}.{ending}")
 
 
 @contextmanager
 def replace_file(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path beside ``path``; on success it takes the place of ``path``, on any error it is removed.
+    """Yield a temporary path, which replaces ``path`` on success. On any error it is removed.
 
-    The temporary name keeps the suffix, since many writers choose the format by it. Of a link the file that it leads to is
-    replaced. A pipe or a device, such as /dev/stdout, cannot be replaced: it is given itself.
+    The temporary name has the same suffix, since many writers choose the format by it. For a link, the target is replaced.
+    A pipe or a device, such as /dev/stdout, cannot be replaced and is yielded itself.
     """
     path = Path(path)
     if path.is_dir():
@@ -110,8 +113,8 @@ def replace_file(path: str | Path) -> Iterator[Path]:
         return
     path = Path(os.path.realpath(path)) if path.is_symlink() else path
     make_folder(path.parent)
-    # Always the same name for one file, so that what a killed process left is overwritten and not gathered; and a short
-    # one, since a file system that takes the file's own name may not take it with something added.
+    # The name is always the same for one file, so that the rest of a killed process is overwritten. It is short, since
+    # a longer name than the file's own may exceed the limit of the file system.
     temporary = hidden_sibling(path, f"part{path.suffix}")
     try:
         yield temporary
@@ -126,12 +129,14 @@ def replace_file(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def replace_folder(path: str | Path) -> Iterator[Path]:
-    """Give a temporary folder that becomes ``path``, which is new or empty, once it is complete; on any error it is removed.
+    """Yield a temporary folder, which becomes ``path`` on success. On any error it is removed.
 
-    It lies beside ``path``; what a killed process left of an earlier one is removed first. Where a folder must stay the same,
-    being a mount point, somebody's current folder, or in a folder that cannot be written, the temporary one lies hidden in it
-    and its entries are moved. A folder that is replaced hands on its permissions. Where nothing was put into it, ``path`` stays as it was. Raises OutputError where ``path`` holds anything or cannot be
-    written.
+    ``path`` must be new or empty. It keeps its permissions, and it is not changed if nothing was written.
+    The temporary folder lies in the same folder as ``path``. The rest of a killed process is removed first.
+    Some folders cannot be replaced: mount points, the current folder, and those in a folder that is not writable. Then the
+    temporary folder lies hidden inside ``path``, and its entries are moved.
+
+    Raises OutputError if ``path`` is not empty or cannot be written.
     """
     path = Path(os.path.realpath(path))
     temporary = f".{zlib.crc32(path.name.encode('utf-8', 'surrogateescape')):08x}.folder.part"
@@ -164,11 +169,11 @@ def replace_folder(path: str | Path) -> Iterator[Path]:
 
 
 def _is_fixed_folder(folder: Path) -> bool:
-    """Whether another folder cannot take the place of this one unnoticed."""
+    """Return whether a folder cannot be replaced by another one without side effects."""
     return (
         os.path.ismount(folder)
         or Path.cwd().is_relative_to(folder)
-        or folder.stat().st_mode & 0o7000 != 0  # set-group-ID hands its group on to what is made in it
+        or folder.stat().st_mode & 0o7000 != 0  # set-group-ID: new entries inherit its group
         or not os.access(folder.parent, os.W_OK)
     )
 
@@ -191,11 +196,11 @@ def make_folder(path: str | Path, parameter: str = "out") -> Path:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Write UTF-8 text with ``\\n`` line ends, whole or not at all."""
+    """Write UTF-8 text with ``\\n`` line ends, completely or not at all."""
     with replace_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Write indented JSON, whole or not at all; file names in it become printable, as by ``printable``."""
+    """Write indented JSON, completely or not at all. File names in it are escaped as by `escape_file_name`."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False).translate(_ESCAPED_BYTES) + "\n")

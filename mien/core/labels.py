@@ -1,14 +1,14 @@
-"""Label orders, and how the names of other data sets map to ours. No other file lists expressions."""
+"""Label orders, and the synonyms of other data sets. No other module lists expressions."""
 
 from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable
 
-#: FER2013's order: the number in the file is the index here (Goodfellow et al., 2013).
+#: The order of FER2013: the number in the file is the index (Goodfellow et al., 2013).
 FER2013 = ("angry", "disgust", "fear", "happy", "sad", "surprise", "neutral")
 
-#: FER+'s order of expressions (Barsoum et al., 2016), in our words.
+#: The order of FER+ (Barsoum et al., 2016), with mien's names.
 FERPLUS = ("neutral", "happy", "surprise", "sad", "angry", "disgust", "fear", "contempt")
 
 #: The ten vote columns of FER+: its expressions, then "unknown" and "not a face".
@@ -31,7 +31,7 @@ FERPLUS_COLUMNS = (
 #: The order in which the classes of a data set without an order of its own are listed.
 CANONICAL = (*FER2013, "contempt")
 
-#: Expressions that make a face look unpleasant: what valence is measured against.
+#: Negative expressions, which lower the valence.
 NEGATIVE = ("angry", "disgust", "fear", "sad", "contempt")
 
 _SYNONYMS = {
@@ -49,9 +49,10 @@ _LABEL_OF_SYNONYM = {name: ours for ours, names in _SYNONYMS.items() for name in
 
 
 def normalize_label(name: str) -> str:
-    """Our word for a class name of any data set: ``"Happiness"`` → ``"happy"``; an unknown name only loses its case.
+    """Return mien's name of a class of any data set: ``"Happiness"`` → ``"happy"``.
 
-    Blanks and hyphens become underscores, letters with accents are one letter each (macOS writes two), and a leading number as in ``0_angry`` or ``3-happy`` is dropped.
+    An unknown name is only changed to lower case. Blanks and hyphens become underscores. Letters with accents are
+    composed (macOS decomposes them). A leading number is removed, as in ``0_angry`` or ``3-happy``.
     """
     word = unicodedata.normalize("NFC", name).strip().lower().replace("-", "_").replace(" ", "_")
     unnumbered = word.lstrip("0123456789").lstrip("_.")
@@ -59,11 +60,11 @@ def normalize_label(name: str) -> str:
 
 
 def is_expression(name: str) -> bool:
-    """Whether the name, or a synonym of it, is one of the expressions in CANONICAL."""
+    """Return whether a name, or a synonym of it, is an expression of CANONICAL."""
     return normalize_label(name) in CANONICAL
 
 
 def sort_labels(names: Iterable[str]) -> tuple[str, ...]:
-    """Class names without repeats: known expressions in the order of CANONICAL, then all others by alphabet."""
+    """Return distinct class names: known expressions in the order of CANONICAL, then the others in alphabetical order."""
     found = set(names)
     return (*(name for name in CANONICAL if name in found), *sorted(found - set(CANONICAL)))

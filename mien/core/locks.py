@@ -1,4 +1,4 @@
-"""One process at a time where several would write the same files: a lock that says who holds it."""
+"""A lock file: only one process at a time writes the same files. The file says which process holds the lock."""
 
 from __future__ import annotations
 
@@ -20,19 +20,22 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
     import msvcrt
 
-#: Windows locks bytes, and lets nobody read those: one far behind what the file says of its holder.
+#: Windows locks bytes, which then cannot be read: a byte far behind the text of the file is locked.
 _LOCK_OFFSET = 1 << 30
 
-#: What an operating system answers where another process holds the lock; anything else means that there are no locks here.
+#: Errors that say that another process holds the lock. Other errors mean that the file system has no locks.
 _HELD_ERRORS = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES, errno.EDEADLK)
 
 
 @contextmanager
 def hold_lock(path: Path, name: object, hint: str, wait_s: float = 2.0, state: str = "written") -> Iterator[None]:
-    """Hold the lock file ``path`` for the block; OutputError about ``name`` where another process holds it for ``wait_s`` longer.
+    """Hold the lock file ``path`` during the block.
 
-    The operating system takes the lock back when the process ends, however it ends: none is ever stale. On a file system
-    without locks the block runs without one.
+    The operating system releases the lock when the process ends, so that no lock is ever stale. On a file system without
+    locks, the block runs without one.
+
+    Raises OutputError about ``name`` if another process still holds the lock after ``wait_s`` seconds. ``state`` says what
+    that process does with it, as in "is being written by process 123".
     """
     until = time.monotonic() + wait_s
     while (file := _try_lock(path)) is None:
@@ -46,7 +49,7 @@ def hold_lock(path: Path, name: object, hint: str, wait_s: float = 2.0, state: s
 
 
 def is_locked(path: Path) -> bool:
-    """Whether a process holds the lock file ``path`` now."""
+    """Return whether a process holds the lock file ``path``."""
     if not path.exists() or (file := _try_lock(path)) is None:
         return path.exists()
     _release(path, file)
@@ -54,7 +57,7 @@ def is_locked(path: Path) -> bool:
 
 
 def _try_lock(path: Path) -> IO[str] | None:
-    """The lock file, locked and with our name in it; None where another process holds it."""
+    """Lock the file and write this process into it. Return the open file, or None if another process holds the lock."""
     path.parent.mkdir(parents=True, exist_ok=True)
     file = path.open("a+", encoding="utf-8")
     try:
@@ -67,7 +70,7 @@ def _try_lock(path: Path) -> IO[str] | None:
         if error.errno in _HELD_ERRORS:
             file.close()
             return None
-    # Who held it before may have removed the file between our two calls; then that lock is worth nothing.
+    # The former holder may have removed the file between these two calls. Then this lock protects nothing.
     try:
         is_ours = os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:
@@ -76,7 +79,7 @@ def _try_lock(path: Path) -> IO[str] | None:
         file.close()
         return _try_lock(path)
     file.truncate(0)
-    with suppress(OSError):  # a full disk: the lock holds all the same
+    with suppress(OSError):  # a full disk: the lock holds anyway
         file.write(json.dumps({"process": os.getpid(), "since": datetime.now().astimezone().isoformat("T", "seconds")}))
         file.flush()
     return file
@@ -84,10 +87,10 @@ def _try_lock(path: Path) -> IO[str] | None:
 
 def _release(path: Path, file: IO[str]) -> None:
     if os.name == "posix":
-        path.unlink(missing_ok=True)  # while it is held, so that nobody's else is removed
+        path.unlink(missing_ok=True)  # while it is held, so that the file of another process is not removed
     file.close()
     if os.name != "posix":
-        with suppress(OSError):  # somebody has it open, who keeps it
+        with suppress(OSError):  # another process has it open and keeps it
             path.unlink(missing_ok=True)
 
 

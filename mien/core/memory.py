@@ -1,6 +1,6 @@
-"""What the C library does with memory that was freed: glibc keeps some of it for itself, and gives some back too early.
+"""Freed memory in glibc: it keeps some blocks too long, and returns others to the system too early.
 
-On other C libraries nothing is changed.
+Other C libraries are not changed.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ import ctypes
 import platform
 import sys
 
-#: What libraries say where the system gives them no memory or no thread. ONNX Runtime, OpenCV and Python's threads have errors of
-#: their own for it.
+#: Error texts of libraries that get no memory or no thread from the system. ONNX Runtime, OpenCV and Python's threads do not
+#: raise MemoryError.
 _OUT_OF_MEMORY_TEXTS = (
     "can't start new thread", "bad_alloc", "bad allocation", "insufficient memory", "failed to allocate",
     "cannot allocate memory", "can't allocate", "out of memory", "resource temporarily unavailable",
@@ -18,15 +18,15 @@ _OUT_OF_MEMORY_TEXTS = (
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that the system has no more memory, or no more threads, whichever library raised it."""
+    """Return whether an error of any library says that the system has no more memory or threads."""
     return isinstance(error, MemoryError) or any(words in str(error).lower() for words in _OUT_OF_MEMORY_TEXTS)
 
 
 def retain_freed_memory() -> None:
-    """Tell the C library to keep what a training step frees for the next step, which asks for the same again.
+    """Make the C library keep freed memory, since each training step allocates the same blocks again.
 
-    glibc gives blocks of more than 32 MB back to the system at once, and every step then waits while the system clears
-    them anew. benchmarks/speed.py measures what it brings.
+    By default glibc returns blocks of more than 32 MB to the system at once. Then every step waits while the system clears
+    them again. benchmarks/speed.py measures the gain.
     """
     if (library := _load_glibc()) is not None:
         # The numbers of M_MMAP_MAX, M_TRIM_THRESHOLD and M_TOP_PAD in malloc.h.
@@ -35,10 +35,10 @@ def retain_freed_memory() -> None:
 
 
 def release_freed_memory() -> None:
-    """Give what was freed back to the system, which takes a few milliseconds.
+    """Return freed memory to the system. This takes a few milliseconds.
 
-    What one thread freed glibc keeps for that thread: an encoder's memory stayed, and the next encoder, in another
-    thread, took as much again.
+    glibc keeps the freed memory of each thread for that thread. Without this call, each new encoder thread would allocate
+    the memory of an encoder again.
     """
     if (library := _load_glibc()) is not None:
         library.malloc_trim(0)

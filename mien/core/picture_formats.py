@@ -1,4 +1,4 @@
-"""What picture files are: the formats that are opened, their endings, and what the first bytes of a file say of it."""
+"""Picture formats: which are opened, their file endings, and how the first bytes of a file identify its format."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from PIL import (
     WebPImagePlugin,
 )
 
-#: The formats that are opened, by the program, the readers of data sets and the service alike. Pillow knows many more: some
-#: are old and little tested, some have no signature, and EPS starts another program (Ghostscript).
+#: The formats that are opened everywhere in mien. Pillow knows more, but some are old and little tested, some have no
+#: signature, and EPS starts another program (Ghostscript).
 PICTURE_FORMATS = tuple(
     plugin.format
     for plugin in (
@@ -35,15 +35,15 @@ PICTURE_FORMATS = tuple(
     )
 )
 
-#: What phones write; opened by pillow-heif, the extra ``heic``.
+#: The format of many phones. pillow-heif opens it, the extra ``heic``.
 HEIF_FORMAT = "HEIF"
 HEIF_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
 HEIF_HINT = "pip install 'mien[heic]'"
 
-#: Formats whose frames are an animation. A TIFF's are pages, and those of MPO and HEIF other views or sizes of one picture.
+#: Formats whose frames are an animation. The frames of TIFF are pages; those of MPO and HEIF are views or sizes of one picture.
 ANIMATED_FORMATS = frozenset({"GIF", "PNG", "WEBP", "AVIF"})
 
-#: File endings that folders are searched for.
+#: File endings of the pictures that are found in folders.
 PICTURE_SUFFIXES = HEIF_SUFFIXES | {
     ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".bmp", ".dib", ".gif", ".tif", ".tiff", ".avif",
     ".jp2", ".j2k", ".jpx", ".ppm", ".pgm", ".pbm", ".pnm",
@@ -53,7 +53,7 @@ PICTURE_SUFFIXES = HEIF_SUFFIXES | {
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1", b"mif2", b"miaf"})
 _AVIF_BRANDS = frozenset({b"avif", b"avis"})
 
-#: First bytes of videos, and where they stand. An ISO base media file and a RIFF file say in their first lines which kind they are.
+#: (offset, first bytes) of video formats. ISO base media files and RIFF files are checked separately.
 _VIDEO_SIGNATURES = (
     (0, b"\x1aE\xdf\xa3"),  # Matroska, WebM
     (0, b"OggS"),
@@ -68,17 +68,17 @@ _VIDEO_SIGNATURES = (
     (4, b"wide"),
 )
 
-#: Of transport streams: where the first packet's sync byte stands, and the length of a packet; cameras put a time before it.
+#: (offset of the first sync byte, packet length) of transport streams. Cameras write a timestamp before each packet.
 _TRANSPORT_STREAMS = ((0, 188), (4, 192))
 
-#: Bytes that are asked for; the brands of an ISO base media file lie within them.
+#: Number of first bytes that are read. They contain the brands of an ISO base media file.
 HEAD_BYTES = 512
 
 
 def list_openable_formats(head: bytes) -> list[str]:
-    """For ``Image.open``: the formats that a file which begins like this may be opened as.
+    """Return the formats for ``Image.open`` of a file with these first bytes.
 
-    Raises ImportError where it is a HEIF file and pillow-heif is not installed.
+    Raises ImportError if it is a HEIF file and pillow-heif is not installed.
     """
     if not is_heif(head):
         return list(PICTURE_FORMATS)
@@ -87,13 +87,13 @@ def list_openable_formats(head: bytes) -> list[str]:
 
 
 def is_heif(head: bytes) -> bool:
-    """Whether a file that begins like this is HEIC or HEIF."""
+    """Return whether a file with these first bytes is HEIC or HEIF."""
     brands = _read_brands(head)
     return bool(brands) and brands[0] in _HEIF_BRANDS and not _AVIF_BRANDS.intersection(brands)
 
 
 def is_video_head(head: bytes) -> bool:
-    """Whether a file that begins like this is a video, by its signature."""
+    """Return whether a file with these first bytes is a video."""
     if brands := _read_brands(head):
         return brands[0] not in _HEIF_BRANDS | _AVIF_BRANDS and brands[0] not in (b"jp2 ", b"jpx ")
     if head[:4] == b"RIFF":
@@ -104,12 +104,12 @@ def is_video_head(head: bytes) -> bool:
 
 
 def is_heif_installed() -> bool:
-    """Whether pillow-heif is there; it is not imported."""
+    """Return whether pillow-heif is installed, without importing it."""
     return find_spec("pillow_heif") is not None
 
 
 def _read_brands(head: bytes) -> list[bytes]:
-    """The major brand of an ISO base media file and those that it is compatible with; [] for any other file."""
+    """Return the major brand of an ISO base media file and its compatible brands; [] for other files."""
     if head[4:8] != b"ftyp":
         return []
     end = min(int.from_bytes(head[:4], "big"), len(head))
@@ -124,7 +124,7 @@ def _register_heif() -> None:
 
 
 def read_head(path: Path) -> bytes:
-    """The first bytes of a file; b"" of what is no file, such as a pipe, which might never answer, or cannot be read."""
+    """Return the first bytes of a file; b"" if it cannot be read or is no regular file. A pipe might never answer."""
     try:
         if not path.is_file():
             return b""

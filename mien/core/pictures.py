@@ -1,4 +1,4 @@
-"""Pictures of every kind → upright RGB uint8. The one place that opens picture files and accepts picture arrays."""
+"""Picture files and arrays of all kinds → upright RGB uint8. Only this module opens picture files."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ from mien.core.picture_formats import (
 if TYPE_CHECKING:
     from PIL.TiffImagePlugin import TiffImageFile
 
-#: Pictures with more pixels are refused unless the limit is raised: 20,000 x 20,000.
+#: Pictures with more pixels are refused by default: 20,000 x 20,000.
 MAX_PIXELS = 400_000_000
 
-#: Pictures are converted in strips of about so many pixels, so that a large one is held once as Pillow and once as an array.
+#: Pictures are converted in strips of about this many pixels, so that memory holds a large one only twice.
 STRIP_PIXELS = 4_000_000
 
-#: The EXIF entry that says how a picture is turned, and what brings an upright array to how it is stored. 1 is upright.
+#: The EXIF entry of the orientation, and views that turn an upright array into the stored orientation. 1 is upright.
 _ORIENTATION = 0x0112
 _STORED_VIEWS = {
     2: lambda upright: upright[:, ::-1],
@@ -47,10 +47,10 @@ _STORED_VIEWS = {
     8: lambda upright: np.rot90(upright, -1),
 }
 
-#: TIFF's tag of what a page is; its first bit says: the same picture, smaller.
+#: TIFF's tag of the kind of a page. Its first bit marks a smaller copy of another page.
 _PAGE_KIND = 254
 
-#: What Pillow and its plugins raise for damaged files, beside OSError; the last one where a later frame claims to be huge.
+#: Errors of Pillow and its plugins for damaged files, besides OSError. The last one: a later frame claims a huge size.
 DECODING_ERRORS = (
     SyntaxError, ValueError, EOFError, RuntimeError, TypeError, KeyError, IndexError, AttributeError, OverflowError,
     ZeroDivisionError, struct.error, Image.DecompressionBombError,
@@ -62,11 +62,12 @@ _PILLOW_LOCK = threading.Lock()
 def read_picture(
     source: str | Path | bytes, *, name: str | None = None, max_pixels: int = MAX_PIXELS, allow_truncated: bool = False
 ) -> np.ndarray:
-    """A picture file, or the bytes of one → RGB uint8 (H, W, 3), upright as its EXIF orientation says, in sRGB.
+    """Read a picture file, or its bytes, as RGB uint8 (H, W, 3) in sRGB, upright by its EXIF orientation.
 
-    Of an animation the first frame is read, of several pages the first one; transparency is laid over white; 16-bit and
-    float pictures are scaled to 8 bits. Beside the array, a picture is held once more in memory while it is read: 7 bytes a
-    pixel. Raises MediaError, with ``name`` in it, for whatever cannot be read or has more than ``max_pixels``.
+    Of an animation or a file of several pages, the first picture is read. Transparent pixels are blended with white.
+    16-bit and float pictures are scaled to 8 bits. Reading needs about 7 bytes a pixel.
+
+    Raises MediaError about ``name`` if the picture cannot be read or has more than ``max_pixels`` pixels.
     """
     name = name or (str(source) if not isinstance(source, bytes) else "picture")
     with open_picture(source, name, max_pixels, allow_truncated) as picture:
@@ -74,9 +75,9 @@ def read_picture(
 
 
 def convert_pillow(picture: Image.Image) -> np.ndarray:
-    """A Pillow image of any mode → RGB uint8 (H, W, 3), upright as its EXIF orientation says, in sRGB.
+    """Convert a Pillow image of any mode to RGB uint8 (H, W, 3) in sRGB, upright by its EXIF orientation.
 
-    Raises ValueError for a picture of floats or integers in a range that no picture has.
+    Raises ValueError if the values of a float or integer image have an unknown range.
     """
     width, height, turned = *picture.size, _read_orientation(picture)
     upright = np.empty((width, height, 3) if turned >= 5 else (height, width, 3), np.uint8)
@@ -94,7 +95,7 @@ def convert_pillow(picture: Image.Image) -> np.ndarray:
 
 
 def _convert_to_srgb(picture: Image.Image, to_srgb: Any) -> Image.Image:
-    """Over white where it is transparent, and its colors as a screen shows them."""
+    """Blend transparent pixels with white and convert the colors to sRGB."""
     if picture.has_transparency_data:
         white = Image.new("RGBA", picture.size, "white")
         white.alpha_composite(picture.convert("RGBA"))
@@ -108,7 +109,7 @@ def _convert_to_srgb(picture: Image.Image, to_srgb: Any) -> Image.Image:
 
 
 def _find_srgb_transform(picture: Image.Image) -> Any:
-    """What brings the colors of a picture's ICC profile to sRGB; None where it has none, has sRGB's or a damaged one."""
+    """Return the transform from a picture's ICC profile to sRGB; None without a profile, for sRGB, and for a damaged one."""
     data = picture.info.get("icc_profile")
     if not data:
         return None
@@ -127,7 +128,7 @@ def _find_srgb_transform(picture: Image.Image) -> Any:
 
 
 def _read_orientation(picture: Image.Image) -> int:
-    """1 to 8, as its EXIF says; a damaged EXIF block says nothing."""
+    """Return the EXIF orientation, 1 to 8; 1 if the EXIF block is absent or damaged."""
     try:
         value = picture.getexif().get(_ORIENTATION, 1)
     except (OSError, *DECODING_ERRORS):
@@ -136,17 +137,17 @@ def _read_orientation(picture: Image.Image) -> int:
 
 
 def is_picture(path: Path) -> bool:
-    """Whether a file begins as a picture does, whatever it is called; a pipe is not asked, since it might never answer."""
+    """Return whether a file is a picture by its first bytes, not by its name. A pipe is not read; it might never answer."""
     return bool(_detect_format(path)[0])
 
 
 def is_animation(path: Path) -> bool:
-    """Whether a picture file holds more than one frame in time."""
+    """Return whether a picture file is an animation of several frames."""
     return _detect_format(path)[1]
 
 
 def _detect_format(path: Path) -> tuple[str, bool]:
-    """(its format, "" for no picture; whether it is animated)."""
+    """Return (format, whether it is animated); the format is "" if the file is no picture."""
     head = read_head(path)
     if not head or is_video_head(head):
         return "", False
@@ -168,12 +169,12 @@ def _detect_format(path: Path) -> tuple[str, bool]:
 def _is_animated(picture: Image.Image) -> bool:
     try:
         return bool(getattr(picture, "is_animated", False))
-    except (OSError, *DECODING_ERRORS):  # a GIF's second frame is damaged, so there is one
+    except (OSError, *DECODING_ERRORS):  # the second frame of a GIF is damaged, so there is a second frame
         return True
 
 
 def count_pages(path: Path) -> int:
-    """How many pictures of its own a TIFF holds, smaller copies of one left out; 1 for every other file."""
+    """Count the pages of a TIFF without smaller copies of a page; 1 for every other file."""
     if read_head(path)[:2] not in (b"II", b"MM"):
         return 1
     try:
@@ -192,7 +193,7 @@ def count_pages(path: Path) -> int:
 
 
 def read_gray(source: str | Path | bytes, *, name: str | None = None) -> np.ndarray:
-    """As read_picture, but gray uint8 (H, W)."""
+    """Read a picture as gray uint8 (H, W), otherwise as `read_picture` does."""
     name = name or (str(source) if not isinstance(source, bytes) else "picture")
     with open_picture(source, name) as picture:
         plain = (
@@ -207,12 +208,12 @@ def read_gray(source: str | Path | bytes, *, name: str | None = None) -> np.ndar
 def open_picture(
     source: str | Path | bytes, name: str, max_pixels: int = MAX_PIXELS, allow_truncated: bool = False
 ) -> Iterator[Image.Image]:
-    """The picture, its pixels decoded; every way in which Pillow can fail becomes a MediaError."""
+    """Open and decode a picture with Pillow. Every failure raises MediaError about ``name``."""
     path = None if isinstance(source, bytes) else _check_file(Path(source))
     head = b""
     try:
         with (
-            # Opened here: a file that Pillow opens by its name it may map into memory, and then scrambles turned TIFFs.
+            # Opened here: Pillow may map a file that it opens by name into memory, and then scrambles rotated TIFFs.
             io.BytesIO(cast(bytes, source)) if path is None else path.open("rb") as file,
             _pillow_settings(max_pixels, allow_truncated),
         ):
@@ -254,7 +255,7 @@ def _check_size(picture: Image.Image, name: str, max_pixels: int) -> None:
 
 
 def _decoding_error(name: str, error: Exception) -> MediaError:
-    """What Pillow says of a damaged file, in our words."""
+    """Return the MediaError for an error of Pillow about a damaged file."""
     if "truncated" in str(error).lower() or isinstance(error, EOFError):
         found = "is cut off: the file ends before the picture does"
         hint = "copy it again, or analyze what there is with `allow_truncated=True`"
@@ -270,9 +271,9 @@ def _check_file(path: Path) -> Path:
 
 @contextmanager
 def _pillow_settings(max_pixels: int, allow_truncated: bool) -> Iterator[None]:
-    """Pillow keeps its pixel limit and its leniency in module variables: set them, and put them back."""
+    """Set the pixel limit and the leniency of Pillow, which are module variables, during the block."""
     with _PILLOW_LOCK, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what Pillow would warn about is either refused here or harmless
+        warnings.simplefilter("ignore")  # what Pillow warns about is refused here or harmless
         before = Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES
         Image.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES = None, allow_truncated
         try:
@@ -282,20 +283,19 @@ def _pillow_settings(max_pixels: int, allow_truncated: bool) -> Iterator[None]:
 
 
 def convert_to_rgb(array: np.ndarray) -> np.ndarray:
-    """A picture array → RGB uint8 (H, W, 3), contiguous.
+    """Convert a picture array to contiguous RGB uint8 (H, W, 3).
 
-    Takes gray (H, W) or (H, W, 1), RGB (H, W, 3) and RGBA (H, W, 4). Values by type:
+    Accepts gray (H, W) or (H, W, 1), RGB (H, W, 3) and RGBA (H, W, 4). Values by type:
 
     uint8           as they are
     uint16          0..65535
-    other integers  0..255, or 0..65535 where a value above 255 occurs
-    floats          0..1; 0..255 where a value above 1 occurs; 0..65535 where one above 255 does. An edge may overshoot by a
-                    twentieth, as interpolation leaves it
+    other integers  0..255, or 0..65535 if a value is above 255
+    floats          0..1; 0..255 if a value is above 1; 0..65535 if a value is above 255. Values may overshoot by 5 %,
+                    as after interpolation
     bool            black and white
 
-    Raises ValueError for any other shape or type, for NaN, and for other ranges: pictures that were normalized (mean 0,
-    deviation 1, or -1..1) would be read as something else. For the same reason floats that reach more than 1 but less than 4
-    are refused, rather than taken for a picture that is nearly black.
+    Raises ValueError for other shapes, types and ranges, and for NaN. Normalized pictures (mean 0 and deviation 1, or
+    -1..1) are refused, since they cannot be recognized as such. A maximum between 1 and 4 is refused for the same reason.
     """
     array = np.asarray(array)
     if array.ndim == 3 and array.shape[2] == 1:
@@ -324,22 +324,22 @@ def _convert_to_uint8(array: np.ndarray) -> np.ndarray:
     if np.issubdtype(array.dtype, np.integer):
         if array.min() < 0 or array.max() > 65535:
             raise ValueError(f"a picture of integers must lie in 0..65535, not {array.min()}..{array.max()}")
-        is_16_bit = array.dtype.kind == "u" and array.dtype.itemsize == 2  # in either order of bytes
+        is_16_bit = array.dtype.kind == "u" and array.dtype.itemsize == 2  # in either byte order
         if not is_16_bit and array.max() <= 255:  # other integers usually hold 8-bit values
             return array.astype(np.uint8)
         return _convert_in_strips(array, lambda strip: np.asarray(strip, np.uint32) // 257)
     raise ValueError(f"a picture holds numbers, not {array.dtype}")
 
 
-#: Floats may overshoot white and black by so much of white, as cubic interpolation does at edges.
+#: Floats may exceed white and black by this share of white, as after cubic interpolation at edges.
 OVERSHOOT = 0.05
 
-#: Floats that reach more than 1 but less than this were normalized: by common means and deviations, white becomes 2.2 to 3.
+#: A maximum above 1 and below this means a normalized picture: with common means and deviations, white becomes 2.2 to 3.
 MIN_WHITE = 4.0
 
 
 def _find_white_level(array: np.ndarray) -> float:
-    """What stands for white in a picture of floats: 1, 255 or 65535. ValueError where that cannot be told."""
+    """Return the value of white in a picture of floats: 1, 255 or 65535. Raise ValueError if it is unclear."""
     low, high = float(array.min()), float(array.max())
     if not np.isfinite((low, high)).all():
         raise ValueError("a picture of floats must not hold NaN or infinity")
@@ -357,7 +357,7 @@ def _float_converter(white: float) -> Callable[[np.ndarray], np.ndarray]:
 
 
 def _convert_in_strips(array: np.ndarray, convert: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """``convert`` of some rows after the other, as uint8: it needs several times the memory of what it is given."""
+    """Apply ``convert`` to strips of rows and return uint8. On the whole array it would need several times its memory."""
     out = np.empty(array.shape, np.uint8)
     rows = max(1, STRIP_PIXELS // max(1, array[0].size))
     for top in range(0, len(array), rows):

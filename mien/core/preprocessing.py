@@ -1,4 +1,4 @@
-"""How a face crop becomes the tensor that a network is given: one spec for training, export and runtime."""
+"""Conversion of a face crop to the input tensor of a network: one specification for training, export and runtime."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-#: ITU-R BT.601 luma, the weights with which gray pictures are made everywhere in mien (and in Pillow and OpenCV).
+#: Weights of red, green and blue in gray pictures: ITU-R BT.601 luma, as in Pillow and OpenCV.
 LUMA = (0.299, 0.587, 0.114)
 
-#: The crops of ten-crop, in training and in testing, are this share of the side: 44 of 48 pixels.
+#: Side of a ten-crop crop as a share of the picture's side: 44 of 48 pixels.
 TEN_CROP = 44 / 48
 
 
-#: The largest input of a network, in pixels a side: a damaged file may ask for any.
+#: The largest input of a network, in pixels a side. A damaged model file may contain any number.
 MAX_SIZE = 2048
 
 
@@ -22,9 +22,9 @@ MAX_SIZE = 2048
 class Preprocessing:
     """Size, channels, mean and standard deviation of a network's input; stored in every model file.
 
-    ``mean`` and ``std`` hold one value a channel, in units of 0..1 pixels. ``framing`` names the convention by which
-    the training faces were cropped; each detector knows how to cut such a crop from its own box. Without ``color`` a
-    picture is made gray first, and a network of 3 channels is given the gray picture three times, as it was trained.
+    ``mean`` and ``std`` have one value a channel, for pixels in 0..1. ``framing`` names the convention by which the
+    training faces were cropped; each detector converts its boxes to such crops. Without ``color``, pictures are converted to
+    gray, and a network of 3 channels gets the gray picture three times.
     """
 
     size: int = 48
@@ -48,23 +48,23 @@ class Preprocessing:
             raise ValueError(f"std must be positive, not {self.std}")
 
     def to_tensor(self, images: np.ndarray) -> np.ndarray:
-        """Crops of one size, uint8 (N, H, W) gray or (N, H, W, 3) RGB → float32 (N, channels, size, size)."""
+        """Convert crops uint8 (N, H, W) gray or (N, H, W, 3) RGB to the input float32 (N, channels, size, size)."""
         images = self.convert_color(images)
         if images.shape[1:3] != (self.size, self.size):
             shape = (len(images), self.size, self.size, *images.shape[3:])
             images = np.array([resize(image, self.size) for image in images], np.uint8).reshape(shape)
-        # Each of the 256 values of a pixel is scaled once and then looked up, which is faster than arithmetic on all.
+        # Each of the 256 pixel values is normalized once and then looked up: faster than arithmetic on all pixels.
         scale = np.float32(1 / 255) / np.asarray(self.std, np.float32)
         shift = np.asarray(self.mean, np.float32) / np.asarray(self.std, np.float32)
         values = np.arange(256, dtype=np.float32)[:, None] * scale - shift  # (256, channels)
         tensor = np.empty((len(images), self.channels, self.size, self.size), np.float32)
         for channel in range(self.channels):
-            pixels = images if images.ndim == 3 else images[..., channel]  # gray fills every channel
+            pixels = images if images.ndim == 3 else images[..., channel]  # every channel gets the gray picture
             np.take(values[:, channel], pixels, out=tensor[:, channel], mode="clip")
         return tensor
 
     def convert_color(self, images: np.ndarray) -> np.ndarray:
-        """Pictures (..., H, W[, 3]) with their colors where the network was trained on colors, else gray."""
+        """Keep the colors of pictures uint8 (..., H, W[, 3]) if the network was trained on colors, else convert them to gray."""
         return images if self.color else convert_to_gray(images)
 
     def to_json(self) -> dict[str, Any]:
@@ -77,14 +77,14 @@ class Preprocessing:
 
 
 def convert_to_gray(images: np.ndarray) -> np.ndarray:
-    """RGB uint8 (..., H, W, 3) → gray uint8 (..., H, W); gray (..., H, W) stays as it is."""
+    """Convert RGB uint8 (..., H, W, 3) to gray uint8 (..., H, W). Gray pictures (..., H, W) are returned unchanged."""
     if images.ndim < 3 or images.shape[-1] != 3:
         return images
     return np.round(images @ np.asarray(LUMA, np.float32)).astype(np.uint8)
 
 
 def resize(image: np.ndarray, size: int) -> np.ndarray:
-    """Picture uint8 (H, W) or (H, W, 3) → (size, size[, 3]): area averages when it shrinks, bilinear when it grows."""
+    """Resize a picture uint8 (H, W) or (H, W, 3) to (size, size[, 3]): area averages to shrink it, bilinear to enlarge it."""
     import cv2
 
     shrinks = image.shape[0] >= size and image.shape[1] >= size

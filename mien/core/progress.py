@@ -1,4 +1,4 @@
-"""What a person sees while work goes on: bars on a terminal, and lines that do not tear them."""
+"""Progress bars on a terminal, and text lines that do not break them."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Any, Protocol
 
 from mien.core.errors import escape_controls
 
-#: The display on the terminal; a bar within a bar becomes its next line.
+#: The display on the terminal. Nested bars are lines of it.
 _display: Any = None
 
 
 class ProgressBar(Protocol):
     def advance(self, amount: float, text: str = "") -> None:
-        """Move on by ``amount``; ``text`` replaces the words behind the bar."""
+        """Advance by ``amount``; ``text`` replaces the text behind the bar."""
 
 
 class _SilentBar:
     def advance(self, amount: float, text: str = "") -> None:
-        """Nothing is shown where nobody watches."""
+        """Show nothing: there is no terminal."""
 
 
 class _TerminalBar:
@@ -34,7 +34,7 @@ class _TerminalBar:
 
 @contextmanager
 def progress_bar(title: str, total: float | None, done: float = 0, quiet: bool = False) -> Iterator[ProgressBar]:
-    """A bar with share, words and time left on stderr, if that is a terminal and ``quiet`` is not set."""
+    """Show a bar with share, text and remaining time on stderr, if it is a terminal and ``quiet`` is not set."""
     global _display
     if quiet or not sys.stderr.isatty():
         yield _SilentBar()
@@ -54,8 +54,8 @@ def progress_bar(title: str, total: float | None, done: float = 0, quiet: bool =
 
 
 def echo(text: str, *, error: bool = False) -> None:
-    """Print a line on stdout or stderr; above the bars, where they share a terminal with it."""
-    text = escape_controls(text, keep_newlines=True)  # names of files may hold what a terminal obeys
+    """Print a line on stdout or stderr, above the bars if they are on the same terminal."""
+    text = escape_controls(text, keep_newlines=True)  # file names may contain control sequences of a terminal
     stream = sys.stderr if error else sys.stdout
     if _display is not None and stream.isatty():
         _display.console.out(text, highlight=False)
@@ -74,7 +74,7 @@ def _create_display() -> Any:
         TextColumn("{task.fields[text]}", markup=False),
         TimeRemainingColumn(compact=True, elapsed_when_finished=True),
     )
-    # Not redirected: a list of results that is piped into a file must arrive there.
+    # stdout is not redirected: results that are piped into a file must arrive there.
     return Progress(
         *columns,
         console=Console(stderr=True),

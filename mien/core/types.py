@@ -1,4 +1,4 @@
-"""The types that travel between rooms. All are frozen and check themselves when they are made."""
+"""The data types that are shared by all packages. They are frozen and validate themselves."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from mien.core.errors import DataError
 
-#: Splits that play the same part under different names; a name found here matches every other name of its part.
+#: Roles of splits and their names. All names of a role select the same splits.
 SPLIT_ROLES = {
     "train": ("train", "training"),
     "validation": ("validation", "valid", "val", "dev", "eval", "publictest"),
@@ -21,12 +21,14 @@ _ROLE_OF_NAME = {name: role for role, names in SPLIT_ROLES.items() for name in n
 
 UNLABELED = -1
 
-#: All the classes but one, for a network that knows that one from the rest.
+#: The class of all other expressions, for a network that separates one expression from the rest.
 OTHER = "other"
 
 
 def split_role(name: str) -> str:
-    """``"Training"`` → ``"train"``, ``"PublicTest"`` → ``"validation"``; any other name is its own role, lower case.
+    """Return the role of a split: ``"Training"`` → ``"train"``, ``"PublicTest"`` → ``"validation"``.
+
+    A name without a known role is returned in lower case.
 
     ``FER2013Train``, ``Training Set``, ``private_test`` and ``val-images`` have roles too.
     """
@@ -37,15 +39,15 @@ def split_role(name: str) -> str:
 
 @dataclass(frozen=True)
 class FaceSet:
-    """Face crops of one size with what is known of them.
+    """Face crops of one size with their labels, names, splits and votes.
 
     images   uint8 (N, H, W), gray
     labels   int64 (N,), index into classes, or -1 where the label is unknown
-    classes  class names; the order that labels count in
-    names    str (N,), unique: a picture's own path, or ``file#row``
-    split    str (N,), the split's name as the file gives it, "" if it gives none
-    votes    uint8 (N, 10) in the order of labels.FERPLUS_VOTES, or None
-    skipped  why each broken row was left out (readers with skip_bad)
+    classes  class names in the order of the labels
+    names    str (N,), unique: the path of a picture, or ``file#row``
+    split    str (N,), the name of the split in the file, "" without one
+    votes    uint8 (N, 10), counts in the order of labels.FERPLUS_VOTES, or None
+    skipped  the error of each broken row that a reader skipped
     """
 
     images: np.ndarray
@@ -75,20 +77,20 @@ class FaceSet:
 
     @property
     def is_labeled(self) -> np.ndarray:
-        """bool (N,): where the label is known."""
+        """Return bool (N,): whether the label is known."""
         return self.labels != UNLABELED
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """The split names that occur, in the order in which they first appear."""
+        """Return the distinct split names in the order of their first row."""
         return tuple(dict.fromkeys(self.split.tolist()))
 
     def class_counts(self) -> np.ndarray:
-        """int64 (K,): labeled faces of each class."""
+        """Count the labeled faces of each class, int64 (K,)."""
         return np.bincount(self.labels[self.is_labeled], minlength=len(self.classes))
 
     def take(self, which: np.ndarray | Sequence[int]) -> FaceSet:
-        """The rows that an index array or a boolean mask selects."""
+        """Return the rows of an index array int (M,) or of a mask bool (N,)."""
         votes = None if self.votes is None else self.votes[which]
         return replace(
             self,
@@ -101,19 +103,25 @@ class FaceSet:
         )
 
     def select_names(self, names: set[str]) -> FaceSet:
-        """The rows with these names."""
+        """Return the rows with these names."""
         return self.take(np.isin(self.names, sorted(names)))
 
     def has_split(self, name: str) -> bool:
         return split_role(name) in {split_role(found) for found in self.splits}
 
     def select_split(self, name: str) -> FaceSet:
-        """The rows of a split, by its own name or by the name of its role (``train`` finds ``Training``)."""
+        """Return the rows of a split, by its name or by its role (``train`` selects ``Training``).
+
+        Raises DataError if no row is selected.
+        """
         exact = self.split == name
         return self.take(exact) if exact.any() else self.select_role(name)
 
     def select_role(self, name: str) -> FaceSet:
-        """The rows of every split that plays the same part: ``test`` finds ``test`` and ``PrivateTest``."""
+        """Return the rows of all splits of one role: ``test`` selects ``test`` and ``PrivateTest``.
+
+        Raises DataError if no row is selected.
+        """
         matching = np.isin(self.split, [found for found in self.splits if split_role(found) == split_role(name)])
         if not matching.any() and self.splits == ("",):
             raise DataError(
@@ -131,10 +139,10 @@ class FaceSet:
         return self.take(matching)
 
     def reindex_classes(self, classes: Sequence[str]) -> FaceSet:
-        """The same faces with labels counted in another order, as a model with these classes knows them.
+        """Return the faces with labels in the order of other ``classes``, such as those of a model.
 
-        A model of two classes one of which is ``other`` knows one against the rest, so every other class is ``other`` to it.
-        Raises DataError where a labeled face has a class that is not among ``classes``.
+        For two classes, one of which is ``other``, all remaining classes become ``other``.
+        Raises DataError if a labeled face has a class that is not in ``classes``.
         """
         if tuple(classes) == self.classes:
             return self
@@ -156,7 +164,10 @@ class FaceSet:
 
 
 def concatenate_faces(sets: Iterable[FaceSet]) -> FaceSet:
-    """Several sets as one; classes are merged by name, pictures must have one size, names must not repeat."""
+    """Join several sets. Classes are matched by name.
+
+    Raises DataError if the pictures have different sizes or if a name occurs twice.
+    """
     from mien.core.labels import sort_labels
 
     sets = list(sets)
@@ -187,18 +198,18 @@ def concatenate_faces(sets: Iterable[FaceSet]) -> FaceSet:
 
 @dataclass(frozen=True)
 class Face:
-    """One face in one picture, with what its expression reads as.
+    """One face of a picture with the probabilities of its expressions.
 
-    box_xyxy        where the detector saw it, floats in pixels of the upright picture
-    score           the detector's confidence in 0..1, None where no detector ran
-    probabilities   float32 (K,), summing to one over labels
+    box_xyxy        box of the detector, floats in pixels of the upright picture
+    score           confidence of the detector in 0..1, None without a detector
+    probabilities   float32 (K,), with the sum 1
     labels          the model's class names
-    track           in a video, the number of the person, else None
-    smoothed        float32 (K,), the probabilities smoothed along the track, else None
-    steady          the label that is shown along the track and does not flicker; "" without a track
-    unsure_below    a label with less probability than this is unsure; None: nobody asked
-    not_a_face      the model's score in 0..1 that the detector was wrong, None where the model has none
-    non_face        whether that score is above the model's threshold
+    track           number of the track in a video, else None
+    smoothed        float32 (K,), probabilities smoothed along the track, else None
+    smoothed_label  label of the smoothed probabilities, which does not flicker; "" without a track
+    unsure_below    a label of lower probability is unsure; None: no threshold was set
+    not_a_face      score of the model in 0..1 that this is no face, None if the model has no such score
+    is_not_a_face   whether that score is above the threshold of the model
     """
 
     box_xyxy: tuple[float, float, float, float]
@@ -221,39 +232,39 @@ class Face:
 
     @property
     def label(self) -> str:
-        """The most probable expression."""
+        """Return the most probable expression."""
         return self.labels[int(self.probabilities.argmax())]
 
     @property
     def confidence(self) -> float:
-        """The probability of ``label``."""
+        """Return the probability of ``label``."""
         return float(self.probabilities.max())
 
     @property
     def is_unsure(self) -> bool | None:
-        """Whether ``confidence`` is too low to rely on; None where no threshold was set."""
+        """Return whether ``confidence`` is below ``unsure_below``; None without a threshold."""
         return None if self.unsure_below is None else self.confidence < self.unsure_below
 
     @property
     def valence(self) -> float | None:
-        """How pleasant the expression looks, -1..1; None where the model has no label for it (see `valence_of`)."""
+        """Return the valence of the expression, -1..1; None if the model lacks the labels (see `compute_valence`)."""
         return compute_valence(self.labels, self.probabilities)
 
     @property
     def display_label(self) -> str:
-        """The label that is shown to people: the smoothed label of a track, or the face's own label without a track."""
+        """Return the label that is shown to people: the smoothed label of a track, or ``label`` without a track."""
         return self.label if self.smoothed is None else self.smoothed_label
 
     @property
     def display_probability(self) -> float:
-        """The probability of ``display_label``, smoothed along the track if there is one."""
+        """Return the probability of ``display_label``, smoothed along the track if there is one."""
         if self.smoothed is None:
             return self.confidence
         return float(self.smoothed[self.labels.index(self.smoothed_label)])
 
     @property
     def is_display_unsure(self) -> bool:
-        """Whether ``display_probability`` is too low to rely on; False where no threshold was set."""
+        """Return whether ``display_probability`` is below ``unsure_below``; False without a threshold."""
         return self.unsure_below is not None and self.display_probability < self.unsure_below
 
     def __str__(self) -> str:
@@ -262,9 +273,9 @@ class Face:
 
 
 def compute_valence(labels: tuple[str, ...], probabilities: np.ndarray) -> float | None:
-    """p(happy) minus the highest probability of a negative expression, -1..1, as FaceReader defines it.
+    """Compute p(happy) minus the highest probability of a negative expression, -1..1, as FaceReader defines valence.
 
-    probabilities: (K,) of the labels (K,). None where a model has no label for happy, or none of labels.NEGATIVE.
+    probabilities float (K,). Returns None if the labels (K,) lack happy or all of labels.NEGATIVE.
     """
     positive, negative = _find_valence_columns(labels)
     if not positive or not negative:
@@ -274,7 +285,7 @@ def compute_valence(labels: tuple[str, ...], probabilities: np.ndarray) -> float
 
 @lru_cache
 def _find_valence_columns(labels: tuple[str, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Where happy stands among the labels, and where the negative expressions do."""
+    """Return the columns of happy and of the negative expressions."""
     from mien.core.labels import NEGATIVE, normalize_label
 
     names = [normalize_label(label) for label in labels]
@@ -286,12 +297,12 @@ def _find_valence_columns(labels: tuple[str, ...]) -> tuple[tuple[int, ...], tup
 class FrameResult:
     """The faces of one picture, or of one frame of a video.
 
-    source          the path or address it came from
+    source          path or address of the input
     frame           number of the frame, from 0; 0 for a picture
-    time_s          seconds from the stream's own timestamps; 0.0 for a picture
+    time_s          seconds by the timestamps of the stream; 0.0 for a picture
     size_wh         width and height in pixels, upright
-    player_time_s   seconds as a player shows them, from 0; None: the same as time_s
-    duration_s      seconds that the frame is shown; None: not known, as of a picture
+    player_time_s   seconds as shown by a player, from 0; None: equal to time_s
+    duration_s      seconds that the frame is shown; None: unknown, or a picture
     """
 
     source: str

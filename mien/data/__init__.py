@@ -1,4 +1,4 @@
-"""Files of faces → FaceSet: readers, splits, augmentation."""
+"""Data sets of faces: readers, splits, duplicates, augmentation."""
 
 from mien.core.types import FaceSet
 from mien.data.readers import load_faces

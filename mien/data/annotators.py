@@ -1,4 +1,4 @@
-"""Labels out of FER+'s votes: the expression that most raters of a face saw."""
+"""Labels from the votes of the FER+ annotators: the expression of the majority."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ from mien.core.errors import DataError
 from mien.core.labels import CANONICAL, FERPLUS, FERPLUS_VOTES
 from mien.core.types import UNLABELED, FaceSet
 
-#: Whose labels a face can go by: its file's, or its raters'.
+#: Sources of labels: the file of the data, or the majority of the annotators.
 GIVEN, RATERS = "given", "raters"
 
 
 def majority_votes(votes: np.ndarray) -> np.ndarray:
-    """uint8 (N, 10) in the order of FERPLUS_VOTES → int64 (N,), an index into it, or -1 where there is no majority.
+    """Return the majority of votes uint8 (N, 10) as int64 (N,): an index into FERPLUS_VOTES, or -1 without a majority.
 
-    As Barsoum et al. count ("Training Deep Networks for Facial Expression Recognition with Crowd-Sourced Label
-    Distribution", 2016): what a single rater saw is dropped, and of the votes that are left one answer must have more
-    than half, "unknown" and "not a face" counting as answers. So a tie gives no majority.
+    Answers with a single vote are dropped. A majority has more than half of the remaining votes. "unknown" and "not a face"
+    are answers too. A tie has no majority.
+
+    Source: Barsoum et al., "Training Deep Networks for Facial Expression Recognition with Crowd-Sourced Label
+    Distribution", 2016.
     """
     counted = np.where(votes > 1, votes, 0).astype(np.int64)
     most = counted.argmax(axis=1)
@@ -28,10 +30,10 @@ def majority_votes(votes: np.ndarray) -> np.ndarray:
 
 
 def relabel_faces(faces: FaceSet, source: str, known_classes: Collection[str] = CANONICAL) -> FaceSet:
-    """The faces with their ``given`` labels, or with those of their ``raters``: FER+'s eight expressions.
+    """Return the faces with their ``given`` labels, or with the majority of their ``raters`` (eight FER+ expressions).
 
-    Faces whose raters are divided, or agree on what is not ``known`` (or no expression), are left without a label.
-    DataError where the faces have no votes.
+    A face gets no label if its annotators have no majority, or if the majority is not in ``known_classes``.
+    Raises DataError if the faces have no votes.
     """
     if source == GIVEN:
         return faces

@@ -1,8 +1,7 @@
-"""Random changes to a batch of faces, made for the whole batch at once on the device where it lies.
+"""Random augmentation of a whole batch at once, on the device of the batch.
 
-Every function takes float32 images (B, C, H, W) in 0..1 and a CPU torch.Generator, so that one seed gives one result
-on every device. Only the random numbers, a few for each picture but where noise is added, travel, and a GPU does not wait
-for them.
+Every function takes float32 images (B, C, H, W) in 0..1 and a CPU torch.Generator, so that a seed gives the same result on
+every device. Only the random numbers are copied to the device, and a GPU does not wait for them.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from mien.core.preprocessing import TEN_CROP
 
 
 def sample_uniform(count: int, low: float, high: float, generator: torch.Generator, like: Tensor) -> Tensor:
-    """float32 (count,) drawn evenly from low..high, on the device of ``like``."""
+    """Draw float32 (count,) uniformly from low..high, on the device of ``like``."""
     return (torch.rand(count, generator=generator) * (high - low) + low).to(like.device, non_blocking=True)
 
 
@@ -35,10 +34,10 @@ def sample_affine_matrices(
     shift: float = 0.0,
     shear: float = 0.0,
 ) -> Tensor:
-    """float32 (B, 3, 3): from each place of the new picture to its place in the old, the side being −1..1.
+    """Draw random affine maps, float32 (B, 3, 3), from positions in the new picture to positions in the old one, in −1..1.
 
-    Mirror (with probability ``flip``), upside down (``vertical_flip``), rotate by ±degrees, shear by ±shear degrees,
-    scale by 1 ± scale, shift by ±shift of the side.
+    They mirror with probability ``flip``, turn upside down with probability ``vertical_flip``, rotate by ±degrees, shear by
+    ±shear degrees, scale by 1 ± scale, and shift by ±shift of the side.
     """
     count = len(images)
     angle = sample_uniform(count, -degrees, degrees, generator, images) * (math.pi / 180)
@@ -63,10 +62,10 @@ def sample_affine_matrices(
 def sample_crop_matrices(
     images: Tensor, generator: torch.Generator, *, min_area: float, aspect: float = 4 / 3
 ) -> Tensor:
-    """float32 (B, 3, 3) for random resized crops (Szegedy et al., "Going Deeper with Convolutions", 2015).
+    """Draw random resized crops as maps float32 (B, 3, 3) (Szegedy et al., "Going Deeper with Convolutions", 2015).
 
-    The crop has between ``least`` and all of the picture's area, and a width over height between 1/aspect and aspect,
-    drawn on a log scale; sides that would be longer than the picture's are cut.
+    The area of a crop is ``min_area`` to 1 of the picture's. Its width over height is 1/aspect to aspect, on a log scale.
+    Sides longer than the picture's are cut.
     """
     count = len(images)
     area = sample_uniform(count, min_area, 1, generator, images).sqrt()
@@ -78,9 +77,9 @@ def sample_crop_matrices(
 
 
 def sample_ten_crop_matrices(images: Tensor, generator: torch.Generator) -> Tensor:
-    """float32 (B, 3, 3): one random crop of the ten of ten-crop testing for each picture.
+    """Draw one of the ten crops of ten-crop testing for each picture, as maps float32 (B, 3, 3).
 
-    Training on a random one of the ten costs a tenth of training on all and has the same mean gradient.
+    Training on one random crop costs a tenth of training on all ten, with the same mean gradient.
     """
     count, slack = len(images), 1 - TEN_CROP
     corner = torch.randint(0, 5, (count,), generator=generator)
@@ -92,16 +91,16 @@ def sample_ten_crop_matrices(images: Tensor, generator: torch.Generator) -> Tens
 
 
 def _stack_matrices(rows: list[list[Tensor]]) -> Tensor:
-    """Two rows of three tensors (B,) → (B, 3, 3) with 0 0 1 below."""
+    """Stack two rows of three tensors (B,), and the row 0 0 1, to matrices (B, 3, 3)."""
     one = torch.ones_like(rows[0][0])
     zero = torch.zeros_like(one)
     return torch.stack([*rows[0], *rows[1], zero, zero, one], dim=1).view(-1, 3, 3)
 
 
 def warp_images(images: Tensor, matrices: Tensor) -> Tensor:
-    """Resample (B, C, H, W) once, bilinearly, by matrices (B, 3, 3).
+    """Resample (B, C, H, W) bilinearly by matrices (B, 3, 3).
 
-    Beyond the edge the edge pixel is repeated, as the runtime does for a crop that reaches over the picture's border.
+    Outside the picture, the edge pixel is repeated, as the runtime does for a crop beyond the border.
     """
     grid = F.affine_grid(matrices[:, :2], list(images.shape), align_corners=False)
     return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
@@ -110,7 +109,7 @@ def warp_images(images: Tensor, matrices: Tensor) -> Tensor:
 def jitter_light(
     images: Tensor, generator: torch.Generator, *, brightness: float = 0.0, contrast: float = 0.0
 ) -> Tensor:
-    """Multiply pixels by 1 ± brightness, then their distance from the picture's mean by 1 ± contrast; stay in 0..1."""
+    """Multiply pixels by 1 ± brightness, and their distance from the mean of the picture by 1 ± contrast; clip to 0..1."""
     count = len(images)
     gain = (1 + sample_uniform(count, -brightness, brightness, generator, images)).view(-1, 1, 1, 1)
     stretch = (1 + sample_uniform(count, -contrast, contrast, generator, images)).view(-1, 1, 1, 1)
@@ -128,9 +127,10 @@ def erase_rectangles(
     aspect: tuple[float, float] = (0.3, 3.3),
     value: float = 0.5,
 ) -> Tensor:
-    """Overwrite one rectangle of a picture with ``value`` (Zhong et al., "Random Erasing Data Augmentation", 2017).
+    """Overwrite a random rectangle with ``value`` (Zhong et al., "Random Erasing Data Augmentation", 2017).
 
-    ``area`` is the rectangle's share of the picture, ``aspect`` its height over its width, drawn on a log scale.
+    Each picture is changed with the given ``probability``. ``area`` is the range of the rectangle's share of the picture,
+    ``aspect`` the range of its height over its width, on a log scale.
     """
     count, _, height, width = images.shape
     side = sample_uniform(count, *area, generator, images).sqrt()
@@ -150,9 +150,9 @@ def erase_rectangles(
 def add_noise(
     images: Tensor, generator: torch.Generator, *, probability: float, deviation: tuple[float, float] = (0.01, 0.12)
 ) -> Tensor:
-    """Add normal noise, as of a sensor in little light, to some pictures; the same to all channels.
+    """Add normal noise, as of a sensor in low light, to each picture with the given probability.
 
-    ``deviation`` is drawn evenly for each. The result is not cut to 0..1.
+    All channels get the same noise. Its deviation is drawn uniformly from ``deviation``. The result is not clipped.
     """
     count = len(images)
     chosen = sample_uniform(count, 0, 1, generator, images) < probability
@@ -163,9 +163,9 @@ def add_noise(
 
 @dataclass(frozen=True)
 class Augmentation:
-    """The random changes of one recipe, applied in a fixed order; a strength of 0 leaves its step out.
+    """The augmentation of a recipe, in a fixed order. A strength of 0 disables a step.
 
-    Crop, ten-crop and affine changes are joined into one resampling.
+    Crops and affine maps are combined to one resampling.
     """
 
     flip: float = 0.0
@@ -181,7 +181,7 @@ class Augmentation:
     erasing: float = 0.0
 
     def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """float32 (B, C, H, W) in 0..1 → the same, changed."""
+        """Augment images float32 (B, C, H, W) in 0..1; the result has the same shape."""
         matrices = []
         if self.ten_crop:
             matrices.append(sample_ten_crop_matrices(images, generator))
@@ -200,9 +200,9 @@ class Augmentation:
 
 
 def mixup(images: Tensor, targets: Tensor, alpha: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Each picture and its target blended with another of the batch (Zhang et al., "mixup", 2018).
+    """Blend each picture and its target with another one of the batch (Zhang et al., "mixup", 2018).
 
-    images (B, C, H, W), targets (B, K) probabilities; one weight λ ~ Beta(alpha, alpha) a batch.
+    images float32 (B, C, H, W), targets float32 (B, K) probabilities. One weight λ ~ Beta(alpha, alpha) for the batch.
     """
     weight = _sample_beta(alpha, generator)
     other = torch.randperm(len(images), generator=generator).to(images.device, non_blocking=True)
@@ -210,10 +210,12 @@ def mixup(images: Tensor, targets: Tensor, alpha: float, generator: torch.Genera
 
 
 def cutmix(images: Tensor, targets: Tensor, alpha: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """A rectangle of each picture comes from another of the batch, targets in the shares of the area (Yun et al., 2019).
+    """Replace a rectangle of each picture by that of another one, and mix the targets in proportion to the areas.
 
-    "CutMix: Regularization Strategy to Train Strong Classifiers". images (B, C, H, W), targets (B, K) probabilities; one
-    rectangle with an area of 1 − λ, λ ~ Beta(alpha, alpha), a batch; what lies outside the picture is cut off it.
+    images float32 (B, C, H, W), targets float32 (B, K) probabilities. One rectangle for the batch, with the area 1 − λ,
+    λ ~ Beta(alpha, alpha), clipped to the picture.
+
+    Source: Yun et al., "CutMix: Regularization Strategy to Train Strong Classifiers", 2019.
     """
     height, width = images.shape[2:]
     side = math.sqrt(1 - _sample_beta(alpha, generator))
@@ -228,6 +230,6 @@ def cutmix(images: Tensor, targets: Tensor, alpha: float, generator: torch.Gener
 
 
 def _sample_beta(alpha: float, generator: torch.Generator) -> float:
-    """A draw of Beta(alpha, alpha); torch's own takes no generator."""
+    """Draw from Beta(alpha, alpha). The distribution of torch takes no generator."""
     seed = int(torch.randint(2**62, (), generator=generator))
     return float(np.random.default_rng(seed).beta(alpha, alpha))

@@ -1,4 +1,4 @@
-"""Any layout of a facial-expression data set → FaceSet, and back."""
+"""Reading and writing data sets of facial expressions in all layouts."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ def load_faces(
     """Read one data set, or several as one.
 
     Args:
-        paths: Kaggle's or the ICML CSV, a Parquet file in the Hugging Face layout, a folder of such files, or a folder
+        paths: a CSV of Kaggle or ICML, a Parquet file in the Hugging Face layout, a folder of such files, or a folder
             of pictures (``train/angry/*.png``). Several are joined; classes are matched by name.
-        ferplus: FER+'s CSV of votes, joined row by row.
-        size: side in pixels that pictures of files and folders are scaled to; rows of a CSV must have it.
-        skip_bad: leave broken rows out and count them in ``skipped``, instead of raising.
+        ferplus: the CSV of FER+ votes, joined row by row.
+        size: side in pixels to which pictures are scaled. Rows of a CSV must have this size.
+        skip_bad: skip broken rows and list them in ``skipped``, instead of raising.
 
     Raises:
-        DataError: naming the file, the row and the hint.
+        DataError: about the file and the row.
     """
     several = [Path(path) for path in ([paths] if isinstance(paths, (str, Path)) else paths)]
     faces = _load_several(several, size, skip_bad)
@@ -51,7 +51,7 @@ def load_faces(
 
 
 def _load_several(paths: Sequence[Path], size: int, skip_bad: bool) -> FaceSet:
-    """Several sets as one; where two of them name a picture alike, names begin with what tells their files apart."""
+    """Load several sets and join them. If names are not unique, the paths of their files are put before them."""
     resolved = [path.resolve() for path in paths]
     if len(set(resolved)) < len(paths):
         raise DataError("data", "the same file is named twice", "name each file once")
@@ -70,7 +70,7 @@ def _load_several(paths: Sequence[Path], size: int, skip_bad: bool) -> FaceSet:
 
 
 def _load_one(path: Path, size: int, skip_bad: bool) -> FaceSet:
-    if os.path.isdir(path):  # noqa: PTH112 - unlike pathlib's, it says no where it may not look
+    if os.path.isdir(path):  # noqa: PTH112 - pathlib raises PermissionError here
         return _load_folder(path, size, skip_bad)
     if fault := find_file_problem(path, "a data set"):
         raise DataError(path, *fault)
@@ -83,7 +83,7 @@ def _load_one(path: Path, size: int, skip_bad: bool) -> FaceSet:
 
 
 def _load_folder(path: Path, size: int, skip_bad: bool) -> FaceSet:
-    """A folder of Parquet files (also below it), of CSVs of pixels, or of pictures; lists beside pictures do not count."""
+    """Load a folder of Parquet files (also in subfolders), of CSVs of pixels, or of pictures. Other CSVs are ignored."""
     shards = sorted(file for file in walk_files(path) if file.suffix.lower() in PARQUET_SUFFIXES)
     beside = (file for file in path.iterdir() if file.suffix.lower() == ".csv" and not file.name.startswith("."))
     tables = sorted(file for file in beside if has_pixel_columns(file))
@@ -97,9 +97,9 @@ def _load_folder(path: Path, size: int, skip_bad: bool) -> FaceSet:
 
 
 def join_votes(faces: FaceSet, path: Path) -> FaceSet:
-    """Join FER+'s votes row by row, split by split; DataError where a split has more or fewer rows of one than the other.
+    """Join the votes of FER+ row by row in each split. Splits without pictures are ignored.
 
-    Splits of FER+ that the pictures do not have are left out.
+    Raises DataError if a split has different numbers of pictures and votes.
     """
     if faces.skipped:
         raise DataError(
@@ -112,7 +112,7 @@ def join_votes(faces: FaceSet, path: Path) -> FaceSet:
     table, usages = read_votes(path)
     theirs = np.array([split_role(usage) for usage in usages])
     ours = np.array([split_role(split) for split in faces.split.tolist()])
-    if not set(ours) <= set(theirs):  # one of the two does not name splits: row by row over the whole
+    if not set(ours) <= set(theirs):  # one of the two has no splits: all rows are joined in order
         theirs, ours = np.full(len(theirs), "all"), np.full(len(ours), "all")
     votes = np.zeros((len(faces), table.shape[1]), np.uint8)
     for split in np.unique(ours):
@@ -129,7 +129,7 @@ def join_votes(faces: FaceSet, path: Path) -> FaceSet:
 
 
 def _check_agreement(faces: FaceSet, votes: np.ndarray, path: Path) -> None:
-    """Raters and labels agree on two thirds of FER2013's pictures; rows in another order agree on about a fifth."""
+    """Raise DataError if votes and labels disagree. In FER2013 two thirds agree; in a wrong order, about a fifth."""
     order = [FERPLUS_VOTES.index(name) if name in FERPLUS_VOTES else -1 for name in faces.classes]
     known = faces.is_labeled & (votes.sum(axis=1) > 0)
     agreement = (
@@ -141,7 +141,7 @@ def _check_agreement(faces: FaceSet, votes: np.ndarray, path: Path) -> None:
 
 
 def save_faces(faces: FaceSet, path: str | Path) -> None:
-    """Write a FaceSet: ``.csv`` as Kaggle's file, ``.parquet`` in the Hugging Face layout, anything else as a folder tree."""
+    """Write a FaceSet: ``.csv`` in Kaggle's layout, ``.parquet`` in the Hugging Face layout, or else a folder of pictures."""
     path = Path(path)
     if path.suffix.lower() == ".csv":
         write_kaggle_csv(faces, path)

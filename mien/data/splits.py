@@ -1,4 +1,4 @@
-"""Dividing a FaceSet: stratified fractions, exact sizes, class subsets. All take a seed and give the same rows again."""
+"""Splits of a FaceSet: stratified fractions, exact sizes, class subsets. A seed always selects the same rows."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from mien.core.types import OTHER, UNLABELED, FaceSet, split_role
 
 
 def sample_stratified(labels: np.ndarray, sizes: Sequence[int], seed: int) -> list[np.ndarray]:
-    """Disjoint index arrays of exactly ``sizes``, each with the class shares of the whole as nearly as integers allow.
+    """Draw disjoint stratified parts of exactly the given sizes, each int64 (size,) ascending row numbers.
 
-    labels (N,) int; -1 is a class of its own. Each part's places are given to classes by largest remainder of what is
-    left. Indices within a part ascend. Raises DataError if the sizes are more than there are rows.
+    Each part has the class distribution of labels int (N,), up to rounding by the largest remainder. The label -1 is a class
+    of its own. Raises DataError if the sizes exceed N.
     """
     _check_sizes(sizes, len(labels))
     rng = np.random.default_rng(seed)
@@ -39,7 +39,7 @@ def sample_stratified(labels: np.ndarray, sizes: Sequence[int], seed: int) -> li
 
 
 def split_halves(labels: np.ndarray, seed: int) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
-    """Stratified halves of labels (N,) as (mine, other) and (other, mine): what is chosen on one is measured on the other."""
+    """Split labels int (N,) into stratified halves. Returns the rows as (mine, other) and (other, mine), for cross-fitting."""
     one, other = sample_stratified(labels, [len(labels) // 2, len(labels) - len(labels) // 2], seed)
     return (one, other), (other, one)
 
@@ -53,7 +53,7 @@ def _check_sizes(sizes: Sequence[int], count: int) -> None:
 
 
 def sizes_from_fractions(count: int, fractions: Sequence[float]) -> list[int]:
-    """Whole sizes for fractions of ``count``; fractions that add up to 1 use every row."""
+    """Convert fractions of ``count`` to sizes. Fractions that add up to 1 use every row."""
     if not (min(fractions) > 0 and sum(fractions) <= 1 + 1e-9):  # so that NaN fails too
         raise DataError(
             "split", f"fractions {', '.join(map(str, fractions))}", "give positive numbers that add up to at most 1"
@@ -70,7 +70,7 @@ def sizes_from_fractions(count: int, fractions: Sequence[float]) -> list[int]:
 
 
 def hold_out_faces(faces: FaceSet, fraction: float, seed: int) -> tuple[FaceSet, FaceSet]:
-    """(rest, held out): a stratified fraction of the rows set aside for validation."""
+    """Hold out a stratified fraction of the rows. Returns (rest, held out)."""
     size = max(1, round(len(faces) * fraction))
     (held,) = sample_stratified(faces.labels, [size], seed)
     mask = np.zeros(len(faces), bool)
@@ -79,7 +79,7 @@ def hold_out_faces(faces: FaceSet, fraction: float, seed: int) -> tuple[FaceSet,
 
 
 def split_stratified(faces: FaceSet, names: Sequence[str], sizes: Sequence[int], seed: int) -> FaceSet:
-    """The same faces under new split names, stratified to exact sizes; rows beyond the sizes are left out."""
+    """Divide the faces into stratified splits of exact sizes. The remaining rows are dropped."""
     parts = sample_stratified(faces.labels, sizes, seed)
     order = np.concatenate(parts)
     split = np.repeat(np.asarray(names, dtype=str), sizes)
@@ -87,15 +87,16 @@ def split_stratified(faces: FaceSet, names: Sequence[str], sizes: Sequence[int],
 
 
 def split_in_order(faces: FaceSet, names: Sequence[str], sizes: Sequence[int]) -> FaceSet:
-    """The first rows under the first name, the next under the next; rows beyond the sizes are left out."""
+    """Divide the faces in their order into splits of exact sizes. The remaining rows are dropped."""
     _check_sizes(sizes, len(faces))
     return replace(faces.take(np.arange(sum(sizes))), split=np.repeat(np.asarray(names, dtype=str), sizes))
 
 
 def split_by_class_counts(faces: FaceSet, parts: dict[str, dict[str, int]], seed: int) -> FaceSet:
-    """Disjoint splits of given counts of each class: ``{"train": {"angry": 500, ...}, "test": {...}}``; the rest is left out.
+    """Draw disjoint splits with given counts of each class: ``{"train": {"angry": 500, ...}, "test": {...}}``.
 
-    The classes are those that are named, in the order of ``faces.classes``; rows of a part ascend. Raises DataError where there are too few.
+    The result has the named classes in the order of ``faces.classes``. The remaining rows are dropped.
+    Raises DataError if a class has too few faces.
     """
     wanted = {normalize_label(name) for counts in parts.values() for name in counts}
     faces = filter_classes(
@@ -119,7 +120,7 @@ def split_by_class_counts(faces: FaceSet, parts: dict[str, dict[str, int]], seed
 
 
 def remove_labels(faces: FaceSet, labeled_share: float, seed: int) -> FaceSet:
-    """The same faces, of which a stratified share ``keep`` keeps its label; FER+ votes, which tell it, go with it."""
+    """Remove labels and votes from all but a stratified share ``labeled_share`` of the labeled faces."""
     known = np.flatnonzero(faces.is_labeled)
     (kept,) = sample_stratified(faces.labels[known], [round(labeled_share * len(known))], seed)
     labels = np.full(len(faces), UNLABELED, np.int64)
@@ -129,9 +130,9 @@ def remove_labels(faces: FaceSet, labeled_share: float, seed: int) -> FaceSet:
 
 
 def remove_training_labels(faces: FaceSet, labeled_share: float, seed: int) -> FaceSet:
-    """The same faces; of those that train (all where the data has no splits) a stratified share ``keep`` keeps its label.
+    """Remove labels and votes from all but a stratified share of the training faces (of all faces without splits).
 
-    Raises DataError where no split trains, where no label is known, or where a class would keep none.
+    Raises DataError if there is no training split, if it has no labels, or if a class would lose all its labels.
     """
     training = np.array([split_role(name) == "train" for name in faces.split.tolist()], bool)
     if faces.splits == ("",):
@@ -164,7 +165,7 @@ def remove_training_labels(faces: FaceSet, labeled_share: float, seed: int) -> F
 
 
 def filter_classes(faces: FaceSet, names: Sequence[str]) -> FaceSet:
-    """The faces of these classes, labels counted in this order."""
+    """Return the faces of these classes, with labels in this order."""
     names = tuple(normalize_label(name) for name in names)
     unknown = [name for name in names if name not in faces.classes]
     if unknown:
@@ -180,7 +181,7 @@ def filter_classes(faces: FaceSet, names: Sequence[str]) -> FaceSet:
 
 
 def make_one_vs_rest(faces: FaceSet, name: str) -> FaceSet:
-    """Two classes: OTHER, and the one named."""
+    """Return the faces with two classes: OTHER, and the named one."""
     (name,) = filter_classes(faces, [name]).classes
     if name == OTHER:
         raise DataError("data.one_vs_rest", f"'{OTHER}' is the name of all the rest", "rename the class")
@@ -193,7 +194,7 @@ OFFICIAL_SIZES = {"Training": 28_709, "PublicTest": 3_589, "PrivateTest": 3_589}
 
 
 def assign_official_splits(faces: FaceSet) -> FaceSet:
-    """FER2013's own splits: kept where the file names them, else told from the order of its rows."""
+    """Assign the splits of FER2013 by the order of its rows, unless the file has splits."""
     if len(faces.splits) > 1:
         return faces
     sizes = list(OFFICIAL_SIZES.values())
@@ -210,7 +211,7 @@ def assign_official_splits(faces: FaceSet) -> FaceSet:
 
 
 def read_names(path: Path) -> set[str]:
-    """The column ``path`` of a CSV: names of rows, as the predictions CSV has them."""
+    """Read the column ``path`` of a CSV: names of rows, as in the predictions CSV."""
     if fault := find_file_problem(path, "a CSV of names"):
         raise DataError(path, *fault)
     try:
@@ -236,7 +237,7 @@ def read_names(path: Path) -> set[str]:
 
 
 def write_names(faces: FaceSet, path: Path) -> None:
-    """The names of the faces as a CSV with the column ``path``, which read_names reads, and a checksum of each picture."""
+    """Write the names of the faces as a CSV with the column ``path``, which `read_names` reads, and a checksum of each."""
     with replace_file(path) as part, part.open("w", newline="", encoding="utf-8") as file:
         rows = (
             [name, f"{check:08x}"] for name, check in zip(faces.names, compute_checksums(faces.images), strict=True)
@@ -245,7 +246,7 @@ def write_names(faces: FaceSet, path: Path) -> None:
 
 
 def select_written(faces: FaceSet, path: Path) -> FaceSet:
-    """Those of the faces that write_names wrote there: of the same names, and the same pictures."""
+    """Return the faces that `write_names` wrote to the file: equal name and equal checksum."""
     with path.open(newline="", encoding="utf-8") as file:
         known = {unescape_formula(row["path"]): row.get("crc32") for row in csv.DictReader(file)}
     ours = faces.select_names(set(known))
@@ -257,18 +258,18 @@ def select_written(faces: FaceSet, path: Path) -> FaceSet:
 
 
 def read_checksums(path: Path) -> np.ndarray:
-    """uint32 (N,): the checksums of the pictures that write_names wrote there; empty where an older one has none."""
+    """Read the checksums that `write_names` wrote, uint32 (N,); empty for older files without checksums."""
     with path.open(newline="", encoding="utf-8") as file:
         return np.array([int(row["crc32"], 16) for row in csv.DictReader(file) if row.get("crc32")], np.uint32)
 
 
 def compute_checksums(images: np.ndarray) -> np.ndarray:
-    """uint32 (N,): the CRC-32 of each picture of uint8 images (N, H, W)."""
+    """Compute the CRC-32 of each picture of uint8 images (N, H, W); uint32 (N,)."""
     return np.array([zlib.crc32(np.ascontiguousarray(image).data) for image in images], np.uint32)
 
 
 def exclude_faces(faces: FaceSet, names: set[str]) -> FaceSet:
-    """The faces that are not named. Raises DataError where a name does not occur: it would be left in unnoticed."""
+    """Return the faces without the named ones. Raise DataError if a name does not occur in the data."""
     absent = names - set(faces.names.tolist())
     if absent:
         raise DataError(

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from mien.core.errors import UsageError
 from mien.explanation.gradcam import grad_cam
 from mien.explanation.gradients import gradient, guided_backprop, integrated_gradients, normalized_gradient, smoothgrad
-from mien.explanation.guard import frozen
+from mien.explanation.guard import freeze_network
 from mien.explanation.occlusion import lime, occlusion
 
 Method = Callable[..., Tensor]
@@ -44,7 +44,7 @@ SIGNED = {
 }
 
 
-def importance(maps: np.ndarray, method: str) -> np.ndarray:
+def compute_importance(maps: np.ndarray, method: str) -> np.ndarray:
     """Maps (N, H, W) whose largest values are the pixels that matter most.
 
     Guided backprop's sign is the direction in which brightness would have to change, so its magnitude counts. Of the
@@ -53,7 +53,7 @@ def importance(maps: np.ndarray, method: str) -> np.ndarray:
     return np.abs(maps) if method == "guided-backprop" else maps
 
 
-def explain(
+def compute_attributions(
     network: nn.Module,
     inputs: Tensor | np.ndarray,
     targets: Tensor | np.ndarray,
@@ -90,7 +90,7 @@ def explain(
             f"needs inputs (N, C, H, W) and targets (N,), not {tuple(inputs.shape)} and {tuple(targets.shape)}"
         )
     maps = np.empty((len(inputs), *inputs.shape[2:]), np.float32)
-    with frozen(network):
+    with freeze_network(network):
         for start in range(0, len(inputs), batch_size):
             rows = slice(start, start + batch_size)
             some = inputs[rows].detach().to(device, torch.float32)

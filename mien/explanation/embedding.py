@@ -16,7 +16,7 @@ NEIGHBORS = 5
 
 
 @dataclass(frozen=True)
-class Flattened:
+class Projection:
     """Points in two dimensions.
 
     points   float32 (N, 2)
@@ -29,7 +29,7 @@ class Flattened:
     facts: dict[str, Any]
 
 
-def flatten(values: np.ndarray, method: str, fit_on: np.ndarray, seed: int = 0) -> Flattened:
+def project_points(values: np.ndarray, method: str, fit_on: np.ndarray, seed: int = 0) -> Projection:
     """float (N, D) → two dimensions by a method of METHODS.
 
     fit_on bool (N,): the rows whose principal axes are taken for ``pca``; the others are projected onto them. t-SNE and
@@ -38,37 +38,37 @@ def flatten(values: np.ndarray, method: str, fit_on: np.ndarray, seed: int = 0) 
     Raises UsageError for an unknown method, DataError for fewer than three rows, MissingExtra without scikit-learn or umap-learn.
     """
     if method not in METHODS:
-        raise UsageError(f"--method {method}", "is unknown", f"choose one of {', '.join(METHODS)}")
+        raise UsageError(f"`method={method}`", "is unknown", f"choose one of {', '.join(METHODS)}")
     if len(values) < 3:
         raise DataError("data", f"has {len(values)} faces, too few to be laid out", "give more")
     return METHODS[method](np.asarray(values, np.float32), fit_on, seed)
 
 
-def _pca(values: np.ndarray, fit_on: np.ndarray, seed: int) -> Flattened:
+def _project_pca(values: np.ndarray, fit_on: np.ndarray, seed: int) -> Projection:
     """Principal components: eigenvectors of the covariance of the rows fitted on (Pearson, 1901)."""
     some = values[fit_on] if fit_on.sum() > 2 else values
     mean = some.mean(axis=0)
-    spectrum, directions = _components(some - mean)
+    spectrum, directions = _compute_components(some - mean)
     shares = spectrum[:2] / max(spectrum.sum(), 1e-12)
     axes = directions[:, :2]
     axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), [0, 1]])  # so that one data set gives one picture
     points = ((values - mean) @ axes).astype(np.float32)
     names = tuple(f"component {index + 1} ({share:.1%} of the variance)" for index, share in enumerate(shares))
-    return Flattened(points, (names[0], names[1]), {"explained_variance": shares.tolist()})
+    return Projection(points, (names[0], names[1]), {"explained_variance": shares.tolist()})
 
 
-def _tsne(values: np.ndarray, fit_on: np.ndarray, seed: int) -> Flattened:
+def _project_tsne(values: np.ndarray, fit_on: np.ndarray, seed: int) -> Projection:
     """t-SNE (van der Maaten & Hinton, 2008) of the first 50 principal components, as its authors advise."""
-    manifold = _sklearn("sklearn.manifold")
+    manifold = _import_sklearn("sklearn.manifold")
     perplexity = min(30.0, (len(values) - 1) / 3)
-    reduced = _reduced(values, 50)
+    reduced = _reduce_dimensions(values, 50)
     model = manifold.TSNE(2, perplexity=perplexity, init="pca", random_state=seed)
     points = model.fit_transform(reduced).astype(np.float32)
     facts = {"perplexity": perplexity, "kl_divergence": float(model.kl_divergence_), "seed": seed}
-    return Flattened(points, ("t-SNE 1", "t-SNE 2"), facts)
+    return Projection(points, ("t-SNE 1", "t-SNE 2"), facts)
 
 
-def _umap(values: np.ndarray, fit_on: np.ndarray, seed: int) -> Flattened:
+def _project_umap(values: np.ndarray, fit_on: np.ndarray, seed: int) -> Projection:
     """UMAP (McInnes, Healy & Melville, 2018) of the first 50 principal components."""
     try:
         import umap
@@ -76,8 +76,8 @@ def _umap(values: np.ndarray, fit_on: np.ndarray, seed: int) -> Flattened:
         raise MissingUmap from error
     neighbors = min(15, len(values) - 1)
     model = umap.UMAP(n_neighbors=neighbors, random_state=seed)
-    points = model.fit_transform(_reduced(values, 50)).astype(np.float32)
-    return Flattened(points, ("UMAP 1", "UMAP 2"), {"n_neighbors": neighbors, "seed": seed})
+    points = model.fit_transform(_reduce_dimensions(values, 50)).astype(np.float32)
+    return Projection(points, ("UMAP 1", "UMAP 2"), {"n_neighbors": neighbors, "seed": seed})
 
 
 class MissingUmap(MissingExtra):
@@ -85,14 +85,18 @@ class MissingUmap(MissingExtra):
 
     def __init__(self) -> None:
         MienError.__init__(
-            self, "umap-learn", "is not installed and is needed for --method umap", "pip install umap-learn"
+            self, "umap-learn", "is not installed and is needed for `method=umap`", "pip install umap-learn"
         )
 
 
-METHODS: dict[str, Callable[[np.ndarray, np.ndarray, int], Flattened]] = {"pca": _pca, "tsne": _tsne, "umap": _umap}
+METHODS: dict[str, Callable[[np.ndarray, np.ndarray, int], Projection]] = {
+    "pca": _project_pca,
+    "tsne": _project_tsne,
+    "umap": _project_umap,
+}
 
 
-def separability(
+def measure_separability(
     values: np.ndarray, labels: np.ndarray, split: np.ndarray, train: str, seed: int = 0
 ) -> dict[str, Any]:
     """For each split, how well the classes are apart among ``values`` (N, D), all dimensions counted.
@@ -112,25 +116,25 @@ def separability(
         counts = np.bincount(labels[rows]) if len(rows) else np.zeros(1, int)
         results[name] = {
             "faces": len(rows),
-            "silhouette": _silhouette(values[rows], labels[rows], seed),
-            "knn_accuracy": _knn(values, labels, base, rows),
+            "silhouette": _measure_silhouette(values[rows], labels[rows], seed),
+            "knn_accuracy": _measure_knn_accuracy(values, labels, base, rows),
             "chance": float(counts.max() / len(rows)) if len(rows) else None,
         }
     return results
 
 
-def _silhouette(values: np.ndarray, labels: np.ndarray, seed: int) -> float | None:
+def _measure_silhouette(values: np.ndarray, labels: np.ndarray, seed: int) -> float | None:
     chosen = np.sort(np.random.default_rng(seed).permutation(len(labels))[:SILHOUETTE_POINTS])
     if not 2 <= len(np.unique(labels[chosen])) < len(chosen):
         return None
-    return float(_sklearn("sklearn.metrics").silhouette_score(values[chosen], labels[chosen]))
+    return float(_import_sklearn("sklearn.metrics").silhouette_score(values[chosen], labels[chosen]))
 
 
-def _knn(values: np.ndarray, labels: np.ndarray, base: np.ndarray, rows: np.ndarray) -> float | None:
+def _measure_knn_accuracy(values: np.ndarray, labels: np.ndarray, base: np.ndarray, rows: np.ndarray) -> float | None:
     """Among ``base`` rows the nearest of each of ``rows``, never a row itself; ties go to the class of the nearer."""
     if len(base) <= NEIGHBORS or not len(rows):
         return None
-    search = _sklearn("sklearn.neighbors").NearestNeighbors(n_neighbors=NEIGHBORS + 1).fit(values[base])
+    search = _import_sklearn("sklearn.neighbors").NearestNeighbors(n_neighbors=NEIGHBORS + 1).fit(values[base])
     found = base[search.kneighbors(values[rows], return_distance=False)]  # (R, 6)
     own = found == rows[:, None]
     own[~own.any(axis=1), -1] = True  # where a row is not among them the farthest goes
@@ -140,25 +144,25 @@ def _knn(values: np.ndarray, labels: np.ndarray, base: np.ndarray, rows: np.ndar
     return float((answers == labels[rows]).mean())
 
 
-def _reduced(values: np.ndarray, dimensions: int) -> np.ndarray:
+def _reduce_dimensions(values: np.ndarray, dimensions: int) -> np.ndarray:
     if values.shape[1] <= dimensions:
         return values
-    centerd = values - values.mean(axis=0)
-    return (centerd @ _components(centerd)[1][:, :dimensions]).astype(np.float32)
+    centered = values - values.mean(axis=0)
+    return (centered @ _compute_components(centered)[1][:, :dimensions]).astype(np.float32)
 
 
-def _components(centerd: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _compute_components(centered: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(variances, falling; directions (D, ...)) of rows (N, D) around 0. Of few long rows the rows themselves are decomposed:
     D × D would take minutes."""
-    centerd = centerd.astype(np.float64)
-    if len(centerd) < centerd.shape[1]:
-        _, spread, directions = np.linalg.svd(centerd, full_matrices=False)
-        return spread**2 / max(len(centerd) - 1, 1), directions.T
-    variances, directions = np.linalg.eigh(centerd.T @ centerd / max(len(centerd) - 1, 1))
+    centered = centered.astype(np.float64)
+    if len(centered) < centered.shape[1]:
+        _, spread, directions = np.linalg.svd(centered, full_matrices=False)
+        return spread**2 / max(len(centered) - 1, 1), directions.T
+    variances, directions = np.linalg.eigh(centered.T @ centered / max(len(centered) - 1, 1))
     return variances[::-1], directions[:, ::-1]
 
 
-def _sklearn(module: str) -> Any:
+def _import_sklearn(module: str) -> Any:
     from importlib import import_module
 
     try:

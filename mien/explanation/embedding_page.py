@@ -14,17 +14,17 @@ from mien.core.files import replace_file
 from mien.core.types import FaceSet
 from mien.evaluation.reports.figures import import_pyplot, without_math_text
 from mien.evaluation.reports.page import Section, encode_data_uri, read_plotly_script, render_page, render_table
-from mien.explanation.embedding import Flattened
+from mien.explanation.embedding import Projection
 
 #: Colors of classes that color-blind people tell apart (Okabe & Ito, 2008), and two more.
 COLORS = ("#D55E00", "#009E73", "#CC79A7", "#E69F00", "#0072B2", "#56B4E9", "#7F7F7F", "#8C564B", "#9467BD", "#000000")
 #: Points from which the page draws by WebGL, which is fast but not to be had everywhere.
-_MANY = 6000
+_WEBGL_POINTS = 6000
 _COLUMNS = 64
 
 
 @without_math_text
-def draw_embedding(faces: FaceSet, spaces: dict[str, Flattened], path: Path, title: str) -> None:
+def draw_embedding(faces: FaceSet, spaces: dict[str, Projection], path: Path, title: str) -> None:
     """A PNG with a row a space and a column a split, colored by class; unlabeled faces are light gray."""
     plot, splits = import_pyplot(), faces.splits
     figure, panels = plot.subplots(
@@ -36,7 +36,7 @@ def draw_embedding(faces: FaceSet, spaces: dict[str, Flattened], path: Path, tit
         for axes, split in zip(row, splits, strict=True):
             chosen = np.flatnonzero(faces.split == split)
             chosen = np.random.default_rng(0).permutation(chosen)  # no class lies above all others
-            colors = [_color(label) for label in faces.labels[chosen].tolist()]
+            colors = [_choose_color(label) for label in faces.labels[chosen].tolist()]
             size = float(np.clip(12_000 / max(len(chosen), 1), 3, 18))
             axes.scatter(*flat.points[chosen].T, s=size, c=colors, alpha=0.7, linewidths=0)
             axes.set(xlim=(low[0] - room[0], high[0] + room[0]), ylim=(low[1] - room[1], high[1] + room[1]))
@@ -46,7 +46,7 @@ def draw_embedding(faces: FaceSet, spaces: dict[str, Flattened], path: Path, tit
             axes.spines[["top", "right"]].set_visible(False)
         row[0].set_ylabel(flat.axes[1])
     handles = [
-        plot.Line2D([], [], marker="o", linestyle="", color=_color(k), label=name)
+        plot.Line2D([], [], marker="o", linestyle="", color=_choose_color(k), label=name)
         for k, name in enumerate(faces.classes)
     ]
     figure.legend(handles=handles, loc="outside right upper", frameon=False)
@@ -56,9 +56,9 @@ def draw_embedding(faces: FaceSet, spaces: dict[str, Flattened], path: Path, tit
     plot.close(figure)
 
 
-def embedding_page(
+def make_embedding_page(
     faces: FaceSet,
-    spaces: dict[str, Flattened],
+    spaces: dict[str, Projection],
     predicted: Sequence[str],
     separate: dict[str, dict[str, Any]],
     title: str,
@@ -79,7 +79,7 @@ def embedding_page(
             space,
             split or "all",
             values["faces"],
-            *(_figure(values[key]) for key in ("knn_accuracy", "chance", "silhouette")),
+            *(_format_figure(values[key]) for key in ("knn_accuracy", "chance", "silhouette")),
         ]
         for space, by_split in separate.items()
         for split, values in by_split.items()
@@ -91,14 +91,14 @@ def embedding_page(
         "Measured in all dimensions, not in the two that are drawn. Neighbors are training faces. A silhouette of 1 would be "
         "classes far apart, 0 classes that overlap.",
     )
-    data = _data(faces, spaces, predicted)
+    data = _make_page_data(faces, spaces, predicted)
     script = f"const DATA = {json.dumps(data, separators=(',', ':'))};".replace("</", "<\\/")
     return render_page(
         "Embedding", lead, [Section("Faces as points", body), numbers], scripts=[read_plotly_script(), script, _SCRIPT]
     )
 
 
-def sprite(images: np.ndarray, columns: int = _COLUMNS) -> bytes:
+def make_sprite_sheet(images: np.ndarray, columns: int = _COLUMNS) -> bytes:
     """All pictures uint8 (N, H, W) side by side as one PNG, ``columns`` a row.
 
     In 32 grays, which nobody misses in a small picture: half the bytes of 256.
@@ -115,11 +115,11 @@ def sprite(images: np.ndarray, columns: int = _COLUMNS) -> bytes:
     return buffer.getvalue()
 
 
-def _data(faces: FaceSet, spaces: dict[str, Flattened], predicted: Sequence[str]) -> dict[str, Any]:
+def _make_page_data(faces: FaceSet, spaces: dict[str, Projection], predicted: Sequence[str]) -> dict[str, Any]:
     """What the script draws: columns of equal length, and the sheet of faces."""
     return {
         "classes": list(faces.classes),
-        "colors": [_color(k) for k in range(len(faces.classes))],
+        "colors": [_choose_color(k) for k in range(len(faces.classes))],
         "splits": [name or "all" for name in faces.splits],
         "split": [faces.splits.index(name) for name in faces.split.tolist()],
         "label": faces.labels.tolist(),
@@ -132,17 +132,17 @@ def _data(faces: FaceSet, spaces: dict[str, Flattened], predicted: Sequence[str]
         "height": faces.images.shape[1],
         "width": faces.images.shape[2],
         "columns": _COLUMNS,
-        "sheet": encode_data_uri(sprite(faces.images)),
+        "sheet": encode_data_uri(make_sprite_sheet(faces.images)),
         "size": 6 if len(faces) / len(faces.splits) < 1000 else 4,
-        "kind": "scattergl" if len(faces) > _MANY else "scatter",
+        "kind": "scattergl" if len(faces) > _WEBGL_POINTS else "scatter",
     }
 
 
-def _color(label: int) -> str:
+def _choose_color(label: int) -> str:
     return COLORS[label % len(COLORS)] if label >= 0 else "#CCCCCC"
 
 
-def _figure(value: float | None) -> str:
+def _format_figure(value: float | None) -> str:
     return "—" if value is None else f"{value:.3f}"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,8 +17,8 @@ ZOOM = 4
 _SEQUENTIAL, _DIVERGING = "inferno", "coolwarm"
 
 
-def overlay(
-    faces: np.ndarray, maps: np.ndarray, *, signed: bool | None = None, zoom: int = ZOOM, strength: float = 0.85
+def draw_overlays(
+    faces: np.ndarray, maps: np.ndarray, *, signed: bool | None = None, zoom: int = ZOOM, opacity: float = 0.85
 ) -> np.ndarray:
     """Each map drawn over its face, RGB uint8 (N, zoom · H, zoom · W, 3).
 
@@ -39,37 +40,37 @@ def overlay(
     largest = np.quantile(np.abs(maps), 0.995, axis=(1, 2), keepdims=True)
     largest = np.where(largest > 0, largest, np.abs(maps).max(axis=(1, 2), keepdims=True))
     values = np.clip(maps / np.where(largest > 0, largest, 1), -1, 1)
-    return np.stack([_blend(enlarge(face, zoom), value.repeat(zoom, 0).repeat(zoom, 1), two_sided, strength)
+    return np.stack([_blend_colors(enlarge_face(face, zoom), value.repeat(zoom, 0).repeat(zoom, 1), two_sided, opacity)
                      for face, value in zip(faces, values, strict=True)])  # fmt: skip
 
 
-def enlarge(face: np.ndarray, zoom: int = ZOOM) -> np.ndarray:
+def enlarge_face(face: np.ndarray, zoom: int = ZOOM) -> np.ndarray:
     """uint8 (H, W[, 3]) → RGB uint8 (zoom · H, zoom · W, 3), every pixel a square."""
     rgb = face if face.ndim == 3 else np.repeat(face[..., None], 3, axis=2)
     return rgb.repeat(zoom, axis=0).repeat(zoom, axis=1)
 
 
-def _blend(rgb: np.ndarray, values: np.ndarray, two_sided: bool, strength: float) -> np.ndarray:
+def _blend_colors(rgb: np.ndarray, values: np.ndarray, two_sided: bool, opacity: float) -> np.ndarray:
     """rgb uint8 (H, W, 3), values in -1..1 (H, W): the more a value differs from zero, the more its color covers."""
     import matplotlib
 
     table = matplotlib.colormaps[_DIVERGING if two_sided else _SEQUENTIAL]
     colors = table((values + 1) / 2 if two_sided else np.clip(values, 0, 1))[..., :3]
-    cover = strength * np.abs(values[..., None]) ** 0.6
+    cover = opacity * np.abs(values[..., None]) ** 0.6
     return np.round(rgb * (1 - cover) + 255 * colors * cover).astype(np.uint8)
 
 
-def color_bar(two_sided: bool, length: int = 256, width: int = 14) -> np.ndarray:
+def draw_color_bar(two_sided: bool, length: int = 256, width: int = 14) -> np.ndarray:
     """The scale as it looks over a middle gray, RGB uint8 (length, width, 3), the largest value at the top."""
     values = np.linspace(1, -1 if two_sided else 0, length)[:, None].repeat(width, axis=1)
-    return _blend(np.full((length, width, 3), 128, np.uint8), values, two_sided, 0.85)
+    return _blend_colors(np.full((length, width, 3), 128, np.uint8), values, two_sided, 0.85)
 
 
 #: What stands for a pixel that is blanked: pale blue, which no gray face has.
-BLANK = (214, 226, 240)
+BLANK_COLOR = (214, 226, 240)
 
 
-def masked(faces: np.ndarray, maps: np.ndarray, keep: float = 0.25) -> np.ndarray:
+def mask_faces(faces: np.ndarray, maps: np.ndarray, keep: float = 0.25) -> np.ndarray:
     """The faces with every pixel below a threshold of their map blanked, RGB uint8 (N, H, W, 3), as R4 shows what a
     network saw.
 
@@ -83,7 +84,7 @@ def masked(faces: np.ndarray, maps: np.ndarray, keep: float = 0.25) -> np.ndarra
     stays = np.zeros(flat.shape, bool)
     np.put_along_axis(stays, np.argsort(-flat, axis=1, kind="stable")[:, :count], True, axis=1)
     shown = faces.copy() if faces.ndim == 4 else np.repeat(faces[..., None], 3, axis=3)
-    shown[~stays.reshape(maps.shape)] = BLANK
+    shown[~stays.reshape(maps.shape)] = BLANK_COLOR
     return shown
 
 
@@ -116,7 +117,7 @@ def draw_grid(
     figure = Figure(figsize=(width / 100, height / 100), dpi=100)
     axes = figure.add_axes((0, 0, 1, 1))
     axes.axis("off")
-    text = {"parse_math": False}
+    text: dict[str, Any] = {"parse_math": False}
     axes.text(margin, margin, title, va="top", size=10, **text)
     for column, head in enumerate(heads):
         axes.text(left + column * (side_x + gap) + side_x / 2, top - 5, head, va="bottom", ha="center", size=9, **text)
@@ -128,7 +129,7 @@ def draw_grid(
             canvas[y : y + side_y, x : x + side_x] = tile
     for number, two_sided in enumerate(bars):
         x, length = left + len(heads) * (side_x + gap) + 10 + number * bar_width, max(140, min(320, height - top - 40))
-        canvas[top + 8 : top + 8 + length, x : x + 14] = color_bar(two_sided, length)
+        canvas[top + 8 : top + 8 + length, x : x + 14] = draw_color_bar(two_sided, length)
         ticks = [(0, "positive"), (0.5, "0"), (1, "negative")] if two_sided else [(0, "largest"), (1, "0")]
         for share, word in ticks:
             axes.text(x + 19, top + 8 + share * length, word, va="center", size=8.5, **text)
@@ -137,7 +138,7 @@ def draw_grid(
         figure.savefig(temporary, dpi=100)
 
 
-def sheet(tiles: np.ndarray, columns: int | None = None, gap: int = 2, back: int = 255) -> np.ndarray:
+def arrange_tiles(tiles: np.ndarray, columns: int | None = None, gap: int = 2, back: int = 255) -> np.ndarray:
     """Pictures side by side on one, uint8 (N, H, W[, 3]) → uint8 (H', W'[, 3]); about as wide as high by default."""
     count, height, width = tiles.shape[:3]
     columns = min(count, columns or math.ceil(math.sqrt(count)))

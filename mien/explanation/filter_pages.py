@@ -11,10 +11,10 @@ import numpy as np
 
 from mien.core.files import replace_file, write_json, write_text
 from mien.evaluation.reports.page import Section, render_page, render_picture, render_table, render_tiles
-from mien.explanation.figures import enlarge, sheet
+from mien.explanation.figures import arrange_tiles, enlarge_face
 
 #: A kernel that reads more channels than this is drawn by its first ones.
-CHANNELS = 16
+MAX_CHANNELS = 16
 #: About how wide pictures made of tiles are, in pixels.
 _WIDTH = 900
 
@@ -39,113 +39,113 @@ class FilterStudy:
     layer: str
     filters: list[int]
     weights: np.ndarray
-    given: np.ndarray
+    input_picture: np.ndarray
     source: str
     blocks: dict[str, np.ndarray]
     output: np.ndarray
-    made: dict[str, np.ndarray]
+    ascents: dict[str, np.ndarray]
     activations: dict[str, np.ndarray]
     faces: np.ndarray | None = None
-    exciting: np.ndarray | None = None
+    face_activations: np.ndarray | None = None
     names: list[list[str]] = field(default_factory=list)
 
 
-def write_filters(out: Path, study: FilterStudy) -> list[Path]:
+def write_filter_study(out: Path, study: FilterStudy) -> list[Path]:
     """All outputs into a folder that exists; returns their paths, the page first."""
-    pictures = {"weights.png": weights_picture(study.weights[study.filters])}
-    pictures["output.png"] = maps_picture(study.output[study.filters])
+    pictures = {"weights.png": draw_weights(study.weights[study.filters])}
+    pictures["output.png"] = draw_feature_maps(study.output[study.filters])
     pictures |= {
-        f"block-{number}-{name}.png": maps_picture(maps[: len(study.filters)])
+        f"block-{number}-{name}.png": draw_feature_maps(maps[: len(study.filters)])
         for number, (name, maps) in enumerate(study.blocks.items(), 1)
     }
-    pictures |= {f"ascent-{rule}.png": ascent_picture(made) for rule, made in study.made.items()}
+    pictures |= {f"ascent-{rule}.png": draw_ascents(made) for rule, made in study.ascents.items()}
     if study.faces is not None:
-        pictures["faces.png"] = _beside(study)
+        pictures["faces.png"] = _draw_exciting_faces(study)
     paths = []
     for name, image in pictures.items():
         paths.append(out / name)
         with replace_file(paths[-1]) as temporary:
-            _save(image, temporary)
-    write_json(out / "filters.json", _as_json(study))
-    write_text(out / "filters.html", _page(out, study))
+            _save_picture(image, temporary)
+    write_json(out / "filters.json", _make_json(study))
+    write_text(out / "filters.html", _make_page(out, study))
     return [out / "filters.html", *paths, out / "filters.json"]
 
 
-def weights_picture(weights: np.ndarray) -> np.ndarray:
+def draw_weights(weights: np.ndarray) -> np.ndarray:
     """Kernels (F, inputs, kh, kw) → RGB: red is positive, blue negative, one scale for all.
 
     Of filters that read few channels each is a strip of its channels; else a row is a filter, a column an input
     channel.
     """
-    weights = weights[:, :CHANNELS]
+    weights = weights[:, :MAX_CHANNELS]
     count, inputs = weights.shape[:2]
     zoom = max(4, 36 // max(weights.shape[2:])) if inputs <= 4 else max(4, 24 // max(weights.shape[2:]))
     scaled = weights / max(float(np.abs(weights).max()), 1e-12)
-    kernels = [np.stack([enlarge(_diverging(one), zoom) for one in of_filter]) for of_filter in scaled]
-    strips = np.stack([sheet(each, inputs, gap=2) for each in kernels])
+    kernels = [np.stack([enlarge_face(_color_signed_values(one), zoom) for one in of_filter]) for of_filter in scaled]
+    strips = np.stack([arrange_tiles(each, inputs, gap=2) for each in kernels])
     if inputs > 4:
-        return sheet(strips, 1, gap=6)
-    return sheet(strips, max(1, min(count, _WIDTH // (strips.shape[2] + 10), 8)), gap=10)
+        return arrange_tiles(strips, 1, gap=6)
+    return arrange_tiles(strips, max(1, min(count, _WIDTH // (strips.shape[2] + 10), 8)), gap=10)
 
 
-def maps_picture(maps: np.ndarray, side: int = 96) -> np.ndarray:
+def draw_feature_maps(maps: np.ndarray, side: int = 96) -> np.ndarray:
     """Outputs (F, H, W) → gray, each scaled to its own range, all drawn at one size."""
     low, high = maps.min(axis=(1, 2), keepdims=True), maps.max(axis=(1, 2), keepdims=True)
     gray = np.round(255 * (maps - low) / np.where(high > low, high - low, 1)).astype(np.uint8)
     tiles_ = np.stack([cv2.resize(each, (side, side), interpolation=cv2.INTER_NEAREST) for each in gray])
-    return sheet(tiles_, 8, gap=4)
+    return arrange_tiles(tiles_, 8, gap=4)
 
 
-def ascent_picture(made: np.ndarray, zoom: int = 2) -> np.ndarray:
+def draw_ascents(made: np.ndarray, zoom: int = 2) -> np.ndarray:
     """Pictures (F, S, S), minus mean over standard deviation → gray; 2.5 standard deviations are black and white."""
-    return sheet(_gray(made).repeat(zoom, axis=1).repeat(zoom, axis=2), 8, gap=4)
+    return arrange_tiles(_convert_to_gray(made).repeat(zoom, axis=1).repeat(zoom, axis=2), 8, gap=4)
 
 
-def _gray(made: np.ndarray) -> np.ndarray:
+def _convert_to_gray(made: np.ndarray) -> np.ndarray:
     return np.round(127.5 + np.clip(made / 2.5, -1, 1) * 127.5).astype(np.uint8)
 
 
-def _diverging(values: np.ndarray) -> np.ndarray:
+def _color_signed_values(values: np.ndarray) -> np.ndarray:
     import matplotlib
 
     return np.round(255 * matplotlib.colormaps["coolwarm"]((values + 1) / 2)[..., :3]).astype(np.uint8)
 
 
-def _save(image: np.ndarray, path: Path) -> None:
+def _save_picture(image: np.ndarray, path: Path) -> None:
     from PIL import Image
 
     Image.fromarray(image).save(path)
 
 
-def _beside(study: FilterStudy) -> np.ndarray:
+def _draw_exciting_faces(study: FilterStudy) -> np.ndarray:
     """One row a filter: what was made by each rule, then the faces that excite it most."""
     assert study.faces is not None
-    made = [_gray(each) for each in study.made.values()]  # rules × (F, S, S)
+    made = [_convert_to_gray(each) for each in study.ascents.values()]  # rules × (F, S, S)
     rows = []
     for index in range(len(study.filters)):
         faces = study.faces[index]
         pictures = [*(each[index] for each in made), *faces]
-        rows.append(sheet(np.stack([enlarge(one, 2) for one in pictures]), len(pictures), gap=4))
-    return sheet(np.stack(rows), 2, gap=14)
+        rows.append(arrange_tiles(np.stack([enlarge_face(one, 2) for one in pictures]), len(pictures), gap=4))
+    return arrange_tiles(np.stack(rows), 2, gap=14)
 
 
-def _as_json(study: FilterStudy) -> dict[str, Any]:
+def _make_json(study: FilterStudy) -> dict[str, Any]:
     rows = []
     for index, number in enumerate(study.filters):
         row: dict[str, Any] = {"filter": number}
         for rule, values in study.activations.items():
             row["noise"] = round(float(values[index, 0]), 4)
             row[rule] = round(float(values[index, 1]), 4)
-        if study.exciting is not None:
+        if study.face_activations is not None:
             row["faces"] = [
                 {"name": name, "activation": round(float(value), 4)}
-                for name, value in zip(study.names[index], study.exciting[index], strict=True)
+                for name, value in zip(study.names[index], study.face_activations[index], strict=True)
             ]
         rows.append(row)
     return {"model": study.model, "layer": study.layer, "outputs of": study.source, "filters": rows}
 
 
-def _page(out: Path, study: FilterStudy) -> str:
+def _make_page(out: Path, study: FilterStudy) -> str:
     def drawn(name: str, alt: str) -> str:
         return render_picture((out / name).read_bytes(), alt)
 
@@ -153,7 +153,7 @@ def _page(out: Path, study: FilterStudy) -> str:
     of = f"all {everything}" if count == everything else f"the first {count} of {everything}"
     inputs = study.weights.shape[1]
     reads = f"{inputs} channel{'' if inputs == 1 else 's'}"
-    shown = f", of which the first {CHANNELS} are drawn" if inputs > CHANNELS else ""
+    shown = f", of which the first {MAX_CHANNELS} are drawn" if inputs > MAX_CHANNELS else ""
     sections = [
         Section(
             "Weights",
@@ -163,13 +163,13 @@ def _page(out: Path, study: FilterStudy) -> str:
         ),
         Section(
             "Outputs",
-            render_tiles(study.given[None], [study.source])
+            render_tiles(study.input_picture[None], [study.source])
             + "".join(
                 f"<h3>{title}</h3>" + drawn(name, f"outputs of {title}")
                 for name, title in [
                     ("output.png", f"{study.layer}, before norm and rectifier"),
                     *(
-                        (f"block-{number}-{name}.png", f"after {name}, {_fineness(maps)}")
+                        (f"block-{number}-{name}.png", f"after {name}, {_format_resolution(maps)}")
                         for number, (name, maps) in enumerate(study.blocks.items(), 1)
                     ),
                 ]
@@ -189,15 +189,15 @@ def _page(out: Path, study: FilterStudy) -> str:
     if study.faces is not None:
         sections.append(Section("Beside the faces", drawn("faces.png", "made pictures beside faces"),
                                 "Each filter: made by the plain and by the regularized rule, then the faces that excite it most."))  # fmt: skip
-    sections.append(Section("Activations", render_table(*activation_rows(study)), "Mean over all positions."))
+    sections.append(Section("Activations", render_table(*make_activation_rows(study)), "Mean over all positions."))
     return render_page(f"Filters of {study.layer} in {study.model}", f"{of[0].upper()}{of[1:]} filters.", sections)
 
 
-def _fineness(maps: np.ndarray) -> str:
+def _format_resolution(maps: np.ndarray) -> str:
     return f"{maps.shape[0]} of {maps.shape[1]} × {maps.shape[2]}"
 
 
-def activation_rows(study: FilterStudy) -> tuple[list[str], list[list[str]]]:
+def make_activation_rows(study: FilterStudy) -> tuple[list[str], list[list[str]]]:
     """Heads and rows of the table of activations, one row a filter."""
     heads = ["filter", "noise", *study.activations]
     first = next(iter(study.activations.values()))
@@ -205,8 +205,8 @@ def activation_rows(study: FilterStudy) -> tuple[list[str], list[list[str]]]:
         [str(number), f"{first[index, 0]:.2f}", *(f"{each[index, 1]:.2f}" for each in study.activations.values())]
         for index, number in enumerate(study.filters)
     ]
-    if study.exciting is not None:
+    if study.face_activations is not None:
         heads.append("strongest face")
-        for row, values in zip(rows, study.exciting, strict=True):
+        for row, values in zip(rows, study.face_activations, strict=True):
             row.append(f"{values[0]:.2f}")
     return heads, rows

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from mien.core.errors import UsageError
 from mien.core.preprocessing import Preprocessing
-from mien.explanation.guard import feature_maps, frozen, module_of, outputs_of, run_until
+from mien.explanation.guard import find_module, freeze_network, list_feature_maps, record_outputs, run_until_layer
 from mien.training.preparation import normalize
 
 
@@ -24,32 +24,35 @@ class ConvLayer:
     filters: int
     inputs: int
     kernel: tuple[int, int]
-    fineness: tuple[int, int]
+    resolution: tuple[int, int]
 
 
-def conv_layers(network: nn.Module, images: Tensor) -> list[ConvLayer]:
+def list_convolutions(network: nn.Module, images: Tensor) -> list[ConvLayer]:
     """The convolutions in the order in which they run, for images (N, C, S, S)."""
     modules = dict(network.named_modules())
-    with frozen(network):
-        shapes = feature_maps(network, images)
+    with freeze_network(network):
+        shapes = list_feature_maps(network, images)
     found = []
     for name, shape in shapes.items():
         module = modules[name]
         if isinstance(module, nn.Conv2d):
-            found.append(ConvLayer(name, module.out_channels, module.in_channels, module.kernel_size, shape[1:]))
+            height, width = module.kernel_size
+            found.append(
+                ConvLayer(name, module.out_channels, module.in_channels, (height, width), (shape[1], shape[2]))
+            )
     return found
 
 
-def conv_of(network: nn.Module, name: str) -> nn.Conv2d:
+def find_convolution(network: nn.Module, name: str) -> nn.Conv2d:
     """A convolution by its name; UsageError for any other module."""
-    module = module_of(network, name)
+    module = find_module(network, name)
     if not isinstance(module, nn.Conv2d):
         raise UsageError(f"layer '{name}'", f"is no convolution but a {type(module).__name__}",
-                         "'mien filters MODEL' lists the convolutions")  # fmt: skip
+                         "choose a convolution")  # fmt: skip
     return module
 
 
-def blocks(network: nn.Module, prefix: str = "") -> list[str]:
+def list_blocks(network: nn.Module, prefix: str = "") -> list[str]:
     """The dotted names of the blocks with convolutions in them, as their author drew them.
 
     A stage that only holds other blocks is opened; a sequence of layers, a residual block and a single convolution are
@@ -62,27 +65,27 @@ def blocks(network: nn.Module, prefix: str = "") -> list[str]:
             continue
         stage = isinstance(child, nn.Sequential) and all(any(True for _ in each.children()) for each in child)
         if stage or isinstance(child, nn.ModuleList) or isinstance(network, nn.ModuleList):
-            found += blocks(child, f"{path}.")  # an ensemble's list of members, and the members in it
+            found += list_blocks(child, f"{path}.")  # an ensemble's list of members, and the members in it
         else:
             found.append(path)
     return found
 
 
-def block_outputs(network: nn.Module, image: Tensor) -> dict[str, np.ndarray]:
+def compute_block_outputs(network: nn.Module, image: Tensor) -> dict[str, np.ndarray]:
     """Outputs of all blocks for one picture (1, C, S, S): name → float32 (filters, H, W)."""
-    names = blocks(network)
-    with frozen(network), torch.no_grad(), outputs_of(network, names) as found:
+    names = list_blocks(network)
+    with freeze_network(network), torch.no_grad(), record_outputs(network, names) as found:
         network(image)
         return {name: found[name][0].cpu().numpy() for name in names if name in found and found[name].ndim == 4}
 
 
-def layer_output(network: nn.Module, image: Tensor, name: str) -> np.ndarray:
+def compute_layer_output(network: nn.Module, image: Tensor, name: str) -> np.ndarray:
     """The output of one layer for one picture (1, C, S, S): float32 (filters, H, W)."""
-    with frozen(network), torch.no_grad():
-        return run_until(network, image, name)[0].cpu().numpy()
+    with freeze_network(network), torch.no_grad():
+        return run_until_layer(network, image, name)[0].cpu().numpy()
 
 
-def white_noise(count: int, preprocessing: Preprocessing, seed: int = 0, spread: float = 0.05) -> Tensor:
+def make_white_noise(count: int, preprocessing: Preprocessing, seed: int = 0, spread: float = 0.05) -> Tensor:
     """White noise around the middle gray in units of 0..1 pixels: float32 (count, C, S, S), each its own."""
     shape = (count, preprocessing.channels, preprocessing.size, preprocessing.size)
     return 0.5 + spread * torch.randn(shape, generator=torch.Generator().manual_seed(seed))
@@ -107,7 +110,7 @@ class Regularization:
     frequency: float = 0.05
 
 
-def ascend(
+def maximize_activations(
     network: nn.Module,
     layer: str,
     filters: Sequence[int],
@@ -136,18 +139,18 @@ def ascend(
         pictures float32 (F, C, S, S) in units of 0..1 pixels, and activations float32 (F, 2): of the noise, and of the
         picture.
     """
-    conv_of(network, layer)
+    find_convolution(network, layer)
     pictures, activations = [], []
-    noise = white_noise(max(filters, default=-1) + 1, preprocessing, seed)
-    with frozen(network):
+    noise = make_white_noise(max(filters, default=-1) + 1, preprocessing, seed)
+    with freeze_network(network):
         for start in range(0, len(filters), batch_size):
             some = torch.as_tensor(filters[start : start + batch_size])
             made = noise[some]  # a filter's noise is its own, whichever filters are asked for
-            before = _excitement(network, layer, some, made, preprocessing)[0]
+            before = _compute_activations(network, layer, some, made, preprocessing)[0]
             generator = torch.Generator().manual_seed(seed + 1)
             for number in range(steps):
-                made = _step(network, layer, some, made, preprocessing, step, regularization, number, generator)
-            after = _excitement(network, layer, some, made, preprocessing)[0]
+                made = _ascend_step(network, layer, some, made, preprocessing, step, regularization, number, generator)
+            after = _compute_activations(network, layer, some, made, preprocessing)[0]
             pictures.append(made)
             activations.append(torch.stack([before, after], dim=1))
             if advance is not None:
@@ -155,17 +158,17 @@ def ascend(
     return torch.cat(pictures).numpy(), torch.cat(activations).numpy()
 
 
-def _excitement(
+def _compute_activations(
     network: nn.Module, layer: str, filters: Tensor, pixels: Tensor, preprocessing: Preprocessing
 ) -> tuple[Tensor, Tensor]:
     """The mean activation of each picture's own filter (F,), and its gradient (F, C, S, S)."""
     pixels = pixels.detach().requires_grad_()
-    output = run_until(network, normalize(pixels, preprocessing), layer)
+    output = run_until_layer(network, normalize(pixels, preprocessing), layer)
     means = output[torch.arange(len(filters)), filters].mean(dim=(1, 2))
     return means.detach(), torch.autograd.grad(means.sum(), pixels)[0]
 
 
-def _step(
+def _ascend_step(
     network: nn.Module,
     layer: str,
     filters: Tensor,
@@ -177,26 +180,26 @@ def _step(
     generator: torch.Generator,
 ) -> Tensor:
     if regularization is None:
-        gradient = _excitement(network, layer, filters, pixels, preprocessing)[1]
+        gradient = _compute_activations(network, layer, filters, pixels, preprocessing)[1]
         return pixels + step * gradient / (gradient.square().mean(dim=(1, 2, 3), keepdim=True).sqrt() + 1e-8)
     reach = regularization.jitter
     moved = torch.randint(-reach, reach + 1, (2,), generator=generator).tolist()
-    gradient = _excitement(network, layer, filters, pixels.roll(moved, (2, 3)), preprocessing)[1]
+    gradient = _compute_activations(network, layer, filters, pixels.roll(moved, (2, 3)), preprocessing)[1]
     gradient = gradient.roll([-moved[0], -moved[1]], (2, 3))
     gradient = gradient / (gradient.square().mean(dim=(1, 2, 3), keepdim=True).sqrt() + 1e-8)
-    pixels = pixels + step * gradient + regularization.frequency * laplacian(pixels)
+    pixels = pixels + step * gradient + regularization.frequency * compute_laplacian(pixels)
     pixels = (0.5 + (1 - regularization.decay) * (pixels - 0.5)).clamp(0, 1)
-    return _blur(pixels, regularization.blur) if number % 4 == 3 else pixels
+    return _blur_pixels(pixels, regularization.blur) if number % 4 == 3 else pixels
 
 
-def laplacian(pixels: Tensor) -> Tensor:
+def compute_laplacian(pixels: Tensor) -> Tensor:
     """The sum of the differences to the four neighbors, (N, C, H, W); the border's pixels go on beyond it."""
     padded = F.pad(pixels, [1] * 4, mode="replicate")
     around = padded[..., :-2, 1:-1] + padded[..., 2:, 1:-1] + padded[..., 1:-1, :-2] + padded[..., 1:-1, 2:]
     return around - 4 * pixels
 
 
-def _blur(pixels: Tensor, sigma: float) -> Tensor:
+def _blur_pixels(pixels: Tensor, sigma: float) -> Tensor:
     if sigma <= 0:
         return pixels
     distance = torch.arange(-2, 3, dtype=pixels.dtype)
@@ -207,13 +210,13 @@ def _blur(pixels: Tensor, sigma: float) -> Tensor:
     return F.conv2d(F.conv2d(padded, kernel[:, :, :, None], groups=groups), kernel[:, :, None], groups=groups)
 
 
-def standardized(pictures: np.ndarray) -> np.ndarray:
+def standardize_pictures(pictures: np.ndarray) -> np.ndarray:
     """Each picture (F, C, S, S) minus its mean, over its standard deviation, as R4 shows them."""
     mean = pictures.mean(axis=(1, 2, 3), keepdims=True)
     return (pictures - mean) / np.maximum(pictures.std(axis=(1, 2, 3), keepdims=True), 1e-8)
 
 
-def most_exciting(
+def find_strongest_pictures(
     network: nn.Module,
     layer: str,
     filters: Sequence[int],
@@ -229,12 +232,12 @@ def most_exciting(
     Returns rows int64 (F, count) and activations float32 (F, count), the strongest first; fewer where there are fewer
     pictures.
     """
-    conv_of(network, layer)
+    find_convolution(network, layer)
     parts = []
-    with frozen(network), torch.no_grad():
+    with freeze_network(network), torch.no_grad():
         for start in range(0, len(images), batch_size):
             some = torch.from_numpy(preprocessing.to_tensor(images[start : start + batch_size]))
-            parts.append(run_until(network, some, layer).mean(dim=(2, 3))[:, list(filters)].numpy())
+            parts.append(run_until_layer(network, some, layer).mean(dim=(2, 3))[:, list(filters)].numpy())
             if advance is not None:
                 advance(len(some))
     activations = np.concatenate(parts)  # (N, F)

@@ -9,14 +9,14 @@ import numpy as np
 
 from mien.core.files import replace_file, write_json, write_text
 from mien.evaluation.reports.page import Section, render_page, render_picture, render_table
-from mien.explanation.attribution import SIGNED, importance
-from mien.explanation.figures import ZOOM, draw_grid, enlarge, masked, overlay
-from mien.explanation.regions import REGIONS, areas, outlines
+from mien.explanation.attribution import SIGNED, compute_importance
+from mien.explanation.figures import ZOOM, draw_grid, draw_overlays, enlarge_face, mask_faces
+from mien.explanation.regions import REGIONS, compute_areas, draw_outlines
 from mien.explanation.sanity import CONTROLS
-from mien.explanation.study import LEAST_FACES, Faces, Findings, verdict, verdict_on_weights
+from mien.explanation.study import MIN_FACES, ExplainedFaces, Findings, judge_against_random_network, judge_method
 
 #: Of more faces only so many are drawn; all are measured.
-SHOWN = 28
+MAX_DRAWN_FACES = 28
 
 #: What the tables of areas mean.
 SANITY_NOTE = (
@@ -33,7 +33,7 @@ SANITY_NOTE = (
 #: Lines of methods; grays are the controls'.
 _COLORS = ("C0", "C1", "C2", "C3", "C4", "C5", "C6", "C8")
 
-ABOUT = {
+METHOD_DESCRIPTIONS = {
     "gradient": "how much the logit changes with a pixel, whichever way (Simonyan et al., 2014)",
     "normalized-gradient": "the gradient minus its mean, over its standard deviation, over its maximum",
     "smoothgrad": "the gradient's mean over noisy copies (Smilkov et al., 2017)",
@@ -45,32 +45,32 @@ ABOUT = {
 }
 
 
-def write_all(out: Path, model: str, faces: Faces, found: Findings, *, keep: float) -> list[Path]:
+def write_explanation(out: Path, model: str, faces: ExplainedFaces, found: Findings, *, keep: float) -> list[Path]:
     """All outputs into a folder that exists; returns their paths, the page first."""
-    shown = chosen_rows(faces)
+    shown = select_drawn_faces(faces)
     pictures = [out / "explain.png", out / "masked.png", out / "regions.png"]
     _draw_maps(pictures[0], model, faces, found, shown)
     _draw_masks(pictures[1], model, faces, found, shown, keep)
-    _write_png(pictures[2], outlines(_mean_face(faces)))
+    _write_png(pictures[2], draw_outlines(_compute_mean_face(faces)))
     if found.curves:
         pictures.append(out / "curves.png")
         _draw_curves(pictures[-1], faces, found)
-    write_json(out / "explain.json", as_json(model, faces, found))
-    write_text(out / "explain.html", _page(out, model, faces, found, shown, keep))
+    write_json(out / "explain.json", make_json(model, faces, found))
+    write_text(out / "explain.html", _make_page(out, model, faces, found, shown, keep))
     return [out / "explain.html", *pictures, out / "explain.json"]
 
 
-def chosen_rows(faces: Faces) -> np.ndarray:
+def select_drawn_faces(faces: ExplainedFaces) -> np.ndarray:
     """int64: the faces that are drawn: all, or as many of each true class (else from the front) as fit into SHOWN."""
-    if len(faces) <= SHOWN:
+    if len(faces) <= MAX_DRAWN_FACES:
         return np.arange(len(faces))
     turn = np.zeros(len(faces), int)
     for truth in np.unique(faces.truths):
         turn[faces.truths == truth] = np.arange((faces.truths == truth).sum())
-    return np.sort(np.argsort(turn, kind="stable")[:SHOWN])
+    return np.sort(np.argsort(turn, kind="stable")[:MAX_DRAWN_FACES])
 
 
-def as_json(model: str, faces: Faces, found: Findings) -> dict[str, Any]:
+def make_json(model: str, faces: ExplainedFaces, found: Findings) -> dict[str, Any]:
     names = (*faces.classes, "")
     rows = [
         {
@@ -85,7 +85,7 @@ def as_json(model: str, faces: Faces, found: Findings) -> dict[str, Any]:
         )
     ]
     size = faces.pictures.shape[1]
-    areas_of = dict(zip(REGIONS, areas(size).round(4).tolist(), strict=True))
+    areas_of = dict(zip(REGIONS, compute_areas(size).round(4).tolist(), strict=True))
     return {
         "model": model,
         "regions": areas_of,
@@ -95,7 +95,7 @@ def as_json(model: str, faces: Faces, found: Findings) -> dict[str, Any]:
     }
 
 
-def sanity_rows(found: Findings, count: int) -> tuple[list[str], list[list[str]]]:
+def make_sanity_rows(found: Findings, count: int) -> tuple[list[str], list[list[str]]]:
     """Heads and rows of the table of areas: for the page, for the terminal and for docs."""
     heads = ["method", "deletion", "insertion", "deletion beats", "insertion beats", "beats random weights",
              "likeness, random weights"]  # fmt: skip
@@ -103,8 +103,8 @@ def sanity_rows(found: Findings, count: int) -> tuple[list[str], list[list[str]]
     for name in found.maps:
         numbers = found.numbers[name]
         theirs = numbers["random network"]
-        rows.append([name, f"{numbers['deletion']:.3f}", f"{numbers['insertion']:.3f}", verdict(numbers, count),
-                     verdict(numbers, count, "insertion"), verdict_on_weights(numbers),
+        rows.append([name, f"{numbers['deletion']:.3f}", f"{numbers['insertion']:.3f}", judge_method(numbers, count),
+                     judge_method(numbers, count, "insertion"), judge_against_random_network(numbers),
                      f"{theirs['rank correlation of the maps']:.2f}"])  # fmt: skip
     for name in CONTROLS:
         numbers = found.numbers[name]
@@ -112,71 +112,76 @@ def sanity_rows(found: Findings, count: int) -> tuple[list[str], list[list[str]]
     return heads, rows
 
 
-def share_rows(found: Findings, size: int) -> tuple[list[str], list[list[str]]]:
+def make_share_rows(found: Findings, size: int) -> tuple[list[str], list[list[str]]]:
     """Heads and rows of the table of shares over all faces, in per cent."""
     rows = [
         [name, *(f"{100 * found.numbers[name]['shares']['all'][region]:.0f}" for region in REGIONS)]
         for name in found.maps
     ]
-    return ["method", *REGIONS], [*rows, ["its area", *(f"{100 * share:.0f}" for share in areas(size))]]
+    return ["method", *REGIONS], [*rows, ["its area", *(f"{100 * share:.0f}" for share in compute_areas(size))]]
 
 
-def _caption(faces: Faces, row: int) -> str:
+def _make_caption(faces: ExplainedFaces, row: int) -> str:
     names = faces.classes
     predicted = names[faces.predicted[row]]
     lines = [f"{predicted} {faces.probabilities[row].max():.0%}"]
     if faces.truths[row] >= 0:
         lines = [f"is {names[faces.truths[row]]}", f"read {lines[0]}"]
     else:
-        lines.insert(0, _short(faces.names[row]))
+        lines.insert(0, _shorten_name(faces.names[row]))
     if faces.targets[row] != faces.predicted[row]:
         lines.append(f"for {names[faces.targets[row]]} {faces.probabilities[row, faces.targets[row]]:.0%}")
     return "\n".join(lines)
 
 
-def _head(method: str) -> str:
+def _wrap_method_name(method: str) -> str:
     """A method's name, in two lines where it is long."""
     return method.replace("-", "-\n", 1) if len(method) > 12 else method
 
 
-def _short(name: str) -> str:
+def _shorten_name(name: str) -> str:
     return name if len(name) <= 24 else f"…{name[-23:]}"
 
 
-def _draw_maps(path: Path, model: str, faces: Faces, found: Findings, shown: np.ndarray) -> None:
-    zoom = _zoom(found)
+def _draw_maps(path: Path, model: str, faces: ExplainedFaces, found: Findings, shown: np.ndarray) -> None:
+    zoom = _choose_zoom(found)
     drawn = [
-        overlay(faces.pictures[shown], maps[shown], signed=name in SIGNED, zoom=zoom)
+        draw_overlays(faces.pictures[shown], maps[shown], signed=name in SIGNED, zoom=zoom)
         for name, maps in found.maps.items()
     ]
-    rows = [[enlarge(faces.pictures[row], zoom), *(each[index] for each in drawn)] for index, row in enumerate(shown)]
+    rows = [
+        [enlarge_face(faces.pictures[row], zoom), *(each[index] for each in drawn)] for index, row in enumerate(shown)
+    ]
     bars = sorted({name in SIGNED for name in found.maps})
     title = f"{model}: what speaks for the class; every map is scaled by its own largest value"
-    heads = ["the face", *(_head(name) for name in found.maps)]
-    draw_grid(rows, [_caption(faces, row) for row in shown], heads, path, title, bars=bars)
+    heads = ["the face", *(_wrap_method_name(name) for name in found.maps)]
+    draw_grid(rows, [_make_caption(faces, row) for row in shown], heads, path, title, bars=bars)
 
 
-def _draw_masks(path: Path, model: str, faces: Faces, found: Findings, shown: np.ndarray, keep: float) -> None:
+def _draw_masks(path: Path, model: str, faces: ExplainedFaces, found: Findings, shown: np.ndarray, keep: float) -> None:
     """Right predictions first, then wrong ones; where no truth is known, in the order of the faces."""
-    order = shown[np.argsort(~faces.right[shown], kind="stable")]
-    drawn = [masked(faces.pictures[order], importance(maps[order], name), keep) for name, maps in found.maps.items()]
-    zoom = _zoom(found)
+    order = shown[np.argsort(~faces.is_correct[shown], kind="stable")]
+    drawn = [
+        mask_faces(faces.pictures[order], compute_importance(maps[order], name), keep)
+        for name, maps in found.maps.items()
+    ]
+    zoom = _choose_zoom(found)
     rows = [
-        [enlarge(faces.pictures[row], zoom), *(enlarge(each[index], zoom) for each in drawn)]
+        [enlarge_face(faces.pictures[row], zoom), *(enlarge_face(each[index], zoom) for each in drawn)]
         for index, row in enumerate(order)
     ]
-    marks = ["right" if faces.right[row] else "wrong" if faces.truths[row] >= 0 else "" for row in order]
-    captions = [f"{mark}\n{_caption(faces, row)}".strip() for mark, row in zip(marks, order, strict=True)]
+    marks = ["right" if faces.is_correct[row] else "wrong" if faces.truths[row] >= 0 else "" for row in order]
+    captions = [f"{mark}\n{_make_caption(faces, row)}".strip() for mark, row in zip(marks, order, strict=True)]
     title = f"{model}: the {keep:.0%} of the pixels with the largest values; all others are blanked"
-    draw_grid(rows, captions, ["the face", *(_head(name) for name in found.maps)], path, title)
+    draw_grid(rows, captions, ["the face", *(_wrap_method_name(name) for name in found.maps)], path, title)
 
 
-def _zoom(found: Findings) -> int:
+def _choose_zoom(found: Findings) -> int:
     """How large a pixel is drawn: smaller where many methods stand side by side."""
     return ZOOM if len(found.maps) <= 5 else ZOOM - 1
 
 
-def _mean_face(faces: Faces) -> np.ndarray:
+def _compute_mean_face(faces: ExplainedFaces) -> np.ndarray:
     """One face as it is, or the mean of many with its contrast drawn out to black and white."""
     if len(faces) == 1:
         return faces.pictures[0]
@@ -191,7 +196,7 @@ def _write_png(path: Path, image: np.ndarray) -> None:
         Image.fromarray(image).save(temporary)
 
 
-def _draw_curves(path: Path, faces: Faces, found: Findings) -> None:
+def _draw_curves(path: Path, faces: ExplainedFaces, found: Findings) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11.5, 4.4), layout="constrained")
@@ -223,11 +228,11 @@ def _draw_curves(path: Path, faces: Faces, found: Findings) -> None:
         figure.savefig(temporary, dpi=100)
 
 
-def _page(out: Path, model: str, faces: Faces, found: Findings, shown: np.ndarray, keep: float) -> str:
+def _make_page(out: Path, model: str, faces: ExplainedFaces, found: Findings, shown: np.ndarray, keep: float) -> str:
     def drawn(name: str, alt: str, width: int | None = None) -> str:
         return render_picture((out / name).read_bytes(), alt, width=width)
 
-    meanings = [[name, ABOUT[name], SIGNED.get(name, "never negative")] for name in found.maps]
+    meanings = [[name, METHOD_DESCRIPTIONS[name], SIGNED.get(name, "never negative")] for name in found.maps]
     note = "" if len(shown) == len(faces) else f"{len(shown)} of {len(faces):,} faces are drawn; all are measured."
     sections = [
         Section("Maps", drawn("explain.png", "attribution maps over faces")
@@ -236,23 +241,25 @@ def _page(out: Path, model: str, faces: Faces, found: Findings, shown: np.ndarra
                 f"The {keep:.0%} of the pixels that matter most to each method; right before wrong predictions."),
     ]  # fmt: skip
     if found.curves:
-        few = f"\nFewer than {LEAST_FACES} faces: too few for a verdict." if len(faces) < LEAST_FACES else ""
+        few = f"\nFewer than {MIN_FACES} faces: too few for a verdict." if len(faces) < MIN_FACES else ""
         sections.append(Section(
             "Do the maps mean anything?",
-            render_table(*sanity_rows(found, len(faces))) + drawn("curves.png", "deletion and insertion curves"),
+            render_table(*make_sanity_rows(found, len(faces))) + drawn("curves.png", "deletion and insertion curves"),
             SANITY_NOTE + few,
         ))  # fmt: skip
-    sections.append(_region_section(faces, found, drawn))
+    sections.append(_make_region_section(faces, found, drawn))
     which = ", ".join(faces.classes[target] for target in np.unique(faces.targets))
     lead = (f"{len(faces):,} face{'' if len(faces) == 1 else 's'}, {len(found.maps)} methods; explained for: {which}.\n"
             "A map says what moves the network's output, not why a person looks as they do.")  # fmt: skip
     return render_page(f"What {model} looks at", lead, sections)
 
 
-def _region_section(faces: Faces, found: Findings, drawn: Any) -> Section:
+def _make_region_section(faces: ExplainedFaces, found: Findings, drawn: Any) -> Section:
     parts = [drawn("regions.png", "the regions on the mean of these faces", 288)]
     parts.append(
-        render_table(*share_rows(found, faces.pictures.shape[1]), caption="all faces: per cent of a map's magnitude")
+        render_table(
+            *make_share_rows(found, faces.pictures.shape[1]), caption="all faces: per cent of a map's magnitude"
+        )
     )
     for name in found.maps:
         groups = {group: values for group, values in found.numbers[name]["shares"].items() if group != "all"}

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mien.core.errors import UsageError
-from mien.explanation.gradients import logits_of
-from mien.explanation.guard import feature_maps, module_of, outputs_of
+from mien.explanation.gradients import compute_target_logits
+from mien.explanation.guard import find_module, list_feature_maps, record_outputs
 from mien.models.ensemble import Ensemble
 
 
@@ -24,17 +24,15 @@ def grad_cam(network: nn.Module, inputs: Tensor, targets: Tensor, *, layer: str 
 
     Raises UsageError where the network has no convolution, or the layer no feature map.
     """
-    names = [layer] if layer else last_feature_maps(network, inputs)
+    names = [layer] if layer else find_last_feature_maps(network, inputs)
     for name in names:
-        module_of(network, name)
-    with outputs_of(network, names) as found:
+        find_module(network, name)
+    with record_outputs(network, names) as found:
         # The network's weights need no gradient: without one on the picture there would be no graph to go back through.
-        score = logits_of(network, inputs.detach().requires_grad_(), targets).sum()
-    maps = [found.get(name) for name in names]
-    if any(each is None or each.ndim != 4 for each in maps):
-        raise UsageError(
-            f"layer '{layer}'", "gives no feature map", "name a convolution; 'mien filters MODEL' lists them"
-        )
+        score = compute_target_logits(network, inputs.detach().requires_grad_(), targets).sum()
+    maps = [found[name] for name in names if name in found]
+    if len(maps) < len(names) or any(each.ndim != 4 for each in maps):
+        raise UsageError(f"layer '{layer}'", "gives no feature map", "choose a convolution")
     total = inputs.new_zeros(len(inputs), 1, *inputs.shape[2:])
     for activations, slopes in zip(maps, torch.autograd.grad(score, maps), strict=True):
         weights = slopes.mean(dim=(2, 3), keepdim=True)  # α, (N, K, 1, 1)
@@ -43,30 +41,30 @@ def grad_cam(network: nn.Module, inputs: Tensor, targets: Tensor, *, layer: str 
     return total[:, 0].relu()
 
 
-def last_feature_maps(network: nn.Module, images: Tensor) -> list[str]:
+def find_last_feature_maps(network: nn.Module, images: Tensor) -> list[str]:
     """The module that Grad-CAM looks at by default: one name, or one for each member of an ensemble.
 
     It is the last to finish with an output as fine as the last convolution's: behind that convolution's norm, rectifier
     and shortcut, but in front of a pool.
     """
-    shapes = feature_maps(network, images)
+    shapes = list_feature_maps(network, images)
     names = []
-    for prefix, member in members_of(network):
+    for prefix, member in list_members(network):
         modules = dict(member.named_modules(prefix=prefix))
         ours = [name for name in shapes if name in modules]
         convolutions = [index for index, name in enumerate(ours) if isinstance(modules[name], nn.Conv2d)]
         if not convolutions:
-            raise UsageError("grad-cam", "needs a convolution, and this network has none", "choose another --method")
+            raise UsageError("grad-cam", "needs a convolution, and this network has none", "choose another `method`")
         fineness = shapes[ours[convolutions[-1]]][1:]
         names.append([name for name in ours[convolutions[-1] :] if shapes[name][1:] == fineness][-1])
     return names
 
 
-def members_of(network: nn.Module, prefix: str = "") -> list[tuple[str, nn.Module]]:
+def list_members(network: nn.Module, prefix: str = "") -> list[tuple[str, nn.Module]]:
     """(dotted name, network) of an ensemble's members, also of ensembles in it; for any other network itself."""
     if not isinstance(network, Ensemble):
         return [(prefix, network)]
     inner = f"{prefix}." if prefix else ""
     return [
-        found for index, each in enumerate(network.networks) for found in members_of(each, f"{inner}networks.{index}")
+        found for index, each in enumerate(network.networks) for found in list_members(each, f"{inner}networks.{index}")
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -13,18 +14,18 @@ from torch.overrides import TorchFunctionMode
 Baseline = float | Tensor | None
 
 
-def logits_of(network: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+def compute_target_logits(network: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
     """S_c(x): the logit of each picture's own target, (N,)."""
     return network(inputs).gather(1, targets[:, None])[:, 0]
 
 
-def input_gradient(network: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+def compute_input_gradient(network: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
     """∂S_c/∂x, (N, C, H, W). In evaluation mode no picture's logit depends on another picture."""
     inputs = inputs.detach().requires_grad_()
-    return torch.autograd.grad(logits_of(network, inputs, targets).sum(), inputs)[0]
+    return torch.autograd.grad(compute_target_logits(network, inputs, targets).sum(), inputs)[0]
 
 
-def baseline_of(inputs: Tensor, baseline: Baseline) -> Tensor:
+def make_baseline(inputs: Tensor, baseline: Baseline) -> Tensor:
     """What stands for "no picture", in the shape of the inputs; by default a plain gray of each picture's own mean.
 
     The mean keeps the brightness, which says nothing of the expression, and needs no knowledge of the normalization.
@@ -36,7 +37,7 @@ def baseline_of(inputs: Tensor, baseline: Baseline) -> Tensor:
 
 def gradient(network: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
     """max over channels of |∂S_c/∂x| (Simonyan et al., "Deep Inside Convolutional Networks", 2014). Never negative."""
-    return input_gradient(network, inputs, targets).abs().amax(dim=1)
+    return compute_input_gradient(network, inputs, targets).abs().amax(dim=1)
 
 
 def normalized_gradient(network: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
@@ -45,7 +46,7 @@ def normalized_gradient(network: nn.Module, inputs: Tensor, targets: Tensor) -> 
     Signed, and at most 1. Dividing by the maximum undoes the standard deviation: only the mean's place is moved, so
     that pixels are ordered as by the signed gradient.
     """
-    values = input_gradient(network, inputs, targets).sum(dim=1)
+    values = compute_input_gradient(network, inputs, targets).sum(dim=1)
     values = values - values.mean(dim=(1, 2), keepdim=True)
     values = values / values.std(dim=(1, 2), keepdim=True).clamp_min(1e-12)
     return values / values.amax(dim=(1, 2), keepdim=True).clamp_min(1e-12)
@@ -66,7 +67,7 @@ def smoothgrad(
     total = torch.zeros_like(inputs)
     for _ in range(samples):
         epsilon = torch.randn(1, *inputs.shape[1:], generator=generator).to(inputs)
-        total += input_gradient(network, inputs + spread * epsilon, targets)
+        total += compute_input_gradient(network, inputs + spread * epsilon, targets)
     return (total / samples).abs().amax(dim=1)
 
 
@@ -91,17 +92,19 @@ def integrated_gradients(
         baseline: b; default: the picture's mean.
         steps: how many midpoints at first; most_steps: no more than this.
     """
-    base = baseline_of(inputs, baseline)
+    base = make_baseline(inputs, baseline)
     with torch.no_grad():
-        gained = logits_of(network, inputs, targets) - logits_of(network, base, targets)
+        gained = compute_target_logits(network, inputs, targets) - compute_target_logits(network, base, targets)
     total = torch.zeros_like(inputs)  # of the gradients at all midpoints so far
     maps = torch.empty_like(inputs)
     unfinished = torch.arange(len(inputs), device=inputs.device)  # the pictures whose sum is not complete yet
-    fresh = range(steps)
+    fresh: Sequence[int] = range(steps)
     while len(unfinished):
         x, b = inputs[unfinished], base[unfinished]
         for step in fresh:
-            total[unfinished] += input_gradient(network, b + (step + 0.5) / steps * (x - b), targets[unfinished])
+            total[unfinished] += compute_input_gradient(
+                network, b + (step + 0.5) / steps * (x - b), targets[unfinished]
+            )
         maps[unfinished] = (x - b) * total[unfinished] / steps
         missed = (maps[unfinished].sum(dim=(1, 2, 3)) - gained[unfinished]).abs()
         unfinished = unfinished[missed > tolerance * gained[unfinished].abs().clamp_min(0.1)]
@@ -121,7 +124,7 @@ def guided_backprop(network: nn.Module, inputs: Tensor, targets: Tensor) -> Tens
     """
     with _GuidedReLUs():
         inputs = inputs.detach().requires_grad_()
-        score = logits_of(network, inputs, targets).sum()
+        score = compute_target_logits(network, inputs, targets).sum()
     return torch.autograd.grad(score, inputs)[0].sum(dim=1)
 
 

@@ -12,7 +12,7 @@ from mien.core.errors import UsageError
 
 
 @contextmanager
-def frozen(network: nn.Module) -> Iterator[nn.Module]:
+def freeze_network(network: nn.Module) -> Iterator[nn.Module]:
     """The network in evaluation mode, with weights that no backward pass writes gradients to.
 
     Gradients with respect to inputs can be taken inside, also where the caller has switched gradients off. Each
@@ -33,12 +33,12 @@ def frozen(network: nn.Module) -> Iterator[nn.Module]:
             parameter.requires_grad_(requires_grad)
 
 
-class _Enough(Exception):
+class _StopForward(Exception):
     """Raised inside a forward pass when the last layer that is asked for has run."""
 
 
 @contextmanager
-def outputs_of(network: nn.Module, names: Sequence[str], *, stop: bool = False) -> Iterator[dict[str, Tensor]]:
+def record_outputs(network: nn.Module, names: Sequence[str], *, stop: bool = False) -> Iterator[dict[str, Tensor]]:
     """Collect the outputs of modules, by their dotted names, during the forward passes inside.
 
     With ``stop`` the forward pass ends (quietly, by ``run_until``) as soon as all of them have run.
@@ -50,27 +50,27 @@ def outputs_of(network: nn.Module, names: Sequence[str], *, stop: bool = False) 
         def hook(module: nn.Module, inputs: object, output: Tensor) -> None:
             found[name] = output
             if stop and len(found) == len(names):
-                raise _Enough
+                raise _StopForward
 
         return hook
 
     try:
         for name in names:
-            handles.append(module_of(network, name).register_forward_hook(keep(name)))
+            handles.append(find_module(network, name).register_forward_hook(keep(name)))
         yield found
     finally:
         for handle in handles:
             handle.remove()
 
 
-def run_until(network: nn.Module, images: Tensor, name: str) -> Tensor:
+def run_until_layer(network: nn.Module, images: Tensor, name: str) -> Tensor:
     """The output of one module for ``images`` (N, C, H, W); nothing behind it is computed."""
-    with outputs_of(network, [name], stop=True) as found, suppress(_Enough):
+    with record_outputs(network, [name], stop=True) as found, suppress(_StopForward):
         network(images)
     return found[name]
 
 
-def module_of(network: nn.Module, name: str) -> nn.Module:
+def find_module(network: nn.Module, name: str) -> nn.Module:
     """A module by its dotted name; an unknown one lists the network's convolutions, which give feature maps."""
     modules = dict(network.named_modules())
     if name not in modules or not name:
@@ -80,7 +80,7 @@ def module_of(network: nn.Module, name: str) -> nn.Module:
     return modules[name]
 
 
-def feature_maps(network: nn.Module, images: Tensor) -> dict[str, tuple[int, ...]]:
+def list_feature_maps(network: nn.Module, images: Tensor) -> dict[str, tuple[int, ...]]:
     """Modules that give feature maps (N, C, H, W), in the order in which they finish: name → (C, H, W)."""
     shapes: dict[str, tuple[int, ...]] = {}
     handles = []

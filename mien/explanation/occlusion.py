@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from mien.core.errors import MissingExtra
-from mien.explanation.gradients import Baseline, baseline_of, logits_of
-from mien.explanation.superpixels import superpixels
+from mien.explanation.gradients import Baseline, compute_target_logits, make_baseline
+from mien.explanation.superpixels import compute_superpixels
 
 
 @torch.no_grad()
@@ -33,20 +33,20 @@ def occlusion(
     height, width = inputs.shape[2:]
     window = window or max(1, min(height, width) // 6)
     stride = min(stride or max(1, window // 2), window)  # squares further apart would leave some of it out
-    cover = baseline_of(inputs, baseline)
-    whole = logits_of(network, inputs, targets)
+    cover = make_baseline(inputs, baseline)
+    whole = compute_target_logits(network, inputs, targets)
     total, times = inputs.new_zeros(len(inputs), height, width), inputs.new_zeros(height, width)
-    for top in _starts(height, window, stride):
-        for left in _starts(width, window, stride):
+    for top in _list_starts(height, window, stride):
+        for left in _list_starts(width, window, stride):
             square = (slice(top, top + window), slice(left, left + window))
             covered = inputs.clone()
             covered[:, :, *square] = cover[:, :, *square]
-            total[:, *square] += (whole - logits_of(network, covered, targets))[:, None, None]
+            total[:, *square] += (whole - compute_target_logits(network, covered, targets))[:, None, None]
             times[square] += 1
     return total / times
 
 
-def _starts(length: int, window: int, stride: int) -> list[int]:
+def _list_starts(length: int, window: int, stride: int) -> list[int]:
     """Where squares begin along one side, so that all of it is covered."""
     last = max(0, length - window)
     starts = list(range(0, last + 1, stride))
@@ -81,7 +81,7 @@ def lime(
         from captum.attr import Lime
     except ImportError as error:
         raise MissingExtra("captum", "explain", "for LIME; the other methods do without") from error
-    cover = baseline_of(inputs, baseline)
+    cover = make_baseline(inputs, baseline)
     maps = torch.empty(len(inputs), *inputs.shape[2:])
     for index, target in enumerate(targets.tolist()):
         generator = torch.Generator().manual_seed(seed)
@@ -90,11 +90,11 @@ def lime(
             drawn = torch.bernoulli(torch.full((1, facts["num_interp_features"]), 0.5), generator=generator)
             return drawn.to(original.device)
 
-        regions = superpixels(inputs[index].mean(dim=0).cpu().numpy(), segments)
+        regions = compute_superpixels(inputs[index].mean(dim=0).cpu().numpy(), segments)
         method = Lime(
             lambda images, target=target: network(images)[:, target],
             interpretable_model=SkLearnRidge(alpha=1.0),
-            similarity_func=_nearness,
+            similarity_func=_weight_sample,
             perturb_func=visible,
         )
         # captum draws from torch's own generator too, which belongs to the caller.
@@ -110,7 +110,7 @@ def lime(
     return maps
 
 
-def _nearness(original: Tensor, changed: Tensor, visible: Tensor, **facts: object) -> Tensor:
+def _weight_sample(original: Tensor, changed: Tensor, visible: Tensor, **facts: object) -> Tensor:
     """The weight of a sample from what is visible in it, (1, superpixels) of 0 and 1."""
     distance = 1 - visible.to(torch.float32).mean().sqrt()
     return torch.exp(-((distance / 0.25) ** 2))

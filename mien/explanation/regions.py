@@ -22,7 +22,7 @@ class Ellipse:
     half_width: float
     half_height: float
 
-    def covers(self, size: int) -> np.ndarray:
+    def make_mask(self, size: int) -> np.ndarray:
         """bool (size, size): the pixels whose centers lie inside."""
         along = (np.arange(size) + 0.5) / size
         across = (along[None] - self.x) / self.half_width
@@ -43,21 +43,21 @@ PARTS: dict[str, tuple[Ellipse, ...]] = {
 REGIONS = (*PARTS, "background")
 
 
-def region_map(size: int = 48) -> np.ndarray:
+def make_region_map(size: int = 48) -> np.ndarray:
     """int64 (size, size): for each pixel the index of its region in REGIONS."""
     regions = np.full((size, size), len(PARTS), np.int64)
     for index, ellipses in reversed(list(enumerate(PARTS.values()))):
         for ellipse in ellipses:
-            regions[ellipse.covers(size)] = index
+            regions[ellipse.make_mask(size)] = index
     return regions
 
 
-def areas(size: int = 48) -> np.ndarray:
+def compute_areas(size: int = 48) -> np.ndarray:
     """float64 (regions,): the share of the crop that each region covers; sums to 1."""
-    return np.bincount(region_map(size).ravel(), minlength=len(REGIONS)) / size**2
+    return np.bincount(make_region_map(size).ravel(), minlength=len(REGIONS)) / size**2
 
 
-def shares(maps: np.ndarray) -> np.ndarray:
+def compute_shares(maps: np.ndarray) -> np.ndarray:
     """float64 (N, regions): the share of Σ|map| that falls on each region; rows sum to 1.
 
     maps: float32 (N, S, S). A map of zeros counts as spread evenly.
@@ -65,15 +65,15 @@ def shares(maps: np.ndarray) -> np.ndarray:
     size = maps.shape[1]
     amounts = np.abs(maps.astype(np.float64)).reshape(len(maps), -1)
     amounts[amounts.sum(axis=1) == 0] = 1
-    member = np.eye(len(REGIONS))[region_map(size).ravel()]  # (S², regions)
+    member = np.eye(len(REGIONS))[make_region_map(size).ravel()]  # (S², regions)
     return amounts @ member / amounts.sum(axis=1, keepdims=True)
 
 
-def shares_by_class(
+def compute_shares_by_class(
     maps: np.ndarray, targets: np.ndarray, classes: tuple[str, ...]
 ) -> dict[str, dict[str, float | int]]:
     """The mean shares over all faces and over those of each class that occurs, and how many faces these are."""
-    found = shares(maps)
+    found = compute_shares(maps)
     groups = {"all": np.ones(len(maps), bool)}
     groups |= {name: targets == index for index, name in enumerate(classes) if (targets == index).any()}
     return {
@@ -82,12 +82,12 @@ def shares_by_class(
     }
 
 
-def outlines(face: np.ndarray, zoom: int = 8) -> np.ndarray:
+def draw_outlines(face: np.ndarray, zoom: int = 8) -> np.ndarray:
     """A face, uint8 (S, S) or (S, S, 3), enlarged ``zoom`` times, with the borders of the regions drawn on it, RGB."""
-    from mien.explanation.figures import enlarge
+    from mien.explanation.figures import enlarge_face
 
-    picture = enlarge(face, zoom)
-    regions = region_map(len(picture))
+    picture = enlarge_face(face, zoom)
+    regions = make_region_map(len(picture))
     border = np.zeros(regions.shape, bool)
     border[1:] |= regions[1:] != regions[:-1]
     border[:, 1:] |= regions[:, 1:] != regions[:, :-1]

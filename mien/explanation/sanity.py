@@ -18,8 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mien.explanation.gradients import baseline_of
-from mien.explanation.guard import frozen
+from mien.explanation.gradients import make_baseline
+from mien.explanation.guard import freeze_network
 
 #: Maps that know nothing of the face: single pixels, and blobs as coarse as a last feature map. Which one is the fair
 #: control depends on the method: single pixels taken from everywhere ruin a picture sooner than any patch does.
@@ -41,17 +41,17 @@ class Curves:
     deletion: np.ndarray
     insertion: np.ndarray
 
-    def areas(self) -> tuple[np.ndarray, np.ndarray]:
+    def compute_areas(self) -> tuple[np.ndarray, np.ndarray]:
         """The areas under both by trapezoids, each (N,) in 0..1: of a good map the first is small, the second large."""
-        return area(self.deletion), area(self.insertion)
+        return compute_area(self.deletion), compute_area(self.insertion)
 
 
-def area(curves: np.ndarray) -> np.ndarray:
+def compute_area(curves: np.ndarray) -> np.ndarray:
     """The mean height of each curve (N, steps + 1) by trapezoids: (N,)."""
     return ((curves[:, 1:] + curves[:, :-1]) / 2).mean(axis=1)
 
 
-def curves(
+def compute_curves(
     network: nn.Module,
     inputs: Tensor,
     targets: Tensor,
@@ -67,28 +67,28 @@ def curves(
     Deleted pixels take the picture's mean, inserted ones come into a copy blurred by a twelfth of its side. Equal
     values of a map are taken in a random order, the same for every picture.
     """
-    with frozen(network), torch.no_grad():
+    with freeze_network(network), torch.no_grad():
         parts = []
         for start in range(0, len(inputs), batch_size):
             rows = slice(start, start + batch_size)
-            order = torch.from_numpy(pixel_order(maps[rows]))
-            ends = baseline_of(inputs[rows], None), blurred(inputs[rows])
+            order = torch.from_numpy(rank_pixels(maps[rows]))
+            ends = make_baseline(inputs[rows], None), blur_images(inputs[rows])
             walks = ((inputs[rows], ends[0]), (ends[1], inputs[rows]))  # from what to what
-            parts.append([_walk(network, *walk, targets[rows], order, steps, temperature) for walk in walks])
+            parts.append([_replace_pixels(network, *walk, targets[rows], order, steps, temperature) for walk in walks])
             if advance is not None:
                 advance(len(order))
     deletion, insertion = (np.concatenate(each) for each in zip(*parts, strict=True))
     return Curves(deletion, insertion)
 
 
-def pixel_order(maps: np.ndarray) -> np.ndarray:
+def rank_pixels(maps: np.ndarray) -> np.ndarray:
     """int64 (N, H·W): each map's pixels from the largest value to the smallest, equal ones in a random order."""
     flat = maps.reshape(len(maps), -1)
     shuffled = np.random.default_rng(0).permutation(flat.shape[1])
     return shuffled[np.argsort(-flat[:, shuffled], axis=1, kind="stable")]
 
 
-def blurred(images: Tensor) -> Tensor:
+def blur_images(images: Tensor) -> Tensor:
     """(N, C, H, W) → the same under a Gaussian whose standard deviation is a twelfth of the side, borders mirrored."""
     sigma = images.shape[-1] / 12
     reach = min(round(2.5 * sigma), images.shape[-1] - 1)
@@ -100,7 +100,7 @@ def blurred(images: Tensor) -> Tensor:
     return F.conv2d(F.conv2d(padded, kernel[:, :, None], groups=channels), kernel[:, :, :, None], groups=channels)
 
 
-def _walk(
+def _replace_pixels(
     network: nn.Module, here: Tensor, there: Tensor, targets: Tensor, order: Tensor, steps: int, temperature: float
 ) -> np.ndarray:
     """Probabilities (N, steps + 1) from one set of pictures to another, pixels changing in ``order`` (N, H·W)."""
@@ -116,7 +116,7 @@ def _walk(
     return torch.stack(found, dim=1).numpy()
 
 
-def random_maps(count: int, size: int, kind: str, seed: int = 0) -> np.ndarray:
+def make_random_maps(count: int, size: int, kind: str, seed: int = 0) -> np.ndarray:
     """Maps that know nothing, float32 (count, size, size) in 0..1; ``kind`` is one of CONTROLS."""
     generator = torch.Generator().manual_seed(seed)
     if kind == "random pixels":
@@ -125,7 +125,7 @@ def random_maps(count: int, size: int, kind: str, seed: int = 0) -> np.ndarray:
     return F.interpolate(coarse, size=(size, size), mode="bicubic", align_corners=False)[:, 0].clamp(0, 1).numpy()
 
 
-def randomized(network: nn.Module, seed: int = 0) -> nn.Module:
+def randomize_network(network: nn.Module, seed: int = 0) -> nn.Module:
     """A copy with weights as before training: each layer is reset; weights of layers that cannot be are shuffled."""
     fresh = copy.deepcopy(network)
     generator = torch.Generator().manual_seed(seed)
@@ -141,21 +141,21 @@ def randomized(network: nn.Module, seed: int = 0) -> nn.Module:
     return fresh
 
 
-def rank_correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+def compute_rank_correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Spearman's correlation of |values| of maps (N, H, W), picture by picture: (N,) in -1..1; 0 for a constant map."""
-    one, two = (np.stack([_ranks(np.abs(each).ravel()) for each in maps]) for maps in (first, second))
+    one, two = (np.stack([_rank_values(np.abs(each).ravel()) for each in maps]) for maps in (first, second))
     one, two = one - one.mean(axis=1, keepdims=True), two - two.mean(axis=1, keepdims=True)
     norms = np.sqrt((one**2).sum(axis=1) * (two**2).sum(axis=1))
     return (one * two).sum(axis=1) / np.where(norms > 0, norms, 1)
 
 
-def _ranks(values: np.ndarray) -> np.ndarray:
+def _rank_values(values: np.ndarray) -> np.ndarray:
     """Ranks from 0; equal values share the mean of theirs."""
     _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
     return (np.cumsum(counts) - (counts + 1) / 2)[which]
 
 
-def paired_difference(values: np.ndarray, control: np.ndarray, seed: int = 0) -> dict[str, Any]:
+def bootstrap_difference(values: np.ndarray, control: np.ndarray, seed: int = 0) -> dict[str, Any]:
     """The mean of values − control over the same faces, with its 95 % bootstrap interval (2,000 draws of faces)."""
     differences = values.astype(np.float64) - control
     rng = np.random.default_rng(seed)

@@ -12,26 +12,26 @@ from torch import Tensor, nn
 
 from mien.core.errors import UsageError
 from mien.core.progress import progress_bar
-from mien.explanation.attribution import METHODS, explain, importance
-from mien.explanation.regions import shares_by_class
+from mien.explanation.attribution import METHODS, compute_attributions, compute_importance
+from mien.explanation.regions import compute_shares_by_class
 from mien.explanation.sanity import (
     CONTROLS,
     Curves,
-    curves,
-    paired_difference,
-    random_maps,
-    randomized,
-    rank_correlation,
+    bootstrap_difference,
+    compute_curves,
+    compute_rank_correlation,
+    make_random_maps,
+    randomize_network,
 )
 
 #: A random network's maps are made of no more faces than this: they cost as much as the true ones.
 CONTROL_FACES = 28
 #: An interval over fewer faces says nothing.
-LEAST_FACES = 10
+MIN_FACES = 10
 
 
 @dataclass(frozen=True)
-class Faces:
+class ExplainedFaces:
     """What is explained.
 
     pictures       uint8 (N, S, S[, 3]), as the network reads them
@@ -58,7 +58,7 @@ class Faces:
         return self.probabilities.argmax(axis=1)
 
     @property
-    def right(self) -> np.ndarray:
+    def is_correct(self) -> np.ndarray:
         """bool (N,): the prediction is the truth; False also where no truth is known."""
         return self.predicted == self.truths
 
@@ -78,14 +78,14 @@ def parse_methods(text: str) -> list[str]:
     names = list(METHODS) if names == ["all"] else list(dict.fromkeys(names))
     unknown = [name for name in names if name not in METHODS]
     if unknown or not names:
-        raise UsageError(f"--method {text}", f"'{', '.join(unknown)}' is unknown" if unknown else "names no method",
+        raise UsageError(f"`method={text}`", f"'{', '.join(unknown)}' is unknown" if unknown else "names no method",
                          f"choose from {', '.join(METHODS)}, or all")  # fmt: skip
     return names
 
 
-def study(
+def run_study(
     network: nn.Module,
-    faces: Faces,
+    faces: ExplainedFaces,
     methods: Sequence[str],
     *,
     options: dict[str, dict[str, Any]] | None = None,
@@ -102,15 +102,17 @@ def study(
     found = Findings({})
     for name in methods:
         with progress_bar(name, len(faces), quiet=quiet) as bar:
-            found.maps[name] = explain(network, faces.inputs, targets, name, advance=bar.advance, **given.get(name, {}))
-        found.numbers[name] = {"shares": shares_by_class(found.maps[name], faces.targets, faces.classes)}
+            found.maps[name] = compute_attributions(
+                network, faces.inputs, targets, name, advance=bar.advance, **given.get(name, {})
+            )
+        found.numbers[name] = {"shares": compute_shares_by_class(found.maps[name], faces.targets, faces.classes)}
     if sanity:
         size = faces.inputs.shape[-1]
-        ordered = {name: importance(maps, name) for name, maps in found.maps.items()}
-        ordered |= {name: random_maps(len(faces), size, name, seed) for name in CONTROLS}
+        ordered = {name: compute_importance(maps, name) for name, maps in found.maps.items()}
+        ordered |= {name: make_random_maps(len(faces), size, name, seed) for name in CONTROLS}
         for name, maps in ordered.items():
             with progress_bar(f"curves of {name}", len(faces), quiet=quiet) as bar:
-                found.curves[name] = curves(
+                found.curves[name] = compute_curves(
                     network, faces.inputs, targets, maps, temperature=temperature, advance=bar.advance
                 )
         _compare_with_controls(found)
@@ -120,10 +122,10 @@ def study(
 
 def _compare_with_controls(found: Findings) -> None:
     """Mean areas of every method and control; for methods the differences to each control over the same faces."""
-    areas = {name: each.areas() for name, each in found.curves.items()}
+    areas = {name: each.compute_areas() for name, each in found.curves.items()}
     for name, (deletion, insertion) in areas.items():
         numbers = found.numbers.setdefault(name, {})
-        numbers |= {"deletion": _rounded(deletion), "insertion": _rounded(insertion)}
+        numbers |= {"deletion": _round_mean(deletion), "insertion": _round_mean(insertion)}
         drawn = found.curves[name]
         numbers["mean curves"] = {
             what: getattr(drawn, what).mean(axis=0).astype(float).round(4).tolist()
@@ -132,8 +134,8 @@ def _compare_with_controls(found: Findings) -> None:
         if name in found.maps:
             numbers["against"] = {
                 control: {
-                    "deletion": paired_difference(deletion, areas[control][0]),
-                    "insertion": paired_difference(insertion, areas[control][1]),
+                    "deletion": bootstrap_difference(deletion, areas[control][0]),
+                    "insertion": bootstrap_difference(insertion, areas[control][1]),
                 }
                 for control in CONTROLS
             }
@@ -142,7 +144,7 @@ def _compare_with_controls(found: Findings) -> None:
 def _compare_with_random_network(
     found: Findings,
     network: nn.Module,
-    faces: Faces,
+    faces: ExplainedFaces,
     options: dict[str, dict[str, Any]],
     temperature: float,
     seed: int,
@@ -155,44 +157,46 @@ def _compare_with_random_network(
     """
     rows = np.unique(np.linspace(0, len(faces) - 1, min(len(faces), CONTROL_FACES)).round().astype(int))
     inputs, targets = faces.inputs[rows], torch.from_numpy(faces.targets[rows])
-    untrained = randomized(network, seed)
+    untrained = randomize_network(network, seed)
     for name, maps in found.maps.items():
         with progress_bar(f"{name} of a random network", len(rows), quiet=quiet) as bar:
-            theirs = explain(untrained, inputs, targets, name, advance=bar.advance, **options.get(name, {}))
-            drawn = curves(network, inputs, targets, importance(theirs, name), temperature=temperature)
-        deletion, insertion = drawn.areas()
-        ours = [values[rows] for values in found.curves[name].areas()]
+            theirs = compute_attributions(
+                untrained, inputs, targets, name, advance=bar.advance, **options.get(name, {})
+            )
+            drawn = compute_curves(network, inputs, targets, compute_importance(theirs, name), temperature=temperature)
+        deletion, insertion = drawn.compute_areas()
+        ours = [values[rows] for values in found.curves[name].compute_areas()]
         found.numbers[name]["random network"] = {
             "faces": len(rows),
-            "deletion": _rounded(deletion),
-            "insertion": _rounded(insertion),
-            "deletion of the trained": paired_difference(ours[0], deletion),
-            "insertion of the trained": paired_difference(ours[1], insertion),
-            "rank correlation of the maps": _rounded(rank_correlation(maps[rows], theirs)),
+            "deletion": _round_mean(deletion),
+            "insertion": _round_mean(insertion),
+            "deletion of the trained": bootstrap_difference(ours[0], deletion),
+            "insertion of the trained": bootstrap_difference(ours[1], insertion),
+            "rank correlation of the maps": _round_mean(compute_rank_correlation(maps[rows], theirs)),
         }
 
 
-def verdict(numbers: dict[str, Any], count: int, what: str = "deletion") -> str:
+def judge_method(numbers: dict[str, Any], count: int, what: str = "deletion") -> str:
     """Which controls a method's area beats, by the 95 % intervals: "both", "random blobs only", "neither"."""
-    if count < LEAST_FACES:
+    if count < MIN_FACES:
         return "too few faces"
-    beaten = [control for control, differences in numbers["against"].items() if _better(differences[what], what)]
+    beaten = [control for control, differences in numbers["against"].items() if _is_better(differences[what], what)]
     return "both" if len(beaten) == len(CONTROLS) else f"{beaten[0]} only" if beaten else "neither"
 
 
-def verdict_on_weights(numbers: dict[str, Any]) -> str:
+def judge_against_random_network(numbers: dict[str, Any]) -> str:
     """Whether the maps of the trained network have better areas than those of a random one: "both areas", "neither" ..."""
     theirs = numbers["random network"]
-    if theirs["faces"] < LEAST_FACES:
+    if theirs["faces"] < MIN_FACES:
         return "too few faces"
-    better = [what for what in ("deletion", "insertion") if _better(theirs[f"{what} of the trained"], what)]
+    better = [what for what in ("deletion", "insertion") if _is_better(theirs[f"{what} of the trained"], what)]
     return "both areas" if len(better) == 2 else f"{better[0]} only" if better else "neither"
 
 
-def _better(interval: dict[str, float], what: str) -> bool:
+def _is_better(interval: dict[str, float], what: str) -> bool:
     """Whether the whole interval of a difference lies on the good side of zero."""
     return interval["high"] < 0 if what == "deletion" else interval["low"] > 0
 
 
-def _rounded(values: np.ndarray) -> float:
+def _round_mean(values: np.ndarray) -> float:
     return round(float(values.mean()), 4)

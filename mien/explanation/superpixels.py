@@ -6,7 +6,9 @@ import cv2
 import numpy as np
 
 
-def superpixels(picture: np.ndarray, count: int = 64, *, compactness: float = 0.6, rounds: int = 8) -> np.ndarray:
+def compute_superpixels(
+    picture: np.ndarray, count: int = 64, *, compactness: float = 0.6, iterations: int = 8
+) -> np.ndarray:
     """SLIC for one channel (Achanta et al., "SLIC Superpixels", 2012): int64 (H, W), numbered from 0.
 
     k-means over (brightness, y, x), begun at a grid of ``count`` squares; a pixel joins one of the centers within one
@@ -25,16 +27,16 @@ def superpixels(picture: np.ndarray, count: int = 64, *, compactness: float = 0.
     y, x = np.mgrid[:height, :width]
     labels = (y * side // height) * side + x * side // width  # the grid
     spacing = max(height, width) / side
-    for _ in range(rounds):
+    for _ in range(iterations):
         counts = np.maximum(np.bincount(labels.ravel(), minlength=side * side), 1)
         centers = [np.bincount(labels.ravel(), each.ravel(), side * side) / counts for each in (values, y, x)]
         away = np.hypot(y[..., None] - centers[1], x[..., None] - centers[2]) / spacing  # (H, W, patches)
         distance = (values[..., None] - centers[0]) ** 2 + 4 * (compactness * away) ** 2
         labels = np.where(away <= 1.5, distance, distance + 1e6).argmin(axis=2)
-    return _connected(labels)
+    return _connect_labels(labels)
 
 
-def _connected(labels: np.ndarray) -> np.ndarray:
+def _connect_labels(labels: np.ndarray) -> np.ndarray:
     """Each patch's largest connected part; what is left takes the number of the nearest pixel that has one."""
     kept = np.full(labels.shape, -1, np.int64)
     fresh = 0

@@ -1,4 +1,4 @@
-"""Networks that can be trained. MODELS maps a name to its class; every network gives logits, and features before them."""
+"""Networks that can be trained. MODELS maps a name to its class; all networks have features and logits."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mien.models.residual import ResidualNet
 from mien.models.resnet import LeakyResNet, ResNet18
 from mien.models.vgg import R3VGG, VGG10, R1Final
 
-#: Name → what builds it. Call with ``num_classes`` and the network's own arguments: ``MODELS["r4-cnn"](num_classes=7)``.
+#: Name → constructor. Call it with ``num_classes`` and the network's own arguments: ``MODELS["r4-cnn"](num_classes=7)``.
 #: Every network is ``head(features(images))``: logits (N, K) from features (N, D), for images (N, channels, S, S).
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "residual": ResidualNet,
@@ -39,24 +39,24 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
 }
 
 
-#: What torch says of pictures and arguments that fit nowhere, when a network is built or first asked.
+#: Errors of torch for arguments and inputs that do not fit, when a network is built or first called.
 BUILD_ERRORS = (RuntimeError, ValueError, IndexError, ArithmeticError)
 
 
-#: More than any network needs; a damaged or crafted file may ask for as much as fills the memory or takes for ever.
+#: Limits above all real networks; a damaged or crafted file could fill the memory or run endlessly.
 MAX_BLOCKS, MAX_STAGES, MAX_WIDTH, MAX_SIZE, MAX_MEMBERS = 100, 16, 16_384, 512, 64
 
 
 def build_network(name: str, **arguments: Any) -> nn.Module:
-    """A fresh network by name; an unknown name lists the choices, an unknown argument is named.
+    """Build a new network by name.
 
-    "ensemble" builds its members too: ``members`` holds each one's name, arguments, mean, std and temperature.
-    Raises ModelError for arguments beyond the limits above.
+    "ensemble" builds its members, too: ``members`` holds the name, arguments, mean, std and temperature of each.
+    Raises ModelError for an unknown name or argument, and for arguments beyond the limits above.
     """
     _check_limits(name, arguments)
     if name == "ensemble":
         if not arguments.get("members"):
-            raise ModelError("network 'ensemble'", "has no members", "make one of trained models with 'mien ensemble'")
+            raise ModelError("network 'ensemble'", "has no members", "create it from trained models")
         members = arguments["members"]
         networks = [build_network(member["name"], **member["arguments"]) for member in members]
         return Ensemble(networks, members, arguments["weights"])
@@ -67,13 +67,11 @@ def build_network(name: str, **arguments: Any) -> nn.Module:
     except TypeError as error:
         known = ", ".join(signature(MODELS[name]).parameters)
         found = f"does not take these arguments ({error})"
-        raise ModelError(
-            f"network '{name}'", found, f"it knows {known}; 'mien networks show {name}' says more"
-        ) from error
+        raise ModelError(f"network '{name}'", found, f"its arguments are {known}") from error
 
 
 def _check_limits(name: str, arguments: dict[str, Any]) -> None:
-    """ModelError for a network that is larger than any that is used."""
+    """Raise ModelError for a network larger than the limits."""
     widths, members = arguments.get("widths", ()), arguments.get("members", ())
     limits = [("blocks", arguments.get("blocks", 0), MAX_BLOCKS), ("size", arguments.get("size", 0), MAX_SIZE)]
     limits += [(key, arguments.get(key, 0), MAX_WIDTH) for key in ("num_classes", "hidden")]
@@ -89,7 +87,7 @@ def _check_limits(name: str, arguments: dict[str, Any]) -> None:
 
 
 def build_network_for_weights(weights: Mapping[str, torch.Tensor], name: str, /, **arguments: Any) -> nn.Module:
-    """`build`, with these weights; ValueError before anything large is made where the network has more than them."""
+    """Build a network for these weights. Raises ValueError before allocation if it has more weights than given."""
     with torch.device("meta"):
         expected = sum(value.numel() for value in build_network(name, **arguments).state_dict().values())
     if expected > (stored := sum(value.numel() for value in weights.values())) + len(weights) + MAX_BLOCKS**2:
@@ -98,15 +96,15 @@ def build_network_for_weights(weights: Mapping[str, torch.Tensor], name: str, /,
 
 
 def has_fixed_size(name: str) -> bool:
-    """Whether a network is built for one side of picture; the others take any."""
+    """Return whether a network is built for one size of pictures; the others take any size."""
     return name in MODELS and "size" in signature(MODELS[name]).parameters
 
 
 def load(model: str | Path) -> nn.Module:
-    """The torch network of a model file (or of a shipped model's name), in evaluation mode.
+    """Load the torch network of a model file (or of a shipped model's name), in evaluation mode.
 
-    Needs the ``train`` extra. Raises ModelError for a file that is not ours, is quantized, or does not hold every
-    parameter of the network that it names.
+    Needs the ``train`` extra. Raises ModelError for a file that is not from mien, is quantized, or lacks a parameter of
+    its network.
     """
     try:
         import onnx
@@ -116,23 +114,23 @@ def load(model: str | Path) -> nn.Module:
     path = find_model(model)
     try:
         proto = onnx.load(str(path), load_external_data=False)
-    except Exception as error:  # protobuf raises its own kinds for damaged files
+    except Exception as error:  # protobuf raises its own types for damaged files
         raise ModelError(
-            path, "is not an ONNX file that can be read; it may be damaged", "export or download it again"
+            path, "is not a readable ONNX file; it may be damaged", "export or download it again"
         ) from error
     info = ModelInfo.from_metadata({entry.key: entry.value for entry in proto.metadata_props}, path)
     if info.quantized:
         source = info.quantization.get("from", "the float file of the same model")
         raise ModelError(
-            path, "is quantized, so its network cannot be rebuilt", f"name {source}, from which it was made"
+            path, "is quantized, so its network cannot be rebuilt", f"use {source}, from which it was made"
         )
     stored = {tensor.name: torch.from_numpy(numpy_helper.to_array(tensor).copy()) for tensor in proto.graph.initializer}
     try:
         network = build_network_for_weights(stored, info.network["name"], **info.network["arguments"])
     except (*BUILD_ERRORS, KeyError, TypeError, AttributeError) as error:
-        raise ModelError(path, f"names a network that is not inside ({error})", "export it again") from error
+        raise ModelError(path, f"does not hold the network that it describes ({error})", "export it again") from error
     wanted = network.state_dict()
-    # What export leaves out because inference does not need it: batch norm's count of the batches it has seen.
+    # Export leaves out batch norm's count of batches, which inference does not need.
     missing = [name for name in wanted if name not in stored and not name.endswith("num_batches_tracked")]
     if missing:
         raise ModelError(path, f"lacks the weights {', '.join(missing[:3])}", "export it again")
@@ -145,8 +143,8 @@ def load(model: str | Path) -> nn.Module:
 
 
 def check_finite_weights(network: nn.Module, path: Path) -> None:
-    """ModelError where a weight or a running statistic is NaN or infinite: every answer would be NaN."""
+    """Raise ModelError if a weight or a running statistic is NaN or infinite: all outputs would be NaN."""
     bad = [name for name, value in network.state_dict().items() if not torch.isfinite(value).all()]
     if bad:
         found = f"has weights that are not finite numbers ({', '.join(bad[:3])}{', ...' if len(bad) > 3 else ''})"
-        raise ModelError(path, found, "train again with a lower learning rate, or name another file")
+        raise ModelError(path, found, "train again with a lower learning rate, or use another file")

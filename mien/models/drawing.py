@@ -1,11 +1,11 @@
-"""The drawing of an architecture: its layers as boxes in the order in which they run, as PNG, SVG or PDF."""
+"""Draw an architecture: its layers as boxes in the order of execution, as PNG, SVG or PDF."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mien.core.files import replace_file
 from mien.models.drawing_layout import (
@@ -29,12 +29,12 @@ from mien.models.summary import Layer, Summary
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-#: From the edge of the drawing to what is drawn, and from one level of shortcuts to the next, in inches.
+#: Margin of the drawing, and distance between two levels of shortcuts, in inches.
 MARGIN, LEVEL = 0.35, 0.42
-#: Letters of a title that find room; of a longer one, such as a path, the end is kept.
+#: Maximal length of a title; of a longer one, such as a path, the end is kept.
 MAX_TITLE_LENGTH = 56
 
-#: What a step is → color; Okabe and Ito's, which people with any color vision tell apart. In the legend's order.
+#: Kind of a step → color, by Okabe and Ito, distinct for all kinds of color vision. In the order of the legend.
 COLORS = {
     "picture": "#dddddd",
     "fold": "#999999",
@@ -48,7 +48,7 @@ COLORS = {
 }
 EDGE, LINE, PALE = "#222222", "#555555", "#777777"
 ARROW = {"arrowstyle": "-|>", "color": LINE, "lw": 1.2, "shrinkA": 0, "shrinkB": 0, "mutation_scale": 9}
-#: Kinds by the words that people know them by.
+#: Readable names of kinds.
 NAMES = {
     "relu": "ReLU",
     "leaky_relu": "LeakyReLU",
@@ -64,12 +64,12 @@ NOTE = "Height of a box: square root of its maps' side (of a vector: logarithm o
 
 
 def draw_networks(panels: Sequence[tuple[str, Summary]], path: Path) -> None:
-    """Draw networks one below the other, each with its title: boxes from left to right, in as many rows as it takes.
+    """Draw networks one below the other, each with its title: boxes from left to right, in as many rows as needed.
 
-    A box is as high as its maps have positions (square root) and as wide as they have channels (square root); a vector
-    is as high as the logarithm of its length. Norms, activations and dropout are strips behind their layer; a shortcut
-    is a line above what it goes around. Identities, reshaping and dropout of nothing are left out. The suffix of
-    ``path`` chooses PNG, SVG or PDF.
+    The height of a box is the square root of its maps' side, its width the square root of their channels. The height of
+    a vector is the logarithm of its length. Norms, activations and dropout are strips after their layer. A shortcut is a
+    line above the layers that it skips. Identities, reshaping and dropout with probability 0 are left out. The suffix of
+    ``path`` selects PNG, SVG or PDF.
     """
     from matplotlib.figure import Figure
 
@@ -85,12 +85,12 @@ def draw_networks(panels: Sequence[tuple[str, Summary]], path: Path) -> None:
         top -= panel.height
     axes.text(MARGIN, 0.22, NOTE, fontsize=7, color=PALE, va="center")
     with replace_file(path) as temporary, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of letters in a title that the font lacks
+        warnings.simplefilter("ignore")  # about characters in a title that the font lacks
         figure.savefig(temporary, dpi=150, facecolor="white")
 
 
 class _Panel:
-    """One network: its head and its rows, and the room that they need."""
+    """One network: its title, legend and rows, and their size."""
 
     def __init__(self, title: str, summary: Summary) -> None:
         self.title, self.summary = title, summary
@@ -114,7 +114,7 @@ class _Panel:
             f"{summary.multiply_adds / 1e6:,.1f} million multiply-adds for a picture of {shape}"
         )
         title = self.title if len(self.title) <= MAX_TITLE_LENGTH else f"…{self.title[-MAX_TITLE_LENGTH:]}"
-        # A dollar sign would begin a formula.
+        # A dollar sign would start a formula.
         axes.text(MARGIN, top - 0.3, title.replace("$", r"\$"), fontsize=13, fontweight="bold", va="center")
         axes.text(MARGIN, top - 0.58, totals, fontsize=8.5, va="center", color="#333333")
         for x, line, color, words in self.legend:
@@ -128,7 +128,7 @@ class _Panel:
 
 
 class _Row:
-    """Some boxes beside each other, and the room that they, their shortcuts and their words need."""
+    """Boxes next to each other, with the size of the boxes, their shortcuts and their labels."""
 
     def __init__(self, boxes: list[Box], shortcuts: Sequence[Shortcut], shown: Shown) -> None:
         self.boxes, self.shown = boxes, shown
@@ -143,18 +143,18 @@ class _Row:
         self.below = self.words + 0.4
 
     def _add_arc(self, shortcut: Shortcut) -> None:
-        """A line above the boxes that it goes around, and above the shorter ones among the shortcuts."""
+        """Add a line above the boxes that a shortcut skips, and above shorter shortcuts."""
         around = [box for box in self.boxes if shortcut.start < box.index <= shortcut.end]
         if not around or around[-1].index != shortcut.end:
-            return  # it stands in another row
+            return  # it belongs to another row
         left, right = around[0].x - GAP / 2, around[-1].middle
         below = [high + LEVEL for a, b, high, _ in self.arcs if a < right and left < b]
         self.arcs.append((left, right, max([max(box.height for box in around) / 2 + 0.2, *below]), shortcut))
 
     def draw(self, axes: Axes, x: float, y: float) -> None:
-        """Draw everything with the row's begin at x and its middle at y."""
+        """Draw the row with its left end at x and its middle at y."""
         x -= self.begin
-        line = {"color": LINE, "lw": 1.2, "zorder": 1, "solid_capstyle": "butt"}
+        line: dict[str, Any] = {"color": LINE, "lw": 1.2, "zorder": 1, "solid_capstyle": "butt"}
         end = x + self.boxes[-1].right
         axes.plot((x + self.begin, end), (y, y), **line)
         axes.annotate("", (end + 2 * GAP, y), (end, y), arrowprops=ARROW)
@@ -172,7 +172,7 @@ class _Row:
             axes.text(x + (left + right) / 2, low - 0.06, words, fontsize=8, ha="center", va="top", color="#333333")
 
     def _draw_way(self, axes: Axes, shortcut: Shortcut, middle: float, y: float) -> None:
-        """The layers that lie on a shortcut."""
+        """Draw the layers on a shortcut."""
         steps = [self.shown[index][0] for index in shortcut.steps]
         widths = [STRIP if find_family(step) in STRIPS else 0.28 for step in steps]
         x = middle - sum(widths) / 2
@@ -180,11 +180,11 @@ class _Row:
             _draw_rectangle(axes, Box(0, step, find_family(step), x, width, 0.2), 0.0, y)
             x += width
         words = [_format_label(step) for step in steps if find_family(step) not in STRIPS]
-        if len(words) == 1:  # more than one find no room above their boxes
+        if len(words) == 1:  # several labels do not fit above their boxes
             axes.text(middle, y + 0.14, words[0], fontsize=6.5, ha="center", va="bottom")
 
     def _runs(self) -> list[tuple[int, float, float]]:
-        """(side, from x, to x) of boxes beside each other whose maps have one size."""
+        """Return (side, left, right) of runs of boxes whose maps have the same size."""
         runs: list[tuple[int, float, float]] = []
         for box in self.boxes:
             if runs and runs[-1][0] == box.side:
@@ -195,7 +195,7 @@ class _Row:
 
 
 def _format_label(step: Layer) -> str:
-    """3×3 conv, 64, /2: kernel, channels and stride as He et al. (2016) write them."""
+    """Return a label such as ``3×3 conv, 64, /2``: kernel, channels and stride as in He et al. (2016)."""
     if step.kind == "picture":
         return {1: "picture, gray", 3: "picture, RGB"}.get(step.shape[0], "picture")
     size, *rest = step.detail.replace("x", "×").replace("stride ", "/").split(", ")
@@ -210,7 +210,7 @@ def _format_label(step: Layer) -> str:
 
 
 def _estimate_label_length(box: Box) -> float:
-    """About how long the words below a box are, in inches: their type is 8 and 6.5 points high."""
+    """Estimate the length of the label below a box in inches, for font sizes of 8 and 6.5 points."""
     if box.family in (*STRIPS, "join"):
         return 0.0
     return 0.07 + max(0.067 * len(_format_label(box.step)), 0.053 * len(box.step.name))
@@ -224,7 +224,7 @@ def _draw_rectangle(axes: Axes, box: Box, x: float, y: float) -> None:
 
 
 def _draw_box(axes: Axes, box: Box, x: float, y: float) -> None:
-    """A box with its words below: what it does, and in gray its name in the layer table."""
+    """Draw a box with its label below, and in gray its name in the layer table."""
     from matplotlib.patches import Circle
 
     if box.family == "join":
@@ -240,7 +240,7 @@ def _draw_box(axes: Axes, box: Box, x: float, y: float) -> None:
 
 
 def _make_legend(shown: Shown, width: float) -> list[tuple[float, int, str, str]]:
-    """(x, line, color, words) for every family that is drawn, in lines that are not longer than ``width``."""
+    """Return (x, line, color, text) of each drawn family, in lines of at most ``width``."""
     kinds: dict[str, list[str]] = {}
     for step, _ in shown.values():
         word = step.detail if find_family(step) == "dropout" else NAMES.get(step.kind, step.kind)
@@ -251,10 +251,10 @@ def _make_legend(shown: Shown, width: float) -> list[tuple[float, int, str, str]
     for family, color in COLORS.items():
         if family not in kinds:
             continue
-        words = family if family in ("convolution", "linear") else f"{family} ({', '.join(kinds[family])})"
-        length = 0.4 + 0.06 * len(words)
+        text = family if family in ("convolution", "linear") else f"{family} ({', '.join(kinds[family])})"
+        length = 0.4 + 0.06 * len(text)
         if x > 0 and x + length > width:
             x, line = 0.0, line + 1
-        entries.append((x, line, color, words))
+        entries.append((x, line, color, text))
         x += length
     return entries

@@ -1,4 +1,4 @@
-"""Where the layers of a network stand in its drawing: boxes from left to right in rows, and shortcuts above them."""
+"""Layout of a network's drawing: boxes from left to right in rows, and shortcuts above them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import TypeAlias
 
 from mien.models.summary import PICTURE, Layer, Summary
 
-# All lengths are inches, so that text has the room that it needs whatever the network.
+# All lengths are in inches, so that text fits for any network.
 TALLEST, NARROWEST, WIDEST, STRIP, RADIUS = 2.0, 0.12, 0.8, 0.085, 0.1
 GAP, WIDEST_GAP = 0.17, 0.6
-#: From the middle of one labeled box to that of the next, at least.
+#: Minimal distance between the middles of two labeled boxes.
 PITCH = 0.36
-#: A run of one resolution is at least so long, for the words below it.
+#: Minimal length of a run of one resolution, for the text below it.
 NARROWEST_GROUP = 0.6
-#: Rows are about so long at most; a network that is shorter than the second is stretched.
+#: Approximate maximal length of a row; a network shorter than the second value is stretched.
 WIDEST_ROW, NARROWEST_ROW = 11.5, 7.2
 
 FAMILIES = {
@@ -32,20 +32,20 @@ FAMILIES = {
     "": ("Identity", "Flatten", "Unflatten"),
 }  # fmt: skip
 _FAMILY = {kind: family for family, kinds in FAMILIES.items() for kind in kinds}
-#: Narrow strips right behind the layer that they follow.
+#: Drawn as narrow strips directly after their layer.
 STRIPS = ("norm", "activation", "dropout")
-#: Where two ways meet → the sign in the circle.
+#: Kind of a join → the sign in its circle.
 JOINS = {"add": "+", "iadd": "+", "mul": "×", "imul": "×", "cat": "‖", "concat": "‖"}
 
-#: By the step's place in Summary.steps: a step that is drawn, and the drawn steps that it reads.
+#: Index in Summary.steps → a drawn step, and the drawn steps that are its inputs.
 Shown: TypeAlias = dict[int, tuple[Layer, tuple[int, ...]]]
 
 
 @dataclass
 class Box:
-    """A step with its place: x is its left side, counted from the begin of the first row; its middle is at y = 0.
+    """A step with its position: x is its left side, from the start of the first row; its middle is at y = 0.
 
-    ``side`` is the height of its maps in positions; 0 for vectors.
+    ``side`` is the height of its feature maps; 0 for vectors.
     """
 
     index: int
@@ -67,7 +67,7 @@ class Box:
 
 @dataclass(frozen=True)
 class Shortcut:
-    """A way above the boxes, from behind step ``start`` to the join ``end``; ``steps`` are the layers on it."""
+    """A path above the boxes, from the output of step ``start`` to the join ``end``; ``steps`` are the layers on it."""
 
     start: int
     end: int
@@ -75,7 +75,7 @@ class Shortcut:
 
 
 def find_family(step: Layer) -> str:
-    """What the step is drawn as: a name of FAMILIES, "join" or "other"; "" for what is left out."""
+    """Return how a step is drawn: a key of FAMILIES, "join" or "other"; "" if it is left out."""
     if step.kind in JOINS and len(step.inputs) > 1:
         return "join"
     if step.kind.startswith("Dropout") and step.detail == "0":
@@ -84,7 +84,7 @@ def find_family(step: Layer) -> str:
 
 
 def select_shown_steps(steps: Sequence[Layer]) -> Shown:
-    """The steps that are drawn; one that is left out hands on what it reads."""
+    """Return the steps that are drawn. A step that is left out passes its input on."""
     stands_for, shown = {PICTURE: PICTURE}, {}
     for index, step in enumerate(steps):
         sources = tuple(dict.fromkeys(stands_for[source] for source in step.inputs)) or (PICTURE,)
@@ -97,24 +97,24 @@ def select_shown_steps(steps: Sequence[Layer]) -> Shown:
 
 
 def find_shortcuts(shown: Shown) -> list[Shortcut]:
-    """For each join: the longest way into it stays in the row, and every other one is a shortcut around it."""
-    behind: dict[int, set[int]] = {PICTURE: {PICTURE}}  # step → itself and all before it
+    """Return the shortcuts: of the paths into each join, the longest stays in the row and the others are shortcuts."""
+    ancestors: dict[int, set[int]] = {PICTURE: {PICTURE}}  # step → itself and all steps before it
     found = []
     for index, (_, sources) in shown.items():
-        behind[index] = {index}.union(*(behind[source] for source in sources))
+        ancestors[index] = {index}.union(*(ancestors[source] for source in sources))
         if len(sources) < 2:
             continue
-        alone = {s: behind[s].difference(*(behind[other] for other in sources if other != s)) for s in sources}
+        alone = {s: ancestors[s].difference(*(ancestors[other] for other in sources if other != s)) for s in sources}
         main = max(sources, key=lambda source: (len(alone[source]), source))
         for source in sources:
             if source != main:
-                start = max(behind[source] & behind[main])
+                start = max(ancestors[source] & ancestors[main])
                 found.append(Shortcut(start, index, tuple(sorted(alone[source]))))
     return found
 
 
 def place_boxes(summary: Summary, shown: Shown, shortcuts: Sequence[Shortcut]) -> list[Box]:
-    """The picture and all steps that lie on no shortcut, in one endless row."""
+    """Place the picture and all steps that are on no shortcut in one long row."""
     aside = {index for shortcut in shortcuts for index in shortcut.steps}
     boxes = _place_row(summary, shown, aside, GAP)
     missing = NARROWEST_ROW - 2 * GAP - boxes[-1].right
@@ -138,7 +138,7 @@ def _place_row(summary: Summary, shown: Shown, aside: set[int], gap: float) -> l
         if family == "join" or (family in STRIPS and before.family == "join"):
             box.x += GAP / 2
         elif family in STRIPS:
-            box.height, box.side = before.height, before.side  # also where it reads what a Flatten left of the maps
+            box.height, box.side = before.height, before.side  # also after a Flatten
         else:
             box.x += gap
             box.x += max(0.0, labeled.middle + PITCH - box.middle)
@@ -167,10 +167,10 @@ def _compute_width(family: str, step: Layer) -> float:
 
 
 def split_rows(boxes: list[Box], shortcuts: Sequence[Shortcut]) -> list[list[Box]]:
-    """The boxes in rows of about one length, broken beside no shortcut and rather where the resolution changes."""
+    """Split the boxes into rows of similar length, not inside a shortcut, preferably where the resolution changes."""
     length = boxes[-1].right
     count = math.ceil(length / WIDEST_ROW)
-    places = []  # (box that could begin a row, what speaks against it)
+    places = []  # (index of a box that could start a row, cost)
     for number, (before, box) in enumerate(pairwise(boxes), start=1):
         inside = any(shortcut.start < before.index and box.index <= shortcut.end for shortcut in shortcuts)
         if not inside and box.family not in STRIPS:

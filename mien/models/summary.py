@@ -1,4 +1,4 @@
-"""What a network is made of: its layers in the order in which they run, with shapes, parameters and multiply-adds."""
+"""Summarize a network: its layers in the order of execution, with shapes, parameters and multiply-adds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 
-#: Stands for the picture where a step names what it reads.
+#: The index of the picture among the inputs of a step.
 PICTURE = -1
 
 
@@ -21,14 +21,14 @@ class Layer:
     """One step of a forward pass: a module without modules in it or, with an empty name, a function such as an addition.
 
     Attributes:
-        name: the module's place in the network, dotted; "" for a function.
+        name: the module's dotted name in the network; "" for a function.
         kind: the module's class ("Conv2d"), or the function ("add").
-        detail: what tells it from others of its kind: "3x3, stride 2".
+        detail: its settings, such as "3x3, stride 2".
         shape: its output without the batch: (C, H, W) or (D,).
-        parameters: weights that training changes; 0 where they were counted in a step before.
+        parameters: number of trainable weights; 0 if an earlier step counted them.
         statistics: running means and variances of a batch norm.
         multiply_adds: for one picture; counted for convolutions and linear layers, 0 for all others.
-        inputs: the steps whose outputs it reads, by their place in Summary.steps; PICTURE for the picture.
+        inputs: indices in Summary.steps of the steps whose outputs it reads; PICTURE for the picture.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Summary:
 
     @property
     def layers(self) -> tuple[Layer, ...]:
-        """The modules; functions left out."""
+        """Return the modules, without functions."""
         return tuple(step for step in self.steps if step.name)
 
     @property
@@ -61,7 +61,7 @@ class Summary:
 
     @property
     def megabytes(self) -> float:
-        """Weights and running statistics as float32, in 10⁶ bytes."""
+        """Return the size of weights and running statistics as float32, in 10⁶ bytes."""
         return 4 * (self.parameters + self.statistics) / 1e6
 
     def to_json(self) -> dict[str, Any]:
@@ -81,11 +81,11 @@ class Summary:
 
 @torch.no_grad()
 def summarize_network(network: nn.Module, channels: int = 1, size: int = 48) -> Summary:
-    """Send one black picture through the network and write down what runs.
+    """Run one black picture through the network and record its steps.
 
-    Works on any device; a network built under ``torch.device("meta")`` costs neither memory nor time. The network's
-    mode and hooks are as before afterwards, whatever happens. Raises what the network raises for a picture of
-    (channels, size, size) that it cannot take.
+    Works on any device; a network built under ``torch.device("meta")`` needs neither memory nor time. The network's mode
+    and hooks are restored, also after an error. Raises the network's own error if it cannot take a picture of
+    (channels, size, size).
     """
     device = next(network.parameters()).device
     picture = torch.zeros(1, channels, size, size, device=device)
@@ -109,26 +109,26 @@ def summarize_network(network: nn.Module, channels: int = 1, size: int = 48) -> 
 
 
 def count_parameters(network: nn.Module) -> int:
-    """Weights that training changes."""
+    """Return the number of trainable weights."""
     return sum(parameter.numel() for parameter in network.parameters())
 
 
 def count_statistics(network: nn.Module) -> int:
-    """Running means and variances of the batch norms, which Keras counts as parameters that are not trained.
+    """Return the number of running means and variances of batch norms, Keras's non-trainable parameters.
 
-    Their count of batches is left out: it is a number that torch keeps for itself.
+    Their counts of batches are left out.
     """
     return sum(_count_module_statistics(module) for module in network.modules())
 
 
 class _Recorder(TorchFunctionMode):
-    """Writes a step for each module that runs, and for each function that runs outside of them."""
+    """Records a step for each module that runs, and for each function that runs outside of modules."""
 
     def __init__(self, picture: Tensor) -> None:
         super().__init__()
         self.steps: list[Layer] = []
         self._made_by = {id(picture): PICTURE}
-        self._kept: list[Tensor] = [picture]  # an id is a tensor's own only while the tensor lives
+        self._kept: list[Tensor] = [picture]  # keeps the tensors alive, so that their ids stay unique
         self._counted: set[int] = set()
         self._within = False
 
@@ -148,7 +148,9 @@ class _Recorder(TorchFunctionMode):
             name, type(module).__name__, _describe_module(module), parameters, statistics, macs, inputs, output
         )
 
-    def __torch_function__(self, function, types, args=(), kwargs=None):
+    def __torch_function__(
+        self, function: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
         output = function(*args, **(kwargs or {}))
         if not self._within and isinstance(output, Tensor) and self._find_sources(args):
             self._add_step("", function.__name__.strip("_"), "", 0, 0, 0, args, output)
@@ -167,12 +169,12 @@ class _Recorder(TorchFunctionMode):
     ) -> None:
         sources = tuple(dict.fromkeys(self._find_sources(inputs)))
         self.steps.append(Layer(name, kind, detail, tuple(output.shape[1:]), parameters, statistics, macs, sources))
-        if kind != "Identity":  # it gives the very tensor that it got, which others read too
+        if kind != "Identity":  # it returns its input tensor, which other steps read, too
             self._made_by[id(output)] = len(self.steps) - 1
             self._kept.append(output)
 
     def _find_sources(self, values: Iterable[Any]) -> list[int]:
-        """The steps that made the tensors among ``values`` and in lists in them."""
+        """Return the steps that made the tensors in ``values`` and in nested lists."""
         found = []
         for value in values:
             if isinstance(value, (list, tuple)):
@@ -183,10 +185,10 @@ class _Recorder(TorchFunctionMode):
 
 
 def count_multiply_adds(module: nn.Module, shape: tuple[int, ...]) -> int:
-    """Multiply-adds of one module for one output of ``shape`` (without the batch).
+    """Return the multiply-adds of one module for one output of ``shape`` (without the batch).
 
     Convolution: output values × kernel area × input channels / groups. Linear: output values × inputs. Biases, norms,
-    activations and pools are not counted: they are a few per cent, and a batch norm melts into its convolution.
+    activations and pools are not counted: they are a few percent, and batch norms are fused into convolutions.
     """
     outputs = 1
     for length in shape:
@@ -206,7 +208,7 @@ def _count_module_statistics(module: nn.Module) -> int:
 
 
 def _describe_module(module: nn.Module) -> str:
-    """The settings of a module that a reader of a layer table asks for."""
+    """Return the settings of a module for the layer table."""
     if isinstance(module, (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)):
         kernel, stride = _as_pair(module.kernel_size), _as_pair(module.stride)
         usual = (1, 1) if isinstance(module, nn.Conv2d) else kernel

@@ -17,7 +17,7 @@ from mien.training.torch_classifier import TorchClassifier, load_run
 EXPERT_SHARES = np.linspace(0, 1, 21)
 
 
-def with_expert(probabilities: np.ndarray, expert: np.ndarray, index: int, share: float) -> np.ndarray:
+def mix_expert(probabilities: np.ndarray, expert: np.ndarray, index: int, share: float) -> np.ndarray:
     """Full classifier (N, K) and binary expert's probability (N,) of class ``index`` → (N, K).
 
     The class gets (1 − share) of the classifier's probability and ``share`` of the expert's; the others keep their
@@ -30,7 +30,7 @@ def with_expert(probabilities: np.ndarray, expert: np.ndarray, index: int, share
     return np.insert(others, index, joined, axis=1)
 
 
-def rare_class(folder: Path, faces: FaceSet) -> dict[str, Any]:
+def evaluate_rare_class(folder: Path, faces: FaceSet) -> dict[str, Any]:
     """The disgust expert joined with the plain classifier; its share has the best macro-F1 on the validation faces."""
     divided = SPLITS["r5"](faces)
     plain, expert = (TorchClassifier(load_run(folder / "rare-class" / name)) for name in ("plain", "expert"))
@@ -40,13 +40,13 @@ def rare_class(folder: Path, faces: FaceSet) -> dict[str, Any]:
         part = divided.select_split(name).reindex_classes(plain.labels)
         found[name] = (plain.probabilities(part.images), expert.probabilities(part.images)[:, 1], part.labels)
     p, q, labels = found["validation"]
-    tried = [score(with_expert(p, q, index, share), labels, plain.labels).macro_f1 for share in EXPERT_SHARES]
+    tried = [score(mix_expert(p, q, index, share), labels, plain.labels).macro_f1 for share in EXPERT_SHARES]
     share = float(EXPERT_SHARES[int(np.argmax(tried))])
     p, q, labels = found["test"]
     return {
         "share": share,
         "validation_macro_f1": dict(zip([f"{s:.2f}" for s in EXPERT_SHARES], np.round(tried, 5).tolist(), strict=True)),
-        "scores": score(with_expert(p, q, index, share), labels, plain.labels).to_json(),
+        "scores": score(mix_expert(p, q, index, share), labels, plain.labels).to_json(),
         "expert_alone": score(np.stack([1 - q, q], 1), (labels == index).astype(int), ("other", "disgust")).to_json(),
     }
 
@@ -55,7 +55,7 @@ def rare_class(folder: Path, faces: FaceSet) -> dict[str, Any]:
 MEMBERS = ("adaptive-loss/cross-entropy-1", "adaptive-loss/cross-entropy-2", "rare-class/plain")
 
 
-def ensemble_of_three(folder: Path, faces: FaceSet) -> dict[str, Any]:
+def evaluate_ensemble(folder: Path, faces: FaceSet) -> dict[str, Any]:
     """MEMBERS as one, ten-crop: weights from the held-out tenth of Training, scored on PublicTest."""
     divided = SPLITS["r5"](faces)
     members = [TorchClassifier(load_run(folder / name)) for name in MEMBERS]

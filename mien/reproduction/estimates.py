@@ -18,8 +18,8 @@ from mien.core.files import write_json
 from mien.core.labels import FER2013
 from mien.core.progress import progress_bar
 from mien.core.types import FaceSet
-from mien.reproduction.jobs import Job, Plan, Training, epoch_seconds
-from mien.reproduction.runner import is_known, recipe_of, runs_in
+from mien.reproduction.jobs import Job, Plan, Training, read_epoch_seconds
+from mien.reproduction.runner import is_known, make_recipe, read_runs
 from mien.training.environment import describe_processor
 from mien.training.epoch import initial_state, run_epoch
 from mien.training.hardware import Hardware
@@ -46,15 +46,15 @@ class Speeds:
     """Images per second of a training on this machine, kept in ``runs/queue/speeds.json`` by processor."""
 
     def __init__(self, plan: Plan) -> None:
-        self._plan, self._file, self._machine = plan, plan.state / "speeds.json", machine()
+        self._plan, self._file, self._machine = plan, plan.state / "speeds.json", describe_machine()
         try:
             self._kept = json.loads(self._file.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             self._kept = {}
 
-    def layout(self, processes: int | None, threads: int | None) -> tuple[int, int]:
+    def choose_layout(self, processes: int | None, threads: int | None) -> tuple[int, int]:
         """(processes, threads of each): as given, else the pair that trains most images per second on all cores."""
-        cores = available_cores()
+        cores = count_cores()
         if processes is not None or threads is not None:
             processes = processes or max(1, cores // (threads or 1))
             return processes, threads or max(1, cores // processes)
@@ -64,62 +64,68 @@ class Speeds:
         speeds = {}
         for count in choices:
             key = f"{count} of {cores // count} threads"
-            speeds[count, cores // count] = self._measured(key, load_recipe("base"), cores // count, count)
+            speeds[count, cores // count] = self._measure_speed(key, load_recipe("base"), cores // count, count)
         return max(speeds, key=lambda pair: speeds[pair])
 
-    def hours(self, job: Job, threads: int) -> float | None:
+    def estimate_hours(self, job: Job, threads: int) -> float | None:
         """Hours that what is left of the job's trainings takes, without the commands that follow; None if unknown."""
-        known, folder = self._plan.known_for(job), self._plan.runs / "reproduce"
-        earlier = runs_in(known / f"{job.study}.json") if known and job.study else {}
+        known, folder = self._plan.find_known_results(job), self._plan.runs / "reproduce"
+        earlier = read_runs(known / f"{job.study}.json") if known and job.study else {}
         seconds = 0.0
-        for training in self._plan.trainings(job):
+        for training in self._plan.list_trainings(job):
             run = training.study_run
-            if run and is_known(earlier.get(run.name), recipe_of(run, True, folder)):
+            if run and is_known(earlier.get(run.name), make_recipe(run, True, folder)):
                 continue
-            seconds += self._seconds_left(training, job, threads)
+            seconds += self._estimate_seconds(training, job, threads)
         return None if math.isnan(seconds) else round(seconds / 3600, 2)
 
-    def _seconds_left(self, training: Training, job: Job, threads: int) -> float:
+    def _estimate_seconds(self, training: Training, job: Job, threads: int) -> float:
         """Seconds that the epochs of one training that are left take."""
-        done = epoch_seconds(training.folder)
+        done = read_epoch_seconds(training.folder)
         if len(done) >= training.epochs or (training.folder / "result.json").is_file():
             return 0.0
         if len(done) > 1:
             return (training.epochs - len(done)) * float(np.median(done[-5:]))
         run = training.study_run
         faces = TRAINING_FACES[run.split if run else "whole"]
-        recipe = load_recipe(training.recipe, _without_run_folders(training.settings))
+        recipe = load_recipe(training.recipe, _drop_run_folders(training.settings))
         faces = int(faces * recipe.data.keep_labels)
-        speed = self._logged(job, run.name, threads) if run else None
+        speed = self._find_logged_speed(job, run.name, threads) if run else None
         if speed is None:
-            speed = self._measured(f"{_key(recipe)}, {threads} threads", recipe, threads)
+            speed = self._measure_speed(f"{_make_speed_key(recipe)}, {threads} threads", recipe, threads)
         return (training.epochs - len(done)) * faces / speed
 
-    def _logged(self, job: Job, run: str, threads: int) -> float | None:
+    def _find_logged_speed(self, job: Job, run: str, threads: int) -> float | None:
         """Images per second of the same run in the known results, if they were made on this kind of processor."""
-        found = runs_in(self._plan.known / f"{job.study}.json").get(run) if self._plan.known else None
+        found = read_runs(self._plan.known / f"{job.study}.json").get(run) if self._plan.known else None
         if not found or not found["history"]:
             return None
         there = found["header"]["environment"]
         if (
             there["device"] != "cpu"
             or torch.cuda.is_available()
-            or _kind(there["processor"]) != _kind(describe_processor())
+            or _find_instruction_sets(there["processor"]) != _find_instruction_sets(describe_processor())
         ):
             return None
         return max(row["images_per_s"] for row in found["history"]) / there["threads"] * threads
 
-    def _measured(self, key: str, recipe: Recipe, threads: int, processes: int = 1) -> float:
+    def _measure_speed(self, key: str, recipe: Recipe, threads: int, processes: int = 1) -> float:
         """Images per second of all processes together, measured once on this machine; NaN where the training fails."""
         kept = self._kept.setdefault(self._machine, {})
         if key not in kept:
             command = [sys.executable, "-m", "mien.reproduction.estimates"]
-            pipe = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
-            probes = [subprocess.Popen(command, env=environment_of(threads), **pipe) for _ in range(processes)]
-            for probe in probes:  # all begin before the first is waited for
+            probes = [
+                subprocess.Popen(
+                    command, env=make_thread_environment(threads), text=True,
+                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                )
+                for _ in range(processes)
+            ]  # fmt: skip
+            for probe in probes:  # all start before the first is waited for
+                assert probe.stdin is not None
                 probe.stdin.write(recipe.model_dump_json())
                 probe.stdin.close()
-            measured = [probe.stdout.read() for probe in probes]
+            measured = [probe.stdout.read() for probe in probes if probe.stdout is not None]
             if any(probe.wait() for probe in probes):
                 return float("nan")
             kept[key] = sum(map(float, measured))
@@ -127,27 +133,25 @@ class Speeds:
         return kept[key]
 
 
-def environment_of(threads: int) -> dict[str, str]:
+def make_thread_environment(threads: int) -> dict[str, str]:
     """The environment of a process that computes in so many threads."""
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
     return os.environ | dict.fromkeys(names, str(threads))
 
 
-def available_cores() -> int:
+def count_cores() -> int:
     """The cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def machine() -> str:
+def describe_machine() -> str:
     """What speeds are kept by: the GPU's name, or the processor's, its instruction sets and cores."""
     return (
-        torch.cuda.get_device_name()
-        if torch.cuda.is_available()
-        else f"{describe_processor()}, {available_cores()} cores"
+        torch.cuda.get_device_name() if torch.cuda.is_available() else f"{describe_processor()}, {count_cores()} cores"
     )
 
 
-def measure(recipe: Recipe) -> float:
+def measure_speed(recipe: Recipe) -> float:
     """Images per second of a short training of the recipe on made-up faces."""
     changed = {
         "data": DataSettings(classes=recipe.data.classes),
@@ -157,7 +161,7 @@ def measure(recipe: Recipe) -> float:
     }
     recipe = recipe.model_copy(update=changed)
     hardware = Hardware.choose(recipe.run.device, recipe.run.precision)
-    rows = select_run_faces(recipe, _made_up(recipe, _STEPS * recipe.schedule.batch_size), lambda text: None)
+    rows = select_run_faces(recipe, _make_random_faces(recipe, _STEPS * recipe.schedule.batch_size), lambda text: None)
     course = make_context(recipe, rows, hardware, lambda text: None)
     trained = initialize_network(recipe, rows.training.classes, course.preprocessing, hardware, lambda text: None)
     state = initial_state(recipe, trained.network)
@@ -168,7 +172,7 @@ def measure(recipe: Recipe) -> float:
     return len(rows.training) / (time.perf_counter() - started)
 
 
-def _made_up(recipe: Recipe, count: int) -> FaceSet:
+def _make_random_faces(recipe: Recipe, count: int) -> FaceSet:
     classes, random = tuple(recipe.data.classes or FER2013), np.random.default_rng(0)
     split = np.array(["Training"] * count + ["PublicTest"] * len(classes))
     side = recipe.input.size
@@ -177,7 +181,7 @@ def _made_up(recipe: Recipe, count: int) -> FaceSet:
     return FaceSet(images, labels, classes, np.arange(len(split)).astype(str), split)
 
 
-def _without_run_folders(settings: tuple[str, ...]) -> list[str]:
+def _drop_run_folders(settings: tuple[str, ...]) -> list[str]:
     """The settings but for models and teachers that are run folders, which may not be there yet."""
     return [
         setting
@@ -186,16 +190,16 @@ def _without_run_folders(settings: tuple[str, ...]) -> list[str]:
     ]
 
 
-def _key(recipe: Recipe) -> str:
+def _make_speed_key(recipe: Recipe) -> str:
     asked = recipe.targets.teacher if recipe.targets.teacher_sees == "augmented" else ""
     return f"{recipe.network.name} {json.dumps(recipe.network.arguments)} {recipe.input.channels} {asked}"
 
 
-def _kind(name: str) -> str:
+def _find_instruction_sets(name: str) -> str:
     """``AMD EPYC (avx2)`` → ``(avx2)``: what decides the speed."""
     return name[name.rfind("(") :]
 
 
 if __name__ == "__main__":
     recipe_text: dict[str, Any] = json.loads(sys.stdin.read())
-    print(measure(parse_recipe(recipe_text, "stdin")))
+    print(measure_speed(parse_recipe(recipe_text, "stdin")))

@@ -62,16 +62,16 @@ class Plan:
     def job(self, name: str) -> Job:
         return next(job for job in self.jobs if job.name == name)
 
-    def awaited(self, job: Job) -> list[Job]:
+    def list_dependencies(self, job: Job) -> list[Job]:
         """The jobs that must be done before this one, directly."""
         needs = ALL[job.study].needs if job.study else ()
         return [other for other in self.jobs if other.name in job.after or (other.study and other.study in needs)]
 
-    def known_for(self, job: Job) -> Path | None:
+    def find_known_results(self, job: Job) -> Path | None:
         """Where results of other machines may stand for the job's runs: nowhere if another job needs their weights."""
-        return None if any(job in self.awaited(other) for other in self.jobs) else self.known
+        return None if any(job in self.list_dependencies(other) for other in self.jobs) else self.known
 
-    def trainings(self, job: Job) -> Iterator[Training]:
+    def list_trainings(self, job: Job) -> Iterator[Training]:
         """The job's trainings in order."""
         if job.study:
             for run in ALL[job.study].runs:
@@ -79,36 +79,39 @@ class Plan:
                     place = self.runs / "reproduce" / job.study / run.name
                     yield Training(place, run.recipe, run.settings, run.short, run)
         if job.train:
-            settings = tuple(self._filled(job.set))
+            settings = tuple(self._fill_placeholders(job.set))
             epochs = load_recipe(job.train, list(settings)).schedule.epochs
             yield Training(self.runs / job.name, job.train, settings, epochs)
 
-    def commands(self, job: Job) -> list[list[str]]:
+    def list_commands(self, job: Job) -> list[list[str]]:
         """The words after `mien` of all that the job runs."""
         found: list[list[str]] = []
         if job.study:
-            known = self.known_for(job)
-            options = ["--run", job.run] * bool(job.run) + (["--known", str(known)] if known else [])
+            known = self.find_known_results(job)
+            options = ["--run", job.run] * bool(job.run) + (["--known-results", str(known)] if known else [])
             found += [["reproduce", job.study, "--short", "--out", str(self.runs / "reproduce"), *options]]
         if job.train:
-            settings = [word for setting in self._filled(job.set) for word in ("--set", setting)]
+            settings = [word for setting in self._fill_placeholders(job.set) for word in ("--set", setting)]
             found += [["train", job.train, "--resume", "--out", str(self.runs / job.name), *settings]]
-        found += [self._filled(words) for words in job.then]
+        found += [self._fill_placeholders(words) for words in job.then]
         data = [word for path in self.data for word in ("--data", str(path))]
         return [[*words, *data] for words in found]
 
-    def identity(self, job: Job) -> dict[str, Any]:
+    def describe_job(self, job: Job) -> dict[str, Any]:
         """What a job's result is the result of; it is stale once this changes."""
-        return {"commands": self.commands(job), "epochs": [training.epochs for training in self.trainings(job)]}
+        return {
+            "commands": self.list_commands(job),
+            "epochs": [training.epochs for training in self.list_trainings(job)],
+        }
 
-    def result(self, job: Job) -> int | None:
+    def read_exit_code(self, job: Job) -> int | None:
         """The exit code with which the job ended; None if it did not end, or was another job then."""
         try:
             found = json.loads((self.state / f"{job.name}.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
         code = found.pop("exit_code", None)
-        return code if found == json.loads(json.dumps(self.identity(job))) else None
+        return code if found == json.loads(json.dumps(self.describe_job(job))) else None
 
     def lock(self, job: Job) -> Path:
         """Held by the process that runs the job."""
@@ -118,11 +121,11 @@ class Plan:
         """What the job printed."""
         return self.state / f"{job.name}.log"
 
-    def _filled(self, words: tuple[str, ...]) -> list[str]:
+    def _fill_placeholders(self, words: tuple[str, ...]) -> list[str]:
         return [word.replace("{runs}", self.runs.as_posix()) for word in words]
 
 
-def epoch_seconds(folder: Path) -> list[float]:
+def read_epoch_seconds(folder: Path) -> list[float]:
     """The seconds of each finished epoch of a run, from its log; [] before the first."""
     try:
         lines = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()[1:]
@@ -145,15 +148,15 @@ def read_jobs(path: Path | None = None) -> tuple[Job, ...]:
         raise RecipeError(source, f"is not TOML ({error})", "correct it") from error
     jobs: list[Job] = []
     for table in tables:
-        job = _job(table, source)
+        job = _parse_job(table, source)
         known = [other.name for other in jobs]
-        for problem in _problems(job, known):
+        for problem in _find_problems(job, known):
             raise RecipeError(f"job '{job.name}' of {source}", problem, "correct the file")
         jobs.append(job)
     return tuple(jobs)
 
 
-def _job(table: dict[str, Any], source: Path) -> Job:
+def _parse_job(table: dict[str, Any], source: Path) -> Job:
     try:
         values = {key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}
         return Job(**values | {"then": tuple(tuple(words) for words in table.get("then", ()))})
@@ -162,7 +165,7 @@ def _job(table: dict[str, Any], source: Path) -> Job:
         raise RecipeError(f"a job of {source}", f"is not a job ({error})", f"known keys: {known}") from error
 
 
-def _problems(job: Job, earlier: list[str]) -> Iterator[str]:
+def _find_problems(job: Job, earlier: list[str]) -> Iterator[str]:
     if job.name in earlier:
         yield "occurs twice"
     if job.study and job.study not in ALL:

@@ -17,13 +17,13 @@ from mien.reproduction.studies import ALL, REFERENCES, STUDIES
 Result = dict[str, Any]
 
 #: What benchmarks add to the page: name → title.
-MORE = {"before-the-loss": "A softmax or a ReLU before cross-entropy: R1's first network"}
+BENCHMARK_TITLES = {"before-the-loss": "A softmax or a ReLU before cross-entropy: R1's first network"}
 
 #: Student's t at 95 %, two-sided, for one and two degrees of freedom: two and three paired runs.
 T_95 = {2: 12.706, 3: 4.303}
 
 #: A run that was cut to fewer epochs has no result; it is in the table of costs alone.
-LEAST_EPOCHS = 10
+MIN_EPOCHS = 10
 
 INTRO = """\
 # Reproduction
@@ -62,7 +62,7 @@ def read_results(folder: Path) -> dict[str, Result]:
     return {
         path.stem: json.loads(path.read_text(encoding="utf-8"))
         for path in sorted(folder.glob("*.json"))
-        if path.stem in ALL or path.stem in MORE
+        if path.stem in ALL or path.stem in BENCHMARK_TITLES
     }
 
 
@@ -70,56 +70,62 @@ def write_page(results: dict[str, Result], page: Path, pictures: Path) -> None:
     """``page`` in Markdown, and its pictures in the folder ``pictures``, which lies beside or below it."""
     pictures.mkdir(parents=True, exist_ok=True)
     for name in CURVES:
-        histories = {run: found["history"] for run, found in _runs(name, results).items() if found["history"]}
+        histories = {run: found["history"] for run, found in _select_runs(name, results).items() if found["history"]}
         if histories:
-            draw_run_curves(histories, pictures / f"{name}.png", _titles()[name])
+            draw_run_curves(histories, pictures / f"{name}.png", _list_titles()[name])
     if "semi-supervised" in results:
         _draw_shares(results["semi-supervised"], pictures / "semi-supervised.png")
-    write_text(page, page_text(results, pictures.relative_to(page.parent).as_posix()))
+    write_text(page, make_page(results, pictures.relative_to(page.parent).as_posix()))
 
 
-def page_text(results: dict[str, Result], pictures: str) -> str:
+def make_page(results: dict[str, Result], pictures: str) -> str:
     """The page; ``pictures`` is where it finds them."""
-    parts = [INTRO, _reference_table(results), _costs(results)]
-    for name, title in _titles().items():
-        if name in results and ((runs := _runs(name, results)) or "derived" in results[name]):
-            parts += [f"## {title}", TABLES.get(name, _plain_table)(results[name] | {"runs": runs})]
+    parts = [INTRO, _make_reference_table(results), _make_cost_table(results)]
+    for name, title in _list_titles().items():
+        if name in results and ((runs := _select_runs(name, results)) or "derived" in results[name]):
+            parts += [f"## {title}", TABLES.get(name, _make_plain_table)(results[name] | {"runs": runs})]
             if name in CURVES or name == "semi-supervised":
                 parts.append(f"![{title}]({pictures}/{name}.png)")
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _titles() -> dict[str, str]:
+def _list_titles() -> dict[str, str]:
     """What follows the table of references, in this order."""
-    return {study.name: study.title for study in STUDIES} | MORE
+    return {study.name: study.title for study in STUDIES} | BENCHMARK_TITLES
 
 
-def _reference_table(results: dict[str, Result]) -> str:
+def _make_reference_table(results: dict[str, Result]) -> str:
     rows = [
         "## The reference systems",
         "| system | reference | author's recipe | epochs | our recipe, same network | epochs | macro-F1 | images/s | hours | machine | seed |\n"
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     ran = [run for result in results.values() for run in result["runs"].values() if run["history"]]
-    machines = dict(zip(sorted({machine_of(run) for run in ran}), ascii_uppercase, strict=False))
+    machines = dict(zip(sorted({describe_machine(run) for run in ran}), ascii_uppercase, strict=False))
     beaten = 0
     for study in REFERENCES:
         runs = results.get(study.name, {}).get("runs", {})
         author, ours = runs.get("author"), runs.get("ours")
-        won = bool(ours and ours["scores"] and _is_result(ours) and _best(ours) > (study.reference or 0))
+        won = bool(
+            ours and ours["scores"] and _is_result(ours) and _accuracy_as_reference(ours) > (study.reference or 0)
+        )
         beaten += won
         speed, hours, machine, macro, seed = "", "", "", "", ""
         if ours and ours["scores"]:
-            speed, hours, machine = f"{_speed(ours):,.0f}", f"{_hours(ours):.1f}", machines[machine_of(ours)]
-            macro = f"{_score(ours)['macro_f1']:.3f}" if _is_result(ours) else ""
+            speed, hours, machine = (
+                f"{_fastest_speed(ours):,.0f}",
+                f"{_estimate_hours(ours):.1f}",
+                machines[describe_machine(ours)],
+            )
+            macro = f"{_plain_scores(ours)['macro_f1']:.3f}" if _is_result(ours) else ""
             seed = str(ours["recipe"]["run"]["seed"])
         cells = [
             f"`{study.name}`, {study.title}",
             f"{study.reference:.2f} ({study.what})",
-            _accuracy(author),
-            _epochs(author),
-            (f"**{_accuracy(ours)}**" if won else _accuracy(ours)) + _taught(ours),
-            _epochs(ours),
+            _format_accuracy(author),
+            _format_epochs(author),
+            (f"**{_format_accuracy(ours)}**" if won else _format_accuracy(ours)) + _describe_teacher(ours),
+            _format_epochs(ours),
             macro,
             speed,
             hours,
@@ -130,7 +136,7 @@ def _reference_table(results: dict[str, Result]) -> str:
     rows.append(
         f"Accuracy in percent. Bold: our recipe is above the reference ({beaten} of {len(REFERENCES)}). "
         "Ten-crop: the accuracy with predictions averaged over ten crops, as in R5. "
-        f"Too short: a run of fewer than {LEAST_EPOCHS} epochs has no result yet. "
+        f"Too short: a run of fewer than {MIN_EPOCHS} epochs has no result yet. "
         "Images/s and hours are based on the fastest epoch, because other programs ran on the machines at times."
     )
     rows.append(
@@ -138,7 +144,7 @@ def _reference_table(results: dict[str, Result]) -> str:
             ["| machine | hardware |", "|---|---|", *(f"| {letter} | {name} |" for name, letter in machines.items())]
         )
     )
-    if any(_taught(run) for run in ran):
+    if any(_describe_teacher(run) for run in ran):
         rows.append(
             "Distilled: 70 % of each target is the teacher's prediction for the augmented input. `base` was trained on all "
             "of Training. It has seen the validation faces, which select nothing, but none of the faces that are scored. "
@@ -147,20 +153,20 @@ def _reference_table(results: dict[str, Result]) -> str:
     return "\n\n".join(rows)
 
 
-def _taught(run: Result | None) -> str:
+def _describe_teacher(run: Result | None) -> str:
     teacher = run["recipe"].get("targets", {}).get("teacher", "") if run else ""  # older logs know no targets
     return f", distilled from `{teacher}`" if teacher else ""
 
 
-def _costs(results: dict[str, Result]) -> str:
+def _make_cost_table(results: dict[str, Result]) -> str:
     """Return the table of the time that full schedules take at the measured speed, with their commands."""
     lines = []
     for study in (*REFERENCES, *STUDIES):
         runs = results.get(study.name, {}).get("runs", {})
-        cut = {name: run for name, run in runs.items() if run["history"] and _planned(run) < run["full_epochs"]}
+        cut = {name: run for name, run in runs.items() if run["history"] and _planned_epochs(run) < run["full_epochs"]}
         if cut:
             hours = ", ".join(
-                f"{name} {run['full_epochs']} epochs, {run['full_epochs'] * _hours(run) / len(run['history']):,.1f} h"
+                f"{name} {run['full_epochs']} epochs, {run['full_epochs'] * _estimate_hours(run) / len(run['history']):,.1f} h"
                 for name, run in cut.items()
             )
             lines.append(f"| `mien reproduce {study.name} --data fer2013.csv` | {hours} |")
@@ -173,7 +179,7 @@ def _costs(results: dict[str, Result]) -> str:
     return head + "\n".join(lines)
 
 
-def _plain_table(result: Result) -> str:
+def _make_plain_table(result: Result) -> str:
     rows = ["| run | accuracy | macro-F1 | epochs | last validation accuracy |", "|---|---|---|---|---|"]
     for name, run in result["runs"].items():
         if not run["scores"]:
@@ -182,23 +188,23 @@ def _plain_table(result: Result) -> str:
         last = run["history"][-1]["validation_accuracy"]
         note = f"; {run['diverged']}" if run["diverged"] else ""
         rows.append(
-            f"| {name} | {_accuracy(run)} | {_score(run)['macro_f1']:.3f} | {_epochs(run)}{note} | {100 * last:.2f} |"
+            f"| {name} | {_format_accuracy(run)} | {_plain_scores(run)['macro_f1']:.3f} | {_format_epochs(run)}{note} | {100 * last:.2f} |"
         )
     return "\n".join(rows)
 
 
-def _adaptive_table(result: Result) -> str:
+def _make_adaptive_table(result: Result) -> str:
     """Means and spreads over seeds, and the paired difference with its t-interval; of fewer than two pairs all there is."""
     values: dict[str, dict[str, list[float]]] = {}
     scored = [name.rsplit("-", 1) for name, run in result["runs"].items() if run["scores"]]
     seeds = [seed for _, seed in scored]
     if sum(seeds.count(seed) == 2 for seed in set(seeds)) < 2:
-        return _plain_table(result) + "\n\nThe comparison of the losses needs two seeds with both losses."
+        return _make_plain_table(result) + "\n\nThe comparison of the losses needs two seeds with both losses."
     for loss, seed in scored:
         if seeds.count(seed) < 2:  # pairs of one seed are compared
             continue
         run = result["runs"][f"{loss}-{seed}"]
-        scores = _score(run)
+        scores = _plain_scores(run)
         recall = {row["class"]: row["recall"] for row in scores["per_class"]}
         found = {
             "accuracy (%)": 100 * scores["accuracy"],
@@ -216,7 +222,7 @@ def _adaptive_table(result: Result) -> str:
     for what, by_loss in values.items():
         a, b = (np.array(by_loss[loss]) for loss in ("adaptive", "cross-entropy"))
         form = "{:.2f}" if "%" in what else "{:.3f}"
-        cells = [_mean_and_range(part, form) for part in (b, a)]
+        cells = [_format_mean_and_range(part, form) for part in (b, a)]
         difference = a - b
         half = T_95.get(len(a), float("nan")) * difference.std(ddof=1) / np.sqrt(len(a))
         low, high = difference.mean() - half, difference.mean() + half
@@ -229,14 +235,14 @@ def _adaptive_table(result: Result) -> str:
     return "\n".join(rows)
 
 
-def _semi_table(result: Result) -> str:
+def _make_semi_supervised_table(result: Result) -> str:
     rows = [
         "| labels kept | supervised | supervised, weak augmentation | pseudo-label | FixMatch |",
         "|---|---|---|---|---|",
     ]
-    for share, by_method in sorted(_by_share(result).items()):
+    for share, by_method in sorted(_group_by_share(result).items()):
         cells = [
-            _mean_and_range(np.array(by_method.get(m, [])), "{:.2f}")
+            _format_mean_and_range(np.array(by_method.get(m, [])), "{:.2f}")
             for m in ("supervised", "supervised-weak", "pseudo-label", "fixmatch")
         ]
         rows.append(f"| {share} % | " + " | ".join(cells) + " |")
@@ -248,17 +254,17 @@ def _semi_table(result: Result) -> str:
     return "\n".join(rows)
 
 
-def _by_share(result: Result) -> dict[int, dict[str, list[float]]]:
+def _group_by_share(result: Result) -> dict[int, dict[str, list[float]]]:
     found: dict[int, dict[str, list[float]]] = {}
     for name, run in result["runs"].items():
         method, share, _ = name.rsplit("-", 2)
         if run["scores"]:
-            found.setdefault(int(share), {}).setdefault(method, []).append(100 * _score(run)["accuracy"])
+            found.setdefault(int(share), {}).setdefault(method, []).append(100 * _plain_scores(run)["accuracy"])
     return found
 
 
 def _draw_shares(result: Result, path: Path) -> None:
-    by_share = _by_share(result)
+    by_share = _group_by_share(result)
     methods = {method: None for found in by_share.values() for method in found}
     series = {
         method: [(float(share), found[method]) for share, found in sorted(by_share.items()) if method in found]
@@ -267,9 +273,9 @@ def _draw_shares(result: Result, path: Path) -> None:
     draw_points(series, path, "Labels removed", "labels kept (%)", "accuracy on PublicTest (%)")
 
 
-def _rare_table(result: Result) -> str:
+def _make_rare_class_table(result: Result) -> str:
     rows = ["| method | accuracy | macro-F1 | recall of disgust | precision of disgust |", "|---|---|---|---|---|"]
-    scored = {name: _score(run) for name, run in result["runs"].items() if run["scores"] and name != "expert"}
+    scored = {name: _plain_scores(run) for name, run in result["runs"].items() if run["scores"] and name != "expert"}
     derived = result.get("derived")
     if derived:
         scored[f"plain and expert, share {derived['share']:.2f}"] = derived["scores"]
@@ -288,7 +294,7 @@ def _rare_table(result: Result) -> str:
     return "\n".join(rows)
 
 
-def _ensemble_table(result: Result) -> str:
+def _make_ensemble_table(result: Result) -> str:
     derived = result["derived"]
     rows = ["| | accuracy | macro-F1 | weights |", "|---|---|---|---|"]
     for name, scores in derived["members"].items():
@@ -302,16 +308,16 @@ def _ensemble_table(result: Result) -> str:
 
 
 #: Studies that are shown as curves side by side.
-CURVES = ("batch-norm", "augmentation", "learning-rate", *MORE)
+CURVES = ("batch-norm", "augmentation", "learning-rate", *BENCHMARK_TITLES)
 TABLES = {
-    "adaptive-loss": _adaptive_table,
-    "semi-supervised": _semi_table,
-    "rare-class": _rare_table,
-    "ensemble": _ensemble_table,
+    "adaptive-loss": _make_adaptive_table,
+    "semi-supervised": _make_semi_supervised_table,
+    "rare-class": _make_rare_class_table,
+    "ensemble": _make_ensemble_table,
 }
 
 
-def _runs(study: str, results: dict[str, Result]) -> dict[str, Any]:
+def _select_runs(study: str, results: dict[str, Result]) -> dict[str, Any]:
     """A study's runs that count as results, and the run of another study that belongs beside them."""
     runs = dict(results[study]["runs"]) if study in results else {}
     if study == "augmentation" and (author := results.get("r4-cnn", {}).get("runs", {}).get("author")):
@@ -321,59 +327,59 @@ def _runs(study: str, results: dict[str, Result]) -> dict[str, Any]:
 
 def _is_result(run: Result) -> bool:
     """Whether a run was planned for its whole schedule or LEAST_EPOCHS; one that diverged or stopped early is a result too."""
-    return _planned(run) >= min(LEAST_EPOCHS, run["full_epochs"])
+    return _planned_epochs(run) >= min(MIN_EPOCHS, run["full_epochs"])
 
 
-def _score(run: Result) -> dict[str, Any]:
+def _plain_scores(run: Result) -> dict[str, Any]:
     return run["scores"]["none"]
 
 
-def _best(run: Result) -> float:
+def _accuracy_as_reference(run: Result) -> float:
     """Accuracy in percent as the reference tested: ten-crop where the run has it."""
     return 100 * run["scores"].get("ten-crop", run["scores"]["none"])["accuracy"]
 
 
-def _accuracy(run: Result | None) -> str:
+def _format_accuracy(run: Result | None) -> str:
     if not run:
         return "not run"
     if not run["scores"]:
         return "diverged"
     if not _is_result(run):
         return "too short"
-    plain = f"{100 * _score(run)['accuracy']:.2f}"
-    return plain + (f", ten-crop {_best(run):.2f}" if "ten-crop" in run["scores"] else "")
+    plain = f"{100 * _plain_scores(run)['accuracy']:.2f}"
+    return plain + (f", ten-crop {_accuracy_as_reference(run):.2f}" if "ten-crop" in run["scores"] else "")
 
 
-def _planned(run: Result) -> int:
+def _planned_epochs(run: Result) -> int:
     return run["recipe"]["schedule"]["epochs"]
 
 
-def _epochs(run: Result | None) -> str:
+def _format_epochs(run: Result | None) -> str:
     if not run:
         return ""
-    done, planned, full = len(run["history"]), _planned(run), run["full_epochs"]
+    done, planned, full = len(run["history"]), _planned_epochs(run), run["full_epochs"]
     stopped = " (stopped early)" if done < planned and not run["diverged"] else ""
     return f"{done} of {full}{stopped}"
 
 
-def _speed(run: Result) -> float:
+def _fastest_speed(run: Result) -> float:
     """Images/s of the fastest epoch: the one that other work on the machine disturbed least."""
     return max(row["images_per_s"] for row in run["history"])
 
 
-def _hours(run: Result) -> float:
+def _estimate_hours(run: Result) -> float:
     """At the pace of the fastest epoch."""
     return min(row["seconds"] for row in run["history"]) * len(run["history"]) / 3600
 
 
-def machine_of(run: Result) -> str:
+def describe_machine(run: Result) -> str:
     here = run["header"]["environment"]
     device = here["processor"] if here["device"] == "cpu" else here["device"]
     threads = f"{here['threads']} thread{'' if here['threads'] == 1 else 's'}"
     return f"{device}, {threads}, {here['precision']}, torch {here['versions']['torch']}"
 
 
-def _mean_and_range(values: Iterable[float], form: str) -> str:
+def _format_mean_and_range(values: Iterable[float], form: str) -> str:
     values = np.asarray(values)
     if not len(values):
         return "not run"

@@ -22,15 +22,15 @@ from typing import Any
 from mien.core.files import make_folder, write_json
 from mien.core.locks import hold_lock, is_locked
 from mien.core.progress import progress_bar
-from mien.reproduction.jobs import Job, Plan, Training, epoch_seconds
+from mien.reproduction.jobs import Job, Plan, Training, read_epoch_seconds
 
 Echo = Callable[[str], None]
 
 #: A job that would take longer is refused unless told: nobody waits for it by accident.
-MOST_HOURS = 24.0
+MAX_HOURS = 24.0
 
 #: So often a job is begun again that was cut off without finishing another epoch.
-MOST_ATTEMPTS = 3
+MAX_ATTEMPTS = 3
 
 #: The exit code of a command that Ctrl-C ended.
 INTERRUPTED = 130
@@ -79,12 +79,12 @@ class Queue:
         start: Callable[[Job], subprocess.Popen[bytes]],
         hours: Callable[[Job], float | None],
         processes: int,
-        slow_too: bool = False,
+        include_slow: bool = False,
         echo: Echo = print,
     ) -> None:
         self._plan, self._start, self._hours, self._processes, self._echo = plan, start, hours, processes, echo
-        self._written: dict[str, Any] = {}
-        self.entries = [self._entry(job, slow_too) for job in plan.jobs]
+        self._written_state: dict[str, Any] = {}
+        self.entries = [self._make_entry(job, include_slow) for job in plan.jobs]
 
     def run(self, poll_s: float = 1.0, quiet: bool = False) -> bool:
         """Work until nothing is left that can run; returns whether all jobs are done."""
@@ -92,48 +92,48 @@ class Queue:
         with progress_bar("queue", total, done=0, quiet=quiet) as bar:
             shown = 0
             try:
-                while self._step():
+                while self._update_jobs():
                     done = sum(entry.done for entry in self.entries)
-                    bar.advance(done - shown, self._line())
+                    bar.advance(done - shown, self._format_progress())
                     shown = done
                     time.sleep(poll_s)
             finally:
-                self._stop()
+                self._stop_jobs()
         return all(entry.state == "done" for entry in self.entries)
 
-    def _entry(self, job: Job, slow_too: bool) -> Entry:
-        entry = Entry(job, tuple(self._plan.trainings(job)))
-        if self._plan.result(job) == 0:
+    def _make_entry(self, job: Job, include_slow: bool) -> Entry:
+        entry = Entry(job, tuple(self._plan.list_trainings(job)))
+        if self._plan.read_exit_code(job) == 0:
             entry.state, entry.done, entry.hours = "done", entry.epochs, 0.0
             return entry
-        entry.done, entry.hours = self._epochs_done(entry), self._hours(job)
-        if (entry.hours or 0.0) > MOST_HOURS and not slow_too:
+        entry.done, entry.hours = self._count_epochs(entry), self._hours(job)
+        if (entry.hours or 0.0) > MAX_HOURS and not include_slow:
             entry.state = "refused"
-            entry.reason = f"takes {entry.hours:,.0f} h on this machine; --slow-too runs it all the same"
+            entry.reason = f"takes {entry.hours:,.0f} h on this machine; `include_slow=True` allows it"
             self._echo(f"{job.name}: refused, {entry.reason}")
         return entry
 
-    def _step(self) -> bool:
+    def _update_jobs(self) -> bool:
         """Look at every job, begin what there is room for, write the state; False once nothing runs."""
         for entry in self.entries:
-            self._look(entry)
+            self._update_entry(entry)
         for entry in self.entries:
             running = sum(entry.state == "running" for entry in self.entries)
-            if running < self._processes and entry.state == "waiting" and self._ready(entry):
-                self._begin(entry)
-        self._write()
+            if running < self._processes and entry.state == "waiting" and self._is_ready(entry):
+                self._start_entry(entry)
+        self._write_state()
         return any(entry.state == "running" for entry in self.entries)
 
-    def _ready(self, entry: Entry) -> bool:
+    def _is_ready(self, entry: Entry) -> bool:
         """Whether all that the job waits for is done. Says in the entry's reason what it waits for."""
-        awaited = self._plan.awaited(entry.job)
+        awaited = self._plan.list_dependencies(entry.job)
         states = {other.job.name: other.state for other in self.entries if other.job in awaited}
         missing = [f"{name} ({state})" if state in ("failed", "refused") else name
                    for name, state in states.items() if state != "done"]  # fmt: skip
         entry.reason = f"after {', '.join(missing)}" if missing else ""
         return not missing
 
-    def _begin(self, entry: Entry) -> None:
+    def _start_entry(self, entry: Entry) -> None:
         (self._plan.state / f"{entry.job.name}.json").unlink(missing_ok=True)
         entry.attempts += 1
         entry.process, entry.state = self._start(entry.job), "running"
@@ -141,7 +141,7 @@ class Queue:
             f"{entry.job.name}: begun" if entry.done == 0 else f"{entry.job.name}: goes on after {entry.done} epochs"
         )
 
-    def _look(self, entry: Entry) -> None:
+    def _update_entry(self, entry: Entry) -> None:
         """Bring one entry up to date with its process, its lock and its files."""
         if entry.state in ("done", "failed"):
             return
@@ -151,46 +151,46 @@ class Queue:
                 self._echo(f"{entry.job.name}: still runs, begun by an earlier queue")
             entry.state, entry.reason = "running", ""
         if entry.state == "running":
-            if (done := self._epochs_done(entry)) > entry.done:
+            if (done := self._count_epochs(entry)) > entry.done:
                 entry.done, entry.attempts, entry.hours = done, 1, self._hours(entry.job)
             if not alive and not is_locked(self._plan.lock(entry.job)):
-                self._ended(entry)
+                self._finish_entry(entry)
 
     @staticmethod
-    def _epochs_done(entry: Entry) -> int:
-        return sum(min(len(epoch_seconds(training.folder)), training.epochs) for training in entry.trainings)
+    def _count_epochs(entry: Entry) -> int:
+        return sum(min(len(read_epoch_seconds(training.folder)), training.epochs) for training in entry.trainings)
 
-    def _ended(self, entry: Entry) -> None:
-        code, name = self._plan.result(entry.job), entry.job.name
+    def _finish_entry(self, entry: Entry) -> None:
+        code, name = self._plan.read_exit_code(entry.job), entry.job.name
         entry.process = None
         if code == 0:
             entry.state, entry.done, entry.hours = "done", entry.epochs, 0.0
             self._echo(f"{name}: done")
-        elif code is None and entry.attempts < MOST_ATTEMPTS:
+        elif code is None and entry.attempts < MAX_ATTEMPTS:
             entry.state = "waiting"
             self._echo(f"{name}: was cut off after {entry.done} epochs")
         else:
             entry.state = "failed"
-            entry.reason = last_line(self._plan.log(entry.job)) or "was cut off again and again"
+            entry.reason = read_last_line(self._plan.log(entry.job)) or "was cut off again and again"
             self._echo(f"{name}: failed: {entry.reason} (see {self._plan.log(entry.job)})")
 
-    def _state(self) -> dict[str, Any]:
+    def _make_state(self) -> dict[str, Any]:
         return {"processes": self._processes, "jobs": [entry.to_json() for entry in self.entries]}
 
-    def _write(self) -> None:
-        if (state := self._state()) != self._written:
+    def _write_state(self) -> None:
+        if (state := self._make_state()) != self._written_state:
             write_json(self._plan.state / "state.json", state)
-            self._written = state
+            self._written_state = state
 
-    def _line(self) -> str:
+    def _format_progress(self) -> str:
         """The running jobs, the next one and the hours that are left, for the progress bar."""
         running = [
             f"{entry.job.name} {entry.done}/{entry.epochs}" for entry in self.entries if entry.state == "running"
         ]
         waiting = [entry.job.name for entry in self.entries if entry.state == "waiting"]
-        return f"{', '.join(running)}; next {next(iter(waiting), 'none')}; {hours_left(self._state()):,.1f} h left"
+        return f"{', '.join(running)}; next {next(iter(waiting), 'none')}; {estimate_hours_left(self._make_state()):,.1f} h left"
 
-    def _stop(self) -> None:
+    def _stop_jobs(self) -> None:
         """End the jobs that this queue began, as when it is interrupted; what they finished is kept."""
         begun = [entry.process for entry in self.entries if entry.process]
         for process in begun:
@@ -200,14 +200,14 @@ class Queue:
 
 
 @contextmanager
-def one_queue(plan: Plan) -> Iterator[None]:
+def hold_queue_lock(plan: Plan) -> Iterator[None]:
     """Hold the lock of the queue; SIGTERM ends the block as Ctrl-C does."""
     make_folder(plan.state)
     before = None
     if threading.current_thread() is threading.main_thread():
         before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with hold_lock(plan.state / "queue.lock", plan.runs, "see it with --status, or wait until it has ended"):
+        with hold_lock(plan.state / "queue.lock", plan.runs, "see it with `status=True`, or wait until it has ended"):
             yield
     finally:
         if before is not None:
@@ -229,11 +229,11 @@ def run_job(plan: Plan, job: Job, run: Callable[[list[str]], int]) -> int:
     """Run the job's commands in this process until one fails; returns its exit code and writes it."""
     with hold_lock(plan.lock(job), job.name, "wait until it has ended"):
         code = 0
-        for command in plan.commands(job):
+        for command in plan.list_commands(job):
             code = code or run(command)
         if code == INTERRUPTED:
             return code
-        write_json(plan.state / f"{job.name}.json", plan.identity(job) | {"exit_code": code})
+        write_json(plan.state / f"{job.name}.json", plan.describe_job(job) | {"exit_code": code})
     return code
 
 
@@ -245,19 +245,19 @@ def read_state(runs: Path) -> dict[str, Any]:
         return {"processes": 0, "jobs": []}
 
 
-def hours_left(state: dict[str, Any]) -> float:
+def estimate_hours_left(state: dict[str, Any]) -> float:
     """Hours until all that is running or waiting is done, if the processes share it evenly."""
     open_jobs = [job["hours"] or 0.0 for job in state["jobs"] if job["state"] in ("running", "waiting")]
     return sum(open_jobs) / max(1, min(state["processes"], len(open_jobs)))
 
 
-def status_text(runs: Path) -> str:
+def format_status(runs: Path) -> str:
     """What runs, how far, what is next and what is left, for a person."""
     state = read_state(runs)
     counts = {name: [job for job in state["jobs"] if job["state"] == name] for name in STATES}
     working = "the queue is running" if is_locked(runs / "queue" / "queue.lock") else "no queue is running"
     done = f"{len(counts['done'])} of {len(state['jobs'])} jobs done"
-    lines = [f"{working}: {state['processes']} processes, {done}, {hours_left(state):,.1f} h left"]
+    lines = [f"{working}: {state['processes']} processes, {done}, {estimate_hours_left(state):,.1f} h left"]
     for name in STATES[:-1]:
         for job in counts[name]:
             hours = "? h" if job["hours"] is None else f"{job['hours']:,.1f} h"
@@ -266,7 +266,7 @@ def status_text(runs: Path) -> str:
     return "\n".join(lines)
 
 
-def last_line(file: Path) -> str:
+def read_last_line(file: Path) -> str:
     """The last line of a log that holds anything."""
     try:
         lines = file.read_text(encoding="utf-8", errors="replace").splitlines()

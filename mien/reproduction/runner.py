@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from mien.analysis.inference.classifier import TTA
 from mien.core.errors import DataError, TrainingDiverged, UsageError
 from mien.core.files import make_folder, write_json
 from mien.core.locks import hold_lock
@@ -14,7 +15,7 @@ from mien.core.types import FaceSet
 from mien.data.annotators import relabel_faces
 from mien.data.splits import make_one_vs_rest
 from mien.evaluation.metrics import score
-from mien.reproduction.derived import ensemble_of_three, rare_class
+from mien.reproduction.derived import evaluate_ensemble, evaluate_rare_class
 from mien.reproduction.studies import ALL, SPLITS, Run, Study
 from mien.training.checkpoint import read_checkpoint
 from mien.training.recipe import Recipe, load_recipe, parse_recipe
@@ -25,12 +26,12 @@ Echo = Callable[[str], None]
 
 #: What a study makes of its runs, and of other studies' runs, once they are trained.
 DERIVED: dict[str, Callable[[Path, FaceSet], dict[str, Any]]] = {
-    "rare-class": rare_class,
-    "ensemble": ensemble_of_three,
+    "rare-class": evaluate_rare_class,
+    "ensemble": evaluate_ensemble,
 }
 
 
-def reproduce(
+def reproduce_study(
     study: Study,
     faces: FaceSet,
     folder: Path,
@@ -49,47 +50,45 @@ def reproduce(
     something of its runs' weights. With ``only`` no other run of the study is trained; the result holds those that are done.
     """
     if only and only not in (names := [run.name for run in study.runs]):
-        raise UsageError(f"run '{only}'", f"is none of {study.name}", f"choose one of {', '.join(names)}")
-    earlier = {} if known is None or study.name in DERIVED else runs_in(known / f"{study.name}.json")
+        raise UsageError(f"run '{only}'", f"is unknown in {study.name}", f"choose one of {', '.join(names)}")
+    earlier = {} if known is None or study.name in DERIVED else read_runs(known / f"{study.name}.json")
     for name in study.needs:
-        reproduce(ALL[name], faces, folder, short=short, quiet=quiet, echo=echo)
+        reproduce_study(ALL[name], faces, folder, short=short, quiet=quiet, echo=echo)
     for run in study.runs:
-        place, recipe = folder / study.name / run.name, recipe_of(run, short, folder)
+        place, recipe = folder / study.name / run.name, make_recipe(run, short, folder)
         if only not in ("", run.name):
             continue
         if (place / "result.json").is_file():
-            _finished(place, recipe)
+            _check_finished_run(place, recipe)
         elif is_known(earlier.get(run.name), recipe):
             echo(f"{study.name}, {run.name}: known from {known}")
         elif (recipe.targets.votes or recipe.data.labels == "raters") and faces.votes is None:
-            echo(
-                f"{study.name}, {run.name}: left out, since the data holds no FER+ votes ('mien data convert --ferplus')"
-            )
+            echo(f"{study.name}, {run.name}: left out, since the data holds no FER+ votes")
         else:
             echo(f"{study.name}, {run.name}: {study.title}")
-            write_json(place / "result.json", result_of(run, faces, place, short=short, quiet=quiet, echo=echo))
+            write_json(place / "result.json", train_run(run, faces, place, short=short, quiet=quiet, echo=echo))
     # Runs of one study may end in several processes at once: who comes last must have read what all others wrote.
-    hint = "wait until it has ended, or choose another folder with --out"
+    hint = "wait until it has ended, or choose another folder as `out`"
     with hold_lock(make_folder(folder) / f".{study.name}.lock", folder, hint, wait_s=600):
-        result: dict[str, Any] = {"study": study.name, "runs": _done_runs(study, folder, earlier, short)}
+        result: dict[str, Any] = {"study": study.name, "runs": _collect_runs(study, folder, earlier, short)}
         if study.name in DERIVED and len(result["runs"]) == len(study.runs):
             result["derived"] = DERIVED[study.name](folder, faces)
-        write_json(folder / f"{study.name}.json", slim(result))
+        write_json(folder / f"{study.name}.json", round_numbers(result))
     return result
 
 
-def result_of(run: Run, faces: FaceSet, place: Path, *, short: bool, quiet: bool, echo: Echo) -> dict[str, Any]:
+def train_run(run: Run, faces: FaceSet, place: Path, *, short: bool, quiet: bool, echo: Echo) -> dict[str, Any]:
     """Train one run and score it on its test faces; a loss that becomes NaN is a result too."""
-    recipe = recipe_of(run, short, place.parent.parent)
+    recipe = make_recipe(run, short, place.parent.parent)
     divided = SPLITS[run.split](faces)
     diverged = ""
     try:
-        train(recipe, divided, place, resume=_begun_so(place, recipe), quiet=quiet, echo=echo)
+        train(recipe, divided, place, resume=_is_resumable(place, recipe), quiet=quiet, echo=echo)
     except TrainingDiverged as error:
         diverged = error.problem
         echo(f"{place.parent.name}, {run.name}: {diverged}")
     header, history = read_log(place)
-    result = {
+    result: dict[str, Any] = {
         "recipe": recipe.model_dump(),
         "split": {name: int((divided.split == name).sum()) for name in divided.splits},
         "full_epochs": run.epochs,
@@ -104,14 +103,15 @@ def result_of(run: Run, faces: FaceSet, place: Path, *, short: bool, quiet: bool
         test = test.take(test.is_labeled)
         test = make_one_vs_rest(test, run_class) if (run_class := recipe.data.one_vs_rest) else test
         test = test.reindex_classes(classifier.labels)
-        for tta in ("none", *run.tta):
+        views: tuple[TTA, ...] = ("none", *run.tta)
+        for tta in views:
             scores = score(classifier.probabilities(test.images, tta), test.labels, classifier.labels)
             result["scores"][tta] = scores.to_json()
             echo(f"{place.parent.name}, {run.name}, {tta}: {scores.accuracy:.2%} of {scores.count:,} test faces")
     return result
 
 
-def recipe_of(run: Run, short: bool, runs: Path = Path("runs")) -> Recipe:
+def make_recipe(run: Run, short: bool, runs: Path = Path("runs")) -> Recipe:
     """The run's recipe at its full or its shortened length. ``runs`` holds all studies.
 
     Milestones shrink with the length, and the warm-up takes no more than two fifths of it.
@@ -126,31 +126,31 @@ def recipe_of(run: Run, short: bool, runs: Path = Path("runs")) -> Recipe:
     return load_recipe(run.recipe, [*settings, f"schedule.epochs={epochs}"])
 
 
-def runs_in(file: Path) -> dict[str, Any]:
+def read_runs(file: Path) -> dict[str, Any]:
     """A study's result → its runs; {} where it was not made."""
     return json.loads(file.read_text(encoding="utf-8"))["runs"] if file.is_file() else {}
 
 
-def _done_runs(study: Study, folder: Path, earlier: dict[str, Any], short: bool) -> dict[str, Any]:
+def _collect_runs(study: Study, folder: Path, earlier: dict[str, Any], short: bool) -> dict[str, Any]:
     """Run → result, of the study's runs that are done or known, as long as they are wished or longer."""
     found = {}
     for run in study.runs:
-        recipe, file = recipe_of(run, short, folder), folder / study.name / run.name / "result.json"
+        recipe, file = make_recipe(run, short, folder), folder / study.name / run.name / "result.json"
         result = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else earlier.get(run.name)
         if is_known(result, recipe):
             found[run.name] = result
     return found
 
 
-def _finished(place: Path, recipe: Recipe) -> None:
+def _check_finished_run(place: Path, recipe: Recipe) -> None:
     """DataError where the run that is done is not one of this recipe, for as many epochs or more."""
     result = json.loads((place / "result.json").read_text(encoding="utf-8"))
     if not is_known(result, recipe):
         epochs = result["recipe"]["schedule"]["epochs"]
-        found = f"holds a run of {epochs} epochs, and {recipe.schedule.epochs} are wished"
+        found = f"holds a run of {epochs} epochs instead of {recipe.schedule.epochs}"
         if epochs == recipe.schedule.epochs:
-            found = "holds a run with other settings than this study has"
-        raise DataError(place, found, "remove it, or choose another --out")
+            found = "holds a run with other settings than this study"
+        raise DataError(place, found, "remove it, or choose another `out`")
 
 
 def is_known(earlier: dict[str, Any] | None, recipe: Recipe) -> bool:
@@ -168,12 +168,12 @@ def is_known(earlier: dict[str, Any] | None, recipe: Recipe) -> bool:
     )
 
 
-def _begun_so(place: Path, recipe: Recipe) -> bool:
+def _is_resumable(place: Path, recipe: Recipe) -> bool:
     """Whether the folder holds a run of this very recipe, to go on with; one of another length is refused by train."""
     last = place / "last.pt"
     return last.is_file() and parse_recipe(json.loads(read_checkpoint(last)["recipe"]), str(place)) == recipe
 
 
-def slim(result: dict[str, Any]) -> dict[str, Any]:
+def round_numbers(result: dict[str, Any]) -> dict[str, Any]:
     """The same with six significant digits, small enough for a repository."""
     return json.loads(json.dumps(result), parse_float=lambda text: float(f"{float(text):.6g}"))

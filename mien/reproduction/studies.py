@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from mien.analysis.inference.classifier import TTA
 from mien.core.errors import DataError, UsageError
 from mien.core.types import FaceSet, concatenate_faces
 from mien.data.splits import hold_out_faces, split_by_class_counts, split_stratified
@@ -27,7 +28,7 @@ class Run:
     """One training.
 
     name: unique within its study.
-    recipe: a shipped recipe; ``settings`` are laid over it, as with --set. RUNS in them is the folder of all runs.
+    recipe: a shipped recipe; ``settings`` override it, as ``section.key=value``. RUNS in them is the folder of all runs.
     split: a key of SPLITS.
     epochs, short: the full schedule, and the shortened one.
     tta: what it is scored with beside "none".
@@ -39,7 +40,7 @@ class Run:
     epochs: int
     short: int
     settings: tuple[str, ...] = ()
-    tta: tuple[str, ...] = ()
+    tta: tuple[TTA, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Study:
     needs: tuple[str, ...] = ()
 
 
-def official(faces: FaceSet) -> tuple[FaceSet, FaceSet]:
+def select_official_splits(faces: FaceSet) -> tuple[FaceSet, FaceSet]:
     """(Training, PublicTest), labeled; DataError where the data has not both. PrivateTest is not touched."""
     for name in ("Training", "PublicTest"):
         if not faces.has_split(name):
@@ -75,108 +76,113 @@ def official(faces: FaceSet) -> tuple[FaceSet, FaceSet]:
     return training.take(training.is_labeled), public.take(public.is_labeled)
 
 
-def _named(faces: FaceSet, name: str) -> FaceSet:
+def _rename_split(faces: FaceSet, name: str) -> FaceSet:
     return replace(faces, split=np.full(len(faces), name))
 
 
-def _training_divided(faces: FaceSet, validation: int) -> FaceSet:
-    training, public = official(faces)
+def _divide_training(faces: FaceSet, validation: int) -> FaceSet:
+    training, public = select_official_splits(faces)
     parts = split_stratified(training, ["train", "validation"], [len(training) - validation, validation], SPLIT_SEED)
-    return concatenate_faces([parts, _named(public, "test")])
+    return concatenate_faces([parts, _rename_split(public, "test")])
 
 
-def _r2(faces: FaceSet) -> FaceSet:
+def _draw_r2(faces: FaceSet) -> FaceSet:
     return split_stratified(
-        concatenate_faces(official(faces)), ["train", "validation", "test"], [11_880, 7_350, 7_170], SPLIT_SEED
+        concatenate_faces(select_official_splits(faces)),
+        ["train", "validation", "test"],
+        [11_880, 7_350, 7_170],
+        SPLIT_SEED,
     )
 
 
-def _r2_joined(faces: FaceSet) -> FaceSet:
+def _draw_r2_joined(faces: FaceSet) -> FaceSet:
     """R2's last rung: validation faces train too. The test faces are watched, and choose nothing: the last epoch is kept."""
-    faces = _r2(faces)
+    faces = _draw_r2(faces)
     return replace(faces, split=np.where(faces.split == "test", "test", "train"))
 
 
-def _r3(faces: FaceSet) -> FaceSet:
+def _draw_r3(faces: FaceSet) -> FaceSet:
     counts = {"angry": 500, "happy": 1500, "neutral": 1000, "sad": 1500, "surprise": 500}
     drawn = split_by_class_counts(
-        concatenate_faces(official(faces)), {"train": counts, "test": dict.fromkeys(counts, 100)}, SPLIT_SEED
+        concatenate_faces(select_official_splits(faces)),
+        {"train": counts, "test": dict.fromkeys(counts, 100)},
+        SPLIT_SEED,
     )
     training, validation = hold_out_faces(drawn.select_split("train"), 0.2, SPLIT_SEED)
-    return concatenate_faces([training, _named(validation, "validation"), drawn.select_split("test")])
+    return concatenate_faces([training, _rename_split(validation, "validation"), drawn.select_split("test")])
 
 
-def _whole(faces: FaceSet) -> FaceSet:
+def _draw_whole(faces: FaceSet) -> FaceSet:
     """All of Training, and PublicTest to compare by."""
-    training, public = official(faces)
-    return concatenate_faces([_named(training, "train"), _named(public, "test")])
+    training, public = select_official_splits(faces)
+    return concatenate_faces([_rename_split(training, "train"), _rename_split(public, "test")])
 
 
 #: Name → what draws it from FER2013's Training and PublicTest: splits train, validation (but for r2-joined and whole) and test.
 SPLITS: dict[str, Callable[[FaceSet], FaceSet]] = {
-    "r1": lambda faces: _training_divided(faces, 2_800),
-    "r2": _r2,
-    "r2-joined": _r2_joined,
-    "r3": _r3,
-    "r4": lambda faces: _training_divided(faces, 2_909),
-    "r5": lambda faces: _training_divided(faces, 2_871),
-    "whole": _whole,
+    "r1": lambda faces: _divide_training(faces, 2_800),
+    "r2": _draw_r2,
+    "r2-joined": _draw_r2_joined,
+    "r3": _draw_r3,
+    "r4": lambda faces: _divide_training(faces, 2_909),
+    "r5": lambda faces: _divide_training(faces, 2_871),
+    "whole": _draw_whole,
 }
 
 
-def _ours(network: str, split: str, epochs: int, short: int, *settings: str, tta: tuple[str, ...] = ()) -> Run:
+def _make_our_run(network: str, split: str, epochs: int, short: int, *settings: str, tta: tuple[TTA, ...] = ()) -> Run:
     return Run("ours", "strong", split, epochs, short, (f"network.name={network}", *settings), tta)
 
 
-def _author(name: str, split: str, epochs: int, short: int, *settings: str, tta: tuple[str, ...] = ()) -> Run:
+def _make_author_run(name: str, split: str, epochs: int, short: int, *settings: str, tta: tuple[TTA, ...] = ()) -> Run:
     return Run("author", name, split, epochs, short, settings, tta)
 
 
 #: base learned from Training alone, so it may teach where PublicTest is the test; on R2's and R3's splits it has seen test faces.
-_TAUGHT = ("targets.teacher=base", "targets.teacher_share=0.7", "targets.teacher_sees=augmented")
-FIVE = 'data.classes=["angry", "happy", "neutral", "sad", "surprise"]'
-TEN = ("ten-crop",)
+_DISTILLED = ("targets.teacher=base", "targets.teacher_share=0.7", "targets.teacher_sees=augmented")
+FIVE_CLASSES = 'data.classes=["angry", "happy", "neutral", "sad", "surprise"]'
+TEN_CROP: tuple[TTA, ...] = ("ten-crop",)
 
 REFERENCES: tuple[Study, ...] = (
     Study("r1-lenet", "LeNet with batch norm", (
-        _author("r1-lenet", "r1", 10, 10), _ours("r1-lenet", "r1", 60, 30, "augment.mixup=0"),
+        _make_author_run("r1-lenet", "r1", 10, 10), _make_our_run("r1-lenet", "r1", 60, 30, "augment.mixup=0"),
     ), 50.0, "validation, the upper end of 40 to 50 %"),
     Study("r1-alexnet", "AlexNet-like", (
-        _author("r1-alexnet", "r1", 30, 30),
-        _ours("r1-alexnet", "r1", 200, 25, "optimizer.name=adamw", "optimizer.lr=0.0005",  # SGD stood still for epochs
+        _make_author_run("r1-alexnet", "r1", 30, 30),
+        _make_our_run("r1-alexnet", "r1", 200, 25, "optimizer.name=adamw", "optimizer.lr=0.0005",  # SGD stood still for epochs
               "optimizer.weight_decay=0.01", "augment.mixup=0"),
     ), 56.0, "validation"),
     Study("r1-resnet18", "ResNet-18, stem with stride 4", (
-        _author("r1-resnet18", "r1", 30, 30), _ours("r1-resnet18", "r1", 200, 20, *_TAUGHT),
+        _make_author_run("r1-resnet18", "r1", 30, 30), _make_our_run("r1-resnet18", "r1", 200, 20, *_DISTILLED),
     ), 54.3, "validation"),
     Study("r1-final", "R1's final network", (
-        _author("r1-final", "r1", 70, 70), _ours("r1-final", "r1", 200, 40, *_TAUGHT),
+        _make_author_run("r1-final", "r1", 70, 70), _make_our_run("r1-final", "r1", 200, 40, *_DISTILLED),
     ), 61.77, "test"),
     Study("r2-resnet18", "ResNet-18, stem with stride 2", (
-        _author("r2-resnet18", "r2-joined", 1000, 100, 'data.validation="test"'),
-        _ours("r2-resnet18", "r2-joined", 300, 60, 'data.validation="test"'),
+        _make_author_run("r2-resnet18", "r2-joined", 1000, 100, 'data.validation="test"'),
+        _make_our_run("r2-resnet18", "r2-joined", 300, 60, 'data.validation="test"'),
     ), 66.42, "test"),
     Study("r3-vgg", "five classes, little data", (
-        _author("r3-vgg", "r3", 50, 50), _ours("r3-vgg", "r3", 300, 60, FIVE, "input.channels=3", "optimizer.lr=0.03"),
+        _make_author_run("r3-vgg", "r3", 50, 50), _make_our_run("r3-vgg", "r3", 300, 60, FIVE_CLASSES, "input.channels=3", "optimizer.lr=0.03"),
     ), 60.0, "test, the upper end of 57.6 to 60.0 %"),
     Study("r4-cnn", "deep VGG with PReLU", (
-        _author("r4-cnn", "r4", 80, 40), _ours("r4-cnn", "r4", 200, 60, *_TAUGHT),
+        _make_author_run("r4-cnn", "r4", 80, 40), _make_our_run("r4-cnn", "r4", 200, 60, *_DISTILLED),
     ), 67.7, "test"),
     Study("r4-dnn", "dense network of the same size", (
-        _author("r4-dnn", "r4", 80, 16),
-        _ours("r4-dnn", "r4", 80, 16, "optimizer.name=adamw", "optimizer.lr=0.002", "optimizer.weight_decay=0.05",
+        _make_author_run("r4-dnn", "r4", 80, 16),
+        _make_our_run("r4-dnn", "r4", 80, 16, "optimizer.name=adamw", "optimizer.lr=0.002", "optimizer.weight_decay=0.05",
               # Every place has weights of its own here, so that what is moved or turned far has to be learned anew.
               "augment.shift=0.03", "augment.degrees=0", "augment.scale=0", "augment.brightness=0", "augment.contrast=0",
-              "augment.mixup=0", "augment.erasing=0", "network.arguments={dropout=0}", "schedule.batch_size=64", *_TAUGHT),
+              "augment.mixup=0", "augment.erasing=0", "network.arguments={dropout=0}", "schedule.batch_size=64", *_DISTILLED),
     ), 43.1, "test"),
     Study("r5-vgg10", "VGG of 10 layers", (
-        _author("r5-vgg10", "r5", 300, 60, tta=TEN), _ours("r5-vgg10", "r5", 300, 60, *_TAUGHT, tta=TEN),
+        _make_author_run("r5-vgg10", "r5", 300, 60, tta=TEN_CROP), _make_our_run("r5-vgg10", "r5", 300, 60, *_DISTILLED, tta=TEN_CROP),
     ), 73.34, "test, ten-crop; selected on the test set"),
     Study("r5-resnet17", "residual network of 17 layers", (
-        _author("r5-resnet17", "r5", 300, 60, tta=TEN), _ours("r5-resnet17", "r5", 300, 20, *_TAUGHT, tta=TEN),
+        _make_author_run("r5-resnet17", "r5", 300, 60, tta=TEN_CROP), _make_our_run("r5-resnet17", "r5", 300, 20, *_DISTILLED, tta=TEN_CROP),
     ), 53.51, "test, first round, without augmentation"),
     Study("r5-resnet25", "residual network of 25 layers", (
-        _author("r5-resnet25", "r5", 300, 60, tta=TEN), _ours("r5-resnet25", "r5", 300, 60, *_TAUGHT, tta=TEN),
+        _make_author_run("r5-resnet25", "r5", 300, 60, tta=TEN_CROP), _make_our_run("r5-resnet25", "r5", 300, 60, *_DISTILLED, tta=TEN_CROP),
     ), 70.45, "test, ten-crop; selected on the test set"),
 )  # fmt: skip
 
@@ -198,7 +204,7 @@ _METHODS = {
 
 STUDIES: tuple[Study, ...] = (
     Study("adaptive-loss", "R5's adaptive loss and cross-entropy: VGG10 at half width, 15 epochs, three seeds", tuple(
-        Run(f"{loss}-{seed}", "strong", "r5", 15, 15, (*_HALF, *settings, f"run.seed={seed}"), TEN)
+        Run(f"{loss}-{seed}", "strong", "r5", 15, 15, (*_HALF, *settings, f"run.seed={seed}"), TEN_CROP)
         for seed in range(3)
         for loss, settings in (("cross-entropy", ()), ("adaptive", _ADAPTIVE))
     )),
@@ -234,7 +240,7 @@ STUDIES: tuple[Study, ...] = (
     Study("fine-tuning", "Fine-tuning, R5's last phase: five more epochs of adaptive-loss/adaptive-0", tuple(
         Run(name, "strong", "r5", 5, 5,
             (*_HALF, *_ADAPTIVE, "start.model=RUNS/adaptive-loss/adaptive-0", "optimizer.lr=0.01",
-             "schedule.warmup_epochs=0", *settings), TEN)
+             "schedule.warmup_epochs=0", *settings), TEN_CROP)
         for name, settings in (
             ("same-weights", ()),
             ("retuned", ("loss.class_weights=validation",)),
@@ -271,7 +277,7 @@ _NANO = ("network.arguments={widths = [40, 80, 160], blocks = 1}", 'data.validat
 #: One change each: name → what is laid over base's recipe on nano's network.
 _STEPS: dict[str, tuple[str, ...]] = {
     "start": (),
-    "teacher-augmented": _TAUGHT,
+    "teacher-augmented": _DISTILLED,
     "votes-0.3": ("targets.votes=0.3",),
     "deeper": ("network.arguments={widths = [40, 80, 160], blocks = 2}",),
     "thinner-deeper": ("network.arguments={widths = [26, 52, 104], blocks = 2}",),
@@ -296,7 +302,7 @@ _STEPS: dict[str, tuple[str, ...]] = {
 
 #: What docs/accuracy.md shows.
 LADDER = Study("ladder", "Results: a small residual network, 12 epochs of the recipe base", tuple(
-    Run(name, "base", "whole", epochs, epochs, (*_NANO, *settings), ("flip", *TEN) if name.startswith("start") else ())
+    Run(name, "base", "whole", epochs, epochs, (*_NANO, *settings), ("flip", *TEN_CROP) if name.startswith("start") else ())
     for name, settings in _STEPS.items()
     for epochs in (24 if name == "twice-as-long" else 12,)
 ))  # fmt: skip
@@ -311,7 +317,7 @@ CHEAPEST_FIRST = (
 )  # fmt: skip
 
 
-def studies_named(wanted: str) -> list[Study]:
+def find_studies(wanted: str) -> list[Study]:
     """One study by its name, or all, cheapest first; UsageError lists the choices."""
     if wanted == "all":
         return [ALL[name] for name in CHEAPEST_FIRST]

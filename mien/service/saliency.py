@@ -50,13 +50,13 @@ def _load_network(path: Path) -> TrainedModel:
 
 def draw_saliency(path: Path, crop: np.ndarray, method: str) -> np.ndarray:
     """One crop uint8 (S, S, 3), enlarged, with what of it speaks for its most probable expression: RGB uint8."""
-    from mien.explanation.attribution import explain
-    from mien.explanation.figures import overlay
+    from mien.explanation.attribution import compute_attributions
+    from mien.explanation.figures import draw_overlays
     from mien.training.torch_classifier import TorchClassifier
 
     with _LOCK:
         trained = _load_network(path)
         crops = crop[None]
         target = TorchClassifier(trained).probabilities(crops).argmax(axis=1)
-        maps = explain(trained.network, trained.preprocessing.to_tensor(crops), target, method)
-        return overlay(trained.preprocessing.convert_color(crops), maps, zoom=ZOOM)[0]
+        maps = compute_attributions(trained.network, trained.preprocessing.to_tensor(crops), target, method)
+        return draw_overlays(trained.preprocessing.convert_color(crops), maps, zoom=ZOOM)[0]

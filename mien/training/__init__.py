@@ -1,1 +1,1 @@
-"""From a recipe and a FaceSet to a trained network: needs torch (``pip install 'mien[train]'``)."""
+"""Train a network on a FaceSet as a recipe says. Needs torch (``pip install 'mien[train]'``)."""

@@ -1,4 +1,4 @@
-"""Checkpoints: what a run needs to go on, and what a trained network needs to be used. Written whole or not at all."""
+"""Checkpoints: the state to resume a training, and the description to use its network. Files are written atomically."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class TrainedModel:
-    """A trained network with what it takes to use it.
+    """A trained network with its classes and preprocessing.
 
-    temperature: divides the logits before the softmax; epoch: how many were trained, 0 where it is not known.
-    labels_by: whose labels it learned, "given" or FER+'s "raters".
+    temperature: divides the logits before the softmax.
+    epoch: number of epochs trained, 0 if unknown.
+    labels_by: source of the training labels, "given" or FER+'s "raters".
     """
 
     network: nn.Module
@@ -36,7 +37,7 @@ class TrainedModel:
     labels_by: str = "given"
 
     def describe(self) -> dict[str, Any]:
-        """Everything but the weights, as plain values."""
+        """Return everything except the weights as plain values."""
         return {
             "format": FORMAT,
             "name": self.name,
@@ -50,11 +51,11 @@ class TrainedModel:
 
 
 def save_trained_model(path: Path, trained: TrainedModel, **more: Any) -> None:
-    """Write weights (of ``trained.network``) and description; ``more`` holds what resuming and the lineage need.
+    """Write the weights of ``trained.network`` and its description; ``more`` holds the state for resuming and the lineage.
 
-    Raises OutputError where the file cannot be written whole, as on a full disk.
+    Raises OutputError if the file cannot be written completely, for example on a full disk.
     """
-    # An open file, not its path: what torch writes by itself hides why the operating system refused.
+    # Pass an open file: with a path, torch hides the reason of the operating system.
     with replace_file(path) as temporary, temporary.open("wb") as file:
         try:
             torch.save({**trained.describe(), "weights": trained.network.state_dict(), **more}, file)
@@ -65,24 +66,24 @@ def save_trained_model(path: Path, trained: TrainedModel, **more: Any) -> None:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """The raw contents. Only tensors and plain values are accepted: a checkpoint cannot run code."""
+    """Return the raw contents of a checkpoint. Only tensors and plain values are loaded, so a file cannot run code."""
     if not path.is_file():
-        raise ModelError(path, "does not exist", "check the path, or train first with 'mien train'")
+        raise ModelError(path, "does not exist", "check the path, or train a network first")
     try:
         contents = torch.load(path, map_location="cpu", weights_only=True)
     except MemoryError:
         raise
-    except Exception as error:  # torch raises many kinds for a damaged file; all mean the same here
-        raise ModelError(path, "is not a checkpoint that can be read", "train again, or name another file") from error
+    except Exception as error:  # torch raises many types for a damaged file
+        raise ModelError(path, "is not a readable checkpoint", "train again, or name another file") from error
     if not isinstance(contents, dict) or contents.get("format") != FORMAT:
         raise ModelError(path, "is not a checkpoint of mien", "name a run folder or one of its .pt files")
     return contents
 
 
 def load_trained_model(path: Path) -> TrainedModel:
-    """The network of a .pt file, in evaluation mode on the CPU.
+    """Return the network of a .pt file, in evaluation mode on the CPU.
 
-    Raises ModelError where the file does not describe a network, lacks weights of it, or has weights that are no numbers.
+    Raises ModelError if the file describes no network, lacks weights, or has weights that are not finite.
     """
     contents = read_checkpoint(path)
     try:

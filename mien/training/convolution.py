@@ -1,4 +1,4 @@
-"""Convolutions of small pictures with many channels as one product of matrices, which is what they are on a processor."""
+"""Convolutions of small feature maps with many channels, computed as one matrix product on CPUs."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ from torch import Tensor, nn
 
 from mien.training.hardware import Hardware
 
-#: From so many weights on, and up to so many places that the kernel is laid on, the product is the faster way.
-#: benchmarks/speed.py networks measures what it brings; at 6×6 places it was slower.
+#: With at least this many weights and at most this many output positions, the matrix product is faster.
+#: Measured by benchmarks/speed.py networks; at 6×6 positions it was slower.
 _MIN_WEIGHTS, _MAX_POSITIONS = 256 * 256 * 9, 9
 
 
 class ProductConv2d(nn.Conv2d):
-    """nn.Conv2d whose forward and backward passes are products of matrices where that is faster (im2col).
+    """nn.Conv2d whose forward and backward passes are matrix products if that is faster (im2col).
 
-    The rows are the places that the kernel is laid on in all pictures of the batch, the columns what it covers there. A
-    library that lays out pictures and weights anew for each pass spends most of its time on that when there are few places.
+    A row is one output position of one picture, its columns are the input values under the kernel. oneDNN reorders
+    inputs and weights for each pass, which takes most of the time if there are few positions.
     """
 
     def forward(self, images: Tensor) -> Tensor:
-        (kernel, _), (stride, _), (padding, _) = self.kernel_size, self.stride, self.padding
+        kernel, stride, padding = self.kernel_size[0], self.stride[0], self.padding[0]
+        assert isinstance(padding, int)
         tall, wide = ((side + 2 * padding - kernel) // stride + 1 for side in images.shape[2:])
         if tall * wide > _MAX_POSITIONS:
             return super().forward(images)
@@ -36,9 +37,9 @@ class ProductConv2d(nn.Conv2d):
 
 
 def replace_large_convolutions(network: nn.Module, hardware: Hardware) -> nn.Module:
-    """The same network, its large convolutions replaced in place where the hardware gains by it: bf16 on a processor.
+    """Replace the large convolutions of a network in place if that is faster: in bf16 on a CPU. Return the network.
 
-    Weights, their names and what comes out (but for rounding) stay as they are.
+    Weights, their names and the outputs (except for rounding) stay the same.
     """
     if hardware.device.type == "cpu" and hardware.dtype == torch.bfloat16:
         for module in network.modules():
@@ -48,7 +49,7 @@ def replace_large_convolutions(network: nn.Module, hardware: Hardware) -> nn.Mod
 
 
 def _is_replaceable(convolution: nn.Conv2d) -> bool:
-    """Many weights, square, undivided, padded with zeros."""
+    """Return whether a convolution is large, square, without groups or dilation, and zero-padded."""
     plain = convolution.groups == 1 and convolution.dilation == (1, 1) and convolution.padding_mode == "zeros"
     square = all(
         isinstance(pair, tuple) and len(set(pair)) == 1

@@ -1,4 +1,4 @@
-"""The hardware and software a result was made with, so that every number can name them."""
+"""Describe the hardware and software of a training, for its log and its model card."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PACKAGES = ("torch", "numpy", "onnx", "onnxruntime", "opencv-python-headless", "
 
 
 def describe_environment(device: torch.device, precision: str, seed: int) -> dict[str, Any]:
-    """Plain values for environment.json."""
+    """Return plain values for environment.json."""
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "mien": mien.__version__,
@@ -38,7 +38,7 @@ def describe_environment(device: torch.device, precision: str, seed: int) -> dic
 
 
 def describe_processor() -> str:
-    """The processor's name with the instruction sets that decide its speed here."""
+    """Return the processor's name with the instruction sets that matter for speed."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -58,12 +58,12 @@ def _find_version(package: str) -> str | None:
 
 
 def _find_commit() -> str | None:
-    """The commit of the checkout that runs, with "+" if it was changed; None outside one."""
+    """Return the commit of the running checkout, with "+" if it has changes; None outside a checkout."""
     git, folder = shutil.which("git"), Path(mien.__file__).parent.parent
     if git is None or not (folder / ".git").exists():
         return None
-    ask = partial(subprocess.run, cwd=folder, capture_output=True, text=True, encoding="utf-8", errors="replace")
-    name = ask([git, "rev-parse", "--short", "HEAD"]).stdout.strip()
-    # Not `describe --dirty`, which takes a lock in the checkout.
-    changed = ask([git, "--no-optional-locks", "status", "--porcelain", "--untracked-files=no"]).stdout
+    run_git = partial(subprocess.run, cwd=folder, capture_output=True, text=True, encoding="utf-8", errors="replace")
+    name = run_git([git, "rev-parse", "--short", "HEAD"]).stdout.strip()
+    # `describe --dirty` would take a lock in the checkout.
+    changed = run_git([git, "--no-optional-locks", "status", "--porcelain", "--untracked-files=no"]).stdout
     return (name + "+" * bool(changed)) or None

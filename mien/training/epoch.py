@@ -1,4 +1,4 @@
-"""One epoch: what is taught, what changes, the steps, and what is watched after them."""
+"""One epoch of training: the context, the state, the optimization steps, and the evaluation after them."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ from mien.training.recipe import Recipe
 from mien.training.semi_supervised import UnlabeledLoss
 from mien.training.targets import Teacher
 
-#: How often the loss is looked at: on a GPU every look waits for it.
+#: Steps between two checks of the loss: on a GPU each check waits for the computation.
 LOSS_CHECK_STEPS = 10
 
 
 @dataclass(frozen=True)
 class TrainingContext:
-    """What is taught, the same in every epoch.
+    """The data and settings of a training, the same in every epoch.
 
-    images, labels   uint8 (N, 1, H, W) and int64 (N,), where the network is trained
-    targets          float32 (N, K): what each face is to be given, before it is blended with others
-    teacher          whom to ask about the augmented inputs, if anybody
-    unlabeled       what else to learn from, if anything
+    images, labels   uint8 (N, 1, H, W) and int64 (N,), on the device of the network
+    targets          float32 (N, K): target distribution of each face, before mixup and cutmix
+    teacher          predicts targets for the augmented inputs, if the recipe has one
+    unlabeled        the loss on unlabeled faces, if the recipe has one
     """
 
     recipe: Recipe
@@ -51,18 +51,18 @@ class TrainingContext:
 
 @dataclass
 class TrainingState:
-    """All that changes while a network is trained; what a checkpoint must hold for a run to go on exactly."""
+    """Everything that changes during training. A checkpoint stores it, so that a run resumes exactly."""
 
     network: nn.Module
     optimizer: torch.optim.Optimizer
     averaged: AveragedNetwork
     generator: torch.Generator
-    alpha: list[float] | None  # weights of the classes in the loss
+    alpha: list[float] | None  # class weights in the loss
     history: list[dict[str, Any]] = field(default_factory=list)
     best_accuracy: float = -1.0
 
     def to_checkpoint(self) -> dict[str, Any]:
-        """Everything but the averaged weights, which save_trained_model writes for use."""
+        """Return everything except the averaged weights, which `save_trained_model` writes."""
         return {
             "raw_weights": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -76,6 +76,7 @@ class TrainingState:
         }
 
     def restore(self, saved: dict[str, Any]) -> None:
+        """Restore the state, including all random number generators, from the contents of a checkpoint."""
         self.network.load_state_dict(saved["raw_weights"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.averaged.network.load_state_dict(saved["weights"])
@@ -88,7 +89,7 @@ class TrainingState:
 
 
 def initial_state(recipe: Recipe, network: nn.Module, alpha: list[float] | None = None) -> TrainingState:
-    """Before the first step."""
+    """Return the state before the first step."""
     return TrainingState(
         network,
         make_optimizer(network, recipe.optimizer),
@@ -99,7 +100,10 @@ def initial_state(recipe: Recipe, network: nn.Module, alpha: list[float] | None 
 
 
 def run_epoch(course: TrainingContext, state: TrainingState, validation: FaceSet, bar: ProgressBar) -> dict[str, Any]:
-    """Train one epoch and watch it: a row of the log. Raises TrainingDiverged before anything of it is saved."""
+    """Train one epoch, evaluate it, and return its row of the log.
+
+    Raises TrainingDiverged before anything of the epoch is saved.
+    """
     started, epoch = time.perf_counter(), len(state.history)
     row = {"epoch": epoch + 1, **train_epoch(course, state, bar)}
     row |= evaluate_epoch(state.averaged.network, validation, course.preprocessing, course.hardware)
@@ -109,9 +113,9 @@ def run_epoch(course: TrainingContext, state: TrainingState, validation: FaceSet
 
 
 def train_epoch(course: TrainingContext, state: TrainingState, bar: ProgressBar) -> dict[str, float]:
-    """One pass over the training faces: learning rate, loss, accuracy, speed.
+    """Train on all training faces once; return learning rate, loss, accuracy and speed.
 
-    Batches are whole: what is left of a shuffled epoch, less than a batch, is not seen in it.
+    All batches have the same size: a last, smaller batch of the shuffled epoch is skipped.
     """
     recipe, hardware, images = course.recipe, course.hardware, course.images
     loss_of = make_loss(recipe.loss, state.alpha)
@@ -169,9 +173,9 @@ def make_batch(
     teacher: Teacher | None,
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """What the network is given of uint8 images (B, 1, H, W) and targets (B, K): inputs (B, C, H, W) and targets (B, K).
+    """Return augmented inputs (B, C, H, W) and targets (B, K) of uint8 images (B, 1, H, W) and targets (B, K).
 
-    Noise comes last: a teacher is asked without it, since what it made of the noise would be learned.
+    Noise is added last, after the teacher's predictions: a teacher's reaction to noise must not be learned.
     """
     inputs = normalize(make_augmentation(recipe)(images.float() / 255, generator), preprocessing)
     inputs, targets = mix_batch(recipe, inputs, targets, generator)
@@ -184,7 +188,7 @@ def make_batch(
 
 
 def mix_batch(recipe: Recipe, inputs: Tensor, targets: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Mixup, cutmix, or one of the two by the toss of a coin, as the recipe says; FixMatch's labeled faces stay their own."""
+    """Apply mixup or cutmix as the recipe says, one of them at random if it has both; neither with FixMatch."""
     settings = recipe.augment
     if recipe.semi.method == "fixmatch":
         return inputs, targets
@@ -197,7 +201,7 @@ def mix_batch(recipe: Recipe, inputs: Tensor, targets: Tensor, generator: torch.
 
 
 def set_training_mode(network: nn.Module) -> None:
-    """Training mode, but for batch norms whose weights are frozen: their running statistics stay as they are too."""
+    """Set training mode, except for batch norms with frozen weights: their running statistics stay fixed, too."""
     network.train()
     for module in network.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and not module.weight.requires_grad:
@@ -208,7 +212,7 @@ def set_training_mode(network: nn.Module) -> None:
 def predict_probabilities(
     network: nn.Module, images: Tensor, preprocessing: Preprocessing, hardware: Hardware, batch_size: int = 256
 ) -> np.ndarray:
-    """uint8 (N, 1, H, W) → float32 (N, K), in evaluation mode; the network's mode is put back."""
+    """Return probabilities float32 (N, K) of images uint8 (N, 1, H, W), in evaluation mode; the mode is restored."""
     was_training = network.training
     network.eval()
     try:
@@ -225,7 +229,7 @@ def predict_probabilities(
 def evaluate_epoch(
     network: nn.Module, validation: FaceSet, preprocessing: Preprocessing, hardware: Hardware
 ) -> dict[str, float]:
-    """Loss, accuracy and macro-F1 on the validation faces."""
+    """Return loss, accuracy and macro-F1 on the validation faces."""
     images, _ = move_to_device(validation, hardware)
     probabilities = predict_probabilities(network, images, preprocessing, hardware)
     matrix = confusion_matrix(validation.labels, probabilities.argmax(axis=1), probabilities.shape[1])
@@ -238,10 +242,10 @@ def evaluate_epoch(
 
 
 def _make_divergence_error(recipe: Recipe, epoch: int, rate: float) -> TrainingDiverged:
-    kept = "the epochs before are kept; " if epoch else ""
+    kept = "the earlier epochs are kept; " if epoch else ""
     return TrainingDiverged(
         recipe.name,
         f"the loss became NaN or infinite in epoch {epoch + 1} at a learning rate of {rate:g}",
-        f"{kept}in another --out try --set optimizer.lr={recipe.optimizer.lr / 10:g}, a longer "
-        f"--set schedule.warmup_epochs={recipe.schedule.warmup_epochs + 3:g}, or --set run.precision=fp32",
+        f"{kept}try `optimizer.lr={recipe.optimizer.lr / 10:g}`, a longer "
+        f"`schedule.warmup_epochs={recipe.schedule.warmup_epochs + 3:g}`, or `run.precision=fp32`, in another `out`",
     )

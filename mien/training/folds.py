@@ -1,4 +1,4 @@
-"""Probabilities of faces from networks that did not train on them: k-fold cross-validation."""
+"""Out-of-fold probabilities: k-fold cross-validation with small networks."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from mien.training.train import train
 
 
 def make_fold_recipe(size: int, epochs: int = 8, seed: int = 0) -> Recipe:
-    """A small residual network and a short schedule: a second opinion of each face, not a good score."""
+    """Return the recipe of one fold: a small residual network and a short schedule."""
     return parse_recipe(
         {
             "name": "fold",
-            "description": "One of the networks whose out-of-fold probabilities 'mien audit' looks at",
+            "description": "One of the networks that predict out-of-fold probabilities",
             "data": {"train": "train", "validation": "validation"},
             "input": {"size": size},
             "network": {"name": "residual", "arguments": {"widths": [32, 64, 128], "blocks": 1}},
@@ -35,11 +35,10 @@ def make_fold_recipe(size: int, epochs: int = 8, seed: int = 0) -> Recipe:
 
 
 def assign_folds(labels: np.ndarray, groups: Sequence[np.ndarray], folds: int, seed: int = 0) -> np.ndarray:
-    """int64 (N,) in 0..folds − 1: every class spread evenly, rows of one group together.
+    """Return the fold of each face, int64 (N,) in 0..folds − 1, stratified by class, with groups kept together.
 
-    Twins must not be parted: a network that trained on one of them would confirm the other's label, right or wrong. A
-    group of more than a hundredth of the set (and of 20 rows) is parted all the same: where nearly all pictures look
-    alike, as drawings may, it would leave the other folds empty.
+    Duplicates belong in one fold: a network trained on one of them would confirm the label of the other. A group of
+    more than a hundredth of the set (and of 20 rows) is split, since it could leave other folds empty.
     """
     rng = np.random.default_rng(seed)
     chosen = np.empty(len(labels), np.int64)
@@ -61,25 +60,27 @@ def predict_out_of_fold(
     quiet: bool = False,
     echo: Callable[[str], None] = print,
 ) -> np.ndarray:
-    """float32 (N, K): each face's probabilities from the network of the folds that it is not in.
+    """Return each face's probabilities, float32 (N, K), from a network that was not trained on it.
 
-    faces: all labeled; chosen int (N,): the fold of each. The networks are kept in ``folder/fold-1``... as run folders;
-    those that are finished are not trained again, one that was interrupted goes on.
+    faces: all labeled. fold_indices: int (N,), the fold of each. The networks are stored in ``folder/fold-1``... as run
+    folders. Finished ones are used again, and an interrupted one is resumed.
 
-    Raises DataError where the folder holds folds of other faces, or a fold leaves a class without training faces.
+    Raises DataError if the folder holds folds of other faces, or a fold leaves a class without training faces.
     """
     recipe = make_fold_recipe(faces.images.shape[1], epochs)
     probabilities = np.empty((len(faces), len(faces.classes)), np.float32)
     for fold in np.unique(fold_indices):
         held = fold_indices == fold
         part, run = replace(faces, split=np.where(held, "validation", "train")), folder / f"fold-{fold + 1}"
-        echo(f"fold {fold + 1} of {fold_indices.max() + 1}: {(~held).sum():,} faces train, {held.sum():,} are judged")
+        echo(
+            f"fold {fold + 1} of {fold_indices.max() + 1}: {(~held).sum():,} faces train, {held.sum():,} are predicted"
+        )
         try:
             train(recipe, part, run, resume=(run / "last.pt").is_file(), quiet=quiet, echo=echo)
-        except (DataError, RecipeError) as error:  # of an earlier call with other faces, or other options
+        except (DataError, RecipeError) as error:  # the folder belongs to a call with other faces or options
             if error.name != str(run):
                 raise
-            hint = f"give the same data and options as then, remove {folder}, or choose another --out"
+            hint = f"give the same data and options, remove {folder}, or choose another `out`"
             raise DataError(run, error.problem, hint) from error
         probabilities[held] = TorchClassifier(load_run(run)).probabilities(faces.images[held], "flip")
     return probabilities

@@ -1,4 +1,4 @@
-"""Which faces trained a network, and which trained what it began with or learned from: whether a held-out score can be relied on."""
+"""The faces that trained a network and its ancestors (start weights and teachers), to tell whether a score is held out."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from mien.core.types import FaceSet
 from mien.data.splits import compute_checksums, read_checksums
 from mien.training.checkpoint import read_checkpoint
 
-#: Above this share of faces that trained an earlier model, a score on them is no held-out score.
-#: Checksums of 32 bits agree by chance in about one of a million pairs of data sets' faces.
+#: Above this share of faces that trained an ancestor, a score on them is not a held-out score.
+#: 32-bit checksums of different faces agree by chance in about one of a million comparisons with a data set.
 MAX_SEEN_SHARE = 0.01
 
 
 @dataclass(frozen=True)
 class Lineage:
-    """The faces behind the weights of a network, by the checksums of their pictures.
+    """The faces that trained a network, as checksums of their pictures.
 
-    own       uint32 (M,), ascending: the faces that trained it
-    earlier   uint32 (L,), ascending: those that trained the models that it began with or learned from, and theirs
-    size      side in pixels of these pictures
-    unknown   earlier models of which nobody knows what trained them
+    own_faces          uint32 (M,), ascending: the faces that trained the network itself
+    ancestor_faces     uint32 (L,), ascending: the faces that trained its start weights and teachers, and their ancestors
+    size               side in pixels of these pictures
+    unknown_ancestors  names of ancestors whose training faces are unknown
     """
 
     own_faces: np.ndarray
@@ -35,23 +35,23 @@ class Lineage:
     unknown_ancestors: tuple[str, ...] = ()
 
     def count_seen_by_ancestors(self, faces: FaceSet) -> int:
-        """How many of the faces trained an earlier model but not this one; 0 where their size differs.
+        """Return how many of the faces trained an ancestor but not this network; 0 if their size differs.
 
-        A picture that also trained this network is a duplicate, and no sign that the models held out different faces.
+        A picture that also trained this network is a duplicate. It does not show that the models held out other faces.
         """
         return self._count_matches(
             compute_checksums(faces.images), np.setdiff1d(self.ancestor_faces, self.own_faces), faces.images.shape[1]
         )
 
     def count_seen(self, faces: FaceSet) -> int:
-        """How many of the faces are pictures that trained this network."""
+        """Return how many of the faces are pictures that trained this network; 0 if their size differs."""
         return self._count_matches(compute_checksums(faces.images), self.own_faces, faces.images.shape[1])
 
     def _count_matches(self, pictures: np.ndarray, known: np.ndarray, size: int) -> int:
         return int(np.isin(pictures, known).sum()) if size == self.size else 0
 
     def to_checkpoint(self) -> dict[str, Any]:
-        """Tensors and plain values, as a checkpoint may hold them."""
+        """Return tensors and plain values for a checkpoint."""
         own, earlier = (torch.from_numpy(values.view(np.int32)) for values in (self.own_faces, self.ancestor_faces))
         return {"own": own, "earlier": earlier, "size": self.size, "unknown": list(self.unknown_ancestors)}
 
@@ -62,7 +62,7 @@ class Lineage:
 
 
 def read_lineage(model: str | Path) -> Lineage | None:
-    """The lineage in a run folder or a .pt file; None for model files, older runs, and what is no run."""
+    """Return the lineage in a run folder or a .pt file; None for model files, older runs and other paths."""
     path = Path(model)
     path = path / "last.pt" if path.is_dir() else path
     if path.suffix != ".pt" or not path.is_file():
@@ -72,7 +72,7 @@ def read_lineage(model: str | Path) -> Lineage | None:
 
 
 def collect_lineage(training: Sequence[FaceSet], models: Sequence[str]) -> Lineage:
-    """The lineage of a network that these faces train and that begins with, or learns from, these models."""
+    """Return the lineage of a network trained on these faces, with these models as start weights and teachers."""
     size = training[0].images.shape[1]
     own = np.unique(np.concatenate([compute_checksums(faces.images) for faces in training]))
     found = {name: read_lineage(name) for name in models}
@@ -82,7 +82,7 @@ def collect_lineage(training: Sequence[FaceSet], models: Sequence[str]) -> Linea
 
 
 def combine_lineages(members: Sequence[Lineage | None], names: Sequence[str]) -> Lineage | None:
-    """The lineage of averaged runs: the faces of the last one, and as earlier models all others; None where it has none."""
+    """Return the lineage of averaged runs: the last run's faces, with all others as ancestors; None if it has none."""
     last = members[-1]
     if last is None:
         return None
@@ -93,7 +93,7 @@ def combine_lineages(members: Sequence[Lineage | None], names: Sequence[str]) ->
 
 
 def _collect_checksums(models: Sequence[Lineage]) -> np.ndarray:
-    """uint32, ascending: all faces behind some models."""
+    """Return the checksums of all faces that trained the models and their ancestors: uint32, ascending."""
     parts = [faces for model in models for faces in (model.own_faces, model.ancestor_faces)]
     return np.unique(np.concatenate([np.empty(0, np.uint32), *parts]))
 
@@ -103,20 +103,22 @@ def _collect_unknown(unknown: Sequence[str], models: Sequence[Lineage]) -> tuple
 
 
 def describe_overlap(found: Lineage | None, faces: FaceSet) -> tuple[str, bool]:
-    """(what is to be said of held-out faces, "" where nothing is; whether a score on them is no held-out score)."""
+    """Return a note on held-out faces ("" if there is none), and whether a score on them is not a held-out score."""
     if found is None:
         return "", False
     count = found.count_seen_by_ancestors(faces)
     said = []
     if count:
-        said.append(f"{count:,} of these {len(faces):,} faces trained a model that this one began with or learned from")
+        said.append(
+            f"{count:,} of these {len(faces):,} faces trained a model that this one started from or learned from"
+        )
     if found.unknown_ancestors:
         said.append(f"{' and '.join(found.unknown_ancestors)} may have learned from these faces")
     return "; ".join(said), count > MAX_SEEN_SHARE * len(faces)
 
 
 def describe_stored_overlap(found: Lineage | None, names: Path) -> str:
-    """`caveat` for the held-out faces that a run's validation.csv lists."""
+    """Return the note of `describe_overlap` for the held-out faces that a run's validation.csv lists."""
     if found is None or not names.is_file():
         return ""
     pictures = read_checksums(names)

@@ -1,6 +1,6 @@
 """Losses on logits (N, K) and target probabilities (N, K); the mean over the batch is returned.
 
-Targets are distributions, because mixup and cutmix blend them: what a formula says of the true class t (its weight α_t,
+Targets are distributions, because mixup and cutmix blend them. A term for the true class t in a formula (its weight α_t,
 its probability p_t) is then the mean over the target's classes.
 """
 
@@ -18,12 +18,12 @@ from mien.training.recipe import LossSettings
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 
-#: The range of R5's weights: the class that is read best gets the least, the one that is read worst 1.
+#: The range of R5's weights: the class with the highest recall gets this one, the class with the lowest recall 1.
 MIN_ALPHA = 0.4
 
 
 def smooth_labels(targets: Tensor, smoothing: float) -> Tensor:
-    """(N, K) → (N, K): the true class keeps 1 − ε(1 − 1/K), every other gets ε/K (Szegedy et al., 2016).
+    """Return targets (N, K) with label smoothing: the true class keeps 1 − ε(1 − 1/K), every other gets ε/K (Szegedy et al., 2016).
 
     "Rethinking the Inception Architecture for Computer Vision". Every row still sums to 1.
     """
@@ -31,30 +31,30 @@ def smooth_labels(targets: Tensor, smoothing: float) -> Tensor:
 
 
 def cross_entropy_per_face(logits: Tensor, targets: Tensor) -> Tensor:
-    """−Σₖ yₖ log pₖ for each face, (N,); float32 whatever the logits' precision."""
+    """Return −Σₖ yₖ log pₖ for each face, (N,) float32 for logits of any precision."""
     return F.cross_entropy(logits.float(), targets, reduction="none")
 
 
 def focal_loss_per_face(logits: Tensor, targets: Tensor, gamma: float) -> Tensor:
-    """−Σₖ yₖ (1 − pₖ)^γ log pₖ for each face, (N,) (Lin et al., "Focal Loss for Dense Object Detection", 2017)."""
+    """Return −Σₖ yₖ (1 − pₖ)^γ log pₖ for each face, (N,) (Lin et al., "Focal Loss for Dense Object Detection", 2017)."""
     log_p = F.log_softmax(logits.float(), dim=1)
     return -(targets * (-torch.expm1(log_p)).clamp(min=1e-12) ** gamma * log_p).sum(dim=1)
 
 
 def adaptive_loss_per_face(logits: Tensor, targets: Tensor, gamma: float) -> Tensor:
-    """(1 − e^(−ce))^γ · ce with ce = −Σₖ yₖ log pₖ for each face, (N,): the loss of R5, without its weights.
+    """Return (1 − e^(−ce))^γ · ce with ce = −Σₖ yₖ log pₖ for each face, (N,): the loss of R5, without its weights.
 
     With γ = 0 it is cross-entropy; with hard targets e^(−ce) is p_t and it is the focal loss.
     """
     ce = cross_entropy_per_face(logits, targets)
-    hard = (-torch.expm1(-ce)).clamp(min=1e-12)  # clamped for the sake of the gradient at γ < 1
+    hard = (-torch.expm1(-ce)).clamp(min=1e-12)  # clamped, so that the gradient is finite for γ < 1
     return hard**gamma * ce if gamma else ce
 
 
 def make_loss(settings: LossSettings, alpha: Sequence[float] | None = None) -> Loss:
-    """The recipe's loss: (logits (N, K), targets (N, K) before smoothing) → the mean over the batch.
+    """Return the recipe's loss: a function of logits (N, K) and targets (N, K) before smoothing, mean over the batch.
 
-    ``alpha`` (K,) weighs faces by their true class: R5's full formula is loss = α_t (1 − e^(−ce))^γ ce, with smoothed
+    ``alpha`` (K,) weights faces by their true class. R5's full formula is loss = α_t (1 − e^(−ce))^γ ce, with smoothed
     targets in ce. The mean is over faces, not over weights, as R5 has it.
     """
     weights = None if alpha is None else torch.tensor(alpha, dtype=torch.float32)
@@ -73,7 +73,7 @@ def make_loss(settings: LossSettings, alpha: Sequence[float] | None = None) -> L
 
 
 def compute_class_weights(counts: np.ndarray, method: str, beta: float = 0.999) -> list[float]:
-    """Weights (K,) from the classes' counts, scaled so that the mean over faces is 1.
+    """Return class weights (K,) from the class counts, scaled so that their mean over faces is 1.
 
     "inverse": 1 / n. "effective": (1 − β) / (1 − βⁿ), the inverse of the effective number of examples (Cui et al.,
     "Class-Balanced Loss Based on Effective Number of Samples", 2019).
@@ -84,10 +84,10 @@ def compute_class_weights(counts: np.ndarray, method: str, beta: float = 0.999) 
 
 
 def compute_recall_weights(confusion: np.ndarray) -> list[float]:
-    """Weights (K,) from a validation confusion matrix (true × predicted): 1 for the worst recall, .4 for the best.
+    """Return class weights (K,) from a confusion matrix (true × predicted): 1 for the lowest recall, 0.4 for the highest.
 
-    R5 retuned its α by hand from the confusion matrix near the end of training; this is that step as a formula, linear
-    in the recall between the ends of the range that R5 used. A class that nobody measured has the mean of the others.
+    R5 adjusted its α by hand from the confusion matrix near the end of training. This formula is linear in the recall,
+    within the range that R5 used. A class without validation faces gets the mean weight of the others.
     """
     support = confusion.sum(axis=1)
     seen = support > 0
@@ -100,10 +100,10 @@ def compute_recall_weights(confusion: np.ndarray) -> list[float]:
 
 
 def check_class_weights(alpha: Sequence[float], classes: tuple[str, ...]) -> None:
-    """RecipeError unless there is one weight a class."""
+    """Raise RecipeError unless there is one weight for each class."""
     if len(alpha) != len(classes):
         raise RecipeError(
-            "loss.class_weights",
+            "`loss.class_weights`",
             f"has {len(alpha)} weights for the {len(classes)} classes {', '.join(classes)}",
             "give one for each, in this order",
         )
@@ -111,10 +111,10 @@ def check_class_weights(alpha: Sequence[float], classes: tuple[str, ...]) -> Non
 
 @torch.no_grad()
 def check_outputs_logits(network: nn.Module, channels: int, size: int) -> None:
-    """ModelError if a softmax, a ReLU or the like ends the network: the losses here take logits.
+    """Raise ModelError if the network ends in a softmax, a ReLU or another activation: the losses take logits.
 
-    A softmax before cross-entropy squeezes its gradient, and a ReLU kills the classes whose logits it makes zero;
-    docs/reproduction.md shows what that costs.
+    A softmax before cross-entropy shrinks the gradient. A ReLU stops the gradient of all classes with negative logits.
+    docs/reproduction.md shows the cost in accuracy.
     """
     noise = torch.randn(16, channels, size, size, generator=torch.Generator().manual_seed(0))
     was_training = network.training
@@ -144,5 +144,5 @@ def check_outputs_logits(network: nn.Module, channels: int, size: int) -> None:
         raise ModelError(
             f"network {type(network).__name__}",
             f"ends in {what}; the losses here take logits",
-            "take it off: the last layer is to be linear",
+            "remove it: the last layer must be linear",
         )

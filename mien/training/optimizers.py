@@ -1,4 +1,4 @@
-"""What moves the weights: the optimizer, its learning rate at every step, and the averaged copy of the network."""
+"""The optimizer, the learning rate at each step, and the exponential moving average of the weights."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from mien.training.recipe import OptimizerSettings, ScheduleSettings
 
 
 def make_optimizer(network: nn.Module, settings: OptimizerSettings) -> torch.optim.Optimizer:
-    """SGD, Adam, AdamW or NAdam on the weights that are not frozen.
+    """Return SGD, Adam, AdamW or NAdam for the weights that are not frozen.
 
-    Weight decay falls on matrices and kernels only: biases, slopes and batch norm's scale and shift are left free. For
+    Weight decay applies to matrices and kernels only, not to biases, PReLU slopes and batch norm parameters. For
     Adam and NAdam it is L2, part of the gradient; for AdamW it is decoupled (Loshchilov & Hutter, 2019).
     """
     trained = [(name, p) for name, p in network.named_parameters() if p.requires_grad]
@@ -39,16 +39,16 @@ def compute_learning_rate(
     settings: ScheduleSettings,
     validation_losses: Sequence[float] = (),
 ) -> float:
-    """The rate at a step counted from 0.
+    """Return the learning rate at a step, counted from 0.
 
-    A linear rise over the warm-up, then as ``settings.name`` says. A function of the step (and, on a plateau, of the
-    epochs before), so that a resumed run needs no scheduler state.
+    A linear warm-up is followed by the schedule ``settings.name``. The rate depends on the step only (for "plateau" also
+    on the earlier epochs), so a resumed run needs no scheduler state.
     """
     total = settings.epochs * steps_per_epoch
     warmup = min(round(settings.warmup_epochs * steps_per_epoch), total - 1)
     low = settings.min_lr
     if settings.name == "one-cycle":
-        # Smith & Topin, "Super-Convergence", 2018: up from a 25th by half a cosine, then down to the floor.
+        # Smith & Topin, "Super-Convergence", 2018: from 1/25 of the peak up by half a cosine, then down to the minimum.
         warmup = max(warmup, round(0.3 * total))
         if step < warmup:
             return peak / 25 + (peak - peak / 25) * _half_cosine(step / warmup)
@@ -66,12 +66,12 @@ def compute_learning_rate(
 
 
 def _half_cosine(progress: float) -> float:
-    """0 at 0, 1 at 1."""
+    """Return half a cosine wave that rises from 0 at 0 to 1 at 1."""
     return (1 - math.cos(math.pi * progress)) / 2
 
 
 def count_plateaus(losses: Sequence[float], patience: int) -> int:
-    """How often ``patience`` epochs in a row brought no new lowest validation loss; the count starts anew each time."""
+    """Return how often ``patience`` epochs in a row had no new lowest validation loss; the count restarts each time."""
     count, waited, lowest = 0, 0, math.inf
     for loss in losses:
         waited = 0 if loss < lowest else waited + 1
@@ -82,10 +82,9 @@ def count_plateaus(losses: Sequence[float], patience: int) -> int:
 
 
 def should_stop(history: Sequence[dict[str, Any]], bad_epochs: int) -> bool:
-    """R3's early stopping: whether the last ``bad_epochs`` epochs in a row were bad; 0 never stops.
+    """Return whether the last ``bad_epochs`` epochs in a row were bad (R3's early stopping); 0 never stops.
 
-    An epoch is bad if its validation loss is above the last good epoch's or its accuracy below it; a good one sets the
-    marks anew.
+    An epoch is bad if its validation loss is above that of the last good epoch, or its accuracy below it.
     """
     loss, accuracy, bad = math.inf, -math.inf, 0
     for row in history:
@@ -99,8 +98,8 @@ def should_stop(history: Sequence[dict[str, Any]], bad_epochs: int) -> bool:
 class AveragedNetwork:
     """An exponential moving average of a network's weights and running statistics (Polyak & Juditsky, 1992).
 
-    The average starts short and lengthens, decay_t = min(decay, (1 + t) / (10 + t)), so that the first epochs are
-    not dominated by the random start. With a decay of 0 there is nothing to average: it is the network itself.
+    The window grows with the step, decay_t = min(decay, (1 + t) / (10 + t)), so that the random initial weights do not
+    dominate the first epochs. With a decay of 0 it is the network itself.
     """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
@@ -110,7 +109,7 @@ class AveragedNetwork:
             self.network = network
             return
         self.network = copy.deepcopy(network).eval().requires_grad_(False)
-        # Paired up once: collecting the tensors at every step would cost more than averaging them.
+        # Collected once: collecting the tensors at each step would take longer than averaging them.
         pairs = list(zip(self.network.state_dict().values(), network.state_dict().values(), strict=True))
         self._averaged = [mine for mine, _ in pairs if mine.is_floating_point()]
         self._current = [theirs for mine, theirs in pairs if mine.is_floating_point()]

@@ -1,8 +1,7 @@
-"""What a run is given: its rows, the normalization of its input, and both as tensors."""
+"""Prepare a run: select its faces, compute the normalization of its inputs, and load start weights."""
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,16 +24,16 @@ from mien.training.torch_classifier import open_trained_model
 
 @dataclass(frozen=True)
 class RunFaces:
-    """The faces of a run: those that train, those that are watched, and those whose label is unknown or set aside."""
+    """The faces of a run: for training, for validation, and those without a label."""
 
     training: FaceSet
     validation: FaceSet
     unlabeled: FaceSet
-    held_out: bool = False  # whether those that are watched were taken from the training faces
+    held_out: bool = False  # whether the validation faces were taken from the training split
 
 
 def list_ancestor_models(recipe: dict[str, Any]) -> list[str]:
-    """The models that a recipe, as a dictionary, begins with or learns from."""
+    """Return the start model and the teachers of a recipe, given as a dictionary."""
     start, teachers = (
         recipe.get("start", {}).get("model"),
         list_teachers(recipe.get("targets", {}).get("teacher") or ""),
@@ -43,24 +42,30 @@ def list_ancestor_models(recipe: dict[str, Any]) -> list[str]:
 
 
 def select_run_faces(recipe: Recipe, faces: FaceSet, echo: Callable[[str], None]) -> RunFaces:
-    """The recipe's splits; where the data has no validation split, a part of the training faces is held out."""
+    """Select the recipe's splits. If the data has no validation split, a part of the training faces is held out.
+
+    Raises DataError if there are no labels, or a class has no training face.
+    """
     settings = recipe.data
     faces = relabel_faces(faces, settings.labels)
     if not faces.is_labeled.any():
         raise DataError(
             "data",
             f"holds no labels ({settings.labels})",
-            "training needs a column 'emotion' or 'label', a folder for each class, or FER+'s votes (data.labels)",
+            "training needs a column 'emotion' or 'label', a folder for each class, or FER+'s votes (`data.labels`)",
         )
     without_label = faces.take(~faces.is_labeled)
     if settings.labels == RATERS:
-        echo(f"{len(without_label):,} of {len(faces):,} faces have no expression that most of their raters saw")
-        # Who agree that it is none see no expression that a network could find.
+        echo(f"{len(without_label):,} of {len(faces):,} faces have no majority label among their annotators")
+        # Faces that the majority labels as none of the classes show no expression, so they are left out.
+        assert without_label.votes is not None
         without_label = without_label.take(majority_votes(without_label.votes) == UNLABELED)
     faces = select_classes(settings, faces)
     unknown = _select_unlabeled(without_label, settings.train)
     if len(unknown) and "" not in faces.splits and not any(map(faces.has_split, settings.train.split("+"))):
-        raise DataError("data", f"has no label on any face of {settings.train}", "name another split with data.train")
+        raise DataError(
+            "data", f"has no label on any face of {settings.train}", "choose another split with `data.train`"
+        )
     training = faces if faces.splits == ("",) else _select_role(faces, settings.train)
     _check_classes(training)
     trained_on = {split_role(name) for name in settings.train.split("+")}
@@ -74,31 +79,31 @@ def select_run_faces(recipe: Recipe, faces: FaceSet, echo: Callable[[str], None]
         training, validation = hold_out_faces(training, settings.holdout, recipe.run.seed)
         splits = "" if faces.splits == ("",) else f" '{settings.validation}' beside {settings.train}"
         echo(
-            f"the data has no validation split{splits}: {len(validation):,} of the training faces are held out to watch"
+            f"the data has no validation split{splits}: {len(validation):,} of the training faces are held out for validation"
         )
         held_out = True
-        _check_classes(training, f"data.holdout of {settings.holdout:g} took the last one: add some, or lower it")
+        _check_classes(training, f"`data.holdout={settings.holdout:g}` took the last one: add some, or lower it")
     if aside:
         used = {*training.splits, *validation.splits}
         others = ", ".join(name or "none" for name in faces.splits if name not in used)
-        echo(f"{aside:,} faces of other splits ({others}) are left aside")
+        echo(f"{aside:,} faces of other splits ({others}) are not used")
     unlabeled = unknown.reindex_classes(training.classes)
     if settings.keep_labels < 1:
         dropped, training = hold_out_faces(training, settings.keep_labels, recipe.run.seed)
         unlabeled = concatenate_faces([unlabeled, dropped]) if len(unlabeled) else dropped
-        echo(f"{len(training):,} faces keep their label, {len(dropped):,} lose it")
-        _check_classes(training, f"data.keep_labels of {settings.keep_labels:g} leaves none: raise it")
+        echo(f"{len(training):,} faces keep their label, {len(dropped):,} are used without label")
+        _check_classes(training, f"`data.keep_labels={settings.keep_labels:g}` leaves none: raise it")
     if recipe.semi.method == "none" and len(unlabeled) and settings.keep_labels == 1 and settings.labels != RATERS:
-        echo(f"{len(unlabeled):,} faces without a label are not learned from; semi.method would")
+        echo(f"{len(unlabeled):,} faces without a label are not used; semi.method uses them")
     if recipe.semi.method != "none" and not len(unlabeled):
         raise DataError(
-            "data", f"has no unlabeled training face for {recipe.semi.method}", "add some, or set data.keep_labels"
+            "data", f"has no unlabeled training face for {recipe.semi.method}", "add some, or set `data.keep_labels`"
         )
     return RunFaces(training, validation, unlabeled, held_out)
 
 
 def select_classes(settings: DataSettings, faces: FaceSet) -> FaceSet:
-    """The labeled faces of the recipe's classes."""
+    """Return the labeled faces of the recipe's classes."""
     faces = faces.take(faces.is_labeled)
     if settings.classes:
         faces = filter_classes(faces, settings.classes)
@@ -106,20 +111,20 @@ def select_classes(settings: DataSettings, faces: FaceSet) -> FaceSet:
 
 
 def _select_unlabeled(without_label: FaceSet, train: str) -> FaceSet:
-    """Of faces without a label those of the training split, or of no split at all."""
+    """Return those faces without a label that are in the training split or in no split."""
     roles = {split_role(part) for part in train.split("+")}
     alike = [name for name in without_label.splits if not name or split_role(name) in roles]
     return without_label.take(np.isin(without_label.split, alike))
 
 
 def _check_classes(training: FaceSet, hint: str = "") -> None:
-    """DataError unless there are two classes at least and every class has a training face."""
+    """Raise DataError unless there are at least two classes and every class has a training face."""
     if len(training.classes) < 2:
         found = ", ".join(training.classes)
         raise DataError(
             "data",
-            f"has one class alone ({found})",
-            "give faces of two at least, each in a folder or with a label of its own",
+            f"has only one class ({found})",
+            "give faces of at least two classes, each in its own folder or with its own label",
         )
     counts = dict(zip(training.classes, training.class_counts(), strict=True))
     present, absent = [name for name in counts if counts[name]], [name for name in counts if not counts[name]]
@@ -127,21 +132,24 @@ def _check_classes(training: FaceSet, hint: str = "") -> None:
         raise DataError(
             "data",
             f"has no training face of {', '.join(absent)}",
-            hint or f"add some, or train the others alone with --set 'data.classes={json.dumps(present)}'",
+            hint or f"add some, or train on the other classes only, with `data.classes={','.join(present)}`",
         )
 
 
 def _select_role(faces: FaceSet, split: str) -> FaceSet:
-    """The faces of every split that plays the part of this one (Training and train), or of several, ``train+validation``."""
+    """Return the faces of all splits with this role (Training and train), or with several, ``train+validation``."""
     names = [name for part in split.split("+") for name in faces.select_role(part).splits]  # raises where there is none
     return faces.take(np.isin(faces.split, names))
 
 
 def make_preprocessing(recipe: Recipe, training: FaceSet) -> Preprocessing:
-    """The network's input: normalized by the training pictures' mean and deviation, by .5/.5, or not at all."""
+    """Return the preprocessing: normalized by mean and standard deviation of the training pictures, by .5/.5, or not at all.
+
+    Raises RecipeError if the pictures do not have the recipe's size.
+    """
     if training.images.shape[1:] != (recipe.input.size, recipe.input.size):
         raise RecipeError(
-            "input.size",
+            "`input.size`",
             f"is {recipe.input.size}, the pictures are {training.images.shape[1:]}",
             "load the pictures with that size",
         )
@@ -159,23 +167,23 @@ def make_preprocessing(recipe: Recipe, training: FaceSet) -> Preprocessing:
 
 
 def move_to_device(faces: FaceSet, hardware: Hardware) -> tuple[Tensor, Tensor]:
-    """All pictures as one uint8 tensor (N, 1, H, W) and the labels int64 (N,), moved once."""
+    """Return all pictures as a uint8 tensor (N, 1, H, W) and the labels int64 (N,), on the device."""
     images = torch.from_numpy(np.array(faces.images))[:, None]
     return images.to(hardware.device), torch.from_numpy(faces.labels).to(hardware.device)
 
 
-#: FixMatch's weak change: a mirror image and a shift of an eighth at most, as in the paper.
+#: FixMatch's weak augmentation: a mirror image and a shift of at most an eighth, as in the paper.
 WEAK_AUGMENTATION = Augmentation(flip=0.5, shift=0.125)
 
 
-#: What `recipe.augment` says of whole batches. FixMatch's faces with a label go without.
+#: The settings of `recipe.augment` for whole batches. They do not apply to FixMatch's labeled faces.
 BATCH_AUGMENTATIONS = ("noise", "mixup", "cutmix")
 
 
 def make_augmentation(recipe: Recipe, *, labeled: bool = True) -> Augmentation:
-    """The recipe's changes to single faces, but for noise; that, and what blends faces of a batch, is made after them.
+    """Return the recipe's augmentation of single faces, without noise, mixup and cutmix, which come after it.
 
-    FixMatch changes faces with a label weakly, and strongly, as the recipe says, those without (Sohn et al., 2020).
+    FixMatch augments labeled faces weakly, and unlabeled ones strongly, as the recipe says (Sohn et al., 2020).
     """
     if labeled and recipe.semi.method == "fixmatch":
         return WEAK_AUGMENTATION
@@ -183,7 +191,7 @@ def make_augmentation(recipe: Recipe, *, labeled: bool = True) -> Augmentation:
 
 
 def normalize(images: Tensor, preprocessing: Preprocessing) -> Tensor:
-    """float (B, 1, H, W) in 0..1 → (B, channels, H, W), what the network is given, channels last in memory."""
+    """Normalize images float (B, 1, H, W) in 0..1; return inputs (B, channels, H, W), channels last in memory."""
     mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (preprocessing.mean, preprocessing.std))
     images = (images - mean.to(images.device, non_blocking=True)) / std.to(images.device, non_blocking=True)
     return images.contiguous(memory_format=torch.channels_last)
@@ -202,7 +210,7 @@ def draw_epoch_order(labels: Tensor, oversample: float, generator: torch.Generat
 
 
 def fingerprint_faces(rows: RunFaces, *, votes: bool = False) -> str:
-    """Tells one choice of faces (and of their votes, where those train) from another: a run is not resumed with others."""
+    """Return a fingerprint of the faces of a run, and of their votes if used, to refuse resuming with other faces."""
     check = zlib.crc32(",".join(rows.training.classes).encode())
     for faces in (rows.training, rows.validation, rows.unlabeled):
         check = zlib.crc32(faces.labels.tobytes(), zlib.crc32(faces.images.tobytes(), check))
@@ -212,10 +220,10 @@ def fingerprint_faces(rows: RunFaces, *, votes: bool = False) -> str:
 
 
 def load_start_weights(network: nn.Module, settings: StartSettings, classes: tuple[str, ...]) -> str:
-    """Lay the weights of ``start.model`` over a fresh network and freeze what ``start.freeze`` names; says what was done.
+    """Load the weights of ``start.model`` into a new network, freeze ``start.freeze``, and return a note about it.
 
-    Tensors of the same name and shape are taken; a last layer for other classes stays fresh. Raises ModelError where
-    nothing fits, RecipeError where a name to freeze does not occur.
+    Tensors of the same name and shape are loaded; a last layer for other classes is not. Raises ModelError if no
+    weights fit, and RecipeError if ``start.freeze`` matches no parameter, or all of them.
     """
     given = open_trained_model(settings.model)
     theirs, ours = given.network.state_dict(), network.state_dict()
@@ -223,22 +231,22 @@ def load_start_weights(network: nn.Module, settings: StartSettings, classes: tup
     fitting = {name: value for name, value in theirs.items() if name in ours and ours[name].shape == value.shape}
     fitting = {name: value for name, value in fitting.items() if name not in head}
     trained = [name for name, _ in network.named_parameters()]
-    if not any(name in fitting and ours[name].ndim > 1 for name in trained):  # a bias alone says nothing
+    if not any(name in fitting and ours[name].ndim > 1 for name in trained):  # a bias alone is no match
         raise ModelError(settings.model, "shares no weights with this network", "start from the same kind of network")
     network.load_state_dict(fitting, strict=False)
     for prefix in settings.freeze:
         named = [p for name, p in network.named_parameters() if name.startswith(prefix)]
         if not named:
             tops = ", ".join(dict.fromkeys(name.split(".")[0] for name in trained))
-            raise RecipeError("start.freeze", f"'{prefix}' begins no parameter's name", f"they begin with {tops}")
+            raise RecipeError("`start.freeze`", f"'{prefix}' matches no parameter", f"their names start with {tops}")
         for parameter in named:
             parameter.requires_grad_(False)
     if not any(p.requires_grad for p in network.parameters()):
-        raise RecipeError("start.freeze", "freezes all of the network", "leave some of it free, such as 'head'")
+        raise RecipeError("`start.freeze`", "freezes the whole network", "leave a part trainable, such as 'head'")
     fresh = [name for name in trained if name not in fitting]
     frozen = sum(not p.requires_grad for p in network.parameters())
     return (
-        f"begins with {len(trained) - len(fresh)} of {len(trained)} weights of {settings.model}"
-        + (f" (fresh: {', '.join(fresh[:4])})" if fresh else "")
+        f"starts with {len(trained) - len(fresh)} of {len(trained)} weights of {settings.model}"
+        + (f" (new: {', '.join(fresh[:4])})" if fresh else "")
         + (f"; {frozen} are frozen" if frozen else "")
     )

@@ -1,4 +1,4 @@
-"""What a network is given: faces as they are, and the copies that a recipe makes of them while training."""
+"""Preview the inputs of a network: faces, and the augmented copies that a recipe makes of them."""
 
 from __future__ import annotations
 
@@ -29,21 +29,21 @@ from mien.training.preparation import (
 from mien.training.recipe import Recipe
 from mien.training.targets import Teacher, make_targets, make_teacher
 
-#: The drawing's measures in its own pixels: a tile's side at least, and what lies around and between tiles.
+#: Sizes in pixels of the drawing: minimal side of a tile, gap, margin, and heights of lines.
 _TILE, _GAP, _MARGIN, _LINE, _TITLE_LINE = 144, 8, 16, 17, 19
 _DPI = 100
-#: A drawing is at least so wide, for the words above it.
+#: Minimal width of a drawing, for the text above it.
 _MIN_WIDTH = 760
-#: More than this takes minutes and gigabytes, and nobody looks at it.
+#: A larger drawing takes minutes and gigabytes.
 _MAX_PIXELS = 50_000_000
 
 
 @dataclass(frozen=True)
 class Preview:
-    """Some faces, and what the network is given of them.
+    """Some faces, and the inputs and targets that the network gets for them.
 
-    faces          R of them, by class
-    inputs         float32 (copies, R, channels, H, W), normalized: nothing is done to them before the first layer
+    faces          R faces, sorted by class
+    inputs         float32 (copies, R, channels, H, W), normalized, as the first layer gets them
     targets        float32 (copies, R, K), probabilities over faces.classes, before label smoothing
     preprocessing  the normalization that was used
     """
@@ -57,22 +57,22 @@ class Preview:
 def make_preview(
     recipe: Recipe, faces: FaceSet, *, split: str = "", rows: int | None = None, copies: int = 8, seed: int = 0
 ) -> Preview:
-    """Copies of some training faces, made as the training loop makes them.
+    """Return copies of some training faces, made as the training loop makes them.
 
-    Each copy comes from a batch of its own, filled up to the recipe's size with other faces, so that mixup and cutmix
-    find the partners here that they find there. The pictures are normalized as the recipe's training faces are, also
-    where another split is shown.
+    Each copy comes from its own batch, filled up to the recipe's batch size with other faces for mixup and cutmix. The
+    pictures are normalized by the recipe's training faces, also if another split is shown.
 
     Args:
-        faces: the data that would be trained on.
-        split: show faces of this split; default: those that the recipe trains on.
-        rows: how many faces, shared among the classes; default: one of every class.
+        faces: the data to train on.
+        split: show faces of this split; default: the recipe's training split.
+        rows: number of faces, distributed over the classes; default: one of each class.
+        copies: number of copies of each face.
 
     Raises:
-        DataError: where the recipe could not be trained on this data, or has fewer faces than ``rows``.
+        DataError: if the recipe cannot be trained on this data, or there are fewer faces than ``rows``.
     """
     given = _select_shown_faces(recipe, faces, split)
-    # A data set without the recipe's training split can be shown by its own mean and deviation only.
+    # Without the recipe's training split, the shown faces give mean and standard deviation.
     trained_on = _select_shown_faces(recipe, faces, "") if split and faces.has_split(recipe.data.train) else given
     preprocessing = make_preprocessing(recipe, trained_on)
     shown = choose_balanced_rows(given.labels, len(given.classes) if rows is None else rows, seed)
@@ -85,12 +85,12 @@ def make_preview(
 
 
 def choose_balanced_rows(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """``count`` rows, as many of each class as of every other as far as they reach; int64, by class.
+    """Return ``count`` rows, int64, sorted by class, with equal numbers of each class as far as there are enough.
 
-    labels (N,) int, all known. Raises DataError where there are fewer.
+    labels (N,) int, all known. Raises DataError if there are fewer.
     """
     if count > len(labels):
-        raise DataError("--rows", f"asks for {count:,} of {len(labels):,} faces", "ask for fewer")
+        raise DataError("`rows`", f"asks for {count:,} of {len(labels):,} faces", "ask for fewer")
     order = np.random.default_rng(seed).permutation(len(labels))
     turn = np.empty(len(labels), np.int64)  # the first face of its class has 0, the second 1, ...
     for label in np.unique(labels):
@@ -101,7 +101,7 @@ def choose_balanced_rows(labels: np.ndarray, count: int, seed: int) -> np.ndarra
 
 
 def _select_shown_faces(recipe: Recipe, faces: FaceSet, split: str) -> FaceSet:
-    """The training faces of the recipe, or all labeled faces of a split."""
+    """Return the training faces of the recipe, or all labeled faces of a split."""
     if split:
         return select_classes(recipe.data, relabel_faces(faces.select_split(split), recipe.data.labels))
     return select_run_faces(recipe, faces, lambda text: None).training
@@ -116,7 +116,7 @@ def _make_copy(
     teacher: Teacher | None,
     generator: torch.Generator,
 ) -> tuple[Tensor, Tensor]:
-    """The shown faces' part of one batch: inputs (R, channels, H, W) and targets (R, K)."""
+    """Return the shown faces of one batch: inputs (R, channels, H, W) and targets (R, K)."""
     labels = torch.from_numpy(faces.labels)
     order = draw_epoch_order(labels, recipe.data.oversample, generator).numpy()
     others = order[~np.isin(order, shown)][: max(0, recipe.schedule.batch_size - len(shown))]
@@ -127,14 +127,14 @@ def _make_copy(
 
 
 def format_target(target: np.ndarray, classes: tuple[str, ...]) -> str:
-    """A target (K,) in words, the largest share first: ``"happy .7 sad .3"``, ``"happy 1"``."""
-    shares = np.round(target.astype(float), 2)  # what rounds to 0 is not written
+    """Format a target (K,), the largest share first: ``"happy .7 sad .3"``, ``"happy 1"``."""
+    shares = np.round(target.astype(float), 2)  # shares that round to 0 are left out
     order = [index for index in np.argsort(-target, kind="stable") if shares[index]]
     return " ".join(f"{classes[index]} {shares[index]:g}".replace(" 0.", " .") for index in order)
 
 
 def make_title(made: Preview, recipe: Recipe) -> list[str]:
-    """The lines above the drawing: the numbers of the input, and what the recipe does to the pictures."""
+    """Return the lines above the drawing: value range of the inputs, normalization, and augmentation."""
     channels, height, width = made.inputs.shape[2:]
     values, scale = made.inputs, made.preprocessing
     black, white = map(_format_number, _gray_limits(scale))
@@ -148,17 +148,17 @@ def make_title(made: Preview, recipe: Recipe) -> list[str]:
         + f", values {_format_number(values.min())} to {_format_number(values.max())}, mean {_format_number(values.mean())}, "
         f"std {_format_number(values.std())}",
         f"value = (pixel / 255 − {scale.mean[0]:.3f}) / {scale.std[0]:.3f}: black is {black}, white is {white}",
-        "changes, drawn anew for every copy: " + (", ".join(changes) or "none, so that all copies are alike"),
+        "augmentation, drawn for each copy: " + (", ".join(changes) or "none, so all copies are equal"),
     ]
     if _has_soft_targets(recipe):
         smoothing = recipe.loss.label_smoothing
         origins = {
-            "each face is blended with another of its batch": _mixes_faces(recipe),
-            f"{recipe.targets.votes:.0%} of each label gives way to FER+'s votes": recipe.targets.votes,
-            f"{recipe.targets.teacher_share:.0%} of the target is what {recipe.targets.teacher} says": recipe.targets.teacher,
+            "each face is mixed with another face of its batch": _mixes_faces(recipe),
+            f"{recipe.targets.votes:.0%} of each target is FER+'s votes": recipe.targets.votes,
+            f"{recipe.targets.teacher_share:.0%} of the target is the prediction of {recipe.targets.teacher}": recipe.targets.teacher,
         }
         lines.append(
-            "; ".join(text for text, so in origins.items() if so)
+            "; ".join(text for text, is_used in origins.items() if is_used)
             + "; under each face the shares of the classes in its target"
             + (f", to which the loss adds label smoothing of {smoothing:g}" if smoothing else "")
         )
@@ -166,14 +166,14 @@ def make_title(made: Preview, recipe: Recipe) -> list[str]:
 
 
 def draw_preview(made: Preview, recipe: Recipe, path: Path) -> None:
-    """A PNG with one row a face: the picture as it is with its class, then the copies as the network is given them.
+    """Draw a PNG with one row for each face: the picture with its class, then the copies as the network gets them.
 
-    All tiles share one scale of gray, from a black pixel's normalized value to a white one's. One pixel of a face is a
-    whole number of pixels of the drawing.
+    All tiles share one gray scale, from the normalized value of a black pixel to that of a white one. A pixel of a face
+    is a whole number of pixels of the drawing.
     """
     black, white = _gray_limits(made.preprocessing)
     originals = made.faces.images / 255.0 * (white - black) + black  # (R, H, W)
-    # All channels hold the same gray picture, so that the first shows them all.
+    # All channels hold the same gray picture.
     tiles = np.concatenate(
         [originals[:, None], made.inputs[:, :, 0].numpy().swapaxes(0, 1)], axis=1
     )  # (R, 1 + copies, H, W)
@@ -188,8 +188,8 @@ def draw_preview(made: Preview, recipe: Recipe, path: Path) -> None:
 def _draw_tiles(
     tiles: np.ndarray, captions: list[list[str]], limits: tuple[float, float], title: list[str], path: Path
 ) -> None:
-    """tiles float (R, C, H, W) on one canvas, a caption under each, the title above; the first column stands apart."""
-    from matplotlib.figure import Figure  # without pyplot: no screen is looked for, no figure is left open
+    """Draw tiles float (R, C, H, W) with a caption under each and the title above; the first column is set apart."""
+    from matplotlib.figure import Figure  # without pyplot, which would look for a display and keep the figure open
 
     rows, columns, height, width = tiles.shape
     zoom = math.ceil(_TILE / max(height, width))
@@ -202,7 +202,7 @@ def _draw_tiles(
     uppers = np.cumsum([first, *(tall + count * _LINE + _GAP for count in lines)])
     lefts = _MARGIN + np.arange(columns) * (wide + _GAP) + _GAP * (np.arange(columns) > 0)
     if total * uppers[-1] > _MAX_PIXELS:
-        raise UsageError("--rows and --copies", f"make a drawing of {total:,} x {uppers[-1]:,} pixels", "ask for fewer")
+        raise UsageError("`rows` and `copies`", f"give a drawing of {total:,} x {uppers[-1]:,} pixels", "ask for fewer")
     canvas = np.full((uppers[-1] + _GAP, total), limits[1], np.float32)
 
     figure = Figure(figsize=(canvas.shape[1] / _DPI, canvas.shape[0] / _DPI), dpi=_DPI)
@@ -218,24 +218,24 @@ def _draw_tiles(
     for number, line in enumerate(title):
         size = 10 if number else 11
         axes.text(_MARGIN, _MARGIN + number * _TITLE_LINE, line, va="top", size=size, parse_math=False)
-    for left, head in zip(lefts, ("as it is", "as the network is given it"), strict=False):
+    for left, head in zip(lefts, ("original", "as the network gets it"), strict=False):
         axes.text(left, first - 4, head, va="bottom", size=9, style="italic")
     with replace_file(path) as temporary:
         figure.savefig(temporary, dpi=_DPI)
 
 
 def _mixes_faces(recipe: Recipe) -> bool:
-    """Whether faces are blended with others; FixMatch does without."""
+    """Return whether mixup or cutmix is used; FixMatch does not use them."""
     return bool(recipe.augment.mixup or recipe.augment.cutmix) and recipe.semi.method != "fixmatch"
 
 
 def _has_soft_targets(recipe: Recipe) -> bool:
-    """Whether a target is more than one class."""
+    """Return whether targets are distributions over several classes."""
     return _mixes_faces(recipe) or bool(recipe.targets.votes or recipe.targets.teacher)
 
 
 def _gray_limits(preprocessing: Preprocessing) -> tuple[float, float]:
-    """The normalized values of a black and of a white pixel."""
+    """Return the normalized values of a black and of a white pixel."""
     mean, std = preprocessing.mean[0], preprocessing.std[0]
     return (0 - mean) / std, (1 - mean) / std
 

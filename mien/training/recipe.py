@@ -1,4 +1,4 @@
-"""Recipe: everything that decides how a network is trained, read from TOML and checked before the first step."""
+"""Training recipes: all settings of a training, read from TOML and validated before the first step."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 def _split_list(given: object) -> object:
-    """``happy,sad`` → a list, as the command line's other options take it."""
+    """Split ``happy,sad`` into a list; leave lists as they are."""
     return [name.strip() for name in given.split(",") if name.strip()] if isinstance(given, str) else given
 
 
@@ -32,50 +32,52 @@ class Section(BaseModel):
 
 
 class DataSettings(Section):
-    """Which rows train, and which are watched while training."""
+    """The faces for training and validation."""
 
     train: str = Field(
         "Training", min_length=1, description="split to train on, by name or role; several as in train+validation"
     )
     validation: str = Field(
-        "PublicTest", min_length=1, description="split to watch; where the data lacks it, holdout is used"
+        "PublicTest", min_length=1, description="split for validation; if the data lacks it, holdout is used"
     )
-    holdout: Annotated[float, Field(gt=0, lt=1)] = Field(0.1, description="stratified share of train set aside")
+    holdout: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.1, description="stratified share of the training split held out for validation"
+    )
     classes: Names = Field([], description="train on these classes only, in this order; empty: all")
     one_vs_rest: str = Field("", description="train a network of two classes: this one, and 'other' for all the rest")
     labels: Literal["given", "raters"] = Field(
-        "given", description="the file's own, or what most of FER+'s raters saw: eight classes, with contempt"
+        "given", description="the file's own, or the majority of FER+'s annotators: eight classes, with contempt"
     )
-    oversample: Share = Field(0.0, description="0: faces as often as they are; 1: every class equally often")
+    oversample: Share = Field(0.0, description="0: each face once per epoch; 1: all classes equally often")
     keep_labels: Annotated[float, Field(gt=0, le=1)] = Field(
         1.0, description="stratified share of training labels that is kept; the rest is treated as unlabeled"
     )
 
 
 class InputSettings(Section):
-    """How a crop becomes a tensor."""
+    """Size, channels and normalization of the network's input."""
 
     size: Annotated[int, Field(ge=8, le=512)] = 48
-    channels: Literal[1, 3] = Field(1, description="3 gives the gray picture three times")
+    channels: Literal[1, 3] = Field(1, description="3 repeats the gray picture three times")
     normalize: Literal["training", "half", "unit"] = Field(
-        "training", description="mean/std of the training pictures, of .5 and .5, or 0..1 as they are"
+        "training", description="mean and std of the training pictures, mean .5 and std .5, or none: values in 0..1"
     )
 
 
 class NetworkSettings(Section):
-    name: str = Field("residual", description="a name of 'mien networks'")
+    name: str = Field("residual", description="a key of mien.models.MODELS")
     arguments: dict[str, Any] = Field({}, description="the network's own arguments")
 
 
 class StartSettings(Section):
-    """Fine-tuning: weights to begin with, and layers to leave as they are."""
+    """Fine-tuning: start weights and frozen layers."""
 
     model: str = Field("", description="a run folder, a .pt or a float .onnx file; empty: random weights")
-    freeze: Names = Field([], description="parameters whose names begin like this are not trained")
+    freeze: Names = Field([], description="parameters whose names start with one of these are not trained")
 
 
 class AugmentSettings(Section):
-    """Random changes while training; 0 leaves one out."""
+    """Random augmentation in training; 0 turns one off."""
 
     flip: Share = Field(0.0, description="probability of a mirror image")
     vertical_flip: Share = Field(0.0, description="probability of a face upside down; advised against")
@@ -88,9 +90,11 @@ class AugmentSettings(Section):
     brightness: Share = Field(0.0, description="brightness by 1 ± this")
     contrast: Share = Field(0.0, description="contrast by 1 ± this")
     erasing: Share = Field(0.0, description="probability of an erased rectangle")
-    noise: Share = Field(0.0, description="probability of noise; a teacher is asked about the face without it")
+    noise: Share = Field(0.0, description="probability of noise; a teacher predicts the face without it")
     mixup: Annotated[float, Field(ge=0)] = Field(0.0, description="alpha of mixup's Beta distribution")
-    cutmix: Annotated[float, Field(ge=0)] = Field(0.0, description="alpha of cutmix's; with mixup, a coin decides")
+    cutmix: Annotated[float, Field(ge=0)] = Field(
+        0.0, description="alpha of cutmix's Beta distribution; with mixup, one of them per batch"
+    )
 
 
 class LossSettings(Section):
@@ -99,14 +103,14 @@ class LossSettings(Section):
     gamma: Annotated[float, Field(ge=0)] = Field(2.0, description="how much focal and adaptive favor hard faces")
     class_weights: Literal["none", "inverse", "effective", "validation"] | list[float] = Field(
         "none",
-        description="from the training counts, from the confusions of start.model on the validation faces, or given",
+        description="from the training counts, from the recall of start.model on the validation faces, or a list",
     )
 
 
 class TargetSettings(Section):
-    """What a face's target is made of; by default its label alone."""
+    """The parts of a face's target; by default its label only."""
 
-    votes: Share = Field(0.0, description="share of it that is FER+'s votes, where a face has any")
+    votes: Share = Field(0.0, description="share of the target that is FER+'s votes, if a face has any")
     teacher: str = Field(
         "",
         description="distil this model: a shipped name, a run folder, a .pt or a float .onnx file; several as in base+large",
@@ -115,17 +119,17 @@ class TargetSettings(Section):
         0.7, description="share of the target that is the teacher's probabilities, or their mean"
     )
     teacher_sees: Literal["clean", "augmented"] = Field(
-        "clean", description="what the teacher is asked about: each face once, or every input as the student gets it"
+        "clean", description="input of the teacher: each face once, or every augmented input of the student"
     )
 
 
 class OptimizerSettings(Section):
     name: Literal["sgd", "adam", "adamw", "nadam"] = "sgd"
     lr: Annotated[float, Field(gt=0)] = Field(0.1, description="the highest learning rate of the schedule")
-    momentum: Annotated[float, Field(ge=0, lt=1)] = Field(0.9, description="also the first beta of the Adams")
+    momentum: Annotated[float, Field(ge=0, lt=1)] = Field(0.9, description="also beta 1 of Adam, AdamW and NAdam")
     nesterov: bool = True
     weight_decay: Annotated[float, Field(ge=0)] = Field(5e-4, description="on weight matrices only")
-    clip_norm: Annotated[float, Field(ge=0)] = Field(0.0, description="largest norm of the gradient; 0: any")
+    clip_norm: Annotated[float, Field(ge=0)] = Field(0.0, description="maximal norm of the gradient; 0: no clipping")
 
 
 class ScheduleSettings(Section):
@@ -141,12 +145,12 @@ class ScheduleSettings(Section):
 
 
 class SemiSettings(Section):
-    """Learning from faces whose label is unknown, beside those whose label is known."""
+    """Semi-supervised training on faces without labels, in addition to labeled ones."""
 
     method: Literal["none", "pseudo-label", "fixmatch"] = "none"
     ratio: Annotated[int, Field(ge=1)] = Field(3, description="unlabeled faces for each labeled one in a batch")
     threshold: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.8, description="confidence from which a prediction is taken as label"
+        0.8, description="minimal confidence of a prediction to be used as label"
     )
     weight: Annotated[float, Field(ge=0)] = Field(1.0, description="of the unlabeled faces' loss")
     rampup_epochs: Annotated[float, Field(ge=0)] = Field(0.0, description="linear rise of that weight")
@@ -155,16 +159,18 @@ class SemiSettings(Section):
 class RunSettings(Section):
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     ema: Annotated[float, Field(ge=0, lt=1)] = Field(0.999, description="decay of the averaged weights; 0: off")
-    precision: Literal["auto", "bf16", "fp32"] = Field("auto", description="auto: bf16 where the processor has it")
+    precision: Literal["auto", "bf16", "fp32"] = Field(
+        "auto", description="auto: bf16 if the hardware multiplies it natively"
+    )
     device: str = Field("auto", description="auto: the GPU if there is one; else cpu, cuda, cuda:1, ...")
-    keep: Literal["best", "last"] = Field("best", description="which epoch's weights the run stands for")
+    keep: Literal["best", "last"] = Field("best", description="the epoch that is evaluated and exported")
     tensorboard: bool = Field(False, description="write the log for TensorBoard too")
 
 
 class Recipe(Section):
-    """A training recipe. Defaults change nothing that a recipe does not ask for: no augmentation, no smoothing."""
+    """A training recipe. By default there is no augmentation, no label smoothing, no teacher."""
 
-    name: str = Field("unnamed", pattern=r"^[^/\\.][^/\\]*$", description="the run's folder is called so")
+    name: str = Field("unnamed", pattern=r"^[^/\\.][^/\\]*$", description="also the name of the run folder")
     description: str = ""
     data: DataSettings = DataSettings()
     input: InputSettings = InputSettings()
@@ -180,7 +186,7 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _check_consistency(self) -> Recipe:
-        """What no field can see alone; a ValueError becomes a RecipeError."""
+        """Check settings against each other; a ValueError becomes a RecipeError."""
         if self.loss.class_weights == "validation" and not self.start.model:
             raise ValueError("loss.class_weights = 'validation' needs start.model, whose confusions it weighs")
         if self.start.freeze and not self.start.model:
@@ -192,14 +198,14 @@ class Recipe(Section):
         if self.schedule.min_lr > self.optimizer.lr:
             raise ValueError("schedule.min_lr is above optimizer.lr, the highest rate of the schedule")
         if given := {"num_classes", "channels", "size"} & set(self.network.arguments):
-            raise ValueError(f"network.arguments has {', '.join(sorted(given))}, which data and input settle")
+            raise ValueError(f"network.arguments has {', '.join(sorted(given))}, which data and input define")
         weights = self.loss.class_weights
         if isinstance(weights, list) and (min(weights, default=0) < 0 or sum(weights) == 0):
             raise ValueError(f"loss.class_weights are {weights}: none may be below 0, and not all 0")
         return self
 
     def to_toml(self) -> str:
-        """The whole recipe with every default written out; `load_recipe` reads it back equal."""
+        """Return the recipe as TOML with all defaults; `load_recipe` reads it back equal."""
         lines = [f"{key} = {_format_toml(getattr(self, key))}" for key in ("name", "description")]
         for key, section in self:
             if isinstance(section, Section):
@@ -208,22 +214,22 @@ class Recipe(Section):
 
 
 def list_teachers(named: str) -> list[str]:
-    """The models that ``targets.teacher`` names; a file or folder with a + in its own name is one."""
+    """Return the models that ``targets.teacher`` lists, separated by +; an existing path with a + is one model."""
     if named and Path(named).exists():
         return [named]
     return [name.strip() for name in named.split("+") if name.strip()]
 
 
 def shipped_recipes() -> dict[str, Path]:
-    """Name → file of the recipes inside the package."""
+    """Return the recipes inside the package: name → file."""
     folder = Path(str(resources.files("mien") / "recipes"))
     return {path.stem: path for path in sorted(folder.glob("*.toml"))}
 
 
 def load_recipe(name_or_path: str | Path, overrides: list[str] | None = None) -> Recipe:
-    """A shipped recipe by name, or a TOML file, with ``section.key=value`` overrides laid over it.
+    """Load a shipped recipe by name, or a TOML file, and apply ``section.key=value`` overrides.
 
-    Raises RecipeError for an unknown name, an unknown key (naming its neighbors) or a value out of range.
+    Raises RecipeError for an unknown name, an unknown key (with a suggestion) or a value out of range.
     """
     path, shipped = Path(name_or_path), shipped_recipes()
     if str(name_or_path) in shipped:
@@ -235,9 +241,9 @@ def load_recipe(name_or_path: str | Path, overrides: list[str] | None = None) ->
             f"recipe '{name_or_path}'", "is unknown", f"choose one of {', '.join(shipped)} or a .toml file"
         )
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:  # ValueError also of text that is no UTF-8, and of endless numbers
-        raise RecipeError(path, f"is not TOML ({error})", "mend it") from error
+        values = rename_old_keys(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, RecursionError) as error:  # ValueError also for text that is not UTF-8, and for huge numbers
+        raise RecipeError(path, f"is not TOML ({error})", "correct it") from error
     values.setdefault("name", path.stem)
     for override in overrides or []:
         _apply_override(values, override)
@@ -245,9 +251,12 @@ def load_recipe(name_or_path: str | Path, overrides: list[str] | None = None) ->
 
 
 def parse_recipe(values: dict[str, Any], source: str) -> Recipe:
-    """Validated settings, or a RecipeError that names the setting, what was found and what is allowed."""
+    """Validate the settings of a recipe.
+
+    Keys of earlier versions are read, too. Raises RecipeError with the setting, its value and what is allowed.
+    """
     try:
-        return Recipe.model_validate(_rename_old_keys(values))
+        return Recipe.model_validate(rename_old_keys(values))
     except ValidationError as error:
         problem = error.errors()[0]
         place = ".".join(str(part) for part in problem["loc"])
@@ -261,8 +270,8 @@ def parse_recipe(values: dict[str, Any], source: str) -> Recipe:
         raise RecipeError(f"recipe '{source}'", found, "change it") from error
 
 
-def _rename_old_keys(values: dict[str, Any]) -> dict[str, Any]:
-    """A copy with the keys of an earlier version renamed, but where the present one is given too."""
+def rename_old_keys(values: dict[str, Any]) -> dict[str, Any]:
+    """Return a copy with keys of earlier versions renamed, unless the present key is given, too."""
     present = {name: dict(section) if isinstance(section, dict) else section for name, section in values.items()}
     for (section, old), new in _RENAMED.items():
         if isinstance(settings := present.get(section), dict) and old in settings and new not in settings:
@@ -282,17 +291,18 @@ def _suggest_keys(location: tuple[int | str, ...]) -> str:
 
 
 def _list_settings(field: Any) -> dict[str, Any]:
-    """The settings of a section; {} of what is none."""
+    """Return the settings of a section; {} for a field that is no section."""
     section = field.annotation
     return section.model_fields if isinstance(section, type) and issubclass(section, Section) else {}
 
 
 def _apply_override(values: dict[str, Any], override: str) -> None:
-    """Lay one ``section.key=value`` over nested values; the value is read as TOML, and as text where it is none."""
+    """Apply one ``section.key=value`` to nested values. The value is TOML, or text if it is not valid TOML."""
     place, equals, text = override.partition("=")
     keys = place.strip().split(".")
     if not equals or not all(keys):
-        raise RecipeError(f"--set {override}", "is not of the form section.key=value", "as in --set schedule.epochs=10")
+        raise RecipeError(f"setting '{override}'", "is not of the form section.key=value", "as in `schedule.epochs=10`")
+    keys[-1] = _RENAMED.get((keys[0], keys[-1]), keys[-1])
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except (ValueError, RecursionError):
@@ -301,7 +311,7 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
         values = values.setdefault(key, {})
         if not isinstance(values, dict):
             raise RecipeError(
-                f"--set {override}", f"'{key}' is a value, not a section", "as in --set schedule.epochs=10"
+                f"setting '{override}'", f"'{key}' is a value, not a section", "as in `schedule.epochs=10`"
             )
     values[keys[-1]] = value
 

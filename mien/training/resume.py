@@ -1,4 +1,4 @@
-"""Going on with a run: its last checkpoint, if it is of the very run that is to go on."""
+"""Resume a run: read its last checkpoint and check that it belongs to the same recipe, faces and hardware."""
 
 from __future__ import annotations
 
@@ -10,39 +10,42 @@ from mien.core.errors import DataError, ModelError, OutputError, RecipeError
 from mien.training.checkpoint import read_checkpoint
 from mien.training.recipe import Recipe, parse_recipe
 
-#: What a checkpoint of a training holds beside its network.
+#: The keys that a checkpoint needs for resuming.
 REQUIRED_KEYS = ("raw_weights", "optimizer", "averaged_steps", "generator", "torch_rng", "cuda_rng", "alpha", "history", "best",
           "recipe", "identity", "header")  # fmt: skip
 
 
 def load_resume_state(folder: Path, recipe: Recipe, identity: dict[str, str], resume: bool) -> dict[str, Any] | None:
-    """The last checkpoint of an interrupted run, None for a new one. A run is never overwritten by accident."""
+    """Return the last checkpoint of an interrupted run, None for a new run.
+
+    Raises OutputError if the folder holds a run and ``resume`` is False, so that no run is overwritten by accident.
+    """
     last = folder / "last.pt"
     if not last.exists():
         return None
     if not resume:
         raise OutputError(
-            folder, "holds a run already", "go on with it by --resume, or choose another folder with --out"
+            folder, "holds a run already", "continue it with `resume=True`, or choose another folder as `out`"
         )
     saved = read_checkpoint(last)
     if missing := [name for name in REQUIRED_KEYS if name not in saved]:
-        found = f"holds weights, but no training that can go on (its last.pt has no {', '.join(missing[:3])})"
-        raise OutputError(folder, found, "begin a new run with --set start.model=RUN")
+        found = f"holds weights, but no training to resume (its last.pt has no {', '.join(missing[:3])})"
+        raise OutputError(folder, found, "start a new run with `start.model=RUN`")
     try:
         begun = parse_recipe(json.loads(saved["recipe"]), str(folder))
         json.loads(saved["history"]), json.loads(saved["header"])["environment"], saved["identity"].keys()
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ModelError(
-            last, f"is a damaged checkpoint ({type(error).__name__}: {error})", "begin a new run"
+            last, f"is a damaged checkpoint ({type(error).__name__}: {error})", "start a new run"
         ) from error
     if begun != recipe:
         other = ", ".join(list_differences(begun, recipe))
-        hint = "resume without --set; to train on with others, begin a new run with --set start.model=RUN"
+        hint = "resume with the same settings; to train further with others, start a new run with `start.model=RUN`"
         raise RecipeError(folder, f"was trained with other settings ({other})", hint)
     for what, hint in (
-        ("faces", "give the same --data, --exclude and --skip-bad"),
-        ("hardware", "go on where it began, or set run.device and run.precision to what it had"),
-        ("teacher", "set targets.teacher to the one it began with"),
+        ("faces", "give the same `data`, `exclude` and `skip_bad`"),
+        ("hardware", "resume on the same kind of hardware, or set `run.device` and `run.precision` to its values"),
+        ("teacher", "set `targets.teacher` to the teacher of the first epochs"),
     ):
         before = saved["identity"].get(what, identity[what])
         if before != identity[what]:
@@ -52,7 +55,7 @@ def load_resume_state(folder: Path, recipe: Recipe, identity: dict[str, str], re
 
 
 def list_differences(begun: Recipe, recipe: Recipe) -> list[str]:
-    """``["schedule.epochs was 10, now 14"]``."""
+    """Return the settings that differ, as in ``["schedule.epochs was 10, now 14"]``."""
     before, now = begun.model_dump(), recipe.model_dump()
     sections = [name for name, value in now.items() if isinstance(value, dict)]
     found = [f"{name} was {before[name]!r}, now {now[name]!r}" for name in now

@@ -1,4 +1,4 @@
-"""What a training says of itself: the first line of its log, and the lines of the console."""
+"""The header of a training's log, and the lines that it prints."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from mien.training.recipe import Recipe
 def make_log_header(
     recipe: Recipe, hardware: Hardware, rows: RunFaces, state: TrainingState, saved: dict[str, Any] | None
 ) -> dict[str, Any]:
-    """The first line of the log: what the run began with, and where it was resumed."""
+    """Return the first line of the log: recipe, environment and faces of the run, and the environments of each resume."""
     here = describe_environment(hardware.device, hardware.precision, recipe.run.seed)
     if saved is not None:
         header = json.loads(saved["header"])
@@ -40,12 +40,12 @@ def make_log_header(
 
 
 def format_opening_line(header: dict[str, Any]) -> str:
-    """What is trained on what and where: the console's form of the log's first line."""
+    """Return the network, the numbers of faces and the hardware in one line."""
     here = (header["resumed"] or [header["environment"]])[-1]
     device = here["processor"] if here["device"] == "cpu" else here["device"]
     return (
-        f"{header['recipe']['network']['name']}, {header['parameters']:,} parameters, {header['training']:,} faces train, "
-        f"{header['validation']:,} are watched; {device}, {here['threads']} threads, {here['precision']}, {here['started']}"
+        f"{header['recipe']['network']['name']}, {header['parameters']:,} parameters, {header['training']:,} training faces, "
+        f"{header['validation']:,} validation faces; {device}, {here['threads']} threads, {here['precision']}, {here['started']}"
     )
 
 
@@ -58,26 +58,26 @@ def format_epoch_line(row: dict[str, Any], epochs: int) -> str:
 
 
 def format_steps_note(recipe: Recipe, count: int) -> str:
-    """A line where few faces make few steps, of which many are left over; "" else."""
+    """Return a note if an epoch has fewer than ten steps, "" otherwise."""
     batch = min(recipe.schedule.batch_size, count)
     steps, left = divmod(count, batch)
     if steps >= 10 or batch < 8:
         return ""
     smaller = max(4, 2 ** int(np.log2(max(count / 20, 4))))
     return (
-        f"note: {count:,} faces make {steps} step{'s' if steps > 1 else ''} an epoch of {batch}"
-        + (f", in which {left} of them are not seen" if left else "")
-        + (f"; --set schedule.batch_size={smaller} makes more" if smaller < batch else "")
+        f"note: {count:,} faces give {steps} step{'s' if steps > 1 else ''} of {batch} per epoch"
+        + (f", which leave out {left} faces" if left else "")
+        + (f"; schedule.batch_size={smaller} gives more steps" if smaller < batch else "")
     )
 
 
 def format_warmup_note(recipe: Recipe) -> str:
-    """A line where the learning rate only rises; "" else."""
+    """Return a note if the warm-up takes all epochs, "" otherwise."""
     warmup, epochs = recipe.schedule.warmup_epochs, recipe.schedule.epochs
     if warmup < epochs or not warmup:
         return ""
     fewer = f"{epochs / 5:g}"
     return (
-        f"note: the warm-up of {warmup:g} epochs takes all {epochs} epochs, so that the training ends at its highest learning "
-        f"rate; --set schedule.warmup_epochs={fewer} leaves the rest to the schedule"
+        f"note: the warm-up of {warmup:g} epochs takes all {epochs} epochs, so the training ends at its highest learning "
+        f"rate; schedule.warmup_epochs={fewer} leaves the other epochs to the schedule"
     )

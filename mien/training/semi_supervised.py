@@ -1,4 +1,4 @@
-"""Learning from faces without a label, beside those that have one: pseudo-labels and FixMatch."""
+"""Semi-supervised losses for faces without labels: pseudo-labels and FixMatch."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from mien.training.recipe import Recipe
 
 @dataclass
 class UnlabeledLoss:
-    """Draws batches of unlabeled faces and turns them into a loss.
+    """The loss on batches drawn from unlabeled faces.
 
-    images: uint8 (M, 1, H, W) on the device where the network is trained.
+    images: uint8 (M, 1, H, W) on the device of the network.
     """
 
     images: Tensor
@@ -27,12 +27,12 @@ class UnlabeledLoss:
     hardware: Hardware
 
     def compute_loss(self, network: nn.Module, batch_size: int, epoch: float, generator: torch.Generator) -> Tensor:
-        """The weighted loss of ``batch_size`` × ratio faces, drawn with replacement; epoch counts from 0, in parts.
+        """Return the weighted loss of ``batch_size`` × ratio faces, drawn with replacement; epoch is a fraction, from 0.
 
-        Pseudo-label (Lee, "Pseudo-Label", 2013): the network's own answer on the changed face is the label of that same
-        face. FixMatch (Sohn et al., 2020): the answer on a weakly changed face is the label of the strongly changed
-        one, strong being the recipe's own augmentation; faces with a label are changed weakly too. Either counts only
-        where the network is sure enough; the mean is over all faces drawn, so that few sure ones weigh little.
+        Pseudo-label (Lee, "Pseudo-Label", 2013): the network's prediction for the augmented face is its label.
+        FixMatch (Sohn et al., 2020): the prediction for a weakly augmented face is the label of the strongly augmented
+        one, with the recipe's augmentation as the strong one. Labeled faces are augmented weakly, too. Only predictions
+        above the confidence threshold count, but the mean is over all faces, so that few confident ones weigh little.
         """
         settings = self.recipe.semi
         rows = torch.randint(0, len(self.images), (batch_size * settings.ratio,), generator=generator)
@@ -43,10 +43,10 @@ class UnlabeledLoss:
         if settings.method == "fixmatch":
             inputs = normalize(WEAK_AUGMENTATION(images, generator), self.preprocessing)
             with torch.no_grad(), self.hardware.autocast():
-                answers = network(inputs).float()
+                predictions = network(inputs).float()
         else:
-            answers = logits.detach()
-        confidence, labels = answers.softmax(dim=1).max(dim=1)
-        each = F.cross_entropy(logits, labels, reduction="none")
+            predictions = logits.detach()
+        confidence, labels = predictions.softmax(dim=1).max(dim=1)
+        losses = F.cross_entropy(logits, labels, reduction="none")
         ramp = min(1.0, epoch / settings.rampup_epochs) if settings.rampup_epochs else 1.0
-        return settings.weight * ramp * (each * (confidence >= settings.threshold)).mean()
+        return settings.weight * ramp * (losses * (confidence >= settings.threshold)).mean()

@@ -1,4 +1,4 @@
-"""What a network is to answer for each face: its label, the raters' votes, a teacher's probabilities, or a blend of them."""
+"""Training targets: labels, annotators' votes, a teacher's probabilities, or a blend of them."""
 
 from __future__ import annotations
 
@@ -24,36 +24,36 @@ from mien.training.torch_classifier import TorchClassifier, open_trained_model
 
 
 def make_targets(faces: FaceSet, settings: TargetSettings, echo: Callable[[str], None] = lambda text: None) -> Tensor:
-    """float32 (N, K) on the CPU: the distribution over ``faces.classes`` that each face is to be given, before smoothing.
+    """Return the target distribution of each face over ``faces.classes``, before smoothing: float32 (N, K) on the CPU.
 
     A share ``votes`` of it is FER+'s vote distribution (Barsoum et al., "Training Deep Networks for Facial Expression
-    Recognition with Crowd-Sourced Label Distribution", 2016); a face on which nobody voted for one of the classes keeps its label.
-    Of what results, ``teacher_share`` gives way to the probabilities of ``teacher``, the mean over the face, its mirror
-    image and, where there are several, the teachers (Hinton et al., "Distilling the Knowledge in a Neural Network", 2015),
-    unless it is to see the augmented inputs: then ``Teacher`` is asked in every step.
+    Recognition with Crowd-Sourced Label Distribution", 2016); a face without votes for these classes keeps its label.
+    A share ``teacher_share`` of the result is the prediction of ``teacher``: the mean over the face, its mirror image and
+    all teachers (Hinton et al., "Distilling the Knowledge in a Neural Network", 2015). If the teacher sees the augmented
+    inputs, `Teacher` predicts in each step instead.
 
-    Raises DataError where votes are wanted and the faces have none, RecipeError where FER+ does not know all classes, or the
-    teacher knows others.
+    Raises DataError if the recipe uses votes and the faces have none, and RecipeError if FER+ lacks a class, or the
+    teacher has other classes.
     """
     targets = np.eye(len(faces.classes), dtype=np.float32)[faces.labels]
     if settings.votes:
         targets = _blend_votes(targets, faces, settings.votes)
     if settings.teacher and settings.teacher_sees == "clean":
         teachers = [TorchClassifier(_open_teacher(name, faces.classes)) for name in list_teachers(settings.teacher)]
-        echo(f"{settings.teacher} is asked about {len(faces):,} faces")
+        echo(f"{settings.teacher} predicts {len(faces):,} faces")
         taught = np.mean([teacher.probabilities(faces.images, "flip") for teacher in teachers], axis=0)
         targets = targets + settings.teacher_share * (taught - targets)
     return torch.from_numpy(targets)
 
 
 class Teacher:
-    """A network, or several, asked about the very inputs that the student gets, augmented and blended.
+    """One or several teachers that predict the same augmented and mixed inputs that the student gets.
 
-    What it has learned by heart of the clean faces then counts for little (Beyer et al., "Knowledge distillation: A good
-    teacher is patient and consistent", 2022). Of several the mean counts. A shipped teacher answers in int8 where the
-    processor gains by it, since training waits for every answer.
+    This way the clean faces that the teacher memorized matter less (Beyer et al., "Knowledge distillation: A good teacher
+    is patient and consistent", 2022). Several teachers are averaged. A shipped teacher runs in int8 if that is faster on
+    the processor, since each step waits for it.
 
-    Raises RecipeError where it knows other classes than ``classes`` or takes other inputs than ``student`` makes.
+    Raises RecipeError if a teacher has other classes than ``classes`` or other inputs than ``student``.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Teacher:
 
     @torch.no_grad()
     def blend_targets(self, inputs: Tensor, targets: Tensor) -> Tensor:
-        """The student's inputs (B, C, H, W) and their targets (B, K) → targets (B, K) with the teacher's share in them."""
+        """Return targets (B, K) blended with the teachers' probabilities for the student's inputs (B, C, H, W)."""
         taught = torch.stack([probabilities_of(inputs) for probabilities_of in self._predictors]).mean(dim=0)
         return targets + self._share * (taught - targets)
 
@@ -74,24 +74,24 @@ class Teacher:
 def _make_predictor(
     model: str, classes: tuple[str, ...], student: Preprocessing, hardware: Hardware
 ) -> Callable[[Tensor], Tensor]:
-    """One teacher: the student's inputs (B, C, H, W) → its probabilities (B, K)."""
+    """Return one teacher as a function from the student's inputs (B, C, H, W) to probabilities (B, K)."""
     trained = _open_teacher(model, classes)
     theirs = trained.preprocessing
     if (theirs.channels, theirs.size) != (student.channels, student.size):
         found = f"'{model}' takes {theirs.channels} x {theirs.size} x {theirs.size}, the student "
         found += f"{student.channels} x {student.size} x {student.size}"
-        raise RecipeError("targets.teacher", found, "take another, or set targets.teacher_sees=clean")
+        raise RecipeError("`targets.teacher`", found, "choose another, or set `targets.teacher_sees=clean`")
     logits_of = _make_int8_predictor(model, hardware) or _make_torch_predictor(trained.network, hardware)
     ours_mean, ours_std, mean, std = (
         torch.tensor(values, device=hardware.device).view(1, -1, 1, 1)
         for values in (student.mean, student.std, theirs.mean, theirs.std)
     )
-    scale, shift = ours_std / std, (ours_mean - mean) / std  # the student's numbers → the teacher's
+    scale, shift = ours_std / std, (ours_mean - mean) / std  # from the student's to the teacher's normalization
     return lambda inputs: (logits_of(inputs * scale + shift) / trained.temperature).softmax(dim=1)
 
 
 def _make_torch_predictor(network: nn.Module, hardware: Hardware) -> Callable[[Tensor], Tensor]:
-    network = network.to(hardware.device, memory_format=torch.channels_last).eval()
+    network = hardware.move_network(network).eval()
 
     def logits_of(inputs: Tensor) -> Tensor:
         with hardware.autocast():
@@ -101,7 +101,7 @@ def _make_torch_predictor(network: nn.Module, hardware: Hardware) -> Callable[[T
 
 
 def _find_int8_file(model: str, hardware: Hardware) -> Path | None:
-    """The int8 file that answers for a shipped model here, if one does."""
+    """Return the int8 file of a shipped model if it is the faster one here, else None."""
     shipped = list_shipped_models().get(model)
     if shipped is None or hardware.device.type != "cpu" or choose_model_file(model) != int8_path(shipped):
         return None
@@ -109,7 +109,7 @@ def _find_int8_file(model: str, hardware: Hardware) -> Path | None:
 
 
 def _make_int8_predictor(model: str, hardware: Hardware) -> Callable[[Tensor], Tensor] | None:
-    """The shipped model's int8 file in ONNX Runtime; None where there is none, or torch has something faster."""
+    """Return the shipped model's int8 file as a function in ONNX Runtime; None if torch is faster or there is no file."""
     if _find_int8_file(model, hardware) is None:
         return None
     classifier = Classifier(model, threads=torch.get_num_threads(), precision="int8")
@@ -119,21 +119,21 @@ def _make_int8_predictor(model: str, hardware: Hardware) -> Callable[[Tensor], T
 def make_teacher(
     settings: TargetSettings, classes: tuple[str, ...], student: Preprocessing, hardware: Hardware
 ) -> Teacher | None:
-    """Whom to ask in every step, if anybody."""
-    asked = settings.teacher and settings.teacher_sees == "augmented"
-    return Teacher(settings, classes, student, hardware) if asked else None
+    """Return the teacher that predicts in each step, None if the recipe has none."""
+    is_used = settings.teacher and settings.teacher_sees == "augmented"
+    return Teacher(settings, classes, student, hardware) if is_used else None
 
 
 def _open_teacher(model: str, classes: tuple[str, ...]) -> TrainedModel:
     trained = open_trained_model(model)
     if trained.classes != classes:
-        found = f"'{model}' knows {', '.join(trained.classes)}, the faces {', '.join(classes)}"
-        raise RecipeError("targets.teacher", found, "take a teacher of the same classes in the same order")
+        found = f"'{model}' has the classes {', '.join(trained.classes)}, the faces {', '.join(classes)}"
+        raise RecipeError("`targets.teacher`", found, "choose a teacher with the same classes in the same order")
     return trained
 
 
 def fingerprint_teachers(settings: TargetSettings, hardware: Hardware) -> str:
-    """Tells one teacher from another, so that a run is not resumed with another; "" without one."""
+    """Return a fingerprint of the teachers, to refuse resuming with others; "" without a teacher."""
     return " and ".join(_fingerprint_teacher(name, settings, hardware) for name in list_teachers(settings.teacher))
 
 
@@ -148,12 +148,12 @@ def _fingerprint_teacher(model: str, settings: TargetSettings, hardware: Hardwar
 
 def _blend_votes(targets: np.ndarray, faces: FaceSet, share: float) -> np.ndarray:
     if faces.votes is None:
-        hint = "join them with 'mien data convert --ferplus', or set targets.votes=0"
-        raise DataError("data", "holds no FER+ votes, which targets.votes asks for", hint)
+        hint = "add FER+'s votes to the data, or set `targets.votes=0`"
+        raise DataError("data", "holds no FER+ votes, which `targets.votes` needs", hint)
     unknown = [name for name in faces.classes if name not in FERPLUS]
     if unknown:
         found = f"is {share:g}, but FER+ has no votes for {', '.join(unknown)}"
-        raise RecipeError("targets.votes", found, "set it to 0 for these classes")
+        raise RecipeError("`targets.votes`", found, "set it to 0 for these classes")
     voted = vote_shares(faces.votes, faces.classes)
     known = np.isfinite(voted).all(axis=1, keepdims=True)
     return np.where(known, targets + share * (np.nan_to_num(voted) - targets), targets).astype(np.float32)

@@ -1,4 +1,4 @@
-"""The training log for TensorBoard, for those who want it beside log.jsonl."""
+"""Write the training log for TensorBoard, in addition to log.jsonl."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from mien.core.errors import MissingExtra
 
 @contextmanager
 def event_log(folder: Path, enabled: bool, epochs_done: int) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """What takes the rows of the log; with ``wanted`` it writes them to ``folder/tensorboard``, else it does nothing.
+    """Yield a function that takes rows of the log and, if ``enabled``, writes them to ``folder/tensorboard``.
 
-    Epochs after the first ``done``, written by a run that was interrupted, are taken as not written.
+    Epochs after the first ``epochs_done``, written by an interrupted run, are discarded.
     """
     if not enabled:
         yield lambda row: None

@@ -1,10 +1,10 @@
-"""Crops → probabilities with torch: the twin of run.classify.Classifier, for runs that are not exported."""
+"""Classify crops with torch: the counterpart of `mien.analysis.inference.classifier.Classifier` for runs."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -14,11 +14,12 @@ from mien.analysis.inference.model_file import find_model, list_shipped_models, 
 from mien.core.errors import ModelError
 from mien.core.preprocessing import Preprocessing
 from mien.models import load
+from mien.models.feature_network import FeatureNetwork
 from mien.training.checkpoint import TrainedModel, load_trained_model
 
 
 class TorchClassifier:
-    """A trained network on the CPU in float32, with the same ``labels`` and ``probabilities`` as a model file has."""
+    """A trained network on the CPU in float32, with the same ``labels`` and ``probabilities`` as a model file."""
 
     def __init__(self, trained: TrainedModel, batch_size: int = 256) -> None:
         self.trained, self.batch_size = trained, batch_size
@@ -36,17 +37,17 @@ class TorchClassifier:
         return self.trained.preprocessing
 
     def probabilities(self, images: np.ndarray, tta: TTA = "none") -> np.ndarray:
-        """Crops uint8 (N, H, W) or (N, H, W, 3) of one size → float32 (N, K), each row summing to 1."""
+        """Return probabilities float32 (N, K) of crops uint8 (N, H, W) or (N, H, W, 3) of one size; rows sum to 1."""
         return average_views(self._predict_batch, images, tta, self.batch_size, len(self.labels))
 
     @torch.no_grad()
     def features(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """What the last layer decides on: uint8 crops → (features float32 (N, D), probabilities float32 (N, K))."""
-        network, found = self.trained.network.eval(), []
+        """Return the inputs of the last layer, float32 (N, D), and probabilities, float32 (N, K), of uint8 crops."""
+        network, found = cast(FeatureNetwork, self.trained.network.eval()), []
         for start in range(0, len(images), self.batch_size):
             tensor = torch.from_numpy(self.preprocessing.to_tensor(images[start : start + self.batch_size]))
-            features = network.features(tensor.contiguous(memory_format=torch.channels_last))
-            found.append((features.numpy(), network.head(features).numpy()))
+            part = network.features(tensor.contiguous(memory_format=torch.channels_last))
+            found.append((part.numpy(), network.head(part).numpy()))
         features, logits = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
         return features, softmax(logits / self.trained.temperature)
 
@@ -57,7 +58,7 @@ class TorchClassifier:
 
 
 def open_trained_model(model: str | Path) -> TrainedModel:
-    """The network of a shipped model, a float model file, a run folder or a .pt file, in evaluation mode on the CPU."""
+    """Open a shipped model, a float model file, a run folder or a .pt file, in evaluation mode on the CPU."""
     if str(model) not in list_shipped_models() and Path(model).suffix.lower() != ".onnx":
         return load_run(Path(model))
     info, network = read_model_info(find_model(model)), load(model)
@@ -75,32 +76,34 @@ def open_trained_model(model: str | Path) -> TrainedModel:
 
 
 def load_run(path: Path) -> TrainedModel:
-    """The network of a run folder (the epoch that its recipe keeps) or of one .pt file."""
+    """Load a run folder (the epoch that its recipe keeps) or a .pt file."""
     if not path.exists():
         hint = "check the path of the run folder or .pt file"
-        if path.name == str(path) and not path.suffix:  # rather the name of a model
+        if path.name == str(path) and not path.suffix:  # probably the name of a model
             hint = f"choose one of {', '.join(list_shipped_models())}, or name a run folder, a .pt or an .onnx file"
         raise ModelError(path, "does not exist", hint)
     if path.suffix.lower() == ".onnx":
-        raise ModelError(path, "is a model file already", "name the run folder or the .pt file that it came from")
+        raise ModelError(
+            path, "is a model file already", "give the run folder or the .pt file that it was exported from"
+        )
     if path.is_file():
         return load_trained_model(path)
     if not (path / "last.pt").is_file():
         raise ModelError(
-            path, "holds no trained network", "name a run folder with last.pt in it, a .pt or an .onnx file"
+            path, "holds no trained network", "give a run folder with last.pt in it, a .pt or an .onnx file"
         )
     return load_trained_model(path / f"{_read_kept_epoch(path)}.pt")
 
 
 def _read_kept_epoch(folder: Path) -> str:
-    """ "best" or "last", as the run's own recipe says."""
+    """Return "best" or "last", as the run's recipe says."""
     from mien.training.recipe import load_recipe
 
     return load_recipe(folder / "recipe.toml").run.keep
 
 
 def read_log(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """(header, a row an epoch) of a run's log; empty where not one epoch was finished."""
+    """Return the header and the rows (one for each epoch) of a run's log; both empty before the first epoch."""
     path = folder / "log.jsonl"
     if not path.is_file():
         return {}, []
@@ -108,4 +111,4 @@ def read_log(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         header, *history = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         return dict(header), [dict(row) for row in history]
     except (ValueError, TypeError, RecursionError) as error:
-        raise ModelError(path, f"is a damaged log ({error})", "remove it: the checkpoints do without it") from error
+        raise ModelError(path, f"is a damaged log ({error})", "remove it: the checkpoints do not need it") from error

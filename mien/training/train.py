@@ -68,25 +68,25 @@ CURVES_EVERY_S = 10.0
 def train(
     recipe: Recipe, faces: FaceSet, folder: Path, *, resume: bool = False, quiet: bool = False, echo: Echo = print
 ) -> list[dict[str, Any]]:
-    """Train a network as the recipe says; returns the log, a row an epoch.
+    """Train a network as the recipe says; return the log, one row for each epoch.
 
-    The run folder gets recipe.toml, environment.json, log.jsonl, best.pt and last.pt, all brought up to date after
-    every epoch, curves.png, drawn every ten seconds and at the end, and at the end the scores on the validation faces.
-    With ``resume`` a run that was interrupted goes on after its last whole epoch and ends with the same weights, bit for
-    bit on the CPU, as if it had not been.
+    The run folder gets recipe.toml, environment.json, log.jsonl, best.pt and last.pt, updated after each epoch. It also
+    gets curves.png, drawn every ten seconds and at the end, and finally the scores on the validation faces. With
+    ``resume`` an interrupted run continues after its last finished epoch. On the CPU its final weights are the same, bit
+    for bit, as without the interruption.
 
-    Raises TrainingDiverged when the loss is no longer a number, OutputError when the folder holds another run, and
-    RecipeError or DataError when a run is resumed with other settings or other faces.
+    Raises TrainingDiverged if the loss becomes NaN or infinite, OutputError if the folder holds another run, and
+    RecipeError or DataError if a run is resumed with other settings or other faces.
     """
     was_there = folder.exists()
     make_folder(folder)
-    hint = "wait until that training has ended, or choose another folder with --out"
+    hint = "wait until that training has ended, or choose another folder as `out`"
     try:
         with hold_lock(folder / ".lock", folder, hint):
             return _train(recipe, faces, folder, resume, quiet, echo)
     finally:
         if not was_there:
-            with suppress(OSError):  # an empty folder, of a training that could not begin
+            with suppress(OSError):  # the empty folder of a training that did not start
                 folder.rmdir()
 
 
@@ -101,8 +101,8 @@ def _train(recipe: Recipe, faces: FaceSet, folder: Path, resume: bool, quiet: bo
     }
     saved = load_resume_state(folder, recipe, identity, resume)
     if resume and saved is None:
-        echo(f"{folder} holds no whole epoch to go on from: beginning with the first")
-    # Before the network and its random numbers: a teacher draws some too.
+        echo(f"{folder} holds no finished epoch to resume from: starting with the first")
+    # Before the network is initialized: a teacher draws random numbers, too.
     course = make_context(recipe, rows, hardware, echo)
     ancestry = _make_lineage(recipe, rows, saved, echo)
     trained = initialize_network(recipe, rows.training.classes, course.preprocessing, hardware, echo)
@@ -166,7 +166,7 @@ def _train(recipe: Recipe, faces: FaceSet, folder: Path, resume: bool, quiet: bo
 
 
 def make_context(recipe: Recipe, rows: RunFaces, hardware: Hardware, echo: Echo = print) -> TrainingContext:
-    """What the recipe teaches from these rows, moved to where the network is trained."""
+    """Return the data and settings of a training, on the device of the hardware."""
     preprocessing = make_preprocessing(recipe, rows.training)
     targets = make_targets(rows.training, recipe.targets, echo).to(hardware.device)
     images, labels = move_to_device(rows.training, hardware)
@@ -180,26 +180,29 @@ def make_context(recipe: Recipe, rows: RunFaces, hardware: Hardware, echo: Echo 
 def initialize_network(
     recipe: Recipe, classes: tuple[str, ...], preprocessing: Preprocessing, hardware: Hardware, echo: Echo
 ) -> TrainedModel:
-    """The recipe's network with the weights that it begins with; RecipeError where it does not give logits."""
+    """Return the recipe's network with its initial weights.
+
+    Raises RecipeError if it cannot take the inputs, and ModelError if it does not return logits.
+    """
     torch.manual_seed(recipe.run.seed)  # initial weights and dropout draw from the global generator
     size = {"size": preprocessing.size} if has_fixed_size(recipe.network.name) else {}
     arguments = {
         "num_classes": len(classes), "channels": preprocessing.channels, **size, **recipe.network.arguments
     }  # fmt: skip
     try:
-        network = build_network(recipe.network.name, **arguments).to(hardware.device, memory_format=torch.channels_last)
+        network = hardware.move_network(build_network(recipe.network.name, **arguments))
         replace_large_convolutions(network, hardware)
         check_outputs_logits(network, preprocessing.channels, preprocessing.size)
     except torch.OutOfMemoryError:
         raise
     except BUILD_ERRORS as error:
         wanted = f"{preprocessing.channels} x {preprocessing.size} x {preprocessing.size} pixels"
-        found = f"{recipe.network.name} cannot take pictures of {wanted} with these arguments ({error})"
-        raise RecipeError("network", found, "change input.size or network.arguments") from error
+        found = f"{recipe.network.name} cannot take inputs of {wanted} with these arguments ({error})"
+        raise RecipeError("network", found, "change `input.size` or `network.arguments`") from error
     if recipe.start.model:
         echo(load_start_weights(network, recipe.start, classes))
     if recipe.augment.vertical_flip:
-        echo("note: augment.vertical_flip shows faces upside down, as none is met in use; it usually costs accuracy")
+        echo("note: augment.vertical_flip trains on upside-down faces, which usually lowers the accuracy")
     return TrainedModel(
         network,
         recipe.name,
@@ -215,11 +218,11 @@ def initialize_network(
 def _make_class_weights(
     recipe: Recipe, rows: RunFaces, network: nn.Module, preprocessing: Preprocessing, hardware: Hardware
 ) -> list[float] | None:
-    """The weights of the classes in the loss, as loss.class_weights says; None: all alike."""
+    """Return the class weights of the loss as ``loss.class_weights`` says; None for equal weights."""
     how, counts = recipe.loss.class_weights, rows.training.class_counts()
     if how == "none":
         return None
-    if how == "validation":  # the confusions of the network as it is before the first step
+    if how == "validation":  # from the confusion matrix of the network before the first step
         images, _ = move_to_device(rows.validation, hardware)
         predicted = predict_probabilities(network, images, preprocessing, hardware).argmax(axis=1)
         return compute_recall_weights(confusion_matrix(rows.validation.labels, predicted, len(counts)))
@@ -230,29 +233,29 @@ def _make_class_weights(
 
 
 def _make_lineage(recipe: Recipe, rows: RunFaces, saved: dict[str, Any] | None, echo: Echo) -> Lineage:
-    """Which faces train the network and trained what it begins with or learns from; says what that means for scores."""
+    """Return the lineage of the network, and print a note if it makes held-out scores too high."""
     if saved is not None and saved.get("lineage"):
         return Lineage.from_checkpoint(saved["lineage"])
     faces = [rows.training, *([rows.unlabeled] if recipe.semi.method != "none" else [])]
     found = collect_lineage(faces, list_ancestor_models(recipe.model_dump()))
     if note := _describe_held_out_overlap(found, rows):
         if found.count_seen_by_ancestors(rows.validation):
-            hint = "hold out the same faces as that run (its run.seed and data.holdout), or give a validation split"
-            echo(f"note: {note}, so that scores on them are too good; {hint}")
+            hint = "hold out the same faces as that run (the same run.seed and data.holdout), or use a validation split"
+            echo(f"note: {note}, so scores on them are too high; {hint}")
         else:
-            echo(f"note: {note}; if so, scores on them are too good")
+            echo(f"note: {note}; if so, scores on them are too high")
     if rows.held_out and (twins := found.count_seen(rows.validation)):
         echo(f"note: {twins:,} of the held-out faces have an identical picture among the training faces")
     return found
 
 
 def _describe_held_out_overlap(found: Lineage, rows: RunFaces) -> str:
-    """What is to be said of scores on the faces that are watched: only of those that were held out."""
+    """Return the note on scores of the validation faces, "" if they were not held out of the training split."""
     return describe_overlap(found, rows.validation)[0] if rows.held_out else ""
 
 
 def _score_run(folder: Path, recipe: Recipe, validation: FaceSet, caveat: str) -> None:
-    """Scores of the weights that the run stands for, in float32, as `mien evaluate` gives them."""
+    """Write the scores of the kept epoch's weights in float32, as `mien evaluate` computes them."""
     classifier = TorchClassifier(load_run(folder))
     scores = score(classifier.probabilities(validation.images), validation.labels, classifier.labels)
     which = ", ".join(name for name in validation.splits if name) or "held out"

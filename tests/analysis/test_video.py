@@ -154,7 +154,7 @@ def test_sound_that_nothing_here_knows_costs_only_itself(recognizer: Recognizer,
     (tmp_path / "clip.mkv").write_bytes((tmp_path / "aac.mkv").read_bytes().replace(b"A_AAC", b"A_XYZ"))
     done = analyze(tmp_path / "clip.mkv", recognizer, tmp_path)
     (warning,) = done.warnings
-    assert warning.startswith("the sound could not be kept (its format is unknown here)")
+    assert warning.startswith("the sound could not be kept (there is no decoder for its format)")
     assert len(frame_times(tmp_path / "clip.annotated.mp4")) == done.frames == 25
 
 

@@ -225,7 +225,7 @@ def test_a_recording_that_still_grows_is_kept_with_a_warning(quick: Recognizer, 
 
     done = analyze(clip, quick, tmp_path / "out", report_progress=grows)
     assert done.frames == 25
-    assert done.warnings == ["grew by 4 bytes while it was read; begin again when it is whole"]
+    assert done.warnings == ["grew by 4 bytes while it was read; analyze it again when it is complete"]
 
 
 def test_a_file_that_was_replaced_while_it_was_read_is_not_done_before(

@@ -16,7 +16,7 @@ from tests.cli.conftest import complaint, outputs
 from tests.conftest import patterns
 from tests.data.test_duplicates import blobs, lit, mirrored
 
-QUICK = ["--no-nonfaces", "--quiet"]
+QUICK = ["--no-non-faces", "--quiet"]
 
 
 def with_duplicates() -> FaceSet:
@@ -37,7 +37,7 @@ def names(file: str) -> list[str]:
 
 def test_what_an_audit_writes_and_that_exclude_takes_it(capsys: pytest.CaptureFixture[str]) -> None:
     save_faces(with_duplicates(), "faces.csv")
-    assert main(["audit", "faces.csv", "--no-labels", "--no-nonfaces"]) == 0
+    assert main(["audit", "faces.csv", "--no-labels", "--no-non-faces"]) == 0
     said = capsys.readouterr().out
     assert "2 groups of 4 faces; 1 groups are exact" in said
     assert "2 across splits, 1 with contradicting labels" in said
@@ -65,7 +65,7 @@ def test_labels_are_judged_by_given_probabilities(capsys: pytest.CaptureFixture[
     lines = [",".join(["path", "label", *(f"p_{name}" for name in faces.classes)])]
     lines += [f"faces.csv#{index},x," + ",".join(map(str, row)) for index, row in enumerate(rows)]
     Path("p.csv").write_text("\n".join(lines))
-    assert main(["audit", "faces.csv", "--probabilities", "p.csv", "--no-near", *QUICK]) == 0
+    assert main(["audit", "faces.csv", "--probabilities", "p.csv", "--no-near-duplicates", *QUICK]) == 0
     assert sorted(names("labels.csv")) == ["faces.csv#10", "faces.csv#50"]
     assert names("audit.csv") == ["faces.csv#10", "faces.csv#50"]
     with Path("mien-out/labels.csv").open() as table:
@@ -82,7 +82,7 @@ def test_planted_flips_are_found_by_networks_trained_here_which_are_kept(capsys:
     flips = np.random.default_rng(0).permutation(420)[:12]
     labels[flips] = (labels[flips] + 2) % 7
     save_faces(replace(faces, labels=labels), "faces.csv")
-    arguments = ["audit", "faces.csv", "--folds", "2", "--epochs", "12", "--no-near", *QUICK]
+    arguments = ["audit", "faces.csv", "--folds", "2", "--epochs", "12", "--no-near-duplicates", *QUICK]
     assert main(arguments) == 0
     found = {int(name.split("#")[1]) for name in names("audit.csv")}
     assert len(found & set(flips.tolist())) >= 10
@@ -90,7 +90,10 @@ def test_planted_flips_are_found_by_networks_trained_here_which_are_kept(capsys:
     assert main(arguments) == 0
     assert Path("mien-out/audit.csv").read_text() == before
     assert Path("mien-out/folds/fold-1/best.pt").stat().st_mtime_ns == kept
-    assert main(["audit", "faces.csv", "--probabilities", "mien-out/probabilities.csv", "--no-near", *QUICK]) == 0
+    assert (
+        main(["audit", "faces.csv", "--probabilities", "mien-out/probabilities.csv", "--no-near-duplicates", *QUICK])
+        == 0
+    )
     assert names("audit.csv") == [row.split(",")[0] for row in before.splitlines()[1:]]
     save_faces(patterns(420, seed=9), "faces.csv")
     capsys.readouterr()
@@ -101,7 +104,7 @@ def test_planted_flips_are_found_by_networks_trained_here_which_are_kept(capsys:
 def test_data_without_labels_or_with_few_is_audited_for_the_rest(capsys: pytest.CaptureFixture[str]) -> None:
     faces = with_duplicates()
     save_faces(replace(faces, labels=np.full(64, -1, np.int64)), "faces.parquet")
-    assert main(["audit", "faces.parquet", "--no-nonfaces"]) == 0
+    assert main(["audit", "faces.parquet", "--no-non-faces"]) == 0
     assert "labels (there are none)" in capsys.readouterr().out
     save_faces(faces.take(np.arange(20)), "few.csv")
     assert main(["audit", "few.csv", "--json"]) == 0
@@ -116,7 +119,7 @@ def test_data_without_labels_or_with_few_is_audited_for_the_rest(capsys: pytest.
         (["faces.csv", "--probabilities", "p.csv", "--model", "base"], "was given with --model"),
         (["faces.csv", "--no-labels", "--model", "base"], "--no-labels: contradicts --model"),
         (["faces.csv", "--probabilities", "p.csv"], "p.csv: does not exist"),
-        (["faces.csv", "--model", "nothing", "--no-near", "--no-nonfaces"], "model 'nothing': is unknown"),
+        (["faces.csv", "--model", "nothing", "--no-near-duplicates", "--no-non-faces"], "model 'nothing': is unknown"),
         (["faces.csv", "--folds", "1"], "--folds"),
         (["faces.csv", "--out", "faces.csv"], "--out faces.csv: is, or lies inside, the input faces.csv"),
     ],
@@ -133,7 +136,7 @@ def test_labels_of_data_without_one_of_fer2013s_classes_are_judged() -> None:
     faces = patterns(280)
     faces = faces.take(faces.labels != 2)
     save_faces(faces, "faces.csv")
-    assert main(["audit", "faces.csv", "--folds", "2", "--epochs", "1", "--no-near", *QUICK]) == 0
+    assert main(["audit", "faces.csv", "--folds", "2", "--epochs", "1", "--no-near-duplicates", *QUICK]) == 0
     with Path("mien-out/probabilities.csv").open() as table:
         rows = list(csv.DictReader(table))
     assert len(rows) == 240 and {float(row[f"p_{FER2013[2]}"]) for row in rows} == {0.0}

@@ -122,4 +122,4 @@ def test_data_that_is_not_divided_chooses_weights_with_a_note(
     assert main([*command, "--out", str(tmp_path / "both.onnx")]) == 0
     out, err = capsys.readouterr()
     assert "70 faces of the data chose the weights" in out
-    assert "the data has no split 'validation': all of it chooses the weights, also what trained the models" in err
+    assert "the data has no split 'validation': all faces choose the weights, also those that trained the models" in err

@@ -191,7 +191,7 @@ def test_resuming_where_nothing_was_begun_is_said(capsys: pytest.CaptureFixture[
     save_faces(patterns(70), "faces.csv")
     Path("small.toml").write_text(small_recipe(schedule={"epochs": 1}).to_toml())
     assert main(["train", "small.toml", "--data", "faces.csv", "--resume"]) == 0
-    assert "runs/small holds no whole epoch to go on from: beginning with the first" in capsys.readouterr().out
+    assert "runs/small holds no finished epoch to resume from: starting with the first" in capsys.readouterr().out
 
 
 @pytest.fixture
@@ -205,7 +205,7 @@ def eight(capsys: pytest.CaptureFixture[str]) -> Path:
     recipe = small_recipe(schedule={"epochs": 1}, data={"labels": "raters", "holdout": 0.2}, targets={"votes": 1.0})
     Path("small.toml").write_text(recipe.to_toml())
     assert main(["train", "small.toml", "--data", "faces.parquet"]) == 0
-    assert "5 of 80 faces have no expression that most of their raters saw" in capsys.readouterr().out
+    assert "5 of 80 faces have no majority label among their annotators" in capsys.readouterr().out
     return Path("runs/small")
 
 

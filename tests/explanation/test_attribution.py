@@ -7,8 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mien.core.errors import MissingExtra, UsageError
-from mien.explanation.attribution import METHODS, SIGNED, explain, importance
-from mien.explanation.gradients import integrated_gradients, logits_of
+from mien.explanation.attribution import METHODS, SIGNED, compute_attributions, compute_importance
+from mien.explanation.gradients import compute_target_logits, integrated_gradients
 from mien.models import MODELS, build_network
 from mien.models.ensemble import Ensemble
 
@@ -59,18 +59,22 @@ TARGETS = torch.tensor([0, 2, 1])
 def test_gradients_of_a_linear_network_are_its_weights() -> None:
     network, x = Linear(channels=2), pictures(size=6)
     weights = network.weights.detach()[TARGETS]  # (3, 2, 6, 6)
-    np.testing.assert_allclose(explain(network, x, TARGETS, "gradient"), weights.abs().amax(1), rtol=1e-6)
-    np.testing.assert_allclose(explain(network, x, TARGETS, "smoothgrad"), weights.abs().amax(1), rtol=1e-5)
-    np.testing.assert_allclose(explain(network, x, TARGETS, "guided-backprop"), weights.sum(1), rtol=1e-6)
+    np.testing.assert_allclose(compute_attributions(network, x, TARGETS, "gradient"), weights.abs().amax(1), rtol=1e-6)
+    np.testing.assert_allclose(
+        compute_attributions(network, x, TARGETS, "smoothgrad"), weights.abs().amax(1), rtol=1e-5
+    )
+    np.testing.assert_allclose(compute_attributions(network, x, TARGETS, "guided-backprop"), weights.sum(1), rtol=1e-6)
     expected = (x - x.mean(dim=(2, 3), keepdim=True)) * weights
-    np.testing.assert_allclose(explain(network, x, TARGETS, "integrated-gradients"), expected.sum(1), atol=1e-5)
-    black = explain(network, x, TARGETS, "integrated-gradients", baseline=0.0)
+    np.testing.assert_allclose(
+        compute_attributions(network, x, TARGETS, "integrated-gradients"), expected.sum(1), atol=1e-5
+    )
+    black = compute_attributions(network, x, TARGETS, "integrated-gradients", baseline=0.0)
     np.testing.assert_allclose(black, (x * weights).sum(1), atol=1e-5)
 
 
 def test_the_normalized_gradient_is_r4s() -> None:
     network, x = Linear(), pictures(channels=1, size=6)
-    found = explain(network, x, TARGETS, "normalized-gradient")
+    found = compute_attributions(network, x, TARGETS, "normalized-gradient")
     for one, target in zip(found, TARGETS, strict=True):
         g = network.weights.detach()[target, 0].numpy()
         g = (g - g.mean()) / g.std(ddof=1)
@@ -81,11 +85,11 @@ def test_the_normalized_gradient_is_r4s() -> None:
 def test_occlusion_of_a_linear_network() -> None:
     network, x = Linear(), pictures(channels=1, size=6)
     change = (x - x.mean(dim=(2, 3), keepdim=True))[:, 0] * network.weights.detach()[TARGETS, 0]  # lost with each pixel
-    single = explain(network, x, TARGETS, "occlusion", window=1, stride=1)
+    single = compute_attributions(network, x, TARGETS, "occlusion", window=1, stride=1)
     np.testing.assert_allclose(single, change, atol=1e-5)
     # Squares of 3 at 0, 2 and (the border) 3: pixel (0, 0) lies in one, (2, 2) in four.
     squares = F.unfold(change[:, None], 3).sum(dim=1).view(3, 4, 4)
-    found = explain(network, x, TARGETS, "occlusion", window=3, stride=2)
+    found = compute_attributions(network, x, TARGETS, "occlusion", window=3, stride=2)
     np.testing.assert_allclose(found[:, 0, 0], squares[:, 0, 0], atol=1e-5)
     np.testing.assert_allclose(found[:, 2, 2], squares[:, [0, 0, 2, 2], [0, 2, 0, 2]].mean(dim=1), atol=1e-5)
     np.testing.assert_allclose(found[:, 5, 5], squares[:, 3, 3], atol=1e-5)
@@ -100,9 +104,11 @@ def test_grad_cam_by_hand() -> None:
     network = nn.Sequential(convolution, nn.AdaptiveAvgPool2d(1), nn.Flatten(), head)
     x = torch.tensor([[[[1.0, 2.0], [-3.0, 0.5]]]])
     np.testing.assert_allclose(
-        explain(network, x, [0], "grad-cam"), [[[0.5, 1], [0, 0.25]]], atol=1e-6
+        compute_attributions(network, x, [0], "grad-cam"), [[[0.5, 1], [0, 0.25]]], atol=1e-6
     )  # (3 − 1)/4 · x
-    np.testing.assert_allclose(explain(network, x, [1], "grad-cam"), [[[0, 0], [1.5, 0]]], atol=1e-6)  # −2/4 · x
+    np.testing.assert_allclose(
+        compute_attributions(network, x, [1], "grad-cam"), [[[0, 0], [1.5, 0]]], atol=1e-6
+    )  # −2/4 · x
 
 
 def test_guided_backprop_keeps_the_slopes_of_leaky_rectifiers() -> None:
@@ -116,7 +122,9 @@ def test_guided_backprop_keeps_the_slopes_of_leaky_rectifiers() -> None:
             return torch.stack([values @ torch.tensor([2.0, -1.0, 3.0, 0.0]), values.sum(1)], dim=1)
 
     x = torch.tensor([[[[1.0, 1.0], [-1.0, -1.0]]]])
-    np.testing.assert_allclose(explain(Leaky(), x, [0], "guided-backprop"), [[[2, 0], [3 * 0.2 * 0.1, 0]]], atol=1e-6)
+    np.testing.assert_allclose(
+        compute_attributions(Leaky(), x, [0], "guided-backprop"), [[[2, 0], [3 * 0.2 * 0.1, 0]]], atol=1e-6
+    )
 
 
 # ---- against captum --------------------------------------------------------------------------------------------------
@@ -132,7 +140,7 @@ def test_against_captum() -> None:
 
     def same(method: str, expected: np.ndarray, **options: object) -> None:
         for each in (network, functional):
-            np.testing.assert_allclose(explain(each, x, TARGETS, method, **options), expected, atol=1e-5)
+            np.testing.assert_allclose(compute_attributions(each, x, TARGETS, method, **options), expected, atol=1e-5)
 
     same("gradient", captum.Saliency(network).attribute(x, target=TARGETS).amax(1).numpy())
     same("guided-backprop", summed(captum.GuidedBackprop(network).attribute(x, target=TARGETS)))
@@ -148,7 +156,7 @@ def test_against_captum() -> None:
     same("occlusion", covered[:, 0].detach().numpy(), baseline=0.0, window=4, stride=2)
     cam = captum.LayerGradCam(network, network[3]).attribute(x, TARGETS, relu_attributions=False)
     expected = F.interpolate(cam, size=(12, 12), mode="bilinear", align_corners=False).relu()[:, 0].detach().numpy()
-    np.testing.assert_allclose(explain(network, x, TARGETS, "grad-cam"), expected, atol=1e-5)
+    np.testing.assert_allclose(compute_attributions(network, x, TARGETS, "grad-cam"), expected, atol=1e-5)
 
 
 def test_lime_finds_the_patch_that_decides() -> None:
@@ -161,10 +169,10 @@ def test_lime_finds_the_patch_that_decides() -> None:
 
     x = torch.zeros(1, 1, 48, 48)
     x[:, :, :12, :12] = 1
-    found = explain(Corner(), x, [0], "lime", baseline=0.0, samples=200, segments=16)
+    found = compute_attributions(Corner(), x, [0], "lime", baseline=0.0, samples=200, segments=16)
     assert found[0, :11, :11].min() > 10 * np.abs(found[0, 14:, 14:]).max()
     assert found[0, 5, 5] == pytest.approx(10, rel=0.15)  # covering it takes all of the logit
-    again = explain(Corner(), x.repeat(2, 1, 1, 1), [0, 1], "lime", baseline=0.0, samples=200, segments=16)
+    again = compute_attributions(Corner(), x.repeat(2, 1, 1, 1), [0, 1], "lime", baseline=0.0, samples=200, segments=16)
     np.testing.assert_allclose(again[0], found[0], atol=1e-5)
     np.testing.assert_allclose(again[1], -found[0], atol=1e-4)
 
@@ -183,8 +191,10 @@ def test_integrated_gradients_are_complete_to_one_per_cent() -> None:
     with torch.no_grad():
         targets = trained.network(x).argmax(dim=1)
         plain = x.mean(dim=(2, 3), keepdim=True).expand_as(x)
-        gained = logits_of(trained.network, x, targets) - logits_of(trained.network, plain, targets)
-    found = explain(trained.network, x, targets, "integrated-gradients").sum(axis=(1, 2))
+        gained = compute_target_logits(trained.network, x, targets) - compute_target_logits(
+            trained.network, plain, targets
+        )
+    found = compute_attributions(trained.network, x, targets, "integrated-gradients").sum(axis=(1, 2))
     np.testing.assert_allclose(found, gained, rtol=0.01)
 
 
@@ -199,12 +209,12 @@ def test_midpoints_are_used_again_when_their_number_triples() -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_a_map_does_not_depend_on_its_neighbors(method: str) -> None:
     network, x = Functional().eval(), pictures()
-    together = explain(network, x, TARGETS, method)
+    together = compute_attributions(network, x, TARGETS, method)
     assert together.shape == (3, 12, 12)
     assert together.dtype == np.float32
-    alone = [explain(network, x[n : n + 1], TARGETS[n : n + 1], method)[0] for n in range(3)]
+    alone = [compute_attributions(network, x[n : n + 1], TARGETS[n : n + 1], method)[0] for n in range(3)]
     np.testing.assert_allclose(np.stack(alone), together, atol=1e-5)
-    np.testing.assert_allclose(explain(network, x, TARGETS, method, batch_size=2), together, atol=1e-5)
+    np.testing.assert_allclose(compute_attributions(network, x, TARGETS, method, batch_size=2), together, atol=1e-5)
     if method not in SIGNED:
         assert together.min() >= 0
 
@@ -215,17 +225,17 @@ def test_the_reference_networks_can_be_explained(name: str) -> None:
     network = MODELS[name](num_classes=7)
     x = torch.randn(2, 1, 48, 48)
     for method in ("guided-backprop", "grad-cam", "gradient"):
-        found = explain(network, x, [0, 6], method)
+        found = compute_attributions(network, x, [0, 6], method)
         assert found.shape == (2, 48, 48)
         assert np.isfinite(found).all()
     assert network.training
 
 
 def test_grad_cam_looks_behind_the_last_convolution_and_before_the_pool() -> None:
-    from mien.explanation.gradcam import last_feature_maps
+    from mien.explanation.gradcam import find_last_feature_maps
 
     def layer(name: str, **arguments: object) -> list[str]:
-        return last_feature_maps(build_network(name, num_classes=7, **arguments).eval(), torch.zeros(1, 1, 48, 48))
+        return find_last_feature_maps(build_network(name, num_classes=7, **arguments).eval(), torch.zeros(1, 1, 48, 48))
 
     assert layer("residual") == ["stages"]
     assert layer("r5-vgg10") == ["stages.3.5"]  # the rectifier, not the pool behind it
@@ -247,12 +257,14 @@ def test_grad_cam_of_an_ensemble_adds_its_members() -> None:
         def forward(self, images: Tensor) -> Tensor:
             return torch.log_softmax(self.network((images - 0.5) / 0.25) / 2, dim=1)
 
-    alone = explain(Alone(), x, [1, 2], "grad-cam", layer="network.stages")
-    np.testing.assert_allclose(explain(Ensemble([network], [member], [1.0]), x, [1, 2], "grad-cam"), alone, atol=1e-6)
+    alone = compute_attributions(Alone(), x, [1, 2], "grad-cam", layer="network.stages")
+    np.testing.assert_allclose(
+        compute_attributions(Ensemble([network], [member], [1.0]), x, [1, 2], "grad-cam"), alone, atol=1e-6
+    )
     inner = Ensemble([network], [member], [1.0])
     nested = Ensemble([inner, network], [{"mean": [0.0], "std": [1.0], "temperature": 1.0}, member], [0.5, 0.5])
     # Members that agree: each has half the gradient, but of its whole self when both hold the same network.
-    assert explain(nested, x, [1, 2], "gradient").shape == (2, 16, 16)
+    assert compute_attributions(nested, x, [1, 2], "gradient").shape == (2, 16, 16)
 
 
 # ---- leaving no trace ------------------------------------------------------------------------------------------------
@@ -285,9 +297,9 @@ def test_the_network_is_as_it_was_also_after_an_error(method: str, at: int) -> N
     state = torch.random.get_rng_state()
     if at:
         with pytest.raises(RuntimeError, match="broken on purpose"):
-            explain(network, pictures(), TARGETS, method)
+            compute_attributions(network, pictures(), TARGETS, method)
     else:
-        explain(network, pictures(), TARGETS, method)
+        compute_attributions(network, pictures(), TARGETS, method)
     assert [(name, module.training) for name, module in network.named_modules()] == before
     assert [p.requires_grad for p in network.parameters()] == [True, False, True, True, True, True]
     assert (network.head.weight.grad == 7).all()
@@ -298,9 +310,9 @@ def test_the_network_is_as_it_was_also_after_an_error(method: str, at: int) -> N
 
 def test_gradients_where_the_caller_has_switched_them_off() -> None:
     network, x = Functional(), pictures()
-    expected = explain(network, x, TARGETS, "guided-backprop")
+    expected = compute_attributions(network, x, TARGETS, "guided-backprop")
     with torch.no_grad():
-        np.testing.assert_array_equal(explain(network, x, TARGETS, "guided-backprop"), expected)
+        np.testing.assert_array_equal(compute_attributions(network, x, TARGETS, "guided-backprop"), expected)
         assert not torch.is_grad_enabled()
 
 
@@ -310,15 +322,15 @@ def test_gradients_where_the_caller_has_switched_them_off() -> None:
 def test_wrong_input() -> None:
     network, x = Functional(), pictures()
     with pytest.raises(UsageError, match="method 'gradcam': is unknown; choose from gradient, normalized-gradient,"):
-        explain(network, x, TARGETS, "gradcam")
+        compute_attributions(network, x, TARGETS, "gradcam")
     with pytest.raises(ValueError, match=r"needs inputs \(N, C, H, W\) and targets \(N,\)"):
-        explain(network, x, TARGETS[:2], "gradient")
+        compute_attributions(network, x, TARGETS[:2], "gradient")
     with pytest.raises(UsageError, match="grad-cam: needs a convolution, and this network has none"):
-        explain(Linear(2), pictures(size=6), TARGETS, "grad-cam")
+        compute_attributions(Linear(2), pictures(size=6), TARGETS, "grad-cam")
     with pytest.raises(UsageError, match=r"layer 'third': is not in this network; choose one of first, second$"):
-        explain(network, x, TARGETS, "grad-cam", layer="third")
+        compute_attributions(network, x, TARGETS, "grad-cam", layer="third")
     with pytest.raises(UsageError, match="layer 'head': gives no feature map"):
-        explain(network, x, TARGETS, "grad-cam", layer="head")
+        compute_attributions(network, x, TARGETS, "grad-cam", layer="head")
 
 
 def test_lime_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -326,15 +338,15 @@ def test_lime_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setitem(sys.modules, "captum.attr", None)
     with pytest.raises(MissingExtra, match=r"captum: is not installed .* pip install 'mien\[explain\]'"):
-        explain(Functional(), pictures(), TARGETS, "lime")
+        compute_attributions(Functional(), pictures(), TARGETS, "lime")
 
 
 def test_no_faces() -> None:
     for method in GRADIENTS:
-        assert explain(Functional(), pictures(0), TARGETS[:0], method).shape == (0, 12, 12)
+        assert compute_attributions(Functional(), pictures(0), TARGETS[:0], method).shape == (0, 12, 12)
 
 
 def test_importance() -> None:
     maps = np.array([[[-2.0, 1.0]]], np.float32)
-    assert importance(maps, "guided-backprop").tolist() == [[[2, 1]]]
-    assert importance(maps, "normalized-gradient").tolist() == [[[-2, 1]]]
+    assert compute_importance(maps, "guided-backprop").tolist() == [[[2, 1]]]
+    assert compute_importance(maps, "normalized-gradient").tolist() == [[[-2, 1]]]

@@ -9,8 +9,8 @@ from mien.core.errors import UsageError
 
 pytest.importorskip("sklearn")
 
-from mien.explanation.embedding import flatten, separability
-from mien.explanation.embedding_page import sprite
+from mien.explanation.embedding import measure_separability, project_points
+from mien.explanation.embedding_page import make_sprite_sheet
 from tests.data.test_duplicates import blobs
 
 
@@ -25,7 +25,7 @@ def test_pca_is_scikit_learns_up_to_the_sign() -> None:
 
     values, _ = clusters()
     fit_on = np.arange(len(values)) < 80
-    flat = flatten(values, "pca", fit_on)
+    flat = project_points(values, "pca", fit_on)
     reference = PCA(2).fit(values[:80])
     expected = reference.transform(values)
     signs = np.sign((expected * flat.points).sum(axis=0))
@@ -36,14 +36,14 @@ def test_pca_is_scikit_learns_up_to_the_sign() -> None:
 def test_tsne_comes_again_from_its_seed() -> None:
     values, _ = clusters(60)
     everything = np.ones(60, bool)
-    first = flatten(values, "tsne", everything, seed=3)
-    assert np.array_equal(first.points, flatten(values, "tsne", everything, seed=3).points)
+    first = project_points(values, "tsne", everything, seed=3)
+    assert np.array_equal(first.points, project_points(values, "tsne", everything, seed=3).points)
     assert first.facts["perplexity"] == pytest.approx(59 / 3)
 
 
 def test_an_unknown_method_lists_the_known() -> None:
     with pytest.raises(UsageError, match="pca, tsne, umap"):
-        flatten(np.zeros((5, 3)), "lda", np.ones(5, bool))
+        project_points(np.zeros((5, 3)), "lda", np.ones(5, bool))
 
 
 def test_separability_agrees_with_scikit_learn() -> None:
@@ -52,7 +52,7 @@ def test_separability_agrees_with_scikit_learn() -> None:
 
     values, labels = clusters()
     split = np.where(np.arange(120) < 90, "Training", "PublicTest")
-    found = separability(values, labels, split, "Training")
+    found = measure_separability(values, labels, split, "Training")
     train, test = split == "Training", split == "PublicTest"
     assert found["PublicTest"]["silhouette"] == pytest.approx(silhouette_score(values[test], labels[test]))
     nearest = np.argsort(((values[test][:, None] - values[train]) ** 2).sum(axis=2), axis=1)[:, :5]
@@ -68,16 +68,16 @@ def test_separability_agrees_with_scikit_learn() -> None:
 
 def test_too_few_or_unlabeled_faces_have_no_figures() -> None:
     values, labels = clusters(6)
-    found = separability(values, np.full(6, -1), np.full(6, "test"), "")
+    found = measure_separability(values, np.full(6, -1), np.full(6, "test"), "")
     assert found["test"] == {"faces": 0, "silhouette": None, "knn_accuracy": None, "chance": None}
-    assert separability(values[:4], labels[:4], np.full(4, ""), "")[""]["knn_accuracy"] is None
+    assert measure_separability(values[:4], labels[:4], np.full(4, ""), "")[""]["knn_accuracy"] is None
 
 
 def test_the_sheet_holds_every_face_in_its_place() -> None:
     from PIL import Image
 
     images = blobs(7)
-    sheet = np.asarray(Image.open(io.BytesIO(sprite(images, columns=3))))
+    sheet = np.asarray(Image.open(io.BytesIO(make_sprite_sheet(images, columns=3))))
     assert sheet.shape == (3 * 48, 3 * 48)
     cell = sheet[48:96, 96:144].astype(int)  # row 1, column 2: the sixth
     assert np.abs(cell - images[5]).max() <= 4

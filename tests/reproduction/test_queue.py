@@ -17,9 +17,9 @@ from mien.core.errors import RecipeError
 from mien.core.locks import hold_lock
 from mien.core.types import concatenate_faces
 from mien.reproduction import studies
-from mien.reproduction.estimates import Speeds, available_cores, measure
+from mien.reproduction.estimates import Speeds, count_cores, measure_speed
 from mien.reproduction.jobs import Plan, read_jobs
-from mien.reproduction.queue import Queue, read_state, run_job, status_text
+from mien.reproduction.queue import Queue, format_status, read_state, run_job
 from mien.training.environment import describe_processor
 from mien.training.recipe import load_recipe
 from tests.conftest import patterns, small_recipe
@@ -113,7 +113,7 @@ def test_jobs_run_in_order_and_one_that_fails_does_not_stop_the_others(plan: Pla
     assert work.begun == ["first", "broken", "follows", "last"]
     states = {"first": "done", "broken": "failed", "follows": "done", "blocked": "waiting", "last": "done"}
     assert work.states() == states
-    text = status_text(plan.runs)
+    text = format_status(plan.runs)
     assert text.startswith("no queue is running: 1 processes, 3 of 5 jobs done, 1.0 h left")
     assert "failed   broken" in text and "mien: no such verb" in text
     assert "after broken (failed)" in text
@@ -131,13 +131,13 @@ def test_as_many_jobs_run_at_once_as_there_are_processes(plan: Plan) -> None:
     work = Work(plan, at_once=False)
     queue = work.queue(processes=2)
     plan.state.mkdir(parents=True)
-    assert queue._step() and work.begun == ["first", "broken"]
-    assert queue._step() and work.begun == ["first", "broken"]
-    assert "running  first" in status_text(plan.runs)
+    assert queue._update_jobs() and work.begun == ["first", "broken"]
+    assert queue._update_jobs() and work.begun == ["first", "broken"]
+    assert "running  first" in format_status(plan.runs)
     work.processes["first"].end()
-    assert queue._step() and work.begun == ["first", "broken", "follows"]
-    assert queue._line() == "broken 0/0, follows 0/0; next blocked; 2.0 h left"
-    queue._stop()
+    assert queue._update_jobs() and work.begun == ["first", "broken", "follows"]
+    assert queue._format_progress() == "broken 0/0, follows 0/0; next blocked; 2.0 h left"
+    queue._stop_jobs()
     assert [process.code for process in work.processes.values()] == [0, -15, -15]
 
 
@@ -148,10 +148,10 @@ def test_a_job_that_takes_days_is_refused_unless_told(plan: Plan) -> None:
     work = Work(plan)
     work.queue(hours).run(poll_s=0, quiet=True)
     assert work.begun == ["broken", "last"]
-    assert "first: refused, takes 61 h on this machine; --slow-too runs it all the same" in work.said
-    assert "after first (refused)" in status_text(plan.runs)
+    assert "first: refused, takes 61 h on this machine; `include_slow=True` allows it" in work.said
+    assert "after first (refused)" in format_status(plan.runs)
     told = Work(plan)
-    told.queue(hours, slow_too=True).run(poll_s=0, quiet=True)
+    told.queue(hours, include_slow=True).run(poll_s=0, quiet=True)
     assert told.begun == ["first", "broken", "follows"]
 
 
@@ -168,9 +168,9 @@ def test_a_job_of_an_earlier_queue_is_waited_for(plan: Plan) -> None:
     queue = work.queue()
     plan.state.mkdir(parents=True)
     with hold_lock(plan.lock(plan.job("last")), "last", "wait"):
-        assert queue._step() and work.begun == []
+        assert queue._update_jobs() and work.begun == []
         assert work.states()["last"] == "running"
-    assert queue._step() and work.begun == ["first"]  # last was cut off, and it is not its turn
+    assert queue._update_jobs() and work.begun == ["first"]  # last was cut off, and it is not its turn
     assert "last: was cut off after 0 epochs" in work.said
 
 
@@ -190,7 +190,7 @@ def test_broken_lists_of_jobs_are_refused(tmp_path: Path) -> None:
 
 def test_the_shipped_list_has_every_run_of_every_study_once_and_what_is_required_first(tmp_path: Path) -> None:
     plan = Plan(read_jobs(), Path("runs"), (Path("faces.parquet"),), tmp_path)
-    found = [(job.study, t.study_run.name) for job in plan.jobs for t in plan.trainings(job) if t.study_run]
+    found = [(job.study, t.study_run.name) for job in plan.jobs for t in plan.list_trainings(job) if t.study_run]
     assert sorted(found) == sorted((study.name, run.name) for study in studies.ALL.values() for run in study.runs)
     assert [job.name for job in plan.jobs][:8] == [
         *("ours-r5-vgg10", "ours-r4-cnn", "full-resolution", "ours-r5-resnet25", "ours-r1-final"),
@@ -202,48 +202,54 @@ def test_the_shipped_list_has_every_run_of_every_study_once_and_what_is_required
             share = 0.1 if run.epochs == 1000 else share
             assert run.short >= max(10, share * run.epochs if run.name == "author" else 0), (study.name, run.name)
     assert min(run.short for run in studies.ALL["r2-ladder"].runs) == 15
-    assert plan.known_for(plan.job("ours-r5-vgg10")) is None  # its weights are a member of the ensemble
-    assert plan.known_for(plan.job("author-r5-vgg10")) == tmp_path
-    assert "r5-vgg10/ours" in " ".join(plan.commands(plan.job("base-distilled"))[0])
+    assert plan.find_known_results(plan.job("ours-r5-vgg10")) is None  # its weights are a member of the ensemble
+    assert plan.find_known_results(plan.job("author-r5-vgg10")) == tmp_path
+    assert "r5-vgg10/ours" in " ".join(plan.list_commands(plan.job("base-distilled"))[0])
 
 
 def test_hours_come_from_what_was_measured_on_this_kind_of_processor(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan = Plan(read_jobs(), tmp_path / "runs", (Path("faces.parquet"),), tmp_path)
-    monkeypatch.setattr(Speeds, "_measured", lambda self, key, recipe, threads, processes=1: 100.0)
+    monkeypatch.setattr(Speeds, "_measure_speed", lambda self, key, recipe, threads, processes=1: 100.0)
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     speeds, job = Speeds(plan), plan.job("author-r4-cnn")
-    assert speeds.hours(job, 1) == pytest.approx(40 * 25_800 / 100 / 3600, abs=0.01)
+    assert speeds.estimate_hours(job, 1) == pytest.approx(40 * 25_800 / 100 / 3600, abs=0.01)
 
     known = run_result(0.5, epochs=3, full=80)  # 100 images/s in two threads
     known["header"]["environment"]["processor"] = f"Other{describe_processor()[describe_processor().rfind('(') :]}"
     (tmp_path / "r4-cnn.json").write_text(json.dumps({"runs": {"author": known}}))
-    assert speeds.hours(job, 1) == pytest.approx(40 * 25_800 / 50 / 3600, abs=0.01)
+    assert speeds.estimate_hours(job, 1) == pytest.approx(40 * 25_800 / 50 / 3600, abs=0.01)
 
     folder = tmp_path / "runs" / "reproduce" / "r4-cnn" / "author"
     folder.mkdir(parents=True)
     rows = [{}] + [{"seconds": seconds} for seconds in (900.0, 360.0, 360.0)]
     (folder / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    assert speeds.hours(job, 1) == pytest.approx(3.7)  # the pace of its own last epochs
+    assert speeds.estimate_hours(job, 1) == pytest.approx(3.7)  # the pace of its own last epochs
 
     recipe = load_recipe("r4-cnn", ["schedule.epochs=40"]).model_dump()
     (tmp_path / "r4-cnn.json").write_text(json.dumps({"runs": {"author": known | {"recipe": recipe}}}))
-    assert speeds.hours(job, 1) == 0.0
+    assert speeds.estimate_hours(job, 1) == 0.0
 
 
 def test_the_layout_with_the_most_images_per_second_is_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mien.reproduction.estimates.available_cores", lambda: 2)
+    monkeypatch.setattr("mien.reproduction.estimates.count_cores", lambda: 2)
     speeds = Speeds(Plan(read_jobs(), tmp_path, (Path("faces.parquet"),)))
     for apart, together, chosen in ((300.0, 200.0, (2, 1)), (200.0, 300.0, (1, 2))):
-        monkeypatch.setattr(speeds, "_measured", lambda key, r, threads, n, a=apart, t=together: a if n == 2 else t)
-        assert speeds.layout(None, None) == chosen
-    assert speeds.layout(3, None) == (3, 1) and speeds.layout(None, 1) == (2, 1) and speeds.layout(5, 4) == (5, 4)
-    assert available_cores() >= 1
+        monkeypatch.setattr(
+            speeds, "_measure_speed", lambda key, r, threads, n, a=apart, t=together: a if n == 2 else t
+        )
+        assert speeds.choose_layout(None, None) == chosen
+    assert (
+        speeds.choose_layout(3, None) == (3, 1)
+        and speeds.choose_layout(None, 1) == (2, 1)
+        and speeds.choose_layout(5, 4) == (5, 4)
+    )
+    assert count_cores() >= 1
 
 
 def test_a_short_training_is_timed_with_any_recipe() -> None:
-    assert measure(small_recipe(data={"classes": ["happy", "sad"]}, targets={"votes": 0.3})) > 0
+    assert measure_speed(small_recipe(data={"classes": ["happy", "sad"]}, targets={"votes": 0.3})) > 0
 
 
 @pytest.mark.slow
@@ -275,15 +281,15 @@ def test_killed_queues_and_trainings_end_as_if_nobody_had_killed_them(plan: Plan
     holder = json.loads(Path("runs/queue/one.lock").read_text())["process"]
     os.kill(holder, signal.SIGSTOP)  # so that it still runs when the next queue begins
     first.wait()
-    assert "no queue is running" in status_text(Path("runs"))
+    assert "no queue is running" in format_status(Path("runs"))
     second = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     said: list[str] = []
     for line in second.stdout:
         said.append(line)
         if line.startswith("one: still runs"):
-            assert "the queue is running" in status_text(Path("runs"))
+            assert "the queue is running" in format_status(Path("runs"))
             os.kill(holder, signal.SIGKILL)
     assert second.wait() == 0, said
     assert any(line.startswith("one: goes on after ") for line in said), said
     assert_equal_weights(Path("runs/two"), Path("runs/one"))  # two was never interrupted
-    assert "2 of 2 jobs done, 0.0 h left" in status_text(Path("runs"))
+    assert "2 of 2 jobs done, 0.0 h left" in format_status(Path("runs"))

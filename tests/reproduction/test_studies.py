@@ -14,10 +14,10 @@ from mien.core.labels import CANONICAL
 from mien.core.types import FaceSet, concatenate_faces
 from mien.reproduction import runner as reproduce
 from mien.reproduction import studies
-from mien.reproduction.ablations import page_text as ladder_text
-from mien.reproduction.derived import with_expert
+from mien.reproduction.ablations import make_page as ladder_text
+from mien.reproduction.derived import mix_expert
 from mien.reproduction.estimates import TRAINING_FACES
-from mien.reproduction.page import page_text, read_results, write_page
+from mien.reproduction.page import make_page, read_results, write_page
 from mien.training.recipe import load_recipe
 from mien.training.torch_classifier import read_log
 from tests.conftest import patterns, shared, voted
@@ -85,18 +85,20 @@ def test_the_last_rung_of_r2_never_trains_on_its_test_faces(fer2013: FaceSet) ->
     joined, ladder = studies.SPLITS["r2-joined"](fer2013), studies.SPLITS["r2"](fer2013)
     assert set(joined.select_split("test").names) == set(ladder.select_split("test").names)
     for run in studies.ALL["r2-resnet18"].runs:
-        assert reproduce.recipe_of(run, short=True).run.keep == "last"  # it watches them, so it must not choose by them
+        assert (
+            reproduce.make_recipe(run, short=True).run.keep == "last"
+        )  # it watches them, so it must not choose by them
 
 
 def test_data_without_the_official_splits_is_refused() -> None:
     with pytest.raises(DataError, match="has no split PublicTest"):
-        studies.official(patterns(70))
+        studies.select_official_splits(patterns(70))
     with pytest.raises(UsageError, match="choose one of all, r1-lenet"):
-        studies.studies_named("r9")
+        studies.find_studies("r9")
 
 
 def test_all_names_every_study_once_and_after_what_it_needs() -> None:
-    names = [study.name for study in studies.studies_named("all")]
+    names = [study.name for study in studies.find_studies("all")]
     assert sorted(names) == sorted(studies.ALL)
     for study in studies.ALL.values():
         assert all(names.index(needed) < names.index(study.name) for needed in study.needs)
@@ -108,10 +110,10 @@ def test_all_names_every_study_once_and_after_what_it_needs() -> None:
 
 def test_shortened_runs_shrink_their_milestones_and_their_warm_up_too() -> None:
     author, ours = studies.ALL["r5-vgg10"].runs
-    assert [reproduce.recipe_of(replace(ours, short=epochs), short=True).schedule.warmup_epochs
+    assert [reproduce.make_recipe(replace(ours, short=epochs), short=True).schedule.warmup_epochs
             for epochs in (1, 4, 5, 100)] == [0.4, 1.6, 2, 2]  # fmt: skip
-    full = reproduce.recipe_of(author, short=False).schedule
-    short = reproduce.recipe_of(replace(author, short=30), short=True).schedule
+    full = reproduce.make_recipe(author, short=False).schedule
+    short = reproduce.make_recipe(replace(author, short=30), short=True).schedule
     assert (full.epochs, full.milestones, short.epochs, short.milestones) == (300, [150, 225, 275], 30, [15, 22, 28])
 
 
@@ -141,7 +143,7 @@ def test_every_reference_trains_one_epoch_of_512_faces(
     both = study.name in ("r1-lenet", "r1-alexnet", "r3-vgg")  # our recipe on all of them would take minutes
     for run in study.runs if both else study.runs[:1]:
         run = replace(run, short=1, tta=())
-        result = reproduce.result_of(run, patterns(7), tmp_path / run.name, short=True, quiet=True, echo=silent)
+        result = reproduce.train_run(run, patterns(7), tmp_path / run.name, short=True, quiet=True, echo=silent)
         assert [row["epoch"] for row in result["history"]] == [1]
         assert result["recipe"]["network"]["name"] == study.name
         assert result["scores"]["none"]["count"] == (50 if run.split == "r3" else 70)
@@ -163,7 +165,7 @@ def tiny_study(monkeypatch: pytest.MonkeyPatch, small_splits: None) -> studies.S
 def test_a_study_writes_its_result_and_its_page_and_is_not_run_twice(
     tiny_study: studies.Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    result = reproduce.reproduce(tiny_study, patterns(7), tmp_path, short=True, quiet=True, echo=silent)
+    result = reproduce.reproduce_study(tiny_study, patterns(7), tmp_path, short=True, quiet=True, echo=silent)
     good, diverged = result["runs"]["with"], result["runs"]["without"]
     assert (len(good["history"]), good["full_epochs"], good["diverged"]) == (2, 4, "")
     assert good["split"] == {"train": 512, "validation": 70, "test": 70}
@@ -174,27 +176,27 @@ def test_a_study_writes_its_result_and_its_page_and_is_not_run_twice(
 
     stamp = (tmp_path / "batch-norm" / "with" / "last.pt").stat().st_mtime_ns
     said: list[str] = []
-    again = reproduce.reproduce(tiny_study, patterns(7), tmp_path, short=True, quiet=True, echo=said.append)
+    again = reproduce.reproduce_study(tiny_study, patterns(7), tmp_path, short=True, quiet=True, echo=said.append)
     assert (tmp_path / "batch-norm" / "with" / "last.pt").stat().st_mtime_ns == stamp
     assert (said, again["runs"]["with"]["history"]) == ([], json.loads(json.dumps(good["history"])))
-    with pytest.raises(DataError, match=r"with: holds a run of 2 epochs, and 4 are wished; remove it"):
-        reproduce.reproduce(tiny_study, patterns(7), tmp_path, quiet=True, echo=silent)
+    with pytest.raises(DataError, match=r"with: holds a run of 2 epochs instead of 4; remove it"):
+        reproduce.reproduce_study(tiny_study, patterns(7), tmp_path, quiet=True, echo=silent)
     other = replace(
         tiny_study, runs=(replace(tiny_study.runs[0], settings=(*tiny_study.runs[0].settings, "run.seed=5")),)
     )
     with pytest.raises(DataError, match="holds a run with other settings"):
-        reproduce.reproduce(other, patterns(7), tmp_path, short=True, quiet=True, echo=silent)
+        reproduce.reproduce_study(other, patterns(7), tmp_path, short=True, quiet=True, echo=silent)
 
     known: list[str] = []
-    options = {"known": tmp_path, "quiet": True, "say": known.append}
-    taken = reproduce.reproduce(tiny_study, patterns(7), tmp_path / "elsewhere", short=True, **options)
+    options = {"known": tmp_path, "quiet": True, "echo": known.append}
+    taken = reproduce.reproduce_study(tiny_study, patterns(7), tmp_path / "elsewhere", short=True, **options)
     assert len(known) == 2 and not (tmp_path / "elsewhere" / "batch-norm").exists()
     assert taken["runs"]["with"]["scores"] == kept["runs"]["with"]["scores"]
     longer = replace(tiny_study, runs=tiny_study.runs[:1])  # four epochs at full length, of which two are known
-    reproduce.reproduce(longer, patterns(7), tmp_path / "elsewhere", **options)
+    reproduce.reproduce_study(longer, patterns(7), tmp_path / "elsewhere", **options)
     assert len(read_log(tmp_path / "elsewhere" / "batch-norm" / "with")[1]) == 4
 
-    monkeypatch.setattr("mien.reproduction.page.LEAST_EPOCHS", 2)
+    monkeypatch.setattr("mien.reproduction.page.MIN_EPOCHS", 2)
     write_page(read_results(tmp_path), tmp_path / "page.md", tmp_path / "pictures")
     page = (tmp_path / "page.md").read_text()
     assert f"| with | {100 * good['scores']['none']['accuracy']:.2f} |" in page
@@ -213,14 +215,16 @@ def test_a_study_of_raters_is_scored_by_them_and_left_out_without_them(
     run = replace(studies.ALL["ferplus"].runs[0], short=1)
     run = replace(run, settings=(*run.settings, *small))
     study = studies.Study("ferplus", "FER+", (run,))
-    result = reproduce.reproduce(study, voted(patterns(80), *seen), tmp_path / "a", short=True, quiet=True, echo=silent)
+    result = reproduce.reproduce_study(
+        study, voted(patterns(80), *seen), tmp_path / "a", short=True, quiet=True, echo=silent
+    )
     scores = result["runs"]["votes"]["scores"]["none"]
     assert scores["count"] == 13 and [row["class"] for row in scores["per_class"]] == list(CANONICAL)
 
     said: list[str] = []
-    result = reproduce.reproduce(study, patterns(80), tmp_path / "b", short=True, quiet=True, echo=said.append)
+    result = reproduce.reproduce_study(study, patterns(80), tmp_path / "b", short=True, quiet=True, echo=said.append)
     assert result["runs"] == {} and "the data holds no FER+ votes" in said[0]
-    assert "## FER+" not in page_text(read_results(tmp_path / "b"), "pictures")
+    assert "## FER+" not in make_page(read_results(tmp_path / "b"), "pictures")
 
 
 def run_result(accuracy: float, epochs: int = 2, full: int = 2, ten_crop: float | None = None) -> dict:
@@ -248,7 +252,7 @@ def test_the_table_counts_what_is_beaten_as_its_author_tested() -> None:
         "r4-cnn": {"runs": {"ours": run_result(0.67, epochs=12, full=20)}},
         "r5-resnet25": {"runs": {"ours": run_result(0.70, ten_crop=0.71)}},
     }
-    page = page_text(results, "pictures")
+    page = make_page(results, "pictures")
     assert "(2 of 11)" in page
     assert "**62.00**" in page
     assert "**70.00, ten-crop 71.00**" in page
@@ -264,47 +268,47 @@ def test_a_run_cut_to_fewer_than_ten_epochs_is_a_cost_and_not_a_result() -> None
         "augmentation": {"runs": {"without": short}},
         "r2-ladder": {"runs": {"plain": run_result(0.41, epochs=2, full=30), "flip": whole}},
     }
-    page = page_text(results, "pictures")
+    page = make_page(results, "pictures")
     assert "(0 of 11)" in page and "68.00" not in page and "| too short | 9 of 20 |" in page
     assert "| with | 60.00 |" in page and "| without |" not in page
     assert "| flip | 42.00 |" in page and "41.00" not in page
     assert "| `mien reproduce r2-ladder --data fer2013.csv` | plain 30 epochs, 15.0 h, flip 30 epochs, 15.0 h |" in page
-    assert "rungs" not in page_text({"r2-ladder": {"runs": {"plain": results["r2-ladder"]["runs"]["plain"]}}}, "p")
+    assert "rungs" not in make_page({"r2-ladder": {"runs": {"plain": results["r2-ladder"]["runs"]["plain"]}}}, "p")
 
 
 def test_one_run_of_a_study_leaves_the_others_and_joins_those_that_are_done(
     tiny_study: studies.Study, tmp_path: Path
 ) -> None:
-    options = {"short": True, "quiet": True, "say": silent}
-    first = reproduce.reproduce(tiny_study, patterns(7), tmp_path, only="without", **options)
+    options = {"short": True, "quiet": True, "echo": silent}
+    first = reproduce.reproduce_study(tiny_study, patterns(7), tmp_path, only="without", **options)
     assert list(first["runs"]) == ["without"] and not (tmp_path / "batch-norm" / "with").exists()
-    second = reproduce.reproduce(tiny_study, patterns(7), tmp_path, only="with", **options)
+    second = reproduce.reproduce_study(tiny_study, patterns(7), tmp_path, only="with", **options)
     assert list(second["runs"]) == ["with", "without"]
     assert json.loads((tmp_path / "batch-norm.json").read_text())["runs"].keys() == second["runs"].keys()
-    with pytest.raises(UsageError, match="run 'ours': is none of batch-norm; choose one of with, without"):
-        reproduce.reproduce(tiny_study, patterns(7), tmp_path, only="ours", **options)
+    with pytest.raises(UsageError, match="run 'ours': is unknown in batch-norm; choose one of with, without"):
+        reproduce.reproduce_study(tiny_study, patterns(7), tmp_path, only="ours", **options)
 
 
 def test_the_table_says_who_was_taught() -> None:
     taught = run_result(0.62)
     taught["recipe"]["targets"]["teacher"] = "base"
-    page = page_text({"r1-final": {"runs": {"ours": taught}}}, "pictures")
+    page = make_page({"r1-final": {"runs": {"ours": taught}}}, "pictures")
     assert "**62.00**, distilled from `base`" in page and "none of the faces that are scored" in page
-    assert "istilled" not in page_text({"r1-final": {"runs": {"ours": run_result(0.62)}}}, "pictures")
+    assert "istilled" not in make_page({"r1-final": {"runs": {"ours": run_result(0.62)}}}, "pictures")
 
 
 def test_augmentation_is_shown_beside_r4s_own_run() -> None:
     results = {"augmentation": {"runs": {"without": run_result(0.5)}}, "r4-cnn": {"runs": {"author": run_result(0.4)}}}
-    page = page_text(results, "pictures")
+    page = make_page(results, "pictures")
     assert "| without | 50.00 |" in page and "| with | 40.00 |" in page
-    assert "| with | 40.00 |" not in page_text({"augmentation": results["augmentation"]}, "pictures")
+    assert "| with | 40.00 |" not in make_page({"augmentation": results["augmentation"]}, "pictures")
 
 
 def test_base_teaches_only_where_it_has_not_seen_the_faces_that_are_scored(fer2013: FaceSet) -> None:
     training, taught = set(fer2013.select_split("Training").names), set()
     for study in studies.ALL.values():
         for run in study.runs:
-            if reproduce.recipe_of(run, short=True).targets.teacher:
+            if reproduce.make_recipe(run, short=True).targets.teacher:
                 taught.add(run.split)
     assert taught
     for split in taught:
@@ -327,7 +331,7 @@ def test_the_ladder_trains_on_training_and_is_scored_on_publictest(fer2013: Face
     assert set(divided.select_split("train").names) == set(fer2013.select_split("Training").names)
     assert set(divided.select_split("test").names) == set(fer2013.select_split("PublicTest").names)
     for run in studies.LADDER.runs:
-        recipe = reproduce.recipe_of(run, short=True)
+        recipe = reproduce.make_recipe(run, short=True)
         assert (recipe.data.validation, recipe.run.keep) == ("test", "last")
 
 
@@ -337,20 +341,20 @@ def test_the_difference_of_losses_is_paired_and_has_students_interval() -> None:
     for seed, (plain, adaptive) in enumerate(pairs):
         runs[f"cross-entropy-{seed}"] = run_result(plain, ten_crop=plain)
         runs[f"adaptive-{seed}"] = run_result(adaptive, ten_crop=0.6)
-    page = page_text({"adaptive-loss": {"runs": runs}}, "pictures")
+    page = make_page({"adaptive-loss": {"runs": runs}}, "pictures")
     half = 4.303 / np.sqrt(3)
     expected = f"| accuracy (%) | 61.00 (60.00 to 62.00) | 64.00 (62.00 to 66.00) | 3.00 ({3 - half:.2f} to {3 + half:.2f}) | yes |"
     assert expected in page
     assert "| no |" in page
     some = {name: runs[name] for name in ("cross-entropy-0", "adaptive-0", "adaptive-1")}
-    assert "| adaptive-1 | 64.00, ten-crop 60.00 |" in page_text({"adaptive-loss": {"runs": some}}, "pictures")
+    assert "| adaptive-1 | 64.00, ten-crop 60.00 |" in make_page({"adaptive-loss": {"runs": some}}, "pictures")
 
 
 def test_an_expert_moves_one_class_and_leaves_the_others_their_proportions() -> None:
     probabilities, expert = np.array([[0.2, 0.5, 0.3], [1.0, 0.0, 0.0]]), np.array([0.6, 0.5])
-    joined = with_expert(probabilities, expert, 0, 0.5)
+    joined = mix_expert(probabilities, expert, 0, 0.5)
     assert joined[0] == pytest.approx([0.4, 0.6 * 5 / 8, 0.6 * 3 / 8])
-    assert with_expert(probabilities, expert, 0, 0.0)[0] == pytest.approx(probabilities[0])
+    assert mix_expert(probabilities, expert, 0, 0.0)[0] == pytest.approx(probabilities[0])
     assert joined[1] == pytest.approx([0.75, 0.125, 0.125])  # of nothing the others have equal shares
 
 

@@ -127,4 +127,4 @@ def test_a_folder_of_weights_alone_is_no_training_to_go_on_with(
     save_faces(patterns(70), tmp_path / "faces.csv")
     command = ["train", str(run_folder / "recipe.toml"), "--data", str(tmp_path / "faces.csv")]
     assert main([*command, "--out", str(tmp_path / "run"), "--resume"]) == 2
-    assert "holds weights, but no training that can go on" in complaint(capsys)
+    assert "holds weights, but no training to resume" in complaint(capsys)

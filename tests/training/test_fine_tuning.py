@@ -40,7 +40,7 @@ def test_frozen_layers_stay_as_they_were_running_statistics_too(run_folder: Path
     assert all(torch.equal(before[name], after[name]) for name in frozen)
     assert not torch.equal(before["stages.1.0.conv1.weight"], after["stages.1.0.conv1.weight"])
     assert not torch.equal(before["stages.1.0.norm1.running_mean"], after["stages.1.0.norm1.running_mean"])
-    (line,) = [text for text in said if text.startswith("begins with")]
+    (line,) = [text for text in said if text.startswith("starts with")]
     assert line.endswith("; 9 are frozen")
 
 
@@ -61,7 +61,7 @@ def test_a_deeper_network_begins_as_the_shallow_one(run_folder: Path) -> None:
     for zero_init in (True, False):
         deep = build_network("residual", **arguments, zero_init=zero_init).eval()
         said = load_start_weights(deep, StartSettings(model=str(run_folder)), shallow.classes)
-        assert "(fresh: stages." in said
+        assert "(new: stages." in said
         answers[zero_init] = deep(images)
     expected = shallow.network.eval()(images)
     assert torch.allclose(answers[True], expected, atol=1e-5)
@@ -74,11 +74,11 @@ def test_other_classes_get_a_fresh_last_layer(run_folder: Path, tmp_path: Path) 
     recipe = continued(run_folder, data={"classes": five}, schedule={"epochs": 1})
     train(recipe, patterns(140), tmp_path, quiet=True, echo=said.append)
     assert load_run(tmp_path).classes == tuple(five)
-    assert any("(fresh: head.weight, head.bias)" in text for text in said)
+    assert any("(new: head.weight, head.bias)" in text for text in said)
 
 
 def test_what_cannot_be_started_from_is_named(run_folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"'nose' begins no parameter's name; they begin with stem, stages, head"):
+    with pytest.raises(RecipeError, match=r"'nose' matches no parameter; their names start with stem, stages, head"):
         train(continued(run_folder, start={"freeze": ["nose"]}), patterns(70), tmp_path / "a", quiet=True, echo=silent)
     lenet = continued(run_folder, network={"name": "r1-lenet", "arguments": {}}, data={"classes": ["angry", "sad"]})
     with pytest.raises(ModelError, match="shares no weights with this network"):
@@ -126,7 +126,7 @@ def test_class_weights_of_the_recipe_reach_the_log(tmp_path: Path) -> None:
 
 def test_one_class_against_the_rest(tmp_path: Path) -> None:
     recipe = small_recipe(data={"against": "disgust", "oversample": 0.75}, schedule={"epochs": 4})
-    train(recipe, patterns(560), tmp_path, quiet=True, echo=silent)
+    train(recipe, patterns(280), tmp_path, quiet=True, echo=silent)
     classifier = TorchClassifier(load_run(tmp_path))
     assert classifier.labels == ("other", "disgust")
     fresh = patterns(140, seed=9)
@@ -159,7 +159,7 @@ def test_upside_down_faces_are_warned_of(tmp_path: Path) -> None:
     said: list[str] = []
     recipe = small_recipe(augment={"vertical_flip": 0.5, "cutmix": 1.0}, schedule={"epochs": 1})
     train(recipe, patterns(70), tmp_path, quiet=True, echo=said.append)
-    assert any("augment.vertical_flip shows faces upside down" in text for text in said)
+    assert any("augment.vertical_flip trains on upside-down faces" in text for text in said)
 
 
 def test_the_console_says_what_trains_where(tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_the_console_says_what_trains_where(tmp_path: Path) -> None:
     train(small_recipe(schedule={"epochs": 1}), patterns(70), tmp_path, quiet=True, echo=said.append)
     header, _ = read_log(tmp_path)
     (line,) = [text for text in said if text.startswith("residual, ")]
-    assert f"{header['parameters']:,} parameters, 63 faces train, 7 are watched" in line
+    assert f"{header['parameters']:,} parameters, 63 training faces, 7 validation faces" in line
     assert header["environment"]["started"] in line
 
 

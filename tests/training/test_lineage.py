@@ -42,7 +42,7 @@ def test_faces_that_trained_an_earlier_model_and_not_this_one_are_counted() -> N
     small = replace(faces, images=faces.images[:, ::2, ::2])
     assert found.count_seen_by_ancestors(small) == found.count_seen(small) == 0
     said, is_known = describe_overlap(found, faces.take(np.arange(90, 100)))
-    assert said == "5 of these 10 faces trained a model that this one began with or learned from"
+    assert said == "5 of these 10 faces trained a model that this one started from or learned from"
     assert is_known
     assert describe_overlap(of_faces(faces, unknown=("base",)), faces) == (
         "base may have learned from these faces",
@@ -120,7 +120,7 @@ def test_a_second_run_that_holds_out_what_trained_the_first_says_so_everywhere(
     assert "trained a model" not in Path("same.txt").read_text()
     header = json.loads(Path("other/log.jsonl").read_text().splitlines()[0])
     caveat = header["held_out_caveat"]
-    assert caveat.endswith("of these 14 faces trained a model that this one began with or learned from")
+    assert caveat.endswith("of these 14 faces trained a model that this one started from or learned from")
     assert f"note: {caveat}" in Path("other.txt").read_text()
     assert json.loads(Path("other/scores.json").read_text())["split"] == f"held out ({caveat})"
     assert json.loads(Path("same/scores.json").read_text())["split"] == "held out"
@@ -149,12 +149,12 @@ def test_the_average_of_runs_that_held_out_different_faces_is_refused_or_says_so
     data = ["--data", "faces.csv"]
     for one, two in (("first", "other"), ("first/last.pt", "other/last.pt")):
         assert main(["average", one, two, *data, "--out", "mean"]) == 2
-        assert "did not watch the same faces" in capsys.readouterr().err
+        assert "have different validation faces" in capsys.readouterr().err
     Path("first.pt").write_bytes(Path("first/last.pt").read_bytes())  # alone, without the list of what it held out
     assert main(["average", "first.pt", "other", *data, "--out", "mean"]) == 0
     assert "held-out faces trained another of the runs, so that scores on them are too good" in capsys.readouterr().err
     assert main(["evaluate", "mean", *data, "--out", "m", "--json"]) == 0
-    assert "trained a model that this one began with" in json.loads(capsys.readouterr().out)["split"]
+    assert "trained a model that this one started from" in json.loads(capsys.readouterr().out)["split"]
     assert main(["average", "first", "same", *data, "--out", "good"]) == 0
     assert "too good" not in capsys.readouterr().err
 

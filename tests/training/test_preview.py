@@ -138,7 +138,7 @@ def test_faces_are_shared_among_the_classes() -> None:
     assert len(set(shown.tolist())) == 11
     assert labels[choose_balanced_rows(labels, 3, seed=3)].tolist() == [0, 1, 2]
     assert sorted(choose_balanced_rows(labels, 92, seed=3)) == list(range(92))
-    with pytest.raises(DataError, match="--rows: asks for 93 of 92 faces; ask for fewer"):
+    with pytest.raises(DataError, match="`rows`: asks for 93 of 92 faces; ask for fewer"):
         choose_balanced_rows(labels, 93, seed=3)
 
 
@@ -172,15 +172,13 @@ def test_the_title_says_the_numbers_of_the_input_and_the_changes() -> None:
     numbers = [f"{float(v):.2f}".replace("-", "−") for v in (values.min(), values.max(), values.mean(), values.std())]
     assert lines[0] == "some: float32 1 × 48 × 48, values {} to {}, mean {}, std {}".format(*numbers)
     assert lines[1] == "value = (pixel / 255 − 0.500) / 0.500: black is −1.00, white is 1.00"
-    assert lines[2] == "changes, drawn anew for every copy: ten_crop, mixup 0.2"
-    assert lines[3].startswith("each face is blended with another of its batch; under each face")
+    assert lines[2] == "augmentation, drawn for each copy: ten_crop, mixup 0.2"
+    assert lines[3].startswith("each face is mixed with another face of its batch; under each face")
     fixmatch = with_augment(mixup=0.2).model_copy(update={"semi": SemiSettings(method="fixmatch")})
     assert "mixup" not in make_title(made, fixmatch)[2] and not any(
         "blended" in line for line in make_title(made, fixmatch)
     )
-    assert make_title(made, with_augment())[2:] == [
-        "changes, drawn anew for every copy: none, so that all copies are alike"
-    ]
+    assert make_title(made, with_augment())[2:] == ["augmentation, drawn for each copy: none, so all copies are equal"]
 
 
 def gray(path: Path) -> np.ndarray:
@@ -229,7 +227,7 @@ def test_a_drawing_that_nobody_could_look_at_is_refused(tmp_path: Path) -> None:
         torch.zeros(1, 100, 7),
         make_preview(recipe, patterns(140)).preprocessing,
     )
-    with pytest.raises(UsageError, match=r"--rows and --copies: make a drawing of 1,072 x 53,\d{3} pixels"):
+    with pytest.raises(UsageError, match=r"`rows` and `copies`: give a drawing of 1,072 x 53,\d{3} pixels"):
         draw_preview(made, recipe, tmp_path / "x.png")
     assert not (tmp_path / "x.png").exists()
 

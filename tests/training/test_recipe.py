@@ -46,7 +46,7 @@ def test_settings_given_on_the_command_line() -> None:
         ("schedule.min_lr=0.5", "'base': schedule.min_lr is above optimizer.lr"),
         (
             "network.arguments={num_classes = 9}",
-            "'base': network.arguments has num_classes, which data and input settle",
+            "'base': network.arguments has num_classes, which data and input define",
         ),
         ("start.freeze=['stem']", "'base': start.freeze without start.model would freeze random weights; change it$"),
         ("targets.teacher='+'", r"'base': targets.teacher is '\+', which names no model; change it$"),

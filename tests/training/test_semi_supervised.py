@@ -94,7 +94,7 @@ def test_labels_are_removed_by_class_share_and_the_rest_is_learned_from() -> Non
     assert rows.training.class_counts().tolist() == [18] * 7  # a fifth of 630
     assert (len(rows.unlabeled), len(rows.validation)) == (504, 70)
     assert not set(rows.training.names) & set(rows.unlabeled.names)
-    assert "126 faces keep their label, 504 lose it" in said
+    assert "126 faces keep their label, 504 are used without label" in said
 
 
 def test_faces_without_a_label_join_those_that_lost_theirs() -> None:

@@ -125,7 +125,7 @@ def test_of_several_teachers_the_mean_counts(teacher: Path, another: Path, sees:
             continue
         student = open_trained_model("base").preprocessing
         asked = Teacher(settings, faces.classes, student, Hardware.choose("cpu", "fp32"))
-        found[name] = asked.blend(torch.from_numpy(student.to_tensor(faces.images)), label)
+        found[name] = asked.blend_targets(torch.from_numpy(student.to_tensor(faces.images)), label)
     one, other, several, base = found.values()
     torch.testing.assert_close(several, (2 * one + base) / 3, atol=1e-5, rtol=0)
     assert not torch.equal(one, other)

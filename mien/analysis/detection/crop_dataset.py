@@ -1,4 +1,4 @@
-"""Photographs → the faces in them as a folder of pictures, which a data set is read from."""
+"""Crop the faces of photographs into a folder of pictures that can be read as a data set."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from mien.core.errors import MediaError, MienError
 from mien.core.files import escape_file_name, make_folder, replace_folder
 from mien.core.pictures import read_picture
 
-#: The table beside the crops: where each was cut out, by which score of the detector.
+#: The table of the crops: source, box and detection score of each.
 CROPS_TABLE = "crops.csv"
 
 
 @dataclass
 class CropSummary:
-    """What became of the pictures.
+    """Counts of a run of ``crop_pictures``.
 
-    pictures   how many were read
-    faces      how many crops were written
-    without    names of those in which no face was found
-    videos     how many lay in the folders beside them
-    failures   what could not be read, and why
+    pictures        number of pictures that were read
+    faces           number of crops that were written
+    without_faces   names of the pictures without a detected face
+    videos          number of videos in the folders, which are ignored
+    failures        errors of the pictures that could not be read
     """
 
     pictures: int = 0
@@ -38,7 +38,7 @@ class CropSummary:
     failures: list[MienError] = field(default_factory=list)
 
     def add(self, name: str, faces: int) -> None:
-        """A picture that was read, and how many faces were in it."""
+        """Count a picture and its faces."""
         self.pictures += 1
         self.faces += faces
         if not faces:
@@ -54,14 +54,17 @@ def crop_pictures(
     people: int = 1,
     on_progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> CropSummary:
-    """Write the faces of pictures and of folders of pictures as RGB PNG files of ``size`` × ``size`` into ``out``.
+    """Write the faces of pictures and of folders of pictures as RGB PNG files of ``size`` x ``size`` into ``out``.
 
-    A crop is framed as `mien analyze` frames what it reads, so that a network learns faces as it will be given them. The tree
-    below a folder stays: ``train/angry/a.jpg`` becomes ``train/angry/a.png``, and of several faces the others
-    ``a-face2.png``, largest first. ``people`` of the largest are kept, 0: all. ``each`` is told how many of how many are done.
+    Crops have the same framing as in an analysis, so that a network trains on the crops that it will classify. The folder
+    structure is kept: ``train/angry/a.jpg`` becomes ``train/angry/a.png``. Further faces become ``a-face2.png``, in order of
+    decreasing size. The output folder appears when it is complete.
 
-    The folder appears when it is complete. Raises OutputError where it is neither new nor empty. A picture that cannot be read is in ``failures``, and so is a video
-    that is named; those in folders are counted.
+    people        keep only this many faces of a picture, the largest; 0: all
+    on_progress   called with (number of processed pictures, number of pictures)
+
+    A picture that cannot be read, and a video that is named itself, become ``failures``. Videos in folders are counted.
+    Raises OutputError if the folder is neither new nor empty.
     """
     done = CropSummary()
     rows: list[list[str]] = []
@@ -93,7 +96,7 @@ def crop_pictures(
 
 def _read_input(item: Input) -> np.ndarray:
     if item.is_video:
-        raise MediaError(item.name, "is a video", "take stills of it with 'mien moments --plain'")
+        raise MediaError(item.name, "is a video", "take stills of it with 'mien moments'")
     return read_picture(item.path)
 
 
@@ -104,11 +107,11 @@ def _sort_by_size(found: Detections, people: int) -> Detections:
 
 
 def _write_crops(crops: np.ndarray, out: Path, stem: Path, used: set[str]) -> list[str]:
-    """The crops of one picture as files; their paths below ``out``. ``used``: names, without case, that are taken."""
+    """Write the crops of one picture → their paths below ``out``. ``used``: lower-case names that are taken."""
     paths, number = [], 1
     for crop in crops:
         target = out / stem.with_name(stem.name + (f"-face{number}" if number > 1 else "") + ".png")
-        while str(target).lower() in used:  # a picture may be called what another's second face is
+        while str(target).lower() in used:  # a picture may have the name of another one's second face
             number += 1
             target = target.with_name(f"{stem.name}-face{number}.png")
         used.add(str(target).lower())

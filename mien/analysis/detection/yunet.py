@@ -1,4 +1,4 @@
-"""YuNet's network in ONNX Runtime: pictures of any size → boxes and scores."""
+"""Run the face detector YuNet with ONNX Runtime on pictures of any size."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mien.analysis.inference.protobuf import encode_field, read_fields
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
-#: The network looks at cells of so many pixels; a picture is padded to whole cells of the last.
+#: Strides of the network's outputs in pixels; a picture is padded to a multiple of the last.
 STRIDES = (8, 16, 32)
 
 #: Fields of ONNX's messages (onnx.proto) that are read or written here.
@@ -23,11 +23,16 @@ _MODEL_GRAPH, _GRAPH_INPUT, _GRAPH_OUTPUT, _GRAPH_SHAPES, _VALUE_NAME = 7, 11, 1
 
 
 class YuNet:
-    """Wu, Peng & Yu, "YuNet: A Tiny Millisecond-level Face Detector" (2023), from the bytes of OpenCV Zoo's file.
+    """YuNet (Wu, Peng & Yu, "YuNet: A Tiny Millisecond-level Face Detector", 2023) from the bytes of OpenCV Zoo's file.
 
-    OpenCV's own FaceDetectorYN gives the same boxes and takes about twice as long (benchmarks/speed.py detect).
+    OpenCV's FaceDetectorYN gives the same boxes and takes about twice as long (benchmarks/speed.py detect).
 
-    Raises onnxruntime's errors and ValueError for bytes that are no such file.
+    content     bytes of the ONNX file
+    threshold   minimum score of a face, 0..1
+    overlap     maximum IoU of two faces
+    threads     threads of ONNX Runtime; 0: all cores
+
+    Raises onnxruntime's errors and ValueError for other bytes.
     """
 
     def __init__(self, content: bytes, threshold: float = 0.7, overlap: float = 0.3, threads: int = 0) -> None:
@@ -40,19 +45,19 @@ class YuNet:
         self._threshold, self._overlap = threshold, overlap
 
     def with_threads(self, threads: int) -> YuNet:
-        """Another that runs in so many threads."""
+        """Return a detector that runs in ``threads`` threads."""
         twin = copy.copy(self)
         twin._threads = threads
         twin._sessions.get_session(threads)
         return twin
 
     def __call__(self, picture: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """RGB uint8 (H, W, 3) → boxes_xyxy float32 (N, 4) in pixels, scores float32 (N,) in 0..1; best first."""
+        """Detect faces in RGB uint8 (H, W, 3) → boxes_xyxy float32 (N, 4) in pixels, scores float32 (N,) in 0..1, best first."""
         height, width = picture.shape[:2]
         down, right = -height % STRIDES[-1], -width % STRIDES[-1]
         if down or right:
             picture = cv2.copyMakeBorder(picture, 0, down, 0, right, cv2.BORDER_CONSTANT)
-        # float32 (1, 3, H, W), blue first, 0..255. OpenCV's blobFromImage takes several times as long.
+        # float32 (1, 3, H, W), BGR, 0..255. OpenCV's blobFromImage takes several times as long.
         blob = np.ascontiguousarray(picture[None, ..., ::-1].transpose(0, 3, 1, 2), dtype=np.float32)
         session = self._sessions.get_session(self._threads)
         answers = session.run(None, {session.get_inputs()[0].name: blob})
@@ -87,7 +92,7 @@ def _open_session(model: bytes, threads: int) -> InferenceSession:
 def _decode_cells(
     classes: np.ndarray, objects: np.ndarray, offsets: np.ndarray, stride: int, columns: int, threshold: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """One level's cells (M, 1), (M, 1), (M, 4), row by row → boxes (N, 4) and scores (N,) of those that are sure enough."""
+    """Decode the outputs of one stride (M, 1), (M, 1), (M, 4), row by row → boxes (N, 4) and scores (N,) above the threshold."""
     scores = np.sqrt(np.clip(classes[:, 0], 0, 1) * np.clip(objects[:, 0], 0, 1))
     sure = np.flatnonzero(scores >= threshold)
     at = np.stack([sure % columns, sure // columns], axis=1)
@@ -98,10 +103,12 @@ def _decode_cells(
 
 
 def remove_fixed_sizes(model: bytes, outputs: list[str]) -> bytes:
-    """An ONNX file of a fully convolutional network for one picture size, rewritten to take any; of its outputs, these.
+    """Remove the fixed tensor sizes from the ONNX file of a fully convolutional network, so that it takes pictures of any size.
 
-    The file states the size of every tensor, and ONNX Runtime holds it to them. The network itself has no need of
-    them: only the statements go.
+    model     bytes of the file
+    outputs   names of the outputs to keep
+
+    ONNX Runtime enforces the sizes that the file states, although the network works without them.
     """
     return b"".join(
         encode_field(_MODEL_GRAPH, _remove_graph_sizes(cast(memoryview, value), outputs))
@@ -136,7 +143,7 @@ def _remove_graph_sizes(graph: memoryview, outputs: list[str]) -> bytes:
 
 
 def _encode_tensor_type(shape: bytes) -> bytes:
-    """ValueInfoProto.type: a tensor of floats (element type 1) and its shape, if it has a fixed number of sides."""
+    """Encode ValueInfoProto.type: a float tensor (element type 1), with a shape unless that is empty."""
     return encode_field(2, encode_field(1, b"\x08\x01" + shape))
 
 

@@ -1,4 +1,4 @@
-"""Crops → probabilities with ONNX Runtime."""
+"""Classify face crops with ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ TTA = Literal["none", "flip", "ten-crop"]
 TTA_CHOICES: tuple[TTA, ...] = ("none", "flip", "ten-crop")
 
 
-def check_tta(tta: str, named: str = "--tta ") -> None:
-    """UsageError, with the choices, for a way of averaging that is unknown."""
+def check_tta(tta: str) -> None:
+    """Raise UsageError for an unknown test-time augmentation."""
     if tta not in TTA_CHOICES:
-        raise UsageError(f"{named}{tta}", "is unknown", f"choose one of {', '.join(TTA_CHOICES)}")
+        raise UsageError(f"`tta={tta}`", "is unknown", f"choose one of {', '.join(TTA_CHOICES)}")
 
 
 def make_views(images: np.ndarray, tta: TTA) -> list[np.ndarray]:
-    """The versions of uint8 images (N, H, W[, 3]) whose probabilities are averaged, each of any size.
+    """Return the versions of uint8 images (N, H, W[, 3]) whose probabilities are averaged; their sizes may differ.
 
-    ``flip``: the picture and its mirror image. ``ten-crop``: four corners and the center at 44/48 of the side, and
-    their mirror images (Krizhevsky et al., 2012).
+    "flip": the images and their mirror images. "ten-crop": the four corners and the center at 44/48 of the side, and their
+    mirror images (Krizhevsky et al., 2012). Raises UsageError for another ``tta``.
     """
     if tta == "none":
         return [images]
@@ -52,7 +52,7 @@ def make_views(images: np.ndarray, tta: TTA) -> list[np.ndarray]:
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
-    """float (..., K) → float32 probabilities that sum to 1 over the last axis."""
+    """Convert logits (..., K) to probabilities float32 (..., K) that sum to 1 over the last axis."""
     logits = logits.astype(np.float64)
     exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
     return (exponentials / exponentials.sum(axis=-1, keepdims=True)).astype(np.float32)
@@ -61,14 +61,17 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 def average_views(
     classify: Callable[[np.ndarray], np.ndarray], images: np.ndarray, tta: TTA, batch_size: int, num_classes: int
 ) -> np.ndarray:
-    """Probabilities float32 (N, K) of ``classify``, batch by batch, averaged over the views of ``tta``.
+    """Average the outputs of ``classify`` over the views of ``tta``, in batches → float32 (N, num_classes).
 
-    Raises ValueError unless images are uint8 (N, H, W) or (N, H, W, 3).
+    classify   maps uint8 images (B, H, W[, 3]) to float32 (B, num_classes)
+    images     uint8 (N, H, W) gray or (N, H, W, 3) RGB
+
+    Raises ValueError for images of another shape or dtype.
     """
     images = np.asarray(images)
-    one_rgb_crop = images.ndim == 3 and images.shape[2] == 3  # not N gray crops of three columns
-    several = images.ndim == 3 or (images.ndim == 4 and images.shape[3] == 3)
-    if images.dtype != np.uint8 or one_rgb_crop or not several:
+    one_rgb_crop = images.ndim == 3 and images.shape[2] == 3  # not N gray crops with three columns
+    is_batch = images.ndim == 3 or (images.ndim == 4 and images.shape[3] == 3)
+    if images.dtype != np.uint8 or one_rgb_crop or not is_batch:
         raise ValueError(f"crops must be uint8 (N, H, W) or (N, H, W, 3), not {images.dtype} {images.shape}")
     parts = [np.empty((0, num_classes), np.float32)]
     for start in range(0, len(images), batch_size):
@@ -77,16 +80,16 @@ def average_views(
 
 
 class Classifier:
-    """A model file, loaded and ready.
+    """Classify face crops with a model file.
 
     Args:
-        model: a shipped model's name, or the path of an .onnx file, which is run as it is.
-        threads: processor threads; 0 lets ONNX Runtime take all cores.
-        batch_size: crops that are given to the network at once.
-        precision: "int8" or "float", which file of a shipped model is run; "auto" takes what the environment variable
-            MIEN_PRECISION says, else int8 where this processor gains by it.
+        model: name of a shipped model, or path of an .onnx file.
+        threads: threads of ONNX Runtime; 0: all cores.
+        batch_size: number of crops per run of the network.
+        precision: "int8" or "float" selects the file of a shipped model. "auto" takes the value of the environment variable
+            MIEN_PRECISION, else int8 if it is faster on this processor.
 
-    Raises ModelError for an unknown name, for a file that is damaged or not ours, and for one of another precision.
+    Raises ModelError for an unknown name, a file that is damaged or not from mien, and a file of another precision.
     """
 
     def __init__(
@@ -104,19 +107,22 @@ class Classifier:
         self.has_non_face_score = "not_a_face" in outputs
 
     def _check(self, outputs: dict[str, list[int | str]]) -> None:
-        """ModelError where the network takes or gives other sizes than the file says."""
+        """Raise ModelError if the shapes of inputs and outputs differ from the metadata."""
         info = self.info
-        said = {"images": [info.preprocessing.channels, *[info.preprocessing.size] * 2], "logits": [len(info.labels)]}
+        expected_shapes = {
+            "images": [info.preprocessing.channels, *[info.preprocessing.size] * 2],
+            "logits": [len(info.labels)],
+        }
         shapes = {node.name: node.shape for node in self._session.get_inputs()} | outputs
-        if absent := [name for name in said if name not in shapes]:
+        if absent := [name for name in expected_shapes if name not in shapes]:
             raise ModelError(self.path, f"has no '{absent[0]}'", "export it again")
-        for name, stated in said.items():
+        for name, stated in expected_shapes.items():
             shape = shapes[name]
-            fits = len(shape) == len(stated) + 1 or not shape  # without a shape, nothing is said
+            fits = len(shape) == len(stated) + 1 or not shape  # an unknown shape is accepted
             if not fits or any(
                 isinstance(is_, int) and is_ != size for is_, size in zip(shape[1:], stated, strict=False)
             ):
-                found = f"has '{name}' of {shape[1:]}, but says {said[name]} of itself"
+                found = f"has '{name}' of {shape[1:]}, but its metadata state {expected_shapes[name]}"
                 raise ModelError(self.path, found, "export it again")
 
     @property
@@ -124,7 +130,7 @@ class Classifier:
         return self._sessions.get_session(self._threads)
 
     def with_threads(self, threads: int) -> Classifier:
-        """Another that runs the same file in so many threads."""
+        """Return a classifier that runs the same file in ``threads`` threads."""
         twin = copy.copy(self)
         twin._threads = threads
         twin._sessions.get_session(threads)
@@ -132,30 +138,32 @@ class Classifier:
 
     @property
     def precision(self) -> Literal["float", "int8"]:
-        """What is run."""
+        """The precision of the file that runs."""
         return "int8" if self.info.quantized else "float"
 
     @property
     def labels(self) -> tuple[str, ...]:
+        """The labels in the order of the probabilities."""
         return self.info.labels
 
     @property
     def labels_by(self) -> str:
+        """The source of the training labels: "given", or "raters" of FER+."""
         return self.info.labels_by
 
     @property
     def preprocessing(self) -> Preprocessing:
+        """The preprocessing of the network's input."""
         return self.info.preprocessing
 
     def probabilities(self, images: np.ndarray, tta: TTA = "none") -> np.ndarray:
-        """Crops uint8 (N, H, W) gray or (N, H, W, 3) RGB of one size → float32 (N, K), each row summing to 1."""
+        """Return probabilities float32 (N, K) of crops uint8 (N, H, W) gray or (N, H, W, 3) RGB."""
         return average_views(self._predict_batch, images, tta, self.batch_size, len(self.labels))
 
     def predict(self, images: np.ndarray, tta: TTA = "none") -> tuple[np.ndarray, np.ndarray | None]:
-        """What each crop shows and whether it is a face at all.
+        """Return (probabilities float32 (N, K), not-a-face scores float32 (N,) in 0..1) of crops.
 
-        Crops as for ``probabilities`` → (probabilities float32 (N, K); score float32 (N,) that a crop is no face, 0..1,
-        or None where the model has none).
+        Crops as for ``probabilities``. The scores are None if the model has none.
         """
         if not self.has_non_face_score:
             return self.probabilities(images, tta), None
@@ -163,17 +171,17 @@ class Classifier:
         return np.ascontiguousarray(both[:, :-1]), both[:, -1]
 
     def logits(self, images: np.ndarray) -> np.ndarray:
-        """What the network itself says, before temperature and softmax: uint8 crops → float32 (N, K)."""
+        """Return the logits float32 (N, K) of uint8 crops, before temperature and softmax."""
         parts = [images[start : start + self.batch_size] for start in range(0, len(images), self.batch_size)]
         found = [self.tensor_logits(self.preprocessing.to_tensor(part)) for part in parts]
         return np.concatenate([np.empty((0, len(self.labels)), np.float32), *found])
 
     def tensor_logits(self, tensor: np.ndarray) -> np.ndarray:
-        """The same of inputs that are prepared already: float32 (N, channels, size, size) → float32 (N, K)."""
+        """Return the logits float32 (N, K) of preprocessed inputs float32 (N, channels, size, size)."""
         return self._run(["logits"], tensor)[0]
 
     def _run(self, outputs: list[str], tensor: np.ndarray) -> list[np.ndarray]:
-        """ModelError where an answer is no number: probabilities, labels and JSON made of it would be nonsense."""
+        """Run the network. Raises ModelError for outputs of a wrong shape, and for NaN or infinity."""
         try:
             answers = self._session.run(outputs, {"images": tensor})
         except Exception as error:  # ONNX Runtime raises a dozen kinds, whose messages hold paths of its own source
@@ -193,7 +201,7 @@ class Classifier:
         return answers
 
     def features(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """What the last layer decides on: uint8 crops → (features float32 (N, D), probabilities float32 (N, K))."""
+        """Return (features float32 (N, D) of the last layer, probabilities float32 (N, K)) of uint8 crops."""
         parts = [images[start : start + self.batch_size] for start in range(0, len(images), self.batch_size)]
         found = [self._run(["features", "logits"], self.preprocessing.to_tensor(part)) for part in parts]
         features, logits = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
@@ -203,21 +211,21 @@ class Classifier:
         return softmax(self.tensor_logits(self.preprocessing.to_tensor(images)) / self.info.temperature)
 
     def _predict_batch_with_non_face(self, images: np.ndarray) -> np.ndarray:
-        """(N, K + 1): the probabilities, and in the last column the score that it is no face."""
+        """Return float32 (N, K + 1): the probabilities and, in the last column, the not-a-face score."""
         tensor = self.preprocessing.to_tensor(images)
         logits, score = self._run(["logits", "not_a_face"], tensor)
         return np.concatenate([softmax(logits / self.info.temperature), score[:, None]], axis=1)
 
     def network_input(self, crop: np.ndarray) -> np.ndarray:
-        """What the network is given for a crop, as a picture: uint8 (S, S) or (S, S, 3)."""
+        """Return the network's input for a crop as a picture, uint8 (S, S) or (S, S, 3)."""
         return resize(self.preprocessing.convert_color(crop), self.preprocessing.size)
 
     def resolve_threshold(self, name: Literal["unsure", "not_a_face"], asked: str | float) -> float | None:
-        """The model's own threshold for "auto", None for "off" (and for "auto" where the model has none), else the number.
+        """Return the threshold for "auto" (the model's own, None without one), "off" (None), or a number in 0..1.
 
-        Raises UsageError for what is none of these or not in 0..1, and for "not_a_face" where the model has no such score.
+        Raises UsageError for another value, and for "not_a_face" if the model has no such score.
         """
-        option = {"unsure": "--unsure", "not_a_face": "--drop-non-faces"}[name]
+        parameter = {"unsure": "unsure", "not_a_face": "drop_non_faces"}[name]
         if asked == "off":
             return None
         if asked == "auto":
@@ -228,10 +236,12 @@ class Classifier:
             value = -1.0
         if not 0 <= value <= 1:
             raise UsageError(
-                f"{option} {asked}", "is neither auto, off nor a number from 0 to 1", f"as in {option} 0.6"
+                f"`{parameter}={asked}`", "is neither auto, off nor a number from 0 to 1", f"as in `{parameter}=0.6`"
             )
         if name == "not_a_face" and not self.has_non_face_score:
             raise UsageError(
-                f"{option} {asked}", f"needs a score that {self.path.name} does not give", "make one with 'mien finish'"
+                f"`{parameter}={asked}`",
+                f"needs a score that {self.path.name} does not give",
+                "make one with 'mien finish'",
             )
         return value

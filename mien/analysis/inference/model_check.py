@@ -1,4 +1,4 @@
-"""What a model file would take of memory when it is loaded, found out before it is: a few bytes can ask for gigabytes."""
+"""Check how much memory a model file needs before loading it, since a few bytes can request gigabytes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from mien.analysis.inference.protobuf import read_fields, read_varints
 
-#: Elements of all constants of a model together, 512 MB as float32; the largest network of mien has 40 million.
+#: Maximum elements of all constants of a model, 512 MB as float32. The largest network of mien has 40 million.
 MAX_CONSTANT_ELEMENTS = 2**27
 
 #: Fields of ONNX's messages (onnx.proto).
@@ -20,7 +20,7 @@ _TENSOR, _SUBGRAPH, _SUBGRAPHS, _SPARSE_TENSOR = 5, 6, 11, 22
 _DIMS, _TYPE, _INT64S, _NAME, _RAW, _EXTERNAL, _LOCATION = 1, 2, 7, 8, 9, 13, 14
 _INT64 = 7
 
-#: Operators whose result may be far larger than what they are given. No network of mien computes constants with them.
+#: Operators whose output may be much larger than their inputs. No network of mien computes constants with them.
 _GROWING_OPERATORS = frozenset({
     "ConstantOfShape", "Expand", "Tile", "Range", "Resize", "Upsample", "Pad", "ConvTranspose", "OneHot", "EyeLike", "Einsum",
     "RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Bernoulli", "Multinomial", "GridSample",
@@ -33,12 +33,12 @@ _SHAPE_KEEPING_OPERATORS = frozenset({"QuantizeLinear", "DequantizeLinear"})
 
 
 class UnboundedModel(ValueError):
-    """What a model would take of memory cannot be told, or is too much; the message says why."""
+    """The memory that a model needs is unknown or too large; the message gives the reason."""
 
 
 @dataclass(frozen=True)
 class _Constant:
-    """shape of a tensor that is known when the model is loaded; values of a short list of whole numbers, else ()."""
+    """The shape of a constant tensor; the values of a short list of integers, else ()."""
 
     shape: tuple[int, ...]
     values: tuple[int, ...] = ()
@@ -63,11 +63,11 @@ class _Graph:
 
 
 def check_model(content: bytes) -> None:
-    """UnboundedModel for an ONNX file that would take far more memory when it is loaded than it has bytes, ValueError for a damaged one.
+    """Check the bytes of an ONNX file. Raises UnboundedModel if loading it needs much more memory than its size.
 
-    Checked are its constants, which ONNX Runtime computes while it loads: tensors larger than the file, tensors in other
-    files, sparse ones, functions and subgraphs, and how large what is computed from constants alone becomes. What it takes
-    to run is not: that depends on the pictures.
+    The check covers the constants, which ONNX Runtime computes on loading: tensors larger than the file, tensors in other
+    files, sparse tensors, functions and subgraphs, and the size of results computed from constants alone. It does not cover
+    the memory of a run, which depends on the pictures. Raises ValueError for a damaged file.
     """
     for number, _, value in read_fields(memoryview(content)):
         if number == _FUNCTIONS:
@@ -112,7 +112,7 @@ def _check_node(message: memoryview, graph: _Graph) -> None:
 
 
 def _bound_shape(operator: str, given: list[_Constant]) -> tuple[int, ...]:
-    """How large at most what an operator makes of constants alone is."""
+    """Return an upper bound of the shape that an operator computes from constants."""
     if operator == "ConstantOfShape" and given and given[0].values:
         return given[0].values
     if operator in _GROWING_OPERATORS or not given:
@@ -125,12 +125,12 @@ def _bound_shape(operator: str, given: list[_Constant]) -> tuple[int, ...]:
         return given[0].shape
     try:
         return np.broadcast_shapes(*(constant.shape for constant in given))
-    except ValueError:  # not element by element: a slice, a sum, another shape
+    except ValueError:  # not element-wise: a slice, a sum, a reshape
         return (max(constant.elements for constant in given),)
 
 
 def _read_attribute(message: memoryview, size: int) -> _Constant | None:
-    """The tensor of an attribute, if it is one."""
+    """Return the tensor of an attribute; None if it has none."""
     found = None
     for number, _, value in read_fields(message):
         if number in (_SUBGRAPH, _SUBGRAPHS, _SPARSE_TENSOR):
@@ -155,7 +155,7 @@ def _read_tensor(message: memoryview, size: int) -> tuple[bytes, _Constant]:
             values = np.frombuffer(value[: len(value) // 8 * 8], "<i8").tolist()
         elif number == _EXTERNAL or (number == _LOCATION and value):
             raise UnboundedModel("it keeps tensors in other files")
-    if math.prod(shape) > 2 * size:  # two numbers of 4 bits in a byte
+    if math.prod(shape) > 2 * size:  # a byte holds two 4-bit numbers
         raise UnboundedModel("it holds a tensor that is larger than the file")
     return name, _Constant(tuple(shape), tuple(max(0, value) for value in values[:8]) if kind == _INT64 else ())
 

@@ -1,4 +1,4 @@
-"""Model files: finding them by name, and reading what they say of themselves."""
+"""Find model files by name, read their metadata, and open them with ONNX Runtime."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ from mien.core.preprocessing import Preprocessing
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession, SessionOptions
 
-#: The ONNX metadata entry that makes a file one of ours.
+#: The ONNX metadata entry of mien's model files.
 METADATA_KEY = "mien"
 METADATA_VERSION = 2
-#: Keys of version 1, and what they are called since.
+#: Keys of version 1 → their present names.
 _RENAMED_KEYS = {"licence": "license", "quantised": "quantized", "quantisation": "quantization"}
 
-#: How the quantized file of a model is named, beside its float file NAME.onnx.
+#: Ending of the quantized file of a model, beside its float file NAME.onnx.
 INT8_ENDING = ".int8.onnx"
 
-#: Where ONNX Runtime may run a model, in the order in which they are taken.
+#: Execution providers of ONNX Runtime, in order of preference.
 PROVIDERS = ("CUDAExecutionProvider", "OpenVINOExecutionProvider", "CPUExecutionProvider")
 
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What a model file says of itself.
+    """The metadata of a model file.
 
-    labels_by      whose labels it learned, "given" or FER+'s "raters"
+    labels_by      source of the training labels: "given", or "raters" of FER+
     temperature    divides the logits before the softmax
-    thresholds     "unsure": the confidence from which on an answer is given; "not_a_face": the score from which on
-                   a crop counts as no face; absent where nothing was fitted
-    uncertainty    how these were fitted, and what they are worth on faces that did not fit them; {} before
-    training       the splits that trained it, and how many faces; {} where it is not stated
-    quantization   of an int8 file: what it was made from, calibrated on and what it changes; {} else
+    thresholds     "unsure": minimum confidence of a sure label; "not_a_face": minimum score of a crop that is not a face;
+                   a missing key means that the threshold was not fitted
+    uncertainty    how the thresholds were fitted, and their results on other faces; {} if they were not
+    training       the splits that trained the model, and the number of faces; {} if it is unknown
+    quantization   for an int8 file: its float file, calibration data, and differences; else {}
     """
 
     name: str
@@ -63,7 +63,7 @@ class ModelInfo:
 
     @classmethod
     def from_metadata(cls, metadata: dict[str, str], path: Path) -> ModelInfo:
-        """From an ONNX file's metadata entries; ModelError if they are not ours or of a newer version."""
+        """Parse the metadata entries of an ONNX file. Raises ModelError for missing, damaged or newer metadata."""
         if METADATA_KEY not in metadata:
             raise ModelError(
                 path,
@@ -99,7 +99,7 @@ class ModelInfo:
 
 
 def read_metadata(text: str) -> dict[str, Any]:
-    """The metadata of a model file, in the words of the present version. ValueError, KeyError or TypeError if it is damaged."""
+    """Parse the metadata with the keys of the present version. Raises ValueError, KeyError or TypeError if it is damaged."""
     stored: dict[str, Any] = dict(json.loads(text))
     values = {_RENAMED_KEYS.get(key, key): value for key, value in stored.items()}
     return values | {"version": max(values["version"], METADATA_VERSION)}
@@ -121,18 +121,18 @@ def _parse_temperature(value: Any) -> float:
 
 
 def list_shipped_models() -> dict[str, Path]:
-    """Name → float file of the models inside the package."""
+    """Return {name: float file} of the models in the package."""
     folder = Path(str(resources.files("mien") / "assets"))
     return {path.stem: path for path in sorted(folder.glob("*.onnx")) if not path.name.endswith(INT8_ENDING)}
 
 
 def int8_path(path: Path) -> Path:
-    """``base.onnx`` → ``base.int8.onnx``, whether it is there or not."""
+    """Return the path of the int8 file beside a float file; it may not exist."""
     return path.with_suffix(INT8_ENDING)
 
 
 def find_model(name_or_path: str | Path) -> Path:
-    """The float file of a shipped model by name, or an .onnx file by path. ModelError lists the choices."""
+    """Return the float file of a shipped model, or an .onnx file by its path. Raises ModelError if there is none."""
     shipped = list_shipped_models()
     if str(name_or_path) in shipped:
         return shipped[str(name_or_path)]
@@ -155,51 +155,51 @@ def find_model(name_or_path: str | Path) -> Path:
 
 
 def choose_model_file(model: str | Path, precision: str = "auto") -> Path:
-    """The file to run for a model and a precision: "auto", "float" or "int8".
+    """Return the file to run for a model and a precision: "auto", "float" or "int8".
 
-    A shipped name has two files: auto takes int8 where this machine gains by it (see ``mien.analysis.inference.precision``) and what
-    MIEN_PRECISION says where that is set. A path is taken as it is. Raises ModelError for a name without an int8 file
-    when that is asked for, UsageError for a precision that is unknown.
+    A shipped model has two files. "auto" takes the value of MIEN_PRECISION, else int8 if it is faster on this machine (see
+    ``mien.analysis.inference.precision``). A path is returned unchanged. Raises ModelError if the int8 file is missing,
+    UsageError for an unknown precision.
     """
     asked, path = resolve_precision(precision), find_model(model)
     if str(model) not in list_shipped_models():
         return path
     int8 = int8_path(path)
     if asked == "int8" and not int8.is_file():
-        raise ModelError(f"model '{model}'", "has no int8 file", "run it with --precision float")
+        raise ModelError(f"model '{model}'", "has no int8 file", "run it with `precision=float`")
     gains = asked == "auto" and bool(find_int8_instructions()) and list_providers() == ["CPUExecutionProvider"]
     return int8 if (asked == "int8" or gains) and int8.is_file() else path
 
 
 def list_providers() -> list[str]:
-    """Where ONNX Runtime, as it is installed here, can run models; the first one is taken."""
+    """Return the execution providers of the installed ONNX Runtime; models run on the first one."""
     import onnxruntime
 
     return [name for name in PROVIDERS if name in onnxruntime.get_available_providers()]
 
 
 def make_session_options(threads: int = 0) -> SessionOptions:
-    """So many threads (0: all cores), which leave the cores to others between two runs; errors are raised, not printed."""
+    """Return options for ``threads`` threads (0: all cores) that sleep between two runs, without log messages."""
     import onnxruntime
 
-    if sys.platform == "win32":  # there the variable that `import mien` sets is not read
+    if sys.platform == "win32":  # Windows does not read the variable that `import mien` sets
         onnxruntime.disable_telemetry_events()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    # Threads wait busily for each other within a run and stop when it ends: the cores are then decoders' and detectors'.
+    # Threads spin within a run only, so that decoders and detectors have the cores between two runs.
     options.add_session_config_entry("session.force_spinning_stop", "1")
     options.log_severity_level = 4
     return options
 
 
 def open_session(path: Path, threads: int = 0) -> InferenceSession:
-    """An ONNX Runtime session, on an accelerator if the user's build has one; ModelError for a file that is damaged."""
+    """Open an ONNX Runtime session, on an accelerator if there is one. Raises ModelError for a damaged file."""
     import onnxruntime
 
     try:
         check_model(path.read_bytes())
         chosen = list_providers()
-        # What fails on an accelerator is tried without. On the processor there is nothing else, and stdout is not ONNX Runtime's.
+        # Fall back from an accelerator only: on the processor a fallback is useless, and ONNX Runtime prints it to stdout.
         return onnxruntime.InferenceSession(
             str(path), make_session_options(threads), providers=chosen, enable_fallback=len(chosen) > 1
         )
@@ -219,7 +219,7 @@ def _encoding_error(path: Path) -> ModelError:
 
 
 def read_model_info(path: Path, session: InferenceSession | None = None) -> ModelInfo:
-    """What a model file says of itself."""
+    """Read the metadata of a model file, from an open session if there is one. Raises ModelError."""
     try:
         metadata = (session or open_session(path)).get_modelmeta().custom_metadata_map
     except UnicodeDecodeError as error:
@@ -228,10 +228,10 @@ def read_model_info(path: Path, session: InferenceSession | None = None) -> Mode
 
 
 class SessionPool:
-    """One session of a model for each number of threads, opened when it is first asked for.
+    """Open one session of a model per number of threads, on first use.
 
-    It can be pickled, and it can be forked: sessions live in the process that opened them, so another opens its own.
-    ``open_with`` makes a session for a number of threads, and is pickled instead of the sessions.
+    A pool can be pickled and survives a fork: each process opens its own sessions. ``open_with`` opens a session for a number
+    of threads; it is pickled instead of the sessions.
     """
 
     def __init__(self, open_with: Callable[[int], InferenceSession]) -> None:
@@ -241,8 +241,9 @@ class SessionPool:
         self._inherited: list[object] = []
 
     def get_session(self, threads: int) -> InferenceSession:
-        if self._process != os.getpid():  # after a fork the threads of the parent's sessions are not there
-            # Nor can those be ended here: they would wait for their threads.
+        """Return the session of this process for a number of threads."""
+        if self._process != os.getpid():  # a fork does not copy the threads of the parent's sessions
+            # Keep the parent's sessions, since destroying them would wait for their threads.
             self._inherited.append(self._opened)
             self._process, self._opened = os.getpid(), {}
         if threads not in self._opened:
@@ -255,7 +256,7 @@ class SessionPool:
 
 @dataclass(frozen=True)
 class PullableModel:
-    """A file that others publish and that is fetched on demand."""
+    """A published model file that is downloaded on demand."""
 
     name: str
     file: str
@@ -279,13 +280,13 @@ PULLABLE_MODELS = {
 
 
 def find_pulled_model(name: str) -> Path | None:
-    """The file of a pullable model, if it was pulled; else None."""
+    """Return the downloaded file of a model; None if it was not downloaded."""
     path = cache_folder() / PULLABLE_MODELS[name].file
     return path if path.is_file() else None
 
 
 def pull_model(name: str, url: str | None = None) -> Path:
-    """Fetch a pullable file into the cache folder and return its path; a good file that is there is not fetched again.
+    """Download a model file into the cache folder, unless it is there, and return its path.
 
     Raises ModelError for an unknown name, an address that does not answer, and a file with another SHA-256.
     """
@@ -301,10 +302,10 @@ def pull_model(name: str, url: str | None = None) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        hint = "name a folder that can be written in the environment variable MIEN_CACHE"
+        hint = "set the environment variable MIEN_CACHE to a writable folder"
         raise OutputError(folder, f"cannot be created ({error.strerror})", hint) from error
     pooch.get_logger().setLevel(logging.ERROR)
-    own_file = "give a file of your own with --detector-model"
+    own_file = "give a file of your own as `detector_model`"
     try:
         fetch = pooch.HTTPDownloader(timeout=30)
         return Path(pooch.retrieve(address, f"sha256:{known.sha256}", known.file, folder, downloader=fetch))

@@ -1,18 +1,18 @@
-"""Protobuf messages, as ONNX files are made of, field by field: enough to look into a file before a runtime opens it."""
+"""Read and write Protobuf messages field by field, to inspect ONNX files before a runtime opens them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-#: Kinds of fields (protobuf's wire types).
+#: Protobuf's wire types.
 VARINT, BYTES = 0, 2
 _FIXED = {1: 8, 5: 4}
 
 
 def read_fields(message: memoryview) -> Iterator[tuple[int, memoryview, int | memoryview]]:
-    """A message's fields as (number, the whole field, its content): a number, or the bytes of everything else.
+    """Yield the fields of a message as (number, bytes of the field, value): a varint is an int, other values are bytes.
 
-    Raises ValueError where it is damaged.
+    Raises ValueError for a damaged message.
     """
     at = 0
     value: int | memoryview
@@ -28,14 +28,14 @@ def read_fields(message: memoryview) -> Iterator[tuple[int, memoryview, int | me
         elif kind in _FIXED:
             value, at = message[at : at + _FIXED[kind]], at + _FIXED[kind]
         else:
-            raise ValueError(f"kind {kind} of field {tag >> 3} is none that ONNX uses")
+            raise ValueError(f"kind {kind} of field {tag >> 3} is not used by ONNX")
         if at > len(message):
             raise ValueError("ends in the middle of a field")
         yield tag >> 3, message[begin:at], value
 
 
 def read_varint(message: memoryview, at: int) -> tuple[int, int]:
-    """(the number that begins at ``at``, where it ends)."""
+    """Read the varint at offset ``at`` → (value, offset after it). Raises ValueError if it is truncated."""
     value = shift = 0
     while at < len(message) and shift < 70:
         byte = message[at]
@@ -46,7 +46,7 @@ def read_varint(message: memoryview, at: int) -> tuple[int, int]:
 
 
 def read_varints(packed: memoryview) -> list[int]:
-    """Numbers one after the other."""
+    """Read consecutive varints."""
     found, at = [], 0
     while at < len(packed):
         value, at = read_varint(packed, at)
@@ -55,7 +55,7 @@ def read_varints(packed: memoryview) -> list[int]:
 
 
 def encode_field(number: int, content: bytes) -> bytes:
-    """A field of bytes."""
+    """Encode a field of bytes."""
     return _encode_varint(number << 3 | BYTES) + _encode_varint(len(content)) + content
 
 

@@ -1,4 +1,4 @@
-"""A picture that moves (GIF, WebP, APNG, AVIF) → frames with their own times, as those of a video."""
+"""Read animated pictures (GIF, WebP, APNG, AVIF) frame by frame, as videos."""
 
 from __future__ import annotations
 
@@ -16,20 +16,19 @@ from mien.core.errors import MediaError
 from mien.core.picture_formats import ANIMATED_FORMATS
 from mien.core.pictures import DECODING_ERRORS, convert_pillow
 
-#: A frame that is said to last no longer than the first is shown for the second, as browsers do: old files mean "as fast as
-#: you can" by 0.
+#: Frames with a duration of at most the first last the second, as in browsers: in old files 0 means "as fast as possible".
 INSTANT_MS, DEFAULT_MS = 10, 100
 
 
 class AnimationSource:
-    """An animated picture, read frame by frame, transparency over white; it is played once, however often it says.
+    """Read an animated picture frame by frame, with transparency on white. It is played once; its loop count is ignored.
 
-    It has what VideoSource has; its times begin at 0. Raises MediaError for what cannot be read.
+    The interface is that of VideoSource; times start at 0. Raises MediaError for a file that cannot be read.
     """
 
     is_live = has_rebuilt_times = has_sound = has_large_frames = False
     start_s = 0.0
-    duration_s: float | None = None  # not said anywhere: it is the sum of all frames
+    duration_s: float | None = None  # unknown: the sum of all frames
     time_base = Fraction(1, 90_000)
 
     def __init__(self, path: Path, sampling: Sampling = ALL_FRAMES, max_pixels: int = MAX_FRAME_PIXELS) -> None:
@@ -38,7 +37,7 @@ class AnimationSource:
         self.end_s, self.is_cut_off, self.damage = 0.0, False, ""
         try:
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of large pictures: they are refused here
+                warnings.simplefilter("ignore")  # Pillow's warning about large pictures; they are refused below
                 self._picture = Image.open(path, formats=sorted(ANIMATED_FORMATS))
             self.size_wh = self._picture.size
             check_frame_size(*self.size_wh, path, max_pixels)
@@ -58,14 +57,14 @@ class AnimationSource:
     def analyzed_s(self) -> float | None:
         return None if self.sampling.to_s is None else self.sampling.to_s - self.sampling.from_s
 
-    def frames(self, skip: int = 0, passed: Callable[[], None] = lambda: None) -> Iterator[VideoFrame]:
-        """RGB frames in order, as ``sampling`` chooses them, without the first ``skip``; see ``VideoSource.frames``."""
+    def frames(self, skip: int = 0, on_skipped: Callable[[], None] = lambda: None) -> Iterator[VideoFrame]:
+        """Yield the RGB frames that ``sampling`` selects, without the first ``skip``; see ``VideoSource.frames``."""
         held, number = None, -1
         for number, chosen in enumerate(self._sampled_frames()):
             if held is not None and number > skip:
                 yield replace(held, duration=chosen.pts - held.pts)
             elif held is not None:
-                passed()
+                on_skipped()
             held = chosen
         if held is not None and number >= skip:
             yield replace(held, duration=max(1, self._end - held.pts))
@@ -84,9 +83,9 @@ class AnimationSource:
             yield frame
 
     def _timed_frames(self) -> Iterator[VideoFrame]:
-        """Every frame that can be read; ``damage`` says where that ends before the file does."""
+        """Yield every readable frame; set ``damage`` if the file breaks off."""
         picture, ms = self._picture, 0.0
-        first = 1 if picture.info.get("default_image") else 0  # APNG: shown by those who know no animations
+        first = 1 if picture.info.get("default_image") else 0  # APNG: shown by programs without support for animations
         index = 0
         try:
             while True:
@@ -106,6 +105,6 @@ class AnimationSource:
 
 
 def _frame_duration_ms(picture: Image.Image) -> float:
-    """How long the frame is shown that was read last."""
+    """Return the duration of the current frame."""
     said = picture.info.get("duration") or 0
     return float(said) if said > INSTANT_MS else DEFAULT_MS

@@ -13,9 +13,9 @@ from mien.core.errors import MediaError
 
 
 class CameraSource:
-    """A camera of this machine, by OpenCV. Its times are those of the clock, from its first frame on.
+    """Read a camera of this machine with OpenCV. Times are seconds of the clock since the first frame.
 
-    It has what VideoSource has; it is always live. Raises MediaError where there is no such camera.
+    The interface is that of VideoSource; a camera is always live. Raises MediaError if the camera cannot be opened.
     """
 
     is_live = True
@@ -44,17 +44,16 @@ class CameraSource:
     def analyzed_s(self) -> float | None:
         return None if self.sampling.to_s is None else self.sampling.to_s - self.sampling.from_s
 
-    def frames(self, skip: int = 0, passed: Callable[[], None] = lambda: None) -> Iterator[VideoFrame]:
-        """RGB frames as they come, as ``sampling`` chooses them, until the camera is gone or ``to_s`` is reached; none can
-        be skipped."""
+    def frames(self, skip: int = 0, on_skipped: Callable[[], None] = lambda: None) -> Iterator[VideoFrame]:
+        """Yield the RGB frames that ``sampling`` selects, until the camera stops or ``to_s`` is reached. ``skip`` is ignored."""
         began, index, due_s = 0.0, 0, self.sampling.from_s
         step = max(self.sampling.every_s, float(1 / self.rate))
         while True:
-            there, picture = self._camera.read()
-            if not index:  # a camera may take seconds to its first picture
+            is_read, picture = self._camera.read()
+            if not index:  # the first picture may take seconds
                 began = time.monotonic()
             time_s = time.monotonic() - began if index else 0.0
-            if not there or (self.sampling.to_s is not None and time_s >= self.sampling.to_s):
+            if not is_read or (self.sampling.to_s is not None and time_s >= self.sampling.to_s):
                 return
             if time_s >= due_s - TIME_TOLERANCE_S:
                 if every_s := self.sampling.every_s:
@@ -68,7 +67,7 @@ class CameraSource:
 
 
 def _open_camera(number: int) -> cv2.VideoCapture:
-    """OpenCV's, without what it prints where there is none."""
+    """Open a camera without OpenCV's messages about a missing one."""
     before = cv2.utils.logging.getLogLevel()
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
     try:

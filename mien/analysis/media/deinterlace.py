@@ -1,4 +1,4 @@
-"""Interlaced frames, whose odd and even lines were taken one after the other → whole ones."""
+"""Deinterlace frames, whose odd and even lines were recorded one after the other."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ if TYPE_CHECKING:
 
 
 def deinterlace_frames(frames: Iterable[av.VideoFrame], time_base: Fraction) -> Iterator[av.VideoFrame]:
-    """Frames as they are decoded → one for each, at its time; from the first interlaced one on FFmpeg's bwdif fills their lines.
+    """Yield one frame for each decoded frame, at the same time stamp, deinterlaced with FFmpeg's bwdif filter.
 
-    A frame that is not interlaced passes bwdif as it is. Memory holds three frames.
+    The filter starts at the first interlaced frame and leaves progressive frames unchanged. It holds three frames.
+
+    time_base   unit of the time stamps, in seconds
     """
     graph = shape = None
     for frame in frames:
@@ -32,6 +34,7 @@ def deinterlace_frames(frames: Iterable[av.VideoFrame], time_base: Fraction) -> 
 
 
 def _build_graph(frame: av.VideoFrame, time_base: Fraction) -> av.filter.Graph:
+    """Return a bwdif filter for frames of this size and format."""
     from av.filter import Graph
 
     graph = Graph()
@@ -44,7 +47,7 @@ def _build_graph(frame: av.VideoFrame, time_base: Fraction) -> av.filter.Graph:
 
 
 def _pull_frames(graph: av.filter.Graph, time_base: Fraction, last: bool = False) -> Iterator[av.VideoFrame]:
-    """What has come through; its times in units of ``time_base``, since the filter halves them."""
+    """Yield the frames that are ready, with time stamps in units of ``time_base``: the filter halves the unit."""
     from av.error import BlockingIOError, EOFError
 
     if last:

@@ -1,4 +1,4 @@
-"""Inputs: files, folders, cameras and streams → what is to be analyzed, and where its outputs go."""
+"""List the inputs that arguments name (files, folders, cameras and streams), and choose the names of their outputs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from mien.core.errors import MediaError
-from mien.core.files import find_file_problem, walk_files
+from mien.core.files import escape_file_name, find_file_problem, walk_files
 from mien.core.picture_formats import (
     HEIF_HINT,
     HEIF_SUFFIXES,
@@ -25,10 +25,10 @@ from mien.core.picture_formats import (
 )
 from mien.core.pictures import is_animation, is_picture
 
-#: How the names of pictures, videos and folders end that mien makes of its inputs.
+#: Endings of the stems of pictures, videos and folders that mien writes.
 OWN_NAME_ENDINGS = (".annotated", ".timeline", ".moments", ".expressions", ".transitions", ".compared")
 
-#: File endings that folders are searched for; a file named outright is tried whatever it is called.
+#: Suffixes of videos in folders. A file that is named itself is opened with any suffix.
 VIDEO_SUFFIXES = frozenset({
     ".mp4", ".m4v", ".mov", ".qt", ".avi", ".divx", ".mkv", ".webm", ".mpg", ".mpeg", ".mpe", ".m1v", ".m2v", ".mod", ".tod",
     ".ts", ".mts", ".m2t", ".m2ts", ".vob", ".wmv", ".asf", ".flv", ".f4v", ".3gp", ".3g2", ".ogv", ".ogm", ".mxf", ".dv",
@@ -36,93 +36,104 @@ VIDEO_SUFFIXES = frozenset({
     ".insv", ".swf", ".wtv",
 })  # fmt: skip
 
-#: Endings of pictures and videos that are not read: raw photographs, projects, and formats without a decoder here. In a
-#: folder they are counted.
+#: Suffixes of pictures and videos that mien cannot read: raw photographs, projects, and formats without a decoder. Those in
+#: folders are counted.
 UNREAD_SUFFIXES = frozenset({
     ".dng", ".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".sr2", ".srf", ".orf", ".rw2", ".raf", ".pef", ".srw", ".raw",
     ".psd", ".psb", ".xcf", ".jxl", ".jxr", ".heics", ".svg", ".eps", ".tga", ".pcx", ".ico", ".exr", ".fits", ".dcm", ".qoi",
     ".jps", ".insp", ".braw", ".r3d", ".ari", ".dav", ".360",
 })  # fmt: skip
 
-#: Videos that are one JPEG after the other: they begin as a picture does.
+#: Suffixes of Motion JPEG streams, whose first bytes are those of a JPEG picture.
 _JPEG_STREAMS = frozenset({".mjpg", ".mjpeg"})
 
 
-#: Bytes of an output's name without what is added to it (``.annotated.mp4``, ``-2.records.parquet``): file systems take 255.
+#: Maximum bytes of a stem. File systems allow 255 bytes, including endings such as ``-2.records.parquet``.
 MAX_STEM_BYTES = 225
 
-#: Addresses of streams, and ``camera:0``.
+#: Addresses of streams and cameras (``camera:0``).
 _STREAM_ADDRESS = re.compile(r"(https?|rtsps?|rtmps?|rtp|udp|tcp|srt)://.+|camera:\d+", re.IGNORECASE)
 
 
 def is_stream_address(argument: str | Path) -> bool:
-    """Whether an argument names a camera or a stream rather than a file."""
+    """Whether an argument is the address of a camera or a stream rather than a path."""
     return isinstance(argument, str) and _STREAM_ADDRESS.fullmatch(argument) is not None
 
 
 @dataclass(frozen=True)
 class Input:
-    """One thing to analyze: a file, or as text a camera (``camera:0``) or a stream's address.
+    """One file, camera or stream to analyze.
 
-    ``stem`` is where its outputs go, relative to the output folder and without an ending.
+    path   path of a file; address of a stream or camera (``camera:0``) as str
+    stem   path of the outputs, relative to the output folder and without a suffix
     """
 
     path: Path | str
     stem: Path
 
+    @property
+    def file(self) -> Path | None:
+        """The path of a file; None for a camera or a stream."""
+        return self.path if isinstance(self.path, Path) else None
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether the input is a camera or a stream, which cannot be read twice."""
+        return self.file is None
+
     @cached_property
     def is_video(self) -> bool:
-        """By its content, or, where that says nothing, by its ending. A picture that moves is a video."""
-        if isinstance(self.path, str) or is_video_head(read_head(self.path)):
+        """Whether the input is a video, judged by its content, else by its suffix. Animated pictures are videos."""
+        if self.file is None or is_video_head(read_head(self.file)):
             return True
-        suffix = self.path.suffix.lower()
-        if is_picture(self.path) and suffix not in _JPEG_STREAMS:
-            return is_animation(self.path)
+        suffix = self.file.suffix.lower()
+        if is_picture(self.file) and suffix not in _JPEG_STREAMS:
+            return is_animation(self.file)
         return suffix not in PICTURE_SUFFIXES
 
-    def status(self) -> os.stat_result | None:
-        """What the system says of the file now; None of a stream, or of a file that is not there."""
-        if isinstance(self.path, str):
-            return None
+    def file_status(self) -> os.stat_result | None:
+        """Return the current status of the file; None for a stream and for a missing file."""
         try:
-            return self.path.stat()
+            return None if self.file is None else self.file.stat()
         except OSError:
             return None
 
     def fingerprint(self) -> list[int]:
-        """Size in bytes and time of change in ns; of a stream, or of a file that is not there, nothing."""
-        status = self.status()
+        """Return [size in bytes, modification time in ns]; [] for a stream and for a missing file."""
+        status = self.file_status()
         return [] if status is None else [status.st_size, status.st_mtime_ns]
 
     def check_unchanged(self, before: os.stat_result | None) -> str:
-        """A warning where the file has grown since, as a recording does; MediaError where it is another now.
+        """Return a warning if the file has grown since the status ``before``, else "".
 
-        One that is gone says nothing: what was read of it was its own.
+        A missing file gives no warning. Raises MediaError if the file was replaced or changed.
         """
-        now = self.status()
+        now = self.file_status()
         if before is None or now is None or ((now.st_size, now.st_mtime_ns) == (before.st_size, before.st_mtime_ns)):
             return ""
         if now.st_ino == before.st_ino and now.st_size > before.st_size:
-            return f"grew by {now.st_size - before.st_size:,} bytes while it was read; begin again when it is whole"
-        raise MediaError(self.name, "was replaced or changed while it was read", "begin again when it is whole")
+            return f"grew by {now.st_size - before.st_size:,} bytes while it was read; analyze it again when it is complete"
+        raise MediaError(self.name, "was replaced or changed while it was read", "analyze it again when it is complete")
 
     def output_name(self, output: Path) -> str:
-        """By which name those who get an output of it know that."""
+        """Return the name under which a user receives the file ``output``."""
         return output.name
 
     @property
     def name(self) -> str:
-        """Its path as text that can be printed and written, whatever bytes the file system holds.
-
-        Of an address, without the name and password that it may carry.
-        """
+        """The path or address as printable text: bytes that are not UTF-8 are escaped, user names and passwords removed."""
         if isinstance(self.path, str):
             return strip_credentials(self.path)
         return os.fsencode(self.path).decode("utf-8", "backslashreplace")
 
+    @property
+    def absolute_name(self) -> str:
+        """The absolute path of a file as printable text, with links kept; the name of a stream."""
+        return self.name if self.file is None else escape_file_name(os.path.abspath(self.file))  # noqa: PTH100
+
 
 def strip_credentials(address: str) -> str:
-    """``rtsp://me:secret@host/door`` → ``rtsp://host/door``; what stands behind a question mark goes too."""
+    """Remove user name, password and query: ``rtsp://me:secret@host/door?a=1`` → ``rtsp://host/door``."""
     if "://" not in address:
         return address
     parts = urlsplit(address)
@@ -130,12 +141,12 @@ def strip_credentials(address: str) -> str:
 
 
 def _stream_input(address: str) -> Input | MediaError:
-    """Its outputs are named by the address: ``camera:0`` → ``camera-0``; ``rtsp://host:554/door`` → ``host-554-door``."""
+    """Return the input of an address, with a stem such as ``camera-0`` or ``host-554-door``; an error for a malformed address."""
     address = address if "://" in address else address.lower()
     try:
         bare = strip_credentials(address).partition("://")[2] or address
     except ValueError as error:
-        shown = address.rpartition("@")[2]  # what stands before it may be a password
+        shown = address.rpartition("@")[2]  # the text before it may contain a password
         return MediaError(f"'{shown}'", f"is not an address ({error})", "check it")
     return Input(address, Path(re.sub(r"[^A-Za-z0-9_.]+", "-", bare).strip("-.")[:100] or "stream"))
 
@@ -143,12 +154,14 @@ def _stream_input(address: str) -> Input | MediaError:
 def list_inputs(
     arguments: Sequence[str | Path], out: Path | None = None, skipped: Counter[str] | None = None
 ) -> list[Input | MediaError]:
-    """Every file that the arguments mean, in a stable order; an argument that means none gives its error instead.
+    """Return the inputs that the arguments name, in a stable order; an argument without inputs gives an error instead.
 
-    Folders are searched recursively for pictures and videos, leaving out hidden files, what lies in ``out`` and
-    annotated media of an earlier run. A file that is named twice, itself and by its folder, comes once. Where two inputs
-    have the same name, their outputs carry the ending too. ``left_out`` counts, by their endings, the pictures and videos in
-    folders that are not read here.
+    arguments   files, folders and addresses. Folders are searched recursively for pictures and videos; hidden files and
+                annotated media of earlier runs are left out
+    out         the output folder, which is not searched
+    skipped     counts the suffixes of pictures and videos in folders that mien cannot read
+
+    A file comes once, even if several arguments name it. If two inputs have the same stem, their stems get the suffix.
     """
     skipped = Counter() if skipped is None else skipped
     found: list[Input | MediaError] = []
@@ -157,10 +170,10 @@ def list_inputs(
             found.append(_stream_input(str(given)))
             continue
         if not str(given):
-            found.append(MediaError("''", "is an empty name", "name a file or folder; '.' is this one"))
+            found.append(MediaError("''", "is an empty name", "name a file or folder; '.' is the current folder"))
             continue
         argument = Path(given)
-        if os.path.isdir(argument):  # noqa: PTH112 - unlike pathlib's, it says no to a name that is too long
+        if os.path.isdir(argument):  # noqa: PTH112 - unlike pathlib's, it returns False for a name that is too long
             faults: list[MediaError] = []
             unread: Counter[str] = Counter()
             files = list(_list_media(argument, out, faults, unread))
@@ -179,10 +192,10 @@ def list_inputs(
 
 
 def _remove_duplicates(found: list[Input | MediaError]) -> list[Input | MediaError]:
-    """Each file once, where it first came, by its own name rather than by that of a link to it."""
-    once: dict[object, tuple[Input | MediaError, bool]] = {}  # and whether its name is a link
+    """Keep the first occurrence of each file; prefer its own name to that of a link."""
+    once: dict[object, tuple[Input | MediaError, bool]] = {}  # with True for a link
     for item in found:
-        path = item.path if isinstance(item, Input) and isinstance(item.path, Path) else None
+        path = item.file if isinstance(item, Input) else None
         key, is_link = (id(item), False) if path is None else (os.path.realpath(path), path.is_symlink())
         if key not in once or (once[key][1] and not is_link):
             once[key] = item, is_link
@@ -207,8 +220,11 @@ def describe_skipped(left_out: Counter[str]) -> str:
 
 
 def _list_media(folder: Path, out: Path | None, faults: list[MediaError], left_out: Counter[str]) -> Iterator[Path]:
-    """What is to be analyzed in a folder, in order; folders that cannot be read are added to ``faults``, and the endings of
-    media that are not read here to ``left_out``."""
+    """Yield the pictures and videos below a folder, sorted.
+
+    faults     gets an error for each folder that cannot be read
+    left_out   counts the suffixes of media that mien cannot read
+    """
 
     def record_error(error: OSError) -> None:
         faults.append(MediaError(error.filename, f"cannot be read ({error.strerror})", "check its permissions"))
@@ -234,13 +250,14 @@ def assign_stems(
     known_stems: Mapping[str, str] = {},
     is_free: Callable[[Path, Input], bool] = lambda stem, item: True,
 ) -> list[Input | MediaError]:
-    """photo.jpg and photo.png → photo and photo.png; x.jpg of three folders → x, x.jpg and x.jpg-2.
+    """Give each input a distinct stem: photo.jpg and photo.png → photo and photo.png; x.jpg thrice → x, x.jpg and x.jpg-2.
 
-    Names are compared without case, as the file systems of Windows and macOS do, and shortened where an output's would be
-    too long for a file system. ``kept``: stems that inputs of these names have already. ``is_free``: whether an input may
-    have a stem, for what else may be in the folder.
+    Stems are compared without case, as file systems of Windows and macOS do, and are shortened to MAX_STEM_BYTES.
+
+    known_stems   name of an input → the stem that it has already
+    is_free       whether an input may use a stem, given other files in the folder
     """
-    taken = {"all"} if len(found) > 1 else set()  # the name of the table over several inputs
+    taken = {"all"} if len(found) > 1 else set()  # reserved for the table of all inputs
     taken |= {stem.lower() for stem in known_stems.values()}
     left = dict(known_stems)
     distinct: list[Input | MediaError] = []
@@ -256,16 +273,16 @@ def assign_stems(
 
 
 def _candidate_stems(item: Input) -> Iterator[Path]:
-    """Where the outputs of an input may go, the best place first, without end."""
+    """Yield possible stems of an input without end, the preferred one first."""
     yield item.stem.with_name(shorten_name(item.stem.name))
-    own = item.stem.name if isinstance(item.path, str) else item.path.name
+    own = item.stem.name if item.file is None else item.file.name
     yield item.stem.with_name(shorten_name(own))
     for number in count(2):
         yield item.stem.with_name(f"{shorten_name(own)}-{number}")
 
 
 def shorten_name(name: str) -> str:
-    """A file name of ``LONGEST_STEM`` bytes at most; of a longer one the beginning and a checksum of the whole."""
+    """Shorten a file name to MAX_STEM_BYTES; a shortened name ends in a checksum of the full name."""
     raw = os.fsencode(name)
     if len(raw) <= MAX_STEM_BYTES:
         return name

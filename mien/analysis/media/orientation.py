@@ -1,4 +1,4 @@
-"""How a frame is to be turned and mirrored, as its display matrix says."""
+"""Find how a frame must be rotated and mirrored, from its display matrix."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import numpy as np
 if TYPE_CHECKING:
     import av
 
-#: Where a pixel is shown that was stored at (x, y): at (x, y).
+#: The orientation of a frame that is stored as it is shown.
 UPRIGHT = (1, 0, 0, 1)
 
-#: FFmpeg's number of the display matrix among the kinds of side data, and a number above all of them.
+#: FFmpeg's number of the display matrix among the types of side data, and a number above all types.
 _DISPLAY_MATRIX, _KINDS = 6, 64
 
 
 def find_orientation(frame: av.VideoFrame) -> tuple[int, int, int, int]:
-    """Signs (a, b, c, d) of a frame's display matrix: what was stored at (x, y) is shown at (ax + cy, bx + dy).
+    """Return the signs (a, b, c, d) of a frame's display matrix: the pixel (x, y) is shown at (ax + cy, bx + dy).
 
-    PyAV 18 frees a color profile twice and knows no kind of side data above 27, and it builds all that a frame has at once.
-    So a filter of FFmpeg first removes all but the matrix.
+    PyAV 18 frees a color profile twice, knows no type of side data above 27, and builds all side data of a frame at once.
+    So an FFmpeg filter first removes all side data except the matrix.
     """
     from av.error import BlockingIOError
     from av.sidedata.sidedata import SideDataContainer, Type
@@ -31,9 +31,9 @@ def find_orientation(frame: av.VideoFrame) -> tuple[int, int, int, int]:
     graph.push(frame)
     try:
         alone = graph.pull()
-    except BlockingIOError:  # the frame has no matrix, and did not come through
+    except BlockingIOError:  # the filter drops frames without a matrix
         return UPRIGHT
-    # Not frame.side_data: a frame keeps that, and that its frame, so that both live until Python looks for such circles.
+    # Not frame.side_data: frame and side data would refer to each other, and stay in memory until Python's garbage collection.
     matrix = SideDataContainer(alone)[Type.DISPLAYMATRIX]  # type: ignore[call-arg]  # missing in PyAV's stubs
     a, b, _, c, d = np.sign(np.frombuffer(cast(Any, matrix), np.int32)[:5]).tolist()
     return (a, b, c, d) if a * d or b * c else UPRIGHT
@@ -43,7 +43,10 @@ _CACHE = threading.local()
 
 
 def _matrix_filter(frame: av.VideoFrame) -> av.filter.Graph:
-    """Lets frames of this shape through that have a matrix, without what else they have; the last one is kept per thread."""
+    """Return a filter that passes frames of this size with a display matrix, and removes all other side data.
+
+    The last filter is cached per thread.
+    """
     from av.filter import Graph
 
     shape = frame.width, frame.height, frame.format.name

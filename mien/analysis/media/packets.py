@@ -1,4 +1,4 @@
-"""The packets of a video stream, as they come: at a clock's pace or not, and what is missing between them."""
+"""Read the packets of a video stream, detect live sources, and find gaps between packets."""
 
 from __future__ import annotations
 
@@ -14,40 +14,39 @@ from mien.analysis.media.timestamps import TICK_S
 if TYPE_CHECKING:
     import av
 
-#: Over these protocols pictures come as they are made, whoever waits; over others a file may come as fast as it is taken.
+#: Protocols that deliver in real time. Others may also deliver a file as fast as it is read.
 LIVE_PROTOCOLS = ("udp", "rtp", "rtsp", "rtsps", "rtmp", "rtmps", "rtmpt", "srt")
 
-#: Formats that are live where they do not say how long they are: lists of pieces that grow, and pictures pushed to browsers.
+#: Formats that are live if they state no duration: growing playlists, and JPEG pictures pushed to browsers.
 LIVE_FORMATS = ("hls", "dash", "mpjpeg")
 
-#: A source of unknown length is watched for so long, or for so many bytes; it has a clock where its own times advance at most
-#: so many times as fast as ours. What was gathered before it was opened comes in a burst, and is not measured.
+#: A source of unknown length is read for this many seconds or bytes. It is live if its time stamps advance at most this many
+#: times as fast as the clock. Packets of the first BURST_S were buffered before, and are not measured.
 PROBE_S, PROBE_BYTES, BURST_S, MAX_LIVE_PACE = 2.0, 64_000_000, 0.5, 1.25
 
-#: A packet that was waited for less was there already.
+#: A packet that took less to read was buffered.
 MIN_WAIT_S = 0.005
 
-#: Formats that go on behind what they cannot read, without a word about what they left out.
+#: Formats whose demuxers skip damaged parts without an error.
 RESYNCING_FORMATS = ("matroska,webm", "flv", "ogg", "asf")
 
-#: Between packets lie heads and paddings; so many bytes, and twice as many as elsewhere in the file, are lost packets.
+#: Bytes between two packets that mean lost packets, if they are also twice as many as the largest gap of headers so far.
 MIN_LOST_BYTES = 1000
 
 
 class PacketReader:
-    """Packets of one stream, in order, the last one empty so that the decoder gives what it holds. Read once.
+    """Iterate once over the packets of one stream; the last packet is empty and flushes the decoder.
 
-    error      what FFmpeg said where it could not read on
-    is_live    whether they come at a clock's pace, so that who is slow misses some
-    by_clock   whether they carry the time at which they arrived, since such a stream has no times of its own; then in
-               units of TICK_S from 0 on
-    gaps       (start, end) in seconds of the stream's times between which pictures are missing
+    error               FFmpeg's error if reading stopped early
+    is_live             whether the source delivers in real time, so that a slow reader loses packets
+    uses_arrival_times  whether the time stamps are the arrival times, since the stream has none; in units of TICK_S from 0
+    gaps                (start, end) of missing pictures, in seconds of the stream's time stamps
     """
 
     def __init__(
         self, container: av.container.InputContainer, stream: av.VideoStream, path: Path | str, opening_s: float
     ) -> None:
-        """opening_s: how long the source took to be opened."""
+        """opening_s: seconds that opening the source took."""
         self._container, self._stream = container, stream
         self._resumes = isinstance(path, Path) and container.format.name in RESYNCING_FORMATS
         self._began = time.monotonic() - opening_s
@@ -70,7 +69,7 @@ class PacketReader:
             yield packet
 
     def read_single_picture(self) -> bytes | None:
-        """The one packet's bytes where no second one comes; else None. To be asked before the packets are read."""
+        """Return the bytes of the only packet; None if buffered are more. Call it before iterating."""
         self._waiting.extend(islice(self._incoming, 2 - len(self._waiting)))
         pictures = [packet for packet, *_ in self._waiting if packet.size]
         return bytes(pictures[0]) if len(pictures) == 1 else None
@@ -81,7 +80,7 @@ class PacketReader:
         yield from self._incoming
 
     def _read_packets(self) -> Iterator[tuple[av.Packet[Any], float, bool]]:
-        """Each packet, when it came by our clock since the source began to be opened, and whether it was waited for."""
+        """Yield (packet, seconds from opening the source to its arrival, whether the reader waited for it)."""
         import av
 
         packets: Iterator[Any] = self._container.demux() if self._resumes else self._container.demux(self._stream)
@@ -101,53 +100,53 @@ class PacketReader:
                 yield packet, now - self._began, now - before > MIN_WAIT_S
 
     def _detect_live(self, scheme: str) -> None:
-        """Whether a source of unknown length is live, and whether the clock is to tell its times."""
+        """Set ``is_live`` and ``uses_arrival_times`` of a source of unknown length."""
         import av
 
         name, flags = self._container.format.name, self._container.format.flags
         stamped = not flags & cast(int, av.format.Flags.no_timestamps.value)
-        clocked = scheme in LIVE_PROTOCOLS or name in LIVE_FORMATS
-        if not clocked and self._container.size > 0:  # of a file the server says how long it is
+        is_real_time = scheme in LIVE_PROTOCOLS or name in LIVE_FORMATS
+        if not is_real_time and self._container.size > 0:  # a server states the size of a file
             return
-        self.is_live = clocked
-        if not clocked or not stamped:
+        self.is_live = is_real_time
+        if not is_real_time or not stamped:
             ended, is_paced = self._probe_pace()
-            self.is_live = (clocked or is_paced) and not ended
+            self.is_live = (is_real_time or is_paced) and not ended
             self.uses_arrival_times = not stamped and (name == "mpjpeg" or is_paced)
         if self.uses_arrival_times:
             self._spread_burst()
 
     def _probe_pace(self) -> tuple[bool, bool]:
-        """Read for a while: whether the source ended meanwhile, and whether its own times advance as our clock does."""
-        until, size, seen, ended = time.monotonic() + PROBE_S, 0, [], True
+        """Read for PROBE_S seconds → (whether the source ended, whether its time stamps advance in real time)."""
+        until, size, samples, ended = time.monotonic() + PROBE_S, 0, [], True
         for packet, arrived, waited in self._incoming:
             self._waiting.append((packet, arrived, waited))
             size += packet.size
             if packet.dts is not None:
-                seen.append((arrived, float(packet.dts * packet.time_base)))
+                samples.append((arrived, float(packet.dts * packet.time_base)))
             if time.monotonic() > until or size > PROBE_BYTES:
                 ended = False
                 break
-        steady = [(arrived, media) for arrived, media in seen if arrived > seen[0][0] + BURST_S]
-        if ended or len(steady) < 2:
-            steady = seen
-        if len(steady) < 2:
+        measured = [(arrived, media) for arrived, media in samples if arrived > samples[0][0] + BURST_S]
+        if ended or len(measured) < 2:
+            measured = samples
+        if len(measured) < 2:
             return ended, not ended
-        passed, advanced = (last - first for first, last in zip(steady[0], steady[-1], strict=True))
+        passed, advanced = (last - first for first, last in zip(measured[0], measured[-1], strict=True))
         return ended, advanced < MAX_LIVE_PACE * passed
 
     def _spread_burst(self) -> None:
-        """What was there when the source was open came while it was opened: evenly, as far as anyone knows."""
-        there = 0
-        while there < len(self._waiting) and not self._waiting[there][2]:
-            there += 1
-        for index in range(there):
+        """Distribute the arrival times of the packets that were buffered on opening evenly over that time."""
+        buffered = 0
+        while buffered < len(self._waiting) and not self._waiting[buffered][2]:
+            buffered += 1
+        for index in range(buffered):
             packet, arrived, waited = self._waiting[index]
-            self._waiting[index] = packet, arrived * (index + 1) / there, waited
+            self._waiting[index] = packet, arrived * (index + 1) / buffered, waited
 
 
 class _GapDetector:
-    """Finds where bytes of a file were passed over and, with them, pictures."""
+    """Find skipped bytes of a file, and the pictures that are missing there."""
 
     def __init__(self, stream: av.VideoStream) -> None:
         self._index = stream.index
@@ -156,11 +155,12 @@ class _GapDetector:
         self._steps: deque[float] = deque([self._step_s], maxlen=30)
         self._bytes_end: int | None = None
         self._usual = 0
-        self._lost = 0  # for so many more packets a gap is due to bytes that were passed over
+        self._lost = 0  # a gap within this many packets is due to skipped bytes
         self._latest_s: float | None = None
         self.found: list[tuple[float, float]] = []
 
     def update(self, packet: av.Packet[Any]) -> None:
+        """Add the next packet of the file."""
         if packet.pos is not None and packet.size:
             self._update_byte_position(packet.pos, packet.pos + packet.size)
         if packet.stream_index != self._index or packet.pts is None:
@@ -178,7 +178,7 @@ class _GapDetector:
         if self._bytes_end is not None:
             between = start - self._bytes_end
             if between > max(MIN_LOST_BYTES, 2 * self._usual):
-                self._lost = 2  # of Ogg, the first packet behind gets the time of the first lost one
+                self._lost = 2  # in Ogg, the first packet after a gap has the time stamp of the first lost one
             else:
                 self._usual = max(self._usual, between)
         self._bytes_end = end if self._bytes_end is None else max(end, self._bytes_end)

@@ -1,4 +1,4 @@
-"""When decoded frames are shown: every frame gets a time, and the times rise."""
+"""Determine the presentation times of decoded frames."""
 
 from __future__ import annotations
 
@@ -9,35 +9,37 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import av
 
-#: Ticks are made no longer than this, so that a frame can be moved by less than another one lasts.
+#: Maximum length of a tick in seconds, so that a corrected time stamp moves by less than a frame.
 TICK_S = Fraction(1, 1000)
 
-#: Presentation times are not believed where they fall so often among so many frames; damage makes them fall once.
+#: Presentation times are invalid if they decrease MAX_FALLS times within FALL_WINDOW frames; damage decreases them once.
 MAX_FALLS, FALL_WINDOW = 3, 16
 
 
 def stores_frame_times(container: av.container.InputContainer, stream: av.VideoStream) -> bool:
-    """Whether a file stores when its frames are shown: AVI does not, where that is not the order of decoding."""
+    """Whether a file stores presentation times: AVI with B-frames does not."""
     return container.format.name != "avi" or not stream.codec_context.has_b_frames
 
 
-#: FFmpeg keeps both sides of a fraction as integers of 32 bits.
+#: FFmpeg stores numerator and denominator of a fraction as 32-bit integers.
 MAX_INT32 = 2**31 - 1
 
 
-#: What FFmpeg calls a frame that refers to a later one (AV_PICTURE_TYPE_B).
+#: FFmpeg's AV_PICTURE_TYPE_B: a frame that refers to a later one.
 B_FRAME = 3
 
 
 class Timestamps:
-    """The presentation times of a stream's frames, in units of ``time_base``: the stream's own, or a whole part of it.
+    """Determine the presentation times of a stream's frames, in units of ``time_base``.
 
-    Not every file has them. AVI stores none, nor do others in which pictures that are decoded late are shown early
-    (B-frames) but whose packets are all said to be shown as they are decoded. FFmpeg then guesses, and wrongly. There a
-    frame gets the time of the packet with which it came out of the decoder, less the time for which that keeps the first.
-    Where presentation times keep falling while those of decoding rise, the latter are taken, as FFmpeg's best effort does.
+    ``time_base`` is the stream's time base or an integer fraction of it.
 
-    are_own   whether all times are the file's own
+    Some files lack valid presentation times, and FFmpeg's guess is wrong: AVI stores none, and other files with B-frames
+    give all packets the presentation time of the decoding order. Their frames get the decoding time of the packet with
+    which they leave the decoder, minus the decoder's delay. If presentation times keep decreasing while decoding times
+    increase, the decoding times are used, as in FFmpeg's best effort.
+
+    are_from_file   whether all times are the file's own
     """
 
     def __init__(self, stream: av.VideoStream, format_name: str, *, uses_arrival_times: bool = False) -> None:
@@ -45,12 +47,12 @@ class Timestamps:
         self._is_avi = format_name == "avi"
         stored = TICK_S if uses_arrival_times else stream.time_base or Fraction(1, 90000)
         self._scale = -(-stored // TICK_S)
-        if (stored / self._scale).denominator > MAX_INT32:  # of a damaged file that counts in hours
+        if (stored / self._scale).denominator > MAX_INT32:  # a damaged file with a tick of hours
             self._scale = 1
         self.time_base = stored / self._scale
-        self._rounding = 2 * TICK_S / stored  # of files that keep milliseconds
+        self._rounding = 2 * TICK_S / stored  # for files with time stamps in milliseconds
         self.are_from_file = not uses_arrival_times
-        self._offset: int | None = None  # presentation less decoding, where that is the same for all packets so far
+        self._offset: int | None = None  # presentation minus decoding time of the packets so far
         self._reorders = self._has_b = False
         self._start: int | None = None
         self._delay: int | None = None
@@ -60,7 +62,7 @@ class Timestamps:
         self._falls: deque[bool] = deque(maxlen=FALL_WINDOW)
 
     def add_packet(self, packet: av.Packet[Any]) -> None:
-        """Take note of a packet before it is decoded."""
+        """Add a packet before it is decoded."""
         times = [time for time in (packet.pts, packet.dts) if time is not None]
         if not times:
             return
@@ -72,12 +74,12 @@ class Timestamps:
             self._reorders |= abs(offset - self._offset) > self._rounding
 
     def frame_pts(self, frame: av.VideoFrame) -> int | None:
-        """A decoded frame's time; None where nothing says it, so that the frame is due when the one before it ends."""
+        """Return the presentation time of a decoded frame; None if it is unknown: the frame follows the one before it."""
         tick = self._frame_tick(frame)
         return None if tick is None else tick * self._scale
 
     def frame_duration(self, frame: av.VideoFrame) -> int:
-        """How long it is said to last; 0 where nothing is said."""
+        """Return the stated duration of a frame; 0 if it is unknown."""
         return frame.duration * self._scale
 
     def _frame_tick(self, frame: av.VideoFrame) -> int | None:
@@ -86,7 +88,7 @@ class Timestamps:
                 self._delay = frame.dts - self._start
             self._has_b |= frame.pict_type == B_FRAME
             if not self._is_avi and not self._has_b and frame.pts is not None:
-                return self._best_effort(frame.pts, frame.dts)  # nothing was reordered yet: its own time
+                return self._best_effort(frame.pts, frame.dts)  # no reordering so far: the frame's own time
             if frame.dts is None or self._delay is None:
                 return None
             tick = frame.dts - self._delay

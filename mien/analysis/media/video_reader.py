@@ -1,4 +1,4 @@
-"""A video, camera or stream → upright frames of square pixels with their own times."""
+"""Read videos and streams as upright frames with square pixels and their presentation times."""
 
 from __future__ import annotations
 
@@ -39,29 +39,29 @@ if TYPE_CHECKING:
     from mien.analysis.media.animation import AnimationSource
     from mien.analysis.media.camera import CameraSource
 
-#: A live source that shows the same frame for longer has stopped meanwhile.
+#: Maximum duration of a frame of a live source; a longer gap means that the source paused.
 MAX_FRAME_S = STREAM_TIMEOUT_S
 
-#: Matroska rounds times to milliseconds: a frame that is early by less is due.
+#: Tolerance when frames are sampled, since Matroska rounds times to milliseconds.
 TIME_TOLERANCE_S = 0.0006
 
 
 class PictureInsteadOfVideo(MediaError):
-    """An address at which a single picture is, not a video. ``content``: the picture file's bytes."""
+    """The address leads to a single picture. ``content`` holds the bytes of the picture file."""
 
     def __init__(self, path: Path | str, content: bytes) -> None:
-        super().__init__(
-            printable_source(path), "is a picture, not a video", "name a video; 'mien analyze' reads pictures"
-        )
+        super().__init__(printable_source(path), "is a picture, not a video", "give the address of a video")
         self.content = content
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """Which frames of a video are analyzed. Times are seconds from the video's beginning.
+    """Which frames of a video are analyzed, in seconds from its start.
 
-    from_s, to_s   the part that is analyzed; to_s None: to the end
-    every_s        at most one frame in so many seconds; 0: every frame
+    from_s, to_s   start and end of the analyzed part; to_s None: the end of the video
+    every_s        minimum time between analyzed frames; 0: every frame
+
+    Raises ValueError for negative times or an empty part.
     """
 
     from_s: float = 0.0
@@ -78,9 +78,12 @@ ALL_FRAMES = Sampling()
 
 @dataclass(frozen=True)
 class VideoFrame:
-    """One decoded frame. pts and duration count in units of the stream's time base; time_s is pts in seconds.
+    """One decoded frame.
 
-    image   as it was decoded, where it is upright YUV of the usual kind; else RGB uint8 (H, W, 3)
+    index           position among all frames of the video
+    pts, duration   presentation time and duration, in units of the source's time base
+    time_s          pts in seconds
+    image           a YUV image if the frame is upright 8-bit YUV 4:2:0, else RGB uint8 (H, W, 3)
     """
 
     index: int
@@ -91,16 +94,16 @@ class VideoFrame:
 
     @property
     def picture(self) -> np.ndarray:
-        """RGB uint8 (H, W, 3), upright; of YUV made anew each time."""
+        """The frame as RGB uint8 (H, W, 3); YUV is converted on each call."""
         return image_to_rgb(self.image)
 
 
 @dataclass(frozen=True)
 class _DecodedFrame:
-    """A frame as FFmpeg gives it.
+    """A frame as FFmpeg decodes it.
 
-    nominal   how long it is said to last
-    is_late   whether frames are missing just before it
+    nominal_duration  stated duration in units of the time base
+    follows_gap       whether frames are missing just before it
     """
 
     index: int
@@ -110,27 +113,27 @@ class _DecodedFrame:
     follows_gap: bool
 
     def to_video_frame(self, end: int | None, time_base: Fraction, ratio: Fraction) -> VideoFrame:
-        """Upright, of square pixels, and shown until ``end``; None: as long as it is said to last."""
+        """Return the upright frame with square pixels that ends at ``end``; None: after its stated duration."""
         duration = self.nominal_duration if end is None else end - self.pts
         image = (YuvImage.from_frame(self.frame) if ratio == 1 else None) or to_upright_rgb(self.frame, ratio)
         return VideoFrame(self.index, self.pts, float(self.pts * time_base), max(duration, 1), image)
 
 
 class VideoSource:
-    """A video file or stream, read frame by frame; memory does not grow with its length.
+    """Read a video file or stream frame by frame, in memory that does not grow with its length. A context manager.
 
-    After the frames are exhausted, ``damage`` says what was wrong with the file: that it broke off before its stated end,
-    that packets could not be decoded, or that pictures are missing. Use as a context manager. Raises MediaError for what is
-    no video, and for frames of more than ``max_pixels``.
+    After the last frame, ``damage`` describes what was wrong: a file that ends early, packets that could not be decoded, or
+    missing pictures. Raises MediaError for a file that is no video, and for frames of more than ``max_pixels`` pixels.
 
-    path       a file, or the address of a stream
-    is_live    a stream that comes at a clock's pace: it cannot be read again, and it does not wait
-    is_large   whether its frames are so large that only few are to be held in memory
-    has_sound  whether there is sound beside the pictures
-    start_s    where the video begins, by the stream's own times: what a player shows as 0:00
-    begins_s   where the analyzed part begins, by the stream's own times
-    bytes      of the file; None of a stream
-    joined     whether the frames' times are not the file's own, since those jump back or are missing; known once they are read
+    path               a file, or the address of a stream
+    is_live            whether a stream delivers in real time: it cannot be read again, and it does not wait
+    has_large_frames   whether the frames are so large that only few are held in memory
+    has_sound          whether there is an audio stream
+    start_s            start of the video by its time stamps: what a player shows as 0:00
+    analysis_start_s   start of the analyzed part by the video's time stamps
+    size_bytes         size of the file; None for a stream
+    is_cut_off         whether the file ends early
+    has_rebuilt_times  whether some frame times are not the file's own, since those decrease or are missing; known at the end
     """
 
     def __init__(self, path: Path | str, sampling: Sampling = ALL_FRAMES, max_pixels: int = MAX_FRAME_PIXELS) -> None:
@@ -145,7 +148,9 @@ class VideoSource:
             self._container.close()
             raise
         self.has_large_frames = self._stream.width * self._stream.height > LARGE_PIXELS
-        self._stream.thread_type = "SLICE" if self.has_large_frames else "AUTO"  # by frames, each thread would hold one
+        self._stream.thread_type = (
+            "SLICE" if self.has_large_frames else "AUTO"
+        )  # with frame threads, each thread holds a frame
         self._times = Timestamps(
             self._stream, self._container.format.name, uses_arrival_times=self._packets.uses_arrival_times
         )
@@ -153,9 +158,11 @@ class VideoSource:
         self.rate: Fraction = self._stream.average_rate or self._stream.guessed_rate or Fraction(25)
         self._ratio = pixel_aspect_ratio(self._stream)
         self.start_s = 0.0 if self._packets.uses_arrival_times else container_start_s(self._container)
-        self._tag = self._stream.metadata.get("DURATION", "")  # Matroska's: where the stream ends
+        self._tag = self._stream.metadata.get("DURATION", "")  # Matroska's tag: the end of the stream
         self.duration_s = self._stated_duration()
-        self.size_bytes = path.stat().st_size if isinstance(path, Path) else None  # now: it may be gone at the end
+        self.size_bytes = (
+            path.stat().st_size if isinstance(path, Path) else None
+        )  # now, since the file may be removed later
         self.has_sound = bool(self._container.streams.audio)
         self.analysis_start_s = self.start_s + sampling.from_s
         self.end_s, self._end = 0.0, 0
@@ -180,35 +187,35 @@ class VideoSource:
 
     @property
     def analyzed_s(self) -> float | None:
-        """Seconds of the part that is analyzed, where the file says how long it is."""
+        """Duration of the analyzed part in seconds; None if it is unknown."""
         ends = [end for end in (self.sampling.to_s, self.duration_s) if end is not None]
         return max(0.0, min(ends) - self.sampling.from_s) if ends else None
 
     def _stated_duration(self) -> float | None:
-        """Seconds from the stream's own start to its stated end, where the file says; else None.
+        """Return the seconds from the start of the stream to its stated end; None if it is unknown.
 
-        Matroska says it in a tag of the stream; its container's duration may be that of a longer sound.
+        Matroska states it in a tag of the stream, since the container's duration may be that of a longer audio stream.
         """
         if self._stream.duration is not None:
             return float(self._stream.duration * cast(Fraction, self._stream.time_base))
-        with suppress(ValueError):  # without the tag, or with one that is no time
+        with suppress(ValueError):  # no tag, or an invalid one
             hours, minutes, seconds = self._tag.split(":")
             return max(0.0, 3600 * int(hours) + 60 * int(minutes) + float(seconds) - self.start_s)
         if self._container.duration and len(self._container.streams) == 1:
             return self._container.duration / 1_000_000 - self.start_s
         return None
 
-    def frames(self, skip: int = 0, passed: Callable[[], None] = lambda: None) -> Iterator[VideoFrame]:
-        """Upright frames in order, with strictly rising times, as ``sampling`` chooses them, without the first ``skip``.
+    def frames(self, skip: int = 0, on_skipped: Callable[[], None] = lambda: None) -> Iterator[VideoFrame]:
+        """Yield the upright frames that ``sampling`` selects, with strictly increasing times, without the first ``skip``.
 
-        Every frame that is decoded counts. One without a time gets the next one due, and one that is no later than its
-        predecessor comes a moment after it. Where the times jump back by more than a second, as in recordings that were
-        joined end to end, they go on from where they were. What is not yielded is decoded all the same, so that numbers and
-        times are those of the whole video; ``passed`` is called for each that is skipped.
+        ``on_skipped`` is called for each skipped frame. Skipped frames are decoded, so that indices and times are those of
+        the whole video. A frame without a time follows its predecessor. A frame that is not later than its predecessor
+        comes a tick after it. If times jump back by more than a second, as in concatenated recordings, they continue from
+        the last one.
 
-        A frame lasts until the next one that is chosen, since many files say nothing of durations or a nominal one; so
-        each is held back until that comes. Of a live stream none is: its frames last as long as they are said to. So does
-        a frame after which others are missing.
+        A frame lasts until the next selected frame, since many files state no or a nominal duration; so each frame is held
+        until the next one is decoded. Frames of a live stream are not held and have their stated duration, as has a frame
+        before a gap.
         """
         held = None
         for number, chosen in enumerate(self._sampled_frames()):
@@ -219,13 +226,13 @@ class VideoSource:
                 end = min(chosen.pts, held.pts + held.nominal_duration) if chosen.follows_gap else chosen.pts
                 yield held.to_video_frame(end, self.time_base, self._ratio)
             elif held is not None:
-                passed()
+                on_skipped()
             held = chosen
         if held is not None and number >= skip:
             yield held.to_video_frame(self._end, self.time_base, self._ratio)
 
     def _sampled_frames(self) -> Iterator[_DecodedFrame]:
-        """What ``sampling`` chooses."""
+        """Yield the frames that ``sampling`` selects."""
         due_s, every_s, to_s = self.analysis_start_s, self.sampling.every_s, self.sampling.to_s
         stops_s = float("inf") if to_s is None else self.start_s + to_s
         gaps = 0
@@ -244,10 +251,10 @@ class VideoSource:
             gaps = behind
 
     def _timed_frames(self) -> Iterator[tuple[av.VideoFrame, int, int]]:
-        """Every decoded frame with its pts, mended where needed, and its duration."""
-        first, seen = None, 0
+        """Yield (frame, pts, duration) of every decoded frame; then compare the length with the stated one."""
+        first, count = None, 0
         for frame in deinterlace_frames(self._stamped_frames(), self.time_base):
-            seen += 1
+            count += 1
             pts = cast(int, frame.pts)
             first = pts if first is None else first
             self._end = pts + frame.duration
@@ -260,24 +267,24 @@ class VideoSource:
                 "copy or export it again",
                 code="no_frames",
             )
-        if self._tag:  # the pictures may begin later than the sound
+        if self._tag:  # the video may start after the sound
             first = min(first, round(self.start_s / self.time_base))
         elif (
             self._stream.start_time is not None
-        ):  # a broadcast that was joined in the middle: what comes first cannot be decoded
+        ):  # the first frames of a broadcast that was recorded from the middle cannot be decoded
             first = min(first, round(self._stream.start_time * cast(Fraction, self._stream.time_base) / self.time_base))
         if not self.is_live:
-            self._check_length(float((self._end - first) * self.time_base), seen)
+            self._check_length(float((self._end - first) * self.time_base), count)
 
     def _stamped_frames(self) -> Iterator[av.VideoFrame]:
-        """Every decoded frame; its pts, duration and time base are ours."""
+        """Yield every decoded frame with a corrected pts, duration and time base."""
         step = max(1, round(1 / (self.rate * self.time_base)))
         least, second = max(1, round(TICK_S / self.time_base)), round(1 / self.time_base)
         shift = gap = end = 0
         last: int | None = None
         for frame in self._decoded_frames():
             pts, duration = self._times.frame_pts(frame), self._times.frame_duration(frame) or step
-            if pts is None:  # due: as long after the one before as that came after its own
+            if pts is None:  # as long after the last frame as that came after its predecessor
                 pts = 0 if last is None else max(end, last + gap) - shift
             pts += shift
             if last is not None and pts < last - second:
@@ -292,8 +299,11 @@ class VideoSource:
             yield frame
 
     def _check_length(self, seconds: float, frames: int) -> None:
-        """Both are of what was decoded. FFmpeg guesses the length of an .avi from its size, but not its frames; of a frame
-        that is shown for longer these count every one that it stands for."""
+        """Compare the decoded ``seconds`` and ``frames`` with the stated ones, and set ``damage`` if too few were decoded.
+
+        FFmpeg guesses the duration of an .avi from its size, but knows the number of its frames. That counts a frame of
+        longer duration several times.
+        """
         stated = self._stream.frames if self._container.format.name == "avi" else 0
         there = max(frames, round(seconds * self.rate))
         if stated - there > max(3, stated // 50):
@@ -302,21 +312,25 @@ class VideoSource:
             self._mark_cut_off(f"the file ends after {seconds:.2f} s of the {self.duration_s:.2f} s it states")
 
     def _mark_cut_off(self, damage: str) -> None:
+        """Record that the file ends early."""
         self.is_cut_off = True
         self._add_damage(damage)
 
     def _add_damage(self, damage: str) -> None:
+        """Append to the description of the damage."""
         self.damage = f"{self.damage}; {damage}" if self.damage else damage
 
     def _decoded_frames(self) -> Iterator[av.VideoFrame]:
-        """Frames as they are decoded. Packets that do not decode are passed over and counted; so is what follows a
-        point where the file itself cannot be read. Where an address does not say how much there is, that is its end."""
+        """Yield decoded frames. Packets that cannot be decoded are skipped and counted.
+
+        A file that cannot be read further is cut off; a stream of unknown size simply ends.
+        """
         import av
 
         broken, flawed = 0, 0
         for packet in self._packets:
             self._times.add_packet(packet)
-            damaged = packet.is_corrupt and not self.is_live  # a stream is joined in the middle of something
+            damaged = packet.is_corrupt and not self.is_live  # a stream starts in the middle of a picture
             try:
                 for frame in packet.decode():
                     check_frame_size(frame.width, frame.height, self.path, self._max_pixels)
@@ -331,11 +345,11 @@ class VideoSource:
         self._report_damage(broken, flawed)
 
     def _report_damage(self, broken: int, flawed: int) -> None:
-        """Packets that did not decode, frames that did with errors, and pictures that never came."""
+        """Describe packets that were not decoded, frames with errors, and missing pictures."""
         if self.is_live:
             return
         if broken:
-            self._add_damage(f"{broken:,} damaged packet{'s were' if broken > 1 else ' was'} passed over")
+            self._add_damage(f"{broken:,} damaged packet{'s were' if broken > 1 else ' was'} skipped")
         elif flawed:
             self._add_damage(f"{flawed:,} frame{'s are' if flawed > 1 else ' is'} damaged")
         if gaps := self._packets.gaps:
@@ -350,7 +364,7 @@ class VideoSource:
 def open_video(
     path: Path | str, sampling: Sampling = ALL_FRAMES, max_pixels: int = MAX_FRAME_PIXELS
 ) -> VideoSource | CameraSource | AnimationSource:
-    """A file, an animated picture, a stream's address or ``camera:0``, to be read frame by frame."""
+    """Open a video file, an animated picture, the address of a stream, or a camera (``camera:0``). Raises MediaError."""
     from mien.analysis.media.animation import AnimationSource
     from mien.analysis.media.camera import CameraSource
 
@@ -362,8 +376,10 @@ def open_video(
 
 
 def to_upright_rgb(frame: av.VideoFrame, ratio: Fraction = Fraction(1)) -> np.ndarray:
-    """A decoded frame as RGB uint8 (H, W, 3) for an ordinary screen, turned and mirrored as its file says, and as wide as its
-    pixels' ratio makes it."""
+    """Convert a decoded frame to RGB uint8 (H, W, 3) of standard dynamic range, upright and with square pixels.
+
+    ratio   width / height of a stored pixel
+    """
     width = frame.width if ratio == 1 else max(1, round(frame.width * ratio))
     picture, (a, b, c, d) = frame.to_ndarray(format="rgb24", width=width), find_orientation(frame)
     if is_hdr(frame.color_trc):

@@ -1,6 +1,6 @@
-"""Annotated video: H.264 with the times of the frames it is made from, and the sound of the original.
+"""Write annotated videos: H.264 with the time stamps of the source's frames, and the sound of the source.
 
-It is encoded part by part; the parts are joined, and the sound added, when all are there.
+A video is encoded in parts. In the end the parts are joined and the sound is added.
 """
 
 from __future__ import annotations
@@ -25,64 +25,69 @@ from mien.analysis.prefetch import threads_per_stage
 from mien.core.errors import MediaError
 from mien.core.files import replace_file
 
-#: Sound that an .mp4 can hold as it is; anything else is encoded again, as AAC.
+#: Audio codecs that an .mp4 can contain; others are encoded as AAC.
 COPIED_AUDIO_CODECS = frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"})
 
-#: An .mp4 holds no MP3 of lower rates.
+#: The lowest sample rate of MP3 in an .mp4.
 MIN_MP3_HZ = 16_000
 
-#: Arrangements of channels that the AAC encoder takes; others are mixed to one of the first two.
+#: Channel layouts of the AAC encoder; others are mixed to mono or stereo.
 AAC_LAYOUTS = frozenset({"mono", "stereo", "3.0", "4.0", "5.0", "5.1", "7.1"})
 
-#: x264: without B-frames a frame is shown when it is decoded, so that parts join without a seam; without looking ahead
-#: its output depends on the pictures and the number of threads alone, so that what was resumed equals what was not. At 25 its pictures are about
-#: as near to the original as "veryfast" makes them at its own 23; finer, a camera's noise takes most of file and time. Flat
-#: areas are favored half as much as x264 does by itself, which saves a tenth of the time (benchmarks/encoder.py).
+#: Options of x264. Without B-frames, frames are stored in the order in which they are shown, so that parts can be joined.
+#: Without lookahead the output depends only on the pictures and the number of threads, so that a resumed analysis writes the
+#: same file. CRF 25 gives about the quality of "veryfast" at its default CRF 23; lower values spend most bytes and time on
+#: noise. Half of the default AQ strength saves a tenth of the time (benchmarks/encoder.py).
 ENCODER = {"crf": "25", "preset": "superfast", "bf": "0", "rc-lookahead": "0", "aq-strength": "0.5"}
-#: The index goes to the front, so that a browser plays the file while it loads.
+#: The index is at the start of the file, so that a browser plays it while it loads.
 FAST_START = {"movflags": "+faststart"}
 
 
-def encoder_options(form: FrameFormat | None = None) -> dict[str, str]:
-    """x264's on this machine. Two threads at least: one frame is written while the next is drawn. Of large frames one alone,
-    since each thread keeps several."""
-    is_large = form is not None and form.width * form.height > LARGE_PIXELS
+def encoder_options(frame_format: FrameFormat | None = None) -> dict[str, str]:
+    """Return x264's options on this machine: at least two threads, but one for large frames, since each thread holds several."""
+    is_large = frame_format is not None and frame_format.width * frame_format.height > LARGE_PIXELS
     return ENCODER | {"threads": "1" if is_large else str(max(2, threads_per_stage()))}
 
 
 class PartWriter:
-    """Encodes frames into one part of a video: pictures alone, at the presentation times of the source.
+    """Encode frames into one part of a video, without sound, at the presentation times of the source.
 
-    Parts are joined by ``join_parts``. They are NUT files, the container that keeps any time as it is.
+    ``join_parts`` joins the parts. They are NUT files, since that container stores any time stamp exactly.
     """
 
-    def __init__(self, path: Path, source: VideoSource | CameraSource | AnimationSource, form: FrameFormat) -> None:
-        self._source, self._form = source, form
+    def __init__(
+        self, path: Path, source: VideoSource | CameraSource | AnimationSource, frame_format: FrameFormat
+    ) -> None:
+        self._source, self._format = source, frame_format
         self._container = av.open(local_url(path), "w", format="nut")
         self._video = self._container.add_stream(
-            "libx264", rate=_limit_rate(source.rate), options=encoder_options(form)
+            "libx264", rate=_limit_rate(source.rate), options=encoder_options(frame_format)
         )
-        self._video.width, self._video.height, self._video.pix_fmt = form.width, form.height, "yuv420p"
+        self._video.width, self._video.height, self._video.pix_fmt = frame_format.width, frame_format.height, "yuv420p"
         encoder = self._video.codec_context
-        encoder.thread_type = "FRAME"  # slices, which PyAV asks for, would cost quality
+        encoder.thread_type = "FRAME"  # PyAV's default, slices, costs quality
         encoder.time_base = self._video.time_base = source.time_base
-        said = form.color_spec
-        encoder.colorspace, encoder.color_primaries, encoder.color_trc = said.matrix, said.primaries, said.transfer
+        color_spec = frame_format.color_spec
+        encoder.colorspace, encoder.color_primaries, encoder.color_trc = (
+            color_spec.matrix,
+            color_spec.primaries,
+            color_spec.transfer,
+        )
         encoder.color_range = ColorRange.MPEG
 
     def write(self, pts: int, image: np.ndarray | YuvImage) -> None:
-        """Add RGB uint8 (H, W, 3) or planes, shown from the source's ``pts`` on. Odd sides get one more pixel: H.264 needs even ones."""
-        if not isinstance(image, YuvImage) or image.color_spec != self._form.color_spec:
+        """Add an image, RGB uint8 (H, W, 3) or YUV, at the source's ``pts``. Odd sides are padded by a pixel, as H.264 requires."""
+        if not isinstance(image, YuvImage) or image.color_spec != self._format.color_spec:
             picture = image_to_rgb(image)
             height, width = picture.shape[:2]
             if height % 2 or width % 2:
                 picture = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-            image = YuvImage.from_rgb(picture, self._form.color_spec)
+            image = YuvImage.from_rgb(picture, self._format.color_spec)
         image.frame.pts, image.frame.time_base = max(0, pts - _origin_pts(self._source)), self._source.time_base
         self._container.mux(self._video.encode(image.frame))
 
     def close(self) -> None:
-        """Empty the encoder; the part is whole."""
+        """Flush the encoder and close the file."""
         try:
             self._container.mux(self._video.encode(None))
         finally:
@@ -96,11 +101,14 @@ def join_parts(
     end_pts: int,
     on_frame: Callable[[], None] = lambda: None,
 ) -> str:
-    """Parts in order, and the sound of the source's analyzed part, as one .mp4; nothing is encoded again.
+    """Join parts and add the sound of the source's analyzed part, as one .mp4. The video is not encoded again.
 
-    A source that does not begin at 0 is moved there. The sound is read from the source a second time, alongside, so that
-    nothing is gathered in memory. end_pts: where the last frame ends. passed: called for each frame. Returns why the sound
-    could not be kept, or "".
+    The video starts at 0. The sound is read from the source at the same time, so that memory does not grow.
+
+    end_pts    end of the last frame, in units of the source's time base
+    on_frame   called for each frame
+
+    Returns why the sound could not be kept; "" if it was.
     """
     with ExitStack() as stack:
         part = stack.enter_context(replace_file(path))
@@ -108,7 +116,7 @@ def join_parts(
         try:
             if source.has_sound and not source.is_live:
                 sounding = stack.enter_context(open_container(source.path))
-        except MediaError as error:  # an address may be good for once, a disk may be gone
+        except MediaError as error:  # an address may work only once, or a disk was removed
             lost = f"the sound could not be kept (the source {error.problem})"
         packets = _read_packets(parts, source.time_base)
         first = next(packets)
@@ -137,7 +145,7 @@ def _start_output(
     source: VideoSource | CameraSource | AnimationSource,
     sounding: InputContainer | None,
 ) -> tuple[OutputContainer, Any, _AudioCopier]:
-    """The file with its head written, its stream of pictures, and its sound: without one where an .mp4 refuses to hold it."""
+    """Open the output and write its header → (container, video stream, audio); without audio if the .mp4 cannot contain it."""
     out = stack.enter_context(av.open(local_url(path), "w", format="mp4", options=FAST_START))
     video = out.add_stream_from_template(pictures)
     video.time_base = source.time_base
@@ -154,12 +162,12 @@ def _start_output(
 
 
 def _origin_pts(source: VideoSource | CameraSource | AnimationSource) -> int:
-    """Where the annotated video's 0 lies in the source's own times, which may be below 0; no container holds such."""
+    """Return the start of the annotated video in the source's time stamps, which may be negative."""
     return round(source.analysis_start_s / source.time_base)
 
 
 def _read_packets(parts: Sequence[Path], time_base: Fraction) -> Iterator[av.Packet[Any]]:
-    """Their packets one after the other, with the times of the annotated video in units of ``time_base``."""
+    """Yield the packets of all parts, with the time stamps of the annotated video in units of ``time_base``."""
     for part in parts:
         with av.open(local_url(part)) as container:
             for packet in container.demux(container.streams.video[0]):
@@ -170,19 +178,19 @@ def _read_packets(parts: Sequence[Path], time_base: Fraction) -> Iterator[av.Pac
 
 
 def _limit_rate(rate: Fraction) -> Fraction:
-    """A rate that the encoder accepts; it is a hint only, the times of the frames count."""
+    """Return a frame rate that the encoder accepts. It is only a hint, since frames have time stamps."""
     return rate.limit_denominator(1001 * 60) if 0 < rate <= 1000 else Fraction(25)
 
 
 class _AudioCopier:
-    """The first audio stream of a file, passed on packet by packet, or encoded again, up to a given time."""
+    """Copy the first audio stream of a file, or encode it as AAC, up to given times."""
 
     def __init__(self, source: InputContainer | None, container: OutputContainer, start_s: float) -> None:
         self.lost = ""
         self._container, self._start_s = container, start_s
         self._next: Any = None
-        self._end: int | None = None  # where the last packet or frame ended, in its own time base
-        self._time_correction = 0  # what was added to times that jumped back
+        self._end: int | None = None  # end of the last packet or frame, in its time base
+        self._time_correction = 0  # offset that corrects time stamps that jumped back
         self._parts: Iterator[Any] = iter(())
         self._output: Any = None
         self._encodes = False
@@ -190,11 +198,11 @@ class _AudioCopier:
             stream = source.streams.audio[0]
             with self._drop_audio_on_error():
                 self._begin(source, stream)
-        self._advance()
+        self._read_next()
 
     def _begin(self, source: InputContainer, stream: Any) -> None:
-        if stream.codec_context is None:  # FFmpeg knows of no decoder for it
-            self.lost = "the sound could not be kept (its format is unknown here)"
+        if stream.codec_context is None:  # FFmpeg has no decoder for it
+            self.lost = "the sound could not be kept (there is no decoder for its format)"
             return
         name = stream.codec_context.codec.canonical_name
         if name in COPIED_AUDIO_CODECS and not (name == "mp3" and (stream.rate or 0) < MIN_MP3_HZ):
@@ -212,23 +220,24 @@ class _AudioCopier:
 
     @contextmanager
     def _drop_audio_on_error(self) -> Iterator[None]:
-        """What FFmpeg cannot do with the sound ends the sound, not the video."""
+        """End the sound, not the video, on an error of FFmpeg."""
         try:
             yield
         except (av.error.FFmpegError, ValueError) as error:
             self.lost = f"the sound could not be kept ({error})"
             self._parts, self._next = iter(()), None
 
-    def _advance(self) -> None:
+    def _read_next(self) -> None:
+        """Read the next packet or frame of the analyzed part."""
         with self._drop_audio_on_error():
             self._next = next(self._parts, None)
-            while self._next is not None and self._move(self._next) < 0:  # ends before the analyzed part begins
+            while self._next is not None and self._shift(self._next) < 0:  # ends before the analyzed part starts
                 self._next = next(self._parts, None)
 
-    def _move(self, part: Any) -> int:
-        """Shift a packet or frame to the time of the annotated file; times that jump back go on from where they were.
+    def _shift(self, part: Any) -> int:
+        """Shift a packet or frame to the time of the annotated video; times that jump back continue from the last one.
 
-        Returns where it ends, in its own time base.
+        Returns its end in its time base.
         """
         if part.pts is None:
             part.pts = self._end or 0
@@ -245,7 +254,7 @@ class _AudioCopier:
         return self._end if length else part.pts + 1
 
     def copy_until(self, time_s: float) -> None:
-        """Pass on what begins no later than ``time_s`` of the source."""
+        """Write the sound up to ``time_s`` of the source."""
         while self._next is not None and float(self._next.pts * self._next.time_base) <= time_s - self._start_s:
             with self._drop_audio_on_error():
                 if self._encodes:
@@ -253,9 +262,10 @@ class _AudioCopier:
                 else:
                     self._next.stream = self._output
                     self._container.mux(self._next)
-            self._advance()
+            self._read_next()
 
     def finish(self) -> None:
+        """Flush the encoder."""
         if self._encodes and not self.lost:
             with self._drop_audio_on_error():
                 self._container.mux(self._output.encode(None))

@@ -1,4 +1,4 @@
-"""Faces of a video's frames: searched for now and then, followed by optical flow in between."""
+"""Find the faces of a video's frames: detection in some frames, optical flow in between."""
 
 from __future__ import annotations
 
@@ -19,54 +19,54 @@ from mien.analysis.detection.detectors import (
 from mien.analysis.media.yuv import YuvImage, halve_to_fit
 from mien.analysis.tracking.tracker import CutDetector, pairwise_iou
 
-#: Faces are searched for at least so often (seconds): a new one is found, a lost one found again, within this time.
+#: Maximum time in seconds between two detections: new and lost faces are found within it.
 SEARCH_EVERY_S = 0.2
 
-#: And before any face has moved further than this since the last search, in its own sides.
+#: Maximum movement of a face since the last detection, in sides of the face.
 SEARCH_AFTER_SIDES = 0.5
 
-#: Three of four searches are made at half the size, a quarter of the price, as long as every face that is followed keeps
-#: so many pixels there. The fourth, and any for a face that was lost, finds the small ones too.
+#: Three of four detections run at half the size, at a quarter of the cost, while all followed faces have at least this many
+#: pixels there. Every fourth one, and those after a lost face, run at full size and find small faces too.
 MIN_COARSE_FACE_PX, FINE_EVERY = 28, 4
 
-#: A face that flow still follows is kept so long though the search does not see it: detectors miss one now and then.
+#: Seconds for which a followed face is kept without detection, since detectors miss faces at times.
 MAX_MISSED_S = 0.1
 
-#: Frames are followed in gray copies, halved until their longest side is at most this.
+#: Optical flow runs on gray copies, halved until their longest side is at most this many pixels.
 FLOW_SIDE_PX = 480
 
-#: The grid of points that is followed, over the middle of a face.
+#: The grid of points over the middle of a face that optical flow follows.
 _STEPS = np.linspace(0.2, 0.8, 5, dtype=np.float32)
 _GRID = np.stack(np.meshgrid(_STEPS, _STEPS), axis=-1).reshape(1, -1, 2)  # (1, G, 2) in sides of a box
 
-#: The window around a point, how often the picture is halved, and when to stop looking.
+#: Options of OpenCV's Lucas-Kanade flow: window, pyramid levels, and stopping criteria.
 FLOW_OPTIONS: dict[str, Any] = {
     "winSize": (11, 11),
     "maxLevel": 3,
     "criteria": (cv2.TERM_CRITERIA_COUNT | cv2.TERM_CRITERIA_EPS, 10, 0.03),
 }
 
-#: Pixels of the gray copy: how far a point may miss its start when it is followed there and back.
+#: Maximum forward-backward error of a point, in pixels of the gray copy.
 MAX_RETURN_ERROR_PX = 1.0
 
-#: Where flow and a search see the same face, the share of the search in its box: little where they agree, so that boxes of
-#: still faces stay still, most where they do not.
+#: Weight of a detected box against the followed one: low if they agree (IoU above AGREEMENT_IOU), so that boxes of still faces
+#: do not move, else high.
 SEARCH_SHARE, AGREED_SEARCH_SHARE, AGREEMENT_IOU = 0.6, 0.2, 0.75
 
 
 @dataclass
 class FaceFinder:
-    """Finds the faces of frames that are given in order.
+    """Find the faces of consecutive frames.
 
-    Searching is dear and flow is cheap, so a frame is searched only when it is due: after ``search_every_s``, when a face
-    has moved far, when one was lost or missed, and after a cut. In between, a grid of points on every face is followed
-    there and back (median flow: Kalal, Mikolajczyk & Matas, "Forward-Backward Error", 2010); too few points that return
-    to where they started mean that the face is lost, and the frame is searched.
+    Detection is expensive and optical flow is cheap. So a frame is searched only when it is due: after ``search_every_s``
+    seconds, when a face has moved far, was lost or missed, and after a cut. In between, a grid of points on each face is
+    followed forward and backward (median flow: Kalal, Mikolajczyk & Matas, "Forward-Backward Error", 2010). If too few
+    points return to their start, the face is lost, and the frame is searched.
 
-    detector   None: every frame is itself one face, the same person throughout
-    people     keep only so many faces, the largest; 0: all
-    was_cut    whether a new shot began with the frame given last
-    searched   how many frames were searched
+    detector       a ``WholePictureDetector`` returns each frame as a face of the same person
+    people         keep only this many faces, the largest; 0: all
+    was_cut        whether a new shot started with the last frame
+    search_count   number of searched frames
     """
 
     detector: Detector
@@ -75,24 +75,26 @@ class FaceFinder:
     was_cut: bool = False
     search_count: int = 0
     _cuts: CutDetector = field(default_factory=CutDetector)
-    _before: np.ndarray | None = None  # the gray copy of the last frame
+    _before: np.ndarray | None = None  # gray copy of the last frame
     _found: Detections | None = None
-    _missed_s: np.ndarray = field(default_factory=lambda: np.zeros(0))  # (N,): since when a search has not seen it
-    _moved_sides: np.ndarray = field(default_factory=lambda: np.zeros(0))  # (N,): sides moved since the last search
+    _missed_s: np.ndarray = field(default_factory=lambda: np.zeros(0))  # (N,): seconds without detection
+    _moved_sides: np.ndarray = field(
+        default_factory=lambda: np.zeros(0)
+    )  # (N,): movement since the last search, in sides of the face
     _time_s: float = 0.0
     _search_s: float = 0.0
-    _coarse_searches: int = 0  # searches at half the size since the last at full size
+    _coarse_searches: int = 0  # searches at half size since the last one at full size
 
     def __getstate__(self) -> dict[str, object]:
-        """All but the detector, which whoever goes on from here brings along."""
+        """Return the state without the detector, which the caller sets after restoring it."""
         return {**self.__dict__, "detector": None}
 
     def copy(self) -> FaceFinder:
-        """Another that goes on from here."""
-        return replace(self, _cuts=replace(self._cuts))  # nothing else is changed in place
+        """Return a copy with the same state."""
+        return replace(self, _cuts=replace(self._cuts))  # other fields are not modified in place
 
     def find_faces(self, picture: np.ndarray | YuvImage, time_s: float) -> Detections:
-        """RGB uint8 (H, W, 3) or planes → its faces, in pixels of the picture; a followed face keeps its last search's score."""
+        """Return the faces of the next frame, RGB uint8 (H, W, 3) or YUV. A followed face keeps its last detection score."""
         if self.detector.is_whole_picture:
             return box_whole_picture(picture)
         gray = make_gray_copy(picture)
@@ -110,7 +112,7 @@ class FaceFinder:
         return self._found
 
     def _follow(self, gray: np.ndarray, scale: float) -> tuple[Detections, np.ndarray]:
-        """The last frame's faces where they are now, and bool (N,): which of them could be followed."""
+        """Follow the last frame's faces → their boxes, and bool (N,): whether each could be followed."""
         last = self._found
         if last is None or self.was_cut or self._before is None or self._before.shape != gray.shape:
             return Detections(np.empty((0, 4), np.float32), np.empty(0, np.float32)), np.zeros(
@@ -126,7 +128,7 @@ class FaceFinder:
     def _search(
         self, picture: np.ndarray | YuvImage, time_s: float, followed: Detections, alive: np.ndarray
     ) -> Detections:
-        """What the detector sees, and what it missed but flow still follows."""
+        """Return the detected faces, and the followed ones that the detector missed for less than MAX_MISSED_S."""
         side = self.detector.frame_side
         if len(followed) and alive.all() and not self._missed_s.any() and self._coarse_searches < FINE_EVERY - 1:
             smallest = (followed.boxes_xyxy[:, 2:] - followed.boxes_xyxy[:, :2]).min()
@@ -160,7 +162,7 @@ class FaceFinder:
 
 
 def _detect_shrunk(detector: Detector, picture: np.ndarray | YuvImage, side: int) -> Detections:
-    """What the detector sees with the longest side shrunk to ``side``; boxes in pixels of the picture."""
+    """Detect faces with the longest side scaled down to ``side``; boxes are in pixels of the picture."""
     small = picture.to_small_rgb(max(side, MIN_SIDE_PX)) if isinstance(picture, YuvImage) else picture
     found = detect_faces(detector, small, sides=(side,))
     factors = np.array([picture.shape[1] / small.shape[1], picture.shape[0] / small.shape[0]] * 2, np.float32)
@@ -168,16 +170,16 @@ def _detect_shrunk(detector: Detector, picture: np.ndarray | YuvImage, side: int
 
 
 def make_gray_copy(picture: np.ndarray | YuvImage) -> np.ndarray:
-    """RGB uint8 (H, W, 3) or planes → gray uint8, its sides halved as often as it takes to FLOW_SIDE."""
+    """Convert RGB uint8 (H, W, 3) or YUV to gray uint8 (h, w), halved until no side is longer than FLOW_SIDE_PX."""
     if isinstance(picture, YuvImage):
         return picture.to_gray(FLOW_SIDE_PX)
     return halve_to_fit(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), FLOW_SIDE_PX)
 
 
 def follow_boxes(before: np.ndarray, now: np.ndarray, boxes_xyxy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Boxes (N, 4) of one gray picture → where they are in the next float32 (N, 4), and bool (N,): whether that is known.
+    """Follow boxes (N, 4) from one gray uint8 (H, W) to the next → float32 (N, 4), and bool (N,): whether that succeeded.
 
-    A box moves by the median of its points' ways and grows by the median ratio of their distances.
+    A box moves by the median displacement of its points and grows by the median ratio of their distances.
     """
     count = len(boxes_xyxy)
     if not count:
@@ -201,10 +203,12 @@ def follow_boxes(before: np.ndarray, now: np.ndarray, boxes_xyxy: np.ndarray) ->
 
 
 def _move_boxes(boxes: np.ndarray, starts: np.ndarray, ends: np.ndarray, good: np.ndarray) -> np.ndarray:
-    """Boxes (N, 4) carried along by their points (N, G, 2), of which the good ones (N, G) count."""
+    """Move boxes (N, 4) by their points (N, G, 2), of which only the good ones, bool (N, G), count."""
     middles = _masked_medians(np.concatenate([starts, ends, ends - starts], axis=2), good)[:, None]  # (N, 1, 6)
     far = np.abs(starts - middles[..., :2]).sum(axis=2)  # (N, G)
-    outer = good & (far > _masked_medians(far[..., None], good) / 2)  # points near the middle say nothing about size
+    outer = good & (
+        far > _masked_medians(far[..., None], good) / 2
+    )  # points near the middle carry no information about size
     ratio = np.abs(ends - middles[..., 2:4]).sum(axis=2) / np.maximum(far, 1e-3)
     growth = np.where(outer.any(axis=1), np.clip(_masked_medians(ratio[..., None], outer)[:, 0], 0.9, 1.1), 1.0)
     centers = (boxes[:, :2] + boxes[:, 2:]) / 2 + middles[:, 0, 4:]
@@ -213,7 +217,7 @@ def _move_boxes(boxes: np.ndarray, starts: np.ndarray, ends: np.ndarray, good: n
 
 
 def _masked_medians(values: np.ndarray, good: np.ndarray) -> np.ndarray:
-    """Medians (N, D) over the good ones (N, G) of values (N, G, D); of none, 0."""
+    """Return the medians (N, D) of values (N, G, D) where ``good`` (N, G); 0 without any."""
     ordered = np.sort(np.where(good[..., None], values, np.inf), axis=1)
     count, rows = good.sum(axis=1), np.arange(len(values))
     low, high = ordered[rows, np.maximum(count - 1, 0) // 2], ordered[rows, np.minimum(count // 2, good.shape[1] - 1)]

@@ -1,4 +1,4 @@
-"""Gives the faces of a video, frame by frame, their track and what is smoothed along it."""
+"""Assign tracks and smoothed probabilities to the faces of a video, frame by frame."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from mien.core.types import Face
 
 @dataclass
 class Follower:
-    """Gives the faces of a video, frame by frame, their track and what is smoothed along it.
+    """Assign tracks and smoothed probabilities to the faces of a video, frame by frame.
 
-    was_cut   whether a new shot began with the frame given last, or the tiles of a video call changed places: the picture
-              changed altogether, and of frames that are far apart nobody is where they were; or several people jumped
+    was_cut   whether a new shot started with the last frame, or the tiles of a video call changed places: the frame changed
+              as a whole and, if the frames are far apart, no face is at its place; or several persons moved
     """
 
     smoothing_s: float = TIME_CONSTANT_S
@@ -32,10 +32,10 @@ class Follower:
     def follow_faces(
         self, faces: Sequence[Face], time_s: float, was_cut: bool = False, picture: np.ndarray | YuvImage | None = None
     ) -> list[Face]:
-        """The same faces with ``track``, ``smoothed`` and ``smoothed_label``; frames are given in order.
+        """Return the faces of the next frame with ``track`` and smoothed probabilities and label.
 
-        was_cut: a new shot begins with this frame, and nobody is where the motion so far foretold.
-        picture: the frame itself; with it, who comes back is known again by their looks.
+        was_cut: whether a new shot starts with this frame.
+        picture: the frame, RGB uint8 (H, W, 3) or YUV; with it, persons that return are recognized by their appearance.
         """
         if was_cut:
             self.tracker.start_shot()

@@ -1,4 +1,4 @@
-"""Probabilities along a track, smoothed so that labels do not flicker."""
+"""Smooth probabilities along a track, so that labels do not flicker."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-#: Seconds in which an old answer's weight falls to 1/e.
+#: Seconds in which the weight of an old prediction falls to 1/e.
 TIME_CONSTANT_S = 0.25
 
-#: A new label must be this much more probable than the one that is shown, after smoothing.
+#: Minimum lead in smoothed probability of a new label over the current one.
 LABEL_MARGIN = 0.05
 
 
 @dataclass
 class SmoothedTrack:
-    """One track's smoothed probabilities float32 (K,), and the index of the label that is shown."""
+    """The smoothed probabilities float32 (K,) of a track, the index of its current label, and the number of predictions."""
 
     probabilities: np.ndarray
     label: int
@@ -26,11 +26,11 @@ class SmoothedTrack:
 
 @dataclass
 class Smoother:
-    """An exponential average over time, for each track its own, and a label that changes only when it is clear.
+    """Compute an exponential average over time for each track, and a label with hysteresis.
 
-    p̄ ← p̄ + w (p − p̄) with w = 1 − e^(−Δt/τ) for an answer p that comes Δt seconds after the last; the first few weigh
-    as in a plain mean, w ≥ 1/n, so that a track does not hang on its first frame. It looks back only, so it works on live
-    pictures, and it depends on times, not on frame rates. τ = ``time_constant_s``; 0 leaves all as it is.
+    p̄ ← p̄ + w (p − p̄) with w = 1 − e^(−Δt/τ) for a prediction p that comes Δt seconds after the last. For the first n
+    predictions w ≥ 1/n, as in a mean, so that a track does not depend on its first frame. The average is causal, so that it
+    works on live video, and depends on times, not on frame rates. τ = ``time_constant_s``; 0 disables smoothing.
     """
 
     time_constant_s: float = TIME_CONSTANT_S
@@ -38,7 +38,7 @@ class Smoother:
     tracks: dict[int, SmoothedTrack] = field(default_factory=dict)
 
     def update(self, track: int, probabilities: np.ndarray, time_s: float) -> SmoothedTrack:
-        """Add one answer (K,) of a track; returns its state, which stays valid."""
+        """Add a prediction float32 (K,) of a track → its new state."""
         before = self.tracks.get(track)
         if before is None or self.time_constant_s <= 0:
             after = SmoothedTrack(probabilities, int(probabilities.argmax()), time_s)
@@ -53,5 +53,5 @@ class Smoother:
         return after
 
     def forget_tracks(self, before_s: float) -> None:
-        """Drop the tracks that were not seen since ``before_s``, so that memory stays flat."""
+        """Remove the tracks without a prediction since ``before_s``, so that memory does not grow."""
         self.tracks = {number: state for number, state in self.tracks.items() if state.time_s >= before_s}

@@ -1,4 +1,4 @@
-"""Faces linked over time, so that one person keeps one number."""
+"""Link faces over time, so that a person keeps the same track number."""
 
 from __future__ import annotations
 
@@ -10,40 +10,40 @@ import numpy as np
 from mien.analysis.detection.detectors import crop_faces
 from mien.analysis.media.yuv import YuvImage
 
-#: Boxes further apart than this (in sides of a face) and without overlap are never the same face a moment later.
+#: Maximum distance of two boxes without overlap that can be the same face in consecutive frames, in sides of a face.
 MAX_MATCH_DISTANCE = 0.8
 
-#: A face that is not seen keeps its place, moving on as it moved, for so long; then its number is given up.
+#: A face that is not detected keeps its track, which moves on at its last speed, for this long.
 MEMORY_S = 1.0
 
-#: A track that was given up, by time or by a cut, is taken up again within so long...
+#: A lost track can be continued within this time...
 RETURN_S = 30.0
 
-#: ...where a face looks like it: the correlation of the two crops. What is asked for depends on how far away it appears, in
-#: sides of a face, and anywhere. Of pairs of different faces of FER2013's PublicTest 23, 2 and 0.1 in 1,000 reach
-#: these, of the same face shifted, turned, scaled and lit otherwise 997, 966 and 774 (benchmarks/looks.py).
+#: ...by a face of similar appearance: (maximum distance in sides of a face, minimum correlation of the embeddings). Of pairs of
+#: different faces of FER2013's PublicTest 23, 2 and 0.1 in 1,000 reach these correlations; of the same face shifted, rotated,
+#: scaled and lit differently 997, 966 and 774 (benchmarks/looks.py).
 SIMILARITY_THRESHOLDS = ((0.8, 0.6), (3.0, 0.75), (math.inf, 0.85))
 
-#: Nearer than the last of these, faces of one person have one size; further away they may be of another shot.
+#: Within this distance a person's face keeps its size; further away it may be in another shot.
 SAME_SIZE_DISTANCE = 3.0
 
-#: Two faces that are less alike than this are two persons, if no more than so many seconds lie between them: of pairs of
-#: different faces of FER2013's PublicTest 86 in 100 are, of the same face shifted, turned, scaled and lit otherwise none.
+#: Two faces with a lower correlation are two persons, if at most this many seconds lie between them: 86 % of the pairs of
+#: different faces of FER2013's PublicTest, and none of the same face shifted, rotated, scaled and lit differently.
 MAX_STRANGER_SIMILARITY, STRANGER_TIME_S = 0.4, 0.25
 
-#: A face is somebody else than who should be there if it is so much more like another.
+#: A face belongs to another track than the expected one if its correlation with that is higher by this margin.
 SIMILARITY_MARGIN = 0.25
 
-#: Faces are compared at this size: hair, brows, shadows and the set of the head, not the expression.
+#: Side of the embedded crop in pixels: hair, brows, shadows and the pose of the head remain, the expression does not.
 EMBEDDING_SIDE_PX = 12
 
-#: Share of a new look in what is known of a track's: little, since a face that is about to vanish is half covered.
+#: Weight of a new embedding in a track's average: low, since a face that disappears is half covered before.
 EMBEDDING_UPDATE_SHARE = 0.03
 
-#: Share of a new position that is believed; the rest is what the motion so far foretold. Of the speed, less.
+#: Weights of a new position and of a new speed against the predicted ones.
 POSITION_SHARE, SPEED_SHARE = 0.7, 0.4
 
-#: Seconds between two frames that a speed is told from, at least: nearer ones stand beside a hole in a file's times.
+#: Minimum time in seconds from which a speed is computed: closer frames are next to a gap in a file's time stamps.
 MIN_STEP_S = 0.001
 
 
@@ -51,12 +51,12 @@ MIN_STEP_S = 0.001
 class Track:
     """One face over time.
 
-    number    unique within a video, from 0
-    place     (4,) float64: center x, center y in pixels, logarithm of width and of height
-    speed     (4,) float64: the same for each second
-    time_s    when it was last seen
-    seen      how often it was seen
-    looks     (2, LOOK_SIDE²): what it looks like most of the time, and what it looked like last; None where nobody looked
+    number         unique within a video, from 0
+    place          float64 (4,): center x and y in pixels, logarithms of width and height
+    speed          float64 (4,): change of ``place`` per second
+    time_s         time of the last update
+    update_count   number of updates
+    embeddings     float32 (2, EMBEDDING_SIDE_PX²): average and last appearance; None without pictures
     """
 
     number: int
@@ -67,23 +67,23 @@ class Track:
     embeddings: np.ndarray | None = None
 
     def predict_place(self, time_s: float) -> np.ndarray:
-        """Where it should be, (4,); the size does not go on growing while it is out of sight."""
+        """Return the predicted place (4,) at a time; the size stays constant."""
         elapsed = time_s - self.time_s
         return self.place + self.speed * elapsed * np.array([1, 1, 0, 0])
 
     def update(self, place: np.ndarray, time_s: float) -> None:
-        """It is seen here now."""
+        """Add a detection at ``place`` (4,)."""
         elapsed = max(time_s - self.time_s, MIN_STEP_S)
-        foretold = self.predict_place(time_s)
-        now = foretold + POSITION_SHARE * (place - foretold)
-        # A single step tells nothing of the speed that came before it: the first one is believed in full.
+        predicted = self.predict_place(time_s)
+        now = predicted + POSITION_SHARE * (place - predicted)
+        # The first step sets the speed, since there is none to average with.
         share = 1.0 if self.update_count == 1 else SPEED_SHARE
         self.speed += share * ((place - self.place) / elapsed - self.speed)
         self.place, self.time_s, self.update_count = now, time_s, self.update_count + 1
 
     @property
     def has_stable_appearance(self) -> bool:
-        """Whether it looks now as it does most of the time: not of a head that turns, or of noise in the dark."""
+        """Whether the last appearance is similar to the average: not so for a turning head, or noise in the dark."""
         return (
             self.update_count > 1
             and self.embeddings is not None
@@ -91,30 +91,29 @@ class Track:
             >= SIMILARITY_THRESHOLDS[0][1]
         )
 
-    def update_embedding(self, look: np.ndarray) -> None:
-        """It looks like this now, (LOOK_SIDE²,)."""
-        usual = (
-            look
+    def update_embedding(self, embedding: np.ndarray) -> None:
+        """Add the embedding (EMBEDDING_SIDE_PX²,) of a detection."""
+        average = (
+            embedding
             if self.embeddings is None
-            else self.embeddings[0] + EMBEDDING_UPDATE_SHARE * (look - self.embeddings[0])
+            else self.embeddings[0] + EMBEDDING_UPDATE_SHARE * (embedding - self.embeddings[0])
         )
-        self.embeddings = np.stack([usual, look])
+        self.embeddings = np.stack([average, embedding])
 
 
 @dataclass
 class Tracker:
-    """Gives each detected face the number of its track; new faces get new numbers.
+    """Assign a track number to each detected face; new faces get new numbers.
 
-    Boxes are matched to where the tracks should be by now, all at once, at the least total cost (the Hungarian
-    assignment of SORT: Bewley et al., "Simple Online and Realtime Tracking", 2016). The cost of a pair is 1 − their
-    overlap plus their distance in sides of a face plus the difference of the logarithms of their sizes. Where appearance
-    says that a face is somebody else than who should be there, as where the tiles of a video call change places,
-    appearance decides.
+    Boxes are matched with the predicted places of the tracks at the minimum total cost (the Hungarian assignment of SORT:
+    Bewley et al., "Simple Online and Realtime Tracking", 2016). The cost of a pair is 1 − IoU, plus the distance in sides of
+    a face, plus the difference of the logarithms of the sizes. If the appearance shows that a face is another person, as
+    when the tiles of a video call change places, the appearance decides.
 
-    memory_s   a track that is not seen for longer is given up
-    return_s   and forgotten after this
-    jumped     how many persons were found elsewhere in the last frame than where they were before, by their looks
-    stayed     how many were known again there where they were
+    memory_s       a track without detection for longer is lost
+    return_s       a lost track is forgotten after this time
+    moved_count    persons of the last frame that were recognized by their appearance at another place
+    stayed_count   persons of the last frame that were recognized at the same place
     """
 
     memory_s: float = MEMORY_S
@@ -126,10 +125,10 @@ class Tracker:
     lost_tracks: list[Track] = field(default_factory=list)
 
     def update(self, boxes_xyxy: np.ndarray, time_s: float, embeddings: np.ndarray | None = None) -> list[int]:
-        """Boxes (N, 4) of one frame, times rising from call to call → a number for each box.
+        """Add the boxes (N, 4) of a frame at an increasing time → the track number of each box.
 
-        looks: (N, D) from ``looks_of``. With them a face that comes back, after a cut or from behind something, gets its
-        number again where place, size and look agree; without them it gets a new one.
+        embeddings: float32 (N, EMBEDDING_SIDE_PX²) from ``appearance_embeddings``. With them, a face that reappears keeps
+        its number if position, size and appearance match; without them it gets a new number.
         """
         self._retire_tracks([track for track in self.tracks if time_s - track.time_s > self.memory_s])
         self.lost_tracks = [track for track in self.lost_tracks if time_s - track.time_s <= self.return_s]
@@ -156,25 +155,26 @@ class Tracker:
         return numbers
 
     def start_shot(self) -> None:
-        """The picture changed altogether: nobody is where the motion so far foretold."""
+        """Start a new shot: positions of the last one predict nothing."""
         self._retire_tracks(self.tracks)
 
     def _retire_tracks(self, tracks: list[Track]) -> None:
+        """Move tracks to the lost ones, if they have embeddings."""
         self.lost_tracks += [track for track in tracks if track.embeddings is not None]
         self.tracks = [track for track in self.tracks if track not in tracks]
 
-    def _reject_strangers(self, matched: dict[int, Track], looks: np.ndarray, time_s: float) -> dict[int, Track]:
-        """The matches without those in which somebody else stands where a track should be; such a track is given up.
+    def _reject_strangers(self, matched: dict[int, Track], embeddings: np.ndarray, time_s: float) -> dict[int, Track]:
+        """Return the matches without those of another person than the track's; such a track is lost.
 
-        Somebody else looks like another track, or, a moment later, not like this one, if this one looks like itself: not
-        a head that turns, nor noise in the dark.
+        A face is another person if it is more similar to another track, or, within a moment, not similar to this track
+        although that has a stable appearance.
         """
         known = [track for track in (*self.tracks, *self.lost_tracks) if track.embeddings is not None]
         if not known:
             return matched
         strangers: dict[int, Track] = {}
         alike = _appearance_similarities(
-            np.stack([track.embeddings for track in known if track.embeddings is not None]), looks
+            np.stack([track.embeddings for track in known if track.embeddings is not None]), embeddings
         )  # (G, N)
         for index, track in matched.items():
             if track not in known:
@@ -190,8 +190,8 @@ class Tracker:
         self._retire_tracks(list(strangers.values()))
         return {index: track for index, track in matched.items() if index not in strangers}
 
-    def _reidentify(self, places: np.ndarray, looks: np.ndarray, matched: dict[int, Track]) -> dict[int, Track]:
-        """Index of a place that no track leads to → whose track it continues by its look; the most alike first."""
+    def _reidentify(self, places: np.ndarray, embeddings: np.ndarray, matched: dict[int, Track]) -> dict[int, Track]:
+        """Match the remaining places with lost tracks by appearance, most similar first → {index of a place: track}."""
         self.moved_count = self.stayed_count = 0
         new = [index for index in range(len(places)) if index not in matched]
         taken = list(matched.values())
@@ -202,7 +202,7 @@ class Tracker:
             return {}
         distance, growth = pair_distances(np.stack([track.place for track in lost]), places[new])
         alike = _appearance_similarities(
-            np.stack([track.embeddings for track in lost if track.embeddings is not None]), looks[new]
+            np.stack([track.embeddings for track in lost if track.embeddings is not None]), embeddings[new]
         )  # (G, N)
         asked = np.select(
             [distance < reach for reach, _ in SIMILARITY_THRESHOLDS], [least for _, least in SIMILARITY_THRESHOLDS]
@@ -222,7 +222,7 @@ class Tracker:
         return found
 
     def _match(self, places: np.ndarray, time_s: float) -> dict[int, Track]:
-        """Index of a place → the track that it continues."""
+        """Match places (N, 4) with the predicted places of the tracks → {index of a place: track}."""
         if not len(places) or not self.tracks:
             return {}
         import lap
@@ -238,21 +238,21 @@ class Tracker:
         }
 
 
-def _appearance_similarities(known: np.ndarray, looks: np.ndarray) -> np.ndarray:
-    """(G, 2, D) looks of tracks and (N, D) of faces → how alike they are (G, N): the better of the usual look and the last."""
-    known = known / np.maximum(np.linalg.norm(known, axis=2, keepdims=True), 1e-6)
-    return (known @ looks.T).max(axis=1)
+def _appearance_similarities(tracks: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """Return the correlations (G, N) of tracks (G, 2, D) and faces (N, D): the higher one of average and last appearance."""
+    tracks = tracks / np.maximum(np.linalg.norm(tracks, axis=2, keepdims=True), 1e-6)
+    return (tracks @ faces.T).max(axis=1)
 
 
 def boxes_to_places(boxes_xyxy: np.ndarray) -> np.ndarray:
-    """(N, 4) corners → (N, 4) centers and logarithms of the sides."""
+    """Convert corners (N, 4) to places float64 (N, 4): centers, and logarithms of the sides."""
     boxes = np.asarray(boxes_xyxy, np.float64).reshape(-1, 4)
     sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 1e-3)
     return np.concatenate([(boxes[:, :2] + boxes[:, 2:]) / 2, np.log(sides)], axis=1)
 
 
 def pair_costs(expected: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(T, 4) and (N, 4) places → costs (T, N), and bool (T, N): which pairs can be one face at all."""
+    """Return for places (T, 4) and (N, 4) the costs (T, N), and bool (T, N): which pairs can be the same face."""
     distance, growth = pair_distances(expected, places)
     overlap = pairwise_iou(places_to_boxes(expected), places_to_boxes(places))
     allowed = ((overlap > 0) | (distance < MAX_MATCH_DISTANCE)) & (growth < math.log(2))
@@ -260,7 +260,7 @@ def pair_costs(expected: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, np
 
 
 def pair_distances(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(T, 4) and (N, 4) places → distances in sides of a face (T, N), and differences of the logarithms of their sizes."""
+    """Return for places (T, 4) and (N, 4) the distances in sides of a face and the differences of log sizes, both (T, N)."""
     a, b = a[:, None], b[None]
     sides = np.exp((a[..., 2:].mean(axis=-1) + b[..., 2:].mean(axis=-1)) / 2)  # geometric mean of all four sides
     distance = np.hypot(*np.moveaxis(a[..., :2] - b[..., :2], -1, 0)) / sides
@@ -268,9 +268,9 @@ def pair_distances(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def appearance_embeddings(picture: np.ndarray | YuvImage, boxes_xyxy: np.ndarray) -> np.ndarray:
-    """RGB uint8 (H, W, 3) or planes, and boxes (N, 4) → float32 (N, LOOK_SIDE²): small gray crops without their light, of length 1.
+    """Embed the appearance of boxes (N, 4) in RGB uint8 (H, W, 3) or YUV → float32 (N, EMBEDDING_SIDE_PX²) of length 1.
 
-    The product of two is their correlation.
+    An embedding is a small gray crop with zero mean. The product of two is their correlation.
     """
     seen = picture.luma if isinstance(picture, YuvImage) else picture
     crops = crop_faces(seen, boxes_xyxy, None, EMBEDDING_SIDE_PX).astype(np.float32)
@@ -280,43 +280,43 @@ def appearance_embeddings(picture: np.ndarray | YuvImage, boxes_xyxy: np.ndarray
 
 
 def places_to_boxes(places: np.ndarray) -> np.ndarray:
-    """(N, 4) centers and logarithms of the sides → (N, 4) corners."""
+    """Convert places (N, 4) to corners float64 (N, 4)."""
     half = np.exp(places[:, 2:]) / 2
     return np.concatenate([places[:, :2] - half, places[:, :2] + half], axis=1)
 
 
 def pairwise_iou(a_xyxy: np.ndarray, b_xyxy: np.ndarray) -> np.ndarray:
-    """Intersection over union of boxes (T, 4) and (N, 4) → (T, N)."""
+    """Return the intersection over union (T, N) of boxes (T, 4) and (N, 4)."""
     a, b = np.asarray(a_xyxy, np.float64)[:, None], np.asarray(b_xyxy, np.float64)[None]
     shared = np.clip(np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]), 0, None).prod(axis=-1)
     areas = (a[..., 2:] - a[..., :2]).prod(axis=-1) + (b[..., 2:] - b[..., :2]).prod(axis=-1)
     return shared / np.maximum(areas - shared, 1e-12)
 
 
-#: Frames are compared at this size, (width, height).
+#: Frames are compared at this size: width, height.
 CUT_SIZE_WH = (32, 18)
 
-#: How far two small pictures, of mean 0 and deviation 1, are apart on average where there is a cut: two that have nothing
-#: to do with each other by about 1, those of a quick pan by less than half of that.
+#: Minimum mean absolute difference of two frames at a cut, after normalization to mean 0 and deviation 1. Unrelated frames differ
+#: by about 1, those of a fast pan by less than half of that.
 CUT_DIFFERENCE = 0.5
 
-#: Seconds between two frames from which on a moving camera changes the picture as a cut does, so that more is asked for.
+#: Beyond this many seconds between two frames a moving camera changes the frame like a cut; then the difference must be higher.
 SPARSE_S, SPARSE_DIFFERENCE = 0.15, 0.8
 
-#: Deviation of brightness, of 255, below which a picture counts as flat: what little there is in it may be noise.
+#: Minimum standard deviation of a frame (of 255) for the normalization; below it there may be only noise.
 MIN_CONTRAST = 8.0
 
-#: A line of a small picture with less deviation than this, and less change, is a bar at the border.
+#: Maximum deviation and change of a row or column that belongs to a black bar at the border.
 MAX_BAR_CONTRAST = 2.0
 
 
 @dataclass
 class CutDetector:
-    """Tells where a video cuts to another shot.
+    """Detect cuts between shots.
 
-    A cut changes most of the picture at once: small copies of two frames in a row, without their light and contrast and
-    without black bars, differ by more than ``difference`` on average, and by more than twice what they differed by
-    lately, so that a shaking camera is not one cut after the other, nor is a flickering light.
+    At a cut most of the frame changes at once: small copies of two consecutive frames, normalized and without black bars,
+    differ by more than ``difference`` on average, and by more than twice the recent average. So a shaking camera or a
+    flickering light is not a series of cuts.
     """
 
     difference: float = CUT_DIFFERENCE
@@ -324,11 +324,12 @@ class CutDetector:
     _usual_change: float = 0.0
 
     def is_cut(self, gray: np.ndarray, elapsed_s: float = 0.0) -> bool:
-        """Gray uint8 (H, W) of any size → whether a new shot begins with it; of a video's first frame no.
+        """Whether a new shot starts with this frame, gray uint8 (H, W); False for the first frame.
 
-        elapsed_s: since the frame before. After more than SPARSE_S a moving camera looks like a cut: who is still where
-        they were tells then that there was none (`Follower.was_cut`).
+        elapsed_s: seconds since the previous frame. Beyond SPARSE_S a moving camera looks like a cut; ``Follower.was_cut``
+        then checks whether faces are still at their places.
         """
+
         import cv2
 
         small = cv2.resize(gray, CUT_SIZE_WH, interpolation=cv2.INTER_AREA).astype(np.float32)
@@ -345,12 +346,12 @@ class CutDetector:
 
 
 def _standardize(picture: np.ndarray) -> np.ndarray:
-    """Without its light and contrast: mean 0, deviation 1; flat pictures stay flat."""
+    """Normalize to mean 0 and deviation 1; flat pictures stay flat."""
     return (picture - picture.mean()) / max(float(picture.std()), MIN_CONTRAST)
 
 
 def _find_content(a: np.ndarray, b: np.ndarray) -> tuple[slice, slice]:
-    """The part inside lines at the borders that are flat, and alike in both; all of it where nothing would be left."""
+    """Return the (rows, columns) inside the black bars that both frames share; everything if nothing would remain."""
     inside = []
     for axis in (1, 0):
         bar = (

@@ -1,4 +1,4 @@
-"""FER2013 as CSV: Kaggle's ``emotion,pixels,Usage``, the ICML re-release ``emotion, Usage, pixels``, and FER+'s votes."""
+"""FER2013 as CSV: Kaggle's ``emotion,pixels,Usage``, the ICML release ``emotion, Usage, pixels``, and the votes of FER+."""
 
 from __future__ import annotations
 
@@ -31,30 +31,30 @@ from mien.data.layouts.rows import (
 #: "0".."255" → the byte.
 _BYTE_OF = {str(value): value for value in range(256)}
 
-#: The number of a line and the fields of the row that ends on it.
+#: The line number at the end of a row, and the fields of the row.
 _Row = tuple[int, list[str]]
 
-#: The end of a whole number that was written as a float: ``70.0``, ``70.``.
+#: The decimal part of an integer that is written as a float: ``70.0``, ``70.``.
 _WHOLE = re.compile(r"\.0*$")
 
 #: Columns of one pixel each: ``pixel0``, ``pixel_0``, ``px 17``, ``p17`` or a number alone.
 _PIXEL_COLUMN = re.compile(r"(?:pixels?|px|p)?[ _.-]?(\d{1,6})$", re.IGNORECASE)
 
-#: Fewer numbers are no picture: 8 x 8.
+#: The smallest picture: 8 x 8.
 MIN_PIXELS = 64
 
-#: Characters of a wrong value that are shown.
+#: Characters of a wrong value in an error.
 MAX_SHOWN_CHARACTERS = 40
 
-#: Characters that one field may have: enough for the pixels of a 1,000 x 1,000 picture.
+#: Maximum characters of a field: the pixels of a 1,000 x 1,000 picture.
 _FIELD_LIMIT = 4_000_000
 
 
 def read_csv(path: Path, *, size: int = 48, skip_bad: bool = False) -> FaceSet:
-    """A CSV of pixels → FaceSet; rows are named ``file#row``, counted from 0 as pandas does.
+    """Read a CSV of pixels. Rows are named ``file#row``, counted from 0 as in pandas.
 
-    Labels are FER2013's numbers or, where the first whole row has one, names, your own among them; a file without a label column
-    is unlabeled. Without a column of splits the file's name may tell one (``train.csv``).
+    Labels are the numbers of FER2013, or names if the first complete row has a name. Unknown names become classes. A file
+    without a label column is unlabeled. Without a split column, the split is inferred from the file's name (``train.csv``).
     """
     with _open_table(path) as table:
         label, split = (table.find_column(names) for names in (LABEL_COLUMNS, SPLIT_COLUMNS))
@@ -77,7 +77,7 @@ def read_csv(path: Path, *, size: int = 48, skip_bad: bool = False) -> FaceSet:
                 continue
             name = None if label is None else parse_label(row[label], FER2013)
             if in_words is None and label is not None:
-                in_words = _has_letters(row[label])  # who begins with a number means FER2013's
+                in_words = _has_letters(row[label])  # a number in the first row means the numbers of FER2013
             if label is not None and name is None and in_words and _has_letters(row[label]):
                 name = normalize_label(row[label])
             if label is not None and name is None:
@@ -105,14 +105,14 @@ def _has_letters(text: str) -> bool:
 
 
 def _list_columns(columns: list[str], most: int = 8, longest: int = 30) -> str:
-    """Some of the names, each of them short: a table without a first line has pixels there."""
+    """Return the first names, shortened: the first line may contain pixels instead of names."""
     short = [name if len(name) <= longest else f"{name[:longest]}..." for name in columns[:most]]
     more = [f"and {len(columns) - most:,} more"] if len(columns) > most else []
     return ", ".join(short + more) or "nothing"
 
 
 def _mark_last(rows: Iterator[_Row]) -> Iterator[tuple[_Row, bool]]:
-    """(row, whether it is the last): where a file is cut off, only the last row can show it."""
+    """Yield (row, whether it is the last). Only the last row can show that a file is cut off."""
     row = next(rows, None)
     while row is not None:
         following = next(rows, None)
@@ -121,7 +121,7 @@ def _mark_last(rows: Iterator[_Row]) -> Iterator[tuple[_Row, bool]]:
 
 
 def _parse_pixels(text: str, rows: RowCollector, where: str) -> bytes | None:
-    """``"70 80 82 ..."`` → bytes, or None after a complaint."""
+    """Parse ``"70 80 82 ..."`` to bytes. Return None if the row was rejected."""
     if not text[:12].replace(" ", "").isdigit():  # a list as Python writes it, or numbers with commas
         text = text.strip("[] ").replace(",", " ").replace(";", " ")
     values = _parse_well_formed(text, rows.size**2)
@@ -150,7 +150,7 @@ def _parse_pixels(text: str, rows: RowCollector, where: str) -> bytes | None:
 
 
 def _join_pixel_fields(row: list[str], count: int, pixels: list[int]) -> list[str]:
-    """A row in which commas without quotes made fields of the pixels, with these in one field again."""
+    """Join the pixels of a row to one field, if commas without quotes made each pixel a field."""
     extra = len(row) - count
     if extra < MIN_PIXELS - 1 or len(pixels) != 1:
         return row
@@ -159,9 +159,13 @@ def _join_pixel_fields(row: list[str], count: int, pixels: list[int]) -> list[st
 
 
 def _parse_well_formed(text: str, count: int) -> bytes | None:
-    """``count`` numbers in 0..255 with single blanks between them → bytes; None for anything else, to be looked at word by
-    word. Every number is read backwards from the blank behind it, all at once, which is several times as fast."""
-    digits = np.frombuffer(b"    " + text.encode("ascii", "replace") + b" ", np.uint8) - ord("0")  # what is none is > 9
+    """Parse ``count`` numbers in 0..255, separated by single blanks, to bytes. Return None for any other text.
+
+    All numbers are read at once, backwards from the blank behind each: several times as fast as word by word.
+    """
+    digits = np.frombuffer(b"    " + text.encode("ascii", "replace") + b" ", np.uint8) - ord(
+        "0"
+    )  # other characters are > 9
     blank = (ord(" ") - ord("0")) % 256
     ends = 4 + np.flatnonzero(digits[4:] == blank)
     if len(ends) != count or np.count_nonzero(digits <= 9) + count + 4 != len(digits):
@@ -176,7 +180,7 @@ def _parse_well_formed(text: str, count: int) -> bytes | None:
 
 
 def read_votes(path: Path) -> tuple[np.ndarray, list[str]]:
-    """FER+'s file (``Usage,Image name`` and ten vote columns) → votes uint8 (N, 10) and each row's Usage."""
+    """Read the votes of FER+ (``Usage,Image name`` and ten columns): uint8 (N, 10), and the split of each row."""
     with _open_table(path) as table:
         found = {name: table.find_column((name.lower(),)) for name in FERPLUS_COLUMNS}
         places = [place for place in found.values() if place is not None]
@@ -197,7 +201,7 @@ def read_votes(path: Path) -> tuple[np.ndarray, list[str]]:
 
 
 def write_kaggle_csv(faces: FaceSet, path: Path) -> None:
-    """``emotion,pixels,Usage`` as the 2013 competition wrote it; unlabeled faces leave the column out."""
+    """Write ``emotion,pixels,Usage`` as in the competition of 2013. For unlabeled faces, the label column is omitted."""
     foreign = [name for name in faces.classes if name not in FER2013]
     elsewhere = "write a .parquet file or a folder"
     if foreign:
@@ -219,10 +223,10 @@ def write_kaggle_csv(faces: FaceSet, path: Path) -> None:
 
 
 def has_pixel_columns(path: Path) -> bool:
-    """Whether a CSV holds pictures, and not, as those beside folders of pictures do, a list of them."""
+    """Return whether a CSV contains pixels. A CSV in a folder of pictures may be a list of their names."""
     try:
         with _open_table(path) as table:
-            wide = table.find_pixel_columns()  # numbers alone may name the columns of an embedding
+            wide = table.find_pixel_columns()  # the columns of an embedding may be numbers too
             return table.find_column(PIXEL_COLUMNS[:2]) is not None or (
                 len(wide) > 1
                 and math.isqrt(len(wide)) ** 2 == len(wide)
@@ -234,7 +238,7 @@ def has_pixel_columns(path: Path) -> bool:
 
 @dataclass(frozen=True)
 class _Table:
-    """A CSV being read: its column names, and its rows with the number of the line on which each ends."""
+    """An open CSV: its column names, and its rows with the line number at the end of each."""
 
     columns: list[str]
     rows: Iterator[_Row]
@@ -244,24 +248,24 @@ class _Table:
         return None if column is None else self.columns.index(column)
 
     def find_pixel_columns(self) -> list[int]:
-        """Where the pixels stand: one column of all, or one column for each, in the order of their numbers; [] without any."""
+        """Return the places of the pixel columns: one for all pixels, or one for each in the order of their numbers; or []."""
         if (one := self.find_column(PIXEL_COLUMNS)) is not None:
             return [one]
         numbered = [(int(match[1]), place) for place, name in enumerate(self.columns)
                     if (match := _PIXEL_COLUMN.match(name))]  # fmt: skip
-        distinct = len({number for number, _ in numbered}) == len(numbered)  # else these are pixels, not their names
+        distinct = len({number for number, _ in numbered}) == len(numbered)  # else these are pixels, not column names
         return [place for _, place in sorted(numbered)] if distinct and len(numbered) >= MIN_PIXELS else []
 
 
 @contextmanager
 def _open_table(path: Path) -> Iterator[_Table]:
-    """A CSV; what is not text or not a table becomes a DataError."""
+    """Open a CSV. Raise DataError if it is not a table of UTF-8 text."""
     csv.field_size_limit(max(csv.field_size_limit(), _FIELD_LIMIT))
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             first = file.readline()
             file.seek(0)
-            separator = max(",;\t", key=first.count)  # a spreadsheet's may not be the comma
+            separator = max(",;\t", key=first.count)  # spreadsheets may use another separator than the comma
             reader = csv.reader(file, delimiter=separator)
             rows = ((reader.line_num, row) for row in reader if row)
             _, columns = next(rows, (0, []))

@@ -16,16 +16,16 @@ from mien.core.preprocessing import resize
 from mien.core.types import SPLIT_ROLES, FaceSet, split_role
 from mien.data.layouts.rows import RowCollector, infer_split
 
-#: Letters of the short forms that some data sets use for expressions, which may be a name as well.
+#: Letters of the short forms of expressions in some data sets. They may also be names of persons.
 MAX_SHORT_FORM = 2
 
 
 def read_folder(path: Path, *, size: int = 48, skip_bad: bool = False) -> FaceSet:
-    """A tree of pictures → FaceSet. Class names are mapped by labels.canonical, so ``Happiness`` and ``happy`` are one.
+    """Read a tree of pictures. Class names are normalized, so that ``Happiness`` and ``happy`` are one class.
 
-    The folder a picture lies in is its class, or the nearest one above it that is named by an expression, where it is not
-    itself (happy/person1). Its split is a folder above that is named train, val, test (or a synonym) or stands beside
-    such folders, or else the one that PATH's own name tells. Pictures that lie in no class folder are unlabeled.
+    The class is the nearest folder above the picture whose name is an expression, or else the folder of the picture.
+    The split is a folder above that is named train, val or test (or a synonym), or lies beside such folders. Otherwise it
+    is inferred from the name of ``path``. Pictures outside of class folders are unlabeled.
     """
     split_of_tree = infer_split(path)
     path = _unwrap_folder(path)
@@ -64,7 +64,7 @@ def _is_split(folder: str) -> bool:
 
 
 def _find_divided_folders(trees: Iterable[list[str]]) -> set[tuple[str, ...]]:
-    """The folders, as paths, that hold folders of splits."""
+    """Return the folders, as path parts, that contain folders of splits."""
     found = set()
     for above in trees:
         place = next((place for place, part in enumerate(above) if _is_split(part)), None)
@@ -74,20 +74,20 @@ def _find_divided_folders(trees: Iterable[list[str]]) -> set[tuple[str, ...]]:
 
 
 def _separate_split(above: list[str], divided: set[tuple[str, ...]]) -> tuple[str, list[str]]:
-    """The folders above a picture → (its split or "", the others)."""
+    """Separate the folders above a picture into (its split or "", the other folders)."""
     rest = [part for part in above if not _is_split(part)]
     if len(rest) < len(above):
         return next(part for part in above if _is_split(part)), rest
-    for place in range(len(above) - 1):  # a split of any name beside others: its pictures lie in a folder within it
+    for place in range(len(above) - 1):  # a folder beside splits is a split too, if it has subfolders
         if tuple(above[:place]) in divided:
             return above[place], above[:place] + above[place + 1 :]
     return "", above
 
 
 def _find_class_folder(folders: list[str]) -> str:
-    """The innermost folder that is named by an expression, or else the innermost; "" without any.
+    """Return the innermost folder whose name is an expression, or else the innermost folder; "" without any.
 
-    A short form (An, Ha, Su) counts where no folder is named in full: below another expression it is a person's name.
+    Full names take precedence over short forms (An, Ha, Su), which may be names of persons.
     """
     named = sorted(
         (name for name in reversed(folders) if is_expression(name)), key=lambda name: len(name) <= MAX_SHORT_FORM
@@ -96,7 +96,7 @@ def _find_class_folder(folders: list[str]) -> str:
 
 
 def _unwrap_folder(path: Path) -> Path:
-    """Below a folder that holds one other folder and nothing else, as unpacked archives often do; an expression is no wrapper."""
+    """Descend into folders that only contain one other folder, as unpacked archives do. Class folders are not skipped."""
     inside = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
     is_wrapper = len(inside) == 1 and inside[0].is_dir() and not _is_split(inside[0].name)
     is_wrapper = is_wrapper and not is_expression(inside[0].name)
@@ -106,7 +106,7 @@ def _unwrap_folder(path: Path) -> Path:
 
 
 def _list_pictures(path: Path) -> Iterator[Path]:
-    """Picture files below a folder, sorted, so that the order is the same on every system; not what mien drew on."""
+    """Yield the picture files in a folder and its subfolders, sorted. Pictures annotated by mien are skipped."""
     for file in sorted(walk_files(path)):
         ours = file.stem.endswith(".annotated")
         if file.suffix.lower() in PICTURE_SUFFIXES and not ours and file.is_file():
@@ -114,9 +114,9 @@ def _list_pictures(path: Path) -> Iterator[Path]:
 
 
 def write_folder(faces: FaceSet, path: Path) -> None:
-    """Write ``split/class/name.png``, all or nothing; unlabeled faces lie directly in their split's folder.
+    """Write ``split/class/name.png``, completely or not at all. Unlabeled faces lie directly in the folder of their split.
 
-    Raises OutputError where ``path`` is not a new or empty folder, DataError for names that a folder cannot hold.
+    Raises OutputError if ``path`` is not a new or empty folder, and DataError if a class or split is no valid folder name.
     """
     for split in faces.splits:
         if split and not _is_split(_sanitize_name(split)):
@@ -135,7 +135,7 @@ def write_folder(faces: FaceSet, path: Path) -> None:
 
 
 def _write_pictures(faces: FaceSet, folder: Path) -> None:
-    taken: set[str] = set()  # without case, as the file systems of Windows and macOS compare names
+    taken: set[str] = set()  # in lower case, since the file systems of Windows and macOS ignore case
     for image, label, name, split in zip(faces.images, faces.labels, faces.names, faces.split, strict=True):
         place = folder / _sanitize_name(str(split)) / _sanitize_name(faces.classes[label] if label >= 0 else "")
         stem = _sanitize_name(str(name))
@@ -149,5 +149,5 @@ def _write_pictures(faces: FaceSet, folder: Path) -> None:
 
 
 def _sanitize_name(text: str) -> str:
-    """Text from a data set as one name in a folder: it must not lead anywhere else."""
+    """Convert text of a data set to a safe file name, which cannot lead out of its folder."""
     return "".join(c if c.isalnum() or c in "-_. " else "_" for c in text).strip(". ")

@@ -1,4 +1,4 @@
-"""Parquet in the Hugging Face layout: a column of pictures ``{bytes, path}``, a label, FER+ votes if there are any."""
+"""Parquet in the Hugging Face layout: a column of pictures ``{bytes, path}``, a label, and optional FER+ votes."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from mien.data.layouts.rows import (
     parse_label,
 )
 
-#: More raters than FER+ has, and what a byte holds.
+#: The highest vote count that fits into uint8.
 MAX_VOTES = 255
 
 VOTE_COLUMNS = tuple(f"ferplus_{name}" for name in FERPLUS_COLUMNS)
 
 
 def import_pyarrow() -> Any:
-    """pyarrow and pyarrow.parquet, or the line that installs them."""
+    """Import pyarrow and pyarrow.parquet. Raise MissingExtra if they are not installed."""
     try:
         import pyarrow
         import pyarrow.parquet
@@ -45,7 +45,7 @@ def import_pyarrow() -> Any:
 
 
 def read_parquet(path: Path, *, size: int = 48, skip_bad: bool = False) -> FaceSet:
-    """One Parquet file → FaceSet. Other sizes are scaled to ``size``, colors become gray."""
+    """Read one Parquet file. Pictures are scaled to (size, size) and converted to gray."""
     pyarrow = import_pyarrow()
     number = 0
     try:
@@ -55,21 +55,21 @@ def read_parquet(path: Path, *, size: int = 48, skip_bad: bool = False) -> FaceS
                 for row in batch.to_pylist():
                     reader.add_row(number, row)
                     number += 1
-    except MemoryError as error:  # pyarrow's own is one of its exceptions too
+    except MemoryError as error:  # that of pyarrow is an ArrowException too
         raise MemoryError(f"{path} needs more memory than there is") from error
     except UnicodeDecodeError as error:
         found = f"has text that is no UTF-8 ({error})"
         raise DataError(path, found, "write its labels, splits and names as UTF-8") from error
     except (pyarrow.ArrowException, OSError) as error:
-        if isinstance(error, OSError) and error.errno:  # the system's word, not the file's fault
+        if isinstance(error, OSError) and error.errno:  # an error of the system, not of the file
             raise
         raise DataError(path, "is not a whole Parquet file", "download it again") from error
-    return reader.rows.build_face_set(tuple(dict.fromkeys(reader.classes)))  # two names may mean one expression
+    return reader.rows.build_face_set(tuple(dict.fromkeys(reader.classes)))  # two names may be synonyms
 
 
 @dataclass(frozen=True)
 class _RowReader:
-    """Which columns of a file hold what, and how a row of them becomes a face."""
+    """The columns of a file, and the conversion of its rows to faces."""
 
     path: Path
     rows: RowCollector
@@ -120,7 +120,7 @@ class _RowReader:
 
 
 def _read_class_names(file: Any, label: str | None) -> tuple[str, ...]:
-    """Class names from the file's own metadata (ours, or Hugging Face's ClassLabel), the label texts, or FER2013's."""
+    """Return the class names: from the metadata (``label_names`` or Hugging Face's ClassLabel), the texts, or FER2013."""
     if label is None:
         return FER2013
     metadata = file.schema_arrow.metadata or {}
@@ -129,7 +129,7 @@ def _read_class_names(file: Any, label: str | None) -> tuple[str, ...]:
     if b"huggingface" in metadata:
         with suppress(
             ValueError, TypeError, KeyError, AttributeError, RecursionError
-        ):  # other, or damaged: as if it were not there
+        ):  # other or damaged metadata is ignored
             names = json.loads(metadata[b"huggingface"])["info"]["features"][label]["names"]
             if names:
                 return tuple(normalize_label(name) for name in names)
@@ -144,7 +144,7 @@ def _read_class_names(file: Any, label: str | None) -> tuple[str, ...]:
 
 
 def write_parquet(faces: FaceSet, path: Path) -> None:
-    """One Parquet file in the Hugging Face layout: lossless PNG bytes, label, split, votes; reads back unchanged."""
+    """Write a Parquet file in the Hugging Face layout: PNG bytes, label, split, votes. Reading restores the same FaceSet."""
     pyarrow = import_pyarrow()
     columns: dict[str, Any] = {
         "image": [

@@ -1,4 +1,4 @@
-"""What all layouts share: names of columns and splits, and building a FaceSet row by row with one policy for broken rows."""
+"""Shared by all layouts: names of columns and splits, and a FaceSet that is built row by row."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mien.core.errors import DataError
 from mien.core.labels import normalize_label, sort_labels
 from mien.core.types import SPLIT_ROLES, UNLABELED, FaceSet, split_role
 
-#: Column names, without case, that say what a column holds.
+#: Names of columns, in lower case, by their content.
 PIXEL_COLUMNS = ("pixels", "pixel", "image")
 PICTURE_COLUMNS = ("image", "img", "images", "picture")
 LABEL_COLUMNS = ("emotion", "label", "labels", "class", "expression")
@@ -21,24 +21,24 @@ SPLIT_COLUMNS = ("usage", "split")
 SKIP_HINT = "correct the row, or skip broken rows with `skip_bad=True`"
 TRUNCATED_HINT = "get the whole file again, or skip broken rows with `skip_bad=True`"
 
-#: Digits that a label may have.
+#: Maximum digits of a numeric label.
 MAX_LABEL_DIGITS = 9
 
-#: How FER2013 itself writes the roles of its splits.
+#: The split names of FER2013, by their lower case.
 _OFFICIAL = {"training": "Training", "publictest": "PublicTest", "privatetest": "PrivateTest"}
 
 
 def find_column(columns: Iterable[str], names: tuple[str, ...]) -> str | None:
-    """The first of ``columns`` that has one of ``names``, without regard to case and blanks around it."""
+    """Return the column with the first of ``names`` that occurs, ignoring case and surrounding blanks; None without any."""
     by_name = {column.strip().lower(): column for column in columns}
     return next((by_name[name] for name in names if name in by_name), None)
 
 
 def infer_split(path: Path) -> str:
-    """The split that a word of a file's name tells, or a folder's whole name; "" if none does.
+    """Infer the split from a word of a file's name, or from a folder's whole name; "" if there is none.
 
-    ``train.csv``, ``fer2013-publictest.parquet`` and ``test-00000-of-00001.parquet`` tell one. Of a file that is but a
-    numbered part, ``train/0000.parquet``, its folder tells it.
+    Examples: ``train.csv``, ``fer2013-publictest.parquet``, ``test-00000-of-00001.parquet``. For a numbered part such as
+    ``train/0000.parquet``, the name of the folder is used.
     """
     words = [path.name.lower()]
     if path.suffix:
@@ -52,32 +52,33 @@ def infer_split(path: Path) -> str:
 
 
 def parse_label(value: object, classes: tuple[str, ...]) -> str | None:
-    """A label as files write it: a name, or a whole number into ``classes``. None if it is neither."""
+    """Return the class of a label in a file: a name, or an index into ``classes``. None if it is neither."""
     text = str(value).strip()
     name = normalize_label(text)
     if name in classes:
         return name
-    number = text.removesuffix(".0")  # tables with gaps hold whole numbers as floats
-    # Longer numbers name no class, and Python turns none of more than 4,300 digits into an int.
+    number = text.removesuffix(".0")  # tables with missing values store integers as floats
+    # Longer numbers are no class, and Python refuses to parse more than 4,300 digits.
     is_number = number.isascii() and number.isdigit() and len(number) <= MAX_LABEL_DIGITS
     return classes[int(number)] if is_number and int(number) < len(classes) else None
 
 
 class RowCollector:
-    """Gathers pictures of one size with their labels; a broken row raises, or is counted where ``skip_bad`` is set."""
+    """Collects pictures of one size with their labels. A broken row raises DataError, or is skipped with ``skip_bad``."""
 
     def __init__(self, file: Path, size: int, skip_bad: bool) -> None:
         self.file, self.size, self.skip_bad = file, size, skip_bad
-        self.pixels = bytearray()  # rows of size * size bytes, one after the other: no list of small arrays
-        self.labels: list[str | None] = []  # class names; None where unknown
+        self.pixels = bytearray()  # size * size bytes for each row; a list of small arrays needs more memory
+        self.labels: list[str | None] = []  # class names; None if unknown
         self.names: list[str] = []
-        self.numbers: list[str] = []  # file#row: what a row is called if the names repeat
+        self.numbers: list[str] = []  # file#row: used if the names are not unique
         self.split: list[str] = []
         self.votes: list[tuple[int, ...]] = []
         self.skipped: list[str] = []
 
     def add_row(self, pixels: bytes, label: str | None, split: str, number: str, name: str | None = None,
             votes: tuple[int, ...] | None = None) -> None:  # fmt: skip
+        """Add a face: size * size gray bytes, its class name (None: unknown), split, ``file#row``, name and ten votes."""
         self.pixels += pixels
         self.labels.append(label)
         self.split.append(split)
@@ -87,14 +88,14 @@ class RowCollector:
             self.votes.append(votes)
 
     def reject_row(self, where: str, found: str, hint: str = SKIP_HINT) -> None:
-        """A row or picture that cannot be used: ``where`` names it, ``found`` says what is wrong."""
+        """Raise DataError about a broken row or picture, or skip it. ``where`` names it, ``found`` is the problem."""
         error = DataError(where, found, hint)
         if not self.skip_bad:
             raise error
         self.skipped.append(str(error))
 
     def build_face_set(self, classes: tuple[str, ...] | None = None) -> FaceSet:
-        """The set; its classes are the given ones, or those that occur, in canonical order."""
+        """Build the FaceSet. Its classes are the given ones, or those that occur, in the order of `sort_labels`."""
         if not self.names:
             why = f"{len(self.skipped)} broken rows and no good one" if self.skipped else "no faces"
             raise DataError(self.file, f"holds {why}", "check that it is the right file and that it is whole")

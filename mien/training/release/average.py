@@ -1,4 +1,4 @@
-"""Weights of several trainings of one network, averaged (Wortsman et al., "Model soups", 2022)."""
+"""Average the weights of several trainings of one network (Wortsman et al., "Model soups", 2022)."""
 
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ from mien.training.torch_classifier import read_log
 def average_models(
     members: Sequence[TrainedModel], images: torch.Tensor, batch_size: int = 512, seed: int = 0
 ) -> TrainedModel:
-    """The last member, whose network is given the mean of the weights of all; its running statistics are measured anew on ``images``.
+    """Return the last member with the mean weights of all members and batch norm statistics recomputed on ``images``.
 
-    It pays where one training went on from the other, so that both lie in the same valley of the loss; averaging
-    independently initialized trainings does not work. images: float32 (N, C, S, S), normalized as the network takes them,
-    in any order: they are shuffled by ``seed``.
-    Raises ModelError where the networks, classes or inputs differ.
+    Averaging works if one training continued another, so that both are in the same basin of the loss. Averaging
+    independently initialized trainings does not work.
+
+    images: float32 (N, C, S, S), normalized, in any order: they are shuffled by ``seed``.
+    Raises ModelError if the networks, classes or inputs differ.
     """
     last = members[-1]
     for member in members:
@@ -50,10 +51,10 @@ def average_models(
 
 @torch.no_grad()
 def update_batch_norms(network: nn.Module, images: torch.Tensor, batch_size: int, generator: torch.Generator) -> None:
-    """Set the running statistics of all batch norms to the means over shuffled batches, each weighted by its size.
+    """Set the running statistics of all batch norms to their means over shuffled batches, weighted by batch size.
 
-    images (N, C, S, S). Batches in the order of the data would not do: where it is sorted by class, the variance within a
-    batch is that within a class.
+    images: float32 (N, C, S, S). They are shuffled because data may be sorted by class: the variance of such a batch
+    would be that of one class.
     """
     norms = [module for module in network.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
     before = [norm.momentum for norm in norms]
@@ -76,31 +77,31 @@ def update_batch_norms(network: nn.Module, images: torch.Tensor, batch_size: int
 def average_runs(
     runs: Sequence[Path], members: Sequence[TrainedModel], training: FaceSet, out: Path, name: str = ""
 ) -> tuple[TrainedModel, str]:
-    """The average of several runs as a run folder, which holds the log of the last of them and says what it is; and what is
-    to be said of scores on the faces that the last one held out, "" where nothing is.
+    """Write the average of several runs as a run folder with the log of the last one. Return the averaged model and a
+    note on scores of the faces that the last run held out, "" if there is none.
 
-    members: their networks, in order; that of the last becomes the average. training: faces uint8 as the runs were
-    given, without changes. Raises ModelError where the runs do not fit or watched other faces.
+    members: the networks of the runs, in order; that of the last run becomes the average. training: the training faces,
+    uint8, without augmentation. Raises ModelError if the runs do not fit or have other validation faces.
     """
     folders = [run if run.is_dir() else run.parent for run in runs]
     watched = [
         (run / "validation.csv").read_text(encoding="utf-8") for run in folders if (run / "validation.csv").is_file()
     ]
     if len(set(watched)) > 1:
-        found = "did not watch the same faces, so that what one held out may have taught another"
+        found = "have different validation faces, so faces that one run held out may have trained another"
         raise ModelError(", ".join(map(str, runs)), found, "average runs on the same data")
     preprocessing = members[-1].preprocessing
     averaged = average_models(members, torch.from_numpy(preprocessing.to_tensor(training.images)))
     averaged = replace(averaged, name=name or out.name)
-    found = combine_lineages([read_lineage(run) for run in runs], [str(run) for run in runs])
+    ancestry = combine_lineages([read_lineage(run) for run in runs], [str(run) for run in runs])
     make_folder(out)
     last = folders[-1]
     header, history = read_log(last)
-    note = describe_stored_overlap(found, last / "validation.csv") if header.get("held_out") else ""
+    note = describe_stored_overlap(ancestry, last / "validation.csv") if header.get("held_out") else ""
     if header:
         header["averaged"] = {"with": [run.name for run in runs[:-1]], "faces": len(training)}
         header.pop("held_out_caveat", None)
-        if found:
+        if ancestry:
             header["held_out_caveat"] = note
         write_text(out / "log.jsonl", "".join(json.dumps(row) + "\n" for row in (header, *history)))
         write_json(out / "environment.json", header["environment"])
@@ -108,5 +109,5 @@ def average_runs(
         if (last / file).is_file():
             shutil.copyfile(last / file, out / file)
     write_text(out / "recipe.toml", load_recipe(last / "recipe.toml", ["run.keep=last"]).to_toml())
-    save_trained_model(out / "last.pt", averaged, **({"lineage": found.to_checkpoint()} if found else {}))
+    save_trained_model(out / "last.pt", averaged, **({"lineage": ancestry.to_checkpoint()} if ancestry else {}))
     return averaged, note

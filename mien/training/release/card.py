@@ -15,7 +15,7 @@ from mien.evaluation.metrics import Scores
 from mien.evaluation.tables import format_scores
 from mien.training.checkpoint import TrainedModel
 from mien.training.preparation import BATCH_AUGMENTATIONS, WEAK_AUGMENTATION, list_ancestor_models
-from mien.training.recipe import list_teachers, load_recipe, shipped_recipes
+from mien.training.recipe import list_teachers, load_recipe, rename_old_keys, shipped_recipes
 from mien.training.release.speed import Speed
 from mien.training.torch_classifier import read_log
 
@@ -168,6 +168,7 @@ def _describe_recipe(recipe: dict[str, Any]) -> str:
     if not text or name not in shipped_recipes():
         return text
     shipped = load_recipe(name).model_dump(mode="json")
+    recipe = rename_old_keys(recipe)
     changed = [key for key in shipped if key not in ("run", "description") and recipe.get(key) != shipped[key]]
     return f"{text} (with changed settings in: {', '.join(changed)})" if changed else text
 

@@ -1,8 +1,8 @@
-"""Ensembles: weights chosen on validation faces, and several trained networks as one."""
+"""Ensembles: choose weights on validation faces, and join several trained networks into one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import comb
 from typing import Any
 
@@ -13,25 +13,26 @@ from mien.core.preprocessing import Preprocessing
 from mien.data.splits import split_halves
 from mien.evaluation.metrics import log_losses
 from mien.models import build_network
+from mien.models.ensemble import Ensemble
 from mien.training.checkpoint import TrainedModel
 
-#: A grid of more points than this is refused: it would take minutes, and the likelihood does as well.
+#: A grid with more points is refused: it would take minutes, and maximum likelihood works as well.
 MAX_POINTS = 200_000
 
 
 def choose_equal_weights(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """1 / M for each of M members."""
+    """Return 1 / M for each of M members."""
     return np.full(len(probabilities), 1 / len(probabilities))
 
 
 def search_weights(probabilities: np.ndarray, labels: np.ndarray, parts: int = 10) -> np.ndarray:
-    """The weights in tenths with the best accuracy, as R5 searched them; ties go to the lower log loss.
+    """Return the weights in tenths with the best accuracy, as R5 searched them; ties go to the lower log loss.
 
-    probabilities (M, N, K), labels (N,) → (M,) that sum to 1.
+    probabilities (M, N, K), labels (N,) → (M,) with sum 1. Raises UsageError if the grid is too large.
     """
     points = comb(parts + len(probabilities) - 1, parts)
     if points > MAX_POINTS:
-        raise UsageError("--weights grid", f"has {points:,} points for {len(probabilities)} members", "use likelihood")
+        raise UsageError("`weights=grid`", f"has {points:,} points for {len(probabilities)} members", "use likelihood")
     best, chosen = (-1.0, 0.0), np.empty(0)
     for shares in _list_compositions(parts, len(probabilities)):
         weights = np.array(shares) / parts
@@ -43,8 +44,8 @@ def search_weights(probabilities: np.ndarray, labels: np.ndarray, parts: int = 1
     return chosen
 
 
-def _list_compositions(total: int, parts: int):
-    """All tuples of ``parts`` whole numbers, 0 or more, that sum to ``total``."""
+def _list_compositions(total: int, parts: int) -> Iterator[tuple[int, ...]]:
+    """Yield all tuples of ``parts`` integers ≥ 0 with the sum ``total``."""
     if parts == 1:
         yield (total,)
         return
@@ -54,11 +55,11 @@ def _list_compositions(total: int, parts: int):
 
 
 def fit_weights(probabilities: np.ndarray, labels: np.ndarray, steps: int = 500) -> np.ndarray:
-    """The weights with the highest likelihood of the labels, found directly.
+    """Return the weights with the maximum likelihood of the labels.
 
-    The likelihood of a mixture is concave in its weights; expectation-maximization (Dempster et al., 1977) climbs it
-    and never leaves the simplex: wᵢ ← wᵢ · meanₙ(pᵢₙ / Σⱼ wⱼ pⱼₙ), p being the probability of the true class.
-    probabilities (M, N, K), labels (N,) → (M,) that sum to 1.
+    The log-likelihood of a mixture is concave in its weights. Expectation-maximization (Dempster et al., 1977) finds its
+    maximum and stays on the simplex: wᵢ ← wᵢ · meanₙ(pᵢₙ / Σⱼ wⱼ pⱼₙ), with p the probability of the true class.
+    probabilities (M, N, K), labels (N,) → (M,) with sum 1.
     """
     of_truth = np.maximum(probabilities[:, np.arange(len(labels)), labels], 1e-12).astype(np.float64)  # (M, N)
     weights = np.full(len(of_truth), 1 / len(of_truth))
@@ -68,8 +69,10 @@ def fit_weights(probabilities: np.ndarray, labels: np.ndarray, steps: int = 500)
     return weights / weights.sum()
 
 
-#: Name → chooser of weights: (probabilities (M, N, K), labels (N,)) → (M,).
-WEIGHTINGS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+Weighting = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+#: Name → function that chooses weights: (probabilities (M, N, K), labels (N,)) → (M,).
+WEIGHTINGS: dict[str, Weighting] = {
     "equal": choose_equal_weights,
     "grid": search_weights,
     "likelihood": fit_weights,
@@ -77,16 +80,16 @@ WEIGHTINGS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
 
 
 def mix_probabilities(weights: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """(M,), (M, N, K) → (N, K)."""
+    """Return the weighted mean (N, K) of probabilities (M, N, K) with weights (M,)."""
     return np.tensordot(weights, probabilities, 1)
 
 
 def cross_fit_probabilities(
-    probabilities: np.ndarray, labels: np.ndarray, choose: Callable, seed: int = 0
+    probabilities: np.ndarray, labels: np.ndarray, choose: Weighting, seed: int = 0
 ) -> np.ndarray:
-    """Probabilities (N, K) of which every row's weights were chosen on the other half of the faces.
+    """Return mixed probabilities (N, K); the weights of each row are chosen on the other half of the faces.
 
-    Their accuracy is what the ensemble promises on new faces; on the faces that chose the weights it is too good.
+    Their accuracy estimates that on new faces. On the faces that chose the weights it is too high.
     """
     result = np.empty(probabilities.shape[1:], probabilities.dtype)
     for mine, other in split_halves(labels, seed):
@@ -95,22 +98,21 @@ def cross_fit_probabilities(
 
 
 def join_models(members: Sequence[TrainedModel], weights: Sequence[float], name: str) -> TrainedModel:
-    """One network of several; members without weight are left out.
+    """Join several networks into one; members with weight 0 are left out.
 
-    Raises ModelError where the members do not know the same classes in the same order or read pictures of different
-    sizes.
+    Raises ModelError if the members have different classes, in other order, or inputs of different sizes.
     """
     first = members[0]
     for member in members[1:]:
         if member.classes != first.classes:
             raise ModelError(
-                member.name, f"knows {', '.join(member.classes)}; {first.name} knows {', '.join(first.classes)}",
+                member.name, f"has the classes {', '.join(member.classes)}; {first.name} has {', '.join(first.classes)}",
                 "join models of the same classes",
             )  # fmt: skip
         if member.preprocessing.size != first.preprocessing.size:
             raise ModelError(
                 member.name,
-                f"reads {member.preprocessing.size} pixels, {first.name} {first.preprocessing.size}",
+                f"takes {member.preprocessing.size} pixels, {first.name} {first.preprocessing.size}",
                 "join models of one size",
             )
     kept = [(member, float(weight)) for member, weight in zip(members, weights, strict=True) if weight > 0]
@@ -128,6 +130,7 @@ def join_models(members: Sequence[TrainedModel], weights: Sequence[float], name:
         "weights": [weight for _, weight in kept],
     }
     network = build_network("ensemble", **arguments)
+    assert isinstance(network, Ensemble)
     for part, (member, _) in zip(network.networks, kept, strict=True):
         part.load_state_dict(member.network.state_dict())
     unit = Preprocessing(first.preprocessing.size, 1, (0.0,), (1.0,), first.preprocessing.framing)
@@ -144,8 +147,8 @@ def join_models(members: Sequence[TrainedModel], weights: Sequence[float], name:
 
 
 def score_weightings(names: Sequence[str], probabilities: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
-    """What each member and each way of weighing scores: accuracy and log loss on the faces that chose the weights, and
-    accuracy on faces that did not (cross-fitted). probabilities (M, N, K), labels (N,)."""
+    """Return accuracy and log loss of each member and each weighting on the faces that chose the weights, and the
+    cross-fitted accuracy of each weighting. probabilities (M, N, K), labels (N,)."""
 
     def scores(each: np.ndarray) -> dict[str, float]:
         losses = log_losses(each[np.arange(len(labels)), labels])
@@ -168,7 +171,7 @@ def score_weightings(names: Sequence[str], probabilities: np.ndarray, labels: np
 
 
 def format_weightings(table: dict[str, Any]) -> str:
-    """The table for people."""
+    """Format the result of `score_weightings` as a text table."""
     width = max(11, *(len(member["model"]) for member in table["members"]))
     lines = [f"{table['faces']:,} faces of {table['split']} chose the weights" + (
         f", averaged over {table['tta']}" if table["tta"] != "none" else ""

@@ -1,4 +1,4 @@
-"""A trained network → one ONNX file with its labels and preprocessing inside, checked against torch before it is kept."""
+"""Export a trained network to one ONNX file with its labels and preprocessing; verify it against torch."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import logging
 import warnings
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -19,14 +19,15 @@ from mien.analysis.inference.model_file import METADATA_KEY, METADATA_VERSION
 from mien.core.errors import MissingExtra, ModelError
 from mien.core.files import replace_file
 from mien.core.types import FaceSet
+from mien.models.feature_network import FeatureNetwork
 from mien.training.checkpoint import TrainedModel
 from mien.training.torch_classifier import TorchClassifier, read_log
 
-#: The largest difference in any probability between torch (fp32) and ONNX Runtime that is accepted.
+#: Maximal difference in any probability between torch (fp32) and ONNX Runtime.
 MAX_DIFFERENCE = 1e-3
 
 
-#: How a crop becomes the input, in words, for those who read the metadata without mien.
+#: How a crop becomes the input, in words, for readers of the metadata without mien.
 INPUT_DESCRIPTION = {
     "gray": "round(0.299 R + 0.587 G + 0.114 B), before the resampling",
     "resampling": "cv2.INTER_AREA where both sides are at least the size, else cv2.INTER_LINEAR",
@@ -36,15 +37,16 @@ INPUT_DESCRIPTION = {
 
 
 class _TwoOutputNetwork(nn.Module):
-    """The network with both outputs; a network is `head(features(images))`. Its parameters' names begin with "network.", which export takes off again."""
+    """A network with the outputs logits and features. Its parameter names start with "network.", which export removes."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        features = self.network.features(images)
-        return self.network.head(features), features
+        network = cast(FeatureNetwork, self.network)
+        features = network.features(images)
+        return network.head(features), features
 
 
 def export_model(
@@ -57,12 +59,11 @@ def export_model(
     half: bool = False,
     training: dict[str, Any] | None = None,
 ) -> float:
-    """Write the model file; returns the largest difference in probability between torch and ONNX.
+    """Write the model file; return the largest difference in probability between torch and ONNX Runtime.
 
-    Parity is measured on ``faces`` where given, else on noise, and asserted before the file takes its
-    name: on ModelError nothing is written. Initializers keep the parameters' names and nothing is folded, so that
-    mien.models.load rebuilds the network. ``half`` rounds the weights to 16 bits and stores them so, which makes the file
-    half as large; it is run in 32 all the same.
+    The difference is measured on ``faces``, or on noise, before the file gets its name: on ModelError nothing is
+    written. Initializers keep the parameters' names and nothing is folded, so that `mien.models.load` rebuilds the
+    network. ``half`` rounds the weights to 16 bits and stores them so, which halves the file; it still runs in 32 bits.
     """
     if half:
         trained = round_weights(trained)
@@ -89,7 +90,7 @@ def export_model(
     with replace_file(path) as temporary:
         temporary.write_bytes(model.SerializeToString())
         difference = measure_difference(trained, temporary, faces)
-        if not difference <= MAX_DIFFERENCE:  # NaN is none either
+        if not difference <= MAX_DIFFERENCE:  # also for NaN
             raise ModelError(
                 path,
                 f"differs from the torch network by {difference:.2g} in probability (limit {MAX_DIFFERENCE:g})",
@@ -99,13 +100,13 @@ def export_model(
 
 
 def describe_training_faces(run: Path) -> dict[str, Any]:
-    """Return what a model file says of the faces that trained a run; {} where its log does not tell."""
+    """Return the splits and number of the faces that trained a run, for its model file; {} without a log."""
     header = read_log(run if run.is_dir() else run.parent)[0]
     return {"splits": header["splits"], "faces": header["training"], "held_out": header["held_out"]} if header else {}
 
 
 def round_weights(trained: TrainedModel) -> TrainedModel:
-    """The same with its weights rounded to 16 bits, but for those of a channel each (biases, scales, statistics)."""
+    """Return the model with weights rounded to 16 bits, except vectors (biases, scales, statistics)."""
     network = copy.deepcopy(trained.network)
     with torch.no_grad():
         for weights in network.state_dict().values():
@@ -115,7 +116,7 @@ def round_weights(trained: TrainedModel) -> TrainedModel:
 
 
 def measure_difference(trained: TrainedModel, path: Path, faces: FaceSet | None) -> float:
-    """The largest difference in any probability between the torch network in fp32 and the ONNX file."""
+    """Return the largest difference in any probability between the torch network in fp32 and the ONNX file."""
     size = trained.preprocessing.size
     images = (
         np.random.default_rng(0).integers(0, 256, (64, size, size), dtype=np.uint8) if faces is None else faces.images
@@ -125,8 +126,8 @@ def measure_difference(trained: TrainedModel, path: Path, faces: FaceSet | None)
     return float(np.abs(of_torch - of_onnx).max())
 
 
-def _convert_to_onnx(trained: TrainedModel):
-    """The ONNX graph: constants of shapes are folded, weights are not, and traces of the exporting machine are removed."""
+def _convert_to_onnx(trained: TrainedModel) -> Any:
+    """Return the ONNX graph: shapes are folded, weights are not, and paths of the exporting machine are removed."""
     try:
         import onnx_ir
         import onnxscript.optimizer
@@ -139,7 +140,7 @@ def _convert_to_onnx(trained: TrainedModel):
     example = torch.zeros(2, channels, size, size)
     logger = logging.getLogger("torch.onnx")
     level = logger.level
-    logger.setLevel(logging.ERROR)  # it warns of torchvision's absence
+    logger.setLevel(logging.ERROR)  # it warns that torchvision is missing
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -155,6 +156,7 @@ def _convert_to_onnx(trained: TrainedModel):
             )
     finally:
         logger.setLevel(level)
+    assert program is not None  # as without `f`
     model = program.model
     onnxscript.optimizer.fold_constants(model)
     onnxscript.optimizer.remove_unused_nodes(model)
@@ -163,13 +165,12 @@ def _convert_to_onnx(trained: TrainedModel):
         if name.startswith("network."):
             model.graph.initializers[name].name = name.removeprefix("network.")
     proto = onnx_ir.to_proto(model)
-    del proto.graph.value_info[:]  # shapes in between, which ONNX Runtime finds itself
+    del proto.graph.value_info[:]  # intermediate shapes, which ONNX Runtime infers itself
     return proto
 
 
 def _store_float16(model: Any) -> None:
-    """Store rounded weights as float16 under their own names, and turn them back where they are used: once, when a session
-    opens."""
+    """Store rounded weights as float16 under their names, with casts to float32, which run once when a session opens."""
     import onnx
     from onnx import numpy_helper
 

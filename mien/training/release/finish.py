@@ -1,4 +1,4 @@
-"""What a trained model still needs before people use it: calibrated probabilities, thresholds for doubt, an int8 file."""
+"""Calibrate a trained model, set its thresholds, add the not-a-face score and quantize it to int8."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from mien.evaluation.selective import (
 )
 from mien.training.release.quantize import quantize_model, write_metadata
 
-#: A threshold above which fewer validation faces than this lie is none: it would be chance, and mark nearly every label.
+#: Minimal number of validation faces above a threshold. With fewer, the threshold is unreliable and is not used.
 MIN_ANSWERED = 10
 
 
 @dataclass(frozen=True)
 class ReleaseOptions:
-    """What `finish` is to make.
+    """Options of `finish_model`.
 
-    goal        answers that are given are to be right this often
-    non_faces   whether to learn the score ``not_a_face``
-    int8        whether to write the int8 file beside the float file
+    goal        target accuracy of the labels that are not marked as unsure
+    non_faces   whether to train the score ``not_a_face``
+    int8        whether to write the int8 file next to the float file
     """
 
     goal: float = TARGET_ACCURACY
@@ -48,12 +48,12 @@ class ReleaseOptions:
 def finish_model(
     source: Path, out: Path, training: FaceSet | None, validation: FaceSet, options: ReleaseOptions = ReleaseOptions()
 ) -> dict[str, Any]:
-    """Write ``out`` (and out.int8.onnx) from the float file ``source``; returns the metadata's ``uncertainty``, and in
-    ``no_int8`` why there is no int8 file, where too few faces would be read right.
+    """Write ``out`` (and out.int8.onnx) from the float file ``source``; return the metadata's ``uncertainty``, with
+    ``no_int8`` as the reason if there is no int8 file because its accuracy would be too low.
 
-    Temperature and thresholds are fitted on the labeled ``validation`` faces; what is reported of them was measured on
-    the half that did not fit them. The network's own weights stay as they are, bit by bit. ``training`` faces are needed
-    for the not-a-face score and for int8. Raises ModelError or DataError, and then nothing is written.
+    Temperature and thresholds are fitted on the labeled ``validation`` faces. Reported figures are cross-validated on
+    halves of these faces. The network's weights do not change, bit by bit. ``training`` faces are needed for the
+    not-a-face score and for int8. Raises ModelError or DataError; nothing is written then.
     """
     try:
         import onnx
@@ -62,26 +62,29 @@ def finish_model(
     classifier = Classifier(source)
     if classifier.info.quantized:
         raise ModelError(source, "is quantized", "finish the float file that it was made from")
-    if not (training is not None and len(training)) and (options.non_faces or options.int8):
+    if (training is None or not len(training)) and (options.non_faces or options.int8):
         raise DataError(
-            "training faces", "are not given", "name their file with --data, or add --no-non-faces --no-int8"
+            "training faces",
+            "are not given",
+            "give their file as `data`, or set `no_non_faces=True` and `no_int8=True`",
         )
-    seen = validation  # raters who call a picture no face give it no label
+    all_validation = validation  # pictures that annotators call no face have no label
     validation = validation.take(validation.is_labeled).reindex_classes(classifier.labels)
     if len(validation) < 2:
-        raise DataError("validation faces", "have no labels to fit a temperature by", "give labeled faces")
+        raise DataError("validation faces", "have no labels to fit a temperature", "give labeled faces")
     logits = classifier.logits(validation.images)
     temperature, values, thresholds = _fit_confidence(logits, validation, options)
     model = onnx.load(str(source))
     weights = _read_weights(model)
     if options.non_faces:
+        assert training is not None
         from mien.training.release.not_a_face import add_head, fit_head
 
         head, thresholds["not_a_face"], values["not_a_face"] = fit_head(
-            classifier, training, seen, seed=options.seed, quiet=options.quiet
+            classifier, training, all_validation, seed=options.seed, quiet=options.quiet
         )
         add_head(model, head)
-    elif "not_a_face" in classifier.info.thresholds:  # it was learned before and stays
+    elif "not_a_face" in classifier.info.thresholds:  # an earlier score is kept
         thresholds["not_a_face"] = classifier.info.thresholds["not_a_face"]
         values["not_a_face"] = classifier.info.uncertainty.get("not_a_face", {})
     if any(_read_weights(model).get(name) != stored for name, stored in weights.items()):
@@ -94,6 +97,7 @@ def finish_model(
         write_metadata(temporary, metadata)
     int8_path(out).unlink(missing_ok=True)  # an earlier one may have other weights
     if options.int8:
+        assert training is not None
         try:
             quantize_model(out, int8_path(out), training, validation, seed=options.seed)
         except ModelError as error:
@@ -104,9 +108,9 @@ def finish_model(
 def _fit_confidence(
     logits: np.ndarray, faces: FaceSet, options: ReleaseOptions
 ) -> tuple[float, dict[str, Any], dict[str, float]]:
-    """(temperature, what it and the unsure threshold are worth, thresholds), from logits (N, K) of labeled faces.
+    """Return the temperature, cross-validated figures of it and of the threshold, and the thresholds.
 
-    A temperature that does not better the log loss of faces that did not fit it is not taken, but 1.
+    logits: float32 (N, K) of labeled faces. The temperature is 1 if fitting does not improve the cross-validated log loss.
     """
     labels = faces.labels
 
@@ -147,7 +151,7 @@ def _fit_confidence(
 
 
 def _read_weights(model: Any) -> dict[str, bytes]:
-    """Name → bytes of the network's own weights."""
+    """Return the network's own weights: name → bytes."""
     from onnx import numpy_helper
 
     tensors = (tensor for tensor in model.graph.initializer if not tensor.name.startswith("not_a_face"))

@@ -1,4 +1,4 @@
-"""Pictures that are no faces, to teach what one is not: photographs without people, faces taken apart, textures."""
+"""Training pictures without faces: photographs without people, scrambled faces, textures."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from mien.core.pictures import read_picture
 from mien.core.preprocessing import convert_to_gray, resize
 from mien.evaluation.audit.non_faces import SCRAMBLING, make_non_faces
 
-#: The photographs and drawings in scikit-image's own wheel on which no person is seen, in two groups that share no subject:
-#: what is learned from one is measured on the other. Left out: "astronaut" and "camera" show people, "coins" portraits.
+#: Photographs and drawings without people in scikit-image's wheel, in two groups that share no subject: one trains, the
+#: other tests. Left out: "astronaut" and "camera" show people, "coins" portraits.
 GROUPS = (
     ("brick.png", "cell.png", "clock_motion.png", "coffee.png", "grass.png", "hubble_deep_field.jpg", "moon.png",
      "motorcycle_left.png", "motorcycle_right.png", "phantom.png", "text.png"),
@@ -22,14 +22,14 @@ GROUPS = (
      "rocket.jpg"),
 )  # fmt: skip
 
-#: Crops of each photograph: squares at random, and at most so many of a detector's false finds.
+#: Crops of each photograph: random squares, and at most this many false detections.
 SQUARES_PER_PHOTOGRAPH, MAX_FALSE_DETECTIONS = 150, 250
 
 _LETTERS = list("abcdefghijklmnopqrstuvwxyz0123456789")
 
 
 def load_photographs(group: int) -> list[np.ndarray]:
-    """RGB uint8 (H, W, 3) of one of GROUPS. MissingExtra where scikit-image is not installed."""
+    """Return the pictures of one of GROUPS, RGB uint8 (H, W, 3). Raises MissingExtra without scikit-image."""
     try:
         import skimage
     except ImportError as error:
@@ -39,9 +39,9 @@ def load_photographs(group: int) -> list[np.ndarray]:
 
 
 def crop_false_detections(picture: np.ndarray, size: int, most: int, rng: np.random.Generator) -> np.ndarray:
-    """uint8 (n, size, size): what OpenCV's frontal cascades take for faces in a picture without one, ``most`` at most.
+    """Return crops of false detections by OpenCV's frontal cascades: uint8 (n, size, size), at most ``most``.
 
-    Every window that passes a cascade counts, also where no second one agrees; at three scales.
+    Every window that passes a cascade counts, without neighbors, at three scales.
     """
     crops = [np.empty((0, size, size, 3), np.uint8)]
     for cascade in ("alt", "alt2", "default"):
@@ -56,7 +56,7 @@ def crop_false_detections(picture: np.ndarray, size: int, most: int, rng: np.ran
 
 
 def crop_squares(picture: np.ndarray, size: int, count: int, rng: np.random.Generator) -> np.ndarray:
-    """uint8 (count, size, size): squares from anywhere in a picture, of any size, mirrored as often as not."""
+    """Return random squares of a picture, of random size, half of them mirrored: uint8 (count, size, size)."""
     gray = convert_to_gray(picture)
     found = np.empty((count, size, size), np.uint8)
     for index in range(count):
@@ -69,20 +69,25 @@ def crop_squares(picture: np.ndarray, size: int, count: int, rng: np.random.Gene
 
 
 def scramble_faces(faces: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """uint8 (count, S, S): faces taken apart, none of them only turned: a turned face is one."""
+    """Return scrambled faces, uint8 (count, S, S). None is only rotated, since a rotated face is a face."""
     return make_non_faces(faces, count, rng, SCRAMBLING)
 
 
 def distort_images(images: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
-    """uint8 (count, S, S): pictures drawn with replacement, as other cameras and detectors would give them: turned, framed
-    otherwise, in other light, and some of them blurred, noisy, coarse or partly covered."""
+    """Return distorted pictures, drawn with replacement: uint8 (count, S, S).
+
+    They are rotated, scaled, shifted and changed in brightness and contrast. Some are blurred, noisy, downsampled or
+    partly covered.
+    """
     size = images.shape[1]
     found = np.empty((count, size, size), np.uint8)
     for index, row in enumerate(rng.integers(0, len(images), count)):
         middle = ((size - 1) / 2, (size - 1) / 2)
         matrix = cv2.getRotationMatrix2D(middle, rng.normal(0, 15), rng.uniform(0.7, 1.35))
-        matrix[:, 2] += rng.normal(0, size / 14, 2)
-        image = cv2.warpAffine(images[row], matrix, (size, size), borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
+        matrix[:, 2] = matrix[:, 2] + rng.normal(0, size / 14, 2)
+        image: np.ndarray = cv2.warpAffine(images[row], matrix, (size, size), borderMode=cv2.BORDER_REPLICATE).astype(
+            np.float32
+        )
         if rng.random() < 0.2:
             top, left = rng.integers(0, size, 2)
             high, wide = rng.integers(size // 6, size // 2, 2)
@@ -100,7 +105,7 @@ def distort_images(images: np.ndarray, count: int, rng: np.random.Generator) -> 
 
 
 def draw_textures(count: int, size: int, rng: np.random.Generator) -> np.ndarray:
-    """uint8 (count, size, size): stripes, clouds, boards, slopes of light, ellipses and writing, under noise."""
+    """Return noisy stripes, clouds, checkerboards, gradients, ellipses and text: uint8 (count, size, size)."""
     ways = (_draw_stripes, _draw_clouds, _draw_board, _draw_slope, _draw_ellipses, _draw_writing)
     found = np.empty((count, size, size), np.uint8)
     for index in range(count):
@@ -117,7 +122,7 @@ def _draw_stripes(size: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _draw_clouds(size: int, rng: np.random.Generator) -> np.ndarray:
-    """Noise whose amplitude falls with frequency, as it does in photographs (where the power is near 1)."""
+    """Return noise whose amplitude falls with frequency, as in photographs (with an exponent of about 1)."""
     frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(size), np.fft.fftfreq(size))) + 1 / size
     noise = np.real(np.fft.ifft2(np.fft.fft2(rng.normal(size=(size, size))) / frequency ** rng.uniform(0, 2.5)))
     return 128 + (noise - noise.mean()) / noise.std() * rng.uniform(10, 70)

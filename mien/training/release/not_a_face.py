@@ -1,4 +1,4 @@
-"""A second answer beside the expressions: whether there is a face at all, read from the same features."""
+"""The not-a-face score: a second head on the same features that detects pictures without a face."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from mien.training.release.negatives import (
     scramble_faces,
 )
 
-#: Share of real faces that the threshold takes for none.
+#: Share of real faces above the threshold.
 MAX_LOST_SHARE = 0.005
 
-#: Pictures of each kind; ``no faces`` are FER+'s, each shown about ten times.
+#: Number of pictures of each kind; ``no faces`` are FER+'s, each used about ten times.
 REAL, REAL_MOVED, NO_FACES, SCRAMBLED, TEXTURES, MOVED = 6000, 6000, 1500, 3000, 2000, 1500
 
 _HIDDEN, _STEPS, _BATCH, _RATE, _DECAY = 32, 1500, 1024, 3e-3, 0.05
@@ -42,7 +42,10 @@ NAMES = ("not_a_face.0.weight", "not_a_face.0.bias", "not_a_face.2.weight", "not
 
 @dataclass(frozen=True)
 class Head:
-    """score = sigmoid(out · relu(into · features + bias) + offset); float32 into (H, D), bias (H,), out (1, H), offset (1,)."""
+    """score = sigmoid(output_weight · relu(hidden_weight · features + hidden_bias) + output_bias).
+
+    All float32: hidden_weight (H, D), hidden_bias (H,), output_weight (1, H), output_bias (1,).
+    """
 
     hidden_weight: np.ndarray
     hidden_bias: np.ndarray
@@ -50,14 +53,14 @@ class Head:
     output_bias: np.ndarray
 
     def log_odds(self, features: np.ndarray) -> np.ndarray:
-        """(N, D) → (N,)."""
+        """Return the log odds (N,) of features (N, D)."""
         return (
             np.maximum(features @ self.hidden_weight.T + self.hidden_bias, 0) @ self.output_weight.T + self.output_bias
         )[:, 0]
 
 
 def find_faces_by_votes(faces: FaceSet) -> tuple[np.ndarray, np.ndarray]:
-    """bool (N,), bool (N,): pictures that FER+'s raters mostly called no face, and those that none of them did."""
+    """Return two masks, bool (N,): no face by the majority of FER+'s annotators, and no face by none of them."""
     if faces.votes is None:
         return np.zeros(len(faces), bool), np.ones(len(faces), bool)
     votes = faces.votes[:, _VOTE]
@@ -67,17 +70,17 @@ def find_faces_by_votes(faces: FaceSet) -> tuple[np.ndarray, np.ndarray]:
 def fit_head(
     classifier: Classifier, training: FaceSet, validation: FaceSet, *, seed: int = 0, quiet: bool = False
 ) -> tuple[Head, float, dict[str, Any]]:
-    """(head, threshold on its score, what it is worth on pictures that it did not learn from).
+    """Return the head, the threshold on its score, and figures on pictures that did not train it.
 
-    Against the ``training`` faces stand FER+'s pictures without a face, crops and false finds of photographs without
-    people, faces taken apart, and textures. The false alarms are those on faces of ``validation``; the threshold is where
-    one real face in 200 is lost. False finds are scored by a head that did not see their photographs.
+    The negatives are FER+'s pictures without a face, crops and false detections of photographs without people, scrambled
+    faces, and textures. The threshold marks one real ``validation`` face in 200. False detections are scored by a head
+    that was not trained on their photographs.
     """
     rng = np.random.default_rng(seed)
     found = _compute_features(classifier, _collect_pictures(training, rng), quiet)
     none, some = find_faces_by_votes(validation)
     if not some.any():
-        raise DataError("validation faces", "are none", "check --data and --split")
+        raise DataError("validation faces", "are missing", "check `data` and `split`")
     of_validation, _ = classifier.features(validation.images)
 
     head = _fit_weights(found, ("finds0", "finds1", "squares0", "squares1"), seed)
@@ -90,7 +93,7 @@ def fit_head(
     for name in ("finds", "squares"):
         parts = []
         for mine, other in ((0, others[1]), (1, others[0])):
-            # Each head has an offset of its own: false finds are compared with real faces by the same head.
+            # Each head has its own bias: false detections are compared with real faces by the same head.
             against, rows = other.log_odds(of_validation[some]), other.log_odds(found[f"{name}{mine}"])
             parts.append(_measure_detection(against, rows, float(np.quantile(against, 1 - MAX_LOST_SHARE))))
         total = sum(part["count"] for part in parts)
@@ -101,7 +104,7 @@ def fit_head(
 
 
 def _measure_lost_share(real: np.ndarray, rng: np.random.Generator) -> float:
-    """The share of real faces that a threshold takes for none, each half judged by the threshold of the other half."""
+    """Return the share of real faces above the threshold, cross-validated on two halves."""
     a, b = np.array_split(rng.permutation(real), 2)
     return float(
         np.concatenate([mine > np.quantile(other, 1 - MAX_LOST_SHARE) for mine, other in ((a, b), (b, a))]).mean()
@@ -109,7 +112,7 @@ def _measure_lost_share(real: np.ndarray, rng: np.random.Generator) -> float:
 
 
 def _measure_detection(real: np.ndarray, none: np.ndarray, limit: float) -> dict[str, Any]:
-    """Log odds of real faces and of pictures without one → area under ROC, recall at 1 % false alarms and at the limit."""
+    """Return ROC AUC, recall at 1 % false positives and recall at the limit, from log odds of faces and non-faces."""
     odds, positive = np.concatenate([real, none]), np.repeat([False, True], [len(real), len(none)])
     return {
         "count": len(none),
@@ -120,18 +123,18 @@ def _measure_detection(real: np.ndarray, none: np.ndarray, limit: float) -> dict
 
 
 def _collect_pictures(training: FaceSet, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Kind → pictures uint8 (n, S, S)."""
+    """Return the training pictures: kind → uint8 (n, S, S)."""
     none, some = find_faces_by_votes(training)
     faces, size = training.images[some], training.images.shape[1]
     if not len(faces):
-        raise DataError("training faces", "are none", "check --data and --train-split")
+        raise DataError("training faces", "are missing", "check `data` and `train_split`")
     kinds = {
         "real": faces[rng.permutation(len(faces))[:REAL]],
         "real moved": distort_images(faces, REAL_MOVED, rng),
         "scrambled": scramble_faces(faces, SCRAMBLED, rng),
         "textures": draw_textures(TEXTURES, size, rng),
     }
-    # What wears faces wears these too, so that wear itself is no sign of anything.
+    # Distort these as the faces are distorted, so that distortion does not separate the classes.
     kinds |= {f"{name} moved": distort_images(kinds[name], MOVED, rng) for name in ("scrambled", "textures")}
     if none.any():
         kinds["no faces"] = distort_images(training.images[none], NO_FACES, rng)
@@ -147,7 +150,7 @@ def _collect_pictures(training: FaceSet, rng: np.random.Generator) -> dict[str, 
 
 
 def _compute_features(classifier: Classifier, kinds: dict[str, np.ndarray], quiet: bool) -> dict[str, np.ndarray]:
-    """The features (n, D) of each kind."""
+    """Return the features (n, D) of each kind."""
     found: dict[str, np.ndarray] = {}
     with progress_bar("not a face", sum(map(len, kinds.values())), quiet=quiet) as bar:
         for name, images in kinds.items():
@@ -161,7 +164,7 @@ def _compute_features(classifier: Classifier, kinds: dict[str, np.ndarray], quie
 
 
 def _fit_weights(found: dict[str, np.ndarray], photographs: tuple[str, ...], seed: int) -> Head:
-    """Logistic loss, AdamW with a falling rate, on the features of real faces against those of all else."""
+    """Fit the head with logistic loss and AdamW on the features of real faces against all other pictures."""
     some = [name for name in ("real", "real moved") if name in found]
     none = [
         name
@@ -192,7 +195,7 @@ def _fit_weights(found: dict[str, np.ndarray], photographs: tuple[str, ...], see
 
 
 def add_head(model: Any, head: Head) -> None:
-    """Give an ONNX model the output ``not_a_face`` (N,), computed from ``features``; one that it has is replaced."""
+    """Add the output ``not_a_face`` (N,), computed from ``features``, to an ONNX model; an existing one is replaced."""
     from onnx import TensorProto, helper, numpy_helper
 
     remove_head(model)
@@ -215,7 +218,7 @@ def add_head(model: Any, head: Head) -> None:
 
 
 def remove_head(model: Any) -> None:
-    """Take the output ``not_a_face``, its nodes and its weights out of an ONNX model, where they are there."""
+    """Remove the output ``not_a_face``, its nodes and its weights from an ONNX model, if it has them."""
     graph = model.graph
     for parts in (graph.node, graph.initializer, graph.output):
         kept = [part for part in parts if not part.name.startswith("not_a_face")]

@@ -1,4 +1,4 @@
-"""A float model file → its int8 file: static, per channel, calibrated on training pictures, checked before it is kept."""
+"""Quantize a float model file to int8: static, per channel, calibrated on training pictures, verified before it is kept."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from mien.core.errors import DataError, MissingExtra, ModelError
 from mien.core.files import replace_file
 from mien.core.types import FaceSet
 
-#: Pictures that calibration looks at, to learn between which values each activation lies.
+#: Number of pictures for calibration, which finds the range of each activation.
 CALIBRATION_FACES = 640
 
-#: Accuracy that may be lost; of small sets two faces.
+#: Maximal loss of accuracy; in small sets, two faces.
 MAX_ACCURACY_LOSS = 0.002
 
-#: What is computed in bytes. What only moves numbers is among it, so that they are not turned into floats and back between
-#: two convolutions; what follows the features stays float.
+#: Operations in int8. Those that only move values are included, to avoid conversions between two convolutions. The
+#: layers after the features stay float.
 QUANTIZED_OPERATIONS = ("Conv", "Add", "Mul", "Relu", "LeakyRelu", "Clip", "MaxPool", "AveragePool", "Concat", "Reshape",
               "Transpose", "MatMul", "Gemm")  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """The int8 file beside the float file, on the same faces; accuracies NaN where these have no labels.
+    """The int8 file compared with the float file on the same faces; accuracies are NaN without labels.
 
-    same          the share of the faces that both name alike
-    difference    the mean of the largest difference in any probability of a face
+    same          share of the faces with the same predicted label
+    difference    mean over faces of the largest difference in any probability
     """
 
     faces: int
@@ -50,20 +50,21 @@ class Agreement:
 
 
 def quantize_model(source: Path, out: Path, training: FaceSet, validation: FaceSet, *, seed: int = 0) -> Agreement:
-    """Write the int8 file of ``source``; returns how it agrees with the float file on ``validation``.
+    """Write the int8 file of ``source``; return its agreement with the float file on ``validation``.
 
-    Weights and activations become bytes, weights symmetrically and with a scale for each output channel, activations with
-    the range that they take on 640 of the ``training`` faces, drawn by ``seed`` (Jacob et al., "Quantization and training
+    Weights are quantized symmetrically with one scale per output channel, activations with the range that they have on 640
+    of the ``training`` faces, drawn by ``seed`` (Jacob et al., "Quantization and training
     of neural networks for efficient integer-arithmetic-only inference", 2018). Weights use 7 of their 8 bits: processors
-    with AVX2 and no VNNI add two products in 16 bits, where 2 · 255 · 127 does not fit and 2 · 255 · 64 does. So the file
-    answers alike on all of them. Outputs keep their names. ModelError, and
-    nothing is written, where accuracy falls by more than 0.2 points.
+    with AVX2 and no VNNI add two products in 16 bits, where 2 · 255 · 127 overflows and 2 · 255 · 64 does not. So the file
+    gives the same results on all of them. Outputs keep their names.
+
+    Raises ModelError, and writes nothing, if the accuracy falls by more than 0.2 points.
     """
     floats = Classifier(source, threads=1)
     if floats.info.quantized:
         raise ModelError(source, "is quantized already", "name the float file that it was made from")
     if not len(training):
-        raise DataError("training faces", "are none", "calibration needs some: check --data and --train-split")
+        raise DataError("training faces", "are missing", "calibration needs some: check `data` and `train_split`")
     drawn = np.sort(np.random.default_rng(seed).permutation(len(training))[:CALIBRATION_FACES])
     with tempfile.TemporaryDirectory() as folder, replace_file(out) as temporary:
         _write_int8(source, temporary, floats.preprocessing.to_tensor(training.images[drawn]), Path(folder))
@@ -78,24 +79,24 @@ def quantize_model(source: Path, out: Path, training: FaceSet, validation: FaceS
         lost = found.float_accuracy - found.accuracy
         if lost > max(MAX_ACCURACY_LOSS, 2 / max(found.faces, 1)):
             raise ModelError(
-                out, f"would read {100 * lost:.2f} points fewer faces right than {source.name}", "run the float file"
+                out, f"would lose {100 * lost:.2f} points of accuracy against {source.name}", "use the float file"
             )
         write_metadata(temporary, values | {"quantization": facts | {"agreement": found.to_json()}})
     return found
 
 
 def measure_agreement(floats: Classifier, bytes_: Classifier, faces: FaceSet) -> Agreement:
-    """How two files of one model agree on faces."""
+    """Compare two files of one model on the same faces."""
     a, b = floats.probabilities(faces.images), bytes_.probabilities(faces.images)
     known = faces.is_labeled
     labels = faces.reindex_classes(floats.labels).labels[known]
     right = [float((p[known].argmax(axis=1) == labels).mean()) if known.any() else float("nan") for p in (a, b)]
     same = float((a.argmax(axis=1) == b.argmax(axis=1)).mean())
-    return Agreement(len(faces), *right, same, float(np.abs(a - b).max(axis=1).mean()))
+    return Agreement(len(faces), right[0], right[1], same, float(np.abs(a - b).max(axis=1).mean()))
 
 
 def write_metadata(path: Path, values: dict[str, Any]) -> None:
-    """Give an ONNX file this metadata and no other; its graph and weights stay as they are."""
+    """Replace the metadata of an ONNX file; its graph and weights stay the same."""
     import onnx
 
     model = onnx.load(str(path))
@@ -112,8 +113,8 @@ def _read_metadata_text(path: Path) -> str:
 
 
 def _write_int8(source: Path, out: Path, tensor: np.ndarray, folder: Path) -> None:
-    """Fuse batch norms into convolutions, calibrate on tensor (N, C, S, S), and write quantize-dequantize pairs, which ONNX
-    Runtime turns into integer kernels."""
+    """Fuse batch norms into convolutions, calibrate on tensor (N, C, S, S), and write quantize-dequantize pairs, from which
+    ONNX Runtime makes integer kernels."""
     try:
         import onnx
         from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
@@ -132,7 +133,7 @@ def _write_int8(source: Path, out: Path, tensor: np.ndarray, folder: Path) -> No
     fused = folder / "fused.onnx"
     root = logging.getLogger()
     level = root.level
-    root.setLevel(logging.ERROR)  # it warns that the model could be pre-processed, which was done
+    root.setLevel(logging.ERROR)  # it warns that the model is not pre-processed, although it is
     try:
         quant_pre_process(str(source), str(fused), skip_symbolic_shape=True)
         quantize_static(
@@ -155,7 +156,7 @@ def _write_int8(source: Path, out: Path, tensor: np.ndarray, folder: Path) -> No
 
 
 def _find_head_nodes(graph: Any) -> list[str]:
-    """Names of the nodes that turn features into outputs."""
+    """Return the names of the nodes after ``features``."""
     known, names = {"features"}, []
     for node in graph.node:  # in the order in which they are computed
         if known & set(node.input):

@@ -1,4 +1,4 @@
-"""How fast a model file answers on this machine."""
+"""Measure the speed of a model file on this machine."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import numpy as np
 from mien.analysis.inference.classifier import Classifier
 from mien.training.environment import describe_processor
 
-#: Crops that are given at once where the rate is measured.
+#: Batch size for the throughput.
 BATCH = 64
 
 
 @dataclass(frozen=True)
 class Speed:
-    """One file's latency with one crop, and its rate with 64 at once: medians, preparation of the crops included."""
+    """Latency of one crop and throughput with batches of 64 crops: medians, including preprocessing."""
 
     precision: str
     megabytes: float
@@ -30,9 +30,9 @@ class Speed:
 
 
 def measure_speed(path: Path, seconds: float = 0.5) -> Speed:
-    """Measured for about ``seconds`` each, after some answers that are not counted; whatever else runs then slows it.
+    """Measure latency and throughput for about ``seconds`` each, after a warm-up. Other programs slow it down.
 
-    The crops are noise: a network's speed does not depend on what they show.
+    The crops are noise: the speed does not depend on their content.
     """
     classifier = Classifier(path)
     crops = np.random.default_rng(0).integers(0, 256, (BATCH, 48, 48), dtype=np.uint8)

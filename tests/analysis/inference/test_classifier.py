@@ -30,14 +30,14 @@ def test_one_crop_reads_as_it_does_in_a_batch() -> None:
 @pytest.mark.parametrize(
     ("entry", "value", "found"),
     [
-        ("labels", ["a", "b"], r"has 'logits' of \[7\], but says \[2\] of itself"),
+        ("labels", ["a", "b"], r"has 'logits' of \[7\], but its metadata state \[2\]"),
         ("labels", "abcdefg", "not a list of names"),
         ("labels", ["a"] * 7, "some of them twice"),
         ("temperature", 0, "temperature is 0"),
         ("temperature", float("nan"), "temperature is nan"),
         ("thresholds", {"unsure": "x"}, "damaged metadata"),
         ("network", {"name": "residual"}, "damaged metadata"),
-        ("preprocessing", {"size": 64}, r"has 'images' of \[1, 48, 48\], but says \[1, 64, 64\] of itself"),
+        ("preprocessing", {"size": 64}, r"has 'images' of \[1, 48, 48\], but its metadata state \[1, 64, 64\]"),
     ],
 )
 def test_a_file_that_says_what_cannot_be_is_refused(entry: str, value: object, found: str, tmp_path: Path) -> None:
@@ -162,10 +162,10 @@ def small_model(path: Path, **changes: list) -> Path:
 @pytest.mark.parametrize(
     ("changes", "found"),
     [
-        ({"weights": [64, 2]}, r"has 'logits' of \[2\], but says \[3\] of itself"),
+        ({"weights": [64, 2]}, r"has 'logits' of \[2\], but its metadata state \[3\]"),
         ({"flat": [-1, 32], "weights": [32, 3]}, r"answers 'logits' of \[4, 3\] for 2 crops and 3 labels"),
         ({"flat": [7, 5]}, r"cannot be run; it may be damaged|is not an ONNX file that can be run"),
-        ({"images": ["N", 64]}, r"has 'images' of \[64\], but says \[1, 8, 8\] of itself"),
+        ({"images": ["N", 64]}, r"has 'images' of \[64\], but its metadata state \[1, 8, 8\]"),
     ],
 )
 def test_a_network_that_answers_otherwise_than_it_says_is_refused(changes: dict, found: str, tmp_path: Path) -> None:

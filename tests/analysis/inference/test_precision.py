@@ -40,7 +40,7 @@ def test_the_option_comes_before_the_variable_and_both_name_their_choices(monkey
     monkeypatch.setenv(PRECISION_VARIABLE, "fp16")
     with pytest.raises(UsageError, match=r"MIEN_PRECISION fp16: is unknown; choose one of auto, float, int8"):
         resolve_precision("auto")
-    with pytest.raises(UsageError, match="--precision half"):
+    with pytest.raises(UsageError, match="`precision=half`"):
         resolve_precision("half")
 
 

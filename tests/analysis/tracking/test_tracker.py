@@ -283,7 +283,7 @@ def test_where_the_tiles_of_a_video_call_change_places_appearance_decides(step_s
             of = dict(zip(order.tolist(), numbers, strict=True))
         assert numbers == [of[who] for who in order]
         assert (tracker.moved_count > 1) == (frame % 10 == 0 and frame > 0)
-    assert tracker.numbers == 8
+    assert tracker.next_number == 8
 
 
 def test_somebody_new_in_the_place_of_another_is_another() -> None:

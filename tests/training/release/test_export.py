@@ -75,8 +75,8 @@ def test_halved_weights_keep_their_names_and_change_little(
 def test_a_file_that_disagrees_is_never_kept(
     run_folder: Path, model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exporting, "_to_onnx", lambda _: onnx.load(model_file))  # made before: it takes seconds
-    monkeypatch.setattr(exporting, "parity", lambda *_: 0.02)
+    monkeypatch.setattr(exporting, "_convert_to_onnx", lambda _: onnx.load(model_file))  # made before: it takes seconds
+    monkeypatch.setattr(exporting, "measure_difference", lambda *_: 0.02)
     with pytest.raises(ModelError, match=r"differs from the torch network by 0.02"):
         exporting.export_model(load_run(run_folder), tmp_path / "x.onnx")
     assert list(tmp_path.iterdir()) == []

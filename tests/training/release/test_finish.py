@@ -100,14 +100,14 @@ def test_a_quantized_file_is_neither_finished_nor_quantized_again(finished: Path
         finish_model(int8, tmp_path / "x.onnx", patterns(70), validation(), WITHOUT_PHOTOGRAPHS)
     with pytest.raises(ModelError, match="is quantized already"):
         quantize.quantize_model(int8, tmp_path / "x.int8.onnx", patterns(70), validation())
-    with pytest.raises(ModelError, match=r"cannot be rebuilt; name small.onnx, from which it was made"):
+    with pytest.raises(ModelError, match=r"cannot be rebuilt; use small.onnx, from which it was made"):
         load(int8)
 
 
 def test_an_int8_file_that_reads_worse_is_not_kept(finished: Path, tmp_path: Path) -> None:
     mean = round(255 * Classifier(finished).preprocessing.mean[0])
     gray = replace(patterns(70), images=np.full((70, 48, 48), mean, np.uint8))  # calibrated on these, faces saturate
-    with pytest.raises(ModelError, match=r"points fewer faces right than small.onnx; run the float file"):
+    with pytest.raises(ModelError, match=r"points of accuracy against small.onnx; use the float file"):
         quantize.quantize_model(finished, tmp_path / "x.int8.onnx", gray, patterns(420, seed=5))
     assert list(tmp_path.iterdir()) == []
 
@@ -118,7 +118,7 @@ def test_without_an_int8_file_the_float_file_is_kept(model_file: Path, tmp_path:
     int8_path(tmp_path / "x.onnx").write_bytes(b"of an earlier time")
     wishes = ReleaseOptions(non_faces=False, quiet=True)
     found = finish_model(model_file, tmp_path / "x.onnx", gray, patterns(420, seed=5), wishes)
-    assert "fewer faces right than x.onnx" in found["no_int8"]
+    assert "points of accuracy against x.onnx" in found["no_int8"]
     assert [path.name for path in tmp_path.iterdir()] == ["x.onnx"]
     assert "no_int8" not in Classifier(tmp_path / "x.onnx").info.uncertainty
 
