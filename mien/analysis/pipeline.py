@@ -47,7 +47,7 @@ def analyze_input(
 
     stem, formats = context.out / item.stem, context.options.formats
     with ExitStack() as stack:
-        hint = "wait for it, or choose another folder with --out"
+        hint = "wait for it, or choose another folder with `out`"
         stack.enter_context(hold_lock(hidden_sibling(stem, "lock"), f"{stem}.*", hint))
         if begin is not None:
             begin(item)

@@ -111,7 +111,7 @@ def _refuse_foreign_subtitles(stem: Path, options: AnalysisOptions) -> None:
         raise OutputError(
             captions,
             "is there already without a summary beside it: subtitles of yours?",
-            "choose another folder with --out",
+            "choose another folder with `out`",
         )
 
 

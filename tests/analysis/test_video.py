@@ -261,7 +261,7 @@ def test_words_in_a_file_that_are_no_utf8_or_no_time(recognizer: Recognizer, tmp
 def test_subtitles_that_lie_where_captions_would_are_kept(recognizer: Recognizer, tmp_path: Path) -> None:
     make_clip(tmp_path / "clip.mp4", seconds=0.4)
     (tmp_path / "clip.vtt").write_text("mine")
-    with pytest.raises(OutputError, match=r"clip.vtt: is there already .*; choose another folder with --out"):
+    with pytest.raises(OutputError, match=r"clip.vtt: is there already .*; choose another folder with `out`"):
         analyze(tmp_path / "clip.mp4", recognizer, tmp_path)
     assert (tmp_path / "clip.vtt").read_text() == "mine"
     (tmp_path / "clip.vtt").unlink()

@@ -192,7 +192,7 @@ def read_clip(path: str | Path) -> Records:
     """The records of one video. DataError where the file tells of several inputs, of pictures, or of no face."""
     found = read_records(path)
     if not found:
-        raise DataError(path, "holds no record: no face was seen", "analyze another video, or try another --detector")
+        raise DataError(path, "holds no record: no face was seen", "analyze another video, or try another `detector`")
     if len(found) > 1:
         raise DataError(path, f"holds records of {len(found):,} inputs", "name the records of one of them")
     if (found[0].track < 0).any():
