@@ -11,15 +11,26 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mien.analysis.output.annotate import annotate
+    from mien.analysis.output.style import Style
     from mien.analysis.recognizer import Recognizer
+    from mien.analysis.settings import AnalysisOptions
     from mien.core.errors import MienError
-    from mien.core.types import Face
+    from mien.core.types import Face, Faces
+    from mien.data import load_faces
+    from mien.evaluation import score
 
-__version__ = "0.1.0"
-__all__ = ["Face", "MienError", "Recognizer", "__version__"]
+__version__ = "0.2.0"
+__all__ = [
+    "AnalysisOptions", "Face", "Faces", "MienError", "Recognizer", "Style", "__version__", "annotate", "load_faces", "score",
+]  # fmt: skip
 
-#: Public names and where they live: imported when they are first used, so that `import mien` costs next to nothing.
-_HOMES = {"Recognizer": "mien.analysis.recognizer", "Face": "mien.core.types", "MienError": "mien.core.errors"}
+#: Public names and their modules: imported when they are first used, so that `import mien` costs next to nothing.
+_MODULES = {
+    "AnalysisOptions": "mien.analysis.settings", "Face": "mien.core.types", "Faces": "mien.core.types",
+    "MienError": "mien.core.errors", "Recognizer": "mien.analysis.recognizer", "Style": "mien.analysis.output.style",
+    "annotate": "mien.analysis.output.annotate", "load_faces": "mien.data", "score": "mien.evaluation",
+}  # fmt: skip
 
 
 def _disable_runtime_telemetry() -> None:
@@ -42,8 +53,13 @@ _disable_runtime_telemetry()
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'mien' has no attribute '{name}'")
     from importlib import import_module
 
-    return getattr(import_module(_HOMES[name]), name)
+    return getattr(import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    """Return the public names."""
+    return list(__all__)

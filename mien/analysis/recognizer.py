@@ -29,7 +29,7 @@ from mien.analysis.settings import AnalysisOptions
 from mien.analysis.thresholds import Thresholds, make_faces
 from mien.analysis.tracking.face_finder import FaceFinder
 from mien.core.pictures import MAX_PIXELS, convert_pillow, convert_to_rgb, read_picture
-from mien.core.types import Face
+from mien.core.types import Face, Faces
 
 #: A path, a Pillow image, or an array that holds a picture.
 Picture = str | Path | Image.Image | np.ndarray
@@ -100,6 +100,9 @@ class Recognizer:
         names = inspect.signature(cls).parameters.keys() & {field.name for field in fields(options)}
         return cls(**{name: getattr(options, name) for name in names})
 
+    def __repr__(self) -> str:
+        return f"<Recognizer {self.model_name} ({self.classifier.precision}), detector {self.detector_name}>"
+
     @property
     def max_frame_pixels(self) -> int:
         """The limit for the frames of a video: a lower one, since several are in memory, where none was chosen."""
@@ -121,13 +124,13 @@ class Recognizer:
         return self.detector.name
 
     @overload
-    def analyze(self, picture: Picture) -> list[Face]: ...  # type: ignore[overload-overlap]  # a str is a sequence of str
+    def analyze(self, picture: Picture) -> Faces: ...  # type: ignore[overload-overlap]  # a str is a sequence of str
 
     @overload
-    def analyze(self, picture: Sequence[Picture]) -> list[list[Face]]: ...
+    def analyze(self, picture: Sequence[Picture]) -> list[Faces]: ...
 
-    def analyze(self, picture: Picture | Sequence[Picture]) -> list[Face] | list[list[Face]]:
-        """The faces of one picture, largest detection score first; of a list of pictures such a list for each.
+    def analyze(self, picture: Picture | Sequence[Picture]) -> Faces | list[Faces]:
+        """Return the faces of one picture, the highest detection score first; of a list of pictures such faces for each.
 
         ``picture`` is a path, a PIL image, or an array: RGB (H, W, 3), RGBA (H, W, 4) or gray (H, W), as uint8, uint16 or
         float (see `convert_to_rgb`). Of an animated picture the first frame is read. Raises MediaError for a file that cannot be
@@ -140,7 +143,7 @@ class Recognizer:
                 )
             if all(isinstance(one, (str, Path, Image.Image)) or np.ndim(one) > 1 for one in picture):
                 return [self.analyze(one) for one in picture]
-        return self.analyze_frames([self.read_picture(cast(Picture, picture))], thorough=True)[0]
+        return Faces(self.analyze_frames([self.read_picture(cast(Picture, picture))], thorough=True)[0])
 
     def read_picture(self, picture: Picture) -> np.ndarray:
         """Whatever ``analyze`` takes → RGB uint8 (H, W, 3), upright."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
-from mien.core.errors import DataError
+from mien.core.errors import DataError, UsageError
 
 #: Roles of splits and their names. All names of a role select the same splits.
 SPLIT_ROLES = {
@@ -23,6 +24,9 @@ UNLABELED = -1
 
 #: The class of all other expressions, for a network that separates one expression from the rest.
 OTHER = "other"
+
+#: Faces that the text of a `Faces` has at most.
+FACES_SHOWN = 4
 
 
 def split_role(name: str) -> str:
@@ -196,9 +200,9 @@ def concatenate_faces(sets: Iterable[FaceSet]) -> FaceSet:
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Face:
-    """One face of a picture with the probabilities of its expressions.
+    """One face of a picture with the probabilities of its expressions; equal to another where all fields are.
 
     box_xyxy        box of the detector, floats in pixels of the upright picture
     score           confidence of the detector in 0..1, None without a detector
@@ -267,9 +271,71 @@ class Face:
         """Return whether ``display_probability`` is below ``unsure_below``; False without a threshold."""
         return self.unsure_below is not None and self.display_probability < self.unsure_below
 
+    def probability(self, label: str) -> float:
+        """Return the probability of a label, 0..1; other names of it are understood, as in "happiness".
+
+        Raises UsageError, with the choices, for a label that the model does not have.
+        """
+        from mien.core.labels import normalize_label
+
+        name = label if label in self.labels else normalize_label(label)
+        if name not in self.labels:
+            raise UsageError(f"`label={label}`", "is unknown", f"choose one of {', '.join(self.labels)}")
+        return float(self.probabilities[self.labels.index(name)])
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the face as JSON holds it; probabilities by label, and all that is derived of them."""
+        return {
+            "label": self.label, "confidence": self.confidence, "box_xyxy": [float(value) for value in self.box_xyxy],
+            "score": self.score, "probabilities": _values_by_label(self.labels, self.probabilities),
+            "is_unsure": self.is_unsure, "unsure_below": self.unsure_below, "not_a_face": self.not_a_face,
+            "is_not_a_face": self.is_not_a_face, "valence": self.valence, "track": self.track,
+            "smoothed_label": self.smoothed_label or None,
+            "smoothed": None if self.smoothed is None else _values_by_label(self.labels, self.smoothed),
+        }  # fmt: skip
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Face):
+            return NotImplemented
+        return all(_is_equal(getattr(self, one.name), getattr(other, one.name)) for one in fields(self))
+
+    def __hash__(self) -> int:
+        return hash((self.box_xyxy, self.labels, self.track))
+
     def __str__(self) -> str:
         x1, y1, x2, y2 = self.box_xyxy
         return f"{self.label}{'?' if self.is_unsure else ''} {self.confidence:.2f} at ({x1:.0f}, {y1:.0f})-({x2:.0f}, {y2:.0f})"
+
+    def __repr__(self) -> str:
+        return f"<Face {self}>" if self.track is None else f"<Face {self}, track {self.track}>"
+
+
+def _is_equal(one: Any, other: Any) -> bool:
+    """Whether two values are equal, arrays by shape and content."""
+    if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
+        return one is not None and other is not None and np.array_equal(one, other)
+    return bool(one == other)
+
+
+def _values_by_label(labels: tuple[str, ...], values: np.ndarray) -> dict[str, float]:
+    return {name: float(value) for name, value in zip(labels, values, strict=True)}
+
+
+class Faces(tuple[Face, ...]):
+    """The faces of one picture: an immutable sequence of `Face`, equal to any list or tuple of the same faces."""
+
+    __slots__ = ()
+    __hash__ = tuple.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return tuple(self) == tuple(other) if isinstance(other, (list, tuple)) else NotImplemented
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __repr__(self) -> str:
+        more = f", and {len(self) - FACES_SHOWN} more" if len(self) > FACES_SHOWN else ""
+        return f"<Faces ({len(self)}): {'; '.join(map(str, self[:FACES_SHOWN]))}{more}>" if self else "<Faces (0)>"
 
 
 def compute_valence(labels: tuple[str, ...], probabilities: np.ndarray) -> float | None:

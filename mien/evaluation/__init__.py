@@ -1,4 +1,4 @@
-"""Scores of probabilities, wherever they come from. Needs numpy alone."""
+"""Scores of probabilities from any source. Needs only numpy."""
 
 from mien.evaluation.metrics import Scores, score
 

@@ -1,4 +1,4 @@
-"""Whether a model is as right as it is sure: reliability, calibration error, accuracy by confidence."""
+"""Calibration: reliability, calibration error, temperature scaling, accuracy by confidence."""
 
 from __future__ import annotations
 
@@ -9,18 +9,20 @@ import numpy as np
 
 from mien.data.splits import split_halves
 
-#: Bins of equal width in which confidence and accuracy are compared.
+#: Number of bins of equal width, in which confidence and accuracy are compared.
 NUM_BINS = 15
 
 
 @dataclass(frozen=True)
 class Reliability:
-    """Faces gathered by confidence, the probability of the predicted class: bin b holds edges[b] < confidence <= edges[b + 1].
+    """Accuracy in bins of confidence, the probability of the predicted class.
+
+    Bin b contains faces with edges[b] < confidence <= edges[b + 1].
 
     edges       float (B + 1,), 0 to 1
-    count       int64 (B,), faces
-    confidence  float (B,), their mean confidence; NaN where there are none
-    accuracy    float (B,), the share that is right; NaN where there are none
+    count       int64 (B,), number of faces
+    confidence  float (B,), mean confidence; NaN for an empty bin
+    accuracy    float (B,), share of correct predictions; NaN for an empty bin
     """
 
     edges: np.ndarray
@@ -30,13 +32,13 @@ class Reliability:
 
     @property
     def calibration_error(self) -> float:
-        """Expected calibration error (Naeini et al., 2015; Guo et al., 2017): Σ count / N · |accuracy − confidence|."""
+        """Return the expected calibration error, Σ count / N · |accuracy − confidence| (Naeini et al., 2015)."""
         gaps = np.nan_to_num(np.abs(self.accuracy - self.confidence))
         return float((self.count * gaps).sum() / self.count.sum())
 
     @property
     def overconfidence(self) -> float:
-        """Mean confidence less accuracy, over all faces: above 0 the model is surer than it is right."""
+        """Return mean confidence minus accuracy over all faces; positive for an overconfident model."""
         return float((self.count * np.nan_to_num(self.confidence - self.accuracy)).sum() / self.count.sum())
 
     def to_json(self) -> list[dict[str, Any]]:
@@ -49,7 +51,7 @@ class Reliability:
 
 
 def measure_reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = NUM_BINS) -> Reliability:
-    """Probabilities (N, K) and labels (N,) → confidence against accuracy in bins of equal width."""
+    """Measure accuracy in bins of confidence: probabilities float (N, K), labels int (N,) in 0..K-1."""
     confidence, right = find_confidences(probabilities, labels)
     edges = np.linspace(0, 1, bins + 1)
     place = assign_bins(confidence, bins)
@@ -60,7 +62,7 @@ def measure_reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int
 
 
 def weighted_calibration_errors(probabilities: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The expected calibration error of weighted faces; weights (..., N) → (...)."""
+    """Compute the expected calibration error of weighted faces; weights float (..., N) → (...)."""
     confidence, right = find_confidences(probabilities, labels)
     member = assign_bins(confidence, NUM_BINS)[:, None] == np.arange(NUM_BINS)  # (N, B)
     gaps = weights @ (member * (right - confidence)[:, None])  # (..., B): weight × (accuracy − confidence)
@@ -68,21 +70,21 @@ def weighted_calibration_errors(probabilities: np.ndarray, labels: np.ndarray, w
 
 
 def find_confidences(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(probability of the predicted class, float64 (N,); whether that class is the truth, bool (N,))."""
+    """Return the probability of the predicted class, float64 (N,), and whether it is correct, bool (N,)."""
     probabilities = np.asarray(probabilities, np.float64)
     return probabilities.max(axis=1), probabilities.argmax(axis=1) == labels
 
 
 def assign_bins(confidence: np.ndarray, bins: int) -> np.ndarray:
-    """int (N,): the bin of each confidence; a bin has its upper edge and not its lower."""
+    """Return the bin of each confidence, int (N,). A bin includes its upper edge, not its lower edge."""
     return np.digitize(confidence, np.linspace(0, 1, bins + 1)[1:-1], right=True)
 
 
 def accuracy_by_confidence(probabilities: np.ndarray, labels: np.ndarray, steps: int = 20) -> list[dict[str, float]]:
-    """What is left, and how right it is, where answers below a confidence are not given: one dict a threshold.
+    """Measure coverage and accuracy at confidence thresholds 0, 1 / steps, ..., 1. Returns a dict for each threshold.
 
-    ``threshold`` 0, 1 / steps, ...; ``coverage`` is the share of faces with at least that confidence, ``accuracy`` the
-    share of these that is right, NaN where there are none (the risk-coverage curve of El-Yaniv & Wiener, 2010).
+    ``coverage`` is the share of faces with at least this confidence, ``accuracy`` the share of correct predictions among
+    them, NaN without any (the risk-coverage curve of El-Yaniv & Wiener, 2010).
     """
     confidence, right = find_confidences(probabilities, labels)
     rows = []
@@ -99,16 +101,16 @@ def accuracy_by_confidence(probabilities: np.ndarray, labels: np.ndarray, steps:
 
 
 def apply_temperature(logits: np.ndarray, temperature: float) -> np.ndarray:
-    """Logits (N, K) → probabilities float64 (N, K): the softmax of logits / temperature."""
+    """Return the softmax of logits (N, K) / temperature, float64 (N, K)."""
     scaled = np.asarray(logits, np.float64) / temperature
     exponentials = np.exp(scaled - scaled.max(axis=1, keepdims=True))
     return exponentials / exponentials.sum(axis=1, keepdims=True)
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """The temperature that makes the labels (N,) most likely under logits (N, K) (Guo et al., 2017); in 0.05 to 20.
+    """Fit the temperature in 0.05..20 that minimizes the log loss of logits (N, K) and labels int (N,) (Guo et al., 2017).
 
-    The log loss is convex in β = 1 / T: its slope, mean(Σ p z − z_truth), rises with β, so halving finds its root.
+    The log loss is convex in β = 1 / T. Its slope, mean(Σ p z − z_truth), increases with β, so that bisection finds the root.
     """
     logits, truth = np.asarray(logits, np.float64), np.asarray(logits, np.float64)[np.arange(len(labels)), labels]
 
@@ -123,9 +125,10 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 
 
 def cross_fit_temperature(logits: np.ndarray, labels: np.ndarray, seed: int = 0) -> tuple[np.ndarray, list[float]]:
-    """(probabilities (N, K), two temperatures): each half of the faces with the temperature of the other half.
+    """Scale each half of the faces by the temperature that was fitted on the other half.
 
-    What is measured on these probabilities was measured on faces that did not fit the temperature.
+    Scores of these probabilities are unbiased, since no face is scaled by a temperature that was fitted on it.
+    Returns probabilities float64 (N, K) and the two temperatures.
     """
     probabilities, temperatures = np.empty(np.shape(logits)), []
     for mine, other in split_halves(labels, seed):

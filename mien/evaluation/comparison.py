@@ -1,4 +1,4 @@
-"""Two models on the same faces: is the difference more than chance, and where does it lie?"""
+"""Comparison of two models on the same faces: paired bootstrap, McNemar's test, differences by class."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ import numpy as np
 from mien.core.labels import FER2013
 from mien.evaluation.metrics import Scores, divide_or_zero, f1, percentile_interval, recall, score
 
-#: Counts that are drawn at once, so that memory stays small: 40 MB.
+#: Counts that are drawn at once, to limit memory to 40 MB.
 _CELLS_AT_ONCE = 5_000_000
 
-#: Below this many faces on which exactly one model is right, McNemar's test is exact.
+#: McNemar's test is exact for fewer faces on which exactly one model is correct.
 MIN_CHI_SQUARE = 25
 
 
 @dataclass(frozen=True)
 class McNemar:
-    """Whether two models are right equally often, from the faces on which exactly one of them is right.
+    """McNemar's test of equal accuracy, from the faces on which exactly one of two models is correct.
 
-    only_a, only_b  faces that A alone, or B alone, got right
-    statistic       chi-square with Edwards' continuity correction, or None where the test was exact
-    p_value         the chance of a difference at least as large if neither were better
+    only_a, only_b  faces on which only A, or only B, is correct
+    statistic       chi-square with Edwards' continuity correction, or None for the exact test
+    p_value         probability of such a difference, or a larger one, between equal models
     """
 
     only_a: int
@@ -36,10 +36,10 @@ class McNemar:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Models A and B on the same faces. Differences are B − A; intervals are 95 %.
+    """Models A and B on the same faces. Differences are B − A, intervals 95 %.
 
-    predicted_a, predicted_b   int (N,), the class that each names
-    gained, lost               int64 (K,): faces of each class that went from wrong to right, from right to wrong
+    predicted_a, predicted_b   int (N,), predicted classes
+    gained, lost               int64 (K,): faces of each class on which only B, or only A, is correct
     """
 
     a: Scores
@@ -52,7 +52,7 @@ class Comparison:
     lost: np.ndarray
 
     def per_class(self) -> list[dict[str, Any]]:
-        """One dict a class: class, support, recall and F1 of both and their differences, faces gained and lost."""
+        """Return a dict for each class: class, support, recall and F1 of both, their differences, faces gained and lost."""
         recalls, f1s = ([of(scores.confusion) for scores in (self.a, self.b)] for of in (recall, f1))
         return [
             {
@@ -94,9 +94,9 @@ def compare_models(
     samples: int = 2000,
     seed: int = 0,
 ) -> Comparison:
-    """Probabilities of A and of B (N, K) for the same faces with labels (N,), columns in the order of ``classes``.
+    """Compare the probabilities float (N, K) of two models for the same faces with labels int (N,).
 
-    Raises ValueError as `score` does.
+    Columns are in the order of ``classes``. ``samples`` is the number of bootstrap draws. Raises ValueError as `score` does.
     """
     a, b = score(probabilities_a, labels, classes), score(probabilities_b, labels, classes)
     predicted_a, predicted_b = np.asarray(probabilities_a).argmax(axis=1), np.asarray(probabilities_b).argmax(axis=1)
@@ -118,10 +118,10 @@ def compare_models(
 def paired_bootstrap(
     labels: np.ndarray, predicted_a: np.ndarray, predicted_b: np.ndarray, num_classes: int, samples: int, seed: int
 ) -> dict[str, tuple[float, tuple[float, float]]]:
-    """B − A in accuracy and macro-F1 with 95 % percentile intervals; both models are scored on the same redrawn faces.
+    """Compute B − A in accuracy and macro-F1 with 95 % percentile intervals of the paired bootstrap.
 
-    A face counts only by its truth and the two answers, so redrawing N faces is one multinomial draw over the combinations
-    of these that occur. Both scores need no more of a draw than how often each class occurs, is predicted and is right.
+    labels, predicted_a, predicted_b: int (N,). A face matters only by its label and the two predictions. So a draw of N faces
+    is one multinomial draw over the combinations that occur. Both scores only need the counts of each class.
     """
     faces = np.stack([labels, predicted_a, predicted_b], axis=1).astype(np.int64)
     combinations, cells = np.unique(faces, axis=0, return_counts=True)  # (M, 3), (M,)
@@ -139,7 +139,7 @@ def paired_bootstrap(
 def _score_differences(
     counts: np.ndarray, truth: np.ndarray, by_a: np.ndarray, by_b: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """B − A in accuracy and macro-F1, each (S,), of counts (S, M) of the combinations; their classes as 0 and 1 (M, K)."""
+    """Return B − A in accuracy and macro-F1, each (S,), for counts (S, M) of combinations with one-hot classes (M, K)."""
     scores = []
     occurs = counts @ truth
     for predicted in (by_a, by_b):
@@ -152,10 +152,10 @@ def _score_differences(
 
 
 def mcnemar_test(only_a: int, only_b: int) -> McNemar:
-    """McNemar's test (1947) of two numbers of faces: right by A alone, right by B alone.
+    """Apply McNemar's test (1947) to the numbers of faces on which only A, or only B, is correct.
 
-    Below 25 such faces the two-sided exact binomial test with p = 1/2; else chi-square with one degree of freedom and
-    Edwards' continuity correction, (max(|a − b| − 1, 0))² / (a + b).
+    For fewer than 25 such faces: the two-sided exact binomial test with p = 1/2. Otherwise: chi-square with one degree of
+    freedom and Edwards' continuity correction, (max(|a − b| − 1, 0))² / (a + b).
     """
     differ = only_a + only_b
     if differ < MIN_CHI_SQUARE:
@@ -165,6 +165,6 @@ def mcnemar_test(only_a: int, only_b: int) -> McNemar:
     return McNemar(only_a, only_b, statistic, math.erfc(math.sqrt(statistic / 2)))  # P(χ²₁ > s) = erfc(√(s / 2))
 
 
-def reorder_columns(probabilities: np.ndarray, labels: Sequence[str], wanted: Sequence[str]) -> np.ndarray:
-    """Columns for ``wanted`` out of probabilities (N, M) over ``labels``; all must be among them."""
-    return probabilities[:, [list(labels).index(name) for name in wanted]]
+def reorder_columns(probabilities: np.ndarray, labels: Sequence[str], classes: Sequence[str]) -> np.ndarray:
+    """Select the columns of ``classes`` from probabilities (N, M) in the order of ``labels``, which contain all classes."""
+    return probabilities[:, [list(labels).index(name) for name in classes]]

@@ -1,7 +1,7 @@
-"""Everything that is measured of a model on labeled faces, with 95 % intervals: what a report holds.
+"""All scores of a report with 95 % bootstrap intervals.
 
-Scores that count right and wrong are redrawn as a whole confusion matrix (one multinomial draw over its cells); those
-that need the probabilities are redrawn face by face.
+Scores of the confusion matrix are resampled by one multinomial draw over its cells. Scores of the probabilities are resampled
+face by face.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from mien.evaluation.calibration import (
 from mien.evaluation.metrics import Scores, log_losses, score
 from mien.evaluation.ranking import average_precision, is_in_top_k, roc_auc
 
-#: Scores of the whole that are functions of the confusion matrix.
+#: Overall scores that are functions of the confusion matrix.
 OVERALL_METRICS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "accuracy": metrics.accuracy,
     "balanced_accuracy": confusion_metrics.balanced_accuracy,
@@ -44,14 +44,14 @@ CLASS_METRICS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "accuracy": confusion_metrics.one_vs_rest_accuracy,
 }
 
-#: Scores that redrawing makes larger, since noise adds to every gap: the draws are moved by the difference of their mean and
-#: the score, or their interval would lie beside it (Efron & Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 10).
+#: Scores that resampling increases, since noise adds to every gap. Their draws are shifted by the bias, the difference of
+#: their mean and the score (Efron & Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 10).
 BIASED_METRICS = ("expected_calibration_error",)
 
-#: Faces are redrawn in groups of this many draws at once, so that memory stays small.
+#: Draws of faces that are made at once, to limit memory.
 _DRAWS_AT_ONCE = 100
 
-#: Cells of redrawn confusion matrices that are held at once, so that memory stays small with many classes: 40 MB.
+#: Cells of resampled confusion matrices that are held at once, to limit memory to 40 MB.
 _CELLS_AT_ONCE = 5_000_000
 
 Interval = tuple[float, float]
@@ -59,11 +59,13 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True)
 class Measures:
-    """What `measure` found.
+    """The result of `compute_measures`.
 
-    scores      accuracy, macro-F1, log loss and the confusion matrix, as `mien evaluate` gives them
-    overall     name → (value, (low, high)); NaN where a value is undefined
-    by_class    name → (values (K,), lows (K,), highs (K,)): of each class against the rest
+    scores       accuracy, macro-F1, log loss and the confusion matrix, as of `score`
+    overall      name → (value, (low, high)); NaN for an undefined value
+    by_class     name → (values (K,), lows (K,), highs (K,)) of each class against the rest
+    reliability  accuracy in bins of confidence
+    confidence   coverage and accuracy at confidence thresholds, as of `accuracy_by_confidence`
     """
 
     scores: Scores
@@ -73,7 +75,7 @@ class Measures:
     confidence: list[dict[str, float]]
 
     def per_class(self) -> list[dict[str, Any]]:
-        """One dict a class: class, every score with its interval, support."""
+        """Return a dict for each class: class, every score with its interval, support."""
         rows = []
         for index, row in enumerate(self.scores.per_class()):
             values: dict[str, Any] = {"class": row["class"]}
@@ -84,7 +86,7 @@ class Measures:
         return rows
 
     def to_json(self) -> dict[str, Any]:
-        """The scores of `mien evaluate` under their names, and all others beside them; undefined values are null."""
+        """Return all scores as JSON has them, those of `Scores.to_json` under the same names. Undefined values are None."""
         values = self.scores.to_json()
         for name, (value, between) in self.overall.items():
             values[name], values[f"{name}_interval"] = value, list(between)
@@ -102,7 +104,7 @@ def compute_measures(
     samples: int = 1000,
     seed: int = 0,
 ) -> Measures:
-    """Probabilities (N, K) and labels (N,) → Measures; ``samples`` bootstrap draws with one ``seed``.
+    """Compute all scores of probabilities float (N, K) and labels int (N,), with ``samples`` bootstrap draws.
 
     Raises ValueError as `score` does.
     """
@@ -124,7 +126,7 @@ def compute_measures(
         name: (float(of(matrix)), _percentile_interval(redrawn_of[name])) for name, of in OVERALL_METRICS.items()
     }
     overall |= {name: (getattr(scores, name), getattr(scores, f"{name}_interval")) for name in ("accuracy", "macro_f1")}
-    without = np.concatenate(supports) == 0  # draws in which a class does not occur say nothing of it
+    without = np.concatenate(supports) == 0  # draws without faces of a class do not count for it
     by_class = {
         name: (of(matrix), *_percentile_limits(np.where(without, np.nan, redrawn_of[f"class {name}"])))
         for name, of in CLASS_METRICS.items()
@@ -156,7 +158,7 @@ def compute_measures(
 
 
 def draw_bootstrap_weights(count: int, samples: int, rng: np.random.Generator) -> Iterator[np.ndarray]:
-    """How often each of ``count`` faces is drawn when as many are drawn with replacement: float (<= 100, N) at a time."""
+    """Draw ``count`` faces with replacement, ``samples`` times. Yields how often each was drawn, float (<= 100, count)."""
     for start in range(0, samples, _DRAWS_AT_ONCE):
         many = min(_DRAWS_AT_ONCE, samples - start)
         rows = rng.integers(0, count, (many, count)) + count * np.arange(many)[:, None]
@@ -164,7 +166,7 @@ def draw_bootstrap_weights(count: int, samples: int, rng: np.random.Generator) -
 
 
 def replace_nan(value: Any) -> Any:
-    """The same with None for every NaN, as JSON has no word for it."""
+    """Replace every NaN in nested dicts and lists by None, since JSON has no NaN."""
     if isinstance(value, dict):
         return {name: replace_nan(each) for name, each in value.items()}
     if isinstance(value, list | tuple):
@@ -173,7 +175,7 @@ def replace_nan(value: Any) -> Any:
 
 
 def _weighted_metrics(probabilities: np.ndarray, labels: np.ndarray) -> dict[str, Callable[[np.ndarray], np.ndarray]]:
-    """Scores as functions of how often each face counts: weights (..., N) → (...), or (..., K) of each class."""
+    """Return scores as functions of the weights of faces: float (..., N) → (...), or (..., K) for scores of each class."""
     losses = log_losses(probabilities[np.arange(len(labels)), labels])
     top_two = is_in_top_k(probabilities, labels, 2).astype(float)
     is_class = [labels == k for k in range(probabilities.shape[1])]
@@ -196,7 +198,7 @@ def _weighted_metrics(probabilities: np.ndarray, labels: np.ndarray) -> dict[str
 
 
 def _percentile_limits(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """2.5 and 97.5 percentiles over the first axis, of the draws in which the value is defined; else NaN."""
+    """Return the 2.5 and 97.5 percentiles over the first axis, ignoring undefined draws; NaN without any draw."""
     low, high = np.full((2, *draws.shape[1:]), np.nan)
     defined = np.isfinite(draws).any(axis=0)
     if defined.any():

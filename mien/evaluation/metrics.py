@@ -1,4 +1,4 @@
-"""Classification scores as pure functions of counts: rows are the truth, columns the prediction."""
+"""Classification scores as functions of the confusion matrix: rows are the truth, columns the prediction."""
 
 from __future__ import annotations
 
@@ -10,58 +10,58 @@ import numpy as np
 
 from mien.core.labels import CANONICAL, FER2013
 
-#: Cells of redrawn confusion matrices that are held at once, so that memory stays small: 40 MB.
+#: Cells of resampled confusion matrices that are held at once, to limit memory to 40 MB.
 _CELLS_AT_ONCE = 5_000_000
 
 
 def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, num_classes: int) -> np.ndarray:
-    """int64 (K, K): how often a face of class [row] was taken for class [column]. Both inputs int (N,) in 0..K-1."""
-    cells = np.asarray(labels, np.int64) * num_classes + predicted  # a small type of integers would overflow
+    """Count faces by truth (row) and prediction (column), int64 (K, K). Both inputs are int (N,) in 0..K-1."""
+    cells = np.asarray(labels, np.int64) * num_classes + predicted  # a small integer type would overflow
     return np.bincount(cells, minlength=num_classes**2).reshape(num_classes, num_classes)
 
 
 def divide_or_zero(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """a / b, and 0 where b is 0: a class that was never predicted has precision 0, as in scikit-learn."""
+    """Divide a by b, with 0 where b is 0: a class that is never predicted has precision 0, as in scikit-learn."""
     return np.divide(a, b, out=np.zeros(np.broadcast_shapes(a.shape, b.shape)), where=b != 0)
 
 
 def accuracy(matrix: np.ndarray) -> np.ndarray:
-    """Share of right predictions; matrix (..., K, K) → (...)."""
+    """Compute the share of correct predictions; matrix int (..., K, K) → (...)."""
     return divide_or_zero(np.trace(matrix, axis1=-2, axis2=-1).astype(float), matrix.sum(axis=(-2, -1)))
 
 
 def precision(matrix: np.ndarray) -> np.ndarray:
-    """Right predictions of a class over all predictions of it; matrix (..., K, K) → (..., K)."""
+    """Compute TP / (TP + FP) of each class; matrix int (..., K, K) → (..., K)."""
     return divide_or_zero(np.diagonal(matrix, axis1=-2, axis2=-1).astype(float), matrix.sum(axis=-2))
 
 
 def recall(matrix: np.ndarray) -> np.ndarray:
-    """Right predictions of a class over all faces of it; matrix (..., K, K) → (..., K)."""
+    """Compute TP / (TP + FN) of each class; matrix int (..., K, K) → (..., K)."""
     return divide_or_zero(np.diagonal(matrix, axis1=-2, axis2=-1).astype(float), matrix.sum(axis=-1))
 
 
 def f1(matrix: np.ndarray) -> np.ndarray:
-    """2 TP / (2 TP + FP + FN) of each class; matrix (..., K, K) → (..., K)."""
+    """Compute 2 TP / (2 TP + FP + FN) of each class; matrix int (..., K, K) → (..., K)."""
     right = np.diagonal(matrix, axis1=-2, axis2=-1).astype(float)
     return divide_or_zero(2 * right, matrix.sum(axis=-2) + matrix.sum(axis=-1))
 
 
 def macro_f1(matrix: np.ndarray) -> np.ndarray:
-    """Mean F1 over the classes that occur as truth or as prediction (scikit-learn's rule); (..., K, K) → (...)."""
+    """Compute the mean F1 of the classes that occur as truth or prediction, as scikit-learn does; (..., K, K) → (...)."""
     occurs = (matrix.sum(axis=-2) + matrix.sum(axis=-1)) > 0
     return divide_or_zero((f1(matrix) * occurs).sum(axis=-1), occurs.sum(axis=-1))
 
 
 def log_losses(of_truth: np.ndarray) -> np.ndarray:
-    """−ln of the probabilities of the true class, in nats, kept finite as in scikit-learn: none counts as less than 2e-16."""
+    """Compute −ln of the probabilities of the true class, in nats. Probabilities are clipped at 2e-16, as in scikit-learn."""
     tiny = np.finfo(np.float64).eps
     return -np.log(np.clip(of_truth.astype(np.float64), tiny, 1 - tiny))
 
 
 def bootstrap_intervals(matrix: np.ndarray, samples: int = 2000, seed: int = 0) -> dict[str, tuple[float, float]]:
-    """95 % percentile intervals of accuracy and macro-F1 (Efron, 1979).
+    """Compute 95 % percentile intervals of accuracy and macro-F1 by the bootstrap (Efron, 1979).
 
-    Drawing N faces with replacement and counting them is one multinomial draw over the K² cells of the matrix.
+    A draw of N faces with replacement is one multinomial draw over the K² cells of the matrix int (K, K).
     """
     count, shares = int(matrix.sum()), matrix.ravel() / matrix.sum()
     rng, at_once = np.random.default_rng(seed), max(1, _CELLS_AT_ONCE // matrix.size)
@@ -77,14 +77,14 @@ def bootstrap_intervals(matrix: np.ndarray, samples: int = 2000, seed: int = 0) 
 
 
 def percentile_interval(values: np.ndarray) -> tuple[float, float]:
-    """The 95 % percentile interval of bootstrap draws."""
+    """Return the 95 % percentile interval of bootstrap draws float (S,)."""
     low, high = np.percentile(values, [2.5, 97.5])
     return float(low), float(high)
 
 
 @dataclass(frozen=True)
 class Scores:
-    """What a model scores on labeled faces. ``confusion[i, j]``: faces of class i taken for class j."""
+    """Scores of a model on labeled faces. ``confusion[i, j]``: faces of class i that are predicted as class j."""
 
     classes: tuple[str, ...]
     confusion: np.ndarray
@@ -100,21 +100,21 @@ class Scores:
 
     @property
     def confusion_rates(self) -> np.ndarray:
-        """float (K, K): the confusion matrix with every row divided by its sum."""
+        """Return the confusion matrix with every row divided by its sum, float (K, K)."""
         return divide_or_zero(self.confusion.astype(float), self.confusion.sum(axis=1, keepdims=True))
 
     @property
     def macro_f1_of_present(self) -> float:
-        """Mean F1 of the classes that have faces; ``macro_f1`` also counts those that are only predicted, with 0."""
+        """Return the mean F1 of the classes with faces. ``macro_f1`` includes classes that are only predicted, with 0."""
         return float(f1(self.confusion)[self.confusion.sum(axis=1) > 0].mean())
 
     @property
     def absent_classes(self) -> tuple[str, ...]:
-        """The classes without faces."""
+        """Return the classes without faces."""
         return tuple(name for name, count in zip(self.classes, self.confusion.sum(axis=1), strict=True) if not count)
 
     def per_class(self) -> list[dict[str, Any]]:
-        """One dict a class: class, precision, recall, f1, support."""
+        """Return a dict for each class: class, precision, recall, f1, support."""
         columns = zip(
             self.classes,
             precision(self.confusion),
@@ -145,11 +145,11 @@ class Scores:
 
 
 def score(probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[str] | None = None) -> Scores:
-    """Probabilities (N, K) and labels int (N,) in 0..K-1 → Scores.
+    """Compute the scores of probabilities float (N, K) and labels int (N,) in 0..K-1.
 
-    Without ``classes`` seven are FER2013's, eight those and contempt, and any others go by their numbers.
+    Default classes: those of FER2013 for K = 7, these and contempt for K = 8, otherwise the numbers.
 
-    Raises ValueError where shapes, labels or probabilities do not fit; unlabeled rows (-1) are not accepted.
+    Raises ValueError if shapes, labels or probabilities are invalid. Unlabeled rows (-1) are not allowed.
     """
     probabilities, labels = np.asarray(probabilities), np.asarray(labels)
     if probabilities.ndim != 2 or len(probabilities) == 0 or labels.shape != (len(probabilities),):

@@ -1,7 +1,7 @@
-"""Scores of an order: ROC and precision-recall curves, the areas below them, and the top k.
+"""Ranking scores: ROC and precision-recall curves, the areas below them, and top-k accuracy.
 
-``scores`` are how sure the model is of one class (N,), ``positive`` says which faces are of it. Faces may have weights
-(..., N), as bootstrap draws give them: how often each face was drawn.
+``scores`` float (N,) are probabilities of one class, ``positive`` bool (N,) are the faces of that class. Faces may have weights
+float (..., N), such as the counts of bootstrap draws.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy as np
 
 
 class Curve(NamedTuple):
-    """Points of a curve, from the strictest threshold to the loosest: faces with scores >= threshold count as found."""
+    """Points of a curve, each (T,), by descending threshold. Faces with scores >= threshold are predicted as positive."""
 
     x: np.ndarray
     y: np.ndarray
@@ -20,9 +20,9 @@ class Curve(NamedTuple):
 
 
 def roc_curve(scores: np.ndarray, positive: np.ndarray) -> Curve:
-    """False-positive rate (x) and true-positive rate (y) at every distinct score, from (0, 0) at threshold ∞.
+    """Compute the false-positive rate (x) and true-positive rate (y) at every distinct score, from (0, 0) at threshold ∞.
 
-    A rate is NaN where there are no faces to take it of: no negatives, or no positives.
+    A rate is NaN without negatives, or without positives.
     """
     found, wrong, thresholds = _cumulative_counts(scores, positive, np.ones(len(scores)))
     with np.errstate(invalid="ignore"):  # 0 / 0
@@ -31,9 +31,9 @@ def roc_curve(scores: np.ndarray, positive: np.ndarray) -> Curve:
 
 
 def precision_recall_curve(scores: np.ndarray, positive: np.ndarray) -> Curve:
-    """Recall (x) and precision (y) at every distinct score, from recall 0 and precision 1 at threshold ∞.
+    """Compute recall (x) and precision (y) at every distinct score, from recall 0 and precision 1 at threshold ∞.
 
-    Recall is NaN where there are no positives.
+    Recall is NaN without positives.
     """
     found, wrong, thresholds = _cumulative_counts(scores, positive, np.ones(len(scores)))
     with np.errstate(invalid="ignore"):
@@ -42,9 +42,9 @@ def precision_recall_curve(scores: np.ndarray, positive: np.ndarray) -> Curve:
 
 
 def roc_auc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-    """Area below the ROC curve: the chance that a positive scores above a negative, ties counting half → (...).
+    """Compute the area below the ROC curve (...): the probability that a positive scores above a negative; ties count half.
 
-    NaN where there are no positives or no negatives.
+    NaN without positives or without negatives.
     """
     found, wrong, _ = _cumulative_counts(scores, positive, _as_weights(weights, len(scores)))
     area = (_increments(wrong) * (found - _increments(found) / 2)).sum(axis=-1)
@@ -53,7 +53,7 @@ def roc_auc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray | None
 
 
 def average_precision(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
-    """Σ (R_n − R_{n−1}) P_n over the distinct scores, without interpolation → (...). 0 where there are no positives."""
+    """Compute Σ (R_n − R_{n−1}) P_n over the distinct scores, without interpolation (...). 0 without positives."""
     found, wrong, _ = _cumulative_counts(scores, positive, _as_weights(weights, len(scores)))
     taken = found + wrong
     precision = np.divide(found, taken, out=np.zeros_like(found), where=taken > 0)
@@ -63,8 +63,10 @@ def average_precision(scores: np.ndarray, positive: np.ndarray, weights: np.ndar
 
 
 def is_in_top_k(probabilities: np.ndarray, labels: np.ndarray, k: int) -> np.ndarray:
-    """bool (N,): whether the truth is among the k most probable classes; of equal ones the later is taken first,
-    as in scikit-learn."""
+    """Return whether the label is among the k most probable classes, bool (N,).
+
+    Of equal probabilities, the last class comes first, as in scikit-learn.
+    """
     order = np.argsort(probabilities, axis=1, kind="stable")[:, ::-1]
     return (order[:, :k] == np.asarray(labels)[:, None]).any(axis=1)
 
@@ -76,9 +78,9 @@ def _as_weights(weights: np.ndarray | None, count: int) -> np.ndarray:
 def _cumulative_counts(
     scores: np.ndarray, positive: np.ndarray, weights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(weight of true positives (..., T), of false positives (..., T), thresholds (T,)), scores descending.
+    """Return the weights of true positives (..., T), of false positives (..., T), and descending thresholds (T,).
 
-    Faces of equal score are found together: one threshold for each distinct score.
+    There is one threshold for each distinct score.
     """
     scores, positive = np.asarray(scores), np.asarray(positive, bool)
     order = np.argsort(-scores, kind="stable")
@@ -91,5 +93,5 @@ def _cumulative_counts(
 
 
 def _increments(values: np.ndarray) -> np.ndarray:
-    """How much each value is above the one before it, the first above 0."""
+    """Return the difference of each value and the one before it; the first value is compared with 0."""
     return np.diff(values, axis=-1, prepend=0)

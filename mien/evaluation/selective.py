@@ -1,4 +1,4 @@
-"""Answers that are given only where the model is sure enough: what is left, how right it is, which threshold keeps a promise."""
+"""Selective classification: coverage and accuracy above a confidence threshold, and the threshold for a target accuracy."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import numpy as np
 from mien.data.splits import split_halves
 from mien.evaluation.calibration import apply_temperature, find_confidences, fit_temperature
 
-#: Answers that are given are to be right this often.
+#: Default target of the accuracy above the threshold.
 TARGET_ACCURACY = 0.85
 
 
 @dataclass(frozen=True)
 class RiskCoverage:
-    """What is left when the least sure answers are taken away one by one (El-Yaniv & Wiener, 2010).
+    """The risk-coverage curve (El-Yaniv & Wiener, 2010).
 
-    confidence   float (N,), falling: answers with at least so much are given
-    coverage     float (N,), the share of the faces that is answered; rises to 1
-    risk         float (N,), the share of the answers given that is wrong
+    confidence   float (N,), descending thresholds
+    coverage     float (N,), share of faces with at least this confidence; ascends to 1
+    risk         float (N,), share of wrong predictions among them
     """
 
     confidence: np.ndarray
@@ -28,13 +28,15 @@ class RiskCoverage:
 
     @property
     def area(self) -> float:
-        """The mean risk over all coverages (AURC): 0 at best; random doubts give the error rate."""
+        """Return the mean risk over all coverages (AURC). The best value is 0; a random order gives the error rate."""
         return float(self.risk.mean())
 
 
 def risk_coverage(probabilities: np.ndarray, labels: np.ndarray) -> RiskCoverage:
-    """Probabilities (N, K) and labels (N,) → the curve. Faces of one confidence are answered together or not at all, so
-    that each of them has the values of the last."""
+    """Compute the curve of probabilities float (N, K) and labels int (N,).
+
+    Faces of equal confidence have the same values, those of the last of them.
+    """
     confidence, right = find_confidences(probabilities, labels)
     order = np.argsort(-confidence, kind="stable")
     confidence, wrong = confidence[order], ~right[order]
@@ -44,7 +46,7 @@ def risk_coverage(probabilities: np.ndarray, labels: np.ndarray) -> RiskCoverage
 
 
 def find_threshold(probabilities: np.ndarray, labels: np.ndarray, target: float = TARGET_ACCURACY) -> float:
-    """The lowest confidence from which on answers are right in a share of at least ``goal``; above 1 where none is."""
+    """Find the lowest confidence threshold with an accuracy of at least ``target``; a value above 1 if there is none."""
     curve = risk_coverage(probabilities, labels)
     good = np.flatnonzero(1 - curve.risk >= target)
     return float(curve.confidence[good[-1]]) if len(good) else float(np.nextafter(1, 2))
@@ -52,7 +54,7 @@ def find_threshold(probabilities: np.ndarray, labels: np.ndarray, target: float 
 
 @dataclass(frozen=True)
 class SelectiveAccuracy:
-    """What a threshold does: the share of the faces that is answered, and of these the share that is right (else NaN)."""
+    """Coverage, the share of faces above a threshold, and their accuracy (NaN without any)."""
 
     coverage: float
     accuracy: float
@@ -61,7 +63,7 @@ class SelectiveAccuracy:
 def measure_threshold(
     probabilities: np.ndarray, labels: np.ndarray, threshold: float | np.ndarray
 ) -> SelectiveAccuracy:
-    """Probabilities (N, K) and labels (N,) with one threshold, or one for each face (N,)."""
+    """Measure probabilities float (N, K) and labels int (N,) with one threshold, or with one for each face (N,)."""
     confidence, right = find_confidences(probabilities, labels)
     answered = confidence >= threshold
     return SelectiveAccuracy(float(answered.mean()), float(right[answered].mean()) if answered.any() else float("nan"))
@@ -75,8 +77,10 @@ def cross_validate_threshold(
     *,
     fit_temperatures: bool = True,
 ) -> SelectiveAccuracy:
-    """Logits (N, K) → the same, with temperature and threshold of each half of the faces fitted on the other half: what
-    they promise on new faces. ``fits``: whether there is a temperature at all."""
+    """Measure logits (N, K) with the temperature and threshold of each half of the faces fitted on the other half.
+
+    The result is an unbiased estimate for new faces. Without ``fit_temperatures``, the temperature is 1.
+    """
     probabilities, thresholds = np.empty(np.shape(logits)), np.empty(len(labels))
     for mine, other in split_halves(labels, seed):
         temperature = fit_temperature(logits[other], labels[other]) if fit_temperatures else 1.0

@@ -1,4 +1,4 @@
-"""Scores as text, and the predictions CSV."""
+"""Scores as text and files, and the predictions CSV."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mien.evaluation.selective import measure_threshold, risk_coverage
 
 
 def format_scores(scores: Scores) -> str:
-    """Accuracy and macro-F1 with their 95 % intervals, a line a class, and the confusion matrix in counts and rates."""
+    """Format accuracy and macro-F1 with 95 % intervals, a line for each class, and the confusion matrix in counts and rates."""
     low, high = scores.accuracy_interval
     f1_low, f1_high = scores.macro_f1_interval
     width = max(map(len, scores.classes))
@@ -54,7 +54,7 @@ def format_scores(scores: Scores) -> str:
 
 
 def _format_absent_classes(scores: Scores) -> list[str]:
-    """A line about classes without faces, of which macro-F1 counts those that are predicted."""
+    """Return a line about classes without faces. Macro-F1 includes those that are predicted."""
     if not scores.absent_classes:
         return []
     counted = [name for name in scores.absent_classes if scores.confusion[:, scores.classes.index(name)].any()]
@@ -71,15 +71,15 @@ def write_scores(
     answers: tuple[np.ndarray, np.ndarray] | None = None,
     unsure_below: float | None = None,
 ) -> dict[str, Any]:
-    """scores.json (``facts`` first, then the scores), scores.txt and confusion.png; returns what the JSON holds.
+    """Write scores.json (``facts`` first, then the scores), scores.txt and confusion.png. Returns the values of the JSON.
 
-    With ``answers``, the probabilities (N, K) and labels (N,) that were scored, also how far confidences can be relied on,
-    and coverage.png; ``unsure_below`` is the model's threshold.
+    ``answers`` are the probabilities float (N, K) and labels int (N,) that were scored. With them, the files include
+    calibration and risk-coverage, and coverage.png is written. ``unsure_below`` is the threshold of the model.
     """
     values, text = facts | scores.to_json(), f"{title}\n\n{format_scores(scores)}"
     if answers is not None:
-        doubt = measure_uncertainty(*answers, unsure_below)
-        values, text = replace_nan(values | doubt), f"{text}\n{format_uncertainty(doubt)}"
+        uncertainty = measure_uncertainty(*answers, unsure_below)
+        values, text = replace_nan(values | uncertainty), f"{text}\n{format_uncertainty(uncertainty)}"
         draw_figure(plot_coverage(risk_coverage(*answers), unsure_below), folder / "coverage.png")
     write_json(folder / "scores.json", values)
     write_text(folder / "scores.txt", text)
@@ -88,7 +88,7 @@ def write_scores(
 
 
 def measure_uncertainty(probabilities: np.ndarray, labels: np.ndarray, unsure_below: float | None) -> dict[str, Any]:
-    """How far confidences can be relied on: calibration error, risk-coverage area, and what a threshold keeps."""
+    """Measure the calibration error, the risk-coverage area, and coverage and accuracy at the threshold."""
     values: dict[str, Any] = {
         "expected_calibration_error": measure_reliability(probabilities, labels).calibration_error,
         "risk_coverage_area": risk_coverage(probabilities, labels).area,
@@ -101,7 +101,7 @@ def measure_uncertainty(probabilities: np.ndarray, labels: np.ndarray, unsure_be
 
 
 def format_uncertainty(values: dict[str, Any]) -> str:
-    """The same for people."""
+    """Format the values of `measure_uncertainty` as text."""
     lines = [
         f"calibration error   {values['expected_calibration_error']:.2%}  (15 bins)",
         f"risk-coverage area  {values['risk_coverage_area']:.4f}",
@@ -114,9 +114,9 @@ def format_uncertainty(values: dict[str, Any]) -> str:
 
 
 def write_predictions(faces: FaceSet, probabilities: np.ndarray, labels: tuple[str, ...], path: Path) -> None:
-    """``path,label[,truth],p_<class>...`` in input order; ``truth`` is there where any face's label is known.
+    """Write ``path,label[,truth],p_<class>...`` in input order, with ``truth`` if the label of any face is known.
 
-    probabilities float (N, K) over ``labels``, the model's classes; the truth is named in the data's own.
+    probabilities float (N, K) in the order of ``labels``, the classes of the model. The truth is a class of the data.
     """
     known = bool(faces.is_labeled.any())
     with replace_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+import pickle
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 
-from mien.core.errors import DataError
-from mien.core.types import Face, FaceSet, concatenate_faces, split_role
+from mien.core.errors import DataError, UsageError
+from mien.core.types import Face, Faces, FaceSet, concatenate_faces, split_role
 from tests.conftest import patterns
 
 
@@ -82,3 +84,48 @@ def test_a_face_knows_its_label() -> None:
     assert (face.label, round(face.confidence, 6), str(face)) == ("happy", 0.7, "happy 0.70 at (1, 2)-(11, 22)")
     with pytest.raises(ValueError, match="x1 < x2"):
         replace(face, box_xyxy=(1, 2, 1, 22))
+
+
+def happy(**changes: object) -> Face:
+    values = {"box_xyxy": (1.0, 2.0, 11.0, 22.0), "score": 0.9, "labels": ("sad", "happy", "fear"),
+              "probabilities": np.array([0.2, 0.7, 0.1], np.float32)}  # fmt: skip
+    return Face(**values | changes)
+
+
+def test_faces_compare_and_hash_by_their_values() -> None:
+    assert happy() == happy()
+    assert hash(happy()) == hash(happy())
+    assert len({happy(), happy(), happy(track=1)}) == 2
+    changes = {
+        "box_xyxy": (0.0, 2.0, 11.0, 22.0), "score": None, "probabilities": np.array([0.3, 0.6, 0.1], np.float32),
+        "labels": ("a", "b", "c"), "track": 0, "smoothed": np.array([0.2, 0.7, 0.1], np.float32), "smoothed_label": "sad",
+        "unsure_below": 0.5, "not_a_face": 0.1, "is_not_a_face": True,
+    }  # fmt: skip
+    assert set(changes) == {field.name for field in fields(Face)}
+    for name, value in changes.items():
+        assert happy(**{name: value}) != happy()
+    assert happy() != "happy"
+
+
+def test_a_face_says_its_probabilities_by_label() -> None:
+    face = happy(unsure_below=0.8, track=3)
+    assert face.probability("sad") == pytest.approx(0.2)
+    assert face.probability("happiness") == pytest.approx(0.7)
+    with pytest.raises(UsageError, match="`label=bored`: is unknown; choose one of sad, happy, fear"):
+        face.probability("bored")
+    assert repr(face) == "<Face happy? 0.70 at (1, 2)-(11, 22), track 3>"
+    values = json.loads(json.dumps(face.as_dict()))
+    assert values["probabilities"] == pytest.approx({"sad": 0.2, "happy": 0.7, "fear": 0.1})
+    assert (values["label"], values["is_unsure"], values["box_xyxy"]) == ("happy", True, [1, 2, 11, 22])
+    assert (values["track"], values["smoothed"], values["smoothed_label"]) == (3, None, None)
+
+
+def test_faces_of_a_picture_are_a_sequence_that_compares() -> None:
+    faces = Faces([happy(), happy(track=1)])
+    assert faces == [happy(), happy(track=1)] == faces and faces == tuple(faces)
+    assert faces != faces[:1] and not (faces != Faces(faces))  # noqa: SIM202
+    assert hash(faces) == hash(Faces(list(faces)))
+    assert repr(Faces()) == "<Faces (0)>"
+    assert repr(faces) == "<Faces (2): happy 0.70 at (1, 2)-(11, 22); happy 0.70 at (1, 2)-(11, 22)>"
+    assert repr(Faces([happy()] * 6)).endswith(", and 2 more>")
+    assert pickle.loads(pickle.dumps(faces)) == faces

@@ -63,9 +63,9 @@ def test_a_face_is_shown_with_its_answer_its_votes_and_its_saliency(voted: FaceS
 
     html = render_faces(replace(voted, votes=votes), probabilities, np.array([8, 2]), saliency)
     assert asked == [[8, 2]]
-    assert "disgust, read as fear\nraters: sad 7, fear 3\nTraining/00008.png" in html.replace("&#39;", "'")
-    assert "fear, read right" not in html.split("Training/00008.png")[0]
-    assert 'alt="a face labeled disgust, read as fear"' in html
+    assert "disgust, predicted as fear\nraters: sad 7, fear 3\nTraining/00008.png" in html.replace("&#39;", "'")
+    assert "fear, correct" not in html.split("Training/00008.png")[0]
+    assert 'alt="a face labeled disgust, predicted as fear"' in html
     pictures = images_in(html)
     np.testing.assert_array_equal(pictures[0], voted.images[8])
     assert (pictures[1] == 7).all()
@@ -94,7 +94,7 @@ def test_a_report_with_everything(voted: FaceSet, tmp_path: Path) -> None:
     extras = Extras(lambda rows: np.zeros((len(rows), 96, 96, 3), np.uint8), "made up", history, training, ("A note.",))
     values = write_report(tmp_path, "m on <s>", FACTS, voted, probabilities, extras)
     html = (tmp_path / "report.html").read_text(encoding="utf-8")
-    sections = ["In short", "Faces", "Confusions", "Scores", "ROC and precision-recall", "Confidence",
+    sections = ["Summary", "Faces", "Confusions", "Scores", "ROC and precision-recall", "Confidence",
                 "Agreement with the annotators", "Training", "How this was measured"]  # fmt: skip
     assert re.findall(r"<h2 [^>]*>(.*?)</h2>", html) == sections
     assert "<h1>m on &lt;s&gt;</h1>" in html
@@ -155,7 +155,7 @@ def test_a_comparison_shows_the_faces_that_changed(faces: FaceSet, tmp_path: Pat
     a, b = answers(faces, 1), answers(faces, 2)
     found, values = write_comparison(tmp_path, ("one", "two"), FACTS, faces, (a, b), ["A note."])
     html = (tmp_path / "compare.html").read_text(encoding="utf-8")
-    assert re.findall(r"<h2 [^>]*>(.*?)</h2>", html) == ["In short", "Class by class", "Gained", "Lost",
+    assert re.findall(r"<h2 [^>]*>(.*?)</h2>", html) == ["Summary", "Classes", "Gained", "Lost",
                                                           "How this was measured"]  # fmt: skip
     right_a, right_b = a.argmax(axis=1) == faces.labels, b.argmax(axis=1) == faces.labels
     gained = html.split('id="gained"')[1].split('id="lost"')[0]
@@ -167,14 +167,16 @@ def test_a_comparison_shows_the_faces_that_changed(faces: FaceSet, tmp_path: Pat
     assert values["a"]["accuracy"] == pytest.approx(right_a.mean())
     assert not re.search(r"""(src|srcset|href)=["'](?!data:|#)""", html)
     text = format_comparison(found, ("one", "two"))
-    assert f"right by A alone {(right_a & ~right_b).sum()}, by B alone {(right_b & ~right_a).sum()}" in text
+    assert f"only A correct {(right_a & ~right_b).sum()}, only B correct {(right_b & ~right_a).sum()}" in text
     assert f"McNemar p = {found.mcnemar.p_value:.3f}" in text
 
 
 def test_equal_models_are_called_equal(faces: FaceSet, tmp_path: Path) -> None:
     a = answers(faces)
     found, _ = write_comparison(tmp_path, ("one", "two"), FACTS, faces, (a, a))
-    assert "no difference in accuracy is shown (p = 1.000)" in format_comparison(found, ("one", "two"))
+    assert "difference in accuracy on 70 faces is not significant (p = 1.000)" in format_comparison(
+        found, ("one", "two")
+    )
     assert (tmp_path / "compare.html").read_text().count("<p>None.</p>") == 2
 
 
@@ -187,7 +189,9 @@ def _b64(data: bytes) -> str:
 def test_a_confusion_matrix_as_a_table_and_small_lines_in_cells() -> None:
     matrix, rates = np.array([[1, 0], [3, 1200]]), np.array([[1, 0], [0.0025, 0.9975]])
     html = page.render_confusion(["<a>", "b"], matrix, rates, {(0, 0): "<p>x</p>"}, caption="c")
-    assert '<a href="#cell-0-0" aria-label="&lt;a&gt; read as &lt;a&gt;: 1 face">1<small>100.0 %</small></a>' in html
+    assert (
+        '<a href="#cell-0-0" aria-label="&lt;a&gt; predicted as &lt;a&gt;: 1 face">1<small>100.0 %</small></a>' in html
+    )
     assert html.count("<a ") == 1  # only what opens something is a link
     assert '<section id="cell-0-0" class="cell"' in html
     assert "<p>x</p>" in html

@@ -1,10 +1,11 @@
-"""Which pictures of a data set are no faces, learned from the data set alone.
+"""Detection of pictures that are no faces, learned from the data set alone.
 
-Nobody labels what is no face, but everyone can make it: faces whose tiles are shuffled, that stand on their head, of which
-only a scrap is left, whose phases are noise. A small network learns to tell the pictures of the set from these; what it
-then takes for one of these is no face, or is framed, turned or covered like none of the others (Golan & El-Yaniv, "Deep
-anomaly detection using geometric transformations", 2018). Distances from a mean face or to principal components, tried
-first, take smooth pictures without a face for the most ordinary faces of all.
+There are no labels for non-faces, but distorted faces serve as examples: shuffled tiles, rotated faces, small pieces, random
+phases. A small network learns to separate the pictures of the set from these. A picture that it classifies as distorted is
+no face, or has an unusual framing, rotation or occlusion.
+
+Source: Golan & El-Yaniv, "Deep anomaly detection using geometric transformations", 2018. Distances to a mean face or to
+principal components do not work: smooth pictures without a face are nearer than real faces.
 """
 
 from __future__ import annotations
@@ -16,20 +17,20 @@ import numpy as np
 from mien.core.preprocessing import resize
 from mien.core.progress import progress_bar
 
-#: Log odds that are asked for before a picture is called no face, as there are far fewer of them than the network is shown.
-#: At this, of crops of photographs without faces nine in ten are found, and of FER2013's pictures one or two in a hundred.
+#: Log odds above which a picture is no face. Not 0, since non-faces are much rarer than in training. With this margin, 90 % of
+#: crops of photographs without faces are found, and 1 to 2 % of the pictures of FER2013.
 LOG_ODDS_MARGIN = 1.5
 _SIDE_PX = 48
 _TRAINING_PICTURES = 12_000  # pictures of each kind
-_CELLS = 12  # side of the coarse picture beside the gradients, which do not see light
+_CELLS = 12  # side of the coarse picture; gradients alone do not contain brightness
 _HIDDEN, _EPOCHS, _BATCH, _RATE, _DECAY = 64, 5, 128, 1e-3, 1e-2
 
 
 def score_non_faces(images: np.ndarray, *, seed: int = 0, quiet: bool = False) -> np.ndarray:
-    """float32 (N,): log odds that each uint8 picture (N, H, W) is no face of this set, less SURE: above 0 it is called none.
+    """Compute the log odds that each uint8 picture (N, H, W) is no face, minus LOG_ODDS_MARGIN: float32 (N,).
 
-    Each half of the set is judged by a network that learned from the other half. Sets of a few hundred faces teach too
-    little to be relied on.
+    Pictures with a score above 0 are no faces. Each half of the set is scored by a network that was trained on the other
+    half. A few hundred faces are not enough for reliable scores.
     """
     if len(images) < 4:
         return np.full(len(images), -np.inf, np.float32)
@@ -43,7 +44,7 @@ def score_non_faces(images: np.ndarray, *, seed: int = 0, quiet: bool = False) -
     with progress_bar("non-faces", steps, quiet=quiet) as bar:
         described = describe_pictures(pictures, bar.advance)
         for ours, others in (halves, halves[::-1]):
-            # A small set is seen several times, and mirrored as often as not.
+            # The pictures of a small set are used several times. Half of them are mirrored.
             drawn = np.concatenate([rng.permutation(others) for _ in range(-(-_TRAINING_PICTURES // len(others)))])[
                 :_TRAINING_PICTURES
             ]
@@ -59,7 +60,7 @@ def score_non_faces(images: np.ndarray, *, seed: int = 0, quiet: bool = False) -
 
 
 def describe_pictures(images: np.ndarray, advance: Callable[[float], None] = lambda amount: None) -> np.ndarray:
-    """float32 (N, 1044) of uint8 (N, 48, 48): oriented gradients, and the picture in 12 × 12 cells, its light taken off."""
+    """Compute the features of pictures, uint8 (N, 48, 48) → float32 (N, 1044): gradients and a normalized 12 × 12 picture."""
     pictures = images.astype(np.float32)
     cells = pictures.reshape(len(images), _CELLS, _SIDE_PX // _CELLS, _CELLS, _SIDE_PX // _CELLS).mean(axis=(2, 4))
     mean, deviation = pictures.mean(axis=(1, 2)), np.maximum(pictures.std(axis=(1, 2)), 3)
@@ -68,9 +69,9 @@ def describe_pictures(images: np.ndarray, advance: Callable[[float], None] = lam
 
 
 def oriented_gradients(images: np.ndarray, advance: Callable[[float], None] = lambda amount: None) -> np.ndarray:
-    """Histograms of oriented gradients, float32 (N, 900) of uint8 (N, 48, 48): 5 × 5 blocks of 2 × 2 cells of 8 × 8 pixels.
+    """Compute histograms of oriented gradients: uint8 (N, 48, 48) → float32 (N, 900).
 
-    Nine directions a cell (Dalal & Triggs, "Histograms of oriented gradients for human detection", 2005).
+    5 × 5 blocks of 2 × 2 cells of 8 × 8 pixels, nine directions for each cell (Dalal & Triggs, "Histograms of oriented gradients for human detection", 2005).
     """
     import cv2
 
@@ -89,23 +90,23 @@ def make_non_faces(
     rng: np.random.Generator,
     distortions: Sequence[Callable[[np.ndarray, np.random.Generator], np.ndarray]] | None = None,
 ) -> np.ndarray:
-    """uint8 (count, S, S): what faces (N, S, S) become when they are taken apart in one of several ways; default: all six."""
+    """Distort random faces uint8 (N, S, S) to non-faces uint8 (count, S, S), by the distortions in turn; default: all six."""
     distortions = distortions or (_shuffle_tiles, _rotate, _enlarge_piece, _randomize_phases, _roll, _repeat_piece)
     rows = rng.integers(0, len(images), count)
     return np.stack([distortions[index % len(distortions)](images[row], rng) for index, row in enumerate(rows)])
 
 
 def _shuffle_tiles(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Square tiles in another order."""
+    """Shuffle square tiles."""
     cells = int(rng.choice([2, 3, 4, 6, 8]))
     side = len(image) // cells
-    if side * cells < len(image):  # what the tiles do not cover is given up
+    if side * cells < len(image):  # pixels outside the tiles are cut off
         return resize(_permute_tiles(image[: side * cells, : side * cells], cells, rng), len(image))
     return _permute_tiles(image, cells, rng)
 
 
 def _permute_tiles(image: np.ndarray, cells: int, rng: np.random.Generator) -> np.ndarray:
-    """(S, S) of cells × cells square tiles, S a multiple of cells."""
+    """Permute the cells × cells tiles of a picture (S, S), where S is a multiple of cells."""
     side = len(image) // cells
     tiles = image.reshape(cells, side, cells, side).swapaxes(1, 2).reshape(-1, side, side)
     tiles = tiles[rng.permutation(cells * cells)]
@@ -113,19 +114,19 @@ def _permute_tiles(image: np.ndarray, cells: int, rng: np.random.Generator) -> n
 
 
 def _rotate(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """On its side or its head."""
+    """Rotate by 90, 180 or 270 degrees."""
     return np.rot90(image, int(rng.integers(1, 4)))
 
 
 def _enlarge_piece(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A piece too small to show what it belongs to, enlarged."""
+    """Enlarge a piece that is too small to be recognized."""
     side = int(rng.integers(len(image) // 6, len(image) // 2 - 2))
     top, left = rng.integers(0, len(image) - side, 2)
     return resize(image[top : top + side, left : left + side], len(image))
 
 
 def _randomize_phases(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The picture's own frequencies with the phases of noise: a texture."""
+    """Keep the frequencies of the picture and replace its phases by those of noise, which gives a texture."""
     phases = np.angle(np.fft.fft2(rng.normal(size=image.shape)))
     texture = np.real(np.fft.ifft2(np.abs(np.fft.fft2(image)) * np.exp(1j * phases)))
     texture = (texture - texture.mean()) / (texture.std() + 1e-6) * image.std() + image.mean()
@@ -133,25 +134,25 @@ def _randomize_phases(image: np.ndarray, rng: np.random.Generator) -> np.ndarray
 
 
 def _roll(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Moved by a quarter to three quarters of the side, what leaves on one side entering on the other."""
+    """Shift cyclically by a quarter to three quarters of the side."""
     down, right = rng.integers(len(image) // 4, 3 * len(image) // 4 + 1, 2)
     return np.roll(image, (int(down), int(right)), (0, 1))
 
 
 def _repeat_piece(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Four times the same half-sized piece, turned."""
+    """Repeat a rotated piece of half the size four times."""
     side = int(rng.integers(len(image) // 3, len(image)))
     top, left = rng.integers(0, len(image) - side + 1, 2)
     piece = resize(image[top : top + side, left : left + side], (len(image) + 1) // 2)
     return np.tile(np.rot90(piece, int(rng.integers(4))), (2, 2))[: len(image), : len(image)]
 
 
-#: The ways after which nobody would see a face any more.
+#: Distortions after which no face is recognizable.
 SCRAMBLING = (_shuffle_tiles, _enlarge_piece, _randomize_phases, _roll, _repeat_piece)
 
 
 class _Network:
-    """One hidden layer of rectified units, logistic loss, Adam (Kingma & Ba, 2015): small enough for numpy alone."""
+    """A network in numpy: one hidden ReLU layer, logistic loss, trained with Adam (Kingma & Ba, 2015)."""
 
     def __init__(self, rows: np.ndarray, rng: np.random.Generator) -> None:
         self.mean, self.deviation = rows.mean(axis=0), rows.std(axis=0) + 1e-6
@@ -168,7 +169,7 @@ class _Network:
         return (rows - self.mean) / self.deviation
 
     def fit(self, targets: np.ndarray, rng: np.random.Generator) -> None:
-        """targets float (N,), 1 for what is no face."""
+        """Train on the rows of the constructor with targets float (N,), 1 for non-faces."""
         first = [np.zeros_like(weight) for weight in self.weights]
         second = [np.zeros_like(weight) for weight in self.weights]
         step = 0
@@ -191,6 +192,6 @@ class _Network:
         return [rows.T @ back + _DECAY / len(rows) * into, back.sum(axis=0), hidden.T @ error, error.sum()]
 
     def log_odds(self, rows: np.ndarray) -> np.ndarray:
-        """float (N,): log of the odds that each is none of the first kind."""
+        """Return the log odds float (N,) that each row float (N, D) is a non-face."""
         into, bias, out, offset = self.weights
         return np.maximum(self._scaled(rows) @ into + bias, 0) @ out + offset

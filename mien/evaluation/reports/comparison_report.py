@@ -1,4 +1,4 @@
-"""Two models side by side: as text for the console, and as a page with the faces on which they differ."""
+"""Comparison of two models: as text, and as a page with the faces on which they differ."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from mien.evaluation.reports.curves import draw_figure
 from mien.evaluation.reports.galleries import LARGE_PX, faces_per_group, shrink_pictures
 from mien.evaluation.reports.page import Section
 
-#: A difference is called one below this p-value.
+#: A difference is significant below this p-value.
 SIGNIFICANCE_LEVEL = 0.05
 
-#: Of fewer faces nothing is concluded.
+#: Minimum number of faces for a conclusion.
 MIN_FACES = 10
 
 
@@ -32,18 +32,18 @@ def write_comparison(
     probabilities: tuple[np.ndarray, np.ndarray],
     notes: Sequence[str] = (),
 ) -> tuple[Comparison, dict[str, Any]]:
-    """compare.html, compare.json and compare.png in ``folder``; returns the comparison and what the JSON holds.
+    """Write compare.html, compare.json and compare.png to ``folder``. Returns the comparison and the values of the JSON.
 
-    faces: all labeled; both probabilities float (N, K) in the order of faces.classes.
+    faces: labeled. probabilities: of A and B, each float (N, K) in the order of faces.classes.
     """
     make_folder(folder)
     found = compare_models(*probabilities, faces.labels, faces.classes)
     changed = _list_changed_faces(found, faces)
     values = replace_nan(facts | found.to_json() | {"notes": list(notes), "changed": changed})
-    title = f"{names[0]} against {names[1]}"
+    title = f"Comparison of {names[0]} and {names[1]}"
     sections = [
         _summary_section(folder, found, names),
-        Section("Class by class", _class_table_html(found), "A face is gained where B reads it right and A did not, and lost where A did and B does not."),
+        Section("Classes", _class_table_html(found), "Gained: only B is correct. Lost: only A is correct."),
         *_gallery_sections(found, faces, probabilities),
         Section("How this was measured", _method_html(facts)),
     ]  # fmt: skip
@@ -56,7 +56,7 @@ def write_comparison(
 
 
 def format_comparison(found: Comparison, names: tuple[str, str]) -> str:
-    """The comparison for a terminal."""
+    """Format the comparison as text for a terminal."""
     test, lines = found.mcnemar, [f"A  {names[0]}", f"B  {names[1]}", "", f"{'':<10}{'A':>9}{'B':>9}{'B − A':>10}"]
     for name, value, form in (("accuracy", "accuracy", "{:.2%}"), ("macro-F1", "macro_f1", "{:.4f}")):
         difference, (low, high) = found.differences[value]
@@ -69,7 +69,7 @@ def format_comparison(found: Comparison, names: tuple[str, str]) -> str:
     how = "exact binomial" if test.statistic is None else f"chi-square {test.statistic:.2f}, continuity corrected"
     lines += [
         "",
-        f"{found.a.count:,} faces; right by A alone {test.only_a:,}, by B alone {test.only_b:,}",
+        f"{found.a.count:,} faces; only A correct {test.only_a:,}, only B correct {test.only_b:,}",
         f"McNemar p = {_format_p_value(test.p_value)} ({how})",
         _conclusion_text(found),
         "",
@@ -85,19 +85,19 @@ def format_comparison(found: Comparison, names: tuple[str, str]) -> str:
 
 
 def _conclusion_text(found: Comparison) -> str:
-    """What the test says, in words."""
+    """Return the result of the test in words."""
     difference, (low, high) = found.differences["accuracy"]
     if found.a.count < MIN_FACES:
-        return f"{found.a.count:,} face{'' if found.a.count == 1 else 's'}: too few to say which reads better."
+        return f"{found.a.count:,} face{'' if found.a.count == 1 else 's'}: too few for a conclusion."
     if found.mcnemar.p_value >= SIGNIFICANCE_LEVEL:
         return (
-            f"On these {found.a.count:,} faces no difference in accuracy is shown (p = {_format_p_value(found.mcnemar.p_value)}): "
-            f"it is {_format_points(difference)} (B − A), and may be anything from {_format_points(low)} to {_format_points(high)}."
+            f"The difference in accuracy on {found.a.count:,} faces is not significant (p = {_format_p_value(found.mcnemar.p_value)}): "
+            f"B − A is {_format_points(difference)}, 95 % interval {_format_points(low)} to {_format_points(high)}."
         )
     better = "B" if difference > 0 else "A"
     return (
-        f"{better} reads more of these {found.a.count:,} faces right (p = {_format_p_value(found.mcnemar.p_value)}): the "
-        f"difference B − A is {_format_points(difference)}, 95 % interval {_format_points(low)} to {_format_points(high)}."
+        f"{better} is significantly more accurate on {found.a.count:,} faces (p = {_format_p_value(found.mcnemar.p_value)}): "
+        f"B − A is {_format_points(difference)}, 95 % interval {_format_points(low)} to {_format_points(high)}."
     )
 
 
@@ -105,7 +105,7 @@ def _summary_section(folder: Path, found: Comparison, names: tuple[str, str]) ->
     rows = found.per_class()
     series = {side: [row[f"recall_{side.lower()}"] for row in rows] for side in ("A", "B")}
     figure = draw_figure(
-        curves.plot_class_bars(found.a.classes, series, "Faces of each class that are found"), folder / "compare.png"
+        curves.plot_class_bars(found.a.classes, series, "Recall of each class"), folder / "compare.png"
     )
     accuracy, macro = found.differences["accuracy"], found.differences["macro_f1"]
     facts = [
@@ -117,15 +117,15 @@ def _summary_section(folder: Path, found: Comparison, names: tuple[str, str]) ->
             f"{_format_points(accuracy[1][0])} to {_format_points(accuracy[1][1])}",
         ),
         ("macro-F1, B − A", f"{macro[0]:+.3f}", f"{macro[1][0]:+.3f} to {macro[1][1]:+.3f}"),
-        ("McNemar's p", _format_p_value(found.mcnemar.p_value), "chance of such a difference between equals"),
-        ("right by A alone", f"{found.mcnemar.only_a:,}", "lost from A to B"),
-        ("right by B alone", f"{found.mcnemar.only_b:,}", "gained from A to B"),
-        ("same answer", f"{100 * (found.predicted_a == found.predicted_b).mean():.1f} %", "right or wrong"),
+        ("McNemar's p", _format_p_value(found.mcnemar.p_value), "probability of such a difference for equal models"),
+        ("only A correct", f"{found.mcnemar.only_a:,}", "lost"),
+        ("only B correct", f"{found.mcnemar.only_b:,}", "gained"),
+        ("same prediction", f"{100 * (found.predicted_a == found.predicted_b).mean():.1f} %", "correct or wrong"),
     ]
     body = page.render_columns(
         [page.render_picture(figure.light, figure.alt, dark=figure.dark), page.render_cards(facts)]
     )
-    return Section("In short", body)
+    return Section("Summary", body)
 
 
 def _class_table_html(found: Comparison) -> str:
@@ -140,7 +140,7 @@ def _class_table_html(found: Comparison) -> str:
 
 
 def _gallery_sections(found: Comparison, faces: FaceSet, probabilities: tuple[np.ndarray, np.ndarray]) -> list[Section]:
-    """The faces gained and the faces lost, class by class, those that moved most first."""
+    """The gained and lost faces by class, sorted by the change of the label's probability."""
     right_a, right_b = (predicted == faces.labels for predicted in (found.predicted_a, found.predicted_b))
     of_truth = [each[np.arange(len(faces)), faces.labels] for each in probabilities]
     moved = of_truth[1] - of_truth[0]
@@ -156,7 +156,7 @@ def _gallery_sections(found: Comparison, faces: FaceSet, probabilities: tuple[np
                 parts.append(
                     f"<h3>{page.escape_text(name)}: {many}</h3>{_gallery_html(found, faces, of_truth, rows[:count])}"
                 )
-        note = "wrong by A, right by B" if title == "Gained" else "right by A, wrong by B"
+        note = "only B is correct" if title == "Gained" else "only A is correct"
         note = f"{int(changed.sum()):,} faces, {note}; bars: the probability that each gives to the label."
         sections.append(Section(title, "\n".join(parts) or "<p>None.</p>", note))
     return sections
@@ -170,13 +170,13 @@ def _gallery_html(found: Comparison, faces: FaceSet, of_truth: Sequence[np.ndarr
     return page.render_tiles(
         shrink_pictures(faces.images[rows], LARGE_PX),
         [f"A: {a}\nB: {b}\n{faces.names[row]}" for row, (_, a, b) in zip(rows, answers, strict=True)],
-        alts=[f"a face labeled {truth}; A reads {a}, B reads {b}" for truth, a, b in answers],
+        alts=[f"a face labeled {truth}; A predicts {a}, B predicts {b}" for truth, a, b in answers],
         bars=[[("A", float(of_truth[0][row])), ("B", float(of_truth[1][row]))] for row in rows],
     )
 
 
 def _list_changed_faces(found: Comparison, faces: FaceSet) -> list[dict[str, str]]:
-    """Every face that one model reads right and the other wrong, in the order of the data."""
+    """List the faces on which exactly one model is correct, in the order of the data."""
     right_a, right_b = (predicted == faces.labels for predicted in (found.predicted_a, found.predicted_b))
     return [
         {
@@ -193,11 +193,11 @@ def _list_changed_faces(found: Comparison, faces: FaceSet) -> list[dict[str, str
 def _method_html(facts: dict[str, Any]) -> str:
     rows = [[name, ", ".join(value) if isinstance(value, list) else str(value or "—")] for name, value in facts.items()]
     said = (
-        "Intervals: both models are scored on the same faces, drawn anew with replacement 2,000 times (paired percentile "
-        "bootstrap), with a fixed seed. McNemar's test (1947) looks at the faces on which exactly one model is right: exact "
-        "binomial below 25 of them, else chi-square with Edwards' continuity correction."
+        "Intervals: percentiles of the paired bootstrap with 2,000 draws and a fixed seed. McNemar's test (1947) uses the faces "
+        "on which exactly one model is correct: the exact binomial test for fewer than 25, otherwise chi-square with Edwards' "
+        "continuity correction."
     )
-    return page.render_table(["what", "value"], rows) + f"<p>{said}</p>"
+    return page.render_table(["item", "value"], rows) + f"<p>{said}</p>"
 
 
 def _format_points(value: float) -> str:

@@ -1,4 +1,4 @@
-"""The figures of a report, each drawn for a light and a dark page."""
+"""The figures of a report, each drawn for light and dark pages."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from mien.evaluation.ranking import precision_recall_curve, roc_curve
 from mien.evaluation.rater_agreement import RaterAgreement
 from mien.evaluation.selective import RiskCoverage
 
-#: Draws on matplotlib axes, and returns what it shows in words.
+#: Draws on matplotlib axes and returns a description in words.
 Drawing = Callable[[Any], str]
 
-#: (paper, ink) of the two themes; they are the page's own (templates/page.html).
+#: (background, foreground) of the two themes, as in templates/page.html.
 LIGHT, DARK = ("#ffffff", "#1c2126"), ("#14181c", "#e6eaee")
 
-#: Bars of two things side by side, readable on both papers and by those who do not tell red from green.
+#: Colors of two series, readable on both backgrounds and with color blindness.
 FIRST, SECOND = "#3b87c8", "#e08a2e"
 
 
 class Figure(NamedTuple):
-    """One figure as PNG for a light page and for a dark one; ``alt`` says in words what it shows."""
+    """A figure as PNG for light and dark pages; ``alt`` describes it in words."""
 
     light: bytes
     dark: bytes
@@ -35,7 +35,7 @@ class Figure(NamedTuple):
 
 
 def draw_figure(draw: Drawing, path: Path | None = None, size: tuple[float, float] = (6.4, 4.6)) -> Figure:
-    """Draw twice. ``draw`` is given matplotlib axes and returns the alt text; the light figure is kept at ``path``."""
+    """Draw a figure for both themes. The light one is also written to ``path``, if given."""
     pictures = []
     for theme in (LIGHT, DARK):
         with _theme(*theme):
@@ -44,7 +44,7 @@ def draw_figure(draw: Drawing, path: Path | None = None, size: tuple[float, floa
             canvas = Canvas(figsize=size, layout="constrained")
             axes = canvas.subplots()
             alt = draw(axes)
-            axes.grid(alpha=0.2, axis="y" if len(axes.containers) else "both")  # bars need no lines between them
+            axes.grid(alpha=0.2, axis="y" if len(axes.containers) else "both")  # no vertical lines between bars
             axes.set_axisbelow(True)
             axes.spines[["top", "right"]].set_visible(False)
             buffer = io.BytesIO()
@@ -57,20 +57,20 @@ def draw_figure(draw: Drawing, path: Path | None = None, size: tuple[float, floa
 
 
 @contextmanager
-def _theme(paper: str, ink: str) -> Iterator[None]:
-    """matplotlib with this paper and ink, for the time of one figure."""
+def _theme(background: str, foreground: str) -> Iterator[None]:
+    """Use these colors in matplotlib during the block."""
     import matplotlib
 
-    inked = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color", "grid.color")
-    papered = ("figure.facecolor", "axes.facecolor", "savefig.facecolor", "legend.facecolor")
-    plain = {"font.size": 11, "text.parse_math": False}  # a $ in a class's name begins no formula
-    settings: dict[Any, Any] = dict.fromkeys(inked, ink) | dict.fromkeys(papered, paper) | plain
+    foregrounds = ("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color", "grid.color")
+    backgrounds = ("figure.facecolor", "axes.facecolor", "savefig.facecolor", "legend.facecolor")
+    plain = {"font.size": 11, "text.parse_math": False}  # a $ in a class name is no formula
+    settings: dict[Any, Any] = dict.fromkeys(foregrounds, foreground) | dict.fromkeys(backgrounds, background) | plain
     with matplotlib.rc_context(settings):
         yield
 
 
 def plot_roc(probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[str], areas: np.ndarray) -> Drawing:
-    """Draws the ROC curve of every class against the rest; ``areas`` (K,) go into the legend."""
+    """Draw the ROC curve of each class against the rest. ``areas`` float (K,) are shown in the legend."""
 
     def draw(axes: Any) -> str:
         for k, name in enumerate(classes):
@@ -88,7 +88,7 @@ def plot_roc(probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[st
 def plot_precision_recall(
     probabilities: np.ndarray, labels: np.ndarray, classes: Sequence[str], averages: np.ndarray
 ) -> Drawing:
-    """Draws the precision-recall curve of every class that occurs; ``averages`` (K,) go into the legend."""
+    """Draw the precision-recall curve of each class that occurs. ``averages`` float (K,) are shown in the legend."""
 
     def draw(axes: Any) -> str:
         for k, name in enumerate(classes):
@@ -106,7 +106,7 @@ def plot_precision_recall(
 
 
 def plot_reliability(found: Reliability) -> Drawing:
-    """Draws accuracy against confidence by bin, with the gap to the diagonal and each bin's share of the faces."""
+    """Draw accuracy against confidence by bin, with the share of the faces in each bin."""
 
     def draw(axes: Any) -> str:
         width, some = np.diff(found.edges), found.count > 0
@@ -122,9 +122,9 @@ def plot_reliability(found: Reliability) -> Drawing:
         axes.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.02),
                  title=f"Reliability: expected calibration error {found.calibration_error:.3f}")  # fmt: skip
         _add_legend(axes, loc="upper left")
-        tendency = "surer than it is right" if found.overconfidence > 0 else "less sure than it is right"
+        tendency = "overconfident" if found.overconfidence > 0 else "underconfident"
         return (
-            f"Reliability diagram, 15 bins. The expected calibration error is {found.calibration_error:.3f}; on the whole the model "
+            f"Reliability diagram, 15 bins. The expected calibration error is {found.calibration_error:.3f}; the model "
             f"is {tendency}, by {abs(found.overconfidence):.1%}."
         )
 
@@ -132,51 +132,55 @@ def plot_reliability(found: Reliability) -> Drawing:
 
 
 def plot_confidence(rows: Sequence[dict[str, float]]) -> Drawing:
-    """Draws accuracy and the share of faces kept, where answers below a confidence are not given."""
+    """Draw coverage and accuracy of the faces above a confidence threshold."""
 
     def draw(axes: Any) -> str:
         x = [row["threshold"] for row in rows]
         axes.plot(x, [row["accuracy"] for row in rows], color=FIRST, marker="o", markersize=4,
-                  label="accuracy of the answers given")  # fmt: skip
+                  label="accuracy of these faces")  # fmt: skip
         axes.plot(x, [row["coverage"] for row in rows], color=SECOND, marker="s", markersize=4,
-                  label="share of the faces answered")  # fmt: skip
-        axes.set(xlabel="answers are given from this confidence on", xlim=(0, 1), ylim=(0, 1.02),
+                  label="share of the faces")  # fmt: skip
+        axes.set(xlabel="confidence threshold", xlim=(0, 1), ylim=(0, 1.02),
                  title="Accuracy by confidence")  # fmt: skip
         _add_legend(axes, loc="lower left")
-        told = [row for row in rows if row["threshold"] in (0.5, 0.8) and row["coverage"] > 0]
+        examples = [row for row in rows if row["threshold"] in (0.5, 0.8) and row["coverage"] > 0]
         return "Accuracy by confidence. " + " ".join(
-            f"From {row['threshold']:.1f} on: {row['coverage']:.0%} of the faces, {row['accuracy']:.1%} right."
-            for row in told
+            f"Threshold {row['threshold']:.1f}: {row['coverage']:.0%} of the faces, accuracy {row['accuracy']:.1%}."
+            for row in examples
         )
 
     return draw
 
 
 def plot_coverage(found: RiskCoverage, threshold: float | None = None) -> Drawing:
-    """Draws the risk-coverage curve: how often answers are wrong when only the surest share of the faces is answered; with
-    a dot at a confidence ``threshold``."""
+    """Draw the risk-coverage curve: the error rate of the most confident share of the faces.
+
+    A dot marks the confidence ``threshold``, if given.
+    """
 
     def draw(axes: Any) -> str:
         axes.plot(found.coverage, found.risk, color=FIRST, linewidth=1.8, label=f"area below {found.area:.3f}")
         error = float(found.risk[-1])
-        axes.axhline(error, linestyle=":", color="gray", linewidth=1, label=f"all answered: {100 * error:.1f} % wrong")
-        told = f"Risk-coverage curve. With every face answered {error:.1%} of the answers are wrong."
+        axes.axhline(error, linestyle=":", color="gray", linewidth=1, label=f"all faces: {100 * error:.1f} % wrong")
+        description = f"Risk-coverage curve. Of all faces, {error:.1%} are wrong."
         answered = found.confidence >= threshold if threshold is not None else np.zeros(1, bool)
         if answered.any():
             at = int(np.flatnonzero(answered)[-1])
             share, risk = float(found.coverage[at]), float(found.risk[at])
             axes.plot(share, risk, "o", color=SECOND, label=f"confidence {threshold:.2f}: {100 * risk:.1f} % wrong")
-            told += f" From a confidence of {threshold:.2f} on: {share:.1%} answered, {risk:.1%} of them wrong."
-        axes.set(xlabel="share of the faces that is answered, surest first", ylabel="share of the answers that is wrong",
+            description += (
+                f" Above a confidence of {threshold:.2f}: {share:.1%} of the faces, {risk:.1%} of them wrong."
+            )
+        axes.set(xlabel="coverage: share of the faces, most confident first", ylabel="risk: share of wrong predictions",
                  xlim=(0, 1), ylim=(0, None), title="Risk and coverage")  # fmt: skip
         _add_legend(axes, loc="upper left")
-        return told
+        return description
 
     return draw
 
 
 def plot_class_bars(classes: Sequence[str], series: Mapping[str, Sequence[float] | np.ndarray], title: str) -> Drawing:
-    """Draws one group of bars a class; ``series``: name → a share 0..1 of each class."""
+    """Draw a group of bars for each class. ``series``: name → shares in 0..1, float (K,)."""
 
     def draw(axes: Any) -> str:
         width = 0.8 / len(series)
@@ -187,7 +191,7 @@ def plot_class_bars(classes: Sequence[str], series: Mapping[str, Sequence[float]
             axes.bar_label(drawn, [f"{100 * value:.0f}" if np.isfinite(value) else "" for value in values],
                            fontsize=8, padding=1)  # fmt: skip
         axes.set_xticks(places, classes, rotation=25 if len(classes) > 4 else 0)
-        axes.set(ylabel="share found (recall)", ylim=(0, 1.08), title=title)
+        axes.set(ylabel="recall", ylim=(0, 1.08), title=title)
         if len(series) > 1:
             axes.legend(frameon=False, fontsize=9, ncols=len(series), loc="upper center", bbox_to_anchor=(0.5, 1.0))
         return f"{title}. " + " ".join(
@@ -198,7 +202,7 @@ def plot_class_bars(classes: Sequence[str], series: Mapping[str, Sequence[float]
 
 
 def plot_rater_agreement(found: RaterAgreement) -> Drawing:
-    """Draws accuracy by how far the raters agree, with the number of faces."""
+    """Draw accuracy by the agreement of the annotators, with the number of faces."""
 
     def draw(axes: Any) -> str:
         groups = [group for group in found.groups if group["count"]]
@@ -208,16 +212,16 @@ def plot_rater_agreement(found: RaterAgreement) -> Drawing:
         bars = axes.bar(names, values, color=FIRST, yerr=np.stack([values - low, high - values]), ecolor="gray",
                         capsize=3)  # fmt: skip
         axes.bar_label(bars, [f"{group['count']:,}" for group in groups], label_type="center", fontsize=8)
-        axes.set(xlabel="votes for the raters' favorite", ylabel="accuracy", ylim=(0, 1.02),
-                 title="Accuracy by the raters' agreement")  # fmt: skip
+        axes.set(xlabel="share of the most frequent vote", ylabel="accuracy", ylim=(0, 1.02),
+                 title="Accuracy by agreement of the annotators")  # fmt: skip
         axes.tick_params(axis="x", labelrotation=25)
-        return "Accuracy by the raters' agreement: " + _list_values(names, values, "{:.1%}")
+        return "Accuracy by agreement of the annotators: " + _list_values(names, values, "{:.1%}")
 
     return draw
 
 
 def plot_training(history: Sequence[dict[str, Any]], what: str) -> Drawing:
-    """Draws "loss" or "accuracy" of training and validation over the epochs of a run's log."""
+    """Draw the "loss" or "accuracy" of training and validation over the epochs of a training log."""
 
     def draw(axes: Any) -> str:
         epochs = [row["epoch"] for row in history]

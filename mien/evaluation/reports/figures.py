@@ -1,4 +1,4 @@
-"""Pictures of scores: training curves and confusion matrices as PNG."""
+"""Figures as PNG: training curves and confusion matrices."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ R = TypeVar("R")
 
 
 def without_math_text(draw: Callable[P, R]) -> Callable[P, R]:
-    """Decorates what draws: words are drawn as they are, where matplotlib would take what stands between two $ for a formula."""
+    """Decorate a function that draws: text is drawn literally. By default matplotlib reads text between two $ as a formula."""
 
     @wraps(draw)
     def drawing(*arguments: P.args, **options: P.kwargs) -> R:
@@ -30,7 +30,7 @@ def without_math_text(draw: Callable[P, R]) -> Callable[P, R]:
 
 
 def import_pyplot() -> Any:
-    """matplotlib without a screen, imported only when something is drawn."""
+    """Import matplotlib.pyplot without a screen; only when something is drawn, since this is slow."""
     import matplotlib
 
     matplotlib.use("Agg", force=False)
@@ -41,16 +41,16 @@ def import_pyplot() -> Any:
 
 @without_math_text
 def draw_curves(history: list[dict[str, Any]], path: Path, title: str) -> None:
-    """Loss and accuracy of training and validation, and the learning rate, over the epochs of a run's log."""
+    """Draw loss and accuracy of training and validation, and the learning rate, over the epochs of a training log."""
     plot = import_pyplot()
     epochs = [row["epoch"] for row in history]
     figure, (left, right, rate) = plot.subplots(1, 3, figsize=(13, 4), layout="constrained")
     marker = "o" if len(epochs) == 1 else None
-    left.plot(epochs, [row["loss"] for row in history], label="training, as it is given", marker=marker)
+    left.plot(epochs, [row["loss"] for row in history], label="training (augmented)", marker=marker)
     left.plot(epochs, [row["validation_loss"] for row in history], label="validation", marker=marker)
     left.set(title="loss", xlabel="epoch")
     left.legend()
-    right.plot(epochs, [100 * row["accuracy"] for row in history], label="training, as it is given", marker=marker)
+    right.plot(epochs, [100 * row["accuracy"] for row in history], label="training (augmented)", marker=marker)
     right.plot(epochs, [100 * row["validation_accuracy"] for row in history], label="validation", marker=marker)
     right.plot(
         epochs, [100 * row["validation_macro_f1"] for row in history], label="validation macro-F1 × 100", marker=marker
@@ -71,7 +71,7 @@ def draw_curves(history: list[dict[str, Any]], path: Path, title: str) -> None:
 
 @without_math_text
 def draw_confusion(scores: Scores, path: Path, title: str) -> None:
-    """The confusion matrix twice, in counts and in rates of the true class."""
+    """Draw the confusion matrix in counts and in rates of the true class."""
     plot = import_pyplot()
     names = list(scores.classes)
     figure, panels = plot.subplots(1, 2, figsize=(14, 6.2), layout="constrained")
@@ -82,7 +82,7 @@ def draw_confusion(scores: Scores, path: Path, title: str) -> None:
     for axes, values, what, form in drawn:
         image = axes.imshow(
             scores.confusion_rates, cmap="Blues", vmin=0, vmax=1
-        )  # both colored by rate, so rare classes are seen
+        )  # both are colored by rate, so that rare classes are visible
         axes.set_xticks(range(len(names)), names, rotation=35, ha="right")
         axes.set_yticks(range(len(names)), names)
         axes.set(xlabel="predicted", ylabel="true", title=what)
@@ -106,7 +106,7 @@ def draw_confusion(scores: Scores, path: Path, title: str) -> None:
 
 @without_math_text
 def draw_run_curves(histories: dict[str, list[dict[str, Any]]], path: Path, title: str) -> None:
-    """Training loss, validation loss and both accuracies of several runs over their epochs, a color a run.
+    """Draw training and validation loss and accuracy of several runs over the epochs, a color for each run.
 
     histories: name → the rows of a run's log. Training is dashed, validation solid.
     """
@@ -134,7 +134,7 @@ def draw_run_curves(histories: dict[str, list[dict[str, Any]]], path: Path, titl
 def draw_points(
     series: dict[str, list[tuple[float, list[float]]]], path: Path, title: str, xlabel: str, ylabel: str
 ) -> None:
-    """Lines through the means of repeated measurements, with every measurement as a point.
+    """Draw lines through the means of repeated measurements, with a point for each measurement.
 
     series: name → (x, measurements at x), x ascending.
     """

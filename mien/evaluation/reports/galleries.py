@@ -1,4 +1,4 @@
-"""Which faces a report shows, and how: surest right, surest wrong, least sure, and the faces behind a confusion."""
+"""The faces of a report: confident and correct, confident and wrong, least confident, and those of a confusion."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from mien.core.types import FaceSet
 from mien.evaluation.rater_agreement import format_votes
 from mien.evaluation.reports.page import render_tiles
 
-#: A picture on the page is at most this large: pixels of a side, among others and in the pages of confusions.
+#: Maximum side of a picture in pixels, in galleries with saliency and in all others.
 LARGE_PX, SMALL_PX = 96, 48
 
-#: Rows of faces → their saliency as pictures, uint8 (n, H', W', 3).
+#: Computes saliency maps: rows of faces → pictures uint8 (n, H', W', 3).
 Saliency = Callable[[np.ndarray], np.ndarray]
 
 
 class Picks(NamedTuple):
-    """Row numbers of the faces of one class that are shown, the most telling first."""
+    """Rows of the faces of one class that are shown, the most informative first."""
 
     right: np.ndarray
     wrong: np.ndarray
@@ -27,7 +27,7 @@ class Picks(NamedTuple):
 
 
 def pick_faces(probabilities: np.ndarray, labels: np.ndarray, count: int) -> list[Picks]:
-    """At most ``count`` of each kind for each class: most confident right, most confident wrong, least sure."""
+    """Pick at most ``count`` faces of each kind for each class, from probabilities float (N, K) and labels int (N,)."""
     confidence, predicted = probabilities.max(axis=1), probabilities.argmax(axis=1)
     surest = np.argsort(-confidence, kind="stable")
     picks = []
@@ -39,23 +39,23 @@ def pick_faces(probabilities: np.ndarray, labels: np.ndarray, count: int) -> lis
 
 
 def find_confused(probabilities: np.ndarray, labels: np.ndarray, truth: int, answer: int, count: int) -> np.ndarray:
-    """The rows of class ``truth`` that were taken for ``answer``, the surest first."""
+    """Return the rows of class ``truth`` that are predicted as ``answer``, the most confident first."""
     rows = np.flatnonzero((labels == truth) & (probabilities.argmax(axis=1) == answer))
     return rows[np.argsort(-probabilities[rows, answer], kind="stable")][:count]
 
 
 def faces_per_group(num_classes: int) -> int:
-    """How many faces a group has: five, a row of the page, and fewer where there are many classes: pages stay small."""
+    """Return the number of faces of a group: five, or fewer for many classes, to limit the size of the page."""
     return max(2, min(5, 48 // num_classes))
 
 
 def faces_per_cell(num_classes: int) -> int:
-    """How many faces stand behind a cell of the confusion matrix."""
+    """Return the number of faces in the gallery of a cell of the confusion matrix."""
     return max(1, min(12, 1200 // num_classes**2))
 
 
 def render_faces(faces: FaceSet, probabilities: np.ndarray, rows: np.ndarray, saliency: Saliency | None = None) -> str:
-    """Tiles of these faces: label and answer, the raters' votes where known, and the three highest probabilities."""
+    """Return tiles of these faces: label and prediction, votes if known, and the three highest probabilities."""
     if not len(rows):
         return "<p>None.</p>"
     over = None if saliency is None else shrink_pictures(saliency(rows), LARGE_PX)
@@ -64,7 +64,7 @@ def render_faces(faces: FaceSet, probabilities: np.ndarray, rows: np.ndarray, sa
         [format_caption(faces, probabilities, row) for row in rows],
         over=over,
         alts=[
-            f"a face labeled {faces.classes[faces.labels[row]]}, read as "
+            f"a face labeled {faces.classes[faces.labels[row]]}, predicted as "
             f"{faces.classes[int(probabilities[row].argmax())]}"
             for row in rows
         ],
@@ -73,21 +73,21 @@ def render_faces(faces: FaceSet, probabilities: np.ndarray, rows: np.ndarray, sa
 
 
 def format_caption(faces: FaceSet, probabilities: np.ndarray, row: int) -> str:
-    """The face's name, what it is labeled and read as, and the votes where they are known."""
+    """Format the label, the prediction, the votes if known, and the name of a face."""
     truth, answer = faces.classes[faces.labels[row]], faces.classes[int(probabilities[row].argmax())]
-    said = f"{truth}, read right" if truth == answer else f"{truth}, read as {answer}"
+    said = f"{truth}, correct" if truth == answer else f"{truth}, predicted as {answer}"
     votes = "" if faces.votes is None else format_votes(faces.votes[row])
     return "\n".join([said, *([f"raters: {votes}"] if votes else []), str(faces.names[row])])
 
 
 def top_probabilities(probabilities: np.ndarray, classes: Sequence[str], count: int = 3) -> list[tuple[str, float]]:
-    """The highest probabilities of one face (K,), with their names."""
+    """Return the highest probabilities of one face (K,) with their classes."""
     order = np.argsort(-probabilities, kind="stable")[:count]
     return [(classes[k], float(probabilities[k])) for k in order]
 
 
 def shrink_pictures(images: np.ndarray, side: int) -> np.ndarray:
-    """Pictures uint8 (n, H, W[, 3]) no larger than ``side``: a page with hundreds of them can still be mailed."""
+    """Shrink pictures uint8 (n, H, W[, 3]) to at most ``side`` pixels, to limit the size of the page."""
     if max(images.shape[1:3]) <= side:
         return images
     from PIL import Image

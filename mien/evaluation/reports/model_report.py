@@ -1,4 +1,4 @@
-"""A model's report: one HTML file with the faces first and the numbers beside them, its figures as PNG, all of it as JSON."""
+"""The report of a model: one HTML page with faces and scores, figures as PNG, and all numbers as JSON."""
 
 from __future__ import annotations
 
@@ -26,33 +26,34 @@ from mien.evaluation.reports.galleries import (
 )
 from mien.evaluation.reports.page import Section
 
-#: What the page calls each score, and in one line what it is.
+#: The name of each score on the page, and its meaning.
 METRIC_NAMES = {
-    "accuracy": ("accuracy", "share of the faces that are read right"),
-    "balanced_accuracy": ("balanced accuracy", "mean recall of the classes, each counting alike"),
-    "macro_f1": ("macro-F1", "mean F1 of the classes that occur as truth or as answer"),
-    "weighted_f1": ("weighted F1", "mean F1 of the classes, each counting by its faces"),
+    "accuracy": ("accuracy", "share of correct predictions"),
+    "balanced_accuracy": ("balanced accuracy", "mean recall of the classes"),
+    "macro_f1": ("macro-F1", "mean F1 of the classes that occur as label or prediction"),
+    "weighted_f1": ("weighted F1", "mean F1 of the classes, weighted by their faces"),
     "cohen_kappa": ("Cohen's kappa", "agreement beyond chance: 0 none, 1 full"),
-    "matthews_correlation": ("Matthews correlation", "correlation of truth and answer: 0 none, 1 full"),
-    "hamming_distance": ("Hamming distance", "share of the faces that are read wrong"),
-    "log_loss": ("log loss", "mean −ln of the probability given to the truth, in nats"),
-    "top_2_accuracy": ("top-2 accuracy", "share with the truth among the two most probable"),
-    "expected_calibration_error": ("expected calibration error", "mean gap of confidence and accuracy, 15 bins"),
+    "matthews_correlation": ("Matthews correlation", "correlation of label and prediction: 0 none, 1 full"),
+    "hamming_distance": ("Hamming distance", "share of wrong predictions"),
+    "log_loss": ("log loss", "mean −ln of the probability of the label, in nats"),
+    "top_2_accuracy": ("top-2 accuracy", "share of labels among the two most probable classes"),
+    "expected_calibration_error": ("expected calibration error", "mean difference of confidence and accuracy, 15 bins"),
 }
 
 #: Scores that are shares, shown in percent.
 _PERCENT_METRICS = {"accuracy", "balanced_accuracy", "top_2_accuracy", "hamming_distance"}
 
-_UNDEFINED_NOTE = "A ratio with nothing below the line is 0 as in scikit-learn; — stands where a score is not defined."
+_UNDEFINED_NOTE = "A ratio with the denominator 0 is 0, as in scikit-learn; — marks an undefined score."
 
 
 @dataclass(frozen=True)
 class TrainingRecall:
-    """How well the faces that the model was trained on are read, to hold against the measured ones.
+    """Predictions for training faces, to compare their recall with that of the measured faces.
 
-    split    their split's name
-    count    how many were read; ``of`` how many there are
-    matrix   their confusion matrix (K, K)
+    split    name of the training split
+    count    number of sampled faces
+    total    number of training faces
+    matrix   confusion matrix of the sampled faces, int (K, K)
     """
 
     split: str
@@ -63,13 +64,13 @@ class TrainingRecall:
 
 @dataclass(frozen=True)
 class Extras:
-    """What a report shows where it is known.
+    """Optional content of a report.
 
-    saliency   rows of the faces → pictures of what the model looked at, uint8 (n, H', W', 3)
-    method     what the saliency is, in words
-    history    rows of the training log, one an epoch
+    saliency   rows of faces → saliency maps as pictures, uint8 (n, H', W', 3)
+    method     the saliency method in words
+    history    rows of the training log, one for each epoch
     training   recall on training faces
-    notes      what the reader must know, a sentence each
+    notes      notes for the reader, a sentence each
     """
 
     saliency: Saliency | None = None
@@ -82,10 +83,15 @@ class Extras:
 def write_report(
     folder: Path, title: str, facts: dict[str, Any], faces: FaceSet, probabilities: np.ndarray, extras: Extras
 ) -> dict[str, Any]:
-    """report.html, report.json and the figures as PNG in ``folder``; returns what the JSON holds.
+    """Write report.html, report.json and the figures as PNG to ``folder``. Returns the values of the JSON.
 
-    faces: all labeled, classes as the model knows them; probabilities float (N, K) in that order. ``facts`` (model,
-    data, split, ...) come first in the JSON.
+    Args:
+        folder: is created if necessary.
+        title: title of the page.
+        facts: model, data, split and so on; the first values of the JSON.
+        faces: labeled faces with the classes of the model.
+        probabilities: float (N, K) in the order of these classes.
+        extras: optional content.
     """
     make_folder(folder)
     found = compute_measures(probabilities, faces.labels, faces.classes)
@@ -117,7 +123,7 @@ def write_report(
 
 
 def format_value(name: str, value: float, between: tuple[float, float]) -> tuple[str, str]:
-    """("71.2 %", "69.7 to 72.6 %"), as a page shows a score."""
+    """Format a score and its interval: ("71.2 %", "69.7 to 72.6 %")."""
     if not np.isfinite(value):
         return "—", ""
     if name in _PERCENT_METRICS:
@@ -126,36 +132,34 @@ def format_value(name: str, value: float, between: tuple[float, float]) -> tuple
 
 
 def _lead_text(found: Measures, extras: Extras) -> str:
-    """What the numbers say, in three sentences."""
+    """Summarize the scores in three sentences."""
     scores = found.scores
     recalls = {row["class"]: row["recall"] for row in scores.per_class() if row["support"]}
     best, worst = max(recalls, key=recalls.__getitem__), min(recalls, key=recalls.__getitem__)
-    text = f"{scores.accuracy:.1%} of {scores.count:,} faces are read right."
+    text = f"Accuracy {scores.accuracy:.1%} ({scores.count:,} faces)."
     if len(recalls) > 1:
-        text += f" Read best: {best} ({recalls[best]:.0%}); worst: {worst} ({recalls[worst]:.0%})."
+        text += f" Highest recall: {best} ({recalls[best]:.0%}); lowest: {worst} ({recalls[worst]:.0%})."
     mixed = scores.confusion_rates * (1 - np.eye(len(scores.classes)))
     truth, answer = np.unravel_index(mixed.argmax(), mixed.shape)
     if mixed.max() > 0:
-        text += (
-            f" Most often mixed up: {scores.classes[truth]} is taken for {scores.classes[answer]} ({mixed.max():.0%})."
-        )
+        text += f" Most frequent confusion: {scores.classes[truth]} predicted as {scores.classes[answer]} ({mixed.max():.0%})."
     return "\n".join([text.replace("%", " %"), *extras.notes])
 
 
 def _summary_section(folder: Path, found: Measures) -> Section:
     recalls = {"recall": _class_recalls(found.scores.confusion)}
-    figure = draw_figure(curves.plot_class_bars(found.scores.classes, recalls, "Faces of each class that are found"),
+    figure = draw_figure(curves.plot_class_bars(found.scores.classes, recalls, "Recall of each class"),
                    folder / "recall.png")  # fmt: skip
     facts = [(METRIC_NAMES[name][0], *format_value(name, *found.overall[name])) for name in METRIC_NAMES]
     return Section(
-        "In short",
+        "Summary",
         page.render_columns([_figure_html(figure), page.render_cards(facts)]),
-        "Below each score: its 95 % interval.",
+        "Below each score is its 95 % interval.",
     )
 
 
 def _faces_section(faces: FaceSet, probabilities: np.ndarray, extras: Extras) -> Section:
-    """Three strips of faces for every class."""
+    """Three galleries of faces for each class."""
     count = faces_per_group(len(faces.classes))
     present = np.unique(faces.labels).tolist()
     links = " · ".join(page.render_link(faces.classes[k], f"#faces-{k}") for k in present)
@@ -164,32 +168,32 @@ def _faces_section(faces: FaceSet, probabilities: np.ndarray, extras: Extras) ->
         if k not in present:
             continue
         parts.append(f'<h3 id="faces-{k}">{page.escape_text(faces.classes[k])}</h3>')
-        for what, rows in (("Surest and right", picks.right), ("Surest and wrong", picks.wrong),
-                           ("Least sure", _exclude_rows(picks.unsure, picks.wrong))):  # fmt: skip
+        for what, rows in (("Confident and correct", picks.right), ("Confident and wrong", picks.wrong),
+                           ("Least confident", _exclude_rows(picks.unsure, picks.wrong))):  # fmt: skip
             parts.append(f"<h4>{what}</h4>{render_faces(faces, probabilities, rows, extras.saliency)}")
-    note = f"Of every class: the {count} that the model is surest of and right, surest of and wrong, and least sure of."
+    note = f"For each class: {count} faces with confident correct predictions, confident wrong predictions, and low confidence."
     if extras.saliency:
-        note += f" Beside each face: {extras.method}, for the expression that the model named."
+        note += f" Beside each face: {extras.method}, for the predicted expression."
     return Section("Faces", "\n".join(parts), note)
 
 
 def _exclude_rows(rows: np.ndarray, shown: np.ndarray) -> np.ndarray:
-    """The rows, in their order, that are not shown already."""
+    """Return the rows that are not in ``shown``, in their order."""
     return rows[~np.isin(rows, shown)]
 
 
 def _confusions_section(faces: FaceSet, probabilities: np.ndarray, found: Measures) -> Section:
-    """The confusion matrix, whose cells open the faces behind them."""
+    """The confusion matrix. A click on a cell opens its faces."""
     matrix, many = found.scores.confusion, faces_per_cell(len(faces.classes))
     opened = {}
     for i, j in zip(*np.nonzero(matrix), strict=True):
         rows = find_confused(probabilities, faces.labels, i, j, many)
-        note = f"<p>The {len(rows)} that the model is surest of.</p>" if len(rows) < matrix[i, j] else ""
+        note = f"<p>The {len(rows)} most confident predictions.</p>" if len(rows) < matrix[i, j] else ""
         opened[int(i), int(j)] = note + render_faces(faces, probabilities, rows)
     body = page.render_confusion(
-        faces.classes, matrix, found.scores.confusion_rates, opened, caption="Faces, and their share of the label"
+        faces.classes, matrix, found.scores.confusion_rates, opened, caption="Faces, and their share of the true class"
     )
-    return Section("Confusions", body, "Choose a cell to see the faces behind it.")
+    return Section("Confusions", body, "Select a cell to see its faces.")
 
 
 def _scores_section(found: Measures) -> Section:
@@ -204,7 +208,7 @@ def _scores_section(found: Measures) -> Section:
     ]
     return Section(
         "Scores",
-        page.render_table(["score", "value", "95 % interval", "what it is"], overall)
+        page.render_table(["score", "value", "95 % interval", "meaning"], overall)
         + page.render_table(heads, rows, caption="Each class against the rest, with 95 % intervals"),
         _UNDEFINED_NOTE,
     )
@@ -229,35 +233,36 @@ def _confidence_section(folder: Path, found: Measures) -> Section:
         [f"{row['threshold']:.2f}", f"{100 * row['coverage']:.1f} %", _format_percent(row["accuracy"])]
         for row in found.confidence[::2]
     ]
-    table = page.render_table(["confidence at least", "faces answered", "accuracy"], rows)
+    table = page.render_table(["confidence threshold", "coverage", "accuracy"], rows)
     body = page.render_columns([_figure_html(figure) for figure in figures])
     return Section(
         "Confidence",
-        f"{body}<details><summary>The same as a table</summary>{table}</details>",
-        "A model that says 0.8 should be right eight times in ten: bars above the dotted line are too modest, bars below "
-        "it too sure. To leave out answers below a confidence raises accuracy and leaves faces unread.",
+        f"{body}<details><summary>As a table</summary>{table}</details>",
+        "Of predictions with confidence 0.8, 80 % should be correct. Bars above the dotted line mean underconfidence, bars below "
+        "it overconfidence. A higher threshold increases the accuracy and decreases the coverage.",
     )
 
 
 def _raters_section(folder: Path, found: RaterAgreement, classes: Sequence[str]) -> Section:
     figure = draw_figure(curves.plot_rater_agreement(found), folder / "rater_agreement.png")
     facts = [
-        (f"accuracy where raters agree (at least {100 * AGREEMENT_THRESHOLD:.0f} %)", *_format_accuracy(found.agreed)),
-        ("accuracy where they do not", *_format_accuracy(found.disputed)),
-        ("the model names the raters' favorite", _format_percent(found.majority_accuracy), "where they have one"),
-        ("the label is the raters' favorite", _format_percent(found.label_agreement), "where they have one"),
-        ("divergence from the raters", f"{found.divergence:.3f}", "Kullback-Leibler, nats"),
+        (
+            f"accuracy if the annotators agree (at least {100 * AGREEMENT_THRESHOLD:.0f} %)",
+            *_format_accuracy(found.agreed),
+        ),
+        ("accuracy if they disagree", *_format_accuracy(found.disputed)),
+        ("predictions equal to the most frequent vote", _format_percent(found.majority_accuracy), "without ties"),
+        ("labels equal to the most frequent vote", _format_percent(found.label_agreement), "without ties"),
+        ("divergence from the votes", f"{found.divergence:.3f}", "Kullback-Leibler, nats"),
         ("correlation with the votes", f"{found.correlation:.3f}", "Pearson, over faces and classes"),
     ]
     correlations = [f"{value:.3f}" if np.isfinite(value) else "—" for value in found.class_correlation]
     return Section(
         "Agreement with the annotators",
         page.render_columns([_figure_html(figure), page.render_cards(facts)])
-        + page.render_table(
-            [*classes], [correlations], caption="Correlation of votes and probabilities, class by class"
-        ),
-        f"FER+ asked ten people about each face; {found.count:,} of these have votes for the classes. Where people differ, "
-        "no model can be right for all of them. Numbers in the bars: faces.",
+        + page.render_table([*classes], [correlations], caption="Correlation of votes and probabilities by class"),
+        f"Ten annotators labeled each face of FER+; {found.count:,} of these faces have votes for the classes. If annotators "
+        "disagree, no model can agree with all of them. The numbers in the bars count faces.",
     )
 
 
@@ -274,7 +279,7 @@ def _training_section(folder: Path, found: Measures, extras: Extras) -> list[Sec
         ours, theirs = _class_recalls(part.matrix), _class_recalls(found.scores.confusion)
         names = {part.split: ours, "measured here": theirs}
         figure = draw_figure(
-            curves.plot_class_bars(classes, names, "Training faces against the measured ones"),
+            curves.plot_class_bars(classes, names, "Recall of training faces and measured faces"),
             folder / "training_recall.png",
         )
         rows = [
@@ -295,16 +300,16 @@ def _training_section(folder: Path, found: Measures, extras: Extras) -> list[Sec
             page.render_columns([_figure_html(figure), page.render_table(["class", *names, "difference"], rows)])
         )
         read = (
-            f"{part.count:,} of {part.total:,} faces, drawn by class"
+            f"{part.count:,} of {part.total:,} faces, stratified"
             if part.count < part.total
             else f"{part.total:,} faces"
         )
-        note = f"{part.split}: {read}, not augmented. A large difference means that the model knows its training faces by heart."
+        note = f"{part.split}: {read}, not augmented. A large difference means overfitting."
     return [Section("Training", "\n".join(parts), note)] if parts else []
 
 
 def _class_recalls(matrix: np.ndarray) -> np.ndarray:
-    """float (K,), NaN for a class without faces: a bar of height 0 would say that all were missed."""
+    """Return the recall of each class, float (K,); NaN for a class without faces, so that no bar is drawn."""
     support = matrix.sum(axis=1)
     return np.divide(np.diag(matrix), support, out=np.full(len(matrix), np.nan), where=support > 0)
 
@@ -326,20 +331,20 @@ def _method_html(facts: dict[str, Any], extras: Extras) -> str:
     rows = [[name, ", ".join(value) if isinstance(value, list) else str(value or "—")] for name, value in facts.items()]
     said = [
         "Accuracy, precision, recall, specificity, F1, kappa, Matthews correlation, log loss, ROC AUC and average precision "
-        "are those of scikit-learn. " + _UNDEFINED_NOTE,
-        "Intervals are bootstrap percentiles (Efron, 1979): faces are drawn anew with replacement, 1,000 times, 2,000 for "
-        "accuracy and macro-F1, with a fixed seed. The calibration error of few faces is too large by chance; "
-        "redrawing adds as much again, which its interval is corrected for.",
+        "are defined as in scikit-learn. " + _UNDEFINED_NOTE,
+        "Intervals are bootstrap percentiles (Efron, 1979) of 1,000 draws with replacement (2,000 for accuracy and macro-F1), "
+        "with a fixed seed. The calibration error of few faces is biased upwards. Its interval is corrected for the bias "
+        "of the bootstrap.",
         *([f"Saliency: {extras.method}."] if extras.method else []),
-        "An expression is not an inner state: this says what faces show, not what people feel.",
+        "An expression is not an emotional state: the scores are about visible expressions, not about feelings.",
     ]
-    return page.render_table(["what", "value"], rows) + "".join(f"<p>{page.escape_text(each)}</p>" for each in said)
+    return page.render_table(["item", "value"], rows) + "".join(f"<p>{page.escape_text(each)}</p>" for each in said)
 
 
 def _footer_text() -> str:
     from mien import __version__
 
-    return f"Written by mien {__version__}. The numbers are in report.json, the figures beside it."
+    return f"Written by mien {__version__}. report.json contains all numbers."
 
 
 def _figure_html(figure: Figure) -> str:
@@ -359,7 +364,7 @@ def _format_accuracy(part: dict[str, Any]) -> tuple[str, str]:
 
 
 def _format_cell(value: float, between: Sequence[float]) -> Any:
-    """A score with its interval below it, for a cell."""
+    """Return a score with its interval below it, for a cell of a table."""
     if not np.isfinite(value):
         return "—"
     return page.render_cell(f"{value:.3f}", f"{between[0]:.2f}–{between[1]:.2f}" if np.isfinite(between[0]) else "")

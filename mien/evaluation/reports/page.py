@@ -1,4 +1,4 @@
-"""One HTML file that opens offline and can be mailed: sections, tables, pictures and tiles of faces, all inside it."""
+"""Self-contained HTML pages that open offline: sections, tables, pictures and tiles of faces."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from mien.core.errors import MissingExtra
 
 @dataclass(frozen=True)
 class Section:
-    """A heading with HTML below it; ``note`` is a line of plain text between the two."""
+    """A heading and HTML below it; ``note`` is a line of plain text between them."""
 
     title: str
     body: str
@@ -26,14 +26,14 @@ class Section:
 
     @property
     def anchor(self) -> str:
-        """What links to the section name."""
+        """Return the ID of the section, for links."""
         return re.sub(r"[^a-z0-9]+", "-", self.title.lower()).strip("-")
 
 
 def render_page(
     title: str, lead: str, sections: Sequence[Section], *, footer: str = "", scripts: Sequence[str] = ()
 ) -> str:
-    """The whole document, with a list of its sections. ``lead`` and ``footer`` are plain text, ``scripts`` JavaScript."""
+    """Return the whole document with a list of its sections. ``lead`` and ``footer`` are plain text, ``scripts`` JavaScript."""
     from markupsafe import Markup
 
     safe = [{"title": s.title, "anchor": s.anchor, "note": s.note, "body": Markup(s.body)} for s in sections]
@@ -43,40 +43,40 @@ def render_page(
 
 
 def render_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, caption: str = "") -> str:
-    """A table; texts are escaped, numbers stand right. A cell that is Markup (as `link` gives) is taken as HTML."""
+    """Return a table. Texts are escaped, and numbers are aligned right. A cell of Markup, as of `render_link`, is HTML."""
     numeric = [all(_is_number(row[index]) for row in rows) for index in range(len(columns))] if rows else []
     return _load_template("table.html").render(columns=columns, rows=rows, numeric=numeric, caption=caption)
 
 
 def render_link(text: Any, target: str) -> Any:
-    """Markup of a link, for a cell of a table."""
+    """Return a link as Markup, for a cell of a table."""
     from markupsafe import Markup, escape
 
     return Markup(f'<a href="{escape(target)}">{escape(text)}</a>')
 
 
 def render_cell(value: str, below: str) -> Any:
-    """Markup of a cell of a table: a value with a small line below it."""
+    """Return a value with a small line below it as Markup, for a cell of a table."""
     from markupsafe import Markup, escape
 
     return Markup(f"{escape(value)}<small>{escape(below)}</small>") if below else value
 
 
 def render_picture(png: bytes, alt: str, *, width: int | None = None, dark: bytes | None = None) -> str:
-    """A PNG inside the page; ``alt`` says what it shows to those who do not see it. ``dark``: the same for dark pages."""
+    """Return a PNG inside the page. ``alt`` describes it in words; ``dark`` is its version for dark pages."""
     night = None if dark is None else encode_data_uri(dark)
     return _load_template("picture.html").render(source=encode_data_uri(png), alt=alt, width=width, dark=night)
 
 
 def render_columns(parts: Sequence[str]) -> str:
-    """Pieces of HTML side by side where there is room, one below the other where there is none."""
+    """Return pieces of HTML side by side, or one below the other on a narrow screen."""
     from markupsafe import Markup
 
-    return _load_template("beside.html").render(parts=[Markup(part) for part in parts])
+    return _load_template("columns.html").render(parts=[Markup(part) for part in parts])
 
 
 def render_cards(facts: Sequence[tuple[str, str, str]]) -> str:
-    """Numbers that stand out: (what it is, the value, a small line below it) of each; plain text."""
+    """Return emphasized numbers. Each fact is (name, value, small line below it) in plain text."""
     return _load_template("cards.html").render(facts=facts)
 
 
@@ -90,11 +90,16 @@ def render_tiles(
     alts: Sequence[str] = (),
     bars: Sequence[Sequence[tuple[str, float]]] = (),
 ) -> str:
-    """Faces side by side with a caption below each, uint8 (N, H, W[, 3]).
+    """Return faces side by side, each with a caption.
 
-    ``over``: a second picture of each face, uint8 (N, H', W'[, 3]), shown beside the first (its saliency, say). Captions
-    may have several lines. ``anchor`` makes the group a target of links. ``alts`` says in words what each face shows,
-    where the caption does not. ``bars``: for each face names with shares 0..1, drawn as bars below the caption.
+    Args:
+        images: uint8 (N, H, W[, 3]).
+        captions: plain text; may have several lines.
+        over: a second picture of each face, such as its saliency, uint8 (N, H', W'[, 3]).
+        side: height of the pictures on the page in pixels.
+        anchor: ID of the group, for links.
+        alts: descriptions in words, if the captions do not describe the pictures.
+        bars: for each face, names with shares in 0..1, drawn as bars below the caption.
     """
     faces = [
         {"sources": [encode_data_uri(encode_png(each)) for each in (image, *(() if over is None else (over[index],)))],
@@ -108,35 +113,35 @@ def render_confusion(
     classes: Sequence[str],
     matrix: np.ndarray,
     rates: np.ndarray,
-    behind: dict[tuple[int, int], str],
+    galleries: dict[tuple[int, int], str],
     *,
     caption: str = "",
 ) -> str:
-    """A confusion matrix (K, K) in counts and rates of the label; a cell opens what is ``behind`` it: (row, column) → HTML."""
+    """Return a confusion matrix int (K, K) with rates float (K, K). A click on a cell opens its gallery, (row, column) → HTML."""
     from markupsafe import Markup
 
     rows, opened = [], []
     for i, truth in enumerate(classes):
         cells = []
         for j, answer in enumerate(classes):
-            label = f"{truth} read as {answer}: {matrix[i, j]:,} face{'' if matrix[i, j] == 1 else 's'}"
+            label = f"{truth} predicted as {answer}: {matrix[i, j]:,} face{'' if matrix[i, j] == 1 else 's'}"
             cell = {"count": int(matrix[i, j]), "rate": float(rates[i, j]), "anchor": f"cell-{i}-{j}", "label": label}
-            cells.append(cell | {"opens": (i, j) in behind})
-            if (i, j) in behind:
-                opened.append(cell | {"body": Markup(behind[i, j])})
+            cells.append(cell | {"opens": (i, j) in galleries})
+            if (i, j) in galleries:
+                opened.append(cell | {"body": Markup(galleries[i, j])})
         rows.append({"name": truth, "cells": cells, "support": int(matrix[i].sum())})
     return _load_template("confusion.html").render(classes=classes, rows=rows, galleries=opened, caption=caption)
 
 
 def escape_text(plain: Any) -> str:
-    """Plain text as HTML."""
+    """Escape plain text for HTML."""
     from markupsafe import escape
 
     return str(escape(plain))
 
 
 def encode_png(image: np.ndarray) -> bytes:
-    """uint8 (H, W) or (H, W, 3) → PNG."""
+    """Encode a picture uint8 (H, W) or (H, W, 3) as PNG."""
     from PIL import Image
 
     buffer = io.BytesIO()
@@ -156,7 +161,7 @@ def _is_number(cell: Any) -> bool:
 
 
 def require_jinja() -> None:
-    """MissingExtra with the install line where Jinja is not there: asked before the work that a page is to show."""
+    """Raise MissingExtra if Jinja is not installed. Call it before the work that the page shows."""
     from importlib.util import find_spec
 
     if find_spec("jinja2") is None:
@@ -164,22 +169,22 @@ def require_jinja() -> None:
 
 
 def require_plotly() -> None:
-    """The same for pages that answer to the pointer, which need Jinja and plotly."""
+    """Raise MissingExtra if Jinja or plotly is not installed; interactive pages need both."""
     require_jinja()
     read_plotly_script()
 
 
 def read_plotly_script() -> str:
-    """plotly.min.js as its wheel ships it, for pages that answer to the pointer without a network."""
+    """Read plotly.min.js from the installed package, for interactive pages that work offline."""
     try:
         import plotly
     except ImportError as error:
-        raise MissingExtra("plotly", "report", "to write pages that answer to the pointer") from error
+        raise MissingExtra("plotly", "report", "to write interactive pages") from error
     return (Path(plotly.__file__).parent / "package_data" / "plotly.min.js").read_text(encoding="utf-8")
 
 
 def _load_template(name: str) -> Any:
-    """A template of mien/evaluation/reports/templates; what is put in is escaped."""
+    """Load a template of mien/evaluation/reports/templates. Values in it are escaped."""
     require_jinja()
     import jinja2
 
