@@ -101,7 +101,7 @@ def _summarize_video(analysis: VideoAnalysis) -> dict[str, object]:
 
     seconds    how long what was analyzed lasts
     start_s    what a player shows as 0:00, by the file's own times; all other times here are as a player shows them
-    part       which frames were analyzed, as --from, --to and --every say it, from that beginning on
+    part       which frames were analyzed, counted from that beginning
     bytes      of the file; None of a camera or a stream
     joined     whether the times here are not the file's own: it is recordings joined end to end, whose times jump back, or it
                does not say when its frames are shown

@@ -38,7 +38,7 @@ def record_columns(labels: Sequence[str]) -> dict[str, type]:
 
 def make_records(result: FrameResult, model: str, detector: str) -> list[dict[str, Any]]:
     """One record a face. ``duration_s``, ``track`` and what begins with ``s_``, smoothed along it, are empty for pictures;
-    ``unsure`` is empty with ``--unsure off``, and both it and ``not_a_face`` for models that know nothing of it;
+    ``unsure`` is empty with ``unsure="off"``, and both it and ``not_a_face`` for models that know nothing of it;
     ``valence``, of the ``p_`` columns, is empty for models without a label that it needs."""
     rows = []
     player_time_s = result.time_s if result.player_time_s is None else result.player_time_s

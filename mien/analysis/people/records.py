@@ -1,4 +1,4 @@
-"""Records read back: JSONL, CSV or Parquet as `mien analyze` wrote them → columns."""
+"""Records of an analysis, read back: JSONL, CSV or Parquet → columns."""
 
 from __future__ import annotations
 
@@ -144,10 +144,12 @@ def read_records(path: str | Path) -> list[Records]:
     if path.is_dir():
         raise DataError(path, "is a folder, not records", "name a file in it that ends in .records.jsonl or .csv")
     if not path.exists():
-        raise DataError(path, "does not exist", "check the path; 'mien analyze' writes NAME.records.jsonl")
+        raise DataError(
+            path, "does not exist", "check the path; records are files NAME.records.jsonl, .csv or .parquet"
+        )
     if kind is None:
         endings = ", ".join(f".{name}" for name in RECORD_FORMATS)
-        raise DataError(path, "is no file of records", f"name one that 'mien analyze' wrote ({endings})")
+        raise DataError(path, "is no file of records", f"name a file that an analysis wrote ({endings})")
     found: dict[str, _Rows] = {}
     labels: tuple[str, ...] = ()
     try:
@@ -159,7 +161,7 @@ def read_records(path: str | Path) -> list[Records]:
                 found[source] = _Rows(path, labels, source, str(row.get("model")), str(row.get("detector")))
             found[source].add(number, row)
     except UnicodeDecodeError as error:
-        raise DataError(path, "is not text", "name records that 'mien analyze' wrote") from error
+        raise DataError(path, "is not text", "name records that an analysis wrote") from error
     return [rows.finish() for rows in found.values()]
 
 
@@ -252,7 +254,7 @@ class _Rows:
 
         names = [*self._numbers, "label", *OPTIONAL, *(["s_label", "track", *self._smoothed] if tracked else [])]
         wrong = next((f"{name} is {row.get(name)!r}" for name in names if not is_good(name)), "")
-        return DataError(self.path, f"record {number:,} is damaged: {wrong}", "write it again with 'mien analyze'")
+        return DataError(self.path, f"record {number:,} is damaged: {wrong}", "analyze the input again")
 
     def finish(self) -> Records:
         first, count = 9 + len(OPTIONAL), len(self.labels)
@@ -291,7 +293,7 @@ def _labels_from_columns(path: Path, row: dict[str, Any]) -> tuple[str, ...]:
     absent = [name for name in record_columns(labels) if name not in row and name not in SINCE_3]
     if not labels or absent:
         what = ", ".join(absent[:4]) or "p_<label>"
-        raise DataError(path, f"is not records: there is no column {what}", "name a file that 'mien analyze' wrote")
+        raise DataError(path, f"is not records: there is no column {what}", "name a file that an analysis wrote")
     return labels
 
 
@@ -301,9 +303,9 @@ def _read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             try:
                 row = json.loads(line)
             except json.JSONDecodeError as error:
-                raise DataError(path, f"line {number:,} is not JSON", "write it again with 'mien analyze'") from error
+                raise DataError(path, f"line {number:,} is not JSON", "analyze the input again") from error
             if not isinstance(row, dict):
-                raise DataError(path, f"line {number:,} is no record", "write it again with 'mien analyze'")
+                raise DataError(path, f"line {number:,} is no record", "analyze the input again")
             yield number, row
 
 
@@ -315,7 +317,7 @@ def _read_csv(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         for number, values in enumerate(rows, 1):
             if len(values) != len(columns):
                 found = f"record {number:,} has {len(values)} values for {len(columns)} columns"
-                raise DataError(path, found, "write it again with 'mien analyze'")
+                raise DataError(path, found, "analyze the input again")
             yield number, {name: unescape_formula(value) or None for name, value in zip(columns, values, strict=True)}
 
 
@@ -334,4 +336,4 @@ def _read_parquet(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                     number += 1
                     yield number, row
     except (pyarrow.ArrowInvalid, OSError) as error:
-        raise DataError(path, "is not a Parquet file that can be read", "write it again with 'mien analyze'") from error
+        raise DataError(path, "is not a Parquet file that can be read", "analyze the input again") from error

@@ -117,7 +117,7 @@ def test_what_is_not_records_is_told_with_its_place(tmp_path: Path) -> None:
         "b.csv": (table.replace("film.mp4,", "", 1), "record 1 has 25 values for 26 columns"),
         "c.csv": ("", "is not records"),
         "a.parquet": ("PAR1", "is not a Parquet file that can be read"),
-        "a.txt": ("", "is no file of records; name one that 'mien analyze' wrote (.jsonl, .csv, .parquet)"),
+        "a.txt": ("", "is no file of records; name a file that an analysis wrote (.jsonl, .csv, .parquet)"),
     }
     for name, (text, message) in wrong.items():
         (tmp_path / name).write_text(text)
