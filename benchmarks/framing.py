@@ -15,7 +15,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from places import YUNET, find
+from data_files import YUNET, require_data_file
 
 from mien.analysis.detection.detectors import Detector, HaarDetector, crop_faces, detect_faces, make_detector
 from mien.analysis.inference.classifier import Classifier
@@ -81,7 +81,9 @@ def main() -> None:
     parser.add_argument("--model", default="base")
     parser.add_argument("--limit", type=int, default=0, help="use this many faces, drawn with seed 0")
     options = parser.parse_args()
-    faces = load_faces(options.data or find(f"fer2013-{'training' if options.fit else 'publictest'}.parquet"))
+    faces = load_faces(
+        options.data or require_data_file(f"fer2013-{'training' if options.fit else 'publictest'}.parquet")
+    )
     if options.limit:
         faces = faces.take(np.sort(np.random.default_rng(0).permutation(len(faces))[: options.limit]))
     classifier = None if options.fit else Classifier(options.model)
@@ -89,7 +91,7 @@ def main() -> None:
         if name == "haar":
             detector = HaarDetector(options.cascade)
         else:
-            detector = make_detector(name, options.detector_model or find(YUNET))
+            detector = make_detector(name, options.detector_model or require_data_file(YUNET))
         results = {fill: detect_all(faces, detector, fill, seed=1, size=48) for fill in FILLS}
         if options.fit:
             both = [np.concatenate([results[fill][part] for fill in FILLS]) for part in (1, 2)]

@@ -19,7 +19,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from clips import ASTRONAUT, make_clip
-from places import YUNET, there
+from data_files import YUNET, find_data_file
 
 from mien.analysis.detection.detectors import HaarDetector
 from mien.analysis.media.yuv import YuvImage
@@ -342,8 +342,8 @@ def main() -> None:
     parser.add_argument("--seconds", type=float)
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--photos", type=Path, nargs="+", default=[ASTRONAUT], help="photographs of one face each")
-    parser.add_argument("--detector", choices=["yunet", "haar"], default="yunet" if there(YUNET) else "haar")
-    parser.add_argument("--detector-model", type=Path, default=there(YUNET))
+    parser.add_argument("--detector", choices=["yunet", "haar"], default="yunet" if find_data_file(YUNET) else "haar")
+    parser.add_argument("--detector-model", type=Path, default=find_data_file(YUNET))
     options = parser.parse_args()
     if options.detector == "haar":
         options.detector_model = None

@@ -24,9 +24,9 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 import psutil
+from data_files import YUNET, find_data_file
 from hostile import ASTRONAUT, attack, attacks
 from PIL import Image
-from places import YUNET, there
 
 ROOT = Path(__file__).resolve().parent.parent
 HEAD = {"content-type": "multipart/form-data; boundary=b", "host": "127.0.0.1"}
@@ -44,7 +44,7 @@ def photo() -> bytes:
 def serving(state: Path) -> Iterator[tuple[psutil.Process, tuple[str, int]]]:
     """`mien serve` as a person starts it, with YuNet where its file is there, at a free port."""
     command = [sys.executable, "-m", "mien.cli.main", "serve", "--port", "0", "--state", str(state)]
-    yunet = there(YUNET)
+    yunet = find_data_file(YUNET)
     command += ["--detector", "yunet", "--detector-model", str(yunet)] if yunet else ["--detector", "haar"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT)
     try:

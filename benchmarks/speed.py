@@ -21,7 +21,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from clips import ASTRONAUT, make_clip
-from places import YUNET, find, there
+from data_files import YUNET, find_data_file, require_data_file
 
 from mien.core.types import FaceSet
 from mien.data.readers import load_faces, save_faces
@@ -239,8 +239,8 @@ def detect() -> None:
         picture = cv2.resize(photo, size_wh, interpolation=cv2.INTER_AREA)
         actions = {"Haar": lambda: haar.detect(picture)}  # noqa: B023 - called at once
         if "yunet" in detectors():
-            yunet = YuNetDetector(find(YUNET))
-            opencv = cv2.FaceDetectorYN.create(str(find(YUNET)), "", size_wh)
+            yunet = YuNetDetector(require_data_file(YUNET))
+            opencv = cv2.FaceDetectorYN.create(str(require_data_file(YUNET)), "", size_wh)
             actions["YuNet"] = lambda: yunet.detect(picture)  # noqa: B023
             actions["YuNet by OpenCV"] = lambda: opencv.detect(picture)  # noqa: B023
         for name, action in actions.items():
@@ -282,14 +282,14 @@ def csv() -> None:
 def analyze_video(clip: Path, detector: str, *more: str) -> tuple[float, float]:
     """(seconds, peak MB) of `mien analyze` of a video."""
     if detector == "yunet":
-        more = (*more, "--detector-model", str(find(YUNET)))
+        more = (*more, "--detector-model", str(require_data_file(YUNET)))
     command = [sys.executable, "-m", "mien.cli.main", "analyze", str(clip), "--out", str(clip.parent)]
     return process([*command, "--detector", detector, *more])
 
 
 def detectors() -> tuple[str, ...]:
     """YuNet, whose file is needed unless all is tiny, and Haar."""
-    return ("haar",) if TINY and there(YUNET) is None else ("yunet", "haar")
+    return ("haar",) if TINY and find_data_file(YUNET) is None else ("yunet", "haar")
 
 
 def video() -> None:

@@ -12,8 +12,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
+import data_files
 import numpy as np
-import places
 import pytest
 
 from mien.core.pictures import read_picture
@@ -25,8 +25,8 @@ SCRIPTS = sorted([*(ROOT / "benchmarks").glob("*.py"), *(ROOT / "docs").glob("*.
 #: How each is run, DATA, RESULTS and CLIP being places for it; several times where it does several things.
 FAST = {
     "drawing.py": [["--times", "1"]],
-    "looks.py": [["--faces", "20"]],
-    "doubt.py": [["--faces", "20"]],
+    "appearance.py": [["--faces", "20"]],
+    "uncertainty.py": [["--faces", "20"]],
     "framing.py": [["--detectors", "haar", "--limit", "6"], ["--detectors", "haar", "--limit", "6", "--fit"]],
 }
 SLOW = {
@@ -36,7 +36,7 @@ SLOW = {
     "people.py": [
         ["track", "--seconds", "0.2"], ["speed", "--seconds", "1", "--runs", "1"], ["write", "CLIP", "--seconds", "0.1"],
     ],
-    "planted.py": [["--faces", "420", "--epochs", "1", "--out", "RESULTS"]],
+    "planted_errors.py": [["--faces", "420", "--epochs", "1", "--out", "RESULTS"]],
     "service.py": [["latency", "load", "camera", "--seconds", "0.5"]],
     "speed.py": [["--tiny"]],
     "footage.py": [["RESULTS", "--tiny"]],
@@ -44,7 +44,15 @@ SLOW = {
 }  # fmt: skip
 
 #: Those that are only imported by others, and those that have a test of their own: test_docs.py and test_mutated.py.
-OTHERS = {"clips.py", "hostile.py", "mini_xception.py", "places.py", "mutated_files.py", "generate.py", "mutated.py"}
+OTHERS = {
+    "clips.py",
+    "hostile.py",
+    "mini_xception.py",
+    "data_files.py",
+    "mutated_files.py",
+    "generate.py",
+    "mutated.py",
+}
 
 
 def test_every_script_is_run_here() -> None:
@@ -84,7 +92,7 @@ def small_fer2013(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def data(small_fer2013: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of that folder, which benchmarks take for the one with the data."""
     shutil.copytree(small_fer2013, tmp_path / "data")
-    monkeypatch.setattr(places, "FOLDERS", [tmp_path / "data"])
+    monkeypatch.setattr(data_files, "FOLDERS", [tmp_path / "data"])
     monkeypatch.setattr("mien.reproduction.studies.FER2013_ROWS", (2870, 60))
     return tmp_path / "data"
 

@@ -1,1 +1,1 @@
-"""Looking into networks: what in a face decides, and what filters answer to. Needs torch."""
+"""Explain networks: attribution maps of faces, and visualizations of filters. Needs torch."""

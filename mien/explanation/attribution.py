@@ -1,7 +1,7 @@
-"""Attribution: for each pixel of a face, how much it speaks for a class. METHODS maps a name to its function.
+"""Attribution: how much each pixel of a face supports a class. METHODS maps a name to its function.
 
 Every function takes ``(network, inputs, targets, **options)``: a network in evaluation mode whose weights need no
-gradient, inputs float32 (N, C, H, W) as the network is given them, targets int64 (N,); it gives float32 (N, H, W). Call
+gradient, inputs float32 (N, C, H, W), normalized, targets int64 (N,); it returns float32 (N, H, W). Call
 them through `explain`, which checks, freezes the network and works through many faces batch by batch. In the formulas x
 is the input, c the class that is asked for and S_c(x) its logit.
 """
@@ -34,7 +34,7 @@ METHODS: dict[str, Method] = {
     "lime": lime,
 }
 
-#: What positive values say, for methods that have negative ones too.
+#: Meaning of positive values, for methods that also have negative ones.
 SIGNED = {
     "normalized-gradient": "a brighter pixel would raise the logit by more than the mean pixel would",
     "guided-backprop": "a brighter pixel would raise the logit",
@@ -45,10 +45,10 @@ SIGNED = {
 
 
 def compute_importance(maps: np.ndarray, method: str) -> np.ndarray:
-    """Maps (N, H, W) whose largest values are the pixels that matter most.
+    """Return maps (N, H, W) whose largest values are the most important pixels.
 
-    Guided backprop's sign is the direction in which brightness would have to change, so its magnitude counts. Of the
-    normalized gradient the largest values stay the largest: R4 kept those.
+    The sign of guided backprop is the direction of a change of brightness, so its magnitude counts. The normalized
+    gradient keeps its sign, since R4 kept its largest values.
     """
     return np.abs(maps) if method == "guided-backprop" else maps
 
@@ -63,10 +63,10 @@ def compute_attributions(
     advance: Callable[[int], None] | None = None,
     **options: Any,
 ) -> np.ndarray:
-    """Attribution maps of faces, NumPy float32 (N, H, W).
+    """Compute attribution maps of faces, NumPy float32 (N, H, W).
 
-    The network's mode, gradients and hooks are afterwards as they were before, also after an error. A face's map does
-    not depend on the faces beside it.
+    The network's mode, gradients and hooks are restored, also after an error. A face's map does not depend on the other
+    faces of its batch.
 
     Args:
         network: gives logits (N, K); on any device.

@@ -1,4 +1,4 @@
-"""High-dimensional points in two dimensions, and how well classes are apart before they are flattened. Needs scikit-learn."""
+"""Project high-dimensional points to two dimensions, and measure the separation of classes. Needs scikit-learn."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Projection:
 
 
 def project_points(values: np.ndarray, method: str, fit_on: np.ndarray, seed: int = 0) -> Projection:
-    """float (N, D) → two dimensions by a method of METHODS.
+    """Project values float (N, D) to two dimensions by a method of METHODS.
 
     fit_on bool (N,): the rows whose principal axes are taken for ``pca``; the others are projected onto them. t-SNE and
     UMAP place all rows together, since t-SNE has no map for new ones.

@@ -1,4 +1,4 @@
-"""Faces as points: a PNG of every space and split, and a page that shows the face under the pointer."""
+"""Draw faces as points: a PNG of every space and split, and a page that shows the face under the pointer."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from mien.explanation.embedding import Projection
 
 #: Colors of classes that color-blind people tell apart (Okabe & Ito, 2008), and two more.
 COLORS = ("#D55E00", "#009E73", "#CC79A7", "#E69F00", "#0072B2", "#56B4E9", "#7F7F7F", "#8C564B", "#9467BD", "#000000")
-#: Points from which the page draws by WebGL, which is fast but not to be had everywhere.
+#: With more points the page draws with WebGL, which is fast but not available everywhere.
 _WEBGL_POINTS = 6000
 _COLUMNS = 64
 
 
 @without_math_text
 def draw_embedding(faces: FaceSet, spaces: dict[str, Projection], path: Path, title: str) -> None:
-    """A PNG with a row a space and a column a split, colored by class; unlabeled faces are light gray."""
+    """Draw a PNG with one row per space and one column per split, colored by class; unlabeled faces are light gray."""
     plot, splits = import_pyplot(), faces.splits
     figure, panels = plot.subplots(
         len(spaces), len(splits), figsize=(1.6 + 4.6 * len(splits), 0.9 + 4.2 * len(spaces)), layout="constrained", squeeze=False
@@ -64,7 +64,7 @@ def make_embedding_page(
     title: str,
     method: str,
 ) -> str:
-    """The page; its script is plotly's own file, so that it works without a network.
+    """Return the page as HTML. It holds plotly's script, so it works offline.
 
     predicted: the model's class of each face. separate: space → split → figures of `separability`.
     """
@@ -86,7 +86,7 @@ def make_embedding_page(
     ]
     head = ["space", "split", "faces", "5-NN accuracy", "most frequent class", "silhouette"]
     numbers = Section(
-        "How far the classes are apart",
+        "Separation of the classes",
         render_table(head, rows),
         "Measured in all dimensions, not in the two that are drawn. Neighbors are training faces. A silhouette of 1 would be "
         "classes far apart, 0 classes that overlap.",
@@ -116,7 +116,7 @@ def make_sprite_sheet(images: np.ndarray, columns: int = _COLUMNS) -> bytes:
 
 
 def _make_page_data(faces: FaceSet, spaces: dict[str, Projection], predicted: Sequence[str]) -> dict[str, Any]:
-    """What the script draws: columns of equal length, and the sheet of faces."""
+    """Return the data of the page's script: columns of equal length, and the sprite sheet of faces."""
     return {
         "classes": list(faces.classes),
         "colors": [_choose_color(k) for k in range(len(faces.classes))],
@@ -186,7 +186,7 @@ _SCRIPT = """
     pen.drawImage(sheet, (row % DATA.columns) * DATA.width, Math.floor(row / DATA.columns) * DATA.height,
       DATA.width, DATA.height, 0, 0, canvas.width, canvas.height);
     const label = DATA.label[row] < 0 ? "unlabeled" : DATA.classes[DATA.label[row]];
-    words.textContent = `${DATA.names[row]}: ${label}, read as ${DATA.predicted[row]}`;
+    words.textContent = `${DATA.names[row]}: ${label}, predicted ${DATA.predicted[row]}`;
     under.style.display = "block";
     under.dataset.row = row;
     const mouse = event.event;

@@ -1,4 +1,4 @@
-"""Attribution maps as pictures: over the faces, as a grid with its color bar, and as masks."""
+"""Draw attribution maps: over the faces, as a grid with its color bar, and as masks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SEQUENTIAL, _DIVERGING = "inferno", "coolwarm"
 def draw_overlays(
     faces: np.ndarray, maps: np.ndarray, *, signed: bool | None = None, zoom: int = ZOOM, opacity: float = 0.85
 ) -> np.ndarray:
-    """Each map drawn over its face, RGB uint8 (N, zoom · H, zoom · W, 3).
+    """Draw each map over its face, RGB uint8 (N, zoom · H, zoom · W, 3).
 
     A map is scaled by its own largest magnitude (the 99.5th percentile, so that one pixel does not hide all others).
     What is near zero lets the face shine through, what is large covers it: black through red to yellow where maps are
@@ -61,7 +61,7 @@ def _blend_colors(rgb: np.ndarray, values: np.ndarray, two_sided: bool, opacity:
 
 
 def draw_color_bar(two_sided: bool, length: int = 256, width: int = 14) -> np.ndarray:
-    """The scale as it looks over a middle gray, RGB uint8 (length, width, 3), the largest value at the top."""
+    """Return the color scale over middle gray, RGB uint8 (length, width, 3), the largest value at the top."""
     values = np.linspace(1, -1 if two_sided else 0, length)[:, None].repeat(width, axis=1)
     return _blend_colors(np.full((length, width, 3), 128, np.uint8), values, two_sided, 0.85)
 

@@ -1,4 +1,4 @@
-"""What `mien filters` writes: PNGs, filters.json and filters.html."""
+"""Write the outputs of `mien filters`: PNGs, filters.json and filters.html."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mien.core.files import replace_file, write_json, write_text
 from mien.evaluation.reports.page import Section, render_page, render_picture, render_table, render_tiles
 from mien.explanation.figures import arrange_tiles, enlarge_face
 
-#: A kernel that reads more channels than this is drawn by its first ones.
+#: Of a kernel with more input channels only the first ones are drawn.
 MAX_CHANNELS = 16
 #: About how wide pictures made of tiles are, in pixels.
 _WIDTH = 900
@@ -21,7 +21,7 @@ _WIDTH = 900
 
 @dataclass
 class FilterStudy:
-    """What is known of one layer's first filters.
+    """The results for the first filters of one layer.
 
     weights      float32 (all filters, inputs, kh, kw)
     given        uint8 (S, S[, 3]): the picture, or the noise, whose outputs are shown
@@ -51,7 +51,7 @@ class FilterStudy:
 
 
 def write_filter_study(out: Path, study: FilterStudy) -> list[Path]:
-    """All outputs into a folder that exists; returns their paths, the page first."""
+    """Write all outputs into an existing folder; return their paths, the page first."""
     pictures = {"weights.png": draw_weights(study.weights[study.filters])}
     pictures["output.png"] = draw_feature_maps(study.output[study.filters])
     pictures |= {
@@ -118,7 +118,7 @@ def _save_picture(image: np.ndarray, path: Path) -> None:
 
 
 def _draw_exciting_faces(study: FilterStudy) -> np.ndarray:
-    """One row a filter: what was made by each rule, then the faces that excite it most."""
+    """Draw one row per filter: the ascents of each rule, then the faces with the largest activation."""
     assert study.faces is not None
     made = [_convert_to_gray(each) for each in study.ascents.values()]  # rules × (F, S, S)
     rows = []

@@ -1,4 +1,4 @@
-"""What single filters answer to: their weights, their outputs, pictures made to excite them, and faces that do."""
+"""Visualize filters: their weights, their outputs, activation maximization, and the faces that activate them most."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ConvLayer:
 
 
 def list_convolutions(network: nn.Module, images: Tensor) -> list[ConvLayer]:
-    """The convolutions in the order in which they run, for images (N, C, S, S)."""
+    """Return the convolutions in the order of execution, for images (N, C, S, S)."""
     modules = dict(network.named_modules())
     with freeze_network(network):
         shapes = list_feature_maps(network, images)
@@ -44,7 +44,7 @@ def list_convolutions(network: nn.Module, images: Tensor) -> list[ConvLayer]:
 
 
 def find_convolution(network: nn.Module, name: str) -> nn.Conv2d:
-    """A convolution by its name; UsageError for any other module."""
+    """Return a convolution by its name. Raises UsageError for any other module."""
     module = find_module(network, name)
     if not isinstance(module, nn.Conv2d):
         raise UsageError(f"layer '{name}'", f"is no convolution but a {type(module).__name__}",
@@ -53,7 +53,7 @@ def find_convolution(network: nn.Module, name: str) -> nn.Conv2d:
 
 
 def list_blocks(network: nn.Module, prefix: str = "") -> list[str]:
-    """The dotted names of the blocks with convolutions in them, as their author drew them.
+    """Return the dotted names of the blocks that contain convolutions.
 
     A stage that only holds other blocks is opened; a sequence of layers, a residual block and a single convolution are
     one each.
@@ -72,7 +72,7 @@ def list_blocks(network: nn.Module, prefix: str = "") -> list[str]:
 
 
 def compute_block_outputs(network: nn.Module, image: Tensor) -> dict[str, np.ndarray]:
-    """Outputs of all blocks for one picture (1, C, S, S): name → float32 (filters, H, W)."""
+    """Return the outputs of all blocks for one picture (1, C, S, S): name → float32 (filters, H, W)."""
     names = list_blocks(network)
     with freeze_network(network), torch.no_grad(), record_outputs(network, names) as found:
         network(image)
@@ -80,13 +80,13 @@ def compute_block_outputs(network: nn.Module, image: Tensor) -> dict[str, np.nda
 
 
 def compute_layer_output(network: nn.Module, image: Tensor, name: str) -> np.ndarray:
-    """The output of one layer for one picture (1, C, S, S): float32 (filters, H, W)."""
+    """Return the output of one layer for one picture (1, C, S, S): float32 (filters, H, W)."""
     with freeze_network(network), torch.no_grad():
         return run_until_layer(network, image, name)[0].cpu().numpy()
 
 
 def make_white_noise(count: int, preprocessing: Preprocessing, seed: int = 0, spread: float = 0.05) -> Tensor:
-    """White noise around the middle gray in units of 0..1 pixels: float32 (count, C, S, S), each its own."""
+    """Return white noise around middle gray in units of 0..1 pixels: float32 (count, C, S, S)."""
     shape = (count, preprocessing.channels, preprocessing.size, preprocessing.size)
     return 0.5 + spread * torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
@@ -123,7 +123,7 @@ def maximize_activations(
     batch_size: int = 32,
     advance: Callable[[int], None] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Pictures that excite filters, by gradient ascent from white noise.
+    """Maximize the activation of filters by gradient ascent from white noise.
 
     Each step adds ``step`` · g / rms(g), with g the gradient of the filter's mean activation with respect to the
     picture and rms its root mean square: R4's plain rule. With a regularization the picture also stays in 0..1 and
@@ -161,7 +161,7 @@ def maximize_activations(
 def _compute_activations(
     network: nn.Module, layer: str, filters: Tensor, pixels: Tensor, preprocessing: Preprocessing
 ) -> tuple[Tensor, Tensor]:
-    """The mean activation of each picture's own filter (F,), and its gradient (F, C, S, S)."""
+    """Return the mean activation of each picture's filter (F,), and its gradient (F, C, S, S)."""
     pixels = pixels.detach().requires_grad_()
     output = run_until_layer(network, normalize(pixels, preprocessing), layer)
     means = output[torch.arange(len(filters)), filters].mean(dim=(1, 2))
@@ -193,7 +193,7 @@ def _ascend_step(
 
 
 def compute_laplacian(pixels: Tensor) -> Tensor:
-    """The sum of the differences to the four neighbors, (N, C, H, W); the border's pixels go on beyond it."""
+    """Return the sum of the differences to the four neighbors, (N, C, H, W); border pixels are repeated."""
     padded = F.pad(pixels, [1] * 4, mode="replicate")
     around = padded[..., :-2, 1:-1] + padded[..., 2:, 1:-1] + padded[..., 1:-1, :-2] + padded[..., 1:-1, 2:]
     return around - 4 * pixels
@@ -211,7 +211,7 @@ def _blur_pixels(pixels: Tensor, sigma: float) -> Tensor:
 
 
 def standardize_pictures(pictures: np.ndarray) -> np.ndarray:
-    """Each picture (F, C, S, S) minus its mean, over its standard deviation, as R4 shows them."""
+    """Standardize each picture (F, C, S, S) to mean 0 and standard deviation 1, as R4 shows them."""
     mean = pictures.mean(axis=(1, 2, 3), keepdims=True)
     return (pictures - mean) / np.maximum(pictures.std(axis=(1, 2, 3), keepdims=True), 1e-8)
 
@@ -227,7 +227,7 @@ def find_strongest_pictures(
     batch_size: int = 128,
     advance: Callable[[int], None] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The pictures of a data set, uint8 (N, H, W[, 3]), with the largest mean activation of each filter.
+    """Find the pictures of a data set, uint8 (N, H, W[, 3]), with the largest mean activation of each filter.
 
     Returns rows int64 (F, count) and activations float32 (F, count), the strongest first; fewer where there are fewer
     pictures.

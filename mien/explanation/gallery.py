@@ -1,4 +1,4 @@
-"""What `mien explain` writes: PNGs, explain.json and explain.html."""
+"""Write the outputs of `mien explain`: PNGs, explain.json and explain.html."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mien.explanation.regions import REGIONS, compute_areas, draw_outlines
 from mien.explanation.sanity import CONTROLS
 from mien.explanation.study import MIN_FACES, ExplainedFaces, Findings, judge_against_random_network, judge_method
 
-#: Of more faces only so many are drawn; all are measured.
+#: Maximal number of drawn faces; all are measured.
 MAX_DRAWN_FACES = 28
 
 #: What the tables of areas mean.
@@ -46,7 +46,7 @@ METHOD_DESCRIPTIONS = {
 
 
 def write_explanation(out: Path, model: str, faces: ExplainedFaces, found: Findings, *, keep: float) -> list[Path]:
-    """All outputs into a folder that exists; returns their paths, the page first."""
+    """Write all outputs into an existing folder; return their paths, the page first."""
     shown = select_drawn_faces(faces)
     pictures = [out / "explain.png", out / "masked.png", out / "regions.png"]
     _draw_maps(pictures[0], model, faces, found, shown)
@@ -96,7 +96,7 @@ def make_json(model: str, faces: ExplainedFaces, found: Findings) -> dict[str, A
 
 
 def make_sanity_rows(found: Findings, count: int) -> tuple[list[str], list[list[str]]]:
-    """Heads and rows of the table of areas: for the page, for the terminal and for docs."""
+    """Return heads and rows of the table of areas, for the page, the terminal and the docs."""
     heads = ["method", "deletion", "insertion", "deletion beats", "insertion beats", "beats random weights",
              "likeness, random weights"]  # fmt: skip
     rows = []
@@ -113,7 +113,7 @@ def make_sanity_rows(found: Findings, count: int) -> tuple[list[str], list[list[
 
 
 def make_share_rows(found: Findings, size: int) -> tuple[list[str], list[list[str]]]:
-    """Heads and rows of the table of shares over all faces, in per cent."""
+    """Return heads and rows of the table of shares over all faces, in percent."""
     rows = [
         [name, *(f"{100 * found.numbers[name]['shares']['all'][region]:.0f}" for region in REGIONS)]
         for name in found.maps
@@ -126,7 +126,7 @@ def _make_caption(faces: ExplainedFaces, row: int) -> str:
     predicted = names[faces.predicted[row]]
     lines = [f"{predicted} {faces.probabilities[row].max():.0%}"]
     if faces.truths[row] >= 0:
-        lines = [f"is {names[faces.truths[row]]}", f"read {lines[0]}"]
+        lines = [f"label {names[faces.truths[row]]}", f"predicted {lines[0]}"]
     else:
         lines.insert(0, _shorten_name(faces.names[row]))
     if faces.targets[row] != faces.predicted[row]:
@@ -135,7 +135,7 @@ def _make_caption(faces: ExplainedFaces, row: int) -> str:
 
 
 def _wrap_method_name(method: str) -> str:
-    """A method's name, in two lines where it is long."""
+    """Return a method's name, in two lines if it is long."""
     return method.replace("-", "-\n", 1) if len(method) > 12 else method
 
 
@@ -159,7 +159,7 @@ def _draw_maps(path: Path, model: str, faces: ExplainedFaces, found: Findings, s
 
 
 def _draw_masks(path: Path, model: str, faces: ExplainedFaces, found: Findings, shown: np.ndarray, keep: float) -> None:
-    """Right predictions first, then wrong ones; where no truth is known, in the order of the faces."""
+    """Draw correct predictions first, then wrong ones; without labels in the order of the faces."""
     order = shown[np.argsort(~faces.is_correct[shown], kind="stable")]
     drawn = [
         mask_faces(faces.pictures[order], compute_importance(maps[order], name), keep)
@@ -170,19 +170,19 @@ def _draw_masks(path: Path, model: str, faces: ExplainedFaces, found: Findings, 
         [enlarge_face(faces.pictures[row], zoom), *(enlarge_face(each[index], zoom) for each in drawn)]
         for index, row in enumerate(order)
     ]
-    marks = ["right" if faces.is_correct[row] else "wrong" if faces.truths[row] >= 0 else "" for row in order]
+    marks = ["correct" if faces.is_correct[row] else "wrong" if faces.truths[row] >= 0 else "" for row in order]
     captions = [f"{mark}\n{_make_caption(faces, row)}".strip() for mark, row in zip(marks, order, strict=True)]
     title = f"{model}: the {keep:.0%} of the pixels with the largest values; all others are blanked"
     draw_grid(rows, captions, ["the face", *(_wrap_method_name(name) for name in found.maps)], path, title)
 
 
 def _choose_zoom(found: Findings) -> int:
-    """How large a pixel is drawn: smaller where many methods stand side by side."""
+    """Return the zoom of a pixel: smaller for many methods."""
     return ZOOM if len(found.maps) <= 5 else ZOOM - 1
 
 
 def _compute_mean_face(faces: ExplainedFaces) -> np.ndarray:
-    """One face as it is, or the mean of many with its contrast drawn out to black and white."""
+    """Return a single face, or the mean of many with its contrast stretched to black and white."""
     if len(faces) == 1:
         return faces.pictures[0]
     mean = faces.pictures.mean(axis=0)
@@ -238,7 +238,7 @@ def _make_page(out: Path, model: str, faces: ExplainedFaces, found: Findings, sh
         Section("Maps", drawn("explain.png", "attribution maps over faces")
                 + render_table(["method", "what it is", "what a positive value says"], meanings), note),
         Section("What is left", drawn("masked.png", "faces with unimportant pixels blanked"),
-                f"The {keep:.0%} of the pixels that matter most to each method; right before wrong predictions."),
+                f"The {keep:.0%} of the pixels that matter most to each method; correct before wrong predictions."),
     ]  # fmt: skip
     if found.curves:
         few = f"\nFewer than {MIN_FACES} faces: too few for a verdict." if len(faces) < MIN_FACES else ""

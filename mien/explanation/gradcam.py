@@ -1,4 +1,4 @@
-"""Grad-CAM: which places of the last feature map decide."""
+"""Grad-CAM: the positions of the last feature map that determine the class."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ def grad_cam(network: nn.Module, inputs: Tensor, targets: Tensor, *, layer: str 
         layer: the dotted name of a module that gives feature maps; default: the last one as fine as the last
             convolution's output.
 
-    Raises UsageError where the network has no convolution, or the layer no feature map.
+    Raises UsageError if the network has no convolution, or the layer no feature map.
     """
     names = [layer] if layer else find_last_feature_maps(network, inputs)
     for name in names:
         find_module(network, name)
     with record_outputs(network, names) as found:
-        # The network's weights need no gradient: without one on the picture there would be no graph to go back through.
+        # The weights need no gradient, so the picture must require one for autograd to build a graph.
         score = compute_target_logits(network, inputs.detach().requires_grad_(), targets).sum()
     maps = [found[name] for name in names if name in found]
     if len(maps) < len(names) or any(each.ndim != 4 for each in maps):
@@ -42,7 +42,7 @@ def grad_cam(network: nn.Module, inputs: Tensor, targets: Tensor, *, layer: str 
 
 
 def find_last_feature_maps(network: nn.Module, images: Tensor) -> list[str]:
-    """The module that Grad-CAM looks at by default: one name, or one for each member of an ensemble.
+    """Return the module that Grad-CAM uses by default: one name, or one for each member of an ensemble.
 
     It is the last to finish with an output as fine as the last convolution's: behind that convolution's norm, rectifier
     and shortcut, but in front of a pool.
@@ -61,7 +61,7 @@ def find_last_feature_maps(network: nn.Module, images: Tensor) -> list[str]:
 
 
 def list_members(network: nn.Module, prefix: str = "") -> list[tuple[str, nn.Module]]:
-    """(dotted name, network) of an ensemble's members, also of ensembles in it; for any other network itself."""
+    """Return (dotted name, network) of all members of an ensemble, recursively; of any other network itself."""
     if not isinstance(network, Ensemble):
         return [(prefix, network)]
     inner = f"{prefix}." if prefix else ""

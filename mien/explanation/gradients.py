@@ -1,4 +1,4 @@
-"""Attribution by gradients of a class's logit with respect to the picture."""
+"""Attribution by gradients of a class logit with respect to the picture."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ Baseline = float | Tensor | None
 
 
 def compute_target_logits(network: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
-    """S_c(x): the logit of each picture's own target, (N,)."""
+    """Return S_c(x): the logit of each picture's target, (N,)."""
     return network(inputs).gather(1, targets[:, None])[:, 0]
 
 
 def compute_input_gradient(network: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
-    """∂S_c/∂x, (N, C, H, W). In evaluation mode no picture's logit depends on another picture."""
+    """Return ∂S_c/∂x, (N, C, H, W). In evaluation mode no picture's logit depends on another picture."""
     inputs = inputs.detach().requires_grad_()
     return torch.autograd.grad(compute_target_logits(network, inputs, targets).sum(), inputs)[0]
 
 
 def make_baseline(inputs: Tensor, baseline: Baseline) -> Tensor:
-    """What stands for "no picture", in the shape of the inputs; by default a plain gray of each picture's own mean.
+    """Return the baseline in the shape of the inputs; by default a uniform gray with each picture's mean.
 
-    The mean keeps the brightness, which says nothing of the expression, and needs no knowledge of the normalization.
+    The mean keeps the brightness, which does not depend on the expression, and works with any normalization.
     """
     if baseline is None:
         return inputs.mean(dim=(2, 3), keepdim=True).expand_as(inputs)
@@ -129,9 +129,9 @@ def guided_backprop(network: nn.Module, inputs: Tensor, targets: Tensor) -> Tens
 
 
 class _GuidedReLUs(TorchFunctionMode):
-    """Hangs a hook on the output of every rectifier that runs inside, also of those that are no modules.
+    """Registers a hook on the output of every rectifier inside, also of functions.
 
-    The hooks live on the tensors of one forward pass and vanish with them; the network is not touched.
+    The hooks belong to the tensors of one forward pass; the network does not change.
     """
 
     RECTIFIERS = frozenset(

@@ -1,4 +1,4 @@
-"""Looking into a network without changing it: mode, gradients and hooks are as before afterwards, whatever happens."""
+"""Inspect a network without changing it: mode, gradients and hooks are restored, also after an error."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from mien.core.errors import UsageError
 
 @contextmanager
 def freeze_network(network: nn.Module) -> Iterator[nn.Module]:
-    """The network in evaluation mode, with weights that no backward pass writes gradients to.
+    """Set evaluation mode and disable gradients of the weights inside the block.
 
-    Gradients with respect to inputs can be taken inside, also where the caller has switched gradients off. Each
-    module's own mode and each parameter's ``requires_grad`` come back in the end; ``grad`` is never touched.
+    Gradients with respect to inputs work inside, even if the caller disabled gradients. Each module's mode and each
+    parameter's ``requires_grad`` are restored at the end; ``grad`` does not change.
     """
     modes = {module: module.training for module in network.modules()}
     wanted = {parameter: parameter.requires_grad for parameter in network.parameters()}
@@ -34,14 +34,14 @@ def freeze_network(network: nn.Module) -> Iterator[nn.Module]:
 
 
 class _StopForward(Exception):
-    """Raised inside a forward pass when the last layer that is asked for has run."""
+    """Raised inside a forward pass after the last requested layer."""
 
 
 @contextmanager
 def record_outputs(network: nn.Module, names: Sequence[str], *, stop: bool = False) -> Iterator[dict[str, Tensor]]:
     """Collect the outputs of modules, by their dotted names, during the forward passes inside.
 
-    With ``stop`` the forward pass ends (quietly, by ``run_until``) as soon as all of them have run.
+    With ``stop`` the forward pass ends as soon as all of them have run (`run_until_layer` handles the exception).
     """
     found: dict[str, Tensor] = {}
     handles = []
@@ -64,24 +64,24 @@ def record_outputs(network: nn.Module, names: Sequence[str], *, stop: bool = Fal
 
 
 def run_until_layer(network: nn.Module, images: Tensor, name: str) -> Tensor:
-    """The output of one module for ``images`` (N, C, H, W); nothing behind it is computed."""
+    """Return the output of one module for ``images`` (N, C, H, W), without computing later layers."""
     with record_outputs(network, [name], stop=True) as found, suppress(_StopForward):
         network(images)
     return found[name]
 
 
 def find_module(network: nn.Module, name: str) -> nn.Module:
-    """A module by its dotted name; an unknown one lists the network's convolutions, which give feature maps."""
+    """Return a module by its dotted name. Raises UsageError with the network's convolutions for an unknown name."""
     modules = dict(network.named_modules())
     if name not in modules or not name:
         layers = [each for each, module in modules.items() if isinstance(module, nn.Conv2d)]
-        hint = f"choose one of {', '.join(layers)}" if layers else "take a network with convolutions, this one has none"
+        hint = f"choose one of {', '.join(layers)}" if layers else "use a network with convolutions; this one has none"
         raise UsageError(f"layer '{name}'", "is not in this network", hint)
     return modules[name]
 
 
 def list_feature_maps(network: nn.Module, images: Tensor) -> dict[str, tuple[int, ...]]:
-    """Modules that give feature maps (N, C, H, W), in the order in which they finish: name → (C, H, W)."""
+    """Return the modules with feature maps (N, C, H, W) in the order of execution: name → (C, H, W)."""
     shapes: dict[str, tuple[int, ...]] = {}
     handles = []
 

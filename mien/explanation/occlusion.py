@@ -1,4 +1,4 @@
-"""Attribution by covering parts of the picture and watching the logit."""
+"""Attribution by covering parts of the picture and measuring the change of the logit."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def occlusion(
 
 
 def _list_starts(length: int, window: int, stride: int) -> list[int]:
-    """Where squares begin along one side, so that all of it is covered."""
+    """Return the start positions of squares that cover one side completely."""
     last = max(0, length - window)
     starts = list(range(0, last + 1, stride))
     return starts if starts[-1] == last else [*starts, last]
@@ -111,6 +111,6 @@ def lime(
 
 
 def _weight_sample(original: Tensor, changed: Tensor, visible: Tensor, **facts: object) -> Tensor:
-    """The weight of a sample from what is visible in it, (1, superpixels) of 0 and 1."""
+    """Return the weight of a sample from its visible superpixels, (1, superpixels) of 0 and 1."""
     distance = 1 - visible.to(torch.float32).mean().sqrt()
     return torch.exp(-((distance / 0.25) ** 2))

@@ -1,4 +1,4 @@
-"""Where the parts of a face lie in a crop framed as FER2013's faces are, and how much of a map falls on each.
+"""Regions of the face in a crop framed like FER2013, and the share of a map on each.
 
 The faces of FER2013 fill their crops alike (they were cut by one detector), so that the parts lie at the same places,
 on average: the ellipses here were laid over the mean of the 28,709 training faces. On a single face a part may lie a
@@ -23,7 +23,7 @@ class Ellipse:
     half_height: float
 
     def make_mask(self, size: int) -> np.ndarray:
-        """bool (size, size): the pixels whose centers lie inside."""
+        """Return the pixels whose centers are inside, bool (size, size)."""
         along = (np.arange(size) + 0.5) / size
         across = (along[None] - self.x) / self.half_width
         down = (along[:, None] - self.y) / self.half_height
@@ -44,7 +44,7 @@ REGIONS = (*PARTS, "background")
 
 
 def make_region_map(size: int = 48) -> np.ndarray:
-    """int64 (size, size): for each pixel the index of its region in REGIONS."""
+    """Return the index in REGIONS of each pixel's region, int64 (size, size)."""
     regions = np.full((size, size), len(PARTS), np.int64)
     for index, ellipses in reversed(list(enumerate(PARTS.values()))):
         for ellipse in ellipses:
@@ -53,14 +53,14 @@ def make_region_map(size: int = 48) -> np.ndarray:
 
 
 def compute_areas(size: int = 48) -> np.ndarray:
-    """float64 (regions,): the share of the crop that each region covers; sums to 1."""
+    """Return the share of the crop that each region covers, float64 (regions,), with sum 1."""
     return np.bincount(make_region_map(size).ravel(), minlength=len(REGIONS)) / size**2
 
 
 def compute_shares(maps: np.ndarray) -> np.ndarray:
-    """float64 (N, regions): the share of Σ|map| that falls on each region; rows sum to 1.
+    """Return the share of Σ|map| in each region, float64 (N, regions); rows sum to 1.
 
-    maps: float32 (N, S, S). A map of zeros counts as spread evenly.
+    maps: float32 (N, S, S). A map of zeros counts as uniform.
     """
     size = maps.shape[1]
     amounts = np.abs(maps.astype(np.float64)).reshape(len(maps), -1)
@@ -72,7 +72,7 @@ def compute_shares(maps: np.ndarray) -> np.ndarray:
 def compute_shares_by_class(
     maps: np.ndarray, targets: np.ndarray, classes: tuple[str, ...]
 ) -> dict[str, dict[str, float | int]]:
-    """The mean shares over all faces and over those of each class that occurs, and how many faces these are."""
+    """Return the mean shares over all faces and over each class that occurs, with the numbers of faces."""
     found = compute_shares(maps)
     groups = {"all": np.ones(len(maps), bool)}
     groups |= {name: targets == index for index, name in enumerate(classes) if (targets == index).any()}

@@ -1,7 +1,7 @@
-"""Does a map mean anything? Deletion and insertion of pixels in its order, against random maps and a random network.
+"""Sanity checks of maps: deletion and insertion of pixels in their order, against random maps and a random network.
 
-A picture with bright spots on eyes and mouth convinces whether it is true or not. Two questions tell: does the class's
-probability fall faster when the map's pixels go first than when pixels go at random (Petsiuk et al., "RISE", 2018)? And
+A map with bright spots on eyes and mouth looks convincing even if it is wrong. Two tests: does the class's probability
+fall faster when the map's pixels go first than when pixels go at random (Petsiuk et al., "RISE", 2018)? And
 does the map change when the network's weights are replaced by random ones (Adebayo et al., "Sanity Checks for Saliency
 Maps", 2018)?
 """
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from mien.explanation.gradients import make_baseline
 from mien.explanation.guard import freeze_network
 
-#: Maps that know nothing of the face: single pixels, and blobs as coarse as a last feature map. Which one is the fair
+#: Maps that do not depend on the face: single pixels, and blobs as coarse as a last feature map. Which one is the fair
 #: control depends on the method: single pixels taken from everywhere ruin a picture sooner than any patch does.
 CONTROLS = ("random pixels", "random blobs")
 
@@ -47,7 +47,7 @@ class Curves:
 
 
 def compute_area(curves: np.ndarray) -> np.ndarray:
-    """The mean height of each curve (N, steps + 1) by trapezoids: (N,)."""
+    """Return the area under each curve (N, steps + 1) by the trapezoidal rule: (N,)."""
     return ((curves[:, 1:] + curves[:, :-1]) / 2).mean(axis=1)
 
 
@@ -62,7 +62,7 @@ def compute_curves(
     batch_size: int = 64,
     advance: Callable[[int], None] | None = None,
 ) -> Curves:
-    """Deletion and insertion curves of maps float32 (N, H, W) for inputs (N, C, H, W) and targets int64 (N,).
+    """Compute deletion and insertion curves of maps float32 (N, H, W) for inputs (N, C, H, W) and targets int64 (N,).
 
     Deleted pixels take the picture's mean, inserted ones come into a copy blurred by a twelfth of its side. Equal
     values of a map are taken in a random order, the same for every picture.
@@ -82,7 +82,7 @@ def compute_curves(
 
 
 def rank_pixels(maps: np.ndarray) -> np.ndarray:
-    """int64 (N, H·W): each map's pixels from the largest value to the smallest, equal ones in a random order."""
+    """Return each map's pixels from the largest to the smallest value, ties in random order: int64 (N, H·W)."""
     flat = maps.reshape(len(maps), -1)
     shuffled = np.random.default_rng(0).permutation(flat.shape[1])
     return shuffled[np.argsort(-flat[:, shuffled], axis=1, kind="stable")]
@@ -117,7 +117,7 @@ def _replace_pixels(
 
 
 def make_random_maps(count: int, size: int, kind: str, seed: int = 0) -> np.ndarray:
-    """Maps that know nothing, float32 (count, size, size) in 0..1; ``kind`` is one of CONTROLS."""
+    """Return random maps, float32 (count, size, size) in 0..1; ``kind`` is one of CONTROLS."""
     generator = torch.Generator().manual_seed(seed)
     if kind == "random pixels":
         return torch.rand(count, size, size, generator=generator).numpy()
@@ -126,7 +126,7 @@ def make_random_maps(count: int, size: int, kind: str, seed: int = 0) -> np.ndar
 
 
 def randomize_network(network: nn.Module, seed: int = 0) -> nn.Module:
-    """A copy with weights as before training: each layer is reset; weights of layers that cannot be are shuffled."""
+    """Return a copy with random weights: layers are reset, or their weights shuffled if they cannot be reset."""
     fresh = copy.deepcopy(network)
     generator = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]), torch.no_grad():
@@ -142,7 +142,7 @@ def randomize_network(network: nn.Module, seed: int = 0) -> nn.Module:
 
 
 def compute_rank_correlation(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Spearman's correlation of |values| of maps (N, H, W), picture by picture: (N,) in -1..1; 0 for a constant map."""
+    """Return Spearman's correlation of |values| of maps (N, H, W), picture by picture: (N,) in -1..1; 0 for a constant map."""
     one, two = (np.stack([_rank_values(np.abs(each).ravel()) for each in maps]) for maps in (first, second))
     one, two = one - one.mean(axis=1, keepdims=True), two - two.mean(axis=1, keepdims=True)
     norms = np.sqrt((one**2).sum(axis=1) * (two**2).sum(axis=1))
@@ -150,13 +150,13 @@ def compute_rank_correlation(first: np.ndarray, second: np.ndarray) -> np.ndarra
 
 
 def _rank_values(values: np.ndarray) -> np.ndarray:
-    """Ranks from 0; equal values share the mean of theirs."""
+    """Return ranks from 0; equal values share their mean rank."""
     _, which, counts = np.unique(values, return_inverse=True, return_counts=True)
     return (np.cumsum(counts) - (counts + 1) / 2)[which]
 
 
 def bootstrap_difference(values: np.ndarray, control: np.ndarray, seed: int = 0) -> dict[str, Any]:
-    """The mean of values − control over the same faces, with its 95 % bootstrap interval (2,000 draws of faces)."""
+    """Return the mean of values − control over the same faces, with its 95 % bootstrap interval (2,000 draws of faces)."""
     differences = values.astype(np.float64) - control
     rng = np.random.default_rng(seed)
     drawn = differences[rng.integers(0, len(differences), (2000, len(differences)))].mean(axis=1)

@@ -1,4 +1,4 @@
-"""Several methods on the same faces: their maps, whether these mean anything, and where they look."""
+"""Compare several methods on the same faces: their maps, sanity checks, and shares of face regions."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from mien.explanation.sanity import (
     randomize_network,
 )
 
-#: A random network's maps are made of no more faces than this: they cost as much as the true ones.
+#: Maximal number of faces for maps of a random network, which take as long as the real ones.
 CONTROL_FACES = 28
-#: An interval over fewer faces says nothing.
+#: Minimal number of faces for an interval.
 MIN_FACES = 10
 
 
@@ -59,7 +59,7 @@ class ExplainedFaces:
 
     @property
     def is_correct(self) -> np.ndarray:
-        """bool (N,): the prediction is the truth; False also where no truth is known."""
+        """Return whether each prediction equals the label, bool (N,); False without a label."""
         return self.predicted == self.truths
 
 
@@ -73,7 +73,7 @@ class Findings:
 
 
 def parse_methods(text: str) -> list[str]:
-    """A list with commas, or "all" → names of METHODS, each once."""
+    """Parse a comma-separated list, or "all", into names of METHODS, each once. Raises UsageError for unknown names."""
     names = [name.strip() for name in text.split(",") if name.strip()]
     names = list(METHODS) if names == ["all"] else list(dict.fromkeys(names))
     unknown = [name for name in names if name not in METHODS]
@@ -94,7 +94,7 @@ def run_study(
     seed: int = 0,
     quiet: bool = True,
 ) -> Findings:
-    """Every method's maps of the faces; with ``sanity`` their curves against the controls.
+    """Compute the maps of every method; with ``sanity`` also their curves against the controls.
 
     options: method → its own options. seed: of the random maps and the random network.
     """
@@ -177,7 +177,7 @@ def _compare_with_random_network(
 
 
 def judge_method(numbers: dict[str, Any], count: int, what: str = "deletion") -> str:
-    """Which controls a method's area beats, by the 95 % intervals: "both", "random blobs only", "neither"."""
+    """Return which controls a method's area beats, by the 95 % intervals: "both", "random blobs only", "neither"."""
     if count < MIN_FACES:
         return "too few faces"
     beaten = [control for control, differences in numbers["against"].items() if _is_better(differences[what], what)]
@@ -185,7 +185,7 @@ def judge_method(numbers: dict[str, Any], count: int, what: str = "deletion") ->
 
 
 def judge_against_random_network(numbers: dict[str, Any]) -> str:
-    """Whether the maps of the trained network have better areas than those of a random one: "both areas", "neither" ..."""
+    """Return whether the maps of the trained network have better areas than those of a random one: "both areas", "neither" ..."""
     theirs = numbers["random network"]
     if theirs["faces"] < MIN_FACES:
         return "too few faces"
@@ -194,7 +194,7 @@ def judge_against_random_network(numbers: dict[str, Any]) -> str:
 
 
 def _is_better(interval: dict[str, float], what: str) -> bool:
-    """Whether the whole interval of a difference lies on the good side of zero."""
+    """Return whether the whole interval of a difference is on the better side of zero."""
     return interval["high"] < 0 if what == "deletion" else interval["low"] > 0
 
 

@@ -37,7 +37,7 @@ def compute_superpixels(
 
 
 def _connect_labels(labels: np.ndarray) -> np.ndarray:
-    """Each patch's largest connected part; what is left takes the number of the nearest pixel that has one."""
+    """Keep each patch's largest connected part; the other pixels join the nearest patch."""
     kept = np.full(labels.shape, -1, np.int64)
     fresh = 0
     for label in np.unique(labels):

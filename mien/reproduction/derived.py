@@ -1,4 +1,4 @@
-"""What is made of several runs after they are trained: the expert for a rare class, and an ensemble of three."""
+"""Combine trained runs: the expert for a rare class, and an ensemble of three."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def mix_expert(probabilities: np.ndarray, expert: np.ndarray, index: int, share:
     """
     joined = (1 - share) * probabilities[:, index] + share * expert
     others = np.delete(probabilities.astype(np.float64), index, axis=1)
-    others[others.sum(axis=1) == 0] = 1  # where the class was certain, what it loses the others share alike
+    others[others.sum(axis=1) == 0] = 1  # if the class had probability 1, the others share the rest equally
     others *= ((1 - joined) / others.sum(axis=1))[:, None]
     return np.insert(others, index, joined, axis=1)
 
@@ -51,7 +51,7 @@ def evaluate_rare_class(folder: Path, faces: FaceSet) -> dict[str, Any]:
     }
 
 
-#: Runs on R5's split, of two architectures and two seeds; those with the adaptive loss read fewer validation faces right.
+#: Runs on R5's split, of two architectures and two seeds; those with the adaptive loss have a lower validation accuracy.
 MEMBERS = ("adaptive-loss/cross-entropy-1", "adaptive-loss/cross-entropy-2", "rare-class/plain")
 
 

@@ -1,4 +1,4 @@
-"""How long the jobs of `mien queue` take here: from logs of the same kind of processor, or from a short timed training."""
+"""Estimate the duration of the jobs of `mien queue`: from logs of the same kind of processor, or a timed training."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def describe_machine() -> str:
 
 
 def measure_speed(recipe: Recipe) -> float:
-    """Images per second of a short training of the recipe on made-up faces."""
+    """Return the images per second of a short training of the recipe on random faces."""
     changed = {
         "data": DataSettings(classes=recipe.data.classes),
         "schedule": recipe.schedule.model_copy(update={"batch_size": min(_BATCH, recipe.schedule.batch_size)}),

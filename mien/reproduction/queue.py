@@ -1,8 +1,8 @@
-"""`mien queue`: runs jobs by priority in a few processes until all are done. All that it knows lies on disk.
+"""`mien queue`: run jobs by priority in a few processes until all are done. All state is on disk.
 
-A job is a process of its own that holds a lock while it runs and writes its exit code when it ends. A job without a lock and
-without an exit code was cut off: it is begun again, and its trainings go on after their last whole epoch. So the queue and its
-jobs may be killed at any moment, and a job that outlives its queue is waited for by the next one.
+A job is a separate process that holds a lock while it runs and writes its exit code when it ends. A job without a lock and
+without an exit code was interrupted: it is started again, and its trainings resume after their last finished epoch. So the
+queue and its jobs may be killed at any time. A job that outlives its queue is awaited by the next queue.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from mien.reproduction.jobs import Job, Plan, Training, read_epoch_seconds
 
 Echo = Callable[[str], None]
 
-#: A job that would take longer is refused unless told: nobody waits for it by accident.
+#: A job that would take longer is refused unless slow jobs are included.
 MAX_HOURS = 24.0
 
-#: So often a job is begun again that was cut off without finishing another epoch.
+#: How often an interrupted job is started again without finishing another epoch.
 MAX_ATTEMPTS = 3
 
 #: The exit code of a command that Ctrl-C ended.

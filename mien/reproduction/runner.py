@@ -1,4 +1,4 @@
-"""Runs a study: every training on its own split, scored on faces that neither trained nor chose anything."""
+"""Run a study: each training on its own split, scored on faces that neither trained nor selected a model."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def reproduce_study(
 
 
 def train_run(run: Run, faces: FaceSet, place: Path, *, short: bool, quiet: bool, echo: Echo) -> dict[str, Any]:
-    """Train one run and score it on its test faces; a loss that becomes NaN is a result too."""
+    """Train one run and score it on its test faces; a diverged run is a result, too."""
     recipe = make_recipe(run, short, place.parent.parent)
     divided = SPLITS[run.split](faces)
     diverged = ""
@@ -127,12 +127,12 @@ def make_recipe(run: Run, short: bool, runs: Path = Path("runs")) -> Recipe:
 
 
 def read_runs(file: Path) -> dict[str, Any]:
-    """A study's result → its runs; {} where it was not made."""
+    """Return the runs in a study's result file; {} if there is none."""
     return json.loads(file.read_text(encoding="utf-8"))["runs"] if file.is_file() else {}
 
 
 def _collect_runs(study: Study, folder: Path, earlier: dict[str, Any], short: bool) -> dict[str, Any]:
-    """Run → result, of the study's runs that are done or known, as long as they are wished or longer."""
+    """Run → result, of the study's runs that are done or known, with at least the requested length."""
     found = {}
     for run in study.runs:
         recipe, file = make_recipe(run, short, folder), folder / study.name / run.name / "result.json"
@@ -143,7 +143,7 @@ def _collect_runs(study: Study, folder: Path, earlier: dict[str, Any], short: bo
 
 
 def _check_finished_run(place: Path, recipe: Recipe) -> None:
-    """DataError where the run that is done is not one of this recipe, for as many epochs or more."""
+    """Raise DataError if the finished run has another recipe or fewer epochs."""
     result = json.loads((place / "result.json").read_text(encoding="utf-8"))
     if not is_known(result, recipe):
         epochs = result["recipe"]["schedule"]["epochs"]
@@ -154,7 +154,7 @@ def _check_finished_run(place: Path, recipe: Recipe) -> None:
 
 
 def is_known(earlier: dict[str, Any] | None, recipe: Recipe) -> bool:
-    """Whether there is an earlier run whose recipe was this one, for as many epochs or more."""
+    """Return whether there is an earlier run of this recipe with at least as many epochs."""
     if earlier is None:
         return False
     theirs = parse_recipe(earlier["recipe"], "an earlier run")
@@ -175,5 +175,5 @@ def _is_resumable(place: Path, recipe: Recipe) -> bool:
 
 
 def round_numbers(result: dict[str, Any]) -> dict[str, Any]:
-    """The same with six significant digits, small enough for a repository."""
+    """Round all numbers to six significant digits, to keep the file small."""
     return json.loads(json.dumps(result), parse_float=lambda text: float(f"{float(text):.6g}"))

@@ -97,7 +97,7 @@ def test_pointing_at_a_point_shows_its_face(browser, model_file: Path) -> None:
     )
     page.close()
     assert not wrong and not asked
-    assert text.startswith(f"a</script>{row}.png: {faces.classes[faces.labels[row]]}, read as ")
+    assert text.startswith(f"a</script>{row}.png: {faces.classes[faces.labels[row]]}, predicted ")
     shown = np.array(pixels).reshape(144, 144, 4)[1::3, 1::3, 0]
     assert np.abs(shown - faces.images[row].astype(int)).max() <= 8  # 32 grays
 

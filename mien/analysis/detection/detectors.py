@@ -134,9 +134,8 @@ class HaarDetector(Detector):
     """
 
     name = "haar"
-    framing: Framing | None = Framing(
-        side=1.08, right=0.0, down=0.0
-    )  # the median is 1.04; wider crops give a higher accuracy
+    # The median side is 1.04; wider crops give a higher accuracy.
+    framing: Framing | None = Framing(side=1.08, right=0.0, down=0.0)
     picture_sides: tuple[int, ...] = (640,)  # at larger sizes the false positives outnumber the additional faces
     frame_side = 400  # takes half the time of 640; detects faces from 1/16 of the frame's longest side
 
@@ -177,7 +176,7 @@ class YuNetDetector(Detector):
     """Detect faces with YuNet (Wu, Peng & Yu, "YuNet: A Tiny Millisecond-level Face Detector", 2023).
 
     file        the ONNX file of OpenCV Zoo
-    threshold   minimum score of a face, 0..1
+    threshold   minimum score of a face, 0..1; 0: YUNET_THRESHOLD
     threads     threads of ONNX Runtime; 0: all cores
 
     Raises ModelError for a file that is not a YuNet model.

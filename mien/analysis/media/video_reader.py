@@ -305,9 +305,9 @@ class VideoSource:
         longer duration several times.
         """
         stated = self._stream.frames if self._container.format.name == "avi" else 0
-        there = max(frames, round(seconds * self.rate))
-        if stated - there > max(3, stated // 50):
-            self._mark_cut_off(f"the file ends after {there:,} of the {stated:,} frames it states")
+        decoded = max(frames, round(seconds * self.rate))
+        if stated - decoded > max(3, stated // 50):
+            self._mark_cut_off(f"the file ends after {decoded:,} of the {stated:,} frames it states")
         elif not stated and self.duration_s and self.duration_s - seconds > max(0.5, 3 / float(self.rate)):
             self._mark_cut_off(f"the file ends after {seconds:.2f} s of the {self.duration_s:.2f} s it states")
 

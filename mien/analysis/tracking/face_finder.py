@@ -135,16 +135,18 @@ class FaceFinder:
             side = side // 2 if smallest * (side // 2) / max(picture.shape[:2]) >= MIN_COARSE_FACE_PX else side
         self._coarse_searches = self._coarse_searches + 1 if side < self.detector.frame_side else 0
         self.search_count += 1
-        seen = _detect_shrunk(self.detector, picture, side)
+        detected = _detect_shrunk(self.detector, picture, side)
         missed_s = self._missed_s
         elapsed = time_s - self._time_s
-        overlap = pairwise_iou(followed.boxes_xyxy, seen.boxes_xyxy)  # (followed, seen)
-        boxes, scores, waiting = list(seen.boxes_xyxy), list(seen.scores), [0.0] * len(seen)
+        overlap = pairwise_iou(followed.boxes_xyxy, detected.boxes_xyxy)  # (followed, detected)
+        boxes, scores, waiting = list(detected.boxes_xyxy), list(detected.scores), [0.0] * len(detected)
         for index in range(len(followed)):
-            best = int(overlap[index].argmax()) if len(seen) else -1
+            best = int(overlap[index].argmax()) if len(detected) else -1
             if best >= 0 and overlap[index, best] > 0.5 and alive[index]:
                 share = AGREED_SEARCH_SHARE if overlap[index, best] > AGREEMENT_IOU else SEARCH_SHARE
-                boxes[best] = followed.boxes_xyxy[index] + share * (seen.boxes_xyxy[best] - followed.boxes_xyxy[index])
+                boxes[best] = followed.boxes_xyxy[index] + share * (
+                    detected.boxes_xyxy[best] - followed.boxes_xyxy[index]
+                )
             elif (
                 alive[index] and (best < 0 or overlap[index, best] < 0.1) and missed_s[index] + elapsed <= MAX_MISSED_S
             ):

@@ -21,7 +21,7 @@ RETURN_S = 30.0
 
 #: ...by a face of similar appearance: (maximum distance in sides of a face, minimum correlation of the embeddings). Of pairs of
 #: different faces of FER2013's PublicTest 23, 2 and 0.1 in 1,000 reach these correlations; of the same face shifted, rotated,
-#: scaled and lit differently 997, 966 and 774 (benchmarks/looks.py).
+#: scaled and lit differently 997, 966 and 774 (benchmarks/appearance.py).
 SIMILARITY_THRESHOLDS = ((0.8, 0.6), (3.0, 0.75), (math.inf, 0.85))
 
 #: Within this distance a person's face keeps its size; further away it may be in another shot.
@@ -229,8 +229,8 @@ class Tracker:
 
         expected = np.stack([track.predict_place(time_s) for track in self.tracks])  # (T, 4)
         costs, allowed = pair_costs(expected, places)
-        most = 1e6
-        _, column_of, _ = lap.lapjv(np.where(allowed, costs, most), extend_cost=True)
+        forbidden_cost = 1e6
+        _, column_of, _ = lap.lapjv(np.where(allowed, costs, forbidden_cost), extend_cost=True)
         return {
             int(column): self.tracks[row]
             for row, column in enumerate(column_of)
@@ -272,8 +272,8 @@ def appearance_embeddings(picture: np.ndarray | YuvImage, boxes_xyxy: np.ndarray
 
     An embedding is a small gray crop with zero mean. The product of two is their correlation.
     """
-    seen = picture.luma if isinstance(picture, YuvImage) else picture
-    crops = crop_faces(seen, boxes_xyxy, None, EMBEDDING_SIDE_PX).astype(np.float32)
+    pixels = picture.luma if isinstance(picture, YuvImage) else picture
+    crops = crop_faces(pixels, boxes_xyxy, None, EMBEDDING_SIDE_PX).astype(np.float32)
     crops = (crops if crops.ndim == 3 else crops.mean(axis=-1)).reshape(-1, EMBEDDING_SIDE_PX**2)
     crops -= crops.mean(axis=1, keepdims=True)
     return crops / np.maximum(np.linalg.norm(crops, axis=1, keepdims=True), 1e-6)

@@ -66,7 +66,7 @@ def finish_model(
         raise DataError(
             "training faces",
             "are not given",
-            "give their file as `data`, or set `no_non_faces=True` and `no_int8=True`",
+            "give their file as `data`, or set `non_faces=False` and `int8=False`",
         )
     all_validation = validation  # pictures that annotators call no face have no label
     validation = validation.take(validation.is_labeled).reindex_classes(classifier.labels)

@@ -149,7 +149,7 @@ def test_color_pictures_are_read_as_the_members_read_them() -> None:
 def test_members_that_do_not_fit_are_named() -> None:
     with pytest.raises(ModelError, match=r"two: has the classes x, y; one has a, b, c"):
         join_models([tiny("one", 0), tiny("two", 1, classes=("x", "y"))], [0.5, 0.5], "n")
-    with pytest.raises(ModelError, match="two: reads 32 pixels, one 48"):
+    with pytest.raises(ModelError, match="two: takes 32 pixels, one 48"):
         join_models([tiny("one", 0), tiny("two", 1, size=32)], [0.5, 0.5], "n")
 
 

@@ -127,7 +127,7 @@ def test_data_that_does_not_suffice_is_named(model_file: Path, tmp_path: Path) -
     with pytest.raises(DataError, match="training faces: are not given"):
         finish_model(model_file, tmp_path / "x.onnx", None, validation())
     unlabeled = replace(validation(), labels=np.full(420, -1))
-    with pytest.raises(DataError, match="have no labels to fit a temperature by"):
+    with pytest.raises(DataError, match="have no labels to fit a temperature"):
         finish_model(model_file, tmp_path / "x.onnx", None, unlabeled, ReleaseOptions(non_faces=False, int8=False))
     assert list(tmp_path.iterdir()) == []
 
@@ -173,7 +173,7 @@ def test_the_head_learns_to_tell_two_clouds_apart() -> None:
     assert (head.log_odds(found["real"]) < 0).mean() > 0.99
     assert all((head.log_odds(found[name]) > 0).mean() > 0.99 for name in ("textures", "squares"))
     again = not_a_face._fit_weights(found, ("squares",), seed=0)
-    np.testing.assert_array_equal(head.into, again.into)
+    np.testing.assert_array_equal(head.hidden_weight, again.hidden_weight)
 
 
 def test_raters_say_which_pictures_are_no_faces() -> None:

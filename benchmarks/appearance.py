@@ -1,9 +1,9 @@
-"""How well two sightings of one face are told from two faces, by small crops and by the network's own features.
+"""Matching of faces by appearance: small crops compared with the features of the network.
 
-python benchmarks/looks.py [--data fer2013-publictest.parquet] [--faces 1200] [--seed 0]
+python benchmarks/appearance.py [--data fer2013-publictest.parquet] [--faces 1200] [--seed 0]
 
-The same face is shown shifted, turned, scaled, lit otherwise and with noise; another face is one that the network reads
-as the same expression. What the tracker uses to know somebody again (mien.analysis.tracking.tracker.ALIKE) was chosen by this table.
+A face is compared with itself, shifted, rotated, scaled, relit and with noise, and with another face of the same predicted
+expression. The threshold of the tracker (mien.analysis.tracking.tracker) was chosen by this table.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from places import find
+from data_files import require_data_file
 
 from mien.analysis.inference.classifier import Classifier
 from mien.analysis.tracking.tracker import appearance_embeddings
 from mien.data import load_faces
 
 
-def seen_again(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """One gray face uint8 (48, 48) a moment later."""
+def distort_face(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Distort a gray face uint8 (48, 48) as in a later frame."""
     matrix = cv2.getRotationMatrix2D((24, 24), rng.uniform(-8, 8), rng.uniform(0.92, 1.08))
     matrix[:, 2] += rng.uniform(-2, 2, 2)
     moved = cv2.warpAffine(image, matrix, (48, 48), borderMode=cv2.BORDER_REPLICATE).astype(float)
@@ -29,7 +29,7 @@ def seen_again(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.clip(lit, 0, 255).astype(np.uint8)
 
 
-def looks(images: np.ndarray) -> np.ndarray:
+def embed_crops(images: np.ndarray) -> np.ndarray:
     whole = np.array([[0, 0, 48, 48]], np.float32)
     return np.concatenate([appearance_embeddings(np.repeat(image[..., None], 3, axis=2), whole) for image in images])
 
@@ -46,9 +46,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     rng, classifier = np.random.default_rng(options.seed), Classifier("base")
-    faces = load_faces([options.data or find("fer2013-publictest.parquet")])
+    faces = load_faces([options.data or require_data_file("fer2013-publictest.parquet")])
     images = faces.images[rng.permutation(len(faces))[: options.faces]]
-    again = np.stack([seen_again(image, rng) for image in images])
+    again = np.stack([distort_face(image, rng) for image in images])
     read_as = classifier.probabilities(images).argmax(axis=1)
     others = np.array([rng.choice(np.flatnonzero(read_as == one)) for one in read_as])
     different = others != np.arange(len(images))
@@ -56,7 +56,7 @@ def main() -> None:
         "| compared | threshold | the same face reaches it | another of that expression reaches it |\n|---|---|---|---|"
     )
     for name, first, second in (
-        ("crops of 12 × 12", looks(images), looks(again)),
+        ("crops of 12 × 12", embed_crops(images), embed_crops(again)),
         ("the network's features", features(images, classifier), features(again, classifier)),
     ):
         same, other = (first * second).sum(axis=1), (first * second[others]).sum(axis=1)[different]

@@ -1,9 +1,9 @@
-"""What honest uncertainty is worth on faces that are harder than the validation faces, in float and int8.
+"""Calibration and unsure labels on distorted faces, for float and int8 models.
 
-python benchmarks/doubt.py                 PublicTest as it is, and after each of several changes for the worse
+python benchmarks/uncertainty.py                 PublicTest, unchanged and with each distortion
 
-For each: accuracy, expected calibration error, the share of the faces that is answered, how often these answers are right,
-and the share of these real faces that would be taken for no face.
+For each: accuracy, expected calibration error, coverage and accuracy of the labels that are not unsure, and the share of
+these faces that would be classified as no face.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import cv2
 import numpy as np
-from places import find
+from data_files import require_data_file
 
 from mien.analysis.inference.classifier import Classifier
 from mien.data.readers import load_faces
@@ -21,43 +21,45 @@ from mien.evaluation.calibration import measure_reliability
 from mien.evaluation.selective import measure_threshold
 
 
-def each(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
+def apply_to_each(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[np.ndarray], np.ndarray]:
     return lambda images: np.stack([change(image) for image in images])
 
 
-def moved(degrees: float = 0, scale: float = 1, right: float = 0) -> Callable[[np.ndarray], np.ndarray]:
+def warp(degrees: float = 0, scale: float = 1, right: float = 0) -> Callable[[np.ndarray], np.ndarray]:
     matrix = cv2.getRotationMatrix2D((23.5, 23.5), degrees, scale)
     matrix[0, 2] += right
-    return each(lambda image: cv2.warpAffine(image, matrix, (48, 48), borderMode=cv2.BORDER_REPLICATE))
+    return apply_to_each(lambda image: cv2.warpAffine(image, matrix, (48, 48), borderMode=cv2.BORDER_REPLICATE))
 
 
-def smaller(side: int) -> Callable[[np.ndarray], np.ndarray]:
-    return each(lambda image: cv2.resize(cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA), (48, 48)))
+def downscale(side: int) -> Callable[[np.ndarray], np.ndarray]:
+    return apply_to_each(
+        lambda image: cv2.resize(cv2.resize(image, (side, side), interpolation=cv2.INTER_AREA), (48, 48))
+    )
 
 
-def covered(images: np.ndarray) -> np.ndarray:
+def cover_lower_part(images: np.ndarray) -> np.ndarray:
     images = images.copy()
     images[:, 28:] = 128
     return images
 
 
-def noisy(images: np.ndarray) -> np.ndarray:
+def add_noise(images: np.ndarray) -> np.ndarray:
     noise = np.random.default_rng(0).normal(0, 25, images.shape)
     return np.clip(images + noise, 0, 255).astype(np.uint8)
 
 
 CHANGES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "as they are": lambda images: images,
-    "blurred, 1.5 pixels": each(lambda image: cv2.GaussianBlur(image, (0, 0), 1.5)),
-    "16 pixels wide": smaller(16),
-    "noise, deviation 25": noisy,
+    "blurred, 1.5 pixels": apply_to_each(lambda image: cv2.GaussianBlur(image, (0, 0), 1.5)),
+    "16 pixels wide": downscale(16),
+    "noise, deviation 25": add_noise,
     "a third of the light": lambda images: (images * 0.33).astype(np.uint8),
-    "turned by 20 degrees": moved(degrees=20),
-    "turned by 40 degrees": moved(degrees=40),
-    "framed too wide, 0.7": moved(scale=0.7),
-    "framed too narrow, 1.4": moved(scale=1.4),
-    "10 pixels off": moved(right=10),
-    "lower part covered": covered,
+    "turned by 20 degrees": warp(degrees=20),
+    "turned by 40 degrees": warp(degrees=40),
+    "framed too wide, 0.7": warp(scale=0.7),
+    "framed too narrow, 1.4": warp(scale=1.4),
+    "10 pixels off": warp(right=10),
+    "lower part covered": cover_lower_part,
 }
 
 
@@ -66,7 +68,7 @@ def main() -> None:
     parser.add_argument("--model", default="base")
     parser.add_argument("--faces", type=int, default=800, help="how many of the split")
     arguments = parser.parse_args()
-    faces = load_faces([find("fer2013-publictest.parquet")])
+    faces = load_faces([require_data_file("fer2013-publictest.parquet")])
     real = np.flatnonzero(faces.votes[:, 9] == 0)
     faces = faces.take(np.sort(np.random.default_rng(0).permutation(real)[: arguments.faces]))
     print(f"{len(faces)} faces of PublicTest that no rater of FER+ called no face")

@@ -1,8 +1,8 @@
-"""How many planted defects `mien audit` finds, and how much that is none it takes for one.
+"""Recall and precision of `mien audit` for planted errors.
 
-    python benchmarks/planted.py                      FER2013's Training and PublicTest, every face
-    python benchmarks/planted.py --faces 6000         a stratified sample, in minutes
-    python benchmarks/planted.py --out DIR            keep the folds' networks there, to go on after an interruption
+    python benchmarks/planted_errors.py                      FER2013's Training and PublicTest, every face
+    python benchmarks/planted_errors.py --faces 6000         a stratified sample, in minutes
+    python benchmarks/planted_errors.py --out DIR            keep the folds' networks there, to go on after an interruption
 
 A copy of the data gets 200 flipped labels, 200 duplicates (half of them exact; the others scaled down and up again, lit
 otherwise or mirrored) and 100 pictures without a face: crops of the photographs that scikit-learn and, where it is
@@ -21,7 +21,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from places import find
+from data_files import require_data_file
 
 from mien.core.types import FaceSet
 from mien.data import load_faces
@@ -136,15 +136,15 @@ def score_duplicates(planted: Planted, duplicates: Duplicates, real: Duplicates)
     }
 
 
-def score_labels(planted: Planted, suspicion: np.ndarray, share: float = 0.05) -> float:
-    """Share of the flipped labels among the most suspicious ``share`` of all."""
-    top = np.argsort(-suspicion, kind="stable")[: round(share * len(suspicion))]
+def score_labels(planted: Planted, error_score: np.ndarray, share: float = 0.05) -> float:
+    """Return the share of the flipped labels among the ``share`` of labels with the highest score, float (N,)."""
+    top = np.argsort(-error_score, kind="stable")[: round(share * len(error_score))]
     return float(np.isin(planted.flipped, top).mean())
 
 
 def main() -> None:
     arguments = _arguments()
-    faces = load_faces([find(name) for name in FILES])
+    faces = load_faces([require_data_file(name) for name in FILES])
     if arguments.faces:
         faces = faces.take(sample_stratified(faces.labels, [arguments.faces], 0)[0])
     started = time.perf_counter()
