@@ -103,7 +103,7 @@ def training() -> None:
     network = network.to(hardware.device, memory_format=torch.channels_last)
     state, (images, labels) = initial_state(recipe, network), move_to_device(faces, hardware)
     targets = make_targets(faces, recipe.targets).to(hardware.device)
-    course = TrainingContext(recipe, hardware, make_preprocessing(recipe, faces), images, labels, targets)
+    context = TrainingContext(recipe, hardware, make_preprocessing(recipe, faces), images, labels, targets)
     batch = torch.randn(128, 1, 48, 48, device=hardware.device).contiguous(memory_format=torch.channels_last)
 
     def bare() -> float:
@@ -121,7 +121,7 @@ def training() -> None:
 
     def whole() -> float:
         with progress_bar("", None, quiet=True) as bar:
-            return train_epoch(course, state, bar)["images_per_s"]
+            return train_epoch(context, state, bar)["images_per_s"]
 
     bare(), whole()  # the first round chooses kernels
     pairs = [(bare(), whole()) for _ in range(amount(5))]

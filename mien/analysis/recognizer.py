@@ -1,4 +1,4 @@
-"""Recognizer: faces found in pictures and read, in one object."""
+"""Recognizer: a model and a face detector, pictures → faces."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class Recognizer:
 
     @property
     def max_frame_pixels(self) -> int:
-        """The limit for the frames of a video: a lower one, since several are in memory, where none was chosen."""
+        """Pixels of a video's frame at most. The default is lower than that of pictures, since several frames are in memory."""
         from mien.analysis.media.container import MAX_FRAME_PIXELS
 
         return MAX_FRAME_PIXELS if self.options.max_pixels == MAX_PIXELS else self.options.max_pixels
@@ -156,7 +156,7 @@ class Recognizer:
         return Faces(self.analyze_frames([self.read_picture(cast(Picture, picture))], thorough=True)[0])
 
     def read_picture(self, picture: Picture) -> np.ndarray:
-        """Whatever ``analyze`` takes → RGB uint8 (H, W, 3), upright."""
+        """Return whatever ``analyze`` takes as upright RGB uint8 (H, W, 3). Raises MediaError or ValueError."""
         if isinstance(picture, (str, Path)):
             return read_picture(
                 picture, max_pixels=self.options.max_pixels, allow_truncated=self.options.allow_truncated
@@ -166,19 +166,22 @@ class Recognizer:
         return convert_to_rgb(np.asarray(picture))
 
     def read_bytes(self, content: bytes, name: str) -> np.ndarray:
-        """A picture file's bytes → RGB uint8 (H, W, 3), upright; ``name`` is what errors call it."""
+        """Return the bytes of a picture file as upright RGB uint8 (H, W, 3); errors call it ``name``."""
         return read_picture(
             content, name=name, max_pixels=self.options.max_pixels, allow_truncated=self.options.allow_truncated
         )
 
     def analyze_frames(self, pictures: Sequence[np.ndarray], *, thorough: bool = False) -> list[list[Face]]:
-        """The faces of several RGB uint8 pictures, each searched; their crops go through the network together."""
+        """Return the faces of several RGB uint8 pictures (H, W, 3).
+
+        Each picture is searched; the network classifies all crops in one batch.
+        """
         return self.classify_faces(pictures, [self.detect_faces(picture, thorough=thorough) for picture in pictures])
 
     def for_streaming(self) -> Recognizer:
-        """The same, as it is now, for footage, where reading, searching, classifying and writing share the cores.
+        """Return a copy for videos, where decoding, detection, classification and encoding share the cores.
 
-        Each network has a quarter of them then, unless ``threads`` says otherwise: more would only wait for each other.
+        Each network has a quarter of the cores, unless ``threads`` says otherwise; more threads would wait for each other.
         """
         twin, threads = copy.copy(self), self.threads or threads_per_stage()
         twin.classifier = self.classifier.with_threads(threads)
@@ -186,7 +189,7 @@ class Recognizer:
         return twin
 
     def make_face_finder(self) -> FaceFinder:
-        """Finds the faces of a video's frames, given in order, without searching every one of them."""
+        """Return a finder for the frames of one video, given in order; it does not search every frame."""
         return FaceFinder(self.detector, self.options.people)
 
     def classify_faces(
@@ -225,7 +228,7 @@ class Recognizer:
         return make_faces(found, probabilities, non_faces, self.labels, self.thresholds, has_detector)
 
     def fingerprint(self) -> dict[str, object]:
-        """All that its answers depend on, as JSON holds it."""
+        """Return all that the results depend on, as JSON holds it."""
         return {
             "mien": __version__,
             "model": self._digest,

@@ -162,13 +162,13 @@ def measure_speed(recipe: Recipe) -> float:
     recipe = recipe.model_copy(update=changed)
     hardware = Hardware.choose(recipe.run.device, recipe.run.precision)
     rows = select_run_faces(recipe, _make_random_faces(recipe, _STEPS * recipe.schedule.batch_size), lambda text: None)
-    course = make_context(recipe, rows, hardware, lambda text: None)
-    trained = initialize_network(recipe, rows.training.classes, course.preprocessing, hardware, lambda text: None)
+    context = make_context(recipe, rows, hardware, lambda text: None)
+    trained = initialize_network(recipe, rows.training.classes, context.preprocessing, hardware, lambda text: None)
     state = initial_state(recipe, trained.network)
     with progress_bar("", None, quiet=True) as bar:
         for _ in range(2):
             started = time.perf_counter()
-            state.history.append(run_epoch(course, state, rows.validation, bar))
+            state.history.append(run_epoch(context, state, rows.validation, bar))
     return len(rows.training) / (time.perf_counter() - started)
 
 

@@ -326,7 +326,7 @@ def _select_runs(study: str, results: dict[str, Result]) -> dict[str, Any]:
 
 
 def _is_result(run: Result) -> bool:
-    """Whether a run was planned for its whole schedule or LEAST_EPOCHS; one that diverged or stopped early is a result too."""
+    """Return whether a run was planned for its whole schedule or MIN_EPOCHS; one that diverged or stopped early is a result, too."""
     return _planned_epochs(run) >= min(MIN_EPOCHS, run["full_epochs"])
 
 

@@ -99,48 +99,50 @@ def initial_state(recipe: Recipe, network: nn.Module, alpha: list[float] | None 
     )
 
 
-def run_epoch(course: TrainingContext, state: TrainingState, validation: FaceSet, bar: ProgressBar) -> dict[str, Any]:
+def run_epoch(context: TrainingContext, state: TrainingState, validation: FaceSet, bar: ProgressBar) -> dict[str, Any]:
     """Train one epoch, evaluate it, and return its row of the log.
 
     Raises TrainingDiverged before anything of the epoch is saved.
     """
     started, epoch = time.perf_counter(), len(state.history)
-    row = {"epoch": epoch + 1, **train_epoch(course, state, bar)}
-    row |= evaluate_epoch(state.averaged.network, validation, course.preprocessing, course.hardware)
+    row = {"epoch": epoch + 1, **train_epoch(context, state, bar)}
+    row |= evaluate_epoch(state.averaged.network, validation, context.preprocessing, context.hardware)
     if not np.isfinite(row["validation_loss"]):
-        raise _make_divergence_error(course.recipe, epoch, row["lr"])
+        raise _make_divergence_error(context.recipe, epoch, row["lr"])
     return row | {"seconds": round(time.perf_counter() - started, 2)}
 
 
-def train_epoch(course: TrainingContext, state: TrainingState, bar: ProgressBar) -> dict[str, float]:
+def train_epoch(context: TrainingContext, state: TrainingState, bar: ProgressBar) -> dict[str, float]:
     """Train on all training faces once; return learning rate, loss, accuracy and speed.
 
     All batches have the same size: a last, smaller batch of the shuffled epoch is skipped.
     """
-    recipe, hardware, images = course.recipe, course.hardware, course.images
+    recipe, hardware, images = context.recipe, context.hardware, context.images
     loss_of = make_loss(recipe.loss, state.alpha)
     epoch = len(state.history)
     batch_size = min(recipe.schedule.batch_size, len(images))
     steps = len(images) // batch_size
-    watched = [row["validation_loss"] for row in state.history]
+    validation_losses = [row["validation_loss"] for row in state.history]
     trained = [p for p in state.network.parameters() if p.requires_grad]
     loss_sum = right = torch.zeros((), device=hardware.device)
     started = time.perf_counter()
     set_training_mode(state.network)
-    order = draw_epoch_order(course.labels.cpu(), recipe.data.oversample, state.generator).to(hardware.device)
+    order = draw_epoch_order(context.labels.cpu(), recipe.data.oversample, state.generator).to(hardware.device)
     for step in range(steps):
-        rate = compute_learning_rate(epoch * steps + step, steps, recipe.optimizer.lr, recipe.schedule, watched)
+        rate = compute_learning_rate(
+            epoch * steps + step, steps, recipe.optimizer.lr, recipe.schedule, validation_losses
+        )
         for group in state.optimizer.param_groups:
             group["lr"] = rate
         rows = order[step * batch_size : (step + 1) * batch_size]
         inputs, targets = make_batch(
-            recipe, images[rows], course.targets[rows], course.preprocessing, course.teacher, state.generator
+            recipe, images[rows], context.targets[rows], context.preprocessing, context.teacher, state.generator
         )
         with hardware.autocast():
             logits = state.network(inputs)
         loss = loss_of(logits, targets)
-        if course.unlabeled is not None:
-            loss = loss + course.unlabeled.compute_loss(
+        if context.unlabeled is not None:
+            loss = loss + context.unlabeled.compute_loss(
                 state.network, batch_size, epoch + step / steps, state.generator
             )
         state.optimizer.zero_grad(set_to_none=True)
@@ -233,9 +235,9 @@ def evaluate_epoch(
     images, _ = move_to_device(validation, hardware)
     probabilities = predict_probabilities(network, images, preprocessing, hardware)
     matrix = confusion_matrix(validation.labels, probabilities.argmax(axis=1), probabilities.shape[1])
-    of_truth = probabilities[np.arange(len(validation)), validation.labels]
+    true_class_probabilities = probabilities[np.arange(len(validation)), validation.labels]
     return {
-        "validation_loss": float(log_losses(of_truth).mean()),
+        "validation_loss": float(log_losses(true_class_probabilities).mean()),
         "validation_accuracy": float(accuracy(matrix)),
         "validation_macro_f1": float(macro_f1(matrix)),
     }

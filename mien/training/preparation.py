@@ -69,13 +69,13 @@ def select_run_faces(recipe: Recipe, faces: FaceSet, echo: Callable[[str], None]
     training = faces if faces.splits == ("",) else _select_role(faces, settings.train)
     _check_classes(training)
     trained_on = {split_role(name) for name in settings.train.split("+")}
-    watched = settings.validation.split("+")
-    if trained_on.isdisjoint(map(split_role, watched)) and all(map(faces.has_split, watched)):
+    validation_names = settings.validation.split("+")
+    if trained_on.isdisjoint(map(split_role, validation_names)) and all(map(faces.has_split, validation_names)):
         validation = _select_role(faces, settings.validation)
-        aside = len(faces) - len(training) - len(validation)
+        unused = len(faces) - len(training) - len(validation)
         held_out = False
     else:
-        aside = len(faces) - len(training)
+        unused = len(faces) - len(training)
         training, validation = hold_out_faces(training, settings.holdout, recipe.run.seed)
         splits = "" if faces.splits == ("",) else f" '{settings.validation}' beside {settings.train}"
         echo(
@@ -83,10 +83,10 @@ def select_run_faces(recipe: Recipe, faces: FaceSet, echo: Callable[[str], None]
         )
         held_out = True
         _check_classes(training, f"`data.holdout={settings.holdout:g}` took the last one: add some, or lower it")
-    if aside:
+    if unused:
         used = {*training.splits, *validation.splits}
         others = ", ".join(name or "none" for name in faces.splits if name not in used)
-        echo(f"{aside:,} faces of other splits ({others}) are not used")
+        echo(f"{unused:,} faces of other splits ({others}) are not used")
     unlabeled = unknown.reindex_classes(training.classes)
     if settings.keep_labels < 1:
         dropped, training = hold_out_faces(training, settings.keep_labels, recipe.run.seed)

@@ -103,11 +103,11 @@ def _train(recipe: Recipe, faces: FaceSet, folder: Path, resume: bool, quiet: bo
     if resume and saved is None:
         echo(f"{folder} holds no finished epoch to resume from: starting with the first")
     # Before the network is initialized: a teacher draws random numbers, too.
-    course = make_context(recipe, rows, hardware, echo)
+    context = make_context(recipe, rows, hardware, echo)
     ancestry = _make_lineage(recipe, rows, saved, echo)
-    trained = initialize_network(recipe, rows.training.classes, course.preprocessing, hardware, echo)
+    trained = initialize_network(recipe, rows.training.classes, context.preprocessing, hardware, echo)
     alpha = (
-        _make_class_weights(recipe, rows, trained.network, course.preprocessing, hardware)
+        _make_class_weights(recipe, rows, trained.network, context.preprocessing, hardware)
         if saved is None
         else saved["alpha"]
     )
@@ -127,7 +127,7 @@ def _train(recipe: Recipe, faces: FaceSet, folder: Path, resume: bool, quiet: bo
         if note:
             echo(note)
 
-    epochs, drawn, count = recipe.schedule.epochs, time.perf_counter(), len(course.images)
+    epochs, drawn, count = recipe.schedule.epochs, time.perf_counter(), len(context.images)
     if len(state.history) >= epochs:
         echo(f"all {epochs} epochs are done")
     with (
@@ -138,7 +138,7 @@ def _train(recipe: Recipe, faces: FaceSet, folder: Path, resume: bool, quiet: bo
             if should_stop(state.history, recipe.schedule.early_stop):
                 echo(f"stopped early: {recipe.schedule.early_stop} bad epochs in a row")
                 break
-            row = run_epoch(course, state, rows.validation, bar)
+            row = run_epoch(context, state, rows.validation, bar)
             state.history.append(row)
             echo(format_epoch_line(row, epochs))
             log_events(row)
@@ -244,8 +244,8 @@ def _make_lineage(recipe: Recipe, rows: RunFaces, saved: dict[str, Any] | None, 
             echo(f"note: {note}, so scores on them are too high; {hint}")
         else:
             echo(f"note: {note}; if so, scores on them are too high")
-    if rows.held_out and (twins := found.count_seen(rows.validation)):
-        echo(f"note: {twins:,} of the held-out faces have an identical picture among the training faces")
+    if rows.held_out and (duplicates := found.count_seen(rows.validation)):
+        echo(f"note: {duplicates:,} of the held-out faces have an identical picture among the training faces")
     return found
 
 

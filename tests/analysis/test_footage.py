@@ -330,7 +330,7 @@ def test_only_a_run_that_was_cut_short_goes_on_by_itself(tmp_path: Path) -> None
     (tmp_path / "x.jpg").write_bytes(Path(ASTRONAUT).read_bytes())
     (item,) = list_inputs([tmp_path / "x.jpg"])
     cut_short = Manifest(tmp_path, {"model": "a"})
-    cut_short.add(item, state="done", outputs=[])
+    cut_short.add_result(item, state="done", outputs=[])
     cut_short.close()
     with (tmp_path / "manifest.jsonl").open("a") as file:
         file.write('{"source": "half a li')

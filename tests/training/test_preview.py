@@ -63,11 +63,11 @@ def test_the_copies_are_those_that_the_training_loop_makes(augment: dict, monkey
     state = initial_state(recipe, network)
     state.generator.manual_seed(5)
     images, labels = move_to_device(made.faces, hardware)
-    course = TrainingContext(
+    context = TrainingContext(
         recipe, hardware, made.preprocessing, images, labels, make_targets(made.faces, recipe.targets)
     )
     for _ in range(3):
-        train_epoch(course, state, Silent())
+        train_epoch(context, state, Silent())
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(made.inputs, seen[::2], strict=True))
     assert all(torch.equal(ours, theirs) for ours, theirs in zip(made.targets, seen[1::2], strict=True))
 
