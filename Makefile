@@ -13,7 +13,7 @@ WORKERS ?= 2
 PYTEST := OMP_NUM_THREADS=1 OPENCV_FOR_THREADS_NUM=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 # Rooms without findings of the type checker; pyproject.toml has the same list, and checks them strictly.
-TYPED := mien/core mien/data mien/evaluation mien/analysis mien/models mien/training mien/explanation mien/reproduction mien/cli
+TYPED := mien/core mien/data mien/evaluation mien/analysis mien/models mien/training mien/explanation mien/reproduction mien/service mien/cli
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow test-browser test-all check check-js types fix docs queue bench dist clean

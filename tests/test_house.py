@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -51,3 +52,81 @@ def test_the_architecture_document_names_every_module() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     absent = [path.name for path in FILES if path.name != "__init__.py" and path.name not in text]
     assert absent == []
+
+
+#: An option of the command line.
+OPTION = re.compile(r"(?<![\w-])--[a-z]")
+#: Strings of these modules may name options: they build command lines, of git or of mien, or pages that show some.
+COMMAND_LINES = {
+    "explanation/embedding_page.py",  # variables of a style sheet
+    "reproduction/ablations.py",
+    "reproduction/jobs.py",
+    "reproduction/page.py",
+    "reproduction/queue.py",
+    "service/addresses.py",
+    "service/jobs/jobs.py",
+    "service/recognition/recognition.py",
+    "training/environment.py",
+}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in FILES if path.parent.name != "cli"],
+    ids=lambda path: path.relative_to(ROOT / "mien").as_posix(),
+)
+def test_the_library_names_parameters_not_options(path: Path) -> None:
+    """The command line writes them as options (mien/cli/messages.py)."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    docstrings = {id(node.body[0].value) for node in ast.walk(tree)
+                  if isinstance(node, documented) and node.body and isinstance(node.body[0], ast.Expr)}  # fmt: skip
+    named = [
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and OPTION.search(node.value)
+        if id(node) not in docstrings
+    ]
+    assert named == [] or path.relative_to(ROOT / "mien").as_posix() in COMMAND_LINES
+
+
+#: Names of version 0.1, and British spellings. Plain English words are left out.
+OLD_NAMES = re.compile(
+    r"\bmien\.(?:run|learn|evaluate|explain|app)\.|\bmien/(?:run|learn|evaluate|explain|app)/"
+    r"|\b(?:Suspicion|Twins|Course|Wish|Wishes|Teller)\b"
+    r"|\b(?:complain|need_torch|need_jinja|keep_inputs|keep_notes|in_threads|gives_logits|find_twins|whose_labels"
+    r"|to_score|go_on_in_child|begins_s)\b"
+    r"|--(?:least|apart|i-know|slow-too|no-near|no-nonfaces|known|of)(?![\w-])"
+    r"|\b(?:licences?|(?:un|de)?quantis\w+|colour\w*|normalis\w+|analys(?:e|ed|er|ing)|greys?|behaviour\w*"
+    r"|initialis\w+|optimis\w+|labell(?:ed|ing)|centres?)\b"
+)
+#: They read files of version 0.1, which have its names.
+OLD_READERS = {
+    "mien/analysis/inference/model_file.py",
+    "mien/analysis/people/records.py",
+    "mien/core/preprocessing.py",
+    "mien/service/jobs/old_jobs.py",
+    "mien/training/recipe.py",
+}
+SOURCES = [
+    path
+    for folder, pattern in (
+        ("mien", "**/*"),
+        ("docs", "*.md"),
+        ("benchmarks", "*.py"),
+        ("examples", "*"),
+        (".", "*.md"),
+    )
+    for path in sorted((ROOT / folder).glob(pattern))
+    if path.suffix in {".py", ".js", ".html", ".css", ".toml", ".md", ".ipynb"} and path.name != "CHANGELOG.md"
+]
+
+
+def test_no_old_name_is_left() -> None:
+    found = {
+        f"{path.relative_to(ROOT).as_posix()}: {name}"
+        for path in SOURCES
+        if path.relative_to(ROOT).as_posix() not in OLD_READERS
+        for name in OLD_NAMES.findall(path.read_text(encoding="utf-8"))
+    }
+    assert found == set()

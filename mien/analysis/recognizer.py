@@ -1,4 +1,4 @@
-"""Recognizer: faces found in pictures and read, in one object."""
+"""Recognizer: a model and a face detector, pictures → faces."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from PIL import Image
 from mien import __version__
 from mien.analysis.detection.detectors import (
     Detections,
+    Detector,
     crop_faces,
     detect_faces,
     keep_largest,
@@ -100,12 +101,21 @@ class Recognizer:
         names = inspect.signature(cls).parameters.keys() & {field.name for field in fields(options)}
         return cls(**{name: getattr(options, name) for name in names})
 
+    @classmethod
+    def from_parts(cls, options: AnalysisOptions, classifier: Classifier, detector: Detector) -> Recognizer:
+        """Return a recognizer of a model and a detector that are loaded already; the options give all the rest."""
+        recognizer = cls.__new__(cls)
+        recognizer.options, recognizer.classifier, recognizer.detector = options, classifier, detector
+        recognizer.thresholds = Thresholds.from_classifier(classifier, options.unsure, options.drop_non_faces)
+        recognizer.threads = 0
+        return recognizer
+
     def __repr__(self) -> str:
         return f"<Recognizer {self.model_name} ({self.classifier.precision}), detector {self.detector_name}>"
 
     @property
     def max_frame_pixels(self) -> int:
-        """The limit for the frames of a video: a lower one, since several are in memory, where none was chosen."""
+        """Pixels of a video's frame at most. The default is lower than that of pictures, since several frames are in memory."""
         from mien.analysis.media.container import MAX_FRAME_PIXELS
 
         return MAX_FRAME_PIXELS if self.options.max_pixels == MAX_PIXELS else self.options.max_pixels
@@ -146,7 +156,7 @@ class Recognizer:
         return Faces(self.analyze_frames([self.read_picture(cast(Picture, picture))], thorough=True)[0])
 
     def read_picture(self, picture: Picture) -> np.ndarray:
-        """Whatever ``analyze`` takes → RGB uint8 (H, W, 3), upright."""
+        """Return whatever ``analyze`` takes as upright RGB uint8 (H, W, 3). Raises MediaError or ValueError."""
         if isinstance(picture, (str, Path)):
             return read_picture(
                 picture, max_pixels=self.options.max_pixels, allow_truncated=self.options.allow_truncated
@@ -156,19 +166,22 @@ class Recognizer:
         return convert_to_rgb(np.asarray(picture))
 
     def read_bytes(self, content: bytes, name: str) -> np.ndarray:
-        """A picture file's bytes → RGB uint8 (H, W, 3), upright; ``name`` is what errors call it."""
+        """Return the bytes of a picture file as upright RGB uint8 (H, W, 3); errors call it ``name``."""
         return read_picture(
             content, name=name, max_pixels=self.options.max_pixels, allow_truncated=self.options.allow_truncated
         )
 
     def analyze_frames(self, pictures: Sequence[np.ndarray], *, thorough: bool = False) -> list[list[Face]]:
-        """The faces of several RGB uint8 pictures, each searched; their crops go through the network together."""
-        return self.classify_faces(pictures, [self._detect_faces(picture, thorough) for picture in pictures])
+        """Return the faces of several RGB uint8 pictures (H, W, 3).
+
+        Each picture is searched; the network classifies all crops in one batch.
+        """
+        return self.classify_faces(pictures, [self.detect_faces(picture, thorough=thorough) for picture in pictures])
 
     def for_streaming(self) -> Recognizer:
-        """The same, as it is now, for footage, where reading, searching, classifying and writing share the cores.
+        """Return a copy for videos, where decoding, detection, classification and encoding share the cores.
 
-        Each network has a quarter of them then, unless ``threads`` says otherwise: more would only wait for each other.
+        Each network has a quarter of the cores, unless ``threads`` says otherwise; more threads would wait for each other.
         """
         twin, threads = copy.copy(self), self.threads or threads_per_stage()
         twin.classifier = self.classifier.with_threads(threads)
@@ -176,7 +189,7 @@ class Recognizer:
         return twin
 
     def make_face_finder(self) -> FaceFinder:
-        """Finds the faces of a video's frames, given in order, without searching every one of them."""
+        """Return a finder for the frames of one video, given in order; it does not search every frame."""
         return FaceFinder(self.detector, self.options.people)
 
     def classify_faces(
@@ -184,11 +197,7 @@ class Recognizer:
     ) -> list[list[Face]]:
         """What was found in each of several pictures, RGB uint8 or planes → its faces; all crops go through the network
         together."""
-        size = self.classifier.info.preprocessing.size
-        crops = [
-            crop_faces(picture, one.boxes_xyxy, self.detector.framing, size)
-            for picture, one in zip(pictures, found, strict=True)
-        ]
+        crops = [self.crop_faces(picture, one) for picture, one in zip(pictures, found, strict=True)]
         if not crops:
             return []
         probabilities, non_faces = self.classifier.predict(np.concatenate(crops), self.options.tta)
@@ -196,16 +205,30 @@ class Recognizer:
         for one in found:
             mine = slice(start, start + len(one))
             nothing = None if non_faces is None else non_faces[mine]
-            faces.append(
-                make_faces(
-                    one, probabilities[mine], nothing, self.labels, self.thresholds, not self.detector.is_whole_picture
-                )
-            )
+            faces.append(self.make_faces(one, probabilities[mine], nothing))
             start += len(one)
         return faces
 
+    def detect_faces(self, picture: np.ndarray, *, thorough: bool = True) -> Detections:
+        """Return the boxes of RGB uint8 (H, W, 3): the first step of `analyze`. A search that is not thorough is for frames of videos."""
+        return keep_largest(detect_faces(self.detector, picture, thorough=thorough), self.options.people)
+
+    def crop_faces(self, picture: np.ndarray | YuvImage, found: Detections) -> np.ndarray:
+        """Return what the model gets to see of each box, uint8 (N, S, S[, 3]): the second step of `analyze`."""
+        size = self.classifier.info.preprocessing.size
+        return crop_faces(picture, found.boxes_xyxy, self.detector.framing, size)
+
+    def make_faces(self, found: Detections, probabilities: np.ndarray, non_faces: np.ndarray | None) -> list[Face]:
+        """Return the faces of boxes and of what the model predicts for their crops: the last step of `analyze`.
+
+        probabilities   float32 (N, K)
+        non_faces       float32 (N,), scores that each is no face; None where the model gives none
+        """
+        has_detector = not self.detector.is_whole_picture
+        return make_faces(found, probabilities, non_faces, self.labels, self.thresholds, has_detector)
+
     def fingerprint(self) -> dict[str, object]:
-        """All that its answers depend on, as JSON holds it."""
+        """Return all that the results depend on, as JSON holds it."""
         return {
             "mien": __version__,
             "model": self._digest,
@@ -233,6 +256,3 @@ class Recognizer:
                 raise ValueError(f"crops have one size, not {', '.join(map(str, sorted(sizes)))}: resize them")
             crops = np.stack(crops) if len(crops) else np.empty((0, 1, 1), np.uint8)
         return self.classifier.probabilities(crops, self.options.tta)
-
-    def _detect_faces(self, picture: np.ndarray, thorough: bool) -> Detections:
-        return keep_largest(detect_faces(self.detector, picture, thorough=thorough), self.options.people)

@@ -1,4 +1,4 @@
-"""A video → its records, its annotated copy and what sums it up. Reading, analyzing and writing go on side by side."""
+"""A video → its records, its annotated copy and its summary. Decoding, analysis and encoding run in parallel."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ BATCHES_AHEAD, BATCHES_AT_ONCE = 2, 2
 
 @dataclass
 class VideoState:
-    """Where the analysis of a video stands; what is kept does not grow with the number of frames."""
+    """The state of a video's analysis; its size does not grow with the number of frames."""
 
     finder: FaceFinder
     follower: Follower
@@ -132,7 +132,7 @@ def _initial_state(item: Input, recognizer: Recognizer, options: AnalysisOptions
 
 
 def _parts_key(item: Input, recognizer: Recognizer, context: AnalysisContext) -> dict[str, Any]:
-    """What the parts of a video depend on; a stream is never the same twice."""
+    """Return what the parts of a video depend on; a stream is never the same twice."""
     if item.file is None:
         import uuid
 
@@ -207,7 +207,7 @@ class VideoAnalysis:
         release_freed_memory()  # of the threads that have ended; what comes now would else come on top of it
 
     def report_progress(self) -> None:
-        """Say to whoever watches how far this is; also where it only goes on, and gets no further."""
+        """Report the progress to the context; also where nothing was added since the last report."""
         if self.context.report_progress is not None:
             done_s = max(0.0, self.state.last_s - self.source.analysis_start_s) if self.state.result.frames else 0.0
             self.context.report_progress(done_s, self.source.analyzed_s, self.state.result.frames)
@@ -216,7 +216,7 @@ class VideoAnalysis:
         return self.context.should_stop is not None and self.context.should_stop()
 
     def _analyze_part(self, first: _Batch, batches: Iterator[_Batch], bar: ProgressBar) -> None:
-        """Batches up to the end of a part: its records, its pictures, and then the state."""
+        """Write the records and pictures of one part, and then the state at its end."""
         state, parts = self.state, self.parts
         size = len(first.frames)
         count = max(1, self.context.part_frames // size)
@@ -244,7 +244,7 @@ class VideoAnalysis:
         )
 
     def _track_batch(self, batch: _Batch) -> list[list[Face]]:
-        """What each frame's faces show, followed frame by frame."""
+        """Return the faces of each frame with their tracks and smoothed probabilities."""
         followed = []
         for frame, faces, was_cut in zip(batch.frames, batch.faces, batch.cuts, strict=True):
             followed.append(self.state.follower.follow_faces(faces, frame.time_s, was_cut, frame.image))
@@ -262,7 +262,7 @@ class VideoAnalysis:
         return make_records(result, self.recognizer.model_name, self.recognizer.detector_name)
 
     def _add_frame(self, frame: VideoFrame, faces: list[Face], rows: list[dict[str, Any]]) -> None:
-        """Add a frame to all that sums the video up; its people go by its records, as those that are read back do."""
+        """Add a frame to the result and to the people; these are fed by records, as when records are read back."""
         state = self.state
         state.result.add_frame(faces)
         state.last_s, state.end_pts = frame.time_s, frame.pts + frame.duration
@@ -270,7 +270,7 @@ class VideoAnalysis:
             state.people.update(observation_from_record(row, self.recognizer.labels))
 
     def _player_time_s(self, frame: VideoFrame) -> float:
-        """When a player shows the frame, from 0 on."""
+        """Return the time at which a player shows the frame, in seconds from 0."""
         return max(0.0, frame.time_s - self.source.start_s)  # a container rounds where it begins
 
     def _open_annotated_part(self, first: np.ndarray | YuvImage, most: int) -> _AnnotatedPart | _NoAnnotatedPart:
@@ -286,7 +286,7 @@ class _NoAnnotatedPart:
 
 
 class _AnnotatedPart:
-    """The annotated pictures of a part, drawn and encoded behind the analysis."""
+    """Draws and encodes the annotated pictures of a part in a thread, while the analysis goes on."""
 
     def __init__(self, analysis: VideoAnalysis, first: np.ndarray | YuvImage, most: int) -> None:
         from mien.analysis.media.video_writer import PartWriter
@@ -320,7 +320,7 @@ def _batch_frames(frames: Iterator[VideoFrame], most: int) -> Iterator[list[Vide
 def _set_live_durations(
     batches: Iterator[list[VideoFrame]], source: VideoSource | CameraSource | AnimationSource
 ) -> Iterator[list[VideoFrame]]:
-    """Live frames, some of which were left out: each lasts as long as the time since the one before, so that the sum is right."""
+    """Give live frames, some of which were dropped, the time since the frame before as their duration: then the sum is right."""
     before, longest = None, MAX_FRAME_S / source.time_base
     for batch in batches:
         lasting = []
@@ -332,7 +332,7 @@ def _set_live_durations(
 
 
 def _detect_batches(batches: Iterator[list[VideoFrame]], finder: FaceFinder) -> Iterator[_Batch]:
-    """Where the faces are: frame by frame, since each depends on the one before."""
+    """Detect the faces of each batch, frame by frame, since each frame depends on the one before."""
     for batch in batches:
         found, cuts = [], []
         for frame in batch:

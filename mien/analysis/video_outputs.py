@@ -1,4 +1,4 @@
-"""What is written of a video once all its parts are whole: its records, its annotated copy and what sums it up."""
+"""The outputs of a video whose parts are complete: records, annotated video, summary, captions, timeline."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def write_outputs(analysis: VideoAnalysis, item: Input, stem: Path, tables: list[RecordWriter]) -> AnalysisResult:
-    """The parts as whole files, and what sums the video up."""
+    """Write the parts as complete files, and what is computed of all of them; return the result."""
     source, state, parts, context = analysis.source, analysis.state, analysis.parts, analysis.context
     options, result = context.options, state.result
     annotated, summary, captions, drawing = (
@@ -63,7 +63,7 @@ def write_outputs(analysis: VideoAnalysis, item: Input, stem: Path, tables: list
 
 
 def _write_records(analysis: VideoAnalysis, tables: list[RecordWriter], captions: Path | None) -> None:
-    """The records of all parts into the tables, and what they say into the captions, if these are wanted."""
+    """Write the records of all parts into the tables, and captions where a path is given."""
     with ExitStack() as stack:
         cues, file = _make_captions(analysis), None
         if captions is not None:
@@ -88,7 +88,7 @@ def _iterate_rows(paths: Iterable[Path], at_once: int = 1_000) -> Iterator[list[
 
 
 def _make_captions(analysis: VideoAnalysis) -> Captions:
-    """Those of the annotated video, which begins with the part that was analyzed; without one, of the video itself."""
+    """Return captions for the annotated video, which begins with the part that was analyzed, else for the video itself."""
     people, offset_s = (
         analysis.state.people,
         analysis.source.sampling.from_s if analysis.context.options.has_media else 0.0,
@@ -97,7 +97,7 @@ def _make_captions(analysis: VideoAnalysis) -> Captions:
 
 
 def _summarize_video(analysis: VideoAnalysis) -> dict[str, object]:
-    """The video in a few figures.
+    """Return the summary of the video.
 
     seconds    how long what was analyzed lasts
     start_s    what a player shows as 0:00, by the file's own times; all other times here are as a player shows them

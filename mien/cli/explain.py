@@ -30,6 +30,15 @@ OptionalData = Annotated[
     typer.Option("--data", help="A CSV or Parquet file, or a folder of pictures; repeat it for several."),
 ]
 
+Method = Annotated[
+    str,
+    typer.Option(
+        "--method",
+        help="A list of gradient, normalized-gradient, smoothgrad, integrated-gradients, grad-cam, "
+        "guided-backprop, occlusion, lime; or all.",
+    ),
+]
+
 DEFAULT_METHODS = "gradient,integrated-gradients,grad-cam,occlusion"
 
 
@@ -38,13 +47,7 @@ def explain(
     inputs: Annotated[
         list[str] | None, typer.Argument(metavar="INPUT", help="Pictures or folders of them; or use --data.")
     ] = None,
-    method: Annotated[
-        str,
-        typer.Option(
-            help="A list of gradient, normalized-gradient, smoothgrad, integrated-gradients, grad-cam, "
-            "guided-backprop, occlusion, lime; or all."
-        ),
-    ] = DEFAULT_METHODS,
+    method: Method = DEFAULT_METHODS,
     target: Annotated[str, typer.Option(help="The class to explain. Default: the predicted class of each face.")] = "",
     out: OutFolder = Path("mien-out"),
     data: OptionalData = [],  # noqa: B006

@@ -38,8 +38,10 @@ class CsvWriter:
         self._writer = csv.writer(file, lineterminator="\n")
 
     def writerow(self, row: Iterable[Any]) -> None:
+        """Write one row."""
         self._writer.writerow([escape_formula(value) for value in row])
 
     def writerows(self, rows: Iterable[Iterable[Any]]) -> None:
+        """Write several rows."""
         for row in rows:
             self.writerow(row)

@@ -68,6 +68,7 @@ class Preprocessing:
         return images if self.color else convert_to_gray(images)
 
     def to_json(self) -> dict[str, Any]:
+        """Return the values as JSON has them."""
         return asdict(self) | {"mean": list(self.mean), "std": list(self.std)}
 
     @classmethod

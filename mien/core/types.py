@@ -111,6 +111,7 @@ class FaceSet:
         return self.take(np.isin(self.names, sorted(names)))
 
     def has_split(self, name: str) -> bool:
+        """Return whether a split of this name or role occurs."""
         return split_role(name) in {split_role(found) for found in self.splits}
 
     def select_split(self, name: str) -> FaceSet:

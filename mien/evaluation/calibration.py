@@ -42,6 +42,7 @@ class Reliability:
         return float((self.count * np.nan_to_num(self.confidence - self.accuracy)).sum() / self.count.sum())
 
     def to_json(self) -> list[dict[str, Any]]:
+        """Return a dict for each bin as JSON has it."""
         return [
             {"from": float(low), "to": float(high), "count": int(n), "confidence": float(c), "accuracy": float(a)}
             for low, high, n, c, a in zip(

@@ -71,6 +71,7 @@ class Comparison:
         ]
 
     def to_json(self) -> dict[str, Any]:
+        """Return the comparison as JSON has it."""
         return {
             "count": self.a.count,
             "classes": list(self.a.classes),

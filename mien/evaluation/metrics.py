@@ -96,6 +96,7 @@ class Scores:
 
     @property
     def count(self) -> int:
+        """Return the number of faces."""
         return int(self.confusion.sum())
 
     @property
@@ -129,6 +130,7 @@ class Scores:
         ]
 
     def to_json(self) -> dict[str, Any]:
+        """Return all scores as JSON has them."""
         return {
             "count": self.count,
             "accuracy": self.accuracy,

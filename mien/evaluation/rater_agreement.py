@@ -41,6 +41,7 @@ class RaterAgreement:
     groups: list[dict[str, Any]]
 
     def to_json(self) -> dict[str, Any]:
+        """Return all values as JSON has them."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
 
 

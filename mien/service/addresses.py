@@ -17,7 +17,7 @@ def clean_root_path(text: str) -> str:
     """``mien/`` or ``/mien`` → ``/mien``; "" for none. UsageError for what is no path."""
     path = f"/{text.strip('/')}" if text.strip("/") else ""
     if not ROOT_PATH.fullmatch(path) or {".", ".."} & set(path.split("/")):
-        raise UsageError(f"--root-path {text}", "is not a path of an address", "as in --root-path /mien")
+        raise UsageError(f"`root_path={text}`", "is not a path of an address", "as in `root_path=/mien`")
     return path
 
 
@@ -27,8 +27,8 @@ def check_proxies(proxies: tuple[str, ...]) -> None:
         try:
             ipaddress.ip_network(proxy)
         except ValueError as error:
-            hint = "as in --trusted-proxy 127.0.0.1 or --trusted-proxy 10.0.0.0/8"
-            raise UsageError(f"--trusted-proxy {proxy}", "is neither an IP address nor a network", hint) from error
+            hint = "as in `trusted_proxy=127.0.0.1` or `trusted_proxy=10.0.0.0/8`"
+            raise UsageError(f"`trusted_proxy={proxy}`", "is neither an IP address nor a network", hint) from error
 
 
 def get_route_path(scope: Scope) -> str:

@@ -62,6 +62,7 @@ class LatestFrame:
         await self._there.wait()
         self._there.clear()
         frame, self._frame = self._frame, None
+        assert frame is not None  # it was put before the event was set
         dropped, self.dropped = self.dropped, 0
         return frame, dropped
 

@@ -79,6 +79,12 @@ def answer_unexpected_error(path: str, error: Exception) -> JSONResponse:
     return JSONResponse(make_error_body(known), 500)
 
 
+def drop_parameters(hint: str) -> str:
+    """Return a hint of the library without its parts that name parameters of Python, which a request does not have."""
+    kept = [part for part in hint.split(", or ") if "`" not in part]
+    return ", or ".join(kept) or "send another file"
+
+
 def add_error_handlers(app: FastAPI) -> None:
     """Have ``app`` answer every kind of error that is foreseen in the one shape."""
 

@@ -20,19 +20,25 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
-        known = {"registry": self.registry}
-        self.requests = Counter("mien_requests", "Requests answered", ["route", "method", "status"], **known)
+        registry = self.registry
+        self.requests = Counter("mien_requests", "Requests answered", ["route", "method", "status"], registry=registry)
         self.seconds = Histogram(
-            "mien_request_seconds", "Time to the end of the answer", ["route"], buckets=SECONDS, **known
+            "mien_request_seconds", "Time to the end of the answer", ["route"], buckets=SECONDS, registry=registry
         )
-        self.faces = Counter("mien_faces", "Faces read in pictures and frames of the camera", **known)
-        self.batches = Histogram("mien_batch_crops", "Crops of a batch", buckets=CROPS, **known)
-        self.batch_requests = Histogram("mien_batch_requests", "Requests of a batch", buckets=CROPS, **known)
-        self.camera_frames = Counter("mien_camera_frames", "Frames of the camera that were read", **known)
-        self.camera_dropped = Counter("mien_camera_frames_dropped", "Frames that a later one replaced", **known)
-        self._jobs = Gauge("mien_jobs", "Jobs in a state", ["state"], **known)
-        self.decoders_replaced = Counter("mien_decoders_replaced", "Decoders that died or were ended", **known)
-        self.worker_crashes = Counter("mien_worker_crashes", "Workers of videos that died or were ended", **known)
+        self.faces = Counter("mien_faces", "Faces read in pictures and frames of the camera", registry=registry)
+        self.batches = Histogram("mien_batch_crops", "Crops of a batch", buckets=CROPS, registry=registry)
+        self.batch_requests = Histogram("mien_batch_requests", "Requests of a batch", buckets=CROPS, registry=registry)
+        self.camera_frames = Counter("mien_camera_frames", "Frames of the camera that were read", registry=registry)
+        self.camera_dropped = Counter(
+            "mien_camera_frames_dropped", "Frames that a later one replaced", registry=registry
+        )
+        self._jobs = Gauge("mien_jobs", "Jobs in a state", ["state"], registry=registry)
+        self.decoders_replaced = Counter(
+            "mien_decoders_replaced", "Decoders that died or were ended", registry=registry
+        )
+        self.worker_crashes = Counter(
+            "mien_worker_crashes", "Workers of videos that died or were ended", registry=registry
+        )
 
     def count_batch(self, requests: int, crops: int) -> None:
         self.batches.observe(crops)

@@ -41,6 +41,7 @@ def make_openapi_document(app: FastAPI, *, needs_token: bool) -> dict[str, Any]:
     """The OpenAPI document, with the ways to sign in; made once."""
     if app.openapi_schema is None:
         document = FastAPI.openapi(app)
+        app.openapi_schema = document
         failure = Failure.model_json_schema(ref_template="#/components/schemas/{model}")
         document["components"]["schemas"] |= failure.pop("$defs") | {"Failure": failure}
         document["components"]["securitySchemes"] = SCHEMES

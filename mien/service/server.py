@@ -85,7 +85,7 @@ def create_app(config: Config) -> FastAPI:
         telemetry={"auto_configure": False, "tracing": False, "metrics": False, "logs": False},
     )  # fmt: skip
     app.state.service = service
-    app.openapi = lambda: make_openapi_document(app, needs_token=bool(config.token))
+    app.openapi = lambda: make_openapi_document(app, needs_token=bool(config.token))  # type: ignore[method-assign]
     for part in (images, videos, camera, site):
         app.include_router(part.router)
     refusals.add_error_handlers(app)
@@ -142,8 +142,12 @@ class _Protocol(H11Protocol):
 class Server(uvicorn.Server):
     """A server that ends its streams of events when it is told to end."""
 
+    def __init__(self, config: uvicorn.Config, service: Service) -> None:
+        super().__init__(config)
+        self._service = service
+
     def handle_exit(self, sig: int, frame: Any) -> None:
-        self.config.loaded_app_service.events.close()
+        self._service.events.close()
         super().handle_exit(sig, frame)
 
 
@@ -156,8 +160,7 @@ def make_server(app: FastAPI, config: Config) -> Server:
         log_config=None, log_level="error", access_log=False, limit_concurrency=512, timeout_keep_alive=15, timeout_graceful_shutdown=3,
         server_header=False, proxy_headers=False, ws_per_message_deflate=False,
     )  # fmt: skip
-    settings.loaded_app_service = app.state.service
-    return Server(settings)
+    return Server(settings, app.state.service)
 
 
 def open_listener(host: str, port: int) -> socket.socket:

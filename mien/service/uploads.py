@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from python_multipart.exceptions import MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -13,6 +13,9 @@ from starlette.requests import ClientDisconnect, Request
 
 from mien.service.display_names import clean_display_name
 from mien.service.errors import RequestError, make_too_large_error
+
+if TYPE_CHECKING:
+    from python_multipart.multipart import MultipartCallbacks
 
 #: It tells every broken form to whoever reads the log; whoever sent one is told by the answer.
 logging.getLogger("python_multipart").setLevel(logging.ERROR)
@@ -111,12 +114,12 @@ class _FormReceiver:
         self._head = self._value = b""
         self._headers: dict[bytes, bytes] = {}
 
-    def callbacks(self) -> dict[str, Callable[..., Any]]:
+    def callbacks(self) -> MultipartCallbacks:
         names = (
             "part_begin", "part_data", "header_begin", "header_field", "header_value", "header_end", "headers_finished",
             "end",
         )  # fmt: skip
-        return {f"on_{name}": getattr(self, f"_{name}") for name in names}
+        return cast("MultipartCallbacks", {f"on_{name}": getattr(self, f"_{name}") for name in names})
 
     def _part_begin(self) -> None:
         self._parts += 1

@@ -151,7 +151,7 @@ def quantized_copy(model_file: Path) -> Path:
 @pytest.mark.parametrize("verb", ["explain", "filters"])
 def test_a_quantized_file_says_that_it_cannot(verb: str, model_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([verb, str(quantized_copy(model_file)), *([str(ASTRONAUT)] if verb == "explain" else [])]) == 2
-    assert "is quantized, so its network cannot be rebuilt; name the float file of the same model" in complaint(capsys)
+    assert "is quantized, so its network cannot be rebuilt; use the float file of the same model" in complaint(capsys)
 
 
 @pytest.mark.parametrize(

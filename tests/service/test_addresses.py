@@ -81,5 +81,5 @@ def test_root_paths(text: str, path: str) -> None:
 
 @pytest.mark.parametrize("text", ["/a b", "https://x/mien", "/a//b", "/a?b", "/..", "/a/../b", "/ä", "/a;b"])
 def test_what_is_no_root_path(text: str) -> None:
-    with pytest.raises(UsageError, match="--root-path"):
+    with pytest.raises(UsageError, match="`root_path="):
         clean_root_path(text)

@@ -38,7 +38,7 @@ def test_addresses_that_no_file_can_have_do_not_exist(client: TestClient) -> Non
 def test_models_of_one_name_or_that_are_none_are_told_at_the_start(tmp_path: Path, model_file: Path) -> None:
     other = tmp_path / model_file.name
     shutil.copy(model_file, other)
-    with pytest.raises(UsageError, match=f"--model {model_file.stem}: is the name of "):
+    with pytest.raises(UsageError, match=f"`model={model_file.stem}`: is the name of "):
         create_app(Config(tmp_path / "state", models=(str(model_file), str(other))))
     other.write_bytes(b"no model")
     with pytest.raises(ModelError, match="is not an ONNX file"):

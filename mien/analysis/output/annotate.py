@@ -34,7 +34,7 @@ GRAY = (150, 150, 150)
 
 
 class BarPanel(NamedTuple):
-    """What bars are drawn on: names in white on black, RGB uint8 (h, w, 3), with space for bars to their right.
+    """The background of bars: names in white on black, RGB uint8 (h, w, 3), with space for bars to their right.
 
     left, top   pixels at which bars begin, and the first row
     row, most   height of a row, length of a bar of probability 1
@@ -48,7 +48,7 @@ class BarPanel(NamedTuple):
 
 
 class FaceMarks(NamedTuple):
-    """What stands beside one face: (upper left corner, what is laid there); None where it found no place."""
+    """Label and bars of one face, each (upper left corner, picture); None where there is no place."""
 
     label: tuple[tuple[int, int], np.ndarray] | None
     bars: tuple[tuple[int, int], BarPanel] | None
@@ -61,7 +61,7 @@ def annotate(
     *,
     in_place: bool = False,
 ) -> np.ndarray:
-    """RGB uint8 (H, W, 3) at the display's size with the faces drawn on it.
+    """Return the picture, RGB uint8 (H, W, 3) at the size of the display, with the faces drawn on it.
 
     ``picture`` is an array or a PIL image as ``Recognizer.analyze`` takes them. Drawn after scaling, so that lines and text
     are crisp. ``in_place``: RGB uint8 that is not scaled is itself drawn on and returned.
@@ -84,7 +84,7 @@ def annotate(
 def annotate_frame(
     image: np.ndarray | YuvImage, faces: Sequence[Face], style: Style = DEFAULT_STYLE
 ) -> np.ndarray | YuvImage:
-    """A video's frame at the display's size with the faces drawn on it.
+    """Return a video's frame at the size of the display with the faces drawn on it.
 
     Of planes that are not scaled, only what is drawn on is turned to RGB and back; they themselves stay as they are.
     """
@@ -104,7 +104,7 @@ def annotate_frame(
 
 
 def _drawn_area(face: Face, marks: FaceMarks, size_wh: tuple[int, int], style: Style) -> Area:
-    """What is drawn for a face of it inside the picture, its numbers even; empty where all lies outside."""
+    """Return the area of a picture that is drawn on for a face, in even numbers; empty where all lies outside."""
     out = _line_width(style, size_wh) // 2 + 1
     left, top, right, bottom = _round_box(face.box_xyxy)
     areas = [(left - out, top - out, right + out, bottom + out)]
@@ -120,7 +120,7 @@ def _drawn_area(face: Face, marks: FaceMarks, size_wh: tuple[int, int], style: S
 
 
 def display_size(size_wh: tuple[int, int], style: Style) -> tuple[int, int]:
-    """Width and height of what `annotate` makes of a picture: narrower than asked where it would become too large a file."""
+    """Return width and height of the annotated picture: smaller than ``display_width`` says where a file could not hold it."""
     width, height = size_wh
     if not style.display_width:
         return size_wh
@@ -155,7 +155,7 @@ def _draw_marks(picture: np.ndarray, faces: Sequence[Face], layout: Sequence[Fac
 
 
 def place_marks(size_wh: tuple[int, int], faces: Sequence[Face], style: Style = DEFAULT_STYLE) -> list[FaceMarks]:
-    """Label and bars of every face, in order, inside a picture of this size and without a pixel in common.
+    """Place label and bars of every face, in order, inside a picture of this size and without overlap.
 
     Labels come first, by the number of the person, so that they stay where they are from frame to frame. Where a label
     has no space, a shorter one is tried; bars without space are left out.
@@ -178,7 +178,7 @@ def place_marks(size_wh: tuple[int, int], faces: Sequence[Face], style: Style = 
 def _place_label(
     layout: LabelLayout, index: int, face: Face, size: int, color: Color
 ) -> tuple[tuple[int, int], np.ndarray] | None:
-    """The fullest label of a face that the layout has a place for, smaller where the picture is too narrow for it."""
+    """Return the longest label that has a place, with its corner; smaller text where the picture is too narrow."""
     label, probability = _label_text(face)
     person = "" if face.track is None else f"{face.track + 1}"
     full = f"{person}: {label}" if person else label

@@ -1,4 +1,4 @@
-"""Captions of a video as WebVTT: who shows what, a new cue whenever that changes."""
+"""Captions of a video as WebVTT: the label of each person, a new cue whenever one changes."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ class Captions:
     )  # track → seconds of the cue that are sure, less those that are not
 
     def update(self, observation: Observation) -> Iterator[str]:
-        """Add a face, frame after frame; gives the cue that ends with the frame before it, if one does."""
+        """Add a face, frame after frame; yield the cue that ends with the frame before it, if one does."""
         if self._frame and observation.frame != self._frame[0].frame:
             yield from self._close_frame()
         self._frame.append(observation)
 
     def finish(self) -> Iterator[str]:
-        """The cues that end with the video."""
+        """Yield the cues that end with the video."""
         yield from self._close_frame()
         yield from self._format_cue(self._end_s)
 
@@ -76,7 +76,7 @@ class Captions:
 
 
 def escape_cue_text(text: str) -> str:
-    """Text as a cue may hold it (WebVTT, section 3.1): no tag, no ``-->``, no line break, whatever a model's labels are."""
+    """Return text that a cue may hold (WebVTT, section 3.1): no tag, no ``-->``, no line break."""
     text = " ".join(text.split())
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 

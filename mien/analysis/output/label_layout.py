@@ -1,4 +1,4 @@
-"""Where labels and bars go in a picture of faces: inside the frame, none over another, near the face that they tell of."""
+"""Places for labels and bars in a picture: inside the frame, without overlap, near their face."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_FACES_ONE_BY_ONE = 12
 
 
 class LabelLayout:
-    """What is free of a picture: rectangles are laid down one after the other, each where none lies yet.
+    """The free area of a picture: rectangles are placed one after the other, each where none is yet.
 
     All rectangles are (x1, y1, x2, y2) in whole pixels, x2 and y2 being the first ones outside.
 
@@ -34,7 +34,7 @@ class LabelLayout:
         self._taken = np.empty((0, 4), np.int64)
 
     def place_label(self, face: int, size_wh: tuple[int, int]) -> tuple[int, int] | None:
-        """The upper left corner for a label (w, h) of face number ``face``, or None where nothing near it is free.
+        """Place a label (w, h) of face number ``face``; return its upper left corner, or None where nothing near is free.
 
         Above the box, below it, inside it, beside it; the first of these that covers no other face, else the one that covers
         least. Where all of them are taken, the nearest free place within REACH.
@@ -50,7 +50,7 @@ class LabelLayout:
         return self._place(corners, size_wh, face, spare_faces=False) or self._place_near(face, size_wh)
 
     def place_bars(self, face: int, size_wh: tuple[int, int]) -> tuple[int, int] | None:
-        """The same for bars (w, h): to the right or the left of the box, below or above it, over no face; else None."""
+        """Place bars (w, h) right or left of the box, below or above it, over no face; return the corner, else None."""
         w, h = size_wh
         x1, y1, x2, y2 = self.faces[face].tolist()
         out = self.line + 1
@@ -64,8 +64,10 @@ class LabelLayout:
     def _place(
         self, corners: Sequence[tuple[int, int]], size_wh: tuple[int, int], face: int, *, spare_faces: bool
     ) -> tuple[int, int] | None:
-        """Lay a rectangle at the best of these corners. Of few faces the first corner mostly covers nothing at all, which is
-        found sooner one by one than by arrays."""
+        """Place a rectangle at the best of these corners.
+
+        With few faces the first corner is mostly free, which a loop finds faster than arrays do.
+        """
         if len(self.faces) <= MAX_FACES_ONE_BY_ONE:
             (width, height), (w, h) = self.size_wh, size_wh
             others = [box for index, box in enumerate(self.faces.tolist()) if spare_faces or index != face]
@@ -78,13 +80,13 @@ class LabelLayout:
         return self._place_best(self._keep_inside(corners, size_wh), size_wh, face, spare_faces=spare_faces)
 
     def _occupy(self, x: int, y: int, size_wh: tuple[int, int]) -> tuple[int, int]:
-        """Note what is taken, with a margin."""
+        """Mark a rectangle and a margin around it as occupied; return its corner."""
         around = np.array([[x - GAP_PX, y - GAP_PX, x + size_wh[0] + GAP_PX, y + size_wh[1] + GAP_PX]])
         self._taken = np.concatenate([self._taken, around])
         return x, y
 
     def _keep_inside(self, corners: Sequence[tuple[int, int]], size_wh: tuple[int, int]) -> np.ndarray:
-        """Corners (C, 2) moved sideways into the frame; those too high or too low for it are left out."""
+        """Return corners (C, 2), moved sideways into the frame; those above or below it are left out."""
         places = np.array(corners, np.int64)
         (width, height), (w, h) = self.size_wh, size_wh
         places[:, 0] = places[:, 0].clip(0, max(width - w, 0))
@@ -93,8 +95,10 @@ class LabelLayout:
     def _place_best(
         self, corners: np.ndarray, size_wh: tuple[int, int], face: int, *, spare_faces: bool
     ) -> tuple[int, int] | None:
-        """Lay a rectangle at the first free corner, or, where all of them cover some other face, at that which covers
-        least; ``spare_faces``: only where it covers no face at all, its own included."""
+        """Place a rectangle at the first free corner; where all cover another face, at the one that covers least.
+
+        spare_faces: only where it covers no face at all, its own included.
+        """
         rectangles = np.concatenate([corners, corners + np.array(size_wh)], axis=1)
         rectangles = rectangles[~(intersection_areas(rectangles, self._taken) > 0).any(axis=1)]
         if not len(rectangles):
@@ -124,6 +128,6 @@ class LabelLayout:
 
 
 def intersection_areas(a_xyxy: np.ndarray, b_xyxy: np.ndarray) -> np.ndarray:
-    """Pixels that rectangles (A, 4) and (B, 4) have in common, (A, B)."""
+    """Return the pixels that rectangles (A, 4) and (B, 4) have in common, int64 (A, B)."""
     a, b = a_xyxy[:, None], b_xyxy[None]
     return np.clip(np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2]), 0, None).prod(axis=-1)

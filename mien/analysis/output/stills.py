@@ -1,4 +1,4 @@
-"""The stills of a video at the moments at which an expression peaks."""
+"""Stills of a video at the peaks of expressions."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def still_name(peak: Peak) -> str:
 
 
 def face_from_peak(peak: Peak, labels: tuple[str, ...]) -> Face:
-    """The face as it is drawn onto a peak's still."""
+    """Return the face that is drawn onto a peak's still."""
     return Face(peak.box_xyxy, None, peak.probabilities, labels, peak.track, peak.probabilities, peak.label)
 
 
@@ -103,7 +103,7 @@ def _read_in_order(video: Path, times_s: Sequence[float]) -> Iterator[np.ndarray
 
 
 def crop_tile(picture: np.ndarray, box_xyxy: Sequence[float]) -> np.ndarray:
-    """A face with some of what is around it, square, uint8 (TILE, TILE, 3)."""
+    """Return a square crop around a face, RGB uint8 (TILE, TILE, 3)."""
     height, width = picture.shape[:2]
     x1, y1, x2, y2 = box_xyxy
     side = max(1, min(round(AROUND * max(x2 - x1, y2 - y1)), height, width))

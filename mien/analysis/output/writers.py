@@ -37,7 +37,7 @@ def record_columns(labels: Sequence[str]) -> dict[str, type]:
 
 
 def make_records(result: FrameResult, model: str, detector: str) -> list[dict[str, Any]]:
-    """One record a face. ``duration_s``, ``track`` and what begins with ``s_``, smoothed along it, are empty for pictures;
+    """Return one record for each face. ``duration_s``, ``track`` and what begins with ``s_``, smoothed along it, are empty for pictures;
     ``unsure`` is empty with ``unsure="off"``, and both it and ``not_a_face`` for models that know nothing of it;
     ``valence``, of the ``p_`` columns, is empty for models without a label that it needs."""
     rows = []
@@ -73,7 +73,7 @@ def record_path(stem: Path, name: str) -> Path:
 
 @contextmanager
 def record_writer(stem: Path, formats: Iterable[str], labels: Sequence[str]) -> Iterator[RecordWriter]:
-    """The same records in several formats at once; the files take their names when the block ends without an error."""
+    """Open a writer of records in several formats; the files take their names when the block ends without an error."""
     kinds: dict[str, Callable[[Path, dict[str, type]], _Format]] = {
         "jsonl": _JsonLines,
         "csv": _Csv,
@@ -186,7 +186,7 @@ ANNOTATED_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
 
 
 def annotated_suffix(path: Path) -> str:
-    """The ending of an annotated picture: the input's own where it can be written without loss of sense, else .png."""
+    """Return the suffix of an annotated picture: the input's own where pictures of that kind are written, else .png."""
     ending = path.suffix.lower()
     return ending if ending in ANNOTATED_SUFFIXES else ".png"
 

@@ -1,4 +1,4 @@
-"""The moments at which an expression peaks."""
+"""Peaks: the times at which an expression is strongest."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ MAX_PEAKS = 12
 
 @dataclass(frozen=True)
 class PeakRule:
-    """What counts as a peak, and how many are kept.
+    """The definition of a peak, and how many are kept.
 
     min_gap_s         a peak is a local maximum within ± so many seconds
     min_probability   lower maxima are none
@@ -101,7 +101,7 @@ class PeakFinder:
         window.append((now_s, probability, peak))
 
     def peaks(self) -> list[Peak]:
-        """The highest so far, the highest first; nothing that comes is awaited."""
+        """Return the highest peaks so far, the highest first."""
         return select_highest(
             [*self.found, *(peak for _, _, peak in self._window if peak is not None)], self.rule.max_peaks
         )
@@ -120,5 +120,5 @@ def _make_peak(label: str, probability: float, one: Observation) -> Peak:
 
 
 def select_highest(peaks: Iterable[Peak], most: int) -> list[Peak]:
-    """So many of the peaks, the highest first; of equal ones the earliest."""
+    """Return the highest peaks, the highest first; of equal ones the earliest."""
     return sorted(peaks, key=lambda one: one.rank)[:most]

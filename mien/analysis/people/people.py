@@ -1,4 +1,4 @@
-"""Who was seen in a video, for how long, and with which expressions."""
+"""The people of a video: their time on screen, expressions, segments and peaks."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Observation(NamedTuple):
 
 
 def observation_from_record(row: Mapping[str, Any], labels: tuple[str, ...]) -> Observation:
-    """A record of a video, as `make_records` makes it, as an observation."""
+    """Return a record of a video, as `make_records` makes it, as an observation."""
     return Observation(
         row["frame"], row["time_s"], row["player_time_s"], row["duration_s"], row["track"],
         labels.index(row["s_label"]), labels.index(row["label"]),
@@ -94,7 +94,7 @@ class Mean:
 
 @dataclass
 class _OpenSegment:
-    """A segment that goes on."""
+    """A segment that has not ended yet."""
 
     label: int
     start_s: float
@@ -104,7 +104,7 @@ class _OpenSegment:
 
 @dataclass
 class Person:
-    """One track in figures; times, as a player shows them, and durations in seconds.
+    """Statistics of one track; times, as a player shows them, and durations in seconds.
 
     probability_s   float64 (K,): the sum of smoothed probabilities × seconds
     label_s         float64 (K,): seconds for which each label is shown
@@ -190,7 +190,7 @@ class Person:
         return ended
 
     def close_segment(self) -> Segment | None:
-        """The segment that goes on, as if it ended here; None before the first."""
+        """Return the open segment as if it ended here; None before the first."""
         if self.segment is None:
             return None
         now = self.segment
@@ -217,7 +217,7 @@ class Person:
 
 @dataclass
 class PeopleAccumulator:
-    """Everyone in a video, their segments, their peaks and their timeline, from its faces in order of time.
+    """Accumulates people, segments, peaks and timeline of a video from its faces in order of time.
 
     It is fed by the analysis, face by face, or by records read back, and says the same of both. What it keeps of each person
     does not grow with the video; segments are given out as they end. Tracks that are no faces (`Person.is_face`) are kept,

@@ -83,7 +83,7 @@ class Records:
         return len(self.frame)
 
     def observations(self) -> Iterator[Observation]:
-        """The faces in order of time, as the analysis saw them."""
+        """Yield the faces in order of time."""
         for row in self.player_time_s.argsort(kind="stable").tolist():
             unsure = _none_if_nan(self.unsure[row])
             yield Observation(
@@ -94,11 +94,11 @@ class Records:
             )  # fmt: skip
 
     def people(self, rule: PeakRule | None = None) -> PeopleAccumulator:
-        """Who was seen, their timeline and their peaks: what the analysis says of them in its summary."""
+        """Return people, timeline and peaks, as the analysis writes them into its summary."""
         return PeopleAccumulator(self.labels, rule or PeakRule()).update_all(self.observations())
 
     def segments(self) -> list[Segment]:
-        """The stretches of time in which one person is shown with one label, in order of their beginnings."""
+        """Return the segments, each one person with one label, in order of their starts."""
         return PeopleAccumulator(self.labels).segments(self.observations())
 
 
@@ -107,7 +107,7 @@ def _none_if_nan(value: float) -> float | None:
 
 
 def _estimate_durations_s(time_s: np.ndarray, frame: np.ndarray) -> np.ndarray:
-    """Seconds for which each row's frame (N,) is shown: up to the next frame with a face, or the usual length before a gap.
+    """Estimate the seconds (N,) for which each row's frame is shown: up to the next frame, or the usual length before a gap.
 
     For records without that column, which name only frames on which somebody was seen: where numbers are left out, a longer
     step is taken for frames without a face.
@@ -123,7 +123,7 @@ def _estimate_durations_s(time_s: np.ndarray, frame: np.ndarray) -> np.ndarray:
 
 
 def _find_start_s(path: Path, time_s: np.ndarray) -> float:
-    """What a player shows as 0, by the stream's own times (N,), for records without that column.
+    """Return the time that a player shows as 0, by the stream's own times (N,), for records without that column.
 
     As the summary beside them says; else their beginning, where they begin later than they last, as those of a broadcast.
     """
@@ -135,7 +135,7 @@ def _find_start_s(path: Path, time_s: np.ndarray) -> float:
 
 
 def read_records(path: str | Path) -> list[Records]:
-    """One Records for each input of the file, in the order in which they come; none where no face was seen.
+    """Read a file of records; return one Records for each input in it, in its order, none where no face was found.
 
     Raises DataError for what is not records or is damaged, MissingExtra for Parquet without pyarrow.
     """
@@ -166,12 +166,12 @@ def read_records(path: str | Path) -> list[Records]:
 
 
 def _select_reader(path: Path) -> Callable[[Path], Iterator[tuple[int, dict[str, Any]]]] | None:
-    """What reads the rows of a file, by its ending."""
+    """Return the reader of a file's rows, by its ending; None for other files."""
     return {"jsonl": _read_jsonl, "csv": _read_csv, "parquet": _read_parquet}.get(path.suffix.lower().lstrip("."))
 
 
 def iterate_rows(path: str | Path, at_once: int = BATCH) -> Iterator[list[dict[str, Any]]]:
-    """The records as they were written, a list of so many at a time; for a file that `record_writer` made."""
+    """Yield the records of a file that `record_writer` wrote, in lists of ``at_once``."""
     path = Path(path)
     if (read := _select_reader(path)) is None:
         raise ValueError(f"{path} is no file of records")
@@ -184,14 +184,14 @@ def iterate_rows(path: str | Path, at_once: int = BATCH) -> Iterator[list[dict[s
 
 
 def _convert_text(text: str | None, kind: type) -> Any:
-    """A CSV's text → the value that it was written from."""
+    """Convert the text of a CSV cell into the value that it was written from."""
     if text is None:
         return None
     return text == "True" if kind is bool else kind(text)
 
 
 def read_clip(path: str | Path) -> Records:
-    """The records of one video. DataError where the file tells of several inputs, of pictures, or of no face."""
+    """Read the records of one video. Raises DataError where the file tells of several inputs, of pictures, or of no face."""
     found = read_records(path)
     if not found:
         raise DataError(path, "holds no record: no face was seen", "analyze another video, or try another `detector`")
@@ -277,7 +277,7 @@ class _Rows:
 
 
 def _parse_number(value: Any) -> float:
-    """A number, or true or false as 1 or 0, as any format has it; NaN for nothing. ValueError for anything else."""
+    """Return a number of any format, true and false as 1 and 0, NaN for nothing. Raises ValueError for anything else."""
     if value is None:
         return math.nan
     number = {"true": 1.0, "false": 0.0}.get(value.lower()) if isinstance(value, str) else None
@@ -288,7 +288,7 @@ def _parse_number(value: Any) -> float:
 
 
 def _labels_from_columns(path: Path, row: dict[str, Any]) -> tuple[str, ...]:
-    """The labels that the columns name; a DataError says which column is not there."""
+    """Return the labels that the columns name. Raises DataError with the column that is missing."""
     labels = tuple(name[2:] for name in row if name.startswith("p_"))
     absent = [name for name in record_columns(labels) if name not in row and name not in SINCE_3]
     if not labels or absent:

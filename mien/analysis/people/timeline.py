@@ -1,4 +1,4 @@
-"""The expressions of each person over time, as a picture; what is gathered for it does not grow with the video."""
+"""The expressions of each person over time, in bins whose number does not grow with the video, and as a picture."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class Timeline:
             row[-1] += seconds if is_unsure else 0.0
 
     def add_cut(self, time_s: float) -> None:
-        """A new shot begins at this time; what comes before anybody is seen is left out."""
+        """Add the start of a new shot; cuts before the first face are left out."""
         if self.start_s is not None:
             self._widen_bins(time_s - self.start_s)
             self.cuts.add(int((time_s - self.start_s) / self.width_s + ROUNDING))
@@ -110,7 +110,7 @@ class Timeline:
 
 
 def bin_range(start_s: float, end_s: float, width_s: float) -> tuple[int, int]:
-    """(first, last + 1) of the bins that a time covers, at least one."""
+    """Return (first, last + 1) of the bins that a time covers, at least one."""
     first = math.floor(start_s / width_s + ROUNDING)
     return first, max(math.ceil(end_s / width_s - ROUNDING), first + 1)
 
@@ -124,7 +124,7 @@ def draw_timeline(
     from_s: float | None = None,
     to_s: float | None = None,
 ) -> None:
-    """Stacked probabilities of persons, one below the other, as PNG; a gap is where one is not seen, pale is what is unsure.
+    """Draw the stacked probabilities of people as PNG, one below the other; gaps: not on screen, pale: unsure.
 
     persons: track → what is said of them, who was seen longest first; of many the first few are drawn. from_s, to_s: what
     the axis shows, by the player's time; without them from 0, or from the first face of a part, to the last.
@@ -157,13 +157,13 @@ def draw_timeline(
 
 
 def axis_range_s(timeline: Timeline) -> tuple[float, float]:
-    """From 0, or from the first face where that comes later than all of it lasts, to the last face."""
+    """Return (start, end) of the axis: from 0, or from the first face of a late part, to the last face."""
     start_s = timeline.start_s or 0.0
     return (start_s if start_s > timeline.end_s - start_s else 0.0), timeline.end_s
 
 
 def draw_stacked_probabilities(axes: Any, timeline: Timeline, track: int, colors: Sequence[str]) -> None:
-    """A person's probabilities stacked over time onto matplotlib axes, with the cuts; (K,) colors."""
+    """Draw a person's stacked probabilities over time onto matplotlib axes, with the cuts; (K,) colors."""
     starts, means, unsure = timeline.mean_probabilities(track)
     edges = np.append(starts, starts[-1] + timeline.width_s)
     low = np.zeros(len(starts))
@@ -180,7 +180,7 @@ def draw_stacked_probabilities(axes: Any, timeline: Timeline, track: int, colors
 
 
 def format_axis_time(seconds: float, _: object = None) -> str:
-    """75.0 → ``1:15``, 0.25 → ``0:00.25``: the ticks of an axis of time."""
+    """Format a tick of a time axis: 75.0 → ``1:15``, 0.25 → ``0:00.25``."""
     hundredths = round(100 * seconds)
     part = f"{hundredths % 100:02d}".rstrip("0")
     return f"{hundredths // 6000}:{hundredths // 100 % 60:02d}{part and f'.{part}'}"

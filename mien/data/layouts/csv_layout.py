@@ -244,6 +244,7 @@ class _Table:
     rows: Iterator[_Row]
 
     def find_column(self, names: tuple[str, ...]) -> int | None:
+        """Return the place of the column with the first of ``names`` that occurs; None without any."""
         column = find_column(self.columns, names)
         return None if column is None else self.columns.index(column)
 

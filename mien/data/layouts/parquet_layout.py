@@ -82,6 +82,7 @@ class _RowReader:
 
     @classmethod
     def for_file(cls, file: Any, path: Path, rows: RowCollector) -> _RowReader:
+        """Find the columns of an open Parquet file. Raise DataError if it has no pictures."""
         columns = file.schema_arrow.names
         image, label, split = (find_column(columns, names) for names in (PICTURE_COLUMNS, LABEL_COLUMNS, SPLIT_COLUMNS))
         if image is None:
@@ -91,9 +92,11 @@ class _RowReader:
 
     @property
     def columns(self) -> list[str]:
+        """Return the names of the columns that are read."""
         return [column for column in (self.image, self.label, self.split) if column is not None] + list(self.votes)
 
     def add_row(self, number: int, row: dict[str, Any]) -> None:
+        """Add a row of the file to the collected rows, or reject it."""
         where, cell = f"{self.path} row {number}", row[self.image]
         data, name = (cell.get("bytes"), cell.get("path")) if isinstance(cell, dict) else (cell, None)
         if not isinstance(data, bytes) or not data:

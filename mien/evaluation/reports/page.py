@@ -150,6 +150,7 @@ def encode_png(image: np.ndarray) -> bytes:
 
 
 def encode_data_uri(png: bytes) -> str:
+    """Encode a PNG as a data URI."""
     return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
 
 

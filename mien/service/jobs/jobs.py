@@ -102,7 +102,7 @@ class JobStore:
         if is_new:  # one that was there before is shared as its owner wishes
             folder.chmod(0o700)
         self._lock = ExitStack()
-        hint = "end that one, or name another with --state"
+        hint = "end that one, or name another with `state`"
         self._lock.enter_context(hold_lock(folder / "in-use.lock", folder, hint, state="used"))
         self._database = sqlite3.connect(folder / "jobs.sqlite3", isolation_level=None, check_same_thread=False)
         self._database.row_factory = sqlite3.Row
@@ -112,7 +112,7 @@ class JobStore:
             self.list_jobs()
         except (sqlite3.DatabaseError, UsageError) as error:  # the latter for jobs of a newer version
             self.close()
-            hint = "name another folder with --state, or remove jobs.sqlite3 from it: its jobs are lost then"
+            hint = "name another folder with `state`, or remove jobs.sqlite3 from it: its jobs are lost then"
             raise OutputError(folder, f"cannot be used ({error})", hint) from error
 
     def close(self) -> None:
@@ -213,7 +213,7 @@ class JobStore:
             return self.update_job(job_id, state=QUEUED, progress=None, seconds_left=None, text=text)
         found = f"its worker {how}, {job.attempts} times"
         hint = "the video may be damaged or too large; convert it to an ordinary .mp4 and send it again"
-        known = {"code": "worker_crashed", "how": how, "attempts": job.attempts}
+        known: dict[str, Any] = {"code": "worker_crashed", "how": how, "attempts": job.attempts}
         return self.end_job(job_id, FAILED, error=MienError(job.name, found, hint, **known).to_dict())
 
     def requeue_interrupted_job(self, job_id: str) -> Job | None:
@@ -227,7 +227,7 @@ class JobStore:
                 job_id, state=QUEUED, attempts=job.attempts - 1, progress=None, seconds_left=None, text=text
             )  # fmt: skip
         found, hint = f"the server ended {job.starts} times while it was analyzed", "send it again"
-        known = {"code": "server_ended", "times": job.starts}
+        known: dict[str, Any] = {"code": "server_ended", "times": job.starts}
         return self.end_job(job_id, FAILED, error=MienError(job.name, found, hint, **known).to_dict())
 
     def recover_jobs(self) -> None:

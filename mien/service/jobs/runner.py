@@ -14,11 +14,13 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from mien.core.errors import MienError
 from mien.service.config import Config
+from mien.service.errors import drop_parameters
 from mien.service.jobs.jobs import CANCELLED, DONE, FAILED, STEM, WORK, Job, JobStore
 from mien.service.recognition.decoding import make_child_environment
 
@@ -125,9 +127,9 @@ class Runner:
             self._store.start_job(job)
             task = asyncio.create_task(self._run_job(job))
             self._tasks[job.id] = task
-            task.add_done_callback(lambda _, job_id=job.id: self._forget_worker(job_id))
+            task.add_done_callback(partial(self._forget_worker, job.id))
 
-    def _forget_worker(self, job_id: str) -> None:
+    def _forget_worker(self, job_id: str, _: asyncio.Task[None]) -> None:
         self._tasks.pop(job_id, None)
         self._running.pop(job_id, None)
         self._wake.set()
@@ -157,7 +159,9 @@ class Runner:
             log.warning("job %s: its worker %s", job.id, end["died"])
             self._store.handle_crash(job.id, end["died"])
         elif "error" in end:
-            self._store.end_job(job.id, FAILED, error=end["error"])
+            error = end["error"]
+            hint = drop_parameters(error["hint"])
+            self._store.end_job(job.id, FAILED, error=error | {"hint": hint})
         else:
             results = out.with_name("results")
             shutil.rmtree(results, ignore_errors=True)  # of an attempt whose end could not be written down
@@ -186,6 +190,7 @@ class Runner:
         if self._closing or not self._is_wanted(job.id):  # cancelled while the process was started
             self._kill_worker(job.id)
         try:
+            assert process.stdin is not None  # it is a pipe
             with suppress(ConnectionError):
                 process.stdin.write((json.dumps(self._make_task(job, out)) + "\n").encode())
                 await process.stdin.drain()
@@ -196,6 +201,7 @@ class Runner:
 
     async def _read_progress(self, job: Job, process: asyncio.subprocess.Process) -> dict[str, Any]:
         limits, started = self._config.limits, time.monotonic()
+        assert process.stdout is not None  # it is a pipe
         while True:
             try:
                 line = await asyncio.wait_for(process.stdout.readline(), limits.stall_s)
@@ -208,7 +214,7 @@ class Runner:
                 return message
             if time.monotonic() - started > limits.job_s:
                 found = f"took longer than the limit of {limits.job_s:,.0f} s"
-                known = {"code": "analysis_too_long", "limit": limits.job_s}
+                known: dict[str, Any] = {"code": "analysis_too_long", "limit": limits.job_s}
                 return {"error": MienError(job.name, found, "send a shorter part", **known).to_dict()}
             if self._is_wanted(job.id):
                 self._store.update_job(

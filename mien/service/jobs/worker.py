@@ -72,7 +72,7 @@ class ProgressReporter:
             return
         self.last_sent = now
         passed, gained = now - self.started, (share or 0.0) - self.first
-        left = round(passed / gained * (1 - share), 1) if gained > 0 and passed > 1 else None
+        left = round(passed / gained * (1 - share), 1) if share is not None and gained > 0 and passed > 1 else None
         self.send_message(progress=share and round(share, 4), seconds_left=left, text=f"{frames:,} frames")
 
 

@@ -4,7 +4,7 @@
 export const CHINESE_ERRORS = {
   not_a_picture: ["不是可以读取的图片格式", "请使用 JPEG、PNG、WebP、BMP、GIF 或 TIFF 文件"],
   picture_broken: ["图片已损坏", "请重新复制或导出"],
-  picture_cut_off: ["图片不完整", "请重新复制，或用 mien analyze --allow-truncated 识别现有部分"],
+  picture_cut_off: ["图片不完整", "请重新复制"],
   cannot_be_decoded: ["无法解码", "请重新复制或导出，或发送较小的文件"],
   picture_needs_memory: ["解码所需内存过多", "请缩小图片"],
   too_many_pixels: ["大小为 {width} × {height} 像素，超过上限 {limit} 像素", "请缩小"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import queue
@@ -12,12 +13,12 @@ import threading
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from mien.service.config import Limits
-from mien.service.errors import RequestError
+from mien.service.errors import RequestError, drop_parameters
 from mien.service.recognition.decoder import ANSWER, DECODED, EXHAUSTED, REQUEST
 
 #: Decoders do one thing at a time: threads of the libraries would only take memory.
@@ -43,15 +44,18 @@ class _Process:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=0,
             env=make_child_environment(**ONE_THREAD),
         )  # fmt: skip
+        assert self._child.stdin is not None and self._child.stdout is not None  # they are pipes
+        # Without a buffer both are files of the system, which read and write as much as there is room for.
+        self._input, self._output = cast(io.FileIO, self._child.stdin), cast(io.FileIO, self._child.stdout)
         self.pid = self._child.pid
 
     def send_picture(self, data: bytes, most_pixels: int) -> tuple[int, int] | dict[str, Any]:
         """(height, width) of the picture that ``receive_pixels`` then gives, or the error. EOFError where the process died."""
         try:
-            self._child.stdin.write(REQUEST.pack(len(data), most_pixels))
+            self._input.write(REQUEST.pack(len(data), most_pixels))
             rest = memoryview(data)
             while rest:
-                rest = rest[self._child.stdin.write(rest) :]
+                rest = rest[self._input.write(rest) :]
         except OSError as error:
             raise EOFError from error
         kind, first, second = ANSWER.unpack(self._read(ANSWER.size))
@@ -62,7 +66,7 @@ class _Process:
 
     def receive_pixels(self, height: int, width: int) -> np.ndarray:
         picture = np.empty((height, width, 3), np.uint8)
-        self._read_into(memoryview(picture).cast("B"))
+        self._read_into(picture.data.cast("B"))
         return picture
 
     def _read(self, length: int) -> bytearray:
@@ -72,7 +76,7 @@ class _Process:
 
     def _read_into(self, place: memoryview) -> None:
         while place:
-            count = self._child.stdout.readinto(place)
+            count = self._output.readinto(place)
             if not count:
                 raise EOFError
             place = place[count:]
@@ -87,7 +91,7 @@ class _Process:
 
     def close(self) -> None:
         self.kill()
-        for pipe in (self._child.stdin, self._child.stdout):
+        for pipe in (self._input, self._output):
             with suppress(OSError):
                 pipe.close()
         self._child.wait()
@@ -219,10 +223,8 @@ class Decoders:
 
 
 def _make_request_error(name: str, error: dict[str, Any]) -> RequestError:
-    """The decoder's error as an answer; its hints speak of options of the program, which are of no use here."""
+    """The decoder's error as an answer; parameters that its hint names are of no use to a client."""
     code, found, parameters = error["code"], error["problem"], error["parameters"]
     if code == "too_many_pixels":
         return RequestError(413, code, name, found, "send a smaller one", **parameters)
-    first, _, other = error["hint"].partition(", or ")
-    hint = first if "--" in other else error["hint"]
-    return RequestError(422, code, name, found, hint, **parameters)
+    return RequestError(422, code, name, found, drop_parameters(error["hint"]), **parameters)

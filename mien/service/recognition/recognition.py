@@ -19,15 +19,12 @@ from mien.analysis.detection.detectors import (
     DETECTORS,
     Detections,
     Detector,
-    crop_faces,
-    detect_faces,
-    keep_largest,
     make_detector,
 )
 from mien.analysis.inference.classifier import TTA, Classifier
 from mien.analysis.inference.model_file import find_model, find_pulled_model, list_shipped_models, read_model_info
+from mien.analysis.recognizer import Recognizer
 from mien.analysis.settings import AnalysisOptions
-from mien.analysis.thresholds import Thresholds, make_faces
 from mien.analysis.tracking.face_finder import FaceFinder
 from mien.core.errors import UsageError
 from mien.core.types import Face
@@ -94,7 +91,7 @@ class RecognizerPool:
                 code="unknown_detector",
             )
         if options.detector not in self.detectors:
-            hint = "pull it with 'mien models pull yunet' and start again, or choose another"
+            hint = "choose another, or have 'mien models pull yunet' run where the service is"
             raise UsageError(
                 f"detector '{options.detector}'", "is not on this machine", hint, code="detector_not_installed"
             )
@@ -113,40 +110,29 @@ class RecognizerPool:
 
     def make_face_finder(self, options: AnalysisOptions) -> FaceFinder:
         """For a camera: it searches some frames and follows faces through the others, with a detector of its own."""
-        detector = make_service_detector(
-            options.detector,
-            self._config.detector_model,
-            round(options.detector_threshold, 2),
-            self._config.threads,
-        )
-        return FaceFinder(detector, options.people)
+        return FaceFinder(self._make_detector(options), options.people)
 
     async def analyze(
         self, picture: np.ndarray, options: AnalysisOptions, finder: FaceFinder | None = None, time_s: float = 0.0
     ) -> Recognition:
-        """The faces of RGB uint8 (H, W, 3); the options were resolved before.
+        """Return the faces of RGB uint8 (H, W, 3), by the steps of `Recognizer.analyze`; crops of several requests go through
+        the network together.
 
-        finder: finds the faces of a camera's frames, given in order with their times.
+        options: resolved before. finder: finds the faces of a camera's frames, given in order with their times.
         """
         if options.model not in self._classifiers:
             await asyncio.get_running_loop().run_in_executor(self._classifying, self.get_classifier, options.model)
-        classifier, batcher = self.get_classifier(options.model), self._get_batcher(options)
+        batcher = self._get_batcher(options)
         batcher.announce_request()
         try:
-            size = classifier.preprocessing.size
-            if finder is None:
-                found, name, crops = await self.run_in_thread(self._detect_faces, picture, options, size)
-            else:
-                found, name, crops = await self.run_in_thread(_follow_faces, picture, size, finder, time_s)
+            recognizer, found, crops = await self.run_in_thread(self._find_crops, picture, options, finder, time_s)
         finally:
             batcher.withdraw_announcement()
-        labels = classifier.labels
-        rows = await batcher.classify_crops(crops) if len(crops) else np.empty((0, len(labels) + 1), np.float32)
-        nothing = rows[:, -1] if classifier.has_non_face_score else None
-        faces = make_faces(
-            found, rows[:, :-1], nothing, labels, Thresholds.from_classifier(classifier), has_detector=name != "none"
-        )
-        return Recognition(faces, crops, classifier.info.name, name)
+        width = len(recognizer.labels) + 1
+        rows = await batcher.classify_crops(crops) if len(crops) else np.empty((0, width), np.float32)
+        non_faces = rows[:, -1] if recognizer.classifier.has_non_face_score else None
+        faces = recognizer.make_faces(found, rows[:, :-1], non_faces)
+        return Recognition(faces, crops, recognizer.model_name, recognizer.detector_name)
 
     def _get_batcher(self, options: AnalysisOptions) -> Batcher:
         key = options.model, options.tta
@@ -155,28 +141,38 @@ class RecognizerPool:
             self._batchers[key] = Batcher(classify, self._classifying, self._on_batch)
         return self._batchers[key]
 
-    def _detect_faces(
-        self, picture: np.ndarray, options: AnalysisOptions, size: int
-    ) -> tuple[Detections, str, np.ndarray]:
-        with self._borrow_detector(
-            options.detector, options.detector_threshold, keep=max(picture.shape[:2]) <= MAX_KEPT_SIDE
-        ) as detector:
-            found = keep_largest(detect_faces(detector, picture), options.people)
-            return found, detector.name, crop_faces(picture, found.boxes_xyxy, detector.framing, size)
+    def _find_crops(
+        self, picture: np.ndarray, options: AnalysisOptions, finder: FaceFinder | None, time_s: float
+    ) -> tuple[Recognizer, Detections, np.ndarray]:
+        """Return who analyzes a picture, the boxes of its faces, and their crops."""
+        classifier = self.get_classifier(options.model)
+        if finder is not None:
+            recognizer = Recognizer.from_parts(options, classifier, finder.detector)
+            found = finder.find_faces(picture, time_s)
+            return recognizer, found, recognizer.crop_faces(picture, found)
+        with self._borrow_detector(options, keep=max(picture.shape[:2]) <= MAX_KEPT_SIDE) as detector:
+            recognizer = Recognizer.from_parts(options, classifier, detector)
+            found = recognizer.detect_faces(picture)
+            return recognizer, found, recognizer.crop_faces(picture, found)
 
     @contextmanager
-    def _borrow_detector(self, name: str, threshold: float, keep: bool) -> Iterator[Detector]:
-        key = name, round(threshold, 2)
+    def _borrow_detector(self, options: AnalysisOptions, keep: bool) -> Iterator[Detector]:
+        """Lend out a detector that nobody else uses meanwhile; ``keep`` it for the next request."""
+        key = options.detector, round(options.detector_threshold, 2)
         if len(self._idle) > 20 and key not in self._idle:
             self._idle.clear()  # thresholds of all kinds were asked for: begin again rather than keep them all
         idle = self._idle.setdefault(key, queue.LifoQueue())
         try:
             detector = idle.get_nowait()
         except queue.Empty:
-            detector = make_service_detector(name, self._config.detector_model, key[1], self._config.threads)
+            detector = self._make_detector(options)
         yield detector
         if keep:
             idle.put(detector)
+
+    def _make_detector(self, options: AnalysisOptions) -> Detector:
+        file = self._config.detector_model if options.detector in ("auto", "yunet") else None
+        return make_detector(options.detector, file, self._config.threads, round(options.detector_threshold, 2))
 
 
 def _classify_crops(classifier: Classifier, tta: TTA, crops: np.ndarray) -> np.ndarray:
@@ -184,18 +180,6 @@ def _classify_crops(classifier: Classifier, tta: TTA, crops: np.ndarray) -> np.n
     probabilities, non_faces = classifier.predict(crops, tta)
     last = np.zeros(len(crops), np.float32) if non_faces is None else non_faces
     return np.column_stack([probabilities, last])
-
-
-def _follow_faces(
-    picture: np.ndarray, size: int, finder: FaceFinder, time_s: float
-) -> tuple[Detections, str, np.ndarray]:
-    found, detector = finder.find_faces(picture, time_s), finder.detector
-    return found, detector.name, crop_faces(picture, found.boxes_xyxy, detector.framing, size)
-
-
-def make_service_detector(name: str, file: Path | None, threshold: float, threads: int = 0) -> Detector:
-    """A detector by name; it leaves out faces with a lower score than the threshold, 0 for its own."""
-    return make_detector(name, file if name in ("auto", "yunet") else None, threads, threshold)
 
 
 def find_usable_detectors(config: Config) -> list[str]:
@@ -211,5 +195,5 @@ def _name_models(models: tuple[str, ...]) -> dict[str, Path]:
     for path in map(find_model, models):
         if chosen.setdefault(path.stem, path) != path:
             found = f"is the name of {chosen[path.stem]} and of {path}"
-            raise UsageError(f"--model {path.stem}", found, "give one of the files another name")
+            raise UsageError(f"`model={path.stem}`", found, "give one of the files another name")
     return chosen | {name: path for name, path in list_shipped_models().items() if name not in chosen}
