@@ -63,9 +63,6 @@ COMMAND_LINES = {
     "reproduction/jobs.py",
     "reproduction/page.py",
     "reproduction/queue.py",
-    "service/addresses.py",
-    "service/jobs/jobs.py",
-    "service/recognition/recognition.py",
     "training/environment.py",
 }
 

@@ -49,11 +49,22 @@ class MienError(Exception):
         self.code, self.parameters = code or type(self).code, parameters
         super().__init__(f"{self.name}: {problem}; {hint}")
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the parts: a pool of processes sends an error back so, and waits for ever for one that does not unpickle."""
+        return _rebuild_error, (type(self), self.__dict__ | {"args": self.args})
+
     def to_dict(self) -> dict[str, Any]:
         """Return the error as JSON has it."""
         return {
             "name": self.name, "problem": self.problem, "hint": self.hint, "code": self.code, "parameters": self.parameters
         }  # fmt: skip
+
+
+def _rebuild_error(kind: type[MienError], state: dict[str, Any]) -> MienError:
+    error = kind.__new__(kind)
+    error.args = state.pop("args")
+    error.__dict__.update(state)
+    return error
 
 
 class DataError(MienError):

@@ -251,7 +251,7 @@ class SessionPool:
         return self._opened[threads]
 
     def __getstate__(self) -> dict[str, object]:
-        return {"_open_with": self._open_with, "_process": os.getpid(), "_opened": {}, "_left": []}
+        return {"_open_with": self._open_with, "_process": os.getpid(), "_opened": {}, "_inherited": []}
 
 
 @dataclass(frozen=True)
