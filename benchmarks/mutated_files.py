@@ -302,7 +302,7 @@ def _parts() -> dict[str, bytes]:
         for number in range(2):
             parts.path("jsonl").write_text('{"frame": 0}\n')
             parts.path("vtt").write_text("00:00.000 --> 00:01.000\nhappy\n\n")
-            parts.finish(
+            parts.finish_part(
                 {
                     "done": AnalysisResult("clip.mp4", frames=8 * number),
                     "finder": finder,
@@ -321,9 +321,9 @@ def _read_parts(path: Path) -> None:
 
     _sign(path)
     parts = PartStore(path.parent / "clip", {})
-    if parts.state() is None:
+    if parts.stored_state() is None:
         raise DataError(path, "was thrown away", "the analysis begins anew")
-    assert parts.state()["done"].source == "clip.mp4"
+    assert parts.stored_state()["done"].source == "clip.mp4"
     assert all(part.is_file() for part in parts.paths("jsonl"))
 
 

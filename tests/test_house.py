@@ -104,6 +104,7 @@ OLD_READERS = {
     "mien/core/preprocessing.py",
     "mien/service/jobs/old_jobs.py",
     "mien/training/recipe.py",
+    "mien/training/targets.py",
 }
 SOURCES = [
     path

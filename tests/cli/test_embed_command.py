@@ -22,7 +22,7 @@ def write_faces() -> None:
     save_faces(concatenate_faces(parts), "faces.parquet")
 
 
-@pytest.mark.parametrize("method", ["pca", "tsne"])
+@pytest.mark.parametrize("method", ["pca", pytest.param("tsne", marks=pytest.mark.slow)])
 def test_what_embed_writes(method: str, model_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("plotly")
     write_faces()

@@ -93,6 +93,7 @@ def test_the_face_of_a_scene(model_file: Path, capsys: pytest.CaptureFixture[str
     assert outputs() == [name for name in PICTURES if name != "curves.png"]
 
 
+@pytest.mark.slow
 def test_crops_are_taken_as_they_are(model_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """With --detector none a saved crop gives the very numbers that the row of a data set gives."""
     faces = patterns(2, seed=4)

@@ -55,6 +55,7 @@ def test_a_report_of_a_run(run_folder: Path, data: Path, capsys: pytest.CaptureF
     assert {"training_loss.png", "training_recall.png", "roc.png", "report.html"} <= set(outputs("r"))
 
 
+@pytest.mark.slow
 def test_a_report_of_a_model_file_as_json_on_the_split_that_is_asked_for(
     model_file: Path, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -113,6 +113,7 @@ def test_a_report_with_everything(voted: FaceSet, tmp_path: Path) -> None:
     assert len(html) < 4e6
 
 
+@pytest.mark.slow
 def test_every_cell_of_the_confusion_matrix_opens_its_faces(faces: FaceSet, tmp_path: Path) -> None:
     probabilities = answers(faces)
     values = write_report(tmp_path, "t", FACTS, faces, probabilities, Extras())

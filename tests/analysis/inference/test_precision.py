@@ -100,5 +100,5 @@ def test_torch_takes_the_float_file_of_a_name_and_refuses_the_other() -> None:
     from mien.models import load
 
     assert sum(p.numel() for p in load("base").parameters()) > 1e6
-    with pytest.raises(ModelError, match=r"is quantized, so its network cannot be rebuilt; name base.onnx"):
+    with pytest.raises(ModelError, match=r"is quantized, so its network cannot be rebuilt; use base.onnx"):
         load(weights.int8_path(weights.list_shipped_models()["base"]))

@@ -159,6 +159,7 @@ def test_the_second_answer_is_that_of_the_head_in_float_and_int8(finished: Path,
     assert not any(name.startswith("not_a_face") for name in stored)
 
 
+@pytest.mark.slow
 def test_the_head_learns_to_tell_two_clouds_apart() -> None:
     rng = np.random.default_rng(0)
     clouds = {
