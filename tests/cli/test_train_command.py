@@ -147,7 +147,7 @@ def test_skipped_rows_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(not (SHARED / "data").exists(), reason="the data is not beside this checkout")
 def test_predictions_for_unlabeled_faces() -> None:
-    data = SHARED / "data" / "fer2013-privatetest-unlabeled.parquet"
+    data = SHARED / "data" / "fer2013-privatetest-unlabelled.parquet"
     assert main(["predict", "base", "--data", str(data), "--out", "p.csv", "--quiet"]) == 0
     lines = Path("p.csv").read_text().splitlines()
     assert len(lines) == 3590

@@ -211,7 +211,7 @@ def test_the_published_counts_of_fer2013() -> None:
 
 
 def test_unlabeled_pictures_of_fer2013() -> None:
-    read = load_faces(shared("data/fer2013-privatetest-unlabeled.parquet"))
+    read = load_faces(shared("data/fer2013-privatetest-unlabelled.parquet"))
     assert (len(read), read.splits, bool(read.is_labeled.any())) == (3589, ("PrivateTest",), False)
 
 

@@ -170,7 +170,7 @@ def test_a_job_outlives_a_database_that_cannot_be_written_for_a_moment(
     tmp_path: Path, clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("mien.service.jobs.runner.RETRY_S", 0.1)
-    failures = {"begin": 1, "end": 1}
+    failures = {"start_job": 1, "end_job": 1}
     for name in failures:
         right = getattr(JobStore, name)
 
@@ -183,7 +183,7 @@ def test_a_job_outlives_a_database_that_cannot_be_written_for_a_moment(
         monkeypatch.setattr(JobStore, name, fails)
     with service(tmp_path) as client:
         job = finished(client, sent(client, clip)["id"])
-    assert (job["state"], job["attempts"], failures) == ("done", 2, {"begin": 0, "end": 0})
+    assert (job["state"], job["attempts"], failures) == ("done", 2, {"start_job": 0, "end_job": 0})
 
 
 @posix
