@@ -1,4 +1,4 @@
-"""The rooms and the one direction of imports, as docs/architecture.md draws them."""
+"""The packages of mien, the one direction of their imports as docs/architecture.md draws it, sizes and names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-#: A room may import itself and the rooms before it.
+#: A package may import itself and the packages before it.
 ORDER = (
     "core",
     "data",
@@ -26,7 +26,7 @@ ORDER = (
 FILES = sorted((ROOT / "mien").rglob("*.py"))
 
 
-def imported_rooms(path: Path) -> set[str]:
+def imported_packages(path: Path) -> set[str]:
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module:
@@ -40,11 +40,11 @@ def imported_rooms(path: Path) -> set[str]:
     "path", [path for path in FILES if path.parent.name != "mien"], ids=lambda p: f"{p.parent.name}/{p.name}"
 )
 def test_imports_go_one_way(path: Path) -> None:
-    room = path.relative_to(ROOT / "mien").parts[0]
-    assert imported_rooms(path) <= set(ORDER[: ORDER.index(room) + 1])
+    package = path.relative_to(ROOT / "mien").parts[0]
+    assert imported_packages(path) <= set(ORDER[: ORDER.index(package) + 1])
 
 
-def test_every_room_is_in_the_order() -> None:
+def test_every_package_is_in_the_order() -> None:
     assert {path.name for path in (ROOT / "mien").iterdir() if (path / "__init__.py").exists()} == set(ORDER)
 
 
@@ -52,6 +52,19 @@ def test_the_architecture_document_names_every_module() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     absent = [path.name for path in FILES if path.name != "__init__.py" and path.name not in text]
     assert absent == []
+
+
+def test_modules_and_functions_are_short() -> None:
+    """Modules have at most 400 lines, functions at most 80."""
+    too_long = []
+    for path in FILES:
+        text = path.read_text(encoding="utf-8")
+        if text.count("\n") > 400:
+            too_long.append(path.name)
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.end_lineno - node.lineno >= 80:
+                too_long.append(f"{path.name}: {node.name}")
+    assert FILES and too_long == []
 
 
 #: An option of the command line.

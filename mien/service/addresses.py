@@ -32,7 +32,7 @@ def check_proxies(proxies: tuple[str, ...]) -> None:
 
 
 def get_route_path(scope: Scope) -> str:
-    """The path of a request as routes know it, without the root path; `RootPath` stood before."""
+    """The path of a request as routes know it, without the root path; `RootPathMiddleware` stood before."""
     path = scope["path"]
     return path.removeprefix(scope["root_path"]) if scope.get("root_path") else path
 

@@ -24,7 +24,7 @@ from mien.service.jobs.old_jobs import convert_error, convert_options
 QUEUED, RUNNING, DONE, FAILED, CANCELLED = STATES = ("queued", "running", "done", "failed", "cancelled")
 FINAL = (DONE, FAILED, CANCELLED)
 
-#: A job is begun this often: a second time after its worker died, and a third time if the server did.
+#: A job is tried twice if its worker crashes, and is started at most four times, restarts of the server included.
 MAX_ATTEMPTS = 2
 MAX_STARTS = 4
 
