@@ -352,7 +352,9 @@ def test_a_job_is_cancelled(opened: Open, long_clip: Path, tmp_path: Path) -> No
 def test_a_file_that_is_no_video_fails_with_a_reason(opened: Open, two_faces: Path, tmp_path: Path) -> None:
     page = opened("#video", expected=("status of 4",))
     page.set_input_files("#video-file", Path(shutil.copy(two_faces, tmp_path / "picture.mp4")))
-    page.locator(".job[data-kind^=failed]", has_text="is a picture, not a video").wait_for()
+    failed = page.locator(".job[data-kind^=failed]", has_text="is a picture, not a video")
+    failed.wait_for()
+    assert failed.count() == page.locator(".job[data-kind^=failed]", has_text="picture.mp4").count() == 1
 
 
 def test_a_picture_that_is_chosen_as_a_video_is_read_as_a_picture(opened: Open, two_faces: Path) -> None:
