@@ -21,10 +21,7 @@ from mien.reproduction.page import make_page, read_results, write_page
 from mien.training.recipe import load_recipe
 from mien.training.torch_classifier import read_log
 from tests.conftest import patterns, shared, voted
-
-
-def silent(text: str) -> None:
-    """Says nothing."""
+from tests.training.interruption import silent
 
 
 @pytest.fixture(scope="module")

@@ -18,10 +18,7 @@ from mien.training.recipe import StartSettings
 from mien.training.torch_classifier import TorchClassifier, load_run, read_log
 from mien.training.train import train
 from tests.conftest import patterns, small_recipe
-
-
-def silent(text: str) -> None:
-    """Says nothing."""
+from tests.training.interruption import silent
 
 
 def continued(run_folder: Path, **sections):

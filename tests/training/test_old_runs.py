@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
 
 from mien.training.checkpoint import read_checkpoint
@@ -14,10 +13,7 @@ from mien.training.recipe import load_recipe, parse_recipe
 from mien.training.torch_classifier import load_run, read_log
 from mien.training.train import train
 from tests.conftest import patterns, small_recipe
-
-
-def silent(text: str) -> None:
-    """Says nothing."""
+from tests.training.interruption import silent, train_epochs_then_interrupt
 
 
 def rename_to_old_keys(recipe: dict[str, Any]) -> None:
@@ -56,12 +52,7 @@ def test_a_training_that_was_begun_with_the_old_keys_resumes_exactly(tmp_path: P
     recipe = small_recipe(data={"one_vs_rest": "sad"}, input={"normalize": "half"}, schedule={"epochs": 2})
     train(recipe, patterns(140), tmp_path / "whole", quiet=True, echo=silent)
 
-    def stop_after_one(text: str) -> None:
-        if text.startswith("epoch   2"):
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        train(recipe, patterns(140), tmp_path / "cut", quiet=True, echo=stop_after_one)
+    train_epochs_then_interrupt(1, recipe, patterns(140), tmp_path / "cut")
     make_old_run(tmp_path / "cut")
     assert load_recipe(tmp_path / "cut" / "recipe.toml") == recipe
     assert parse_recipe(read_log(tmp_path / "cut")[0]["recipe"], "log") == recipe

@@ -19,10 +19,7 @@ from mien.training.preparation import WEAK_AUGMENTATION, draw_epoch_order, make_
 from mien.training.semi_supervised import UnlabeledLoss
 from mien.training.train import train
 from tests.conftest import patterns, small_recipe
-
-
-def silent(text: str) -> None:
-    """Says nothing."""
+from tests.training.interruption import silent, train_epochs_then_interrupt
 
 
 class Bright(nn.Module):
@@ -114,12 +111,7 @@ def test_a_run_with_unlabeled_faces_resumes_exactly(method: str, tmp_path: Path)
     recipe = small_recipe(data={"keep_labels": 0.3}, semi={"method": method, "ratio": 1, "threshold": 0.3})
     train(recipe, patterns(280), tmp_path / "whole", quiet=True, echo=silent)
 
-    def stop_after_one(text: str) -> None:
-        if text.startswith("epoch   2"):
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        train(recipe, patterns(280), tmp_path / "cut", quiet=True, echo=stop_after_one)
+    train_epochs_then_interrupt(1, recipe, patterns(280), tmp_path / "cut")
     train(recipe, patterns(280), tmp_path / "cut", resume=True, quiet=True, echo=silent)
     ours, theirs = (read_checkpoint(tmp_path / name / "last.pt")["weights"] for name in ("whole", "cut"))
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)

@@ -17,6 +17,7 @@ from mien.training.targets import Teacher, fingerprint_teachers, make_targets
 from mien.training.torch_classifier import TorchClassifier, load_run, open_trained_model
 from mien.training.train import train
 from tests.conftest import patterns, small_recipe, voted, without_figures
+from tests.training.interruption import train_epochs_then_interrupt
 
 
 def test_a_label_is_the_whole_target_by_default() -> None:
@@ -164,12 +165,7 @@ def test_a_resumed_student_ends_as_one_that_was_left_in_peace(teacher: Path, tmp
     faces = patterns(64)
     train(recipe, faces, tmp_path / "peace", quiet=True, echo=lambda text: None)
 
-    def stop(text: str) -> None:
-        if text.startswith("epoch   2"):
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        train(recipe, faces, tmp_path / "stopped", quiet=True, echo=stop)
+    train_epochs_then_interrupt(1, recipe, faces, tmp_path / "stopped")
     train(recipe, faces, tmp_path / "stopped", resume=True, quiet=True, echo=lambda text: None)
     ours, theirs = (load_run(tmp_path / name).network.state_dict() for name in ("peace", "stopped"))
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)

@@ -27,10 +27,7 @@ from mien.training.run_log import format_steps_note, format_warmup_note
 from mien.training.torch_classifier import TorchClassifier, load_run
 from mien.training.train import train
 from tests.conftest import ROOT, patterns, small_recipe
-
-
-def silent(text: str) -> None:
-    """Says nothing."""
+from tests.training.interruption import silent, train_epochs_then_interrupt
 
 
 def weights_of(folder: Path) -> dict[str, torch.Tensor]:
@@ -90,12 +87,7 @@ def test_interrupted_between_epochs_it_resumes_exactly(tmp_path: Path) -> None:
     recipe, faces = small_recipe(network={"arguments": {"widths": [8], "blocks": 1, "dropout": 0.3}}), patterns(140)
     train(recipe, faces, tmp_path / "whole", quiet=True, echo=silent)
 
-    def stop_after_two(text: str) -> None:
-        if text.startswith("epoch   3"):
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        train(recipe, faces, tmp_path / "cut", quiet=True, echo=stop_after_two)
+    train_epochs_then_interrupt(2, recipe, faces, tmp_path / "cut")
     assert len(json.loads(read_checkpoint(tmp_path / "cut" / "last.pt")["history"])) == 2
     train(recipe, faces, tmp_path / "cut", resume=True, quiet=True, echo=silent)
     assert_equal_weights(tmp_path / "whole", tmp_path / "cut")
