@@ -16,7 +16,9 @@ EVERY = "eaf,boris,textgrid,srt,vtt,otio,edl,fcpxml,csv"
 
 
 def test_every_format_is_written(capsys: pytest.CaptureFixture[str]) -> None:
-    path = write_clip_records(Path("clip"), {0: ["happy"] * 30 + ["angry"] * 20, 3: ["neutral"] * 50}, Fraction(30000, 1001))
+    path = write_clip_records(
+        Path("clip"), {0: ["happy"] * 30 + ["angry"] * 20, 3: ["neutral"] * 50}, Fraction(30000, 1001)
+    )
     assert main(["events", str(path), "--format", EVERY]) == 0
     printed = capsys.readouterr().out.splitlines()
     assert printed[0] == "3 segments and 3 peaks of 2 persons, 29.97 frames per second"
