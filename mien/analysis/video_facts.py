@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from mien import __version__
 from mien.analysis.media.video_reader import ALL_FRAMES, Sampling
 from mien.analysis.output.writers import RECORD_SCHEMA
 
@@ -29,6 +30,7 @@ class VideoFacts:
     has_rebuilt_times   whether the times are not the file's own
     unsure_below        a label of lower probability is unsure; None: no threshold was set
     not_a_face_above    faces with a higher not-a-face score are marked; None: no threshold
+    settings            of the analysis, as the summary has them; {} where they are unknown
     warnings            what could not be read or written
     """
 
@@ -46,6 +48,7 @@ class VideoFacts:
     has_rebuilt_times: bool = False
     unsure_below: float | None = None
     not_a_face_above: float | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
     @classmethod
@@ -58,7 +61,7 @@ class VideoFacts:
             faces=state.result.faces_seen, start_s=source.start_s, end_s=float(state.end_pts * source.time_base),
             sampling=sampling, size_bytes=source.size_bytes, has_rebuilt_times=source.has_rebuilt_times,
             unsure_below=recognizer.thresholds.unsure_below, not_a_face_above=recognizer.thresholds.not_a_face_above,
-            warnings=tuple(state.result.warnings),
+            settings=_list_settings(pipeline), warnings=tuple(state.result.warnings),
         )  # fmt: skip
 
     @property
@@ -75,6 +78,8 @@ class VideoFacts:
         bytes      of the file; None of a camera or a stream
         joined     whether the times here are not the file's own: it is recordings joined end to end, whose times jump back,
                    or it does not say when its frames are shown
+        settings   what the faces depend on beside model and detector: thresholds (None: not used), faces kept of each frame
+                   (0: all), the time constant of smoothing; and the version of mien
         """
         part = self.sampling
         return {
@@ -84,6 +89,17 @@ class VideoFacts:
             "seconds": round(self.end_s - (self.start_s + part.from_s), 6), "start_s": self.start_s,
             "part": {"from_s": part.from_s, "to_s": part.to_s, "every_s": part.every_s},
             "bytes": self.size_bytes, "joined": self.has_rebuilt_times,
+            "settings": self.settings,
             "faces": self.faces, "labels": people.raw_labels, **people.to_json(),
             "complete": not self.warnings, "warnings": list(self.warnings),
         }  # fmt: skip
+
+
+def _list_settings(pipeline: FramePipeline) -> dict[str, Any]:
+    recognizer = pipeline.recognizer
+    options, thresholds = recognizer.options, recognizer.thresholds
+    return {
+        "version": __version__, "tta": options.tta, "detector_threshold": options.detector_threshold or None,
+        "unsure_below": thresholds.unsure_below, "drop_above": thresholds.drop_above, "largest_faces": options.people,
+        "smoothing_s": pipeline.state.follower.smoothing_s,
+    }  # fmt: skip

@@ -10,6 +10,7 @@ import typer
 from mien.analysis.people.agreement import Grid, make_grid, measure_agreement
 from mien.analysis.people.annotations import read_annotations
 from mien.analysis.people.records import read_clip
+from mien.analysis.people.summary import clip_name
 from mien.cli.messages import emit, format_table, print_note
 from mien.cli.options import Json, OutFolder, Quiet
 from mien.core.csv_cells import CsvWriter
@@ -56,7 +57,7 @@ def agreement(
         named = ", ".join(f"'{text}' ({count})" for text, count in list(coded.ignored.items())[:6])
         print_note(f"note: {coded.path}: annotations that are no expressions are left out: {named}", quiet=quiet)
     make_folder(out)
-    stem = records.name.partition(".records.")[0]
+    stem = clip_name(records)
     paths = [out / f"{stem}.agreement.json", out / f"{stem}.agreement.csv"]
     write_json(paths[0], result)
     _write_grid(sampled, paths[1])
