@@ -12,6 +12,7 @@ from mien.cli.messages import print_note
 from mien.core.errors import DataError
 from mien.core.labels import normalize_label
 from mien.core.types import FaceSet, split_role
+from mien.data.annotators import ANNOTATORS
 from mien.data.splits import read_names, select_written
 from mien.evaluation.metrics import Scores, score
 
@@ -64,7 +65,7 @@ def _has_trained(run: Path | None, faces: FaceSet) -> bool:
     """Return whether most of the faces, under whatever name, are pictures that trained the run."""
     if run is None:
         return False
-    from mien.training.lineage import read_lineage
+    from mien.training.runs.lineage import read_lineage
 
     found = read_lineage(run)
     return found is not None and found.count_seen(faces) > len(faces) / 2
@@ -72,7 +73,7 @@ def _has_trained(run: Path | None, faces: FaceSet) -> bool:
 
 def held_out_caveat(run: Path, held_out: FaceSet) -> tuple[str, bool]:
     """Return what limits a run's score on its held-out faces, and whether they are known to have trained an earlier model."""
-    from mien.training.lineage import describe_overlap, read_lineage
+    from mien.training.runs.lineage import describe_overlap, read_lineage
 
     return describe_overlap(read_lineage(run), held_out)
 
@@ -127,7 +128,7 @@ def print_left_out(everything: FaceSet, scored: FaceSet, description: str, *, qu
 
 def describe_label_source(labels_by: str) -> str:
     """Return what is added to the description of faces whose labels are not the file's own."""
-    return " by FER+'s raters" if labels_by == "raters" else ""
+    return " by FER+'s annotators" if labels_by == ANNOTATORS else ""
 
 
 def score_classifier(classifier: AnyClassifier, faces: FaceSet, *, quiet: bool) -> Scores:

@@ -17,8 +17,8 @@ from mien.data.splits import make_one_vs_rest
 from mien.evaluation.metrics import score
 from mien.reproduction.derived import evaluate_ensemble, evaluate_rare_class
 from mien.reproduction.studies import ALL, SPLITS, Run, Study
-from mien.training.checkpoint import read_checkpoint
 from mien.training.recipe import Recipe, load_recipe, parse_recipe
+from mien.training.runs.checkpoint import read_checkpoint
 from mien.training.torch_classifier import TorchClassifier, load_run, read_log
 from mien.training.train import train
 
@@ -62,7 +62,7 @@ def reproduce_study(
             _check_finished_run(place, recipe)
         elif is_known(earlier.get(run.name), recipe):
             echo(f"{study.name}, {run.name}: known from {known}")
-        elif (recipe.targets.votes or recipe.data.labels == "raters") and faces.votes is None:
+        elif (recipe.targets.votes or recipe.data.labels == "annotators") and faces.votes is None:
             echo(f"{study.name}, {run.name}: left out, since the data holds no FER+ votes")
         else:
             echo(f"{study.name}, {run.name}: {study.title}")
