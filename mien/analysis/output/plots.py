@@ -109,9 +109,9 @@ def draw_transitions(people: PeopleAccumulator, path: Path, title: str) -> None:
     """How often the label shown went from one expression to another, in all and for the persons seen longest."""
     plot = import_pyplot()
     persons = people.people
-    drawn = [(f"person {persons[0].track + 1}" if len(persons) == 1 else "all persons", sum_transitions(people))]
+    drawn = [(persons[0].short_name if len(persons) == 1 else "all persons", sum_transitions(people))]
     if len(persons) > 1:
-        drawn += [(f"person {person.track + 1}", person.transitions) for person in persons[:MAX_MATRICES]]
+        drawn += [(person.short_name, person.transitions) for person in persons[:MAX_MATRICES]]
     columns = min(len(drawn), 3)
     rows = -(-len(drawn) // columns)
     figure, panels = plot.subplots(

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from mien.analysis.output.writers import RECORD_FORMATS, record_columns
+from mien.analysis.people.identities import correct_identities
 from mien.analysis.people.peaks import PeakRule
 from mien.analysis.people.people import Observation, PeopleAccumulator, Segment
 from mien.core.csv_cells import unescape_formula
@@ -58,6 +59,7 @@ class Records:
     unsure            float64 (N,), 1 where the model is unsure of its answer, 0 where not, NaN where nobody asked
     not_a_face        float64 (N,), its score that this is no face; NaN where it has none
     valence           float64 (N,), p(happy) minus the highest probability of a negative expression; NaN without such labels
+    names             track → name, for people who were given one
     """
 
     path: Path
@@ -78,6 +80,7 @@ class Records:
     unsure: np.ndarray
     not_a_face: np.ndarray
     valence: np.ndarray
+    names: dict[int, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -95,7 +98,9 @@ class Records:
 
     def people(self, rule: PeakRule | None = None) -> PeopleAccumulator:
         """Return people, timeline and peaks, as the analysis writes them into its summary."""
-        return PeopleAccumulator(self.labels, rule or PeakRule()).update_all(self.observations())
+        return PeopleAccumulator(self.labels, rule or PeakRule(), given_names=self.names).update_all(
+            self.observations()
+        )
 
     def segments(self) -> list[Segment]:
         """Return the segments, each one person with one label, in order of their starts."""
@@ -134,10 +139,10 @@ def _find_start_s(path: Path, time_s: np.ndarray) -> float:
         return float(time_s.min()) if time_s.min() > np.ptp(time_s) or time_s.min() < 0 else 0.0
 
 
-def read_records(path: str | Path) -> list[Records]:
+def read_records(path: str | Path, *, is_corrected: bool = True) -> list[Records]:
     """Read a file of records; return one Records for each input in it, in its order, none where no face was found.
 
-    Raises DataError for what is not records or is damaged, MissingExtra for Parquet without pyarrow.
+    is_corrected: of one video's records, tracks and names are those of the table of people beside them, if there is one. Raises DataError for what is not records or is damaged, MissingExtra for Parquet without pyarrow.
     """
     path = Path(path)
     kind = _select_reader(path)
@@ -162,7 +167,8 @@ def read_records(path: str | Path) -> list[Records]:
             found[source].add(number, row)
     except UnicodeDecodeError as error:
         raise DataError(path, "is not text", "name records that an analysis wrote") from error
-    return [rows.finish() for rows in found.values()]
+    clips = [rows.finish() for rows in found.values()]
+    return [correct_identities(clips[0])] if is_corrected and len(clips) == 1 else clips
 
 
 def _select_reader(path: Path) -> Callable[[Path], Iterator[tuple[int, dict[str, Any]]]] | None:
@@ -190,9 +196,9 @@ def _convert_text(text: str | None, kind: type) -> Any:
     return text == "True" if kind is bool else kind(text)
 
 
-def read_clip(path: str | Path) -> Records:
-    """Read the records of one video. Raises DataError where the file tells of several inputs, of pictures, or of no face."""
-    found = read_records(path)
+def read_clip(path: str | Path, *, is_corrected: bool = True) -> Records:
+    """Read the records of one video, ``is_corrected`` as in `read_records`. Raises DataError where the file tells of several inputs, of pictures, or of no face."""
+    found = read_records(path, is_corrected=is_corrected)
     if not found:
         raise DataError(path, "holds no record: no face was seen", "analyze another video, or try another `detector`")
     if len(found) > 1:

@@ -152,7 +152,9 @@ def collect_events(
     """
     records = records if isinstance(records, Records) else read_clip(records)
     chosen = _parse_labels(labels, records.labels)
-    found = PeopleAccumulator(records.labels, PeakRule(min_gap_s, min_probability, MAX_PEAKS))
+    found = PeopleAccumulator(
+        records.labels, PeakRule(min_gap_s, min_probability, MAX_PEAKS), given_names=records.names
+    )
     segments = _trim_overlaps(found.segments(records.observations()))
     if not segments:
         raise DataError(records.path, "nobody is seen in it", "what was found is probably no face; see the summary")
@@ -165,7 +167,7 @@ def collect_events(
         _find_media(records, media),
         Path(folder),
         chosen,
-        {track: f"person {track + 1}" for track in sorted(found.names)},
+        {person.track: person.short_name for person in sorted(found.people, key=lambda one: one.track)},
         tuple(one for one in segments if one.label in chosen and one.end_s - one.start_s >= min_seconds),
         tuple(sorted((one for name in chosen for one in found.peaks(name)), key=lambda one: (one.player_time_s, one.track))),
         _find_end_s(records),
