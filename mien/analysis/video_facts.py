@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mien.analysis.media.video_reader import ALL_FRAMES, Sampling
@@ -87,3 +89,18 @@ class VideoFacts:
             "faces": self.faces, "labels": people.raw_labels, **people.to_json(),
             "complete": not self.warnings, "warnings": list(self.warnings),
         }  # fmt: skip
+
+
+def read_facts(summary: Path) -> VideoFacts | None:
+    """Read the facts of a video from its summary; None where there is none, or it is of an earlier release."""
+    try:
+        values = json.loads(summary.read_text(encoding="utf-8"))
+        part, start_s = Sampling(**values["part"]), float(values["start_s"])
+        return VideoFacts(
+            source=values["source"], model=values["model"], precision=values["precision"], detector=values["detector"],
+            size_wh=(values["width"], values["height"]), frames=values["frames"], faces=values["faces"], start_s=start_s,
+            end_s=start_s + part.from_s + values["seconds"], sampling=part, size_bytes=values["bytes"],
+            has_rebuilt_times=values["joined"], warnings=tuple(values["warnings"]),
+        )  # fmt: skip
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

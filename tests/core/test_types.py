@@ -7,8 +7,9 @@ from dataclasses import fields, replace
 import numpy as np
 import pytest
 
+from mien.analysis.api.faces import Faces
 from mien.core.errors import DataError, UsageError
-from mien.core.types import Face, Faces, FaceSet, concatenate_faces, split_role
+from mien.core.types import Face, FaceSet, concatenate_faces, split_role
 from tests.conftest import patterns
 
 

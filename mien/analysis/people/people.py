@@ -140,6 +140,11 @@ class Person:
         )
 
     @property
+    def number(self) -> int:
+        """What people and files call it: 1 for track 0."""
+        return self.track + 1
+
+    @property
     def is_face(self) -> bool:
         """False for what the model takes for no face: such a track is counted nowhere."""
         return (self.not_a_face.value or 0.0) <= NOT_A_FACE
