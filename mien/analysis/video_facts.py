@@ -64,6 +64,11 @@ class VideoFacts:
         )  # fmt: skip
 
     @property
+    def seconds(self) -> float:
+        """How long what was analyzed lasts."""
+        return round(self.end_s - (self.start_s + self.sampling.from_s), 6)
+
+    @property
     def shown_range_s(self) -> tuple[float, float]:
         """Return (start, end) of the analyzed part, as a player shows them."""
         return self.sampling.from_s, self.end_s - self.start_s
@@ -83,7 +88,7 @@ class VideoFacts:
             "schema": RECORD_SCHEMA, "source": self.source, "model": self.model,
             "precision": self.precision, "detector": self.detector,
             "width": self.size_wh[0], "height": self.size_wh[1], "frames": self.frames,
-            "seconds": round(self.end_s - (self.start_s + part.from_s), 6), "start_s": self.start_s,
+            "seconds": self.seconds, "start_s": self.start_s,
             "part": {"from_s": part.from_s, "to_s": part.to_s, "every_s": part.every_s},
             "bytes": self.size_bytes, "joined": self.has_rebuilt_times,
             "faces": self.faces, "labels": people.raw_labels, **people.to_json(),

@@ -33,6 +33,7 @@ VERBS = {
     "analyze": ("analyze:analyze", "Find faces in pictures and videos and classify their expressions."),
     "moments": ("moments:moments", "Write the stills of a video at which an expression peaks."),
     "plot": ("plot:plot", "Plot the records of a video, or compare those of two."),
+    "events": ("events:events", "Write segments and peaks for annotation and editing programs."),
     "train": ("training:train", "Train a network by a recipe."),
     "evaluate": ("training:evaluate", "Score a model on labeled faces."),
     "predict": ("training:predict", "Write a model's probabilities for every face of a data set."),

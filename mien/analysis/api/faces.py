@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from mien.analysis.output.palette import colors_for_labels
 from mien.analysis.output.writers import make_records, record_columns
 from mien.core.errors import MienError, UsageError
 from mien.core.pictures import convert_pillow, convert_to_rgb, read_picture
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 FACES_SHOWN, BARS_SHOWN = 4, 6
 
 #: Width in pixels of the annotated picture in a notebook.
-NOTEBOOK_WIDTH = 560
+NOTEBOOK_WIDTH = 440
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,7 @@ class Faces(tuple[Face, ...]):
         rest = len(self) - BARS_SHOWN
         more = f"<p>and {rest} more</p>" if rest > 0 else "" if self else "<p>no face found</p>"
         bars = "".join(_face_to_html(face) for face in self[:BARS_SHOWN])
-        return f'<div style="display:flex;flex-wrap:wrap;gap:1.5em;align-items:flex-start">{shown}<div>{bars}{more}</div></div>'
+        return f'<div style="display:flex;flex-wrap:wrap;gap:1.5em;align-items:center">{shown}<div>{bars}{more}</div></div>'
 
 
 def _face_to_html(face: Face) -> str:
@@ -162,9 +163,11 @@ def _face_to_html(face: Face) -> str:
     mark = "?" if face.is_unsure else ""
     rows = "".join(
         f'<tr><td style="text-align:right;padding:0 .6em">{html.escape(name)}</td>'
-        f'<td style="width:10em;padding:0"><div style="height:.7em;background:currentColor;opacity:{1 if name == face.label else 0.4};'
+        f'<td style="width:9em;padding:0"><div style="height:.8em;background:{color};'
         f'width:{100 * value:.1f}%"></div></td><td style="text-align:right;padding:0 .6em">{value:.1%}</td></tr>'
-        for name, value in zip(face.labels, face.probabilities.tolist(), strict=True)
+        for name, value, color in zip(
+            face.labels, face.probabilities.tolist(), colors_for_labels(face.labels), strict=True
+        )
     )
     title = f"{html.escape(face.label)}{mark} {face.confidence:.0%}"
     return f'<table style="border-collapse:collapse;margin-bottom:.8em"><caption>{title}</caption>{rows}</table>'

@@ -38,7 +38,7 @@ GAP = 2.5
 BATCH = 4096
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Records:
     """The faces of one input, in the order of the file; N rows, K labels.
 
@@ -85,6 +85,9 @@ class Records:
 
     def __len__(self) -> int:
         return len(self.frame)
+
+    def __repr__(self) -> str:
+        return f"<Records of {self.source}: {len(self):,} faces>"
 
     def observations(self) -> Iterator[Observation]:
         """Yield the faces in order of time."""

@@ -29,7 +29,7 @@ MOSTLY_SHARE = 0.5
 MAX_CUTS = 60
 
 
-@dataclass
+@dataclass(repr=False)
 class Timeline:
     """Smoothed probabilities of every person, averaged in bins of time whose width doubles as the video goes on.
 
@@ -48,6 +48,9 @@ class Timeline:
     end_s: float = 0.0
     bins: dict[int, dict[int, np.ndarray]] = field(default_factory=dict)
     cuts: set[int] = field(default_factory=set)
+
+    def __repr__(self) -> str:
+        return f"<Timeline: {len(self.bins)} tracks from {self.start_s or 0.0:.2f} to {self.end_s:.2f} s>"
 
     def update(
         self, track: int, probabilities: np.ndarray, start_s: float, duration_s: float, is_unsure: bool | None = None
