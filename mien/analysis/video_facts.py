@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mien import __version__
 from mien.analysis.media.video_reader import ALL_FRAMES, Sampling
 from mien.analysis.output.writers import RECORD_SCHEMA
 
@@ -31,6 +32,7 @@ class VideoFacts:
     has_rebuilt_times   whether the times are not the file's own
     unsure_below        a label of lower probability is unsure; None: no threshold was set
     not_a_face_above    faces with a higher not-a-face score are marked; None: no threshold
+    settings            of the analysis, as the summary has them; {} where they are unknown
     warnings            what could not be read or written
     """
 
@@ -48,6 +50,7 @@ class VideoFacts:
     has_rebuilt_times: bool = False
     unsure_below: float | None = None
     not_a_face_above: float | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
 
     @classmethod
@@ -60,7 +63,7 @@ class VideoFacts:
             faces=state.result.faces_seen, start_s=source.start_s, end_s=float(state.end_pts * source.time_base),
             sampling=sampling, size_bytes=source.size_bytes, has_rebuilt_times=source.has_rebuilt_times,
             unsure_below=recognizer.thresholds.unsure_below, not_a_face_above=recognizer.thresholds.not_a_face_above,
-            warnings=tuple(state.result.warnings),
+            settings=_list_settings(pipeline), warnings=tuple(state.result.warnings),
         )  # fmt: skip
 
     @property
@@ -82,6 +85,8 @@ class VideoFacts:
         bytes      of the file; None of a camera or a stream
         joined     whether the times here are not the file's own: it is recordings joined end to end, whose times jump back,
                    or it does not say when its frames are shown
+        settings   what the faces depend on beside model and detector: thresholds (None: not used), faces kept of each frame
+                   (0: all), the time constant of smoothing; and the version of mien
         """
         part = self.sampling
         return {
@@ -91,6 +96,7 @@ class VideoFacts:
             "seconds": self.seconds, "start_s": self.start_s,
             "part": {"from_s": part.from_s, "to_s": part.to_s, "every_s": part.every_s},
             "bytes": self.size_bytes, "joined": self.has_rebuilt_times,
+            "settings": self.settings,
             "faces": self.faces, "labels": people.raw_labels, **people.to_json(),
             "complete": not self.warnings, "warnings": list(self.warnings),
         }  # fmt: skip
@@ -101,11 +107,23 @@ def read_facts(summary: Path) -> VideoFacts | None:
     try:
         values = json.loads(summary.read_text(encoding="utf-8"))
         part, start_s = Sampling(**values["part"]), float(values["start_s"])
+        settings = values.get("settings", {})
         return VideoFacts(
             source=values["source"], model=values["model"], precision=values["precision"], detector=values["detector"],
             size_wh=(values["width"], values["height"]), frames=values["frames"], faces=values["faces"], start_s=start_s,
             end_s=start_s + part.from_s + values["seconds"], sampling=part, size_bytes=values["bytes"],
-            has_rebuilt_times=values["joined"], warnings=tuple(values["warnings"]),
+            has_rebuilt_times=values["joined"], settings=settings, unsure_below=settings.get("unsure_below"),
+            warnings=tuple(values["warnings"]),
         )  # fmt: skip
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _list_settings(pipeline: FramePipeline) -> dict[str, Any]:
+    recognizer = pipeline.recognizer
+    options, thresholds = recognizer.options, recognizer.thresholds
+    return {
+        "version": __version__, "tta": options.tta, "detector_threshold": options.detector_threshold or None,
+        "unsure_below": thresholds.unsure_below, "drop_above": thresholds.drop_above, "largest_faces": options.people,
+        "smoothing_s": pipeline.state.follower.smoothing_s,
+    }  # fmt: skip

@@ -34,6 +34,8 @@ VERBS = {
     "moments": ("moments:moments", "Write the stills of a video at which an expression peaks."),
     "plot": ("plot:plot", "Plot the records of a video, or compare those of two."),
     "events": ("events:events", "Write segments and peaks for annotation and editing programs."),
+    "agreement": ("agreement:agreement", "Measure how far records agree with human coding."),
+    "methods": ("methods:methods", "Describe how records were made, for the methods section of a paper."),
     "train": ("training:train", "Train a network by a recipe."),
     "evaluate": ("training:evaluate", "Score a model on labeled faces."),
     "predict": ("training:predict", "Write a model's probabilities for every face of a data set."),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -22,6 +21,7 @@ from mien.analysis.output.exports.timecode import (
 from mien.analysis.people.peaks import ROUNDING_S, Peak, PeakRule
 from mien.analysis.people.people import PeopleAccumulator, Segment
 from mien.analysis.people.records import Records, read_clip
+from mien.analysis.people.summary import clip_name, read_summary
 from mien.core.errors import DataError, UsageError
 from mien.core.files import make_folder, write_text
 from mien.core.labels import normalize_label
@@ -161,7 +161,7 @@ def collect_events(
         fraction, is_constant = rate if isinstance(rate, Fraction) else parse_frame_rate(rate), True
     start_frame, is_drop_frame = _parse_start(start_timecode, drop_frame, fraction)
     return ClipEvents(
-        records.path.name.partition(".records.")[0],
+        clip_name(records.path),
         _find_media(records, media),
         Path(folder),
         chosen,
@@ -175,7 +175,7 @@ def collect_events(
         is_drop_frame,
         records.model,
         records.detector,
-        datetime.fromtimestamp(records.path.stat().st_mtime).replace(microsecond=0),
+        _find_time(records.path),
     )  # fmt: skip
 
 
@@ -242,6 +242,12 @@ def _parse_start(start_timecode: str | None, drop_frame: bool | None, rate: Frac
     return parse_timecode(text if len(start_timecode) == 11 else start_timecode, rate), is_drop_frame
 
 
+def _find_time(path: Path) -> datetime:
+    """Return when the records were written; now, where they are in no file."""
+    is_file = path.is_file()
+    return (datetime.fromtimestamp(path.stat().st_mtime) if is_file else datetime.now()).replace(microsecond=0)
+
+
 def _find_media(records: Records, media: str | Path | None) -> Path | str:
     """Return the video, absolute where it is a file. Records name it as the analysis was given it, relative to its folder."""
     given = records.source if media is None else media
@@ -259,9 +265,8 @@ def _find_media(records: Records, media: str | Path | None) -> Path | str:
 def _find_end_s(records: Records) -> float:
     """Return when the clip ends: by the summary beside the records, but not before its last face."""
     last_s = float((records.player_time_s + records.duration_s).max())
-    summary = records.path.with_name(f"{records.path.name.partition('.records.')[0]}.summary.json")
+    summary = read_summary(records.path)
     try:
-        values = json.loads(summary.read_text(encoding="utf-8"))
-        return max(last_s, float(values["seconds"]) + float((values.get("part") or {}).get("from_s") or 0.0))
-    except (OSError, ValueError, KeyError, TypeError):
+        return max(last_s, float(summary["seconds"]) + float((summary.get("part") or {}).get("from_s") or 0.0))
+    except (ValueError, KeyError, TypeError, AttributeError):
         return last_s
