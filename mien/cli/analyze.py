@@ -82,6 +82,9 @@ Bars = Annotated[bool, typer.Option("--bars", help="Draw bars of all probabiliti
 DisplayWidth = Annotated[
     int, typer.Option("--display-width", min=0, max=16_383, help="Width of annotated media in pixels; 0: unchanged.")
 ]
+Blur = Annotated[
+    str, typer.Option("--blur", help="Hide faces in annotated media: off, blur or box. Records stay as they are.")
+]
 MaxPixels = Annotated[
     int | None,
     typer.Option(
@@ -126,6 +129,7 @@ def analyze(
     text_size: TextSize = 0,
     bars: Bars = False,
     display_width: DisplayWidth = 0,
+    blur: Blur = "off",
     max_pixels: MaxPixels = None,
     allow_truncated: AllowTruncated = False,
     quiet: Quiet = False,
@@ -159,7 +163,7 @@ def analyze(
         sampling=_parse_sampling(fps, every, begin, end),
         formats=parse_formats(formats),
         outputs=tuple(name for name in chosen if not (name == "media" and no_media)),
-        style=Style(parse_color(color), line_width, text_size, bars, display_width),
+        style=Style(parse_color(color), line_width, text_size, bars, display_width, blur=blur),
     )
     context = AnalysisContext(out, options, quiet=quiet or as_json, should_stop=stop.is_requested)
     recognizer = Recognizer.from_options(options)
