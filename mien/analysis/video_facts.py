@@ -83,8 +83,8 @@ class VideoFacts:
         start_s    what a player shows as 0:00, by the file's own times; all other times here are as a player shows them
         part       which frames were analyzed, counted from that beginning
         bytes      of the file; None of a camera or a stream
-        joined     whether the times here are not the file's own: it is recordings joined end to end, whose times jump back,
-                   or it does not say when its frames are shown
+        has_rebuilt_times    whether the times here are not the file's own: it is recordings joined end to end, whose times
+                   jump back, or it does not say when its frames are shown
         settings   what the faces depend on beside model and detector: thresholds (None: not used), faces kept of each frame
                    (0: all), the time constant of smoothing; and the version of mien
         """
@@ -95,7 +95,7 @@ class VideoFacts:
             "width": self.size_wh[0], "height": self.size_wh[1], "frames": self.frames,
             "seconds": self.seconds, "start_s": self.start_s,
             "part": {"from_s": part.from_s, "to_s": part.to_s, "every_s": part.every_s},
-            "bytes": self.size_bytes, "joined": self.has_rebuilt_times,
+            "bytes": self.size_bytes, "has_rebuilt_times": self.has_rebuilt_times,
             "settings": self.settings,
             "faces": self.faces, "labels": people.raw_labels, **people.to_json(),
             "complete": not self.warnings, "warnings": list(self.warnings),
@@ -112,7 +112,7 @@ def read_facts(summary: Path) -> VideoFacts | None:
             source=values["source"], model=values["model"], precision=values["precision"], detector=values["detector"],
             size_wh=(values["width"], values["height"]), frames=values["frames"], faces=values["faces"], start_s=start_s,
             end_s=start_s + part.from_s + values["seconds"], sampling=part, size_bytes=values["bytes"],
-            has_rebuilt_times=values["joined"], settings=settings, unsure_below=settings.get("unsure_below"),
+            has_rebuilt_times=values["has_rebuilt_times"], settings=settings, unsure_below=settings.get("unsure_below"),
             warnings=tuple(values["warnings"]),
         )  # fmt: skip
     except (OSError, ValueError, KeyError, TypeError):

@@ -251,12 +251,15 @@ def _find_track(person: int | None, people: PeopleAccumulator, item: Input) -> i
 def _write_stills(item: Input, records: Records, chosen: list[Peak], out: Path, *, plain: bool) -> dict[str, Any]:
     """Write the stills, the sheet and moments.json; return the content of moments.json."""
     folder = make_folder(out / f"{item.stem}.moments")
-    joined = bool(read_summary(records.path).get("joined"))
+    summary = read_summary(records.path)
+    has_rebuilt_times = bool(summary.get("has_rebuilt_times", summary.get("joined")))  # version 0.1 says joined
     order = sorted(range(len(chosen)), key=lambda index: chosen[index].time_s)
     tiles: dict[int, np.ndarray] = {}
     rows: dict[int, dict[str, Any]] = {}
     with _staging_folder(folder) as staging:  # a video that breaks off leaves the old ones
-        pictures = read_frames_at(Path(item.path), [chosen[i].time_s for i in order], has_rebuilt_times=joined)
+        pictures = read_frames_at(
+            Path(item.path), [chosen[i].time_s for i in order], has_rebuilt_times=has_rebuilt_times
+        )
         for index, picture in zip(order, pictures, strict=True):
             peak = chosen[index]
             tiles[index] = crop_tile(picture, peak.box_xyxy)

@@ -13,8 +13,8 @@ from mien.core.errors import UsageError
 
 def _check_label_source(value: str) -> str:
     """Return the value, or raise UsageError before anything is read."""
-    if value not in ("auto", "given", "raters"):
-        raise UsageError(f"--labels-by {value}", "is unknown", "choose given or raters")
+    if value not in ("auto", "given", "annotators"):
+        raise UsageError(f"--labels-by {value}", "is unknown", "choose given or annotators")
     return value
 
 
@@ -65,7 +65,7 @@ LabelsBy = Annotated[
     typer.Option(
         "--labels-by",
         callback=_check_label_source,
-        help="Labels to use: given (the file's own), raters (the majority of FER+'s raters), "
+        help="Labels to use: given (the file's own), annotators (the majority of FER+'s annotators), "
         "or auto: those that the model learned.",
     ),
 ]
@@ -74,7 +74,7 @@ DataLabelsBy = Annotated[
     typer.Option(
         "--labels-by",
         callback=_check_label_source,
-        help="Labels to use: given (the file's own), or raters (the majority of FER+'s raters).",
+        help="Labels to use: given (the file's own), or annotators (the majority of FER+'s annotators).",
     ),
 ]
 Ferplus = Annotated[Path | None, typer.Option("--ferplus", help="FER+'s CSV of votes, joined row by row.")]

@@ -11,7 +11,8 @@ import numpy as np
 from mien.analysis.output.palette import colors_for_labels
 from mien.analysis.people.people import PeopleAccumulator
 from mien.analysis.people.records import Records
-from mien.analysis.people.timeline import axis_range_s, draw_stacked_probabilities, format_axis_time
+from mien.analysis.people.timeline import axis_range_s, draw_stacked_probabilities
+from mien.core.clock import format_axis_time
 from mien.core.errors import DataError
 from mien.evaluation.reports.figures import make_figure, make_panels, save_figure, without_math_text
 

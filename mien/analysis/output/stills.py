@@ -23,6 +23,7 @@ from mien.analysis.media.deinterlace import deinterlace_frames
 from mien.analysis.media.timestamps import stores_frame_times
 from mien.analysis.media.video_reader import VideoFrame, open_video, to_upright_rgb
 from mien.analysis.people.peaks import Peak
+from mien.core.clock import format_clock
 from mien.core.errors import MediaError
 from mien.core.pictures import is_animation
 from mien.core.types import Face
@@ -135,12 +136,6 @@ def make_contact_sheet(tiles: Sequence[np.ndarray], peaks: Sequence[Peak]) -> np
             font=large,
             fill="#1c2126",
         )
-        below = f"{format_clock(peak.player_time_s)}, person {peak.track + 1}"
+        below = f"{format_clock(peak.player_time_s, digits=2)}, person {peak.track + 1}"
         pen.text((x, y + TILE + 25), below, font=small, fill="#5b6670")
     return np.asarray(sheet)
-
-
-def format_clock(seconds: float) -> str:
-    """75.5 → ``1:15.50``."""
-    hundredths = round(100 * seconds)
-    return f"{hundredths // 6000}:{hundredths // 100 % 60:02d}.{hundredths % 100:02d}"

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from mien.analysis.output.palette import colors_for_labels
+from mien.core.clock import format_axis_time
 from mien.evaluation.reports.figures import make_panels, save_figure, without_math_text
 
 #: Bins over the whole video; when they are full, two become one.
@@ -213,10 +214,3 @@ def draw_stacked_probabilities(axes: Any, timeline: Timeline, track: int, colors
     if len(timeline.cuts) <= MAX_CUTS:
         axes.vlines(timeline.cut_times_s(), 0, 1, colors="0.2", linewidth=0.7, linestyle=":")
     axes.spines[["top", "right"]].set_visible(False)
-
-
-def format_axis_time(seconds: float, _: object = None) -> str:
-    """Format a tick of a time axis: 75.0 → ``1:15``, 0.25 → ``0:00.25``."""
-    hundredths = round(100 * seconds)
-    part = f"{hundredths % 100:02d}".rstrip("0")
-    return f"{hundredths // 6000}:{hundredths // 100 % 60:02d}{part and f'.{part}'}"
