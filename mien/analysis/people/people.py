@@ -102,7 +102,7 @@ class _OpenSegment:
     sure: Mean = field(default_factory=Mean)
 
 
-@dataclass
+@dataclass(repr=False)
 class Person:
     """Statistics of one track; times, as a player shows them, and durations in seconds.
 
@@ -140,6 +140,16 @@ class Person:
             one.track, labels, start_s, start_s, seconds, weighted, np.zeros(k, np.int64), np.zeros((k, k), np.int64),
             given_name=given_name,
         )  # fmt: skip
+
+    def __repr__(self) -> str:
+        doubt = "mostly unsure, " if self.is_mostly_unsure else ""
+        index = int(self.label_s.argmax())
+        return f"<Person {self.number}: {self.seen_s:.1f} s, {doubt}{self.labels[index]} {self.share[index]:.0%}>"
+
+    @property
+    def number(self) -> int:
+        """What people and files call it: 1 for track 0."""
+        return self.track + 1
 
     @property
     def is_face(self) -> bool:
