@@ -48,8 +48,8 @@ def parse_people(text: str) -> int:
     if text in named:
         return named[text]
     if not re.fullmatch("[1-9][0-9]{0,3}", text):
-        found = "is neither all, largest nor a number from 1 to 9,999"
-        raise UsageError(f"`people={text[:40]}`", found, "as in `people=2`", code="invalid_parameter")
+        problem = "is neither all, largest nor a number from 1 to 9,999"
+        raise UsageError(f"`people={text[:40]}`", problem, "as in `people=2`", code="invalid_parameter")
     return int(text)
 
 

@@ -157,8 +157,8 @@ def _load_network(name: str, options: dict[str, Any]) -> _Shown:
     try:
         summary = summarize_network(network, channels, size)
     except BUILD_ERRORS as error:
-        found = f"cannot take pictures of {channels} x {size} x {size} pixels"
-        raise ModelError(f"network '{name}'", found, f"change --size{_size_hint(name)}") from error
+        problem = f"cannot take pictures of {channels} x {size} x {size} pixels"
+        raise ModelError(f"network '{name}'", problem, f"change --size{_size_hint(name)}") from error
     return _Shown(name, name, arguments, network, summary)
 
 

@@ -191,8 +191,8 @@ def compare(
 def _check_classes(a: str, one: AnyClassifier, b: str, two: AnyClassifier) -> None:
     """Raise ModelError unless both know the same classes, in any order."""
     if set(one.labels) != set(two.labels):
-        found = f"knows {', '.join(two.labels)}, and {a} knows {', '.join(one.labels)}"
-        raise ModelError(b, found, "compare models of the same classes")
+        problem = f"knows {', '.join(two.labels)}, and {a} knows {', '.join(one.labels)}"
+        raise ModelError(b, problem, "compare models of the same classes")
 
 
 def _print_notes(notes: list[str], *, quiet: bool) -> None:

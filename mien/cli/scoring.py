@@ -104,8 +104,8 @@ def keep_run_classes(model: str, faces: FaceSet, *, quiet: bool) -> FaceSet:
     others = [label for label, name in enumerate(faces.classes) if name not in known]
     kept = faces.take(~np.isin(faces.labels, others))
     if not kept.is_labeled.any() and faces.is_labeled.any():
-        found = f"has no face of the run's classes ({', '.join(chosen)})"
-        raise DataError("data", found, "give faces of these, or name another model")
+        problem = f"has no face of the run's classes ({', '.join(chosen)})"
+        raise DataError("data", problem, "give faces of these, or name another model")
     if len(kept) < len(faces):
         names = ", ".join(faces.classes[label] for label in others if (faces.labels == label).any())
         left_out = f"{len(faces) - len(kept):,} faces of classes that the run was not trained on ({names}) are left out"

@@ -102,8 +102,8 @@ def _load_begun_recipe(folder: Path, settings: TrainingRecipe, *, quiet: bool) -
 
     begun = load_recipe(folder / "recipe.toml")
     if begun.name != settings.name:
-        found = f"is a run of '{begun.name}', not of '{settings.name}'"
-        raise RecipeError(folder, found, "name its recipe or another --out")
+        problem = f"is a run of '{begun.name}', not of '{settings.name}'"
+        raise RecipeError(folder, problem, "name its recipe or another --out")
     if changed := list_differences(begun, settings):
         print_note(f"note: the run continues with its own settings; in the recipe {'; '.join(changed)}", quiet=quiet)
     return begun

@@ -138,10 +138,10 @@ def remove_training_labels(faces: FaceSet, labeled_share: float, seed: int) -> F
     if faces.splits == ("",):
         training[:] = True
     if not training.any():
-        found = ", ".join(name or "(none)" for name in faces.splits)
+        problem = ", ".join(name or "(none)" for name in faces.splits)
         raise DataError(
             "`keep_labels`",
-            f"finds no training split; the data has: {found}",
+            f"finds no training split; the data has: {problem}",
             "divide it anew, with a part that `names` calls 'train', or give the training faces",
         )
     part = faces.take(training)

@@ -66,8 +66,8 @@ def build_network(name: str, **arguments: Any) -> nn.Module:
         return MODELS[name](**arguments)
     except TypeError as error:
         known = ", ".join(signature(MODELS[name]).parameters)
-        found = f"does not take these arguments ({error})"
-        raise ModelError(f"network '{name}'", found, f"its arguments are {known}") from error
+        problem = f"does not take these arguments ({error})"
+        raise ModelError(f"network '{name}'", problem, f"its arguments are {known}") from error
 
 
 def _check_limits(name: str, arguments: dict[str, Any]) -> None:
@@ -146,5 +146,5 @@ def check_finite_weights(network: nn.Module, path: Path) -> None:
     """Raise ModelError if a weight or a running statistic is NaN or infinite: all outputs would be NaN."""
     bad = [name for name, value in network.state_dict().items() if not torch.isfinite(value).all()]
     if bad:
-        found = f"has weights that are not finite numbers ({', '.join(bad[:3])}{', ...' if len(bad) > 3 else ''})"
-        raise ModelError(path, found, "train again with a lower learning rate, or use another file")
+        problem = f"has weights that are not finite numbers ({', '.join(bad[:3])}{', ...' if len(bad) > 3 else ''})"
+        raise ModelError(path, problem, "train again with a lower learning rate, or use another file")

@@ -147,10 +147,10 @@ def _check_finished_run(place: Path, recipe: Recipe) -> None:
     result = json.loads((place / "result.json").read_text(encoding="utf-8"))
     if not is_known(result, recipe):
         epochs = result["recipe"]["schedule"]["epochs"]
-        found = f"holds a run of {epochs} epochs instead of {recipe.schedule.epochs}"
+        problem = f"holds a run of {epochs} epochs instead of {recipe.schedule.epochs}"
         if epochs == recipe.schedule.epochs:
-            found = "holds a run with other settings than this study"
-        raise DataError(place, found, "remove it, or choose another `out`")
+            problem = "holds a run with other settings than this study"
+        raise DataError(place, problem, "remove it, or choose another `out`")
 
 
 def is_known(earlier: dict[str, Any] | None, recipe: Recipe) -> bool:

@@ -67,11 +67,11 @@ def select_official_splits(faces: FaceSet) -> tuple[FaceSet, FaceSet]:
             raise DataError("data", f"has no split {name}", "give FER2013's file, or its Training and PublicTest files")
     training, public = (faces.select_split(name) for name in ("Training", "PublicTest"))
     if (len(training), len(public)) != FER2013_ROWS:
-        found = (
+        problem = (
             f"has {len(training):,} faces of Training and {len(public):,} of PublicTest, not {FER2013_ROWS[0]:,} and "
         )
         raise DataError(
-            "data", f"{found}{FER2013_ROWS[1]:,}", "give FER2013's whole file: the splits are drawn from it"
+            "data", f"{problem}{FER2013_ROWS[1]:,}", "give FER2013's whole file: the splits are drawn from it"
         )
     return training.take(training.is_labeled), public.take(public.is_labeled)
 

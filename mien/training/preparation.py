@@ -120,10 +120,10 @@ def _select_unlabeled(without_label: FaceSet, train: str) -> FaceSet:
 def _check_classes(training: FaceSet, hint: str = "") -> None:
     """Raise DataError unless there are at least two classes and every class has a training face."""
     if len(training.classes) < 2:
-        found = ", ".join(training.classes)
+        problem = ", ".join(training.classes)
         raise DataError(
             "data",
-            f"has only one class ({found})",
+            f"has only one class ({problem})",
             "give faces of at least two classes, each in its own folder or with its own label",
         )
     counts = dict(zip(training.classes, training.class_counts(), strict=True))

@@ -197,8 +197,8 @@ def initialize_network(
         raise
     except BUILD_ERRORS as error:
         wanted = f"{preprocessing.channels} x {preprocessing.size} x {preprocessing.size} pixels"
-        found = f"{recipe.network.name} cannot take inputs of {wanted} with these arguments ({error})"
-        raise RecipeError("network", found, "change `input.size` or `network.arguments`") from error
+        problem = f"{recipe.network.name} cannot take inputs of {wanted} with these arguments ({error})"
+        raise RecipeError("network", problem, "change `input.size` or `network.arguments`") from error
     if recipe.start.model:
         echo(load_start_weights(network, recipe.start, classes))
     if recipe.augment.vertical_flip:

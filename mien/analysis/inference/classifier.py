@@ -122,8 +122,8 @@ class Classifier:
             if not fits or any(
                 isinstance(is_, int) and is_ != size for is_, size in zip(shape[1:], stated, strict=False)
             ):
-                found = f"has '{name}' of {shape[1:]}, but its metadata state {expected_shapes[name]}"
-                raise ModelError(self.path, found, "export it again")
+                problem = f"has '{name}' of {shape[1:]}, but its metadata state {expected_shapes[name]}"
+                raise ModelError(self.path, problem, "export it again")
 
     @property
     def _session(self) -> InferenceSession:
@@ -191,13 +191,13 @@ class Classifier:
         for name, answer in zip(outputs, answers, strict=True):
             expected = (len(tensor), *([len(self.labels)] if name == "logits" else answer.shape[1:]))
             if answer.shape != expected:
-                found = (
+                problem = (
                     f"answers '{name}' of {list(answer.shape)} for {len(tensor)} crops and {len(self.labels)} labels"
                 )
-                raise ModelError(self.path, found, "export it again")
+                raise ModelError(self.path, problem, "export it again")
         if not all(np.isfinite(answer).all() for answer in answers):
-            found = "answers with NaN or infinity: its weights are damaged, or its training diverged"
-            raise ModelError(self.path, found, "export it again from a good checkpoint, or choose another model")
+            problem = "answers with NaN or infinity: its weights are damaged, or its training diverged"
+            raise ModelError(self.path, problem, "export it again from a good checkpoint, or choose another model")
         return answers
 
     def features(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -203,10 +203,10 @@ def _remove_duplicates(found: list[Input | MediaError]) -> list[Input | MediaErr
 
 
 def _empty_folder_error(folder: Path, left_out: Counter[str]) -> MediaError:
-    found = "is a folder without pictures or videos"
+    problem = "is a folder without pictures or videos"
     if not left_out:
-        return MediaError(folder, found, "name another one")
-    return MediaError(folder, f"{found} that are read here", describe_skipped(left_out))
+        return MediaError(folder, problem, "name another one")
+    return MediaError(folder, f"{problem} that are read here", describe_skipped(left_out))
 
 
 def describe_skipped(left_out: Counter[str]) -> str:

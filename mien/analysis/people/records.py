@@ -316,8 +316,8 @@ def _read_csv(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         _labels_from_columns(path, dict.fromkeys(columns))
         for number, values in enumerate(rows, 1):
             if len(values) != len(columns):
-                found = f"record {number:,} has {len(values)} values for {len(columns)} columns"
-                raise DataError(path, found, "analyze the input again")
+                problem = f"record {number:,} has {len(values)} values for {len(columns)} columns"
+                raise DataError(path, problem, "analyze the input again")
             yield number, {name: unescape_formula(value) or None for name, value in zip(columns, values, strict=True)}
 
 

@@ -194,6 +194,6 @@ def _name_models(models: tuple[str, ...]) -> dict[str, Path]:
     chosen: dict[str, Path] = {}
     for path in map(find_model, models):
         if chosen.setdefault(path.stem, path) != path:
-            found = f"is the name of {chosen[path.stem]} and of {path}"
-            raise UsageError(f"`model={path.stem}`", found, "give one of the files another name")
+            problem = f"is the name of {chosen[path.stem]} and of {path}"
+            raise UsageError(f"`model={path.stem}`", problem, "give one of the files another name")
     return chosen | {name: path for name, path in list_shipped_models().items() if name not in chosen}

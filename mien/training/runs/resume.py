@@ -29,8 +29,8 @@ def load_resume_state(folder: Path, recipe: Recipe, identity: dict[str, str], re
         )
     saved = read_checkpoint(last)
     if missing := [name for name in REQUIRED_KEYS if name not in saved]:
-        found = f"holds weights, but no training to resume (its last.pt has no {', '.join(missing[:3])})"
-        raise OutputError(folder, found, "start a new run with `start.model=RUN`")
+        problem = f"holds weights, but no training to resume (its last.pt has no {', '.join(missing[:3])})"
+        raise OutputError(folder, problem, "start a new run with `start.model=RUN`")
     try:
         begun = parse_recipe(json.loads(saved["recipe"]), str(folder))
         json.loads(saved["history"]), json.loads(saved["header"])["environment"], saved["identity"].keys()
@@ -49,8 +49,8 @@ def load_resume_state(folder: Path, recipe: Recipe, identity: dict[str, str], re
     ):
         before = saved["identity"].get(what, identity[what])
         if before != identity[what]:
-            found = f"was trained with other {what} ({before}; now {identity[what]})"
-            raise DataError(folder, found, hint)
+            problem = f"was trained with other {what} ({before}; now {identity[what]})"
+            raise DataError(folder, problem, hint)
     return saved
 
 
