@@ -301,10 +301,10 @@ def convert_to_rgb(array: np.ndarray) -> np.ndarray:
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]
     if array.size == 0 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))):
-        found = f"a picture has shape (H, W), (H, W, 3) or (H, W, 4), not {array.shape}"
+        problem = f"a picture has shape (H, W), (H, W, 3) or (H, W, 4), not {array.shape}"
         if array.ndim == 3 and array.shape[0] in (1, 3, 4):
-            found += ": put its channels last"
-        raise ValueError(found + (": give several pictures as a list" if array.ndim == 4 else ""))
+            problem += ": put its channels last"
+        raise ValueError(problem + (": give several pictures as a list" if array.ndim == 4 else ""))
     array = _convert_to_uint8(array)
     if array.ndim == 2:
         return np.repeat(array[..., None], 3, axis=2)

@@ -317,10 +317,10 @@ CHEAPEST_FIRST = (
 )  # fmt: skip
 
 
-def find_studies(wanted: str) -> list[Study]:
-    """One study by its name, or all, cheapest first; UsageError lists the choices."""
-    if wanted == "all":
+def find_studies(study: str) -> list[Study]:
+    """Return the study of a name, or all, the cheapest first. Raises UsageError with the choices."""
+    if study == "all":
         return [ALL[name] for name in CHEAPEST_FIRST]
-    if wanted not in ALL:
-        raise UsageError(f"study '{wanted}'", "is unknown", f"choose one of all, {', '.join(ALL)}")
-    return [ALL[wanted]]
+    if study not in ALL:
+        raise UsageError(f"study '{study}'", "is unknown", f"choose one of all, {', '.join(ALL)}")
+    return [ALL[study]]

@@ -76,15 +76,17 @@ def _make_predictor(
 ) -> Callable[[Tensor], Tensor]:
     """Return one teacher as a function from the student's inputs (B, C, H, W) to probabilities (B, K)."""
     trained = _open_teacher(model, classes)
-    theirs = trained.preprocessing
-    if (theirs.channels, theirs.size) != (student.channels, student.size):
-        problem = f"'{model}' takes {theirs.channels} x {theirs.size} x {theirs.size}, the student "
+    teacher_input = trained.preprocessing
+    if (teacher_input.channels, teacher_input.size) != (student.channels, student.size):
+        problem = (
+            f"'{model}' takes {teacher_input.channels} x {teacher_input.size} x {teacher_input.size}, the student "
+        )
         problem += f"{student.channels} x {student.size} x {student.size}"
         raise RecipeError("`targets.teacher`", problem, "choose another, or set `targets.teacher_sees=clean`")
     logits_of = _make_int8_predictor(model, hardware) or _make_torch_predictor(trained.network, hardware)
     ours_mean, ours_std, mean, std = (
         torch.tensor(values, device=hardware.device).view(1, -1, 1, 1)
-        for values in (student.mean, student.std, theirs.mean, theirs.std)
+        for values in (student.mean, student.std, teacher_input.mean, teacher_input.std)
     )
     scale, shift = ours_std / std, (ours_mean - mean) / std  # from the student's to the teacher's normalization
     return lambda inputs: (logits_of(inputs * scale + shift) / trained.temperature).softmax(dim=1)

@@ -173,8 +173,8 @@ class Classifier:
     def logits(self, images: np.ndarray) -> np.ndarray:
         """Return the logits float32 (N, K) of uint8 crops, before temperature and softmax."""
         parts = [images[start : start + self.batch_size] for start in range(0, len(images), self.batch_size)]
-        found = [self.tensor_logits(self.preprocessing.to_tensor(part)) for part in parts]
-        return np.concatenate([np.empty((0, len(self.labels)), np.float32), *found])
+        logits = [self.tensor_logits(self.preprocessing.to_tensor(part)) for part in parts]
+        return np.concatenate([np.empty((0, len(self.labels)), np.float32), *logits])
 
     def tensor_logits(self, tensor: np.ndarray) -> np.ndarray:
         """Return the logits float32 (N, K) of preprocessed inputs float32 (N, channels, size, size)."""
@@ -203,8 +203,8 @@ class Classifier:
     def features(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return (features float32 (N, D) of the last layer, probabilities float32 (N, K)) of uint8 crops."""
         parts = [images[start : start + self.batch_size] for start in range(0, len(images), self.batch_size)]
-        found = [self._run(["features", "logits"], self.preprocessing.to_tensor(part)) for part in parts]
-        features, logits = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
+        outputs = [self._run(["features", "logits"], self.preprocessing.to_tensor(part)) for part in parts]
+        features, logits = (np.concatenate(arrays) for arrays in zip(*outputs, strict=True))
         return features, softmax(logits / self.info.temperature)
 
     def _predict_batch(self, images: np.ndarray) -> np.ndarray:

@@ -165,14 +165,14 @@ def choose_model_file(model: str | Path, precision: str = "auto") -> Path:
     ``mien.analysis.inference.precision``). A path is returned unchanged. Raises ModelError if the int8 file is missing,
     UsageError for an unknown precision.
     """
-    asked, path = resolve_precision(precision), find_model(model)
+    requested, path = resolve_precision(precision), find_model(model)
     if str(model) not in list_shipped_models():
         return path
     int8 = int8_path(path)
-    if asked == "int8" and not int8.is_file():
+    if requested == "int8" and not int8.is_file():
         raise ModelError(f"model '{model}'", "has no int8 file", "run it with `precision=float`")
-    gains = asked == "auto" and bool(find_int8_instructions()) and list_providers() == ["CPUExecutionProvider"]
-    return int8 if (asked == "int8" or gains) and int8.is_file() else path
+    gains = requested == "auto" and bool(find_int8_instructions()) and list_providers() == ["CPUExecutionProvider"]
+    return int8 if (requested == "int8" or gains) and int8.is_file() else path
 
 
 def list_providers() -> list[str]:
