@@ -274,7 +274,9 @@ def _write_stills(item: Input, records: Records, chosen: list[Peak], out: Path, 
         for path in staging.iterdir():
             path.replace(folder / path.name)
     places = range(len(chosen))
-    write_picture(make_contact_sheet([tiles[place] for place in places], chosen), out / f"{item.stem}.moments.png")
+    write_picture(
+        make_contact_sheet([tiles[place] for place in places], chosen, records.names), out / f"{item.stem}.moments.png"
+    )
     written = {"source": item.name, "records": str(records.path), "model": records.model, "detector": records.detector,
                "moments": [rows[place] for place in places]}  # fmt: skip
     write_json(folder / "moments.json", written)
