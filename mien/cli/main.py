@@ -90,11 +90,11 @@ class VerbGroup(TyperGroup):
 def load_verb(name: str) -> TyperCommand | TyperGroup:
     """Import a verb of VERBS, with its options or its own verbs."""
     module, _, attribute = VERBS[name][0].partition(":")
-    found = getattr(import_module(f"mien.cli.{module}"), attribute)
-    if not isinstance(found, typer.Typer):
-        function, found = found, typer.Typer(add_completion=False, **SETTINGS)
-        found.command(name)(function)
-    return cast(TyperCommand | TyperGroup, typer.main.get_command(found))
+    app = getattr(import_module(f"mien.cli.{module}"), attribute)
+    if not isinstance(app, typer.Typer):
+        function, app = app, typer.Typer(add_completion=False, **SETTINGS)
+        app.command(name)(function)
+    return cast(TyperCommand | TyperGroup, typer.main.get_command(app))
 
 
 app = typer.Typer(name="mien", cls=VerbGroup, help=HELP, invoke_without_command=True, **SETTINGS)

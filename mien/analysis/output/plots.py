@@ -27,8 +27,8 @@ FIRST, SECOND = "#3b87c8", "#e08a2e"
 def check_comparable(first: Records, second: Records) -> None:
     """DataError where the two were read by models with different labels."""
     if first.labels != second.labels:
-        found = f"has the labels {', '.join(second.labels)}, {first.path.name} has {', '.join(first.labels)}"
-        raise DataError(second.path, found, "analyze both clips with one model")
+        problem = f"has the labels {', '.join(second.labels)}, {first.path.name} has {', '.join(first.labels)}"
+        raise DataError(second.path, problem, "analyze both clips with one model")
 
 
 def transition_rates(counts: np.ndarray) -> np.ndarray:
