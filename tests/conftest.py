@@ -23,9 +23,8 @@ from mien.core.types import FaceSet
 
 if TYPE_CHECKING:
     import onnx
-    from playwright.sync_api import Browser
-
     from mien.training.checkpoint import TrainedModel
+    from playwright.sync_api import Browser
 
 ROOT = Path(__file__).resolve().parent.parent
 ASTRONAUT = ROOT / "examples" / "astronaut.jpg"

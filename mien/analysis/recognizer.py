@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from mien import __version__
+from mien.analysis.api.faces import Faces, PictureReader
 from mien.analysis.detection.detectors import (
     Detections,
     Detector,
@@ -29,8 +30,9 @@ from mien.analysis.prefetch import threads_per_stage
 from mien.analysis.settings import AnalysisOptions
 from mien.analysis.thresholds import Thresholds, make_faces
 from mien.analysis.tracking.face_finder import FaceFinder
+from mien.core.errors import MediaError
 from mien.core.pictures import MAX_PIXELS, convert_pillow, convert_to_rgb, read_picture
-from mien.core.types import Face, Faces
+from mien.core.types import Face
 
 #: A path, a Pillow image, or an array that holds a picture.
 Picture = str | Path | Image.Image | np.ndarray
@@ -153,7 +155,22 @@ class Recognizer:
                 )
             if all(isinstance(one, (str, Path, Image.Image)) or np.ndim(one) > 1 for one in picture):
                 return [self.analyze(one) for one in picture]
-        return Faces(self.analyze_frames([self.read_picture(cast(Picture, picture))], thorough=True)[0])
+        one = cast(Picture, picture)
+        reader = PictureReader(one, self.options.max_pixels, self.options.allow_truncated)
+        return Faces(
+            self.analyze_frames([self._read_no_video(one)], thorough=True)[0], source=reader.name, labels=self.labels,
+            model=self.model_name, detector=self.detector_name, read_picture=reader,
+        )  # fmt: skip
+
+    def _read_no_video(self, picture: Picture) -> np.ndarray:
+        """Read a picture; MediaError says where videos go."""
+        try:
+            return self.read_picture(picture)
+        except MediaError as error:
+            if error.code != "video_not_picture":
+                raise
+            hint = "use `mien.analyze_video`"
+            raise MediaError(error.name, error.problem, hint, code=error.code) from None
 
     def read_picture(self, picture: Picture) -> np.ndarray:
         """Return whatever ``analyze`` takes as upright RGB uint8 (H, W, 3). Raises MediaError or ValueError."""
@@ -193,16 +210,16 @@ class Recognizer:
         return FaceFinder(self.detector, self.options.people)
 
     def classify_faces(
-        self, pictures: Sequence[np.ndarray | YuvImage], found: Sequence[Detections]
+        self, pictures: Sequence[np.ndarray | YuvImage], detections: Sequence[Detections]
     ) -> list[list[Face]]:
         """What was found in each of several pictures, RGB uint8 or planes → its faces; all crops go through the network
         together."""
-        crops = [self.crop_faces(picture, one) for picture, one in zip(pictures, found, strict=True)]
+        crops = [self.crop_faces(picture, one) for picture, one in zip(pictures, detections, strict=True)]
         if not crops:
             return []
         probabilities, non_faces = self.classifier.predict(np.concatenate(crops), self.options.tta)
         faces, start = [], 0
-        for one in found:
+        for one in detections:
             mine = slice(start, start + len(one))
             nothing = None if non_faces is None else non_faces[mine]
             faces.append(self.make_faces(one, probabilities[mine], nothing))
@@ -213,19 +230,19 @@ class Recognizer:
         """Return the boxes of RGB uint8 (H, W, 3): the first step of `analyze`. A search that is not thorough is for frames of videos."""
         return keep_largest(detect_faces(self.detector, picture, thorough=thorough), self.options.people)
 
-    def crop_faces(self, picture: np.ndarray | YuvImage, found: Detections) -> np.ndarray:
+    def crop_faces(self, picture: np.ndarray | YuvImage, detections: Detections) -> np.ndarray:
         """Return what the model gets to see of each box, uint8 (N, S, S[, 3]): the second step of `analyze`."""
         size = self.classifier.info.preprocessing.size
-        return crop_faces(picture, found.boxes_xyxy, self.detector.framing, size)
+        return crop_faces(picture, detections.boxes_xyxy, self.detector.framing, size)
 
-    def make_faces(self, found: Detections, probabilities: np.ndarray, non_faces: np.ndarray | None) -> list[Face]:
+    def make_faces(self, detections: Detections, probabilities: np.ndarray, non_faces: np.ndarray | None) -> list[Face]:
         """Return the faces of boxes and of what the model predicts for their crops: the last step of `analyze`.
 
         probabilities   float32 (N, K)
         non_faces       float32 (N,), scores that each is no face; None where the model gives none
         """
         has_detector = not self.detector.is_whole_picture
-        return make_faces(found, probabilities, non_faces, self.labels, self.thresholds, has_detector)
+        return make_faces(detections, probabilities, non_faces, self.labels, self.thresholds, has_detector)
 
     def fingerprint(self) -> dict[str, object]:
         """Return all that the results depend on, as JSON holds it."""

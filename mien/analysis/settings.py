@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mien.analysis.inference.classifier import TTA, check_tta
 from mien.analysis.media.video_reader import ALL_FRAMES, Sampling
@@ -17,6 +17,10 @@ from mien.analysis.tracking.smoothing import TIME_CONSTANT_S
 from mien.core.errors import UsageError
 from mien.core.pictures import MAX_PIXELS
 from mien.core.types import Face
+
+if TYPE_CHECKING:
+    from mien.analysis.people.people import PeopleAccumulator
+    from mien.analysis.video_facts import VideoFacts
 
 #: Frames after which what was done is kept for good: a minute at 30 frames a second.
 PART_FRAMES = 1800
@@ -48,8 +52,8 @@ def parse_people(text: str) -> int:
     if text in named:
         return named[text]
     if not re.fullmatch("[1-9][0-9]{0,3}", text):
-        found = "is neither all, largest nor a number from 1 to 9,999"
-        raise UsageError(f"`people={text[:40]}`", found, "as in `people=2`", code="invalid_parameter")
+        problem = "is neither all, largest nor a number from 1 to 9,999"
+        raise UsageError(f"`people={text[:40]}`", problem, "as in `people=2`", code="invalid_parameter")
     return int(text)
 
 
@@ -131,13 +135,13 @@ class AnalysisOptions:
 
         Raises UsageError for a value that cannot be used, or that is unknown.
         """
-        given = dict(values)
-        if "sampling" in given:
-            given["sampling"] = Sampling(**given["sampling"])
-        if "style" in given:
-            given["style"] = Style.from_dict(given["style"])
-        given |= {name: tuple(given[name]) for name in ("formats", "outputs") if name in given}
-        return cls(**known_values(cls, given))
+        parsed = dict(values)
+        if "sampling" in parsed:
+            parsed["sampling"] = Sampling(**parsed["sampling"])
+        if "style" in parsed:
+            parsed["style"] = Style.from_dict(parsed["style"])
+        parsed |= {name: tuple(parsed[name]) for name in ("formats", "outputs") if name in parsed}
+        return cls(**known_values(cls, parsed))
 
     @property
     def has_media(self) -> bool:
@@ -186,6 +190,7 @@ class AnalysisResult:
     frames      frames that were analyzed; 1 of a picture
     faces_seen  faces in all of them
     totals      of a video, what `PeopleAccumulator.to_json` says of it
+    accumulator, facts   of a video whose outputs are written: what `totals` are of, and what is known beside
     warnings    what of the input could not be read or written, and what became of it
     """
 
@@ -196,6 +201,8 @@ class AnalysisResult:
     frames: int = 0
     faces_seen: int = 0
     totals: dict[str, Any] = field(default_factory=dict)
+    accumulator: PeopleAccumulator | None = None
+    facts: VideoFacts | None = None
     warnings: list[str] = field(default_factory=list)
 
     @property

@@ -93,8 +93,8 @@ def refuse_overwrite(out: Path, inputs: Iterable[Path], writes: Iterable[str] = 
         if target == path or (path.is_dir() and path in target.parents):
             raise UsageError(f"--out {out}", f"is, or lies inside, the input {path.name}", "choose another place")
         if path in written:
-            found = f"holds the input {path.name}, in whose place another file would be written"
-            raise UsageError(f"--out {out}", found, "choose another place")
+            problem = f"holds the input {path.name}, in whose place another file would be written"
+            raise UsageError(f"--out {out}", problem, "choose another place")
 
 
 def print_skipped(faces: FaceSet, *, quiet: bool) -> None:
@@ -140,10 +140,10 @@ def read_data(
     return faces
 
 
-def resolve_labels_by(asked: str, faces: FaceSet, model: LabelInfo | None) -> str:
+def resolve_labels_by(source: str, faces: FaceSet, model: LabelInfo | None) -> str:
     """Return ``given`` or ``annotators``; "auto" is what the model learned, if the faces have votes."""
-    if asked != "auto":
-        return asked
+    if source != "auto":
+        return source
     return model.labels_by if model is not None and faces.votes is not None else "given"
 
 

@@ -100,13 +100,13 @@ def _load_begun_recipe(folder: Path, settings: TrainingRecipe, *, quiet: bool) -
     from mien.training.recipe import load_recipe
     from mien.training.runs.resume import list_differences
 
-    begun = load_recipe(folder / "recipe.toml")
-    if begun.name != settings.name:
-        found = f"is a run of '{begun.name}', not of '{settings.name}'"
-        raise RecipeError(folder, found, "name its recipe or another --out")
-    if changed := list_differences(begun, settings):
+    stored = load_recipe(folder / "recipe.toml")
+    if stored.name != settings.name:
+        problem = f"is a run of '{stored.name}', not of '{settings.name}'"
+        raise RecipeError(folder, problem, "name its recipe or another --out")
+    if changed := list_differences(stored, settings):
         print_note(f"note: the run continues with its own settings; in the recipe {'; '.join(changed)}", quiet=quiet)
-    return begun
+    return stored
 
 
 def evaluate(

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from mien.analysis.output.palette import colors_for_labels
+from mien.analysis.people.baseline import Baseline
 from mien.analysis.people.people import PeopleAccumulator
 from mien.analysis.people.records import Records
-from mien.analysis.people.timeline import axis_range_s, draw_stacked_probabilities
+from mien.analysis.people.timeline import MAX_PERSONS, axis_range_s, draw_stacked_probabilities
 from mien.core.clock import format_axis_time
 from mien.core.errors import DataError
-from mien.core.files import replace_file
-from mien.evaluation.reports.figures import import_pyplot, without_math_text
+from mien.evaluation.reports.figures import make_figure, make_panels, save_figure, without_math_text
 
 #: Persons whose transitions are drawn, each in a matrix of its own: those seen longest.
 MAX_MATRICES = 5
@@ -27,8 +27,8 @@ FIRST, SECOND = "#3b87c8", "#e08a2e"
 def check_comparable(first: Records, second: Records) -> None:
     """DataError where the two were read by models with different labels."""
     if first.labels != second.labels:
-        found = f"has the labels {', '.join(second.labels)}, {first.path.name} has {', '.join(first.labels)}"
-        raise DataError(second.path, found, "analyze both clips with one model")
+        problem = f"has the labels {', '.join(second.labels)}, {first.path.name} has {', '.join(first.labels)}"
+        raise DataError(second.path, problem, "analyze both clips with one model")
 
 
 def transition_rates(counts: np.ndarray) -> np.ndarray:
@@ -82,10 +82,9 @@ def compare_shares(clips: Sequence[Records], people: Sequence[PeopleAccumulator]
 @without_math_text
 def draw_comparison(people: Sequence[PeopleAccumulator], path: Path, names: Sequence[str], title: str) -> None:
     """Two clips on axes of one scale: everyone's mean over time above, shares of the time on screen and their difference below."""
-    plot = import_pyplot()
     labels = people[0].labels
     colors = colors_for_labels(labels)
-    figure = plot.figure(figsize=(12, 8.4), layout="constrained")
+    figure = make_figure((12, 8.4))
     grid = figure.add_gridspec(3, 2, height_ratios=(1, 1, 1.7), width_ratios=(1.7, 1))
     axes_s = [axis_range_s(one.timeline) for one in people]
     length_s = max(end_s - start_s for start_s, end_s in axes_s)
@@ -102,22 +101,24 @@ def draw_comparison(people: Sequence[PeopleAccumulator], path: Path, names: Sequ
     _draw_difference(below, labels, people[1].share - people[0].share)
     below.set_title("second − first", loc="left", fontsize=11)
     figure.suptitle(title)
-    _save_figure(plot, figure, path)
+    save_figure(figure, path)
+
+
+def draw_transitions(people: PeopleAccumulator, path: Path, title: str) -> None:
+    """Write the figure of `plot_transitions` as PNG."""
+    save_figure(plot_transitions(people, title), path)
 
 
 @without_math_text
-def draw_transitions(people: PeopleAccumulator, path: Path, title: str) -> None:
-    """How often the label shown went from one expression to another, in all and for the persons seen longest."""
-    plot = import_pyplot()
+def plot_transitions(people: PeopleAccumulator, title: str) -> Any:
+    """Return a figure of how often the label shown went from one expression to another, in all and for the persons seen longest."""
     persons = people.people
-    drawn = [(f"person {persons[0].track + 1}" if len(persons) == 1 else "all persons", sum_transitions(people))]
+    drawn = [(persons[0].short_name if len(persons) == 1 else "all persons", sum_transitions(people))]
     if len(persons) > 1:
-        drawn += [(f"person {person.track + 1}", person.transitions) for person in persons[:MAX_MATRICES]]
+        drawn += [(person.short_name, person.transitions) for person in persons[:MAX_MATRICES]]
     columns = min(len(drawn), 3)
     rows = -(-len(drawn) // columns)
-    figure, panels = plot.subplots(
-        rows, columns, figsize=(4.9 * columns + 0.9, 4.7 * rows + 0.5), squeeze=False, layout="constrained"
-    )
+    figure, panels = make_panels(rows, columns, figsize=(4.9 * columns + 0.9, 4.7 * rows + 0.5), squeeze=False)
     for axes in panels.flat[len(drawn) :]:
         axes.set_visible(False)
     for axes, (name, counts) in zip(panels.flat, drawn, strict=False):
@@ -128,7 +129,32 @@ def draw_transitions(people: PeopleAccumulator, path: Path, title: str) -> None:
     left = len(persons) - MAX_MATRICES
     more = f"; {left:,} more person{'' if left == 1 else 's'} only in 'all'" if left > 0 else ""
     figure.suptitle(f"{title}: what followed what{more}")
-    _save_figure(plot, figure, path)
+    return figure
+
+
+@without_math_text
+def draw_baseline(people: PeopleAccumulator, baseline: Baseline, path: Path, title: str) -> None:
+    """Draw how far the probabilities of people are from their baseline over time; of many the first few that have one."""
+    persons = [person for person in people.people if person.track in baseline.means][:MAX_PERSONS]
+    figure, panels = make_panels(
+        len(persons), 1, figsize=(12, 1.2 + 1.7 * len(persons)), sharex=True, sharey=True, squeeze=False
+    )
+    colors, timeline = colors_for_labels(people.labels), people.timeline
+    for axes, person in zip(panels[:, 0], persons, strict=True):
+        starts, means, _ = timeline.mean_probabilities(person.track)
+        edges = np.append(starts, starts[-1] + timeline.width_s)
+        for values, color, label in zip((means - baseline.means[person.track]).T, colors, people.labels, strict=True):
+            axes.stairs(values, edges, baseline=None, color=color, label=label, linewidth=1.2)
+        axes.axvspan(baseline.from_s, baseline.to_s, color="0.93", zorder=0)
+        axes.axhline(0, color="0.3", linewidth=0.8)
+        axes.set(ylabel=person.name)
+        axes.spines[["top", "right"]].set_visible(False)
+    low, high = axis_range_s(timeline)
+    panels[-1, 0].set(xlim=(low, max(high, low + timeline.width_s)), xlabel="time (min:s)")
+    panels[-1, 0].xaxis.set_major_formatter(format_axis_time)
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside right upper", frameon=False)
+    figure.suptitle(f"{title}: smoothed probabilities minus those of the gray period")
+    save_figure(figure, path)
 
 
 def _draw_matrix(axes: Any, counts: np.ndarray, labels: Sequence[str]) -> Any:
@@ -173,9 +199,3 @@ def _draw_difference(axes: Any, labels: Sequence[str], values: np.ndarray) -> No
     axes.set(xlabel="percentage points", xlim=(-reach, reach))
     axes.axvline(0, color="0.3", linewidth=0.8)
     axes.spines[["top", "right"]].set_visible(False)
-
-
-def _save_figure(plot: Any, figure: Any, path: Path) -> None:
-    with replace_file(path) as temporary:
-        figure.savefig(temporary, dpi=110)
-    plot.close(figure)

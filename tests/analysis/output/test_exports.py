@@ -15,6 +15,7 @@ import pytest
 from praatio import textgrid as praat
 from pympi import Elan
 
+import mien
 from mien.analysis.output.exports.events import EVENT_FORMATS, ClipEvents, collect_events, write_events
 from mien.core.errors import DataError, MissingExtra, UsageError
 from tests.analysis.made_records import write_clip_records
@@ -69,6 +70,9 @@ def test_elan_reads_a_tier_for_each_person_and_expression(path: Path) -> None:
     assert sorted(segments) == expected(SEGMENTS)
     assert sorted(row[:3] for row in peaks) == expected(PEAKS)
     assert {end - start for *_, start, end in peaks} == {1}
+    slots = [slot for name in document.get_tier_names() for row in document.tiers[name][0].values() for slot in row[:2]]
+    assert len(slots) == len(set(slots))  # what shares one is moved together in ELAN
+    assert list(document.timeslots.values()) == sorted(document.timeslots.values())
     (media,) = document.get_linked_files()
     assert media["MEDIA_URL"] == (path.parent / "clip.mp4").resolve().as_uri()
     assert (media["RELATIVE_MEDIA_URL"], media["MIME_TYPE"]) == ("../clip.mp4", "video/mp4")
@@ -267,6 +271,12 @@ def test_bad_input_is_refused(tmp_path: Path, path: Path, monkeypatch: pytest.Mo
     monkeypatch.setitem(__import__("sys").modules, "opentimelineio", None)
     with pytest.raises(MissingExtra, match="edit"):
         write_events(path, tmp_path, "otio")
+
+
+def test_what_python_reads_gives_the_same_files(path: Path, tmp_path: Path) -> None:
+    (first,), (second,) = (write_events(one, tmp_path / "a", "csv") for one in (path, mien.read_records(path)))
+    assert first.name == second.name == "clip.events.csv"
+    assert collect_events(mien.read_records(path)) == collect_events(path)
 
 
 def test_events_are_collected_once_for_several_folders(path: Path, tmp_path: Path) -> None:
