@@ -170,8 +170,8 @@ def _predict_by_model(faces: FaceSet, model: str, silent: bool) -> np.ndarray:
         print_note(f"note: {model} takes faces of {classifier.preprocessing.size} pixels", quiet=silent)
     absent = [name for name in faces.classes if name not in classifier.labels]
     if absent:
-        found = f"knows {', '.join(classifier.labels)}, the data has {', '.join(absent)} too"
-        raise DataError(f"--model {model}", found, "name another model, or leave --model out")
+        problem = f"knows {', '.join(classifier.labels)}, the data has {', '.join(absent)} too"
+        raise DataError(f"--model {model}", problem, "name another model, or leave --model out")
     print_note(f"note: where {model} was trained on these faces it tends to confirm their labels", quiet=silent)
     predicted = classify_images(classifier, faces.images, "none", quiet=silent, title="labels")
     return select_columns(faces.classes, classifier.labels, predicted)

@@ -255,12 +255,12 @@ def preview_data(
 app.command("crop")(crop)
 
 
-def _check_ways(given: list[str], has_other_work: bool) -> None:
+def _check_ways(ways: list[str], has_other_work: bool) -> None:
     """Raise UsageError unless one way to divide is given, or none where there is other work."""
-    if len(given) > 1 or not (given or has_other_work):
+    if len(ways) > 1 or not (ways or has_other_work):
         raise UsageError(
             "mien data split",
-            f"needs one way to divide, and was given {' and '.join(given) or 'none'}",
+            f"needs one way to divide, and was given {' and '.join(ways) or 'none'}",
             "give --fractions, --sizes, --counts or --official, and --classes or --keep-labels if wanted",
         )
 

@@ -97,12 +97,12 @@ def explain(
     silent = quiet or as_json
     failures: list[str] = []
     if data:
-        found = _read_data_faces(data, split, per_class, trained, skip_bad, silent)
+        crops = _read_data_faces(data, split, per_class, trained, skip_bad, silent)
     else:
-        found, failures = _read_picture_faces(inputs or [], trained.preprocessing, detector, detector_model, out)
-        if not len(found[0]):
+        crops, failures = _read_picture_faces(inputs or [], trained.preprocessing, detector, detector_model, out)
+        if not len(crops[0]):
             return 2
-    faces = _make_faces(trained, *found, target)
+    faces = _make_faces(trained, *crops, target)
     make_folder(out)
     options = {"grad-cam": {"layer": layer}} if layer else {}
     results = run_study(

@@ -43,8 +43,8 @@ def refuse_overwrite(out: Path, inputs: Iterable[Path], writes: Iterable[str] = 
         if target == path or (path.is_dir() and path in target.parents):
             raise UsageError(f"--out {out}", f"is, or lies inside, the input {path.name}", "choose another place")
         if path in written:
-            found = f"holds the input {path.name}, in whose place another file would be written"
-            raise UsageError(f"--out {out}", found, "choose another place")
+            problem = f"holds the input {path.name}, in whose place another file would be written"
+            raise UsageError(f"--out {out}", problem, "choose another place")
 
 
 def print_skipped(faces: FaceSet, *, quiet: bool) -> None:

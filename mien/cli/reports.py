@@ -103,20 +103,22 @@ def select_common_faces(
     everything: FaceSet, split: str, data: list[Path], models: tuple[str, str]
 ) -> tuple[FaceSet, str, list[str]]:
     """Return (faces, their description, notes). Of runs that held faces out, those that no run was trained on, if any."""
-    given = [select_scored_faces(everything, split, data, Path(model) if is_run(model) else None) for model in models]
-    seen = [trained_on for _, _, trained_on in given]
-    faces, which, _ = min(given, key=lambda one: len(one[0]))
-    common = set.intersection(*(set(one.names.tolist()) for one, _, _ in given))
+    selections = [
+        select_scored_faces(everything, split, data, Path(model) if is_run(model) else None) for model in models
+    ]
+    seen = [trained_on for _, _, trained_on in selections]
+    faces, which, _ = min(selections, key=lambda one: len(one[0]))
+    common = set.intersection(*(set(one.names.tolist()) for one, _, _ in selections))
     if common:
         faces = faces.select_names(common)
     else:  # two runs that held out different faces
-        seen = [faces is not one for one, _, _ in given]
+        seen = [faces is not one for one, _, _ in selections]
     notes = [
         f"Note: {model} may have been trained on these faces." for model, was in zip(models, seen, strict=True) if was
     ]
     runs = [model for model in models if which.startswith(HELD_OUT) and is_run(model)]
-    said = [(model, held_out_caveat(Path(model), faces)[0]) for model in runs]
-    return faces, which, notes + [f"Note: {model}: {caveat}." for model, caveat in said if caveat]
+    caveats = [(model, held_out_caveat(Path(model), faces)[0]) for model in runs]
+    return faces, which, notes + [f"Note: {model}: {caveat}." for model, caveat in caveats if caveat]
 
 
 def compare(
@@ -177,16 +179,16 @@ def compare(
     facts = {"model_a": a, "model_b": b, "data": [str(path) for path in data], "split": which, "tta": tta}
     facts["labels_by"] = resolve_labels_by(labels_by, everything, one)
     with progress_bar("draw the page", None, quiet=silent):
-        found, values = write_comparison(out, (a, b), facts, faces, (of_a, of_b), notes)
-    text = f"{format_comparison(found, (a, b))}\n\nwrote {out / 'compare.html'} and compare.json"
+        comparison, values = write_comparison(out, (a, b), facts, faces, (of_a, of_b), notes)
+    text = f"{format_comparison(comparison, (a, b))}\n\nwrote {out / 'compare.html'} and compare.json"
     emit(values, text, as_json=as_json, quiet=quiet)
 
 
 def _check_classes(a: str, one: AnyClassifier, b: str, two: AnyClassifier) -> None:
     """Raise ModelError unless both know the same classes, in any order."""
     if set(one.labels) != set(two.labels):
-        found = f"knows {', '.join(two.labels)}, and {a} knows {', '.join(one.labels)}"
-        raise ModelError(b, found, "compare models of the same classes")
+        problem = f"knows {', '.join(two.labels)}, and {a} knows {', '.join(one.labels)}"
+        raise ModelError(b, problem, "compare models of the same classes")
 
 
 def _print_notes(notes: list[str], *, quiet: bool) -> None:
@@ -238,8 +240,8 @@ def _make_saliency(model: str, images: np.ndarray, probabilities: np.ndarray) ->
         method, name = "gradient", "the size of the gradient (Simonyan et al., 2014)"
 
     def draw_maps(rows: np.ndarray) -> np.ndarray:
-        found = maps(rows, method)
-        return draw_overlays(_resize_faces(images[rows], found.shape[1]), found, zoom=2)
+        drawn_maps = maps(rows, method)
+        return draw_overlays(_resize_faces(images[rows], drawn_maps.shape[1]), drawn_maps, zoom=2)
 
     return draw_maps, f"what the model looked at, by {name}", ""
 
@@ -258,10 +260,10 @@ def _read_history(model: str) -> list[dict[str, Any]]:
     return read_log(Path(model))[1]
 
 
-def _select_faces(everything: FaceSet, wanted: FaceSet) -> FaceSet:
+def _select_faces(everything: FaceSet, chosen: FaceSet) -> FaceSet:
     """Return the rows of ``everything`` with the names of ``wanted``, in its order."""
     place = {name: row for row, name in enumerate(everything.names.tolist())}
-    return everything.take([place[name] for name in wanted.names.tolist()])
+    return everything.take([place[name] for name in chosen.names.tolist()])
 
 
 def _report_text(values: dict[str, Any]) -> str:

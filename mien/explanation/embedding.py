@@ -135,10 +135,10 @@ def _measure_knn_accuracy(values: np.ndarray, labels: np.ndarray, base: np.ndarr
     if len(base) <= NEIGHBORS or not len(rows):
         return None
     search = _import_sklearn("sklearn.neighbors").NearestNeighbors(n_neighbors=NEIGHBORS + 1).fit(values[base])
-    found = base[search.kneighbors(values[rows], return_distance=False)]  # (R, 6)
-    own = found == rows[:, None]
+    neighbors = base[search.kneighbors(values[rows], return_distance=False)]  # (R, 6)
+    own = neighbors == rows[:, None]
     own[~own.any(axis=1), -1] = True  # where a row is not among them the farthest goes
-    near = labels[found[~own].reshape(len(rows), NEIGHBORS)]
+    near = labels[neighbors[~own].reshape(len(rows), NEIGHBORS)]
     votes = (near[:, :, None] == near[:, None, :]).sum(axis=2)  # (R, 5): how many vote as each
     answers = near[np.arange(len(near)), votes.argmax(axis=1)]  # the first of equals is the nearest
     return float((answers == labels[rows]).mean())

@@ -108,12 +108,12 @@ def _replace_pixels(
     shape = here.shape[2:]
     device = next(network.parameters()).device
     rank = torch.empty_like(order).scatter_(1, order, torch.arange(pixels).expand(count, -1))
-    found = []
+    columns = []
     for step in range(steps + 1):
         changed = (rank < round(step / steps * pixels)).view(count, 1, *shape)
         logits = network(torch.where(changed, there, here).to(device)).cpu()
-        found.append(torch.softmax(logits / temperature, dim=1).gather(1, targets[:, None])[:, 0])
-    return torch.stack(found, dim=1).numpy()
+        columns.append(torch.softmax(logits / temperature, dim=1).gather(1, targets[:, None])[:, 0])
+    return torch.stack(columns, dim=1).numpy()
 
 
 def make_random_maps(count: int, size: int, kind: str, seed: int = 0) -> np.ndarray:

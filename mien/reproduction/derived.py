@@ -35,14 +35,14 @@ def evaluate_rare_class(folder: Path, faces: FaceSet) -> dict[str, Any]:
     divided = SPLITS["r5"](faces)
     plain, expert = (TorchClassifier(load_run(folder / "rare-class" / name)) for name in ("plain", "expert"))
     index = plain.labels.index("disgust")
-    found = {}
+    answers = {}
     for name in ("validation", "test"):
         part = divided.select_split(name).reindex_classes(plain.labels)
-        found[name] = (plain.probabilities(part.images), expert.probabilities(part.images)[:, 1], part.labels)
-    p, q, labels = found["validation"]
+        answers[name] = (plain.probabilities(part.images), expert.probabilities(part.images)[:, 1], part.labels)
+    p, q, labels = answers["validation"]
     tried = [score(mix_expert(p, q, index, share), labels, plain.labels).macro_f1 for share in EXPERT_SHARES]
     share = float(EXPERT_SHARES[int(np.argmax(tried))])
-    p, q, labels = found["test"]
+    p, q, labels = answers["test"]
     return {
         "share": share,
         "validation_macro_f1": dict(zip([f"{s:.2f}" for s in EXPERT_SHARES], np.round(tried, 5).tolist(), strict=True)),
@@ -59,11 +59,11 @@ def evaluate_ensemble(folder: Path, faces: FaceSet) -> dict[str, Any]:
     """MEMBERS as one, ten-crop: weights from the held-out tenth of Training, scored on PublicTest."""
     divided = SPLITS["r5"](faces)
     members = [TorchClassifier(load_run(folder / name)) for name in MEMBERS]
-    given = {}
+    answers = {}
     for part in ("validation", "test"):
         rows = divided.select_split(part).reindex_classes(members[0].labels)
-        given[part] = (np.stack([m.probabilities(rows.images, "ten-crop") for m in members]), rows.labels)
-    (chosen_on, chosen_labels), (probabilities, labels) = given["validation"], given["test"]
+        answers[part] = (np.stack([m.probabilities(rows.images, "ten-crop") for m in members]), rows.labels)
+    (chosen_on, chosen_labels), (probabilities, labels) = answers["validation"], answers["test"]
     result: dict[str, Any] = {"members": {}, "ensembles": {}}
     for name, each in zip(MEMBERS, probabilities, strict=True):
         result["members"][name] = score(each, labels, members[0].labels).to_json()

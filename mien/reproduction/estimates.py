@@ -97,22 +97,22 @@ class Speeds:
 
     def _find_logged_speed(self, job: Job, run: str, threads: int) -> float | None:
         """Images per second of the same run in the known results, if they were made on this kind of processor."""
-        found = read_runs(self._plan.known / f"{job.study}.json").get(run) if self._plan.known else None
-        if not found or not found["history"]:
+        logged = read_runs(self._plan.known / f"{job.study}.json").get(run) if self._plan.known else None
+        if not logged or not logged["history"]:
             return None
-        there = found["header"]["environment"]
+        environment = logged["header"]["environment"]
         if (
-            there["device"] != "cpu"
+            environment["device"] != "cpu"
             or torch.cuda.is_available()
-            or _find_instruction_sets(there["processor"]) != _find_instruction_sets(describe_processor())
+            or _find_instruction_sets(environment["processor"]) != _find_instruction_sets(describe_processor())
         ):
             return None
-        return max(row["images_per_s"] for row in found["history"]) / there["threads"] * threads
+        return max(row["images_per_s"] for row in logged["history"]) / environment["threads"] * threads
 
     def _measure_speed(self, key: str, recipe: Recipe, threads: int, processes: int = 1) -> float:
         """Images per second of all processes together, measured once on this machine; NaN where the training fails."""
-        kept = self._kept.setdefault(self._machine, {})
-        if key not in kept:
+        measured_before = self._kept.setdefault(self._machine, {})
+        if key not in measured_before:
             command = [sys.executable, "-m", "mien.reproduction.estimates"]
             probes = [
                 subprocess.Popen(
@@ -128,9 +128,9 @@ class Speeds:
             measured = [probe.stdout.read() for probe in probes if probe.stdout is not None]
             if any(probe.wait() for probe in probes):
                 return float("nan")
-            kept[key] = sum(map(float, measured))
+            measured_before[key] = sum(map(float, measured))
             write_json(self._file, self._kept)
-        return kept[key]
+        return measured_before[key]
 
 
 def make_thread_environment(threads: int) -> dict[str, str]:
@@ -191,8 +191,8 @@ def _drop_run_folders(settings: tuple[str, ...]) -> list[str]:
 
 
 def _make_speed_key(recipe: Recipe) -> str:
-    asked = recipe.targets.teacher if recipe.targets.teacher_sees == "augmented" else ""
-    return f"{recipe.network.name} {json.dumps(recipe.network.arguments)} {recipe.input.channels} {asked}"
+    teacher = recipe.targets.teacher if recipe.targets.teacher_sees == "augmented" else ""
+    return f"{recipe.network.name} {json.dumps(recipe.network.arguments)} {recipe.input.channels} {teacher}"
 
 
 def _find_instruction_sets(name: str) -> str:

@@ -85,17 +85,17 @@ class Plan:
 
     def list_commands(self, job: Job) -> list[list[str]]:
         """The words after `mien` of all that the job runs."""
-        found: list[list[str]] = []
+        commands: list[list[str]] = []
         if job.study:
             known = self.find_known_results(job)
             options = ["--run", job.run] * bool(job.run) + (["--known-results", str(known)] if known else [])
-            found += [["reproduce", job.study, "--short", "--out", str(self.runs / "reproduce"), *options]]
+            commands += [["reproduce", job.study, "--short", "--out", str(self.runs / "reproduce"), *options]]
         if job.train:
             settings = [word for setting in self._fill_placeholders(job.set) for word in ("--set", setting)]
-            found += [["train", job.train, "--resume", "--out", str(self.runs / job.name), *settings]]
-        found += [self._fill_placeholders(words) for words in job.then]
+            commands += [["train", job.train, "--resume", "--out", str(self.runs / job.name), *settings]]
+        commands += [self._fill_placeholders(words) for words in job.then]
         data = [word for path in self.data for word in ("--data", str(path))]
-        return [[*words, *data] for words in found]
+        return [[*words, *data] for words in commands]
 
     def describe_job(self, job: Job) -> dict[str, Any]:
         """What a job's result is the result of; it is stale once this changes."""
@@ -107,11 +107,11 @@ class Plan:
     def read_exit_code(self, job: Job) -> int | None:
         """The exit code with which the job ended; None if it did not end, or was another job then."""
         try:
-            found = json.loads((self.state / f"{job.name}.json").read_text(encoding="utf-8"))
+            state = json.loads((self.state / f"{job.name}.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
-        code = found.pop("exit_code", None)
-        return code if found == json.loads(json.dumps(self.describe_job(job))) else None
+        code = state.pop("exit_code", None)
+        return code if state == json.loads(json.dumps(self.describe_job(job))) else None
 
     def lock(self, job: Job) -> Path:
         """Held by the process that runs the job."""

@@ -70,7 +70,7 @@ def write_page(results: dict[str, Result], page: Path, pictures: Path) -> None:
     """``page`` in Markdown, and its pictures in the folder ``pictures``, which lies beside or below it."""
     pictures.mkdir(parents=True, exist_ok=True)
     for name in CURVES:
-        histories = {run: found["history"] for run, found in _select_runs(name, results).items() if found["history"]}
+        histories = {run: result["history"] for run, result in _select_runs(name, results).items() if result["history"]}
         if histories:
             draw_run_curves(histories, pictures / f"{name}.png", _list_titles()[name])
     if "semi-supervised" in results:
@@ -206,14 +206,14 @@ def _make_adaptive_table(result: Result) -> str:
         run = result["runs"][f"{loss}-{seed}"]
         scores = _plain_scores(run)
         recall = {row["class"]: row["recall"] for row in scores["per_class"]}
-        found = {
+        measured = {
             "accuracy (%)": 100 * scores["accuracy"],
             "ten-crop accuracy (%)": 100 * run["scores"]["ten-crop"]["accuracy"],
             "macro-F1": scores["macro_f1"],
             "recall of disgust": recall["disgust"],
             "recall of fear": recall["fear"],
         }
-        for what, value in found.items():
+        for what, value in measured.items():
             values.setdefault(what, {}).setdefault(loss, []).append(value)
     rows = [
         "| | cross-entropy | adaptive | adaptive − cross-entropy, 95 % interval | significant |",
@@ -255,19 +255,21 @@ def _make_semi_supervised_table(result: Result) -> str:
 
 
 def _group_by_share(result: Result) -> dict[int, dict[str, list[float]]]:
-    found: dict[int, dict[str, list[float]]] = {}
+    accuracies: dict[int, dict[str, list[float]]] = {}
     for name, run in result["runs"].items():
         method, share, _ = name.rsplit("-", 2)
         if run["scores"]:
-            found.setdefault(int(share), {}).setdefault(method, []).append(100 * _plain_scores(run)["accuracy"])
-    return found
+            accuracies.setdefault(int(share), {}).setdefault(method, []).append(100 * _plain_scores(run)["accuracy"])
+    return accuracies
 
 
 def _draw_shares(result: Result, path: Path) -> None:
     by_share = _group_by_share(result)
-    methods = {method: None for found in by_share.values() for method in found}
+    methods = {method: None for by_method in by_share.values() for method in by_method}
     series = {
-        method: [(float(share), found[method]) for share, found in sorted(by_share.items()) if method in found]
+        method: [
+            (float(share), by_method[method]) for share, by_method in sorted(by_share.items()) if method in by_method
+        ]
         for method in methods
     }
     draw_points(series, path, "Labels removed", "labels kept (%)", "accuracy on PublicTest (%)")

@@ -192,10 +192,10 @@ class Queue:
 
     def _stop_jobs(self) -> None:
         """End the jobs that this queue began, as when it is interrupted; what they finished is kept."""
-        begun = [entry.process for entry in self.entries if entry.process]
-        for process in begun:
+        processes = [entry.process for entry in self.entries if entry.process]
+        for process in processes:
             process.terminate()
-        for process in begun:
+        for process in processes:
             process.wait()
 
 

@@ -133,13 +133,13 @@ def read_runs(file: Path) -> dict[str, Any]:
 
 def _collect_runs(study: Study, folder: Path, earlier: dict[str, Any], short: bool) -> dict[str, Any]:
     """Run → result, of the study's runs that are done or known, with at least the requested length."""
-    found = {}
+    results = {}
     for run in study.runs:
         recipe, file = make_recipe(run, short, folder), folder / study.name / run.name / "result.json"
         result = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else earlier.get(run.name)
         if is_known(result, recipe):
-            found[run.name] = result
-    return found
+            results[run.name] = result
+    return results
 
 
 def _check_finished_run(place: Path, recipe: Recipe) -> None:
@@ -147,10 +147,10 @@ def _check_finished_run(place: Path, recipe: Recipe) -> None:
     result = json.loads((place / "result.json").read_text(encoding="utf-8"))
     if not is_known(result, recipe):
         epochs = result["recipe"]["schedule"]["epochs"]
-        found = f"holds a run of {epochs} epochs instead of {recipe.schedule.epochs}"
+        problem = f"holds a run of {epochs} epochs instead of {recipe.schedule.epochs}"
         if epochs == recipe.schedule.epochs:
-            found = "holds a run with other settings than this study"
-        raise DataError(place, found, "remove it, or choose another `out`")
+            problem = "holds a run with other settings than this study"
+        raise DataError(place, problem, "remove it, or choose another `out`")
 
 
 def is_known(earlier: dict[str, Any] | None, recipe: Recipe) -> bool:

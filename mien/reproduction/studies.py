@@ -67,11 +67,11 @@ def select_official_splits(faces: FaceSet) -> tuple[FaceSet, FaceSet]:
             raise DataError("data", f"has no split {name}", "give FER2013's file, or its Training and PublicTest files")
     training, public = (faces.select_split(name) for name in ("Training", "PublicTest"))
     if (len(training), len(public)) != FER2013_ROWS:
-        found = (
+        problem = (
             f"has {len(training):,} faces of Training and {len(public):,} of PublicTest, not {FER2013_ROWS[0]:,} and "
         )
         raise DataError(
-            "data", f"{found}{FER2013_ROWS[1]:,}", "give FER2013's whole file: the splits are drawn from it"
+            "data", f"{problem}{FER2013_ROWS[1]:,}", "give FER2013's whole file: the splits are drawn from it"
         )
     return training.take(training.is_labeled), public.take(public.is_labeled)
 
@@ -317,10 +317,10 @@ CHEAPEST_FIRST = (
 )  # fmt: skip
 
 
-def find_studies(wanted: str) -> list[Study]:
-    """One study by its name, or all, cheapest first; UsageError lists the choices."""
-    if wanted == "all":
+def find_studies(study: str) -> list[Study]:
+    """Return the study of a name, or all, the cheapest first. Raises UsageError with the choices."""
+    if study == "all":
         return [ALL[name] for name in CHEAPEST_FIRST]
-    if wanted not in ALL:
-        raise UsageError(f"study '{wanted}'", "is unknown", f"choose one of all, {', '.join(ALL)}")
-    return [ALL[wanted]]
+    if study not in ALL:
+        raise UsageError(f"study '{study}'", "is unknown", f"choose one of all, {', '.join(ALL)}")
+    return [ALL[study]]

@@ -201,9 +201,9 @@ class CameraConnection:
         """The time a frame carries; RequestError where it has none or goes back."""
         time_s = TIME.unpack_from(data)[0] if len(data) > TIME.size else math.nan
         if not math.isfinite(time_s) or not 0 <= time_s < 1e9 or time_s <= self._last_s:
-            found = "does not begin with a time in seconds that rises from frame to frame"
+            problem = "does not begin with a time in seconds that rises from frame to frame"
             hint = "send 8 bytes, a little-endian float64, before the picture"
-            raise RequestError(422, "frame_without_time", "frame", found, hint)
+            raise RequestError(422, "frame_without_time", "frame", problem, hint)
         return time_s
 
     @staticmethod

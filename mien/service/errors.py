@@ -81,8 +81,8 @@ def answer_unexpected_error(path: str, error: Exception) -> JSONResponse:
 
 def drop_parameters(hint: str) -> str:
     """Return a hint of the library without its parts that name parameters of Python, which a request does not have."""
-    kept = [part for part in hint.split(", or ") if "`" not in part]
-    return ", or ".join(kept) or "send another file"
+    parts = [part for part in hint.split(", or ") if "`" not in part]
+    return ", or ".join(parts) or "send another file"
 
 
 def add_error_handlers(app: FastAPI) -> None:

@@ -162,8 +162,8 @@ async def explain_face(
         result = await service.recognizers.analyze(picture, options)
     if face >= len(result.faces):
         count = len(result.faces)
-        found = f"has {count} face{'' if count == 1 else 's'}, none with the number {face}"
-        raise RequestError(422, "no_such_face", upload.name, found, "numbers begin at 0", faces=count)
+        problem = f"has {count} face{'' if count == 1 else 's'}, none with the number {face}"
+        raise RequestError(422, "no_such_face", upload.name, problem, "numbers begin at 0", faces=count)
     path = service.recognizers.models[options.model]
     shown = await asyncio.to_thread(draw_saliency, path, result.crops[face], method)
     return Response(encode_picture(shown, "png"), media_type="image/png")

@@ -201,13 +201,13 @@ def find_reports(folder: Path | None) -> dict[str, Path]:
     for a comparison with ``~compare`` behind it. Links out of the folder are passed over."""
     if folder is None or not folder.is_dir():
         return {}
-    found, root = {}, folder.resolve()
+    reports, root = {}, folder.resolve()
     for file in sorted([*folder.rglob("report.html"), *folder.rglob("compare.html")])[:MAX_REPORTS]:
         if not file.resolve().is_relative_to(root):  # a link that leads out of the folder
             continue
         name = "~".join(file.relative_to(folder).parent.parts) or root.name or "report"
-        found[name if file.name == "report.html" else f"{name}~compare"] = file
-    return found
+        reports[name if file.name == "report.html" else f"{name}~compare"] = file
+    return reports
 
 
 @router.get("/v1/reports", tags=["service"], response_model=list[ReportLink])
@@ -215,18 +215,18 @@ async def list_reports(request: Request) -> list[dict[str, str]]:
     """Reports in the folder that was given at the start; ``href`` begins at the service's own address."""
     from urllib.parse import quote
 
-    found = await get_service(request).recognizers.run_in_thread(find_reports, get_service(request).config.reports)
-    return [{"name": name, "href": f"v1/reports/{quote(name, safe='')}"} for name in found]
+    reports = await get_service(request).recognizers.run_in_thread(find_reports, get_service(request).config.reports)
+    return [{"name": name, "href": f"v1/reports/{quote(name, safe='')}"} for name in reports]
 
 
 @router.get("/v1/reports/{name}", tags=["service"], response_class=HTMLResponse)
 async def get_report(request: Request, name: str) -> Response:
     """One of them."""
-    found = await get_service(request).recognizers.run_in_thread(find_reports, get_service(request).config.reports)
-    if name not in found:
+    reports = await get_service(request).recognizers.run_in_thread(find_reports, get_service(request).config.reports)
+    if name not in reports:
         raise make_not_found_error(f"report {name[:100]!r}")
     headers = {"content-security-policy": SANDBOX, "x-frame-options": "SAMEORIGIN"}
-    return FileResponse(found[name], media_type=TYPES[".html"], headers=headers)
+    return FileResponse(reports[name], media_type=TYPES[".html"], headers=headers)
 
 
 @router.get("/docs", response_class=HTMLResponse, include_in_schema=False)

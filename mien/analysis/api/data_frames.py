@@ -79,12 +79,13 @@ def records_to_pandas(records: Records) -> DataFrame:
 def people_to_pandas(people: Sequence[Person], labels: Sequence[str]) -> DataFrame:
     """Return a row for each person: time on screen, changes, ``share_<label>`` and ``mean_<label>``, as in the summary."""
     columns: dict[str, type] = {
-        "person": int, "track": int, "first_s": float, "last_s": float, "on_screen_s": float, "frames": int, "changes": int,
+        "person": int, "track": int, "name": str, "first_s": float, "last_s": float, "on_screen_s": float, "frames": int, "changes": int,
         "sure_share": float, "mostly_unsure": bool, "not_a_face_score": float, "valence": float,
         **{f"{what}_{label}": float for what in ("share", "mean") for label in labels},
     }  # fmt: skip
     rows = [person.to_json() for person in people]
     for row in rows:
+        row |= {"name": row.get("name")}
         row |= {f"{what}_{label}": row[what][label] for what in ("share", "mean") for label in labels}
     return make_data_frame(rows, columns)
 

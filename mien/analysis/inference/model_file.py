@@ -165,14 +165,14 @@ def choose_model_file(model: str | Path, precision: str = "auto") -> Path:
     ``mien.analysis.inference.precision``). A path is returned unchanged. Raises ModelError if the int8 file is missing,
     UsageError for an unknown precision.
     """
-    asked, path = resolve_precision(precision), find_model(model)
+    requested, path = resolve_precision(precision), find_model(model)
     if str(model) not in list_shipped_models():
         return path
     int8 = int8_path(path)
-    if asked == "int8" and not int8.is_file():
+    if requested == "int8" and not int8.is_file():
         raise ModelError(f"model '{model}'", "has no int8 file", "run it with `precision=float`")
-    gains = asked == "auto" and bool(find_int8_instructions()) and list_providers() == ["CPUExecutionProvider"]
-    return int8 if (asked == "int8" or gains) and int8.is_file() else path
+    gains = requested == "auto" and bool(find_int8_instructions()) and list_providers() == ["CPUExecutionProvider"]
+    return int8 if (requested == "int8" or gains) and int8.is_file() else path
 
 
 def list_providers() -> list[str]:
@@ -210,8 +210,8 @@ def open_session(path: Path, threads: int = 0) -> InferenceSession:
     except UnicodeDecodeError as error:
         raise _encoding_error(path) from error
     except UnboundedModel as error:
-        found = f"is not a model that is run here: {error}"
-        raise ModelError(path, found, "export or download it again") from error
+        problem = f"is not a model that is run here: {error}"
+        raise ModelError(path, problem, "export or download it again") from error
     except Exception as error:  # ONNX Runtime raises a dozen kinds, whose messages hold paths of its own source
         raise ModelError(
             path, "is not an ONNX file that can be run; it may be damaged", "export or download it again"
@@ -314,8 +314,8 @@ def pull_model(name: str, url: str | None = None) -> Path:
         fetch = pooch.HTTPDownloader(timeout=30)
         return Path(pooch.retrieve(address, f"sha256:{known.sha256}", known.file, folder, downloader=fetch))
     except (requests.RequestException, OSError) as error:
-        found = f"could not be fetched ({type(error).__name__})"
-        raise ModelError(address, found, f"check address and network, or {own_file}") from error
+        problem = f"could not be fetched ({type(error).__name__})"
+        raise ModelError(address, problem, f"check address and network, or {own_file}") from error
     except ValueError as error:
-        found = "is another file than the one that is known (its SHA-256 differs)"
-        raise ModelError(address, found, f"try again later, or {own_file}") from error
+        problem = "is another file than the one that is known (its SHA-256 differs)"
+        raise ModelError(address, problem, f"try again later, or {own_file}") from error

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from mien.analysis.output.palette import colors_for_labels
+from mien.analysis.people.baseline import Baseline
 from mien.analysis.people.people import PeopleAccumulator
 from mien.analysis.people.records import Records
-from mien.analysis.people.timeline import axis_range_s, draw_stacked_probabilities
+from mien.analysis.people.timeline import MAX_PERSONS, axis_range_s, draw_stacked_probabilities
 from mien.core.clock import format_axis_time
 from mien.core.errors import DataError
 from mien.evaluation.reports.figures import make_figure, make_panels, save_figure, without_math_text
@@ -26,8 +27,8 @@ FIRST, SECOND = "#3b87c8", "#e08a2e"
 def check_comparable(first: Records, second: Records) -> None:
     """DataError where the two were read by models with different labels."""
     if first.labels != second.labels:
-        found = f"has the labels {', '.join(second.labels)}, {first.path.name} has {', '.join(first.labels)}"
-        raise DataError(second.path, found, "analyze both clips with one model")
+        problem = f"has the labels {', '.join(second.labels)}, {first.path.name} has {', '.join(first.labels)}"
+        raise DataError(second.path, problem, "analyze both clips with one model")
 
 
 def transition_rates(counts: np.ndarray) -> np.ndarray:
@@ -112,9 +113,9 @@ def draw_transitions(people: PeopleAccumulator, path: Path, title: str) -> None:
 def plot_transitions(people: PeopleAccumulator, title: str) -> Any:
     """Return a figure of how often the label shown went from one expression to another, in all and for the persons seen longest."""
     persons = people.people
-    drawn = [(f"person {persons[0].track + 1}" if len(persons) == 1 else "all persons", sum_transitions(people))]
+    drawn = [(persons[0].short_name if len(persons) == 1 else "all persons", sum_transitions(people))]
     if len(persons) > 1:
-        drawn += [(f"person {person.track + 1}", person.transitions) for person in persons[:MAX_MATRICES]]
+        drawn += [(person.short_name, person.transitions) for person in persons[:MAX_MATRICES]]
     columns = min(len(drawn), 3)
     rows = -(-len(drawn) // columns)
     figure, panels = make_panels(rows, columns, figsize=(4.9 * columns + 0.9, 4.7 * rows + 0.5), squeeze=False)
@@ -129,6 +130,31 @@ def plot_transitions(people: PeopleAccumulator, title: str) -> Any:
     more = f"; {left:,} more person{'' if left == 1 else 's'} only in 'all'" if left > 0 else ""
     figure.suptitle(f"{title}: what followed what{more}")
     return figure
+
+
+@without_math_text
+def draw_baseline(people: PeopleAccumulator, baseline: Baseline, path: Path, title: str) -> None:
+    """Draw how far the probabilities of people are from their baseline over time; of many the first few that have one."""
+    persons = [person for person in people.people if person.track in baseline.means][:MAX_PERSONS]
+    figure, panels = make_panels(
+        len(persons), 1, figsize=(12, 1.2 + 1.7 * len(persons)), sharex=True, sharey=True, squeeze=False
+    )
+    colors, timeline = colors_for_labels(people.labels), people.timeline
+    for axes, person in zip(panels[:, 0], persons, strict=True):
+        starts, means, _ = timeline.mean_probabilities(person.track)
+        edges = np.append(starts, starts[-1] + timeline.width_s)
+        for values, color, label in zip((means - baseline.means[person.track]).T, colors, people.labels, strict=True):
+            axes.stairs(values, edges, baseline=None, color=color, label=label, linewidth=1.2)
+        axes.axvspan(baseline.from_s, baseline.to_s, color="0.93", zorder=0)
+        axes.axhline(0, color="0.3", linewidth=0.8)
+        axes.set(ylabel=person.name)
+        axes.spines[["top", "right"]].set_visible(False)
+    low, high = axis_range_s(timeline)
+    panels[-1, 0].set(xlim=(low, max(high, low + timeline.width_s)), xlabel="time (min:s)")
+    panels[-1, 0].xaxis.set_major_formatter(format_axis_time)
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside right upper", frameon=False)
+    figure.suptitle(f"{title}: smoothed probabilities minus those of the gray period")
+    save_figure(figure, path)
 
 
 def _draw_matrix(axes: Any, counts: np.ndarray, labels: Sequence[str]) -> Any:

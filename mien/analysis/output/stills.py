@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import cast
@@ -97,9 +97,9 @@ def _read_in_order(video: Path, times_s: Sequence[float]) -> Iterator[np.ndarray
             while frame is not None and frame.time_s < time_s - SAME_S:
                 frame = next(frames, None)
             if frame is None or frame.time_s > time_s + SAME_S:
-                found = f"has no frame at {time_s:.3f} s, which the records tell of"
+                problem = f"has no frame at {time_s:.3f} s, which the records tell of"
                 hint = "the records are of another video: analyze this one with another `out`"
-                raise MediaError(video, found, hint)
+                raise MediaError(video, problem, hint)
             yield np.array(frame.picture)  # drawn on, and perhaps asked for twice
 
 
@@ -114,8 +114,13 @@ def crop_tile(picture: np.ndarray, box_xyxy: Sequence[float]) -> np.ndarray:
     return cv2.resize(crop, (TILE, TILE), interpolation=cv2.INTER_AREA if side > TILE else cv2.INTER_CUBIC)
 
 
-def make_contact_sheet(tiles: Sequence[np.ndarray], peaks: Sequence[Peak]) -> np.ndarray:
-    """All peaks side by side with what they show below them, RGB uint8; another expression begins a new line."""
+def make_contact_sheet(
+    tiles: Sequence[np.ndarray], peaks: Sequence[Peak], names: Mapping[int, str] | None = None
+) -> np.ndarray:
+    """All peaks side by side with what they show below them, RGB uint8; another expression begins a new line.
+
+    names: track → name, for people who were given one.
+    """
     most = max(Counter(peak.label for peak in peaks).values())
     columns = min(most, 4 if len(tiles) <= 12 else 6)
     cells: list[tuple[int, int]] = []  # (line, column) of each tile
@@ -136,6 +141,7 @@ def make_contact_sheet(tiles: Sequence[np.ndarray], peaks: Sequence[Peak]) -> np
             font=large,
             fill="#1c2126",
         )
-        below = f"{format_clock(peak.player_time_s, digits=2)}, person {peak.track + 1}"
+        person = (names or {}).get(peak.track, f"person {peak.track + 1}")
+        below = f"{format_clock(peak.player_time_s, digits=2)}, {person}"
         pen.text((x, y + TILE + 25), below, font=small, fill="#5b6670")
     return np.asarray(sheet)

@@ -86,6 +86,8 @@ def _make_page_data(people: PeopleAccumulator, axis_s: tuple[float, float], medi
     chart = timeline.to_json(person.track for person in shown)
     for entry, person in zip(chart["persons"], shown, strict=True):
         entry |= {"seen_s": round(person.seen_s, 3), "mostly": _describe_main_label(person)}
+        if person.given_name:
+            entry["name"] = person.given_name
     return {
         "timeline": chart,
         "colors": colors_for_labels(timeline.labels),
@@ -105,7 +107,7 @@ def _describe_main_label(person: Person) -> str:
 def _make_table(labels: Sequence[str], persons: Sequence[Person]) -> str:
     columns = ["person", "on screen", "from", "changes", "sure", *labels]
     rows = [
-        [f"{one.track + 1}", format_clock(one.seen_s), format_clock(one.first_s), int(one.transitions.sum()),
+        [one.given_name or f"{one.track + 1}", format_clock(one.seen_s), format_clock(one.first_s), int(one.transitions.sum()),
          "" if one.sure.value is None else f"{one.sure.value:.0%}", *(f"{share:.0%}" for share in one.share)]
         for one in persons[:MAX_PERSONS]
     ]  # fmt: skip

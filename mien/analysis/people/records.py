@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from mien.analysis.output.writers import RECORD_FORMATS, record_columns
+from mien.analysis.people.identities import correct_identities
 from mien.analysis.people.peaks import PeakRule
 from mien.analysis.people.people import Observation, PeopleAccumulator, Segment
 from mien.core.csv_cells import unescape_formula
@@ -60,6 +61,7 @@ class Records:
     not_a_face        float64 (N,), its score that this is no face; NaN where it has none
     valence           float64 (N,), p(happy) minus the highest probability of a negative expression; NaN without such labels
     score             float64 (N,), the detector's; NaN without a detector
+    names             track → name, for people who were given one
     """
 
     path: Path
@@ -82,6 +84,7 @@ class Records:
     not_a_face: np.ndarray
     valence: np.ndarray
     score: np.ndarray
+    names: dict[int, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.frame)
@@ -126,7 +129,9 @@ class Records:
 
     def people(self, rule: PeakRule | None = None) -> PeopleAccumulator:
         """Return people, timeline and peaks, as the analysis writes them into its summary."""
-        return PeopleAccumulator(self.labels, rule or PeakRule()).update_all(self.observations())
+        return PeopleAccumulator(self.labels, rule or PeakRule(), given_names=self.names).update_all(
+            self.observations()
+        )
 
     def segments(self) -> list[Segment]:
         """Return the segments, each one person with one label, in order of their starts."""
@@ -170,10 +175,10 @@ def _find_start_s(path: Path, time_s: np.ndarray) -> float:
         return float(time_s.min()) if time_s.min() > np.ptp(time_s) or time_s.min() < 0 else 0.0
 
 
-def read_records(path: str | Path) -> list[Records]:
+def read_records(path: str | Path, *, is_corrected: bool = True) -> list[Records]:
     """Read a file of records; return one Records for each input in it, in its order, none where no face was found.
 
-    Raises DataError for what is not records or is damaged, MissingExtra for Parquet without pyarrow.
+    is_corrected: of one video's records, tracks and names are those of the table of people beside them, if there is one. Raises DataError for what is not records or is damaged, MissingExtra for Parquet without pyarrow.
     """
     path = Path(path)
     kind = _select_reader(path)
@@ -186,19 +191,20 @@ def read_records(path: str | Path) -> list[Records]:
     if kind is None:
         endings = ", ".join(f".{name}" for name in RECORD_FORMATS)
         raise DataError(path, "is no file of records", f"name a file that an analysis wrote ({endings})")
-    found: dict[str, RecordBuilder] = {}
+    by_source: dict[str, RecordBuilder] = {}
     labels: tuple[str, ...] = ()
     try:
         for number, row in kind(path):
             if not labels:
                 labels = _labels_from_columns(path, row)
             source = str(row.get("source"))
-            if source not in found:
-                found[source] = RecordBuilder(path, labels, source, str(row.get("model")), str(row.get("detector")))
-            found[source].add(number, row)
+            if source not in by_source:
+                by_source[source] = RecordBuilder(path, labels, source, str(row.get("model")), str(row.get("detector")))
+            by_source[source].add(number, row)
     except UnicodeDecodeError as error:
         raise DataError(path, "is not text", "name records that an analysis wrote") from error
-    return [rows.finish() for rows in found.values()]
+    clips = [rows.finish() for rows in by_source.values()]
+    return [correct_identities(clips[0])] if is_corrected and len(clips) == 1 else clips
 
 
 def _select_reader(path: Path) -> Callable[[Path], Iterator[tuple[int, dict[str, Any]]]] | None:
@@ -226,16 +232,16 @@ def _convert_text(text: str | None, kind: type) -> Any:
     return text == "True" if kind is bool else kind(text)
 
 
-def read_clip(path: str | Path) -> Records:
-    """Read the records of one video. Raises DataError where the file tells of several inputs, of pictures, or of no face."""
-    found = read_records(path)
-    if not found:
+def read_clip(path: str | Path, *, is_corrected: bool = True) -> Records:
+    """Read the records of one video, ``is_corrected`` as in `read_records`. Raises DataError where the file tells of several inputs, of pictures, or of no face."""
+    clips = read_records(path, is_corrected=is_corrected)
+    if not clips:
         raise DataError(path, "holds no record: no face was seen", "analyze another video, or try another `detector`")
-    if len(found) > 1:
-        raise DataError(path, f"holds records of {len(found):,} inputs", "name the records of one of them")
-    if (found[0].track < 0).any():
+    if len(clips) > 1:
+        raise DataError(path, f"holds records of {len(clips):,} inputs", "name the records of one of them")
+    if (clips[0].track < 0).any():
         raise DataError(path, "holds records of a picture, which has no tracks", "name the records of a video")
-    return found[0]
+    return clips[0]
 
 
 @dataclass

@@ -216,8 +216,8 @@ class _RequestBody:
                 self.is_finished = not message.get("more_body", False)
 
     @staticmethod
-    def _make_slow_error(found: str) -> RequestError:
-        return RequestError(408, "too_slow", "the sender", found, "send it again, over a faster line")
+    def _make_slow_error(problem: str) -> RequestError:
+        return RequestError(408, "too_slow", "the sender", problem, "send it again, over a faster line")
 
 
 class Guard:

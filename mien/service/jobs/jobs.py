@@ -211,10 +211,10 @@ class JobStore:
         if job.attempts < MAX_ATTEMPTS:
             text = f"its worker {how}; trying once more"
             return self.update_job(job_id, state=QUEUED, progress=None, seconds_left=None, text=text)
-        found = f"its worker {how}, {job.attempts} times"
+        problem = f"its worker {how}, {job.attempts} times"
         hint = "the video may be damaged or too large; convert it to an ordinary .mp4 and send it again"
         known: dict[str, Any] = {"code": "worker_crashed", "how": how, "attempts": job.attempts}
-        return self.end_job(job_id, FAILED, error=MienError(job.name, found, hint, **known).to_dict())
+        return self.end_job(job_id, FAILED, error=MienError(job.name, problem, hint, **known).to_dict())
 
     def requeue_interrupted_job(self, job_id: str) -> Job | None:
         """The server ended while the job ran; it is no fault of the job's, unless it happens again and again."""
@@ -226,9 +226,9 @@ class JobStore:
             return self.update_job(
                 job_id, state=QUEUED, attempts=job.attempts - 1, progress=None, seconds_left=None, text=text
             )  # fmt: skip
-        found, hint = f"the server ended {job.starts} times while it was analyzed", "send it again"
+        problem, hint = f"the server ended {job.starts} times while it was analyzed", "send it again"
         known: dict[str, Any] = {"code": "server_ended", "times": job.starts}
-        return self.end_job(job_id, FAILED, error=MienError(job.name, found, hint, **known).to_dict())
+        return self.end_job(job_id, FAILED, error=MienError(job.name, problem, hint, **known).to_dict())
 
     def recover_jobs(self) -> None:
         """After a start: jobs that ran when the server ended wait again; what belongs to no job is removed."""

@@ -34,20 +34,20 @@ def load_overlay(results: Path, fps: int) -> bytes:
 
     Raises FileNotFoundError where the results are gone.
     """
-    kept = results / f"{STEM}.overlay-{VERSION}-{fps}.json.gz"
+    file = results / f"{STEM}.overlay-{VERSION}-{fps}.json.gz"
     with _LOCK:
-        if not kept.is_file():
-            _write_overlay(kept, fps)
-    return kept.read_bytes()
+        if not file.is_file():
+            _write_overlay(file, fps)
+    return file.read_bytes()
 
 
-def _write_overlay(kept: Path, fps: int) -> None:
-    results = kept.parent
+def _write_overlay(file: Path, fps: int) -> None:
+    results = file.parent
     summary = json.loads((results / f"{STEM}.summary.json").read_text(encoding="utf-8"))
     facts = json.loads((results / "facts.json").read_text(encoding="utf-8"))
     with (results / f"{STEM}.records.jsonl").open(encoding="utf-8") as lines:
         document = make_overlay(map(json.loads, lines), summary, facts, fps)
-    with replace_file(kept) as part:
+    with replace_file(file) as part:
         part.write_bytes(gzip.compress(json.dumps(document, separators=(",", ":")).encode(), 6))
 
 

@@ -85,8 +85,8 @@ async def add_video(
         job = store.add_job(job_id, upload.name, make_source_name(upload.name), options)
     except OSError as error:
         shutil.rmtree(folder, ignore_errors=True)
-        found, hint = f"cannot take the video ({error.strerror})", "remove some jobs, or make room"
-        raise RequestError(503, "disk_full", "disk", found, hint) from error
+        problem, hint = f"cannot take the video ({error.strerror})", "remove some jobs, or make room"
+        raise RequestError(503, "disk_full", "disk", problem, hint) from error
     except BaseException:  # a sender that goes away too: nothing of an upload stays without its job
         shutil.rmtree(folder, ignore_errors=True)
         raise

@@ -178,8 +178,8 @@ class Runner:
         """The worker's last message: ``{"done": ...}``, ``{"error": ...}``, or ``{"died": how}``."""
         if (model := job.options.model) not in self._models:  # served when the job was sent, before a restart
             hint = f"choose one of {', '.join(self._models)}"
-            found = "is not served any more"
-            return {"error": MienError(f"model '{model}'", found, hint, code="unknown_model").to_dict()}
+            problem = "is not served any more"
+            return {"error": MienError(f"model '{model}'", problem, hint, code="unknown_model").to_dict()}
         out.mkdir(exist_ok=True)
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "mien.service.jobs.worker",
@@ -213,9 +213,9 @@ class Runner:
             if message.keys() & {"done", "error", "died"}:
                 return message
             if time.monotonic() - started > limits.job_s:
-                found = f"took longer than the limit of {limits.job_s:,.0f} s"
+                problem = f"took longer than the limit of {limits.job_s:,.0f} s"
                 known: dict[str, Any] = {"code": "analysis_too_long", "limit": limits.job_s}
-                return {"error": MienError(job.name, found, "send a shorter part", **known).to_dict()}
+                return {"error": MienError(job.name, problem, "send a shorter part", **known).to_dict()}
             if self._is_wanted(job.id):
                 self._store.update_job(
                     job.id, **{key: message.get(key) for key in ("progress", "seconds_left", "text")}

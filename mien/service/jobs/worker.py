@@ -77,8 +77,8 @@ class ProgressReporter:
 
 
 def make_too_long_error(name: str, seconds: float, limit_s: float) -> MediaError:
-    found = f"lasts {seconds:,.0f} s, longer than the limit of {limit_s:,.0f} s"
-    return MediaError(name, found, "send a shorter part", code="video_too_long", seconds=seconds, limit=limit_s)
+    problem = f"lasts {seconds:,.0f} s, longer than the limit of {limit_s:,.0f} s"
+    return MediaError(name, problem, "send a shorter part", code="video_too_long", seconds=seconds, limit=limit_s)
 
 
 def probe_video(path: Path, name: str, most_pixels: int, most_seconds: float) -> dict[str, Any]:
@@ -123,9 +123,9 @@ def check_video_limits(name: str, facts: dict[str, Any], most_pixels: int, most_
     """The facts; a MediaError where a video is larger or longer than it may be."""
     width, height = facts["width"], facts["height"]
     if width * height > most_pixels:
-        found = f"has {width} x {height} pixels, more than the limit of {most_pixels:,}"
+        problem = f"has {width} x {height} pixels, more than the limit of {most_pixels:,}"
         size = {"width": width, "height": height, "limit": most_pixels}
-        raise MediaError(name, found, "scale it down", code="too_many_pixels", **size)
+        raise MediaError(name, problem, "scale it down", code="too_many_pixels", **size)
     if facts["seconds"] > most_seconds:
         raise make_too_long_error(name, facts["seconds"], most_seconds)
     return facts
@@ -191,9 +191,9 @@ def main() -> int:
             error=error.to_dict() | {"name": name, "problem": error.problem.replace(own, task["name"])}
         )
     except MemoryError:
-        found = f"needs more memory than the {task['memory'] / 2**30:.0f} GiB that an analysis may have"
+        problem = f"needs more memory than the {task['memory'] / 2**30:.0f} GiB that an analysis may have"
         limit = {"code": "video_needs_memory", "limit": task["memory"]}
-        reporter.send_message(error=MediaError(task["name"], found, "scale the video down", **limit).to_dict())
+        reporter.send_message(error=MediaError(task["name"], problem, "scale the video down", **limit).to_dict())
     out.close()
     sys.stderr.flush()
     os._exit(0)  # at once, past threads that wait for a server that has its answer

@@ -52,8 +52,8 @@ def decode_pictures(requests: BinaryIO, answers: BinaryIO) -> None:
             continue
         except MemoryError:
             del data
-            found = "needs more memory than a picture may"
-            _write_error(answers, EXHAUSTED, MediaError("", found, "send a smaller one", code="picture_needs_memory"))
+            problem = "needs more memory than a picture may"
+            _write_error(answers, EXHAUSTED, MediaError("", problem, "send a smaller one", code="picture_needs_memory"))
             return
         answers.write(ANSWER.pack(DECODED, *picture.shape[:2]))
         answers.write(picture.data)

@@ -169,9 +169,9 @@ class Decoders:
             emptied = True
             return picture
         except EOFError as error:
-            found = "could not be decoded: it took too much time or memory, or is broken"
+            problem = "could not be decoded: it took too much time or memory, or is broken"
             hint = "copy or export it again, or send a smaller one"
-            raise RequestError(422, "cannot_be_decoded", name, found, hint) from error
+            raise RequestError(422, "cannot_be_decoded", name, problem, hint) from error
         finally:
             timer.cancel()
             if not emptied:
@@ -188,8 +188,8 @@ class Decoders:
             return _Process(self._limits)
         except OSError as error:
             self._free.put(None)
-            found = f"cannot start what decodes pictures ({error.strerror})"
-            raise RequestError(503, "decoder_unavailable", "service", found, "try again in a while") from error
+            problem = f"cannot start what decodes pictures ({error.strerror})"
+            raise RequestError(503, "decoder_unavailable", "service", problem, "try again in a while") from error
 
     def _receive_pixels(self, process: _Process, height: int, width: int) -> np.ndarray:
         size = height * width * 3
@@ -224,7 +224,7 @@ class Decoders:
 
 def _make_request_error(name: str, error: dict[str, Any]) -> RequestError:
     """The decoder's error as an answer; parameters that its hint names are of no use to a client."""
-    code, found, parameters = error["code"], error["problem"], error["parameters"]
+    code, problem, parameters = error["code"], error["problem"], error["parameters"]
     if code == "too_many_pixels":
-        return RequestError(413, code, name, found, "send a smaller one", **parameters)
-    return RequestError(422, code, name, found, drop_parameters(error["hint"]), **parameters)
+        return RequestError(413, code, name, problem, "send a smaller one", **parameters)
+    return RequestError(422, code, name, problem, drop_parameters(error["hint"]), **parameters)

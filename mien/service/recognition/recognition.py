@@ -125,13 +125,13 @@ class RecognizerPool:
         batcher = self._get_batcher(options)
         batcher.announce_request()
         try:
-            recognizer, found, crops = await self.run_in_thread(self._find_crops, picture, options, finder, time_s)
+            recognizer, detections, crops = await self.run_in_thread(self._find_crops, picture, options, finder, time_s)
         finally:
             batcher.withdraw_announcement()
         width = len(recognizer.labels) + 1
         rows = await batcher.classify_crops(crops) if len(crops) else np.empty((0, width), np.float32)
         non_faces = rows[:, -1] if recognizer.classifier.has_non_face_score else None
-        faces = recognizer.make_faces(found, rows[:, :-1], non_faces)
+        faces = recognizer.make_faces(detections, rows[:, :-1], non_faces)
         return Recognition(faces, crops, recognizer.model_name, recognizer.detector_name)
 
     def _get_batcher(self, options: AnalysisOptions) -> Batcher:
@@ -148,12 +148,12 @@ class RecognizerPool:
         classifier = self.get_classifier(options.model)
         if finder is not None:
             recognizer = Recognizer.from_parts(options, classifier, finder.detector)
-            found = finder.find_faces(picture, time_s)
-            return recognizer, found, recognizer.crop_faces(picture, found)
+            detections = finder.find_faces(picture, time_s)
+            return recognizer, detections, recognizer.crop_faces(picture, detections)
         with self._borrow_detector(options, keep=max(picture.shape[:2]) <= MAX_KEPT_SIDE) as detector:
             recognizer = Recognizer.from_parts(options, classifier, detector)
-            found = recognizer.detect_faces(picture)
-            return recognizer, found, recognizer.crop_faces(picture, found)
+            detections = recognizer.detect_faces(picture)
+            return recognizer, detections, recognizer.crop_faces(picture, detections)
 
     @contextmanager
     def _borrow_detector(self, options: AnalysisOptions, keep: bool) -> Iterator[Detector]:
@@ -194,6 +194,6 @@ def _name_models(models: tuple[str, ...]) -> dict[str, Path]:
     chosen: dict[str, Path] = {}
     for path in map(find_model, models):
         if chosen.setdefault(path.stem, path) != path:
-            found = f"is the name of {chosen[path.stem]} and of {path}"
-            raise UsageError(f"`model={path.stem}`", found, "give one of the files another name")
+            problem = f"is the name of {chosen[path.stem]} and of {path}"
+            raise UsageError(f"`model={path.stem}`", problem, "give one of the files another name")
     return chosen | {name: path for name, path in list_shipped_models().items() if name not in chosen}

@@ -30,17 +30,17 @@ def load_resume_state(folder: Path, recipe: Recipe, identity: dict[str, str], re
         )
     saved = read_checkpoint(last)
     if missing := [name for name in REQUIRED_KEYS if name not in saved]:
-        found = f"holds weights, but no training to resume (its last.pt has no {', '.join(missing[:3])})"
-        raise OutputError(folder, found, "start a new run with `start.model=RUN`")
+        problem = f"holds weights, but no training to resume (its last.pt has no {', '.join(missing[:3])})"
+        raise OutputError(folder, problem, "start a new run with `start.model=RUN`")
     try:
-        begun = parse_recipe(json.loads(saved["recipe"]), str(folder))
+        earlier = parse_recipe(json.loads(saved["recipe"]), str(folder))
         json.loads(saved["history"]), json.loads(saved["header"])["environment"], saved["identity"].keys()
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ModelError(
             last, f"is a damaged checkpoint ({type(error).__name__}: {error})", "start a new run"
         ) from error
-    if begun != recipe:
-        other = ", ".join(list_differences(begun, recipe))
+    if earlier != recipe:
+        other = ", ".join(list_differences(earlier, recipe))
         hint = "resume with the same settings; to train further with others, start a new run with `start.model=RUN`"
         raise RecipeError(folder, f"was trained with other settings ({other})", hint)
     for what, hint in (
@@ -50,8 +50,8 @@ def load_resume_state(folder: Path, recipe: Recipe, identity: dict[str, str], re
     ):
         before = saved["identity"].get(what, identity[what])
         if before != identity[what]:
-            found = f"was trained with other {what} ({before}; now {identity[what]})"
-            raise DataError(folder, found, hint)
+            problem = f"was trained with other {what} ({before}; now {identity[what]})"
+            raise DataError(folder, problem, hint)
     return saved
 
 
@@ -60,22 +60,22 @@ def load_begun_recipe(folder: Path, recipe: Recipe, echo: Callable[[str], None])
 
     echo: is told how ``recipe`` differs from it. Raises RecipeError for a run of another recipe.
     """
-    begun = load_recipe(folder / "recipe.toml")
-    if begun.name != recipe.name:
-        found = f"is a run of '{begun.name}', not of '{recipe.name}'"
-        raise RecipeError(folder, found, "name its recipe, or another folder as `out`")
-    if changed := list_differences(begun, recipe):
+    stored = load_recipe(folder / "recipe.toml")
+    if stored.name != recipe.name:
+        problem = f"is a run of '{stored.name}', not of '{recipe.name}'"
+        raise RecipeError(folder, problem, "name its recipe, or another folder as `out`")
+    if changed := list_differences(stored, recipe):
         echo(f"note: the run continues with its own settings; in the recipe {'; '.join(changed)}")
-    return begun
+    return stored
 
 
-def list_differences(begun: Recipe, recipe: Recipe) -> list[str]:
+def list_differences(earlier: Recipe, recipe: Recipe) -> list[str]:
     """Return the settings that differ, as in ``["schedule.epochs was 10, now 14"]``."""
-    before, now = begun.model_dump(), recipe.model_dump()
+    before, now = earlier.model_dump(), recipe.model_dump()
     sections = [name for name, value in now.items() if isinstance(value, dict)]
-    found = [f"{name} was {before[name]!r}, now {now[name]!r}" for name in now
+    differences = [f"{name} was {before[name]!r}, now {now[name]!r}" for name in now
              if name not in sections and before[name] != now[name]]  # fmt: skip
-    return found + [
+    return differences + [
         f"{section}.{name} was {before[section][name]!r}, now {value!r}"
         for section in sections
         for name, value in now[section].items()

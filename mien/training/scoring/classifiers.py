@@ -60,10 +60,10 @@ def open_classifier(model: str, precision: str = "auto") -> AnyClassifier:
     return Classifier(model, precision=precision)
 
 
-def resolve_labels_by(asked: str, faces: FaceSet, model: LabelInfo | None) -> str:
+def resolve_labels_by(source: str, faces: FaceSet, model: LabelInfo | None) -> str:
     """Return ``given`` or ``annotators``; "auto" is what the model learned, if the faces have votes."""
-    if asked != "auto":
-        return asked
+    if source != "auto":
+        return source
     return model.labels_by if model is not None and faces.votes is not None else "given"
 
 

@@ -66,8 +66,8 @@ def _has_trained(run: Path | None, faces: FaceSet) -> bool:
         return False
     from mien.training.runs.lineage import read_lineage
 
-    found = read_lineage(run)
-    return found is not None and found.count_seen(faces) > len(faces) / 2
+    lineage = read_lineage(run)
+    return lineage is not None and lineage.count_seen(faces) > len(faces) / 2
 
 
 def held_out_caveat(run: Path, held_out: FaceSet) -> tuple[str, bool]:
@@ -104,15 +104,17 @@ def keep_run_classes(model: str, faces: FaceSet, echo: Callable[[str], None]) ->
         return faces
     known = {normalize_label(name) for name in chosen}
     others = [label for label, name in enumerate(faces.classes) if name not in known]
-    kept = faces.take(~np.isin(faces.labels, others))
-    if not kept.is_labeled.any() and faces.is_labeled.any():
-        found = f"has no face of the run's classes ({', '.join(chosen)})"
-        raise DataError("data", found, "give faces of these, or name another model")
-    if len(kept) < len(faces):
+    selected = faces.take(~np.isin(faces.labels, others))
+    if not selected.is_labeled.any() and faces.is_labeled.any():
+        problem = f"has no face of the run's classes ({', '.join(chosen)})"
+        raise DataError("data", problem, "give faces of these, or name another model")
+    if len(selected) < len(faces):
         names = ", ".join(faces.classes[label] for label in others if (faces.labels == label).any())
-        left_out = f"{len(faces) - len(kept):,} faces of classes that the run was not trained on ({names}) are left out"
+        left_out = (
+            f"{len(faces) - len(selected):,} faces of classes that the run was not trained on ({names}) are left out"
+        )
         echo(left_out)
-    return kept
+    return selected
 
 
 def score_classifier(classifier: AnyClassifier, faces: FaceSet, *, quiet: bool) -> Scores:
