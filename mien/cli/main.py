@@ -36,6 +36,7 @@ VERBS = {
     "people": ("people:people", "List the people of a video; merge, split and name them."),
     "events": ("events:events", "Write segments and peaks for annotation and editing programs."),
     "agreement": ("agreement:agreement", "Measure how far records agree with human coding."),
+    "groups": ("groups:groups", "Compare what is shown in groups of clips."),
     "methods": ("methods:methods", "Describe how records were made, for the methods section of a paper."),
     "train": ("training:train", "Train a network by a recipe."),
     "evaluate": ("training:evaluate", "Score a model on labeled faces."),

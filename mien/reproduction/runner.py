@@ -17,7 +17,7 @@ from mien.data.splits import make_one_vs_rest
 from mien.evaluation.metrics import score
 from mien.reproduction.derived import evaluate_ensemble, evaluate_rare_class
 from mien.reproduction.studies import ALL, SPLITS, Run, Study
-from mien.training.recipe import Recipe, load_recipe, parse_recipe
+from mien.training.recipe import Recipe, has_same_settings, load_recipe, parse_recipe
 from mien.training.runs.checkpoint import read_checkpoint
 from mien.training.torch_classifier import TorchClassifier, load_run, read_log
 from mien.training.train import train
@@ -157,21 +157,23 @@ def is_known(earlier: dict[str, Any] | None, recipe: Recipe) -> bool:
     """Return whether there is an earlier run of this recipe with at least as many epochs."""
     if earlier is None:
         return False
-    theirs = parse_recipe(earlier["recipe"], "an earlier run")
+    before = parse_recipe(earlier["recipe"], "an earlier run")
     same_length = {"schedule": recipe.schedule, "description": recipe.description}
     lengths = ("epochs", "milestones", "warmup_epochs")
     same_schedule = {name: getattr(recipe.schedule, name) for name in lengths}
     return (
-        theirs.model_copy(update=same_length) == recipe
-        and theirs.schedule.model_copy(update=same_schedule) == recipe.schedule
-        and theirs.schedule.epochs >= recipe.schedule.epochs
+        before.model_copy(update=same_length) == recipe
+        and before.schedule.model_copy(update=same_schedule) == recipe.schedule
+        and before.schedule.epochs >= recipe.schedule.epochs
     )
 
 
 def _is_resumable(place: Path, recipe: Recipe) -> bool:
-    """Whether the folder holds a run of this very recipe, to go on with; one of another length is refused by train."""
+    """Return whether the folder holds a run of this recipe that can be resumed. `train` refuses a run of another length."""
     last = place / "last.pt"
-    return last.is_file() and parse_recipe(json.loads(read_checkpoint(last)["recipe"]), str(place)) == recipe
+    if not last.is_file():
+        return False
+    return has_same_settings(parse_recipe(json.loads(read_checkpoint(last)["recipe"]), str(place)), recipe)
 
 
 def round_numbers(result: dict[str, Any]) -> dict[str, Any]:

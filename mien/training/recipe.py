@@ -277,6 +277,11 @@ def parse_recipe(values: dict[str, Any], source: str) -> Recipe:
         raise RecipeError(f"recipe '{source}'", message, "change it") from error
 
 
+def has_same_settings(one: Recipe, other: Recipe) -> bool:
+    """Return whether two recipes train alike: all but their descriptions is equal."""
+    return one.model_copy(update={"description": other.description}) == other
+
+
 def rename_old_keys(values: dict[str, Any]) -> dict[str, Any]:
     """Return a copy with keys and values of earlier versions renamed; a key is not renamed if the present key is given, too."""
     present = {name: dict(section) if isinstance(section, dict) else section for name, section in values.items()}

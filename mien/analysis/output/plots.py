@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +154,34 @@ def draw_baseline(people: PeopleAccumulator, baseline: Baseline, path: Path, tit
     panels[-1, 0].xaxis.set_major_formatter(format_axis_time)
     figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside right upper", frameon=False)
     figure.suptitle(f"{title}: smoothed probabilities minus those of the gray period")
+    save_figure(figure, path)
+
+
+#: Colors of groups of clips, in their order.
+GROUP_COLORS = (FIRST, SECOND, "#5aa469", "#9467bd", "#8c564b", "#b0b0b0")
+
+
+@without_math_text
+def draw_groups(result: Mapping[str, Any], path: Path) -> None:
+    """Draw what `compare_groups` returned: each clip as a point, each group's mean with its interval."""
+    labels, count = result["labels"], len(result["groups"])
+    figure, panels = make_panels(figsize=(2.5 + 0.5 * count * len(labels), 4.2))
+    for index, (name, values) in enumerate(result["groups"].items()):
+        color = GROUP_COLORS[index % len(GROUP_COLORS)]
+        places = np.arange(len(labels)) + 0.7 * ((index + 0.5) / count - 0.5)
+        means = np.array([values[label]["mean"] for label in labels])
+        limits = np.array([values[label]["interval"] for label in labels])
+        for clip in result["clips"][name]:
+            panels.plot(places, [clip[label] for label in labels], ".", color=color, alpha=0.35)
+        errors = np.maximum([means - limits[:, 0], limits[:, 1] - means], 0)
+        panels.errorbar(
+            places, means, errors, fmt="o", color=color, capsize=3, label=f"{name} ({len(result['clips'][name])})"
+        )
+    panels.set_xticks(range(len(labels)), labels)
+    what = "mean smoothed probability" if result["measure"] == "mean" else "share of the time on screen"
+    panels.set(ylabel=what, ylim=(0, None), title="Groups of clips: each clip, the mean and its 95 % interval")
+    panels.legend(frameon=False)
+    panels.spines[["top", "right"]].set_visible(False)
     save_figure(figure, path)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from mien.core.errors import DataError, ModelError, OutputError, RecipeError
 from mien.training.runs.checkpoint import read_checkpoint
-from mien.training.recipe import Recipe, load_recipe, parse_recipe
+from mien.training.recipe import Recipe, has_same_settings, load_recipe, parse_recipe
 
 #: The keys that a checkpoint needs for resuming.
 REQUIRED_KEYS = ("raw_weights", "optimizer", "averaged_steps", "generator", "torch_rng", "cuda_rng", "alpha", "history", "best",
@@ -39,7 +39,7 @@ def load_resume_state(folder: Path, recipe: Recipe, identity: dict[str, str], re
         raise ModelError(
             last, f"is a damaged checkpoint ({type(error).__name__}: {error})", "start a new run"
         ) from error
-    if earlier != recipe:
+    if not has_same_settings(earlier, recipe):
         other = ", ".join(list_differences(earlier, recipe))
         hint = "resume with the same settings; to train further with others, start a new run with `start.model=RUN`"
         raise RecipeError(folder, f"was trained with other settings ({other})", hint)
@@ -74,7 +74,7 @@ def list_differences(earlier: Recipe, recipe: Recipe) -> list[str]:
     before, now = earlier.model_dump(), recipe.model_dump()
     sections = [name for name, value in now.items() if isinstance(value, dict)]
     differences = [f"{name} was {before[name]!r}, now {now[name]!r}" for name in now
-             if name not in sections and before[name] != now[name]]  # fmt: skip
+             if name not in (*sections, "description") and before[name] != now[name]]  # fmt: skip
     return differences + [
         f"{section}.{name} was {before[section][name]!r}, now {value!r}"
         for section in sections
