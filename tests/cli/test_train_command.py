@@ -18,6 +18,8 @@ from mien.training.scoring.scored_faces import select_scored_faces
 from tests.cli.conftest import complaint
 from tests.conftest import ASTRONAUT, SHARED, patterns, small_recipe, voted
 
+pytestmark = pytest.mark.usefixtures("quick_export", "no_figures")
+
 
 @pytest.mark.slow
 def test_the_way_from_data_to_a_model_file_and_its_use(capsys: pytest.CaptureFixture[str]) -> None:
