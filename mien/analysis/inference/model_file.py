@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -201,7 +202,7 @@ def open_session(path: Path, threads: int = 0) -> InferenceSession:
     import onnxruntime
 
     try:
-        check_model(path.read_bytes())
+        _check_file(path, _identify_file(path))
         chosen = list_providers()
         # Fall back from an accelerator only: on the processor a fallback is useless, and ONNX Runtime prints it to stdout.
         return onnxruntime.InferenceSession(
@@ -218,6 +219,27 @@ def open_session(path: Path, threads: int = 0) -> InferenceSession:
         ) from error
 
 
+def _identify_file(path: Path) -> tuple[int, ...]:
+    """Return numbers that change with a file's content; none if the file cannot be found."""
+    try:
+        status = path.stat()
+    except OSError:
+        return ()
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+@lru_cache(maxsize=64)
+def _check_file(path: Path, identity: tuple[int, ...]) -> None:
+    """Check a model file, once in a process: this takes as long as opening it."""
+    check_model(path.read_bytes())
+
+
+@lru_cache(maxsize=64)
+def _read_metadata(path: Path, identity: tuple[int, ...]) -> dict[str, str]:
+    """Return the metadata of a model file, for which ONNX Runtime has to open it."""
+    return dict(open_session(path).get_modelmeta().custom_metadata_map)
+
+
 def _encoding_error(path: Path) -> ModelError:
     return ModelError(path, "has damaged metadata (it is not UTF-8)", "export or download it again")
 
@@ -225,7 +247,10 @@ def _encoding_error(path: Path) -> ModelError:
 def read_model_info(path: Path, session: InferenceSession | None = None) -> ModelInfo:
     """Read the metadata of a model file, from an open session if there is one. Raises ModelError."""
     try:
-        metadata = (session or open_session(path)).get_modelmeta().custom_metadata_map
+        if session is not None:
+            metadata = session.get_modelmeta().custom_metadata_map
+        else:
+            metadata = _read_metadata(path, _identify_file(path))
     except UnicodeDecodeError as error:
         raise _encoding_error(path) from error
     return ModelInfo.from_metadata(metadata, path)

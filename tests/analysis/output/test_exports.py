@@ -242,6 +242,7 @@ def test_odd_names_survive_every_format(tmp_path: Path) -> None:
     document = Elan.Eaf(str(paths[0]))
     assert "person 1 trist\\x01e" in document.get_tier_names()
     assert praat.openTextgrid(str(paths[2]), True).getTier("person 1").entries[0].label.startswith("he said ")
+    assert 'person 1: he said "<&>"' in paths[3].read_text() and "person 1: -> |" in paths[3].read_text()
     assert 'person 1: he said "&lt;&amp;&gt;"' in paths[4].read_text()
     assert len(list(otio.adapters.read_from_file(str(paths[5])).find_clips())) == 1
     assert len(ElementTree.parse(paths[8]).findall(".//keyword")) == 3
