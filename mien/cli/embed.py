@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from mien.cli.loaders import open_classifier, read_data, refuse_overwrite
+from mien.cli.loaders import read_data, refuse_overwrite
 from mien.cli.messages import emit, format_table
 from mien.cli.options import Data, Exclude, Json, Model, OutFolder, Quiet, Seed, SkipBad, Split
 from mien.core.csv_cells import CsvWriter
@@ -20,6 +20,7 @@ from mien.data.splits import sample_stratified
 from mien.evaluation.reports.page import require_plotly
 from mien.explanation.embedding import METHODS, measure_separability, project_points
 from mien.explanation.embedding_page import draw_embedding, make_embedding_page
+from mien.training.scoring.classifiers import open_classifier
 
 
 def embed(

@@ -10,12 +10,13 @@ import typer
 
 from mien.analysis.inference.classifier import check_tta
 from mien.cli.completion import complete_models
-from mien.cli.loaders import check_onnx_path, classify_images, read_data, refuse_overwrite, require_torch
+from mien.cli.loaders import check_onnx_path, read_data, refuse_overwrite
 from mien.cli.messages import emit, print_note
 from mien.cli.options import Data, Exclude, Json, LabelsBy, License, Quiet, SkipBad, Tta
 from mien.core.errors import ModelError, UsageError
 from mien.core.files import write_text
 from mien.core.types import FaceSet
+from mien.training.scoring.classifiers import classify_images, require_torch
 
 Models = Annotated[
     list[str],

@@ -12,7 +12,7 @@ import typer
 
 from mien.analysis.detection.detectors import crop_faces, detect_faces, make_detector
 from mien.analysis.media.inputs import list_inputs
-from mien.cli.loaders import read_data, refuse_overwrite, require_torch
+from mien.cli.loaders import read_data, refuse_overwrite
 from mien.cli.messages import emit, format_error, format_table, print_error
 from mien.cli.options import Detector, DetectorModel, Json, Model, OutFolder, Quiet, Seed, SkipBad, Split
 from mien.core.errors import DataError, MediaError, MienError, MissingExtra, UsageError
@@ -20,6 +20,7 @@ from mien.core.files import make_folder
 from mien.core.labels import normalize_label
 from mien.core.pictures import read_picture
 from mien.core.preprocessing import Preprocessing
+from mien.training.scoring.classifiers import require_torch
 
 if TYPE_CHECKING:
     from mien.explanation.study import ExplainedFaces, Findings

@@ -11,13 +11,14 @@ import numpy as np
 import typer
 
 from mien.analysis.detection.detectors import make_detector
-from mien.cli.loaders import read_data, refuse_overwrite, require_torch
+from mien.cli.loaders import read_data, refuse_overwrite
 from mien.cli.options import Detector, DetectorModel, Json, Model, OutFolder, Quiet, Seed, Split
 from mien.core.errors import UsageError
 from mien.core.files import make_folder
 from mien.core.progress import progress_bar
 from mien.core.types import FaceSet
 from mien.explanation.filter_pages import FilterStudy, make_activation_rows, write_filter_study
+from mien.training.scoring.classifiers import require_torch
 
 if TYPE_CHECKING:
     from mien.training.runs.checkpoint import TrainedModel

@@ -9,7 +9,7 @@ import numpy as np
 import typer
 
 from mien.analysis.inference.model_file import INT8_ENDING, find_model, int8_path, read_model_info
-from mien.cli.loaders import check_onnx_path, read_data, refuse_overwrite, require_torch
+from mien.cli.loaders import check_onnx_path, read_data, refuse_overwrite
 from mien.cli.messages import emit, print_error, print_note
 from mien.cli.options import Data, Json, LabelsBy, Quiet, Seed, SkipBad
 from mien.core.errors import UsageError
@@ -17,6 +17,7 @@ from mien.core.files import write_text
 from mien.core.types import FaceSet, split_role
 from mien.evaluation.calibration import NUM_BINS, Reliability
 from mien.evaluation.reports.curves import draw_figure, plot_reliability
+from mien.training.scoring.classifiers import require_torch
 
 #: With fewer validation faces, temperature and thresholds are mostly noise.
 MIN_FACES = 300

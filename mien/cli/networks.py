@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from mien.analysis.inference.model_file import list_shipped_models
-from mien.cli.loaders import is_run, misplaced_json_error, require_torch
+from mien.cli.loaders import misplaced_json_error
 from mien.cli.messages import emit, format_table
 from mien.cli.options import Json
 from mien.core.errors import ModelError, UsageError
+from mien.training.scoring.classifiers import is_run, require_torch
 
 if TYPE_CHECKING:
     from torch import nn

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,26 +10,10 @@ import numpy as np
 import typer
 
 from mien.analysis.inference.classifier import check_tta
-from mien.cli.loaders import (
-    AnyClassifier,
-    classify_images,
-    is_run,
-    open_classifier,
-    read_data,
-    refuse_overwrite,
-    require_torch,
-    resolve_labels_by,
-)
+from mien.cli.loaders import read_data, refuse_overwrite
 from mien.cli.messages import emit, print_note
 from mien.cli.options import Data, Exclude, Json, LabelsBy, Model, OutFolder, Quiet, SkipBad, Tta
-from mien.cli.scoring import (
-    HELD_OUT,
-    describe_label_source,
-    held_out_caveat,
-    keep_run_classes,
-    print_left_out,
-    select_scored_faces,
-)
+from mien.cli.scoring import describe_label_source, print_left_out
 from mien.core.errors import MienError, ModelError, UsageError
 from mien.core.preprocessing import resize
 from mien.core.progress import progress_bar
@@ -41,6 +26,15 @@ from mien.evaluation.reports.galleries import Saliency
 from mien.evaluation.reports.model_report import METRIC_NAMES, Extras, TrainingRecall, format_value, write_report
 from mien.evaluation.reports.page import require_jinja
 from mien.explanation.figures import draw_overlays
+from mien.training.scoring.classifiers import (
+    AnyClassifier,
+    classify_images,
+    is_run,
+    open_classifier,
+    require_torch,
+    resolve_labels_by,
+)
+from mien.training.scoring.scored_faces import HELD_OUT, held_out_caveat, keep_run_classes, select_scored_faces
 
 #: Training faces that are scored for comparison: enough for one point of accuracy, in a few seconds.
 SAMPLE = 2000
@@ -84,7 +78,7 @@ def report(
         labels_by=labels_by,
         model=classifier,
     )
-    everything = keep_run_classes(model, everything, quiet=quiet)
+    everything = keep_run_classes(model, everything, partial(print_note, quiet=quiet))
     faces, which, trained_on = select_scored_faces(everything, split, data, Path(model) if is_run(model) else None)
     warning = f"Note: {which} is what models are trained on; a score on it says little of other faces."
     notes = [warning] if trained_on else []
@@ -163,7 +157,7 @@ def compare(
         model=one,
     )
     for model in (a, b):
-        everything = keep_run_classes(model, everything, quiet=quiet)
+        everything = keep_run_classes(model, everything, partial(print_note, quiet=quiet))
     faces, which, notes = select_common_faces(everything, split, data, (a, b))
     print_left_out(everything, faces, which, quiet=bool(split) or silent)
     _print_notes(notes, quiet=silent)

@@ -74,7 +74,7 @@ def write_filter_study(out: Path, study: FilterStudy) -> list[Path]:
 
 
 def draw_weights(weights: np.ndarray) -> np.ndarray:
-    """Kernels (F, inputs, kh, kw) → RGB: red is positive, blue negative, one scale for all.
+    """Draw kernels (F, inputs, kh, kw) as RGB: red is positive, blue negative, one scale for all.
 
     Of filters that read few channels each is a strip of its channels; else a row is a filter, a column an input
     channel.
@@ -91,7 +91,7 @@ def draw_weights(weights: np.ndarray) -> np.ndarray:
 
 
 def draw_feature_maps(maps: np.ndarray, side: int = 96) -> np.ndarray:
-    """Outputs (F, H, W) → gray, each scaled to its own range, all drawn at one size."""
+    """Draw outputs (F, H, W) in gray, each scaled to its own range, all at one size."""
     low, high = maps.min(axis=(1, 2), keepdims=True), maps.max(axis=(1, 2), keepdims=True)
     gray = np.round(255 * (maps - low) / np.where(high > low, high - low, 1)).astype(np.uint8)
     tiles_ = np.stack([cv2.resize(each, (side, side), interpolation=cv2.INTER_NEAREST) for each in gray])
@@ -99,7 +99,7 @@ def draw_feature_maps(maps: np.ndarray, side: int = 96) -> np.ndarray:
 
 
 def draw_ascents(ascents: np.ndarray, zoom: int = 2) -> np.ndarray:
-    """Pictures (F, S, S), minus mean over standard deviation → gray; 2.5 standard deviations are black and white."""
+    """Draw standardized pictures (F, S, S) in gray; 2.5 standard deviations are black and white."""
     return arrange_tiles(_convert_to_gray(ascents).repeat(zoom, axis=1).repeat(zoom, axis=2), 8, gap=4)
 
 
@@ -200,7 +200,7 @@ def _format_resolution(maps: np.ndarray) -> str:
 
 
 def make_activation_rows(study: FilterStudy) -> tuple[list[str], list[list[str]]]:
-    """Heads and rows of the table of activations, one row a filter."""
+    """Return heads and rows of the table of activations, one row per filter."""
     heads = ["filter", "noise", *study.activations]
     first = next(iter(study.activations.values()))
     rows = [

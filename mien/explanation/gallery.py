@@ -61,7 +61,8 @@ def write_explanation(out: Path, model: str, faces: ExplainedFaces, findings: Fi
 
 
 def select_drawn_faces(faces: ExplainedFaces) -> np.ndarray:
-    """int64: the faces that are drawn: all, or as many of each true class (else from the front) as fit into MAX_DRAWN_FACES."""
+    """Return int64 indices of the faces to draw: all, or as many of each true class (else from the start) as fit into
+    MAX_DRAWN_FACES."""
     if len(faces) <= MAX_DRAWN_FACES:
         return np.arange(len(faces))
     turn = np.zeros(len(faces), int)

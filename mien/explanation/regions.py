@@ -83,7 +83,7 @@ def compute_shares_by_class(
 
 
 def draw_outlines(face: np.ndarray, zoom: int = 8) -> np.ndarray:
-    """A face, uint8 (S, S) or (S, S, 3), enlarged ``zoom`` times, with the borders of the regions drawn on it, RGB."""
+    """Draw the borders of the regions on a face uint8 (S, S) or (S, S, 3), enlarged ``zoom`` times; returns RGB."""
     from mien.explanation.figures import enlarge_face
 
     picture = enlarge_face(face, zoom)

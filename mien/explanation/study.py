@@ -121,7 +121,8 @@ def run_study(
 
 
 def _compare_with_controls(findings: Findings) -> None:
-    """Mean areas of every method and control; for methods the differences to each control over the same faces."""
+    """Compute mean areas of every method and control; for methods also the differences to each control over the same
+    faces."""
     areas = {name: each.compute_areas() for name, each in findings.curves.items()}
     for name, (deletion, insertion) in areas.items():
         numbers = findings.numbers.setdefault(name, {})

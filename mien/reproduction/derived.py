@@ -18,7 +18,7 @@ EXPERT_SHARES = np.linspace(0, 1, 21)
 
 
 def mix_expert(probabilities: np.ndarray, expert: np.ndarray, index: int, share: float) -> np.ndarray:
-    """Full classifier (N, K) and binary expert's probability (N,) of class ``index`` → (N, K).
+    """Mix a full classifier (N, K) with a binary expert's probability (N,) of class ``index``; returns (N, K).
 
     The class gets (1 − share) of the classifier's probability and ``share`` of the expert's; the others keep their
     proportions, so that every row still sums to 1.
@@ -31,7 +31,8 @@ def mix_expert(probabilities: np.ndarray, expert: np.ndarray, index: int, share:
 
 
 def evaluate_rare_class(folder: Path, faces: FaceSet) -> dict[str, Any]:
-    """The disgust expert joined with the plain classifier; its share has the best macro-F1 on the validation faces."""
+    """Evaluate the disgust expert mixed with the plain classifier. Its share has the best macro-F1 on the validation
+    faces."""
     divided = SPLITS["r5"](faces)
     plain, expert = (TorchClassifier(load_run(folder / "rare-class" / name)) for name in ("plain", "expert"))
     index = plain.labels.index("disgust")
@@ -56,7 +57,7 @@ MEMBERS = ("adaptive-loss/cross-entropy-1", "adaptive-loss/cross-entropy-2", "ra
 
 
 def evaluate_ensemble(folder: Path, faces: FaceSet) -> dict[str, Any]:
-    """MEMBERS as one, ten-crop: weights from the held-out tenth of Training, scored on PublicTest."""
+    """Evaluate MEMBERS as one model, ten-crop: weights from the held-out tenth of Training, scores on PublicTest."""
     divided = SPLITS["r5"](faces)
     members = [TorchClassifier(load_run(folder / name)) for name in MEMBERS]
     answers = {}

@@ -112,7 +112,7 @@ def train_run(run: Run, faces: FaceSet, place: Path, *, short: bool, quiet: bool
 
 
 def make_recipe(run: Run, short: bool, runs: Path = Path("runs")) -> Recipe:
-    """The run's recipe at its full or its shortened length. ``runs`` holds all studies.
+    """Return the run's recipe at its full or its shortened length. ``runs`` holds all studies.
 
     Milestones shrink with the length, and the warm-up takes no more than two fifths of it.
     """

@@ -61,7 +61,7 @@ class Study:
 
 
 def select_official_splits(faces: FaceSet) -> tuple[FaceSet, FaceSet]:
-    """(Training, PublicTest), labeled; DataError where the data has not both. PrivateTest is not touched."""
+    """Return (Training, PublicTest), labeled. Raises DataError if the data lacks one of them. PrivateTest is not used."""
     for name in ("Training", "PublicTest"):
         if not faces.has_split(name):
             raise DataError("data", f"has no split {name}", "give FER2013's file, or its Training and PublicTest files")
@@ -96,7 +96,8 @@ def _draw_r2(faces: FaceSet) -> FaceSet:
 
 
 def _draw_r2_joined(faces: FaceSet) -> FaceSet:
-    """R2's last rung: validation faces train too. The test faces are watched, and choose nothing: the last epoch is kept."""
+    """Draw the splits of R2's last step, in which validation faces train too. The test faces select nothing: the last
+    epoch is kept."""
     faces = _draw_r2(faces)
     return replace(faces, split=np.where(faces.split == "test", "test", "train"))
 
@@ -113,7 +114,7 @@ def _draw_r3(faces: FaceSet) -> FaceSet:
 
 
 def _draw_whole(faces: FaceSet) -> FaceSet:
-    """All of Training, and PublicTest to compare by."""
+    """Return all of Training, and PublicTest for comparison."""
     training, public = select_official_splits(faces)
     return concatenate_faces([_rename_split(training, "train"), _rename_split(public, "test")])
 

@@ -49,7 +49,7 @@ RESPONSES: dict[int | str, dict[str, Any]] = {"4XX": {"description": "Not done, 
 
 
 def describe_error(status: int, why: str) -> dict[int | str, dict[str, Any]]:
-    """``responses`` of a route that may answer with another error, too."""
+    """Return ``responses`` of a route that may also answer with another error."""
     return {status: {"description": why, "content": CONTENT}}
 
 
@@ -73,7 +73,7 @@ def make_not_found_error(what: object) -> RequestError:
 
 
 def answer_unexpected_error(path: str, error: Exception) -> JSONResponse:
-    """The answer to a request that failed through a fault of ours."""
+    """Return the answer to a request that failed because of a bug."""
     kind = type(error).__name__
     known = MienError(path, f"failed with an unforeseen {kind}", "please report it", code="unexpected", kind=kind)
     return JSONResponse(make_error_body(known), 500)
@@ -86,7 +86,7 @@ def drop_parameters(hint: str) -> str:
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    """Have ``app`` answer every kind of error that is foreseen in the one shape."""
+    """Make ``app`` answer every expected kind of error in the same form."""
 
     @app.exception_handler(RequestError)
     async def refused(_: Request, error: RequestError) -> JSONResponse:

@@ -65,7 +65,7 @@ class Service:
 
 
 def create_app(config: Config) -> FastAPI:
-    """The application. Raises MienError where a model, a detector or the state folder cannot be used."""
+    """Create the application. Raises MienError if a model, a detector or the state folder cannot be used."""
     service = Service(config)
 
     @asynccontextmanager
@@ -152,7 +152,7 @@ class Server(uvicorn.Server):
 
 
 def make_server(app: FastAPI, config: Config) -> Server:
-    """A server for an application of ``create_app``; ``run(sockets=[...])`` starts it."""
+    """Return a server for an application of ``create_app``; ``run(sockets=[...])`` starts it."""
     limits = config.limits
     protocol = type("Protocol", (_Protocol,), {"header_s": limits.header_s})
     settings = uvicorn.Config(
@@ -164,7 +164,7 @@ def make_server(app: FastAPI, config: Config) -> Server:
 
 
 def open_listener(host: str, port: int) -> socket.socket:
-    """A socket that listens, before anything else is started. OSError where the address cannot be used."""
+    """Open a listening socket before anything else is started. Raises OSError if the address cannot be used."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family)
     try:

@@ -159,7 +159,7 @@ class _FormReceiver:
             self._target.write(data[start:end])
 
     def check_head(self) -> None:
-        """Have the file's first bytes looked at, once."""
+        """Check the file's first bytes, once."""
         check, self._check = self._check, None
         if check is not None:
             check(self._start, self.upload.name)

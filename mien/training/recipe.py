@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
+from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -246,9 +247,14 @@ def load_recipe(name_or_path: str | Path, overrides: list[str] | None = None) ->
     except (ValueError, RecursionError) as error:  # ValueError also for text that is not UTF-8, and for huge numbers
         raise RecipeError(path, f"is not TOML ({error})", "correct it") from error
     values.setdefault("name", path.stem)
-    for override in overrides or []:
+    return parse_recipe(override_settings(values, overrides or []), str(name_or_path))
+
+
+def override_settings(values: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    """Apply ``section.key=value`` overrides to the settings of a recipe, in place; return them."""
+    for override in overrides:
         _apply_override(values, override)
-    return parse_recipe(values, str(name_or_path))
+    return values
 
 
 def parse_recipe(values: dict[str, Any], source: str) -> Recipe:

@@ -59,7 +59,7 @@ class Access:
         self._names = {"localhost"} if self._loopback else {"localhost", machine, f"{machine}.local", config.host}
 
     def check_request(self, scope: Scope) -> None:
-        """Raises RequestError for a foreign host or origin (403), and where the token is missing or wrong (401, 429)."""
+        """Raise RequestError for a foreign host or origin (403), and for a missing or wrong token (401, 429)."""
         headers, path = Headers(scope=scope), get_route_path(scope)
         self._check_host(headers.get("host", ""))
         origin = headers.get("origin")
@@ -81,7 +81,8 @@ class Access:
             raise RequestError(401, "token_missing", "token", "is missing", hint, {"www-authenticate": "Bearer"})
 
     def check_token(self, token: str, address: str) -> None:
-        """Raises RequestError for a wrong token (401), and for any after too many wrong ones from the same address (429)."""
+        """Raise RequestError for a wrong token (401), and for any token after too many wrong ones from the same
+        address (429)."""
         if not self._token:
             return
         self._failed_sign_ins.check_address(address)
@@ -91,7 +92,8 @@ class Access:
             raise RequestError(401, "wrong_token", "token", "is wrong", hint, {"www-authenticate": "Bearer"})
 
     def _check_host(self, host: str) -> None:
-        """A page of another site whose name was made to lead here (DNS rebinding) sends that name as Host."""
+        """Refuse a foreign Host. A page of another site whose name resolves to this machine (DNS rebinding) sends that
+        name as Host."""
         if self._token:
             return  # who knows the token may come by any name, as that of a proxy
         try:
@@ -109,7 +111,7 @@ class Access:
 
 
 def _parse_host(origin: str) -> str | None:
-    """None for what is no address."""
+    """Return the host of an address, None for text that is no address."""
     try:
         return urlsplit(origin).netloc.lower()
     except ValueError:
@@ -121,20 +123,20 @@ def _is_public(path: str) -> bool:
 
 
 def get_client_address(scope: Scope) -> str:
-    """Who sent a request; behind a trusted proxy, whom that names."""
+    """Return the address of the sender; behind a trusted proxy, the address that the proxy names."""
     client = scope.get("client")
     return client[0] if client else ""
 
 
 def parse_bearer_token(headers: Headers) -> str:
-    """The token in a request's header; "" without one."""
+    """Return the token in a request's header, "" without one."""
     kind, _, token = headers.get("authorization", "").partition(" ")
     return token.strip() if kind.lower() == "bearer" else ""
 
 
 def parse_session_cookies(headers: Headers) -> list[str]:
-    """The sessions in a request's cookies: a browser also sends that of another service of this host, at a longer or shorter
-    path."""
+    """Return the sessions in a request's cookies. A browser also sends the cookie of another service on this host, at
+    a longer or shorter path."""
     pairs = (part.partition("=") for part in headers.get("cookie", "").split(";"))
     return [value.strip() for name, _, value in pairs if name.strip() == COOKIE]
 
@@ -162,7 +164,7 @@ class FailedSignIns:
 
 
 def get_request_kind(scope: Scope) -> str:
-    """Which of the limits on requests at the same time a request counts towards."""
+    """Return which of the limits on simultaneous requests a request counts towards."""
     path = get_route_path(scope)
     if path.startswith("/v1/images"):
         return "pictures"
@@ -288,7 +290,7 @@ SEND_TIMEOUT_S = 30.0
 
 
 def _limit_send_time(send: Send) -> Send:
-    """Ends an answer that nobody takes."""
+    """End an answer that the client does not read."""
 
     async def sending(message: Message) -> None:
         await asyncio.wait_for(send(message), SEND_TIMEOUT_S)
@@ -297,7 +299,8 @@ def _limit_send_time(send: Send) -> Send:
 
 
 def _add_headers(send: Send, body: _RequestBody) -> Send:
-    """Adds HEADERS to an answer. One that comes before the end of what was sent ends the connection, too."""
+    """Add HEADERS to an answer. An answer that is sent before the request was read completely also closes the
+    connection."""
 
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":

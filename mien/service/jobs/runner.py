@@ -74,12 +74,12 @@ class Runner:
         await asyncio.gather(*self._loops, *self._tasks.values(), return_exceptions=True)
 
     def wake_up(self) -> None:
-        """There is a new job."""
+        """Tell the runner that there is a new job."""
         self._wake.set()
 
     @property
     def pids(self) -> dict[str, int]:
-        """Job → process id of its worker."""
+        """Return job → process ID of its worker."""
         return {job_id: process.pid for job_id, process in self._running.items()}
 
     async def cancel_job(self, job_id: str) -> Job | None:
@@ -135,7 +135,7 @@ class Runner:
         self._wake.set()
 
     async def _run_job(self, job: Job) -> None:
-        """One attempt at one job; whatever happens, the job is then queued again or in a final state."""
+        """Make one attempt at a job. Afterwards the job is queued again or in a final state, whatever happens."""
         out = self._store.get_folder(job.id) / WORK
         try:
             end = await self._run_worker(job, out)
@@ -151,7 +151,7 @@ class Runner:
                 await asyncio.sleep(RETRY_S)
 
     def _record_outcome(self, job: Job, end: dict[str, Any], out: Path) -> None:
-        """What an attempt came to: results, a failure, or one more attempt."""
+        """Record the outcome of an attempt: results, a failure, or one more attempt."""
         if not self._is_wanted(job.id):
             pass  # cancelled or removed
         elif "died" in end:
@@ -175,7 +175,7 @@ class Runner:
         return job is not None and not job.is_final
 
     async def _run_worker(self, job: Job, out: Path) -> dict[str, Any]:
-        """The worker's last message: ``{"done": ...}``, ``{"error": ...}``, or ``{"died": how}``."""
+        """Return the worker's last message: ``{"done": ...}``, ``{"error": ...}``, or ``{"died": how}``."""
         if (model := job.options.model) not in self._models:  # served when the job was sent, before a restart
             hint = f"choose one of {', '.join(self._models)}"
             problem = "is not served any more"

@@ -61,7 +61,7 @@ class ProgressReporter:
         self.out.flush()
 
     def report_progress(self, seconds: float, total: float | None, frames: int) -> None:
-        """As AnalysisContext.report_progress. MediaError for a video that goes on longer than it may."""
+        """Report progress as AnalysisContext.report_progress does. Raises MediaError if the video exceeds its limit."""
         if max(seconds, total or 0.0) > self.limit_s:
             raise make_too_long_error(self.name, max(seconds, total or 0.0), self.limit_s)
         now = time.monotonic()
@@ -82,7 +82,7 @@ def make_too_long_error(name: str, seconds: float, limit_s: float) -> MediaError
 
 
 def probe_video(path: Path, name: str, most_pixels: int, most_seconds: float) -> dict[str, Any]:
-    """Size, length and start of a video. MediaError for what is none, or is larger or longer than it may be."""
+    """Return size, length and start of a video. Raises MediaError if it is no video, or larger or longer than allowed."""
     import av
 
     from mien.analysis.media.animation import AnimationSource
@@ -120,7 +120,7 @@ def probe_video(path: Path, name: str, most_pixels: int, most_seconds: float) ->
 
 
 def check_video_limits(name: str, facts: dict[str, Any], most_pixels: int, most_seconds: float) -> dict[str, Any]:
-    """The facts; a MediaError where a video is larger or longer than it may be."""
+    """Return the facts. Raises MediaError if a video is larger or longer than allowed."""
     width, height = facts["width"], facts["height"]
     if width * height > most_pixels:
         problem = f"has {width} x {height} pixels, more than the limit of {most_pixels:,}"

@@ -26,7 +26,7 @@ ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_
 
 
 def make_child_environment(**more: str) -> dict[str, str]:
-    """The environment of a process of ours, which finds this very package."""
+    """Return the environment of a child process that imports this very package."""
     from mien import __file__ as package
 
     root = os.path.dirname(os.path.dirname(os.path.abspath(package)))  # noqa: PTH100, PTH120 - a plain string is wanted
@@ -50,7 +50,8 @@ class _Process:
         self.pid = self._child.pid
 
     def send_picture(self, data: bytes, most_pixels: int) -> tuple[int, int] | dict[str, Any]:
-        """(height, width) of the picture that ``receive_pixels`` then gives, or the error. EOFError where the process died."""
+        """Return (height, width) of the picture that ``receive_pixels`` then gives, or the error. Raises EOFError if
+        the process died."""
         try:
             self._input.write(REQUEST.pack(len(data), most_pixels))
             rest = memoryview(data)
@@ -132,7 +133,7 @@ class Decoders:
 
     @property
     def pids(self) -> list[int]:
-        """Process ids of the decoders that wait for work."""
+        """Return the process IDs of the idle decoders."""
         idle = [self._free.get() for _ in range(self._free.qsize())]
         for process in idle:
             self._free.put(process)
@@ -140,7 +141,7 @@ class Decoders:
 
     @asynccontextmanager
     async def decode_picture(self, data: bytes, name: str) -> AsyncIterator[np.ndarray]:
-        """RGB uint8 (H, W, 3), upright; it counts as held until the block ends. RequestError (422, 413) where it cannot be."""
+        """Return RGB uint8 (H, W, 3), upright. It counts as held until the block ends. Raises RequestError (422, 413)."""
         job = self._threads.submit(self._decode, data, name)
         try:
             picture = await asyncio.wrap_future(job)
@@ -179,7 +180,7 @@ class Decoders:
             self._free.put(process if emptied else None)
 
     def _take_process(self) -> _Process:
-        """The next decoder that has nothing to do, begun anew where it died. RequestError (503) where none can be."""
+        """Return the next idle decoder, restarted if it died. Raises RequestError (503) if none can be started."""
         process = self._free.get()
         if process is not None and process.is_alive:
             return process
@@ -223,7 +224,7 @@ class Decoders:
 
 
 def _make_request_error(name: str, error: dict[str, Any]) -> RequestError:
-    """The decoder's error as an answer; parameters that its hint names are of no use to a client."""
+    """Return the decoder's error as an answer. Parameters that its hint names mean nothing to a client."""
     code, problem, parameters = error["code"], error["problem"], error["parameters"]
     if code == "too_many_pixels":
         return RequestError(413, code, name, problem, "send a smaller one", **parameters)

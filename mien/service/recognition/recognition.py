@@ -98,18 +98,20 @@ class RecognizerPool:
         return replace(options, model=model)
 
     def get_classifier(self, model: str) -> Classifier:
-        """The model, loaded when it is first asked for."""
+        """Return the model. It is loaded when it is first requested."""
         if model not in self._classifiers:
             self._classifiers[model] = Classifier(self.get_model_source(model), threads=self._config.threads)
         return self._classifiers[model]
 
     def get_model_source(self, model: str) -> str | Path:
-        """What to load for a name: of a shipped model the name, so that the file that suits this machine is taken."""
+        """Return what to load for a name. A shipped model is loaded by its name, so that the file that suits this
+        machine is used."""
         path = self.models[model]
         return model if list_shipped_models().get(model) == path else path
 
     def make_face_finder(self, options: AnalysisOptions) -> FaceFinder:
-        """For a camera: it searches some frames and follows faces through the others, with a detector of its own."""
+        """Return a face finder for a camera. It detects faces in some frames and tracks them in the others, with a
+        detector of its own."""
         return FaceFinder(self._make_detector(options), options.people)
 
     async def analyze(
@@ -157,7 +159,7 @@ class RecognizerPool:
 
     @contextmanager
     def _borrow_detector(self, options: AnalysisOptions, keep: bool) -> Iterator[Detector]:
-        """Lend out a detector that nobody else uses meanwhile; ``keep`` it for the next request."""
+        """Lend a detector to one user at a time; ``keep`` it for the next request."""
         key = options.detector, round(options.detector_threshold, 2)
         if len(self._idle) > 20 and key not in self._idle:
             self._idle.clear()  # thresholds of all kinds were asked for: begin again rather than keep them all
@@ -176,14 +178,15 @@ class RecognizerPool:
 
 
 def _classify_crops(classifier: Classifier, tta: TTA, crops: np.ndarray) -> np.ndarray:
-    """float32 (N, K + 1): the probabilities of crops, and in the last column the score that each is no face (0: unknown)."""
+    """Return float32 (N, K + 1): the probabilities of crops, and in the last column the not-a-face scores (0:
+    unknown)."""
     probabilities, non_faces = classifier.predict(crops, tta)
     last = np.zeros(len(crops), np.float32) if non_faces is None else non_faces
     return np.column_stack([probabilities, last])
 
 
 def find_usable_detectors(config: Config) -> list[str]:
-    """The names in DETECTORS that work on this machine."""
+    """Return the names in DETECTORS that work on this machine."""
     has_yunet = config.detector_model is not None or find_pulled_model("yunet") is not None
     return [name for name in DETECTORS if name != "yunet" or has_yunet]
 

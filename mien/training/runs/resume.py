@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from mien.core.errors import DataError, ModelError, OutputError, RecipeError
 from mien.training.runs.checkpoint import read_checkpoint
-from mien.training.recipe import Recipe, has_same_settings, parse_recipe
+from mien.training.recipe import Recipe, has_same_settings, load_recipe, parse_recipe
 
 #: The keys that a checkpoint needs for resuming.
 REQUIRED_KEYS = ("raw_weights", "optimizer", "averaged_steps", "generator", "torch_rng", "cuda_rng", "alpha", "history", "best",
@@ -52,6 +53,20 @@ def load_resume_state(folder: Path, recipe: Recipe, identity: dict[str, str], re
             problem = f"was trained with other {what} ({before}; now {identity[what]})"
             raise DataError(folder, problem, hint)
     return saved
+
+
+def load_begun_recipe(folder: Path, recipe: Recipe, echo: Callable[[str], None]) -> Recipe:
+    """Return the recipe that a run was begun with, with the settings that were changed then.
+
+    echo: is told how ``recipe`` differs from it. Raises RecipeError for a run of another recipe.
+    """
+    stored = load_recipe(folder / "recipe.toml")
+    if stored.name != recipe.name:
+        problem = f"is a run of '{stored.name}', not of '{recipe.name}'"
+        raise RecipeError(folder, problem, "name its recipe, or another folder as `out`")
+    if changed := list_differences(stored, recipe):
+        echo(f"note: the run continues with its own settings; in the recipe {'; '.join(changed)}")
+    return stored
 
 
 def list_differences(earlier: Recipe, recipe: Recipe) -> list[str]:
