@@ -1,4 +1,5 @@
-"""The jobs of `mien queue`: read from a TOML file, what each runs, and how far it is according to its run folders."""
+"""The jobs of `mien queue`: read them from a TOML file, list their commands, and read their progress from the run
+folders."""
 
 from __future__ import annotations
 
@@ -48,7 +49,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Plan:
-    """What all jobs of one queue share. ``runs`` is the folder of all runs, ``known`` results of other machines."""
+    """What all jobs of one queue share. ``runs`` is the folder of all runs, ``known`` holds results of other machines."""
 
     jobs: tuple[Job, ...]
     runs: Path

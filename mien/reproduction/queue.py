@@ -41,7 +41,7 @@ STATES = ("running", "waiting", "refused", "failed", "done")
 
 @dataclass
 class Entry:
-    """What the queue knows of one job.
+    """The state of one job in the queue.
 
     done, epochs: epochs of its trainings that are finished, and that it has in all.
     hours: what is left of them at the pace of this machine; None if nobody knows.

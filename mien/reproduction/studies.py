@@ -1,4 +1,4 @@
-"""What `mien reproduce` runs: the five reference systems on their own splits, and the questions they left open.
+"""The studies of `mien reproduce`: the five reference systems on their own splits, and the questions they left open.
 
 A study is a list of runs; a run is a recipe, what is laid over it, and the split it is made on. Every run has its full
 length and a shortened one for machines without a GPU: at least a fifth of the author's epochs (a tenth of R2's thousand).

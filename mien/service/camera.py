@@ -1,4 +1,4 @@
-"""The camera: frames come over a WebSocket, the newest is read, and those that it overtook are dropped."""
+"""The camera: frames come over a WebSocket. The newest is analyzed; older ones that wait are dropped."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ UNSUITABLE, TOO_BIG, POLICY = 1003, 1009, 1008
 
 @dataclass
 class LatestFrame:
-    """A place for one frame: a later one takes the place of one that nobody took yet."""
+    """Hold one frame; a newer one replaces it if nobody has taken it yet."""
 
     dropped: int = 0
     _frame: bytes | None = None
@@ -69,7 +69,7 @@ class LatestFrame:
 
 @dataclass
 class Recording:
-    """Records of a camera, as ``mien analyze`` writes them of a file; it is full before it would have more than ``max_rows``.
+    """Records of a camera, as ``mien analyze`` writes them for a file; at most ``max_rows``.
 
     Frames and times count from the first frame of the recording.
 

@@ -1,4 +1,4 @@
-"""What a service is told when it starts, and every limit that it keeps."""
+"""The settings of a service, and all of its limits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MIB = 2**20
 
 @dataclass(frozen=True)
 class Limits:
-    """Bytes, pixels, seconds and counts that no request goes beyond.
+    """Limits of all requests in bytes, pixels, seconds and counts.
 
     picture_bytes, picture_pixels   of a picture that is sent; frames of the camera have the same pixels, fewer bytes
     video_bytes, video_seconds      of a video that is sent; video_pixels of each of its frames
@@ -63,7 +63,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Config:
-    """How a service runs.
+    """The settings of a service.
 
     token         asked for in every call, "" for none
     allow_insecure        whether an address that others reach is used without a token, on purpose

@@ -1,4 +1,4 @@
-"""Names of files as people gave them: shown, and offered again for saving, but never used as a path."""
+"""Names of uploaded files: shown, and offered again for saving, but never used as a path."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every answer that is no result, as JSON: ``{"error": {"name", "problem", "hint", "code", "parameters"}}`` with its status."""
+"""All errors as JSON: ``{"error": {"name", "problem", "hint", "code", "parameters"}}`` with their HTTP status."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STATUS_OF: tuple[tuple[type[MienError], int], ...] = (
 
 
 class RequestError(HTTPException):
-    """A request that is not done, with its status, the headers of the answer and what every error of mien has.
+    """An error that refuses a request: the HTTP status, the headers of the answer, and the parts of every MienError.
 
     ``code`` is one of those that docs/serving.md lists.
     """

@@ -1,4 +1,4 @@
-"""Routes for pictures: their faces, the annotated picture, and what the network looked at."""
+"""Routes for pictures: their faces, the annotated picture, and saliency maps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the service writes to stderr: one line an event, with its time and its offset from UTC."""
+"""The log on stderr: one line per event, with its time and its offset from UTC."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The interface as an OpenAPI document, and as a page in plain HTML, since the usual pages load their scripts from another host."""
+"""The OpenAPI document, and a page in plain HTML for it: the usual pages load their scripts from another host."""
 
 from __future__ import annotations
 

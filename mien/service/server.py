@@ -1,4 +1,4 @@
-"""The service in one piece: what it holds, what it starts and ends with, and the application that answers."""
+"""The service: its state, its start and end, and the ASGI application."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ what a face shows, not what a person feels. Every error is JSON: {"error": {"nam
 
 
 class Service:
-    """What the routes share."""
+    """The state that the routes share."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -99,7 +99,8 @@ def create_app(config: Config) -> FastAPI:
 
 
 class _Protocol(H11Protocol):
-    """HTTP/1.1 that does not wait for ever for a request line and its headers, the first of a connection or a later one."""
+    """HTTP/1.1 with a time limit on the request line and the headers, for the first request of a connection and for
+    later ones."""
 
     header_s = 10.0
     _patience: asyncio.TimerHandle | None = None
@@ -140,7 +141,7 @@ class _Protocol(H11Protocol):
 
 
 class Server(uvicorn.Server):
-    """A server that ends its streams of events when it is told to end."""
+    """A server that ends its event streams when it is told to stop."""
 
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)

@@ -1,4 +1,4 @@
-"""Routes around the work: the page, what is installed, reports, sign-in, health, and the document of the interface."""
+"""Routes of the page, settings, models, reports, sign-in, health, and the OpenAPI document."""
 
 from __future__ import annotations
 

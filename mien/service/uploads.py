@@ -1,4 +1,4 @@
-"""The one file of a form (multipart/form-data), read as it arrives: nothing is gathered but what is wanted."""
+"""The file of a form (multipart/form-data), parsed while it arrives; other fields are not stored."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ FORM = {
 
 @dataclass
 class Upload:
-    """What was sent: the name it had there, for display alone, and how many bytes."""
+    """An uploaded file: the client's name for it, only for display, and its size in bytes."""
 
     name: str = ""
     size: int = 0
@@ -103,7 +103,7 @@ def _make_broken_form_error(problem: str) -> RequestError:
 
 
 class _FormReceiver:
-    """What the parser calls: keeps the first part with the wanted name, and counts everything."""
+    """Callbacks of the parser: keep the first part with the expected name, and count everything."""
 
     def __init__(self, target: BinaryIO, limit: int, field: str, check: Callable[[bytes, str], None] | None) -> None:
         self._check, self._start = check, b""

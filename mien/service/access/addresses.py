@@ -1,4 +1,4 @@
-"""Where the service stands behind a proxy: the path that all its addresses begin with, and whom it believes about clients."""
+"""The root path of the service behind a proxy, and which proxies are trusted to name the client."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def get_route_path(scope: Scope) -> str:
 
 
 class RootPathMiddleware:
-    """The ASGI application around all others: a proxy may pass the root path on or take it away, both lead to the same."""
+    """Outermost ASGI application: a proxy may keep the root path or remove it; both reach the same routes."""
 
     def __init__(self, app: ASGIApp, root_path: str) -> None:
         self._app, self._root = app, root_path

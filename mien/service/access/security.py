@@ -1,4 +1,5 @@
-"""What stands before every request: who may ask, how much may be sent and how slowly, how many at once."""
+"""Access to the service, checked before every request: tokens, hosts, and limits on size, speed and number of
+requests."""
 
 from __future__ import annotations
 
@@ -50,7 +51,7 @@ HEADERS = {
 
 
 class Access:
-    """Decides who may ask: whoever has the token, or signed in with it."""
+    """Grant access to clients that have the token, or that signed in with it."""
 
     def __init__(self, config: Config, sessions: Sessions, failed_sign_ins: FailedSignIns) -> None:
         self._token, self._sessions, self._failed_sign_ins = config.token, sessions, failed_sign_ins
@@ -142,7 +143,7 @@ def parse_session_cookies(headers: Headers) -> list[str]:
 
 
 class FailedSignIns:
-    """Counts wrong tokens: after ``max_failures`` within ``within_s`` their address has to wait until some are forgotten."""
+    """Count wrong tokens. After ``max_failures`` within ``within_s`` seconds, their address has to wait."""
 
     def __init__(
         self, max_failures: int = 10, within_s: float = 60.0, clock: Callable[[], float] = time.monotonic
@@ -181,7 +182,7 @@ DRAINED_BYTES, DRAINED_S = 8 * MIB, 1.0
 
 @dataclass
 class _RequestBody:
-    """Reads a request's body for the application, and refuses one that is too long or too slow."""
+    """Read a request's body for the application, and refuse one that is too long or too slow."""
 
     receive: Receive
     limit: int
@@ -223,7 +224,7 @@ class _RequestBody:
 
 
 class Guard:
-    """The ASGI application around the application: access, limits, and headers of every answer."""
+    """ASGI application around the routes: access, limits, and the headers of every answer."""
 
     def __init__(self, app: ASGIApp, config: Config, access: Access) -> None:
         self._app, self._limits, self._access = app, config.limits, access

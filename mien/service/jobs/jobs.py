@@ -1,4 +1,4 @@
-"""Videos that are to be, are being and were analyzed: kept in SQLite, so that they outlive the server."""
+"""Video jobs of all states in SQLite, so that they survive a restart of the server."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def make_source_name(name: str) -> str:
 
 
 class JobStore:
-    """The jobs of one state folder, which it keeps for itself. All calls come from one thread.
+    """The jobs of one state folder, locked against other processes. All calls come from one thread.
 
     ``on_change`` is called with every job that changed.
     """

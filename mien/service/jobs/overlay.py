@@ -1,4 +1,4 @@
-"""The records of a video as a player needs them: few frames, few digits, times of the video that is played."""
+"""The records of a video as a player needs them: thinned, rounded, in the player's time."""
 
 from __future__ import annotations
 

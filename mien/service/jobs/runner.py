@@ -1,4 +1,4 @@
-"""Starts a worker process for each job, so many at a time; hears its progress, ends it, tries again after a crash."""
+"""Run a limited number of worker processes, one per job: follow their progress, stop them, and retry after a crash."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ MAX_LINE_BYTES = 64 * 1024
 
 
 class Runner:
-    """Runs the queued jobs of a store with ``config.workers`` processes, and removes those whose time is over.
+    """Run the queued jobs of a store with ``config.workers`` processes, and remove expired jobs.
 
     Args:
         models: name → what a Recognizer is given for it.

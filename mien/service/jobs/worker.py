@@ -32,7 +32,7 @@ PROGRESS_INTERVAL_S = 0.2
 
 @dataclass(frozen=True)
 class UploadedVideo(Input):
-    """A file that was sent: it lies under a name of ours, and goes by its own."""
+    """An uploaded file: stored under a name of the service, shown under its own."""
 
     display_name: str = ""
 
@@ -47,7 +47,7 @@ class UploadedVideo(Input):
 
 @dataclass
 class ProgressReporter:
-    """Writes lines of progress, not too many, and an estimate of the time left."""
+    """Write lines of progress at a limited rate, with an estimate of the time left."""
 
     out: IO[str]
     limit_s: float

@@ -1,4 +1,4 @@
-"""Crops of requests that arrive together go through the network together."""
+"""Classify the crops of simultaneous requests in one batch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAX_CROPS = 64
 
 
 class Batcher:
-    """Collects crops while a batch is in the network; all that came meanwhile are the next one.
+    """Collect crops while a batch is in the network; they form the next batch.
 
     A request that is alone never waits. ``announce_request`` and ``withdraw_announcement`` count requests whose faces are
     still being detected: where there are some, a batch waits for them up to ``gather_s``.

@@ -1,4 +1,4 @@
-"""The process that decodes pictures: bytes in at stdin, pixels out at stdout, with a limit on its memory.
+"""The process that decodes pictures: bytes on stdin, pixels on stdout, with a limit on its memory.
 
 A hostile file may make it run out of memory, hang or crash: it is then ended and replaced, and the service goes on.
 Request:  ``<QQ`` bytes of the picture, most pixels; then the bytes.

@@ -1,4 +1,4 @@
-"""Bytes of a picture → pixels, in processes that may die of them."""
+"""Decode pictures in child processes, so that a crash or too much memory ends only the child."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class _Process:
 
 
 class Decoders:
-    """``count`` decoders that are started again when they die, and a budget for what they have decoded.
+    """``count`` decoder processes that are restarted when they die, and a budget for the decoded pixels.
 
     ``replaced`` counts those that died or were ended; ``on_replaced`` is called for each.
     """

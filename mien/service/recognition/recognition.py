@@ -1,4 +1,4 @@
-"""Models and detectors, kept ready: pictures → faces, for many requests at the same time."""
+"""Loaded models and detectors: pictures → faces, for many requests at the same time."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Recognition:
 
 
 class RecognizerPool:
-    """Reads pictures with any of the models and detectors of a service.
+    """Analyze pictures with any of the models and detectors of a service.
 
     A detector of OpenCV serves one thread at a time, so each is lent out and given back; ONNX Runtime serves many.
     """

@@ -1,4 +1,4 @@
-"""A face with a map of what decides over it. The one part of the service that needs torch, loaded when it is asked for."""
+"""Saliency maps of faces. This is the only part of the service that needs torch; it is imported on the first request."""
 
 from __future__ import annotations
 
