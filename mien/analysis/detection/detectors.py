@@ -257,7 +257,7 @@ def detect_faces(
     found = [_detect_at_scale(detector, picture, scale) for scale in _search_scales(picture, sides)]
     boxes = np.concatenate([detections.boxes_xyxy for detections in found])
     scores = np.concatenate([detections.scores for detections in found])
-    return _suppress_overlaps(_clip_boxes(Detections(boxes, scores), picture))
+    return suppress_overlaps(_clip_boxes(Detections(boxes, scores), picture))
 
 
 def _search_scales(picture: np.ndarray, sides: tuple[int, ...]) -> Iterator[float]:
@@ -299,7 +299,7 @@ def _clip_boxes(found: Detections, picture: np.ndarray) -> Detections:
     return Detections(boxes[keep], found.scores[keep])
 
 
-def _suppress_overlaps(found: Detections, overlap: float = 0.4) -> Detections:
+def suppress_overlaps(found: Detections, overlap: float = 0.4) -> Detections:
     """Suppress boxes that overlap one with a higher score: IoU above ``overlap``, or 70 % of the smaller box inside."""
     found = _sort_by_score(found.boxes_xyxy, found.scores)
     boxes, areas = found.boxes_xyxy, np.prod(found.boxes_xyxy[:, 2:] - found.boxes_xyxy[:, :2], axis=1)
