@@ -25,7 +25,7 @@ from data_files import YUNET, find_data_file, require_data_file
 
 from mien.core.types import FaceSet
 from mien.data.readers import load_faces, save_faces
-from mien.training.environment import PACKAGES, describe_processor
+from mien.training.runs.environment import PACKAGES, describe_processor
 
 ROOT = Path(__file__).resolve().parent.parent
 

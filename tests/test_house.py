@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,13 @@ def test_modules_and_functions_are_short() -> None:
     assert FILES and too_long == []
 
 
+def test_folders_are_small() -> None:
+    """A folder has at most 15 modules. `cli` is excepted: it has one module for each verb."""
+    counts = Counter(path.parent for path in FILES if path.name != "__init__.py")
+    too_full = {folder.name: count for folder, count in counts.items() if count > 15 and folder.name != "cli"}
+    assert counts and too_full == {}
+
+
 #: An option of the command line.
 OPTION = re.compile(r"(?<![\w-])--[a-z]")
 #: Strings of these modules may name options: they build command lines, of git or of mien, or pages that show some.
@@ -76,7 +84,7 @@ COMMAND_LINES = {
     "reproduction/jobs.py",
     "reproduction/page.py",
     "reproduction/queue.py",
-    "training/environment.py",
+    "training/runs/environment.py",
 }
 
 

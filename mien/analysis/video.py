@@ -5,55 +5,28 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
-from dataclasses import dataclass, field, replace
+from contextlib import ExitStack
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mien.analysis.detection.detectors import Detections
-from mien.analysis.media.animation import AnimationSource
-from mien.analysis.media.camera import CameraSource
+from mien.analysis.frame_pipeline import FrameBatch, FramePipeline, OpenedVideo, Source, VideoState, initial_state
 from mien.analysis.media.inputs import Input
-from mien.analysis.media.video_reader import MAX_FRAME_S, VideoFrame, VideoSource, open_video
+from mien.analysis.media.video_reader import VideoFrame, open_video
 from mien.analysis.media.yuv import FrameFormat, YuvImage
 from mien.analysis.output.annotate import annotate_frame
-from mien.analysis.output.writers import RECORD_SCHEMA, RecordWriter, make_records
-from mien.analysis.people.people import PeopleAccumulator, observation_from_record
-from mien.analysis.prefetch import BackgroundWriter, limit_opencv_threads, parallel_map, prefetch_items
+from mien.analysis.output.writers import RECORD_SCHEMA, RecordWriter
+from mien.analysis.prefetch import BackgroundWriter, limit_opencv_threads
 from mien.analysis.recognizer import Recognizer
 from mien.analysis.resume import PartStore
 from mien.analysis.settings import AnalysisContext, AnalysisOptions, AnalysisResult
-from mien.analysis.tracking.face_finder import FaceFinder
-from mien.analysis.tracking.follower import Follower
-from mien.analysis.tracking.tracker import MEMORY_S, RETURN_S, Tracker
 from mien.analysis.video_outputs import write_outputs
 from mien.core.errors import MediaError, OutputError
 from mien.core.memory import is_out_of_memory, release_freed_memory
 from mien.core.progress import ProgressBar, echo, progress_bar
-from mien.core.types import Face, FrameResult
-
-#: Frames are read, analyzed and written in batches of about so many bytes, of this many frames at most.
-BATCH_BYTES, BATCH_FRAMES = 16_000_000, 8
-
-#: Batches that are decoded ahead, and those whose faces go through the network at once: it has few threads for each of them.
-BATCHES_AHEAD, BATCHES_AT_ONCE = 2, 2
-
-
-@dataclass
-class VideoState:
-    """The state of a video's analysis; its size does not grow with the number of frames."""
-
-    finder: FaceFinder
-    follower: Follower
-    people: PeopleAccumulator
-    result: AnalysisResult
-    size_wh: tuple[int, int] = (0, 0)
-    annotated: FrameFormat | None = None  # its annotated copy, once that is begun
-    last_s: float = 0.0
-    end_pts: int = 0
+from mien.core.types import Face
 
 
 def analyze_video(
@@ -75,11 +48,11 @@ def analyze_video(
         recognizer = recognizer.for_streaming()
         try:
             analysis = VideoAnalysis(
-                source, recognizer, context, parts, _initial_state(item, recognizer, context.options)
+                source, recognizer, context, parts, initial_state(item.name, recognizer, context.options)
             )
             analysis.run(item)
             if not analysis.state.result.frames:
-                raise _no_frame_error(item, source)
+                raise no_frame_error(item.name, source)
             if grown := item.check_unchanged(before):
                 analysis.state.result.warnings.append(grown)
             result = write_outputs(analysis, item, stem, tables)
@@ -115,20 +88,11 @@ def _refuse_foreign_subtitles(stem: Path, options: AnalysisOptions) -> None:
         )
 
 
-def _no_frame_error(item: Input, source: VideoSource | CameraSource | AnimationSource) -> MediaError:
+def no_frame_error(name: str, source: Source) -> MediaError:
+    """Return the error of a video without a frame in the part that was asked for."""
     sampling, length = source.sampling, "" if source.duration_s is None else f"; it is {source.duration_s:.2f} s long"
     until = "its end" if sampling.to_s is None else f"{sampling.to_s:g} s"
-    return MediaError(item.name, f"has no frame from {sampling.from_s:g} s to {until}{length}", "choose other times")
-
-
-def _initial_state(item: Input, recognizer: Recognizer, options: AnalysisOptions) -> VideoState:
-    every_s = options.sampling.every_s
-    return VideoState(
-        recognizer.make_face_finder(),
-        Follower(options.smoothing_s, Tracker(max(MEMORY_S, 1.5 * every_s), max(RETURN_S, 2 * every_s))),
-        PeopleAccumulator(recognizer.labels),
-        AnalysisResult(item.name, is_video=True),
-    )
+    return MediaError(name, f"has no frame from {sampling.from_s:g} s to {until}{length}", "choose other times")
 
 
 def _parts_key(item: Input, recognizer: Recognizer, context: AnalysisContext) -> dict[str, Any]:
@@ -156,48 +120,28 @@ def _part_choices(options: AnalysisOptions) -> dict[str, Any]:
     return {name: choices[name] for name in ("style", "smoothing_s", "sampling")} | {"media": options.has_media}
 
 
-@dataclass(frozen=True)
-class _Batch:
-    """Frames with where their faces are and, once these were read, what they show; N of each.
-
-    cuts     which of them begin a new shot
-    finder   as it stands after them
-    """
-
-    frames: list[VideoFrame]
-    found: list[Detections]
-    cuts: list[bool]
-    finder: FaceFinder
-    faces: list[list[Face]] = field(default_factory=list)
-
-
-@dataclass
 class VideoAnalysis:
-    """One video on its way through the recognizer."""
+    """One video on its way through the recognizer into the files of its parts."""
 
-    source: VideoSource | CameraSource | AnimationSource
-    recognizer: Recognizer
-    context: AnalysisContext
-    parts: PartStore
-    state: VideoState
+    def __init__(
+        self, source: OpenedVideo, recognizer: Recognizer, context: AnalysisContext, parts: PartStore, state: VideoState
+    ) -> None:
+        self.source, self.recognizer, self.context, self.parts = source, recognizer, context, parts
+        self.pipeline = FramePipeline(source, recognizer, state)
+
+    @property
+    def state(self) -> VideoState:
+        """Where the analysis stands."""
+        return self.pipeline.state
 
     def run(self, item: Input) -> None:
         source, earlier = self.source, self.parts.stored_state()
         if earlier is not None:
             earlier.finder.detector = self.recognizer.detector
-            self.state = earlier
+            self.pipeline.state = earlier
         done_s = max(0.0, self.state.last_s - source.analysis_start_s) if earlier is not None else 0.0
-        one_by_one = source.is_live or source.has_large_frames
-        most, at_once = (1, 0) if one_by_one else (BATCH_FRAMES, BATCHES_AT_ONCE)
-        decoded = _batch_frames(source.frames(self.state.result.frames, self.report_progress), most)
         with (
-            prefetch_items(
-                decoded, 1 if source.has_large_frames else BATCHES_AHEAD, keep_newest=source.is_live
-            ) as frames,
-            prefetch_items(
-                _detect_batches(_set_live_durations(frames, source) if source.is_live else frames, self.state.finder), 1
-            ) as searched,
-            closing(parallel_map(self._classify_batch, searched, at_once)) as batches,
+            self.pipeline.open_batches(self.report_progress) as batches,
             progress_bar(Path(item.name).name, source.analyzed_s, done_s, quiet=self.context.quiet) as bar,
         ):
             for batch in batches:
@@ -215,7 +159,7 @@ class VideoAnalysis:
     def _should_stop(self) -> bool:
         return self.context.should_stop is not None and self.context.should_stop()
 
-    def _analyze_part(self, first: _Batch, batches: Iterator[_Batch], bar: ProgressBar) -> None:
+    def _analyze_part(self, first: FrameBatch, batches: Iterator[FrameBatch], bar: ProgressBar) -> None:
         """Write the records and pictures of one part, and then the state at its end."""
         state, parts = self.state, self.parts
         size = len(first.frames)
@@ -224,54 +168,15 @@ class VideoAnalysis:
             records = stack.enter_context(parts.path("jsonl").open("w", encoding="utf-8", newline="\n"))
             write = stack.enter_context(self._open_annotated_part(first.frames[0].image, size))
             for batch in chain([first], islice(batches, count - 1)):
-                for frame, faces in zip(batch.frames, self._track_batch(batch), strict=True):
-                    rows = self._make_frame_records(frame, faces)
-                    records.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-                    self._add_frame(frame, faces, rows)
-                    write(frame, faces)
-                state.finder = batch.finder
-                seconds = float(sum(frame.duration for frame in batch.frames) * self.source.time_base)
-                bar.advance(seconds, f"{state.result.frames:,} frames")
+                for tracked in self.pipeline.track_batch(batch):
+                    records.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in tracked.rows)
+                    write(tracked.frame, tracked.faces)
+                bar.advance(self.pipeline.frame_seconds(batch), f"{state.result.frames:,} frames")
                 self.report_progress()
                 if self._should_stop():
                     break
         parts.finish_part(state)
         release_freed_memory()  # the encoder's: the next part has its own
-
-    def _classify_batch(self, batch: _Batch) -> _Batch:
-        return replace(
-            batch, faces=self.recognizer.classify_faces([frame.image for frame in batch.frames], batch.found)
-        )
-
-    def _track_batch(self, batch: _Batch) -> list[list[Face]]:
-        """Return the faces of each frame with their tracks and smoothed probabilities."""
-        followed = []
-        for frame, faces, was_cut in zip(batch.frames, batch.faces, batch.cuts, strict=True):
-            followed.append(self.state.follower.follow_faces(faces, frame.time_s, was_cut, frame.image))
-            if self.state.follower.was_cut:
-                self.state.people.timeline.add_cut(self._player_time_s(frame))
-        return followed
-
-    def _make_frame_records(self, frame: VideoFrame, faces: list[Face]) -> list[dict[str, Any]]:
-        self.state.size_wh = frame.image.shape[1], frame.image.shape[0]
-        duration_s = float(frame.duration * self.source.time_base)
-        result = FrameResult(
-            self.state.result.source, frame.index, frame.time_s, self.state.size_wh, tuple(faces),
-            self._player_time_s(frame), duration_s,
-        )  # fmt: skip
-        return make_records(result, self.recognizer.model_name, self.recognizer.detector_name)
-
-    def _add_frame(self, frame: VideoFrame, faces: list[Face], rows: list[dict[str, Any]]) -> None:
-        """Add a frame to the result and to the people; these are fed by records, as when records are read back."""
-        state = self.state
-        state.result.add_frame(faces)
-        state.last_s, state.end_pts = frame.time_s, frame.pts + frame.duration
-        for row in rows:
-            state.people.update(observation_from_record(row, self.recognizer.labels))
-
-    def _player_time_s(self, frame: VideoFrame) -> float:
-        """Return the time at which a player shows the frame, in seconds from 0."""
-        return max(0.0, frame.time_s - self.source.start_s)  # a container rounds where it begins
 
     def _open_annotated_part(self, first: np.ndarray | YuvImage, most: int) -> _AnnotatedPart | _NoAnnotatedPart:
         return _AnnotatedPart(self, first, most) if self.context.options.has_media else _NoAnnotatedPart()
@@ -309,33 +214,3 @@ class _AnnotatedPart:
 
     def _write(self, frame: VideoFrame, faces: list[Face]) -> None:
         self._writer.write(frame.pts, annotate_frame(frame.image, faces, self._style))
-
-
-def _batch_frames(frames: Iterator[VideoFrame], most: int) -> Iterator[list[VideoFrame]]:
-    for first in frames:
-        size = max(1, min(most, BATCH_BYTES // first.image.nbytes))
-        yield [first, *islice(frames, size - 1)]
-
-
-def _set_live_durations(
-    batches: Iterator[list[VideoFrame]], source: VideoSource | CameraSource | AnimationSource
-) -> Iterator[list[VideoFrame]]:
-    """Give live frames, some of which were dropped, the time since the frame before as their duration: then the sum is right."""
-    before, longest = None, MAX_FRAME_S / source.time_base
-    for batch in batches:
-        lasting = []
-        for frame in batch:
-            gap = frame.duration if before is None else frame.pts - before
-            lasting.append(replace(frame, duration=gap) if 0 < gap <= longest else frame)
-            before = frame.pts
-        yield lasting
-
-
-def _detect_batches(batches: Iterator[list[VideoFrame]], finder: FaceFinder) -> Iterator[_Batch]:
-    """Detect the faces of each batch, frame by frame, since each frame depends on the one before."""
-    for batch in batches:
-        found, cuts = [], []
-        for frame in batch:
-            found.append(finder.find_faces(frame.image, frame.time_s))
-            cuts.append(finder.was_cut)
-        yield _Batch(batch, found, cuts, finder.copy())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, suppress
 from itertools import islice
 from pathlib import Path
@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 from mien.analysis.media.inputs import Input
 from mien.analysis.output.captions import Captions
 from mien.analysis.output.timeline_page import write_timeline_page
-from mien.analysis.output.writers import RECORD_SCHEMA, RecordWriter
-from mien.analysis.people.people import observation_from_record
+from mien.analysis.output.writers import RecordWriter
+from mien.analysis.people.people import PeopleAccumulator, observation_from_record
 from mien.analysis.people.timeline import draw_timeline
 from mien.analysis.settings import AnalysisResult
+from mien.analysis.video_facts import VideoFacts
 from mien.core.errors import MissingExtra
 from mien.core.files import write_json
 
@@ -27,11 +28,15 @@ def write_outputs(analysis: VideoAnalysis, item: Input, stem: Path, tables: list
     """Write the parts as complete files, and what is computed of all of them; return the result."""
     source, state, parts, context = analysis.source, analysis.state, analysis.parts, analysis.context
     options, result = context.options, state.result
-    annotated, summary, captions, drawing = (
-        stem.with_name(f"{stem.name}.{what}") for what in ("annotated.mp4", "summary.json", "vtt", "timeline.png")
-    )
+    annotated, captions = (output_path(stem, ending) for ending in ("annotated.mp4", "vtt"))
     cues = parts.folder / "captions.vtt"  # under its name once the summary is there: without one, captions are not ours
-    _write_records(analysis, tables, cues if "captions" in options.outputs else None)
+    write_records(
+        _iterate_rows(parts.paths("jsonl")),
+        tables,
+        make_captions(state.people, source.sampling.from_s if options.has_media else 0.0),
+        cues if "captions" in options.outputs else None,
+        analysis.report_progress,
+    )
     if source.damage:
         result.warnings.append(f"{source.damage}; what was read is kept")
     if options.has_media:
@@ -40,42 +45,78 @@ def write_outputs(analysis: VideoAnalysis, item: Input, stem: Path, tables: list
         lost = join_parts(parts.paths("nut"), annotated, source, state.end_pts, analysis.report_progress)
         if lost:
             result.warnings.append(f"{lost}; the annotated video has none or only a part of it")
+        result.outputs.append(annotated)
     result.totals = state.people.to_json()
-    write_json(summary, _summarize_video(analysis))
-    result.outputs += [annotated, summary] if options.has_media else [summary]
+    facts = VideoFacts.from_pipeline(analysis.pipeline, source.sampling)
+    result.outputs.append(write_summary(facts, state.people, stem))
     if "captions" in options.outputs:
         cues.replace(captions)
         result.outputs.append(captions)
-    title, start_s = Path(item.name).name, source.sampling.from_s
-    end_s = float(state.end_pts * source.time_base) - source.start_s
-    if "timeline" in options.outputs:
-        draw_timeline(state.people.timeline, state.people.names, drawing, title, start_s, end_s)
-        result.outputs.append(drawing)
-    if "page" in options.outputs:
-        page = stem.with_name(f"{stem.name}.timeline.html")
-        with suppress(MissingExtra):  # an extra: the picture says the same
-            media = item.output_name(annotated) if options.has_media else None
-            scripts_folder = None if context.inline_scripts else context.out
-            write_timeline_page(state.people, page, title, media, start_s, end_s, scripts_folder)
-            result.outputs.append(page)
+    media = item.output_name(annotated) if options.has_media else None
+    scripts_folder = None if context.inline_scripts else context.out
+    result.outputs += write_timelines(facts, state.people, stem, options.outputs, media, scripts_folder)
     parts.remove()
     return result
 
 
-def _write_records(analysis: VideoAnalysis, tables: list[RecordWriter], captions: Path | None) -> None:
-    """Write the records of all parts into the tables, and captions where a path is given."""
+def output_path(stem: Path, ending: str) -> Path:
+    """``out/clip`` and ``vtt`` → ``out/clip.vtt``."""
+    return stem.with_name(f"{stem.name}.{ending}")
+
+
+def write_summary(facts: VideoFacts, people: PeopleAccumulator, stem: Path) -> Path:
+    """Write the summary of a video; return its path."""
+    path = output_path(stem, "summary.json")
+    write_json(path, facts.summarize(people))
+    return path
+
+
+def write_timelines(
+    facts: VideoFacts,
+    people: PeopleAccumulator,
+    stem: Path,
+    outputs: Iterable[str],
+    media: str | None,
+    scripts_folder: Path | None,
+) -> list[Path]:
+    """Write the timeline as a picture and as a page, where ``outputs`` asks for them; return their paths.
+
+    media            name of the annotated video beside the page; None without one
+    scripts_folder   where the page's scripts lie, once for all pages; None: in the page
+    """
+    written = []
+    title, (start_s, end_s) = Path(facts.source).name, facts.shown_range_s
+    if "timeline" in outputs:
+        written.append(output_path(stem, "timeline.png"))
+        draw_timeline(people.timeline, people.names, written[-1], title, start_s, end_s)
+    if "page" in outputs:
+        page = output_path(stem, "timeline.html")
+        with suppress(MissingExtra):  # an extra: the picture says the same
+            write_timeline_page(people, page, title, media, start_s, end_s, scripts_folder)
+            written.append(page)
+    return written
+
+
+def write_records(
+    batches: Iterable[list[dict[str, Any]]],
+    tables: list[RecordWriter],
+    cues: Captions,
+    captions: Path | None,
+    on_batch: Callable[[], None] = lambda: None,
+) -> None:
+    """Write records, in lists, into the tables, and captions where a path is given."""
     with ExitStack() as stack:
-        cues, file = _make_captions(analysis), None
+        file = None
         if captions is not None:
             file = stack.enter_context(captions.open("w", encoding="utf-8", newline="\n"))
             file.write("WEBVTT\n")
-        for rows in _iterate_rows(analysis.parts.paths("jsonl")):
+        for rows in batches:
             for table in tables:
                 table.write(rows)
             if file is not None:
                 for row in rows:
                     file.writelines(cues.update(observation_from_record(row, cues.labels)))
-            analysis.report_progress()
+            on_batch()
         if file is not None:
             file.writelines(cues.finish())
 
@@ -87,34 +128,9 @@ def _iterate_rows(paths: Iterable[Path], at_once: int = 1_000) -> Iterator[list[
                 yield rows
 
 
-def _make_captions(analysis: VideoAnalysis) -> Captions:
-    """Return captions for the annotated video, which begins with the part that was analyzed, else for the video itself."""
-    people, offset_s = (
-        analysis.state.people,
-        analysis.source.sampling.from_s if analysis.context.options.has_media else 0.0,
-    )
-    return Captions(people.labels, offset_s, frozenset(person.track for person in people.not_faces))
+def make_captions(people: PeopleAccumulator, offset_s: float) -> Captions:
+    """Return captions without what is probably no face.
 
-
-def _summarize_video(analysis: VideoAnalysis) -> dict[str, object]:
-    """Return the summary of the video.
-
-    seconds    how long what was analyzed lasts
-    start_s    what a player shows as 0:00, by the file's own times; all other times here are as a player shows them
-    part       which frames were analyzed, counted from that beginning
-    bytes      of the file; None of a camera or a stream
-    joined     whether the times here are not the file's own: it is recordings joined end to end, whose times jump back, or it
-               does not say when its frames are shown
+    offset_s: the player's time at which the video begins that the captions are shown with.
     """
-    state, source, recognizer = analysis.state, analysis.source, analysis.recognizer
-    result, part = state.result, source.sampling
-    return {
-        "schema": RECORD_SCHEMA, "source": result.source, "model": recognizer.model_name,
-        "precision": recognizer.classifier.precision, "detector": recognizer.detector_name,
-        "width": state.size_wh[0], "height": state.size_wh[1], "frames": result.frames,
-        "seconds": round(float(state.end_pts * source.time_base) - source.analysis_start_s, 6), "start_s": source.start_s,
-        "part": {"from_s": part.from_s, "to_s": part.to_s, "every_s": part.every_s},
-        "bytes": source.size_bytes, "joined": source.has_rebuilt_times,
-        "faces": result.faces_seen, "labels": state.people.raw_labels, **result.totals,
-        "complete": not result.warnings, "warnings": result.warnings,
-    }  # fmt: skip
+    return Captions(people.labels, offset_s, frozenset(person.track for person in people.not_faces))

@@ -23,7 +23,7 @@ from mien.core.preprocessing import Preprocessing
 
 if TYPE_CHECKING:
     from mien.explanation.study import ExplainedFaces, Findings
-    from mien.training.checkpoint import TrainedModel
+    from mien.training.runs.checkpoint import TrainedModel
 
 OptionalData = Annotated[
     list[Path],

@@ -20,7 +20,7 @@ from mien.core.types import FaceSet
 from mien.explanation.filter_pages import FilterStudy, make_activation_rows, write_filter_study
 
 if TYPE_CHECKING:
-    from mien.training.checkpoint import TrainedModel
+    from mien.training.runs.checkpoint import TrainedModel
 
 from mien.cli.explain import OptionalData, crop_picture_faces, require_extras
 from mien.cli.messages import emit, format_table

@@ -23,6 +23,7 @@ from mien.analysis.output.writers import RECORD_FORMATS, record_path, write_pict
 from mien.analysis.people.peaks import Peak, PeakRule
 from mien.analysis.people.people import PeopleAccumulator
 from mien.analysis.people.records import Records, read_clip
+from mien.analysis.people.summary import read_summary
 from mien.analysis.pipeline import analyze_input
 from mien.analysis.recognizer import Recognizer
 from mien.analysis.settings import AnalysisContext, AnalysisOptions
@@ -134,7 +135,7 @@ def _load_records(
     if found is None:
         return read_clip(_analyze(item, out, model, detector, label, quiet=quiet))
     _check_analysis(found, model, detector)
-    part = _describe_part(_read_summary(found.path))
+    part = _describe_part(read_summary(found.path))
     print_note(f"reading {found.path}{part and f' ({part})'}; the video is not analyzed again", quiet=quiet)
     return found
 
@@ -168,7 +169,7 @@ def _describe_mismatch(found: Records, item: Input) -> str:
     """Return why records may be those of another video, else ""."""
     if not _is_source(found.source, item):
         return f"holds records of {found.source}"
-    return _describe_size_change(item, _read_summary(found.path))
+    return _describe_size_change(item, read_summary(found.path))
 
 
 def _is_source(source: str, item: Input) -> bool:
@@ -177,15 +178,6 @@ def _is_source(source: str, item: Input) -> bool:
         return True
     other = Path(source)
     return other.name == Path(item.path).name and not (other.exists() and not other.samefile(item.path))
-
-
-def _read_summary(records: Path) -> dict[str, Any]:
-    """Return the summary beside records, or {}."""
-    stem = records.name.partition(".records.")[0]
-    try:
-        return json.loads(records.with_name(f"{stem}.summary.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
 
 
 def _describe_size_change(item: Input, summary: dict[str, Any]) -> str:
@@ -259,7 +251,7 @@ def _find_track(person: int | None, people: PeopleAccumulator, item: Input) -> i
 def _write_stills(item: Input, records: Records, chosen: list[Peak], out: Path, *, plain: bool) -> dict[str, Any]:
     """Write the stills, the sheet and moments.json; return the content of moments.json."""
     folder = make_folder(out / f"{item.stem}.moments")
-    joined = bool(_read_summary(records.path).get("joined"))
+    joined = bool(read_summary(records.path).get("joined"))
     order = sorted(range(len(chosen)), key=lambda index: chosen[index].time_s)
     tiles: dict[int, np.ndarray] = {}
     rows: dict[int, dict[str, Any]] = {}

@@ -64,7 +64,7 @@ def _has_trained(run: Path | None, faces: FaceSet) -> bool:
     """Return whether most of the faces, under whatever name, are pictures that trained the run."""
     if run is None:
         return False
-    from mien.training.lineage import read_lineage
+    from mien.training.runs.lineage import read_lineage
 
     found = read_lineage(run)
     return found is not None and found.count_seen(faces) > len(faces) / 2
@@ -72,7 +72,7 @@ def _has_trained(run: Path | None, faces: FaceSet) -> bool:
 
 def held_out_caveat(run: Path, held_out: FaceSet) -> tuple[str, bool]:
     """Return what limits a run's score on its held-out faces, and whether they are known to have trained an earlier model."""
-    from mien.training.lineage import describe_overlap, read_lineage
+    from mien.training.runs.lineage import describe_overlap, read_lineage
 
     return describe_overlap(read_lineage(run), held_out)
 

@@ -68,7 +68,7 @@ def serve(
     Ctrl-C ends the service; the analysis of videos continues when it is started again.
     """  # fmt: skip
     _require_extra()
-    from mien.service.addresses import clean_root_path
+    from mien.service.access.addresses import clean_root_path
 
     config = Config(
         state=state or default_state_folder(), host=host, port=port, token=token, allow_insecure=allow_insecure, reports=reports,
@@ -88,7 +88,7 @@ def _require_extra() -> None:
 
 def check_config(config: Config) -> None:
     """Raise UsageError for a configuration that is unsafe or cannot work."""
-    from mien.service.addresses import check_proxies
+    from mien.service.access.addresses import check_proxies
 
     if not config.is_loopback and not config.token and not config.allow_insecure:
         found = "is reached by others, who could then read what is sent here"

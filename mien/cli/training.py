@@ -98,7 +98,7 @@ def train(
 def _load_begun_recipe(folder: Path, settings: TrainingRecipe, *, quiet: bool) -> TrainingRecipe:
     """Return the recipe that a run was begun with, its own --set included; print how ``settings`` differ."""
     from mien.training.recipe import load_recipe
-    from mien.training.resume import list_differences
+    from mien.training.runs.resume import list_differences
 
     begun = load_recipe(folder / "recipe.toml")
     if begun.name != settings.name:

@@ -20,11 +20,11 @@ from mien.core.progress import progress_bar
 from mien.core.types import FaceSet
 from mien.reproduction.jobs import Job, Plan, Training, read_epoch_seconds
 from mien.reproduction.runner import is_known, make_recipe, read_runs
-from mien.training.environment import describe_processor
 from mien.training.epoch import initial_state, run_epoch
 from mien.training.hardware import Hardware
 from mien.training.preparation import select_run_faces
 from mien.training.recipe import DataSettings, Recipe, SemiSettings, load_recipe, parse_recipe
+from mien.training.runs.environment import describe_processor
 from mien.training.train import initialize_network, make_context
 
 #: Training faces of each split of FER2013's Training and PublicTest.

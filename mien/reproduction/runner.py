@@ -17,8 +17,8 @@ from mien.data.splits import make_one_vs_rest
 from mien.evaluation.metrics import score
 from mien.reproduction.derived import evaluate_ensemble, evaluate_rare_class
 from mien.reproduction.studies import ALL, SPLITS, Run, Study
-from mien.training.checkpoint import read_checkpoint
 from mien.training.recipe import Recipe, load_recipe, parse_recipe
+from mien.training.runs.checkpoint import read_checkpoint
 from mien.training.torch_classifier import TorchClassifier, load_run, read_log
 from mien.training.train import train
 

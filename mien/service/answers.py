@@ -105,6 +105,7 @@ class Frames(BaseModel):
     not_faces: list[dict[str, Any]] = Field(description="tracks that are probably no faces, as people")
     times: list[Seconds] = Field(description="from the beginning of the file")
     faces: list[list[FrameFace]] = Field(description="of each time: who is seen from then on")
+    timeline: dict[str, Any] = Field(description="expressions of the people over time, as the chart draws them")
 
 
 class ModelFacts(BaseModel):

@@ -26,7 +26,7 @@ from mien.service.display_names import make_content_disposition
 from mien.service.errors import RequestError, describe_error
 from mien.service.parameters import RequestedOptions, RequestedStyle, get_service
 from mien.service.recognition.recognition import Recognition
-from mien.service.saliency import METHODS, check_method, draw_saliency
+from mien.service.recognition.saliency import METHODS, check_method, draw_saliency
 from mien.service.uploads import FORM, Upload, receive_file
 
 router = APIRouter(prefix="/v1/images", tags=["pictures"])

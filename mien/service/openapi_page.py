@@ -7,8 +7,8 @@ from typing import Any
 
 from fastapi import FastAPI
 
+from mien.service.access.security import COOKIE, PUBLIC_PATHS
 from mien.service.answers import Failure
-from mien.service.security import COOKIE, PUBLIC_PATHS
 
 STYLE = (
     ":root{color-scheme:light dark}body{font:16px/1.5 system-ui,sans-serif;max-width:52rem;margin:2rem auto;padding:0 1rem}"

@@ -16,7 +16,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from mien import __version__
 from mien.service import camera, images, site
 from mien.service import errors as refusals
-from mien.service.addresses import RootPathMiddleware
+from mien.service.access.addresses import RootPathMiddleware
+from mien.service.access.security import Access, FailedSignIns, Guard
+from mien.service.access.sessions import Sessions
 from mien.service.config import Config
 from mien.service.events import EventBroker
 from mien.service.jobs import routes as videos
@@ -26,8 +28,6 @@ from mien.service.metrics import Metrics, MetricsMiddleware
 from mien.service.openapi_page import TAGS, make_openapi_document
 from mien.service.recognition.decoding import Decoders
 from mien.service.recognition.recognition import RecognizerPool
-from mien.service.security import Access, FailedSignIns, Guard
-from mien.service.sessions import Sessions
 
 ABOUT = """Reads facial expressions in pictures, videos and from a camera. An expression is not an inner state: this says
 what a face shows, not what a person feels. Every error is JSON: {"error": {"name", "problem", "hint", "code", "parameters"}}."""

@@ -13,14 +13,15 @@ from fastapi.responses import FileResponse, HTMLResponse, JSONResponse
 from mien import __version__
 from mien.analysis.inference.model_file import PULLABLE_MODELS, find_pulled_model, list_shipped_models, read_model_info
 from mien.analysis.output.palette import colors_for_labels
-from mien.service import saliency
+from mien.analysis.output.timeline_page import CHART_SCRIPT
+from mien.service.access.security import COOKIE, OLD_COOKIE, get_client_address, parse_session_cookies
 from mien.service.answers import Health, ModelFacts, ReportLink, ServiceFacts, SignedIn
 from mien.service.config import Config
 from mien.service.errors import RequestError, make_not_found_error
 from mien.service.openapi_page import render_openapi_page
 from mien.service.parameters import get_service
+from mien.service.recognition import saliency
 from mien.service.recognition.recognition import RecognizerPool
-from mien.service.security import COOKIE, OLD_COOKIE, get_client_address, parse_session_cookies
 
 router = APIRouter()
 
@@ -51,6 +52,8 @@ async def get_index() -> Response:
 async def get_page(path: str) -> Response:
     if path == "plotly.min.js":
         return answer_plotly()
+    if path == CHART_SCRIPT.name:
+        return answer_file(CHART_SCRIPT)
     return answer_page_file(path)
 
 
@@ -69,6 +72,10 @@ def answer_page_file(path: str) -> Response:
         known = False
     if not known:
         raise make_not_found_error(f"/page/{path[:100]}")
+    return answer_file(file)
+
+
+def answer_file(file: Path) -> Response:
     return FileResponse(file, media_type=TYPES[file.suffix], headers={"cache-control": "no-cache"})
 
 

@@ -17,9 +17,9 @@ from mien.core.labels import FERPLUS
 from mien.core.preprocessing import Preprocessing
 from mien.core.types import FaceSet
 from mien.evaluation.rater_agreement import vote_shares
-from mien.training.checkpoint import TrainedModel
 from mien.training.hardware import Hardware
 from mien.training.recipe import TargetSettings, list_teachers
+from mien.training.runs.checkpoint import TrainedModel
 from mien.training.torch_classifier import TorchClassifier, open_trained_model
 
 

@@ -15,7 +15,7 @@ from mien.core.errors import ModelError
 from mien.core.preprocessing import Preprocessing
 from mien.models import load
 from mien.models.feature_network import FeatureNetwork
-from mien.training.checkpoint import TrainedModel, load_trained_model
+from mien.training.runs.checkpoint import TrainedModel, load_trained_model
 
 
 class TorchClassifier:

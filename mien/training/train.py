@@ -25,11 +25,9 @@ from mien.evaluation.metrics import confusion_matrix, score
 from mien.evaluation.reports.figures import draw_curves
 from mien.evaluation.tables import write_scores
 from mien.models import BUILD_ERRORS, build_network, has_fixed_size
-from mien.training.checkpoint import TrainedModel, save_trained_model
 from mien.training.convolution import replace_large_convolutions
 from mien.training.epoch import TrainingContext, initial_state, predict_probabilities, run_epoch
 from mien.training.hardware import Hardware
-from mien.training.lineage import Lineage, collect_lineage, describe_overlap
 from mien.training.losses import (
     check_class_weights,
     check_outputs_logits,
@@ -47,17 +45,19 @@ from mien.training.preparation import (
     select_run_faces,
 )
 from mien.training.recipe import Recipe
-from mien.training.resume import load_resume_state
-from mien.training.run_log import (
+from mien.training.runs.checkpoint import TrainedModel, save_trained_model
+from mien.training.runs.lineage import Lineage, collect_lineage, describe_overlap
+from mien.training.runs.resume import load_resume_state
+from mien.training.runs.run_log import (
     format_epoch_line,
     format_opening_line,
     format_steps_note,
     format_warmup_note,
     make_log_header,
 )
+from mien.training.runs.tensorboard_log import event_log
 from mien.training.semi_supervised import UnlabeledLoss
 from mien.training.targets import fingerprint_teachers, make_targets, make_teacher
-from mien.training.tensorboard_log import event_log
 from mien.training.torch_classifier import TorchClassifier, load_run
 
 Echo = Callable[[str], None]

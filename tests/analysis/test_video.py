@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from clips import make_clip
 
-from mien import Recognizer
+from mien import Recognizer, __version__
 from mien.analysis.media.video_reader import Sampling, VideoSource
 from mien.analysis.settings import OUTPUTS
 from mien.core.errors import MediaError, OutputError
@@ -68,6 +68,10 @@ def test_times_duration_and_sound_are_kept(recognizer: Recognizer, tmp_path: Pat
     assert all(row["time_s"] == pytest.approx(times[row["frame"]], abs=1e-4) for row in rows)
     summary = json.loads((tmp_path / "out" / "clip.summary.json").read_text())
     assert (summary["frames"], summary["faces"], summary["complete"]) == (len(times), len(rows), True)
+    assert summary["settings"] == {
+        "version": __version__, "tta": "none", "detector_threshold": None, "unsure_below": recognizer.thresholds.unsure_below,
+        "drop_above": None, "largest_faces": 0, "smoothing_s": 0.25,
+    }  # fmt: skip
     assert sum(summary["labels"].values()) == len(rows)
 
 

@@ -114,7 +114,7 @@ def test_an_ensemble_is_drawn_member_by_member_and_so_is_one_in_it(
     from mien.core.labels import FER2013
     from mien.core.preprocessing import Preprocessing
     from mien.models import build_network
-    from mien.training.checkpoint import TrainedModel
+    from mien.training.runs.checkpoint import TrainedModel
 
     member = {"name": "r1-lenet", "arguments": {"num_classes": 7}, "mean": [0.5], "std": [0.3], "temperature": 1.0}
     rgb = member | {"mean": [0.5] * 3, "std": [0.3] * 3, "arguments": {"num_classes": 7, "channels": 3}}

@@ -345,7 +345,7 @@ def test_a_run_of_some_classes_is_measured_on_these(run_folder: Path, capsys: py
     """The run's recipe chose five classes; the data has seven."""
     from mien.data.readers import save_faces
     from mien.models import build_network
-    from mien.training.checkpoint import save_trained_model
+    from mien.training.runs.checkpoint import save_trained_model
     from mien.training.torch_classifier import load_run
 
     five = ("angry", "happy", "neutral", "sad", "surprise")

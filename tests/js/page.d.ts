@@ -101,7 +101,26 @@ interface FramesData {
   not_faces: Person[];
   times: number[];
   faces: FrameFace[][];
+  timeline: import("../../mien/analysis/output/templates/timeline_chart.js").TimelineData;
 }
+
+/** What mien/analysis/output/timeline_page.py writes into a timeline page. */
+interface PageData {
+  timeline: {
+    labels: string[];
+    start_s: number;
+    width_s: number;
+    cuts_s: number[];
+    persons: { person: number; track: number; runs: [number, number[], number[]][]; seen_s: number; mostly: string }[];
+  };
+  colors: string[];
+  range_s: [number, number];
+  media: string | null;
+  first: number;
+  more: number;
+}
+
+declare const DATA: PageData;
 
 /** A video that waits to be sent, is being sent, or could not be sent. */
 interface Upload {

@@ -20,8 +20,8 @@ from mien.reproduction import studies
 from mien.reproduction.estimates import Speeds, count_cores, measure_speed
 from mien.reproduction.jobs import Plan, read_jobs
 from mien.reproduction.queue import Queue, format_status, read_state, run_job
-from mien.training.environment import describe_processor
 from mien.training.recipe import load_recipe
+from mien.training.runs.environment import describe_processor
 from tests.conftest import patterns, small_recipe
 from tests.reproduction.test_studies import run_result
 from tests.training.test_train import assert_equal_weights

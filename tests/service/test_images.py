@@ -188,7 +188,7 @@ def test_saliency_is_the_crop_with_a_map_over_it(client: TestClient) -> None:
 
 
 def test_saliency_without_torch_names_the_install_line(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mien.service import saliency
+    from mien.service.recognition import saliency
 
     monkeypatch.setattr(saliency, "find_spec", lambda name: None)
     error = error_of(client.post("/v1/images/saliency", **form(PHOTO)), 501)

@@ -9,8 +9,8 @@ import pytest
 
 from mien.analysis.output.style import COLOR_PATTERN, parse_color
 from mien.core.errors import UsageError
+from mien.service.access.security import COOKIE, PUBLIC_PATHS
 from mien.service.jobs.jobs import STATES
-from mien.service.security import COOKIE, PUBLIC_PATHS
 from tests.service.conftest import server, service
 
 OPERATIONS = (

@@ -64,3 +64,8 @@ def test_a_video_gives_the_same_on_every_way(client: TestClient, clip: Path, tmp
     frames = client.get(f"/v1/jobs/{job['id']}/frames").json()
     people = {place: value for place, value in expected.items() if place.startswith("/people/")}
     assert dict(flatten(frames["people"], "/people")) == pytest.approx(people, abs=1e-3)
+    timeline = read_clip(by_service / "clip.records.jsonl").people().timeline
+    chart = timeline.to_json(person["track"] for person in frames["people"])
+    assert frames["timeline"]["persons"] and dict(flatten(frames["timeline"])) == pytest.approx(
+        dict(flatten(chart)), abs=1
+    )

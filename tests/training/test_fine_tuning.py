@@ -11,10 +11,10 @@ import torch
 from mien.core.errors import MissingExtra, ModelError, RecipeError
 from mien.evaluation.metrics import confusion_matrix
 from mien.models import build_network
-from mien.training.checkpoint import read_checkpoint
 from mien.training.losses import compute_recall_weights
 from mien.training.preparation import load_start_weights
 from mien.training.recipe import StartSettings
+from mien.training.runs.checkpoint import read_checkpoint
 from mien.training.torch_classifier import TorchClassifier, load_run, read_log
 from mien.training.train import train
 from tests.conftest import patterns, small_recipe

@@ -12,10 +12,10 @@ from mien.core.errors import DataError
 from mien.core.preprocessing import Preprocessing
 from mien.core.types import concatenate_faces
 from mien.training import semi_supervised
-from mien.training.checkpoint import read_checkpoint
 from mien.training.epoch import mix_batch
 from mien.training.hardware import Hardware
 from mien.training.preparation import WEAK_AUGMENTATION, draw_epoch_order, make_augmentation, select_run_faces
+from mien.training.runs.checkpoint import read_checkpoint
 from mien.training.semi_supervised import UnlabeledLoss
 from mien.training.train import train
 from tests.conftest import patterns, small_recipe

@@ -19,11 +19,11 @@ from mien.core.types import concatenate_faces
 from mien.data.splits import read_names
 from mien.evaluation import score
 from mien.training import epoch
-from mien.training.checkpoint import load_trained_model, read_checkpoint
 from mien.training.hardware import Hardware
 from mien.training.preparation import make_preprocessing, select_run_faces
 from mien.training.recipe import load_recipe
-from mien.training.run_log import format_steps_note, format_warmup_note
+from mien.training.runs.checkpoint import load_trained_model, read_checkpoint
+from mien.training.runs.run_log import format_steps_note, format_warmup_note
 from mien.training.torch_classifier import TorchClassifier, load_run
 from mien.training.train import train
 from tests.conftest import ROOT, patterns, small_recipe

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import numpy as np
-
 from mien.analysis.output.palette import colors_for_labels
 from mien.analysis.people.people import PeopleAccumulator, Person
-from mien.analysis.people.timeline import MOSTLY_SHARE, axis_range_s
+from mien.analysis.people.timeline import axis_range_s
 from mien.core.files import hidden_sibling, write_text
 from mien.core.locks import hold_lock
 from mien.evaluation.reports.page import Section, read_plotly_script, render_page, render_table
+
+TEMPLATES = Path(__file__).resolve().parent / "templates"
+
+#: The module that draws the chart, here and on the page of the service.
+CHART_SCRIPT = TEMPLATES / "timeline_chart.js"
 
 #: Persons that are shown at once when the page opens, and those that it holds at all: those seen longest.
 FIRST_PERSONS, MAX_PERSONS = 6, 300
@@ -51,7 +54,7 @@ def write_timeline_page(
         sections.append(Section("People", _make_table(people.labels, persons), _describe_table(persons)))
     count = f"{len(persons):,} {'person' if len(persons) == 1 else 'persons'}"
     lead = f"{_format_clock(axis_s[1] - axis_s[0])} long, {count}. Stacked: each person's probabilities, smoothed along the track."
-    scripts = [inline, f"const DATA = {data};", _read_template("timeline.js")]
+    scripts = [inline, f"const DATA = {data};", _read_scripts()]
     footer = "An expression is not an inner state: this is what faces show, not what people feel."
     write_text(path, render_page(title, lead, sections, footer=footer, scripts=scripts))
 
@@ -75,42 +78,21 @@ def _describe_chart(media: str | None) -> str:
 
 
 def _make_page_data(people: PeopleAccumulator, axis_s: tuple[float, float], media: str | None) -> dict[str, Any]:
-    """What the script draws; of each person only the bins in which they are seen, in thousandths."""
+    """Return what the script shows: the timeline of the persons seen longest, and a few words about each."""
     timeline, persons = people.timeline, people.people
     start_s, end_s = axis_s
+    shown = persons[:MAX_PERSONS]
+    chart = timeline.to_json(person.track for person in shown)
+    for entry, person in zip(chart["persons"], shown, strict=True):
+        entry |= {"seen_s": round(person.seen_s, 3), "mostly": _describe_main_label(person)}
     return {
-        "labels": list(timeline.labels),
+        "timeline": chart,
         "colors": colors_for_labels(timeline.labels),
-        "width": timeline.width_s,
-        "origin": timeline.start_s or 0.0,
-        "start": start_s,
-        "end": max(end_s, start_s + timeline.width_s),
-        "cuts": timeline.cut_times_s(),
+        "range_s": [start_s, max(end_s, start_s + timeline.width_s)],
         "media": media,
         "first": FIRST_PERSONS,
-        "more": max(len(persons) - MAX_PERSONS, 0),
-        "persons": [
-            {"number": person.track + 1, "seen": round(person.seen_s, 3), "mostly": _describe_main_label(person),
-             "runs": _make_runs(timeline.bins.get(person.track, {}))}
-            for person in persons[:MAX_PERSONS]
-        ],
-    }  # fmt: skip
-
-
-def _make_runs(bins: dict[int, np.ndarray]) -> list[tuple[int, list[int], list[int]]]:
-    """Bins of a person → (first bin, the values of it and all that follow without a gap, K each, in thousandths, and of each
-    1 where it is mostly unsure)."""
-    runs: list[tuple[int, list[int], list[int]]] = []
-    before = -2
-    for place in sorted(bins):
-        if place != before + 1:
-            runs.append((place, [], []))
-        row = bins[place]
-        seconds = max(float(row[-2]), 1e-9)
-        runs[-1][1].extend(np.rint(1000 * row[:-2] / seconds).astype(int).tolist())
-        runs[-1][2].append(int(row[-1] / seconds > MOSTLY_SHARE))
-        before = place
-    return runs
+        "more": len(persons) - len(shown),
+    }
 
 
 def _describe_main_label(person: Person) -> str:
@@ -144,5 +126,11 @@ def _format_clock(seconds: float) -> str:
     return f"{whole // 3600}:{minutes}" if whole >= 3600 else minutes
 
 
+def _read_scripts() -> str:
+    """Return the chart and the script of the page as one script: modules cannot import from files beside a page."""
+    modules = [CHART_SCRIPT.read_text(encoding="utf-8"), _read_template("timeline.js")]
+    return "(() => {\n" + re.sub(r"(?m)^(import .*\n|export )", "", "\n".join(modules)) + "})();"
+
+
 def _read_template(name: str) -> str:
-    return (resources.files("mien.analysis.output") / "templates" / name).read_text(encoding="utf-8")
+    return (TEMPLATES / name).read_text(encoding="utf-8")

@@ -100,6 +100,19 @@ class Timeline:
         """When a new shot begins, to a bin."""
         return [round((self.start_s or 0.0) + place * self.width_s, 3) for place in sorted(self.cuts)]
 
+    def to_json(self, tracks: Iterable[int]) -> dict[str, Any]:
+        """Return what pages draw: of each person, only the bins in which they are seen.
+
+        A run of bins without a gap is (index of the first, K mean probabilities of each in thousandths, one after the other,
+        1 for each that is mostly unsure).
+        """
+        return {
+            "labels": list(self.labels), "start_s": self.start_s or 0.0, "width_s": self.width_s, "cuts_s": self.cut_times_s(),
+            "persons": [
+                {"person": track + 1, "track": track, "runs": _make_runs(self.bins.get(track, {}))} for track in tracks
+            ],
+        }  # fmt: skip
+
     def merge_tracks(self, tracks: Iterable[int]) -> Timeline:
         """The same bins with these persons together in one, number 0."""
         together: dict[int, np.ndarray] = {}
@@ -107,6 +120,21 @@ class Timeline:
             for place, row in self.bins[track].items():
                 together[place] = together[place] + row if place in together else row
         return replace(self, bins={0: together})
+
+
+def _make_runs(bins: dict[int, np.ndarray]) -> list[tuple[int, list[int], list[int]]]:
+    """Return the bins of a person as runs without gaps (see `Timeline.to_json`)."""
+    runs: list[tuple[int, list[int], list[int]]] = []
+    before = -2
+    for place in sorted(bins):
+        if place != before + 1:
+            runs.append((place, [], []))
+        row = bins[place]
+        seconds = max(float(row[-2]), 1e-9)
+        runs[-1][1].extend(np.rint(1000 * row[:-2] / seconds).astype(int).tolist())
+        runs[-1][2].append(int(row[-1] / seconds > MOSTLY_SHARE))
+        before = place
+    return runs
 
 
 def bin_range(start_s: float, end_s: float, width_s: float) -> tuple[int, int]:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import gzip
 import json
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from mien.analysis.output.timeline_page import MAX_PERSONS
 from mien.analysis.people.records import FRAME_S
+from mien.analysis.people.timeline import Timeline
 from mien.core.files import replace_file
 from mien.service.jobs.jobs import STEM
 
@@ -19,7 +23,7 @@ SLACK_S = 0.002
 
 
 #: Of what an overlay holds: files that an earlier version made are not given out.
-VERSION = 2
+VERSION = 3
 
 #: Two requests for the same file would write over each other.
 _LOCK = threading.Lock()
@@ -58,11 +62,13 @@ def make_overlay(
     score that it is none, and above ``not_a_face_above`` it probably is none; a label with less probability than
     ``unsure_below`` is unsure, where that is known. ``people`` are those of the summary; ``not_faces``, of the same kind,
     are tracks that are probably no faces. Where nobody is seen, an
-    empty list stands, so that no box outlives its face.
+    empty list stands, so that no box outlives its face. ``timeline`` is the `Timeline` of the people, from all records.
     """
     labels = facts["labels"]
     times, faces = [], []
-    for time_s, rows in thin_frames(iterate_frames(records, summary["frames"], facts["start_s"]), 1 / fps):
+    timeline = Timeline(tuple(labels))
+    frames = add_to_timeline(timeline, iterate_frames(records, summary["frames"], facts["start_s"]))
+    for time_s, rows in thin_frames(frames, 1 / fps):
         times.append(round(time_s, 3))
         faces.append([_face_to_list(row, labels) for row in rows])
     return {
@@ -71,6 +77,7 @@ def make_overlay(
         "labels": labels, "unsure_below": facts.get("unsure_below"),
         "not_a_face_above": facts.get("not_a_face_above"), "people": summary["people"],
         "not_faces": summary.get("not_faces", []), "times": times, "faces": faces,
+        "timeline": timeline.to_json(person["track"] for person in summary["people"][:MAX_PERSONS]),
     }  # fmt: skip
 
 
@@ -95,6 +102,20 @@ def iterate_frames(
         yield end_s, []
 
 
+def add_to_timeline(
+    timeline: Timeline, frames: Iterable[tuple[float, list[dict[str, Any]]]]
+) -> Iterator[tuple[float, list[dict[str, Any]]]]:
+    """Yield all frames, and add the smoothed probabilities of their faces to a timeline."""
+    for time_s, rows in frames:
+        for row in rows:
+            duration_s = row.get("duration_s")
+            values = np.array(_get_probabilities(row, timeline.labels), np.float32)
+            timeline.update(
+                row["track"], values, time_s, FRAME_S if duration_s is None else duration_s, row.get("unsure")
+            )
+        yield time_s, rows
+
+
 def thin_frames(
     frames: Iterable[tuple[float, list[dict[str, Any]]]], step_s: float
 ) -> Iterator[tuple[float, list[dict[str, Any]]]]:
@@ -109,8 +130,12 @@ def thin_frames(
 
 
 def _face_to_list(row: dict[str, Any], labels: list[str]) -> list[Any]:
-    smoothed = row.get("s_label")
-    kind = "s_" if smoothed else "p_"
     box = [round(row[name], 1) for name in ("x1", "y1", "x2", "y2")]
-    values = [round(row[f"{kind}{name}"], 3) for name in labels]
-    return [row["track"], *box, labels.index(smoothed or row["label"]), values, row.get("not_a_face")]
+    values = [round(value, 3) for value in _get_probabilities(row, labels)]
+    return [row["track"], *box, labels.index(row.get("s_label") or row["label"]), values, row.get("not_a_face")]
+
+
+def _get_probabilities(row: dict[str, Any], labels: Sequence[str]) -> list[float]:
+    """Return the smoothed probabilities (K,) of a record, or the model's own where they are not smoothed."""
+    kind = "s_" if row.get("s_label") else "p_"
+    return [row[f"{kind}{name}"] for name in labels]

@@ -92,12 +92,3 @@ export const getStem = (name) =>
     .split(/[\\/]/)
     .pop()
     .replace(/\.[^.]*$/, "") || "file";
-
-/** What a color of the style sheet is at the moment, as the browser resolved it. */
-export function resolveColor(variable) {
-  const probe = makeElement("i", { style: { color: `var(${variable})`, display: "none" } });
-  document.body.append(probe);
-  const color = getComputedStyle(probe).color;
-  probe.remove();
-  return color;
-}

@@ -194,6 +194,7 @@ function makeSlider() {
       onkeydown: key,
     },
     makeElement("div", { class: "chart" }),
+    makeElement("div", { class: "ghost", hidden: true }),
     makeElement("div", { class: "pointer", hidden: true }),
   );
   const legend = current.data.labels.map((label) =>

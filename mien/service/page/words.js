@@ -6,6 +6,8 @@ import { CHINESE } from "./words.zh.js";
 import { settings } from "./store.js";
 import { $$ } from "./dom.js";
 
+export { formatClock } from "./timeline_chart.js";
+
 export const WORDS = { en: ENGLISH, zh: CHINESE };
 
 /** The language in use: chosen, else the browser's, else English. */
@@ -75,15 +77,6 @@ export function formatPercents(lower, higher) {
 export function formatBytes(count) {
   const step = [1e9, 1e6, 1e3].find((each) => count >= each);
   return step ? `${formatNumber(count / step, 1)} ${{ 1e9: "GB", 1e6: "MB", 1e3: "kB" }[step]}` : `${count} B`;
-}
-
-/** 75.3 → "1:15"; with tenths "1:15.3". */
-export function formatClock(seconds, tenths = false) {
-  const whole = tenths ? Math.floor(seconds * 10 + 1e-6) / 10 : Math.floor(seconds + 1e-6);
-  const minutes = Math.floor(whole / 60);
-  const rest = whole - minutes * 60;
-  const head = minutes >= 60 ? `${Math.floor(minutes / 60)}:${String(minutes % 60).padStart(2, "0")}` : `${minutes}`;
-  return `${head}:${rest.toFixed(tenths ? 1 : 0).padStart(tenths ? 4 : 2, "0")}`;
 }
 
 /** Seconds in words: "40 s", "3 min", "2 h", "7 days". */

@@ -14,9 +14,9 @@ from torch import nn
 from mien.core.errors import ModelError
 from mien.core.files import make_folder, write_json, write_text
 from mien.core.types import FaceSet
-from mien.training.checkpoint import TrainedModel, save_trained_model
-from mien.training.lineage import combine_lineages, describe_stored_overlap, read_lineage
 from mien.training.recipe import load_recipe
+from mien.training.runs.checkpoint import TrainedModel, save_trained_model
+from mien.training.runs.lineage import combine_lineages, describe_stored_overlap, read_lineage
 from mien.training.torch_classifier import read_log
 
 

@@ -13,10 +13,10 @@ from mien.analysis.inference.model_file import ModelInfo
 from mien.data.splits import OFFICIAL_SIZES
 from mien.evaluation.metrics import Scores
 from mien.evaluation.tables import format_scores
-from mien.training.checkpoint import TrainedModel
 from mien.training.preparation import BATCH_AUGMENTATIONS, WEAK_AUGMENTATION, list_ancestor_models
 from mien.training.recipe import list_teachers, load_recipe, rename_old_keys, shipped_recipes
 from mien.training.release.speed import Speed
+from mien.training.runs.checkpoint import TrainedModel
 from mien.training.torch_classifier import read_log
 
 USES = """\

@@ -14,7 +14,7 @@ from mien.data.splits import split_halves
 from mien.evaluation.metrics import log_losses
 from mien.models import build_network
 from mien.models.ensemble import Ensemble
-from mien.training.checkpoint import TrainedModel
+from mien.training.runs.checkpoint import TrainedModel
 
 #: A grid with more points is refused: it would take minutes, and maximum likelihood works as well.
 MAX_POINTS = 200_000

@@ -20,7 +20,7 @@ from mien.core.errors import MissingExtra, ModelError
 from mien.core.files import replace_file
 from mien.core.types import FaceSet
 from mien.models.feature_network import FeatureNetwork
-from mien.training.checkpoint import TrainedModel
+from mien.training.runs.checkpoint import TrainedModel
 from mien.training.torch_classifier import TorchClassifier, read_log
 
 #: Maximal difference in any probability between torch (fp32) and ONNX Runtime.

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from mien.analysis.inference.classifier import Classifier
-from mien.training.environment import describe_processor
+from mien.training.runs.environment import describe_processor
 
 #: Batch size for the throughput.
 BATCH = 64

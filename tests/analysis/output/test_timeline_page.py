@@ -51,12 +51,13 @@ def test_the_page_holds_the_timeline_of_every_person(tmp_path: Path) -> None:
     people = film(3)
     write_timeline_page(people, tmp_path / "t.html", "a </script>&.mp4", "a </script>.annotated.mp4")
     data = data_of(tmp_path / "t.html")
-    assert (data["width"], data["end"], data["cuts"], data["more"]) == (0.1, pytest.approx(20), [10.0], 0)
-    assert (data["origin"], data["start"]) == (0, 0)
-    assert [person["number"] for person in data["persons"]] == [1, 2, 3]
-    assert [person["mostly"] for person in data["persons"]] == [
+    timeline = data["timeline"]
+    assert (timeline["width_s"], timeline["start_s"], timeline["cuts_s"], data["more"]) == (0.1, 0, [10.0], 0)
+    assert data["range_s"] == [0, pytest.approx(20)]
+    assert [person["person"] for person in timeline["persons"]] == [1, 2, 3]
+    assert [person["mostly"] for person in timeline["persons"]] == [
         "happy 50%", "mostly unsure, surprise 100%", "mostly unsure, surprise 100%"]  # fmt: skip
-    for person, row in zip(data["persons"], people.people, strict=True):
+    for person, row in zip(timeline["persons"], people.people, strict=True):
         means = people.timeline.mean_probabilities(row.track)[1]
         again = np.full_like(means, np.nan)
         for start, values, unsure in person["runs"]:
@@ -71,10 +72,14 @@ def test_a_page_of_many_persons_and_of_nobody_stays_small(tmp_path: Path) -> Non
     people = film(MAX_PERSONS + 50, seconds=MAX_PERSONS + 60, fps=4)
     write_timeline_page(people, tmp_path / "t.html", "crowd.mp4")
     data = data_of(tmp_path / "t.html")
-    assert (len(data["persons"]), data["more"], data["media"]) == (MAX_PERSONS, len(people.people) - MAX_PERSONS, None)
+    assert (len(data["timeline"]["persons"]), data["more"], data["media"]) == (
+        MAX_PERSONS,
+        len(people.people) - MAX_PERSONS,
+        None,
+    )
     assert (tmp_path / "t.html").stat().st_size < 6e6
     write_timeline_page(PeopleAccumulator(FER2013), tmp_path / "none.html", "empty.mp4")
-    assert data_of(tmp_path / "none.html")["persons"] == []
+    assert data_of(tmp_path / "none.html")["timeline"]["persons"] == []
 
 
 @pytest.mark.parametrize("package", ["plotly", "jinja2"])

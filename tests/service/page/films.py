@@ -14,6 +14,7 @@ import av
 import cv2
 import numpy as np
 
+from mien.analysis.people.timeline import Timeline
 from mien.core.pictures import read_picture
 from tests.conftest import ASTRONAUT
 
@@ -116,11 +117,17 @@ def frames_answer(frames: list[list[Face]], labels: list[str], start_s: float = 
         return [face.probability if at == face.label else rest for at in range(len(labels))]
 
     tracks = sorted({face.track for faces in frames for face in faces})
+    timeline = Timeline(tuple(labels))
+    for number, faces in enumerate(frames):
+        for face in faces:
+            is_unsure = face.probability < UNSURE_BELOW
+            timeline.update(face.track, np.array(values(face)), number / FPS, 1 / FPS, is_unsure)
     return {
         "width": CODE_WH[0], "height": CODE_WH[1], "seconds": len(frames) / FPS, "start_s": start_s, "labels": labels,
         "unsure_below": UNSURE_BELOW, "people": [person(track, frames, labels) for track in tracks], "not_faces": [],
         "times": [round(number / FPS, 3) for number in range(len(frames))],
         "faces": [[[face.track, *coded_box(face.track), face.label, values(face)] for face in faces] for faces in frames],
+        "timeline": timeline.to_json(tracks),
     } | others  # fmt: skip
 
 

@@ -213,12 +213,12 @@ def test_a_video_from_upload_to_its_files(opened: Open, clip: Path, tmp_path: Pa
     until(page, "document.querySelector('#cinema video').paused")
 
     chart = page.locator(".timeline .chart").bounding_box()
-    page.mouse.click(chart["x"] + 8 + 0.75 * (chart["width"] - 16), chart["y"] + chart["height"] / 2)
+    page.mouse.click(chart["x"] + 16 + 0.75 * (chart["width"] - 32), chart["y"] + chart["height"] / 2)
     until(page, "!document.querySelector('#cinema video').seeking")
     assert second(page) == pytest.approx(3.0, abs=0.05)
     until(page, "Math.abs(Number(document.querySelector('.timeline').ariaValueNow) - 3) < 0.1")
     pointer = page.locator(".timeline .pointer").bounding_box()
-    assert pointer["x"] + pointer["width"] / 2 == pytest.approx(chart["x"] + 8 + 0.75 * (chart["width"] - 16), abs=3)
+    assert pointer["x"] + pointer["width"] / 2 == pytest.approx(chart["x"] + 16 + 0.75 * (chart["width"] - 32), abs=3)
     drawn = "canvas => canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.some(Boolean)"
     assert page.locator("#cinema canvas").evaluate(drawn)
     page.get_by_role("button", name="Boxes and labels").click()

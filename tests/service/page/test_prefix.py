@@ -20,8 +20,8 @@ def prefixed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     pytest.importorskip("fastapi", reason="the service needs its extra: pip install 'mien[serve]'")
     from mien.service.config import Config
     from mien.service.server import create_app, make_server, open_listener
+    from tests.service.access.test_addresses import stripping
     from tests.service.conftest import until
-    from tests.service.test_addresses import stripping
 
     listener = open_listener("127.0.0.1", 0)
     port = listener.getsockname()[1]

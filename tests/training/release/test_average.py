@@ -11,8 +11,8 @@ import torch
 from mien.cli.main import main
 from mien.core.errors import ModelError
 from mien.data.readers import save_faces
-from mien.training.checkpoint import TrainedModel
 from mien.training.release.average import average_models, update_batch_norms
+from mien.training.runs.checkpoint import TrainedModel
 from mien.training.torch_classifier import load_run
 from tests.cli.conftest import complaint
 from tests.conftest import patterns

@@ -10,7 +10,6 @@ from mien.analysis.inference.classifier import Classifier
 from mien.core.errors import ModelError, UsageError
 from mien.core.preprocessing import Preprocessing
 from mien.models import build_network, load
-from mien.training.checkpoint import TrainedModel
 from mien.training.release.ensemble import (
     WEIGHTINGS,
     choose_equal_weights,
@@ -22,6 +21,7 @@ from mien.training.release.ensemble import (
     search_weights,
 )
 from mien.training.release.export import export_model
+from mien.training.runs.checkpoint import TrainedModel
 from mien.training.torch_classifier import TorchClassifier, load_run, open_trained_model
 from tests.conftest import patterns
 

@@ -9,7 +9,7 @@ from fastapi.testclient import TestClient
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mien.core.errors import UsageError
-from mien.service.addresses import clean_root_path
+from mien.service.access.addresses import clean_root_path
 from mien.service.config import Config
 from mien.service.server import create_app
 from tests.conftest import ASTRONAUT

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from mien.training.checkpoint import read_checkpoint
+from mien.training.runs.checkpoint import read_checkpoint
 from mien.training.recipe import load_recipe, parse_recipe
 from mien.training.torch_classifier import load_run, read_log
 from mien.training.train import train

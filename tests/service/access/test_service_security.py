@@ -13,13 +13,13 @@ from starlette.datastructures import Headers
 from starlette.websockets import WebSocketDisconnect
 
 from mien.core.errors import OutputError
-from mien.service import security
+from mien.service.access import security
+from mien.service.access.security import COOKIE, HEADERS, FailedSignIns, parse_session_cookies
+from mien.service.access.sessions import FILE as SESSIONS
+from mien.service.access.sessions import Sessions
 from mien.service.config import Config, is_loopback
 from mien.service.errors import RequestError
-from mien.service.security import COOKIE, HEADERS, FailedSignIns, parse_session_cookies
 from mien.service.server import create_app
-from mien.service.sessions import FILE as SESSIONS
-from mien.service.sessions import Sessions
 from tests.conftest import ASTRONAUT
 from tests.service.conftest import HERE, PATIENCE_S, error_of, form, server, service, until
 

@@ -71,6 +71,19 @@ def test_thinning_keeps_about_so_many_a_second(fps: int, rate: float) -> None:
     assert max(steps) <= 1 / fps + 1.01 / rate
 
 
+def test_the_timeline_holds_all_records_of_the_people() -> None:
+    """Track 0 is sure for 0.2 s, track 4 unsure for 0.1 s; track 5 is no person of the summary."""
+    records = [row_3(0, 0.0, 0.1), row_3(1, 0.1, 0.1), row_3(1, 0.1, 0.1) | {"track": 4, "unsure": True},
+               row_3(2, 0.2, 0.1) | {"track": 5}]  # fmt: skip
+    people = [{"track": 0}, {"track": 4}]
+    timeline = make_overlay(records, SUMMARY | {"people": people}, facts(), 1)["timeline"]
+    assert (timeline["labels"], timeline["start_s"], timeline["width_s"], timeline["cuts_s"]) == (LABELS, 0, 0.1, [])
+    assert timeline["persons"] == [
+        {"person": 1, "track": 0, "runs": [(0, [900, 100, 900, 100], [0, 0])]},
+        {"person": 5, "track": 4, "runs": [(1, [900, 100], [1])]},
+    ]
+
+
 def test_nothing_seen_gives_nothing() -> None:
     made = make_overlay([], SUMMARY, facts(), 10)
     assert (made["times"], made["faces"]) == ([], [])

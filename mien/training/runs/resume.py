@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mien.core.errors import DataError, ModelError, OutputError, RecipeError
-from mien.training.checkpoint import read_checkpoint
+from mien.training.runs.checkpoint import read_checkpoint
 from mien.training.recipe import Recipe, parse_recipe
 
 #: The keys that a checkpoint needs for resuming.

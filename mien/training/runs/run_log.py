@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from mien.training.environment import describe_environment
+from mien.training.runs.environment import describe_environment
 from mien.training.epoch import TrainingState
 from mien.training.hardware import Hardware
 from mien.training.preparation import RunFaces

@@ -13,7 +13,7 @@ import numpy as np
 from mien.core.errors import MissingExtra, UsageError
 
 if TYPE_CHECKING:
-    from mien.training.checkpoint import TrainedModel
+    from mien.training.runs.checkpoint import TrainedModel
 
 #: Methods that answer within a second or two; LIME takes longer, and another package.
 METHODS = (

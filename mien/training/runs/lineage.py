@@ -12,7 +12,7 @@ import torch
 
 from mien.core.types import FaceSet
 from mien.data.splits import compute_checksums, read_checksums
-from mien.training.checkpoint import read_checkpoint
+from mien.training.runs.checkpoint import read_checkpoint
 
 #: Above this share of faces that trained an ancestor, a score on them is not a held-out score.
 #: 32-bit checksums of different faces agree by chance in about one of a million comparisons with a data set.

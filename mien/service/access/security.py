@@ -17,7 +17,8 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mien.service.addresses import get_route_path
+from mien.service.access.addresses import get_route_path
+from mien.service.access.sessions import Sessions
 from mien.service.config import MIB, Config
 from mien.service.errors import (
     BUSY_STATUS,
@@ -26,7 +27,6 @@ from mien.service.errors import (
     make_busy_error,
     make_too_large_error,
 )
-from mien.service.sessions import Sessions
 
 COOKIE = "mien_session"
 

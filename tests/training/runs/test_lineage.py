@@ -12,8 +12,8 @@ from mien.cli.main import main
 from mien.core.types import FaceSet
 from mien.data.readers import load_faces, save_faces
 from mien.data.splits import compute_checksums, write_names
-from mien.training.checkpoint import save_trained_model
-from mien.training.lineage import (
+from mien.training.runs.checkpoint import save_trained_model
+from mien.training.runs.lineage import (
     Lineage,
     collect_lineage,
     combine_lineages,

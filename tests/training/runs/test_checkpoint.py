@@ -13,7 +13,7 @@ import torch
 from mien.cli.main import main
 from mien.core.errors import ModelError, OutputError
 from mien.data.readers import save_faces
-from mien.training.checkpoint import load_trained_model, save_trained_model
+from mien.training.runs.checkpoint import load_trained_model, save_trained_model
 from mien.training.torch_classifier import load_run, read_log
 from tests.cli.conftest import complaint
 from tests.conftest import patterns
