@@ -2,8 +2,25 @@
 
 from __future__ import annotations
 
+import copy
+import hashlib
+import json
+from functools import partial
+from importlib import resources
+from pathlib import Path
+
 import cv2
 import numpy as np
+
+from mien.analysis.inference.model_check import check_model
+from mien.analysis.inference.model_file import METADATA_KEY, SessionPool, open_cpu_session
+from mien.core.errors import ModelError
+
+#: The detector that comes with mien.
+SHIPPED_DETECTOR = Path(str(resources.files("mien") / "assets" / "detectors" / "face.onnx"))
+
+#: What the metadata of such a file state as its kind, and the newest version that is read here.
+KIND, VERSION = "face detector", 1
 
 #: Pixels between two answers of the network.
 STRIDE_PX = 8
@@ -40,14 +57,14 @@ def draw_canvas(luminance: np.ndarray) -> tuple[np.ndarray, list[tuple[int, int,
     )  # the copies go below each other beside a tall picture, beside each other below a wide one
     places, along = [(0, 0)], 0
     across = _round_up((height if is_wide else width) + _GAP_PX)
-    for copy in copies[1:]:
+    for small in copies[1:]:
         places.append((along, across) if is_wide else (across, along))
-        along = _round_up(along + copy.shape[1 if is_wide else 0] + _GAP_PX)
-    right = max(left + copy.shape[1] for (left, _), copy in zip(places, copies, strict=True))
-    bottom = max(top + copy.shape[0] for (_, top), copy in zip(places, copies, strict=True))
+        along = _round_up(along + small.shape[1 if is_wide else 0] + _GAP_PX)
+    right = max(left + small.shape[1] for (left, _), small in zip(places, copies, strict=True))
+    bottom = max(top + small.shape[0] for (_, top), small in zip(places, copies, strict=True))
     canvas = np.full((_round_up(bottom), _round_up(right)), _GAP_VALUE, np.uint8)
-    for (left, top), copy in zip(places, copies, strict=True):
-        canvas[top : top + copy.shape[0], left : left + copy.shape[1]] = copy
+    for (left, top), small in zip(places, copies, strict=True):
+        canvas[top : top + small.shape[0], left : left + small.shape[1]] = small
     return canvas, [(left, top, 2**level) for level, (left, top) in enumerate(places)]
 
 
@@ -93,3 +110,50 @@ def restore_boxes(
         boxes.append((corners * np.array([shape[1] / width, shape[0] / height] * 2)).astype(np.float32))
         kept.append(scores[inside])
     return np.concatenate(boxes), np.concatenate(kept)
+
+
+def is_face_net_file(path: Path) -> bool:
+    """Return whether an ONNX file states that it is a detector of mien; it is not opened for that."""
+    return KIND.encode() in path.read_bytes()
+
+
+class FaceNetSession:
+    """The network in ONNX Runtime.
+
+    file      an ONNX file of `mien train-detector`
+    threads   threads of ONNX Runtime; 0: all cores
+
+    Raises ModelError for another or a damaged file.
+    """
+
+    def __init__(self, file: Path, threads: int = 0) -> None:
+        try:
+            content = file.read_bytes()
+            check_model(content)
+            self._sessions = SessionPool(partial(open_cpu_session, content))
+            metadata = self._sessions.get_session(threads).get_modelmeta().custom_metadata_map
+            values = json.loads(metadata[METADATA_KEY])
+            if values["kind"] != KIND or values["version"] > VERSION:
+                raise ValueError(f"{values['kind']} of version {values['version']}")
+            self.threshold = float(values["threshold"])
+        except Exception as error:  # ONNX Runtime raises a dozen kinds
+            found = "is not a face detector of mien that ONNX Runtime can run"
+            raise ModelError(file, found, "train it again with 'mien train-detector', or update mien") from error
+        self.digest = hashlib.sha256(content).hexdigest()
+        self._threads = threads
+
+    def with_threads(self, threads: int) -> FaceNetSession:
+        """Return a twin that runs in ``threads`` threads."""
+        twin = copy.copy(self)
+        twin._threads = threads
+        return twin
+
+    def detect(self, luminance: np.ndarray, threshold: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return the boxes of uint8 (H, W), float32 (N, 4), and their scores; boxes of one face overlap."""
+        canvas, copies = draw_canvas(luminance)
+        return restore_boxes(*decode_answers(self.compute_answers(canvas)[0], threshold), copies, luminance.shape)
+
+    def compute_answers(self, canvas: np.ndarray) -> np.ndarray:
+        """Return the network's answers for a canvas of `draw_canvas`: float32 (1, 4, H / STRIDE_PX, W / STRIDE_PX)."""
+        answers: np.ndarray = self._sessions.get_session(self._threads).run(None, {"luminance": canvas[None, None]})[0]
+        return answers

@@ -18,7 +18,10 @@ SCENE_PX = 128
 HEAD_SIDES = 2.25
 
 #: Sides of the pasted faces in pixels, and the share of faces within the sizes that the network answers to.
-PASTED_PX, ANSWERED_SHARE = (10, 170), 0.8
+PASTED_PX, ANSWERED_SHARE = (5, 170), 0.7
+
+#: At most so many heads are pasted into a scene.
+MAX_HEADS = 7
 
 #: Largest rotation of a face in degrees.
 MAX_ROTATION_DEG = 40.0
@@ -78,7 +81,7 @@ class SceneComposer:
         hidden = np.zeros(image.shape, bool)  # what a later head may not cover
         squares: list[tuple[float, float, float]] = []
         shares: list[float] = []
-        for _ in range(int(rng.integers(0, 7))):
+        for _ in range(int(rng.integers(0, MAX_HEADS + 1))):
             side = _draw_side(rng)
             x, y = rng.uniform(-0.1 * side, SCENE_PX + 0.1 * side, 2)
             square = _square_slices(x, y, side * 0.9)
@@ -86,13 +89,11 @@ class SceneComposer:
                 continue
             is_face = rng.random() < 0.6
             patch = self._draw_face(rng) if is_face else self._draw_decoy(rng)
-            before = hidden.copy() if squares else hidden
-            _paste_head(image, patch, self._masks[rng.integers(len(self._masks))], x, y, side, rng)
+                _paste_head(image, patch, self._masks[rng.integers(len(self._masks))], x, y, side, rng)
             shares = [
                 share - _covered_share(_square_slices(*old, scale=0.8), square)
                 for old, share in zip(squares, shares, strict=True)
             ]
-            del before
             hidden[square] = True
             if is_face:
                 squares.append((x, y, side))
@@ -228,7 +229,7 @@ def _draw_head(patch: np.ndarray, mask: np.ndarray, rng: np.random.Generator) ->
     side = patch.shape[0]
     size = round(side * HEAD_SIDES)
     start = (size - side) // 2
-    face = (patch.astype(np.float32) - 128) * rng.uniform(0.5, 1.25) + 128 + rng.uniform(-40, 40)
+    face = (patch.astype(np.float32) - 128) * rng.uniform(0.6, 1.25) + 128 + rng.uniform(-40, 40)
     # Beyond its border the patch goes on as its blurred edge: a head without hair, a hood.
     border = size - side - start
     head = cv2.copyMakeBorder(face, start, border, start, border, cv2.BORDER_REPLICATE)
@@ -280,9 +281,9 @@ def _distort(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         kernel = np.zeros((5, 5), np.float32)
         cv2.line(kernel, (2, 2), (int(rng.integers(0, 5)), int(rng.integers(0, 5))), 1.0)
         image = cv2.filter2D(image, -1, kernel / max(kernel.sum(), 1)) if length else image
-    if rng.random() < 0.6:
-        image = image + rng.normal(0, rng.uniform(1, 14), image.shape)
-    image = (image - 128) * rng.uniform(0.45, 1.2) + 128 + rng.uniform(-45, 45)
+    if rng.random() < 0.5:
+        image = image + rng.normal(0, rng.uniform(1, 10), image.shape)
+    image = (image - 128) * rng.uniform(0.6, 1.2) + 128 + rng.uniform(-45, 45)
     pixels = np.clip(image, 0, 255).astype(np.uint8)
     if rng.random() < 0.5:
         quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(25, 95))]

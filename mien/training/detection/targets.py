@@ -16,8 +16,9 @@ from mien.training.detection.scenes import SCENE_PX, Scene
 #: are neither face nor background.
 FACE_SIDES, IGNORED_SIDES = 0.24, 0.45
 
-#: Faces up to this factor above the answered sizes are neither face nor background; larger ones are background.
-IGNORED_ABOVE = 1.3
+#: Faces down to and up to these factors of the answered sizes are neither face nor background. Smaller and larger ones are
+#: background: they are found at another scale, or too small to be found.
+IGNORED_BELOW, IGNORED_ABOVE = 0.75, 1.3
 
 #: Focal loss (Lin et al., 2017): weight of faces against background, and the exponent.
 ALPHA, GAMMA = 0.4, 2.0
@@ -38,8 +39,8 @@ def make_targets(scenes: Sequence[Scene]) -> np.ndarray:
     for target, scene in zip(targets, scenes, strict=True):
         for (x, y, side), is_clear in zip(scene.squares, scene.is_clear, strict=True):
             distance = np.maximum(np.abs(centers[None] - x), np.abs(centers[:, None] - y)) / side
-            if side > MAX_FACE_PX * IGNORED_ABOVE:
-                continue  # is found in a halved copy of the picture; here it is background
+            if not MIN_FACE_PX * IGNORED_BELOW <= side <= MAX_FACE_PX * IGNORED_ABOVE:
+                continue
             target[0][(distance < IGNORED_SIDES) & (target[0] == 0)] = -1
             if not is_clear or not MIN_FACE_PX * 0.95 <= side <= MAX_FACE_PX * 1.05:
                 continue

@@ -50,14 +50,14 @@ class DetectorSettings:
     width, depth      of the network, see FaceNet
     """
 
-    epochs: int = 16
+    epochs: int = 24
     scenes: int = 12800
-    batch_size: int = 64
-    mining_epochs: tuple[int, ...] = (4, 8, 12)
-    lr: float = 3e-3
+    batch_size: int = 32
+    mining_epochs: tuple[int, ...] = (6, 12, 18)
+    lr: float = 2.5e-3
     weight_decay: float = 1e-4
     average: float = 0.998
-    width: int = 64
+    width: int = 48
     depth: int = 5
     seed: int = 0
 

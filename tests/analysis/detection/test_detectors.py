@@ -10,13 +10,12 @@ import pytest
 from mien.analysis.detection.detectors import (
     Detections,
     Detector,
-    Framing,
     HaarDetector,
     _suppress_overlaps,
-    crop_faces,
     detect_faces,
     make_detector,
 )
+from mien.analysis.detection.framing import Framing, crop_faces
 from mien.core.errors import ModelError, UsageError
 from mien.core.pictures import read_picture
 from tests.conftest import ASTRONAUT, shared, yunet
