@@ -89,7 +89,7 @@ class SceneComposer:
                 continue
             is_face = rng.random() < 0.6
             patch = self._draw_face(rng) if is_face else self._draw_decoy(rng)
-                _paste_head(image, patch, self._masks[rng.integers(len(self._masks))], x, y, side, rng)
+            _paste_head(image, patch, self._masks[rng.integers(len(self._masks))], x, y, side, rng)
             shares = [
                 share - _covered_share(_square_slices(*old, scale=0.8), square)
                 for old, share in zip(squares, shares, strict=True)
