@@ -68,7 +68,7 @@ def plant(faces: FaceSet, nonfaces: np.ndarray, flips: int, duplicates: int, see
         labels=np.concatenate([labels, labels[sources], strangers]),
         names=np.concatenate([faces.names, names]),
         split=np.concatenate([faces.split, rng.choice(faces.split, extra)]),
-        votes=None,  # raters would give the flips away
+        votes=None,  # annotators would give the flips away
     )
     rows = count + np.arange(extra)
     return Planted(planted, flipped, rows[:duplicates], sources, kinds, rows[duplicates:])

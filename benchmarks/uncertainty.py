@@ -71,7 +71,7 @@ def main() -> None:
     faces = load_faces([require_data_file("fer2013-publictest.parquet")])
     real = np.flatnonzero(faces.votes[:, 9] == 0)
     faces = faces.take(np.sort(np.random.default_rng(0).permutation(real)[: arguments.faces]))
-    print(f"{len(faces)} faces of PublicTest that no rater of FER+ called no face")
+    print(f"{len(faces)} faces of PublicTest that no annotator of FER+ called no face")
     for precision in ("float", "int8"):
         classifier = Classifier(arguments.model, precision=precision)
         print(f"\n{precision:<24}  accuracy  calibration  answered  right of these  taken for no face")

@@ -11,25 +11,34 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mien.analysis.api.analysis import Analysis
+    from mien.analysis.api.faces import Faces
+    from mien.analysis.api.frame_stream import AnalyzedFrame, FrameStream
+    from mien.analysis.api.videos import analyze_frames, analyze_video, iterate_video, read_records
     from mien.analysis.output.annotate import annotate
     from mien.analysis.output.style import Style
     from mien.analysis.recognizer import Recognizer
     from mien.analysis.settings import AnalysisOptions
     from mien.core.errors import MienError
-    from mien.core.types import Face, Faces
+    from mien.core.types import Face
     from mien.data import load_faces
     from mien.evaluation import score
 
 __version__ = "0.2.0"
 __all__ = [
-    "AnalysisOptions", "Face", "Faces", "MienError", "Recognizer", "Style", "__version__", "annotate", "load_faces", "score",
+    "Analysis", "AnalysisOptions", "AnalyzedFrame", "Face", "Faces", "FrameStream", "MienError", "Recognizer", "Style",
+    "__version__", "analyze_frames", "analyze_video", "annotate", "iterate_video", "load_faces", "read_records", "score",
 ]  # fmt: skip
 
 #: Public names and their modules: imported when they are first used, so that `import mien` costs next to nothing.
 _MODULES = {
-    "AnalysisOptions": "mien.analysis.settings", "Face": "mien.core.types", "Faces": "mien.core.types",
-    "MienError": "mien.core.errors", "Recognizer": "mien.analysis.recognizer", "Style": "mien.analysis.output.style",
-    "annotate": "mien.analysis.output.annotate", "load_faces": "mien.data", "score": "mien.evaluation",
+    "Analysis": "mien.analysis.api.analysis", "AnalysisOptions": "mien.analysis.settings",
+    "AnalyzedFrame": "mien.analysis.api.frame_stream", "Face": "mien.core.types", "Faces": "mien.analysis.api.faces",
+    "FrameStream": "mien.analysis.api.frame_stream", "MienError": "mien.core.errors",
+    "Recognizer": "mien.analysis.recognizer", "Style": "mien.analysis.output.style",
+    "analyze_frames": "mien.analysis.api.videos", "analyze_video": "mien.analysis.api.videos",
+    "annotate": "mien.analysis.output.annotate", "iterate_video": "mien.analysis.api.videos", "load_faces": "mien.data",
+    "read_records": "mien.analysis.api.videos", "score": "mien.evaluation",
 }  # fmt: skip
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache
@@ -15,9 +18,12 @@ import numpy as np
 import pytest
 
 from mien.core.labels import FER2013, FERPLUS_VOTES
+from mien.core.locks import hold_lock
 from mien.core.types import FaceSet
 
 if TYPE_CHECKING:
+    import onnx
+    from mien.training.checkpoint import TrainedModel
     from playwright.sync_api import Browser
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -109,25 +115,79 @@ def faces() -> FaceSet:
     return patterns(70)
 
 
+def make_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """Return the path that ``make`` was called with, once for all processes of this run of the tests."""
+    base = factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "made_once"
+    folder.mkdir(exist_ok=True)
+    path, is_made = folder / name, folder / f"{name}.made"
+    with hold_lock(folder / f"{name}.lock", name, "another process of the tests makes it", wait_s=300):
+        if not is_made.exists():
+            make(path)
+            is_made.touch()
+    return path
+
+
 @pytest.fixture(scope="session")
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small network trained for three epochs on patterns."""
-    from mien.training.train import train
 
-    folder = tmp_path_factory.mktemp("runs") / "small"
-    train(small_recipe(), patterns(560), folder, quiet=True, echo=lambda text: None)
-    return folder
+    def train_small(folder: Path) -> None:
+        from mien.training.train import train
+
+        train(small_recipe(), patterns(560), folder, quiet=True, echo=lambda text: None)
+
+    return make_once(tmp_path_factory, "small", train_small)
 
 
 @pytest.fixture(scope="session")
 def model_file(run_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same network as an ONNX file."""
-    from mien.training.release.export import export_model
-    from mien.training.torch_classifier import load_run
 
-    path = tmp_path_factory.mktemp("models") / "small.onnx"
-    export_model(load_run(run_folder), path, patterns(70, seed=3))
-    return path
+    def export_small(path: Path) -> None:
+        from mien.training.release.export import export_model
+        from mien.training.torch_classifier import load_run
+
+        with shared_graphs(tmp_path_factory):
+            export_model(load_run(run_folder), path, patterns(70, seed=3))
+
+    return make_once(tmp_path_factory, "small.onnx", export_small)
+
+
+@contextmanager
+def shared_graphs(factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Let torch export each architecture once, which takes seconds: others of it get the same graph with their weights.
+
+    `export_model` compares every file with the network in torch, so that a graph that does not fit is an error.
+    """
+    import onnx
+    from onnx import numpy_helper
+
+    from mien.training.release import export
+
+    convert = export._convert_to_onnx
+
+    def convert_once(trained: TrainedModel) -> onnx.ModelProto:
+        preprocessing = trained.preprocessing
+        parts = trained.network_name, trained.network_arguments, preprocessing.size, preprocessing.channels
+        key = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+        model = onnx.load(make_once(factory, f"{key}.onnx", lambda path: onnx.save(convert(trained), path)))
+        weights = trained.network.state_dict()
+        for tensor in model.graph.initializer:
+            if tensor.name in weights:
+                tensor.CopyFrom(numpy_helper.from_array(weights[tensor.name].cpu().numpy(), tensor.name))
+        return model
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export, "_convert_to_onnx", convert_once)
+        yield
+
+
+@pytest.fixture
+def quick_export(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Export networks without torch's exporter where another of the same architecture was exported before."""
+    with shared_graphs(tmp_path_factory):
+        yield
 
 
 def small_recipe(**sections):

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from mien import __version__
+from mien.analysis.api.faces import Faces, PictureReader
 from mien.analysis.detection.detectors import Detections, Detector, detect_faces, keep_largest, make_detector
 from mien.analysis.detection.framing import crop_faces
 from mien.analysis.inference.classifier import TTA, Classifier
@@ -23,8 +24,9 @@ from mien.analysis.prefetch import threads_per_stage
 from mien.analysis.settings import AnalysisOptions
 from mien.analysis.thresholds import Thresholds, make_faces
 from mien.analysis.tracking.face_finder import FaceFinder
+from mien.core.errors import MediaError
 from mien.core.pictures import MAX_PIXELS, convert_pillow, convert_to_rgb, read_picture
-from mien.core.types import Face, Faces
+from mien.core.types import Face
 
 #: A path, a Pillow image, or an array that holds a picture.
 Picture = str | Path | Image.Image | np.ndarray
@@ -147,7 +149,22 @@ class Recognizer:
                 )
             if all(isinstance(one, (str, Path, Image.Image)) or np.ndim(one) > 1 for one in picture):
                 return [self.analyze(one) for one in picture]
-        return Faces(self.analyze_frames([self.read_picture(cast(Picture, picture))], thorough=True)[0])
+        one = cast(Picture, picture)
+        reader = PictureReader(one, self.options.max_pixels, self.options.allow_truncated)
+        return Faces(
+            self.analyze_frames([self._read_no_video(one)], thorough=True)[0], source=reader.name, labels=self.labels,
+            model=self.model_name, detector=self.detector_name, read_picture=reader,
+        )  # fmt: skip
+
+    def _read_no_video(self, picture: Picture) -> np.ndarray:
+        """Read a picture; MediaError says where videos go."""
+        try:
+            return self.read_picture(picture)
+        except MediaError as error:
+            if error.code != "video_not_picture":
+                raise
+            hint = "use `mien.analyze_video`"
+            raise MediaError(error.name, error.problem, hint, code=error.code) from None
 
     def read_picture(self, picture: Picture) -> np.ndarray:
         """Return whatever ``analyze`` takes as upright RGB uint8 (H, W, 3). Raises MediaError or ValueError."""

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mien.analysis.inference.classifier import TTA, check_tta
 from mien.analysis.media.video_reader import ALL_FRAMES, Sampling
@@ -17,6 +17,10 @@ from mien.analysis.tracking.smoothing import TIME_CONSTANT_S
 from mien.core.errors import UsageError
 from mien.core.pictures import MAX_PIXELS
 from mien.core.types import Face
+
+if TYPE_CHECKING:
+    from mien.analysis.people.people import PeopleAccumulator
+    from mien.analysis.video_facts import VideoFacts
 
 #: Frames after which what was done is kept for good: a minute at 30 frames a second.
 PART_FRAMES = 1800
@@ -186,6 +190,7 @@ class AnalysisResult:
     frames      frames that were analyzed; 1 of a picture
     faces_seen  faces in all of them
     totals      of a video, what `PeopleAccumulator.to_json` says of it
+    accumulator, facts   of a video whose outputs are written: what `totals` are of, and what is known beside
     warnings    what of the input could not be read or written, and what became of it
     """
 
@@ -196,6 +201,8 @@ class AnalysisResult:
     frames: int = 0
     faces_seen: int = 0
     totals: dict[str, Any] = field(default_factory=dict)
+    accumulator: PeopleAccumulator | None = None
+    facts: VideoFacts | None = None
     warnings: list[str] = field(default_factory=list)
 
     @property

@@ -33,7 +33,7 @@ def analyze_video(
     item: Input, recognizer: Recognizer, context: AnalysisContext, stem: Path, tables: list[RecordWriter]
 ) -> AnalysisResult:
     """Analyze one video and write its outputs. It is done part by part: after a sudden end, the same call goes on."""
-    _refuse_foreign_subtitles(stem, context.options)
+    refuse_foreign_subtitles(stem, context.options)
     before = item.file_status()
     with (
         limit_opencv_threads(),
@@ -77,7 +77,7 @@ def _refuse_replaced_source(item: Input, before: os.stat_result | None, result: 
         raise
 
 
-def _refuse_foreign_subtitles(stem: Path, options: AnalysisOptions) -> None:
+def refuse_foreign_subtitles(stem: Path, options: AnalysisOptions) -> None:
     """OutputError where captions would replace subtitles that are not ours: those lie beside a summary."""
     captions = stem.with_name(f"{stem.name}.vtt")
     if "captions" in options.outputs and captions.exists() and not stem.with_name(f"{stem.name}.summary.json").exists():

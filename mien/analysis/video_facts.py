@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mien import __version__
@@ -65,6 +67,11 @@ class VideoFacts:
         )  # fmt: skip
 
     @property
+    def seconds(self) -> float:
+        """How long what was analyzed lasts."""
+        return round(self.end_s - (self.start_s + self.sampling.from_s), 6)
+
+    @property
     def shown_range_s(self) -> tuple[float, float]:
         """Return (start, end) of the analyzed part, as a player shows them."""
         return self.sampling.from_s, self.end_s - self.start_s
@@ -76,8 +83,8 @@ class VideoFacts:
         start_s    what a player shows as 0:00, by the file's own times; all other times here are as a player shows them
         part       which frames were analyzed, counted from that beginning
         bytes      of the file; None of a camera or a stream
-        joined     whether the times here are not the file's own: it is recordings joined end to end, whose times jump back,
-                   or it does not say when its frames are shown
+        has_rebuilt_times    whether the times here are not the file's own: it is recordings joined end to end, whose times
+                   jump back, or it does not say when its frames are shown
         settings   what the faces depend on beside model and detector: thresholds (None: not used), faces kept of each frame
                    (0: all), the time constant of smoothing; and the version of mien
         """
@@ -86,13 +93,30 @@ class VideoFacts:
             "schema": RECORD_SCHEMA, "source": self.source, "model": self.model,
             "precision": self.precision, "detector": self.detector,
             "width": self.size_wh[0], "height": self.size_wh[1], "frames": self.frames,
-            "seconds": round(self.end_s - (self.start_s + part.from_s), 6), "start_s": self.start_s,
+            "seconds": self.seconds, "start_s": self.start_s,
             "part": {"from_s": part.from_s, "to_s": part.to_s, "every_s": part.every_s},
-            "bytes": self.size_bytes, "joined": self.has_rebuilt_times,
+            "bytes": self.size_bytes, "has_rebuilt_times": self.has_rebuilt_times,
             "settings": self.settings,
             "faces": self.faces, "labels": people.raw_labels, **people.to_json(),
             "complete": not self.warnings, "warnings": list(self.warnings),
         }  # fmt: skip
+
+
+def read_facts(summary: Path) -> VideoFacts | None:
+    """Read the facts of a video from its summary; None where there is none, or it is of an earlier release."""
+    try:
+        values = json.loads(summary.read_text(encoding="utf-8"))
+        part, start_s = Sampling(**values["part"]), float(values["start_s"])
+        settings = values.get("settings", {})
+        return VideoFacts(
+            source=values["source"], model=values["model"], precision=values["precision"], detector=values["detector"],
+            size_wh=(values["width"], values["height"]), frames=values["frames"], faces=values["faces"], start_s=start_s,
+            end_s=start_s + part.from_s + values["seconds"], sampling=part, size_bytes=values["bytes"],
+            has_rebuilt_times=values["has_rebuilt_times"], settings=settings, unsure_below=settings.get("unsure_below"),
+            warnings=tuple(values["warnings"]),
+        )  # fmt: skip
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _list_settings(pipeline: FramePipeline) -> dict[str, Any]:

@@ -48,6 +48,7 @@ def write_outputs(analysis: VideoAnalysis, item: Input, stem: Path, tables: list
         result.outputs.append(annotated)
     result.totals = state.people.to_json()
     facts = VideoFacts.from_pipeline(analysis.pipeline, source.sampling)
+    result.accumulator, result.facts = state.people, facts
     result.outputs.append(write_summary(facts, state.people, stem))
     if "captions" in options.outputs:
         cues.replace(captions)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -17,7 +16,7 @@ from mien.analysis.recognizer import Recognizer
 from mien.analysis.settings import AnalysisContext, AnalysisOptions, parse_outputs, parse_people
 from mien.cli.analyze_inputs import Analysis, GracefulStop
 from mien.cli.messages import emit, print_error
-from mien.cli.options import Detector, DetectorModel, Json, ModelName, OutFolder, Precision, Quiet, Tta
+from mien.cli.options import Detector, DetectorModel, Json, ModelName, OutFolder, Precision, Quiet, Tta, parse_time
 from mien.cli.supervision import last_crash
 from mien.core.errors import UsageError
 from mien.core.picture_formats import HEIF_SUFFIXES
@@ -82,6 +81,9 @@ Bars = Annotated[bool, typer.Option("--bars", help="Draw bars of all probabiliti
 DisplayWidth = Annotated[
     int, typer.Option("--display-width", min=0, max=16_383, help="Width of annotated media in pixels; 0: unchanged.")
 ]
+Blur = Annotated[
+    str, typer.Option("--blur", help="Hide faces in annotated media: off, blur or box. Records stay as they are.")
+]
 MaxPixels = Annotated[
     int | None,
     typer.Option(
@@ -126,6 +128,7 @@ def analyze(
     text_size: TextSize = 0,
     bars: Bars = False,
     display_width: DisplayWidth = 0,
+    blur: Blur = "off",
     max_pixels: MaxPixels = None,
     allow_truncated: AllowTruncated = False,
     quiet: Quiet = False,
@@ -159,7 +162,7 @@ def analyze(
         sampling=_parse_sampling(fps, every, begin, end),
         formats=parse_formats(formats),
         outputs=tuple(name for name in chosen if not (name == "media" and no_media)),
-        style=Style(parse_color(color), line_width, text_size, bars, display_width),
+        style=Style(parse_color(color), line_width, text_size, bars, display_width, blur=blur),
     )
     context = AnalysisContext(out, options, quiet=quiet or as_json, should_stop=stop.is_requested)
     recognizer = Recognizer.from_options(options)
@@ -201,16 +204,7 @@ def _parse_sampling(fps: float | None, every: float | None, begin: str, end: str
         raise UsageError("--fps and --every", "both say how often", "give one of them")
     if not math.isfinite((fps or 1) * (every or 1)):
         raise UsageError("--fps or --every", "is not a finite number", "as in --fps 5")
-    from_s, to_s = _parse_time("--from", begin), None if end is None else _parse_time("--to", end)
+    from_s, to_s = parse_time("--from", begin), None if end is None else parse_time("--to", end)
     if to_s is not None and to_s <= from_s:
         raise UsageError(f"--to {end}", f"does not come after --from {begin}", "name a later time")
     return Sampling(from_s, to_s, 1 / fps if fps else every or 0.0)
-
-
-def _parse_time(option: str, text: str) -> float:
-    """Return the seconds of a time like ``83``, ``1:23`` or ``0:01:23.5``."""
-    match = re.fullmatch(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d*)?)", text.strip())
-    if match is None or (match[2] and float(match[3]) >= 60) or (match[1] and int(match[2]) >= 60):
-        raise UsageError(f"{option} {text}", "is no time", "give seconds, or as in 1:23 or 1:02:03.5")
-    hours, minutes, seconds = (float(part or 0) for part in match.groups())
-    return 3600 * hours + 60 * minutes + seconds

@@ -19,7 +19,7 @@ from mien.core.preprocessing import Preprocessing
 from mien.core.progress import progress_bar
 from mien.core.types import FaceSet
 from mien.data import load_faces
-from mien.data.annotators import RATERS, relabel_faces
+from mien.data.annotators import ANNOTATORS, relabel_faces
 from mien.data.splits import exclude_faces, read_names
 
 #: Faces that are classified at once.
@@ -27,7 +27,7 @@ BATCH = 256
 
 
 class LabelInfo(Protocol):
-    """What a model knows of its labels: their names, and whether the file or the raters gave those that it learned."""
+    """What a model knows of its labels: their names, and whether the file or the annotators gave those that it learned."""
 
     @property
     def labels(self) -> tuple[str, ...]: ...
@@ -125,9 +125,9 @@ def read_data(
     print_skipped(faces, quiet=quiet)
     source = resolve_labels_by(labels_by, faces, model)
     faces = relabel_faces(faces, source, CANONICAL if model is None else model.labels)
-    if source == RATERS:
+    if source == ANNOTATORS:
         print_note(
-            f"{(~faces.is_labeled).sum():,} of {len(faces):,} faces have no label: their raters disagree, or name no "
+            f"{(~faces.is_labeled).sum():,} of {len(faces):,} faces have no label: their annotators disagree, or name no "
             "expression that the model knows",
             quiet=quiet,
         )
@@ -141,7 +141,7 @@ def read_data(
 
 
 def resolve_labels_by(asked: str, faces: FaceSet, model: LabelInfo | None) -> str:
-    """Return ``given`` or ``raters``; "auto" is what the model learned, if the faces have votes."""
+    """Return ``given`` or ``annotators``; "auto" is what the model learned, if the faces have votes."""
     if asked != "auto":
         return asked
     return model.labels_by if model is not None and faces.votes is not None else "given"

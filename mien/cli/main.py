@@ -33,6 +33,7 @@ VERBS = {
     "analyze": ("analyze:analyze", "Find faces in pictures and videos and classify their expressions."),
     "moments": ("moments:moments", "Write the stills of a video at which an expression peaks."),
     "plot": ("plot:plot", "Plot the records of a video, or compare those of two."),
+    "people": ("people:people", "List the people of a video; merge, split and name them."),
     "events": ("events:events", "Write segments and peaks for annotation and editing programs."),
     "agreement": ("agreement:agreement", "Measure how far records agree with human coding."),
     "methods": ("methods:methods", "Describe how records were made, for the methods section of a paper."),

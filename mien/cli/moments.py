@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from mien.analysis.detection.detectors import make_detector
 from mien.analysis.inference.model_file import find_model, read_model_info
 from mien.analysis.media.container import open_container, select_video_stream
 from mien.analysis.media.inputs import Input, list_inputs, shorten_name
@@ -204,7 +205,7 @@ def _check_analysis(found: Records, model: str | None, detector: tuple[str, Path
     if model is not None and (asked := read_model_info(find_model(model)).name) != found.model:
         raise UsageError(found.path, f"holds records by the model {found.model}, not {asked}", "choose another --out")
     name, file = detector
-    wanted = "yunet" if file is not None else name
+    wanted = name if file is None else make_detector(name, file).name
     if wanted not in ("auto", found.detector):
         raise UsageError(
             found.path, f"holds records by the detector {found.detector}, not {wanted}", "choose another --out"
@@ -251,12 +252,15 @@ def _find_track(person: int | None, people: PeopleAccumulator, item: Input) -> i
 def _write_stills(item: Input, records: Records, chosen: list[Peak], out: Path, *, plain: bool) -> dict[str, Any]:
     """Write the stills, the sheet and moments.json; return the content of moments.json."""
     folder = make_folder(out / f"{item.stem}.moments")
-    joined = bool(read_summary(records.path).get("joined"))
+    summary = read_summary(records.path)
+    has_rebuilt_times = bool(summary.get("has_rebuilt_times", summary.get("joined")))  # version 0.1 says joined
     order = sorted(range(len(chosen)), key=lambda index: chosen[index].time_s)
     tiles: dict[int, np.ndarray] = {}
     rows: dict[int, dict[str, Any]] = {}
     with _staging_folder(folder) as staging:  # a video that breaks off leaves the old ones
-        pictures = read_frames_at(Path(item.path), [chosen[i].time_s for i in order], has_rebuilt_times=joined)
+        pictures = read_frames_at(
+            Path(item.path), [chosen[i].time_s for i in order], has_rebuilt_times=has_rebuilt_times
+        )
         for index, picture in zip(order, pictures, strict=True):
             peak = chosen[index]
             tiles[index] = crop_tile(picture, peak.box_xyxy)
@@ -269,7 +273,9 @@ def _write_stills(item: Input, records: Records, chosen: list[Peak], out: Path, 
         for path in staging.iterdir():
             path.replace(folder / path.name)
     places = range(len(chosen))
-    write_picture(make_contact_sheet([tiles[place] for place in places], chosen), out / f"{item.stem}.moments.png")
+    write_picture(
+        make_contact_sheet([tiles[place] for place in places], chosen, records.names), out / f"{item.stem}.moments.png"
+    )
     written = {"source": item.name, "records": str(records.path), "model": records.model, "detector": records.detector,
                "moments": [rows[place] for place in places]}  # fmt: skip
     write_json(folder / "moments.json", written)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -13,9 +14,18 @@ from mien.core.errors import UsageError
 
 def _check_label_source(value: str) -> str:
     """Return the value, or raise UsageError before anything is read."""
-    if value not in ("auto", "given", "raters"):
-        raise UsageError(f"--labels-by {value}", "is unknown", "choose given or raters")
+    if value not in ("auto", "given", "annotators"):
+        raise UsageError(f"--labels-by {value}", "is unknown", "choose given or annotators")
     return value
+
+
+def parse_time(option: str, text: str) -> float:
+    """Return the seconds of a time like ``83``, ``1:23`` or ``0:01:23.5``."""
+    match = re.fullmatch(r"(?:(?:(\d+):)?(\d+):)?(\d+(?:\.\d*)?)", text.strip())
+    if match is None or (match[2] and float(match[3]) >= 60) or (match[1] and int(match[2]) >= 60):
+        raise UsageError(f"{option} {text}", "is no time", "give seconds, or as in 1:23 or 1:02:03.5")
+    hours, minutes, seconds = (float(part or 0) for part in match.groups())
+    return 3600 * hours + 60 * minutes + seconds
 
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
@@ -65,7 +75,7 @@ LabelsBy = Annotated[
     typer.Option(
         "--labels-by",
         callback=_check_label_source,
-        help="Labels to use: given (the file's own), raters (the majority of FER+'s raters), "
+        help="Labels to use: given (the file's own), annotators (the majority of FER+'s annotators), "
         "or auto: those that the model learned.",
     ),
 ]
@@ -74,7 +84,7 @@ DataLabelsBy = Annotated[
     typer.Option(
         "--labels-by",
         callback=_check_label_source,
-        help="Labels to use: given (the file's own), or raters (the majority of FER+'s raters).",
+        help="Labels to use: given (the file's own), or annotators (the majority of FER+'s annotators).",
     ),
 ]
 Ferplus = Annotated[Path | None, typer.Option("--ferplus", help="FER+'s CSV of votes, joined row by row.")]

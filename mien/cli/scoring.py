@@ -12,6 +12,7 @@ from mien.cli.messages import print_note
 from mien.core.errors import DataError
 from mien.core.labels import normalize_label
 from mien.core.types import FaceSet, split_role
+from mien.data.annotators import ANNOTATORS
 from mien.data.splits import read_names, select_written
 from mien.evaluation.metrics import Scores, score
 
@@ -127,7 +128,7 @@ def print_left_out(everything: FaceSet, scored: FaceSet, description: str, *, qu
 
 def describe_label_source(labels_by: str) -> str:
     """Return what is added to the description of faces whose labels are not the file's own."""
-    return " by FER+'s raters" if labels_by == "raters" else ""
+    return " by FER+'s annotators" if labels_by == ANNOTATORS else ""
 
 
 def score_classifier(classifier: AnyClassifier, faces: FaceSet, *, quiet: bool) -> Scores:

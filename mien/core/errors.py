@@ -110,7 +110,10 @@ class TrainingDiverged(MienError):
 
 
 class MissingExtra(MienError):
-    """An optional dependency is not installed; the hint is the line that installs it."""
+    """An optional dependency is not installed; the hint is the line that installs it.
+
+    extra: mien's extra that has the package; "": none, and the package itself is to be installed.
+    """
 
     code = "missing_extra"
 
@@ -118,7 +121,7 @@ class MissingExtra(MienError):
         super().__init__(
             package,
             f"is not installed and is needed {purpose}",
-            f"pip install 'mien[{extra}]'",
+            f"pip install 'mien[{extra}]'" if extra else f"pip install {package}",
             package=package,
             extra=extra,
         )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import lru_cache
 from typing import Any
@@ -24,9 +25,6 @@ UNLABELED = -1
 
 #: The class of all other expressions, for a network that separates one expression from the rest.
 OTHER = "other"
-
-#: Faces that the text of a `Faces` has at most.
-FACES_SHOWN = 4
 
 
 def split_role(name: str) -> str:
@@ -215,6 +213,7 @@ class Face:
     unsure_below    a label of lower probability is unsure; None: no threshold was set
     not_a_face      score of the model in 0..1 that this is no face, None if the model has no such score
     is_not_a_face   whether that score is above the threshold of the model
+    read_picture    returns the picture that the box lies in, RGB uint8 (H, W, 3); None where it is unknown. Not compared
     """
 
     box_xyxy: tuple[float, float, float, float]
@@ -227,6 +226,7 @@ class Face:
     unsure_below: float | None = None
     not_a_face: float | None = None
     is_not_a_face: bool = False
+    read_picture: Callable[[], np.ndarray] | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         x1, y1, x2, y2 = self.box_xyxy
@@ -284,6 +284,18 @@ class Face:
             raise UsageError(f"`label={label}`", "is unknown", f"choose one of {', '.join(self.labels)}")
         return float(self.probabilities[self.labels.index(name)])
 
+    @property
+    def crop(self) -> np.ndarray:
+        """Return what the picture shows inside the box, RGB uint8 (h, w, 3); beyond its edges there is nothing.
+
+        A picture that was given as a path is read again. Raises MediaError if it is gone, UsageError where the face has no
+        picture: one read from records, or of a video's frame that is no longer held.
+        """
+        if self.read_picture is None:
+            hint = "crop it while its frame is held, or analyze the picture itself"
+            raise UsageError("`face.crop`", "has no picture", hint)
+        return crop_box(self.read_picture(), self.box_xyxy)
+
     def as_dict(self) -> dict[str, Any]:
         """Return the face as JSON holds it; probabilities by label, and all that is derived of them."""
         return {
@@ -298,7 +310,7 @@ class Face:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Face):
             return NotImplemented
-        return all(_is_equal(getattr(self, one.name), getattr(other, one.name)) for one in fields(self))
+        return all(_is_equal(getattr(self, one.name), getattr(other, one.name)) for one in fields(self) if one.compare)
 
     def __hash__(self) -> int:
         return hash((self.box_xyxy, self.labels, self.track))
@@ -322,21 +334,14 @@ def _values_by_label(labels: tuple[str, ...], values: np.ndarray) -> dict[str, f
     return {name: float(value) for name, value in zip(labels, values, strict=True)}
 
 
-class Faces(tuple[Face, ...]):
-    """The faces of one picture: an immutable sequence of `Face`, equal to any list or tuple of the same faces."""
-
-    __slots__ = ()
-    __hash__ = tuple.__hash__
-
-    def __eq__(self, other: object) -> bool:
-        return tuple(self) == tuple(other) if isinstance(other, (list, tuple)) else NotImplemented
-
-    def __ne__(self, other: object) -> bool:
-        return not self == other
-
-    def __repr__(self) -> str:
-        more = f", and {len(self) - FACES_SHOWN} more" if len(self) > FACES_SHOWN else ""
-        return f"<Faces ({len(self)}): {'; '.join(map(str, self[:FACES_SHOWN]))}{more}>" if self else "<Faces (0)>"
+def crop_box(picture: np.ndarray, box_xyxy: tuple[float, float, float, float]) -> np.ndarray:
+    """Return a copy of what a picture (H, W, 3) shows inside a box, at least one pixel: (h, w, 3)."""
+    height, width = picture.shape[:2]
+    left, top = (
+        min(max(0, math.floor(value)), size - 1) for value, size in zip(box_xyxy[:2], (width, height), strict=True)
+    )
+    right, bottom = (max(math.ceil(value), least + 1) for value, least in zip(box_xyxy[2:], (left, top), strict=True))
+    return picture[top:bottom, left:right].copy()
 
 
 def compute_valence(labels: tuple[str, ...], probabilities: np.ndarray) -> float | None:

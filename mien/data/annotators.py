@@ -12,7 +12,12 @@ from mien.core.labels import CANONICAL, FERPLUS, FERPLUS_VOTES
 from mien.core.types import UNLABELED, FaceSet
 
 #: Sources of labels: the file of the data, or the majority of the annotators.
-GIVEN, RATERS = "given", "raters"
+GIVEN, ANNOTATORS = "given", "annotators"
+
+
+def rename_label_source(source: str) -> str:
+    """Return the present name of a source of labels. Files of version 0.1 say ``raters`` for the annotators."""
+    return ANNOTATORS if source == "raters" else source
 
 
 def majority_votes(votes: np.ndarray) -> np.ndarray:
@@ -30,7 +35,7 @@ def majority_votes(votes: np.ndarray) -> np.ndarray:
 
 
 def relabel_faces(faces: FaceSet, source: str, known_classes: Collection[str] = CANONICAL) -> FaceSet:
-    """Return the faces with their ``given`` labels, or with the majority of their ``raters`` (eight FER+ expressions).
+    """Return the faces with their ``given`` labels, or with the majority of their ``annotators`` (eight FER+ expressions).
 
     A face gets no label if its annotators have no majority, or if the majority is not in ``known_classes``.
     Raises DataError if the faces have no votes.
@@ -40,7 +45,7 @@ def relabel_faces(faces: FaceSet, source: str, known_classes: Collection[str] = 
     if faces.votes is None:
         raise DataError(
             "data",
-            "holds no FER+ votes, which labels of raters are made of",
+            "holds no FER+ votes, which the labels of the annotators are made of",
             "join them with `ferplus` when the data is read",
         )
     ours = [CANONICAL.index(name) if name in FERPLUS and name in known_classes else UNLABELED for name in FERPLUS_VOTES]

@@ -45,7 +45,7 @@ class RaterAgreement:
         return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items()}
 
 
-def compare_with_raters(
+def compare_with_annotators(
     probabilities: np.ndarray, votes: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]
 ) -> RaterAgreement | None:
     """Compare probabilities float (N, K) and labels int (N,) with votes uint8 (N, 10) in the order of FERPLUS_VOTES.

@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from mien.core.files import replace_file
 from mien.core.types import FaceSet
-from mien.evaluation.reports.figures import import_pyplot, without_math_text
+from mien.evaluation.reports.figures import make_panels, save_figure, without_math_text
 from mien.evaluation.reports.page import Section, encode_data_uri, read_plotly_script, render_page, render_table
 from mien.explanation.embedding import Projection
 
@@ -26,9 +25,11 @@ _COLUMNS = 64
 @without_math_text
 def draw_embedding(faces: FaceSet, spaces: dict[str, Projection], path: Path, title: str) -> None:
     """Draw a PNG with one row per space and one column per split, colored by class; unlabeled faces are light gray."""
-    plot, splits = import_pyplot(), faces.splits
-    figure, panels = plot.subplots(
-        len(spaces), len(splits), figsize=(1.6 + 4.6 * len(splits), 0.9 + 4.2 * len(spaces)), layout="constrained", squeeze=False
+    from matplotlib.lines import Line2D
+
+    splits = faces.splits
+    figure, panels = make_panels(
+        len(spaces), len(splits), figsize=(1.6 + 4.6 * len(splits), 0.9 + 4.2 * len(spaces)), squeeze=False
     )  # fmt: skip
     for row, (name, flat) in zip(panels, spaces.items(), strict=True):
         low, high = flat.points.min(axis=0), flat.points.max(axis=0)
@@ -46,14 +47,12 @@ def draw_embedding(faces: FaceSet, spaces: dict[str, Projection], path: Path, ti
             axes.spines[["top", "right"]].set_visible(False)
         row[0].set_ylabel(flat.axes[1])
     handles = [
-        plot.Line2D([], [], marker="o", linestyle="", color=_choose_color(k), label=name)
+        Line2D([], [], marker="o", linestyle="", color=_choose_color(k), label=name)
         for k, name in enumerate(faces.classes)
     ]
     figure.legend(handles=handles, loc="outside right upper", frameon=False)
     figure.suptitle(title)
-    with replace_file(path) as temporary:
-        figure.savefig(temporary, dpi=100)
-    plot.close(figure)
+    save_figure(figure, path, dpi=100)
 
 
 def make_embedding_page(

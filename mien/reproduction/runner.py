@@ -62,7 +62,7 @@ def reproduce_study(
             _check_finished_run(place, recipe)
         elif is_known(earlier.get(run.name), recipe):
             echo(f"{study.name}, {run.name}: known from {known}")
-        elif (recipe.targets.votes or recipe.data.labels == "raters") and faces.votes is None:
+        elif (recipe.targets.votes or recipe.data.labels == "annotators") and faces.votes is None:
             echo(f"{study.name}, {run.name}: left out, since the data holds no FER+ votes")
         else:
             echo(f"{study.name}, {run.name}: {study.title}")

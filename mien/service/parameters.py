@@ -9,7 +9,7 @@ from fastapi import Depends, Query, Request
 
 from mien.analysis.detection.detectors import DETECTORS
 from mien.analysis.inference.classifier import TTA, TTA_CHOICES
-from mien.analysis.output.style import COLOR_PATTERN, Style, parse_color, parse_label_colors
+from mien.analysis.output.style import BLUR_CHOICES, COLOR_PATTERN, Style, parse_color, parse_label_colors
 from mien.analysis.settings import AnalysisOptions, parse_people
 
 if TYPE_CHECKING:
@@ -53,6 +53,10 @@ TtaName = Annotated[
     str, Query(max_length=20, description="average over changed copies", json_schema_extra={"enum": [*TTA_CHOICES]})
 ]
 
+BlurName = Annotated[
+    str, Query(max_length=20, description="how faces are hidden", json_schema_extra={"enum": [*BLUR_CHOICES]})
+]
+
 
 def parse_options(
     request: Request,
@@ -81,9 +85,10 @@ def parse_style(
     bars: Annotated[bool, Query(description="small bars of all probabilities beside each face")] = False,
     display_width: Annotated[int, Query(ge=0, le=8192, description="of what is annotated; 0 leaves it as it is")] = 0,
     label_color: LabelColors = (),
+    blur: BlurName = "off",
 ) -> Style:
     own = parse_label_colors(label_color)
-    return Style(parse_color(color), line_width, text_size, bars, display_width, own)
+    return Style(parse_color(color), line_width, text_size, bars, display_width, own, blur)
 
 
 RequestedOptions = Annotated[AnalysisOptions, Depends(parse_options)]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from mien.core.errors import DataError, ModelError, RecipeError
 from mien.core.preprocessing import Preprocessing
 from mien.core.types import UNLABELED, FaceSet, concatenate_faces, split_role
-from mien.data.annotators import RATERS, majority_votes, relabel_faces
+from mien.data.annotators import ANNOTATORS, majority_votes, relabel_faces
 from mien.data.augmentation import Augmentation
 from mien.data.splits import filter_classes, hold_out_faces, make_one_vs_rest
 from mien.training.hardware import Hardware
@@ -55,7 +55,7 @@ def select_run_faces(recipe: Recipe, faces: FaceSet, echo: Callable[[str], None]
             "training needs a column 'emotion' or 'label', a folder for each class, or FER+'s votes (`data.labels`)",
         )
     without_label = faces.take(~faces.is_labeled)
-    if settings.labels == RATERS:
+    if settings.labels == ANNOTATORS:
         echo(f"{len(without_label):,} of {len(faces):,} faces have no majority label among their annotators")
         # Faces that the majority labels as none of the classes show no expression, so they are left out.
         assert without_label.votes is not None
@@ -93,7 +93,7 @@ def select_run_faces(recipe: Recipe, faces: FaceSet, echo: Callable[[str], None]
         unlabeled = concatenate_faces([unlabeled, dropped]) if len(unlabeled) else dropped
         echo(f"{len(training):,} faces keep their label, {len(dropped):,} are used without label")
         _check_classes(training, f"`data.keep_labels={settings.keep_labels:g}` leaves none: raise it")
-    if recipe.semi.method == "none" and len(unlabeled) and settings.keep_labels == 1 and settings.labels != RATERS:
+    if recipe.semi.method == "none" and len(unlabeled) and settings.keep_labels == 1 and settings.labels != ANNOTATORS:
         echo(f"{len(unlabeled):,} faces without a label are not used; semi.method uses them")
     if recipe.semi.method != "none" and not len(unlabeled):
         raise DataError(

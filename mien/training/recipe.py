@@ -12,6 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from mien.core.errors import RecipeError
 from mien.core.files import find_file_problem
+from mien.data.annotators import rename_label_source
 
 #: (section, key) of recipes of version 0.1, and what the key is called since: runs that were begun then are resumed.
 _RENAMED = {("input", "normalise"): "normalize", ("data", "against"): "one_vs_rest"}
@@ -45,7 +46,7 @@ class DataSettings(Section):
     )
     classes: Names = Field([], description="train on these classes only, in this order; empty: all")
     one_vs_rest: str = Field("", description="train a network of two classes: this one, and 'other' for all the rest")
-    labels: Literal["given", "raters"] = Field(
+    labels: Literal["given", "annotators"] = Field(
         "given", description="the file's own, or the majority of FER+'s annotators: eight classes, with contempt"
     )
     oversample: Share = Field(0.0, description="0: each face once per epoch; 1: all classes equally often")
@@ -271,11 +272,13 @@ def parse_recipe(values: dict[str, Any], source: str) -> Recipe:
 
 
 def rename_old_keys(values: dict[str, Any]) -> dict[str, Any]:
-    """Return a copy with keys of earlier versions renamed, unless the present key is given, too."""
+    """Return a copy with keys and values of earlier versions renamed; a key is not renamed if the present key is given, too."""
     present = {name: dict(section) if isinstance(section, dict) else section for name, section in values.items()}
     for (section, old), new in _RENAMED.items():
         if isinstance(settings := present.get(section), dict) and old in settings and new not in settings:
             settings[new] = settings.pop(old)
+    if isinstance(data := present.get("data"), dict) and "labels" in data:
+        data["labels"] = rename_label_source(data["labels"])
     return present
 
 

@@ -175,5 +175,5 @@ def test_a_list_of_pictures_gives_a_list_for_each(recognizer: Recognizer) -> Non
 
 def test_a_video_given_to_analyze_says_where_videos_go(recognizer: Recognizer, tmp_path: Path) -> None:
     make_clip(tmp_path / "clip.mp4", seconds=0.2)
-    with pytest.raises(MediaError, match=r"clip.mp4: is a video, not a picture; 'mien analyze' reads videos"):
+    with pytest.raises(MediaError, match=r"clip.mp4: is a video, not a picture; use `mien.analyze_video`"):
         recognizer.analyze(tmp_path / "clip.mp4")

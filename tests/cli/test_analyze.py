@@ -49,6 +49,22 @@ def test_a_photograph_gives_a_table_and_its_outputs(capsys: pytest.CaptureFixtur
     assert Image.open("mien-out/astronaut.annotated.jpg").size == (512, 512)
 
 
+def test_faces_are_hidden_and_records_are_not(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["analyze", str(ASTRONAUT), "--quiet"]) == 0
+    assert main(["analyze", str(ASTRONAUT), "--quiet", "--blur", "box", "--out", "hidden"]) == 0
+    name = "astronaut.records.csv"
+    assert Path("hidden", name).read_text() == Path("mien-out", name).read_text()
+    with (
+        Image.open("hidden/astronaut.annotated.jpg") as hidden,
+        Image.open("mien-out/astronaut.annotated.jpg") as shown,
+    ):
+        black = (np.asarray(hidden).max(axis=2) < 20) & (np.asarray(shown).max(axis=2) > 60)
+    assert black.mean() > 0.02
+    capsys.readouterr()
+    assert main(["analyze", str(ASTRONAUT), "--blur", "mosaic"]) == 2
+    assert "--blur mosaic: is unknown; choose from off, blur, box" in complaint(capsys)
+
+
 def test_json_for_machines(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["analyze", str(ASTRONAUT), "--json", "--no-media", "--format", "csv"]) == 0
     document = json.loads(capsys.readouterr().out)

@@ -63,7 +63,7 @@ def test_the_first_faces_of_every_class_by_every_method(
 
 
 def test_a_model_of_the_raters_labels_is_shown_faces_by_these() -> None:
-    """The file says angry, disgust, fear and so on; the raters saw contempt in the first and neutral in the second."""
+    """The file says angry, disgust, fear and so on; the annotators saw contempt in the first and neutral in the second."""
     save_faces(voted(patterns(7), {"contempt": 8, "neutral": 2}, {"neutral": 9, "happy": 1}), "voted.parquet")
     given = ["--data", "voted.parquet", "--per-class", "1", "--method", "gradient", "--no-sanity", "--quiet"]
     assert main(["explain", "ferplus", *given, "--out", "seen"]) == 0

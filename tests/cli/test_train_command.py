@@ -196,13 +196,13 @@ def test_resuming_where_nothing_was_begun_is_said(capsys: pytest.CaptureFixture[
 
 @pytest.fixture
 def eight(capsys: pytest.CaptureFixture[str]) -> Path:
-    """80 faces in the working folder: 75 with an expression that six of ten raters saw, five without votes; and a model
+    """80 faces in the working folder: 75 with an expression that six of ten annotators saw, five without votes; and a model
     that learned them."""
     from mien.data.readers import save_faces
 
     rows = [{CANONICAL[n % 8]: 6, "unknown": 4} for n in range(75)]
     save_faces(voted(patterns(80, split=""), *rows), "faces.parquet")
-    recipe = small_recipe(schedule={"epochs": 1}, data={"labels": "raters", "holdout": 0.2}, targets={"votes": 1.0})
+    recipe = small_recipe(schedule={"epochs": 1}, data={"labels": "annotators", "holdout": 0.2}, targets={"votes": 1.0})
     Path("small.toml").write_text(recipe.to_toml())
     assert main(["train", "small.toml", "--data", "faces.parquet"]) == 0
     assert "5 of 80 faces have no majority label among their annotators" in capsys.readouterr().out
@@ -212,30 +212,30 @@ def eight(capsys: pytest.CaptureFixture[str]) -> Path:
 @pytest.mark.slow
 def test_a_model_that_learned_from_raters_is_measured_by_them(eight: Path, capsys: pytest.CaptureFixture[str]) -> None:
     data = ["--data", "faces.parquet"]
-    assert json.loads((eight / "scores.json").read_text())["labels_by"] == "raters"
+    assert json.loads((eight / "scores.json").read_text())["labels_by"] == "annotators"
     assert main(["evaluate", str(eight), *data]) == 0
     out, err = capsys.readouterr()
-    assert "runs/small on held out of faces.parquet by FER+'s raters" in out
-    assert "5 of 80 faces have no label: their raters disagree" in err
+    assert "runs/small on held out of faces.parquet by FER+'s annotators" in out
+    assert "5 of 80 faces have no label: their annotators disagree" in err
     assert main(["evaluate", str(eight), *data, "--json"]) == 0
     scores = json.loads(capsys.readouterr().out)
-    assert (scores["split"], scores["count"], scores["labels_by"]) == ("held out of faces.parquet", 15, "raters")
+    assert (scores["split"], scores["count"], scores["labels_by"]) == ("held out of faces.parquet", 15, "annotators")
     assert [row["class"] for row in scores["per_class"]] == list(CANONICAL)
 
     assert main(["export", str(eight), "--out", "eight.onnx", *data, "-q"]) == 0
     card = Path("eight.md").read_text()
     assert "60 faces of data without splits, labeled by the majority of FER+'s annotators" in card
     assert "100% of each label is FER+'s votes" in card
-    assert "## Scores on held out of faces.parquet by FER+'s raters" in card
+    assert "## Scores on held out of faces.parquet by FER+'s annotators" in card
     assert main(["evaluate", "eight.onnx", *data, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["labels_by"] == "raters", "the file knows whose labels it learned"
+    assert json.loads(capsys.readouterr().out)["labels_by"] == "annotators", "the file knows whose labels it learned"
     assert main(["evaluate", "eight.onnx", *data, "--json", "--labels-by", "given"]) == 0
     assert json.loads(capsys.readouterr().out)["count"] == 80
     assert main(["predict", "eight.onnx", *data, "--out", "p.csv", "-q"]) == 0
     truths = [line.split(",")[2] for line in Path("p.csv").read_text().splitlines()[1:]]
     assert truths == [*(CANONICAL[n % 8] for n in range(75)), *[""] * 5]
     assert main(["report", "eight.onnx", *data, "--out", "r", "--no-saliency", "-q"]) == 0
-    assert json.loads(Path("r/report.json").read_text())["labels_by"] == "raters"
+    assert json.loads(Path("r/report.json").read_text())["labels_by"] == "annotators"
     assert (
         main(
             [
@@ -256,7 +256,7 @@ def test_a_model_that_learned_from_raters_is_measured_by_them(eight: Path, capsy
     capsys.readouterr()
     assert main(["models", "show", "done.onnx", "--json"]) == 0
     shown = json.loads(capsys.readouterr().out)
-    assert (shown["labels_by"], shown["uncertainty"]["faces"]) == ("raters", 75)
+    assert (shown["labels_by"], shown["uncertainty"]["faces"]) == ("annotators", 75)
 
 
 @pytest.mark.slow
@@ -265,20 +265,23 @@ def test_a_model_of_seven_is_measured_by_raters_on_what_it_knows(
 ) -> None:
     assert main(["evaluate", "base", "--data", "faces.parquet", "--json"]) == 0
     assert (found := json.loads(capsys.readouterr().out))["labels_by"] == "given" and found["count"] == 80
-    assert main(["evaluate", "base", "--data", "faces.parquet", "--labels-by", "raters", "--json"]) == 0
+    assert main(["evaluate", "base", "--data", "faces.parquet", "--labels-by", "annotators", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["count"] == 75 - 9, "nine faces show contempt"
 
 
 def test_data_goes_by_the_raters_where_it_is_told_to(eight: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["data", "convert", "faces.parquet", "--labels-by", "raters", "--out", "by-raters.parquet", "-q"]) == 0
-    for command in (["by-raters.parquet"], ["faces.parquet", "--labels-by", "raters"]):
+    assert (
+        main(["data", "convert", "faces.parquet", "--labels-by", "annotators", "--out", "by-annotators.parquet", "-q"])
+        == 0
+    )
+    for command in (["by-annotators.parquet"], ["faces.parquet", "--labels-by", "annotators"]):
         assert main(["data", "describe", *command, "--json"]) == 0
         facts = json.loads(capsys.readouterr().out)
         assert (facts["classes"], facts["unlabeled"]) == (list(CANONICAL), 5)
     assert main(["data", "describe", "faces.parquet", "--labels-by", "auto", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["unlabeled"] == 0, "no model, no raters"
+    assert json.loads(capsys.readouterr().out)["unlabeled"] == 0, "no model, no annotators"
     assert main(["data", "describe", "nothere.parquet", "--labels-by", "crowd"]) == 2
-    assert "--labels-by crowd: is unknown; choose given or raters" in complaint(capsys)
+    assert "--labels-by crowd: is unknown; choose given or annotators" in complaint(capsys)
 
 
 def run_trained_on(folder: str, train: str, held_out: FaceSet) -> Path:

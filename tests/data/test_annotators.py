@@ -39,12 +39,12 @@ def test_a_majority_has_more_than_half_of_what_at_least_two_raters_saw(votes: np
 
 def test_faces_go_by_their_raters_and_the_undecided_lose_their_label() -> None:
     faces = voted(patterns(5), {"sad": 9}, {"contempt": 10}, {"not_a_face": 10}, {"happy": 5, "neutral": 5})
-    ours = relabel_faces(faces, "raters")
+    ours = relabel_faces(faces, "annotators")
     assert ours.classes == CANONICAL
     assert [CANONICAL[label] if label >= 0 else "" for label in ours.labels] == ["sad", "contempt", "", "", ""]
     assert ours.names.tolist() == faces.names.tolist()
     assert relabel_faces(faces, "given") is faces
-    assert relabel_faces(faces, "raters", known_classes=("sad", "happy")).labels.tolist() == [
+    assert relabel_faces(faces, "annotators", known_classes=("sad", "happy")).labels.tolist() == [
         CANONICAL.index("sad"),
         -1,
         -1,
@@ -54,5 +54,5 @@ def test_faces_go_by_their_raters_and_the_undecided_lose_their_label() -> None:
 
 
 def test_raters_who_were_never_asked_are_named() -> None:
-    with pytest.raises(DataError, match=r"holds no FER\+ votes, which labels of raters are made of"):
-        relabel_faces(replace(patterns(4), votes=None), "raters")
+    with pytest.raises(DataError, match=r"holds no FER\+ votes, which the labels of the annotators are made of"):
+        relabel_faces(replace(patterns(4), votes=None), "annotators")

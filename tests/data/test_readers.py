@@ -123,7 +123,9 @@ def test_votes_are_joined_split_by_split(tmp_path: Path) -> None:
     faces = both_splits()
     save_faces(faces, tmp_path / "fer.csv")
     votes = np.random.default_rng(0).integers(0, 5, (40, 10))
-    votes[np.arange(35), [FERPLUS_VOTES.index(FER2013[label]) for label in faces.labels]] = 9  # the raters mostly agree
+    votes[np.arange(35), [FERPLUS_VOTES.index(FER2013[label]) for label in faces.labels]] = (
+        9  # the annotators mostly agree
+    )
     usage = [*faces.split.tolist(), *["PrivateTest"] * 5]
     rows = [[split, "fer.png", *row] for split, row in zip(usage, votes.tolist(), strict=True)]
     ferplus = write_csv(tmp_path / "plus.csv", ["Usage", "Image name", *FERPLUS_COLUMNS], rows)

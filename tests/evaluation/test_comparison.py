@@ -13,7 +13,7 @@ from sklearn.metrics import accuracy_score, f1_score
 from mien.core.labels import FERPLUS_VOTES
 from mien.evaluation.comparison import compare_models, mcnemar_test, paired_bootstrap, reorder_columns
 from mien.evaluation.rater_agreement import (
-    compare_with_raters,
+    compare_with_annotators,
     format_votes,
     kl_divergences,
     vote_agreement,
@@ -120,7 +120,7 @@ def test_the_crowd_by_hand() -> None:
     classes = ("happy", "sad", "neutral")
     probabilities = np.array([[0.1, 0.7, 0.2], [0.2, 0.2, 0.6], [1, 0, 0], [0.5, 0.4, 0.1], [1, 0, 0]])
     labels = np.array([1, 0, 0, 1, 0])
-    found = compare_with_raters(probabilities, votes, labels, classes)
+    found = compare_with_annotators(probabilities, votes, labels, classes)
     assert found is not None
     assert found.count == 3
     q = np.array([[0, 0.8, 0.2], [5 / 9, 0, 4 / 9], [0.5, 0.5, 0]])
@@ -152,5 +152,5 @@ def test_divergence_stays_finite_where_a_model_rules_out_what_raters_saw() -> No
 
 def test_no_crowd_without_votes_for_the_classes() -> None:
     probabilities, labels = np.array([[0.5, 0.5]]), np.array([0])
-    assert compare_with_raters(probabilities, votes_of({"sad": 3}), labels, ("other", "sad")) is None
-    assert compare_with_raters(probabilities, votes_of({"contempt": 3}), labels, ("happy", "sad")) is None
+    assert compare_with_annotators(probabilities, votes_of({"sad": 3}), labels, ("other", "sad")) is None
+    assert compare_with_annotators(probabilities, votes_of({"contempt": 3}), labels, ("happy", "sad")) is None

@@ -63,7 +63,7 @@ def test_a_face_is_shown_with_its_answer_its_votes_and_its_saliency(voted: FaceS
 
     html = render_faces(replace(voted, votes=votes), probabilities, np.array([8, 2]), saliency)
     assert asked == [[8, 2]]
-    assert "disgust, predicted as fear\nraters: sad 7, fear 3\nTraining/00008.png" in html.replace("&#39;", "'")
+    assert "disgust, predicted as fear\nannotators: sad 7, fear 3\nTraining/00008.png" in html.replace("&#39;", "'")
     assert "fear, correct" not in html.split("Training/00008.png")[0]
     assert 'alt="a face labeled disgust, predicted as fear"' in html
     pictures = images_in(html)

@@ -161,6 +161,15 @@ def test_the_annotated_picture_has_the_numbers_and_colors_that_the_page_shows(cl
         assert error["code"] == "invalid_parameter"
 
 
+def test_the_annotated_picture_with_hidden_faces(client: TestClient, recognizer: Recognizer) -> None:
+    answer = client.post("/v1/images/annotated?format=png&blur=blur", **form(PHOTO))
+    expected = read_picture(ASTRONAUT)
+    draw_faces(expected, recognizer.analyze(ASTRONAUT), Style(blur="blur"))
+    assert (np.asarray(Image.open(io.BytesIO(answer.content))) == expected).all()
+    error = error_of(client.post("/v1/images/annotated?blur=mosaic", **form(PHOTO)), 422)
+    assert error["code"] == "invalid_parameter"
+
+
 def test_the_annotated_picture_at_the_displays_size_within_the_limit(client: TestClient) -> None:
     def size_wh(picture: bytes, width: int) -> tuple[int, int]:
         answer = client.post(f"/v1/images/annotated?display_width={width}&detector=none", **form(picture))

@@ -53,7 +53,7 @@ def test_models_and_their_cards(client: TestClient) -> None:
     assert base["card"] == path.with_suffix(".md").read_text(encoding="utf-8")
     assert base["parameters"] * 2 < base["bytes"] < base["parameters"] * 2 * 1.1  # weights in 16 bits, and little else
     assert base["precision"] == "float16"
-    assert ferplus["labels"] == list(CANONICAL) and ferplus["scores"]["labels_by"] == "raters"
+    assert ferplus["labels"] == list(CANONICAL) and ferplus["scores"]["labels_by"] == "annotators"
     assert [(model["name"], model["kind"]) for model in (large, nano)] == [("large", "shipped"), ("nano", "shipped")]
 
 

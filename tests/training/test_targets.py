@@ -183,7 +183,7 @@ def test_a_run_is_not_resumed_with_another_teacher(teacher: Path, another: Path,
 
 
 def test_what_is_trained_on_are_the_targets(tmp_path: Path) -> None:
-    """All raters name the class after the label: that is what the network learns, not the label."""
+    """All annotators name the class after the label: that is what the network learns, not the label."""
     faces = patterns(210)
     other = (faces.labels + 1) % len(faces.classes)
     faces = voted(faces, *({faces.classes[label]: 10} for label in other))

@@ -252,11 +252,20 @@ def make_detector(
     return YuNetDetector(pulled, threshold, threads)
 
 
+def select_detector_file(name: str, file: Path | None) -> Path | None:
+    """Return ``file`` if a detector of this name runs it, else None: for callers whose file need not fit the name."""
+    return file if file is not None and name in ("auto", _name_detector_of(file)) else None
+
+
+def _name_detector_of(file: Path) -> str:
+    return "mien" if is_face_net_file(file) else "yunet"
+
+
 def _open_detector_file(path: Path, name: str, threshold: float, threads: int) -> Detector:
     """Open a file of YuNet or of `mien train-detector`. Raises ModelError for other files, UsageError if it is not ``name``'s."""
     if not path.is_file():
         raise ModelError(path, "does not exist", "check the path, or pull YuNet with 'mien models pull yunet'")
-    kind = "mien" if is_face_net_file(path) else "yunet"
+    kind = _name_detector_of(path)
     if name not in ("auto", kind):
         raise UsageError(f"`detector={name}`", f"cannot be combined with {path.name}", f"use `detector={kind}`")
     return MienDetector(path, threshold, threads) if kind == "mien" else YuNetDetector(path, threshold, threads)

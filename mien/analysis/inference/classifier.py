@@ -148,7 +148,7 @@ class Classifier:
 
     @property
     def labels_by(self) -> str:
-        """The source of the training labels: "given", or "raters" of FER+."""
+        """The source of the training labels: "given", or "annotators" of FER+."""
         return self.info.labels_by
 
     @property

@@ -17,6 +17,7 @@ from mien.analysis.inference.precision import find_int8_instructions, resolve_pr
 from mien.core.errors import ModelError, OutputError
 from mien.core.files import cache_folder
 from mien.core.preprocessing import Preprocessing
+from mien.data.annotators import rename_label_source
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession, SessionOptions
@@ -38,7 +39,7 @@ PROVIDERS = ("CUDAExecutionProvider", "OpenVINOExecutionProvider", "CPUExecution
 class ModelInfo:
     """The metadata of a model file.
 
-    labels_by      source of the training labels: "given", or "raters" of FER+
+    labels_by      source of the training labels: "given", or "annotators" of FER+
     temperature    divides the logits before the softmax
     thresholds     "unsure": minimum confidence of a sure label; "not_a_face": minimum score of a crop that is not a face;
                    a missing key means that the threshold was not fitted
@@ -102,6 +103,9 @@ def read_metadata(text: str) -> dict[str, Any]:
     """Parse the metadata with the keys of the present version. Raises ValueError, KeyError or TypeError if it is damaged."""
     stored: dict[str, Any] = dict(json.loads(text))
     values = {_RENAMED_KEYS.get(key, key): value for key, value in stored.items()}
+    for part in (values, values.get("scores")):
+        if isinstance(part, dict) and "labels_by" in part:
+            part["labels_by"] = rename_label_source(part["labels_by"])
     return values | {"version": max(values["version"], METADATA_VERSION)}
 
 

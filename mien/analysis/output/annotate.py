@@ -29,6 +29,12 @@ BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 #: What is scaled becomes no larger: WebP's longest side, and pixels that FFmpeg takes in one frame.
 MAX_SIDE_PX, MAX_PIXELS = 16_383, 16_383 * 8_192
 
+#: A hidden face keeps so many values along its longer side.
+BLUR_CELLS = 6
+
+#: Part of a face's size by which what is hidden is larger on each side: hair, ears and chin.
+BLUR_MARGIN = 0.25
+
 #: Box and label of what is probably no face; bars of labels that are not the one shown.
 GRAY = (150, 150, 150)
 
@@ -108,6 +114,8 @@ def _drawn_area(face: Face, marks: FaceMarks, size_wh: tuple[int, int], style: S
     out = _line_width(style, size_wh) // 2 + 1
     left, top, right, bottom = _round_box(face.box_xyxy)
     areas = [(left - out, top - out, right + out, bottom + out)]
+    if style.blur != "off":
+        areas.append(_hidden_area(face, size_wh))
     for mark in marks:
         if mark is not None:
             (x, y), what = mark
@@ -138,6 +146,9 @@ def draw_faces(picture: np.ndarray, faces: Iterable[Face], style: Style = DEFAUL
 
 def _draw_marks(picture: np.ndarray, faces: Sequence[Face], layout: Sequence[FaceMarks], style: Style) -> None:
     line = _line_width(style, (picture.shape[1], picture.shape[0]))
+    if style.blur != "off":
+        for face in faces:  # all of them first: no mark is hidden with the face of another
+            _hide_face(picture, face, style)
     for face in faces:
         box = _round_box(face.box_xyxy)
         color = _face_color(face, style)
@@ -152,6 +163,31 @@ def _draw_marks(picture: np.ndarray, faces: Sequence[Face], layout: Sequence[Fac
         if marks.label is not None:
             (x, y), chip = marks.label
             picture[y : y + chip.shape[0], x : x + chip.shape[1]] = chip
+
+
+def _hidden_area(face: Face, size_wh: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Return left, top, right and bottom of what is hidden of a face, inside the picture."""
+    x1, y1, x2, y2 = face.box_xyxy
+    dx, dy = BLUR_MARGIN * (x2 - x1), BLUR_MARGIN * (y2 - y1)
+    left, top = (min(max(math.floor(low), 0), size) for low, size in zip((x1 - dx, y1 - dy), size_wh, strict=True))
+    right, bottom = (min(max(math.ceil(high), 0), size) for high, size in zip((x2 + dx, y2 + dy), size_wh, strict=True))
+    return left, top, right, bottom
+
+
+def _hide_face(picture: np.ndarray, face: Face, style: Style) -> None:
+    """Hide a face in place: what is left of it are means of BLUR_CELLS × BLUR_CELLS cells, from which nothing can be recovered."""
+    left, top, right, bottom = _hidden_area(face, (picture.shape[1], picture.shape[0]))
+    width, height = right - left, bottom - top
+    if width < 1 or height < 1:
+        return
+    below = picture[top:bottom, left:right]
+    if style.blur == "box":
+        below[:] = 0
+        return
+    cells = BLUR_CELLS / max(width, height)
+    small_wh = max(1, round(cells * width)), max(1, round(cells * height))
+    small = cv2.resize(np.ascontiguousarray(below), small_wh, interpolation=cv2.INTER_AREA)
+    below[:] = cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
 def place_marks(size_wh: tuple[int, int], faces: Sequence[Face], style: Style = DEFAULT_STYLE) -> list[FaceMarks]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from mien.analysis.people.people import Observation
+from mien.core.clock import format_timestamp
 
 #: Seconds by which a frame may begin later than the one before it ends, and still follow it: files round their times.
 SLACK_S = 0.002
@@ -64,9 +65,10 @@ class Captions:
                 self._sure_s[one.track] = self._sure_s.get(one.track, 0.0) + seconds
 
     def _format_cue(self, end_s: float) -> Iterator[str]:
-        if not self._shown or to_milliseconds(end_s) <= to_milliseconds(self._start_s):
+        start_ms, end_ms = to_milliseconds(self._start_s), to_milliseconds(end_s)
+        if not self._shown or end_ms <= start_ms:
             return  # as they are written: a cue that ends where it begins is an error
-        yield f"\n{format_timestamp(self._start_s)} --> {format_timestamp(end_s)}\n" + "".join(
+        yield f"\n{format_timestamp(start_ms)} --> {format_timestamp(end_ms)}\n" + "".join(
             self._format_line(*one) for one in self._shown
         )
 
@@ -81,11 +83,6 @@ def escape_cue_text(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def format_timestamp(seconds: float) -> str:
-    """3723.5 → ``01:02:03.500``; what lies before 0 is 0."""
-    count = to_milliseconds(seconds)
-    return f"{count // 3_600_000:02d}:{count // 60_000 % 60:02d}:{count // 1000 % 60:02d}.{count % 1000:03d}"
-
-
 def to_milliseconds(seconds: float) -> int:
+    """Round a time to milliseconds, 0 for times before 0."""
     return max(0, round(seconds * 1000))

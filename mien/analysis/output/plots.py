@@ -11,10 +11,10 @@ import numpy as np
 from mien.analysis.output.palette import colors_for_labels
 from mien.analysis.people.people import PeopleAccumulator
 from mien.analysis.people.records import Records
-from mien.analysis.people.timeline import axis_range_s, draw_stacked_probabilities, format_axis_time
+from mien.analysis.people.timeline import axis_range_s, draw_stacked_probabilities
+from mien.core.clock import format_axis_time
 from mien.core.errors import DataError
-from mien.core.files import replace_file
-from mien.evaluation.reports.figures import import_pyplot, without_math_text
+from mien.evaluation.reports.figures import make_figure, make_panels, save_figure, without_math_text
 
 #: Persons whose transitions are drawn, each in a matrix of its own: those seen longest.
 MAX_MATRICES = 5
@@ -81,10 +81,9 @@ def compare_shares(clips: Sequence[Records], people: Sequence[PeopleAccumulator]
 @without_math_text
 def draw_comparison(people: Sequence[PeopleAccumulator], path: Path, names: Sequence[str], title: str) -> None:
     """Two clips on axes of one scale: everyone's mean over time above, shares of the time on screen and their difference below."""
-    plot = import_pyplot()
     labels = people[0].labels
     colors = colors_for_labels(labels)
-    figure = plot.figure(figsize=(12, 8.4), layout="constrained")
+    figure = make_figure((12, 8.4))
     grid = figure.add_gridspec(3, 2, height_ratios=(1, 1, 1.7), width_ratios=(1.7, 1))
     axes_s = [axis_range_s(one.timeline) for one in people]
     length_s = max(end_s - start_s for start_s, end_s in axes_s)
@@ -101,22 +100,24 @@ def draw_comparison(people: Sequence[PeopleAccumulator], path: Path, names: Sequ
     _draw_difference(below, labels, people[1].share - people[0].share)
     below.set_title("second − first", loc="left", fontsize=11)
     figure.suptitle(title)
-    _save_figure(plot, figure, path)
+    save_figure(figure, path)
+
+
+def draw_transitions(people: PeopleAccumulator, path: Path, title: str) -> None:
+    """Write the figure of `plot_transitions` as PNG."""
+    save_figure(plot_transitions(people, title), path)
 
 
 @without_math_text
-def draw_transitions(people: PeopleAccumulator, path: Path, title: str) -> None:
-    """How often the label shown went from one expression to another, in all and for the persons seen longest."""
-    plot = import_pyplot()
+def plot_transitions(people: PeopleAccumulator, title: str) -> Any:
+    """Return a figure of how often the label shown went from one expression to another, in all and for the persons seen longest."""
     persons = people.people
-    drawn = [(f"person {persons[0].track + 1}" if len(persons) == 1 else "all persons", sum_transitions(people))]
+    drawn = [(persons[0].short_name if len(persons) == 1 else "all persons", sum_transitions(people))]
     if len(persons) > 1:
-        drawn += [(f"person {person.track + 1}", person.transitions) for person in persons[:MAX_MATRICES]]
+        drawn += [(person.short_name, person.transitions) for person in persons[:MAX_MATRICES]]
     columns = min(len(drawn), 3)
     rows = -(-len(drawn) // columns)
-    figure, panels = plot.subplots(
-        rows, columns, figsize=(4.9 * columns + 0.9, 4.7 * rows + 0.5), squeeze=False, layout="constrained"
-    )
+    figure, panels = make_panels(rows, columns, figsize=(4.9 * columns + 0.9, 4.7 * rows + 0.5), squeeze=False)
     for axes in panels.flat[len(drawn) :]:
         axes.set_visible(False)
     for axes, (name, counts) in zip(panels.flat, drawn, strict=False):
@@ -127,7 +128,7 @@ def draw_transitions(people: PeopleAccumulator, path: Path, title: str) -> None:
     left = len(persons) - MAX_MATRICES
     more = f"; {left:,} more person{'' if left == 1 else 's'} only in 'all'" if left > 0 else ""
     figure.suptitle(f"{title}: what followed what{more}")
-    _save_figure(plot, figure, path)
+    return figure
 
 
 def _draw_matrix(axes: Any, counts: np.ndarray, labels: Sequence[str]) -> Any:
@@ -172,9 +173,3 @@ def _draw_difference(axes: Any, labels: Sequence[str], values: np.ndarray) -> No
     axes.set(xlabel="percentage points", xlim=(-reach, reach))
     axes.axvline(0, color="0.3", linewidth=0.8)
     axes.spines[["top", "right"]].set_visible(False)
-
-
-def _save_figure(plot: Any, figure: Any, path: Path) -> None:
-    with replace_file(path) as temporary:
-        figure.savefig(temporary, dpi=110)
-    plot.close(figure)

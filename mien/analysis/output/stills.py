@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import cast
@@ -23,6 +23,7 @@ from mien.analysis.media.deinterlace import deinterlace_frames
 from mien.analysis.media.timestamps import stores_frame_times
 from mien.analysis.media.video_reader import VideoFrame, open_video, to_upright_rgb
 from mien.analysis.people.peaks import Peak
+from mien.core.clock import format_clock
 from mien.core.errors import MediaError
 from mien.core.pictures import is_animation
 from mien.core.types import Face
@@ -113,8 +114,13 @@ def crop_tile(picture: np.ndarray, box_xyxy: Sequence[float]) -> np.ndarray:
     return cv2.resize(crop, (TILE, TILE), interpolation=cv2.INTER_AREA if side > TILE else cv2.INTER_CUBIC)
 
 
-def make_contact_sheet(tiles: Sequence[np.ndarray], peaks: Sequence[Peak]) -> np.ndarray:
-    """All peaks side by side with what they show below them, RGB uint8; another expression begins a new line."""
+def make_contact_sheet(
+    tiles: Sequence[np.ndarray], peaks: Sequence[Peak], names: Mapping[int, str] | None = None
+) -> np.ndarray:
+    """All peaks side by side with what they show below them, RGB uint8; another expression begins a new line.
+
+    names: track → name, for people who were given one.
+    """
     most = max(Counter(peak.label for peak in peaks).values())
     columns = min(most, 4 if len(tiles) <= 12 else 6)
     cells: list[tuple[int, int]] = []  # (line, column) of each tile
@@ -135,12 +141,7 @@ def make_contact_sheet(tiles: Sequence[np.ndarray], peaks: Sequence[Peak]) -> np
             font=large,
             fill="#1c2126",
         )
-        below = f"{format_clock(peak.player_time_s)}, person {peak.track + 1}"
+        person = (names or {}).get(peak.track, f"person {peak.track + 1}")
+        below = f"{format_clock(peak.player_time_s, digits=2)}, {person}"
         pen.text((x, y + TILE + 25), below, font=small, fill="#5b6670")
     return np.asarray(sheet)
-
-
-def format_clock(seconds: float) -> str:
-    """75.5 → ``1:15.50``."""
-    hundredths = round(100 * seconds)
-    return f"{hundredths // 6000}:{hundredths // 100 % 60:02d}.{hundredths % 100:02d}"

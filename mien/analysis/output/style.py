@@ -11,6 +11,9 @@ from PIL import ImageColor
 
 from mien.core.errors import UsageError
 
+#: How faces are hidden: not at all, so blurred that nobody is recognized, or by a black box.
+BLUR_CHOICES = ("off", "blur", "box")
+
 #: Red, green and blue, 0..255.
 Color = tuple[int, int, int]
 
@@ -63,6 +66,7 @@ class Style:
     display_width  width in pixels to which `annotate` scales the picture and keeps its shape; 0 does not scale. No side
                    becomes longer than 16,383 pixels, the limit of file formats
     label_colors   (label, color) for labels that have a color of their own
+    blur           "off", or how each face is hidden: "blur", or "box", filled with black
 
     Raises UsageError for a value that is out of its range.
     """
@@ -73,11 +77,15 @@ class Style:
     bars: bool = False
     display_width: int = 0
     label_colors: tuple[tuple[str, Color], ...] = ()
+    blur: str = "off"
 
     def __post_init__(self) -> None:
         for color in (self.color, *(own for _, own in self.label_colors)):
             if len(color) != 3 or not all(isinstance(value, int) and 0 <= value <= 255 for value in color):
                 raise UsageError(f"`color={color}`", "is no color", "give (red, green, blue), each from 0 to 255")
+        if self.blur not in BLUR_CHOICES:
+            hint = f"choose from {', '.join(BLUR_CHOICES)}"
+            raise UsageError(f"`blur={self.blur!s:.20}`", "is unknown", hint, code="invalid_parameter")
         for name in ("line_width", "text_size", "display_width"):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 0:

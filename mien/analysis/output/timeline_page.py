@@ -13,6 +13,7 @@ from urllib.parse import quote
 from mien.analysis.output.palette import colors_for_labels
 from mien.analysis.people.people import PeopleAccumulator, Person
 from mien.analysis.people.timeline import axis_range_s
+from mien.core.clock import format_clock
 from mien.core.files import hidden_sibling, write_text
 from mien.core.locks import hold_lock
 from mien.evaluation.reports.page import Section, read_plotly_script, render_page, render_table
@@ -53,7 +54,7 @@ def write_timeline_page(
     if persons:
         sections.append(Section("People", _make_table(people.labels, persons), _describe_table(persons)))
     count = f"{len(persons):,} {'person' if len(persons) == 1 else 'persons'}"
-    lead = f"{_format_clock(axis_s[1] - axis_s[0])} long, {count}. Stacked: each person's probabilities, smoothed along the track."
+    lead = f"{format_clock(axis_s[1] - axis_s[0])} long, {count}. Stacked: each person's probabilities, smoothed along the track."
     scripts = [inline, f"const DATA = {data};", _read_scripts()]
     footer = "An expression is not an inner state: this is what faces show, not what people feel."
     write_text(path, render_page(title, lead, sections, footer=footer, scripts=scripts))
@@ -85,6 +86,8 @@ def _make_page_data(people: PeopleAccumulator, axis_s: tuple[float, float], medi
     chart = timeline.to_json(person.track for person in shown)
     for entry, person in zip(chart["persons"], shown, strict=True):
         entry |= {"seen_s": round(person.seen_s, 3), "mostly": _describe_main_label(person)}
+        if person.given_name:
+            entry["name"] = person.given_name
     return {
         "timeline": chart,
         "colors": colors_for_labels(timeline.labels),
@@ -104,7 +107,7 @@ def _describe_main_label(person: Person) -> str:
 def _make_table(labels: Sequence[str], persons: Sequence[Person]) -> str:
     columns = ["person", "on screen", "from", "changes", "sure", *labels]
     rows = [
-        [f"{one.track + 1}", _format_clock(one.seen_s), _format_clock(one.first_s), int(one.transitions.sum()),
+        [one.given_name or f"{one.track + 1}", format_clock(one.seen_s), format_clock(one.first_s), int(one.transitions.sum()),
          "" if one.sure.value is None else f"{one.sure.value:.0%}", *(f"{share:.0%}" for share in one.share)]
         for one in persons[:MAX_PERSONS]
     ]  # fmt: skip
@@ -117,13 +120,6 @@ def _describe_table(people: Sequence[Person]) -> str:
         "longest first."
     )
     return f"{shares} The {MAX_PERSONS} seen longest of {len(people):,}." if len(people) > MAX_PERSONS else shares
-
-
-def _format_clock(seconds: float) -> str:
-    """75.5 → ``1:15``, 3723 → ``1:02:03``."""
-    whole = round(seconds)
-    minutes = f"{whole // 60 % 60:02d}:{whole % 60:02d}" if whole >= 3600 else f"{whole // 60}:{whole % 60:02d}"
-    return f"{whole // 3600}:{minutes}" if whole >= 3600 else minutes
 
 
 def _read_scripts() -> str:

@@ -71,7 +71,7 @@ def make_grid(
     if not 0.001 <= step_s <= 60:
         raise UsageError(f"`grid={step_s:g}`", "is not in 0.001..60 seconds", "as in `grid=0.1`")
     people = records.people()
-    names = {track: f"person {track + 1}" for track in sorted(people.names)}
+    names = {person.track: person.short_name for person in sorted(people.people, key=lambda one: one.track)}
     rows = _assign_people(records, annotations, names, person)
     coded_labels = {row.label for row in annotations.rows}
     if blank is not None:

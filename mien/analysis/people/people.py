@@ -102,7 +102,7 @@ class _OpenSegment:
     sure: Mean = field(default_factory=Mean)
 
 
-@dataclass
+@dataclass(repr=False)
 class Person:
     """Statistics of one track; times, as a player shows them, and durations in seconds.
 
@@ -129,15 +129,27 @@ class Person:
     longest: dict[int, tuple[float, float]] = field(default_factory=dict)
     peaks: dict[int, PeakFinder] = field(default_factory=dict)
     segment: _OpenSegment | None = None
+    given_name: str = ""
 
     @classmethod
-    def from_observation(cls, one: Observation, labels: tuple[str, ...]) -> Person:
+    def from_observation(cls, one: Observation, labels: tuple[str, ...], given_name: str = "") -> Person:
         """Somebody who is seen for the first time; `update` with the same observation follows."""
         k, start_s = len(labels), one.player_time_s
         seconds, weighted = np.zeros(k), np.zeros(k)
         return cls(
-            one.track, labels, start_s, start_s, seconds, weighted, np.zeros(k, np.int64), np.zeros((k, k), np.int64)
-        )
+            one.track, labels, start_s, start_s, seconds, weighted, np.zeros(k, np.int64), np.zeros((k, k), np.int64),
+            given_name=given_name,
+        )  # fmt: skip
+
+    def __repr__(self) -> str:
+        doubt = "mostly unsure, " if self.is_mostly_unsure else ""
+        index = int(self.label_s.argmax())
+        return f"<Person {self.number}: {self.seen_s:.1f} s, {doubt}{self.labels[index]} {self.share[index]:.0%}>"
+
+    @property
+    def number(self) -> int:
+        """What people and files call it: 1 for track 0."""
+        return self.track + 1
 
     @property
     def is_face(self) -> bool:
@@ -155,9 +167,14 @@ class Person:
         return self.label_s / max(self.seen_s, 1e-9)
 
     @property
+    def short_name(self) -> str:
+        """The name that it was given; else ``person 1`` and so on."""
+        return self.given_name or f"person {self.track + 1}"
+
+    @property
     def name(self) -> str:
         """What pictures call it."""
-        return f"person {self.track + 1}" + ("\n(mostly unsure)" if self.is_mostly_unsure else "")
+        return self.short_name + ("\n(mostly unsure)" if self.is_mostly_unsure else "")
 
     def update(self, one: Observation, rule: PeakRule) -> Segment | None:
         """Add a face; returns the segment that ends before it, if one does."""
@@ -201,7 +218,8 @@ class Person:
     def to_json(self) -> dict[str, Any]:
         """``share``: of the time on screen, by the label shown; ``mean``: of the smoothed probabilities."""
         return {
-            "person": self.track + 1, "track": self.track, "first_s": round(self.first_s, 3), "last_s": round(self.last_s, 3),
+            "person": self.track + 1, "track": self.track, **({"name": self.given_name} if self.given_name else {}),
+            "first_s": round(self.first_s, 3), "last_s": round(self.last_s, 3),
             "on_screen_s": round(self.seen_s, 3), "frames": self.frames, "changes": int(self.transitions.sum()),
             "sure_share": _round(self.sure.value), "mostly_unsure": self.is_mostly_unsure,
             "not_a_face": not self.is_face, "not_a_face_score": _round(self.not_a_face.value),
@@ -222,11 +240,14 @@ class PeopleAccumulator:
     It is fed by the analysis, face by face, or by records read back, and says the same of both. What it keeps of each person
     does not grow with the video; segments are given out as they end. Tracks that are no faces (`Person.is_face`) are kept,
     but counted nowhere.
+
+    given_names   track → name, for people who were given one
     """
 
     labels: tuple[str, ...]
     rule: PeakRule = field(default_factory=PeakRule)
     tracks: dict[int, Person] = field(default_factory=dict)
+    given_names: dict[int, str] = field(default_factory=dict)
     timeline: Timeline = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
@@ -236,7 +257,7 @@ class PeopleAccumulator:
     def update(self, one: Observation) -> Segment | None:
         """Add a face; returns the segment of its person that ends before it, if one does."""
         if one.track not in self.tracks:
-            self.tracks[one.track] = Person.from_observation(one, self.labels)
+            self.tracks[one.track] = Person.from_observation(one, self.labels, self.given_names.get(one.track, ""))
         self.timeline.update(one.track, one.probabilities, one.player_time_s, one.duration_s, one.is_unsure)
         return self.tracks[one.track].update(one, self.rule)
 

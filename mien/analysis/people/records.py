@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from mien.analysis.output.writers import RECORD_FORMATS, record_columns
+from mien.analysis.people.identities import correct_identities
 from mien.analysis.people.peaks import PeakRule
 from mien.analysis.people.people import Observation, PeopleAccumulator, Segment
 from mien.core.csv_cells import unescape_formula
@@ -29,7 +30,7 @@ SINCE_3 = ("player_time_s", "duration_s", "valence")
 FRAME_S = 0.04
 
 #: Columns of numbers that may be empty, in the order in which they are kept.
-OPTIONAL = ("player_time_s", "duration_s", "unsure", "not_a_face", "valence")
+OPTIONAL = ("player_time_s", "duration_s", "unsure", "not_a_face", "valence", "score")
 
 #: Frames further apart than so many usual ones have others between them, on which nobody was seen.
 GAP = 2.5
@@ -38,7 +39,7 @@ GAP = 2.5
 BATCH = 4096
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Records:
     """The faces of one input, in the order of the file; N rows, K labels.
 
@@ -49,6 +50,7 @@ class Records:
     time_s            float64 (N,): seconds by the stream's own clock
     player_time_s     float64 (N,): seconds as a player shows them, from 0
     duration_s        float64 (N,): seconds for which each row's frame is shown
+    face              int64 (N,): number of the face in its frame
     track             int64 (N,), the person's number; -1 for pictures
     boxes_xyxy        float64 (N, 4), pixels of the upright frame
     probabilities     float32 (N, K), the model's own answers
@@ -58,6 +60,8 @@ class Records:
     unsure            float64 (N,), 1 where the model is unsure of its answer, 0 where not, NaN where nobody asked
     not_a_face        float64 (N,), its score that this is no face; NaN where it has none
     valence           float64 (N,), p(happy) minus the highest probability of a negative expression; NaN without such labels
+    score             float64 (N,), the detector's; NaN without a detector
+    names             track → name, for people who were given one
     """
 
     path: Path
@@ -69,6 +73,7 @@ class Records:
     time_s: np.ndarray
     player_time_s: np.ndarray
     duration_s: np.ndarray
+    face: np.ndarray
     track: np.ndarray
     boxes_xyxy: np.ndarray
     probabilities: np.ndarray
@@ -78,9 +83,14 @@ class Records:
     unsure: np.ndarray
     not_a_face: np.ndarray
     valence: np.ndarray
+    score: np.ndarray
+    names: dict[int, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.frame)
+
+    def __repr__(self) -> str:
+        return f"<Records of {self.source}: {len(self):,} faces>"
 
     def observations(self) -> Iterator[Observation]:
         """Yield the faces in order of time."""
@@ -93,13 +103,44 @@ class Records:
                 _none_if_nan(self.not_a_face[row]), _none_if_nan(self.valence[row]),
             )  # fmt: skip
 
+    def rows(self, start: int = 0, stop: int | None = None) -> list[dict[str, Any]]:
+        """Return the records from ``start`` to ``stop``, as `make_records` made them and `record_columns` names their columns."""
+        return [self._row(index) for index in range(*slice(start, stop).indices(len(self)))]
+
+    def _row(self, index: int) -> dict[str, Any]:
+        is_tracked = bool(self.track[index] >= 0)
+        probabilities, label = _rounded(self.probabilities[index]), self.labels[self.raw_label[index]]
+        named = dict(zip((f"p_{name}" for name in self.labels), probabilities, strict=True))
+        smoothed = _rounded(self.smoothed[index]) if is_tracked else [None] * len(self.labels)
+        unsure = _none_if_nan(self.unsure[index])
+        x1, y1, x2, y2 = self.boxes_xyxy[index].tolist()
+        return {
+            "source": self.source, "frame": int(self.frame[index]), "time_s": float(self.time_s[index]),
+            "player_time_s": float(self.player_time_s[index]),
+            "duration_s": float(self.duration_s[index]) if is_tracked else None,
+            "face": int(self.face[index]), "track": int(self.track[index]) if is_tracked else None,
+            "x1": x1, "y1": y1, "x2": x2, "y2": y2, "score": _none_if_nan(self.score[index]), "label": label,
+            "confidence": named[f"p_{label}"], **named, "unsure": None if unsure is None else bool(unsure),
+            "not_a_face": _none_if_nan(self.not_a_face[index]), "valence": _none_if_nan(round(float(self.valence[index]), 6)),
+            "model": self.model, "detector": self.detector,
+            "s_label": self.labels[self.shown[index]] if is_tracked else None,
+            **dict(zip((f"s_{name}" for name in self.labels), smoothed, strict=True)),
+        }  # fmt: skip
+
     def people(self, rule: PeakRule | None = None) -> PeopleAccumulator:
         """Return people, timeline and peaks, as the analysis writes them into its summary."""
-        return PeopleAccumulator(self.labels, rule or PeakRule()).update_all(self.observations())
+        return PeopleAccumulator(self.labels, rule or PeakRule(), given_names=self.names).update_all(
+            self.observations()
+        )
 
     def segments(self) -> list[Segment]:
         """Return the segments, each one person with one label, in order of their starts."""
         return PeopleAccumulator(self.labels).segments(self.observations())
+
+
+def _rounded(values: np.ndarray) -> list[float]:
+    """Return float32 (K,) as the decimals that were written."""
+    return [round(value, 6) for value in values.tolist()]
 
 
 def _none_if_nan(value: float) -> float | None:
@@ -134,10 +175,10 @@ def _find_start_s(path: Path, time_s: np.ndarray) -> float:
         return float(time_s.min()) if time_s.min() > np.ptp(time_s) or time_s.min() < 0 else 0.0
 
 
-def read_records(path: str | Path) -> list[Records]:
+def read_records(path: str | Path, *, is_corrected: bool = True) -> list[Records]:
     """Read a file of records; return one Records for each input in it, in its order, none where no face was found.
 
-    Raises DataError for what is not records or is damaged, MissingExtra for Parquet without pyarrow.
+    is_corrected: of one video's records, tracks and names are those of the table of people beside them, if there is one. Raises DataError for what is not records or is damaged, MissingExtra for Parquet without pyarrow.
     """
     path = Path(path)
     kind = _select_reader(path)
@@ -150,7 +191,7 @@ def read_records(path: str | Path) -> list[Records]:
     if kind is None:
         endings = ", ".join(f".{name}" for name in RECORD_FORMATS)
         raise DataError(path, "is no file of records", f"name a file that an analysis wrote ({endings})")
-    found: dict[str, _Rows] = {}
+    found: dict[str, RecordBuilder] = {}
     labels: tuple[str, ...] = ()
     try:
         for number, row in kind(path):
@@ -158,11 +199,12 @@ def read_records(path: str | Path) -> list[Records]:
                 labels = _labels_from_columns(path, row)
             source = str(row.get("source"))
             if source not in found:
-                found[source] = _Rows(path, labels, source, str(row.get("model")), str(row.get("detector")))
+                found[source] = RecordBuilder(path, labels, source, str(row.get("model")), str(row.get("detector")))
             found[source].add(number, row)
     except UnicodeDecodeError as error:
         raise DataError(path, "is not text", "name records that an analysis wrote") from error
-    return [rows.finish() for rows in found.values()]
+    clips = [rows.finish() for rows in found.values()]
+    return [correct_identities(clips[0])] if is_corrected and len(clips) == 1 else clips
 
 
 def _select_reader(path: Path) -> Callable[[Path], Iterator[tuple[int, dict[str, Any]]]] | None:
@@ -190,9 +232,9 @@ def _convert_text(text: str | None, kind: type) -> Any:
     return text == "True" if kind is bool else kind(text)
 
 
-def read_clip(path: str | Path) -> Records:
-    """Read the records of one video. Raises DataError where the file tells of several inputs, of pictures, or of no face."""
-    found = read_records(path)
+def read_clip(path: str | Path, *, is_corrected: bool = True) -> Records:
+    """Read the records of one video, ``is_corrected`` as in `read_records`. Raises DataError where the file tells of several inputs, of pictures, or of no face."""
+    found = read_records(path, is_corrected=is_corrected)
     if not found:
         raise DataError(path, "holds no record: no face was seen", "analyze another video, or try another `detector`")
     if len(found) > 1:
@@ -203,8 +245,8 @@ def read_clip(path: str | Path) -> Records:
 
 
 @dataclass
-class _Rows:
-    """Rows of one input as they are read, numbers only: some 250 bytes a face."""
+class RecordBuilder:
+    """Build the Records of one input row by row; numbers only: some 300 bytes a face."""
 
     path: Path
     labels: tuple[str, ...]
@@ -215,18 +257,18 @@ class _Rows:
 
     def __post_init__(self) -> None:
         kinds = record_columns(self.labels)
-        self._numbers = ["frame", "time_s", "x1", "y1", "x2", "y2", *(f"p_{name}" for name in self.labels)]
+        self._numbers = ["frame", "time_s", "x1", "y1", "x2", "y2", "face", *(f"p_{name}" for name in self.labels)]
         self._whole = [name for name in self._numbers if kinds[name] is int]
         self._smoothed = [f"s_{name}" for name in self.labels]
         self._index = {name: index for index, name in enumerate(self.labels)}
 
     def add(self, number: int, row: dict[str, Any]) -> None:
-        """``number`` is that of the line, for the message of a DataError."""
+        """Add a record. ``number`` is that of the line, for the message of a DataError."""
         try:
             values = [float(row[name]) for name in self._numbers]
             tracked = row["track"] is not None
             track = float(row["track"]) if tracked else -1.0
-            smoothed = [float(row[name]) for name in self._smoothed] if tracked else values[6:]
+            smoothed = [float(row[name]) for name in self._smoothed] if tracked else values[7:]
             raw_label = self._index[row["label"]]
             shown = self._index[row["s_label"]] if tracked else raw_label
             optional = [_parse_number(row.get(name)) for name in OPTIONAL]
@@ -236,7 +278,7 @@ class _Rows:
             number % 1 for number in (track, *(float(row[name]) for name in self._whole))
         ):
             raise self._error(number, row)
-        self.values.extend([*values[:6], track, shown, raw_label, *optional, *values[6:], *smoothed])
+        self.values.extend([*values[:7], track, shown, raw_label, *optional, *values[7:], *smoothed])
 
     def _error(self, number: int, row: dict[str, Any]) -> DataError:
         """Which value of a row is not what its column holds."""
@@ -257,11 +299,12 @@ class _Rows:
         return DataError(self.path, f"record {number:,} is damaged: {wrong}", "analyze the input again")
 
     def finish(self) -> Records:
-        first, count = 9 + len(OPTIONAL), len(self.labels)
+        """Return the records of all rows that were added."""
+        first, count = 10 + len(OPTIONAL), len(self.labels)
         table = np.array(self.values).reshape(-1, first + 2 * count)
-        frame, track, shown, raw_label = table[:, [0, 6, 7, 8]].astype(np.int64).T
+        frame, face, track, shown, raw_label = table[:, [0, 6, 7, 8, 9]].astype(np.int64).T
         time_s, probabilities = table[:, 1].copy(), table[:, first : first + count].astype(np.float32)
-        optional = dict(zip(OPTIONAL, table[:, 9:first].T.copy(), strict=True))
+        optional = dict(zip(OPTIONAL, table[:, 10:first].T.copy(), strict=True))
         if np.isnan(optional["player_time_s"]).any():
             optional["player_time_s"] = np.maximum(0.0, time_s - _find_start_s(self.path, time_s))
         if np.isnan(optional["duration_s"]).any():
@@ -270,7 +313,7 @@ class _Rows:
             values = [compute_valence(self.labels, row) for row in probabilities]
             optional["valence"] = np.array([math.nan if value is None else value for value in values])
         return Records(
-            self.path, self.source, self.model, self.detector, self.labels, frame=frame, time_s=time_s, track=track,
+            self.path, self.source, self.model, self.detector, self.labels, frame=frame, time_s=time_s, face=face, track=track,
             boxes_xyxy=table[:, 2:6].copy(), probabilities=probabilities,
             smoothed=table[:, first + count :].astype(np.float32), shown=shown, raw_label=raw_label, **optional,
         )  # fmt: skip

@@ -8,8 +8,9 @@ from typing import Any
 
 
 def clip_name(records: str | Path) -> str:
-    """Return the name that the files of one input share: ``out/clip.records.csv`` → ``clip``."""
-    return Path(records).name.partition(".records.")[0]
+    """Return the name that the files of one input share: ``out/clip.records.csv`` → ``clip``; of records in memory ``clip.mp4`` → ``clip``."""
+    name, separator, _ = Path(records).name.partition(".records.")
+    return name if separator else Path(records).stem
 
 
 def read_summary(records: str | Path) -> dict[str, Any]:

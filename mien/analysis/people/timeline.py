@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from mien.analysis.output.palette import colors_for_labels
-from mien.core.files import replace_file
-from mien.evaluation.reports.figures import import_pyplot, without_math_text
+from mien.core.clock import format_axis_time
+from mien.evaluation.reports.figures import make_panels, save_figure, without_math_text
 
 #: Bins over the whole video; when they are full, two become one.
 MAX_BINS = 1_200
@@ -30,7 +30,7 @@ MOSTLY_SHARE = 0.5
 MAX_CUTS = 60
 
 
-@dataclass
+@dataclass(repr=False)
 class Timeline:
     """Smoothed probabilities of every person, averaged in bins of time whose width doubles as the video goes on.
 
@@ -49,6 +49,9 @@ class Timeline:
     end_s: float = 0.0
     bins: dict[int, dict[int, np.ndarray]] = field(default_factory=dict)
     cuts: set[int] = field(default_factory=set)
+
+    def __repr__(self) -> str:
+        return f"<Timeline: {len(self.bins)} tracks from {self.start_s or 0.0:.2f} to {self.end_s:.2f} s>"
 
     def update(
         self, track: int, probabilities: np.ndarray, start_s: float, duration_s: float, is_unsure: bool | None = None
@@ -143,7 +146,6 @@ def bin_range(start_s: float, end_s: float, width_s: float) -> tuple[int, int]:
     return first, max(math.ceil(end_s / width_s - ROUNDING), first + 1)
 
 
-@without_math_text
 def draw_timeline(
     timeline: Timeline,
     persons: Mapping[int, str],
@@ -152,18 +154,27 @@ def draw_timeline(
     from_s: float | None = None,
     to_s: float | None = None,
 ) -> None:
-    """Draw the stacked probabilities of people as PNG, one below the other; gaps: not on screen, pale: unsure.
+    """Write the figure of `plot_timeline` as PNG."""
+    save_figure(plot_timeline(timeline, persons, title, from_s, to_s), path)
+
+
+@without_math_text
+def plot_timeline(
+    timeline: Timeline,
+    persons: Mapping[int, str],
+    title: str,
+    from_s: float | None = None,
+    to_s: float | None = None,
+) -> Any:
+    """Return a figure of the stacked probabilities of people, one below the other; gaps: not on screen, pale: unsure.
 
     persons: track → what is said of them, who was seen longest first; of many the first few are drawn. from_s, to_s: what
     the axis shows, by the player's time; without them from 0, or from the first face of a part, to the last.
     """
-    plot = import_pyplot()
     tracks = list(persons)
     rows = sorted(tracks[:MAX_PERSONS], key=lambda track: min(timeline.bins[track]))  # who came first stands first
     count = max(len(rows), 1)
-    figure, panels = plot.subplots(
-        count, 1, figsize=(12, 1.2 + 1.5 * count), sharex=True, squeeze=False, layout="constrained"
-    )
+    figure, panels = make_panels(count, 1, figsize=(12, 1.2 + 1.5 * count), sharex=True, squeeze=False)
     colors = colors_for_labels(timeline.labels)
     for axes, track in zip(panels[:, 0], rows, strict=False):
         draw_stacked_probabilities(axes, timeline, track, colors)
@@ -179,9 +190,7 @@ def draw_timeline(
     if rows:
         handles, names = panels[0, 0].get_legend_handles_labels()
         figure.legend(handles, names, loc="outside right upper", frameon=False)
-    with replace_file(path) as temporary:
-        figure.savefig(temporary, dpi=110)
-    plot.close(figure)
+    return figure
 
 
 def axis_range_s(timeline: Timeline) -> tuple[float, float]:
@@ -205,10 +214,3 @@ def draw_stacked_probabilities(axes: Any, timeline: Timeline, track: int, colors
     if len(timeline.cuts) <= MAX_CUTS:
         axes.vlines(timeline.cut_times_s(), 0, 1, colors="0.2", linewidth=0.7, linestyle=":")
     axes.spines[["top", "right"]].set_visible(False)
-
-
-def format_axis_time(seconds: float, _: object = None) -> str:
-    """Format a tick of a time axis: 75.0 → ``1:15``, 0.25 → ``0:00.25``."""
-    hundredths = round(100 * seconds)
-    part = f"{hundredths % 100:02d}".rstrip("0")
-    return f"{hundredths // 6000}:{hundredths // 100 % 60:02d}{part and f'.{part}'}"

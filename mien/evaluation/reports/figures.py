@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
@@ -14,6 +15,9 @@ from mien.evaluation.metrics import Scores
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+#: Pixels per inch of figures in notebooks.
+NOTEBOOK_DPI = 80
 
 
 def without_math_text(draw: Callable[P, R]) -> Callable[P, R]:
@@ -29,22 +33,40 @@ def without_math_text(draw: Callable[P, R]) -> Callable[P, R]:
     return drawing
 
 
-def import_pyplot() -> Any:
-    """Import matplotlib.pyplot without a screen; only when something is drawn, since this is slow."""
-    import matplotlib
+def make_panels(rows: int = 1, columns: int = 1, *, figsize: tuple[float, float], **options: Any) -> tuple[Any, Any]:
+    """Return a new figure and its axes, as `matplotlib.pyplot.subplots` returns them.
 
-    matplotlib.use("Agg", force=False)
-    import matplotlib.pyplot as plot
+    Without pyplot: no screen is looked for, no figure stays open, a notebook's own plots are left alone, and threads can draw.
+    """
+    figure = make_figure(figsize)
+    return figure, figure.subplots(rows, columns, **options)
 
-    return plot
+
+def make_figure(figsize: tuple[float, float]) -> Any:
+    """Return a new empty figure, ``figsize`` inches wide and high, whose panels are laid out when it is drawn."""
+    from matplotlib.figure import Figure
+
+    class PngFigure(Figure):
+        def _repr_png_(self) -> bytes:
+            """Show the figure in a notebook, also in one that has not imported pyplot."""
+            content = io.BytesIO()
+            self.savefig(content, format="png", dpi=NOTEBOOK_DPI)
+            return content.getvalue()
+
+    return PngFigure(figsize=figsize, layout="constrained")
+
+
+def save_figure(figure: Any, path: Path, dpi: int = 110) -> None:
+    """Write a figure as a picture; it appears under its name when it is whole."""
+    with replace_file(path) as temporary:
+        figure.savefig(temporary, dpi=dpi)
 
 
 @without_math_text
 def draw_curves(history: list[dict[str, Any]], path: Path, title: str) -> None:
     """Draw loss and accuracy of training and validation, and the learning rate, over the epochs of a training log."""
-    plot = import_pyplot()
     epochs = [row["epoch"] for row in history]
-    figure, (left, right, rate) = plot.subplots(1, 3, figsize=(13, 4), layout="constrained")
+    figure, (left, right, rate) = make_panels(1, 3, figsize=(13, 4))
     marker = "o" if len(epochs) == 1 else None
     left.plot(epochs, [row["loss"] for row in history], label="training (augmented)", marker=marker)
     left.plot(epochs, [row["validation_loss"] for row in history], label="validation", marker=marker)
@@ -64,17 +86,14 @@ def draw_curves(history: list[dict[str, Any]], path: Path, title: str) -> None:
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
     figure.suptitle(title)
-    with replace_file(path) as temporary:
-        figure.savefig(temporary, dpi=110)
-    plot.close(figure)
+    save_figure(figure, path)
 
 
 @without_math_text
 def draw_confusion(scores: Scores, path: Path, title: str) -> None:
     """Draw the confusion matrix in counts and in rates of the true class."""
-    plot = import_pyplot()
     names = list(scores.classes)
-    figure, panels = plot.subplots(1, 2, figsize=(14, 6.2), layout="constrained")
+    figure, panels = make_panels(1, 2, figsize=(14, 6.2))
     drawn = (
         (panels[0], scores.confusion, "faces", "{:,.0f}"),
         (panels[1], scores.confusion_rates, "share of the true class", "{:.2f}"),
@@ -99,9 +118,7 @@ def draw_confusion(scores: Scores, path: Path, title: str) -> None:
             )
     figure.colorbar(image, ax=panels, shrink=0.8, label="share of the true class")
     figure.suptitle(f"{title}: accuracy {scores.accuracy:.2%}, macro-F1 {scores.macro_f1:.3f}, {scores.count:,} faces")
-    with replace_file(path) as temporary:
-        figure.savefig(temporary, dpi=110)
-    plot.close(figure)
+    save_figure(figure, path)
 
 
 @without_math_text
@@ -110,8 +127,7 @@ def draw_run_curves(histories: dict[str, list[dict[str, Any]]], path: Path, titl
 
     histories: name → the rows of a run's log. Training is dashed, validation solid.
     """
-    plot = import_pyplot()
-    figure, (loss, accuracy) = plot.subplots(1, 2, figsize=(12, 4.2), layout="constrained")
+    figure, (loss, accuracy) = make_panels(1, 2, figsize=(12, 4.2))
     for index, (name, history) in enumerate(histories.items()):
         epochs = [row["epoch"] for row in history]
         for axes, what, factor in ((loss, "loss", 1), (accuracy, "accuracy", 100)):
@@ -125,9 +141,7 @@ def draw_run_curves(histories: dict[str, list[dict[str, Any]]], path: Path, titl
         axes.spines[["top", "right"]].set_visible(False)
     accuracy.legend()
     figure.suptitle(title)
-    with replace_file(path) as temporary:
-        figure.savefig(temporary, dpi=90)
-    plot.close(figure)
+    save_figure(figure, path, dpi=90)
 
 
 @without_math_text
@@ -138,8 +152,7 @@ def draw_points(
 
     series: name → (x, measurements at x), x ascending.
     """
-    plot = import_pyplot()
-    figure, axes = plot.subplots(figsize=(7, 4.2), layout="constrained")
+    figure, axes = make_panels(figsize=(7, 4.2))
     for index, (name, points) in enumerate(series.items()):
         color = f"C{index}"
         axes.plot([x for x, _ in points], [np.mean(values) for _, values in points], color=color, label=name)
@@ -155,6 +168,4 @@ def draw_points(
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend()
-    with replace_file(path) as temporary:
-        figure.savefig(temporary, dpi=90)
-    plot.close(figure)
+    save_figure(figure, path, dpi=90)

@@ -12,7 +12,7 @@ import numpy as np
 from mien.core.files import make_folder, write_json, write_text
 from mien.core.types import FaceSet
 from mien.evaluation.measures import Measures, compute_measures, replace_nan
-from mien.evaluation.rater_agreement import AGREEMENT_THRESHOLD, RaterAgreement, compare_with_raters
+from mien.evaluation.rater_agreement import AGREEMENT_THRESHOLD, RaterAgreement, compare_with_annotators
 from mien.evaluation.reports import curves, page
 from mien.evaluation.reports.curves import Figure, draw_figure
 from mien.evaluation.reports.figures import draw_confusion
@@ -95,8 +95,10 @@ def write_report(
     """
     make_folder(folder)
     found = compute_measures(probabilities, faces.labels, faces.classes)
-    raters = (
-        None if faces.votes is None else compare_with_raters(probabilities, faces.votes, faces.labels, faces.classes)
+    agreement = (
+        None
+        if faces.votes is None
+        else compare_with_annotators(probabilities, faces.votes, faces.labels, faces.classes)
     )
     draw_confusion(found.scores, folder / "confusion.png", title)
     sections = [
@@ -106,13 +108,13 @@ def write_report(
         _scores_section(found),
         _curves_section(folder, faces, probabilities, found),
         _confidence_section(folder, found),
-        *([_raters_section(folder, raters, faces.classes)] if raters else []),
+        *([_annotators_section(folder, agreement, faces.classes)] if agreement else []),
         *_training_section(folder, found, extras),
         Section("How this was measured", _method_html(facts, extras)),
     ]
     values = facts | found.to_json()
     values["notes"] = list(extras.notes)
-    values["rater_agreement"] = raters.to_json() if raters else None
+    values["rater_agreement"] = agreement.to_json() if agreement else None
     values["training"] = _training_json(extras)
     values = replace_nan(values)
     write_text(
@@ -243,7 +245,7 @@ def _confidence_section(folder: Path, found: Measures) -> Section:
     )
 
 
-def _raters_section(folder: Path, found: RaterAgreement, classes: Sequence[str]) -> Section:
+def _annotators_section(folder: Path, found: RaterAgreement, classes: Sequence[str]) -> Section:
     figure = draw_figure(curves.plot_rater_agreement(found), folder / "rater_agreement.png")
     facts = [
         (

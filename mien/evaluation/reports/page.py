@@ -7,6 +7,7 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -187,10 +188,16 @@ def read_plotly_script() -> str:
 def _load_template(name: str) -> Any:
     """Load a template of mien/evaluation/reports/templates. Values in it are escaped."""
     require_jinja()
+    return _template_environment().get_template(name)
+
+
+@cache
+def _template_environment() -> Any:
+    """Return the environment that keeps compiled templates: a page renders the same few of them a hundred times."""
     import jinja2
 
     folder = str(resources.files("mien.evaluation.reports") / "templates")
     loader = jinja2.FileSystemLoader(folder)
     return jinja2.Environment(
         loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    ).get_template(name)
+    )

@@ -232,8 +232,8 @@ class Runner:
         }  # fmt: skip
 
     def _detector_file(self, detector: str) -> str | None:
-        file = self._config.detector_model
-        return str(file) if file is not None and detector in ("auto", "yunet") else None
+        file = select_detector_file(detector, self._config.detector_model)
+        return None if file is None else str(file)
 
     async def _remove_expired_jobs(self) -> None:
         """Remove what is older than it may be, again and again."""

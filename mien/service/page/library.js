@@ -48,7 +48,7 @@ function makeReportLine({ name, href }) {
 /** A model in figures; its whole card unfolds. */
 function makeModelCard(model) {
   const { accuracy, macro_f1: f1, data, labels_by: whose } = model.scores || {};
-  const on = whose === "raters" ? `${data}, ${t("library.raters")}` : data;
+  const on = whose === "annotators" ? `${data}, ${t("library.annotators")}` : data;
   const facts = [
     typeof accuracy === "number" && [t("library.accuracy"), `${formatNumber(accuracy * 100, 1)}%`, on],
     typeof f1 === "number" && [t("library.f1"), formatNumber(f1, 3)],

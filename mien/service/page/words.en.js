@@ -217,7 +217,7 @@ export const ENGLISH = {
   "library.noreports": "No folder of reports is open. To see reports of mien report and mien compare here, start with ",
   "library.accuracy": "Accuracy",
   "library.f1": "Macro F1",
-  "library.raters": "labels of FER+ raters",
+  "library.annotators": "labels of FER+ annotators",
   "library.parameters": "Parameters",
   "library.size": "File",
   "library.license": "License",

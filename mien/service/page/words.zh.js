@@ -211,7 +211,7 @@ export const CHINESE = {
   "library.noreports": "没有打开报告文件夹。要在此查看 mien report 和 mien compare 的报告，请这样启动：",
   "library.accuracy": "准确率",
   "library.f1": "宏平均 F1",
-  "library.raters": "按 FER+ 评分者的标注",
+  "library.annotators": "按 FER+ 标注者的标注",
   "library.parameters": "参数量",
   "library.size": "文件",
   "library.license": "许可",

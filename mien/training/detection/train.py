@@ -17,7 +17,7 @@ from torch import Tensor
 from mien.analysis.detection.detectors import Detections, suppress_overlaps
 from mien.analysis.detection.face_net import MIN_FACE_PX, decode_answers, draw_canvas, restore_boxes
 from mien.analysis.prefetch import prefetch_items
-from mien.core.errors import OutputError
+from mien.core.errors import ModelError, OutputError
 from mien.core.files import make_folder, replace_file, write_json
 from mien.core.locks import hold_lock
 from mien.core.progress import progress_bar
@@ -261,3 +261,14 @@ def _load_state(
     composer.mined = [MinedPlace(int(one[0]), *map(float, one[1:])) for one in state["mined"]]
     log: list[dict[str, Any]] = state["log"]
     return log
+
+
+def load_detector(folder: Path) -> FaceNet:
+    """Return the averaged network of a training's folder. Raises ModelError without one."""
+    path = folder / "detector.pt"
+    if not path.is_file():
+        raise ModelError(path, "does not exist", "train a detector with 'mien train-detector'")
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    network = FaceNet(state["settings"]["width"], state["settings"]["depth"])
+    network.load_state_dict(state["weights"])
+    return network.eval()

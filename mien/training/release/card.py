@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mien.analysis.inference.model_file import ModelInfo
+from mien.data.annotators import ANNOTATORS
 from mien.data.splits import OFFICIAL_SIZES
 from mien.evaluation.metrics import Scores
 from mien.evaluation.tables import format_scores
@@ -106,7 +107,11 @@ def _training_section(header: dict[str, Any], history: list[dict[str, Any]], tra
     if fixmatch:
         augment = f"labeled faces: flip {WEAK_AUGMENTATION.flip:g}, shift {WEAK_AUGMENTATION.shift:g}; unlabeled faces: {augment}"
     optimizer, schedule, loss = recipe["optimizer"], recipe["schedule"], recipe["loss"]
-    by_raters = ", labeled by the majority of FER+'s annotators" if recipe["data"].get("labels") == "raters" else ""
+    by_annotators = (
+        ", labeled by the majority of FER+'s annotators"
+        if rename_old_keys(recipe)["data"].get("labels") == ANNOTATORS
+        else ""
+    )
     start, warmup = recipe.get("start", {}).get("model"), schedule["warmup_epochs"]
     earlier = "an earlier " if start == trained.name else ""
     begun = f", starting from the weights of {earlier}{start}" if start else ""
@@ -119,7 +124,7 @@ def _training_section(header: dict[str, Any], history: list[dict[str, Any]], tra
     return f"""\
 ## Training
 
-- Data: {header["training"]:,} faces{_describe_split(header)}{by_raters}; {header["validation"]:,} validation faces; {_describe_kept_epoch(recipe, history, trained.epoch, "averaged" in header)}{_describe_overlap(header)}.
+- Data: {header["training"]:,} faces{_describe_split(header)}{by_annotators}; {header["validation"]:,} validation faces; {_describe_kept_epoch(recipe, history, trained.epoch, "averaged" in header)}{_describe_overlap(header)}.
 - Recipe: {_format_epochs(len(history), schedule["epochs"])} of batches of {schedule["batch_size"]}{begun}; {optimizer["name"]} with peak learning rate {optimizer["lr"]:g}, momentum {optimizer["momentum"]:g}{", Nesterov" if _uses_nesterov(optimizer) else ""}, weight decay {optimizer["weight_decay"]:g} on weight matrices; {warmup:g} epoch{"" if warmup == 1 else "s"} of warm-up, then {schedule["name"]}; {loss["name"]}, label smoothing {loss["label_smoothing"]:g}{_describe_targets(recipe.get("targets", {}), trained.name)}{_describe_other_settings(recipe)}.
 - Augmentation: {augment or "none"}.{_averaging_line(header)}
 - Hardware: {machine["device"]}, {machine["processor"]}, {machine["threads"]} threads, {machine["precision"]}; {speed:,.0f} images/s on average, {hours:.1f} hours; one run, seed {machine["seed"]}.

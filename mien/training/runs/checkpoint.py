@@ -12,6 +12,7 @@ from torch import nn
 from mien.core.errors import ModelError
 from mien.core.files import replace_file
 from mien.core.preprocessing import Preprocessing
+from mien.data.annotators import rename_label_source
 from mien.models import BUILD_ERRORS, build_network_for_weights, check_finite_weights
 
 FORMAT = 1
@@ -23,7 +24,7 @@ class TrainedModel:
 
     temperature: divides the logits before the softmax.
     epoch: number of epochs trained, 0 if unknown.
-    labels_by: source of the training labels, "given" or FER+'s "raters".
+    labels_by: source of the training labels, "given" or FER+'s "annotators".
     """
 
     network: nn.Module
@@ -98,7 +99,7 @@ def load_trained_model(path: Path) -> TrainedModel:
             tuple(_require_text(name) for name in contents["classes"]),
             Preprocessing.from_json(contents["preprocessing"]),
             int(contents["epoch"]),
-            labels_by=_require_text(contents.get("labels_by", "given")),
+            labels_by=rename_label_source(_require_text(contents.get("labels_by", "given"))),
         )
         if len(trained.classes) != arguments.get("num_classes", len(trained.classes)):
             raise ValueError(f"{len(trained.classes)} class names for {arguments['num_classes']} classes")

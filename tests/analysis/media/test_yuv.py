@@ -112,13 +112,14 @@ def test_other_kinds_of_frames_are_left_to_ffmpeg() -> None:
     assert YuvImage.from_frame(decoded()).color_spec == ColorSpec(2, 2, 2)
 
 
+@pytest.mark.parametrize("blur", ["off", "blur", "box"])
 @pytest.mark.parametrize("matrix", [1, 2])
-def test_drawing_on_planes_is_drawing_on_the_picture(matrix: int) -> None:
+def test_drawing_on_planes_is_drawing_on_the_picture(matrix: int, blur: str) -> None:
     """Faces that touch each other and the border; with bars, whose panel lets the picture through."""
     planes = YuvImage.from_frame(decoded(matrix))
     before = planes.to_rgb()
     faces = [face((50, 60, 171, 181), 0), face((150, 70, 290, 200), 1), face((590, 300, 655, 371), 2)]
-    style = Style(bars=True)
+    style = Style(bars=True, blur=blur)
     drawn, expected = annotate_frame(planes, faces, style), annotate(before.copy(), faces, style)
     np.testing.assert_array_equal(planes.to_rgb(), before)
     assert isinstance(drawn, YuvImage) and drawn.color_spec == planes.color_spec

@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mien import Recognizer
 from mien.analysis.output.annotate import FaceMarks, annotate, display_size, draw_faces, place_marks
 from mien.analysis.output.label_layout import intersection_areas
 from mien.analysis.output.style import Style
+from mien.core.errors import UsageError
 from mien.core.labels import FER2013
 from mien.core.pictures import read_picture
 from mien.core.types import Face
@@ -201,3 +203,42 @@ def test_trying_places_one_by_one_finds_what_arrays_find(monkeypatch: pytest.Mon
         with monkeypatch.context() as patch:
             patch.setattr("mien.analysis.output.label_layout.MAX_FACES_ONE_BY_ONE", -1)
             assert (rectangles(place_marks((500, 400), faces, Style(bars=True))) == found).all()
+
+
+@pytest.mark.parametrize("blur", ["blur", "box"])
+def test_a_hidden_face_cannot_be_found_again(blur: str) -> None:
+    recognizer, picture = Recognizer("base", detector="haar"), read_picture(ASTRONAUT)
+    faces = recognizer.analyze(picture)
+    assert len(faces) == 1
+    assert len(recognizer.analyze(annotate(picture, faces, Style(blur=blur)))) == 0
+    small = annotate(
+        picture, faces, Style(blur=blur, display_width=300)
+    )  # hidden where the face is in the scaled picture
+    assert len(recognizer.analyze(small)) == 0
+
+
+def test_of_a_blurred_face_only_means_of_cells_are_left() -> None:
+    """Two faces that differ in every pixel, but not on average, become the same; what lies around them stays."""
+    picture, other = np.full((2, 240, 240, 3), 120, np.uint8)
+    checkers = (np.add.outer(np.arange(120), np.arange(120)) % 2)[..., None].astype(np.uint8)
+    picture[60:180, 60:180] += 60 * checkers
+    other[60:180, 60:180] += 60 * (1 - checkers)
+    faces, style = (
+        [face((80, 80, 160, 160), track=0), face((-90, 10, -5, 90)), face((230, 230, 300, 300))],
+        Style(blur="blur"),
+    )
+    drawn, changed = annotate(picture, faces, style), annotate(other, faces, style)
+    assert np.abs(drawn.astype(int) - changed).max() <= 1
+    assert (drawn[:60, 100:] == picture[:60, 100:]).all()  # beyond the margin of 20 pixels, where no label is
+
+
+def test_a_face_is_filled_with_black_and_its_marks_are_drawn_over_it() -> None:
+    picture = np.full((240, 240, 3), 200, np.uint8)
+    style = Style(blur="box", bars=True, text_size=12)
+    drawn = annotate(picture, [face((80, 80, 160, 160)), face((100, 90, 170, 170))], style)
+    assert (drawn[62:75, 62:178] == 0).mean() > 0.5 and (drawn[58] == 200).any()
+    green = (drawn == style.color).all(axis=2)
+    assert green[80:160, 80].any() and green[90:170, 100].any()  # neither box is hidden by the other face
+    with pytest.raises(UsageError, match="`blur=mosaic`: is unknown; choose from off, blur, box"):
+        Style(blur="mosaic")
+    assert Style.from_dict(style.to_dict()) == style

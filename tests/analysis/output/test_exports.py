@@ -15,6 +15,7 @@ import pytest
 from praatio import textgrid as praat
 from pympi import Elan
 
+import mien
 from mien.analysis.output.exports.events import EVENT_FORMATS, ClipEvents, collect_events, write_events
 from mien.core.errors import DataError, MissingExtra, UsageError
 from tests.analysis.made_records import write_clip_records
@@ -267,6 +268,12 @@ def test_bad_input_is_refused(tmp_path: Path, path: Path, monkeypatch: pytest.Mo
     monkeypatch.setitem(__import__("sys").modules, "opentimelineio", None)
     with pytest.raises(MissingExtra, match="edit"):
         write_events(path, tmp_path, "otio")
+
+
+def test_what_python_reads_gives_the_same_files(path: Path, tmp_path: Path) -> None:
+    (first,), (second,) = (write_events(one, tmp_path / "a", "csv") for one in (path, mien.read_records(path)))
+    assert first.name == second.name == "clip.events.csv"
+    assert collect_events(mien.read_records(path)) == collect_events(path)
 
 
 def test_events_are_collected_once_for_several_folders(path: Path, tmp_path: Path) -> None:

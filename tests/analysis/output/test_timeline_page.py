@@ -15,7 +15,6 @@ from clips import make_clip
 
 from mien.analysis.output.timeline_page import FIRST_PERSONS, MAX_PERSONS, write_timeline_page
 from mien.analysis.people.people import Observation, PeopleAccumulator
-from mien.analysis.people.timeline import format_axis_time
 from mien.core.errors import MissingExtra
 from mien.core.labels import FER2013
 
@@ -230,8 +229,3 @@ def test_it_fits_narrow_and_wide_windows_by_day_and_by_night(browser, tmp_path: 
                 assert (dark_ink, dark_paper) == ((True, False) if scheme == "light" else (False, True))
                 plot, board = (page.locator(name).bounding_box() for name in (".nsewdrag >> nth=0", "#board"))
                 assert plot["width"] > 0.8 * board["width"]
-
-
-def test_ticks_of_short_clips_are_told_apart() -> None:
-    ticks = [format_axis_time(seconds) for seconds in (0, 0.25, 0.5, 12.3, 59.999, 75, 3600)]
-    assert ticks == ["0:00", "0:00.25", "0:00.5", "0:12.3", "1:00", "1:15", "60:00"]

@@ -17,6 +17,8 @@ from mien.training.torch_classifier import load_run
 from tests.cli.conftest import complaint
 from tests.conftest import patterns
 
+pytestmark = pytest.mark.usefixtures("quick_export")
+
 
 def twice(run: Path) -> tuple[TrainedModel, TrainedModel]:
     """A trained network, and the same with other weights."""

@@ -25,6 +25,8 @@ from mien.training.runs.checkpoint import TrainedModel
 from mien.training.torch_classifier import TorchClassifier, load_run, open_trained_model
 from tests.conftest import patterns
 
+pytestmark = pytest.mark.usefixtures("quick_export")
+
 
 def answers(sharpness: float, seed: int, labels: np.ndarray) -> np.ndarray:
     """Probabilities (N, 3) of a classifier that knows the truth as well as ``sharpness`` says."""

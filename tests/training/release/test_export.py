@@ -18,6 +18,8 @@ from mien.training.release.card import make_model_card
 from mien.training.torch_classifier import TorchClassifier, load_run
 from tests.conftest import patterns, small_recipe
 
+pytestmark = pytest.mark.usefixtures("quick_export")
+
 
 def test_the_file_says_what_it_is(model_file: Path, run_folder: Path) -> None:
     info, trained = Classifier(model_file).info, load_run(run_folder)

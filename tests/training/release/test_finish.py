@@ -33,6 +33,8 @@ from tests.conftest import patterns
 
 WITHOUT_PHOTOGRAPHS = ReleaseOptions(goal=0.79, non_faces=False, quiet=True)  # a quarter of the labels is wrong
 
+pytestmark = pytest.mark.usefixtures("quick_export")
+
 
 def validation() -> FaceSet:
     """Stripes under so much noise, and with so many wrong labels, that the network is surer than it is right."""

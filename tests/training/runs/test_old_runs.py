@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from mien.training.runs.checkpoint import read_checkpoint
+from mien.training.runs.checkpoint import load_trained_model, read_checkpoint
 from mien.training.recipe import load_recipe, parse_recipe
 from mien.training.torch_classifier import load_run, read_log
 from mien.training.train import train
@@ -46,6 +46,12 @@ def test_a_recipe_with_the_old_keys_is_read(tmp_path: Path) -> None:
     assert load_recipe("base", ["input.normalise=unit", "data.against=sad"]) == load_recipe(
         "base", ["input.normalize=unit", "data.one_vs_rest=sad"]
     )
+    assert load_recipe("base", ["data.labels=raters"]).data.labels == "annotators"
+
+
+def test_a_checkpoint_with_the_old_source_of_labels_is_read(run_folder: Path, tmp_path: Path) -> None:
+    torch.save(read_checkpoint(run_folder / "best.pt") | {"labels_by": "raters"}, tmp_path / "old.pt")
+    assert load_trained_model(tmp_path / "old.pt").labels_by == "annotators"
 
 
 def test_a_training_that_was_begun_with_the_old_keys_resumes_exactly(tmp_path: Path) -> None:

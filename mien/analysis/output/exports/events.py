@@ -9,7 +9,7 @@ from fractions import Fraction
 from importlib import import_module
 from math import ceil, floor, inf
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mien.analysis.output.exports.timecode import (
     DROPPED_NUMBERS,
@@ -25,6 +25,9 @@ from mien.analysis.people.summary import clip_name, read_summary
 from mien.core.errors import DataError, UsageError
 from mien.core.files import make_folder, write_text
 from mien.core.labels import normalize_label
+
+if TYPE_CHECKING:
+    from mien.analysis.api.analysis import Analysis
 
 #: Format → its module in this package; each has `format_events(events) -> {ending: text}`.
 EVENT_FORMATS = {
@@ -124,7 +127,7 @@ def parse_event_formats(formats: str | Iterable[str]) -> tuple[str, ...]:
 
 
 def collect_events(
-    records: Records | str | Path,
+    records: Records | Analysis | str | Path,
     folder: str | Path = ".",
     *,
     labels: Sequence[str] = (),
@@ -138,7 +141,7 @@ def collect_events(
 ) -> ClipEvents:
     """Return the events of one video.
 
-    records          a file of records, or what `read_clip` made of it
+    records          a file of records, or what `read_clip` or `mien.read_records` made of it
     folder           where the files will lie
     labels           expressions; default: all of the model
     min_gap_s, min_probability   the definition of a peak, see `PeakRule`
@@ -150,9 +153,14 @@ def collect_events(
 
     Raises DataError where nobody is seen, UsageError for a label, a rate or a timecode that cannot be used.
     """
-    records = records if isinstance(records, Records) else read_clip(records)
+    given = records if isinstance(records, str | Path | Records) else records.records
+    records = given if isinstance(given, Records) else read_clip(given)
+    if (records.track < 0).any():
+        raise DataError(records.path, "is a picture, which has no events", "name the records of a video")
     chosen = _parse_labels(labels, records.labels)
-    found = PeopleAccumulator(records.labels, PeakRule(min_gap_s, min_probability, MAX_PEAKS))
+    found = PeopleAccumulator(
+        records.labels, PeakRule(min_gap_s, min_probability, MAX_PEAKS), given_names=records.names
+    )
     segments = _trim_overlaps(found.segments(records.observations()))
     if not segments:
         raise DataError(records.path, "nobody is seen in it", "what was found is probably no face; see the summary")
@@ -165,7 +173,7 @@ def collect_events(
         _find_media(records, media),
         Path(folder),
         chosen,
-        {track: f"person {track + 1}" for track in sorted(found.names)},
+        {person.track: person.short_name for person in sorted(found.people, key=lambda one: one.track)},
         tuple(one for one in segments if one.label in chosen and one.end_s - one.start_s >= min_seconds),
         tuple(sorted((one for name in chosen for one in found.peaks(name)), key=lambda one: (one.player_time_s, one.track))),
         _find_end_s(records),
@@ -180,14 +188,14 @@ def collect_events(
 
 
 def write_events(
-    records: ClipEvents | Records | str | Path,
+    records: ClipEvents | Records | Analysis | str | Path,
     out: str | Path = "mien-out",
     formats: str | Iterable[str] = "csv",
     **options: Any,
 ) -> list[Path]:
     """Write segments and peaks for other programs: ``clip.events.eaf`` and so on in ``out``; return the paths.
 
-    records: a file of records, what `read_clip` made of it, or the events themselves. formats: of EVENT_FORMATS, as a list or a
+    records: a file of records, what `read_clip` or `mien.analyze_video` made of it, or the events themselves. formats: of EVENT_FORMATS, as a list or a
     text with commas. options: as `collect_events` takes them. Raises UsageError for an unknown format, MissingExtra for "otio"
     without opentimelineio, and what `collect_events` raises.
     """

@@ -9,16 +9,23 @@ from mien.analysis.output.captions import escape_cue_text
 from mien.analysis.output.exports.events import ClipEvents, round_down_ms
 from mien.analysis.people.people import Segment
 from mien.analysis.people.timeline import MOSTLY_SHARE
+from mien.core.clock import format_timestamp
 
 
 def format_events(events: ClipEvents, name: str) -> dict[str, str]:
     """Return the subtitles, ``srt`` or ``vtt``. Peaks are not in them: they last no time."""
     cues = list(_iterate_cues(events))
     if name == "vtt":
-        blocks = ["WEBVTT", *(f"{_time(start, '.')} --> {_time(end, '.')}\n{text}" for start, end, text in cues)]
+        blocks = [
+            "WEBVTT",
+            *(f"{format_timestamp(start)} --> {format_timestamp(end)}\n{text}" for start, end, text in cues),
+        ]
     else:
         timed = enumerate(cues, 1)
-        blocks = [f"{index}\n{_time(start, ',')} --> {_time(end, ',')}\n{text}" for index, (start, end, text) in timed]
+        blocks = [
+            f"{index}\n{format_timestamp(start, ',')} --> {format_timestamp(end, ',')}\n{text}"
+            for index, (start, end, text) in timed
+        ]
     return {name: "\n\n".join(blocks) + "\n"}
 
 
@@ -45,8 +52,3 @@ def _iterate_cues(events: ClipEvents) -> Iterator[tuple[int, int, str]]:
 def _line(events: ClipEvents, segment: Segment) -> str:
     is_unsure = segment.sure_share is not None and segment.sure_share < MOSTLY_SHARE
     return escape_cue_text(f"{events.people[segment.track]}: {segment.label}{'?' if is_unsure else ''}")
-
-
-def _time(milliseconds: int, separator: str) -> str:
-    seconds, rest = divmod(milliseconds, 1000)
-    return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}{separator}{rest:03d}"

@@ -27,6 +27,9 @@ for (const label of timeline.labels) {
   find("legend").append(item);
 }
 
+/** What a person is called. @param {import("./timeline_chart.js").TimelinePerson} person */
+const nameOf = (person) => person.name ?? `person ${person.person}`;
+
 /** What the page says of a person: a box that shows the row, and how long they are seen. */
 function makeChoice(person, index) {
   const [label, name, words] = ["label", "b", "small"].map((kind) => document.createElement(kind));
@@ -34,7 +37,7 @@ function makeChoice(person, index) {
   box.type = "checkbox";
   box.checked = index < data.first;
   box.addEventListener("change", drawChosen);
-  name.textContent = `person ${person.person}`;
+  name.textContent = nameOf(person);
   words.textContent = `${formatClock(person.seen_s, person.seen_s < 60)} on screen, ${person.mostly}`;
   label.append(box, name, words);
   find("chooser").append(label);
@@ -53,7 +56,7 @@ const chart = createTimelineChart(find("board"), timeline, {
   range,
   paper: "--back",
   getColor,
-  getName: ({ person }) => `person ${person}`,
+  getName: nameOf,
   empty: timeline.persons.length ? "choose a person above" : "no face was seen",
   onSeek: seek,
 });
@@ -89,7 +92,7 @@ function showNow() {
     const highest = Math.max(...seen.values);
     const label = timeline.labels[seen.values.indexOf(highest)];
     const item = document.createElement("span");
-    item.append(makeSwatch(label), `person ${person.person}: ${label}${seen.isUnsure ? "?" : ""} ${Math.round(highest / 10)}%`);
+    item.append(makeSwatch(label), `${nameOf(person)}: ${label}${seen.isUnsure ? "?" : ""} ${Math.round(highest / 10)}%`);
     return [item];
   });
   find("now").replaceChildren(time, ...words.slice(0, MOST_WORDS));

@@ -8,7 +8,7 @@
  * thousandths, and 1 for each bin in which the person is mostly unsure.
  *
  * @typedef {[number, number[], number[]]} Run
- * @typedef {{ person: number, track: number, runs: Run[] }} TimelinePerson
+ * @typedef {{ person: number, track: number, runs: Run[], name?: string }} TimelinePerson
  * @typedef {{ labels: string[], start_s: number, width_s: number, cuts_s: number[], persons: TimelinePerson[] }} TimelineData
  */
 
