@@ -138,9 +138,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("composites", "photographs", "speed"))
     parser.add_argument("folder", type=Path, nargs="?", help="folder of photographs")
-    parser.add_argument("--detectors", default="haar,yunet,mien")
+    parser.add_argument("--detectors", default="haar,yunet")
     parser.add_argument("--detector-model", type=Path, help=f"default: {YUNET}")
-    parser.add_argument("--own-model", type=Path, help="a file of 'mien train-detector'; default: the shipped one")
+    parser.add_argument("--own-model", type=Path, help="a file of 'mien train-detector'")
     parser.add_argument("--data", type=Path, help="faces; default: fer2013-publictest.parquet")
     parser.add_argument("--backgrounds", type=Path, nargs="*", default=[], help="folders of photographs without people")
     parser.add_argument("--count", type=int, default=200, help="pictures of each group")
@@ -149,10 +149,12 @@ def main() -> None:
     options = parser.parse_args()
     if options.what == "photographs" and options.folder is None:
         parser.error("name the folder of the photographs")
-    files = {"yunet": options.detector_model or find_data_file(YUNET), "mien": options.own_model}
-    names = [name for name in options.detectors.split(",") if name != "yunet" or files["yunet"] is not None]
+    yunet = options.detector_model or find_data_file(YUNET)
+    names = [name for name in options.detectors.split(",") if name != "yunet" or yunet is not None]
     cv2.setNumThreads(options.threads)
-    detectors = [make_detector(name, files.get(name), threads=options.threads) for name in names]
+    detectors = [make_detector(name, yunet if name == "yunet" else None, threads=options.threads) for name in names]
+    if options.own_model is not None:
+        detectors.append(make_detector("auto", options.own_model, threads=options.threads))
     actions = {"composites": compare_composites, "photographs": compare_photographs, "speed": compare_speed}
     actions[options.what](detectors, options)
 

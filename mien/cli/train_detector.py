@@ -6,15 +6,12 @@ import json
 from pathlib import Path
 from typing import Annotated, Any
 
-import numpy as np
 import typer
 
 from mien.cli.loaders import read_data, refuse_overwrite, require_torch
 from mien.cli.messages import emit
 from mien.cli.options import Data, Json, Quiet, Seed
-from mien.core.errors import DataError
 from mien.core.progress import echo
-from mien.core.types import FaceSet, split_role
 
 #: Name of the detector's file in the run folder.
 FILE = "face.onnx"
@@ -57,7 +54,7 @@ def train_detector(
     from mien.analysis.inference.model_file import find_pulled_model
     from mien.training.detection.export import export_detector
     from mien.training.detection.photographs import collect_photographs
-    from mien.training.detection.train import DetectorSettings, load_detector
+    from mien.training.detection.train import DetectorSettings, load_detector, split_faces
     from mien.training.detection.train import train_detector as run_training
 
     silent = quiet or as_json
@@ -65,7 +62,7 @@ def train_detector(
     settings = replace(settings, epochs=epochs or settings.epochs, scenes=scenes or settings.scenes)
     refuse_overwrite(out, data, writes=("settings.json", FILE))
     faces = read_data(data, size=48, skip_bad=False, quiet=silent)
-    training, validation = _split_faces(faces)
+    training, validation = split_faces(faces)
     judge = judge or find_pulled_model("yunet")
     backgrounds, held_out = collect_photographs(
         photographs,
@@ -87,20 +84,3 @@ def train_detector(
         f"next: mien analyze PHOTO --detector-model {out / FILE}"
     )
     emit({"file": str(out / FILE), "difference": difference, **last}, text, as_json=as_json, quiet=quiet)
-
-
-def _split_faces(faces: FaceSet) -> tuple[np.ndarray, np.ndarray]:
-    """Return the training and the validation faces, without those that FER+'s annotators call no face.
-
-    A split named for validation is held out; without one, every tenth face.
-    """
-    is_face = np.ones(len(faces), bool) if faces.votes is None else faces.votes[:, -1] == 0
-    roles = np.array([split_role(name) for name in faces.split])
-    held_out = roles == "validation" if (roles == "validation").any() else np.arange(len(faces)) % 10 == 9
-    training = faces.images[is_face & ~held_out & (roles != "test")]
-    validation = faces.images[is_face & held_out]
-    if not len(training) or not len(validation):
-        raise DataError(
-            "--data", f"gives {len(training)} faces to train and {len(validation)} to validate", "name a larger set"
-        )
-    return training, validation

@@ -13,7 +13,7 @@ from typing import Any, Protocol, cast
 import cv2
 import numpy as np
 
-from mien.analysis.detection.face_net import SHIPPED_DETECTOR, FaceNetSession, is_face_net_file
+from mien.analysis.detection.face_net import FaceNetSession, is_face_net_file
 from mien.analysis.detection.framing import Framing
 from mien.analysis.detection.yunet import YuNet
 from mien.analysis.inference.model_check import check_model
@@ -21,7 +21,7 @@ from mien.analysis.inference.model_file import find_pulled_model
 from mien.analysis.media.yuv import YuvImage
 from mien.core.errors import ModelError, UsageError
 
-DETECTORS = ("auto", "mien", "haar", "yunet", "none")
+DETECTORS = ("auto", "haar", "yunet", "none")
 
 #: The folder of OpenCV's cascade files; OpenCV's type stubs lack it.
 CASCADES = Path(cast(Any, cv2).data.haarcascades)
@@ -186,9 +186,9 @@ class YuNetDetector(Detector):
 
 
 class MienDetector(Detector):
-    """Detect faces with mien's own network, trained by `mien train-detector`; it comes with mien.
+    """Detect faces with a network that `mien train-detector` trained.
 
-    file        an ONNX file of `mien train-detector`; None: the one that comes with mien
+    file        an ONNX file of `mien train-detector`
     threshold   minimum score of a face, 0..1; 0: the one that the file states
     threads     threads of ONNX Runtime; 0: all cores
 
@@ -201,8 +201,8 @@ class MienDetector(Detector):
     frame_side = 640
     is_gray = True
 
-    def __init__(self, file: Path | None = None, threshold: float = 0.0, threads: int = 0) -> None:
-        self._session = FaceNetSession(file or SHIPPED_DETECTOR, threads)
+    def __init__(self, file: Path, threshold: float = 0.0, threads: int = 0) -> None:
+        self._session = FaceNetSession(file, threads)
         self._threshold = threshold or self._session.threshold
         self.digest = self._session.digest
 
@@ -222,7 +222,7 @@ def make_detector(
 ) -> Detector:
     """Create a detector by its name, one of DETECTORS.
 
-    name        "auto" is YuNet if it was downloaded, else "mien"; "none" returns the whole picture
+    name        "auto" is the detector of ``file``, else YuNet if it was downloaded, else Haar; "none" returns the whole picture
     file        a file of YuNet or of `mien train-detector`, whichever it is
     threads     threads of the network; 0: all cores
     threshold   minimum score of a face, 0..1; 0: the detector's default
@@ -232,17 +232,14 @@ def make_detector(
     if name not in DETECTORS:
         raise UsageError(f"`detector={name}`", "is unknown", f"choose one of {', '.join(DETECTORS)}")
     if file is not None and name in ("haar", "none"):
-        hint = "use `detector=yunet` or `detector=mien`"
-        raise UsageError("`detector_model`", f"cannot be combined with `detector={name}`", hint)
+        raise UsageError("`detector_model`", f"cannot be combined with `detector={name}`", "use `detector=auto`")
     if name == "none":
         return WholePictureDetector()
     if file is not None:
         return _open_detector_file(Path(file), name, threshold, threads)
-    if name == "haar":
-        return HaarDetector(threshold=threshold)
     pulled = find_pulled_model("yunet")
-    if name == "mien" or (name == "auto" and pulled is None):
-        return MienDetector(None, threshold, threads)
+    if name == "haar" or (name == "auto" and pulled is None):
+        return HaarDetector(threshold=threshold)
     if pulled is None:
         raise ModelError(
             "detector 'yunet'",
@@ -267,7 +264,8 @@ def _open_detector_file(path: Path, name: str, threshold: float, threads: int) -
         raise ModelError(path, "does not exist", "check the path, or pull YuNet with 'mien models pull yunet'")
     kind = _name_detector_of(path)
     if name not in ("auto", kind):
-        raise UsageError(f"`detector={name}`", f"cannot be combined with {path.name}", f"use `detector={kind}`")
+        found = f"cannot be combined with {path.name}, which is a file of another detector"
+        raise UsageError(f"`detector={name}`", found, "use `detector=auto`")
     return MienDetector(path, threshold, threads) if kind == "mien" else YuNetDetector(path, threshold, threads)
 
 

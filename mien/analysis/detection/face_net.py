@@ -6,7 +6,6 @@ import copy
 import hashlib
 import json
 from functools import partial
-from importlib import resources
 from pathlib import Path
 
 import cv2
@@ -15,9 +14,6 @@ import numpy as np
 from mien.analysis.inference.model_check import check_model
 from mien.analysis.inference.model_file import METADATA_KEY, SessionPool, open_cpu_session
 from mien.core.errors import ModelError
-
-#: The detector that comes with mien.
-SHIPPED_DETECTOR = Path(str(resources.files("mien") / "assets" / "detectors" / "face.onnx"))
 
 #: What the metadata of such a file state as its kind, and the newest version that is read here.
 KIND, VERSION = "face detector", 1

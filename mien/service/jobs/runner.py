@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from mien.analysis.detection.detectors import select_detector_file
 from mien.core.errors import MienError
 from mien.service.config import Config
 from mien.service.errors import drop_parameters

@@ -33,8 +33,11 @@ def collect_photographs(
     judge     a detector: photographs in which it finds a face are left out; None: nothing is checked
     echo      gets a line on what was read
 
-    Raises DataError for a folder without photographs.
+    Raises DataError for a folder that does not exist or holds no photographs.
     """
+    for folder in folders:
+        if not folder.is_dir():
+            raise DataError(folder, "is no folder", "name a folder of photographs without people")
     training, held_out = list(load_photographs(0)), list(load_photographs(1))
     names = len(GROUPS[0]) + len(GROUPS[1])
     rejected = unreadable = 0

@@ -23,6 +23,9 @@ PASTED_PX, ANSWERED_SHARE = (5, 170), 0.7
 #: At most so many heads are pasted into a scene.
 MAX_HEADS = 7
 
+#: Scrambled faces that are made once, to be pasted as decoys.
+VARIETY = 4000
+
 #: Largest rotation of a face in degrees.
 MAX_ROTATION_DEG = 40.0
 
@@ -60,20 +63,26 @@ class SceneComposer:
     faces         uint8 (N, H, H), gray face crops
     photographs   gray uint8 pictures of any size without people
     mined         places of false detections; a part of the backgrounds shows one of them
+    variety       number of scrambled faces; a quarter as many textures are drawn
 
     The same generator gives the same scene.
     """
 
     def __init__(
-        self, faces: np.ndarray, photographs: Sequence[np.ndarray], mined: Sequence[MinedPlace] = (), seed: int = 0
+        self,
+        faces: np.ndarray,
+        photographs: Sequence[np.ndarray],
+        mined: Sequence[MinedPlace] = (),
+        seed: int = 0,
+        variety: int = VARIETY,
     ) -> None:
         rng = np.random.default_rng([seed, 1])
         self._faces, self._photographs, self.mined = faces, photographs, list(mined)
         self._side = faces.shape[1]
         self._masks = [_draw_face_mask(self._side, rng) for _ in range(256)]
-        self._scrambled = scramble_faces(faces[rng.permutation(len(faces))[:4000]], 4000, rng)
-        self._textures = draw_textures(1000, self._side, rng)
-        self._backgrounds = draw_textures(300, SCENE_PX, rng)
+        self._scrambled = scramble_faces(faces[rng.permutation(len(faces))[:variety]], variety, rng)
+        self._textures = draw_textures(variety // 4, self._side, rng)
+        self._backgrounds = draw_textures(variety // 16, SCENE_PX, rng)
 
     def compose(self, rng: np.random.Generator) -> Scene:
         """Return one scene."""

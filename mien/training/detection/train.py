@@ -17,13 +17,14 @@ from torch import Tensor
 from mien.analysis.detection.detectors import Detections, suppress_overlaps
 from mien.analysis.detection.face_net import MIN_FACE_PX, decode_answers, draw_canvas, restore_boxes
 from mien.analysis.prefetch import prefetch_items
-from mien.core.errors import ModelError, OutputError
+from mien.core.errors import DataError, ModelError, OutputError
 from mien.core.files import make_folder, replace_file, write_json
 from mien.core.locks import hold_lock
 from mien.core.progress import progress_bar
+from mien.core.types import FaceSet, split_role
 from mien.models.face_net import FaceNet
 from mien.training.detection.evaluation import choose_threshold, collect_scores
-from mien.training.detection.scenes import MinedPlace, Scene, SceneComposer
+from mien.training.detection.scenes import VARIETY, MinedPlace, Scene, SceneComposer
 from mien.training.detection.targets import compute_loss, make_targets
 from mien.training.hardware import Hardware
 from mien.training.optimizers import AveragedNetwork, compute_learning_rate, make_optimizer
@@ -72,6 +73,7 @@ def train_detector(
     *,
     resume: bool = False,
     threads: int = 0,
+    validation_scenes: int = VALIDATION_SCENES,
     echo: Callable[[str], None] = print,
 ) -> list[dict[str, Any]]:
     """Train the detector and return the log, a row for each epoch.
@@ -79,6 +81,7 @@ def train_detector(
     faces, validation_faces   uint8 (N, S, S), gray face crops
     photographs, held_out     gray uint8 pictures without people; those held out count false detections only
     folder                    gets log.jsonl, settings.json and detector.pt, written after each epoch
+    validation_scenes         scenes that measure recall after each epoch
     resume                    go on after the last finished epoch; the result is that of an uninterrupted training
 
     Raises OutputError if the folder holds another training.
@@ -86,8 +89,8 @@ def train_detector(
     make_folder(folder)
     with hold_lock(folder / ".lock", folder, "wait, or choose another `out`"):
         return _train(
-            SceneComposer(faces, photographs, seed=settings.seed),
-            _make_validation_scenes(validation_faces, held_out, settings.seed),
+            SceneComposer(faces, photographs, seed=settings.seed, variety=min(VARIETY, settings.scenes)),
+            _make_validation_scenes(validation_faces, held_out, settings.seed, validation_scenes),
             photographs, held_out, folder, settings, resume=resume, threads=threads, echo=echo,
         )  # fmt: skip
 
@@ -170,9 +173,9 @@ def _compose_batches(
         )
 
 
-def _make_validation_scenes(faces: np.ndarray, photographs: Sequence[np.ndarray], seed: int) -> list[Scene]:
-    composer = SceneComposer(faces, photographs, seed=seed + 1)
-    return [composer.compose(np.random.default_rng([seed, 3, index])) for index in range(VALIDATION_SCENES)]
+def _make_validation_scenes(faces: np.ndarray, photographs: Sequence[np.ndarray], seed: int, count: int) -> list[Scene]:
+    composer = SceneComposer(faces, photographs, seed=seed + 1, variety=min(VARIETY, 16 * count))
+    return [composer.compose(np.random.default_rng([seed, 3, index])) for index in range(count)]
 
 
 @torch.no_grad()
@@ -261,6 +264,26 @@ def _load_state(
     composer.mined = [MinedPlace(int(one[0]), *map(float, one[1:])) for one in state["mined"]]
     log: list[dict[str, Any]] = state["log"]
     return log
+
+
+def split_faces(faces: FaceSet) -> tuple[np.ndarray, np.ndarray]:
+    """Return the training and the validation faces, uint8 (N, S, S), without those that FER+'s annotators call no face.
+
+    A split named for validation is held out; without one, every tenth face is. Faces of a test split are left out.
+
+    Raises DataError if either is empty.
+    """
+    is_face = np.ones(len(faces), bool) if faces.votes is None else faces.votes[:, -1] == 0
+    roles = np.array([split_role(name) for name in faces.split])
+    is_held_out = roles == "validation"
+    if not is_held_out.any():
+        is_held_out = np.arange(len(faces)) % 10 == 9
+    training = faces.images[is_face & ~is_held_out & (roles != "test")]
+    validation = faces.images[is_face & is_held_out & (roles != "test")]
+    if not len(training) or not len(validation):
+        found = f"gives {len(training)} faces for training and {len(validation)} for validation"
+        raise DataError("`data`", found, "name a larger data set")
+    return training, validation
 
 
 def load_detector(folder: Path) -> FaceNet:

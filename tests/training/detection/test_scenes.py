@@ -15,7 +15,9 @@ from mien.training.detection.targets import compute_loss, make_targets
 def composer() -> SceneComposer:
     rng = np.random.default_rng(0)
     photographs = [rng.integers(0, 256, shape, dtype=np.uint8) for shape in ((90, 300), (400, 500))]
-    return SceneComposer(rng.integers(0, 256, (40, 48, 48), dtype=np.uint8), photographs, [MinedPlace(1, 0.5, 9, 200)])
+    return SceneComposer(
+        rng.integers(0, 256, (40, 48, 48), dtype=np.uint8), photographs, [MinedPlace(1, 0.5, 9, 200)], variety=64
+    )
 
 
 def test_a_scene_depends_on_its_generator_alone(composer: SceneComposer) -> None:
