@@ -10,7 +10,8 @@ PIP := $(BIN)/pip --disable-pip-version-check -q
 # servers and processes, and costs 20 seconds of imports and shared fixtures: it pays where two leave the processors idle.
 WORKERS ?= 2
 # A file's tests stay in one process, so that its clips, models and trainings are made once.
-PYTEST := OMP_NUM_THREADS=1 OPENCV_FOR_THREADS_NUM=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+# Bytecode is kept, also where the environment says otherwise: more than a hundred processes would compile mien again.
+PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 OPENCV_FOR_THREADS_NUM=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 # Rooms without findings of the type checker; pyproject.toml has the same list, and checks them strictly.
 TYPED := mien/core mien/data mien/evaluation mien/analysis mien/models mien/training mien/explanation mien/reproduction mien/service mien/cli

@@ -23,11 +23,13 @@ if TYPE_CHECKING:
     from mien.core.types import Face
     from mien.data import load_faces
     from mien.evaluation import score
+    from mien.training.api import TrainingRun, evaluate, load_model, train
 
 __version__ = "0.2.0"
 __all__ = [
     "Analysis", "AnalysisOptions", "AnalyzedFrame", "Face", "Faces", "FrameStream", "MienError", "Recognizer", "Style",
-    "__version__", "analyze_frames", "analyze_video", "annotate", "iterate_video", "load_faces", "read_records", "score",
+    "TrainingRun", "__version__", "analyze_frames", "analyze_video", "annotate", "evaluate", "iterate_video", "load_faces",
+    "load_model", "read_records", "score", "train",
 ]  # fmt: skip
 
 #: Public names and their modules: imported when they are first used, so that `import mien` costs next to nothing.
@@ -37,8 +39,9 @@ _MODULES = {
     "FrameStream": "mien.analysis.api.frame_stream", "MienError": "mien.core.errors",
     "Recognizer": "mien.analysis.recognizer", "Style": "mien.analysis.output.style",
     "analyze_frames": "mien.analysis.api.videos", "analyze_video": "mien.analysis.api.videos",
-    "annotate": "mien.analysis.output.annotate", "iterate_video": "mien.analysis.api.videos", "load_faces": "mien.data",
-    "read_records": "mien.analysis.api.videos", "score": "mien.evaluation",
+    "TrainingRun": "mien.training.api", "annotate": "mien.analysis.output.annotate", "evaluate": "mien.training.api",
+    "iterate_video": "mien.analysis.api.videos", "load_faces": "mien.data", "load_model": "mien.training.api",
+    "read_records": "mien.analysis.api.videos", "score": "mien.evaluation", "train": "mien.training.api",
 }  # fmt: skip
 
 

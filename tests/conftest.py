@@ -220,6 +220,13 @@ def without_figures() -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def no_figures() -> Iterator[None]:
+    """Draw no curves.png and no confusion.png in a test."""
+    with without_figures():
+        yield
+
+
 def shared(name: str) -> Path:
     """A file of the folder beside the checkout that holds data; the test is skipped where there is none."""
     path = SHARED / name

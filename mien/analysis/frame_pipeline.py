@@ -187,8 +187,8 @@ def _set_live_durations(batches: Iterator[list[VideoFrame]], source: Source) -> 
 def _detect_batches(batches: Iterator[list[VideoFrame]], finder: FaceFinder) -> Iterator[FrameBatch]:
     """Detect the faces of each batch, frame by frame, since each frame depends on the one before."""
     for batch in batches:
-        found, cuts = [], []
+        faces, cuts = [], []
         for frame in batch:
-            found.append(finder.find_faces(frame.image, frame.time_s))
+            faces.append(finder.find_faces(frame.image, frame.time_s))
             cuts.append(finder.was_cut)
-        yield FrameBatch(batch, found, cuts, finder.copy())
+        yield FrameBatch(batch, faces, cuts, finder.copy())

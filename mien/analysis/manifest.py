@@ -74,8 +74,8 @@ class Manifest:
 
     def add_result(self, item: Input, **values: Any) -> None:
         """Write the ``state``, the ``outputs`` and other values of an input."""
-        begun = self._known.get(str(item.stem), {})
-        fingerprint = begun["input"] if begun.get("source") == item.name else item.fingerprint()
+        earlier = self._known.get(str(item.stem), {})
+        fingerprint = earlier["input"] if earlier.get("source") == item.name else item.fingerprint()
         self._append({"source": item.name, "stem": str(item.stem), "input": fingerprint, **values})
 
     def _append(self, line: dict[str, Any]) -> None:

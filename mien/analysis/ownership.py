@@ -89,9 +89,9 @@ class Ownership:
         """Record the outputs of an input; return its older outputs, which were made with another key."""
         new = {os.path.relpath(path, self._out): self._digest for path in outputs}
         known = self._lines.get(str(item.stem).lower(), {"outputs": {}})["outputs"]
-        kept = {name: digest for name, digest in known.items() if name not in new and (self._out / name).exists()}
-        self._append(item, kept | new)
-        return [self._out / name for name, digest in kept.items() if digest != self._digest]
+        unchanged = {name: digest for name, digest in known.items() if name not in new and (self._out / name).exists()}
+        self._append(item, unchanged | new)
+        return [self._out / name for name, digest in unchanged.items() if digest != self._digest]
 
     def remove_unused(self) -> None:
         """Remove the file if no input has outputs in the folder and no process is about to write some."""

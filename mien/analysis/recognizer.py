@@ -204,16 +204,16 @@ class Recognizer:
         return FaceFinder(self.detector, self.options.people)
 
     def classify_faces(
-        self, pictures: Sequence[np.ndarray | YuvImage], found: Sequence[Detections]
+        self, pictures: Sequence[np.ndarray | YuvImage], detections: Sequence[Detections]
     ) -> list[list[Face]]:
         """What was found in each of several pictures, RGB uint8 or planes → its faces; all crops go through the network
         together."""
-        crops = [self.crop_faces(picture, one) for picture, one in zip(pictures, found, strict=True)]
+        crops = [self.crop_faces(picture, one) for picture, one in zip(pictures, detections, strict=True)]
         if not crops:
             return []
         probabilities, non_faces = self.classifier.predict(np.concatenate(crops), self.options.tta)
         faces, start = [], 0
-        for one in found:
+        for one in detections:
             mine = slice(start, start + len(one))
             nothing = None if non_faces is None else non_faces[mine]
             faces.append(self.make_faces(one, probabilities[mine], nothing))
@@ -224,19 +224,19 @@ class Recognizer:
         """Return the boxes of RGB uint8 (H, W, 3): the first step of `analyze`. A search that is not thorough is for frames of videos."""
         return keep_largest(detect_faces(self.detector, picture, thorough=thorough), self.options.people)
 
-    def crop_faces(self, picture: np.ndarray | YuvImage, found: Detections) -> np.ndarray:
+    def crop_faces(self, picture: np.ndarray | YuvImage, detections: Detections) -> np.ndarray:
         """Return what the model gets to see of each box, uint8 (N, S, S[, 3]): the second step of `analyze`."""
         size = self.classifier.info.preprocessing.size
-        return crop_faces(picture, found.boxes_xyxy, self.detector.framing, size)
+        return crop_faces(picture, detections.boxes_xyxy, self.detector.framing, size)
 
-    def make_faces(self, found: Detections, probabilities: np.ndarray, non_faces: np.ndarray | None) -> list[Face]:
+    def make_faces(self, detections: Detections, probabilities: np.ndarray, non_faces: np.ndarray | None) -> list[Face]:
         """Return the faces of boxes and of what the model predicts for their crops: the last step of `analyze`.
 
         probabilities   float32 (N, K)
         non_faces       float32 (N,), scores that each is no face; None where the model gives none
         """
         has_detector = not self.detector.is_whole_picture
-        return make_faces(found, probabilities, non_faces, self.labels, self.thresholds, has_detector)
+        return make_faces(detections, probabilities, non_faces, self.labels, self.thresholds, has_detector)
 
     def fingerprint(self) -> dict[str, object]:
         """Return all that the results depend on, as JSON holds it."""

@@ -52,8 +52,8 @@ def parse_people(text: str) -> int:
     if text in named:
         return named[text]
     if not re.fullmatch("[1-9][0-9]{0,3}", text):
-        found = "is neither all, largest nor a number from 1 to 9,999"
-        raise UsageError(f"`people={text[:40]}`", found, "as in `people=2`", code="invalid_parameter")
+        problem = "is neither all, largest nor a number from 1 to 9,999"
+        raise UsageError(f"`people={text[:40]}`", problem, "as in `people=2`", code="invalid_parameter")
     return int(text)
 
 
@@ -135,13 +135,13 @@ class AnalysisOptions:
 
         Raises UsageError for a value that cannot be used, or that is unknown.
         """
-        given = dict(values)
-        if "sampling" in given:
-            given["sampling"] = Sampling(**given["sampling"])
-        if "style" in given:
-            given["style"] = Style.from_dict(given["style"])
-        given |= {name: tuple(given[name]) for name in ("formats", "outputs") if name in given}
-        return cls(**known_values(cls, given))
+        parsed = dict(values)
+        if "sampling" in parsed:
+            parsed["sampling"] = Sampling(**parsed["sampling"])
+        if "style" in parsed:
+            parsed["style"] = Style.from_dict(parsed["style"])
+        parsed |= {name: tuple(parsed[name]) for name in ("formats", "outputs") if name in parsed}
+        return cls(**known_values(cls, parsed))
 
     @property
     def has_media(self) -> bool:

@@ -75,10 +75,10 @@ def _encode(value: object, arrays: list[np.ndarray]) -> object:
         if type(value) is container:
             return [container.__name__, *(_encode(one, arrays) for one in value)]
     if is_dataclass(value) and not isinstance(value, type) and type(value).__module__.startswith(_ALLOWED_PACKAGES):
-        kept = value.__getstate__()
-        if not isinstance(kept, dict):  # a class with slots
-            kept = {field.name: getattr(value, field.name) for field in fields(value)}
-        content = {name: _encode(one, arrays) for name, one in kept.items()}
+        attributes = value.__getstate__()
+        if not isinstance(attributes, dict):  # a class with slots
+            attributes = {field.name: getattr(value, field.name) for field in fields(value)}
+        content = {name: _encode(one, arrays) for name, one in attributes.items()}
         return ["class", type(value).__module__, type(value).__qualname__, content]
     raise TypeError(f"{type(value).__name__} cannot be stored")
 
@@ -96,12 +96,12 @@ def _decode(value: Any, arrays: Any) -> Any:
         return Counter(pairs) if kind == "counter" else pairs
     if kind == "class":
         module, name, values = content
-        made: Any = object.__new__(_find_class(module, name))
-        for key in {field.name for field in fields(made)} - values.keys():
+        instance: Any = object.__new__(_find_class(module, name))
+        for key in {field.name for field in fields(instance)} - values.keys():
             raise ValueError(f"{name} has no {key}")
         for key, one in values.items():  # including fields with init=False and private attributes
-            object.__setattr__(made, key, _decode(one, arrays))
-        return made
+            object.__setattr__(instance, key, _decode(one, arrays))
+        return instance
     kinds = {"list": list, "tuple": tuple, "set": set}
     return kinds[kind](_decode(one, arrays) for one in content)
 
@@ -110,7 +110,7 @@ def _find_class(module: str, name: str) -> type:
     """Return the data class of this name. Raises ValueError for any other object."""
     if not module.startswith(_ALLOWED_PACKAGES):
         raise ValueError(f"{module}.{name} is not a class of mien")
-    found = getattr(import_module(module), name)
-    if not (is_dataclass(found) and isinstance(found, type) and found.__module__ == module):
+    cls = getattr(import_module(module), name)
+    if not (is_dataclass(cls) and isinstance(cls, type) and cls.__module__ == module):
         raise ValueError(f"{module}.{name} is not a data class")
-    return found
+    return cls

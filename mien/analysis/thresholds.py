@@ -40,7 +40,7 @@ class Thresholds:
 
 
 def make_faces(
-    found: Detections,
+    detections: Detections,
     probabilities: np.ndarray,
     not_a_face_scores: np.ndarray | None,
     labels: tuple[str, ...],
@@ -55,7 +55,9 @@ def make_faces(
     has_detector       False: the whole picture is the face; it has no score and is never left out
     """
     faces = []
-    for index, (box, score, row) in enumerate(zip(found.boxes_xyxy, found.scores, probabilities, strict=True)):
+    for index, (box, score, row) in enumerate(
+        zip(detections.boxes_xyxy, detections.scores, probabilities, strict=True)
+    ):
         nothing = None if not_a_face_scores is None else float(not_a_face_scores[index])
         if (
             has_detector

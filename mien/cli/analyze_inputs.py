@@ -145,14 +145,14 @@ class Analysis:
             {} if self.manifest is None or isinstance(item, MediaError) else self.manifest.latest_entry(item)
             for item in items
         ]
-        begun = [
+        started = [
             number
             for number, line in enumerate(lines)
             if line.get("state", "begun" if len(items) == 1 else "") == "begun"
         ]
-        if not begun:
+        if not started:
             raise MediaError("mien analyze", f"crashed ({self.crash})", "report it, with the command")
-        crashed = begun[0]
+        crashed = started[0]
         for item, line in zip(items[:crashed], lines, strict=False):
             if "done" in line:
                 self.finished.append(line["done"])
@@ -169,12 +169,12 @@ class Analysis:
         is_short = self.crash == "SIGKILL"  # of memory: nothing is wrong with the input
         discard_unfinished(self.context.out / item.stem, keep_parts=is_short)
         if is_short:
-            found = "was not finished: the system ended it, probably because memory ran out (SIGKILL)"
+            problem = "was not finished: the system ended it, probably because memory ran out (SIGKILL)"
             hint = "finished work is kept: the same command continues it with more memory"
         else:
-            found = f"cannot be analyzed: a decoder crashed ({self.crash})"
+            problem = f"cannot be analyzed: a decoder crashed ({self.crash})"
             hint = "convert it with another program"
-        why = f"{item.name}: {found}; {hint}"
+        why = f"{item.name}: {problem}; {hint}"
         self._record_failure(why)
         if self.manifest is not None:
             self.manifest.add_result(item, state="failed" if is_short else "crashed", why=why, outputs=[])

@@ -10,7 +10,7 @@ import numpy as np
 import typer
 
 from mien.cli.completion import complete_models
-from mien.cli.loaders import classify_images, open_classifier, print_skipped, refuse_overwrite
+from mien.cli.loaders import print_skipped, refuse_overwrite
 from mien.cli.messages import emit, print_note
 from mien.cli.options import Ferplus, Json, OutFolder, Quiet, SkipBad
 from mien.core.errors import DataError, UsageError
@@ -26,6 +26,7 @@ from mien.evaluation.audit.non_faces import score_non_faces
 from mien.evaluation.reports.audit_page import render_audit_page
 from mien.evaluation.reports.page import require_jinja
 from mien.evaluation.tables import write_predictions
+from mien.training.scoring.classifiers import classify_images, open_classifier
 
 #: Fewer faces are too few to learn what faces look like: real ones would be taken for non-faces.
 MIN_FACES = 1_000
@@ -169,8 +170,8 @@ def _predict_by_model(faces: FaceSet, model: str, silent: bool) -> np.ndarray:
         print_note(f"note: {model} takes faces of {classifier.preprocessing.size} pixels", quiet=silent)
     absent = [name for name in faces.classes if name not in classifier.labels]
     if absent:
-        found = f"knows {', '.join(classifier.labels)}, the data has {', '.join(absent)} too"
-        raise DataError(f"--model {model}", found, "name another model, or leave --model out")
+        problem = f"knows {', '.join(classifier.labels)}, the data has {', '.join(absent)} too"
+        raise DataError(f"--model {model}", problem, "name another model, or leave --model out")
     print_note(f"note: where {model} was trained on these faces it tends to confirm their labels", quiet=silent)
     predicted = classify_images(classifier, faces.images, "none", quiet=silent, title="labels")
     return select_columns(faces.classes, classifier.labels, predicted)

@@ -40,10 +40,10 @@ def crop(
     finder = make_detector(detector, detector_model)
     if finder.is_whole_picture:
         raise UsageError("--detector none", "finds no faces to crop", "use auto, haar or yunet")
-    kept = parse_people(people)
+    count = parse_people(people)
     with progress_bar("pictures", None, quiet=quiet or as_json) as bar:
         done = crop_pictures(
-            paths, out, finder, size=size, people=kept, on_progress=lambda at, of: bar.advance(1, f"{at:,} of {of:,}")
+            paths, out, finder, size=size, people=count, on_progress=lambda at, of: bar.advance(1, f"{at:,} of {of:,}")
         )
     for failure in done.failures:
         print_error(str(failure))

@@ -11,7 +11,7 @@ import typer
 
 from mien.cli.completion import complete_recipes
 from mien.cli.crop import crop
-from mien.cli.loaders import print_skipped, read_data, refuse_overwrite, require_torch, resolve_labels_by
+from mien.cli.loaders import print_skipped, read_data, refuse_overwrite
 from mien.cli.messages import emit, format_table, name_options, print_help, print_note
 from mien.cli.options import DataLabelsBy, Ferplus, Json, Quiet, Seed, Set, SkipBad
 from mien.core.errors import UsageError
@@ -20,6 +20,7 @@ from mien.core.types import FaceSet
 from mien.data import load_faces, splits
 from mien.data.annotators import relabel_faces
 from mien.data.readers import save_faces
+from mien.training.scoring.classifiers import require_torch, resolve_labels_by
 
 Number = TypeVar("Number", int, float)
 
@@ -254,12 +255,12 @@ def preview_data(
 app.command("crop")(crop)
 
 
-def _check_ways(given: list[str], has_other_work: bool) -> None:
+def _check_ways(ways: list[str], has_other_work: bool) -> None:
     """Raise UsageError unless one way to divide is given, or none where there is other work."""
-    if len(given) > 1 or not (given or has_other_work):
+    if len(ways) > 1 or not (ways or has_other_work):
         raise UsageError(
             "mien data split",
-            f"needs one way to divide, and was given {' and '.join(given) or 'none'}",
+            f"needs one way to divide, and was given {' and '.join(ways) or 'none'}",
             "give --fractions, --sizes, --counts or --official, and --classes or --keep-labels if wanted",
         )
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
-from mien.cli.loaders import open_classifier, read_data, refuse_overwrite
+from mien.cli.loaders import read_data, refuse_overwrite
 from mien.cli.messages import emit, format_table
 from mien.cli.options import Data, Exclude, Json, Model, OutFolder, Quiet, Seed, SkipBad, Split
 from mien.core.csv_cells import CsvWriter
@@ -20,6 +20,7 @@ from mien.data.splits import sample_stratified
 from mien.evaluation.reports.page import require_plotly
 from mien.explanation.embedding import METHODS, measure_separability, project_points
 from mien.explanation.embedding_page import draw_embedding, make_embedding_page
+from mien.training.scoring.classifiers import open_classifier
 
 
 def embed(
@@ -88,11 +89,11 @@ def _draw_sample(faces: FaceSet, sample: int, seed: int) -> FaceSet:
     """Return at most ``sample`` faces of each split, stratified by class."""
     if not sample:
         return faces
-    kept = []
+    chosen = []
     for name in faces.splits:
         rows = np.flatnonzero(faces.split == name)
-        kept.append(rows[sample_stratified(faces.labels[rows], [min(sample, len(rows))], seed)[0]])
-    return faces.take(np.sort(np.concatenate(kept)))
+        chosen.append(rows[sample_stratified(faces.labels[rows], [min(sample, len(rows))], seed)[0]])
+    return faces.take(np.sort(np.concatenate(chosen)))
 
 
 def _extract_features(classifier: Any, faces: FaceSet, quiet: bool) -> tuple[np.ndarray, list[str]]:
@@ -101,8 +102,8 @@ def _extract_features(classifier: Any, faces: FaceSet, quiet: bool) -> tuple[np.
     with progress_bar("embed", len(faces), quiet=quiet) as bar:
         for start in range(0, len(faces), 256):
             batch = faces.images[start : start + 256]
-            found, probabilities = classifier.features(batch)
-            features.append(found)
+            part, probabilities = classifier.features(batch)
+            features.append(part)
             predicted += [classifier.labels[best] for best in probabilities.argmax(axis=1)]
             bar.advance(len(batch), f"{start + len(batch):,} of {len(faces):,} faces")
     return np.concatenate(features), predicted
@@ -123,8 +124,8 @@ def _summary(separate: dict[str, Any]) -> str:
     """Return a table of the separability of the classes in each space and split."""
     rows = [["space", "split", "faces", "5-NN", "chance", "silhouette"]]
     for space, by_split in separate.items():
-        for split, found in by_split.items():
-            scores = [found[key] for key in ("knn_accuracy", "chance", "silhouette")]
+        for split, measures in by_split.items():
+            scores = [measures[key] for key in ("knn_accuracy", "chance", "silhouette")]
             cells = ["—" if score is None else f"{score:.3f}" for score in scores]
-            rows.append([space, split or "all", f"{found['faces']:,}", *cells])
+            rows.append([space, split or "all", f"{measures['faces']:,}", *cells])
     return format_table(rows, left=(0, 1))

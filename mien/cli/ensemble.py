@@ -10,12 +10,13 @@ import typer
 
 from mien.analysis.inference.classifier import check_tta
 from mien.cli.completion import complete_models
-from mien.cli.loaders import check_onnx_path, classify_images, read_data, refuse_overwrite, require_torch
+from mien.cli.loaders import check_onnx_path, read_data, refuse_overwrite
 from mien.cli.messages import emit, print_note
 from mien.cli.options import Data, Exclude, Json, LabelsBy, License, Quiet, SkipBad, Tta
 from mien.core.errors import ModelError, UsageError
 from mien.core.files import write_text
 from mien.core.types import FaceSet
+from mien.training.scoring.classifiers import classify_images, require_torch
 
 Models = Annotated[
     list[str],
@@ -81,8 +82,8 @@ def ensemble(
     joined = join_models(members, [1 / len(members)] * len(members), name or out.stem)  # refuses what does not fit
     faces = faces.take(faces.is_labeled).reindex_classes(members[0].classes)
     if len(faces) < 2:
-        found = f"has {len(faces)} labeled faces to choose weights by"
-        raise UsageError(", ".join(map(str, data)), found, "give more of them")
+        problem = f"has {len(faces)} labeled faces to choose weights by"
+        raise UsageError(", ".join(map(str, data)), problem, "give more of them")
     classifiers = zip(map(TorchClassifier, members), models, strict=True)
     probabilities = np.stack(
         [classify_images(member, faces.images, tta, quiet=silent, title=model) for member, model in classifiers]
@@ -165,8 +166,8 @@ def _check_classes(models: list[str], classes: list[tuple[str, ...]]) -> None:
     """Raise ModelError, which names the files, where they have different classes."""
     for model, known in zip(models, classes, strict=True):
         if known != classes[0]:
-            found = f"knows {', '.join(known)}; {models[0]} knows {', '.join(classes[0])}"
-            raise ModelError(model, found, "join models of the same classes in the same order")
+            problem = f"knows {', '.join(known)}; {models[0]} knows {', '.join(classes[0])}"
+            raise ModelError(model, problem, "join models of the same classes in the same order")
 
 
 def _parse_weights(text: str, count: int) -> np.ndarray:

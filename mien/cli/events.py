@@ -53,7 +53,7 @@ def events(
     clip.events.fcpxml (Final Cut Pro), and clip.events.csv (a table). Times are those that a player shows.
     """
     chosen = parse_event_formats(formats)
-    found = collect_events(
+    collected = collect_events(
         records,
         out,
         labels=label,
@@ -65,18 +65,18 @@ def events(
         drop_frame=drop_frame,
         media=media,
     )
-    if not found.is_constant_rate and {"otio", "edl", "fcpxml"} & set(chosen):
+    if not collected.is_constant_rate and {"otio", "edl", "fcpxml"} & set(chosen):
         print_note(
-            f"note: the frame rate varies; times are rounded to frames of {float(found.rate):g} per second, or name --rate",
+            f"note: the frame rate varies; times are rounded to frames of {float(collected.rate):g} per second, or name --rate",
             quiet=quiet,
         )
-    paths = write_events(found, out, chosen)
-    counts = f"{pluralize(len(found.segments), 'segment')} and {pluralize(len(found.peaks), 'peak')}"
-    people = pluralize(len(found.people), "person")
-    text = f"{counts} of {people}, {float(found.rate):g} frames per second\nwrote {', '.join(map(str, paths))}"
+    paths = write_events(collected, out, chosen)
+    counts = f"{pluralize(len(collected.segments), 'segment')} and {pluralize(len(collected.peaks), 'peak')}"
+    people = pluralize(len(collected.people), "person")
+    text = f"{counts} of {people}, {float(collected.rate):g} frames per second\nwrote {', '.join(map(str, paths))}"
     result = {
-        "source": str(found.media), "rate": [found.rate.numerator, found.rate.denominator],
-        "drop_frame": found.is_drop_frame, "segments": len(found.segments), "peaks": len(found.peaks),
-        "people": list(found.people.values()), "outputs": [str(path) for path in paths],
+        "source": str(collected.media), "rate": [collected.rate.numerator, collected.rate.denominator],
+        "drop_frame": collected.is_drop_frame, "segments": len(collected.segments), "peaks": len(collected.peaks),
+        "people": list(collected.people.values()), "outputs": [str(path) for path in paths],
     }  # fmt: skip
     emit(result, text, as_json=as_json, quiet=quiet)

@@ -13,7 +13,7 @@ import typer
 from mien.analysis.detection.detectors import detect_faces, make_detector
 from mien.analysis.detection.framing import crop_faces
 from mien.analysis.media.inputs import list_inputs
-from mien.cli.loaders import read_data, refuse_overwrite, require_torch
+from mien.cli.loaders import read_data, refuse_overwrite
 from mien.cli.messages import emit, format_error, format_table, print_error
 from mien.cli.options import Detector, DetectorModel, Json, Model, OutFolder, Quiet, Seed, SkipBad, Split
 from mien.core.errors import DataError, MediaError, MienError, MissingExtra, UsageError
@@ -21,6 +21,7 @@ from mien.core.files import make_folder
 from mien.core.labels import normalize_label
 from mien.core.pictures import read_picture
 from mien.core.preprocessing import Preprocessing
+from mien.training.scoring.classifiers import require_torch
 
 if TYPE_CHECKING:
     from mien.explanation.study import ExplainedFaces, Findings
@@ -97,12 +98,12 @@ def explain(
     silent = quiet or as_json
     failures: list[str] = []
     if data:
-        found = _read_data_faces(data, split, per_class, trained, skip_bad, silent)
+        crops = _read_data_faces(data, split, per_class, trained, skip_bad, silent)
     else:
-        found, failures = _read_picture_faces(inputs or [], trained.preprocessing, detector, detector_model, out)
-        if not len(found[0]):
+        crops, failures = _read_picture_faces(inputs or [], trained.preprocessing, detector, detector_model, out)
+        if not len(crops[0]):
             return 2
-    faces = _make_faces(trained, *found, target)
+    faces = _make_faces(trained, *crops, target)
     make_folder(out)
     options = {"grad-cam": {"layer": layer}} if layer else {}
     results = run_study(

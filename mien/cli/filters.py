@@ -11,13 +11,14 @@ import numpy as np
 import typer
 
 from mien.analysis.detection.detectors import make_detector
-from mien.cli.loaders import read_data, refuse_overwrite, require_torch
+from mien.cli.loaders import read_data, refuse_overwrite
 from mien.cli.options import Detector, DetectorModel, Json, Model, OutFolder, Quiet, Seed, Split
 from mien.core.errors import UsageError
 from mien.core.files import make_folder
 from mien.core.progress import progress_bar
 from mien.core.types import FaceSet
 from mien.explanation.filter_pages import FilterStudy, make_activation_rows, write_filter_study
+from mien.training.scoring.classifiers import require_torch
 
 if TYPE_CHECKING:
     from mien.training.runs.checkpoint import TrainedModel
@@ -79,10 +80,10 @@ def _print_layers(trained: TrainedModel, as_json: bool) -> None:
     from mien.explanation.filters import list_convolutions, make_white_noise
     from mien.training.preparation import normalize
 
-    found = list_convolutions(
+    layers = list_convolutions(
         trained.network, normalize(make_white_noise(1, trained.preprocessing), trained.preprocessing)
     )
-    if not found:
+    if not layers:
         raise UsageError(trained.name, "has no convolution", "choose a network that has")
     rows = [["layer", "filters", "inputs", "kernel", "output"]]
     rows += [
@@ -92,9 +93,9 @@ def _print_layers(trained: TrainedModel, as_json: bool) -> None:
             str(each.inputs),
             *("x".join(map(str, n)) for n in (each.kernel, each.resolution)),
         ]
-        for each in found
+        for each in layers
     ]
-    emit([asdict(each) for each in found], format_table(rows), as_json=as_json)
+    emit([asdict(each) for each in layers], format_table(rows), as_json=as_json)
 
 
 def _parse_count(count: str, everything: int) -> list[int]:
@@ -139,14 +140,14 @@ def _study_filters(
 
     network, preprocessing = trained.network, trained.preprocessing
     image = torch.from_numpy(preprocessing.to_tensor(shown[0][None]))
-    made, activations = {}, {}
+    ascents, activations = {}, {}
     for rule, regularization in (("plain", None), ("regularized", Regularization())):
         with progress_bar(f"{rule} ascent", len(chosen), quiet=quiet) as bar:
             pictures, activations[rule] = maximize_activations(
                 network, layer, chosen, preprocessing, regularization=regularization, steps=steps, seed=seed,
                 advance=bar.advance,
             )  # fmt: skip
-        made[rule] = standardize_pictures(pictures).mean(axis=1)
+        ascents[rule] = standardize_pictures(pictures).mean(axis=1)
     return FilterStudy(
         model=trained.name,
         layer=layer,
@@ -156,7 +157,7 @@ def _study_filters(
         source=shown[1],
         blocks=compute_block_outputs(network, image),
         output=compute_layer_output(network, image, layer),
-        ascents=made,
+        ascents=ascents,
         activations=activations,
     )
 

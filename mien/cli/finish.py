@@ -9,7 +9,7 @@ import numpy as np
 import typer
 
 from mien.analysis.inference.model_file import INT8_ENDING, find_model, int8_path, read_model_info
-from mien.cli.loaders import check_onnx_path, read_data, refuse_overwrite, require_torch
+from mien.cli.loaders import check_onnx_path, read_data, refuse_overwrite
 from mien.cli.messages import emit, print_error, print_note
 from mien.cli.options import Data, Json, LabelsBy, Quiet, Seed, SkipBad
 from mien.core.errors import UsageError
@@ -17,6 +17,7 @@ from mien.core.files import write_text
 from mien.core.types import FaceSet, split_role
 from mien.evaluation.calibration import NUM_BINS, Reliability
 from mien.evaluation.reports.curves import draw_figure, plot_reliability
+from mien.training.scoring.classifiers import require_torch
 
 #: With fewer validation faces, temperature and thresholds are mostly noise.
 MIN_FACES = 300
@@ -73,23 +74,23 @@ def finish(
     training = None if no_non_faces and no_int8 else faces.select_split(train_split)
     validation = faces.select_split(split) if len(faces.splits) > 1 or faces.has_split(split) else faces
     options = ReleaseOptions(accuracy, not no_non_faces, not no_int8, seed, quiet or as_json)
-    found = finish_model(source, out, training, validation, options)
+    report = finish_model(source, out, training, validation, options)
     old = source.with_suffix(".md")
     text = old.read_text(encoding="utf-8") if old.is_file() else f"# {read_model_info(out).name}\n"
     if diagram is not None:
-        _draw_reliability(found, diagram)
-    int8 = None if no_int8 or "no_int8" in found else read_model_info(int8_path(out))
+        _draw_reliability(report, diagram)
+    int8 = None if no_int8 or "no_int8" in report else read_model_info(int8_path(out))
     speeds = [measure_speed(file) for file in ([out] if int8 is None else [out, int8_path(out)])]
     card = add_release_sections(text, read_model_info(out), int8, out, diagram, speeds)
     write_text(out.with_suffix(".md"), card)
-    if "no_int8" in found:
-        print_error(f"there is no int8 file: it {found['no_int8']}")
+    if "no_int8" in report:
+        print_error(f"there is no int8 file: it {report['no_int8']}")
     info = read_model_info(out)
     text = (
-        f"{_summary(found, info.temperature, info.thresholds)}\n"
+        f"{_summary(report, info.temperature, info.thresholds)}\n"
         f"wrote {out}{'' if int8 is None else f', {int8_path(out).name}'} and {out.with_suffix('.md').name}"
     )
-    emit(found | {"file": str(out)}, text, as_json=as_json, quiet=quiet)
+    emit(report | {"file": str(out)}, text, as_json=as_json, quiet=quiet)
     print_note(_caveat(validation), quiet=quiet or as_json)
 
 
@@ -100,20 +101,20 @@ def _caveat(faces: FaceSet) -> str:
     return "note: these faces may have trained the model, which is overconfident on them: give faces that it never saw"
 
 
-def _draw_reliability(found: dict[str, Any], diagram: Path) -> None:
+def _draw_reliability(report: dict[str, Any], diagram: Path) -> None:
     """Draw the reliability diagram, on faces that did not fit the temperature, as PNG."""
     count, confidence, accuracy = np.zeros(NUM_BINS, np.int64), np.full(NUM_BINS, np.nan), np.full(NUM_BINS, np.nan)
-    for row in found["calibration"]["bins"]:
+    for row in report["calibration"]["bins"]:
         place = round(row["from"] * NUM_BINS)
         count[place], confidence[place], accuracy[place] = row["count"], row["confidence"], row["accuracy"]
     draw_figure(plot_reliability(Reliability(np.linspace(0, 1, NUM_BINS + 1), count, confidence, accuracy)), diagram)
 
 
-def _summary(found: dict[str, Any], temperature: float, thresholds: dict[str, float]) -> str:
+def _summary(report: dict[str, Any], temperature: float, thresholds: dict[str, float]) -> str:
     """Return the calibration, the thresholds and the non-face scores as text."""
     from mien.training.release.card import format_accuracy
 
-    calibration, unsure, none = found["calibration"], found["unsure"], found.get("not_a_face")
+    calibration, unsure, none = report["calibration"], report["unsure"], report.get("not_a_face")
     lines = [
         f"temperature {temperature:.3f}: expected calibration error {calibration['error_before']:.2%} before, "
         f"{calibration['error']:.2%} after, on faces that did not fit it",
@@ -127,8 +128,8 @@ def _summary(found: dict[str, Any], temperature: float, thresholds: dict[str, fl
         lines.append(
             f"unsure: no confidence keeps {unsure['goal']:.0%} of more than a few answers right; every label is marked"
         )
-    if found["faces"] < MIN_FACES:
-        lines.append(f"note: {found['faces']} faces are few to fit these; give some hundreds")
+    if report["faces"] < MIN_FACES:
+        lines.append(f"note: {report['faces']} faces are few to fit these; give some hundreds")
     if none:
         lines.append(
             f"not a face above {thresholds['not_a_face']:.3f}: {none['lost']:.2%} of real faces lost; found of"

@@ -36,6 +36,7 @@ VERBS = {
     "people": ("people:people", "List the people of a video; merge, split and name them."),
     "events": ("events:events", "Write segments and peaks for annotation and editing programs."),
     "agreement": ("agreement:agreement", "Measure how far records agree with human coding."),
+    "groups": ("groups:groups", "Compare what is shown in groups of clips."),
     "methods": ("methods:methods", "Describe how records were made, for the methods section of a paper."),
     "train": ("training:train", "Train a network by a recipe."),
     "train-detector": ("train_detector:train_detector", "Train a face detector of your own."),
@@ -91,11 +92,11 @@ class VerbGroup(TyperGroup):
 def load_verb(name: str) -> TyperCommand | TyperGroup:
     """Import a verb of VERBS, with its options or its own verbs."""
     module, _, attribute = VERBS[name][0].partition(":")
-    found = getattr(import_module(f"mien.cli.{module}"), attribute)
-    if not isinstance(found, typer.Typer):
-        function, found = found, typer.Typer(add_completion=False, **SETTINGS)
-        found.command(name)(function)
-    return cast(TyperCommand | TyperGroup, typer.main.get_command(found))
+    app = getattr(import_module(f"mien.cli.{module}"), attribute)
+    if not isinstance(app, typer.Typer):
+        function, app = app, typer.Typer(add_completion=False, **SETTINGS)
+        app.command(name)(function)
+    return cast(TyperCommand | TyperGroup, typer.main.get_command(app))
 
 
 app = typer.Typer(name="mien", cls=VerbGroup, help=HELP, invoke_without_command=True, **SETTINGS)

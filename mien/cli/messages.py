@@ -31,8 +31,8 @@ def name_options(text: str) -> str:
     return _PARAMETER.sub(_option, text)
 
 
-def _option(found: re.Match[str]) -> str:
-    verb, name, value = found[1] or "", found[2], found[3]
+def _option(match: re.Match[str]) -> str:
+    verb, name, value = match[1] or "", match[2], match[3]
     if "." in name:
         return f"{verb}{name}" if value is None else f"{'add ' if verb else ''}--set {name}={value}"
     option = _OPTIONS.get(name, name).replace("_", "-")

@@ -32,16 +32,16 @@ def methods(
     Says which model, detector, thresholds, smoothing and frames the records come from, with references. All of it is read from
     the records, the summary beside them and the model's file; what these do not say is listed as missing.
     """
-    found = read_records(records)
-    if not found:
+    clips = read_records(records)
+    if not clips:
         raise DataError(records, "holds no record: no face was seen", "name records that have faces")
-    if len(found) > 1:
-        raise DataError(records, f"holds records of {len(found):,} inputs", "name the records of one of them")
-    said = describe_methods(found[0], read_summary(records), _find_info(found[0], model))
-    references = [fill(f"[{index}] {text}", WIDTH) for index, text in enumerate(said.references, 1)]
-    emit(said.to_json(), "\n".join([fill(said.text, WIDTH), "", *references]), as_json=as_json)
-    if said.missing:
-        print_note(f"note: not recorded: {'; '.join(said.missing)}", quiet=as_json)
+    if len(clips) > 1:
+        raise DataError(records, f"holds records of {len(clips):,} inputs", "name the records of one of them")
+    described = describe_methods(clips[0], read_summary(records), _find_info(clips[0], model))
+    references = [fill(f"[{index}] {text}", WIDTH) for index, text in enumerate(described.references, 1)]
+    emit(described.to_json(), "\n".join([fill(described.text, WIDTH), "", *references]), as_json=as_json)
+    if described.missing:
+        print_note(f"note: not recorded: {'; '.join(described.missing)}", quiet=as_json)
 
 
 def _find_info(records: Records, model: str | None) -> ModelInfo | None:

@@ -66,14 +66,14 @@ def moments(
     """
     item = _open_input(video, out)
     make_folder(out)
-    found = _load_records(item, out, records, model, (detector, detector_model), label, quiet=quiet or as_json)
-    names = _parse_label(label, found.labels)
-    people = found.people(PeakRule(min_gap, min_probability, top))
+    clip = _load_records(item, out, records, model, (detector, detector_model), label, quiet=quiet or as_json)
+    names = _parse_label(label, clip.labels)
+    people = clip.people(PeakRule(min_gap, min_probability, top))
     track = _find_track(person, people, item)
     chosen = [peak for name in names for peak in people.peaks(name, track=track)]
     if not chosen:
-        raise _no_peak_error(item, found, people, names, track, min_probability)
-    written = _write_stills(item, found, chosen, out, plain=plain)
+        raise _no_peak_error(item, clip, people, names, track, min_probability)
+    written = _write_stills(item, clip, chosen, out, plain=plain)
     rows = written["moments"]
     lines = [f"{row['file']}: {row['label']}{'?' if row['unsure'] else ''} {row['probability']:.0%}" for row in rows]
     folder = out / f"{item.stem}.moments"
@@ -130,15 +130,15 @@ def _load_records(
     quiet: bool,
 ) -> Records:
     """Return the video's records: those named, those in ``out``, or new ones."""
-    found = read_clip(named) if named else _find_records(out, item)
-    if found is not None and named and (mismatch := _describe_mismatch(found, item)):
+    clip = read_clip(named) if named else _find_records(out, item)
+    if clip is not None and named and (mismatch := _describe_mismatch(clip, item)):
         print_note(f"note: {named} {mismatch}", quiet=quiet)
-    if found is None:
+    if clip is None:
         return read_clip(_analyze(item, out, model, detector, label, quiet=quiet))
-    _check_analysis(found, model, detector)
-    part = _describe_part(read_summary(found.path))
-    print_note(f"reading {found.path}{part and f' ({part})'}; the video is not analyzed again", quiet=quiet)
-    return found
+    _check_analysis(clip, model, detector)
+    part = _describe_part(read_summary(clip.path))
+    print_note(f"reading {clip.path}{part and f' ({part})'}; the video is not analyzed again", quiet=quiet)
+    return clip
 
 
 def _find_records(out: Path, item: Input) -> Records | None:
@@ -149,12 +149,12 @@ def _find_records(out: Path, item: Input) -> Records | None:
     others, unread = [], None
     for path in [path for path in paths if path.exists()] + numbered:
         try:
-            found = read_clip(path)
+            clip = read_clip(path)
         except DataError as error:  # of a picture beside the video, or of no face
             unread = unread or (None if path in numbered else error)
             continue
-        if not (mismatch := _describe_mismatch(found, item)):
-            return found
+        if not (mismatch := _describe_mismatch(clip, item)):
+            return clip
         if path not in numbered:  # those may be of anything
             others.append(f"{path} {mismatch}")
     if others:
@@ -166,11 +166,11 @@ def _find_records(out: Path, item: Input) -> Records | None:
     return None
 
 
-def _describe_mismatch(found: Records, item: Input) -> str:
+def _describe_mismatch(clip: Records, item: Input) -> str:
     """Return why records may be those of another video, else ""."""
-    if not _is_source(found.source, item):
-        return f"holds records of {found.source}"
-    return _describe_size_change(item, read_summary(found.path))
+    if not _is_source(clip.source, item):
+        return f"holds records of {clip.source}"
+    return _describe_size_change(item, read_summary(clip.path))
 
 
 def _is_source(source: str, item: Input) -> bool:
@@ -200,15 +200,17 @@ def _describe_part(summary: dict[str, Any]) -> str:
     return " ".join(word for word in words if word)
 
 
-def _check_analysis(found: Records, model: str | None, detector: tuple[str, Path | None]) -> None:
+def _check_analysis(clip: Records, model: str | None, detector: tuple[str, Path | None]) -> None:
     """Raise UsageError where the records are those of another model or detector than the one asked for."""
-    if model is not None and (asked := read_model_info(find_model(model)).name) != found.model:
-        raise UsageError(found.path, f"holds records by the model {found.model}, not {asked}", "choose another --out")
+    if model is not None and (requested := read_model_info(find_model(model)).name) != clip.model:
+        raise UsageError(clip.path, f"holds records by the model {clip.model}, not {requested}", "choose another --out")
     name, file = detector
-    wanted = name if file is None else make_detector(name, file).name
-    if wanted not in ("auto", found.detector):
+    requested_detector = name if file is None else make_detector(name, file).name
+    if requested_detector not in ("auto", clip.detector):
         raise UsageError(
-            found.path, f"holds records by the detector {found.detector}, not {wanted}", "choose another --out"
+            clip.path,
+            f"holds records by the detector {clip.detector}, not {requested_detector}",
+            "choose another --out",
         )
 
 

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 import typer
 
 from mien.analysis.inference.model_file import list_shipped_models
-from mien.cli.loaders import is_run, misplaced_json_error, require_torch
+from mien.cli.loaders import misplaced_json_error
 from mien.cli.messages import emit, format_table
 from mien.cli.options import Json
 from mien.core.errors import ModelError, UsageError
+from mien.training.scoring.classifiers import is_run, require_torch
 
 if TYPE_CHECKING:
     from torch import nn
@@ -157,8 +158,8 @@ def _load_network(name: str, options: dict[str, Any]) -> _Shown:
     try:
         summary = summarize_network(network, channels, size)
     except BUILD_ERRORS as error:
-        found = f"cannot take pictures of {channels} x {size} x {size} pixels"
-        raise ModelError(f"network '{name}'", found, f"change --size{_size_hint(name)}") from error
+        problem = f"cannot take pictures of {channels} x {size} x {size} pixels"
+        raise ModelError(f"network '{name}'", problem, f"change --size{_size_hint(name)}") from error
     return _Shown(name, name, arguments, network, summary)
 
 
@@ -169,15 +170,15 @@ def _build(name: str, **options: Any) -> tuple[nn.Module, int, int, dict[str, An
     from mien.models import build_network
 
     known = _parameters(name)
-    wanted = {"num_classes": CLASSES, "channels": known["channels"].default, "size": SIZE}
+    settings = {"num_classes": CLASSES, "channels": known["channels"].default, "size": SIZE}
     for option, key in {"--classes": "num_classes", "--channels": "channels", "--size": "size"}.items():
-        wanted[key] = options.get(option, wanted[key])
-    wanted |= dict(_parse_setting(name, text) for text in options.get("--set", []))
-    arguments = {key: wanted.get(key, parameter.default) for key, parameter in known.items()}
+        settings[key] = options.get(option, settings[key])
+    settings |= dict(_parse_setting(name, text) for text in options.get("--set", []))
+    arguments = {key: settings.get(key, parameter.default) for key, parameter in known.items()}
     with torch.device("meta"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch warns of layers of no width, which then fail
         network = build_network(name, **arguments)
-    return network, wanted["channels"], wanted["size"], arguments
+    return network, settings["channels"], settings["size"], arguments
 
 
 def _parameters(name: str) -> dict[str, Any]:
@@ -224,8 +225,8 @@ def _describe_network(name: str) -> str:
 
 def _size_hint(name: str) -> str:
     """Return the description of the argument ``size`` in the network's docstring, if it has one."""
-    said = re.search(r"^\s+size: (.+?)\.?$", _class_of(name)[0].__doc__ or "", flags=re.MULTILINE)
-    return f", the {said[1]}" if said else ""
+    match = re.search(r"^\s+size: (.+?)\.?$", _class_of(name)[0].__doc__ or "", flags=re.MULTILINE)
+    return f", the {match[1]}" if match else ""
 
 
 def _summary(shown: _Shown) -> str:

@@ -8,10 +8,11 @@ from typing import Annotated, Any
 import typer
 
 from mien.analysis.output import plots
+from mien.analysis.people.baseline import measure_baseline, summarize_baseline, write_baseline_table
 from mien.analysis.people.records import Records, read_clip
 from mien.analysis.people.timeline import draw_timeline
 from mien.cli.messages import emit, format_table, pluralize
-from mien.cli.options import Json, OutFolder, Quiet
+from mien.cli.options import Json, OutFolder, Quiet, parse_time
 from mien.core.errors import UsageError
 from mien.core.files import make_folder, write_json
 
@@ -24,6 +25,10 @@ def plot(
         list[Path],
         typer.Argument(metavar="RECORDS", help="Records of one video (.jsonl, .csv or .parquet), or of two."),
     ],
+    baseline: Annotated[
+        str | None,
+        typer.Option(metavar="TIME-TIME", help="Also subtract what each person shows in this period, as 0:00-0:10."),
+    ] = None,
     out: OutFolder = Path("mien-out"),
     quiet: Quiet = False,
     as_json: Json = False,
@@ -33,15 +38,19 @@ def plot(
     clip.records.csv gives clip.expressions.png (each person's expressions over time), clip.transitions.png (which expression
     follows which) and their numbers in clip.plots.json. A second video also gives a-b.compared.png: the share of the time on
     screen of each expression in both, and the difference. Transitions are counted between segments, not between frames.
+    --baseline also gives clip.baseline.png and clip.baseline.csv: smoothed probabilities, and these minus the person's mean in
+    that period.
     """
     if len(records) > 2:
         raise UsageError("RECORDS", f"{len(records)} files", "name one, or two to compare")
+    period_s = None if baseline is None else _parse_period(baseline)
     clips = [read_clip(path) for path in records]
     names = _names(records)
     if len(clips) == 2:
         plots.check_comparable(*clips)
-    make_folder(out)
     people = [clip.people() for clip in clips]
+    rests = [] if period_s is None else [measure_baseline(*pair, *period_s) for pair in zip(clips, people, strict=True)]
+    make_folder(out)
     written: list[Path] = []
     for clip, one, name in zip(clips, people, names, strict=True):
         title = Path(clip.source).name
@@ -49,6 +58,11 @@ def plot(
         draw_timeline(one.timeline, one.names, written[-2], title)
         plots.draw_transitions(one, written[-1], title)
     results: dict[str, Any] = {"clips": [plots.summarize_records(*pair) for pair in zip(clips, people, strict=True)]}
+    for clip, one, name, rest, values in zip(clips, people, names, rests, results["clips"], strict=False):
+        written += [out / f"{name}.baseline.png", out / f"{name}.baseline.csv"]
+        plots.draw_baseline(one, rest, written[-2], Path(clip.source).name)
+        write_baseline_table(clip, one, rest, written[-1])
+        values["baseline"] = summarize_baseline(clip, one, rest)
     if len(clips) == 2:
         results["compared"] = plots.compare_shares(clips, people)
         written.append(out / f"{names[0]}-{names[1]}.compared.png")
@@ -57,6 +71,17 @@ def plot(
     write_json(written[-1], results)
     text = f"{_summary(results, clips, names)}\nwrote {', '.join(map(str, written))}"
     emit(results, text, as_json=as_json, quiet=quiet)
+
+
+def _parse_period(text: str) -> tuple[float, float]:
+    """Return (start, end) in seconds of a period like ``0:00-0:10``."""
+    start, separator, end = text.partition("-")
+    if not separator:
+        raise UsageError(f"--baseline {text}", "is no period", "as in --baseline 0:00-0:10")
+    from_s, to_s = parse_time("--baseline", start), parse_time("--baseline", end)
+    if from_s >= to_s:
+        raise UsageError(f"--baseline {text}", "ends before it begins", "as in --baseline 0:00-0:10")
+    return from_s, to_s
 
 
 def _names(records: list[Path]) -> list[str]:

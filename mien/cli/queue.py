@@ -9,12 +9,12 @@ from typing import Annotated
 
 import typer
 
-from mien.cli.loaders import require_torch
 from mien.cli.main import main
 from mien.cli.messages import name_options
 from mien.cli.options import Quiet
 from mien.core.errors import UsageError
 from mien.core.progress import echo
+from mien.training.scoring.classifiers import require_torch
 
 
 def queue(

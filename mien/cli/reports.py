@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,26 +10,10 @@ import numpy as np
 import typer
 
 from mien.analysis.inference.classifier import check_tta
-from mien.cli.loaders import (
-    AnyClassifier,
-    classify_images,
-    is_run,
-    open_classifier,
-    read_data,
-    refuse_overwrite,
-    require_torch,
-    resolve_labels_by,
-)
+from mien.cli.loaders import read_data, refuse_overwrite
 from mien.cli.messages import emit, print_note
 from mien.cli.options import Data, Exclude, Json, LabelsBy, Model, OutFolder, Quiet, SkipBad, Tta
-from mien.cli.scoring import (
-    HELD_OUT,
-    describe_label_source,
-    held_out_caveat,
-    keep_run_classes,
-    print_left_out,
-    select_scored_faces,
-)
+from mien.cli.scoring import describe_label_source, print_left_out
 from mien.core.errors import MienError, ModelError, UsageError
 from mien.core.preprocessing import resize
 from mien.core.progress import progress_bar
@@ -41,6 +26,15 @@ from mien.evaluation.reports.galleries import Saliency
 from mien.evaluation.reports.model_report import METRIC_NAMES, Extras, TrainingRecall, format_value, write_report
 from mien.evaluation.reports.page import require_jinja
 from mien.explanation.figures import draw_overlays
+from mien.training.scoring.classifiers import (
+    AnyClassifier,
+    classify_images,
+    is_run,
+    open_classifier,
+    require_torch,
+    resolve_labels_by,
+)
+from mien.training.scoring.scored_faces import HELD_OUT, held_out_caveat, keep_run_classes, select_scored_faces
 
 #: Training faces that are scored for comparison: enough for one point of accuracy, in a few seconds.
 SAMPLE = 2000
@@ -84,7 +78,7 @@ def report(
         labels_by=labels_by,
         model=classifier,
     )
-    everything = keep_run_classes(model, everything, quiet=quiet)
+    everything = keep_run_classes(model, everything, partial(print_note, quiet=quiet))
     faces, which, trained_on = select_scored_faces(everything, split, data, Path(model) if is_run(model) else None)
     warning = f"Note: {which} is what models are trained on; a score on it says little of other faces."
     notes = [warning] if trained_on else []
@@ -109,20 +103,22 @@ def select_common_faces(
     everything: FaceSet, split: str, data: list[Path], models: tuple[str, str]
 ) -> tuple[FaceSet, str, list[str]]:
     """Return (faces, their description, notes). Of runs that held faces out, those that no run was trained on, if any."""
-    given = [select_scored_faces(everything, split, data, Path(model) if is_run(model) else None) for model in models]
-    seen = [trained_on for _, _, trained_on in given]
-    faces, which, _ = min(given, key=lambda one: len(one[0]))
-    common = set.intersection(*(set(one.names.tolist()) for one, _, _ in given))
+    selections = [
+        select_scored_faces(everything, split, data, Path(model) if is_run(model) else None) for model in models
+    ]
+    seen = [trained_on for _, _, trained_on in selections]
+    faces, which, _ = min(selections, key=lambda one: len(one[0]))
+    common = set.intersection(*(set(one.names.tolist()) for one, _, _ in selections))
     if common:
         faces = faces.select_names(common)
     else:  # two runs that held out different faces
-        seen = [faces is not one for one, _, _ in given]
+        seen = [faces is not one for one, _, _ in selections]
     notes = [
         f"Note: {model} may have been trained on these faces." for model, was in zip(models, seen, strict=True) if was
     ]
     runs = [model for model in models if which.startswith(HELD_OUT) and is_run(model)]
-    said = [(model, held_out_caveat(Path(model), faces)[0]) for model in runs]
-    return faces, which, notes + [f"Note: {model}: {caveat}." for model, caveat in said if caveat]
+    caveats = [(model, held_out_caveat(Path(model), faces)[0]) for model in runs]
+    return faces, which, notes + [f"Note: {model}: {caveat}." for model, caveat in caveats if caveat]
 
 
 def compare(
@@ -161,7 +157,7 @@ def compare(
         model=one,
     )
     for model in (a, b):
-        everything = keep_run_classes(model, everything, quiet=quiet)
+        everything = keep_run_classes(model, everything, partial(print_note, quiet=quiet))
     faces, which, notes = select_common_faces(everything, split, data, (a, b))
     print_left_out(everything, faces, which, quiet=bool(split) or silent)
     _print_notes(notes, quiet=silent)
@@ -183,16 +179,16 @@ def compare(
     facts = {"model_a": a, "model_b": b, "data": [str(path) for path in data], "split": which, "tta": tta}
     facts["labels_by"] = resolve_labels_by(labels_by, everything, one)
     with progress_bar("draw the page", None, quiet=silent):
-        found, values = write_comparison(out, (a, b), facts, faces, (of_a, of_b), notes)
-    text = f"{format_comparison(found, (a, b))}\n\nwrote {out / 'compare.html'} and compare.json"
+        comparison, values = write_comparison(out, (a, b), facts, faces, (of_a, of_b), notes)
+    text = f"{format_comparison(comparison, (a, b))}\n\nwrote {out / 'compare.html'} and compare.json"
     emit(values, text, as_json=as_json, quiet=quiet)
 
 
 def _check_classes(a: str, one: AnyClassifier, b: str, two: AnyClassifier) -> None:
     """Raise ModelError unless both know the same classes, in any order."""
     if set(one.labels) != set(two.labels):
-        found = f"knows {', '.join(two.labels)}, and {a} knows {', '.join(one.labels)}"
-        raise ModelError(b, found, "compare models of the same classes")
+        problem = f"knows {', '.join(two.labels)}, and {a} knows {', '.join(one.labels)}"
+        raise ModelError(b, problem, "compare models of the same classes")
 
 
 def _print_notes(notes: list[str], *, quiet: bool) -> None:
@@ -244,8 +240,8 @@ def _make_saliency(model: str, images: np.ndarray, probabilities: np.ndarray) ->
         method, name = "gradient", "the size of the gradient (Simonyan et al., 2014)"
 
     def draw_maps(rows: np.ndarray) -> np.ndarray:
-        found = maps(rows, method)
-        return draw_overlays(_resize_faces(images[rows], found.shape[1]), found, zoom=2)
+        drawn_maps = maps(rows, method)
+        return draw_overlays(_resize_faces(images[rows], drawn_maps.shape[1]), drawn_maps, zoom=2)
 
     return draw_maps, f"what the model looked at, by {name}", ""
 
@@ -264,10 +260,10 @@ def _read_history(model: str) -> list[dict[str, Any]]:
     return read_log(Path(model))[1]
 
 
-def _select_faces(everything: FaceSet, wanted: FaceSet) -> FaceSet:
+def _select_faces(everything: FaceSet, chosen: FaceSet) -> FaceSet:
     """Return the rows of ``everything`` with the names of ``wanted``, in its order."""
     place = {name: row for row, name in enumerate(everything.names.tolist())}
-    return everything.take([place[name] for name in wanted.names.tolist()])
+    return everything.take([place[name] for name in chosen.names.tolist()])
 
 
 def _report_text(values: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mien.cli.loaders import read_data, require_torch
+from mien.cli.loaders import read_data
 from mien.cli.messages import emit
 from mien.cli.options import Data, Json, Quiet
 from mien.core.errors import UsageError
@@ -15,6 +15,7 @@ from mien.core.locks import hold_lock
 from mien.core.progress import echo
 from mien.reproduction.page import read_results, write_page
 from mien.reproduction.studies import find_studies
+from mien.training.scoring.classifiers import require_torch
 
 
 def reproduce(

@@ -91,8 +91,8 @@ def check_config(config: Config) -> None:
     from mien.service.access.addresses import check_proxies
 
     if not config.is_loopback and not config.token and not config.allow_insecure:
-        found = "is reached by others, who could then read what is sent here"
-        raise UsageError(f"--host {config.host}", found, "give a --token that they must know, or --allow-insecure")
+        problem = "is reached by others, who could then read what is sent here"
+        raise UsageError(f"--host {config.host}", problem, "give a --token that they must know, or --allow-insecure")
     if config.token and not (
         config.token.isascii() and config.token.isprintable() and not set(config.token) & set(' ",;\\')
     ):
@@ -110,8 +110,8 @@ def run_server(config: Config, *, open_page: bool, quiet: bool) -> None:
     try:
         listener = open_listener(config.host, config.port)
     except OSError as error:
-        found = f"cannot be listened at ({error.strerror})"
-        raise UsageError(f"{config.host}:{config.port}", found, "choose another --port or --host") from error
+        problem = f"cannot be listened at ({error.strerror})"
+        raise UsageError(f"{config.host}:{config.port}", problem, "choose another --port or --host") from error
     start_log()
     with listener:
         config = replace(config, port=listener.getsockname()[1])

@@ -8,10 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
-from mien.cli.loaders import read_data, refuse_overwrite, require_torch
+from mien.cli.loaders import read_data, refuse_overwrite
 from mien.cli.messages import emit
 from mien.cli.options import Data, Json, Quiet, Seed
 from mien.core.progress import echo
+from mien.training.scoring.classifiers import require_torch
 
 #: Name of the detector's file in the run folder.
 FILE = "face.onnx"

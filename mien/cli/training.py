@@ -5,25 +5,16 @@ from __future__ import annotations
 import json
 import shlex
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import numpy as np
 import typer
 
 from mien.analysis.inference.classifier import check_tta
 from mien.analysis.inference.model_file import int8_path
-from mien.cli.loaders import (
-    AnyClassifier,
-    check_onnx_path,
-    classify_images,
-    is_run,
-    open_classifier,
-    read_data,
-    refuse_overwrite,
-    require_torch,
-    resolve_labels_by,
-)
+from mien.cli.loaders import check_onnx_path, read_data, refuse_overwrite
 from mien.cli.messages import emit, print_note
 from mien.cli.options import (
     Data,
@@ -41,23 +32,22 @@ from mien.cli.options import (
     Split,
     Tta,
 )
-from mien.cli.scoring import (
-    HELD_OUT,
-    describe_label_source,
-    keep_run_classes,
-    print_left_out,
-    score_classifier,
-    select_scored_faces,
-)
-from mien.core.errors import RecipeError, UsageError
+from mien.cli.scoring import describe_label_source, print_left_out
+from mien.core.errors import UsageError
 from mien.core.files import is_standard_stream, make_folder, write_text
 from mien.core.progress import echo
 from mien.core.types import FaceSet, split_role
 from mien.evaluation.metrics import Scores, score
 from mien.evaluation.tables import format_scores, format_uncertainty, write_predictions, write_scores
-
-if TYPE_CHECKING:
-    from mien.training.recipe import Recipe as TrainingRecipe
+from mien.training.scoring.classifiers import (
+    AnyClassifier,
+    classify_images,
+    is_run,
+    open_classifier,
+    require_torch,
+    resolve_labels_by,
+)
+from mien.training.scoring.scored_faces import HELD_OUT, keep_run_classes, score_classifier, select_scored_faces
 
 
 def train(
@@ -78,13 +68,14 @@ def train(
     """
     require_torch()
     from mien.training.recipe import load_recipe
+    from mien.training.runs.resume import load_begun_recipe
     from mien.training.train import train as run_training
 
     quiet = quiet or as_json
     settings = load_recipe(recipe, set)
     folder = out or Path("runs") / settings.name
     if resume and not set and (folder / "recipe.toml").is_file():
-        settings = _load_begun_recipe(folder, settings, quiet=quiet)
+        settings = load_begun_recipe(folder, settings, partial(print_note, quiet=quiet))
     inputs = [*data, *([exclude] if exclude else []), *([] if resume else [Path(recipe)])]
     refuse_overwrite(folder, inputs, writes=("recipe.toml", "validation.csv"))
     faces = read_data(data, size=settings.input.size, skip_bad=skip_bad, quiet=quiet, exclude=exclude)
@@ -93,20 +84,6 @@ def train(
     path = shlex.quote(str(folder))
     text = f"the run is in {folder}; next: mien evaluate {path} --data ..., mien export {path} --out model.onnx"
     emit({"run": str(folder), "scores": scores}, text, as_json=as_json, quiet=quiet)
-
-
-def _load_begun_recipe(folder: Path, settings: TrainingRecipe, *, quiet: bool) -> TrainingRecipe:
-    """Return the recipe that a run was begun with, its own --set included; print how ``settings`` differ."""
-    from mien.training.recipe import load_recipe
-    from mien.training.runs.resume import list_differences
-
-    begun = load_recipe(folder / "recipe.toml")
-    if begun.name != settings.name:
-        found = f"is a run of '{begun.name}', not of '{settings.name}'"
-        raise RecipeError(folder, found, "name its recipe or another --out")
-    if changed := list_differences(begun, settings):
-        print_note(f"note: the run continues with its own settings; in the recipe {'; '.join(changed)}", quiet=quiet)
-    return begun
 
 
 def evaluate(
@@ -144,7 +121,7 @@ def evaluate(
         labels_by=labels_by,
         model=classifier,
     )
-    everything = keep_run_classes(model, everything, quiet=quiet)
+    everything = keep_run_classes(model, everything, partial(print_note, quiet=quiet))
     labels_by = resolve_labels_by(labels_by, everything, classifier)
     faces, which, is_trained_on = select_scored_faces(everything, split, data, Path(model) if is_run(model) else None)
     print_left_out(everything, faces, which, quiet=bool(split) or silent)
@@ -260,7 +237,9 @@ def export(
     classifier = TorchClassifier(trained)
     if data:
         faces = read_data(data, size=trained.preprocessing.size, quiet=silent, labels_by=labels_by, model=classifier)
-        faces = keep_run_classes(str(run), faces.select_split(split) if split else faces, quiet=silent)
+        faces = keep_run_classes(
+            str(run), faces.select_split(split) if split else faces, partial(print_note, quiet=silent)
+        )
         measured = _measure(classifier, faces, split, data, run, labels_by, quiet=silent)
     scores = measured.scores
     values = {"data": measured.data, "labels_by": measured.labels_by, **scores.to_json()} if scores else {}

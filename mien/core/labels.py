@@ -66,5 +66,5 @@ def is_expression(name: str) -> bool:
 
 def sort_labels(names: Iterable[str]) -> tuple[str, ...]:
     """Return distinct class names: known expressions in the order of CANONICAL, then the others in alphabetical order."""
-    found = set(names)
-    return (*(name for name in CANONICAL if name in found), *sorted(found - set(CANONICAL)))
+    present = set(names)
+    return (*(name for name in CANONICAL if name in present), *sorted(present - set(CANONICAL)))

@@ -223,15 +223,15 @@ def open_picture(
                 picture.load()
                 yield picture
     except ImportError as error:
-        found = "is a HEIC picture, and what reads those is not installed"
-        raise MediaError(name, found, HEIF_HINT, code="missing_extra", package="pillow-heif", extra="heic") from error
+        problem = "is a HEIC picture, and what reads those is not installed"
+        raise MediaError(name, problem, HEIF_HINT, code="missing_extra", package="pillow-heif", extra="heic") from error
     except UnidentifiedImageError as error:
         if is_video_head(head):
             hint = "'mien analyze' reads videos"
             raise MediaError(name, "is a video, not a picture", hint, code="video_not_picture") from error
-        found = "is not a picture in a format that is read here"
+        problem = "is not a picture in a format that is read here"
         raise MediaError(
-            name, found, "give a JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF or HEIC file", code="not_a_picture"
+            name, problem, "give a JPEG, PNG, WebP, BMP, GIF, TIFF, AVIF or HEIC file", code="not_a_picture"
         ) from error
     except OSError as error:
         if error.errno is not None and not isinstance(source, bytes):
@@ -244,10 +244,10 @@ def open_picture(
 def _check_size(picture: Image.Image, name: str, max_pixels: int) -> None:
     pixels = picture.width * picture.height
     if pixels > max_pixels:
-        found = f"has {picture.width} x {picture.height} pixels, more than the limit of {max_pixels:,}"
+        problem = f"has {picture.width} x {picture.height} pixels, more than the limit of {max_pixels:,}"
         hint = f"scale it down, or raise the limit with `max_pixels={pixels}`"
         size = {"width": picture.width, "height": picture.height, "limit": max_pixels}
-        raise MediaError(name, found, hint, code="too_many_pixels", **size)
+        raise MediaError(name, problem, hint, code="too_many_pixels", **size)
     if not pixels:
         raise MediaError(
             name, f"has {picture.width} x {picture.height} pixels", "copy or export it again", code="picture_broken"
@@ -257,9 +257,9 @@ def _check_size(picture: Image.Image, name: str, max_pixels: int) -> None:
 def _decoding_error(name: str, error: Exception) -> MediaError:
     """Return the MediaError for an error of Pillow about a damaged file."""
     if "truncated" in str(error).lower() or isinstance(error, EOFError):
-        found = "is cut off: the file ends before the picture does"
+        problem = "is cut off: the file ends before the picture does"
         hint = "copy it again, or analyze what there is with `allow_truncated=True`"
-        return MediaError(name, found, hint, code="picture_cut_off")
+        return MediaError(name, problem, hint, code="picture_cut_off")
     return MediaError(name, f"is broken ({error})", "copy or export it again", code="picture_broken")
 
 
@@ -301,10 +301,10 @@ def convert_to_rgb(array: np.ndarray) -> np.ndarray:
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]
     if array.size == 0 or not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))):
-        found = f"a picture has shape (H, W), (H, W, 3) or (H, W, 4), not {array.shape}"
+        problem = f"a picture has shape (H, W), (H, W, 3) or (H, W, 4), not {array.shape}"
         if array.ndim == 3 and array.shape[0] in (1, 3, 4):
-            found += ": put its channels last"
-        raise ValueError(found + (": give several pictures as a list" if array.ndim == 4 else ""))
+            problem += ": put its channels last"
+        raise ValueError(problem + (": give several pictures as a list" if array.ndim == 4 else ""))
     array = _convert_to_uint8(array)
     if array.ndim == 2:
         return np.repeat(array[..., None], 3, axis=2)

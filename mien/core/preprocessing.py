@@ -38,8 +38,8 @@ class Preprocessing:
         object.__setattr__(self, "mean", tuple(float(value) for value in self.mean))
         object.__setattr__(self, "std", tuple(float(value) for value in self.std))
         if not 8 <= self.size <= MAX_SIZE or self.channels not in (1, 3):
-            found = f"{self.size} and {self.channels}"
-            raise ValueError(f"preprocessing needs a size of 8 to {MAX_SIZE:,} and 1 or 3 channels, not {found}")
+            values = f"{self.size} and {self.channels}"
+            raise ValueError(f"preprocessing needs a size of 8 to {MAX_SIZE:,} and 1 or 3 channels, not {values}")
         if self.color and self.channels != 3:
             raise ValueError("color needs 3 channels")
         if len(self.mean) != self.channels or len(self.std) != self.channels:

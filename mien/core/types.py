@@ -110,7 +110,7 @@ class FaceSet:
 
     def has_split(self, name: str) -> bool:
         """Return whether a split of this name or role occurs."""
-        return split_role(name) in {split_role(found) for found in self.splits}
+        return split_role(name) in {split_role(split) for split in self.splits}
 
     def select_split(self, name: str) -> FaceSet:
         """Return the rows of a split, by its name or by its role (``train`` selects ``Training``).

@@ -225,8 +225,8 @@ def cutmix(images: Tensor, targets: Tensor, alpha: float, generator: torch.Gener
     other = torch.randperm(len(images), generator=generator).to(images.device, non_blocking=True)
     mixed = images.clone()
     mixed[:, :, rows, columns] = images[other][:, :, rows, columns]
-    kept = 1 - mixed[0, 0, rows, columns].numel() / (height * width)
-    return mixed, torch.lerp(targets[other], targets, kept)
+    kept_share = 1 - mixed[0, 0, rows, columns].numel() / (height * width)
+    return mixed, torch.lerp(targets[other], targets, kept_share)
 
 
 def _sample_beta(alpha: float, generator: torch.Generator) -> float:

@@ -53,10 +53,10 @@ class Duplicates:
 
 def compute_deviations(images: np.ndarray) -> np.ndarray:
     """Compute the standard deviation of the gray levels of each picture: uint8 (N, H, W) → float64 (N,)."""
-    found = np.empty(len(images))
+    deviations = np.empty(len(images))
     for start in range(0, len(images), 1_024):  # NumPy needs eight bytes a pixel for this
-        found[start : start + 1_024] = images[start : start + 1_024].std(axis=(1, 2))
-    return found
+        deviations[start : start + 1_024] = images[start : start + 1_024].std(axis=(1, 2))
+    return deviations
 
 
 def find_duplicates(
@@ -75,15 +75,15 @@ def find_duplicates(
     textured = np.flatnonzero(compute_deviations(images) >= BLANK_DEVIATION)
     first = find_first_copies(images)
     copies = textured[first[textured] != textured]
-    found = [np.stack([first[copies], copies], axis=1)]
+    blocks = [np.stack([first[copies], copies], axis=1)]
     similarity, mirrored = [np.ones(len(copies), np.float32)], [np.zeros(len(copies), bool)]
     unique = textured[first[textured] == textured]
     if near and len(unique) > 1:
         pairs, scores, flips = _find_near_pairs(images, unique, threshold, quiet)
-        found.append(pairs)
+        blocks.append(pairs)
         similarity.append(scores)
         mirrored.append(flips)
-    pairs = np.concatenate(found).astype(np.int64).reshape(-1, 2)
+    pairs = np.concatenate(blocks).astype(np.int64).reshape(-1, 2)
     exact = np.arange(len(pairs)) < len(copies)
     return Duplicates(
         pairs, np.concatenate(similarity), np.concatenate(mirrored), exact, connected_components(len(images), pairs)

@@ -98,9 +98,9 @@ def split_by_class_counts(faces: FaceSet, parts: dict[str, dict[str, int]], seed
     The result has the named classes in the order of ``faces.classes``. The remaining rows are dropped.
     Raises DataError if a class has too few faces.
     """
-    wanted = {normalize_label(name) for counts in parts.values() for name in counts}
+    labels = {normalize_label(name) for counts in parts.values() for name in counts}
     faces = filter_classes(
-        faces, [name for name in faces.classes if name in wanted] + sorted(wanted - set(faces.classes))
+        faces, [name for name in faces.classes if name in labels] + sorted(labels - set(faces.classes))
     )
     rng = np.random.default_rng(seed)
     pools = {name: rng.permutation(np.flatnonzero(faces.labels == k)) for k, name in enumerate(faces.classes)}
@@ -122,9 +122,9 @@ def split_by_class_counts(faces: FaceSet, parts: dict[str, dict[str, int]], seed
 def remove_labels(faces: FaceSet, labeled_share: float, seed: int) -> FaceSet:
     """Remove labels and votes from all but a stratified share ``labeled_share`` of the labeled faces."""
     known = np.flatnonzero(faces.is_labeled)
-    (kept,) = sample_stratified(faces.labels[known], [round(labeled_share * len(known))], seed)
+    (chosen,) = sample_stratified(faces.labels[known], [round(labeled_share * len(known))], seed)
     labels = np.full(len(faces), UNLABELED, np.int64)
-    labels[known[kept]] = faces.labels[known[kept]]
+    labels[known[chosen]] = faces.labels[known[chosen]]
     votes = None if faces.votes is None else np.where((labels == faces.labels)[:, None], faces.votes, np.uint8(0))
     return replace(faces, labels=labels, votes=votes)
 
@@ -138,10 +138,10 @@ def remove_training_labels(faces: FaceSet, labeled_share: float, seed: int) -> F
     if faces.splits == ("",):
         training[:] = True
     if not training.any():
-        found = ", ".join(name or "(none)" for name in faces.splits)
+        names = ", ".join(name or "(none)" for name in faces.splits)
         raise DataError(
             "`keep_labels`",
-            f"finds no training split; the data has: {found}",
+            f"finds no training split; the data has: {names}",
             "divide it anew, with a part that `names` calls 'train', or give the training faces",
         )
     part = faces.take(training)

@@ -90,12 +90,12 @@ def accuracy_by_confidence(probabilities: np.ndarray, labels: np.ndarray, steps:
     confidence, right = find_confidences(probabilities, labels)
     rows = []
     for threshold in np.arange(steps + 1) / steps:
-        kept = confidence >= threshold
+        is_answered = confidence >= threshold
         rows.append(
             {
                 "threshold": float(threshold),
-                "coverage": float(kept.mean()),
-                "accuracy": float(right[kept].mean()) if kept.any() else float("nan"),
+                "coverage": float(is_answered.mean()),
+                "accuracy": float(right[is_answered].mean()) if is_answered.any() else float("nan"),
             }
         )
     return rows

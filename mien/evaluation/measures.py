@@ -121,7 +121,7 @@ def compute_measures(
         supports.append(drawn.sum(axis=2))
         for name, of in of_matrix.items():
             parts[name].append(of(drawn))
-    redrawn_of = {name: np.concatenate(found) for name, found in parts.items()}
+    redrawn_of = {name: np.concatenate(values) for name, values in parts.items()}
     overall = {
         name: (float(of(matrix)), _percentile_interval(redrawn_of[name])) for name, of in OVERALL_METRICS.items()
     }

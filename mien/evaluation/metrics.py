@@ -94,6 +94,18 @@ class Scores:
     macro_f1_interval: tuple[float, float]
     log_loss: float
 
+    def __str__(self) -> str:
+        """Return the scores as the text that `mien evaluate` prints."""
+        from mien.evaluation.tables import format_scores
+
+        return format_scores(self)
+
+    def plot(self, title: str = "scores") -> Any:
+        """Return a matplotlib figure of the confusion matrix in counts and in rates of the true class."""
+        from mien.evaluation.reports.figures import plot_confusion
+
+        return plot_confusion(self, title)
+
     @property
     def count(self) -> int:
         """Return the number of faces."""

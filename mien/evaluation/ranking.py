@@ -24,9 +24,9 @@ def roc_curve(scores: np.ndarray, positive: np.ndarray) -> Curve:
 
     A rate is NaN without negatives, or without positives.
     """
-    found, wrong, thresholds = _cumulative_counts(scores, positive, np.ones(len(scores)))
+    true_positives, false_positives, thresholds = _cumulative_counts(scores, positive, np.ones(len(scores)))
     with np.errstate(invalid="ignore"):  # 0 / 0
-        x, y = wrong / wrong[-1], found / found[-1]
+        x, y = false_positives / false_positives[-1], true_positives / true_positives[-1]
     return Curve(np.append(0, x), np.append(0, y), np.append(np.inf, thresholds))
 
 
@@ -35,10 +35,14 @@ def precision_recall_curve(scores: np.ndarray, positive: np.ndarray) -> Curve:
 
     Recall is NaN without positives.
     """
-    found, wrong, thresholds = _cumulative_counts(scores, positive, np.ones(len(scores)))
+    true_positives, false_positives, thresholds = _cumulative_counts(scores, positive, np.ones(len(scores)))
     with np.errstate(invalid="ignore"):
-        x = found / found[-1]
-    return Curve(np.append(0, x), np.append(1, found / (found + wrong)), np.append(np.inf, thresholds))
+        x = true_positives / true_positives[-1]
+    return Curve(
+        np.append(0, x),
+        np.append(1, true_positives / (true_positives + false_positives)),
+        np.append(np.inf, thresholds),
+    )
 
 
 def roc_auc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
@@ -46,19 +50,19 @@ def roc_auc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray | None
 
     NaN without positives or without negatives.
     """
-    found, wrong, _ = _cumulative_counts(scores, positive, _as_weights(weights, len(scores)))
-    area = (_increments(wrong) * (found - _increments(found) / 2)).sum(axis=-1)
-    whole = found[..., -1] * wrong[..., -1]
+    true_positives, false_positives, _ = _cumulative_counts(scores, positive, _as_weights(weights, len(scores)))
+    area = (_increments(false_positives) * (true_positives - _increments(true_positives) / 2)).sum(axis=-1)
+    whole = true_positives[..., -1] * false_positives[..., -1]
     return np.divide(area, whole, out=np.full(np.shape(area), np.nan), where=whole > 0)
 
 
 def average_precision(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
     """Compute Σ (R_n − R_{n−1}) P_n over the distinct scores, without interpolation (...). 0 without positives."""
-    found, wrong, _ = _cumulative_counts(scores, positive, _as_weights(weights, len(scores)))
-    taken = found + wrong
-    precision = np.divide(found, taken, out=np.zeros_like(found), where=taken > 0)
-    total = found[..., -1]
-    summed = (_increments(found) * precision).sum(axis=-1)
+    true_positives, false_positives, _ = _cumulative_counts(scores, positive, _as_weights(weights, len(scores)))
+    positives = true_positives + false_positives
+    precision = np.divide(true_positives, positives, out=np.zeros_like(true_positives), where=positives > 0)
+    total = true_positives[..., -1]
+    summed = (_increments(true_positives) * precision).sum(axis=-1)
     return np.divide(summed, total, out=np.zeros(np.shape(summed)), where=total > 0)
 
 
@@ -87,9 +91,9 @@ def _cumulative_counts(
     scores = scores[order]
     last = np.append(np.flatnonzero(np.diff(scores)), len(scores) - 1)  # where a run of equal scores ends
     ranked = weights[..., order]
-    found = np.cumsum(ranked * positive[order], axis=-1)[..., last]
-    wrong = np.cumsum(ranked, axis=-1)[..., last] - found
-    return found, wrong, scores[last]
+    true_positives = np.cumsum(ranked * positive[order], axis=-1)[..., last]
+    false_positives = np.cumsum(ranked, axis=-1)[..., last] - true_positives
+    return true_positives, false_positives, scores[last]
 
 
 def _increments(values: np.ndarray) -> np.ndarray:

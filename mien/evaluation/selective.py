@@ -40,9 +40,9 @@ def risk_coverage(probabilities: np.ndarray, labels: np.ndarray) -> RiskCoverage
     confidence, right = find_confidences(probabilities, labels)
     order = np.argsort(-confidence, kind="stable")
     confidence, wrong = confidence[order], ~right[order]
-    given = np.arange(1, len(order) + 1)
+    answered = np.arange(1, len(order) + 1)
     last = np.searchsorted(-confidence, -confidence, side="right") - 1
-    return RiskCoverage(confidence, (given / len(order))[last], (np.cumsum(wrong) / given)[last])
+    return RiskCoverage(confidence, (answered / len(order))[last], (np.cumsum(wrong) / answered)[last])
 
 
 def find_threshold(probabilities: np.ndarray, labels: np.ndarray, target: float = TARGET_ACCURACY) -> float:

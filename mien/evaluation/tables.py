@@ -58,9 +58,9 @@ def _format_absent_classes(scores: Scores) -> list[str]:
     if not scores.absent_classes:
         return []
     counted = [name for name in scores.absent_classes if scores.confusion[:, scores.classes.index(name)].any()]
-    said = f"counts {', '.join(counted)} as 0" if counted else "leaves them out"
+    effect = f"counts {', '.join(counted)} as 0" if counted else "leaves them out"
     mean = f"; {scores.macro_f1_of_present:.4f} over the classes with faces" if counted else ""
-    return [f"          no faces of {', '.join(scores.absent_classes)}: macro-F1 {said}{mean}"]
+    return [f"          no faces of {', '.join(scores.absent_classes)}: macro-F1 {effect}{mean}"]
 
 
 def write_scores(

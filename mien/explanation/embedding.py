@@ -45,7 +45,7 @@ def project_points(values: np.ndarray, method: str, fit_on: np.ndarray, seed: in
 
 
 def _project_pca(values: np.ndarray, fit_on: np.ndarray, seed: int) -> Projection:
-    """Principal components: eigenvectors of the covariance of the rows fitted on (Pearson, 1901)."""
+    """Project onto principal components: eigenvectors of the covariance of the rows fitted on (Pearson, 1901)."""
     some = values[fit_on] if fit_on.sum() > 2 else values
     mean = some.mean(axis=0)
     spectrum, directions = _compute_components(some - mean)
@@ -58,7 +58,7 @@ def _project_pca(values: np.ndarray, fit_on: np.ndarray, seed: int) -> Projectio
 
 
 def _project_tsne(values: np.ndarray, fit_on: np.ndarray, seed: int) -> Projection:
-    """t-SNE (van der Maaten & Hinton, 2008) of the first 50 principal components, as its authors advise."""
+    """Project with t-SNE (van der Maaten & Hinton, 2008) the first 50 principal components, as its authors advise."""
     manifold = _import_sklearn("sklearn.manifold")
     perplexity = min(30.0, (len(values) - 1) / 3)
     reduced = _reduce_dimensions(values, 50)
@@ -69,7 +69,7 @@ def _project_tsne(values: np.ndarray, fit_on: np.ndarray, seed: int) -> Projecti
 
 
 def _project_umap(values: np.ndarray, fit_on: np.ndarray, seed: int) -> Projection:
-    """UMAP (McInnes, Healy & Melville, 2018) of the first 50 principal components."""
+    """Project with UMAP (McInnes, Healy & Melville, 2018) the first 50 principal components."""
     try:
         import umap
     except ImportError as error:
@@ -99,7 +99,7 @@ METHODS: dict[str, Callable[[np.ndarray, np.ndarray, int], Projection]] = {
 def measure_separability(
     values: np.ndarray, labels: np.ndarray, split: np.ndarray, train: str, seed: int = 0
 ) -> dict[str, Any]:
-    """For each split, how well the classes are apart among ``values`` (N, D), all dimensions counted.
+    """Measure for each split how well the classes are separated among ``values`` (N, D), in all dimensions.
 
     silhouette    mean over faces of (b − a) / max(a, b), a being the mean distance to faces of the same class and b that
                   to the nearest other class (Rousseeuw, 1987); −1..1, on SILHOUETTE_POINTS faces at most
@@ -131,14 +131,14 @@ def _measure_silhouette(values: np.ndarray, labels: np.ndarray, seed: int) -> fl
 
 
 def _measure_knn_accuracy(values: np.ndarray, labels: np.ndarray, base: np.ndarray, rows: np.ndarray) -> float | None:
-    """Among ``base`` rows the nearest of each of ``rows``, never a row itself; ties go to the class of the nearer."""
+    """Classify each of ``rows`` by its nearest ``base`` rows, never itself; ties go to the class of the nearer row."""
     if len(base) <= NEIGHBORS or not len(rows):
         return None
     search = _import_sklearn("sklearn.neighbors").NearestNeighbors(n_neighbors=NEIGHBORS + 1).fit(values[base])
-    found = base[search.kneighbors(values[rows], return_distance=False)]  # (R, 6)
-    own = found == rows[:, None]
+    neighbors = base[search.kneighbors(values[rows], return_distance=False)]  # (R, 6)
+    own = neighbors == rows[:, None]
     own[~own.any(axis=1), -1] = True  # where a row is not among them the farthest goes
-    near = labels[found[~own].reshape(len(rows), NEIGHBORS)]
+    near = labels[neighbors[~own].reshape(len(rows), NEIGHBORS)]
     votes = (near[:, :, None] == near[:, None, :]).sum(axis=2)  # (R, 5): how many vote as each
     answers = near[np.arange(len(near)), votes.argmax(axis=1)]  # the first of equals is the nearest
     return float((answers == labels[rows]).mean())

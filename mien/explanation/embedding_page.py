@@ -98,7 +98,7 @@ def make_embedding_page(
 
 
 def make_sprite_sheet(images: np.ndarray, columns: int = _COLUMNS) -> bytes:
-    """All pictures uint8 (N, H, W) side by side as one PNG, ``columns`` a row.
+    """Arrange all pictures uint8 (N, H, W) in one PNG, ``columns`` per row.
 
     In 32 grays, which nobody misses in a small picture: half the bytes of 256.
     """

@@ -45,7 +45,7 @@ def draw_overlays(
 
 
 def enlarge_face(face: np.ndarray, zoom: int = ZOOM) -> np.ndarray:
-    """uint8 (H, W[, 3]) → RGB uint8 (zoom · H, zoom · W, 3), every pixel a square."""
+    """Enlarge uint8 (H, W[, 3]) to RGB uint8 (zoom · H, zoom · W, 3); every pixel becomes a square."""
     rgb = face if face.ndim == 3 else np.repeat(face[..., None], 3, axis=2)
     return rgb.repeat(zoom, axis=0).repeat(zoom, axis=1)
 
@@ -97,7 +97,8 @@ def draw_grid(
     *,
     bars: Sequence[bool] = (),
 ) -> None:
-    """Tiles RGB uint8 (H, W, 3), all of one size, as a PNG: one row a face with its caption, one column a method.
+    """Draw tiles RGB uint8 (H, W, 3), all of one size, as a PNG: one row per face with its caption, one column per
+    method.
 
     bars: the color bars to draw at the right, True for the two-sided one.
     """
@@ -139,7 +140,7 @@ def draw_grid(
 
 
 def arrange_tiles(tiles: np.ndarray, columns: int | None = None, gap: int = 2, back: int = 255) -> np.ndarray:
-    """Pictures side by side on one, uint8 (N, H, W[, 3]) → uint8 (H', W'[, 3]); about as wide as high by default."""
+    """Arrange pictures uint8 (N, H, W[, 3]) in one uint8 (H', W'[, 3]); about as wide as high by default."""
     count, height, width = tiles.shape[:3]
     columns = min(count, columns or math.ceil(math.sqrt(count)))
     lines = math.ceil(count / columns)

@@ -58,7 +58,9 @@ def write_filter_study(out: Path, study: FilterStudy) -> list[Path]:
         f"block-{number}-{name}.png": draw_feature_maps(maps[: len(study.filters)])
         for number, (name, maps) in enumerate(study.blocks.items(), 1)
     }
-    pictures |= {f"ascent-{rule}.png": draw_ascents(made) for rule, made in study.ascents.items()}
+    pictures |= {
+        f"ascent-{rule}.png": draw_ascents(pictures_of_rule) for rule, pictures_of_rule in study.ascents.items()
+    }
     if study.faces is not None:
         pictures["faces.png"] = _draw_exciting_faces(study)
     paths = []
@@ -72,7 +74,7 @@ def write_filter_study(out: Path, study: FilterStudy) -> list[Path]:
 
 
 def draw_weights(weights: np.ndarray) -> np.ndarray:
-    """Kernels (F, inputs, kh, kw) → RGB: red is positive, blue negative, one scale for all.
+    """Draw kernels (F, inputs, kh, kw) as RGB: red is positive, blue negative, one scale for all.
 
     Of filters that read few channels each is a strip of its channels; else a row is a filter, a column an input
     channel.
@@ -89,20 +91,20 @@ def draw_weights(weights: np.ndarray) -> np.ndarray:
 
 
 def draw_feature_maps(maps: np.ndarray, side: int = 96) -> np.ndarray:
-    """Outputs (F, H, W) → gray, each scaled to its own range, all drawn at one size."""
+    """Draw outputs (F, H, W) in gray, each scaled to its own range, all at one size."""
     low, high = maps.min(axis=(1, 2), keepdims=True), maps.max(axis=(1, 2), keepdims=True)
     gray = np.round(255 * (maps - low) / np.where(high > low, high - low, 1)).astype(np.uint8)
     tiles_ = np.stack([cv2.resize(each, (side, side), interpolation=cv2.INTER_NEAREST) for each in gray])
     return arrange_tiles(tiles_, 8, gap=4)
 
 
-def draw_ascents(made: np.ndarray, zoom: int = 2) -> np.ndarray:
-    """Pictures (F, S, S), minus mean over standard deviation → gray; 2.5 standard deviations are black and white."""
-    return arrange_tiles(_convert_to_gray(made).repeat(zoom, axis=1).repeat(zoom, axis=2), 8, gap=4)
+def draw_ascents(ascents: np.ndarray, zoom: int = 2) -> np.ndarray:
+    """Draw standardized pictures (F, S, S) in gray; 2.5 standard deviations are black and white."""
+    return arrange_tiles(_convert_to_gray(ascents).repeat(zoom, axis=1).repeat(zoom, axis=2), 8, gap=4)
 
 
-def _convert_to_gray(made: np.ndarray) -> np.ndarray:
-    return np.round(127.5 + np.clip(made / 2.5, -1, 1) * 127.5).astype(np.uint8)
+def _convert_to_gray(values: np.ndarray) -> np.ndarray:
+    return np.round(127.5 + np.clip(values / 2.5, -1, 1) * 127.5).astype(np.uint8)
 
 
 def _color_signed_values(values: np.ndarray) -> np.ndarray:
@@ -120,11 +122,11 @@ def _save_picture(image: np.ndarray, path: Path) -> None:
 def _draw_exciting_faces(study: FilterStudy) -> np.ndarray:
     """Draw one row per filter: the ascents of each rule, then the faces with the largest activation."""
     assert study.faces is not None
-    made = [_convert_to_gray(each) for each in study.ascents.values()]  # rules × (F, S, S)
+    ascents = [_convert_to_gray(each) for each in study.ascents.values()]  # rules × (F, S, S)
     rows = []
     for index in range(len(study.filters)):
         faces = study.faces[index]
-        pictures = [*(each[index] for each in made), *faces]
+        pictures = [*(each[index] for each in ascents), *faces]
         rows.append(arrange_tiles(np.stack([enlarge_face(one, 2) for one in pictures]), len(pictures), gap=4))
     return arrange_tiles(np.stack(rows), 2, gap=14)
 
@@ -198,7 +200,7 @@ def _format_resolution(maps: np.ndarray) -> str:
 
 
 def make_activation_rows(study: FilterStudy) -> tuple[list[str], list[list[str]]]:
-    """Heads and rows of the table of activations, one row a filter."""
+    """Return heads and rows of the table of activations, one row per filter."""
     heads = ["filter", "noise", *study.activations]
     first = next(iter(study.activations.values()))
     rows = [

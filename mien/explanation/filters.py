@@ -32,15 +32,15 @@ def list_convolutions(network: nn.Module, images: Tensor) -> list[ConvLayer]:
     modules = dict(network.named_modules())
     with freeze_network(network):
         shapes = list_feature_maps(network, images)
-    found = []
+    layers = []
     for name, shape in shapes.items():
         module = modules[name]
         if isinstance(module, nn.Conv2d):
             height, width = module.kernel_size
-            found.append(
+            layers.append(
                 ConvLayer(name, module.out_channels, module.in_channels, (height, width), (shape[1], shape[2]))
             )
-    return found
+    return layers
 
 
 def find_convolution(network: nn.Module, name: str) -> nn.Conv2d:
@@ -58,25 +58,25 @@ def list_blocks(network: nn.Module, prefix: str = "") -> list[str]:
     A stage that only holds other blocks is opened; a sequence of layers, a residual block and a single convolution are
     one each.
     """
-    found = []
+    blocks = []
     for name, child in network.named_children():
         path = f"{prefix}{name}"
         if not any(isinstance(module, nn.Conv2d) for module in child.modules()):
             continue
         stage = isinstance(child, nn.Sequential) and all(any(True for _ in each.children()) for each in child)
         if stage or isinstance(child, nn.ModuleList) or isinstance(network, nn.ModuleList):
-            found += list_blocks(child, f"{path}.")  # an ensemble's list of members, and the members in it
+            blocks += list_blocks(child, f"{path}.")  # an ensemble's list of members, and the members in it
         else:
-            found.append(path)
-    return found
+            blocks.append(path)
+    return blocks
 
 
 def compute_block_outputs(network: nn.Module, image: Tensor) -> dict[str, np.ndarray]:
     """Return the outputs of all blocks for one picture (1, C, S, S): name → float32 (filters, H, W)."""
     names = list_blocks(network)
-    with freeze_network(network), torch.no_grad(), record_outputs(network, names) as found:
+    with freeze_network(network), torch.no_grad(), record_outputs(network, names) as outputs:
         network(image)
-        return {name: found[name][0].cpu().numpy() for name in names if name in found and found[name].ndim == 4}
+        return {name: outputs[name][0].cpu().numpy() for name in names if name in outputs and outputs[name].ndim == 4}
 
 
 def compute_layer_output(network: nn.Module, image: Tensor, name: str) -> np.ndarray:
@@ -145,13 +145,15 @@ def maximize_activations(
     with freeze_network(network):
         for start in range(0, len(filters), batch_size):
             some = torch.as_tensor(filters[start : start + batch_size])
-            made = noise[some]  # a filter's noise is its own, whichever filters are asked for
-            before = _compute_activations(network, layer, some, made, preprocessing)[0]
+            ascended = noise[some]  # a filter's noise is its own, whichever filters are asked for
+            before = _compute_activations(network, layer, some, ascended, preprocessing)[0]
             generator = torch.Generator().manual_seed(seed + 1)
             for number in range(steps):
-                made = _ascend_step(network, layer, some, made, preprocessing, step, regularization, number, generator)
-            after = _compute_activations(network, layer, some, made, preprocessing)[0]
-            pictures.append(made)
+                ascended = _ascend_step(
+                    network, layer, some, ascended, preprocessing, step, regularization, number, generator
+                )
+            after = _compute_activations(network, layer, some, ascended, preprocessing)[0]
+            pictures.append(ascended)
             activations.append(torch.stack([before, after], dim=1))
             if advance is not None:
                 advance(len(some))

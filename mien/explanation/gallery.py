@@ -45,23 +45,24 @@ METHOD_DESCRIPTIONS = {
 }
 
 
-def write_explanation(out: Path, model: str, faces: ExplainedFaces, found: Findings, *, keep: float) -> list[Path]:
+def write_explanation(out: Path, model: str, faces: ExplainedFaces, findings: Findings, *, keep: float) -> list[Path]:
     """Write all outputs into an existing folder; return their paths, the page first."""
     shown = select_drawn_faces(faces)
     pictures = [out / "explain.png", out / "masked.png", out / "regions.png"]
-    _draw_maps(pictures[0], model, faces, found, shown)
-    _draw_masks(pictures[1], model, faces, found, shown, keep)
+    _draw_maps(pictures[0], model, faces, findings, shown)
+    _draw_masks(pictures[1], model, faces, findings, shown, keep)
     _write_png(pictures[2], draw_outlines(_compute_mean_face(faces)))
-    if found.curves:
+    if findings.curves:
         pictures.append(out / "curves.png")
-        _draw_curves(pictures[-1], faces, found)
-    write_json(out / "explain.json", make_json(model, faces, found))
-    write_text(out / "explain.html", _make_page(out, model, faces, found, shown, keep))
+        _draw_curves(pictures[-1], faces, findings)
+    write_json(out / "explain.json", make_json(model, faces, findings))
+    write_text(out / "explain.html", _make_page(out, model, faces, findings, shown, keep))
     return [out / "explain.html", *pictures, out / "explain.json"]
 
 
 def select_drawn_faces(faces: ExplainedFaces) -> np.ndarray:
-    """int64: the faces that are drawn: all, or as many of each true class (else from the front) as fit into MAX_DRAWN_FACES."""
+    """Return int64 indices of the faces to draw: all, or as many of each true class (else from the start) as fit into
+    MAX_DRAWN_FACES."""
     if len(faces) <= MAX_DRAWN_FACES:
         return np.arange(len(faces))
     turn = np.zeros(len(faces), int)
@@ -70,7 +71,7 @@ def select_drawn_faces(faces: ExplainedFaces) -> np.ndarray:
     return np.sort(np.argsort(turn, kind="stable")[:MAX_DRAWN_FACES])
 
 
-def make_json(model: str, faces: ExplainedFaces, found: Findings) -> dict[str, Any]:
+def make_json(model: str, faces: ExplainedFaces, findings: Findings) -> dict[str, Any]:
     names = (*faces.classes, "")
     rows = [
         {
@@ -89,34 +90,34 @@ def make_json(model: str, faces: ExplainedFaces, found: Findings) -> dict[str, A
     return {
         "model": model,
         "regions": areas_of,
-        "methods": {name: found.numbers[name] for name in found.maps},
-        "controls": {name: found.numbers[name] for name in CONTROLS if name in found.numbers},
+        "methods": {name: findings.numbers[name] for name in findings.maps},
+        "controls": {name: findings.numbers[name] for name in CONTROLS if name in findings.numbers},
         "faces": rows,
     }
 
 
-def make_sanity_rows(found: Findings, count: int) -> tuple[list[str], list[list[str]]]:
+def make_sanity_rows(findings: Findings, count: int) -> tuple[list[str], list[list[str]]]:
     """Return heads and rows of the table of areas, for the page, the terminal and the docs."""
     heads = ["method", "deletion", "insertion", "deletion beats", "insertion beats", "beats random weights",
              "likeness, random weights"]  # fmt: skip
     rows = []
-    for name in found.maps:
-        numbers = found.numbers[name]
+    for name in findings.maps:
+        numbers = findings.numbers[name]
         theirs = numbers["random network"]
         rows.append([name, f"{numbers['deletion']:.3f}", f"{numbers['insertion']:.3f}", judge_method(numbers, count),
                      judge_method(numbers, count, "insertion"), judge_against_random_network(numbers),
                      f"{theirs['rank correlation of the maps']:.2f}"])  # fmt: skip
     for name in CONTROLS:
-        numbers = found.numbers[name]
+        numbers = findings.numbers[name]
         rows.append([name, f"{numbers['deletion']:.3f}", f"{numbers['insertion']:.3f}", "", "", "", ""])
     return heads, rows
 
 
-def make_share_rows(found: Findings, size: int) -> tuple[list[str], list[list[str]]]:
+def make_share_rows(findings: Findings, size: int) -> tuple[list[str], list[list[str]]]:
     """Return heads and rows of the table of shares over all faces, in percent."""
     rows = [
-        [name, *(f"{100 * found.numbers[name]['shares']['all'][region]:.0f}" for region in REGIONS)]
-        for name in found.maps
+        [name, *(f"{100 * findings.numbers[name]['shares']['all'][region]:.0f}" for region in REGIONS)]
+        for name in findings.maps
     ]
     return ["method", *REGIONS], [*rows, ["its area", *(f"{100 * share:.0f}" for share in compute_areas(size))]]
 
@@ -143,29 +144,31 @@ def _shorten_name(name: str) -> str:
     return name if len(name) <= 24 else f"…{name[-23:]}"
 
 
-def _draw_maps(path: Path, model: str, faces: ExplainedFaces, found: Findings, shown: np.ndarray) -> None:
-    zoom = _choose_zoom(found)
+def _draw_maps(path: Path, model: str, faces: ExplainedFaces, findings: Findings, shown: np.ndarray) -> None:
+    zoom = _choose_zoom(findings)
     drawn = [
         draw_overlays(faces.pictures[shown], maps[shown], signed=name in SIGNED, zoom=zoom)
-        for name, maps in found.maps.items()
+        for name, maps in findings.maps.items()
     ]
     rows = [
         [enlarge_face(faces.pictures[row], zoom), *(each[index] for each in drawn)] for index, row in enumerate(shown)
     ]
-    bars = sorted({name in SIGNED for name in found.maps})
+    bars = sorted({name in SIGNED for name in findings.maps})
     title = f"{model}: what speaks for the class; every map is scaled by its own largest value"
-    heads = ["the face", *(_wrap_method_name(name) for name in found.maps)]
+    heads = ["the face", *(_wrap_method_name(name) for name in findings.maps)]
     draw_grid(rows, [_make_caption(faces, row) for row in shown], heads, path, title, bars=bars)
 
 
-def _draw_masks(path: Path, model: str, faces: ExplainedFaces, found: Findings, shown: np.ndarray, keep: float) -> None:
+def _draw_masks(
+    path: Path, model: str, faces: ExplainedFaces, findings: Findings, shown: np.ndarray, keep: float
+) -> None:
     """Draw correct predictions first, then wrong ones; without labels in the order of the faces."""
     order = shown[np.argsort(~faces.is_correct[shown], kind="stable")]
     drawn = [
         mask_faces(faces.pictures[order], compute_importance(maps[order], name), keep)
-        for name, maps in found.maps.items()
+        for name, maps in findings.maps.items()
     ]
-    zoom = _choose_zoom(found)
+    zoom = _choose_zoom(findings)
     rows = [
         [enlarge_face(faces.pictures[row], zoom), *(enlarge_face(each[index], zoom) for each in drawn)]
         for index, row in enumerate(order)
@@ -173,12 +176,12 @@ def _draw_masks(path: Path, model: str, faces: ExplainedFaces, found: Findings, 
     marks = ["correct" if faces.is_correct[row] else "wrong" if faces.truths[row] >= 0 else "" for row in order]
     captions = [f"{mark}\n{_make_caption(faces, row)}".strip() for mark, row in zip(marks, order, strict=True)]
     title = f"{model}: the {keep:.0%} of the pixels with the largest values; all others are blanked"
-    draw_grid(rows, captions, ["the face", *(_wrap_method_name(name) for name in found.maps)], path, title)
+    draw_grid(rows, captions, ["the face", *(_wrap_method_name(name) for name in findings.maps)], path, title)
 
 
-def _choose_zoom(found: Findings) -> int:
+def _choose_zoom(findings: Findings) -> int:
     """Return the zoom of a pixel: smaller for many methods."""
-    return ZOOM if len(found.maps) <= 5 else ZOOM - 1
+    return ZOOM if len(findings.maps) <= 5 else ZOOM - 1
 
 
 def _compute_mean_face(faces: ExplainedFaces) -> np.ndarray:
@@ -196,7 +199,7 @@ def _write_png(path: Path, image: np.ndarray) -> None:
         Image.fromarray(image).save(temporary)
 
 
-def _draw_curves(path: Path, faces: ExplainedFaces, found: Findings) -> None:
+def _draw_curves(path: Path, faces: ExplainedFaces, findings: Findings) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11.5, 4.4), layout="constrained")
@@ -207,7 +210,7 @@ def _draw_curves(path: Path, faces: ExplainedFaces, found: Findings) -> None:
         ("deletion: lower is better", "insertion: higher is better"),
         strict=True,
     ):
-        for index, (name, drawn) in enumerate(found.curves.items()):
+        for index, (name, drawn) in enumerate(findings.curves.items()):
             heights = getattr(drawn, what).mean(axis=0)
             control = name in CONTROLS
             look = (
@@ -228,41 +231,41 @@ def _draw_curves(path: Path, faces: ExplainedFaces, found: Findings) -> None:
         figure.savefig(temporary, dpi=100)
 
 
-def _make_page(out: Path, model: str, faces: ExplainedFaces, found: Findings, shown: np.ndarray, keep: float) -> str:
-    def drawn(name: str, alt: str, width: int | None = None) -> str:
+def _make_page(out: Path, model: str, faces: ExplainedFaces, findings: Findings, shown: np.ndarray, keep: float) -> str:
+    def render_drawing(name: str, alt: str, width: int | None = None) -> str:
         return render_picture((out / name).read_bytes(), alt, width=width)
 
-    meanings = [[name, METHOD_DESCRIPTIONS[name], SIGNED.get(name, "never negative")] for name in found.maps]
+    meanings = [[name, METHOD_DESCRIPTIONS[name], SIGNED.get(name, "never negative")] for name in findings.maps]
     note = "" if len(shown) == len(faces) else f"{len(shown)} of {len(faces):,} faces are drawn; all are measured."
     sections = [
-        Section("Maps", drawn("explain.png", "attribution maps over faces")
+        Section("Maps", render_drawing("explain.png", "attribution maps over faces")
                 + render_table(["method", "what it is", "what a positive value says"], meanings), note),
-        Section("What is left", drawn("masked.png", "faces with unimportant pixels blanked"),
+        Section("What is left", render_drawing("masked.png", "faces with unimportant pixels blanked"),
                 f"The {keep:.0%} of the pixels that matter most to each method; correct before wrong predictions."),
     ]  # fmt: skip
-    if found.curves:
+    if findings.curves:
         few = f"\nFewer than {MIN_FACES} faces: too few for a verdict." if len(faces) < MIN_FACES else ""
         sections.append(Section(
             "Do the maps mean anything?",
-            render_table(*make_sanity_rows(found, len(faces))) + drawn("curves.png", "deletion and insertion curves"),
+            render_table(*make_sanity_rows(findings, len(faces))) + render_drawing("curves.png", "deletion and insertion curves"),
             SANITY_NOTE + few,
         ))  # fmt: skip
-    sections.append(_make_region_section(faces, found, drawn))
+    sections.append(_make_region_section(faces, findings, render_drawing))
     which = ", ".join(faces.classes[target] for target in np.unique(faces.targets))
-    lead = (f"{len(faces):,} face{'' if len(faces) == 1 else 's'}, {len(found.maps)} methods; explained for: {which}.\n"
+    lead = (f"{len(faces):,} face{'' if len(faces) == 1 else 's'}, {len(findings.maps)} methods; explained for: {which}.\n"
             "A map says what moves the network's output, not why a person looks as they do.")  # fmt: skip
     return render_page(f"What {model} looks at", lead, sections)
 
 
-def _make_region_section(faces: ExplainedFaces, found: Findings, drawn: Any) -> Section:
-    parts = [drawn("regions.png", "the regions on the mean of these faces", 288)]
+def _make_region_section(faces: ExplainedFaces, findings: Findings, render_drawing: Any) -> Section:
+    parts = [render_drawing("regions.png", "the regions on the mean of these faces", 288)]
     parts.append(
         render_table(
-            *make_share_rows(found, faces.pictures.shape[1]), caption="all faces: per cent of a map's magnitude"
+            *make_share_rows(findings, faces.pictures.shape[1]), caption="all faces: per cent of a map's magnitude"
         )
     )
-    for name in found.maps:
-        groups = {group: values for group, values in found.numbers[name]["shares"].items() if group != "all"}
+    for name in findings.maps:
+        groups = {group: values for group, values in findings.numbers[name]["shares"].items() if group != "all"}
         if len(groups) > 1:
             rows = [[group, values["faces"], *(f"{100 * values[region]:.0f}" for region in REGIONS)]
                     for group, values in groups.items()]  # fmt: skip

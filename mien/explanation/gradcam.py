@@ -27,10 +27,10 @@ def grad_cam(network: nn.Module, inputs: Tensor, targets: Tensor, *, layer: str 
     names = [layer] if layer else find_last_feature_maps(network, inputs)
     for name in names:
         find_module(network, name)
-    with record_outputs(network, names) as found:
+    with record_outputs(network, names) as outputs:
         # The weights need no gradient, so the picture must require one for autograd to build a graph.
         score = compute_target_logits(network, inputs.detach().requires_grad_(), targets).sum()
-    maps = [found[name] for name in names if name in found]
+    maps = [outputs[name] for name in names if name in outputs]
     if len(maps) < len(names) or any(each.ndim != 4 for each in maps):
         raise UsageError(f"layer '{layer}'", "gives no feature map", "choose a convolution")
     total = inputs.new_zeros(len(inputs), 1, *inputs.shape[2:])
@@ -66,5 +66,7 @@ def list_members(network: nn.Module, prefix: str = "") -> list[tuple[str, nn.Mod
         return [(prefix, network)]
     inner = f"{prefix}." if prefix else ""
     return [
-        found for index, each in enumerate(network.networks) for found in list_members(each, f"{inner}networks.{index}")
+        member
+        for index, each in enumerate(network.networks)
+        for member in list_members(each, f"{inner}networks.{index}")
     ]

@@ -19,17 +19,17 @@ def freeze_network(network: nn.Module) -> Iterator[nn.Module]:
     parameter's ``requires_grad`` are restored at the end; ``grad`` does not change.
     """
     modes = {module: module.training for module in network.modules()}
-    wanted = {parameter: parameter.requires_grad for parameter in network.parameters()}
+    gradient_flags = {parameter: parameter.requires_grad for parameter in network.parameters()}
     try:
         network.eval()
-        for parameter in wanted:
+        for parameter in gradient_flags:
             parameter.requires_grad_(False)
         with torch.enable_grad():
             yield network
     finally:
         for module, training in modes.items():
             module.training = training
-        for parameter, requires_grad in wanted.items():
+        for parameter, requires_grad in gradient_flags.items():
             parameter.requires_grad_(requires_grad)
 
 
@@ -43,13 +43,13 @@ def record_outputs(network: nn.Module, names: Sequence[str], *, stop: bool = Fal
 
     With ``stop`` the forward pass ends as soon as all of them have run (`run_until_layer` handles the exception).
     """
-    found: dict[str, Tensor] = {}
+    outputs: dict[str, Tensor] = {}
     handles = []
 
     def keep(name: str) -> Callable[..., None]:
         def hook(module: nn.Module, inputs: object, output: Tensor) -> None:
-            found[name] = output
-            if stop and len(found) == len(names):
+            outputs[name] = output
+            if stop and len(outputs) == len(names):
                 raise _StopForward
 
         return hook
@@ -57,7 +57,7 @@ def record_outputs(network: nn.Module, names: Sequence[str], *, stop: bool = Fal
     try:
         for name in names:
             handles.append(find_module(network, name).register_forward_hook(keep(name)))
-        yield found
+        yield outputs
     finally:
         for handle in handles:
             handle.remove()
@@ -65,9 +65,9 @@ def record_outputs(network: nn.Module, names: Sequence[str], *, stop: bool = Fal
 
 def run_until_layer(network: nn.Module, images: Tensor, name: str) -> Tensor:
     """Return the output of one module for ``images`` (N, C, H, W), without computing later layers."""
-    with record_outputs(network, [name], stop=True) as found, suppress(_StopForward):
+    with record_outputs(network, [name], stop=True) as outputs, suppress(_StopForward):
         network(images)
-    return found[name]
+    return outputs[name]
 
 
 def find_module(network: nn.Module, name: str) -> nn.Module:

@@ -99,14 +99,14 @@ def lime(
         )
         # captum draws from torch's own generator too, which belongs to the caller.
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            found = method.attribute(
+            attribution = method.attribute(
                 inputs[index : index + 1],
                 baselines=cover[index : index + 1],
                 feature_mask=torch.from_numpy(regions)[None, None].to(inputs.device),
                 n_samples=samples,
                 perturbations_per_eval=64,
             )
-        maps[index] = found[0, 0]  # the superpixels are the same in all channels
+        maps[index] = attribution[0, 0]  # the superpixels are the same in all channels
     return maps
 
 

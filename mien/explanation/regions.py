@@ -73,17 +73,17 @@ def compute_shares_by_class(
     maps: np.ndarray, targets: np.ndarray, classes: tuple[str, ...]
 ) -> dict[str, dict[str, float | int]]:
     """Return the mean shares over all faces and over each class that occurs, with the numbers of faces."""
-    found = compute_shares(maps)
+    shares = compute_shares(maps)
     groups = {"all": np.ones(len(maps), bool)}
     groups |= {name: targets == index for index, name in enumerate(classes) if (targets == index).any()}
     return {
-        name: {"faces": int(rows.sum())} | dict(zip(REGIONS, found[rows].mean(axis=0).round(4).tolist(), strict=True))
+        name: {"faces": int(rows.sum())} | dict(zip(REGIONS, shares[rows].mean(axis=0).round(4).tolist(), strict=True))
         for name, rows in groups.items()
     }
 
 
 def draw_outlines(face: np.ndarray, zoom: int = 8) -> np.ndarray:
-    """A face, uint8 (S, S) or (S, S, 3), enlarged ``zoom`` times, with the borders of the regions drawn on it, RGB."""
+    """Draw the borders of the regions on a face uint8 (S, S) or (S, S, 3), enlarged ``zoom`` times; returns RGB."""
     from mien.explanation.figures import enlarge_face
 
     picture = enlarge_face(face, zoom)

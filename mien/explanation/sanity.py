@@ -42,7 +42,8 @@ class Curves:
     insertion: np.ndarray
 
     def compute_areas(self) -> tuple[np.ndarray, np.ndarray]:
-        """The areas under both by trapezoids, each (N,) in 0..1: of a good map the first is small, the second large."""
+        """Return the areas below both curves by trapezoids, each (N,) in 0..1. For a good map the first is small, the
+        second large."""
         return compute_area(self.deletion), compute_area(self.insertion)
 
 
@@ -89,7 +90,7 @@ def rank_pixels(maps: np.ndarray) -> np.ndarray:
 
 
 def blur_images(images: Tensor) -> Tensor:
-    """(N, C, H, W) → the same under a Gaussian whose standard deviation is a twelfth of the side, borders mirrored."""
+    """Blur (N, C, H, W) with a Gaussian whose standard deviation is a twelfth of the side, borders mirrored."""
     sigma = images.shape[-1] / 12
     reach = min(round(2.5 * sigma), images.shape[-1] - 1)
     distance = torch.arange(-reach, reach + 1, dtype=images.dtype, device=images.device)
@@ -103,17 +104,17 @@ def blur_images(images: Tensor) -> Tensor:
 def _replace_pixels(
     network: nn.Module, here: Tensor, there: Tensor, targets: Tensor, order: Tensor, steps: int, temperature: float
 ) -> np.ndarray:
-    """Probabilities (N, steps + 1) from one set of pictures to another, pixels changing in ``order`` (N, H·W)."""
+    """Return probabilities (N, steps + 1) from one set of pictures to another, pixels changing in ``order`` (N, H·W)."""
     count, pixels = order.shape
     shape = here.shape[2:]
     device = next(network.parameters()).device
     rank = torch.empty_like(order).scatter_(1, order, torch.arange(pixels).expand(count, -1))
-    found = []
+    columns = []
     for step in range(steps + 1):
         changed = (rank < round(step / steps * pixels)).view(count, 1, *shape)
         logits = network(torch.where(changed, there, here).to(device)).cpu()
-        found.append(torch.softmax(logits / temperature, dim=1).gather(1, targets[:, None])[:, 0])
-    return torch.stack(found, dim=1).numpy()
+        columns.append(torch.softmax(logits / temperature, dim=1).gather(1, targets[:, None])[:, 0])
+    return torch.stack(columns, dim=1).numpy()
 
 
 def make_random_maps(count: int, size: int, kind: str, seed: int = 0) -> np.ndarray:

@@ -98,40 +98,41 @@ def run_study(
 
     options: method → its own options. seed: of the random maps and the random network.
     """
-    targets, given = torch.from_numpy(faces.targets), options or {}
-    found = Findings({})
+    targets, options_by_method = torch.from_numpy(faces.targets), options or {}
+    findings = Findings({})
     for name in methods:
         with progress_bar(name, len(faces), quiet=quiet) as bar:
-            found.maps[name] = compute_attributions(
-                network, faces.inputs, targets, name, advance=bar.advance, **given.get(name, {})
+            findings.maps[name] = compute_attributions(
+                network, faces.inputs, targets, name, advance=bar.advance, **options_by_method.get(name, {})
             )
-        found.numbers[name] = {"shares": compute_shares_by_class(found.maps[name], faces.targets, faces.classes)}
+        findings.numbers[name] = {"shares": compute_shares_by_class(findings.maps[name], faces.targets, faces.classes)}
     if sanity:
         size = faces.inputs.shape[-1]
-        ordered = {name: compute_importance(maps, name) for name, maps in found.maps.items()}
+        ordered = {name: compute_importance(maps, name) for name, maps in findings.maps.items()}
         ordered |= {name: make_random_maps(len(faces), size, name, seed) for name in CONTROLS}
         for name, maps in ordered.items():
             with progress_bar(f"curves of {name}", len(faces), quiet=quiet) as bar:
-                found.curves[name] = compute_curves(
+                findings.curves[name] = compute_curves(
                     network, faces.inputs, targets, maps, temperature=temperature, advance=bar.advance
                 )
-        _compare_with_controls(found)
-        _compare_with_random_network(found, network, faces, given, temperature, seed, quiet)
-    return found
+        _compare_with_controls(findings)
+        _compare_with_random_network(findings, network, faces, options_by_method, temperature, seed, quiet)
+    return findings
 
 
-def _compare_with_controls(found: Findings) -> None:
-    """Mean areas of every method and control; for methods the differences to each control over the same faces."""
-    areas = {name: each.compute_areas() for name, each in found.curves.items()}
+def _compare_with_controls(findings: Findings) -> None:
+    """Compute mean areas of every method and control; for methods also the differences to each control over the same
+    faces."""
+    areas = {name: each.compute_areas() for name, each in findings.curves.items()}
     for name, (deletion, insertion) in areas.items():
-        numbers = found.numbers.setdefault(name, {})
+        numbers = findings.numbers.setdefault(name, {})
         numbers |= {"deletion": _round_mean(deletion), "insertion": _round_mean(insertion)}
-        drawn = found.curves[name]
+        curves = findings.curves[name]
         numbers["mean curves"] = {
-            what: getattr(drawn, what).mean(axis=0).astype(float).round(4).tolist()
+            what: getattr(curves, what).mean(axis=0).astype(float).round(4).tolist()
             for what in ("deletion", "insertion")
         }
-        if name in found.maps:
+        if name in findings.maps:
             numbers["against"] = {
                 control: {
                     "deletion": bootstrap_difference(deletion, areas[control][0]),
@@ -142,7 +143,7 @@ def _compare_with_controls(found: Findings) -> None:
 
 
 def _compare_with_random_network(
-    found: Findings,
+    findings: Findings,
     network: nn.Module,
     faces: ExplainedFaces,
     options: dict[str, dict[str, Any]],
@@ -158,15 +159,15 @@ def _compare_with_random_network(
     rows = np.unique(np.linspace(0, len(faces) - 1, min(len(faces), CONTROL_FACES)).round().astype(int))
     inputs, targets = faces.inputs[rows], torch.from_numpy(faces.targets[rows])
     untrained = randomize_network(network, seed)
-    for name, maps in found.maps.items():
+    for name, maps in findings.maps.items():
         with progress_bar(f"{name} of a random network", len(rows), quiet=quiet) as bar:
             theirs = compute_attributions(
                 untrained, inputs, targets, name, advance=bar.advance, **options.get(name, {})
             )
             drawn = compute_curves(network, inputs, targets, compute_importance(theirs, name), temperature=temperature)
         deletion, insertion = drawn.compute_areas()
-        ours = [values[rows] for values in found.curves[name].compute_areas()]
-        found.numbers[name]["random network"] = {
+        ours = [values[rows] for values in findings.curves[name].compute_areas()]
+        findings.numbers[name]["random network"] = {
             "faces": len(rows),
             "deletion": _round_mean(deletion),
             "insertion": _round_mean(insertion),

@@ -38,15 +38,15 @@ def compute_superpixels(
 
 def _connect_labels(labels: np.ndarray) -> np.ndarray:
     """Keep each patch's largest connected part; the other pixels join the nearest patch."""
-    kept = np.full(labels.shape, -1, np.int64)
+    connected = np.full(labels.shape, -1, np.int64)
     fresh = 0
     for label in np.unique(labels):
         parts, numbers, facts, _ = cv2.connectedComponentsWithStats((labels == label).astype(np.uint8), connectivity=4)
         if parts > 1:
-            kept[numbers == 1 + facts[1:, cv2.CC_STAT_AREA].argmax()] = fresh
+            connected[numbers == 1 + facts[1:, cv2.CC_STAT_AREA].argmax()] = fresh
             fresh += 1
-    while (kept < 0).any():  # grow by one pixel in each direction, until nothing is left
-        padded = np.pad(kept, 1, constant_values=-1)
+    while (connected < 0).any():  # grow by one pixel in each direction, until nothing is left
+        padded = np.pad(connected, 1, constant_values=-1)
         for near in (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:]):
-            kept = np.where((kept < 0) & (near >= 0), near, kept)
-    return kept
+            connected = np.where((connected < 0) & (near >= 0), near, connected)
+    return connected

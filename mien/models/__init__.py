@@ -66,8 +66,8 @@ def build_network(name: str, **arguments: Any) -> nn.Module:
         return MODELS[name](**arguments)
     except TypeError as error:
         known = ", ".join(signature(MODELS[name]).parameters)
-        found = f"does not take these arguments ({error})"
-        raise ModelError(f"network '{name}'", found, f"its arguments are {known}") from error
+        problem = f"does not take these arguments ({error})"
+        raise ModelError(f"network '{name}'", problem, f"its arguments are {known}") from error
 
 
 def _check_limits(name: str, arguments: dict[str, Any]) -> None:
@@ -129,13 +129,13 @@ def load(model: str | Path) -> nn.Module:
         network = build_network_for_weights(stored, info.network["name"], **info.network["arguments"])
     except (*BUILD_ERRORS, KeyError, TypeError, AttributeError) as error:
         raise ModelError(path, f"does not hold the network that it describes ({error})", "export it again") from error
-    wanted = network.state_dict()
+    expected = network.state_dict()
     # Export leaves out batch norm's count of batches, which inference does not need.
-    missing = [name for name in wanted if name not in stored and not name.endswith("num_batches_tracked")]
+    missing = [name for name in expected if name not in stored and not name.endswith("num_batches_tracked")]
     if missing:
         raise ModelError(path, f"lacks the weights {', '.join(missing[:3])}", "export it again")
-    fitting = {name: stored[name] for name in wanted if name in stored}
-    if misfit := next((name for name, value in fitting.items() if value.shape != wanted[name].shape), ""):
+    fitting = {name: stored[name] for name in expected if name in stored}
+    if misfit := next((name for name, value in fitting.items() if value.shape != expected[name].shape), ""):
         raise ModelError(path, f"has weights of another shape ({misfit})", "export it again")
     network.load_state_dict(fitting, strict=False)
     check_finite_weights(network, path)
@@ -146,5 +146,5 @@ def check_finite_weights(network: nn.Module, path: Path) -> None:
     """Raise ModelError if a weight or a running statistic is NaN or infinite: all outputs would be NaN."""
     bad = [name for name, value in network.state_dict().items() if not torch.isfinite(value).all()]
     if bad:
-        found = f"has weights that are not finite numbers ({', '.join(bad[:3])}{', ...' if len(bad) > 3 else ''})"
-        raise ModelError(path, found, "train again with a lower learning rate, or use another file")
+        problem = f"has weights that are not finite numbers ({', '.join(bad[:3])}{', ...' if len(bad) > 3 else ''})"
+        raise ModelError(path, problem, "train again with a lower learning rate, or use another file")

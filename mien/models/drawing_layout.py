@@ -99,7 +99,7 @@ def select_shown_steps(steps: Sequence[Layer]) -> Shown:
 def find_shortcuts(shown: Shown) -> list[Shortcut]:
     """Return the shortcuts: of the paths into each join, the longest stays in the row and the others are shortcuts."""
     ancestors: dict[int, set[int]] = {PICTURE: {PICTURE}}  # step → itself and all steps before it
-    found = []
+    shortcuts = []
     for index, (_, sources) in shown.items():
         ancestors[index] = {index}.union(*(ancestors[source] for source in sources))
         if len(sources) < 2:
@@ -109,8 +109,8 @@ def find_shortcuts(shown: Shown) -> list[Shortcut]:
         for source in sources:
             if source != main:
                 start = max(ancestors[source] & ancestors[main])
-                found.append(Shortcut(start, index, tuple(sorted(alone[source]))))
-    return found
+                shortcuts.append(Shortcut(start, index, tuple(sorted(alone[source]))))
+    return shortcuts
 
 
 def place_boxes(summary: Summary, shown: Shown, shortcuts: Sequence[Shortcut]) -> list[Box]:
@@ -177,7 +177,7 @@ def split_rows(boxes: list[Box], shortcuts: Sequence[Shortcut]) -> list[list[Box
             places.append((number, 0.0 if before.side != box.side else 2.0))
     begins = [0]
     for row in range(1, count):
-        wanted = length * row / count
-        later = [(abs(boxes[number].x - wanted) + cost, number) for number, cost in places if number > begins[-1]]
+        ideal_x = length * row / count
+        later = [(abs(boxes[number].x - ideal_x) + cost, number) for number, cost in places if number > begins[-1]]
         begins += [min(later)[1]] if later else []
     return [boxes[start:end] for start, end in pairwise([*begins, len(boxes)])]

@@ -175,13 +175,13 @@ class _Recorder(TorchFunctionMode):
 
     def _find_sources(self, values: Iterable[Any]) -> list[int]:
         """Return the steps that made the tensors in ``values`` and in nested lists."""
-        found = []
+        sources = []
         for value in values:
             if isinstance(value, (list, tuple)):
-                found += self._find_sources(value)
+                sources += self._find_sources(value)
             elif isinstance(value, Tensor) and id(value) in self._made_by:
-                found.append(self._made_by[id(value)])
-        return found
+                sources.append(self._made_by[id(value)])
+        return sources
 
 
 def count_multiply_adds(module: nn.Module, shape: tuple[int, ...]) -> int:

@@ -31,7 +31,7 @@ SEEDS = ("start", "start-1", "start-2")
 
 
 def make_page(result: dict[str, Any]) -> str:
-    """docs/accuracy.md from the study's result."""
+    """Return docs/accuracy.md, made from the study's result."""
     runs = {name: run for name, run in result["runs"].items() if run["scores"]}
     found = [name for name in SEEDS if name in runs]
     starts = np.array([_accuracy_percent(runs[name]) for name in found])
@@ -78,5 +78,5 @@ def _accuracy_percent(run: dict[str, Any]) -> float:
 
 
 def _find_fastest_speed(runs: dict[str, Any], names: list[str]) -> float:
-    """Images/s of the fastest epoch: the one that other work on the machine disturbed least."""
+    """Return the images/s of the fastest epoch, which other work on the machine disturbed least."""
     return max(row["images_per_s"] for name in names for row in runs[name]["history"])

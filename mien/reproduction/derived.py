@@ -18,7 +18,7 @@ EXPERT_SHARES = np.linspace(0, 1, 21)
 
 
 def mix_expert(probabilities: np.ndarray, expert: np.ndarray, index: int, share: float) -> np.ndarray:
-    """Full classifier (N, K) and binary expert's probability (N,) of class ``index`` → (N, K).
+    """Mix a full classifier (N, K) with a binary expert's probability (N,) of class ``index``; returns (N, K).
 
     The class gets (1 − share) of the classifier's probability and ``share`` of the expert's; the others keep their
     proportions, so that every row still sums to 1.
@@ -31,18 +31,19 @@ def mix_expert(probabilities: np.ndarray, expert: np.ndarray, index: int, share:
 
 
 def evaluate_rare_class(folder: Path, faces: FaceSet) -> dict[str, Any]:
-    """The disgust expert joined with the plain classifier; its share has the best macro-F1 on the validation faces."""
+    """Evaluate the disgust expert mixed with the plain classifier. Its share has the best macro-F1 on the validation
+    faces."""
     divided = SPLITS["r5"](faces)
     plain, expert = (TorchClassifier(load_run(folder / "rare-class" / name)) for name in ("plain", "expert"))
     index = plain.labels.index("disgust")
-    found = {}
+    answers = {}
     for name in ("validation", "test"):
         part = divided.select_split(name).reindex_classes(plain.labels)
-        found[name] = (plain.probabilities(part.images), expert.probabilities(part.images)[:, 1], part.labels)
-    p, q, labels = found["validation"]
+        answers[name] = (plain.probabilities(part.images), expert.probabilities(part.images)[:, 1], part.labels)
+    p, q, labels = answers["validation"]
     tried = [score(mix_expert(p, q, index, share), labels, plain.labels).macro_f1 for share in EXPERT_SHARES]
     share = float(EXPERT_SHARES[int(np.argmax(tried))])
-    p, q, labels = found["test"]
+    p, q, labels = answers["test"]
     return {
         "share": share,
         "validation_macro_f1": dict(zip([f"{s:.2f}" for s in EXPERT_SHARES], np.round(tried, 5).tolist(), strict=True)),
@@ -56,14 +57,14 @@ MEMBERS = ("adaptive-loss/cross-entropy-1", "adaptive-loss/cross-entropy-2", "ra
 
 
 def evaluate_ensemble(folder: Path, faces: FaceSet) -> dict[str, Any]:
-    """MEMBERS as one, ten-crop: weights from the held-out tenth of Training, scored on PublicTest."""
+    """Evaluate MEMBERS as one model, ten-crop: weights from the held-out tenth of Training, scores on PublicTest."""
     divided = SPLITS["r5"](faces)
     members = [TorchClassifier(load_run(folder / name)) for name in MEMBERS]
-    given = {}
+    answers = {}
     for part in ("validation", "test"):
         rows = divided.select_split(part).reindex_classes(members[0].labels)
-        given[part] = (np.stack([m.probabilities(rows.images, "ten-crop") for m in members]), rows.labels)
-    (chosen_on, chosen_labels), (probabilities, labels) = given["validation"], given["test"]
+        answers[part] = (np.stack([m.probabilities(rows.images, "ten-crop") for m in members]), rows.labels)
+    (chosen_on, chosen_labels), (probabilities, labels) = answers["validation"], answers["test"]
     result: dict[str, Any] = {"members": {}, "ensembles": {}}
     for name, each in zip(MEMBERS, probabilities, strict=True):
         result["members"][name] = score(each, labels, members[0].labels).to_json()

@@ -53,7 +53,8 @@ class Speeds:
             self._kept = {}
 
     def choose_layout(self, processes: int | None, threads: int | None) -> tuple[int, int]:
-        """(processes, threads of each): as given, else the pair that trains most images per second on all cores."""
+        """Return (processes, threads of each): as given, else the pair that trains most images per second on all
+        cores."""
         cores = count_cores()
         if processes is not None or threads is not None:
             processes = processes or max(1, cores // (threads or 1))
@@ -68,7 +69,7 @@ class Speeds:
         return max(speeds, key=lambda pair: speeds[pair])
 
     def estimate_hours(self, job: Job, threads: int) -> float | None:
-        """Hours that what is left of the job's trainings takes, without the commands that follow; None if unknown."""
+        """Estimate the hours that the job's trainings still take, without the commands that follow; None if unknown."""
         known, folder = self._plan.find_known_results(job), self._plan.runs / "reproduce"
         earlier = read_runs(known / f"{job.study}.json") if known and job.study else {}
         seconds = 0.0
@@ -80,7 +81,7 @@ class Speeds:
         return None if math.isnan(seconds) else round(seconds / 3600, 2)
 
     def _estimate_seconds(self, training: Training, job: Job, threads: int) -> float:
-        """Seconds that the epochs of one training that are left take."""
+        """Estimate the seconds of the epochs that one training still has to run."""
         done = read_epoch_seconds(training.folder)
         if len(done) >= training.epochs or (training.folder / "result.json").is_file():
             return 0.0
@@ -96,23 +97,24 @@ class Speeds:
         return (training.epochs - len(done)) * faces / speed
 
     def _find_logged_speed(self, job: Job, run: str, threads: int) -> float | None:
-        """Images per second of the same run in the known results, if they were made on this kind of processor."""
-        found = read_runs(self._plan.known / f"{job.study}.json").get(run) if self._plan.known else None
-        if not found or not found["history"]:
+        """Return the images per second of the same run in the known results, if they come from this kind of processor."""
+        logged = read_runs(self._plan.known / f"{job.study}.json").get(run) if self._plan.known else None
+        if not logged or not logged["history"]:
             return None
-        there = found["header"]["environment"]
+        environment = logged["header"]["environment"]
         if (
-            there["device"] != "cpu"
+            environment["device"] != "cpu"
             or torch.cuda.is_available()
-            or _find_instruction_sets(there["processor"]) != _find_instruction_sets(describe_processor())
+            or _find_instruction_sets(environment["processor"]) != _find_instruction_sets(describe_processor())
         ):
             return None
-        return max(row["images_per_s"] for row in found["history"]) / there["threads"] * threads
+        return max(row["images_per_s"] for row in logged["history"]) / environment["threads"] * threads
 
     def _measure_speed(self, key: str, recipe: Recipe, threads: int, processes: int = 1) -> float:
-        """Images per second of all processes together, measured once on this machine; NaN where the training fails."""
-        kept = self._kept.setdefault(self._machine, {})
-        if key not in kept:
+        """Return the images per second of all processes together, measured once on this machine; NaN if the training
+        fails."""
+        measured_before = self._kept.setdefault(self._machine, {})
+        if key not in measured_before:
             command = [sys.executable, "-m", "mien.reproduction.estimates"]
             probes = [
                 subprocess.Popen(
@@ -128,24 +130,24 @@ class Speeds:
             measured = [probe.stdout.read() for probe in probes if probe.stdout is not None]
             if any(probe.wait() for probe in probes):
                 return float("nan")
-            kept[key] = sum(map(float, measured))
+            measured_before[key] = sum(map(float, measured))
             write_json(self._file, self._kept)
-        return kept[key]
+        return measured_before[key]
 
 
 def make_thread_environment(threads: int) -> dict[str, str]:
-    """The environment of a process that computes in so many threads."""
+    """Return the environment of a process that computes in so many threads."""
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OPENCV_FOR_THREADS_NUM")
     return os.environ | dict.fromkeys(names, str(threads))
 
 
 def count_cores() -> int:
-    """The cores that this process may use."""
+    """Return the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def describe_machine() -> str:
-    """What speeds are kept by: the GPU's name, or the processor's, its instruction sets and cores."""
+    """Return the key of measured speeds: the GPU's name, or the processor's name, instruction sets and cores."""
     return (
         torch.cuda.get_device_name() if torch.cuda.is_available() else f"{describe_processor()}, {count_cores()} cores"
     )
@@ -182,7 +184,7 @@ def _make_random_faces(recipe: Recipe, count: int) -> FaceSet:
 
 
 def _drop_run_folders(settings: tuple[str, ...]) -> list[str]:
-    """The settings but for models and teachers that are run folders, which may not be there yet."""
+    """Return the settings without models and teachers that are run folders, which may not exist yet."""
     return [
         setting
         for setting in settings
@@ -191,12 +193,12 @@ def _drop_run_folders(settings: tuple[str, ...]) -> list[str]:
 
 
 def _make_speed_key(recipe: Recipe) -> str:
-    asked = recipe.targets.teacher if recipe.targets.teacher_sees == "augmented" else ""
-    return f"{recipe.network.name} {json.dumps(recipe.network.arguments)} {recipe.input.channels} {asked}"
+    teacher = recipe.targets.teacher if recipe.targets.teacher_sees == "augmented" else ""
+    return f"{recipe.network.name} {json.dumps(recipe.network.arguments)} {recipe.input.channels} {teacher}"
 
 
 def _find_instruction_sets(name: str) -> str:
-    """``AMD EPYC (avx2)`` → ``(avx2)``: what decides the speed."""
+    """Return the instruction sets, which decide the speed: ``AMD EPYC (avx2)`` → ``(avx2)``."""
     return name[name.rfind("(") :]
 
 

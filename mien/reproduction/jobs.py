@@ -1,4 +1,5 @@
-"""The jobs of `mien queue`: read from a TOML file, what each runs, and how far it is according to its run folders."""
+"""The jobs of `mien queue`: read them from a TOML file, list their commands, and read their progress from the run
+folders."""
 
 from __future__ import annotations
 
@@ -48,7 +49,7 @@ class Training:
 
 @dataclass(frozen=True)
 class Plan:
-    """What all jobs of one queue share. ``runs`` is the folder of all runs, ``known`` results of other machines."""
+    """What all jobs of one queue share. ``runs`` is the folder of all runs, ``known`` holds results of other machines."""
 
     jobs: tuple[Job, ...]
     runs: Path
@@ -63,16 +64,17 @@ class Plan:
         return next(job for job in self.jobs if job.name == name)
 
     def list_dependencies(self, job: Job) -> list[Job]:
-        """The jobs that must be done before this one, directly."""
+        """Return the jobs that must be done directly before this one."""
         needs = ALL[job.study].needs if job.study else ()
         return [other for other in self.jobs if other.name in job.after or (other.study and other.study in needs)]
 
     def find_known_results(self, job: Job) -> Path | None:
-        """Where results of other machines may stand for the job's runs: nowhere if another job needs their weights."""
+        """Return where results of other machines may replace the job's runs: nowhere if another job needs their
+        weights."""
         return None if any(job in self.list_dependencies(other) for other in self.jobs) else self.known
 
     def list_trainings(self, job: Job) -> Iterator[Training]:
-        """The job's trainings in order."""
+        """Return the job's trainings in order."""
         if job.study:
             for run in ALL[job.study].runs:
                 if job.run in ("", run.name):
@@ -84,41 +86,41 @@ class Plan:
             yield Training(self.runs / job.name, job.train, settings, epochs)
 
     def list_commands(self, job: Job) -> list[list[str]]:
-        """The words after `mien` of all that the job runs."""
-        found: list[list[str]] = []
+        """Return the arguments of `mien` for all commands of the job."""
+        commands: list[list[str]] = []
         if job.study:
             known = self.find_known_results(job)
             options = ["--run", job.run] * bool(job.run) + (["--known-results", str(known)] if known else [])
-            found += [["reproduce", job.study, "--short", "--out", str(self.runs / "reproduce"), *options]]
+            commands += [["reproduce", job.study, "--short", "--out", str(self.runs / "reproduce"), *options]]
         if job.train:
             settings = [word for setting in self._fill_placeholders(job.set) for word in ("--set", setting)]
-            found += [["train", job.train, "--resume", "--out", str(self.runs / job.name), *settings]]
-        found += [self._fill_placeholders(words) for words in job.then]
+            commands += [["train", job.train, "--resume", "--out", str(self.runs / job.name), *settings]]
+        commands += [self._fill_placeholders(words) for words in job.then]
         data = [word for path in self.data for word in ("--data", str(path))]
-        return [[*words, *data] for words in found]
+        return [[*words, *data] for words in commands]
 
     def describe_job(self, job: Job) -> dict[str, Any]:
-        """What a job's result is the result of; it is stale once this changes."""
+        """Return what the job's result depends on; the result is stale once this changes."""
         return {
             "commands": self.list_commands(job),
             "epochs": [training.epochs for training in self.list_trainings(job)],
         }
 
     def read_exit_code(self, job: Job) -> int | None:
-        """The exit code with which the job ended; None if it did not end, or was another job then."""
+        """Return the exit code of the job; None if it has not ended, or was another job then."""
         try:
-            found = json.loads((self.state / f"{job.name}.json").read_text(encoding="utf-8"))
+            state = json.loads((self.state / f"{job.name}.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None
-        code = found.pop("exit_code", None)
-        return code if found == json.loads(json.dumps(self.describe_job(job))) else None
+        code = state.pop("exit_code", None)
+        return code if state == json.loads(json.dumps(self.describe_job(job))) else None
 
     def lock(self, job: Job) -> Path:
-        """Held by the process that runs the job."""
+        """Return the lock that the process of the job holds."""
         return self.state / f"{job.name}.lock"
 
     def log(self, job: Job) -> Path:
-        """What the job printed."""
+        """Return the file of the job's output."""
         return self.state / f"{job.name}.log"
 
     def _fill_placeholders(self, words: tuple[str, ...]) -> list[str]:
@@ -126,7 +128,7 @@ class Plan:
 
 
 def read_epoch_seconds(folder: Path) -> list[float]:
-    """The seconds of each finished epoch of a run, from its log; [] before the first."""
+    """Return the seconds of each finished epoch of a run, from its log; [] before the first."""
     try:
         lines = (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()[1:]
         return [json.loads(line)["seconds"] for line in lines]
@@ -135,7 +137,7 @@ def read_epoch_seconds(folder: Path) -> list[float]:
 
 
 def read_jobs(path: Path | None = None) -> tuple[Job, ...]:
-    """The jobs of a TOML file (default: the package's queue.toml), the most urgent first.
+    """Return the jobs of a TOML file (default: the package's queue.toml), the most urgent first.
 
     Raises RecipeError for what is not TOML, an unknown key, study or run, a name that occurs twice, or an unknown ``after``.
     """

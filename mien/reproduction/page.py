@@ -58,7 +58,7 @@ R1 to R5 are the reports on facial expression recognition that mien grew out of.
 
 
 def read_results(folder: Path) -> dict[str, Result]:
-    """Study → result, of the studies that have run."""
+    """Return study → result, of the studies that have run."""
     return {
         path.stem: json.loads(path.read_text(encoding="utf-8"))
         for path in sorted(folder.glob("*.json"))
@@ -67,10 +67,10 @@ def read_results(folder: Path) -> dict[str, Result]:
 
 
 def write_page(results: dict[str, Result], page: Path, pictures: Path) -> None:
-    """``page`` in Markdown, and its pictures in the folder ``pictures``, which lies beside or below it."""
+    """Write ``page`` in Markdown, and its pictures into the folder ``pictures``, which is beside or below it."""
     pictures.mkdir(parents=True, exist_ok=True)
     for name in CURVES:
-        histories = {run: found["history"] for run, found in _select_runs(name, results).items() if found["history"]}
+        histories = {run: result["history"] for run, result in _select_runs(name, results).items() if result["history"]}
         if histories:
             draw_run_curves(histories, pictures / f"{name}.png", _list_titles()[name])
     if "semi-supervised" in results:
@@ -79,7 +79,7 @@ def write_page(results: dict[str, Result], page: Path, pictures: Path) -> None:
 
 
 def make_page(results: dict[str, Result], pictures: str) -> str:
-    """The page; ``pictures`` is where it finds them."""
+    """Return the page; ``pictures`` is the path of its pictures."""
     parts = [INTRO, _make_reference_table(results), _make_cost_table(results)]
     for name, title in _list_titles().items():
         if name in results and ((runs := _select_runs(name, results)) or "derived" in results[name]):
@@ -90,7 +90,7 @@ def make_page(results: dict[str, Result], pictures: str) -> str:
 
 
 def _list_titles() -> dict[str, str]:
-    """What follows the table of references, in this order."""
+    """Return the titles that follow the table of references, in this order."""
     return {study.name: study.title for study in STUDIES} | BENCHMARK_TITLES
 
 
@@ -194,7 +194,8 @@ def _make_plain_table(result: Result) -> str:
 
 
 def _make_adaptive_table(result: Result) -> str:
-    """Means and spreads over seeds, and the paired difference with its t-interval; of fewer than two pairs all there is."""
+    """Return means and spreads over seeds, and the paired difference with its t-interval; with fewer than two pairs,
+    what there is."""
     values: dict[str, dict[str, list[float]]] = {}
     scored = [name.rsplit("-", 1) for name, run in result["runs"].items() if run["scores"]]
     seeds = [seed for _, seed in scored]
@@ -206,14 +207,14 @@ def _make_adaptive_table(result: Result) -> str:
         run = result["runs"][f"{loss}-{seed}"]
         scores = _plain_scores(run)
         recall = {row["class"]: row["recall"] for row in scores["per_class"]}
-        found = {
+        measured = {
             "accuracy (%)": 100 * scores["accuracy"],
             "ten-crop accuracy (%)": 100 * run["scores"]["ten-crop"]["accuracy"],
             "macro-F1": scores["macro_f1"],
             "recall of disgust": recall["disgust"],
             "recall of fear": recall["fear"],
         }
-        for what, value in found.items():
+        for what, value in measured.items():
             values.setdefault(what, {}).setdefault(loss, []).append(value)
     rows = [
         "| | cross-entropy | adaptive | adaptive − cross-entropy, 95 % interval | significant |",
@@ -255,19 +256,21 @@ def _make_semi_supervised_table(result: Result) -> str:
 
 
 def _group_by_share(result: Result) -> dict[int, dict[str, list[float]]]:
-    found: dict[int, dict[str, list[float]]] = {}
+    accuracies: dict[int, dict[str, list[float]]] = {}
     for name, run in result["runs"].items():
         method, share, _ = name.rsplit("-", 2)
         if run["scores"]:
-            found.setdefault(int(share), {}).setdefault(method, []).append(100 * _plain_scores(run)["accuracy"])
-    return found
+            accuracies.setdefault(int(share), {}).setdefault(method, []).append(100 * _plain_scores(run)["accuracy"])
+    return accuracies
 
 
 def _draw_shares(result: Result, path: Path) -> None:
     by_share = _group_by_share(result)
-    methods = {method: None for found in by_share.values() for method in found}
+    methods = {method: None for by_method in by_share.values() for method in by_method}
     series = {
-        method: [(float(share), found[method]) for share, found in sorted(by_share.items()) if method in found]
+        method: [
+            (float(share), by_method[method]) for share, by_method in sorted(by_share.items()) if method in by_method
+        ]
         for method in methods
     }
     draw_points(series, path, "Labels removed", "labels kept (%)", "accuracy on PublicTest (%)")
@@ -318,7 +321,7 @@ TABLES = {
 
 
 def _select_runs(study: str, results: dict[str, Result]) -> dict[str, Any]:
-    """A study's runs that count as results, and the run of another study that belongs beside them."""
+    """Return a study's runs that count as results, and the run of another study that belongs beside them."""
     runs = dict(results[study]["runs"]) if study in results else {}
     if study == "augmentation" and (author := results.get("r4-cnn", {}).get("runs", {}).get("author")):
         runs["with"] = author
@@ -335,7 +338,7 @@ def _plain_scores(run: Result) -> dict[str, Any]:
 
 
 def _accuracy_as_reference(run: Result) -> float:
-    """Accuracy in percent as the reference tested: ten-crop where the run has it."""
+    """Return the accuracy in percent as the reference measured it: ten-crop if the run has it."""
     return 100 * run["scores"].get("ten-crop", run["scores"]["none"])["accuracy"]
 
 
@@ -363,12 +366,12 @@ def _format_epochs(run: Result | None) -> str:
 
 
 def _fastest_speed(run: Result) -> float:
-    """Images/s of the fastest epoch: the one that other work on the machine disturbed least."""
+    """Return the images/s of the fastest epoch, which other work on the machine disturbed least."""
     return max(row["images_per_s"] for row in run["history"])
 
 
 def _estimate_hours(run: Result) -> float:
-    """At the pace of the fastest epoch."""
+    """Estimate the hours from the speed of the fastest epoch."""
     return min(row["seconds"] for row in run["history"]) * len(run["history"]) / 3600
 
 

@@ -41,7 +41,7 @@ STATES = ("running", "waiting", "refused", "failed", "done")
 
 @dataclass
 class Entry:
-    """What the queue knows of one job.
+    """The state of one job in the queue.
 
     done, epochs: epochs of its trainings that are finished, and that it has in all.
     hours: what is left of them at the pace of this machine; None if nobody knows.
@@ -87,7 +87,7 @@ class Queue:
         self.entries = [self._make_entry(job, include_slow) for job in plan.jobs]
 
     def run(self, poll_s: float = 1.0, quiet: bool = False) -> bool:
-        """Work until nothing is left that can run; returns whether all jobs are done."""
+        """Run jobs until none is left that can run; returns whether all jobs are done."""
         total = sum(entry.epochs for entry in self.entries)
         with progress_bar("queue", total, done=0, quiet=quiet) as bar:
             shown = 0
@@ -125,7 +125,7 @@ class Queue:
         return any(entry.state == "running" for entry in self.entries)
 
     def _is_ready(self, entry: Entry) -> bool:
-        """Whether all that the job waits for is done. Says in the entry's reason what it waits for."""
+        """Return whether all that the job waits for is done. Writes into the entry's reason what it waits for."""
         awaited = self._plan.list_dependencies(entry.job)
         states = {other.job.name: other.state for other in self.entries if other.job in awaited}
         missing = [f"{name} ({state})" if state in ("failed", "refused") else name
@@ -142,7 +142,7 @@ class Queue:
         )
 
     def _update_entry(self, entry: Entry) -> None:
-        """Bring one entry up to date with its process, its lock and its files."""
+        """Update one entry from its process, its lock and its files."""
         if entry.state in ("done", "failed"):
             return
         alive = entry.process is not None and entry.process.poll() is None
@@ -183,7 +183,7 @@ class Queue:
             self._written_state = state
 
     def _format_progress(self) -> str:
-        """The running jobs, the next one and the hours that are left, for the progress bar."""
+        """Format the running jobs, the next one and the hours that are left, for the progress bar."""
         running = [
             f"{entry.job.name} {entry.done}/{entry.epochs}" for entry in self.entries if entry.state == "running"
         ]
@@ -192,10 +192,10 @@ class Queue:
 
     def _stop_jobs(self) -> None:
         """End the jobs that this queue began, as when it is interrupted; what they finished is kept."""
-        begun = [entry.process for entry in self.entries if entry.process]
-        for process in begun:
+        processes = [entry.process for entry in self.entries if entry.process]
+        for process in processes:
             process.terminate()
-        for process in begun:
+        for process in processes:
             process.wait()
 
 
@@ -217,7 +217,7 @@ def hold_queue_lock(plan: Plan) -> Iterator[None]:
 def start_process(
     plan: Plan, job: Job, arguments: Sequence[str], environment: dict[str, str]
 ) -> subprocess.Popen[bytes]:
-    """A process of `mien queue --job NAME` with what it prints in the job's log; Ctrl-C does not reach it by itself."""
+    """Start a process of `mien queue --job NAME` with its output in the job's log; Ctrl-C does not reach it by itself."""
     with plan.log(job).open("ab") as log:
         return subprocess.Popen(
             [sys.executable, "-m", "mien", "queue", *arguments, "--job", job.name],
@@ -238,7 +238,7 @@ def run_job(plan: Plan, job: Job, run: Callable[[list[str]], int]) -> int:
 
 
 def read_state(runs: Path) -> dict[str, Any]:
-    """What the queue of this folder wrote last; no jobs where there was none."""
+    """Return what the queue of this folder wrote last; no jobs if there was none."""
     try:
         return json.loads((runs / "queue" / "state.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -246,13 +246,13 @@ def read_state(runs: Path) -> dict[str, Any]:
 
 
 def estimate_hours_left(state: dict[str, Any]) -> float:
-    """Hours until all that is running or waiting is done, if the processes share it evenly."""
+    """Estimate the hours until all running and waiting jobs are done, if the processes share them evenly."""
     open_jobs = [job["hours"] or 0.0 for job in state["jobs"] if job["state"] in ("running", "waiting")]
     return sum(open_jobs) / max(1, min(state["processes"], len(open_jobs)))
 
 
 def format_status(runs: Path) -> str:
-    """What runs, how far, what is next and what is left, for a person."""
+    """Format the running jobs with their progress, the next ones and the rest."""
     state = read_state(runs)
     counts = {name: [job for job in state["jobs"] if job["state"] == name] for name in STATES}
     working = "the queue is running" if is_locked(runs / "queue" / "queue.lock") else "no queue is running"
@@ -267,7 +267,7 @@ def format_status(runs: Path) -> str:
 
 
 def read_last_line(file: Path) -> str:
-    """The last line of a log that holds anything."""
+    """Return the last line of a log that is not empty."""
     try:
         lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

@@ -17,7 +17,7 @@ from mien.data.splits import make_one_vs_rest
 from mien.evaluation.metrics import score
 from mien.reproduction.derived import evaluate_ensemble, evaluate_rare_class
 from mien.reproduction.studies import ALL, SPLITS, Run, Study
-from mien.training.recipe import Recipe, load_recipe, parse_recipe
+from mien.training.recipe import Recipe, has_same_settings, load_recipe, parse_recipe
 from mien.training.runs.checkpoint import read_checkpoint
 from mien.training.torch_classifier import TorchClassifier, load_run, read_log
 from mien.training.train import train
@@ -112,7 +112,7 @@ def train_run(run: Run, faces: FaceSet, place: Path, *, short: bool, quiet: bool
 
 
 def make_recipe(run: Run, short: bool, runs: Path = Path("runs")) -> Recipe:
-    """The run's recipe at its full or its shortened length. ``runs`` holds all studies.
+    """Return the run's recipe at its full or its shortened length. ``runs`` holds all studies.
 
     Milestones shrink with the length, and the warm-up takes no more than two fifths of it.
     """
@@ -133,13 +133,13 @@ def read_runs(file: Path) -> dict[str, Any]:
 
 def _collect_runs(study: Study, folder: Path, earlier: dict[str, Any], short: bool) -> dict[str, Any]:
     """Run → result, of the study's runs that are done or known, with at least the requested length."""
-    found = {}
+    results = {}
     for run in study.runs:
         recipe, file = make_recipe(run, short, folder), folder / study.name / run.name / "result.json"
         result = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else earlier.get(run.name)
         if is_known(result, recipe):
-            found[run.name] = result
-    return found
+            results[run.name] = result
+    return results
 
 
 def _check_finished_run(place: Path, recipe: Recipe) -> None:
@@ -147,31 +147,33 @@ def _check_finished_run(place: Path, recipe: Recipe) -> None:
     result = json.loads((place / "result.json").read_text(encoding="utf-8"))
     if not is_known(result, recipe):
         epochs = result["recipe"]["schedule"]["epochs"]
-        found = f"holds a run of {epochs} epochs instead of {recipe.schedule.epochs}"
+        problem = f"holds a run of {epochs} epochs instead of {recipe.schedule.epochs}"
         if epochs == recipe.schedule.epochs:
-            found = "holds a run with other settings than this study"
-        raise DataError(place, found, "remove it, or choose another `out`")
+            problem = "holds a run with other settings than this study"
+        raise DataError(place, problem, "remove it, or choose another `out`")
 
 
 def is_known(earlier: dict[str, Any] | None, recipe: Recipe) -> bool:
     """Return whether there is an earlier run of this recipe with at least as many epochs."""
     if earlier is None:
         return False
-    theirs = parse_recipe(earlier["recipe"], "an earlier run")
+    before = parse_recipe(earlier["recipe"], "an earlier run")
     same_length = {"schedule": recipe.schedule, "description": recipe.description}
     lengths = ("epochs", "milestones", "warmup_epochs")
     same_schedule = {name: getattr(recipe.schedule, name) for name in lengths}
     return (
-        theirs.model_copy(update=same_length) == recipe
-        and theirs.schedule.model_copy(update=same_schedule) == recipe.schedule
-        and theirs.schedule.epochs >= recipe.schedule.epochs
+        before.model_copy(update=same_length) == recipe
+        and before.schedule.model_copy(update=same_schedule) == recipe.schedule
+        and before.schedule.epochs >= recipe.schedule.epochs
     )
 
 
 def _is_resumable(place: Path, recipe: Recipe) -> bool:
-    """Whether the folder holds a run of this very recipe, to go on with; one of another length is refused by train."""
+    """Return whether the folder holds a run of this recipe that can be resumed. `train` refuses a run of another length."""
     last = place / "last.pt"
-    return last.is_file() and parse_recipe(json.loads(read_checkpoint(last)["recipe"]), str(place)) == recipe
+    if not last.is_file():
+        return False
+    return has_same_settings(parse_recipe(json.loads(read_checkpoint(last)["recipe"]), str(place)), recipe)
 
 
 def round_numbers(result: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What `mien reproduce` runs: the five reference systems on their own splits, and the questions they left open.
+"""The studies of `mien reproduce`: the five reference systems on their own splits, and the questions they left open.
 
 A study is a list of runs; a run is a recipe, what is laid over it, and the split it is made on. Every run has its full
 length and a shortened one for machines without a GPU: at least a fifth of the author's epochs (a tenth of R2's thousand).
@@ -61,17 +61,17 @@ class Study:
 
 
 def select_official_splits(faces: FaceSet) -> tuple[FaceSet, FaceSet]:
-    """(Training, PublicTest), labeled; DataError where the data has not both. PrivateTest is not touched."""
+    """Return (Training, PublicTest), labeled. Raises DataError if the data lacks one of them. PrivateTest is not used."""
     for name in ("Training", "PublicTest"):
         if not faces.has_split(name):
             raise DataError("data", f"has no split {name}", "give FER2013's file, or its Training and PublicTest files")
     training, public = (faces.select_split(name) for name in ("Training", "PublicTest"))
     if (len(training), len(public)) != FER2013_ROWS:
-        found = (
+        problem = (
             f"has {len(training):,} faces of Training and {len(public):,} of PublicTest, not {FER2013_ROWS[0]:,} and "
         )
         raise DataError(
-            "data", f"{found}{FER2013_ROWS[1]:,}", "give FER2013's whole file: the splits are drawn from it"
+            "data", f"{problem}{FER2013_ROWS[1]:,}", "give FER2013's whole file: the splits are drawn from it"
         )
     return training.take(training.is_labeled), public.take(public.is_labeled)
 
@@ -96,7 +96,8 @@ def _draw_r2(faces: FaceSet) -> FaceSet:
 
 
 def _draw_r2_joined(faces: FaceSet) -> FaceSet:
-    """R2's last rung: validation faces train too. The test faces are watched, and choose nothing: the last epoch is kept."""
+    """Draw the splits of R2's last step, in which validation faces train too. The test faces select nothing: the last
+    epoch is kept."""
     faces = _draw_r2(faces)
     return replace(faces, split=np.where(faces.split == "test", "test", "train"))
 
@@ -113,7 +114,7 @@ def _draw_r3(faces: FaceSet) -> FaceSet:
 
 
 def _draw_whole(faces: FaceSet) -> FaceSet:
-    """All of Training, and PublicTest to compare by."""
+    """Return all of Training, and PublicTest for comparison."""
     training, public = select_official_splits(faces)
     return concatenate_faces([_rename_split(training, "train"), _rename_split(public, "test")])
 
@@ -317,10 +318,10 @@ CHEAPEST_FIRST = (
 )  # fmt: skip
 
 
-def find_studies(wanted: str) -> list[Study]:
-    """One study by its name, or all, cheapest first; UsageError lists the choices."""
-    if wanted == "all":
+def find_studies(study: str) -> list[Study]:
+    """Return the study of a name, or all, the cheapest first. Raises UsageError with the choices."""
+    if study == "all":
         return [ALL[name] for name in CHEAPEST_FIRST]
-    if wanted not in ALL:
-        raise UsageError(f"study '{wanted}'", "is unknown", f"choose one of all, {', '.join(ALL)}")
-    return [ALL[wanted]]
+    if study not in ALL:
+        raise UsageError(f"study '{study}'", "is unknown", f"choose one of all, {', '.join(ALL)}")
+    return [ALL[study]]

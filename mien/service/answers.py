@@ -1,4 +1,4 @@
-"""The answers of the interface as types: what the OpenAPI document says of them, and what they are checked against."""
+"""The types of all answers, for the OpenAPI document and for validation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DataUrl = Annotated[str, Field(description="a picture as a data: address")]
 
 
 class Error(BaseModel):
-    """Why something was not done; docs/serving.md lists the codes."""
+    """The reason of a failure; docs/serving.md lists the codes."""
 
     name: str = Field(description="what it is about")
     problem: str = Field(description="what was found")
@@ -26,13 +26,13 @@ class Error(BaseModel):
 
 
 class Failure(BaseModel):
-    """The body of every answer that is no result."""
+    """The body of every error answer."""
 
     error: Error
 
 
 class FaceResult(BaseModel):
-    """One face and how its expression reads."""
+    """One face and its expression."""
 
     face: int = Field(description="its number in the picture, from 0")
     box: Box
@@ -62,7 +62,7 @@ class PictureResult(BaseModel):
 
 
 class JobState(BaseModel):
-    """One video and what became of it. Times are seconds since 1970."""
+    """One video and its state. Times are seconds since 1970."""
 
     id: str
     name: str
@@ -82,7 +82,7 @@ class JobState(BaseModel):
 
 
 class JobAdded(BaseModel):
-    """A video was taken."""
+    """The job of an accepted video."""
 
     job: JobState
 
@@ -92,7 +92,7 @@ FrameFace = tuple[int | None, float, float, float, float, int, list[float], floa
 
 
 class Frames(BaseModel):
-    """What a player lays over a video."""
+    """What a player draws over a video."""
 
     width: int
     height: int
@@ -109,7 +109,7 @@ class Frames(BaseModel):
 
 
 class ModelFacts(BaseModel):
-    """A model that can be asked for, or a pulled detector."""
+    """A model that can be requested, or a pulled detector."""
 
     name: str
     labels: list[str]
@@ -130,7 +130,7 @@ class ReportLink(BaseModel):
 
 
 class ServiceFacts(BaseModel):
-    """What this service can do, and its limits."""
+    """The features of this service, and its limits."""
 
     version: str
     models: list[str]

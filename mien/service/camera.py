@@ -1,4 +1,4 @@
-"""The camera: frames come over a WebSocket, the newest is read, and those that it overtook are dropped."""
+"""The camera: frames come over a WebSocket. The newest is analyzed; older ones that wait are dropped."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ UNSUITABLE, TOO_BIG, POLICY = 1003, 1009, 1008
 
 @dataclass
 class LatestFrame:
-    """A place for one frame: a later one takes the place of one that nobody took yet."""
+    """Hold one frame; a newer one replaces it if nobody has taken it yet."""
 
     dropped: int = 0
     _frame: bytes | None = None
@@ -58,7 +58,7 @@ class LatestFrame:
         self._there.set()
 
     async def take_frame(self) -> tuple[bytes, int]:
-        """(the newest frame, how many it overtook since the last one)."""
+        """Return (the newest frame, the number of frames dropped since the last one)."""
         await self._there.wait()
         self._there.clear()
         frame, self._frame = self._frame, None
@@ -69,7 +69,7 @@ class LatestFrame:
 
 @dataclass
 class Recording:
-    """Records of a camera, as ``mien analyze`` writes them of a file; it is full before it would have more than ``max_rows``.
+    """Records of a camera, as ``mien analyze`` writes them for a file; at most ``max_rows``.
 
     Frames and times count from the first frame of the recording.
 
@@ -84,7 +84,7 @@ class Recording:
     first: tuple[int, float] | None = None
 
     def add_records(self, frame: int, time_s: float, rows: list[dict[str, Any]]) -> None:
-        """The rows of a frame, which may have none."""
+        """Add the rows of a frame, which may be none."""
         if not self.is_on or self.is_full:
             return
         self.first = self.first or (frame, time_s)
@@ -115,7 +115,7 @@ class CameraConnection:
         self._frames, self._last_s, self._bad = 0, -math.inf, 0
 
     async def run(self) -> None:
-        """Until either side ends it."""
+        """Serve the camera until either side ends it."""
         async with anyio.create_task_group() as group:
 
             async def run_until_end(part: Callable[[], Awaitable[None]]) -> None:
@@ -140,7 +140,7 @@ class CameraConnection:
                 await self._handle_message(message.get("text") or "")
 
     async def _handle_message(self, text: str) -> None:
-        """``{"type": "record", "on": bool}``; anything else is answered with an error."""
+        """Handle ``{"type": "record", "on": bool}``; answer anything else with an error."""
         try:
             message = json.loads(text) if len(text) < MAX_MESSAGE_CHARS else None
         except ValueError:
@@ -198,12 +198,12 @@ class CameraConnection:
         }  # fmt: skip
 
     def _parse_time(self, data: bytes) -> float:
-        """The time a frame carries; RequestError where it has none or goes back."""
+        """Return the time of a frame. Raises RequestError if it has none, or one before the last."""
         time_s = TIME.unpack_from(data)[0] if len(data) > TIME.size else math.nan
         if not math.isfinite(time_s) or not 0 <= time_s < 1e9 or time_s <= self._last_s:
-            found = "does not begin with a time in seconds that rises from frame to frame"
+            problem = "does not begin with a time in seconds that rises from frame to frame"
             hint = "send 8 bytes, a little-endian float64, before the picture"
-            raise RequestError(422, "frame_without_time", "frame", found, hint)
+            raise RequestError(422, "frame_without_time", "frame", problem, hint)
         return time_s
 
     @staticmethod
@@ -232,7 +232,7 @@ async def camera(
     people: PeopleText = "all",
     smoothing: Annotated[float, Query(ge=0, le=60)] = TIME_CONSTANT_S,
 ) -> None:
-    """Frames in, faces out."""
+    """Receive frames and send their faces."""
     service: Service = socket.app.state.service
     await socket.accept()
     try:

@@ -1,4 +1,4 @@
-"""What a service is told when it starts, and every limit that it keeps."""
+"""The settings of a service, and all of its limits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MIB = 2**20
 
 @dataclass(frozen=True)
 class Limits:
-    """Bytes, pixels, seconds and counts that no request goes beyond.
+    """Limits of all requests in bytes, pixels, seconds and counts.
 
     picture_bytes, picture_pixels   of a picture that is sent; frames of the camera have the same pixels, fewer bytes
     video_bytes, video_seconds      of a video that is sent; video_pixels of each of its frames
@@ -63,7 +63,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Config:
-    """How a service runs.
+    """The settings of a service.
 
     token         asked for in every call, "" for none
     allow_insecure        whether an address that others reach is used without a token, on purpose
@@ -104,7 +104,7 @@ class Config:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address to listen at is reached from this machine alone."""
+    """Return whether only this machine can reach an address to listen at."""
     if host == "localhost":
         return True
     try:
@@ -114,11 +114,11 @@ def is_loopback(host: str) -> bool:
 
 
 def default_state_folder() -> Path:
-    """Where jobs lie if nobody says otherwise: the system's own folder for what programs keep."""
+    """Return the default folder of jobs: the system's folder for the state of programs."""
     return platformdirs.user_state_path("mien", appauthor=False) / "serve"
 
 
 def limit_display_width(style: Style, size_wh: tuple[int, int], most_pixels: int) -> Style:
-    """The style, without its display width where a picture of this size would become one of too many pixels."""
+    """Return the style, without its display width if a picture of this size would get too many pixels."""
     wide, high = display_size(size_wh, style)
     return style if wide * high <= most_pixels else replace(style, display_width=0)

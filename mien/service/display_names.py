@@ -1,4 +1,4 @@
-"""Names of files as people gave them: shown, and offered again for saving, but never used as a path."""
+"""Names of uploaded files: shown, and offered again for saving, but never used as a path."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ MAX_NAME_CHARS = 150
 
 
 def clean_display_name(name: str) -> str:
-    """A name from outside, for people to read: its last part, without what cannot be printed; never used as a path."""
+    """Return the last part of a client's file name without unprintable characters. It is only shown, never used as a
+    path."""
     last = re.split(r"[/\\]", unicodedata.normalize("NFC", name))[-1]
     clean = "".join(letter for letter in last if letter.isprintable() and not 0xD800 <= ord(letter) <= 0xDFFF)
     return clean.strip()[:MAX_NAME_CHARS] or "unnamed"
 
 
 def make_content_disposition(name: str) -> str:
-    """A Content-Disposition that saves under ``name``, whatever letters it has."""
+    """Return a Content-Disposition that saves under ``name``, whatever characters it has."""
     plain = "".join(letter if letter.isascii() and (letter.isalnum() or letter in "._- ") else "_" for letter in name)
     return f"attachment; filename=\"{plain}\"; filename*=utf-8''{quote(name, safe='')}"

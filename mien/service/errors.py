@@ -1,4 +1,4 @@
-"""Every answer that is no result, as JSON: ``{"error": {"name", "problem", "hint", "code", "parameters"}}`` with its status."""
+"""All errors as JSON: ``{"error": {"name", "problem", "hint", "code", "parameters"}}`` with their HTTP status."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STATUS_OF: tuple[tuple[type[MienError], int], ...] = (
 
 
 class RequestError(HTTPException):
-    """A request that is not done, with its status, the headers of the answer and what every error of mien has.
+    """An error that refuses a request: the HTTP status, the headers of the answer, and the parts of every MienError.
 
     ``code`` is one of those that docs/serving.md lists.
     """
@@ -49,7 +49,7 @@ RESPONSES: dict[int | str, dict[str, Any]] = {"4XX": {"description": "Not done, 
 
 
 def describe_error(status: int, why: str) -> dict[int | str, dict[str, Any]]:
-    """``responses`` of a route that may answer with another error, too."""
+    """Return ``responses`` of a route that may also answer with another error."""
     return {status: {"description": why, "content": CONTENT}}
 
 
@@ -73,7 +73,7 @@ def make_not_found_error(what: object) -> RequestError:
 
 
 def answer_unexpected_error(path: str, error: Exception) -> JSONResponse:
-    """The answer to a request that failed through a fault of ours."""
+    """Return the answer to a request that failed because of a bug."""
     kind = type(error).__name__
     known = MienError(path, f"failed with an unforeseen {kind}", "please report it", code="unexpected", kind=kind)
     return JSONResponse(make_error_body(known), 500)
@@ -81,12 +81,12 @@ def answer_unexpected_error(path: str, error: Exception) -> JSONResponse:
 
 def drop_parameters(hint: str) -> str:
     """Return a hint of the library without its parts that name parameters of Python, which a request does not have."""
-    kept = [part for part in hint.split(", or ") if "`" not in part]
-    return ", or ".join(kept) or "send another file"
+    parts = [part for part in hint.split(", or ") if "`" not in part]
+    return ", or ".join(parts) or "send another file"
 
 
 def add_error_handlers(app: FastAPI) -> None:
-    """Have ``app`` answer every kind of error that is foreseen in the one shape."""
+    """Make ``app`` answer every expected kind of error in the same form."""
 
     @app.exception_handler(RequestError)
     async def refused(_: Request, error: RequestError) -> JSONResponse:

@@ -1,4 +1,4 @@
-"""Who waits for news of a job, and the news as server-sent events."""
+"""Updates of jobs as server-sent events, for all clients that follow a job."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PING_S = 15.0
 
 
 class EventBroker:
-    """Wakes those who follow a job when it changes."""
+    """Wake the followers of a job when it changes."""
 
     def __init__(self) -> None:
         self._subscribers: dict[str, set[asyncio.Event]] = defaultdict(set)

@@ -1,4 +1,4 @@
-"""Routes for pictures: their faces, the annotated picture, and what the network looked at."""
+"""Routes for pictures: their faces, the annotated picture, and saliency maps."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def analyze_picture(
     crops: Annotated[bool, Query(description="add what the network was given of each face")] = False,
     view: Annotated[bool, Query(description="add an upright copy that a browser shows")] = False,
 ) -> dict[str, Any]:
-    """The faces of one picture and how their expressions read."""
+    """Return the faces of one picture and their expressions."""
     service = get_service(request)
     data, upload = await receive_picture(request)
     started = time.perf_counter()
@@ -87,7 +87,7 @@ MAX_JPEG_SIDE = 65_500
 
 
 def encode_picture(picture: np.ndarray, kind: Literal["png", "jpeg"], quality: int = 92) -> bytes:
-    """uint8 (H, W) or RGB (H, W, 3) → a picture file. Raises UsageError for a picture too large for a JPEG."""
+    """Encode uint8 (H, W) or RGB (H, W, 3) as a picture file. Raises UsageError for a picture too large for a JPEG."""
     if kind == "jpeg" and max(picture.shape[:2]) > MAX_JPEG_SIDE:
         raise UsageError(
             "format jpeg",
@@ -124,7 +124,7 @@ async def annotate_picture(
     style: RequestedStyle,
     format: Annotated[Literal["jpeg", "png"], Query(description="of the answer")] = "jpeg",
 ) -> Response:
-    """The picture with its faces boxed and labeled; several are numbered from 1."""
+    """Return the picture with boxes and labels; several faces are numbered from 1."""
     service = get_service(request)
     data, upload = await receive_picture(request)
     async with service.decoders.decode_picture(data, upload.name) as picture:
@@ -154,7 +154,7 @@ async def explain_face(
     face: Annotated[int, Query(ge=0, le=10_000, description="number of the face, from 0")] = 0,
     method: Annotated[str, Query(max_length=40, json_schema_extra={"enum": [*METHODS]})] = "grad-cam",
 ) -> Response:
-    """What of a face speaks for its expression: the crop, enlarged, with a map laid over it (PNG). Needs torch."""
+    """Return a face with its saliency map: the enlarged crop with the map over it (PNG). Needs torch."""
     service = get_service(request)
     check_method(method)
     data, upload = await receive_picture(request)
@@ -162,8 +162,8 @@ async def explain_face(
         result = await service.recognizers.analyze(picture, options)
     if face >= len(result.faces):
         count = len(result.faces)
-        found = f"has {count} face{'' if count == 1 else 's'}, none with the number {face}"
-        raise RequestError(422, "no_such_face", upload.name, found, "numbers begin at 0", faces=count)
+        problem = f"has {count} face{'' if count == 1 else 's'}, none with the number {face}"
+        raise RequestError(422, "no_such_face", upload.name, problem, "numbers begin at 0", faces=count)
     path = service.recognizers.models[options.model]
     shown = await asyncio.to_thread(draw_saliency, path, result.crops[face], method)
     return Response(encode_picture(shown, "png"), media_type="image/png")

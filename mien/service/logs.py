@@ -1,4 +1,4 @@
-"""What the service writes to stderr: one line an event, with its time and its offset from UTC."""
+"""The log on stderr: one line per event, with its time and its offset from UTC."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class LineFormatter(logging.Formatter):
 
 
 def start_log() -> None:
-    """Have warnings and errors of the service, and of what it uses, written so."""
+    """Write warnings and errors of the service and of its libraries in this form."""
     handler = logging.StreamHandler()
     handler.setFormatter(LineFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler])

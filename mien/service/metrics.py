@@ -1,4 +1,4 @@
-"""Counts for Prometheus: how much, how fast, how often something went wrong. Nothing of what pictures show."""
+"""Metrics for Prometheus: numbers, durations and errors of requests. They tell nothing about the pictures."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CROPS = (1, 2, 4, 8, 16, 32, 64)
 
 
 class Metrics:
-    """What one service counts."""
+    """The metrics of one service."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -51,7 +51,7 @@ class Metrics:
 
 
 class MetricsMiddleware:
-    """The ASGI application around all others: counts requests by route and status."""
+    """Outermost ASGI application: count requests by route and status."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app, self._metrics = app, metrics

@@ -1,4 +1,4 @@
-"""The interface as an OpenAPI document, and as a page in plain HTML, since the usual pages load their scripts from another host."""
+"""The OpenAPI document, and a page in plain HTML for it: the usual pages load their scripts from another host."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ SCHEMES = {
 
 
 def make_openapi_document(app: FastAPI, *, needs_token: bool) -> dict[str, Any]:
-    """The OpenAPI document, with the ways to sign in; made once."""
+    """Return the OpenAPI document with the ways to sign in. It is made once."""
     if app.openapi_schema is None:
         document = FastAPI.openapi(app)
         app.openapi_schema = document
@@ -54,7 +54,7 @@ def make_openapi_document(app: FastAPI, *, needs_token: bool) -> dict[str, Any]:
 
 
 def render_openapi_page(document: dict[str, Any]) -> str:
-    """An OpenAPI document as one page that loads nothing."""
+    """Render an OpenAPI document as one page that loads nothing."""
     routes = [
         _render_route(method, path, route)
         for path, methods in document["paths"].items()

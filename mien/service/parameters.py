@@ -1,4 +1,4 @@
-"""What requests may ask for, and how it is checked: the parameters that routes share."""
+"""The parameters that routes share, and their validation."""
 
 from __future__ import annotations
 

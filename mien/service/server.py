@@ -1,4 +1,4 @@
-"""The service in one piece: what it holds, what it starts and ends with, and the application that answers."""
+"""The service: its state, its start and end, and the ASGI application."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ what a face shows, not what a person feels. Every error is JSON: {"error": {"nam
 
 
 class Service:
-    """What the routes share."""
+    """The state that the routes share."""
 
     def __init__(self, config: Config) -> None:
         self.config = config
@@ -65,7 +65,7 @@ class Service:
 
 
 def create_app(config: Config) -> FastAPI:
-    """The application. Raises MienError where a model, a detector or the state folder cannot be used."""
+    """Create the application. Raises MienError if a model, a detector or the state folder cannot be used."""
     service = Service(config)
 
     @asynccontextmanager
@@ -99,7 +99,8 @@ def create_app(config: Config) -> FastAPI:
 
 
 class _Protocol(H11Protocol):
-    """HTTP/1.1 that does not wait for ever for a request line and its headers, the first of a connection or a later one."""
+    """HTTP/1.1 with a time limit on the request line and the headers, for the first request of a connection and for
+    later ones."""
 
     header_s = 10.0
     _patience: asyncio.TimerHandle | None = None
@@ -140,7 +141,7 @@ class _Protocol(H11Protocol):
 
 
 class Server(uvicorn.Server):
-    """A server that ends its streams of events when it is told to end."""
+    """A server that ends its event streams when it is told to stop."""
 
     def __init__(self, config: uvicorn.Config, service: Service) -> None:
         super().__init__(config)
@@ -152,7 +153,7 @@ class Server(uvicorn.Server):
 
 
 def make_server(app: FastAPI, config: Config) -> Server:
-    """A server for an application of ``create_app``; ``run(sockets=[...])`` starts it."""
+    """Return a server for an application of ``create_app``; ``run(sockets=[...])`` starts it."""
     limits = config.limits
     protocol = type("Protocol", (_Protocol,), {"header_s": limits.header_s})
     settings = uvicorn.Config(
@@ -164,7 +165,7 @@ def make_server(app: FastAPI, config: Config) -> Server:
 
 
 def open_listener(host: str, port: int) -> socket.socket:
-    """A socket that listens, before anything else is started. OSError where the address cannot be used."""
+    """Open a listening socket before anything else is started. Raises OSError if the address cannot be used."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family)
     try:

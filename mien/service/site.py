@@ -1,4 +1,4 @@
-"""Routes around the work: the page, what is installed, reports, sign-in, health, and the document of the interface."""
+"""Routes of the page, settings, models, reports, sign-in, health, and the OpenAPI document."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ async def get_page(path: str) -> Response:
 
 @router.get("/favicon.ico", include_in_schema=False)
 async def get_icon() -> Response:
-    """What a browser asks for by itself, on /docs too."""
+    """Return the icon that a browser requests by itself, on /docs too."""
     return answer_page_file("icon.svg")
 
 
 def answer_page_file(path: str) -> Response:
-    """A file of the page; whatever leads out of its folder does not exist."""
+    """Return a file of the page. Paths that lead out of its folder do not exist."""
     try:
         file = (PAGE / path).resolve()
         known = file.is_relative_to(PAGE) and file.is_file() and file.suffix in TYPES
@@ -80,7 +80,7 @@ def answer_file(file: Path) -> Response:
 
 
 def answer_plotly() -> Response:
-    """The charts' script out of plotly's own package."""
+    """Return the charts' script from plotly's own package."""
     spec = find_spec("plotly")
     file = Path(spec.origin).parent / "package_data" / "plotly.min.js" if spec and spec.origin else None
     if file is None or not file.is_file():
@@ -98,13 +98,13 @@ def answer_plotly() -> Response:
 
 @router.get("/healthz", tags=["service"], response_model=Health)
 async def get_health() -> dict[str, str]:
-    """Whether the service answers."""
+    """Say that the service answers."""
     return {"status": "ok", "version": __version__}
 
 
 @router.get("/metrics", tags=["service"], response_class=Response)
 async def get_metrics(request: Request) -> Response:
-    """Counts for Prometheus."""
+    """Return counts for Prometheus."""
     service = get_service(request)
     return Response(service.metrics.render(service), media_type="text/plain; version=0.0.4; charset=utf-8")
 
@@ -138,7 +138,7 @@ async def logout(request: Request) -> Response:
 
 @router.get("/v1/settings", tags=["service"], response_model=ServiceFacts)
 async def get_settings(request: Request) -> dict[str, Any]:
-    """What this service can do, and its limits."""
+    """Return the features of this service, and its limits."""
     service = get_service(request)
     config, recognizers = service.config, service.recognizers
     labels = recognizers.get_classifier(recognizers.default_model).labels
@@ -154,7 +154,7 @@ async def get_settings(request: Request) -> dict[str, Any]:
 
 @router.get("/v1/models", tags=["service"], response_model=list[ModelFacts])
 async def list_models(request: Request) -> list[dict[str, Any]]:
-    """The models that can be asked for, and the pulled detector."""
+    """List the models that can be requested, and the pulled detector."""
     service = get_service(request)
     return await service.recognizers.run_in_thread(describe_models, service.recognizers, service.config)
 
@@ -182,7 +182,7 @@ def _describe_model(name: str, path: Path) -> dict[str, Any]:
 
 
 def _describe_weights(path: Path, is_quantized: bool) -> dict[str, Any]:
-    """Numbers in a model's initializers, and how most of them are stored; None where onnx, which tells, is not installed."""
+    """Return the number of weights, and how most of them are stored; None if onnx, which reads them, is not installed."""
     if find_spec("onnx") is None:
         return {"parameters": None, "precision": "int8" if is_quantized else None}
     import math
@@ -201,35 +201,35 @@ def find_reports(folder: Path | None) -> dict[str, Path]:
     for a comparison with ``~compare`` behind it. Links out of the folder are passed over."""
     if folder is None or not folder.is_dir():
         return {}
-    found, root = {}, folder.resolve()
+    reports, root = {}, folder.resolve()
     for file in sorted([*folder.rglob("report.html"), *folder.rglob("compare.html")])[:MAX_REPORTS]:
         if not file.resolve().is_relative_to(root):  # a link that leads out of the folder
             continue
         name = "~".join(file.relative_to(folder).parent.parts) or root.name or "report"
-        found[name if file.name == "report.html" else f"{name}~compare"] = file
-    return found
+        reports[name if file.name == "report.html" else f"{name}~compare"] = file
+    return reports
 
 
 @router.get("/v1/reports", tags=["service"], response_model=list[ReportLink])
 async def list_reports(request: Request) -> list[dict[str, str]]:
-    """Reports in the folder that was given at the start; ``href`` begins at the service's own address."""
+    """List the reports in the folder that was given at the start; ``href`` is relative to the service's address."""
     from urllib.parse import quote
 
-    found = await get_service(request).recognizers.run_in_thread(find_reports, get_service(request).config.reports)
-    return [{"name": name, "href": f"v1/reports/{quote(name, safe='')}"} for name in found]
+    reports = await get_service(request).recognizers.run_in_thread(find_reports, get_service(request).config.reports)
+    return [{"name": name, "href": f"v1/reports/{quote(name, safe='')}"} for name in reports]
 
 
 @router.get("/v1/reports/{name}", tags=["service"], response_class=HTMLResponse)
 async def get_report(request: Request, name: str) -> Response:
-    """One of them."""
-    found = await get_service(request).recognizers.run_in_thread(find_reports, get_service(request).config.reports)
-    if name not in found:
+    """Return one report."""
+    reports = await get_service(request).recognizers.run_in_thread(find_reports, get_service(request).config.reports)
+    if name not in reports:
         raise make_not_found_error(f"report {name[:100]!r}")
     headers = {"content-security-policy": SANDBOX, "x-frame-options": "SAMEORIGIN"}
-    return FileResponse(found[name], media_type=TYPES[".html"], headers=headers)
+    return FileResponse(reports[name], media_type=TYPES[".html"], headers=headers)
 
 
 @router.get("/docs", response_class=HTMLResponse, include_in_schema=False)
 async def get_docs(request: Request) -> HTMLResponse:
-    """The interface as a page that needs no other host, as the usual ones do."""
+    """Return the interface as a page that needs no other host."""
     return HTMLResponse(render_openapi_page(request.app.openapi()))

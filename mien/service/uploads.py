@@ -1,4 +1,4 @@
-"""The one file of a form (multipart/form-data), read as it arrives: nothing is gathered but what is wanted."""
+"""The file of a form (multipart/form-data), parsed while it arrives; other fields are not stored."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ FORM = {
 
 @dataclass
 class Upload:
-    """What was sent: the name it had there, for display alone, and how many bytes."""
+    """An uploaded file: the client's name for it, only for display, and its size in bytes."""
 
     name: str = ""
     size: int = 0
@@ -70,9 +70,9 @@ async def receive_file(
     field = FIELD
     kind, options = parse_options_header(request.headers.get("content-type", ""))
     if kind != b"multipart/form-data":
-        found = f"is {kind.decode('latin-1')[:60]!r}" if kind else "is not given"
+        problem = f"is {kind.decode('latin-1')[:60]!r}" if kind else "is not given"
         hint = f"send a form (multipart/form-data) with the field '{field}'"
-        raise RequestError(415, "not_a_form", "content-type", found, hint, field=field)
+        raise RequestError(415, "not_a_form", "content-type", problem, hint, field=field)
     form = _FormReceiver(target, limit, field, check)
     try:
         parser = MultipartParser(options.get(b"boundary", b""), form.callbacks())
@@ -88,8 +88,8 @@ async def receive_file(
     if not form.ended:
         raise _make_broken_form_error("breaks off")
     if not form.found:
-        found = "is not in the form, or holds no file"
-        raise RequestError(422, "no_file", field, found, f"send one file in the field '{field}'", field=field)
+        problem = "is not in the form, or holds no file"
+        raise RequestError(422, "no_file", field, problem, f"send one file in the field '{field}'", field=field)
     if not form.upload.size:
         raise RequestError(
             422, "empty_file", form.upload.name or field, "is empty (0 bytes)", "copy or export it again"
@@ -98,12 +98,12 @@ async def receive_file(
     return form.upload
 
 
-def _make_broken_form_error(found: str) -> RequestError:
-    return RequestError(422, "broken_form", "the form", found, "send it again")
+def _make_broken_form_error(problem: str) -> RequestError:
+    return RequestError(422, "broken_form", "the form", problem, "send it again")
 
 
 class _FormReceiver:
-    """What the parser calls: keeps the first part with the wanted name, and counts everything."""
+    """Callbacks of the parser: keep the first part with the expected name, and count everything."""
 
     def __init__(self, target: BinaryIO, limit: int, field: str, check: Callable[[bytes, str], None] | None) -> None:
         self._check, self._start = check, b""
@@ -124,8 +124,8 @@ class _FormReceiver:
     def _part_begin(self) -> None:
         self._parts += 1
         if self._parts > MAX_PARTS:
-            found, hint = f"has more than {MAX_PARTS} parts", f"send the field '{self._field}' alone"
-            raise RequestError(422, "broken_form", "the form", found, hint)
+            problem, hint = f"has more than {MAX_PARTS} parts", f"send the field '{self._field}' alone"
+            raise RequestError(422, "broken_form", "the form", problem, hint)
         self._headers, self._wanted = {}, False
 
     def _header_begin(self) -> None:
@@ -159,7 +159,7 @@ class _FormReceiver:
             self._target.write(data[start:end])
 
     def check_head(self) -> None:
-        """Have the file's first bytes looked at, once."""
+        """Check the file's first bytes, once."""
         check, self._check = self._check, None
         if check is not None:
             check(self._start, self.upload.name)

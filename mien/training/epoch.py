@@ -244,10 +244,10 @@ def evaluate_epoch(
 
 
 def _make_divergence_error(recipe: Recipe, epoch: int, rate: float) -> TrainingDiverged:
-    kept = "the earlier epochs are kept; " if epoch else ""
+    note = "the earlier epochs are kept; " if epoch else ""
     return TrainingDiverged(
         recipe.name,
         f"the loss became NaN or infinite in epoch {epoch + 1} at a learning rate of {rate:g}",
-        f"{kept}try `optimizer.lr={recipe.optimizer.lr / 10:g}`, a longer "
+        f"{note}try `optimizer.lr={recipe.optimizer.lr / 10:g}`, a longer "
         f"`schedule.warmup_epochs={recipe.schedule.warmup_epochs + 3:g}`, or `run.precision=fp32`, in another `out`",
     )

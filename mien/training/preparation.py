@@ -120,10 +120,10 @@ def _select_unlabeled(without_label: FaceSet, train: str) -> FaceSet:
 def _check_classes(training: FaceSet, hint: str = "") -> None:
     """Raise DataError unless there are at least two classes and every class has a training face."""
     if len(training.classes) < 2:
-        found = ", ".join(training.classes)
+        classes = ", ".join(training.classes)
         raise DataError(
             "data",
-            f"has only one class ({found})",
+            f"has only one class ({classes})",
             "give faces of at least two classes, each in its own folder or with its own label",
         )
     counts = dict(zip(training.classes, training.class_counts(), strict=True))
@@ -225,13 +225,13 @@ def load_start_weights(network: nn.Module, settings: StartSettings, classes: tup
     Tensors of the same name and shape are loaded; a last layer for other classes is not. Raises ModelError if no
     weights fit, and RecipeError if ``start.freeze`` matches no parameter, or all of them.
     """
-    given = open_trained_model(settings.model)
-    theirs, ours = given.network.state_dict(), network.state_dict()
-    head = {name for name in ours if name.startswith("head.")} if given.classes != classes else set()
-    fitting = {name: value for name, value in theirs.items() if name in ours and ours[name].shape == value.shape}
+    start = open_trained_model(settings.model)
+    start_state, state = start.network.state_dict(), network.state_dict()
+    head = {name for name in state if name.startswith("head.")} if start.classes != classes else set()
+    fitting = {name: value for name, value in start_state.items() if name in state and state[name].shape == value.shape}
     fitting = {name: value for name, value in fitting.items() if name not in head}
     trained = [name for name, _ in network.named_parameters()]
-    if not any(name in fitting and ours[name].ndim > 1 for name in trained):  # a bias alone is no match
+    if not any(name in fitting and state[name].ndim > 1 for name in trained):  # a bias alone is no match
         raise ModelError(settings.model, "shares no weights with this network", "start from the same kind of network")
     network.load_state_dict(fitting, strict=False)
     for prefix in settings.freeze:

@@ -71,17 +71,19 @@ def make_preview(
     Raises:
         DataError: if the recipe cannot be trained on this data, or there are fewer faces than ``rows``.
     """
-    given = _select_shown_faces(recipe, faces, split)
+    selected = _select_shown_faces(recipe, faces, split)
     # Without the recipe's training split, the shown faces give mean and standard deviation.
-    trained_on = _select_shown_faces(recipe, faces, "") if split and faces.has_split(recipe.data.train) else given
+    trained_on = _select_shown_faces(recipe, faces, "") if split and faces.has_split(recipe.data.train) else selected
     preprocessing = make_preprocessing(recipe, trained_on)
-    shown = choose_balanced_rows(given.labels, len(given.classes) if rows is None else rows, seed)
+    shown = choose_balanced_rows(selected.labels, len(selected.classes) if rows is None else rows, seed)
     generator = torch.Generator().manual_seed(seed)
-    wanted = make_targets(given, recipe.targets)
-    teacher = make_teacher(recipe.targets, given.classes, preprocessing, Hardware.choose("cpu", "fp32"))
-    made = [_make_copy(recipe, given, wanted, shown, preprocessing, teacher, generator) for _ in range(copies)]
-    inputs, targets = (torch.stack(parts) for parts in zip(*made, strict=True))
-    return Preview(given.take(shown), inputs, targets, preprocessing)
+    face_targets = make_targets(selected, recipe.targets)
+    teacher = make_teacher(recipe.targets, selected.classes, preprocessing, Hardware.choose("cpu", "fp32"))
+    samples = [
+        _make_copy(recipe, selected, face_targets, shown, preprocessing, teacher, generator) for _ in range(copies)
+    ]
+    inputs, targets = (torch.stack(parts) for parts in zip(*samples, strict=True))
+    return Preview(selected.take(shown), inputs, targets, preprocessing)
 
 
 def choose_balanced_rows(labels: np.ndarray, count: int, seed: int) -> np.ndarray:
@@ -110,7 +112,7 @@ def _select_shown_faces(recipe: Recipe, faces: FaceSet, split: str) -> FaceSet:
 def _make_copy(
     recipe: Recipe,
     faces: FaceSet,
-    wanted: Tensor,
+    face_targets: Tensor,
     shown: np.ndarray,
     preprocessing: Preprocessing,
     teacher: Teacher | None,
@@ -122,7 +124,7 @@ def _make_copy(
     others = order[~np.isin(order, shown)][: max(0, recipe.schedule.batch_size - len(shown))]
     rows = np.concatenate([shown, others])
     images = torch.from_numpy(faces.images[rows])[:, None]  # uint8 (B, 1, H, W)
-    inputs, targets = make_batch(recipe, images, wanted[rows], preprocessing, teacher, generator)
+    inputs, targets = make_batch(recipe, images, face_targets[rows], preprocessing, teacher, generator)
     return inputs[: len(shown)], targets[: len(shown)]
 
 
@@ -133,10 +135,10 @@ def format_target(target: np.ndarray, classes: tuple[str, ...]) -> str:
     return " ".join(f"{classes[index]} {shares[index]:g}".replace(" 0.", " .") for index in order)
 
 
-def make_title(made: Preview, recipe: Recipe) -> list[str]:
+def make_title(preview: Preview, recipe: Recipe) -> list[str]:
     """Return the lines above the drawing: value range of the inputs, normalization, and augmentation."""
-    channels, height, width = made.inputs.shape[2:]
-    values, scale = made.inputs, made.preprocessing
+    channels, height, width = preview.inputs.shape[2:]
+    values, scale = preview.inputs, preview.preprocessing
     black, white = map(_format_number, _gray_limits(scale))
     made_of = recipe.augment.model_dump() | asdict(make_augmentation(recipe))
     if recipe.semi.method == "fixmatch":
@@ -165,24 +167,24 @@ def make_title(made: Preview, recipe: Recipe) -> list[str]:
     return lines
 
 
-def draw_preview(made: Preview, recipe: Recipe, path: Path) -> None:
+def draw_preview(preview: Preview, recipe: Recipe, path: Path) -> None:
     """Draw a PNG with one row for each face: the picture with its class, then the copies as the network gets them.
 
     All tiles share one gray scale, from the normalized value of a black pixel to that of a white one. A pixel of a face
     is a whole number of pixels of the drawing.
     """
-    black, white = _gray_limits(made.preprocessing)
-    originals = made.faces.images / 255.0 * (white - black) + black  # (R, H, W)
+    black, white = _gray_limits(preview.preprocessing)
+    originals = preview.faces.images / 255.0 * (white - black) + black  # (R, H, W)
     # All channels hold the same gray picture.
     tiles = np.concatenate(
-        [originals[:, None], made.inputs[:, :, 0].numpy().swapaxes(0, 1)], axis=1
+        [originals[:, None], preview.inputs[:, :, 0].numpy().swapaxes(0, 1)], axis=1
     )  # (R, 1 + copies, H, W)
-    classes, targets = made.faces.classes, made.targets.numpy().swapaxes(0, 1)  # (R, copies, K)
+    classes, targets = preview.faces.classes, preview.targets.numpy().swapaxes(0, 1)  # (R, copies, K)
     captions = [
         [classes[label], *(format_target(target, classes) if _has_soft_targets(recipe) else "" for target in of_face)]
-        for label, of_face in zip(made.faces.labels, targets, strict=True)
+        for label, of_face in zip(preview.faces.labels, targets, strict=True)
     ]
-    _draw_tiles(tiles, captions, (black, white), make_title(made, recipe), path)
+    _draw_tiles(tiles, captions, (black, white), make_title(preview, recipe), path)
 
 
 def _draw_tiles(

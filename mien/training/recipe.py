@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
+from collections.abc import Iterable
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -20,9 +21,9 @@ _RENAMED = {("input", "normalise"): "normalize", ("data", "against"): "one_vs_re
 Share = Annotated[float, Field(ge=0, le=1)]
 
 
-def _split_list(given: object) -> object:
+def _split_list(value: object) -> object:
     """Split ``happy,sad`` into a list; leave lists as they are."""
-    return [name.strip() for name in given.split(",") if name.strip()] if isinstance(given, str) else given
+    return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
 
 
 Names = Annotated[list[str], BeforeValidator(_split_list)]
@@ -198,8 +199,8 @@ class Recipe(Section):
             raise ValueError("data.classes and data.one_vs_rest exclude each other")
         if self.schedule.min_lr > self.optimizer.lr:
             raise ValueError("schedule.min_lr is above optimizer.lr, the highest rate of the schedule")
-        if given := {"num_classes", "channels", "size"} & set(self.network.arguments):
-            raise ValueError(f"network.arguments has {', '.join(sorted(given))}, which data and input define")
+        if defined := {"num_classes", "channels", "size"} & set(self.network.arguments):
+            raise ValueError(f"network.arguments has {', '.join(sorted(defined))}, which data and input define")
         weights = self.loss.class_weights
         if isinstance(weights, list) and (min(weights, default=0) < 0 or sum(weights) == 0):
             raise ValueError(f"loss.class_weights are {weights}: none may be below 0, and not all 0")
@@ -246,9 +247,14 @@ def load_recipe(name_or_path: str | Path, overrides: list[str] | None = None) ->
     except (ValueError, RecursionError) as error:  # ValueError also for text that is not UTF-8, and for huge numbers
         raise RecipeError(path, f"is not TOML ({error})", "correct it") from error
     values.setdefault("name", path.stem)
-    for override in overrides or []:
+    return parse_recipe(override_settings(values, overrides or []), str(name_or_path))
+
+
+def override_settings(values: dict[str, Any], overrides: Iterable[str]) -> dict[str, Any]:
+    """Apply ``section.key=value`` overrides to the settings of a recipe, in place; return them."""
+    for override in overrides:
         _apply_override(values, override)
-    return parse_recipe(values, str(name_or_path))
+    return values
 
 
 def parse_recipe(values: dict[str, Any], source: str) -> Recipe:
@@ -265,10 +271,15 @@ def parse_recipe(values: dict[str, Any], source: str) -> Recipe:
             raise RecipeError(
                 f"recipe '{source}'", f"has the unknown key '{place}'", _suggest_keys(problem["loc"])
             ) from error
-        found = problem["msg"].removeprefix("Value error, ")
+        message = problem["msg"].removeprefix("Value error, ")
         if place:
-            found = f"{place} = {problem['input']!r:.80}: {found.lower()}"
-        raise RecipeError(f"recipe '{source}'", found, "change it") from error
+            message = f"{place} = {problem['input']!r:.80}: {message.lower()}"
+        raise RecipeError(f"recipe '{source}'", message, "change it") from error
+
+
+def has_same_settings(one: Recipe, other: Recipe) -> bool:
+    """Return whether two recipes train alike: all but their descriptions is equal."""
+    return one.model_copy(update={"description": other.description}) == other
 
 
 def rename_old_keys(values: dict[str, Any]) -> dict[str, Any]:

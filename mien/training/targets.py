@@ -76,15 +76,17 @@ def _make_predictor(
 ) -> Callable[[Tensor], Tensor]:
     """Return one teacher as a function from the student's inputs (B, C, H, W) to probabilities (B, K)."""
     trained = _open_teacher(model, classes)
-    theirs = trained.preprocessing
-    if (theirs.channels, theirs.size) != (student.channels, student.size):
-        found = f"'{model}' takes {theirs.channels} x {theirs.size} x {theirs.size}, the student "
-        found += f"{student.channels} x {student.size} x {student.size}"
-        raise RecipeError("`targets.teacher`", found, "choose another, or set `targets.teacher_sees=clean`")
+    teacher_input = trained.preprocessing
+    if (teacher_input.channels, teacher_input.size) != (student.channels, student.size):
+        problem = (
+            f"'{model}' takes {teacher_input.channels} x {teacher_input.size} x {teacher_input.size}, the student "
+        )
+        problem += f"{student.channels} x {student.size} x {student.size}"
+        raise RecipeError("`targets.teacher`", problem, "choose another, or set `targets.teacher_sees=clean`")
     logits_of = _make_int8_predictor(model, hardware) or _make_torch_predictor(trained.network, hardware)
     ours_mean, ours_std, mean, std = (
         torch.tensor(values, device=hardware.device).view(1, -1, 1, 1)
-        for values in (student.mean, student.std, theirs.mean, theirs.std)
+        for values in (student.mean, student.std, teacher_input.mean, teacher_input.std)
     )
     scale, shift = ours_std / std, (ours_mean - mean) / std  # from the student's to the teacher's normalization
     return lambda inputs: (logits_of(inputs * scale + shift) / trained.temperature).softmax(dim=1)
@@ -127,8 +129,8 @@ def make_teacher(
 def _open_teacher(model: str, classes: tuple[str, ...]) -> TrainedModel:
     trained = open_trained_model(model)
     if trained.classes != classes:
-        found = f"'{model}' has the classes {', '.join(trained.classes)}, the faces {', '.join(classes)}"
-        raise RecipeError("`targets.teacher`", found, "choose a teacher with the same classes in the same order")
+        problem = f"'{model}' has the classes {', '.join(trained.classes)}, the faces {', '.join(classes)}"
+        raise RecipeError("`targets.teacher`", problem, "choose a teacher with the same classes in the same order")
     return trained
 
 
@@ -153,8 +155,8 @@ def _blend_votes(targets: np.ndarray, faces: FaceSet, share: float) -> np.ndarra
         raise DataError("data", "holds no FER+ votes, which `targets.votes` needs", hint)
     unknown = [name for name in faces.classes if name not in FERPLUS]
     if unknown:
-        found = f"is {share:g}, but FER+ has no votes for {', '.join(unknown)}"
-        raise RecipeError("`targets.votes`", found, "set it to 0 for these classes")
+        problem = f"is {share:g}, but FER+ has no votes for {', '.join(unknown)}"
+        raise RecipeError("`targets.votes`", problem, "set it to 0 for these classes")
     voted = vote_shares(faces.votes, faces.classes)
     known = np.isfinite(voted).all(axis=1, keepdims=True)
     return np.where(known, targets + share * (np.nan_to_num(voted) - targets), targets).astype(np.float32)

@@ -43,12 +43,12 @@ class TorchClassifier:
     @torch.no_grad()
     def features(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the inputs of the last layer, float32 (N, D), and probabilities, float32 (N, K), of uint8 crops."""
-        network, found = cast(FeatureNetwork, self.trained.network.eval()), []
+        network, outputs = cast(FeatureNetwork, self.trained.network.eval()), []
         for start in range(0, len(images), self.batch_size):
             tensor = torch.from_numpy(self.preprocessing.to_tensor(images[start : start + self.batch_size]))
             part = network.features(tensor.contiguous(memory_format=torch.channels_last))
-            found.append((part.numpy(), network.head(part).numpy()))
-        features, logits = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
+            outputs.append((part.numpy(), network.head(part).numpy()))
+        features, logits = (np.concatenate(arrays) for arrays in zip(*outputs, strict=True))
         return features, softmax(logits / self.trained.temperature)
 
     @torch.no_grad()

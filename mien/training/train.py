@@ -127,7 +127,7 @@ def _train(recipe: Recipe, faces: FaceSet, folder: Path, resume: bool, quiet: bo
         if note:
             echo(note)
 
-    epochs, drawn, count = recipe.schedule.epochs, time.perf_counter(), len(context.images)
+    epochs, drawn_at, count = recipe.schedule.epochs, time.perf_counter(), len(context.images)
     if len(state.history) >= epochs:
         echo(f"all {epochs} epochs are done")
     with (
@@ -148,9 +148,9 @@ def _train(recipe: Recipe, faces: FaceSet, folder: Path, resume: bool, quiet: bo
                 state.best_accuracy = row["validation_accuracy"]
                 save_trained_model(folder / "best.pt", trained, lineage=ancestry.to_checkpoint())
             write_text(folder / "log.jsonl", "".join(json.dumps(line) + "\n" for line in (header, *state.history)))
-            if time.perf_counter() - drawn > CURVES_EVERY_S:
+            if time.perf_counter() - drawn_at > CURVES_EVERY_S:
                 draw_curves(state.history, folder / "curves.png", recipe.name)
-                drawn = time.perf_counter()
+                drawn_at = time.perf_counter()
             save_trained_model(
                 folder / "last.pt",
                 trained,
@@ -196,9 +196,9 @@ def initialize_network(
     except torch.OutOfMemoryError:
         raise
     except BUILD_ERRORS as error:
-        wanted = f"{preprocessing.channels} x {preprocessing.size} x {preprocessing.size} pixels"
-        found = f"{recipe.network.name} cannot take inputs of {wanted} with these arguments ({error})"
-        raise RecipeError("network", found, "change `input.size` or `network.arguments`") from error
+        shape = f"{preprocessing.channels} x {preprocessing.size} x {preprocessing.size} pixels"
+        problem = f"{recipe.network.name} cannot take inputs of {shape} with these arguments ({error})"
+        raise RecipeError("network", problem, "change `input.size` or `network.arguments`") from error
     if recipe.start.model:
         echo(load_start_weights(network, recipe.start, classes))
     if recipe.augment.vertical_flip:
@@ -237,21 +237,21 @@ def _make_lineage(recipe: Recipe, rows: RunFaces, saved: dict[str, Any] | None, 
     if saved is not None and saved.get("lineage"):
         return Lineage.from_checkpoint(saved["lineage"])
     faces = [rows.training, *([rows.unlabeled] if recipe.semi.method != "none" else [])]
-    found = collect_lineage(faces, list_ancestor_models(recipe.model_dump()))
-    if note := _describe_held_out_overlap(found, rows):
-        if found.count_seen_by_ancestors(rows.validation):
+    lineage = collect_lineage(faces, list_ancestor_models(recipe.model_dump()))
+    if note := _describe_held_out_overlap(lineage, rows):
+        if lineage.count_seen_by_ancestors(rows.validation):
             hint = "hold out the same faces as that run (the same run.seed and data.holdout), or use a validation split"
             echo(f"note: {note}, so scores on them are too high; {hint}")
         else:
             echo(f"note: {note}; if so, scores on them are too high")
-    if rows.held_out and (duplicates := found.count_seen(rows.validation)):
+    if rows.held_out and (duplicates := lineage.count_seen(rows.validation)):
         echo(f"note: {duplicates:,} of the held-out faces have an identical picture among the training faces")
-    return found
+    return lineage
 
 
-def _describe_held_out_overlap(found: Lineage, rows: RunFaces) -> str:
+def _describe_held_out_overlap(lineage: Lineage, rows: RunFaces) -> str:
     """Return the note on scores of the validation faces, "" if they were not held out of the training split."""
-    return describe_overlap(found, rows.validation)[0] if rows.held_out else ""
+    return describe_overlap(lineage, rows.validation)[0] if rows.held_out else ""
 
 
 def _score_run(folder: Path, recipe: Recipe, validation: FaceSet, caveat: str) -> None:

@@ -10,22 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from mien.cli.main import VERBS, load_verb
+from mien.cli.main import VERBS, load_verb, main
 
 BASH = shutil.which("bash")
-
-
-def complete(words: str) -> list[str]:
-    """What the program answers to a bash that completes the last word."""
-    environment = os.environ | {
-        "_MIEN_COMPLETE": "complete_bash",
-        "COMP_WORDS": words,
-        "COMP_CWORD": str(len(words.split(" ")) - 1),
-    }
-    code = "from mien.cli.main import run; run()"
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
-    assert done.stderr == ""
-    return done.stdout.split()
 
 
 @pytest.mark.parametrize(
@@ -39,8 +26,17 @@ def complete(words: str) -> list[str]:
         ("mien train r4-d", ["r4-dnn"]),
     ],
 )
-def test_names_are_completed(words: str, completed: list[str]) -> None:
-    assert complete(words) == completed
+def test_names_are_completed(
+    words: str, completed: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What the program answers to a bash that completes the last word."""
+    monkeypatch.setenv("_MIEN_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", words)
+    monkeypatch.setenv("COMP_CWORD", str(len(words.split(" ")) - 1))
+    with pytest.raises(SystemExit):
+        main([])
+    out, err = capsys.readouterr()
+    assert (out.split(), err) == (completed, "")
 
 
 @pytest.mark.skipif(BASH is None, reason="there is no bash here")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from fractions import Fraction
 from pathlib import Path
 
 import pytest
+from clips import make_clip
 
 from mien.cli.main import main
 from tests.analysis.made_records import write_clip_records
@@ -65,3 +67,19 @@ def test_bad_input_is_refused(arguments: list[str], problem: str, capsys: pytest
     assert main(["events", *arguments]) == 2
     assert problem in complaint(capsys)
     assert not Path("mien-out").exists()
+
+
+def test_frames_of_an_analyzed_video_are_found_again() -> None:
+    """29.97 frames per second, from a video through its records to timecodes."""
+    make_clip(Path("clip.mp4"), seconds=1.2, fps=Fraction(30000, 1001), sound=None)
+    assert main(["analyze", "clip.mp4", "--quiet", "--outputs", "none", "--format", "csv"]) == 0
+    assert main(["events", "mien-out/clip.records.csv", "--format", "csv,eaf", "--quiet"]) == 0
+    with Path("mien-out/clip.records.csv").open(newline="") as file:
+        rows = {float(row["player_time_s"]): int(row["frame"]) for row in csv.DictReader(file)}
+    with Path("mien-out/clip.events.csv").open(newline="") as file:
+        events = list(csv.DictReader(file))
+    assert events
+    for event in events:
+        assert int(event["start_frame"]) == rows[float(event["start_s"])]
+    assert events[0]["start_timecode"] == "00:00:00;00"
+    assert Path("clip.mp4").absolute().as_uri() in Path("mien-out/clip.events.eaf").read_text()

@@ -189,7 +189,7 @@ def test_ctrl_c_exits_with_130(capsys: pytest.CaptureFixture[str], monkeypatch: 
     monkeypatch.setattr("mien.cli.analyze.Recognizer.from_options", interrupted)
     assert main(["analyze", str(ASTRONAUT)]) == 130
     assert "interrupted: finished work is kept; the same command continues it" in complaint(capsys)
-    monkeypatch.setattr("mien.cli.loaders.Classifier", interrupted)
+    monkeypatch.setattr("mien.training.scoring.classifiers.Classifier", interrupted)
     assert main(["evaluate", "base", "--data", "x.csv", "--split", "train"]) == 130
     assert complaint(capsys) == "mien: interrupted"  # no word of going on: "train" is a split here
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from pympi import Elan
 
+from mien.analysis.output.plots import summarize_records
+from mien.analysis.people.records import read_clip
 from mien.cli.main import main
 from tests.analysis.made_records import write_clip_records
 from tests.cli.conftest import complaint
@@ -43,9 +45,9 @@ def test_other_commands_follow(path: Path, capsys: pytest.CaptureFixture[str]) -
     Path("coded.csv").write_text("start,end,label,person\n0,2,happy,anna\n4,6,neutral,4\n")
     assert main(["agreement", str(path), "coded.csv", "--quiet"]) == 0
     assert json.loads(Path("mien-out/clip.agreement.json").read_text())["kappa"][0]["value"] == 1.0
-    assert main(["plot", str(path), "--quiet"]) == 0
-    (clip,) = json.loads(Path("mien-out/clip.plots.json").read_text())["clips"]
-    assert [one.get("name") for one in clip["people"]] == ["Anna", None, None]
+    clip = read_clip(path)  # as mien plot reads it
+    plotted = summarize_records(clip, clip.people())
+    assert [one.get("name") for one in plotted["people"]] == ["Anna", None, None]
     assert path.read_bytes() == before
 
 
@@ -64,7 +66,6 @@ def test_corrections_add_up_and_are_forgotten(path: Path, capsys: pytest.Capture
 
 def test_the_timeline_page_and_the_stills_have_the_names(path: Path) -> None:
     from mien.analysis.output.timeline_page import write_timeline_page
-    from mien.analysis.people.records import read_clip
 
     assert main(["people", str(path), "--name", "2=</script>&", "--quiet"]) == 0
     write_timeline_page(read_clip(path).people(), Path("page.html"), "clip.mp4", None)

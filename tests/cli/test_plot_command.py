@@ -105,3 +105,22 @@ def test_of_a_sampled_part_the_plots_say_what_the_summary_says() -> None:
         assert clip[key] == summary[key]
     assert summary["people"][0]["on_screen_s"] == pytest.approx(1.5, abs=0.05)
     assert summary["people"][0]["first_s"] == pytest.approx(0.5, abs=0.05)  # as a player shows it
+
+
+def test_a_baseline_is_subtracted(capsys: pytest.CaptureFixture[str]) -> None:
+    path = write("a", [2] * 20 + [1] * 20, people=2)
+    assert main(["plot", str(path), "--baseline", "0:00-0:02"]) == 0
+    assert {"a.baseline.png", "a.baseline.csv"} < set(outputs())
+    (clip,) = json.loads(Path("mien-out/a.plots.json").read_text())["clips"]
+    assert (clip["baseline"]["from_s"], clip["baseline"]["to_s"]) == (0, 2)
+    first, second = sorted(clip["baseline"]["persons"], key=lambda person: person["person"])
+    assert first["difference"] == {"sad": 0.0, "happy": 0.7, "neutral": -0.7}
+    assert second["difference"] == {"sad": 0.0, "happy": 0.0, "neutral": 0.0}
+    capsys.readouterr()
+    for text, problem in {
+        "0:10": "--baseline 0:10: is no period; as in --baseline 0:00-0:10", "2-1": "--baseline 2-1: ends before it begins",
+        "a-b": "--baseline a: is no time", "60-70": "nobody is seen from 60 s to 70 s; choose another period for --baseline",
+    }.items():  # fmt: skip
+        assert main(["plot", str(path), "--baseline", text, "--out", "none"]) == 2
+        assert problem in complaint(capsys)
+    assert not Path("none").exists()

@@ -10,13 +10,15 @@ import numpy as np
 import pytest
 
 from mien.cli.main import main
-from mien.cli.scoring import select_scored_faces
 from mien.core.errors import DataError
 from mien.core.labels import CANONICAL
 from mien.core.types import FaceSet, concatenate_faces
 from mien.data.splits import write_names
+from mien.training.scoring.scored_faces import select_scored_faces
 from tests.cli.conftest import complaint
 from tests.conftest import ASTRONAUT, SHARED, patterns, small_recipe, voted
+
+pytestmark = pytest.mark.usefixtures("quick_export", "no_figures")
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import inspect
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from mien.models.drawing_layout import STRIPS, find_shortcuts, place_boxes, sele
 from mien.models.summary import PICTURE, Summary, summarize_network
 
 
+@cache
 def summary_of(name: str, **arguments: object) -> Summary:
     with torch.device("meta"):
         network = build_network(name, num_classes=7, **arguments)

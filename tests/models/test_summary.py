@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import inspect
+from functools import cache
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from mien.models import MODELS, build_network
 from mien.models.summary import PICTURE, Layer, Summary, count_multiply_adds, summarize_network
 
 
+@cache
 def summary_of(name: str, channels: int = 1, classes: int = 7) -> Summary:
     with torch.device("meta"):
         network = build_network(name, num_classes=classes, channels=channels)

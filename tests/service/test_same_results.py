@@ -52,7 +52,7 @@ def test_a_video_gives_the_same_on_every_way(client: TestClient, clip: Path, tmp
     )
     arguments = ["--detector", "haar", "--format", "jsonl", "--outputs", "none", "--smoothing", "0.5", "--people", "2"]
     assert main(["analyze", str(clip), *arguments, "--out", str(by_program), "--quiet"]) == 0
-    job = finished(client, sent(client, clip, "clip.mp4", detector="haar", smoothing=0.5, people="2")["id"])
+    job = finished(client, sent(client, clip, "clip.mp4", detector="haar", smoothing=0.5, people="2", media=0)["id"])
     by_service.mkdir()
     for name in ("summary.json", "records.jsonl"):
         (by_service / f"clip.{name}").write_bytes(client.get(f"/v1/jobs/{job['id']}/results/{name}").content)

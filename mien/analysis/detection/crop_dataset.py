@@ -82,10 +82,10 @@ def crop_pictures(
             except MienError as error:
                 done.failures.append(error)
             else:
-                found = _sort_by_size(detect_faces(detector, picture), people)
-                crops = crop_faces(picture, found.boxes_xyxy, detector.framing, size)
+                detections = _sort_by_size(detect_faces(detector, picture), people)
+                crops = crop_faces(picture, detections.boxes_xyxy, detector.framing, size)
                 names = _write_crops(crops, staged, item.stem, used)
-                for path, box, score in zip(names, found.boxes_xyxy, found.scores, strict=True):
+                for path, box, score in zip(names, detections.boxes_xyxy, detections.scores, strict=True):
                     rows.append([path, item.name, *(f"{value:.1f}" for value in box), f"{score:.3f}"])
                 done.add(item.name, len(crops))
             on_progress(number, len(pictures))
@@ -101,10 +101,10 @@ def _read_input(item: Input) -> np.ndarray:
     return read_picture(item.path)
 
 
-def _sort_by_size(found: Detections, people: int) -> Detections:
-    found = keep_largest(found, people)
-    order = (-(found.boxes_xyxy[:, 2:] - found.boxes_xyxy[:, :2]).prod(axis=1)).argsort(kind="stable")
-    return Detections(found.boxes_xyxy[order], found.scores[order])
+def _sort_by_size(detections: Detections, people: int) -> Detections:
+    detections = keep_largest(detections, people)
+    order = (-(detections.boxes_xyxy[:, 2:] - detections.boxes_xyxy[:, :2]).prod(axis=1)).argsort(kind="stable")
+    return Detections(detections.boxes_xyxy[order], detections.scores[order])
 
 
 def _write_crops(crops: np.ndarray, out: Path, stem: Path, used: set[str]) -> list[str]:

@@ -132,12 +132,12 @@ class HaarDetector(Detector):
     def detect(self, picture: np.ndarray) -> Detections:
         gray = cv2.equalizeHist(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY))
         with self._lock:
-            found, counts = self._cascade.detectMultiScale2(
+            boxes_xywh, counts = self._cascade.detectMultiScale2(
                 gray, scaleFactor=1.1, minNeighbors=self._min_neighbors, minSize=(24, 24)
             )
-        if len(found) == 0:
+        if len(boxes_xywh) == 0:
             return NO_DETECTIONS
-        boxes, windows = np.asarray(found, np.float32), np.asarray(counts, np.float32).ravel()
+        boxes, windows = np.asarray(boxes_xywh, np.float32), np.asarray(counts, np.float32).ravel()
         boxes[:, 2:] += boxes[:, :2]  # x, y, w, h -> x1, y1, x2, y2
         # The score maps the number of agreeing windows to 0..1; 5 windows give 0.5.
         scores = windows / (windows + 5)
@@ -283,9 +283,9 @@ def detect_faces(
     if detector.is_gray and picture.ndim == 3:
         picture = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
     sides = sides or (detector.picture_sides if thorough else (detector.frame_side,))
-    found = [_detect_at_scale(detector, picture, scale) for scale in _search_scales(picture, sides)]
-    boxes = np.concatenate([detections.boxes_xyxy for detections in found])
-    scores = np.concatenate([detections.scores for detections in found])
+    by_scale = [_detect_at_scale(detector, picture, scale) for scale in _search_scales(picture, sides)]
+    boxes = np.concatenate([detections.boxes_xyxy for detections in by_scale])
+    scores = np.concatenate([detections.scores for detections in by_scale])
     return suppress_overlaps(_clip_boxes(Detections(boxes, scores), picture))
 
 
@@ -310,9 +310,9 @@ def _detect_at_scale(detector: Detector, picture: np.ndarray, scale: float) -> D
     while picture.shape[1] >= 4 * size_wh[0] and picture.shape[0] >= 4 * size_wh[1]:  # halving is much faster
         picture = cv2.resize(picture, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
     resized = cv2.resize(picture, size_wh, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
-    found = detector.detect(resized)
+    detections = detector.detect(resized)
     factors = np.array([width / size_wh[0], height / size_wh[1]] * 2, np.float32)
-    return Detections(found.boxes_xyxy * factors, found.scores)
+    return Detections(detections.boxes_xyxy * factors, detections.scores)
 
 
 def _sort_by_score(boxes: np.ndarray, scores: np.ndarray) -> Detections:
@@ -320,34 +320,34 @@ def _sort_by_score(boxes: np.ndarray, scores: np.ndarray) -> Detections:
     return Detections(boxes[order], scores[order].astype(np.float32))
 
 
-def _clip_boxes(found: Detections, picture: np.ndarray) -> Detections:
+def _clip_boxes(detections: Detections, picture: np.ndarray) -> Detections:
     """Clip boxes to the picture, and drop those of less than a pixel."""
     height, width = picture.shape[:2]
-    boxes = np.clip(found.boxes_xyxy, 0, np.array([width, height, width, height], np.float32))
+    boxes = np.clip(detections.boxes_xyxy, 0, np.array([width, height, width, height], np.float32))
     keep = (boxes[:, 2:] - boxes[:, :2]).min(axis=1, initial=np.inf) >= 1 if len(boxes) else np.zeros(0, bool)
-    return Detections(boxes[keep], found.scores[keep])
+    return Detections(boxes[keep], detections.scores[keep])
 
 
-def suppress_overlaps(found: Detections, overlap: float = 0.4) -> Detections:
+def suppress_overlaps(detections: Detections, overlap: float = 0.4) -> Detections:
     """Suppress boxes that overlap one with a higher score: IoU above ``overlap``, or 70 % of the smaller box inside."""
-    found = _sort_by_score(found.boxes_xyxy, found.scores)
-    boxes, areas = found.boxes_xyxy, np.prod(found.boxes_xyxy[:, 2:] - found.boxes_xyxy[:, :2], axis=1)
-    kept: list[int] = []
-    for index in range(len(found)):
-        top_left = np.maximum(boxes[index, :2], boxes[kept, :2])
-        bottom_right = np.minimum(boxes[index, 2:], boxes[kept, 2:])
+    detections = _sort_by_score(detections.boxes_xyxy, detections.scores)
+    boxes, areas = detections.boxes_xyxy, np.prod(detections.boxes_xyxy[:, 2:] - detections.boxes_xyxy[:, :2], axis=1)
+    chosen: list[int] = []
+    for index in range(len(detections)):
+        top_left = np.maximum(boxes[index, :2], boxes[chosen, :2])
+        bottom_right = np.minimum(boxes[index, 2:], boxes[chosen, 2:])
         shared = np.prod(np.clip(bottom_right - top_left, 0, None), axis=1)
-        union = areas[index] + areas[kept] - shared
-        inside = shared / np.minimum(areas[index], areas[kept])
+        union = areas[index] + areas[chosen] - shared
+        inside = shared / np.minimum(areas[index], areas[chosen])
         if not ((shared / union > overlap) | (inside > 0.7)).any():
-            kept.append(index)
-    return Detections(boxes[kept], found.scores[kept])
+            chosen.append(index)
+    return Detections(boxes[chosen], detections.scores[chosen])
 
 
-def keep_largest(found: Detections, count: int) -> Detections:
+def keep_largest(detections: Detections, count: int) -> Detections:
     """Keep the ``count`` largest faces in their order; 0 keeps all."""
-    if not count or len(found) <= count:
-        return found
-    areas = (found.boxes_xyxy[:, 2:] - found.boxes_xyxy[:, :2]).prod(axis=1)
-    kept = np.sort(np.argsort(-areas, kind="stable")[:count])
-    return Detections(found.boxes_xyxy[kept], found.scores[kept])
+    if not count or len(detections) <= count:
+        return detections
+    areas = (detections.boxes_xyxy[:, 2:] - detections.boxes_xyxy[:, :2]).prod(axis=1)
+    largest = np.sort(np.argsort(-areas, kind="stable")[:count])
+    return Detections(detections.boxes_xyxy[largest], detections.scores[largest])

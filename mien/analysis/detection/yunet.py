@@ -58,7 +58,7 @@ class YuNet:
         blob = np.ascontiguousarray(picture[None, ..., ::-1].transpose(0, 3, 1, 2), dtype=np.float32)
         session = self._sessions.get_session(self._threads)
         answers = session.run(None, {session.get_inputs()[0].name: blob})
-        found = [
+        parts_by_stride = [
             _decode_cells(
                 answers[3 * level][0],
                 answers[3 * level + 1][0],
@@ -69,14 +69,14 @@ class YuNet:
             )
             for level, stride in enumerate(STRIDES)
         ]
-        boxes, scores = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        boxes, scores = (np.concatenate(parts) for parts in zip(*parts_by_stride, strict=True))
         if not len(scores):
             return boxes, scores
         sizes = np.concatenate([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], axis=1)
-        kept = np.asarray(
+        chosen = np.asarray(
             cv2.dnn.NMSBoxes(cast(Any, sizes), cast(Any, scores), self._threshold, self._overlap), np.int64
         ).ravel()
-        return boxes[kept], scores[kept]
+        return boxes[chosen], scores[chosen]
 
 
 def _decode_cells(
@@ -109,27 +109,27 @@ def remove_fixed_sizes(model: bytes, outputs: list[str]) -> bytes:
 
 
 def _remove_graph_sizes(graph: memoryview, outputs: list[str]) -> bytes:
-    kept: list[bytes | memoryview] = []
+    fields: list[bytes | memoryview] = []
     for number, raw, value in read_fields(graph):
         if number not in (_GRAPH_INPUT, _GRAPH_OUTPUT, _GRAPH_SHAPES):
-            kept.append(raw)
+            fields.append(raw)
         elif number == _GRAPH_INPUT:
             sizes = b"".join(
                 encode_field(1, size)
                 for size in (b"\x08\x01", b"\x08\x03", encode_field(2, b"h"), encode_field(2, b"w"))
             )
-            kept.append(
+            fields.append(
                 encode_field(
                     _GRAPH_INPUT,
                     encode_field(_VALUE_NAME, _read_value_name(cast(memoryview, value)))
                     + _encode_tensor_type(encode_field(2, sizes)),
                 )
             )
-    kept += [
+    fields += [
         encode_field(_GRAPH_OUTPUT, encode_field(_VALUE_NAME, name.encode()) + _encode_tensor_type(b""))
         for name in outputs
     ]
-    return b"".join(kept)
+    return b"".join(fields)
 
 
 def _encode_tensor_type(shape: bytes) -> bytes:

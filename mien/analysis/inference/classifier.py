@@ -122,8 +122,8 @@ class Classifier:
             if not fits or any(
                 isinstance(is_, int) and is_ != size for is_, size in zip(shape[1:], stated, strict=False)
             ):
-                found = f"has '{name}' of {shape[1:]}, but its metadata state {expected_shapes[name]}"
-                raise ModelError(self.path, found, "export it again")
+                problem = f"has '{name}' of {shape[1:]}, but its metadata state {expected_shapes[name]}"
+                raise ModelError(self.path, problem, "export it again")
 
     @property
     def _session(self) -> InferenceSession:
@@ -173,8 +173,8 @@ class Classifier:
     def logits(self, images: np.ndarray) -> np.ndarray:
         """Return the logits float32 (N, K) of uint8 crops, before temperature and softmax."""
         parts = [images[start : start + self.batch_size] for start in range(0, len(images), self.batch_size)]
-        found = [self.tensor_logits(self.preprocessing.to_tensor(part)) for part in parts]
-        return np.concatenate([np.empty((0, len(self.labels)), np.float32), *found])
+        logits = [self.tensor_logits(self.preprocessing.to_tensor(part)) for part in parts]
+        return np.concatenate([np.empty((0, len(self.labels)), np.float32), *logits])
 
     def tensor_logits(self, tensor: np.ndarray) -> np.ndarray:
         """Return the logits float32 (N, K) of preprocessed inputs float32 (N, channels, size, size)."""
@@ -191,20 +191,20 @@ class Classifier:
         for name, answer in zip(outputs, answers, strict=True):
             expected = (len(tensor), *([len(self.labels)] if name == "logits" else answer.shape[1:]))
             if answer.shape != expected:
-                found = (
+                problem = (
                     f"answers '{name}' of {list(answer.shape)} for {len(tensor)} crops and {len(self.labels)} labels"
                 )
-                raise ModelError(self.path, found, "export it again")
+                raise ModelError(self.path, problem, "export it again")
         if not all(np.isfinite(answer).all() for answer in answers):
-            found = "answers with NaN or infinity: its weights are damaged, or its training diverged"
-            raise ModelError(self.path, found, "export it again from a good checkpoint, or choose another model")
+            problem = "answers with NaN or infinity: its weights are damaged, or its training diverged"
+            raise ModelError(self.path, problem, "export it again from a good checkpoint, or choose another model")
         return answers
 
     def features(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return (features float32 (N, D) of the last layer, probabilities float32 (N, K)) of uint8 crops."""
         parts = [images[start : start + self.batch_size] for start in range(0, len(images), self.batch_size)]
-        found = [self._run(["features", "logits"], self.preprocessing.to_tensor(part)) for part in parts]
-        features, logits = (np.concatenate(arrays) for arrays in zip(*found, strict=True))
+        outputs = [self._run(["features", "logits"], self.preprocessing.to_tensor(part)) for part in parts]
+        features, logits = (np.concatenate(arrays) for arrays in zip(*outputs, strict=True))
         return features, softmax(logits / self.info.temperature)
 
     def _predict_batch(self, images: np.ndarray) -> np.ndarray:

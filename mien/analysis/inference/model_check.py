@@ -57,8 +57,8 @@ class _Graph:
     def add(self, name: bytes, constant: _Constant) -> None:
         self.elements += constant.elements
         if self.elements > MAX_CONSTANT_ELEMENTS:
-            found = f"its constants would have more than {MAX_CONSTANT_ELEMENTS:,} numbers"
-            raise UnboundedModel(found)
+            problem = f"its constants would have more than {MAX_CONSTANT_ELEMENTS:,} numbers"
+            raise UnboundedModel(problem)
         self.constants[name] = constant
 
 
@@ -104,40 +104,40 @@ def _check_node(message: memoryview, graph: _Graph) -> None:
     if operator == "Constant":
         graph.add(outputs[0] if outputs else b"", tensor or _Constant((1,)))
         return
-    given = [graph.constants.get(name) for name in inputs if name]
-    if all(constant is not None for constant in given):
-        made = _Constant(_bound_shape(operator, [constant for constant in given if constant is not None]))
+    input_constants = [graph.constants.get(name) for name in inputs if name]
+    if all(constant is not None for constant in input_constants):
+        bound = _Constant(_bound_shape(operator, [constant for constant in input_constants if constant is not None]))
         for name in outputs:
-            graph.add(name, made)
+            graph.add(name, bound)
 
 
-def _bound_shape(operator: str, given: list[_Constant]) -> tuple[int, ...]:
+def _bound_shape(operator: str, constants: list[_Constant]) -> tuple[int, ...]:
     """Return an upper bound of the shape that an operator computes from constants."""
-    if operator == "ConstantOfShape" and given and given[0].values:
-        return given[0].values
-    if operator in _GROWING_OPERATORS or not given:
+    if operator == "ConstantOfShape" and constants and constants[0].values:
+        return constants[0].values
+    if operator in _GROWING_OPERATORS or not constants:
         raise UnboundedModel(f"it computes a constant by {operator or 'nothing'}")
     if operator == "Concat":
-        return (sum(constant.elements for constant in given),)
+        return (sum(constant.elements for constant in constants),)
     if operator in _PRODUCT_OPERATORS:
-        return (math.prod(constant.elements for constant in given[:2]),)
+        return (math.prod(constant.elements for constant in constants[:2]),)
     if operator in _SHAPE_KEEPING_OPERATORS:
-        return given[0].shape
+        return constants[0].shape
     try:
-        return np.broadcast_shapes(*(constant.shape for constant in given))
+        return np.broadcast_shapes(*(constant.shape for constant in constants))
     except ValueError:  # not element-wise: a slice, a sum, a reshape
-        return (max(constant.elements for constant in given),)
+        return (max(constant.elements for constant in constants),)
 
 
 def _read_attribute(message: memoryview, size: int) -> _Constant | None:
     """Return the tensor of an attribute; None if it has none."""
-    found = None
+    constant = None
     for number, _, value in read_fields(message):
         if number in (_SUBGRAPH, _SUBGRAPHS, _SPARSE_TENSOR):
             raise UnboundedModel("it holds subgraphs or sparse tensors")
         if number == _TENSOR and isinstance(value, memoryview):
-            found = _read_tensor(value, size)[1]
-    return found
+            constant = _read_tensor(value, size)[1]
+    return constant
 
 
 def _read_tensor(message: memoryview, size: int) -> tuple[bytes, _Constant]:

@@ -8,6 +8,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -165,14 +166,14 @@ def choose_model_file(model: str | Path, precision: str = "auto") -> Path:
     ``mien.analysis.inference.precision``). A path is returned unchanged. Raises ModelError if the int8 file is missing,
     UsageError for an unknown precision.
     """
-    asked, path = resolve_precision(precision), find_model(model)
+    requested, path = resolve_precision(precision), find_model(model)
     if str(model) not in list_shipped_models():
         return path
     int8 = int8_path(path)
-    if asked == "int8" and not int8.is_file():
+    if requested == "int8" and not int8.is_file():
         raise ModelError(f"model '{model}'", "has no int8 file", "run it with `precision=float`")
-    gains = asked == "auto" and bool(find_int8_instructions()) and list_providers() == ["CPUExecutionProvider"]
-    return int8 if (asked == "int8" or gains) and int8.is_file() else path
+    gains = requested == "auto" and bool(find_int8_instructions()) and list_providers() == ["CPUExecutionProvider"]
+    return int8 if (requested == "int8" or gains) and int8.is_file() else path
 
 
 def list_providers() -> list[str]:
@@ -209,7 +210,7 @@ def open_session(path: Path, threads: int = 0) -> InferenceSession:
     import onnxruntime
 
     try:
-        check_model(path.read_bytes())
+        _check_file(path, _identify_file(path))
         chosen = list_providers()
         # Fall back from an accelerator only: on the processor a fallback is useless, and ONNX Runtime prints it to stdout.
         return onnxruntime.InferenceSession(
@@ -218,12 +219,33 @@ def open_session(path: Path, threads: int = 0) -> InferenceSession:
     except UnicodeDecodeError as error:
         raise _encoding_error(path) from error
     except UnboundedModel as error:
-        found = f"is not a model that is run here: {error}"
-        raise ModelError(path, found, "export or download it again") from error
+        problem = f"is not a model that is run here: {error}"
+        raise ModelError(path, problem, "export or download it again") from error
     except Exception as error:  # ONNX Runtime raises a dozen kinds, whose messages hold paths of its own source
         raise ModelError(
             path, "is not an ONNX file that can be run; it may be damaged", "export or download it again"
         ) from error
+
+
+def _identify_file(path: Path) -> tuple[int, ...]:
+    """Return numbers that change with a file's content; none if the file cannot be found."""
+    try:
+        status = path.stat()
+    except OSError:
+        return ()
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+@lru_cache(maxsize=64)
+def _check_file(path: Path, identity: tuple[int, ...]) -> None:
+    """Check a model file, once in a process: this takes as long as opening it."""
+    check_model(path.read_bytes())
+
+
+@lru_cache(maxsize=64)
+def _read_metadata(path: Path, identity: tuple[int, ...]) -> dict[str, str]:
+    """Return the metadata of a model file, for which ONNX Runtime has to open it."""
+    return dict(open_session(path).get_modelmeta().custom_metadata_map)
 
 
 def _encoding_error(path: Path) -> ModelError:
@@ -233,7 +255,10 @@ def _encoding_error(path: Path) -> ModelError:
 def read_model_info(path: Path, session: InferenceSession | None = None) -> ModelInfo:
     """Read the metadata of a model file, from an open session if there is one. Raises ModelError."""
     try:
-        metadata = (session or open_session(path)).get_modelmeta().custom_metadata_map
+        if session is not None:
+            metadata = session.get_modelmeta().custom_metadata_map
+        else:
+            metadata = _read_metadata(path, _identify_file(path))
     except UnicodeDecodeError as error:
         raise _encoding_error(path) from error
     return ModelInfo.from_metadata(metadata, path)
@@ -322,8 +347,8 @@ def pull_model(name: str, url: str | None = None) -> Path:
         fetch = pooch.HTTPDownloader(timeout=30)
         return Path(pooch.retrieve(address, f"sha256:{known.sha256}", known.file, folder, downloader=fetch))
     except (requests.RequestException, OSError) as error:
-        found = f"could not be fetched ({type(error).__name__})"
-        raise ModelError(address, found, f"check address and network, or {own_file}") from error
+        problem = f"could not be fetched ({type(error).__name__})"
+        raise ModelError(address, problem, f"check address and network, or {own_file}") from error
     except ValueError as error:
-        found = "is another file than the one that is known (its SHA-256 differs)"
-        raise ModelError(address, found, f"try again later, or {own_file}") from error
+        problem = "is another file than the one that is known (its SHA-256 differs)"
+        raise ModelError(address, problem, f"try again later, or {own_file}") from error

@@ -50,12 +50,12 @@ def find_int8_instructions() -> tuple[str, ...]:
     """Return the instructions of this processor that make int8 faster, from the operating system, else from NumPy."""
     system = platform.system()
     if system == "Linux":
-        found = _find_linux_instructions(Path("/proc/cpuinfo"))
+        instructions = _find_linux_instructions(Path("/proc/cpuinfo"))
     elif system == "Darwin":
-        found = {ours for name, ours in _MACOS.items() if _has_sysctl_value(name)}
+        instructions = {short_name for name, short_name in _MACOS.items() if _has_sysctl_value(name)}
     else:
-        found = _find_windows_instructions() | _find_numpy_instructions()
-    return tuple(sorted(found))
+        instructions = _find_windows_instructions() | _find_numpy_instructions()
+    return tuple(sorted(instructions))
 
 
 def _find_linux_instructions(cpuinfo: Path) -> set[str]:
@@ -65,7 +65,7 @@ def _find_linux_instructions(cpuinfo: Path) -> set[str]:
     except OSError:  # a container without /proc
         return _find_numpy_instructions()
     features = next((line for line in lines if line.lower().startswith(("flags", "features"))), "")
-    return {ours for name, ours in _LINUX.items() if name in features.split()}
+    return {short_name for name, short_name in _LINUX.items() if name in features.split()}
 
 
 def _has_sysctl_value(name: str) -> bool:
@@ -96,4 +96,4 @@ def _find_numpy_instructions() -> set[str]:
         from numpy._core._multiarray_umath import __cpu_features__ as features
     except ImportError:
         return set()
-    return {ours for name, ours in _NUMPY.items() if features.get(name)}
+    return {short_name for name, short_name in _NUMPY.items() if features.get(name)}

@@ -47,11 +47,11 @@ def read_varint(message: memoryview, at: int) -> tuple[int, int]:
 
 def read_varints(packed: memoryview) -> list[int]:
     """Read consecutive varints."""
-    found, at = [], 0
+    values, at = [], 0
     while at < len(packed):
         value, at = read_varint(packed, at)
-        found.append(value)
-    return found
+        values.append(value)
+    return values
 
 
 def encode_field(number: int, content: bytes) -> bytes:

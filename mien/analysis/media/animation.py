@@ -106,5 +106,5 @@ class AnimationSource:
 
 def _frame_duration_ms(picture: Image.Image) -> float:
     """Return the duration of the current frame."""
-    said = picture.info.get("duration") or 0
-    return float(said) if said > INSTANT_MS else DEFAULT_MS
+    stated_ms = picture.info.get("duration") or 0
+    return float(stated_ms) if stated_ms > INSTANT_MS else DEFAULT_MS

@@ -78,12 +78,12 @@ def select_video_stream(
     candidates = [stream for stream in container.streams.video if not stream.disposition & pictures]
     if not candidates:
         cover = "; the picture in it is a cover" if container.streams.video else ""
-        found = f"holds no video (no video stream{cover})"
-        raise MediaError(printable_source(path), found, "give a video file", code="no_video")
+        problem = f"holds no video (no video stream{cover})"
+        raise MediaError(printable_source(path), problem, "give a video file", code="no_video")
     known = [stream for stream in candidates if stream.codec_context is not None]
     if not known:
-        found = "has a video in a format without a decoder here"
-        raise MediaError(printable_source(path), found, "export it as H.264", code="not_a_video")
+        problem = "has a video in a format without a decoder here"
+        raise MediaError(printable_source(path), problem, "export it as H.264", code="not_a_video")
     stream = next((one for one in known if one.disposition & Disposition.default), known[0])
     check_frame_size(stream.width, stream.height, path, max_pixels)
     # Frames larger than the file states are decoded up to twice the limit; then `check_frame_size` refuses them.

@@ -50,8 +50,8 @@ class FrameSource:
             if not index:
                 self.start_s, self.analysis_start_s = time_s, time_s + self.sampling.from_s
             if not math.isfinite(time_s) or (before is not None and time_s <= before):
-                found = f"are {time_s:g} s after {before:g} s" if before is not None else f"begin with {time_s:g} s"
-                raise UsageError("`frames`", f"{found}", "give times in seconds that rise from frame to frame")
+                problem = f"are {time_s:g} s after {before:g} s" if before is not None else f"begin with {time_s:g} s"
+                raise UsageError("`frames`", f"{problem}", "give times in seconds that rise from frame to frame")
             before, passed_s = time_s, time_s - self.start_s
             if to_s is not None and passed_s >= to_s - 1e-9:
                 return

@@ -164,37 +164,37 @@ def list_inputs(
     A file comes once, even if several arguments name it. If two inputs have the same stem, their stems get the suffix.
     """
     skipped = Counter() if skipped is None else skipped
-    found: list[Input | MediaError] = []
-    for given in arguments:
-        if is_stream_address(given):
-            found.append(_stream_input(str(given)))
+    inputs: list[Input | MediaError] = []
+    for name in arguments:
+        if is_stream_address(name):
+            inputs.append(_stream_input(str(name)))
             continue
-        if not str(given):
-            found.append(MediaError("''", "is an empty name", "name a file or folder; '.' is the current folder"))
+        if not str(name):
+            inputs.append(MediaError("''", "is an empty name", "name a file or folder; '.' is the current folder"))
             continue
-        argument = Path(given)
+        argument = Path(name)
         if os.path.isdir(argument):  # noqa: PTH112 - unlike pathlib's, it returns False for a name that is too long
             faults: list[MediaError] = []
             unread: Counter[str] = Counter()
             files = list(_list_media(argument, out, faults, unread))
             skipped.update(unread)
-            found += [Input(file, file.relative_to(argument).with_suffix("")) for file in files]
-            found += faults
+            inputs += [Input(file, file.relative_to(argument).with_suffix("")) for file in files]
+            inputs += faults
             if not files and not faults:
-                found.append(_empty_folder_error(argument, unread))
+                inputs.append(_empty_folder_error(argument, unread))
         elif os.path.exists(argument):  # noqa: PTH110 - as above
-            found.append(Input(argument, Path(argument.stem)))
+            inputs.append(Input(argument, Path(argument.stem)))
         else:
-            found.append(
+            inputs.append(
                 MediaError(argument, *(find_file_problem(argument, "an input") or ("does not exist", "check the path")))
             )
-    return assign_stems(_remove_duplicates(found))
+    return assign_stems(_remove_duplicates(inputs))
 
 
-def _remove_duplicates(found: list[Input | MediaError]) -> list[Input | MediaError]:
+def _remove_duplicates(inputs: list[Input | MediaError]) -> list[Input | MediaError]:
     """Keep the first occurrence of each file; prefer its own name to that of a link."""
     once: dict[object, tuple[Input | MediaError, bool]] = {}  # with True for a link
-    for item in found:
+    for item in inputs:
         path = item.file if isinstance(item, Input) else None
         key, is_link = (id(item), False) if path is None else (os.path.realpath(path), path.is_symlink())
         if key not in once or (once[key][1] and not is_link):
@@ -203,10 +203,10 @@ def _remove_duplicates(found: list[Input | MediaError]) -> list[Input | MediaErr
 
 
 def _empty_folder_error(folder: Path, left_out: Counter[str]) -> MediaError:
-    found = "is a folder without pictures or videos"
+    problem = "is a folder without pictures or videos"
     if not left_out:
-        return MediaError(folder, found, "name another one")
-    return MediaError(folder, f"{found} that are read here", describe_skipped(left_out))
+        return MediaError(folder, problem, "name another one")
+    return MediaError(folder, f"{problem} that are read here", describe_skipped(left_out))
 
 
 def describe_skipped(left_out: Counter[str]) -> str:
@@ -246,7 +246,7 @@ def _list_media(folder: Path, out: Path | None, faults: list[MediaError], left_o
 
 
 def assign_stems(
-    found: Sequence[Input | MediaError],
+    inputs: Sequence[Input | MediaError],
     known_stems: Mapping[str, str] = {},
     is_free: Callable[[Path, Input], bool] = lambda stem, item: True,
 ) -> list[Input | MediaError]:
@@ -257,11 +257,11 @@ def assign_stems(
     known_stems   name of an input → the stem that it has already
     is_free       whether an input may use a stem, given other files in the folder
     """
-    taken = {"all"} if len(found) > 1 else set()  # reserved for the table of all inputs
+    taken = {"all"} if len(inputs) > 1 else set()  # reserved for the table of all inputs
     taken |= {stem.lower() for stem in known_stems.values()}
     left = dict(known_stems)
     distinct: list[Input | MediaError] = []
-    for item in found:
+    for item in inputs:
         if isinstance(item, Input) and item.name in left:
             item = replace(item, stem=Path(left.pop(item.name)))
         elif isinstance(item, Input):

@@ -209,8 +209,8 @@ class _AudioCopier:
             self._output = self._container.add_stream_from_template(stream)
             self._parts = (packet for packet in source.demux(stream) if packet.dts is not None)
             return
-        wanted = stream.rate or 48_000
-        rate = min(av.codec.Codec("aac", "w").audio_rates or [wanted], key=lambda known: abs(known - wanted))
+        source_rate = stream.rate or 48_000
+        rate = min(av.codec.Codec("aac", "w").audio_rates or [source_rate], key=lambda known: abs(known - source_rate))
         layout = (
             stream.layout.name if stream.layout.name in AAC_LAYOUTS else "mono" if stream.channels == 1 else "stereo"
         )

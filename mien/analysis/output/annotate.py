@@ -72,7 +72,7 @@ def annotate(
     ``picture`` is an array or a PIL image as ``Recognizer.analyze`` takes them. Drawn after scaling, so that lines and text
     are crisp. ``in_place``: RGB uint8 that is not scaled is itself drawn on and returned.
     """
-    given, faces = picture, list(faces)
+    original, faces = picture, list(faces)
     picture = convert_pillow(picture) if isinstance(picture, Image.Image) else convert_to_rgb(picture)
     height, width = picture.shape[:2]
     if style.display_width not in (0, width):
@@ -81,7 +81,7 @@ def annotate(
         picture = cv2.resize(picture, size_wh, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_CUBIC)
         factors = np.array([size_wh[0] / width, size_wh[1] / height] * 2)
         faces = [replace(face, box_xyxy=tuple((factors * face.box_xyxy).tolist())) for face in faces]
-    elif picture is given or (isinstance(given, np.ndarray) and np.shares_memory(picture, given)):
+    elif picture is original or (isinstance(original, np.ndarray) and np.shares_memory(picture, original)):
         picture = picture if in_place else picture.copy()
     draw_faces(picture, faces, style)
     return picture

@@ -124,7 +124,7 @@ def _describe_scores(methods: Methods, info: ModelInfo) -> Iterator[str]:
     data = str(scores.get("data", "its test faces"))
     is_fer2013 = data in OFFICIAL_SIZES and scores["count"] <= OFFICIAL_SIZES[data]
     of_data = f"{data} of FER2013 {methods.cite('fer2013')}" if is_fer2013 else data
-    if scores.get("labels_by") == "raters":
+    if scores.get("labels_by") == "annotators":
         of_data += f" with the majority labels of FER+ {methods.cite('ferplus')}"
     f1 = f" and a macro-F1 of {scores['macro_f1']:.3f}" if "macro_f1" in scores else ""
     yield f"On {scores['count']:,} faces of {of_data} it reaches an accuracy of {100 * scores['accuracy']:.1f} %{limits}{f1}."
@@ -187,7 +187,8 @@ def _describe_video(
     left_out = (
         f"; {len(nothing)} more, whose mean not-a-face score exceeds {NOT_A_FACE:g}, were left out" if nothing else ""
     )
-    yield f"There are {len(seen)} people, {on_screen:.1f} s on screen together{left_out}."
+    count = "There is one person" if len(seen) == 1 else f"There are {len(seen)} people"
+    yield f"{count}, {on_screen:.1f} s on screen{' together' if len(seen) > 1 else ''}{left_out}."
 
 
 def _describe_uncertainty(methods: Methods, records: Records, settings: Mapping[str, Any]) -> Iterator[str]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mien.analysis.output.palette import colors_for_labels
+from mien.analysis.people.baseline import Baseline
 from mien.analysis.people.people import PeopleAccumulator
 from mien.analysis.people.records import Records
-from mien.analysis.people.timeline import axis_range_s, draw_stacked_probabilities
+from mien.analysis.people.timeline import MAX_PERSONS, axis_range_s, draw_stacked_probabilities
 from mien.core.clock import format_axis_time
 from mien.core.errors import DataError
 from mien.evaluation.reports.figures import make_figure, make_panels, save_figure, without_math_text
@@ -26,8 +27,8 @@ FIRST, SECOND = "#3b87c8", "#e08a2e"
 def check_comparable(first: Records, second: Records) -> None:
     """DataError where the two were read by models with different labels."""
     if first.labels != second.labels:
-        found = f"has the labels {', '.join(second.labels)}, {first.path.name} has {', '.join(first.labels)}"
-        raise DataError(second.path, found, "analyze both clips with one model")
+        problem = f"has the labels {', '.join(second.labels)}, {first.path.name} has {', '.join(first.labels)}"
+        raise DataError(second.path, problem, "analyze both clips with one model")
 
 
 def transition_rates(counts: np.ndarray) -> np.ndarray:
@@ -129,6 +130,59 @@ def plot_transitions(people: PeopleAccumulator, title: str) -> Any:
     more = f"; {left:,} more person{'' if left == 1 else 's'} only in 'all'" if left > 0 else ""
     figure.suptitle(f"{title}: what followed what{more}")
     return figure
+
+
+@without_math_text
+def draw_baseline(people: PeopleAccumulator, baseline: Baseline, path: Path, title: str) -> None:
+    """Draw how far the probabilities of people are from their baseline over time; of many the first few that have one."""
+    persons = [person for person in people.people if person.track in baseline.means][:MAX_PERSONS]
+    figure, panels = make_panels(
+        len(persons), 1, figsize=(12, 1.2 + 1.7 * len(persons)), sharex=True, sharey=True, squeeze=False
+    )
+    colors, timeline = colors_for_labels(people.labels), people.timeline
+    for axes, person in zip(panels[:, 0], persons, strict=True):
+        starts, means, _ = timeline.mean_probabilities(person.track)
+        edges = np.append(starts, starts[-1] + timeline.width_s)
+        for values, color, label in zip((means - baseline.means[person.track]).T, colors, people.labels, strict=True):
+            axes.stairs(values, edges, baseline=None, color=color, label=label, linewidth=1.2)
+        axes.axvspan(baseline.from_s, baseline.to_s, color="0.93", zorder=0)
+        axes.axhline(0, color="0.3", linewidth=0.8)
+        axes.set(ylabel=person.name)
+        axes.spines[["top", "right"]].set_visible(False)
+    low, high = axis_range_s(timeline)
+    panels[-1, 0].set(xlim=(low, max(high, low + timeline.width_s)), xlabel="time (min:s)")
+    panels[-1, 0].xaxis.set_major_formatter(format_axis_time)
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside right upper", frameon=False)
+    figure.suptitle(f"{title}: smoothed probabilities minus those of the gray period")
+    save_figure(figure, path)
+
+
+#: Colors of groups of clips, in their order.
+GROUP_COLORS = (FIRST, SECOND, "#5aa469", "#9467bd", "#8c564b", "#b0b0b0")
+
+
+@without_math_text
+def draw_groups(result: Mapping[str, Any], path: Path) -> None:
+    """Draw what `compare_groups` returned: each clip as a point, each group's mean with its interval."""
+    labels, count = result["labels"], len(result["groups"])
+    figure, panels = make_panels(figsize=(2.5 + 0.5 * count * len(labels), 4.2))
+    for index, (name, values) in enumerate(result["groups"].items()):
+        color = GROUP_COLORS[index % len(GROUP_COLORS)]
+        places = np.arange(len(labels)) + 0.7 * ((index + 0.5) / count - 0.5)
+        means = np.array([values[label]["mean"] for label in labels])
+        limits = np.array([values[label]["interval"] for label in labels])
+        for clip in result["clips"][name]:
+            panels.plot(places, [clip[label] for label in labels], ".", color=color, alpha=0.35)
+        errors = np.maximum([means - limits[:, 0], limits[:, 1] - means], 0)
+        panels.errorbar(
+            places, means, errors, fmt="o", color=color, capsize=3, label=f"{name} ({len(result['clips'][name])})"
+        )
+    panels.set_xticks(range(len(labels)), labels)
+    what = "mean smoothed probability" if result["measure"] == "mean" else "share of the time on screen"
+    panels.set(ylabel=what, ylim=(0, None), title="Groups of clips: each clip, the mean and its 95 % interval")
+    panels.legend(frameon=False)
+    panels.spines[["top", "right"]].set_visible(False)
+    save_figure(figure, path)
 
 
 def _draw_matrix(axes: Any, counts: np.ndarray, labels: Sequence[str]) -> Any:

@@ -97,9 +97,9 @@ def _read_in_order(video: Path, times_s: Sequence[float]) -> Iterator[np.ndarray
             while frame is not None and frame.time_s < time_s - SAME_S:
                 frame = next(frames, None)
             if frame is None or frame.time_s > time_s + SAME_S:
-                found = f"has no frame at {time_s:.3f} s, which the records tell of"
+                problem = f"has no frame at {time_s:.3f} s, which the records tell of"
                 hint = "the records are of another video: analyze this one with another `out`"
-                raise MediaError(video, found, hint)
+                raise MediaError(video, problem, hint)
             yield np.array(frame.picture)  # drawn on, and perhaps asked for twice
 
 

@@ -103,12 +103,12 @@ class Style:
 
         Raises UsageError for a value that cannot be used.
         """
-        given = dict(values)
-        if "color" in given:
-            given["color"] = parse_color(given["color"])
-        if "label_colors" in given:
-            given["label_colors"] = tuple((label, parse_color(text)) for label, text in given["label_colors"].items())
-        return cls(**known_values(cls, given))
+        parsed = dict(values)
+        if "color" in parsed:
+            parsed["color"] = parse_color(parsed["color"])
+        if "label_colors" in parsed:
+            parsed["label_colors"] = tuple((label, parse_color(text)) for label, text in parsed["label_colors"].items())
+        return cls(**known_values(cls, parsed))
 
 
 DEFAULT_STYLE = Style()

@@ -111,10 +111,11 @@ def _assign_people(
         raise UsageError(f"`person={person}`", "is not seen", f"choose one of {listed}")
     known = {name.casefold(): track for track, name in names.items()}
     only = next(iter(names)) if len(names) == 1 else None
+    names_one = len(annotations.people) == 1 and (person is not None or only is not None)
     found: dict[int, list[Annotation]] = {}
     for row in annotations.rows:
         number = re.fullmatch(r"(?:person|p|track)?[ _]?(\d+)", row.person.casefold())
-        if not row.person or (len(annotations.people) == 1 and (person is not None or only is not None)):
+        if not row.person or names_one:
             track = only if person is None else person - 1
             if track is None:
                 problem = f"names no person, and {len(names)} people are seen"
@@ -156,7 +157,8 @@ def _sample_annotations(
         is_between = (time_s >= min(row.start_s for row in rows)) & (time_s < max(row.end_s for row in rows))
         coded[is_between] = classes.index(blank)
     for row in rows:  # in order of their starts
-        coded[(time_s >= row.start_s) & (time_s < row.end_s)] = classes.index(row.label)
+        start, end = np.searchsorted(time_s, (row.start_s, row.end_s))
+        coded[start:end] = classes.index(row.label)
     return coded
 
 

@@ -160,15 +160,15 @@ def _read_boris(path: Path, _: Callable[[str], bool]) -> Iterator[Annotation]:
 
 def _pair_states(path: Path, changes: list[tuple[float, str, str]], annotator: str) -> Iterator[Annotation]:
     """Yield what lies between each two events (time, person, code) of the same person and code."""
-    begun: dict[tuple[str, str], float] = {}
+    starts: dict[tuple[str, str], float] = {}
     for time_s, person, code in sorted(changes, key=lambda row: row[0]):
-        if (person, code) in begun:
+        if (person, code) in starts:
             subject = "" if person == NO_SUBJECT else person
-            yield Annotation(begun.pop((person, code)), time_s, code, subject, annotator)
+            yield Annotation(starts.pop((person, code)), time_s, code, subject, annotator)
         else:
-            begun[person, code] = time_s
-    if begun:
-        (_, code), time_s = next(iter(begun.items()))
+            starts[person, code] = time_s
+    if starts:
+        (_, code), time_s = next(iter(starts.items()))
         raise DataError(path, f"'{code}' starts at {time_s:g} s and never stops", "close it in the coding program")
 
 
@@ -197,8 +197,8 @@ def _read_table(path: Path, _: Callable[[str], bool]) -> Iterator[Annotation]:
         else:
             start_s, end_s = (_parse_seconds(path, number, cell(name)) for name in ("start", "end"))
             yield Annotation(start_s, end_s, cell("label"), person, cell("annotator"))
-    for annotator, found in changes.items():
-        yield from _pair_states(path, found, annotator)
+    for annotator, states in changes.items():
+        yield from _pair_states(path, states, annotator)
 
 
 def _find_columns(path: Path, rows: list[list[str]]) -> tuple[dict[str, int], int]:
@@ -225,9 +225,9 @@ def _find_columns(path: Path, rows: list[list[str]]) -> tuple[dict[str, int], in
 
 def _parse_seconds(path: Path, number: int, text: str) -> float:
     """Return seconds of ``"12.5"``, ``"0:12.5"`` or ``"1:00:12.5"``; a comma may stand for the point."""
-    found = re.fullmatch(r"(?:(\d+):)?(?:(\d+):)?(\d+(?:[.,]\d*)?)", text)
-    if not found:
+    match = re.fullmatch(r"(?:(\d+):)?(?:(\d+):)?(\d+(?:[.,]\d*)?)", text)
+    if not match:
         raise DataError(path, f"row {number}: '{text[:20]}' is no time", "give seconds, or hours:minutes:seconds")
-    high, low, seconds = found.groups()
+    high, low, seconds = match.groups()
     minutes = int(high or 0) if low is None else 60 * int(high or 0) + int(low)
     return 60 * minutes + float(seconds.replace(",", "."))

@@ -191,19 +191,19 @@ def read_records(path: str | Path, *, is_corrected: bool = True) -> list[Records
     if kind is None:
         endings = ", ".join(f".{name}" for name in RECORD_FORMATS)
         raise DataError(path, "is no file of records", f"name a file that an analysis wrote ({endings})")
-    found: dict[str, RecordBuilder] = {}
+    by_source: dict[str, RecordBuilder] = {}
     labels: tuple[str, ...] = ()
     try:
         for number, row in kind(path):
             if not labels:
                 labels = _labels_from_columns(path, row)
             source = str(row.get("source"))
-            if source not in found:
-                found[source] = RecordBuilder(path, labels, source, str(row.get("model")), str(row.get("detector")))
-            found[source].add(number, row)
+            if source not in by_source:
+                by_source[source] = RecordBuilder(path, labels, source, str(row.get("model")), str(row.get("detector")))
+            by_source[source].add(number, row)
     except UnicodeDecodeError as error:
         raise DataError(path, "is not text", "name records that an analysis wrote") from error
-    clips = [rows.finish() for rows in found.values()]
+    clips = [rows.finish() for rows in by_source.values()]
     return [correct_identities(clips[0])] if is_corrected and len(clips) == 1 else clips
 
 
@@ -234,14 +234,14 @@ def _convert_text(text: str | None, kind: type) -> Any:
 
 def read_clip(path: str | Path, *, is_corrected: bool = True) -> Records:
     """Read the records of one video, ``is_corrected`` as in `read_records`. Raises DataError where the file tells of several inputs, of pictures, or of no face."""
-    found = read_records(path, is_corrected=is_corrected)
-    if not found:
+    clips = read_records(path, is_corrected=is_corrected)
+    if not clips:
         raise DataError(path, "holds no record: no face was seen", "analyze another video, or try another `detector`")
-    if len(found) > 1:
-        raise DataError(path, f"holds records of {len(found):,} inputs", "name the records of one of them")
-    if (found[0].track < 0).any():
+    if len(clips) > 1:
+        raise DataError(path, f"holds records of {len(clips):,} inputs", "name the records of one of them")
+    if (clips[0].track < 0).any():
         raise DataError(path, "holds records of a picture, which has no tracks", "name the records of a video")
-    return found[0]
+    return clips[0]
 
 
 @dataclass

@@ -153,14 +153,16 @@ class FaceFinder:
                 boxes.append(followed.boxes_xyxy[index])
                 scores.append(followed.scores[index])
                 waiting.append(missed_s[index] + elapsed)
-        found = Detections(np.array(boxes, np.float32).reshape(-1, 4), np.array(scores, np.float32))
-        kept = keep_largest(found, self.people)
-        if len(kept) < len(found):
+        detections = Detections(np.array(boxes, np.float32).reshape(-1, 4), np.array(scores, np.float32))
+        largest = keep_largest(detections, self.people)
+        if len(largest) < len(detections):
             waiting = [
-                waiting[i] for i in range(len(found)) if (kept.boxes_xyxy == found.boxes_xyxy[i]).all(axis=1).any()
+                waiting[i]
+                for i in range(len(detections))
+                if (largest.boxes_xyxy == detections.boxes_xyxy[i]).all(axis=1).any()
             ]
-        self._missed_s, self._moved_sides, self._search_s = np.array(waiting), np.zeros(len(kept)), time_s
-        return kept
+        self._missed_s, self._moved_sides, self._search_s = np.array(waiting), np.zeros(len(largest)), time_s
+        return largest
 
 
 def _detect_shrunk(detector: Detector, picture: np.ndarray | YuvImage, side: int) -> Detections:
@@ -169,9 +171,9 @@ def _detect_shrunk(detector: Detector, picture: np.ndarray | YuvImage, side: int
     if isinstance(picture, YuvImage):
         shrink = picture.to_small_gray if detector.is_gray else picture.to_small_rgb
         small = shrink(max(side, MIN_SIDE_PX))
-    found = detect_faces(detector, small, sides=(side,))
+    detections = detect_faces(detector, small, sides=(side,))
     factors = np.array([picture.shape[1] / small.shape[1], picture.shape[0] / small.shape[0]] * 2, np.float32)
-    return Detections(found.boxes_xyxy * factors, found.scores)
+    return Detections(detections.boxes_xyxy * factors, detections.scores)
 
 
 def make_gray_copy(picture: np.ndarray | YuvImage) -> np.ndarray:

@@ -204,22 +204,22 @@ class Tracker:
         alike = _appearance_similarities(
             np.stack([track.embeddings for track in lost if track.embeddings is not None]), embeddings[new]
         )  # (G, N)
-        asked = np.select(
+        min_similarity = np.select(
             [distance < reach for reach, _ in SIMILARITY_THRESHOLDS], [least for _, least in SIMILARITY_THRESHOLDS]
         )
         same_size = (growth < math.log(2)) | (distance >= SAME_SIZE_DISTANCE)
-        alike = np.where((alike >= asked) & same_size, alike, -1.0)
-        found: dict[int, Track] = {}
+        alike = np.where((alike >= min_similarity) & same_size, alike, -1.0)
+        matches: dict[int, Track] = {}
         while alike.size and alike.max() > 0:
             row, column = np.unravel_index(alike.argmax(), alike.shape)
-            found[new[column]] = lost[row]
+            matches[new[column]] = lost[row]
             self.moved_count += bool(distance[row, column] > MAX_MATCH_DISTANCE)
             self.stayed_count += bool(distance[row, column] <= MAX_MATCH_DISTANCE)
             alike[row], alike[:, column] = -1.0, -1.0
-        returned = list(found.values())
+        returned = list(matches.values())
         self.lost_tracks = [track for track in self.lost_tracks if track not in returned]
         self.tracks = [track for track in self.tracks if track not in returned]
-        return found
+        return matches
 
     def _match(self, places: np.ndarray, time_s: float) -> dict[int, Track]:
         """Match places (N, 4) with the predicted places of the tracks → {index of a place: track}."""
@@ -339,10 +339,10 @@ class CutDetector:
         inside = _find_content(before, small)
         change = float(np.abs(_standardize(small[inside]) - _standardize(before[inside])).mean())
         least = self.difference if elapsed_s <= SPARSE_S else max(self.difference, SPARSE_DIFFERENCE)
-        found = change > max(least, 2 * self._usual_change)
-        if not found:
+        is_large = change > max(least, 2 * self._usual_change)
+        if not is_large:
             self._usual_change += 0.1 * (change - self._usual_change)
-        return found
+        return is_large
 
 
 def _standardize(picture: np.ndarray) -> np.ndarray:

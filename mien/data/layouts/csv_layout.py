@@ -70,8 +70,8 @@ def read_csv(path: Path, *, size: int = 48, skip_bad: bool = False) -> FaceSet:
             row = _join_pixel_fields(row, len(table.columns), pixels)
             if len(row) != len(table.columns):
                 if len(row) < len(table.columns):
-                    found = f"has {len(row)} of {len(table.columns)} fields; the file may be cut off here"
-                    rows.reject_row(where, found, TRUNCATED_HINT)
+                    problem = f"has {len(row)} of {len(table.columns)} fields; the file may be cut off here"
+                    rows.reject_row(where, problem, TRUNCATED_HINT)
                 else:
                     rows.reject_row(where, f"has {len(row)} fields, and the first line {len(table.columns)}", SKIP_HINT)
                 continue
@@ -182,9 +182,9 @@ def _parse_well_formed(text: str, count: int) -> bytes | None:
 def read_votes(path: Path) -> tuple[np.ndarray, list[str]]:
     """Read the votes of FER+ (``Usage,Image name`` and ten columns): uint8 (N, 10), and the split of each row."""
     with _open_table(path) as table:
-        found = {name: table.find_column((name.lower(),)) for name in FERPLUS_COLUMNS}
-        places = [place for place in found.values() if place is not None]
-        if absent := [name for name, place in found.items() if place is None]:
+        columns = {name: table.find_column((name.lower(),)) for name in FERPLUS_COLUMNS}
+        places = [place for place in columns.values() if place is not None]
+        if absent := [name for name, place in columns.items() if place is None]:
             raise DataError(path, f"has no column {', '.join(absent)}", "give FER+'s fer2013new.csv")
         usage = table.find_column(SPLIT_COLUMNS)
         votes, splits = [], []

@@ -65,12 +65,12 @@ def _is_split(folder: str) -> bool:
 
 def _find_divided_folders(trees: Iterable[list[str]]) -> set[tuple[str, ...]]:
     """Return the folders, as path parts, that contain folders of splits."""
-    found = set()
+    folders = set()
     for above in trees:
         place = next((place for place, part in enumerate(above) if _is_split(part)), None)
         if place is not None:
-            found.add(tuple(above[:place]))
-    return found
+            folders.add(tuple(above[:place]))
+    return folders
 
 
 def _separate_split(above: list[str], divided: set[tuple[str, ...]]) -> tuple[str, list[str]]:

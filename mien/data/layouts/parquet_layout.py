@@ -58,8 +58,8 @@ def read_parquet(path: Path, *, size: int = 48, skip_bad: bool = False) -> FaceS
     except MemoryError as error:  # that of pyarrow is an ArrowException too
         raise MemoryError(f"{path} needs more memory than there is") from error
     except UnicodeDecodeError as error:
-        found = f"has text that is no UTF-8 ({error})"
-        raise DataError(path, found, "write its labels, splits and names as UTF-8") from error
+        problem = f"has text that is no UTF-8 ({error})"
+        raise DataError(path, problem, "write its labels, splits and names as UTF-8") from error
     except (pyarrow.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno:  # an error of the system, not of the file
             raise

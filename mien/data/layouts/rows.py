@@ -87,9 +87,9 @@ class RowCollector:
         if votes is not None:
             self.votes.append(votes)
 
-    def reject_row(self, where: str, found: str, hint: str = SKIP_HINT) -> None:
+    def reject_row(self, where: str, problem: str, hint: str = SKIP_HINT) -> None:
         """Raise DataError about a broken row or picture, or skip it. ``where`` names it, ``found`` is the problem."""
-        error = DataError(where, found, hint)
+        error = DataError(where, problem, hint)
         if not self.skip_bad:
             raise error
         self.skipped.append(str(error))

@@ -179,15 +179,15 @@ def find_outliers(images: np.ndarray, which: np.ndarray) -> np.ndarray:
     )
     if which.sum() < _MIN_PICTURES:
         return np.full(len(images), "", dtype="<U8")
-    found, furthest = np.full(len(images), "", dtype="<U8"), np.full(len(images), OUTLIER_DEVIATIONS)
+    kinds, furthest = np.full(len(images), "", dtype="<U8"), np.full(len(images), OUTLIER_DEVIATIONS)
     for values, low, high in measures:
         median = np.median(values[which])
         spread = max(1.4826 * np.median(np.abs(values[which] - median)), 1e-6)
         distance = (values - median) / spread
         is_outlier = which & (np.abs(distance) > furthest)
-        found[is_outlier] = np.where(distance[is_outlier] < 0, low, high)
+        kinds[is_outlier] = np.where(distance[is_outlier] < 0, low, high)
         furthest[is_outlier] = np.abs(distance[is_outlier])
-    return found
+    return kinds
 
 
 def write_tables(findings: Findings, folder: Path) -> list[Path]:

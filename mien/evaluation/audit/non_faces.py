@@ -49,11 +49,11 @@ def score_non_faces(images: np.ndarray, *, seed: int = 0, quiet: bool = False) -
                 :_TRAINING_PICTURES
             ]
             shown = np.where(rng.random((len(drawn), 1, 1)) < 0.5, pictures[drawn], pictures[drawn][:, :, ::-1])
-            made = make_non_faces(pictures[others], len(drawn), rng)
+            non_faces = make_non_faces(pictures[others], len(drawn), rng)
             network = _Network(
-                np.concatenate([describe_pictures(shown, bar.advance), describe_pictures(made, bar.advance)]), rng
+                np.concatenate([describe_pictures(shown, bar.advance), describe_pictures(non_faces, bar.advance)]), rng
             )
-            network.fit(np.repeat([0.0, 1.0], [len(shown), len(made)]), rng)
+            network.fit(np.repeat([0.0, 1.0], [len(shown), len(non_faces)]), rng)
             score[ours] = network.log_odds(described[ours]) - LOG_ODDS_MARGIN
             bar.advance(_TRAINING_PICTURES)
     return score

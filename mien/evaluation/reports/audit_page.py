@@ -154,12 +154,12 @@ def _outliers_section(findings: Findings, shown: int) -> Section:
 
 
 def _label_errors_section(findings: Findings, shown: int) -> Section | None:
-    found, faces = findings.label_errors, findings.faces
-    if found is None:
+    errors, faces = findings.label_errors, findings.faces
+    if errors is None:
         return None
     rows = np.flatnonzero(findings.has_label_error)
-    rows = rows[np.argsort(-found.error_score[rows], kind="stable")]
-    words = [f"→ {faces.classes[found.suggested[row]]} ({found.error_score[row]:.3f})" for row in rows]
+    rows = rows[np.argsort(-errors.error_score[rows], kind="stable")]
+    words = [f"→ {faces.classes[errors.suggested[row]]} ({errors.error_score[row]:.3f})" for row in rows]
     note = (
         "Networks that were not trained on these faces predict another class with high confidence (confident learning). "
         "The number is one minus the probability of the label. Do not evaluate a model on a set without such faces."

@@ -105,27 +105,32 @@ def plot_precision_recall(
     return draw
 
 
-def plot_reliability(found: Reliability) -> Drawing:
+def plot_reliability(reliability: Reliability) -> Drawing:
     """Draw accuracy against confidence by bin, with the share of the faces in each bin."""
 
     def draw(axes: Any) -> str:
-        width, some = np.diff(found.edges), found.count > 0
-        left = found.edges[:-1]
-        axes.bar(left[some], found.accuracy[some], width[some], align="edge", color=FIRST, alpha=0.6,
+        width, some = np.diff(reliability.edges), reliability.count > 0
+        left = reliability.edges[:-1]
+        axes.bar(left[some], reliability.accuracy[some], width[some], align="edge", color=FIRST, alpha=0.6,
                  label="accuracy")  # fmt: skip
-        axes.bar(left + 0.3 * width, found.count / found.count.sum(), 0.4 * width, align="edge", color="gray",
+        axes.bar(left + 0.3 * width, reliability.count / reliability.count.sum(), 0.4 * width, align="edge", color="gray",
                  label="share of the faces")  # fmt: skip
         axes.plot([0, 1], [0, 1], linestyle=":", color="gray")
         axes.plot(
-            found.confidence[some], found.accuracy[some], "o", color=SECOND, markersize=4, label="mean confidence"
+            reliability.confidence[some],
+            reliability.accuracy[some],
+            "o",
+            color=SECOND,
+            markersize=4,
+            label="mean confidence",
         )
         axes.set(xlabel="confidence", ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.02),
-                 title=f"Reliability: expected calibration error {found.calibration_error:.3f}")  # fmt: skip
+                 title=f"Reliability: expected calibration error {reliability.calibration_error:.3f}")  # fmt: skip
         _add_legend(axes, loc="upper left")
-        tendency = "overconfident" if found.overconfidence > 0 else "underconfident"
+        tendency = "overconfident" if reliability.overconfidence > 0 else "underconfident"
         return (
-            f"Reliability diagram, 15 bins. The expected calibration error is {found.calibration_error:.3f}; the model "
-            f"is {tendency}, by {abs(found.overconfidence):.1%}."
+            f"Reliability diagram, 15 bins. The expected calibration error is {reliability.calibration_error:.3f}; the model "
+            f"is {tendency}, by {abs(reliability.overconfidence):.1%}."
         )
 
     return draw
@@ -152,21 +157,21 @@ def plot_confidence(rows: Sequence[dict[str, float]]) -> Drawing:
     return draw
 
 
-def plot_coverage(found: RiskCoverage, threshold: float | None = None) -> Drawing:
+def plot_coverage(curve: RiskCoverage, threshold: float | None = None) -> Drawing:
     """Draw the risk-coverage curve: the error rate of the most confident share of the faces.
 
     A dot marks the confidence ``threshold``, if given.
     """
 
     def draw(axes: Any) -> str:
-        axes.plot(found.coverage, found.risk, color=FIRST, linewidth=1.8, label=f"area below {found.area:.3f}")
-        error = float(found.risk[-1])
+        axes.plot(curve.coverage, curve.risk, color=FIRST, linewidth=1.8, label=f"area below {curve.area:.3f}")
+        error = float(curve.risk[-1])
         axes.axhline(error, linestyle=":", color="gray", linewidth=1, label=f"all faces: {100 * error:.1f} % wrong")
         description = f"Risk-coverage curve. Of all faces, {error:.1%} are wrong."
-        answered = found.confidence >= threshold if threshold is not None else np.zeros(1, bool)
+        answered = curve.confidence >= threshold if threshold is not None else np.zeros(1, bool)
         if answered.any():
             at = int(np.flatnonzero(answered)[-1])
-            share, risk = float(found.coverage[at]), float(found.risk[at])
+            share, risk = float(curve.coverage[at]), float(curve.risk[at])
             axes.plot(share, risk, "o", color=SECOND, label=f"confidence {threshold:.2f}: {100 * risk:.1f} % wrong")
             description += (
                 f" Above a confidence of {threshold:.2f}: {share:.1%} of the faces, {risk:.1%} of them wrong."
@@ -201,11 +206,11 @@ def plot_class_bars(classes: Sequence[str], series: Mapping[str, Sequence[float]
     return draw
 
 
-def plot_rater_agreement(found: RaterAgreement) -> Drawing:
+def plot_rater_agreement(agreement: RaterAgreement) -> Drawing:
     """Draw accuracy by the agreement of the annotators, with the number of faces."""
 
     def draw(axes: Any) -> str:
-        groups = [group for group in found.groups if group["count"]]
+        groups = [group for group in agreement.groups if group["count"]]
         names = [f"{100 * group['from']:.0f}–{100 * group['to']:.0f} %" for group in groups]
         values = np.array([group["accuracy"] for group in groups])
         low, high = np.array([group["accuracy_interval"] for group in groups]).T

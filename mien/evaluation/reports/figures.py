@@ -89,9 +89,14 @@ def draw_curves(history: list[dict[str, Any]], path: Path, title: str) -> None:
     save_figure(figure, path)
 
 
-@without_math_text
 def draw_confusion(scores: Scores, path: Path, title: str) -> None:
-    """Draw the confusion matrix in counts and in rates of the true class."""
+    """Write the figure of `plot_confusion` as PNG."""
+    save_figure(plot_confusion(scores, title), path)
+
+
+@without_math_text
+def plot_confusion(scores: Scores, title: str) -> Any:
+    """Return a figure of the confusion matrix in counts and in rates of the true class."""
     names = list(scores.classes)
     figure, panels = make_panels(1, 2, figsize=(14, 6.2))
     drawn = (
@@ -118,7 +123,7 @@ def draw_confusion(scores: Scores, path: Path, title: str) -> None:
             )
     figure.colorbar(image, ax=panels, shrink=0.8, label="share of the true class")
     figure.suptitle(f"{title}: accuracy {scores.accuracy:.2%}, macro-F1 {scores.macro_f1:.3f}, {scores.count:,} faces")
-    save_figure(figure, path)
+    return figure
 
 
 @without_math_text

@@ -75,9 +75,9 @@ def render_faces(faces: FaceSet, probabilities: np.ndarray, rows: np.ndarray, sa
 def format_caption(faces: FaceSet, probabilities: np.ndarray, row: int) -> str:
     """Format the label, the prediction, the votes if known, and the name of a face."""
     truth, answer = faces.classes[faces.labels[row]], faces.classes[int(probabilities[row].argmax())]
-    said = f"{truth}, correct" if truth == answer else f"{truth}, predicted as {answer}"
+    text = f"{truth}, correct" if truth == answer else f"{truth}, predicted as {answer}"
     votes = "" if faces.votes is None else format_votes(faces.votes[row])
-    return "\n".join([said, *([f"annotators: {votes}"] if votes else []), str(faces.names[row])])
+    return "\n".join([text, *([f"annotators: {votes}"] if votes else []), str(faces.names[row])])
 
 
 def top_probabilities(probabilities: np.ndarray, classes: Sequence[str], count: int = 3) -> list[tuple[str, float]]:

@@ -94,31 +94,31 @@ def write_report(
         extras: optional content.
     """
     make_folder(folder)
-    found = compute_measures(probabilities, faces.labels, faces.classes)
+    measures = compute_measures(probabilities, faces.labels, faces.classes)
     agreement = (
         None
         if faces.votes is None
         else compare_with_annotators(probabilities, faces.votes, faces.labels, faces.classes)
     )
-    draw_confusion(found.scores, folder / "confusion.png", title)
+    draw_confusion(measures.scores, folder / "confusion.png", title)
     sections = [
-        _summary_section(folder, found),
+        _summary_section(folder, measures),
         _faces_section(faces, probabilities, extras),
-        _confusions_section(faces, probabilities, found),
-        _scores_section(found),
-        _curves_section(folder, faces, probabilities, found),
-        _confidence_section(folder, found),
+        _confusions_section(faces, probabilities, measures),
+        _scores_section(measures),
+        _curves_section(folder, faces, probabilities, measures),
+        _confidence_section(folder, measures),
         *([_annotators_section(folder, agreement, faces.classes)] if agreement else []),
-        *_training_section(folder, found, extras),
+        *_training_section(folder, measures, extras),
         Section("How this was measured", _method_html(facts, extras)),
     ]
-    values = facts | found.to_json()
+    values = facts | measures.to_json()
     values["notes"] = list(extras.notes)
     values["rater_agreement"] = agreement.to_json() if agreement else None
     values["training"] = _training_json(extras)
     values = replace_nan(values)
     write_text(
-        folder / "report.html", page.render_page(title, _lead_text(found, extras), sections, footer=_footer_text())
+        folder / "report.html", page.render_page(title, _lead_text(measures, extras), sections, footer=_footer_text())
     )
     write_json(folder / "report.json", values)
     return values
@@ -133,9 +133,9 @@ def format_value(name: str, value: float, between: tuple[float, float]) -> tuple
     return f"{value:.3f}", f"{between[0]:.3f} to {between[1]:.3f}"
 
 
-def _lead_text(found: Measures, extras: Extras) -> str:
+def _lead_text(measures: Measures, extras: Extras) -> str:
     """Summarize the scores in three sentences."""
-    scores = found.scores
+    scores = measures.scores
     recalls = {row["class"]: row["recall"] for row in scores.per_class() if row["support"]}
     best, worst = max(recalls, key=recalls.__getitem__), min(recalls, key=recalls.__getitem__)
     text = f"Accuracy {scores.accuracy:.1%} ({scores.count:,} faces)."
@@ -148,11 +148,11 @@ def _lead_text(found: Measures, extras: Extras) -> str:
     return "\n".join([text.replace("%", " %"), *extras.notes])
 
 
-def _summary_section(folder: Path, found: Measures) -> Section:
-    recalls = {"recall": _class_recalls(found.scores.confusion)}
-    figure = draw_figure(curves.plot_class_bars(found.scores.classes, recalls, "Recall of each class"),
+def _summary_section(folder: Path, measures: Measures) -> Section:
+    recalls = {"recall": _class_recalls(measures.scores.confusion)}
+    figure = draw_figure(curves.plot_class_bars(measures.scores.classes, recalls, "Recall of each class"),
                    folder / "recall.png")  # fmt: skip
-    facts = [(METRIC_NAMES[name][0], *format_value(name, *found.overall[name])) for name in METRIC_NAMES]
+    facts = [(METRIC_NAMES[name][0], *format_value(name, *measures.overall[name])) for name in METRIC_NAMES]
     return Section(
         "Summary",
         page.render_columns([_figure_html(figure), page.render_cards(facts)]),
@@ -184,29 +184,34 @@ def _exclude_rows(rows: np.ndarray, shown: np.ndarray) -> np.ndarray:
     return rows[~np.isin(rows, shown)]
 
 
-def _confusions_section(faces: FaceSet, probabilities: np.ndarray, found: Measures) -> Section:
+def _confusions_section(faces: FaceSet, probabilities: np.ndarray, measures: Measures) -> Section:
     """The confusion matrix. A click on a cell opens its faces."""
-    matrix, many = found.scores.confusion, faces_per_cell(len(faces.classes))
+    matrix, many = measures.scores.confusion, faces_per_cell(len(faces.classes))
     opened = {}
     for i, j in zip(*np.nonzero(matrix), strict=True):
         rows = find_confused(probabilities, faces.labels, i, j, many)
         note = f"<p>The {len(rows)} most confident predictions.</p>" if len(rows) < matrix[i, j] else ""
         opened[int(i), int(j)] = note + render_faces(faces, probabilities, rows)
     body = page.render_confusion(
-        faces.classes, matrix, found.scores.confusion_rates, opened, caption="Faces, and their share of the true class"
+        faces.classes,
+        matrix,
+        measures.scores.confusion_rates,
+        opened,
+        caption="Faces, and their share of the true class",
     )
     return Section("Confusions", body, "Select a cell to see its faces.")
 
 
-def _scores_section(found: Measures) -> Section:
+def _scores_section(measures: Measures) -> Section:
     overall = [
-        [title, *format_value(name, *found.overall[name]), meaning] for name, (title, meaning) in METRIC_NAMES.items()
+        [title, *format_value(name, *measures.overall[name]), meaning]
+        for name, (title, meaning) in METRIC_NAMES.items()
     ]
     columns = ["precision", "recall", "specificity", "f1", "accuracy", "roc_auc", "average_precision"]
     heads = ["class", "faces", "precision", "recall", "specificity", "F1", "accuracy", "ROC AUC", "average precision"]
     rows = [
         [row["class"], f"{row['support']:,}", *(_format_cell(row[name], row[f"{name}_interval"]) for name in columns)]
-        for row in found.per_class()
+        for row in measures.per_class()
     ]
     return Section(
         "Scores",
@@ -216,8 +221,8 @@ def _scores_section(found: Measures) -> Section:
     )
 
 
-def _curves_section(folder: Path, faces: FaceSet, probabilities: np.ndarray, found: Measures) -> Section:
-    areas, averages = found.by_class["roc_auc"][0], found.by_class["average_precision"][0]
+def _curves_section(folder: Path, faces: FaceSet, probabilities: np.ndarray, measures: Measures) -> Section:
+    areas, averages = measures.by_class["roc_auc"][0], measures.by_class["average_precision"][0]
     figures = [
         draw_figure(curves.plot_roc(probabilities, faces.labels, faces.classes, areas), folder / "roc.png"),
         draw_figure(curves.plot_precision_recall(probabilities, faces.labels, faces.classes, averages),
@@ -226,14 +231,14 @@ def _curves_section(folder: Path, faces: FaceSet, probabilities: np.ndarray, fou
     return Section("ROC and precision-recall", page.render_columns([_figure_html(figure) for figure in figures]))
 
 
-def _confidence_section(folder: Path, found: Measures) -> Section:
+def _confidence_section(folder: Path, measures: Measures) -> Section:
     figures = [
-        draw_figure(curves.plot_reliability(found.reliability), folder / "reliability.png"),
-        draw_figure(curves.plot_confidence(found.confidence), folder / "confidence.png"),
+        draw_figure(curves.plot_reliability(measures.reliability), folder / "reliability.png"),
+        draw_figure(curves.plot_confidence(measures.confidence), folder / "confidence.png"),
     ]
     rows = [
         [f"{row['threshold']:.2f}", f"{100 * row['coverage']:.1f} %", _format_percent(row["accuracy"])]
-        for row in found.confidence[::2]
+        for row in measures.confidence[::2]
     ]
     table = page.render_table(["confidence threshold", "coverage", "accuracy"], rows)
     body = page.render_columns([_figure_html(figure) for figure in figures])
@@ -245,30 +250,30 @@ def _confidence_section(folder: Path, found: Measures) -> Section:
     )
 
 
-def _annotators_section(folder: Path, found: RaterAgreement, classes: Sequence[str]) -> Section:
-    figure = draw_figure(curves.plot_rater_agreement(found), folder / "rater_agreement.png")
+def _annotators_section(folder: Path, agreement: RaterAgreement, classes: Sequence[str]) -> Section:
+    figure = draw_figure(curves.plot_rater_agreement(agreement), folder / "rater_agreement.png")
     facts = [
         (
             f"accuracy if the annotators agree (at least {100 * AGREEMENT_THRESHOLD:.0f} %)",
-            *_format_accuracy(found.agreed),
+            *_format_accuracy(agreement.agreed),
         ),
-        ("accuracy if they disagree", *_format_accuracy(found.disputed)),
-        ("predictions equal to the most frequent vote", _format_percent(found.majority_accuracy), "without ties"),
-        ("labels equal to the most frequent vote", _format_percent(found.label_agreement), "without ties"),
-        ("divergence from the votes", f"{found.divergence:.3f}", "Kullback-Leibler, nats"),
-        ("correlation with the votes", f"{found.correlation:.3f}", "Pearson, over faces and classes"),
+        ("accuracy if they disagree", *_format_accuracy(agreement.disputed)),
+        ("predictions equal to the most frequent vote", _format_percent(agreement.majority_accuracy), "without ties"),
+        ("labels equal to the most frequent vote", _format_percent(agreement.label_agreement), "without ties"),
+        ("divergence from the votes", f"{agreement.divergence:.3f}", "Kullback-Leibler, nats"),
+        ("correlation with the votes", f"{agreement.correlation:.3f}", "Pearson, over faces and classes"),
     ]
-    correlations = [f"{value:.3f}" if np.isfinite(value) else "—" for value in found.class_correlation]
+    correlations = [f"{value:.3f}" if np.isfinite(value) else "—" for value in agreement.class_correlation]
     return Section(
         "Agreement with the annotators",
         page.render_columns([_figure_html(figure), page.render_cards(facts)])
         + page.render_table([*classes], [correlations], caption="Correlation of votes and probabilities by class"),
-        f"Ten annotators labeled each face of FER+; {found.count:,} of these faces have votes for the classes. If annotators "
+        f"Ten annotators labeled each face of FER+; {agreement.count:,} of these faces have votes for the classes. If annotators "
         "disagree, no model can agree with all of them. The numbers in the bars count faces.",
     )
 
 
-def _training_section(folder: Path, found: Measures, extras: Extras) -> list[Section]:
+def _training_section(folder: Path, measures: Measures, extras: Extras) -> list[Section]:
     parts = []
     if extras.history:
         parts.append(page.render_columns([
@@ -277,8 +282,8 @@ def _training_section(folder: Path, found: Measures, extras: Extras) -> list[Sec
         ]))  # fmt: skip
     note = ""
     if extras.training is not None:
-        part, classes = extras.training, found.scores.classes
-        ours, theirs = _class_recalls(part.matrix), _class_recalls(found.scores.confusion)
+        part, classes = extras.training, measures.scores.classes
+        ours, theirs = _class_recalls(part.matrix), _class_recalls(measures.scores.confusion)
         names = {part.split: ours, "measured here": theirs}
         figure = draw_figure(
             curves.plot_class_bars(classes, names, "Recall of training faces and measured faces"),
@@ -294,7 +299,7 @@ def _training_section(folder: Path, found: Measures, extras: Extras) -> list[Sec
             for name, a, b in zip(
                 [*classes, "all"],
                 [*ours, np.trace(part.matrix) / part.count],
-                [*theirs, found.scores.accuracy],
+                [*theirs, measures.scores.accuracy],
                 strict=True,
             )
         ]
@@ -331,7 +336,7 @@ def _training_json(extras: Extras) -> dict[str, Any] | None:
 
 def _method_html(facts: dict[str, Any], extras: Extras) -> str:
     rows = [[name, ", ".join(value) if isinstance(value, list) else str(value or "—")] for name, value in facts.items()]
-    said = [
+    paragraphs = [
         "Accuracy, precision, recall, specificity, F1, kappa, Matthews correlation, log loss, ROC AUC and average precision "
         "are defined as in scikit-learn. " + _UNDEFINED_NOTE,
         "Intervals are bootstrap percentiles (Efron, 1979) of 1,000 draws with replacement (2,000 for accuracy and macro-F1), "
@@ -340,7 +345,9 @@ def _method_html(facts: dict[str, Any], extras: Extras) -> str:
         *([f"Saliency: {extras.method}."] if extras.method else []),
         "An expression is not an emotional state: the scores are about visible expressions, not about feelings.",
     ]
-    return page.render_table(["item", "value"], rows) + "".join(f"<p>{page.escape_text(each)}</p>" for each in said)
+    return page.render_table(["item", "value"], rows) + "".join(
+        f"<p>{page.escape_text(each)}</p>" for each in paragraphs
+    )
 
 
 def _footer_text() -> str:

@@ -1,4 +1,4 @@
-"""Where the service stands behind a proxy: the path that all its addresses begin with, and whom it believes about clients."""
+"""The root path of the service behind a proxy, and which proxies are trusted to name the client."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROOT_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*")
 
 
 def clean_root_path(text: str) -> str:
-    """``mien/`` or ``/mien`` → ``/mien``; "" for none. UsageError for what is no path."""
+    """Return ``/mien`` for ``mien/`` or ``/mien``, and "" for none. Raises UsageError for text that is no path."""
     path = f"/{text.strip('/')}" if text.strip("/") else ""
     if not ROOT_PATH.fullmatch(path) or {".", ".."} & set(path.split("/")):
         raise UsageError(f"`root_path={text}`", "is not a path of an address", "as in `root_path=/mien`")
@@ -22,7 +22,7 @@ def clean_root_path(text: str) -> str:
 
 
 def check_proxies(proxies: tuple[str, ...]) -> None:
-    """UsageError for what is neither an address nor a network."""
+    """Raise UsageError for text that is neither an address nor a network."""
     for proxy in proxies:
         try:
             ipaddress.ip_network(proxy)
@@ -32,13 +32,13 @@ def check_proxies(proxies: tuple[str, ...]) -> None:
 
 
 def get_route_path(scope: Scope) -> str:
-    """The path of a request as routes know it, without the root path; `RootPathMiddleware` stood before."""
+    """Return the path of a request without the root path, as routes know it. `RootPathMiddleware` runs before."""
     path = scope["path"]
     return path.removeprefix(scope["root_path"]) if scope.get("root_path") else path
 
 
 class RootPathMiddleware:
-    """The ASGI application around all others: a proxy may pass the root path on or take it away, both lead to the same."""
+    """Outermost ASGI application: a proxy may keep the root path or remove it; both reach the same routes."""
 
     def __init__(self, app: ASGIApp, root_path: str) -> None:
         self._app, self._root = app, root_path

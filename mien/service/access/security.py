@@ -1,4 +1,5 @@
-"""What stands before every request: who may ask, how much may be sent and how slowly, how many at once."""
+"""Access to the service, checked before every request: tokens, hosts, and limits on size, speed and number of
+requests."""
 
 from __future__ import annotations
 
@@ -50,7 +51,7 @@ HEADERS = {
 
 
 class Access:
-    """Decides who may ask: whoever has the token, or signed in with it."""
+    """Grant access to clients that have the token, or that signed in with it."""
 
     def __init__(self, config: Config, sessions: Sessions, failed_sign_ins: FailedSignIns) -> None:
         self._token, self._sessions, self._failed_sign_ins = config.token, sessions, failed_sign_ins
@@ -59,7 +60,7 @@ class Access:
         self._names = {"localhost"} if self._loopback else {"localhost", machine, f"{machine}.local", config.host}
 
     def check_request(self, scope: Scope) -> None:
-        """Raises RequestError for a foreign host or origin (403), and where the token is missing or wrong (401, 429)."""
+        """Raise RequestError for a foreign host or origin (403), and for a missing or wrong token (401, 429)."""
         headers, path = Headers(scope=scope), get_route_path(scope)
         self._check_host(headers.get("host", ""))
         origin = headers.get("origin")
@@ -81,7 +82,8 @@ class Access:
             raise RequestError(401, "token_missing", "token", "is missing", hint, {"www-authenticate": "Bearer"})
 
     def check_token(self, token: str, address: str) -> None:
-        """Raises RequestError for a wrong token (401), and for any after too many wrong ones from the same address (429)."""
+        """Raise RequestError for a wrong token (401), and for any token after too many wrong ones from the same
+        address (429)."""
         if not self._token:
             return
         self._failed_sign_ins.check_address(address)
@@ -91,7 +93,8 @@ class Access:
             raise RequestError(401, "wrong_token", "token", "is wrong", hint, {"www-authenticate": "Bearer"})
 
     def _check_host(self, host: str) -> None:
-        """A page of another site whose name was made to lead here (DNS rebinding) sends that name as Host."""
+        """Refuse a foreign Host. A page of another site whose name resolves to this machine (DNS rebinding) sends that
+        name as Host."""
         if self._token:
             return  # who knows the token may come by any name, as that of a proxy
         try:
@@ -109,7 +112,7 @@ class Access:
 
 
 def _parse_host(origin: str) -> str | None:
-    """None for what is no address."""
+    """Return the host of an address, None for text that is no address."""
     try:
         return urlsplit(origin).netloc.lower()
     except ValueError:
@@ -121,26 +124,26 @@ def _is_public(path: str) -> bool:
 
 
 def get_client_address(scope: Scope) -> str:
-    """Who sent a request; behind a trusted proxy, whom that names."""
+    """Return the address of the sender; behind a trusted proxy, the address that the proxy names."""
     client = scope.get("client")
     return client[0] if client else ""
 
 
 def parse_bearer_token(headers: Headers) -> str:
-    """The token in a request's header; "" without one."""
+    """Return the token in a request's header, "" without one."""
     kind, _, token = headers.get("authorization", "").partition(" ")
     return token.strip() if kind.lower() == "bearer" else ""
 
 
 def parse_session_cookies(headers: Headers) -> list[str]:
-    """The sessions in a request's cookies: a browser also sends that of another service of this host, at a longer or shorter
-    path."""
+    """Return the sessions in a request's cookies. A browser also sends the cookie of another service on this host, at
+    a longer or shorter path."""
     pairs = (part.partition("=") for part in headers.get("cookie", "").split(";"))
     return [value.strip() for name, _, value in pairs if name.strip() == COOKIE]
 
 
 class FailedSignIns:
-    """Counts wrong tokens: after ``max_failures`` within ``within_s`` their address has to wait until some are forgotten."""
+    """Count wrong tokens. After ``max_failures`` within ``within_s`` seconds, their address has to wait."""
 
     def __init__(
         self, max_failures: int = 10, within_s: float = 60.0, clock: Callable[[], float] = time.monotonic
@@ -162,7 +165,7 @@ class FailedSignIns:
 
 
 def get_request_kind(scope: Scope) -> str:
-    """Which of the limits on requests at the same time a request counts towards."""
+    """Return which of the limits on simultaneous requests a request counts towards."""
     path = get_route_path(scope)
     if path.startswith("/v1/images"):
         return "pictures"
@@ -179,7 +182,7 @@ DRAINED_BYTES, DRAINED_S = 8 * MIB, 1.0
 
 @dataclass
 class _RequestBody:
-    """Reads a request's body for the application, and refuses one that is too long or too slow."""
+    """Read a request's body for the application, and refuse one that is too long or too slow."""
 
     receive: Receive
     limit: int
@@ -216,12 +219,12 @@ class _RequestBody:
                 self.is_finished = not message.get("more_body", False)
 
     @staticmethod
-    def _make_slow_error(found: str) -> RequestError:
-        return RequestError(408, "too_slow", "the sender", found, "send it again, over a faster line")
+    def _make_slow_error(problem: str) -> RequestError:
+        return RequestError(408, "too_slow", "the sender", problem, "send it again, over a faster line")
 
 
 class Guard:
-    """The ASGI application around the application: access, limits, and headers of every answer."""
+    """ASGI application around the routes: access, limits, and the headers of every answer."""
 
     def __init__(self, app: ASGIApp, config: Config, access: Access) -> None:
         self._app, self._limits, self._access = app, config.limits, access
@@ -288,7 +291,7 @@ SEND_TIMEOUT_S = 30.0
 
 
 def _limit_send_time(send: Send) -> Send:
-    """Ends an answer that nobody takes."""
+    """End an answer that the client does not read."""
 
     async def sending(message: Message) -> None:
         await asyncio.wait_for(send(message), SEND_TIMEOUT_S)
@@ -297,7 +300,8 @@ def _limit_send_time(send: Send) -> Send:
 
 
 def _add_headers(send: Send, body: _RequestBody) -> Send:
-    """Adds HEADERS to an answer. One that comes before the end of what was sent ends the connection, too."""
+    """Add HEADERS to an answer. An answer that is sent before the request was read completely also closes the
+    connection."""
 
     async def sending(message: Message) -> None:
         if message["type"] == "http.response.start":

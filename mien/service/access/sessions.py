@@ -1,4 +1,5 @@
-"""Who signed in: a random value in a browser's cookie, of which a hash is kept until it expires or is ended."""
+"""Sessions of signed-in browsers: a cookie holds a random value, and only its hash is stored until it expires or is
+ended."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ SCHEMA = "CREATE TABLE IF NOT EXISTS sessions (hash BLOB PRIMARY KEY, expires RE
 
 
 class Sessions:
-    """The sessions of one state folder, which outlive the server. Hashes are keyed with the token: another one ends them all.
+    """The sessions of one state folder; they survive a restart. Hashes are keyed with the token, so a new token ends
+    all sessions.
 
     Args:
         folder: exists, and is used by this process alone.

@@ -1,4 +1,4 @@
-"""Videos that are to be, are being and were analyzed: kept in SQLite, so that they outlive the server."""
+"""Video jobs of all states in SQLite, so that they survive a restart of the server."""
 
 from __future__ import annotations
 
@@ -84,13 +84,13 @@ class Job:
 
 
 def make_source_name(name: str) -> str:
-    """What an upload is called on disk: always ``source``, with the ending of its name if it is one of a video."""
+    """Return the name of an upload on disk: always ``source``, with the ending of its name if it is one of a video."""
     suffix = Path(name).suffix.lower()
     return f"source{suffix if suffix in VIDEO_SUFFIXES else '.mp4'}"
 
 
 class JobStore:
-    """The jobs of one state folder, which it keeps for itself. All calls come from one thread.
+    """The jobs of one state folder, locked against other processes. All calls come from one thread.
 
     ``on_change`` is called with every job that changed.
     """
@@ -125,7 +125,7 @@ class JobStore:
         return self.folder / "jobs" / job_id
 
     def make_job_folder(self) -> tuple[str, Path]:
-        """(id, folder) for a job that is about to be added."""
+        """Return (id, folder) for a job that is about to be added."""
         job_id = secrets.token_hex(8)
         return job_id, make_folder(self.get_folder(job_id))
 
@@ -138,7 +138,7 @@ class JobStore:
         return job
 
     def _choose_free_name(self, name: str) -> str:
-        """``clip.mp4``, or ``clip (2).mp4`` where a job has that name: results are saved under it."""
+        """Return ``clip.mp4``, or ``clip (2).mp4`` if a job has that name: results are saved under it."""
         taken, path = {row["name"] for row in self._database.execute("SELECT name FROM jobs")}, PurePath(name)
         more = (f"{path.stem} ({number}){path.suffix}" for number in range(2, len(taken) + 3))
         return next(each for each in (name, *more) if each not in taken)
@@ -148,22 +148,22 @@ class JobStore:
         return None if row is None else _job_from_row(row)
 
     def list_jobs(self) -> list[Job]:
-        """The newest first."""
+        """Return all jobs, the newest first."""
         return [_job_from_row(row) for row in self._database.execute("SELECT * FROM jobs ORDER BY created DESC, id")]
 
     def find_next_job(self) -> Job | None:
-        """The queued job that has waited longest."""
+        """Return the queued job that has waited longest."""
         query = "SELECT * FROM jobs WHERE state = ? ORDER BY created, id LIMIT 1"
         row = self._database.execute(query, (QUEUED,)).fetchone()
         return None if row is None else _job_from_row(row)
 
     def count_states(self) -> dict[str, int]:
-        """State → jobs in it, for every state."""
+        """Return the number of jobs in each state."""
         rows = self._database.execute("SELECT state, COUNT(*) FROM jobs GROUP BY state")
         return dict.fromkeys(STATES, 0) | dict(rows)
 
     def update_job(self, job_id: str, **changes: Any) -> Job | None:
-        """Change columns of a job; None where it is gone."""
+        """Update columns of a job. Returns None if the job is gone."""
         values = changes | {"error": json.dumps(changes["error"])} if changes.get("error") else changes
         places = ", ".join(f"{key} = :{key}" for key in values)
         self._database.execute(f"UPDATE jobs SET {places} WHERE id = :job_id", values | {"job_id": job_id})
@@ -180,7 +180,7 @@ class JobStore:
                 self.on_change(other)
 
     def find_queue_position(self, job: Job) -> int | None:
-        """Place in line from 1 of a job that waits, else None."""
+        """Return the position of a queued job, from 1; None for other jobs."""
         if job.state != QUEUED:
             return None
         query = "SELECT COUNT(*) FROM jobs WHERE state = ? AND (created, id) <= (?, ?)"
@@ -204,20 +204,21 @@ class JobStore:
         )  # fmt: skip
 
     def handle_crash(self, job_id: str, how: str) -> Job | None:
-        """The worker died: once more, or the end."""
+        """Queue a job again whose worker died, or end it after too many attempts."""
         job = self.get_job(job_id)
         if job is None or job.state != RUNNING:
             return job
         if job.attempts < MAX_ATTEMPTS:
             text = f"its worker {how}; trying once more"
             return self.update_job(job_id, state=QUEUED, progress=None, seconds_left=None, text=text)
-        found = f"its worker {how}, {job.attempts} times"
+        problem = f"its worker {how}, {job.attempts} times"
         hint = "the video may be damaged or too large; convert it to an ordinary .mp4 and send it again"
         known: dict[str, Any] = {"code": "worker_crashed", "how": how, "attempts": job.attempts}
-        return self.end_job(job_id, FAILED, error=MienError(job.name, found, hint, **known).to_dict())
+        return self.end_job(job_id, FAILED, error=MienError(job.name, problem, hint, **known).to_dict())
 
     def requeue_interrupted_job(self, job_id: str) -> Job | None:
-        """The server ended while the job ran; it is no fault of the job's, unless it happens again and again."""
+        """Queue a job again that ran when the server ended. This is not counted as the job's fault unless it happens
+        repeatedly."""
         job = self.get_job(job_id)
         if job is None or job.state != RUNNING:
             return job
@@ -226,12 +227,13 @@ class JobStore:
             return self.update_job(
                 job_id, state=QUEUED, attempts=job.attempts - 1, progress=None, seconds_left=None, text=text
             )  # fmt: skip
-        found, hint = f"the server ended {job.starts} times while it was analyzed", "send it again"
+        problem, hint = f"the server ended {job.starts} times while it was analyzed", "send it again"
         known: dict[str, Any] = {"code": "server_ended", "times": job.starts}
-        return self.end_job(job_id, FAILED, error=MienError(job.name, found, hint, **known).to_dict())
+        return self.end_job(job_id, FAILED, error=MienError(job.name, problem, hint, **known).to_dict())
 
     def recover_jobs(self) -> None:
-        """After a start: jobs that ran when the server ended wait again; what belongs to no job is removed."""
+        """Queue jobs again that ran when the server ended, and remove files that belong to no job. Called at the
+        start."""
         for job in self.list_jobs():
             self.requeue_interrupted_job(job.id)
         jobs = {job.id: job for job in self.list_jobs()}
@@ -254,7 +256,7 @@ class JobStore:
         return job.ended + self.retention_s if job.ended and self.retention_s else None
 
     def find_expired_jobs(self) -> list[Job]:
-        """Jobs whose time is over."""
+        """Return the jobs that have expired."""
         now = time.time()
         return [job for job in self.list_jobs() if job.is_final and (self.get_expiry(job) or now) < now]
 
@@ -267,7 +269,7 @@ class JobStore:
         return {name: path for name, path in places.items() if path.is_file()}
 
     def to_json(self, job: Job) -> dict[str, Any]:
-        """As the interface shows it."""
+        """Return a job as the interface shows it."""
         values = {key: value for key, value in _list_fields(job).items() if key not in ("source", "starts")}
         values["options"] = job.options.to_dict()
         more = {

@@ -1,4 +1,4 @@
-"""Jobs that an older version wrote into the store → as this version writes them."""
+"""Convert jobs that an older version wrote into the store."""
 
 from __future__ import annotations
 

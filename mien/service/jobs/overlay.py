@@ -1,4 +1,4 @@
-"""The records of a video as a player needs them: few frames, few digits, times of the video that is played."""
+"""The records of a video as a player needs them: thinned, rounded, in the player's time."""
 
 from __future__ import annotations
 
@@ -34,27 +34,27 @@ def load_overlay(results: Path, fps: int) -> bytes:
 
     Raises FileNotFoundError where the results are gone.
     """
-    kept = results / f"{STEM}.overlay-{VERSION}-{fps}.json.gz"
+    file = results / f"{STEM}.overlay-{VERSION}-{fps}.json.gz"
     with _LOCK:
-        if not kept.is_file():
-            _write_overlay(kept, fps)
-    return kept.read_bytes()
+        if not file.is_file():
+            _write_overlay(file, fps)
+    return file.read_bytes()
 
 
-def _write_overlay(kept: Path, fps: int) -> None:
-    results = kept.parent
+def _write_overlay(file: Path, fps: int) -> None:
+    results = file.parent
     summary = json.loads((results / f"{STEM}.summary.json").read_text(encoding="utf-8"))
     facts = json.loads((results / "facts.json").read_text(encoding="utf-8"))
     with (results / f"{STEM}.records.jsonl").open(encoding="utf-8") as lines:
         document = make_overlay(map(json.loads, lines), summary, facts, fps)
-    with replace_file(kept) as part:
+    with replace_file(file) as part:
         part.write_bytes(gzip.compress(json.dumps(document, separators=(",", ":")).encode(), 6))
 
 
 def make_overlay(
     records: Iterable[dict[str, Any]], summary: dict[str, Any], facts: dict[str, Any], fps: float
 ) -> dict[str, Any]:
-    """Times and faces, thinned to ``fps``.
+    """Return times and faces, thinned to ``fps``.
 
     ``times`` are seconds from the beginning of the file, as captions and the annotated video have them; its own timestamps
     begin at ``start_s``, and some browsers count by those. ``faces[i]`` is what is seen from ``times[i]`` on,
@@ -84,7 +84,7 @@ def make_overlay(
 def iterate_frames(
     records: Iterable[dict[str, Any]], frames: int, start_s: float
 ) -> Iterator[tuple[float, list[dict[str, Any]]]]:
-    """(player's time, rows) of every frame with faces, and (time, []) where one ends that none follows.
+    """Yield (player's time, rows) of every frame with faces, and (time, []) at the end of one that no other follows.
 
     frames: of the video. start_s: what a player shows as 0, for records of schema 2, which have neither its time nor
     durations.
@@ -119,7 +119,7 @@ def add_to_timeline(
 def thin_frames(
     frames: Iterable[tuple[float, list[dict[str, Any]]]], step_s: float
 ) -> Iterator[tuple[float, list[dict[str, Any]]]]:
-    """Frames at least ``step_s`` apart; of a change between seen and not seen, both sides stay."""
+    """Yield frames at least ``step_s`` apart. Where faces appear or disappear, the frames on both sides are kept."""
     due, empty = float("-inf"), True
     for time_s, rows in frames:
         if time_s < due - SLACK_S and (not rows) == empty:

@@ -1,4 +1,4 @@
-"""Routes for videos: each becomes a job, which is followed, cancelled, read and removed."""
+"""Routes for videos: each becomes a job, which can be followed, cancelled, read and removed."""
 
 from __future__ import annotations
 
@@ -85,8 +85,8 @@ async def add_video(
         job = store.add_job(job_id, upload.name, make_source_name(upload.name), options)
     except OSError as error:
         shutil.rmtree(folder, ignore_errors=True)
-        found, hint = f"cannot take the video ({error.strerror})", "remove some jobs, or make room"
-        raise RequestError(503, "disk_full", "disk", found, hint) from error
+        problem, hint = f"cannot take the video ({error.strerror})", "remove some jobs, or make room"
+        raise RequestError(503, "disk_full", "disk", problem, hint) from error
     except BaseException:  # a sender that goes away too: nothing of an upload stays without its job
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -101,7 +101,8 @@ async def add_video(
     responses=describe_error(503, "the disk is almost full"),
 )
 async def get_capacity(request: Request) -> Response:
-    """Whether another video would be taken now; else the error that sending one would have. Ask before you send a large one."""
+    """Answer 204 if another video would be accepted, else the error that sending one would get. Ask before you send a
+    large one."""
     check_capacity(get_service(request))
     return Response(status_code=204)
 
@@ -135,7 +136,8 @@ def check_video(head: bytes, name: str) -> None:
 
 
 def is_still(head: bytes) -> bool:
-    """Whether the first bytes of a file tell that it is a picture which does not move; what they do not tell, a worker sees."""
+    """Return whether the first bytes of a file show that it is a still picture. The worker checks the cases that they
+    do not decide."""
     if head.startswith(b"\x89PNG"):
         return b"IDAT" in head and b"acTL" not in head
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
@@ -144,7 +146,7 @@ def is_still(head: bytes) -> bool:
 
 
 def is_text(head: bytes) -> bool:
-    """Whether the first bytes of a file are text, as JSON and HTML are; no video's are."""
+    """Return whether the first bytes of a file are text, such as JSON or HTML. No video's are."""
     text = codecs.getincrementaldecoder("utf-8")
     try:
         return all(letter.isprintable() or letter.isspace() for letter in text().decode(head))
@@ -161,14 +163,14 @@ def find_job(request: Request, job_id: str) -> Job:
 
 @router.get("/jobs", response_model=list[JobState])
 async def list_jobs(request: Request) -> list[dict[str, Any]]:
-    """All jobs, the newest first."""
+    """List all jobs, the newest first."""
     store = get_service(request).store
     return [store.to_json(job) for job in store.list_jobs()]
 
 
 @router.get("/jobs/{job_id}", response_model=JobState)
 async def get_job(request: Request, job_id: JobId) -> dict[str, Any]:
-    """One job."""
+    """Return one job."""
     return get_service(request).store.to_json(find_job(request, job_id))
 
 
@@ -176,7 +178,7 @@ async def get_job(request: Request, job_id: JobId) -> dict[str, Any]:
     "/jobs/{job_id}/events", response_class=StreamingResponse, responses={200: {"content": {"text/event-stream": {}}}}
 )
 async def follow_job(request: Request, job_id: JobId) -> StreamingResponse:
-    """Server-sent events: ``event: job`` with the job as data whenever it changes, until it is finished."""
+    """Stream server-sent events: ``event: job`` with the job as data whenever it changes, until it is finished."""
     service = get_service(request)
     find_job(request, job_id)
 
@@ -215,7 +217,7 @@ async def get_result(
     what: Annotated[str, InPath(max_length=40, description="a name from the job's results")],
     download: Annotated[bool, Query(description="have a browser save it")] = False,
 ) -> FileResponse:
-    """One file of a job; parts of it by Range."""
+    """Return one file of a job; parts of it by Range."""
     job = find_job(request, job_id)
     path = get_service(request).store.find_results(job).get(what)
     if path is None:
@@ -229,7 +231,7 @@ async def get_result(
 
 
 def make_download_name(job: Job, what: str, path: Path) -> str:
-    """``clip.mov`` and ``annotated.mp4`` → ``clip.annotated.mp4``."""
+    """Return the name to save a result under: ``clip.mov`` and ``annotated.mp4`` → ``clip.annotated.mp4``."""
     return job.name if what == "source" else f"{Path(job.name).stem}.{what}"
 
 
@@ -239,7 +241,7 @@ async def get_frames(
     job_id: JobId,
     fps: Annotated[int, Query(ge=1, le=30, description="no more frames a second than this")] = 10,
 ) -> Response:
-    """What a player lays over the video: times, boxes, tracks and smoothed probabilities."""
+    """Return what a player draws over the video: times, boxes, tracks and smoothed probabilities."""
     service = get_service(request)
     job = find_job(request, job_id)
     if job.state != DONE:

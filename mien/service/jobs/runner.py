@@ -1,4 +1,4 @@
-"""Starts a worker process for each job, so many at a time; hears its progress, ends it, tries again after a crash."""
+"""Run a limited number of worker processes, one per job: follow their progress, stop them, and retry after a crash."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ MAX_LINE_BYTES = 64 * 1024
 
 
 class Runner:
-    """Runs the queued jobs of a store with ``config.workers`` processes, and removes those whose time is over.
+    """Run the queued jobs of a store with ``config.workers`` processes, and remove expired jobs.
 
     Args:
         models: name → what a Recognizer is given for it.
@@ -75,12 +75,12 @@ class Runner:
         await asyncio.gather(*self._loops, *self._tasks.values(), return_exceptions=True)
 
     def wake_up(self) -> None:
-        """There is a new job."""
+        """Tell the runner that there is a new job."""
         self._wake.set()
 
     @property
     def pids(self) -> dict[str, int]:
-        """Job → process id of its worker."""
+        """Return job → process ID of its worker."""
         return {job_id: process.pid for job_id, process in self._running.items()}
 
     async def cancel_job(self, job_id: str) -> Job | None:
@@ -136,7 +136,7 @@ class Runner:
         self._wake.set()
 
     async def _run_job(self, job: Job) -> None:
-        """One attempt at one job; whatever happens, the job is then queued again or in a final state."""
+        """Make one attempt at a job. Afterwards the job is queued again or in a final state, whatever happens."""
         out = self._store.get_folder(job.id) / WORK
         try:
             end = await self._run_worker(job, out)
@@ -152,7 +152,7 @@ class Runner:
                 await asyncio.sleep(RETRY_S)
 
     def _record_outcome(self, job: Job, end: dict[str, Any], out: Path) -> None:
-        """What an attempt came to: results, a failure, or one more attempt."""
+        """Record the outcome of an attempt: results, a failure, or one more attempt."""
         if not self._is_wanted(job.id):
             pass  # cancelled or removed
         elif "died" in end:
@@ -176,11 +176,11 @@ class Runner:
         return job is not None and not job.is_final
 
     async def _run_worker(self, job: Job, out: Path) -> dict[str, Any]:
-        """The worker's last message: ``{"done": ...}``, ``{"error": ...}``, or ``{"died": how}``."""
+        """Return the worker's last message: ``{"done": ...}``, ``{"error": ...}``, or ``{"died": how}``."""
         if (model := job.options.model) not in self._models:  # served when the job was sent, before a restart
             hint = f"choose one of {', '.join(self._models)}"
-            found = "is not served any more"
-            return {"error": MienError(f"model '{model}'", found, hint, code="unknown_model").to_dict()}
+            problem = "is not served any more"
+            return {"error": MienError(f"model '{model}'", problem, hint, code="unknown_model").to_dict()}
         out.mkdir(exist_ok=True)
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "mien.service.jobs.worker",
@@ -214,9 +214,9 @@ class Runner:
             if message.keys() & {"done", "error", "died"}:
                 return message
             if time.monotonic() - started > limits.job_s:
-                found = f"took longer than the limit of {limits.job_s:,.0f} s"
+                problem = f"took longer than the limit of {limits.job_s:,.0f} s"
                 known: dict[str, Any] = {"code": "analysis_too_long", "limit": limits.job_s}
-                return {"error": MienError(job.name, found, "send a shorter part", **known).to_dict()}
+                return {"error": MienError(job.name, problem, "send a shorter part", **known).to_dict()}
             if self._is_wanted(job.id):
                 self._store.update_job(
                     job.id, **{key: message.get(key) for key in ("progress", "seconds_left", "text")}

@@ -32,7 +32,7 @@ PROGRESS_INTERVAL_S = 0.2
 
 @dataclass(frozen=True)
 class UploadedVideo(Input):
-    """A file that was sent: it lies under a name of ours, and goes by its own."""
+    """An uploaded file: stored under a name of the service, shown under its own."""
 
     display_name: str = ""
 
@@ -47,7 +47,7 @@ class UploadedVideo(Input):
 
 @dataclass
 class ProgressReporter:
-    """Writes lines of progress, not too many, and an estimate of the time left."""
+    """Write lines of progress at a limited rate, with an estimate of the time left."""
 
     out: IO[str]
     limit_s: float
@@ -61,7 +61,7 @@ class ProgressReporter:
         self.out.flush()
 
     def report_progress(self, seconds: float, total: float | None, frames: int) -> None:
-        """As AnalysisContext.report_progress. MediaError for a video that goes on longer than it may."""
+        """Report progress as AnalysisContext.report_progress does. Raises MediaError if the video exceeds its limit."""
         if max(seconds, total or 0.0) > self.limit_s:
             raise make_too_long_error(self.name, max(seconds, total or 0.0), self.limit_s)
         now = time.monotonic()
@@ -77,12 +77,12 @@ class ProgressReporter:
 
 
 def make_too_long_error(name: str, seconds: float, limit_s: float) -> MediaError:
-    found = f"lasts {seconds:,.0f} s, longer than the limit of {limit_s:,.0f} s"
-    return MediaError(name, found, "send a shorter part", code="video_too_long", seconds=seconds, limit=limit_s)
+    problem = f"lasts {seconds:,.0f} s, longer than the limit of {limit_s:,.0f} s"
+    return MediaError(name, problem, "send a shorter part", code="video_too_long", seconds=seconds, limit=limit_s)
 
 
 def probe_video(path: Path, name: str, most_pixels: int, most_seconds: float) -> dict[str, Any]:
-    """Size, length and start of a video. MediaError for what is none, or is larger or longer than it may be."""
+    """Return size, length and start of a video. Raises MediaError if it is no video, or larger or longer than allowed."""
     import av
 
     from mien.analysis.media.animation import AnimationSource
@@ -120,12 +120,12 @@ def probe_video(path: Path, name: str, most_pixels: int, most_seconds: float) ->
 
 
 def check_video_limits(name: str, facts: dict[str, Any], most_pixels: int, most_seconds: float) -> dict[str, Any]:
-    """The facts; a MediaError where a video is larger or longer than it may be."""
+    """Return the facts. Raises MediaError if a video is larger or longer than allowed."""
     width, height = facts["width"], facts["height"]
     if width * height > most_pixels:
-        found = f"has {width} x {height} pixels, more than the limit of {most_pixels:,}"
+        problem = f"has {width} x {height} pixels, more than the limit of {most_pixels:,}"
         size = {"width": width, "height": height, "limit": most_pixels}
-        raise MediaError(name, found, "scale it down", code="too_many_pixels", **size)
+        raise MediaError(name, problem, "scale it down", code="too_many_pixels", **size)
     if facts["seconds"] > most_seconds:
         raise make_too_long_error(name, facts["seconds"], most_seconds)
     return facts
@@ -191,9 +191,9 @@ def main() -> int:
             error=error.to_dict() | {"name": name, "problem": error.problem.replace(own, task["name"])}
         )
     except MemoryError:
-        found = f"needs more memory than the {task['memory'] / 2**30:.0f} GiB that an analysis may have"
+        problem = f"needs more memory than the {task['memory'] / 2**30:.0f} GiB that an analysis may have"
         limit = {"code": "video_needs_memory", "limit": task["memory"]}
-        reporter.send_message(error=MediaError(task["name"], found, "scale the video down", **limit).to_dict())
+        reporter.send_message(error=MediaError(task["name"], problem, "scale the video down", **limit).to_dict())
     out.close()
     sys.stderr.flush()
     os._exit(0)  # at once, past threads that wait for a server that has its answer

@@ -1,4 +1,4 @@
-"""Crops of requests that arrive together go through the network together."""
+"""Classify the crops of simultaneous requests in one batch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAX_CROPS = 64
 
 
 class Batcher:
-    """Collects crops while a batch is in the network; all that came meanwhile are the next one.
+    """Collect crops while a batch is in the network; they form the next batch.
 
     A request that is alone never waits. ``announce_request`` and ``withdraw_announcement`` count requests whose faces are
     still being detected: where there are some, a batch waits for them up to ``gather_s``.
@@ -36,15 +36,15 @@ class Batcher:
         self._announced = 0
 
     def announce_request(self) -> None:
-        """A request has begun that will ask."""
+        """Announce a request that will classify crops."""
         self._announced += 1
 
     def withdraw_announcement(self) -> None:
-        """It has asked, or it never will."""
+        """Withdraw the announcement of a request: it has classified its crops, or will not."""
         self._announced -= 1
 
     async def classify_crops(self, crops: np.ndarray) -> np.ndarray:
-        """float32 (N, K) of crops (N, S, S[, 3]), read in one batch with those of others."""
+        """Return float32 (N, K) of crops (N, S, S[, 3]), classified in one batch with the crops of other requests."""
         future: asyncio.Future[np.ndarray] = asyncio.get_running_loop().create_future()
         self._waiting.append((crops, future))
         if self._task is None or self._task.done():
@@ -71,7 +71,7 @@ class Batcher:
                 start += len(crops)
 
     def _take_batch(self) -> list[tuple[np.ndarray, asyncio.Future[np.ndarray]]]:
-        """As many of those that wait as fit, at least one."""
+        """Take as many of the waiting requests as fit, at least one."""
         count, crops = 0, 0
         while count < len(self._waiting) and (not count or crops + len(self._waiting[count][0]) <= MAX_CROPS):
             crops += len(self._waiting[count][0])

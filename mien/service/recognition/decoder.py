@@ -1,4 +1,4 @@
-"""The process that decodes pictures: bytes in at stdin, pixels out at stdout, with a limit on its memory.
+"""The process that decodes pictures: bytes on stdin, pixels on stdout, with a limit on its memory.
 
 A hostile file may make it run out of memory, hang or crash: it is then ended and replaced, and the service goes on.
 Request:  ``<QQ`` bytes of the picture, most pixels; then the bytes.
@@ -52,8 +52,8 @@ def decode_pictures(requests: BinaryIO, answers: BinaryIO) -> None:
             continue
         except MemoryError:
             del data
-            found = "needs more memory than a picture may"
-            _write_error(answers, EXHAUSTED, MediaError("", found, "send a smaller one", code="picture_needs_memory"))
+            problem = "needs more memory than a picture may"
+            _write_error(answers, EXHAUSTED, MediaError("", problem, "send a smaller one", code="picture_needs_memory"))
             return
         answers.write(ANSWER.pack(DECODED, *picture.shape[:2]))
         answers.write(picture.data)

@@ -1,4 +1,4 @@
-"""Bytes of a picture → pixels, in processes that may die of them."""
+"""Decode pictures in child processes, so that a crash or too much memory ends only the child."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_
 
 
 def make_child_environment(**more: str) -> dict[str, str]:
-    """The environment of a process of ours, which finds this very package."""
+    """Return the environment of a child process that imports this very package."""
     from mien import __file__ as package
 
     root = os.path.dirname(os.path.dirname(os.path.abspath(package)))  # noqa: PTH100, PTH120 - a plain string is wanted
@@ -50,7 +50,8 @@ class _Process:
         self.pid = self._child.pid
 
     def send_picture(self, data: bytes, most_pixels: int) -> tuple[int, int] | dict[str, Any]:
-        """(height, width) of the picture that ``receive_pixels`` then gives, or the error. EOFError where the process died."""
+        """Return (height, width) of the picture that ``receive_pixels`` then gives, or the error. Raises EOFError if
+        the process died."""
         try:
             self._input.write(REQUEST.pack(len(data), most_pixels))
             rest = memoryview(data)
@@ -98,7 +99,7 @@ class _Process:
 
 
 class Decoders:
-    """``count`` decoders that are started again when they die, and a budget for what they have decoded.
+    """``count`` decoder processes that are restarted when they die, and a budget for the decoded pixels.
 
     ``replaced`` counts those that died or were ended; ``on_replaced`` is called for each.
     """
@@ -132,7 +133,7 @@ class Decoders:
 
     @property
     def pids(self) -> list[int]:
-        """Process ids of the decoders that wait for work."""
+        """Return the process IDs of the idle decoders."""
         idle = [self._free.get() for _ in range(self._free.qsize())]
         for process in idle:
             self._free.put(process)
@@ -140,7 +141,7 @@ class Decoders:
 
     @asynccontextmanager
     async def decode_picture(self, data: bytes, name: str) -> AsyncIterator[np.ndarray]:
-        """RGB uint8 (H, W, 3), upright; it counts as held until the block ends. RequestError (422, 413) where it cannot be."""
+        """Return RGB uint8 (H, W, 3), upright. It counts as held until the block ends. Raises RequestError (422, 413)."""
         job = self._threads.submit(self._decode, data, name)
         try:
             picture = await asyncio.wrap_future(job)
@@ -169,9 +170,9 @@ class Decoders:
             emptied = True
             return picture
         except EOFError as error:
-            found = "could not be decoded: it took too much time or memory, or is broken"
+            problem = "could not be decoded: it took too much time or memory, or is broken"
             hint = "copy or export it again, or send a smaller one"
-            raise RequestError(422, "cannot_be_decoded", name, found, hint) from error
+            raise RequestError(422, "cannot_be_decoded", name, problem, hint) from error
         finally:
             timer.cancel()
             if not emptied:
@@ -179,7 +180,7 @@ class Decoders:
             self._free.put(process if emptied else None)
 
     def _take_process(self) -> _Process:
-        """The next decoder that has nothing to do, begun anew where it died. RequestError (503) where none can be."""
+        """Return the next idle decoder, restarted if it died. Raises RequestError (503) if none can be started."""
         process = self._free.get()
         if process is not None and process.is_alive:
             return process
@@ -188,8 +189,8 @@ class Decoders:
             return _Process(self._limits)
         except OSError as error:
             self._free.put(None)
-            found = f"cannot start what decodes pictures ({error.strerror})"
-            raise RequestError(503, "decoder_unavailable", "service", found, "try again in a while") from error
+            problem = f"cannot start what decodes pictures ({error.strerror})"
+            raise RequestError(503, "decoder_unavailable", "service", problem, "try again in a while") from error
 
     def _receive_pixels(self, process: _Process, height: int, width: int) -> np.ndarray:
         size = height * width * 3
@@ -223,8 +224,8 @@ class Decoders:
 
 
 def _make_request_error(name: str, error: dict[str, Any]) -> RequestError:
-    """The decoder's error as an answer; parameters that its hint names are of no use to a client."""
-    code, found, parameters = error["code"], error["problem"], error["parameters"]
+    """Return the decoder's error as an answer. Parameters that its hint names mean nothing to a client."""
+    code, problem, parameters = error["code"], error["problem"], error["parameters"]
     if code == "too_many_pixels":
-        return RequestError(413, code, name, found, "send a smaller one", **parameters)
-    return RequestError(422, code, name, found, drop_parameters(error["hint"]), **parameters)
+        return RequestError(413, code, name, problem, "send a smaller one", **parameters)
+    return RequestError(422, code, name, problem, drop_parameters(error["hint"]), **parameters)

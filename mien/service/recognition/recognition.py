@@ -1,4 +1,4 @@
-"""Models and detectors, kept ready: pictures → faces, for many requests at the same time."""
+"""Loaded models and detectors: pictures → faces, for many requests at the same time."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Recognition:
 
 
 class RecognizerPool:
-    """Reads pictures with any of the models and detectors of a service.
+    """Analyze pictures with any of the models and detectors of a service.
 
     A detector of OpenCV serves one thread at a time, so each is lent out and given back; ONNX Runtime serves many.
     """
@@ -99,18 +99,20 @@ class RecognizerPool:
         return replace(options, model=model)
 
     def get_classifier(self, model: str) -> Classifier:
-        """The model, loaded when it is first asked for."""
+        """Return the model. It is loaded when it is first requested."""
         if model not in self._classifiers:
             self._classifiers[model] = Classifier(self.get_model_source(model), threads=self._config.threads)
         return self._classifiers[model]
 
     def get_model_source(self, model: str) -> str | Path:
-        """What to load for a name: of a shipped model the name, so that the file that suits this machine is taken."""
+        """Return what to load for a name. A shipped model is loaded by its name, so that the file that suits this
+        machine is used."""
         path = self.models[model]
         return model if list_shipped_models().get(model) == path else path
 
     def make_face_finder(self, options: AnalysisOptions) -> FaceFinder:
-        """For a camera: it searches some frames and follows faces through the others, with a detector of its own."""
+        """Return a face finder for a camera. It detects faces in some frames and tracks them in the others, with a
+        detector of its own."""
         return FaceFinder(self._make_detector(options), options.people)
 
     async def analyze(
@@ -126,13 +128,13 @@ class RecognizerPool:
         batcher = self._get_batcher(options)
         batcher.announce_request()
         try:
-            recognizer, found, crops = await self.run_in_thread(self._find_crops, picture, options, finder, time_s)
+            recognizer, detections, crops = await self.run_in_thread(self._find_crops, picture, options, finder, time_s)
         finally:
             batcher.withdraw_announcement()
         width = len(recognizer.labels) + 1
         rows = await batcher.classify_crops(crops) if len(crops) else np.empty((0, width), np.float32)
         non_faces = rows[:, -1] if recognizer.classifier.has_non_face_score else None
-        faces = recognizer.make_faces(found, rows[:, :-1], non_faces)
+        faces = recognizer.make_faces(detections, rows[:, :-1], non_faces)
         return Recognition(faces, crops, recognizer.model_name, recognizer.detector_name)
 
     def _get_batcher(self, options: AnalysisOptions) -> Batcher:
@@ -149,16 +151,16 @@ class RecognizerPool:
         classifier = self.get_classifier(options.model)
         if finder is not None:
             recognizer = Recognizer.from_parts(options, classifier, finder.detector)
-            found = finder.find_faces(picture, time_s)
-            return recognizer, found, recognizer.crop_faces(picture, found)
+            detections = finder.find_faces(picture, time_s)
+            return recognizer, detections, recognizer.crop_faces(picture, detections)
         with self._borrow_detector(options, keep=max(picture.shape[:2]) <= MAX_KEPT_SIDE) as detector:
             recognizer = Recognizer.from_parts(options, classifier, detector)
-            found = recognizer.detect_faces(picture)
-            return recognizer, found, recognizer.crop_faces(picture, found)
+            detections = recognizer.detect_faces(picture)
+            return recognizer, detections, recognizer.crop_faces(picture, detections)
 
     @contextmanager
     def _borrow_detector(self, options: AnalysisOptions, keep: bool) -> Iterator[Detector]:
-        """Lend out a detector that nobody else uses meanwhile; ``keep`` it for the next request."""
+        """Lend a detector to one user at a time; ``keep`` it for the next request."""
         key = options.detector, round(options.detector_threshold, 2)
         if len(self._idle) > 20 and key not in self._idle:
             self._idle.clear()  # thresholds of all kinds were asked for: begin again rather than keep them all
@@ -177,14 +179,15 @@ class RecognizerPool:
 
 
 def _classify_crops(classifier: Classifier, tta: TTA, crops: np.ndarray) -> np.ndarray:
-    """float32 (N, K + 1): the probabilities of crops, and in the last column the score that each is no face (0: unknown)."""
+    """Return float32 (N, K + 1): the probabilities of crops, and in the last column the not-a-face scores (0:
+    unknown)."""
     probabilities, non_faces = classifier.predict(crops, tta)
     last = np.zeros(len(crops), np.float32) if non_faces is None else non_faces
     return np.column_stack([probabilities, last])
 
 
 def find_usable_detectors(config: Config) -> list[str]:
-    """The names in DETECTORS that work on this machine."""
+    """Return the names in DETECTORS that work on this machine."""
     file = select_detector_file("yunet", config.detector_model) or find_pulled_model("yunet")
     return [name for name in DETECTORS if name != "yunet" or file is not None]
 
@@ -195,6 +198,6 @@ def _name_models(models: tuple[str, ...]) -> dict[str, Path]:
     chosen: dict[str, Path] = {}
     for path in map(find_model, models):
         if chosen.setdefault(path.stem, path) != path:
-            found = f"is the name of {chosen[path.stem]} and of {path}"
-            raise UsageError(f"`model={path.stem}`", found, "give one of the files another name")
+            problem = f"is the name of {chosen[path.stem]} and of {path}"
+            raise UsageError(f"`model={path.stem}`", problem, "give one of the files another name")
     return chosen | {name: path for name, path in list_shipped_models().items() if name not in chosen}

@@ -1,4 +1,4 @@
-"""A face with a map of what decides over it. The one part of the service that needs torch, loaded when it is asked for."""
+"""Saliency maps of faces. This is the only part of the service that needs torch; it is imported on the first request."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def is_available() -> bool:
 
 
 def check_method(method: str) -> None:
-    """UsageError for a method that is not offered, MissingExtra (501) without torch."""
+    """Raise UsageError for a method that is not offered, MissingExtra (501) without torch."""
     if method not in METHODS:
         raise UsageError(
             f"method '{method}'", "is not offered here", f"choose from {', '.join(METHODS)}", code="unknown_method"
@@ -49,7 +49,8 @@ def _load_network(path: Path) -> TrainedModel:
 
 
 def draw_saliency(path: Path, crop: np.ndarray, method: str) -> np.ndarray:
-    """One crop uint8 (S, S, 3), enlarged, with what of it speaks for its most probable expression: RGB uint8."""
+    """Draw the saliency map of the most probable expression over one crop uint8 (S, S, 3), enlarged; returns RGB
+    uint8."""
     from mien.explanation.attribution import compute_attributions
     from mien.explanation.figures import draw_overlays
     from mien.training.torch_classifier import TorchClassifier

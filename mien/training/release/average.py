@@ -36,8 +36,10 @@ def average_models(
         for what in ("network_name", "network_arguments", "classes", "preprocessing", "labels_by"):
             mine, theirs = getattr(member, what), getattr(last, what)
             if mine != theirs:
-                found = f"has {what.replace('_', ' ')} {mine}, and {last.name} {theirs}"
-                raise ModelError(member.name, found, "average trainings of one network on the same classes and inputs")
+                problem = f"has {what.replace('_', ' ')} {mine}, and {last.name} {theirs}"
+                raise ModelError(
+                    member.name, problem, "average trainings of one network on the same classes and inputs"
+                )
     states = [member.network.state_dict() for member in members]
     network = last.network
     mean = {
@@ -88,8 +90,8 @@ def average_runs(
         (run / "validation.csv").read_text(encoding="utf-8") for run in folders if (run / "validation.csv").is_file()
     ]
     if len(set(watched)) > 1:
-        found = "have different validation faces, so faces that one run held out may have trained another"
-        raise ModelError(", ".join(map(str, runs)), found, "average runs on the same data")
+        problem = "have different validation faces, so faces that one run held out may have trained another"
+        raise ModelError(", ".join(map(str, runs)), problem, "average runs on the same data")
     preprocessing = members[-1].preprocessing
     averaged = average_models(members, torch.from_numpy(preprocessing.to_tensor(training.images)))
     averaged = replace(averaged, name=name or out.name)

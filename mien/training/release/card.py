@@ -114,7 +114,7 @@ def _training_section(header: dict[str, Any], history: list[dict[str, Any]], tra
     )
     start, warmup = recipe.get("start", {}).get("model"), schedule["warmup_epochs"]
     earlier = "an earlier " if start == trained.name else ""
-    begun = f", starting from the weights of {earlier}{start}" if start else ""
+    start_note = f", starting from the weights of {earlier}{start}" if start else ""
     hours = sum(row["seconds"] for row in history) / 3600
     speed = sum(row["images_per_s"] for row in history) / len(history)
     versions = ", ".join(
@@ -125,7 +125,7 @@ def _training_section(header: dict[str, Any], history: list[dict[str, Any]], tra
 ## Training
 
 - Data: {header["training"]:,} faces{_describe_split(header)}{by_annotators}; {header["validation"]:,} validation faces; {_describe_kept_epoch(recipe, history, trained.epoch, "averaged" in header)}{_describe_overlap(header)}.
-- Recipe: {_format_epochs(len(history), schedule["epochs"])} of batches of {schedule["batch_size"]}{begun}; {optimizer["name"]} with peak learning rate {optimizer["lr"]:g}, momentum {optimizer["momentum"]:g}{", Nesterov" if _uses_nesterov(optimizer) else ""}, weight decay {optimizer["weight_decay"]:g} on weight matrices; {warmup:g} epoch{"" if warmup == 1 else "s"} of warm-up, then {schedule["name"]}; {loss["name"]}, label smoothing {loss["label_smoothing"]:g}{_describe_targets(recipe.get("targets", {}), trained.name)}{_describe_other_settings(recipe)}.
+- Recipe: {_format_epochs(len(history), schedule["epochs"])} of batches of {schedule["batch_size"]}{start_note}; {optimizer["name"]} with peak learning rate {optimizer["lr"]:g}, momentum {optimizer["momentum"]:g}{", Nesterov" if _uses_nesterov(optimizer) else ""}, weight decay {optimizer["weight_decay"]:g} on weight matrices; {warmup:g} epoch{"" if warmup == 1 else "s"} of warm-up, then {schedule["name"]}; {loss["name"]}, label smoothing {loss["label_smoothing"]:g}{_describe_targets(recipe.get("targets", {}), trained.name)}{_describe_other_settings(recipe)}.
 - Augmentation: {augment or "none"}.{_averaging_line(header)}
 - Hardware: {machine["device"]}, {machine["processor"]}, {machine["threads"]} threads, {machine["precision"]}; {speed:,.0f} images/s on average, {hours:.1f} hours; one run, seed {machine["seed"]}.
 - Software: mien {machine["mien"]}{commit}, Python {machine["python"]}, {versions}."""
@@ -289,8 +289,8 @@ def _speed_section(speeds: Sequence[Speed]) -> str:
 
 
 def _calibration_section(info: ModelInfo, file: Path, diagram: Path | None) -> str:
-    found = info.uncertainty
-    calibration, unsure, none = found["calibration"], found["unsure"], found.get("not_a_face")
+    report = info.uncertainty
+    calibration, unsure, none = report["calibration"], report["unsure"], report.get("not_a_face")
     rows = [
         f"| {row['from']:.2f} to {row['to']:.2f} | {row['count']:,} | {row['confidence']:.3f} | {row['accuracy']:.3f} |"
         for row in calibration["bins"]
@@ -299,7 +299,7 @@ def _calibration_section(info: ModelInfo, file: Path, diagram: Path | None) -> s
         f"""\
 {CALIBRATION}
 
-Fitted on {found["faces"]:,} faces of {found["data"]}. The figures for temperature and thresholds are cross-validated: each half of
+Fitted on {report["faces"]:,} faces of {report["data"]}. The figures for temperature and thresholds are cross-validated: each half of
 these faces is scored with the values fitted on the other half.
 
 - Temperature {info.temperature:.3f}. Expected calibration error (15 bins) {calibration["error_before"]:.2%} before,

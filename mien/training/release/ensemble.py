@@ -115,7 +115,7 @@ def join_models(members: Sequence[TrainedModel], weights: Sequence[float], name:
                 f"takes {member.preprocessing.size} pixels, {first.name} {first.preprocessing.size}",
                 "join models of one size",
             )
-    kept = [(member, float(weight)) for member, weight in zip(members, weights, strict=True) if weight > 0]
+    weighted = [(member, float(weight)) for member, weight in zip(members, weights, strict=True) if weight > 0]
     arguments = {
         "members": [
             {
@@ -125,13 +125,13 @@ def join_models(members: Sequence[TrainedModel], weights: Sequence[float], name:
                 "std": list(member.preprocessing.std),
                 "temperature": member.temperature,
             }
-            for member, _ in kept
+            for member, _ in weighted
         ],
-        "weights": [weight for _, weight in kept],
+        "weights": [weight for _, weight in weighted],
     }
     network = build_network("ensemble", **arguments)
     assert isinstance(network, Ensemble)
-    for part, (member, _) in zip(network.networks, kept, strict=True):
+    for part, (member, _) in zip(network.networks, weighted, strict=True):
         part.load_state_dict(member.network.state_dict())
     unit = Preprocessing(first.preprocessing.size, 1, (0.0,), (1.0,), first.preprocessing.framing)
     return TrainedModel(

@@ -124,7 +124,7 @@ def _fit_confidence(
         temperature, after = 1.0, before
     fitted = apply_temperature(logits, temperature)
     threshold = find_threshold(fitted, labels, options.goal)
-    found = measure_threshold(fitted, labels, threshold)
+    measured = measure_threshold(fitted, labels, threshold)
     promised = cross_validate_threshold(logits, labels, options.goal, options.seed, fit_temperatures=fits)
     values: dict[str, Any] = {
         "data": ", ".join(name for name in faces.splits if name) or "validation faces",
@@ -139,14 +139,14 @@ def _fit_confidence(
         },
         "unsure": {
             "goal": options.goal,
-            "answered": found.coverage,
-            "right": found.accuracy,
+            "answered": measured.coverage,
+            "right": measured.accuracy,
             "answered_elsewhere": promised.coverage,
             "right_elsewhere": promised.accuracy,
             "risk_coverage_area": risk_coverage(after, labels).area,
         },
     }
-    answers = round(found.coverage * len(labels)) >= MIN_ANSWERED
+    answers = round(measured.coverage * len(labels)) >= MIN_ANSWERED
     return temperature, replace_nan(values), {"unsure": min(threshold, 1.0) if answers else 1.0}
 
 

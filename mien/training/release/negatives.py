@@ -52,21 +52,21 @@ def crop_false_detections(picture: np.ndarray, size: int, most: int, rng: np.ran
             way = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
             scaled = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=way)
             crops.append(crop_faces(scaled, detector.detect(scaled).boxes_xyxy, detector.framing, size))
-    found = convert_to_gray(np.concatenate(crops))
-    return found[rng.permutation(len(found))[:most]]
+    squares = convert_to_gray(np.concatenate(crops))
+    return squares[rng.permutation(len(squares))[:most]]
 
 
 def crop_squares(picture: np.ndarray, size: int, count: int, rng: np.random.Generator) -> np.ndarray:
     """Return random squares of a picture, of random size, half of them mirrored: uint8 (count, size, size)."""
     gray = convert_to_gray(picture)
-    found = np.empty((count, size, size), np.uint8)
+    squares = np.empty((count, size, size), np.uint8)
     for index in range(count):
         most = min(gray.shape)
         side = int(np.exp(rng.uniform(np.log(min(size / 2, most)), np.log(most))))
         top, left = (int(rng.integers(0, length - side + 1)) for length in gray.shape)
         crop = resize(np.ascontiguousarray(gray[top : top + side, left : left + side]), size)
-        found[index] = crop if rng.random() < 0.5 else crop[:, ::-1]
-    return found
+        squares[index] = crop if rng.random() < 0.5 else crop[:, ::-1]
+    return squares
 
 
 def scramble_faces(faces: np.ndarray, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -81,7 +81,7 @@ def distort_images(images: np.ndarray, count: int, rng: np.random.Generator) -> 
     partly covered.
     """
     size = images.shape[1]
-    found = np.empty((count, size, size), np.uint8)
+    distorted = np.empty((count, size, size), np.uint8)
     for index, row in enumerate(rng.integers(0, len(images), count)):
         middle = ((size - 1) / 2, (size - 1) / 2)
         matrix = cv2.getRotationMatrix2D(middle, rng.normal(0, 15), rng.uniform(0.7, 1.35))
@@ -101,18 +101,18 @@ def distort_images(images: np.ndarray, count: int, rng: np.random.Generator) -> 
         image = (image - 128) * rng.uniform(0.3, 1.3) + 128 + rng.uniform(-50, 50)
         if rng.random() < 0.3:
             image += rng.normal(0, rng.uniform(5, 30), image.shape)
-        found[index] = np.clip(image if rng.random() < 0.5 else image[:, ::-1], 0, 255)
-    return found
+        distorted[index] = np.clip(image if rng.random() < 0.5 else image[:, ::-1], 0, 255)
+    return distorted
 
 
 def draw_textures(count: int, size: int, rng: np.random.Generator) -> np.ndarray:
     """Return noisy stripes, clouds, checkerboards, gradients, ellipses and text: uint8 (count, size, size)."""
     ways = (_draw_stripes, _draw_clouds, _draw_board, _draw_slope, _draw_ellipses, _draw_writing)
-    found = np.empty((count, size, size), np.uint8)
+    textures = np.empty((count, size, size), np.uint8)
     for index in range(count):
         picture = ways[index % len(ways)](size, rng) + rng.normal(0, rng.uniform(0, 10), (size, size))
-        found[index] = np.clip(picture, 0, 255)
-    return found
+        textures[index] = np.clip(picture, 0, 255)
+    return textures
 
 
 def _draw_stripes(size: int, rng: np.random.Generator) -> np.ndarray:

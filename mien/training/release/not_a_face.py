@@ -77,24 +77,24 @@ def fit_head(
     that was not trained on their photographs.
     """
     rng = np.random.default_rng(seed)
-    found = _compute_features(classifier, _collect_pictures(training, rng), quiet)
+    features = _compute_features(classifier, _collect_pictures(training, rng), quiet)
     none, some = find_faces_by_votes(validation)
     if not some.any():
         raise DataError("validation faces", "are missing", "check `data` and `split`")
     of_validation, _ = classifier.features(validation.images)
 
-    head = _fit_weights(found, ("finds0", "finds1", "squares0", "squares1"), seed)
+    head = _fit_weights(features, ("finds0", "finds1", "squares0", "squares1"), seed)
     real = head.log_odds(of_validation[some])
     limit = float(np.quantile(real, 1 - MAX_LOST_SHARE))
     values: dict[str, Any] = {"faces": int(some.sum()), "lost": _measure_lost_share(real, rng)}
     if none.any():
         values["ferplus"] = _measure_detection(real, head.log_odds(of_validation[none]), limit)
-    others = [_fit_weights(found, (f"finds{group}", f"squares{group}"), seed) for group in range(len(GROUPS))]
+    others = [_fit_weights(features, (f"finds{group}", f"squares{group}"), seed) for group in range(len(GROUPS))]
     for name in ("finds", "squares"):
         parts = []
         for mine, other in ((0, others[1]), (1, others[0])):
             # Each head has its own bias: false detections are compared with real faces by the same head.
-            against, rows = other.log_odds(of_validation[some]), other.log_odds(found[f"{name}{mine}"])
+            against, rows = other.log_odds(of_validation[some]), other.log_odds(features[f"{name}{mine}"])
             parts.append(_measure_detection(against, rows, float(np.quantile(against, 1 - MAX_LOST_SHARE))))
         total = sum(part["count"] for part in parts)
         values[name] = {"count": total} | {
@@ -151,7 +151,7 @@ def _collect_pictures(training: FaceSet, rng: np.random.Generator) -> dict[str, 
 
 def _compute_features(classifier: Classifier, kinds: dict[str, np.ndarray], quiet: bool) -> dict[str, np.ndarray]:
     """Return the features (n, D) of each kind."""
-    found: dict[str, np.ndarray] = {}
+    features: dict[str, np.ndarray] = {}
     with progress_bar("not a face", sum(map(len, kinds.values())), quiet=quiet) as bar:
         for name, images in kinds.items():
             parts = [images[start : start + 512] for start in range(0, len(images), 512)]
@@ -159,20 +159,20 @@ def _compute_features(classifier: Classifier, kinds: dict[str, np.ndarray], quie
             for part in parts:
                 rows.append(classifier.features(part)[0])
                 bar.advance(len(part))
-            found[name] = np.concatenate(rows)
-    return found
+            features[name] = np.concatenate(rows)
+    return features
 
 
-def _fit_weights(found: dict[str, np.ndarray], photographs: tuple[str, ...], seed: int) -> Head:
+def _fit_weights(features: dict[str, np.ndarray], photographs: tuple[str, ...], seed: int) -> Head:
     """Fit the head with logistic loss and AdamW on the features of real faces against all other pictures."""
-    some = [name for name in ("real", "real moved") if name in found]
+    some = [name for name in ("real", "real moved") if name in features]
     none = [
         name
         for name in ("no faces", "scrambled", "textures", "scrambled moved", "textures moved", *photographs)
-        if name in found
+        if name in features
     ]
-    rows = torch.from_numpy(np.concatenate([found[name] for name in (*some, *none)]))
-    targets = torch.tensor([float(name in none) for name in (*some, *none) for _ in found[name]])
+    rows = torch.from_numpy(np.concatenate([features[name] for name in (*some, *none)]))
+    targets = torch.tensor([float(name in none) for name in (*some, *none) for _ in features[name]])
     mean, deviation = rows.mean(0), rows.std(0) + 1e-3
     rows = (rows - mean) / deviation
     generator = torch.Generator().manual_seed(seed)
@@ -221,6 +221,6 @@ def remove_head(model: Any) -> None:
     """Remove the output ``not_a_face``, its nodes and its weights from an ONNX model, if it has them."""
     graph = model.graph
     for parts in (graph.node, graph.initializer, graph.output):
-        kept = [part for part in parts if not part.name.startswith("not_a_face")]
+        others = [part for part in parts if not part.name.startswith("not_a_face")]
         del parts[:]
-        parts.extend(kept)
+        parts.extend(others)

@@ -65,24 +65,24 @@ def quantize_model(source: Path, out: Path, training: FaceSet, validation: FaceS
         raise ModelError(source, "is quantized already", "name the float file that it was made from")
     if not len(training):
         raise DataError("training faces", "are missing", "calibration needs some: check `data` and `train_split`")
-    drawn = np.sort(np.random.default_rng(seed).permutation(len(training))[:CALIBRATION_FACES])
+    rows = np.sort(np.random.default_rng(seed).permutation(len(training))[:CALIBRATION_FACES])
     with tempfile.TemporaryDirectory() as folder, replace_file(out) as temporary:
-        _write_int8(source, temporary, floats.preprocessing.to_tensor(training.images[drawn]), Path(folder))
+        _write_int8(source, temporary, floats.preprocessing.to_tensor(training.images[rows]), Path(folder))
         values = read_metadata(_read_metadata_text(source)) | {"quantized": True}
         facts = {
             "from": source.name,
             "sha256": hashlib.sha256(source.read_bytes()).hexdigest(),
-            "calibration": {"data": ", ".join(training.splits), "faces": len(drawn), "seed": seed},
+            "calibration": {"data": ", ".join(training.splits), "faces": len(rows), "seed": seed},
         }
         write_metadata(temporary, values | {"quantization": facts})
-        found = measure_agreement(floats, Classifier(temporary), validation)
-        lost = found.float_accuracy - found.accuracy
-        if lost > max(MAX_ACCURACY_LOSS, 2 / max(found.faces, 1)):
+        agreement = measure_agreement(floats, Classifier(temporary), validation)
+        lost = agreement.float_accuracy - agreement.accuracy
+        if lost > max(MAX_ACCURACY_LOSS, 2 / max(agreement.faces, 1)):
             raise ModelError(
                 out, f"would lose {100 * lost:.2f} points of accuracy against {source.name}", "use the float file"
             )
-        write_metadata(temporary, values | {"quantization": facts | {"agreement": found.to_json()}})
-    return found
+        write_metadata(temporary, values | {"quantization": facts | {"agreement": agreement.to_json()}})
+    return agreement
 
 
 def measure_agreement(floats: Classifier, bytes_: Classifier, faces: FaceSet) -> Agreement:

@@ -42,10 +42,10 @@ def measure_speed(path: Path, seconds: float = 0.5) -> Speed:
 
 
 def _median_seconds(classifier: Classifier, crops: np.ndarray, seconds: float) -> float:
-    taken: list[float] = []
+    durations_s: list[float] = []
     warm_up, end = 3, time.perf_counter() + seconds
-    while len(taken) < warm_up + 3 or time.perf_counter() < end:
+    while len(durations_s) < warm_up + 3 or time.perf_counter() < end:
         started = time.perf_counter()
         classifier.probabilities(crops)
-        taken.append(time.perf_counter() - started)
-    return statistics.median(taken[warm_up:])
+        durations_s.append(time.perf_counter() - started)
+    return statistics.median(durations_s[warm_up:])

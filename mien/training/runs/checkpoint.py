@@ -105,8 +105,8 @@ def load_trained_model(path: Path) -> TrainedModel:
             raise ValueError(f"{len(trained.classes)} class names for {arguments['num_classes']} classes")
     except (*BUILD_ERRORS, KeyError, TypeError, AttributeError, ModelError) as error:
         reason = " ".join(str(error).split())[:200]
-        found = f"is a damaged checkpoint ({type(error).__name__}: {reason})"
-        raise ModelError(path, found, "train again, or name another file") from error
+        problem = f"is a damaged checkpoint ({type(error).__name__}: {reason})"
+        raise ModelError(path, problem, "train again, or name another file") from error
     check_finite_weights(network, path)
     return trained
 

@@ -75,9 +75,9 @@ def collect_lineage(training: Sequence[FaceSet], models: Sequence[str]) -> Linea
     """Return the lineage of a network trained on these faces, with these models as start weights and teachers."""
     size = training[0].images.shape[1]
     own = np.unique(np.concatenate([compute_checksums(faces.images) for faces in training]))
-    found = {name: read_lineage(name) for name in models}
-    unknown = [name for name, one in found.items() if one is None or one.size != size]
-    known = [one for one in found.values() if one is not None and one.size == size]
+    by_model = {name: read_lineage(name) for name in models}
+    unknown = [name for name, one in by_model.items() if one is None or one.size != size]
+    known = [one for one in by_model.values() if one is not None and one.size == size]
     return Lineage(own, _collect_checksums(known), size, _collect_unknown(unknown, known))
 
 
@@ -102,28 +102,28 @@ def _collect_unknown(unknown: Sequence[str], models: Sequence[Lineage]) -> tuple
     return tuple(dict.fromkeys([*unknown, *(name for model in models for name in model.unknown_ancestors)]))
 
 
-def describe_overlap(found: Lineage | None, faces: FaceSet) -> tuple[str, bool]:
+def describe_overlap(lineage: Lineage | None, faces: FaceSet) -> tuple[str, bool]:
     """Return a note on held-out faces ("" if there is none), and whether a score on them is not a held-out score."""
-    if found is None:
+    if lineage is None:
         return "", False
-    count = found.count_seen_by_ancestors(faces)
-    said = []
+    count = lineage.count_seen_by_ancestors(faces)
+    notes = []
     if count:
-        said.append(
+        notes.append(
             f"{count:,} of these {len(faces):,} faces trained a model that this one started from or learned from"
         )
-    if found.unknown_ancestors:
-        said.append(f"{' and '.join(found.unknown_ancestors)} may have learned from these faces")
-    return "; ".join(said), count > MAX_SEEN_SHARE * len(faces)
+    if lineage.unknown_ancestors:
+        notes.append(f"{' and '.join(lineage.unknown_ancestors)} may have learned from these faces")
+    return "; ".join(notes), count > MAX_SEEN_SHARE * len(faces)
 
 
-def describe_stored_overlap(found: Lineage | None, names: Path) -> str:
+def describe_stored_overlap(lineage: Lineage | None, names: Path) -> str:
     """Return the note of `describe_overlap` for the held-out faces that a run's validation.csv lists."""
-    if found is None or not names.is_file():
+    if lineage is None or not names.is_file():
         return ""
     pictures = read_checksums(names)
-    count = int(np.isin(pictures, np.setdiff1d(found.ancestor_faces, found.own_faces)).sum())
-    said = [f"{count:,} of the {len(pictures):,} held-out faces trained another of the runs"] if count else []
-    if found.unknown_ancestors:
-        said.append(f"{' and '.join(found.unknown_ancestors)} may have learned from these faces")
-    return "; ".join(said)
+    count = int(np.isin(pictures, np.setdiff1d(lineage.ancestor_faces, lineage.own_faces)).sum())
+    notes = [f"{count:,} of the {len(pictures):,} held-out faces trained another of the runs"] if count else []
+    if lineage.unknown_ancestors:
+        notes.append(f"{' and '.join(lineage.unknown_ancestors)} may have learned from these faces")
+    return "; ".join(notes)

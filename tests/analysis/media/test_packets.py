@@ -86,22 +86,39 @@ def test_of_a_recording_without_a_length_every_frame_is_read(tmp_path: Path, for
     assert times - times[0] == pytest.approx(np.arange(100) / 25, abs=0.002)
 
 
-def test_what_comes_at_its_own_pace_is_live(monkeypatch: pytest.MonkeyPatch, transport: bytes) -> None:
+class PacketClock:
+    """A clock that stands still for the first packets, and for each later one goes on by about twice ``step_s``."""
+
+    def __init__(self, step_s: float, buffered: int) -> None:
+        self.step_s, self.left, self.now_s = step_s, 2 * buffered, 0.0
+
+    def monotonic(self) -> float:
+        """Return the time: it is asked before and after each packet."""
+        self.left -= 1
+        self.now_s += self.step_s if self.left < 0 else 1e-6
+        return self.now_s
+
+
+@pytest.mark.parametrize(("step_s", "is_live"), [(0.04, True), (0.004, False)])
+def test_what_comes_at_its_own_pace_is_live(
+    monkeypatch: pytest.MonkeyPatch, transport: bytes, step_s: float, is_live: bool
+) -> None:
+    """Packets last 0.04 s: their sender is slower than that, or faster, after some that were gathered before."""
     monkeypatch.setattr(packets, "PROBE_S", 0.5)
     monkeypatch.setattr(packets, "BURST_S", 0.1)
+    monkeypatch.setattr(packets, "time", PacketClock(step_s, buffered=20))
     stop = threading.Event()
 
     def send(handler: BaseHTTPRequestHandler) -> None:
-        handler.wfile.write(transport[: len(transport) // 2])  # what was gathered before
-        size = 188 * 4
-        for start in range(len(transport) // 2, len(transport), size):
-            handler.wfile.write(transport[start : start + size])
-            if stop.wait(4 * size / len(transport)):
-                return
+        handler.wfile.write(transport)
+        stop.wait()  # it may go on
 
-    with serving(send) as address, VideoSource(address) as source:
-        assert source.is_live
-        stop.set()
+    with serving(send) as address:
+        try:
+            with VideoSource(address) as source:
+                assert source.is_live == is_live
+        finally:
+            stop.set()
 
 
 def test_a_live_stream_without_times_gets_those_of_the_clock() -> None:

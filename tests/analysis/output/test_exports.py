@@ -70,6 +70,9 @@ def test_elan_reads_a_tier_for_each_person_and_expression(path: Path) -> None:
     assert sorted(segments) == expected(SEGMENTS)
     assert sorted(row[:3] for row in peaks) == expected(PEAKS)
     assert {end - start for *_, start, end in peaks} == {1}
+    slots = [slot for name in document.get_tier_names() for row in document.tiers[name][0].values() for slot in row[:2]]
+    assert len(slots) == len(set(slots))  # what shares one is moved together in ELAN
+    assert list(document.timeslots.values()) == sorted(document.timeslots.values())
     (media,) = document.get_linked_files()
     assert media["MEDIA_URL"] == (path.parent / "clip.mp4").resolve().as_uri()
     assert (media["RELATIVE_MEDIA_URL"], media["MIME_TYPE"]) == ("../clip.mp4", "video/mp4")
@@ -239,6 +242,7 @@ def test_odd_names_survive_every_format(tmp_path: Path) -> None:
     document = Elan.Eaf(str(paths[0]))
     assert "person 1 trist\\x01e" in document.get_tier_names()
     assert praat.openTextgrid(str(paths[2]), True).getTier("person 1").entries[0].label.startswith("he said ")
+    assert 'person 1: he said "<&>"' in paths[3].read_text() and "person 1: -> |" in paths[3].read_text()
     assert 'person 1: he said "&lt;&amp;&gt;"' in paths[4].read_text()
     assert len(list(otio.adapters.read_from_file(str(paths[5])).find_clips())) == 1
     assert len(ElementTree.parse(paths[8]).findall(".//keyword")) == 3

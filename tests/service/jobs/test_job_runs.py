@@ -36,7 +36,7 @@ def events(client: TestClient, job_id: str) -> list[dict]:
 
 
 def test_events_of_a_job_end_with_it(client: TestClient, clip: Path) -> None:
-    job = sent(client, clip)
+    job = sent(client, clip, media=0)
     changes = events(client, job["id"])
     assert (changes[-1]["state"], changes[-1]["id"]) == ("done", job["id"])
     assert all(one != other for one, other in pairwise(changes))
@@ -182,7 +182,7 @@ def test_a_job_outlives_a_database_that_cannot_be_written_for_a_moment(
 
         monkeypatch.setattr(JobStore, name, fails)
     with service(tmp_path) as client:
-        job = finished(client, sent(client, clip)["id"])
+        job = finished(client, sent(client, clip, media=0)["id"])
     assert (job["state"], job["attempts"], failures) == ("done", 2, {"start_job": 0, "end_job": 0})
 
 
@@ -241,7 +241,7 @@ def test_finished_jobs_are_removed_when_their_time_is_over(
     clock = SimpleNamespace(now=1e9)
     monkeypatch.setattr(jobs, "time", SimpleNamespace(time=lambda: clock.now))
     with service(tmp_path, retention_s=1.0) as client:
-        job = sent(client, clip)
+        job = sent(client, clip, media=0)
         done = finished(client, job["id"])
         assert (done["ended"], done["expires"]) == (1e9, 1e9 + 1)
         folder = client.app.state.service.store.get_folder(job["id"])

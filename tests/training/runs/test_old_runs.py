@@ -63,7 +63,8 @@ def test_a_training_that_was_begun_with_the_old_keys_resumes_exactly(tmp_path: P
     assert load_recipe(tmp_path / "cut" / "recipe.toml") == recipe
     assert parse_recipe(read_log(tmp_path / "cut")[0]["recipe"], "log") == recipe
     assert load_run(tmp_path / "cut").epoch == 1
-    train(recipe, patterns(140), tmp_path / "cut", resume=True, quiet=True, echo=silent)
+    reworded = recipe.model_copy(update={"description": "in other words"})
+    train(reworded, patterns(140), tmp_path / "cut", resume=True, quiet=True, echo=silent)
     whole, cut = (read_checkpoint(tmp_path / name / "last.pt") for name in ("whole", "cut"))
     assert len(json.loads(cut["history"])) == 2
     for key in ("weights", "raw_weights"):

@@ -39,22 +39,18 @@ def format_events(events: ClipEvents, _: str = "eaf") -> dict[str, str]:
     ElementTree.SubElement(header, "MEDIA_DESCRIPTOR", _describe_media(events))
     count = sum(map(len, tiers.values()))
     ElementTree.SubElement(header, "PROPERTY", {"NAME": "lastUsedAnnotationId"}).text = str(count)
-    times = sorted({time for rows in tiers.values() for row in rows for time in row[:2]})
-    slots = {time: f"ts{index}" for index, time in enumerate(times, 1)}
-    order = ElementTree.SubElement(root, "TIME_ORDER")
-    for time, slot in slots.items():
-        ElementTree.SubElement(order, "TIME_SLOT", {"TIME_SLOT_ID": slot, "TIME_VALUE": str(time)})
-    number = 0
-    for (name, participant), rows in tiers.items():
+    slots = _add_time_slots(root, [time for rows in tiers.values() for row in rows for time in row[:2]])
+    number = 0  # of annotations so far
+    for (tier_name, participant), rows in tiers.items():
         tier = ElementTree.SubElement(root, "TIER", {
             "ANNOTATOR": escape_controls(f"mien, {events.model}"), "LINGUISTIC_TYPE_REF": "expression",
-            "PARTICIPANT": escape_controls(participant), "TIER_ID": escape_controls(name),
+            "PARTICIPANT": escape_controls(participant), "TIER_ID": escape_controls(tier_name),
         })  # fmt: skip
-        for start, end, text in rows:
+        for *_times, text in rows:
             number += 1
             holder = ElementTree.SubElement(tier, "ANNOTATION")
             one = ElementTree.SubElement(holder, "ALIGNABLE_ANNOTATION", {
-                "ANNOTATION_ID": f"a{number}", "TIME_SLOT_REF1": slots[start], "TIME_SLOT_REF2": slots[end],
+                "ANNOTATION_ID": f"a{number}", "TIME_SLOT_REF1": slots[2 * number - 2], "TIME_SLOT_REF2": slots[2 * number - 1],
             })  # fmt: skip
             ElementTree.SubElement(one, "ANNOTATION_VALUE").text = escape_controls(text)
     kind = {"GRAPHIC_REFERENCES": "false", "LINGUISTIC_TYPE_ID": "expression", "TIME_ALIGNABLE": "true"}
@@ -63,6 +59,20 @@ def format_events(events: ClipEvents, _: str = "eaf") -> dict[str, str]:
         ElementTree.SubElement(root, "CONSTRAINT", {"DESCRIPTION": words, "STEREOTYPE": name})
     ElementTree.indent(root)
     return {"eaf": f'<?xml version="1.0" encoding="UTF-8"?>\n{ElementTree.tostring(root, "unicode")}\n'}
+
+
+def _add_time_slots(root: ElementTree.Element, times: list[int]) -> list[str]:
+    """Add the times, in order, and return the name of each in the order given.
+
+    Each has a slot of its own: what shares one is moved together in ELAN.
+    """
+    order = sorted(range(len(times)), key=lambda index: (times[index], index))
+    names = [""] * len(times)
+    element = ElementTree.SubElement(root, "TIME_ORDER")
+    for place, index in enumerate(order, 1):
+        names[index] = f"ts{place}"
+        ElementTree.SubElement(element, "TIME_SLOT", {"TIME_SLOT_ID": names[index], "TIME_VALUE": str(times[index])})
+    return names
 
 
 def _iterate_tiers(events: ClipEvents) -> Iterator[tuple[tuple[str, str], list[Annotation]]]:

@@ -14,7 +14,8 @@ from mien.core.clock import format_timestamp
 
 def format_events(events: ClipEvents, name: str) -> dict[str, str]:
     """Return the subtitles, ``srt`` or ``vtt``. Peaks are not in them: they last no time."""
-    cues = list(_iterate_cues(events))
+    escape = escape_cue_text if name == "vtt" else _escape_srt_text
+    cues = [(start, end, "\n".join(map(escape, lines))) for start, end, lines in _iterate_cues(events)]
     if name == "vtt":
         blocks = [
             "WEBVTT",
@@ -29,8 +30,8 @@ def format_events(events: ClipEvents, name: str) -> dict[str, str]:
     return {name: "\n\n".join(blocks) + "\n"}
 
 
-def _iterate_cues(events: ClipEvents) -> Iterator[tuple[int, int, str]]:
-    """Yield (start, end, text) in milliseconds; between two changes all people are in one cue, so that cues do not overlap."""
+def _iterate_cues(events: ClipEvents) -> Iterator[tuple[int, int, list[str]]]:
+    """Yield (start, end, lines), in milliseconds; between two changes all people are in one cue, so that cues do not overlap."""
     changes: dict[int, list[tuple[bool, Segment]]] = {}
     for segment in events.segments:
         start, end = round_down_ms(segment.start_s), round_down_ms(segment.end_s)
@@ -46,9 +47,14 @@ def _iterate_cues(events: ClipEvents) -> Iterator[tuple[int, int, str]]:
             elif shown.get(segment.track) is segment:
                 del shown[segment.track]
         if shown:
-            yield time, until, "\n".join(_line(events, shown[track]) for track in sorted(shown))
+            yield time, until, [_line(events, shown[track]) for track in sorted(shown)]
 
 
 def _line(events: ClipEvents, segment: Segment) -> str:
     is_unsure = segment.sure_share is not None and segment.sure_share < MOSTLY_SHARE
-    return escape_cue_text(f"{events.people[segment.track]}: {segment.label}{'?' if is_unsure else ''}")
+    return f"{events.people[segment.track]}: {segment.label}{'?' if is_unsure else ''}"
+
+
+def _escape_srt_text(text: str) -> str:
+    """Return text that a cue of SubRip may hold: one line, no ``-->``. The format has no escapes."""
+    return " ".join(text.split()).replace("-->", "->")

@@ -108,11 +108,11 @@ def parse_timecode(text: str, rate: Fraction) -> int:
 
     Raises UsageError for what is no timecode, or none at this rate.
     """
-    found = re.fullmatch(r"(\d\d):([0-5]\d):([0-5]\d)([:;])(\d\d\d?)", text)
+    match = re.fullmatch(r"(\d\d):([0-5]\d):([0-5]\d)([:;])(\d\d\d?)", text)
     base, problem = round(rate), "is no timecode"
-    if found:
-        hours, minutes, seconds, frames = (int(found[index]) for index in (1, 2, 3, 5))
-        is_drop_frame, dropped = found[4] == ";", DROPPED_NUMBERS.get(rate, 0)
+    if match:
+        hours, minutes, seconds, frames = (int(match[index]) for index in (1, 2, 3, 5))
+        is_drop_frame, dropped = match[4] == ";", DROPPED_NUMBERS.get(rate, 0)
         problem = f"is no timecode at {float(rate):g} frames per second"
         if frames < base and hours < 24 and (dropped or not is_drop_frame):
             frame = (3600 * hours + 60 * minutes + seconds) * base + frames
