@@ -17,7 +17,7 @@ PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 OPENCV_FOR_THREADS_NUM=1 $(
 TYPED := mien/core mien/data mien/evaluation mien/analysis mien/models mien/training mien/explanation mien/reproduction mien/service mien/cli
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-browser test-all check check-js types fix docs queue bench dist clean
+.PHONY: help demo notebooks test test-slow test-browser test-all check check-js types fix docs queue bench dist clean
 
 help:  ## list the targets
 	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +54,9 @@ fix: .venv/.test  ## fix what the linter and the formatter can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+notebooks: .venv/.docs  ## run the notebooks of examples/; with their outputs they are written to mien-out/notebooks
+	$(BIN)/python docs/notebooks.py mien-out/notebooks
+
 docs: .venv/.test  ## write docs/commands.md from the program's help, docs/reproduction.md and docs/accuracy.md from its logs
 	$(BIN)/python docs/generate.py
 
@@ -89,6 +92,10 @@ clean:  ## remove the environment and what tests and demos wrote
 
 .venv/.test: .venv/.made pyproject.toml constraints.txt
 	$(PIP) install -c constraints.txt -e '.[train,parquet,heic,report,explain,finish,tensorboard,serve,test]'
+	touch $@ .venv/.core
+
+.venv/.docs: .venv/.made pyproject.toml constraints.txt
+	$(PIP) install -c constraints.txt -e '.[train,docs]'
 	touch $@ .venv/.core
 
 .venv/.release: .venv/.made pyproject.toml constraints.txt

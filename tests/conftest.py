@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import signal
@@ -116,12 +117,15 @@ def faces() -> FaceSet:
 
 
 def make_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
-    """Return the path that ``make`` was called with, once for all processes of this run of the tests."""
+    """Return the path that ``make`` was called with, once for all processes of this run of the tests.
+
+    Another process waits for it until the time limit of its test.
+    """
     base = factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "made_once"
     folder.mkdir(exist_ok=True)
     path, is_made = folder / name, folder / f"{name}.made"
-    with hold_lock(folder / f"{name}.lock", name, "another process of the tests makes it", wait_s=300):
+    with hold_lock(folder / f"{name}.lock", name, "it is being made", wait_s=math.inf):
         if not is_made.exists():
             make(path)
             is_made.touch()

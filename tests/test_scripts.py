@@ -43,7 +43,7 @@ SLOW = {
     "screenshots.py": [["--tiny", "RESULTS", "picture", "video", "models"]],
 }  # fmt: skip
 
-#: Those that are only imported by others, and those that have a test of their own: test_docs.py and test_mutated.py.
+#: Those that are only imported by others, and those that have a test of their own: test_docs.py, test_mutated.py and test_notebooks.py.
 OTHERS = {
     "clips.py",
     "hostile.py",
@@ -52,6 +52,7 @@ OTHERS = {
     "mutated_files.py",
     "generate.py",
     "mutated.py",
+    "notebooks.py",
 }
 
 

@@ -16,6 +16,8 @@ from mien.core.types import concatenate_faces
 from mien.data.readers import save_faces
 from tests.conftest import patterns
 
+pytestmark = pytest.mark.usefixtures("quick_export")
+
 
 @pytest.fixture
 def faces_file(tmp_path: Path) -> Path:

@@ -25,6 +25,8 @@ from mien.training.torch_classifier import load_run
 from mien.training.train import train
 from tests.conftest import patterns, small_recipe, without_figures
 
+pytestmark = pytest.mark.usefixtures("quick_export")
+
 
 def of_faces(own: FaceSet, earlier: FaceSet | None = None, unknown: tuple[str, ...] = ()) -> Lineage:
     earlier_faces = np.empty(0, np.uint32) if earlier is None else np.unique(compute_checksums(earlier.images))
