@@ -52,7 +52,7 @@ def paste_face(ground: np.ndarray, face: np.ndarray, side: int, tilt: float, lig
     return np.clip(canvas * gain + bias, 0, 255).astype(np.uint8), np.array([x, y, x + side, y + side], np.float32)
 
 
-def composites(
+def draw_composites(
     faces: np.ndarray, grounds: list[np.ndarray], count: int
 ) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
     """Yield (group, RGB picture, square of the face): ``count`` pictures of each group."""
@@ -85,7 +85,7 @@ def compare_composites(detectors: list[Detector], options: argparse.Namespace) -
     for folder in options.backgrounds:
         grounds += [convert_to_gray(read_picture(path)) for path in sorted(folder.rglob("*.jpg"))]
     totals: dict[str, dict[str, list[int]]] = {}
-    for group, picture, square in composites(faces.images[is_face], grounds, options.count):
+    for group, picture, square in draw_composites(faces.images[is_face], grounds, options.count):
         for detector in detectors:
             found, false = count_matches(detect_faces(detector, picture).boxes_xyxy, square[None])
             row = totals.setdefault(group, {}).setdefault(detector.name, [0, 0, 0])
@@ -102,12 +102,13 @@ def compare_photographs(detectors: list[Detector], options: argparse.Namespace) 
         with (options.folder / "boxes.csv").open(newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
                 marked.setdefault(row["path"], []).append([float(row[name]) for name in ("x1", "y1", "x2", "y2")])
-    reference = make_detector("yunet", options.detector_model or require_data_file(YUNET))
+    yunet = None if marked else options.detector_model or require_data_file(YUNET)
+    reference = None if yunet is None else make_detector("yunet", yunet)
     totals, truths = {detector.name: [0, 0] for detector in detectors}, 0
     for path in paths:
         picture = read_picture(path)
         truth = np.array(marked.get(path.name, []), np.float32).reshape(-1, 4)
-        truth = truth if marked else detect_faces(reference, picture).boxes_xyxy
+        truth = truth if reference is None else detect_faces(reference, picture).boxes_xyxy
         truths += len(truth)
         for detector in detectors:
             found, false = count_matches(detect_faces(detector, picture).boxes_xyxy, truth)
