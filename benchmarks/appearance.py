@@ -34,7 +34,7 @@ def embed_crops(images: np.ndarray) -> np.ndarray:
     return np.concatenate([appearance_embeddings(np.repeat(image[..., None], 3, axis=2), whole) for image in images])
 
 
-def features(images: np.ndarray, classifier: Classifier) -> np.ndarray:
+def compute_features(images: np.ndarray, classifier: Classifier) -> np.ndarray:
     found, _ = classifier.features(images)
     return found / np.linalg.norm(found, axis=1, keepdims=True)
 
@@ -57,7 +57,7 @@ def main() -> None:
     )
     for name, first, second in (
         ("crops of 12 × 12", embed_crops(images), embed_crops(again)),
-        ("the network's features", features(images, classifier), features(again, classifier)),
+        ("the network's features", compute_features(images, classifier), compute_features(again, classifier)),
     ):
         same, other = (first * second).sum(axis=1), (first * second[others]).sum(axis=1)[different]
         for threshold in (0.6, 0.7, 0.75, 0.8, 0.9, 0.95):

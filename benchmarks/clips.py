@@ -22,7 +22,7 @@ ASTRONAUT = HERE.parent / "examples" / "astronaut.jpg"
 TICKS = 90_000
 
 
-def views(photos: Sequence[np.ndarray], frames: int, size_wh: tuple[int, int], shot: int) -> Iterator[np.ndarray]:
+def make_views(photos: Sequence[np.ndarray], frames: int, size_wh: tuple[int, int], shot: int) -> Iterator[np.ndarray]:
     """RGB frames: each photograph in turn for ``shot`` frames, panned and zoomed smoothly; then a cut to the next."""
     width, height = size_wh
     for number in range(frames):
@@ -36,7 +36,7 @@ def views(photos: Sequence[np.ndarray], frames: int, size_wh: tuple[int, int], s
         yield cv2.warpAffine(photo, matrix, size_wh, flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE)
 
 
-def times(seconds: float, fps: Fraction, variable: bool) -> list[int]:
+def make_times(seconds: float, fps: Fraction, variable: bool) -> list[int]:
     """Presentation times in ticks; ``variable``: the steps are two, three, one and one frame lengths in turn."""
     count = round(seconds * fps)
     positions = np.cumsum(np.resize([1, 2, 3, 1] if variable else [1], count)) - 1
@@ -65,9 +65,9 @@ def make_clip(
     ``sound`` is an audio codec's name, or None; it lasts as long as the pictures unless ``sound_seconds`` says else.
     ``ratio`` is the width of a pixel over its height, if they are not square.
     """
-    stamps = times(seconds, fps, variable)
+    stamps = make_times(seconds, fps, variable)
     if pictures is None:
-        pictures = views(photos or [read_picture(ASTRONAUT)], len(stamps), size_wh, max(1, round(3 * fps)))
+        pictures = make_views(photos or [read_picture(ASTRONAUT)], len(stamps), size_wh, max(1, round(3 * fps)))
     sound_seconds = seconds if sound_seconds is None else sound_seconds
     with av.open(str(path), "w") as container:
         video = container.add_stream(
@@ -87,18 +87,18 @@ def make_clip(
             )
             container.mux(video.encode(frame))
             while audio is not None and sounded / rate <= min(stamp / TICKS, sound_seconds):
-                container.mux(audio.encode(tone(sounded, 1024, rate)))
+                container.mux(audio.encode(make_tone(sounded, 1024, rate)))
                 sounded += 1024
         container.mux(video.encode(None))
         if audio is not None:
             while sounded / rate < sound_seconds:
-                container.mux(audio.encode(tone(sounded, 1024, rate)))
+                container.mux(audio.encode(make_tone(sounded, 1024, rate)))
                 sounded += 1024
             container.mux(audio.encode(None))
     return [stamp / TICKS for stamp in stamps]
 
 
-def tone(start: int, count: int, rate: int) -> av.AudioFrame:
+def make_tone(start: int, count: int, rate: int) -> av.AudioFrame:
     """A quiet 440 Hz tone, ``count`` samples from sample ``start``."""
     wave = 0.1 * np.sin(2 * np.pi * 440 * np.arange(start, start + count) / rate)
     frame = av.AudioFrame.from_ndarray(wave.astype(np.float32)[None], format="fltp", layout="mono")

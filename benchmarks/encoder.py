@@ -14,7 +14,7 @@ from pathlib import Path
 import av
 import numpy as np
 from clips import ASTRONAUT
-from people import FPS, SCENES, SIZE_WH, actors, frames
+from people import FPS, SCENES, SIZE_WH, make_actors, render_frames
 
 from mien.analysis.media.video_writer import encoder_options
 from mien.analysis.media.yuv import YuvImage
@@ -29,17 +29,17 @@ CHOICES = {
 }
 
 
-def clip(seconds: float, noise: float) -> list[YuvImage]:
+def make_noisy_frames(seconds: float, noise: float) -> list[YuvImage]:
     rng = np.random.default_rng(0)
     found = []
-    for picture, _ in frames(SCENES["walking"], seconds, actors([ASTRONAUT])):
+    for picture, _ in render_frames(SCENES["walking"], seconds, make_actors([ASTRONAUT])):
         if noise:
             picture = np.clip(picture + rng.normal(0, noise, picture.shape), 0, 255).astype(np.uint8)
         found.append(YuvImage.from_rgb(picture))
     return found
 
 
-def encode(originals: list[YuvImage], options: dict[str, str], path: Path) -> tuple[float, float, float]:
+def encode_frames(originals: list[YuvImage], options: dict[str, str], path: Path) -> tuple[float, float, float]:
     """(ms of processor time a frame, MB a minute, peak signal-to-noise ratio of brightness in dB)."""
     with av.open(str(path), "w", format="nut") as container:
         stream = container.add_stream("libx264", rate=FPS, options=options)
@@ -69,13 +69,13 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=4)
     options = parser.parse_args()
     for noise in (0.0, 4.0):
-        originals = clip(options.seconds, noise)
+        originals = make_noisy_frames(options.seconds, noise)
         print(
             f"\n{'clean' if not noise else f'noise of {noise:g} levels'}\n\n| | ms a frame | MB a minute | dB |\n|---|---|---|---|"
         )
         with tempfile.TemporaryDirectory() as folder:
             for name, choice in CHOICES.items():
-                cost, size, quality = encode(originals, choice, Path(folder) / "clip.nut")
+                cost, size, quality = encode_frames(originals, choice, Path(folder) / "clip.nut")
                 print(f"| {name} | {cost:.1f} | {size:.1f} | {quality:.1f} |")
 
 

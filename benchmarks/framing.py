@@ -17,7 +17,8 @@ import cv2
 import numpy as np
 from data_files import YUNET, require_data_file
 
-from mien.analysis.detection.detectors import Detector, HaarDetector, crop_faces, detect_faces, make_detector
+from mien.analysis.detection.detectors import Detector, HaarDetector, detect_faces, make_detector
+from mien.analysis.detection.framing import crop_faces
 from mien.analysis.inference.classifier import Classifier
 from mien.core.progress import progress_bar
 from mien.core.types import FaceSet
@@ -26,7 +27,7 @@ from mien.data import load_faces
 FILLS = ("edge", "gray")
 
 
-def laid_out(face: np.ndarray, fill: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def place_on_canvas(face: np.ndarray, fill: str, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """(RGB canvas, the face's square as xyxy) for one gray face (H, W)."""
     side = int(rng.integers(96, 289))
     left, top = rng.integers(side // 8, side - side // 8, 2)
@@ -37,7 +38,7 @@ def laid_out(face: np.ndarray, fill: str, rng: np.random.Generator) -> tuple[np.
     return cv2.cvtColor(canvas, cv2.COLOR_GRAY2RGB), np.array([left, top, left + side, top + side], float)
 
 
-def found_box(detector: Detector, canvas: np.ndarray, square: np.ndarray) -> np.ndarray | None:
+def find_box(detector: Detector, canvas: np.ndarray, square: np.ndarray) -> np.ndarray | None:
     """The surest box whose center lies in the face's square, or None."""
     for box in detect_faces(detector, canvas).boxes_xyxy:
         x, y = (box[0] + box[2]) / 2, (box[1] + box[3]) / 2
@@ -52,8 +53,8 @@ def detect_all(faces: FaceSet, detector: Detector, fill: str, seed: int, size: i
     indices, boxes, squares, crops = [], [], [], []
     with progress_bar(f"{detector.name} {fill}", len(faces)) as bar:
         for index, face in enumerate(faces.images):
-            canvas, square = laid_out(face, fill, rng)
-            box = found_box(detector, canvas, square)
+            canvas, square = place_on_canvas(face, fill, rng)
+            box = find_box(detector, canvas, square)
             if box is not None:
                 indices.append(index)
                 boxes.append(box)
@@ -63,7 +64,7 @@ def detect_all(faces: FaceSet, detector: Detector, fill: str, seed: int, size: i
     return np.array(indices), np.array(boxes), np.array(squares), np.array(crops)
 
 
-def fit(boxes: np.ndarray, squares: np.ndarray) -> tuple[float, float, float]:
+def fit_framing(boxes: np.ndarray, squares: np.ndarray) -> tuple[float, float, float]:
     """(side, right, down) of the framing: medians, so that a few misplaced boxes do not count."""
     sizes = boxes[:, 2:] - boxes[:, :2]
     offset = (squares[:, :2] + squares[:, 2:] - boxes[:, :2] - boxes[:, 2:]) / 2 / sizes
@@ -95,7 +96,7 @@ def main() -> None:
         results = {fill: detect_all(faces, detector, fill, seed=1, size=48) for fill in FILLS}
         if options.fit:
             both = [np.concatenate([results[fill][part] for fill in FILLS]) for part in (1, 2)]
-            side, right, down = fit(*both)
+            side, right, down = fit_framing(*both)
             print(
                 f"{name}: Framing(side={side:.3f}, right={right:.3f}, down={down:.3f})  from {len(both[0]):,} boxes of {len(faces):,} faces"
             )

@@ -86,7 +86,7 @@ def zeros(count: int) -> bytes:
     )
 
 
-def headers_that_lie() -> Iterator[Attack]:
+def make_wrong_headers() -> Iterator[Attack]:
     """50,000 x 50,000 pixels, said by a few bytes."""
     side = 50_000
     few = zlib.compress(bytes(100))
@@ -133,7 +133,7 @@ def headers_that_lie() -> Iterator[Attack]:
     yield upload("avif header", b"\0\0\0\x1cftypavif\0\0\0\0avifmif1" + bytes(200))
 
 
-def bombs() -> Iterator[Attack]:
+def make_bombs() -> Iterator[Attack]:
     """Small files that decode to large pictures, within the limits and beyond."""
     yield upload("bomb, 900 million pixels", saved(Image.new("1", (30_000, 30_000)), "png"))
     yield upload("bomb, 60 million pixels RGB", png(10_000, 6_000, zeros(6_000 * 30_001)))
@@ -159,7 +159,7 @@ def bombs() -> Iterator[Attack]:
     )
 
 
-def polyglots() -> Iterator[Attack]:
+def make_polyglots() -> Iterator[Attack]:
     """Files that are two things at once."""
     photo = ASTRONAUT.read_bytes()
     page = b"<html><script>alert(document.cookie)</script></html>"
@@ -185,7 +185,7 @@ def polyglots() -> Iterator[Attack]:
         yield upload(f"video: {kind}", text, b"clip.mp4", "/v1/videos")
 
 
-def names() -> Iterator[Attack]:
+def make_names() -> Iterator[Attack]:
     """File names that would lead elsewhere, break a header, or be read as something else."""
     photo = ASTRONAUT.read_bytes()
     for name in (
@@ -198,7 +198,7 @@ def names() -> Iterator[Attack]:
             yield upload(f"video name {name[:20]!r}", b"no video", name, "/v1/videos")
 
 
-def forms() -> Iterator[Attack]:
+def make_forms() -> Iterator[Attack]:
     """Forms that do not end, do not begin, or are not what their headers say."""
     photo = ASTRONAUT.read_bytes()
     begin = form(b"").split(b"\r\n--" + BOUNDARY + b"--")[0]
@@ -247,7 +247,7 @@ def forms() -> Iterator[Attack]:
     yield Attack("gone in the middle", lambda: iter([head(length=len(body)) + body[:5000]]), leave=True)
 
 
-def slow() -> Iterator[Attack]:
+def make_slow_requests() -> Iterator[Attack]:
     """Senders that take their time, to take a place."""
     body = form(ASTRONAUT.read_bytes())
     yield Attack("silent before the request", lambda: iter([b""]))
@@ -261,7 +261,7 @@ def slow() -> Iterator[Attack]:
     )
 
 
-def damaged(count: int, seed: int = 0) -> Iterator[Attack]:
+def make_damaged(count: int, seed: int = 0) -> Iterator[Attack]:
     """Pictures of every format with bytes changed, cut out, doubled or cut off."""
     rng, numbers = random.Random(seed), np.random.default_rng(seed)
     photo = Image.open(ASTRONAUT).resize((200, 200))
@@ -284,15 +284,19 @@ def damaged(count: int, seed: int = 0) -> Iterator[Attack]:
         yield upload(f"damaged {number}", bytes(data))
 
 
-def attacks(count: int = 200, seed: int = 0) -> list[Attack]:
+def iterate_attacks(count: int = 200, seed: int = 0) -> list[Attack]:
     """All kinds, filled up to ``count`` with damaged pictures, in an order that a seed shuffles."""
-    fixed = [attack for kind in (headers_that_lie, bombs, polyglots, names, forms, slow) for attack in kind()]
-    everything = fixed + list(damaged(max(0, count - len(fixed)), seed))
+    fixed = [
+        attack
+        for kind in (make_wrong_headers, make_bombs, make_polyglots, make_names, make_forms, make_slow_requests)
+        for attack in kind()
+    ]
+    everything = fixed + list(make_damaged(max(0, count - len(fixed)), seed))
     random.Random(seed).shuffle(everything)
     return everything
 
 
-def attack(one: Attack, address: tuple[str, int], patience_s: float = 90.0) -> Outcome:
+def send_attack(one: Attack, address: tuple[str, int], patience_s: float = 90.0) -> Outcome:
     """Send one, read what comes back until the connection is closed. TimeoutError where it never is."""
     started = time.monotonic()
     answer = b""

@@ -34,11 +34,11 @@ analyze_input(Input(clip, Path("clip")), recognizer, AnalysisContext(out, quiet=
 """
 
 
-def start(clip: Path, out: Path) -> subprocess.Popen[bytes]:
+def start_analysis(clip: Path, out: Path) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", ANALYZE, str(clip), str(out)], cwd=Path(__file__).parent.parent)
 
 
-def content(out: Path) -> dict[str, object]:
+def read_outputs(out: Path) -> dict[str, object]:
     """Every output: of the video the packets with their times, of the page what it shows, of the rest the bytes."""
     found: dict[str, object] = {}
     for path in out.iterdir():
@@ -50,7 +50,7 @@ def content(out: Path) -> dict[str, object]:
     return found
 
 
-def whole(out: Path) -> bool:
+def are_outputs_complete(out: Path) -> bool:
     """Whether what lies under a final name can be read to its end."""
     for path in out.glob("clip.*"):
         if path.suffix == ".mp4":
@@ -61,21 +61,21 @@ def whole(out: Path) -> bool:
     return True
 
 
-def killed(clip: Path, out: Path, kills: int, longest_s: float, rng: random.Random) -> int:
+def run_with_kills(clip: Path, out: Path, kills: int, longest_s: float, rng: random.Random) -> int:
     """Kill an analysis up to ``kills`` times, then let it come to its end; returns how often it was killed."""
     done = 0
     while done < kills:
-        process = start(clip, out)
+        process = start_analysis(clip, out)
         try:
             process.wait(timeout=rng.uniform(0.2, longest_s))
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
             done += 1
-            assert whole(out)
+            assert are_outputs_complete(out)
             continue
         break  # it came to its end before it could be killed
-    if start(clip, out).wait():
+    if start_analysis(clip, out).wait():
         sys.exit("the analysis failed after it was killed")
     return done
 
@@ -92,15 +92,15 @@ def main() -> None:
         clip = folder / "clip.mp4"
         make_clip(clip, seconds=options.seconds, size_wh=(640, 360), fps=Fraction(30))
         started = time.monotonic()
-        if start(clip, folder / "peace").wait():
+        if start_analysis(clip, folder / "peace").wait():
             sys.exit("the analysis failed")
-        took, expected = time.monotonic() - started, content(folder / "peace")
+        took, expected = time.monotonic() - started, read_outputs(folder / "peace")
         count, rounds = 0, 0
         while count < options.kills:
             out = folder / f"killed-{rounds}"
-            count += killed(clip, out, options.kills - count, took, rng)
+            count += run_with_kills(clip, out, options.kills - count, took, rng)
             rounds += 1
-            found = content(out)
+            found = read_outputs(out)
             different = [what for what in expected if found.get(what) != expected[what]] + sorted(
                 found.keys() - expected
             )

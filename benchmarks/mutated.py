@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
-from mutated_files import KINDS, Kind, mutated
+from mutated_files import KINDS, Kind, mutate_files
 
 #: A fault is what takes longer, or lets a worker grow beyond this.
 MOST_SECONDS, MOST_BYTES = 30.0, 2 * 2**30
@@ -57,7 +57,7 @@ def read_one(kind: Kind, number: int, seed: int, folder: Path, *, debug: bool = 
     """Make a file, read it, and remove it."""
     from mien.core.errors import MienError
 
-    path = mutated(kind, random.Random(f"{seed} {kind.name} {number}"), folder)
+    path = mutate_files(kind, random.Random(f"{seed} {kind.name} {number}"), folder)
     try:
         kind.read(path)
         return Outcome(kind.name, number, READ)

@@ -32,7 +32,7 @@ class Kind:
 
 
 @cache
-def valid_files(name: str) -> dict[str, bytes]:
+def make_valid_files(name: str) -> dict[str, bytes]:
     """The valid files of a kind, made once."""
     return KINDS[name].make()
 
@@ -69,11 +69,11 @@ def mutate(data: bytes, other: bytes, rng: random.Random) -> bytes:
     return bytes(changed)
 
 
-def mutated(kind: Kind, rng: random.Random, folder: Path) -> Path:
+def mutate_files(kind: Kind, rng: random.Random, folder: Path) -> Path:
     """A damaged file of a kind in ``folder``, or a folder of them; what was there before is removed."""
     for left in folder.iterdir():
         shutil.rmtree(left) if left.is_dir() else left.unlink()
-    files = valid_files(kind.name)
+    files = make_valid_files(kind.name)
     name = rng.choice(sorted(files))
     root = name.partition("/")[0]
     together = [other for other in files if "/" in name and other.startswith(f"{root}/")] or [name]

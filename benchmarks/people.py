@@ -50,9 +50,9 @@ class Scene:
     pillar: tuple[int, int] | None = None  # x from, to: something that hides who is behind it
 
 
-def actors(photos: list[Path]) -> list[Actor]:
+def make_actors(photos: list[Path]) -> list[Actor]:
     """Two persons: of one photograph the second is its mirror image in other colors."""
-    found = [_actor(read_picture(photo)) for photo in photos[:2]]
+    found = [_make_actor(read_picture(photo)) for photo in photos[:2]]
     if len(found) == 1:
         other = cv2.cvtColor(found[0].head[:, ::-1], cv2.COLOR_RGB2HSV).astype(int)
         other[..., 0] = (other[..., 0] + 18) % 180
@@ -62,7 +62,7 @@ def actors(photos: list[Path]) -> list[Actor]:
     return found
 
 
-def _actor(photo: np.ndarray) -> Actor:
+def _make_actor(photo: np.ndarray) -> Actor:
     boxes = HaarDetector().detect(photo).boxes_xyxy
     if not len(boxes):
         raise SystemExit("no face in the photograph; name others with --photos")
@@ -78,11 +78,11 @@ def _actor(photo: np.ndarray) -> Actor:
     return Actor(head, np.clip((1 - far) * 8, 0, 1).astype(np.float32)[..., None], 1 / (2 * reach))
 
 
-def _between(start: float, end: float, share: float) -> float:
+def _interpolate(start: float, end: float, share: float) -> float:
     return start + (end - start) * share
 
 
-def _to_and_fro(turns: float) -> float:
+def _move_to_and_fro(turns: float) -> float:
     """0 to 1 and back again."""
     return 1 - abs(1 - turns % 2)
 
@@ -93,19 +93,19 @@ SCENES: dict[str, Scene] = {
         lambda t: (930 + 160 * np.sin(1.1 * t + 1), 360 + 70 * np.sin(1.3 * t), 130 + 20 * np.sin(0.7 * t)),
     )),
     "crossing": Scene((
-        lambda t: (_between(250, 1030, _to_and_fro(t / 10)), 360, 130),
-        lambda t: (_between(1030, 250, _to_and_fro(t / 10)), 375, 170),
+        lambda t: (_interpolate(250, 1030, _move_to_and_fro(t / 10)), 360, 130),
+        lambda t: (_interpolate(1030, 250, _move_to_and_fro(t / 10)), 375, 170),
     )),
     "returning": Scene((
         lambda t: (400, 360, 140),
         lambda t: None if 4 < t % 10 < 6 else (900, 360, 140),
     )),
     "leaving": Scene((
-        lambda t: (_between(300, 1700, _to_and_fro(t / 4)), 360, 150),
+        lambda t: (_interpolate(300, 1700, _move_to_and_fro(t / 4)), 360, 150),
         lambda t: (300, 250, 110),
     )),
     "cut": Scene((lambda t: (400, 360, 150), lambda t: (900, 340, 150)), ground=lambda t: int(t // 4) % 2),
-    "hidden": Scene((lambda t: (_between(250, 1030, _to_and_fro(t / 8)), 360, 140),), pillar=(600, 700)),
+    "hidden": Scene((lambda t: (_interpolate(250, 1030, _move_to_and_fro(t / 8)), 360, 140),), pillar=(600, 700)),
     "nearing": Scene((
         lambda t: (400, 360, 60 + 120 * (1 - np.cos(0.8 * t)) / 2),
         lambda t: (900, 360, 260 - 180 * (1 - np.cos(0.6 * t)) / 2),
@@ -117,7 +117,7 @@ SCENES: dict[str, Scene] = {
 Truth = tuple[int, np.ndarray, float]
 
 
-def frames(
+def render_frames(
     scene: Scene, seconds: float, people: list[Actor], every: int = 1
 ) -> Iterator[tuple[np.ndarray, list[Truth]]]:
     """RGB frames and who is where; ``every``: only each second frame (2), each third (3) and so on."""
@@ -133,7 +133,7 @@ def frames(
         placed = [(index, way(time_s)) for index, way in enumerate(scene.ways)]
         for index, place in placed:
             if place is not None:
-                _paste(picture, people[index % len(people)], *place)
+                _paste_actor(picture, people[index % len(people)], *place)
         if scene.pillar:
             left, right = scene.pillar
             picture[:, left:right] = (90, 70, 60)
@@ -150,7 +150,7 @@ def frames(
         yield picture, truth
 
 
-def _paste(picture: np.ndarray, actor: Actor, x: float, y: float, side: float) -> None:
+def _paste_actor(picture: np.ndarray, actor: Actor, x: float, y: float, side: float) -> None:
     scale = side / actor.face / actor.head.shape[0]
     half = side / actor.face / 2
     matrix = np.array([[scale, 0, x - half], [0, scale, y - half]])
@@ -182,7 +182,7 @@ class Account:
         return 1 - (self.missed + self.false + self.switches) / max(self.truths, 1)
 
 
-def account(truth: list[list[Truth]], found: list[list[tuple[int, np.ndarray]]]) -> Account:
+def count_errors(truth: list[list[Truth]], found: list[list[tuple[int, np.ndarray]]]) -> Account:
     """Truth and answer (number, box) of every frame; the pairs that overlap most are taken first.
 
     Who is seen by less than six tenths need not be found, and may be.
@@ -211,11 +211,11 @@ def account(truth: list[list[Truth]], found: list[list[tuple[int, np.ndarray]]])
     return total
 
 
-def track(options: argparse.Namespace) -> None:
+def measure_tracking(options: argparse.Namespace) -> None:
     from mien.analysis.recognizer import Recognizer
     from mien.analysis.tracking.follower import Follower
 
-    people = actors(options.photos)
+    people = make_actors(options.photos)
     print(
         "| scene | people | MOTA | missed | false | switches | tracks | searched |\n|---|---|---|---|---|---|---|---|"
     )
@@ -223,18 +223,18 @@ def track(options: argparse.Namespace) -> None:
         recognizer = Recognizer("base", detector=options.detector, detector_model=options.detector_model)
         finder, follower, truth, found = recognizer.make_face_finder(), Follower(), [], []
         count = 0
-        for count, (picture, known) in enumerate(frames(scene, options.seconds or 20, people), 1):
+        for count, (picture, known) in enumerate(render_frames(scene, options.seconds or 20, people), 1):
             time_s, frame = (count - 1) / FPS, YuvImage.from_rgb(picture)  # as videos give them
             seen = finder.find_faces(frame, time_s)
             faces = follower.follow_faces(recognizer.classify_faces([frame], [seen])[0], time_s, finder.was_cut, frame)
             truth.append(known)
             found.append([(face.track, np.array(face.box_xyxy)) for face in faces])
-        result = account(truth, found)
+        result = count_errors(truth, found)
         print(f"| {name} | {len(scene.ways)} | {result.mota:.3f} | {result.missed / result.truths:.1%} | "
               f"{result.false / result.truths:.1%} | {result.switches} | {result.numbers} | {finder.search_count / count:.0%} |")  # fmt: skip
 
 
-def speed(options: argparse.Namespace) -> None:
+def measure_speed(options: argparse.Namespace) -> None:
     from mien.analysis.media.inputs import Input
     from mien.analysis.pipeline import analyze_input
     from mien.analysis.recognizer import Recognizer
@@ -243,8 +243,8 @@ def speed(options: argparse.Namespace) -> None:
     seconds = options.seconds or 60
     with tempfile.TemporaryDirectory() as folder:
         clip = Path(folder) / "walking.mp4"
-        write(clip, "walking", seconds, options.photos)
-        _stages(clip, options)
+        write_scene(clip, "walking", seconds, options.photos)
+        _measure_stages(clip, options)
         for detector in dict.fromkeys((options.detector, "haar")):
             file = options.detector_model if detector == "yunet" else None
             recognizer = Recognizer("base", detector=detector, detector_model=file)
@@ -266,11 +266,11 @@ def speed(options: argparse.Namespace) -> None:
                 print(
                     f"{detector:6} {kind:16} {statistics.median(rates):6.0f} frames/s ({min(rates):.0f} to {max(rates):.0f})"
                 )
-        rate = _plain_loop(clip)
+        rate = _run_plain_loop(clip)
         print(f"plain loop (OpenCV, Haar on every frame, one crop at a time) {rate:6.1f} frames/s")
 
 
-def _stages(clip: Path, options: argparse.Namespace) -> None:
+def _measure_stages(clip: Path, options: argparse.Namespace) -> None:
     """Milliseconds a frame of each stage alone, in as many threads as it has beside the others, on up to 300 frames."""
     from mien.analysis.media.video_reader import VideoSource
     from mien.analysis.media.video_writer import PartWriter
@@ -313,7 +313,7 @@ def _stages(clip: Path, options: argparse.Namespace) -> None:
           + f"; {finder.search_count / len(read):.0%} of the frames were searched")  # fmt: skip
 
 
-def _plain_loop(clip: Path, most: int = 150) -> float:
+def _run_plain_loop(clip: Path, most: int = 150) -> float:
     from mien.analysis.inference.classifier import Classifier
 
     classifier, cascade = Classifier("base"), HaarDetector()
@@ -329,8 +329,8 @@ def _plain_loop(clip: Path, most: int = 150) -> float:
     return count / (time.perf_counter() - started)
 
 
-def write(path: Path, scene: str, seconds: float, photos: list[Path]) -> None:
-    pictures = (picture for picture, _ in frames(SCENES[scene], seconds, actors(photos)))
+def write_scene(path: Path, scene: str, seconds: float, photos: list[Path]) -> None:
+    pictures = (picture for picture, _ in render_frames(SCENES[scene], seconds, make_actors(photos)))
     make_clip(path, seconds=seconds, size_wh=SIZE_WH, fps=Fraction(FPS), pictures=pictures)
 
 
@@ -348,9 +348,9 @@ def main() -> None:
     if options.detector == "haar":
         options.detector_model = None
     if options.what == "write":
-        write(options.out, options.scene, options.seconds or 60, options.photos)
+        write_scene(options.out, options.scene, options.seconds or 60, options.photos)
     else:
-        {"track": track, "speed": speed}[options.what](options)
+        {"track": measure_tracking, "speed": measure_speed}[options.what](options)
 
 
 if __name__ == "__main__":

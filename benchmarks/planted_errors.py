@@ -48,7 +48,7 @@ class Planted:
     nonfaces: np.ndarray
 
 
-def plant(faces: FaceSet, nonfaces: np.ndarray, flips: int, duplicates: int, seed: int = 0) -> Planted:
+def plant_errors(faces: FaceSet, nonfaces: np.ndarray, flips: int, duplicates: int, seed: int = 0) -> Planted:
     """A copy of labeled faces with flipped labels, and with duplicates and pictures without a face at its end."""
     rng = np.random.default_rng(seed)
     lively = np.flatnonzero(faces.images.std(axis=(1, 2)) > 10)
@@ -58,7 +58,7 @@ def plant(faces: FaceSet, nonfaces: np.ndarray, flips: int, duplicates: int, see
     labels[flipped] = (labels[flipped] + rng.integers(1, len(faces.classes), flips)) % len(faces.classes)
     changed = np.array(["scaled", "lit", "mirrored"])[np.arange(duplicates) % 3]
     kinds = np.where(np.arange(duplicates) < duplicates // 2, "exact", changed)
-    copies = [_changed(faces.images[row], kind, rng) for row, kind in zip(sources, kinds, strict=True)]
+    copies = [_change_picture(faces.images[row], kind, rng) for row, kind in zip(sources, kinds, strict=True)]
     count, extra = len(faces), duplicates + len(nonfaces)
     names = [f"planted{index:04d}.png" for index in range(extra)]
     strangers = rng.integers(0, len(faces.classes), len(nonfaces))
@@ -74,7 +74,7 @@ def plant(faces: FaceSet, nonfaces: np.ndarray, flips: int, duplicates: int, see
     return Planted(planted, flipped, rows[:duplicates], sources, kinds, rows[duplicates:])
 
 
-def _changed(image: np.ndarray, kind: str, rng: np.random.Generator) -> np.ndarray:
+def _change_picture(image: np.ndarray, kind: str, rng: np.random.Generator) -> np.ndarray:
     """A copy of uint8 (H, W), changed as ``kind`` says."""
     if kind == "scaled":
         side = int(rng.integers(len(image) // 2, len(image) - 5))
@@ -86,7 +86,7 @@ def _changed(image: np.ndarray, kind: str, rng: np.random.Generator) -> np.ndarr
     return image[:, ::-1] if kind == "mirrored" else image
 
 
-def photographs() -> list[np.ndarray]:
+def read_photographs() -> list[np.ndarray]:
     """Gray photographs without people, uint8 (H, W) of any size, of the packages that bring some along."""
     files = []
     for package, folder, names in (("skimage", "data", PICTURES.split()), ("sklearn", "datasets/images", None)):
@@ -97,9 +97,9 @@ def photographs() -> list[np.ndarray]:
     return [cv2.imread(str(path), cv2.IMREAD_GRAYSCALE) for path in files]
 
 
-def crops(count: int, side: int, seed: int = 0) -> np.ndarray:
+def crop_photographs(count: int, side: int, seed: int = 0) -> np.ndarray:
     """uint8 (count, side, side) without faces, of photographs, or patterns where there are none."""
-    rng, pictures, made = np.random.default_rng(seed), photographs(), []
+    rng, pictures, made = np.random.default_rng(seed), read_photographs(), []
     while len(made) < count:
         if pictures:
             picture = pictures[len(made) % len(pictures)]
@@ -143,17 +143,17 @@ def score_labels(planted: Planted, error_score: np.ndarray, share: float = 0.05)
 
 
 def main() -> None:
-    arguments = _arguments()
+    arguments = _parse_arguments()
     faces = load_faces([require_data_file(name) for name in FILES])
     if arguments.faces:
         faces = faces.take(sample_stratified(faces.labels, [arguments.faces], 0)[0])
     started = time.perf_counter()
     real = find_duplicates(faces.images)
-    planted = plant(faces, crops(100, 48), 200, 200)
+    planted = plant_errors(faces, crop_photographs(100, 48), 200, 200)
     duplicates = find_duplicates(planted.faces.images)
     figures = {
         "faces": len(planted.faces),
-        "photographs": len(photographs()),
+        "photographs": len(read_photographs()),
         "duplicates": score_duplicates(planted, duplicates, real),
     }
     score = score_non_faces(planted.faces.images)
@@ -163,11 +163,13 @@ def main() -> None:
     }
     print(json.dumps(figures, indent=2))
     if arguments.labels:
-        figures["labels"] = _labels(planted, duplicates, Path(arguments.out or tempfile.mkdtemp()), arguments.epochs)
+        figures["labels"] = _score_label_errors(
+            planted, duplicates, Path(arguments.out or tempfile.mkdtemp()), arguments.epochs
+        )
     print(json.dumps(figures | {"seconds": round(time.perf_counter() - started)}, indent=2))
 
 
-def _labels(planted: Planted, duplicates: Duplicates, folder: Path, epochs: int) -> dict[str, float]:
+def _score_label_errors(planted: Planted, duplicates: Duplicates, folder: Path, epochs: int) -> dict[str, float]:
     from mien.evaluation.audit.label_errors import find_label_errors
     from mien.training.folds import assign_folds, predict_out_of_fold
 
@@ -183,7 +185,7 @@ def _labels(planted: Planted, duplicates: Duplicates, folder: Path, epochs: int)
     }
 
 
-def _arguments() -> argparse.Namespace:
+def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--faces", type=int, default=0, help="size of a stratified sample; 0: all")
     parser.add_argument("--epochs", type=int, default=8, help="of each fold's network")

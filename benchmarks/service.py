@@ -25,7 +25,7 @@ from pathlib import Path
 
 import psutil
 from data_files import YUNET, find_data_file
-from hostile import ASTRONAUT, attack, attacks
+from hostile import ASTRONAUT, iterate_attacks, send_attack
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -72,7 +72,7 @@ class Client:
         return time.perf_counter() - started
 
 
-def quantiles(seconds: list[float]) -> str:
+def format_quantiles(seconds: list[float]) -> str:
     ordered = sorted(seconds)
     p99 = ordered[min(len(ordered) - 1, int(len(ordered) * 0.99))]
     return f"p50 {1000 * statistics.median(seconds):.1f} ms, p99 {1000 * p99:.1f} ms, n {len(seconds):,}"
@@ -90,7 +90,7 @@ def latency(address: tuple[str, int], seconds: float) -> float:
     while time.perf_counter() < end:
         found.append(client.read())
     rate = len(found) / sum(found)
-    print(f"latency  1 client: {quantiles(found)}, {rate:.1f} requests/s")
+    print(f"latency  1 client: {format_quantiles(found)}, {rate:.1f} requests/s")
     return rate
 
 
@@ -112,7 +112,7 @@ def load(address: tuple[str, int], seconds: float, clients: int = 16) -> float:
         found = [value for part in threads.map(work, range(clients)) for value in part]
     rate = len(found) / seconds
     print(
-        f"load    {clients} clients for {seconds:.0f} s: {quantiles(found)}, {rate:.1f} requests/s, errors: {dict(errors) or 'none'}"
+        f"load    {clients} clients for {seconds:.0f} s: {format_quantiles(found)}, {rate:.1f} requests/s, errors: {dict(errors) or 'none'}"
     )
     return rate
 
@@ -154,7 +154,7 @@ def hostile(process: psutil.Process, address: tuple[str, int], count: int, show:
     memory = Memory(process)
     before = memory.now()
     with memory, ThreadPoolExecutor(8) as threads:
-        outcomes = list(threads.map(lambda each: attack(each, address), attacks(count)))
+        outcomes = list(threads.map(lambda each: send_attack(each, address), iterate_attacks(count)))
     for outcome in sorted(outcomes, key=lambda each: each.name) if show else ():
         print(
             f"  {outcome.status or 'closed':>6} {outcome.seconds:6.2f} s  {outcome.name}  {outcome.body[:110].decode('latin-1')!r}"
@@ -204,7 +204,7 @@ def camera(address: tuple[str, int], seconds: float, size_wh: tuple[int, int] = 
             found.append(time.perf_counter() - sent[answer["time_s"]])
         sender.join()
     print(
-        f"camera  {size_wh[0]} x {size_wh[1]}: {len(found) / seconds:.1f} of 30 frames/s answered, {quantiles(found)}"
+        f"camera  {size_wh[0]} x {size_wh[1]}: {len(found) / seconds:.1f} of 30 frames/s answered, {format_quantiles(found)}"
     )
 
 

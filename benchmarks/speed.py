@@ -34,18 +34,18 @@ ROOT = Path(__file__).resolve().parent.parent
 TINY = False
 
 
-def amount(usual: int, tiny: int = 1) -> int:
+def choose_count(usual: int, tiny: int = 1) -> int:
     """How many of something: runs, faces, seconds."""
     return tiny if TINY else usual
 
 
-def spread(values: list[float], form: str = "{:,.2f}") -> str:
+def format_spread(values: list[float], form: str = "{:,.2f}") -> str:
     """``median (lowest to highest of n)``."""
     low, middle, high = (form.format(value) for value in (min(values), statistics.median(values), max(values)))
     return f"{middle} ({low} to {high}, {len(values)} runs)"
 
 
-def timed(action: Callable[[], object]) -> float:
+def measure_time(action: Callable[[], object]) -> float:
     started = time.perf_counter()
     action()
     return time.perf_counter() - started
@@ -63,7 +63,7 @@ sys.exit(1 if status else 0)
 """
 
 
-def process(command: list[str]) -> tuple[float, float]:
+def time_process(command: list[str]) -> tuple[float, float]:
     """(seconds, peak MB) of a process, as the operating system counts them."""
     done = subprocess.run([sys.executable, "-c", MEASURE, *command], cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
@@ -72,7 +72,7 @@ def process(command: list[str]) -> tuple[float, float]:
     return float(seconds), float(peak)
 
 
-def noise(count: int) -> FaceSet:
+def make_noise(count: int) -> FaceSet:
     """Faces of noise: speed does not depend on what they show."""
     rng = np.random.default_rng(0)
     from mien.core.labels import FER2013
@@ -95,8 +95,8 @@ def training() -> None:
     from mien.training.recipe import load_recipe
     from mien.training.targets import make_targets
 
-    steps = amount(20)
-    recipe, faces, hardware = load_recipe("base"), noise(128 * steps), Hardware.choose()
+    steps = choose_count(20)
+    recipe, faces, hardware = load_recipe("base"), make_noise(128 * steps), Hardware.choose()
     retain_freed_memory()
     loss = make_loss(recipe.loss)
     network = build_network(recipe.network.name, num_classes=7, **recipe.network.arguments)
@@ -124,11 +124,11 @@ def training() -> None:
             return train_epoch(context, state, bar)["images_per_s"]
 
     bare(), whole()  # the first round chooses kernels
-    pairs = [(bare(), whole()) for _ in range(amount(5))]
+    pairs = [(bare(), whole()) for _ in range(choose_count(5))]
     print(f"training, base, batch 128, {hardware.precision} on {hardware.device.type}:")
-    print(f"  bare forward-backward-step  {spread([a for a, _ in pairs], '{:,.0f}')} images/s")
-    print(f"  the training loop, all in   {spread([b for _, b in pairs], '{:,.0f}')} images/s")
-    print(f"  ratio                       {spread([b / a for a, b in pairs])}")
+    print(f"  bare forward-backward-step  {format_spread([a for a, _ in pairs], '{:,.0f}')} images/s")
+    print(f"  the training loop, all in   {format_spread([b for _, b in pairs], '{:,.0f}')} images/s")
+    print(f"  ratio                       {format_spread([b / a for a, b in pairs])}")
 
 
 #: What training does beside torch's own, one after the other.
@@ -153,7 +153,7 @@ def step_rate(name: str, way: int) -> float:
     if way >= 2:
         replace_large_convolutions(network, hardware)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
-    faces, steps = amount(128, 4), amount(8)
+    faces, steps = choose_count(128, 4), choose_count(8)
     batch = torch.randn(faces, 1, 48, 48, device=hardware.device).contiguous(memory_format=torch.channels_last)
     labels = torch.randint(0, 7, (faces,), device=hardware.device)
     for step in range(steps + 2):
@@ -175,14 +175,14 @@ def networks() -> None:
 
     print("forward, backward and step, batch 128, images/s:", ", ".join(WAYS))
     sized = [name for name in MODELS if name != "residual"]
-    for name in sized[: amount(len(sized))]:
+    for name in sized[: choose_count(len(sized))]:
         found = {way: [] for way in range(len(WAYS))}
-        for way in [*found] * amount(3):
+        for way in [*found] * choose_count(3):
             code = f"import speed; speed.TINY = {TINY}; print(speed.step_rate({name!r}, {way}))"
             done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parent, capture_output=True, text=True,
                                   check=True)  # fmt: skip
             found[way].append(float(done.stdout))
-        print(f"  {name:<12}", "  ".join(spread(values, "{:,.0f}") for values in found.values()), flush=True)
+        print(f"  {name:<12}", "  ".join(format_spread(values, "{:,.0f}") for values in found.values()), flush=True)
 
 
 #: Crops that are given at once.
@@ -192,9 +192,9 @@ BATCHES = (1, 8, 64)
 def rates(action: Callable[[np.ndarray], object], crops: np.ndarray) -> None:
     """Prints crops/s at each batch size; the first tenth of the runs warms up."""
     for batch in BATCHES:
-        many = amount(220 if batch == 1 else 55, 2)
-        runs = [batch / timed(lambda: action(crops[:batch])) for _ in range(many)]  # noqa: B023 - called at once
-        print(f"    batch {batch:<3} {spread(runs[many // 10 :], '{:,.0f}')} crops/s", flush=True)
+        many = choose_count(220 if batch == 1 else 55, 2)
+        runs = [batch / measure_time(lambda: action(crops[:batch])) for _ in range(many)]  # noqa: B023 - called at once
+        print(f"    batch {batch:<3} {format_spread(runs[many // 10 :], '{:,.0f}')} crops/s", flush=True)
 
 
 def classify() -> None:
@@ -203,7 +203,7 @@ def classify() -> None:
     from mien.analysis.inference.model_file import int8_path, list_shipped_models, open_session
     from mien.analysis.inference.precision import find_int8_instructions
 
-    crops = noise(64).images
+    crops = make_noise(64).images
     print(f"classification; instructions for int8: {', '.join(find_int8_instructions()) or 'none'}")
     for name, path in list_shipped_models().items():
         for precision in ("float", "int8") if int8_path(path).is_file() else ("float",):
@@ -215,7 +215,7 @@ def classify() -> None:
     import mini_xception
 
     with tempfile.TemporaryDirectory() as folder:
-        for size in (48, 64)[: amount(2)]:
+        for size in (48, 64)[: choose_count(2)]:
             path = Path(folder) / f"{size}.onnx"
             weights = mini_xception.write(path, size)
             session, larger = open_session(path), np.repeat(np.repeat(crops, 2, 1), 2, 2)[:, :size, :size]
@@ -244,38 +244,38 @@ def detect() -> None:
             actions["YuNet"] = lambda: yunet.detect(picture)  # noqa: B023
             actions["YuNet by OpenCV"] = lambda: opencv.detect(picture)  # noqa: B023
         for name, action in actions.items():
-            runs = [1000 * timed(action) for _ in range(amount(33, 4))][3:]
-            print(f"  {name:16} {size_wh[0]} x {size_wh[1]}  {spread(runs, '{:.1f}')}", flush=True)
+            runs = [1000 * measure_time(action) for _ in range(choose_count(33, 4))][3:]
+            print(f"  {name:16} {size_wh[0]} x {size_wh[1]}  {format_spread(runs, '{:.1f}')}", flush=True)
 
 
 def start() -> None:
     with tempfile.TemporaryDirectory() as folder:
         analyze = [sys.executable, "-m", "mien.cli.main", "analyze", str(ASTRONAUT), "--out", folder]
-        process(analyze)
-        runs = [process(analyze) for _ in range(amount(7))]
-    empty = [process([sys.executable, "-c", "pass"])[0] for _ in range(amount(7))]
-    light = [process([sys.executable, "-c", "import mien"])[0] for _ in range(amount(7))]
+        time_process(analyze)
+        runs = [time_process(analyze) for _ in range(choose_count(7))]
+    empty = [time_process([sys.executable, "-c", "pass"])[0] for _ in range(choose_count(7))]
+    light = [time_process([sys.executable, "-c", "import mien"])[0] for _ in range(choose_count(7))]
     print("start:")
-    print(f"  python -c pass                      {spread(empty)} s")
-    print(f"  python -c 'import mien'             {spread(light)} s")
+    print(f"  python -c pass                      {format_spread(empty)} s")
+    print(f"  python -c 'import mien'             {format_spread(light)} s")
     print(
-        f"  mien analyze examples/astronaut.jpg {spread([s for s, _ in runs])} s, {spread([m for _, m in runs], '{:,.0f}')} MB"
+        f"  mien analyze examples/astronaut.jpg {format_spread([s for s, _ in runs])} s, {format_spread([m for _, m in runs], '{:,.0f}')} MB"
     )
 
 
 def csv() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "fer2013.csv"
-        faces = noise(amount(32_298, 100))
+        faces = make_noise(choose_count(32_298, 100))
         save_faces(faces, path)
         code = f"from mien.data import load_faces; assert len(load_faces({str(path)!r})) == {len(faces)}"
-        process([sys.executable, "-c", code])
-        runs = [process([sys.executable, "-c", code]) for _ in range(amount(5))]
-        inside = [timed(lambda: load_faces(path)) for _ in range(amount(3))]
+        time_process([sys.executable, "-c", code])
+        runs = [time_process([sys.executable, "-c", code]) for _ in range(choose_count(5))]
+        inside = [measure_time(lambda: load_faces(path)) for _ in range(choose_count(3))]
         print(f"Kaggle CSV of {len(faces):,} rows, {path.stat().st_size / 1e6:,.0f} MB:")
-    print(f"  load_faces       {spread(inside)} s")
+    print(f"  load_faces       {format_spread(inside)} s")
     print(
-        f"  whole process    {spread([s for s, _ in runs])} s, {spread([m for _, m in runs], '{:,.0f}')} MB at its peak"
+        f"  whole process    {format_spread([s for s, _ in runs])} s, {format_spread([m for _, m in runs], '{:,.0f}')} MB at its peak"
     )
 
 
@@ -284,7 +284,7 @@ def analyze_video(clip: Path, detector: str, *more: str) -> tuple[float, float]:
     if detector == "yunet":
         more = (*more, "--detector-model", str(require_data_file(YUNET)))
     command = [sys.executable, "-m", "mien.cli.main", "analyze", str(clip), "--out", str(clip.parent)]
-    return process([*command, "--detector", detector, *more])
+    return time_process([*command, "--detector", detector, *more])
 
 
 def detectors() -> tuple[str, ...]:
@@ -294,13 +294,13 @@ def detectors() -> tuple[str, ...]:
 
 def video() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        clip, seconds = Path(folder) / "clip.mp4", amount(10)
+        clip, seconds = Path(folder) / "clip.mp4", choose_count(10)
         make_clip(clip, seconds=seconds, size_wh=(640, 480), fps=Fraction(30))
         print(f"video, {seconds} s of 640 x 480 at 30 frames/s, one face, start included:")
         for detector in detectors():
             for name, more in (("with annotated video", []), ("records only", ["--no-media"])):
-                rates = [30 * seconds / analyze_video(clip, detector, *more)[0] for _ in range(amount(3))]
-                print(f"  {detector:<5} {name:<21} {spread(rates, '{:,.1f}')} frames/s", flush=True)
+                rates = [30 * seconds / analyze_video(clip, detector, *more)[0] for _ in range(choose_count(3))]
+                print(f"  {detector:<5} {name:<21} {format_spread(rates, '{:,.1f}')} frames/s", flush=True)
 
 
 def memory() -> None:
@@ -309,7 +309,7 @@ def memory() -> None:
         peaks = []
         for minutes in (1, 30):
             clip = Path(folder) / f"clip{minutes}.mp4"
-            make_clip(clip, seconds=amount(60 * minutes, minutes // 10 + 1), size_wh=(640, 480), fps=Fraction(10))
+            make_clip(clip, seconds=choose_count(60 * minutes, minutes // 10 + 1), size_wh=(640, 480), fps=Fraction(10))
             seconds, peak = analyze_video(clip, detectors()[0])
             peaks.append(peak)
             print(

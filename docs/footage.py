@@ -33,7 +33,7 @@ ASTRONAUT = HERE.parent / "examples" / "astronaut.jpg"
 RATE, SIDE = 15, 320
 
 
-def blurred(photo: np.ndarray, strength: float) -> np.ndarray:
+def blur_frames(photo: np.ndarray, strength: float) -> np.ndarray:
     return photo if strength < 0.3 else cv2.GaussianBlur(photo, (0, 0), strength)
 
 
@@ -42,13 +42,13 @@ def frames(seconds: int) -> Iterator[np.ndarray]:
     photo = cv2.resize(read_picture(ASTRONAUT), (SIDE, SIDE), interpolation=cv2.INTER_AREA)
     for index in range(seconds * RATE):
         time_s = index / RATE
-        left = blurred(photo, max(0.0, 6 * np.sin(time_s * 0.8)))
-        right = blurred(photo[:, ::-1], max(0.0, 6 * np.sin(time_s * 0.55 + 2)))
+        left = blur_frames(photo, max(0.0, 6 * np.sin(time_s * 0.8)))
+        right = blur_frames(photo[:, ::-1], max(0.0, 6 * np.sin(time_s * 0.55 + 2)))
         light = np.clip(np.abs(time_s - 8) - 1, 0.05, 1)
         yield np.hstack([left, np.rint(right * light).astype(np.uint8)])
 
 
-def make(path: Path, seconds: int = 16) -> None:
+def make_clip_of_two(path: Path, seconds: int = 16) -> None:
     with av.open(str(path), "w") as container:
         video = container.add_stream("libx264", rate=Fraction(RATE), options={"crf": "20"})
         video.width, video.height, video.pix_fmt = 2 * SIDE, SIDE, "yuv420p"
@@ -57,7 +57,7 @@ def make(path: Path, seconds: int = 16) -> None:
         container.mux(video.encode(None))
 
 
-def make_up(stem: Path, seed: int, seconds: int, people: int, usual: Sequence[float]) -> Path:
+def make_up_records(stem: Path, seed: int, seconds: int, people: int, usual: Sequence[float]) -> Path:
     """Records of nobody: people whose expressions, drawn by chance, last about three seconds; ``usual``: how often each is."""
     rng, smoother = np.random.default_rng(seed), Smoother()
     labels = rng.choice(len(FER2013), people, p=usual)
@@ -76,7 +76,7 @@ def make_up(stem: Path, seed: int, seconds: int, people: int, usual: Sequence[fl
     return record_path(stem, "jsonl")
 
 
-def small(source: Path, target: Path, width: int) -> None:
+def shrink_picture(source: Path, target: Path, width: int) -> None:
     """A PNG of at most this width with 256 colors: small enough for a repository."""
     picture = Image.open(source).convert("RGB")
     if picture.width > width:
@@ -95,26 +95,26 @@ def main() -> None:
     detector = "yunet" if options.detector_model else "haar"
     chosen = ["--detector", detector, *(["--detector-model", options.detector_model] if options.detector_model else [])]
     work.mkdir(parents=True, exist_ok=True)
-    make(work / "pair.mp4", *([6] if options.tiny else []))
+    make_clip_of_two(work / "pair.mp4", *([6] if options.tiny else []))
     mien(["analyze", str(work / "pair.mp4"), "--out", str(work), *chosen])
     mien(["moments", str(work / "pair.mp4"), "--label", "happy", "--top", "4", "--min-gap", "1", "--out", str(work)])
-    interview = make_up(work / "interview", 0, 100, 5, (0.1, 0.05, 0.05, 0.3, 0.1, 0.1, 0.3))
-    trailer = make_up(work / "trailer", 1, 56, 1, (0.05, 0.02, 0.2, 0.4, 0.08, 0.2, 0.05))
+    interview = make_up_records(work / "interview", 0, 100, 5, (0.1, 0.05, 0.05, 0.3, 0.1, 0.1, 0.3))
+    trailer = make_up_records(work / "trailer", 1, 56, 1, (0.05, 0.02, 0.2, 0.4, 0.08, 0.2, 0.05))
     mien(["plot", str(interview), str(trailer), "--out", str(work)])
     for name, width in (("interview.transitions", 1000), ("interview-trailer.compared", 900), ("pair.moments", 760)):
-        small(work / f"{name}.png", images / f"{name.split('.')[1]}.png", width)
+        shrink_picture(work / f"{name}.png", images / f"{name.split('.')[1]}.png", width)
     picture = read_picture(ASTRONAUT)
     faces = Recognizer(detector=detector, detector_model=options.detector_model).analyze(picture)
     Image.fromarray(annotate(picture, faces, Style(bars=True, display_width=640))[:420]).save(work / "drawing.full.png")
-    small(work / "drawing.full.png", images / "drawing.png", 640)
+    shrink_picture(work / "drawing.full.png", images / "drawing.png", 640)
     records = read_clip(work / "pair.records.jsonl")
     page = work / "pair.timeline.html"
     write_timeline_page(records.people(), page, "pair.mp4", "pair.annotated.mp4")
-    photograph(page, work / "page.png", options.chromium)
-    small(work / "page.png", images / "timeline-page.png", 900)
+    take_screenshot(page, work / "page.png", options.chromium)
+    shrink_picture(work / "page.png", images / "timeline-page.png", 900)
 
 
-def photograph(page: Path, target: Path, chromium: str) -> None:
+def take_screenshot(page: Path, target: Path, chromium: str) -> None:
     """The page as a browser shows it, at a moment in which both are seen."""
     from playwright.sync_api import sync_playwright
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import mutated
 import pytest
-from mutated_files import KINDS, Kind, valid_files
+from mutated_files import KINDS, Kind, make_valid_files
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="memory of processes is limited by POSIX's means")
 
@@ -26,10 +26,10 @@ def test_a_few_damaged_files_of_every_kind_are_read_or_refused(capsys: pytest.Ca
 @pytest.mark.parametrize("kind", KINDS.values(), ids=KINDS)
 def test_the_files_that_are_damaged_are_valid(kind: Kind, tmp_path: Path) -> None:
     """Else every damage would be refused for another reason."""
-    for name, content in valid_files(kind.name).items():
+    for name, content in make_valid_files(kind.name).items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(content)
-    names = sorted({name.partition("/")[0] for name in valid_files(kind.name)})
+    names = sorted({name.partition("/")[0] for name in make_valid_files(kind.name)})
     assert names
     for name in names:
         kind.read(tmp_path / name)
@@ -37,8 +37,8 @@ def test_the_files_that_are_damaged_are_valid(kind: Kind, tmp_path: Path) -> Non
 
 def test_the_same_seed_gives_the_same_files(tmp_path: Path) -> None:
     kind = KINDS["records"]
-    one, other = (mutated.mutated(kind, random.Random("7"), tmp_path).read_bytes() for _ in range(2))
-    assert one == other not in valid_files("records").values()
+    one, other = (mutated.mutate_files(kind, random.Random("7"), tmp_path).read_bytes() for _ in range(2))
+    assert one == other not in make_valid_files("records").values()
 
 
 def raise_key_error(path: Path) -> None:

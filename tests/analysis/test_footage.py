@@ -19,7 +19,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from clips import make_clip, tone
+from clips import make_clip, make_tone
 
 from mien.analysis.manifest import Manifest
 from mien.analysis.media import camera
@@ -155,7 +155,7 @@ def test_streams_are_named_without_their_password() -> None:
 def test_errors_of_streams_name_no_password(tmp_path: Path) -> None:
     with av.open(str(tmp_path / "only.wav"), "w") as container:
         sound = container.add_stream("pcm_s16le", rate=8_000)
-        container.mux(sound.encode(tone(0, 1024, 8_000)))
+        container.mux(sound.encode(make_tone(0, 1024, 8_000)))
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=tmp_path)) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         for name, found in (("only.wav", "holds no video"), ("absent.mp4", "is not a stream that can be read")):

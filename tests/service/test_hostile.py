@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from hostile import attack, attacks, damaged, polyglots
+from hostile import iterate_attacks, make_damaged, make_polyglots, send_attack
 
 from mien.core.memory import release_freed_memory
 from tests.conftest import ASTRONAUT
@@ -44,7 +44,7 @@ def test_two_hundred_hostile_uploads(tmp_path: Path) -> None:
         before = good()
         memory = used_memory()
         with ThreadPoolExecutor(8) as threads:
-            outcomes = list(threads.map(lambda each: attack(each, address), attacks(200)))
+            outcomes = list(threads.map(lambda each: send_attack(each, address), iterate_attacks(200)))
         assert len(outcomes) >= 200
         bad = {o.name: (o.status, o.body[:200]) for o in outcomes if o.status >= 500 and o.status != 503}
         assert bad == {}
@@ -60,6 +60,6 @@ def test_two_hundred_hostile_uploads(tmp_path: Path) -> None:
 
 def test_some_of_them_at_once(tmp_path: Path) -> None:
     with server(tmp_path / "state") as address, ThreadPoolExecutor(4) as threads:
-        some = [*damaged(24, seed=1), *polyglots()]
-        outcomes = list(threads.map(lambda each: attack(each, address), some))
+        some = [*make_damaged(24, seed=1), *make_polyglots()]
+        outcomes = list(threads.map(lambda each: send_attack(each, address), some))
     assert all(0 < outcome.status < 500 for outcome in outcomes), [(o.name, o.status) for o in outcomes]

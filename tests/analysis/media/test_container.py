@@ -10,7 +10,7 @@ from pathlib import Path
 import av
 import pytest
 from av.stream import Disposition
-from clips import make_clip, tone
+from clips import make_clip, make_tone
 from PIL import Image
 
 from mien.analysis.media.video_reader import VideoSource
@@ -93,7 +93,7 @@ def test_sound_with_a_cover_is_no_video(tmp_path: Path) -> None:
         add_pictures(container, Disposition.attached_pic, cover)
         mux(cover, [jpeg(COVER)])
         for start in range(0, 44_100, 1152):
-            container.mux(sound.encode(tone(start, 1152, 44_100)))
+            container.mux(sound.encode(make_tone(start, 1152, 44_100)))
         container.mux(sound.encode(None))
     with pytest.raises(MediaError, match=r"song.mp3: holds no video \(no video stream; the picture in it is a cover\)"):
         VideoSource(path)

@@ -8,7 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
-from clips import make_clip, views
+from clips import make_clip, make_views
 from PIL import Image
 
 from mien import Recognizer
@@ -90,7 +90,7 @@ def test_a_recording_that_begins_before_0_is_analyzed_whole(recognizer: Recogniz
         video = container.add_stream("libx264", rate=10, options={"bf": "0"})
         video.width, video.height, video.pix_fmt, video.codec_context.time_base = 160, 120, "yuv420p", tick
         begins = 2**33 - 90_000
-        for picture in (*views([read_picture(ASTRONAUT)], 20, (160, 120), 20), None):
+        for picture in (*make_views([read_picture(ASTRONAUT)], 20, (160, 120), 20), None):
             frame = None
             if picture is not None:
                 frame = av.VideoFrame.from_ndarray(picture)

@@ -76,9 +76,9 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 def camera_frames(count: int) -> list[np.ndarray]:
     """RGB frames of a calm camera: the photograph, swaying a little."""
-    from clips import views
+    from clips import make_views
 
-    return list(views([read_picture(ASTRONAUT)], count, CAMERA_SIZE_WH, count))
+    return list(make_views([read_picture(ASTRONAUT)], count, CAMERA_SIZE_WH, count))
 
 
 @dataclass
