@@ -68,6 +68,12 @@ def test_modules_and_functions_are_short() -> None:
     assert FILES and too_long == []
 
 
+def test_every_folder_of_modules_is_a_package() -> None:
+    """The wheel leaves out other folders."""
+    folders = {path.parent for path in FILES}
+    assert folders and [folder.name for folder in folders if not (folder / "__init__.py").is_file()] == []
+
+
 def test_folders_are_small() -> None:
     """A folder has at most 15 modules. `cli` is excepted: it has one module for each verb."""
     counts = Counter(path.parent for path in FILES if path.name != "__init__.py")
