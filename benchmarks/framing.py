@@ -17,7 +17,8 @@ import cv2
 import numpy as np
 from data_files import YUNET, require_data_file
 
-from mien.analysis.detection.detectors import Detector, HaarDetector, crop_faces, detect_faces, make_detector
+from mien.analysis.detection.detectors import Detector, HaarDetector, detect_faces, make_detector
+from mien.analysis.detection.framing import crop_faces
 from mien.analysis.inference.classifier import Classifier
 from mien.core.progress import progress_bar
 from mien.core.types import FaceSet

@@ -83,12 +83,6 @@ def test_commands_and_options_in_documents_exist(page: Path) -> None:
         assert named <= known | {"--help"}, f"'{line}': there is no such option"
 
 
-def test_the_architecture_names_every_module() -> None:
-    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
-    modules = [path for path in (ROOT / "mien").rglob("*.py") if path.name != "__init__.py"]
-    assert [path.name for path in modules if path.name not in text] == []
-
-
 @pytest.fixture(scope="module")
 def somewhere(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the files that the documents speak of."""

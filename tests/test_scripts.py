@@ -31,6 +31,7 @@ FAST = {
 }
 SLOW = {
     "before_the_loss.py": [["--data", "DATA/fer2013-training.parquet", "DATA/fer2013-publictest.parquet", "--short", "--out", "RESULTS"]],
+    "detectors.py": [["composites", "--count", "1"], ["photographs", "PHOTOS"], ["speed", "--runs", "1"]],
     "encoder.py": [["--seconds", "0.1"]],
     "killed.py": [["--kills", "1", "--seconds", "1"]],
     "people.py": [
@@ -98,10 +99,23 @@ def data(small_fer2013: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     return tmp_path / "data"
 
 
+def make_photographs(folder: Path) -> Path:
+    """Make a folder with a photograph and the box of its face."""
+    folder.mkdir(exist_ok=True)
+    shutil.copy(ASTRONAUT, folder / "astronaut.jpg")
+    (folder / "boxes.csv").write_text("path,x1,y1,x2,y2\nastronaut.jpg,170,60,280,190\n")
+    return folder
+
+
 def run(name: str, arguments: list[str], data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     results = data.parent / "results"
     results.mkdir(exist_ok=True)
-    given = {"DATA": str(data), "RESULTS": str(results), "CLIP": str(results / "clip.mp4")}
+    given = {
+        "DATA": str(data),
+        "RESULTS": str(results),
+        "CLIP": str(results / "clip.mp4"),
+        "PHOTOS": str(make_photographs(data.parent / "photos")),
+    }
     for placeholder, value in given.items():
         arguments = [word.replace(placeholder, value) for word in arguments]
     script = next(path for path in SCRIPTS if path.name == name)

@@ -16,14 +16,8 @@ from PIL import Image
 
 from mien import __version__
 from mien.analysis.api.faces import Faces, PictureReader
-from mien.analysis.detection.detectors import (
-    Detections,
-    Detector,
-    crop_faces,
-    detect_faces,
-    keep_largest,
-    make_detector,
-)
+from mien.analysis.detection.detectors import Detections, Detector, detect_faces, keep_largest, make_detector
+from mien.analysis.detection.framing import crop_faces
 from mien.analysis.inference.classifier import TTA, Classifier
 from mien.analysis.media.yuv import YuvImage
 from mien.analysis.prefetch import threads_per_stage

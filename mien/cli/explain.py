@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
-from mien.analysis.detection.detectors import crop_faces, detect_faces, make_detector
+from mien.analysis.detection.detectors import detect_faces, make_detector
+from mien.analysis.detection.framing import crop_faces
 from mien.analysis.media.inputs import list_inputs
 from mien.cli.loaders import read_data, refuse_overwrite
 from mien.cli.messages import emit, format_error, format_table, print_error

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 import numpy as np
 import typer
 
+from mien.analysis.detection.detectors import make_detector
 from mien.analysis.inference.model_file import find_model, read_model_info
 from mien.analysis.media.container import open_container, select_video_stream
 from mien.analysis.media.inputs import Input, list_inputs, shorten_name
@@ -204,7 +205,7 @@ def _check_analysis(clip: Records, model: str | None, detector: tuple[str, Path 
     if model is not None and (requested := read_model_info(find_model(model)).name) != clip.model:
         raise UsageError(clip.path, f"holds records by the model {clip.model}, not {requested}", "choose another --out")
     name, file = detector
-    requested_detector = "yunet" if file is not None else name
+    requested_detector = name if file is None else make_detector(name, file).name
     if requested_detector not in ("auto", clip.detector):
         raise UsageError(
             clip.path,

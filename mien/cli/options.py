@@ -61,7 +61,10 @@ Detector = Annotated[
         help="auto (yunet if it was pulled, else haar), haar, yunet, or none: the whole picture is a face.",
     ),
 ]
-DetectorModel = Annotated[Path | None, typer.Option("--detector-model", help="Your own YuNet file.")]
+DetectorModel = Annotated[
+    Path | None,
+    typer.Option("--detector-model", help="Your own detector: a file of YuNet or of 'mien train-detector'."),
+]
 
 Data = Annotated[
     list[Path],

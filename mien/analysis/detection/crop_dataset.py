@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mien.analysis.detection.detectors import Detections, Detector, crop_faces, detect_faces, keep_largest
+from mien.analysis.detection.detectors import Detections, Detector, detect_faces, keep_largest
+from mien.analysis.detection.framing import crop_faces
 from mien.analysis.media.inputs import Input, list_inputs
 from mien.analysis.output.writers import write_picture
 from mien.core.csv_cells import CsvWriter

@@ -1,10 +1,9 @@
-"""Detect faces in pictures, and crop them with the framing of the training faces."""
+"""Detect faces in pictures."""
 
 from __future__ import annotations
 
 import copy
 import hashlib
-import math
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,10 +13,12 @@ from typing import Any, Protocol, cast
 import cv2
 import numpy as np
 
+from mien.analysis.detection.face_net import FaceNetSession, is_face_net_file
+from mien.analysis.detection.framing import Framing
 from mien.analysis.detection.yunet import YuNet
 from mien.analysis.inference.model_check import check_model
 from mien.analysis.inference.model_file import find_pulled_model
-from mien.analysis.media.yuv import Area, YuvImage, crop_area
+from mien.analysis.media.yuv import YuvImage
 from mien.core.errors import ModelError, UsageError
 
 DETECTORS = ("auto", "haar", "yunet", "none")
@@ -27,32 +28,6 @@ CASCADES = Path(cast(Any, cv2).data.haarcascades)
 
 #: Smaller pictures are enlarged until their longest side has this length. Detectors need faces of 20 px, better 60 px.
 MIN_SIDE_PX = 240
-
-
-@dataclass(frozen=True)
-class Framing:
-    """Map a detector's box to a square with the framing of the training faces.
-
-    side    side of the square, as a multiple of the box's sqrt(width * height)
-    right   shift of the square's center to the right, in box widths
-    down    shift of the square's center downwards, in box heights
-
-    Pixels beyond the border of the picture repeat the border.
-    """
-
-    side: float
-    right: float
-    down: float
-
-    def face_square(self, box_xyxy: np.ndarray) -> tuple[float, float, float]:
-        """Return (center x, center y, side) in pixels for one box (4,)."""
-        x1, y1, x2, y2 = (float(value) for value in box_xyxy)
-        width, height = x2 - x1, y2 - y1
-        return (
-            (x1 + x2) / 2 + self.right * width,
-            (y1 + y2) / 2 + self.down * height,
-            self.side * math.sqrt(width * height),
-        )
 
 
 @dataclass(frozen=True)
@@ -87,6 +62,7 @@ class Detector(Protocol):
     picture_sides     for pictures: lengths of the longest side at which the detector runs, in pixels, ascending
     frame_side        the same for frames of a video
     is_whole_picture  True if the detector does not search and returns the whole picture: such faces have no score
+    is_gray           True if the detector takes luminance, uint8 (H, W); RGB is converted before it is scaled
     digest            SHA-256 of the detector's file; "" without a file
     """
 
@@ -95,10 +71,11 @@ class Detector(Protocol):
     picture_sides: tuple[int, ...]
     frame_side: int
     is_whole_picture: bool = False
+    is_gray: bool = False
     digest: str = ""
 
     def detect(self, picture: np.ndarray) -> Detections:
-        """Detect faces in RGB uint8 (H, W, 3) at its own scale."""
+        """Detect faces in RGB uint8 (H, W, 3), or in luminance uint8 (H, W) if ``is_gray``, at its own scale."""
         ...
 
     def with_threads(self, threads: int) -> Detector:
@@ -208,14 +185,46 @@ class YuNetDetector(Detector):
         return Detections(*self._network(picture))
 
 
+class MienDetector(Detector):
+    """Detect faces with a network that `mien train-detector` trained.
+
+    file        an ONNX file of `mien train-detector`
+    threshold   minimum score of a face, 0..1; 0: the one that the file states
+    threads     threads of ONNX Runtime; 0: all cores
+
+    One pass finds faces of all sizes from MIN_FACE_PX up. Raises ModelError for a file that is no such model.
+    """
+
+    name = "mien"
+    framing: Framing | None = Framing(side=1.0, right=0.0, down=0.0)
+    picture_sides: tuple[int, ...] = (1280,)
+    frame_side = 640
+    is_gray = True
+
+    def __init__(self, file: Path, threshold: float = 0.0, threads: int = 0) -> None:
+        self._session = FaceNetSession(file, threads)
+        self._threshold = threshold or self._session.threshold
+        self.digest = self._session.digest
+
+    def with_threads(self, threads: int) -> MienDetector:
+        """Return a detector that runs the same model in ``threads`` threads."""
+        twin = copy.copy(self)
+        twin._session = self._session.with_threads(threads)
+        return twin
+
+    def detect(self, picture: np.ndarray) -> Detections:
+        """Detect faces in luminance uint8 (H, W)."""
+        return suppress_overlaps(Detections(*self._session.detect(picture, self._threshold)))
+
+
 def make_detector(
     name: str = "auto", file: str | Path | None = None, threads: int = 0, threshold: float = 0.0
 ) -> Detector:
     """Create a detector by its name, one of DETECTORS.
 
-    name        "auto" is YuNet if ``file`` is given or YuNet was downloaded, else Haar; "none" returns the whole picture
-    file        a YuNet file of your own
-    threads     threads of YuNet; 0: all cores
+    name        "auto" is the detector of ``file``, else YuNet if it was downloaded, else Haar; "none" returns the whole picture
+    file        a file of YuNet or of `mien train-detector`, whichever it is
+    threads     threads of the network; 0: all cores
     threshold   minimum score of a face, 0..1; 0: the detector's default
 
     Raises UsageError for an unknown name and for a file that the detector cannot use, ModelError for a missing file.
@@ -223,13 +232,11 @@ def make_detector(
     if name not in DETECTORS:
         raise UsageError(f"`detector={name}`", "is unknown", f"choose one of {', '.join(DETECTORS)}")
     if file is not None and name in ("haar", "none"):
-        raise UsageError("`detector_model`", f"cannot be combined with `detector={name}`", "use `detector=yunet`")
+        raise UsageError("`detector_model`", f"cannot be combined with `detector={name}`", "use `detector=auto`")
     if name == "none":
         return WholePictureDetector()
     if file is not None:
-        if not Path(file).is_file():
-            raise ModelError(file, "does not exist", "check the path, or pull it with 'mien models pull yunet'")
-        return YuNetDetector(Path(file), threshold, threads)
+        return _open_detector_file(Path(file), name, threshold, threads)
     pulled = find_pulled_model("yunet")
     if name == "haar" or (name == "auto" and pulled is None):
         return HaarDetector(threshold=threshold)
@@ -242,10 +249,30 @@ def make_detector(
     return YuNetDetector(pulled, threshold, threads)
 
 
+def select_detector_file(name: str, file: Path | None) -> Path | None:
+    """Return ``file`` if a detector of this name runs it, else None: for callers whose file need not fit the name."""
+    return file if file is not None and name in ("auto", _name_detector_of(file)) else None
+
+
+def _name_detector_of(file: Path) -> str:
+    return "mien" if is_face_net_file(file) else "yunet"
+
+
+def _open_detector_file(path: Path, name: str, threshold: float, threads: int) -> Detector:
+    """Open a file of YuNet or of `mien train-detector`. Raises ModelError for other files, UsageError if it is not ``name``'s."""
+    if not path.is_file():
+        raise ModelError(path, "does not exist", "check the path, or pull YuNet with 'mien models pull yunet'")
+    kind = _name_detector_of(path)
+    if name not in ("auto", kind):
+        found = f"cannot be combined with {path.name}, which is a file of another detector"
+        raise UsageError(f"`detector={name}`", found, "use `detector=auto`")
+    return MienDetector(path, threshold, threads) if kind == "mien" else YuNetDetector(path, threshold, threads)
+
+
 def detect_faces(
     detector: Detector, picture: np.ndarray, *, thorough: bool = True, sides: tuple[int, ...] = ()
 ) -> Detections:
-    """Detect the faces of RGB uint8 (H, W, 3); the boxes are in its pixels.
+    """Detect the faces of RGB uint8 (H, W, 3), or gray (H, W) for a detector that ``is_gray``; boxes are in its pixels.
 
     thorough   True (pictures): the detector runs at all of its ``picture_sides`` that are smaller than the picture.
                False (frames of a video): it runs at its ``frame_side`` only
@@ -253,11 +280,13 @@ def detect_faces(
     """
     if detector.is_whole_picture:
         return detector.detect(picture)
+    if detector.is_gray and picture.ndim == 3:
+        picture = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
     sides = sides or (detector.picture_sides if thorough else (detector.frame_side,))
     by_scale = [_detect_at_scale(detector, picture, scale) for scale in _search_scales(picture, sides)]
     boxes = np.concatenate([detections.boxes_xyxy for detections in by_scale])
     scores = np.concatenate([detections.scores for detections in by_scale])
-    return _suppress_overlaps(_clip_boxes(Detections(boxes, scores), picture))
+    return suppress_overlaps(_clip_boxes(Detections(boxes, scores), picture))
 
 
 def _search_scales(picture: np.ndarray, sides: tuple[int, ...]) -> Iterator[float]:
@@ -299,7 +328,7 @@ def _clip_boxes(detections: Detections, picture: np.ndarray) -> Detections:
     return Detections(boxes[keep], detections.scores[keep])
 
 
-def _suppress_overlaps(detections: Detections, overlap: float = 0.4) -> Detections:
+def suppress_overlaps(detections: Detections, overlap: float = 0.4) -> Detections:
     """Suppress boxes that overlap one with a higher score: IoU above ``overlap``, or 70 % of the smaller box inside."""
     detections = _sort_by_score(detections.boxes_xyxy, detections.scores)
     boxes, areas = detections.boxes_xyxy, np.prod(detections.boxes_xyxy[:, 2:] - detections.boxes_xyxy[:, :2], axis=1)
@@ -322,24 +351,3 @@ def keep_largest(detections: Detections, count: int) -> Detections:
     areas = (detections.boxes_xyxy[:, 2:] - detections.boxes_xyxy[:, :2]).prod(axis=1)
     largest = np.sort(np.argsort(-areas, kind="stable")[:count])
     return Detections(detections.boxes_xyxy[largest], detections.scores[largest])
-
-
-def crop_faces(
-    picture: np.ndarray | YuvImage, boxes_xyxy: np.ndarray, framing: Framing | None, size: int
-) -> np.ndarray:
-    """Crop boxes (N, 4) of RGB uint8 (H, W, 3), gray uint8 (H, W) or YUV → uint8 (N, size, size[, 3]).
-
-    framing   maps each box to a square, see ``Framing``; None: the box itself is scaled to a square
-    """
-    crops = [_crop_face(picture, box, framing, size) for box in boxes_xyxy]
-    return np.stack(crops) if crops else np.empty((0, size, size, *picture.shape[2:]), np.uint8)
-
-
-def _crop_face(picture: np.ndarray | YuvImage, box: np.ndarray, framing: Framing | None, size: int) -> np.ndarray:
-    if framing is None:
-        left, top, right, bottom = (round(float(value)) for value in box)
-    else:
-        x, y, side = framing.face_square(box)
-        left, top, right, bottom = round(x - side / 2), round(y - side / 2), round(x + side / 2), round(y + side / 2)
-    area = Area(left, top, max(right, left + 1), max(bottom, top + 1))
-    return picture.crop(area, size) if isinstance(picture, YuvImage) else crop_area(picture, area, size)

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import copy
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import cv2
 import numpy as np
 
-from mien.analysis.inference.model_file import SessionPool, make_session_options
+from mien.analysis.inference.model_file import SessionPool, open_cpu_session
 from mien.analysis.inference.protobuf import encode_field, read_fields
-
-if TYPE_CHECKING:
-    from onnxruntime import InferenceSession
 
 #: Strides of the network's outputs in pixels; a picture is padded to a multiple of the last.
 STRIDES = (8, 16, 32)
@@ -39,7 +36,7 @@ class YuNet:
         self._model = remove_fixed_sizes(
             content, [f"{kind}_{stride}" for stride in STRIDES for kind in ("cls", "obj", "bbox")]
         )
-        self._sessions = SessionPool(partial(_open_session, self._model))
+        self._sessions = SessionPool(partial(open_cpu_session, self._model))
         self._threads = threads
         self._sessions.get_session(threads)
         self._threshold, self._overlap = threshold, overlap
@@ -80,13 +77,6 @@ class YuNet:
             cv2.dnn.NMSBoxes(cast(Any, sizes), cast(Any, scores), self._threshold, self._overlap), np.int64
         ).ravel()
         return boxes[chosen], scores[chosen]
-
-
-def _open_session(model: bytes, threads: int) -> InferenceSession:
-    import onnxruntime
-
-    processor = ["CPUExecutionProvider"]
-    return onnxruntime.InferenceSession(model, make_session_options(threads), providers=processor, enable_fallback=0)
 
 
 def _decode_cells(

@@ -197,6 +197,14 @@ def make_session_options(threads: int = 0) -> SessionOptions:
     return options
 
 
+def open_cpu_session(model: bytes, threads: int) -> InferenceSession:
+    """Open a session on the processor for the bytes of a model that is small, as detectors are. Raises onnxruntime's errors."""
+    import onnxruntime
+
+    processor = ["CPUExecutionProvider"]
+    return onnxruntime.InferenceSession(model, make_session_options(threads), providers=processor, enable_fallback=0)
+
+
 def open_session(path: Path, threads: int = 0) -> InferenceSession:
     """Open an ONNX Runtime session, on an accelerator if there is one. Raises ModelError for a damaged file."""
     import onnxruntime

@@ -172,10 +172,16 @@ class YuvImage:
         chroma = [crop_area(plane, area.halve(), size) for plane in self.chroma]
         return _yuv_to_rgb(crop_area(self.luma, area, size), chroma, self.color_spec)
 
+    def to_small_gray(self, min_side_px: int) -> np.ndarray:
+        """Return luma as uint8 (h, w) in 0..255, halved while the longest side stays at least ``min_side_px``."""
+        luma: np.ndarray = self.luma
+        while max(luma.shape) >= 2 * min_side_px:
+            luma = _halve(luma)
+        return _expand_luma(luma)
+
     def to_gray(self, max_side_px: int) -> np.ndarray:
         """Return luma as uint8 (h, w) in 0..255, halved until no side is longer than ``max_side_px``."""
-        small = halve_to_fit(self.luma, max_side_px)
-        return cv2.convertScaleAbs(cv2.subtract(small, cast(Any, 16)), alpha=255 / 219)
+        return _expand_luma(halve_to_fit(self.luma, max_side_px))
 
 
 @dataclass(frozen=True)
@@ -210,6 +216,11 @@ def halve_to_fit(picture: np.ndarray, max_side_px: int) -> np.ndarray:
     while max(picture.shape[:2]) > max_side_px:
         picture = _halve(picture)
     return picture
+
+
+def _expand_luma(luma: np.ndarray) -> np.ndarray:
+    """Map luma in 16..235 to 0..255, uint8."""
+    return cv2.convertScaleAbs(cv2.subtract(luma, cast(Any, 16)), alpha=255 / 219)
 
 
 def _halve(picture: np.ndarray) -> np.ndarray:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mien.analysis.detection.detectors import crop_faces
+from mien.analysis.detection.framing import crop_faces
 from mien.analysis.media.yuv import YuvImage
 
 #: Maximum distance of two boxes without overlap that can be the same face in consecutive frames, in sides of a face.

@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from mien.analysis.detection.detectors import select_detector_file
 from mien.core.errors import MienError
 from mien.service.config import Config
 from mien.service.errors import drop_parameters
@@ -232,8 +233,8 @@ class Runner:
         }  # fmt: skip
 
     def _detector_file(self, detector: str) -> str | None:
-        file = self._config.detector_model
-        return str(file) if file is not None and detector in ("auto", "yunet") else None
+        file = select_detector_file(detector, self._config.detector_model)
+        return None if file is None else str(file)
 
     async def _remove_expired_jobs(self) -> None:
         """Remove what is older than it may be, again and again."""

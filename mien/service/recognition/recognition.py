@@ -20,6 +20,7 @@ from mien.analysis.detection.detectors import (
     Detections,
     Detector,
     make_detector,
+    select_detector_file,
 )
 from mien.analysis.inference.classifier import TTA, Classifier
 from mien.analysis.inference.model_file import find_model, find_pulled_model, list_shipped_models, read_model_info
@@ -173,7 +174,7 @@ class RecognizerPool:
             idle.put(detector)
 
     def _make_detector(self, options: AnalysisOptions) -> Detector:
-        file = self._config.detector_model if options.detector in ("auto", "yunet") else None
+        file = select_detector_file(options.detector, self._config.detector_model)
         return make_detector(options.detector, file, self._config.threads, round(options.detector_threshold, 2))
 
 
@@ -187,8 +188,8 @@ def _classify_crops(classifier: Classifier, tta: TTA, crops: np.ndarray) -> np.n
 
 def find_usable_detectors(config: Config) -> list[str]:
     """Return the names in DETECTORS that work on this machine."""
-    has_yunet = config.detector_model is not None or find_pulled_model("yunet") is not None
-    return [name for name in DETECTORS if name != "yunet" or has_yunet]
+    file = select_detector_file("yunet", config.detector_model) or find_pulled_model("yunet")
+    return [name for name in DETECTORS if name != "yunet" or file is not None]
 
 
 def _name_models(models: tuple[str, ...]) -> dict[str, Path]:

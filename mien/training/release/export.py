@@ -127,7 +127,29 @@ def measure_difference(trained: TrainedModel, path: Path, faces: FaceSet | None)
 
 
 def _convert_to_onnx(trained: TrainedModel) -> Any:
-    """Return the ONNX graph: shapes are folded, weights are not, and paths of the exporting machine are removed."""
+    """Return the ONNX graph of a classifier; its initializers have the names of the network's parameters."""
+    size, channels = trained.preprocessing.size, trained.preprocessing.channels
+    return convert_to_onnx(
+        _TwoOutputNetwork(trained.network).eval(),
+        torch.zeros(2, channels, size, size),
+        inputs={"images": {0: torch.export.Dim("N")}},
+        outputs=["logits", "features"],
+        drop_prefix="network.",
+    )
+
+
+def convert_to_onnx(
+    network: nn.Module, example: Tensor, *, inputs: dict[str, dict[int, Any]], outputs: list[str], drop_prefix: str = ""
+) -> Any:
+    """Return the ONNX graph of a network: shapes are folded, weights are not, and paths of the exporting machine are removed.
+
+    example       an input with the shape and data type to trace
+    inputs        the input's name and its dynamic dimensions
+    outputs       names of the outputs
+    drop_prefix   is removed from the initializers' names
+
+    Raises MissingExtra without onnx.
+    """
     try:
         import onnx_ir
         import onnxscript.optimizer
@@ -135,9 +157,6 @@ def _convert_to_onnx(trained: TrainedModel) -> Any:
     except ImportError as error:
         raise MissingExtra("onnx and onnxscript", "train", "to export a model") from error
 
-    network = _TwoOutputNetwork(trained.network).eval()
-    size, channels = trained.preprocessing.size, trained.preprocessing.channels
-    example = torch.zeros(2, channels, size, size)
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)  # it warns that torchvision is missing
@@ -147,9 +166,9 @@ def _convert_to_onnx(trained: TrainedModel) -> Any:
             program = torch.onnx.export(
                 network,
                 (example,),
-                input_names=["images"],
-                output_names=["logits", "features"],
-                dynamic_shapes={"images": {0: torch.export.Dim("N")}},
+                input_names=list(inputs),
+                output_names=outputs,
+                dynamic_shapes=tuple(inputs.values()),
                 dynamo=True,
                 optimize=False,
                 verbose=False,
@@ -162,8 +181,7 @@ def _convert_to_onnx(trained: TrainedModel) -> Any:
     onnxscript.optimizer.remove_unused_nodes(model)
     ClearMetadataAndDocStringPass()(model)
     for name in list(model.graph.initializers):
-        if name.startswith("network."):
-            model.graph.initializers[name].name = name.removeprefix("network.")
+        model.graph.initializers[name].name = name.removeprefix(drop_prefix)
     proto = onnx_ir.to_proto(model)
     del proto.graph.value_info[:]  # intermediate shapes, which ONNX Runtime infers itself
     return proto

@@ -7,7 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mien.analysis.detection.detectors import HaarDetector, crop_faces
+from mien.analysis.detection.detectors import HaarDetector
+from mien.analysis.detection.framing import crop_faces
 from mien.core.errors import MissingExtra
 from mien.core.pictures import read_picture
 from mien.core.preprocessing import convert_to_gray, resize

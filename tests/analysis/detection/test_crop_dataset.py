@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from mien.analysis.detection.crop_dataset import crop_pictures
-from mien.analysis.detection.detectors import crop_faces, detect_faces, make_detector
+from mien.analysis.detection.detectors import detect_faces, make_detector
+from mien.analysis.detection.framing import crop_faces
 from mien.cli.main import main
 from mien.core.errors import OutputError
 from mien.data import load_faces

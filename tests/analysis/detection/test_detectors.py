@@ -10,13 +10,12 @@ import pytest
 from mien.analysis.detection.detectors import (
     Detections,
     Detector,
-    Framing,
     HaarDetector,
-    _suppress_overlaps,
-    crop_faces,
     detect_faces,
     make_detector,
+    suppress_overlaps,
 )
+from mien.analysis.detection.framing import Framing, crop_faces
 from mien.core.errors import ModelError, UsageError
 from mien.core.pictures import read_picture
 from tests.conftest import ASTRONAUT, shared, yunet
@@ -103,9 +102,9 @@ def test_one_detector_serves_several_threads() -> None:
 
 def test_overlapping_and_nested_boxes_become_one() -> None:
     boxes = np.array([[0, 0, 100, 100], [10, 10, 110, 110], [30, 30, 60, 60], [200, 0, 300, 100]], np.float32)
-    kept = _suppress_overlaps(Detections(boxes, np.array([0.8, 0.9, 0.7, 0.6], np.float32)))
+    kept = suppress_overlaps(Detections(boxes, np.array([0.8, 0.9, 0.7, 0.6], np.float32)))
     assert kept.boxes_xyxy.tolist() == [[10, 10, 110, 110], [200, 0, 300, 100]]
-    assert len(_suppress_overlaps(Detections(np.empty((0, 4), np.float32), np.empty(0, np.float32)))) == 0
+    assert len(suppress_overlaps(Detections(np.empty((0, 4), np.float32), np.empty(0, np.float32)))) == 0
 
 
 def test_noise_and_flat_pictures_hold_no_face() -> None:

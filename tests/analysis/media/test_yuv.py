@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mien.analysis.detection.detectors import crop_faces
+from mien.analysis.detection.framing import crop_faces
 from mien.analysis.media.yuv import BT709, Area, ColorSpec, YuvImage
 from mien.analysis.output.annotate import annotate, annotate_frame
 from mien.analysis.output.style import Style
