@@ -89,7 +89,7 @@ class Speeds:
             return (training.epochs - len(done)) * float(np.median(done[-5:]))
         run = training.study_run
         faces = TRAINING_FACES[run.split if run else "whole"]
-        recipe = load_recipe(training.recipe, _drop_run_folders(training.settings))
+        recipe = load_recipe(training.recipe, drop_run_folders(training.settings))
         faces = int(faces * recipe.data.keep_labels)
         speed = self._find_logged_speed(job, run.name, threads) if run else None
         if speed is None:
@@ -183,13 +183,15 @@ def _make_random_faces(recipe: Recipe, count: int) -> FaceSet:
     return FaceSet(images, labels, classes, np.arange(len(split)).astype(str), split)
 
 
-def _drop_run_folders(settings: tuple[str, ...]) -> list[str]:
-    """Return the settings without models and teachers that are run folders, which may not exist yet."""
-    return [
-        setting
-        for setting in settings
-        if not re.match(r"(targets\.teacher|start\.model)=.*/", setting.replace("RUNS", "/"))
-    ]
+#: Settings that a recipe without the run folder of another training cannot have; none of them changes the speed.
+_NEEDS_RUN_FOLDER = re.compile(
+    r"(targets\.teacher|start\.model)=.*(/|RUNS)|start\.freeze=|loss\.class_weights=validation"
+)
+
+
+def drop_run_folders(settings: tuple[str, ...]) -> list[str]:
+    """Return the settings without models and teachers that are run folders, which may not exist yet, and what needs them."""
+    return [setting for setting in settings if not _NEEDS_RUN_FOLDER.match(setting)]
 
 
 def _make_speed_key(recipe: Recipe) -> str:

@@ -17,7 +17,7 @@ from mien.core.errors import RecipeError
 from mien.core.locks import hold_lock
 from mien.core.types import concatenate_faces
 from mien.reproduction import studies
-from mien.reproduction.estimates import Speeds, count_cores, measure_speed
+from mien.reproduction.estimates import Speeds, count_cores, drop_run_folders, measure_speed
 from mien.reproduction.jobs import Plan, read_jobs
 from mien.reproduction.queue import Queue, format_status, read_state, run_job
 from mien.training.recipe import load_recipe
@@ -205,6 +205,13 @@ def test_the_shipped_list_has_every_run_of_every_study_once_and_what_is_required
     assert plan.find_known_results(plan.job("ours-r5-vgg10")) is None  # its weights are a member of the ensemble
     assert plan.find_known_results(plan.job("author-r5-vgg10")) == tmp_path
     assert "r5-vgg10/ours" in " ".join(plan.list_commands(plan.job("base-distilled"))[0])
+
+
+def test_every_training_of_the_shipped_list_can_be_estimated_before_the_others_are_done(tmp_path: Path) -> None:
+    plan = Plan(read_jobs(), tmp_path, (tmp_path,))
+    trainings = [training for job in plan.jobs for training in plan.list_trainings(job)]
+    recipes = [load_recipe(training.recipe, drop_run_folders(training.settings)) for training in trainings]
+    assert len(recipes) > 20 and not any("/" in recipe.start.model for recipe in recipes)
 
 
 def test_hours_come_from_what_was_measured_on_this_kind_of_processor(

@@ -48,8 +48,8 @@ def analyze_video(
     >>> analysis.to_pandas("people")
 
     Args:
-        path: a video file, an animated picture, the address of a stream, or "camera:0". A camera or a live stream needs
-            ``to_s``; `iterate_video` has no such limit.
+        path: a video file, an animated picture, the address of a stream, or "camera:0". A camera needs ``to_s``, and
+            a live stream ends only with it; `iterate_video` needs none.
         out: a folder for the files that ``mien analyze --out`` writes; None writes nothing.
         recognizer: a model and a detector that are loaded already, as for many videos.
         options: an `AnalysisOptions`; ``settings`` change single ones of it.
