@@ -133,7 +133,7 @@ def _exif() -> bytes:
 
 def _read_picture(path: Path) -> None:
     from mien.analysis.media.inputs import Input
-    from mien.analysis.media.video_reader import open_video
+    from mien.analysis.media.source import open_video
     from mien.core.errors import MienError
     from mien.core.pictures import count_pages, read_gray, read_picture
 
@@ -173,7 +173,7 @@ def _videos() -> dict[str, bytes]:
 
 
 def _read_video(path: Path) -> None:
-    from mien.analysis.media.video_reader import open_video
+    from mien.analysis.media.source import open_video
 
     with open_video(path) as source:
         for frame in source.frames():

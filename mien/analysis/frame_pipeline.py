@@ -9,10 +9,8 @@ from itertools import islice
 from typing import Any
 
 from mien.analysis.detection.detectors import Detections
-from mien.analysis.media.animation import AnimationSource
-from mien.analysis.media.camera import CameraSource
-from mien.analysis.media.frame_source import FrameSource
-from mien.analysis.media.video_reader import MAX_FRAME_S, VideoFrame, VideoSource
+from mien.analysis.media.source import Source
+from mien.analysis.media.video_reader import MAX_FRAME_S, VideoFrame
 from mien.analysis.media.yuv import FrameFormat
 from mien.analysis.output.writers import make_records
 from mien.analysis.people.people import PeopleAccumulator, observation_from_record
@@ -23,10 +21,6 @@ from mien.analysis.tracking.face_finder import FaceFinder
 from mien.analysis.tracking.follower import Follower
 from mien.analysis.tracking.tracker import MEMORY_S, RETURN_S, Tracker
 from mien.core.types import Face, FrameResult
-
-#: What `open_video` opens, and all that frames come from.
-OpenedVideo = VideoSource | CameraSource | AnimationSource
-Source = OpenedVideo | FrameSource
 
 #: Frames are read, analyzed and written in batches of about so many bytes, of this many frames at most.
 BATCH_BYTES, BATCH_FRAMES = 16_000_000, 8

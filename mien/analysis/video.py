@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from mien.analysis.frame_pipeline import FrameBatch, FramePipeline, OpenedVideo, Source, VideoState, initial_state
+from mien.analysis.frame_pipeline import FrameBatch, FramePipeline, VideoState, initial_state
 from mien.analysis.media.inputs import Input
-from mien.analysis.media.video_reader import VideoFrame, open_video
+from mien.analysis.media.source import OpenedVideo, Source, open_video
+from mien.analysis.media.video_reader import VideoFrame
 from mien.analysis.media.yuv import FrameFormat, YuvImage
 from mien.analysis.output.annotate import annotate_frame
 from mien.analysis.output.writers import RECORD_SCHEMA, RecordWriter

@@ -14,7 +14,8 @@ from mien.analysis.api.statistics import VideoStatistics
 from mien.analysis.frame_pipeline import FramePipeline, TrackedFrame, initial_state
 from mien.analysis.media.frame_source import FrameSource
 from mien.analysis.media.inputs import Input
-from mien.analysis.media.video_reader import VideoFrame, open_video
+from mien.analysis.media.source import open_video
+from mien.analysis.media.video_reader import VideoFrame
 from mien.analysis.people.people import PeopleAccumulator
 from mien.analysis.prefetch import limit_opencv_threads
 from mien.analysis.recognizer import Recognizer

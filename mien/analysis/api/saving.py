@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mien.analysis.media.inputs import Input, assign_stems
-from mien.analysis.media.video_reader import open_video
+from mien.analysis.media.source import open_video
 from mien.analysis.media.yuv import FrameFormat
 from mien.analysis.output.annotate import annotate_frame
 from mien.analysis.output.style import Style

@@ -31,13 +31,10 @@ from mien.analysis.media.timestamps import TICK_S, Timestamps
 from mien.analysis.media.tone_mapping import is_hdr, map_to_sdr
 from mien.analysis.media.yuv import YuvImage, image_to_rgb
 from mien.core.errors import MediaError
-from mien.core.pictures import is_animation
 
 if TYPE_CHECKING:
     import av
 
-    from mien.analysis.media.animation import AnimationSource
-    from mien.analysis.media.camera import CameraSource
 
 #: Maximum duration of a frame of a live source; a longer gap means that the source paused.
 MAX_FRAME_S = STREAM_TIMEOUT_S
@@ -359,20 +356,6 @@ class VideoSource:
             self._add_damage(
                 f"{missing_s:.2f} s of pictures are missing from {where}{more} on, where the file is damaged"
             )
-
-
-def open_video(
-    path: Path | str, sampling: Sampling = ALL_FRAMES, max_pixels: int = MAX_FRAME_PIXELS
-) -> VideoSource | CameraSource | AnimationSource:
-    """Open a video file, an animated picture, the address of a stream, or a camera (``camera:0``). Raises MediaError."""
-    from mien.analysis.media.animation import AnimationSource
-    from mien.analysis.media.camera import CameraSource
-
-    if isinstance(path, str) and path.lower().startswith("camera:"):
-        return CameraSource(path, sampling)
-    if isinstance(path, Path) and is_animation(path):
-        return AnimationSource(path, sampling, max_pixels)
-    return VideoSource(path, sampling, max_pixels)
 
 
 def to_upright_rgb(frame: av.VideoFrame, ratio: Fraction = Fraction(1)) -> np.ndarray:

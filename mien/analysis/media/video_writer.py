@@ -16,10 +16,8 @@ import numpy as np
 from av.container import InputContainer, OutputContainer
 from av.video.reformatter import ColorRange
 
-from mien.analysis.media.animation import AnimationSource
-from mien.analysis.media.camera import CameraSource
 from mien.analysis.media.container import LARGE_PIXELS, local_url, open_container
-from mien.analysis.media.video_reader import VideoSource
+from mien.analysis.media.source import OpenedVideo
 from mien.analysis.media.yuv import FrameFormat, YuvImage, image_to_rgb
 from mien.analysis.prefetch import threads_per_stage
 from mien.core.errors import MediaError
@@ -55,9 +53,7 @@ class PartWriter:
     ``join_parts`` joins the parts. They are NUT files, since that container stores any time stamp exactly.
     """
 
-    def __init__(
-        self, path: Path, source: VideoSource | CameraSource | AnimationSource, frame_format: FrameFormat
-    ) -> None:
+    def __init__(self, path: Path, source: OpenedVideo, frame_format: FrameFormat) -> None:
         self._source, self._format = source, frame_format
         self._container = av.open(local_url(path), "w", format="nut")
         self._video = self._container.add_stream(
@@ -97,7 +93,7 @@ class PartWriter:
 def join_parts(
     parts: Sequence[Path],
     path: Path,
-    source: VideoSource | CameraSource | AnimationSource,
+    source: OpenedVideo,
     end_pts: int,
     on_frame: Callable[[], None] = lambda: None,
 ) -> str:
@@ -142,7 +138,7 @@ def _start_output(
     stack: ExitStack,
     path: Path,
     pictures: Any,
-    source: VideoSource | CameraSource | AnimationSource,
+    source: OpenedVideo,
     sounding: InputContainer | None,
 ) -> tuple[OutputContainer, Any, _AudioCopier]:
     """Open the output and write its header → (container, video stream, audio); without audio if the .mp4 cannot contain it."""
@@ -161,7 +157,7 @@ def _start_output(
     return out, video, sound
 
 
-def _origin_pts(source: VideoSource | CameraSource | AnimationSource) -> int:
+def _origin_pts(source: OpenedVideo) -> int:
     """Return the start of the annotated video in the source's time stamps, which may be negative."""
     return round(source.analysis_start_s / source.time_base)
 

@@ -20,8 +20,9 @@ from mien.analysis.media.container import (
     select_video_stream,
 )
 from mien.analysis.media.deinterlace import deinterlace_frames
+from mien.analysis.media.source import open_video
 from mien.analysis.media.timestamps import stores_frame_times
-from mien.analysis.media.video_reader import VideoFrame, open_video, to_upright_rgb
+from mien.analysis.media.video_reader import VideoFrame, to_upright_rgb
 from mien.analysis.people.peaks import Peak
 from mien.core.clock import format_clock
 from mien.core.errors import MediaError

@@ -10,7 +10,8 @@ from PIL import Image
 from mien import Recognizer
 from mien.analysis.media.animation import AnimationSource
 from mien.analysis.media.inputs import Input
-from mien.analysis.media.video_reader import Sampling, open_video
+from mien.analysis.media.source import open_video
+from mien.analysis.media.video_reader import Sampling
 from mien.analysis.output.stills import read_frames_at
 from mien.core.errors import MediaError
 from tests.analysis.footage import analyze, frame_times, records
