@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from mien.core.errors import DataError, ModelError, OutputError, RecipeError
-from mien.training.runs.checkpoint import read_checkpoint
 from mien.training.recipe import Recipe, has_same_settings, load_recipe, parse_recipe
+from mien.training.runs.checkpoint import read_checkpoint
 
 #: The keys that a checkpoint needs for resuming.
 REQUIRED_KEYS = ("raw_weights", "optimizer", "averaged_steps", "generator", "torch_rng", "cuda_rng", "alpha", "history", "best",

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from mien.training.runs.environment import describe_environment
 from mien.training.epoch import TrainingState
 from mien.training.hardware import Hardware
 from mien.training.preparation import RunFaces
 from mien.training.recipe import Recipe
+from mien.training.runs.environment import describe_environment
 
 
 def make_log_header(

@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from mien.training.runs.checkpoint import load_trained_model, read_checkpoint
 from mien.training.recipe import load_recipe, parse_recipe
+from mien.training.runs.checkpoint import load_trained_model, read_checkpoint
 from mien.training.torch_classifier import load_run, read_log
 from mien.training.train import train
 from tests.conftest import patterns, small_recipe
