@@ -167,10 +167,11 @@ class FaceFinder:
 
 def _detect_shrunk(detector: Detector, picture: np.ndarray | YuvImage, side: int) -> Detections:
     """Detect faces with the longest side scaled down to ``side``; boxes are in pixels of the picture."""
-    small = picture
     if isinstance(picture, YuvImage):
         shrink = picture.to_small_gray if detector.is_gray else picture.to_small_rgb
         small = shrink(max(side, MIN_SIDE_PX))
+    else:
+        small = picture
     detections = detect_faces(detector, small, sides=(side,))
     factors = np.array([picture.shape[1] / small.shape[1], picture.shape[0] / small.shape[0]] * 2, np.float32)
     return Detections(detections.boxes_xyxy * factors, detections.scores)

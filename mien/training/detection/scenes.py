@@ -124,7 +124,7 @@ class SceneComposer:
                 place.scale,
             )
         elif chance < 0.9:
-            photograph = self._photographs[rng.integers(len(self._photographs))]
+            photograph = self._photographs[int(rng.integers(len(self._photographs)))]
             least = SCENE_PX / min(photograph.shape)
             scale = float(np.exp(rng.uniform(np.log(least), np.log(max(1.2, 2 * least)))))
             height, width = (side * scale for side in photograph.shape)
@@ -152,7 +152,7 @@ class SceneComposer:
             top, left = rng.integers(0, self._side - side, 2)
             return cv2.resize(face[top : top + side, left : left + side], (self._side, self._side))
         if chance < 0.85:
-            photograph = self._photographs[rng.integers(len(self._photographs))]
+            photograph = self._photographs[int(rng.integers(len(self._photographs)))]
             scale = rng.uniform(0.2, 1)
             height, width = (side * scale for side in photograph.shape)
             window = cut_window(photograph, scale, rng.uniform(0, width), rng.uniform(0, height), scale)
@@ -266,7 +266,7 @@ def _draw_head(patch: np.ndarray, mask: np.ndarray, rng: np.random.Generator) ->
     elif rng.random() < 0.7:
         draw_ellipse(0, 0, rng.uniform(0.42, 0.52), rng.uniform(0.55, 0.62), skin * rng.uniform(0.75, 1.1))
     noise = rng.normal(0, rng.uniform(0, 14), (size // 2 + 1, size // 2 + 1)).astype(np.float32)
-    head += cv2.resize(noise, (size, size), interpolation=cv2.INTER_LINEAR)
+    head = head + cv2.resize(noise, (size, size), interpolation=cv2.INTER_LINEAR)
     blurred = rng.uniform(0.4, 2.0)
     head, alpha = (cv2.GaussianBlur(layer, (0, 0), blurred) for layer in (head, alpha))
     middle = slice(start, start + side)
@@ -296,7 +296,9 @@ def _distort(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     pixels = np.clip(image, 0, 255).astype(np.uint8)
     if rng.random() < 0.5:
         quality = [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(25, 95))]
-        pixels = cv2.imdecode(cv2.imencode(".jpg", pixels, quality)[1], cv2.IMREAD_GRAYSCALE)
+        decoded = cv2.imdecode(cv2.imencode(".jpg", pixels, quality)[1], cv2.IMREAD_GRAYSCALE)
+        assert decoded is not None  # it was just encoded
+        pixels = decoded.astype(np.uint8, copy=False)
     return pixels
 
 

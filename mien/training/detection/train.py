@@ -12,7 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mien.analysis.detection.detectors import Detections, suppress_overlaps
 from mien.analysis.detection.face_net import MIN_FACE_PX, decode_answers, draw_canvas, restore_boxes
@@ -220,7 +220,7 @@ def mine_places(network: torch.nn.Module, photographs: Sequence[np.ndarray]) -> 
 def _save_state(
     folder: Path,
     settings: DetectorSettings,
-    network: FaceNet,
+    network: nn.Module,
     averaged: AveragedNetwork,
     optimizer: torch.optim.Optimizer,
     composer: SceneComposer,
@@ -244,7 +244,7 @@ def _save_state(
 def _load_state(
     folder: Path,
     settings: DetectorSettings,
-    network: FaceNet,
+    network: nn.Module,
     averaged: AveragedNetwork,
     optimizer: torch.optim.Optimizer,
     composer: SceneComposer,
