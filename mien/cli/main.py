@@ -39,7 +39,7 @@ VERBS = {
     "groups": ("groups:groups", "Compare what is shown in groups of clips."),
     "methods": ("methods:methods", "Describe how records were made, for the methods section of a paper."),
     "train": ("training:train", "Train a network by a recipe."),
-    "train-detector": ("train_detector:train_detector", "Train a face detector of your own."),
+    "train-detector": ("train_detector:train_detector", "Train a face detector and write its ONNX file."),
     "evaluate": ("training:evaluate", "Score a model on labeled faces."),
     "predict": ("training:predict", "Write a model's probabilities for every face of a data set."),
     "export": ("training:export", "Export a trained network to one ONNX file."),

@@ -42,7 +42,7 @@ def train_detector(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Train mien's own face detector and write its ONNX file.
+    """Train a face detector and write its ONNX file.
 
     Faces of the data are pasted with drawn heads onto photographs without people, beside decoys that are no faces. Places at
     which the network sees a face without one are mined for the next epochs. The run folder gets settings.json, log.jsonl,
