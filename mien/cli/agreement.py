@@ -35,7 +35,10 @@ def agreement(
     ] = None,
     blank: Annotated[
         str | None,
-        typer.Option(help="Label of times that were left blank, as neutral. Default: they are not compared."),
+        typer.Option(
+            help="Label of times left blank between the first and the last annotation of a person, as neutral. Default: they "
+            "are not compared."
+        ),
     ] = None,
     out: OutFolder = Path("mien-out"),
     quiet: Quiet = False,
@@ -68,7 +71,8 @@ def agreement(
 def format_agreement(result: dict[str, Any]) -> str:
     """Return the figures as text."""
     names = {name: name or "annotator" for name in result["annotators"]} | {"mien": "mien"}
-    lines = [f"{result['seconds']:g} s of {result['people']} people compared, every {result['grid_s']:g} s", ""]
+    people = "one person" if result["people"] == 1 else f"{result['people']} people"
+    lines = [f"{result['seconds']:g} s of {people} compared, every {result['grid_s']:g} s", ""]
     rows = [["Cohen's kappa", "kappa", "95 % interval", "equal", "seconds"]]
     for one in result["kappa"]:
         pair = f"{names[one['annotator']]} and {names[one['with']]}"

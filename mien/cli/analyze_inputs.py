@@ -12,6 +12,7 @@ from mien.analysis.manifest import Manifest
 from mien.analysis.media.inputs import Input, assign_stems, describe_skipped, list_inputs
 from mien.analysis.output.writers import make_records, record_path, record_writer
 from mien.analysis.ownership import Ownership
+from mien.analysis.people.identities import identities_path
 from mien.analysis.people.records import iterate_rows
 from mien.analysis.pipeline import analyze_input, discard_unfinished
 from mien.analysis.recognizer import Recognizer
@@ -230,6 +231,11 @@ class Analysis:
         if old := self.ownership.record_outputs(item, done.outputs):
             print_error(
                 f"{done.source}: {', '.join(map(str, old))} beside its outputs come from an earlier run with other settings"
+            )
+        people = identities_path(record_path(self.context.out / item.stem, self.context.options.formats[0]))
+        if item.is_video and people.exists():
+            print_error(
+                f"{done.source}: {people} corrects the people of an earlier analysis; check it with 'mien people', or remove it"
             )
         if self.show:
             if len(self.finished) == TABLES_SHOWN + 1:

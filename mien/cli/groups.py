@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import combinations
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,7 +11,7 @@ import typer
 from mien.analysis.output.plots import draw_groups
 from mien.analysis.output.writers import RECORD_FORMATS
 from mien.analysis.people.groups import MEASURES, compare_groups
-from mien.analysis.people.records import read_clip
+from mien.analysis.people.records import read_clip, read_records
 from mien.analysis.people.summary import clip_name
 from mien.cli.messages import emit, format_table
 from mien.cli.options import Json, OutFolder, Quiet
@@ -65,14 +66,24 @@ def _find_records(group: list[str]) -> dict[str, list[Path]]:
                 for kind in reversed(RECORD_FORMATS)
                 for one in sorted(path.glob(f"*.records.{kind}"))
             }
-            files = [by_clip[clip] for clip in sorted(by_clip)]
+            files = [by_clip[clip] for clip in sorted(by_clip) if clip != "all" or _is_clip_called_all(by_clip[clip])]
             if not files:
                 raise DataError(path, "has no records", "name a folder with files NAME.records.csv")
         found.setdefault(name.strip(), []).extend(files)
     for name, files in found.items():
         if len({file.resolve() for file in files}) < len(files):
             raise UsageError(f"--group {name}", "names a file twice", "name each clip once")
+    for (one, files), (other, others) in combinations(found.items(), 2):
+        if shared := {file.resolve() for file in files} & {file.resolve() for file in others}:
+            problem = f"has {min(shared).name}, which is in {one}, too"
+            raise UsageError(f"--group {other}", problem, "name each clip in one group: groups must be independent")
     return found
+
+
+def _is_clip_called_all(path: Path) -> bool:
+    """Return whether all.records.csv is of a clip called all, not the table of all inputs that `mien analyze` also writes."""
+    sources = [clip.source for clip in read_records(path)]
+    return len(sources) == 1 and Path(sources[0]).stem == "all"
 
 
 def _format_result(result: dict[str, Any]) -> str:

@@ -55,17 +55,18 @@ def people(
     identities = list_assignments(raw, read_identities(path) if path.exists() and not reset else None)
     identities, made = _change(identities, raw, merge, split, name)
     corrected = identities.apply(raw)  # before anything is written: it may be refused
-    is_changed = bool(merge or split or name)
+    is_changed, is_removed = bool(merge or split or name), False
     if is_changed:
         identities.write()
-    elif reset:
-        path.unlink(missing_ok=True)
+    elif reset and path.exists():
+        path.unlink()
+        is_removed = True
     found = corrected.people()
     notes = [f"person {new} is new: what follows {at}" for new, at in made]
     if is_changed:
         notes.append(f"wrote {path}")
     elif reset:
-        notes.append(f"removed {path}")
+        notes.append(f"removed {path}" if is_removed else "there were no corrections")
     text = "\n".join([_format_people(found), *notes])
     result: dict[str, Any] = {
         "records": str(records), "table": str(path) if path.exists() else None,
@@ -83,7 +84,7 @@ def _change(
     for text in merge:
         if not re.fullmatch(r"\d{1,7}(,\d{1,7})*", text):
             raise UsageError(f"--merge {text}", "names no people", "as in --merge 1,3")
-        identities = merge_people(identities, [int(number) for number in text.split(",")])
+        identities = merge_people(identities, [int(number) for number in text.split(",")], raw)
     for text in split:
         found = re.fullmatch(r"(\d{1,7})@(.+)", text)
         if not found:

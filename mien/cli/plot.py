@@ -11,7 +11,7 @@ from mien.analysis.output import plots
 from mien.analysis.people.baseline import measure_baseline, summarize_baseline, write_baseline_table
 from mien.analysis.people.records import Records, read_clip
 from mien.analysis.people.timeline import draw_timeline
-from mien.cli.messages import emit, format_table, pluralize
+from mien.cli.messages import emit, format_table, pluralize, print_note
 from mien.cli.options import Json, OutFolder, Quiet, parse_time
 from mien.core.errors import UsageError
 from mien.core.files import make_folder, write_json
@@ -50,6 +50,10 @@ def plot(
         plots.check_comparable(*clips)
     people = [clip.people() for clip in clips]
     rests = [] if period_s is None else [measure_baseline(*pair, *period_s) for pair in zip(clips, people, strict=True)]
+    for clip, one, rest in zip(clips, people, rests, strict=False):
+        if absent := [one.names[person.track] for person in one.people if person.track not in rest.means]:
+            listed = ", ".join(absent[:6]) + (" and others" if len(absent) > 6 else "")
+            print_note(f"note: {clip.path.name}: not seen in the period of --baseline: {listed}", quiet=quiet)
     make_folder(out)
     written: list[Path] = []
     for clip, one, name in zip(clips, people, names, strict=True):

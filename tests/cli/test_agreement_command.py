@@ -112,6 +112,14 @@ def test_times_left_blank_are_compared_where_a_label_is_given_for_them() -> None
         assert (said["seconds"], one["value"], one["interval"]) == (seconds, kappa, None)  # one person: no interval
 
 
+def test_one_person_is_counted_in_words_and_zero_has_no_sign(capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_clip_records(Path("clip"), {0: ["happy"] * 50})
+    Path("coded.csv").write_text("start,end,label\n0,1,happy\n1,2,angry\n")
+    assert main(["agreement", str(path), "coded.csv"]) == 0
+    assert capsys.readouterr().out.startswith("2 s of one person compared")
+    assert "-0.0," not in Path("mien-out/clip.agreement.json").read_text()
+
+
 @pytest.mark.parametrize(
     ("text", "options", "problem"),
     [
@@ -120,6 +128,7 @@ def test_times_left_blank_are_compared_where_a_label_is_given_for_them() -> None
         ("start,end,label,person\n0,2,happy,1\n", ["--person", "9"], "--person 9: is not seen; choose one of 1, 2, 3"),
         ("start,end,label,person\n70,72,happy,1\n", [], "nobody is seen at a time that was coded"),
         ("start,end,label,person\n0,2,happy,1\n", ["--grid", "0"], "--grid 0: is not in 0.001..60 seconds"),
+        ("start,end,label,person\n0,2,happy,1\n", ["--blank", "neutrl"], "--blank neutrl: is no expression; choose from angry, happy, neutral"),
         (None, [], "coded.csv: does not exist"),
     ],
 )  # fmt: skip

@@ -52,13 +52,26 @@ def test_files_add_up_and_means_are_those_of_people(capsys: pytest.CaptureFixtur
     assert said["clips"]["calm"][1]["happy"] == pytest.approx(mean, abs=1e-4)
 
 
+def test_the_table_of_all_inputs_is_no_clip(capsys: pytest.CaptureFixture[str]) -> None:
+    write_groups(2)
+    rows = [Path("calm", f"clip{index}.records.csv").read_text().splitlines() for index in (0, 1)]
+    other = [line.replace("clip.mp4", "other.mp4") for line in rows[1][1:]]
+    Path("calm/all.records.csv").write_text("\n".join([*rows[0], *other]) + "\n")
+    table = Path("tense/clip0.records.csv").read_text()
+    Path("tense/all.records.csv").write_text(table.replace("clip.mp4", "all.mp4"))
+    assert main(["groups", "--group", "calm=calm", "--group", "tense=tense", "--json"]) == 0
+    clips = json.loads(capsys.readouterr().out)["clips"]
+    assert (len(clips["calm"]), len(clips["tense"])) == (2, 3)  # in the second group a clip is called all
+
+
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
         (["--group", "calm=calm"], "--group: fewer than two groups"),
-        (["--group", "calm=calm", "--group", "b=calm/clip0.records.csv"], "--group b: has fewer than two clips"),
+        (["--group", "calm=calm", "--group", "b=tense/clip0.records.csv"], "--group b: has fewer than two clips"),
         (["--group", "calm"], "--group calm: names no group and records; as in --group calm=FOLDER"),
         (["--group", "a=calm", "--group", "a=calm/clip0.records.csv"], "--group a: names a file twice"),
+        (["--group", "a=calm", "--group", "b=tense", "--group", "b=calm/clip1.records.csv"], "--group b: has clip1.records.csv, which is in a, too"),
         (["--group", "a=calm", "--group", "b=none.csv"], "none.csv: does not exist"),
         (["--group", "a=calm", "--group", "b=empty"], "empty: has no records"),
         (["--group", "a=calm", "--group", "b=tense", "--measure", "sum"], "--measure sum: is unknown; choose from mean, share"),

@@ -71,6 +71,14 @@ def test_a_model_that_is_not_at_hand_is_named_only(capsys: pytest.CaptureFixture
     assert "--model nano: is not the model base of the records" in complaint(capsys)
 
 
+def test_corrections_by_hand_are_said(capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_clip_records(Path("clip"), {0: ["happy"] * 30, 1: [None] * 30 + ["sad"] * 20}, labels=FER2013)
+    words = "The assignment of tracks to people was corrected by hand."
+    for options, is_said in (["--name", "1=Anna"], False), (["--merge", "1,2"], True):
+        assert main(["people", str(path), *options, "--quiet"]) == 0
+        assert (words in describe(path, capsys)["text"]) is is_said
+
+
 def test_records_of_a_picture_have_no_tracks(capsys: pytest.CaptureFixture[str]) -> None:
     with record_writer(Path("photo"), ("csv",), FER2013) as records:
         face = Face((1, 1, 9, 9), None, np.full(7, 1 / 7, np.float32), FER2013)

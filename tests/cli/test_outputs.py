@@ -89,6 +89,17 @@ def test_old_media_beside_new_records_are_named(capsys: pytest.CaptureFixture[st
     )
 
 
+def test_corrections_of_an_earlier_analysis_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    video(Path("clip.mp4"))
+    table = Path("mien-out/clip.people.csv")
+    assert main(["analyze", "clip.mp4", *QUICK]) == 0
+    assert str(table) not in capsys.readouterr().err
+    assert main(["people", "mien-out/clip.records.csv", "--name", "1=Anna", "-q"]) == 0
+    assert main(["analyze", "clip.mp4", *QUICK]) == 0
+    assert f"clip.mp4: {table} corrects the people of an earlier analysis" in capsys.readouterr().err
+    assert table.exists()
+
+
 @pytest.mark.parametrize("letter", ["a", "ü", "日"])
 def test_a_name_that_is_as_long_as_a_file_system_takes_is_shortened(letter: str) -> None:
     length = 243 // len(letter.encode())

@@ -62,6 +62,16 @@ def test_corrections_add_up_and_are_forgotten(path: Path, capsys: pytest.Capture
     assert "Zoë" not in TABLE.read_text(encoding="utf-8")
     assert main(["people", str(path), "--reset"]) == 0
     assert "removed clip.people.csv" in capsys.readouterr().out and not TABLE.exists()
+    assert main(["people", str(path), "--reset"]) == 0
+    assert "there were no corrections" in capsys.readouterr().out
+
+
+def test_a_later_correction_adds_no_rows(path: Path) -> None:
+    assert main(["people", str(path), "--split", "2@4", "--quiet"]) == 0
+    before = TABLE.read_text(encoding="utf-8")
+    for name in ("Anna", ""):
+        assert main(["people", str(path), "--name", f"2={name}", "--quiet"]) == 0
+    assert TABLE.read_text(encoding="utf-8") == before
 
 
 def test_the_timeline_page_and_the_stills_have_the_names(path: Path) -> None:
@@ -80,13 +90,17 @@ def test_the_timeline_page_and_the_stills_have_the_names(path: Path) -> None:
         (["--merge", "1"], "--merge 1: is one person"),
         (["--merge", "1,9"], "--merge 9: is no person of these records; choose from 1, 2, 3"),
         (["--merge", "1-3"], "--merge 1-3: names no people; as in --merge 1,3"),
-        (["--merge", "1,2"], "tracks 0 and 1 are both seen at 0.00 s and cannot be person 1"),
+        (
+            ["--merge", "1,2"],
+            "--merge 1,2: persons 1 and 2 are both seen at 0.00 s; merge people who are never seen together",
+        ),
+        (["--merge", "1,3", "--merge", "1,2"], "--merge 1,2: persons 1 and 2 are both seen at 0.00 s"),
         (["--split", "1"], "--split 1: names no person and time; as in --split 2@1:30"),
         (["--split", "1@soon"], "--split soon: is no time"),
         (["--split", "1@30"], "--split 1@30: person 1 is not seen after that"),
         (["--name", "Anna"], "--name Anna: names no person; as in --name 1=Anna"),
         (["--name", "1=" + "x" * 81], "cannot be used; at most 80 letters"),
-        (["--name", "1=A", "--name", "2=A"], "calls both person 1 and person 2 'A'"),
+        (["--name", "1=A", "--name", "2=A"], "--name 2=A: is the name of person 1; choose another name, or merge them"),
     ],
 )
 def test_bad_corrections_are_refused(

@@ -12,6 +12,7 @@ from PIL import Image
 from mien.analysis.output.writers import make_records, record_writer
 from mien.cli.main import main
 from mien.core.types import Face, FrameResult
+from tests.analysis.made_records import write_clip_records
 from tests.cli.conftest import complaint, outputs
 
 LABELS = ("sad", "happy", "neutral")
@@ -124,3 +125,11 @@ def test_a_baseline_is_subtracted(capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["plot", str(path), "--baseline", text, "--out", "none"]) == 2
         assert problem in complaint(capsys)
     assert not Path("none").exists()
+
+
+def test_people_without_a_baseline_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_clip_records(Path("late"), {0: ["happy"] * 50, 1: [None] * 25 + ["happy"] * 25})
+    assert main(["plot", str(path), "--baseline", "0-1"]) == 0
+    assert "late.records.csv: not seen in the period of --baseline: person 2\n" in capsys.readouterr().err
+    (clip,) = json.loads(Path("mien-out/late.plots.json").read_text())["clips"]
+    assert [person["difference"] is None for person in clip["baseline"]["persons"]] == [False, True]

@@ -79,7 +79,7 @@ def test_what_cannot_be_trained_or_scored_is_named(data: Path, tmp_path: Path) -
         mien.train("bse", data, tmp_path / "run")
     unlabeled = mien.load_faces(data).take(np.arange(5))
     unlabeled.labels[:] = -1
-    with pytest.raises(DataError, match="has no labels to score against"):
+    with pytest.raises(DataError, match="`faces`: has no labels to score against"):
         mien.evaluate("nano", unlabeled, progress=False)
 
 

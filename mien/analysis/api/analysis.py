@@ -101,6 +101,8 @@ class Analysis(VideoStatistics):
         most              so many of each label; default: 12
         min_probability   lower maxima are no peaks; default: 0.4
         min_gap_s         seconds between two peaks of one person and label, at least; default: 2
+
+        Other names of a label are understood, as in "happiness". Raises UsageError for a label that the model does not have.
         """
         if min_probability is None and min_gap_s is None and (most or 0) <= MAX_PEAKS:
             return super().peaks(label, person=person, most=most)
@@ -111,6 +113,7 @@ class Analysis(VideoStatistics):
             max(most or MAX_PEAKS, 1),
         )
         self._check_tracked()
+        label = None if label is None else self._find_label(label)
         track = None if person is None else person - 1
         return self.records.people(rule).peaks(label, track=track, most=most)
 

@@ -11,6 +11,8 @@ from mien.analysis.output.plots import plot_transitions
 from mien.analysis.people.peaks import Peak
 from mien.analysis.people.people import PeopleAccumulator, Person
 from mien.analysis.people.timeline import Timeline, plot_timeline
+from mien.core.errors import UsageError
+from mien.core.labels import normalize_label
 
 
 class VideoStatistics:
@@ -57,7 +59,10 @@ class VideoStatistics:
         """Return the highest peaks, of one label or label after label, of one person (as `Person.number`) or of all.
 
         most: so many of each label; at most 12 of each person and label are kept.
+
+        Other names of a label are understood, as in "happiness". Raises UsageError for a label that the model does not have.
         """
+        label = None if label is None else self._find_label(label)
         return self.accumulator.peaks(label, track=None if person is None else person - 1, most=most)
 
     def plot_timeline(self) -> Any:
@@ -72,6 +77,13 @@ class VideoStatistics:
     def _shown_range_s(self) -> tuple[float | None, float | None]:
         """Return what the axis of the timeline shows, by the player's time; None: from the first face to the last."""
         return None, None
+
+    def _find_label(self, label: str) -> str:
+        """Return the model's name of a label. Raises UsageError, with the choices, for one that it does not have."""
+        name = label if label in self.labels else normalize_label(label)
+        if name not in self.labels:
+            raise UsageError(f"`label={label}`", "is unknown", f"choose one of {', '.join(self.labels)}")
+        return name
 
     def _by_label(self, values: np.ndarray) -> dict[str, float]:
         return dict(zip(self.labels, values.tolist(), strict=True))

@@ -249,6 +249,5 @@ def _choose_sampling(sampling: Sampling, settings: Mapping[str, Any]) -> Samplin
     try:
         return replace(sampling, **given)
     except ValueError as error:
-        raise UsageError(
-            "`from_s`, `to_s` or `every_s`", f"cannot be used ({error})", "as in `from_s=10, to_s=20`"
-        ) from error
+        problem = "cannot be used: none is negative, and the end comes after the start"
+        raise UsageError("`from_s`, `to_s` or `every_s`", problem, "as in `from_s=10, to_s=20`") from error

@@ -11,6 +11,7 @@ import numpy as np
 
 from mien import __version__
 from mien.analysis.inference.model_file import ModelInfo
+from mien.analysis.people.identities import is_regrouped
 from mien.analysis.people.people import NOT_A_FACE
 from mien.analysis.people.records import Records
 from mien.analysis.tracking.smoothing import LABEL_MARGIN
@@ -181,6 +182,8 @@ def _describe_video(
     else:
         methods.missing.append("the time constant of smoothing")
     yield f"{sentence}."
+    if is_regrouped(records):
+        yield "The assignment of tracks to people was corrected by hand."
     people = records.people()
     seen, nothing = people.people, people.not_faces
     on_screen = sum(person.seen_s for person in seen)

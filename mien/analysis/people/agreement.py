@@ -14,7 +14,7 @@ import numpy as np
 from mien.analysis.people.annotations import Annotation, Annotations
 from mien.analysis.people.records import Records
 from mien.core.errors import DataError, UsageError
-from mien.core.labels import normalize_label, sort_labels
+from mien.core.labels import is_expression, normalize_label, sort_labels
 from mien.evaluation.agreement_statistics import (
     RatingSums,
     count_coincidences,
@@ -75,6 +75,8 @@ def make_grid(
     rows = _assign_people(records, annotations, names, person)
     coded_labels = {row.label for row in annotations.rows}
     if blank is not None:
+        if blank not in records.labels and normalize_label(blank) not in records.labels and not is_expression(blank):
+            raise UsageError(f"`blank={blank}`", "is no expression", f"choose from {', '.join(records.labels)}")
         blank = blank if blank in records.labels else normalize_label(blank)
         coded_labels |= {blank}
     classes = (*records.labels, *sort_labels(coded_labels - set(records.labels)))
@@ -230,9 +232,9 @@ def _measure_icc(grid: Grid, label: int, groups: list[np.ndarray], weights: np.n
 
 def _with_interval(value: np.ndarray, drawn: np.ndarray) -> dict[str, Any]:
     drawn = drawn[np.isfinite(drawn)]
-    interval = [round(limit, 4) for limit in percentile_interval(drawn)] if len(drawn) else None
+    interval = [_round(limit) for limit in percentile_interval(drawn)] if len(drawn) else None
     return {"value": _round(value), "interval": interval}
 
 
 def _round(value: np.ndarray | float) -> float | None:
-    return round(float(value), 4) if np.isfinite(value) else None
+    return round(float(value), 4) + 0.0 if np.isfinite(value) else None  # + 0.0: -0.0 is 0

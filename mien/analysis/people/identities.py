@@ -153,27 +153,52 @@ def correct_identities(records: Records) -> Records:
     return read_identities(path).apply(records) if path.is_file() and (records.track >= 0).all() else records
 
 
+def is_regrouped(records: Records) -> bool:
+    """Return whether the table beside the records gives a track, or a part of one, to another person; False without a table."""
+    path = identities_path(records.path)
+    return path.is_file() and any(row.person != row.track + 1 for row in read_identities(path).rows)
+
+
 def list_assignments(records: Records, identities: Identities | None = None) -> Identities:
     """Return a table that names every track of uncorrected records, with what ``identities`` says of them."""
     rows = () if identities is None else identities.rows
-    named = {row.track for row in rows}
-    tracks = [Assignment(track, track + 1) for track in np.unique(records.track).tolist() if track not in named]
-    # A track of which the table names a part only is itself in the rest.
-    parts = {row.track for row in rows if not (math.isinf(row.from_s) and math.isinf(row.to_s))}
-    wholes = {row.track for row in rows} - parts
-    tracks += [Assignment(track, track + 1) for track in sorted(parts - wholes)]
+    # A track of which the table names nothing, or a part only, is itself in the rest.
+    tracks = [
+        Assignment(track, track + 1) for track in np.unique(records.track).tolist() if not _is_covered(track, rows)
+    ]
     order = sorted((*tracks, *rows), key=lambda row: row.track)  # stable: the rest comes before the parts
     return Identities(identities_path(records.path), tuple(order))
 
 
-def merge_people(identities: Identities, people: Sequence[int]) -> Identities:
+def _is_covered(track: int, rows: Sequence[Assignment]) -> bool:
+    """Return whether the rows name a person for all times of a track."""
+    end_s = -math.inf
+    for row in sorted((row for row in rows if row.track == track), key=lambda row: row.from_s):
+        if row.from_s > end_s:
+            return False
+        end_s = max(end_s, row.to_s)
+    return end_s == math.inf
+
+
+def merge_people(identities: Identities, people: Sequence[int], records: Records) -> Identities:
     """Return the table with these people as one, who has the first one's number and the first name that one of them has.
 
-    Raises UsageError for a number that is nobody's, or a single one.
+    records: uncorrected. Raises UsageError for a number that is nobody's, a single one, and people who are seen together.
     """
     _check_people(identities, people, "merge")
     if len(set(people)) < 2:
         raise UsageError(f"`merge={people[0]}`", "is one person", "name two or more, as in `merge=1,3`")
+    corrected = identities.apply(records)
+    seen = np.isin(corrected.track, [person - 1 for person in people])
+    frames, first, count = np.unique(corrected.frame[seen], return_index=True, return_counts=True)
+    if (count > 1).any():
+        row = np.flatnonzero(seen)[first[count > 1][0]]
+        both = sorted(corrected.track[seen & (corrected.frame == frames[count > 1][0])].tolist())
+        raise UsageError(
+            f"`merge={','.join(map(str, people))}`",
+            f"persons {both[0] + 1} and {both[1] + 1} are both seen at {corrected.player_time_s[row]:.2f} s",
+            "merge people who are never seen together",
+        )
     name = next((identities.names[person] for person in people if person in identities.names), "")
     rows = [replace(row, person=people[0], name=name) if row.person in people else row for row in identities.rows]
     return Identities(identities.path, tuple(rows))
@@ -207,11 +232,18 @@ def split_person(identities: Identities, person: int, time_s: float, records: Re
 
 
 def name_person(identities: Identities, person: int, name: str) -> Identities:
-    """Return the table with a name for a person; "" removes it. Raises UsageError for a number that is nobody's or a bad name."""
+    """Return the table with a name for a person; "" removes it.
+
+    Raises UsageError for a number that is nobody's, a bad name, and the name of somebody else.
+    """
     _check_people(identities, [person], "name")
     name = " ".join(name.split())
     if len(name) > MAX_NAME or escape_controls(name) != name:
         raise UsageError(f"`name={person}={name[:20]}`", "cannot be used", f"at most {MAX_NAME} letters, in one line")
+    for other, taken in identities.names.items():
+        if other != person and taken.casefold() == name.casefold():
+            hint = f"choose another name, or merge them with `merge={other},{person}`"
+            raise UsageError(f"`name={person}={name}`", f"is the name of person {other}", hint)
     rows = [replace(row, name=name) if row.person == person else row for row in identities.rows]
     return Identities(identities.path, tuple(rows))
 

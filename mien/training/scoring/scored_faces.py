@@ -43,7 +43,7 @@ def select_scored_faces(faces: FaceSet, split: str, data: list[Path], run: Path 
     faces = everything.take(everything.is_labeled)
     if not len(faces):
         raise DataError(
-            ", ".join(map(str, data)),
+            ", ".join(map(str, data)) or "`faces`",
             f"has no labels to score against{f' in {split}' if split else ''}",
             "use 'mien predict', or give the file with its labels",
         )

@@ -244,7 +244,7 @@ def test_what_is_no_video_is_named_and_where_it_goes(recognizer: Recognizer, tmp
         ({"model": "nano"}, "`model`: is set by the recognizer"),
         ({"fps": 5, "every_s": 1}, "both say how often"),
         ({"fps": 0}, "`fps=0`: is no rate"),
-        ({"from_s": 3, "to_s": 2}, "`from_s`, `to_s` or `every_s`: cannot be used"),
+        ({"from_s": 3, "to_s": 2}, "`from_s`, `to_s` or `every_s`: cannot be used: none is negative"),
         ({"smoothing_s": -1}, "`smoothing_s=-1`"),
         ({"formats": "xml"}, "`format=xml`: is unknown"),
     ],
@@ -301,6 +301,13 @@ def test_peaks_by_another_rule(analysis: mien.Analysis) -> None:
     low = analysis.peaks("angry", min_probability=0.0, min_gap_s=0.1)
     assert low and all(peak.probability < 0.4 for peak in low)
     assert len(analysis.peaks("happy", min_gap_s=0.1, most=1)) == 1
+
+
+@pytest.mark.parametrize("rule", [{}, {"min_gap_s": 0.1}])
+def test_peaks_take_other_names_of_a_label_and_refuse_unknown_ones(analysis: mien.Analysis, rule: dict) -> None:
+    assert analysis.peaks("happiness", **rule) == analysis.peaks("happy", **rule) != []
+    with pytest.raises(UsageError, match="`label=hapy`: is unknown; choose one of angry"):
+        analysis.peaks("hapy", **rule)
 
 
 def test_figures_are_drawn(analysis: mien.Analysis) -> None:

@@ -86,7 +86,7 @@ def test_tables_have_times_in_seconds_or_minutes(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "problem"),
     [
-        ("a.csv", "start,end,label\n1,0.5,happy\n", "'happy' ends at 0.5 s, where it does not begin before"),
+        ("a.csv", "start,end,label\n1,0.5,happy\n", "'happy' begins at 1 s and ends at 0.5 s"),
         ("a.csv", "start,end,label\nsoon,2,happy\n", "row 2: 'soon' is no time"),
         ("a.csv", "from,to,what\n1,2,happy\n", "has no columns start, end and label"),
         ("a.csv", "start,end,label\n1,2,bored\n", "holds no expression, only 'bored'"),
