@@ -129,6 +129,7 @@ def test_what_the_guide_for_contributors_imports_and_changes_exists() -> None:
     guide = ROOT / "CONTRIBUTING.md"
     new = {
         "mien/data/layouts/list_layout.py",
+        "mien/analysis/output/exports/audacity.py",
         "tests/data/test_list_layout.py",
         "tests/service/page/test_browser_about.py",
     }

@@ -67,7 +67,7 @@ class AnalysisOptions:
 
     model               a shipped model's name, or the path of an .onnx file
     detector            "auto", "haar", "yunet", or "none": the whole picture is a face
-    detector_model      path of a YuNet file
+    detector_model      path of a YuNet file, or of one of `mien train-detector`
     detector_threshold  faces with a lower detection score are left out; 0: the detector's own threshold
     tta                 "none", "flip" or "ten-crop"
     precision           "auto", "float" or "int8"

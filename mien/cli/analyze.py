@@ -137,8 +137,9 @@ def analyze(
     """Find faces in pictures and videos and classify their expressions.
 
     photo.jpg gives photo.annotated.jpg and photo.records.jsonl (and .csv). clip.mp4 gives clip.annotated.mp4 with the original
-    sound, its records, clip.summary.json with a table of people, clip.timeline.png, and captions in clip.vtt. Several inputs
-    also give one table of all records, and manifest.jsonl lists the result of each.
+    sound, its records, clip.summary.json with a table of people, clip.timeline.png, clip.timeline.html (with the extra
+    "report"), and captions in clip.vtt. Several inputs also give one table of all records, and manifest.jsonl lists the result of
+    each.
 
     The same command continues an interrupted run. Ctrl-C ends the recording of a camera or a stream and finishes its outputs.
 

@@ -37,7 +37,7 @@ Paths = Annotated[
     typer.Argument(metavar="PATH", help="CSV or Parquet files, or folders of pictures; several are audited as one."),
 ]
 NearDuplicates = Annotated[bool, typer.Option(help="Find near duplicates, beside exact ones.")]
-NonFaces = Annotated[bool, typer.Option(help="Find pictures that are no faces.")]
+NonFaces = Annotated[bool, typer.Option(help="Find pictures that are not faces.")]
 WrongLabels = Annotated[bool, typer.Option("--labels/--no-labels", help="Find wrong labels.")]
 Probabilities = Annotated[
     Path | None,
@@ -81,7 +81,7 @@ def audit(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Find duplicates, pictures that are no faces, and wrong labels.
+    """Find duplicates, pictures that are not faces, and wrong labels.
 
     audit.html shows the findings. audit.csv lists every row with its reasons; duplicates.csv, leaked.csv, nonfaces.csv and
     labels.csv those of one kind. Each can be given to --exclude of train, evaluate and others. One face of each group of

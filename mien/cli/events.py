@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mien.analysis.output.exports.events import collect_events, parse_event_formats, write_events
+from mien.analysis.output.exports.events import EVENT_FORMATS, collect_events, parse_event_formats, write_events
 from mien.cli.messages import emit, pluralize, print_note
 from mien.cli.options import Json, OutFolder, Quiet
 
@@ -18,7 +18,7 @@ def events(
     ],
     formats: Annotated[
         str,
-        typer.Option("--format", help="A list of eaf, boris, textgrid, srt, vtt, otio, edl, fcpxml and csv."),
+        typer.Option("--format", help=f"A list of formats: {', '.join(EVENT_FORMATS)}."),
     ],
     label: Annotated[list[str], typer.Option(help="Write this expression only; repeat it for several.")] = [],  # noqa: B006
     min_seconds: Annotated[float, typer.Option(min=0, help="Leave out shorter segments.")] = 0.0,
@@ -65,7 +65,7 @@ def events(
         drop_frame=drop_frame,
         media=media,
     )
-    if not collected.is_constant_rate and {"otio", "edl", "fcpxml"} & set(chosen):
+    if not collected.is_constant_rate and any(EVENT_FORMATS[name].is_frame_accurate for name in chosen):
         print_note(
             f"note: the frame rate varies; times are rounded to frames of {float(collected.rate):g} per second, or name --rate",
             quiet=quiet,

@@ -53,7 +53,7 @@ VERBS = {
     "explain": ("explain:explain", "Show which pixels of a face decide, and check whether the maps can be trusted."),
     "filters": ("filters:filters", "Show what the filters of a layer respond to."),
     "embed": ("embed:embed", "Lay out faces in two dimensions, by their pixels and by the network's features."),
-    "audit": ("audit:audit", "Find duplicates, pictures that are no faces, and wrong labels."),
+    "audit": ("audit:audit", "Find duplicates, pictures that are not faces, and wrong labels."),
     "serve": ("serve:serve", "Serve the page for pictures, videos and the camera, and the HTTP API."),
     "data": ("data:app", "Make, describe, convert, split and preview data sets."),
     "models": ("models:app", "List, show and pull model files."),

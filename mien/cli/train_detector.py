@@ -33,8 +33,8 @@ def train_detector(
     data: Data,
     photographs: Photographs = [],  # noqa: B006
     out: Annotated[Path, typer.Option("--out", help="The run folder.")] = Path("runs/detector"),
-    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs. Default: those of the shipped detector.")] = None,
-    scenes: Annotated[int | None, typer.Option(min=64, help="Scenes of an epoch.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Epochs. Default: 24.")] = None,
+    scenes: Annotated[int | None, typer.Option(min=64, help="Scenes per epoch. Default: 12800.")] = None,
     judge: Judge = None,
     seed: Seed = 0,
     threads: Annotated[int, typer.Option(min=0, help="Processor threads; 0: all cores.")] = 0,
@@ -44,9 +44,9 @@ def train_detector(
 ) -> None:
     """Train a face detector and write its ONNX file.
 
-    Faces of the data are pasted with drawn heads onto photographs without people, beside decoys that are no faces. Places at
-    which the network sees a face without one are mined for the next epochs. The run folder gets settings.json, log.jsonl,
-    detector.pt after every epoch, and face.onnx at the end: --detector-model of 'mien analyze' takes it.
+    Faces of the data are pasted with drawn heads onto photographs without people, beside decoys that are not faces. False
+    detections are hard negatives of the next epochs. The run folder gets settings.json, log.jsonl, detector.pt after every
+    epoch, and face.onnx at the end: --detector-model of 'mien analyze' takes it.
     """
     require_torch()
     from dataclasses import replace

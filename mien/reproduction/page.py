@@ -148,7 +148,7 @@ def _make_reference_table(results: dict[str, Result]) -> str:
         rows.append(
             "Distilled: 70 % of each target is the teacher's prediction for the augmented input. `base` was trained on all "
             "of Training. It has seen the validation faces, which select nothing, but none of the faces that are scored. "
-            "It has seen scored faces of R2's and R3's splits, so it is no teacher there."
+            "It has seen scored faces of R2's and R3's splits, so it is not a teacher there."
         )
     return "\n\n".join(rows)
 

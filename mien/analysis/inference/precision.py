@@ -1,4 +1,6 @@
-"""Choose between the int8 and the float file of a model.
+"""Tell which precision was requested, and whether int8 is faster on this processor.
+
+`choose_model_file` in `mien.analysis.inference.model_file` decides by them which file of a model is run.
 
 A model ships as NAME.onnx (float32) and NAME.int8.onnx. The int8 file is fastest if the processor multiplies and adds bytes in
 one instruction: AVX512-VNNI, AVX-VNNI or AMX on x86, the dot-product instructions on ARM. With AVX2 alone it takes half the

@@ -165,7 +165,7 @@ class FailedSignIns:
 
 
 def get_request_kind(scope: Scope) -> str:
-    """Return which of the limits on simultaneous requests a request counts towards."""
+    """Return which of the limits on simultaneous requests a request counts toward."""
     path = get_route_path(scope)
     if path.startswith("/v1/images"):
         return "pictures"

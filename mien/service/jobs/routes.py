@@ -1,4 +1,4 @@
-"""Routes for videos: each becomes a job, which can be followed, cancelled, read and removed."""
+"""Routes for videos: each becomes a job, which can be followed, canceled, read and removed."""
 
 from __future__ import annotations
 

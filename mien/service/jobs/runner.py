@@ -136,7 +136,7 @@ class Runner:
         self._wake.set()
 
     async def _run_job(self, job: Job) -> None:
-        """Make one attempt at a job. Afterwards the job is queued again or in a final state, whatever happens."""
+        """Make one attempt at a job. Afterward the job is queued again or in a final state, whatever happens."""
         out = self._store.get_folder(job.id) / WORK
         try:
             end = await self._run_worker(job, out)
@@ -154,7 +154,7 @@ class Runner:
     def _record_outcome(self, job: Job, end: dict[str, Any], out: Path) -> None:
         """Record the outcome of an attempt: results, a failure, or one more attempt."""
         if not self._is_wanted(job.id):
-            pass  # cancelled or removed
+            pass  # canceled or removed
         elif "died" in end:
             self._on_crash()
             log.warning("job %s: its worker %s", job.id, end["died"])
@@ -188,7 +188,7 @@ class Runner:
             limit=MAX_LINE_BYTES, env=make_child_environment(MALLOC_ARENA_MAX="2"), start_new_session=True,
         )  # fmt: skip
         self._running[job.id] = process
-        if self._closing or not self._is_wanted(job.id):  # cancelled while the process was started
+        if self._closing or not self._is_wanted(job.id):  # canceled while the process was started
             self._kill_worker(job.id)
         try:
             assert process.stdin is not None  # it is a pipe

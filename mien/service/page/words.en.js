@@ -75,7 +75,7 @@ export const ENGLISH = {
   "picture.moving.video": "Analyze it as a video",
   "picture.nothing": "No face found",
   "picture.nothing.hint":
-    "Faces are found when they are turned towards the camera, not too dark and not tiny. Another detector, or a lower threshold in Settings, finds more.",
+    "Faces are found when they are turned toward the camera, not too dark and not tiny. Another detector, or a lower threshold in Settings, finds more.",
   "picture.nothing.crop":
     "If the picture is itself a face, cut to its edges: choose “The whole picture is a face” as the detector in Settings.",
   "picture.face": "Face {number}",
@@ -118,7 +118,7 @@ export const ENGLISH = {
   "video.odd": "not all of it",
   "video.until": "kept until {date}",
   "video.failed": "Failed",
-  "video.stopped": "Cancelled",
+  "video.stopped": "Canceled",
   "video.open": "Open",
   "video.open.name": "Open {name}",
   "video.cancel.name": "Cancel {name}",
@@ -131,7 +131,7 @@ export const ENGLISH = {
   "video.done.many": "{count} videos are ready.",
   "video.failed.many": "{count} videos could not be read.",
   "video.show": "Show",
-  "video.cancelled": "{name} is cancelled.",
+  "video.cancelled": "{name} is canceled.",
   "video.gone": "That video is not here any more.",
   "video.back": "All videos",
   "video.loading": "Opening …",

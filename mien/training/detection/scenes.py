@@ -228,7 +228,7 @@ def _paste_head(
     if not part.size:
         return
     under, share = image[rows, columns], np.clip(part[..., 1], 0, 1)
-    pulled = rng.uniform(0, 0.5)  # towards the brightness of what lies under it
+    pulled = rng.uniform(0, 0.5)  # toward the brightness of what lies under it
     lit = part[..., 0] + pulled * (under.mean() - part[..., 0].mean())
     image[rows, columns] = share * lit + (1 - share) * under
 

@@ -42,7 +42,7 @@ PICTURES_PER_FALSE = 50
 
 @dataclass(frozen=True)
 class DetectorSettings:
-    """Settings of one training; the defaults are those of the shipped detector.
+    """Settings of one training.
 
     epochs, scenes    epochs, and scenes in each of them
     batch_size        scenes in one step

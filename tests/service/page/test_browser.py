@@ -343,7 +343,7 @@ def test_a_job_is_cancelled(opened: Open, long_clip: Path, tmp_path: Path) -> No
     page.get_by_role("button", name="Cancel stop.mp4").click()
     row = page.locator(".job[data-kind^=cancelled]", has_text="stop.mp4")
     row.wait_for()
-    assert row.locator(".text").inner_text().startswith("Cancelled")
+    assert row.locator(".text").inner_text().startswith("Canceled")
     page.once("dialog", lambda dialog: dialog.accept())
     row.get_by_role("button", name="Remove stop.mp4").click()
     row.wait_for(state="detached")

@@ -29,11 +29,31 @@ from mien.core.labels import normalize_label
 if TYPE_CHECKING:
     from mien.analysis.api.analysis import Analysis
 
-#: Format → its module in this package; each has `format_events(events) -> {ending: text}`.
+
+@dataclass(frozen=True)
+class EventFormat:
+    """A format of `mien events`.
+
+    module              in this package; it has ``format_events(events, format) -> {file extension: text}``
+    is_frame_accurate   whether its times are numbers of frames, to which times are rounded if the frame rate varies
+    """
+
+    module: str
+    is_frame_accurate: bool = False
+
+
+#: Name of a format → the format.
 EVENT_FORMATS = {
-    "eaf": "elan", "boris": "boris", "textgrid": "textgrid", "srt": "subtitles", "vtt": "subtitles", "otio": "otio",
-    "edl": "edl", "fcpxml": "fcpxml", "csv": "event_table",
-}  # fmt: skip
+    "eaf": EventFormat("elan"),
+    "boris": EventFormat("boris"),
+    "textgrid": EventFormat("textgrid"),
+    "srt": EventFormat("subtitles"),
+    "vtt": EventFormat("subtitles"),
+    "otio": EventFormat("otio", is_frame_accurate=True),
+    "edl": EventFormat("edl", is_frame_accurate=True),
+    "fcpxml": EventFormat("fcpxml", is_frame_accurate=True),
+    "csv": EventFormat("event_table"),
+}
 
 #: Peaks of one person and expression that are written: all of them.
 MAX_PEAKS = 100_000
@@ -43,7 +63,7 @@ MAX_PEAKS = 100_000
 class ClipEvents:
     """Segments and peaks of one video, with what other programs want to know of it; times as a player shows them.
 
-    name             of the clip, without an ending
+    name             of the clip, without an extension
     media            the video: a path, absolute where the file was found, or an address
     folder           where the files are to lie, so that links to the video may be relative
     labels           the expressions that were asked for
@@ -208,11 +228,11 @@ def write_events(
     texts: dict[str, str] = {}
     for name in chosen:
         formatter: Callable[[ClipEvents, str], dict[str, str]] = import_module(
-            f"mien.analysis.output.exports.{EVENT_FORMATS[name]}"
+            f"mien.analysis.output.exports.{EVENT_FORMATS[name].module}"
         ).format_events
         texts |= formatter(events, name)
     folder = make_folder(out)
-    paths = [folder / f"{events.name}.events.{ending}" for ending in texts]
+    paths = [folder / f"{events.name}.events.{extension}" for extension in texts]
     for path, text in zip(paths, texts.values(), strict=True):
         write_text(path, text)
     return paths
