@@ -134,4 +134,5 @@ def make_captions(people: PeopleAccumulator, offset_s: float) -> Captions:
 
     offset_s: the player's time at which the video begins that the captions are shown with.
     """
-    return Captions(people.labels, offset_s, frozenset(person.track for person in people.not_faces))
+    hidden = frozenset(person.track for person in people.not_faces)
+    return Captions(people.labels, offset_s, hidden, people.given_names)

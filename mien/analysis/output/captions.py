@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from mien.analysis.people.people import Observation
@@ -21,11 +21,13 @@ class Captions:
     labels     the model's class names (K,)
     offset_s   the player's time at which the video begins that the captions are shown with
     hidden     tracks that are left out: what is probably no face
+    names      track → name, for people who were given one; the others have their number
     """
 
     labels: tuple[str, ...]
     offset_s: float = 0.0
     hidden: frozenset[int] = frozenset()
+    names: Mapping[int, str] = field(default_factory=dict)
     _frame: list[Observation] = field(default_factory=list)  # the faces of the frame that is being gathered
     _shown: list[tuple[int, int]] = field(default_factory=list)  # (track, label) of the cue that goes on
     _start_s: float = 0.0
@@ -74,7 +76,8 @@ class Captions:
 
     def _format_line(self, track: int, label: int) -> str:
         doubt = "?" if self._sure_s.get(track, 0.0) < 0 else ""
-        return f"{track + 1}: {escape_cue_text(self.labels[label])}{doubt}\n"
+        name = escape_cue_text(self.names.get(track, f"{track + 1}"))
+        return f"{name}: {escape_cue_text(self.labels[label])}{doubt}\n"
 
 
 def escape_cue_text(text: str) -> str:

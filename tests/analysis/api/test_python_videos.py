@@ -276,6 +276,17 @@ def test_a_video_without_faces_has_no_people(recognizer: Recognizer, tmp_path: P
     assert (tmp_path / "out" / "gray.vtt").read_text() == "WEBVTT\n" and len(outputs) == 5
 
 
+def test_corrected_people_are_saved_with_their_names(analysis: mien.Analysis, tmp_path: Path) -> None:
+    analysis.save(tmp_path / "first", formats=["csv"], outputs=())
+    (tmp_path / "first" / "clip.people.csv").write_text("track,person,name\n0,1,A<b\n", encoding="utf-8")
+    corrected = mien.read_records(tmp_path / "first" / "clip.records.csv")
+    corrected.save(tmp_path / "second", formats=["csv"], outputs=["captions"])
+    cues = (tmp_path / "second" / "clip.vtt").read_text(encoding="utf-8")
+    assert "\nA&lt;b: " in cues and "\n1: " not in cues
+    summary = json.loads((tmp_path / "second" / "clip.summary.json").read_text(encoding="utf-8"))
+    assert summary["people"][0]["name"] == "A<b"
+
+
 def test_save_does_not_overwrite_the_outputs_of_another_video(
     analysis: mien.Analysis, recognizer: Recognizer, tmp_path: Path
 ) -> None:
