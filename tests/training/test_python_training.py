@@ -10,7 +10,7 @@ import pytest
 
 import mien
 from mien.cli.main import main
-from mien.core.errors import DataError, RecipeError
+from mien.core.errors import DataError, RecipeError, UsageError
 from mien.core.types import concatenate_faces
 from mien.data.readers import save_faces
 from tests.conftest import patterns, small_recipe
@@ -81,6 +81,8 @@ def test_what_cannot_be_trained_or_scored_is_named(data: Path, tmp_path: Path) -
     unlabeled.labels[:] = -1
     with pytest.raises(DataError, match="`faces`: has no labels to score against"):
         mien.evaluate("nano", unlabeled, progress=False)
+    with pytest.raises(UsageError, match="`labels_by=voters`: is unknown"):
+        mien.evaluate("nano", data, labels_by="voters", progress=False)
 
 
 def test_a_network_is_loaded_for_torch(run: mien.TrainingRun) -> None:

@@ -61,7 +61,12 @@ def open_classifier(model: str, precision: str = "auto") -> AnyClassifier:
 
 
 def resolve_labels_by(source: str, faces: FaceSet, model: LabelInfo | None) -> str:
-    """Return ``given`` or ``annotators``; "auto" is what the model learned, if the faces have votes."""
+    """Return ``given`` or ``annotators``; "auto" is what the model learned, if the faces have votes.
+
+    Raises UsageError for anything else.
+    """
+    if source not in ("auto", "given", "annotators"):
+        raise UsageError(f"`labels_by={source}`", "is unknown", "choose from auto, given, annotators")
     if source != "auto":
         return source
     return model.labels_by if model is not None and faces.votes is not None else "given"
