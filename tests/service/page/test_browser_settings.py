@@ -260,7 +260,7 @@ def test_models_and_reports(browser: Any, opened: Open, tmp_path: Path) -> None:
         page.keyboard.press("Enter")
         page.get_by_role("heading", name="base", exact=True).first.wait_for()
         page.locator("summary").first.click()
-        assert page.get_by_role("heading", name="Limits").is_visible()
+        assert page.get_by_role("heading", name="Limitations").is_visible()
         with page.expect_popup() as popup:
             page.get_by_role("link", name="base").click()
         popup.value.wait_for_selector("h1")
