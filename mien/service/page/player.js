@@ -168,9 +168,13 @@ function seek(second) {
     return;
   }
   const time = Math.min(Math.max(second, 0), getEnd()) + shift;
-  seekTo(video, time, stop.signal).catch((error) => {
-    if (!isOver(error, stop.signal)) throw error;
-  });
+  seekTo(video, time, stop.signal).then(
+    // A busy browser may paint the frame of a standing video without telling of it.
+    () => video.paused && !stop.signal.aborted && showSecond(toVideoTime(video.currentTime)),
+    (error) => {
+      if (!isOver(error, stop.signal)) throw error;
+    },
+  );
 }
 
 function makeSlider() {
