@@ -98,8 +98,8 @@ def read_annotations(path: str | Path, labels: Sequence[str] = ()) -> Annotation
     try:
         for row in readers[path.suffix.lower()](path, is_known):
             if row.end_s <= row.start_s:
-                problem = f"'{row.label}' begins at {row.start_s:g} s and ends at {row.end_s:g} s"
-                raise DataError(path, problem, "mend the times: each annotation ends after it begins")
+                times = f"'{row.label}' begins at {row.start_s:g} s and ends at {row.end_s:g} s"
+                raise DataError(path, times, "mend the times: each annotation ends after it begins")
             if is_known(row.label):
                 name = row.label if row.label in labels else normalize_label(row.label)
                 rows.append(Annotation(row.start_s, row.end_s, name, row.person, row.annotator))
