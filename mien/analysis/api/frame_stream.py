@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from abc import abstractmethod
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -94,8 +95,9 @@ class FrameStream(VideoStatistics, Iterator[AnalyzedFrame]):
         self._state = initial_state(source, recognizer, options)
         self._frames: Generator[AnalyzedFrame] = self._iterate()
 
+    @abstractmethod
     def _iterate(self) -> Generator[AnalyzedFrame]:
-        raise NotImplementedError
+        """Yield the analyzed frames."""
 
     @property
     def accumulator(self) -> PeopleAccumulator:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +16,15 @@ from mien.core.errors import UsageError
 from mien.core.labels import normalize_label
 
 
-class VideoStatistics:
+class VideoStatistics(ABC):
     """The people of a video and their expressions: the same figures as in ``clip.summary.json``."""
 
     source: str
 
     @property
+    @abstractmethod
     def accumulator(self) -> PeopleAccumulator:
         """What people, timeline and peaks are read from."""
-        raise NotImplementedError
 
     @property
     def labels(self) -> tuple[str, ...]:
