@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -49,7 +48,7 @@ def train_detector(
     epoch, and face.onnx at the end: --detector-model of 'mien analyze' takes it.
     """
     require_torch()
-    from dataclasses import replace
+    from dataclasses import asdict, replace
 
     from mien.analysis.detection.detectors import make_detector
     from mien.analysis.inference.model_file import find_pulled_model
@@ -77,7 +76,7 @@ def train_detector(
     last = log[-1]
     facts: dict[str, Any] = {
         "name": "face", "license": "not stated", "scores": last,
-        "training": {"faces": len(training), "photographs": len(backgrounds), "settings": json.loads((out / "settings.json").read_text("utf-8"))},
+        "training": {"faces": len(training), "photographs": len(backgrounds), "settings": asdict(settings)},
     }  # fmt: skip
     difference = export_detector(load_detector(out), out / FILE, threshold=last["threshold"], facts=facts)
     text = (

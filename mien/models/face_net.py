@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 #: Answers of each cell: the logit of a face, its center's offset right and down, and the logarithm of its side.
@@ -53,7 +52,3 @@ def _convolve(channels: int, filters: int, *, kernel: int, stride: int) -> list[
         nn.BatchNorm2d(filters),
         nn.ReLU(inplace=True),
     ]
-
-
-def count_parameters(network: nn.Module) -> int:
-    return sum(int(torch.tensor(parameter.shape).prod()) for parameter in network.parameters())

@@ -38,7 +38,7 @@ def test_a_detector_is_trained_resumed_and_run(
 
 
 @pytest.mark.parametrize(
-    ("change", "complaint"),
+    ("change", "message"),
     [
         (["--photographs", "empty"], "empty: holds no photographs; name a folder with files .jpg"),
         (["--photographs", "missing"], "missing: is no folder"),
@@ -52,10 +52,10 @@ def test_wrong_input_is_named(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     change: list[str],
-    complaint: str,
+    message: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("empty").mkdir()
     assert main(["train-detector", "--data", str(data), "--out", "run", *change]) == 2
-    assert complaint in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert not Path("run").exists()

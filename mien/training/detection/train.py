@@ -18,7 +18,7 @@ from mien.analysis.detection.detectors import Detections, suppress_overlaps
 from mien.analysis.detection.face_net import MIN_FACE_PX, decode_answers, draw_canvas, restore_boxes
 from mien.analysis.prefetch import prefetch_items
 from mien.core.errors import DataError, ModelError, OutputError
-from mien.core.files import make_folder, replace_file, write_json
+from mien.core.files import make_folder, replace_file, write_json, write_text
 from mien.core.locks import hold_lock
 from mien.core.progress import progress_bar
 from mien.core.types import FaceSet, split_role
@@ -29,6 +29,9 @@ from mien.training.detection.targets import compute_loss, make_targets
 from mien.training.hardware import Hardware
 from mien.training.optimizers import AveragedNetwork, compute_learning_rate, make_optimizer
 from mien.training.recipe import OptimizerSettings, ScheduleSettings
+
+#: The checkpoint in the folder of a training.
+FILE = "detector.pt"
 
 #: Scenes for validation, and the score from which a false detection in a training photograph is mined.
 VALIDATION_SCENES, MINED_SCORE = 400, 0.2
@@ -119,8 +122,9 @@ def _train(
         network, OptimizerSettings(name="adamw", lr=settings.lr, weight_decay=settings.weight_decay)
     )
     averaged = AveragedNetwork(network, settings.average)
-    log = _load_state(folder, settings, network, averaged, optimizer, composer) if resume else []
-    if not resume and (folder / "detector.pt").exists():
+    state = _State(network, averaged, optimizer, composer)
+    log = state.load(folder, settings) if resume else []
+    if not resume and (folder / FILE).exists():
         raise OutputError(folder, "holds a training already", "go on with `resume=True`, or choose another `out`")
     write_json(folder / "settings.json", asdict(settings))
     steps = max(1, settings.scenes // settings.batch_size)
@@ -153,7 +157,7 @@ def _train(
             **validate(averaged.network, validation, held_out), "seconds": round(time.monotonic() - start_s, 1),
         }  # fmt: skip
         log.append(row)
-        _save_state(folder, settings, network, averaged, optimizer, composer, log)
+        state.save(folder, settings, log)
         echo("  ".join(f"{name} {value}" for name, value in row.items()))
     return log
 
@@ -217,53 +221,59 @@ def mine_places(network: torch.nn.Module, photographs: Sequence[np.ndarray]) -> 
     return mined
 
 
-def _save_state(
-    folder: Path,
-    settings: DetectorSettings,
-    network: nn.Module,
-    averaged: AveragedNetwork,
-    optimizer: torch.optim.Optimizer,
-    composer: SceneComposer,
-    log: list[dict[str, Any]],
-) -> None:
-    state = {
-        "settings": asdict(settings),
-        "weights": averaged.network.state_dict(),
-        "network": network.state_dict(),
-        "averaged_steps": averaged.steps,
-        "optimizer": optimizer.state_dict(),
-        "mined": [(one.photograph, one.scale, one.x, one.y) for one in composer.mined],
-        "log": log,
-    }
-    with replace_file(folder / "detector.pt") as temporary, temporary.open("wb") as file:
-        torch.save(state, file)
-    with replace_file(folder / "log.jsonl") as temporary:
-        temporary.write_text("".join(json.dumps(row) + "\n" for row in log), encoding="utf-8")
+@dataclass(frozen=True)
+class _State:
+    """What a training changes, and what a checkpoint holds of it."""
+
+    network: nn.Module
+    averaged: AveragedNetwork
+    optimizer: torch.optim.Optimizer
+    composer: SceneComposer
+
+    def save(self, folder: Path, settings: DetectorSettings, log: list[dict[str, Any]]) -> None:
+        """Write detector.pt and log.jsonl."""
+        state = {
+            "settings": asdict(settings),
+            "weights": self.averaged.network.state_dict(),
+            "network": self.network.state_dict(),
+            "averaged_steps": self.averaged.steps,
+            "optimizer": self.optimizer.state_dict(),
+            "mined": [(one.photograph, one.scale, one.x, one.y) for one in self.composer.mined],
+            "log": log,
+        }
+        with replace_file(folder / FILE) as temporary, temporary.open("wb") as file:
+            torch.save(state, file)
+        write_text(folder / "log.jsonl", "".join(json.dumps(row) + "\n" for row in log))
+
+    def load(self, folder: Path, settings: DetectorSettings) -> list[dict[str, Any]]:
+        """Restore the state after the last finished epoch and return the log; an empty folder starts anew."""
+        if not (folder / FILE).exists():
+            return []
+        state = _read_state(folder)
+        stored = {**state["settings"], "mining_epochs": tuple(state["settings"]["mining_epochs"])}
+        if stored != asdict(settings):
+            raise OutputError(folder, "holds a training with other settings", "choose another `out`")
+        self.network.load_state_dict(state["network"])
+        self.averaged.network.load_state_dict(state["weights"])
+        self.averaged.steps = state["averaged_steps"]
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.composer.mined = [MinedPlace(int(one[0]), *map(float, one[1:])) for one in state["mined"]]
+        log: list[dict[str, Any]] = state["log"]
+        return log
 
 
-def _load_state(
-    folder: Path,
-    settings: DetectorSettings,
-    network: nn.Module,
-    averaged: AveragedNetwork,
-    optimizer: torch.optim.Optimizer,
-    composer: SceneComposer,
-) -> list[dict[str, Any]]:
-    """Restore the state after the last finished epoch and return the log; an empty folder starts anew."""
-    path = folder / "detector.pt"
-    if not path.exists():
-        return []
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    stored = {**state["settings"], "mining_epochs": tuple(state["settings"]["mining_epochs"])}
-    if stored != asdict(settings):
-        raise OutputError(folder, "holds a training with other settings", "choose another `out`")
-    network.load_state_dict(state["network"])
-    averaged.network.load_state_dict(state["weights"])
-    averaged.steps = state["averaged_steps"]
-    optimizer.load_state_dict(state["optimizer"])
-    composer.mined = [MinedPlace(int(one[0]), *map(float, one[1:])) for one in state["mined"]]
-    log: list[dict[str, Any]] = state["log"]
-    return log
+def _read_state(folder: Path) -> dict[str, Any]:
+    """Return the contents of a training's checkpoint. Raises ModelError if there is none, or a damaged one."""
+    path = folder / FILE
+    if not path.is_file():
+        raise ModelError(path, "does not exist", "train a detector with 'mien train-detector'")
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except MemoryError:
+        raise
+    except Exception as error:  # torch raises many types for a damaged file
+        raise ModelError(path, "is not a readable checkpoint", "train again in another folder") from error
+    return state
 
 
 def split_faces(faces: FaceSet) -> tuple[np.ndarray, np.ndarray]:
@@ -287,11 +297,8 @@ def split_faces(faces: FaceSet) -> tuple[np.ndarray, np.ndarray]:
 
 
 def load_detector(folder: Path) -> FaceNet:
-    """Return the averaged network of a training's folder. Raises ModelError without one."""
-    path = folder / "detector.pt"
-    if not path.is_file():
-        raise ModelError(path, "does not exist", "train a detector with 'mien train-detector'")
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    """Return the averaged network of a training's folder. Raises ModelError without one, or for a damaged one."""
+    state = _read_state(folder)
     network = FaceNet(state["settings"]["width"], state["settings"]["depth"])
     network.load_state_dict(state["weights"])
     return network.eval()

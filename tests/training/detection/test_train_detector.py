@@ -103,6 +103,12 @@ def test_the_file_chooses_the_detector_and_a_wrong_one_is_refused(file: Path, tm
         make_detector("auto", broken)
 
 
+def test_a_damaged_checkpoint_is_refused(run: Path, tmp_path: Path) -> None:
+    (tmp_path / "detector.pt").write_bytes((run / "detector.pt").read_bytes()[:500])
+    with pytest.raises(ModelError, match="not a readable checkpoint"):
+        train(tmp_path, resume=True)
+
+
 def test_the_settings_of_a_run_are_readable(run: Path) -> None:
     settings = json.loads((run / "settings.json").read_text())
     assert settings["epochs"] == 2 and settings["mining_epochs"] == [1]
